@@ -1,0 +1,40 @@
+"""convstore: the conversations of AI-agent servers, listed from a SQLite index, opened from their files.
+
+The rooms, from the top; imports point down only (import-linter holds it):
+
+    cli     the `convstore` command
+    api     the REST API
+    store   where files and index meet: opening, bringing up to date, verifying, rebuilding
+    index   the SQLite index and the only SQL            files   conversation directories, the truth
+    model   pure: ids, events, the fold from files to a row, filters, page tokens
+    settings, logs, errors
+
+A program that uses the library needs two names:
+
+    async with ConversationStore.open(Settings(store=DIR)) as store:
+        page = await store.list_conversations()
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from app.settings import Settings as Settings
+    from app.store.store import ConversationStore as ConversationStore
+
+__version__ = "0.1.0"
+__all__ = ["ConversationStore", "Settings", "__version__"]
+
+
+def __getattr__(name: str) -> object:
+    """Import the public names when they are asked for, so that a reader process loads no SQL."""
+    if name == "ConversationStore":
+        from app.store.store import ConversationStore  # noqa: PLC0415
+
+        return ConversationStore
+    if name == "Settings":
+        from app.settings import Settings  # noqa: PLC0415
+
+        return Settings
+    raise AttributeError(f"module 'app' has no attribute {name!r}")

@@ -1,0 +1,98 @@
+"""The application: `create_app(Settings(store=DIR))`."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
+
+from fastapi import FastAPI
+from fastapi.responses import RedirectResponse
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+
+from app import __version__
+from app.api import conversations, errors, events, server
+from app.api.auth import HEADER, KeyRequired, load_keys
+from app.settings import LOOPBACK_HOSTS, Settings
+from app.store.startup import catch_up
+from app.store.store import ConversationStore
+
+_LOCAL_ORIGIN = r"https?://(localhost|127\.0\.0\.1|\[::1\])(:\d+)?"
+
+
+def create_app(settings: Settings, keys: Sequence[str] | None = None) -> FastAPI:
+    """Return the application. `keys` are those of `load_keys`, which is called when they are not given.
+
+    Raises:
+        InvalidSettings: keys are off although others can reach the server, or the key file cannot be used.
+    """
+    if keys is None:
+        keys, _ = load_keys(settings)
+    app = FastAPI(
+        title="convstore",
+        version=__version__,
+        description="The conversations of an AI-agent server, listed from an index and opened from their files.",
+        lifespan=_lifespan,
+        middleware=[
+            Middleware(TrustedHostMiddleware, allowed_hosts=_allowed_hosts(settings), www_redirect=False),
+            Middleware(
+                CORSMiddleware,
+                allow_origin_regex=_LOCAL_ORIGIN,
+                allow_methods=["*"],
+                allow_headers=["*"],
+                allow_credentials=True,
+            ),
+            *([Middleware(KeyRequired, keys=keys)] if keys else []),
+        ],
+    )
+    app.state.settings = settings
+    app.state.started = time.monotonic()
+    errors.install(app)
+    for router in (server.router, conversations.router, events.router):
+        app.include_router(router)
+    app.add_api_route("/", _to_docs, include_in_schema=False)
+    _describe_key(app)
+    return app
+
+
+@asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    """Open the store, and bring its index up to date behind the first answers."""
+    async with ConversationStore.open(app.state.settings) as store:
+        app.state.store = store
+        behind = asyncio.create_task(catch_up(store))
+        try:
+            yield
+        finally:
+            behind.cancel()
+            with suppress(asyncio.CancelledError):
+                await behind
+
+
+async def _to_docs() -> RedirectResponse:
+    return RedirectResponse("/docs")
+
+
+def _allowed_hosts(settings: Settings) -> list[str]:
+    """Return the Host headers to accept: this machine's names, the address listened on, and the setting's."""
+    own = [] if settings.loopback else [settings.host, socket.gethostname()]
+    return [*LOOPBACK_HOSTS, "[::1]", *own, *settings.allowed_hosts]
+
+
+def _describe_key(app: FastAPI) -> None:
+    """Name the key's header in the OpenAPI document, so that /docs can send it."""
+    plain = app.openapi
+
+    def openapi() -> dict[str, object]:
+        document = plain()
+        document.setdefault("components", {})["securitySchemes"] = {
+            "key": {"type": "apiKey", "in": "header", "name": HEADER}
+        }
+        document["security"] = [{"key": []}]
+        return document
+
+    app.openapi = openapi  # type: ignore[method-assign]

@@ -1,0 +1,80 @@
+"""The key that every route but the health checks asks for, and the file it is kept in."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Sequence
+from hashlib import sha256
+from pathlib import Path
+
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from app.api.errors import error_response
+from app.errors import InvalidSettings
+from app.settings import Settings
+
+HEADER = "X-Session-API-Key"
+OPEN_PATHS = frozenset({"/", "/alive", "/health", "/ready", "/server_info", "/docs", "/redoc", "/openapi.json"})
+"""What needs no key: the health checks, and the description of the API, which holds no data."""
+
+_HEADER = HEADER.lower().encode()
+
+
+class KeyRequired:
+    """ASGI middleware: 401 unless the request carries one of the keys."""
+
+    def __init__(self, app: ASGIApp, keys: Sequence[str]) -> None:
+        self._app = app
+        self._digests = [sha256(key.encode()).digest() for key in keys]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on, or answer 401."""
+        if scope["type"] != "http" or scope["path"] in OPEN_PATHS or self._admits(scope):
+            await self._app(scope, receive, send)
+            return
+        detail = f"this needs the API key in the header {HEADER}"
+        await error_response(401, "unauthorized", detail)(scope, receive, send)
+
+    def _admits(self, scope: Scope) -> bool:
+        given = next((value for name, value in scope["headers"] if name == _HEADER), b"")
+        digest = sha256(given).digest()
+        return any([secrets.compare_digest(digest, known) for known in self._digests])
+
+
+def load_keys(settings: Settings) -> tuple[list[str], bool]:
+    """Return the valid keys, and whether one was made just now; none when the server runs without.
+
+    Raises:
+        InvalidSettings: keys are off although others can reach the server, or the key file cannot be used.
+    """
+    if settings.no_auth:
+        if not settings.loopback:
+            raise InvalidSettings(
+                f"--no-auth works on a loopback address only, not on {settings.host}; leave it out, "
+                "or listen on 127.0.0.1"
+            )
+        return [], False
+    if settings.api_key:
+        return [key.get_secret_value() for key in settings.api_key], False
+    try:
+        return _read_or_make(settings.key_path)
+    except OSError as error:
+        raise InvalidSettings(
+            f"the key file {settings.key_path} cannot be used ({error.strerror}); set CONVSTORE_API_KEY, "
+            "or CONVSTORE_API_KEY_FILE to a file that can be written"
+        ) from error
+
+
+def _read_or_make(path: Path) -> tuple[list[str], bool]:
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    except FileExistsError:
+        keys = path.read_text().split()
+        if not keys:
+            raise InvalidSettings(f"the key file {path} is empty; delete it, and a new key is made") from None
+        return keys, False
+    key = secrets.token_urlsafe(32)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(f"{key}\n")
+    return [key], True

@@ -1,0 +1,73 @@
+"""One error body, `{"detail", "code"}`, and the one table from error codes to HTTP statuses."""
+
+from __future__ import annotations
+
+import logging
+from http import HTTPStatus
+from typing import Any, cast
+
+from fastapi import FastAPI, Request
+from fastapi.encoders import jsonable_encoder
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from app import errors
+from app.errors import StoreError
+
+log = logging.getLogger(__name__)
+
+STATUS_OF: dict[str, HTTPStatus] = {
+    errors.InvalidToken.code: HTTPStatus.BAD_REQUEST,
+    errors.ConversationNotFound.code: HTTPStatus.NOT_FOUND,
+    errors.EventNotFound.code: HTTPStatus.NOT_FOUND,
+    errors.InvalidId.code: HTTPStatus.UNPROCESSABLE_ENTITY,
+    errors.UnreadableFile.code: HTTPStatus.INTERNAL_SERVER_ERROR,
+    errors.StoreUnavailable.code: HTTPStatus.SERVICE_UNAVAILABLE,
+    errors.IndexBusy.code: HTTPStatus.SERVICE_UNAVAILABLE,
+    errors.IndexUnusable.code: HTTPStatus.SERVICE_UNAVAILABLE,
+    errors.SyncRunning.code: HTTPStatus.SERVICE_UNAVAILABLE,
+    errors.SchemaOutdated.code: HTTPStatus.SERVICE_UNAVAILABLE,
+    errors.SchemaTooNew.code: HTTPStatus.SERVICE_UNAVAILABLE,
+    errors.InvalidSettings.code: HTTPStatus.INTERNAL_SERVER_ERROR,
+    errors.RebuildRefused.code: HTTPStatus.INTERNAL_SERVER_ERROR,
+    errors.StoreError.code: HTTPStatus.INTERNAL_SERVER_ERROR,
+}
+
+RETRY_AFTER_S = "1"
+
+
+def error_response(status: int, code: str, detail: Any, headers: dict[str, str] | None = None) -> JSONResponse:  # noqa: ANN401
+    """Return the error body that every route answers with."""
+    return JSONResponse({"detail": detail, "code": code}, status, headers)
+
+
+def install(app: FastAPI) -> None:
+    """Have every error of `app` answered with the one body."""
+    app.add_exception_handler(StoreError, _store_error)
+    app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(HTTPException, _http_error)
+    app.add_exception_handler(Exception, _unexpected)
+
+
+async def _store_error(_request: Request, error: Exception) -> JSONResponse:
+    known = cast(StoreError, error)
+    status = STATUS_OF[known.code]
+    headers = {"Retry-After": RETRY_AFTER_S} if status == HTTPStatus.SERVICE_UNAVAILABLE else None
+    return error_response(status, known.code, str(known), headers)
+
+
+async def _invalid(_request: Request, error: Exception) -> JSONResponse:
+    detail = jsonable_encoder(cast(RequestValidationError, error).errors(), exclude={"ctx"})
+    return error_response(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid_parameter", detail)
+
+
+async def _http_error(_request: Request, error: Exception) -> JSONResponse:
+    known = cast(HTTPException, error)
+    code = HTTPStatus(known.status_code).name.lower()
+    return error_response(known.status_code, code, known.detail, dict(known.headers or {}))
+
+
+async def _unexpected(request: Request, error: Exception) -> JSONResponse:
+    log.error("%s %s failed", request.method, request.url.path, exc_info=error)
+    return error_response(HTTPStatus.INTERNAL_SERVER_ERROR, "internal_error", "an unexpected error; see the server's log")

@@ -1,0 +1,51 @@
+"""What the routes share: how ids are parsed, how the store is reached, how bytes are sent."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Annotated, cast
+
+import orjson
+from fastapi import Depends, Path, Query, Request, Response
+from pydantic import AfterValidator, BaseModel
+
+from app.errors import InvalidId
+from app.model.ids import ConversationId, parse_conversation_id
+from app.store.store import ConversationStore
+
+
+def _parse(text: str) -> ConversationId:
+    try:
+        return parse_conversation_id(text)
+    except InvalidId as error:
+        raise ValueError(str(error)) from error
+
+
+def _store(request: Request) -> ConversationStore:
+    return cast(ConversationStore, request.app.state.store)
+
+
+Store = Annotated[ConversationStore, Depends(_store)]
+AnyId = Annotated[str, AfterValidator(_parse)]
+IdInPath = Annotated[AnyId, Path(description="32 hexadecimal digits, with or without dashes")]
+PageId = Annotated[str | None, Query(description="next_page_id of the page before")]
+Limit = Annotated[int, Query(description="the most items in the page", gt=0, le=100)]
+IncludeSkills = Annotated[bool, Query(description="send agent.agent_context.skills too; opens the page's files")]
+
+
+class ErrorBody(BaseModel):
+    """Every error's body."""
+
+    detail: str
+    code: str
+
+
+def json_response(body: bytes) -> Response:
+    """Send finished JSON."""
+    return Response(body, media_type="application/json")
+
+
+def page_response(items: Iterable[bytes], next_page_id: str | None, **more: object) -> Response:
+    """Send a page: finished items, the token of the next page, and further fields."""
+    rest = orjson.dumps({"next_page_id": next_page_id, **more})
+    return json_response(b'{"items":[%b],%b' % (b",".join(items), rest[1:]))

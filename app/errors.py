@@ -1,0 +1,93 @@
+"""Every error that convstore raises on purpose.
+
+An error carries a code. `app.api` maps codes to HTTP statuses and `app.cli` to exit codes; a message says what was
+wrong, with what, and what to do about it.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class StoreError(Exception):
+    """Base of all errors that a caller can expect; `code` is stable, the text is for people."""
+
+    code: ClassVar[str] = "store_error"
+
+
+class ConversationNotFound(StoreError):
+    """No conversation has this id, neither in the index nor on disk."""
+
+    code = "conversation_not_found"
+
+
+class EventNotFound(StoreError):
+    """The conversation has no readable event with this id."""
+
+    code = "event_not_found"
+
+
+class InvalidId(StoreError):
+    """The text is no conversation id (32 hexadecimal digits, with or without dashes)."""
+
+    code = "invalid_id"
+
+
+class InvalidToken(StoreError):
+    """The page token is damaged, of another version, or was given out for another query."""
+
+    code = "invalid_page_token"
+
+
+class InvalidSettings(StoreError):
+    """A setting has a value that cannot work."""
+
+    code = "invalid_settings"
+
+
+class StoreUnavailable(StoreError):
+    """The conversations directory is missing, unreadable or unexpectedly empty."""
+
+    code = "store_unavailable"
+
+
+class SchemaTooNew(StoreError):
+    """The index was made by a newer convstore than this one."""
+
+    code = "schema_too_new"
+
+
+class SchemaOutdated(StoreError):
+    """The index has an older schema than this program needs, or none."""
+
+    code = "schema_outdated"
+
+
+class IndexUnusable(StoreError):
+    """The index file cannot be opened or is no convstore index."""
+
+    code = "index_unusable"
+
+
+class IndexBusy(StoreError):
+    """Another process held the index's writer lock for longer than the timeout."""
+
+    code = "index_busy"
+
+
+class SyncRunning(StoreError):
+    """Another process is bringing this index up to date."""
+
+    code = "sync_running"
+
+
+class RebuildRefused(StoreError):
+    """A rebuild gave an empty or mostly unreadable result and was not put in place."""
+
+    code = "rebuild_refused"
+
+
+class UnreadableFile(StoreError):
+    """A file of a conversation cannot be read; the message is the reason shown to users."""
+
+    code = "unreadable_file"

@@ -1,0 +1,183 @@
+"""Where things are in a conversations directory, and how to tell that they changed.
+
+    <root>/<id>/meta.json  base_state.json  events/event-00000-<event id>.json
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import time
+from contextlib import contextmanager
+from hashlib import blake2b
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from app.errors import StoreUnavailable, UnreadableFile
+from app.model.ids import ConversationId, EventName, find_conversation_id, find_event_name
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+META = "meta.json"
+STATE = "base_state.json"
+EVENTS = "events"
+
+UNTRUSTED = b""
+"""The signature of what changed too recently to be trusted; it is unequal to every real one."""
+
+_RACY_NS = 2_000_000_000
+_FILE_MAX_BYTES = 512 * 1024 * 1024
+_READ = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+
+
+class Named(NamedTuple):
+    """A conversation directory: its name on disk and the id that the name spells."""
+
+    directory: str
+    id: ConversationId
+
+
+def list_directories(root: Path) -> tuple[list[Named], list[str]]:
+    """Return the conversation directories under `root`, sorted by name, and the names that spell an id once more.
+
+    Of two directories for one id, the one with the plain name (32 digits) is the conversation.
+
+    Raises:
+        StoreUnavailable: `root` cannot be read.
+    """
+    found: dict[ConversationId, str] = {}
+    duplicates = []
+    try:
+        with os.scandir(root) as entries:
+            for entry in entries:
+                conversation_id = find_conversation_id(entry.name)
+                if conversation_id is None or not entry.is_dir(follow_symlinks=False):
+                    continue
+                other = found.get(conversation_id)
+                if other is None:
+                    found[conversation_id] = entry.name
+                else:
+                    best, worse = sorted((other, entry.name), key=lambda name: (name != conversation_id, name))
+                    found[conversation_id] = best
+                    duplicates.append(worse)
+    except OSError as error:
+        raise StoreUnavailable(
+            f"the conversations directory {root} cannot be read ({error.strerror}); "
+            "check the path given with --store or CONVSTORE_STORE, and that the disk is mounted"
+        ) from error
+    return sorted(Named(name, conversation_id) for conversation_id, name in found.items()), sorted(duplicates)
+
+
+def find_directory(root: Path, conversation_id: ConversationId) -> str | None:
+    """Return the name of a conversation's directory without listing the root, or None when there is none."""
+    dashed = "-".join(
+        (
+            conversation_id[:8],
+            conversation_id[8:12],
+            conversation_id[12:16],
+            conversation_id[16:20],
+            conversation_id[20:],
+        )
+    )
+    for name in (conversation_id, dashed):
+        try:
+            mode = os.lstat(root / name).st_mode
+        except OSError:
+            continue
+        if stat.S_ISDIR(mode):
+            return name
+    return None
+
+
+def signature(root: Path, directory: str) -> bytes:
+    """Return 16 bytes that differ once meta.json, base_state.json or the list of events changes. Opens no file.
+
+    It covers size, mtime, ctime and inode of the two files and of events/. What changed within the last two seconds may change again within the file system's clock tick, so it gets
+    `UNTRUSTED` and is read again next time (the rule is git's).
+    """
+    base = f"{root}/{directory}/"
+    facts = []
+    newest_ns = 0
+    for name in (META, STATE, EVENTS):
+        try:
+            status = os.lstat(base + name)
+        except OSError:
+            facts += [-1, -1, -1, -1]
+            continue
+        facts += [status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino]
+        newest_ns = max(newest_ns, status.st_mtime_ns, status.st_ctime_ns)
+    if abs(time.time_ns() - newest_ns) < _RACY_NS:
+        return UNTRUSTED
+    packed = b"".join((fact % 2**64).to_bytes(8, "little") for fact in facts)
+    return blake2b(packed + directory.encode(), digest_size=16).digest()
+
+
+@contextmanager
+def open_directory(path: str | Path, dir_fd: int | None = None) -> Iterator[int]:
+    """Open a directory without following a link and give its descriptor.
+
+    Raises:
+        OSError: it is missing, no directory, or a link.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW, dir_fd=dir_fd)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def read_file(name: str, dir_fd: int) -> tuple[bytes, int]:
+    """Return the bytes of a regular file in an open directory, and its mtime in nanoseconds.
+
+    Raises:
+        FileNotFoundError: there is none.
+        UnreadableFile: it cannot be read; the message says why.
+    """
+    try:
+        descriptor = os.open(name, _READ, dir_fd=dir_fd)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise UnreadableFile(f"cannot be opened ({error.strerror})") from error
+    try:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise UnreadableFile("not a regular file")
+        if status.st_size > _FILE_MAX_BYTES:
+            raise UnreadableFile(f"larger than {_FILE_MAX_BYTES >> 20} MiB")
+        return _read_all(descriptor, status.st_size), status.st_mtime_ns
+    except OSError as error:
+        raise UnreadableFile(f"cannot be read ({error.strerror})") from error
+    finally:
+        os.close(descriptor)
+
+
+def _read_all(descriptor: int, size: int) -> bytes:
+    raw = os.read(descriptor, size + 1)
+    if len(raw) == size:
+        return raw
+    parts = [raw]
+    while part := os.read(descriptor, 1 << 20):
+        parts.append(part)
+    return b"".join(parts)
+
+
+def list_events(conversation_fd: int) -> list[EventName]:
+    """Return the event files of a conversation in log order. A conversation without events/ has none.
+
+    Raises:
+        UnreadableFile: events/ cannot be listed.
+    """
+    try:
+        with open_directory(EVENTS, conversation_fd) as events_fd:
+            return list_event_names(events_fd)
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise UnreadableFile(f"events/ cannot be listed ({error.strerror})") from error
+
+
+def list_event_names(events_fd: int) -> list[EventName]:
+    """Return what the names in an open events/ directory say, in log order."""
+    return sorted(name for entry in os.listdir(events_fd) if (name := find_event_name(entry)))  # noqa: PTH208

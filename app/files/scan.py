@@ -1,0 +1,122 @@
+"""Reading one conversation's metadata: meta.json, base_state.json, and the ends of its log."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from datetime import tzinfo
+from pathlib import Path
+from typing import Any
+
+from app.errors import UnreadableFile
+from app.files import layout
+from app.model.conversation import ConversationFiles, LogSummary
+from app.model.event import STATE_UPDATE, parse_json_object
+from app.model.ids import ConversationId, EventName, event_file_name
+from app.model.times import find_time_us
+
+_LOOK_BACK = 64
+"""How many events from an end of a log are opened at most to find one that tells a time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reader:
+    """How a store is read: where it is, and the zone of times that carry none (None: the host's)."""
+
+    root: Path
+    zone: tzinfo | None
+
+
+def read_conversation(reader: Reader, directory: str, conversation_id: ConversationId) -> ConversationFiles | None:
+    """Read what a conversation's row needs. Returns None when the directory holds no conversation (any more).
+
+    A directory that has neither meta.json nor base_state.json nor an event, only lock or lease files, is none. What
+    cannot be read is told in `problems`.
+    """
+    try:
+        with layout.open_directory(reader.root / directory) as fd:
+            return _read(reader, fd, directory, conversation_id)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        modified_us = _modified_us(reader.root / directory)
+        problem = f"the directory cannot be opened ({error.strerror})"
+        return ConversationFiles(conversation_id, directory, None, 0, None, LogSummary(), modified_us, (problem,))
+
+
+def _modified_us(path: Path) -> int:
+    try:
+        return os.lstat(path).st_mtime_ns // 1000
+    except OSError:
+        return 0
+
+
+def _read(reader: Reader, fd: int, directory: str, conversation_id: ConversationId) -> ConversationFiles | None:
+    problems: list[str] = []
+    meta, meta_mtime_ns = _read_json(fd, layout.META, problems)
+    state, state_mtime_ns = _read_json(fd, layout.STATE, problems)
+    names: list[EventName] = []
+    try:
+        names = layout.list_events(fd)
+    except UnreadableFile as error:
+        problems.append(str(error))
+    if not (meta_mtime_ns or state_mtime_ns or names or problems):
+        return None
+    if state_mtime_ns == 0 and state is None and not any(p.startswith(layout.STATE) for p in problems):
+        problems.append(f"{layout.STATE}: missing")
+    log = _summarise(reader, fd, names, first_too=meta is None or "created_at" not in meta)
+    return ConversationFiles(
+        id=conversation_id,
+        directory=directory,
+        meta=meta,
+        meta_mtime_ns=meta_mtime_ns,
+        state=state,
+        log=log,
+        modified_us=(state_mtime_ns or meta_mtime_ns or os.fstat(fd).st_mtime_ns) // 1000,
+        problems=tuple(problems),
+    )
+
+
+def _read_json(fd: int, name: str, problems: list[str]) -> tuple[dict[str, Any] | None, int]:
+    """Return the object and its file's mtime (0: no such file); a problem is appended to `problems`."""
+    mtime_ns = 0
+    try:
+        raw, mtime_ns = layout.read_file(name, fd)
+        return parse_json_object(raw), mtime_ns
+    except FileNotFoundError:
+        return None, 0
+    except UnreadableFile as error:
+        problems.append(f"{name}: {error}")
+        return None, mtime_ns
+
+
+def _summarise(reader: Reader, fd: int, names: list[EventName], *, first_too: bool) -> LogSummary:
+    """Look at the ends of a log: the last event that is no ConversationStateUpdateEvent, and the first with a time."""
+    if not names:
+        return LogSummary()
+    first_us = last_us = None
+    last_mtime_ns = 0
+    try:
+        with layout.open_directory(layout.EVENTS, fd) as events_fd:
+            for name in names[: -_LOOK_BACK - 1 : -1]:
+                event, mtime_ns = _read_event(events_fd, name)
+                found_us = find_time_us(event.get("timestamp"), reader.zone)
+                if found_us is not None and event.get("kind") != STATE_UPDATE:
+                    last_us, last_mtime_ns = found_us, mtime_ns
+                    break
+            for name in names[:_LOOK_BACK] if first_too else ():
+                first_us = find_time_us(_read_event(events_fd, name)[0].get("timestamp"), reader.zone)
+                if first_us is not None:
+                    break
+    except OSError:
+        return LogSummary(event_count=len(names))
+    return LogSummary(len(names), first_us, last_us, last_mtime_ns)
+
+
+def _read_event(events_fd: int, name: EventName) -> tuple[dict[str, Any], int]:
+    """Return an event and its file's mtime; nothing for one that cannot be read, which the event rows report."""
+    try:
+        raw, mtime_ns = layout.read_file(event_file_name(name), events_fd)
+        return parse_json_object(raw), mtime_ns
+    except (FileNotFoundError, UnreadableFile):
+        return {}, 0

@@ -1,0 +1,285 @@
+"""Conversations: listing, counting, finding; and writing their rows.
+
+Every list and count is one statement that walks an index in the asked order and sorts nothing; the tests look at the
+query plans.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from functools import cache, lru_cache
+from typing import NamedTuple
+
+import orjson
+from sqlalchemy import (
+    ColumnElement,
+    ScalarSelect,
+    Select,
+    bindparam,
+    delete,
+    func,
+    literal_column,
+    null,
+
+    select,
+    tuple_,
+    update,
+)
+from sqlalchemy.dialects.sqlite import insert
+
+from app.index import progress
+from app.index.engine import ReadConnection, WriteConnection
+from app.index.statements import Sql, compiled
+from app.index.tables import conversation, conversation_info
+from app.model.conversation import ConversationRow
+from app.model.filters import ConversationFilter, digest
+from app.model.ids import ConversationId, dashed
+from app.model.page import Cursor, SortOrder, decode_token, encode_token
+
+SIGNATURE_CHUNK = 2000
+
+
+class Page(NamedTuple):
+    """Some finished JSON items and the token of the page after them, if there is one."""
+
+    items: list[bytes]
+    next_page_id: str | None
+
+
+class Located(NamedTuple):
+    """Where a conversation is, in the index and on disk."""
+
+    key: int
+    directory: str
+    signature: bytes
+    events_behind: bool
+
+
+class IndexedRow(NamedTuple):
+    """A conversation's row with its signature, as it is written."""
+
+    row: ConversationRow
+    signature: bytes
+
+
+_children = conversation.alias("child")
+
+
+def _sub_conversations() -> ScalarSelect[str]:
+    """Return the comma-separated uuids of a row's children, oldest first, as a column of that row."""
+    ordered = (
+        select(_children.c.uuid)
+        .where(_children.c.parent == conversation.c.uuid)
+        .order_by(_children.c.created_at, _children.c.uuid)
+        .correlate(conversation)
+        .subquery()
+    )
+    return select(func.aggregate_strings(ordered.c.uuid, literal_column("','"))).scalar_subquery()
+
+
+def _info(*columns: ColumnElement[object]) -> Select[tuple[object, ...]]:
+    return select(*columns, conversation_info.c.body, _sub_conversations()).join_from(
+        conversation, conversation_info, conversation_info.c.conversation == conversation.c.id
+    )
+
+
+def _asked(asked: ConversationFilter) -> dict[str, object]:
+    """Return the filter's parameters; a field that is None asks nothing."""
+    return {} if asked.status is None else {"status": asked.status.value}
+
+
+def _conditions(names: Iterable[str]) -> list[ColumnElement[bool]]:
+    """Return the clause of each parameter of `_asked`: the one filter builder behind list and count."""
+    clauses = {"status": conversation.c.status == bindparam("status")}
+    return [clauses[name] for name in names]
+
+
+@lru_cache(maxsize=256)
+def list_sql(order: SortOrder, names: tuple[str, ...], *, after: bool, bounded: bool) -> Sql:
+    """Return the statement of a list page. `names` are the filters set; `after` and `bounded` the cursor's parts."""
+    key = conversation.c[order.column]
+    largest: ColumnElement[object] = (
+        null() if after or order.descending else select(func.max(key)).correlate(None).scalar_subquery()
+    )
+    statement = _info(conversation.c.uuid, key, largest).where(*_conditions(names))
+    here = tuple_(key, conversation.c.uuid)
+    if after:
+        there = tuple_(bindparam("after_key"), bindparam("after_id"))
+        statement = statement.where(here < there if order.descending else here > there)
+    if bounded:
+        statement = statement.where(key <= bindparam("bound"))
+    directions = (key.desc(), conversation.c.uuid.desc()) if order.descending else (key, conversation.c.uuid)
+    return compiled(statement.order_by(*directions).limit(bindparam("row_limit")))
+
+
+async def list_conversations(
+    index: ReadConnection, asked: ConversationFilter, order: SortOrder, page_id: str | None, limit: int
+) -> Page:
+    """Return a page of ConversationInfo in one statement.
+
+    Raises:
+        InvalidToken: `page_id` is damaged, or was given out for another query.
+    """
+    query = digest(order, asked)
+    parameters = _asked(asked)
+    cursor = None if page_id is None else decode_token(page_id, query)
+    sql = list_sql(order, tuple(parameters), after=cursor is not None, bounded=cursor is not None and cursor.bound is not None)
+    parameters["row_limit"] = limit + 1
+    if cursor is not None:
+        parameters |= {"after_key": cursor.key, "after_id": cursor.id, "bound": cursor.bound}
+    rows = await index.fetch_all(sql, parameters)
+    next_page_id = None
+    if len(rows) > limit:
+        uuid, key, largest, _, _ = rows[limit - 1]
+        bound = largest if cursor is None else cursor.bound
+        next_page_id = encode_token(Cursor(key, uuid, bound), query)
+    return Page([_with_children(body, children) for _, _, _, body, children in rows[:limit]], next_page_id)
+
+
+@lru_cache(maxsize=256)
+def count_sql(names: tuple[str, ...]) -> Sql:
+    """Return the statement that counts under the filters set."""
+    return compiled(select(func.count()).select_from(conversation).where(*_conditions(names)))
+
+
+async def count_conversations(index: ReadConnection, asked: ConversationFilter) -> int:
+    """Return how many conversations the filter admits."""
+    parameters = _asked(asked)
+    rows = await index.fetch_all(count_sql(tuple(parameters)), parameters)
+    return int(rows[0][0])
+
+
+@lru_cache(maxsize=128)
+def _find_sql(number: int) -> Sql:
+    wanted = [bindparam(f"id_{i}") for i in range(number)]
+    return compiled(_info(conversation.c.uuid).where(conversation.c.uuid.in_(wanted)))
+
+
+async def find_conversations(index: ReadConnection, ids: Sequence[ConversationId]) -> list[bytes | None]:
+    """Return the ConversationInfo of each id, in their order; None for each that is unknown."""
+    if not ids:
+        return []
+    rows = await index.fetch_all(_find_sql(len(ids)), {f"id_{i}": uuid for i, uuid in enumerate(ids)})
+    found = {uuid: _with_children(body, children) for uuid, body, children in rows}
+    return [found.get(uuid) for uuid in ids]
+
+
+@cache
+def _locate_sql() -> Sql:
+    columns = conversation.c
+    return compiled(
+        select(columns.id, columns.directory, columns.signature, columns.events_behind).where(
+            columns.uuid == bindparam("uuid")
+        )
+    )
+
+
+async def locate_conversation(index: ReadConnection, conversation_id: ConversationId) -> Located | None:
+    """Return where a conversation is, or None when the index has none of this id."""
+    row = await index.fetch_one(_locate_sql(), {"uuid": conversation_id})
+    return Located(row[0], row[1], row[2], bool(row[3])) if row else None
+
+
+def _with_children(body: bytes, children: str | None) -> bytes:
+    """Return a ConversationInfo with its `sub_conversation_ids`, which other conversations decide."""
+    ids = [dashed(child) for child in children.split(",")] if children else []
+    return b"%b,%b" % (body[:-1], b'"sub_conversation_ids":%b}' % orjson.dumps(ids))
+
+
+@cache
+def _signatures_sql() -> Sql:
+    columns = conversation.c
+    return compiled(
+        select(columns.directory, columns.signature)
+        .where(columns.directory > bindparam("after"), columns.directory <= bindparam("last"))
+        .order_by(columns.directory)
+        .limit(SIGNATURE_CHUNK)
+    )
+
+
+async def list_signatures(index: ReadConnection, after: str, last: str) -> list[tuple[str, bytes]]:
+    """Return (directory, signature) pairs with after < directory <= last, in that order, at most SIGNATURE_CHUNK."""
+    rows = await index.fetch_all(_signatures_sql(), {"after": after, "last": last})
+    return [(row[0], row[1]) for row in rows]
+
+
+@cache
+def _behind_sql() -> Sql:
+    columns = conversation.c
+    return compiled(
+        select(columns.id, columns.directory)
+        .where(columns.events_behind == literal_column("1"), columns.id > bindparam("after"))
+        .order_by(columns.id)
+        .limit(SIGNATURE_CHUNK)
+    )
+
+
+async def list_behind(index: ReadConnection, after: int) -> list[tuple[int, str]]:
+    """Return the next (key, directory) of conversations whose event rows may lag behind, in order of key."""
+    return [(row[0], row[1]) for row in await index.fetch_all(_behind_sql(), {"after": after})]
+
+
+class Totals(NamedTuple):
+    """Counts over the whole index."""
+
+    conversations: int
+    unreadable: int
+    behind: int
+
+
+@cache
+def _totals_sql() -> Sql:
+    columns = conversation.c
+    everything = select(func.count()).select_from(conversation).scalar_subquery()
+    unreadable = select(func.count()).where(columns.unreadable.is_not(None)).scalar_subquery()
+    behind = select(func.count()).where(columns.events_behind == literal_column("1")).scalar_subquery()
+    return compiled(select(everything, unreadable, behind))
+
+
+async def count_totals(index: ReadConnection) -> Totals:
+    """Return how many conversations there are, cannot be read, and have event rows that may lag behind."""
+    rows = await index.fetch_all(_totals_sql())
+    return Totals(*rows[0])
+
+
+_COLUMNS = [name for name in ConversationRow._fields if name != "body"]
+
+
+@cache
+def _upsert_sql() -> Sql:
+    statement = insert(conversation).values(
+        {name: bindparam(name) for name in (*_COLUMNS, "signature")} | {"events_behind": 1}
+    )
+    fresh = {name: statement.excluded[name] for name in (*_COLUMNS, "signature", "events_behind") if name != "uuid"}
+    return compiled(statement.on_conflict_do_update(index_elements=["uuid"], set_=fresh))
+
+
+@cache
+def _upsert_info_sql() -> Sql:
+    found = select(conversation.c.id, bindparam("body")).where(conversation.c.uuid == bindparam("uuid"))
+    statement = insert(conversation_info).from_select(["conversation", "body"], found)
+    return compiled(
+        statement.on_conflict_do_update(index_elements=["conversation"], set_={"body": statement.excluded.body})
+    )
+
+
+async def upsert_many(index: WriteConnection, rows: Sequence[IndexedRow]) -> None:
+    """Write conversations' rows and bodies; their event rows count as lagging behind until `events` says otherwise."""
+    values = [indexed.row._asdict() | {"signature": indexed.signature} for indexed in rows]
+    await index.execute_many(_upsert_sql(), values)
+    await index.execute_many(_upsert_info_sql(), values)
+    if rows:
+        await progress.bump_revision(index)
+
+
+async def delete_many(index: WriteConnection, directories: Iterable[str]) -> None:
+    """Delete conversations with everything that belongs to them."""
+    names = [{"name": directory} for directory in directories]
+    await index.execute_many(compiled(delete(conversation).where(conversation.c.directory == bindparam("name"))), names)
+    if names:
+        await progress.bump_revision(index)
+
+
+async def distrust_all(index: WriteConnection) -> None:
+    """Make the next sync read every conversation again; the rows go on being served meanwhile."""
+    await index.execute(update(conversation).values(signature=b"", events_behind=1))

@@ -1,0 +1,243 @@
+"""Connections: `Index.read()` for one of a few read-only ones, `Index.write()` for the only one that writes.
+
+SQLite 3.40 asks for care, and each rule here was measured (design, "The index"): every write transaction is BEGIN
+IMMEDIATE behind one file lock that all processes share; readers have `query_only` on and never checkpoint; no mmap; the
+database file is never opened except through SQLite.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import aiosqlite
+from filelock import FileLock, Timeout
+from sqlalchemy import Connection, Executable, event
+from sqlalchemy.engine import URL, Row
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.pool import StaticPool
+
+from app.errors import IndexBusy, IndexUnusable, StoreError
+from app.index.statements import Sql
+
+T = TypeVar("T")
+Params = Mapping[str, object]
+_NOTHING: Params = {}
+
+_POLL_S = 0.005
+
+
+class ReadConnection:
+    """A connection that cannot write: by its methods, and by `PRAGMA query_only`."""
+
+    __slots__ = ("_driver",)
+
+    def __init__(self, driver: aiosqlite.Connection) -> None:
+        self._driver = driver
+
+    async def fetch_all(self, sql: Sql, params: Params = _NOTHING) -> list[tuple[Any, ...]]:
+        """Run one SELECT in one hop to the connection's thread and return its rows.
+
+        Raises:
+            IndexBusy: another program holds the index.
+            IndexUnusable: the database is damaged or the disk fails.
+        """
+        try:
+            return await self._driver.execute_fetchall(sql.text, sql.bind(params))  # type: ignore[return-value]
+        except aiosqlite.Error as error:
+            raise _explained(error) from error
+
+    async def fetch_one(self, sql: Sql, params: Params = _NOTHING) -> tuple[Any, ...] | None:
+        """Run one SELECT and return its first row, or None."""
+        rows = await self.fetch_all(sql, params)
+        return rows[0] if rows else None
+
+
+class WriteConnection:
+    """The connection inside one write transaction. `Index.write()` commits it; nothing else does."""
+
+    __slots__ = ("_connection",)
+
+    def __init__(self, connection: AsyncConnection) -> None:
+        self._connection = connection
+
+    async def execute(self, statement: Executable, params: Any = None) -> Sequence[Row[Any]]:  # noqa: ANN401
+        """Run one statement and return its rows, if it has any."""
+        result = await self._connection.execute(statement, params)
+        return result.all() if result.returns_rows else []
+
+    async def execute_many(self, sql: Sql, rows: Iterable[Params]) -> None:
+        """Run one statement for each of `rows`; nothing happens for none."""
+        parameters = [sql.bind(row) for row in rows]
+        if parameters:
+            await self._connection.exec_driver_sql(sql.text, parameters)
+
+    async def run_sync(self, work: Callable[[Connection], T]) -> T:
+        """Call `work` with SQLAlchemy's synchronous connection, in this transaction."""
+        return await self._connection.run_sync(work)
+
+
+def _explained(error: BaseException) -> StoreError:
+    """Return what a database error means to a user."""
+    if "locked" in str(error):
+        return IndexBusy("another program has been holding the index for too long; try again")
+    return IndexUnusable(
+        f"the index cannot be used ({error}); free space if the disk is full, "
+        "else stop the server and run `convstore index rebuild`: the index is made again from the files"
+    )
+
+
+def prepare(path: Path) -> None:
+    """Make the directory that the index stands in.
+
+    Raises:
+        IndexUnusable: it cannot be made or written to.
+    """
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise IndexUnusable(
+            f"the index directory {path.parent} cannot be made ({error.strerror}); "
+            "make it writable, or set CONVSTORE_INDEX_URL=sqlite:////a/writable/path/index.db"
+        ) from error
+
+
+def sync_url(path: Path) -> URL:
+    """Return the SQLAlchemy URL of an index for synchronous use."""
+    return URL.create("sqlite", database=str(path))
+
+
+def on_connect(driver: Any, _record: object) -> None:  # noqa: ANN401
+    """Give a new writing connection its pragmas, and take BEGIN away from the driver."""
+    driver.isolation_level = None
+    cursor = driver.cursor()
+    for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON", "mmap_size=0", "busy_timeout=5000"):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+
+
+def on_begin(connection: Connection) -> None:
+    """Begin every transaction as a writer, so that it cannot meet SQLITE_BUSY in its middle."""
+    connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+@asynccontextmanager
+async def writer_lock(path: Path, timeout_s: float) -> AsyncIterator[None]:
+    """Hold the lock that all writers of an index share, in this process and in others.
+
+    Raises:
+        IndexBusy: another writer held it for `timeout_s`.
+        IndexUnusable: the lock file cannot be opened.
+    """
+    lock = FileLock(path.with_name("writer.lock"), thread_local=False)
+    deadline = time.monotonic() + timeout_s
+    while True:
+        try:
+            lock.acquire(timeout=0)
+            break
+        except Timeout as error:
+            if time.monotonic() > deadline:
+                raise IndexBusy(
+                    f"another process has been writing to the index {path} for {timeout_s:g} s; try again"
+                ) from error
+            await asyncio.sleep(_POLL_S)
+        except OSError as error:
+            raise IndexUnusable(
+                f"the index directory {path.parent} cannot be written to ({error.strerror}); make it writable, "
+                "or set CONVSTORE_INDEX_URL=sqlite:////a/writable/path/index.db"
+            ) from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+class Index:
+    """An open index. `schema.upgrade` has made or upgraded its file before."""
+
+    def __init__(self, path: Path, *, readers: int, busy_timeout_s: float) -> None:
+        self.path = path
+        self._busy_timeout_s = busy_timeout_s
+        self._reader_count = readers
+        self._readers: list[ReadConnection] = []
+        self._drivers: list[aiosqlite.Connection] = []
+        self._free = asyncio.Semaphore(readers)
+        self._writing = asyncio.Lock()
+        self._engine: AsyncEngine | None = None
+
+    async def open(self) -> None:
+        """Open the read connections. The writer's is opened by the first write.
+
+        Raises:
+            IndexUnusable: the file cannot be opened or is no database.
+        """
+        try:
+            for _ in range(self._reader_count):
+                driver = await aiosqlite.connect(self.path, isolation_level=None)
+                self._drivers.append(driver)
+                for pragma in ("query_only=ON", "mmap_size=0", "wal_autocheckpoint=0", "busy_timeout=5000"):
+                    await driver.execute(f"PRAGMA {pragma}")
+                await driver.execute_fetchall("SELECT count(*) FROM sqlite_master")
+                self._readers.append(ReadConnection(driver))
+        except aiosqlite.Error as error:
+            await self.close()
+            raise IndexUnusable(
+                f"the index {self.path} cannot be opened ({error}); "
+                "move it away and run `convstore index rebuild`: it is made again from the files"
+            ) from error
+
+    async def close(self) -> None:
+        """Close the readers first, so that the last one to close, which checkpoints, is the writer."""
+        for driver in self._drivers:
+            await driver.close()
+        self._drivers.clear()
+        self._readers.clear()
+        if self._engine is not None:
+            async with writer_lock(self.path, self._busy_timeout_s):
+                await self._engine.dispose()
+            self._engine = None
+
+    @asynccontextmanager
+    async def read(self) -> AsyncIterator[ReadConnection]:
+        """Lend one of the read connections."""
+        async with self._free:
+            connection = self._readers.pop()
+            try:
+                yield connection
+            finally:
+                self._readers.append(connection)
+
+    @asynccontextmanager
+    async def write(self) -> AsyncIterator[WriteConnection]:
+        """Give the writer in a transaction that commits when the block ends and is rolled back when it raises.
+
+        Raises:
+            IndexBusy: another writer held the index for too long.
+            IndexUnusable: the database is damaged, or the disk is full or fails.
+        """
+        async with self._writing, writer_lock(self.path, self._busy_timeout_s):
+            if self._engine is None:
+                self._engine = self._make_engine()
+            try:
+                async with self._engine.begin() as connection:
+                    yield WriteConnection(connection)
+            except DBAPIError as error:
+                raise _explained(error.orig or error) from error
+
+    @asynccontextmanager
+    async def write_whole(self) -> AsyncIterator[aiosqlite.Connection]:
+        """Give a driver connection that may replace the whole content, with every other writer shut out."""
+        async with self._writing, writer_lock(self.path, self._busy_timeout_s), aiosqlite.connect(self.path) as driver:
+            yield driver
+
+    def _make_engine(self) -> AsyncEngine:
+        url = URL.create("sqlite+aiosqlite", database=str(self.path))
+        engine = create_async_engine(url, poolclass=StaticPool)
+        event.listen(engine.sync_engine, "connect", on_connect)
+        event.listen(engine.sync_engine, "begin", on_begin)
+        return engine

@@ -1,0 +1,241 @@
+"""The event rows of one conversation: its log without the payloads."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from functools import cache, lru_cache
+from typing import NamedTuple
+
+from sqlalchemy import ColumnElement, bindparam, delete, func, or_, select, tuple_, update
+from sqlalchemy.dialects.sqlite import insert
+
+from app.index import progress
+from app.index.engine import ReadConnection, WriteConnection
+from app.index.statements import Sql, compiled
+from app.index.tables import conversation, event
+from app.model.event import EventFacts, EventRow
+from app.model.filters import EventFilter
+from app.model.ids import EventName
+from app.model.page import Cursor, EventOrder
+
+def _asked(asked: EventFilter) -> dict[str, object]:
+    given = {
+        "kind": "MessageEvent" if asked.body is not None and asked.kind is None else asked.kind,
+        "source": asked.source,
+        "timestamp_gte": asked.timestamp_gte_us,
+        "timestamp_lt": asked.timestamp_lt_us,
+    }
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def _conditions(names: Iterable[str]) -> list[ColumnElement[bool]]:
+    clauses = {
+        "kind": event.c.kind == bindparam("kind"),
+        "source": event.c.source == bindparam("source"),
+        "timestamp_gte": event.c.timestamp >= bindparam("timestamp_gte"),
+        "timestamp_lt": event.c.timestamp < bindparam("timestamp_lt"),
+    }
+    readable = [event.c.conversation == bindparam("conversation"), event.c.unreadable.is_(None)]
+    return readable + [clauses[name] for name in names]
+
+
+@lru_cache(maxsize=256)
+def list_sql(order: EventOrder, names: tuple[str, ...], *, after: bool) -> Sql:
+    """Return the statement of a page of events. `names` are the filters set."""
+    here = tuple_(event.c.seq, event.c.event_id)
+    there = tuple_(bindparam("after_seq"), bindparam("after_id"))
+    descending = order is EventOrder.TIMESTAMP_DESC
+    statement = select(event.c.seq, event.c.event_id).where(*_conditions(names))
+    if after:
+        statement = statement.where(here < there if descending else here > there)
+    directions = (event.c.seq.desc(), event.c.event_id.desc()) if descending else (event.c.seq, event.c.event_id)
+    return compiled(statement.order_by(*directions).limit(bindparam("row_limit")))
+
+
+async def list_events(
+    index: ReadConnection, key: int, asked: EventFilter, order: EventOrder, after: Cursor | None, limit: int
+) -> list[EventName]:
+    """Return the names of readable events in log order or its reverse; `asked.body` admits every message."""
+    parameters = _asked(asked)
+    sql = list_sql(order, tuple(parameters), after=after is not None)
+    parameters |= {"conversation": key, "row_limit": limit}
+    if after is not None:
+        parameters |= {"after_seq": after.key, "after_id": after.id}
+    return [EventName(*row) for row in await index.fetch_all(sql, parameters)]
+
+
+@lru_cache(maxsize=256)
+def count_sql(names: tuple[str, ...]) -> Sql:
+    """Return the statement that counts a conversation's events under the filters set."""
+    return compiled(select(func.count()).select_from(event).where(*_conditions(names)))
+
+
+async def count_events(index: ReadConnection, key: int, asked: EventFilter) -> int:
+    """Return how many readable events the filter admits; `asked.body` admits every message."""
+    parameters = _asked(asked)
+    rows = await index.fetch_all(count_sql(tuple(parameters)), parameters | {"conversation": key})
+    return int(rows[0][0])
+
+
+@cache
+def _unreadable_sql() -> Sql:
+    return compiled(
+        select(event.c.seq, event.c.event_id, event.c.unreadable)
+        .where(
+            event.c.conversation == bindparam("conversation"),
+            event.c.unreadable.is_not(None),
+            event.c.seq.between(bindparam("first"), bindparam("last")),
+        )
+        .order_by(event.c.seq, event.c.event_id)
+        .limit(bindparam("row_limit"))
+    )
+
+
+async def list_unreadable(
+    index: ReadConnection, key: int, first: int, last: int, limit: int = 100
+) -> list[tuple[EventName, str]]:
+    """Return the unreadable events and gaps between two numbers of a log, with their reasons."""
+    parameters = {"conversation": key, "first": first, "last": last, "row_limit": limit}
+    rows = await index.fetch_all(_unreadable_sql(), parameters)
+    return [(EventName(seq, event_id), reason) for seq, event_id, reason in rows]
+
+
+@cache
+def _find_sql() -> Sql:
+    return compiled(
+        select(event.c.seq, event.c.event_id, event.c.unreadable)
+        .where(event.c.conversation == bindparam("conversation"), event.c.event_id == bindparam("event_id"))
+        .order_by(event.c.seq)
+        .limit(1)
+    )
+
+
+async def find_event(index: ReadConnection, key: int, event_id: str) -> tuple[EventName, str | None] | None:
+    """Return an event's name and why it is unreadable, if it is; of two files with one id the first. None: no such."""
+    row = await index.fetch_one(_find_sql(), {"conversation": key, "event_id": event_id})
+    return (EventName(row[0], row[1]), row[2]) if row else None
+
+
+@cache
+def _final_sql() -> Sql:
+    said = or_(
+        (event.c.kind == "ActionEvent") & (event.c.tool == "finish"),
+        event.c.kind == "MessageEvent",
+    )
+    return compiled(
+        select(event.c.seq, event.c.event_id)
+        .where(
+            event.c.conversation == bindparam("conversation"),
+            event.c.source == "agent",
+            event.c.unreadable.is_(None),
+            said,
+        )
+        .order_by(event.c.seq.desc(), event.c.event_id.desc())
+        .limit(1)
+    )
+
+
+async def find_final_response(index: ReadConnection, key: int) -> EventName | None:
+    """Return the agent's last finish action or message, or None."""
+    row = await index.fetch_one(_final_sql(), {"conversation": key})
+    return EventName(row[0], row[1]) if row else None
+
+
+@cache
+def _rows_sql() -> Sql:
+    columns = event.c
+    return compiled(
+        select(
+            columns.seq,
+            columns.event_id,
+            columns.kind,
+            columns.source,
+            columns.timestamp,
+            columns.tool,
+            columns.unreadable,
+        )
+        .where(columns.conversation == bindparam("conversation"))
+        .order_by(columns.seq, columns.event_id)
+    )
+
+
+async def list_rows(index: ReadConnection, key: int) -> list[EventRow]:
+    """Return all event rows of a conversation in log order, gaps included."""
+    rows = await index.fetch_all(_rows_sql(), {"conversation": key})
+    return [EventRow(EventName(*row[:2]), EventFacts(*row[2:6]), row[6]) for row in rows]
+
+
+@lru_cache(maxsize=128)
+def _known_sql(number: int) -> Sql:
+    wanted = [bindparam(f"key_{i}") for i in range(number)]
+    columns = event.c
+    return compiled(
+        select(columns.conversation, columns.seq, columns.event_id, columns.unreadable).where(
+            columns.conversation.in_(wanted)
+        )
+    )
+
+
+async def list_known(index: ReadConnection, keys: Sequence[int]) -> dict[int, dict[EventName, str | None]]:
+    """Return for each key the names that its rows have, each with its reason when it is unreadable."""
+    found: dict[int, dict[EventName, str | None]] = {key: {} for key in keys}
+    if keys:
+        rows = await index.fetch_all(_known_sql(len(keys)), {f"key_{i}": key for i, key in enumerate(keys)})
+        for key, seq, event_id, reason in rows:
+            found[key][EventName(seq, event_id)] = reason
+    return found
+
+
+@cache
+def _upsert_sql() -> Sql:
+    statement = insert(event)
+    fresh = {name: statement.excluded[name] for name in ("kind", "source", "timestamp", "tool", "unreadable")}
+    return compiled(
+        statement.on_conflict_do_update(index_elements=["conversation", "seq", "event_id"], set_=fresh)
+    )
+
+
+@cache
+def _delete_sql() -> Sql:
+    return compiled(
+        delete(event).where(
+            event.c.conversation == bindparam("conversation"),
+            event.c.seq == bindparam("seq"),
+            event.c.event_id == bindparam("event_id"),
+        )
+    )
+
+
+class LogChange(NamedTuple):
+    """What has to change in the event rows of one conversation so that they match its log."""
+
+    key: int
+    write: Sequence[EventRow]
+    delete: Sequence[EventName]
+
+
+async def apply_changes(index: WriteConnection, changes: Sequence[LogChange]) -> None:
+    """Write and delete event rows, and note that these conversations' rows are in step again."""
+    gone = [
+        {"conversation": change.key, "seq": name.seq, "event_id": name.event_id}
+        for change in changes
+        for name in change.delete
+    ]
+    fresh = [
+        {"conversation": change.key, "seq": row.name.seq, "event_id": row.name.event_id, "unreadable": row.unreadable}
+        | {"kind": row.facts.kind, "source": row.facts.source}
+        | {"timestamp": row.facts.timestamp_us, "tool": row.facts.tool}
+        for change in changes
+        for row in change.write
+    ]
+    await index.execute_many(_delete_sql(), gone)
+    await index.execute_many(_upsert_sql(), fresh)
+    in_step = update(conversation).where(conversation.c.id == bindparam("key")).values(events_behind=0)
+    await index.execute(in_step, [{"key": change.key} for change in changes])
+    if gone or fresh:
+        await progress.bump_revision(index)
+
+
+async def delete_all(index: WriteConnection) -> None:
+    """Delete every event row; the next sync reads the logs again."""
+    await index.execute(delete(event))

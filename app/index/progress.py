@@ -1,0 +1,59 @@
+"""How far the index is: what a running sync does, and the revision that rises with every change."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import NamedTuple
+
+from sqlalchemy import select, update
+
+from app.index.engine import ReadConnection, WriteConnection
+from app.index.statements import Sql, compiled
+from app.index.tables import revision, sync_state
+
+
+class Progress(NamedTuple):
+    """The state of the sync, and of the index as a whole. Times are microseconds UTC."""
+
+    phase: str
+    done: int
+    total: int
+    heartbeat_at: int
+    last_sweep_at: int | None
+    last_error: str | None
+    derived_by: str | None
+    epoch: str
+    revision: int
+
+
+@cache
+def _progress_sql() -> Sql:
+    return compiled(
+        select(
+            sync_state.c.phase,
+            sync_state.c.done,
+            sync_state.c.total,
+            sync_state.c.heartbeat_at,
+            sync_state.c.last_sweep_at,
+            sync_state.c.last_error,
+            sync_state.c.derived_by,
+            revision.c.epoch,
+            revision.c.revision,
+        ).join_from(sync_state, revision, revision.c.id == sync_state.c.id)
+    )
+
+
+async def get_progress(index: ReadConnection) -> Progress:
+    """Return the state of the sync; the migration made its row."""
+    rows = await index.fetch_all(_progress_sql())
+    return Progress(*rows[0])
+
+
+async def set_progress(index: WriteConnection, **values: object) -> None:
+    """Change fields of the sync's state, by their column names."""
+    await index.execute(update(sync_state).values(values))
+
+
+async def bump_revision(index: WriteConnection) -> None:
+    """Note that this transaction changes what a reader sees."""
+    await index.execute(update(revision).values(revision=revision.c.revision + 1))

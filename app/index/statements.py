@@ -1,0 +1,29 @@
+"""Compiling Core statements once, for the driver."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from sqlalchemy import ClauseElement
+from sqlalchemy.dialects import sqlite
+
+_DIALECT = sqlite.dialect(paramstyle="named")
+
+
+class Sql(NamedTuple):
+    """A statement's text and the constants in it, apart from the parameters that each call gives."""
+
+    text: str
+    constants: Mapping[str, object]
+
+    def bind(self, parameters: Mapping[str, object]) -> dict[str, object]:
+        """Return all that the driver has to bind."""
+        return {**self.constants, **parameters}
+
+
+def compiled(statement: ClauseElement) -> Sql:
+    """Compile a statement; its parameters are named bindparams, given by each call."""
+    result = statement.compile(dialect=_DIALECT)
+    constants = {name: bind.effective_value for name, bind in result.binds.items() if not bind.required}
+    return Sql(str(result), constants)

@@ -1,0 +1,109 @@
+"""The tables. Made by the migrations alone; `convstore db check` finds no drift between the two.
+
+Times are integer microseconds UTC. Only what filters and sorts run over stands in `conversation`.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    CheckConstraint,
+    Column,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+    text,
+)
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+conversation = Table(
+    "conversation",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("uuid", String(32), nullable=False),
+    Column("directory", String(36), nullable=False, comment="the directory's name, with or without dashes"),
+    Column("title", Text),
+    Column("status", String(32), nullable=False),
+    Column("created_at", Integer, nullable=False),
+    Column("updated_at", Integer, nullable=False),
+    Column("last_event_at", Integer, nullable=False),
+    Column("event_count", Integer, nullable=False, comment="event files, readable or not"),
+    Column("workspace", Text),
+    Column("agent_kind", Text, nullable=False),
+    Column("model", Text),
+    Column("parent", String(32), comment="uuid of the parent conversation"),
+    Column("forked_from", String(32), comment="uuid of the conversation that this one was forked from"),
+    Column("cost", Float, nullable=False),
+    Column("tokens", Integer, nullable=False, comment="prompt and completion tokens"),
+    Column("unreadable", Text, comment="why the conversation cannot be read as it should"),
+    Column("signature", LargeBinary, nullable=False, comment="of its files when they were read; empty: read again"),
+    Column("events_behind", Integer, nullable=False, comment="1 while its event rows may lag behind its log"),
+    CheckConstraint("events_behind IN (0, 1)", name="events_behind"),
+    Index("uq_conversation_uuid", "uuid", unique=True),
+    Index("uq_conversation_directory", "directory", unique=True),
+    Index("ix_conversation_created_at", "created_at", "uuid"),
+    Index("ix_conversation_updated_at", "updated_at", "uuid"),
+    Index("ix_conversation_status_created_at", "status", "created_at", "uuid"),
+    Index("ix_conversation_status_updated_at", "status", "updated_at", "uuid"),
+    Index("ix_conversation_parent", "parent", "created_at", "uuid"),
+    Index("ix_conversation_events_behind", "id", sqlite_where=text("events_behind = 1")),
+    Index("ix_conversation_unreadable", "id", sqlite_where=text("unreadable IS NOT NULL")),
+)
+
+conversation_info = Table(
+    "conversation_info",
+    metadata,
+    Column("conversation", Integer, ForeignKey("conversation.id", ondelete="CASCADE"), primary_key=True),
+    Column("body", LargeBinary, nullable=False, comment="the JSON of its ConversationInfo, without skills"),
+)
+
+event = Table(
+    "event",
+    metadata,
+    Column("conversation", Integer, ForeignKey("conversation.id", ondelete="CASCADE"), primary_key=True),
+    Column("seq", Integer, primary_key=True, comment="its number in the log"),
+    Column("event_id", Text, primary_key=True, comment="empty: stands for missing files"),
+    Column("kind", Text, nullable=False),
+    Column("source", Text, nullable=False),
+    Column("timestamp", Integer),
+    Column("tool", Text),
+    Column("unreadable", Text, comment="why its file cannot be served"),
+    sqlite_with_rowid=False,
+)
+
+sync_state = Table(
+    "sync_state",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("phase", String(16), nullable=False, comment="idle, metadata or events"),
+    Column("done", Integer, nullable=False),
+    Column("total", Integer, nullable=False),
+    Column("heartbeat_at", Integer, nullable=False, comment="when the running sync last said something"),
+    Column("last_sweep_at", Integer, comment="when the index was last compared with the whole directory"),
+    Column("last_error", Text),
+    Column("derived_by", Text, comment="version of the fold and time zone that made the rows"),
+    CheckConstraint("id = 1", name="single_row"),
+)
+
+revision = Table(
+    "revision",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("epoch", String(16), nullable=False, comment="random, one per build of the index"),
+    Column("revision", Integer, nullable=False, comment="rises with every committed change"),
+    CheckConstraint("id = 1", name="single_row"),
+)

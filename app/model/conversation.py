@@ -1,0 +1,204 @@
+"""The fold: from what was read of a conversation's files to its row in the index.
+
+One function serves the first build, the sync, the rebuild and verify, so that they cannot differ.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import orjson
+
+from app.model.filters import Status
+from app.model.ids import ConversationId, dashed
+from app.model.info import compose_info, related_id
+from app.model.times import find_time_us, format_us
+
+FOLD_VERSION = 1
+"""Rises when the fold or an event's facts change; an index made by another version is read again from the files."""
+
+TITLE_MAX = 200
+_TEXT_MAX = 500
+_INT64_MAX = 2**63 - 1
+_STATUSES = frozenset(status.value for status in Status)
+
+
+@dataclass(frozen=True, slots=True)
+class LogSummary:
+    """What a conversation's row needs of its log. Times are microseconds UTC, None when no event has one.
+
+    `last_us` is the time of the last event that is no ConversationStateUpdateEvent, `last_mtime_ns` its file's.
+    """
+
+    event_count: int = 0
+    first_us: int | None = None
+    last_us: int | None = None
+    last_mtime_ns: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ConversationFiles:
+    """What was read of one conversation directory.
+
+    `meta` and `state` are None where the file is missing or unreadable; `problems` says why, except for a missing
+    meta.json, which the OpenHands CLI never writes. `modified_us` is the directory's own time, the last resort.
+    """
+
+    id: ConversationId
+    directory: str
+    meta: dict[str, Any] | None
+    meta_mtime_ns: int
+    state: dict[str, Any] | None
+    log: LogSummary
+    modified_us: int
+    problems: tuple[str, ...] = ()
+
+
+class ConversationRow(NamedTuple):
+    """A conversation as the index keeps it; `body` is the finished JSON of its ConversationInfo without skills."""
+
+    uuid: ConversationId
+    directory: str
+    title: str | None
+    status: str
+    created_at: int
+    updated_at: int
+    last_event_at: int
+    event_count: int
+    workspace: str | None
+    agent_kind: str
+    model: str | None
+    parent: str | None
+    forked_from: str | None
+    cost: float
+    tokens: int
+    unreadable: str | None
+    body: bytes
+
+
+def fold(files: ConversationFiles, *, include_skills: bool = False) -> ConversationRow:
+    """Return the row of a conversation. Never fails: what cannot be used becomes the row's `unreadable` reason."""
+    try:
+        return _fold(files, include_skills=include_skills)
+    except (RecursionError, orjson.JSONEncodeError) as error:
+        reason = f"its files cannot be shown: {str(error) or type(error).__name__}"
+        bare = ConversationFiles(
+            files.id,
+            files.directory,
+            None,
+            files.meta_mtime_ns,
+            None,
+            files.log,
+            files.modified_us,
+            (*files.problems, reason),
+        )
+        return _fold(bare, include_skills=False)
+
+
+def _fold(files: ConversationFiles, *, include_skills: bool) -> ConversationRow:
+    meta = files.meta or {}
+    state = files.state or {}
+    problems = [*files.problems, *_state_problems(files.state)]
+    created_us, updated_us = _times(files)
+    cost, tokens = _spent(state)
+    model = _model(state)
+    info = compose_info(state, meta, include_skills=include_skills)
+    status = Status.ERROR if problems else state.get("execution_status", Status.IDLE)
+    title = bounded(meta.get("title"), TITLE_MAX)
+    unreadable = bounded("; ".join(problems), _TEXT_MAX) if problems else None
+    info |= {
+        "id": dashed(files.id),
+        "title": title,
+        "execution_status": status,
+        "created_at": format_us(created_us),
+        "updated_at": format_us(updated_us),
+    }
+    if unreadable:
+        info["unreadable"] = unreadable
+    last_event_us = files.log.last_us
+    return ConversationRow(
+        uuid=files.id,
+        directory=files.directory,
+        title=title,
+        status=status,
+        created_at=created_us,
+        updated_at=updated_us,
+        last_event_at=created_us if last_event_us is None else last_event_us,
+        event_count=files.log.event_count,
+        workspace=bounded(info["workspace"].get("working_dir"), _TEXT_MAX),
+        agent_kind=info["agent"]["kind"][:TITLE_MAX],
+        model=model,
+        parent=related_id(meta, "parent_conversation_id"),
+        forked_from=related_id(meta, "forked_from_conversation_id"),
+        cost=cost,
+        tokens=tokens,
+        unreadable=unreadable,
+        body=orjson.dumps(info),
+    )
+
+
+def _state_problems(state: dict[str, Any] | None) -> list[str]:
+    if state is None:
+        return []
+    problems = []
+    status = state.get("execution_status", Status.IDLE)
+    if not isinstance(status, str) or status not in _STATUSES:
+        problems.append(f"base_state.json: execution_status {str(status)[:40]!r} is not known")
+    agent = state.get("agent")
+    if not isinstance(agent, dict) or not isinstance(agent.get("kind"), str):
+        problems.append("base_state.json: no agent")
+    return problems
+
+
+def _times(files: ConversationFiles) -> tuple[int, int]:
+    """Return created_at and updated_at: meta.json's, else the log's, else the directory's.
+
+    agent-server keeps updated_at in memory while a conversation is open. An event that is later than meta.json says,
+    in a file that is newer than meta.json, is therefore the better answer.
+    """
+    meta, log = files.meta or {}, files.log
+    created_us = find_time_us(meta.get("created_at"))
+    if created_us is None:
+        created_us = files.modified_us if log.first_us is None else log.first_us
+    updated_us = find_time_us(meta.get("updated_at"))
+    if updated_us is None:
+        updated_us = created_us if log.last_us is None else log.last_us
+    elif log.last_us is not None and log.last_us > updated_us and log.last_mtime_ns > files.meta_mtime_ns:
+        updated_us = log.last_us
+    return created_us, updated_us
+
+
+def _spent(state: dict[str, Any]) -> tuple[float, int]:
+    """Return accumulated cost and prompt plus completion tokens, summed over all uses."""
+    stats = state.get("stats")
+    usages = stats.get("usage_to_metrics") if isinstance(stats, dict) else None
+    cost, tokens = 0.0, 0
+    for usage in usages.values() if isinstance(usages, dict) else ():
+        if not isinstance(usage, dict):
+            continue
+        cost += _number(usage.get("accumulated_cost"))
+        spent = usage.get("accumulated_token_usage")
+        if isinstance(spent, dict):
+            tokens += int(_number(spent.get("prompt_tokens"))) + int(_number(spent.get("completion_tokens")))
+    return (cost if math.isfinite(cost) else 0.0), min(tokens, _INT64_MAX)
+
+
+def _number(value: object) -> float | int:
+    return value if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) else 0
+
+
+def _model(state: dict[str, Any]) -> str | None:
+    agent = state.get("agent")
+    if not isinstance(agent, dict):
+        return None
+    llm = agent.get("llm")
+    return bounded(llm.get("model") if isinstance(llm, dict) else agent.get("acp_model"), TITLE_MAX)
+
+
+def bounded(text: object, most: int) -> str | None:
+    """Return `text` cut to `most` characters, its end replaced by an ellipsis, or None when it is no text."""
+    if not isinstance(text, str):
+        return None
+    return text if len(text) <= most else text[: most - 1] + "…"

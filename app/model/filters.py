@@ -1,0 +1,46 @@
+"""What can be asked for: the filters that list and count share, and their digest for page tokens."""
+
+from __future__ import annotations
+
+from dataclasses import astuple, dataclass
+from enum import StrEnum
+from hashlib import blake2b
+
+
+class Status(StrEnum):
+    """The execution statuses of openhands-sdk 1.58."""
+
+    IDLE = "idle"
+    RUNNING = "running"
+    PAUSED = "paused"
+    WAITING_FOR_CONFIRMATION = "waiting_for_confirmation"
+    FINISHED = "finished"
+    ERROR = "error"
+    STUCK = "stuck"
+    DELETING = "deleting"
+
+
+@dataclass(frozen=True, slots=True)
+class ConversationFilter:
+    """Which conversations; None means any."""
+
+    status: Status | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class EventFilter:
+    """Which events of one conversation; None means any. Times are microseconds UTC.
+
+    `kind` is a bare class name; `body` is a case-insensitive part of a MessageEvent's text.
+    """
+
+    kind: str | None = None
+    source: str | None = None
+    body: str | None = None
+    timestamp_gte_us: int | None = None
+    timestamp_lt_us: int | None = None
+
+
+def digest(order: str, asked: ConversationFilter | EventFilter, scope: str = "") -> str:
+    """Return a short fingerprint of a query; a page token is good for the query with its fingerprint alone."""
+    return blake2b(repr((scope, str(order), astuple(asked))).encode(), digest_size=6).hexdigest()

@@ -1,0 +1,63 @@
+"""Conversation ids and the names of event files.
+
+An id is 32 hexadecimal digits in directory names and meta.json, and the same with dashes in the API and in
+base_state.json. In this package an id is always the 32 lower-case digits.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple, NewType
+
+from app.errors import InvalidId
+
+ConversationId = NewType("ConversationId", str)
+"""32 lower-case hexadecimal digits."""
+
+_ID = re.compile(r"[0-9a-f]{32}|[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.IGNORECASE)
+_EVENT_NAME = re.compile(r"event-(\d{5}|[1-9]\d{5,17})-([0-9a-fA-F-]{8,})\.json")
+
+
+class EventName(NamedTuple):
+    """What the name of an event file says: its place in the log and its id."""
+
+    seq: int
+    event_id: str
+
+
+def find_conversation_id(text: str) -> ConversationId | None:
+    """Return the id that `text` spells, with or without dashes, or None."""
+    return ConversationId(text.replace("-", "").lower()) if _ID.fullmatch(text) else None
+
+
+def parse_conversation_id(text: str) -> ConversationId:
+    """Return the id that `text` spells.
+
+    Raises:
+        InvalidId: it spells none.
+    """
+    found = find_conversation_id(text)
+    if found is None:
+        raise InvalidId(f"{text[:64]!r} is no conversation id; it has 32 hexadecimal digits, with or without dashes")
+    return found
+
+
+def dashed(conversation_id: str) -> str:
+    """Return the id as the API writes it, e.g. 45685019-b9b6-446b-bd2d-1e96d93e73eb."""
+    i = conversation_id
+    return f"{i[:8]}-{i[8:12]}-{i[12:16]}-{i[16:20]}-{i[20:]}"
+
+
+def find_event_name(file_name: str) -> EventName | None:
+    """Return what an event file's name says, or None when it is another kind of file.
+
+    The number has five digits, and more only past 99999: the form in which agent-server looks a file up again
+    (openhands-sdk 1.58, conversation/persistence_const.py).
+    """
+    match = _EVENT_NAME.fullmatch(file_name)
+    return EventName(int(match[1]), match[2]) if match else None
+
+
+def event_file_name(name: EventName) -> str:
+    """Return the file name of an event; the inverse of `find_event_name`."""
+    return f"event-{name.seq:05d}-{name.event_id}.json"

@@ -1,0 +1,63 @@
+"""ConversationInfo: what the API answers for one conversation, composed from its two files.
+
+Source of the fields: openhands-agent-server 1.58, models.py and `_compose_conversation_info`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from app.model.ids import dashed, find_conversation_id
+from app.model.secrets import mask_secrets
+
+STUB_AGENT = {"kind": "Agent", "llm": {"model": "unknown"}, "tools": []}
+STUB_WORKSPACE = {"kind": "LocalWorkspace", "working_dir": "."}
+
+_FROM_META = ("metrics", "forked_from_event_id", "launched_agent_profile")
+_USER_TEXT = ("tags", "title", "stats")
+
+
+def compose_info(state: dict[str, Any], meta: dict[str, Any], *, include_skills: bool) -> dict[str, Any]:
+    """Return the fields of ConversationInfo that come from the files alone, with secrets masked.
+
+    Id, title, status and times are the fold's to add; `sub_conversation_ids` is known to the index alone. `state` is
+    changed; pass a dictionary that nobody else uses. Without `include_skills` the agent's skills are cut to `[]`.
+    """
+    agent = state.get("agent")
+    context = agent.get("agent_context") if isinstance(agent, dict) else None
+    if not include_skills and isinstance(context, dict) and context.get("skills"):
+        context["skills"] = []
+    info = {name: value if name in _USER_TEXT else mask_secrets(value) for name, value in state.items()}
+    if not isinstance(agent, dict) or not isinstance(agent.get("kind"), str):
+        info["agent"] = dict(STUB_AGENT)
+    workspace = state.get("workspace") or meta.get("workspace")
+    info["workspace"] = mask_secrets(workspace) if isinstance(workspace, dict) else dict(STUB_WORKSPACE)
+    if "tags" not in info:
+        info["tags"] = meta.get("tags") or {}
+    for name in _FROM_META:
+        info[name] = mask_secrets(meta.get(name))
+    info["client_tools"] = mask_secrets(meta.get("client_tools")) or []
+    info["tool_module_qualnames"] = meta.get("tool_module_qualnames") or {}
+    for name in ("forked_from_conversation_id", "parent_conversation_id"):
+        other = related_id(meta, name)
+        info[name] = dashed(other) if other else None
+    info.update(_models(state))
+    return info
+
+
+def related_id(meta: dict[str, Any], name: str) -> str | None:
+    """Return the id that meta.json has under `name`, or None when it has none or a bad one."""
+    value = meta.get(name)
+    return find_conversation_id(value) if isinstance(value, str) else None
+
+
+def _models(state: dict[str, Any]) -> dict[str, Any]:
+    hints = state.get("agent_state")
+    hints = hints if isinstance(hints, dict) else {}
+    agent = state.get("agent")
+    acp_model = agent.get("acp_model") if isinstance(agent, dict) else None
+    return {
+        "current_model_id": hints.get("acp_current_model_id") or acp_model,
+        "available_models": hints.get("acp_available_models") or [],
+        "supports_runtime_model_switch": bool(hints.get("acp_supports_runtime_model_switch")),
+    }

@@ -1,0 +1,84 @@
+"""Pages: sort orders and the opaque token that leads from one page to the next.
+
+A page is cut by keyset: the token names the sort key and the id of the last row that was returned, so that a row which
+is added or deleted meanwhile moves no other. An ascending walk also carries the largest key of its beginning, so that it
+ends although rows keep moving to its end.
+"""
+
+from __future__ import annotations
+
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from binascii import Error as Base64Error
+from enum import StrEnum
+from typing import NamedTuple
+
+import orjson
+
+from app.errors import InvalidToken
+
+_VERSION = 1
+_BAD = "the page token is damaged or of another version; ask for the first page again, without page_id"
+_INT64 = range(-(2**63), 2**63)
+
+
+class SortOrder(StrEnum):
+    """The orders of a list of conversations."""
+
+    CREATED_AT = "CREATED_AT"
+    UPDATED_AT = "UPDATED_AT"
+    CREATED_AT_DESC = "CREATED_AT_DESC"
+    UPDATED_AT_DESC = "UPDATED_AT_DESC"
+
+    @property
+    def descending(self) -> bool:
+        """Whether the largest key comes first."""
+        return self.endswith("_DESC")
+
+    @property
+    def column(self) -> str:
+        """The column that the order sorts by."""
+        return self.removesuffix("_DESC").lower()
+
+
+class EventOrder(StrEnum):
+    """The orders of a list of events: the log's, or the reverse."""
+
+    TIMESTAMP = "TIMESTAMP"
+    TIMESTAMP_DESC = "TIMESTAMP_DESC"
+
+
+class Cursor(NamedTuple):
+    """The place after which a page begins: sort key and id of the last row before it, and the walk's upper bound."""
+
+    key: int
+    id: str
+    bound: int | None = None
+
+
+def encode_token(cursor: Cursor, digest: str) -> str:
+    """Return the token that leads to the page after `cursor` of the query with this digest."""
+    return urlsafe_b64encode(orjson.dumps([_VERSION, digest, *cursor])).rstrip(b"=").decode()
+
+
+def decode_token(token: str, digest: str) -> Cursor:
+    """Return the place that a token names.
+
+    Raises:
+        InvalidToken: it is damaged, of another version, or was given out for another query.
+    """
+    try:
+        raw = urlsafe_b64decode(token.encode() + b"=" * (-len(token) % 4))
+        fields = orjson.loads(raw)
+    except (Base64Error, ValueError) as error:
+        raise InvalidToken(_BAD) from error
+    match fields:
+        case [version, str(made_for), int(key), str(row_id), int() | None as bound] if (
+            version == _VERSION and key in _INT64 and (bound is None or bound in _INT64)
+        ):
+            if made_for != digest:
+                raise InvalidToken(
+                    "the page token belongs to another query; "
+                    "keep filters and sort order while paging, or ask for the first page"
+                )
+            return Cursor(key, row_id, bound)
+    raise InvalidToken(_BAD)

@@ -1,0 +1,107 @@
+"""The settings: `CONVSTORE_*` environment variables, or keyword arguments. Nothing is read at import."""
+
+from __future__ import annotations
+
+import os
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated
+from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from pydantic import Field, SecretStr, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from app.errors import InvalidSettings
+
+LOOPBACK_HOSTS = ("127.0.0.1", "localhost", "::1")
+
+
+class Settings(BaseSettings):
+    """All settings of one store and its server.
+
+    Raises:
+        pydantic.ValidationError: a value is of the wrong type or out of range.
+    """
+
+    model_config = SettingsConfigDict(env_prefix="CONVSTORE_", extra="ignore")
+
+    store: Path = Field(description="The directory that holds the conversation directories.")
+    index_url: str | None = Field(
+        default=None, description="Where the index is, as sqlite:///PATH. Default: .convstore/index.db in the store."
+    )
+    host: str = Field(default="127.0.0.1", description="The address to listen on.")
+    port: int = Field(default=8000, ge=0, le=65535, description="The port to listen on; 0 takes a free one.")
+    api_key: Annotated[list[SecretStr], NoDecode] = Field(
+        default=[], description="The API keys that are valid, separated by commas. Wins over the key file."
+    )
+    api_key_file: Path | None = Field(
+        default=None, description="The file that holds the API key; made if missing. Default: api-key beside the index."
+    )
+    no_auth: bool = Field(default=False, description="Serve without a key. Only on a loopback address.")
+    allowed_hosts: Annotated[list[str], NoDecode] = Field(
+        default=[], description="Further Host headers to accept, separated by commas; * accepts any."
+    )
+    timezone: str | None = Field(
+        default=None, description="The zone of event times without one, e.g. Europe/Paris. Default: the host's zone."
+    )
+    log_level: str = Field(default="info", description="debug, info, warning or error.")
+    busy_timeout_s: float = Field(
+        default=5.0, gt=0, description="Seconds to wait for another writer of the index before giving up."
+    )
+    readers: int = Field(default=2, ge=1, le=64, description="Read connections to the index, one thread each.")
+
+    @field_validator("api_key", "allowed_hosts", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        if isinstance(value, str):
+            return [part.strip() for part in value.split(",") if part.strip()]
+        return value
+
+    @field_validator("timezone")
+    @classmethod
+    def _known_zone(cls, value: str | None) -> str | None:
+        if value is not None:
+            try:
+                ZoneInfo(value)
+            except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+                raise ValueError(f"no time zone is called {value!r}; use a name such as Europe/Paris or UTC") from error
+        return value
+
+    @field_validator("log_level")
+    @classmethod
+    def _known_level(cls, value: str) -> str:
+        if value.lower() not in {"debug", "info", "warning", "error"}:
+            raise ValueError("use debug, info, warning or error")
+        return value.lower()
+
+    @cached_property
+    def root(self) -> Path:
+        """The store as an absolute path."""
+        return Path(os.path.abspath(self.store.expanduser()))  # noqa: PTH100 - resolve() would follow a symlinked root
+
+    @cached_property
+    def index_path(self) -> Path:
+        """The index's database file.
+
+        Raises:
+            InvalidSettings: CONVSTORE_INDEX_URL is no SQLite URL with a path.
+        """
+        if self.index_url is None:
+            return self.root / ".convstore" / "index.db"
+        url = urlsplit(self.index_url)
+        if url.scheme not in {"sqlite", "sqlite+aiosqlite"} or url.netloc or len(url.path) < 2 or url.query:
+            raise InvalidSettings(
+                f"CONVSTORE_INDEX_URL is {self.index_url!r}; write sqlite:///relative/path.db or sqlite:////absolute/path.db"
+            )
+        return Path(os.path.abspath(url.path[1:]))  # noqa: PTH100
+
+    @cached_property
+    def key_path(self) -> Path:
+        """The file that holds the generated API key."""
+        return self.api_key_file or self.index_path.with_name("api-key")
+
+    @property
+    def loopback(self) -> bool:
+        """Whether the server listens on this machine only."""
+        return self.host in LOOPBACK_HOSTS

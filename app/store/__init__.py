@@ -1,0 +1,4 @@
+"""Where files and index meet: the use cases. `store.ConversationStore` is the way in.
+
+Imports `app.index` and `app.files`; knows no HTTP and no terminal. File calls run in worker threads.
+"""

@@ -1,0 +1,95 @@
+"""Opening one conversation: before anything of it is served, its rows are brought in step with its files.
+
+When nothing changed this costs three stats and no open. It is single-flight: any number of simultaneous requests for
+one conversation read it once, and none waits for another conversation's. Nothing is kept for one that nobody reads.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from app.errors import ConversationNotFound, IndexBusy
+from app.files import layout
+from app.files.layout import Named
+from app.files.scan import Reader
+from app.index import conversations, events
+from app.index.conversations import Located
+from app.index.engine import Index
+from app.model.ids import ConversationId, dashed
+from app.store.sync import read_changes, read_rows
+
+log = logging.getLogger(__name__)
+
+
+class Opening:
+    """The conversations of one store that are being brought in step right now."""
+
+    def __init__(self, index: Index, reader: Reader) -> None:
+        self._index = index
+        self._reader = reader
+        self._running: dict[ConversationId, asyncio.Task[Located | None]] = {}
+
+    async def open(self, conversation_id: ConversationId) -> Located:
+        """Return where a conversation is, with its rows in step with its files.
+
+        Raises:
+            ConversationNotFound: there is none, neither in the index nor on disk.
+        """
+        task = self._running.get(conversation_id)
+        if task is None:
+            task = asyncio.create_task(self._bring_in_step(conversation_id))
+            self._running[conversation_id] = task
+            task.add_done_callback(lambda _: self._running.pop(conversation_id, None))
+        located = await asyncio.shield(task)
+        if located is None:
+            raise ConversationNotFound(f"no conversation has the id {dashed(conversation_id)}")
+        return located
+
+    async def _bring_in_step(self, conversation_id: ConversationId) -> Located | None:
+        located = await self._locate(conversation_id)
+        directory, signature = await asyncio.to_thread(self._look, conversation_id, located)
+        if located is not None and signature == located.signature != layout.UNTRUSTED and not located.events_behind:
+            return located
+        if located is None and directory is None:
+            return None
+        try:
+            return await self._read_again(conversation_id, directory, located)
+        except IndexBusy:
+            if located is None:
+                raise
+            log.warning("conversation %s is served as the index has it: another process is writing", conversation_id)
+            return located
+
+    def _look(self, conversation_id: ConversationId, located: Located | None) -> tuple[str | None, bytes]:
+        root = self._reader.root
+        directory = located.directory if located is not None else layout.find_directory(root, conversation_id)
+        return directory, layout.signature(root, directory) if directory else layout.UNTRUSTED
+
+    async def _locate(self, conversation_id: ConversationId) -> Located | None:
+        async with self._index.read() as connection:
+            return await conversations.locate_conversation(connection, conversation_id)
+
+    async def _read_again(
+        self, conversation_id: ConversationId, directory: str | None, located: Located | None
+    ) -> Located | None:
+        """Read a conversation's files and write its row; one whose directory is gone loses its row."""
+        found = await asyncio.to_thread(layout.find_directory, self._reader.root, conversation_id)
+        rows = []
+        if found is not None:
+            rows, _ = await asyncio.to_thread(read_rows, self._reader, [Named(found, conversation_id)])
+        async with self._index.write() as connection:
+            if not rows and located is not None and directory is not None:
+                await conversations.delete_many(connection, [directory])
+            await conversations.upsert_many(connection, rows)
+        if not rows:
+            return None
+        fresh = await self._locate(conversation_id)
+        if fresh is None:
+            return None
+        async with self._index.read() as connection:
+            known = await events.list_known(connection, [fresh.key])
+        changes = await asyncio.to_thread(read_changes, self._reader, [(fresh.key, fresh.directory, known[fresh.key])])
+        async with self._index.write() as connection:
+            await events.apply_changes(connection, changes)
+        return fresh._replace(events_behind=False)

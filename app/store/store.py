@@ -1,0 +1,277 @@
+"""ConversationStore: one conversations directory with its index, open for use."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import NamedTuple
+from zoneinfo import ZoneInfo
+
+import orjson
+
+from app.errors import ConversationNotFound, EventNotFound, StoreUnavailable
+from app.files import eventlog, scan
+from app.files.scan import Reader
+from app.index import conversations, events, progress, schema
+from app.index.conversations import Located, Page, Totals
+from app.index.engine import Index, prepare, writer_lock
+from app.index.progress import Progress
+from app.model.conversation import fold
+from app.model.event import final_response, message_text, parse_json_object
+from app.model.filters import ConversationFilter, EventFilter, digest
+from app.model.ids import ConversationId, EventName, dashed
+from app.model.page import Cursor, EventOrder, SortOrder, decode_token, encode_token
+from app.settings import Settings
+from app.store.opening import Opening
+from app.store.sync import OnProgress, SyncReport, ignore_progress, sync
+
+PAGE_MAX = 100
+
+_ANY = ConversationFilter()
+_ANY_EVENT = EventFilter()
+
+
+class Unreadable(NamedTuple):
+    """An event that cannot be served, or a gap in the log (then without an id), with the reason."""
+
+    seq: int
+    event_id: str | None
+    reason: str
+
+
+class EventPage(NamedTuple):
+    """Events as the bytes of their files, what lies between them and cannot be served, and the next page's token."""
+
+    items: list[bytes]
+    unreadable: list[Unreadable]
+    next_page_id: str | None
+
+
+class ConversationStore:
+    """A conversations directory and its index. Reading methods write nothing into a conversation's directory."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        zone = ZoneInfo(settings.timezone) if settings.timezone else None
+        self.reader = Reader(settings.root, zone)
+        self.index = Index(settings.index_path, readers=settings.readers, busy_timeout_s=settings.busy_timeout_s)
+        self._opening = Opening(self.index, self.reader)
+
+    @classmethod
+    @asynccontextmanager
+    async def open(cls, settings: Settings) -> AsyncIterator[ConversationStore]:
+        """Open a store, making or upgrading its index; the rows come with `sync`.
+
+        Raises:
+            StoreUnavailable: the directory is missing.
+            SchemaTooNew: a newer convstore made the index.
+            IndexUnusable: the index cannot be made or opened.
+        """
+        if not await asyncio.to_thread(settings.root.is_dir):
+            raise StoreUnavailable(
+                f"{settings.root} is no directory; give the one that holds the conversation directories, "
+                "for agent-server workspace/conversations"
+            )
+        path = settings.index_path
+        await asyncio.to_thread(prepare, path)
+        if await asyncio.to_thread(schema.require_known, path) != schema.head():
+            async with writer_lock(path, settings.busy_timeout_s):
+                await asyncio.to_thread(schema.upgrade, path)
+        store = cls(settings)
+        await store.index.open()
+        try:
+            yield store
+        finally:
+            await store.index.close()
+
+    async def sync(self, *, on_progress: OnProgress = ignore_progress, allow_empty: bool = False) -> SyncReport:
+        """Bring the index up to date with the files; see `app.store.sync`."""
+        return await sync(self.index, self.reader, on_progress=on_progress, allow_empty=allow_empty)
+
+    async def list_conversations(
+        self,
+        asked: ConversationFilter = _ANY,
+        *,
+        order: SortOrder = SortOrder.CREATED_AT_DESC,
+        page_id: str | None = None,
+        limit: int = PAGE_MAX,
+        include_skills: bool = False,
+    ) -> Page:
+        """Return a page of ConversationInfo, each as JSON. Only `include_skills` opens files, those of the page.
+
+        Raises:
+            InvalidToken: `page_id` is damaged or belongs to another query.
+        """
+        async with self.index.read() as connection:
+            page = await conversations.list_conversations(connection, asked, order, page_id, limit)
+        if include_skills:
+            return Page([await self._with_skills(body) for body in page.items], page.next_page_id)
+        return page
+
+    async def count_conversations(self, asked: ConversationFilter = _ANY) -> int:
+        """Return how many conversations the filter admits."""
+        async with self.index.read() as connection:
+            return await conversations.count_conversations(connection, asked)
+
+    async def find_conversations(
+        self, ids: Sequence[ConversationId], *, include_skills: bool = False
+    ) -> list[bytes | None]:
+        """Return the ConversationInfo of each id as the index has it, in their order; None for each unknown one."""
+        async with self.index.read() as connection:
+            found = await conversations.find_conversations(connection, ids)
+        if include_skills:
+            return [None if body is None else await self._with_skills(body) for body in found]
+        return found
+
+    async def get_conversation(self, conversation_id: ConversationId, *, include_skills: bool = False) -> bytes:
+        """Return one ConversationInfo as JSON, after a look at whether its files changed.
+
+        Raises:
+            ConversationNotFound: there is none.
+        """
+        await self._opening.open(conversation_id)
+        found = await self.find_conversations([conversation_id], include_skills=include_skills)
+        if found[0] is None:
+            raise ConversationNotFound(f"no conversation has the id {dashed(conversation_id)}")
+        return found[0]
+
+    async def _with_skills(self, body: bytes) -> bytes:
+        """Compose a ConversationInfo anew from its files, skills included; the index keeps none."""
+        info = orjson.loads(body)
+        conversation_id = ConversationId(info["id"].replace("-", ""))
+        async with self.index.read() as connection:
+            located = await conversations.locate_conversation(connection, conversation_id)
+        if located is None:
+            return body
+        return await asyncio.to_thread(self._compose_with_skills, body, located.directory, conversation_id)
+
+    def _compose_with_skills(self, body: bytes, directory: str, conversation_id: ConversationId) -> bytes:
+        files = scan.read_conversation(self.reader, directory, conversation_id)
+        if files is None:
+            return body
+        whole = orjson.loads(fold(files, include_skills=True).body)
+        whole["sub_conversation_ids"] = orjson.loads(body)["sub_conversation_ids"]
+        return orjson.dumps(whole)
+
+    async def list_events(
+        self,
+        conversation_id: ConversationId,
+        asked: EventFilter = _ANY_EVENT,
+        *,
+        order: EventOrder = EventOrder.TIMESTAMP,
+        page_id: str | None = None,
+        limit: int = PAGE_MAX,
+    ) -> EventPage:
+        """Return a page of events in log order or its reverse. Opens the files of the page and no other.
+
+        With `asked.body`, the messages are opened until the page is full.
+
+        Raises:
+            ConversationNotFound: there is no such conversation.
+            InvalidToken: `page_id` is damaged or belongs to another query.
+        """
+        located = await self._opening.open(conversation_id)
+        query = digest(order, asked, scope=conversation_id)
+        after = None if page_id is None else decode_token(page_id, query)
+        chosen: list[EventName] = []
+        raws: list[bytes] = []
+        unreadable: list[Unreadable] = []
+        more = False
+        async for event in self._events(located, asked, order, after, limit):
+            if event.unreadable is None and len(raws) == limit:
+                more = True
+                break
+            if event.unreadable is None:
+                chosen.append(event.name)
+                raws.append(event.raw)
+            else:
+                unreadable.append(Unreadable(*event.name, event.unreadable))
+        unreadable += await self._unreadable_between(located, order, after, chosen[-1] if more else None)
+        unreadable.sort(reverse=order is EventOrder.TIMESTAMP_DESC)
+        next_page_id = encode_token(Cursor(*chosen[-1]), query) if more else None
+        return EventPage(raws, unreadable, next_page_id)
+
+    async def _events(
+        self, located: Located, asked: EventFilter, order: EventOrder, after: Cursor | None, limit: int
+    ) -> AsyncIterator[eventlog.RawEvent]:
+        """Give the events that the filter admits, opening a page's worth of files at a time."""
+        if asked.body is not None and asked.kind not in (None, "MessageEvent"):
+            return
+        wanted = asked.body.lower() if asked.body is not None else None
+        while True:
+            async with self.index.read() as connection:
+                names = await events.list_events(connection, located.key, asked, order, after, limit + 1)
+            read = await asyncio.to_thread(eventlog.read_events, self.reader, located.directory, names)
+            for event in read:
+                if wanted is None or event.unreadable or wanted in _message(event.raw):
+                    yield event
+            if len(names) <= limit:
+                return
+            after = Cursor(*names[-1])
+
+    async def _unreadable_between(
+        self, located: Located, order: EventOrder, after: Cursor | None, until: EventName | None
+    ) -> list[Unreadable]:
+        """Return what cannot be served between the page before and the end of this one."""
+        begin, end = 0, 2**63 - 1
+        if order is EventOrder.TIMESTAMP:
+            begin, end = (after.key + 1 if after else begin), (until.seq if until else end)
+        else:
+            begin, end = (until.seq if until else begin), (after.key - 1 if after else end)
+        async with self.index.read() as connection:
+            found = await events.list_unreadable(connection, located.key, begin, end)
+        return [Unreadable(name.seq, name.event_id or None, reason) for name, reason in found]
+
+    async def count_events(self, conversation_id: ConversationId, asked: EventFilter = _ANY_EVENT) -> int:
+        """Return how many readable events the filter admits.
+
+        Raises:
+            ConversationNotFound: there is no such conversation.
+        """
+        located = await self._opening.open(conversation_id)
+        if asked.body is not None:
+            order = EventOrder.TIMESTAMP
+            return sum([1 async for event in self._events(located, asked, order, None, PAGE_MAX) if not event.unreadable])
+        async with self.index.read() as connection:
+            return await events.count_events(connection, located.key, asked)
+
+    async def get_event(self, conversation_id: ConversationId, event_id: str) -> bytes:
+        """Return the bytes of one event's file.
+
+        Raises:
+            ConversationNotFound: there is no such conversation.
+            EventNotFound: it has no such event, or the event's file cannot be read.
+        """
+        located = await self._opening.open(conversation_id)
+        async with self.index.read() as connection:
+            found = await events.find_event(connection, located.key, event_id) if event_id else None
+        if found is None:
+            raise EventNotFound(f"conversation {dashed(conversation_id)} has no event {event_id[:64]!r}")
+        return await self._read_one(located, found[0])
+
+    async def get_final_response(self, conversation_id: ConversationId) -> str:
+        """Return the agent's last finish message or message, "" when there is none.
+
+        Raises:
+            ConversationNotFound: there is no such conversation.
+        """
+        located = await self._opening.open(conversation_id)
+        async with self.index.read() as connection:
+            name = await events.find_final_response(connection, located.key)
+        return "" if name is None else final_response(parse_json_object(await self._read_one(located, name)))
+
+    async def _read_one(self, located: Located, name: EventName) -> bytes:
+        [event] = await asyncio.to_thread(eventlog.read_events, self.reader, located.directory, [name])
+        if event.unreadable is not None:
+            raise EventNotFound(f"event {name.event_id} cannot be served: {event.unreadable}")
+        return event.raw
+
+    async def get_status(self) -> tuple[Progress, Totals]:
+        """Return what the sync is doing and what the index holds."""
+        async with self.index.read() as connection:
+            return await progress.get_progress(connection), await conversations.count_totals(connection)
+
+
+def _message(raw: bytes) -> str:
+    return message_text(parse_json_object(raw)).lower()

@@ -1,0 +1,29 @@
+"""How Alembic reaches the index: `app.index.schema` hands a connection over, or `-x index=PATH` names a file."""
+
+from __future__ import annotations
+
+from alembic import context
+from sqlalchemy import Connection, create_engine, event
+
+from app.index.engine import on_begin, on_connect, sync_url
+from app.index.tables import metadata
+
+
+def run(connection: Connection) -> None:
+    context.configure(
+        connection=connection, target_metadata=metadata, render_as_batch=True, transaction_per_migration=True
+    )
+    with context.begin_transaction():
+        context.run_migrations()
+
+
+handed_over = context.config.attributes.get("connection")
+if handed_over is not None:
+    run(handed_over)
+else:
+    engine = create_engine(sync_url(context.get_x_argument(as_dictionary=True)["index"]))
+    event.listen(engine, "connect", on_connect)
+    event.listen(engine, "begin", on_begin)
+    with engine.connect() as own:
+        run(own)
+    engine.dispose()
