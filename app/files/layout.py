@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import os
 import stat
-import time
 from contextlib import contextmanager
 from hashlib import blake2b
 from pathlib import Path
+from time import time_ns
 from typing import TYPE_CHECKING, NamedTuple
 
 from app.errors import StoreUnavailable, UnreadableFile
@@ -107,7 +107,7 @@ def signature(root: Path, directory: str) -> bytes:
             continue
         facts += [status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino]
         newest_ns = max(newest_ns, status.st_mtime_ns, status.st_ctime_ns)
-    if abs(time.time_ns() - newest_ns) < _RACY_NS:
+    if abs(time_ns() - newest_ns) < _RACY_NS:
         return UNTRUSTED
     packed = b"".join((fact % 2**64).to_bytes(8, "little") for fact in facts)
     return blake2b(packed + directory.encode(), digest_size=16).digest()

@@ -180,6 +180,20 @@ async def locate_conversation(index: ReadConnection, conversation_id: Conversati
     return Located(row[0], row[1], row[2], bool(row[3])) if row else None
 
 
+@cache
+def _prefix_sql() -> Sql:
+    uuid = conversation.c.uuid
+    return compiled(
+        select(uuid).where(uuid >= bindparam("first"), uuid <= bindparam("last")).order_by(uuid).limit(bindparam("most"))
+    )
+
+
+async def list_ids(index: ReadConnection, prefix: str, most: int) -> list[ConversationId]:
+    """Return the first ids that begin with `prefix`, at most `most`."""
+    parameters = {"first": prefix, "last": f"{prefix}g", "most": most}
+    return [ConversationId(row[0]) for row in await index.fetch_all(_prefix_sql(), parameters)]
+
+
 def _with_children(body: bytes, children: str | None) -> bytes:
     """Return a ConversationInfo with its `sub_conversation_ids`, which other conversations decide."""
     ids = [dashed(child) for child in children.split(",")] if children else []

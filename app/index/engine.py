@@ -134,7 +134,7 @@ async def writer_lock(path: Path, timeout_s: float) -> AsyncIterator[None]:
         IndexBusy: another writer held it for `timeout_s`.
         IndexUnusable: the lock file cannot be opened.
     """
-    lock = FileLock(path.with_name("writer.lock"), thread_local=False)
+    lock = FileLock(path.with_name(f"{path.name}.lock"), thread_local=False)
     deadline = time.monotonic() + timeout_s
     while True:
         try:

@@ -57,3 +57,8 @@ async def set_progress(index: WriteConnection, **values: object) -> None:
 async def bump_revision(index: WriteConnection) -> None:
     """Note that this transaction changes what a reader sees."""
     await index.execute(update(revision).values(revision=revision.c.revision + 1))
+
+
+async def raise_revision(index: WriteConnection, above: int) -> None:
+    """Make the revision larger than `above`, so that it never falls for those who read this index before."""
+    await index.execute(update(revision).where(revision.c.revision <= above).values(revision=above + 1))

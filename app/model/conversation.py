@@ -102,6 +102,7 @@ def _fold(files: ConversationFiles, *, include_skills: bool) -> ConversationRow:
     state = files.state or {}
     problems = [*files.problems, *_state_problems(files.state)]
     created_us, updated_us = _times(files)
+    last_event_us = created_us if files.log.last_us is None else files.log.last_us
     cost, tokens = _spent(state)
     model = _model(state)
     info = compose_info(state, meta, include_skills=include_skills)
@@ -114,10 +115,13 @@ def _fold(files: ConversationFiles, *, include_skills: bool) -> ConversationRow:
         "execution_status": status,
         "created_at": format_us(created_us),
         "updated_at": format_us(updated_us),
+        "last_event_at": format_us(last_event_us),
+        "event_count": files.log.event_count,
+        "cost": cost,
+        "tokens": tokens,
     }
     if unreadable:
         info["unreadable"] = unreadable
-    last_event_us = files.log.last_us
     return ConversationRow(
         uuid=files.id,
         directory=files.directory,
@@ -125,7 +129,7 @@ def _fold(files: ConversationFiles, *, include_skills: bool) -> ConversationRow:
         status=status,
         created_at=created_us,
         updated_at=updated_us,
-        last_event_at=created_us if last_event_us is None else last_event_us,
+        last_event_at=last_event_us,
         event_count=files.log.event_count,
         workspace=bounded(info["workspace"].get("working_dir"), _TEXT_MAX),
         agent_kind=info["agent"]["kind"][:TITLE_MAX],

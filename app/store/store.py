@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import NamedTuple
@@ -10,7 +11,7 @@ from zoneinfo import ZoneInfo
 
 import orjson
 
-from app.errors import ConversationNotFound, EventNotFound, StoreUnavailable
+from app.errors import ConversationNotFound, EventNotFound, InvalidId, StoreUnavailable
 from app.files import eventlog, scan
 from app.files.scan import Reader
 from app.index import conversations, events, progress, schema
@@ -20,7 +21,7 @@ from app.index.progress import Progress
 from app.model.conversation import fold
 from app.model.event import final_response, message_text, parse_json_object
 from app.model.filters import ConversationFilter, EventFilter, digest
-from app.model.ids import ConversationId, EventName, dashed
+from app.model.ids import ConversationId, EventName, dashed, find_conversation_id
 from app.model.page import Cursor, EventOrder, SortOrder, decode_token, encode_token
 from app.settings import Settings
 from app.store.opening import Opening
@@ -28,6 +29,7 @@ from app.store.sync import OnProgress, SyncReport, ignore_progress, sync
 
 PAGE_MAX = 100
 
+_PREFIX = re.compile(r"[0-9a-f]{4,32}")
 _ANY = ConversationFilter()
 _ANY_EVENT = EventFilter()
 
@@ -48,13 +50,17 @@ class EventPage(NamedTuple):
     next_page_id: str | None
 
 
+def make_reader(settings: Settings) -> Reader:
+    """Return how the files of a store are read."""
+    return Reader(settings.root, ZoneInfo(settings.timezone) if settings.timezone else None)
+
+
 class ConversationStore:
     """A conversations directory and its index. Reading methods write nothing into a conversation's directory."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        zone = ZoneInfo(settings.timezone) if settings.timezone else None
-        self.reader = Reader(settings.root, zone)
+        self.reader = make_reader(settings)
         self.index = Index(settings.index_path, readers=settings.readers, busy_timeout_s=settings.busy_timeout_s)
         self._opening = Opening(self.index, self.reader)
 
@@ -134,6 +140,27 @@ class ConversationStore:
         found = await self.find_conversations([conversation_id], include_skills=include_skills)
         if found[0] is None:
             raise ConversationNotFound(f"no conversation has the id {dashed(conversation_id)}")
+        return found[0]
+
+    async def resolve(self, text: str) -> ConversationId:
+        """Return the id that `text` is, or the beginning of (four characters or more), without ambiguity.
+
+        Raises:
+            InvalidId: `text` can be the beginning of no id, or begins several.
+            ConversationNotFound: it begins none.
+        """
+        whole = find_conversation_id(text)
+        if whole is not None:
+            return whole
+        prefix = text.replace("-", "").lower()
+        if not _PREFIX.fullmatch(prefix):
+            raise InvalidId(f"{text[:64]!r} is no conversation id, nor the first 4 or more digits of one")
+        async with self.index.read() as connection:
+            found = await conversations.list_ids(connection, prefix, 5)
+        if not found:
+            raise ConversationNotFound(f"no conversation's id begins with {text!r}; see `convstore list`")
+        if len(found) > 1:
+            raise InvalidId(f"several ids begin with {text!r}: {', '.join(dashed(one) for one in found)}")
         return found[0]
 
     async def _with_skills(self, body: bytes) -> bytes:

@@ -88,18 +88,26 @@ async def sync(
         SyncRunning: another process does the same.
         StoreUnavailable: the directory cannot be read, or is empty although the index is not.
     """
-    started = time.monotonic()
     async with sync_lock(index):
-        try:
-            report = await _sync(index, reader, on_progress, allow_empty=allow_empty)
-        except StoreUnavailable as error:
-            async with index.write() as connection:
-                await progress.set_progress(connection, phase="idle", last_error=str(error))
-            raise
+        return await bring_up_to_date(index, reader, on_progress=on_progress, allow_empty=allow_empty)
+
+
+async def bring_up_to_date(
+    index: Index, reader: Reader, *, on_progress: OnProgress = ignore_progress, allow_empty: bool = False
+) -> SyncReport:
+    """Do what `sync` does for a caller that holds the sync lock."""
+    started = time.monotonic()
+    try:
+        report = await _sync(index, reader, on_progress, allow_empty=allow_empty)
+    except StoreUnavailable as error:
         async with index.write() as connection:
-            await progress.set_progress(
-                connection, phase="idle", done=0, total=0, heartbeat_at=_now_us(), last_sweep_at=_now_us(), last_error=None
-            )
+            await progress.set_progress(connection, phase="idle", last_error=str(error))
+        raise
+    now_us = _now_us()
+    async with index.write() as connection:
+        await progress.set_progress(
+            connection, phase="idle", done=0, total=0, heartbeat_at=now_us, last_sweep_at=now_us, last_error=None
+        )
     report.seconds = time.monotonic() - started
     return report
 

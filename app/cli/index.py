@@ -1,0 +1,138 @@
+"""`convstore index status | sync | rebuild | verify`."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+
+from app.cli.output import (
+    IndexOption,
+    JsonOption,
+    LateBar,
+    StoreOption,
+    make_settings,
+    out,
+    print_json,
+    print_table,
+    run_async,
+    synced,
+)
+from app.model.times import format_us
+from app.settings import Settings
+from app.store.rebuild import rebuild
+from app.store.store import ConversationStore
+from app.store.sync import SyncReport
+from app.store.verify import Difference, verify
+
+app = typer.Typer(help="The index: how far it is, bring it up to date, compare it with the files, build it anew.")
+
+_FOUND = 1
+
+
+@app.command()
+def status(store: StoreOption = None, index: IndexOption = None, json: JsonOption = False) -> None:
+    """Show what the index holds and what a sync is doing.
+
+    Example: convstore index status --store workspace/conversations
+    """
+
+    async def read(settings: Settings) -> dict[str, object]:
+        async with ConversationStore.open(settings) as opened:
+            progress, totals = await opened.get_status()
+        return {
+            "index": str(settings.index_path),
+            "phase": progress.phase,
+            "done": progress.done,
+            "total": progress.total,
+            "conversations": totals.conversations,
+            "unreadable": totals.unreadable,
+            "dirty": totals.behind,
+            "revision": progress.revision,
+            "last_sweep_at": format_us(progress.last_sweep_at) if progress.last_sweep_at else None,
+            "last_error": progress.last_error,
+        }
+
+    answer = run_async(read(make_settings(store=store, index_url=index)))
+    if json:
+        print_json(answer)
+    else:
+        print_table(("", ""), ((name, "-" if value is None else str(value)) for name, value in answer.items()))
+
+
+@app.command()
+def sync(
+    store: StoreOption = None,
+    index: IndexOption = None,
+    allow_empty: Annotated[
+        bool, typer.Option("--allow-empty", help="Accept that the directory holds no conversation any more.")
+    ] = False,
+    json: JsonOption = False,
+) -> None:
+    """Bring the index up to date with the files; unchanged conversations are not opened.
+
+    Example: convstore index sync --store workspace/conversations
+    """
+
+    async def work(settings: Settings) -> SyncReport:
+        async with ConversationStore.open(settings) as opened:
+            return await synced(opened, allow_empty=allow_empty)
+
+    _print_report(run_async(work(make_settings(store=store, index_url=index))), json=json)
+
+
+@app.command(name="rebuild")
+def rebuild_command(
+    store: StoreOption = None,
+    index: IndexOption = None,
+    force: Annotated[bool, typer.Option("--force", help="Take an empty or mostly unreadable result too.")] = False,
+    json: JsonOption = False,
+) -> None:
+    """Build the index anew from the files and put it in place, also while a server uses it.
+
+    Example: convstore index rebuild --store workspace/conversations
+    """
+
+    async def work(settings: Settings) -> SyncReport:
+        with LateBar() as bar:
+            return await rebuild(settings, bar.show, force=force)
+
+    _print_report(run_async(work(make_settings(store=store, index_url=index))), json=json)
+
+
+def _print_report(report: SyncReport, *, json: bool) -> None:
+    if json:
+        print_json(asdict(report) | {"untrusted": [one.directory for one in report.untrusted]})
+        return
+    out.print(
+        f"{report.conversations} conversations: {report.added} new, {report.changed} changed, {report.removed} removed, "
+        f"{report.unreadable} unreadable; {report.opened} read in {report.seconds:.2f} s"
+    )
+    for directory in report.duplicates:
+        out.print(f"{directory}: a second directory for the same id; it is not listed", style="yellow")
+
+
+@app.command(name="verify")
+def verify_command(store: StoreOption = None, index: IndexOption = None, json: JsonOption = False) -> None:
+    """Compare every row and event with the files, without changing anything. Exit code 1 when something differs.
+
+    Example: convstore index verify --store workspace/conversations
+    """
+
+    async def work(settings: Settings) -> list[Difference]:
+        async with ConversationStore.open(settings) as opened:
+            with LateBar() as bar:
+                found = verify(opened.index, opened.reader, lambda done, total: bar.show("compared", done, total))
+                return [difference async for difference in found]
+
+    differences = run_async(work(make_settings(store=store, index_url=index)))
+    if json:
+        print_json([difference._asdict() for difference in differences])
+    elif differences:
+        print_table(("CONVERSATION", "WHAT", "INDEX", "FILES"), differences)
+        out.print(f"{len(differences)} differences; `convstore index sync` or `index rebuild` mends the index")
+    else:
+        out.print("index and files agree")
+    if differences:
+        raise typer.Exit(_FOUND)

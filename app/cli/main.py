@@ -1,0 +1,62 @@
+"""The `convstore` command."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+from rich.text import Text
+
+from app import __version__
+from app.cli import conversations, db, index, serve
+from app.cli.output import err, printable
+from app.errors import StoreError
+
+_FAILED = 2
+
+app = typer.Typer(
+    help="A store for the conversations of AI-agent servers: files are the truth, an index lists them.",
+    epilog="Exit codes: 0 done, 1 something was found (verify, check), 2 wrong use or failure.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+app.command(name="serve")(serve.serve_command)
+app.command(name="list")(conversations.list_command)
+app.command(name="count")(conversations.count_command)
+app.command(name="show")(conversations.show_command)
+app.add_typer(index.app, name="index", no_args_is_help=True)
+app.add_typer(db.app, name="db", no_args_is_help=True)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"convstore {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def main(
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Hold the options that stand before a command."""
+
+
+def run() -> None:
+    """Run the command; an expected error is one line on standard error and exit code 2."""
+    try:
+        app()
+    except StoreError as error:
+        err.print(Text(f"convstore: {printable(str(error))}", style="red"))
+        sys.exit(_FAILED)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except BrokenPipeError:
+        sys.stderr.close()
+        sys.exit(0)
+
+
+if __name__ == "__main__":
+    run()

@@ -1,0 +1,160 @@
+"""What all commands share: opening the store, progress, JSON or tables, text that is safe in a terminal."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import unicodedata
+from collections.abc import AsyncIterator, Coroutine, Iterable
+from contextlib import AbstractContextManager, asynccontextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Annotated, Any, Self, TypeVar
+
+import orjson
+import typer
+from pydantic import ValidationError
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+from app.errors import InvalidSettings
+from app.settings import Settings
+from app.store.store import ConversationStore
+from app.store.sync import SyncReport
+
+T = TypeVar("T")
+
+out = Console(highlight=False, soft_wrap=True)
+err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+StoreOption = Annotated[
+    Path | None,
+    typer.Option("--store", envvar="CONVSTORE_STORE", help="The directory that holds the conversations.", show_default=False),
+]
+IndexOption = Annotated[
+    str | None,
+    typer.Option(
+        "--index",
+        envvar="CONVSTORE_INDEX_URL",
+        help="Where the index is, e.g. sqlite:////var/lib/convstore/index.db.",
+        show_default="DIR/.convstore/index.db",
+    ),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+NoSyncOption = Annotated[
+    bool, typer.Option("--no-sync", help="Answer from the index as it is, without comparing it with the files first.")
+]
+
+_BAR_AFTER_S = 1.0
+_PIPE_WIDTH = 240
+
+
+def make_settings(**given: object) -> Settings:
+    """Return the settings: what was given, then CONVSTORE_*, then the defaults.
+
+    Raises:
+        InvalidSettings: a value cannot work, or no store was named.
+    """
+    try:
+        return Settings(**{name: value for name, value in given.items() if value is not None})  # type: ignore[arg-type]
+    except ValidationError as error:
+        problems = [
+            "no store was named; use --store DIR or set CONVSTORE_STORE"
+            if problem["loc"] == ("store",) and problem["type"] == "missing"
+            else f"CONVSTORE_{'_'.join(str(part) for part in problem['loc']).upper()}: {problem['msg']}"
+            for problem in error.errors()
+        ]
+        raise InvalidSettings("; ".join(problems)) from error
+
+
+def run_async(work: Coroutine[Any, Any, T]) -> T:
+    """Run a command's work."""
+    return asyncio.run(work)
+
+
+@asynccontextmanager
+async def opened(settings: Settings, *, no_sync: bool) -> AsyncIterator[ConversationStore]:
+    """Open the store, bringing its index in step first."""
+    async with ConversationStore.open(settings) as store:
+        if not no_sync:
+            await synced(store)
+        yield store
+
+
+async def synced(store: ConversationStore, *, allow_empty: bool = False) -> SyncReport:
+    """Bring the index in step, with a progress bar when that takes longer than a second."""
+    with LateBar() as bar:
+        return await store.sync(on_progress=bar.show, allow_empty=allow_empty)
+
+
+class LateBar(AbstractContextManager["LateBar"]):
+    """A progress bar on standard error that appears after a second, and only in a terminal."""
+
+    def __init__(self) -> None:
+        self._begun = time.monotonic()
+        self._bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            console=err,
+            transient=True,
+            disable=not err.is_terminal,
+        )
+        self._tasks: dict[str, Any] = {}
+        self._started = False
+
+    def show(self, phase: str, done: int, total: int) -> None:
+        """Show that `done` of `total` are done in a phase."""
+        if not self._started:
+            if time.monotonic() - self._begun < _BAR_AFTER_S:
+                return
+            self._bar.start()
+            self._started = True
+        if phase not in self._tasks:
+            self._tasks[phase] = self._bar.add_task(phase)
+        self._bar.update(self._tasks[phase], completed=done, total=total)
+
+    def __enter__(self) -> Self:
+        """Begin to wait for the second to pass."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Take the bar away."""
+        if self._started:
+            self._bar.stop()
+
+
+def print_json(value: object) -> None:
+    """Print a value as indented JSON."""
+    typer.echo(orjson.dumps(value, option=orjson.OPT_INDENT_2).decode())
+
+
+def print_table(headings: Iterable[str], rows: Iterable[Iterable[str | Text]]) -> None:
+    """Print a table without a frame; headings that begin with ">" are right-aligned, the last column folds."""
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    names = list(headings)
+    for place, name in enumerate(names):
+        last = place == len(names) - 1
+        table.add_column(
+            name.lstrip(">"),
+            justify="right" if name.startswith(">") else "left",
+            no_wrap=True,
+            overflow="ellipsis" if last else "fold",
+            min_width=None if last else 1,
+        )
+    for row in rows:
+        table.add_row(*(cell if isinstance(cell, Text) else Text(printable(cell)) for cell in row))
+    Console(highlight=False, width=None if out.is_terminal else _PIPE_WIDTH).print(table)
+
+
+def printable(text: str, *, lines: bool = False) -> str:
+    """Return text that cannot steer a terminal: control and direction characters become "�"; `lines` keeps breaks."""
+    return "".join(
+        c if (lines and c in "\n\t") or unicodedata.category(c) not in ("Cc", "Cf", "Cs") or c == "\u200d" else "�"
+        for c in text
+    )

@@ -1,0 +1,90 @@
+"""`convstore serve`."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from pathlib import Path
+from typing import Annotated
+
+import typer
+import uvicorn
+from rich.text import Text
+
+from app import logs
+from app.api.app import create_app
+from app.api.auth import HEADER, load_keys
+from app.cli.output import IndexOption, err, make_settings
+from app.errors import InvalidSettings
+from app.settings import Settings
+from app.store.store import ConversationStore
+
+
+def serve_command(
+    directory: Annotated[
+        Path | None,
+        typer.Argument(metavar="[DIR]", help="The directory that holds the conversations.", show_default="CONVSTORE_STORE"),
+    ] = None,
+    store: Annotated[Path | None, typer.Option("--store", help="The same, as an option.", show_default=False)] = None,
+    host: Annotated[str | None, typer.Option(help="The address to listen on.", show_default="127.0.0.1")] = None,
+    port: Annotated[int | None, typer.Option(help="The port to listen on; 0 takes a free one.", show_default="8000")] = None,
+    index: IndexOption = None,
+    api_key_file: Annotated[
+        Path | None, typer.Option(help="The file that holds the API key.", show_default="api-key beside the index")
+    ] = None,
+    no_auth: Annotated[bool, typer.Option("--no-auth", help="Ask for no key. Only on a loopback address.")] = False,
+) -> None:
+    """Serve a conversations directory over HTTP, compatible with agent-server's clients.
+
+    Example: convstore serve workspace/conversations --port 8000
+    """
+    settings = make_settings(
+        store=directory or store,
+        index_url=index,
+        host=host,
+        port=port,
+        api_key_file=api_key_file,
+        no_auth=no_auth or None,
+    )
+    logs.configure(settings.log_level)
+    asyncio.run(_require_usable(settings))
+    keys, made = load_keys(settings)
+    with _listen(settings) as listener:
+        _greet(settings, listener.getsockname()[1], keys, made=made)
+        config = uvicorn.Config(
+            create_app(settings, keys), log_config=None, access_log=False, timeout_graceful_shutdown=5
+        )
+        uvicorn.Server(config).run(sockets=[listener])
+
+
+async def _require_usable(settings: Settings) -> None:
+    """Open the store and close it again, so that what is wrong with it is said before anything listens."""
+    async with ConversationStore.open(settings):
+        pass
+
+
+def _listen(settings: Settings) -> socket.socket:
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    try:
+        return socket.create_server((settings.host, settings.port), family=family, backlog=2048)
+    except OSError as error:
+        raise InvalidSettings(
+            f"cannot listen on {settings.host} port {settings.port} ({error.strerror}); choose another with --port"
+        ) from error
+
+
+def _greet(settings: Settings, port: int, keys: list[str], *, made: bool) -> None:
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    url = f"http://{host}:{port}"
+    lines = [f"convstore serves {settings.root}", f"  open  {url}/docs"]
+    header = ""
+    if made:
+        lines += [f"  key   {keys[0]}", f"        shown this once; kept in {settings.key_path}"]
+    elif keys and not settings.api_key:
+        lines.append(f"  key   in {settings.key_path}")
+    if keys:
+        source = "$CONVSTORE_API_KEY" if settings.api_key else f"$(cat {settings.key_path})"
+        header = f'-H "{HEADER}: {source}" '
+    lines.append(f"  try   curl {header}'{url}/api/conversations/search?limit=5&sort_order=UPDATED_AT_DESC'")
+    for line in lines:
+        err.print(Text(line))

@@ -1,0 +1,105 @@
+"""Building a new index beside the old one and putting it in the old one's place while others use it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from pathlib import Path
+
+from app.errors import IndexUnusable, RebuildRefused, SchemaTooNew
+from app.files.scan import Reader
+from app.index import conversations, schema
+from app.index.copying import copy_into
+from app.index.engine import Index, prepare, writer_lock
+from app.settings import Settings
+from app.store.store import make_reader
+from app.store.sync import OnProgress, SyncReport, bring_up_to_date, sync_lock
+
+
+async def rebuild(settings: Settings, on_progress: OnProgress, *, force: bool = False) -> SyncReport:
+    """Build the index anew from the files and copy it into the live one in one step.
+
+    A rebuild that was killed goes on where it was. Readers and writers of the live index go on meanwhile; what they
+    changed is caught up before the copy.
+
+    Raises:
+        StoreUnavailable: the conversations directory cannot be read.
+        RebuildRefused: the result is empty or mostly unreadable and the live index is not; `force` overrules.
+        SyncRunning: another process is syncing or rebuilding.
+    """
+    live_path = settings.index_path
+    await asyncio.to_thread(prepare, live_path)
+    await _make_usable(live_path, settings.busy_timeout_s)
+    live = Index(live_path, readers=1, busy_timeout_s=settings.busy_timeout_s)
+    building = live_path.with_name("rebuild.db")
+    reader = make_reader(settings)
+    async with sync_lock(live):
+        await live.open()
+        try:
+            report = await _build(live, building, reader, settings, on_progress, force=force)
+        finally:
+            await live.close()
+        _discard(building)
+    return report
+
+
+async def _make_usable(path: Path, timeout_s: float) -> None:
+    """Give the live index the current schema; one that is no usable database is set aside first, under a new name."""
+    async with writer_lock(path, timeout_s):
+        try:
+            await asyncio.to_thread(schema.upgrade, path)
+        except SchemaTooNew:
+            raise
+        except IndexUnusable:
+            aside = path.with_name(f"{path.name}.damaged-{time.time_ns()}")
+            for suffix in ("", "-wal", "-shm"):
+                part = path.with_name(path.name + suffix)
+                if part.exists():
+                    part.replace(aside.with_name(aside.name + suffix))
+            await asyncio.to_thread(schema.upgrade, path)
+
+
+async def _build(
+    live: Index, building: Path, reader: Reader, settings: Settings, on_progress: OnProgress, *, force: bool
+) -> SyncReport:
+    try:
+        await asyncio.to_thread(schema.upgrade, building)
+    except (SchemaTooNew, IndexUnusable):
+        _discard(building)
+        await asyncio.to_thread(schema.upgrade, building)
+    fresh = Index(building, readers=1, busy_timeout_s=settings.busy_timeout_s)
+    await fresh.open()
+    try:
+        report = await bring_up_to_date(fresh, reader, on_progress=on_progress, allow_empty=True)
+        if not force:
+            await _require_plausible(live, fresh)
+        async with live.write_whole() as target:
+            late = await bring_up_to_date(fresh, reader, allow_empty=True)
+            await copy_into(fresh, target)
+    finally:
+        await fresh.close()
+    report.added += late.added
+    report.seconds += late.seconds
+    return report
+
+
+async def _require_plausible(live: Index, fresh: Index) -> None:
+    async with live.read() as connection:
+        before = await conversations.count_totals(connection)
+    async with fresh.read() as connection:
+        after = await conversations.count_totals(connection)
+    if before.conversations and not after.conversations:
+        raise RebuildRefused(
+            f"the rebuilt index is empty, the present one knows {before.conversations} conversations; "
+            "is a disk not mounted? Use --force if they were all removed on purpose"
+        )
+    if after.unreadable > max(before.unreadable, after.conversations // 2):
+        raise RebuildRefused(
+            f"{after.unreadable} of {after.conversations} conversations could not be read, more than in the present "
+            f"index ({before.unreadable}); check the disk, or use --force to take the result as it is"
+        )
+
+
+def _discard(building: Path) -> None:
+    for suffix in ("", "-wal", "-shm"):
+        building.with_name(building.name + suffix).unlink(missing_ok=True)
