@@ -49,6 +49,13 @@ class Settings(BaseSettings):
     busy_timeout_s: float = Field(
         default=5.0, gt=0, description="Seconds to wait for another writer of the index before giving up."
     )
+    sync_processes: int | None = Field(
+        default=None,
+        ge=0,
+        le=64,
+        description="Processes that read files while an index is first built; 0 reads in a thread. "
+        "Default: one per core, at most 4, for the command; 0 for the library.",
+    )
     readers: int = Field(default=2, ge=1, le=64, description="Read connections to the index, one thread each.")
 
     @field_validator("api_key", "allowed_hosts", mode="before")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from alembic import context
 from sqlalchemy import Connection, create_engine, event
 
@@ -21,7 +23,7 @@ handed_over = context.config.attributes.get("connection")
 if handed_over is not None:
     run(handed_over)
 else:
-    engine = create_engine(sync_url(context.get_x_argument(as_dictionary=True)["index"]))
+    engine = create_engine(sync_url(Path(context.get_x_argument(as_dictionary=True)["index"])))
     event.listen(engine, "connect", on_connect)
     event.listen(engine, "begin", on_begin)
     with engine.connect() as own:

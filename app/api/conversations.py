@@ -66,9 +66,7 @@ async def count_conversations(store: Store, status: StatusQuery = None) -> int:
 @router.get("/{conversation_id}", responses={200: {"model": dict[str, Any]}, 404: {"model": ErrorBody}})
 async def get_conversation(store: Store, conversation_id: IdInPath, include_skills: IncludeSkills = False) -> Response:
     """Return one conversation, after a look at whether its files changed."""
-    return json_response(
-        await store.get_conversation(ConversationId(conversation_id), include_skills=include_skills)
-    )
+    return json_response(await store.get_conversation(ConversationId(conversation_id), include_skills=include_skills))
 
 
 @router.get("", responses={200: {"model": list[dict[str, Any] | None]}})

@@ -70,4 +70,6 @@ async def _http_error(_request: Request, error: Exception) -> JSONResponse:
 
 async def _unexpected(request: Request, error: Exception) -> JSONResponse:
     log.error("%s %s failed", request.method, request.url.path, exc_info=error)
-    return error_response(HTTPStatus.INTERNAL_SERVER_ERROR, "internal_error", "an unexpected error; see the server's log")
+    return error_response(
+        HTTPStatus.INTERNAL_SERVER_ERROR, "internal_error", "an unexpected error; see the server's log"
+    )

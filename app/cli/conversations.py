@@ -48,11 +48,19 @@ def list_command(
 
     Example: convstore list --store workspace/conversations --status error
     """
-    run_async(_list(make_settings(store=store, index_url=index), ConversationFilter(status), sort, limit, page, no_sync, json))
+    run_async(
+        _list(make_settings(store=store, index_url=index), ConversationFilter(status), sort, limit, page, no_sync, json)
+    )
 
 
 async def _list(
-    settings: Settings, asked: ConversationFilter, order: SortOrder, limit: int, page: str | None, no_sync: bool, json: bool
+    settings: Settings,
+    asked: ConversationFilter,
+    order: SortOrder,
+    limit: int,
+    page: str | None,
+    no_sync: bool,
+    json: bool,
 ) -> None:
     async with opened(settings, no_sync=no_sync) as store:
         items: list[dict[str, Any]] = []

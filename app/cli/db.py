@@ -14,7 +14,9 @@ from app.index import schema
 from app.index.engine import prepare, writer_lock
 from app.settings import Settings
 
-app = typer.Typer(help="The schema of the index. A server upgrades it by itself; these are for looking and for going back.")
+app = typer.Typer(
+    help="The schema of the index. A server upgrades it by itself; these are for looking and for going back."
+)
 
 _FOUND = 1
 

@@ -106,8 +106,8 @@ def _print_report(report: SyncReport, *, json: bool) -> None:
         print_json(asdict(report) | {"untrusted": [one.directory for one in report.untrusted]})
         return
     out.print(
-        f"{report.conversations} conversations: {report.added} new, {report.changed} changed, {report.removed} removed, "
-        f"{report.unreadable} unreadable; {report.opened} read in {report.seconds:.2f} s"
+        f"{report.conversations} conversations: {report.added} new, {report.changed} changed, "
+        f"{report.removed} removed, {report.unreadable} unreadable; {report.opened} read in {report.seconds:.2f} s"
     )
     for directory in report.duplicates:
         out.print(f"{directory}: a second directory for the same id; it is not listed", style="yellow")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 import unicodedata
 from collections.abc import AsyncIterator, Coroutine, Iterable
@@ -31,7 +32,9 @@ err = Console(stderr=True, highlight=False, soft_wrap=True)
 
 StoreOption = Annotated[
     Path | None,
-    typer.Option("--store", envvar="CONVSTORE_STORE", help="The directory that holds the conversations.", show_default=False),
+    typer.Option(
+        "--store", envvar="CONVSTORE_STORE", help="The directory that holds the conversations.", show_default=False
+    ),
 ]
 IndexOption = Annotated[
     str | None,
@@ -49,6 +52,7 @@ NoSyncOption = Annotated[
 
 _BAR_AFTER_S = 1.0
 _PIPE_WIDTH = 240
+_PROCESSES_MAX = 4
 
 
 def make_settings(**given: object) -> Settings:
@@ -58,7 +62,7 @@ def make_settings(**given: object) -> Settings:
         InvalidSettings: a value cannot work, or no store was named.
     """
     try:
-        return Settings(**{name: value for name, value in given.items() if value is not None})  # type: ignore[arg-type]
+        settings = Settings(**{name: value for name, value in given.items() if value is not None})  # type: ignore[arg-type]
     except ValidationError as error:
         problems = [
             "no store was named; use --store DIR or set CONVSTORE_STORE"
@@ -67,6 +71,9 @@ def make_settings(**given: object) -> Settings:
             for problem in error.errors()
         ]
         raise InvalidSettings("; ".join(problems)) from error
+    if settings.sync_processes is None:
+        settings.sync_processes = min(os.cpu_count() or 1, _PROCESSES_MAX)
+    return settings
 
 
 def run_async(work: Coroutine[Any, Any, T]) -> T:

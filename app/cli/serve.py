@@ -23,11 +23,15 @@ from app.store.store import ConversationStore
 def serve_command(
     directory: Annotated[
         Path | None,
-        typer.Argument(metavar="[DIR]", help="The directory that holds the conversations.", show_default="CONVSTORE_STORE"),
+        typer.Argument(
+            metavar="[DIR]", help="The directory that holds the conversations.", show_default="CONVSTORE_STORE"
+        ),
     ] = None,
     store: Annotated[Path | None, typer.Option("--store", help="The same, as an option.", show_default=False)] = None,
     host: Annotated[str | None, typer.Option(help="The address to listen on.", show_default="127.0.0.1")] = None,
-    port: Annotated[int | None, typer.Option(help="The port to listen on; 0 takes a free one.", show_default="8000")] = None,
+    port: Annotated[
+        int | None, typer.Option(help="The port to listen on; 0 takes a free one.", show_default="8000")
+    ] = None,
     index: IndexOption = None,
     api_key_file: Annotated[
         Path | None, typer.Option(help="The file that holds the API key.", show_default="api-key beside the index")

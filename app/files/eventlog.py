@@ -11,6 +11,7 @@ from app.files.scan import Reader
 from app.model.event import NO_FACTS, EventRow, event_facts, parse_json_object
 from app.model.ids import EventName, event_file_name
 
+
 class RawEvent(NamedTuple):
     """The bytes of an event's file, or the reason why there are none."""
 

@@ -1,6 +1,6 @@
 """Where things are in a conversations directory, and how to tell that they changed.
 
-    <root>/<id>/meta.json  base_state.json  events/event-00000-<event id>.json
+<root>/<id>/meta.json  base_state.json  events/event-00000-<event id>.json
 """
 
 from __future__ import annotations
@@ -93,8 +93,8 @@ def find_directory(root: Path, conversation_id: ConversationId) -> str | None:
 def signature(root: Path, directory: str) -> bytes:
     """Return 16 bytes that differ once meta.json, base_state.json or the list of events changes. Opens no file.
 
-    It covers size, mtime, ctime and inode of the two files and of events/. What changed within the last two seconds may change again within the file system's clock tick, so it gets
-    `UNTRUSTED` and is read again next time (the rule is git's).
+    It covers size, mtime, ctime and inode of the two files and of events/. What changed within the last two seconds may
+    change again within the file system's clock tick, so it gets `UNTRUSTED` and is read again next time (git's rule).
     """
     base = f"{root}/{directory}/"
     facts = []
@@ -180,4 +180,4 @@ def list_events(conversation_fd: int) -> list[EventName]:
 
 def list_event_names(events_fd: int) -> list[EventName]:
     """Return what the names in an open events/ directory say, in log order."""
-    return sorted(name for entry in os.listdir(events_fd) if (name := find_event_name(entry)))  # noqa: PTH208
+    return sorted(name for entry in os.listdir(events_fd) if (name := find_event_name(entry)))

@@ -21,10 +21,14 @@ _LOOK_BACK = 64
 
 @dataclass(frozen=True, slots=True)
 class Reader:
-    """How a store is read: where it is, and the zone of times that carry none (None: the host's)."""
+    """How a store is read.
+
+    `zone` is that of times which carry none (None: the host's), `processes` how many may read at once (0: a thread).
+    """
 
     root: Path
     zone: tzinfo | None
+    processes: int = 0
 
 
 def read_conversation(reader: Reader, directory: str, conversation_id: ConversationId) -> ConversationFiles | None:

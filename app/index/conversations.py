@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from functools import cache, lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple, Unpack
 
 import orjson
 from sqlalchemy import (
+    BindParameter,
     ColumnElement,
     ScalarSelect,
     Select,
@@ -20,7 +21,6 @@ from sqlalchemy import (
     func,
     literal_column,
     null,
-
     select,
     tuple_,
     update,
@@ -31,7 +31,7 @@ from app.index import progress
 from app.index.engine import ReadConnection, WriteConnection
 from app.index.statements import Sql, compiled
 from app.index.tables import conversation, conversation_info
-from app.model.conversation import ConversationRow
+from app.model.conversation import ConversationRow, IndexedRow
 from app.model.filters import ConversationFilter, digest
 from app.model.ids import ConversationId, dashed
 from app.model.page import Cursor, SortOrder, decode_token, encode_token
@@ -55,13 +55,6 @@ class Located(NamedTuple):
     events_behind: bool
 
 
-class IndexedRow(NamedTuple):
-    """A conversation's row with its signature, as it is written."""
-
-    row: ConversationRow
-    signature: bytes
-
-
 _children = conversation.alias("child")
 
 
@@ -74,10 +67,11 @@ def _sub_conversations() -> ScalarSelect[str]:
         .correlate(conversation)
         .subquery()
     )
-    return select(func.aggregate_strings(ordered.c.uuid, literal_column("','"))).scalar_subquery()
+    comma: Any = literal_column("','")
+    return select(func.aggregate_strings(ordered.c.uuid, comma)).scalar_subquery()
 
 
-def _info(*columns: ColumnElement[object]) -> Select[tuple[object, ...]]:
+def _info(*columns: ColumnElement[Any]) -> Select[Unpack[tuple[Any, ...]]]:
     return select(*columns, conversation_info.c.body, _sub_conversations()).join_from(
         conversation, conversation_info, conversation_info.c.conversation == conversation.c.id
     )
@@ -98,7 +92,7 @@ def _conditions(names: Iterable[str]) -> list[ColumnElement[bool]]:
 def list_sql(order: SortOrder, names: tuple[str, ...], *, after: bool, bounded: bool) -> Sql:
     """Return the statement of a list page. `names` are the filters set; `after` and `bounded` the cursor's parts."""
     key = conversation.c[order.column]
-    largest: ColumnElement[object] = (
+    largest: ColumnElement[Any] = (
         null() if after or order.descending else select(func.max(key)).correlate(None).scalar_subquery()
     )
     statement = _info(conversation.c.uuid, key, largest).where(*_conditions(names))
@@ -123,7 +117,9 @@ async def list_conversations(
     query = digest(order, asked)
     parameters = _asked(asked)
     cursor = None if page_id is None else decode_token(page_id, query)
-    sql = list_sql(order, tuple(parameters), after=cursor is not None, bounded=cursor is not None and cursor.bound is not None)
+    sql = list_sql(
+        order, tuple(parameters), after=cursor is not None, bounded=cursor is not None and cursor.bound is not None
+    )
     parameters["row_limit"] = limit + 1
     if cursor is not None:
         parameters |= {"after_key": cursor.key, "after_id": cursor.id, "bound": cursor.bound}
@@ -151,7 +147,7 @@ async def count_conversations(index: ReadConnection, asked: ConversationFilter) 
 
 @lru_cache(maxsize=128)
 def _find_sql(number: int) -> Sql:
-    wanted = [bindparam(f"id_{i}") for i in range(number)]
+    wanted: list[BindParameter[str]] = [bindparam(f"id_{i}") for i in range(number)]
     return compiled(_info(conversation.c.uuid).where(conversation.c.uuid.in_(wanted)))
 
 
@@ -184,7 +180,10 @@ async def locate_conversation(index: ReadConnection, conversation_id: Conversati
 def _prefix_sql() -> Sql:
     uuid = conversation.c.uuid
     return compiled(
-        select(uuid).where(uuid >= bindparam("first"), uuid <= bindparam("last")).order_by(uuid).limit(bindparam("most"))
+        select(uuid)
+        .where(uuid >= bindparam("first"), uuid <= bindparam("last"))
+        .order_by(uuid)
+        .limit(bindparam("most"))
     )
 
 

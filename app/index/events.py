@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from functools import cache, lru_cache
-from typing import NamedTuple
 
-from sqlalchemy import ColumnElement, bindparam, delete, func, or_, select, tuple_, update
+from sqlalchemy import BindParameter, ColumnElement, bindparam, delete, func, or_, select, tuple_, update
 from sqlalchemy.dialects.sqlite import insert
 
 from app.index import progress
 from app.index.engine import ReadConnection, WriteConnection
 from app.index.statements import Sql, compiled
 from app.index.tables import conversation, event
-from app.model.event import EventFacts, EventRow
+from app.model.event import EventFacts, EventRow, LogChange
 from app.model.filters import EventFilter
 from app.model.ids import EventName
 from app.model.page import Cursor, EventOrder
+
 
 def _asked(asked: EventFilter) -> dict[str, object]:
     given = {
@@ -167,7 +167,7 @@ async def list_rows(index: ReadConnection, key: int) -> list[EventRow]:
 
 @lru_cache(maxsize=128)
 def _known_sql(number: int) -> Sql:
-    wanted = [bindparam(f"key_{i}") for i in range(number)]
+    wanted: list[BindParameter[int]] = [bindparam(f"key_{i}") for i in range(number)]
     columns = event.c
     return compiled(
         select(columns.conversation, columns.seq, columns.event_id, columns.unreadable).where(
@@ -190,9 +190,7 @@ async def list_known(index: ReadConnection, keys: Sequence[int]) -> dict[int, di
 def _upsert_sql() -> Sql:
     statement = insert(event)
     fresh = {name: statement.excluded[name] for name in ("kind", "source", "timestamp", "tool", "unreadable")}
-    return compiled(
-        statement.on_conflict_do_update(index_elements=["conversation", "seq", "event_id"], set_=fresh)
-    )
+    return compiled(statement.on_conflict_do_update(index_elements=["conversation", "seq", "event_id"], set_=fresh))
 
 
 @cache
@@ -204,14 +202,6 @@ def _delete_sql() -> Sql:
             event.c.event_id == bindparam("event_id"),
         )
     )
-
-
-class LogChange(NamedTuple):
-    """What has to change in the event rows of one conversation so that they match its log."""
-
-    key: int
-    write: Sequence[EventRow]
-    delete: Sequence[EventName]
 
 
 async def apply_changes(index: WriteConnection, changes: Sequence[LogChange]) -> None:

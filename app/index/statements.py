@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 from sqlalchemy import ClauseElement
 from sqlalchemy.dialects import sqlite
+from sqlalchemy.sql.compiler import SQLCompiler
 
 _DIALECT = sqlite.dialect(paramstyle="named")
 
@@ -24,6 +25,6 @@ class Sql(NamedTuple):
 
 def compiled(statement: ClauseElement) -> Sql:
     """Compile a statement; its parameters are named bindparams, given by each call."""
-    result = statement.compile(dialect=_DIALECT)
+    result = cast(SQLCompiler, statement.compile(dialect=_DIALECT))
     constants = {name: bind.effective_value for name, bind in result.binds.items() if not bind.required}
     return Sql(str(result), constants)

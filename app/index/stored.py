@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from functools import cache, lru_cache
 from typing import NamedTuple
 
-from sqlalchemy import bindparam, select, text, union_all
+from sqlalchemy import BindParameter, bindparam, select, text, union_all
 
 from app.index.engine import ReadConnection
 from app.index.statements import Sql, compiled
@@ -26,12 +26,10 @@ class StoredRow(NamedTuple):
 
 @lru_cache(maxsize=128)
 def _stored_sql(number: int) -> Sql:
-    wanted = [bindparam(f"id_{i}") for i in range(number)]
+    wanted: list[BindParameter[str]] = [bindparam(f"id_{i}") for i in range(number)]
     return compiled(
         select(conversation.c.id, *_COLUMNS, conversation_info.c.body)
-        .join_from(
-            conversation, conversation_info, conversation_info.c.conversation == conversation.c.id, isouter=True
-        )
+        .join_from(conversation, conversation_info, conversation_info.c.conversation == conversation.c.id, isouter=True)
         .where(conversation.c.uuid.in_(wanted))
     )
 
@@ -41,7 +39,7 @@ async def find_stored(index: ReadConnection, ids: Sequence[ConversationId]) -> d
     if not ids:
         return {}
     rows = await index.fetch_all(_stored_sql(len(ids)), {f"id_{i}": uuid for i, uuid in enumerate(ids)})
-    stored = [StoredRow(row[0], ConversationRow(*row[1:-1], row[-1] or b"")) for row in rows]
+    stored = [StoredRow(row[0], ConversationRow._make((*row[1:-1], row[-1] or b""))) for row in rows]
     return {one.row.uuid: one for one in stored}
 
 

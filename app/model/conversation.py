@@ -78,6 +78,13 @@ class ConversationRow(NamedTuple):
     body: bytes
 
 
+class IndexedRow(NamedTuple):
+    """A row with the signature that its files had before they were read."""
+
+    row: ConversationRow
+    signature: bytes
+
+
 def fold(files: ConversationFiles, *, include_skills: bool = False) -> ConversationRow:
     """Return the row of a conversation. Never fails: what cannot be used becomes the row's `unreadable` reason."""
     try:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import tzinfo
 from typing import Any, NamedTuple
 
@@ -41,8 +41,24 @@ class EventRow(NamedTuple):
     unreadable: str | None = None
 
 
+class LogChange(NamedTuple):
+    """What has to change in the event rows of one conversation, `key` in the index, so that they match its log."""
+
+    key: int
+    write: Sequence[EventRow]
+    delete: Sequence[EventName]
+
+
+class KnownLog(NamedTuple):
+    """The event rows that the index has of one conversation, with the reasons of unreadable ones."""
+
+    key: int
+    directory: str
+    known: Mapping[EventName, str | None]
+
+
 def gap_rows(names: Sequence[EventName]) -> list[EventRow]:
-    """Return a row for each gap in the numbers of a log (sorted `names`): at the first missing number, with the reason."""
+    """Return a row, with its reason, for each gap in the numbers of a log, at the first missing one."""
     rows = []
     expected = 0
     for name in names:

@@ -14,7 +14,7 @@ STUB_AGENT = {"kind": "Agent", "llm": {"model": "unknown"}, "tools": []}
 STUB_WORKSPACE = {"kind": "LocalWorkspace", "working_dir": "."}
 
 _FROM_META = ("metrics", "forked_from_event_id", "launched_agent_profile")
-_USER_TEXT = ("tags", "title", "stats")
+_SHOWN_AS_STORED = ("tags", "stats")
 
 
 def compose_info(state: dict[str, Any], meta: dict[str, Any], *, include_skills: bool) -> dict[str, Any]:
@@ -27,7 +27,9 @@ def compose_info(state: dict[str, Any], meta: dict[str, Any], *, include_skills:
     context = agent.get("agent_context") if isinstance(agent, dict) else None
     if not include_skills and isinstance(context, dict) and context.get("skills"):
         context["skills"] = []
-    info = {name: value if name in _USER_TEXT else mask_secrets(value) for name, value in state.items()}
+    info = {name: value for name, value in state.items() if name not in _SHOWN_AS_STORED}
+    mask_secrets(info)
+    info |= {name: state[name] for name in _SHOWN_AS_STORED if name in state}
     if not isinstance(agent, dict) or not isinstance(agent.get("kind"), str):
         info["agent"] = dict(STUB_AGENT)
     workspace = state.get("workspace") or meta.get("workspace")

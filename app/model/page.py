@@ -1,8 +1,8 @@
 """Pages: sort orders and the opaque token that leads from one page to the next.
 
-A page is cut by keyset: the token names the sort key and the id of the last row that was returned, so that a row which
-is added or deleted meanwhile moves no other. An ascending walk also carries the largest key of its beginning, so that it
-ends although rows keep moving to its end.
+A page is cut by keyset: the token names the sort key and the id of the last row that was returned, so that a row
+which is added or deleted meanwhile moves no other. An ascending walk also carries the largest key of its beginning, so
+that it ends although rows keep moving to its end.
 """
 
 from __future__ import annotations

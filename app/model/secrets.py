@@ -7,6 +7,7 @@ wherever they stand. What a user typed into a message, a title or a tag is the u
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 MASK = "**********"
 """What stands in an answer for a secret; the SDK reads it as "not set"."""
@@ -17,32 +18,35 @@ _SECRET_NAME = re.compile(
     r"|passwd|authorization|credentials?|cookie|session)",
     re.IGNORECASE,
 )
-_MAPS_OF_SECRETS = frozenset({"env", "environment", "headers", "extra_headers", "secrets"})
+_MAPS_OF_SECRETS = frozenset({"env", "environment", "headers", "extra_headers", "secrets", "secret_sources"})
 _OPEN_IN_A_SECRET = frozenset({"kind", "description"})
 _URL_LOGIN = re.compile(r"(?<=://)[^/?#\s@]+@")
 
 
 def mask_secrets(value: object) -> object:
     """Return `value` with every secret replaced by `MASK`; dictionaries and lists are changed in place."""
-    if isinstance(value, str):
-        return _mask_text(value)
-    if isinstance(value, list):
-        for i, item in enumerate(value):
-            value[i] = mask_secrets(item)
-    elif isinstance(value, dict):
+    if isinstance(value, dict):
         for name, item in value.items():
             value[name] = _mask_field(name, item)
+    elif isinstance(value, list):
+        value[:] = [mask_secrets(item) for item in value]
+    elif isinstance(value, str):
+        return _mask_text(value)
     return value
 
 
 def _mask_field(name: str, item: object) -> object:
     if name in _MAPS_OF_SECRETS:
         return _mask_all(item)
-    if name == "secret_sources" and isinstance(item, dict):
-        return {source: _mask_all(secret) for source, secret in item.items()}
-    if isinstance(item, str) and item and _SECRET_NAME.fullmatch(name):
-        return MASK
-    return mask_secrets(item)
+    if isinstance(item, str):
+        return MASK if item and _names_a_secret(name) else _mask_text(item)
+    return mask_secrets(item) if isinstance(item, dict | list) else item
+
+
+@lru_cache(maxsize=4096)
+def _names_a_secret(name: str) -> bool:
+    """Whether a text under this name is a secret; the same few hundred names come again and again."""
+    return _SECRET_NAME.fullmatch(name) is not None
 
 
 def _mask_all(value: object) -> object:

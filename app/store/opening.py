@@ -16,8 +16,10 @@ from app.files.scan import Reader
 from app.index import conversations, events
 from app.index.conversations import Located
 from app.index.engine import Index
+from app.model.conversation import IndexedRow
+from app.model.event import KnownLog
 from app.model.ids import ConversationId, dashed
-from app.store.sync import read_changes, read_rows
+from app.store.reading import read_changes, read_rows
 
 log = logging.getLogger(__name__)
 
@@ -75,7 +77,7 @@ class Opening:
     ) -> Located | None:
         """Read a conversation's files and write its row; one whose directory is gone loses its row."""
         found = await asyncio.to_thread(layout.find_directory, self._reader.root, conversation_id)
-        rows = []
+        rows: list[IndexedRow] = []
         if found is not None:
             rows, _ = await asyncio.to_thread(read_rows, self._reader, [Named(found, conversation_id)])
         async with self._index.write() as connection:
@@ -89,7 +91,8 @@ class Opening:
             return None
         async with self._index.read() as connection:
             known = await events.list_known(connection, [fresh.key])
-        changes = await asyncio.to_thread(read_changes, self._reader, [(fresh.key, fresh.directory, known[fresh.key])])
+        logs = [KnownLog(fresh.key, fresh.directory, known[fresh.key])]
+        changes = await asyncio.to_thread(read_changes, self._reader, logs)
         async with self._index.write() as connection:
             await events.apply_changes(connection, changes)
         return fresh._replace(events_behind=False)

@@ -52,7 +52,8 @@ class EventPage(NamedTuple):
 
 def make_reader(settings: Settings) -> Reader:
     """Return how the files of a store are read."""
-    return Reader(settings.root, ZoneInfo(settings.timezone) if settings.timezone else None)
+    zone = ZoneInfo(settings.timezone) if settings.timezone else None
+    return Reader(settings.root, zone, settings.sync_processes or 0)
 
 
 class ConversationStore:
@@ -259,7 +260,9 @@ class ConversationStore:
         located = await self._opening.open(conversation_id)
         if asked.body is not None:
             order = EventOrder.TIMESTAMP
-            return sum([1 async for event in self._events(located, asked, order, None, PAGE_MAX) if not event.unreadable])
+            return sum(
+                [1 async for event in self._events(located, asked, order, None, PAGE_MAX) if not event.unreadable]
+            )
         async with self.index.read() as connection:
             return await events.count_events(connection, located.key, asked)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from itertools import islice
@@ -17,27 +17,27 @@ from typing import TypeVar
 from filelock import FileLock, Timeout
 
 from app.errors import StoreUnavailable, SyncRunning
-from app.files import eventlog, layout, scan
+from app.files import layout
 from app.files.layout import Named
 from app.files.scan import Reader
 from app.index import conversations, events, progress
-from app.index.conversations import IndexedRow
 from app.index.engine import Index
-from app.index.events import LogChange
-from app.model.conversation import FOLD_VERSION, fold
-from app.model.event import gap_rows
-from app.model.ids import EventName
+from app.model.conversation import FOLD_VERSION
+from app.model.event import KnownLog
+from app.store.reading import read_changes, read_rows, read_signatures
+from app.store.workers import readers, run_ahead
 
 T = TypeVar("T")
 
 _BATCH = 200
 _LOG_BATCH = 100
+_WORTH_PROCESSES = 1000
 _LAST = "\U0010ffff"
 
 
 @dataclass(slots=True)
 class SyncReport:
-    """What a sync found and did. `opened` counts the conversations whose files were read."""
+    """What a sync found and did. `opened` and `logs` count the conversations whose files, or whose logs, were read."""
 
     conversations: int = 0
     opened: int = 0
@@ -97,8 +97,9 @@ async def bring_up_to_date(
 ) -> SyncReport:
     """Do what `sync` does for a caller that holds the sync lock."""
     started = time.monotonic()
+    run = _Run(index, reader, on_progress)
     try:
-        report = await _sync(index, reader, on_progress, allow_empty=allow_empty)
+        await run.everything(allow_empty=allow_empty)
     except StoreUnavailable as error:
         async with index.write() as connection:
             await progress.set_progress(connection, phase="idle", last_error=str(error))
@@ -108,193 +109,154 @@ async def bring_up_to_date(
         await progress.set_progress(
             connection, phase="idle", done=0, total=0, heartbeat_at=now_us, last_sweep_at=now_us, last_error=None
         )
-    report.seconds = time.monotonic() - started
-    return report
+    run.report.seconds = time.monotonic() - started
+    return run.report
 
 
 async def sync_some(index: Index, reader: Reader, named: Sequence[Named]) -> SyncReport:
-    """Read these conversations again, whatever their signatures say, and bring their rows up to date."""
-    report = SyncReport(conversations=len(named))
+    """Read these conversations again, whatever their signatures say, and bring their rows up to date.
+
+    Raises:
+        SyncRunning: another process is syncing.
+    """
+    run = _Run(index, reader, ignore_progress)
     async with sync_lock(index):
-        await _metadata_phase(index, reader, list(named), report, ignore_progress)
-        await _events_phase(index, reader, report, ignore_progress)
-    return report
-
-
-async def _sync(index: Index, reader: Reader, on_progress: OnProgress, *, allow_empty: bool) -> SyncReport:
-    await _forget_what_others_derived(index, reader)
-    named, duplicates = await asyncio.to_thread(layout.list_directories, reader.root)
-    async with index.read() as connection:
-        known = (await conversations.count_totals(connection)).conversations
-    if known and not named and not allow_empty:
-        raise StoreUnavailable(
-            f"{reader.root} holds no conversation but the index knows {known}; is a disk not mounted? "
-            "If they were all removed on purpose, run `convstore index sync --allow-empty`"
-        )
-    report = SyncReport(conversations=len(named), duplicates=duplicates)
-    changed, gone = await _find_changes(index, reader, named, report)
-    await _metadata_phase(index, reader, changed, report, on_progress)
-    async with index.write() as connection:
-        await conversations.delete_many(connection, gone)
-    report.removed += len(gone)
-    await _events_phase(index, reader, report, on_progress)
-    async with index.read() as connection:
-        report.unreadable = (await conversations.count_totals(connection)).unreadable
-    return report
-
-
-async def _forget_what_others_derived(index: Index, reader: Reader) -> None:
-    """Have everything read again when the rows were made by another version of the fold, or in another time zone."""
-    zone = str(reader.zone) if reader.zone else "host:" + "/".join(time.tzname)
-    derived_by = f"{FOLD_VERSION}:{zone}"
-    async with index.read() as connection:
-        before = (await progress.get_progress(connection)).derived_by
-    if before == derived_by:
-        return
-    async with index.write() as connection:
-        await conversations.distrust_all(connection)
-        await events.delete_all(connection)
-        await progress.set_progress(connection, derived_by=derived_by)
-
-
-async def _find_changes(
-    index: Index, reader: Reader, named: list[Named], report: SyncReport
-) -> tuple[list[Named], list[str]]:
-    """Return the conversations that are new or changed on disk, and the directories that the index knows in vain."""
-    changed: list[Named] = []
-    gone: list[str] = []
-    after = ""
-    chunks = list(_chunks(named, conversations.SIGNATURE_CHUNK)) or [[]]
-    for number, chunk in enumerate(chunks, start=1):
-        last = _LAST if number == len(chunks) else chunk[-1].directory
-        signatures = await asyncio.to_thread(_signatures, reader, chunk)
-        known: dict[str, bytes] = {}
-        while rows := await _known_signatures(index, after, last):
-            after = rows[-1][0]
-            known.update((directory, signature) for directory, signature in rows if directory in signatures)
-            gone += [directory for directory, _ in rows if directory not in signatures]
-        after = last
-        for one in chunk:
-            before = known.get(one.directory)
-            if before is None:
-                report.added += 1
-            elif before == signatures[one.directory] != layout.UNTRUSTED:
-                continue
-            else:
-                report.changed += 1
-            changed.append(one)
-    return changed, gone
-
-
-async def _known_signatures(index: Index, after: str, last: str) -> list[tuple[str, bytes]]:
-    async with index.read() as connection:
-        return await conversations.list_signatures(connection, after, last)
-
-
-def _signatures(reader: Reader, named: Iterable[Named]) -> dict[str, bytes]:
-    return {one.directory: layout.signature(reader.root, one.directory) for one in named}
-
-
-async def _metadata_phase(
-    index: Index, reader: Reader, changed: list[Named], report: SyncReport, on_progress: OnProgress
-) -> None:
-    done = 0
-    batches = [(reader, batch) for batch in _chunks(changed, _BATCH)]
-    async for rows, gone in _ahead(read_rows, batches):
-        done += len(rows) + len(gone)
+        await run.read_metadata(list(named))
+        await run.read_logs()
         async with index.write() as connection:
-            await conversations.delete_many(connection, [one.directory for one in gone])
-            await conversations.upsert_many(connection, rows)
-            await progress.set_progress(
-                connection, phase="metadata", done=done, total=len(changed), heartbeat_at=_now_us()
+            await progress.set_progress(connection, phase="idle", done=0, total=0, heartbeat_at=_now_us())
+    return run.report
+
+
+class _Run:
+    """One sync while it runs."""
+
+    def __init__(self, index: Index, reader: Reader, on_progress: OnProgress) -> None:
+        self.report = SyncReport()
+        self._index = index
+        self._reader = reader
+        self._on_progress = on_progress
+
+    async def everything(self, *, allow_empty: bool) -> None:
+        await self._forget_what_others_derived()
+        named, self.report.duplicates = await asyncio.to_thread(layout.list_directories, self._reader.root)
+        self.report.conversations = len(named)
+        known = (await self._totals()).conversations
+        if known and not named and not allow_empty:
+            raise StoreUnavailable(
+                f"{self._reader.root} holds no conversation but the index knows {known}; is a disk not mounted? "
+                "If they were all removed on purpose, run `convstore index sync --allow-empty`"
             )
-        report.opened += len(rows)
-        report.untrusted += [
-            Named(row.row.directory, row.row.uuid) for row in rows if row.signature == layout.UNTRUSTED
-        ]
-        on_progress("metadata", done, len(changed))
+        changed, gone = await self._find_changes(named)
+        await self.read_metadata(changed)
+        async with self._index.write() as connection:
+            await conversations.delete_many(connection, gone)
+        self.report.removed += len(gone)
+        await self.read_logs()
+        self.report.unreadable = (await self._totals()).unreadable
 
+    async def _totals(self) -> conversations.Totals:
+        async with self._index.read() as connection:
+            return await conversations.count_totals(connection)
 
-def read_rows(reader: Reader, named: Sequence[Named]) -> tuple[list[IndexedRow], list[Named]]:
-    """Read conversations and fold them; also return those whose directories hold no conversation."""
-    rows, gone = [], []
-    for one in named:
-        signature = layout.signature(reader.root, one.directory)
-        files = scan.read_conversation(reader, one.directory, one.id)
-        if files is None:
-            gone.append(one)
-        else:
-            rows.append(IndexedRow(fold(files), signature))
-    return rows, gone
-
-
-async def _events_phase(index: Index, reader: Reader, report: SyncReport, on_progress: OnProgress) -> None:
-    async with index.read() as connection:
-        total = (await conversations.count_totals(connection)).behind
-    done = 0
-    batches = _behind_batches(index, reader)
-    async for changes in _ahead_async(read_changes, batches):
-        done += len(changes)
-        async with index.write() as connection:
-            await events.apply_changes(connection, changes)
-            await progress.set_progress(connection, phase="events", done=done, total=total, heartbeat_at=_now_us())
-        report.logs += len(changes)
-        on_progress("events", done, total)
-
-
-KnownLog = tuple[int, str, dict[EventName, str | None]]
-"""Key and directory of a conversation, and the event rows it has, with the reasons of unreadable ones."""
-
-
-async def _behind_batches(index: Index, reader: Reader) -> AsyncIterator[tuple[Reader, list[KnownLog]]]:
-    after = 0
-    while True:
-        async with index.read() as connection:
-            behind = await conversations.list_behind(connection, after)
-        if not behind:
+    async def _forget_what_others_derived(self) -> None:
+        """Have everything read again when another version of the fold, or another time zone, made the rows."""
+        zone = str(self._reader.zone) if self._reader.zone else "host:" + "/".join(time.tzname)
+        derived_by = f"{FOLD_VERSION}:{zone}"
+        async with self._index.read() as connection:
+            before = (await progress.get_progress(connection)).derived_by
+        if before == derived_by:
             return
-        for chunk in _chunks(behind, _LOG_BATCH):
-            async with index.read() as connection:
-                known = await events.list_known(connection, [key for key, _ in chunk])
-            yield reader, [(key, directory, known[key]) for key, directory in chunk]
-        after = behind[-1][0]
+        async with self._index.write() as connection:
+            await conversations.distrust_all(connection)
+            await events.delete_all(connection)
+            await progress.set_progress(connection, derived_by=derived_by)
 
+    async def _find_changes(self, named: list[Named]) -> tuple[list[Named], list[str]]:
+        """Return the conversations that are new or changed on disk, and the directories that are gone."""
+        changed: list[Named] = []
+        gone: list[str] = []
+        after = ""
+        chunks = list(_chunks(named, conversations.SIGNATURE_CHUNK)) or [[]]
+        for number, chunk in enumerate(chunks, start=1):
+            last = _LAST if number == len(chunks) else chunk[-1].directory
+            signatures = await asyncio.to_thread(read_signatures, self._reader, chunk)
+            known: dict[str, bytes] = {}
+            while rows := await self._known_signatures(after, last):
+                after = rows[-1][0]
+                known.update((directory, signature) for directory, signature in rows if directory in signatures)
+                gone += [directory for directory, _ in rows if directory not in signatures]
+            after = last
+            changed += [one for one in chunk if self._is_changed(known.get(one.directory), signatures[one.directory])]
+        return changed, gone
 
-def read_changes(reader: Reader, logs: Sequence[KnownLog]) -> list[LogChange]:
-    """Read of each log what its rows lack: new files, those that were unreadable, and the last one again."""
-    changes = []
-    for key, directory, known in logs:
-        names = eventlog.list_events(reader, directory)
-        unread = [name for name in names if name not in known or known[name] is not None]
-        if names and names[-1] not in unread:
-            unread.append(names[-1])
-        gaps = gap_rows(names)
-        present = {*names, *(gap.name for gap in gaps)}
-        write = eventlog.read_rows(reader, directory, unread)
-        write += [gap for gap in gaps if known.get(gap.name) != gap.unreadable]
-        changes.append(LogChange(key, write, [name for name in known if name not in present]))
-    return changes
+    def _is_changed(self, before: bytes | None, now: bytes) -> bool:
+        if before is None:
+            self.report.added += 1
+        elif before == now != layout.UNTRUSTED:
+            return False
+        else:
+            self.report.changed += 1
+        return True
 
+    async def _known_signatures(self, after: str, last: str) -> list[tuple[str, bytes]]:
+        async with self._index.read() as connection:
+            return await conversations.list_signatures(connection, after, last)
 
-async def _ahead(work: Callable[..., T], batches: Iterable[tuple[object, ...]]) -> AsyncIterator[T]:
-    async def each() -> AsyncIterator[tuple[object, ...]]:
-        for batch in batches:
-            yield batch
+    def _processes(self, conversation_count: int) -> int:
+        return self._reader.processes if conversation_count >= _WORTH_PROCESSES else 0
 
-    async for result in _ahead_async(work, each()):
-        yield result
+    async def read_metadata(self, changed: list[Named]) -> None:
+        """Phase one: read conversations and write their rows."""
+        done = 0
+        processes = self._processes(len(changed))
+        with readers(processes) as executor:
+            async for rows, gone in run_ahead(executor, processes + 1, read_rows, self._metadata_batches(changed)):
+                done += len(rows) + len(gone)
+                async with self._index.write() as connection:
+                    await conversations.delete_many(connection, [one.directory for one in gone])
+                    await conversations.upsert_many(connection, rows)
+                    await progress.set_progress(
+                        connection, phase="metadata", done=done, total=len(changed), heartbeat_at=_now_us()
+                    )
+                self.report.opened += len(rows)
+                self.report.untrusted += [
+                    Named(one.row.directory, one.row.uuid) for one in rows if one.signature == layout.UNTRUSTED
+                ]
+                self._on_progress("metadata", done, len(changed))
 
+    async def _metadata_batches(self, changed: list[Named]) -> AsyncIterator[tuple[Reader, list[Named]]]:
+        for batch in _chunks(changed, _BATCH):
+            yield self._reader, batch
 
-async def _ahead_async(work: Callable[..., T], batches: AsyncIterator[tuple[object, ...]]) -> AsyncIterator[T]:
-    """Run `work` on each batch in a thread, one batch ahead of whoever takes the results."""
-    running: Awaitable[T] | None = None
-    async for batch in batches:
-        following = asyncio.ensure_future(asyncio.to_thread(work, *batch))
-        if running is not None:
-            yield await running
-        running = following
-    if running is not None:
-        yield await running
+    async def read_logs(self) -> None:
+        """Phase two: bring the event rows of all that lag behind in step."""
+        done = 0
+        total = (await self._totals()).behind
+        processes = self._processes(total)
+        with readers(processes) as executor:
+            async for changes in run_ahead(executor, processes + 1, read_changes, self._log_batches()):
+                done += len(changes)
+                async with self._index.write() as connection:
+                    await events.apply_changes(connection, changes)
+                    await progress.set_progress(
+                        connection, phase="events", done=done, total=total, heartbeat_at=_now_us()
+                    )
+                self.report.logs += len(changes)
+                self._on_progress("events", done, total)
+
+    async def _log_batches(self) -> AsyncIterator[tuple[Reader, list[KnownLog]]]:
+        after = 0
+        while True:
+            async with self._index.read() as connection:
+                behind = await conversations.list_behind(connection, after)
+            if not behind:
+                return
+            for chunk in _chunks(behind, _LOG_BATCH):
+                async with self._index.read() as connection:
+                    known = await events.list_known(connection, [key for key, _ in chunk])
+                yield self._reader, [KnownLog(key, directory, known[key]) for key, directory in chunk]
+            after = behind[-1][0]
 
 
 def _chunks(items: Iterable[T], size: int) -> Iterator[list[T]]:

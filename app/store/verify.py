@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 import orjson
@@ -17,7 +17,7 @@ from app.index.stored import StoredRow
 from app.model.conversation import ConversationRow
 from app.model.event import EventRow, gap_rows
 from app.model.ids import EventName, dashed, find_conversation_id
-from app.store.sync import read_rows
+from app.store.reading import read_rows
 
 _BATCH = 50
 _ABSENT = "-"
@@ -26,12 +26,12 @@ _ROW_FIELDS = [name for name in ConversationRow._fields if name not in ("uuid", 
 
 
 class Difference(NamedTuple):
-    """One thing in which index and files disagree. `index` and `files` say what each has, "-" for nothing."""
+    """One thing in which index and files disagree, and what each has, "-" for nothing."""
 
     conversation: str
     what: str
-    index: str
-    files: str
+    in_index: str
+    in_files: str
 
 
 OnVerified = Callable[[int, int], None]
@@ -133,8 +133,8 @@ def _flat(row: EventRow) -> dict[str, object]:
 
 
 def _compare_fields(
-    name: str, prefix: str, index: dict[str, Any], files: dict[str, Any], fields: Any
-) -> Iterator[Difference]:  # fmt: skip
+    name: str, prefix: str, index: dict[str, Any], files: dict[str, Any], fields: Iterable[str]
+) -> Iterator[Difference]:
     for field in fields:
         left, right = index.get(field), files.get(field)
         if left != right:

@@ -49,9 +49,7 @@ def upgrade() -> None:
     op.create_index("ix_conversation_status_created_at", "conversation", ["status", "created_at", "uuid"])
     op.create_index("ix_conversation_status_updated_at", "conversation", ["status", "updated_at", "uuid"])
     op.create_index("ix_conversation_parent", "conversation", ["parent", "created_at", "uuid"])
-    op.create_index(
-        "ix_conversation_events_behind", "conversation", ["id"], sqlite_where=sa.text("events_behind = 1")
-    )
+    op.create_index("ix_conversation_events_behind", "conversation", ["id"], sqlite_where=sa.text("events_behind = 1"))
     op.create_index(
         "ix_conversation_unreadable", "conversation", ["id"], sqlite_where=sa.text("unreadable IS NOT NULL")
     )
@@ -75,7 +73,9 @@ def upgrade() -> None:
         sa.Column("tool", sa.Text()),
         sa.Column("unreadable", sa.Text()),
         sa.PrimaryKeyConstraint("conversation", "seq", "event_id", name="pk_event"),
-        sa.ForeignKeyConstraint(["conversation"], ["conversation.id"], name="fk_event_conversation", ondelete="CASCADE"),
+        sa.ForeignKeyConstraint(
+            ["conversation"], ["conversation.id"], name="fk_event_conversation", ondelete="CASCADE"
+        ),
         sqlite_with_rowid=False,
     )
     sync_state = op.create_table(

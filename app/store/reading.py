@@ -1,0 +1,48 @@
+"""Reading many conversations, for the sync: pure functions over files, so that they can run in processes of their own.
+
+Imports no SQL, which keeps those processes small.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from app.files import eventlog, layout, scan
+from app.files.layout import Named
+from app.files.scan import Reader
+from app.model.conversation import IndexedRow, fold
+from app.model.event import KnownLog, LogChange, gap_rows
+
+
+def read_signatures(reader: Reader, named: Iterable[Named]) -> dict[str, bytes]:
+    """Return the signature of each directory. Opens no file."""
+    return {one.directory: layout.signature(reader.root, one.directory) for one in named}
+
+
+def read_rows(reader: Reader, named: Sequence[Named]) -> tuple[list[IndexedRow], list[Named]]:
+    """Read conversations and fold them; also return those whose directories hold no conversation."""
+    rows, gone = [], []
+    for one in named:
+        signature = layout.signature(reader.root, one.directory)
+        files = scan.read_conversation(reader, one.directory, one.id)
+        if files is None:
+            gone.append(one)
+        else:
+            rows.append(IndexedRow(fold(files), signature))
+    return rows, gone
+
+
+def read_changes(reader: Reader, logs: Sequence[KnownLog]) -> list[LogChange]:
+    """Read of each log what its rows lack: new files, those that were unreadable, and the last one again."""
+    changes = []
+    for log in logs:
+        names = eventlog.list_events(reader, log.directory)
+        unread = [name for name in names if name not in log.known or log.known[name] is not None]
+        if names and (not unread or unread[-1] != names[-1]):
+            unread.append(names[-1])
+        gaps = gap_rows(names)
+        present = {*names, *(gap.name for gap in gaps)}
+        write = eventlog.read_rows(reader, log.directory, unread)
+        write += [gap for gap in gaps if log.known.get(gap.name) != gap.unreadable]
+        changes.append(LogChange(log.key, write, [name for name in log.known if name not in present]))
+    return changes
