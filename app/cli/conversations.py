@@ -121,17 +121,18 @@ def show_command(
     last: Annotated[int, typer.Option(min=0, help="Only the last events, this many; 0 shows all.")] = 0,
     full: Annotated[bool, typer.Option("--full", help="Show long texts whole.")] = False,
     index: IndexOption = None,
+    no_sync: NoSyncOption = False,
     json: JsonOption = False,
 ) -> None:
     """Show one conversation: who said what, tools, results, status, cost.
 
     Example: convstore show 45685019 --store workspace/conversations --last 5
     """
-    run_async(_show(make_settings(store=store, index_url=index), conversation, last, full, json))
+    run_async(_show(make_settings(store=store, index_url=index), conversation, last, full, no_sync, json))
 
 
-async def _show(settings: Settings, text: str, last: int, full: bool, json: bool) -> None:
-    async with ConversationStore.open(settings) as store:
+async def _show(settings: Settings, text: str, last: int, full: bool, no_sync: bool, json: bool) -> None:
+    async with opened(settings, no_sync=no_sync) as store:
         conversation_id = await store.resolve(text)
         info = orjson.loads(await store.get_conversation(conversation_id))
         events: list[dict[str, Any]] = []

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from functools import cache, lru_cache
-from typing import Any, NamedTuple, Unpack
+from typing import Any, NamedTuple
 
 import orjson
 from sqlalchemy import (
@@ -71,7 +71,7 @@ def _sub_conversations() -> ScalarSelect[str]:
     return select(func.aggregate_strings(ordered.c.uuid, comma)).scalar_subquery()
 
 
-def _info(*columns: ColumnElement[Any]) -> Select[Unpack[tuple[Any, ...]]]:
+def _info(*columns: ColumnElement[Any]) -> Select[*tuple[Any, ...]]:
     return select(*columns, conversation_info.c.body, _sub_conversations()).join_from(
         conversation, conversation_info, conversation_info.c.conversation == conversation.c.id
     )

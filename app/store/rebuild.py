@@ -101,5 +101,5 @@ async def _require_plausible(live: Index, fresh: Index) -> None:
 
 
 def _discard(building: Path) -> None:
-    for suffix in ("", "-wal", "-shm"):
+    for suffix in ("", "-wal", "-shm", ".lock"):
         building.with_name(building.name + suffix).unlink(missing_ok=True)

@@ -1,0 +1,54 @@
+# Two commands do all the set-up: `make run` and `make test`.
+PYTHON ?= python3
+PORT ?= 8000
+# The conversations directory to serve; without one, a small sample that ships with the project.
+DIR ?= .sample/conversations
+
+BIN := .venv/bin
+SAMPLE := tests/data/conversations.tar.gz
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: run test check format lint types contracts bench clean
+
+run: .venv/run $(if $(filter .sample/conversations,$(DIR)),.sample/conversations)
+	$(BIN)/convstore serve "$(DIR)" --port $(PORT)
+
+test: .venv/dev
+	$(BIN)/python -m pytest $(PYTEST)
+
+check: format lint types contracts
+	$(MAKE) test PYTEST="--cov --cov-report=term"
+
+format: .venv/dev
+	$(BIN)/ruff format --check
+
+lint: .venv/dev
+	$(BIN)/ruff check
+
+types: .venv/dev
+	$(BIN)/mypy
+
+contracts: .venv/dev
+	$(BIN)/lint-imports
+
+bench: .venv/dev
+	$(BIN)/python -m tests.bench $(BENCH)
+
+clean:
+	rm -rf .venv .sample dist .coverage* .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+
+.venv/bin/python:
+	$(PYTHON) -m venv .venv
+
+.venv/run: .venv/bin/python pyproject.toml constraints.txt
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable .
+	touch $@
+
+.venv/dev: .venv/bin/python pyproject.toml constraints.txt
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $@ .venv/run
+
+.sample/conversations: $(SAMPLE)
+	mkdir -p .sample
+	tar -xzf $(SAMPLE) -C .sample
+	touch $@

@@ -1,0 +1,191 @@
+"""Conversations made for a test, as agent-server 1.58 writes them. Every argument has a default."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import subprocess
+import sys
+import uuid
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+BEGIN = datetime(2026, 10, 1, 12, tzinfo=UTC)
+
+
+def make_id(number: int) -> str:
+    """Return the id, 32 hexadecimal digits, of the test's `number`-th conversation or event."""
+    return uuid.UUID(int=number, version=4).hex
+
+
+def make_event(number: int = 0, **fields: Any) -> dict[str, Any]:
+    """Return the `number`-th event of a log; a user's message unless `fields` say otherwise."""
+    return {
+        "id": str(uuid.UUID(make_id(10_000 + number))),
+        "timestamp": (BEGIN.replace(tzinfo=None) + timedelta(seconds=number)).isoformat(),
+        "source": "user",
+        "llm_message": {"role": "user", "content": [{"type": "text", "text": f"message {number}"}]},
+        "kind": "MessageEvent",
+    } | fields
+
+
+def make_meta(conversation_id: str, **fields: Any) -> dict[str, Any]:
+    """Return a meta.json."""
+    return {
+        "id": conversation_id,
+        "title": "A title",
+        "created_at": "2026-10-01T12:00:00Z",
+        "updated_at": "2026-10-01T13:00:00Z",
+        "tags": {},
+        "parent_conversation_id": None,
+        "forked_from_conversation_id": None,
+    } | fields
+
+
+def make_state(conversation_id: str, **fields: Any) -> dict[str, Any]:
+    """Return a base_state.json."""
+    return {
+        "id": str(uuid.UUID(conversation_id)),
+        "agent": {"kind": "Agent", "llm": {"model": "a/model", "api_key": "**********"}, "tools": []},
+        "workspace": {"kind": "LocalWorkspace", "working_dir": "/home/dev/project"},
+        "execution_status": "finished",
+        "stats": {"usage_to_metrics": {}},
+        "secret_registry": {"secret_sources": {}},
+        "tags": {},
+    } | fields
+
+
+def write_event(directory: Path, number: int, event: dict[str, Any] | None = None) -> Path:
+    """Write one event file at a place of a log and return its path."""
+    body = make_event(number) if event is None else event
+    path = directory / "events" / f"event-{number:05d}-{body['id']}.json"
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(json.dumps(body))
+    return path
+
+
+def make_conversation(
+    root: Path,
+    number: int = 1,
+    *,
+    meta: dict[str, Any] | None = None,
+    state: dict[str, Any] | None = None,
+    events: int | list[dict[str, Any]] = 2,
+    directory: str | None = None,
+) -> Path:
+    """Write the test's `number`-th conversation and return its directory.
+
+    `meta` and `state` are fields to set; `events` is how many messages it has, or the events themselves.
+    """
+    conversation_id = make_id(number)
+    path = root / (directory or conversation_id)
+    path.mkdir(parents=True)
+    (path / "meta.json").write_text(json.dumps(make_meta(conversation_id, **(meta or {}))))
+    (path / "base_state.json").write_text(json.dumps(make_state(conversation_id, **(state or {}))))
+    (path / "events").mkdir()
+    for place, event in enumerate([make_event(i) for i in range(events)] if isinstance(events, int) else events):
+        write_event(path, place, event)
+    return path
+
+
+_HELD = {
+    "conversation": """
+        SELECT uuid, directory, title, status, created_at, updated_at, last_event_at, event_count, workspace,
+               agent_kind, model, parent, forked_from, cost, tokens, unreadable, events_behind
+        FROM conversation ORDER BY uuid""",
+    "conversation_info": """
+        SELECT uuid, CAST(body AS TEXT) FROM conversation_info JOIN conversation ON conversation = id ORDER BY uuid""",
+    "event": """
+        SELECT uuid, seq, event_id, kind, source, timestamp, tool, event.unreadable
+        FROM event LEFT JOIN conversation ON conversation = id ORDER BY uuid, seq, event_id""",
+    "sync_state": "SELECT phase, done, total, last_error, derived_by FROM sync_state",
+}
+
+
+def index_tables(path: Path) -> dict[str, list[tuple[Any, ...]]]:
+    """Return all that an index holds, apart from what differs between equal ones: keys, signatures, revision, times."""
+    with closing(sqlite3.connect(path)) as db:
+        return {table: db.execute(sql).fetchall() for table, sql in _HELD.items()}
+
+
+class SecondProcess:
+    """Another Python process, which speaks in lines."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self._process = process
+
+    def hear(self) -> str:
+        """Wait for its next line; "" when it has ended."""
+        assert self._process.stdout is not None
+        return self._process.stdout.readline().rstrip("\n")
+
+    def say(self, line: str = "") -> None:
+        """Give it a line."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(f"{line}\n")
+        self._process.stdin.flush()
+
+    def kill(self) -> None:
+        """End it at once, as a power cut would, and wait until it has ended."""
+        self._process.kill()
+        self._process.wait()
+
+
+@contextmanager
+def second_process(code: str, *arguments: object) -> Iterator[SecondProcess]:
+    """Run Python code in another process, with sys.argv[1:] of `arguments`; it is killed at the end."""
+    with subprocess.Popen(
+        [sys.executable, "-c", code, *map(str, arguments)],
+        cwd=Path(__file__).parent.parent,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        try:
+            yield SecondProcess(process)
+        finally:
+            process.kill()
+
+
+_HOLD_LOCK = """
+import sys
+from filelock import FileLock
+with FileLock(sys.argv[1]):
+    print("held", flush=True)
+    sys.stdin.readline()
+"""
+
+
+@contextmanager
+def held_by_another_process(lock: Path) -> Iterator[None]:
+    """Have another process hold a lock file meanwhile."""
+    with second_process(_HOLD_LOCK, lock) as other:
+        assert other.hear() == "held"
+        yield
+
+
+_recorders: list[list[str]] = []
+_hooked: list[bool] = []
+
+
+def _record(event: str, arguments: tuple[Any, ...]) -> None:
+    if event == "open":
+        for recorder in _recorders:
+            recorder.append(str(arguments[0]))
+
+
+@contextmanager
+def opened_files() -> Iterator[list[str]]:
+    """Collect the paths of all files and directories that this process opens meanwhile, as they were given."""
+    if not _hooked:
+        sys.addaudithook(_record)
+        _hooked.append(True)
+    seen: list[str] = []
+    _recorders.append(seen)
+    try:
+        yield seen
+    finally:
+        _recorders[:] = [recorder for recorder in _recorders if recorder is not seen]

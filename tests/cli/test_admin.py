@@ -1,0 +1,144 @@
+"""index, db, and what all commands have in common."""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from tests.builders import make_conversation, make_id
+from tests.cli.conftest import Command
+
+COMMANDS = [
+    ("serve",), ("list",), ("count",), ("show",),
+    *(("index", name) for name in ("status", "sync", "rebuild", "verify")),
+    *(("db", name) for name in ("upgrade", "downgrade", "current", "history", "check")),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_help_shows_an_example(command: tuple[str, ...], convstore: Command) -> None:
+    ran = convstore(*command, "--help")
+    assert ran.code == 0
+    assert f"Example: convstore {' '.join(command)}" in ran.out
+
+
+@pytest.mark.parametrize(
+    "command", [c for c in COMMANDS if c not in (("serve",), ("show",), ("db", "downgrade"))], ids=" ".join
+)
+def test_json_is_json(command: tuple[str, ...], root: Path, convstore: Command) -> None:
+    make_conversation(root, 1)
+    convstore("index", "sync", "--store", root)
+    ran = convstore(*command, "--store", root, "--json")
+    assert (ran.code, ran.err) == (0, "")
+    assert isinstance(ran.json, dict | list)
+
+
+def test_a_store_must_be_named(convstore: Command) -> None:
+    ran = convstore("list")
+    assert (ran.code, ran.out) == (2, "")
+    assert ran.err == "convstore: no store was named; use --store DIR or set CONVSTORE_STORE\n"
+
+
+def test_a_missing_directory_is_explained(tmp_path: Path, convstore: Command) -> None:
+    ran = convstore("list", "--store", tmp_path / "nowhere")
+    assert ran.code == 2
+    assert "nowhere is no directory" in ran.err
+
+
+def test_a_bad_setting_is_named(tmp_path: Path, convstore: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CONVSTORE_TIMEZONE", "Mars/Olympus")
+    ran = convstore("list", "--store", tmp_path)
+    assert ran.code == 2
+    assert "CONVSTORE_TIMEZONE: Value error, no time zone is called 'Mars/Olympus'" in ran.err
+
+
+def test_the_version_is_printed(convstore: Command) -> None:
+    assert re.fullmatch(r"convstore \d+\.\d+\.\d+\n", convstore("--version").out)
+
+
+def test_status_tells_what_sync_did(root: Path, convstore: Command) -> None:
+    make_conversation(root, 1)
+    (make_conversation(root, 2) / "meta.json").write_text("{")
+    before = convstore("index", "status", "--store", root, "--json").json
+    synced = convstore("index", "sync", "--store", root)
+    after = convstore("index", "status", "--store", root, "--json").json
+    assert (before["conversations"], before["last_sweep_at"]) == (0, None)
+    assert synced.out.startswith("2 conversations: 2 new, 0 changed, 0 removed, 1 unreadable; 2 read in ")
+    assert {name: after[name] for name in ("phase", "conversations", "unreadable", "dirty", "last_error")} == {
+        "phase": "idle", "conversations": 2, "unreadable": 1, "dirty": 0, "last_error": None,
+    }  # fmt: skip
+
+
+def test_verify_finds_and_rebuild_mends(root: Path, convstore: Command) -> None:
+    make_conversation(root, 1)
+    convstore("index", "sync", "--store", root)
+    assert convstore("index", "verify", "--store", root).out == "index and files agree\n"
+    with sqlite3.connect(root / ".convstore" / "index.db") as index:
+        index.execute("UPDATE conversation SET title = 'other'")
+    index.close()
+
+    ran = convstore("index", "verify", "--store", root)
+    listed = convstore("index", "verify", "--store", root, "--json")
+
+    assert ran.code == listed.code == 1
+    assert "1 differences" in ran.out
+    assert listed.json == [
+        {"conversation": "00000000-0000-4000-8000-000000000001", "what": "title", "in_index": "other", "in_files": "A title"}
+    ]  # fmt: skip
+    assert convstore("index", "rebuild", "--store", root).code == 0
+    assert convstore("index", "verify", "--store", root).code == 0
+
+
+def test_an_emptied_directory_is_not_believed_at_once(root: Path, convstore: Command) -> None:
+    path = make_conversation(root, 1)
+    convstore("index", "sync", "--store", root)
+    path.rename(root.parent / "elsewhere")
+    ran = convstore("index", "sync", "--store", root)
+    assert ran.code == 2
+    assert "--allow-empty" in ran.err
+    assert convstore("index", "sync", "--allow-empty", "--store", root).code == 0
+    assert convstore("count", "--store", root).out == "0\n"
+
+
+def test_the_schema_goes_down_and_up(root: Path, convstore: Command) -> None:
+    make_conversation(root, 1)
+    convstore("index", "sync", "--store", root)
+    assert convstore("db", "current", "--store", root, "--json").json == {"current": "0001", "head": "0001"}
+    assert convstore("db", "downgrade", "base", "--store", root).out == "0001 -> nothing\n"
+    assert convstore("db", "check", "--store", root).code == 1
+    assert convstore("db", "upgrade", "--store", root).out == "nothing -> 0001\n"
+    assert convstore("db", "check", "--store", root).code == 0
+    assert convstore("count", "--store", root).out == "1\n"
+
+
+def test_an_unknown_revision_is_explained(root: Path, convstore: Command) -> None:
+    ran = convstore("db", "upgrade", "9999", "--store", root)
+    assert ran.code == 2
+    assert "convstore db history" in ran.err
+
+
+def test_an_index_of_a_newer_program_is_refused(root: Path, convstore: Command) -> None:
+    make_conversation(root, 1)
+    with sqlite3.connect(root / ".convstore" / "index.db") as index:
+        index.execute("UPDATE alembic_version SET version_num = '9999'")
+    index.close()
+    for command in (("list",), ("db", "upgrade"), ("index", "rebuild")):
+        ran = convstore(*command, "--store", root)
+        assert ran.code == 2
+        assert "a newer convstore made it. Upgrade convstore" in ran.err
+
+
+def test_the_index_may_stand_elsewhere(root: Path, tmp_path: Path, convstore: Command) -> None:
+    make_conversation(root, 1)
+    elsewhere = tmp_path / "other" / "place.db"
+    assert convstore("count", "--store", root, "--index", f"sqlite:///{elsewhere}").out == "1\n"
+    assert elsewhere.exists()
+
+
+def test_another_kind_of_database_is_refused(root: Path, convstore: Command) -> None:
+    ran = convstore("count", "--store", root, "--index", "postgresql://host/db")
+    assert ran.code == 2
+    assert "write sqlite:///" in ran.err

@@ -1,0 +1,122 @@
+"""`convstore serve`, as a process of its own."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import sqlite3
+import stat
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.builders import make_conversation, make_id
+
+COMMAND = (sys.executable, "-m", "app.cli.main", "serve")
+
+
+class Server:
+    """A running server and what it printed before it was ready."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self.process = process
+        self.greeting = ""
+        assert process.stderr is not None
+        for line in process.stderr:
+            self.greeting += line
+            if "startup complete" in line:
+                break
+        found = re.search(r"http://\S+?:\d+", self.greeting)
+        assert found is not None, self.greeting
+        self.url = found[0]
+
+
+@contextmanager
+def served(*arguments: object, **environment: str) -> Iterator[Server]:
+    command = [*COMMAND, "--port", "0", *(str(argument) for argument in arguments)]
+    with subprocess.Popen(command, env=os.environ | environment, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            yield Server(process)
+        finally:
+            process.send_signal(signal.SIGTERM)
+            process.wait(20)
+
+
+def test_a_fresh_directory_is_served_with_a_key_that_is_shown_once(tmp_path: Path) -> None:
+    make_conversation(tmp_path, 1)
+    with served(tmp_path) as server:
+        key = re.search(r"key   (\S{43})\n", server.greeting)
+        assert key is not None
+        url = f"{server.url}/api/conversations/count"
+        assert httpx.get(url).status_code == 401
+        until = time.monotonic() + 20
+        while httpx.get(url, headers={"X-Session-API-Key": key[1]}).json() != 1:
+            assert time.monotonic() < until
+            time.sleep(0.05)
+    path = tmp_path / ".convstore" / "api-key"
+    assert path.read_text() == f"{key[1]}\n"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert server.process.returncode == 0
+    with served(tmp_path) as again:
+        assert key[1] not in again.greeting
+        assert httpx.get(
+            f"{again.url}/api/conversations/{make_id(1)}", headers={"X-Session-API-Key": key[1]}
+        ).is_success
+
+
+def test_it_is_told_by_the_environment(tmp_path: Path) -> None:
+    with served(CONVSTORE_STORE=str(tmp_path), CONVSTORE_API_KEY="one,two") as server:
+        for key in ("one", "two"):
+            assert httpx.get(f"{server.url}/api/conversations/count", headers={"X-Session-API-Key": key}).json() == 0
+    assert not (tmp_path / ".convstore" / "api-key").exists()
+
+
+def refused(*arguments: object) -> str:
+    done = subprocess.run(
+        [*COMMAND, *(str(argument) for argument in arguments)], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    return done.stderr
+
+
+def test_no_key_on_a_public_address_is_refused(tmp_path: Path) -> None:
+    assert "--no-auth works on a loopback address only" in refused(tmp_path, "--host", "0.0.0.0", "--no-auth")  # noqa: S104
+
+
+def test_an_index_of_a_newer_program_is_refused(root: Path) -> None:
+    with sqlite3.connect(root / ".convstore" / "index.db") as index:
+        index.execute("UPDATE alembic_version SET version_num = '9999'")
+    index.close()
+    assert "a newer convstore made it. Upgrade convstore" in refused(root)
+
+
+def test_a_port_in_use_is_explained(tmp_path: Path) -> None:
+    with served(tmp_path, "--no-auth") as server:
+        port = server.url.rsplit(":", 1)[1]
+        assert f"cannot listen on 127.0.0.1 port {port}" in refused(tmp_path, "--no-auth", "--port", port)
+
+
+@pytest.mark.parametrize("processes", ["0", "2"])
+def test_a_first_build_runs_behind_the_answers(tmp_path: Path, processes: str) -> None:
+    for number in range(1, 1101):
+        make_conversation(tmp_path, number, events=1)
+    with served(tmp_path, "--no-auth", CONVSTORE_SYNC_PROCESSES=processes) as server, httpx.Client() as client:
+        phases = set()
+        until = time.monotonic() + 60
+        while True:
+            assert client.get(f"{server.url}/ready").json() == {"status": "ready"}
+            status = client.get(f"{server.url}/api/index/status").json()
+            phases.add(status["phase"])
+            if status["last_sweep_at"]:
+                break
+            assert time.monotonic() < until
+        assert (status["conversations"], status["dirty"], status["phase"]) == (1100, 0, "idle")
+        assert {"metadata", "events"} <= phases

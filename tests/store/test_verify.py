@@ -1,0 +1,135 @@
+"""verify finds every way in which an index and its files can differ, and changes neither."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from app.store.verify import Difference, verify
+from tests.builders import make_conversation, make_event, make_id, write_event
+from tests.conftest import StoreOpener
+
+Damage = Callable[[Path, sqlite3.Connection], None]
+
+
+async def differences(open_store: StoreOpener, root: Path) -> list[Difference]:
+    async with open_store(root, synced=False) as store:
+        return [found async for found in verify(store.index, store.reader, lambda _done, _total: None)]
+
+
+async def test_the_corpus_as_synced_is_clean(corpus: Path, open_store: StoreOpener) -> None:
+    async with open_store(corpus):
+        pass
+    assert await differences(open_store, corpus) == []
+
+
+def sql(statement: str) -> Damage:
+    return lambda _root, index: index.execute(statement) and None
+
+
+def edit(name: str, **fields: object) -> Damage:
+    def change(root: Path, _index: sqlite3.Connection) -> None:
+        path = root / make_id(1) / name
+        path.write_text(json.dumps(json.loads(path.read_text()) | fields))
+
+    return change
+
+
+def files(change: Callable[[Path], object]) -> Damage:
+    return lambda root, _index: change(root) and None
+
+
+def remove(root: Path) -> None:
+    (root / make_id(3) / "base_state.json").unlink()
+    (root / make_id(3) / "meta.json").unlink()
+    for path in (root / make_id(3) / "events").iterdir():
+        path.unlink()
+
+
+KINDS: dict[str, tuple[Damage, set[str]]] = {
+    "row gone": (sql(f"DELETE FROM conversation WHERE uuid = '{make_id(1)}'"), {"row", "orphan"}),
+    "row extra": (
+        sql(
+            "INSERT INTO conversation SELECT 99, 'f'||substr(uuid, 2), 'f'||substr(uuid, 2), title, status, created_at,"
+            " updated_at, last_event_at, event_count, workspace, agent_kind, model, parent, forked_from, cost, tokens,"
+            " unreadable, signature, 0 FROM conversation LIMIT 1"
+        ),
+        {"row"},
+    ),
+    "title changed in the index": (sql("UPDATE conversation SET title = 'other' WHERE id = 1"), {"title"}),
+    "title changed on disk": (edit("meta.json", title="other"), {"title", "info.title"}),
+    "status changed on disk": (edit("base_state.json", execution_status="stuck"), {"status", "info.execution_status"}),
+    "time changed in the index": (sql("UPDATE conversation SET updated_at = updated_at + 1 WHERE id = 1"), {"updated_at"}),
+    "body gone": (sql("DELETE FROM conversation_info WHERE conversation = 1"), {"info.id", "info.title"}),
+    "body changed": (
+        sql("UPDATE conversation_info SET body = CAST(replace(body, 'a/model', 'b/model') AS BLOB) WHERE conversation = 1"),
+        {"info.agent"},
+    ),
+    "event row gone": (sql("DELETE FROM event WHERE conversation = 1 AND seq = 1"), {"event 1"}),
+    "event row extra": (
+        sql("INSERT INTO event (conversation, seq, event_id, kind, source) VALUES (1, 7, 'abcdef01', 'X', 'user')"),
+        {"event 7"},
+    ),
+    "event row changed": (sql("UPDATE event SET kind = 'X' WHERE conversation = 1 AND seq = 0"), {"event 0 kind"}),
+    "event file gone": (
+        files(lambda root: next((root / make_id(1) / "events").glob("event-00002-*")).unlink()),
+        {"event 2", "event_count", "info.event_count", "last_event_at", "info.last_event_at"},
+    ),
+    "event file torn": (
+        files(lambda root: next((root / make_id(1) / "events").glob("event-00001-*")).write_text('{"id')),
+        {"event 1 kind", "event 1 source", "event 1 timestamp_us", "event 1 unreadable"},
+    ),
+    "event file added": (
+        files(lambda root: write_event(root / make_id(1), 3, make_event(3))),
+        {"event 3", "event_count", "info.event_count", "last_event_at", "info.last_event_at", "updated_at", "info.updated_at"},
+    ),
+    "directory emptied": (files(remove), {"row"}),
+    "directory added": (files(lambda root: make_conversation(root, 4)), {"row"}),
+    "directory twice": (
+        files(lambda root: make_conversation(root, 1, directory="00000000-0000-4000-8000-000000000001")),
+        {"directory"},
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_it_finds(kind: str, root: Path, open_store: StoreOpener) -> None:
+    for number in (1, 2, 3):
+        make_conversation(root, number, events=3, meta={"updated_at": "2026-10-01T12:00:01Z"})
+    async with open_store(root):
+        pass
+    assert await differences(open_store, root) == []
+    damage, expected = KINDS[kind]
+    with sqlite3.connect(root / ".convstore" / "index.db") as index:
+        damage(root, index)
+    index.close()
+
+    found = await differences(open_store, root)
+
+    assert expected <= {difference.what for difference in found}
+    assert {difference.conversation for difference in found} & {
+        "-", *(f"{i[:8]}-{i[8:12]}-{i[12:16]}-{i[16:20]}-{i[20:]}" for i in (make_id(1), make_id(3), make_id(4))),
+        "f0000000-0000-4000-8000-000000000001",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "directory twice"])
+async def test_a_rebuild_mends(kind: str, root: Path, open_store: StoreOpener) -> None:
+    from app import Settings
+    from app.store.rebuild import rebuild
+
+    for number in (1, 2, 3):
+        make_conversation(root, number, events=3)
+    async with open_store(root):
+        pass
+    with sqlite3.connect(root / ".convstore" / "index.db") as index:
+        KINDS[kind][0](root, index)
+    index.close()
+
+    await rebuild(Settings(store=root), lambda *_: None)
+
+    assert await differences(open_store, root) == []
