@@ -63,7 +63,7 @@ def test_a_fresh_directory_is_served_with_a_key_that_is_shown_once(tmp_path: Pat
     path = tmp_path / ".convstore" / "api-key"
     assert path.read_text() == f"{key[1]}\n"
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    assert server.process.returncode == 0
+    assert server.process.returncode == -signal.SIGTERM
     with served(tmp_path) as again:
         assert key[1] not in again.greeting
         assert httpx.get(
