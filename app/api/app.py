@@ -17,6 +17,7 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 from app import __version__
 from app.api import conversations, errors, events, server
 from app.api.auth import HEADER, KeyRequired, load_keys
+from app.api.hot import HotPaths
 from app.settings import LOOPBACK_HOSTS, Settings
 from app.store.startup import catch_up
 from app.store.store import ConversationStore
@@ -47,12 +48,13 @@ def create_app(settings: Settings, keys: Sequence[str] | None = None) -> FastAPI
                 allow_credentials=True,
             ),
             *([Middleware(KeyRequired, keys=keys)] if keys else []),
+            Middleware(HotPaths, paths=conversations.HOT_PATHS),
         ],
     )
     app.state.settings = settings
     app.state.started = time.monotonic()
     errors.install(app)
-    for router in (server.router, conversations.router, events.router):
+    for router in (conversations.router, events.router, server.router):
         app.include_router(router)
     app.add_api_route("/", _to_docs, include_in_schema=False)
     _describe_key(app)

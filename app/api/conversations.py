@@ -5,15 +5,13 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Response
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from app.api.parameters import (
     AnyId,
     ErrorBody,
     IdInPath,
     IncludeSkills,
-    Limit,
-    PageId,
     Store,
     json_response,
     page_response,
@@ -24,8 +22,6 @@ from app.model.page import SortOrder
 from app.store.store import PAGE_MAX
 
 router = APIRouter(prefix="/api/conversations", tags=["conversations"])
-
-StatusQuery = Annotated[Status | None, Query(description="only conversations with this execution status")]
 
 
 class ConversationPage(BaseModel):
@@ -41,26 +37,45 @@ class FinalResponse(BaseModel):
     response: str
 
 
+class CountQuery(BaseModel):
+    """The filters that search and count share."""
+
+    status: Status | None = Field(default=None, description="only conversations with this execution status")
+
+    @property
+    def asked(self) -> ConversationFilter:
+        """The filter that the parameters ask for."""
+        return ConversationFilter(self.status)
+
+
+class SearchQuery(CountQuery):
+    """The parameters of search."""
+
+    page_id: str | None = Field(default=None, description="next_page_id of the page before")
+    limit: int = Field(default=PAGE_MAX, gt=0, le=PAGE_MAX, description="the most items in the page")
+    sort_order: SortOrder = SortOrder.CREATED_AT_DESC
+    include_skills: bool = Field(
+        default=False, description="send agent.agent_context.skills too; opens the page's files"
+    )
+
+
 @router.get("/search", responses={200: {"model": ConversationPage}, 400: {"model": ErrorBody}}, response_class=Response)
-async def search_conversations(
-    store: Store,
-    page_id: PageId = None,
-    limit: Limit = PAGE_MAX,
-    status: StatusQuery = None,
-    sort_order: SortOrder = SortOrder.CREATED_AT_DESC,
-    include_skills: IncludeSkills = False,
-) -> Response:
+async def search_conversations(store: Store, query: Annotated[SearchQuery, Query()]) -> Response:
     """List conversations. Reads the index alone."""
     page = await store.list_conversations(
-        ConversationFilter(status), order=sort_order, page_id=page_id, limit=limit, include_skills=include_skills
+        query.asked,
+        order=query.sort_order,
+        page_id=query.page_id,
+        limit=query.limit,
+        include_skills=query.include_skills,
     )
     return page_response(page.items, page.next_page_id)
 
 
-@router.get("/count")
-async def count_conversations(store: Store, status: StatusQuery = None) -> int:
+@router.get("/count", responses={200: {"model": int}}, response_class=Response)
+async def count_conversations(store: Store, query: Annotated[CountQuery, Query()]) -> Response:
     """Count conversations under the filters of search."""
-    return await store.count_conversations(ConversationFilter(status))
+    return json_response(b"%d" % await store.count_conversations(query.asked))
 
 
 @router.get("/{conversation_id}", responses={200: {"model": dict[str, Any]}, 404: {"model": ErrorBody}})
@@ -82,3 +97,10 @@ async def find_conversations(
 async def get_final_response(store: Store, conversation_id: IdInPath) -> FinalResponse:
     """Return the agent's last finish message or message, "" when there is none."""
     return FinalResponse(response=await store.get_final_response(ConversationId(conversation_id)))
+
+
+HOT_PATHS = {
+    "/api/conversations/search": (search_conversations, SearchQuery),
+    "/api/conversations/count": (count_conversations, CountQuery),
+}
+"""What `app.api.hot` answers without FastAPI."""

@@ -34,7 +34,7 @@ class EventPageBody(BaseModel):
     unreadable: list[UnreadableEvent] = []
 
 
-def _asked(
+async def _asked(
     store: Store,
     kind: Annotated[str | None, Query(description="class name of the event, bare or as a dotted path")] = None,
     source: Annotated[str | None, Query(description="agent, user or environment")] = None,

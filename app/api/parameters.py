@@ -21,7 +21,7 @@ def _parse(text: str) -> ConversationId:
         raise ValueError(str(error)) from error
 
 
-def _store(request: Request) -> ConversationStore:
+async def _store(request: Request) -> ConversationStore:
     return cast(ConversationStore, request.app.state.store)
 
 

@@ -37,6 +37,7 @@ from app.model.ids import ConversationId, dashed
 from app.model.page import Cursor, SortOrder, decode_token, encode_token
 
 SIGNATURE_CHUNK = 2000
+_NO_CHILDREN = b',"sub_conversation_ids":[]}'
 
 
 class Page(NamedTuple):
@@ -195,8 +196,10 @@ async def list_ids(index: ReadConnection, prefix: str, most: int) -> list[Conver
 
 def _with_children(body: bytes, children: str | None) -> bytes:
     """Return a ConversationInfo with its `sub_conversation_ids`, which other conversations decide."""
-    ids = [dashed(child) for child in children.split(",")] if children else []
-    return b"%b,%b" % (body[:-1], b'"sub_conversation_ids":%b}' % orjson.dumps(ids))
+    if not children:
+        return body[:-1] + _NO_CHILDREN
+    ids = orjson.dumps([dashed(child) for child in children.split(",")])
+    return b'%b,"sub_conversation_ids":%b}' % (body[:-1], ids)
 
 
 @cache

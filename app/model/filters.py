@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 from hashlib import blake2b
 
 
@@ -41,6 +42,7 @@ class EventFilter:
     timestamp_lt_us: int | None = None
 
 
+@lru_cache(maxsize=1024)
 def digest(order: str, asked: ConversationFilter | EventFilter, scope: str = "") -> str:
     """Return a short fingerprint of a query; a page token is good for the query with its fingerprint alone."""
-    return blake2b(repr((scope, str(order), astuple(asked))).encode(), digest_size=6).hexdigest()
+    return blake2b(repr((scope, str(order), asked)).encode(), digest_size=6).hexdigest()
