@@ -131,7 +131,7 @@ def verify_command(store: StoreOption = None, index: IndexOption = None, json: J
         print_json([difference._asdict() for difference in differences])
     elif differences:
         print_table(("CONVERSATION", "WHAT", "INDEX", "FILES"), differences)
-        out.print(f"{len(differences)} differences; `convstore index sync` or `index rebuild` mends the index")
+        out.print(f"{len(differences)} differences; `convstore index rebuild` makes the index anew")
     else:
         out.print("index and files agree")
     if differences:

@@ -143,8 +143,8 @@ def print_json(value: object) -> None:
 
 def print_table(headings: Iterable[str], rows: Iterable[Iterable[str | Text]]) -> None:
     """Print a table without a frame; headings that begin with ">" are right-aligned, the last column folds."""
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     names = list(headings)
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold", show_header=any(names))
     for place, name in enumerate(names):
         last = place == len(names) - 1
         table.add_column(

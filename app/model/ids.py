@@ -14,6 +14,7 @@ from app.errors import InvalidId
 ConversationId = NewType("ConversationId", str)
 """32 lower-case hexadecimal digits."""
 
+_PLAIN = re.compile(r"[0-9a-f]{32}")
 _ID = re.compile(r"[0-9a-f]{32}|[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.IGNORECASE)
 _EVENT_NAME = re.compile(r"event-(\d{5}|[1-9]\d{5,17})-([0-9a-fA-F-]{8,})\.json")
 
@@ -26,7 +27,9 @@ class EventName(NamedTuple):
 
 
 def find_conversation_id(text: str) -> ConversationId | None:
-    """Return the id that `text` spells, with or without dashes, or None."""
+    """Return the id that `text` spells, with or without dashes, or None; the same object when it is spelled plainly."""
+    if _PLAIN.fullmatch(text):
+        return ConversationId(text)
     return ConversationId(text.replace("-", "").lower()) if _ID.fullmatch(text) else None
 
 
