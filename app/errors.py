@@ -57,12 +57,6 @@ class SchemaTooNew(StoreError):
     code = "schema_too_new"
 
 
-class SchemaOutdated(StoreError):
-    """The index has an older schema than this program needs, or none."""
-
-    code = "schema_outdated"
-
-
 class IndexUnusable(StoreError):
     """The index file cannot be opened or is no convstore index."""
 

@@ -27,7 +27,8 @@ from app.model.filters import ConversationFilter, Status
 from app.model.ids import ConversationId
 from app.model.page import EventOrder, SortOrder
 from app.settings import Settings
-from app.store.store import PAGE_MAX, ConversationStore, EventPage
+from app.store.events import EventPage
+from app.store.store import PAGE_MAX, ConversationStore
 
 StatusOption = Annotated[Status | None, typer.Option(help="Only conversations with this status.")]
 

@@ -14,7 +14,7 @@ from time import time_ns
 from typing import TYPE_CHECKING, NamedTuple
 
 from app.errors import StoreUnavailable, UnreadableFile
-from app.model.ids import ConversationId, EventName, find_conversation_id, find_event_name
+from app.model.ids import ConversationId, EventName, dashed, find_conversation_id, find_event_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -71,23 +71,15 @@ def list_directories(root: Path) -> tuple[list[Named], list[str]]:
 
 def find_directory(root: Path, conversation_id: ConversationId) -> str | None:
     """Return the name of a conversation's directory without listing the root, or None when there is none."""
-    dashed = "-".join(
-        (
-            conversation_id[:8],
-            conversation_id[8:12],
-            conversation_id[12:16],
-            conversation_id[16:20],
-            conversation_id[20:],
-        )
-    )
-    for name in (conversation_id, dashed):
-        try:
-            mode = os.lstat(root / name).st_mode
-        except OSError:
-            continue
-        if stat.S_ISDIR(mode):
-            return name
-    return None
+    return next((name for name in (conversation_id, dashed(conversation_id)) if is_directory(root, name)), None)
+
+
+def is_directory(root: Path, name: str) -> bool:
+    """Whether `root` holds a directory, no link, of this name."""
+    try:
+        return stat.S_ISDIR(os.lstat(root / name).st_mode)
+    except OSError:
+        return False
 
 
 def signature(root: Path, directory: str) -> bytes:

@@ -103,17 +103,17 @@ async def list_unreadable(
 @cache
 def _find_sql() -> Sql:
     return compiled(
-        select(event.c.seq, event.c.event_id, event.c.unreadable)
+        select(event.c.seq, event.c.event_id)
         .where(event.c.conversation == bindparam("conversation"), event.c.event_id == bindparam("event_id"))
         .order_by(event.c.seq)
         .limit(1)
     )
 
 
-async def find_event(index: ReadConnection, key: int, event_id: str) -> tuple[EventName, str | None] | None:
-    """Return an event's name and why it is unreadable, if it is; of two files with one id the first. None: no such."""
-    row = await index.fetch_one(_find_sql(), {"conversation": key, "event_id": event_id})
-    return (EventName(row[0], row[1]), row[2]) if row else None
+async def find_event(index: ReadConnection, key: int, event_id: str) -> EventName | None:
+    """Return an event's name, of two files with one id the first, or None when there is no such event."""
+    row = await index.fetch_one(_find_sql(), {"conversation": key, "event_id": event_id}) if event_id else None
+    return EventName(*row) if row else None
 
 
 @cache

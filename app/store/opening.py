@@ -64,8 +64,12 @@ class Opening:
             return located
 
     def _look(self, conversation_id: ConversationId, located: Located | None) -> tuple[str | None, bytes]:
+        """Return the conversation's directory, None when there is none (any more), and the signature of its files."""
         root = self._reader.root
-        directory = located.directory if located is not None else layout.find_directory(root, conversation_id)
+        if located is not None and layout.is_directory(root, located.directory):
+            directory: str | None = located.directory
+        else:
+            directory = layout.find_directory(root, conversation_id)
         return directory, layout.signature(root, directory) if directory else layout.UNTRUSTED
 
     async def _locate(self, conversation_id: ConversationId) -> Located | None:
@@ -76,13 +80,12 @@ class Opening:
         self, conversation_id: ConversationId, directory: str | None, located: Located | None
     ) -> Located | None:
         """Read a conversation's files and write its row; one whose directory is gone loses its row."""
-        found = await asyncio.to_thread(layout.find_directory, self._reader.root, conversation_id)
         rows: list[IndexedRow] = []
-        if found is not None:
-            rows, _ = await asyncio.to_thread(read_rows, self._reader, [Named(found, conversation_id)])
+        if directory is not None:
+            rows, _ = await asyncio.to_thread(read_rows, self._reader, [Named(directory, conversation_id)])
         async with self._index.write() as connection:
-            if not rows and located is not None and directory is not None:
-                await conversations.delete_many(connection, [directory])
+            if not rows and located is not None:
+                await conversations.delete_many(connection, [located.directory])
             await conversations.upsert_many(connection, rows)
         if not rows:
             return None

@@ -6,24 +6,23 @@ import asyncio
 import re
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
 import orjson
 
-from app.errors import ConversationNotFound, EventNotFound, InvalidId, StoreUnavailable
-from app.files import eventlog, scan
+from app.errors import ConversationNotFound, InvalidId, StoreUnavailable
+from app.files import scan
 from app.files.scan import Reader
-from app.index import conversations, events, progress, schema
-from app.index.conversations import Located, Page, Totals
+from app.index import conversations, progress, schema
+from app.index.conversations import Page, Totals
 from app.index.engine import Index, prepare, writer_lock
 from app.index.progress import Progress
 from app.model.conversation import fold
-from app.model.event import final_response, message_text, parse_json_object
-from app.model.filters import ConversationFilter, EventFilter, digest
-from app.model.ids import ConversationId, EventName, dashed, find_conversation_id
-from app.model.page import Cursor, EventOrder, SortOrder, decode_token, encode_token
+from app.model.filters import ConversationFilter, EventFilter
+from app.model.ids import ConversationId, dashed, find_conversation_id
+from app.model.page import EventOrder, SortOrder
 from app.settings import Settings
+from app.store.events import EventPage, Log
 from app.store.opening import Opening
 from app.store.sync import OnProgress, SyncReport, ignore_progress, sync
 
@@ -32,22 +31,6 @@ PAGE_MAX = 100
 _PREFIX = re.compile(r"[0-9a-f]{4,32}")
 _ANY = ConversationFilter()
 _ANY_EVENT = EventFilter()
-
-
-class Unreadable(NamedTuple):
-    """An event that cannot be served, or a gap in the log (then without an id), with the reason."""
-
-    seq: int
-    event_id: str | None
-    reason: str
-
-
-class EventPage(NamedTuple):
-    """Events as the bytes of their files, what lies between them and cannot be served, and the next page's token."""
-
-    items: list[bytes]
-    unreadable: list[Unreadable]
-    next_page_id: str | None
 
 
 def make_reader(settings: Settings) -> Reader:
@@ -199,57 +182,7 @@ class ConversationStore:
             ConversationNotFound: there is no such conversation.
             InvalidToken: `page_id` is damaged or belongs to another query.
         """
-        located = await self._opening.open(conversation_id)
-        query = digest(order, asked, scope=conversation_id)
-        after = None if page_id is None else decode_token(page_id, query)
-        chosen: list[EventName] = []
-        raws: list[bytes] = []
-        unreadable: list[Unreadable] = []
-        more = False
-        async for event in self._events(located, asked, order, after, limit):
-            if event.unreadable is None and len(raws) == limit:
-                more = True
-                break
-            if event.unreadable is None:
-                chosen.append(event.name)
-                raws.append(event.raw)
-            else:
-                unreadable.append(Unreadable(*event.name, event.unreadable))
-        unreadable += await self._unreadable_between(located, order, after, chosen[-1] if more else None)
-        unreadable.sort(reverse=order is EventOrder.TIMESTAMP_DESC)
-        next_page_id = encode_token(Cursor(*chosen[-1]), query) if more else None
-        return EventPage(raws, unreadable, next_page_id)
-
-    async def _events(
-        self, located: Located, asked: EventFilter, order: EventOrder, after: Cursor | None, limit: int
-    ) -> AsyncIterator[eventlog.RawEvent]:
-        """Give the events that the filter admits, opening a page's worth of files at a time."""
-        if asked.body is not None and asked.kind not in (None, "MessageEvent"):
-            return
-        wanted = asked.body.lower() if asked.body is not None else None
-        while True:
-            async with self.index.read() as connection:
-                names = await events.list_events(connection, located.key, asked, order, after, limit + 1)
-            read = await asyncio.to_thread(eventlog.read_events, self.reader, located.directory, names)
-            for event in read:
-                if wanted is None or event.unreadable or wanted in _message(event.raw):
-                    yield event
-            if len(names) <= limit:
-                return
-            after = Cursor(*names[-1])
-
-    async def _unreadable_between(
-        self, located: Located, order: EventOrder, after: Cursor | None, until: EventName | None
-    ) -> list[Unreadable]:
-        """Return what cannot be served between the page before and the end of this one."""
-        begin, end = 0, 2**63 - 1
-        if order is EventOrder.TIMESTAMP:
-            begin, end = (after.key + 1 if after else begin), (until.seq if until else end)
-        else:
-            begin, end = (until.seq if until else begin), (after.key - 1 if after else end)
-        async with self.index.read() as connection:
-            found = await events.list_unreadable(connection, located.key, begin, end)
-        return [Unreadable(name.seq, name.event_id or None, reason) for name, reason in found]
+        return await (await self._log(conversation_id)).list_events(asked, order, page_id, limit)
 
     async def count_events(self, conversation_id: ConversationId, asked: EventFilter = _ANY_EVENT) -> int:
         """Return how many readable events the filter admits.
@@ -257,14 +190,7 @@ class ConversationStore:
         Raises:
             ConversationNotFound: there is no such conversation.
         """
-        located = await self._opening.open(conversation_id)
-        if asked.body is not None:
-            order = EventOrder.TIMESTAMP
-            return sum(
-                [1 async for event in self._events(located, asked, order, None, PAGE_MAX) if not event.unreadable]
-            )
-        async with self.index.read() as connection:
-            return await events.count_events(connection, located.key, asked)
+        return await (await self._log(conversation_id)).count_events(asked)
 
     async def get_event(self, conversation_id: ConversationId, event_id: str) -> bytes:
         """Return the bytes of one event's file.
@@ -273,35 +199,21 @@ class ConversationStore:
             ConversationNotFound: there is no such conversation.
             EventNotFound: it has no such event, or the event's file cannot be read.
         """
-        located = await self._opening.open(conversation_id)
-        async with self.index.read() as connection:
-            found = await events.find_event(connection, located.key, event_id) if event_id else None
-        if found is None:
-            raise EventNotFound(f"conversation {dashed(conversation_id)} has no event {event_id[:64]!r}")
-        return await self._read_one(located, found[0])
+        return await (await self._log(conversation_id)).get_event(event_id)
 
     async def get_final_response(self, conversation_id: ConversationId) -> str:
         """Return the agent's last finish message or message, "" when there is none.
 
         Raises:
             ConversationNotFound: there is no such conversation.
+            EventNotFound: the file of that message cannot be read.
         """
-        located = await self._opening.open(conversation_id)
-        async with self.index.read() as connection:
-            name = await events.find_final_response(connection, located.key)
-        return "" if name is None else final_response(parse_json_object(await self._read_one(located, name)))
+        return await (await self._log(conversation_id)).get_final_response()
 
-    async def _read_one(self, located: Located, name: EventName) -> bytes:
-        [event] = await asyncio.to_thread(eventlog.read_events, self.reader, located.directory, [name])
-        if event.unreadable is not None:
-            raise EventNotFound(f"event {name.event_id} cannot be served: {event.unreadable}")
-        return event.raw
+    async def _log(self, conversation_id: ConversationId) -> Log:
+        return Log(self.index, self.reader, await self._opening.open(conversation_id))
 
     async def get_status(self) -> tuple[Progress, Totals]:
         """Return what the sync is doing and what the index holds."""
         async with self.index.read() as connection:
             return await progress.get_progress(connection), await conversations.count_totals(connection)
-
-
-def _message(raw: bytes) -> str:
-    return message_text(parse_json_object(raw)).lower()

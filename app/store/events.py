@@ -1,0 +1,148 @@
+"""The events of one conversation that was brought in step: which they are says the index, what they say their files."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import NamedTuple
+
+from app.errors import EventNotFound
+from app.files import eventlog
+from app.files.eventlog import RawEvent
+from app.files.scan import Reader
+from app.index import events
+from app.index.conversations import Located
+from app.index.engine import Index
+from app.model.event import final_response, message_text, parse_json_object
+from app.model.filters import EventFilter, digest
+from app.model.ids import EventName
+from app.model.page import Cursor, EventOrder, decode_token, encode_token
+
+_BATCH = 100
+_SEQ_MAX = 2**63 - 1
+
+
+class Unreadable(NamedTuple):
+    """An event that cannot be served, or a gap in the log (then without an id), with the reason."""
+
+    seq: int
+    event_id: str | None
+    reason: str
+
+
+class EventPage(NamedTuple):
+    """Events as the bytes of their files, what lies between them and cannot be served, and the next page's token."""
+
+    items: list[bytes]
+    unreadable: list[Unreadable]
+    next_page_id: str | None
+
+
+class _Found(NamedTuple):
+    events: list[RawEvent]
+    last: EventName | None
+    """The last one, when more follow it."""
+
+
+class Log:
+    """The log of one conversation."""
+
+    def __init__(self, index: Index, reader: Reader, located: Located) -> None:
+        self._index = index
+        self._reader = reader
+        self._located = located
+
+    async def list_events(self, asked: EventFilter, order: EventOrder, page_id: str | None, limit: int) -> EventPage:
+        """Return a page. Opens the files of the page and no other; with `asked.body`, messages until the page is full.
+
+        Raises:
+            InvalidToken: `page_id` is damaged or belongs to another query.
+        """
+        query = digest(order, asked, self._located.directory)
+        after = None if page_id is None else decode_token(page_id, query)
+        find = self._find if asked.body is None else self._find_by_text
+        found = await find(asked, order, after, limit)
+        unreadable = [Unreadable(*event.name, event.unreadable) for event in found.events if event.unreadable]
+        unreadable += await self._unreadable_between(order, after, found.last)
+        return EventPage(
+            [event.raw for event in found.events if not event.unreadable],
+            sorted(unreadable, reverse=order is EventOrder.TIMESTAMP_DESC),
+            encode_token(Cursor(*found.last), query) if found.last else None,
+        )
+
+    async def count_events(self, asked: EventFilter) -> int:
+        """Return how many readable events the filter admits; with `asked.body`, by reading all messages."""
+        if asked.body is not None:
+            return len((await self._find_by_text(asked, EventOrder.TIMESTAMP, None, _SEQ_MAX)).events)
+        async with self._index.read() as connection:
+            return await events.count_events(connection, self._located.key, asked)
+
+    async def get_event(self, event_id: str) -> bytes:
+        """Return the bytes of one event's file.
+
+        Raises:
+            EventNotFound: there is no such event, or its file cannot be read.
+        """
+        async with self._index.read() as connection:
+            name = await events.find_event(connection, self._located.key, event_id)
+        if name is None:
+            raise EventNotFound(f"the conversation has no event {event_id[:64]!r}")
+        return await self._read_one(name)
+
+    async def get_final_response(self) -> str:
+        """Return the agent's last finish message or message, "" when there is none.
+
+        Raises:
+            EventNotFound: its file cannot be read.
+        """
+        async with self._index.read() as connection:
+            name = await events.find_final_response(connection, self._located.key)
+        return "" if name is None else final_response(parse_json_object(await self._read_one(name)))
+
+    async def _read(self, names: list[EventName]) -> list[RawEvent]:
+        return await asyncio.to_thread(eventlog.read_events, self._reader, self._located.directory, names)
+
+    async def _read_one(self, name: EventName) -> bytes:
+        [event] = await self._read([name])
+        if event.unreadable:
+            raise EventNotFound(f"event {name.event_id} cannot be served: {event.unreadable}")
+        return event.raw
+
+    async def _names(
+        self, asked: EventFilter, order: EventOrder, after: Cursor | None, limit: int
+    ) -> tuple[list[EventName], bool]:
+        """Return at most `limit` names, and whether there are more."""
+        async with self._index.read() as connection:
+            names = await events.list_events(connection, self._located.key, asked, order, after, limit + 1)
+        return names[:limit], len(names) > limit
+
+    async def _find(self, asked: EventFilter, order: EventOrder, after: Cursor | None, limit: int) -> _Found:
+        names, more = await self._names(asked, order, after, limit)
+        return _Found(await self._read(names), names[-1] if more else None)
+
+    async def _find_by_text(self, asked: EventFilter, order: EventOrder, after: Cursor | None, limit: int) -> _Found:
+        if asked.kind not in (None, "MessageEvent"):
+            return _Found([], None)
+        wanted = (asked.body or "").lower()
+        found: list[RawEvent] = []
+        more = True
+        while more and len(found) <= limit:
+            names, more = await self._names(asked, order, after, _BATCH)
+            found += [event for event in await self._read(names) if _says(event, wanted)]
+            after = Cursor(*names[-1]) if names else after
+        return _Found(found[:limit], found[limit - 1].name if len(found) > limit else None)
+
+    async def _unreadable_between(
+        self, order: EventOrder, after: Cursor | None, last: EventName | None
+    ) -> list[Unreadable]:
+        """Return what the index knows as unreadable between the page before and the end of this one."""
+        if order is EventOrder.TIMESTAMP:
+            first, final = (after.key + 1 if after else 0), (last.seq if last else _SEQ_MAX)
+        else:
+            first, final = (last.seq if last else 0), (after.key - 1 if after else _SEQ_MAX)
+        async with self._index.read() as connection:
+            found = await events.list_unreadable(connection, self._located.key, first, final)
+        return [Unreadable(name.seq, name.event_id or None, reason) for name, reason in found]
+
+
+def _says(event: RawEvent, wanted: str) -> bool:
+    return not event.unreadable and wanted in message_text(parse_json_object(event.raw)).lower()
