@@ -12,11 +12,10 @@ from fastapi import FastAPI
 from fastapi.responses import RedirectResponse
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
-from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from app import __version__
 from app.api import conversations, errors, events, server
-from app.api.auth import HEADER, KeyRequired, load_keys
+from app.api.auth import HEADER, HostAllowed, KeyRequired, load_keys
 from app.api.hot import HotPaths
 from app.settings import LOOPBACK_HOSTS, Settings
 from app.store.startup import catch_up
@@ -39,7 +38,7 @@ def create_app(settings: Settings, keys: Sequence[str] | None = None) -> FastAPI
         description="The conversations of an AI-agent server, listed from an index and opened from their files.",
         lifespan=_lifespan,
         middleware=[
-            Middleware(TrustedHostMiddleware, allowed_hosts=_allowed_hosts(settings), www_redirect=False),
+            Middleware(HostAllowed, hosts=_allowed_hosts(settings)),
             Middleware(
                 CORSMiddleware,
                 allow_origin_regex=_LOCAL_ORIGIN,
@@ -82,7 +81,7 @@ async def _to_docs() -> RedirectResponse:
 def _allowed_hosts(settings: Settings) -> list[str]:
     """Return the Host headers to accept: this machine's names, the address listened on, and the setting's."""
     own = [] if settings.loopback else [settings.host, socket.gethostname()]
-    return [*LOOPBACK_HOSTS, "[::1]", *own, *settings.allowed_hosts]
+    return [*LOOPBACK_HOSTS, *own, *settings.allowed_hosts]
 
 
 def _describe_key(app: FastAPI) -> None:

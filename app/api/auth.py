@@ -1,4 +1,4 @@
-"""The key that every route but the health checks asks for, and the file it is kept in."""
+"""Who may ask: the key that every route but the health checks wants, the file it is kept in, and the Host header."""
 
 from __future__ import annotations
 
@@ -19,6 +19,32 @@ OPEN_PATHS = frozenset({"/", "/alive", "/health", "/ready", "/server_info", "/do
 """What needs no key: the health checks, and the description of the API, which holds no data."""
 
 _HEADER = HEADER.lower().encode()
+
+
+class HostAllowed:
+    """ASGI middleware: 400 unless the Host header names this server, so that no page can reach it by rebinding a name.
+
+    `hosts` are names or addresses without a port; "*" allows any.
+    """
+
+    def __init__(self, app: ASGIApp, hosts: Sequence[str]) -> None:
+        self._app = app
+        self._hosts = frozenset(host.lower().encode() for host in hosts)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on, or answer 400."""
+        if scope["type"] != "http" or b"*" in self._hosts or self._admits(scope):
+            await self._app(scope, receive, send)
+            return
+        detail = "the Host header names another server; add the name to CONVSTORE_ALLOWED_HOSTS if it is this one's"
+        await error_response(400, "host_not_allowed", detail)(scope, receive, send)
+
+    def _admits(self, scope: Scope) -> bool:
+        given: bytes = next((value for name, value in scope["headers"] if name == b"host"), b"")
+        host, _, port = given.lower().rpartition(b":")
+        if not port.isdigit() or (b":" in host and not host.endswith(b"]")):
+            host = given.lower()
+        return host.strip(b"[]") in self._hosts
 
 
 class KeyRequired:
@@ -67,6 +93,7 @@ def load_keys(settings: Settings) -> tuple[list[str], bool]:
 
 
 def _read_or_make(path: Path) -> tuple[list[str], bool]:
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     except FileExistsError:

@@ -74,6 +74,15 @@ def find_directory(root: Path, conversation_id: ConversationId) -> str | None:
     return next((name for name in (conversation_id, dashed(conversation_id)) if is_directory(root, name)), None)
 
 
+def holds_conversations(root: Path) -> bool:
+    """Whether there is any conversation directory under `root`; when there is none, a disk may not be mounted."""
+    try:
+        with os.scandir(root) as entries:
+            return any(find_conversation_id(entry.name) and entry.is_dir(follow_symlinks=False) for entry in entries)
+    except OSError:
+        return False
+
+
 def is_directory(root: Path, name: str) -> bool:
     """Whether `root` holds a directory, no link, of this name."""
     try:

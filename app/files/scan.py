@@ -64,31 +64,33 @@ def _read(reader: Reader, fd: int, directory: str, conversation_id: Conversation
         names = layout.list_events(fd)
     except UnreadableFile as error:
         problems.append(str(error))
-    if not (meta_mtime_ns or state_mtime_ns or names or problems):
+    if not (names or problems) and meta_mtime_ns is None and state_mtime_ns is None:
         return None
-    if state_mtime_ns == 0 and state is None and not any(p.startswith(layout.STATE) for p in problems):
+    if state is None and not any(problem.startswith(layout.STATE) for problem in problems):
         problems.append(f"{layout.STATE}: missing")
-    log = _summarise(reader, fd, names, first_too=meta is None or "created_at" not in meta)
+    told = meta is not None and find_time_us(meta.get("created_at")) is not None
+    log = _summarise(reader, fd, names, first_too=not told)
     return ConversationFiles(
         id=conversation_id,
         directory=directory,
         meta=meta,
-        meta_mtime_ns=meta_mtime_ns,
+        meta_mtime_ns=meta_mtime_ns or 0,
         state=state,
         log=log,
-        modified_us=(state_mtime_ns or meta_mtime_ns or os.fstat(fd).st_mtime_ns) // 1000,
+        modified_us=next(ns for ns in (state_mtime_ns, meta_mtime_ns, os.fstat(fd).st_mtime_ns) if ns is not None)
+        // 1000,
         problems=tuple(problems),
     )
 
 
-def _read_json(fd: int, name: str, problems: list[str]) -> tuple[dict[str, Any] | None, int]:
-    """Return the object and its file's mtime (0: no such file); a problem is appended to `problems`."""
-    mtime_ns = 0
+def _read_json(fd: int, name: str, problems: list[str]) -> tuple[dict[str, Any] | None, int | None]:
+    """Return the object and its file's mtime (None: it cannot be read); a problem is appended to `problems`."""
+    mtime_ns = None
     try:
         raw, mtime_ns = layout.read_file(name, fd)
         return parse_json_object(raw), mtime_ns
     except FileNotFoundError:
-        return None, 0
+        return None, None
     except UnreadableFile as error:
         problems.append(f"{name}: {error}")
         return None, mtime_ns

@@ -288,12 +288,13 @@ async def upsert_many(index: WriteConnection, rows: Sequence[IndexedRow]) -> Non
         await progress.bump_revision(index)
 
 
-async def delete_many(index: WriteConnection, directories: Iterable[str]) -> None:
-    """Delete conversations with everything that belongs to them."""
-    names = [{"name": directory} for directory in directories]
-    await index.execute_many(compiled(delete(conversation).where(conversation.c.directory == bindparam("name"))), names)
-    if names:
+async def delete_many(index: WriteConnection, directories: Iterable[str]) -> int:
+    """Delete conversations with everything that belongs to them, and return how many there were."""
+    sql = compiled(delete(conversation).where(conversation.c.directory == bindparam("name")))
+    deleted = await index.execute_many(sql, [{"name": directory} for directory in directories])
+    if deleted:
         await progress.bump_revision(index)
+    return deleted
 
 
 async def distrust_all(index: WriteConnection) -> None:

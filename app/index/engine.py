@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import aiosqlite
 from filelock import FileLock, Timeout
@@ -25,7 +25,6 @@ from sqlalchemy.pool import StaticPool
 from app.errors import IndexBusy, IndexUnusable, StoreError
 from app.index.statements import Sql
 
-T = TypeVar("T")
 Params = Mapping[str, object]
 _NOTHING: Params = {}
 
@@ -71,15 +70,12 @@ class WriteConnection:
         result = await self._connection.execute(statement, params)
         return result.all() if result.returns_rows else []
 
-    async def execute_many(self, sql: Sql, rows: Iterable[Params]) -> None:
-        """Run one statement for each of `rows`; nothing happens for none."""
+    async def execute_many(self, sql: Sql, rows: Iterable[Params]) -> int:
+        """Run one statement for each of `rows` and return how many rows of tables it changed in all."""
         parameters = [sql.bind(row) for row in rows]
-        if parameters:
-            await self._connection.exec_driver_sql(sql.text, parameters)
-
-    async def run_sync(self, work: Callable[[Connection], T]) -> T:
-        """Call `work` with SQLAlchemy's synchronous connection, in this transaction."""
-        return await self._connection.run_sync(work)
+        if not parameters:
+            return 0
+        return (await self._connection.exec_driver_sql(sql.text, parameters)).rowcount
 
 
 def _explained(error: BaseException) -> StoreError:

@@ -17,6 +17,9 @@ from app.model.filters import EventFilter
 from app.model.ids import EventName
 from app.model.page import Cursor, EventOrder
 
+UNREADABLE_MAX = 1000
+"""How many unreadable events a page tells of at most."""
+
 
 def _asked(asked: EventFilter) -> dict[str, object]:
     given = {
@@ -92,7 +95,7 @@ def _unreadable_sql() -> Sql:
 
 
 async def list_unreadable(
-    index: ReadConnection, key: int, first: int, last: int, limit: int = 100
+    index: ReadConnection, key: int, first: int, last: int, limit: int = UNREADABLE_MAX
 ) -> list[tuple[EventName, str]]:
     """Return the unreadable events and gaps between two numbers of a log, with their reasons."""
     parameters = {"conversation": key, "first": first, "last": last, "row_limit": limit}

@@ -193,7 +193,7 @@ def _spent(state: dict[str, Any]) -> tuple[float, int]:
         spent = usage.get("accumulated_token_usage")
         if isinstance(spent, dict):
             tokens += int(_number(spent.get("prompt_tokens"))) + int(_number(spent.get("completion_tokens")))
-    return (cost if math.isfinite(cost) else 0.0), min(tokens, _INT64_MAX)
+    return (cost if math.isfinite(cost) else 0.0), max(min(tokens, _INT64_MAX), -_INT64_MAX)
 
 
 def _number(value: object) -> float | int:

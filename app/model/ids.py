@@ -16,7 +16,7 @@ ConversationId = NewType("ConversationId", str)
 
 _PLAIN = re.compile(r"[0-9a-f]{32}")
 _ID = re.compile(r"[0-9a-f]{32}|[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.IGNORECASE)
-_EVENT_NAME = re.compile(r"event-(\d{5}|[1-9]\d{5,17})-([0-9a-fA-F-]{8,})\.json")
+_EVENT_NAME = re.compile(r"event-([0-9]{5}|[1-9][0-9]{5,17})-([0-9a-fA-F-]{8,})\.json")
 
 
 class EventName(NamedTuple):

@@ -15,11 +15,15 @@ MASK = "**********"
 _FERNET_PREFIX = "gAAAA"
 _SECRET_NAME = re.compile(
     r"(?:.*[_-])?(?:api[_-]?key|access[_-]?key(?:[_-]id)?|private[_-]?key|session[_-]?key|key|token|secret|password"
-    r"|passwd|authorization|credentials?|cookie|session)",
+    r"|passwd|authorization|credentials?|cookie|session(?:[_-]?id)?)",
     re.IGNORECASE,
 )
-_MAPS_OF_SECRETS = frozenset({"env", "environment", "headers", "extra_headers", "secrets", "secret_sources"})
-_OPEN_IN_A_SECRET = frozenset({"kind", "description"})
+_MAPS_OF_SECRETS = frozenset({"env", "environment", "headers", "extra_headers", "secrets", "secret_sources", "auth"})
+_OPEN_IN_A_SECRET = frozenset({"kind", "type", "strategy", "description"})
+_OPEN_VALUES = frozenset({"oauth"})
+_URL_PARAMETER = re.compile(
+    r"([?&][^=&#\s]*(?:key|token|secret|password|authorization|credential|session)[^=&#\s]*=)[^&#\s]+", re.IGNORECASE
+)
 _URL_LOGIN = re.compile(r"(?<=://)[^/?#\s@]+@")
 
 
@@ -54,10 +58,12 @@ def _mask_all(value: object) -> object:
         return {name: item if name in _OPEN_IN_A_SECRET else _mask_all(item) for name, item in value.items()}
     if isinstance(value, list):
         return [_mask_all(item) for item in value]
-    return None if value is None else MASK
+    return value if value is None or value in _OPEN_VALUES else MASK
 
 
 def _mask_text(text: str) -> str:
     if text.startswith(_FERNET_PREFIX):
         return MASK
-    return _URL_LOGIN.sub(f"{MASK}@", text) if "@" in text and "://" in text else text
+    if "://" not in text:
+        return text
+    return _URL_PARAMETER.sub(rf"\1{MASK}", _URL_LOGIN.sub(f"{MASK}@", text))

@@ -11,18 +11,34 @@ _MICROSECOND = timedelta(microseconds=1)
 def to_us(moment: datetime, zone: tzinfo | None = UTC) -> int:
     """Return microseconds UTC; a naive `moment` is taken to be in `zone` (None: the host's zone)."""
     if moment.tzinfo is None:
-        moment = moment.astimezone() if zone is None else moment.replace(tzinfo=zone)
+        moment = _localised(moment) if zone is None else moment.replace(tzinfo=zone)
     return (moment - _EPOCH) // _MICROSECOND
 
 
+def _localised(moment: datetime) -> datetime:
+    """Return a naive time of the host's zone as an aware one; at the ends of the calendar the zone does not matter."""
+    try:
+        return moment.astimezone()
+    except (ValueError, OverflowError, OSError):
+        return moment.replace(tzinfo=UTC)
+
+
+_FIRST_US = to_us(datetime.min.replace(tzinfo=UTC))
+_LAST_US = to_us(datetime.max.replace(tzinfo=UTC))
+
+
 def find_time_us(text: object, zone: tzinfo | None = UTC) -> int | None:
-    """Return the microseconds of an ISO 8601 text, or None when it is none. For naive texts see `to_us`."""
+    """Return the microseconds of an ISO 8601 text, or None when it is none in the years 1 to 9999 of UTC.
+
+    A naive one is taken to be in `zone`, as in `to_us`.
+    """
     if not isinstance(text, str):
         return None
     try:
-        return to_us(datetime.fromisoformat(text), zone)
-    except (ValueError, OverflowError, OSError):
+        moment_us = to_us(datetime.fromisoformat(text), zone)
+    except ValueError:
         return None
+    return moment_us if _FIRST_US <= moment_us <= _LAST_US else None
 
 
 def format_us(moment_us: int) -> str:

@@ -14,7 +14,7 @@ from app.index.conversations import Located
 from app.index.engine import Index
 from app.model.event import final_response, message_text, parse_json_object
 from app.model.filters import EventFilter, digest
-from app.model.ids import EventName
+from app.model.ids import EventName, dashed, parse_conversation_id
 from app.model.page import Cursor, EventOrder, decode_token, encode_token
 
 _BATCH = 100
@@ -85,7 +85,8 @@ class Log:
         async with self._index.read() as connection:
             name = await events.find_event(connection, self._located.key, event_id)
         if name is None:
-            raise EventNotFound(f"the conversation has no event {event_id[:64]!r}")
+            name_of = dashed(parse_conversation_id(self._located.directory))
+            raise EventNotFound(f"conversation {name_of} has no event {event_id[:64]!r}")
         return await self._read_one(name)
 
     async def get_final_response(self) -> str:
@@ -136,9 +137,9 @@ class Log:
     ) -> list[Unreadable]:
         """Return what the index knows as unreadable between the page before and the end of this one."""
         if order is EventOrder.TIMESTAMP:
-            first, final = (after.key + 1 if after else 0), (last.seq if last else _SEQ_MAX)
+            first, final = (min(after.key, _SEQ_MAX - 1) + 1 if after else 0), (last.seq if last else _SEQ_MAX)
         else:
-            first, final = (last.seq if last else 0), (after.key - 1 if after else _SEQ_MAX)
+            first, final = (last.seq if last else 0), (max(after.key, 1) - 1 if after else _SEQ_MAX)
         async with self._index.read() as connection:
             found = await events.list_unreadable(connection, self._located.key, first, final)
         return [Unreadable(name.seq, name.event_id or None, reason) for name, reason in found]

@@ -16,7 +16,6 @@ from app.files.scan import Reader
 from app.index import conversations, events
 from app.index.conversations import Located
 from app.index.engine import Index
-from app.model.conversation import IndexedRow
 from app.model.event import KnownLog
 from app.model.ids import ConversationId, dashed
 from app.store.reading import read_changes, read_rows
@@ -53,10 +52,11 @@ class Opening:
         directory, signature = await asyncio.to_thread(self._look, conversation_id, located)
         if located is not None and signature == located.signature != layout.UNTRUSTED and not located.events_behind:
             return located
-        if located is None and directory is None:
+        if directory is None:
+            await self._forget(located)
             return None
         try:
-            return await self._read_again(conversation_id, directory, located)
+            return await self._read_again(conversation_id, directory)
         except IndexBusy:
             if located is None:
                 raise
@@ -76,19 +76,20 @@ class Opening:
         async with self._index.read() as connection:
             return await conversations.locate_conversation(connection, conversation_id)
 
-    async def _read_again(
-        self, conversation_id: ConversationId, directory: str | None, located: Located | None
-    ) -> Located | None:
-        """Read a conversation's files and write its row; one whose directory is gone loses its row."""
-        rows: list[IndexedRow] = []
-        if directory is not None:
-            rows, _ = await asyncio.to_thread(read_rows, self._reader, [Named(directory, conversation_id)])
+    async def _forget(self, located: Located | None) -> None:
+        """Remove the rows of a conversation whose directory is gone, unless the whole disk may be."""
+        if located is None or not await asyncio.to_thread(layout.holds_conversations, self._reader.root):
+            return
         async with self._index.write() as connection:
-            if not rows and located is not None:
-                await conversations.delete_many(connection, [located.directory])
-            await conversations.upsert_many(connection, rows)
+            await conversations.delete_many(connection, [located.directory])
+
+    async def _read_again(self, conversation_id: ConversationId, directory: str) -> Located | None:
+        """Read a conversation's files and write its rows."""
+        rows, _ = await asyncio.to_thread(read_rows, self._reader, [Named(directory, conversation_id)])
         if not rows:
             return None
+        async with self._index.write() as connection:
+            await conversations.upsert_many(connection, rows)
         fresh = await self._locate(conversation_id)
         if fresh is None:
             return None

@@ -150,8 +150,7 @@ class _Run:
         changed, gone = await self._find_changes(named)
         await self.read_metadata(changed)
         async with self._index.write() as connection:
-            await conversations.delete_many(connection, gone)
-        self.report.removed += len(gone)
+            self.report.removed += await conversations.delete_many(connection, gone)
         await self.read_logs()
         self.report.unreadable = (await self._totals()).unreadable
 
@@ -214,12 +213,15 @@ class _Run:
             async for rows, gone in run_ahead(executor, processes + 1, read_rows, self._metadata_batches(changed)):
                 done += len(rows) + len(gone)
                 async with self._index.write() as connection:
-                    await conversations.delete_many(connection, [one.directory for one in gone])
+                    removed = await conversations.delete_many(connection, [one.directory for one in gone])
                     await conversations.upsert_many(connection, rows)
                     await progress.set_progress(
                         connection, phase="metadata", done=done, total=len(changed), heartbeat_at=_now_us()
                     )
                 self.report.opened += len(rows)
+                self.report.removed += removed
+                self.report.changed -= removed
+                self.report.added -= len(gone) - removed
                 self.report.untrusted += [
                     Named(one.row.directory, one.row.uuid) for one in rows if one.signature == layout.UNTRUSTED
                 ]
