@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import socket
 import time
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
 from fastapi.responses import RedirectResponse
@@ -20,6 +21,8 @@ from app.api.hot import HotPaths
 from app.settings import LOOPBACK_HOSTS, Settings
 from app.store.startup import catch_up
 from app.store.store import ConversationStore
+
+log = logging.getLogger(__name__)
 
 _LOCAL_ORIGIN = r"https?://(localhost|127\.0\.0\.1|\[::1\])(:\d+)?"
 
@@ -66,12 +69,19 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     async with ConversationStore.open(app.state.settings) as store:
         app.state.store = store
         behind = asyncio.create_task(catch_up(store))
+        behind.add_done_callback(_report_failure)
         try:
             yield
         finally:
             behind.cancel()
-            with suppress(asyncio.CancelledError):
-                await behind
+            await asyncio.wait([behind])
+
+
+def _report_failure(task: asyncio.Task[None]) -> None:
+    """Say at once that a background task failed; nobody awaits it before the end."""
+    error = None if task.cancelled() else task.exception()
+    if error is not None:
+        log.error("the index is no longer brought up to date", exc_info=error)
 
 
 async def _to_docs() -> RedirectResponse:

@@ -7,6 +7,7 @@ import secrets
 from collections.abc import Sequence
 from hashlib import sha256
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -93,15 +94,17 @@ def load_keys(settings: Settings) -> tuple[list[str], bool]:
 
 
 def _read_or_make(path: Path) -> tuple[list[str], bool]:
+    """Return the keys in a file; one that is missing is made whole, so that nobody reads half of it."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    except FileExistsError:
-        keys = path.read_text().split()
-        if not keys:
-            raise InvalidSettings(f"the key file {path} is empty; delete it, and a new key is made") from None
-        return keys, False
     key = secrets.token_urlsafe(32)
-    with os.fdopen(descriptor, "w") as file:
-        file.write(f"{key}\n")
+    with NamedTemporaryFile("w", dir=path.parent, prefix=".api-key-") as fresh:
+        fresh.write(f"{key}\n")
+        fresh.flush()
+        try:
+            os.link(fresh.name, path)
+        except FileExistsError:
+            keys = path.read_text().split()
+            if not keys:
+                raise InvalidSettings(f"the key file {path} is empty; delete it, and a new key is made") from None
+            return keys, False
     return [key], True

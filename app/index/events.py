@@ -208,7 +208,15 @@ def _delete_sql() -> Sql:
 
 
 async def apply_changes(index: WriteConnection, changes: Sequence[LogChange]) -> None:
-    """Write and delete event rows, and note that these conversations' rows are in step again."""
+    """Write and delete event rows, and note that these conversations' rows are in step again.
+
+    Changes of a conversation that was deleted meanwhile are dropped.
+    """
+    keys = select(conversation.c.id).where(conversation.c.id.in_([change.key for change in changes]))
+    existing = {row[0] for row in await index.execute(keys)}
+    changes = [change for change in changes if change.key in existing]
+    if not changes:
+        return
     gone = [
         {"conversation": change.key, "seq": name.seq, "event_id": name.event_id}
         for change in changes

@@ -118,10 +118,11 @@ def _explained(target: str) -> Iterator[None]:
 
 
 @contextmanager
-def _connect(path: Path) -> Iterator[Connection]:
+def _connect(path: Path, *, writing: bool = False) -> Iterator[Connection]:
     engine = create_engine(sync_url(path))
     event.listen(engine, "connect", on_connect)
-    event.listen(engine, "begin", on_begin)
+    if writing:
+        event.listen(engine, "begin", on_begin)
     try:
         with engine.connect() as connection:
             yield connection
@@ -136,7 +137,7 @@ def _connect(path: Path) -> Iterator[Connection]:
 
 @contextmanager
 def _config(path: Path) -> Iterator[Config]:
-    with _connect(path) as connection:
+    with _connect(path, writing=True) as connection:
         config = Config()
         config.set_main_option("script_location", _scripts().dir.replace("%", "%%"))
         config.attributes["connection"] = connection

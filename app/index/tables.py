@@ -62,6 +62,7 @@ conversation = Table(
     Index("ix_conversation_parent", "parent", "created_at", "uuid"),
     Index("ix_conversation_events_behind", "id", sqlite_where=text("events_behind = 1")),
     Index("ix_conversation_unreadable", "id", sqlite_where=text("unreadable IS NOT NULL")),
+    sqlite_autoincrement=True,  # a key is never used again, so that late event rows cannot go to another conversation
 )
 
 conversation_info = Table(

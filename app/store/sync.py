@@ -222,6 +222,7 @@ class _Run:
                 self.report.removed += removed
                 self.report.changed -= removed
                 self.report.added -= len(gone) - removed
+                self.report.conversations -= len(gone)
                 self.report.untrusted += [
                     Named(one.row.directory, one.row.uuid) for one in rows if one.signature == layout.UNTRUSTED
                 ]

@@ -41,6 +41,7 @@ def upgrade() -> None:
         sa.Column("events_behind", sa.Integer(), nullable=False),
         sa.PrimaryKeyConstraint("id", name="pk_conversation"),
         sa.CheckConstraint("events_behind IN (0, 1)", name="events_behind"),
+        sqlite_autoincrement=True,
     )
     op.create_index("uq_conversation_uuid", "conversation", ["uuid"], unique=True)
     op.create_index("uq_conversation_directory", "conversation", ["directory"], unique=True)
