@@ -6,7 +6,7 @@ import asyncio
 import shutil
 import tarfile
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -30,10 +30,9 @@ def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(autouse=True)
-def settled_clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def settled_clock(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let files look a minute old to this process, so that their signatures are trusted at once."""
     monkeypatch.setattr("app.files.layout.time_ns", lambda: time.time_ns() + 60_000_000_000)
-    yield
 
 
 @pytest.fixture(scope="session")

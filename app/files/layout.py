@@ -41,7 +41,7 @@ class Named(NamedTuple):
 def list_directories(root: Path) -> tuple[list[Named], list[str]]:
     """Return the conversation directories under `root`, sorted by name, and the names that spell an id once more.
 
-    Of two directories for one id, the one with the plain name (32 digits) is the conversation.
+    Of two directories for one id, the one that has files is the conversation, then the one with the plain name.
 
     Raises:
         StoreUnavailable: `root` cannot be read.
@@ -58,7 +58,10 @@ def list_directories(root: Path) -> tuple[list[Named], list[str]]:
                 if other is None:
                     found[conversation_id] = entry.name
                 else:
-                    best, worse = sorted((other, entry.name), key=lambda name: (name != conversation_id, name))
+                    best, worse = sorted(
+                        (other, entry.name),
+                        key=lambda name: (not _has_files(root / name), name != conversation_id, name),
+                    )
                     found[conversation_id] = best
                     duplicates.append(worse)
     except OSError as error:
@@ -67,6 +70,10 @@ def list_directories(root: Path) -> tuple[list[Named], list[str]]:
             "check the path given with --store or CONVSTORE_STORE, and that the disk is mounted"
         ) from error
     return sorted(Named(name, conversation_id) for conversation_id, name in found.items()), sorted(duplicates)
+
+
+def _has_files(directory: Path) -> bool:
+    return any(os.path.lexists(directory / name) for name in (META, STATE))
 
 
 def find_directory(root: Path, conversation_id: ConversationId) -> str | None:

@@ -194,9 +194,12 @@ class Index:
         self._drivers.clear()
         self._readers.clear()
         if self._engine is not None:
-            async with writer_lock(self.path, self._busy_timeout_s):
-                await self._engine.dispose()
-            self._engine = None
+            engine, self._engine = self._engine, None
+            try:
+                async with writer_lock(self.path, self._busy_timeout_s):
+                    await engine.dispose()
+            except IndexBusy:
+                await engine.dispose()  # another process has it open, so this close is not the one that checkpoints
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[ReadConnection]:

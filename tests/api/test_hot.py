@@ -9,23 +9,23 @@ import httpx
 import pytest
 
 from app import Settings
-from app.api import app as application
-from app.api.hot import HotPaths
+from app.api import conversations
+from app.api.app import create_app
 from tests.conftest import serving
 
-QUERIES = [
-    ("search", {}, 200),
-    ("search", {"limit": "3", "sort_order": "UPDATED_AT"}, 200),
+QUERIES: list[tuple[str, list[tuple[str, str]], int]] = [
+    ("search", [], 200),
+    ("search", [("limit", "3"), ("sort_order", "UPDATED_AT")], 200),
     ("search", [("limit", "3"), ("limit", "5")], 200),
-    ("search", {"status": "finished", "unknown": "x", "include_skills": "true"}, 200),
-    ("search", {"limit": "0"}, 422),
-    ("search", {"limit": "x"}, 422),
-    ("search", {"limit": ""}, 422),
-    ("search", {"status": "nope"}, 422),
-    ("search", {"page_id": "nope"}, 400),
-    ("search", {"unknown": "x" * 2000}, 200),
-    ("count", {"status": "idle"}, 200),
-    ("count", {"status": "IDLE"}, 422),
+    ("search", [("status", "finished"), ("unknown", "x"), ("include_skills", "true")], 200),
+    ("search", [("limit", "0")], 422),
+    ("search", [("limit", "x")], 422),
+    ("search", [("limit", "")], 422),
+    ("search", [("status", "nope")], 422),
+    ("search", [("page_id", "nope")], 400),
+    ("search", [("unknown", "x" * 2000)], 200),
+    ("count", [("status", "idle")], 200),
+    ("count", [("status", "IDLE")], 422),
 ]
 
 
@@ -37,14 +37,17 @@ async def short(corpus: Path) -> AsyncIterator[httpx.AsyncClient]:
 
 @pytest.fixture
 async def long(corpus: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[httpx.AsyncClient]:
-    monkeypatch.setattr(application.conversations, "HOT_PATHS", {})
+    monkeypatch.setattr(conversations, "HOT_PATHS", {})
     async with serving(Settings(store=corpus)) as client:
         yield client
 
 
 async def test_both_ways_answer_alike(short: httpx.AsyncClient, long: httpx.AsyncClient) -> None:
     for path, parameters, status in QUERIES:
-        one, other = [await client.get(f"/api/conversations/{path}", params=parameters) for client in (short, long)]
+        one, other = [
+            await client.get(f"/api/conversations/{path}", params=httpx.QueryParams(parameters))
+            for client in (short, long)
+        ]
         assert (one.status_code, one.json(), one.headers["content-type"]) == (
             other.status_code, other.json(), other.headers["content-type"],
         )  # fmt: skip
@@ -57,5 +60,5 @@ async def test_only_a_get_with_the_key_goes_the_short_way(short: httpx.AsyncClie
 
 
 def test_the_short_way_is_installed(tmp_path: Path) -> None:
-    made = application.create_app(Settings(store=tmp_path), keys=[])
-    assert HotPaths in [middleware.cls for middleware in made.user_middleware]
+    made = create_app(Settings(store=tmp_path), keys=[])
+    assert "HotPaths" in [getattr(middleware.cls, "__name__", "") for middleware in made.user_middleware]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.builders import make_conversation, make_id
+from tests.builders import make_conversation
 from tests.cli.conftest import Command
 
 COMMANDS = [
@@ -86,8 +86,13 @@ def test_verify_finds_and_rebuild_mends(root: Path, convstore: Command) -> None:
     assert ran.code == listed.code == 1
     assert "1 differences" in ran.out
     assert listed.json == [
-        {"conversation": "00000000-0000-4000-8000-000000000001", "what": "title", "in_index": "other", "in_files": "A title"}
-    ]  # fmt: skip
+        {
+            "conversation": "00000000-0000-4000-8000-000000000001",
+            "what": "title",
+            "in_index": "other",
+            "in_files": "A title",
+        }
+    ]
     assert convstore("index", "rebuild", "--store", root).code == 0
     assert convstore("index", "verify", "--store", root).code == 0
 

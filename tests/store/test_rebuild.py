@@ -106,4 +106,3 @@ async def test_a_token_of_before_still_leads_on(root: Path, open_store: StoreOpe
         await rebuilt(root)
         second = await store.list_conversations(limit=2, page_id=first.next_page_id)
     assert (len(first.items), len(second.items), second.next_page_id) == (2, 1, None)
-

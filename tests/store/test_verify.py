@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from app import Settings
+from app.store.rebuild import rebuild
 from app.store.verify import Difference, verify
 from tests.builders import make_conversation, make_event, make_id, write_event
 from tests.conftest import StoreOpener
@@ -28,7 +30,10 @@ async def test_the_corpus_as_synced_is_clean(corpus: Path, open_store: StoreOpen
 
 
 def sql(statement: str) -> Damage:
-    return lambda _root, index: index.execute(statement) and None
+    def change(_root: Path, index: sqlite3.Connection) -> None:
+        index.execute(statement)
+
+    return change
 
 
 def edit(name: str, **fields: object) -> Damage:
@@ -40,7 +45,10 @@ def edit(name: str, **fields: object) -> Damage:
 
 
 def files(change: Callable[[Path], object]) -> Damage:
-    return lambda root, _index: change(root) and None
+    def apply(root: Path, _index: sqlite3.Connection) -> None:
+        change(root)
+
+    return apply
 
 
 def remove(root: Path) -> None:
@@ -63,10 +71,10 @@ KINDS: dict[str, tuple[Damage, set[str]]] = {
     "title changed in the index": (sql("UPDATE conversation SET title = 'other' WHERE id = 1"), {"title"}),
     "title changed on disk": (edit("meta.json", title="other"), {"title", "info.title"}),
     "status changed on disk": (edit("base_state.json", execution_status="stuck"), {"status", "info.execution_status"}),
-    "time changed in the index": (sql("UPDATE conversation SET updated_at = updated_at + 1 WHERE id = 1"), {"updated_at"}),
+    "time changed in the index": (sql("UPDATE conversation SET updated_at = 1 WHERE id = 1"), {"updated_at"}),
     "body gone": (sql("DELETE FROM conversation_info WHERE conversation = 1"), {"info.id", "info.title"}),
     "body changed": (
-        sql("UPDATE conversation_info SET body = CAST(replace(body, 'a/model', 'b/model') AS BLOB) WHERE conversation = 1"),
+        sql("UPDATE conversation_info SET body = CAST(replace(body, 'a/model', 'b/model') AS BLOB)"),
         {"info.agent"},
     ),
     "event row gone": (sql("DELETE FROM event WHERE conversation = 1 AND seq = 1"), {"event 1"}),
@@ -85,7 +93,7 @@ KINDS: dict[str, tuple[Damage, set[str]]] = {
     ),
     "event file added": (
         files(lambda root: write_event(root / make_id(1), 3, make_event(3))),
-        {"event 3", "event_count", "info.event_count", "last_event_at", "info.last_event_at", "updated_at", "info.updated_at"},
+        {"event 3", "event_count", "info.event_count", "last_event_at", "updated_at", "info.updated_at"},
     ),
     "directory emptied": (files(remove), {"row"}),
     "directory added": (files(lambda root: make_conversation(root, 4)), {"row"}),
@@ -119,9 +127,6 @@ async def test_it_finds(kind: str, root: Path, open_store: StoreOpener) -> None:
 
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "directory twice"])
 async def test_a_rebuild_mends(kind: str, root: Path, open_store: StoreOpener) -> None:
-    from app import Settings
-    from app.store.rebuild import rebuild
-
     for number in (1, 2, 3):
         make_conversation(root, number, events=3)
     async with open_store(root):

@@ -1,0 +1,161 @@
+"""Who may ask: keys, their file, Host headers, and origins of browsers."""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from app import Settings
+from app.api.app import create_app
+from app.api.auth import HEADER, OPEN_PATHS, load_keys
+from app.errors import InvalidSettings
+from tests.builders import make_conversation
+from tests.conftest import serving
+
+COUNT = "/api/conversations/count"
+LOCAL = "http://localhost:3001"
+
+
+@pytest.fixture
+async def client(root: Path) -> AsyncIterator[httpx.AsyncClient]:
+    make_conversation(root)
+    async with serving(Settings(store=root), key="the-key") as client:
+        yield client
+
+
+@pytest.mark.parametrize("key", [None, "", "another", "the-key ", "THE-KEY", "the-keythe-key"])
+async def test_without_a_valid_key_nothing_is_answered(client: httpx.AsyncClient, key: str | None) -> None:
+    del client.headers[HEADER]
+    answer = await client.get(COUNT, headers={} if key is None else {HEADER: key})
+    body = {"detail": f"this needs the API key in the header {HEADER}", "code": "unauthorized"}
+    assert (answer.status_code, answer.json()) == (401, body)
+
+
+@pytest.mark.parametrize("path", ["/nothing", "/api/index/status", "/api/conversations/count/", "//health", "/health/"])
+async def test_every_other_path_needs_the_key_too(client: httpx.AsyncClient, path: str) -> None:
+    del client.headers[HEADER]
+    assert (await client.get(f"http://localhost{path}")).status_code == 401
+
+
+async def test_a_key_in_the_url_does_not_count(client: httpx.AsyncClient) -> None:
+    del client.headers[HEADER]
+    assert (await client.get(COUNT, params={HEADER: "the-key", "api_key": "the-key"})).status_code == 401
+
+
+@pytest.mark.parametrize("path", sorted(OPEN_PATHS))
+async def test_health_and_the_description_need_no_key(client: httpx.AsyncClient, path: str) -> None:
+    del client.headers[HEADER]
+    assert (await client.get(path)).status_code == (307 if path == "/" else 200)
+
+
+async def test_each_of_several_keys_is_valid(root: Path) -> None:
+    settings = Settings.model_validate({"store": root, "api_key": "one, two"})
+    keys, made = load_keys(settings)
+    assert (keys, made) == (["one", "two"], False)
+    transport = httpx.ASGITransport(create_app(settings))
+    async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
+        statuses = [
+            (await client.get("/nothing", headers={HEADER: key})).status_code for key in ("one", "two", "three")
+        ]
+    assert statuses == [404, 404, 401]
+
+
+def test_a_key_of_256_bits_is_made_once_in_a_file_of_its_owner(root: Path) -> None:
+    settings = Settings(store=root)
+    [key], made = load_keys(settings)
+    assert (made, len(key)) == (True, 43)
+    assert stat.S_IMODE(settings.key_path.stat().st_mode) == 0o600
+    assert load_keys(settings) == ([key], False)
+
+
+def test_a_key_is_made_in_a_store_that_has_no_index_yet(tmp_path: Path) -> None:
+    [key], made = load_keys(Settings(store=tmp_path))
+    assert (made, (tmp_path / ".convstore" / "api-key").read_text()) == (True, f"{key}\n")
+
+
+def test_the_keys_of_a_file_are_taken_from_it(root: Path, tmp_path: Path) -> None:
+    (tmp_path / "keys").write_text("one\ntwo\n")
+    assert load_keys(Settings(store=root, api_key_file=tmp_path / "keys")) == (["one", "two"], False)
+
+
+def test_a_key_that_is_set_wins_over_the_file(root: Path, tmp_path: Path) -> None:
+    (tmp_path / "keys").write_text("one")
+    asked = {"store": root, "api_key": "set", "api_key_file": tmp_path / "keys"}
+    assert load_keys(Settings.model_validate(asked)) == (["set"], False)
+
+
+def test_an_empty_key_file_is_refused(root: Path, tmp_path: Path) -> None:
+    (tmp_path / "keys").write_text("\n")
+    with pytest.raises(InvalidSettings, match="is empty"):
+        load_keys(Settings(store=root, api_key_file=tmp_path / "keys"))
+
+
+def test_a_key_file_that_cannot_be_made_is_refused(root: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(InvalidSettings, match="cannot be used"):
+        load_keys(Settings(store=root, api_key_file=tmp_path / "file" / "key"))
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "::1"])
+def test_on_a_loopback_address_keys_can_be_off(root: Path, host: str) -> None:
+    assert load_keys(Settings(store=root, host=host, no_auth=True)) == ([], False)
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.0.7", "example.org"])  # noqa: S104
+def test_on_any_other_address_keys_cannot_be_off(root: Path, host: str) -> None:
+    with pytest.raises(InvalidSettings, match="loopback"):
+        create_app(Settings(store=root, host=host, no_auth=True))
+
+
+async def test_with_keys_off_no_key_is_asked_for(root: Path) -> None:
+    async with serving(Settings(store=root, no_auth=True), key=None) as client:
+        assert (await client.get(COUNT)).json() == 0
+
+
+@pytest.mark.parametrize("host", ["localhost", "localhost:8000", "127.0.0.1:8000", "[::1]:8000", "[::1]"])
+async def test_this_machine_s_names_are_accepted_as_host(client: httpx.AsyncClient, host: str) -> None:
+    assert (await client.get(COUNT, headers={"Host": host})).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "host", ["evil.example", "localhost.evil.example", "127.0.0.1.evil.example:80", "10.0.0.1", ""]
+)
+async def test_another_host_is_refused(client: httpx.AsyncClient, host: str) -> None:
+    assert (await client.get("/health", headers={"Host": host})).status_code == 400
+
+
+async def test_a_host_that_is_allowed_is_accepted(root: Path) -> None:
+    settings = Settings.model_validate({"store": root, "allowed_hosts": "a.example, b.example"})
+    async with serving(settings) as client:
+        hosts = ["a.example", "b.example:81", "c.example"]
+        statuses = [(await client.get(COUNT, headers={"Host": host})).status_code for host in hosts]
+    assert statuses == [200, 200, 400]
+
+
+@pytest.mark.parametrize("origin", [LOCAL, "http://127.0.0.1:5173", "https://localhost", "http://[::1]:3000"])
+async def test_a_preflight_of_a_local_page_needs_no_key(client: httpx.AsyncClient, origin: str) -> None:
+    asked = {"Access-Control-Request-Method": "GET", "Access-Control-Request-Headers": HEADER}
+    del client.headers[HEADER]
+    answer = await client.options(COUNT, headers={"Origin": origin} | asked)
+    assert (answer.status_code, answer.headers["Access-Control-Allow-Origin"]) == (200, origin)
+    assert HEADER in answer.headers["Access-Control-Allow-Headers"]
+
+
+@pytest.mark.parametrize(
+    "origin", ["http://evil.example", "http://localhost.evil.example", "http://localhost:1@evil", "null"]
+)
+async def test_a_page_from_elsewhere_is_allowed_nothing(client: httpx.AsyncClient, origin: str) -> None:
+    preflight = await client.options(COUNT, headers={"Origin": origin, "Access-Control-Request-Method": "GET"})
+    plain = await client.get(COUNT, headers={"Origin": origin})
+    assert preflight.status_code == 400
+    assert "access-control-allow-origin" not in {*preflight.headers, *plain.headers}
+
+
+async def test_a_local_page_may_read_an_error(client: httpx.AsyncClient) -> None:
+    del client.headers[HEADER]
+    answer = await client.get(COUNT, headers={"Origin": LOCAL})
+    assert (answer.status_code, answer.headers["Access-Control-Allow-Origin"]) == (401, LOCAL)

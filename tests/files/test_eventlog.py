@@ -1,0 +1,117 @@
+"""Reading event files: facts for the index, bytes for an answer."""
+
+from __future__ import annotations
+
+from datetime import UTC
+from pathlib import Path
+
+import pytest
+
+from app.files import eventlog
+from app.files.eventlog import RawEvent
+from app.files.scan import Reader
+from app.model.event import NO_FACTS, EventFacts, EventRow
+from app.model.ids import EventName
+from tests.builders import make_conversation, make_event, make_id, write_event
+
+ONE = make_id(1)
+NOON_US = 1_790_856_000_000_000
+
+
+def name_of(number: int) -> EventName:
+    return EventName(number, make_event(number)["id"])
+
+
+def message(number: int) -> EventRow:
+    return EventRow(name_of(number), EventFacts("MessageEvent", "user", NOON_US + number * 1_000_000, None))
+
+
+def reasons(path: Path, names: list[EventName]) -> list[str | None]:
+    """Return why each event is unreadable, which both ways of reading must say alike."""
+    reader = Reader(path.parent, UTC)
+    rows = eventlog.read_rows(reader, path.name, names)
+    events = eventlog.read_events(reader, path.name, names)
+    assert [event.unreadable for event in events] == [row.unreadable for row in rows]
+    return [row.unreadable for row in rows]
+
+
+def test_names_come_in_log_order(tmp_path: Path) -> None:
+    path = make_conversation(tmp_path, events=0)
+    for number in (100_001, 7, 99_999, 100_000):
+        write_event(path, number)
+    names = eventlog.list_events(Reader(tmp_path, UTC), ONE)
+    assert names == [name_of(number) for number in (7, 99_999, 100_000, 100_001)]
+
+
+@pytest.mark.parametrize("directory", [make_id(9), "../elsewhere"])
+def test_a_directory_that_is_not_there_has_no_events(tmp_path: Path, directory: str) -> None:
+    assert eventlog.list_events(Reader(tmp_path, UTC), directory) == []
+
+
+def test_rows_hold_the_facts_of_the_files_asked_for(tmp_path: Path) -> None:
+    make_conversation(tmp_path, events=4)
+    rows = eventlog.read_rows(Reader(tmp_path, UTC), ONE, [name_of(3), name_of(1)])
+    assert rows == [message(3), message(1)]
+
+
+def test_events_are_the_bytes_of_their_files(tmp_path: Path) -> None:
+    raw = b' {"id":1, "a" : [ ]}\n'
+    write_event(make_conversation(tmp_path, events=0), 0).write_bytes(raw)
+    assert eventlog.read_events(Reader(tmp_path, UTC), ONE, [name_of(0)]) == [RawEvent(name_of(0), raw)]
+
+
+def test_an_event_past_99999_is_read(tmp_path: Path) -> None:
+    write_event(make_conversation(tmp_path, events=0), 123_456)
+    assert eventlog.read_rows(Reader(tmp_path, UTC), ONE, [name_of(123_456)]) == [message(123_456)]
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"", "the file is empty"),
+        (b"\0" * 10, "not valid JSON"),
+        (b'{"id": "a', "not valid JSON"),
+        (b"5", "not a JSON"),
+    ],
+)
+def test_an_unreadable_file_has_a_reason_and_harms_no_other(tmp_path: Path, content: bytes, reason: str) -> None:
+    path = make_conversation(tmp_path, events=3)
+    write_event(path, 1).write_bytes(content)
+    first, second, third = reasons(path, [name_of(0), name_of(1), name_of(2)])
+    assert (first, third) == (None, None)
+    assert second is not None
+    assert second.startswith(reason)
+
+
+def test_an_unreadable_event_has_no_facts_and_no_bytes(tmp_path: Path) -> None:
+    write_event(make_conversation(tmp_path, events=1), 0).write_bytes(b"")
+    reader = Reader(tmp_path, UTC)
+    assert eventlog.read_rows(reader, ONE, [name_of(0)]) == [EventRow(name_of(0), NO_FACTS, "the file is empty")]
+    assert eventlog.read_events(reader, ONE, [name_of(0)]) == [RawEvent(name_of(0), b"", "the file is empty")]
+
+
+def test_a_file_that_is_gone_or_no_file_has_a_reason(tmp_path: Path) -> None:
+    path = make_conversation(tmp_path, events=3)
+    write_event(path, 0).unlink()
+    link = write_event(path, 1)
+    link.unlink()
+    link.symlink_to("/etc/hostname")
+    assert reasons(path, [name_of(0), name_of(1), name_of(2)]) == [
+        "the file is missing",
+        "cannot be opened (Too many levels of symbolic links)",
+        None,
+    ]
+
+
+@pytest.mark.parametrize("gone", ["events", "."])
+def test_in_a_directory_that_is_gone_every_event_is_unreadable(tmp_path: Path, gone: str) -> None:
+    path = make_conversation(tmp_path, events=2)
+    (path / gone).resolve().rename(tmp_path / "away")
+    reason = "the directory cannot be opened (No such file or directory)"
+    assert reasons(path, [name_of(0), name_of(1)]) == [reason, reason]
+
+
+def test_a_naive_time_is_in_the_reader_s_zone(tmp_path: Path) -> None:
+    make_conversation(tmp_path, events=[make_event(0, timestamp="2026-10-01T14:00:00+02:00"), make_event(1)])
+    rows = eventlog.read_rows(Reader(tmp_path, UTC), ONE, [name_of(0), name_of(1)])
+    assert [row.facts.timestamp_us for row in rows] == [NOON_US, NOON_US + 1_000_000]

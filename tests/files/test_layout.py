@@ -1,0 +1,225 @@
+"""Where conversations are, whether they changed, and opening nothing that is no plain file."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from app.errors import StoreUnavailable, UnreadableFile
+from app.files import layout
+from app.files.layout import EVENTS, META, STATE, UNTRUSTED, Named
+from app.model.ids import ConversationId, EventName, dashed
+from tests.builders import make_conversation, make_event, make_id, write_event
+
+ONE, TWO, THREE = (ConversationId(make_id(number)) for number in (1, 2, 3))
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Iterator[tuple[Path, int]]:
+    """Give a directory and its descriptor."""
+    with layout.open_directory(tmp_path) as fd:
+        yield tmp_path, fd
+
+
+def test_conversation_directories_are_listed_by_name(tmp_path: Path) -> None:
+    for name in (TWO, dashed(ONE), THREE):
+        (tmp_path / name).mkdir()
+    expected = [Named(dashed(ONE), ONE), Named(TWO, TWO), Named(THREE, THREE)]
+    assert layout.list_directories(tmp_path) == (sorted(expected), [])
+
+
+def test_what_is_no_conversation_directory_is_not_listed(tmp_path: Path) -> None:
+    for name in (".convstore", ".trash", f".new-{ONE}", "lost+found", f"{ONE}.bak", f"{ONE}0"):
+        (tmp_path / name).mkdir()
+    (tmp_path / ONE).touch()
+    (tmp_path / TWO).symlink_to(tmp_path / ".trash", target_is_directory=True)
+    (tmp_path / THREE).symlink_to(tmp_path / "nowhere")
+    assert layout.list_directories(tmp_path) == ([], [])
+
+
+@pytest.mark.parametrize("others", [[dashed(ONE)], [dashed(ONE).upper(), dashed(ONE)]])
+def test_of_several_directories_for_one_id_the_plain_name_is_it(tmp_path: Path, others: list[str]) -> None:
+    for name in (*others, ONE):
+        (tmp_path / name).mkdir(exist_ok=True)
+    assert layout.list_directories(tmp_path) == ([Named(ONE, ONE)], sorted({*others} - {ONE}))
+
+
+@pytest.mark.parametrize("name", ["missing", "a file"])
+def test_a_root_that_cannot_be_listed_is_unavailable(tmp_path: Path, name: str) -> None:
+    (tmp_path / "a file").touch()
+    with pytest.raises(StoreUnavailable, match=f"{name} cannot be read"):
+        layout.list_directories(tmp_path / name)
+
+
+@pytest.mark.parametrize("names", [[ONE], [dashed(ONE)], [ONE, dashed(ONE)]])
+def test_a_directory_is_found_without_a_listing(tmp_path: Path, names: list[str]) -> None:
+    for name in names:
+        (tmp_path / name).mkdir()
+    assert layout.find_directory(tmp_path, ONE) == names[0]
+
+
+def test_a_link_or_a_file_is_no_directory_to_find(tmp_path: Path) -> None:
+    (tmp_path / ONE).symlink_to(tmp_path, target_is_directory=True)
+    (tmp_path / TWO).touch()
+    assert [layout.find_directory(tmp_path, one) for one in (ONE, TWO, THREE)] == [None, None, None]
+
+
+def replace(path: Path, content: bytes) -> None:
+    """Put another file of the same times in the place of `path`."""
+    before = path.stat()
+    fresh = path.with_name("fresh")
+    fresh.write_bytes(content)
+    os.utime(fresh, ns=(before.st_atime_ns, before.st_mtime_ns))
+    fresh.replace(path)
+
+
+def rewrite_in_place(path: Path) -> None:
+    before = path.stat()
+    path.write_bytes(path.read_bytes()[::-1])
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+CHANGES: dict[str, Callable[[Path], object]] = {
+    "meta written": lambda path: (path / META).write_text("{}"),
+    "state written": lambda path: (path / STATE).write_text("{}"),
+    "meta replaced by one of its size and time": lambda path: replace(path / META, (path / META).read_bytes()),
+    "state replaced by one of its size and time": lambda path: replace(path / STATE, (path / STATE).read_bytes()),
+    "state written in place in its size and time": lambda path: rewrite_in_place(path / STATE),
+    "meta gone": lambda path: (path / META).unlink(),
+    "state gone": lambda path: (path / STATE).unlink(),
+    "an event more": lambda path: write_event(path, 2),
+    "an event less": lambda path: write_event(path, 1).unlink(),
+    "an event renamed": lambda path: write_event(path, 1).rename(path / EVENTS / "away"),
+    "events gone": lambda path: (path / EVENTS).rename(path / "away"),
+    "times set back": lambda path: os.utime(path / STATE, ns=(0, 0)),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_signature_differs_after_a_change(tmp_path: Path, change: str) -> None:
+    path = make_conversation(tmp_path)
+    before = layout.signature(tmp_path, ONE)
+    assert layout.signature(tmp_path, ONE) == before != UNTRUSTED
+    CHANGES[change](path)
+    assert layout.signature(tmp_path, ONE) != before
+
+
+def test_a_signature_is_the_same_after_reading_and_beside_other_files(tmp_path: Path) -> None:
+    path = make_conversation(tmp_path)
+    before = layout.signature(tmp_path, ONE)
+    (path / META).read_bytes()
+    (path / "owner_lease.json").write_text("{}")
+    (path / "observations").mkdir()
+    assert layout.signature(tmp_path, ONE) == before
+
+
+def test_a_missing_directory_has_a_signature_of_its_own(tmp_path: Path) -> None:
+    make_conversation(tmp_path)
+    signatures = {layout.signature(tmp_path, name) for name in (ONE, TWO, THREE)}
+    assert len(signatures - {UNTRUSTED}) == 3
+
+
+@pytest.mark.parametrize(
+    ("later_s", "trusted"), [(0, False), (1.9, False), (2.1, True), (3600, True), (-1.9, False), (-3600, True)]
+)
+def test_what_changed_within_two_seconds_is_not_trusted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, later_s: float, trusted: bool
+) -> None:
+    path = make_conversation(tmp_path)
+    changed_ns = max((path / name).stat().st_ctime_ns for name in (META, STATE, EVENTS))
+    monkeypatch.setattr(layout, "time_ns", lambda: changed_ns + int(later_s * 1e9))
+    assert (layout.signature(tmp_path, ONE) != UNTRUSTED) is trusted
+
+
+def test_a_file_is_read_with_its_time(directory: tuple[Path, int]) -> None:
+    path, fd = directory
+    (path / META).write_bytes(b'{"a": 1}')
+    assert layout.read_file(META, fd) == (b'{"a": 1}', (path / META).stat().st_mtime_ns)
+
+
+@pytest.mark.parametrize("size", [0, 1, 100_000, 3_000_000])
+def test_a_file_of_any_size_is_read_whole(directory: tuple[Path, int], size: int) -> None:
+    path, fd = directory
+    (path / META).write_bytes(content := os.urandom(size))
+    assert layout.read_file(META, fd)[0] == content
+
+
+def test_a_missing_file_is_missing(directory: tuple[Path, int]) -> None:
+    with pytest.raises(FileNotFoundError):
+        layout.read_file(META, directory[1])
+
+
+def make_socket(path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(path.name)  # a full path may be too long for a socket
+
+
+def make_sparse(path: Path) -> None:
+    with path.open("wb") as file:
+        file.truncate(layout._FILE_MAX_BYTES + 1)
+
+
+ODD_FILES: dict[str, Callable[[Path], object]] = {
+    "not a regular file (fifo)": os.mkfifo,
+    "not a regular file (directory)": Path.mkdir,
+    "cannot be opened (link)": lambda path: path.symlink_to("/etc/hostname"),
+    "cannot be opened (dangling link)": lambda path: path.symlink_to("nowhere"),
+    "cannot be opened (socket)": make_socket,
+    "larger than 512 MiB": make_sparse,
+}
+
+
+@pytest.mark.parametrize("reason", ODD_FILES)
+def test_what_is_no_plain_file_is_unreadable(
+    directory: tuple[Path, int], reason: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, fd = directory
+    monkeypatch.chdir(path)
+    ODD_FILES[reason](path / META)
+    with pytest.raises(UnreadableFile, match=reason.split(" (", maxsplit=1)[0]):
+        layout.read_file(META, fd)
+
+
+@pytest.mark.parametrize("make", [Path.touch, lambda path: path.symlink_to("/", target_is_directory=True), None])
+def test_only_a_real_directory_is_opened(tmp_path: Path, make: Callable[[Path], object] | None) -> None:
+    if make is not None:
+        make(tmp_path / ONE)
+    with pytest.raises(OSError, match=ONE), layout.open_directory(tmp_path / ONE):
+        pass
+
+
+def test_events_are_listed_in_log_order_and_nothing_else(tmp_path: Path) -> None:
+    path = make_conversation(tmp_path, events=0)
+    numbers = [100_000, 99_999, 3, 0]
+    for number in numbers:
+        write_event(path, number)
+    for name in (
+        ".eventlog.lock",
+        ".eventlog-len-4.marker",
+        ".event-00004-abc.json.x.tmp",
+        "event-00004-abcdefab.json~",
+    ):
+        (path / EVENTS / name).touch()
+    with layout.open_directory(path) as fd:
+        assert layout.list_events(fd) == [EventName(number, make_event(number)["id"]) for number in sorted(numbers)]
+
+
+def test_a_conversation_without_an_events_directory_has_no_events(directory: tuple[Path, int]) -> None:
+    assert layout.list_events(directory[1]) == []
+
+
+def test_an_events_directory_that_is_a_link_is_unreadable(directory: tuple[Path, int]) -> None:
+    path, fd = directory
+    (path / EVENTS).symlink_to("/tmp", target_is_directory=True)  # noqa: S108
+    with pytest.raises(UnreadableFile, match=r"events/ cannot be listed"):
+        layout.list_events(fd)
+
+
+def test_of_two_directories_the_one_that_has_files_counts(tmp_path: Path) -> None:
+    (tmp_path / make_id(1) / "events").mkdir(parents=True)
+    make_conversation(tmp_path, 1, directory=dashed(make_id(1)))
+    assert layout.list_directories(tmp_path) == ([Named(dashed(make_id(1)), ConversationId(make_id(1)))], [make_id(1)])

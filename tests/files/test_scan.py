@@ -1,0 +1,154 @@
+"""Reading what a conversation's row needs."""
+
+from __future__ import annotations
+
+import json
+import os
+from datetime import UTC
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from app.files.scan import Reader, read_conversation
+from app.model.conversation import ConversationFiles, LogSummary, fold
+from app.model.event import STATE_UPDATE
+from app.model.ids import ConversationId
+from tests.builders import make_conversation, make_event, make_id, make_meta, make_state, write_event
+
+ONE = ConversationId(make_id(1))
+NOON_US = 1_790_856_000_000_000
+SECOND_US = 1_000_000
+
+
+def read(root: Path) -> ConversationFiles:
+    found = read_conversation(Reader(root, UTC), ONE, ONE)
+    assert found is not None
+    return found
+
+
+def log_of(root: Path, events: list[dict[str, Any]], **meta: Any) -> LogSummary:
+    make_conversation(root, meta=meta, events=events)
+    return read(root).log
+
+
+def mtime_ns(path: Path) -> int:
+    return path.stat().st_mtime_ns
+
+
+def test_everything_that_a_row_needs_is_read(tmp_path: Path) -> None:
+    path = make_conversation(tmp_path, events=3)
+    last = max((path / "events").iterdir())
+    assert read(tmp_path) == ConversationFiles(
+        id=ONE,
+        directory=ONE,
+        meta=make_meta(ONE),
+        meta_mtime_ns=mtime_ns(path / "meta.json"),
+        state=make_state(ONE),
+        log=LogSummary(3, None, NOON_US + 2 * SECOND_US, mtime_ns(last)),
+        modified_us=mtime_ns(path / "base_state.json") // 1000,
+        problems=(),
+    )
+
+
+def test_without_a_meta_the_first_event_is_read_too(tmp_path: Path) -> None:
+    (make_conversation(tmp_path, events=3) / "meta.json").unlink()
+    found = read(tmp_path)
+    assert (found.meta, found.meta_mtime_ns, found.problems) == (None, 0, ())
+    assert (found.log.first_us, found.log.last_us) == (NOON_US, NOON_US + 2 * SECOND_US)
+
+
+@pytest.mark.parametrize("created_at", [None, "", "yesterday", 5])
+def test_a_meta_that_tells_no_creation_time_leaves_it_to_the_first_event(tmp_path: Path, created_at: object) -> None:
+    make_conversation(tmp_path, meta={"created_at": created_at}, events=3)
+    assert fold(read(tmp_path)).created_at == NOON_US
+
+
+def test_without_any_event_the_log_is_empty(tmp_path: Path) -> None:
+    assert log_of(tmp_path, []) == LogSummary()
+
+
+def test_state_updates_at_the_end_are_no_activity(tmp_path: Path) -> None:
+    events = [make_event(0), make_event(1), make_event(2, kind=STATE_UPDATE), make_event(3, kind=STATE_UPDATE)]
+    assert log_of(tmp_path, events).last_us == NOON_US + SECOND_US
+
+
+def test_a_log_of_state_updates_alone_has_no_activity(tmp_path: Path) -> None:
+    log = log_of(tmp_path, [make_event(number, kind=STATE_UPDATE) for number in range(3)])
+    assert (log.event_count, log.last_us) == (3, None)
+
+
+@pytest.mark.parametrize("odd", [b"", b"torn", b'{"timestamp": "yesterday"}', b"{}"])
+def test_a_last_event_without_a_time_leaves_it_to_the_one_before(tmp_path: Path, odd: bytes) -> None:
+    write_event(make_conversation(tmp_path, events=3), 2).write_bytes(odd)
+    found = read(tmp_path)
+    assert (found.log.event_count, found.log.last_us, found.problems) == (3, NOON_US + SECOND_US, ())
+
+
+def test_a_long_end_without_a_time_is_not_read_through(tmp_path: Path) -> None:
+    log = log_of(tmp_path, [make_event(0), *(make_event(number, kind=STATE_UPDATE) for number in range(1, 80))])
+    assert (log.event_count, log.last_us) == (80, None)
+
+
+@pytest.mark.parametrize(
+    ("name", "damage", "problem"),
+    [
+        ("base_state.json", None, "base_state.json: missing"),
+        ("base_state.json", b"", "base_state.json: the file is empty"),
+        ("base_state.json", b"[]", "base_state.json: not a JSON object"),
+        ("meta.json", b"", "meta.json: the file is empty"),
+        ("meta.json", b"null", "meta.json: not a JSON object"),
+    ],
+)
+def test_a_problem_names_its_file(tmp_path: Path, name: str, damage: bytes | None, problem: str) -> None:
+    path = make_conversation(tmp_path) / name
+    path.unlink() if damage is None else path.write_bytes(damage)
+    assert read(tmp_path).problems == (problem,)
+
+
+def test_every_problem_is_told(tmp_path: Path) -> None:
+    path = make_conversation(tmp_path, events=0)
+    (path / "meta.json").write_text("")
+    (path / "base_state.json").unlink()
+    (path / "base_state.json").mkdir()
+    (path / "events").rmdir()
+    (path / "events").touch()
+    assert read(tmp_path).problems == (
+        "meta.json: the file is empty",
+        "base_state.json: not a regular file",
+        "events/ cannot be listed (Not a directory)",
+    )
+
+
+@pytest.mark.parametrize("kept", ["meta.json", "base_state.json", "events"])
+def test_one_file_of_a_conversation_makes_it_one(tmp_path: Path, kept: str) -> None:
+    path = make_conversation(tmp_path)
+    for name in {"meta.json", "base_state.json", "events"} - {kept}:
+        (path / name).rename(tmp_path / name)
+    assert read(tmp_path).id == ONE
+
+
+@pytest.mark.parametrize("names", [[], ["events"], ["observations", "bash_events"]])
+def test_a_directory_with_lock_and_lease_files_alone_is_no_conversation(tmp_path: Path, names: list[str]) -> None:
+    (tmp_path / ONE).mkdir()
+    (tmp_path / ONE / ".owner_lease.lock").touch()
+    (tmp_path / ONE / "owner_lease.json").write_text(json.dumps({"generation": 1}))
+    for name in names:
+        (tmp_path / ONE / name).mkdir()
+        (tmp_path / ONE / name / ".eventlog.lock").touch()
+    assert read_conversation(Reader(tmp_path, UTC), ONE, ONE) is None
+
+
+def test_what_is_no_directory_is_no_conversation(tmp_path: Path) -> None:
+    reader = Reader(tmp_path, UTC)
+    assert read_conversation(reader, ONE, ONE) is None
+    (tmp_path / ONE).touch()
+    assert read_conversation(reader, ONE, ONE) is None
+
+
+def test_files_from_the_epoch_are_read(tmp_path: Path) -> None:
+    path = make_conversation(tmp_path, events=0)
+    for name in ("meta.json", "base_state.json"):
+        os.utime(path / name, ns=(0, 0))
+    found = read(tmp_path)
+    assert (found.meta, found.state, found.problems) == (make_meta(ONE), make_state(ONE), ())

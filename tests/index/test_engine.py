@@ -1,0 +1,216 @@
+"""Connections: who may write, what a transaction leaves behind, and what another process sees."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, closing
+from pathlib import Path
+
+import pytest
+from sqlalchemy import text, update
+
+from app.errors import IndexBusy, IndexUnusable
+from app.index import progress
+from app.index.engine import Index, prepare
+from app.index.statements import Sql
+from app.index.tables import sync_state
+from tests.builders import held_by_another_process, second_process
+
+
+@pytest.fixture
+def path(root: Path) -> Path:
+    return root / ".convstore" / "index.db"
+
+
+@asynccontextmanager
+async def opened(path: Path, busy_timeout_s: float = 5) -> AsyncIterator[Index]:
+    index = Index(path, readers=2, busy_timeout_s=busy_timeout_s)
+    await index.open()
+    try:
+        yield index
+    finally:
+        await index.close()
+
+
+def sql(statement: str) -> Sql:
+    return Sql(statement, {})
+
+
+def stored_revision(path: Path) -> int:
+    """Return the revision as another program sees it."""
+    with closing(sqlite3.connect(path)) as db:
+        return int(db.execute("SELECT revision FROM revision").fetchone()[0])
+
+
+@pytest.mark.parametrize(
+    "statement",
+    ["INSERT INTO revision VALUES (2, 'x', 0)", "DELETE FROM revision", "CREATE TABLE t (x)", "PRAGMA user_version=1"],
+)
+async def test_a_read_connection_cannot_write(path: Path, statement: str) -> None:
+    async with opened(path) as index, index.read() as connection:
+        with pytest.raises(IndexUnusable, match="readonly database"):
+            await connection.fetch_all(sql(statement))
+
+
+async def test_every_read_connection_is_read_only_and_never_checkpoints(path: Path) -> None:
+    pragmas = {"query_only": 1, "mmap_size": 0, "wal_autocheckpoint": 0, "busy_timeout": 5000, "journal_mode": "wal"}
+    async with opened(path) as index, index.read() as one, index.read() as two:
+        for connection in (one, two):
+            found = {name: (await connection.fetch_all(sql(f"PRAGMA {name}")))[0][0] for name in pragmas}
+            assert found == pragmas
+
+
+async def test_the_writer_has_its_pragmas(path: Path) -> None:
+    normal = 1
+    pragmas = {"query_only": 0, "mmap_size": 0, "foreign_keys": 1, "synchronous": normal, "journal_mode": "wal"}
+    async with opened(path) as index, index.write() as connection:
+        found = {name: (await connection.execute(text(f"PRAGMA {name}")))[0][0] for name in pragmas}
+    assert found == pragmas
+
+
+async def test_a_block_holds_off_other_writers_from_its_beginning(path: Path) -> None:
+    async with opened(path) as index, index.write():
+        with (
+            closing(sqlite3.connect(path, isolation_level=None, timeout=0)) as other,
+            pytest.raises(sqlite3.OperationalError, match="database is locked"),
+        ):
+            other.execute("BEGIN IMMEDIATE")
+
+
+async def test_a_written_block_is_seen_by_others(path: Path) -> None:
+    async with opened(path) as index:
+        async with index.write() as connection:
+            await progress.bump_revision(connection)
+            assert stored_revision(path) == 0
+        assert stored_revision(path) == 1
+
+
+async def bump_and_fail(index: Index) -> None:
+    async with index.write() as connection:
+        await progress.bump_revision(connection)
+        raise LookupError
+
+
+async def test_a_block_that_raises_is_rolled_back(path: Path) -> None:
+    async with opened(path) as index:
+        with pytest.raises(LookupError):
+            await bump_and_fail(index)
+        assert stored_revision(path) == 0
+        async with index.write() as connection:
+            await progress.bump_revision(connection)
+        assert stored_revision(path) == 1
+
+
+async def test_a_cancelled_block_is_rolled_back_and_the_next_may_write(path: Path) -> None:
+    async def write_and_wait(index: Index, begun: asyncio.Event) -> None:
+        async with index.write() as connection:
+            await progress.bump_revision(connection)
+            begun.set()
+            await asyncio.Event().wait()
+
+    async with opened(path) as index:
+        begun = asyncio.Event()
+        writing = asyncio.create_task(write_and_wait(index, begun))
+        await begun.wait()
+        writing.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await writing
+        async with index.write() as connection:
+            await progress.bump_revision(connection)
+    assert stored_revision(path) == 1
+
+
+async def test_writers_of_one_process_take_turns(path: Path) -> None:
+    async def bump(index: Index) -> None:
+        async with index.write() as connection:
+            await progress.bump_revision(connection)
+
+    async with opened(path) as index:
+        await asyncio.gather(*(bump(index) for _ in range(50)))
+    assert stored_revision(path) == 50
+
+
+async def test_readers_read_on_while_a_block_is_written(path: Path) -> None:
+    async with opened(path) as index, index.write() as connection:
+        await connection.execute(update(sync_state).values(phase="events"))
+        async with index.read() as reading:
+            assert (await progress.get_progress(reading)).phase == "idle"
+
+
+BUMP = """
+import asyncio, sys
+from pathlib import Path
+from app.index import progress
+from app.index.engine import Index
+
+async def main():
+    index = Index(Path(sys.argv[1]), readers=1, busy_timeout_s=20)
+    await index.open()
+    print("open", flush=True)
+    sys.stdin.readline()
+    for _ in range(150):
+        async with index.write() as connection:
+            await progress.bump_revision(connection)
+    await index.close()
+    print("done", flush=True)
+
+asyncio.run(main())
+"""
+
+
+def test_two_processes_that_write_at_once_never_find_the_database_locked(path: Path) -> None:
+    with second_process(BUMP, path) as one, second_process(BUMP, path) as two:
+        assert (one.hear(), two.hear()) == ("open", "open")
+        one.say("go")
+        two.say("go")
+        assert (one.hear(), two.hear()) == ("done", "done")
+    assert stored_revision(path) == 300
+
+
+async def test_a_writer_gives_up_when_another_process_holds_the_lock(path: Path) -> None:
+    async with opened(path, busy_timeout_s=0.2) as index:
+        with (
+            held_by_another_process(path.with_name(f"{path.name}.lock")),
+            pytest.raises(IndexBusy, match=r"another process has been writing to the index .* for 0\.2 s; try again"),
+        ):
+            async with index.write():
+                pass
+        async with index.write() as connection:
+            await progress.bump_revision(connection)
+    assert stored_revision(path) == 1
+
+
+async def test_a_writer_whose_process_was_killed_holds_up_nobody(path: Path) -> None:
+    lock = path.with_name(f"{path.name}.lock")
+    with second_process(
+        f"from filelock import FileLock; FileLock({str(lock)!r}).acquire(); print(1, flush=True); input()"
+    ) as other:
+        assert other.hear() == "1"
+        other.kill()
+    async with opened(path, busy_timeout_s=0.2) as index, index.write() as connection:
+        await progress.bump_revision(connection)
+
+
+@pytest.mark.parametrize(
+    "content", [b"this is no database, whatever its name says" * 40, b"SQLite format 3\x00" + b"x" * 4096]
+)
+async def test_a_file_that_is_no_database_is_refused_with_what_to_do(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "index.db"
+    path.write_bytes(content)
+    with pytest.raises(IndexUnusable, match=f"the index {path} cannot be opened .* run `convstore index rebuild`"):
+        async with opened(path):
+            pass
+    assert path.read_bytes() == content
+
+
+def test_an_index_directory_that_cannot_be_made_is_refused_with_what_to_do(tmp_path: Path) -> None:
+    (tmp_path / "a-file").touch()
+    with pytest.raises(IndexUnusable, match=r"cannot be made .* CONVSTORE_INDEX_URL"):
+        prepare(tmp_path / "a-file" / "index.db")
+
+
+def test_an_index_directory_is_for_its_owner_alone(tmp_path: Path) -> None:
+    prepare(tmp_path / "deep" / "index" / "index.db")
+    assert (tmp_path / "deep" / "index").stat().st_mode & 0o777 == 0o700

@@ -1,0 +1,113 @@
+"""Writing rows: what is replaced, what goes with what, and a log whose conversation is gone meanwhile."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import AsyncIterator
+from contextlib import closing
+from pathlib import Path
+
+import orjson
+import pytest
+
+from app.index import conversations, events
+from app.index.engine import Index
+from app.model.conversation import ConversationFiles, IndexedRow, LogSummary, fold
+from app.model.event import EventFacts, EventRow, LogChange
+from app.model.ids import ConversationId, EventName, dashed
+from tests.builders import index_tables, make_id
+
+MESSAGE = EventRow(EventName(0, "an-event"), EventFacts("MessageEvent", "user", 5, None))
+
+
+@pytest.fixture
+async def index(root: Path) -> AsyncIterator[Index]:
+    index = Index(root / ".convstore" / "index.db", readers=1, busy_timeout_s=5)
+    await index.open()
+    yield index
+    await index.close()
+
+
+def indexed(number: int, *, title: str = "A title", parent: int | None = None, created_us: int = 0) -> IndexedRow:
+    uuid = ConversationId(make_id(number))
+    meta = {"title": title, "parent_conversation_id": None if parent is None else make_id(parent)}
+    state = {"agent": {"kind": "Agent"}}
+    return IndexedRow(fold(ConversationFiles(uuid, uuid, meta, 0, state, LogSummary(), created_us)), b"signature")
+
+
+async def put(index: Index, *rows: IndexedRow) -> None:
+    async with index.write() as connection:
+        await conversations.upsert_many(connection, rows)
+
+
+async def key_of(index: Index, number: int) -> int:
+    async with index.read() as connection:
+        located = await conversations.locate_conversation(connection, ConversationId(make_id(number)))
+    assert located is not None
+    return located.key
+
+
+async def test_a_row_that_is_written_again_keeps_its_key_and_its_events(index: Index) -> None:
+    await put(index, indexed(1))
+    key = await key_of(index, 1)
+    async with index.write() as connection:
+        await events.apply_changes(connection, [LogChange(key, [MESSAGE], [])])
+    await put(index, indexed(1, title="Another"))
+    assert await key_of(index, 1) == key
+    tables = index_tables(index.path)
+    assert ([row[2] for row in tables["conversation"]], len(tables["event"])) == (["Another"], 1)
+
+
+async def test_a_conversation_lists_its_children_oldest_first(index: Index) -> None:
+    await put(index, indexed(1), indexed(3, parent=1, created_us=7), indexed(2, parent=1, created_us=9))
+    async with index.read() as connection:
+        [body] = await conversations.find_conversations(connection, [ConversationId(make_id(1))])
+    assert body is not None
+    assert orjson.loads(body)["sub_conversation_ids"] == [dashed(make_id(3)), dashed(make_id(2))]
+
+
+async def test_ids_are_found_in_the_order_they_are_asked_for(index: Index) -> None:
+    await put(index, indexed(1), indexed(2))
+    async with index.read() as connection:
+        found = await conversations.find_conversations(
+            connection, [ConversationId(make_id(number)) for number in (2, 9, 1)]
+        )
+    assert [body and orjson.loads(body)["id"] for body in found] == [dashed(make_id(2)), None, dashed(make_id(1))]
+
+
+async def test_the_events_of_a_conversation_that_was_deleted_meanwhile_are_dropped(index: Index) -> None:
+    await put(index, indexed(1), indexed(2))
+    gone, key = await key_of(index, 1), await key_of(index, 2)
+    async with index.write() as connection:
+        await conversations.delete_many(connection, [make_id(1)])
+    async with index.write() as connection:
+        await events.apply_changes(connection, [LogChange(gone, [MESSAGE], []), LogChange(key, [MESSAGE], [])])
+    assert [row[0] for row in index_tables(index.path)["event"]] == [make_id(2)]
+
+
+async def test_the_events_of_a_deleted_conversation_never_become_those_of_the_next(index: Index) -> None:
+    await put(index, indexed(1))
+    gone = await key_of(index, 1)
+    async with index.write() as connection:
+        await conversations.delete_many(connection, [make_id(1)])
+    await put(index, indexed(2))
+    async with index.write() as connection:
+        await events.apply_changes(connection, [LogChange(gone, [MESSAGE], [])])
+    assert index_tables(index.path)["event"] == []
+
+
+async def test_every_change_raises_the_revision_once(index: Index) -> None:
+    seen = []
+    await put(index, indexed(1), indexed(2))
+    seen.append(revision(index.path))
+    await put(index)
+    seen.append(revision(index.path))
+    async with index.write() as connection:
+        await conversations.delete_many(connection, [make_id(1), make_id(2)])
+    seen.append(revision(index.path))
+    assert seen == [1, 1, 2]
+
+
+def revision(path: Path) -> int:
+    with closing(sqlite3.connect(path)) as db:
+        return int(db.execute("SELECT revision FROM revision").fetchone()[0])

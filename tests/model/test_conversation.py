@@ -1,0 +1,296 @@
+"""The fold: from what was read of a conversation to its row."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.model.conversation import TITLE_MAX, ConversationFiles, ConversationRow, LogSummary, bounded, fold
+from app.model.filters import Status
+from app.model.ids import ConversationId, dashed
+from app.model.info import STUB_AGENT, STUB_WORKSPACE
+from app.model.times import format_us
+from tests.builders import make_id, make_meta, make_state
+
+ONE = ConversationId(make_id(1))
+NOON_US = 1_790_856_000_000_000
+"""2026-10-01T12:00:00Z: created_at of `make_meta`; it was updated an hour later."""
+
+SECOND_US = 1_000_000
+HOUR_US = 3600 * SECOND_US
+LOG = LogSummary(event_count=3, first_us=NOON_US + 1, last_us=NOON_US + 5 * SECOND_US, last_mtime_ns=1)
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats(allow_nan=False, allow_infinity=False)
+    | st.sampled_from(["", "finished", "2026-10-01T12:00:00", "0001-01-01T00:00:00+14:00", "gAAAAx", ONE])
+    | st.text(st.characters(codec="utf-8"), max_size=10),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=8,
+)  # fmt: skip
+
+
+def files(meta: dict[str, Any] | None = None, state: dict[str, Any] | None = None, **fields: Any) -> ConversationFiles:
+    """Return readable files; `meta` and `state` are fields to set."""
+    given_fields: dict[str, Any] = {
+        "id": ONE,
+        "directory": ONE,
+        "meta": make_meta(ONE, **(meta or {})),
+        "meta_mtime_ns": 2,
+        "state": make_state(ONE, **(state or {})),
+        "log": LOG,
+        "modified_us": NOON_US + 9,
+    }
+    return ConversationFiles(**given_fields | fields)
+
+
+def body(row: ConversationRow) -> dict[str, Any]:
+    info = orjson.loads(row.body)
+    assert isinstance(info, dict)
+    return info
+
+
+def metrics(cost: Any, prompt: Any, completion: Any) -> dict[str, Any]:
+    spent = {"prompt_tokens": prompt, "completion_tokens": completion}
+    return {"accumulated_cost": cost, "accumulated_token_usage": spent}
+
+
+def stats(**usages: Any) -> dict[str, Any]:
+    return {"stats": {"usage_to_metrics": usages}}
+
+
+def test_every_column_of_a_row() -> None:
+    row = fold(
+        files(
+            {"parent_conversation_id": dashed(make_id(2)), "forked_from_conversation_id": make_id(3)},
+            stats(agent=metrics(0.5, 100, 20), condenser=metrics(0.25, 7, 3)),
+            directory=dashed(ONE),
+        )
+    )
+    assert row._replace(body=b"") == ConversationRow(
+        uuid=ONE,
+        directory=dashed(ONE),
+        title="A title",
+        status="finished",
+        created_at=NOON_US,
+        updated_at=NOON_US + HOUR_US,
+        last_event_at=NOON_US + 5 * SECOND_US,
+        event_count=3,
+        workspace="/home/dev/project",
+        agent_kind="Agent",
+        model="a/model",
+        parent=make_id(2),
+        forked_from=make_id(3),
+        cost=0.75,
+        tokens=130,
+        unreadable=None,
+        body=b"",
+    )
+
+
+def test_every_field_of_a_body() -> None:
+    state = {"agent_state": {"acp_current_model_id": "m", "acp_available_models": ["m"]}, "max_iterations": 500}
+    meta: dict[str, Any] = {
+        "metrics": None,
+        "launched_agent_profile": "p",
+        "forked_from_event_id": "e",
+        "user_id": "u",
+        "plugins": [],
+    }
+    assert body(fold(files(meta | {"parent_conversation_id": make_id(2)}, state))) == {
+        **make_state(ONE, **state),
+        "title": "A title",
+        "created_at": "2026-10-01T12:00:00Z",
+        "updated_at": "2026-10-01T13:00:00Z",
+        "last_event_at": "2026-10-01T12:00:05Z",
+        "event_count": 3,
+        "cost": 0.0,
+        "tokens": 0,
+        "metrics": None,
+        "forked_from_event_id": "e",
+        "launched_agent_profile": "p",
+        "client_tools": [],
+        "tool_module_qualnames": {},
+        "forked_from_conversation_id": None,
+        "parent_conversation_id": dashed(make_id(2)),
+        "current_model_id": "m",
+        "available_models": ["m"],
+        "supports_runtime_model_switch": False,
+    }
+
+
+@pytest.mark.parametrize(
+    ("log", "expected"),
+    [
+        (LOG, (NOON_US + 1, NOON_US + 5 * SECOND_US, NOON_US + 5 * SECOND_US)),
+        (LogSummary(3, None, NOON_US, 1), (NOON_US + 9, NOON_US, NOON_US)),
+        (LogSummary(3, NOON_US + 1, None), (NOON_US + 1, NOON_US + 1, NOON_US + 1)),
+        (LogSummary(), (NOON_US + 9, NOON_US + 9, NOON_US + 9)),
+    ],
+)
+def test_times_without_a_meta_are_the_log_s_or_the_directory_s(log: LogSummary, expected: tuple[int, int, int]) -> None:
+    read = ConversationFiles(ONE, ONE, None, 0, make_state(ONE), log, NOON_US + 9)
+    row = fold(read)
+    assert (row.created_at, row.updated_at, row.last_event_at) == expected
+    assert (row.title, row.unreadable, body(row)["title"]) == (None, None, None)
+
+
+def test_naive_times_of_a_meta_are_utc() -> None:
+    row = fold(files({"created_at": "2026-10-01T12:00:00", "updated_at": "2026-10-01T13:00:00.5"}))
+    assert (row.created_at, row.updated_at) == (NOON_US, NOON_US + HOUR_US + 500_000)
+    assert body(row)["updated_at"] == "2026-10-01T13:00:00.500000Z"
+
+
+@pytest.mark.parametrize(
+    "time", [None, "", "yesterday", 5, [], "0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00"]
+)
+def test_times_of_a_meta_that_are_none_are_the_log_s(time: object) -> None:
+    row = fold(files({"created_at": time, "updated_at": time}))
+    assert (row.created_at, row.updated_at) == (LOG.first_us, LOG.last_us)
+
+
+@pytest.mark.parametrize(
+    ("last_us", "file_is_newer", "expected"),
+    [
+        (NOON_US + 2 * HOUR_US, True, NOON_US + 2 * HOUR_US),
+        (NOON_US + 2 * HOUR_US, False, NOON_US + HOUR_US),
+        (NOON_US, True, NOON_US + HOUR_US),
+        (None, True, NOON_US + HOUR_US),
+    ],
+)
+def test_updated_at_is_a_later_event_s_in_a_newer_file(last_us: int | None, file_is_newer: bool, expected: int) -> None:
+    row = fold(files(log=LogSummary(3, NOON_US, last_us, 3 if file_is_newer else 2)))
+    assert (row.updated_at, body(row)["updated_at"]) == (expected, format_us(expected))
+
+
+@pytest.mark.parametrize("status", Status)
+def test_every_status_is_kept(status: Status) -> None:
+    row = fold(files(state={"execution_status": str(status)}))
+    assert (row.status, body(row)["execution_status"], row.unreadable) == (status, status, None)
+
+
+@pytest.mark.parametrize("status", ["napping", "", None, 5, ["idle"], {"a": 1}, "x" * 1000])
+def test_an_unknown_status_is_an_error_with_the_reason(status: object) -> None:
+    row = fold(files(state={"execution_status": status}))
+    assert (row.status, body(row)["execution_status"]) == ("error", "error")
+    assert row.unreadable == f"base_state.json: execution_status {str(status)[:40]!r} is not known"
+    assert body(row)["unreadable"] == row.unreadable
+
+
+@pytest.mark.parametrize("agent", [None, "Agent", [], {}, {"kind": None}, {"llm": {"model": "m"}}])
+def test_without_an_agent_there_is_a_stub(agent: object) -> None:
+    row = fold(files(state={"agent": agent}))
+    assert (body(row)["agent"], row.agent_kind, row.status) == (STUB_AGENT, "Agent", "error")
+    assert row.unreadable == "base_state.json: no agent"
+
+
+@pytest.mark.parametrize("workspace", [None, "here", [], {}])
+def test_without_a_workspace_there_is_the_meta_s_or_a_stub(workspace: object) -> None:
+    stub = fold(files(state={"workspace": workspace}))
+    other = {"kind": "LocalWorkspace", "working_dir": "/other"}
+    meta_s = fold(files({"workspace": other}, {"workspace": None}))
+    assert (body(stub)["workspace"], stub.workspace) == (STUB_WORKSPACE, ".")
+    assert (body(meta_s)["workspace"], meta_s.workspace) == (other, "/other")
+
+
+def test_without_a_state_the_row_is_one_that_clients_accept() -> None:
+    row = fold(ConversationFiles(ONE, ONE, make_meta(ONE, tags={"a": "b"}), 2, None, LOG, 0, ("base_state.json: why",)))
+    info = body(row)
+    assert (info["agent"], info["workspace"], info["tags"]) == (STUB_AGENT, STUB_WORKSPACE, {"a": "b"})
+    assert (info["execution_status"], info["title"], info["unreadable"]) == ("error", "A title", "base_state.json: why")
+
+
+def test_stubs_are_not_shared_between_rows() -> None:
+    before = copy.deepcopy((STUB_AGENT, STUB_WORKSPACE))
+    fold(ConversationFiles(ONE, ONE, None, 0, None, LOG, 0, ("a problem",)))
+    assert before == (STUB_AGENT, STUB_WORKSPACE)
+
+
+def test_long_texts_are_bounded() -> None:
+    long = "é" * 100_000
+    agent = {"kind": long, "llm": {"model": long}}
+    row = fold(files({"title": long}, {"agent": agent, "workspace": {"working_dir": long}}, problems=(long,)))
+    assert (row.title, len(row.title or "")) == ("é" * (TITLE_MAX - 1) + "…", TITLE_MAX)
+    assert body(row)["title"] == row.title
+    lengths = [len(text or "") for text in (row.agent_kind, row.model, row.workspace, row.unreadable)]
+    assert lengths == [200, 200, 500, 500]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"), [("abc", "abc"), ("abcd", "ab…"), ("", ""), (None, None), (5, None), (["a"], None)]
+)
+def test_a_text_is_cut_with_an_ellipsis(text: object, expected: str | None) -> None:
+    assert bounded(text, 3) == expected
+
+
+@pytest.mark.parametrize(
+    ("state", "cost", "tokens"),
+    [
+        ({"stats": None}, 0.0, 0),
+        ({"stats": {"usage_to_metrics": []}}, 0.0, 0),
+        (stats(a=None, b="x", c=metrics(1, 2, 3)), 1.0, 5),
+        (stats(a=metrics("1", True, None), b={"accumulated_token_usage": 5}), 0.0, 0),
+        (stats(a=metrics(1e308, 0, 0), b=metrics(1e308, 0, 0)), 0.0, 0),
+        (stats(a=metrics(0, 1e300, 2**64 - 1)), 0.0, 2**63 - 1),
+        (stats(a=metrics(float("nan"), float("inf"), 1)), 0.0, 1),
+    ],
+)
+def test_stats_are_summed_as_far_as_they_are_numbers(state: dict[str, Any], cost: float, tokens: int) -> None:
+    row = fold(files(state=state))
+    assert (row.cost, row.tokens) == (cost, tokens)
+
+
+@pytest.mark.parametrize("tokens", [-1e300, -(2**63)])
+def test_negative_stats_fit_into_the_index(tokens: float) -> None:
+    row = fold(files(state=stats(a=metrics(0, tokens, -1))))
+    assert row.unreadable is None
+    assert row.tokens >= -(2**63)
+
+
+@pytest.mark.parametrize("depth", [200, 300, 900, 20_000])
+def test_deep_nesting_is_shown_or_is_the_reason(depth: int) -> None:
+    deep: dict[str, Any] = {}
+    for _ in range(depth):
+        deep = {"a": deep}
+    row = fold(files(state={"agent_state": deep}))
+    shown = row.unreadable is None
+    assert shown is (depth == 200)
+    assert (row.status, body(row)["agent"]["kind"]) == ("finished" if shown else "error", "Agent")
+
+
+def test_skills_are_cut_unless_asked_for() -> None:
+    skills = [{"name": "a", "content": "b"}]
+    agent = {"kind": "Agent", "agent_context": {"skills": skills, "load_user_skills": True}}
+    without = body(fold(files(state={"agent": copy.deepcopy(agent)})))["agent"]
+    whole = body(fold(files(state={"agent": copy.deepcopy(agent)}), include_skills=True))["agent"]
+    assert without == {"kind": "Agent", "agent_context": {"skills": [], "load_user_skills": True}}
+    assert whole == agent
+
+
+@pytest.mark.parametrize("value", [None, "", "nobody", 5, [], f"{ONE}0"])
+def test_a_bad_id_of_a_relative_is_none(value: object) -> None:
+    row = fold(files({"parent_conversation_id": value, "forked_from_conversation_id": value}))
+    info = body(row)
+    assert (row.parent, row.forked_from) == (None, None)
+    assert (info["parent_conversation_id"], info["forked_from_conversation_id"]) == (None, None)
+
+
+META_NAMES = ["title", "created_at", "updated_at", "tags", "workspace", "parent_conversation_id", "client_tools"]
+STATE_NAMES = ["agent", "workspace", "execution_status", "stats", "tags", "agent_state", "secret_registry", "id"]
+
+
+@given(
+    st.dictionaries(st.sampled_from(META_NAMES) | st.text(max_size=5), JSON),
+    st.dictionaries(st.sampled_from(STATE_NAMES) | st.text(max_size=5), JSON),
+)
+def test_no_files_are_too_odd_to_be_listed(meta: dict[str, Any], state: dict[str, Any]) -> None:
+    row = fold(ConversationFiles(ONE, ONE, meta, 2, state, LOG, NOON_US))
+    info = body(row)
+    assert (row.uuid, info["id"], info["execution_status"]) == (ONE, dashed(ONE), row.status)
+    assert isinstance(info["agent"]["kind"], str)
+    assert isinstance(info["workspace"], dict)
+    assert row.status in set(Status)
+    assert all(abs(number) < 2**63 for number in (row.created_at, row.updated_at, row.tokens))

@@ -1,0 +1,224 @@
+"""Walks of pages, while rows are added, changed and deleted between the pages."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import orjson
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from app.index import conversations
+from app.index.engine import Index
+from app.model.conversation import ConversationRow, IndexedRow
+from app.model.filters import ConversationFilter, Status
+from app.model.ids import ConversationId
+from app.model.page import SortOrder
+from tests.builders import make_id
+from tests.properties.conftest import Live
+
+NUMBER_OF = {make_id(number): number for number in range(12)}
+NUMBERS = st.sampled_from(sorted(NUMBER_OF.values()))
+KEYS = st.integers(0, 3)
+STATUSES = st.sampled_from([Status.IDLE, Status.RUNNING])
+FILTERS = st.builds(ConversationFilter, status=st.none() | STATUSES)
+PAGES_MAX = 100
+
+
+class Row(NamedTuple):
+    """What of a conversation matters to a list."""
+
+    created_at: int
+    updated_at: int
+    status: Status
+    title: str
+
+    def key(self, order: SortOrder) -> int:
+        return self.created_at if order.column == "created_at" else self.updated_at
+
+
+class Change(NamedTuple):
+    """A conversation that is written, or deleted when `row` is None."""
+
+    number: int
+    row: Row | None
+
+
+ROWS = st.builds(Row, KEYS, KEYS, STATUSES, st.sampled_from(["a", "b"]))
+STORES = st.dictionaries(NUMBERS, ROWS)
+CHANGES = st.lists(st.lists(st.builds(Change, NUMBERS, st.none() | ROWS), max_size=3), max_size=8)
+
+
+def indexed(number: int, row: Row) -> IndexedRow:
+    uuid = make_id(number)
+    folded = ConversationRow(
+        uuid=ConversationId(uuid),
+        directory=uuid,
+        title=row.title,
+        status=row.status.value,
+        created_at=row.created_at,
+        updated_at=row.updated_at,
+        last_event_at=row.updated_at,
+        event_count=0,
+        workspace=None,
+        agent_kind="Agent",
+        model=None,
+        parent=None,
+        forked_from=None,
+        cost=0.0,
+        tokens=0,
+        unreadable=None,
+        body=orjson.dumps({"id": uuid}),
+    )
+    return IndexedRow(folded, b"signature")
+
+
+async def apply(index: Index, changes: Sequence[Change]) -> None:
+    async with index.write() as connection:
+        for number, row in changes:
+            if row is None:
+                await conversations.delete_many(connection, [make_id(number)])
+            else:
+                await conversations.upsert_many(connection, [indexed(number, row)])
+
+
+async def fill(index: Index, store: dict[int, Row]) -> None:
+    """Make the index hold these conversations and no other, written in no helpful order."""
+    async with index.write() as connection:
+        await conversations.delete_many(connection, NUMBER_OF)
+        await conversations.upsert_many(connection, [indexed(number, store[number]) for number in store])
+
+
+async def walk(
+    index: Index,
+    asked: ConversationFilter,
+    order: SortOrder,
+    limit: int,
+    between: Sequence[Sequence[Change]] = (),
+) -> list[int]:
+    """Return the numbers of the conversations on all pages; before the n-th following page, `between[n]` happens."""
+    seen: list[int] = []
+    page_id = None
+    for page_number in range(PAGES_MAX):
+        async with index.read() as connection:
+            page = await conversations.list_conversations(connection, asked, order, page_id, limit)
+        assert len(page.items) <= limit
+        seen += [NUMBER_OF[orjson.loads(item)["id"]] for item in page.items]
+        page_id = page.next_page_id
+        if page_id is None:
+            return seen
+        if page_number < len(between):
+            await apply(index, between[page_number])
+    raise AssertionError(f"the walk did not end after {PAGES_MAX} pages")
+
+
+def expected(store: dict[int, Row], asked: ConversationFilter, order: SortOrder) -> list[int]:
+    """Return the numbers that the filter admits, in order, ids breaking ties."""
+    admitted = [number for number, row in store.items() if asked.status in (None, row.status)]
+    return sorted(admitted, key=lambda n: (store[n].key(order), make_id(n)), reverse=order.descending)
+
+
+def steady(store: dict[int, Row], between: Sequence[Sequence[Change]], order: SortOrder) -> set[int]:
+    """Return the conversations that were never deleted and whose sort key and status no change touches."""
+    now: dict[int, Row | None] = dict(store)
+    moved = set()
+    for number, row in (change for step in between for change in step):
+        before = now.get(number)
+        if before is not None and (row is None or (row.key(order), row.status) != (before.key(order), before.status)):
+            moved.add(number)
+        now[number] = row
+    return set(now) - moved
+
+
+@given(store=STORES, asked=FILTERS, order=st.sampled_from(SortOrder), limit=st.integers(1, 13))
+@settings(max_examples=60, deadline=None)
+def test_a_quiet_walk_is_the_sorted_list_and_as_long_as_the_count(
+    live: Live, store: dict[int, Row], asked: ConversationFilter, order: SortOrder, limit: int
+) -> None:
+    async def scenario() -> tuple[list[int], int]:
+        await fill(live.index, store)
+        async with live.index.read() as connection:
+            count = await conversations.count_conversations(connection, asked)
+        return await walk(live.index, asked, order, limit), count
+
+    wanted = expected(store, asked, order)
+    assert live.run(scenario()) == (wanted, len(wanted))
+
+
+@given(
+    store=st.dictionaries(NUMBERS, ROWS, min_size=4),
+    asked=FILTERS,
+    order=st.sampled_from(SortOrder),
+    limit=st.integers(1, 4),
+    between=CHANGES,
+)
+@settings(max_examples=100, deadline=None)
+def test_a_walk_among_changes_neither_skips_nor_repeats_a_row_that_did_not_move(
+    live: Live,
+    *,
+    store: dict[int, Row],
+    asked: ConversationFilter,
+    order: SortOrder,
+    limit: int,
+    between: list[list[Change]],
+) -> None:
+    async def scenario() -> list[int]:
+        await fill(live.index, store)
+        return await walk(live.index, asked, order, limit, between)
+
+    seen = live.run(scenario())
+    stayed = steady(store, between, order)
+    old = {number: row for number, row in store.items() if number in stayed}
+    assert [number for number in seen if number in old] == expected(old, asked, order)
+    new = [number for number in seen if number in stayed - set(old)]
+    assert len(new) == len(set(new))
+
+
+@given(store=st.dictionaries(NUMBERS, ROWS, min_size=4), limit=st.integers(1, 3), data=st.data())
+@settings(max_examples=40, deadline=None)
+def test_an_ascending_walk_ends_although_rows_keep_moving_to_its_end(
+    live: Live, store: dict[int, Row], limit: int, data: st.DataObject
+) -> None:
+    touched = data.draw(st.lists(st.sampled_from(sorted(store)), min_size=1, max_size=4))
+    between = [
+        [Change(number, store[number]._replace(updated_at=1_000 + step)) for number in touched]
+        for step in range(PAGES_MAX)
+    ]
+
+    async def scenario() -> list[int]:
+        await fill(live.index, store)
+        return await walk(live.index, ConversationFilter(), SortOrder.UPDATED_AT, limit, between)
+
+    seen = live.run(scenario())
+    assert sorted(seen) == sorted(set(seen))
+    quiet = {number: row for number, row in store.items() if number not in touched}
+    assert [n for n in seen if n in quiet] == expected(quiet, ConversationFilter(), SortOrder.UPDATED_AT)
+
+
+@given(limit=st.integers(1, 3), order=st.sampled_from(SortOrder))
+@settings(max_examples=20, deadline=None)
+def test_a_walk_ends_although_new_rows_keep_coming(live: Live, limit: int, order: SortOrder) -> None:
+    old = {number: Row(number, number, Status.IDLE, "a") for number in range(6)}
+    between = [[Change(6 + step % 6, Row(50 + step, 50 + step, Status.IDLE, "a"))] for step in range(PAGES_MAX)]
+
+    async def scenario() -> list[int]:
+        await fill(live.index, old)
+        return await walk(live.index, ConversationFilter(), order, limit, between)
+
+    assert live.run(scenario()) == expected(old, ConversationFilter(), order)
+
+
+@given(store=st.dictionaries(NUMBERS, ROWS, min_size=4), order=st.sampled_from(SortOrder))
+@settings(max_examples=30, deadline=None)
+def test_a_walk_goes_on_after_the_row_that_its_token_names_is_deleted(
+    live: Live, store: dict[int, Row], order: SortOrder
+) -> None:
+    wanted = expected(store, ConversationFilter(), order)
+    between = [[Change(number, None)] for number in wanted]
+
+    async def scenario() -> list[int]:
+        await fill(live.index, store)
+        return await walk(live.index, ConversationFilter(), order, 1, between)
+
+    assert live.run(scenario()) == wanted

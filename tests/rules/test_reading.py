@@ -1,0 +1,192 @@
+"""Reading opens no more files than it must, and changes none. Also the rules that the source code itself keeps."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from app import ConversationStore, Settings, errors
+from app.model.filters import ConversationFilter, Status
+from app.model.page import SortOrder
+from tests.builders import make_conversation, make_id
+from tests.conftest import StoreOpener, serving
+
+APP = Path(errors.__file__).parent
+
+_RELATIVE = re.compile(r"meta\.json|base_state\.json|events|event-.*|owner_lease\.json|convstore\.json")
+_CONVERSATION = re.compile(r"[0-9a-f]{32}|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+
+
+class Watch:
+    """What this process opened or listed in conversation directories since `begin`."""
+
+    def __init__(self) -> None:
+        self.root: Path | None = None
+        self.seen: list[str] = []
+
+    def hear(self, event: str, args: tuple[Any, ...]) -> None:
+        if self.root is None or event not in {"open", "os.listdir", "os.scandir"}:
+            return
+        if isinstance(args[0], int):
+            self.seen.append(f"<{event} of a descriptor>")
+            return
+        path = os.fsdecode(args[0] or ".")
+        inside = path.removeprefix(f"{self.root}/") if path.startswith(f"{self.root}/") else path
+        if _RELATIVE.fullmatch(inside) or _CONVERSATION.fullmatch(inside.split("/")[0]):
+            self.seen.append(inside)
+
+    @property
+    def events(self) -> list[str]:
+        return [path for path in self.seen if path.rsplit("/", 1)[-1].startswith("event-")]
+
+    @contextmanager
+    def on(self, root: Path) -> Iterator[None]:
+        self.root, self.seen = root, []
+        try:
+            yield
+        finally:
+            self.root = None
+
+
+_watch = Watch()
+_installed: list[bool] = []
+
+
+@pytest.fixture
+def watch() -> Watch:
+    if not _installed:  # an audit hook cannot be removed
+        sys.addaudithook(_watch.hear)
+        _installed.append(True)
+    return _watch
+
+
+def snapshot(root: Path) -> dict[str, tuple[int, ...]]:
+    """Return size, times and inode of everything in the conversation directories under `root`."""
+    facts: dict[str, tuple[int, ...]] = {}
+    for directory in (path for path in root.iterdir() if _CONVERSATION.fullmatch(path.name)):
+        for path in (directory, *directory.rglob("*")):
+            status = path.lstat()
+            numbers = (status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
+            facts[str(path.relative_to(root))] = numbers
+    return facts
+
+
+def event_files(root: Path) -> list[Path]:
+    return sorted(root.glob("*/events/event-*.json"))
+
+
+def readings(root: Path) -> list[str]:
+    """Return a request of every kind that reads one conversation, for each of them."""
+    asked = []
+    for first in event_files(root):
+        if first.name.startswith("event-00000-"):
+            one = f"/api/conversations/{first.parts[-3]}"
+            asked += [one, f"{one}?include_skills=true", f"/api/conversations?ids={first.parts[-3]}"]
+            asked += [f"{one}/agent_final_response", f"{one}/events/count", f"{one}/events/search?limit=3"]
+            asked += [f"{one}/events/search?body=a&sort_order=TIMESTAMP_DESC", f"{one}/events/count?body=a"]
+            asked += [f"{one}/events/{first.stem[len('event-00000-') :]}"]
+    return asked
+
+
+LISTS = [
+    f"/api/conversations/{route}"
+    for route in (
+        "search",
+        "count",
+        "search?limit=1",
+        *(f"search?sort_order={order}" for order in SortOrder),
+        *(f"search?status={status}&sort_order={order}" for status in Status for order in SortOrder),
+        *(f"count?status={status}" for status in Status),
+    )
+]
+
+
+async def test_a_first_sync_is_seen_to_open_files(corpus: Path, watch: Watch, open_store: StoreOpener) -> None:
+    async with open_store(corpus, synced=False) as store:
+        with watch.on(corpus):
+            await store.sync()
+    names = {path.rsplit("/", 1)[-1] for path in watch.seen}
+    assert {"meta.json", "base_state.json", "events"} <= names
+    assert {path.rsplit("/", 1)[-1] for path in watch.events} == {path.name for path in event_files(corpus)}
+
+
+async def test_a_start_with_the_index_in_step_opens_no_file(
+    corpus: Path, watch: Watch, open_store: StoreOpener
+) -> None:
+    async with open_store(corpus):
+        pass
+    with watch.on(corpus):
+        async with ConversationStore.open(Settings(store=corpus)) as store:
+            report = await store.sync()
+    assert (report.conversations, report.opened, watch.seen) == (30, 0, [])
+
+
+async def test_lists_and_counts_open_no_file(corpus: Path, watch: Watch) -> None:
+    async with serving(Settings(store=corpus)) as client:
+        with watch.on(corpus):
+            statuses = {path: (await client.get(path)).status_code for path in LISTS}
+            ids = [row["id"] for row in (await client.get("/api/conversations/search")).json()["items"]]
+            found = (await client.get("/api/conversations", params={"ids": ids})).json()
+    assert statuses == dict.fromkeys(LISTS, 200)
+    assert [row["id"] for row in found] == ids
+    assert (len(ids), watch.seen) == (30, [])
+
+
+async def test_walking_the_pages_opens_no_file(corpus: Path, watch: Watch, open_store: StoreOpener) -> None:
+    async with open_store(corpus) as store:
+        with watch.on(corpus):
+            page = await store.list_conversations(limit=7)
+            rows = list(page.items)
+            while page.next_page_id:
+                page = await store.list_conversations(limit=7, page_id=page.next_page_id)
+                rows += page.items
+            counted = await store.count_conversations(ConversationFilter())
+    assert (len(rows), counted, watch.seen) == (30, 30, [])
+
+
+async def test_reading_changes_nothing_on_disk(corpus: Path) -> None:
+    before = snapshot(corpus)
+    asked = [*LISTS, *readings(corpus), "/api/conversations/search?include_skills=true", "/api/index/status", "/ready"]
+    async with serving(Settings(store=corpus)) as client:
+        statuses = {path: (await client.get(path)).status_code for path in asked}
+    assert statuses == dict.fromkeys(asked, 200)
+    assert snapshot(corpus) == before
+
+
+@pytest.mark.parametrize(("limit", "order"), [(100, "TIMESTAMP"), (100, "TIMESTAMP_DESC"), (10, "TIMESTAMP_DESC")])
+async def test_a_page_of_events_opens_the_files_of_the_page(root: Path, watch: Watch, limit: int, order: str) -> None:
+    make_conversation(root, events=1000)
+    async with serving(Settings(store=root)) as client:
+        with watch.on(root):
+            page = (
+                await client.get(
+                    f"/api/conversations/{make_id(1)}/events/search", params={"limit": limit, "sort_order": order}
+                )
+            ).json()
+    assert len(page["items"]) == limit
+    assert limit <= len(watch.events) <= limit + 1
+
+
+async def test_counting_events_opens_none(root: Path, watch: Watch) -> None:
+    make_conversation(root, events=20)
+    async with serving(Settings(store=root)) as client:
+        with watch.on(root):
+            counted = (await client.get(f"/api/conversations/{make_id(1)}/events/count?kind=MessageEvent")).json()
+    assert (counted, watch.seen) == (20, [])
+
+
+def test_only_the_engine_begins_and_commits() -> None:
+    texts = {str(path.relative_to(APP)): path.read_text() for path in APP.rglob("*.py")}
+    assert {name for name, text in texts.items() if re.search(r"\.commit\(|\bBEGIN\b", text)} == {"index/engine.py"}
+
+
+def test_every_error_has_a_code_of_its_own() -> None:
+    classes: list[type[errors.StoreError]] = [errors.StoreError, *errors.StoreError.__subclasses__()]
+    assert len({error.code for error in classes}) == len(classes) > 10
