@@ -1,0 +1,77 @@
+"""Reading ahead, in a thread and in processes of their own."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from app.errors import StoreUnavailable
+from app.store.workers import readers, run_ahead
+from tests.builders import index_tables, make_conversation
+from tests.conftest import StoreOpener
+
+
+async def numbers(count: int) -> AsyncIterator[tuple[int]]:
+    for number in range(count):
+        yield (number,)
+
+
+def square(number: int) -> tuple[int, int]:
+    return number * number, os.getpid()
+
+
+def die(number: int) -> int:
+    if number == 2:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return number
+
+
+@pytest.mark.parametrize("processes", [0, 2])
+async def test_results_come_in_order(processes: int) -> None:
+    with readers(processes) as executor:
+        results = [result async for result in run_ahead(executor, processes + 1, square, numbers(20))]
+    assert [result for result, _ in results] == [number * number for number in range(20)]
+    assert (os.getpid() in {process for _, process in results}) == (processes == 0)
+
+
+async def test_a_killed_process_is_an_error_that_says_what_to_do() -> None:
+    with readers(1) as executor, pytest.raises(StoreUnavailable, match="CONVSTORE_SYNC_PROCESSES=0"):
+        _ = [result async for result in run_ahead(executor, 1, die, numbers(5))]
+
+
+@pytest.mark.parametrize("processes", [1, 3])
+async def test_processes_read_what_a_thread_reads(
+    corpus: Path, tmp_path: Path, open_store: StoreOpener, monkeypatch: pytest.MonkeyPatch, processes: int
+) -> None:
+    monkeypatch.setattr("app.store.sync._WORTH_PROCESSES", 1)
+    monkeypatch.setattr("app.store.sync._BATCH", 7)
+    tables = []
+    for number in (0, processes):
+        path = tmp_path / f"{number}.db"
+        async with open_store(corpus, index_url=f"sqlite:///{path}", sync_processes=number):
+            pass
+        tables.append(index_tables(path))
+    assert tables[0] == tables[1]
+
+
+def test_reading_processes_end_with_a_server_that_is_killed(tmp_path: Path) -> None:
+    for number in range(1, 1501):
+        make_conversation(tmp_path, number, events=8)
+    command = (sys.executable, "-m", "app.cli.main", "index", "sync", "--store", str(tmp_path))
+    with subprocess.Popen(command, env=os.environ | {"CONVSTORE_SYNC_PROCESSES": "2"}) as process:
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+        until = time.monotonic() + 30
+        while len(started := children.read_text().split()) < 2:
+            assert time.monotonic() < until
+            time.sleep(0.01)
+        process.kill()
+    while any(Path(f"/proc/{child}/cmdline").exists() for child in started):
+        assert time.monotonic() < until
+        time.sleep(0.01)
