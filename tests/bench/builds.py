@@ -1,0 +1,64 @@
+"""Measuring first builds of an index: a process per sync, and its floor before it."""
+
+from __future__ import annotations
+
+import shutil
+import time
+
+import orjson
+
+from tests.bench.backfill import Times
+from tests.bench.measure import Sample
+from tests.bench.rows import Bound, Row
+from tests.bench.server import Store, run_python
+
+_FLOOR_CONVERSATIONS = 10_000
+_REPEAT_WITHIN_S = 30.0
+
+
+class Builds:
+    """The times of repeated builds of one store's index, and of their floor."""
+
+    def __init__(self, store: Store, *, runs: int) -> None:
+        """Build the index `runs` times, the last of which stays; less often when that takes long.
+
+        Everything is read once before, so that the disk is not what is measured.
+        """
+        self.store = store
+        self.builds: list[Times] = []
+        self.floors: list[Times] = []
+        _run(store, "floor", str(store.conversations))
+        began = time.monotonic()
+        while len(self.builds) < runs and (not self.builds or time.monotonic() - began < _REPEAT_WITHIN_S):
+            shutil.rmtree(store.index.parent, ignore_errors=True)
+            store.index.parent.mkdir(parents=True)
+            self.floors.append(_run(store, "floor", str(_FLOOR_CONVERSATIONS)))
+            self.builds.append(build_index(store))
+
+
+def build_index(store: Store) -> Times:
+    """Bring a store's index up to date, building it if there is none."""
+    return _run(store, "sync")
+
+
+def _run(store: Store, *arguments: str) -> Times:
+    return Times(**orjson.loads(run_python(["-m", "tests.bench.backfill", *arguments], store)))
+
+
+def build_rows(small: Builds, large: Builds, padded: Builds | None) -> list[Row]:
+    """Return the rows of both phases, conversations and events a second."""
+    measured = (small.builds, large.builds, large.floors)
+    rows = [
+        _row("metadata backfill", 3000, *([t.conversations_per_s for t in times] for times in measured)),
+        _row("event backfill", 8000, *([t.events_per_s for t in times] for times in measured)),
+    ]
+    if padded:
+        speeds = [[t.conversations_per_s for t in times] for times in (padded.builds, [], padded.floors)]
+        rows.insert(1, _row(f"the same, {padded.store.state_kb} kB of state", 1000, *speeds))
+    return rows
+
+
+def _row(name: str, at_least: int, small: list[float], large: list[float], floor: list[float]) -> Row:
+    a, b = (Sample.of(values) if values else None for values in (small, large))
+    met = all(sample.median >= at_least for sample in (a, b) if sample)
+    return Row(name, "1/s", a, b, Sample.of(floor), Bound(f"≥ {at_least:,} 1/s", met))

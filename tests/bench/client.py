@@ -1,0 +1,123 @@
+"""HTTP over plain sockets: a client that costs so little that the server is what is measured. Loopback only."""
+
+from __future__ import annotations
+
+import re
+import selectors
+import socket
+from time import perf_counter
+from types import TracebackType
+from typing import Self
+
+HOST = "127.0.0.1"
+
+_TIMEOUT_S = 60.0
+_CHUNK = 1 << 18
+_LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)\r\n", re.IGNORECASE)
+
+
+class RequestError(Exception):
+    """The server answered something else than 200."""
+
+
+class _Answer:
+    """How much of one answer has come."""
+
+    __slots__ = ("body_bytes", "head", "left")
+
+    def __init__(self) -> None:
+        self.head = b""
+        self.body_bytes = 0
+        self.left = -1
+
+    def add(self, chunk: bytes) -> bool:
+        """Take what was received; return whether the answer is whole."""
+        if not chunk:
+            raise ConnectionResetError("the server closed the connection")
+        if self.left >= 0:
+            self.left -= len(chunk)
+            return self.left == 0
+        self.head += chunk
+        end = self.head.find(b"\r\n\r\n")
+        if end < 0:
+            return False
+        length = _LENGTH.search(self.head, 0, end + 2)
+        if not self.head.startswith(b"HTTP/1.1 200 ") or length is None:
+            raise RequestError(self.head.decode(errors="replace")[:500])
+        self.body_bytes = int(length[1])
+        self.left = self.body_bytes - (len(self.head) - end - 4)
+        return self.left == 0
+
+
+class Client:
+    """One keep-alive connection, made again when the server has closed it for being idle."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self.socket = self._connect()
+
+    def _connect(self) -> socket.socket:
+        connection = socket.create_connection((HOST, self._port), timeout=_TIMEOUT_S)
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return connection
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.socket.close()
+
+    def get(self, path: str) -> bytes:
+        """Return the body that a GET of `path` answers.
+
+        Raises:
+            RequestError: the answer was not 200.
+            OSError: the connection failed.
+        """
+        try:
+            return self._get(path)
+        except ConnectionError:
+            self.socket.close()
+            self.socket = self._connect()
+            return self._get(path)
+
+    def _get(self, path: str) -> bytes:
+        self.send(path)
+        answer, chunks = _Answer(), []
+        whole = False
+        while not whole:
+            chunks.append(self.socket.recv(_CHUNK))
+            whole = answer.add(chunks[-1])
+        raw = chunks[0] if len(chunks) == 1 else b"".join(chunks)
+        return raw[len(raw) - answer.body_bytes :]
+
+    def send(self, path: str) -> None:
+        """Send a request without waiting for the answer."""
+        self.socket.sendall(b"GET %b HTTP/1.1\r\nHost: %b\r\n\r\n" % (path.encode(), HOST.encode()))
+
+
+def requests_per_second(port: int, path: str, *, connections: int, requests: int) -> float:
+    """Return how many answers a second come over `connections` keep-alive connections, each always asking."""
+    clients = [Client(port) for _ in range(connections)]
+    answers = {client.socket.fileno(): _Answer() for client in clients}
+    left = requests
+    try:
+        with selectors.DefaultSelector() as selector:
+            for client in clients:
+                selector.register(client.socket, selectors.EVENT_READ, client)
+            began = perf_counter()
+            for client in clients:
+                client.send(path)
+            while left > 0:
+                for key, _ in selector.select(_TIMEOUT_S):
+                    client = key.data
+                    if answers[key.fd].add(client.socket.recv(_CHUNK)):
+                        answers[key.fd] = _Answer()
+                        left -= 1
+                        client.send(path)
+            return (requests - left) / (perf_counter() - began)
+    finally:
+        for client in clients:
+            client.socket.close()

@@ -1,0 +1,255 @@
+"""What is measured, and the design's bound for it. Times are ms, rates a second, memory MB (10^6 bytes)."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from time import perf_counter
+from typing import NamedTuple
+
+from app.index.conversations import count_sql, list_sql
+from app.index.statements import Sql
+from app.model.page import SortOrder
+from tests.bench.client import Client, requests_per_second
+from tests.bench.measure import Sample, rate_in_turns, take_turns
+from tests.bench.server import Server, Store, serving, serving_floor, wait_until_in_step
+
+FIRST_PATH = "/api/conversations/search?limit=20"
+LIST_PATH = "/api/conversations/search?limit=20&sort_order=UPDATED_AT_DESC"
+COUNT_PATH = "/api/conversations/count?status=finished"
+
+LONG_EVENTS = 10_000
+_PAGE = 20
+_EVENTS_PAGE = 100
+_MEMORY_REQUESTS = 200
+_CONNECTIONS = 8
+
+
+class Effort(NamedTuple):
+    """How often things are measured."""
+
+    starts: int
+    blocks: int
+    each: int
+    rounds: int
+    round_requests: int
+    backfills: int
+
+
+FULL = Effort(starts=7, blocks=12, each=40, rounds=6, round_requests=2000, backfills=3)
+QUICK = Effort(starts=3, blocks=4, each=20, rounds=2, round_requests=400, backfills=1)
+
+
+class Bound(NamedTuple):
+    """A bound of the design, and whether the row keeps it (None: it has none)."""
+
+    text: str
+    met: bool | None
+
+
+NO_BOUND = Bound("", None)
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One thing that was measured at the small and the large size, and its floor, at the larger one of the two."""
+
+    name: str
+    unit: str
+    small: Sample | None = None
+    large: Sample | None = None
+    floor: Sample | None = None
+    bound: Bound = NO_BOUND
+
+    @property
+    def growth(self) -> float | None:
+        """The large size's median as a multiple of the small one's."""
+        return self.large.median / self.small.median if self.small and self.large else None
+
+    @property
+    def over_floor(self) -> float | None:
+        """The median as a multiple of the floor's."""
+        own = self.large or self.small
+        return own.median / self.floor.median if own and self.floor else None
+
+
+def measure_starts(stores: Sequence[Store], effort: Effort) -> list[Row]:
+    """Measure the time from starting the process to its first answer, small and large store in turn."""
+
+    def start(store: Store) -> float:
+        began = perf_counter()
+        with serving(store, FIRST_PATH):
+            return (perf_counter() - began) * 1000
+
+    small, large = stores
+    times = rate_in_turns({"small": partial(start, small), "large": partial(start, large)}, rounds=effort.starts)
+    row = Row("start to first answer", "ms", times["small"], times["large"])
+    return [_bounded(row, growth=1.1)]
+
+
+def measure_served(
+    stores: Sequence[Store], padded: Store | None, effort: Effort, directory: Path
+) -> tuple[list[Row], list[Row]]:
+    """Measure what running servers answer, one server a store; return those rows, and those of the servers' memory."""
+    began = datetime.now(UTC)
+    with ExitStack() as stack:
+        servers = [stack.enter_context(serving(store, LIST_PATH)) for store in stores]
+        for server in servers:
+            wait_until_in_step(server, began)
+        memory = _measure_memory(servers)
+        clients = [stack.enter_context(Client(server.port)) for server in servers]
+        bodies = {name: client.get(LIST_PATH) for name, client in zip(("small", "large"), clients, strict=True)}
+        floor = stack.enter_context(serving_floor(bodies, directory))
+        queries = [
+            stack.enter_context(closing(sqlite3.connect(f"file:{store.index}?mode=ro", uri=True))) for store in stores
+        ]
+        rows = _measure_lists(servers, clients, floor, queries, effort)
+        rows += _measure_count(clients, queries, effort)
+        rows += _measure_events(stores, clients, queries, effort)
+    if padded:
+        rows += _measure_padded_list(padded, effort, directory)
+    return rows, memory
+
+
+def _measure_lists(
+    servers: list[Server], clients: list[Client], floor: Server, queries: list[sqlite3.Connection], effort: Effort
+) -> list[Row]:
+    sql = list_sql(SortOrder.UPDATED_AT_DESC, (), after=False, bounded=False)
+    page = {"row_limit": _PAGE + 1}
+    with Client(floor.port) as floor_client:
+        calls: dict[str, Callable[[], object]] = {
+            "small": partial(clients[0].get, LIST_PATH),
+            "large": partial(clients[1].get, LIST_PATH),
+            "floor": partial(floor_client.get, "/large"),
+            "sql": _query(queries[1], sql, page),
+        }
+        times = take_turns(calls, blocks=effort.blocks, each=effort.each)
+    rates = rate_in_turns(
+        {
+            name: partial(requests_per_second, port, path, connections=_CONNECTIONS, requests=effort.round_requests)
+            for name, port, path in (
+                ("small", servers[0].port, LIST_PATH),
+                ("large", servers[1].port, LIST_PATH),
+                ("floor", floor.port, "/large"),
+            )
+        },
+        rounds=effort.rounds,
+    )
+    one = Row(f"list page of {_PAGE}, to Starlette", "ms", times["small"], times["large"], times["floor"])
+    eight = Row(f"the same, {_CONNECTIONS} clients", "1/s", rates["small"], rates["large"], rates["floor"])
+    return [
+        _bounded(one, growth=1.2, over_floor=2.5),
+        Row("the same, to its SQL in sqlite3", "ms", times["small"], times["large"], times["sql"]),
+        _bounded(eight, under_floor=0.35),
+    ]
+
+
+def _measure_count(clients: list[Client], queries: list[sqlite3.Connection], effort: Effort) -> list[Row]:
+    calls: dict[str, Callable[[], object]] = {
+        "small": partial(clients[0].get, COUNT_PATH),
+        "large": partial(clients[1].get, COUNT_PATH),
+        "sql": _query(queries[1], count_sql(("status",)), {"status": "finished"}),
+    }
+    times = take_turns(calls, blocks=effort.blocks, each=effort.each)
+    return [Row("count with a status, to its SQL", "ms", times["small"], times["large"], times["sql"])]
+
+
+def _measure_events(
+    stores: Sequence[Store], clients: list[Client], queries: list[sqlite3.Connection], effort: Effort
+) -> list[Row]:
+    calls: dict[str, Callable[[], object]] = {}
+    for name, store, client, query in zip(("small", "large"), stores, clients, queries, strict=True):
+        longest = "SELECT uuid, directory, event_count FROM conversation ORDER BY event_count DESC LIMIT 1"
+        uuid, directory, count = query.execute(longest).fetchone()
+        if count >= LONG_EVENTS:
+            path = f"/api/conversations/{uuid}/events/search?limit={_EVENTS_PAGE}"
+            calls[name] = partial(client.get, path)
+            events = store.path / directory / "events"
+            calls["floor"] = partial(_join_files, sorted(map(str, events.iterdir()))[:_EVENTS_PAGE])
+    times = take_turns(calls, blocks=effort.blocks, each=effort.each)
+    row = Row(
+        f"first {_EVENTS_PAGE} events of {LONG_EVENTS:,}",
+        "ms",
+        times.get("small"),
+        times.get("large"),
+        times.get("floor"),
+    )
+    return [_bounded(row, at_most=10.0)]
+
+
+def _measure_padded_list(store: Store, effort: Effort, directory: Path) -> list[Row]:
+    began = datetime.now(UTC)
+    with ExitStack() as stack:
+        server = stack.enter_context(serving(store, LIST_PATH))
+        wait_until_in_step(server, began)
+        client = stack.enter_context(Client(server.port))
+        floor = stack.enter_context(serving_floor({"padded": client.get(LIST_PATH)}, directory))
+        floor_client = stack.enter_context(Client(floor.port))
+        calls = {"padded": partial(client.get, LIST_PATH), "floor": partial(floor_client.get, "/padded")}
+        times = take_turns(calls, blocks=effort.blocks, each=effort.each)
+    row = Row(f"list page of {_PAGE}, {store.state_kb} kB of state", "ms", times["padded"], None, times["floor"])
+    return [_bounded(row, over_floor=2.5)]
+
+
+def _measure_memory(servers: list[Server]) -> list[Row]:
+    measured = []
+    for server in servers:
+        with Client(server.port) as client:
+            for _ in range(_MEMORY_REQUESTS):
+                client.get(LIST_PATH)
+        measured.append([Sample.of([value]) for value in server.memory_mb()])
+    (small, small_peak), (large, large_peak) = measured
+    bound = Bound("at most 20 MB more", large.median - small.median <= 20)
+    peak_bound = Bound("at most 20 MB more", large_peak.median - small_peak.median <= 20)
+    return [
+        Row(f"memory after start and {_MEMORY_REQUESTS} lists", "MB", small, large, None, bound),
+        Row("its peak", "MB", small_peak, large_peak, None, peak_bound),
+    ]
+
+
+def _bounded(
+    row: Row,
+    *,
+    growth: float | None = None,
+    over_floor: float | None = None,
+    under_floor: float | None = None,
+    at_most: float | None = None,
+) -> Row:
+    """Return the row with the bounds given, of which all must hold."""
+    texts, met = [], []
+    worst = max((sample.median for sample in (row.small, row.large) if sample), default=0.0)
+    if growth is not None and row.growth is not None:
+        texts.append(f"B/A ≤ {growth:g}")
+        met.append(row.growth <= growth)
+    if over_floor is not None and row.over_floor is not None:
+        texts.append(f"≤ {over_floor:g} floors")
+        met.append(row.over_floor <= over_floor)
+    if under_floor is not None and row.over_floor is not None:
+        texts.append(f"≥ {under_floor:g} floors")
+        met.append(row.over_floor >= under_floor)
+    if at_most is not None:
+        texts.append(f"≤ {at_most:g} {row.unit}")
+        met.append(worst <= at_most)
+    return Row(row.name, row.unit, row.small, row.large, row.floor, Bound(", ".join(texts), all(met)))
+
+
+def _query(connection: sqlite3.Connection, sql: Sql, parameters: Mapping[str, object]) -> Callable[[], object]:
+    bound = sql.bind(parameters)
+    return lambda: connection.execute(sql.text, bound).fetchall()
+
+
+def _join_files(paths: list[str]) -> bytes:
+    bodies = []
+    for path in paths:
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            bodies.append(os.read(descriptor, os.fstat(descriptor).st_size))
+        finally:
+            os.close(descriptor)
+    return b",".join(bodies)

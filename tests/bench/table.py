@@ -1,0 +1,87 @@
+"""Showing what was measured: the machine and the versions first, then a table, then JSON."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sqlite3
+from collections.abc import Sequence
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import orjson
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from app import __version__
+from tests.bench.measure import Sample
+from tests.bench.rows import Row
+
+_PACKAGES = ("fastapi", "starlette", "uvicorn", "sqlalchemy", "aiosqlite", "orjson")
+
+
+def describe_machine() -> dict[str, str]:
+    """Return what the figures depend on."""
+    processors = Path("/proc/cpuinfo").read_text().splitlines()
+    model = next((line.partition(":")[2].strip() for line in processors if line.startswith("model name")), "unknown")
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return {
+        "cores": str(len(os.sched_getaffinity(0))),
+        "busy": f"{os.getloadavg()[0]:.1f} before",
+        "processor": model,
+        "memory": f"{memory / 1e9:.1f} GB",
+        "kernel": f"{platform.system()} {platform.release()}",
+        "python": platform.python_version(),
+        "sqlite": sqlite3.sqlite_version,
+        "convstore": __version__,
+        **{name: version(name) for name in _PACKAGES},
+    }
+
+
+def print_machine(console: Console, machine: dict[str, str]) -> None:
+    """Print what the figures depend on, in one paragraph."""
+    console.print(", ".join(f"{name} {value}" for name, value in machine.items()), highlight=False)
+
+
+def print_table(console: Console, rows: Sequence[Row], sizes: Sequence[int]) -> None:
+    """Print the rows: medians, ratios, and whether the bounds are kept."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("", no_wrap=True)
+    for name in ("unit", f"A: {sizes[0]:,}", f"B: {sizes[1]:,}", "B/A", "floor", "to floor"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("bound", no_wrap=True)
+    table.add_column("met", no_wrap=True)
+    for row in rows:
+        met = {None: "", True: "yes", False: "[bold red]no[/]"}[row.bound.met]
+        samples = [_format(sample.median if sample else None) for sample in (row.small, row.large)]
+        floor = _format(row.floor.median if row.floor else None)
+        ratios = [_format(ratio) for ratio in (row.growth, row.over_floor)]
+        table.add_row(row.name, row.unit, *samples, ratios[0], floor, ratios[1], row.bound.text, met)
+    console.print(table)
+    console.print(
+        "Medians. The floor is measured at B's size where there is one: the same bytes from memory by Starlette, the\n"
+        "same SQL by sqlite3, or reading (for backfills also parsing) the same files and nothing else.",
+        highlight=False,
+    )
+
+
+def write_json(file: Path, machine: dict[str, str], sizes: Sequence[int], rows: Sequence[Row]) -> None:
+    """Write everything: min, median, max and number of every sample."""
+    document = {"machine": machine, "sizes": list(sizes), "rows": [_plain(row) for row in rows]}
+    file.write_bytes(orjson.dumps(document, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
+
+
+def _plain(row: Row) -> dict[str, Any]:
+    bound = {"bound": row.bound.text or None, "met": row.bound.met}
+    samples: dict[str, Sample | None] = {"small": row.small, "large": row.large, "floor": row.floor}
+    figures = {name: asdict(sample) if sample else None for name, sample in samples.items()}
+    return {"name": row.name, "unit": row.unit, **figures, "growth": row.growth, "over_floor": row.over_floor, **bound}
+
+
+def _format(value: float | None) -> str:
+    if value is None:
+        return ""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
