@@ -188,4 +188,4 @@ def list_events(conversation_fd: int) -> list[EventName]:
 
 def list_event_names(events_fd: int) -> list[EventName]:
     """Return what the names in an open events/ directory say, in log order."""
-    return sorted(name for entry in os.listdir(events_fd) if (name := find_event_name(entry)))
+    return sorted(filter(None, map(find_event_name, os.listdir(events_fd))))

@@ -16,7 +16,7 @@ ConversationId = NewType("ConversationId", str)
 
 _PLAIN = re.compile(r"[0-9a-f]{32}")
 _ID = re.compile(r"[0-9a-f]{32}|[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.IGNORECASE)
-_EVENT_NAME = re.compile(r"event-([0-9]{5}|[1-9][0-9]{5,17})-([0-9a-fA-F-]{8,})\.json")
+_match_event_name = re.compile(r"event-([0-9]{5}|[1-9][0-9]{5,17})-([0-9a-fA-F-]{8,})\.json").fullmatch
 
 
 class EventName(NamedTuple):
@@ -57,7 +57,7 @@ def find_event_name(file_name: str) -> EventName | None:
     The number has five digits, and more only past 99999: the form in which agent-server looks a file up again
     (openhands-sdk 1.58, conversation/persistence_const.py).
     """
-    match = _EVENT_NAME.fullmatch(file_name)
+    match = _match_event_name(file_name)
     return EventName(int(match[1]), match[2]) if match else None
 
 

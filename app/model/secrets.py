@@ -12,6 +12,7 @@ from functools import lru_cache
 MASK = "**********"
 """What stands in an answer for a secret; the SDK reads it as "not set"."""
 
+_MASKED_TYPES = (str, dict, list)
 _FERNET_PREFIX = "gAAAA"
 _SECRET_NAME = re.compile(
     r"(?:.*[_-])?(?:api[_-]?key|access[_-]?key(?:[_-]id)?|private[_-]?key|session[_-]?key|key|token|secret|password"
@@ -31,20 +32,21 @@ def mask_secrets(value: object) -> object:
     """Return `value` with every secret replaced by `MASK`; dictionaries and lists are changed in place."""
     if isinstance(value, dict):
         for name, item in value.items():
-            value[name] = _mask_field(name, item)
+            if name in _MAPS_OF_SECRETS:
+                value[name] = _mask_all(item)
+            elif isinstance(item, _MASKED_TYPES):
+                value[name] = _mask_named(name, item) if isinstance(item, str) else mask_secrets(item)
     elif isinstance(value, list):
-        value[:] = [mask_secrets(item) for item in value]
+        for place, item in enumerate(value):
+            if isinstance(item, _MASKED_TYPES):
+                value[place] = mask_secrets(item)
     elif isinstance(value, str):
         return _mask_text(value)
     return value
 
 
-def _mask_field(name: str, item: object) -> object:
-    if name in _MAPS_OF_SECRETS:
-        return _mask_all(item)
-    if isinstance(item, str):
-        return MASK if item and _names_a_secret(name) else _mask_text(item)
-    return mask_secrets(item) if isinstance(item, dict | list) else item
+def _mask_named(name: str, text: str) -> str:
+    return MASK if text and _names_a_secret(name) else _mask_text(text)
 
 
 @lru_cache(maxsize=4096)
