@@ -82,6 +82,13 @@ class RebuildRefused(StoreError):
 
 
 class UnreadableFile(StoreError):
-    """A file of a conversation cannot be read; the message is the reason shown to users."""
+    """A file of a conversation cannot be read; the message is the reason shown to users.
+
+    `failed` says that the operating system refused, which may pass, and not that the content is wrong.
+    """
 
     code = "unreadable_file"
+
+    def __init__(self, reason: str, *, failed: bool = False) -> None:
+        super().__init__(reason)
+        self.failed = failed

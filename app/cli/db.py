@@ -12,6 +12,7 @@ import typer
 from app.cli.output import IndexOption, JsonOption, StoreOption, make_settings, out, print_json, print_table, run_async
 from app.index import schema
 from app.index.engine import prepare, writer_lock
+from app.index.version import HEAD, read_revision
 from app.settings import Settings
 
 app = typer.Typer(
@@ -57,9 +58,9 @@ def _migrate(settings: Settings, work: Callable[[Path], None], *, json: bool) ->
         async with writer_lock(settings.index_path, settings.busy_timeout_s):
             await asyncio.to_thread(work, settings.index_path)
 
-    before = schema.current(settings.index_path)
+    before = read_revision(settings.index_path)
     run_async(locked())
-    after = schema.current(settings.index_path)
+    after = read_revision(settings.index_path)
     if json:
         print_json({"before": before, "after": after})
     else:
@@ -72,11 +73,11 @@ def current(store: StoreOption = None, index: IndexOption = None, json: JsonOpti
 
     Example: convstore db current --store workspace/conversations
     """
-    revision = schema.current(make_settings(store=store, index_url=index).index_path)
+    revision = read_revision(make_settings(store=store, index_url=index).index_path)
     if json:
-        print_json({"current": revision, "head": schema.head()})
+        print_json({"current": revision, "head": HEAD})
     else:
-        out.print(f"{revision or 'no index'} (this program needs {schema.head()})")
+        out.print(f"{revision or 'no index'} (this program needs {HEAD})")
 
 
 @app.command()

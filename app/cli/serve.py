@@ -8,16 +8,15 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-import uvicorn
 from rich.text import Text
 
 from app import logs
-from app.api.app import create_app
-from app.api.auth import HEADER, load_keys
 from app.cli.output import IndexOption, err, make_settings
 from app.errors import InvalidSettings
 from app.settings import Settings
 from app.store.store import ConversationStore
+
+_KEY_HEADER = "X-Session-API-Key"
 
 
 def serve_command(
@@ -50,6 +49,11 @@ def serve_command(
         api_key_file=api_key_file,
         no_auth=no_auth or None,
     )
+    import uvicorn  # noqa: PLC0415 - HTTP takes 0.4 s to import, which no other command needs
+
+    from app.api.app import create_app  # noqa: PLC0415
+    from app.api.auth import load_keys  # noqa: PLC0415
+
     logs.configure(settings.log_level)
     asyncio.run(_require_usable(settings))
     keys, made = load_keys(settings)
@@ -88,7 +92,7 @@ def _greet(settings: Settings, port: int, keys: list[str], *, made: bool) -> Non
         lines.append(f"  key   in {settings.key_path}")
     if keys:
         source = "$CONVSTORE_API_KEY" if settings.api_key else f"$(cat {settings.key_path})"
-        header = f'-H "{HEADER}: {source}" '
+        header = f'-H "{_KEY_HEADER}: {source}" '
     lines.append(f"  try   curl {header}'{url}/api/conversations/search?limit=5&sort_order=UPDATED_AT_DESC'")
     for line in lines:
         err.print(Text(line))

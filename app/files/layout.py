@@ -26,6 +26,9 @@ EVENTS = "events"
 UNTRUSTED = b""
 """The signature of what changed too recently to be trusted; it is unequal to every real one."""
 
+FAILED = b"!"
+"""The signature of what the operating system would not let us read; unequal to every real one, so it is tried again."""
+
 _RACY_NS = 2_000_000_000
 _FILE_MAX_BYTES = 512 * 1024 * 1024
 _READ = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
@@ -46,30 +49,42 @@ def list_directories(root: Path) -> tuple[list[Named], list[str]]:
     Raises:
         StoreUnavailable: `root` cannot be read.
     """
-    found: dict[ConversationId, str] = {}
-    duplicates = []
+    plain: list[Named] = []
+    others: list[Named] = []
     try:
         with os.scandir(root) as entries:
             for entry in entries:
                 conversation_id = find_conversation_id(entry.name)
-                if conversation_id is None or not entry.is_dir(follow_symlinks=False):
-                    continue
-                other = found.get(conversation_id)
-                if other is None:
-                    found[conversation_id] = entry.name
-                else:
-                    best, worse = sorted(
-                        (other, entry.name),
-                        key=lambda name: (not _has_files(root / name), name != conversation_id, name),
-                    )
-                    found[conversation_id] = best
-                    duplicates.append(worse)
+                if conversation_id is not None and entry.is_dir(follow_symlinks=False):
+                    one = Named(entry.name, conversation_id)
+                    (plain if one.directory == one.id else others).append(one)
     except OSError as error:
         raise StoreUnavailable(
             f"the conversations directory {root} cannot be read ({error.strerror}); "
             "check the path given with --store or CONVSTORE_STORE, and that the disk is mounted"
         ) from error
-    return sorted(Named(name, conversation_id) for conversation_id, name in found.items()), sorted(duplicates)
+    named, duplicates = _settle(root, plain, others) if others else (plain, [])
+    named.sort()
+    return named, duplicates
+
+
+def _settle(root: Path, plain: list[Named], others: list[Named]) -> tuple[list[Named], list[str]]:
+    """Choose one directory for each id that a name with dashes or capitals spells; return all, and those not chosen."""
+    rivals: dict[ConversationId, list[Named]] = {}
+    for one in others:
+        rivals.setdefault(one.id, []).append(one)
+    named = []
+    for one in plain:
+        if one.id in rivals:
+            rivals[one.id].append(one)
+        else:
+            named.append(one)
+    duplicates = []
+    for same in rivals.values():
+        same.sort(key=lambda one: (not _has_files(root / one.directory), one.directory != one.id, one.directory))
+        named.append(same[0])
+        duplicates += [one.directory for one in same[1:]]
+    return named, sorted(duplicates)
 
 
 def _has_files(directory: Path) -> bool:
@@ -147,7 +162,7 @@ def read_file(name: str, dir_fd: int) -> tuple[bytes, int]:
     except FileNotFoundError:
         raise
     except OSError as error:
-        raise UnreadableFile(f"cannot be opened ({error.strerror})") from error
+        raise UnreadableFile(f"cannot be opened ({error.strerror})", failed=True) from error
     try:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
@@ -156,7 +171,7 @@ def read_file(name: str, dir_fd: int) -> tuple[bytes, int]:
             raise UnreadableFile(f"larger than {_FILE_MAX_BYTES >> 20} MiB")
         return _read_all(descriptor, status.st_size), status.st_mtime_ns
     except OSError as error:
-        raise UnreadableFile(f"cannot be read ({error.strerror})") from error
+        raise UnreadableFile(f"cannot be read ({error.strerror})", failed=True) from error
     finally:
         os.close(descriptor)
 
@@ -183,7 +198,7 @@ def list_events(conversation_fd: int) -> list[EventName]:
     except FileNotFoundError:
         return []
     except OSError as error:
-        raise UnreadableFile(f"events/ cannot be listed ({error.strerror})") from error
+        raise UnreadableFile(f"events/ cannot be listed ({error.strerror})", failed=True) from error
 
 
 def list_event_names(events_fd: int) -> list[EventName]:

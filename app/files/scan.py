@@ -45,7 +45,9 @@ def read_conversation(reader: Reader, directory: str, conversation_id: Conversat
     except OSError as error:
         modified_us = _modified_us(reader.root / directory)
         problem = f"the directory cannot be opened ({error.strerror})"
-        return ConversationFiles(conversation_id, directory, None, 0, None, LogSummary(), modified_us, (problem,))
+        return ConversationFiles(
+            conversation_id, directory, None, 0, None, LogSummary(), modified_us, (problem,), failed=True
+        )
 
 
 def _modified_us(path: Path) -> int:
@@ -56,18 +58,18 @@ def _modified_us(path: Path) -> int:
 
 
 def _read(reader: Reader, fd: int, directory: str, conversation_id: ConversationId) -> ConversationFiles | None:
-    problems: list[str] = []
+    problems: list[UnreadableFile] = []
     meta, meta_mtime_ns = _read_json(fd, layout.META, problems)
     state, state_mtime_ns = _read_json(fd, layout.STATE, problems)
     names: list[EventName] = []
     try:
         names = layout.list_events(fd)
     except UnreadableFile as error:
-        problems.append(str(error))
+        problems.append(error)
     if not (names or problems) and meta_mtime_ns is None and state_mtime_ns is None:
         return None
-    if state is None and not any(problem.startswith(layout.STATE) for problem in problems):
-        problems.append(f"{layout.STATE}: missing")
+    if state is None and not any(str(problem).startswith(layout.STATE) for problem in problems):
+        problems.append(UnreadableFile(f"{layout.STATE}: missing"))
     told = meta is not None and find_time_us(meta.get("created_at")) is not None
     log = _summarise(reader, fd, names, first_too=not told)
     return ConversationFiles(
@@ -79,11 +81,12 @@ def _read(reader: Reader, fd: int, directory: str, conversation_id: Conversation
         log=log,
         modified_us=next(ns for ns in (state_mtime_ns, meta_mtime_ns, os.fstat(fd).st_mtime_ns) if ns is not None)
         // 1000,
-        problems=tuple(problems),
+        problems=tuple(str(problem) for problem in problems),
+        failed=any(problem.failed for problem in problems),
     )
 
 
-def _read_json(fd: int, name: str, problems: list[str]) -> tuple[dict[str, Any] | None, int | None]:
+def _read_json(fd: int, name: str, problems: list[UnreadableFile]) -> tuple[dict[str, Any] | None, int | None]:
     """Return the object and its file's mtime (None: it cannot be read); a problem is appended to `problems`."""
     mtime_ns = None
     try:
@@ -92,7 +95,7 @@ def _read_json(fd: int, name: str, problems: list[str]) -> tuple[dict[str, Any] 
     except FileNotFoundError:
         return None, None
     except UnreadableFile as error:
-        problems.append(f"{name}: {error}")
+        problems.append(UnreadableFile(f"{name}: {error}", failed=error.failed))
         return None, mtime_ns
 
 

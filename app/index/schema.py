@@ -19,6 +19,7 @@ from sqlalchemy.exc import DatabaseError
 from app.errors import IndexUnusable, SchemaTooNew
 from app.index.engine import on_begin, on_connect, sync_url
 from app.index.tables import metadata
+from app.index.version import HEAD, read_revision
 
 _PACKAGE = Path(__file__).resolve().parent.parent
 
@@ -31,26 +32,9 @@ class Revision(NamedTuple):
     current: bool
 
 
-def head() -> str:
-    """Return the revision that this program needs."""
-    return _scripts().get_current_head() or ""
-
-
-def current(path: Path) -> str | None:
-    """Return the index's revision, None when there is no index or it has no schema yet.
-
-    Raises:
-        IndexUnusable: the file is no database.
-    """
-    if not path.exists():
-        return None
-    with _connect(path) as connection:
-        return MigrationContext.configure(connection).get_current_revision()
-
-
 def history(path: Path) -> list[Revision]:
     """Return all migrations, the newest first."""
-    now = current(path)
+    now = read_revision(path)
     return [Revision(s.revision, (s.doc or "").splitlines()[0], s.revision == now) for s in _scripts().walk_revisions()]
 
 
@@ -60,10 +44,10 @@ def require_known(path: Path) -> str | None:
     Raises:
         SchemaTooNew: it does not, so the index was made by a newer program.
     """
-    now = current(path)
+    now = read_revision(path)
     if now is not None and now not in {revision.id for revision in history(path)}:
         raise SchemaTooNew(
-            f"the index {path} has schema {now}, which this convstore does not know (its newest is {head()}): "
+            f"the index {path} has schema {now}, which this convstore does not know (its newest is {HEAD}): "
             "a newer convstore made it. Upgrade convstore, or give this one an index of its own with "
             "CONVSTORE_INDEX_URL=sqlite:////another/path/index.db; it is built from the files"
         )
@@ -97,8 +81,8 @@ def downgrade(path: Path, target: str) -> None:
 def drift(path: Path) -> list[str]:
     """Return how the index's tables differ from what this program's migrations and tables say; nothing when equal."""
     now = require_known(path)
-    if now != head():
-        return [f"the schema is at {now or 'nothing'}, this program needs {head()}: run `convstore db upgrade`"]
+    if now != HEAD:
+        return [f"the schema is at {now or 'nothing'}, this program needs {HEAD}: run `convstore db upgrade`"]
     with _connect(path) as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": True})
         return [str(difference) for difference in compare_metadata(context, metadata)]

@@ -6,7 +6,7 @@ One function serves the first build, the sync, the rebuild and verify, so that t
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import orjson
@@ -43,7 +43,8 @@ class ConversationFiles:
     """What was read of one conversation directory.
 
     `meta` and `state` are None where the file is missing or unreadable; `problems` says why, except for a missing
-    meta.json, which the OpenHands CLI never writes. `modified_us` is the directory's own time, the last resort.
+    meta.json, which the OpenHands CLI never writes; `failed` says that the operating system refused, which may pass.
+    `modified_us` is the directory's own time, the last resort.
     """
 
     id: ConversationId
@@ -54,6 +55,7 @@ class ConversationFiles:
     log: LogSummary
     modified_us: int
     problems: tuple[str, ...] = ()
+    failed: bool = False
 
 
 class ConversationRow(NamedTuple):
@@ -91,16 +93,7 @@ def fold(files: ConversationFiles, *, include_skills: bool = False) -> Conversat
         return _fold(files, include_skills=include_skills)
     except (RecursionError, orjson.JSONEncodeError) as error:
         reason = f"its files cannot be shown: {str(error) or type(error).__name__}"
-        bare = ConversationFiles(
-            files.id,
-            files.directory,
-            None,
-            files.meta_mtime_ns,
-            None,
-            files.log,
-            files.modified_us,
-            (*files.problems, reason),
-        )
+        bare = replace(files, meta=None, state=None, problems=(*files.problems, reason))
         return _fold(bare, include_skills=False)
 
 

@@ -28,7 +28,7 @@ def read_rows(reader: Reader, named: Sequence[Named]) -> tuple[list[IndexedRow],
         if files is None:
             gone.append(one)
         else:
-            rows.append(IndexedRow(fold(files), signature))
+            rows.append(IndexedRow(fold(files), layout.FAILED if files.failed else signature))
     return rows, gone
 
 

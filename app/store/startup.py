@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 
 from app.errors import StoreError, SyncRunning
 from app.store.store import ConversationStore
@@ -14,6 +15,7 @@ log = logging.getLogger(__name__)
 _RACY_S = 2.1
 _OTHER_SYNC_S = 1.0
 _RETRY_S = 10.0
+_SAY_EVERY_S = 10.0
 
 
 async def catch_up(store: ConversationStore) -> None:
@@ -33,11 +35,23 @@ async def catch_up(store: ConversationStore) -> None:
             log.warning("a second look at %d conversations failed: %s", len(report.untrusted), error)
 
 
+class _Progress:
+    """Says in the log how far a sync is, every ten seconds while it lasts."""
+
+    def __init__(self) -> None:
+        self._said_at = time.monotonic()
+
+    def show(self, phase: str, done: int, total: int) -> None:
+        if time.monotonic() - self._said_at >= _SAY_EVERY_S:
+            self._said_at = time.monotonic()
+            log.info("reading %s: %d of %d conversations", phase, done, total)
+
+
 async def _sync_when_possible(store: ConversationStore) -> SyncReport:
     told = False
     while True:
         try:
-            return await store.sync()
+            return await store.sync(on_progress=_Progress().show)
         except SyncRunning as error:
             if not told:
                 log.info("%s", error)

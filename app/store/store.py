@@ -13,10 +13,11 @@ import orjson
 from app.errors import ConversationNotFound, InvalidId, StoreUnavailable
 from app.files import scan
 from app.files.scan import Reader
-from app.index import conversations, progress, schema
+from app.index import conversations, progress
 from app.index.conversations import Page, Totals
 from app.index.engine import Index, prepare, writer_lock
 from app.index.progress import Progress
+from app.index.version import HEAD, read_revision
 from app.model.conversation import fold
 from app.model.filters import ConversationFilter, EventFilter
 from app.model.ids import ConversationId, dashed, find_conversation_id
@@ -65,7 +66,9 @@ class ConversationStore:
             )
         path = settings.index_path
         await asyncio.to_thread(prepare, path)
-        if await asyncio.to_thread(schema.require_known, path) != schema.head():
+        if await asyncio.to_thread(read_revision, path) != HEAD:
+            from app.index import schema  # noqa: PLC0415 - Alembic takes 0.2 s to import, and few starts migrate
+
             async with writer_lock(path, settings.busy_timeout_s):
                 await asyncio.to_thread(schema.upgrade, path)
         store = cls(settings)

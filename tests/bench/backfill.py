@@ -1,4 +1,4 @@
-"""A first sync, and its floor, as programs that print their times as JSON.
+"""A first sync as the command does it, and its floor, as programs that print their times as JSON.
 
 python -m tests.bench.backfill sync            the store and index of CONVSTORE_STORE and CONVSTORE_INDEX_URL
 python -m tests.bench.backfill floor LIMIT     reading and parsing the same files, of at most LIMIT conversations
@@ -18,6 +18,7 @@ from typing import NamedTuple
 import orjson
 
 from app import ConversationStore, Settings
+from app.cli.output import make_settings
 
 
 class Times(NamedTuple):
@@ -86,7 +87,7 @@ def _read(path: str) -> bytes:
 
 def main() -> None:
     """Run what the arguments say and print its times."""
-    settings = Settings()
+    settings = make_settings()
     times = sync(settings) if sys.argv[1] == "sync" else floor(str(settings.root), int(sys.argv[2]))
     print(orjson.dumps(times._asdict()).decode())
 

@@ -11,6 +11,7 @@ import pytest
 from app import ConversationStore, Settings
 from app.errors import IndexUnusable, SchemaTooNew
 from app.index import schema
+from app.index.version import HEAD, read_revision
 from tests.builders import make_conversation, second_process
 
 
@@ -36,15 +37,15 @@ def path(tmp_path: Path) -> Path:
 
 
 def test_upgrading_from_nothing_makes_the_newest_schema_without_drift(path: Path) -> None:
-    assert schema.current(path) is None
+    assert read_revision(path) is None
     schema.upgrade(path)
-    assert (schema.current(path), schema.drift(path)) == (schema.head(), [])
+    assert (read_revision(path), schema.drift(path)) == (HEAD, [])
 
 
 def test_downgrading_to_base_leaves_no_table(path: Path) -> None:
     schema.upgrade(path)
     schema.downgrade(path, "base")
-    assert (schema.current(path), definitions(path)) == (None, [])
+    assert (read_revision(path), definitions(path)) == (None, [])
 
 
 def test_up_down_and_up_again_gives_the_same_schema(path: Path) -> None:
@@ -64,17 +65,17 @@ def test_upgrading_twice_changes_nothing(path: Path) -> None:
 
 def test_every_migration_can_be_undone(path: Path) -> None:
     for revision in reversed(schema.history(path)):
-        before = schema.current(path) or "base"
+        before = read_revision(path) or "base"
         schema.upgrade(path, revision.id)
         schema.downgrade(path, before)
-        assert schema.current(path) == (None if before == "base" else before)
+        assert read_revision(path) == (None if before == "base" else before)
         schema.upgrade(path, revision.id)
     assert schema.drift(path) == []
 
 
 def test_the_history_says_where_the_index_stands(path: Path) -> None:
     schema.upgrade(path)
-    assert [revision.id for revision in schema.history(path) if revision.current] == [schema.head()]
+    assert [revision.id for revision in schema.history(path) if revision.current] == [HEAD]
 
 
 @pytest.mark.parametrize(
@@ -94,9 +95,7 @@ def test_a_schema_that_was_changed_by_hand_is_reported(path: Path, statement: st
 
 
 def test_an_index_without_a_schema_is_reported_with_what_to_do(path: Path) -> None:
-    assert schema.drift(path) == [
-        f"the schema is at nothing, this program needs {schema.head()}: run `convstore db upgrade`"
-    ]
+    assert schema.drift(path) == [f"the schema is at nothing, this program needs {HEAD}: run `convstore db upgrade`"]
 
 
 def test_an_unknown_target_is_refused_with_what_to_do(path: Path) -> None:
@@ -108,7 +107,7 @@ def test_the_revision_can_be_read_while_another_connection_writes(path: Path) ->
     schema.upgrade(path)
     with closing(sqlite3.connect(path, isolation_level=None)) as writer:
         writer.execute("BEGIN IMMEDIATE")
-        assert schema.current(path) == schema.head()
+        assert read_revision(path) == HEAD
 
 
 @pytest.fixture
@@ -183,3 +182,7 @@ def test_two_processes_that_open_a_fresh_store_at_once_both_succeed(tmp_path: Pa
             two.say(str(fresh))
             heard.append((one.hear(), two.hear()))
     assert heard == [("holds 0", "holds 0")] * 15
+
+
+def test_the_program_needs_the_newest_migration(tmp_path: Path) -> None:
+    assert schema.history(tmp_path / "none.db")[0].id == HEAD

@@ -85,6 +85,18 @@ async def test_what_had_just_changed_is_looked_at_again(
         assert (await store.sync()).opened == 0
 
 
+async def test_a_long_build_says_how_far_it_is(
+    root: Path, open_store: StoreOpener, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    make_conversation(root, 1)
+    monkeypatch.setattr(startup, "_SAY_EVERY_S", 0)
+    caplog.set_level(logging.INFO)
+    async with open_store(root, synced=False) as store:
+        await catch_up(store)
+    for phase in ("metadata", "events"):
+        assert f"reading {phase}: 1 of 1 conversations" in caplog.text
+
+
 async def test_a_second_directory_is_told(
     root: Path, open_store: StoreOpener, caplog: pytest.LogCaptureFixture
 ) -> None:
