@@ -14,7 +14,7 @@ from app.index.conversations import Located
 from app.index.engine import Index
 from app.model.event import final_response, message_text, parse_json_object
 from app.model.filters import EventFilter, digest
-from app.model.ids import EventName, dashed, parse_conversation_id
+from app.model.ids import ConversationId, EventName, dashed
 from app.model.page import Cursor, EventOrder, decode_token, encode_token
 
 _BATCH = 100
@@ -46,9 +46,10 @@ class _Found(NamedTuple):
 class Log:
     """The log of one conversation."""
 
-    def __init__(self, index: Index, reader: Reader, located: Located) -> None:
+    def __init__(self, index: Index, reader: Reader, conversation_id: ConversationId, located: Located) -> None:
         self._index = index
         self._reader = reader
+        self._id = conversation_id
         self._located = located
 
     async def list_events(self, asked: EventFilter, order: EventOrder, page_id: str | None, limit: int) -> EventPage:
@@ -57,7 +58,7 @@ class Log:
         Raises:
             InvalidToken: `page_id` is damaged or belongs to another query.
         """
-        query = digest(order, asked, self._located.directory)
+        query = digest(order, asked, self._id)
         after = None if page_id is None else decode_token(page_id, query)
         find = self._find if asked.body is None else self._find_by_text
         found = await find(asked, order, after, limit)
@@ -85,8 +86,7 @@ class Log:
         async with self._index.read() as connection:
             name = await events.find_event(connection, self._located.key, event_id)
         if name is None:
-            name_of = dashed(parse_conversation_id(self._located.directory))
-            raise EventNotFound(f"conversation {name_of} has no event {event_id[:64]!r}")
+            raise EventNotFound(f"conversation {dashed(self._id)} has no event {event_id[:64]!r}")
         return await self._read_one(name)
 
     async def get_final_response(self) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 
-from app.errors import ConversationNotFound, IndexBusy
+from app.errors import ConversationNotFound, IndexBusy, IndexUnusable
 from app.files import layout
 from app.files.layout import Named
 from app.files.scan import Reader
@@ -57,10 +57,10 @@ class Opening:
             return None
         try:
             return await self._read_again(conversation_id, directory)
-        except IndexBusy:
+        except (IndexBusy, IndexUnusable) as error:
             if located is None:
                 raise
-            log.warning("conversation %s is served as the index has it: another process is writing", conversation_id)
+            log.warning("conversation %s is served as the index has it: %s", conversation_id, error)
             return located
 
     def _look(self, conversation_id: ConversationId, located: Located | None) -> tuple[str | None, bytes]:

@@ -214,7 +214,7 @@ class ConversationStore:
         return await (await self._log(conversation_id)).get_final_response()
 
     async def _log(self, conversation_id: ConversationId) -> Log:
-        return Log(self.index, self.reader, await self._opening.open(conversation_id))
+        return Log(self.index, self.reader, conversation_id, await self._opening.open(conversation_id))
 
     async def get_status(self) -> tuple[Progress, Totals]:
         """Return what the sync is doing and what the index holds."""

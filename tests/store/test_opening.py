@@ -201,6 +201,27 @@ async def test_a_known_conversation_is_served_as_indexed_while_another_process_w
         assert await title(store) == "Changed"
 
 
+async def test_a_known_conversation_is_served_as_indexed_while_the_index_cannot_be_written(
+    root: Path, open_store: StoreOpener
+) -> None:
+    directory = make_conversation(root)
+    async with open_store(root) as store:
+        retitle(directory, "Changed")
+        writer_lock(root).unlink()
+        writer_lock(root).mkdir()
+        assert await title(store) == "A title"
+        writer_lock(root).rmdir()
+        assert await title(store) == "Changed"
+
+
+async def test_a_page_token_is_good_after_the_directory_was_renamed(root: Path, open_store: StoreOpener) -> None:
+    directory = make_conversation(root, events=3)
+    async with open_store(root) as store:
+        page = await store.list_events(ONE, limit=2)
+        directory.rename(root / dashed(ONE))
+        assert len((await store.list_events(ONE, page_id=page.next_page_id, limit=2)).items) == 1
+
+
 async def test_opening_one_conversation_does_not_wait_for_another(root: Path, open_store: StoreOpener) -> None:
     make_conversation(root, 1)
     async with open_store(root, busy_timeout_s=30) as store:
