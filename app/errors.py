@@ -75,6 +75,12 @@ class SyncRunning(StoreError):
     code = "sync_running"
 
 
+class TooManyFollowers(StoreError):
+    """As many clients follow conversations in this process as the settings allow."""
+
+    code = "too_many_followers"
+
+
 class RebuildRefused(StoreError):
     """A rebuild gave an empty or mostly unreadable result and was not put in place."""
 

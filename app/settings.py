@@ -57,6 +57,9 @@ class Settings(BaseSettings):
         "Default: one per core, at most 4, for the command; 0 for the library.",
     )
     readers: int = Field(default=2, ge=1, le=64, description="Read connections to the index, one thread each.")
+    followers: int = Field(
+        default=500, ge=0, description="Sockets and event streams that may be open at once, in each process."
+    )
 
     @field_validator("api_key", "allowed_hosts", mode="before")
     @classmethod

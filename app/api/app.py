@@ -15,8 +15,8 @@ from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 
 from app import __version__
-from app.api import conversations, errors, events, server
-from app.api.auth import HEADER, HostAllowed, KeyRequired, load_keys
+from app.api import conversations, errors, events, server, sockets, stream
+from app.api.auth import HEADER, HostAllowed, KeyRequired, Keys, load_keys
 from app.api.hot import HotPaths
 from app.settings import LOOPBACK_HOSTS, Settings
 from app.store.startup import catch_up
@@ -35,6 +35,7 @@ def create_app(settings: Settings, keys: Sequence[str] | None = None) -> FastAPI
     """
     if keys is None:
         keys, _ = load_keys(settings)
+    known = Keys(keys)
     app = FastAPI(
         title="convstore",
         version=__version__,
@@ -49,14 +50,15 @@ def create_app(settings: Settings, keys: Sequence[str] | None = None) -> FastAPI
                 allow_headers=["*"],
                 allow_credentials=True,
             ),
-            *([Middleware(KeyRequired, keys=keys)] if keys else []),
+            *([Middleware(KeyRequired, keys=known)] if known.required else []),
             Middleware(HotPaths, paths=conversations.HOT_PATHS),
         ],
     )
     app.state.settings = settings
+    app.state.keys = known
     app.state.started = time.monotonic()
     errors.install(app)
-    for router in (conversations.router, events.router, server.router):
+    for router in (conversations.router, stream.router, events.router, sockets.router, server.router):
         app.include_router(router)
     app.add_api_route("/", _to_docs, include_in_schema=False)
     _describe_key(app)

@@ -20,12 +20,15 @@ OPEN_PATHS = frozenset({"/", "/alive", "/health", "/ready", "/server_info", "/do
 """What needs no key: the health checks, and the description of the API, which holds no data."""
 
 _HEADER = HEADER.lower().encode()
+_WITH_HEADERS = ("http", "websocket")
+_SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 
 
 class HostAllowed:
     """ASGI middleware: 400 unless the Host header names this server, so that no page can reach it by rebinding a name.
 
-    `hosts` are names or addresses without a port; "*" allows any.
+    A write or a socket that a browser makes for a page of another origin gets 403. `hosts` are names or addresses
+    without a port; "*" allows any.
     """
 
     def __init__(self, app: ASGIApp, hosts: Sequence[str]) -> None:
@@ -33,40 +36,78 @@ class HostAllowed:
         self._hosts = frozenset(host.lower().encode() for host in hosts)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on, or answer 400."""
-        if scope["type"] != "http" or b"*" in self._hosts or self._admits(scope):
+        """Pass the request on, or answer 400, or 403 for one that a page of another origin makes."""
+        if scope["type"] not in _WITH_HEADERS or b"*" in self._hosts:
             await self._app(scope, receive, send)
-            return
-        detail = "the Host header names another server; add the name to CONVSTORE_ALLOWED_HOSTS if it is this one's"
-        await error_response(400, "host_not_allowed", detail)(scope, receive, send)
+        elif not self._admits(_header(scope, b"host")):
+            detail = "the Host header names another server; add the name to CONVSTORE_ALLOWED_HOSTS if it is this one's"
+            await _refuse(400, "host_not_allowed", detail, scope, receive, send)
+        elif _changes_or_stays_open(scope) and not self._admits_origin(_header(scope, b"origin")):
+            detail = "a page of another origin may not do this; add its host to CONVSTORE_ALLOWED_HOSTS if it may"
+            await _refuse(403, "origin_not_allowed", detail, scope, receive, send)
+        else:
+            await self._app(scope, receive, send)
 
-    def _admits(self, scope: Scope) -> bool:
-        given: bytes = next((value for name, value in scope["headers"] if name == b"host"), b"")
+    def _admits(self, given: bytes) -> bool:
         host, _, port = given.lower().rpartition(b":")
         if not port.isdigit() or (b":" in host and not host.endswith(b"]")):
             host = given.lower()
         return host.strip(b"[]") in self._hosts
 
+    def _admits_origin(self, origin: bytes) -> bool:
+        """Whether a browser sent none (then it is no page that asks), or that of an allowed host."""
+        scheme, separator, host = origin.partition(b"://")
+        return not origin or (bool(separator) and scheme in (b"http", b"https") and self._admits(host))
+
+
+def _header(scope: Scope, wanted: bytes) -> bytes:
+    return next((value for name, value in scope["headers"] if name == wanted), b"")
+
+
+def _changes_or_stays_open(scope: Scope) -> bool:
+    return scope["type"] == "websocket" or scope["method"] not in _SAFE_METHODS
+
+
+async def _refuse(status: int, code: str, detail: str, scope: Scope, receive: Receive, send: Send) -> None:
+    """Answer an error; a socket that was not accepted can only be closed, which its client sees as 403."""
+    if scope["type"] == "websocket":
+        await receive()
+        await send({"type": "websocket.close", "code": 1008, "reason": detail[:120]})
+    else:
+        await error_response(status, code, detail)(scope, receive, send)
+
+
+class Keys:
+    """The valid keys; none means that no key is asked for."""
+
+    def __init__(self, keys: Sequence[str]) -> None:
+        self._digests = [sha256(key.encode()).digest() for key in keys]
+
+    @property
+    def required(self) -> bool:
+        """Whether a key is asked for."""
+        return bool(self._digests)
+
+    def admit(self, given: bytes) -> bool:
+        """Whether this is one of the keys; takes as long for any that is not."""
+        digest = sha256(given).digest()
+        return sum(secrets.compare_digest(digest, known) for known in self._digests) > 0
+
 
 class KeyRequired:
-    """ASGI middleware: 401 unless the request carries one of the keys."""
+    """ASGI middleware: 401 unless the request carries one of the keys. A socket asks for its key itself."""
 
-    def __init__(self, app: ASGIApp, keys: Sequence[str]) -> None:
+    def __init__(self, app: ASGIApp, keys: Keys) -> None:
         self._app = app
-        self._digests = [sha256(key.encode()).digest() for key in keys]
+        self._keys = keys
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on, or answer 401."""
-        if scope["type"] != "http" or scope["path"] in OPEN_PATHS or self._admits(scope):
+        if scope["type"] != "http" or scope["path"] in OPEN_PATHS or self._keys.admit(_header(scope, _HEADER)):
             await self._app(scope, receive, send)
             return
         detail = f"this needs the API key in the header {HEADER}"
         await error_response(401, "unauthorized", detail)(scope, receive, send)
-
-    def _admits(self, scope: Scope) -> bool:
-        given = next((value for name, value in scope["headers"] if name == _HEADER), b"")
-        digest = sha256(given).digest()
-        return sum(secrets.compare_digest(digest, known) for known in self._digests) > 0
 
 
 def load_keys(settings: Settings) -> tuple[list[str], bool]:

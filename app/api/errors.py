@@ -27,6 +27,7 @@ STATUS_OF: dict[str, HTTPStatus] = {
     errors.IndexBusy.code: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.IndexUnusable.code: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.SyncRunning.code: HTTPStatus.SERVICE_UNAVAILABLE,
+    errors.TooManyFollowers.code: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.SchemaTooNew.code: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.InvalidSettings.code: HTTPStatus.INTERNAL_SERVER_ERROR,
     errors.RebuildRefused.code: HTTPStatus.INTERNAL_SERVER_ERROR,

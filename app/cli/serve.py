@@ -57,7 +57,7 @@ def serve_command(
     logs.configure(settings.log_level)
     asyncio.run(_require_usable(settings))
     keys, made = load_keys(settings)
-    with _listen(settings) as listener:
+    with listen(settings) as listener:
         _greet(settings, listener.getsockname()[1], keys, made=made)
         config = uvicorn.Config(
             create_app(settings, keys), log_config=None, access_log=False, timeout_graceful_shutdown=5
@@ -71,7 +71,12 @@ async def _require_usable(settings: Settings) -> None:
         pass
 
 
-def _listen(settings: Settings) -> socket.socket:
+def listen(settings: Settings) -> socket.socket:
+    """Return a socket that listens where the settings say.
+
+    Raises:
+        InvalidSettings: that address cannot be had.
+    """
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     try:
         return socket.create_server((settings.host, settings.port), family=family, backlog=2048)

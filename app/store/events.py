@@ -19,6 +19,7 @@ from app.model.page import Cursor, EventOrder, decode_token, encode_token
 
 _BATCH = 100
 _SEQ_MAX = 2**63 - 1
+_ANY = EventFilter()
 
 
 class Unreadable(NamedTuple):
@@ -70,6 +71,34 @@ class Log:
             encode_token(Cursor(*found.last), query) if found.last else None,
         )
 
+    async def list_after(self, asked: EventFilter, after: EventName | None, limit: int) -> list[RawEvent]:
+        """Return the events after `after` (None: from the first), at most `limit`, with the bytes of their files."""
+        cursor = None if after is None else Cursor(*after)
+        names, _ = await self._names(asked, EventOrder.TIMESTAMP, cursor, limit)
+        return await self._read(names)
+
+    async def list_last(self, number: int) -> list[RawEvent]:
+        """Return the last `number` readable events in log order."""
+        names, _ = await self._names(_ANY, EventOrder.TIMESTAMP_DESC, None, number)
+        return [event for event in await self._read(names[::-1]) if event.unreadable is None]
+
+    async def find_last(self) -> EventName | None:
+        """Return the name of the last readable event, or None when there is none."""
+        names, _ = await self._names(_ANY, EventOrder.TIMESTAMP_DESC, None, 1)
+        return names[0] if names else None
+
+    async def get_name(self, event_id: str) -> EventName:
+        """Return the name of an event.
+
+        Raises:
+            EventNotFound: there is no such event.
+        """
+        async with self._index.read() as connection:
+            name = await events.find_event(connection, self._located.key, event_id)
+        if name is None:
+            raise EventNotFound(f"conversation {dashed(self._id)} has no event {event_id[:64]!r}")
+        return name
+
     async def count_events(self, asked: EventFilter) -> int:
         """Return how many readable events the filter admits; with `asked.body`, by reading all messages."""
         if asked.body is not None:
@@ -83,11 +112,7 @@ class Log:
         Raises:
             EventNotFound: there is no such event, or its file cannot be read.
         """
-        async with self._index.read() as connection:
-            name = await events.find_event(connection, self._located.key, event_id)
-        if name is None:
-            raise EventNotFound(f"conversation {dashed(self._id)} has no event {event_id[:64]!r}")
-        return await self._read_one(name)
+        return await self._read_one(await self.get_name(event_id))
 
     async def get_final_response(self) -> str:
         """Return the agent's last finish message or message, "" when there is none.

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import aclosing, asynccontextmanager
+from functools import partial
 from zoneinfo import ZoneInfo
 
 import orjson
 
 from app.errors import ConversationNotFound, InvalidId, StoreUnavailable
 from app.files import scan
+from app.files.eventlog import RawEvent
 from app.files.scan import Reader
 from app.index import conversations, progress
 from app.index.conversations import Page, Totals
@@ -20,10 +22,11 @@ from app.index.progress import Progress
 from app.index.version import HEAD, read_revision
 from app.model.conversation import fold
 from app.model.filters import ConversationFilter, EventFilter
-from app.model.ids import ConversationId, dashed, find_conversation_id
+from app.model.ids import ConversationId, EventName, dashed, find_conversation_id
 from app.model.page import EventOrder, SortOrder
 from app.settings import Settings
 from app.store.events import EventPage, Log
+from app.store.following import Followers, follow
 from app.store.opening import Opening
 from app.store.sync import OnProgress, SyncReport, ignore_progress, sync
 
@@ -47,6 +50,7 @@ class ConversationStore:
         self.settings = settings
         self.reader = make_reader(settings)
         self.index = Index(settings.index_path, readers=settings.readers, busy_timeout_s=settings.busy_timeout_s)
+        self.followers = Followers(settings.followers)
         self._opening = Opening(self.index, self.reader)
 
     @classmethod
@@ -185,7 +189,7 @@ class ConversationStore:
             ConversationNotFound: there is no such conversation.
             InvalidToken: `page_id` is damaged or belongs to another query.
         """
-        return await (await self._log(conversation_id)).list_events(asked, order, page_id, limit)
+        return await (await self.open_log(conversation_id)).list_events(asked, order, page_id, limit)
 
     async def count_events(self, conversation_id: ConversationId, asked: EventFilter = _ANY_EVENT) -> int:
         """Return how many readable events the filter admits.
@@ -193,7 +197,7 @@ class ConversationStore:
         Raises:
             ConversationNotFound: there is no such conversation.
         """
-        return await (await self._log(conversation_id)).count_events(asked)
+        return await (await self.open_log(conversation_id)).count_events(asked)
 
     async def get_event(self, conversation_id: ConversationId, event_id: str) -> bytes:
         """Return the bytes of one event's file.
@@ -202,7 +206,7 @@ class ConversationStore:
             ConversationNotFound: there is no such conversation.
             EventNotFound: it has no such event, or the event's file cannot be read.
         """
-        return await (await self._log(conversation_id)).get_event(event_id)
+        return await (await self.open_log(conversation_id)).get_event(event_id)
 
     async def get_final_response(self, conversation_id: ConversationId) -> str:
         """Return the agent's last finish message or message, "" when there is none.
@@ -211,9 +215,30 @@ class ConversationStore:
             ConversationNotFound: there is no such conversation.
             EventNotFound: the file of that message cannot be read.
         """
-        return await (await self._log(conversation_id)).get_final_response()
+        return await (await self.open_log(conversation_id)).get_final_response()
 
-    async def _log(self, conversation_id: ConversationId) -> Log:
+    async def follow(
+        self, conversation_id: ConversationId, *, after: EventName | None = None
+    ) -> AsyncGenerator[list[RawEvent], None]:
+        """Give the readable events after `after` (None: all), then those to come; each once, in log order, in batches.
+
+        An empty batch says that a look found no new event. Close the iterator (`contextlib.aclosing`) to end it.
+
+        Raises:
+            ConversationNotFound: there is no such conversation (any more).
+            TooManyFollowers: there are as many followers as the settings allow.
+        """
+        with self.followers.join(conversation_id) as woken:
+            async with aclosing(follow(partial(self.open_log, conversation_id), woken, after)) as batches:
+                async for batch in batches:
+                    yield batch
+
+    async def open_log(self, conversation_id: ConversationId) -> Log:
+        """Return the log of a conversation, its rows in step with its files.
+
+        Raises:
+            ConversationNotFound: there is none.
+        """
         return Log(self.index, self.reader, conversation_id, await self._opening.open(conversation_id))
 
     async def get_status(self) -> tuple[Progress, Totals]:

@@ -159,3 +159,10 @@ async def test_a_local_page_may_read_an_error(client: httpx.AsyncClient) -> None
     del client.headers[HEADER]
     answer = await client.get(COUNT, headers={"Origin": LOCAL})
     assert (answer.status_code, answer.headers["Access-Control-Allow-Origin"]) == (401, LOCAL)
+
+
+@pytest.mark.parametrize(("origin", "status"), [(LOCAL, 405), ("http://evil.example", 403), ("null", 403), (None, 405)])
+async def test_a_page_from_elsewhere_may_not_write(client: httpx.AsyncClient, origin: str | None, status: int) -> None:
+    headers = {"Origin": origin} if origin else {}
+    answer = await client.post("/alive", headers=headers)
+    assert answer.status_code == status

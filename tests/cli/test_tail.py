@@ -1,0 +1,49 @@
+"""`convstore tail`."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.builders import make_conversation, make_event, make_id, write_event
+from tests.cli.conftest import Command
+
+ONE = make_id(1)
+
+
+def ids(text: str) -> list[str]:
+    return [json.loads(line)["id"] for line in text.splitlines()]
+
+
+def test_it_shows_the_last_events(root: Path, convstore: Command) -> None:
+    make_conversation(root, events=5)
+    ran = convstore("tail", ONE, "--store", root, "-n", 2)
+    assert (ran.code, [number for number in range(5) if f"message {number}" in ran.out]) == (0, [3, 4])
+
+
+def test_as_json_it_prints_an_event_a_line(root: Path, convstore: Command) -> None:
+    make_conversation(root, events=5)
+    ran = convstore("tail", ONE, "--store", root, "-n", 2, "--json")
+    assert [json.loads(line) for line in ran.out.splitlines()] == [make_event(3), make_event(4)]
+
+
+def test_of_none_it_shows_none(root: Path, convstore: Command) -> None:
+    make_conversation(root, events=5)
+    assert convstore("tail", ONE, "--store", root, "-n", 0).out == ""
+
+
+def test_it_follows_what_another_program_appends(root: Path) -> None:
+    directory = make_conversation(root, events=5)
+    command = [sys.executable, "-m", "app.cli.main", "tail", ONE, "--store", str(root), "-n", "1", "-f", "--json"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        seen = [process.stdout.readline()]
+        for number in (5, 6):
+            write_event(directory, number)
+            seen.append(process.stdout.readline())
+        process.send_signal(signal.SIGINT)
+        assert process.wait(10) == 130
+    assert ids("".join(seen)) == [make_event(number)["id"] for number in (4, 5, 6)]
