@@ -98,3 +98,45 @@ class UnreadableFile(StoreError):
     def __init__(self, reason: str, *, failed: bool = False) -> None:
         super().__init__(reason)
         self.failed = failed
+
+
+class LockTimeout(StoreError):
+    """Another program held a conversation's lock for longer than the timeout."""
+
+    code = "lock_timeout"
+
+
+class ConversationOwned(StoreError):
+    """Another owner, who lives, is writing to the conversation."""
+
+    code = "conversation_owned"
+
+
+class OwnershipLost(StoreError):
+    """Another owner has taken the conversation over; what was to be written is not."""
+
+    code = "ownership_lost"
+
+
+class ConversationExists(StoreError):
+    """There is a conversation of this id already."""
+
+    code = "conversation_exists"
+
+
+class DiskFull(StoreError):
+    """There is no space left for what was to be written; nothing changed."""
+
+    code = "disk_full"
+
+
+class WriteFailed(StoreError):
+    """The operating system refused a write; what was to be written is not acknowledged."""
+
+    code = "write_failed"
+
+
+class NotInTrash(StoreError):
+    """The trash holds nothing of this name or id."""
+
+    code = "not_in_trash"

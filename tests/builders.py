@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -91,6 +92,11 @@ def make_conversation(
     return path
 
 
+def names_in(path: Path) -> list[str]:
+    """Return the names in a directory, sorted."""
+    return sorted(inner.name for inner in path.iterdir())
+
+
 _HELD = {
     "conversation": """
         SELECT uuid, directory, title, status, created_at, updated_at, last_event_at, event_count, workspace,
@@ -127,6 +133,10 @@ class SecondProcess:
         assert self._process.stdin is not None
         self._process.stdin.write(f"{line}\n")
         self._process.stdin.flush()
+
+    def signal(self, name: str) -> None:
+        """Send it a signal, e.g. STOP or CONT."""
+        self._process.send_signal(getattr(signal, f"SIG{name}"))
 
     def kill(self) -> None:
         """End it at once, as a power cut would, and wait until it has ended."""

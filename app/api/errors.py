@@ -31,6 +31,13 @@ STATUS_OF: dict[str, HTTPStatus] = {
     errors.SchemaTooNew.code: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.InvalidSettings.code: HTTPStatus.INTERNAL_SERVER_ERROR,
     errors.RebuildRefused.code: HTTPStatus.INTERNAL_SERVER_ERROR,
+    errors.ConversationOwned.code: HTTPStatus.CONFLICT,
+    errors.OwnershipLost.code: HTTPStatus.CONFLICT,
+    errors.ConversationExists.code: HTTPStatus.CONFLICT,
+    errors.NotInTrash.code: HTTPStatus.NOT_FOUND,
+    errors.LockTimeout.code: HTTPStatus.SERVICE_UNAVAILABLE,
+    errors.DiskFull.code: HTTPStatus.INSUFFICIENT_STORAGE,
+    errors.WriteFailed.code: HTTPStatus.INTERNAL_SERVER_ERROR,
     errors.StoreError.code: HTTPStatus.INTERNAL_SERVER_ERROR,
 }
 

@@ -1,0 +1,124 @@
+"""Writing so that a power cut takes nothing back: temporary file, fsync, its name, fsync of the directory.
+
+All names are relative to an open directory, so that a directory which somebody moves away is not made again. fsync of
+the file alone is not enough: without that of the directory, a power cut takes the last names back.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+from app.errors import DiskFull, WriteFailed
+
+FILE_MODE = 0o600
+"""The mode of new files, as agent-server gives it to its own."""
+
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+_CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
+
+
+def write_new(dir_fd: int, name: str, data: bytes) -> os.stat_result:
+    """Write a file whose name must be free, durably, and return its status.
+
+    Raises:
+        FileExistsError: the name is taken; nothing changed.
+        DiskFull, WriteFailed: it could not be written; nothing of it is left.
+    """
+    with explained(name):
+        temporary, status = write_temporary(dir_fd, name, data)
+        try:
+            os.link(temporary, name, src_dir_fd=dir_fd, dst_dir_fd=dir_fd, follow_symlinks=False)
+        finally:
+            os.unlink(temporary, dir_fd=dir_fd)
+        sync_directory(dir_fd)
+        return status
+
+
+def replace(dir_fd: int, name: str, data: bytes, *, sync_name: bool = True) -> os.stat_result:
+    """Write a file in the place of one that may exist, whose mode it keeps, and return its status.
+
+    A reader sees the old file or the new one. Without `sync_name` a power cut may bring the old one back, whole.
+
+    Raises:
+        DiskFull, WriteFailed: it could not be written; the old file stands.
+    """
+    with explained(name):
+        mode = FILE_MODE
+        with suppress(FileNotFoundError):
+            mode = os.stat(name, dir_fd=dir_fd, follow_symlinks=False).st_mode & 0o777
+        temporary, _ = write_temporary(dir_fd, name, data, mode)
+        try:
+            os.replace(temporary, name, src_dir_fd=dir_fd, dst_dir_fd=dir_fd)
+        except BaseException:
+            remove_if_there(dir_fd, temporary)
+            raise
+        if sync_name:
+            sync_directory(dir_fd)
+        return os.stat(name, dir_fd=dir_fd, follow_symlinks=False)
+
+
+def write_temporary(dir_fd: int, name: str, data: bytes, mode: int = FILE_MODE) -> tuple[str, os.stat_result]:
+    """Write a file of another name beside `name`, fsync it, and return its name and status. Nothing is left on error.
+
+    The name is one that agent-server takes for no event: `.<name>.<random>.tmp`.
+
+    Raises:
+        OSError: it could not be written.
+    """
+    temporary = f".{name}.{secrets.token_hex(8)}.tmp"
+    descriptor = os.open(temporary, _CREATE, mode, dir_fd=dir_fd)
+    try:
+        os.fchmod(descriptor, mode)  # what the umask took away
+        write_all(descriptor, data)
+        os.fsync(descriptor)
+        return temporary, os.fstat(descriptor)
+    except BaseException:
+        remove_if_there(dir_fd, temporary)
+        raise
+    finally:
+        os.close(descriptor)
+
+
+def write_all(descriptor: int, data: bytes) -> None:
+    """Write all of `data`, however little the system takes at once."""
+    left = memoryview(data)
+    while left:
+        left = left[os.write(descriptor, left) :]
+
+
+def sync_directory(dir_fd: int) -> None:
+    """Make the names in an open directory durable."""
+    os.fsync(dir_fd)
+
+
+def remove_if_there(dir_fd: int, name: str) -> None:
+    """Delete a file; that there is none is no error."""
+    with suppress(FileNotFoundError):
+        os.unlink(name, dir_fd=dir_fd)
+
+
+@contextmanager
+def explained(what: str) -> Iterator[None]:
+    """Turn what the operating system says about writing `what` into an error for users; a taken name stays as it is.
+
+    Raises:
+        DiskFull: there is no space left, or no quota.
+        WriteFailed: anything else.
+    """
+    try:
+        yield
+    except FileExistsError:
+        raise
+    except OSError as error:
+        if error.errno in _FULL:
+            raise DiskFull(
+                f"{what} could not be written: {error.strerror}; nothing changed. Free some space and try again"
+            ) from error
+        raise WriteFailed(
+            f"{what} could not be written ({error.strerror or error}); it is not acknowledged. "
+            "Check the disk and the permissions of the conversations directory"
+        ) from error

@@ -1,0 +1,235 @@
+"""Who may write to a conversation: `owner_lease.json`, in agent-server's protocol, so that the two exclude each other.
+
+What is better than there, and why:
+- Whether a convstore of this machine lives is a held lock (`app.files.owners`); its lease does not end by the clock.
+- The generation never falls: a release leaves the file, expired, and `.owner_lease.last` says which was the last, also
+  when the lease file is deleted, empty or torn.
+- No `owner_pid` is written: agent-server would take over from a live owner in another container of the same host name.
+  The cost: after a crash of convstore, agent-server waits for the end of the lease, 45 s at most.
+
+Source of the protocol: openhands-agent-server 1.58, conversation_lease.py.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import orjson
+
+from app.errors import ConversationNotFound, ConversationOwned, OwnershipLost, UnreadableFile
+from app.files import durable, layout, owners
+from app.files.locks import locked
+from app.model.event import parse_json_object
+
+LEASE = "owner_lease.json"
+LEASE_LOCK = ".owner_lease.lock"
+LAST_LEASE = ".owner_lease.last"
+
+TTL_S = 45.0
+RENEW_EVERY_S = 15.0
+
+_LOCK_TIMEOUT_S = 10.0
+_NO_TIME = 0.0
+
+
+class Lease(NamedTuple):
+    """Who owns a conversation. `expires_at` is in seconds since 1970; `boot` is empty for an agent-server's."""
+
+    owner: str
+    generation: int
+    expires_at: float
+    host: str = ""
+    boot: str = ""
+
+    @property
+    def released(self) -> bool:
+        """Whether its owner gave it back."""
+        return self.expires_at <= _NO_TIME
+
+    def is_of(self, other: Lease) -> bool:
+        """Whether this is the same ownership as another lease, however long either lasts."""
+        return (self.owner, self.generation) == (other.owner, other.generation)
+
+
+def read_lease(conversation_fd: int) -> Lease | None:
+    """Return the lease in an open conversation directory, None when there is none or it cannot be read."""
+    return _read(conversation_fd, LEASE)
+
+
+def _read(fd: int, name: str) -> Lease | None:
+    try:
+        value = parse_json_object(layout.read_file(name, fd)[0])
+    except (FileNotFoundError, UnreadableFile):
+        return None
+    return _parse(value)
+
+
+def _parse(value: dict[str, Any]) -> Lease | None:
+    match value:
+        case {"owner_instance_id": str(owner), "generation": int(generation), "expires_at": int() | float() as expires}:
+            host, ours = value.get("owner_host"), value.get("convstore")
+            boot = ours.get("boot") if isinstance(ours, dict) else None
+            return Lease(
+                owner,
+                generation,
+                float(expires),
+                host if isinstance(host, str) else "",
+                boot if isinstance(boot, str) else "",
+            )
+    return None
+
+
+def is_held(root: Path, lease: Lease | None) -> bool:
+    """Whether a lease keeps others out now: its convstore lives on this machine, or it has not expired."""
+    if lease is None or lease.released:
+        return False
+    if lease.boot == owners.boot_id():
+        return owners.is_living(root, lease.owner)
+    return lease.expires_at > time.time()
+
+
+def find_holder(root: Path, directory: str) -> Lease | None:
+    """Return the lease that keeps others out of a conversation, None when nobody's does. Takes no lock."""
+    try:
+        with layout.open_directory(root / directory) as fd:
+            lease = read_lease(fd)
+    except OSError:
+        return None
+    return lease if is_held(root, lease) else None
+
+
+def claim(root: Path, directory: str, instance: str, *, ttl_s: float = TTL_S, force: bool = False) -> Lease:
+    """Become the owner of a conversation, or stay it, and return the lease.
+
+    `instance` is one that lives (`owners.living`). A new owner's generation is higher than any before.
+
+    Raises:
+        ConversationOwned: another owner lives; `force` takes it over, and its next write is refused.
+        ConversationNotFound: there is no such directory.
+        LockTimeout: another program held the lease's lock for 10 s.
+        DiskFull, WriteFailed: the lease could not be written.
+    """
+    with opened(root, directory) as fd, _lease_lock(fd):
+        now_lease = read_lease(fd)
+        last = _read(fd, LAST_LEASE)
+        if now_lease is None and os.path.lexists(root / directory / LEASE):
+            now_lease = last  # an empty or torn lease file lets nobody in while its owner lives
+        same = now_lease is not None and now_lease.owner == instance and not now_lease.released
+        if not same and not force and is_held(root, now_lease):
+            raise ConversationOwned(owned_by(directory, now_lease))
+        highest = max((one.generation for one in (now_lease, last) if one is not None), default=0)
+        generation = now_lease.generation if same and now_lease is not None else highest + 1
+        mine = Lease(instance, generation, time.time() + ttl_s, socket.gethostname(), owners.boot_id())
+        if last is None or not last.is_of(mine):
+            durable.replace(fd, LAST_LEASE, _dump(mine))
+        _write(fd, mine)
+        return mine
+
+
+def owned_by(directory: str, lease: Lease | None) -> str:
+    """Return the text that tells whose a conversation is."""
+    owner = f"{lease.owner}{f' on {lease.host}' if lease.host else ''}" if lease else "another program"
+    return (
+        f"conversation {directory} is owned by {owner}, which is writing to it; "
+        "ask that one, wait until it lets go, or take it over by force"
+    )
+
+
+def renew(root: Path, directory: str, lease: Lease, *, ttl_s: float = TTL_S) -> Lease:
+    """Extend a lease that is still its owner's and return it.
+
+    Raises:
+        OwnershipLost: another owner has it.
+        ConversationNotFound: the directory is gone.
+    """
+    with opened(root, directory) as fd, guarded(root, directory, fd, lease):
+        longer = lease._replace(expires_at=time.time() + ttl_s)
+        _write(fd, longer)
+        return longer
+
+
+@contextmanager
+def guarded(root: Path, directory: str, fd: int, lease: Lease) -> Iterator[None]:
+    """Hold the lease's lock for one write into the open directory `fd`, after checking that the lease is still ours.
+
+    Whoever also needs the log's lock takes that one first: agent-server takes them in this order.
+
+    Raises:
+        OwnershipLost: another owner has it, or the directory was moved away.
+        LockTimeout: another program held the lock for 10 s.
+    """
+    with _lease_lock(fd):
+        now_lease = read_lease(fd)
+        if now_lease is None and os.path.lexists(root / directory / LEASE):
+            now_lease = _read(fd, LAST_LEASE)
+        if now_lease is None or not now_lease.is_of(lease):
+            raise OwnershipLost(
+                f"conversation {directory} is no longer owned by {lease.owner} (generation {lease.generation}), "
+                f"but by {now_lease.owner if now_lease else 'nobody'}; nothing was written. Open it again"
+            )
+        if not _still_there(root / directory, fd):
+            raise OwnershipLost(f"conversation {directory} was moved away or deleted; nothing was written")
+        yield
+
+
+def release(root: Path, directory: str, lease: Lease) -> None:
+    """Give a lease back if it is still its owner's. The file stays, expired, so that the generation goes on."""
+    try:
+        with opened(root, directory) as fd, guarded(root, directory, fd, lease):
+            _write(fd, lease._replace(expires_at=_NO_TIME))
+    except (OwnershipLost, ConversationNotFound):
+        return
+
+
+@contextmanager
+def opened(root: Path, directory: str) -> Iterator[int]:
+    """Open a conversation's directory to write into it.
+
+    Raises:
+        ConversationNotFound: there is none of this name.
+    """
+    try:
+        manager = layout.open_directory(root / directory)
+        fd = manager.__enter__()  # only a missing directory is explained here, not what the block raises
+    except OSError as error:
+        raise ConversationNotFound(f"there is no conversation {directory} ({error.strerror})") from error
+    try:
+        yield fd
+    finally:
+        manager.__exit__(None, None, None)
+
+
+@contextmanager
+def _lease_lock(fd: int) -> Iterator[None]:
+    with locked(fd, LEASE_LOCK, _LOCK_TIMEOUT_S):
+        yield
+
+
+def _still_there(path: Path, fd: int) -> bool:
+    try:
+        there, here = os.lstat(path), os.fstat(fd)
+    except OSError:
+        return False
+    return (there.st_dev, there.st_ino) == (here.st_dev, here.st_ino)
+
+
+def _write(fd: int, lease: Lease) -> None:
+    durable.replace(fd, LEASE, _dump(lease), sync_name=False)
+
+
+def _dump(lease: Lease) -> bytes:
+    return orjson.dumps(
+        {
+            "owner_instance_id": lease.owner,
+            "generation": lease.generation,
+            "expires_at": lease.expires_at,
+            "owner_host": lease.host,
+            "convstore": {"boot": lease.boot},
+        }
+    )

@@ -1,0 +1,106 @@
+"""Whether a convstore lives: each of a server's workers holds a shared lock on `.convstore/owners/<instance>.lock`.
+
+The operating system drops the lock when the last of them ends, however it ends; so neither a pid, which is reused and
+means nothing in another container, nor a clock decides. A stopped process lives.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import secrets
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from functools import cache
+from pathlib import Path
+
+from app.errors import StoreUnavailable
+from app.files.locks import try_lock
+
+_DIRECTORY = ".convstore/owners"
+_TRIES = 20
+_RETRY_S = 0.002
+
+
+def make_instance_id() -> str:
+    """Return a new name for an owner: one convstore, with all its workers."""
+    return f"convstore-{secrets.token_hex(8)}"
+
+
+@cache
+def boot_id() -> str:
+    """Return what names this run of this machine's kernel; locks mean something only within one."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return f"host:{os.uname().nodename}"
+
+
+@contextmanager
+def living(root: Path, instance: str) -> Iterator[None]:
+    """Be alive, as `instance`, for all who ask. A child process must be spawned, not forked: it would keep the lock.
+
+    Raises:
+        StoreUnavailable: the lock file cannot be made.
+    """
+    directory = root / _DIRECTORY
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        descriptor = _lock_shared(directory / f"{instance}.lock")
+    except OSError as error:
+        raise StoreUnavailable(
+            f"{directory} cannot be written to ({error.strerror}), so nobody could tell that this convstore writes; "
+            "make it writable, or only read"
+        ) from error
+    try:
+        _forget_dead(directory)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _lock_shared(path: Path) -> int:
+    """Open and lock; the loop is for one who deletes the file, thinking its owner dead, between the two."""
+    while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        fcntl.flock(descriptor, fcntl.LOCK_SH)
+        if os.fstat(descriptor).st_nlink:
+            return descriptor
+        os.close(descriptor)
+
+
+def is_living(root: Path, instance: str) -> bool:
+    """Whether a convstore of this name lives on this machine."""
+    if "/" in instance or "\0" in instance:
+        return False
+    return _is_locked(root / _DIRECTORY / f"{instance}.lock")
+
+
+def _is_locked(path: Path) -> bool:
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True  # who cannot look must not take
+    try:
+        for _ in range(_TRIES):  # another one who looks holds it for a moment
+            if try_lock(descriptor, fcntl.LOCK_EX):
+                return False
+            time.sleep(_RETRY_S)
+        return True
+    finally:
+        os.close(descriptor)
+
+
+def _forget_dead(directory: Path) -> None:
+    """Delete the lock files that dead owners left."""
+    for path in directory.glob("*.lock"):
+        with suppress(OSError):
+            descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+            try:
+                if try_lock(descriptor, fcntl.LOCK_EX):
+                    path.unlink()
+            finally:
+                os.close(descriptor)

@@ -1,0 +1,183 @@
+"""The trash: `.trash/` in the conversations directory. Deleting is one rename into it, and can be undone.
+
+An entry is called `<directory>.<microseconds UTC>.<random>`, so that one id can be in it many times. The caller has
+made sure that nobody writes to the conversation (`app.files.lease`).
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+import shutil
+import stat
+from pathlib import Path
+from typing import NamedTuple
+
+from app.errors import ConversationExists, ConversationNotFound, NotInTrash, WriteFailed
+from app.files import durable, layout
+from app.files.lease import LAST_LEASE, LEASE, LEASE_LOCK
+from app.model.ids import ConversationId, find_conversation_id
+
+TRASH = ".trash"
+
+_match_entry = re.compile(r"([0-9a-fA-F-]{32,36})\.([0-9]{1,18})\.[0-9a-f]{8}").fullmatch
+_GHOST = frozenset({LEASE, LEASE_LOCK, LAST_LEASE, layout.EVENTS})
+_LEFT_IN_EVENTS = re.compile(r"\.eventlog\.lock|\.eventlog-len-[0-9]+\.marker|\..*\.tmp")
+
+
+class Trashed(NamedTuple):
+    """A deleted conversation: its entry's name, its id, the directory it had, and when it was deleted."""
+
+    name: str
+    id: ConversationId
+    directory: str
+    deleted_at_us: int
+
+
+def find_entry(name: str) -> Trashed | None:
+    """Return what an entry's name says, or None when it is another thing's."""
+    match = _match_entry(name)
+    conversation_id = find_conversation_id(match[1]) if match else None
+    return Trashed(name, conversation_id, match[1], int(match[2])) if match and conversation_id else None
+
+
+def move_to_trash(root: Path, directory: str, now_us: int) -> Trashed:
+    """Delete a conversation by one rename, durably. Opens nothing in it.
+
+    Raises:
+        ConversationNotFound: there is no such directory.
+        DiskFull, WriteFailed: it could not be moved; it stands as it was.
+    """
+    name = f"{directory}.{now_us}.{secrets.token_hex(4)}"
+    entry = find_entry(name)
+    if entry is None:
+        raise ConversationNotFound(f"{directory!r} is no conversation's directory")
+    with durable.explained(f"conversation {directory} in the trash"):
+        (root / TRASH).mkdir(mode=0o700, exist_ok=True)
+        try:
+            _rename(root / directory, root / TRASH / name)
+        except FileNotFoundError as error:
+            raise ConversationNotFound(f"there is no conversation {directory}") from error
+        _sync(root / TRASH, root)
+    return entry
+
+
+def list_trash(root: Path) -> list[Trashed]:
+    """Return what is in the trash, the last deleted first."""
+    try:
+        names = [path.name for path in (root / TRASH).iterdir()]
+    except OSError:
+        return []
+    return sorted(filter(None, map(find_entry, names)), key=lambda one: (one.deleted_at_us, one.name), reverse=True)
+
+
+def find_in_trash(root: Path, conversation_id: ConversationId) -> Trashed | None:
+    """Return the last deleted conversation of this id, or None."""
+    return next((one for one in list_trash(root) if one.id == conversation_id), None)
+
+
+def restore(root: Path, entry: Trashed) -> str:
+    """Put a deleted conversation back where it was and return its directory.
+
+    A directory that holds lock files only, as an agent-server that still knew the conversation leaves it, is cleared.
+
+    Raises:
+        ConversationExists: there is a conversation of this id again.
+        NotInTrash: it is not there (any more).
+        DiskFull, WriteFailed: it could not be moved; it stands as it was.
+    """
+    found = layout.find_directory(root, entry.id)
+    if found is not None and not _clear_ghost(root, found):
+        raise ConversationExists(
+            f"there is a conversation {found} again; delete that one first, or leave {entry.name} in the trash"
+        )
+    with durable.explained(f"conversation {entry.directory}"):
+        try:
+            _rename(root / TRASH / entry.name, root / entry.directory)
+        except FileNotFoundError as error:
+            raise NotInTrash(f"the trash holds no {entry.name}; see `GET /api/trash`") from error
+        _sync(root, root / TRASH)
+    return entry.directory
+
+
+def empty_trash(root: Path, before_us: int, *, most: int | None = None) -> list[Trashed]:
+    """Remove for good what was deleted before a time, the oldest first, and return it.
+
+    Raises:
+        WriteFailed: something could not be removed; what is left is still in the trash.
+    """
+    old = [one for one in reversed(list_trash(root)) if one.deleted_at_us < before_us][:most]
+    for entry in old:
+        remove(root, entry)
+    return old
+
+
+def remove(root: Path, entry: Trashed) -> None:
+    """Remove a deleted conversation for good; that it is gone already is no error.
+
+    Raises:
+        WriteFailed: a file could not be removed; what is left is still in the trash.
+    """
+    _remove_tree(root / TRASH / entry.name)
+
+
+def is_ghost(path: Path) -> bool:
+    """Whether a directory holds nothing but what locks and leases leave."""
+    try:
+        names = {inner.name for inner in path.iterdir()}
+        inside = [inner.name for inner in (path / layout.EVENTS).iterdir()] if layout.EVENTS in names else []
+    except OSError:
+        return False
+    return names <= _GHOST and all(_LEFT_IN_EVENTS.fullmatch(name) for name in inside)
+
+
+def _clear_ghost(root: Path, directory: str) -> bool:
+    """Remove a directory that is a ghost, and say whether it was one."""
+    if not is_ghost(root / directory):
+        return False
+    (root / TRASH).mkdir(mode=0o700, exist_ok=True)
+    aside = root / TRASH / f".ghost-{secrets.token_hex(8)}"
+    with durable.explained(f"what locks left in {directory}"):
+        _rename(root / directory, aside)
+    _remove_tree(aside)
+    return True
+
+
+def _rename(source: Path, target: Path) -> None:
+    """Rename a directory; one that is read-only needs the permission, since its `..` changes."""
+    try:
+        source.rename(target)
+    except PermissionError:
+        mode = stat.S_IMODE(os.lstat(source).st_mode)
+        source.chmod(mode | stat.S_IWUSR)
+        source.rename(target)
+        target.chmod(mode)
+
+
+def _remove_tree(path: Path) -> None:
+    try:
+        _allow_removal(path)
+        shutil.rmtree(path)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise WriteFailed(
+            f"{error.filename or path} could not be removed ({error.strerror}); what is left is still in the trash"
+        ) from error
+
+
+def _allow_removal(path: Path) -> None:
+    """Give this user the permission to delete in the directories from `path` down; links are not followed."""
+    path.chmod(0o700)
+    for directory, names, _, fd in os.fwalk(path, follow_symlinks=False):
+        for name in names:
+            status = os.stat(name, dir_fd=fd, follow_symlinks=False)
+            if stat.S_ISDIR(status.st_mode) and status.st_mode & 0o700 != 0o700:
+                os.chmod(Path(directory) / name, stat.S_IMODE(status.st_mode) | 0o700)  # noqa: PTH101
+
+
+def _sync(*directories: Path) -> None:
+    for directory in directories:
+        with layout.open_directory(directory) as fd:
+            durable.sync_directory(fd)

@@ -1,0 +1,188 @@
+"""Ownership: one owner at a time, a generation that never falls, and a stale owner that writes nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from app.errors import ConversationNotFound, ConversationOwned, OwnershipLost
+from app.files import layout, lease, owners
+from app.files.lease import LEASE, Lease
+from tests.builders import make_conversation, second_process
+
+ME, OTHER = "convstore-me", "convstore-other"
+
+_LIVE = """
+import sys
+from pathlib import Path
+from app.files import lease, owners
+root, directory, instance = Path(sys.argv[1]), sys.argv[2], sys.argv[3]
+with owners.living(root, instance):
+    print(lease.claim(root, directory, instance).generation, flush=True)
+    sys.stdin.readline()
+"""
+
+
+@pytest.fixture
+def path(root: Path) -> Iterator[Path]:
+    with owners.living(root, ME):
+        yield make_conversation(root)
+
+
+def claim(path: Path, instance: str = ME, **options: Any) -> Lease:
+    return lease.claim(path.parent, path.name, instance, **options)
+
+
+def write(path: Path, held: Lease) -> None:
+    with lease.opened(path.parent, path.name) as fd, lease.guarded(path.parent, path.name, fd, held):
+        (path / "written").touch()
+
+
+def on_disk(path: Path) -> dict[str, Any]:
+    value: dict[str, Any] = json.loads((path / LEASE).read_text())
+    return value
+
+
+def agent_server_holds(path: Path, generation: int, *, for_s: float) -> None:
+    body = {"owner_instance_id": "agent-server", "generation": generation, "expires_at": time.time() + for_s}
+    (path / LEASE).write_text(json.dumps(body | {"owner_host": os.uname().nodename, "owner_pid": 1}))
+
+
+def living_elsewhere(path: Path) -> Any:
+    return second_process(_LIVE, path.parent, path.name, OTHER)
+
+
+def test_a_claim_is_one_that_agent_server_reads_and_leaves_until_it_expires(path: Path) -> None:
+    held = claim(path)
+    body = on_disk(path)
+    assert (body["owner_instance_id"], body["generation"], body["owner_host"]) == (ME, 1, os.uname().nodename)
+    assert 40 < body["expires_at"] - time.time() <= 45
+    assert "owner_pid" not in body
+    with layout.open_directory(path) as fd:
+        assert lease.read_lease(fd) == held
+
+
+def test_the_same_owner_keeps_its_generation(path: Path) -> None:
+    assert claim(path).generation == claim(path).generation == 1
+
+
+def test_another_is_refused_while_the_owner_lives_however_late_it_is(path: Path) -> None:
+    with living_elsewhere(path) as other:
+        assert other.hear() == "1"
+        for expires_at in (time.time() + 45, time.time() - 1000):
+            (path / LEASE).write_text(json.dumps(on_disk(path) | {"expires_at": expires_at}))
+            with pytest.raises(ConversationOwned, match=OTHER):
+                claim(path)
+        assert lease.find_holder(path.parent, path.name) is not None
+
+
+def test_a_dead_owner_is_followed_at_once(path: Path) -> None:
+    with living_elsewhere(path) as other:
+        assert other.hear() == "1"
+        other.kill()
+        assert lease.find_holder(path.parent, path.name) is None
+        assert claim(path).generation == 2
+
+
+def test_an_owner_that_was_taken_over_writes_nothing(path: Path) -> None:
+    stale = claim(path)
+    fresh = claim(path, OTHER, force=True)
+    assert fresh.generation == 2
+    with pytest.raises(OwnershipLost, match="no longer owned"):
+        write(path, stale)
+    assert not (path / "written").exists()
+    with pytest.raises(OwnershipLost):
+        lease.renew(path.parent, path.name, stale)
+    lease.release(path.parent, path.name, stale)
+    write(path, fresh)
+    assert (path / "written").exists()
+
+
+def test_the_generation_goes_on_after_a_release_a_deleted_and_an_empty_lease(path: Path) -> None:
+    first = claim(path)
+    lease.release(path.parent, path.name, first)
+    assert on_disk(path)["expires_at"] == 0
+    assert claim(path, OTHER).generation == 2
+    (path / LEASE).unlink()
+    third = claim(path)
+    assert third.generation == 3
+    lease.release(path.parent, path.name, third)
+    assert claim(path).generation == 4  # also for the same owner: its older writes must not pass
+
+
+def test_an_empty_lease_lets_nobody_in_and_nobody_out(path: Path) -> None:
+    with living_elsewhere(path) as other:
+        other.hear()
+        (path / LEASE).write_bytes(b"")
+        with pytest.raises(ConversationOwned):
+            claim(path)
+        other.kill()
+        mine = claim(path)
+    assert mine.generation == 2
+    (path / LEASE).write_bytes(b"")
+    write(path, mine)
+
+
+def test_an_agent_servers_lease_ends_by_its_time_alone(path: Path) -> None:
+    agent_server_holds(path, 7, for_s=60)
+    with pytest.raises(ConversationOwned, match="agent-server"):
+        claim(path)
+    agent_server_holds(path, 7, for_s=-1)
+    assert claim(path).generation == 8
+
+
+def test_a_lease_of_another_machine_ends_by_its_time(path: Path) -> None:
+    claim(path, OTHER)
+    body = on_disk(path) | {"convstore": {"boot": "another"}}
+    (path / LEASE).write_text(json.dumps(body))
+    with pytest.raises(ConversationOwned):
+        claim(path)
+    (path / LEASE).write_text(json.dumps(body | {"expires_at": time.time() - 1}))
+    assert claim(path).generation == 2
+
+
+def test_a_moved_directory_is_not_written_to_nor_made_again(path: Path) -> None:
+    held = claim(path)
+    with lease.opened(path.parent, path.name) as fd:
+        path.rename(path.with_name("elsewhere"))
+        with pytest.raises(OwnershipLost, match="moved away"), lease.guarded(path.parent, path.name, fd, held):
+            pass
+    with pytest.raises(ConversationNotFound):
+        claim(path)
+    assert not path.exists()
+
+
+def test_renewing_makes_it_last_longer(path: Path) -> None:
+    held = claim(path, ttl_s=1)
+    assert lease.renew(path.parent, path.name, held).expires_at > held.expires_at + 40
+
+
+def test_a_stopped_owner_lives_and_a_killed_one_does_not(path: Path) -> None:
+    with living_elsewhere(path) as other:
+        other.hear()
+        other.signal("STOP")
+        assert owners.is_living(path.parent, OTHER)
+        other.signal("CONT")
+        other.kill()
+        assert not owners.is_living(path.parent, OTHER)
+
+
+def test_two_workers_are_one_owner_that_lives_until_the_last_ends(root: Path) -> None:
+    with owners.living(root, ME):
+        with owners.living(root, ME):
+            pass
+        assert owners.is_living(root, ME)
+    assert not owners.is_living(root, ME)
+
+
+def test_the_lock_files_of_the_dead_are_removed(root: Path) -> None:
+    with owners.living(root, OTHER):
+        pass
+    with owners.living(root, ME):
+        assert [path.name for path in (root / ".convstore" / "owners").iterdir()] == [f"{ME}.lock"]

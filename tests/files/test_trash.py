@@ -1,0 +1,105 @@
+"""Deleting is one rename that can be undone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from app.errors import ConversationExists, ConversationNotFound, NotInTrash
+from app.files import trash
+from tests.builders import make_conversation, make_id, names_in, opened_files
+
+
+def tree(path: Path) -> dict[str, bytes]:
+    return {str(file.relative_to(path)): file.read_bytes() for file in path.rglob("*") if file.is_file()}
+
+
+def test_deleting_moves_and_restoring_moves_back(root: Path) -> None:
+    path = make_conversation(root)
+    before = tree(path)
+    entry = trash.move_to_trash(root, path.name, 1_000_000)
+    assert not path.exists()
+    assert trash.list_trash(root) == [entry]
+    assert (entry.id, entry.directory, entry.deleted_at_us) == (make_id(1), path.name, 1_000_000)
+    assert trash.find_in_trash(root, entry.id) == entry
+    assert trash.restore(root, entry) == path.name
+    assert tree(path) == before
+    assert trash.list_trash(root) == []
+
+
+def test_deleting_opens_no_file_of_the_conversation(root: Path) -> None:
+    path = make_conversation(root, events=50)
+    with opened_files() as seen:
+        trash.move_to_trash(root, path.name, 1)
+    assert [name for name in seen if path.name in name] == []
+
+
+def test_one_id_can_be_in_the_trash_twice_and_the_last_comes_back(root: Path) -> None:
+    for number in (1, 2):
+        trash.move_to_trash(root, make_conversation(root, meta={"title": str(number)}).name, number)
+    entries = trash.list_trash(root)
+    assert [one.deleted_at_us for one in entries] == [2, 1]
+    assert trash.find_in_trash(root, entries[0].id) == entries[0]
+
+
+def test_restoring_does_not_overwrite(root: Path) -> None:
+    entry = trash.move_to_trash(root, make_conversation(root).name, 1)
+    path = make_conversation(root, meta={"title": "again"})
+    with pytest.raises(ConversationExists):
+        trash.restore(root, entry)
+    assert "again" in (path / "meta.json").read_text()
+    assert trash.list_trash(root) == [entry]
+
+
+def test_restoring_clears_what_locks_left(root: Path) -> None:
+    path = make_conversation(root)
+    entry = trash.move_to_trash(root, path.name, 1)
+    (path / "events").mkdir(parents=True)
+    (path / ".owner_lease.lock").touch()
+    (path / "events" / ".eventlog.lock").touch()
+    trash.restore(root, entry)
+    assert (path / "meta.json").exists()
+    assert names_in(root / ".trash") == []
+
+
+def test_what_is_not_there_is_said(root: Path) -> None:
+    with pytest.raises(ConversationNotFound):
+        trash.move_to_trash(root, make_id(5), 1)
+    entry = trash.move_to_trash(root, make_conversation(root).name, 1)
+    trash.remove(root, entry)
+    trash.remove(root, entry)
+    with pytest.raises(NotInTrash):
+        trash.restore(root, entry)
+
+
+def test_emptying_removes_what_is_old_also_when_read_only(root: Path) -> None:
+    path = make_conversation(root)
+    for directory in (path / "events", path):
+        directory.chmod(0o500)
+    entries = [trash.move_to_trash(root, path.name, 10)]
+    entries.append(trash.move_to_trash(root, make_conversation(root, 2).name, 20))
+    assert trash.empty_trash(root, 20) == [entries[0]]
+    assert trash.list_trash(root) == [entries[1]]
+    assert trash.empty_trash(root, 21) == [entries[1]]
+    assert names_in(root / ".trash") == []
+
+
+def test_a_link_in_the_trash_is_not_followed(root: Path, tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "kept").touch()
+    outside.chmod(0o500)
+    path = make_conversation(root)
+    (path / "link").symlink_to(outside)
+    trash.remove(root, trash.move_to_trash(root, path.name, 1))
+    assert (outside / "kept").exists()
+    assert outside.stat().st_mode & 0o777 == 0o500
+
+
+def test_other_names_in_the_trash_are_left_alone(root: Path) -> None:
+    (root / ".trash").mkdir()
+    (root / ".trash" / "notes.txt").touch()
+    assert trash.list_trash(root) == []
+    assert trash.empty_trash(root, 2**62) == []
+    assert (root / ".trash" / "notes.txt").exists()
