@@ -27,7 +27,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.sqlite import insert
 
-from app.index import progress
+from app.index import changes, progress
 from app.index.engine import ReadConnection, WriteConnection
 from app.index.statements import Sql, compiled
 from app.index.tables import conversation, conversation_info
@@ -259,14 +259,14 @@ async def count_totals(index: ReadConnection) -> Totals:
 
 
 _COLUMNS = [name for name in ConversationRow._fields if name != "body"]
+_WRITE_CHUNK = 500
 
 
 @cache
 def _upsert_sql() -> Sql:
-    statement = insert(conversation).values(
-        {name: bindparam(name) for name in (*_COLUMNS, "signature")} | {"events_behind": 1}
-    )
-    fresh = {name: statement.excluded[name] for name in (*_COLUMNS, "signature", "events_behind") if name != "uuid"}
+    names = (*_COLUMNS, "signature", "revision")
+    statement = insert(conversation).values({name: bindparam(name) for name in names} | {"events_behind": 1})
+    fresh = {name: statement.excluded[name] for name in (*names, "events_behind") if name != "uuid"}
     return compiled(statement.on_conflict_do_update(index_elements=["uuid"], set_=fresh))
 
 
@@ -279,22 +279,97 @@ def _upsert_info_sql() -> Sql:
     )
 
 
-async def upsert_many(index: WriteConnection, rows: Sequence[IndexedRow]) -> None:
-    """Write conversations' rows and bodies; their event rows count as lagging behind until `events` says otherwise."""
-    values = [indexed.row._asdict() | {"signature": indexed.signature} for indexed in rows]
+@cache
+def _settle_sql() -> Sql:
+    wanted = conversation.c.uuid == bindparam("uuid_")
+    return compiled(update(conversation).where(wanted).values(signature=bindparam("signature_"), events_behind=1))
+
+
+class _Before(NamedTuple):
+    """A row as the index has it before it is written."""
+
+    revision: int
+    row: ConversationRow
+
+
+@lru_cache(maxsize=128)
+def _before_sql(number: int) -> Sql:
+    wanted: list[BindParameter[str]] = [bindparam(f"id_{i}") for i in range(number)]
+    return compiled(
+        select(conversation.c.revision, *(conversation.c[name] for name in _COLUMNS), conversation_info.c.body)
+        .join_from(conversation, conversation_info, conversation_info.c.conversation == conversation.c.id, isouter=True)
+        .where(conversation.c.uuid.in_(wanted))
+    )
+
+
+async def upsert_many(index: WriteConnection, rows: Sequence[IndexedRow], *, as_of: int | None = None) -> int:
+    """Write conversations' rows and bodies, and return how many of them are new or changed.
+
+    The event rows of all count as lagging behind until `events` says otherwise. With `as_of`, the revision at which
+    the index stood before the files were read, a row that somebody else changed since is left alone: it is newer.
+    """
+    changed = 0
+    for begin in range(0, len(rows), _WRITE_CHUNK):
+        changed += await _upsert(index, rows[begin : begin + _WRITE_CHUNK], as_of)
+    return changed
+
+
+async def _upsert(index: WriteConnection, rows: Sequence[IndexedRow], as_of: int | None) -> int:
+    wanted = {f"id_{i}": indexed.row.uuid for i, indexed in enumerate(rows)}
+    found = await index.fetch_all(_before_sql(len(rows)), wanted)
+    before = {row[1]: _Before(row[0], ConversationRow._make((*row[1:-1], row[-1] or b""))) for row in found}
+    same: list[IndexedRow] = []
+    changed: list[IndexedRow] = []
+    for indexed in rows:
+        known = before.get(indexed.row.uuid)
+        if known is not None and as_of is not None and known.revision > as_of:
+            continue
+        (same if known is not None and known.row == indexed.row else changed).append(indexed)
+    await index.execute_many(_settle_sql(), [{"uuid_": one.row.uuid, "signature_": one.signature} for one in same])
+    if not changed:
+        return 0
+    revision = await progress.bump_revision(index)
+    values = [indexed.row._asdict() | {"signature": indexed.signature, "revision": revision} for indexed in changed]
     await index.execute_many(_upsert_sql(), values)
     await index.execute_many(_upsert_info_sql(), values)
-    if rows:
-        await progress.bump_revision(index)
+    await changes.forget_deletions(index, [indexed.row.uuid for indexed in changed])
+    parents = {parent for one in changed for parent in _touched_parents(before.get(one.row.uuid), one.row)}
+    await changes.touch(index, parents, revision)
+    return len(changed)
+
+
+def _touched_parents(before: _Before | None, now: ConversationRow) -> set[str | None]:
+    """Return the conversations whose list of children changes with this row."""
+    if before is None:
+        return {now.parent}
+    if (before.row.parent, before.row.created_at) == (now.parent, now.created_at):
+        return set()
+    return {before.row.parent, now.parent}
+
+
+@cache
+def _doomed_sql() -> Sql:
+    columns = conversation.c
+    return compiled(select(columns.uuid, columns.parent).where(columns.directory == bindparam("directory")))
+
+
+@cache
+def _delete_sql() -> Sql:
+    return compiled(delete(conversation).where(conversation.c.uuid == bindparam("uuid")))
 
 
 async def delete_many(index: WriteConnection, directories: Iterable[str]) -> int:
     """Delete conversations with everything that belongs to them, and return how many there were."""
-    sql = compiled(delete(conversation).where(conversation.c.directory == bindparam("name")))
-    deleted = await index.execute_many(sql, [{"name": directory} for directory in directories])
-    if deleted:
-        await progress.bump_revision(index)
-    return deleted
+    doomed = [
+        row for directory in directories for row in await index.fetch_all(_doomed_sql(), {"directory": directory})
+    ]
+    if not doomed:
+        return 0
+    await index.execute_many(_delete_sql(), [{"uuid": uuid} for uuid, _ in doomed])
+    revision = await progress.bump_revision(index)
+    await changes.note_deletions(index, [uuid for uuid, _ in doomed], revision)
+    await changes.touch(index, {parent for _, parent in doomed}, revision)
+    return len(doomed)
 
 
 async def distrust_all(index: WriteConnection) -> None:

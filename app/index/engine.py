@@ -70,6 +70,11 @@ class WriteConnection:
         result = await self._connection.execute(statement, params)
         return result.all() if result.returns_rows else []
 
+    async def fetch_all(self, sql: Sql, params: Params = _NOTHING) -> list[tuple[Any, ...]]:
+        """Run one SELECT inside the transaction and return its rows."""
+        result = await self._connection.exec_driver_sql(sql.text, sql.bind(params))
+        return [tuple(row) for row in result]
+
     async def execute_many(self, sql: Sql, rows: Iterable[Params]) -> int:
         """Run one statement for each of `rows` and return how many rows of tables it changed in all."""
         parameters = [sql.bind(row) for row in rows]

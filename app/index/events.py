@@ -193,7 +193,9 @@ async def list_known(index: ReadConnection, keys: Sequence[int]) -> dict[int, di
 def _upsert_sql() -> Sql:
     statement = insert(event)
     fresh = {name: statement.excluded[name] for name in ("kind", "source", "timestamp", "tool", "unreadable")}
-    return compiled(statement.on_conflict_do_update(index_elements=["conversation", "seq", "event_id"], set_=fresh))
+    differs = or_(*(event.c[name].is_distinct_from(value) for name, value in fresh.items()))
+    key = ["conversation", "seq", "event_id"]
+    return compiled(statement.on_conflict_do_update(index_elements=key, set_=fresh, where=differs))
 
 
 @cache
@@ -210,11 +212,16 @@ def _delete_sql() -> Sql:
 async def apply_changes(index: WriteConnection, changes: Sequence[LogChange]) -> None:
     """Write and delete event rows, and note that these conversations' rows are in step again.
 
-    Changes of a conversation that was deleted meanwhile are dropped.
+    Changes of a conversation that was deleted meanwhile are dropped, and so are those whose key means another directory
+    now, in an index that was put in place of the one they were read from.
     """
-    keys = select(conversation.c.id).where(conversation.c.id.in_([change.key for change in changes]))
-    existing = {row[0] for row in await index.execute(keys)}
-    changes = [change for change in changes if change.key in existing]
+    rows = select(conversation.c.id, conversation.c.directory).where(
+        conversation.c.id.in_([change.key for change in changes])
+    )
+    existing = {row.id: row.directory for row in await index.execute(rows)}
+    changes = [
+        change for change in changes if change.key in existing and change.directory in (None, existing[change.key])
+    ]
     if not changes:
         return
     gone = [
@@ -229,11 +236,11 @@ async def apply_changes(index: WriteConnection, changes: Sequence[LogChange]) ->
         for change in changes
         for row in change.write
     ]
-    await index.execute_many(_delete_sql(), gone)
-    await index.execute_many(_upsert_sql(), fresh)
+    changed = await index.execute_many(_delete_sql(), gone)
+    changed += await index.execute_many(_upsert_sql(), fresh)
     in_step = update(conversation).where(conversation.c.id == bindparam("key")).values(events_behind=0)
     await index.execute(in_step, [{"key": change.key} for change in changes])
-    if gone or fresh:
+    if changed:
         await progress.bump_revision(index)
 
 

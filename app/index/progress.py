@@ -54,9 +54,31 @@ async def set_progress(index: WriteConnection, **values: object) -> None:
     await index.execute(update(sync_state).values(values))
 
 
-async def bump_revision(index: WriteConnection) -> None:
-    """Note that this transaction changes what a reader sees."""
-    await index.execute(update(revision).values(revision=revision.c.revision + 1))
+async def bump_revision(index: WriteConnection) -> int:
+    """Note that this transaction changes what a reader sees, and return the revision that it makes."""
+    [row] = await index.execute(
+        update(revision).values(revision=revision.c.revision + 1).returning(revision.c.revision)
+    )
+    return int(row[0])
+
+
+@cache
+def _position_sql() -> Sql:
+    return compiled(select(revision.c.epoch, revision.c.revision, revision.c.forgotten))
+
+
+class Position(NamedTuple):
+    """Where the index stands: the build's epoch, its revision, and up to which one deletions are not kept any more."""
+
+    epoch: str
+    revision: int
+    forgotten: int
+
+
+async def get_position(index: ReadConnection) -> Position:
+    """Return where the index stands; cheap enough to be asked several times a second."""
+    [row] = await index.fetch_all(_position_sql())
+    return Position(*row)
 
 
 async def raise_revision(index: WriteConnection, above: int) -> None:

@@ -52,6 +52,9 @@ conversation = Table(
     Column("unreadable", Text, comment="why the conversation cannot be read as it should"),
     Column("signature", LargeBinary, nullable=False, comment="of its files when they were read; empty: read again"),
     Column("events_behind", Integer, nullable=False, comment="1 while its event rows may lag behind its log"),
+    Column("revision", Integer, nullable=False, server_default="0", comment="of the change that it was last part of"),
+    Column("owner", Text, comment="the server that holds its lease, as last seen"),
+    Column("owner_until", Integer, comment="when that lease ends"),
     CheckConstraint("events_behind IN (0, 1)", name="events_behind"),
     Index("uq_conversation_uuid", "uuid", unique=True),
     Index("uq_conversation_directory", "directory", unique=True),
@@ -62,6 +65,9 @@ conversation = Table(
     Index("ix_conversation_parent", "parent", "created_at", "uuid"),
     Index("ix_conversation_events_behind", "id", sqlite_where=text("events_behind = 1")),
     Index("ix_conversation_unreadable", "id", sqlite_where=text("unreadable IS NOT NULL")),
+    Index("ix_conversation_revision", "revision", "uuid"),
+    Index("ix_conversation_owner_until", "owner_until", sqlite_where=text("owner_until IS NOT NULL")),
+    Index("ix_conversation_unsettled", "id", sqlite_where=text("length(signature) < 16")),
     sqlite_autoincrement=True,  # a key is never used again, so that late event rows cannot go to another conversation
 )
 
@@ -106,5 +112,15 @@ revision = Table(
     Column("id", Integer, primary_key=True),
     Column("epoch", String(16), nullable=False, comment="random, one per build of the index"),
     Column("revision", Integer, nullable=False, comment="rises with every committed change"),
+    Column("forgotten", Integer, nullable=False, server_default="0", comment="deletions up to here are not kept"),
     CheckConstraint("id = 1", name="single_row"),
+)
+
+deletion = Table(
+    "deletion",
+    metadata,
+    Column("uuid", String(32), primary_key=True),
+    Column("revision", Integer, nullable=False, comment="of the change that deleted the conversation"),
+    Index("ix_deletion_revision", "revision", "uuid"),
+    sqlite_with_rowid=False,
 )

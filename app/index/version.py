@@ -8,7 +8,7 @@ from pathlib import Path
 
 from app.errors import IndexBusy, IndexUnusable
 
-HEAD = "0001"
+HEAD = "0002"
 """The newest migration. `tests/migrations` holds that it is."""
 
 

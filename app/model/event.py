@@ -42,11 +42,15 @@ class EventRow(NamedTuple):
 
 
 class LogChange(NamedTuple):
-    """What has to change in the event rows of one conversation, `key` in the index, so that they match its log."""
+    """What has to change in the event rows of one conversation, `key` in the index, so that they match its log.
+
+    `directory` is where the log was read, if it matters that the key still means it.
+    """
 
     key: int
     write: Sequence[EventRow]
     delete: Sequence[EventName]
+    directory: str | None = None
 
 
 class KnownLog(NamedTuple):

@@ -44,5 +44,5 @@ def read_changes(reader: Reader, logs: Sequence[KnownLog]) -> list[LogChange]:
         present = {*names, *(gap.name for gap in gaps)}
         write = eventlog.read_rows(reader, log.directory, unread)
         write += [gap for gap in gaps if log.known.get(gap.name) != gap.unreadable]
-        changes.append(LogChange(log.key, write, [name for name in log.known if name not in present]))
+        changes.append(LogChange(log.key, write, [name for name in log.known if name not in present], log.directory))
     return changes

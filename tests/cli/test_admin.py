@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from app.index.version import HEAD
 from tests.builders import make_conversation
 from tests.cli.conftest import Command
 
@@ -111,10 +112,10 @@ def test_an_emptied_directory_is_not_believed_at_once(root: Path, convstore: Com
 def test_the_schema_goes_down_and_up(root: Path, convstore: Command) -> None:
     make_conversation(root, 1)
     convstore("index", "sync", "--store", root)
-    assert convstore("db", "current", "--store", root, "--json").json == {"current": "0001", "head": "0001"}
-    assert convstore("db", "downgrade", "base", "--store", root).out == "0001 -> nothing\n"
+    assert convstore("db", "current", "--store", root, "--json").json == {"current": HEAD, "head": HEAD}
+    assert convstore("db", "downgrade", "base", "--store", root).out == f"{HEAD} -> nothing\n"
     assert convstore("db", "check", "--store", root).code == 1
-    assert convstore("db", "upgrade", "--store", root).out == "nothing -> 0001\n"
+    assert convstore("db", "upgrade", "--store", root).out == f"nothing -> {HEAD}\n"
     assert convstore("db", "check", "--store", root).code == 0
     assert convstore("count", "--store", root).out == "1\n"
 

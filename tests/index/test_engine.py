@@ -46,7 +46,12 @@ def stored_revision(path: Path) -> int:
 
 @pytest.mark.parametrize(
     "statement",
-    ["INSERT INTO revision VALUES (2, 'x', 0)", "DELETE FROM revision", "CREATE TABLE t (x)", "PRAGMA user_version=1"],
+    [
+        "INSERT INTO revision (id, epoch, revision) VALUES (2, 'x', 0)",
+        "DELETE FROM revision",
+        "CREATE TABLE t (x)",
+        "PRAGMA user_version=1",
+    ],
 )
 async def test_a_read_connection_cannot_write(path: Path, statement: str) -> None:
     async with opened(path) as index, index.read() as connection:

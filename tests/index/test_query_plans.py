@@ -96,6 +96,8 @@ def narrowed() -> dict[str, Sql]:
         "locate": conversations._locate_sql(),
         "signatures": conversations._signatures_sql(),
         "behind": conversations._behind_sql(),
+        "rows before they are written": conversations._before_sql(100),
+        "rows before they are deleted": conversations._doomed_sql(),
         "unreadable events": events._unreadable_sql(),
         "find event": events._find_sql(),
         "final response": events._final_sql(),
@@ -161,10 +163,10 @@ def test_these_plans_are_those_of_a_database_that_was_never_analysed(database: s
     assert database.execute("SELECT count(*) FROM event").fetchone() == (ROWS,)
 
 
-WRITING = {"_upsert_sql", "_upsert_info_sql", "_delete_sql"}
+WRITING = {"_upsert_sql", "_upsert_info_sql", "_settle_sql", "_delete_sql"}
 SEEN = {
     conversations: {"list_sql", "count_sql", "_find_sql", "_locate_sql", "_prefix_sql", "_signatures_sql"}
-    | {"_behind_sql", "_totals_sql"},
+    | {"_behind_sql", "_totals_sql", "_before_sql", "_doomed_sql"},
     events: {"list_sql", "count_sql", "_unreadable_sql", "_find_sql", "_final_sql", "_known_sql", "_rows_sql"},
 }
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import orjson
 import pytest
 
-from app.index import conversations, events
+from app.index import conversations, events, progress
 from app.index.engine import Index
 from app.model.conversation import ConversationFiles, IndexedRow, LogSummary, fold
 from app.model.event import EventFacts, EventRow, LogChange
@@ -106,6 +106,92 @@ async def test_every_change_raises_the_revision_once(index: Index) -> None:
         await conversations.delete_many(connection, [make_id(1), make_id(2)])
     seen.append(revision(index.path))
     assert seen == [1, 1, 2]
+
+
+async def test_a_row_that_says_the_same_is_no_change(index: Index) -> None:
+    await put(index, indexed(1), indexed(2))
+    before = revision(index.path)
+    async with index.write() as connection:
+        assert await conversations.upsert_many(connection, [indexed(1)._replace(signature=b"a newer one")]) == 0
+    assert revision(index.path) == before
+    async with index.read() as connection:
+        located = await conversations.locate_conversation(connection, ConversationId(make_id(1)))
+    assert located is not None
+    assert (located.signature, located.events_behind) == (b"a newer one", True)
+
+
+async def test_events_that_say_the_same_are_no_change(index: Index) -> None:
+    await put(index, indexed(1))
+    key = await key_of(index, 1)
+    seen = []
+    for written in (MESSAGE, MESSAGE, MESSAGE._replace(unreadable="torn")):
+        async with index.write() as connection:
+            await events.apply_changes(connection, [LogChange(key, [written], [])])
+        seen.append(revision(index.path))
+    assert seen == [2, 2, 3]
+
+
+async def test_events_of_another_directory_than_the_key_means_now_are_dropped(index: Index) -> None:
+    await put(index, indexed(1))
+    key = await key_of(index, 1)
+    async with index.write() as connection:
+        await events.apply_changes(connection, [LogChange(key, [MESSAGE], [], make_id(2))])
+    assert index_tables(index.path)["event"] == []
+
+
+async def test_a_row_that_changed_since_the_files_were_read_is_left_alone(index: Index) -> None:
+    await put(index, indexed(1, title="Old"))
+    as_of = revision(index.path)
+    await put(index, indexed(1, title="Newer"))
+    async with index.write() as connection:
+        rows = [indexed(1, title="Stale"), indexed(2, title="Another")]
+        assert await conversations.upsert_many(connection, rows, as_of=as_of) == 1
+    assert [row[2] for row in index_tables(index.path)["conversation"]] == ["Newer", "Another"]
+
+
+def revisions(path: Path) -> dict[str, int]:
+    """Return the revision of each row and of each tombstone."""
+    with closing(sqlite3.connect(path)) as db:
+        rows = db.execute("SELECT uuid, revision FROM conversation UNION ALL SELECT uuid, revision FROM deletion")
+        return dict(rows)
+
+
+async def test_a_parent_is_part_of_a_change_of_its_children(index: Index) -> None:
+    one, two, child = make_id(1), make_id(2), make_id(3)
+    await put(index, indexed(1), indexed(2))
+    await put(index, indexed(3, parent=1))
+    assert revisions(index.path) == {one: 2, two: 1, child: 2}
+    await put(index, indexed(3, parent=2))
+    assert revisions(index.path) == {one: 3, two: 3, child: 3}
+    await put(index, indexed(3, parent=2, title="Only this"))
+    assert revisions(index.path) == {one: 3, two: 3, child: 4}
+    async with index.write() as connection:
+        await conversations.delete_many(connection, [child])
+    assert revisions(index.path) == {one: 3, two: 5, child: 5}
+
+
+async def test_a_deletion_leaves_a_tombstone_until_the_conversation_is_back(index: Index) -> None:
+    await put(index, indexed(1))
+    async with index.write() as connection:
+        await conversations.delete_many(connection, [make_id(1), make_id(2)])
+    assert revisions(index.path) == {make_id(1): 2}
+    await put(index, indexed(1))
+    assert revisions(index.path) == {make_id(1): 3}
+    with closing(sqlite3.connect(index.path)) as db:
+        assert db.execute("SELECT count(*) FROM deletion").fetchone() == (0,)
+
+
+async def test_tombstones_are_bounded_and_what_was_forgotten_is_known(
+    index: Index, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.index.changes.DELETIONS_KEPT", 2)
+    for number in range(5):
+        await put(index, indexed(number))
+        async with index.write() as connection:
+            await conversations.delete_many(connection, [make_id(number)])
+    assert revisions(index.path) == {make_id(3): 8, make_id(4): 10}
+    async with index.read() as connection:
+        assert (await progress.get_position(connection))[1:] == (10, 6)
 
 
 def revision(path: Path) -> int:

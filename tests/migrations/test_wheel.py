@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from app.index.version import HEAD
+
 CHECKOUT = Path(__file__).parents[2]
 
 
@@ -38,5 +40,5 @@ def test_an_installed_wheel_makes_and_checks_an_index(tmp_path: Path) -> None:
     drift = run(*convstore, "check", "--store", store, "--json", cwd=tmp_path, PYTHONPATH=str(installed))
 
     assert Path(where.strip()).is_relative_to(installed)
-    assert json.loads(upgraded) == {"before": None, "after": "0001"}
+    assert json.loads(upgraded) == {"before": None, "after": HEAD}
     assert json.loads(drift) == []

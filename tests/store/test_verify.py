@@ -64,7 +64,7 @@ KINDS: dict[str, tuple[Damage, set[str]]] = {
         sql(
             "INSERT INTO conversation SELECT 99, 'f'||substr(uuid, 2), 'f'||substr(uuid, 2), title, status, created_at,"
             " updated_at, last_event_at, event_count, workspace, agent_kind, model, parent, forked_from, cost, tokens,"
-            " unreadable, signature, 0 FROM conversation LIMIT 1"
+            " unreadable, signature, 0, 0, NULL, NULL FROM conversation LIMIT 1"
         ),
         {"row"},
     ),
