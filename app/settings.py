@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -46,6 +46,10 @@ class Settings(BaseSettings):
         default=None, description="The zone of event times without one, e.g. Europe/Paris. Default: the host's zone."
     )
     log_level: str = Field(default="info", description="debug, info, warning or error.")
+    log_format: Literal["auto", "plain", "json"] = Field(
+        default="auto", description="Log lines: plain, json, or auto, which is plain in a terminal and json elsewhere."
+    )
+    open_metrics: bool = Field(default=False, description="Answer GET /metrics without a key.")
     busy_timeout_s: float = Field(
         default=5.0, gt=0, description="Seconds to wait for another writer of the index before giving up."
     )

@@ -15,9 +15,11 @@ from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 
 from app import __version__
-from app.api import conversations, errors, events, server, sockets, stream
-from app.api.auth import HEADER, HostAllowed, KeyRequired, Keys, load_keys
+from app.api import conversations, errors, events, metrics, server, sockets, stream
+from app.api.auth import HEADER, OPEN_PATHS, HostAllowed, KeyRequired, Keys, load_keys
 from app.api.hot import HotPaths
+from app.api.metrics import Metrics
+from app.api.observing import Observed
 from app.settings import LOOPBACK_HOSTS, Settings
 from app.store.startup import catch_up
 from app.store.store import ConversationStore
@@ -36,12 +38,15 @@ def create_app(settings: Settings, keys: Sequence[str] | None = None) -> FastAPI
     if keys is None:
         keys, _ = load_keys(settings)
     known = Keys(keys)
+    counted = Metrics()
+    open_paths = OPEN_PATHS | ({"/metrics"} if settings.open_metrics else frozenset())
     app = FastAPI(
         title="convstore",
         version=__version__,
         description="The conversations of an AI-agent server, listed from an index and opened from their files.",
         lifespan=_lifespan,
         middleware=[
+            Middleware(Observed, metrics=counted, unrouted=conversations.HOT_PATHS),
             Middleware(HostAllowed, hosts=_allowed_hosts(settings)),
             Middleware(
                 CORSMiddleware,
@@ -50,15 +55,17 @@ def create_app(settings: Settings, keys: Sequence[str] | None = None) -> FastAPI
                 allow_headers=["*"],
                 allow_credentials=True,
             ),
-            *([Middleware(KeyRequired, keys=known)] if known.required else []),
+            *([Middleware(KeyRequired, keys=known, open_paths=open_paths)] if known.required else []),
             Middleware(HotPaths, paths=conversations.HOT_PATHS),
         ],
     )
     app.state.settings = settings
     app.state.keys = known
+    app.state.metrics = counted
     app.state.started = time.monotonic()
     errors.install(app)
-    for router in (conversations.router, stream.router, events.router, sockets.router, server.router):
+    routers = (conversations.router, stream.router, events.router, sockets.router, server.router, metrics.router)
+    for router in routers:
         app.include_router(router)
     app.add_api_route("/", _to_docs, include_in_schema=False)
     _describe_key(app)
@@ -68,7 +75,7 @@ def create_app(settings: Settings, keys: Sequence[str] | None = None) -> FastAPI
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     """Open the store, and bring its index up to date behind the first answers."""
-    async with ConversationStore.open(app.state.settings) as store:
+    async with ConversationStore.open(app.state.settings, note=app.state.metrics.note) as store:
         app.state.store = store
         behind = asyncio.create_task(catch_up(store))
         behind.add_done_callback(_report_failure)

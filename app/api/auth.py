@@ -95,15 +95,16 @@ class Keys:
 
 
 class KeyRequired:
-    """ASGI middleware: 401 unless the request carries one of the keys. A socket asks for its key itself."""
+    """ASGI middleware: 401 unless the request has one of the keys or its path is open. A socket asks for it itself."""
 
-    def __init__(self, app: ASGIApp, keys: Keys) -> None:
+    def __init__(self, app: ASGIApp, keys: Keys, open_paths: frozenset[str] = OPEN_PATHS) -> None:
         self._app = app
         self._keys = keys
+        self._open_paths = open_paths
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on, or answer 401."""
-        if scope["type"] != "http" or scope["path"] in OPEN_PATHS or self._keys.admit(_header(scope, _HEADER)):
+        if scope["type"] != "http" or scope["path"] in self._open_paths or self._keys.admit(_header(scope, _HEADER)):
             await self._app(scope, receive, send)
             return
         detail = f"this needs the API key in the header {HEADER}"

@@ -12,7 +12,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from app import errors
+from app import errors, logs
 from app.errors import StoreError
 
 log = logging.getLogger(__name__)
@@ -77,6 +77,6 @@ async def _http_error(_request: Request, error: Exception) -> JSONResponse:
 
 async def _unexpected(request: Request, error: Exception) -> JSONResponse:
     log.error("%s %s failed", request.method, request.url.path, exc_info=error)
-    return error_response(
-        HTTPStatus.INTERNAL_SERVER_ERROR, "internal_error", "an unexpected error; see the server's log"
-    )
+    detail = "an unexpected error; the server's log has it under the id in X-Request-ID"
+    headers = {"X-Request-ID": logs.request_id.get()}  # this answer is made outside of `observing`
+    return error_response(HTTPStatus.INTERNAL_SERVER_ERROR, "internal_error", detail, headers)

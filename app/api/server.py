@@ -10,7 +10,7 @@ from fastapi import APIRouter, Request
 from pydantic import BaseModel
 
 from app import __version__
-from app.api.parameters import Store
+from app.api.parameters import ErrorBody, Store
 from app.model.times import format_us
 
 router = APIRouter(tags=["server"])
@@ -56,10 +56,10 @@ async def get_health() -> Health:
     return Health(status="ok")
 
 
-@router.get("/ready")
+@router.get("/ready", responses={503: {"model": ErrorBody}})
 async def get_readiness(store: Store) -> Health:
-    """Say that the index answers; a first build may still be filling it, see /api/index/status."""
-    await store.get_status()
+    """Say that the directory is there and the index answers; a first build may still fill it, see /api/index/status."""
+    await store.require_ready()
     return Health(status="ready")
 
 

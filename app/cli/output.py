@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-import unicodedata
 from collections.abc import AsyncIterator, Coroutine, Iterable
 from contextlib import AbstractContextManager, asynccontextmanager
 from pathlib import Path
@@ -21,10 +20,12 @@ from rich.table import Table
 from rich.text import Text
 
 from app.errors import InvalidSettings
+from app.logs import printable
 from app.settings import Settings
 from app.store.store import ConversationStore
 from app.store.sync import SyncReport
 
+__all__ = ["printable"]
 T = TypeVar("T")
 
 out = Console(highlight=False, soft_wrap=True)
@@ -157,11 +158,3 @@ def print_table(headings: Iterable[str], rows: Iterable[Iterable[str | Text]]) -
     for row in rows:
         table.add_row(*(cell if isinstance(cell, Text) else Text(printable(cell)) for cell in row))
     Console(highlight=False, width=None if out.is_terminal else _PIPE_WIDTH).print(table)
-
-
-def printable(text: str, *, lines: bool = False) -> str:
-    """Return text that cannot steer a terminal: control and direction characters become "�"; `lines` keeps breaks."""
-    return "".join(
-        c if (lines and c in "\n\t") or unicodedata.category(c) not in ("Cc", "Cf", "Cs") or c == "\u200d" else "�"
-        for c in text
-    )

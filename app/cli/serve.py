@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import socket
 from pathlib import Path
 from typing import Annotated
@@ -15,6 +16,8 @@ from app.cli.output import IndexOption, err, make_settings
 from app.errors import InvalidSettings
 from app.settings import Settings
 from app.store.store import ConversationStore
+
+log = logging.getLogger(__name__)
 
 _KEY_HEADER = "X-Session-API-Key"
 
@@ -54,7 +57,7 @@ def serve_command(
     from app.api.app import create_app  # noqa: PLC0415
     from app.api.auth import load_keys  # noqa: PLC0415
 
-    logs.configure(settings.log_level)
+    logs.configure(settings.log_level, settings.log_format)
     asyncio.run(_require_usable(settings))
     keys, made = load_keys(settings)
     with listen(settings) as listener:
@@ -87,8 +90,13 @@ def listen(settings: Settings) -> socket.socket:
 
 
 def _greet(settings: Settings, port: int, keys: list[str], *, made: bool) -> None:
+    """Say where to look and what to try; where programs collect the log, one line of it, without the key."""
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     url = f"http://{host}:{port}"
+    if not logs.is_plain(settings.log_format):
+        where = "in CONVSTORE_API_KEY" if settings.api_key else f"in {settings.key_path}" if keys else "not asked for"
+        log.info("convstore serves %s at %s; the key is %s", settings.root, url, where)
+        return
     lines = [f"convstore serves {settings.root}", f"  open  {url}/docs"]
     header = ""
     if made:

@@ -24,6 +24,7 @@ from sqlalchemy.pool import StaticPool
 
 from app.errors import IndexBusy, IndexUnusable, StoreError
 from app.index.statements import Sql
+from app.logs import Note, ignore_note
 
 Params = Mapping[str, object]
 _NOTHING: Params = {}
@@ -161,8 +162,9 @@ async def writer_lock(path: Path, timeout_s: float) -> AsyncIterator[None]:
 class Index:
     """An open index. `schema.upgrade` has made or upgraded its file before."""
 
-    def __init__(self, path: Path, *, readers: int, busy_timeout_s: float) -> None:
+    def __init__(self, path: Path, *, readers: int, busy_timeout_s: float, note: Note = ignore_note) -> None:
         self.path = path
+        self._note = note
         self._busy_timeout_s = busy_timeout_s
         self._reader_count = readers
         self._readers: list[ReadConnection] = []
@@ -224,7 +226,10 @@ class Index:
             IndexBusy: another writer held the index for too long.
             IndexUnusable: the database is damaged, or the disk is full or fails.
         """
+        asked = time.monotonic()
         async with self._writing, writer_lock(self.path, self._busy_timeout_s):
+            begun = time.monotonic()
+            self._note("lock_wait", begun - asked)
             if self._engine is None:
                 self._engine = self._make_engine()
             try:
@@ -232,6 +237,7 @@ class Index:
                     yield WriteConnection(connection)
             except DBAPIError as error:
                 raise _explained(error.orig or error) from error
+            self._note("commit", time.monotonic() - begun)
 
     @asynccontextmanager
     async def write_whole(self) -> AsyncIterator[aiosqlite.Connection]:

@@ -7,11 +7,12 @@ import re
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing, asynccontextmanager
 from functools import partial
+from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import orjson
 
-from app.errors import ConversationNotFound, InvalidId, StoreUnavailable
+from app.errors import ConversationNotFound, IndexUnusable, InvalidId, StoreUnavailable
 from app.files import scan
 from app.files.eventlog import RawEvent
 from app.files.scan import Reader
@@ -20,6 +21,7 @@ from app.index.conversations import Page, Totals
 from app.index.engine import Index, prepare, writer_lock
 from app.index.progress import Progress
 from app.index.version import HEAD, read_revision
+from app.logs import Note, ignore_note
 from app.model.conversation import fold
 from app.model.filters import ConversationFilter, EventFilter
 from app.model.ids import ConversationId, EventName, dashed, find_conversation_id
@@ -46,17 +48,20 @@ def make_reader(settings: Settings) -> Reader:
 class ConversationStore:
     """A conversations directory and its index. Reading methods write nothing into a conversation's directory."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, note: Note = ignore_note) -> None:
         self.settings = settings
         self.reader = make_reader(settings)
-        self.index = Index(settings.index_path, readers=settings.readers, busy_timeout_s=settings.busy_timeout_s)
+        self.index = Index(
+            settings.index_path, readers=settings.readers, busy_timeout_s=settings.busy_timeout_s, note=note
+        )
+        self._note = note
         self.followers = Followers(settings.followers)
         self._opening = Opening(self.index, self.reader)
 
     @classmethod
     @asynccontextmanager
-    async def open(cls, settings: Settings) -> AsyncIterator[ConversationStore]:
-        """Open a store, making or upgrading its index; the rows come with `sync`.
+    async def open(cls, settings: Settings, note: Note = ignore_note) -> AsyncIterator[ConversationStore]:
+        """Open a store, making or upgrading its index; the rows come with `sync`. `note` is told how long work took.
 
         Raises:
             StoreUnavailable: the directory is missing.
@@ -75,7 +80,7 @@ class ConversationStore:
 
             async with writer_lock(path, settings.busy_timeout_s):
                 await asyncio.to_thread(schema.upgrade, path)
-        store = cls(settings)
+        store = cls(settings, note)
         await store.index.open()
         try:
             yield store
@@ -84,7 +89,9 @@ class ConversationStore:
 
     async def sync(self, *, on_progress: OnProgress = ignore_progress, allow_empty: bool = False) -> SyncReport:
         """Bring the index up to date with the files; see `app.store.sync`."""
-        return await sync(self.index, self.reader, on_progress=on_progress, allow_empty=allow_empty)
+        report = await sync(self.index, self.reader, on_progress=on_progress, allow_empty=allow_empty)
+        self._note("sync", report.seconds)
+        return report
 
     async def list_conversations(
         self,
@@ -245,3 +252,33 @@ class ConversationStore:
         """Return what the sync is doing and what the index holds."""
         async with self.index.read() as connection:
             return await progress.get_progress(connection), await conversations.count_totals(connection)
+
+    async def require_ready(self) -> None:
+        """Make sure that the directory is there and that the index answers.
+
+        Raises:
+            StoreUnavailable: the directory is gone.
+            IndexUnusable: the index does not answer, or its file was deleted under this process.
+        """
+        await asyncio.to_thread(self._require_files)
+        async with self.index.read() as connection:
+            await progress.get_progress(connection)
+
+    def _require_files(self) -> None:
+        if not self.settings.root.is_dir():
+            raise StoreUnavailable(f"the conversations directory {self.settings.root} is gone; mount or restore it")
+        if not self.index.path.exists():
+            raise IndexUnusable(f"the index {self.index.path} was deleted; restart the server, which builds it again")
+
+    async def measure_index(self) -> dict[str, int]:
+        """Return the bytes of the index's files: `index_bytes` and `wal_bytes`, 0 for one that does not exist."""
+        return await asyncio.to_thread(self._measure_files)
+
+    def _measure_files(self) -> dict[str, int]:
+        sizes = {}
+        for name, suffix in (("index_bytes", ""), ("wal_bytes", "-wal")):
+            try:
+                sizes[name] = Path(f"{self.index.path}{suffix}").stat().st_size
+            except OSError:
+                sizes[name] = 0
+        return sizes

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -33,7 +34,7 @@ class Server:
             self.greeting += line
             if "startup complete" in line:
                 break
-        found = re.search(r"http://\S+?:\d+", self.greeting)
+        found = re.search(r"http://[^\s/]+?:\d+", self.greeting)
         assert found is not None, self.greeting
         self.url = found[0]
 
@@ -51,7 +52,7 @@ def served(*arguments: object, **environment: str) -> Iterator[Server]:
 
 def test_a_fresh_directory_is_served_with_a_key_that_is_shown_once(tmp_path: Path) -> None:
     make_conversation(tmp_path, 1)
-    with served(tmp_path) as server:
+    with served(tmp_path, CONVSTORE_LOG_FORMAT="plain") as server:
         key = re.search(r"key   (\S{43})\n", server.greeting)
         assert key is not None
         url = f"{server.url}/api/conversations/count"
@@ -69,6 +70,16 @@ def test_a_fresh_directory_is_served_with_a_key_that_is_shown_once(tmp_path: Pat
         assert httpx.get(
             f"{again.url}/api/conversations/{make_id(1)}", headers={"X-Session-API-Key": key[1]}
         ).is_success
+
+
+def test_the_log_is_json_without_the_key_where_no_terminal_is(tmp_path: Path) -> None:
+    with served(tmp_path) as server:
+        lines = [json.loads(line) for line in server.greeting.splitlines()]
+    assert lines[0]["message"] == (
+        f"convstore serves {tmp_path} at {server.url}; the key is in {tmp_path / '.convstore' / 'api-key'}"
+    )
+    assert {line["level"] for line in lines} == {"info"}
+    assert (tmp_path / ".convstore" / "api-key").read_text().strip() not in server.greeting
 
 
 def test_it_is_told_by_the_environment(tmp_path: Path) -> None:
