@@ -87,6 +87,12 @@ class RebuildRefused(StoreError):
     code = "rebuild_refused"
 
 
+class OutputRefused(StoreError):
+    """A file cannot be written where it was asked for, or something else is there."""
+
+    code = "output_refused"
+
+
 class UnreadableFile(StoreError):
     """A file of a conversation cannot be read; the message is the reason shown to users.
 

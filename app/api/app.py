@@ -15,7 +15,7 @@ from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 
 from app import __version__
-from app.api import conversations, errors, events, metrics, server, sockets, stream
+from app.api import archives, conversations, errors, events, metrics, server, sockets, stream
 from app.api.auth import HEADER, OPEN_PATHS, HostAllowed, KeyRequired, Keys, load_keys
 from app.api.hot import HotPaths
 from app.api.metrics import Metrics
@@ -64,7 +64,15 @@ def create_app(settings: Settings, keys: Sequence[str] | None = None) -> FastAPI
     app.state.metrics = counted
     app.state.started = time.monotonic()
     errors.install(app)
-    routers = (conversations.router, stream.router, events.router, sockets.router, server.router, metrics.router)
+    routers = (
+        conversations.router,
+        archives.router,
+        stream.router,
+        events.router,
+        sockets.router,
+        server.router,
+        metrics.router,
+    )
     for router in routers:
         app.include_router(router)
     app.add_api_route("/", _to_docs, include_in_schema=False)

@@ -38,6 +38,7 @@ STATUS_OF: dict[str, HTTPStatus] = {
     errors.LockTimeout.code: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.DiskFull.code: HTTPStatus.INSUFFICIENT_STORAGE,
     errors.WriteFailed.code: HTTPStatus.INTERNAL_SERVER_ERROR,
+    errors.OutputRefused.code: HTTPStatus.INTERNAL_SERVER_ERROR,
     errors.StoreError.code: HTTPStatus.INTERNAL_SERVER_ERROR,
 }
 

@@ -9,7 +9,7 @@ import typer
 from rich.text import Text
 
 from app import __version__
-from app.cli import conversations, db, index, serve, tail
+from app.cli import archives, conversations, db, index, serve, tail
 from app.cli.output import err, printable
 from app.errors import StoreError
 
@@ -26,6 +26,7 @@ app.command(name="list")(conversations.list_command)
 app.command(name="count")(conversations.count_command)
 app.command(name="show")(conversations.show_command)
 app.command(name="tail")(tail.tail_command)
+app.command(name="export")(archives.export_command)
 app.add_typer(index.app, name="index", no_args_is_help=True)
 app.add_typer(db.app, name="db", no_args_is_help=True)
 

@@ -194,6 +194,27 @@ async def list_ids(index: ReadConnection, prefix: str, most: int) -> list[Conver
     return [ConversationId(row[0]) for row in await index.fetch_all(_prefix_sql(), parameters)]
 
 
+@lru_cache(maxsize=64)
+def _located_sql(names: tuple[str, ...]) -> Sql:
+    columns = conversation.c
+    return compiled(
+        select(columns.uuid, columns.directory)
+        .where(columns.uuid > bindparam("after"), *_conditions(names))
+        .order_by(columns.uuid)
+        .limit(bindparam("row_limit"))
+    )
+
+
+async def list_located(
+    index: ReadConnection, asked: ConversationFilter, after: str, limit: int
+) -> list[tuple[ConversationId, str]]:
+    """Return (id, directory) of the next conversations that the filter admits, in order of their ids."""
+    parameters = _asked(asked)
+    sql = _located_sql(tuple(parameters))
+    rows = await index.fetch_all(sql, {**parameters, "after": after, "row_limit": limit})
+    return [(ConversationId(row[0]), row[1]) for row in rows]
+
+
 def _with_children(body: bytes, children: str | None) -> bytes:
     """Return a ConversationInfo with its `sub_conversation_ids`, which other conversations decide."""
     if not children:

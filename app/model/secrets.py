@@ -27,6 +27,26 @@ _URL_PARAMETER = re.compile(
 )
 _URL_LOGIN = re.compile(r"(?<=://)[^/?#\s@]+@")
 
+_CREDENTIALS = frozenset(
+    {"api_key", "llm_api_key", "session_api_key", "aws_access_key_id", "aws_secret_access_key", "aws_session_token"}
+)
+
+
+def mask_credentials(value: object) -> object:
+    """Return `value` with what stands under a credential's name, and every Fernet token, replaced by `MASK`.
+
+    This is for what a user or an agent wrote, where "token" or "key" are words. Changed in place, as `mask_secrets`.
+    """
+    if isinstance(value, dict):
+        for name, item in value.items():
+            if isinstance(item, _MASKED_TYPES):
+                value[name] = MASK if name in _CREDENTIALS and item else mask_credentials(item)
+    elif isinstance(value, list):
+        value[:] = [mask_credentials(item) if isinstance(item, _MASKED_TYPES) else item for item in value]
+    elif isinstance(value, str) and value.startswith(_FERNET_PREFIX):
+        return MASK
+    return value
+
 
 def mask_secrets(value: object) -> object:
     """Return `value` with every secret replaced by `MASK`; dictionaries and lists are changed in place."""

@@ -94,6 +94,7 @@ def narrowed() -> dict[str, Sql]:
         "find a hundred": conversations._find_sql(100),
         "find by prefix": conversations._prefix_sql(),
         "locate": conversations._locate_sql(),
+        "where all are": conversations._located_sql(()),
         "signatures": conversations._signatures_sql(),
         "behind": conversations._behind_sql(),
         "rows before they are written": conversations._before_sql(100),
@@ -166,7 +167,7 @@ def test_these_plans_are_those_of_a_database_that_was_never_analysed(database: s
 WRITING = {"_upsert_sql", "_upsert_info_sql", "_settle_sql", "_delete_sql"}
 SEEN = {
     conversations: {"list_sql", "count_sql", "_find_sql", "_locate_sql", "_prefix_sql", "_signatures_sql"}
-    | {"_behind_sql", "_totals_sql", "_before_sql", "_doomed_sql"},
+    | {"_behind_sql", "_totals_sql", "_before_sql", "_doomed_sql", "_located_sql"},
     events: {"list_sql", "count_sql", "_unreadable_sql", "_find_sql", "_final_sql", "_known_sql", "_rows_sql"},
 }
 

@@ -1,0 +1,168 @@
+"""`convstore export`."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.text import Text
+
+from app.cli.conversations import StatusOption
+from app.cli.output import (
+    IndexOption,
+    JsonOption,
+    LateBar,
+    NoSyncOption,
+    StoreOption,
+    err,
+    make_settings,
+    opened,
+    out,
+    print_json,
+    printable,
+    run_async,
+)
+from app.errors import InvalidSettings
+from app.files.layout import Named
+from app.files.output import new_file
+from app.model.archive import ExportFormat
+from app.model.filters import ConversationFilter
+from app.model.ids import dashed
+from app.settings import Settings
+from app.store.exporting import ExportReport, aiter_of, export, find_named, list_named
+from app.store.store import ConversationStore
+
+_STDOUT = Path("-")
+_SHOWN = 20
+
+
+def export_command(
+    ids: Annotated[
+        list[str] | None, typer.Argument(metavar="[ID]...", help="Their ids, or the beginnings of them.")
+    ] = None,
+    everything: Annotated[bool, typer.Option("--all", help="All conversations that the filters admit.")] = False,
+    status: StatusOption = None,
+    kind: Annotated[
+        ExportFormat, typer.Option("--format", help="zip and jsonl can be imported again; markdown is for reading.")
+    ] = ExportFormat.ZIP,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output", "-o", help="The file to write; - is standard output.", show_default="named for the id"
+        ),
+    ] = None,
+    to: Annotated[
+        Path | None,
+        typer.Option("--to", metavar="DIR", help="Write a file for each conversation into this directory instead."),
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace files that exist.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="With --to: leave files alone that exist.")] = False,
+    with_secrets: Annotated[
+        bool, typer.Option("--with-secrets", help="Leave secrets in: every file as it is, byte for byte.")
+    ] = False,
+    store: StoreOption = None,
+    index: IndexOption = None,
+    no_sync: NoSyncOption = False,
+    json: JsonOption = False,
+) -> None:
+    """Write conversations out as a zip in agent-server's layout, as JSON Lines or as Markdown, without secrets.
+
+    Example: convstore export 45685019 --store workspace/conversations --output a-talk.zip
+    """
+    if bool(ids) == everything:
+        raise InvalidSettings("say which conversations: their ids, or --all, which may be narrowed with filters")
+    if to and output:
+        raise InvalidSettings("--output and --to exclude each other")
+    if ids and status:
+        raise InvalidSettings("filters go with --all, not with ids")
+    settings = make_settings(store=store, index_url=index)
+    exporting = _Export(kind, force=force, resume=resume, with_secrets=with_secrets)
+    run_async(exporting.run(settings, ids or [], ConversationFilter(status), output, to, no_sync=no_sync, json=json))
+
+
+class _Export:
+    """One run of the command."""
+
+    def __init__(self, kind: ExportFormat, *, force: bool, resume: bool, with_secrets: bool) -> None:
+        self._kind = kind
+        self._force = force
+        self._resume = resume
+        self._with_secrets = with_secrets
+        self._report = ExportReport()
+        self._bar = LateBar()
+
+    async def run(
+        self,
+        settings: Settings,
+        ids: list[str],
+        asked: ConversationFilter,
+        output: Path | None,
+        to: Path | None,
+        *,
+        no_sync: bool,
+        json: bool,
+    ) -> None:
+        async with opened(settings, no_sync=no_sync) as store:
+            if ids:
+                found = await find_named(store, [await store.resolve(text) for text in ids])
+                total, named = len(found), aiter_of(found)
+            else:
+                total, named = await store.count_conversations(asked), list_named(store, asked)
+            with self._bar:
+                if to is not None:
+                    await self._write_each(store, named, to, total)
+                else:
+                    output = output or Path(ids[0] if len(ids) == 1 else "conversations").with_suffix(self._kind.suffix)
+                    await self._write_one(store, self._counted(named, total), output)
+        self._print(output or to, json=json)
+
+    async def _counted(self, named: AsyncIterator[Named], total: int) -> AsyncIterator[Named]:
+        async for one in named:
+            self._bar.show("exported", self._report.conversations, total)
+            yield one
+
+    async def _write_each(self, store: ConversationStore, named: AsyncIterator[Named], to: Path, total: int) -> None:
+        await asyncio.to_thread(to.mkdir, parents=True, exist_ok=True)
+        async for one in self._counted(named, total):
+            path = to / f"{one.id}{self._kind.suffix}"
+            if not (self._resume and path.exists()):
+                await self._write_one(store, aiter_of([one]), path)
+
+    async def _write_one(self, store: ConversationStore, named: AsyncIterator[Named], path: Path) -> None:
+        chunks = export(store.reader, named, self._kind, self._report, with_secrets=self._with_secrets)
+        async with aclosing(chunks):
+            if path == _STDOUT:
+                async for chunk in chunks:
+                    sys.stdout.buffer.write(chunk)
+                sys.stdout.buffer.flush()
+                return
+            with new_file(path, replace=self._force) as file:
+                async for chunk in chunks:
+                    file.write(chunk)
+
+    def _print(self, where: Path | None, *, json: bool) -> None:
+        report = self._report
+        if json and where != _STDOUT:
+            print_json(
+                {
+                    "output": str(where),
+                    "conversations": report.conversations,
+                    "size_bytes": report.size_bytes,
+                    "left_out": [
+                        {"conversation": dashed(one), **left_out._asdict()} for one, left_out in report.left_out
+                    ],
+                }
+            )
+            return
+        for conversation_id, left_out in report.left_out[:_SHOWN]:
+            line = f"{dashed(conversation_id)}: {left_out.name} is left out: {left_out.reason}"
+            err.print(Text(printable(line), style="yellow"))
+        if len(report.left_out) > _SHOWN:
+            err.print(Text(f"and {len(report.left_out) - _SHOWN} more; --json names them all", style="yellow"))
+        if where != _STDOUT:
+            out.print(f"{report.conversations} conversations, {report.size_bytes:,} bytes: {where}")

@@ -1,0 +1,125 @@
+"""Reading what an export takes of a conversation's directory. Follows no link and takes no lock."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from app.errors import UnreadableFile
+from app.files import layout
+from app.files.lease import LAST_LEASE, LEASE
+from app.model.archive import DEPTH_MAX, ArchiveFile, LeftOut, name_problem
+from app.model.ids import EventName
+from app.model.jsonlines import event_path, find_event
+from app.model.redaction import redacted
+
+OWN = "convstore.json"
+"""What convstore keeps of a conversation beside agent-server's own files."""
+
+_TOP = (layout.META, layout.STATE, OWN)
+_LOOKS = 5
+_CREDENTIALS = "acp"
+"""A directory in which agent-server keeps credentials of a running agent; its own downloads leave it out too."""
+
+
+class _Core(NamedTuple):
+    """The files that are replaced while a conversation goes on, and the names in its log."""
+
+    top: dict[str, bytes | LeftOut]
+    names: list[EventName]
+
+
+def read_files(root: Path, directory: str, *, with_secrets: bool = False) -> Iterator[ArchiveFile | LeftOut]:
+    """Give a conversation's files in a fixed order: meta.json, base_state.json, convstore.json, events, others by name.
+
+    Locks, leases, markers and temporary files are not part of it. Secrets are masked unless `with_secrets`; a damaged
+    file that may hold one is left out then. A conversation that goes on meanwhile is read as of one moment: no HEAD
+    whose event is not there.
+
+    Raises:
+        OSError: the directory cannot be opened.
+    """
+    with layout.open_directory(root / directory) as fd:
+        core = _read_core(fd)
+        for name, found in core.top.items():
+            yield found if isinstance(found, LeftOut) else _masked(ArchiveFile(name, found), with_secrets=with_secrets)
+        seen = set(_TOP)
+        if core.names:
+            with layout.open_directory(layout.EVENTS, fd) as events_fd:
+                for event in core.names:
+                    path = event_path(event)
+                    seen.add(path)
+                    yield _read(path, events_fd, with_secrets=with_secrets)
+        for path, parent_fd in _others(fd, "", with_secrets=with_secrets):
+            if path not in seen and find_event(path) is None:  # an event that is not in the list came after it
+                yield _read(path, parent_fd, with_secrets=with_secrets)
+
+
+def _read_core(fd: int) -> _Core:
+    """Read state and names until both are of one moment, or a few times."""
+    core = _look(fd)
+    for _ in range(_LOOKS):
+        again = _look(fd)
+        if again == core:
+            break
+        core = again
+    return core
+
+
+def _look(fd: int) -> _Core:
+    top: dict[str, bytes | LeftOut] = {}
+    for name in _TOP:
+        try:
+            top[name] = layout.read_file(name, fd)[0]
+        except FileNotFoundError:
+            continue
+        except UnreadableFile as error:
+            top[name] = LeftOut(name, str(error))
+    try:
+        return _Core(top, layout.list_events(fd))
+    except UnreadableFile as error:
+        return _Core({**top, layout.EVENTS: LeftOut(layout.EVENTS, str(error))}, [])
+
+
+def _read(path: str, parent_fd: int, *, with_secrets: bool) -> ArchiveFile | LeftOut:
+    problem = name_problem(path)
+    if problem is not None:
+        return LeftOut(path.encode("utf-8", "replace").decode(), problem)
+    try:
+        raw, _ = layout.read_file(path.rsplit("/", 1)[-1], parent_fd)
+    except FileNotFoundError:
+        return LeftOut(path, "it vanished meanwhile")
+    except UnreadableFile as error:
+        return LeftOut(path, str(error))
+    return _masked(ArchiveFile(path, raw), with_secrets=with_secrets)
+
+
+def _masked(file: ArchiveFile, *, with_secrets: bool) -> ArchiveFile | LeftOut:
+    if with_secrets:
+        return file
+    try:
+        return ArchiveFile(file.name, redacted(file.name, file.raw))
+    except UnreadableFile as error:
+        return LeftOut(file.name, str(error))
+
+
+def _others(fd: int, prefix: str, *, with_secrets: bool) -> Iterator[tuple[str, int]]:
+    """Give (path, descriptor of its directory) of the regular files below an open directory, sorted by name."""
+    for name in sorted(os.listdir(fd)):
+        path = prefix + name
+        try:
+            mode = os.stat(name, dir_fd=fd, follow_symlinks=False).st_mode
+        except FileNotFoundError:
+            continue
+        if stat.S_ISREG(mode) and not _is_transient(name):
+            yield path, fd
+        elif stat.S_ISDIR(mode) and path.count("/") < DEPTH_MAX and (with_secrets or path != _CREDENTIALS):
+            with layout.open_directory(name, fd) as inner:
+                yield from _others(inner, f"{path}/", with_secrets=with_secrets)
+
+
+def _is_transient(name: str) -> bool:
+    return name.endswith((".tmp", ".lock", ".marker")) or name in (LEASE, LAST_LEASE)

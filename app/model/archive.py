@@ -1,0 +1,86 @@
+"""What archives are made of: their formats, and the names that may stand in one."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from enum import StrEnum
+from typing import NamedTuple
+
+NAME_MAX_BYTES = 255
+DEPTH_MAX = 32
+_PATH_MAX_BYTES = 2048
+_DEVICE = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|com[0-9¹²³]|lpt[0-9¹²³])(\..*)?", re.IGNORECASE)
+_RESERVED = frozenset('<>:"|?*')
+
+
+class ExportFormat(StrEnum):
+    """How conversations are written out. `zip` and `jsonl` can be imported again, `markdown` is for people."""
+
+    ZIP = "zip"
+    JSONL = "jsonl"
+    MARKDOWN = "markdown"
+
+    @property
+    def suffix(self) -> str:
+        """The ending of a file's name."""
+        return ".md" if self is ExportFormat.MARKDOWN else f".{self.value}"
+
+    @property
+    def media_type(self) -> str:
+        """The media type of a download."""
+        return _MEDIA_TYPES[self]
+
+
+_MEDIA_TYPES = {
+    ExportFormat.ZIP: "application/zip",
+    ExportFormat.JSONL: "application/x-ndjson",
+    ExportFormat.MARKDOWN: "text/markdown; charset=utf-8",
+}
+
+
+class ArchiveFile(NamedTuple):
+    """A file of a conversation: its path in the conversation's directory, parts joined by "/", and its bytes."""
+
+    name: str
+    raw: bytes
+
+
+class LeftOut(NamedTuple):
+    """A file of a conversation that an export has to leave out, and why."""
+
+    name: str
+    reason: str
+
+
+def name_problem(path: str) -> str | None:
+    """Return why a path must not be written below a conversation's directory, or None when it may.
+
+    What is refused leads out of the directory, or means something else on another system: a path that begins at the
+    root, "..", backslashes, drive letters, device names, control characters, names that end in a dot or a space.
+    """
+    if not path or len(path.encode("utf-8", "surrogatepass")) > _PATH_MAX_BYTES:
+        return "it is empty or too long"
+    parts = path.split("/")
+    if len(parts) > DEPTH_MAX:
+        return f"it is more than {DEPTH_MAX} directories deep"
+    return next(filter(None, map(_part_problem, parts)), None)
+
+
+def _part_problem(part: str) -> str | None:
+    if part in ("", ".", ".."):
+        return "it leads out of its place" if part == ".." else "it is absolute, or has an empty part"
+    if "\\" in part or any(c in _RESERVED for c in part):
+        return "it has a character that is not allowed in names everywhere"
+    if any(unicodedata.category(c) in ("Cc", "Cs") for c in part):
+        return "it has a control character"
+    if len(part.encode()) > NAME_MAX_BYTES:
+        return "a part of it is too long"
+    if part[-1] in ". " or _DEVICE.fullmatch(part):
+        return "a part of it means a device, or another name, on some systems"
+    return None
+
+
+def folded(path: str) -> str:
+    """Return what is equal for paths that a file system takes for one which ignores case or normal forms."""
+    return unicodedata.normalize("NFC", path).casefold()

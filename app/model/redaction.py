@@ -1,0 +1,75 @@
+"""Taking secrets out of a conversation's files, for exports.
+
+meta.json and base_state.json are masked as their answers are (`app.model.secrets`). An event is the record of what was
+said and done: there, as in agent-server's own download (openhands-agent-server 1.58, _secret_redaction.py), a value is
+masked where its name is that of a credential or where it is encrypted, and in an update of the state as in the state.
+A file without secrets keeps its bytes.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import orjson
+
+from app.errors import UnreadableFile
+from app.model.event import STATE_UPDATE
+from app.model.secrets import mask_credentials, mask_secrets
+
+META_FIELDS_OPEN = ("title", "tags", "initial_message", "prompt")
+STATE_FIELDS_OPEN = ("tags", "stats")
+
+_WHOLE = {"meta.json": META_FIELDS_OPEN, "base_state.json": STATE_FIELDS_OPEN}
+_TRACES = (b"api_key", b"aws_", b"gAAAA", STATE_UPDATE.encode(), b"\\u00")
+"""Bytes of which a file with a secret has at least one; the last for a name that is spelled in escapes."""
+
+
+def redacted(name: str, raw: bytes) -> bytes:
+    """Return a file's bytes with its secrets masked; the same object when there are none.
+
+    Raises:
+        UnreadableFile: it is damaged, so that a secret in it could not be found.
+    """
+    if not raw:
+        return raw
+    if name in _WHOLE:
+        return _masked(raw, lambda value: _mask_fields(value, _WHOLE[name]))
+    if not any(trace in raw for trace in _TRACES):
+        return raw
+    if name.endswith(".jsonl"):
+        return b"".join(_masked(line, _mask_event) if line.strip() else line for line in raw.splitlines(keepends=True))
+    if name.endswith(".json"):
+        return _masked(raw, _mask_event)
+    return raw
+
+
+def _masked(raw: bytes, mask: Callable[[Any], object]) -> bytes:
+    try:
+        if orjson.loads(raw) == mask(orjson.loads(raw)):
+            return raw
+        ending = raw[len(raw.rstrip()) :]
+        return json.dumps(mask(json.loads(raw)), ensure_ascii=False, separators=(",", ":")).encode() + ending
+    except (ValueError, RecursionError) as error:
+        raise UnreadableFile("it is damaged, so that secrets in it cannot be found") from error
+
+
+def _mask_fields(value: Any, left_open: tuple[str, ...]) -> object:  # noqa: ANN401
+    if not isinstance(value, dict):
+        return mask_secrets(value)
+    kept = {name: value[name] for name in left_open if name in value}
+    value.update(dict.fromkeys(kept))
+    masked = mask_secrets(value)
+    value.update(kept)
+    return masked
+
+
+def _mask_event(value: Any) -> object:  # noqa: ANN401
+    if isinstance(value, dict) and value.get("kind") == STATE_UPDATE and isinstance(value.get("key"), str):
+        name = value["key"]
+        state = {name: value.get("value")} if name != "full_state" else value.get("value")
+        masked = _mask_fields(state, (*STATE_FIELDS_OPEN, *META_FIELDS_OPEN))
+        value["value"] = masked[name] if name != "full_state" and isinstance(masked, dict) else masked
+        return value
+    return mask_credentials(value)

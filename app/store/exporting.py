@@ -1,0 +1,112 @@
+"""Exporting conversations: their files, in a fixed order, as one stream of bytes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from app.errors import ConversationNotFound
+from app.files import archive
+from app.files.encoding import make_encoder
+from app.files.layout import Named
+from app.files.scan import Reader
+from app.index import conversations
+from app.model.archive import ExportFormat, LeftOut
+from app.model.filters import ConversationFilter
+from app.model.ids import ConversationId, dashed
+from app.store.store import ConversationStore
+
+T = TypeVar("T")
+
+_PAGE = 500
+_HOP_BYTES = 1 << 18
+"""How much is read before the bytes go to the event loop: a thread hop costs more than a small file."""
+
+
+@dataclass(slots=True)
+class ExportReport:
+    """What an export holds. `left_out` names files that it had to do without, with the reason."""
+
+    conversations: int = 0
+    size_bytes: int = 0
+    left_out: list[tuple[ConversationId, LeftOut]] = field(default_factory=list)
+
+
+async def list_named(store: ConversationStore, asked: ConversationFilter) -> AsyncIterator[Named]:
+    """Give the conversations that a filter admits, in order of their ids."""
+    after = ""
+    while True:
+        async with store.index.read() as connection:
+            found = await conversations.list_located(connection, asked, after, _PAGE)
+        for conversation_id, directory in found:
+            yield Named(directory, conversation_id)
+        if len(found) < _PAGE:
+            return
+        after = found[-1][0]
+
+
+async def find_named(store: ConversationStore, ids: Iterable[ConversationId]) -> list[Named]:
+    """Return these conversations, each once, in order of their ids.
+
+    Raises:
+        ConversationNotFound: the index has none of one of these ids.
+    """
+    found = []
+    for conversation_id in sorted(set(ids)):
+        async with store.index.read() as connection:
+            located = await conversations.locate_conversation(connection, conversation_id)
+        if located is None:
+            raise ConversationNotFound(f"no conversation has the id {dashed(conversation_id)}")
+        found.append(Named(located.directory, conversation_id))
+    return found
+
+
+async def export(
+    reader: Reader,
+    named: AsyncIterator[Named],
+    kind: ExportFormat,
+    report: ExportReport,
+    *,
+    with_secrets: bool = False,
+) -> AsyncGenerator[bytes]:
+    """Give the bytes of an export, and fill `report` on the way. What is gone by then is left out."""
+    encoder = make_encoder(kind)
+    encoder.left_out = report.left_out
+    async for one in named:
+        chunks = encoder.add(one.id, archive.read_files(reader.root, one.directory, with_secrets=with_secrets))
+        try:
+            async for data in _in_thread(chunks):
+                report.size_bytes += len(data)
+                yield data
+        except FileNotFoundError:
+            report.left_out.append((one.id, LeftOut(one.directory, "it was deleted meanwhile")))
+        else:
+            report.conversations += 1
+    data = encoder.end()
+    report.size_bytes += len(data)
+    yield data
+
+
+async def _in_thread(chunks: Iterator[bytes]) -> AsyncIterator[bytes]:
+    """Run a generator in a thread, a quarter of a megabyte at a time."""
+    while data := await asyncio.to_thread(_take, chunks):
+        yield data
+
+
+def _take(chunks: Iterator[bytes]) -> bytes:
+    taken: list[bytes] = []
+    size = 0
+    for chunk in chunks:
+        taken.append(chunk)
+        size += len(chunk)
+        if size >= _HOP_BYTES:
+            break
+    return b"".join(taken)
+
+
+async def aiter_of(items: Iterable[T]) -> AsyncIterator[T]:
+    """Give the items."""
+    for item in items:
+        yield item

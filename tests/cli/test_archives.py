@@ -1,0 +1,118 @@
+"""export."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import BinaryIO
+
+import pytest
+
+from app.files.output import new_file
+from tests.builders import make_conversation, make_id
+from tests.cli.conftest import Command
+
+
+@pytest.fixture
+def three(root: Path) -> Path:
+    for number in (1, 2, 3):
+        make_conversation(root, number, state={"execution_status": "idle" if number == 3 else "finished"})
+    return root
+
+
+def test_one_conversation_is_written_to_a_file(
+    three: Path, tmp_path: Path, convstore: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    ran = convstore("export", make_id(2), "--store", three)
+    file = tmp_path / f"{make_id(2)}.zip"
+    assert (ran.code, ran.err) == (0, "")
+    assert ran.out == f"1 conversations, {file.stat().st_size:,} bytes: {file.name}\n"
+    assert file.stat().st_mode & 0o777 == 0o600
+    with zipfile.ZipFile(file) as archive:
+        assert {name.split("/")[0] for name in archive.namelist()} == {make_id(2)}
+
+
+def test_all_or_those_of_a_status_go_into_one_file(three: Path, tmp_path: Path, convstore: Command) -> None:
+    ran = convstore("export", "--all", "--store", three, "-o", tmp_path / "all.jsonl", "--format", "jsonl", "--json")
+    some = convstore("export", "--all", "--status", "idle", "--store", three, "-o", tmp_path / "some.zip", "--json")
+    assert (ran.json["conversations"], ran.json["left_out"]) == (3, [])
+    assert ran.json["size_bytes"] == (tmp_path / "all.jsonl").stat().st_size
+    assert some.json["conversations"] == 1
+
+
+def test_a_file_for_each_can_be_resumed(
+    three: Path, tmp_path: Path, convstore: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    to = tmp_path / "out"
+    written: list[str] = []
+
+    def counted(path: Path, *, replace: bool) -> AbstractContextManager[BinaryIO]:
+        written.append(path.name)
+        return new_file(path, replace=replace)
+
+    monkeypatch.setattr("app.cli.archives.new_file", counted)
+    convstore("export", "--all", "--to", to, "--store", three)
+    (to / f"{make_id(2)}.zip").unlink()
+    assert convstore("export", "--all", "--to", to, "--resume", "--store", three).code == 0
+    assert sorted(path.name for path in to.iterdir()) == [f"{make_id(number)}.zip" for number in (1, 2, 3)]
+    assert written == [f"{make_id(number)}.zip" for number in (1, 2, 3, 2)]
+
+
+def test_what_exists_is_not_overwritten_without_force(three: Path, tmp_path: Path, convstore: Command) -> None:
+    file = tmp_path / "a.zip"
+    file.write_text("mine")
+    refused = convstore("export", make_id(1), "--store", three, "-o", file)
+    assert (refused.code, file.read_text()) == (2, "mine")
+    assert "use --force to replace it" in refused.err
+    assert convstore("export", make_id(1), "--store", three, "-o", file, "--force").code == 0
+    assert zipfile.is_zipfile(file)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.zip", "conversations"]
+
+
+def test_secrets_come_out_only_when_asked_for(root: Path, tmp_path: Path, convstore: Command) -> None:
+    state = {"agent": {"kind": "Agent", "llm": {"api_key": "planted"}}}
+    path = make_conversation(root, state=state, meta={"secrets": {"A": "planted"}})
+    convstore("export", "--all", "--store", root, "-o", tmp_path / "masked.jsonl", "--format", "jsonl")
+    convstore("export", "--all", "--store", root, "-o", tmp_path / "whole.zip", "--with-secrets")
+    assert b"planted" not in (tmp_path / "masked.jsonl").read_bytes()
+    with zipfile.ZipFile(tmp_path / "whole.zip") as archive:
+        assert archive.read(f"{path.name}/base_state.json") == (path / "base_state.json").read_bytes()
+
+
+def test_what_is_left_out_is_told(root: Path, tmp_path: Path, convstore: Command) -> None:
+    path = make_conversation(root)
+    (path / "meta.json").write_text("{")
+    ran = convstore("export", "--all", "--store", root, "-o", tmp_path / "a.zip")
+    listed = convstore("export", "--all", "--store", root, "-o", tmp_path / "a.zip", "--force", "--json")
+    reason = "it is damaged, so that secrets in it cannot be found"
+    assert ran.err == f"00000000-0000-4000-8000-000000000001: meta.json is left out: {reason}\n"
+    assert listed.json["left_out"] == [
+        {"conversation": "00000000-0000-4000-8000-000000000001", "name": "meta.json", "reason": reason}
+    ]
+
+
+def test_standard_output_takes_the_bytes_alone(root: Path, convstore: Command) -> None:
+    make_conversation(root)
+    ran = convstore("export", "--all", "--store", root, "-o", "-", "--format", "jsonl", "--json")
+    assert [json.loads(line).get("convstore") for line in ran.out.splitlines()][0::5] == ["conversation", "end"]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [(), (make_id(1), "--all"), (make_id(1), "--status", "idle"), ("--all", "-o", "x", "--to", "y"), (make_id(9),)],
+)
+def test_wrong_use_is_explained(root: Path, convstore: Command, arguments: tuple[str, ...]) -> None:
+    make_conversation(root)
+    ran = convstore("export", *arguments, "--store", root)
+    assert (ran.code, ran.out) == (2, "")
+    assert ran.err.startswith("convstore: ")
+
+
+def test_a_place_that_cannot_be_written_is_explained(root: Path, tmp_path: Path, convstore: Command) -> None:
+    make_conversation(root)
+    ran = convstore("export", "--all", "--store", root, "-o", tmp_path / "no" / "where.zip")
+    assert ran.code == 2
+    assert "cannot be written (No such file or directory)" in ran.err
