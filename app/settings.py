@@ -60,6 +60,10 @@ class Settings(BaseSettings):
         description="Processes that read files while an index is first built; 0 reads in a thread. "
         "Default: one per core, at most 4, for the command; 0 for the library.",
     )
+    workers: int = Field(default=1, ge=1, le=64, description="Processes that serve, on one socket.")
+    shutdown_timeout_s: float = Field(
+        default=10.0, gt=0, description="Seconds that a server that was told to stop may take to finish what it does."
+    )
     readers: int = Field(default=2, ge=1, le=64, description="Read connections to the index, one thread each.")
     followers: int = Field(
         default=500, ge=0, description="Sockets and event streams that may be open at once, in each process."
@@ -119,3 +123,14 @@ class Settings(BaseSettings):
     def loopback(self) -> bool:
         """Whether the server listens on this machine only."""
         return self.host in LOOPBACK_HOSTS
+
+    def as_environment(self) -> dict[str, str]:
+        """Return the environment variables that give a process of its own these settings."""
+        given = {name: getattr(self, name) for name in type(self).model_fields}
+        return {f"CONVSTORE_{name.upper()}": _as_text(value) for name, value in given.items() if value is not None}
+
+
+def _as_text(value: object) -> str:
+    if isinstance(value, list):
+        return ",".join(_as_text(part) for part in value)
+    return value.get_secret_value() if isinstance(value, SecretStr) else str(value)

@@ -20,7 +20,9 @@ from app.api.auth import HEADER, OPEN_PATHS, HostAllowed, KeyRequired, Keys, loa
 from app.api.hot import HotPaths
 from app.api.metrics import Metrics
 from app.api.observing import Observed
+from app.api.stopping import end_process_within, on_stop
 from app.settings import LOOPBACK_HOSTS, Settings
+from app.store.duty import on_duty
 from app.store.startup import catch_up
 from app.store.store import ConversationStore
 
@@ -29,8 +31,10 @@ log = logging.getLogger(__name__)
 _LOCAL_ORIGIN = r"https?://(localhost|127\.0\.0\.1|\[::1\])(:\d+)?"
 
 
-def create_app(settings: Settings, keys: Sequence[str] | None = None) -> FastAPI:
+def create_app(settings: Settings, keys: Sequence[str] | None = None, *, ends_process: bool = False) -> FastAPI:
     """Return the application. `keys` are those of `load_keys`, which is called when they are not given.
+
+    With `ends_process`, the process ends at the latest `settings.shutdown_timeout_s` after the application was told to.
 
     Raises:
         InvalidSettings: keys are off although others can reach the server, or the key file cannot be used.
@@ -60,6 +64,7 @@ def create_app(settings: Settings, keys: Sequence[str] | None = None) -> FastAPI
         ],
     )
     app.state.settings = settings
+    app.state.ends_process = ends_process
     app.state.keys = known
     app.state.metrics = counted
     app.state.started = time.monotonic()
@@ -83,15 +88,30 @@ def create_app(settings: Settings, keys: Sequence[str] | None = None) -> FastAPI
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     """Open the store, and bring its index up to date behind the first answers."""
-    async with ConversationStore.open(app.state.settings, note=app.state.metrics.note) as store:
+    settings: Settings = app.state.settings
+    async with ConversationStore.open(settings, note=app.state.metrics.note) as store:
         app.state.store = store
-        behind = asyncio.create_task(catch_up(store))
+        if app.state.ends_process:
+            on_stop(store.followers.close)
+        behind = asyncio.create_task(_look_after(store))
         behind.add_done_callback(_report_failure)
         try:
             yield
         finally:
+            if app.state.ends_process:
+                end_process_within(settings.shutdown_timeout_s)
             behind.cancel()
             await asyncio.wait([behind])
+
+
+async def _look_after(store: ConversationStore) -> None:
+    """Bring the index up to date; of several workers one does."""
+    if store.settings.workers == 1:
+        await catch_up(store)
+        return
+    async with on_duty(store.index):
+        await catch_up(store)
+        await asyncio.get_running_loop().create_future()  # stays on duty until it is cancelled
 
 
 def _report_failure(task: asyncio.Task[None]) -> None:

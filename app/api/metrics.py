@@ -50,7 +50,7 @@ class Metrics:
         )
         self._seconds = Histogram(
             "convstore_request_seconds",
-            "time from a request's head to the end of its answer",
+            "time from a request to the beginning of its answer",
             ["route"],
             buckets=_REQUEST_BUCKETS,
             registry=self.registry,

@@ -48,11 +48,12 @@ class Observed:
             await self._app(scope, receive, send)
             return
         status = 0
+        seconds = 0.0
 
         async def send_named(message: Message) -> None:
-            nonlocal status
+            nonlocal status, seconds
             if message["type"] == "http.response.start":
-                status = message["status"]
+                status, seconds = message["status"], perf_counter() - began
                 message["headers"] = [*message["headers"], (_HEADER, name)]
             await send(message)
 
@@ -63,7 +64,7 @@ class Observed:
             status = status or 500
             raise
         finally:
-            self._tell(scope, status, perf_counter() - began)
+            self._tell(scope, status, seconds or perf_counter() - began)
 
     def _tell(self, scope: Scope, status: int, seconds: float) -> None:
         method = scope["method"] if scope["method"] in _METHODS else _OTHER

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
+import os
 import socket
 from pathlib import Path
-from typing import Annotated
+from tempfile import TemporaryDirectory
+from typing import Annotated, Any
 
 import typer
 from rich.text import Text
@@ -19,6 +22,7 @@ from app.store.store import ConversationStore
 
 log = logging.getLogger(__name__)
 
+_WORKER_SILENT_S = 30
 _KEY_HEADER = "X-Session-API-Key"
 
 
@@ -39,6 +43,7 @@ def serve_command(
         Path | None, typer.Option(help="The file that holds the API key.", show_default="api-key beside the index")
     ] = None,
     no_auth: Annotated[bool, typer.Option("--no-auth", help="Ask for no key. Only on a loopback address.")] = False,
+    workers: Annotated[int | None, typer.Option(help="Processes that serve, on one socket.", show_default="1")] = None,
 ) -> None:
     """Serve a conversations directory over HTTP, compatible with agent-server's clients.
 
@@ -51,6 +56,7 @@ def serve_command(
         port=port,
         api_key_file=api_key_file,
         no_auth=no_auth or None,
+        workers=workers,
     )
     import uvicorn  # noqa: PLC0415 - HTTP takes 0.4 s to import, which no other command needs
 
@@ -62,10 +68,38 @@ def serve_command(
     keys, made = load_keys(settings)
     with listen(settings) as listener:
         _greet(settings, listener.getsockname()[1], keys, made=made)
-        config = uvicorn.Config(
-            create_app(settings, keys), log_config=None, access_log=False, timeout_graceful_shutdown=5
-        )
+        if settings.workers > 1:
+            _serve_by_workers(settings, listener)
+            return
+        config = uvicorn.Config(create_app(settings, keys, ends_process=True), **_options(settings))
         uvicorn.Server(config).run(sockets=[listener])
+
+
+def _serve_by_workers(settings: Settings, listener: socket.socket) -> None:
+    """Serve by processes that are spawned, share the socket, and are started again when they die."""
+    import uvicorn  # noqa: PLC0415
+    from uvicorn.supervisors import Multiprocess  # noqa: PLC0415
+
+    with TemporaryDirectory(prefix="convstore-metrics-") as counted:
+        os.environ |= settings.as_environment() | {"PROMETHEUS_MULTIPROC_DIR": counted}
+        config = uvicorn.Config(
+            "app.api.worker:create_worker",
+            factory=True,
+            workers=settings.workers,
+            timeout_worker_healthcheck=_WORKER_SILENT_S,
+            **_options(settings),
+        )
+        Multiprocess(config, sockets=[listener]).run()
+
+
+def _options(settings: Settings) -> dict[str, Any]:
+    """Return what every server of uvicorn is told."""
+    return {
+        "log_config": None,
+        "access_log": False,
+        "server_header": False,
+        "timeout_graceful_shutdown": math.ceil(settings.shutdown_timeout_s),
+    }
 
 
 async def _require_usable(settings: Settings) -> None:

@@ -32,12 +32,20 @@ class Followers:
     def __init__(self, most: int) -> None:
         self._most = most
         self._number = 0
+        self.closed = False
         self._woken: dict[ConversationId, set[asyncio.Event]] = {}
 
     def wake(self, conversation_id: ConversationId) -> None:
         """Have the followers of a conversation look at once."""
         for woken in self._woken.get(conversation_id, ()):
             woken.set()
+
+    def close(self) -> None:
+        """Have all followers end, as before the process does."""
+        self.closed = True
+        for all_woken in self._woken.values():
+            for woken in all_woken:
+                woken.set()
 
     def require_room(self) -> None:
         """Raise TooManyFollowers when there are as many followers as the settings allow."""

@@ -229,7 +229,8 @@ class ConversationStore:
     ) -> AsyncGenerator[list[RawEvent], None]:
         """Give the readable events after `after` (None: all), then those to come; each once, in log order, in batches.
 
-        An empty batch says that a look found no new event. Close the iterator (`contextlib.aclosing`) to end it.
+        An empty batch says that a look found no new event. Close the iterator (`contextlib.aclosing`) to end it;
+        `followers.close()` ends all.
 
         Raises:
             ConversationNotFound: there is no such conversation (any more).
@@ -239,6 +240,8 @@ class ConversationStore:
             async with aclosing(follow(partial(self.open_log, conversation_id), woken, after)) as batches:
                 async for batch in batches:
                     yield batch
+                    if self.followers.closed:
+                        return
 
     async def open_log(self, conversation_id: ConversationId) -> Log:
         """Return the log of a conversation, its rows in step with its files.

@@ -1,0 +1,32 @@
+"""The duty: of the workers of one server, one looks after the index, and another takes over when that one ends.
+
+Without it every worker would compare the whole directory for itself. The lock is the operating system's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from filelock import FileLock, Timeout
+
+from app.index.engine import Index
+
+_POLL_S = 1.0
+
+
+@asynccontextmanager
+async def on_duty(index: Index) -> AsyncIterator[None]:
+    """Wait until no other worker is on duty, and be on duty meanwhile."""
+    lock = FileLock(index.path.with_name("duty.lock"), thread_local=False)
+    while True:
+        try:
+            lock.acquire(timeout=0)
+            break
+        except Timeout:
+            await asyncio.sleep(_POLL_S)
+    try:
+        yield
+    finally:
+        lock.release()

@@ -1,0 +1,114 @@
+"""`convstore serve --workers N`, and how a server ends."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import httpx
+
+from app import Settings
+from tests.builders import held_by_another_process, make_conversation, make_id
+from tests.cli.test_serve import served
+
+KEY = "X-Session-API-Key"
+
+
+def until(true: Callable[[], bool]) -> None:
+    """Wait until something is true."""
+    deadline = time.monotonic() + 30
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def children(pid: int) -> set[int]:
+    """Return the processes that serve: the children of `pid` that run the server."""
+    found = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return {int(child) for child in found if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes()}
+
+
+def lives(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def test_workers_share_a_store_a_key_and_their_counters(tmp_path: Path) -> None:
+    for number in range(1, 4):
+        make_conversation(tmp_path, number)
+    with served(tmp_path, "--workers", "2", CONVSTORE_LOG_FORMAT="plain") as server:
+        key = (tmp_path / ".convstore" / "api-key").read_text().strip()
+        workers = children(server.process.pid)
+        assert len(workers) == 2
+
+        def ask(path: str) -> httpx.Response:
+            return httpx.get(f"{server.url}{path}", headers={KEY: key})
+
+        until(lambda: ask("/api/conversations/count").json() == 3)
+        asked = 40
+        for _ in range(asked):  # each on a connection of its own, so that both get some
+            assert ask("/ready").status_code == 200
+        told = ask("/metrics").text
+        counted = re.search(r'convstore_requests_total\{method="GET",route="/ready",status="200"\} (\S+)', told)
+        synced = re.search(r"convstore_sync_seconds_count (\S+)", told)
+        assert counted is not None
+        assert synced is not None
+        assert (float(counted[1]), float(synced[1])) == (asked, 1)
+
+        victim = workers.pop()
+        os.kill(victim, signal.SIGKILL)
+        until(lambda: len(children(server.process.pid) - {victim}) == 2)
+        until(lambda: ask("/ready").status_code == 200)
+        left = children(server.process.pid)
+    assert server.process.returncode == 0
+    assert not any(map(lives, left))
+
+
+def test_workers_end_when_their_parent_is_killed(tmp_path: Path) -> None:
+    with served(tmp_path, "--workers", "2", "--no-auth") as server:
+        workers = children(server.process.pid)
+        until(lambda: httpx.get(f"{server.url}/ready").status_code == 200)
+        server.process.kill()
+        until(lambda: not any(map(lives, workers)))
+
+
+def test_an_open_event_stream_does_not_hold_a_server_up(tmp_path: Path) -> None:
+    make_conversation(tmp_path, 1)
+    with (
+        served(tmp_path, "--no-auth", CONVSTORE_SHUTDOWN_TIMEOUT_S="60") as server,
+        httpx.stream("GET", f"{server.url}/api/conversations/{make_id(1)}/events/stream", timeout=30) as answer,
+    ):
+        lines = answer.iter_lines()
+        assert any("message 1" in line for line in lines)
+        server.process.send_signal(signal.SIGTERM)
+        assert not any("message" in line for line in lines)
+        assert server.process.wait(10) == -signal.SIGTERM
+
+
+def test_a_server_that_cannot_finish_ends_all_the_same(tmp_path: Path) -> None:
+    make_conversation(tmp_path)
+    bounds = {"CONVSTORE_SHUTDOWN_TIMEOUT_S": "0.5", "CONVSTORE_BUSY_TIMEOUT_S": "100"}
+    with served(tmp_path, "--no-auth", **bounds) as server:
+        until(lambda: httpx.get(f"{server.url}/api/conversations/count").json() == 1)
+        with held_by_another_process(tmp_path / ".convstore" / "index.db.lock"):
+            server.process.send_signal(signal.SIGTERM)
+            assert server.process.wait(10) == 1
+
+
+def test_a_worker_gets_the_settings_of_its_parent(tmp_path: Path) -> None:
+    given = {"store": tmp_path, "api_key": "a,b", "allowed_hosts": "x,y", "no_auth": True, "port": 1, "workers": 3}
+    settings = Settings.model_validate(given)
+    environment = settings.as_environment()
+    assert environment["CONVSTORE_API_KEY"] == "a,b"
+    os.environ |= environment
+    try:
+        assert Settings() == settings
+    finally:
+        for name in environment:
+            del os.environ[name]
