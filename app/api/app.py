@@ -58,6 +58,7 @@ def create_app(settings: Settings, keys: Sequence[str] | None = None, *, ends_pr
                 allow_methods=["*"],
                 allow_headers=["*"],
                 allow_credentials=True,
+                expose_headers=["ETag"],
             ),
             *([Middleware(KeyRequired, keys=known, open_paths=open_paths)] if known.required else []),
             Middleware(HotPaths, paths=conversations.HOT_PATHS),

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Response
 from pydantic import BaseModel, Field
 
+from app.api.hot import HotQuery
 from app.api.parameters import (
     AnyId,
     ErrorBody,
@@ -37,7 +38,7 @@ class FinalResponse(BaseModel):
     response: str
 
 
-class CountQuery(BaseModel):
+class CountQuery(HotQuery):
     """The filters that search and count share."""
 
     status: Status | None = Field(default=None, description="only conversations with this execution status")
@@ -57,6 +58,11 @@ class SearchQuery(CountQuery):
     include_skills: bool = Field(
         default=False, description="send agent.agent_context.skills too; opens the page's files"
     )
+
+    @property
+    def of_the_index_alone(self) -> bool:
+        """Whether no file is read for it."""
+        return not self.include_skills
 
 
 @router.get("/search", responses={200: {"model": ConversationPage}, 400: {"model": ErrorBody}}, response_class=Response)

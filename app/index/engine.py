@@ -8,6 +8,7 @@ database file is never opened except through SQLite.
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 import time
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -169,6 +170,8 @@ class Index:
         self._reader_count = readers
         self._readers: list[ReadConnection] = []
         self._drivers: list[aiosqlite.Connection] = []
+        self._watch: sqlite3.Connection | None = None
+        self._seen: tuple[int, str] | None = None
         self._free = asyncio.Semaphore(readers)
         self._writing = asyncio.Lock()
         self._engine: AsyncEngine | None = None
@@ -187,6 +190,8 @@ class Index:
                     await driver.execute(f"PRAGMA {pragma}")
                 await driver.execute_fetchall("SELECT count(*) FROM sqlite_master")
                 self._readers.append(ReadConnection(driver))
+            self._watch = sqlite3.connect(self.path, timeout=0, isolation_level=None)
+            self._watch.execute("PRAGMA query_only=ON")
         except aiosqlite.Error as error:
             await self.close()
             raise IndexUnusable(
@@ -199,6 +204,9 @@ class Index:
         for driver in self._drivers:
             await driver.close()
         self._drivers.clear()
+        if self._watch is not None:
+            self._watch.close()
+            self._watch = None
         self._readers.clear()
         if self._engine is not None:
             engine, self._engine = self._engine, None
@@ -207,6 +215,24 @@ class Index:
                     await engine.dispose()
             except IndexBusy:
                 await engine.dispose()  # another process has it open, so this close is not the one that checkpoints
+
+    def find_state(self) -> str | None:
+        """Return a text that differs once anything that a list or count says has changed, None when that is not known.
+
+        It is made of the index's epoch and revision. This is called on the event loop for every list request: while no
+        process commits anything it costs one pragma, 6 microseconds of shared memory and no disk, where a read through
+        a connection's thread costs a hundred. It never waits for a lock.
+        """
+        if self._watch is None:
+            return None
+        try:
+            [version] = self._watch.execute("PRAGMA data_version").fetchone()
+            if self._seen is None or self._seen[0] != version:
+                [state] = self._watch.execute("SELECT epoch || '.' || revision FROM revision").fetchone()
+                self._seen = version, state
+        except (sqlite3.Error, TypeError):
+            return None
+        return self._seen[1]
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[ReadConnection]:

@@ -4,15 +4,22 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlencode
 
 import httpx
 import pytest
+from fastapi import Response
 
-from app import Settings
-from app.api import conversations
+from app import ConversationStore, Settings
+from app.api import conversations, hot
 from app.api.app import create_app
+from app.index.conversations import Page
+from tests.builders import make_conversation, make_id, second_process
 from tests.conftest import serving
+
+SEARCH = "/api/conversations/search"
+COUNT = "/api/conversations/count"
 
 QUERIES: list[tuple[str, list[tuple[str, str]], int]] = [
     ("search", [], 200),
@@ -62,3 +69,86 @@ async def test_only_a_get_with_the_key_goes_the_short_way(short: httpx.AsyncClie
 def test_the_short_way_is_installed(tmp_path: Path) -> None:
     made = create_app(Settings(store=tmp_path), keys=[])
     assert "HotPaths" in [getattr(middleware.cls, "__name__", "") for middleware in made.user_middleware]
+
+
+async def test_an_answer_is_not_composed_again_until_the_index_changes(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_conversation(root, 1)
+    asked = []
+    plain = ConversationStore.list_conversations
+
+    async def counted(self: ConversationStore, *arguments: Any, **more: Any) -> Page:
+        asked.append(more["limit"])
+        return await plain(self, *arguments, **more)
+
+    monkeypatch.setattr(ConversationStore, "list_conversations", counted)
+    async with serving(Settings(store=root)) as client:
+        first = [(await client.get(f"{SEARCH}?limit=5")).json() for _ in range(3)]
+        assert (first[0]["items"][0]["title"], first[1:], asked) == ("A title", first[:1] * 2, [5])
+        make_conversation(root, 2, meta={"title": "Second"})
+        await client.get(f"/api/conversations/{make_id(2)}")
+        after = (await client.get(f"{SEARCH}?limit=5")).json()
+    assert ({item["title"] for item in after["items"]}, asked) == ({"A title", "Second"}, [5, 5])
+
+
+async def test_another_process_s_change_is_seen_at_once(root: Path) -> None:
+    make_conversation(root, 1)
+    async with serving(Settings(store=root)) as client:
+        assert (await client.get(COUNT)).json() == 1
+        make_conversation(root, 2)
+        with second_process(_SYNC, root) as other:
+            assert other.hear() == "synced"
+        assert (await client.get(COUNT)).json() == 2
+
+
+_SYNC = """
+import asyncio, sys
+from app import ConversationStore, Settings
+async def main():
+    async with ConversationStore.open(Settings(store=sys.argv[1])) as store:
+        await store.sync()
+    print("synced", flush=True)
+asyncio.run(main())
+"""
+
+
+async def test_a_client_that_has_the_answer_gets_304_until_the_index_changes(root: Path) -> None:
+    make_conversation(root, 1)
+    async with serving(Settings(store=root)) as client:
+        for path in (SEARCH, COUNT):
+            first = await client.get(path)
+            again = await client.get(path, headers={"If-None-Match": f'"x", W/{first.headers["etag"]}'})
+            assert (again.status_code, again.content, again.headers["etag"]) == (304, b"", first.headers["etag"])
+        make_conversation(root, 2)
+        await client.get(f"/api/conversations/{make_id(2)}")
+        changed = await client.get(COUNT, headers={"If-None-Match": first.headers["etag"]})
+    assert (changed.status_code, changed.json()) == (200, 2)
+    assert changed.headers["etag"] != first.headers["etag"]
+
+
+async def test_an_answer_that_files_decide_is_not_kept(root: Path) -> None:
+    make_conversation(root, 1)
+    async with serving(Settings(store=root)) as client:
+        answer = await client.get(f"{SEARCH}?include_skills=true")
+    assert "etag" not in answer.headers
+
+
+async def test_what_is_kept_is_bounded(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hot, "_ANSWERS_BYTES", 2000)
+    make_conversation(root, 1)
+    async with serving(Settings(store=root)) as client:
+        bodies = {(await client.get(f"{COUNT}?x={'y' * 900}{number}")).text for number in range(10)}
+    assert bodies == {"1"}
+    answers = hot._Answers()
+    for number in range(10):
+        answers.keep("1", ("/", b"%d" % number), Response(b"z" * 900))
+    assert len(answers._kept) < 5
+
+
+async def test_an_answer_for_one_origin_is_not_given_to_another(root: Path) -> None:
+    async with serving(Settings(store=root)) as client:
+        first = await client.get(COUNT, headers={"Origin": "http://localhost:3000"})
+        second = await client.get(COUNT, headers={"Origin": "http://evil.example"})
+    assert first.headers["access-control-allow-origin"] == "http://localhost:3000"
+    assert "access-control-allow-origin" not in second.headers
