@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -35,3 +36,8 @@ def test_the_readme_shows_the_command(command: str) -> None:
 @pytest.mark.parametrize("setting", Settings.model_fields)
 def test_the_readme_names_the_setting(setting: str) -> None:
     assert f"| `CONVSTORE_{setting.upper()}` |" in README
+
+
+def test_the_readme_names_no_setting_that_there_is_not() -> None:
+    named = {name.lower() for name in re.findall(r"CONVSTORE_([A-Z_]+)", README)}
+    assert named <= {*Settings.model_fields}

@@ -1,0 +1,18 @@
+"""The unit of the README is one that systemd accepts."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.deploy.recipes import recipe
+
+
+def test_systemd_finds_nothing_wrong_with_the_unit(tmp_path: Path) -> None:
+    unit = tmp_path / "convstore.service"
+    unit.write_text(recipe("ini").replace("/opt/convstore/bin/convstore", sys.executable))
+    checked = subprocess.run(
+        ["systemd-analyze", "verify", "--man=no", unit], capture_output=True, text=True, check=False
+    )
+    assert (checked.returncode, checked.stderr) == (0, "")
