@@ -146,3 +146,21 @@ class NotInTrash(StoreError):
     """The trash holds nothing of this name or id."""
 
     code = "not_in_trash"
+
+
+class InvalidEvent(StoreError):
+    """An event to be written lacks what every event has, or has it wrong."""
+
+    code = "invalid_event"
+
+
+class EventExists(StoreError):
+    """The conversation has an event of this id already."""
+
+    code = "event_exists"
+
+
+class InvalidConversation(StoreError):
+    """A field that was to be set on a conversation has a value that agent-server would not accept."""
+
+    code = "invalid_conversation"

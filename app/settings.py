@@ -64,6 +64,20 @@ class Settings(BaseSettings):
     shutdown_timeout_s: float = Field(
         default=10.0, gt=0, description="Seconds that a server that was told to stop may take to finish what it does."
     )
+    instance: str | None = Field(
+        default=None,
+        pattern=r"^[A-Za-z0-9._-]{1,64}$",
+        description="The name under which this server owns conversations; its workers share one. Default: a new one.",
+    )
+    open_conversations: int = Field(
+        default=100, ge=1, description="Conversations kept open for writing at most, those in use apart."
+    )
+    open_bytes: int = Field(
+        default=64 * 1024 * 1024, ge=0, description="Bytes that the open conversations may take, those in use apart."
+    )
+    idle_s: float = Field(
+        default=60.0, ge=0, description="Seconds after which a conversation that nobody writes to is closed."
+    )
     readers: int = Field(default=2, ge=1, le=64, description="Read connections to the index, one thread each.")
     followers: int = Field(
         default=500, ge=0, description="Sockets and event streams that may be open at once, in each process."

@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import secrets
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
@@ -74,6 +75,10 @@ def write_temporary(dir_fd: int, name: str, data: bytes, mode: int = FILE_MODE) 
     try:
         os.fchmod(descriptor, mode)  # what the umask took away
         write_all(descriptor, data)
+        now_ns = time.time_ns()
+        os.utime(
+            descriptor, ns=(now_ns, now_ns)
+        )  # exact: the kernel's own stamps are 4 ms coarse, and order tells HEAD
         os.fsync(descriptor)
         return temporary, os.fstat(descriptor)
     except BaseException:

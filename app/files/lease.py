@@ -104,8 +104,15 @@ def find_holder(root: Path, directory: str) -> Lease | None:
     return lease if is_held(root, lease) else None
 
 
-def claim(root: Path, directory: str, instance: str, *, ttl_s: float = TTL_S, force: bool = False) -> Lease:
-    """Become the owner of a conversation, or stay it, and return the lease.
+class Claim(NamedTuple):
+    """A lease that was claimed, and the one before it, if any; one that was not released tells of a crash."""
+
+    lease: Lease
+    before: Lease | None
+
+
+def claim(root: Path, directory: str, instance: str, *, ttl_s: float = TTL_S, force: bool = False) -> Claim:
+    """Become the owner of a conversation, or stay it.
 
     `instance` is one that lives (`owners.living`). A new owner's generation is higher than any before.
 
@@ -129,7 +136,7 @@ def claim(root: Path, directory: str, instance: str, *, ttl_s: float = TTL_S, fo
         if last is None or not last.is_of(mine):
             durable.replace(fd, LAST_LEASE, _dump(mine))
         _write(fd, mine)
-        return mine
+        return Claim(mine, now_lease)
 
 
 def owned_by(directory: str, lease: Lease | None) -> str:

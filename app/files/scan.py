@@ -10,13 +10,10 @@ from typing import Any
 
 from app.errors import UnreadableFile
 from app.files import layout
-from app.model.conversation import ConversationFiles, LogSummary
+from app.model.conversation import LOOK_BACK, ConversationFiles, LogSummary
 from app.model.event import STATE_UPDATE, parse_json_object
 from app.model.ids import ConversationId, EventName, event_file_name
 from app.model.times import find_time_us
-
-_LOOK_BACK = 64
-"""How many events from an end of a log are opened at most to find one that tells a time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,15 +28,18 @@ class Reader:
     processes: int = 0
 
 
-def read_conversation(reader: Reader, directory: str, conversation_id: ConversationId) -> ConversationFiles | None:
+def read_conversation(
+    reader: Reader, directory: str, conversation_id: ConversationId, *, with_log: bool = True
+) -> ConversationFiles | None:
     """Read what a conversation's row needs. Returns None when the directory holds no conversation (any more).
 
+    Without `with_log` no event is opened, and of its log only the length is told.
     A directory that has neither meta.json nor base_state.json nor an event, only lock or lease files, is none. What
     cannot be read is told in `problems`.
     """
     try:
         with layout.open_directory(reader.root / directory) as fd:
-            return _read(reader, fd, directory, conversation_id)
+            return _read(reader, fd, directory, conversation_id, with_log=with_log)
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
@@ -57,7 +57,9 @@ def _modified_us(path: Path) -> int:
         return 0
 
 
-def _read(reader: Reader, fd: int, directory: str, conversation_id: ConversationId) -> ConversationFiles | None:
+def _read(
+    reader: Reader, fd: int, directory: str, conversation_id: ConversationId, *, with_log: bool
+) -> ConversationFiles | None:
     problems: list[UnreadableFile] = []
     meta, meta_mtime_ns = _read_json(fd, layout.META, problems)
     state, state_mtime_ns = _read_json(fd, layout.STATE, problems)
@@ -70,8 +72,7 @@ def _read(reader: Reader, fd: int, directory: str, conversation_id: Conversation
         return None
     if state is None and not any(str(problem).startswith(layout.STATE) for problem in problems):
         problems.append(UnreadableFile(f"{layout.STATE}: missing"))
-    told = meta is not None and find_time_us(meta.get("created_at")) is not None
-    log = _summarise(reader, fd, names, first_too=not told)
+    log = summarise(reader, fd, names, first_too=not tells_creation(meta)) if with_log else LogSummary(len(names))
     return ConversationFiles(
         id=conversation_id,
         directory=directory,
@@ -99,27 +100,33 @@ def _read_json(fd: int, name: str, problems: list[UnreadableFile]) -> tuple[dict
         return None, mtime_ns
 
 
-def _summarise(reader: Reader, fd: int, names: list[EventName], *, first_too: bool) -> LogSummary:
+def tells_creation(meta: dict[str, Any] | None) -> bool:
+    """Whether a meta.json says when the conversation was created; if not, the log's first time does."""
+    return meta is not None and find_time_us(meta.get("created_at")) is not None
+
+
+def summarise(reader: Reader, fd: int, names: list[EventName], *, first_too: bool) -> LogSummary:
     """Look at the ends of a log: the last event that is no ConversationStateUpdateEvent, and the first with a time."""
     if not names:
         return LogSummary()
     first_us = last_us = None
     last_mtime_ns = 0
+    since_last = min(len(names), LOOK_BACK)
     try:
         with layout.open_directory(layout.EVENTS, fd) as events_fd:
-            for name in names[: -_LOOK_BACK - 1 : -1]:
+            for place, name in enumerate(names[: -LOOK_BACK - 1 : -1]):
                 event, mtime_ns = _read_event(events_fd, name)
                 found_us = find_time_us(event.get("timestamp"), reader.zone)
                 if found_us is not None and event.get("kind") != STATE_UPDATE:
-                    last_us, last_mtime_ns = found_us, mtime_ns
+                    last_us, last_mtime_ns, since_last = found_us, mtime_ns, place
                     break
-            for name in names[:_LOOK_BACK] if first_too else ():
+            for name in names[:LOOK_BACK] if first_too else ():
                 first_us = find_time_us(_read_event(events_fd, name)[0].get("timestamp"), reader.zone)
                 if first_us is not None:
                     break
     except OSError:
         return LogSummary(event_count=len(names))
-    return LogSummary(len(names), first_us, last_us, last_mtime_ns)
+    return LogSummary(len(names), first_us, last_us, last_mtime_ns, since_last)
 
 
 def _read_event(events_fd: int, name: EventName) -> tuple[dict[str, Any], int]:

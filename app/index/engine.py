@@ -175,6 +175,8 @@ class Index:
         self._free = asyncio.Semaphore(readers)
         self._writing = asyncio.Lock()
         self._engine: AsyncEngine | None = None
+        self._durable = False
+        self._level = "NORMAL"
 
     async def open(self) -> None:
         """Open the read connections. The writer's is opened by the first write.
@@ -245,8 +247,10 @@ class Index:
                 self._readers.append(connection)
 
     @asynccontextmanager
-    async def write(self) -> AsyncIterator[WriteConnection]:
+    async def write(self, *, durable: bool = False) -> AsyncIterator[WriteConnection]:
         """Give the writer in a transaction that commits when the block ends and is rolled back when it raises.
+
+        A power cut may take the last commits back, which the files repair; not a `durable` one.
 
         Raises:
             IndexBusy: another writer held the index for too long.
@@ -258,6 +262,7 @@ class Index:
             self._note("lock_wait", begun - asked)
             if self._engine is None:
                 self._engine = self._make_engine()
+            self._durable = durable
             try:
                 async with self._engine.begin() as connection:
                     yield WriteConnection(connection)
@@ -274,6 +279,14 @@ class Index:
     def _make_engine(self) -> AsyncEngine:
         url = URL.create("sqlite+aiosqlite", database=str(self.path))
         engine = create_async_engine(url, poolclass=StaticPool)
+        self._level = "NORMAL"
         event.listen(engine.sync_engine, "connect", on_connect)
-        event.listen(engine.sync_engine, "begin", on_begin)
+        event.listen(engine.sync_engine, "begin", self._on_begin)
         return engine
+
+    def _on_begin(self, connection: Connection) -> None:
+        level = "FULL" if self._durable else "NORMAL"
+        if level != self._level:
+            connection.exec_driver_sql(f"PRAGMA synchronous={level}")
+            self._level = level
+        on_begin(connection)

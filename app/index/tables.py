@@ -55,6 +55,8 @@ conversation = Table(
     Column("revision", Integer, nullable=False, server_default="0", comment="of the change that it was last part of"),
     Column("owner", Text, comment="the server that holds its lease, as last seen"),
     Column("owner_until", Integer, comment="when that lease ends"),
+    Column("dirty_by", String(64), comment="who has it open for writing; of a dead one, a crash left it so"),
+    Column("lease_generation", Integer, nullable=False, server_default="0", comment="of the owner who writes its rows"),
     CheckConstraint("events_behind IN (0, 1)", name="events_behind"),
     Index("uq_conversation_uuid", "uuid", unique=True),
     Index("uq_conversation_directory", "directory", unique=True),
@@ -68,6 +70,7 @@ conversation = Table(
     Index("ix_conversation_revision", "revision", "uuid"),
     Index("ix_conversation_owner_until", "owner_until", sqlite_where=text("owner_until IS NOT NULL")),
     Index("ix_conversation_unsettled", "id", sqlite_where=text("length(signature) < 16")),
+    Index("ix_conversation_dirty_by", "id", sqlite_where=text("dirty_by IS NOT NULL")),
     sqlite_autoincrement=True,  # a key is never used again, so that late event rows cannot go to another conversation
 )
 

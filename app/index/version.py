@@ -8,7 +8,7 @@ from pathlib import Path
 
 from app.errors import IndexBusy, IndexUnusable
 
-HEAD = "0002"
+HEAD = "0003"
 """The newest migration. `tests/migrations` holds that it is."""
 
 

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
+from app.model.event import STATE_UPDATE, EventFacts
 from app.model.filters import Status
 from app.model.ids import ConversationId, dashed
 from app.model.info import compose_info, related_id
@@ -18,6 +19,9 @@ from app.model.times import find_time_us, format_us
 
 FOLD_VERSION = 1
 """Rises when the fold or an event's facts change; an index made by another version is read again from the files."""
+
+LOOK_BACK = 64
+"""How many events from an end of a log are opened at most to find one that tells a time."""
 
 TITLE_MAX = 200
 _TEXT_MAX = 500
@@ -29,13 +33,26 @@ _STATUSES = frozenset(status.value for status in Status)
 class LogSummary:
     """What a conversation's row needs of its log. Times are microseconds UTC, None when no event has one.
 
-    `last_us` is the time of the last event that is no ConversationStateUpdateEvent, `last_mtime_ns` its file's.
+    `last_us` is the time of the last event that is no ConversationStateUpdateEvent, `last_mtime_ns` its file's, and
+    `since_last` how many event files come after that one; it counts when it is one of the last `LOOK_BACK`.
     """
 
     event_count: int = 0
     first_us: int | None = None
     last_us: int | None = None
     last_mtime_ns: int = 0
+    since_last: int = 0
+
+    def with_event(self, facts: EventFacts, mtime_ns: int, *, first_too: bool) -> LogSummary:
+        """Return the summary after one more event: the one that reading the ends of the longer log would give."""
+        first_us = self.first_us
+        if first_too and first_us is None and self.event_count < LOOK_BACK:
+            first_us = facts.timestamp_us
+        if facts.timestamp_us is not None and facts.kind != STATE_UPDATE:
+            return LogSummary(self.event_count + 1, first_us, facts.timestamp_us, mtime_ns)
+        if self.since_last + 1 >= LOOK_BACK:
+            return LogSummary(self.event_count + 1, first_us, since_last=LOOK_BACK)
+        return replace(self, event_count=self.event_count + 1, first_us=first_us, since_last=self.since_last + 1)
 
 
 @dataclass(frozen=True, slots=True)

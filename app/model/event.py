@@ -15,6 +15,9 @@ from app.model.times import find_time_us
 STATE_UPDATE = "ConversationStateUpdateEvent"
 """The kind that agent-server writes for its own bookkeeping; it does not count as activity."""
 
+CONVERSATION_ERROR = "ConversationErrorEvent"
+"""The kind that agent-server writes when a run fails; with the one above it is no place to go on from."""
+
 _NAME_MAX = 200
 
 

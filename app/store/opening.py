@@ -13,7 +13,7 @@ from app.errors import ConversationNotFound, IndexBusy, IndexUnusable
 from app.files import layout
 from app.files.layout import Named
 from app.files.scan import Reader
-from app.index import conversations, events
+from app.index import conversations, events, progress
 from app.index.conversations import Located
 from app.index.engine import Index
 from app.model.event import KnownLog
@@ -46,6 +46,11 @@ class Opening:
         if located is None:
             raise ConversationNotFound(f"no conversation has the id {dashed(conversation_id)}")
         return located
+
+    async def read_again(self, conversation_id: ConversationId) -> Located | None:
+        """Read a conversation's files and write its rows, whatever its signature says; None when it is gone."""
+        directory = await asyncio.to_thread(layout.find_directory, self._reader.root, conversation_id)
+        return None if directory is None else await self._read_again(conversation_id, directory)
 
     async def _bring_in_step(self, conversation_id: ConversationId) -> Located | None:
         located = await self._locate(conversation_id)
@@ -85,11 +90,13 @@ class Opening:
 
     async def _read_again(self, conversation_id: ConversationId, directory: str) -> Located | None:
         """Read a conversation's files and write its rows."""
+        async with self._index.read() as connection:
+            as_of = (await progress.get_position(connection)).revision
         rows, _ = await asyncio.to_thread(read_rows, self._reader, [Named(directory, conversation_id)])
         if not rows:
             return None
         async with self._index.write() as connection:
-            await conversations.upsert_many(connection, rows)
+            await conversations.upsert_many(connection, rows, as_of=as_of)
         fresh = await self._locate(conversation_id)
         if fresh is None:
             return None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
-from contextlib import aclosing, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
 from functools import partial
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -27,10 +27,12 @@ from app.model.filters import ConversationFilter, EventFilter
 from app.model.ids import ConversationId, EventName, dashed, find_conversation_id
 from app.model.page import EventOrder, SortOrder
 from app.settings import Settings
+from app.store.conversation import Conversation
 from app.store.events import EventPage, Log
 from app.store.following import Followers, follow
 from app.store.opening import Opening
 from app.store.sync import OnProgress, SyncReport, ignore_progress, sync
+from app.store.writing import Writers
 
 PAGE_MAX = 100
 
@@ -57,6 +59,7 @@ class ConversationStore:
         self._note = note
         self.followers = Followers(settings.followers)
         self._opening = Opening(self.index, self.reader)
+        self._writers = Writers(self.index, self.reader, settings, self._opening, self.followers.wake)
 
     @classmethod
     @asynccontextmanager
@@ -85,7 +88,22 @@ class ConversationStore:
         try:
             yield store
         finally:
+            await store._writers.close()
             await store.index.close()
+
+    def writer(
+        self, conversation_id: ConversationId, *, force: bool = False
+    ) -> AbstractAsyncContextManager[Conversation]:
+        """Open a conversation for writing: `async with store.writer(id) as conversation`. One owner at a time may.
+
+        It stays open afterwards, for the next one, until it is idle too long or others need the room.
+
+        Raises:
+            ConversationNotFound: there is none.
+            ConversationOwned: another owner lives; `force` takes it over.
+            UnreadableFile: its base_state.json is missing or cannot be read.
+        """
+        return self._writers.writer(conversation_id, force=force)
 
     async def sync(self, *, on_progress: OnProgress = ignore_progress, allow_empty: bool = False) -> SyncReport:
         """Bring the index up to date with the files; see `app.store.sync`."""

@@ -24,7 +24,7 @@ from pathlib import Path
 from app.files import lease, owners
 root, directory, instance = Path(sys.argv[1]), sys.argv[2], sys.argv[3]
 with owners.living(root, instance):
-    print(lease.claim(root, directory, instance).generation, flush=True)
+    print(lease.claim(root, directory, instance).lease.generation, flush=True)
     sys.stdin.readline()
 """
 
@@ -36,7 +36,7 @@ def path(root: Path) -> Iterator[Path]:
 
 
 def claim(path: Path, instance: str = ME, **options: Any) -> Lease:
-    return lease.claim(path.parent, path.name, instance, **options)
+    return lease.claim(path.parent, path.name, instance, **options).lease
 
 
 def write(path: Path, held: Lease) -> None:

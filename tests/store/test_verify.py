@@ -58,13 +58,17 @@ def remove(root: Path) -> None:
         path.unlink()
 
 
+_COPIED = (
+    "title, status, created_at, updated_at, last_event_at, event_count, workspace, agent_kind, model, parent,"
+    " forked_from, cost, tokens, unreadable, signature, events_behind"
+)
+
 KINDS: dict[str, tuple[Damage, set[str]]] = {
     "row gone": (sql(f"DELETE FROM conversation WHERE uuid = '{make_id(1)}'"), {"row", "orphan"}),
     "row extra": (
         sql(
-            "INSERT INTO conversation SELECT 99, 'f'||substr(uuid, 2), 'f'||substr(uuid, 2), title, status, created_at,"
-            " updated_at, last_event_at, event_count, workspace, agent_kind, model, parent, forked_from, cost, tokens,"
-            " unreadable, signature, 0, 0, NULL, NULL FROM conversation LIMIT 1"
+            f"INSERT INTO conversation (id, uuid, directory, {_COPIED}) SELECT 99, 'f'||substr(uuid, 2),"
+            f" 'f'||substr(uuid, 2), {_COPIED} FROM conversation LIMIT 1"
         ),
         {"row"},
     ),

@@ -1,0 +1,108 @@
+"""Appending to a log, so that a power cut takes nothing acknowledged back and a live agent-server is not confused.
+
+The order is the promise: temporary files, fsync -> the old length marker is deleted -> links to the final names, which
+must be free -> fsync of events/ -> the new marker. agent-server 1.58 trusts a marker of its own length instead of
+counting; a marker that is older than the log would make it write over the last event.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from contextlib import suppress
+
+from app.files import durable, layout
+from app.model.ids import EventName, event_file_name
+
+LOG_LOCK = ".eventlog.lock"
+
+_match_marker = re.compile(r"\.eventlog-len-[0-9]+\.marker").fullmatch
+_match_temporary = re.compile(r"\.event-[0-9]{5,}-[0-9a-fA-F-]+\.json\.[0-9a-f]{16}\.tmp").fullmatch
+
+
+class KnownNames:
+    """The names in a log, kept while a conversation is open: ids to numbers, and the next number.
+
+    In a log with a gap, or two files of one number, `whole` is false; it has no marker, so that agent-server counts.
+    """
+
+    def __init__(self, names: Sequence[EventName]) -> None:
+        self.numbers: dict[str, int] = {}
+        for name in names:
+            self.numbers.setdefault(name.event_id, name.seq)
+        self.next_seq = names[-1].seq + 1 if names else 0
+        self.file_count = len(names)
+
+    @property
+    def whole(self) -> bool:
+        """Whether the numbers are 0, 1, 2, ... with one file each."""
+        return self.file_count == self.next_seq
+
+    def add(self, name: EventName) -> None:
+        """Note a file that was appended."""
+        self.numbers[name.event_id] = name.seq
+        self.next_seq = name.seq + 1
+        self.file_count += 1
+
+
+def append(
+    events_fd: int, known: KnownNames, files: Sequence[tuple[str, bytes]]
+) -> list[tuple[EventName, os.stat_result]]:
+    """Append (event id, bytes) pairs to a log and return their names and statuses. Durable when this returns.
+
+    The caller holds both locks, and no id is in the log. A crash leaves some first ones of `files`, or none.
+
+    Raises:
+        DiskFull, WriteFailed: nothing was appended.
+    """
+    with durable.explained(f"event {files[0][0]}"):
+        written: list[tuple[EventName, str, os.stat_result]] = []
+        linked: list[str] = []
+        try:
+            for seq, (event_id, data) in enumerate(files, start=known.next_seq):
+                name = EventName(seq, event_id)
+                written.append((name, *durable.write_temporary(events_fd, event_file_name(name), data)))
+            durable.remove_if_there(events_fd, _marker(known.next_seq))
+            for name, temporary, _ in written:
+                final = event_file_name(name)
+                os.link(temporary, final, src_dir_fd=events_fd, dst_dir_fd=events_fd, follow_symlinks=False)
+                linked.append(final)
+            for _, temporary, _ in written:
+                os.unlink(temporary, dir_fd=events_fd)
+            durable.sync_directory(events_fd)
+        except BaseException:
+            for left in [*linked, *(temporary for _, temporary, _ in written)]:
+                with suppress(OSError):
+                    os.unlink(left, dir_fd=events_fd)
+            raise
+    for name, _, _ in written:
+        known.add(name)
+    if known.whole:
+        _write_marker(events_fd, known.next_seq)
+    return [(name, status) for name, _, status in written]
+
+
+def tidy(events_fd: int, known: KnownNames) -> None:
+    """Delete what a crash left in a log whose lock the caller holds: temporary files, and markers of other lengths."""
+    right = _marker(known.next_seq) if known.whole else None
+    for name in os.listdir(events_fd):
+        if _match_temporary(name) or (_match_marker(name) and name != right):
+            durable.remove_if_there(events_fd, name)
+
+
+def list_names(events_fd: int) -> KnownNames:
+    """List a log."""
+    return KnownNames(layout.list_event_names(events_fd))
+
+
+def _marker(length: int) -> str:
+    return f".eventlog-len-{length}.marker"
+
+
+def _write_marker(events_fd: int, length: int) -> None:
+    """Say how long the log is. One that cannot be written is none, and then agent-server counts."""
+    with suppress(OSError):
+        os.close(
+            os.open(_marker(length), os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600, dir_fd=events_fd)
+        )

@@ -1,0 +1,369 @@
+"""An open conversation's files: what of them is kept in memory, and the one way to change them.
+
+Kept are the bytes of meta.json and base_state.json, their fields for the index, and the names in the log. Before each
+write three stats tell whether another program changed them; then they are read again.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple
+
+import orjson
+
+from app.errors import EventExists, EventNotFound, InvalidEvent, UnreadableFile
+from app.files import durable, eventlog_writing, layout, lease, scan
+from app.files.eventlog_writing import LOG_LOCK, KnownNames
+from app.files.lease import Lease
+from app.files.locks import locked
+from app.files.scan import Reader
+from app.model.conversation import ConversationFiles, fold
+from app.model.event import EventFacts, EventRow, event_facts, parse_json_object
+from app.model.ids import ConversationId, EventName, event_file_name
+from app.model.kept import Kept, parse_kept
+from app.model.times import format_us
+from app.model.writing import ROOT, dump_event, is_node, moves_head
+
+_LOCK_TIMEOUT_S = 30.0
+_DICT_FACTOR = 3
+_ID_BYTES = 150
+
+Mark = tuple[int, int, int, int] | None
+"""What of a file's status differs once it was changed; None while it is missing."""
+
+
+class Head(NamedTuple):
+    """A place in the tree to go on from; None is the empty tree."""
+
+    event_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What one write does, in this order: events appended, HEAD moved, fields of base_state.json and meta.json set."""
+
+    events: Sequence[Mapping[str, Any]] = ()
+    head: Head | None = None
+    state: Mapping[str, Any] = field(default_factory=dict)
+    meta: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Written(NamedTuple):
+    """What a write did: the rows of its events, and what the conversation's row is made of.
+
+    `reread` says that another program had changed files before, so that the index must read them. `warning` tells what
+    could not be done after the events were durable; the next opening does it.
+    """
+
+    events: list[EventRow]
+    files: ConversationFiles
+    signature: bytes
+    reread: bool = False
+    warning: str | None = None
+
+
+class OpenFiles:
+    """The files of a conversation that this process may write to. Synchronous; one call at a time.
+
+    After an error while writing, `broken` is set: what is on disk may differ from what is kept, and the next write
+    reads it again first.
+    """
+
+    def __init__(self, reader: Reader, directory: str, conversation_id: ConversationId, held: Lease) -> None:
+        self.reader = reader
+        self.directory = directory
+        self.id = conversation_id
+        self.lease = held
+        self.broken = False
+        self.names: KnownNames
+        self.files: ConversationFiles
+        self._state: Kept | None = None
+        self._meta: Kept | None = None
+        self._head: Head | None = None
+        self._log_read = False
+        self._marks: tuple[Mark, Mark, Mark] = (None, None, None)
+
+    @property
+    def size_bytes(self) -> int:
+        """About how much memory this takes."""
+        raw = sum(len(kept.raw) for kept in (self._state, self._meta) if kept)
+        return raw * (1 + _DICT_FACTOR) + len(self.names.numbers) * _ID_BYTES
+
+    @contextmanager
+    def _writing(self) -> Iterator[tuple[int, int]]:
+        """Hold both locks, in agent-server's order, and give the conversation's and the log's directory."""
+        root = self.reader.root
+        with (
+            lease.opened(root, self.directory) as fd,
+            _events_directory(fd) as events_fd,
+            locked(events_fd, LOG_LOCK, _LOCK_TIMEOUT_S),
+            lease.guarded(root, self.directory, fd, self.lease),
+        ):
+            yield fd, events_fd
+
+    def load(self) -> str | None:
+        """Read the conversation, tidy its log, move a HEAD that a crash left behind, and return its status.
+
+        Opens meta.json and base_state.json; events only where a crash may have left HEAD behind.
+
+        Raises:
+            OwnershipLost, ConversationNotFound, LockTimeout: it is not ours to write to.
+            UnreadableFile: base_state.json is missing or cannot be read.
+        """
+        with self._writing() as (fd, events_fd):
+            self._read(fd, events_fd)
+            eventlog_writing.tidy(events_fd, self.names)
+            self._recover_head(fd, events_fd)
+            self._mark(fd, events_fd)
+        return self.status
+
+    @property
+    def status(self) -> str | None:
+        """The execution status."""
+        status = (self.files.state or {}).get("execution_status")
+        return status if isinstance(status, str) else None
+
+    def write(self, change: Change) -> Written:
+        """Do one change. Events are durable when this returns, and so are the fields.
+
+        Raises:
+            OwnershipLost, ConversationNotFound, LockTimeout: it is not ours to write to; nothing was written.
+            EventExists, InvalidEvent, EventNotFound: the change is wrong; nothing was written.
+            DiskFull, WriteFailed: it could not be written, and no event was appended.
+        """
+        with self._writing() as (fd, events_fd):
+            reread = self.broken or self._look(fd, events_fd) != self._marks
+            if reread:
+                self._read(fd, events_fd)
+            if self.broken:
+                eventlog_writing.tidy(events_fd, self.names)
+                self._recover_head(fd, events_fd)
+                self.broken = False
+            prepared = self._prepare(events_fd, change)
+            try:
+                return self._write(fd, events_fd, change, prepared, reread=reread)
+            except BaseException:
+                self.broken = True
+                raise
+
+    def is_unchanged(self) -> bool:
+        """Whether nobody else changed the files since they were last read or written here."""
+        try:
+            with layout.open_directory(self.reader.root / self.directory) as fd:
+                return (_mark(layout.EVENTS, fd), _mark(layout.STATE, fd), _mark(layout.META, fd)) == self._marks
+        except OSError:
+            return False
+
+    def _read(self, fd: int, events_fd: int) -> None:
+        self._mark(fd, events_fd)
+        self._state, self._meta = _kept(fd, layout.STATE), _kept(fd, layout.META)
+        self.names = eventlog_writing.list_names(events_fd)
+        files = scan.read_conversation(self.reader, self.directory, self.id, with_log=False)
+        if files is None or files.state is None or self._state is None:
+            raise UnreadableFile(
+                f"conversation {self.directory} cannot be written to: "
+                f"{'; '.join(files.problems) if files else 'it has no files'}"
+            )
+        self.files = files
+        self._log_read = False
+        self._head = None
+
+    def _look(self, fd: int, events_fd: int) -> tuple[Mark, Mark, Mark]:
+        status = os.fstat(events_fd)
+        events = (status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
+        return events, _mark(layout.STATE, fd), _mark(layout.META, fd)
+
+    def _mark(self, fd: int, events_fd: int) -> None:
+        self._marks = self._look(fd, events_fd)
+
+    def _prepare(self, events_fd: int, change: Change) -> list[tuple[str, bytes, EventFacts, bool]]:
+        """Return (id, bytes, facts, whether it moves HEAD) of each event, with its parent; raises what is wrong."""
+        seen: set[str] = set()
+        head = self._get_head(events_fd) if change.events else None
+        prepared = []
+        for event in change.events:
+            event_id, parent = event["id"], event.get("parent_id")
+            if event_id in self.names.numbers or event_id in seen:
+                raise EventExists(f"conversation {self.directory} has an event {event_id} already")
+            if parent is not None and parent != ROOT and parent not in self.names.numbers and parent not in seen:
+                raise InvalidEvent(f"event {event_id}: its parent {parent} is no event of this conversation")
+            if parent is None:
+                parent = head.event_id if head else None
+                if parent is None and (self.names.numbers or seen):
+                    parent = ROOT
+            raw = dump_event(with_parent(event, parent))
+            prepared.append((event_id, raw, event_facts(parse_json_object(raw), self.reader.zone), moves_head(event)))
+            seen.add(event_id)
+            head = Head(event_id) if moves_head(event) else head
+        if change.head and change.head.event_id is not None and change.head.event_id not in self.names.numbers:
+            raise EventNotFound(f"conversation {self.directory} has no event {change.head.event_id[:64]!r}")
+        return prepared
+
+    def _write(
+        self,
+        fd: int,
+        events_fd: int,
+        change: Change,
+        prepared: list[tuple[str, bytes, EventFacts, bool]],
+        *,
+        reread: bool,
+    ) -> Written:
+        rows: list[EventRow] = []
+        head = change.head
+        if prepared:
+            self._read_log(fd)
+            appended = eventlog_writing.append(events_fd, self.names, [(one[0], one[1]) for one in prepared])
+            first_too = not scan.tells_creation(self.files.meta)
+            for (name, status), (_, _, facts, moves) in zip(appended, prepared, strict=True):
+                rows.append(EventRow(name, facts))
+                log = self.files.log.with_event(facts, status.st_mtime_ns, first_too=first_too)
+                self.files = replace(self.files, log=log)
+                head = Head(name.event_id) if moves and change.head is None else head
+        warning = None
+        try:
+            self._write_state(fd, change, head)
+            self._write_meta(fd, change)
+        except Exception as error:
+            if not rows:
+                raise
+            self.broken = True
+            warning = f"the events are written, but not what belongs to them: {error}"
+        self._read_log(fd)
+        self._mark(fd, events_fd)
+        signature = layout.signature(self.reader.root, self.directory)
+        return Written(rows, self.files, signature, reread, warning)
+
+    def _write_state(self, fd: int, change: Change, head: Head | None) -> None:
+        values = dict(change.state)
+        if head is not None:
+            values["leaf_event_id"] = head.event_id
+            empty = head.event_id is None
+            if empty or (self.files.state or {}).get("head_is_empty"):
+                values["head_is_empty"] = empty
+        if not values or self._state is None:
+            return
+        kept = self._state.with_values({name: orjson.dumps(value) for name, value in values.items()})
+        status = durable.replace(fd, layout.STATE, kept.raw, sync_name=bool(change.state or change.head))
+        self._state = kept
+        state = {**(self.files.state or {}), **{name: orjson.loads(orjson.dumps(v)) for name, v in values.items()}}
+        self.files = replace(self.files, state=state, modified_us=status.st_mtime_ns // 1000)
+        self._head = head or self._head
+
+    def _write_meta(self, fd: int, change: Change) -> None:
+        if not change.meta:
+            return
+        kept = self._meta or self._first_meta(fd)
+        kept = kept.with_values({name: orjson.dumps(value) for name, value in change.meta.items()})
+        status = durable.replace(fd, layout.META, kept.raw)
+        self._meta = kept
+        self.files = replace(self.files, meta=parse_json_object(kept.raw), meta_mtime_ns=status.st_mtime_ns)
+
+    def _first_meta(self, fd: int) -> Kept:
+        """Return a meta.json for a conversation that has none, as the CLI leaves it: what agent-server needs in one.
+
+        Raises:
+            UnreadableFile: it has one, which cannot be read.
+        """
+        if _mark(layout.META, fd) is not None:
+            raise UnreadableFile(f"conversation {self.directory}: {layout.META} cannot be read, so it is not replaced")
+        self._read_log(fd)
+        row = fold(replace(self.files, state=dict(self.files.state or {})))
+        workspace = self._state.find("workspace") if self._state else None
+        fields: dict[str, Any] = {"id": self.id, "title": None, "created_at": format_us(row.created_at), "tags": {}}
+        kept = parse_kept(orjson.dumps(fields | {"updated_at": format_us(row.updated_at)}))
+        return kept.with_values({"workspace": workspace}) if workspace else kept
+
+    def _read_log(self, fd: int) -> None:
+        """Look at the log's ends, once; after that each event that is appended tells what changes."""
+        if not self._log_read:
+            names = layout.list_events(fd)
+            log = scan.summarise(self.reader, fd, names, first_too=not scan.tells_creation(self.files.meta))
+            self.files = replace(self.files, log=log)
+            self._log_read = True
+
+    def _get_head(self, events_fd: int) -> Head:
+        """Return HEAD: the leaf, or in a log that names none the last node; see openhands-sdk 1.58, state.py."""
+        if self._head is None:
+            state = self.files.state or {}
+            leaf = state.get("leaf_event_id")
+            if isinstance(leaf, str) and leaf in self.names.numbers:
+                self._head = Head(leaf)
+            elif leaf is None and state.get("head_is_empty"):
+                self._head = Head(None)
+            else:
+                self._head = self._find_last_node(events_fd)
+        return self._head
+
+    def _find_last_node(self, events_fd: int) -> Head:
+        for name in reversed(layout.list_event_names(events_fd)):
+            event = _read_event(events_fd, name)
+            if event is not None and is_node(event):
+                return Head(name.event_id)
+        return Head(None)
+
+    def _recover_head(self, fd: int, events_fd: int) -> None:
+        """Move HEAD to what a crash kept it from: forward, along the parent chain, through newer files only.
+
+        A navigation wrote base_state.json after all events, so it is never undone.
+        """
+        leaf = (self.files.state or {}).get("leaf_event_id")
+        if not isinstance(leaf, str):
+            return
+        state_ns = os.stat(layout.STATE, dir_fd=fd, follow_symlinks=False).st_mtime_ns
+        newer: list[EventName] = []
+        for name in reversed(layout.list_event_names(events_fd)):
+            if os.stat(event_file_name(name), dir_fd=events_fd, follow_symlinks=False).st_mtime_ns < state_ns:
+                break
+            newer.append(name)
+        found = leaf
+        for name in reversed(newer):
+            event = _read_event(events_fd, name)
+            if event is not None and moves_head(event) and event.get("parent_id") == found:
+                found = name.event_id
+        if found != leaf:
+            self._write_state(fd, Change(), Head(found))
+
+
+def with_parent(event: Mapping[str, Any], parent: str | None) -> Mapping[str, Any]:
+    """Return an event with its parent, which stands fourth, as agent-server writes it; None leaves it out."""
+    if parent is None or event.get("parent_id") == parent:
+        return event
+    first = {name: event[name] for name in ("id", "timestamp", "source")}
+    return first | {"parent_id": parent} | {name: value for name, value in event.items() if name not in first}
+
+
+def _mark(name: str, fd: int) -> Mark:
+    try:
+        status = os.stat(name, dir_fd=fd, follow_symlinks=False)
+    except FileNotFoundError:
+        return None
+    return status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino
+
+
+def _kept(fd: int, name: str) -> Kept | None:
+    try:
+        return parse_kept(layout.read_file(name, fd)[0])
+    except (FileNotFoundError, UnreadableFile):
+        return None
+
+
+def _read_event(events_fd: int, name: EventName) -> dict[str, Any] | None:
+    try:
+        return parse_json_object(layout.read_file(event_file_name(name), events_fd)[0])
+    except (FileNotFoundError, UnreadableFile):
+        return None
+
+
+@contextmanager
+def _events_directory(fd: int) -> Iterator[int]:
+    """Open events/, and make it when a conversation has none."""
+    try:
+        os.mkdir(layout.EVENTS, 0o777, dir_fd=fd)
+        durable.sync_directory(fd)
+    except FileExistsError:
+        pass
+    with layout.open_directory(layout.EVENTS, fd) as events_fd:
+        yield events_fd

@@ -1,0 +1,101 @@
+"""Who has conversations open for writing, as the index knows it: what a crash left so is read again, and no more.
+
+The mark is committed with `synchronous=FULL` before the first file is written, so that a power cut does not take it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache, lru_cache
+from typing import NamedTuple
+
+from sqlalchemy import BindParameter, bindparam, func, null, select, update
+
+from app.index.engine import ReadConnection, WriteConnection
+from app.index.statements import Sql, compiled
+from app.index.tables import conversation
+from app.model.ids import ConversationId
+
+
+class Dirty(NamedTuple):
+    """A conversation that somebody has open for writing, or had when it crashed."""
+
+    id: ConversationId
+    directory: str
+    owner: str
+
+
+class Owned(NamedTuple):
+    """The key of a conversation's rows, and the generation of the last owner who opened it."""
+
+    key: int
+    directory: str
+    generation: int
+
+
+@cache
+def _mark_sql() -> Sql:
+    columns = conversation.c
+    statement = update(conversation).where(columns.uuid == bindparam("uuid_"))
+    higher = func.max(columns.lease_generation, bindparam("generation_"))
+    return compiled(statement.values(dirty_by=bindparam("owner_"), lease_generation=higher))
+
+
+async def mark(index: WriteConnection, conversation_id: ConversationId, owner: str, generation: int) -> None:
+    """Note that `owner` may write to a conversation from now on. Commit it durably."""
+    row = {"uuid_": conversation_id, "owner_": owner, "generation_": generation}
+    await index.execute_many(_mark_sql(), [row])
+
+
+@cache
+def _clear_sql() -> Sql:
+    columns = conversation.c
+    mine = (columns.uuid == bindparam("uuid_"), columns.dirty_by == bindparam("owner_"))
+    return compiled(update(conversation).where(*mine).values(dirty_by=null()))
+
+
+async def clear(index: WriteConnection, conversation_id: ConversationId, owner: str) -> None:
+    """Note that `owner` closed a conversation, with its rows in step."""
+    await index.execute_many(_clear_sql(), [{"uuid_": conversation_id, "owner_": owner}])
+
+
+@cache
+def _settle_sql() -> Sql:
+    columns = conversation.c
+    statement = update(conversation).where(columns.uuid == bindparam("uuid_"), columns.events_behind == 0)
+    return compiled(statement.values(signature=bindparam("signature_")))
+
+
+async def settle(index: WriteConnection, conversation_id: ConversationId, signature: bytes) -> None:
+    """Note the signature of files that only this owner writes, once it can be trusted."""
+    await index.execute_many(_settle_sql(), [{"uuid_": conversation_id, "signature_": signature}])
+
+
+@cache
+def _dirty_sql() -> Sql:
+    columns = conversation.c
+    return compiled(
+        select(columns.uuid, columns.directory, columns.dirty_by)
+        .where(columns.dirty_by.is_not(None))
+        .order_by(columns.id)
+    )
+
+
+async def list_dirty(index: ReadConnection) -> list[Dirty]:
+    """Return the conversations that somebody has open, or had when it crashed."""
+    return [Dirty(ConversationId(row[0]), row[1], row[2]) for row in await index.fetch_all(_dirty_sql())]
+
+
+@lru_cache(maxsize=64)
+def _owned_sql(number: int) -> Sql:
+    columns = conversation.c
+    wanted: list[BindParameter[str]] = [bindparam(f"id_{i}") for i in range(number)]
+    return compiled(
+        select(columns.uuid, columns.id, columns.directory, columns.lease_generation).where(columns.uuid.in_(wanted))
+    )
+
+
+async def find_owned(index: WriteConnection, ids: Sequence[ConversationId]) -> dict[ConversationId, Owned]:
+    """Return of each known conversation its key, and the generation under which its rows are written."""
+    rows = await index.fetch_all(_owned_sql(len(ids)), {f"id_{i}": uuid for i, uuid in enumerate(ids)})
+    return {ConversationId(row[0]): Owned(row[1], row[2], row[3]) for row in rows}

@@ -1,0 +1,112 @@
+"""A JSON object whose bytes are kept: single values are put in the place of others, all else stays to the byte.
+
+So that fields which this version does not know, and secrets, survive every rewrite, and 260 kB of state are neither
+parsed nor dumped for one new id.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import orjson
+
+from app.model.event import parse_json_object
+
+_TOKEN = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[{}\[\]:,]', re.DOTALL)
+_SPACE = b" \t\r\n"
+_OPENING, _CLOSING = frozenset({b"{", b"["}), frozenset({b"}", b"]"})
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """The bytes of a JSON object, and where in them the value of each of its keys stands."""
+
+    raw: bytes
+    spans: Mapping[str, tuple[int, int]]
+
+    def find(self, name: str) -> bytes | None:
+        """Return the bytes of one value, or None when there is no such key."""
+        span = self.spans.get(name)
+        return self.raw[slice(*span)] if span else None
+
+    def with_values(self, values: Mapping[str, bytes]) -> Kept:
+        """Return the object with these values, each finished JSON; a key that it has not comes last."""
+        known = sorted((self.spans[name], name) for name in values if name in self.spans)
+        pieces: list[bytes] = []
+        spans: dict[str, tuple[int, int]] = {}
+        at = shift = 0
+        moves: list[tuple[int, int]] = []
+        for (begin, end), name in known:
+            pieces += [self.raw[at:begin], values[name]]
+            shift += len(values[name]) - (end - begin)
+            moves.append((end, shift))
+            at = end
+        close = self.raw.rindex(b"}")
+        pieces.append(self.raw[at:close])
+        size = close + shift
+        for name, (begin, end) in self.spans.items():
+            moved = _moved(moves, begin)
+            spans[name] = (begin + moved, begin + moved + len(values[name]) if name in values else end + moved)
+        for name in values:
+            if name not in self.spans:
+                key = b"%b%b:" % (b"," if spans else b"", orjson.dumps(name))
+                pieces += [key, values[name]]
+                spans[name] = (size + len(key), size + len(key) + len(values[name]))
+                size += len(key) + len(values[name])
+        pieces.append(self.raw[close:])
+        return Kept(b"".join(pieces), spans)
+
+
+def _moved(moves: list[tuple[int, int]], position: int) -> int:
+    """Return by how much what stands at `position` moves when the values before it change their length."""
+    moved = 0
+    for end, shift in moves:
+        if end > position:
+            break
+        moved = shift
+    return moved
+
+
+def parse_kept(raw: bytes) -> Kept:
+    """Return the object in `raw` with the places of its values; of a key that is there twice, the last counts.
+
+    Raises:
+        UnreadableFile: `raw` is no JSON object.
+    """
+    parse_json_object(raw)
+    return Kept(raw, _find_spans(raw))
+
+
+def _find_spans(raw: bytes) -> dict[str, tuple[int, int]]:
+    """Find the values of a valid JSON object."""
+    spans: dict[str, tuple[int, int]] = {}
+    depth = 0
+    key: str | None = None
+    text = b""
+    begin = 0
+    for token in _TOKEN.finditer(raw):
+        what = token[0]
+        if what in _OPENING:
+            depth += 1
+        elif depth == 1 and what == b":" and key is None:
+            key, begin = orjson.loads(text), token.end()
+        elif depth == 1 and what in (b",", b"}"):
+            if key is not None:
+                spans[key] = _trimmed(raw, begin, token.start())
+            key = None
+            depth -= what == b"}"
+        elif what in _CLOSING:
+            depth -= 1
+        elif depth == 1 and key is None:
+            text = what
+    return spans
+
+
+def _trimmed(raw: bytes, begin: int, end: int) -> tuple[int, int]:
+    while raw[begin] in _SPACE:
+        begin += 1
+    while raw[end - 1] in _SPACE:
+        end -= 1
+    return begin, end

@@ -1,0 +1,102 @@
+"""Group commit: what many open conversations wrote goes to the index in one transaction; each still waits for its own.
+
+While one transaction runs, what comes in is collected for the next.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+
+from app.errors import IndexUnusable, OwnershipLost
+from app.index import conversations, events, ownership
+from app.index.engine import Index, WriteConnection
+from app.index.ownership import Owned
+from app.model.conversation import IndexedRow
+from app.model.event import EventRow, LogChange
+from app.model.ids import ConversationId
+
+
+@dataclass(slots=True)
+class Commit:
+    """What one write changes in the index, under a lease's generation."""
+
+    id: ConversationId
+    generation: int
+    row: IndexedRow
+    events: list[EventRow]
+    done: asyncio.Future[None] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+
+
+class Commits:
+    """The commits of one store that wait for a transaction."""
+
+    def __init__(self, index: Index) -> None:
+        self._index = index
+        self._waiting: list[Commit] = []
+        self._running: asyncio.Task[None] | None = None
+
+    async def write(self, commit: Commit) -> None:
+        """Write to the index and return when it is committed. Commits of one conversation keep their order.
+
+        Raises:
+            OwnershipLost: a later owner has written the conversation's rows; these are not written.
+            IndexBusy, IndexUnusable: the index cannot be written to; the files repair it later.
+        """
+        self._waiting.append(commit)
+        if self._running is None:
+            self._running = asyncio.create_task(self._run())
+        await commit.done
+
+    async def _run(self) -> None:
+        try:
+            while self._waiting:
+                batch, self._waiting = self._waiting, []
+                await self._write(batch)
+        finally:
+            self._running = None
+
+    async def _write(self, batch: list[Commit]) -> None:
+        refused: dict[int, Exception] = {}
+        try:
+            async with self._index.write() as connection:
+                refused = await _apply(connection, batch)
+        except Exception as error:  # noqa: BLE001 - whatever it is, those who wait are told
+            refused = {id(commit): error for commit in batch}
+        for commit in batch:
+            if commit.done.done():
+                continue
+            if (reason := refused.get(id(commit))) is not None:
+                commit.done.set_exception(reason)
+            else:
+                commit.done.set_result(None)
+
+
+async def _apply(connection: WriteConnection, batch: list[Commit]) -> dict[int, Exception]:
+    """Write the rows of a batch, of each conversation the last row and all events, and return what was refused."""
+    owned = await ownership.find_owned(connection, list({commit.id for commit in batch}))
+    refused: dict[int, Exception] = {}
+    rows: dict[ConversationId, IndexedRow] = {}
+    logs: dict[ConversationId, list[EventRow]] = {}
+    for commit in batch:
+        error = _refusal(commit, owned.get(commit.id))
+        if error is None:
+            rows[commit.id] = commit.row
+            logs.setdefault(commit.id, []).extend(commit.events)
+        else:
+            refused[id(commit)] = error
+    await conversations.upsert_many(connection, list(rows.values()))
+    changes = [LogChange(owned[one].key, log, [], owned[one].directory) for one, log in logs.items()]
+    await events.apply_changes(connection, changes)
+    return refused
+
+
+def _refusal(commit: Commit, owned: Owned | None) -> Exception | None:
+    if owned is None:
+        return IndexUnusable(f"conversation {commit.id} is not in the index; it is read again from its files")
+    if owned.generation > commit.generation:
+        return OwnershipLost(
+            f"conversation {commit.id} was taken over (generation {owned.generation} after {commit.generation}) "
+            "while this was written; what its files hold counts. Open it again"
+        )
+    return None

@@ -1,0 +1,186 @@
+"""An open conversation: what may be written to it, one write after the other, with the index in step."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from app.errors import IndexBusy, IndexUnusable, OwnershipLost
+from app.files import lease
+from app.files.opened import Change, Head, OpenFiles, Written
+from app.model.conversation import IndexedRow, fold
+from app.model.filters import Status
+from app.model.ids import ConversationId
+from app.model.times import format_us
+from app.model.writing import check_tags, check_title, complete_event
+from app.store.commits import Commit, Commits
+
+log = logging.getLogger(__name__)
+
+
+class Appended(NamedTuple):
+    """An event that is in the log, durably. `warning` tells what beside it could not be done yet, and will be."""
+
+    seq: int
+    event_id: str
+    warning: str | None = None
+
+
+class Conversation:
+    """A conversation that this store may write to. `ConversationStore.writer` opens it.
+
+    Every method returns when the change is durable and the index shows it. Any of them raises OwnershipLost when
+    another owner took the conversation over, and DiskFull or WriteFailed when the change could not be written.
+    """
+
+    def __init__(
+        self, files: OpenFiles, commits: Commits, *, reindex: Callable[[], Awaitable[None]], wake: Callable[[], None]
+    ) -> None:
+        self.id: ConversationId = files.id
+        self.files = files
+        self.lost = False
+        self.behind = False
+        """Whether the index could not be written, so that it must read the files again."""
+        self._commits = commits
+        self._reindex = reindex
+        self._wake = wake
+        self._writing = asyncio.Lock()
+
+    async def append(self, event: Mapping[str, Any]) -> Appended:
+        """Append one event. A missing id, timestamp and parent are filled; any kind and any further field is good.
+
+        Raises:
+            InvalidEvent: id, timestamp, source, kind or parent is wrong.
+            EventExists: the log has an event of this id.
+        """
+        return (await self.append_batch([event]))[0]
+
+    async def append_batch(self, events: Sequence[Mapping[str, Any]]) -> list[Appended]:
+        """Append several events with one acknowledgement; a crash before it leaves some first ones, or none.
+
+        Raises:
+            InvalidEvent, EventExists: one of them is wrong; none was appended.
+        """
+        if not events:
+            return []
+        zone = self.files.reader.zone
+        written = await self.write(Change(events=[complete_event(event, zone) for event in events]))
+        return [Appended(*row.name, written.warning) for row in written.events]
+
+    async def navigate(self, event_id: str | None) -> None:
+        """Move HEAD to an event; the next one follows it. None is the empty tree.
+
+        Raises:
+            EventNotFound: there is no such event.
+        """
+        await self.write(Change(head=Head(event_id)))
+
+    async def set_status(self, status: Status) -> None:
+        """Set the execution status."""
+        await self.write(Change(state={"execution_status": status.value}))
+
+    async def update_state(self, **fields: Any) -> None:  # noqa: ANN401
+        """Set fields of base_state.json, such as `stats` or `agent_state`; all others stay to the byte."""
+        await self.write(Change(state=fields))
+
+    async def set_title(self, title: str) -> None:
+        """Set the title.
+
+        Raises:
+            InvalidConversation: it is blank, or has more than 200 characters.
+        """
+        await self.update_meta(title=check_title(title))
+
+    async def set_tags(self, tags: Mapping[str, str]) -> None:
+        """Set all tags anew.
+
+        Raises:
+            InvalidConversation: a key is not of lower-case letters and digits, or a value has more than 256 characters.
+        """
+        await self.update_meta(tags=check_tags(tags))
+
+    async def update_meta(self, *, title: str | None = None, tags: Mapping[str, str] | None = None) -> None:
+        """Set what was checked, in meta.json; tags also in base_state.json, which answers with them."""
+        fields = {"title": title, "tags": None if tags is None else dict(tags)}
+        meta = {name: value for name, value in fields.items() if value is not None}
+        state = {"tags": meta["tags"]} if "tags" in meta else {}
+        await self.write(Change(state=state, meta=meta | {"updated_at": format_us(time.time_ns() // 1000)}))
+
+    async def write(self, change: Change) -> Written:
+        """Do one change: files, then index. Goes on to its end also when the one who asked is cancelled."""
+        return await asyncio.shield(asyncio.create_task(self._write(change)))
+
+    async def _write(self, change: Change) -> Written:
+        async with self._writing:
+            try:
+                written = await asyncio.to_thread(self._write_files, change)
+            except OwnershipLost:
+                self.lost = True
+                raise
+            warning = await self._write_index(written)
+        self._wake()
+        return written._replace(warning="; ".join(filter(None, (written.warning, warning))) or None)
+
+    def _write_files(self, change: Change) -> Written:
+        try:
+            return self.files.write(change)
+        except OwnershipLost:
+            if not self._follow_sibling():
+                raise
+            return self.files.write(change)
+
+    def _follow_sibling(self) -> bool:
+        """Go on under the lease of another worker of this server, which closed and opened it meanwhile."""
+        root, directory, mine = self.files.reader.root, self.files.directory, self.files.lease
+        holder = lease.find_holder(root, directory)
+        if holder is None or holder.owner != mine.owner or holder.generation <= mine.generation:
+            return False
+        self.files.lease = holder
+        return True
+
+    async def _write_index(self, written: Written) -> str | None:
+        """Bring the index in step and return a warning when that must wait; the event is durable in either case.
+
+        Raises:
+            OwnershipLost: a later owner has written the conversation's rows.
+        """
+        try:
+            if written.reread or self.behind:
+                await self._reindex()
+                self.behind = False
+            else:
+                row = IndexedRow(fold(written.files), written.signature)
+                await self._commits.write(Commit(self.id, self.files.lease.generation, row, written.events))
+        except (IndexBusy, IndexUnusable) as error:
+            self.behind = True
+            log.warning("conversation %s is written, but not yet in the index: %s", self.id, error)
+            return f"written, but not yet in the index: {error}"
+        except OwnershipLost:
+            self.lost = True
+            raise
+        return None
+
+    async def renew(self) -> None:
+        """Extend the lease.
+
+        Raises:
+            OwnershipLost: another owner has the conversation.
+        """
+        async with self._writing:
+            files = self.files
+            try:
+                files.lease = await asyncio.to_thread(lease.renew, files.reader.root, files.directory, files.lease)
+            except OwnershipLost:
+                if not await asyncio.to_thread(self._follow_sibling):
+                    self.lost = True
+                    raise
+
+    async def catch_up(self) -> None:
+        """Try again to bring the index in step after it could not be written."""
+        async with self._writing:
+            if self.behind:
+                await self._reindex()
+                self.behind = False

@@ -1,0 +1,32 @@
+"""Ending a run that a crash cut off: `running` becomes `error`, and an action without a result gets one.
+
+As agent-server 1.58 does when it opens such a conversation; never twice, since the second time the action has a result.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from app.files import eventlog
+from app.files.opened import Change, OpenFiles
+from app.model.event import parse_json_object
+from app.model.filters import Status
+from app.model.writing import complete_event, find_unfinished_action, interrupted_error
+from app.store.conversation import Conversation
+
+log = logging.getLogger(__name__)
+
+
+async def end_interrupted_run(conversation: Conversation) -> None:
+    """Set the status to error, and append one AgentErrorEvent for the first action without a result, if any."""
+    events = await asyncio.to_thread(_errors, conversation.files)
+    await conversation.write(Change(events=events, state={"execution_status": Status.ERROR.value}))
+    log.info("conversation %s was running when its owner died; it is in error now", conversation.id)
+
+
+def _errors(files: OpenFiles) -> list[dict[str, object]]:
+    names = eventlog.list_events(files.reader, files.directory)
+    found = eventlog.read_events(files.reader, files.directory, names)
+    action = find_unfinished_action(parse_json_object(one.raw) for one in found if one.unreadable is None)
+    return [] if action is None else [complete_event(interrupted_error(action), files.reader.zone)]
