@@ -22,8 +22,7 @@ from app.api.metrics import Metrics
 from app.api.observing import Observed
 from app.api.stopping import end_process_within, on_stop
 from app.settings import LOOPBACK_HOSTS, Settings
-from app.store.duty import on_duty
-from app.store.startup import catch_up
+from app.store.startup import follow
 from app.store.store import ConversationStore
 
 log = logging.getLogger(__name__)
@@ -88,13 +87,13 @@ def create_app(settings: Settings, keys: Sequence[str] | None = None, *, ends_pr
 
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
-    """Open the store, and bring its index up to date behind the first answers."""
+    """Open the store, and keep its index in step with the files behind the answers."""
     settings: Settings = app.state.settings
     async with ConversationStore.open(settings, note=app.state.metrics.note) as store:
         app.state.store = store
         if app.state.ends_process:
             on_stop(store.followers.close)
-        behind = asyncio.create_task(_look_after(store))
+        behind = asyncio.create_task(follow(store))
         behind.add_done_callback(_report_failure)
         try:
             yield
@@ -105,21 +104,11 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
             await asyncio.wait([behind])
 
 
-async def _look_after(store: ConversationStore) -> None:
-    """Bring the index up to date; of several workers one does."""
-    if store.settings.workers == 1:
-        await catch_up(store)
-        return
-    async with on_duty(store.index):
-        await catch_up(store)
-        await asyncio.get_running_loop().create_future()  # stays on duty until it is cancelled
-
-
 def _report_failure(task: asyncio.Task[None]) -> None:
     """Say at once that a background task failed; nobody awaits it before the end."""
     error = None if task.cancelled() else task.exception()
     if error is not None:
-        log.error("the index is no longer brought up to date", exc_info=error)
+        log.error("the conversations are no longer followed", exc_info=error)
 
 
 async def _to_docs() -> RedirectResponse:

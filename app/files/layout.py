@@ -59,13 +59,18 @@ def list_directories(root: Path) -> tuple[list[Named], list[str]]:
                     one = Named(entry.name, conversation_id)
                     (plain if one.directory == one.id else others).append(one)
     except OSError as error:
-        raise StoreUnavailable(
-            f"the conversations directory {root} cannot be read ({error.strerror}); "
-            "check the path given with --store or CONVSTORE_STORE, and that the disk is mounted"
-        ) from error
+        raise unavailable(root, error) from error
     named, duplicates = _settle(root, plain, others) if others else (plain, [])
     named.sort()
     return named, duplicates
+
+
+def unavailable(root: Path, error: OSError) -> StoreUnavailable:
+    """Return the error for a conversations directory that cannot be read."""
+    return StoreUnavailable(
+        f"the conversations directory {root} cannot be read ({error.strerror}); "
+        "check the path given with --store or CONVSTORE_STORE, and that the disk is mounted"
+    )
 
 
 def _settle(root: Path, plain: list[Named], others: list[Named]) -> tuple[list[Named], list[str]]:
@@ -134,6 +139,36 @@ def signature(root: Path, directory: str) -> bytes:
         return UNTRUSTED
     packed = b"".join((fact % 2**64).to_bytes(8, "little") for fact in facts)
     return blake2b(packed + directory.encode(), digest_size=16).digest()
+
+
+def changed_ns(root: Path, directory: str) -> int:
+    """Return when a name was last added to a conversation's directory or its events/, or taken away. Opens no file.
+
+    It is 0 where the directory is gone. A file that is written in place changes neither.
+    """
+    newest_ns = 0
+    for path in (f"{root}/{directory}", f"{root}/{directory}/{EVENTS}"):
+        try:
+            status = os.lstat(path)
+        except OSError:
+            continue
+        newest_ns = max(newest_ns, status.st_mtime_ns, status.st_ctime_ns)
+    return newest_ns
+
+
+def root_signature(root: Path) -> tuple[int, ...]:
+    """Return what differs once a directory appears in the store or vanishes; empty while it may change unnoticed.
+
+    Raises:
+        StoreUnavailable: `root` cannot be read.
+    """
+    try:
+        status = root.stat()
+    except OSError as error:
+        raise unavailable(root, error) from error
+    if abs(time_ns() - status.st_mtime_ns) < _RACY_NS:
+        return ()
+    return status.st_dev, status.st_ino, status.st_mtime_ns, status.st_ctime_ns
 
 
 @contextmanager

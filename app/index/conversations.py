@@ -37,7 +37,7 @@ from app.model.ids import ConversationId, dashed
 from app.model.page import Cursor, SortOrder, decode_token, encode_token
 
 SIGNATURE_CHUNK = 2000
-_NO_CHILDREN = b',"sub_conversation_ids":[]}'
+_NOBODY = b',"owner":null,"sub_conversation_ids":[]}'
 
 
 class Page(NamedTuple):
@@ -73,7 +73,8 @@ def _sub_conversations() -> ScalarSelect[str]:
 
 
 def _info(*columns: ColumnElement[Any]) -> Select[*tuple[Any, ...]]:
-    return select(*columns, conversation_info.c.body, _sub_conversations()).join_from(
+    more = (conversation_info.c.body, conversation.c.owner, _sub_conversations())
+    return select(*columns, *more).join_from(
         conversation, conversation_info, conversation_info.c.conversation == conversation.c.id
     )
 
@@ -127,10 +128,10 @@ async def list_conversations(
     rows = await index.fetch_all(sql, parameters)
     next_page_id = None
     if len(rows) > limit:
-        uuid, key, largest, _, _ = rows[limit - 1]
+        uuid, key, largest, *_ = rows[limit - 1]
         bound = largest if cursor is None else cursor.bound
         next_page_id = encode_token(Cursor(key, uuid, bound), query)
-    return Page([_with_children(body, children) for _, _, _, body, children in rows[:limit]], next_page_id)
+    return Page([compose_body(*row[3:]) for row in rows[:limit]], next_page_id)
 
 
 @lru_cache(maxsize=256)
@@ -157,7 +158,7 @@ async def find_conversations(index: ReadConnection, ids: Sequence[ConversationId
     if not ids:
         return []
     rows = await index.fetch_all(_find_sql(len(ids)), {f"id_{i}": uuid for i, uuid in enumerate(ids)})
-    found = {uuid: _with_children(body, children) for uuid, body, children in rows}
+    found = {row[0]: compose_body(*row[1:]) for row in rows}
     return [found.get(uuid) for uuid in ids]
 
 
@@ -215,12 +216,12 @@ async def list_located(
     return [(ConversationId(row[0]), row[1]) for row in rows]
 
 
-def _with_children(body: bytes, children: str | None) -> bytes:
-    """Return a ConversationInfo with its `sub_conversation_ids`, which other conversations decide."""
-    if not children:
-        return body[:-1] + _NO_CHILDREN
-    ids = orjson.dumps([dashed(child) for child in children.split(",")])
-    return b'%b,"sub_conversation_ids":%b}' % (body[:-1], ids)
+def compose_body(body: bytes, owner: str | None, children: str | None) -> bytes:
+    """Return a ConversationInfo with what others decide: `owner`, and `sub_conversation_ids`, given with commas."""
+    if not (owner or children):
+        return body[:-1] + _NOBODY
+    ids = [dashed(child) for child in children.split(",")] if children else []
+    return body[:-1] + b"," + orjson.dumps({"owner": owner, "sub_conversation_ids": ids})[1:]
 
 
 @cache

@@ -1,6 +1,6 @@
-"""The duty: of the workers of one server, one looks after the index, and another takes over when that one ends.
+"""The duty: of all processes that serve one index, one looks after it, and another takes over when that one ends.
 
-Without it every worker would compare the whole directory for itself. The lock is the operating system's.
+Without it each of them would compare the whole directory for itself. The lock is the operating system's.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _POLL_S = 1.0
 
 @asynccontextmanager
 async def on_duty(index: Index) -> AsyncIterator[None]:
-    """Wait until no other worker is on duty, and be on duty meanwhile."""
+    """Wait until no other process is on duty, and be on duty meanwhile."""
     lock = FileLock(index.path.with_name("duty.lock"), thread_local=False)
     while True:
         try:

@@ -13,12 +13,11 @@ from app.errors import ConversationNotFound, IndexBusy, IndexUnusable
 from app.files import layout
 from app.files.layout import Named
 from app.files.scan import Reader
-from app.index import conversations, events, progress
+from app.index import conversations
 from app.index.conversations import Located
 from app.index.engine import Index
-from app.model.event import KnownLog
 from app.model.ids import ConversationId, dashed
-from app.store.reading import read_changes, read_rows
+from app.store.refresh import refresh
 
 log = logging.getLogger(__name__)
 
@@ -90,20 +89,6 @@ class Opening:
 
     async def _read_again(self, conversation_id: ConversationId, directory: str) -> Located | None:
         """Read a conversation's files and write its rows."""
-        async with self._index.read() as connection:
-            as_of = (await progress.get_position(connection)).revision
-        rows, _ = await asyncio.to_thread(read_rows, self._reader, [Named(directory, conversation_id)])
-        if not rows:
-            return None
-        async with self._index.write() as connection:
-            await conversations.upsert_many(connection, rows, as_of=as_of)
+        await refresh(self._index, self._reader, [Named(directory, conversation_id)])
         fresh = await self._locate(conversation_id)
-        if fresh is None:
-            return None
-        async with self._index.read() as connection:
-            known = await events.list_known(connection, [fresh.key])
-        logs = [KnownLog(fresh.key, fresh.directory, known[fresh.key])]
-        changes = await asyncio.to_thread(read_changes, self._reader, logs)
-        async with self._index.write() as connection:
-            await events.apply_changes(connection, changes)
-        return fresh._replace(events_behind=False)
+        return None if fresh is None else fresh._replace(events_behind=False)

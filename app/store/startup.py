@@ -1,25 +1,38 @@
-"""What a serving process does behind its back: bring the index up to date, without anybody waiting for it."""
+"""What a serving process does behind its back: bring the index up to date, and keep it so, without anybody waiting."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import time
+from contextlib import suppress
 
 from app.errors import StoreError, SyncRunning
+from app.index import progress
+from app.store.duty import on_duty
 from app.store.store import ConversationStore
-from app.store.sync import SyncReport, sync_some
+from app.store.sweep import TICK_S, Sweep
+from app.store.sync import SyncReport
 
 log = logging.getLogger(__name__)
 
-_RACY_S = 2.1
 _OTHER_SYNC_S = 1.0
 _RETRY_S = 10.0
 _SAY_EVERY_S = 10.0
+_REST = 10
+"""A look that takes long is followed by a rest of so many times its duration, up to `_REST_MOST_S`."""
+_REST_MOST_S = 3.0
 
 
-async def catch_up(store: ConversationStore) -> None:
-    """Sync once; try again while that fails or another process does it; then look again at what had just changed."""
+async def follow(store: ConversationStore) -> None:
+    """Keep the index in step with the files for as long as the process lives; of several processes, one does it."""
+    async with on_duty(store.index):
+        report = await catch_up(store)
+        await _keep_sweeping(store, Sweep(store.index, store.reader, report.duplicates))
+
+
+async def catch_up(store: ConversationStore) -> SyncReport:
+    """Compare everything once, trying again while that fails or another process does it, and say what was found."""
     report = await _sync_when_possible(store)
     for name in report.duplicates:
         log.warning("%s is a second directory for an id and is not listed", name)
@@ -27,12 +40,36 @@ async def catch_up(store: ConversationStore) -> None:
         "index in step: %d conversations (%d new, %d changed, %d removed, %d unreadable) in %.1f s",
         report.conversations, report.added, report.changed, report.removed, report.unreadable, report.seconds,
     )  # fmt: skip
-    while report.untrusted:
-        await asyncio.sleep(_RACY_S)
+    return report
+
+
+async def _keep_sweeping(store: ConversationStore, sweep: Sweep) -> None:
+    told: str | None = None
+    pause = TICK_S
+    while True:
+        await asyncio.sleep(pause)
+        began = time.monotonic()
         try:
-            report = await sync_some(store.index, store.reader, report.untrusted)
-        except StoreError as error:
-            log.warning("a second look at %d conversations failed: %s", len(report.untrusted), error)
+            await sweep.tick()
+            if told is not None:
+                told = None
+                log.info("the conversations are looked at again")
+                await _note_error(store, None)
+            took = time.monotonic() - began
+            pause = max(TICK_S - took, min(took * _REST, _REST_MOST_S))
+        except (StoreError, OSError) as error:
+            if str(error) != told:
+                told = str(error)
+                log.error("changes of the conversations cannot be followed, trying again: %s", told)  # noqa: TRY400
+                await _note_error(store, told)
+            pause = _RETRY_S
+
+
+async def _note_error(store: ConversationStore, text: str | None) -> None:
+    """Have the index's status tell what is wrong, if the index can be written."""
+    with suppress(StoreError):
+        async with store.index.write() as connection:
+            await progress.set_progress(connection, last_error=text)
 
 
 class _Progress:

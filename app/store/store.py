@@ -194,7 +194,8 @@ class ConversationStore:
         if files is None:
             return body
         whole = orjson.loads(fold(files, include_skills=True).body)
-        whole["sub_conversation_ids"] = orjson.loads(body)["sub_conversation_ids"]
+        listed = orjson.loads(body)
+        whole |= {name: listed[name] for name in ("owner", "sub_conversation_ids")}
         return orjson.dumps(whole)
 
     async def list_events(

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from itertools import islice
+from pathlib import Path
 from typing import TypeVar
 
 from filelock import FileLock, Timeout
@@ -113,19 +114,17 @@ async def bring_up_to_date(
     return run.report
 
 
-async def sync_some(index: Index, reader: Reader, named: Sequence[Named]) -> SyncReport:
-    """Read these conversations again, whatever their signatures say, and bring their rows up to date.
+def require_plausible(root: Path, found: int, known: int) -> None:
+    """Refuse to believe that all conversations were removed.
 
     Raises:
-        SyncRunning: another process is syncing.
+        StoreUnavailable: none was `found`, although the index knows some.
     """
-    run = _Run(index, reader, ignore_progress)
-    async with sync_lock(index):
-        await run.read_metadata(list(named))
-        await run.read_logs()
-        async with index.write() as connection:
-            await progress.set_progress(connection, phase="idle", done=0, total=0, heartbeat_at=_now_us())
-    return run.report
+    if known and not found:
+        raise StoreUnavailable(
+            f"{root} holds no conversation but the index knows {known}; is a disk not mounted? "
+            "If they were all removed on purpose, run `convstore index sync --allow-empty`"
+        )
 
 
 class _Run:
@@ -141,12 +140,8 @@ class _Run:
         await self._forget_what_others_derived()
         named, self.report.duplicates = await asyncio.to_thread(layout.list_directories, self._reader.root)
         self.report.conversations = len(named)
-        known = (await self._totals()).conversations
-        if known and not named and not allow_empty:
-            raise StoreUnavailable(
-                f"{self._reader.root} holds no conversation but the index knows {known}; is a disk not mounted? "
-                "If they were all removed on purpose, run `convstore index sync --allow-empty`"
-            )
+        if not allow_empty:
+            require_plausible(self._reader.root, len(named), (await self._totals()).conversations)
         changed, gone = await self._find_changes(named)
         await self.read_metadata(changed)
         async with self._index.write() as connection:

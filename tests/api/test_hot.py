@@ -44,9 +44,9 @@ async def short(corpus: Path) -> AsyncIterator[httpx.AsyncClient]:
 
 
 @pytest.fixture
-async def long(corpus: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[httpx.AsyncClient]:
+async def long(corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[httpx.AsyncClient]:
     monkeypatch.setattr(conversations, "HOT_PATHS", {})
-    async with serving(Settings(store=corpus)) as client:
+    async with serving(Settings(store=corpus, index_url=f"sqlite:///{tmp_path / 'own.db'}")) as client:
         yield client
 
 

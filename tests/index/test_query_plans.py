@@ -14,7 +14,7 @@ from types import ModuleType
 
 import pytest
 
-from app.index import conversations, events, schema
+from app.index import conversations, events, schema, sweeping
 from app.index.engine import Index
 from app.index.statements import Sql
 from app.model.conversation import ConversationFiles, IndexedRow, LogSummary, fold
@@ -104,6 +104,8 @@ def narrowed() -> dict[str, Sql]:
         "final response": events._final_sql(),
         "known events": events._known_sql(100),
         "whole log": events._rows_sql(),
+        "next of a walk": sweeping._walk_sql(),
+        "seen by id": sweeping._some_sql(100),
     }
 
 
@@ -125,6 +127,17 @@ def faults(steps: list[str], allowed: str) -> list[str]:
         step
         for step in steps
         if "TEMP B-TREE" in step or "AUTOMATIC" in step or (touching.match(step) and not re.match(allowed, step))
+    ]
+
+
+def test_active_conversations_are_found_by_small_indexes_and_walked_by_key(database: sqlite3.Connection) -> None:
+    steps = [step for step in plan(database, sweeping._active_sql()) if "conversation" in step]
+    assert steps == [
+        "SEARCH conversation USING INTEGER PRIMARY KEY (rowid=?)",
+        "SEARCH conversation USING COVERING INDEX ix_conversation_updated_at (updated_at>?)",
+        "SCAN conversation USING INDEX ix_conversation_events_behind",
+        "SEARCH conversation USING COVERING INDEX ix_conversation_owner_until (owner_until>?)",
+        "SCAN conversation USING INDEX ix_conversation_unsettled",
     ]
 
 
@@ -164,11 +177,12 @@ def test_these_plans_are_those_of_a_database_that_was_never_analysed(database: s
     assert database.execute("SELECT count(*) FROM event").fetchone() == (ROWS,)
 
 
-WRITING = {"_upsert_sql", "_upsert_info_sql", "_settle_sql", "_delete_sql"}
+WRITING = {"_own_sql", "_until_sql"} | {"_upsert_sql", "_upsert_info_sql", "_settle_sql", "_delete_sql"}
 SEEN = {
     conversations: {"list_sql", "count_sql", "_find_sql", "_locate_sql", "_prefix_sql", "_signatures_sql"}
     | {"_behind_sql", "_totals_sql", "_before_sql", "_doomed_sql", "_located_sql"},
     events: {"list_sql", "count_sql", "_unreadable_sql", "_find_sql", "_final_sql", "_known_sql", "_rows_sql"},
+    sweeping: {"_active_sql", "_walk_sql", "_some_sql"},
 }
 
 

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
-import time
 from pathlib import Path
 
 import pytest
@@ -26,7 +24,7 @@ async def until_counted(store: ConversationStore, expected: int) -> None:
 
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("_RACY_S", "_OTHER_SYNC_S", "_RETRY_S"):
+    for name in ("_OTHER_SYNC_S", "_RETRY_S"):
         monkeypatch.setattr(startup, name, 0.02)
 
 
@@ -63,26 +61,6 @@ async def test_a_directory_that_is_away_is_waited_for(
         await asyncio.wait_for(task, 20)
         assert await store.count_conversations() == 2
         assert (await store.get_status())[0].last_error is None
-
-
-async def test_what_had_just_changed_is_looked_at_again(
-    root: Path, open_store: StoreOpener, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = make_conversation(root, 1)
-    ahead_ns = 0
-    monkeypatch.setattr("app.files.layout.time_ns", lambda: time.time_ns() + ahead_ns)
-    async with open_store(root, synced=False) as store:
-        task = asyncio.create_task(catch_up(store))
-        await until_counted(store, 1)
-        meta = json.loads((path / "meta.json").read_text())
-        (path / "meta.json").write_text(json.dumps(meta | {"title": "A newer"}))
-        async with asyncio.timeout(20):
-            while b"A newer" not in (await store.list_conversations()).items[0]:
-                await asyncio.sleep(0.01)
-        assert not task.done()
-        ahead_ns = 60_000_000_000
-        await asyncio.wait_for(task, 20)
-        assert (await store.sync()).opened == 0
 
 
 async def test_a_long_build_says_how_far_it_is(

@@ -17,7 +17,7 @@ from app import ConversationStore, Settings
 from app.errors import StoreUnavailable, SyncRunning
 from app.files.layout import Named
 from app.model.ids import ConversationId, dashed
-from app.store.sync import SyncReport, sync_some
+from app.store.sync import SyncReport
 from tests.builders import (
     held_by_another_process,
     index_tables,
@@ -205,19 +205,6 @@ async def test_what_changed_a_moment_ago_is_read_again(
             "logs": 1,
             "untrusted": [one],
         }
-
-
-async def test_a_second_look_settles_what_had_just_changed(
-    root: Path, open_store: StoreOpener, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    later = [0]
-    monkeypatch.setattr("app.files.layout.time_ns", lambda: time.time_ns() + later[0])
-    make_conversation(root)
-    async with open_store(root, synced=False) as store:
-        untrusted = (await store.sync()).untrusted
-        later[0] = 3_000_000_000
-        assert (await sync_some(store.index, store.reader, untrusted)).untrusted == []
-        assert found(await store.sync()) == {"conversations": 1}
 
 
 async def test_another_time_zone_has_everything_derived_anew(root: Path) -> None:

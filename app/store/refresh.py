@@ -1,0 +1,56 @@
+"""Reading some conversations again and bringing their rows in step: what an opening and a sweep have in common."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from app.files import layout
+from app.files.layout import Named
+from app.files.scan import Reader
+from app.index import conversations, events, progress, sweeping
+from app.index.engine import Index
+from app.model.event import KnownLog
+from app.model.ids import ConversationId
+from app.store.reading import read_changes, read_rows
+
+
+@dataclass(slots=True)
+class Refreshed:
+    """What reading again came to: how many rows are new or changed, how many are gone, which hold no conversation."""
+
+    changed: int
+    removed: int
+    empty: list[Named]
+
+
+async def refresh(index: Index, reader: Reader, named: Sequence[Named]) -> Refreshed:
+    """Read these conversations again, whatever their signatures say.
+
+    A row that somebody else changed meanwhile is left alone; its files are looked at again by the next sweep.
+    """
+    async with index.read() as connection:
+        as_of = (await progress.get_position(connection)).revision
+    rows, empty = await asyncio.to_thread(read_rows, reader, named)
+    gone = [one.directory for one in empty]
+    if gone and not await asyncio.to_thread(layout.holds_conversations, reader.root):
+        gone = []  # the whole disk may be away
+    changed = removed = 0
+    if rows or gone:
+        async with index.write() as connection:
+            removed = await conversations.delete_many(connection, gone)
+            changed = await conversations.upsert_many(connection, rows, as_of=as_of)
+        await _refresh_logs(index, reader, [one.row.uuid for one in rows])
+    return Refreshed(changed, removed, empty)
+
+
+async def _refresh_logs(index: Index, reader: Reader, ids: Sequence[ConversationId]) -> None:
+    async with index.read() as connection:
+        seen = await sweeping.find_seen(connection, ids)
+        known = await events.list_known(connection, [one.key for one in seen])
+    logs = [KnownLog(one.key, one.directory, known[one.key]) for one in seen]
+    if logs:
+        changes = await asyncio.to_thread(read_changes, reader, logs)
+        async with index.write() as connection:
+            await events.apply_changes(connection, changes)
