@@ -87,6 +87,24 @@ class RebuildRefused(StoreError):
     code = "rebuild_refused"
 
 
+class ArchiveRefused(StoreError):
+    """What was to be imported is damaged, hostile or no archive; nothing was written."""
+
+    code = "archive_refused"
+
+
+class ArchiveTooLarge(StoreError):
+    """What was to be imported is larger than is allowed; nothing was written."""
+
+    code = "archive_too_large"
+
+
+class ImportRunning(StoreError):
+    """Another process is importing into this store."""
+
+    code = "import_running"
+
+
 class OutputRefused(StoreError):
     """A file cannot be written where it was asked for, or something else is there."""
 

@@ -79,6 +79,9 @@ class Settings(BaseSettings):
         default=60.0, ge=0, description="Seconds after which a conversation that nobody writes to is closed."
     )
     readers: int = Field(default=2, ge=1, le=64, description="Read connections to the index, one thread each.")
+    import_max_bytes: int = Field(
+        default=256 << 20, ge=0, description="The largest archive that POST /api/conversations/import accepts, packed."
+    )
     followers: int = Field(
         default=500, ge=0, description="Sockets and event streams that may be open at once, in each process."
     )

@@ -1,18 +1,25 @@
-"""Conversations as files to download."""
+"""Conversations as files: downloads and imports."""
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator
-from typing import Annotated
+from pathlib import Path
+from tempfile import NamedTemporaryFile
+from typing import Annotated, BinaryIO, cast
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Request
 from fastapi.responses import StreamingResponse
+from pydantic import BaseModel
 
 from app.api.parameters import ErrorBody, IdInPath, Store
-from app.model.archive import ExportFormat
-from app.model.ids import ConversationId
+from app.errors import ArchiveTooLarge
+from app.index.engine import prepare
+from app.model.archive import FOREIGN_ARCHIVE, ExportFormat, OnClash
+from app.model.ids import ConversationId, dashed
 from app.store.exporting import ExportReport, aiter_of, export, find_named
+from app.store.importing import Action, import_conversations
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +43,65 @@ async def export_conversation(
         media_type=kind.media_type,
         headers={"Content-Disposition": f'attachment; filename="{wanted}{kind.suffix}"'},
     )
+
+
+class ImportedConversation(BaseModel):
+    """A conversation of an archive, and what became of it; `id` is the one that it has here."""
+
+    id: str
+    archive_id: str
+    action: Action
+    files: int
+    size_bytes: int
+
+
+class ImportAnswer(BaseModel):
+    """What an import did, or with dry_run would do."""
+
+    items: list[ImportedConversation]
+    dry_run: bool
+
+
+@router.post("/import", responses={409: {"model": ErrorBody}, 413: {"model": ErrorBody}, 422: {"model": ErrorBody}})
+async def import_archive(
+    store: Store,
+    request: Request,
+    on_clash: Annotated[OnClash, Query(description="with a conversation whose id is taken by another")] = OnClash.FAIL,
+    new_ids: Annotated[bool, Query(description="give every conversation a new id")] = False,
+    dry_run: Annotated[bool, Query(description="check all of it, and say what would be done")] = False,
+) -> ImportAnswer:
+    """Import the zip or the JSON Lines in the body: all of it is checked before anything is written."""
+    settings = store.settings
+    await asyncio.to_thread(prepare, settings.index_path)
+    with NamedTemporaryFile(dir=settings.index_path.parent, prefix="import-", suffix=".tmp") as upload:
+        await _receive(request, cast(BinaryIO, upload), settings.import_max_bytes)
+        plan = await import_conversations(
+            store, [Path(upload.name)], FOREIGN_ARCHIVE, on_clash=on_clash, new_ids=new_ids, dry_run=dry_run
+        )
+    items = [
+        ImportedConversation(
+            id=dashed(one.target),
+            archive_id=dashed(one.id),
+            action=one.action,
+            files=one.files,
+            size_bytes=one.size_bytes,
+        )
+        for one in plan
+    ]
+    return ImportAnswer(items=items, dry_run=dry_run)
+
+
+async def _receive(request: Request, upload: BinaryIO, most_bytes: int) -> None:
+    size_bytes = 0
+    async for chunk in request.stream():
+        size_bytes += len(chunk)
+        if size_bytes > most_bytes:
+            raise ArchiveTooLarge(
+                f"the archive is larger than {most_bytes:,} bytes; set CONVSTORE_IMPORT_MAX_BYTES, or use "
+                "`convstore import` on the server's machine"
+            )
+        await asyncio.to_thread(upload.write, chunk)
+    await asyncio.to_thread(upload.flush)
 
 
 async def _told(chunks: AsyncIterator[bytes], report: ExportReport) -> AsyncIterator[bytes]:

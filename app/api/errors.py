@@ -41,6 +41,9 @@ STATUS_OF: dict[str, HTTPStatus] = {
     errors.LockTimeout.code: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.DiskFull.code: HTTPStatus.INSUFFICIENT_STORAGE,
     errors.WriteFailed.code: HTTPStatus.INTERNAL_SERVER_ERROR,
+    errors.ArchiveRefused.code: HTTPStatus.UNPROCESSABLE_ENTITY,
+    errors.ArchiveTooLarge.code: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    errors.ImportRunning.code: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.OutputRefused.code: HTTPStatus.INTERNAL_SERVER_ERROR,
     errors.StoreError.code: HTTPStatus.INTERNAL_SERVER_ERROR,
 }

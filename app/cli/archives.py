@@ -1,9 +1,10 @@
-"""`convstore export`."""
+"""`convstore export` and `import`."""
 
 from __future__ import annotations
 
 import asyncio
 import sys
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from pathlib import Path
@@ -30,11 +31,12 @@ from app.cli.output import (
 from app.errors import InvalidSettings
 from app.files.layout import Named
 from app.files.output import new_file
-from app.model.archive import ExportFormat
+from app.model.archive import NO_LIMITS, OWN_ARCHIVE, ExportFormat, OnClash
 from app.model.filters import ConversationFilter
 from app.model.ids import dashed
 from app.settings import Settings
 from app.store.exporting import ExportReport, aiter_of, export, find_named, list_named
+from app.store.importing import Action, Planned, import_conversations
 from app.store.store import ConversationStore
 
 _STDOUT = Path("-")
@@ -166,3 +168,64 @@ class _Export:
             err.print(Text(f"and {len(report.left_out) - _SHOWN} more; --json names them all", style="yellow"))
         if where != _STDOUT:
             out.print(f"{report.conversations} conversations, {report.size_bytes:,} bytes: {where}")
+
+
+def import_command(
+    paths: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="PATH...", help="Zips, JSON Lines, conversations' directories, or directories of any of these."
+        ),
+    ],
+    on_clash: Annotated[
+        OnClash, typer.Option(help="What to do with a conversation whose id is taken by another one.")
+    ] = OnClash.FAIL,
+    new_ids: Annotated[bool, typer.Option("--new-ids", help="Give every conversation a new id.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check all of it, and say what would be done.")] = False,
+    no_limits: Annotated[
+        bool, typer.Option("--no-limits", help="Accept files of any size and number that unpack to any size.")
+    ] = False,
+    store: StoreOption = None,
+    index: IndexOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Import conversations that convstore or agent-server exported. All is checked before anything is written.
+
+    What is there already, and equal, is left alone: an import that was interrupted is simply run again.
+
+    Example: convstore import talk.zip --store workspace/conversations
+    """
+
+    async def work(settings: Settings) -> list[Planned]:
+        async with ConversationStore.open(settings) as opened_store:
+            with LateBar() as bar:
+                return await import_conversations(
+                    opened_store, paths, NO_LIMITS if no_limits else OWN_ARCHIVE,
+                    on_clash=on_clash, new_ids=new_ids, dry_run=dry_run, on_progress=bar.show,
+                )  # fmt: skip
+
+    _print_plan(run_async(work(make_settings(store=store, index_url=index))), dry_run=dry_run, json=json)
+
+
+def _print_plan(plan: list[Planned], *, dry_run: bool, json: bool) -> None:
+    if json:
+        items = [
+            {
+                "source": one.source, "id": dashed(one.target), "archive_id": dashed(one.id), "action": one.action,
+                "files": one.files, "size_bytes": one.size_bytes, "left_out": [left._asdict() for left in one.left_out],
+            }
+            for one in plan
+        ]  # fmt: skip
+        print_json({"items": items, "dry_run": dry_run})
+        return
+    for one in plan[:_SHOWN]:
+        told = "" if one.target == one.id else f", was {dashed(one.id)}"
+        out.print(Text(printable(f"{dashed(one.target)}  {one.action:<9}  {one.files} files{told}")))
+    if len(plan) > _SHOWN:
+        out.print(f"and {len(plan) - _SHOWN} more; --json names them all")
+    for one in plan:
+        for left in one.left_out:
+            err.print(Text(printable(f"{dashed(one.id)}: {left.name} is left out: {left.reason}"), style="yellow"))
+    done = Counter(one.action for one in plan)
+    verb = "would be imported" if dry_run else "imported"
+    out.print(f"{done[Action.IMPORT]} {verb}, {done[Action.UNCHANGED]} unchanged, {done[Action.SKIP]} skipped")

@@ -27,6 +27,7 @@ app.command(name="count")(conversations.count_command)
 app.command(name="show")(conversations.show_command)
 app.command(name="tail")(tail.tail_command)
 app.command(name="export")(archives.export_command)
+app.command(name="import")(archives.import_command)
 app.add_typer(index.app, name="index", no_args_is_help=True)
 app.add_typer(db.app, name="db", no_args_is_help=True)
 

@@ -114,12 +114,13 @@ def _others(fd: int, prefix: str, *, with_secrets: bool) -> Iterator[tuple[str, 
             mode = os.stat(name, dir_fd=fd, follow_symlinks=False).st_mode
         except FileNotFoundError:
             continue
-        if stat.S_ISREG(mode) and not _is_transient(name):
+        if stat.S_ISREG(mode) and not is_transient(name):
             yield path, fd
         elif stat.S_ISDIR(mode) and path.count("/") < DEPTH_MAX and (with_secrets or path != _CREDENTIALS):
             with layout.open_directory(name, fd) as inner:
                 yield from _others(inner, f"{path}/", with_secrets=with_secrets)
 
 
-def _is_transient(name: str) -> bool:
+def is_transient(name: str) -> bool:
+    """Whether a file of this name is a lock, a lease, a marker or unfinished: no part of a conversation's record."""
     return name.endswith((".tmp", ".lock", ".marker")) or name in (LEASE, LAST_LEASE)

@@ -88,7 +88,7 @@ def restore(root: Path, entry: Trashed) -> str:
         DiskFull, WriteFailed: it could not be moved; it stands as it was.
     """
     found = layout.find_directory(root, entry.id)
-    if found is not None and not _clear_ghost(root, found):
+    if found is not None and not clear_ghost(root, found):
         raise ConversationExists(
             f"there is a conversation {found} again; delete that one first, or leave {entry.name} in the trash"
         )
@@ -132,7 +132,7 @@ def is_ghost(path: Path) -> bool:
     return names <= _GHOST and all(_LEFT_IN_EVENTS.fullmatch(name) for name in inside)
 
 
-def _clear_ghost(root: Path, directory: str) -> bool:
+def clear_ghost(root: Path, directory: str) -> bool:
     """Remove a directory that is a ghost, and say whether it was one."""
     if not is_ghost(root / directory):
         return False

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Iterable
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
 
@@ -37,6 +39,37 @@ _MEDIA_TYPES = {
     ExportFormat.JSONL: "application/x-ndjson",
     ExportFormat.MARKDOWN: "text/markdown; charset=utf-8",
 }
+
+
+class OnClash(StrEnum):
+    """What an import does with a conversation whose id is taken by another one."""
+
+    FAIL = "fail"
+    SKIP = "skip"
+    NEW_ID = "new-id"
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What an archive may hold, as it is when it is unpacked. `ratio` is that of all bytes to the archive's own."""
+
+    file_bytes: int
+    total_bytes: int
+    files: int
+    ratio: int | None = 200
+
+
+OWN_ARCHIVE = Limits(file_bytes=512 << 20, total_bytes=1 << 42, files=10_000_000)
+"""For an administrator who imports a whole store."""
+
+NO_LIMITS = Limits(file_bytes=1 << 50, total_bytes=1 << 60, files=1 << 40, ratio=None)
+"""For what nobody doubts."""
+
+FOREIGN_ARCHIVE = Limits(file_bytes=64 << 20, total_bytes=2 << 30, files=200_000)
+"""For what comes over the network."""
+
+RATIO_FROM_BYTES = 64 << 20
+"""Below this many bytes the ratio does not matter: a small log of equal lines is no bomb."""
 
 
 class ArchiveFile(NamedTuple):
@@ -79,6 +112,35 @@ def _part_problem(part: str) -> str | None:
     if part[-1] in ". " or _DEVICE.fullmatch(part):
         return "a part of it means a device, or another name, on some systems"
     return None
+
+
+class Paths:
+    """The paths of one conversation so far; says which must not be added to them."""
+
+    def __init__(self, directories: Iterable[str] = ()) -> None:
+        """Begin with directories that must be none but directories."""
+        self._files: set[str] = set()
+        self._directories = {folded(path): path for path in directories}
+
+    def add(self, path: str) -> str | None:
+        """Add the path of a file and return None, or return why it must not stand beside the others."""
+        problem = name_problem(path)
+        if problem is not None:
+            return problem
+        name = folded(path)
+        if name in self._files:
+            return "it is there twice, or differs from another in case alone"
+        if name in self._directories:
+            return "it is a file and a directory"
+        parts = path.split("/")
+        for depth in range(1, len(parts)):
+            directory = "/".join(parts[:depth])
+            if folded(directory) in self._files:
+                return "it is below a file"
+            if self._directories.setdefault(folded(directory), directory) != directory:
+                return "its directory differs from another in case alone"
+        self._files.add(name)
+        return None
 
 
 def folded(path: str) -> str:

@@ -13,7 +13,7 @@ from tests.builders import make_conversation
 from tests.cli.conftest import Command
 
 COMMANDS = [
-    ("serve",), ("list",), ("count",), ("show",), ("export",),
+    ("serve",), ("list",), ("count",), ("show",), ("export",), ("import",),
     *(("index", name) for name in ("status", "sync", "rebuild", "verify")),
     *(("db", name) for name in ("upgrade", "downgrade", "current", "history", "check")),
 ]  # fmt: skip
@@ -27,7 +27,9 @@ def test_help_shows_an_example(command: tuple[str, ...], convstore: Command) -> 
 
 
 @pytest.mark.parametrize(
-    "command", [c for c in COMMANDS if c not in (("serve",), ("show",), ("export",), ("db", "downgrade"))], ids=" ".join
+    "command",
+    [c for c in COMMANDS if c not in (("serve",), ("show",), ("export",), ("import",), ("db", "downgrade"))],
+    ids=" ".join,
 )
 def test_json_is_json(command: tuple[str, ...], root: Path, convstore: Command) -> None:
     make_conversation(root, 1)

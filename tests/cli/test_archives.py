@@ -116,3 +116,35 @@ def test_a_place_that_cannot_be_written_is_explained(root: Path, tmp_path: Path,
     ran = convstore("export", "--all", "--store", root, "-o", tmp_path / "no" / "where.zip")
     assert ran.code == 2
     assert "cannot be written (No such file or directory)" in ran.err
+
+
+def test_what_was_exported_is_imported(three: Path, tmp_path: Path, convstore: Command) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    convstore("export", "--all", "--store", three, "--to", tmp_path / "out")
+    dry = convstore("import", tmp_path / "out", "--store", other, "--dry-run")
+    ran = convstore("import", tmp_path / "out", "--store", other)
+    again = convstore("import", tmp_path / "out", "--store", other, "--json")
+    assert dry.out.endswith("3 would be imported, 0 unchanged, 0 skipped\n")
+    assert ran.out.splitlines()[0] == "00000000-0000-4000-8000-000000000001  import     4 files"
+    assert ran.out.endswith("3 imported, 0 unchanged, 0 skipped\n")
+    assert [item["action"] for item in again.json["items"]] == ["unchanged"] * 3
+    assert convstore("count", "--store", other).out == "3\n"
+
+
+def test_an_id_that_is_taken_is_told_with_what_to_do(three: Path, tmp_path: Path, convstore: Command) -> None:
+    convstore("export", make_id(1), "--store", three, "-o", tmp_path / "a.zip")
+    (three / make_id(1) / "meta.json").write_text("{}")
+    refused = convstore("import", tmp_path / "a.zip", "--store", three)
+    assert refused.code == 2
+    assert "Choose with --on-clash" in refused.err
+    copied = convstore("import", tmp_path / "a.zip", "--store", three, "--on-clash", "new-id")
+    assert f"4 files, was {make_id(1)[:8]}" in copied.out
+
+
+@pytest.mark.parametrize("given", ["nowhere.zip", "."])
+def test_nothing_to_import_is_explained(root: Path, tmp_path: Path, convstore: Command, given: str) -> None:
+    (tmp_path / "empty").mkdir()
+    ran = convstore("import", tmp_path / "empty" / given, "--store", root)
+    assert (ran.code, ran.out) == (2, "")
+    assert ran.err.startswith("convstore: ")

@@ -1,0 +1,195 @@
+"""Putting a whole conversation in its place: built beside it, made durable, read back, and renamed.
+
+Until the rename nobody sees it; a process that is killed leaves a `.import-<id>` that the next import removes.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from hashlib import sha256
+from pathlib import Path
+
+from app.errors import ConversationExists, DiskFull, ImportRunning, LockTimeout, StoreUnavailable, WriteFailed
+from app.files import durable, layout
+from app.files.locks import locked
+from app.files.trash import clear_ghost
+from app.model.archive import ArchiveFile
+from app.model.ids import ConversationId, EventName
+from app.model.jsonlines import find_event
+
+_STAGING = ".import-"
+_LOCK = "import.lock"
+_OWN_DIRECTORY = ".convstore"
+_CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
+_TAKEN = frozenset({errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR})
+_SPARE_BYTES = 16 << 20
+
+
+class Contents:
+    """What a set of files is: a digest that does not depend on their order, their number and size."""
+
+    def __init__(self) -> None:
+        self.files = 0
+        self.size_bytes = 0
+        self._digests: list[bytes] = []
+
+    def add(self, file: ArchiveFile) -> None:
+        """Add a file."""
+        self.files += 1
+        self.size_bytes += len(file.raw)
+        self._digests.append(sha256(b"%b\0%b" % (file.name.encode(), file.raw)).digest())
+
+    def digest(self) -> bytes:
+        """Return the digest of all files so far."""
+        return sha256(b"".join(sorted(self._digests))).digest()
+
+
+@contextmanager
+def importing(root: Path) -> Iterator[None]:
+    """Be the only one who imports into a store, and remove what a killed import left.
+
+    Raises:
+        ImportRunning: another process is importing.
+        StoreUnavailable: the directory cannot be written to.
+    """
+    try:
+        (root / _OWN_DIRECTORY).mkdir(mode=0o700, exist_ok=True)
+        with layout.open_directory(root / _OWN_DIRECTORY) as fd:
+            lock = locked(fd, _LOCK, 0)
+            lock.__enter__()
+    except LockTimeout as error:
+        raise ImportRunning(f"another import into {root} is running; try again when it is done") from error
+    except OSError as error:
+        raise StoreUnavailable(f"{root} cannot be written to ({error.strerror}); nothing was imported") from error
+    try:
+        for left in root.glob(f"{_STAGING}*"):
+            shutil.rmtree(left, ignore_errors=True)
+        yield
+    finally:
+        lock.__exit__(None, None, None)
+
+
+def require_space(root: Path, size_bytes: int) -> None:
+    """Refuse what cannot fit.
+
+    Raises:
+        DiskFull: there is not that much space.
+    """
+    status = os.statvfs(root)
+    free_bytes = status.f_bavail * status.f_frsize
+    if size_bytes + _SPARE_BYTES > free_bytes:
+        raise DiskFull(f"the import needs {size_bytes:,} bytes, {root} has {free_bytes:,} left; nothing was imported")
+
+
+def place(root: Path, conversation_id: ConversationId, files: Iterable[ArchiveFile]) -> None:
+    """Write a conversation and put it in its place, durably.
+
+    Raises:
+        ConversationExists: there is one of this id.
+        DiskFull, WriteFailed: it could not be written, or reads back otherwise; nothing is left of it.
+    """
+    staging = root / f"{_STAGING}{conversation_id}"
+    with durable.explained(f"conversation {conversation_id}"):
+        try:
+            shutil.rmtree(staging, ignore_errors=True)
+            staging.mkdir(mode=0o755)
+            written = _write(staging, files)
+            _verify(staging, conversation_id, written)
+            _publish(root, staging, conversation_id)
+        except BaseException:
+            shutil.rmtree(staging, ignore_errors=True)
+            raise
+
+
+def _write(staging: Path, files: Iterable[ArchiveFile]) -> Contents:
+    """Write the files, meta.json last, as agent-server does when it closes a conversation; and make them durable.
+
+    An event that is newer than meta.json would count as activity after its updated_at.
+    """
+    written = Contents()
+    meta: ArchiveFile | None = None
+    events: list[EventName] = []
+    directories = {staging}
+    _make_directory(staging / layout.EVENTS, staging, directories)
+    paths = []
+    for file in files:
+        written.add(file)
+        if file.name == layout.META:
+            meta = file
+            continue
+        event = find_event(file.name)
+        if event is not None:
+            events.append(event)
+        paths.append(_write_file(staging, file, directories))
+    if events and [event.seq for event in sorted(events)] == list(range(len(events))):
+        paths.append(
+            _write_file(staging, ArchiveFile(f"{layout.EVENTS}/.eventlog-len-{len(events)}.marker", b""), directories)
+        )
+    if meta is not None:
+        paths.append(_write_file(staging, meta, directories))
+    for path in paths:
+        _sync(path)
+    for directory in directories:
+        _sync(directory)
+    return written
+
+
+def _write_file(staging: Path, file: ArchiveFile, directories: set[Path]) -> Path:
+    path = staging / file.name
+    _make_directory(path.parent, staging, directories)
+    descriptor = os.open(path, _CREATE, durable.FILE_MODE)
+    try:
+        durable.write_all(descriptor, file.raw)
+    finally:
+        os.close(descriptor)
+    return path
+
+
+def _make_directory(path: Path, staging: Path, directories: set[Path]) -> None:
+    if path not in directories:
+        _make_directory(path.parent, staging, directories)
+        path.mkdir(mode=0o755)
+        directories.add(path)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _verify(staging: Path, conversation_id: ConversationId, written: Contents) -> None:
+    """Read everything back.
+
+    Raises:
+        WriteFailed: it is not what was written.
+    """
+    found = Contents()
+    for directory, _, names in os.walk(staging):
+        for name in names:
+            path = Path(directory, name)
+            if not name.endswith(".marker"):
+                found.add(ArchiveFile(str(path.relative_to(staging)), path.read_bytes()))
+    if found.digest() != written.digest():
+        raise WriteFailed(f"conversation {conversation_id} reads back otherwise than it was written; check the disk")
+
+
+def _publish(root: Path, staging: Path, conversation_id: ConversationId) -> None:
+    found = layout.find_directory(root, conversation_id)
+    if found is not None and not clear_ghost(root, found):
+        raise ConversationExists(f"there is a conversation {found} by now; it is left as it is")
+    try:
+        staging.rename(root / conversation_id)
+    except OSError as error:
+        if error.errno in _TAKEN:
+            raise ConversationExists(
+                f"there is a conversation {conversation_id} by now; it is left as it is"
+            ) from error
+        raise
+    _sync(root)

@@ -1,0 +1,252 @@
+"""Importing conversations: all of it is checked first, then each is put in its place whole, then indexed.
+
+An import that was interrupted is run again: what is there already, and equal, is left alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from itertools import chain, islice
+from pathlib import Path
+from uuid import UUID, uuid5
+
+from app.errors import ArchiveRefused, ConversationExists, WriteFailed
+from app.files import layout, placing
+from app.files.archive import read_files
+from app.files.incoming import DirectorySource, Incoming, Source
+from app.files.incoming_jsonl import JsonLinesSource
+from app.files.incoming_zip import ZipSource
+from app.files.layout import Named
+from app.files.placing import Contents
+from app.files.trash import is_ghost
+from app.model.archive import ArchiveFile, LeftOut, Limits, OnClash
+from app.model.ids import ConversationId, dashed
+from app.model.renaming import renamed
+from app.store.refresh import refresh
+from app.store.store import ConversationStore
+from app.store.sync import OnProgress, ignore_progress
+
+_BATCH = 100
+_NEW_IDS = UUID("6f0f6b0e-7c0e-4d5c-9d0e-5b1f6a6e2c11")
+_SHOWN = 5
+
+
+class Action(StrEnum):
+    """What an import does with a conversation."""
+
+    IMPORT = "import"
+    UNCHANGED = "unchanged"
+    SKIP = "skip"
+
+
+@dataclass(slots=True)
+class Planned:
+    """A conversation of an archive, and what becomes of it. `target` is the id that it gets or has."""
+
+    source: str
+    id: ConversationId
+    target: ConversationId
+    action: Action
+    files: int
+    size_bytes: int
+    digest: bytes
+    left_out: list[LeftOut] = field(default_factory=list)
+
+
+def find_sources(paths: Iterable[Path], limits: Limits) -> list[Source]:
+    """Return what is to be read: each path is an archive, a conversation's directory, or a directory of any of these.
+
+    Raises:
+        ArchiveRefused: there is nothing.
+    """
+    sources = [source for path in paths for source in _sources_of(path, limits)]
+    if not sources:
+        raise ArchiveRefused("there is nothing to import: no zip, no .jsonl, and no conversation's directory")
+    return sources
+
+
+def _sources_of(path: Path, limits: Limits) -> Iterator[Source]:
+    if not path.is_dir():
+        yield _archive(path, limits)
+        return
+    archives = sorted(file for file in path.iterdir() if file.suffix in (".zip", ".jsonl") and file.is_file())
+    yield from (_archive(file, limits) for file in archives)
+    directory = DirectorySource(path, limits)
+    if next(directory.read(), None) is not None:
+        yield directory
+
+
+def _archive(path: Path, limits: Limits) -> Source:
+    try:
+        with path.open("rb") as file:
+            first = file.read(1)
+    except OSError as error:
+        raise ArchiveRefused(f"{path} cannot be read ({error.strerror})") from error
+    return JsonLinesSource(path, limits) if first == b"{" else ZipSource(path, limits)
+
+
+async def import_conversations(
+    store: ConversationStore,
+    paths: Sequence[Path],
+    limits: Limits,
+    *,
+    on_clash: OnClash = OnClash.FAIL,
+    new_ids: bool = False,
+    dry_run: bool = False,
+    on_progress: OnProgress = ignore_progress,
+) -> list[Planned]:
+    """Import conversations, and return what was, or with `dry_run` would be, done with each.
+
+    A conversation that stands there with the same files is unchanged, whatever `on_clash` says. A new id follows from
+    the old one and the content, so that an import may be repeated.
+
+    Raises:
+        ArchiveRefused, ArchiveTooLarge: something must not be imported; nothing was written.
+        ConversationExists: an id is taken, and `on_clash` is FAIL; nothing was written.
+        ImportRunning: another process is importing.
+        DiskFull, WriteFailed: a conversation could not be written; those before it stand.
+    """
+    root = store.reader.root
+    sources = await asyncio.to_thread(find_sources, paths, limits)
+    planning = _Planning(root, on_clash, new_ids=new_ids)
+    if dry_run:
+        return await asyncio.to_thread(planning.plan, sources, on_progress)
+    lock = placing.importing(root)
+    await asyncio.to_thread(lock.__enter__)
+    try:
+        plan = await asyncio.to_thread(planning.plan, sources, on_progress)
+        wanted = [one for one in plan if one.action is Action.IMPORT]
+        await asyncio.to_thread(placing.require_space, root, sum(one.size_bytes for one in wanted))
+        await _carry_out(store, sources, plan, on_progress)
+    finally:
+        lock.__exit__(None, None, None)
+    return plan
+
+
+class _Planning:
+    """Reads everything once, and decides what becomes of each conversation."""
+
+    def __init__(self, root: Path, on_clash: OnClash, *, new_ids: bool) -> None:
+        self._root = root
+        self._on_clash = on_clash
+        self._new_ids = new_ids
+        self._seen: dict[ConversationId, bytes] = {}
+        self._clashes: list[ConversationId] = []
+
+    def plan(self, sources: Sequence[Source], on_progress: OnProgress) -> list[Planned]:
+        plan = []
+        for source in sources:
+            for incoming in source.read():
+                plan.append(self._decide(source, incoming))
+                on_progress("checked", len(plan), len(plan))
+        if self._clashes:
+            some = ", ".join(dashed(one) for one in self._clashes[:_SHOWN])
+            raise ConversationExists(
+                f"{len(self._clashes)} of {len(plan)} conversations exist with other content ({some}); nothing was "
+                "imported. Choose with --on-clash (on_clash): skip leaves those out, new-id imports them under new ids"
+            )
+        return plan
+
+    def _decide(self, source: Source, incoming: Incoming) -> Planned:
+        contents, left_out = Contents(), []
+        for file in incoming.files:
+            if isinstance(file, LeftOut):
+                left_out.append(file)
+            else:
+                contents.add(file)
+        digest = contents.digest()
+        target, action = self._target(source, incoming.id, digest)
+        return Planned(source.name, incoming.id, target, action, contents.files, contents.size_bytes, digest, left_out)
+
+    def _target(self, source: Source, wanted: ConversationId, digest: bytes) -> tuple[ConversationId, Action]:
+        if wanted in self._seen:
+            if self._seen[wanted] != digest:
+                raise ArchiveRefused(
+                    f"{source.name}: conversation {dashed(wanted)} comes twice, with different content"
+                )
+            return wanted, Action.UNCHANGED
+        self._seen[wanted] = digest
+        if not self._new_ids:
+            directory = self._find(wanted)
+            if directory is None:
+                return wanted, Action.IMPORT
+            if self._is_equal(directory, digest):
+                return wanted, Action.UNCHANGED
+            if self._on_clash is OnClash.SKIP:
+                return wanted, Action.SKIP
+            if self._on_clash is OnClash.FAIL:
+                self._clashes.append(wanted)
+                return wanted, Action.SKIP
+        target = ConversationId(uuid5(_NEW_IDS, f"{wanted}:{digest.hex()}").hex)
+        return target, Action.IMPORT if self._find(target) is None else Action.UNCHANGED
+
+    def _find(self, conversation_id: ConversationId) -> str | None:
+        directory = layout.find_directory(self._root, conversation_id)
+        return None if directory is None or is_ghost(self._root / directory) else directory
+
+    def _is_equal(self, directory: str, digest: bytes) -> bool:
+        """Whether what stands there is what comes, with its secrets or as an export would mask it."""
+        return any(self._digest(directory, with_secrets=with_secrets) == digest for with_secrets in (True, False))
+
+    def _digest(self, directory: str, *, with_secrets: bool) -> bytes:
+        contents = Contents()
+        for file in read_files(self._root, directory, with_secrets=with_secrets):
+            if isinstance(file, ArchiveFile):
+                contents.add(file)
+        return contents.digest()
+
+
+async def _carry_out(
+    store: ConversationStore, sources: Sequence[Source], plan: Sequence[Planned], on_progress: OnProgress
+) -> None:
+    new_ids = {one.id: one.target for one in plan if one.target != one.id}
+    incoming = chain.from_iterable(source.read() for source in sources)
+    placed = _place_each(store.reader.root, incoming, plan, new_ids)
+    done = 0
+    while True:
+        batch: list[Planned] = []
+        try:
+            await asyncio.to_thread(_take, placed, batch)
+        finally:  # also what was placed before one that could not be
+            named = [Named(one.target, one.target) for one in batch if one.action is Action.IMPORT]
+            await refresh(store.index, store.reader, named)
+        if not batch:
+            return
+        done += len(batch)
+        on_progress("imported", done, len(plan))
+
+
+def _take(placed: Iterator[Planned], batch: list[Planned]) -> None:
+    for planned in islice(placed, _BATCH):
+        batch.append(planned)  # noqa: PERF402 - what came before an error is kept
+
+
+def _place_each(
+    root: Path, incoming: Iterator[Incoming], plan: Sequence[Planned], new_ids: Mapping[ConversationId, ConversationId]
+) -> Iterator[Planned]:
+    for planned in plan:
+        one = next(incoming, None)
+        if one is None or one.id != planned.id:
+            raise _changed(planned)
+        files = _as_planned(one.files, planned)
+        if planned.action is Action.IMPORT:
+            placing.place(root, planned.target, (renamed(file, new_ids) for file in files))
+        yield planned
+
+
+def _as_planned(files: Iterable[ArchiveFile | LeftOut], planned: Planned) -> Iterator[ArchiveFile]:
+    """Give the files, and refuse them at the end when they are not those that were checked."""
+    came = Contents()
+    for file in files:
+        if isinstance(file, ArchiveFile):
+            came.add(file)
+            yield file
+    if came.digest() != planned.digest:
+        raise _changed(planned)
+
+
+def _changed(planned: Planned) -> WriteFailed:
+    return WriteFailed(f"{planned.source} changed while it was imported; what was imported before stands, try again")
