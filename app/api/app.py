@@ -10,13 +10,12 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
-from fastapi.responses import RedirectResponse
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 
 from app import __version__
-from app.api import archives, conversations, errors, events, metrics, server, sockets, stream
-from app.api.auth import HEADER, OPEN_PATHS, HostAllowed, KeyRequired, Keys, load_keys
+from app.api import archives, conversations, description, docs, errors, events, metrics, server, sockets, stream
+from app.api.auth import OPEN_PATHS, HostAllowed, KeyRequired, Keys, load_keys
 from app.api.hot import HotPaths
 from app.api.metrics import Metrics
 from app.api.observing import Observed
@@ -48,6 +47,8 @@ def create_app(settings: Settings, keys: Sequence[str] | None = None, *, ends_pr
         version=__version__,
         description="The conversations of an AI-agent server, listed from an index and opened from their files.",
         lifespan=_lifespan,
+        docs_url=None,
+        redoc_url=None,
         middleware=[
             Middleware(Observed, metrics=counted, unrouted=conversations.HOT_PATHS),
             Middleware(HostAllowed, hosts=_allowed_hosts(settings)),
@@ -80,8 +81,8 @@ def create_app(settings: Settings, keys: Sequence[str] | None = None, *, ends_pr
     )
     for router in routers:
         app.include_router(router)
-    app.add_api_route("/", _to_docs, include_in_schema=False)
-    _describe_key(app)
+    docs.install(app)
+    description.install(app)
     return app
 
 
@@ -111,26 +112,7 @@ def _report_failure(task: asyncio.Task[None]) -> None:
         log.error("the conversations are no longer followed", exc_info=error)
 
 
-async def _to_docs() -> RedirectResponse:
-    return RedirectResponse("/docs")
-
-
 def _allowed_hosts(settings: Settings) -> list[str]:
     """Return the Host headers to accept: this machine's names, the address listened on, and the setting's."""
     own = [] if settings.loopback else [settings.host, socket.gethostname()]
     return [*LOOPBACK_HOSTS, *own, *settings.allowed_hosts]
-
-
-def _describe_key(app: FastAPI) -> None:
-    """Name the key's header in the OpenAPI document, so that /docs can send it."""
-    plain = app.openapi
-
-    def openapi() -> dict[str, object]:
-        document = plain()
-        document.setdefault("components", {})["securitySchemes"] = {
-            "key": {"type": "apiKey", "in": "header", "name": HEADER}
-        }
-        document["security"] = [{"key": []}]
-        return document
-
-    app.openapi = openapi  # type: ignore[method-assign]

@@ -11,12 +11,13 @@ from tempfile import NamedTemporaryFile
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from app.api import docs
 from app.api.errors import error_response
 from app.errors import InvalidSettings
 from app.settings import Settings
 
 HEADER = "X-Session-API-Key"
-OPEN_PATHS = frozenset({"/", "/alive", "/health", "/ready", "/server_info", "/docs", "/redoc", "/openapi.json"})
+OPEN_PATHS = frozenset({"/alive", "/health", "/ready", "/server_info"}) | docs.OPEN_PATHS
 """What needs no key: the health checks, and the description of the API, which holds no data."""
 
 _HEADER = HEADER.lower().encode()

@@ -13,6 +13,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from app import errors, logs
+from app.api.observing import HEADER, SAFE_HEADERS
 from app.errors import StoreError
 
 log = logging.getLogger(__name__)
@@ -85,5 +86,5 @@ async def _http_error(_request: Request, error: Exception) -> JSONResponse:
 async def _unexpected(request: Request, error: Exception) -> JSONResponse:
     log.error("%s %s failed", request.method, request.url.path, exc_info=error)
     detail = "an unexpected error; the server's log has it under the id in X-Request-ID"
-    headers = {"X-Request-ID": logs.request_id.get()}  # this answer is made outside of `observing`
+    headers = {HEADER: logs.request_id.get(), **SAFE_HEADERS}  # this answer is made outside of `observing`
     return error_response(HTTPStatus.INTERNAL_SERVER_ERROR, "internal_error", detail, headers)

@@ -17,6 +17,17 @@ log = logging.getLogger(__name__)
 
 HEADER = "X-Request-ID"
 
+SAFE_HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+}
+"""What every answer tells browsers; a page has a Content-Security-Policy of its own."""
+
+_SAFE = [(name.lower().encode(), value.encode()) for name, value in SAFE_HEADERS.items()]
+_SAFE_PAGE = _SAFE[:-1]
+_POLICY = _SAFE[-1][0]
 _HEADER = HEADER.lower().encode()
 _match_id = re.compile(rb"[A-Za-z0-9._-]{1,64}").fullmatch
 _SLOW_S = 2.0
@@ -54,7 +65,9 @@ class Observed:
             nonlocal status, seconds
             if message["type"] == "http.response.start":
                 status, seconds = message["status"], perf_counter() - began
-                message["headers"] = [*message["headers"], (_HEADER, name)]
+                given = message["headers"]
+                safe = _SAFE_PAGE if any(header == _POLICY for header, _ in given) else _SAFE
+                message["headers"] = [*given, *safe, (_HEADER, name)]
             await send(message)
 
         began = perf_counter()

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Annotated, cast
+from typing import Annotated, Any, cast
 
 import orjson
 from fastapi import Depends, Path, Query, Request, Response
-from pydantic import AfterValidator, BaseModel
+from pydantic import AfterValidator, BaseModel, WithJsonSchema
 
 from app.errors import InvalidId
 from app.model.ids import ConversationId, parse_conversation_id
@@ -26,7 +26,11 @@ async def _store(request: Request) -> ConversationStore:
 
 
 Store = Annotated[ConversationStore, Depends(_store)]
-AnyId = Annotated[str, AfterValidator(_parse)]
+_ID_SCHEMA = {
+    "type": "string",
+    "pattern": "^([0-9A-Fa-f]{32}|[0-9A-Fa-f]{8}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{12})$",
+}
+AnyId = Annotated[str, AfterValidator(_parse), WithJsonSchema(_ID_SCHEMA)]
 IdInPath = Annotated[AnyId, Path(description="32 hexadecimal digits, with or without dashes")]
 PageId = Annotated[str | None, Query(description="next_page_id of the page before")]
 Limit = Annotated[int, Query(description="the most items in the page", gt=0, le=100)]
@@ -34,9 +38,9 @@ IncludeSkills = Annotated[bool, Query(description="send agent.agent_context.skil
 
 
 class ErrorBody(BaseModel):
-    """Every error's body."""
+    """Every error's body. `detail` is a text, or for wrong parameters a list of what is wrong with each."""
 
-    detail: str
+    detail: str | list[dict[str, Any]]
     code: str
 
 

@@ -1,0 +1,1 @@
+"""What an attacker, or a careless program, might send or write, and what comes of it."""

@@ -1,0 +1,1 @@
+"""`make fuzz`: requests that schemathesis makes up from the OpenAPI document, against a running server."""

@@ -1,0 +1,13 @@
+"""A little of `make fuzz` in every run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.fuzz.__main__ import fuzz
+
+
+def test_every_answer_is_as_documented_and_none_an_unexpected_error(tmp_path: Path) -> None:
+    found = fuzz(tmp_path, 4, 1)
+    assert found.passed, found.output
+    assert found.requests > 300
