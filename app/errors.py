@@ -39,6 +39,12 @@ class InvalidToken(StoreError):
     code = "invalid_page_token"
 
 
+class ChangesGone(StoreError):
+    """The changes since a token of the change feed are no longer known; everything has to be listed again."""
+
+    code = "changes_gone"
+
+
 class InvalidSettings(StoreError):
     """A setting has a value that cannot work."""
 

@@ -14,7 +14,19 @@ from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 
 from app import __version__
-from app.api import archives, conversations, description, docs, errors, events, metrics, server, sockets, stream
+from app.api import (
+    archives,
+    changes,
+    conversations,
+    description,
+    docs,
+    errors,
+    events,
+    metrics,
+    server,
+    sockets,
+    stream,
+)
 from app.api.auth import OPEN_PATHS, HostAllowed, KeyRequired, Keys, load_keys
 from app.api.hot import HotPaths
 from app.api.metrics import Metrics
@@ -73,6 +85,7 @@ def create_app(settings: Settings, keys: Sequence[str] | None = None, *, ends_pr
     routers = (
         conversations.router,
         archives.router,
+        changes.router,
         stream.router,
         events.router,
         sockets.router,

@@ -8,13 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from functools import cache
+from typing import Any
 
-from sqlalchemy import bindparam, delete, select, update
+from sqlalchemy import ColumnElement, Table, bindparam, delete, null, select, tuple_, union_all, update
 from sqlalchemy.dialects.sqlite import insert
 
-from app.index.engine import WriteConnection
+from app.errors import ChangesGone
+from app.index import infos, progress
+from app.index.engine import ReadConnection, WriteConnection
 from app.index.statements import Sql, compiled
 from app.index.tables import conversation, deletion, revision
+from app.model.changes import Change, ChangePage, Place, after_all
+from app.model.ids import ConversationId
 
 DELETIONS_KEPT = 10_000
 
@@ -58,3 +63,48 @@ async def note_deletions(index: WriteConnection, uuids: Sequence[str], at: int) 
         upto = found[0][0]
         await index.execute(delete(deletion).where(deletion.c.revision <= upto))
         await index.execute(update(revision).values(forgotten=upto))
+
+
+def _later(table: Table) -> ColumnElement[bool]:
+    here = tuple_(table.c.revision, table.c.uuid)
+    return here > tuple_(bindparam("after_revision"), bindparam("after_id"))
+
+
+@cache
+def _changes_sql() -> Sql:
+    columns = conversation.c
+    changed = infos.select_info(columns.revision, columns.uuid).where(_later(conversation))
+    changed = changed.order_by(columns.revision, columns.uuid).limit(bindparam("row_limit"))
+    nothing: list[ColumnElement[Any]] = [null() for _ in infos.COLUMNS]
+    deleted = select(deletion.c.revision, deletion.c.uuid, *nothing).where(_later(deletion))
+    deleted = deleted.order_by(deletion.c.revision, deletion.c.uuid).limit(bindparam("row_limit"))
+    both = union_all(select(changed.subquery("changed")), select(deleted.subquery("deleted"))).subquery("both")
+    ordered = select(both).order_by(both.c.revision, both.c.uuid)
+    return compiled(ordered.limit(bindparam("row_limit")))
+
+
+async def list_changes(index: ReadConnection, since: Place | None, limit: int) -> ChangePage:
+    """Return the next changes after a place, in order of their revisions; None is the beginning: all there is.
+
+    Each conversation comes once, as it is now. One statement reads rows and tombstones, so none is passed over.
+
+    Raises:
+        ChangesGone: the index was built anew since, or deletions since then are no longer kept.
+    """
+    position = await progress.get_position(index)
+    place = Place(position.epoch, 0) if since is None else since
+    if place.epoch != position.epoch:
+        raise ChangesGone("the index was built anew since this token was given; list everything again, then follow")
+    if since is not None and place < after_all(place.epoch, position.forgotten) and position.forgotten:
+        raise ChangesGone("this token is too old: deletions since then are no longer known; list everything again")
+    asked = {"after_revision": place.revision, "after_id": place.id, "row_limit": limit + 1}
+    rows = await index.fetch_all(_changes_sql(), asked)
+    items = [
+        Change(
+            Place(place.epoch, at, uuid),
+            ConversationId(uuid),
+            None if body is None else infos.compose_info_body(body, *more),
+        )
+        for at, uuid, body, *more in rows[:limit]
+    ]
+    return ChangePage(items, items[-1].place if items else place, len(rows) > limit)

@@ -10,12 +10,9 @@ from collections.abc import Iterable, Sequence
 from functools import cache, lru_cache
 from typing import Any, NamedTuple
 
-import orjson
 from sqlalchemy import (
     BindParameter,
     ColumnElement,
-    ScalarSelect,
-    Select,
     bindparam,
     delete,
     func,
@@ -29,15 +26,15 @@ from sqlalchemy.dialects.sqlite import insert
 
 from app.index import changes, progress
 from app.index.engine import ReadConnection, WriteConnection
+from app.index.infos import compose_info_body, select_info
 from app.index.statements import Sql, compiled
 from app.index.tables import conversation, conversation_info
 from app.model.conversation import ConversationRow, IndexedRow
 from app.model.filters import ConversationFilter, digest
-from app.model.ids import ConversationId, dashed
+from app.model.ids import ConversationId
 from app.model.page import Cursor, SortOrder, decode_token, encode_token
 
 SIGNATURE_CHUNK = 2000
-_NOBODY = b',"owner":null,"sub_conversation_ids":[]}'
 
 
 class Page(NamedTuple):
@@ -54,29 +51,6 @@ class Located(NamedTuple):
     directory: str
     signature: bytes
     events_behind: bool
-
-
-_children = conversation.alias("child")
-
-
-def _sub_conversations() -> ScalarSelect[str]:
-    """Return the comma-separated uuids of a row's children, oldest first, as a column of that row."""
-    ordered = (
-        select(_children.c.uuid)
-        .where(_children.c.parent == conversation.c.uuid)
-        .order_by(_children.c.created_at, _children.c.uuid)
-        .correlate(conversation)
-        .subquery()
-    )
-    comma: Any = literal_column("','")
-    return select(func.aggregate_strings(ordered.c.uuid, comma)).scalar_subquery()
-
-
-def _info(*columns: ColumnElement[Any]) -> Select[*tuple[Any, ...]]:
-    more = (conversation_info.c.body, conversation.c.owner, _sub_conversations())
-    return select(*columns, *more).join_from(
-        conversation, conversation_info, conversation_info.c.conversation == conversation.c.id
-    )
 
 
 def _asked(asked: ConversationFilter) -> dict[str, object]:
@@ -97,7 +71,7 @@ def list_sql(order: SortOrder, names: tuple[str, ...], *, after: bool, bounded: 
     largest: ColumnElement[Any] = (
         null() if after or order.descending else select(func.max(key)).correlate(None).scalar_subquery()
     )
-    statement = _info(conversation.c.uuid, key, largest).where(*_conditions(names))
+    statement = select_info(conversation.c.uuid, key, largest).where(*_conditions(names))
     here = tuple_(key, conversation.c.uuid)
     if after:
         there = tuple_(bindparam("after_key"), bindparam("after_id"))
@@ -131,7 +105,7 @@ async def list_conversations(
         uuid, key, largest, *_ = rows[limit - 1]
         bound = largest if cursor is None else cursor.bound
         next_page_id = encode_token(Cursor(key, uuid, bound), query)
-    return Page([compose_body(*row[3:]) for row in rows[:limit]], next_page_id)
+    return Page([compose_info_body(*row[3:]) for row in rows[:limit]], next_page_id)
 
 
 @lru_cache(maxsize=256)
@@ -150,7 +124,7 @@ async def count_conversations(index: ReadConnection, asked: ConversationFilter) 
 @lru_cache(maxsize=128)
 def _find_sql(number: int) -> Sql:
     wanted: list[BindParameter[str]] = [bindparam(f"id_{i}") for i in range(number)]
-    return compiled(_info(conversation.c.uuid).where(conversation.c.uuid.in_(wanted)))
+    return compiled(select_info(conversation.c.uuid).where(conversation.c.uuid.in_(wanted)))
 
 
 async def find_conversations(index: ReadConnection, ids: Sequence[ConversationId]) -> list[bytes | None]:
@@ -158,7 +132,7 @@ async def find_conversations(index: ReadConnection, ids: Sequence[ConversationId
     if not ids:
         return []
     rows = await index.fetch_all(_find_sql(len(ids)), {f"id_{i}": uuid for i, uuid in enumerate(ids)})
-    found = {row[0]: compose_body(*row[1:]) for row in rows}
+    found = {row[0]: compose_info_body(*row[1:]) for row in rows}
     return [found.get(uuid) for uuid in ids]
 
 
@@ -214,14 +188,6 @@ async def list_located(
     sql = _located_sql(tuple(parameters))
     rows = await index.fetch_all(sql, {**parameters, "after": after, "row_limit": limit})
     return [(ConversationId(row[0]), row[1]) for row in rows]
-
-
-def compose_body(body: bytes, owner: str | None, children: str | None) -> bytes:
-    """Return a ConversationInfo with what others decide: `owner`, and `sub_conversation_ids`, given with commas."""
-    if not (owner or children):
-        return body[:-1] + _NOBODY
-    ids = [dashed(child) for child in children.split(",")] if children else []
-    return body[:-1] + b"," + orjson.dumps({"owner": owner, "sub_conversation_ids": ids})[1:]
 
 
 @cache

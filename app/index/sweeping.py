@@ -57,6 +57,7 @@ def _active_sql() -> Sql:
     active = union(
         select(columns.id).where(columns.updated_at >= bindparam("since")),
         select(columns.id).where(columns.events_behind == literal_column("1")),
+        select(columns.id).where(columns.dirty_by.is_not(None)),
         select(columns.id).where(columns.owner_until.is_not(None)),
         select(columns.id).where(func.length(columns.signature) < literal_column("16")),
     )
@@ -67,7 +68,7 @@ def _active_sql() -> Sql:
 async def list_active(index: ReadConnection, since_us: int, before: int) -> list[Seen]:
     """Return the next conversations below the key `before`, the newest first, that need a look all the time.
 
-    They were updated since `since_us`, are owned, or have rows that are known not to be settled.
+    They were updated since `since_us`, are owned or open, or have rows that are known not to be settled.
     """
     asked = {"since": since_us, "before": before, "row_limit": CHUNK}
     return [Seen(*row) for row in await index.fetch_all(_active_sql(), asked)]

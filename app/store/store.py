@@ -22,11 +22,13 @@ from app.index.engine import Index, prepare, writer_lock
 from app.index.progress import Progress
 from app.index.version import HEAD, read_revision
 from app.logs import Note, ignore_note
+from app.model.changes import ChangePage, Place
 from app.model.conversation import fold
 from app.model.filters import ConversationFilter, EventFilter
 from app.model.ids import ConversationId, EventName, dashed, find_conversation_id
 from app.model.page import EventOrder, SortOrder
 from app.settings import Settings
+from app.store import changes
 from app.store.conversation import Conversation
 from app.store.events import EventPage, Log
 from app.store.following import Followers, follow
@@ -269,6 +271,38 @@ class ConversationStore:
             ConversationNotFound: there is none.
         """
         return Log(self.index, self.reader, conversation_id, await self._opening.open(conversation_id))
+
+    async def get_place(self) -> Place:
+        """Return the place in the change feed after everything that has changed until now."""
+        return await changes.get_place(self.index)
+
+    async def list_changes(self, since: Place | None = None, limit: int = PAGE_MAX) -> ChangePage:
+        """Return which conversations changed or were deleted after a place, each as it is now; None: all there are.
+
+        Raises:
+            ChangesGone: the changes since then are no longer known; list everything again.
+        """
+        return await changes.list_changes(self.index, since, limit)
+
+    async def wait_for_changes(self, since: Place | None, limit: int = PAGE_MAX, wait_s: float = 30.0) -> ChangePage:
+        """Return the changes after a place as soon as there are any; none when there are none in `wait_s` seconds.
+
+        Raises:
+            ChangesGone: the changes since then are no longer known; list everything again.
+            TooManyFollowers: there are as many followers as the settings allow.
+        """
+        return await changes.wait_for_changes(self.index, self.followers, since, limit, wait_s)
+
+    def follow_changes(
+        self, since: Place | None = None, limit: int = PAGE_MAX, every_s: float = 30.0
+    ) -> AsyncGenerator[ChangePage, None]:
+        """Give the changes after a place and those to come, in pages; an empty one when none came in `every_s`.
+
+        Raises:
+            ChangesGone: the changes since then are no longer known; list everything again.
+            TooManyFollowers: there are as many followers as the settings allow.
+        """
+        return changes.follow_changes(self.index, self.followers, since, limit, every_s)
 
     async def get_status(self) -> tuple[Progress, Totals]:
         """Return what the sync is doing and what the index holds."""

@@ -14,7 +14,7 @@ from types import ModuleType
 
 import pytest
 
-from app.index import conversations, events, schema, sweeping
+from app.index import changes, conversations, events, schema, sweeping
 from app.index.engine import Index
 from app.index.statements import Sql
 from app.model.conversation import ConversationFiles, IndexedRow, LogSummary, fold
@@ -130,12 +130,23 @@ def faults(steps: list[str], allowed: str) -> list[str]:
     ]
 
 
+def test_the_change_feed_begins_at_its_place(database: sqlite3.Connection) -> None:
+    steps = [
+        step for step in plan(database, changes._changes_sql()) if re.search(r"(conversation|deletion) USING", step)
+    ]
+    assert steps == [
+        "SEARCH conversation USING INDEX ix_conversation_revision ((revision,uuid)>(?,?))",
+        "SEARCH deletion USING COVERING INDEX ix_deletion_revision ((revision,uuid)>(?,?))",
+    ]
+
+
 def test_active_conversations_are_found_by_small_indexes_and_walked_by_key(database: sqlite3.Connection) -> None:
     steps = [step for step in plan(database, sweeping._active_sql()) if "conversation" in step]
     assert steps == [
         "SEARCH conversation USING INTEGER PRIMARY KEY (rowid=?)",
         "SEARCH conversation USING COVERING INDEX ix_conversation_updated_at (updated_at>?)",
         "SCAN conversation USING INDEX ix_conversation_events_behind",
+        "SCAN conversation USING INDEX ix_conversation_dirty_by",
         "SEARCH conversation USING COVERING INDEX ix_conversation_owner_until (owner_until>?)",
         "SCAN conversation USING INDEX ix_conversation_unsettled",
     ]

@@ -1,0 +1,60 @@
+"""The token of the change feed: up to where a reader has seen the changes of one build of an index."""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+from app.errors import InvalidToken
+from app.model.ids import ConversationId
+
+_match_token = re.compile(r"([0-9a-f]{16})\.([0-9]{1,18})\.([0-9a-f]{32}|all|)", re.ASCII).fullmatch
+_AFTER_ALL = "g"
+
+
+class Place(NamedTuple):
+    """A place among the changes: after the conversation `id` of a revision. Ids of one revision come in their order."""
+
+    epoch: str
+    revision: int
+    id: str = ""
+
+    @property
+    def token(self) -> str:
+        """The text that a reader gives back."""
+        return f"{self.epoch}.{self.revision}.{'all' if self.id == _AFTER_ALL else self.id}"
+
+
+def after_all(epoch: str, revision: int) -> Place:
+    """Return the place after everything of a revision."""
+    return Place(epoch, revision, _AFTER_ALL)
+
+
+def parse_place(token: str) -> Place:
+    """Return the place that a token names.
+
+    Raises:
+        InvalidToken: it is no token of this feed.
+    """
+    match = _match_token(token)
+    if match is None:
+        raise InvalidToken(
+            f"{token[:64]!r} is no token of the change feed; begin without `since`, or with since=now after listing"
+        )
+    return Place(match[1], int(match[2]), _AFTER_ALL if match[3] == "all" else match[3])
+
+
+class Change(NamedTuple):
+    """What became of one conversation: its ConversationInfo as it is now, or None when it was deleted."""
+
+    place: Place
+    id: ConversationId
+    info: bytes | None
+
+
+class ChangePage(NamedTuple):
+    """Some changes in their order, the place after them, and whether more are there already."""
+
+    items: list[Change]
+    next: Place
+    more: bool
