@@ -69,6 +69,18 @@ class IndexUnusable(StoreError):
     code = "index_unusable"
 
 
+class IndexDamaged(IndexUnusable):
+    """The index file is no database, or one whose content is damaged; it has to be made again."""
+
+    code = "index_damaged"
+
+
+class MigrationFailed(StoreError):
+    """A change of the schema failed or was refused; the index stands as it was before that step."""
+
+    code = "migration_failed"
+
+
 class IndexBusy(StoreError):
     """Another process held the index's writer lock for longer than the timeout."""
 

@@ -13,7 +13,11 @@ from app.index.tables import metadata
 
 def run(connection: Connection) -> None:
     context.configure(
-        connection=connection, target_metadata=metadata, render_as_batch=True, transaction_per_migration=True
+        connection=connection,
+        target_metadata=metadata,
+        render_as_batch=True,
+        transaction_per_migration=True,
+        on_version_apply=context.config.attributes.get("on_step", ()),
     )
     with context.begin_transaction():
         context.run_migrations()

@@ -26,6 +26,8 @@ STATUS_OF: dict[str, HTTPStatus] = {
     errors.InvalidId.code: HTTPStatus.UNPROCESSABLE_ENTITY,
     errors.UnreadableFile.code: HTTPStatus.INTERNAL_SERVER_ERROR,
     errors.StoreUnavailable.code: HTTPStatus.SERVICE_UNAVAILABLE,
+    errors.IndexDamaged.code: HTTPStatus.SERVICE_UNAVAILABLE,
+    errors.MigrationFailed.code: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.IndexBusy.code: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.IndexUnusable.code: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.SyncRunning.code: HTTPStatus.SERVICE_UNAVAILABLE,

@@ -1,23 +1,29 @@
-"""`convstore db upgrade | downgrade | current | history | check`: the schema of the index."""
+"""`convstore db upgrade | downgrade | current | history | check | backup`: the index's schema, and copies of it."""
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from app.cli.output import IndexOption, JsonOption, StoreOption, make_settings, out, print_json, print_table, run_async
+from app.cli.output import IndexOption, JsonOption, LateBar, StoreOption, make_settings, out, print_json, print_table
 from app.index import schema
-from app.index.engine import prepare, writer_lock
+from app.index.backup import Backup, back_up
+from app.index.engine import prepare
+from app.index.schema import OnStep, Plan
 from app.index.version import HEAD, read_revision
 from app.settings import Settings
 
 app = typer.Typer(
-    help="The schema of the index. A server upgrades it by itself; these are for looking and for going back."
+    help="The schema of the index, and copies of it. A server upgrades its index by itself; these are for looking, "
+    "for going back, and for doing it before."
 )
+
+DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Say what would happen, and change nothing.")]
+BackupOption = Annotated[bool, typer.Option("--backup", help="Make a checked copy of the index first, beside it.")]
 
 _FOUND = 1
 
@@ -25,21 +31,30 @@ _FOUND = 1
 @app.command()
 def upgrade(
     revision: Annotated[str, typer.Argument(help="The revision to go to.")] = "head",
+    dry_run: DryRunOption = False,
+    backup: BackupOption = False,
     store: StoreOption = None,
     index: IndexOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Migrate the index up, making it when there is none.
+    """Migrate the index up, making it when there is none. Nobody else may have it open meanwhile.
 
-    Example: convstore db upgrade --store workspace/conversations
+    Example: convstore db upgrade --backup --store workspace/conversations
     """
     settings = make_settings(store=store, index_url=index)
-    _migrate(settings, lambda path: schema.upgrade(path, revision), json=json)
+
+    def work(on_step: OnStep) -> None:
+        schema.upgrade(settings.index_path, revision, wait_s=settings.busy_timeout_s, on_step=on_step)
+
+    prepare(settings.index_path)
+    _migrate(settings, schema.plan(settings.index_path, revision), work, dry_run=dry_run, backup=backup, json=json)
 
 
 @app.command()
 def downgrade(
     revision: Annotated[str, typer.Argument(help='The revision to go back to; "base" empties the index.')],
+    dry_run: DryRunOption = False,
+    backup: BackupOption = False,
     store: StoreOption = None,
     index: IndexOption = None,
     json: JsonOption = False,
@@ -49,22 +64,74 @@ def downgrade(
     Example: convstore db downgrade base --store workspace/conversations
     """
     settings = make_settings(store=store, index_url=index)
-    _migrate(settings, lambda path: schema.downgrade(path, revision), json=json)
+
+    def work(on_step: OnStep) -> None:
+        schema.downgrade(settings.index_path, revision, wait_s=settings.busy_timeout_s, on_step=on_step)
+
+    plan = schema.plan(settings.index_path, revision, down=True)
+    _migrate(settings, plan, work, dry_run=dry_run, backup=backup, json=json)
 
 
-def _migrate(settings: Settings, work: Callable[[Path], None], *, json: bool) -> None:
-    async def locked() -> None:
-        await asyncio.to_thread(prepare, settings.index_path)
-        async with writer_lock(settings.index_path, settings.busy_timeout_s):
-            await asyncio.to_thread(work, settings.index_path)
+def _migrate(
+    settings: Settings, plan: Plan, work: Callable[[OnStep], None], *, dry_run: bool, backup: bool, json: bool
+) -> None:
+    if not json:
+        _print_plan(plan)
+    made: Backup | None = None
+    if plan.steps and not dry_run:
+        if backup and plan.before:
+            made = back_up(settings.index_path, _beside(settings.index_path))
+        with LateBar() as bar:
+            done: list[str] = []
 
-    before = read_revision(settings.index_path)
-    run_async(locked())
+            def on_step(revision: str) -> None:
+                done.append(revision)
+                bar.show("migrations", len(done), len(plan.steps))
+
+            bar.show("migrations", 0, len(plan.steps))
+            work(on_step)
     after = read_revision(settings.index_path)
     if json:
-        print_json({"before": before, "after": after})
-    else:
-        out.print(f"{before or 'nothing'} -> {after or 'nothing'}")
+        print_json(
+            {
+                "before": plan.before,
+                "after": after,
+                "steps": [step.id for step in plan.steps],
+                "size_bytes": plan.size_bytes,
+                "rows": plan.rows,
+                "reads_again": plan.reads_again,
+                "backup": str(made.path) if made else None,
+                "dry_run": dry_run,
+            }
+        )
+        return
+    if made:
+        out.print(f"the index as it was: {made.path}")
+    if not dry_run:
+        out.print(f"{plan.before or 'nothing'} -> {after or 'nothing'}")
+
+
+def _print_plan(plan: Plan) -> None:
+    if not plan.steps:
+        return
+    rows = ", ".join(f"{number:,} {name}" for name, number in plan.rows.items() if name in ("conversation", "event"))
+    if plan.before:
+        out.print(f"the index has {plan.size_bytes:,} bytes ({rows} rows); {plan.free_bytes:,} bytes are free")
+    for step in plan.steps:
+        out.print(f"  {step.id}  {step.summary}")
+    if plan.reads_again and any(plan.rows.values()):
+        out.print("the first sync at this program's schema will read all conversations again" + _or_rebuild(plan))
+    if plan.free_bytes < plan.size_bytes:
+        out.print("a step may need as many free bytes as the index has", style="yellow")
+
+
+def _or_rebuild(plan: Plan) -> str:
+    up = plan.after is not None and (plan.before or "") < plan.after
+    return "; `convstore index rebuild` does all of it beside the index, and may be run instead" if up else ""
+
+
+def _beside(index: Path) -> Path:
+    return index.with_name(f"{index.name}.{datetime.now(UTC):%Y%m%dT%H%M%S%f}Z.backup")
 
 
 @app.command()
@@ -96,7 +163,7 @@ def history(store: StoreOption = None, index: IndexOption = None, json: JsonOpti
 
 @app.command()
 def check(store: StoreOption = None, index: IndexOption = None, json: JsonOption = False) -> None:
-    """Compare the index's tables with what this program expects. Exit code 1 when they differ.
+    """Compare the index's tables with what this program expects, and look for damage. Exit code 1 when there is any.
 
     Example: convstore db check --store workspace/conversations
     """
@@ -108,3 +175,24 @@ def check(store: StoreOption = None, index: IndexOption = None, json: JsonOption
             out.print(line)
     if differences:
         raise typer.Exit(_FOUND)
+
+
+@app.command()
+def backup(
+    file: Annotated[
+        Path | None, typer.Argument(help="Where to write it; must not exist.", show_default="beside the index")
+    ] = None,
+    store: StoreOption = None,
+    index: IndexOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Copy the index while it is in use, and check the copy.
+
+    Example: convstore db backup /backups/index.db --store workspace/conversations
+    """
+    settings = make_settings(store=store, index_url=index)
+    made = back_up(settings.index_path, file or _beside(settings.index_path))
+    if json:
+        print_json(made._asdict() | {"path": str(made.path)})
+    else:
+        out.print(f"{made.conversations} conversations, {made.size_bytes:,} bytes, schema {made.revision}: {made.path}")

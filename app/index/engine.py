@@ -24,6 +24,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from sqlalchemy.pool import StaticPool
 
 from app.errors import IndexBusy, IndexUnusable, StoreError
+from app.index import presence
 from app.index.statements import Sql
 from app.logs import Note, ignore_note
 
@@ -176,14 +177,17 @@ class Index:
         self._writing = asyncio.Lock()
         self._engine: AsyncEngine | None = None
         self._durable = False
+        self._presence: int | None = None
         self._level = "NORMAL"
 
     async def open(self) -> None:
         """Open the read connections. The writer's is opened by the first write.
 
         Raises:
+            IndexBusy: the index is being migrated.
             IndexUnusable: the file cannot be opened or is no database.
         """
+        self._presence = await asyncio.to_thread(presence.join, self.path)
         try:
             for _ in range(self._reader_count):
                 driver = await aiosqlite.connect(self.path, isolation_level=None)
@@ -217,6 +221,8 @@ class Index:
                     await engine.dispose()
             except IndexBusy:
                 await engine.dispose()  # another process has it open, so this close is not the one that checkpoints
+        presence.leave(self._presence)
+        self._presence = None
 
     def find_state(self) -> str | None:
         """Return a text that differs once anything that a list or count says has changed, None when that is not known.

@@ -6,7 +6,7 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
-from app.errors import IndexBusy, IndexUnusable
+from app.errors import IndexBusy, IndexDamaged, IndexUnusable
 
 HEAD = "0003"
 """The newest migration. `tests/migrations` holds that it is."""
@@ -29,8 +29,21 @@ def read_revision(path: Path) -> str | None:
             return None
         if "locked" in str(error):
             raise IndexBusy(f"another program has been holding the index {path} for too long; try again") from error
-        raise IndexUnusable(
-            f"the index {path} cannot be used ({error}); "
-            "move it away and run `convstore index rebuild`: it is made again from the files"
-        ) from error
+        raise explained(path, error) from error
     return row[0] if row else None
+
+
+def explained(path: Path, error: sqlite3.Error) -> IndexUnusable:
+    """Return what it means to a user that an index cannot be opened."""
+    said = str(error)
+    if "not a database" in said or "malformed" in said:
+        return IndexDamaged(
+            f"the index {path} cannot be used ({said}); "
+            "move it away and run `convstore index rebuild`: it is made again from the files"
+        )
+    if "readonly" in said:
+        return IndexUnusable(
+            f"the index {path} cannot be opened ({said}), for SQLite keeps a write-ahead log beside it; make its "
+            "directory writable, or set CONVSTORE_INDEX_URL=sqlite:////a/writable/path/index.db"
+        )
+    return IndexUnusable(f"the index {path} cannot be opened ({said}); check its permissions, its disk and free space")

@@ -6,7 +6,7 @@ import asyncio
 import time
 from pathlib import Path
 
-from app.errors import IndexUnusable, RebuildRefused, SchemaTooNew
+from app.errors import IndexDamaged, IndexUnusable, MigrationFailed, RebuildRefused, SchemaTooNew
 from app.files.scan import Reader
 from app.index import conversations, schema
 from app.index.copying import copy_into
@@ -45,12 +45,10 @@ async def rebuild(settings: Settings, on_progress: OnProgress, *, force: bool = 
 
 async def _make_usable(path: Path, timeout_s: float) -> None:
     """Give the live index the current schema; one that is no usable database is set aside first, under a new name."""
-    async with writer_lock(path, timeout_s):
-        try:
-            await asyncio.to_thread(schema.upgrade, path)
-        except SchemaTooNew:
-            raise
-        except IndexUnusable:
+    try:
+        await asyncio.to_thread(schema.upgrade, path, wait_s=timeout_s)
+    except IndexDamaged:
+        async with writer_lock(path, timeout_s):
             aside = path.with_name(f"{path.name}.damaged-{time.time_ns()}")
             for suffix in ("", "-wal", "-shm"):
                 part = path.with_name(path.name + suffix)
@@ -64,7 +62,7 @@ async def _build(
 ) -> SyncReport:
     try:
         await asyncio.to_thread(schema.upgrade, building)
-    except (SchemaTooNew, IndexUnusable):
+    except (SchemaTooNew, IndexUnusable, MigrationFailed):
         _discard(building)
         await asyncio.to_thread(schema.upgrade, building)
     fresh = Index(building, readers=1, busy_timeout_s=settings.busy_timeout_s)
@@ -101,5 +99,5 @@ async def _require_plausible(live: Index, fresh: Index) -> None:
 
 
 def _discard(building: Path) -> None:
-    for suffix in ("", "-wal", "-shm", ".lock"):
+    for suffix in ("", "-wal", "-shm", ".lock", ".open"):
         building.with_name(building.name + suffix).unlink(missing_ok=True)

@@ -12,13 +12,13 @@ from zoneinfo import ZoneInfo
 
 import orjson
 
-from app.errors import ConversationNotFound, IndexUnusable, InvalidId, StoreUnavailable
+from app.errors import ConversationNotFound, IndexBusy, IndexUnusable, InvalidId, StoreUnavailable
 from app.files import scan
 from app.files.eventlog import RawEvent
 from app.files.scan import Reader
 from app.index import conversations, progress
 from app.index.conversations import Page, Totals
-from app.index.engine import Index, prepare, writer_lock
+from app.index.engine import Index, prepare
 from app.index.progress import Progress
 from app.index.version import HEAD, read_revision
 from app.logs import Note, ignore_note
@@ -37,6 +37,7 @@ from app.store.sync import OnProgress, SyncReport, ignore_progress, sync
 from app.store.writing import Writers
 
 PAGE_MAX = 100
+_OPENINGS = 3
 
 _PREFIX = re.compile(r"[0-9a-f]{4,32}")
 _ANY = ConversationFilter()
@@ -47,6 +48,20 @@ def make_reader(settings: Settings) -> Reader:
     """Return how the files of a store are read."""
     zone = ZoneInfo(settings.timezone) if settings.timezone else None
     return Reader(settings.root, zone, settings.sync_processes or 0)
+
+
+async def _open_migrated(index: Index, wait_s: float) -> None:
+    """Open an index at the schema that this program needs, migrating it first when it has an older one."""
+    for _ in range(_OPENINGS):
+        if await asyncio.to_thread(read_revision, index.path) != HEAD:
+            from app.index import schema  # noqa: PLC0415 - Alembic takes 0.2 s to import, and few starts migrate
+
+            await asyncio.to_thread(schema.upgrade, index.path, wait_s=wait_s)
+        await index.open()
+        if await asyncio.to_thread(read_revision, index.path) == HEAD:
+            return
+        await index.close()
+    raise IndexBusy(f"the schema of the index {index.path} is being changed again and again; try later")
 
 
 class ConversationStore:
@@ -80,13 +95,8 @@ class ConversationStore:
             )
         path = settings.index_path
         await asyncio.to_thread(prepare, path)
-        if await asyncio.to_thread(read_revision, path) != HEAD:
-            from app.index import schema  # noqa: PLC0415 - Alembic takes 0.2 s to import, and few starts migrate
-
-            async with writer_lock(path, settings.busy_timeout_s):
-                await asyncio.to_thread(schema.upgrade, path)
         store = cls(settings, note)
-        await store.index.open()
+        await _open_migrated(store.index, settings.busy_timeout_s)
         try:
             yield store
         finally:

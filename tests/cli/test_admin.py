@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from tests.cli.conftest import Command
 COMMANDS = [
     ("serve",), ("list",), ("count",), ("show",), ("export",), ("import",),
     *(("index", name) for name in ("status", "sync", "rebuild", "verify")),
-    *(("db", name) for name in ("upgrade", "downgrade", "current", "history", "check")),
+    *(("db", name) for name in ("upgrade", "downgrade", "current", "history", "check", "backup")),
 ]  # fmt: skip
 
 
@@ -115,9 +116,9 @@ def test_the_schema_goes_down_and_up(root: Path, convstore: Command) -> None:
     make_conversation(root, 1)
     convstore("index", "sync", "--store", root)
     assert convstore("db", "current", "--store", root, "--json").json == {"current": HEAD, "head": HEAD}
-    assert convstore("db", "downgrade", "base", "--store", root).out == f"{HEAD} -> nothing\n"
+    assert convstore("db", "downgrade", "base", "--store", root).out.endswith(f"\n{HEAD} -> nothing\n")
     assert convstore("db", "check", "--store", root).code == 1
-    assert convstore("db", "upgrade", "--store", root).out == f"nothing -> {HEAD}\n"
+    assert convstore("db", "upgrade", "--store", root).out.endswith(f"nothing -> {HEAD}\n")
     assert convstore("db", "check", "--store", root).code == 0
     assert convstore("count", "--store", root).out == "1\n"
 
@@ -150,3 +151,38 @@ def test_another_kind_of_database_is_refused(root: Path, convstore: Command) -> 
     ran = convstore("count", "--store", root, "--index", "postgresql://host/db")
     assert ran.code == 2
     assert "write sqlite:///" in ran.err
+
+
+def test_a_migration_says_what_it_will_do_and_can_be_tried_dry(root: Path, convstore: Command) -> None:
+    make_conversation(root, 1)
+    convstore("index", "sync", "--store", root)
+    dry = convstore("db", "downgrade", "0001", "--dry-run", "--store", root)
+    assert re.match(r"the index has [\d,]+ bytes \(1 conversation, 2 event rows\); [\d,]+ bytes are free\n", dry.out)
+    assert f"\n  {HEAD}  " in dry.out
+    assert "will read all conversations again\n" in dry.out
+    assert convstore("db", "current", "--store", root, "--json").json["current"] == HEAD
+    ran = convstore("db", "downgrade", "0001", "--backup", "--store", root, "--json")
+    assert (ran.json["before"], ran.json["after"], ran.json["dry_run"]) == (HEAD, "0001", False)
+    with closing(sqlite3.connect(ran.json["backup"])) as copy:
+        assert copy.execute("SELECT version_num FROM alembic_version").fetchone() == (HEAD,)
+    planned = convstore("db", "upgrade", "--dry-run", "--store", root, "--json").json
+    done = convstore("db", "upgrade", "--store", root, "--json").json
+    assert planned["steps"] == done["steps"] == ran.json["steps"][::-1]
+    convstore("index", "sync", "--store", root)
+    assert convstore("index", "verify", "--store", root).code == 0
+
+
+def test_one_step_down_is_minus_one(root: Path, convstore: Command) -> None:
+    ran = convstore("db", "downgrade", "--store", root, "--", "-1")
+    assert ran.out.endswith(f"{HEAD} -> {int(HEAD) - 1:04}\n")
+    far = convstore("db", "downgrade", "--store", root, "--", "-99")
+    assert (far.code, "revisions to go down" in far.err) == (2, True)
+
+
+def test_a_backup_is_made_where_it_is_asked_for(root: Path, tmp_path: Path, convstore: Command) -> None:
+    make_conversation(root, 1)
+    convstore("index", "sync", "--store", root)
+    ran = convstore("db", "backup", tmp_path / "copy.db", "--store", root)
+    again = convstore("db", "backup", tmp_path / "copy.db", "--store", root)
+    assert re.fullmatch(rf"1 conversations, [\d,]+ bytes, schema {HEAD}: .*copy\.db\n", ran.out)
+    assert (again.code, "exists; name another file" in again.err) == (2, True)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from app import ConversationStore, Settings
-from app.errors import IndexUnusable, SchemaTooNew
+from app.errors import MigrationFailed, SchemaTooNew
 from app.index import schema
 from app.index.version import HEAD, read_revision
 from tests.builders import make_conversation, second_process
@@ -99,7 +99,7 @@ def test_an_index_without_a_schema_is_reported_with_what_to_do(path: Path) -> No
 
 
 def test_an_unknown_target_is_refused_with_what_to_do(path: Path) -> None:
-    with pytest.raises(IndexUnusable, match=r"cannot migrate to '9999'.* see `convstore db history`"):
+    with pytest.raises(MigrationFailed, match=r"cannot migrate to '9999'.* see `convstore db history`"):
         schema.upgrade(path, "9999")
 
 

@@ -40,5 +40,5 @@ def test_an_installed_wheel_makes_and_checks_an_index(tmp_path: Path) -> None:
     drift = run(*convstore, "check", "--store", store, "--json", cwd=tmp_path, PYTHONPATH=str(installed))
 
     assert Path(where.strip()).is_relative_to(installed)
-    assert json.loads(upgraded) == {"before": None, "after": HEAD}
+    assert json.loads(upgraded).items() >= {"before": None, "after": HEAD}.items()
     assert json.loads(drift) == []

@@ -1,0 +1,393 @@
+"""Migrations on an index with something in it: interrupted, refused, without space, from every earlier schema."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import json
+import os
+import re
+import shutil
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from app import ConversationStore, Settings
+from app.errors import IndexBusy, IndexUnusable, MigrationFailed, OutputRefused, StoreError
+from app.index import backup, presence, schema, soundness
+from app.index.backup import back_up
+from app.index.version import HEAD, read_revision
+from tests.builders import index_tables, make_conversation, second_process
+from tests.conftest import DATA
+
+EARLIER = sorted((DATA / "indexes").glob("*.sql.gz"))
+CHECKOUT = Path(__file__).parents[2]
+
+EVERY = int(os.environ.get("CONVSTORE_TEST_KILL_EVERY", "9"))
+TIMES = int(os.environ.get("CONVSTORE_TEST_KILLS", "5"))
+
+
+def revisions() -> list[str]:
+    return [revision.id for revision in reversed(schema.history(Path("/nowhere/index.db")))]
+
+
+def dump(path: Path) -> str:
+    """Return a database as SQL."""
+    with closing(sqlite3.connect(path)) as db:
+        return "\n".join(db.iterdump())
+
+
+async def synced(root: Path) -> dict[str, list[tuple[object, ...]]]:
+    """Bring a store's index in step, and return what it holds."""
+    async with ConversationStore.open(Settings(store=root, timezone="UTC")) as store:
+        await store.sync()
+    return index_tables(root / ".convstore" / "index.db")
+
+
+@pytest.fixture
+def index(corpus: Path) -> Path:
+    """The index of a whole store, and in step."""
+    asyncio.run(synced(corpus))
+    return corpus / ".convstore" / "index.db"
+
+
+@pytest.mark.parametrize("earlier", EARLIER, ids=lambda path: path.name.removesuffix(".sql.gz"))
+def test_an_index_of_an_earlier_release_becomes_equal_to_a_new_one(
+    corpus: Path, pristine_corpus: Path, tmp_path: Path, earlier: Path
+) -> None:
+    path = corpus / ".convstore" / "index.db"
+    path.unlink()
+    with closing(sqlite3.connect(path)) as db:
+        db.executescript(gzip.decompress(earlier.read_bytes()).decode())
+    assert read_revision(path) == earlier.name.removesuffix(".sql.gz")
+    shutil.copytree(pristine_corpus, tmp_path / "new")
+    assert asyncio.run(synced(corpus)) == asyncio.run(synced(tmp_path / "new"))
+    assert schema.drift(path) == []
+
+
+@pytest.mark.parametrize("revision", ["base", *revisions()])
+def test_down_to_any_schema_and_up_again_becomes_equal_to_a_new_one(
+    index: Path, pristine_corpus: Path, tmp_path: Path, revision: str
+) -> None:
+    schema.downgrade(index, revision)
+    assert (read_revision(index) or "base") == revision
+    for step in revisions():
+        if step > ("" if revision == "base" else revision):
+            schema.upgrade(index, step)
+    shutil.copytree(pristine_corpus, tmp_path / "new")
+    assert asyncio.run(synced(index.parent.parent)) == asyncio.run(synced(tmp_path / "new"))
+    assert schema.drift(index) == []
+
+
+@pytest.mark.parametrize(("begin", "target"), [("0001", HEAD), (HEAD, "0001")])
+def test_a_migration_that_is_killed_is_whole_once_it_is_run_again(index: Path, begin: str, target: str) -> None:
+    schema.downgrade(index, begin)
+    ran = subprocess.run(
+        [sys.executable, "-m", "tests.migrations.killed", str(index), target, str(EVERY), str(TIMES)],
+        cwd=CHECKOUT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    told = json.loads(ran.stdout)
+    at_statements = [result for result in told["results"] if result["killed"] != "at some time"]
+    assert len(at_statements) == -(-told["statements"] // EVERY) > 2
+    assert all(result["was_killed"] for result in at_statements)
+    assert [result for result in told["results"] if not result["whole"]] == []
+    assert {result["between"] for result in told["results"]} <= set(revisions())
+
+
+OPEN = """
+import asyncio, sys
+from app import ConversationStore, Settings
+
+async def hold(root):
+    async with ConversationStore.open(Settings(store=root)) as store:
+        print(await store.count_conversations(), flush=True)
+        await asyncio.to_thread(sys.stdin.readline)
+        print(await store.count_conversations(), flush=True)
+
+asyncio.run(hold(sys.argv[1]))
+"""
+
+
+@pytest.mark.parametrize("down", [False, True])
+def test_the_schema_is_not_changed_while_another_process_has_the_index_open(index: Path, down: bool) -> None:
+    root = index.parent.parent
+    with second_process(OPEN, root) as other:
+        assert other.hear() == "30"
+        before = index_tables(index)
+        with pytest.raises(IndexBusy, match=r"process \d+ has it\. Stop the server"):
+            (schema.downgrade if down else schema.upgrade)(index, "0001", wait_s=0)
+        assert (read_revision(index), index_tables(index)) == (HEAD, before)
+        schema.upgrade(index)  # nothing to do, so nobody is in the way
+        other.say()
+        assert other.hear() == "30"
+        assert other.hear() == ""
+    schema.downgrade(index, "0001", wait_s=0)
+    assert read_revision(index) == "0001"
+
+
+async def test_opening_waits_for_a_migration_that_runs(root: Path) -> None:
+    path = root / ".convstore" / "index.db"
+    make_conversation(root)
+    schema.downgrade(path, "0001")
+    with presence.alone(path, 0):
+        opening = asyncio.create_task(synced_count(root))
+        done, _ = await asyncio.wait([opening], timeout=0.3)
+        assert not done
+        assert read_revision(path) == "0001"
+    assert await opening == 1
+
+
+async def synced_count(root: Path) -> int:
+    async with ConversationStore.open(Settings(store=root)) as store:
+        await store.sync()
+        return await store.count_conversations()
+
+
+async def test_opening_says_so_when_a_migration_takes_too_long(root: Path) -> None:
+    path = root / ".convstore" / "index.db"
+    with presence.alone(path, 0), pytest.raises(IndexBusy, match="has been migrated for more than 0 s"):
+        presence.join(path, 0)
+
+
+def test_an_old_program_that_runs_keeps_a_new_one_from_migrating(index: Path) -> None:
+    """As in an upgrade of convstore while the old server still serves: the new one says what to do."""
+    schema.downgrade(index, "0001")
+    old = presence.join(index)
+    with pytest.raises(IndexBusy, match="Stop the server"):
+        asyncio.run(synced(index.parent.parent))
+    presence.leave(old)
+    assert asyncio.run(synced(index.parent.parent))["conversation"]
+
+
+MIGRATE = """
+import sys
+from pathlib import Path
+from app.index import schema
+print("ready", flush=True)
+sys.stdin.readline()
+steps = []
+schema.upgrade(Path(sys.argv[1]), on_step=steps.append)
+print(len(steps), flush=True)
+"""
+
+
+def test_of_two_that_migrate_at_once_one_does_it_and_both_succeed(index: Path) -> None:
+    schema.downgrade(index, "0001")
+    with second_process(MIGRATE, index) as one, second_process(MIGRATE, index) as two:
+        assert (one.hear(), two.hear()) == ("ready", "ready")
+        one.say()
+        two.say()
+        steps = sorted([one.hear(), two.hear()])
+    assert steps == ["0", str(len(revisions()) - 1)]
+
+
+def test_a_step_whose_result_is_wrong_is_taken_back(index: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    schema.downgrade(index, "0001")
+    before = dump(index)
+    plain = soundness.find_faults
+
+    def faults(connection: object, rows: dict[str, int]) -> list[str]:
+        return plain(connection, {**rows, "event": rows["event"] + 1})  # type: ignore[arg-type]
+
+    monkeypatch.setattr(soundness, "find_faults", faults)
+    with pytest.raises(MigrationFailed, match=r"0002 .* was taken back, .* event had 272 rows and has 271"):
+        schema.upgrade(index)
+    assert dump(index) == before
+    monkeypatch.undo()
+    schema.upgrade(index)
+    assert read_revision(index) == HEAD
+
+
+@pytest.mark.parametrize(
+    ("statement", "told"),
+    [
+        ("DELETE FROM event WHERE seq = 0", "event had 271 rows and has 241"),
+        ("INSERT INTO conversation_info VALUES (999999, x'00')", "a row of conversation_info belongs to"),
+    ],
+)
+def test_the_check_after_a_step_finds_lost_and_loose_rows(index: Path, statement: str, told: str) -> None:
+    with schema._connect(index) as connection:
+        before = soundness.count_rows(connection)
+    with closing(sqlite3.connect(index)) as db:
+        db.execute(statement)
+        db.commit()
+    with schema._connect(index) as connection:
+        assert any(told in fault for fault in soundness.find_faults(connection, before))
+
+
+WITHOUT_SPACE = """
+import resource, sys
+from pathlib import Path
+from app.errors import StoreError
+from app.index import schema
+path, kib = Path(sys.argv[1]), int(sys.argv[2])
+resource.setrlimit(resource.RLIMIT_FSIZE, (kib * 1024, kib * 1024))
+try:
+    schema.upgrade(path)
+except StoreError as error:
+    print(type(error).__name__, error)
+else:
+    print("done")
+"""
+
+
+@pytest.mark.parametrize("kib", [0, 8, 40])
+def test_without_space_the_index_stands_as_it_was(index: Path, kib: int) -> None:
+    """No file may grow beyond so many KiB, the write-ahead log least of all."""
+    schema.downgrade(index, "0001")
+    before = dump(index)
+    ran = subprocess.run(
+        [sys.executable, "-c", WITHOUT_SPACE, str(index), str(kib)],
+        cwd=CHECKOUT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert re.match(r"IndexUnusable .* free space|MigrationFailed .* stands as before: free some space", ran.stdout)
+    assert dump(index) == before
+    schema.upgrade(index)
+    assert schema.drift(index) == []
+
+
+@pytest.fixture
+def open_to_all(index: Path) -> Iterator[Path]:
+    """An index in a directory that every user can reach."""
+    schema.downgrade(index, "0001")
+    with tempfile.TemporaryDirectory(prefix="convstore-test-", dir="/var/tmp") as name:
+        directory = Path(name)
+        directory.chmod(0o755)
+        yield Path(shutil.copyfile(index, directory / "index.db"))
+        directory.chmod(0o755)
+
+
+AS_ANOTHER_USER = """
+import os, sys
+from pathlib import Path
+from app.errors import StoreError
+from app.index import schema
+path = Path(sys.argv[1])
+if os.geteuid() == 0:
+    os.seteuid(65534)
+try:
+    schema.upgrade(path, wait_s=0)
+except StoreError as error:
+    print(error)
+else:
+    print("done")
+"""
+
+
+@pytest.mark.parametrize(
+    ("file_mode", "directory_mode", "told"),
+    [
+        (0o444, 0o777, "readonly database) and stands as before: make the file writable"),
+        (0o444, 0o555, "make its directory writable"),
+    ],
+)
+def test_what_cannot_be_written_to_is_told_and_stands_as_it_was(
+    open_to_all: Path, file_mode: int, directory_mode: int, told: str
+) -> None:
+    before = open_to_all.read_bytes()
+    open_to_all.chmod(file_mode)
+    open_to_all.parent.chmod(directory_mode)
+    ran = subprocess.run(
+        [sys.executable, "-c", AS_ANOTHER_USER, str(open_to_all)],
+        cwd=CHECKOUT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert told in ran.stdout
+    assert open_to_all.read_bytes() == before
+
+
+WRITE = """
+import sqlite3, sys
+db = sqlite3.connect(sys.argv[1], isolation_level=None)
+for number in range(1_000_000):
+    db.execute("BEGIN IMMEDIATE")
+    db.execute("UPDATE revision SET revision = revision + 1")
+    db.execute("UPDATE conversation SET title = (SELECT revision FROM revision)")
+    db.execute("COMMIT")
+    if not number:
+        print("ready", flush=True)
+"""
+
+
+def test_a_backup_is_of_one_moment_while_others_write(index: Path, tmp_path: Path) -> None:
+    with second_process(WRITE, index) as writer:
+        assert writer.hear() == "ready"
+        made = [back_up(index, tmp_path / f"{number}.db") for number in range(5)]
+    for one in made:
+        assert (one.revision, one.conversations, one.size_bytes) == (HEAD, 30, one.path.stat().st_size)
+        assert one.path.stat().st_mode & 0o777 == 0o600
+        with closing(sqlite3.connect(one.path)) as db:
+            [[number]] = db.execute("SELECT revision FROM revision").fetchall()
+            titles = {title for (title,) in db.execute("SELECT title FROM conversation")}
+            assert titles == {str(number)}
+    assert sorted(path.name for path in tmp_path.iterdir() if path.suffix == ".db") == [f"{n}.db" for n in range(5)]
+
+
+def test_a_backup_in_the_place_of_the_index_is_made_right_by_a_sync(index: Path, tmp_path: Path) -> None:
+    root = index.parent.parent
+    made = back_up(index, tmp_path / "copy.db")
+    make_conversation(root, 1)
+    now = asyncio.run(synced(root))
+    for suffix in ("", "-wal", "-shm"):
+        index.with_name(index.name + suffix).unlink(missing_ok=True)
+    shutil.copyfile(made.path, index)
+    assert asyncio.run(synced(root)) == now
+
+
+def test_a_backup_overwrites_nothing(index: Path, tmp_path: Path) -> None:
+    (tmp_path / "mine").write_text("mine")
+    with pytest.raises(OutputRefused, match="mine exists; name another file"):
+        back_up(index, tmp_path / "mine")
+    assert (tmp_path / "mine").read_text() == "mine"
+
+
+@pytest.mark.parametrize("where", ["no/where.db", "copy.db"])
+def test_a_backup_that_cannot_be_made_leaves_nothing(
+    index: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    def damaged(source: Path, copy: Path) -> None:
+        plain(source, copy)
+        with closing(sqlite3.connect(copy)) as db:
+            db.execute("INSERT INTO conversation_info VALUES (999999, x'00')")
+            db.commit()
+
+    plain = backup._copy
+    monkeypatch.setattr(backup, "_copy", damaged)
+    before = sorted(tmp_path.iterdir())
+    with pytest.raises(StoreError, match=r"cannot be written \(No such file|is not sound"):
+        back_up(index, tmp_path / where)
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_no_index_is_no_backup(tmp_path: Path) -> None:
+    with pytest.raises(IndexUnusable, match="there is no index"):
+        back_up(tmp_path / "index.db", tmp_path / "copy.db")
+
+
+def test_many_may_have_an_index_open(index: Path) -> None:
+    held = [presence.join(index) for _ in range(3)]
+    threads = [threading.Thread(target=lambda: presence.leave(presence.join(index))) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(5)
+    assert not any(thread.is_alive() for thread in threads)
+    for one in held:
+        presence.leave(one)
+    with presence.alone(index, 0), pytest.raises(IndexBusy):
+        presence.join(index, 0)
