@@ -9,7 +9,7 @@ import typer
 from rich.text import Text
 
 from app import __version__
-from app.cli import archives, conversations, db, index, serve, tail
+from app.cli import archives, conversations, db, index, serve, tail, usage
 from app.cli.output import err, printable
 from app.errors import StoreError
 
@@ -28,6 +28,7 @@ app.command(name="show")(conversations.show_command)
 app.command(name="tail")(tail.tail_command)
 app.command(name="export")(archives.export_command)
 app.command(name="import")(archives.import_command)
+app.command(name="du")(usage.du_command)
 app.add_typer(index.app, name="index", no_args_is_help=True)
 app.add_typer(db.app, name="db", no_args_is_help=True)
 

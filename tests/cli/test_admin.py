@@ -14,7 +14,7 @@ from tests.builders import make_conversation
 from tests.cli.conftest import Command
 
 COMMANDS = [
-    ("serve",), ("list",), ("count",), ("show",), ("export",), ("import",),
+    ("serve",), ("list",), ("count",), ("show",), ("export",), ("import",), ("du",),
     *(("index", name) for name in ("status", "sync", "rebuild", "verify")),
     *(("db", name) for name in ("upgrade", "downgrade", "current", "history", "check", "backup")),
 ]  # fmt: skip
@@ -29,7 +29,7 @@ def test_help_shows_an_example(command: tuple[str, ...], convstore: Command) -> 
 
 @pytest.mark.parametrize(
     "command",
-    [c for c in COMMANDS if c not in (("serve",), ("show",), ("export",), ("import",), ("db", "downgrade"))],
+    [c for c in COMMANDS if c not in (("serve",), ("show",), ("export",), ("import",), ("du",), ("db", "downgrade"))],
     ids=" ".join,
 )
 def test_json_is_json(command: tuple[str, ...], root: Path, convstore: Command) -> None:

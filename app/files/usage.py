@@ -1,0 +1,61 @@
+"""How much room directories take. Follows no link; a file with several names is counted where it is met first."""
+
+from __future__ import annotations
+
+import os
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+
+_BLOCK_BYTES = 512
+
+
+@dataclass(slots=True)
+class Usage:
+    """Inodes (files, directories, links), what their contents measure, and what they take on disk."""
+
+    inodes: int = 0
+    size_bytes: int = 0
+    disk_bytes: int = 0
+
+    def add(self, other: Usage) -> None:
+        """Add what another takes."""
+        self.inodes += other.inodes
+        self.size_bytes += other.size_bytes
+        self.disk_bytes += other.disk_bytes
+
+
+Seen = set[tuple[int, int]]
+"""Device and inode of the files with several names that were met."""
+
+
+def measure(path: Path, seen: Seen) -> Usage:
+    """Return what a directory, or a file, takes with all that is in it. What vanishes meanwhile is not counted."""
+    usage = Usage()
+    pending = [str(path)]
+    try:
+        _count(os.lstat(path), usage, seen)
+    except OSError:
+        return usage
+    while pending:
+        try:
+            with os.scandir(pending.pop()) as entries:
+                for entry in entries:
+                    status = entry.stat(follow_symlinks=False)
+                    _count(status, usage, seen)
+                    if stat.S_ISDIR(status.st_mode):
+                        pending.append(entry.path)
+        except OSError:
+            continue
+    return usage
+
+
+def _count(status: os.stat_result, usage: Usage, seen: Seen) -> None:
+    if status.st_nlink > 1 and not stat.S_ISDIR(status.st_mode):
+        key = (status.st_dev, status.st_ino)
+        if key in seen:
+            return
+        seen.add(key)
+    usage.inodes += 1
+    usage.size_bytes += 0 if stat.S_ISDIR(status.st_mode) else status.st_size
+    usage.disk_bytes += status.st_blocks * _BLOCK_BYTES
