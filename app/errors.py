@@ -200,3 +200,9 @@ class InvalidConversation(StoreError):
     """A field that was to be set on a conversation has a value that agent-server would not accept."""
 
     code = "invalid_conversation"
+
+
+class NeedsAgent(StoreError):
+    """What was asked for needs an agent, and convstore runs none."""
+
+    code = "needs_agent"

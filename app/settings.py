@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import Field, SecretStr, field_validator
+from pydantic import AliasChoices, Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from app.errors import InvalidSettings
@@ -63,6 +63,12 @@ class Settings(BaseSettings):
     workers: int = Field(default=1, ge=1, le=64, description="Processes that serve, on one socket.")
     shutdown_timeout_s: float = Field(
         default=10.0, gt=0, description="Seconds that a server that was told to stop may take to finish what it does."
+    )
+    secret_key: SecretStr | None = Field(
+        default=None,
+        validation_alias=AliasChoices("secret_key", "CONVSTORE_SECRET_KEY", "OH_SECRET_KEY"),
+        description="The key that encrypts secrets of conversations created here, as OH_SECRET_KEY does there. "
+        "Without one they are masked.",
     )
     instance: str | None = Field(
         default=None,

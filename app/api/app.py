@@ -23,9 +23,12 @@ from app.api import (
     errors,
     events,
     metrics,
+    owning,
     server,
     sockets,
     stream,
+    trash,
+    writes,
 )
 from app.api.auth import OPEN_PATHS, HostAllowed, KeyRequired, Keys, load_keys
 from app.api.hot import HotPaths
@@ -83,7 +86,10 @@ def create_app(settings: Settings, keys: Sequence[str] | None = None, *, ends_pr
     app.state.started = time.monotonic()
     errors.install(app)
     routers = (
+        trash.router,
         conversations.router,
+        owning.router,
+        writes.router,
         archives.router,
         changes.router,
         stream.router,

@@ -13,7 +13,7 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel
 
-from app.api.parameters import ErrorBody, IdInPath, Store
+from app.api.parameters import ErrorBody, IdInPath, Store, WritableStore
 from app.errors import ArchiveTooLarge
 from app.index.engine import prepare
 from app.model.archive import FOREIGN_ARCHIVE, ExportFormat, OnClash
@@ -64,7 +64,7 @@ class ImportAnswer(BaseModel):
 
 @router.post("/import", responses={409: {"model": ErrorBody}, 413: {"model": ErrorBody}, 422: {"model": ErrorBody}})
 async def import_archive(
-    store: Store,
+    store: WritableStore,
     request: Request,
     on_clash: Annotated[OnClash, Query(description="with a conversation whose id is taken by another")] = OnClash.FAIL,
     new_ids: Annotated[bool, Query(description="give every conversation a new id")] = False,

@@ -28,7 +28,7 @@ from prometheus_client.registry import Collector
 from app import __version__
 from app.api.parameters import Store
 from app.errors import StoreError
-from app.store.store import ConversationStore
+from app.store.store import StoreReader
 
 router = APIRouter(tags=["server"])
 
@@ -102,7 +102,7 @@ async def get_metrics(request: Request, store: Store) -> Response:
     return Response(metrics.render(families), media_type=CONTENT_TYPE_LATEST)
 
 
-async def _index_families(store: ConversationStore) -> list[GaugeMetricFamily]:
+async def _index_families(store: StoreReader) -> list[GaugeMetricFamily]:
     """Return how the index is; when it does not answer, that alone."""
     info = _gauge("info", "this program", 1, version=__version__)
     try:

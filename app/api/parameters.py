@@ -11,7 +11,7 @@ from pydantic import AfterValidator, BaseModel, WithJsonSchema
 
 from app.errors import InvalidId
 from app.model.ids import ConversationId, parse_conversation_id
-from app.store.store import ConversationStore
+from app.store.store import ConversationStore, StoreReader
 
 
 def _parse(text: str) -> ConversationId:
@@ -21,11 +21,19 @@ def _parse(text: str) -> ConversationId:
         raise ValueError(str(error)) from error
 
 
-async def _store(request: Request) -> ConversationStore:
+async def _store(request: Request) -> StoreReader:
+    return cast(StoreReader, request.app.state.store)
+
+
+async def get_writable(request: Request) -> ConversationStore:
+    """Return the store with its writing methods; what answers a GET gets none."""
+    if request.method in ("GET", "HEAD"):
+        raise TypeError("what answers a GET must not write")
     return cast(ConversationStore, request.app.state.store)
 
 
-Store = Annotated[ConversationStore, Depends(_store)]
+Store = Annotated[StoreReader, Depends(_store)]
+WritableStore = Annotated[ConversationStore, Depends(get_writable)]
 _ID_SCHEMA = {
     "type": "string",
     "pattern": "^([0-9A-Fa-f]{32}|[0-9A-Fa-f]{8}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{12})$",
@@ -44,9 +52,9 @@ class ErrorBody(BaseModel):
     code: str
 
 
-def json_response(body: bytes) -> Response:
+def json_response(body: bytes, status: int = 200) -> Response:
     """Send finished JSON."""
-    return Response(body, media_type="application/json")
+    return Response(body, status, media_type="application/json")
 
 
 def page_response(items: Iterable[bytes], next_page_id: str | None, **more: object) -> Response:

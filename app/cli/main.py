@@ -9,7 +9,7 @@ import typer
 from rich.text import Text
 
 from app import __version__
-from app.cli import archives, conversations, db, index, serve, tail, usage
+from app.cli import archives, conversations, db, index, serve, tail, usage, writing
 from app.cli.output import err, printable
 from app.errors import StoreError
 
@@ -26,6 +26,11 @@ app.command(name="list")(conversations.list_command)
 app.command(name="count")(conversations.count_command)
 app.command(name="show")(conversations.show_command)
 app.command(name="tail")(tail.tail_command)
+app.command(name="rename")(writing.rename_command)
+app.command(name="tag")(writing.tag_command)
+app.command(name="fork")(writing.fork_command)
+app.command(name="delete")(writing.delete_command)
+app.command(name="restore")(writing.restore_command)
 app.command(name="export")(archives.export_command)
 app.command(name="import")(archives.import_command)
 app.command(name="du")(usage.du_command)

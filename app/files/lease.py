@@ -111,10 +111,13 @@ class Claim(NamedTuple):
     before: Lease | None
 
 
-def claim(root: Path, directory: str, instance: str, *, ttl_s: float = TTL_S, force: bool = False) -> Claim:
+def claim(
+    root: Path, directory: str, instance: str, *, ttl_s: float = TTL_S, force: bool = False, boot: str | None = None
+) -> Claim:
     """Become the owner of a conversation, or stay it.
 
-    `instance` is one that lives (`owners.living`). A new owner's generation is higher than any before.
+    `instance` is one that lives (`owners.living`); with an empty `boot` it is a client, whose lease ends by its time.
+    A new owner's generation is higher than any before.
 
     Raises:
         ConversationOwned: another owner lives; `force` takes it over, and its next write is refused.
@@ -132,10 +135,12 @@ def claim(root: Path, directory: str, instance: str, *, ttl_s: float = TTL_S, fo
             raise ConversationOwned(owned_by(directory, now_lease))
         highest = max((one.generation for one in (now_lease, last) if one is not None), default=0)
         generation = now_lease.generation if same and now_lease is not None else highest + 1
-        mine = Lease(instance, generation, time.time() + ttl_s, socket.gethostname(), owners.boot_id())
+        mine = Lease(
+            instance, generation, time.time() + ttl_s, socket.gethostname(), owners.boot_id() if boot is None else boot
+        )
         if last is None or not last.is_of(mine):
-            durable.replace(fd, LAST_LEASE, _dump(mine))
-        _write(fd, mine)
+            durable.replace(fd, LAST_LEASE, _dump(mine), sync_name=False)
+        durable.replace(fd, LEASE, _dump(mine))
         return Claim(mine, now_lease)
 
 
@@ -185,13 +190,34 @@ def guarded(root: Path, directory: str, fd: int, lease: Lease) -> Iterator[None]
         yield
 
 
+def check(root: Path, directory: str, lease: Lease) -> Lease:
+    """Return a lease as it stands, if it is still its owner's and was not given back.
+
+    Raises:
+        OwnershipLost: another owner has it, or nobody.
+        ConversationNotFound: the directory is gone.
+    """
+    with opened(root, directory) as fd, guarded(root, directory, fd, lease):
+        stands = read_lease(fd)
+        if stands is None or stands.released:
+            raise OwnershipLost(
+                f"the lease of {lease.owner} on conversation {directory} was given back; claim it again"
+            )
+        return stands
+
+
 def release(root: Path, directory: str, lease: Lease) -> None:
     """Give a lease back if it is still its owner's. The file stays, expired, so that the generation goes on."""
     try:
         with opened(root, directory) as fd, guarded(root, directory, fd, lease):
-            _write(fd, lease._replace(expires_at=_NO_TIME))
+            write_released(fd, lease)
     except (OwnershipLost, ConversationNotFound):
         return
+
+
+def write_released(fd: int, lease: Lease) -> None:
+    """Note in an open directory that its lease was given back. The caller is in `guarded`."""
+    _write(fd, lease._replace(expires_at=_NO_TIME))
 
 
 @contextmanager

@@ -16,15 +16,16 @@ import orjson
 
 from app.errors import EventExists, EventNotFound, InvalidEvent, UnreadableFile
 from app.files import durable, eventlog_writing, layout, lease, scan
+from app.files.branching import first_meta
 from app.files.eventlog_writing import LOG_LOCK, KnownNames
 from app.files.lease import Lease
 from app.files.locks import locked
 from app.files.scan import Reader
-from app.model.conversation import ConversationFiles, fold
+from app.model.conversation import ConversationFiles
 from app.model.event import EventFacts, EventRow, event_facts, parse_json_object
+from app.model.filters import Status
 from app.model.ids import ConversationId, EventName, event_file_name
 from app.model.kept import Kept, parse_kept
-from app.model.times import format_us
 from app.model.writing import ROOT, dump_event, is_node, moves_head
 
 _LOCK_TIMEOUT_S = 30.0
@@ -104,10 +105,10 @@ class OpenFiles:
         ):
             yield fd, events_fd
 
-    def load(self) -> str | None:
-        """Read the conversation, tidy its log, move a HEAD that a crash left behind, and return its status.
+    def load(self, *, after_crash: bool) -> str | None:
+        """Read the conversation, tidy its log, and return its status. Opens meta.json and base_state.json.
 
-        Opens meta.json and base_state.json; events only where a crash may have left HEAD behind.
+        With `after_crash`, a HEAD that the crash left behind is moved, and the events that it may have missed are read.
 
         Raises:
             OwnershipLost, ConversationNotFound, LockTimeout: it is not ours to write to.
@@ -116,7 +117,8 @@ class OpenFiles:
         with self._writing() as (fd, events_fd):
             self._read(fd, events_fd)
             eventlog_writing.tidy(events_fd, self.names)
-            self._recover_head(fd, events_fd)
+            if after_crash or self.status == Status.RUNNING:
+                self._recover_head(fd, events_fd)
             self._mark(fd, events_fd)
         return self.status
 
@@ -270,10 +272,8 @@ class OpenFiles:
         if _mark(layout.META, fd) is not None:
             raise UnreadableFile(f"conversation {self.directory}: {layout.META} cannot be read, so it is not replaced")
         self._read_log(fd)
-        row = fold(replace(self.files, state=dict(self.files.state or {})))
         workspace = self._state.find("workspace") if self._state else None
-        fields: dict[str, Any] = {"id": self.id, "title": None, "created_at": format_us(row.created_at), "tags": {}}
-        kept = parse_kept(orjson.dumps(fields | {"updated_at": format_us(row.updated_at)}))
+        kept = first_meta(replace(self.files, state=dict(self.files.state or {})))
         return kept.with_values({"workspace": workspace}) if workspace else kept
 
     def _read_log(self, fd: int) -> None:

@@ -85,14 +85,16 @@ def require_space(root: Path, size_bytes: int) -> None:
         raise DiskFull(f"the import needs {size_bytes:,} bytes, {root} has {free_bytes:,} left; nothing was imported")
 
 
-def place(root: Path, conversation_id: ConversationId, files: Iterable[ArchiveFile]) -> None:
-    """Write a conversation and put it in its place, durably.
+def place(
+    root: Path, conversation_id: ConversationId, files: Iterable[ArchiveFile], *, staging_prefix: str = _STAGING
+) -> None:
+    """Write a conversation and put it in its place, durably. It is built in `<staging_prefix><id>`, beside the others.
 
     Raises:
         ConversationExists: there is one of this id.
         DiskFull, WriteFailed: it could not be written, or reads back otherwise; nothing is left of it.
     """
-    staging = root / f"{_STAGING}{conversation_id}"
+    staging = root / f"{staging_prefix}{conversation_id}"
     with durable.explained(f"conversation {conversation_id}"):
         try:
             shutil.rmtree(staging, ignore_errors=True)
@@ -106,20 +108,21 @@ def place(root: Path, conversation_id: ConversationId, files: Iterable[ArchiveFi
 
 
 def _write(staging: Path, files: Iterable[ArchiveFile]) -> Contents:
-    """Write the files, meta.json last, as agent-server does when it closes a conversation; and make them durable.
+    """Write the files, base_state.json and meta.json last, as agent-server does; and make them durable.
 
-    An event that is newer than meta.json would count as activity after its updated_at.
+    An event that is newer than meta.json would count as activity after its updated_at, and one that is newer than
+    base_state.json as one that a crash kept HEAD from.
     """
     written = Contents()
-    meta: ArchiveFile | None = None
+    last: dict[str, ArchiveFile] = {}
     events: list[EventName] = []
     directories = {staging}
     _make_directory(staging / layout.EVENTS, staging, directories)
     paths = []
     for file in files:
         written.add(file)
-        if file.name == layout.META:
-            meta = file
+        if file.name in (layout.STATE, layout.META):
+            last[file.name] = file
             continue
         event = find_event(file.name)
         if event is not None:
@@ -129,8 +132,7 @@ def _write(staging: Path, files: Iterable[ArchiveFile]) -> Contents:
         paths.append(
             _write_file(staging, ArchiveFile(f"{layout.EVENTS}/.eventlog-len-{len(events)}.marker", b""), directories)
         )
-    if meta is not None:
-        paths.append(_write_file(staging, meta, directories))
+    paths += [_write_file(staging, last[name], directories) for name in (layout.STATE, layout.META) if name in last]
     for path in paths:
         _sync(path)
     for directory in directories:

@@ -21,6 +21,8 @@ ROOT = "__root__"
 TAG_VALUE_MAX = 256
 SOURCES = frozenset({"agent", "user", "environment", "hook"})
 
+_SOURCE_OF = {"user": "user", "assistant": "agent"}
+
 _match_id = re.compile(r"[0-9a-fA-F-]{8,64}").fullmatch
 _match_kind = re.compile(r"[A-Za-z_][A-Za-z0-9_.]{0,199}").fullmatch
 _match_tag = re.compile(r"[a-z0-9]+").fullmatch
@@ -109,7 +111,7 @@ def check_tags(tags: Mapping[str, str]) -> dict[str, str]:
 def make_message(role: str, content: list[dict[str, Any]]) -> dict[str, Any]:
     """Return a MessageEvent with what a client sent, as agent-server writes it."""
     return {
-        "source": "user" if role == "user" else "agent",
+        "source": _SOURCE_OF.get(role, "environment"),
         "llm_message": {"role": role, "content": content, "thinking_blocks": []},
         "activated_skills": [],
         "extended_content": [],

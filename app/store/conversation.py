@@ -8,7 +8,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from app.errors import IndexBusy, IndexUnusable, OwnershipLost
+from app.errors import ConversationNotFound, IndexBusy, IndexUnusable, OwnershipLost
 from app.files import lease
 from app.files.opened import Change, Head, OpenFiles, Written
 from app.model.conversation import IndexedRow, fold
@@ -92,7 +92,7 @@ class Conversation:
         Raises:
             InvalidConversation: it is blank, or has more than 200 characters.
         """
-        await self.update_meta(title=check_title(title))
+        await self.update_meta(title=title)
 
     async def set_tags(self, tags: Mapping[str, str]) -> None:
         """Set all tags anew.
@@ -100,13 +100,32 @@ class Conversation:
         Raises:
             InvalidConversation: a key is not of lower-case letters and digits, or a value has more than 256 characters.
         """
-        await self.update_meta(tags=check_tags(tags))
+        await self.update_meta(tags=tags)
+
+    @property
+    def tags(self) -> dict[str, str]:
+        """The tags as they are."""
+        for fields in (self.files.files.state, self.files.files.meta):
+            tags = (fields or {}).get("tags")
+            if isinstance(tags, dict):
+                return {key: value for key, value in tags.items() if isinstance(value, str)}
+        return {}
 
     async def update_meta(self, *, title: str | None = None, tags: Mapping[str, str] | None = None) -> None:
-        """Set what was checked, in meta.json; tags also in base_state.json, which answers with them."""
-        fields = {"title": title, "tags": None if tags is None else dict(tags)}
+        """Set title and tags with one write, in meta.json; tags also in base_state.json, which answers with them.
+
+        Raises:
+            InvalidConversation: one of them is wrong; nothing was set.
+        """
+        fields: dict[str, Any] = {"title": title, "tags": None if tags is None else dict(tags)}
         meta = {name: value for name, value in fields.items() if value is not None}
         state = {"tags": meta["tags"]} if "tags" in meta else {}
+        if "title" in meta:
+            meta["title"] = check_title(meta["title"])
+        if "tags" in meta:
+            meta["tags"] = check_tags(meta["tags"])
+        if not meta:
+            return
         await self.write(Change(state=state, meta=meta | {"updated_at": format_us(time.time_ns() // 1000)}))
 
     async def write(self, change: Change) -> Written:
@@ -117,7 +136,7 @@ class Conversation:
         async with self._writing:
             try:
                 written = await asyncio.to_thread(self._write_files, change)
-            except OwnershipLost:
+            except (OwnershipLost, ConversationNotFound):
                 self.lost = True
                 raise
             warning = await self._write_index(written)

@@ -16,7 +16,7 @@ from app.index import conversations
 from app.model.archive import ExportFormat, LeftOut
 from app.model.filters import ConversationFilter
 from app.model.ids import ConversationId, dashed
-from app.store.store import ConversationStore
+from app.store.store import StoreReader
 
 T = TypeVar("T")
 
@@ -34,7 +34,7 @@ class ExportReport:
     left_out: list[tuple[ConversationId, LeftOut]] = field(default_factory=list)
 
 
-async def list_named(store: ConversationStore, asked: ConversationFilter) -> AsyncIterator[Named]:
+async def list_named(store: StoreReader, asked: ConversationFilter) -> AsyncIterator[Named]:
     """Give the conversations that a filter admits, in order of their ids."""
     after = ""
     while True:
@@ -47,7 +47,7 @@ async def list_named(store: ConversationStore, asked: ConversationFilter) -> Asy
         after = found[-1][0]
 
 
-async def find_named(store: ConversationStore, ids: Iterable[ConversationId]) -> list[Named]:
+async def find_named(store: StoreReader, ids: Iterable[ConversationId]) -> list[Named]:
     """Return these conversations, each once, in order of their ids.
 
     Raises:

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
 from functools import partial
 from pathlib import Path
+from typing import Any, Self
 from zoneinfo import ZoneInfo
 
 import orjson
 
 from app.errors import ConversationNotFound, IndexBusy, IndexUnusable, InvalidId, StoreUnavailable
-from app.files import scan
+from app.files import lease, scan
 from app.files.eventlog import RawEvent
+from app.files.layout import Named
+from app.files.lease import Lease
 from app.files.scan import Reader
+from app.files.trash import Trashed
 from app.index import conversations, progress
 from app.index.conversations import Page, Totals
 from app.index.engine import Index, prepare
@@ -25,14 +29,15 @@ from app.logs import Note, ignore_note
 from app.model.changes import ChangePage, Place
 from app.model.conversation import fold
 from app.model.filters import ConversationFilter, EventFilter
-from app.model.ids import ConversationId, EventName, dashed, find_conversation_id
+from app.model.ids import ConversationId, EventName, dashed, find_conversation_id, parse_conversation_id
 from app.model.page import EventOrder, SortOrder
 from app.settings import Settings
-from app.store import changes
+from app.store import changes, creating, deleting
 from app.store.conversation import Conversation
 from app.store.events import EventPage, Log
 from app.store.following import Followers, follow
 from app.store.opening import Opening
+from app.store.sealing import make_seal
 from app.store.sync import OnProgress, SyncReport, ignore_progress, sync
 from app.store.writing import Writers
 
@@ -64,8 +69,11 @@ async def _open_migrated(index: Index, wait_s: float) -> None:
     raise IndexBusy(f"the schema of the index {index.path} is being changed again and again; try later")
 
 
-class ConversationStore:
-    """A conversations directory and its index. Reading methods write nothing into a conversation's directory."""
+class StoreReader:
+    """A conversations directory and its index, to be read: nothing here writes into a conversation's directory.
+
+    What answers a GET has this type, and so no way to a writer.
+    """
 
     def __init__(self, settings: Settings, note: Note = ignore_note) -> None:
         self.settings = settings
@@ -76,11 +84,10 @@ class ConversationStore:
         self._note = note
         self.followers = Followers(settings.followers)
         self._opening = Opening(self.index, self.reader)
-        self._writers = Writers(self.index, self.reader, settings, self._opening, self.followers.wake)
 
     @classmethod
     @asynccontextmanager
-    async def open(cls, settings: Settings, note: Note = ignore_note) -> AsyncIterator[ConversationStore]:
+    async def open(cls, settings: Settings, note: Note = ignore_note) -> AsyncIterator[Self]:
         """Open a store, making or upgrading its index; the rows come with `sync`. `note` is told how long work took.
 
         Raises:
@@ -100,22 +107,11 @@ class ConversationStore:
         try:
             yield store
         finally:
-            await store._writers.close()
-            await store.index.close()
+            await store.close()
 
-    def writer(
-        self, conversation_id: ConversationId, *, force: bool = False
-    ) -> AbstractAsyncContextManager[Conversation]:
-        """Open a conversation for writing: `async with store.writer(id) as conversation`. One owner at a time may.
-
-        It stays open afterwards, for the next one, until it is idle too long or others need the room.
-
-        Raises:
-            ConversationNotFound: there is none.
-            ConversationOwned: another owner lives; `force` takes it over.
-            UnreadableFile: its base_state.json is missing or cannot be read.
-        """
-        return self._writers.writer(conversation_id, force=force)
+    async def close(self) -> None:
+        """Close what is open; `open` does it."""
+        await self.index.close()
 
     async def sync(self, *, on_progress: OnProgress = ignore_progress, allow_empty: bool = False) -> SyncReport:
         """Bring the index up to date with the files; see `app.store.sync`."""
@@ -348,3 +344,140 @@ class ConversationStore:
             except OSError:
                 sizes[name] = 0
         return sizes
+
+    async def list_ids(self, asked: ConversationFilter) -> list[ConversationId]:
+        """Return the ids of all conversations that the filter admits, the oldest first."""
+        ids: list[ConversationId] = []
+        token = None
+        while True:
+            page = await self.list_conversations(asked, order=SortOrder.CREATED_AT, page_id=token)
+            ids += [parse_conversation_id(orjson.loads(body)["id"]) for body in page.items]
+            token = page.next_page_id
+            if token is None:
+                return ids
+
+    async def list_trash(self, offset: int, limit: int | None) -> tuple[list[tuple[Trashed, str | None]], int]:
+        """Return deleted conversations with their titles, the last deleted first, and how many there are."""
+        return await asyncio.to_thread(deleting.list_titled, self.reader.root, offset, limit)
+
+
+class ConversationStore(StoreReader):
+    """A conversations directory and its index, to be read and written."""
+
+    def __init__(self, settings: Settings, note: Note = ignore_note) -> None:
+        super().__init__(settings, note)
+        self._writers = Writers(self.index, self.reader, settings, self._opening, self.followers.wake)
+
+    async def close(self) -> None:
+        """Give all leases back and close the index; `open` does it."""
+        await self._writers.close()
+        await super().close()
+
+    def writer(
+        self, conversation_id: ConversationId, *, force: bool = False, held: Lease | None = None
+    ) -> AbstractAsyncContextManager[Conversation]:
+        """Open a conversation for writing: `async with store.writer(id) as conversation`. One owner at a time may.
+
+        It stays open afterwards, for the next one, until it is idle too long or others need the room.
+
+        Raises:
+            ConversationNotFound: there is none.
+            ConversationOwned: another owner lives; `force` takes it over.
+            OwnershipLost: with `held`, a client's lease under which to write, that this is no longer valid.
+            UnreadableFile: its base_state.json is missing or cannot be read.
+        """
+        return self._writers.writer(conversation_id, force=force, held=held)
+
+    async def create(self, request: Mapping[str, Any]) -> tuple[ConversationId, bool]:
+        """Create the conversation that a StartConversationRequest asks for; return its id, and whether it is new.
+
+        Its secrets are encrypted with the secret key of the settings, or masked; never stored plain.
+
+        Raises:
+            InvalidConversation: there is no workspace or agent in it, or its parent, title or tags are wrong.
+            DiskFull, WriteFailed: it could not be written; nothing is left of it.
+        """
+        return await creating.create(self.index, self.reader, request, make_seal(self.settings))
+
+    async def fork(
+        self,
+        source_id: ConversationId,
+        *,
+        fork_id: ConversationId | None = None,
+        title: str | None = None,
+        tags: Mapping[str, str] | None = None,
+        reset_metrics: bool = True,
+        from_event_id: str | None = None,
+    ) -> ConversationId:
+        """Copy a conversation, whole or only the branch up to an event, and return the copy's id.
+
+        Raises:
+            ConversationNotFound: there is no such source.
+            ConversationExists: `fork_id` is taken.
+            EventNotFound: the source has no such event.
+            UnreadableFile: the source's base_state.json or meta.json cannot be read.
+            InvalidConversation: title or tags are wrong.
+            DiskFull, WriteFailed: it could not be written; nothing is left of it.
+        """
+        source = Named((await self._opening.open(source_id)).directory, source_id)
+        return await creating.fork(
+            self.index,
+            self.reader,
+            source,
+            fork_id=fork_id,
+            title=title,
+            tags=tags,
+            reset_metrics=reset_metrics,
+            from_event_id=from_event_id,
+        )
+
+    async def delete(self, conversation_id: ConversationId, *, permanent: bool = False, force: bool = False) -> None:
+        """Move a conversation into the trash, or with `permanent` remove it for good. Opens nothing in it.
+
+        Raises:
+            ConversationNotFound: there is none.
+            ConversationOwned: another owner lives; `force` deletes all the same.
+            DiskFull, WriteFailed: it could not be moved, or not all of it removed; then the rest is in the trash.
+        """
+        instance = await self._writers.let_go(conversation_id)
+        await deleting.delete(self.index, self.reader, conversation_id, instance, permanent=permanent, force=force)
+        self.followers.wake(conversation_id)
+
+    async def restore(self, conversation_id: ConversationId) -> None:
+        """Put the last deleted conversation of this id back.
+
+        Raises:
+            NotInTrash: there is none in the trash.
+            ConversationExists: there is a conversation of this id again.
+            DiskFull, WriteFailed: it could not be moved.
+        """
+        await deleting.restore(self.index, self.reader, conversation_id)
+
+    async def claim(self, conversation_id: ConversationId, owner: str, *, ttl_s: float, force: bool = False) -> Lease:
+        """Lend a conversation to a client, who renews the lease before `ttl_s` have passed, and return the lease.
+
+        Raises:
+            ConversationNotFound: there is none.
+            ConversationOwned: another owner has it; `force` takes it over.
+        """
+        await self._writers.let_go(conversation_id)
+        directory = (await self._opening.open(conversation_id)).directory
+        claimed = await asyncio.to_thread(
+            partial(lease.claim, self.reader.root, directory, owner, ttl_s=ttl_s, force=force, boot="")
+        )
+        return claimed.lease
+
+    async def renew(self, conversation_id: ConversationId, held: Lease, *, ttl_s: float) -> Lease:
+        """Extend a client's lease.
+
+        Raises:
+            OwnershipLost: another owner has it, or nobody.
+        """
+        directory = (await self._opening.open(conversation_id)).directory
+        return await asyncio.to_thread(partial(lease.renew, self.reader.root, directory, held, ttl_s=ttl_s))
+
+    async def release(self, conversation_id: ConversationId, held: Lease) -> None:
+        """Take a client's lease back; that it is another's by now is no error."""
+        directory = (await self._opening.open(conversation_id)).directory
+        await self._writers.let_go(conversation_id, held)
+        await asyncio.to_thread(lease.release, self.reader.root, directory, held)

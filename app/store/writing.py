@@ -12,10 +12,11 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import ExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from app.errors import ConversationNotFound, OwnershipLost, StoreError
 from app.files import layout, lease, owners
-from app.files.lease import Lease
+from app.files.lease import Claim, Lease
 from app.files.opened import OpenFiles
 from app.files.scan import Reader
 from app.index import ownership
@@ -34,6 +35,14 @@ _TICK_S = 1.0
 _SETTLED_S = 2.1
 
 
+class _Key(NamedTuple):
+    """A conversation and for whom it is open: for this store, or under a client's lease."""
+
+    id: ConversationId
+    owner: str
+    generation: int
+
+
 @dataclass(slots=True, eq=False)
 class _Entry:
     task: asyncio.Task[Conversation]
@@ -41,6 +50,12 @@ class _Entry:
     used_at: float = 0.0
     renewed_at: float = 0.0
     settled: bool = False
+
+    @property
+    def ready(self) -> Conversation | None:
+        """The conversation, once it is open."""
+        done = self.task.done() and not self.task.cancelled() and self.task.exception() is None
+        return self.task.result() if done else None
 
 
 class Writers:
@@ -61,21 +76,25 @@ class Writers:
         self._opening = opening
         self._wake = wake
         self._commits = Commits(index)
-        self._open: dict[ConversationId, _Entry] = {}
+        self._open: dict[_Key, _Entry] = {}
         self._life = ExitStack()
         self._coming_alive = asyncio.Lock()
         self._keeper: asyncio.Task[None] | None = None
 
     @asynccontextmanager
-    async def writer(self, conversation_id: ConversationId, *, force: bool = False) -> AsyncIterator[Conversation]:
-        """Open a conversation for writing, or share the open one.
+    async def writer(
+        self, conversation_id: ConversationId, *, force: bool = False, held: Lease | None = None
+    ) -> AsyncIterator[Conversation]:
+        """Open a conversation for writing, or share the open one; with `held`, under a client's lease.
 
         Raises:
             ConversationNotFound: there is none.
             ConversationOwned: another owner lives; `force` takes it over.
+            OwnershipLost: the client's lease is not valid (any more).
             UnreadableFile: its base_state.json is missing or cannot be read.
         """
-        entry = self._entry(conversation_id, force=force)
+        key = _Key(conversation_id, *((held.owner, held.generation) if held else (self.instance, 0)))
+        entry = self._entry(key, held, force=force)
         entry.users += 1
         try:
             conversation = await asyncio.shield(entry.task)
@@ -84,42 +103,56 @@ class Writers:
             entry.users -= 1
             entry.used_at = time.monotonic()
             entry.settled = False
-            await self._put_back(conversation_id, entry)
+            await self._put_back(key, entry)
 
-    def _entry(self, conversation_id: ConversationId, *, force: bool) -> _Entry:
-        entry = self._open.get(conversation_id)
-        if entry is not None and not (entry.task.done() and entry.task.result().lost):
+    async def let_go(self, conversation_id: ConversationId, held: Lease | None = None) -> str:
+        """Close a conversation that nobody uses just now, and return the name of this owner, who lives."""
+        await self._come_alive()
+        key = _Key(conversation_id, *((held.owner, held.generation) if held else (self.instance, 0)))
+        entry = self._open.get(key)
+        if entry is not None and entry.ready is not None:
+            await self._close(key, entry)
+        return self.instance
+
+    def _entry(self, key: _Key, held: Lease | None, *, force: bool) -> _Entry:
+        entry = self._open.get(key)
+        if entry is not None and not (entry.ready and entry.ready.lost):
             return entry
-        entry = _Entry(asyncio.create_task(self._build(conversation_id, force=force)), renewed_at=time.monotonic())
-        self._open[conversation_id] = entry
-        entry.task.add_done_callback(lambda task: self._forget_failed(conversation_id, entry, task))
+        entry = _Entry(asyncio.create_task(self._build(key.id, held, force=force)), renewed_at=time.monotonic())
+        self._open[key] = entry
+        entry.task.add_done_callback(lambda task: self._forget_failed(key, entry, task))
         return entry
 
-    def _forget_failed(self, conversation_id: ConversationId, entry: _Entry, task: asyncio.Task[Conversation]) -> None:
+    def _forget_failed(self, key: _Key, entry: _Entry, task: asyncio.Task[Conversation]) -> None:
         """Let the next one try afresh."""
-        if (task.cancelled() or task.exception() is not None) and self._open.get(conversation_id) is entry:
-            del self._open[conversation_id]
+        if (task.cancelled() or task.exception() is not None) and self._open.get(key) is entry:
+            del self._open[key]
 
-    async def _put_back(self, conversation_id: ConversationId, entry: _Entry) -> None:
-        if not entry.task.done() or entry.task.cancelled() or entry.task.exception() is not None:
+    async def _put_back(self, key: _Key, entry: _Entry) -> None:
+        if entry.ready is None:
             return
-        if entry.task.result().lost and self._open.get(conversation_id) is entry:
-            del self._open[conversation_id]
+        if entry.ready.lost and self._open.get(key) is entry:
+            del self._open[key]
         await self._keep_budget()
 
-    async def _build(self, conversation_id: ConversationId, *, force: bool) -> Conversation:
+    async def _build(self, conversation_id: ConversationId, held: Lease | None, *, force: bool) -> Conversation:
         located = await self._opening.open(conversation_id)
         await self._come_alive()
         root, directory = self._reader.root, located.directory
-        claim = await asyncio.to_thread(lease.claim, root, directory, self.instance, force=force)
+        if held is not None:
+            claim = Claim(await asyncio.to_thread(lease.check, root, directory, held), held)
+        else:
+            claim = await asyncio.to_thread(lease.claim, root, directory, self.instance, force=force)
         files = OpenFiles(self._reader, directory, conversation_id, claim.lease)
         try:
             async with self._index.write(durable=True) as connection:
                 await ownership.mark(connection, conversation_id, self.instance, claim.lease.generation)
-            status = await asyncio.to_thread(files.load)
+            left = held is None and claim.before is not None and _was_left(claim.before, self.instance)
+            status = await asyncio.to_thread(files.load, after_crash=left)
             await self._opening.open(conversation_id)  # once more: until the claim, others could write
         except BaseException:
-            await asyncio.to_thread(lease.release, root, directory, claim.lease)
+            if held is None:
+                await asyncio.to_thread(lease.release, root, directory, claim.lease)
             raise
         conversation = Conversation(
             files,
@@ -127,7 +160,7 @@ class Writers:
             reindex=lambda: self._reindex(conversation_id),
             wake=lambda: self._wake(conversation_id),
         )
-        if status == Status.RUNNING and _was_left(claim.before, self.instance):
+        if held is None and status == Status.RUNNING and _was_left(claim.before, self.instance):
             await end_interrupted_run(conversation)
         return conversation
 
@@ -149,27 +182,26 @@ class Writers:
         """Renew leases, close what is idle, note signatures that can be trusted, and retry what the index refused."""
         while True:
             await asyncio.sleep(_TICK_S)
-            for conversation_id, entry in list(self._open.items()):
-                if not entry.task.done() or entry.task.cancelled() or entry.task.exception() is not None:
-                    continue
-                try:
-                    await self._look_at(conversation_id, entry, entry.task.result())
-                except StoreError as error:
-                    log.warning("conversation %s: %s", conversation_id, error)
+            for key, entry in list(self._open.items()):
+                if entry.ready is not None:
+                    try:
+                        await self._look_at(key, entry, entry.ready)
+                    except StoreError as error:
+                        log.warning("conversation %s: %s", key.id, error)
 
-    async def _look_at(self, conversation_id: ConversationId, entry: _Entry, conversation: Conversation) -> None:
+    async def _look_at(self, key: _Key, entry: _Entry, conversation: Conversation) -> None:
         now = time.monotonic()
         if conversation.behind:
             await conversation.catch_up()
         if not entry.users and now - entry.used_at > self._settings.idle_s and conversation.files.status != "running":
-            await self._close(conversation_id, entry)
+            await self._close(key, entry)
             return
-        if now - entry.renewed_at > lease.RENEW_EVERY_S:
+        if now - entry.renewed_at > lease.RENEW_EVERY_S and key.owner == self.instance:
             entry.renewed_at = now
             try:
                 await conversation.renew()
             except OwnershipLost:
-                await self._close(conversation_id, entry)
+                await self._close(key, entry)
                 return
         if not entry.settled and now - entry.used_at > _SETTLED_S:
             entry.settled = True
@@ -186,30 +218,25 @@ class Writers:
 
     async def _keep_budget(self) -> None:
         """Close the least recently used idle conversations while there are too many, or too large ones."""
-        idle = [
-            (entry.used_at, conversation_id, entry)
-            for conversation_id, entry in self._open.items()
-            if not entry.users and entry.task.done() and not entry.task.cancelled() and not entry.task.exception()
-        ]
-        idle.sort(key=lambda one: one[0])
-        for _, conversation_id, entry in idle:
+        idle = [(entry.used_at, key) for key, entry in self._open.items() if not entry.users and entry.ready]
+        for _, key in sorted(idle):
             if not self._is_over_budget():
                 return
-            await self._close(conversation_id, entry)
+            if key in self._open:
+                await self._close(key, self._open[key])
 
     def _is_over_budget(self) -> bool:
         if len(self._open) > self._settings.open_conversations:
             return True
-        ready = [entry.task for entry in self._open.values() if entry.task.done() and not entry.task.cancelled()]
-        sizes = [task.result().files.size_bytes for task in ready if task.exception() is None]
+        sizes = [entry.ready.files.size_bytes for entry in self._open.values() if entry.ready]
         return sum(sizes) > self._settings.open_bytes
 
-    async def _close(self, conversation_id: ConversationId, entry: _Entry) -> None:
+    async def _close(self, key: _Key, entry: _Entry) -> None:
         """Close an open conversation: its rows are in step, so the mark goes, and then the lease."""
-        if self._open.get(conversation_id) is not entry or entry.users:
+        conversation = entry.ready
+        if self._open.get(key) is not entry or entry.users or conversation is None:
             return
-        del self._open[conversation_id]
-        conversation = entry.task.result()
+        del self._open[key]
         files = conversation.files
         if not conversation.lost:
             with suppress(StoreError):
@@ -217,21 +244,21 @@ class Writers:
             if not conversation.behind and not files.broken:
                 with suppress(StoreError):
                     async with self._index.write() as connection:
-                        await ownership.clear(connection, conversation_id, self.instance)
-            with suppress(StoreError):
-                await asyncio.to_thread(lease.release, self._reader.root, files.directory, files.lease)
+                        await ownership.clear(connection, key.id, self.instance)
+            if key.owner == self.instance:
+                with suppress(StoreError):
+                    await asyncio.to_thread(lease.release, self._reader.root, files.directory, files.lease)
 
     async def close(self) -> None:
         """Close all conversations and stop living."""
         if self._keeper is not None:
             self._keeper.cancel()
             await asyncio.wait([self._keeper])
-        for conversation_id, entry in list(self._open.items()):
+        for key, entry in list(self._open.items()):
             with suppress(Exception):
                 await entry.task
-            if self._open.get(conversation_id) is entry:
-                entry.users = 0
-                await self._close(conversation_id, entry)
+            entry.users = 0
+            await self._close(key, entry)
         self._life.close()
 
 

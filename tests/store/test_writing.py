@@ -212,9 +212,9 @@ async def test_many_first_accesses_open_once(
     loads: list[str] = []
     real = OpenFiles.load
 
-    def load(self: OpenFiles) -> str | None:
+    def load(self: OpenFiles, *, after_crash: bool) -> str | None:
         loads.append(self.id)
-        return real(self)
+        return real(self, after_crash=after_crash)
 
     monkeypatch.setattr(OpenFiles, "load", load)
 

@@ -1,0 +1,184 @@
+"""The trash, and deleting, restoring and tagging many at once."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from datetime import datetime
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Response
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from app.api.conversations import CountQuery
+from app.api.parameters import AnyId, ErrorBody, IdInPath, Store, WritableStore, json_response
+from app.errors import StoreError
+from app.model.ids import ConversationId, dashed
+from app.model.times import format_us, to_us
+from app.store.store import ConversationStore
+
+router = APIRouter(tags=["trash"], responses={422: {"model": ErrorBody}})
+
+_MOST = 10_000
+
+
+class TrashedConversation(BaseModel):
+    """A deleted conversation."""
+
+    id: str
+    title: str | None
+    deleted_at: str
+
+
+class TrashPage(BaseModel):
+    """What is in the trash, the last deleted first."""
+
+    items: list[TrashedConversation]
+    total: int
+
+
+@router.get("/api/trash")
+async def list_trash(
+    store: Store,
+    limit: Annotated[int, Query(gt=0, le=1000)] = 100,
+    offset: Annotated[int, Query(ge=0, le=1_000_000)] = 0,
+) -> TrashPage:
+    """List what was deleted and can be restored."""
+    entries, total = await store.list_trash(offset, limit)
+    items = [
+        TrashedConversation(id=dashed(one.id), title=title, deleted_at=format_us(one.deleted_at_us))
+        for one, title in entries
+    ]
+    return TrashPage(items=items, total=total)
+
+
+class BulkFilter(CountQuery):
+    """The filters of search; none of them means all conversations."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class Bulk(BaseModel):
+    """Which conversations: by id, or by filter."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    ids: list[AnyId] | None = Field(default=None, max_length=_MOST)
+    filter: BulkFilter | None = None
+    dry_run: bool = Field(default=False, description="say what would be done, and do nothing")
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> Bulk:
+        if (self.ids is None) == (self.filter is None):
+            raise ValueError("give ids, or a filter")
+        return self
+
+
+class BulkDelete(Bulk):
+    """Which conversations to delete."""
+
+    permanent: bool = False
+    force: bool = False
+
+
+class BulkTag(Bulk):
+    """Which conversations get which tags, and lose which; other tags stay."""
+
+    set: dict[str, str] = {}
+    remove: list[str] = []
+
+
+class BulkRestore(BaseModel):
+    """Which conversations to restore: by id, or all that were deleted since a time."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    ids: list[AnyId] | None = Field(default=None, max_length=_MOST)
+    deleted_at__gte: datetime | None = None
+    dry_run: bool = False
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> BulkRestore:
+        if (self.ids is None) == (self.deleted_at__gte is None):
+            raise ValueError("give ids, or deleted_at__gte")
+        return self
+
+
+class BulkItem(BaseModel):
+    """What became of one conversation; `error` is null when it was done, or would be."""
+
+    id: str
+    error: str | None = None
+    code: str | None = None
+
+
+class BulkAnswer(BaseModel):
+    """What became of each."""
+
+    items: list[BulkItem]
+    done: int
+    dry_run: bool
+
+
+@router.post("/api/conversations/bulk/delete")
+async def bulk_delete(store: WritableStore, request: BulkDelete) -> BulkAnswer:
+    """Move many conversations into the trash."""
+    ids = await _chosen(store, request)
+    return await _each(
+        ids, lambda one: store.delete(one, permanent=request.permanent, force=request.force), dry_run=request.dry_run
+    )
+
+
+@router.post("/api/conversations/bulk/tag")
+async def bulk_tag(store: WritableStore, request: BulkTag) -> BulkAnswer:
+    """Set and remove tags of many conversations."""
+
+    async def tag(one: ConversationId) -> None:
+        async with store.writer(one) as conversation:
+            kept = {key: value for key, value in conversation.tags.items() if key not in request.remove}
+            await conversation.set_tags(kept | request.set)
+
+    return await _each(await _chosen(store, request), tag, dry_run=request.dry_run)
+
+
+@router.post("/api/conversations/bulk/restore")
+async def bulk_restore(store: WritableStore, request: BulkRestore) -> BulkAnswer:
+    """Put many deleted conversations back."""
+    if request.ids is not None:
+        ids = [ConversationId(one) for one in request.ids]
+    else:
+        entries, _ = await store.list_trash(0, None)
+        since_us = to_us(request.deleted_at__gte) if request.deleted_at__gte else 0
+        ids = list(dict.fromkeys(one.id for one, _ in entries if one.deleted_at_us >= since_us))
+    return await _each(ids, store.restore, dry_run=request.dry_run)
+
+
+@router.post(
+    "/api/conversations/{conversation_id}/restore",
+    responses={200: {"model": dict[str, Any]}, 404: {"model": ErrorBody}, 409: {"model": ErrorBody}},
+    response_class=Response,
+)
+async def restore_conversation(store: WritableStore, conversation_id: IdInPath) -> Response:
+    """Put the last deleted conversation of this id back."""
+    await store.restore(ConversationId(conversation_id))
+    return json_response(await store.get_conversation(ConversationId(conversation_id)))
+
+
+async def _chosen(store: ConversationStore, request: Bulk) -> list[ConversationId]:
+    if request.ids is not None:
+        return list(dict.fromkeys(ConversationId(one) for one in request.ids))
+    return await store.list_ids(request.filter.asked if request.filter else CountQuery().asked)
+
+
+async def _each(
+    ids: list[ConversationId], work: Callable[[ConversationId], Awaitable[object]], *, dry_run: bool
+) -> BulkAnswer:
+    items = []
+    for one in ids:
+        item = BulkItem(id=dashed(one))
+        if not dry_run:
+            try:
+                await work(one)
+            except StoreError as error:
+                item.error, item.code = str(error), error.code
+        items.append(item)
+    return BulkAnswer(items=items, done=0 if dry_run else sum(item.error is None for item in items), dry_run=dry_run)

@@ -1,0 +1,142 @@
+"""The files that a fork begins with: a whole log, or the branch that leads to one event."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from app.errors import ConversationNotFound, EventNotFound, UnreadableFile
+from app.files import layout
+from app.files.scan import Reader
+from app.model.archive import ArchiveFile
+from app.model.conversation import ConversationFiles, fold
+from app.model.creation import forked_meta, forked_state
+from app.model.event import parse_json_object
+from app.model.ids import ConversationId, EventName, event_file_name
+from app.model.kept import Kept, parse_kept
+from app.model.times import format_us
+from app.model.writing import ROOT
+
+
+@dataclass(frozen=True, slots=True)
+class Fork:
+    """What a fork is to be; `from_event_id` None takes the whole log and its HEAD."""
+
+    id: ConversationId
+    now_us: int
+    title: str | None = None
+    tags: dict[str, str] | None = None
+    reset_metrics: bool = True
+    from_event_id: str | None = None
+
+
+def read_fork(reader: Reader, source: ConversationFiles, fork: Fork) -> Iterator[ArchiveFile]:
+    """Give the files of a fork: its events, base_state.json after them, and meta.json.
+
+    An event that is newer than base_state.json would count as one that a crash kept HEAD from.
+
+    Raises:
+        ConversationNotFound: the source is gone.
+        EventNotFound: it has no such event, or a file of the branch is missing.
+        UnreadableFile: its base_state.json or meta.json cannot be read.
+    """
+    try:
+        opened = layout.open_directory(reader.root / source.directory)
+        fd = opened.__enter__()
+    except OSError as error:
+        raise ConversationNotFound(f"there is no conversation {source.directory} ({error.strerror})") from error
+    try:
+        state = _kept(fd, layout.STATE)
+        meta = _kept(fd, layout.META) if source.meta is not None else _meta_of(source)
+        with layout.open_directory(layout.EVENTS, fd) as events_fd:
+            names = layout.list_event_names(events_fd)
+            wanted, head = names, None
+            if fork.from_event_id is not None:
+                wanted, head = list_branch(events_fd, names, fork.from_event_id), (fork.from_event_id, False)
+            for place, name in enumerate(wanted):
+                seq = name.seq if head is None else place
+                raw, _ = layout.read_file(event_file_name(name), events_fd)
+                yield ArchiveFile(f"{layout.EVENTS}/{event_file_name(EventName(seq, name.event_id))}", raw)
+        directory = str(reader.root / fork.id)
+        tags = fork.tags or {}
+        new_state = forked_state(
+            state, fork.id, directory=directory, tags=tags, head=head, reset_metrics=fork.reset_metrics
+        )
+        yield ArchiveFile(layout.STATE, new_state.raw)
+        new_meta = forked_meta(
+            meta,
+            fork.id,
+            source.id,
+            title=fork.title,
+            tags=tags,
+            from_event_id=fork.from_event_id,
+            now_us=fork.now_us,
+            reset_metrics=fork.reset_metrics,
+        )
+        yield ArchiveFile(layout.META, new_meta.raw)
+    finally:
+        opened.__exit__(None, None, None)
+
+
+def list_branch(events_fd: int, names: list[EventName], leaf: str) -> list[EventName]:
+    """Return the events from a root to `leaf`, by their parents; one without a parent follows the one before it.
+
+    A cycle ends the branch where it closes. Source: openhands-sdk 1.58, event_store.py, `path_to_root`.
+
+    Raises:
+        EventNotFound: the log has no such event, or a parent is missing.
+        UnreadableFile: an event of the branch cannot be read.
+    """
+    places: dict[str, int] = {}
+    for place, name in enumerate(names):
+        places.setdefault(name.event_id, place)
+    branch: list[EventName] = []
+    seen: set[str] = set()
+    wanted: str | None = leaf
+    while wanted is not None and wanted not in seen:
+        if wanted not in places:
+            raise EventNotFound(f"the log has no event {wanted[:64]!r}, so no branch leads to {leaf[:64]!r}")
+        seen.add(wanted)
+        place = places[wanted]
+        branch.append(names[place])
+        wanted = _parent(_read_event(events_fd, names[place]), names, place)
+    return branch[::-1]
+
+
+def _parent(event: dict[str, Any], names: list[EventName], place: int) -> str | None:
+    parent = event.get("parent_id")
+    if parent is None and place:
+        return names[place - 1].event_id
+    return parent if isinstance(parent, str) and parent != ROOT else None
+
+
+def _read_event(events_fd: int, name: EventName) -> dict[str, Any]:
+    try:
+        return parse_json_object(layout.read_file(event_file_name(name), events_fd)[0])
+    except FileNotFoundError as error:
+        raise EventNotFound(f"event {name.event_id} is gone") from error
+
+
+def _kept(fd: int, name: str) -> Kept:
+    try:
+        return parse_kept(layout.read_file(name, fd)[0])
+    except FileNotFoundError as error:
+        raise UnreadableFile(f"{name}: missing") from error
+
+
+def _meta_of(source: ConversationFiles) -> Kept:
+    """Return a meta.json for a source that has none, as the CLI leaves it."""
+    if any(problem.startswith(layout.META) for problem in source.problems):
+        raise UnreadableFile("; ".join(source.problems))
+    return first_meta(source)
+
+
+def first_meta(source: ConversationFiles) -> Kept:
+    """Return the meta.json that a conversation without one would have: what agent-server needs in it."""
+    workspace = (source.state or {}).get("workspace")
+    row = fold(source)
+    times = {"created_at": format_us(row.created_at), "updated_at": format_us(row.updated_at)}
+    return parse_kept(orjson.dumps({"id": source.id, "title": None, "tags": {}, "workspace": workspace, **times}))

@@ -1,0 +1,33 @@
+"""Deleting a conversation without opening it: owned, given back, and moved into the trash, under both locks."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from pathlib import Path
+
+from app.files import layout, lease, trash
+from app.files.eventlog_writing import LOG_LOCK
+from app.files.locks import locked
+from app.files.trash import Trashed
+
+
+def delete(root: Path, directory: str, instance: str, now_us: int, *, force: bool = False) -> Trashed:
+    """Move a conversation into the trash, durably. Nobody's write is cut in two, and a stale owner's is refused.
+
+    Raises:
+        ConversationOwned: another owner lives; `force` deletes all the same.
+        ConversationNotFound: there is none.
+        LockTimeout: another program is writing to it all the time.
+        DiskFull, WriteFailed: it could not be moved; it stands as it was.
+    """
+    held = lease.claim(root, directory, instance, force=force).lease
+    with lease.opened(root, directory) as fd, ExitStack() as locks:
+        try:
+            events_fd = locks.enter_context(layout.open_directory(layout.EVENTS, fd))
+        except OSError:
+            pass  # no events/, and so no log that somebody appends to
+        else:
+            locks.enter_context(locked(events_fd, LOG_LOCK))
+        locks.enter_context(lease.guarded(root, directory, fd, held))
+        lease.write_released(fd, held)
+        return trash.move_to_trash(root, directory, now_us)

@@ -1,0 +1,191 @@
+"""What a new conversation's two files hold: one that a client asked for, and one that was forked from another.
+
+The fields of meta.json are those of agent-server 1.58's StoredConversation (models.py, and openhands-sdk's
+conversation/request.py), those of base_state.json those of its ConversationState.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import orjson
+
+from app.errors import InvalidConversation
+from app.model.ids import ConversationId, dashed
+from app.model.kept import Kept
+from app.model.secrets import MASK, mask_secrets
+from app.model.times import format_us
+from app.model.writing import check_tags
+
+Seal = Callable[[str], str]
+"""Makes of a secret what may be stored: a token that only the key opens, or the mask."""
+
+_ENCRYPTED = "gAAAA"
+_META_DEFAULTS: dict[str, Any] = {
+    "worktree": False,
+    "worktree_options": None,
+    "conversation_id": None,
+    "parent_conversation_id": None,
+    "confirmation_policy": {"kind": "NeverConfirm"},
+    "security_analyzer": None,
+    "initial_message": None,
+    "max_iterations": 500,
+    "stuck_detection": True,
+    "secrets": {},
+    "tool_module_qualnames": {},
+    "client_tools": [],
+    "agent_launch_additions": None,
+    "agent_definitions": [],
+    "plugins": None,
+    "hook_config": None,
+    "tags": {},
+    "user_id": None,
+    "observability_metadata": {},
+    "observability_tags": [],
+    "observability_span_name": "conversation",
+    "observability_parent_span_context": None,
+    "autotitle": True,
+    "title_llm_profile": None,
+    "prompt": None,
+}
+_NOT_IN_META = frozenset({"agent", "agent_settings", "agent_profile_id", "title", "conversation_runtime", "container"})
+_IN_BOTH = ("max_iterations", "stuck_detection", "confirmation_policy", "security_analyzer", "hook_config")
+
+
+def mask_all(_secret: str) -> str:
+    """Seal by masking: what agent-server does without a key."""
+    return MASK
+
+
+def compose_new(
+    request: Mapping[str, Any], conversation_id: ConversationId, now_us: int, seal: Seal
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return meta.json and base_state.json of a conversation as a StartConversationRequest asks for it.
+
+    Raises:
+        InvalidConversation: there is no workspace or agent in it, or tags or title are wrong.
+    """
+    agent, workspace = _agent(request), request.get("workspace")
+    if not isinstance(workspace, dict) or not isinstance(workspace.get("working_dir"), str):
+        raise InvalidConversation("workspace: an object with a working_dir is needed")
+    workspace = {"kind": "LocalWorkspace"} | workspace
+    tags = check_tags(request.get("tags") or {})
+    meta = _META_DEFAULTS | {
+        name: value for name, value in request.items() if name not in _NOT_IN_META and value is not None
+    }
+    meta |= {
+        "workspace": workspace,
+        "tags": tags,
+        "id": conversation_id,
+        "title": request.get("title"),
+        "metrics": None,
+        "created_at": format_us(now_us),
+        "updated_at": format_us(now_us),
+        "forked_from_conversation_id": None,
+        "forked_from_event_id": None,
+        "launched_agent_profile": None,
+    }
+    sealed = seal_secrets({**meta, "secrets": meta["secrets"]}, seal)
+    meta = sealed | {"title": meta["title"], "tags": tags, "initial_message": meta["initial_message"]}
+    state = {
+        "id": dashed(conversation_id),
+        "agent": seal_secrets(agent, seal),
+        "workspace": meta["workspace"],
+        "execution_status": "idle",
+        **{name: meta[name] for name in _IN_BOTH if meta[name] is not None},
+        "activated_knowledge_skills": [],
+        "activated_path_rules": [],
+        "invoked_skills": [],
+        "blocked_actions": {},
+        "blocked_messages": {},
+        "head_is_empty": False,
+        "stats": {"usage_to_metrics": {}},
+        "secret_registry": {"secret_sources": meta["secrets"]},
+        "tags": tags,
+        "agent_state": {},
+    }
+    return meta, state
+
+
+def _agent(request: Mapping[str, Any]) -> dict[str, Any]:
+    agent = request.get("agent")
+    if isinstance(agent, dict):
+        kind = agent.get("kind", "Agent" if "llm" in agent else None)
+        if isinstance(kind, str):
+            return agent | {"kind": kind}
+    settings = request.get("agent_settings")
+    if agent is None and isinstance(settings, dict):
+        kept = {name: settings[name] for name in ("llm", "tools", "mcp_config", "agent_context") if name in settings}
+        return {"llm": {"model": "unknown"}, "tools": [], **kept, "kind": "Agent"}
+    raise InvalidConversation(
+        "agent: an object with a kind or an llm is needed, or agent_settings; agent profiles are not known here"
+    )
+
+
+def seal_secrets(value: dict[str, Any], seal: Seal) -> dict[str, Any]:
+    """Return a copy in which every secret is sealed; what is sealed already, or masked, stays."""
+    masked = mask_secrets(orjson.loads(orjson.dumps(value)))
+    sealed: dict[str, Any] = _merge(value, masked, seal)
+    return sealed
+
+
+def _merge(plain: Any, masked: Any, seal: Seal) -> Any:  # noqa: ANN401
+    if isinstance(masked, dict) and isinstance(plain, dict):
+        return {name: _merge(plain[name], item, seal) for name, item in masked.items()}
+    if isinstance(masked, list) and isinstance(plain, list):
+        return [_merge(left, right, seal) for left, right in zip(plain, masked, strict=True)]
+    if masked == MASK and isinstance(plain, str) and plain not in ("", MASK):
+        return plain if plain.startswith(_ENCRYPTED) else seal(plain)
+    return masked
+
+
+def forked_state(
+    state: Kept, fork_id: ConversationId, *, directory: str, tags: Mapping[str, str], head: object, reset_metrics: bool
+) -> Kept:
+    """Return the base_state.json of a fork: the source's bytes, but idle, with its own id, tags and HEAD.
+
+    `head` is (leaf_event_id, head_is_empty), or None to keep the source's.
+    """
+    values: dict[str, Any] = {
+        "id": dashed(fork_id),
+        "execution_status": "idle",
+        "blocked_actions": {},
+        "blocked_messages": {},
+        "tags": dict(tags),
+    }
+    if state.find("persistence_dir") is not None:
+        values["persistence_dir"] = directory
+    if reset_metrics:
+        values["stats"] = {"usage_to_metrics": {}}
+    if isinstance(head, tuple):
+        values["leaf_event_id"], values["head_is_empty"] = head
+    return _set(state, values)
+
+
+def forked_meta(
+    meta: Kept,
+    fork_id: ConversationId,
+    source_id: ConversationId,
+    *,
+    title: str | None,
+    tags: Mapping[str, str],
+    from_event_id: str | None,
+    now_us: int,
+    reset_metrics: bool,
+) -> Kept:
+    """Return the meta.json of a fork: the source's bytes, but with what makes it another conversation."""
+    values = {
+        "id": fork_id,
+        "title": title,
+        "tags": dict(tags),
+        "created_at": format_us(now_us),
+        "updated_at": format_us(now_us),
+        "forked_from_conversation_id": source_id,
+        "forked_from_event_id": from_event_id,
+    }
+    return _set(meta, values | ({"metrics": None} if reset_metrics else {}))
+
+
+def _set(kept: Kept, values: Mapping[str, Any]) -> Kept:
+    return kept.with_values({name: orjson.dumps(value) for name, value in values.items()})

@@ -1,0 +1,135 @@
+"""New conversations: asked for by a client, or forked from another. Each is built aside, and then renamed."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any
+from uuid import uuid4
+
+import orjson
+
+from app.errors import ConversationExists, ConversationNotFound, EventNotFound, InvalidConversation
+from app.files import layout, placing, scan
+from app.files.branching import Fork, read_fork
+from app.files.layout import Named
+from app.files.scan import Reader
+from app.index.engine import Index
+from app.model.archive import ArchiveFile
+from app.model.creation import Seal, compose_new
+from app.model.ids import ConversationId, EventName, dashed, event_file_name, find_conversation_id
+from app.model.writing import check_tags, check_title, complete_event, dump_event, make_message
+from app.store.refresh import refresh
+
+_STAGING = ".new-"
+
+
+async def create(index: Index, reader: Reader, request: Mapping[str, Any], seal: Seal) -> tuple[ConversationId, bool]:
+    """Create the conversation that a StartConversationRequest asks for; return its id, and whether it is new.
+
+    Raises:
+        InvalidConversation: what it asks for cannot be, or its parent is unknown.
+        DiskFull, WriteFailed: it could not be written; nothing is left of it.
+    """
+    conversation_id = _wanted_id(request.get("conversation_id"))
+    if await asyncio.to_thread(_exists, reader, conversation_id):
+        return conversation_id, False
+    await asyncio.to_thread(_check_parent, reader, request, conversation_id)
+    files = list(_new_files(reader, request, conversation_id, seal))
+    try:
+        await asyncio.to_thread(placing.place, reader.root, conversation_id, files, staging_prefix=_STAGING)
+    except ConversationExists:
+        return conversation_id, False
+    await refresh(index, reader, [Named(conversation_id, conversation_id)])
+    return conversation_id, True
+
+
+def _wanted_id(given: object) -> ConversationId:
+    if given is None:
+        return ConversationId(uuid4().hex)
+    found = find_conversation_id(given) if isinstance(given, str) else None
+    if found is None:
+        raise InvalidConversation(f"conversation_id {str(given)[:64]!r} is none; it has 32 hexadecimal digits")
+    return found
+
+
+def _exists(reader: Reader, conversation_id: ConversationId) -> bool:
+    found = layout.find_directory(reader.root, conversation_id)
+    return found is not None and scan.read_conversation(reader, found, conversation_id, with_log=False) is not None
+
+
+def _check_parent(reader: Reader, request: Mapping[str, Any], conversation_id: ConversationId) -> None:
+    given = request.get("parent_conversation_id")
+    if given is None:
+        return
+    parent = find_conversation_id(given) if isinstance(given, str) else None
+    if parent is None or parent == conversation_id or not _exists(reader, parent):
+        raise InvalidConversation(f"parent_conversation_id {str(given)[:64]!r} is no other conversation here")
+
+
+def _new_files(
+    reader: Reader, request: Mapping[str, Any], conversation_id: ConversationId, seal: Seal
+) -> Iterator[ArchiveFile]:
+    title = request.get("title")
+    if title is not None:
+        request = {**request, "title": check_title(title) if isinstance(title, str) else check_title("")}
+    parent = request.get("parent_conversation_id")
+    if isinstance(parent, str):
+        request = {**request, "parent_conversation_id": find_conversation_id(parent)}
+    meta, state = compose_new(request, conversation_id, time.time_ns() // 1000, seal)
+    state["persistence_dir"] = str(reader.root / conversation_id)
+    message = request.get("initial_message")
+    if isinstance(message, dict) and message.get("content"):
+        event = complete_event(make_message(str(message.get("role", "user")), message["content"]), reader.zone)
+        name = EventName(0, event["id"])
+        state["leaf_event_id"] = event["id"]
+        yield ArchiveFile(f"{layout.EVENTS}/{event_file_name(name)}", dump_event(event))
+    yield ArchiveFile(layout.STATE, orjson.dumps(state))
+    yield ArchiveFile(layout.META, orjson.dumps(meta))
+
+
+async def fork(
+    index: Index,
+    reader: Reader,
+    source: Named,
+    *,
+    fork_id: ConversationId | None = None,
+    title: str | None = None,
+    tags: Mapping[str, str] | None = None,
+    reset_metrics: bool = True,
+    from_event_id: str | None = None,
+) -> ConversationId:
+    """Copy a conversation, whole or up to an event, and return the id of the copy. The source is only read.
+
+    Raises:
+        ConversationNotFound: the source is gone.
+        ConversationExists: `fork_id` is taken.
+        EventNotFound: the source has no such event.
+        UnreadableFile: the source's base_state.json or meta.json cannot be read.
+        InvalidConversation: title or tags are wrong.
+        DiskFull, WriteFailed: it could not be written; nothing is left of it.
+    """
+    wanted = Fork(
+        id=fork_id or ConversationId(uuid4().hex),
+        now_us=time.time_ns() // 1000,
+        title=None if title is None else check_title(title),
+        tags=check_tags(tags or {}),
+        reset_metrics=reset_metrics,
+        from_event_id=from_event_id,
+    )
+    await asyncio.to_thread(_place_fork, reader, source, wanted)
+    await refresh(index, reader, [Named(wanted.id, wanted.id)])
+    return wanted.id
+
+
+def _place_fork(reader: Reader, source: Named, wanted: Fork) -> None:
+    if _exists(reader, wanted.id):
+        raise ConversationExists(f"there is a conversation {dashed(wanted.id)} already; choose another id, or none")
+    files = scan.read_conversation(reader, source.directory, source.id)
+    if files is None:
+        raise ConversationNotFound(f"no conversation has the id {dashed(source.id)}")
+    try:
+        placing.place(reader.root, wanted.id, read_fork(reader, files, wanted), staging_prefix=_STAGING)
+    except FileNotFoundError as error:
+        raise EventNotFound(f"a file of conversation {dashed(source.id)} went away while it was copied") from error

@@ -1,0 +1,85 @@
+"""Deleting and restoring: one rename each, and the rows with it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from pathlib import Path
+
+from app.errors import ConversationNotFound, NotInTrash, StoreError, UnreadableFile
+from app.files import deleting, layout, trash
+from app.files.layout import Named
+from app.files.scan import Reader
+from app.files.trash import Trashed
+from app.index import conversations
+from app.index.engine import Index
+from app.model.conversation import TITLE_MAX, bounded
+from app.model.event import parse_json_object
+from app.model.ids import ConversationId, dashed
+from app.store.refresh import refresh
+
+log = logging.getLogger(__name__)
+
+
+async def delete(
+    index: Index,
+    reader: Reader,
+    conversation_id: ConversationId,
+    instance: str,
+    *,
+    permanent: bool = False,
+    force: bool = False,
+) -> Trashed:
+    """Move a conversation into the trash, or with `permanent` remove it for good. Opens nothing in it.
+
+    Raises:
+        ConversationNotFound: there is none.
+        ConversationOwned: another owner lives; `force` deletes all the same.
+        DiskFull, WriteFailed: it could not be moved, or not all of it removed; then the rest is in the trash.
+    """
+    root = reader.root
+    directory = await asyncio.to_thread(layout.find_directory, root, conversation_id)
+    if directory is None:
+        raise ConversationNotFound(f"no conversation has the id {dashed(conversation_id)}")
+    now_us = time.time_ns() // 1000
+    entry = await asyncio.to_thread(deleting.delete, root, directory, instance, now_us, force=force)
+    try:
+        async with index.write() as connection:
+            await conversations.delete_many(connection, [directory])
+    except StoreError as error:
+        log.warning("conversation %s is deleted, but still listed until the next sweep: %s", conversation_id, error)
+    if permanent:
+        await asyncio.to_thread(trash.remove, root, entry)
+    return entry
+
+
+async def restore(index: Index, reader: Reader, conversation_id: ConversationId) -> None:
+    """Put the last deleted conversation of this id back.
+
+    Raises:
+        NotInTrash: there is none in the trash.
+        ConversationExists: there is a conversation of this id again.
+        DiskFull, WriteFailed: it could not be moved.
+    """
+    entry = await asyncio.to_thread(trash.find_in_trash, reader.root, conversation_id)
+    if entry is None:
+        raise NotInTrash(f"the trash holds no conversation {dashed(conversation_id)}; see `GET /api/trash`")
+    directory = await asyncio.to_thread(trash.restore, reader.root, entry)
+    await refresh(index, reader, [Named(directory, conversation_id)])
+
+
+def list_titled(root: Path, offset: int, limit: int | None) -> tuple[list[tuple[Trashed, str | None]], int]:
+    """Return what is in the trash with titles, the last deleted first, and how many there are. Reads meta.json."""
+    entries = trash.list_trash(root)
+    wanted = entries[offset:] if limit is None else entries[offset : offset + limit]
+    return [(one, _title(root, one)) for one in wanted], len(entries)
+
+
+def _title(root: Path, entry: Trashed) -> str | None:
+    try:
+        with layout.open_directory(root / trash.TRASH / entry.name) as fd:
+            title = parse_json_object(layout.read_file(layout.META, fd)[0]).get("title")
+    except (OSError, UnreadableFile):
+        return None
+    return bounded(title, TITLE_MAX)
