@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sqlite3
+import subprocess
+import sys
 from contextlib import closing
 from pathlib import Path
 
@@ -186,3 +189,11 @@ def test_a_backup_is_made_where_it_is_asked_for(root: Path, tmp_path: Path, conv
     again = convstore("db", "backup", tmp_path / "copy.db", "--store", root)
     assert re.fullmatch(rf"1 conversations, [\d,]+ bytes, schema {HEAD}: .*copy\.db\n", ran.out)
     assert (again.code, "exists; name another file" in again.err) == (2, True)
+
+
+@pytest.mark.parametrize(("words", "found"), [("convstore exp", {"export"}), ("convstore db down", {"downgrade"})])
+def test_the_shell_completes_commands(words: str, found: set[str]) -> None:
+    asked = {"_CONVSTORE_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": str(words.count(" "))}
+    command = Path(sys.executable).with_name("convstore")
+    ran = subprocess.run([command], env={**os.environ, **asked}, capture_output=True, text=True, check=True)
+    assert set(ran.stdout.split()) == found
