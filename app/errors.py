@@ -81,6 +81,12 @@ class MigrationFailed(StoreError):
     code = "migration_failed"
 
 
+class IndexRebuilding(StoreError):
+    """The index was damaged and is being built again, so nobody knows yet which conversations there are."""
+
+    code = "index_rebuilding"
+
+
 class IndexBusy(StoreError):
     """Another process held the index's writer lock for longer than the timeout."""
 

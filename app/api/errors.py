@@ -30,6 +30,8 @@ STATUS_OF: dict[str, HTTPStatus] = {
     errors.MigrationFailed.code: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.IndexBusy.code: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.IndexUnusable.code: HTTPStatus.SERVICE_UNAVAILABLE,
+    errors.IndexDamaged.code: HTTPStatus.SERVICE_UNAVAILABLE,
+    errors.IndexRebuilding.code: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.SyncRunning.code: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.TooManyFollowers.code: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.SchemaTooNew.code: HTTPStatus.SERVICE_UNAVAILABLE,

@@ -24,7 +24,7 @@ from app.settings import Settings
 from app.store.rebuild import rebuild
 from app.store.store import ConversationStore
 from app.store.sync import SyncReport
-from app.store.verify import Difference, verify
+from app.store.verify import Difference
 
 app = typer.Typer(help="The index: how far it is, bring it up to date, compare it with the files, build it anew.")
 
@@ -114,25 +114,44 @@ def _print_report(report: SyncReport, *, json: bool) -> None:
 
 
 @app.command(name="verify")
-def verify_command(store: StoreOption = None, index: IndexOption = None, json: JsonOption = False) -> None:
-    """Compare every row and event with the files, without changing anything. Exit code 1 when something differs.
+def verify_command(
+    store: StoreOption = None,
+    index: IndexOption = None,
+    fix: Annotated[bool, typer.Option("--fix", help="Mend what differs, also while a server uses the index.")] = False,
+    sample: Annotated[
+        int | None, typer.Option(min=1, help="Read only so many conversations, at random.", show_default="all")
+    ] = None,
+    json: JsonOption = False,
+) -> None:
+    """Compare every row and event with the files. Exit code 1 when something differs and was not mended.
 
-    Example: convstore index verify --store workspace/conversations
+    Example: convstore index verify --store workspace/conversations --sample 100
     """
 
     async def work(settings: Settings) -> list[Difference]:
         async with ConversationStore.open(settings) as opened:
             with LateBar() as bar:
-                found = verify(opened.index, opened.reader, lambda done, total: bar.show("compared", done, total))
-                return [difference async for difference in found]
+                return await opened.verify(
+                    fix=fix, sample=sample, on_verified=lambda done, total: bar.show("compared", done, total)
+                )
 
     differences = run_async(work(make_settings(store=store, index_url=index)))
+    left = [difference for difference in differences if not difference.fixed]
     if json:
         print_json([difference._asdict() for difference in differences])
     elif differences:
-        print_table(("CONVERSATION", "WHAT", "INDEX", "FILES"), differences)
-        out.print(f"{len(differences)} differences; `convstore index rebuild` makes the index anew")
+        print_table(
+            ("CONVERSATION", "WHAT", "MENDED", "INDEX", "FILES") if fix else ("CONVERSATION", "WHAT", "INDEX", "FILES"),
+            (_line(difference, fix=fix) for difference in differences),
+        )
+        done = f"{len(differences) - len(left)} mended" if fix else "`--fix` mends them"
+        out.print(f"{len(differences)} differences; {done}")
     else:
         out.print("index and files agree")
-    if differences:
+    if left:
         raise typer.Exit(_FOUND)
+
+
+def _line(difference: Difference, *, fix: bool) -> tuple[str, ...]:
+    name, what, in_index, in_files, fixed = difference
+    return (name, what, "yes" if fixed else "no", in_index, in_files) if fix else (name, what, in_index, in_files)

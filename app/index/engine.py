@@ -8,6 +8,7 @@ database file is never opened except through SQLite.
 from __future__ import annotations
 
 import asyncio
+import os
 import sqlite3
 import time
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
@@ -23,8 +24,10 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import StaticPool
 
-from app.errors import IndexBusy, IndexUnusable, StoreError
+from app.errors import IndexBusy, IndexDamaged, IndexRebuilding, IndexUnusable, StoreError
 from app.index import presence
+from app.index.damage import damaged, is_damage
+from app.index.places import Identity, find_identity, pin
 from app.index.statements import Sql
 from app.logs import Note, ignore_note
 
@@ -90,6 +93,8 @@ def _explained(error: BaseException) -> StoreError:
     """Return what a database error means to a user."""
     if "locked" in str(error):
         return IndexBusy("another program has been holding the index for too long; try again")
+    if is_damage(error):
+        return IndexDamaged(f"the index is damaged ({error}); a server builds it again from the files, try again soon")
     return IndexUnusable(
         f"the index cannot be used ({error}); free space if the disk is full, "
         "else stop the server and run `convstore index rebuild`: the index is made again from the files"
@@ -179,15 +184,27 @@ class Index:
         self._durable = False
         self._presence: int | None = None
         self._level = "NORMAL"
+        self.damaged = False
+        """Whether a statement met damage since the index was opened."""
+        self.rebuilding = False
+        """Whether the index was damaged and does not know all conversations again yet."""
+        self.opened: Identity | None = None
+        """Which file was opened last."""
+        self._log: Identity | None = None
+        self._pin: int | None = None
 
     async def open(self) -> None:
         """Open the read connections. The writer's is opened by the first write.
 
         Raises:
             IndexBusy: the index is being migrated.
-            IndexUnusable: the file cannot be opened or is no database.
+            IndexDamaged: the file is no database, or a damaged one.
+            IndexUnusable: the file cannot be opened.
         """
         self._presence = await asyncio.to_thread(presence.join, self.path)
+        self._let_go()
+        self._pin = pin(self.path)
+        self.opened = find_identity(self.path)
         try:
             for _ in range(self._reader_count):
                 driver = await aiosqlite.connect(self.path, isolation_level=None)
@@ -198,14 +215,23 @@ class Index:
                 self._readers.append(ReadConnection(driver))
             self._watch = sqlite3.connect(self.path, timeout=0, isolation_level=None)
             self._watch.execute("PRAGMA query_only=ON")
+            self._log = find_identity(self._log_path)
         except aiosqlite.Error as error:
             await self.close()
+            if is_damage(error):
+                self.damaged = True
+                raise damaged(self.path, error) from error
             raise IndexUnusable(
                 f"the index {self.path} cannot be opened ({error}); "
                 "move it away and run `convstore index rebuild`: it is made again from the files"
             ) from error
 
     async def close(self) -> None:
+        """Close all connections."""
+        await self._disconnect()
+        self._let_go()
+
+    async def _disconnect(self) -> None:
         """Close the readers first, so that the last one to close, which checkpoints, is the writer."""
         for driver in self._drivers:
             await driver.close()
@@ -219,10 +245,57 @@ class Index:
             try:
                 async with writer_lock(self.path, self._busy_timeout_s):
                     await engine.dispose()
-            except IndexBusy:
+            except (IndexBusy, IndexUnusable):
                 await engine.dispose()  # another process has it open, so this close is not the one that checkpoints
         presence.leave(self._presence)
         self._presence = None
+
+    def _let_go(self) -> None:
+        if self._pin is not None:
+            os.close(self._pin)
+            self._pin = None
+
+    @property
+    def _log_path(self) -> Path:
+        return self.path.with_name(f"{self.path.name}-wal")
+
+    def is_out_of_place(self) -> bool:
+        """Whether the file that is open, or its write-ahead log, was deleted or replaced. Looks at names alone."""
+        if not self._readers or find_identity(self.path) != self.opened:
+            return True
+        return self._log is not None and find_identity(self._log_path) != self._log
+
+    @asynccontextmanager
+    async def closed(self) -> AsyncIterator[None]:
+        """Close all connections of this process meanwhile, and open the file of this name again afterwards.
+
+        Raises:
+            IndexUnusable: it cannot be opened again; the index stays closed.
+        """
+        async with self._writing:
+            for _ in range(self._reader_count):
+                await self._free.acquire()
+            try:
+                await self._disconnect()
+                yield
+                self._seen = None
+                await self.open()
+                self.damaged = False
+            finally:
+                for _ in range(self._reader_count):
+                    self._free.release()
+
+    def require_whole(self) -> None:
+        """Make sure that the index knows all conversations; one that was damaged does not for a while.
+
+        Raises:
+            IndexRebuilding: it does not.
+        """
+        if self.rebuilding:
+            raise IndexRebuilding(
+                "the index was damaged and is being built again from the files, so nobody knows yet which conversations"
+                " there are; one by its id can be read meanwhile. See GET /api/index/status, and try again soon"
+            )
 
     def find_state(self) -> str | None:
         """Return a text that differs once anything that a list or count says has changed, None when that is not known.
@@ -246,9 +319,14 @@ class Index:
     async def read(self) -> AsyncIterator[ReadConnection]:
         """Lend one of the read connections."""
         async with self._free:
+            if not self._readers:
+                raise IndexUnusable("the index is closed while it is built again from the files; try again soon")
             connection = self._readers.pop()
             try:
                 yield connection
+            except IndexDamaged:
+                self.damaged = True
+                raise
             finally:
                 self._readers.append(connection)
 
@@ -273,7 +351,9 @@ class Index:
                 async with self._engine.begin() as connection:
                     yield WriteConnection(connection)
             except DBAPIError as error:
-                raise _explained(error.orig or error) from error
+                explained = _explained(error.orig or error)
+                self.damaged = self.damaged or isinstance(explained, IndexDamaged)
+                raise explained from error
             self._note("commit", time.monotonic() - begun)
 
     @asynccontextmanager

@@ -5,11 +5,14 @@ from __future__ import annotations
 from functools import cache
 from typing import NamedTuple
 
-from sqlalchemy import select, update
+from sqlalchemy import func, select, update
 
 from app.index.engine import ReadConnection, WriteConnection
 from app.index.statements import Sql, compiled
 from app.index.tables import revision, sync_state
+
+RECOVERING = "recovering"
+"""`derived_by` of an index that stands in the place of a damaged one and does not know all conversations yet."""
 
 
 class Progress(NamedTuple):
@@ -79,6 +82,11 @@ async def get_position(index: ReadConnection) -> Position:
     """Return where the index stands; cheap enough to be asked several times a second."""
     [row] = await index.fetch_all(_position_sql())
     return Position(*row)
+
+
+async def leap(index: WriteConnection, to: int) -> None:
+    """Have the revision rise to `to` at least, so that none that a crash may have taken back is used again."""
+    await index.execute(update(revision).values(revision=func.max(revision.c.revision + 1, to)))
 
 
 async def raise_revision(index: WriteConnection, above: int) -> None:

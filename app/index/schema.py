@@ -18,14 +18,16 @@ from alembic.runtime.migration import MigrationInfo
 from alembic.script import ScriptDirectory
 from alembic.script.revision import RevisionError
 from alembic.util import CommandError
-from sqlalchemy import Connection, create_engine, event
+from sqlalchemy import Connection, create_engine, event, update
 from sqlalchemy.exc import DatabaseError
 
 from app.errors import IndexBusy, MigrationFailed, SchemaTooNew, StoreError
 from app.index import presence, soundness, version
+from app.index.damage import damaged
 from app.index.engine import on_begin, on_connect, sync_url
 from app.index.presence import MIGRATION_WAIT_S
-from app.index.tables import metadata
+from app.index.progress import RECOVERING
+from app.index.tables import metadata, sync_state
 from app.index.version import HEAD, read_revision
 from app.model.conversation import FOLD_VERSION
 
@@ -133,6 +135,8 @@ def require_known(path: Path) -> str | None:
     """
     now = read_revision(path)
     if now is not None and now not in {revision.id for revision in history(path)}:
+        if not (now.isdecimal() and now > HEAD):
+            raise damaged(path, ValueError(f"its schema is said to be {now[:20]!r}"))
         raise SchemaTooNew(
             f"the index {path} has schema {now}, which this convstore does not know (its newest is {HEAD}): "
             "a newer convstore made it. Upgrade convstore, or give this one an index of its own with "
@@ -221,6 +225,12 @@ def drift(path: Path) -> list[str]:
         context = MigrationContext.configure(connection, opts={"compare_type": True})
         differences = [str(difference) for difference in compare_metadata(context, metadata)]
         return [*differences, *soundness.find_faults(connection, {})]
+
+
+def mark_recovering(path: Path) -> None:
+    """Note that an empty index stands in the place of a damaged one, until a sync knows all conversations again."""
+    with _connect(path, writing=True) as connection, connection.begin():
+        connection.execute(update(sync_state).values(derived_by=RECOVERING))
 
 
 def _scripts() -> ScriptDirectory:

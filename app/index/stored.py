@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from functools import cache, lru_cache
 from typing import NamedTuple
 
-from sqlalchemy import BindParameter, bindparam, select, text, union_all
+from sqlalchemy import BindParameter, bindparam, delete, select, text, union_all
 
-from app.index.engine import ReadConnection
+from app.index.engine import ReadConnection, WriteConnection
 from app.index.statements import Sql, compiled
 from app.index.tables import conversation, conversation_info, event
 from app.model.conversation import ConversationRow
@@ -59,7 +59,18 @@ async def list_orphans(index: ReadConnection) -> list[int]:
     return [row[0] for row in await index.fetch_all(_orphans_sql())]
 
 
-async def list_damage(index: ReadConnection) -> list[str]:
-    """Return what SQLite's own check finds wrong with the database; nothing when it is sound."""
-    rows = await index.fetch_all(Sql(str(text("PRAGMA quick_check(20)")), {}))
+async def delete_orphans(index: WriteConnection) -> None:
+    """Delete the bodies and event rows whose conversation does not exist."""
+    keys = select(conversation.c.id)
+    await index.execute(delete(conversation_info).where(conversation_info.c.conversation.not_in(keys)))
+    await index.execute(delete(event).where(event.c.conversation.not_in(keys)))
+
+
+async def list_damage(index: ReadConnection, *, whole: bool = True) -> list[str]:
+    """Return what SQLite's own check finds wrong with the database; nothing when it is sound.
+
+    Without `whole` it does not compare the indexes with their tables.
+    """
+    pragma = "PRAGMA integrity_check(20)" if whole else "PRAGMA quick_check(20)"
+    rows = await index.fetch_all(Sql(str(text(pragma)), {}))
     return [row[0] for row in rows if row[0] != "ok"]

@@ -6,7 +6,8 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
-from app.errors import IndexBusy, IndexDamaged, IndexUnusable
+from app.errors import IndexBusy, IndexUnusable
+from app.index.damage import damaged, is_damage
 
 HEAD = "0003"
 """The newest migration. `tests/migrations` holds that it is."""
@@ -36,11 +37,8 @@ def read_revision(path: Path) -> str | None:
 def explained(path: Path, error: sqlite3.Error) -> IndexUnusable:
     """Return what it means to a user that an index cannot be opened."""
     said = str(error)
-    if "not a database" in said or "malformed" in said:
-        return IndexDamaged(
-            f"the index {path} cannot be used ({said}); "
-            "move it away and run `convstore index rebuild`: it is made again from the files"
-        )
+    if is_damage(error):
+        return damaged(path, error)
     if "readonly" in said:
         return IndexUnusable(
             f"the index {path} cannot be opened ({said}), for SQLite keeps a write-ahead log beside it; make its "

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from pathlib import Path
 
 from app.errors import IndexDamaged, IndexUnusable, MigrationFailed, RebuildRefused, SchemaTooNew
 from app.files.scan import Reader
 from app.index import conversations, schema
 from app.index.copying import copy_into
-from app.index.engine import Index, prepare, writer_lock
+from app.index.engine import Index, prepare
+from app.index.places import find_identity
+from app.index.recovery import recover
 from app.settings import Settings
 from app.store.store import make_reader
 from app.store.sync import OnProgress, SyncReport, bring_up_to_date, sync_lock
@@ -45,16 +46,11 @@ async def rebuild(settings: Settings, on_progress: OnProgress, *, force: bool = 
 
 async def _make_usable(path: Path, timeout_s: float) -> None:
     """Give the live index the current schema; one that is no usable database is set aside first, under a new name."""
+    damaged = find_identity(path)
     try:
         await asyncio.to_thread(schema.upgrade, path, wait_s=timeout_s)
     except IndexDamaged:
-        async with writer_lock(path, timeout_s):
-            aside = path.with_name(f"{path.name}.damaged-{time.time_ns()}")
-            for suffix in ("", "-wal", "-shm"):
-                part = path.with_name(path.name + suffix)
-                if part.exists():
-                    part.replace(aside.with_name(aside.name + suffix))
-            await asyncio.to_thread(schema.upgrade, path)
+        await recover(path, damaged)
 
 
 async def _build(

@@ -15,6 +15,9 @@ from app.model.event import KnownLog
 from app.model.ids import ConversationId
 from app.store.reading import read_changes, read_rows
 
+_IN_DOUBT = "in doubt"
+"""Said of an event's row to have its file read again."""
+
 
 @dataclass(slots=True)
 class Refreshed:
@@ -25,8 +28,8 @@ class Refreshed:
     empty: list[Named]
 
 
-async def refresh(index: Index, reader: Reader, named: Sequence[Named]) -> Refreshed:
-    """Read these conversations again, whatever their signatures say.
+async def refresh(index: Index, reader: Reader, named: Sequence[Named], *, every_event: bool = False) -> Refreshed:
+    """Read these conversations again, whatever their signatures say; of their logs what is new, or `every_event`.
 
     A row that somebody else changed meanwhile is left alone; its files are looked at again by the next sweep.
     """
@@ -41,14 +44,16 @@ async def refresh(index: Index, reader: Reader, named: Sequence[Named]) -> Refre
         async with index.write() as connection:
             removed = await conversations.delete_many(connection, gone)
             changed = await conversations.upsert_many(connection, rows, as_of=as_of)
-        await _refresh_logs(index, reader, [one.row.uuid for one in rows])
+        await _refresh_logs(index, reader, [one.row.uuid for one in rows], every_event=every_event)
     return Refreshed(changed, removed, empty)
 
 
-async def _refresh_logs(index: Index, reader: Reader, ids: Sequence[ConversationId]) -> None:
+async def _refresh_logs(index: Index, reader: Reader, ids: Sequence[ConversationId], *, every_event: bool) -> None:
     async with index.read() as connection:
         seen = await sweeping.find_seen(connection, ids)
         known = await events.list_known(connection, [one.key for one in seen])
+    if every_event:
+        known = {key: dict.fromkeys(names, _IN_DOUBT) for key, names in known.items()}
     logs = [KnownLog(one.key, one.directory, known[one.key]) for one in seen]
     if logs:
         changes = await asyncio.to_thread(read_changes, reader, logs)

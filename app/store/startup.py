@@ -7,9 +7,10 @@ import logging
 import time
 from contextlib import suppress
 
-from app.errors import StoreError, SyncRunning
+from app.errors import IndexUnusable, StoreError, SyncRunning
 from app.index import progress
 from app.store.duty import on_duty
+from app.store.mending import keep_usable
 from app.store.store import ConversationStore
 from app.store.sweep import TICK_S, Sweep
 from app.store.sync import SyncReport
@@ -18,6 +19,7 @@ log = logging.getLogger(__name__)
 
 _OTHER_SYNC_S = 1.0
 _RETRY_S = 10.0
+_SOON_S = 1.0
 _SAY_EVERY_S = 10.0
 _REST = 10
 """A look that takes long is followed by a rest of so many times its duration, up to `_REST_MOST_S`."""
@@ -25,10 +27,20 @@ _REST_MOST_S = 3.0
 
 
 async def follow(store: ConversationStore) -> None:
-    """Keep the index in step with the files for as long as the process lives; of several processes, one does it."""
+    """Keep the index usable, and in step with the files, for as long as the process lives.
+
+    Every process looks after its own connections; of several processes on one store, one looks at the files.
+    """
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(keep_usable(store.index))
+        tasks.create_task(_keep_in_step(store))
+
+
+async def _keep_in_step(store: ConversationStore) -> None:
     async with on_duty(store.index):
-        report = await catch_up(store)
-        await _keep_sweeping(store, Sweep(store.index, store.reader, report.duplicates))
+        while True:
+            report = await catch_up(store)
+            await _keep_sweeping(store, Sweep(store.index, store.reader, report.duplicates))
 
 
 async def catch_up(store: ConversationStore) -> SyncReport:
@@ -44,10 +56,14 @@ async def catch_up(store: ConversationStore) -> SyncReport:
 
 
 async def _keep_sweeping(store: ConversationStore, sweep: Sweep) -> None:
+    """Sweep until another index stands in the place of the one that was swept."""
     told: str | None = None
+    opened = store.index.opened
     pause = TICK_S
     while True:
         await asyncio.sleep(pause)
+        if store.index.opened != opened or store.index.rebuilding:
+            return
         began = time.monotonic()
         try:
             await sweep.tick()
@@ -62,7 +78,13 @@ async def _keep_sweeping(store: ConversationStore, sweep: Sweep) -> None:
                 told = str(error)
                 log.error("changes of the conversations cannot be followed, trying again: %s", told)  # noqa: TRY400
                 await _note_error(store, told)
-            pause = _RETRY_S
+            pause = _SOON_S if isinstance(error, IndexUnusable) else _RETRY_S
+
+
+async def _leap(store: ConversationStore) -> None:
+    """Begin with a revision that no server has given out: a crash, or a lost log, may have taken some back."""
+    async with store.index.write() as connection:
+        await progress.leap(connection, time.time_ns() // 1_000_000)
 
 
 async def _note_error(store: ConversationStore, text: str | None) -> None:
@@ -88,6 +110,7 @@ async def _sync_when_possible(store: ConversationStore) -> SyncReport:
     told = False
     while True:
         try:
+            await _leap(store)
             return await store.sync(on_progress=_Progress().show)
         except SyncRunning as error:
             if not told:
@@ -95,5 +118,6 @@ async def _sync_when_possible(store: ConversationStore) -> SyncReport:
             told = True
             await asyncio.sleep(_OTHER_SYNC_S)
         except StoreError as error:
-            log.error("the index could not be brought up to date, trying again in %.0f s: %s", _RETRY_S, error)  # noqa: TRY400
-            await asyncio.sleep(_RETRY_S)
+            pause = _SOON_S if isinstance(error, IndexUnusable) else _RETRY_S
+            log.error("the index could not be brought up to date, trying again in %.0f s: %s", pause, error)  # noqa: TRY400
+            await asyncio.sleep(pause)

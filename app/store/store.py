@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 
 import orjson
 
-from app.errors import ConversationNotFound, IndexBusy, IndexUnusable, InvalidId, StoreUnavailable
+from app.errors import ConversationNotFound, IndexDamaged, IndexUnusable, InvalidId, StoreUnavailable
 from app.files import lease, scan
 from app.files.eventlog import RawEvent
 from app.files.layout import Named
@@ -22,9 +22,8 @@ from app.files.scan import Reader
 from app.files.trash import Trashed
 from app.index import conversations, progress
 from app.index.conversations import Page, Totals
-from app.index.engine import Index, prepare
+from app.index.engine import Index
 from app.index.progress import Progress
-from app.index.version import HEAD, read_revision
 from app.logs import Note, ignore_note
 from app.model.changes import ChangePage, Place
 from app.model.conversation import fold
@@ -36,13 +35,14 @@ from app.store import changes, creating, deleting
 from app.store.conversation import Conversation
 from app.store.events import EventPage, Log
 from app.store.following import Followers, follow
+from app.store.mending import mend, open_index
 from app.store.opening import Opening
 from app.store.sealing import make_seal
 from app.store.sync import OnProgress, SyncReport, ignore_progress, sync
+from app.store.verify import Difference, OnVerified, ignore_verified, verify
 from app.store.writing import Writers
 
 PAGE_MAX = 100
-_OPENINGS = 3
 
 _PREFIX = re.compile(r"[0-9a-f]{4,32}")
 _ANY = ConversationFilter()
@@ -53,20 +53,6 @@ def make_reader(settings: Settings) -> Reader:
     """Return how the files of a store are read."""
     zone = ZoneInfo(settings.timezone) if settings.timezone else None
     return Reader(settings.root, zone, settings.sync_processes or 0)
-
-
-async def _open_migrated(index: Index, wait_s: float) -> None:
-    """Open an index at the schema that this program needs, migrating it first when it has an older one."""
-    for _ in range(_OPENINGS):
-        if await asyncio.to_thread(read_revision, index.path) != HEAD:
-            from app.index import schema  # noqa: PLC0415 - Alembic takes 0.2 s to import, and few starts migrate
-
-            await asyncio.to_thread(schema.upgrade, index.path, wait_s=wait_s)
-        await index.open()
-        if await asyncio.to_thread(read_revision, index.path) == HEAD:
-            return
-        await index.close()
-    raise IndexBusy(f"the schema of the index {index.path} is being changed again and again; try later")
 
 
 class StoreReader:
@@ -100,10 +86,8 @@ class StoreReader:
                 f"{settings.root} is no directory; give the one that holds the conversation directories, "
                 "for agent-server workspace/conversations"
             )
-        path = settings.index_path
-        await asyncio.to_thread(prepare, path)
         store = cls(settings, note)
-        await _open_migrated(store.index, settings.busy_timeout_s)
+        await open_index(store.index, settings.busy_timeout_s)
         try:
             yield store
         finally:
@@ -114,10 +98,26 @@ class StoreReader:
         await self.index.close()
 
     async def sync(self, *, on_progress: OnProgress = ignore_progress, allow_empty: bool = False) -> SyncReport:
-        """Bring the index up to date with the files; see `app.store.sync`."""
-        report = await sync(self.index, self.reader, on_progress=on_progress, allow_empty=allow_empty)
+        """Bring the index up to date with the files; see `app.store.sync`. A damaged one is built anew."""
+        work = partial(sync, self.index, self.reader, on_progress=on_progress, allow_empty=allow_empty)
+        try:
+            report = await work()
+        except IndexDamaged:
+            await mend(self.index)
+            report = await work()
+        self.index.rebuilding = False
         self._note("sync", report.seconds)
         return report
+
+    async def verify(
+        self, *, fix: bool = False, sample: int | None = None, on_verified: OnVerified = ignore_verified
+    ) -> list[Difference]:
+        """Compare the index with the files, mend with `fix` what differs, and return it; see `app.store.verify`."""
+        found = verify(self.index, self.reader, on_verified, fix=fix, sample=sample)
+        differences = [difference async for difference in found]
+        if self.index.rebuilding and fix:
+            await self.sync()
+        return differences
 
     async def list_conversations(
         self,
@@ -133,6 +133,7 @@ class StoreReader:
         Raises:
             InvalidToken: `page_id` is damaged or belongs to another query.
         """
+        self.index.require_whole()
         async with self.index.read() as connection:
             page = await conversations.list_conversations(connection, asked, order, page_id, limit)
         if include_skills:
@@ -141,6 +142,7 @@ class StoreReader:
 
     async def count_conversations(self, asked: ConversationFilter = _ANY) -> int:
         """Return how many conversations the filter admits."""
+        self.index.require_whole()
         async with self.index.read() as connection:
             return await conversations.count_conversations(connection, asked)
 
@@ -148,6 +150,10 @@ class StoreReader:
         self, ids: Sequence[ConversationId], *, include_skills: bool = False
     ) -> list[bytes | None]:
         """Return the ConversationInfo of each id as the index has it, in their order; None for each unknown one."""
+        self.index.require_whole()
+        return await self._find(ids, include_skills=include_skills)
+
+    async def _find(self, ids: Sequence[ConversationId], *, include_skills: bool) -> list[bytes | None]:
         async with self.index.read() as connection:
             found = await conversations.find_conversations(connection, ids)
         if include_skills:
@@ -161,7 +167,7 @@ class StoreReader:
             ConversationNotFound: there is none.
         """
         await self._opening.open(conversation_id)
-        found = await self.find_conversations([conversation_id], include_skills=include_skills)
+        found = await self._find([conversation_id], include_skills=include_skills)
         if found[0] is None:
             raise ConversationNotFound(f"no conversation has the id {dashed(conversation_id)}")
         return found[0]
@@ -179,6 +185,7 @@ class StoreReader:
         prefix = text.replace("-", "").lower()
         if not _PREFIX.fullmatch(prefix):
             raise InvalidId(f"{text[:64]!r} is no conversation id, nor the first 4 or more digits of one")
+        self.index.require_whole()
         async with self.index.read() as connection:
             found = await conversations.list_ids(connection, prefix, 5)
         if not found:

@@ -135,6 +135,7 @@ class _Run:
         self._index = index
         self._reader = reader
         self._on_progress = on_progress
+        self._derived_by: str | None = None
 
     async def everything(self, *, allow_empty: bool) -> None:
         await self._forget_what_others_derived()
@@ -146,6 +147,8 @@ class _Run:
         await self.read_metadata(changed)
         async with self._index.write() as connection:
             self.report.removed += await conversations.delete_many(connection, gone)
+            if self._derived_by is not None:
+                await progress.set_progress(connection, derived_by=self._derived_by)
         await self.read_logs()
         self.report.unreadable = (await self._totals()).unreadable
 
@@ -160,6 +163,9 @@ class _Run:
         async with self._index.read() as connection:
             before = (await progress.get_progress(connection)).derived_by
         if before == derived_by:
+            return
+        if before == progress.RECOVERING:
+            self._derived_by = derived_by  # noted once all conversations are known again
             return
         async with self._index.write() as connection:
             await conversations.distrust_all(connection)

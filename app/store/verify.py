@@ -1,13 +1,19 @@
-"""Comparing the index with the files: every row, body and event, by reading everything. Changes nothing."""
+"""Comparing the index with the files: every row, body and event, by reading everything; and mending what differs.
+
+Other programs write meanwhile, also a server that uses this index. So what differs is looked at again while its files
+are not settled, and mending is reading again, as a sweep does it: a row that somebody changes meanwhile is left alone.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+import random
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import orjson
 
+from app.errors import IndexDamaged
 from app.files import eventlog, layout
 from app.files.layout import Named
 from app.files.scan import Reader
@@ -17,25 +23,35 @@ from app.index.stored import StoredRow
 from app.model.conversation import ConversationRow
 from app.model.event import EventRow, gap_rows
 from app.model.ids import EventName, dashed, find_conversation_id
-from app.store.reading import read_rows
+from app.store.mending import mend
+from app.store.reading import read_rows, read_signatures
+from app.store.refresh import refresh
+from app.store.sync import require_plausible
 
-_BATCH = 50
+BATCH = 50
 _ABSENT = "-"
 _SHOWN = 80
+_LOOKS = 5
+_SETTLE_S = 0.5
 _ROW_FIELDS = [name for name in ConversationRow._fields if name not in ("uuid", "body")]
 
 
 class Difference(NamedTuple):
-    """One thing in which index and files disagree, and what each has, "-" for nothing."""
+    """One thing in which index and files disagree, what each has, "-" for nothing, and whether it was mended."""
 
     conversation: str
     what: str
     in_index: str
     in_files: str
+    fixed: bool = False
 
 
 OnVerified = Callable[[int, int], None]
 """Called with the number of conversations compared, and of all."""
+
+
+def ignore_verified(_done: int, _total: int) -> None:
+    """Tell nobody."""
 
 
 class _OnDisk(NamedTuple):
@@ -43,8 +59,18 @@ class _OnDisk(NamedTuple):
     log: list[EventRow]
 
 
-async def verify(index: Index, reader: Reader, on_verified: OnVerified) -> AsyncIterator[Difference]:
+async def verify(
+    index: Index,
+    reader: Reader,
+    on_verified: OnVerified = ignore_verified,
+    *,
+    fix: bool = False,
+    sample: int | None = None,
+) -> AsyncIterator[Difference]:
     """Give every difference between the index and the files, in order of the directories' names.
+
+    With `fix` what differs is mended, and nothing else is written; a second directory for an id can only be told. With
+    `sample` only so many conversations, chosen at random, are read.
 
     Raises:
         StoreUnavailable: the conversations directory cannot be read.
@@ -53,37 +79,86 @@ async def verify(index: Index, reader: Reader, on_verified: OnVerified) -> Async
     for directory in duplicates:
         conversation_id = find_conversation_id(directory)
         yield Difference(dashed(conversation_id or directory), "directory", _ABSENT, f"a second one: {directory}")
-    async for difference in _check_database(index):
+    async for difference in _check_database(index, fix=fix, whole=sample is None):
         yield difference
-    for begin in range(0, len(named), _BATCH):
-        async for difference in _compare_batch(index, reader, named[begin : begin + _BATCH]):
+    chosen = named if sample is None else sorted(random.sample(named, min(sample, len(named))))
+    for begin in range(0, len(chosen), BATCH):
+        for difference in await verify_some(index, reader, chosen[begin : begin + BATCH], fix=fix):
             yield difference
-        on_verified(min(begin + _BATCH, len(named)), len(named))
-    async for difference in _find_extra(index, {one.directory for one in named}):
+        on_verified(min(begin + BATCH, len(chosen)), len(chosen))
+    if fix:
+        async with index.read() as connection:
+            known = (await conversations.count_totals(connection)).conversations
+        require_plausible(reader.root, len(named), known)
+    async for difference in _find_extra(index, reader, {one.directory for one in named}, fix=fix):
         yield difference
 
 
-async def _check_database(index: Index) -> AsyncIterator[Difference]:
-    async with index.read() as connection:
-        damage = await stored.list_damage(connection)
-        orphans = await stored.list_orphans(connection)
+async def _check_database(index: Index, *, fix: bool, whole: bool) -> AsyncIterator[Difference]:
+    try:
+        async with index.read() as connection:
+            damage = await stored.list_damage(connection, whole=whole)
+            orphans = await stored.list_orphans(connection) if not damage else []
+    except IndexDamaged as error:
+        damage, orphans = [str(error)], []
+    if damage and fix:
+        index.damaged = True
+        await mend(index)
     for problem in damage:
-        yield Difference(_ABSENT, "database", problem, _ABSENT)
+        yield Difference(_ABSENT, "database", problem, _ABSENT, fix)
+    if orphans and fix:
+        async with index.write() as connection:
+            await stored.delete_orphans(connection)
     for key in orphans:
-        yield Difference(_ABSENT, "orphan", f"rows of conversation key {key}, which does not exist", _ABSENT)
+        yield Difference(_ABSENT, "orphan", f"rows of conversation key {key}, which does not exist", _ABSENT, fix)
 
 
-async def _compare_batch(index: Index, reader: Reader, named: list[Named]) -> AsyncIterator[Difference]:
+async def verify_some(index: Index, reader: Reader, named: Sequence[Named], *, fix: bool = False) -> list[Difference]:
+    """Compare some conversations, mend with `fix` what differs, and return what differed."""
+    found = await _compare_settled(index, reader, named)
+    if not (fix and found):
+        return [difference for differences in found.values() for difference in differences]
+    await refresh(index, reader, list(found), every_event=True)
+    left = await _compare_settled(index, reader, list(found))
+    return [
+        difference._replace(fixed=not any(other.what == difference.what for other in left.get(one, [])))
+        for one, differences in found.items()
+        for difference in differences
+    ]
+
+
+async def _compare_settled(index: Index, reader: Reader, named: Sequence[Named]) -> dict[Named, list[Difference]]:
+    """Compare conversations; those that differ and whose files just changed are compared again a moment later."""
+    found: dict[Named, list[Difference]] = {}
+    doubtful: Sequence[Named] = named
+    for look in range(_LOOKS):
+        if look:
+            await asyncio.sleep(_SETTLE_S)
+        before = await asyncio.to_thread(read_signatures, reader, doubtful)
+        differing = await _compare_batch(index, reader, doubtful)
+        after = await asyncio.to_thread(read_signatures, reader, list(differing))
+        found |= {one: differing.get(one, []) for one in doubtful}
+        doubtful = [
+            one
+            for one in differing
+            if after[one.directory] in (layout.UNTRUSTED, layout.FAILED)
+            or after[one.directory] != before[one.directory]
+        ]
+        if not doubtful:
+            break
+    return {one: differences for one, differences in found.items() if differences}
+
+
+async def _compare_batch(index: Index, reader: Reader, named: Sequence[Named]) -> dict[Named, list[Difference]]:
     on_disk = await asyncio.to_thread(_read_all, reader, named)
     async with index.read() as connection:
         known = await stored.find_stored(connection, [one.id for one in named])
         logs = {one.row.uuid: await events.list_rows(connection, one.key) for one in known.values()}
-    for one in named:
-        for difference in _compare(one, on_disk[one], known.get(one.id), logs.get(one.id, [])):
-            yield difference
+    compared = {one: list(_compare(one, on_disk[one], known.get(one.id), logs.get(one.id, []))) for one in named}
+    return {one: differences for one, differences in compared.items() if differences}
 
 
-def _read_all(reader: Reader, named: list[Named]) -> dict[Named, _OnDisk]:
+def _read_all(reader: Reader, named: Sequence[Named]) -> dict[Named, _OnDisk]:
     found = {}
     for one in named:
         rows, _ = read_rows(reader, [one])
@@ -146,15 +221,19 @@ def _shown(value: object) -> str:
     return text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…"
 
 
-async def _find_extra(index: Index, on_disk: set[str]) -> AsyncIterator[Difference]:
+async def _find_extra(index: Index, reader: Reader, on_disk: set[str], *, fix: bool) -> AsyncIterator[Difference]:
     after = ""
     while True:
         async with index.read() as connection:
             rows = await conversations.list_signatures(connection, after, "\U0010ffff")
         if not rows:
             return
-        for directory, _ in rows:
-            if directory not in on_disk:
-                conversation_id = find_conversation_id(directory)
-                yield Difference(dashed(conversation_id or directory), "row", directory, _ABSENT)
+        extra = [directory for directory, _ in rows if directory not in on_disk]
+        extra = [one for one in extra if not await asyncio.to_thread(layout.is_directory, reader.root, one)]
+        if extra and fix:
+            async with index.write() as connection:
+                await conversations.delete_many(connection, extra)
+        for directory in extra:
+            conversation_id = find_conversation_id(directory)
+            yield Difference(dashed(conversation_id or directory), "row", directory, _ABSENT, fix)
         after = rows[-1][0]

@@ -169,7 +169,7 @@ async def test_it_is_not_ready_when_the_index_was_deleted(client: httpx.AsyncCli
 async def test_it_is_not_ready_when_the_index_does_not_answer(client: httpx.AsyncClient, root: Path) -> None:
     break_index(root)
     answer = await client.get("/ready")
-    assert (answer.status_code, answer.json()["code"]) == (503, "index_unusable")
+    assert (answer.status_code, answer.json()["code"]) == (503, "index_damaged")
 
 
 async def test_requests_are_logged_at_debug_and_failures_always(

@@ -98,8 +98,11 @@ def test_verify_finds_and_rebuild_mends(root: Path, convstore: Command) -> None:
             "what": "title",
             "in_index": "other",
             "in_files": "A title",
+            "fixed": False,
         }
     ]
+    mended = convstore("index", "verify", "--fix", "--store", root)
+    assert (mended.code, "1 differences; 1 mended" in mended.out) == (0, True)
     assert convstore("index", "rebuild", "--store", root).code == 0
     assert convstore("index", "verify", "--store", root).code == 0
 

@@ -204,7 +204,7 @@ async def test_a_writer_whose_process_was_killed_holds_up_nobody(path: Path) -> 
 async def test_a_file_that_is_no_database_is_refused_with_what_to_do(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "index.db"
     path.write_bytes(content)
-    with pytest.raises(IndexUnusable, match=f"the index {path} cannot be opened .* run `convstore index rebuild`"):
+    with pytest.raises(IndexUnusable, match=f"the index {path} is damaged .* run `convstore index rebuild`"):
         async with opened(path):
             pass
     assert path.read_bytes() == content

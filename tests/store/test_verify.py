@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import sqlite3
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from app import Settings
+from app.errors import StoreUnavailable
 from app.store.rebuild import rebuild
-from app.store.verify import Difference, verify
-from tests.builders import make_conversation, make_event, make_id, write_event
+from app.store.verify import Difference
+from tests.builders import make_conversation, make_event, make_id, opened_files, write_event
 from tests.conftest import StoreOpener
 
 Damage = Callable[[Path, sqlite3.Connection], None]
@@ -20,7 +23,7 @@ Damage = Callable[[Path, sqlite3.Connection], None]
 
 async def differences(open_store: StoreOpener, root: Path) -> list[Difference]:
     async with open_store(root, synced=False) as store:
-        return [found async for found in verify(store.index, store.reader, lambda _done, _total: None)]
+        return await store.verify()
 
 
 async def test_the_corpus_as_synced_is_clean(corpus: Path, open_store: StoreOpener) -> None:
@@ -142,3 +145,67 @@ async def test_a_rebuild_mends(kind: str, root: Path, open_store: StoreOpener) -
     await rebuild(Settings(store=root), lambda *_: None)
 
     assert await differences(open_store, root) == []
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "directory twice"])
+async def test_fix_mends_what_differs_and_writes_nothing_else(kind: str, root: Path, open_store: StoreOpener) -> None:
+    for number in (1, 2, 3):
+        make_conversation(root, number, events=3)
+    async with open_store(root):
+        pass
+    path = root / ".convstore" / "index.db"
+    with sqlite3.connect(path) as index:
+        KINDS[kind][0](root, index)
+        untouched = index.execute("SELECT * FROM conversation WHERE id = 2").fetchall()
+    index.close()
+
+    async with open_store(root, synced=False) as store:
+        found = await store.verify(fix=True)
+        assert found
+        assert [difference for difference in found if not difference.fixed] == []
+        assert await store.verify() == []
+    with sqlite3.connect(path) as index:
+        after = index.execute("SELECT * FROM conversation WHERE id = 2").fetchall()
+        assert after == untouched or kind == "body changed"  # which changes that of each
+    index.close()
+
+
+async def test_a_second_directory_can_only_be_told(root: Path, open_store: StoreOpener) -> None:
+    make_conversation(root, 1)
+    make_conversation(root, 1, directory="00000000-0000-4000-8000-000000000001")
+    async with open_store(root) as store:
+        assert [found.fixed for found in await store.verify(fix=True)] == [False]
+
+
+async def test_fix_does_not_believe_that_all_were_removed(root: Path, open_store: StoreOpener) -> None:
+    directory = make_conversation(root, 1)
+    async with open_store(root) as store:
+        directory.rename(root.parent / "away")
+        with pytest.raises(StoreUnavailable, match="is a disk not mounted"):
+            await store.verify(fix=True)
+        assert await store.count_conversations() == 1
+
+
+async def test_a_sample_reads_so_many_conversations(root: Path, open_store: StoreOpener) -> None:
+    for number in range(10):
+        make_conversation(root, number)
+    told: list[tuple[int, int]] = []
+    async with open_store(root) as store:
+        with opened_files() as opened:
+            assert await store.verify(sample=3, on_verified=lambda *step: told.append(step)) == []
+    assert len([path for path in opened if path == "meta.json"]) == 3
+    assert told == [(3, 3)]
+
+
+async def test_what_is_changed_meanwhile_is_looked_at_again_before_it_is_told(
+    root: Path, open_store: StoreOpener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    directory = make_conversation(root, 1)
+    monkeypatch.setattr("app.store.verify._SETTLE_S", 0.2)
+    monkeypatch.setattr("app.files.layout.time_ns", time.time_ns)
+    async with open_store(root) as store:
+        write_event(directory, 2)
+        checking = asyncio.create_task(store.verify())
+        await asyncio.sleep(0.1)
+        await store.sync()
+        assert await checking == []

@@ -1,0 +1,27 @@
+"""What a database error says about the file: its content is wrong, or the system refused, which may pass."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+from app.errors import IndexDamaged
+
+_DAMAGE_CODES = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
+_DAMAGE_TEXTS = ("no such table", "no such column", "Could not decode to UTF-8")
+
+
+def is_damage(error: BaseException) -> bool:
+    """Whether a database error says that the file's content is wrong, and not that the system refused."""
+    code = getattr(error, "sqlite_errorcode", 0) or 0
+    moved = code == sqlite3.SQLITE_READONLY_DBMOVED
+    told = any(text in str(error) for text in _DAMAGE_TEXTS)
+    return code & 0xFF in _DAMAGE_CODES or moved or told or isinstance(error, sqlite3.IntegrityError)
+
+
+def damaged(path: Path, error: BaseException) -> IndexDamaged:
+    """Return the error for an index that cannot be opened because its content is wrong."""
+    return IndexDamaged(
+        f"the index {path} is damaged ({error}); run `convstore index rebuild`, or just start a server or list: "
+        "it is kept under another name and made again from the files"
+    )

@@ -1,0 +1,34 @@
+"""Which file the index is, by name alone: it is never opened except through SQLite."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import NamedTuple
+
+
+class Identity(NamedTuple):
+    """Which file it is, whatever its name."""
+
+    device: int
+    inode: int
+
+
+def find_identity(path: Path) -> Identity | None:
+    """Return which file has this name now, None when there is none."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return Identity(status.st_dev, status.st_ino)
+
+
+def pin(path: Path) -> int | None:
+    """Keep the file of this name from being forgotten, so that no other one gets its identity; None: there is none.
+
+    The descriptor cannot read, write or lock, and closing it drops no lock, as closing another one of the file would.
+    """
+    try:
+        return os.open(path, os.O_PATH | os.O_CLOEXEC)
+    except OSError:
+        return None
