@@ -8,7 +8,7 @@ BIN := .venv/bin
 SAMPLE := tests/data/conversations.tar.gz
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: run test check format lint types contracts bench fuzz hostile clean
+.PHONY: run test check format lint types contracts bench faults fuzz hostile clean
 
 run: .venv/run $(if $(filter .sample/conversations,$(DIR)),.sample/conversations)
 	$(BIN)/convstore serve "$(DIR)" --port $(PORT)
@@ -38,6 +38,9 @@ bench: .venv/dev
 EXAMPLES ?= 2000
 hostile: .venv/dev
 	CONVSTORE_TEST_EXAMPLES=$(EXAMPLES) $(BIN)/python -m pytest tests/properties/test_hostile_archives.py
+
+faults: .venv/dev
+	$(BIN)/python -m tests.faults $(FAULTS)
 
 fuzz: .venv/dev
 	$(BIN)/python -m tests.fuzz $(FUZZ)

@@ -13,26 +13,39 @@ from app.model.ids import EventName, event_file_name
 
 
 class RawEvent(NamedTuple):
-    """The bytes of an event's file, or the reason why there are none."""
+    """The bytes of an event's file, or the reason why there are none; `failed`: the system refused, which may pass."""
 
     name: EventName
     raw: bytes
     unreadable: str | None = None
+    failed: bool = False
 
 
 def list_events(reader: Reader, directory: str) -> list[EventName]:
     """Return the names of a conversation's events in log order; none when it has no readable events/ directory."""
+    return find_events(reader, directory) or []
+
+
+def find_events(reader: Reader, directory: str) -> list[EventName] | None:
+    """Return the same, or None when the operating system refused to list them, which may pass."""
     try:
         with layout.open_directory(reader.root / directory) as fd:
             return layout.list_events(fd)
-    except (OSError, UnreadableFile):
-        return []
+    except UnreadableFile as error:
+        return None if error.failed else []
+    except OSError as error:
+        return None if _may_pass(error) else []
 
 
-def read_rows(reader: Reader, directory: str, names: Iterable[EventName]) -> list[EventRow]:
-    """Read event files and return their rows; a file that cannot be read gets a row with its reason."""
+def read_rows(reader: Reader, directory: str, names: Iterable[EventName]) -> tuple[list[EventRow], bool]:
+    """Read event files and return their rows, and whether the operating system refused any, which may pass.
+
+    A file that cannot be read gets a row with its reason.
+    """
     rows: list[EventRow] = []
-    for name, raw, unreadable in _read_files(reader, directory, names):
+    refused = False
+    for name, raw, unreadable, failed in _read_files(reader, directory, names):
+        refused = refused or failed
         facts, reason = NO_FACTS, unreadable
         if reason is None:
             try:
@@ -40,7 +53,7 @@ def read_rows(reader: Reader, directory: str, names: Iterable[EventName]) -> lis
             except UnreadableFile as error:
                 reason = str(error)
         rows.append(EventRow(name, facts, reason))
-    return rows
+    return rows, refused
 
 
 def read_events(reader: Reader, directory: str, names: Iterable[EventName]) -> list[RawEvent]:
@@ -70,7 +83,11 @@ def _read_files(reader: Reader, directory: str, names: Iterable[EventName]) -> I
                 except FileNotFoundError:
                     yield RawEvent(name, b"", "the file is missing")
                 except UnreadableFile as error:
-                    yield RawEvent(name, b"", str(error))
+                    yield RawEvent(name, b"", str(error), error.failed)
     except OSError as error:
         for name in names:
-            yield RawEvent(name, b"", f"the directory cannot be opened ({error.strerror})")
+            yield RawEvent(name, b"", f"the directory cannot be opened ({error.strerror})", failed=_may_pass(error))
+
+
+def _may_pass(error: OSError) -> bool:
+    return not isinstance(error, FileNotFoundError | NotADirectoryError)

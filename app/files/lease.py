@@ -225,17 +225,15 @@ def opened(root: Path, directory: str) -> Iterator[int]:
     """Open a conversation's directory to write into it.
 
     Raises:
-        ConversationNotFound: there is none of this name.
+        ConversationNotFound: there is none of this name, or it was deleted meanwhile.
+        DiskFull, WriteFailed: what the operating system refused in the block.
     """
-    try:
-        manager = layout.open_directory(root / directory)
-        fd = manager.__enter__()  # only a missing directory is explained here, not what the block raises
-    except OSError as error:
-        raise ConversationNotFound(f"there is no conversation {directory} ({error.strerror})") from error
-    try:
-        yield fd
-    finally:
-        manager.__exit__(None, None, None)
+    with durable.explained(f"conversation {directory}"):
+        try:
+            with layout.open_directory(root / directory) as fd:
+                yield fd
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise ConversationNotFound(f"there is no conversation {directory} ({error.strerror})") from error
 
 
 @contextmanager

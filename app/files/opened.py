@@ -7,6 +7,7 @@ write three stats tell whether another program changed them; then they are read 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -31,6 +32,12 @@ from app.model.writing import ROOT, dump_event, is_node, moves_head
 _LOCK_TIMEOUT_S = 30.0
 _DICT_FACTOR = 3
 _ID_BYTES = 150
+
+_match_temporary = re.compile(
+    rf"\.({re.escape(layout.META)}|{re.escape(layout.STATE)}|{re.escape(lease.LEASE)}|{re.escape(lease.LAST_LEASE)})"
+    r"\.[0-9a-f]{16}\.tmp"
+).fullmatch
+"""What `durable.write_temporary` calls the files that are written here under both locks."""
 
 Mark = tuple[int, int, int, int] | None
 """What of a file's status differs once it was changed; None while it is missing."""
@@ -116,9 +123,10 @@ class OpenFiles:
         """
         with self._writing() as (fd, events_fd):
             self._read(fd, events_fd)
-            eventlog_writing.tidy(events_fd, self.names)
+            self._tidy(fd, events_fd)
             if after_crash or self.status == Status.RUNNING:
                 self._recover_head(fd, events_fd)
+                self.broken = False
             self._mark(fd, events_fd)
         return self.status
 
@@ -141,7 +149,7 @@ class OpenFiles:
             if reread:
                 self._read(fd, events_fd)
             if self.broken:
-                eventlog_writing.tidy(events_fd, self.names)
+                self._tidy(fd, events_fd)
                 self._recover_head(fd, events_fd)
                 self.broken = False
             prepared = self._prepare(events_fd, change)
@@ -150,6 +158,11 @@ class OpenFiles:
             except BaseException:
                 self.broken = True
                 raise
+
+    @property
+    def untrusted(self) -> bool:
+        """Whether what is kept, and was written to the index, may differ from the files, after an error."""
+        return self.broken or self.files.log.failed
 
     def is_unchanged(self) -> bool:
         """Whether nobody else changed the files since they were last read or written here."""
@@ -164,7 +177,7 @@ class OpenFiles:
         self._state, self._meta = _kept(fd, layout.STATE), _kept(fd, layout.META)
         self.names = eventlog_writing.list_names(events_fd)
         files = scan.read_conversation(self.reader, self.directory, self.id, with_log=False)
-        if files is None or files.state is None or self._state is None:
+        if files is None or files.failed or files.state is None or self._state is None:
             raise UnreadableFile(
                 f"conversation {self.directory} cannot be written to: "
                 f"{'; '.join(files.problems) if files else 'it has no files'}"
@@ -172,6 +185,13 @@ class OpenFiles:
         self.files = files
         self._log_read = False
         self._head = None
+
+    def _tidy(self, fd: int, events_fd: int) -> None:
+        """Delete what a crash, or an error, may have left: temporary files, and markers of other lengths."""
+        eventlog_writing.tidy(events_fd, self.names)
+        for name in os.listdir(fd):
+            if _match_temporary(name):
+                durable.remove_if_there(fd, name)
 
     def _look(self, fd: int, events_fd: int) -> tuple[Mark, Mark, Mark]:
         status = os.fstat(events_fd)
@@ -228,14 +248,16 @@ class OpenFiles:
         try:
             self._write_state(fd, change, head)
             self._write_meta(fd, change)
+            self._read_log(fd)
+            self._mark(fd, events_fd)
         except Exception as error:
             if not rows:
                 raise
             self.broken = True
             warning = f"the events are written, but not what belongs to them: {error}"
-        self._read_log(fd)
-        self._mark(fd, events_fd)
         signature = layout.signature(self.reader.root, self.directory)
+        if self.untrusted:
+            signature = layout.FAILED
         return Written(rows, self.files, signature, reread, warning)
 
     def _write_state(self, fd: int, change: Change, head: Head | None) -> None:
@@ -282,7 +304,7 @@ class OpenFiles:
             names = layout.list_events(fd)
             log = scan.summarise(self.reader, fd, names, first_too=not scan.tells_creation(self.files.meta))
             self.files = replace(self.files, log=log)
-            self._log_read = True
+            self._log_read = not log.failed
 
     def _get_head(self, events_fd: int) -> Head:
         """Return HEAD: the leaf, or in a log that names none the last node; see openhands-sdk 1.58, state.py."""

@@ -96,11 +96,16 @@ def _is_locked(path: Path) -> bool:
 
 def _forget_dead(directory: Path) -> None:
     """Delete the lock files that dead owners left."""
-    for path in directory.glob("*.lock"):
-        with suppress(OSError):
-            descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
-            try:
-                if try_lock(descriptor, fcntl.LOCK_EX):
-                    path.unlink()
-            finally:
-                os.close(descriptor)
+    with suppress(OSError):
+        for path in directory.glob("*.lock"):
+            _forget_if_dead(path)
+
+
+def _forget_if_dead(path: Path) -> None:
+    with suppress(OSError):
+        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+        try:
+            if try_lock(descriptor, fcntl.LOCK_EX):
+                path.unlink()
+        finally:
+            os.close(descriptor)

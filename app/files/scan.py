@@ -83,7 +83,7 @@ def _read(
         modified_us=next(ns for ns in (state_mtime_ns, meta_mtime_ns, os.fstat(fd).st_mtime_ns) if ns is not None)
         // 1000,
         problems=tuple(str(problem) for problem in problems),
-        failed=any(problem.failed for problem in problems),
+        failed=log.failed or any(problem.failed for problem in problems),
     )
 
 
@@ -124,15 +124,23 @@ def summarise(reader: Reader, fd: int, names: list[EventName], *, first_too: boo
                 first_us = find_time_us(_read_event(events_fd, name)[0].get("timestamp"), reader.zone)
                 if first_us is not None:
                     break
-    except OSError:
-        return LogSummary(event_count=len(names))
+    except (OSError, UnreadableFile):
+        return LogSummary(event_count=len(names), failed=True)
     return LogSummary(len(names), first_us, last_us, last_mtime_ns, since_last)
 
 
 def _read_event(events_fd: int, name: EventName) -> tuple[dict[str, Any], int]:
-    """Return an event and its file's mtime; nothing for one that cannot be read, which the event rows report."""
+    """Return an event and its file's mtime; nothing for one that cannot be read, which the event rows report.
+
+    Raises:
+        UnreadableFile: the operating system refused, which may pass.
+    """
     try:
         raw, mtime_ns = layout.read_file(event_file_name(name), events_fd)
         return parse_json_object(raw), mtime_ns
-    except (FileNotFoundError, UnreadableFile):
+    except FileNotFoundError:
+        return {}, 0
+    except UnreadableFile as error:
+        if error.failed:
+            raise
         return {}, 0

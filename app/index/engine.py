@@ -246,7 +246,7 @@ class Index:
                 async with writer_lock(self.path, self._busy_timeout_s):
                     await engine.dispose()
             except (IndexBusy, IndexUnusable):
-                await engine.dispose()  # another process has it open, so this close is not the one that checkpoints
+                await engine.dispose()  # another process has it open, or the disk fails; there is no more to do
         presence.leave(self._presence)
         self._presence = None
 

@@ -210,7 +210,7 @@ def _delete_sql() -> Sql:
 
 
 async def apply_changes(index: WriteConnection, changes: Sequence[LogChange]) -> None:
-    """Write and delete event rows, and note that these conversations' rows are in step again.
+    """Write and delete event rows, and note that the rows of conversations that were read whole are in step again.
 
     Changes of a conversation that was deleted meanwhile are dropped, and so are those whose key means another directory
     now, in an index that was put in place of the one they were read from.
@@ -239,7 +239,9 @@ async def apply_changes(index: WriteConnection, changes: Sequence[LogChange]) ->
     changed = await index.execute_many(_delete_sql(), gone)
     changed += await index.execute_many(_upsert_sql(), fresh)
     in_step = update(conversation).where(conversation.c.id == bindparam("key")).values(events_behind=0)
-    await index.execute(in_step, [{"key": change.key} for change in changes])
+    whole = [{"key": change.key} for change in changes if not change.failed]
+    if whole:
+        await index.execute(in_step, whole)
     if changed:
         await progress.bump_revision(index)
 

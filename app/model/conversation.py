@@ -34,7 +34,8 @@ class LogSummary:
     """What a conversation's row needs of its log. Times are microseconds UTC, None when no event has one.
 
     `last_us` is the time of the last event that is no ConversationStateUpdateEvent, `last_mtime_ns` its file's, and
-    `since_last` how many event files come after that one; it counts when it is one of the last `LOOK_BACK`.
+    `since_last` how many event files come after that one; it counts when it is one of the last `LOOK_BACK`. `failed`:
+    the operating system refused to let some of it be read, which may pass.
     """
 
     event_count: int = 0
@@ -42,6 +43,7 @@ class LogSummary:
     last_us: int | None = None
     last_mtime_ns: int = 0
     since_last: int = 0
+    failed: bool = False
 
     def with_event(self, facts: EventFacts, mtime_ns: int, *, first_too: bool) -> LogSummary:
         """Return the summary after one more event: the one that reading the ends of the longer log would give."""

@@ -47,13 +47,15 @@ class EventRow(NamedTuple):
 class LogChange(NamedTuple):
     """What has to change in the event rows of one conversation, `key` in the index, so that they match its log.
 
-    `directory` is where the log was read, if it matters that the key still means it.
+    `directory` is where the log was read, if it matters that the key still means it. `failed`: the system refused to
+    let some of it be read; the rows stay marked as lagging behind, so that it is tried again.
     """
 
     key: int
     write: Sequence[EventRow]
     delete: Sequence[EventName]
     directory: str | None = None
+    failed: bool = False
 
 
 class KnownLog(NamedTuple):

@@ -37,13 +37,13 @@ class Conversation:
     """
 
     def __init__(
-        self, files: OpenFiles, commits: Commits, *, reindex: Callable[[], Awaitable[None]], wake: Callable[[], None]
+        self, files: OpenFiles, commits: Commits, *, reindex: Callable[[], Awaitable[bool]], wake: Callable[[], None]
     ) -> None:
         self.id: ConversationId = files.id
         self.files = files
         self.lost = False
         self.behind = False
-        """Whether the index could not be written, so that it must read the files again."""
+        """Whether the index could not be written, or files not be read, so that the index must read them again."""
         self._commits = commits
         self._reindex = reindex
         self._wake = wake
@@ -168,8 +168,7 @@ class Conversation:
         """
         try:
             if written.reread or self.behind:
-                await self._reindex()
-                self.behind = False
+                self.behind = not await self._reindex()
             else:
                 row = IndexedRow(fold(written.files), written.signature)
                 await self._commits.write(Commit(self.id, self.files.lease.generation, row, written.events))
@@ -201,5 +200,4 @@ class Conversation:
         """Try again to bring the index in step after it could not be written."""
         async with self._writing:
             if self.behind:
-                await self._reindex()
-                self.behind = False
+                self.behind = not await self._reindex()

@@ -90,5 +90,4 @@ class Opening:
     async def _read_again(self, conversation_id: ConversationId, directory: str) -> Located | None:
         """Read a conversation's files and write its rows."""
         await refresh(self._index, self._reader, [Named(directory, conversation_id)])
-        fresh = await self._locate(conversation_id)
-        return None if fresh is None else fresh._replace(events_behind=False)
+        return await self._locate(conversation_id)

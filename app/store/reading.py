@@ -33,16 +33,23 @@ def read_rows(reader: Reader, named: Sequence[Named]) -> tuple[list[IndexedRow],
 
 
 def read_changes(reader: Reader, logs: Sequence[KnownLog]) -> list[LogChange]:
-    """Read of each log what its rows lack: new files, those that were unreadable, and the last one again."""
+    """Read of each log what its rows lack: new files, those that were unreadable, and the last one again.
+
+    Of a log that the operating system refuses to list, the rows stay as they are.
+    """
     changes = []
     for log in logs:
-        names = eventlog.list_events(reader, log.directory)
+        names = eventlog.find_events(reader, log.directory)
+        if names is None:
+            changes.append(LogChange(log.key, [], [], log.directory, failed=True))
+            continue
         unread = [name for name in names if name not in log.known or log.known[name] is not None]
         if names and (not unread or unread[-1] != names[-1]):
             unread.append(names[-1])
         gaps = gap_rows(names)
         present = {*names, *(gap.name for gap in gaps)}
-        write = eventlog.read_rows(reader, log.directory, unread)
+        write, failed = eventlog.read_rows(reader, log.directory, unread)
         write += [gap for gap in gaps if log.known.get(gap.name) != gap.unreadable]
-        changes.append(LogChange(log.key, write, [name for name in log.known if name not in present], log.directory))
+        gone = [name for name in log.known if name not in present]
+        changes.append(LogChange(log.key, write, gone, log.directory, failed=failed))
     return changes

@@ -163,7 +163,7 @@ def _read_all(reader: Reader, named: Sequence[Named]) -> dict[Named, _OnDisk]:
     for one in named:
         rows, _ = read_rows(reader, [one])
         names = eventlog.list_events(reader, one.directory)
-        log = [*eventlog.read_rows(reader, one.directory, names), *gap_rows(names)]
+        log = [*eventlog.read_rows(reader, one.directory, names)[0], *gap_rows(names)]
         found[one] = _OnDisk(rows[0].row if rows else None, log)
     return found
 

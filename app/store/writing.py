@@ -149,7 +149,7 @@ class Writers:
                 await ownership.mark(connection, conversation_id, self.instance, claim.lease.generation)
             left = held is None and claim.before is not None and _was_left(claim.before, self.instance)
             status = await asyncio.to_thread(files.load, after_crash=left)
-            await self._opening.open(conversation_id)  # once more: until the claim, others could write
+            located = await self._opening.open(conversation_id)  # once more: until the claim, others could write
         except BaseException:
             if held is None:
                 await asyncio.to_thread(lease.release, root, directory, claim.lease)
@@ -160,13 +160,16 @@ class Writers:
             reindex=lambda: self._reindex(conversation_id),
             wake=lambda: self._wake(conversation_id),
         )
+        conversation.behind = located.events_behind
         if held is None and status == Status.RUNNING and _was_left(claim.before, self.instance):
             await end_interrupted_run(conversation)
         return conversation
 
-    async def _reindex(self, conversation_id: ConversationId) -> None:
-        if await self._opening.read_again(conversation_id) is None:
+    async def _reindex(self, conversation_id: ConversationId) -> bool:
+        located = await self._opening.read_again(conversation_id)
+        if located is None:
             raise ConversationNotFound(f"conversation {dashed(conversation_id)} is gone")
+        return not located.events_behind
 
     async def _come_alive(self) -> None:
         """Hold the lock that says that this store lives, from its first write on, and start to look after leases."""
@@ -209,7 +212,8 @@ class Writers:
 
     async def _settle(self, conversation: Conversation) -> None:
         """Note the signature of an open conversation that was left alone long enough for it to be trusted."""
-        if conversation.behind or not await asyncio.to_thread(conversation.files.is_unchanged):
+        files = conversation.files
+        if conversation.behind or files.untrusted or not await asyncio.to_thread(files.is_unchanged):
             return
         signature = await asyncio.to_thread(layout.signature, self._reader.root, conversation.files.directory)
         if signature != layout.UNTRUSTED:
@@ -245,9 +249,16 @@ class Writers:
                 with suppress(StoreError):
                     async with self._index.write() as connection:
                         await ownership.clear(connection, key.id, self.instance)
-            if key.owner == self.instance:
+            if key.owner == self.instance and await self._is_repaired(files):
                 with suppress(StoreError):
                     await asyncio.to_thread(lease.release, self._reader.root, files.directory, files.lease)
+
+    async def _is_repaired(self, files: OpenFiles) -> bool:
+        """Put right what an error left behind. If that fails, the lease stays, and the next one looks for a crash."""
+        if files.broken:
+            with suppress(StoreError):
+                await asyncio.to_thread(files.load, after_crash=True)
+        return not files.broken
 
     async def close(self) -> None:
         """Close all conversations and stop living."""

@@ -1,0 +1,88 @@
+"""The process that is killed: `python -m tests.faults.child` imports everything once, and forks for each run.
+
+It reads lines `OPERATION<tab>STORE<tab>retry|once` and prints, for each: `ready {threads}`; after a line on its input,
+what became of the operation, `done` or `failed CODE: TEXT`; and `ended STATUS`. It holds no lock and no thread itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import threading
+import time
+import traceback
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from app import ConversationStore, Settings
+from app.errors import StoreError
+from tests.faults.operations import OPERATIONS, settle_clock
+
+MAIN = "MainThread"
+"""The name of the main thread; after a fork, Python still knows it by its old number."""
+
+_TRIES = 5
+_PAUSE_S = 0.05
+
+
+def say(text: str) -> None:
+    """Print a line at once."""
+    os.write(1, f"{text}\n".encode())
+
+
+def hear() -> str:
+    """Read a line without reading ahead, since a fork shares the input."""
+    line = b""
+    while (char := os.read(0, 1)) not in (b"", b"\n"):
+        line += char
+    return line.decode()
+
+
+async def run(operation: str, root: Path, *, retry: bool) -> None:
+    """Do one operation between a barrier and an acknowledgement, and close the store."""
+    asyncio.get_running_loop().set_default_executor(
+        ThreadPoolExecutor(1, "files")
+    )  # so that each run has the same calls
+    async with ConversationStore.open(Settings(store=root)) as store:
+        if operation != "sync":
+            await store.sync()
+        async with store.index.write():
+            pass  # starts the writer's thread, so that it can be watched
+        others = [thread for thread in threading.enumerate() if thread is not threading.main_thread()]
+        threads = {str(os.getpid()): MAIN} | {str(thread.native_id): thread.name for thread in others}
+        say(f"ready {json.dumps(threads)}")
+        hear()
+        for left in reversed(range(_TRIES if retry else 1)):
+            try:
+                await OPERATIONS[operation](store)
+            except StoreError as error:
+                say(f"failed {error.code}: {error}")
+                if left:
+                    time.sleep(_PAUSE_S)  # noqa: ASYNC251 - nothing else is to run meanwhile
+            else:
+                say("done")
+                break
+
+
+def main() -> None:
+    """Fork for each line until there is none."""
+    settle_clock()
+    while line := hear():
+        if "\t" not in line:
+            continue  # meant for a fork that was killed before it heard it
+        operation, root, mode = line.split("\t")
+        pid = os.fork()
+        if not pid:
+            try:
+                asyncio.run(run(operation, Path(root), retry=mode == "retry"))
+            except BaseException as error:  # noqa: BLE001 - whatever it is, it is told
+                say(f"crashed {''.join(traceback.format_exception(error))}".replace("\n", " | "))
+                os._exit(1)
+            os._exit(0)
+        _, status = os.waitpid(pid, 0)
+        say(f"ended {status}")
+
+
+if __name__ == "__main__":
+    main()

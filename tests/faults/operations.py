@@ -1,0 +1,147 @@
+"""What the fault machinery interrupts: each way to write, on a store of two conversations with fixed ids and times.
+
+`looks` tells all that a user can see of a store, so that "before" and "after" can be compared whole.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from app import ConversationStore, Settings
+from app.errors import EventExists, EventNotFound
+from app.files import layout
+from app.index import schema
+from app.model.filters import Status
+from app.model.ids import ConversationId
+from app.store.rebuild import rebuild
+from app.store.verify import verify
+from tests.builders import make_conversation, make_event, make_id
+
+ID = ConversationId(make_id(1))
+_BATCH = 3
+_MOVES = ("updated_at", "last_event_at")
+
+Act = Callable[[ConversationStore], Awaitable[None]]
+
+
+async def _append(store: ConversationStore) -> None:
+    async with store.writer(ID) as conversation:
+        await _unless_there(conversation.append(make_event(50)))
+
+
+async def _append_batch(store: ConversationStore) -> None:
+    async with store.writer(ID) as conversation:
+        for number in range(_BATCH):
+            if not await _has(store, make_event(60 + number)["id"]):
+                await conversation.append_batch([make_event(60 + n) for n in range(number, _BATCH)])
+                return
+
+
+async def _set_state(store: ConversationStore) -> None:
+    async with store.writer(ID) as conversation:
+        await conversation.set_status(Status.PAUSED)
+
+
+async def _set_title(store: ConversationStore) -> None:
+    async with store.writer(ID) as conversation:
+        await conversation.set_title("Another title")
+
+
+async def _set_tags(store: ConversationStore) -> None:
+    async with store.writer(ID) as conversation:
+        await conversation.set_tags({"area": "faults"})
+
+
+async def _navigate(store: ConversationStore) -> None:
+    async with store.writer(ID) as conversation:
+        await conversation.navigate(make_event(0)["id"])
+
+
+async def _sync(store: ConversationStore) -> None:
+    await store.sync()
+
+
+async def _rebuild(store: ConversationStore) -> None:
+    await rebuild(store.settings, lambda *_: None)
+
+
+async def _unless_there(appended: Awaitable[object]) -> None:
+    """Take an event that is there for appended: an attempt that failed may have written it before."""
+    try:
+        await appended
+    except EventExists:
+        return
+
+
+async def _has(store: ConversationStore, event_id: str) -> bool:
+    try:
+        await store.get_event(ID, event_id)
+    except EventNotFound:
+        return False
+    return True
+
+
+OPERATIONS: dict[str, Act] = {
+    "append": _append,
+    "append a batch": _append_batch,
+    "set the state": _set_state,
+    "set the title": _set_title,
+    "set the tags": _set_tags,
+    "navigate": _navigate,
+    "sync": _sync,
+    "rebuild": _rebuild,
+}
+
+IN_STEPS = {"append a batch"}
+"""Operations that a crash may leave in the middle: some first events of a batch."""
+
+
+def settle_clock() -> None:
+    """Let files look a minute old to this process, so that their signatures are trusted at once."""
+    setattr(layout, "time_ns", lambda: time.time_ns() + 60_000_000_000)  # noqa: B010 - it is imported there, not exported
+
+
+def make_store(root: Path, template: Path) -> None:
+    """Write the store that every operation begins with."""
+    (root / ".convstore").mkdir(parents=True)
+    schema.upgrade(template)
+    shutil.copyfile(template, root / ".convstore" / "index.db")
+    for number, events in ((1, 3), (2, 1)):
+        make_conversation(root, number, state={"leaf_event_id": make_event(events - 1)["id"]}, events=events)
+
+
+async def looks(root: Path) -> dict[str, Any]:
+    """Open a store as if for the next write, which repairs it, and return what it shows.
+
+    Raises:
+        AssertionError: index and files differ, or something is left that a crash should not leave.
+    """
+    async with ConversationStore.open(Settings(store=root)) as store:
+        await store.sync()
+        async with store.writer(ID):
+            pass
+        await store.sync()
+        differences = [one async for one in verify(store.index, store.reader, lambda _done, _total: None)]
+        assert differences == [], differences
+        infos = [orjson.loads(body) for body in (await store.list_conversations()).items]
+        shown = {
+            info["id"]: {name: value for name, value in info.items() if name not in _MOVES}
+            | {"events": await _events(store, ConversationId(info["id"].replace("-", "")))}
+            for info in infos
+        }
+    left = [path for path in root.rglob("*") if path.name.endswith(".tmp") and ".convstore" not in path.parts]
+    assert left == [], left
+    return dict(orjson.loads(orjson.dumps(shown).replace(os.fsencode(root), b"ROOT")))
+
+
+async def _events(store: ConversationStore, conversation_id: ConversationId) -> list[dict[str, Any]]:
+    page = await store.list_events(conversation_id)
+    assert not page.unreadable, page.unreadable
+    return [orjson.loads(event) for event in page.items]
