@@ -50,6 +50,16 @@ def served(*arguments: object, **environment: str) -> Iterator[Server]:
             process.wait(20)
 
 
+def wait_until_in_step(url: str, key: str) -> None:
+    """Wait until a server has compared its index with the disk once."""
+    deadline = time.monotonic() + 60
+    with httpx.Client(base_url=url, headers={"X-Session-API-Key": key}) as client:
+        while not client.get("/api/index/status").json()["last_sweep_at"]:
+            if time.monotonic() > deadline:
+                raise TimeoutError("the server did not bring its index up to date")
+            time.sleep(0.05)
+
+
 def test_a_fresh_directory_is_served_with_a_key_that_is_shown_once(tmp_path: Path) -> None:
     make_conversation(tmp_path, 1)
     with served(tmp_path, CONVSTORE_LOG_FORMAT="plain") as server:

@@ -9,14 +9,13 @@ import subprocess
 import sys
 import tarfile
 import tempfile
-import time
 from pathlib import Path
 from typing import NamedTuple
 
 import httpx
 
 from tests.builders import make_conversation
-from tests.cli.test_serve import served
+from tests.cli.test_serve import served, wait_until_in_step
 
 KEY = "a-key"
 
@@ -57,7 +56,7 @@ def fuzz(directory: Path, examples: int, seed: int, *arguments: str) -> Fuzzed:
         settings += "[parameters]\n" + "".join(f'"path.{name}" = "{value}"\n' for name, value in _KNOWN.items())
     (directory / "schemathesis.toml").write_text(settings)
     with served(store, CONVSTORE_API_KEY=KEY) as server:
-        _wait_until_in_step(server.url)
+        wait_until_in_step(server.url, KEY)
         command = [str(Path(sys.executable).with_name("st")), "run", f"{server.url}/openapi.json"]
         command += ["--header", f"X-Session-API-Key: {KEY}", "--max-examples", str(examples), "--seed", str(seed)]
         command += ["--exclude-checks", ",".join(_LEFT_OUT), "--exclude-path-regex", _ENDLESS, "--no-color"]
@@ -68,15 +67,6 @@ def fuzz(directory: Path, examples: int, seed: int, *arguments: str) -> Fuzzed:
         ready = httpx.get(f"{server.url}/ready").status_code == 200
     requests = re.search(r"(\d+) generated", done.stdout)
     return Fuzzed(done.returncode == 0 and ready, int(requests[1]) if requests else 0, done.stdout + done.stderr)
-
-
-def _wait_until_in_step(url: str) -> None:
-    deadline = time.monotonic() + 60
-    with httpx.Client(base_url=url, headers={"X-Session-API-Key": KEY}) as client:
-        while not client.get("/api/index/status").json()["last_sweep_at"]:
-            if time.monotonic() > deadline:
-                raise TimeoutError("the server did not bring its index up to date")
-            time.sleep(0.05)
 
 
 def main() -> None:
