@@ -15,7 +15,7 @@ from app.api.parameters import ErrorBody, Limit, Store, json_response
 from app.errors import ChangesGone
 from app.model.changes import Change, Place, parse_place
 from app.model.ids import dashed
-from app.store.store import PAGE_MAX
+from app.store.reader import PAGE_MAX
 
 router = APIRouter(prefix="/api/changes", tags=["changes"])
 

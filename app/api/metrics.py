@@ -7,6 +7,7 @@ PROMETHEUS_MULTIPROC_DIR, and each of them answers for all.
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Iterable
 from functools import lru_cache
@@ -28,7 +29,8 @@ from prometheus_client.registry import Collector
 from app import __version__
 from app.api.parameters import Store
 from app.errors import StoreError
-from app.store.store import StoreReader
+from app.store import health
+from app.store.reader import StoreReader
 
 router = APIRouter(tags=["server"])
 
@@ -97,7 +99,7 @@ class _Given(Collector):
 async def get_metrics(request: Request, store: Store) -> Response:
     """Return what Prometheus collects."""
     metrics: Metrics = request.app.state.metrics
-    sizes = await store.measure_index()
+    sizes = await asyncio.to_thread(health.measure_files, store.index.path)
     families = [*await _index_families(store), *(_gauge(name, "size of a file", size) for name, size in sizes.items())]
     return Response(metrics.render(families), media_type=CONTENT_TYPE_LATEST)
 

@@ -11,7 +11,8 @@ from pydantic import AfterValidator, BaseModel, WithJsonSchema
 
 from app.errors import InvalidId
 from app.model.ids import ConversationId, parse_conversation_id
-from app.store.store import ConversationStore, StoreReader
+from app.store.reader import StoreReader
+from app.store.store import ConversationStore
 
 
 def _parse(text: str) -> ConversationId:

@@ -28,7 +28,8 @@ from app.model.ids import ConversationId
 from app.model.page import EventOrder, SortOrder
 from app.settings import Settings
 from app.store.events import EventPage
-from app.store.store import PAGE_MAX, ConversationStore
+from app.store.reader import PAGE_MAX
+from app.store.store import ConversationStore
 
 StatusOption = Annotated[Status | None, typer.Option(help="Only conversations with this status.")]
 

@@ -8,26 +8,27 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple
+from dataclasses import replace
+from functools import partial
 
 import orjson
 
-from app.errors import EventExists, EventNotFound, InvalidEvent, UnreadableFile
+from app.errors import UnreadableFile
 from app.files import durable, eventlog_writing, layout, lease, scan
 from app.files.branching import first_meta
+from app.files.change import Change, Prepared, Written, prepare
 from app.files.eventlog_writing import LOG_LOCK, KnownNames
+from app.files.head import Head, find_head, find_moved_head
 from app.files.lease import Lease
 from app.files.locks import locked
 from app.files.scan import Reader
 from app.model.conversation import ConversationFiles
-from app.model.event import EventFacts, EventRow, event_facts, parse_json_object
+from app.model.event import EventRow, parse_json_object
 from app.model.filters import Status
-from app.model.ids import ConversationId, EventName, event_file_name
+from app.model.ids import ConversationId
 from app.model.kept import Kept, parse_kept
-from app.model.writing import ROOT, dump_event, is_node, moves_head
 
 _LOCK_TIMEOUT_S = 30.0
 _DICT_FACTOR = 3
@@ -41,36 +42,6 @@ _match_temporary = re.compile(
 
 Mark = tuple[int, int, int, int] | None
 """What of a file's status differs once it was changed; None while it is missing."""
-
-
-class Head(NamedTuple):
-    """A place in the tree to go on from; None is the empty tree."""
-
-    event_id: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    """What one write does, in this order: events appended, HEAD moved, fields of base_state.json and meta.json set."""
-
-    events: Sequence[Mapping[str, Any]] = ()
-    head: Head | None = None
-    state: Mapping[str, Any] = field(default_factory=dict)
-    meta: Mapping[str, Any] = field(default_factory=dict)
-
-
-class Written(NamedTuple):
-    """What a write did: the rows of its events, and what the conversation's row is made of.
-
-    `reread` says that another program had changed files before, so that the index must read them. `warning` tells what
-    could not be done after the events were durable; the next opening does it.
-    """
-
-    events: list[EventRow]
-    files: ConversationFiles
-    signature: bytes
-    reread: bool = False
-    warning: str | None = None
 
 
 class OpenFiles:
@@ -152,7 +123,8 @@ class OpenFiles:
                 self._tidy(fd, events_fd)
                 self._recover_head(fd, events_fd)
                 self.broken = False
-            prepared = self._prepare(events_fd, change)
+            find = partial(self._get_head, events_fd)
+            prepared = prepare(change, self.names, find, self.reader.zone, self.directory)
             try:
                 return self._write(fd, events_fd, change, prepared, reread=reread)
             except BaseException:
@@ -201,35 +173,12 @@ class OpenFiles:
     def _mark(self, fd: int, events_fd: int) -> None:
         self._marks = self._look(fd, events_fd)
 
-    def _prepare(self, events_fd: int, change: Change) -> list[tuple[str, bytes, EventFacts, bool]]:
-        """Return (id, bytes, facts, whether it moves HEAD) of each event, with its parent; raises what is wrong."""
-        seen: set[str] = set()
-        head = self._get_head(events_fd) if change.events else None
-        prepared = []
-        for event in change.events:
-            event_id, parent = event["id"], event.get("parent_id")
-            if event_id in self.names.numbers or event_id in seen:
-                raise EventExists(f"conversation {self.directory} has an event {event_id} already")
-            if parent is not None and parent != ROOT and parent not in self.names.numbers and parent not in seen:
-                raise InvalidEvent(f"event {event_id}: its parent {parent} is no event of this conversation")
-            if parent is None:
-                parent = head.event_id if head else None
-                if parent is None and (self.names.numbers or seen):
-                    parent = ROOT
-            raw = dump_event(with_parent(event, parent))
-            prepared.append((event_id, raw, event_facts(parse_json_object(raw), self.reader.zone), moves_head(event)))
-            seen.add(event_id)
-            head = Head(event_id) if moves_head(event) else head
-        if change.head and change.head.event_id is not None and change.head.event_id not in self.names.numbers:
-            raise EventNotFound(f"conversation {self.directory} has no event {change.head.event_id[:64]!r}")
-        return prepared
-
     def _write(
         self,
         fd: int,
         events_fd: int,
         change: Change,
-        prepared: list[tuple[str, bytes, EventFacts, bool]],
+        prepared: list[Prepared],
         *,
         reread: bool,
     ) -> Written:
@@ -237,13 +186,13 @@ class OpenFiles:
         head = change.head
         if prepared:
             self._read_log(fd)
-            appended = eventlog_writing.append(events_fd, self.names, [(one[0], one[1]) for one in prepared])
+            appended = eventlog_writing.append(events_fd, self.names, [(one.event_id, one.raw) for one in prepared])
             first_too = not scan.tells_creation(self.files.meta)
-            for (name, status), (_, _, facts, moves) in zip(appended, prepared, strict=True):
-                rows.append(EventRow(name, facts))
-                log = self.files.log.with_event(facts, status.st_mtime_ns, first_too=first_too)
+            for (name, status), one in zip(appended, prepared, strict=True):
+                rows.append(EventRow(name, one.facts))
+                log = self.files.log.with_event(one.facts, status.st_mtime_ns, first_too=first_too)
                 self.files = replace(self.files, log=log)
-                head = Head(name.event_id) if moves and change.head is None else head
+                head = Head(name.event_id) if one.moves and change.head is None else head
         warning = None
         try:
             self._write_state(fd, change, head)
@@ -298,6 +247,16 @@ class OpenFiles:
         kept = first_meta(replace(self.files, state=dict(self.files.state or {})))
         return kept.with_values({"workspace": workspace}) if workspace else kept
 
+    def _get_head(self, events_fd: int) -> Head:
+        if self._head is None:
+            self._head = find_head(events_fd, self.files.state or {}, self.names)
+        return self._head
+
+    def _recover_head(self, fd: int, events_fd: int) -> None:
+        moved = find_moved_head(fd, events_fd, self.files.state or {})
+        if moved is not None:
+            self._write_state(fd, Change(), moved)
+
     def _read_log(self, fd: int) -> None:
         """Look at the log's ends, once; after that each event that is appended tells what changes."""
         if not self._log_read:
@@ -305,56 +264,6 @@ class OpenFiles:
             log = scan.summarise(self.reader, fd, names, first_too=not scan.tells_creation(self.files.meta))
             self.files = replace(self.files, log=log)
             self._log_read = not log.failed
-
-    def _get_head(self, events_fd: int) -> Head:
-        """Return HEAD: the leaf, or in a log that names none the last node; see openhands-sdk 1.58, state.py."""
-        if self._head is None:
-            state = self.files.state or {}
-            leaf = state.get("leaf_event_id")
-            if isinstance(leaf, str) and leaf in self.names.numbers:
-                self._head = Head(leaf)
-            elif leaf is None and state.get("head_is_empty"):
-                self._head = Head(None)
-            else:
-                self._head = self._find_last_node(events_fd)
-        return self._head
-
-    def _find_last_node(self, events_fd: int) -> Head:
-        for name in reversed(layout.list_event_names(events_fd)):
-            event = _read_event(events_fd, name)
-            if event is not None and is_node(event):
-                return Head(name.event_id)
-        return Head(None)
-
-    def _recover_head(self, fd: int, events_fd: int) -> None:
-        """Move HEAD to what a crash kept it from: forward, along the parent chain, through newer files only.
-
-        A navigation wrote base_state.json after all events, so it is never undone.
-        """
-        leaf = (self.files.state or {}).get("leaf_event_id")
-        if not isinstance(leaf, str):
-            return
-        state_ns = os.stat(layout.STATE, dir_fd=fd, follow_symlinks=False).st_mtime_ns
-        newer: list[EventName] = []
-        for name in reversed(layout.list_event_names(events_fd)):
-            if os.stat(event_file_name(name), dir_fd=events_fd, follow_symlinks=False).st_mtime_ns < state_ns:
-                break
-            newer.append(name)
-        found = leaf
-        for name in reversed(newer):
-            event = _read_event(events_fd, name)
-            if event is not None and moves_head(event) and event.get("parent_id") == found:
-                found = name.event_id
-        if found != leaf:
-            self._write_state(fd, Change(), Head(found))
-
-
-def with_parent(event: Mapping[str, Any], parent: str | None) -> Mapping[str, Any]:
-    """Return an event with its parent, which stands fourth, as agent-server writes it; None leaves it out."""
-    if parent is None or event.get("parent_id") == parent:
-        return event
-    first = {name: event[name] for name in ("id", "timestamp", "source")}
-    return first | {"parent_id": parent} | {name: value for name, value in event.items() if name not in first}
 
 
 def _mark(name: str, fd: int) -> Mark:
@@ -368,13 +277,6 @@ def _mark(name: str, fd: int) -> Mark:
 def _kept(fd: int, name: str) -> Kept | None:
     try:
         return parse_kept(layout.read_file(name, fd)[0])
-    except (FileNotFoundError, UnreadableFile):
-        return None
-
-
-def _read_event(events_fd: int, name: EventName) -> dict[str, Any] | None:
-    try:
-        return parse_json_object(layout.read_file(event_file_name(name), events_fd)[0])
     except (FileNotFoundError, UnreadableFile):
         return None
 

@@ -10,7 +10,9 @@ from typing import Any, NamedTuple
 
 from app.errors import ConversationNotFound, IndexBusy, IndexUnusable, OwnershipLost
 from app.files import lease
-from app.files.opened import Change, Head, OpenFiles, Written
+from app.files.change import Change, Written
+from app.files.head import Head
+from app.files.opened import OpenFiles
 from app.model.conversation import IndexedRow, fold
 from app.model.filters import Status
 from app.model.ids import ConversationId

@@ -16,7 +16,7 @@ from app.index import conversations
 from app.model.archive import ExportFormat, LeftOut
 from app.model.filters import ConversationFilter
 from app.model.ids import ConversationId, dashed
-from app.store.store import StoreReader
+from app.store.reader import StoreReader
 
 T = TypeVar("T")
 

@@ -9,7 +9,8 @@ import asyncio
 import logging
 
 from app.files import eventlog
-from app.files.opened import Change, OpenFiles
+from app.files.change import Change
+from app.files.opened import OpenFiles
 from app.model.event import parse_json_object
 from app.model.filters import Status
 from app.model.writing import complete_event, find_unfinished_action, interrupted_error

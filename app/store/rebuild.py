@@ -13,7 +13,7 @@ from app.index.engine import Index, prepare
 from app.index.places import find_identity
 from app.index.recovery import recover
 from app.settings import Settings
-from app.store.store import make_reader
+from app.store.reader import make_reader
 from app.store.sync import OnProgress, SyncReport, bring_up_to_date, sync_lock
 
 

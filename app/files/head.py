@@ -1,0 +1,67 @@
+"""HEAD: the event that the next one follows. Where it stands, and where a crash kept it from standing."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from app.errors import UnreadableFile
+from app.files import layout
+from app.files.eventlog_writing import KnownNames
+from app.model.event import parse_json_object
+from app.model.ids import EventName, event_file_name
+from app.model.writing import is_node, moves_head
+
+
+class Head(NamedTuple):
+    """A place in the tree to go on from; None is the empty tree."""
+
+    event_id: str | None
+
+
+def find_head(events_fd: int, state: Mapping[str, Any], names: KnownNames) -> Head:
+    """Return HEAD: the leaf, or in a log that names none the last node; see openhands-sdk 1.58, state.py."""
+    leaf = state.get("leaf_event_id")
+    if isinstance(leaf, str) and leaf in names.numbers:
+        return Head(leaf)
+    if leaf is None and state.get("head_is_empty"):
+        return Head(None)
+    return _find_last_node(events_fd)
+
+
+def _find_last_node(events_fd: int) -> Head:
+    for name in reversed(layout.list_event_names(events_fd)):
+        event = _read_event(events_fd, name)
+        if event is not None and is_node(event):
+            return Head(name.event_id)
+    return Head(None)
+
+
+def find_moved_head(fd: int, events_fd: int, state: Mapping[str, Any]) -> Head | None:
+    """Return what a crash kept HEAD from: forward, along the parent chain, through newer files only; None: it stands.
+
+    A navigation wrote base_state.json after all events, so it is never undone.
+    """
+    leaf = state.get("leaf_event_id")
+    if not isinstance(leaf, str):
+        return None
+    state_ns = os.stat(layout.STATE, dir_fd=fd, follow_symlinks=False).st_mtime_ns
+    newer: list[EventName] = []
+    for name in reversed(layout.list_event_names(events_fd)):
+        if os.stat(event_file_name(name), dir_fd=events_fd, follow_symlinks=False).st_mtime_ns < state_ns:
+            break
+        newer.append(name)
+    found = leaf
+    for name in reversed(newer):
+        event = _read_event(events_fd, name)
+        if event is not None and moves_head(event) and event.get("parent_id") == found:
+            found = name.event_id
+    return Head(found) if found != leaf else None
+
+
+def _read_event(events_fd: int, name: EventName) -> dict[str, Any] | None:
+    try:
+        return parse_json_object(layout.read_file(event_file_name(name), events_fd)[0])
+    except (FileNotFoundError, UnreadableFile):
+        return None

@@ -1,0 +1,299 @@
+"""StoreReader: one conversations directory with its index, open to be read."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import aclosing, asynccontextmanager
+from functools import partial
+from typing import Self
+from zoneinfo import ZoneInfo
+
+from app.errors import ConversationNotFound, IndexDamaged, StoreUnavailable
+from app.files.eventlog import RawEvent
+from app.files.scan import Reader
+from app.files.trash import Trashed
+from app.index import conversations, progress
+from app.index.conversations import Page, Totals
+from app.index.engine import Index
+from app.index.progress import Progress
+from app.logs import Note, ignore_note
+from app.model.changes import ChangePage, Place
+from app.model.filters import ConversationFilter, EventFilter
+from app.model.ids import ConversationId, EventName, dashed
+from app.model.page import EventOrder, SortOrder
+from app.settings import Settings
+from app.store import changes, deleting, health, resolving
+from app.store.events import EventPage, Log
+from app.store.following import Followers, follow
+from app.store.mending import mend, open_index
+from app.store.opening import Opening
+from app.store.skills import with_skills
+from app.store.sync import OnProgress, SyncReport, ignore_progress, sync
+from app.store.verify import Difference, OnVerified, ignore_verified, verify
+
+PAGE_MAX = 100
+
+_ANY = ConversationFilter()
+_ANY_EVENT = EventFilter()
+
+
+def make_reader(settings: Settings) -> Reader:
+    """Return how the files of a store are read."""
+    zone = ZoneInfo(settings.timezone) if settings.timezone else None
+    return Reader(settings.root, zone, settings.sync_processes or 0)
+
+
+class StoreReader:
+    """A conversations directory and its index, to be read: nothing here writes into a conversation's directory.
+
+    What answers a GET has this type, and so no way to a writer.
+    """
+
+    def __init__(self, settings: Settings, note: Note = ignore_note) -> None:
+        self.settings = settings
+        self.reader = make_reader(settings)
+        self.index = Index(
+            settings.index_path, readers=settings.readers, busy_timeout_s=settings.busy_timeout_s, note=note
+        )
+        self._note = note
+        self.followers = Followers(settings.followers)
+        self._opening = Opening(self.index, self.reader)
+
+    @classmethod
+    @asynccontextmanager
+    async def open(cls, settings: Settings, note: Note = ignore_note) -> AsyncIterator[Self]:
+        """Open a store, making or upgrading its index; the rows come with `sync`. `note` is told how long work took.
+
+        Raises:
+            StoreUnavailable: the directory is missing.
+            SchemaTooNew: a newer convstore made the index.
+            IndexUnusable: the index cannot be made or opened.
+        """
+        if not await asyncio.to_thread(settings.root.is_dir):
+            raise StoreUnavailable(
+                f"{settings.root} is no directory; give the one that holds the conversation directories, "
+                "for agent-server workspace/conversations"
+            )
+        store = cls(settings, note)
+        await open_index(store.index, settings.busy_timeout_s)
+        try:
+            yield store
+        finally:
+            await store.close()
+
+    async def close(self) -> None:
+        """Close what is open; `open` does it."""
+        await self.index.close()
+
+    async def sync(self, *, on_progress: OnProgress = ignore_progress, allow_empty: bool = False) -> SyncReport:
+        """Bring the index up to date with the files; see `app.store.sync`. A damaged one is built anew."""
+        work = partial(sync, self.index, self.reader, on_progress=on_progress, allow_empty=allow_empty)
+        try:
+            report = await work()
+        except IndexDamaged:
+            await mend(self.index)
+            report = await work()
+        self.index.rebuilding = False
+        self._note("sync", report.seconds)
+        return report
+
+    async def verify(
+        self, *, fix: bool = False, sample: int | None = None, on_verified: OnVerified = ignore_verified
+    ) -> list[Difference]:
+        """Compare the index with the files, mend with `fix` what differs, and return it; see `app.store.verify`."""
+        found = verify(self.index, self.reader, on_verified, fix=fix, sample=sample)
+        differences = [difference async for difference in found]
+        if self.index.rebuilding and fix:
+            await self.sync()
+        return differences
+
+    async def list_conversations(
+        self,
+        asked: ConversationFilter = _ANY,
+        *,
+        order: SortOrder = SortOrder.CREATED_AT_DESC,
+        page_id: str | None = None,
+        limit: int = PAGE_MAX,
+        include_skills: bool = False,
+    ) -> Page:
+        """Return a page of ConversationInfo, each as JSON. Only `include_skills` opens files, those of the page.
+
+        Raises:
+            InvalidToken: `page_id` is damaged or belongs to another query.
+        """
+        self.index.require_whole()
+        async with self.index.read() as connection:
+            page = await conversations.list_conversations(connection, asked, order, page_id, limit)
+        if include_skills:
+            return Page([await with_skills(self.index, self.reader, body) for body in page.items], page.next_page_id)
+        return page
+
+    async def count_conversations(self, asked: ConversationFilter = _ANY) -> int:
+        """Return how many conversations the filter admits."""
+        self.index.require_whole()
+        async with self.index.read() as connection:
+            return await conversations.count_conversations(connection, asked)
+
+    async def find_conversations(
+        self, ids: Sequence[ConversationId], *, include_skills: bool = False
+    ) -> list[bytes | None]:
+        """Return the ConversationInfo of each id as the index has it, in their order; None for each unknown one."""
+        self.index.require_whole()
+        return await self._find(ids, include_skills=include_skills)
+
+    async def _find(self, ids: Sequence[ConversationId], *, include_skills: bool) -> list[bytes | None]:
+        async with self.index.read() as connection:
+            found = await conversations.find_conversations(connection, ids)
+        if include_skills:
+            return [None if body is None else await with_skills(self.index, self.reader, body) for body in found]
+        return found
+
+    async def get_conversation(self, conversation_id: ConversationId, *, include_skills: bool = False) -> bytes:
+        """Return one ConversationInfo as JSON, after a look at whether its files changed.
+
+        Raises:
+            ConversationNotFound: there is none.
+        """
+        await self._opening.open(conversation_id)
+        found = await self._find([conversation_id], include_skills=include_skills)
+        if found[0] is None:
+            raise ConversationNotFound(f"no conversation has the id {dashed(conversation_id)}")
+        return found[0]
+
+    async def resolve(self, text: str) -> ConversationId:
+        """Return the id that `text` is, or the beginning of (four characters or more), without ambiguity.
+
+        Raises:
+            InvalidId: `text` can be the beginning of no id, or begins several.
+            ConversationNotFound: it begins none.
+        """
+        return await resolving.resolve(self.index, text)
+
+    async def list_events(
+        self,
+        conversation_id: ConversationId,
+        asked: EventFilter = _ANY_EVENT,
+        *,
+        order: EventOrder = EventOrder.TIMESTAMP,
+        page_id: str | None = None,
+        limit: int = PAGE_MAX,
+    ) -> EventPage:
+        """Return a page of events in log order or its reverse. Opens the files of the page and no other.
+
+        With `asked.body`, the messages are opened until the page is full.
+
+        Raises:
+            ConversationNotFound: there is no such conversation.
+            InvalidToken: `page_id` is damaged or belongs to another query.
+        """
+        return await (await self.open_log(conversation_id)).list_events(asked, order, page_id, limit)
+
+    async def count_events(self, conversation_id: ConversationId, asked: EventFilter = _ANY_EVENT) -> int:
+        """Return how many readable events the filter admits.
+
+        Raises:
+            ConversationNotFound: there is no such conversation.
+        """
+        return await (await self.open_log(conversation_id)).count_events(asked)
+
+    async def get_event(self, conversation_id: ConversationId, event_id: str) -> bytes:
+        """Return the bytes of one event's file.
+
+        Raises:
+            ConversationNotFound: there is no such conversation.
+            EventNotFound: it has no such event, or the event's file cannot be read.
+        """
+        return await (await self.open_log(conversation_id)).get_event(event_id)
+
+    async def get_final_response(self, conversation_id: ConversationId) -> str:
+        """Return the agent's last finish message or message, "" when there is none.
+
+        Raises:
+            ConversationNotFound: there is no such conversation.
+            EventNotFound: the file of that message cannot be read.
+        """
+        return await (await self.open_log(conversation_id)).get_final_response()
+
+    async def follow(
+        self, conversation_id: ConversationId, *, after: EventName | None = None
+    ) -> AsyncGenerator[list[RawEvent], None]:
+        """Give the readable events after `after` (None: all), then those to come; each once, in log order, in batches.
+
+        An empty batch says that a look found no new event. Close the iterator (`contextlib.aclosing`) to end it;
+        `followers.close()` ends all.
+
+        Raises:
+            ConversationNotFound: there is no such conversation (any more).
+            TooManyFollowers: there are as many followers as the settings allow.
+        """
+        with self.followers.join(conversation_id) as woken:
+            async with aclosing(follow(partial(self.open_log, conversation_id), woken, after)) as batches:
+                async for batch in batches:
+                    yield batch
+                    if self.followers.closed:
+                        return
+
+    async def open_log(self, conversation_id: ConversationId) -> Log:
+        """Return the log of a conversation, its rows in step with its files.
+
+        Raises:
+            ConversationNotFound: there is none.
+        """
+        return Log(self.index, self.reader, conversation_id, await self._opening.open(conversation_id))
+
+    async def get_place(self) -> Place:
+        """Return the place in the change feed after everything that has changed until now."""
+        return await changes.get_place(self.index)
+
+    async def list_changes(self, since: Place | None = None, limit: int = PAGE_MAX) -> ChangePage:
+        """Return which conversations changed or were deleted after a place, each as it is now; None: all there are.
+
+        Raises:
+            ChangesGone: the changes since then are no longer known; list everything again.
+        """
+        return await changes.list_changes(self.index, since, limit)
+
+    async def wait_for_changes(self, since: Place | None, limit: int = PAGE_MAX, wait_s: float = 30.0) -> ChangePage:
+        """Return the changes after a place as soon as there are any; none when there are none in `wait_s` seconds.
+
+        Raises:
+            ChangesGone: the changes since then are no longer known; list everything again.
+            TooManyFollowers: there are as many followers as the settings allow.
+        """
+        return await changes.wait_for_changes(self.index, self.followers, since, limit, wait_s)
+
+    def follow_changes(
+        self, since: Place | None = None, limit: int = PAGE_MAX, every_s: float = 30.0
+    ) -> AsyncGenerator[ChangePage, None]:
+        """Give the changes after a place and those to come, in pages; an empty one when none came in `every_s`.
+
+        Raises:
+            ChangesGone: the changes since then are no longer known; list everything again.
+            TooManyFollowers: there are as many followers as the settings allow.
+        """
+        return changes.follow_changes(self.index, self.followers, since, limit, every_s)
+
+    async def get_status(self) -> tuple[Progress, Totals]:
+        """Return what the sync is doing and what the index holds."""
+        async with self.index.read() as connection:
+            return await progress.get_progress(connection), await conversations.count_totals(connection)
+
+    async def require_ready(self) -> None:
+        """Make sure that the directory is there and that the index answers.
+
+        Raises:
+            StoreUnavailable: the directory is gone.
+            IndexUnusable: the index does not answer, or its file was deleted under this process.
+        """
+        await asyncio.to_thread(health.require_files, self.settings.root, self.index.path)
+        async with self.index.read() as connection:
+            await progress.get_progress(connection)
+
+    async def list_ids(self, asked: ConversationFilter) -> list[ConversationId]:
+        """Return the ids of all conversations that the filter admits, the oldest first."""
+        return await resolving.list_ids(self.list_conversations, asked)
+
+    async def list_trash(self, offset: int, limit: int | None) -> tuple[list[tuple[Trashed, str | None]], int]:
+        """Return deleted conversations with their titles, the last deleted first, and how many there are."""
+        return await asyncio.to_thread(deleting.list_titled, self.reader.root, offset, limit)
