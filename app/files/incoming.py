@@ -145,7 +145,7 @@ class DirectorySource:
                 core = [raw for name in CORE if (raw := self._find(name)) is not None]
                 yield self._incoming(self._path, told_id(self.name, self._path.name, core), meter)
                 return
-            for one in layout.list_directories(self._path)[0]:
+            for one in map(layout.named, layout.list_directories(self._path)[0]):
                 if is_conversation(self._path / one.directory):
                     yield self._incoming(self._path / one.directory, one.id, meter)
         except OSError as error:

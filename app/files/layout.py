@@ -14,7 +14,14 @@ from time import time_ns
 from typing import TYPE_CHECKING, NamedTuple
 
 from app.errors import StoreUnavailable, UnreadableFile
-from app.model.ids import ConversationId, EventName, dashed, find_conversation_id, find_event_name
+from app.model.ids import (
+    ConversationId,
+    EventName,
+    dashed,
+    find_conversation_id,
+    find_event_name,
+    parse_conversation_id,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -41,28 +48,36 @@ class Named(NamedTuple):
     id: ConversationId
 
 
-def list_directories(root: Path) -> tuple[list[Named], list[str]]:
-    """Return the conversation directories under `root`, sorted by name, and the names that spell an id once more.
+def named(directory: str) -> Named:
+    """Return a directory that `list_directories` gave together with the id that its name spells."""
+    return Named(directory, parse_conversation_id(directory))
 
-    Of two directories for one id, the one that has files is the conversation, then the one with the plain name.
+
+def list_directories(root: Path) -> tuple[list[str], list[str]]:
+    """Return the names of the conversation directories under `root`, sorted, and those that spell an id once more.
+
+    Of two directories for one id, the one that has files is the conversation, then the one with the plain name. Names
+    alone, for there may be many: with their ids in tuples, 100,000 take twice the memory.
 
     Raises:
         StoreUnavailable: `root` cannot be read.
     """
-    plain: list[Named] = []
+    plain: list[str] = []
     others: list[Named] = []
     try:
         with os.scandir(root) as entries:
             for entry in entries:
                 conversation_id = find_conversation_id(entry.name)
                 if conversation_id is not None and entry.is_dir(follow_symlinks=False):
-                    one = Named(entry.name, conversation_id)
-                    (plain if one.directory == one.id else others).append(one)
+                    if entry.name == conversation_id:
+                        plain.append(conversation_id)
+                    else:
+                        others.append(Named(entry.name, conversation_id))
     except OSError as error:
         raise unavailable(root, error) from error
-    named, duplicates = _settle(root, plain, others) if others else (plain, [])
-    named.sort()
-    return named, duplicates
+    chosen, duplicates = _settle(root, plain, others) if others else (plain, [])
+    chosen.sort()
+    return chosen, duplicates
 
 
 def unavailable(root: Path, error: OSError) -> StoreUnavailable:
@@ -73,23 +88,23 @@ def unavailable(root: Path, error: OSError) -> StoreUnavailable:
     )
 
 
-def _settle(root: Path, plain: list[Named], others: list[Named]) -> tuple[list[Named], list[str]]:
+def _settle(root: Path, plain: list[str], others: list[Named]) -> tuple[list[str], list[str]]:
     """Choose one directory for each id that a name with dashes or capitals spells; return all, and those not chosen."""
-    rivals: dict[ConversationId, list[Named]] = {}
+    rivals: dict[str, list[Named]] = {}
     for one in others:
         rivals.setdefault(one.id, []).append(one)
-    named = []
-    for one in plain:
-        if one.id in rivals:
-            rivals[one.id].append(one)
+    chosen = []
+    for name in plain:
+        if name in rivals:
+            rivals[name].append(named(name))
         else:
-            named.append(one)
+            chosen.append(name)
     duplicates = []
     for same in rivals.values():
         same.sort(key=lambda one: (not _has_files(root / one.directory), one.directory != one.id, one.directory))
-        named.append(same[0])
+        chosen.append(same[0].directory)
         duplicates += [one.directory for one in same[1:]]
-    return named, sorted(duplicates)
+    return chosen, sorted(duplicates)
 
 
 def _has_files(directory: Path) -> bool:

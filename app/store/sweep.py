@@ -118,37 +118,37 @@ class Sweep:
         now = await asyncio.to_thread(layout.root_signature, self._reader.root)
         if now == self._root != ():
             return 0
-        named, duplicates = await asyncio.to_thread(layout.list_directories, self._reader.root)
+        directories, duplicates = await asyncio.to_thread(layout.list_directories, self._reader.root)
         for name in sorted({*duplicates} - self._duplicates):
             log.warning("%s is a second directory for an id and is not listed", name)
         self._duplicates = frozenset(duplicates)
-        new, gone = await self._compare_names(named)
-        changed = await self._read_again(one for one in new if one not in self._empty)
+        new, gone = await self._compare_names(directories)
+        changed = await self._read_again(one for one in map(layout.named, new) if one not in self._empty)
         if gone:
             async with self._index.write() as connection:
                 changed += await conversations.delete_many(connection, gone)
         self._root = now
         return changed
 
-    async def _compare_names(self, named: list[Named]) -> tuple[list[Named], list[str]]:
+    async def _compare_names(self, names: list[str]) -> tuple[list[str], list[str]]:
         """Return the directories that the index does not know, and those it knows that are not there."""
-        new: list[Named] = []
+        new: list[str] = []
         gone: list[str] = []
-        require_plausible(self._reader.root, len(named), await self._count())
+        require_plausible(self._reader.root, len(names), await self._count())
         place, after = 0, ""
         while True:
             async with self._index.read() as connection:
                 rows = await conversations.list_signatures(connection, after, _LAST_NAME)
             for directory, _ in rows:
-                while place < len(named) and named[place].directory < directory:
-                    new.append(named[place])
+                while place < len(names) and names[place] < directory:
+                    new.append(names[place])
                     place += 1
-                if place < len(named) and named[place].directory == directory:
+                if place < len(names) and names[place] == directory:
                     place += 1
                 else:
                     gone.append(directory)
             if not rows:
-                return new + named[place:], gone
+                return new + names[place:], gone
             after = rows[-1][0]
 
     async def _look_at_empty(self) -> int:

@@ -139,11 +139,11 @@ class _Run:
 
     async def everything(self, *, allow_empty: bool) -> None:
         await self._forget_what_others_derived()
-        named, self.report.duplicates = await asyncio.to_thread(layout.list_directories, self._reader.root)
-        self.report.conversations = len(named)
+        directories, self.report.duplicates = await asyncio.to_thread(layout.list_directories, self._reader.root)
+        self.report.conversations = len(directories)
         if not allow_empty:
-            require_plausible(self._reader.root, len(named), (await self._totals()).conversations)
-        changed, gone = await self._find_changes(named)
+            require_plausible(self._reader.root, len(directories), (await self._totals()).conversations)
+        changed, gone = await self._find_changes(directories)
         await self.read_metadata(changed)
         async with self._index.write() as connection:
             self.report.removed += await conversations.delete_many(connection, gone)
@@ -172,14 +172,15 @@ class _Run:
             await events.delete_all(connection)
             await progress.set_progress(connection, derived_by=derived_by)
 
-    async def _find_changes(self, named: list[Named]) -> tuple[list[Named], list[str]]:
+    async def _find_changes(self, directories: list[str]) -> tuple[list[Named], list[str]]:
         """Return the conversations that are new or changed on disk, and the directories that are gone."""
         changed: list[Named] = []
         gone: list[str] = []
         after = ""
-        chunks = list(_chunks(named, conversations.SIGNATURE_CHUNK)) or [[]]
-        for number, chunk in enumerate(chunks, start=1):
-            last = _LAST if number == len(chunks) else chunk[-1].directory
+        for begin in range(0, len(directories) or 1, conversations.SIGNATURE_CHUNK):
+            end = begin + conversations.SIGNATURE_CHUNK
+            chunk = [layout.named(directory) for directory in directories[begin:end]]
+            last = _LAST if end >= len(directories) else chunk[-1].directory
             signatures = await asyncio.to_thread(read_signatures, self._reader, chunk)
             known: dict[str, bytes] = {}
             while rows := await self._known_signatures(after, last):

@@ -75,22 +75,23 @@ async def verify(
     Raises:
         StoreUnavailable: the conversations directory cannot be read.
     """
-    named, duplicates = await asyncio.to_thread(layout.list_directories, reader.root)
+    directories, duplicates = await asyncio.to_thread(layout.list_directories, reader.root)
     for directory in duplicates:
         conversation_id = find_conversation_id(directory)
         yield Difference(dashed(conversation_id or directory), "directory", _ABSENT, f"a second one: {directory}")
     async for difference in _check_database(index, fix=fix, whole=sample is None):
         yield difference
-    chosen = named if sample is None else sorted(random.sample(named, min(sample, len(named))))
+    chosen = directories if sample is None else sorted(random.sample(directories, min(sample, len(directories))))
     for begin in range(0, len(chosen), BATCH):
-        for difference in await verify_some(index, reader, chosen[begin : begin + BATCH], fix=fix):
+        named = [layout.named(directory) for directory in chosen[begin : begin + BATCH]]
+        for difference in await verify_some(index, reader, named, fix=fix):
             yield difference
         on_verified(min(begin + BATCH, len(chosen)), len(chosen))
     if fix:
         async with index.read() as connection:
             known = (await conversations.count_totals(connection)).conversations
-        require_plausible(reader.root, len(named), known)
-    async for difference in _find_extra(index, reader, {one.directory for one in named}, fix=fix):
+        require_plausible(reader.root, len(directories), known)
+    async for difference in _find_extra(index, reader, {*directories}, fix=fix):
         yield difference
 
 

@@ -28,8 +28,9 @@ def directory(tmp_path: Path) -> Iterator[tuple[Path, int]]:
 def test_conversation_directories_are_listed_by_name(tmp_path: Path) -> None:
     for name in (TWO, dashed(ONE), THREE):
         (tmp_path / name).mkdir()
-    expected = [Named(dashed(ONE), ONE), Named(TWO, TWO), Named(THREE, THREE)]
-    assert layout.list_directories(tmp_path) == (sorted(expected), [])
+    names, twice = layout.list_directories(tmp_path)
+    assert (names, twice) == (sorted((dashed(ONE), TWO, THREE)), [])
+    assert layout.named(names[0]) == Named(names[0], ONE if names[0] == dashed(ONE) else ConversationId(names[0]))
 
 
 def test_what_is_no_conversation_directory_is_not_listed(tmp_path: Path) -> None:
@@ -45,7 +46,7 @@ def test_what_is_no_conversation_directory_is_not_listed(tmp_path: Path) -> None
 def test_of_several_directories_for_one_id_the_plain_name_is_it(tmp_path: Path, others: list[str]) -> None:
     for name in (*others, ONE):
         (tmp_path / name).mkdir(exist_ok=True)
-    assert layout.list_directories(tmp_path) == ([Named(ONE, ONE)], sorted({*others} - {ONE}))
+    assert layout.list_directories(tmp_path) == ([ONE], sorted({*others} - {ONE}))
 
 
 @pytest.mark.parametrize("name", ["missing", "a file"])
@@ -222,4 +223,4 @@ def test_an_events_directory_that_is_a_link_is_unreadable(directory: tuple[Path,
 def test_of_two_directories_the_one_that_has_files_counts(tmp_path: Path) -> None:
     (tmp_path / make_id(1) / "events").mkdir(parents=True)
     make_conversation(tmp_path, 1, directory=dashed(make_id(1)))
-    assert layout.list_directories(tmp_path) == ([Named(dashed(make_id(1)), ConversationId(make_id(1)))], [make_id(1)])
+    assert layout.list_directories(tmp_path) == ([dashed(make_id(1))], [make_id(1)])

@@ -14,7 +14,7 @@ import pytest
 from app import ConversationStore
 from app.errors import ConversationNotFound, EventNotFound, IndexBusy
 from app.files.layout import list_directories
-from app.model.ids import ConversationId, dashed
+from app.model.ids import ConversationId, dashed, parse_conversation_id
 from tests.builders import (
     held_by_another_process,
     index_tables,
@@ -130,7 +130,7 @@ async def test_a_renamed_directory_is_followed(root: Path, open_store: StoreOpen
 async def test_what_opening_writes_is_what_a_sync_writes(
     corpus: Path, empty_index: Path, open_store: StoreOpener
 ) -> None:
-    names = [one.id for one in list_directories(corpus)[0]]
+    names = [parse_conversation_id(name) for name in list_directories(corpus)[0]]
     async with open_store(corpus, synced=False) as store:
         for name in names:
             await store.get_conversation(name)
