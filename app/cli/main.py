@@ -9,7 +9,7 @@ import typer
 from rich.text import Text
 
 from app import __version__
-from app.cli import archives, conversations, db, index, serve, tail, usage, writing
+from app.cli import archives, conversations, db, doctor, index, serve, tail, usage, writing
 from app.cli.output import err, printable
 from app.errors import StoreError
 
@@ -17,7 +17,7 @@ _FAILED = 2
 
 app = typer.Typer(
     help="A store for the conversations of AI-agent servers: files are the truth, an index lists them.",
-    epilog="Exit codes: 0 done, 1 something was found (verify, check), 2 wrong use or failure.",
+    epilog="Exit codes: 0 done, 1 something was found (verify, check, doctor), 2 wrong use or failure.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
@@ -34,6 +34,7 @@ app.command(name="restore")(writing.restore_command)
 app.command(name="export")(archives.export_command)
 app.command(name="import")(archives.import_command)
 app.command(name="du")(usage.du_command)
+app.command(name="doctor")(doctor.doctor_command)
 app.add_typer(index.app, name="index", no_args_is_help=True)
 app.add_typer(db.app, name="db", no_args_is_help=True)
 

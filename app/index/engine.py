@@ -27,6 +27,7 @@ from sqlalchemy.pool import StaticPool
 from app.errors import IndexBusy, IndexDamaged, IndexRebuilding, IndexUnusable, StoreError
 from app.index import presence
 from app.index.damage import damaged, is_damage
+from app.index.filesystem import require_local
 from app.index.places import Identity, find_identity, pin
 from app.index.statements import Sql
 from app.logs import Note, ignore_note
@@ -105,8 +106,9 @@ def prepare(path: Path) -> None:
     """Make the directory that the index stands in.
 
     Raises:
-        IndexUnusable: it cannot be made or written to.
+        IndexUnusable: it cannot be made or written to, or is on a network file system.
     """
+    require_local(path)
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 from filelock import FileLock, Timeout
 
@@ -16,10 +17,23 @@ from app.index.engine import Index
 _POLL_S = 1.0
 
 
+def is_followed(index_path: Path) -> bool:
+    """Whether a process is on duty for the index of this path now."""
+    try:
+        with FileLock(_lock_path(index_path), timeout=0):
+            return False
+    except Timeout:
+        return True
+
+
+def _lock_path(index_path: Path) -> Path:
+    return index_path.with_name("duty.lock")
+
+
 @asynccontextmanager
 async def on_duty(index: Index) -> AsyncIterator[None]:
     """Wait until no other process is on duty, and be on duty meanwhile."""
-    lock = FileLock(index.path.with_name("duty.lock"), thread_local=False)
+    lock = FileLock(_lock_path(index.path), thread_local=False)
     while True:
         try:
             lock.acquire(timeout=0)

@@ -1,0 +1,53 @@
+"""`convstore doctor`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+from rich.text import Text
+
+from app import __version__
+from app.cli.output import IndexOption, JsonOption, StoreOption, make_settings, out, print_json, printable, run_async
+from app.settings import Settings
+from app.store.doctor import examine
+from app.store.findings import Finding, Level
+
+_FOUND = 1
+_STYLES = {Level.OK: "green", Level.NOTE: "yellow", Level.PROBLEM: "bold red"}
+
+
+def doctor_command(
+    sample: Annotated[int, typer.Option(min=1, help="How many conversations to compare with the index.")] = 20,
+    store: StoreOption = None,
+    index: IndexOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Look at everything that a store stands on and say what to do. Changes nothing. Exit code 1 for a problem.
+
+    Example: convstore doctor --store workspace/conversations
+    """
+
+    async def look(settings: Settings) -> list[Finding]:
+        found = []
+        async for finding in examine(settings, __version__, sample=sample):
+            found.append(finding)
+            if not json:
+                _print(finding)
+        return found
+
+    findings = run_async(look(make_settings(store=store, index_url=index)))
+    problems = sum(finding.level == Level.PROBLEM for finding in findings)
+    if json:
+        print_json([finding._asdict() for finding in findings])
+    else:
+        out.print(f"{problems} problems" if problems else "no problem")
+    if problems:
+        raise typer.Exit(_FOUND)
+
+
+def _print(finding: Finding) -> None:
+    head = Text(f"{finding.level:8}", style=_STYLES[finding.level])
+    out.print(head + Text(f"{finding.check:12} {printable(finding.found)}", style="default"))
+    if finding.advice:
+        out.print(Text(f"{'':21}-> {printable(finding.advice)}"))

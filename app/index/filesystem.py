@@ -1,0 +1,83 @@
+"""Which file system something is on, and how much of it is left.
+
+SQLite's write-ahead log is shared memory and byte-range locks: over a network, neither is what it is on a local disk.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import NamedTuple
+
+from app.errors import IndexUnusable
+
+_MOUNTS = Path("/proc/self/mountinfo")
+_NETWORK = frozenset(
+    {"nfs", "nfs4", "cifs", "smb3", "smbfs", "afs", "ncpfs", "ceph", "glusterfs", "lustre", "beegfs", "gpfs"}
+)
+_NETWORK_FUSE = frozenset(
+    {"sshfs", "glusterfs", "ceph", "ceph-fuse", "rclone", "s3fs", "gcsfuse", "goofys", "davfs", "juicefs"}
+)
+
+
+class FileSystem(NamedTuple):
+    """A file system's type, as the kernel calls it, and what is free for this user; no inodes where it counts none."""
+
+    type: str
+    network: bool
+    free_bytes: int
+    size_bytes: int
+    free_inodes: int | None
+
+
+def find_file_system(path: Path) -> FileSystem:
+    """Return what `path` stands on, or will: of a path that does not exist, the nearest directory above counts."""
+    there = path
+    while not there.exists() and there != there.parent:
+        there = there.parent
+    status = os.statvfs(there)
+    kind = find_type(_read_mounts(), there.resolve())
+    return FileSystem(
+        kind,
+        kind in _NETWORK or kind.removeprefix("fuse.") in _NETWORK_FUSE,
+        status.f_bavail * status.f_frsize,
+        status.f_blocks * status.f_frsize,
+        status.f_favail if status.f_files else None,
+    )
+
+
+def _read_mounts() -> str:
+    try:
+        return _MOUNTS.read_text(errors="replace")
+    except OSError:
+        return ""
+
+
+def find_type(mounts: str, path: Path) -> str:
+    """Return the type of the file system that an absolute path is on, "unknown" when `mounts` does not say.
+
+    `mounts` is what Linux has in /proc/self/mountinfo; of two mounts on one directory, the later one hides the other.
+    """
+    longest, kind = -1, "unknown"
+    for line in mounts.splitlines():
+        fields = line.split(" ")
+        if " - " not in line or len(fields) < 7:
+            continue
+        mount = Path(fields[4].encode().decode("unicode_escape", errors="replace"))
+        if path.is_relative_to(mount) and len(mount.parts) >= longest:
+            longest, kind = len(mount.parts), fields[fields.index("-") + 1]
+    return kind
+
+
+def require_local(index: Path) -> None:
+    """Refuse a place for an index that is not on this machine.
+
+    Raises:
+        IndexUnusable: it is on a network file system.
+    """
+    found = find_file_system(index.parent)
+    if found.network:
+        raise IndexUnusable(
+            f"the index {index} would be on {found.type}, a network file system, where SQLite's locks cannot be "
+            "trusted; put it on a local disk: CONVSTORE_INDEX_URL=sqlite:////var/lib/convstore/index.db"
+        )

@@ -1,0 +1,137 @@
+"""A doctor's look at a store: what is well, what is not, and what to do. It mends nothing, and makes no index."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+from app.errors import IndexUnusable, StoreError, StoreUnavailable
+from app.files import owners
+from app.index import conversations, health, ownership, progress, schema
+from app.index.engine import Index
+from app.index.recovery import is_marked
+from app.index.version import HEAD, read_revision
+from app.model.ids import dashed
+from app.model.times import format_us
+from app.settings import Settings
+from app.store.duty import is_followed
+from app.store.findings import Finding, note, ok, problem
+from app.store.reader import make_reader
+from app.store.surroundings import look_around
+from app.store.verify import verify
+
+_SHOWN = 10
+_REBUILD = "`convstore index rebuild`; a running server, or any command, also builds a damaged index anew by itself"
+
+
+async def examine(settings: Settings, version: str, *, sample: int) -> AsyncIterator[Finding]:
+    """Give every finding. `sample` conversations, chosen at random, are compared with their rows.
+
+    Raises:
+        StoreUnavailable: the conversations directory is missing or cannot be read.
+    """
+    if not await asyncio.to_thread(settings.root.is_dir):
+        raise StoreUnavailable(f"{settings.root} is no directory; give the one that holds the conversation directories")
+    for finding in await asyncio.to_thread(lambda: list(look_around(settings, version))):
+        yield finding
+    found = await asyncio.to_thread(_schema, settings)
+    for finding in found:
+        yield finding
+    if not found[-1].advice:
+        async for finding in _index(settings, sample):
+            yield finding
+
+
+def _schema(settings: Settings) -> list[Finding]:
+    """Say whether the index can be opened; the last finding has an advice when it cannot."""
+    path = settings.index_path
+    if not path.exists():
+        return [
+            note("index", f"there is no index {path} yet", "`convstore serve`, or `convstore index sync`, makes it")
+        ]
+    if is_marked(path):
+        return [problem("index", f"{path} was found damaged and is to be built anew", _REBUILD)]
+    try:
+        now = read_revision(path)
+        wrong = schema.drift(path) if now == HEAD else []
+    except IndexUnusable as error:
+        return [problem("index", str(error), _REBUILD)]
+    except StoreError as error:
+        return [problem("index", str(error), "look again when the other program is done")]
+    if now != HEAD:
+        return [problem("schema", f"{now or 'none'}, this convstore needs {HEAD}", "`convstore db upgrade`")]
+    return [problem("schema", "; ".join(wrong[:3]), _REBUILD) if wrong else ok("schema", f"{now}, sound")]
+
+
+async def _index(settings: Settings, sample: int) -> AsyncIterator[Finding]:
+    index = Index(settings.index_path, readers=1, busy_timeout_s=settings.busy_timeout_s)
+    try:
+        await index.open()
+        try:
+            yield await _pragmas(index)
+            async for finding in _state(index, settings):
+                yield finding
+            async for finding in _unreadable(index):
+                yield finding
+            yield await _compared(index, settings, sample)
+        finally:
+            await index.close()
+    except IndexUnusable as error:
+        yield problem("index", str(error), _REBUILD)
+
+
+async def _pragmas(index: Index) -> Finding:
+    async with index.read() as connection:
+        found = await health.read_pragmas(connection)
+    wrong = [f"{name} is {found[name]}, not {value}" for name, value in health.EXPECTED.items() if found[name] != value]
+    if wrong:
+        return problem("pragmas", "; ".join(wrong), "another program changed the index; stop it, and restart convstore")
+    return ok("pragmas", ", ".join(f"{name} {value}" for name, value in found.items()))
+
+
+async def _state(index: Index, settings: Settings) -> AsyncIterator[Finding]:
+    async with index.read() as connection:
+        state = await progress.get_progress(connection)
+        totals = await conversations.count_totals(connection)
+        dirty = await ownership.list_dirty(connection)
+    swept = f"compared with the files at {format_us(state.last_sweep_at)}" if state.last_sweep_at else "never compared"
+    yield ok("index", f"{totals.conversations:,} conversations, {swept}")
+    if state.last_error:
+        yield problem("index", state.last_error, "mend what it says; a running server then goes on by itself")
+    if await asyncio.to_thread(is_followed, index.path):
+        yield ok("server", "one looks after the index")
+    else:
+        yield note("server", "none looks after the index", "`convstore serve` follows changes; commands look first")
+    dead = {one.owner for one in dirty if not owners.is_living(settings.root, one.owner)}
+    left = [dashed(one.id) for one in dirty if one.owner in dead]
+    if left:
+        yield note(
+            "crash",
+            f"{len(left)} conversations were open when their convstore ended: {', '.join(left[:3])}",
+            "a server that starts, or the next one who writes to them, puts them right",
+        )
+
+
+async def _unreadable(index: Index) -> AsyncIterator[Finding]:
+    async with index.read() as connection:
+        number = (await conversations.count_totals(connection)).unreadable
+        found = await health.list_unreadable(connection, _SHOWN)
+    if not number:
+        yield ok("unreadable", "none")
+    for conversation_id, reason in found:
+        yield problem(
+            "unreadable", f"{dashed(conversation_id)}: {reason}", f"`convstore repair {dashed(conversation_id)}`"
+        )
+    if number > len(found):
+        yield problem("unreadable", f"{number - len(found)} more", "`convstore list --unreadable` lists them")
+
+
+async def _compared(index: Index, settings: Settings, sample: int) -> Finding:
+    found = [difference async for difference in verify(index, make_reader(settings), sample=sample)]
+    if not found:
+        return ok("files", f"the names of all conversations, and {sample} of them in full, agree with the index")
+    shown = "; ".join(
+        f"{one.conversation} {one.what}: {one.in_index}, in the files {one.in_files}" for one in found[:3]
+    )
+    more = f" and {len(found) - 3} more differences" if len(found) > 3 else ""
+    return problem("files", f"{shown}{more}", "`convstore index sync`, then `convstore index verify --fix`")

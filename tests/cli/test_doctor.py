@@ -1,0 +1,184 @@
+"""doctor: one test for each thing that it can find, and that it changes nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sqlite3
+import time
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from app.index import filesystem
+from tests.builders import held_by_another_process, make_conversation, make_id
+from tests.cli.conftest import Command, Ran
+
+
+@pytest.fixture
+def store(root: Path, convstore: Command) -> Path:
+    """Two conversations, indexed."""
+    for number in (1, 2):
+        make_conversation(root, number)
+    (root / ".convstore").chmod(0o700)
+    convstore("index", "sync", "--store", root)
+    return root
+
+
+def found(ran: Ran, check: str) -> list[tuple[str, str, str]]:
+    return [(one["level"], one["found"], one["advice"]) for one in ran.json if one["check"] == check]
+
+
+def tree(directory: Path) -> dict[str, tuple[int, int]]:
+    return {str(path): (path.stat().st_mtime_ns, path.stat().st_size) for path in directory.rglob("event-*.json")}
+
+
+def test_a_sound_store_has_no_problem_and_stays_as_it_is(store: Path, convstore: Command) -> None:
+    before = tree(store)
+    ran = convstore("doctor", "--store", store)
+    assert (ran.code, ran.out.splitlines()[-1]) == (0, "no problem")
+    for check in (
+        "versions",
+        "index disk",
+        "store disk",
+        "leases",
+        "trash",
+        "schema",
+        "pragmas",
+        "unreadable",
+        "files",
+    ):
+        assert any(line.split()[1:3][0] == check.split()[0] and line.startswith("ok") for line in ran.out.splitlines())
+    assert tree(store) == before
+
+
+def test_a_store_without_an_index_gets_none(tmp_path: Path, convstore: Command) -> None:
+    make_conversation(tmp_path, 1)
+    ran = convstore("doctor", "--store", tmp_path, "--json")
+    assert ran.code == 0
+    assert [level for level, *_ in found(ran, "index")] == ["note"]
+    assert not (tmp_path / ".convstore").exists()
+
+
+def test_a_store_that_is_not_there_is_a_failure(tmp_path: Path, convstore: Command) -> None:
+    ran = convstore("doctor", "--store", tmp_path / "nowhere")
+    assert ran.code == 2
+    assert "is no directory" in ran.err
+
+
+def unreadable(store: Path) -> None:
+    (store / make_id(1) / "base_state.json").write_text("")
+
+
+def retitled(store: Path) -> None:
+    with closing(sqlite3.connect(store / ".convstore" / "index.db")) as database, database:
+        database.execute("UPDATE conversation SET title = 'other'")
+
+
+def vanished(store: Path) -> None:
+    shutil.rmtree(store / make_id(2))
+
+
+def opened_to_others(store: Path) -> None:
+    (store / ".convstore").chmod(0o755)
+    (store / ".convstore" / "index.db").chmod(0o644)
+
+
+def torn_lease(store: Path) -> None:
+    (store / make_id(1) / "owner_lease.json").write_text("{")
+
+
+def failing_sweep(store: Path) -> None:
+    with closing(sqlite3.connect(store / ".convstore" / "index.db")) as database, database:
+        database.execute("UPDATE sync_state SET last_error = 'no disk'")
+
+
+def older_schema(store: Path) -> None:
+    with closing(sqlite3.connect(store / ".convstore" / "index.db")) as database, database:
+        database.execute("UPDATE alembic_version SET version_num = '0001'")
+
+
+def dropped_index(store: Path) -> None:
+    with closing(sqlite3.connect(store / ".convstore" / "index.db")) as database, database:
+        database.execute("DROP INDEX ix_conversation_parent")
+
+
+def no_database(store: Path) -> None:
+    path = store / ".convstore" / "index.db"
+    path.write_bytes(b"\x55" * path.stat().st_size)
+
+
+PROBLEMS: list[tuple[Callable[[Path], None], str, str, str]] = [
+    (unreadable, "unreadable", "base_state.json: the file is empty", f"convstore repair {'00000000-0000-4000'}"),
+    (retitled, "files", "title: other", "convstore index verify --fix"),
+    (vanished, "files", "row:", "convstore index sync"),
+    (opened_to_others, "permissions", "can be read by others", "chmod 600"),
+    (torn_lease, "leases", "1 lease files cannot be read", "end all but one"),
+    (failing_sweep, "index", "no disk", "mend what it says"),
+    (older_schema, "schema", "0001, this convstore needs", "convstore db upgrade"),
+    (dropped_index, "schema", "ix_conversation_parent", "convstore index rebuild"),
+    (no_database, "index", "not a database", "convstore index rebuild"),
+]
+
+
+@pytest.mark.parametrize(("harm", "check", "said", "advice"), PROBLEMS, ids=[one[0].__name__ for one in PROBLEMS])
+def test_a_problem_is_told_with_what_to_do(
+    store: Path, convstore: Command, harm: Callable[[Path], None], check: str, said: str, advice: str
+) -> None:
+    harm(store)
+    if harm is unreadable:
+        convstore("index", "sync", "--store", store)
+    ran = convstore("doctor", "--store", store, "--json")
+    assert ran.code == 1
+    problems = [(text, what) for level, text, what in found(ran, check) if level == "problem"]
+    assert any(said in text and advice in what for text, what in problems), problems
+
+
+def test_leases_are_told_by_owner_and_those_of_a_dead_server_apart(store: Path, convstore: Command) -> None:
+    for number, (owner, expires_in_s) in enumerate([("alive", 45), ("dead", -45)], start=1):
+        lease = {"owner_instance_id": owner, "generation": 1, "expires_at": time.time() + expires_in_s}
+        (store / make_id(number) / "owner_lease.json").write_text(json.dumps(lease))
+    ran = convstore("doctor", "--store", store, "--json")
+    held, left = found(ran, "leases")
+    assert held[:2] == ("ok", "1 conversations are owned now: 1 by alive")
+    assert left[0] == "note"
+    assert make_id(2) in left[1]
+
+
+def test_the_trash_a_crash_and_what_was_set_aside_are_told(store: Path, convstore: Command) -> None:
+    convstore("delete", make_id(2), "--store", store)
+    (store / ".convstore" / "index.db.damaged-1").write_bytes(b"old")
+    (store / ".new-1").mkdir()
+    os.utime(store / ".new-1", (0, 0))
+    with closing(sqlite3.connect(store / ".convstore" / "index.db")) as database, database:
+        database.execute("UPDATE conversation SET dirty_by = 'convstore-dead'")
+    ran = convstore("doctor", "--store", store, "--json")
+    assert ran.code == 0
+    assert found(ran, "trash")[0][1].startswith("1 conversations, the oldest of 20")
+    assert [level for level, *_ in found(ran, "leftovers")] == ["note", "note"]
+    assert found(ran, "crash")[0][1].startswith("1 conversations were open when their convstore ended")
+
+
+def test_a_server_that_looks_after_the_index_is_told(store: Path, convstore: Command) -> None:
+    with held_by_another_process(store / ".convstore" / "duty.lock"):
+        ran = convstore("doctor", "--store", store, "--json")
+    assert [level for level, *_ in found(ran, "server")] == ["ok"]
+
+
+def test_a_network_file_system_is_told_and_refused(
+    store: Path, convstore: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mounts = tmp_path / "mountinfo"
+    mounts.write_text(f"1 1 8:1 / / rw - ext4 /dev/vda rw\n2 1 0:9 / {store} rw - nfs4 host:/export rw\n")
+    monkeypatch.setattr(filesystem, "_MOUNTS", mounts)
+    ran = convstore("doctor", "--store", store, "--json")
+    assert ran.code == 1
+    assert found(ran, "index disk")[0][0] == "problem"
+    refused = convstore("list", "--store", store)
+    assert refused.code == 2
+    assert "nfs4, a network file system" in refused.err
+    elsewhere = convstore("list", "--store", store, "--index", f"sqlite:///{tmp_path / 'local' / 'index.db'}")
+    assert elsewhere.code == 0

@@ -1,0 +1,45 @@
+"""Which file system a path is on."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from app.index.filesystem import find_file_system, find_type
+
+MOUNTS = """\
+22 1 8:1 / / rw,relatime shared:1 - ext4 /dev/sda1 rw
+30 22 0:40 / /home rw,relatime shared:2 master:7 - nfs4 server:/home rw,vers=4.2
+31 30 8:2 / /home/dev/local rw - xfs /dev/sdb1 rw
+32 22 0:41 / /mnt/two\\040words rw - fuse.sshfs dev@host:/ rw
+33 22 0:42 / /mnt/hidden rw - ext4 /dev/sdc1 rw
+34 33 0:43 / /mnt/hidden rw - cifs //host/share rw
+no mount
+"""
+
+
+@pytest.mark.parametrize(
+    ("path", "kind"),
+    [
+        ("/srv/conversations", "ext4"),
+        ("/home/dev", "nfs4"),
+        ("/homework", "ext4"),
+        ("/home/dev/local/store", "xfs"),
+        ("/mnt/two words/store", "fuse.sshfs"),
+        ("/mnt/hidden", "cifs"),
+    ],
+)
+def test_the_innermost_mount_counts(path: str, kind: str) -> None:
+    assert find_type(MOUNTS, Path(path)) == kind
+
+
+def test_without_any_mounts_it_is_unknown() -> None:
+    assert find_type("", Path("/srv")) == "unknown"
+
+
+def test_of_a_path_that_is_not_there_yet_the_directory_above_counts(tmp_path: Path) -> None:
+    found, there = find_file_system(tmp_path / "not" / "yet"), os.statvfs(tmp_path)
+    assert found.size_bytes == there.f_blocks * there.f_frsize
+    assert (found.type, found.network) == (find_file_system(tmp_path).type, False)
