@@ -28,7 +28,7 @@ from app.errors import IndexBusy, IndexDamaged, IndexRebuilding, IndexUnusable, 
 from app.index import presence
 from app.index.damage import damaged, is_damage
 from app.index.filesystem import require_local
-from app.index.places import Identity, find_identity, pin
+from app.index.places import Identity, find_identity, pin, require_place
 from app.index.statements import Sql
 from app.logs import Note, ignore_note
 
@@ -143,11 +143,12 @@ async def writer_lock(path: Path, timeout_s: float) -> AsyncIterator[None]:
 
     Raises:
         IndexBusy: another writer held it for `timeout_s`.
-        IndexUnusable: the lock file cannot be opened.
+        IndexUnusable: the lock file cannot be opened, or its directory is gone.
     """
     lock = FileLock(path.with_name(f"{path.name}.lock"), thread_local=False)
     deadline = time.monotonic() + timeout_s
     while True:
+        require_place(path)
         try:
             lock.acquire(timeout=0)
             break

@@ -6,6 +6,8 @@ import os
 from pathlib import Path
 from typing import NamedTuple
 
+from app.errors import IndexUnusable
+
 
 class Identity(NamedTuple):
     """Which file it is, whatever its name."""
@@ -21,6 +23,16 @@ def find_identity(path: Path) -> Identity | None:
     except OSError:
         return None
     return Identity(status.st_dev, status.st_ino)
+
+
+def require_place(path: Path) -> None:
+    """Make sure that the directory of the index is there, since filelock would make a store that is gone again.
+
+    Raises:
+        IndexUnusable: it is not.
+    """
+    if not path.parent.is_dir():
+        raise IndexUnusable(f"the index directory {path.parent} is gone; mount or restore it, and it is used again")
 
 
 def pin(path: Path) -> int | None:

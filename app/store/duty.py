@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from app.errors import IndexUnusable
 from app.index.engine import Index
+from app.index.places import require_place
 
 _POLL_S = 1.0
 
@@ -35,11 +37,11 @@ async def on_duty(index: Index) -> AsyncIterator[None]:
     """Wait until no other process is on duty, and be on duty meanwhile."""
     lock = FileLock(_lock_path(index.path), thread_local=False)
     while True:
-        try:
+        with suppress(Timeout, IndexUnusable):
+            require_place(index.path)
             lock.acquire(timeout=0)
             break
-        except Timeout:
-            await asyncio.sleep(_POLL_S)
+        await asyncio.sleep(_POLL_S)
     try:
         yield
     finally:

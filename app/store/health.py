@@ -17,7 +17,9 @@ def require_files(root: Path, index_path: Path) -> None:
     if not root.is_dir():
         raise StoreUnavailable(f"the conversations directory {root} is gone; mount or restore it")
     if not index_path.exists():
-        raise IndexUnusable(f"the index {index_path} was deleted; restart the server, which builds it again")
+        raise IndexUnusable(
+            f"the index {index_path} is gone; a server builds it again soon, when the conversations are there"
+        )
 
 
 def measure_files(index_path: Path) -> dict[str, int]:

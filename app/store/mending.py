@@ -7,7 +7,8 @@ import logging
 import time
 from pathlib import Path
 
-from app.errors import IndexBusy, IndexDamaged, StoreError
+from app.errors import IndexBusy, IndexDamaged, StoreError, StoreUnavailable
+from app.files import layout
 from app.index import presence, progress
 from app.index.engine import Index, prepare
 from app.index.places import find_identity
@@ -77,7 +78,7 @@ async def look_whether_rebuilding(index: Index) -> None:
         index.rebuilding = (await progress.get_progress(connection)).derived_by == progress.RECOVERING
 
 
-async def keep_usable(index: Index) -> None:
+async def keep_usable(index: Index, root: Path) -> None:
     """Look all the time whether the index has to be put right or opened again, and do it."""
     mended_at = -_REST_S
     told = ""
@@ -91,7 +92,7 @@ async def keep_usable(index: Index) -> None:
             if time.monotonic() - mended_at < _REST_S:
                 continue
             mended_at = time.monotonic()
-            await mend(index)
+            await mend(index, root)
             told = ""
         except (StoreError, OSError) as error:
             if str(error) != told:
@@ -104,14 +105,21 @@ def _is_needed(index: Index) -> bool:
     return is_marked(index.path) or index.is_out_of_place()
 
 
-async def mend(index: Index) -> None:
+async def mend(index: Index, root: Path) -> None:
     """Close the index, have an empty one in its place if it is damaged or gone, and open what is there then.
 
     Raises:
+        StoreUnavailable: the store is gone with its index; an empty index would say that it has no conversations.
         IndexUnusable: that is not possible now.
     """
+    await asyncio.to_thread(_require_store, root, index.path)
     damaged = index.opened
     async with index.closed():
         if index.opened == damaged:  # else another task of this process was faster
             await recover(index.path, damaged)
     await look_whether_rebuilding(index)
+
+
+def _require_store(root: Path, path: Path) -> None:
+    if not root.is_dir() or not (path.parent.is_dir() or layout.holds_conversations(root)):
+        raise StoreUnavailable(f"the conversations directory {root} is gone, or empty all at once; mount or restore it")

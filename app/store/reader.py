@@ -92,7 +92,7 @@ class StoreReader:
         try:
             report = await work()
         except IndexDamaged:
-            await mend(self.index)
+            await mend(self.index, self.reader.root)
             report = await work()
         self.index.rebuilding = False
         self._note("sync", report.seconds)

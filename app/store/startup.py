@@ -7,7 +7,7 @@ import logging
 import time
 from contextlib import suppress
 
-from app.errors import IndexUnusable, StoreError, SyncRunning
+from app.errors import IndexUnusable, StoreError, StoreUnavailable, SyncRunning
 from app.index import progress
 from app.store.duty import on_duty
 from app.store.mending import keep_usable
@@ -32,7 +32,7 @@ async def follow(store: ConversationStore) -> None:
     Every process looks after its own connections; of several processes on one store, one looks at the files.
     """
     async with asyncio.TaskGroup() as tasks:
-        tasks.create_task(keep_usable(store.index))
+        tasks.create_task(keep_usable(store.index, store.reader.root))
         tasks.create_task(_keep_in_step(store))
 
 
@@ -78,7 +78,7 @@ async def _keep_sweeping(store: ConversationStore, sweep: Sweep) -> None:
                 told = str(error)
                 log.error("changes of the conversations cannot be followed, trying again: %s", told)  # noqa: TRY400
                 await _note_error(store, told)
-            pause = _SOON_S if isinstance(error, IndexUnusable) else _RETRY_S
+            pause = _pause_s(error)
 
 
 async def _leap(store: ConversationStore) -> None:
@@ -107,7 +107,7 @@ class _Progress:
 
 
 async def _sync_when_possible(store: ConversationStore) -> SyncReport:
-    told = False
+    told = ""
     while True:
         try:
             await _leap(store)
@@ -115,9 +115,15 @@ async def _sync_when_possible(store: ConversationStore) -> SyncReport:
         except SyncRunning as error:
             if not told:
                 log.info("%s", error)
-            told = True
+            told = str(error)
             await asyncio.sleep(_OTHER_SYNC_S)
         except StoreError as error:
-            pause = _SOON_S if isinstance(error, IndexUnusable) else _RETRY_S
-            log.error("the index could not be brought up to date, trying again in %.0f s: %s", pause, error)  # noqa: TRY400
-            await asyncio.sleep(pause)
+            if str(error) != told:
+                told = str(error)
+                log.error("the index could not be brought up to date, trying again: %s", told)  # noqa: TRY400
+            await asyncio.sleep(_pause_s(error))
+
+
+def _pause_s(error: Exception) -> float:
+    """Return how long to wait after an error: not long when a look is cheap and may find the store again."""
+    return _SOON_S if isinstance(error, IndexUnusable | StoreUnavailable) else _RETRY_S

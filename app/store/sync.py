@@ -23,6 +23,7 @@ from app.files.layout import Named
 from app.files.scan import Reader
 from app.index import conversations, events, progress
 from app.index.engine import Index
+from app.index.places import require_place
 from app.model.conversation import FOLD_VERSION
 from app.model.event import KnownLog
 from app.store.reading import read_changes, read_rows, read_signatures
@@ -66,8 +67,10 @@ async def sync_lock(index: Index) -> AsyncIterator[None]:
 
     Raises:
         SyncRunning: another process is.
+        IndexUnusable: the directory of the index is gone.
     """
     lock = FileLock(index.path.with_name("sync.lock"), thread_local=False)
+    require_place(index.path)
     try:
         lock.acquire(timeout=0)
     except Timeout as error:

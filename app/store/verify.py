@@ -79,7 +79,7 @@ async def verify(
     for directory in duplicates:
         conversation_id = find_conversation_id(directory)
         yield Difference(dashed(conversation_id or directory), "directory", _ABSENT, f"a second one: {directory}")
-    async for difference in _check_database(index, fix=fix, whole=sample is None):
+    async for difference in _check_database(index, reader, fix=fix, whole=sample is None):
         yield difference
     chosen = directories if sample is None else sorted(random.sample(directories, min(sample, len(directories))))
     for begin in range(0, len(chosen), BATCH):
@@ -95,7 +95,7 @@ async def verify(
         yield difference
 
 
-async def _check_database(index: Index, *, fix: bool, whole: bool) -> AsyncIterator[Difference]:
+async def _check_database(index: Index, reader: Reader, *, fix: bool, whole: bool) -> AsyncIterator[Difference]:
     try:
         async with index.read() as connection:
             damage = await stored.list_damage(connection, whole=whole)
@@ -104,7 +104,7 @@ async def _check_database(index: Index, *, fix: bool, whole: bool) -> AsyncItera
         damage, orphans = [str(error)], []
     if damage and fix:
         index.damaged = True
-        await mend(index)
+        await mend(index, reader.root)
     for problem in damage:
         yield Difference(_ABSENT, "database", problem, _ABSENT, fix)
     if orphans and fix:

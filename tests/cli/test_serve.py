@@ -11,7 +11,7 @@ import stat
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -40,8 +40,8 @@ class Server:
 
 
 @contextmanager
-def served(*arguments: object, **environment: str) -> Iterator[Server]:
-    command = [*COMMAND, "--port", "0", *(str(argument) for argument in arguments)]
+def served(*arguments: object, program: Sequence[str] = COMMAND, **environment: str) -> Iterator[Server]:
+    command = [*program, "--port", "0", *(str(argument) for argument in arguments)]
     with subprocess.Popen(command, env=os.environ | environment, stderr=subprocess.PIPE, text=True) as process:
         try:
             yield Server(process)
