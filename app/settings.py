@@ -73,7 +73,8 @@ class Settings(BaseSettings):
     instance: str | None = Field(
         default=None,
         pattern=r"^[A-Za-z0-9._-]{1,64}$",
-        description="The name under which this server owns conversations; its workers share one. Default: a new one.",
+        description="The name under which conversations are owned; processes that share one are one owner, and `serve` "
+        "adds to it what makes it new. Default: a new one.",
     )
     open_conversations: int = Field(
         default=100, ge=1, description="Conversations kept open for writing at most, those in use apart."

@@ -19,9 +19,11 @@ from app.cli.output import (
     run_async,
     synced,
 )
+from app.model.ids import dashed
 from app.model.times import format_us
 from app.settings import Settings
 from app.store.rebuild import rebuild
+from app.store.recovering import Recovered
 from app.store.store import ConversationStore
 from app.store.sync import SyncReport
 from app.store.verify import Difference
@@ -68,6 +70,9 @@ def sync(
     allow_empty: Annotated[
         bool, typer.Option("--allow-empty", help="Accept that the directory holds no conversation any more.")
     ] = False,
+    recover: Annotated[
+        bool, typer.Option("--recover", help="Also end the runs that owners who died left: status error.")
+    ] = False,
     json: JsonOption = False,
 ) -> None:
     """Bring the index up to date with the files; unchanged conversations are not opened.
@@ -75,11 +80,13 @@ def sync(
     Example: convstore index sync --store workspace/conversations
     """
 
-    async def work(settings: Settings) -> SyncReport:
+    async def work(settings: Settings) -> tuple[SyncReport, Recovered | None]:
         async with ConversationStore.open(settings) as opened:
-            return await synced(opened, allow_empty=allow_empty)
+            report = await synced(opened, allow_empty=allow_empty)
+            return report, await opened.recover(end_runs=True) if recover else None
 
-    _print_report(run_async(work(make_settings(store=store, index_url=index))), json=json)
+    report, recovered = run_async(work(make_settings(store=store, index_url=index)))
+    _print_report(report, recovered, json=json)
 
 
 @app.command(name="rebuild")
@@ -101,9 +108,10 @@ def rebuild_command(
     _print_report(run_async(work(make_settings(store=store, index_url=index))), json=json)
 
 
-def _print_report(report: SyncReport, *, json: bool) -> None:
+def _print_report(report: SyncReport, recovered: Recovered | None = None, *, json: bool) -> None:
     if json:
-        print_json(asdict(report) | {"untrusted": [one.directory for one in report.untrusted]})
+        more = {name: [dashed(one) for one in ids] for name, ids in recovered._asdict().items()} if recovered else {}
+        print_json(asdict(report) | {"untrusted": [one.directory for one in report.untrusted]} | more)
         return
     out.print(
         f"{report.conversations} conversations: {report.added} new, {report.changed} changed, "
@@ -111,6 +119,12 @@ def _print_report(report: SyncReport, *, json: bool) -> None:
     )
     for directory in report.duplicates:
         out.print(f"{directory}: a second directory for the same id; it is not listed", style="yellow")
+    if recovered:
+        out.print(
+            f"{len(recovered.read)} were open at a crash and are read again; {len(recovered.ended)} runs are ended"
+        )
+        for one in recovered.ended:
+            out.print(f"{dashed(one)}: was running, is in error")
 
 
 @app.command(name="verify")

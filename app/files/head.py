@@ -49,6 +49,8 @@ def find_moved_head(fd: int, events_fd: int, state: Mapping[str, Any]) -> Head |
     state_ns = os.stat(layout.STATE, dir_fd=fd, follow_symlinks=False).st_mtime_ns
     newer: list[EventName] = []
     for name in reversed(layout.list_event_names(events_fd)):
+        if name.event_id == leaf:
+            break  # what follows an event comes after it in the log
         if os.stat(event_file_name(name), dir_fd=events_fd, follow_symlinks=False).st_mtime_ns < state_ns:
             break
         newer.append(name)

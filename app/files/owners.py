@@ -20,12 +20,13 @@ from app.files.locks import try_lock
 
 _DIRECTORY = ".convstore/owners"
 _TRIES = 20
+_PREFIX_MAX = 40
 _RETRY_S = 0.002
 
 
-def make_instance_id() -> str:
-    """Return a new name for an owner: one convstore, with all its workers."""
-    return f"convstore-{secrets.token_hex(8)}"
+def make_instance_id(prefix: str | None = None) -> str:
+    """Return a new name for an owner: one convstore, with all its workers, from its start to its end."""
+    return f"{(prefix or 'convstore')[:_PREFIX_MAX]}-{secrets.token_hex(8)}"
 
 
 @cache

@@ -111,6 +111,7 @@ async def _sync_when_possible(store: ConversationStore) -> SyncReport:
     while True:
         try:
             await _leap(store)
+            await store.recover()
             return await store.sync(on_progress=_Progress().show)
         except SyncRunning as error:
             if not told:

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, suppress
 from functools import partial
 from typing import Any
 
+from app.errors import ConversationNotFound, ConversationOwned, UnreadableFile
 from app.files import lease
 from app.files.layout import Named
 from app.files.lease import Lease
 from app.logs import Note, ignore_note
+from app.model.filters import ConversationFilter, Status
 from app.model.ids import ConversationId
 from app.settings import Settings
-from app.store import creating, deleting
+from app.store import creating, deleting, recovering
 from app.store.conversation import Conversation
 from app.store.reader import StoreReader
+from app.store.recovering import Recovered
 from app.store.sealing import make_seal
 from app.store.writing import Writers
 
@@ -47,6 +50,25 @@ class ConversationStore(StoreReader):
             UnreadableFile: its base_state.json is missing or cannot be read.
         """
         return self._writers.writer(conversation_id, force=force, held=held)
+
+    async def recover(self, *, end_runs: bool = False) -> Recovered:
+        """Read again what a crash left open, and no more; with `end_runs`, end the runs that dead owners left, too.
+
+        A run ends as when its conversation is opened for writing: `running` becomes `error`, and an action without a
+        result gets an AgentErrorEvent. What a living owner has is left alone.
+
+        Raises:
+            DiskFull, WriteFailed: the end of a run could not be written.
+        """
+        read = await recovering.read_again(self.index, self.reader)
+        ended = []
+        running = await self.list_ids(ConversationFilter(status=Status.RUNNING)) if end_runs else []
+        for one in running:
+            with suppress(ConversationNotFound, ConversationOwned, UnreadableFile):
+                async with self.writer(one) as conversation:
+                    if conversation.files.status != Status.RUNNING:
+                        ended.append(one)
+        return Recovered(read, ended)
 
     async def create(self, request: Mapping[str, Any]) -> tuple[ConversationId, bool]:
         """Create the conversation that a StartConversationRequest asks for; return its id, and whether it is new.

@@ -147,7 +147,7 @@ class Writers:
         try:
             async with self._index.write(durable=True) as connection:
                 await ownership.mark(connection, conversation_id, self.instance, claim.lease.generation)
-            left = held is None and claim.before is not None and _was_left(claim.before, self.instance)
+            left = held is None and claim.before is not None and not claim.before.released
             status = await asyncio.to_thread(files.load, after_crash=left)
             located = await self._opening.open(conversation_id)  # once more: until the claim, others could write
         except BaseException:

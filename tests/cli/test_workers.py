@@ -7,12 +7,13 @@ import re
 import signal
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
 
 from app import Settings
-from tests.builders import held_by_another_process, make_conversation, make_id
+from tests.builders import held_by_another_process, make_conversation, make_id, names_in
 from tests.cli.test_serve import served
 
 KEY = "X-Session-API-Key"
@@ -68,6 +69,25 @@ def test_workers_share_a_store_a_key_and_their_counters(tmp_path: Path) -> None:
         left = children(server.process.pid)
     assert server.process.returncode == 0
     assert not any(map(lives, left))
+
+
+def test_workers_are_one_owner_and_write_to_one_conversation(tmp_path: Path) -> None:
+    path = make_conversation(tmp_path, 1, events=0)
+    message = {"role": "user", "content": [{"type": "text", "text": "hello"}]}
+    asked = 24
+    with served(tmp_path, "--workers", "2", "--no-auth") as server:
+
+        def append(_number: int) -> int:
+            return httpx.post(f"{server.url}/api/conversations/{make_id(1)}/events", json=message).status_code
+
+        until(lambda: httpx.get(f"{server.url}/ready").status_code == 200)
+        with ThreadPoolExecutor(8) as clients:
+            assert set(clients.map(append, range(asked))) == {200}
+        owners = list((tmp_path / ".convstore" / "owners").glob("*.lock"))
+    assert len(owners) == 1
+    assert [name[6:11] for name in names_in(path / "events") if name.startswith("event-")] == [
+        f"{number:05d}" for number in range(asked)
+    ]
 
 
 def test_workers_end_when_their_parent_is_killed(tmp_path: Path) -> None:

@@ -1,0 +1,210 @@
+"""After a crash: what was open is read again and nothing else, HEAD goes forward, a cut-off run ends once."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+
+from app import Settings
+from app.model.ids import ConversationId
+from tests.builders import (
+    index_tables,
+    make_conversation,
+    make_event,
+    make_id,
+    opened_files,
+    second_process,
+    write_event,
+)
+from tests.conftest import StoreOpener, serving
+from tests.store.test_writing import is_rebuilt_equal, log_of, state_of
+
+ONE, TWO = ConversationId(make_id(1)), ConversationId(make_id(2))
+
+# Opens the first two of three conversations, does what it is told to the first, and waits to be killed.
+OWNER = """
+import asyncio, sys
+from contextlib import AsyncExitStack
+from app import ConversationStore, Settings
+from app.model.filters import Status
+from tests.builders import make_event, make_id
+
+async def main():
+    async with ConversationStore.open(Settings(store=sys.argv[1])) as store, AsyncExitStack() as stack:
+        await store.sync()
+        one, two = [await stack.enter_async_context(store.writer(make_id(number))) for number in (1, 2)]
+        await one.append(make_event(5))
+        for step in sys.argv[2:]:
+            if step == "running":
+                await one.set_status(Status.RUNNING)
+            elif step == "navigate":
+                await one.navigate(make_event(1)["id"])
+            else:
+                await one.append(make_event(6, kind="ActionEvent", source="agent", action={"kind": "A"},
+                                            tool_name="terminal", tool_call_id="call", parent_id=make_event(5)["id"]))
+        print("open", flush=True)
+        sys.stdin.readline()
+
+asyncio.run(main())
+"""
+
+
+@pytest.fixture
+def three(root: Path) -> Path:
+    for number in (1, 2, 3):
+        make_conversation(root, number)
+    return root
+
+
+def crash(root: Path, *steps: str) -> None:
+    with second_process(OWNER, root, *steps) as owner:
+        assert owner.hear() == "open"
+        owner.kill()
+
+
+Crash = Callable[..., Path]
+
+
+@pytest.fixture(scope="module")
+def crashed(tmp_path_factory: pytest.TempPathFactory, empty_index: Path) -> Crash:
+    """Give a store as a crash after some steps left it."""
+    known: dict[tuple[str, ...], Path] = {}
+
+    def get(*steps: str) -> Path:
+        if steps not in known:
+            root = known[steps] = tmp_path_factory.mktemp("crashed") / "conversations"
+            (root / ".convstore").mkdir(parents=True)
+            shutil.copyfile(empty_index, root / ".convstore" / "index.db")
+            for number in (1, 2, 3):
+                make_conversation(root, number)
+            crash(root, *steps)
+        copy = tmp_path_factory.mktemp("copy") / "conversations"
+        return Path(shutil.copytree(known[steps], copy))
+
+    return get
+
+
+def append_unseen(path: Path, parent: str) -> dict[str, Any]:
+    """Leave an event in the log as a crash does before HEAD was written."""
+    event = make_event(7, parent_id=parent)
+    write_event(path, len(log_of(path)), event)
+    return event
+
+
+async def test_only_what_was_open_is_read_again(crashed: Crash, open_store: StoreOpener) -> None:
+    three = crashed()
+    event = append_unseen(three / ONE, make_event(5)["id"])
+    async with open_store(three, synced=False) as store:
+        with opened_files() as opened:
+            recovered = await store.recover()
+        read = {path.split("/")[-1] for path in opened if path.endswith(".json") or make_id(3) in path}
+        assert sorted(recovered.read) == [ONE, TWO]
+        assert not any(make_id(3) in path for path in opened)
+        assert {path for path in read if path.startswith("event-")} <= {
+            f"event-{seq:05d}-{one['id']}.json" for seq, one in ((1, make_event(1)), (2, make_event(5)), (3, event))
+        }
+        assert await store.count_events(ONE) == 4
+        assert await store.recover() == ([], [])
+        assert await is_rebuilt_equal(store)
+
+
+async def test_what_a_living_owner_has_open_is_left_alone(three: Path, open_store: StoreOpener) -> None:
+    with second_process(OWNER, three, "running") as owner:
+        assert owner.hear() == "open"
+        async with open_store(three) as store:
+            assert await store.recover(end_runs=True) == ([], [])
+    assert state_of(three / ONE)["execution_status"] == "running"
+
+
+async def test_a_server_recovers_behind_its_first_answers(crashed: Crash) -> None:
+    three = crashed("running")
+    append_unseen(three / ONE, make_event(5)["id"])
+    async with serving(Settings(store=three)) as client:
+        info = (await client.get(f"/api/conversations/{ONE}")).json()
+        assert (info["event_count"], info["execution_status"]) == (4, "running")
+    assert state_of(three / ONE)["leaf_event_id"] == make_event(5)["id"]
+
+
+async def test_head_goes_forward_when_it_is_opened_for_writing(crashed: Crash, open_store: StoreOpener) -> None:
+    three = crashed()
+    event = append_unseen(three / ONE, make_event(5)["id"])
+    async with open_store(three) as store:
+        async with store.writer(ONE) as conversation:
+            assert state_of(three / ONE)["leaf_event_id"] == event["id"]
+            await conversation.append(make_event(8))
+        assert log_of(three / ONE)[-1]["parent_id"] == event["id"]
+        assert await is_rebuilt_equal(store)
+
+
+async def test_a_navigation_is_never_undone(crashed: Crash, open_store: StoreOpener) -> None:
+    three = crashed("navigate")
+    async with open_store(three) as store, store.writer(ONE) as conversation:
+        await conversation.append(make_event(8))
+    assert log_of(three / ONE)[-1]["parent_id"] == make_event(1)["id"]
+
+
+async def test_an_event_of_another_branch_moves_no_head(crashed: Crash, open_store: StoreOpener) -> None:
+    three = crashed()
+    append_unseen(three / ONE, make_event(1)["id"])
+    async with open_store(three) as store, store.writer(ONE):
+        assert state_of(three / ONE)["leaf_event_id"] == make_event(5)["id"]
+
+
+@pytest.mark.parametrize("by", ["writer", "recover"])
+async def test_a_run_that_was_cut_off_ends_once_with_an_error_for_its_action(
+    crashed: Crash, open_store: StoreOpener, by: str
+) -> None:
+    three = crashed("running", "action")
+    async with open_store(three) as store:
+        for ended in ([ONE], []):
+            if by == "recover":
+                assert (await store.recover(end_runs=True)).ended == ended
+            else:
+                async with store.writer(ONE):
+                    pass
+        info = orjson.loads(await store.get_conversation(ONE))
+        assert (info["execution_status"], info["event_count"]) == ("error", 5)
+        assert await is_rebuilt_equal(store)
+    last = log_of(three / ONE)[-1]
+    assert (last["kind"], last["tool_call_id"], last["parent_id"]) == ("AgentErrorEvent", "call", make_event(6)["id"])
+    assert state_of(three / ONE)["leaf_event_id"] == last["id"]
+
+
+async def test_a_run_ends_once_however_often_its_end_is_cut_off(crashed: Crash, open_store: StoreOpener) -> None:
+    three = crashed("running", "action")
+    async with open_store(three) as store, store.writer(ONE):
+        pass
+    state = state_of(three / ONE) | {"execution_status": "running"}  # as if it was killed between event and status
+    (three / ONE / "base_state.json").write_text(json.dumps(state))
+    lease = three / ONE / "owner_lease.json"
+    lease.write_text(json.dumps(json.loads(lease.read_text()) | {"expires_at": 1.0, "owner_instance_id": "dead"}))
+    async with open_store(three) as store, store.writer(ONE):
+        pass
+    assert [event["kind"] for event in log_of(three / ONE)].count("AgentErrorEvent") == 1
+    assert state_of(three / ONE)["execution_status"] == "error"
+
+
+async def test_a_run_without_an_open_action_ends_without_an_event(crashed: Crash, open_store: StoreOpener) -> None:
+    three = crashed("running")
+    async with open_store(three) as store:
+        before = index_tables(store.index.path)["event"]
+        assert (await store.recover(end_runs=True)).ended == [ONE]
+        assert index_tables(store.index.path)["event"] == before
+    assert state_of(three / ONE)["execution_status"] == "error"
+
+
+async def test_a_crash_of_one_worker_moves_head_for_its_sibling(
+    three: Path, open_store: StoreOpener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CONVSTORE_INSTANCE", "one-server")
+    async with open_store(three) as sibling, sibling.writer(TWO, force=True):
+        crash(three)
+        event = append_unseen(three / ONE, make_event(5)["id"])
+        async with sibling.writer(ONE):
+            assert state_of(three / ONE)["leaf_event_id"] == event["id"]
