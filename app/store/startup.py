@@ -39,8 +39,9 @@ async def follow(store: ConversationStore) -> None:
 async def _keep_in_step(store: ConversationStore) -> None:
     async with on_duty(store.index):
         while True:
+            began_ns = time.time_ns()
             report = await catch_up(store)
-            await _keep_sweeping(store, Sweep(store.index, store.reader, report.duplicates))
+            await _keep_sweeping(store, Sweep(store.index, store.reader, report.duplicates, since_ns=began_ns))
 
 
 async def catch_up(store: ConversationStore) -> SyncReport:

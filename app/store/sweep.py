@@ -2,9 +2,9 @@
 
 Every second: the root's own times, which tell of new and vanished directories; and three stats each of the
 conversations that were updated today, are owned, have unsettled rows, or changed lately. Spread over every minute: two
-directory stats of every other one, which tell of files that were added or replaced; and, in one walk of ten, its files'
-stats, which also tell of those that were written in place. Signatures are streamed from the index and never held. Of
-several processes, one sweeps (`app.store.duty`).
+directory stats of every other one, which tell of files that were added or replaced; and, of a tenth of them, another
+one each minute, the files' stats, which also tell of what was written in place. Signatures are streamed from the index
+and never held. Of several processes, one sweeps (`app.store.duty`).
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from itertools import islice
+from pathlib import Path
 from typing import NamedTuple
 
 from app.files import layout
@@ -35,7 +36,7 @@ log = logging.getLogger(__name__)
 TICK_S = 1.0
 WALK_S = 50.0
 FULL_EVERY = 10
-"""Of so many walks over everything, one looks at the files themselves."""
+"""In so many walks over everything, each conversation's files are looked at themselves once."""
 
 _LEAST_STEP = 200
 _BATCH = 50
@@ -50,20 +51,26 @@ _LAST_NAME = "\U0010ffff"
 
 @dataclass(slots=True)
 class _Walk:
-    """One way through all conversations. `since_ns`: what has not changed since then needs no closer look."""
+    """One way through all conversations. `since_ns`: what has not changed since then needs no closer look.
+
+    Unless it is its turn in this walk; in a `full` one it is everybody's.
+    """
 
     number: int
     total: int
     since_ns: int
+    full: bool = False
     began_ns: int = field(default_factory=time.time_ns)
     began: float = field(default_factory=time.monotonic)
     after: int = 0
     done: int = 0
     over: bool = False
 
-    @property
-    def full(self) -> bool:
-        return self.number % FULL_EVERY == 0
+    def is_unchanged(self, root: Path, seen: Seen) -> bool:
+        """Whether a conversation's directories tell that it needs no closer look."""
+        if self.full or seen.key % FULL_EVERY == self.number % FULL_EVERY:
+            return False
+        return 0 < layout.changed_ns(root, seen.directory) < self.since_ns
 
     def step(self) -> int:
         """Return how many conversations are due now, so that the walk takes `WALK_S`."""
@@ -81,8 +88,13 @@ class _Looked(NamedTuple):
 class Sweep:
     """What one process keeps while it sweeps a store: little, and nothing for each conversation."""
 
-    def __init__(self, index: Index, reader: Reader, duplicates: Iterable[str] = ()) -> None:
-        """`duplicates` are the second directories for an id that were told already."""
+    def __init__(
+        self, index: Index, reader: Reader, duplicates: Iterable[str] = (), *, since_ns: int | None = None
+    ) -> None:
+        """`duplicates` are the second directories for an id that were told already.
+
+        `since_ns` is when everything was compared before, None when it was not.
+        """
         self._index = index
         self._reader = reader
         self._leases = Leases(reader.root)
@@ -90,7 +102,7 @@ class Sweep:
         self._duplicates = frozenset(duplicates)
         self._lately: dict[ConversationId, float] = {}
         self._empty: dict[Named, bytes] = {}
-        self._walk = _Walk(-1, 0, 0, began=-math.inf, over=True)
+        self._walk = _Walk(0, 0, 0, began_ns=since_ns or 0, began=-math.inf, over=True)
 
     async def tick(self) -> int:
         """Look at what is due now, bring the index in step, and return how many rows changed.
@@ -108,7 +120,7 @@ class Sweep:
         """Look at every conversation once, now, and return how many rows changed."""
         self._root = ()
         changed = await self.tick()
-        self._walk = await self._next_walk(FULL_EVERY if full else 1)
+        self._walk = await self._next_walk(full=full)
         while not self._walk.over:
             changed += await self._walk_on(CHUNK)
         return changed
@@ -189,12 +201,12 @@ class Sweep:
         if self._walk.over:
             if time.monotonic() < self._walk.began + WALK_S and not limit:
                 return 0
-            self._walk = await self._next_walk(self._walk.number + 1)
+            self._walk = await self._next_walk()
         walk = self._walk
         limit = limit or walk.step()
         async with self._index.read() as connection:
             rows = await sweeping.list_after(connection, walk.after, limit)
-        changed = await self._look_at(rows, None if walk.full else walk.since_ns)
+        changed = await self._look_at(rows, walk)
         walk.done += len(rows)
         if len(rows) < limit:
             walk.over = True
@@ -204,34 +216,32 @@ class Sweep:
             walk.after = rows[-1].key
         return changed
 
-    async def _next_walk(self, number: int) -> _Walk:
-        if number % FULL_EVERY == 0:
+    async def _next_walk(self, *, full: bool = False) -> _Walk:
+        number = self._walk.number + 1
+        if full or number % FULL_EVERY == 0:
             self._root = ()
             self._empty.clear()
-        return _Walk(number, await self._count(), self._walk.began_ns - _MARGIN_NS)
+        return _Walk(number, await self._count(), self._walk.began_ns - _MARGIN_NS, full)
 
     async def _count(self) -> int:
         async with self._index.read() as connection:
             return (await conversations.count_totals(connection)).conversations
 
-    async def _look_at(self, rows: list[Seen], since_ns: int | None = None) -> int:
-        """Compare conversations with their files and read again what changed.
-
-        With `since_ns`, only those in whose directories a name was added or taken away since then are compared.
-        """
+    async def _look_at(self, rows: list[Seen], walk: _Walk | None = None) -> int:
+        """Compare conversations with their files and read again what changed; in a walk, those that may have."""
         if not rows:
             return 0
-        looked = await asyncio.to_thread(self._compare, rows, since_ns)
+        looked = await asyncio.to_thread(self._compare, rows, walk)
         if looked.owned:
             async with self._index.write() as connection:
                 await sweeping.set_owners(connection, looked.owned)
         return await self._read_again(looked.changed)
 
-    def _compare(self, rows: list[Seen], since_ns: int | None) -> _Looked:
+    def _compare(self, rows: list[Seen], walk: _Walk | None) -> _Looked:
         root = self._reader.root
         looked = _Looked([], [])
         for seen in rows:
-            if since_ns is not None and 0 < layout.changed_ns(root, seen.directory) < since_ns:
+            if walk is not None and walk.is_unchanged(root, seen):
                 continue
             now = layout.signature(root, seen.directory)
             if now != seen.signature or now == layout.UNTRUSTED or seen.events_behind:

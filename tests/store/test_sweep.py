@@ -127,6 +127,22 @@ async def test_a_full_walk_notices_what_was_written_in_place(
         assert (await listed(store))[ONE]["title"] == "Written in place"
 
 
+async def test_ten_walks_look_at_the_files_of_each_conversation_once(
+    root: Path, open_store: StoreOpener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sweep, "_MARGIN_NS", 0)
+    directories = [make_conversation(root, number, meta=OLD, events=OLD_EVENTS) for number in range(20)]
+    async with open_store(root) as store:
+        looking = Sweep(store.index, store.reader, since_ns=time.time_ns())
+        looking._walk.over = True
+        for directory in directories:
+            rewrite_in_place(directory)
+        monkeypatch.setattr(sweep, "_LATELY_MOST", 0)
+        found = [await looking.walk_all(full=False) for _ in range(sweep.FULL_EVERY)]
+        assert found == [4, *[2] * 8, 0]
+        assert {one["title"] for one in (await listed(store)).values()} == {"Written in place"}
+
+
 async def test_what_changed_lately_is_looked_at_all_the_time(root: Path, open_store: StoreOpener) -> None:
     directory = make_conversation(root, 1, meta=OLD, events=OLD_EVENTS)
     async with open_store(root) as store:
@@ -162,10 +178,10 @@ async def test_a_walk_is_spread_over_its_time(
     async with open_store(root) as store:
         looking = swept(store)
         await looking.tick()
-        assert (looking._walk.number, looking._walk.done, looking._walk.over) == (0, 2, False)
+        assert (looking._walk.number, looking._walk.done, looking._walk.over) == (1, 2, False)
         for _ in range(5):
             await looking.tick()
-        assert (looking._walk.number, looking._walk.done, looking._walk.over) == (0, 10, True)
+        assert (looking._walk.number, looking._walk.done, looking._walk.over) == (1, 10, True)
         assert (await store.get_status())[0].last_sweep_at
 
 
