@@ -14,6 +14,7 @@ import typer
 from rich.text import Text
 
 from app.cli.conversations import StatusOption
+from app.cli.options import DryRunOption
 from app.cli.output import (
     IndexOption,
     JsonOption,
@@ -30,7 +31,7 @@ from app.cli.output import (
 )
 from app.errors import InvalidSettings
 from app.files.layout import Named
-from app.files.output import new_file
+from app.files.output import make_directory, new_file
 from app.model.archive import NO_LIMITS, OWN_ARCHIVE, ExportFormat, OnClash
 from app.model.filters import ConversationFilter
 from app.model.ids import dashed
@@ -129,7 +130,7 @@ class _Export:
             yield one
 
     async def _write_each(self, store: ConversationStore, named: AsyncIterator[Named], to: Path, total: int) -> None:
-        await asyncio.to_thread(to.mkdir, parents=True, exist_ok=True)
+        await asyncio.to_thread(make_directory, to)
         async for one in self._counted(named, total):
             path = to / f"{one.id}{self._kind.suffix}"
             if not (self._resume and path.exists()):
@@ -181,7 +182,7 @@ def import_command(
         OnClash, typer.Option(help="What to do with a conversation whose id is taken by another one.")
     ] = OnClash.FAIL,
     new_ids: Annotated[bool, typer.Option("--new-ids", help="Give every conversation a new id.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check all of it, and say what would be done.")] = False,
+    dry_run: DryRunOption = False,
     no_limits: Annotated[
         bool, typer.Option("--no-limits", help="Accept files of any size and number that unpack to any size.")
     ] = False,

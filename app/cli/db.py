@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from app.cli.options import DryRunOption
 from app.cli.output import IndexOption, JsonOption, LateBar, StoreOption, make_settings, out, print_json, print_table
 from app.index import schema
 from app.index.backup import Backup, back_up
@@ -16,13 +17,13 @@ from app.index.engine import prepare
 from app.index.schema import OnStep, Plan
 from app.index.version import HEAD, read_revision
 from app.settings import Settings
+from app.store.reader import require_directory
 
 app = typer.Typer(
     help="The schema of the index, and copies of it. A server upgrades its index by itself; these are for looking, "
     "for going back, and for doing it before."
 )
 
-DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Say what would happen, and change nothing.")]
 BackupOption = Annotated[bool, typer.Option("--backup", help="Make a checked copy of the index first, beside it.")]
 
 _FOUND = 1
@@ -41,7 +42,7 @@ def upgrade(
 
     Example: convstore db upgrade --backup --store workspace/conversations
     """
-    settings = make_settings(store=store, index_url=index)
+    settings = _settings(store, index)
 
     def work(on_step: OnStep) -> None:
         schema.upgrade(settings.index_path, revision, wait_s=settings.busy_timeout_s, on_step=on_step)
@@ -63,13 +64,20 @@ def downgrade(
 
     Example: convstore db downgrade base --store workspace/conversations
     """
-    settings = make_settings(store=store, index_url=index)
+    settings = _settings(store, index)
 
     def work(on_step: OnStep) -> None:
         schema.downgrade(settings.index_path, revision, wait_s=settings.busy_timeout_s, on_step=on_step)
 
     plan = schema.plan(settings.index_path, revision, down=True)
     _migrate(settings, plan, work, dry_run=dry_run, backup=backup, json=json)
+
+
+def _settings(store: Path | None, index: str | None) -> Settings:
+    """Return the settings of a store that is there: a misspelt directory shall not get an index."""
+    settings = make_settings(store=store, index_url=index)
+    require_directory(settings)
+    return settings
 
 
 def _migrate(
@@ -140,7 +148,7 @@ def current(store: StoreOption = None, index: IndexOption = None, json: JsonOpti
 
     Example: convstore db current --store workspace/conversations
     """
-    revision = read_revision(make_settings(store=store, index_url=index).index_path)
+    revision = read_revision(_settings(store, index).index_path)
     if json:
         print_json({"current": revision, "head": HEAD})
     else:
@@ -153,7 +161,7 @@ def history(store: StoreOption = None, index: IndexOption = None, json: JsonOpti
 
     Example: convstore db history --store workspace/conversations
     """
-    revisions = schema.history(make_settings(store=store, index_url=index).index_path)
+    revisions = schema.history(_settings(store, index).index_path)
     if json:
         print_json([revision._asdict() for revision in revisions])
     else:
@@ -167,7 +175,7 @@ def check(store: StoreOption = None, index: IndexOption = None, json: JsonOption
 
     Example: convstore db check --store workspace/conversations
     """
-    differences = schema.drift(make_settings(store=store, index_url=index).index_path)
+    differences = schema.drift(_settings(store, index).index_path)
     if json:
         print_json(differences)
     else:
@@ -190,7 +198,7 @@ def backup(
 
     Example: convstore db backup /backups/index.db --store workspace/conversations
     """
-    settings = make_settings(store=store, index_url=index)
+    settings = _settings(store, index)
     made = back_up(settings.index_path, file or _beside(settings.index_path))
     if json:
         print_json(made._asdict() | {"path": str(made.path)})

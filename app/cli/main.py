@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated
+from io import TextIOWrapper
+from typing import Annotated, NoReturn
 
 import typer
 from rich.text import Text
 
 from app import __version__
-from app.cli import archives, conversations, db, doctor, index, serve, tail, usage, writing
+from app.cli import archives, conversations, db, doctor, index, serve, tail, trash, usage, writing
 from app.cli.output import err, printable
 from app.errors import StoreError
 
@@ -17,7 +18,8 @@ _FAILED = 2
 
 app = typer.Typer(
     help="A store for the conversations of AI-agent servers: files are the truth, an index lists them.",
-    epilog="Exit codes: 0 done, 1 something was found (verify, check, doctor), 2 wrong use or failure.",
+    epilog="Exit codes: 0 done, 1 something was found (verify, check, doctor), 2 wrong use, failure or a no, "
+    "130 interrupted.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
@@ -30,11 +32,14 @@ app.command(name="rename")(writing.rename_command)
 app.command(name="tag")(writing.tag_command)
 app.command(name="fork")(writing.fork_command)
 app.command(name="delete")(writing.delete_command)
-app.command(name="restore")(writing.restore_command)
+app.command(name="restore", help=str(trash.restore_command.__doc__).replace("trash restore", "restore"))(
+    trash.restore_command
+)
 app.command(name="export")(archives.export_command)
 app.command(name="import")(archives.import_command)
 app.command(name="du")(usage.du_command)
 app.command(name="doctor")(doctor.doctor_command)
+app.add_typer(trash.app, name="trash", no_args_is_help=True)
 app.add_typer(index.app, name="index", no_args_is_help=True)
 app.add_typer(db.app, name="db", no_args_is_help=True)
 
@@ -56,16 +61,25 @@ def main(
 
 def run() -> None:
     """Run the command; an expected error is one line on standard error and exit code 2."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
         app()
     except StoreError as error:
-        err.print(Text(f"convstore: {printable(str(error))}", style="red"))
-        sys.exit(_FAILED)
+        _fail(str(error))
     except KeyboardInterrupt:
         sys.exit(130)
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(0)
+    except OSError as error:
+        _fail(f"{error.filename or 'the output'}: {error.strerror or error}")
+
+
+def _fail(told: str) -> NoReturn:
+    err.print(Text(f"convstore: {printable(told)}", style="red"))
+    sys.exit(_FAILED)
 
 
 if __name__ == "__main__":

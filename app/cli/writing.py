@@ -1,4 +1,4 @@
-"""`convstore rename`, `tag`, `fork`, `delete` and `restore`.
+"""`convstore rename`, `tag`, `fork` and `delete`.
 
 Each owns the conversation for the moment; while a server or an agent-server is writing to it, it is refused.
 """
@@ -9,19 +9,19 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Annotated
 
+import orjson
 import typer
 
-from app.cli.output import IndexOption, JsonOption, StoreOption, make_settings, print_json, print_table, run_async
-from app.errors import ConversationNotFound, InvalidConversation
+from app.cli.options import DryRunOption, ForceOption, YesOption, confirm
+from app.cli.output import IndexOption, JsonOption, StoreOption, make_settings, print_json, run_async
+from app.errors import InvalidConversation
 from app.model.ids import ConversationId, dashed
-from app.model.times import format_us
+from app.model.writing import check_tags, check_title
 from app.settings import Settings
 from app.store.store import ConversationStore
 
 IdArgument = Annotated[str, typer.Argument(metavar="ID", help="Its id, or the beginning of it.")]
 IdsArgument = Annotated[list[str], typer.Argument(metavar="ID...", help="Their ids, or the beginnings of them.")]
-DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")]
-ForceOption = Annotated[bool, typer.Option("--force", help="Also while another program is writing to it.")]
 
 
 @asynccontextmanager
@@ -34,26 +34,36 @@ async def _opened(settings: Settings) -> AsyncIterator[ConversationStore]:
 
 def rename_command(
     conversation: IdArgument,
-    title: Annotated[str, typer.Argument(help="Its new title, 1 to 200 characters.")],
+    title: Annotated[str, typer.Argument(metavar="TITLE", help="Its new title, 1 to 200 characters.")],
     store: StoreOption = None,
+    dry_run: DryRunOption = False,
     index: IndexOption = None,
+    json: JsonOption = False,
 ) -> None:
     """Set the title of a conversation.
 
     Example: convstore rename 45685019 "Retry with jitter" --store workspace/conversations
     """
 
-    async def rename(settings: Settings) -> None:
-        async with _opened(settings) as opened, opened.writer(await opened.resolve(conversation)) as writer:
-            await writer.set_title(title)
+    async def rename(settings: Settings) -> ConversationId:
+        async with _opened(settings) as opened:
+            found = await opened.resolve(conversation)
+            if dry_run:
+                await opened.get_conversation(found)
+                check_title(title)
+            else:
+                async with opened.writer(found) as writer:
+                    await writer.set_title(title)
+            return found
 
-    run_async(rename(make_settings(store=store, index_url=index)))
+    _tell("renamed", [run_async(rename(make_settings(store=store, index_url=index)))], dry_run=dry_run, json=json)
 
 
 def tag_command(
     conversation: IdArgument,
     tags: Annotated[list[str], typer.Argument(metavar="KEY=VALUE...", help="Tags to set; KEY= removes one.")],
     store: StoreOption = None,
+    dry_run: DryRunOption = False,
     index: IndexOption = None,
     json: JsonOption = False,
 ) -> None:
@@ -63,13 +73,18 @@ def tag_command(
     """
 
     async def tag(settings: Settings) -> dict[str, str]:
-        async with _opened(settings) as opened, opened.writer(await opened.resolve(conversation)) as writer:
-            await writer.set_tags(_changed(writer.tags, tags))
-            return writer.tags
+        async with _opened(settings) as opened:
+            found = await opened.resolve(conversation)
+            if dry_run:
+                info = orjson.loads(await opened.get_conversation(found))
+                return check_tags(_changed(info["tags"] or {}, tags))
+            async with opened.writer(found) as writer:
+                await writer.set_tags(_changed(writer.tags, tags))
+                return writer.tags
 
     now = run_async(tag(make_settings(store=store, index_url=index)))
     if json:
-        print_json({"tags": now})
+        print_json({"tags": now, "dry_run": dry_run})
     else:
         typer.echo(" ".join(f"{key}={value}" for key, value in sorted(now.items())))
 
@@ -93,6 +108,7 @@ def fork_command(
     title: Annotated[str | None, typer.Option(help="The title of the copy.")] = None,
     from_event: Annotated[str | None, typer.Option(help="Copy only the branch up to this event's id.")] = None,
     keep_metrics: Annotated[bool, typer.Option("--keep-metrics", help="Keep cost and tokens spent.")] = False,
+    dry_run: DryRunOption = False,
     index: IndexOption = None,
     json: JsonOption = False,
 ) -> None:
@@ -101,20 +117,26 @@ def fork_command(
     Example: convstore fork 45685019 --title "Another try" --store workspace/conversations
     """
 
-    async def fork(settings: Settings) -> ConversationId:
+    async def fork(settings: Settings) -> ConversationId | None:
         async with _opened(settings) as opened:
+            found = await opened.resolve(conversation)
+            if dry_run:
+                await opened.get_conversation(found)
+                if from_event:
+                    await opened.get_event(found, from_event)
+                return None
             return await opened.fork(
-                await opened.resolve(conversation),
+                found,
                 title=title,
                 from_event_id=from_event,
                 reset_metrics=not keep_metrics,
             )
 
-    made = dashed(run_async(fork(make_settings(store=store, index_url=index))))
+    made = run_async(fork(make_settings(store=store, index_url=index)))
     if json:
-        print_json({"id": made})
+        print_json({"id": dashed(made) if made else None, "dry_run": dry_run})
     else:
-        typer.echo(made)
+        typer.echo(dashed(made) if made else "it would be forked")
 
 
 def delete_command(
@@ -123,10 +145,11 @@ def delete_command(
     permanent: Annotated[bool, typer.Option("--permanent", help="Remove it for good, not into the trash.")] = False,
     force: ForceOption = False,
     dry_run: DryRunOption = False,
+    yes: YesOption = False,
     index: IndexOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Move conversations into the trash; `convstore restore` puts them back.
+    """Move conversations into the trash; `convstore restore` puts them back. Asks before --permanent.
 
     Example: convstore delete 45685019 --store workspace/conversations
     """
@@ -134,6 +157,8 @@ def delete_command(
     async def delete(settings: Settings) -> list[ConversationId]:
         async with _opened(settings) as opened:
             ids = [await opened.resolve(one) for one in conversations]
+            if permanent and not dry_run:
+                confirm(f"Remove {len(ids)} conversations for good?", yes=yes)
             for one in ids:
                 if dry_run:
                     await opened.get_conversation(one)
@@ -142,56 +167,6 @@ def delete_command(
             return ids
 
     _tell("deleted", run_async(delete(make_settings(store=store, index_url=index))), dry_run=dry_run, json=json)
-
-
-def restore_command(
-    conversations: Annotated[list[str] | None, typer.Argument(metavar="ID...", help="Their ids; none lists.")] = None,
-    store: StoreOption = None,
-    dry_run: DryRunOption = False,
-    index: IndexOption = None,
-    json: JsonOption = False,
-) -> None:
-    """Put deleted conversations back; without an id, list what is in the trash.
-
-    Example: convstore restore 45685019-b9b6-446b-bd2d-1e96d93e73eb --store workspace/conversations
-    """
-
-    async def listed(settings: Settings) -> list[dict[str, str | None]]:
-        async with ConversationStore.open(settings) as opened:
-            entries, _ = await opened.list_trash(0, None)
-        return [
-            {"id": dashed(one.id), "deleted_at": format_us(one.deleted_at_us), "title": title} for one, title in entries
-        ]
-
-    async def restore(settings: Settings, texts: list[str]) -> list[ConversationId]:
-        async with _opened(settings) as opened:
-            entries, _ = await opened.list_trash(0, None)
-            ids = [_resolve_deleted(one, [entry.id for entry, _ in entries]) for one in texts]
-            for one in () if dry_run else ids:
-                await opened.restore(one)
-            return ids
-
-    settings = make_settings(store=store, index_url=index)
-    if conversations:
-        _tell("restored", run_async(restore(settings, conversations)), dry_run=dry_run, json=json)
-        return
-    deleted = run_async(listed(settings))
-    if json:
-        print_json({"items": deleted})
-    else:
-        print_table(
-            ["ID", "DELETED", "TITLE"],
-            [[one["id"] or "", one["deleted_at"] or "", one["title"] or "(no title)"] for one in deleted],
-        )
-
-
-def _resolve_deleted(text: str, deleted: list[ConversationId]) -> ConversationId:
-    prefix = text.replace("-", "").lower()
-    found = {one for one in deleted if one.startswith(prefix)} if len(prefix) >= 4 else set()
-    if len(found) != 1:
-        what = "several" if found else "no"
-        raise ConversationNotFound(f"{what} conversations in the trash begin with {text!r}; see `convstore restore`")
-    return found.pop()
 
 
 def _tell(what: str, ids: list[ConversationId], *, dry_run: bool, json: bool) -> None:

@@ -47,5 +47,17 @@ def new_file(path: Path, *, replace: bool) -> Iterator[BinaryIO]:
         ) from error
 
 
+def make_directory(path: Path) -> None:
+    """Make a directory, and those above it, unless it is there.
+
+    Raises:
+        OutputRefused: it cannot be made.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputRefused(f"the directory {path} cannot be made ({error.strerror}); name another") from error
+
+
 def _exists(path: Path) -> OutputRefused:
     return OutputRefused(f"{path} exists; name another file, or use --force to replace it")

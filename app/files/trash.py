@@ -1,7 +1,8 @@
 """The trash: `.trash/` in the conversations directory. Deleting is one rename into it, and can be undone.
 
 An entry is called `<directory>.<microseconds UTC>.<random>`, so that one id can be in it many times. The caller has
-made sure that nobody writes to the conversation (`app.files.lease`).
+made sure that nobody writes to the conversation (`app.files.lease`). What is removed for good is renamed first, to
+`.removing-<random>`: half of it can never be restored, and what a crash leaves goes when the trash is emptied next.
 """
 
 from __future__ import annotations
@@ -11,10 +12,12 @@ import re
 import secrets
 import shutil
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from app.errors import ConversationExists, ConversationNotFound, NotInTrash, WriteFailed
+from app.errors import ConversationExists, ConversationNotFound, NotInTrash, StoreError, WriteFailed
 from app.files import durable, layout
 from app.files.lease import LAST_LEASE, LEASE, LEASE_LOCK
 from app.model.ids import ConversationId, find_conversation_id
@@ -22,6 +25,7 @@ from app.model.ids import ConversationId, find_conversation_id
 TRASH = ".trash"
 
 _match_entry = re.compile(r"([0-9a-fA-F-]{32,36})\.([0-9]{1,18})\.[0-9a-f]{8}").fullmatch
+_match_left = re.compile(r"\.(removing|ghost)-[0-9a-f]{16}").fullmatch
 _GHOST = frozenset({LEASE, LEASE_LOCK, LAST_LEASE, layout.EVENTS})
 _LEFT_IN_EVENTS = re.compile(r"\.eventlog\.lock|\.eventlog-len-[0-9]+\.marker|\..*\.tmp")
 
@@ -101,25 +105,53 @@ def restore(root: Path, entry: Trashed) -> str:
     return entry.directory
 
 
-def empty_trash(root: Path, before_us: int, *, most: int | None = None) -> list[Trashed]:
-    """Remove for good what was deleted before a time, the oldest first, and return it.
+def empty_trash(root: Path, before_us: int) -> Iterator[Trashed]:
+    """Remove for good what was deleted before a time, the oldest first, and give each. Goes on after a failure.
 
     Raises:
-        WriteFailed: something could not be removed; what is left is still in the trash.
+        WriteFailed: at the end, when something could not be removed.
     """
-    old = [one for one in reversed(list_trash(root)) if one.deleted_at_us < before_us][:most]
-    for entry in old:
-        remove(root, entry)
-    return old
+    failed: list[StoreError] = []
+    for path in sorted((root / TRASH).glob(".*-*")):
+        if _match_left(path.name):
+            with _kept(failed):
+                _remove_tree(path)
+    for entry in list_older(root, before_us):
+        with _kept(failed):
+            if remove(root, entry):
+                yield entry
+    if failed:
+        raise failed[0]
 
 
-def remove(root: Path, entry: Trashed) -> None:
-    """Remove a deleted conversation for good; that it is gone already is no error.
+@contextmanager
+def _kept(failed: list[StoreError]) -> Iterator[None]:
+    try:
+        yield
+    except StoreError as error:
+        failed.append(error)
+
+
+def list_older(root: Path, before_us: int) -> list[Trashed]:
+    """Return what was deleted before a time, the oldest first."""
+    return [one for one in reversed(list_trash(root)) if one.deleted_at_us < before_us]
+
+
+def remove(root: Path, entry: Trashed) -> bool:
+    """Remove a deleted conversation for good, and say whether it was still there.
 
     Raises:
-        WriteFailed: a file could not be removed; what is left is still in the trash.
+        WriteFailed: a file could not be removed; what is left cannot be restored, and goes when the trash is emptied.
     """
-    _remove_tree(root / TRASH / entry.name)
+    aside = _name_aside(root, "removing")
+    with durable.explained(f"{entry.name} in the trash"):
+        try:
+            _rename(root / TRASH / entry.name, aside)
+        except FileNotFoundError:
+            return False
+        _sync(root / TRASH)
+    _remove_tree(aside)
+    return True
 
 
 def is_ghost(path: Path) -> bool:
@@ -137,11 +169,15 @@ def clear_ghost(root: Path, directory: str) -> bool:
     if not is_ghost(root / directory):
         return False
     (root / TRASH).mkdir(mode=0o700, exist_ok=True)
-    aside = root / TRASH / f".ghost-{secrets.token_hex(8)}"
+    aside = _name_aside(root, "ghost")
     with durable.explained(f"what locks left in {directory}"):
         _rename(root / directory, aside)
     _remove_tree(aside)
     return True
+
+
+def _name_aside(root: Path, what: str) -> Path:
+    return root / TRASH / f".{what}-{secrets.token_hex(8)}"
 
 
 def _rename(source: Path, target: Path) -> None:
@@ -163,7 +199,8 @@ def _remove_tree(path: Path) -> None:
         return
     except OSError as error:
         raise WriteFailed(
-            f"{error.filename or path} could not be removed ({error.strerror}); what is left is still in the trash"
+            f"{error.filename or path} could not be removed ({error.strerror}); what is left is in {path}, "
+            "and goes when the trash is emptied"
         ) from error
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import AsyncGenerator
 from pathlib import Path
 
 from app.errors import ConversationNotFound, NotInTrash, StoreError, UnreadableFile
@@ -67,6 +68,17 @@ async def restore(index: Index, reader: Reader, conversation_id: ConversationId)
         raise NotInTrash(f"the trash holds no conversation {dashed(conversation_id)}; see `GET /api/trash`")
     directory = await asyncio.to_thread(trash.restore, reader.root, entry)
     await refresh(index, reader, [Named(directory, conversation_id)])
+
+
+async def empty(root: Path, before_us: int) -> AsyncGenerator[Trashed]:
+    """Remove for good what was deleted before a time, the oldest first, and give each as it is gone.
+
+    Raises:
+        WriteFailed: something could not be removed; the others are gone by then.
+    """
+    removed = trash.empty_trash(root, before_us)
+    while (entry := await asyncio.to_thread(next, removed, None)) is not None:
+        yield entry
 
 
 def list_titled(root: Path, offset: int, limit: int | None) -> tuple[list[tuple[Trashed, str | None]], int]:

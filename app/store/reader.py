@@ -44,6 +44,19 @@ def make_reader(settings: Settings) -> Reader:
     return Reader(settings.root, zone, settings.sync_processes or 0)
 
 
+def require_directory(settings: Settings) -> None:
+    """Make sure that there is a directory of conversations.
+
+    Raises:
+        StoreUnavailable: there is none.
+    """
+    if not settings.root.is_dir():
+        raise StoreUnavailable(
+            f"{settings.root} is no directory; give the one that holds the conversation directories, "
+            "for agent-server workspace/conversations"
+        )
+
+
 class StoreReader:
     """A conversations directory and its index, to be read: nothing here writes into a conversation's directory.
 
@@ -70,11 +83,7 @@ class StoreReader:
             SchemaTooNew: a newer convstore made the index.
             IndexUnusable: the index cannot be made or opened.
         """
-        if not await asyncio.to_thread(settings.root.is_dir):
-            raise StoreUnavailable(
-                f"{settings.root} is no directory; give the one that holds the conversation directories, "
-                "for agent-server workspace/conversations"
-            )
+        await asyncio.to_thread(require_directory, settings)
         store = cls(settings, note)
         await open_index(store.index, settings.busy_timeout_s)
         try:

@@ -13,7 +13,7 @@ from app.index.engine import Index, prepare
 from app.index.places import find_identity
 from app.index.recovery import recover
 from app.settings import Settings
-from app.store.reader import make_reader
+from app.store.reader import make_reader, require_directory
 from app.store.sync import OnProgress, SyncReport, bring_up_to_date, sync_lock
 
 
@@ -24,10 +24,11 @@ async def rebuild(settings: Settings, on_progress: OnProgress, *, force: bool = 
     changed is caught up before the copy.
 
     Raises:
-        StoreUnavailable: the conversations directory cannot be read.
+        StoreUnavailable: the conversations directory is missing or cannot be read.
         RebuildRefused: the result is empty or mostly unreadable and the live index is not; `force` overrules.
         SyncRunning: another process is syncing or rebuilding.
     """
+    await asyncio.to_thread(require_directory, settings)
     live_path = settings.index_path
     await asyncio.to_thread(prepare, live_path)
     await _make_usable(live_path, settings.busy_timeout_s)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import AbstractAsyncContextManager, suppress
 from functools import partial
 from typing import Any
@@ -12,6 +12,7 @@ from app.errors import ConversationNotFound, ConversationOwned, UnreadableFile
 from app.files import lease
 from app.files.layout import Named
 from app.files.lease import Lease
+from app.files.trash import Trashed
 from app.logs import Note, ignore_note
 from app.model.filters import ConversationFilter, Status
 from app.model.ids import ConversationId
@@ -134,6 +135,14 @@ class ConversationStore(StoreReader):
             DiskFull, WriteFailed: it could not be moved.
         """
         await deleting.restore(self.index, self.reader, conversation_id)
+
+    def empty_trash(self, before_us: int) -> AsyncGenerator[Trashed]:
+        """Remove for good what was deleted before a time, the oldest first, and give each as it is gone.
+
+        Raises:
+            WriteFailed: something could not be removed; the others are gone by then.
+        """
+        return deleting.empty(self.reader.root, before_us)
 
     async def claim(self, conversation_id: ConversationId, owner: str, *, ttl_s: float, force: bool = False) -> Lease:
         """Lend a conversation to a client, who renews the lease before `ttl_s` have passed, and return the lease.

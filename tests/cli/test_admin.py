@@ -1,4 +1,4 @@
-"""index, db, and what all commands have in common."""
+"""index, db, and the output of commands; what all have in common is in tests/rules."""
 
 from __future__ import annotations
 
@@ -16,43 +16,7 @@ from app.index.version import HEAD
 from tests.builders import make_conversation
 from tests.cli.conftest import Command
 
-COMMANDS = [
-    ("serve",), ("list",), ("count",), ("show",), ("export",), ("import",), ("du",),
-    *(("index", name) for name in ("status", "sync", "rebuild", "verify")),
-    *(("db", name) for name in ("upgrade", "downgrade", "current", "history", "check", "backup")),
-]  # fmt: skip
-
-
-@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
-def test_help_shows_an_example(command: tuple[str, ...], convstore: Command) -> None:
-    ran = convstore(*command, "--help")
-    assert ran.code == 0
-    assert f"Example: convstore {' '.join(command)}" in ran.out
-
-
-@pytest.mark.parametrize(
-    "command",
-    [c for c in COMMANDS if c not in (("serve",), ("show",), ("export",), ("import",), ("du",), ("db", "downgrade"))],
-    ids=" ".join,
-)
-def test_json_is_json(command: tuple[str, ...], root: Path, convstore: Command) -> None:
-    make_conversation(root, 1)
-    convstore("index", "sync", "--store", root)
-    ran = convstore(*command, "--store", root, "--json")
-    assert (ran.code, ran.err) == (0, "")
-    assert isinstance(ran.json, dict | list)
-
-
-def test_a_store_must_be_named(convstore: Command) -> None:
-    ran = convstore("list")
-    assert (ran.code, ran.out) == (2, "")
-    assert ran.err == "convstore: no store was named; use --store DIR or set CONVSTORE_STORE\n"
-
-
-def test_a_missing_directory_is_explained(tmp_path: Path, convstore: Command) -> None:
-    ran = convstore("list", "--store", tmp_path / "nowhere")
-    assert ran.code == 2
-    assert "nowhere is no directory" in ran.err
+COMMAND = Path(sys.executable).with_name("convstore")
 
 
 def test_a_bad_setting_is_named(tmp_path: Path, convstore: Command, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -197,6 +161,24 @@ def test_a_backup_is_made_where_it_is_asked_for(root: Path, tmp_path: Path, conv
 @pytest.mark.parametrize(("words", "found"), [("convstore exp", {"export"}), ("convstore db down", {"downgrade"})])
 def test_the_shell_completes_commands(words: str, found: set[str]) -> None:
     asked = {"_CONVSTORE_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": str(words.count(" "))}
-    command = Path(sys.executable).with_name("convstore")
-    ran = subprocess.run([command], env={**os.environ, **asked}, capture_output=True, text=True, check=True)
+    ran = subprocess.run([COMMAND], env={**os.environ, **asked}, capture_output=True, text=True, check=True)
     assert set(ran.stdout.split()) == found
+
+
+@pytest.mark.parametrize("command", [("list",), ("list", "--json"), ("export", "--all", "-o", "-")], ids=" ".join)
+def test_output_that_cannot_be_written_is_told_in_a_line(root: Path, command: tuple[str, ...]) -> None:
+    make_conversation(root)
+    with Path("/dev/full").open("w") as full:
+        ran = subprocess.run(
+            [COMMAND, *command, "--store", root], stdout=full, stderr=subprocess.PIPE, text=True, check=False
+        )
+    assert (ran.returncode, ran.stderr) == (2, "convstore: the output: No space left on device\n")
+
+
+def test_what_the_terminal_cannot_show_is_escaped(root: Path) -> None:
+    make_conversation(root, meta={"title": "caf\u00e9"})
+    ran = subprocess.run(
+        [COMMAND, "list", "--store", root],
+        env={**os.environ, "PYTHONIOENCODING": "ascii"}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (ran.returncode, ran.stderr, "caf\\xe9" in ran.stdout) == (0, "", True)

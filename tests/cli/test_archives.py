@@ -67,6 +67,8 @@ def test_what_exists_is_not_overwritten_without_force(three: Path, tmp_path: Pat
     refused = convstore("export", make_id(1), "--store", three, "-o", file)
     assert (refused.code, file.read_text()) == (2, "mine")
     assert "use --force to replace it" in refused.err
+    into = convstore("export", make_id(1), "--store", three, "--to", file)
+    assert (into.code, "a.zip cannot be made" in into.err) == (2, True)
     assert convstore("export", make_id(1), "--store", three, "-o", file, "--force").code == 0
     assert zipfile.is_zipfile(file)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.zip", "conversations"]

@@ -1,10 +1,19 @@
-"""`convstore rename`, `tag`, `fork`, `delete` and `restore`."""
+"""rename, tag, fork, delete, and the trash."""
 
 from __future__ import annotations
 
 import json
+import os
+import pty
+import subprocess
+import sys
+import time
 from pathlib import Path
 
+import pytest
+
+from app.files.trash import list_trash, move_to_trash
+from app.model.ids import ConversationId, dashed
 from tests.builders import make_conversation, make_event, make_id, second_process
 from tests.cli.conftest import Command
 
@@ -54,13 +63,65 @@ def test_deleting_and_restoring(root: Path, convstore: Command) -> None:
     assert path.exists()
     assert convstore("delete", ONE, "--store", root, "--json").json["dry_run"] is False
     assert not path.exists()
-    assert convstore("restore", "--store", root, "--json").json["items"][0]["title"] == "A title"
-    assert "A title" in convstore("restore", "--store", root).out
+    assert convstore("trash", "list", "--store", root, "--json").json["items"][0]["title"] == "A title"
+    assert "A title" in convstore("trash", "list", "--store", root).out
+    assert convstore("trash", "restore", ONE, "--dry-run", "--store", root).out.startswith("would be restored: ")
     assert convstore("restore", "ffff", "--store", root).code == 2
     assert convstore("restore", ONE[:12], "--store", root).code == 0
     assert path.exists()
-    assert convstore("delete", ONE, "--permanent", "--store", root).code == 0
+    assert convstore("delete", ONE, "--permanent", "--yes", "--store", root).code == 0
     assert convstore("restore", ONE, "--store", root).code == 2
+
+
+@pytest.mark.parametrize("command", [("rename", ONE, "x"), ("tag", ONE, "a=b"), ("fork", ONE), ("delete", ONE)])
+def test_a_dry_run_changes_nothing(root: Path, convstore: Command, command: tuple[str, ...]) -> None:
+    make_conversation(root)
+    before = {path: path.read_bytes() for path in root.rglob("*.json")}
+    ran = convstore(*command, "--dry-run", "--store", root, "--json")
+    assert (ran.code, ran.json["dry_run"]) == (0, True)
+    assert {path: path.read_bytes() for path in root.rglob("*.json")} == before
+
+
+@pytest.mark.parametrize("command", [("rename", ONE, " "), ("tag", ONE, "A=b"), ("fork", ONE, "--from-event", "x")])
+def test_a_dry_run_finds_what_would_be_refused(root: Path, convstore: Command, command: tuple[str, ...]) -> None:
+    make_conversation(root)
+    assert convstore(*command, "--dry-run", "--store", root).code == 2
+
+
+def test_emptying_the_trash_takes_what_is_old_enough(root: Path, convstore: Command) -> None:
+    now_us = time.time_ns() // 1000
+    for number, days in ((1, 3), (2, 1)):
+        move_to_trash(root, make_conversation(root, number).name, now_us - days * 86_400_000_000)
+    dry = convstore("trash", "empty", "--older-than", "2d", "--dry-run", "--store", root)
+    assert (dry.out, len(list_trash(root))) == ("1 conversations would be removed for good\n", 2)
+    ran = convstore("trash", "empty", "--older-than", "48h", "--yes", "--store", root, "--json")
+    assert (ran.json["ids"], [one.id for one in list_trash(root)]) == ([dashed(ConversationId(ONE))], [make_id(2)])
+    assert convstore("trash", "list", "--older-than", "2d", "--store", root, "--json").json == {"items": []}
+    assert convstore("trash", "empty", "--yes", "--store", root).out == "1 conversations removed for good\n"
+    assert convstore("trash", "empty", "--store", root).out == "0 conversations removed for good\n"
+    assert convstore("trash", "empty", "--older-than", "soon", "--store", root).code == 2
+
+
+@pytest.mark.parametrize("command", [("delete", ONE, "--permanent"), ("trash", "empty")], ids=" ".join)
+@pytest.mark.parametrize(("answer", "code", "left"), [("y\n", 0, 0), ("n\n", 2, 1)])
+def test_what_cannot_be_undone_is_asked_for(
+    root: Path, convstore: Command, command: tuple[str, ...], answer: str, code: int, left: int
+) -> None:
+    path = make_conversation(root)
+    if command[0] == "trash":
+        move_to_trash(root, path.name, 1)
+    unasked = convstore(*command, "--store", root)
+    assert (unasked.code, "Nobody can be asked here; give --yes" in unasked.err) == (2, True)
+    ours, theirs = pty.openpty()
+    os.write(ours, answer.encode())
+    ran = subprocess.run(
+        [sys.executable, "-m", "app.cli.main", *command, "--store", root],
+        stdin=theirs, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    os.close(ours)
+    os.close(theirs)
+    assert (ran.returncode, ran.stderr.rstrip()) == (code, "Remove 1 conversations for good? [y/N]:")
+    assert len(list(root.rglob("meta.json"))) == left
 
 
 def test_what_another_process_writes_to_is_refused_unless_forced(root: Path, convstore: Command) -> None:

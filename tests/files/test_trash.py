@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
+import shutil
 from pathlib import Path
 
 import pytest
 
-from app.errors import ConversationExists, ConversationNotFound, NotInTrash
+from app.errors import ConversationExists, ConversationNotFound, NotInTrash, WriteFailed
 from app.files import trash
 from tests.builders import make_conversation, make_id, names_in, opened_files
 
@@ -79,9 +81,9 @@ def test_emptying_removes_what_is_old_also_when_read_only(root: Path) -> None:
         directory.chmod(0o500)
     entries = [trash.move_to_trash(root, path.name, 10)]
     entries.append(trash.move_to_trash(root, make_conversation(root, 2).name, 20))
-    assert trash.empty_trash(root, 20) == [entries[0]]
+    assert list(trash.empty_trash(root, 20)) == [entries[0]]
     assert trash.list_trash(root) == [entries[1]]
-    assert trash.empty_trash(root, 21) == [entries[1]]
+    assert list(trash.empty_trash(root, 21)) == [entries[1]]
     assert names_in(root / ".trash") == []
 
 
@@ -101,5 +103,41 @@ def test_other_names_in_the_trash_are_left_alone(root: Path) -> None:
     (root / ".trash").mkdir()
     (root / ".trash" / "notes.txt").touch()
     assert trash.list_trash(root) == []
-    assert trash.empty_trash(root, 2**62) == []
+    assert list(trash.empty_trash(root, 2**62)) == []
     assert (root / ".trash" / "notes.txt").exists()
+
+
+def test_what_a_crash_left_of_a_removal_goes_with_the_next_one(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Crash(Exception):
+        pass
+
+    def crash(_path: Path) -> None:
+        raise Crash
+
+    entry = trash.move_to_trash(root, make_conversation(root).name, 1)
+    with monkeypatch.context() as patched:
+        patched.setattr(shutil, "rmtree", crash)
+        with pytest.raises(Crash):
+            trash.remove(root, entry)
+    assert trash.list_trash(root) == []
+    assert len(names_in(root / ".trash")) == 1
+    with pytest.raises(NotInTrash):
+        trash.restore(root, entry)
+    assert list(trash.empty_trash(root, 0)) == []
+    assert names_in(root / ".trash") == []
+
+
+def test_what_cannot_be_removed_is_told_and_holds_nothing_up(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse_first(path: Path) -> None:
+        monkeypatch.setattr(shutil, "rmtree", plain)
+        raise OSError(errno.EPERM, "Operation not permitted", str(path))
+
+    plain = shutil.rmtree
+    entries = [trash.move_to_trash(root, make_conversation(root, number).name, number) for number in (1, 2)]
+    monkeypatch.setattr(shutil, "rmtree", refuse_first)
+    removed = trash.empty_trash(root, 10)
+    assert [next(removed), trash.list_trash(root)] == [entries[1], []]
+    with pytest.raises(WriteFailed, match="goes when the trash is emptied"):
+        next(removed)
+    assert list(trash.empty_trash(root, 10)) == []
+    assert names_in(root / ".trash") == []
