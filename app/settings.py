@@ -60,6 +60,9 @@ class Settings(BaseSettings):
         description="Processes that read files while an index is first built; 0 reads in a thread. "
         "Default: one per core, at most 4, for the command; 0 for the library.",
     )
+    search_tools: bool = Field(
+        default=False, description="Search also through what tools were given and answered, not only what was said."
+    )
     workers: int = Field(default=1, ge=1, le=64, description="Processes that serve, on one socket.")
     shutdown_timeout_s: float = Field(
         default=10.0, gt=0, description="Seconds that a server that was told to stop may take to finish what it does."

@@ -8,13 +8,14 @@ from alembic import context
 from sqlalchemy import Connection, create_engine, event
 
 from app.index.engine import on_begin, on_connect, sync_url
-from app.index.tables import metadata
+from app.index.tables import include_name, metadata
 
 
 def run(connection: Connection) -> None:
     context.configure(
         connection=connection,
         target_metadata=metadata,
+        include_name=include_name,
         render_as_batch=True,
         transaction_per_migration=True,
         on_version_apply=context.config.attributes.get("on_step", ()),

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import tzinfo
 from typing import Any, NamedTuple
 
 from app.errors import EventExists, EventNotFound, InvalidEvent
 from app.files.eventlog_writing import KnownNames
 from app.files.head import Head
+from app.files.scan import Reader
 from app.model.conversation import ConversationFiles
 from app.model.event import EventFacts, EventRow, event_facts, parse_json_object
 from app.model.writing import ROOT, dump_event, moves_head
@@ -49,7 +49,7 @@ class Prepared(NamedTuple):
 
 
 def prepare(
-    change: Change, names: KnownNames, find_head: Callable[[], Head], zone: tzinfo | None, directory: str
+    change: Change, names: KnownNames, find_head: Callable[[], Head], reader: Reader, directory: str
 ) -> list[Prepared]:
     """Return the events of a change with their parents, ready to be written; HEAD is asked for when one is.
 
@@ -70,7 +70,8 @@ def prepare(
             if parent is None and (names.numbers or seen):
                 parent = ROOT
         raw = dump_event(with_parent(event, parent))
-        prepared.append(Prepared(event_id, raw, event_facts(parse_json_object(raw), zone), moves_head(event)))
+        facts = event_facts(parse_json_object(raw), reader.zone, tools=reader.tools)
+        prepared.append(Prepared(event_id, raw, facts, moves_head(event)))
         seen.add(event_id)
         head = Head(event_id) if moves_head(event) else head
     if change.head and change.head.event_id is not None and change.head.event_id not in names.numbers:

@@ -49,7 +49,7 @@ def read_rows(reader: Reader, directory: str, names: Iterable[EventName]) -> tup
         facts, reason = NO_FACTS, unreadable
         if reason is None:
             try:
-                facts = event_facts(parse_json_object(raw), reader.zone)
+                facts = event_facts(parse_json_object(raw), reader.zone, tools=reader.tools)
             except UnreadableFile as error:
                 reason = str(error)
         rows.append(EventRow(name, facts, reason))

@@ -124,7 +124,7 @@ class OpenFiles:
                 self._recover_head(fd, events_fd)
                 self.broken = False
             find = partial(self._get_head, events_fd)
-            prepared = prepare(change, self.names, find, self.reader.zone, self.directory)
+            prepared = prepare(change, self.names, find, self.reader, self.directory)
             try:
                 return self._write(fd, events_fd, change, prepared, reread=reread)
             except BaseException:

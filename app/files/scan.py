@@ -20,12 +20,14 @@ from app.model.times import find_time_us
 class Reader:
     """How a store is read.
 
-    `zone` is that of times which carry none (None: the host's), `processes` how many may read at once (0: a thread).
+    `zone` is that of times which carry none (None: the host's), `processes` how many may read at once (0: a thread),
+    `tools` whether what tools were given and answered counts as text.
     """
 
     root: Path
     zone: tzinfo | None
     processes: int = 0
+    tools: bool = False
 
 
 def read_conversation(

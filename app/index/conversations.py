@@ -6,7 +6,7 @@ query plans.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache, lru_cache
 from typing import Any, NamedTuple
 
@@ -27,12 +27,14 @@ from sqlalchemy.dialects.sqlite import insert
 from app.index import changes, progress
 from app.index.engine import ReadConnection, WriteConnection
 from app.index.infos import compose_info_body, select_info
+from app.index.messages import forget_messages, title_text, write_titles
 from app.index.statements import Sql, compiled
 from app.index.tables import conversation, conversation_info
 from app.model.conversation import ConversationRow, IndexedRow
 from app.model.filters import ConversationFilter, digest
 from app.model.ids import ConversationId
 from app.model.page import Cursor, SortOrder, decode_token, encode_token
+from app.model.said import said_title
 
 SIGNATURE_CHUNK = 2000
 
@@ -278,13 +280,20 @@ class _Before(NamedTuple):
 
     revision: int
     row: ConversationRow
+    said: str | None
+    """Its title as search looks through it."""
 
 
 @lru_cache(maxsize=128)
 def _before_sql(number: int) -> Sql:
     wanted: list[BindParameter[str]] = [bindparam(f"id_{i}") for i in range(number)]
     return compiled(
-        select(conversation.c.revision, *(conversation.c[name] for name in _COLUMNS), conversation_info.c.body)
+        select(
+            conversation.c.revision,
+            title_text(),
+            *(conversation.c[name] for name in _COLUMNS),
+            conversation_info.c.body,
+        )
         .join_from(conversation, conversation_info, conversation_info.c.conversation == conversation.c.id, isouter=True)
         .where(conversation.c.uuid.in_(wanted))
     )
@@ -305,7 +314,7 @@ async def upsert_many(index: WriteConnection, rows: Sequence[IndexedRow], *, as_
 async def _upsert(index: WriteConnection, rows: Sequence[IndexedRow], as_of: int | None) -> int:
     wanted = {f"id_{i}": indexed.row.uuid for i, indexed in enumerate(rows)}
     found = await index.fetch_all(_before_sql(len(rows)), wanted)
-    before = {row[1]: _Before(row[0], ConversationRow._make((*row[1:-1], row[-1] or b""))) for row in found}
+    before = {row[2]: _Before(row[0], ConversationRow._make((*row[2:-1], row[-1] or b"")), row[1]) for row in found}
     same: list[IndexedRow] = []
     changed: list[IndexedRow] = []
     for indexed in rows:
@@ -314,8 +323,15 @@ async def _upsert(index: WriteConnection, rows: Sequence[IndexedRow], as_of: int
             continue
         (same if known is not None and known.row == indexed.row else changed).append(indexed)
     await index.execute_many(_settle_sql(), [{"uuid_": one.row.uuid, "signature_": one.signature} for one in same])
-    if not changed:
-        return 0
+    if changed:
+        await _write_changed(index, changed, before)
+    titles = {one.row.uuid: (said_title(one.row.title or ""), one.row.created_at) for one in (*same, *changed)}
+    known_titles = {uuid: (known.said or "", known.row.created_at) for uuid, known in before.items()}
+    await write_titles(index, {uuid: title for uuid, title in titles.items() if title != known_titles.get(uuid)})
+    return len(changed)
+
+
+async def _write_changed(index: WriteConnection, changed: Sequence[IndexedRow], before: Mapping[str, _Before]) -> None:
     revision = await progress.bump_revision(index)
     values = [indexed.row._asdict() | {"signature": indexed.signature, "revision": revision} for indexed in changed]
     await index.execute_many(_upsert_sql(), values)
@@ -323,7 +339,6 @@ async def _upsert(index: WriteConnection, rows: Sequence[IndexedRow], as_of: int
     await changes.forget_deletions(index, [indexed.row.uuid for indexed in changed])
     parents = {parent for one in changed for parent in _touched_parents(before.get(one.row.uuid), one.row)}
     await changes.touch(index, parents, revision)
-    return len(changed)
 
 
 def _touched_parents(before: _Before | None, now: ConversationRow) -> set[str | None]:
@@ -338,7 +353,7 @@ def _touched_parents(before: _Before | None, now: ConversationRow) -> set[str | 
 @cache
 def _doomed_sql() -> Sql:
     columns = conversation.c
-    return compiled(select(columns.uuid, columns.parent).where(columns.directory == bindparam("directory")))
+    return compiled(select(columns.id, columns.uuid, columns.parent).where(columns.directory == bindparam("directory")))
 
 
 @cache
@@ -353,10 +368,11 @@ async def delete_many(index: WriteConnection, directories: Iterable[str]) -> int
     ]
     if not doomed:
         return 0
-    await index.execute_many(_delete_sql(), [{"uuid": uuid} for uuid, _ in doomed])
+    await forget_messages(index, [key for key, *_ in doomed])
+    await index.execute_many(_delete_sql(), [{"uuid": uuid} for _, uuid, _ in doomed])
     revision = await progress.bump_revision(index)
-    await changes.note_deletions(index, [uuid for uuid, _ in doomed], revision)
-    await changes.touch(index, {parent for _, parent in doomed}, revision)
+    await changes.note_deletions(index, [uuid for _, uuid, _ in doomed], revision)
+    await changes.touch(index, {parent for *_, parent in doomed}, revision)
     return len(doomed)
 
 

@@ -31,6 +31,7 @@ from app.index.filesystem import require_local
 from app.index.places import Identity, find_identity, pin, require_place
 from app.index.statements import Sql
 from app.logs import Note, ignore_note
+from app.model.text import split
 
 Params = Mapping[str, object]
 _NOTHING: Params = {}
@@ -124,10 +125,18 @@ def sync_url(path: Path) -> URL:
 
 
 def on_connect(driver: Any, _record: object) -> None:  # noqa: ANN401
-    """Give a new writing connection its pragmas, and take BEGIN away from the driver."""
+    """Give a new writing connection its function and pragmas, and take BEGIN away from the driver."""
     driver.isolation_level = None
+    driver.create_function("split", 1, split, deterministic=True)
     cursor = driver.cursor()
-    for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON", "mmap_size=0", "busy_timeout=5000"):
+    for pragma in (
+        "journal_mode=WAL",
+        "synchronous=NORMAL",
+        "foreign_keys=ON",
+        "mmap_size=0",
+        "busy_timeout=5000",
+        "secure_delete=FAST",
+    ):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
 
@@ -212,6 +221,7 @@ class Index:
             for _ in range(self._reader_count):
                 driver = await aiosqlite.connect(self.path, isolation_level=None)
                 self._drivers.append(driver)
+                await driver.create_function("split", 1, split, deterministic=True)
                 for pragma in ("query_only=ON", "mmap_size=0", "wal_autocheckpoint=0", "busy_timeout=5000"):
                     await driver.execute(f"PRAGMA {pragma}")
                 await driver.execute_fetchall("SELECT count(*) FROM sqlite_master")

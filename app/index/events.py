@@ -5,13 +5,26 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from functools import cache, lru_cache
 
-from sqlalchemy import BindParameter, ColumnElement, bindparam, delete, func, or_, select, tuple_, update
+from sqlalchemy import (
+    BindParameter,
+    ColumnElement,
+    and_,
+    bindparam,
+    delete,
+    func,
+    literal_column,
+    or_,
+    select,
+    tuple_,
+    update,
+)
 from sqlalchemy.dialects.sqlite import insert
 
 from app.index import progress
 from app.index.engine import ReadConnection, WriteConnection
+from app.index.messages import Said, clear_messages, write_messages
 from app.index.statements import Sql, compiled
-from app.index.tables import conversation, event
+from app.index.tables import conversation, event, message
 from app.model.event import EventFacts, EventRow, LogChange
 from app.model.filters import EventFilter
 from app.model.ids import EventName
@@ -155,7 +168,18 @@ def _rows_sql() -> Sql:
             columns.source,
             columns.timestamp,
             columns.tool,
+            func.coalesce(message.c.text, literal_column("''")),
             columns.unreadable,
+        )
+        .join_from(
+            event,
+            message,
+            and_(
+                message.c.conversation == columns.conversation,
+                message.c.seq == columns.seq,
+                message.c.event_id == columns.event_id,
+            ),
+            isouter=True,
         )
         .where(columns.conversation == bindparam("conversation"))
         .order_by(columns.seq, columns.event_id)
@@ -163,9 +187,9 @@ def _rows_sql() -> Sql:
 
 
 async def list_rows(index: ReadConnection, key: int) -> list[EventRow]:
-    """Return all event rows of a conversation in log order, gaps included."""
+    """Return all event rows of a conversation in log order, gaps included, with what was said."""
     rows = await index.fetch_all(_rows_sql(), {"conversation": key})
-    return [EventRow(EventName(*row[:2]), EventFacts(*row[2:6]), row[6]) for row in rows]
+    return [EventRow(EventName(*row[:2]), EventFacts(*row[2:7]), row[7]) for row in rows]
 
 
 @lru_cache(maxsize=128)
@@ -210,7 +234,7 @@ def _delete_sql() -> Sql:
 
 
 async def apply_changes(index: WriteConnection, changes: Sequence[LogChange]) -> None:
-    """Write and delete event rows, and note that the rows of conversations that were read whole are in step again.
+    """Write and delete event rows and what was said; conversations that were read whole are in step again.
 
     Changes of a conversation that was deleted meanwhile are dropped, and so are those whose key means another directory
     now, in an index that was put in place of the one they were read from.
@@ -236,7 +260,14 @@ async def apply_changes(index: WriteConnection, changes: Sequence[LogChange]) ->
         for change in changes
         for row in change.write
     ]
-    changed = await index.execute_many(_delete_sql(), gone)
+    said = [Said(change.key, *name, None, "") for change in changes for name in change.delete]
+    said += [
+        Said(change.key, *row.name, row.facts.timestamp_us, row.facts.text)
+        for change in changes
+        for row in change.write
+    ]
+    changed = await write_messages(index, said)
+    changed += await index.execute_many(_delete_sql(), gone)
     changed += await index.execute_many(_upsert_sql(), fresh)
     in_step = update(conversation).where(conversation.c.id == bindparam("key")).values(events_behind=0)
     whole = [{"key": change.key} for change in changes if not change.failed]
@@ -247,5 +278,6 @@ async def apply_changes(index: WriteConnection, changes: Sequence[LogChange]) ->
 
 
 async def delete_all(index: WriteConnection) -> None:
-    """Delete every event row; the next sync reads the logs again."""
+    """Delete every event row and all that was said; the next sync reads the logs again."""
+    await clear_messages(index)
     await index.execute(delete(event))

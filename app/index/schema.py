@@ -27,9 +27,9 @@ from app.index.damage import damaged
 from app.index.engine import on_begin, on_connect, sync_url
 from app.index.presence import MIGRATION_WAIT_S
 from app.index.progress import RECOVERING
-from app.index.tables import metadata, sync_state
+from app.index.tables import include_name, metadata, sync_state
 from app.index.version import HEAD, read_revision
-from app.model.conversation import FOLD_VERSION
+from app.model.conversation import VERSIONS
 
 _LOOK_AGAIN_S = 0.2
 _PACKAGE = Path(__file__).resolve().parent.parent
@@ -99,7 +99,7 @@ def plan(path: Path, target: str, *, down: bool = False) -> Plan:
         size_bytes=path.stat().st_size if now else 0,
         free_bytes=shutil.disk_usage(path.parent).free if path.parent.is_dir() else 0,
         rows=rows,
-        reads_again=bool(found) and now is not None and (down or not (derived_by or "").startswith(f"{FOLD_VERSION}:")),
+        reads_again=bool(found) and now is not None and (down or not (derived_by or "").startswith(f"{VERSIONS}:")),
     )
 
 
@@ -222,7 +222,7 @@ def drift(path: Path) -> list[str]:
     if now != HEAD:
         return [f"the schema is at {now or 'nothing'}, this program needs {HEAD}: run `convstore db upgrade`"]
     with _connect(path) as connection:
-        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        context = MigrationContext.configure(connection, opts={"compare_type": True, "include_name": include_name})
         differences = [str(difference) for difference in compare_metadata(context, metadata)]
         return [*differences, *soundness.find_faults(connection, {})]
 

@@ -9,8 +9,9 @@ from typing import NamedTuple
 from sqlalchemy import BindParameter, bindparam, delete, select, text, union_all
 
 from app.index.engine import ReadConnection, WriteConnection
+from app.index.messages import forget_messages
 from app.index.statements import Sql, compiled
-from app.index.tables import conversation, conversation_info, event
+from app.index.tables import conversation, conversation_info, event, message
 from app.model.conversation import ConversationRow
 from app.model.ids import ConversationId
 
@@ -50,18 +51,21 @@ def _orphans_sql() -> Sql:
         union_all(
             select(conversation_info.c.conversation).where(conversation_info.c.conversation.not_in(keys)),
             select(event.c.conversation).where(event.c.conversation.not_in(keys)).distinct(),
+            select(message.c.conversation).where(message.c.conversation.not_in(keys)).distinct(),
         )
     )
 
 
 async def list_orphans(index: ReadConnection) -> list[int]:
-    """Return the keys that bodies or event rows have but no conversation; a sound index has none."""
+    """Return the keys that bodies, event rows or messages have but no conversation; a sound index has none."""
     return [row[0] for row in await index.fetch_all(_orphans_sql())]
 
 
 async def delete_orphans(index: WriteConnection) -> None:
-    """Delete the bodies and event rows whose conversation does not exist."""
+    """Delete the bodies, event rows and messages whose conversation does not exist."""
     keys = select(conversation.c.id)
+    spoken = await index.execute(select(message.c.conversation).where(message.c.conversation.not_in(keys)).distinct())
+    await forget_messages(index, [row[0] for row in spoken])
     await index.execute(delete(conversation_info).where(conversation_info.c.conversation.not_in(keys)))
     await index.execute(delete(event).where(event.c.conversation.not_in(keys)))
 

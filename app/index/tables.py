@@ -95,6 +95,22 @@ event = Table(
     sqlite_with_rowid=False,
 )
 
+message = Table(
+    "message",
+    metadata,
+    Column("id", Integer, primary_key=True, comment="rises with time: the hour, then a number"),
+    Column("conversation", Integer, ForeignKey("conversation.id"), nullable=False),
+    Column("seq", Integer, nullable=False, comment="of its event; -1: the conversation's title"),
+    Column("event_id", Text, nullable=False),
+    Column("text", Text, nullable=False, comment="what was said, bounded, secrets masked"),
+    Index("uq_message_conversation_seq_event_id", "conversation", "seq", "event_id", unique=True),
+    Index("ix_message_id_conversation", "id", "conversation"),
+)
+"""Beside it, made by the migration: the view `message_words`, and over it the FTS5 table `message_fts`.
+
+A conversation cannot be deleted while it has messages, so that none is deleted before its words (`app.index.messages`).
+"""
+
 sync_state = Table(
     "sync_state",
     metadata,
@@ -127,3 +143,8 @@ deletion = Table(
     Index("ix_deletion_revision", "revision", "uuid"),
     sqlite_with_rowid=False,
 )
+
+
+def include_name(name: str | None, kind: str, _parents: object) -> bool:
+    """Whether Alembic compares a thing of this name; SQLite makes FTS5's own tables."""
+    return not (kind == "table" and name is not None and name.startswith("message_fts"))

@@ -15,10 +15,15 @@ from app.model.event import STATE_UPDATE, EventFacts
 from app.model.filters import Status
 from app.model.ids import ConversationId, dashed
 from app.model.info import compose_info, related_id
+from app.model.said import SAID_VERSION
+from app.model.text import SPLIT_VERSION
 from app.model.times import find_time_us, format_us
 
 FOLD_VERSION = 1
 """Rises when the fold or an event's facts change; an index made by another version is read again from the files."""
+
+VERSIONS = f"{FOLD_VERSION}.{SAID_VERSION}.{SPLIT_VERSION}"
+"""Of all that the index derives from files."""
 
 LOOK_BACK = 64
 """How many events from an end of a log are opened at most to find one that tells a time."""

@@ -10,6 +10,7 @@ import orjson
 
 from app.errors import UnreadableFile
 from app.model.ids import EventName
+from app.model.said import said
 from app.model.times import find_time_us
 
 STATE_UPDATE = "ConversationStateUpdateEvent"
@@ -22,12 +23,16 @@ _NAME_MAX = 200
 
 
 class EventFacts(NamedTuple):
-    """What the index keeps of an event. `kind` and `source` are empty where the file has none."""
+    """What the index keeps of an event.
+
+    `kind` and `source` are empty where the file has none, `text` where nothing was said.
+    """
 
     kind: str
     source: str
     timestamp_us: int | None
     tool: str | None
+    text: str = ""
 
 
 NO_FACTS = EventFacts("", "", None, None)
@@ -96,13 +101,17 @@ def parse_json_object(raw: bytes) -> dict[str, Any]:
     return value
 
 
-def event_facts(event: dict[str, Any], zone: tzinfo | None) -> EventFacts:
-    """Return what the index keeps of an event. A naive timestamp is taken to be in `zone` (None: the host's)."""
+def event_facts(event: dict[str, Any], zone: tzinfo | None, *, tools: bool = False) -> EventFacts:
+    """Return what the index keeps of an event, with `tools` also what a tool was given and answered.
+
+    A naive timestamp is taken to be in `zone` (None: the host's).
+    """
     return EventFacts(
         kind=_name(event.get("kind")) or "",
         source=_name(event.get("source")) or "",
         timestamp_us=find_time_us(event.get("timestamp"), zone),
         tool=_name(event.get("tool_name")),
+        text=said(event, tools=tools),
     )
 
 

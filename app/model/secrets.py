@@ -14,6 +14,7 @@ MASK = "**********"
 
 _MASKED_TYPES = (str, dict, list)
 _FERNET_PREFIX = "gAAAA"
+_FERNET_TOKEN = re.compile(r"gAAAA[A-Za-z0-9_-]{20,}={0,2}")
 _SECRET_NAME = re.compile(
     r"(?:.*[_-])?(?:api[_-]?key|access[_-]?key(?:[_-]id)?|private[_-]?key|session[_-]?key|key|token|secret|password"
     r"|passwd|authorization|credentials?|cookie|session(?:[_-]?id)?)",
@@ -23,7 +24,8 @@ _MAPS_OF_SECRETS = frozenset({"env", "environment", "headers", "extra_headers", 
 _OPEN_IN_A_SECRET = frozenset({"kind", "type", "strategy", "description"})
 _OPEN_VALUES = frozenset({"oauth"})
 _URL_PARAMETER = re.compile(
-    r"([?&][^=&#\s]*(?:key|token|secret|password|authorization|credential|session)[^=&#\s]*=)[^&#\s]+", re.IGNORECASE
+    r"([?&][^=?&#\s]{0,64}?(?:key|token|secret|password|authorization|credential|session)[^=?&#\s]{0,64}=)[^&#\s]+",
+    re.IGNORECASE,
 )
 _URL_LOGIN = re.compile(r"(?<=://)[^/?#\s@]+@")
 
@@ -83,9 +85,16 @@ def _mask_all(value: object) -> object:
     return value if value is None or value in _OPEN_VALUES else MASK
 
 
+def mask_text(text: str) -> str:
+    """Return a text that somebody wrote with every Fernet token, and what logs in in a URL, replaced by `MASK`."""
+    return _mask_urls(_FERNET_TOKEN.sub(MASK, text) if _FERNET_PREFIX in text else text)
+
+
 def _mask_text(text: str) -> str:
-    if text.startswith(_FERNET_PREFIX):
-        return MASK
+    return MASK if text.startswith(_FERNET_PREFIX) else _mask_urls(text)
+
+
+def _mask_urls(text: str) -> str:
     if "://" not in text:
         return text
     return _URL_PARAMETER.sub(rf"\1{MASK}", _URL_LOGIN.sub(f"{MASK}@", text))

@@ -41,7 +41,7 @@ _ANY_EVENT = EventFilter()
 def make_reader(settings: Settings) -> Reader:
     """Return how the files of a store are read."""
     zone = ZoneInfo(settings.timezone) if settings.timezone else None
-    return Reader(settings.root, zone, settings.sync_processes or 0)
+    return Reader(settings.root, zone, settings.sync_processes or 0, settings.search_tools)
 
 
 def require_directory(settings: Settings) -> None:

@@ -24,7 +24,7 @@ from app.files.scan import Reader
 from app.index import conversations, events, progress
 from app.index.engine import Index
 from app.index.places import require_place
-from app.model.conversation import FOLD_VERSION
+from app.model.conversation import VERSIONS
 from app.model.event import KnownLog
 from app.store.reading import read_changes, read_rows, read_signatures
 from app.store.workers import readers, run_ahead
@@ -160,9 +160,10 @@ class _Run:
             return await conversations.count_totals(connection)
 
     async def _forget_what_others_derived(self) -> None:
-        """Have everything read again when another version of the fold, or another time zone, made the rows."""
+        """Have everything read again when another version of this program, or another setting, made the rows."""
         zone = str(self._reader.zone) if self._reader.zone else "host:" + "/".join(time.tzname)
-        derived_by = f"{FOLD_VERSION}:{zone}"
+        tools = "tools" if self._reader.tools else ""
+        derived_by = f"{VERSIONS}:{tools}:{zone}"
         async with self._index.read() as connection:
             before = (await progress.get_progress(connection)).derived_by
         if before == derived_by:

@@ -23,7 +23,8 @@ def name_of(number: int) -> EventName:
 
 
 def message(number: int) -> EventRow:
-    return EventRow(name_of(number), EventFacts("MessageEvent", "user", NOON_US + number * 1_000_000, None))
+    time_us = NOON_US + number * 1_000_000
+    return EventRow(name_of(number), EventFacts("MessageEvent", "user", time_us, None, f"message {number}"))
 
 
 def reasons(path: Path, names: list[EventName]) -> list[str | None]:

@@ -90,7 +90,7 @@ async def walk(
 
 
 def admits(asked: EventFilter, row: EventRow) -> bool:
-    kind, source, time_us, _ = row.facts
+    kind, source, time_us, *_ = row.facts
     if row.unreadable is not None or asked.kind not in (None, kind) or asked.source not in (None, source):
         return False
     first, last = asked.timestamp_gte_us, asked.timestamp_lt_us

@@ -13,6 +13,7 @@ import pytest
 from app import ConversationStore
 from app.errors import ConversationNotFound, EventExists, EventNotFound, InvalidConversation, InvalidEvent
 from app.files.opened import OpenFiles
+from app.index.messages import clear_messages
 from app.index.statements import Sql
 from app.model.filters import Status
 from app.model.ids import ConversationId
@@ -36,6 +37,7 @@ async def is_rebuilt_equal(store: ConversationStore) -> bool:
     """Whether the index is what reading all files anew makes of them."""
     before = index_tables(store.index.path)
     async with store.index.write() as connection:
+        await clear_messages(connection)
         await connection.execute_many(_FORGET, [{}])
     await store.sync()
     after = index_tables(store.index.path)

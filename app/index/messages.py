@@ -1,0 +1,148 @@
+"""What was said: the text of events and titles, and the full-text index over its words. Only SQLite has FTS5.
+
+FTS5's content is a view of split words. Their entries in it can only be taken out with the words that were put in, so
+those of a message are deleted before the message itself, and all of that happens here. A message's id begins with its
+hour, so that the newest matches are those with the highest ids, which FTS5 gives first without sorting.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
+from typing import NamedTuple
+
+import orjson
+from sqlalchemy import ScalarSelect, bindparam, delete, insert, literal_column, select
+
+from app.index.engine import WriteConnection
+from app.index.statements import Sql, compiled
+from app.index.tables import conversation, message
+
+TITLE_SEQ = -1
+"""`seq` of the message that is a conversation's title."""
+
+_HOUR_US = 3_600_000_000
+_HOUR_BITS = 24
+_Key = tuple[int, int, str]
+
+
+class Said(NamedTuple):
+    """The text of an event, "" for none. `conversation` is its key in the index."""
+
+    conversation: int
+    seq: int
+    event_id: str
+    time_us: int | None
+    text: str
+
+    @property
+    def hour(self) -> int:
+        """The first id of its hour."""
+        return max(self.time_us or 0, 0) // _HOUR_US << _HOUR_BITS
+
+
+_FIND = Sql(
+    "SELECT message.conversation, message.seq, message.event_id, message.id, message.text"
+    " FROM json_each(:wanted) AS one CROSS JOIN message ON message.conversation = json_extract(one.value, '$[0]')"
+    " AND message.seq = json_extract(one.value, '$[1]') AND message.event_id = json_extract(one.value, '$[2]')",
+    {},
+)
+_LAST_IDS = Sql(
+    "SELECT value, (SELECT max(id) FROM message WHERE id >= value AND id < value + :hour) FROM json_each(:hours)",
+    {"hour": 1 << _HOUR_BITS},
+)
+_KEYS = Sql(
+    "SELECT conversation.id, conversation.uuid FROM json_each(:uuids) AS one"
+    " CROSS JOIN conversation ON conversation.uuid = one.value",
+    {},
+)
+_ADD_WORDS = Sql("INSERT INTO message_fts (rowid, text) VALUES (:id, split(:text))", {})
+_DELETE_WORDS = (
+    "INSERT INTO message_fts (message_fts, rowid, text) SELECT 'delete', id, split(text) FROM message WHERE "
+)
+_DELETE_WORDS_OF_ONE = Sql(f"{_DELETE_WORDS}id = :id", {})
+_DELETE_WORDS_OF_ALL = Sql(f"{_DELETE_WORDS}conversation = :key", {})
+_DELETE_ALL_WORDS = Sql("INSERT INTO message_fts (message_fts) VALUES ('delete-all')", {})
+
+
+@cache
+def _insert_sql() -> Sql:
+    return compiled(insert(message))
+
+
+@cache
+def _delete_one_sql() -> Sql:
+    return compiled(delete(message).where(message.c.id == bindparam("id")))
+
+
+@cache
+def _delete_all_sql() -> Sql:
+    return compiled(delete(message).where(message.c.conversation == bindparam("key")))
+
+
+async def write_messages(index: WriteConnection, said: Iterable[Said]) -> int:
+    """Have the index know these texts, each instead of what it knew of the same event; return how many differed."""
+    wanted: dict[_Key, Said] = {one[:3]: one for one in said}
+    stale: list[dict[str, object]] = []
+    for *key, message_id, text in await index.fetch_all(_FIND, {"wanted": orjson.dumps(list(wanted)).decode()}):
+        one = wanted[tuple(key)]
+        if one.text == text and one.hour == message_id >> _HOUR_BITS << _HOUR_BITS:
+            del wanted[tuple(key)]
+        else:
+            stale.append({"id": message_id})
+    await index.execute_many(_DELETE_WORDS_OF_ONE, stale)
+    await index.execute_many(_delete_one_sql(), stale)
+    fresh = sorted((one for one in wanted.values() if one.text), key=lambda one: one.hour)
+    last = await _last_ids(index, {one.hour for one in fresh})
+    rows = []
+    for one in fresh:
+        last[one.hour] += 1
+        rows.append(
+            {"id": last[one.hour], "conversation": one.conversation, "seq": one.seq, "event_id": one.event_id}
+            | {"text": one.text}
+        )
+    await index.execute_many(_insert_sql(), rows)
+    await index.execute_many(_ADD_WORDS, [{"id": row["id"], "text": row["text"]} for row in rows])
+    return len(stale) + len(rows)
+
+
+async def _last_ids(index: WriteConnection, hours: set[int]) -> dict[int, int]:
+    """Return for each hour the highest id that it has, or the one before its first."""
+    if not hours:
+        return {}
+    rows = await index.fetch_all(_LAST_IDS, {"hours": orjson.dumps(sorted(hours)).decode()})
+    return {hour: hour if last is None else last for hour, last in rows}
+
+
+def title_text() -> ScalarSelect[str]:
+    """Return the expression for a conversation's title as search looks through it."""
+    return (
+        select(message.c.text)
+        .where(
+            message.c.conversation == conversation.c.id,
+            message.c.seq == literal_column(str(TITLE_SEQ)),
+            message.c.event_id == literal_column("''"),
+        )
+        .scalar_subquery()
+    )
+
+
+async def write_titles(index: WriteConnection, titles: Mapping[str, tuple[str, int]]) -> None:
+    """Have the index know these titles, each with the time of its conversation; keys are uuids."""
+    if not titles:
+        return
+    rows = await index.fetch_all(_KEYS, {"uuids": orjson.dumps(list(titles)).decode()})
+    await write_messages(index, [Said(key, TITLE_SEQ, "", titles[uuid][1], titles[uuid][0]) for key, uuid in rows])
+
+
+async def forget_messages(index: WriteConnection, keys: Sequence[int]) -> None:
+    """Delete all that was said in conversations, which are deleted next."""
+    parameters = [{"key": key} for key in keys]
+    await index.execute_many(_DELETE_WORDS_OF_ALL, parameters)
+    await index.execute_many(_delete_all_sql(), parameters)
+
+
+async def clear_messages(index: WriteConnection) -> None:
+    """Delete everything that was said; a sync reads it again."""
+    await index.execute_many(_DELETE_ALL_WORDS, [{}])
+    await index.execute(delete(message))

@@ -1,0 +1,94 @@
+"""What was said in an event: the text that full-text search looks through.
+
+That is what people and agents said: messages, reasoning and thoughts, final answers, errors, summaries. What tools were
+given and answered comes in only when it is asked for. Secrets are masked, as in every answer, and the text is bounded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+from unicodedata import normalize
+
+from app.model.secrets import MASK, mask_credentials, mask_text
+
+SAID_VERSION = 1
+"""Rises when `said` changes; an index made by another version is filled again."""
+
+SAID_MAX = 32_768
+"""The most characters that are kept of one event."""
+
+_THINKS = ("ThinkAction",)
+_ENDS = ("FinishAction",)
+_PLAIN = ("error", "detail", "summary", "rejection_reason")
+_NOT_SAID = frozenset({"kind", "id", "timestamp", "source", "parent_id"})
+
+
+def said(event: dict[str, Any], *, tools: bool = False) -> str:
+    """Return what was said in an event, "" for nothing; with `tools` also what a tool was given or answered.
+
+    The fields are those of openhands-sdk 1.58's events; of other kinds, the fields that tell of errors.
+    """
+    texts = (text.strip() for text in _texts(event, tools=tools))
+    joined = "\n".join(text for text in texts if text and text != MASK)[:SAID_MAX].replace("\0", " ")
+    return mask_text(joined if joined.isascii() else normalize("NFC", joined))[:SAID_MAX].strip()
+
+
+def said_title(title: str) -> str:
+    """Return a conversation's title as search looks through it."""
+    return mask_text(normalize("NFC", title.replace("\0", " "))).strip()
+
+
+def _texts(event: dict[str, Any], *, tools: bool) -> Iterator[str]:
+    match event.get("kind"):
+        case "MessageEvent":
+            message = event.get("llm_message")
+            if isinstance(message, dict):
+                yield from _content(message.get("content"))
+                yield from _strings(message.get("reasoning_content"))
+            yield from _content(event.get("extended_content"))
+        case "ActionEvent":
+            yield from _content(event.get("thought"))
+            yield from _strings(event.get("reasoning_content"))
+            yield from _action(event.get("action"), tools=tools)
+        case "ObservationEvent":
+            observation = event.get("observation")
+            if tools and isinstance(observation, dict):
+                yield from _content(observation.get("content"))
+        case "ConversationStateUpdateEvent" | "SystemPromptEvent":
+            return
+        case _:
+            for name in _PLAIN:
+                yield from _strings(event.get(name))
+
+
+def _action(action: object, *, tools: bool) -> Iterator[str]:
+    if not isinstance(action, dict):
+        return
+    if action.get("kind") in _ENDS:
+        yield from _strings(action.get("message"))
+    elif action.get("kind") in _THINKS:
+        yield from _strings(action.get("thought"))
+    elif tools:
+        yield from _strings(mask_credentials({name: item for name, item in action.items() if name not in _NOT_SAID}))
+
+
+def _content(blocks: object) -> Iterator[str]:
+    """Give the texts of content blocks; a plain text stands for one of them."""
+    if isinstance(blocks, str):
+        yield blocks
+    for block in blocks if isinstance(blocks, list) else ():
+        if isinstance(block, dict):
+            yield from _strings(block.get("text"))
+
+
+def _strings(value: object) -> Iterator[str]:
+    """Give all texts in a value, however deep; JSON that was read has a bounded depth."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        for item in value.values():
+            yield from _strings(item)
+    elif isinstance(value, list):
+        for item in value:
+            yield from _strings(item)

@@ -1,0 +1,182 @@
+"""Words: how texts are cut into them for the index, and how a user's question is read.
+
+Index and question are cut by one function, so that they cannot differ. A text is folded (case, accents, width), runs of
+letters and digits are words, and a character of a script that is written without spaces is a word of its own. After
+the text come the parts of the identifiers in it, each group between separators: `HTTPServerError` is the word
+httpservererror and the run http server error. SQLite's `ascii` tokenizer then cuts at what is no ASCII letter or digit.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import cached_property
+from unicodedata import category, normalize
+
+SPLIT_VERSION = 1
+"""Rises when `split` changes; an index made by another version is filled again."""
+
+PREFIX_MIN = 3
+"""The shortest beginning of a word that is searched for: one letter of a million messages took 2.9 s."""
+
+TERMS_MAX = 32
+"""How many words and phrases of a question count."""
+
+QUESTION_MAX = 10_000
+_PHRASE_MAX = 32
+_TOKEN_MAX = 64
+_IDENTIFIER_MAX = 256
+_PARTS_MAX = 32
+
+_BORDER = "\ue000"
+_UNSPACED = re.compile(
+    "[\u0e00-\u0e7f\u0e80-\u0eff\u1000-\u109f\u1100-\u11ff\u1780-\u17ff\u3005-\u3007\u3040-\u30ff\u3100-\u318f\u31f0-\u31ff"
+    "\u3400-\u4dbf\u4e00-\u9fff\ua960-\ua97f\uac00-\ud7ff\uf900-\ufaff\U00020000-\U0003ffff]"
+)
+_DROPPED = re.compile("[\u00ad\u0300-\u036f\u200b-\u200f\u2060\ufe00-\ufe0f\ufeff]")
+_LONG = re.compile(r"[^\x00-/:-@\[-`{-\x7f]{65,}")
+_HAS_PARTS = re.compile(
+    r"[a-z][A-Z]|[A-Z]{2}[a-z]|[0-9][A-Z][a-z]|(?<![0-9A-Za-z])[A-Za-z]+[0-9]+(?![0-9A-Za-z])", re.ASCII
+)
+_MAY_HAVE_PARTS = re.compile(r".[A-Z0-9]")
+_PARTS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+|[^\x00-\x7f]+")
+_TERM = re.compile(r'(-?)"([^"]*)"?|(\S+)')
+
+Tokens = tuple[str, ...]
+
+
+class _Folding(dict[int, str]):
+    """What each character becomes, found out once: folded, alone between spaces, or a space."""
+
+    def __init__(self, around: str) -> None:
+        self._around = around
+
+    def __missing__(self, code: int) -> str:
+        self[code] = folded = self._fold(chr(code))
+        return folded
+
+    def _fold(self, char: str) -> str:
+        if _DROPPED.match(char):
+            return ""
+        bare = _DROPPED.sub("", normalize("NFKD", char.casefold()))
+        folded = "".join(one if _is_word(one) else " " for one in normalize("NFC", bare).casefold())
+        if _UNSPACED.search(folded) or (len(folded) == 1 and category(folded) == "So"):
+            return self._around.join(("", *folded, ""))
+        return folded or " "
+
+
+def _is_word(char: str) -> bool:
+    return char.isalnum() or category(char)[0] == "M" or (category(char) == "So" and char >= "\u2600")
+
+
+_WORDS = _Folding(" ")
+_IN_PLACE = _Folding("")
+
+
+def fold(text: str) -> str:
+    """Return a text as it is compared: without case, accents and width; what is no word is a space."""
+    return text.translate(_IN_PLACE)
+
+
+def split(text: str) -> str:
+    """Return the words of a text, then the parts of its identifiers, for SQLite's `ascii` tokenizer."""
+    text = text.replace("\0", " ")
+    words = text.lower() if text.isascii() else text.translate(_WORDS)
+    written = set(text.split())
+    if any(len(word) > _TOKEN_MAX for word in written):
+        words = _LONG.sub(lambda found: found[0][:_TOKEN_MAX], words)
+    groups = [words]
+    for word in sorted(filter(_MAY_HAVE_PARTS.search, written)):
+        parts = _PARTS.findall(word) if len(word) <= _IDENTIFIER_MAX and _HAS_PARTS.search(word) else ()
+        if 1 < len(parts) <= _PARTS_MAX:
+            groups.append(" ".join(parts).translate(_WORDS))
+    return f" {_BORDER} ".join(groups)
+
+
+def tokens_of(text: str) -> Tokens:
+    """Return the words of a text in their order, without the parts of identifiers."""
+    words = text.translate(_WORDS)
+    return tuple(word[:_TOKEN_MAX] for word in words.split())
+
+
+def _parts_of(text: str) -> Tokens:
+    """Return the words of a text with every identifier in it cut into its parts."""
+    return tokens_of(" ".join(_PARTS.findall(text)))
+
+
+@dataclass(frozen=True, slots=True)
+class Term:
+    """A word or phrase that is looked for: the runs of words that it is found as, the last one whole or begun."""
+
+    runs: tuple[Tokens, ...]
+    begun: bool = False
+
+    @property
+    def match(self) -> str:
+        """The FTS5 expression."""
+        found = " OR ".join(self._quoted(run) for run in self.runs)
+        return f"({found})" if len(self.runs) > 1 else found
+
+    def _quoted(self, run: Tokens) -> str:
+        star = " *" if self.begun and len(run[-1]) >= PREFIX_MIN else ""
+        return f'"{" ".join(run)}"{star}'
+
+
+@dataclass(frozen=True)
+class Question:
+    """What a user looks for: all of the groups, of each group any term, and none of the excluded."""
+
+    groups: tuple[tuple[Term, ...], ...]
+    excluded: tuple[Term, ...] = ()
+
+    @cached_property
+    def match(self) -> str | None:
+        """The FTS5 expression; None when nothing can be found, since no word is looked for."""
+        if not self.groups:
+            return None
+        wanted = " AND ".join(f"({' OR '.join(term.match for term in group)})" for group in self.groups)
+        if not self.excluded:
+            return wanted
+        return f"({wanted}) NOT ({' OR '.join(term.match for term in self.excluded)})"
+
+    @property
+    def terms(self) -> tuple[Term, ...]:
+        """What is looked for, without what is excluded."""
+        return tuple(term for group in self.groups for term in group)
+
+
+def parse_question(text: str) -> Question:
+    """Read what a user typed: words, "phrases", -excluded ones, and OR between two. Everything else is text.
+
+    The last word may be only begun, unless a space follows it. Never raises; what is too long is cut.
+    """
+    text = text[:QUESTION_MAX].encode(errors="replace").decode().replace("\0", " ")
+    groups: list[tuple[Term, ...]] = []
+    excluded: list[Term] = []
+    joined = joinable = False
+    for found in list(_TERM.finditer(text))[: 4 * TERMS_MAX]:
+        dash, phrase, word = found.groups()
+        if word == "OR" and joinable and found.end() < len(text.rstrip()):
+            joined, joinable = True, False
+            continue
+        excludes = dash == "-" or (word is not None and word[:1] == "-" and word[1:2] not in ("-", ""))
+        begun = word is not None and not excludes and found.end() == len(text)
+        term = _term(phrase if word is None else word, begun=begun)
+        if term is None or len(groups) + len(excluded) >= TERMS_MAX:
+            continue
+        if excludes:
+            excluded.append(term)
+        elif joined:
+            groups[-1] = (*groups[-1], term)
+        else:
+            groups.append((term,))
+        joined, joinable = False, not excludes
+    return Question(tuple(groups), tuple(excluded))
+
+
+def _term(text: str, *, begun: bool) -> Term | None:
+    words = tokens_of(text)[:_PHRASE_MAX]
+    if not words:
+        return None
+    parts = _parts_of(text)[:_PHRASE_MAX] if _HAS_PARTS.search(text) else words
+    return Term((words,) if parts == words else (words, parts), begun)
