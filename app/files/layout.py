@@ -112,7 +112,11 @@ def _has_files(directory: Path) -> bool:
 
 
 def find_directory(root: Path, conversation_id: ConversationId) -> str | None:
-    """Return the name of a conversation's directory without listing the root, or None when there is none."""
+    """Return the name of a conversation's directory without listing the root, or None when there is none.
+
+    Raises:
+        StoreUnavailable: the disk does not say.
+    """
     return next((name for name in (conversation_id, dashed(conversation_id)) if is_directory(root, name)), None)
 
 
@@ -126,11 +130,17 @@ def holds_conversations(root: Path) -> bool:
 
 
 def is_directory(root: Path, name: str) -> bool:
-    """Whether `root` holds a directory, no link, of this name."""
+    """Whether `root` holds a directory, no link, of this name.
+
+    Raises:
+        StoreUnavailable: the disk does not say.
+    """
     try:
         return stat.S_ISDIR(os.lstat(root / name).st_mode)
-    except OSError:
+    except (FileNotFoundError, NotADirectoryError):
         return False
+    except OSError as error:
+        raise unavailable(root, error) from error
 
 
 def signature(root: Path, directory: str) -> bytes:

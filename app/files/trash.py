@@ -68,11 +68,17 @@ def move_to_trash(root: Path, directory: str, now_us: int) -> Trashed:
 
 
 def list_trash(root: Path) -> list[Trashed]:
-    """Return what is in the trash, the last deleted first."""
+    """Return what is in the trash, the last deleted first.
+
+    Raises:
+        StoreUnavailable: the disk does not say.
+    """
     try:
         names = [path.name for path in (root / TRASH).iterdir()]
-    except OSError:
+    except FileNotFoundError:
         return []
+    except OSError as error:
+        raise layout.unavailable(root, error) from error
     return sorted(filter(None, map(find_entry, names)), key=lambda one: (one.deleted_at_us, one.name), reverse=True)
 
 

@@ -31,7 +31,7 @@ def require_place(path: Path) -> None:
     Raises:
         IndexUnusable: it is not.
     """
-    if not path.parent.is_dir():
+    if not os.path.isdir(path.parent):  # noqa: PTH112 - an error of the disk counts as gone
         raise IndexUnusable(f"the index directory {path.parent} is gone; mount or restore it, and it is used again")
 
 

@@ -20,8 +20,11 @@ def read_revision(path: Path) -> str | None:
         IndexBusy: another program holds the index.
         IndexUnusable: the file is no database.
     """
-    if not path.exists():
-        return None
+    try:
+        if not path.exists():
+            return None
+    except OSError as error:
+        raise IndexUnusable(f"the index {path} cannot be looked at ({error.strerror}); check its disk") from error
     try:
         with closing(sqlite3.connect(path)) as database:
             row = database.execute("SELECT version_num FROM alembic_version").fetchone()

@@ -13,7 +13,7 @@ from itertools import chain, islice
 from pathlib import Path
 from uuid import UUID, uuid5
 
-from app.errors import ArchiveRefused, ConversationExists, WriteFailed
+from app.errors import ArchiveRefused, ConversationExists, StoreUnavailable, WriteFailed
 from app.files import layout, placing
 from app.files.archive import read_files
 from app.files.incoming import DirectorySource, Incoming, Source
@@ -108,7 +108,26 @@ async def import_conversations(
         ConversationExists: an id is taken, and `on_clash` is FAIL; nothing was written.
         ImportRunning: another process is importing.
         DiskFull, WriteFailed: a conversation could not be written; those before it stand.
+        StoreUnavailable: something could not be read; what was imported before stands.
     """
+    try:
+        return await _import(store, paths, limits, on_clash, new_ids, dry_run, on_progress)
+    except OSError as error:
+        raise StoreUnavailable(
+            f"the import ended, for {error.filename or 'a file'} cannot be read ({error.strerror}); "
+            "what was imported before stands. Check the disk, and import again"
+        ) from error
+
+
+async def _import(
+    store: ConversationStore,
+    paths: Sequence[Path],
+    limits: Limits,
+    on_clash: OnClash,
+    new_ids: bool,
+    dry_run: bool,
+    on_progress: OnProgress,
+) -> list[Planned]:
     root = store.reader.root
     sources = await asyncio.to_thread(find_sources, paths, limits)
     planning = _Planning(root, on_clash, new_ids=new_ids)

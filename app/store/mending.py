@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import time
 from pathlib import Path
 
@@ -121,5 +122,5 @@ async def mend(index: Index, root: Path) -> None:
 
 
 def _require_store(root: Path, path: Path) -> None:
-    if not root.is_dir() or not (path.parent.is_dir() or layout.holds_conversations(root)):
+    if not os.path.isdir(root) or not (path.parent.is_dir() or layout.holds_conversations(root)):  # noqa: PTH112
         raise StoreUnavailable(f"the conversations directory {root} is gone, or empty all at once; mount or restore it")

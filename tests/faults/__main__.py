@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tests.faults.machine import CAN_FAIL, Failure, Machine
-from tests.faults.operations import OPERATIONS, settle_clock
+from tests.faults.operations import ALL, settle_clock
 from tests.faults.strace import NEW, is_usable
 
 
@@ -59,17 +59,15 @@ def main() -> None:
     """Run what the arguments ask for."""
     parser = argparse.ArgumentParser(prog="python -m tests.faults", description=__doc__)
     parser.add_argument("--every", type=int, default=1, metavar="N", help="only every n-th fault; default all")
-    parser.add_argument("--only", action="append", choices=list(OPERATIONS), help="only this operation; repeatable")
+    parser.add_argument("--only", action="append", choices=ALL, help="only this operation; repeatable")
     asked = parser.parse_args()
     if not is_usable():
         raise SystemExit("NOT TRIED: strace is missing or may not attach (apt-get install strace, and run as root)")
     settle_clock()
     with tempfile.TemporaryDirectory(prefix="convstore-faults-") as name:
-        tried, failures = run(Path(name), asked.only or list(OPERATIONS), asked.every, loud=True)
+        tried, failures = run(Path(name), asked.only or ALL, asked.every, loud=True)
     kills = tried.pop("kill", 0)
-    print(
-        f"{kills} kills and {tried.total()} errors in {len(asked.only or OPERATIONS)} operations; {len(failures)} wrong"
-    )
+    print(f"{kills} kills and {tried.total()} errors in {len(asked.only or ALL)} operations; {len(failures)} wrong")
     raise SystemExit(1 if failures else 0)
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from app import ConversationStore, Settings
 from app.errors import StoreError
-from tests.faults.operations import OPERATIONS, settle_clock
+from tests.faults.operations import OPERATIONS, UPGRADE, make_old, settle_clock, upgrade
 
 MAIN = "MainThread"
 """The name of the main thread; after a fork, Python still knows it by its old number."""
@@ -49,20 +49,44 @@ async def run(operation: str, root: Path, *, retry: bool) -> None:
             await store.sync()
         async with store.index.write():
             pass  # starts the writer's thread, so that it can be watched
-        others = [thread for thread in threading.enumerate() if thread is not threading.main_thread()]
-        threads = {str(os.getpid()): MAIN} | {str(thread.native_id): thread.name for thread in others}
-        say(f"ready {json.dumps(threads)}")
-        hear()
+        wait_at_barrier()
         for left in reversed(range(_TRIES if retry else 1)):
             try:
                 await OPERATIONS[operation](store)
             except StoreError as error:
-                say(f"failed {error.code}: {error}")
-                if left:
-                    time.sleep(_PAUSE_S)  # noqa: ASYNC251 - nothing else is to run meanwhile
+                tell_failure(error, left)
             else:
                 say("done")
                 break
+
+
+def run_alone(root: Path, *, retry: bool) -> None:
+    """Do the operation that has the store to itself."""
+    make_old(root)
+    wait_at_barrier()
+    for left in reversed(range(_TRIES if retry else 1)):
+        try:
+            upgrade(root)
+        except StoreError as error:
+            tell_failure(error, left)
+        else:
+            say("done")
+            break
+
+
+def wait_at_barrier() -> None:
+    """Say which threads there are, and wait for a line."""
+    others = [thread for thread in threading.enumerate() if thread is not threading.main_thread()]
+    threads = {str(os.getpid()): MAIN} | {str(thread.native_id): thread.name for thread in others}
+    say(f"ready {json.dumps(threads)}")
+    hear()
+
+
+def tell_failure(error: StoreError, left: int) -> None:
+    """Say what an attempt failed with, and rest before the next."""
+    say(f"failed {error.code}: {error}")
+    if left:
+        time.sleep(_PAUSE_S)
 
 
 def main() -> None:
@@ -75,7 +99,10 @@ def main() -> None:
         pid = os.fork()
         if not pid:
             try:
-                asyncio.run(run(operation, Path(root), retry=mode == "retry"))
+                if operation == UPGRADE:
+                    run_alone(Path(root), retry=mode == "retry")
+                else:
+                    asyncio.run(run(operation, Path(root), retry=mode == "retry"))
             except BaseException as error:  # noqa: BLE001 - whatever it is, it is told
                 say(f"crashed {''.join(traceback.format_exception(error))}".replace("\n", " | "))
                 os._exit(1)

@@ -1,4 +1,6 @@
-"""What the fault machinery interrupts: each way to write, on a store of two conversations with fixed ids and times.
+"""What the fault machinery interrupts: each way to write, on a small store with fixed ids and times.
+
+Two conversations are there, a third in the trash, a fourth in an archive beside the store.
 
 `looks` tells all that a user can see of a store, so that "before" and "after" can be compared whole.
 """
@@ -8,24 +10,36 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import orjson
 
 from app import ConversationStore, Settings
-from app.errors import EventExists, EventNotFound
-from app.files import layout
+from app.errors import ConversationExists, ConversationNotFound, EventExists, EventNotFound, NotInTrash
+from app.files import layout, trash
 from app.index import schema
-from app.model.filters import Status
+from app.model.archive import OWN_ARCHIVE
+from app.model.filters import ConversationFilter, Status
 from app.model.ids import ConversationId
+from app.store.importing import import_conversations
 from app.store.rebuild import rebuild
 from app.store.verify import verify
 from tests.builders import make_conversation, make_event, make_id
 
 ID = ConversationId(make_id(1))
+_IN_TRASH = ConversationId(make_id(3))
+_IN_ARCHIVE = ConversationId(make_id(4))
+_NEW = ConversationId(make_id(5))
+_REQUEST = {
+    "conversation_id": _NEW,
+    "agent": {"llm": {"model": "a/model"}},
+    "workspace": {"working_dir": "/home/dev/project"},
+}
 _BATCH = 3
+_OLDEST = "0001"
 _MOVES = ("updated_at", "last_event_at")
 
 Act = Callable[[ConversationStore], Awaitable[None]]
@@ -33,7 +47,8 @@ Act = Callable[[ConversationStore], Awaitable[None]]
 
 async def _append(store: ConversationStore) -> None:
     async with store.writer(ID) as conversation:
-        await _unless_there(conversation.append(make_event(50)))
+        with _done_before(EventExists):
+            await conversation.append(make_event(50))
 
 
 async def _append_batch(store: ConversationStore) -> None:
@@ -64,6 +79,30 @@ async def _navigate(store: ConversationStore) -> None:
         await conversation.navigate(make_event(0)["id"])
 
 
+async def _create(store: ConversationStore) -> None:
+    assert (await store.create(_REQUEST))[0] == _NEW
+
+
+async def _fork(store: ConversationStore) -> None:
+    with _done_before(ConversationExists):
+        await store.fork(ID, fork_id=_NEW)
+
+
+async def _delete(store: ConversationStore) -> None:
+    with _done_before(ConversationNotFound):
+        await store.delete(ID)
+
+
+async def _restore(store: ConversationStore) -> None:
+    with _done_before(NotInTrash):
+        await store.restore(_IN_TRASH)
+
+
+async def _import(store: ConversationStore) -> None:
+    archive = store.settings.root / ".archive"
+    await import_conversations(store, [archive], OWN_ARCHIVE)
+
+
 async def _sync(store: ConversationStore) -> None:
     await store.sync()
 
@@ -72,11 +111,26 @@ async def _rebuild(store: ConversationStore) -> None:
     await rebuild(store.settings, lambda *_: None)
 
 
-async def _unless_there(appended: Awaitable[object]) -> None:
-    """Take an event that is there for appended: an attempt that failed may have written it before."""
+def upgrade(root: Path) -> None:
+    """Bring the index from its oldest schema to the newest."""
+    schema.upgrade(_index_of(root))
+
+
+def make_old(root: Path) -> None:
+    """Bring the index to its oldest schema."""
+    schema.downgrade(_index_of(root), _OLDEST)
+
+
+def _index_of(root: Path) -> Path:
+    return root / ".convstore" / "index.db"
+
+
+@contextmanager
+def _done_before(error: type[Exception]) -> Iterator[None]:
+    """Take for done what an attempt that failed had done before."""
     try:
-        await appended
-    except EventExists:
+        yield
+    except error:
         return
 
 
@@ -95,9 +149,19 @@ OPERATIONS: dict[str, Act] = {
     "set the title": _set_title,
     "set the tags": _set_tags,
     "navigate": _navigate,
+    "create": _create,
+    "fork": _fork,
+    "delete": _delete,
+    "restore": _restore,
+    "import": _import,
     "sync": _sync,
     "rebuild": _rebuild,
 }
+
+UPGRADE = "upgrade"
+"""One more operation, which has the store to itself."""
+
+ALL = [*OPERATIONS, UPGRADE]
 
 IN_STEPS = {"append a batch"}
 """Operations that a crash may leave in the middle: some first events of a batch."""
@@ -114,7 +178,14 @@ def make_store(root: Path, template: Path) -> None:
     schema.upgrade(template)
     shutil.copyfile(template, root / ".convstore" / "index.db")
     for number, events in ((1, 3), (2, 1)):
-        make_conversation(root, number, state={"leaf_event_id": make_event(events - 1)["id"]}, events=events)
+        _make(root, number, events)
+    _make(root, 3, 2)
+    trash.move_to_trash(root, _IN_TRASH, 1_790_000_000_000_000)
+    _make(root / ".archive", 4, 2)
+
+
+def _make(root: Path, number: int, events: int) -> None:
+    make_conversation(root, number, state={"leaf_event_id": make_event(events - 1)["id"]}, events=events)
 
 
 async def looks(root: Path) -> dict[str, Any]:
@@ -125,17 +196,20 @@ async def looks(root: Path) -> dict[str, Any]:
     """
     async with ConversationStore.open(Settings(store=root)) as store:
         await store.sync()
-        async with store.writer(ID):
-            pass
+        for conversation_id in await store.list_ids(ConversationFilter()):
+            async with store.writer(conversation_id):
+                pass
         await store.sync()
         differences = [one async for one in verify(store.index, store.reader, lambda _done, _total: None)]
         assert differences == [], differences
         infos = [orjson.loads(body) for body in (await store.list_conversations()).items]
-        shown = {
-            info["id"]: {name: value for name, value in info.items() if name not in _MOVES}
-            | {"events": await _events(store, ConversationId(info["id"].replace("-", "")))}
-            for info in infos
-        }
+        shown: dict[str, Any] = {}
+        for info in infos:
+            conversation_id = ConversationId(info["id"].replace("-", ""))
+            moves = (*_MOVES, "created_at") if conversation_id == _NEW else _MOVES
+            facts = {name: value for name, value in info.items() if name not in moves}
+            shown[info["id"]] = facts | {"events": await _events(store, conversation_id)}
+        shown["trash"] = {"ids": [entry.id for entry in trash.list_trash(root)]}
     left = [path for path in root.rglob("*") if path.name.endswith(".tmp") and ".convstore" not in path.parts]
     assert left == [], left
     return dict(orjson.loads(orjson.dumps(shown).replace(os.fsencode(root), b"ROOT")))

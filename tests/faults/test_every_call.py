@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from tests.faults.__main__ import run
-from tests.faults.operations import OPERATIONS
+from tests.faults.operations import ALL
 
 
 def test_a_kill_or_an_error_at_a_system_call_leaves_nothing_half_done(tmp_path: Path) -> None:
-    tried, failures = run(tmp_path, list(OPERATIONS), 401)
+    tried, failures = run(tmp_path, ALL, 401)
     assert failures == []
     assert tried["kill"] >= 3
     assert tried["EIO"] >= 3
