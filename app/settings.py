@@ -88,6 +88,11 @@ class Settings(BaseSettings):
     idle_s: float = Field(
         default=60.0, ge=0, description="Seconds after which a conversation that nobody writes to is closed."
     )
+    trash_days: float = Field(
+        default=30.0,
+        ge=0,
+        description="Days after which a running server removes a deleted conversation for good; 0 keeps all of them.",
+    )
     readers: int = Field(default=2, ge=1, le=64, description="Read connections to the index, one thread each.")
     import_max_bytes: int = Field(
         default=256 << 20, ge=0, description="The largest archive that POST /api/conversations/import accepts, packed."

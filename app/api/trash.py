@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from datetime import datetime
+from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Response
@@ -123,9 +124,9 @@ class BulkAnswer(BaseModel):
 async def bulk_delete(store: WritableStore, request: BulkDelete) -> BulkAnswer:
     """Move many conversations into the trash."""
     ids = await _chosen(store, request)
-    return await _each(
-        ids, lambda one: store.delete(one, permanent=request.permanent, force=request.force), dry_run=request.dry_run
-    )
+    if request.dry_run:
+        return await _each(ids, partial(store.require_deletable, force=request.force), dry_run=True)
+    return await _each(ids, partial(store.delete, permanent=request.permanent, force=request.force))
 
 
 @router.post("/api/conversations/bulk/tag")
@@ -137,7 +138,8 @@ async def bulk_tag(store: WritableStore, request: BulkTag) -> BulkAnswer:
             kept = {key: value for key, value in conversation.tags.items() if key not in request.remove}
             await conversation.set_tags(kept | request.set)
 
-    return await _each(await _chosen(store, request), tag, dry_run=request.dry_run)
+    work = store.require_deletable if request.dry_run else tag  # who may delete it may write to it
+    return await _each(await _chosen(store, request), work, dry_run=request.dry_run)
 
 
 @router.post("/api/conversations/bulk/restore")
@@ -149,7 +151,8 @@ async def bulk_restore(store: WritableStore, request: BulkRestore) -> BulkAnswer
         entries, _ = await store.list_trash(0, None)
         since_us = to_us(request.deleted_at__gte) if request.deleted_at__gte else 0
         ids = list(dict.fromkeys(one.id for one, _ in entries if one.deleted_at_us >= since_us))
-    return await _each(ids, store.restore, dry_run=request.dry_run)
+    work = store.require_restorable if request.dry_run else store.restore
+    return await _each(ids, work, dry_run=request.dry_run)
 
 
 @router.post(
@@ -170,15 +173,14 @@ async def _chosen(store: ConversationStore, request: Bulk) -> list[ConversationI
 
 
 async def _each(
-    ids: list[ConversationId], work: Callable[[ConversationId], Awaitable[object]], *, dry_run: bool
+    ids: list[ConversationId], work: Callable[[ConversationId], Awaitable[object]], *, dry_run: bool = False
 ) -> BulkAnswer:
     items = []
     for one in ids:
         item = BulkItem(id=dashed(one))
-        if not dry_run:
-            try:
-                await work(one)
-            except StoreError as error:
-                item.error, item.code = str(error), error.code
+        try:
+            await work(one)
+        except StoreError as error:
+            item.error, item.code = str(error), error.code
         items.append(item)
     return BulkAnswer(items=items, done=0 if dry_run else sum(item.error is None for item in items), dry_run=dry_run)

@@ -161,7 +161,7 @@ def delete_command(
                 confirm(f"Remove {len(ids)} conversations for good?", yes=yes)
             for one in ids:
                 if dry_run:
-                    await opened.get_conversation(one)
+                    await opened.require_deletable(one, force=force)
                 else:
                     await opened.delete(one, permanent=permanent, force=force)
             return ids

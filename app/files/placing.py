@@ -9,7 +9,7 @@ import errno
 import os
 import shutil
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from hashlib import sha256
 from pathlib import Path
 
@@ -105,6 +105,14 @@ def place(
         except BaseException:
             shutil.rmtree(staging, ignore_errors=True)
             raise
+
+
+def remove_left(root: Path, staging_prefix: str, before_s: float) -> None:
+    """Remove what a killed process was building when it was begun before a time, in seconds since 1970."""
+    for left in root.glob(f"{staging_prefix}*"):
+        with suppress(OSError):
+            if left.stat(follow_symlinks=False).st_mtime < before_s:
+                shutil.rmtree(left)
 
 
 def _write(staging: Path, files: Iterable[ArchiveFile]) -> Contents:

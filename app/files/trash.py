@@ -97,11 +97,9 @@ def restore(root: Path, entry: Trashed) -> str:
         NotInTrash: it is not there (any more).
         DiskFull, WriteFailed: it could not be moved; it stands as it was.
     """
-    found = layout.find_directory(root, entry.id)
-    if found is not None and not clear_ghost(root, found):
-        raise ConversationExists(
-            f"there is a conversation {found} again; delete that one first, or leave {entry.name} in the trash"
-        )
+    found = require_room(root, entry)
+    if found is not None:
+        clear_ghost(root, found)
     with durable.explained(f"conversation {entry.directory}"):
         try:
             _rename(root / TRASH / entry.name, root / entry.directory)
@@ -109,6 +107,20 @@ def restore(root: Path, entry: Trashed) -> str:
             raise NotInTrash(f"the trash holds no {entry.name}; see `GET /api/trash`") from error
         _sync(root, root / TRASH)
     return entry.directory
+
+
+def require_room(root: Path, entry: Trashed) -> str | None:
+    """Make sure that there is no conversation of this id again; return the directory of a ghost of it, if there is one.
+
+    Raises:
+        ConversationExists: there is one.
+    """
+    found = layout.find_directory(root, entry.id)
+    if found is not None and not is_ghost(root / found):
+        raise ConversationExists(
+            f"there is a conversation {found} again; delete that one first, or leave {entry.name} in the trash"
+        )
+    return found
 
 
 def empty_trash(root: Path, before_us: int) -> Iterator[Trashed]:

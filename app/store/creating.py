@@ -22,7 +22,7 @@ from app.model.ids import ConversationId, EventName, dashed, event_file_name, fi
 from app.model.writing import check_tags, check_title, complete_event, dump_event, make_message
 from app.store.refresh import refresh
 
-_STAGING = ".new-"
+STAGING = ".new-"
 
 
 async def create(index: Index, reader: Reader, request: Mapping[str, Any], seal: Seal) -> tuple[ConversationId, bool]:
@@ -38,7 +38,7 @@ async def create(index: Index, reader: Reader, request: Mapping[str, Any], seal:
     await asyncio.to_thread(_check_parent, reader, request, conversation_id)
     files = list(_new_files(reader, request, conversation_id, seal))
     try:
-        await asyncio.to_thread(placing.place, reader.root, conversation_id, files, staging_prefix=_STAGING)
+        await asyncio.to_thread(placing.place, reader.root, conversation_id, files, staging_prefix=STAGING)
     except ConversationExists:
         return conversation_id, False
     await refresh(index, reader, [Named(conversation_id, conversation_id)])
@@ -130,6 +130,6 @@ def _place_fork(reader: Reader, source: Named, wanted: Fork) -> None:
     if files is None:
         raise ConversationNotFound(f"no conversation has the id {dashed(source.id)}")
     try:
-        placing.place(reader.root, wanted.id, read_fork(reader, files, wanted), staging_prefix=_STAGING)
+        placing.place(reader.root, wanted.id, read_fork(reader, files, wanted), staging_prefix=STAGING)
     except FileNotFoundError as error:
         raise EventNotFound(f"a file of conversation {dashed(source.id)} went away while it was copied") from error

@@ -8,8 +8,8 @@ import time
 from collections.abc import AsyncGenerator
 from pathlib import Path
 
-from app.errors import ConversationNotFound, NotInTrash, StoreError, UnreadableFile
-from app.files import deleting, layout, trash
+from app.errors import ConversationNotFound, ConversationOwned, NotInTrash, StoreError, UnreadableFile
+from app.files import deleting, layout, lease, trash
 from app.files.layout import Named
 from app.files.scan import Reader
 from app.files.trash import Trashed
@@ -55,6 +55,33 @@ async def delete(
     return entry
 
 
+def require_deletable(root: Path, conversation_id: ConversationId, instance: str, *, force: bool = False) -> None:
+    """Make sure that `delete` would be done. Changes nothing.
+
+    Raises:
+        ConversationNotFound, ConversationOwned: as `delete`.
+    """
+    directory = layout.find_directory(root, conversation_id)
+    if directory is None:
+        raise ConversationNotFound(f"no conversation has the id {dashed(conversation_id)}")
+    holder = lease.find_holder(root, directory)
+    if not force and holder is not None and holder.owner != instance:
+        raise ConversationOwned(lease.owned_by(directory, holder))
+
+
+def require_restorable(root: Path, conversation_id: ConversationId) -> Trashed:
+    """Make sure that `restore` would be done, and return what it would put back. Changes nothing.
+
+    Raises:
+        NotInTrash, ConversationExists: as `restore`.
+    """
+    entry = trash.find_in_trash(root, conversation_id)
+    if entry is None:
+        raise NotInTrash(f"the trash holds no conversation {dashed(conversation_id)}; see `GET /api/trash`")
+    trash.require_room(root, entry)
+    return entry
+
+
 async def restore(index: Index, reader: Reader, conversation_id: ConversationId) -> None:
     """Put the last deleted conversation of this id back.
 
@@ -63,9 +90,7 @@ async def restore(index: Index, reader: Reader, conversation_id: ConversationId)
         ConversationExists: there is a conversation of this id again.
         DiskFull, WriteFailed: it could not be moved.
     """
-    entry = await asyncio.to_thread(trash.find_in_trash, reader.root, conversation_id)
-    if entry is None:
-        raise NotInTrash(f"the trash holds no conversation {dashed(conversation_id)}; see `GET /api/trash`")
+    entry = await asyncio.to_thread(require_restorable, reader.root, conversation_id)
     directory = await asyncio.to_thread(trash.restore, reader.root, entry)
     await refresh(index, reader, [Named(directory, conversation_id)])
 

@@ -10,6 +10,7 @@ from contextlib import suppress
 from app.errors import IndexUnusable, StoreError, StoreUnavailable, SyncRunning
 from app.index import progress
 from app.store.duty import on_duty
+from app.store.emptying import keep_tidy
 from app.store.mending import keep_usable
 from app.store.store import ConversationStore
 from app.store.sweep import TICK_S, Sweep
@@ -37,7 +38,8 @@ async def follow(store: ConversationStore) -> None:
 
 
 async def _keep_in_step(store: ConversationStore) -> None:
-    async with on_duty(store.index):
+    async with on_duty(store.index), asyncio.TaskGroup() as tasks:
+        tasks.create_task(keep_tidy(store.reader.root, store.settings.trash_days))
         while True:
             began_ns = time.time_ns()
             report = await catch_up(store)

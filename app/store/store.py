@@ -126,6 +126,15 @@ class ConversationStore(StoreReader):
         await deleting.delete(self.index, self.reader, conversation_id, instance, permanent=permanent, force=force)
         self.followers.wake(conversation_id)
 
+    async def require_deletable(self, conversation_id: ConversationId, *, force: bool = False) -> None:
+        """Make sure that `delete` would be done, which changes nothing; raises what that would."""
+        check = partial(deleting.require_deletable, instance=self._writers.instance, force=force)
+        await asyncio.to_thread(check, self.reader.root, conversation_id)
+
+    async def require_restorable(self, conversation_id: ConversationId) -> None:
+        """Make sure that `restore` would be done, which changes nothing; raises what that would."""
+        await asyncio.to_thread(deleting.require_restorable, self.reader.root, conversation_id)
+
     async def restore(self, conversation_id: ConversationId) -> None:
         """Put the last deleted conversation of this id back.
 

@@ -205,7 +205,8 @@ async def test_many_are_tagged_deleted_and_restored_by_id_and_by_filter(root: Pa
     ids = [make_id(1), make_id(2), make_id(9)]
     async with serving(Settings(store=root)) as client:
         dry = (await client.post("/api/conversations/bulk/delete", json={"ids": ids, "dry_run": True})).json()
-        assert (len(dry["items"]), dry["done"], dry["dry_run"]) == (3, 0, True)
+        assert [item["code"] for item in dry["items"]] == [None, None, "conversation_not_found"]
+        assert (dry["done"], dry["dry_run"]) == (0, True)
         tagged = (await client.post("/api/conversations/bulk/tag", json={"ids": ids, "set": {"a": "b"}})).json()
         assert (tagged["done"], tagged["items"][2]["code"]) == (2, "conversation_not_found")
         assert (await client.get(ONE)).json()["tags"] == {"a": "b"}
@@ -213,6 +214,9 @@ async def test_many_are_tagged_deleted_and_restored_by_id_and_by_filter(root: Pa
         assert (await client.post("/api/conversations/bulk/delete", json=chosen)).json()["done"] == 2
         assert (await client.get("/api/conversations/count")).json() == 1
         since = {"deleted_at__gte": "2026-01-01T00:00:00Z"}
+        dry = (await client.post("/api/conversations/bulk/restore", json={"ids": ids[1:], "dry_run": True})).json()
+        assert [item["code"] for item in dry["items"]] == [None, "not_in_trash"]
+        assert (await client.get("/api/conversations/count")).json() == 1
         assert (await client.post("/api/conversations/bulk/restore", json=since)).json()["done"] == 2
         assert (await client.get("/api/conversations/count")).json() == 3
         wrongs: list[dict[str, Any]] = [{}, {"ids": ids, "filter": {}}, {"filter": {"nothing": 1}}, {"ids": ["x"]}]

@@ -1,0 +1,39 @@
+"""What goes for good behind a server: what was deleted long ago, and what a killed create or fork left half-built."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from pathlib import Path
+
+from app.errors import WriteFailed
+from app.files import placing
+from app.store import deleting
+from app.store.creating import STAGING
+
+log = logging.getLogger(__name__)
+
+EVERY_S = 600.0
+_LEFT_S = 24 * 3600.0
+_DAY_US = 24 * 3600 * 1_000_000
+
+
+async def keep_tidy(root: Path, trash_days: float) -> None:
+    """Look at once and every ten minutes, for as long as the process lives; with 0 days the trash keeps everything."""
+    while True:
+        await asyncio.to_thread(placing.remove_left, root, STAGING, time.time() - _LEFT_S)
+        if trash_days:
+            await _empty_trash(root, trash_days)
+        await asyncio.sleep(EVERY_S)
+
+
+async def _empty_trash(root: Path, days: float) -> None:
+    removed = 0
+    try:
+        async for _ in deleting.empty(root, time.time_ns() // 1000 - int(days * _DAY_US)):
+            removed += 1
+    except WriteFailed as error:
+        log.warning("the trash cannot be emptied: %s", error)
+    if removed:
+        log.info("%d conversations that were deleted %g days ago are removed for good", removed, days)
