@@ -8,7 +8,7 @@ BIN := .venv/bin
 SAMPLE := tests/data/conversations.tar.gz
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: run test check format lint types contracts bench faults fuzz hostile clean
+.PHONY: run test check format lint types contracts bench faults fuzz hostile kills clean
 
 run: .venv/run $(if $(filter .sample/conversations,$(DIR)),.sample/conversations)
 	$(BIN)/convstore serve "$(DIR)" --port $(PORT)
@@ -38,6 +38,11 @@ bench: .venv/dev
 EXAMPLES ?= 2000
 hostile: .venv/dev
 	CONVSTORE_TEST_EXAMPLES=$(EXAMPLES) $(BIN)/python -m pytest tests/properties/test_hostile_archives.py
+
+# Kill a migration before each of its statements and at 100 random times, up and down; make kills KILLS=1000 for more.
+KILLS ?= 100
+kills: .venv/dev
+	CONVSTORE_TEST_KILL_EVERY=1 CONVSTORE_TEST_KILLS=$(KILLS) $(BIN)/python -m pytest tests/migrations -k killed
 
 faults: .venv/dev
 	$(BIN)/python -m tests.faults $(FAULTS)

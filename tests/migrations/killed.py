@@ -68,10 +68,11 @@ def count_statements(path: Path, target: str, kill_at: int | None) -> int:
 
 
 def content(path: Path) -> str:
-    """Return a digest of everything in a database, and check that it is sound."""
+    """Return a digest of everything in a database but its epoch, which is random, and check that it is sound."""
     with closing(sqlite3.connect(path)) as db:
         assert db.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
-        return sha256("\n".join(db.iterdump()).encode()).hexdigest()
+        lines = (line for line in db.iterdump() if not line.startswith('INSERT INTO "revision"'))
+        return sha256("\n".join(lines).encode()).hexdigest()
 
 
 def main() -> None:

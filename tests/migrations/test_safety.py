@@ -23,9 +23,11 @@ from app import ConversationStore, Settings
 from app.errors import IndexBusy, IndexUnusable, MigrationFailed, OutputRefused, StoreError
 from app.index import backup, presence, schema, soundness
 from app.index.backup import back_up
+from app.index.tables import metadata
 from app.index.version import HEAD, read_revision
 from tests.builders import index_tables, make_conversation, second_process
 from tests.conftest import DATA
+from tests.migrations.test_migrations import definitions
 
 EARLIER = sorted((DATA / "indexes").glob("*.sql.gz"))
 CHECKOUT = Path(__file__).parents[2]
@@ -86,9 +88,45 @@ def test_down_to_any_schema_and_up_again_becomes_equal_to_a_new_one(
     assert schema.drift(index) == []
 
 
-@pytest.mark.parametrize(("begin", "target"), [("0001", HEAD), (HEAD, "0001")])
+def test_there_is_an_index_of_every_earlier_schema() -> None:
+    """`python -m tests.migrations.dumped` keeps one before a migration is added."""
+    assert {path.name.removesuffix(".sql.gz") for path in EARLIER} >= set(revisions()[:-1])
+
+
+def common_rows(path: Path, of: Path) -> dict[str, list[tuple[object, ...]]]:
+    """Return the rows of a database, of the tables and columns alone that another has too."""
+    with closing(sqlite3.connect(path)) as db:
+        db.execute("ATTACH ? AS other", (str(of),))
+        shared: dict[str, list[str]] = {}
+        for table in metadata.tables:
+            columns = [
+                {row[1] for row in db.execute(f"PRAGMA {side}.table_info({table})")} for side in ("main", "other")
+            ]
+            shared[table] = sorted(columns[0] & columns[1] - {"derived_by"})
+        return {
+            table: sorted(db.execute(f"SELECT {', '.join(columns)} FROM main.{table}"), key=repr)
+            for table, columns in shared.items()
+            if columns
+        }
+
+
+@pytest.mark.parametrize("revision", revisions())
+def test_going_down_gives_the_schema_of_that_time_and_keeps_its_rows(
+    index: Path, tmp_path: Path, revision: str
+) -> None:
+    whole = shutil.copyfile(index, tmp_path / "whole.db")
+    schema.downgrade(index, revision)
+    schema.upgrade(tmp_path / "new.db", revision)
+    assert definitions(index) == definitions(tmp_path / "new.db")
+    kept = common_rows(index, whole)
+    assert kept == common_rows(whole, index)
+    assert (len(kept["conversation"]), len(kept["event"])) == (30, 271)
+
+
+@pytest.mark.parametrize(("begin", "target"), [("base", HEAD), (revisions()[0], HEAD), (HEAD, "base")])
 def test_a_migration_that_is_killed_is_whole_once_it_is_run_again(index: Path, begin: str, target: str) -> None:
-    schema.downgrade(index, begin)
+    if begin != HEAD:
+        schema.downgrade(index, begin)
     ran = subprocess.run(
         [sys.executable, "-m", "tests.migrations.killed", str(index), target, str(EVERY), str(TIMES)],
         cwd=CHECKOUT,
@@ -101,7 +139,7 @@ def test_a_migration_that_is_killed_is_whole_once_it_is_run_again(index: Path, b
     assert len(at_statements) == -(-told["statements"] // EVERY) > 2
     assert all(result["was_killed"] for result in at_statements)
     assert [result for result in told["results"] if not result["whole"]] == []
-    assert {result["between"] for result in told["results"]} <= set(revisions())
+    assert {result["between"] for result in told["results"]} <= {None, *revisions()}
 
 
 OPEN = """

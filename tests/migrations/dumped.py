@@ -1,0 +1,44 @@
+"""Keeps the corpus's index as this program makes it, for the tests of all programs to come.
+
+python -m tests.migrations.dumped
+
+Run it before a new migration is added: it writes tests/data/indexes/HEAD.sql.gz.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import sqlite3
+import tarfile
+from contextlib import closing
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from app import ConversationStore, Settings
+from app.index.version import HEAD
+from tests.conftest import DATA
+
+
+async def build(settings: Settings) -> None:
+    """Make the index."""
+    async with ConversationStore.open(settings) as store:
+        await store.sync()
+
+
+def main() -> None:
+    """Unpack, index, dump."""
+    with TemporaryDirectory() as name:
+        with tarfile.open(DATA / "conversations.tar.gz") as archive:
+            archive.extractall(name, filter="data")
+        settings = Settings(store=Path(name) / "conversations", timezone="UTC")
+        asyncio.run(build(settings))
+        with closing(sqlite3.connect(settings.index_path)) as db:
+            text = "\n".join(db.iterdump())
+    target = DATA / "indexes" / f"{HEAD}.sql.gz"
+    target.write_bytes(gzip.compress(text.encode(), mtime=0))
+    print(target)
+
+
+if __name__ == "__main__":
+    main()
