@@ -100,7 +100,7 @@ def names_in(path: Path) -> list[str]:
 _HELD = {
     "conversation": """
         SELECT uuid, directory, title, status, created_at, updated_at, last_event_at, event_count, workspace,
-               agent_kind, model, parent, forked_from, cost, tokens, unreadable, events_behind
+               agent_kind, model, parent, forked_from, cost, tokens, unreadable, archived, title_key, events_behind
         FROM conversation ORDER BY uuid""",
     "conversation_info": """
         SELECT uuid, CAST(body AS TEXT) FROM conversation_info JOIN conversation ON conversation = id ORDER BY uuid""",

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Response
 from pydantic import BaseModel, Field
 
-from app.api.hot import HotQuery
+from app.api.filtering import FilterQuery
 from app.api.parameters import (
     AnyId,
     ErrorBody,
@@ -17,7 +17,6 @@ from app.api.parameters import (
     json_response,
     page_response,
 )
-from app.model.filters import ConversationFilter, Status
 from app.model.ids import ConversationId
 from app.model.page import SortOrder
 from app.store.reader import PAGE_MAX
@@ -38,18 +37,7 @@ class FinalResponse(BaseModel):
     response: str
 
 
-class CountQuery(HotQuery):
-    """The filters that search and count share."""
-
-    status: Status | None = Field(default=None, description="only conversations with this execution status")
-
-    @property
-    def asked(self) -> ConversationFilter:
-        """The filter that the parameters ask for."""
-        return ConversationFilter(self.status)
-
-
-class SearchQuery(CountQuery):
+class SearchQuery(FilterQuery):
     """The parameters of search."""
 
     page_id: str | None = Field(default=None, description="next_page_id of the page before")
@@ -61,8 +49,8 @@ class SearchQuery(CountQuery):
 
     @property
     def of_the_index_alone(self) -> bool:
-        """Whether no file is read for it."""
-        return not self.include_skills
+        """Whether no file is read for it, and the time of day does not matter."""
+        return super().of_the_index_alone and not self.include_skills
 
 
 @router.get("/search", responses={200: {"model": ConversationPage}, 400: {"model": ErrorBody}}, response_class=Response)
@@ -79,7 +67,7 @@ async def search_conversations(store: Store, query: Annotated[SearchQuery, Query
 
 
 @router.get("/count", responses={200: {"model": int}}, response_class=Response)
-async def count_conversations(store: Store, query: Annotated[CountQuery, Query()]) -> Response:
+async def count_conversations(store: Store, query: Annotated[FilterQuery, Query()]) -> Response:
     """Count conversations under the filters of search."""
     return json_response(b"%d" % await store.count_conversations(query.asked))
 
@@ -107,6 +95,6 @@ async def get_final_response(store: Store, conversation_id: IdInPath) -> FinalRe
 
 HOT_PATHS = {
     "/api/conversations/search": (search_conversations, SearchQuery),
-    "/api/conversations/count": (count_conversations, CountQuery),
+    "/api/conversations/count": (count_conversations, FilterQuery),
 }
 """What `app.api.hot` answers without FastAPI."""

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from functools import lru_cache
-from typing import Any
+from typing import Any, ClassVar
 from urllib.parse import parse_qsl
 
 from fastapi import Response
@@ -25,6 +25,9 @@ from app.errors import StoreError
 
 class HotQuery(BaseModel):
     """The parameters of a path that is answered the short way."""
+
+    repeated: ClassVar[frozenset[str]] = frozenset()
+    """Those that may be given several times."""
 
     @property
     def of_the_index_alone(self) -> bool:
@@ -115,9 +118,15 @@ class _Answers:
 
 @lru_cache(maxsize=_KEPT)
 def parse_query(model: type[HotQuery], query_string: bytes) -> HotQuery:
-    """Return what a query string means: unknown parameters are ignored, of a repeated one the last counts.
+    """Return what a query string means: unknown parameters are ignored, of another that is repeated the last counts.
 
     Raises:
         ValidationError: a parameter is wrong.
     """
-    return model.model_validate(dict(parse_qsl(query_string.decode("latin-1"), keep_blank_values=True)))
+    given: dict[str, Any] = {}
+    for name, value in parse_qsl(query_string.decode("latin-1"), keep_blank_values=True):
+        if name in model.repeated:
+            given.setdefault(name, []).append(value)
+        else:
+            given[name] = value
+    return model.model_validate(given)

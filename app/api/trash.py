@@ -10,7 +10,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Response
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from app.api.conversations import CountQuery
+from app.api.filtering import FilterQuery
 from app.api.parameters import AnyId, ErrorBody, IdInPath, Store, WritableStore, json_response
 from app.errors import StoreError
 from app.model.ids import ConversationId, dashed
@@ -52,7 +52,7 @@ async def list_trash(
     return TrashPage(items=items, total=total)
 
 
-class BulkFilter(CountQuery):
+class BulkFilter(FilterQuery):
     """The filters of search; none of them means all conversations."""
 
     model_config = ConfigDict(extra="forbid")
@@ -169,7 +169,7 @@ async def restore_conversation(store: WritableStore, conversation_id: IdInPath) 
 async def _chosen(store: ConversationStore, request: Bulk) -> list[ConversationId]:
     if request.ids is not None:
         return list(dict.fromkeys(ConversationId(one) for one in request.ids))
-    return await store.list_ids(request.filter.asked if request.filter else CountQuery().asked)
+    return await store.list_ids(request.filter.asked if request.filter else FilterQuery().asked)
 
 
 async def _each(

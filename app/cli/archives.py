@@ -85,7 +85,11 @@ def export_command(
         raise InvalidSettings("filters go with --all, not with ids")
     settings = make_settings(store=store, index_url=index)
     exporting = _Export(kind, force=force, resume=resume, with_secrets=with_secrets)
-    run_async(exporting.run(settings, ids or [], ConversationFilter(status), output, to, no_sync=no_sync, json=json))
+    run_async(
+        exporting.run(
+            settings, ids or [], ConversationFilter(tuple(status or ())), output, to, no_sync=no_sync, json=json
+        )
+    )
 
 
 class _Export:

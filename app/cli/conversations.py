@@ -31,7 +31,9 @@ from app.store.events import EventPage
 from app.store.reader import PAGE_MAX
 from app.store.store import ConversationStore
 
-StatusOption = Annotated[Status | None, typer.Option(help="Only conversations with this status.")]
+StatusOption = Annotated[
+    list[Status] | None, typer.Option(help="Only conversations with this status; repeated: with any of these.")
+]
 
 _STATUS_STYLES = {"error": "red", "stuck": "red", "running": "green", "waiting_for_confirmation": "yellow"}
 
@@ -51,7 +53,15 @@ def list_command(
     Example: convstore list --store workspace/conversations --status error
     """
     run_async(
-        _list(make_settings(store=store, index_url=index), ConversationFilter(status), sort, limit, page, no_sync, json)
+        _list(
+            make_settings(store=store, index_url=index),
+            ConversationFilter(tuple(status or ())),
+            sort,
+            limit,
+            page,
+            no_sync,
+            json,
+        )
     )
 
 
@@ -108,7 +118,7 @@ def count_command(
 
     async def count(settings: Settings) -> int:
         async with opened(settings, no_sync=no_sync) as opened_store:
-            return await opened_store.count_conversations(ConversationFilter(status))
+            return await opened_store.count_conversations(ConversationFilter(tuple(status or ())))
 
     number = run_async(count(make_settings(store=store, index_url=index)))
     if json:

@@ -1,27 +1,12 @@
-"""Conversations: listing, counting, finding; and writing their rows.
-
-Every list and count is one statement that walks an index in the asked order and sorts nothing; the tests look at the
-query plans.
-"""
+"""Conversations: finding them by id, by place and by state; and writing their rows. Lists are in `listing`."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache, lru_cache
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from sqlalchemy import (
-    BindParameter,
-    ColumnElement,
-    bindparam,
-    delete,
-    func,
-    literal_column,
-    null,
-    select,
-    tuple_,
-    update,
-)
+from sqlalchemy import BindParameter, bindparam, delete, func, literal_column, select, update
 from sqlalchemy.dialects.sqlite import insert
 
 from app.index import changes, progress
@@ -31,19 +16,10 @@ from app.index.messages import forget_messages, title_text, write_titles
 from app.index.statements import Sql, compiled
 from app.index.tables import conversation, conversation_info
 from app.model.conversation import ConversationRow, IndexedRow
-from app.model.filters import ConversationFilter, digest
 from app.model.ids import ConversationId
-from app.model.page import Cursor, SortOrder, decode_token, encode_token
 from app.model.said import said_title
 
 SIGNATURE_CHUNK = 2000
-
-
-class Page(NamedTuple):
-    """Some finished JSON items and the token of the page after them, if there is one."""
-
-    items: list[bytes]
-    next_page_id: str | None
 
 
 class Located(NamedTuple):
@@ -53,74 +29,6 @@ class Located(NamedTuple):
     directory: str
     signature: bytes
     events_behind: bool
-
-
-def _asked(asked: ConversationFilter) -> dict[str, object]:
-    """Return the filter's parameters; a field that is None asks nothing."""
-    return {} if asked.status is None else {"status": asked.status.value}
-
-
-def _conditions(names: Iterable[str]) -> list[ColumnElement[bool]]:
-    """Return the clause of each parameter of `_asked`: the one filter builder behind list and count."""
-    clauses = {"status": conversation.c.status == bindparam("status")}
-    return [clauses[name] for name in names]
-
-
-@lru_cache(maxsize=256)
-def list_sql(order: SortOrder, names: tuple[str, ...], *, after: bool, bounded: bool) -> Sql:
-    """Return the statement of a list page. `names` are the filters set; `after` and `bounded` the cursor's parts."""
-    key = conversation.c[order.column]
-    largest: ColumnElement[Any] = (
-        null() if after or order.descending else select(func.max(key)).correlate(None).scalar_subquery()
-    )
-    statement = select_info(conversation.c.uuid, key, largest).where(*_conditions(names))
-    here = tuple_(key, conversation.c.uuid)
-    if after:
-        there = tuple_(bindparam("after_key"), bindparam("after_id"))
-        statement = statement.where(here < there if order.descending else here > there)
-    if bounded:
-        statement = statement.where(key <= bindparam("bound"))
-    directions = (key.desc(), conversation.c.uuid.desc()) if order.descending else (key, conversation.c.uuid)
-    return compiled(statement.order_by(*directions).limit(bindparam("row_limit")))
-
-
-async def list_conversations(
-    index: ReadConnection, asked: ConversationFilter, order: SortOrder, page_id: str | None, limit: int
-) -> Page:
-    """Return a page of ConversationInfo in one statement.
-
-    Raises:
-        InvalidToken: `page_id` is damaged, or was given out for another query.
-    """
-    query = digest(order, asked)
-    parameters = _asked(asked)
-    cursor = None if page_id is None else decode_token(page_id, query)
-    sql = list_sql(
-        order, tuple(parameters), after=cursor is not None, bounded=cursor is not None and cursor.bound is not None
-    )
-    parameters["row_limit"] = limit + 1
-    if cursor is not None:
-        parameters |= {"after_key": cursor.key, "after_id": cursor.id, "bound": cursor.bound}
-    rows = await index.fetch_all(sql, parameters)
-    next_page_id = None
-    if len(rows) > limit:
-        uuid, key, largest, *_ = rows[limit - 1]
-        bound = largest if cursor is None else cursor.bound
-        next_page_id = encode_token(Cursor(key, uuid, bound), query)
-    return Page([compose_info_body(*row[3:]) for row in rows[:limit]], next_page_id)
-
-
-@lru_cache(maxsize=256)
-def count_sql(names: tuple[str, ...]) -> Sql:
-    """Return the statement that counts under the filters set."""
-    return compiled(select(func.count()).select_from(conversation).where(*_conditions(names)))
-
-
-async def count_conversations(index: ReadConnection, asked: ConversationFilter) -> int:
-    """Return how many conversations the filter admits."""
-    parameters = _asked(asked)
-    rows = await index.fetch_all(count_sql(tuple(parameters)), parameters)
-    return int(rows[0][0])
 
 
 @lru_cache(maxsize=128)
@@ -169,27 +77,6 @@ async def list_ids(index: ReadConnection, prefix: str, most: int) -> list[Conver
     """Return the first ids that begin with `prefix`, at most `most`."""
     parameters = {"first": prefix, "last": f"{prefix}g", "most": most}
     return [ConversationId(row[0]) for row in await index.fetch_all(_prefix_sql(), parameters)]
-
-
-@lru_cache(maxsize=64)
-def _located_sql(names: tuple[str, ...]) -> Sql:
-    columns = conversation.c
-    return compiled(
-        select(columns.uuid, columns.directory)
-        .where(columns.uuid > bindparam("after"), *_conditions(names))
-        .order_by(columns.uuid)
-        .limit(bindparam("row_limit"))
-    )
-
-
-async def list_located(
-    index: ReadConnection, asked: ConversationFilter, after: str, limit: int
-) -> list[tuple[ConversationId, str]]:
-    """Return (id, directory) of the next conversations that the filter admits, in order of their ids."""
-    parameters = _asked(asked)
-    sql = _located_sql(tuple(parameters))
-    rows = await index.fetch_all(sql, {**parameters, "after": after, "row_limit": limit})
-    return [(ConversationId(row[0]), row[1]) for row in rows]
 
 
 @cache

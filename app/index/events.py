@@ -69,7 +69,7 @@ def list_sql(order: EventOrder, names: tuple[str, ...], *, after: bool) -> Sql:
 
 
 async def list_events(
-    index: ReadConnection, key: int, asked: EventFilter, order: EventOrder, after: Cursor | None, limit: int
+    index: ReadConnection, key: int, asked: EventFilter, order: EventOrder, after: Cursor[int] | None, limit: int
 ) -> list[EventName]:
     """Return the names of readable events in log order or its reverse; `asked.body` admits every message."""
     parameters = _asked(asked)

@@ -17,6 +17,9 @@ from app.model.ids import ConversationId
 
 CHUNK = 1000
 
+_EITHER: tuple[ColumnElement[int], ...] = (literal_column("0"), literal_column("1"))
+"""Archived or not: the index of updated_at begins with it."""
+
 
 class Seen(NamedTuple):
     """A conversation as it was last seen. `owner_until` is in microseconds UTC."""
@@ -55,7 +58,7 @@ def _seen(*conditions: ColumnElement[bool]) -> Select[*tuple[object, ...]]:
 def _active_sql() -> Sql:
     columns = conversation.c
     active = union(
-        select(columns.id).where(columns.updated_at >= bindparam("since")),
+        select(columns.id).where(columns.archived.in_(_EITHER), columns.updated_at >= bindparam("since")),
         select(columns.id).where(columns.events_behind == literal_column("1")),
         select(columns.id).where(columns.dirty_by.is_not(None)),
         select(columns.id).where(columns.owner_until.is_not(None)),

@@ -18,8 +18,9 @@ from app.model.info import compose_info, related_id
 from app.model.said import SAID_VERSION
 from app.model.text import SPLIT_VERSION
 from app.model.times import find_time_us, format_us
+from app.model.titles import fold_title
 
-FOLD_VERSION = 1
+FOLD_VERSION = 2
 """Rises when the fold or an event's facts change; an index made by another version is read again from the files."""
 
 VERSIONS = f"{FOLD_VERSION}.{SAID_VERSION}.{SPLIT_VERSION}"
@@ -88,6 +89,7 @@ class ConversationRow(NamedTuple):
     uuid: ConversationId
     directory: str
     title: str | None
+    title_key: str
     status: str
     created_at: int
     updated_at: int
@@ -101,6 +103,7 @@ class ConversationRow(NamedTuple):
     cost: float
     tokens: int
     unreadable: str | None
+    archived: bool
     body: bytes
 
 
@@ -150,6 +153,7 @@ def _fold(files: ConversationFiles, *, include_skills: bool) -> ConversationRow:
         uuid=files.id,
         directory=files.directory,
         title=title,
+        title_key=fold_title(title),
         status=status,
         created_at=created_us,
         updated_at=updated_us,
@@ -163,6 +167,7 @@ def _fold(files: ConversationFiles, *, include_skills: bool) -> ConversationRow:
         cost=cost,
         tokens=tokens,
         unreadable=unreadable,
+        archived=False,
         body=orjson.dumps(info),
     )
 

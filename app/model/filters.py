@@ -7,6 +7,8 @@ from enum import StrEnum
 from functools import lru_cache
 from hashlib import blake2b
 
+from app.model.ids import ConversationId
+
 
 class Status(StrEnum):
     """The execution statuses of openhands-sdk 1.58."""
@@ -23,9 +25,33 @@ class Status(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ConversationFilter:
-    """Which conversations; None means any."""
+    """Which conversations; None, or an empty tuple, means any. Times are microseconds UTC.
 
-    status: Status | None = None
+    `title_contains` knows no case and no accents (`app.model.titles`). `archived` ones are left out unless asked for;
+    `owned` ones are held by a server at this moment.
+    """
+
+    statuses: tuple[Status, ...] = ()
+    title_contains: str | None = None
+    workspace: str | None = None
+    model: str | None = None
+    agent_kind: str | None = None
+    parent: ConversationId | None = None
+    top_level: bool | None = None
+    forked_from: ConversationId | None = None
+    created_at_gte_us: int | None = None
+    created_at_lt_us: int | None = None
+    updated_at_gte_us: int | None = None
+    updated_at_lt_us: int | None = None
+    last_event_at_gte_us: int | None = None
+    last_event_at_lt_us: int | None = None
+    cost_gte: float | None = None
+    cost_lt: float | None = None
+    event_count_gte: int | None = None
+    event_count_lt: int | None = None
+    archived: bool | None = False
+    unreadable: bool | None = None
+    owned: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from binascii import Error as Base64Error
 from enum import StrEnum
-from typing import NamedTuple
+from typing import Generic, NamedTuple, TypeGuard, TypeVar
 
 import orjson
 
@@ -22,12 +22,20 @@ _INT64 = range(-(2**63), 2**63)
 
 
 class SortOrder(StrEnum):
-    """The orders of a list of conversations."""
+    """The orders of a list of conversations. Those without a title come before all titles."""
 
     CREATED_AT = "CREATED_AT"
     UPDATED_AT = "UPDATED_AT"
+    LAST_EVENT_AT = "LAST_EVENT_AT"
+    TITLE = "TITLE"
+    COST = "COST"
+    EVENT_COUNT = "EVENT_COUNT"
     CREATED_AT_DESC = "CREATED_AT_DESC"
     UPDATED_AT_DESC = "UPDATED_AT_DESC"
+    LAST_EVENT_AT_DESC = "LAST_EVENT_AT_DESC"
+    TITLE_DESC = "TITLE_DESC"
+    COST_DESC = "COST_DESC"
+    EVENT_COUNT_DESC = "EVENT_COUNT_DESC"
 
     @property
     def descending(self) -> bool:
@@ -36,8 +44,14 @@ class SortOrder(StrEnum):
 
     @property
     def column(self) -> str:
-        """The column that the order sorts by."""
-        return self.removesuffix("_DESC").lower()
+        """The column that the order sorts by; it is never null."""
+        name = self.removesuffix("_DESC").lower()
+        return "title_key" if name == "title" else name
+
+    @property
+    def key_type(self) -> type[int | float | str]:
+        """The type of that column's values."""
+        return {"title_key": str, "cost": float}.get(self.column, int)
 
 
 class EventOrder(StrEnum):
@@ -47,21 +61,24 @@ class EventOrder(StrEnum):
     TIMESTAMP_DESC = "TIMESTAMP_DESC"
 
 
-class Cursor(NamedTuple):
+Key = TypeVar("Key", bound=int | float | str)
+
+
+class Cursor(NamedTuple, Generic[Key]):
     """The place after which a page begins: sort key and id of the last row before it, and the walk's upper bound."""
 
-    key: int
+    key: Key
     id: str
-    bound: int | None = None
+    bound: Key | None = None
 
 
-def encode_token(cursor: Cursor, digest: str) -> str:
+def encode_token(cursor: Cursor[Key], digest: str) -> str:
     """Return the token that leads to the page after `cursor` of the query with this digest."""
     return urlsafe_b64encode(orjson.dumps([_VERSION, digest, *cursor])).rstrip(b"=").decode()
 
 
-def decode_token(token: str, digest: str) -> Cursor:
-    """Return the place that a token names.
+def decode_token(token: str, digest: str, key_type: type[Key]) -> Cursor[Key]:
+    """Return the place that a token names, in an order whose keys have this type.
 
     Raises:
         InvalidToken: it is damaged, of another version, or was given out for another query.
@@ -72,13 +89,16 @@ def decode_token(token: str, digest: str) -> Cursor:
     except (Base64Error, ValueError) as error:
         raise InvalidToken(_BAD) from error
     match fields:
-        case [version, str(made_for), int(key), str(row_id), int() | None as bound] if (
-            version == _VERSION and key in _INT64 and (bound is None or bound in _INT64)
-        ):
+        case [version, str(made_for), int() | float() | str() as key, str(row_id), bound] if version == _VERSION:
             if made_for != digest:
                 raise InvalidToken(
                     "the page token belongs to another query; "
                     "keep filters and sort order while paging, or ask for the first page"
                 )
-            return Cursor(key, row_id, bound)
+            if _is_key(key, key_type) and (bound is None or _is_key(bound, key_type)):
+                return Cursor(key, row_id, bound)
     raise InvalidToken(_BAD)
+
+
+def _is_key(value: object, key_type: type[Key]) -> TypeGuard[Key]:
+    return isinstance(value, key_type) and (not isinstance(value, int) or value in _INT64)

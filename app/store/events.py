@@ -60,7 +60,7 @@ class Log:
             InvalidToken: `page_id` is damaged or belongs to another query.
         """
         query = digest(order, asked, self._id)
-        after = None if page_id is None else decode_token(page_id, query)
+        after = None if page_id is None else decode_token(page_id, query, int)
         find = self._find if asked.body is None else self._find_by_text
         found = await find(asked, order, after, limit)
         unreadable = [Unreadable(*event.name, event.unreadable) for event in found.events if event.unreadable]
@@ -134,18 +134,20 @@ class Log:
         return event.raw
 
     async def _names(
-        self, asked: EventFilter, order: EventOrder, after: Cursor | None, limit: int
+        self, asked: EventFilter, order: EventOrder, after: Cursor[int] | None, limit: int
     ) -> tuple[list[EventName], bool]:
         """Return at most `limit` names, and whether there are more."""
         async with self._index.read() as connection:
             names = await events.list_events(connection, self._located.key, asked, order, after, limit + 1)
         return names[:limit], len(names) > limit
 
-    async def _find(self, asked: EventFilter, order: EventOrder, after: Cursor | None, limit: int) -> _Found:
+    async def _find(self, asked: EventFilter, order: EventOrder, after: Cursor[int] | None, limit: int) -> _Found:
         names, more = await self._names(asked, order, after, limit)
         return _Found(await self._read(names), names[-1] if more else None)
 
-    async def _find_by_text(self, asked: EventFilter, order: EventOrder, after: Cursor | None, limit: int) -> _Found:
+    async def _find_by_text(
+        self, asked: EventFilter, order: EventOrder, after: Cursor[int] | None, limit: int
+    ) -> _Found:
         if asked.kind not in (None, "MessageEvent"):
             return _Found([], None)
         wanted = (asked.body or "").lower()
@@ -158,7 +160,7 @@ class Log:
         return _Found(found[:limit], found[limit - 1].name if len(found) > limit else None)
 
     async def _unreadable_between(
-        self, order: EventOrder, after: Cursor | None, last: EventName | None
+        self, order: EventOrder, after: Cursor[int] | None, last: EventName | None
     ) -> list[Unreadable]:
         """Return what the index knows as unreadable between the page before and the end of this one."""
         if order is EventOrder.TIMESTAMP:

@@ -12,7 +12,7 @@ from app.files import archive
 from app.files.encoding import make_encoder
 from app.files.layout import Named
 from app.files.scan import Reader
-from app.index import conversations
+from app.index import conversations, listing
 from app.model.archive import ExportFormat, LeftOut
 from app.model.filters import ConversationFilter
 from app.model.ids import ConversationId, dashed
@@ -39,7 +39,7 @@ async def list_named(store: StoreReader, asked: ConversationFilter) -> AsyncIter
     after = ""
     while True:
         async with store.index.read() as connection:
-            found = await conversations.list_located(connection, asked, after, _PAGE)
+            found = await listing.list_located(connection, asked, after, _PAGE)
         for conversation_id, directory in found:
             yield Named(directory, conversation_id)
         if len(found) < _PAGE:

@@ -13,9 +13,10 @@ from app.errors import ConversationNotFound, IndexDamaged, StoreUnavailable
 from app.files.eventlog import RawEvent
 from app.files.scan import Reader
 from app.files.trash import Trashed
-from app.index import conversations, progress
-from app.index.conversations import Page, Totals
+from app.index import conversations, listing, progress
+from app.index.conversations import Totals
 from app.index.engine import Index
+from app.index.listing import Page
 from app.index.progress import Progress
 from app.logs import Note, ignore_note
 from app.model.changes import ChangePage, Place
@@ -133,7 +134,7 @@ class StoreReader:
         """
         self.index.require_whole()
         async with self.index.read() as connection:
-            page = await conversations.list_conversations(connection, asked, order, page_id, limit)
+            page = await listing.list_conversations(connection, asked, order, page_id, limit)
         if include_skills:
             return Page([await with_skills(self.index, self.reader, body) for body in page.items], page.next_page_id)
         return page
@@ -142,7 +143,7 @@ class StoreReader:
         """Return how many conversations the filter admits."""
         self.index.require_whole()
         async with self.index.read() as connection:
-            return await conversations.count_conversations(connection, asked)
+            return await listing.count_conversations(connection, asked)
 
     async def find_conversations(
         self, ids: Sequence[ConversationId], *, include_skills: bool = False
@@ -300,8 +301,8 @@ class StoreReader:
             await progress.get_progress(connection)
 
     async def list_ids(self, asked: ConversationFilter) -> list[ConversationId]:
-        """Return the ids of all conversations that the filter admits, the oldest first."""
-        return await resolving.list_ids(self.list_conversations, asked)
+        """Return the ids of all conversations that the filter admits, in their order."""
+        return await resolving.list_ids(self.index, asked)
 
     async def list_trash(self, offset: int, limit: int | None) -> tuple[list[tuple[Trashed, str | None]], int]:
         """Return deleted conversations with their titles, the last deleted first, and how many there are."""

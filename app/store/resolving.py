@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable
-
-import orjson
 
 from app.errors import ConversationNotFound, InvalidId
-from app.index import conversations
-from app.index.conversations import Page
+from app.index import conversations, listing
 from app.index.engine import Index
 from app.model.filters import ConversationFilter
-from app.model.ids import ConversationId, dashed, find_conversation_id, parse_conversation_id
-from app.model.page import SortOrder
+from app.model.ids import ConversationId, dashed, find_conversation_id
 
+_IDS = 1000
 _PREFIX = re.compile(r"[0-9a-f]{4,32}")
 
 
@@ -41,13 +37,13 @@ async def resolve(index: Index, text: str) -> ConversationId:
     return found[0]
 
 
-async def list_ids(list_page: Callable[..., Awaitable[Page]], asked: ConversationFilter) -> list[ConversationId]:
-    """Return the ids of all conversations that the filter admits, the oldest first, from their pages."""
+async def list_ids(index: Index, asked: ConversationFilter) -> list[ConversationId]:
+    """Return the ids of all conversations that the filter admits, in their order."""
+    index.require_whole()
     ids: list[ConversationId] = []
-    token = None
     while True:
-        page = await list_page(asked, order=SortOrder.CREATED_AT, page_id=token)
-        ids += [parse_conversation_id(orjson.loads(body)["id"]) for body in page.items]
-        token = page.next_page_id
-        if token is None:
+        async with index.read() as connection:
+            found = await listing.list_located(connection, asked, ids[-1] if ids else "", _IDS)
+        ids += [one for one, _ in found]
+        if len(found) < _IDS:
             return ids

@@ -63,7 +63,8 @@ class ConversationStore(StoreReader):
         """
         read = await recovering.read_again(self.index, self.reader)
         ended = []
-        running = await self.list_ids(ConversationFilter(status=Status.RUNNING)) if end_runs else []
+        asked = ConversationFilter((Status.RUNNING,), archived=None)
+        running = await self.list_ids(asked) if end_runs else []
         for one in running:
             with suppress(ConversationNotFound, ConversationOwned, UnreadableFile):
                 async with self.writer(one) as conversation:

@@ -14,7 +14,7 @@ from fastapi import Response
 from app import ConversationStore, Settings
 from app.api import conversations, hot
 from app.api.app import create_app
-from app.index.conversations import Page
+from app.index.listing import Page
 from tests.builders import make_conversation, make_id, second_process
 from tests.conftest import serving
 
@@ -34,6 +34,15 @@ QUERIES: list[tuple[str, list[tuple[str, str]], int]] = [
     ("search", [("unknown", "x" * 2000)], 200),
     ("count", [("status", "idle")], 200),
     ("count", [("status", "IDLE")], 422),
+    ("count", [("status", "idle"), ("status", "finished")], 200),
+    ("search", [("status", "idle"), ("status", "finished"), ("sort_order", "TITLE"), ("limit", "7")], 200),
+    ("search", [("title__contains", "THE"), ("cost__gte", "0.5"), ("top_level", "true")], 200),
+    ("search", [("archived", "any"), ("owned", "false"), ("created_at__gte", "2026-07-01T00:00:00Z")], 200),
+    ("count", [("cost__lt", "inf")], 422),
+    ("count", [("parent_conversation_id", "x")], 422),
+    ("count", [("archived", "maybe")], 422),
+    ("count", [("event_count__gte", "99999999999999999999")], 422),
+    ("count", [("updated_at__lt", "yesterday")], 422),
 ]
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import NamedTuple
 
-from app.index.conversations import count_sql, list_sql
+from app.index.listing import Shape, count_sql, ordered_sql
 from app.index.statements import Sql
 from app.model.page import SortOrder
 from tests.bench.client import Client, requests_per_second
@@ -26,6 +26,7 @@ LIST_PATH = "/api/conversations/search?limit=20&sort_order=UPDATED_AT_DESC"
 COUNT_PATH = "/api/conversations/count?status=finished"
 
 LONG_EVENTS = 10_000
+_ALL = ("not archived",)
 _PAGE = 20
 _EVENTS_PAGE = 100
 _MEMORY_REQUESTS = 200
@@ -121,7 +122,7 @@ def measure_served(
 def _measure_lists(
     servers: list[Server], clients: list[Client], floor: Server, queries: list[sqlite3.Connection], effort: Effort
 ) -> list[Row]:
-    sql = list_sql(SortOrder.UPDATED_AT_DESC, (), after=False, bounded=False)
+    sql = ordered_sql(Shape(SortOrder.UPDATED_AT_DESC, _ALL))
     page = {"row_limit": _PAGE + 1}
     with Client(floor.port) as floor_client:
         calls: dict[str, Callable[[], object]] = {
@@ -157,7 +158,7 @@ def _measure_count(clients: list[Client], queries: list[sqlite3.Connection], eff
     calls: dict[str, Callable[[], object]] = {
         "small": _never_asked(clients[0], COUNT_PATH),
         "large": _never_asked(clients[1], COUNT_PATH),
-        "sql": _query(queries[1], count_sql(("status",)), {"status": "finished"}),
+        "sql": _query(queries[1], count_sql(("status", *_ALL)), {"status": "finished"}),
     }
     times = take_turns(calls, blocks=effort.blocks, each=effort.each)
     return [Row("count with a status, to its SQL", "ms", times["small"], times["large"], times["sql"])]

@@ -104,7 +104,7 @@ async def test_bug_12_counts_are_the_lengths_of_the_lists(corpus: Path, open_sto
     async with open_store(corpus) as store:
         everything = [info["execution_status"] for info in await listed(store)]
         for status in Status:
-            asked = ConversationFilter(status)
+            asked = ConversationFilter((status,))
             found = [info["execution_status"] for info in await listed(store, asked=asked)]
             assert found == [status] * await store.count_conversations(asked) == [s for s in everything if s == status]
         assert await store.count_conversations() == 32

@@ -80,7 +80,7 @@ async def test_bug_17_filtered_pages_are_full_until_the_last(root: Path, open_st
     for number in range(1, 31):
         make_conversation(root, number, state={"execution_status": "paused" if number % 6 == 0 else "finished"})
     async with open_store(root) as store:
-        pages = await walked_ids(store, asked=ConversationFilter(Status.PAUSED), limit=2)
+        pages = await walked_ids(store, asked=ConversationFilter((Status.PAUSED,)), limit=2)
     assert [len(page) for page in pages] == [2, 2, 1]
 
 

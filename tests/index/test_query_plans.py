@@ -14,8 +14,9 @@ from types import ModuleType
 
 import pytest
 
-from app.index import changes, conversations, events, schema, sweeping
+from app.index import changes, conversations, events, filtering, listing, schema, sweeping
 from app.index.engine import Index
+from app.index.listing import Shape
 from app.index.statements import Sql
 from app.model.conversation import ConversationFiles, IndexedRow, LogSummary, fold
 from app.model.event import EventFacts, EventRow, LogChange
@@ -27,6 +28,8 @@ from tests.builders import make_id
 ROWS = 3000
 EVENT_FILTERS = ("kind", "source", "timestamp_gte", "timestamp_lt")
 STATUSES = list(Status)
+RANGED = filtering.RANGED
+BY_STATUS = [order for order in SortOrder if order.column in ("created_at", "updated_at")]
 
 
 @pytest.fixture(scope="module")
@@ -57,25 +60,27 @@ def indexed(number: int) -> IndexedRow:
     return IndexedRow(fold(ConversationFiles(uuid, uuid, parent, 0, state, LogSummary(), number // 2)), b"signature")
 
 
+LISTED = ("not archived",)
+WITH_STATUS = ("status", "not archived")
+
+
 def unfiltered() -> dict[str, Sql]:
     """Return the statements that go over all conversations, or begin with the first of all."""
-    first_pages = {
-        f"list {order}": conversations.list_sql(order, (), after=False, bounded=False) for order in SortOrder
-    }
-    return first_pages | {"count": conversations.count_sql(()), "totals": conversations._totals_sql()}
+    first_pages = {f"list {order}": listing.ordered_sql(Shape(order, LISTED)) for order in SortOrder}
+    return first_pages | {"count": listing.count_sql(()), "totals": conversations._totals_sql()}
 
 
 def narrowed() -> dict[str, Sql]:
     """Return all other statements that read: each names a status, a place, a conversation or an id."""
     following = {
-        f"list {order} {names} {bounded=}": conversations.list_sql(order, names, after=True, bounded=bounded)
+        f"list {order} {bounded=}": listing.ordered_sql(Shape(order, LISTED, after=True, bounded=bounded))
         for order in SortOrder
-        for names in ((), ("status",))
         for bounded in (False, True)
     }
     with_status = {
-        f"list {order} with status": conversations.list_sql(order, ("status",), after=False, bounded=False)
-        for order in SortOrder
+        f"list {order} with status {after=} {bounded=}": listing.ordered_sql(Shape(order, WITH_STATUS, after, bounded))
+        for order in BY_STATUS
+        for after, bounded in ((False, False), (True, False), (True, True))
     }
     filters = list(chain.from_iterable(combinations(EVENT_FILTERS, size) for size in range(len(EVENT_FILTERS) + 1)))
     event_pages = {
@@ -89,12 +94,14 @@ def narrowed() -> dict[str, Sql]:
         **with_status,
         **event_pages,
         **{f"count events {names}": events.count_sql(names) for names in filters},
-        "count with status": conversations.count_sql(("status",)),
+        "count": listing.count_sql(LISTED),
+        "count with status": listing.count_sql(WITH_STATUS),
+        **{f"count with {name}": listing.count_sql((f"{name}_gte", f"{name}_lt", *LISTED)) for name in RANGED},
         "find one": conversations._find_sql(1),
         "find a hundred": conversations._find_sql(100),
         "find by prefix": conversations._prefix_sql(),
         "locate": conversations._locate_sql(),
-        "where all are": conversations._located_sql(()),
+        **{f"where all are {name}": listing.located_sql((name,)) for name in filtering._CLAUSES},
         "signatures": conversations._signatures_sql(),
         "behind": conversations._behind_sql(),
         "rows before they are written": conversations._before_sql(100),
@@ -144,7 +151,7 @@ def test_active_conversations_are_found_by_small_indexes_and_walked_by_key(datab
     steps = [step for step in plan(database, sweeping._active_sql()) if "conversation" in step]
     assert steps == [
         "SEARCH conversation USING INTEGER PRIMARY KEY (rowid=?)",
-        "SEARCH conversation USING COVERING INDEX ix_conversation_updated_at (updated_at>?)",
+        "SEARCH conversation USING COVERING INDEX ix_conversation_updated_at (archived=? AND updated_at>?)",
         "SCAN conversation USING INDEX ix_conversation_events_behind",
         "SCAN conversation USING INDEX ix_conversation_dirty_by",
         "SEARCH conversation USING COVERING INDEX ix_conversation_owner_until (owner_until>?)",
@@ -166,13 +173,73 @@ def test_an_unfiltered_statement_walks_an_index_and_sorts_nothing(database: sqli
     assert faults(plan(database, UNFILTERED[name]), SEARCHES_OR_WALKS) == []
 
 
-@pytest.mark.parametrize(("order", "names"), [(order, names) for order in SortOrder for names in ((), ("status",))])
+@pytest.mark.parametrize(
+    ("order", "names"), [*((order, LISTED) for order in SortOrder), *((order, WITH_STATUS) for order in BY_STATUS)]
+)
 def test_a_following_page_begins_at_its_place(
     database: sqlite3.Connection, order: SortOrder, names: tuple[str, ...]
 ) -> None:
-    sql = conversations.list_sql(order, names, after=True, bounded=False)
+    shape = Shape(order, names, after=True)
     sign = "<" if order.descending else ">"
-    assert f"({order.column},uuid){sign}(?,?)" in plan(database, sql)[0]
+    first = "archived=? AND status=?" if names == WITH_STATUS else "archived=?"
+    assert listing.is_in_order(shape)
+    assert f"({first} AND ({order.column},uuid){sign}(?,?))" in plan(database, listing.ordered_sql(shape))[0]
+
+
+@pytest.mark.parametrize("order", SortOrder)
+def test_a_page_with_a_range_of_its_order_walks_that_range(database: sqlite3.Connection, order: SortOrder) -> None:
+    if order.column in RANGED:
+        shape = Shape(order, (f"{order.column}_gte", f"{order.column}_lt", *LISTED))
+        [sql] = listing.list_sqls(shape)
+        assert f"(archived=? AND {order.column}>? AND {order.column}<?)" in plan(database, sql)[0]
+
+
+@pytest.mark.parametrize("after", [False, True])
+@pytest.mark.parametrize("order", SortOrder)
+def test_a_page_with_another_filter_looks_through_a_bounded_number_of_rows_first(
+    database: sqlite3.Connection, order: SortOrder, after: bool
+) -> None:
+    walking, _ = listing.list_sqls(Shape(order, ("workspace", "model", "top level", *LISTED), after=after))
+    sign = "<" if order.descending else ">"
+    place = f" AND ({order.column},uuid){sign}(?,?)" if after else ""
+    assert of_conversations(database, walking) == {
+        "SEARCH conversation USING INTEGER PRIMARY KEY (rowid=?)",
+        f"SEARCH conversation USING INDEX ix_conversation_{order.column} (archived=?{place})",
+        *([] if after or order.descending else [MAXIMUM.format(order.column)]),
+    }
+    assert "LIMIT :walked" in walking.text
+
+
+def of_conversations(database: sqlite3.Connection, sql: Sql) -> set[str]:
+    """Return the steps of a statement's plan that touch the table of conversations."""
+    return {step for step in plan(database, sql) if re.match(r"(SCAN|SEARCH) conversation\b", step)}
+
+
+MAXIMUM = "SEARCH conversation USING COVERING INDEX ix_conversation_{} (archived=?)"
+FEW = {
+    "parent": "ix_conversation_parent (parent=?)",
+    "forked_from": "ix_conversation_forked_from (forked_from=?)",
+    "owned": "ix_conversation_owner_until (owner_until>?)",
+}
+
+
+@pytest.mark.parametrize("name", filtering._CLAUSES)
+def test_a_page_that_sorts_begins_with_the_few_or_reads_the_table_once(database: sqlite3.Connection, name: str) -> None:
+    *_, sql = listing.list_sqls(Shape(SortOrder.COST_DESC, (name, "workspace", *LISTED)))
+    found = "SCAN conversation"
+    if name in FEW:
+        found = f"SEARCH conversation USING INDEX {FEW[name]}"
+    elif name == "unreadable":
+        found = "SCAN conversation USING INDEX ix_conversation_unreadable"
+    assert of_conversations(database, sql) == {"SEARCH conversation USING INTEGER PRIMARY KEY (rowid=?)", found}
+
+
+@pytest.mark.parametrize("name", filtering._CLAUSES)
+def test_a_count_is_in_an_index_or_begins_with_the_few_or_reads_the_table_once(
+    database: sqlite3.Connection, name: str
+) -> None:
+    [step] = plan(database, listing.count_sql((name, "workspace", *LISTED)))
+    assert step == "SCAN conversation" or (name in FEW and FEW[name] in step) or (name == "unreadable" and name in step)
 
 
 @pytest.mark.parametrize("order", EventOrder)
@@ -190,8 +257,9 @@ def test_these_plans_are_those_of_a_database_that_was_never_analysed(database: s
 
 WRITING = {"_own_sql", "_until_sql"} | {"_upsert_sql", "_upsert_info_sql", "_settle_sql", "_delete_sql"}
 SEEN = {
-    conversations: {"list_sql", "count_sql", "_find_sql", "_locate_sql", "_prefix_sql", "_signatures_sql"}
-    | {"_behind_sql", "_totals_sql", "_before_sql", "_doomed_sql", "_located_sql"},
+    conversations: {"_find_sql", "_locate_sql", "_prefix_sql", "_signatures_sql"}
+    | {"_behind_sql", "_totals_sql", "_before_sql", "_doomed_sql"},
+    listing: {"ordered_sql", "walking_sql", "reading_sql", "count_sql", "located_sql"},
     events: {"list_sql", "count_sql", "_unreadable_sql", "_find_sql", "_final_sql", "_known_sql", "_rows_sql"},
     sweeping: {"_active_sql", "_walk_sql", "_some_sql"},
 }

@@ -74,6 +74,7 @@ def test_every_column_of_a_row() -> None:
         uuid=ONE,
         directory=dashed(ONE),
         title="A title",
+        title_key="a title",
         status="finished",
         created_at=NOON_US,
         updated_at=NOON_US + HOUR_US,
@@ -87,6 +88,7 @@ def test_every_column_of_a_row() -> None:
         cost=0.75,
         tokens=130,
         unreadable=None,
+        archived=False,
         body=b"",
     )
 

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
 
 import orjson
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.index import conversations
+from app.index import conversations, listing
 from app.index.engine import Index
 from app.model.conversation import ConversationRow, IndexedRow
 from app.model.filters import ConversationFilter, Status
 from app.model.ids import ConversationId
 from app.model.page import SortOrder
+from app.model.titles import fold_title
 from tests.builders import make_id
 from tests.properties.conftest import Live
 
@@ -22,7 +24,14 @@ NUMBER_OF = {make_id(number): number for number in range(12)}
 NUMBERS = st.sampled_from(sorted(NUMBER_OF.values()))
 KEYS = st.integers(0, 3)
 STATUSES = st.sampled_from([Status.IDLE, Status.RUNNING])
-FILTERS = st.builds(ConversationFilter, status=st.none() | STATUSES)
+WORKSPACES = st.sampled_from(["/a", "/b"])
+FILTERS = st.builds(
+    ConversationFilter,
+    statuses=st.sets(STATUSES).map(tuple),
+    workspace=st.none() | WORKSPACES,
+    cost_gte=st.none() | st.just(0.5),
+    archived=st.sampled_from([False, False, True, None]),
+)
 PAGES_MAX = 100
 
 
@@ -32,10 +41,31 @@ class Row(NamedTuple):
     created_at: int
     updated_at: int
     status: Status
-    title: str
+    title: str | None
+    last_event_at: int = 0
+    event_count: int = 0
+    cost: float = 0.0
+    workspace: str = "/a"
+    archived: bool = False
 
-    def key(self, order: SortOrder) -> int:
-        return self.created_at if order.column == "created_at" else self.updated_at
+    def key(self, order: SortOrder) -> Any:
+        return (self.title or "").lower() if order.column == "title_key" else getattr(self, order.column)
+
+    def place(self, order: SortOrder) -> tuple[Any, ...]:
+        return self.key(order), self.status, self.cost, self.workspace, self.archived
+
+    def is_asked(self, asked: ConversationFilter) -> bool:
+        return (
+            self.status in (asked.statuses or (self.status,))
+            and self.workspace in (asked.workspace, asked.workspace or self.workspace)
+            and self.cost >= (asked.cost_gte or 0)
+            and asked.archived in (None, self.archived)
+        )
+
+
+def row_at(place: int) -> Row:
+    """Return a row that is at this place in every order."""
+    return Row(place, place, Status.IDLE, f"{place:03}", place, place, float(place))
 
 
 class Change(NamedTuple):
@@ -45,7 +75,10 @@ class Change(NamedTuple):
     row: Row | None
 
 
-ROWS = st.builds(Row, KEYS, KEYS, STATUSES, st.sampled_from(["a", "b"]))
+TITLES = st.sampled_from([None, "a", "A", "b", "B"])
+COSTS = st.sampled_from([0.0, 0.1, 0.7])
+ROWS = st.builds(Row, KEYS, KEYS, STATUSES, TITLES, KEYS, KEYS, COSTS, WORKSPACES, st.booleans())
+LISTED = ROWS.map(lambda row: row._replace(archived=False))
 STORES = st.dictionaries(NUMBERS, ROWS)
 CHANGES = st.lists(st.lists(st.builds(Change, NUMBERS, st.none() | ROWS), max_size=3), max_size=8)
 
@@ -56,19 +89,21 @@ def indexed(number: int, row: Row) -> IndexedRow:
         uuid=ConversationId(uuid),
         directory=uuid,
         title=row.title,
+        title_key=fold_title(row.title),
         status=row.status.value,
         created_at=row.created_at,
         updated_at=row.updated_at,
-        last_event_at=row.updated_at,
-        event_count=0,
-        workspace=None,
+        last_event_at=row.last_event_at,
+        event_count=row.event_count,
+        workspace=row.workspace,
         agent_kind="Agent",
         model=None,
         parent=None,
         forked_from=None,
-        cost=0.0,
+        cost=row.cost,
         tokens=0,
         unreadable=None,
+        archived=row.archived,
         body=orjson.dumps({"id": uuid}),
     )
     return IndexedRow(folded, b"signature")
@@ -102,7 +137,7 @@ async def walk(
     page_id = None
     for page_number in range(PAGES_MAX):
         async with index.read() as connection:
-            page = await conversations.list_conversations(connection, asked, order, page_id, limit)
+            page = await listing.list_conversations(connection, asked, order, page_id, limit)
         assert len(page.items) <= limit
         seen += [NUMBER_OF[orjson.loads(item)["id"]] for item in page.items]
         page_id = page.next_page_id
@@ -115,20 +150,27 @@ async def walk(
 
 def expected(store: dict[int, Row], asked: ConversationFilter, order: SortOrder) -> list[int]:
     """Return the numbers that the filter admits, in order, ids breaking ties."""
-    admitted = [number for number, row in store.items() if asked.status in (None, row.status)]
+    admitted = [number for number, row in store.items() if row.is_asked(asked)]
     return sorted(admitted, key=lambda n: (store[n].key(order), make_id(n)), reverse=order.descending)
 
 
 def steady(store: dict[int, Row], between: Sequence[Sequence[Change]], order: SortOrder) -> set[int]:
-    """Return the conversations that were never deleted and whose sort key and status no change touches."""
+    """Return the conversations that were never deleted and of which no change touches the key or what is filtered."""
     now: dict[int, Row | None] = dict(store)
     moved = set()
     for number, row in (change for step in between for change in step):
         before = now.get(number)
-        if before is not None and (row is None or (row.key(order), row.status) != (before.key(order), before.status)):
+        if before is not None and (row is None or row.place(order) != before.place(order)):
             moved.add(number)
         now[number] = row
     return set(now) - moved
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _pages_that_look_at_few_rows() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(listing, "WALKED", 3)
+        yield
 
 
 @given(store=STORES, asked=FILTERS, order=st.sampled_from(SortOrder), limit=st.integers(1, 13))
@@ -139,7 +181,7 @@ def test_a_quiet_walk_is_the_sorted_list_and_as_long_as_the_count(
     async def scenario() -> tuple[list[int], int]:
         await fill(live.index, store)
         async with live.index.read() as connection:
-            count = await conversations.count_conversations(connection, asked)
+            count = await listing.count_conversations(connection, asked)
         return await walk(live.index, asked, order, limit), count
 
     wanted = expected(store, asked, order)
@@ -147,7 +189,7 @@ def test_a_quiet_walk_is_the_sorted_list_and_as_long_as_the_count(
 
 
 @given(
-    store=st.dictionaries(NUMBERS, ROWS, min_size=4),
+    store=st.dictionaries(NUMBERS, LISTED, min_size=4),
     asked=FILTERS,
     order=st.sampled_from(SortOrder),
     limit=st.integers(1, 4),
@@ -175,7 +217,7 @@ def test_a_walk_among_changes_neither_skips_nor_repeats_a_row_that_did_not_move(
     assert len(new) == len(set(new))
 
 
-@given(store=st.dictionaries(NUMBERS, ROWS, min_size=4), limit=st.integers(1, 3), data=st.data())
+@given(store=st.dictionaries(NUMBERS, LISTED, min_size=4), limit=st.integers(1, 3), data=st.data())
 @settings(max_examples=40, deadline=None)
 def test_an_ascending_walk_ends_although_rows_keep_moving_to_its_end(
     live: Live, store: dict[int, Row], limit: int, data: st.DataObject
@@ -199,8 +241,8 @@ def test_an_ascending_walk_ends_although_rows_keep_moving_to_its_end(
 @given(limit=st.integers(1, 3), order=st.sampled_from(SortOrder))
 @settings(max_examples=20, deadline=None)
 def test_a_walk_ends_although_new_rows_keep_coming(live: Live, limit: int, order: SortOrder) -> None:
-    old = {number: Row(number, number, Status.IDLE, "a") for number in range(6)}
-    between = [[Change(6 + step % 6, Row(50 + step, 50 + step, Status.IDLE, "a"))] for step in range(PAGES_MAX)]
+    old = {number: row_at(number) for number in range(6)}
+    between = [[Change(6 + step % 6, row_at(50 + step))] for step in range(PAGES_MAX)]
 
     async def scenario() -> list[int]:
         await fill(live.index, old)
@@ -209,7 +251,7 @@ def test_a_walk_ends_although_new_rows_keep_coming(live: Live, limit: int, order
     assert live.run(scenario()) == expected(old, ConversationFilter(), order)
 
 
-@given(store=st.dictionaries(NUMBERS, ROWS, min_size=4), order=st.sampled_from(SortOrder))
+@given(store=st.dictionaries(NUMBERS, LISTED, min_size=4), order=st.sampled_from(SortOrder))
 @settings(max_examples=30, deadline=None)
 def test_a_walk_goes_on_after_the_row_that_its_token_names_is_deleted(
     live: Live, store: dict[int, Row], order: SortOrder

@@ -1,0 +1,111 @@
+"""The filters of conversations as parameters: the same for search, count, facets and bulk changes."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Annotated, ClassVar
+
+from pydantic import BeforeValidator, Field
+
+from app.api.hot import HotQuery
+from app.api.parameters import AnyId
+from app.model.filters import ConversationFilter, Status
+from app.model.ids import ConversationId
+from app.model.times import to_us
+
+_INT64_MAX = 2**63 - 1
+
+Text = Annotated[str, Field(max_length=1000)]
+Cost = Annotated[float, Field(allow_inf_nan=False)]
+Number = Annotated[int, Field(ge=0, le=_INT64_MAX)]
+
+
+def _listed(given: object) -> object:
+    """Take one text for a list of one; in a body it may stand alone, as in a query."""
+    return [given] if isinstance(given, str) else given
+
+
+class Archived(StrEnum):
+    """Which conversations as to the archive."""
+
+    FALSE = "false"
+    TRUE = "true"
+    ANY = "any"
+
+    @property
+    def asked(self) -> bool | None:
+        """As the filter has it."""
+        return {Archived.FALSE: False, Archived.TRUE: True}.get(self)
+
+
+class FilterQuery(HotQuery):
+    """Which conversations. Several filters must all be met; times without a zone are UTC."""
+
+    repeated: ClassVar[frozenset[str]] = frozenset({"status"})
+
+    status: Annotated[list[Status], BeforeValidator(_listed)] = Field(
+        default=[], description="with this execution status; repeated: with any of these"
+    )
+    title__contains: str | None = Field(
+        default=None, max_length=200, description="with this in the title, whatever its case and accents"
+    )
+    workspace: Text | None = Field(default=None, description="with this working directory")
+    model: Text | None = Field(default=None, description="with this model")
+    agent_kind: Text | None = Field(default=None, description="with this kind of agent")
+    parent_conversation_id: AnyId | None = Field(default=None, description="children of this conversation")
+    top_level: bool | None = Field(default=None, description="without a parent, or with one")
+    forked_from: AnyId | None = Field(default=None, description="forked from this conversation")
+    created_at__gte: datetime | None = Field(default=None, description="created at this time or later")
+    created_at__lt: datetime | None = Field(default=None, description="created before")
+    updated_at__gte: datetime | None = Field(default=None, description="updated at this time or later")
+    updated_at__lt: datetime | None = Field(default=None, description="updated before")
+    last_event_at__gte: datetime | None = Field(default=None, description="with the last event at this time or later")
+    last_event_at__lt: datetime | None = Field(default=None, description="with the last event before")
+    cost__gte: Cost | None = Field(default=None, description="that cost this or more")
+    cost__lt: Cost | None = Field(default=None, description="that cost less")
+    event_count__gte: Number | None = Field(default=None, description="with so many events or more")
+    event_count__lt: Number | None = Field(default=None, description="with fewer events")
+    archived: Archived = Field(default=Archived.FALSE, description="not archived, archived, or any")
+    unreadable: bool | None = Field(default=None, description="whose files cannot be read as they should, or can")
+    owned: bool | None = Field(default=None, description="that a server owns at this moment, or none")
+
+    @property
+    def of_the_index_alone(self) -> bool:
+        """Whether the time of day does not matter."""
+        return self.owned is None
+
+    @property
+    def asked(self) -> ConversationFilter:
+        """The filter that the parameters ask for."""
+        return ConversationFilter(
+            statuses=tuple(self.status),
+            title_contains=self.title__contains,
+            workspace=self.workspace,
+            model=self.model,
+            agent_kind=self.agent_kind,
+            parent=_id(self.parent_conversation_id),
+            top_level=self.top_level,
+            forked_from=_id(self.forked_from),
+            created_at_gte_us=_us(self.created_at__gte),
+            created_at_lt_us=_us(self.created_at__lt),
+            updated_at_gte_us=_us(self.updated_at__gte),
+            updated_at_lt_us=_us(self.updated_at__lt),
+            last_event_at_gte_us=_us(self.last_event_at__gte),
+            last_event_at_lt_us=_us(self.last_event_at__lt),
+            cost_gte=self.cost__gte,
+            cost_lt=self.cost__lt,
+            event_count_gte=self.event_count__gte,
+            event_count_lt=self.event_count__lt,
+            archived=self.archived.asked,
+            unreadable=self.unreadable,
+            owned=self.owned,
+        )
+
+
+def _id(text: str | None) -> ConversationId | None:
+    return None if text is None else ConversationId(text)
+
+
+def _us(moment: datetime | None) -> int | None:
+    return None if moment is None else to_us(moment)
