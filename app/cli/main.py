@@ -10,7 +10,7 @@ import typer
 from rich.text import Text
 
 from app import __version__
-from app.cli import archives, conversations, db, doctor, index, serve, tail, trash, usage, writing
+from app.cli import archives, conversations, db, doctor, index, repair, serve, tail, trash, usage, writing
 from app.cli.output import err, printable
 from app.errors import StoreError
 
@@ -18,7 +18,7 @@ _FAILED = 2
 
 app = typer.Typer(
     help="A store for the conversations of AI-agent servers: files are the truth, an index lists them.",
-    epilog="Exit codes: 0 done, 1 something was found (verify, check, doctor), 2 wrong use, failure or a no, "
+    epilog="Exit codes: 0 done, 1 something was found (verify, check, doctor, repair), 2 wrong use, failure or a no, "
     "130 interrupted.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -39,6 +39,7 @@ app.command(name="export")(archives.export_command)
 app.command(name="import")(archives.import_command)
 app.command(name="du")(usage.du_command)
 app.command(name="doctor")(doctor.doctor_command)
+app.command(name="repair")(repair.repair_command)
 app.add_typer(trash.app, name="trash", no_args_is_help=True)
 app.add_typer(index.app, name="index", no_args_is_help=True)
 app.add_typer(db.app, name="db", no_args_is_help=True)

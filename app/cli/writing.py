@@ -25,7 +25,8 @@ IdsArgument = Annotated[list[str], typer.Argument(metavar="ID...", help="Their i
 
 
 @asynccontextmanager
-async def _opened(settings: Settings) -> AsyncIterator[ConversationStore]:
+async def opened_for_writing(settings: Settings) -> AsyncIterator[ConversationStore]:
+    """Open the store; its index is made first where it knows no conversation."""
     async with ConversationStore.open(settings) as store:
         if not (await store.get_status())[1].conversations:
             await store.sync()
@@ -46,7 +47,7 @@ def rename_command(
     """
 
     async def rename(settings: Settings) -> ConversationId:
-        async with _opened(settings) as opened:
+        async with opened_for_writing(settings) as opened:
             found = await opened.resolve(conversation)
             if dry_run:
                 await opened.get_conversation(found)
@@ -73,7 +74,7 @@ def tag_command(
     """
 
     async def tag(settings: Settings) -> dict[str, str]:
-        async with _opened(settings) as opened:
+        async with opened_for_writing(settings) as opened:
             found = await opened.resolve(conversation)
             if dry_run:
                 info = orjson.loads(await opened.get_conversation(found))
@@ -118,7 +119,7 @@ def fork_command(
     """
 
     async def fork(settings: Settings) -> ConversationId | None:
-        async with _opened(settings) as opened:
+        async with opened_for_writing(settings) as opened:
             found = await opened.resolve(conversation)
             if dry_run:
                 await opened.get_conversation(found)
@@ -155,7 +156,7 @@ def delete_command(
     """
 
     async def delete(settings: Settings) -> list[ConversationId]:
-        async with _opened(settings) as opened:
+        async with opened_for_writing(settings) as opened:
             ids = [await opened.resolve(one) for one in conversations]
             if permanent and not dry_run:
                 confirm(f"Remove {len(ids)} conversations for good?", yes=yes)

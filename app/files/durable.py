@@ -12,6 +12,7 @@ import secrets
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 
 from app.errors import DiskFull, WriteFailed
 
@@ -98,6 +99,19 @@ def write_all(descriptor: int, data: bytes) -> None:
 def sync_directory(dir_fd: int) -> None:
     """Make the names in an open directory durable."""
     os.fsync(dir_fd)
+
+
+def sync_tree(path: Path) -> None:
+    """Make all files and names under a directory durable."""
+    for directory, _, names in os.walk(path):
+        for name in ("", *names):
+            inner = os.path.join(directory, name)  # noqa: PTH118
+            if not os.path.islink(inner):  # noqa: PTH114
+                descriptor = os.open(inner, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+                try:
+                    os.fsync(descriptor)
+                finally:
+                    os.close(descriptor)
 
 
 def remove_if_there(dir_fd: int, name: str) -> None:

@@ -85,10 +85,15 @@ def append(
 
 def tidy(events_fd: int, known: KnownNames) -> None:
     """Delete what a crash left in a log whose lock the caller holds: temporary files, and markers of other lengths."""
+    temporary = filter(_match_temporary, os.listdir(events_fd))
+    for name in (*temporary, *list_stale_markers(events_fd, known)):
+        durable.remove_if_there(events_fd, name)
+
+
+def list_stale_markers(events_fd: int, known: KnownNames) -> list[str]:
+    """Return the names of the markers that say another length than the log has."""
     right = _marker(known.next_seq) if known.whole else None
-    for name in os.listdir(events_fd):
-        if _match_temporary(name) or (_match_marker(name) and name != right):
-            durable.remove_if_there(events_fd, name)
+    return [name for name in os.listdir(events_fd) if _match_marker(name) and name != right]
 
 
 def list_names(events_fd: int) -> KnownNames:

@@ -246,6 +246,11 @@ def _read_all(descriptor: int, size: int) -> bytes:
     return b"".join(parts)
 
 
+def list_all(fd: int) -> list[str]:
+    """Return all names in an open directory."""
+    return os.listdir(fd)
+
+
 def list_events(conversation_fd: int) -> list[EventName]:
     """Return the event files of a conversation in log order. A conversation without events/ has none.
 

@@ -220,6 +220,11 @@ def write_released(fd: int, lease: Lease) -> None:
     _write(fd, lease._replace(expires_at=_NO_TIME))
 
 
+def write_ended(fd: int, lease: Lease) -> None:
+    """Note in an open directory that an owner, nobody who lives, ended without giving it back, as a crash leaves it."""
+    _write(fd, lease._replace(owner="repair", expires_at=time.time(), boot=""))
+
+
 @contextmanager
 def opened(root: Path, directory: str) -> Iterator[int]:
     """Open a conversation's directory to write into it.

@@ -53,16 +53,43 @@ def move_to_trash(root: Path, directory: str, now_us: int) -> Trashed:
         ConversationNotFound: there is no such directory.
         DiskFull, WriteFailed: it could not be moved; it stands as it was.
     """
-    name = f"{directory}.{now_us}.{secrets.token_hex(4)}"
-    entry = find_entry(name)
-    if entry is None:
-        raise ConversationNotFound(f"{directory!r} is no conversation's directory")
+    entry = _new_entry(directory, now_us)
     with durable.explained(f"conversation {directory} in the trash"):
         (root / TRASH).mkdir(mode=0o700, exist_ok=True)
         try:
-            _rename(root / directory, root / TRASH / name)
+            _rename(root / directory, root / TRASH / entry.name)
         except FileNotFoundError as error:
             raise ConversationNotFound(f"there is no conversation {directory}") from error
+        _sync(root / TRASH, root)
+    return entry
+
+
+def _new_entry(directory: str, now_us: int) -> Trashed:
+    entry = find_entry(f"{directory}.{now_us}.{secrets.token_hex(4)}")
+    if entry is None:
+        raise ConversationNotFound(f"{directory!r} is no conversation's directory")
+    return entry
+
+
+def copy_to_trash(root: Path, directory: str, now_us: int) -> Trashed:
+    """Put a copy of a conversation into the trash, as if it had been deleted, durably. The caller holds its locks.
+
+    Raises:
+        DiskFull, WriteFailed: it could not be copied; nothing is left of the copy.
+    """
+    entry = _new_entry(directory, now_us)
+    building = root / TRASH / f".copy-{entry.name}"
+    with durable.explained(f"a copy of conversation {directory} in the trash"):
+        (root / TRASH).mkdir(mode=0o700, exist_ok=True)
+        try:
+            shutil.copytree(root / directory, building, symlinks=True)
+            durable.sync_tree(building)
+            building.rename(root / TRASH / entry.name)
+        except BaseException as error:
+            shutil.rmtree(building, ignore_errors=True)
+            if isinstance(error, shutil.Error):
+                raise WriteFailed(f"a file of conversation {directory} could not be copied: {error}") from error
+            raise
         _sync(root / TRASH, root)
     return entry
 

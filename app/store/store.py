@@ -12,12 +12,13 @@ from app.errors import ConversationNotFound, ConversationOwned, UnreadableFile
 from app.files import lease
 from app.files.layout import Named
 from app.files.lease import Lease
+from app.files.repairing import Repair
 from app.files.trash import Trashed
 from app.logs import Note, ignore_note
 from app.model.filters import ConversationFilter, Status
 from app.model.ids import ConversationId
 from app.settings import Settings
-from app.store import creating, deleting, recovering
+from app.store import creating, deleting, recovering, repairing
 from app.store.conversation import Conversation
 from app.store.reader import StoreReader
 from app.store.recovering import Recovered
@@ -71,6 +72,22 @@ class ConversationStore(StoreReader):
                     if conversation.files.status != Status.RUNNING:
                         ended.append(one)
         return Recovered(read, ended)
+
+    async def repair(self, conversation_id: ConversationId, *, dry_run: bool = False) -> Repair:
+        """Mend of a conversation's files what has one safe answer, after a copy of all of it into the trash.
+
+        A missing or torn base_state.json or meta.json is made again from what stands whole in it and from the log;
+        HEAD, stale length markers and temporary files of a crash are put right. With `dry_run` nothing is written.
+
+        Raises:
+            ConversationNotFound: there is none.
+            ConversationOwned: another owner lives.
+            DiskFull, WriteFailed: not all of it was mended; a copy of how it was is in the trash.
+        """
+        instance = "" if dry_run else await self._writers.let_go(conversation_id)
+        done = await repairing.repair(self.index, self.reader, conversation_id, instance, dry_run=dry_run)
+        self.followers.wake(conversation_id)
+        return done
 
     async def create(self, request: Mapping[str, Any]) -> tuple[ConversationId, bool]:
         """Create the conversation that a StartConversationRequest asks for; return its id, and whether it is new.

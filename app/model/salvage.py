@@ -1,0 +1,96 @@
+"""What a conversation's two files are made of again when one is missing or torn: what stands whole in it, and the log.
+
+What nobody knows any more gets agent-server's default: a stub of an agent, which a user replaces before it runs.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from app.model.creation import compose_new, mask_all
+from app.model.event import STATE_UPDATE
+from app.model.filters import Status
+from app.model.ids import ConversationId, find_conversation_id
+from app.model.info import STUB_AGENT, STUB_WORKSPACE
+
+_FULL_STATE = "full_state"
+_STATUSES = frozenset(status.value for status in Status)
+_skip = re.compile(r"[ \t\r\n]*").match
+
+
+def salvage(raw: bytes) -> dict[str, Any]:
+    """Return the values that stand whole at the beginning of a torn JSON object, by their keys."""
+    text = raw.decode(errors="replace")
+    decode = json.JSONDecoder().raw_decode
+    found: dict[str, Any] = {}
+    at = _after(text, 0, "{")
+    try:
+        while at:
+            key, end = decode(text, _space(text, at))
+            value, end = decode(text, _space(text, _after(text, end, ":")))
+            at = _after(text, end, ",")
+            if not isinstance(key, str) or not (at or _after(text, end, "}")):
+                break
+            found[key] = value
+    except (ValueError, RecursionError):
+        pass
+    return found
+
+
+def _space(text: str, at: int) -> int:
+    match = _skip(text, at)
+    return match.end() if match else at
+
+
+def _after(text: str, at: int, sign: str) -> int:
+    """Return the place after `sign`, which must be the next but for space, and 0 when it is not."""
+    place = _space(text, at)
+    return place + 1 if text.startswith(sign, place) else 0
+
+
+def is_of(value: Mapping[str, Any], conversation_id: ConversationId) -> bool:
+    """Whether a file's fields name no other conversation."""
+    named = value.get("id", conversation_id)
+    return isinstance(named, str) and find_conversation_id(named) == conversation_id
+
+
+def replay_state(events: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the fields of a base_state.json as the ConversationStateUpdateEvents of a log tell them, if it has any."""
+    state: dict[str, Any] = {}
+    for event in events:
+        if event.get("kind") != STATE_UPDATE:
+            continue
+        key, value = event.get("key"), event.get("value")
+        if key == _FULL_STATE and isinstance(value, dict):
+            state |= value
+        elif isinstance(key, str) and key:
+            state[key] = value
+    return state
+
+
+def rebuild_state(
+    conversation_id: ConversationId, *, salvaged: dict[str, Any], logged: dict[str, Any], meta: dict[str, Any]
+) -> dict[str, Any]:
+    """Return a base_state.json: what was salvaged of it, else what the log told, else what meta.json says too.
+
+    A status of `running` becomes `error`, as after any crash.
+    """
+    workspace = meta.get("workspace")
+    request = {"agent": STUB_AGENT, "workspace": workspace if _has_directory(workspace) else STUB_WORKSPACE}
+    default = compose_new(request, conversation_id, 0, mask_all)[1]
+    shared = {name: meta[name] for name in default if meta.get(name) is not None and name not in ("id", "workspace")}
+    state = default | shared
+    for told in (logged, salvaged):
+        state |= {name: value for name, value in told.items() if type(value) is type(state.get(name, value))}
+    if not isinstance(state["agent"].get("kind"), str):
+        state["agent"] = dict(STUB_AGENT)
+    if state["execution_status"] not in _STATUSES or state["execution_status"] == Status.RUNNING:
+        state["execution_status"] = Status.ERROR.value
+    return state | {"id": default["id"]}
+
+
+def _has_directory(workspace: object) -> bool:
+    return isinstance(workspace, dict) and isinstance(workspace.get("working_dir"), str)

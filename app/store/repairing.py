@@ -1,0 +1,36 @@
+"""Mending a conversation's files, and its rows with them."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+from app.errors import ConversationNotFound
+from app.files import layout, repairing
+from app.files.layout import Named
+from app.files.repairing import Repair
+from app.files.scan import Reader
+from app.index.engine import Index
+from app.model.ids import ConversationId, dashed
+from app.store.refresh import refresh
+
+
+async def repair(
+    index: Index, reader: Reader, conversation_id: ConversationId, instance: str, *, dry_run: bool
+) -> Repair:
+    """Mend what has one safe answer, or with `dry_run` say what would be, and return it.
+
+    Raises:
+        ConversationNotFound: there is none.
+        ConversationOwned: another owner lives.
+        DiskFull, WriteFailed: not all of it was mended; a copy of how it was is in the trash.
+    """
+    directory = await asyncio.to_thread(layout.find_directory, reader.root, conversation_id)
+    if directory is None:
+        raise ConversationNotFound(f"no conversation has the id {dashed(conversation_id)}")
+    if dry_run:
+        return await asyncio.to_thread(repairing.plan, reader, directory, conversation_id)
+    now_us = time.time_ns() // 1000
+    done = await asyncio.to_thread(repairing.repair, reader, directory, conversation_id, instance, now_us)
+    await refresh(index, reader, [Named(directory, conversation_id)], every_event=True)
+    return done
