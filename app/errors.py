@@ -93,6 +93,12 @@ class IndexBusy(StoreError):
     code = "index_busy"
 
 
+class QueryTooSlow(StoreError):
+    """A search was stopped, since it took longer than it may."""
+
+    code = "query_too_slow"
+
+
 class SyncRunning(StoreError):
     """Another process is bringing this index up to date."""
 

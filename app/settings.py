@@ -63,6 +63,9 @@ class Settings(BaseSettings):
     search_tools: bool = Field(
         default=False, description="Search also through what tools were given and answered, not only what was said."
     )
+    search_timeout_s: float = Field(
+        default=0.8, gt=0, description="Seconds after which a search through texts is stopped."
+    )
     workers: int = Field(default=1, ge=1, le=64, description="Processes that serve, on one socket.")
     shutdown_timeout_s: float = Field(
         default=10.0, gt=0, description="Seconds that a server that was told to stop may take to finish what it does."

@@ -26,6 +26,7 @@ STATUS_OF: dict[str, HTTPStatus] = {
     errors.InvalidId.code: HTTPStatus.UNPROCESSABLE_ENTITY,
     errors.UnreadableFile.code: HTTPStatus.INTERNAL_SERVER_ERROR,
     errors.StoreUnavailable.code: HTTPStatus.SERVICE_UNAVAILABLE,
+    errors.QueryTooSlow.code: HTTPStatus.UNPROCESSABLE_ENTITY,
     errors.IndexDamaged.code: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.MigrationFailed.code: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.IndexBusy.code: HTTPStatus.SERVICE_UNAVAILABLE,

@@ -10,7 +10,7 @@ import typer
 from rich.text import Text
 
 from app import __version__
-from app.cli import archives, conversations, db, doctor, index, repair, serve, tail, trash, usage, writing
+from app.cli import archives, conversations, db, doctor, index, repair, search, serve, tail, trash, usage, writing
 from app.cli.output import err, printable
 from app.errors import StoreError
 
@@ -26,6 +26,7 @@ app = typer.Typer(
 app.command(name="serve")(serve.serve_command)
 app.command(name="list")(conversations.list_command)
 app.command(name="count")(conversations.count_command)
+app.command(name="search")(search.search_command)
 app.command(name="show")(conversations.show_command)
 app.command(name="tail")(tail.tail_command)
 app.command(name="rename")(writing.rename_command)

@@ -13,6 +13,7 @@ import sqlite3
 import time
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import StaticPool
 
-from app.errors import IndexBusy, IndexDamaged, IndexRebuilding, IndexUnusable, StoreError
+from app.errors import IndexBusy, IndexDamaged, IndexRebuilding, IndexUnusable, QueryTooSlow, StoreError
 from app.index import presence
 from app.index.damage import damaged, is_damage
 from app.index.filesystem import require_local
@@ -37,32 +38,61 @@ Params = Mapping[str, object]
 _NOTHING: Params = {}
 
 _POLL_S = 0.005
+_OPERATIONS = 20_000
+"""SQLite's steps, about a millisecond of them, after which a query looks whether it is late."""
 
 
 class ReadConnection:
     """A connection that cannot write: by its methods, and by `PRAGMA query_only`."""
 
-    __slots__ = ("_driver",)
+    __slots__ = ("_deadline", "_driver")
 
     def __init__(self, driver: aiosqlite.Connection) -> None:
         self._driver = driver
+        self._deadline = inf
 
-    async def fetch_all(self, sql: Sql, params: Params = _NOTHING) -> list[tuple[Any, ...]]:
+    @classmethod
+    async def open(cls, driver: aiosqlite.Connection) -> ReadConnection:
+        """Make a new driver connection one that cannot write, and that can be stopped."""
+        for pragma in ("query_only=ON", "mmap_size=0", "wal_autocheckpoint=0", "busy_timeout=5000"):
+            await driver.execute(f"PRAGMA {pragma}")
+        await driver.execute_fetchall("SELECT count(*) FROM sqlite_master")
+        connection = cls(driver)
+        await driver.set_progress_handler(connection._is_late, _OPERATIONS)
+        return connection
+
+    def _is_late(self) -> bool:
+        return time.monotonic() > self._deadline
+
+    async def fetch_all(self, sql: Sql, params: Params = _NOTHING, *, deadline: float = inf) -> list[tuple[Any, ...]]:
         """Run one SELECT in one hop to the connection's thread and return its rows.
 
         Raises:
+            QueryTooSlow: it was not done at `deadline`, a time of the monotonic clock.
             IndexBusy: another program holds the index.
             IndexUnusable: the database is damaged or the disk fails.
         """
+        self._deadline = deadline
         try:
             return await self._driver.execute_fetchall(sql.text, sql.bind(params))  # type: ignore[return-value]
         except aiosqlite.Error as error:
             raise _explained(error) from error
+        finally:
+            self._deadline = inf
 
     async def fetch_one(self, sql: Sql, params: Params = _NOTHING) -> tuple[Any, ...] | None:
         """Run one SELECT and return its first row, or None."""
         rows = await self.fetch_all(sql, params)
         return rows[0] if rows else None
+
+
+class _Pool:
+    """Read connections that are lent out."""
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self.free = asyncio.Semaphore(size)
+        self.connections: list[ReadConnection] = []
 
 
 class WriteConnection:
@@ -93,6 +123,8 @@ class WriteConnection:
 
 def _explained(error: BaseException) -> StoreError:
     """Return what a database error means to a user."""
+    if "interrupted" in str(error):
+        return QueryTooSlow("this takes too long to find; look for more words or rarer ones, or set filters")
     if "locked" in str(error):
         return IndexBusy("another program has been holding the index for too long; try again")
     if is_damage(error):
@@ -185,12 +217,10 @@ class Index:
         self.path = path
         self._note = note
         self._busy_timeout_s = busy_timeout_s
-        self._reader_count = readers
-        self._readers: list[ReadConnection] = []
+        self._lists, self._searches = _Pool(readers), _Pool(readers)
         self._drivers: list[aiosqlite.Connection] = []
         self._watch: sqlite3.Connection | None = None
         self._seen: tuple[int, str] | None = None
-        self._free = asyncio.Semaphore(readers)
         self._writing = asyncio.Lock()
         self._engine: AsyncEngine | None = None
         self._durable = False
@@ -218,14 +248,11 @@ class Index:
         self._pin = pin(self.path)
         self.opened = find_identity(self.path)
         try:
-            for _ in range(self._reader_count):
-                driver = await aiosqlite.connect(self.path, isolation_level=None)
-                self._drivers.append(driver)
-                await driver.create_function("split", 1, split, deterministic=True)
-                for pragma in ("query_only=ON", "mmap_size=0", "wal_autocheckpoint=0", "busy_timeout=5000"):
-                    await driver.execute(f"PRAGMA {pragma}")
-                await driver.execute_fetchall("SELECT count(*) FROM sqlite_master")
-                self._readers.append(ReadConnection(driver))
+            for pool in (self._lists, self._searches):
+                for _ in range(pool.size):
+                    driver = await aiosqlite.connect(self.path, isolation_level=None)
+                    self._drivers.append(driver)
+                    pool.connections.append(await ReadConnection.open(driver))
             self._watch = sqlite3.connect(self.path, timeout=0, isolation_level=None)
             self._watch.execute("PRAGMA query_only=ON")
             self._log = find_identity(self._log_path)
@@ -252,7 +279,8 @@ class Index:
         if self._watch is not None:
             self._watch.close()
             self._watch = None
-        self._readers.clear()
+        for pool in (self._lists, self._searches):
+            pool.connections.clear()
         if self._engine is not None:
             engine, self._engine = self._engine, None
             try:
@@ -274,7 +302,7 @@ class Index:
 
     def is_out_of_place(self) -> bool:
         """Whether the file that is open, or its write-ahead log, was deleted or replaced. Looks at names alone."""
-        if not self._readers or find_identity(self.path) != self.opened:
+        if not self._drivers or find_identity(self.path) != self.opened:
             return True
         return self._log is not None and find_identity(self._log_path) != self._log
 
@@ -286,8 +314,9 @@ class Index:
             IndexUnusable: it cannot be opened again; the index stays closed.
         """
         async with self._writing:
-            for _ in range(self._reader_count):
-                await self._free.acquire()
+            lent = [pool.free for pool in (self._lists, self._searches) for _ in range(pool.size)]
+            for free in lent:
+                await free.acquire()
             try:
                 await self._disconnect()
                 yield
@@ -295,8 +324,8 @@ class Index:
                 await self.open()
                 self.damaged = False
             finally:
-                for _ in range(self._reader_count):
-                    self._free.release()
+                for free in lent:
+                    free.release()
 
     def require_whole(self) -> None:
         """Make sure that the index knows all conversations; one that was damaged does not for a while.
@@ -329,19 +358,20 @@ class Index:
         return self._seen[1]
 
     @asynccontextmanager
-    async def read(self) -> AsyncIterator[ReadConnection]:
-        """Lend one of the read connections."""
-        async with self._free:
-            if not self._readers:
+    async def read(self, *, searching: bool = False) -> AsyncIterator[ReadConnection]:
+        """Lend one of the read connections; for what may take long one of its own, so that it keeps no list waiting."""
+        pool = self._searches if searching else self._lists
+        async with pool.free:
+            if not pool.connections:
                 raise IndexUnusable("the index is closed while it is built again from the files; try again soon")
-            connection = self._readers.pop()
+            connection = pool.connections.pop()
             try:
                 yield connection
             except IndexDamaged:
                 self.damaged = True
                 raise
             finally:
-                self._readers.append(connection)
+                pool.connections.append(connection)
 
     @asynccontextmanager
     async def write(self, *, durable: bool = False) -> AsyncIterator[WriteConnection]:

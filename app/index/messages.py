@@ -22,7 +22,7 @@ TITLE_SEQ = -1
 """`seq` of the message that is a conversation's title."""
 
 _HOUR_US = 3_600_000_000
-_HOUR_BITS = 24
+HOUR_BITS = 24
 _Key = tuple[int, int, str]
 
 
@@ -38,7 +38,7 @@ class Said(NamedTuple):
     @property
     def hour(self) -> int:
         """The first id of its hour."""
-        return max(self.time_us or 0, 0) // _HOUR_US << _HOUR_BITS
+        return max(self.time_us or 0, 0) // _HOUR_US << HOUR_BITS
 
 
 _FIND = Sql(
@@ -49,7 +49,7 @@ _FIND = Sql(
 )
 _LAST_IDS = Sql(
     "SELECT value, (SELECT max(id) FROM message WHERE id >= value AND id < value + :hour) FROM json_each(:hours)",
-    {"hour": 1 << _HOUR_BITS},
+    {"hour": 1 << HOUR_BITS},
 )
 _KEYS = Sql(
     "SELECT conversation.id, conversation.uuid FROM json_each(:uuids) AS one"
@@ -86,7 +86,7 @@ async def write_messages(index: WriteConnection, said: Iterable[Said]) -> int:
     stale: list[dict[str, object]] = []
     for *key, message_id, text in await index.fetch_all(_FIND, {"wanted": orjson.dumps(list(wanted)).decode()}):
         one = wanted[tuple(key)]
-        if one.text == text and one.hour == message_id >> _HOUR_BITS << _HOUR_BITS:
+        if one.text == text and one.hour == message_id >> HOUR_BITS << HOUR_BITS:
             del wanted[tuple(key)]
         else:
             stale.append({"id": message_id})

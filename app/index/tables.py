@@ -108,7 +108,7 @@ message = Table(
     Column("seq", Integer, nullable=False, comment="of its event; -1: the conversation's title"),
     Column("event_id", Text, nullable=False),
     Column("text", Text, nullable=False, comment="what was said, bounded, secrets masked"),
-    Index("uq_message_conversation_seq_event_id", "conversation", "seq", "event_id", unique=True),
+    Index("ix_message_conversation_seq", "conversation", "seq"),
     Index("ix_message_id_conversation", "id", "conversation"),
 )
 """Beside it, made by the migration: the view `message_words`, and over it the FTS5 table `message_fts`.

@@ -24,7 +24,9 @@ TERMS_MAX = 32
 
 QUESTION_MAX = 10_000
 _PHRASE_MAX = 32
-_TOKEN_MAX = 64
+TOKEN_MAX = 64
+"""How many characters of a word count."""
+
 _IDENTIFIER_MAX = 256
 _PARTS_MAX = 32
 
@@ -78,13 +80,18 @@ def fold(text: str) -> str:
     return text.translate(_IN_PLACE)
 
 
+def is_unspaced(char: str) -> bool:
+    """Whether a folded character is a word of its own."""
+    return _UNSPACED.match(char) is not None or category(char) == "So"
+
+
 def split(text: str) -> str:
     """Return the words of a text, then the parts of its identifiers, for SQLite's `ascii` tokenizer."""
     text = text.replace("\0", " ")
     words = text.lower() if text.isascii() else text.translate(_WORDS)
     written = set(text.split())
-    if any(len(word) > _TOKEN_MAX for word in written):
-        words = _LONG.sub(lambda found: found[0][:_TOKEN_MAX], words)
+    if any(len(word) > TOKEN_MAX for word in written):
+        words = _LONG.sub(lambda found: found[0][:TOKEN_MAX], words)
     groups = [words]
     for word in sorted(filter(_MAY_HAVE_PARTS.search, written)):
         parts = _PARTS.findall(word) if len(word) <= _IDENTIFIER_MAX and _HAS_PARTS.search(word) else ()
@@ -96,7 +103,7 @@ def split(text: str) -> str:
 def tokens_of(text: str) -> Tokens:
     """Return the words of a text in their order, without the parts of identifiers."""
     words = text.translate(_WORDS)
-    return tuple(word[:_TOKEN_MAX] for word in words.split())
+    return tuple(word[:TOKEN_MAX] for word in words.split())
 
 
 def _parts_of(text: str) -> Tokens:

@@ -18,9 +18,11 @@ from app.index.conversations import Totals
 from app.index.engine import Index
 from app.index.listing import Page
 from app.index.progress import Progress
+from app.index.searching import search_messages
 from app.logs import Note, ignore_note
 from app.model.changes import ChangePage, Place
 from app.model.filters import ConversationFilter, EventFilter
+from app.model.hits import HitPage
 from app.model.ids import ConversationId, EventName, dashed
 from app.model.page import EventOrder, SortOrder
 from app.settings import Settings
@@ -138,6 +140,19 @@ class StoreReader:
         if include_skills:
             return Page([await with_skills(self.index, self.reader, body) for body in page.items], page.next_page_id)
         return page
+
+    async def search_messages(self, text: str, *, page_id: str | None = None, limit: int = PAGE_MAX) -> HitPage:
+        """Return a page of the messages and titles that hold what is asked for, the best first, with snippets.
+
+        `text` is what a user types: words, "phrases", -excluded ones, OR; the last word may be only begun.
+
+        Raises:
+            InvalidToken: `page_id` is damaged or belongs to another query.
+            QueryTooSlow: it takes longer than the settings allow.
+        """
+        self.index.require_whole()
+        async with self.index.read(searching=True) as connection:
+            return await search_messages(connection, text, page_id, limit, self.settings.search_timeout_s)
 
     async def count_conversations(self, asked: ConversationFilter = _ANY) -> int:
         """Return how many conversations the filter admits."""

@@ -26,7 +26,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name="pk_message"),
         sa.ForeignKeyConstraint(["conversation"], ["conversation.id"], name="fk_message_conversation"),
     )
-    op.create_index("uq_message_conversation_seq_event_id", "message", ["conversation", "seq", "event_id"], unique=True)
+    op.create_index("ix_message_conversation_seq", "message", ["conversation", "seq"])
     op.create_index("ix_message_id_conversation", "message", ["id", "conversation"])
     op.execute("CREATE VIEW message_words AS SELECT id, split(text) AS text FROM message")
     op.execute(

@@ -1,0 +1,82 @@
+"""`convstore search`."""
+
+from __future__ import annotations
+
+import re
+from html import unescape
+from typing import Annotated
+
+import typer
+from rich.text import Text
+
+from app.cli.output import (
+    IndexOption,
+    JsonOption,
+    NoSyncOption,
+    StoreOption,
+    make_settings,
+    opened,
+    out,
+    print_json,
+    printable,
+    run_async,
+)
+from app.model.hits import Hit, HitPage
+from app.settings import Settings
+from app.store.reader import PAGE_MAX
+
+_MARK = re.compile(r"<mark>(.*?)</mark>", re.DOTALL)
+
+
+def search_command(
+    words: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="WORDS...", help='Words, "exact phrases", -excluded ones, OR; the last word may be only begun.'
+        ),
+    ],
+    store: StoreOption = None,
+    limit: Annotated[int, typer.Option(min=1, max=PAGE_MAX, help="The most hits to show.")] = 20,
+    page: Annotated[str | None, typer.Option(help="next_page_id of the page before.", show_default=False)] = None,
+    index: IndexOption = None,
+    no_sync: NoSyncOption = False,
+    json: JsonOption = False,
+) -> None:
+    """Find what was said, in any conversation: titles, messages, thoughts, final answers, errors.
+
+    Example: convstore search 'lease renewal' --store workspace/conversations
+    """
+
+    async def search(settings: Settings) -> HitPage:
+        async with opened(settings, no_sync=no_sync) as opened_store:
+            return await opened_store.search_messages(" ".join(words), page_id=page, limit=limit)
+
+    found = run_async(search(make_settings(store=store, index_url=index)))
+    if json:
+        print_json(found.as_json())
+        return
+    for hit in found.items:
+        _print_hit(hit)
+    _print_end(found)
+
+
+def _print_hit(hit: Hit) -> None:
+    fields = hit.as_json()
+    heading = Text(f"{hit.conversation_id[:8]}  ", style="dim")
+    heading.append(printable(hit.title or "(no title)"), style="bold")
+    place = hit.source if hit.seq is None else f"{hit.source} in event {hit.seq}"
+    heading.append(f"  {printable(place)}  {(fields['timestamp'] or '')[:16].replace('T', ' ')}", style="dim")
+    out.print(heading)
+    line = Text("  ")
+    for number, piece in enumerate(_MARK.split(hit.snippet)):
+        line.append(printable(unescape(piece)), style="bold reverse" if number % 2 else "")
+    out.print(line)
+
+
+def _print_end(found: HitPage) -> None:
+    more = "; there are more (--page, or --limit)" if found.next_page_id else ""
+    if found.truncated:
+        more += "; ranked are the newest 5,000 matches"
+    if found.indexed < found.conversations:
+        more += f"; the text of {found.conversations - found.indexed} conversations is still being read"
+    out.print(f"{len(found.items)} hits{more}", style="dim")
