@@ -11,6 +11,7 @@ from tests.cli.conftest import Command
 def test_it_says_what_it_did_and_the_doctor_is_content(root: Path, convstore: Command) -> None:
     directory = make_conversation(root, 1)
     (directory / "base_state.json").write_text("")
+    (root / ".convstore").chmod(0o700)
     convstore("index", "sync", "--store", root)
     assert convstore("doctor", "--store", root).code == 1
     would = convstore("repair", make_id(1)[:8], "--store", root, "--dry-run")
