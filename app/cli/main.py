@@ -10,7 +10,21 @@ import typer
 from rich.text import Text
 
 from app import __version__
-from app.cli import archives, conversations, db, doctor, index, repair, search, serve, tail, trash, usage, writing
+from app.cli import (
+    archives,
+    conversations,
+    db,
+    doctor,
+    index,
+    pruning,
+    repair,
+    search,
+    serve,
+    tail,
+    trash,
+    usage,
+    writing,
+)
 from app.cli.output import err, printable
 from app.errors import StoreError
 
@@ -36,6 +50,7 @@ app.command(name="delete")(writing.delete_command)
 app.command(name="restore", help=str(trash.restore_command.__doc__).replace("trash restore", "restore"))(
     trash.restore_command
 )
+app.command(name="prune")(pruning.prune_command)
 app.command(name="export")(archives.export_command)
 app.command(name="import")(archives.import_command)
 app.command(name="du")(usage.du_command)

@@ -18,7 +18,7 @@ from tests.cli.conftest import Command, convstore
 
 __all__ = ["convstore"]
 
-CHANGES = {"rename", "tag", "fork", "delete", "restore", "import", "trash restore", "trash empty"}
+CHANGES = {"rename", "tag", "fork", "delete", "restore", "import", "prune", "trash restore", "trash empty"}
 NO_JSON = {"serve"}
 KNOWN_WITHOUT_INDEX = {"db current", "db history", "db check", "db downgrade", "doctor"}
 """They make no index, and find none."""
@@ -38,7 +38,7 @@ VALUES = {"ID": make_id(1), "TITLE": "A name", "KEY=VALUE": "area=store", "PATH"
 
 def arguments(name: str, conversation: str = VALUES["ID"]) -> list[str]:
     """Return what a command needs behind its name."""
-    found = ["--all"] if name == "export" else []
+    found = {"export": ["--all"], "prune": ["--older-than", "1h"]}.get(name, [])
     for parameter in COMMANDS[name].params:  # type: ignore[attr-defined]
         if parameter.param_type_name == "argument" and parameter.required:
             kind = (parameter.metavar or parameter.name).upper().removesuffix("...")
@@ -109,7 +109,11 @@ def test_a_store_must_be_named(name: str, convstore: Command) -> None:
 
 @pytest.mark.parametrize("name", [name for name in COMMANDS if name not in NO_JSON])
 def test_json_is_json(name: str, root: Path, tmp_path: Path, convstore: Command) -> None:
-    given: dict[str, list[object]] = {"import": [tmp_path / "one.zip"], "export": ["--all", "-o", tmp_path / "two.zip"]}
+    given: dict[str, list[object]] = {
+        "import": [tmp_path / "one.zip"],
+        "export": ["--all", "-o", tmp_path / "two.zip"],
+        "prune": ["--older-than", "1h", "--yes"],
+    }
     made = make_conversation(root)
     convstore("export", make_id(1), "--store", root, "-o", tmp_path / "one.zip")
     if "restore" in name:

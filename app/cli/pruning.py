@@ -1,0 +1,97 @@
+"""`convstore prune`."""
+
+from __future__ import annotations
+
+import time
+from typing import Annotated
+
+import typer
+from rich.text import Text
+
+from app.cli.conversations import StatusOption
+from app.cli.options import DryRunOption, YesOption, confirm, parse_age
+from app.cli.output import (
+    IndexOption,
+    JsonOption,
+    LateBar,
+    StoreOption,
+    err,
+    make_settings,
+    opened,
+    out,
+    print_json,
+    print_table,
+    printable,
+    run_async,
+)
+from app.model.filters import ConversationFilter
+from app.model.ids import dashed
+from app.settings import Settings
+from app.store.pruning import Candidate, Pruned, find_candidates, prune
+
+_SHOWN = 20
+
+
+def prune_command(
+    older_than: Annotated[
+        int,
+        typer.Option(
+            "--older-than", metavar="AGE", parser=parse_age, help="Not updated for so long: 30m, 12h, 180d, 4w."
+        ),
+    ],
+    status: StatusOption = None,
+    keep_tag: Annotated[
+        list[str] | None,
+        typer.Option(metavar="KEY[:VALUE]", help="Keep what has this tag; repeated: one of these tags."),
+    ] = None,
+    dry_run: DryRunOption = False,
+    yes: YesOption = False,
+    store: StoreOption = None,
+    index: IndexOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Move old conversations into the trash, archived ones too. Asks first. What is written to meanwhile stays.
+
+    Example: convstore prune --older-than 180d --status finished --keep-tag pinned --dry-run --store conversations
+    """
+    asked = ConversationFilter(
+        statuses=tuple(status or ()), updated_at_lt_us=time.time_ns() // 1000 - older_than, archived=None
+    )
+    settings = make_settings(store=store, index_url=index)
+    candidates = run_async(_find(settings, asked, keep_tag or []))
+    if not json:
+        _print_candidates(candidates)
+    done: list[Pruned] = []
+    if candidates and not dry_run:
+        confirm(f"Move {len(candidates)} conversations into the trash?", yes=yes)
+        done = run_async(_prune(settings, candidates))
+    errors = {one.candidate.id: one.error for one in done}
+    if json:
+        items = [one._asdict() | {"id": dashed(one.id), "error": errors.get(one.id)} for one in candidates]
+        print_json({"items": items, "dry_run": dry_run})
+        return
+    for one in done:
+        if one.error:
+            err.print(Text(printable(f"{dashed(one.candidate.id)} stays: {one.error}"), style="yellow"))
+    moved = sum(one.error is None for one in done)
+    out.print(f"{len(candidates)} would be moved into the trash" if dry_run else f"{moved} moved into the trash")
+
+
+async def _find(settings: Settings, asked: ConversationFilter, keep_tags: list[str]) -> list[Candidate]:
+    async with opened(settings, no_sync=False) as store:
+        return await find_candidates(store, asked, keep_tags)
+
+
+async def _prune(settings: Settings, candidates: list[Candidate]) -> list[Pruned]:
+    with LateBar() as bar:
+        async with opened(settings, no_sync=True) as store:
+            return await prune(store, candidates, bar.show)
+
+
+def _print_candidates(candidates: list[Candidate]) -> None:
+    if not candidates:
+        return
+    rows = [(dashed(one.id), one.status, one.updated_at[:10], one.title or "(no title)") for one in candidates[:_SHOWN]]
+    if len(candidates) > _SHOWN:
+        rows.append((f"and {len(candidates) - _SHOWN} more; --json names them all", "", "", ""))
+    print_table(("ID", "STATUS", "UPDATED", "TITLE"), rows)

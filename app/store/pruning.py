@@ -1,0 +1,78 @@
+"""Retention: which conversations have had their time, and moving them into the trash."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import orjson
+
+from app.errors import ConversationNotFound, StoreError
+from app.model.filters import ConversationFilter
+from app.model.ids import ConversationId, parse_conversation_id
+from app.model.page import SortOrder
+from app.store.reader import PAGE_MAX, StoreReader
+from app.store.store import ConversationStore
+from app.store.sync import OnProgress, ignore_progress
+
+
+class Candidate(NamedTuple):
+    """A conversation that retention would take, as it was when it was chosen."""
+
+    id: ConversationId
+    title: str | None
+    status: str
+    updated_at: str
+
+
+class Pruned(NamedTuple):
+    """What became of a candidate; `error` says why it stays."""
+
+    candidate: Candidate
+    error: str | None
+
+
+async def find_candidates(
+    store: StoreReader, asked: ConversationFilter, keep_tags: Collection[str] = ()
+) -> list[Candidate]:
+    """Return what a filter admits, the oldest first, without what has one of the tags, each `key` or `key:value`."""
+    found: list[Candidate] = []
+    token = None
+    while True:
+        page = await store.list_conversations(asked, order=SortOrder.UPDATED_AT, page_id=token, limit=PAGE_MAX)
+        infos = map(orjson.loads, page.items)
+        found += [_candidate(info) for info in infos if not _is_kept(info["tags"] or {}, keep_tags)]
+        token = page.next_page_id
+        if token is None:
+            return found
+
+
+def _is_kept(tags: Mapping[str, str], keep_tags: Collection[str]) -> bool:
+    return any(key in keep_tags or f"{key}:{value}" in keep_tags for key, value in tags.items())
+
+
+def _candidate(info: Mapping[str, Any]) -> Candidate:
+    return Candidate(
+        parse_conversation_id(info["id"]), info["title"], str(info["execution_status"]), str(info["updated_at"])
+    )
+
+
+async def prune(
+    store: ConversationStore, candidates: Sequence[Candidate], on_progress: OnProgress = ignore_progress
+) -> list[Pruned]:
+    """Move conversations into the trash. What has changed since it was chosen, or somebody writes to, stays."""
+    done = []
+    for number, one in enumerate(candidates, 1):
+        error = None
+        try:
+            if _candidate(orjson.loads(await store.get_conversation(one.id))) != one:
+                error = "it has changed meanwhile"
+            else:
+                await store.delete(one.id)
+        except ConversationNotFound:
+            error = "it is gone already"
+        except StoreError as refused:
+            error = str(refused)
+        done.append(Pruned(one, error))
+        on_progress("moved into the trash", number, len(candidates))
+    return done

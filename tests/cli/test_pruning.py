@@ -1,0 +1,97 @@
+"""prune: what it takes, what it keeps, and that it can be undone."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from app.files.trash import list_trash
+from app.model.filters import ConversationFilter
+from app.model.ids import ConversationId, dashed
+from app.store import pruning
+from tests.builders import make_conversation, make_id, names_in, second_process
+from tests.cli.conftest import Command
+from tests.cli.test_writing import _OWN
+from tests.conftest import StoreOpener
+
+
+def make_old(root: Path, number: int, days: int, status: str = "finished", **tags: str) -> Path:
+    """Make a conversation that was last updated so many days ago."""
+    updated = datetime.now(UTC) - timedelta(days=days)
+    meta = {"created_at": "2026-01-01T00:00:00Z", "updated_at": updated.isoformat(), "tags": tags}
+    path = make_conversation(root, number, meta=meta, state={"execution_status": status, "tags": tags}, events=0)
+    for file in path.rglob("*"):
+        os.utime(file, (time.time() - days * 86400,) * 2)
+    return path
+
+
+@pytest.fixture
+def five(root: Path) -> Path:
+    make_old(root, 1, 200)
+    make_old(root, 2, 200, "idle")
+    make_old(root, 3, 200, pinned="yes")
+    make_old(root, 4, 10)
+    make_old(root, 5, 300)
+    return root
+
+
+def test_what_is_old_enough_goes_into_the_trash_and_comes_back(five: Path, convstore: Command) -> None:
+    asked = ("prune", "--older-than", "180d", "--status", "finished", "--keep-tag", "pinned", "--store", five)
+    dry = convstore(*asked, "--dry-run")
+    assert (dry.code, dry.err, list_trash(five)) == (0, "", [])
+    assert dry.out.index(dashed(ConversationId(make_id(5)))) < dry.out.index(dashed(ConversationId(make_id(1))))
+    assert dry.out.endswith("\n2 would be moved into the trash\n")
+    ran = convstore(*asked, "--yes", "--json")
+    assert [item["error"] for item in ran.json["items"]] == [None, None]
+    assert {name for name in names_in(five) if name[0] != "."} == {make_id(2), make_id(3), make_id(4)}
+    assert convstore(*asked, "--yes").out == "0 moved into the trash\n"
+    assert convstore("restore", *(make_id(number) for number in (1, 5)), "--store", five).code == 0
+    assert convstore("count", "--store", five).out == "5\n"
+
+
+@pytest.mark.parametrize(
+    ("options", "taken"),
+    [
+        ((), {1, 2, 3, 5}),
+        (("--keep-tag", "pinned:no"), {1, 2, 3, 5}),
+        (("--keep-tag", "pinned:yes", "--keep-tag", "other"), {1, 2, 5}),
+        (("--status", "idle"), {2}),
+        (("--status", "idle", "--status", "error"), {2}),
+    ],
+)
+def test_filters_and_tags_narrow_what_is_taken(
+    five: Path, convstore: Command, options: tuple[str, ...], taken: set[int]
+) -> None:
+    ran = convstore("prune", "--older-than", "180d", *options, "--dry-run", "--json", "--store", five)
+    assert {item["id"] for item in ran.json["items"]} == {dashed(ConversationId(make_id(one))) for one in taken}
+
+
+def test_an_age_must_be_given_and_somebody_asked(five: Path, convstore: Command) -> None:
+    assert convstore("prune", "--store", five).code == 2
+    ran = convstore("prune", "--older-than", "1d", "--store", five)
+    assert (ran.code, "Move 5 conversations into the trash? Nobody can be asked here" in ran.err) == (2, True)
+    assert list_trash(five) == []
+
+
+def test_what_another_process_writes_to_stays(five: Path, convstore: Command) -> None:
+    with second_process(_OWN, five, make_id(1)) as other:
+        assert other.hear() == "open"
+        ran = convstore("prune", "--older-than", "180d", "--status", "finished", "--yes", "--store", five)
+    assert (ran.code, ran.out.endswith("\n2 moved into the trash\n")) == (0, True)
+    assert f"{dashed(ConversationId(make_id(1)))} stays: " in ran.err
+
+
+async def test_what_changed_since_it_was_chosen_stays(five: Path, open_store: StoreOpener) -> None:
+    async with open_store(five) as store:
+        [first, *_] = chosen = await pruning.find_candidates(store, ConversationFilter())
+        meta = five / first.id / "meta.json"
+        meta.write_text(json.dumps(json.loads(meta.read_text()) | {"title": "used again"}))
+        await store.delete(chosen[1].id)
+        done = await pruning.prune(store, chosen[:3])
+    assert [one.error for one in done] == ["it has changed meanwhile", "it is gone already", None]
+    assert meta.exists()
