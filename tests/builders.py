@@ -104,6 +104,9 @@ _HELD = {
         FROM conversation ORDER BY uuid""",
     "conversation_info": """
         SELECT uuid, CAST(body AS TEXT) FROM conversation_info JOIN conversation ON conversation = id ORDER BY uuid""",
+    "conversation_tag": """
+        SELECT uuid, key, value FROM conversation_tag LEFT JOIN conversation ON conversation = id
+        ORDER BY uuid, key""",
     "event": """
         SELECT uuid, seq, event_id, kind, source, timestamp, tool, event.unreadable
         FROM event LEFT JOIN conversation ON conversation = id ORDER BY uuid, seq, event_id""",

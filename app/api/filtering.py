@@ -10,13 +10,14 @@ from pydantic import BeforeValidator, Field
 
 from app.api.hot import HotQuery
 from app.api.parameters import AnyId
-from app.model.filters import ConversationFilter, Status
+from app.model.filters import ConversationFilter, Status, parse_tag
 from app.model.ids import ConversationId
 from app.model.times import to_us
 
 _INT64_MAX = 2**63 - 1
 
 Text = Annotated[str, Field(max_length=1000)]
+TagText = Annotated[str, Field(min_length=1, max_length=600)]
 Cost = Annotated[float, Field(allow_inf_nan=False)]
 Number = Annotated[int, Field(ge=0, le=_INT64_MAX)]
 
@@ -42,13 +43,16 @@ class Archived(StrEnum):
 class FilterQuery(HotQuery):
     """Which conversations. Several filters must all be met; times without a zone are UTC."""
 
-    repeated: ClassVar[frozenset[str]] = frozenset({"status"})
+    repeated: ClassVar[frozenset[str]] = frozenset({"status", "tag"})
 
     status: Annotated[list[Status], BeforeValidator(_listed)] = Field(
         default=[], description="with this execution status; repeated: with any of these"
     )
     title__contains: str | None = Field(
         default=None, max_length=200, description="with this in the title, whatever its case and accents"
+    )
+    tag: Annotated[list[TagText], BeforeValidator(_listed)] = Field(
+        default=[], max_length=20, description="with this tag, key or key:value; repeated: with all of these"
     )
     workspace: Text | None = Field(default=None, description="with this working directory")
     model: Text | None = Field(default=None, description="with this model")
@@ -81,6 +85,7 @@ class FilterQuery(HotQuery):
         return ConversationFilter(
             statuses=tuple(self.status),
             title_contains=self.title__contains,
+            tags=tuple(parse_tag(text) for text in self.tag),
             workspace=self.workspace,
             model=self.model,
             agent_kind=self.agent_kind,

@@ -16,10 +16,7 @@ from app.model.ids import EventName
 from app.model.jsonlines import event_path, find_event
 from app.model.redaction import redacted
 
-OWN = "convstore.json"
-"""What convstore keeps of a conversation beside agent-server's own files."""
-
-_TOP = (layout.META, layout.STATE, OWN)
+_TOP = (layout.META, layout.STATE, layout.OWN)
 _LOOKS = 5
 _CREDENTIALS = "acp"
 """A directory in which agent-server keeps credentials of a running agent; its own downloads leave it out too."""

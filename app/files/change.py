@@ -17,12 +17,13 @@ from app.model.writing import ROOT, dump_event, moves_head
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What one write does, in this order: events appended, HEAD moved, fields of base_state.json and meta.json set."""
+    """What one write does, in this order: events appended, HEAD moved, fields of the three files set."""
 
     events: Sequence[Mapping[str, Any]] = ()
     head: Head | None = None
     state: Mapping[str, Any] = field(default_factory=dict)
     meta: Mapping[str, Any] = field(default_factory=dict)
+    own: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Written(NamedTuple):

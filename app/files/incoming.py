@@ -14,7 +14,7 @@ import orjson
 
 from app.errors import ArchiveRefused, ArchiveTooLarge
 from app.files import layout
-from app.files.archive import OWN, is_transient, read_files
+from app.files.archive import is_transient, read_files
 from app.model.archive import RATIO_FROM_BYTES, ArchiveFile, LeftOut, Limits, Paths
 from app.model.ids import ConversationId, find_conversation_id
 from app.model.jsonlines import find_event
@@ -94,7 +94,7 @@ def checked(name: str, files: Iterable[ArchiveFile | LeftOut], meter: Meter) -> 
 
 
 def _misplaced(path: str) -> str | None:
-    return "it is below a file" if "/" in path and path.split("/", 1)[0] in (*CORE, OWN) else None
+    return "it is below a file" if "/" in path and path.split("/", 1)[0] in (*CORE, layout.OWN) else None
 
 
 def refuse_bad(name: str, path: str, problem: str | None) -> None:

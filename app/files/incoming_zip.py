@@ -17,7 +17,6 @@ from typing import NamedTuple
 
 from app.errors import ArchiveRefused, ArchiveTooLarge
 from app.files import layout
-from app.files.archive import OWN
 from app.files.incoming import CORE, Incoming, Meter, checked, refuse_bad, told_id
 from app.model.archive import ArchiveFile, Limits, name_problem
 from app.model.ids import ConversationId
@@ -34,7 +33,7 @@ _PREFIX_DEPTH = 3
 _ENCRYPTED = 0x1
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _CHUNK = 1 << 20
-_FIRST = (layout.META, layout.STATE, OWN)
+_FIRST = (layout.META, layout.STATE, layout.OWN)
 
 
 class _Entry(NamedTuple):

@@ -1,6 +1,6 @@
 """Where things are in a conversations directory, and how to tell that they changed.
 
-<root>/<id>/meta.json  base_state.json  events/event-00000-<event id>.json
+<root>/<id>/meta.json  base_state.json  convstore.json  events/event-00000-<event id>.json
 """
 
 from __future__ import annotations
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 META = "meta.json"
 STATE = "base_state.json"
 EVENTS = "events"
+OWN = "convstore.json"
+"""What convstore keeps of a conversation and agent-server has no field for: whether it is archived, and pinned."""
 
 UNTRUSTED = b""
 """The signature of what changed too recently to be trusted; it is unequal to every real one."""
@@ -144,15 +146,16 @@ def is_directory(root: Path, name: str) -> bool:
 
 
 def signature(root: Path, directory: str) -> bytes:
-    """Return 16 bytes that differ once meta.json, base_state.json or the list of events changes. Opens no file.
+    """Return 16 bytes that differ once one of a conversation's files or the list of events changes. Opens no file.
 
-    It covers size, mtime, ctime and inode of the two files and of events/. What changed within the last two seconds may
-    change again within the file system's clock tick, so it gets `UNTRUSTED` and is read again next time (git's rule).
+    It covers size, mtime, ctime and inode of the three files and of events/. What changed within the last two seconds
+    may change again within the file system's clock tick, so it gets `UNTRUSTED` and is read again next time (git's
+    rule).
     """
     base = f"{root}/{directory}/"
     facts = []
     newest_ns = 0
-    for name in (META, STATE, EVENTS):
+    for name in (META, STATE, OWN, EVENTS):
         try:
             status = os.lstat(base + name)
         except OSError:

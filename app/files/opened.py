@@ -1,7 +1,7 @@
 """An open conversation's files: what of them is kept in memory, and the one way to change them.
 
 Kept are the bytes of meta.json and base_state.json, their fields for the index, and the names in the log. Before each
-write three stats tell whether another program changed them; then they are read again.
+write four stats tell whether another program changed them; then they are read again.
 """
 
 from __future__ import annotations
@@ -35,13 +35,17 @@ _DICT_FACTOR = 3
 _ID_BYTES = 150
 
 _match_temporary = re.compile(
-    rf"\.({re.escape(layout.META)}|{re.escape(layout.STATE)}|{re.escape(lease.LEASE)}|{re.escape(lease.LAST_LEASE)})"
+    rf"\.({'|'.join(map(re.escape, (layout.META, layout.STATE, layout.OWN, lease.LEASE, lease.LAST_LEASE)))})"
     r"\.[0-9a-f]{16}\.tmp"
 ).fullmatch
 """What `durable.write_temporary` calls the files that are written here under both locks."""
 
 Mark = tuple[int, int, int, int] | None
 """What of a file's status differs once it was changed; None while it is missing."""
+
+
+Marks = tuple[Mark, Mark, Mark, Mark]
+"""Those of events/, base_state.json, meta.json and convstore.json."""
 
 
 class OpenFiles:
@@ -63,7 +67,7 @@ class OpenFiles:
         self._meta: Kept | None = None
         self._head: Head | None = None
         self._log_read = False
-        self._marks: tuple[Mark, Mark, Mark] = (None, None, None)
+        self._marks: Marks = (None, None, None, None)
 
     @property
     def size_bytes(self) -> int:
@@ -140,7 +144,7 @@ class OpenFiles:
         """Whether nobody else changed the files since they were last read or written here."""
         try:
             with layout.open_directory(self.reader.root / self.directory) as fd:
-                return (_mark(layout.EVENTS, fd), _mark(layout.STATE, fd), _mark(layout.META, fd)) == self._marks
+                return _marks(fd, _mark(layout.EVENTS, fd)) == self._marks
         except OSError:
             return False
 
@@ -165,10 +169,9 @@ class OpenFiles:
             if _match_temporary(name):
                 durable.remove_if_there(fd, name)
 
-    def _look(self, fd: int, events_fd: int) -> tuple[Mark, Mark, Mark]:
+    def _look(self, fd: int, events_fd: int) -> Marks:
         status = os.fstat(events_fd)
-        events = (status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
-        return events, _mark(layout.STATE, fd), _mark(layout.META, fd)
+        return _marks(fd, (status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino))
 
     def _mark(self, fd: int, events_fd: int) -> None:
         self._marks = self._look(fd, events_fd)
@@ -197,6 +200,7 @@ class OpenFiles:
         try:
             self._write_state(fd, change, head)
             self._write_meta(fd, change)
+            self._write_own(fd, change)
             self._read_log(fd)
             self._mark(fd, events_fd)
         except Exception as error:
@@ -233,6 +237,16 @@ class OpenFiles:
         status = durable.replace(fd, layout.META, kept.raw)
         self._meta = kept
         self.files = replace(self.files, meta=parse_json_object(kept.raw), meta_mtime_ns=status.st_mtime_ns)
+
+    def _write_own(self, fd: int, change: Change) -> None:
+        """Set fields of convstore.json, which is made when it is missing or cannot be read: no other program has it."""
+        if not change.own:
+            return
+        kept = _kept(fd, layout.OWN) or parse_kept(b"{}")
+        kept = kept.with_values({name: orjson.dumps(value) for name, value in change.own.items()})
+        durable.replace(fd, layout.OWN, kept.raw)
+        others = tuple(problem for problem in self.files.problems if not problem.startswith(layout.OWN))
+        self.files = replace(self.files, own=parse_json_object(kept.raw), problems=others)
 
     def _first_meta(self, fd: int) -> Kept:
         """Return a meta.json for a conversation that has none, as the CLI leaves it: what agent-server needs in one.
@@ -272,6 +286,10 @@ def _mark(name: str, fd: int) -> Mark:
     except FileNotFoundError:
         return None
     return status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino
+
+
+def _marks(fd: int, events: Mark) -> Marks:
+    return events, _mark(layout.STATE, fd), _mark(layout.META, fd), _mark(layout.OWN, fd)
 
 
 def _kept(fd: int, name: str) -> Kept | None:

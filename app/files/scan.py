@@ -1,4 +1,4 @@
-"""Reading one conversation's metadata: meta.json, base_state.json, and the ends of its log."""
+"""Reading one conversation's metadata: meta.json, base_state.json, convstore.json, and the ends of its log."""
 
 from __future__ import annotations
 
@@ -74,6 +74,7 @@ def _read(
         return None
     if state is None and not any(str(problem).startswith(layout.STATE) for problem in problems):
         problems.append(UnreadableFile(f"{layout.STATE}: missing"))
+    own, _ = _read_json(fd, layout.OWN, problems)
     log = summarise(reader, fd, names, first_too=not tells_creation(meta)) if with_log else LogSummary(len(names))
     return ConversationFiles(
         id=conversation_id,
@@ -86,6 +87,7 @@ def _read(
         // 1000,
         problems=tuple(str(problem) for problem in problems),
         failed=log.failed or any(problem.failed for problem in problems),
+        own=own or {},
     )
 
 

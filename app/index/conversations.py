@@ -13,6 +13,7 @@ from app.index import changes, progress
 from app.index.engine import ReadConnection, WriteConnection
 from app.index.infos import compose_info_body, select_info
 from app.index.messages import forget_messages, title_text, write_titles
+from app.index.rows import COLUMNS, as_row, rows_sql, write_tags
 from app.index.statements import Sql, compiled
 from app.index.tables import conversation, conversation_info
 from app.model.conversation import ConversationRow, IndexedRow
@@ -135,13 +136,12 @@ async def count_totals(index: ReadConnection) -> Totals:
     return Totals(*rows[0])
 
 
-_COLUMNS = [name for name in ConversationRow._fields if name != "body"]
 _WRITE_CHUNK = 500
 
 
 @cache
 def _upsert_sql() -> Sql:
-    names = (*_COLUMNS, "signature", "revision")
+    names = (*COLUMNS, "signature", "revision")
     statement = insert(conversation).values({name: bindparam(name) for name in names} | {"events_behind": 1})
     fresh = {name: statement.excluded[name] for name in (*names, "events_behind") if name != "uuid"}
     return compiled(statement.on_conflict_do_update(index_elements=["uuid"], set_=fresh))
@@ -166,24 +166,12 @@ class _Before(NamedTuple):
     """A row as the index has it before it is written."""
 
     revision: int
-    row: ConversationRow
     said: str | None
     """Its title as search looks through it."""
+    row: ConversationRow
 
 
-@lru_cache(maxsize=128)
-def _before_sql(number: int) -> Sql:
-    wanted: list[BindParameter[str]] = [bindparam(f"id_{i}") for i in range(number)]
-    return compiled(
-        select(
-            conversation.c.revision,
-            title_text(),
-            *(conversation.c[name] for name in _COLUMNS),
-            conversation_info.c.body,
-        )
-        .join_from(conversation, conversation_info, conversation_info.c.conversation == conversation.c.id, isouter=True)
-        .where(conversation.c.uuid.in_(wanted))
-    )
+_TITLE = title_text()
 
 
 async def upsert_many(index: WriteConnection, rows: Sequence[IndexedRow], *, as_of: int | None = None) -> int:
@@ -200,8 +188,8 @@ async def upsert_many(index: WriteConnection, rows: Sequence[IndexedRow], *, as_
 
 async def _upsert(index: WriteConnection, rows: Sequence[IndexedRow], as_of: int | None) -> int:
     wanted = {f"id_{i}": indexed.row.uuid for i, indexed in enumerate(rows)}
-    found = await index.fetch_all(_before_sql(len(rows)), wanted)
-    before = {row[2]: _Before(row[0], ConversationRow._make((*row[2:-1], row[-1] or b"")), row[1]) for row in found}
+    found = await index.fetch_all(rows_sql(len(rows), conversation.c.revision, _TITLE), wanted)
+    before = {one.row.uuid: one for one in (_Before(row[0], row[1], as_row(row[2:])) for row in found)}
     same: list[IndexedRow] = []
     changed: list[IndexedRow] = []
     for indexed in rows:
@@ -218,11 +206,14 @@ async def _upsert(index: WriteConnection, rows: Sequence[IndexedRow], as_of: int
     return len(changed)
 
 
-async def _write_changed(index: WriteConnection, changed: Sequence[IndexedRow], before: Mapping[str, _Before]) -> None:
+async def _write_changed(
+    index: WriteConnection, changed: Sequence[IndexedRow], before: Mapping[ConversationId, _Before]
+) -> None:
     revision = await progress.bump_revision(index)
     values = [indexed.row._asdict() | {"signature": indexed.signature, "revision": revision} for indexed in changed]
     await index.execute_many(_upsert_sql(), values)
     await index.execute_many(_upsert_info_sql(), values)
+    await write_tags(index, [one.row for one in changed], {uuid: known.row for uuid, known in before.items()})
     await changes.forget_deletions(index, [indexed.row.uuid for indexed in changed])
     parents = {parent for one in changed for parent in _touched_parents(before.get(one.row.uuid), one.row)}
     await changes.touch(index, parents, revision)

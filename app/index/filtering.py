@@ -12,11 +12,11 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, bindparam, func, literal_column
+from sqlalchemy import ColumnElement, Select, bindparam, func, literal_column, select
 from sqlalchemy.sql.elements import UnaryExpression
 from sqlalchemy.sql.operators import custom_op
 
-from app.index.tables import conversation
+from app.index.tables import conversation, conversation_tag
 from app.model.filters import ConversationFilter
 from app.model.titles import fold_title
 
@@ -88,6 +88,7 @@ COLUMNS = (
 """The columns that conditions and orders look at."""
 
 _ONE_OF = "one of statuses: "
+_TAG, _TAG_VALUE = "tag ", "tag and value "
 
 
 _VALUES = {
@@ -114,6 +115,9 @@ def ask(asked: ConversationFilter) -> Asked:
     if title:
         values["title"] = title
     names = list(values)
+    for place, (key, value) in enumerate(sorted({*asked.tags}, key=str)):
+        names.append(f"{_TAG if value is None else _TAG_VALUE}{place}")
+        values |= {f"tag_key_{place}": key, f"tag_value_{place}": value}
     statuses = sorted({status.value for status in asked.statuses})
     if len(statuses) == 1:
         names.append("status")
@@ -131,20 +135,35 @@ def ask(asked: ConversationFilter) -> Asked:
 
 
 def clauses(names: Iterable[str], column: Column) -> list[ColumnElement[bool]]:
-    """Return the conditions of these names, over columns that `column` gives."""
+    """Return the conditions of these names, over columns that `column` gives, for looking at row by row."""
     return [_clause(name, column) for name in names]
 
 
 def clauses_by_few(names: Iterable[str]) -> list[ColumnElement[bool]]:
     """Return the conditions of these names for a statement that begins with the few, or else goes over all rows."""
-    return [_clause(name, bare if name in FEW else unindexed) for name in names]
+    return [
+        conversation.c.id.in_(_tagged(name)) if name.startswith(_TAG)
+        else _clause(name, bare if name in FEW else unindexed)
+        for name in names
+    ]  # fmt: skip
 
 
 def _clause(name: str, column: Column) -> ColumnElement[bool]:
     if name.startswith(_ONE_OF):
         number = int(name.removeprefix(_ONE_OF))
         return column("status").in_([bindparam(f"status_{place}") for place in range(number)])
+    if name.startswith(_TAG):
+        return _tagged(name).where(conversation_tag.c.conversation == column("id")).exists()
     return _CLAUSES[name](column)
+
+
+def _tagged(name: str) -> Select[int]:
+    """Return a SELECT of the conversations that have a tag."""
+    place = name.rsplit(maxsplit=1)[-1]
+    statement = select(conversation_tag.c.conversation).where(conversation_tag.c.key == bindparam(f"tag_key_{place}"))
+    if name.startswith(_TAG_VALUE):
+        statement = statement.where(conversation_tag.c.value == bindparam(f"tag_value_{place}"))
+    return statement
 
 
 def looked_at(names: Iterable[str]) -> frozenset[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import Connection, func, inspect, select, table, text
 
-LOST_BY_NOBODY = ("conversation", "conversation_info", "event", "message")
+LOST_BY_NOBODY = ("conversation", "conversation_info", "conversation_tag", "event", "message")
 """Tables whose rows no migration may take away."""
 
 

@@ -86,6 +86,16 @@ conversation_info = Table(
     Column("body", LargeBinary, nullable=False, comment="the JSON of its ConversationInfo, without skills"),
 )
 
+conversation_tag = Table(
+    "conversation_tag",
+    metadata,
+    Column("conversation", Integer, ForeignKey("conversation.id", ondelete="CASCADE"), primary_key=True),
+    Column("key", Text, primary_key=True),
+    Column("value", Text, nullable=False),
+    Index("ix_conversation_tag_key", "key", "value", "conversation"),
+    sqlite_with_rowid=False,
+)
+
 event = Table(
     "event",
     metadata,

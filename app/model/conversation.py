@@ -6,7 +6,8 @@ One function serves the first build, the sync, the rebuild and verify, so that t
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from itertools import islice
 from typing import Any, NamedTuple
 
 import orjson
@@ -20,7 +21,7 @@ from app.model.text import SPLIT_VERSION
 from app.model.times import find_time_us, format_us
 from app.model.titles import fold_title
 
-FOLD_VERSION = 2
+FOLD_VERSION = 3
 """Rises when the fold or an event's facts change; an index made by another version is read again from the files."""
 
 VERSIONS = f"{FOLD_VERSION}.{SAID_VERSION}.{SPLIT_VERSION}"
@@ -31,6 +32,8 @@ LOOK_BACK = 64
 
 TITLE_MAX = 200
 _TEXT_MAX = 500
+_TAG_MAX = 256
+_TAGS_MAX = 1000
 _INT64_MAX = 2**63 - 1
 _STATUSES = frozenset(status.value for status in Status)
 
@@ -69,7 +72,7 @@ class ConversationFiles:
 
     `meta` and `state` are None where the file is missing or unreadable; `problems` says why, except for a missing
     meta.json, which the OpenHands CLI never writes; `failed` says that the operating system refused, which may pass.
-    `modified_us` is the directory's own time, the last resort.
+    `own` is convstore.json, empty where there is none. `modified_us` is the directory's own time, the last resort.
     """
 
     id: ConversationId
@@ -81,6 +84,7 @@ class ConversationFiles:
     modified_us: int
     problems: tuple[str, ...] = ()
     failed: bool = False
+    own: dict[str, Any] = field(default_factory=dict)
 
 
 class ConversationRow(NamedTuple):
@@ -104,6 +108,7 @@ class ConversationRow(NamedTuple):
     tokens: int
     unreadable: str | None
     archived: bool
+    tags: tuple[tuple[str, str], ...]
     body: bytes
 
 
@@ -136,6 +141,7 @@ def _fold(files: ConversationFiles, *, include_skills: bool) -> ConversationRow:
     status = Status.ERROR if problems else state.get("execution_status", Status.IDLE)
     title = bounded(meta.get("title"), TITLE_MAX)
     unreadable = bounded("; ".join(problems), _TEXT_MAX) if problems else None
+    archived = files.own.get("archived") is True
     info |= {
         "id": dashed(files.id),
         "title": title,
@@ -146,6 +152,8 @@ def _fold(files: ConversationFiles, *, include_skills: bool) -> ConversationRow:
         "event_count": files.log.event_count,
         "cost": cost,
         "tokens": tokens,
+        "archived": archived,
+        "pinned": files.own.get("pinned") is True,
     }
     if unreadable:
         info["unreadable"] = unreadable
@@ -167,7 +175,8 @@ def _fold(files: ConversationFiles, *, include_skills: bool) -> ConversationRow:
         cost=cost,
         tokens=tokens,
         unreadable=unreadable,
-        archived=False,
+        archived=archived,
+        tags=tuple(sorted(_tags(info["tags"]).items())),
         body=orjson.dumps(info),
     )
 
@@ -216,6 +225,13 @@ def _spent(state: dict[str, Any]) -> tuple[float, int]:
         if isinstance(spent, dict):
             tokens += int(_number(spent.get("prompt_tokens"))) + int(_number(spent.get("completion_tokens")))
     return (cost if math.isfinite(cost) else 0.0), max(min(tokens, _INT64_MAX), -_INT64_MAX)
+
+
+def _tags(stored: object) -> dict[str, str]:
+    """Return the tags that can be asked for: texts, bounded, and of very many some."""
+    pairs = stored.items() if isinstance(stored, dict) else ()
+    texts = ((key[:_TAG_MAX], value[:_TAG_MAX]) for key, value in pairs if isinstance(value, str))
+    return dict(islice(texts, _TAGS_MAX))
 
 
 def _number(value: object) -> float | int:

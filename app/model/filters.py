@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
 from hashlib import blake2b
+from typing import NamedTuple
 
 from app.model.ids import ConversationId
 
@@ -23,16 +24,24 @@ class Status(StrEnum):
     DELETING = "deleting"
 
 
+class Tag(NamedTuple):
+    """A tag to have; without a value: with any value."""
+
+    key: str
+    value: str | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class ConversationFilter:
     """Which conversations; None, or an empty tuple, means any. Times are microseconds UTC.
 
     `title_contains` knows no case and no accents (`app.model.titles`). `archived` ones are left out unless asked for;
-    `owned` ones are held by a server at this moment.
+    of `tags` all must be there; `owned` ones are held by a server at this moment.
     """
 
     statuses: tuple[Status, ...] = ()
     title_contains: str | None = None
+    tags: tuple[Tag, ...] = ()
     workspace: str | None = None
     model: str | None = None
     agent_kind: str | None = None
@@ -66,6 +75,12 @@ class EventFilter:
     body: str | None = None
     timestamp_gte_us: int | None = None
     timestamp_lt_us: int | None = None
+
+
+def parse_tag(text: str) -> Tag:
+    """Return the tag that `key` or `key:value` asks for."""
+    key, colon, value = text.partition(":")
+    return Tag(key, value if colon else None)
 
 
 @lru_cache(maxsize=1024)

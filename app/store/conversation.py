@@ -130,6 +130,13 @@ class Conversation:
             return
         await self.write(Change(state=state, meta=meta | {"updated_at": format_us(time.time_ns() // 1000)}))
 
+    async def update_own(self, *, archived: bool | None = None, pinned: bool | None = None) -> None:
+        """Archive the conversation, which leaves it out of lists unless they ask for it, or pin it; or undo that."""
+        fields = {"archived": archived, "pinned": pinned}
+        own = {name: value for name, value in fields.items() if value is not None}
+        if any(self.files.files.own.get(name, False) != value for name, value in own.items()):
+            await self.write(Change(own=own))
+
     async def write(self, change: Change) -> Written:
         """Do one change: files, then index. Goes on to its end also when the one who asked is cancelled."""
         return await asyncio.shield(asyncio.create_task(self._write(change)))

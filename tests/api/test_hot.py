@@ -38,6 +38,8 @@ QUERIES: list[tuple[str, list[tuple[str, str]], int]] = [
     ("search", [("status", "idle"), ("status", "finished"), ("sort_order", "TITLE"), ("limit", "7")], 200),
     ("search", [("title__contains", "THE"), ("cost__gte", "0.5"), ("top_level", "true")], 200),
     ("search", [("archived", "any"), ("owned", "false"), ("created_at__gte", "2026-07-01T00:00:00Z")], 200),
+    ("count", [("tag", "area"), ("tag", "area:store")], 200),
+    ("count", [("tag", "")], 422),
     ("count", [("cost__lt", "inf")], 422),
     ("count", [("parent_conversation_id", "x")], 422),
     ("count", [("archived", "maybe")], 422),

@@ -14,10 +14,11 @@ from types import ModuleType
 
 import pytest
 
-from app.index import changes, conversations, events, filtering, listing, schema, sweeping
+from app.index import changes, conversations, events, filtering, listing, rows, schema, sweeping
 from app.index.engine import Index
 from app.index.listing import Shape
 from app.index.statements import Sql
+from app.index.tables import conversation
 from app.model.conversation import ConversationFiles, IndexedRow, LogSummary, fold
 from app.model.event import EventFacts, EventRow, LogChange
 from app.model.filters import Status
@@ -104,7 +105,7 @@ def narrowed() -> dict[str, Sql]:
         **{f"where all are {name}": listing.located_sql((name,)) for name in filtering._CLAUSES},
         "signatures": conversations._signatures_sql(),
         "behind": conversations._behind_sql(),
-        "rows before they are written": conversations._before_sql(100),
+        "rows before they are written": rows.rows_sql(100, conversation.c.revision),
         "rows before they are deleted": conversations._doomed_sql(),
         "unreadable events": events._unreadable_sql(),
         "find event": events._find_sql(),
@@ -129,7 +130,7 @@ def plan(database: sqlite3.Connection, sql: Sql) -> list[str]:
 
 def faults(steps: list[str], allowed: str) -> list[str]:
     """Return the steps that sort, or that touch a table in another way than `allowed` says."""
-    touching = re.compile(r"(SCAN|SEARCH) (conversation|conversation_info|child|event)\b")
+    touching = re.compile(r"(SCAN|SEARCH) (conversation|conversation_info|conversation_tag|child|event)\b")
     return [
         step
         for step in steps
@@ -234,6 +235,18 @@ def test_a_page_that_sorts_begins_with_the_few_or_reads_the_table_once(database:
     assert of_conversations(database, sql) == {"SEARCH conversation USING INTEGER PRIMARY KEY (rowid=?)", found}
 
 
+@pytest.mark.parametrize(("name", "found"), [("tag 0", "key=?"), ("tag and value 0", "key=? AND value=?")])
+def test_tags_are_found_in_their_index_and_looked_up_by_row(
+    database: sqlite3.Connection, name: str, found: str
+) -> None:
+    walking, reading = listing.list_sqls(Shape(SortOrder.COST_DESC, (name, "workspace", *LISTED)))
+    tags = [step for step in plan(database, reading) if "conversation_tag" in step]
+    assert tags == [f"SEARCH conversation_tag USING COVERING INDEX ix_conversation_tag_key ({found})"]
+    assert {*of_conversations(database, reading)} == {"SEARCH conversation USING INTEGER PRIMARY KEY (rowid=?)"}
+    tags = [step for step in plan(database, walking) if "conversation_tag" in step]
+    assert tags == ["SEARCH conversation_tag USING PRIMARY KEY (conversation=? AND key=?)"]
+
+
 @pytest.mark.parametrize("name", filtering._CLAUSES)
 def test_a_count_is_in_an_index_or_begins_with_the_few_or_reads_the_table_once(
     database: sqlite3.Connection, name: str
@@ -255,17 +268,23 @@ def test_these_plans_are_those_of_a_database_that_was_never_analysed(database: s
     assert database.execute("SELECT count(*) FROM event").fetchone() == (ROWS,)
 
 
-WRITING = {"_own_sql", "_until_sql"} | {"_upsert_sql", "_upsert_info_sql", "_settle_sql", "_delete_sql"}
+WRITING = {"_own_sql", "_until_sql", "_delete_tags_sql", "_insert_tag_sql"}
+WRITING |= {"_upsert_sql", "_upsert_info_sql", "_settle_sql", "_delete_sql"}
 SEEN = {
     conversations: {"_find_sql", "_locate_sql", "_prefix_sql", "_signatures_sql"}
-    | {"_behind_sql", "_totals_sql", "_before_sql", "_doomed_sql"},
+    | {"_behind_sql", "_totals_sql", "_doomed_sql"},
     listing: {"ordered_sql", "walking_sql", "reading_sql", "count_sql", "located_sql"},
     events: {"list_sql", "count_sql", "_unreadable_sql", "_find_sql", "_final_sql", "_known_sql", "_rows_sql"},
+    rows: {"rows_sql"},
     sweeping: {"_active_sql", "_walk_sql", "_some_sql"},
 }
 
 
 @pytest.mark.parametrize("module", SEEN, ids=lambda module: module.__name__)
 def test_no_statement_is_forgotten_here(module: ModuleType) -> None:
-    makers = {name for name, _ in inspect.getmembers(module, callable) if name.endswith("_sql")}
+    makers = {
+        name
+        for name, maker in inspect.getmembers(module, callable)
+        if name.endswith("_sql") and maker.__module__ == module.__name__
+    }
     assert makers - WRITING == SEEN[module]

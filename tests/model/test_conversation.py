@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -89,6 +90,7 @@ def test_every_column_of_a_row() -> None:
         tokens=130,
         unreadable=None,
         archived=False,
+        tags=(),
         body=b"",
     )
 
@@ -111,6 +113,8 @@ def test_every_field_of_a_body() -> None:
         "event_count": 3,
         "cost": 0.0,
         "tokens": 0,
+        "archived": False,
+        "pinned": False,
         "metrics": None,
         "forked_from_event_id": "e",
         "launched_agent_profile": "p",
@@ -296,3 +300,25 @@ def test_no_files_are_too_odd_to_be_listed(meta: dict[str, Any], state: dict[str
     assert isinstance(info["workspace"], dict)
     assert row.status in set(Status)
     assert all(abs(number) < 2**63 for number in (row.created_at, row.updated_at, row.tokens))
+
+
+@pytest.mark.parametrize(
+    ("tags", "found"),
+    [
+        ({"b": "2", "a": "1"}, (("a", "1"), ("b", "2"))),
+        ({"a": 5, "b": None, "c": "x"}, (("c", "x"),)),
+        ("a", ()),
+        (None, ()),
+        ({"a": "x" * 300}, (("a", "x" * 256),)),
+    ],
+)
+def test_the_tags_of_a_row_are_bounded_texts(tags: object, found: object) -> None:
+    assert fold(files({}, {"tags": tags})).tags == found
+
+
+@pytest.mark.parametrize("value", [None, 0, "true", 1, [True]])
+def test_only_a_plain_true_archives(value: object) -> None:
+    row = fold(replace(files({}, {}), own={"archived": value}))
+    assert (row.archived, body(row)["archived"], body(row)["pinned"]) == (False, False, False)
+    row = fold(replace(files({}, {}), own={"archived": True, "pinned": True}))
+    assert (row.archived, body(row)["archived"], body(row)["pinned"]) == (True, True, True)

@@ -104,6 +104,7 @@ def indexed(number: int, row: Row) -> IndexedRow:
         tokens=0,
         unreadable=None,
         archived=row.archived,
+        tags=(),
         body=orjson.dumps({"id": uuid}),
     )
     return IndexedRow(folded, b"signature")
