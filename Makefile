@@ -8,7 +8,7 @@ BIN := .venv/bin
 SAMPLE := tests/data/conversations.tar.gz
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: run test check format lint types contracts bench faults fuzz hostile kills clean
+.PHONY: run test check format lint types contracts bench faults machine fuzz hostile kills clean
 
 run: .venv/run $(if $(filter .sample/conversations,$(DIR)),.sample/conversations)
 	$(BIN)/convstore serve "$(DIR)" --port $(PORT)
@@ -46,6 +46,12 @@ kills: .venv/dev
 
 faults: .venv/dev
 	$(BIN)/python -m tests.faults $(FAULTS)
+	$(BIN)/python -m tests.faults.power $(POWER)
+
+# Whatever is done to a store, it must show what plain dictionaries say; in so many steps.
+STEPS ?= 100000
+machine: .venv/dev
+	CONVSTORE_TEST_STEPS=$(STEPS) $(BIN)/python -m pytest tests/properties/test_machine.py
 
 fuzz: .venv/dev
 	$(BIN)/python -m tests.fuzz $(FUZZ)

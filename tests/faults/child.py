@@ -13,6 +13,7 @@ import threading
 import time
 import traceback
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 from app import ConversationStore, Settings
@@ -32,9 +33,11 @@ def say(text: str) -> None:
 
 
 def hear() -> str:
-    """Read a line without reading ahead, since a fork shares the input."""
+    """Read a line without reading ahead, since a fork shares the input; EOFError when there is none."""
     line = b""
-    while (char := os.read(0, 1)) not in (b"", b"\n"):
+    while (char := os.read(0, 1)) != b"\n":
+        if not char:
+            raise EOFError
         line += char
     return line.decode()
 
@@ -92,7 +95,8 @@ def tell_failure(error: StoreError, left: int) -> None:
 def main() -> None:
     """Fork for each line until there is none."""
     settle_clock()
-    while line := hear():
+    while True:
+        line = hear()
         if "\t" not in line:
             continue  # meant for a fork that was killed before it heard it
         operation, root, mode = line.split("\t")
@@ -112,4 +116,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with suppress(EOFError):
+        main()
