@@ -8,7 +8,7 @@ BIN := .venv/bin
 SAMPLE := tests/data/conversations.tar.gz
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: run test check format lint types contracts bench faults machine fuzz hostile kills clean
+.PHONY: run test check format lint types contracts bench faults machine fuzz hostile kills questions clean
 
 run: .venv/run $(if $(filter .sample/conversations,$(DIR)),.sample/conversations)
 	$(BIN)/convstore serve "$(DIR)" --port $(PORT)
@@ -43,6 +43,11 @@ hostile: .venv/dev
 KILLS ?= 100
 kills: .venv/dev
 	CONVSTORE_TEST_KILL_EVERY=1 CONVSTORE_TEST_KILLS=$(KILLS) $(BIN)/python -m pytest tests/migrations -k killed
+
+# Ask 100,000 made-up questions; make questions QUESTIONS=1000000 for more.
+QUESTIONS ?= 100000
+questions: .venv/dev
+	CONVSTORE_TEST_QUESTIONS=$(QUESTIONS) $(BIN)/python -m pytest -s tests/properties/test_questions.py
 
 faults: .venv/dev
 	$(BIN)/python -m tests.faults $(FAULTS)

@@ -35,6 +35,7 @@ from app.api.auth import OPEN_PATHS, HostAllowed, KeyRequired, Keys, load_keys
 from app.api.hot import HotPaths
 from app.api.metrics import Metrics
 from app.api.observing import Observed
+from app.api.parameters import INDEXED_HEADER
 from app.api.stopping import end_process_within, on_stop
 from app.settings import LOOPBACK_HOSTS, Settings
 from app.store.startup import follow
@@ -74,7 +75,7 @@ def create_app(settings: Settings, keys: Sequence[str] | None = None, *, ends_pr
                 allow_methods=["*"],
                 allow_headers=["*"],
                 allow_credentials=True,
-                expose_headers=["ETag", messages.INDEXED_HEADER],
+                expose_headers=["ETag", INDEXED_HEADER],
             ),
             *([Middleware(KeyRequired, keys=known, open_paths=open_paths)] if known.required else []),
             Middleware(HotPaths, paths=conversations.HOT_PATHS),

@@ -14,8 +14,10 @@ from app.api.parameters import (
     IdInPath,
     IncludeSkills,
     Store,
+    TextIndexed,
     json_response,
     page_response,
+    tell_indexed,
 )
 from app.model.ids import ConversationId
 from app.model.page import SortOrder
@@ -25,10 +27,15 @@ router = APIRouter(prefix="/api/conversations", tags=["conversations"])
 
 
 class ConversationPage(BaseModel):
-    """A page of ConversationInfo."""
+    """A page of ConversationInfo. With `q` it says how far the text is known.
+
+    `truncated`, by relevance: there were more matches than the newest 5,000, which are ranked.
+    """
 
     items: list[dict[str, Any]]
     next_page_id: str | None
+    truncated: bool = False
+    text_indexed: TextIndexed | None = None
 
 
 class FinalResponse(BaseModel):
@@ -63,13 +70,22 @@ async def search_conversations(store: Store, query: Annotated[SearchQuery, Query
         limit=query.limit,
         include_skills=query.include_skills,
     )
-    return page_response(page.items, page.next_page_id)
+    if query.q is None:
+        return page_response(page.items, page.next_page_id)
+    indexed, total = await store.count_text()
+    told = {"conversations": indexed, "total": total}
+    response = page_response(page.items, page.next_page_id, truncated=page.truncated, text_indexed=told)
+    tell_indexed(response, indexed, total)
+    return response
 
 
 @router.get("/count", responses={200: {"model": int}}, response_class=Response)
 async def count_conversations(store: Store, query: Annotated[FilterQuery, Query()]) -> Response:
     """Count conversations under the filters of search."""
-    return json_response(b"%d" % await store.count_conversations(query.asked))
+    response = json_response(b"%d" % await store.count_conversations(query.asked))
+    if query.q is not None:
+        tell_indexed(response, *await store.count_text())
+    return response
 
 
 @router.get("/{conversation_id}", responses={200: {"model": dict[str, Any]}, 404: {"model": ErrorBody}})

@@ -73,7 +73,11 @@ def install(app: FastAPI) -> None:
 
 
 async def _store_error(_request: Request, error: Exception) -> JSONResponse:
-    known = cast(StoreError, error)
+    return answer(cast(StoreError, error))
+
+
+def answer(known: StoreError) -> JSONResponse:
+    """Return what an expected error is answered with."""
     status = STATUS_OF[known.code]
     headers = {"Retry-After": RETRY_AFTER_S} if status == HTTPStatus.SERVICE_UNAVAILABLE else None
     return error_response(status, known.code, str(known), headers)

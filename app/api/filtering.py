@@ -45,6 +45,11 @@ class FilterQuery(HotQuery):
 
     repeated: ClassVar[frozenset[str]] = frozenset({"status", "tag"})
 
+    q: str | None = Field(
+        default=None,
+        description='in which this is said or titled: words, "exact phrases", -excluded ones, OR between two; '
+        "the last word may be only begun",
+    )
     status: Annotated[list[Status], BeforeValidator(_listed)] = Field(
         default=[], description="with this execution status; repeated: with any of these"
     )
@@ -83,6 +88,7 @@ class FilterQuery(HotQuery):
     def asked(self) -> ConversationFilter:
         """The filter that the parameters ask for."""
         return ConversationFilter(
+            q=self.q,
             statuses=tuple(self.status),
             title_contains=self.title__contains,
             tags=tuple(parse_tag(text) for text in self.tag),

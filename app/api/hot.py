@@ -20,7 +20,8 @@ from fastapi import Response
 from pydantic import BaseModel, ValidationError
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from app.errors import StoreError
+from app.api.errors import answer
+from app.errors import QueryTooSlow, StoreError
 
 
 class HotQuery(BaseModel):
@@ -66,6 +67,9 @@ class HotPaths:
             try:
                 query = parse_query(model, scope["query_string"])
                 response = await endpoint(store, query)
+            except QueryTooSlow as error:
+                await answer(error)(scope, receive, send)  # asked again, it would take as long again
+                return
             except (StoreError, ValidationError):
                 await self._app(scope, receive, send)
                 return

@@ -6,21 +6,25 @@ from typing import Annotated
 
 import orjson
 from fastapi import APIRouter, Query, Response
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
-from app.api.parameters import ErrorBody, Limit, PageId, Store, json_response
+from app.api.filtering import FilterQuery
+from app.api.parameters import ErrorBody, Store, TextIndexed, json_response, tell_indexed
+from app.store.reader import PAGE_MAX
 
 router = APIRouter(prefix="/api/messages", tags=["messages"])
 
-INDEXED_HEADER = "X-Text-Indexed"
-"""Of how many conversations the text is known, and how many there are: `1000/2500`."""
-
 _DEFAULT_LIMIT = 20
 
-Text = Annotated[
-    str,
-    Query(description='words, "exact phrases", -excluded ones, OR between two; the last word may be only begun'),
-]
+
+class MessageQuery(FilterQuery):
+    """What to look for, and in which conversations."""
+
+    q: str = Field(
+        description='words, "exact phrases", -excluded ones, OR between two; the last word may be only begun'
+    )
+    page_id: str | None = Field(default=None, description="next_page_id of the page before")
+    limit: int = Field(default=_DEFAULT_LIMIT, gt=0, le=PAGE_MAX, description="the most items in the page")
 
 
 class MessageHit(BaseModel):
@@ -39,13 +43,6 @@ class MessageHit(BaseModel):
     snippet: str
 
 
-class TextIndexed(BaseModel):
-    """Of how many conversations the text is known, and how many there are."""
-
-    conversations: int
-    total: int
-
-
 class MessagePage(BaseModel):
     """Hits, the best first. `truncated`: there are more matches than the newest 5,000, which were ranked."""
 
@@ -60,9 +57,9 @@ class MessagePage(BaseModel):
     responses={200: {"model": MessagePage}, 400: {"model": ErrorBody}, 422: {"model": ErrorBody}},
     response_class=Response,
 )
-async def search_messages(store: Store, q: Text, page_id: PageId = None, limit: Limit = _DEFAULT_LIMIT) -> Response:
+async def search_messages(store: Store, query: Annotated[MessageQuery, Query()]) -> Response:
     """Find what was said, in any conversation. Reads the index alone."""
-    page = await store.search_messages(q, page_id=page_id, limit=limit)
+    page = await store.search_messages(query.q, query.asked, page_id=query.page_id, limit=query.limit)
     response = json_response(orjson.dumps(page.as_json()))
-    response.headers[INDEXED_HEADER] = f"{page.indexed}/{page.conversations}"
+    tell_indexed(response, page.indexed, page.conversations)
     return response

@@ -53,6 +53,22 @@ class ErrorBody(BaseModel):
     code: str
 
 
+class TextIndexed(BaseModel):
+    """Of how many conversations the text is known, and how many there are."""
+
+    conversations: int
+    total: int
+
+
+INDEXED_HEADER = "X-Text-Indexed"
+"""Of how many conversations the text is known, and how many there are: `1000/2500`."""
+
+
+def tell_indexed(response: Response, indexed: int, total: int) -> None:
+    """Have the header of an answer to a search say how far the text is known."""
+    response.headers[INDEXED_HEADER] = f"{indexed}/{total}"
+
+
 def json_response(body: bytes, status: int = 200) -> Response:
     """Send finished JSON."""
     return Response(body, status, media_type="application/json")

@@ -45,11 +45,12 @@ _OPERATIONS = 20_000
 class ReadConnection:
     """A connection that cannot write: by its methods, and by `PRAGMA query_only`."""
 
-    __slots__ = ("_deadline", "_driver")
+    __slots__ = ("_driver", "deadline")
 
     def __init__(self, driver: aiosqlite.Connection) -> None:
         self._driver = driver
-        self._deadline = inf
+        self.deadline = inf
+        """A time of the monotonic clock at which a statement is stopped."""
 
     @classmethod
     async def open(cls, driver: aiosqlite.Connection) -> ReadConnection:
@@ -62,23 +63,24 @@ class ReadConnection:
         return connection
 
     def _is_late(self) -> bool:
-        return time.monotonic() > self._deadline
+        return time.monotonic() > self.deadline
 
-    async def fetch_all(self, sql: Sql, params: Params = _NOTHING, *, deadline: float = inf) -> list[tuple[Any, ...]]:
+    async def fetch_all(self, sql: Sql, params: Params = _NOTHING) -> list[tuple[Any, ...]]:
         """Run one SELECT in one hop to the connection's thread and return its rows.
 
         Raises:
-            QueryTooSlow: it was not done at `deadline`, a time of the monotonic clock.
+            QueryTooSlow: it was not done in the time for which the connection was lent.
             IndexBusy: another program holds the index.
             IndexUnusable: the database is damaged or the disk fails.
         """
-        self._deadline = deadline
         try:
             return await self._driver.execute_fetchall(sql.text, sql.bind(params))  # type: ignore[return-value]
         except aiosqlite.Error as error:
+            if self._is_late() and not is_damage(error):  # what was interrupted may be told as another failure
+                raise QueryTooSlow(
+                    "this takes too long to find; look for more words or rarer ones, or set filters"
+                ) from error
             raise _explained(error) from error
-        finally:
-            self._deadline = inf
 
     async def fetch_one(self, sql: Sql, params: Params = _NOTHING) -> tuple[Any, ...] | None:
         """Run one SELECT and return its first row, or None."""
@@ -123,8 +125,6 @@ class WriteConnection:
 
 def _explained(error: BaseException) -> StoreError:
     """Return what a database error means to a user."""
-    if "interrupted" in str(error):
-        return QueryTooSlow("this takes too long to find; look for more words or rarer ones, or set filters")
     if "locked" in str(error):
         return IndexBusy("another program has been holding the index for too long; try again")
     if is_damage(error):
@@ -358,13 +358,17 @@ class Index:
         return self._seen[1]
 
     @asynccontextmanager
-    async def read(self, *, searching: bool = False) -> AsyncIterator[ReadConnection]:
-        """Lend one of the read connections; for what may take long one of its own, so that it keeps no list waiting."""
-        pool = self._searches if searching else self._lists
+    async def read(self, *, within_s: float = inf) -> AsyncIterator[ReadConnection]:
+        """Lend one of the read connections.
+
+        What may take long says after how many seconds it is stopped, and gets one of others, so that no list waits.
+        """
+        pool = self._lists if within_s == inf else self._searches
         async with pool.free:
             if not pool.connections:
                 raise IndexUnusable("the index is closed while it is built again from the files; try again soon")
             connection = pool.connections.pop()
+            connection.deadline = time.monotonic() + within_s
             try:
                 yield connection
             except IndexDamaged:

@@ -12,12 +12,13 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Select, bindparam, func, literal_column, select
+from sqlalchemy import ColumnElement, Select, bindparam, func, literal_column, select, text
 from sqlalchemy.sql.elements import UnaryExpression
 from sqlalchemy.sql.operators import custom_op
 
-from app.index.tables import conversation, conversation_tag
+from app.index.tables import conversation, conversation_tag, message
 from app.model.filters import ConversationFilter
+from app.model.text import parse_question
 from app.model.titles import fold_title
 
 Column = Callable[[str], ColumnElement[Any]]
@@ -58,7 +59,19 @@ def _before(name: str) -> Clause:
 
 RANGED = ("created_at", "updated_at", "last_event_at", "cost", "event_count")
 
+_SAYING: Any = (
+    text(
+        "SELECT message.conversation FROM message_fts CROSS JOIN message INDEXED BY ix_message_id_conversation"
+        " ON message.id = message_fts.rowid WHERE message_fts MATCH :match"
+    )
+    .bindparams(bindparam("match"))
+    .columns(message.c.conversation)
+)
+"""The conversations in which something matches, read from an index that is narrower than their texts."""
+
 _CLAUSES: dict[str, Clause] = {
+    "q": lambda column: column("id").in_(_SAYING),
+    "nothing": lambda _: literal_column("0") == literal_column("1"),
     "archived": lambda column: column("archived") == literal_column("1"),
     "not archived": lambda column: column("archived") == literal_column("0"),
     "status": _is("status"),
@@ -78,7 +91,7 @@ _CLAUSES: dict[str, Clause] = {
     **{f"{name}_lt": _before(name) for name in RANGED},
 }
 
-FEW = frozenset({"parent", "forked_from", "unreadable", "owned"})
+FEW = frozenset({"q", "nothing", "parent", "forked_from", "unreadable", "owned"})
 """Conditions that admit few rows, and find them in an index of their own."""
 
 COLUMNS = (
@@ -118,6 +131,10 @@ def ask(asked: ConversationFilter) -> Asked:
     for place, (key, value) in enumerate(sorted({*asked.tags}, key=str)):
         names.append(f"{_TAG if value is None else _TAG_VALUE}{place}")
         values |= {f"tag_key_{place}": key, f"tag_value_{place}": value}
+    if asked.q and asked.q.strip():
+        match = parse_question(asked.q).match
+        names.append("nothing" if match is None else "q")
+        values["match"] = match
     statuses = sorted({status.value for status in asked.statuses})
     if len(statuses) == 1:
         names.append("status")

@@ -33,10 +33,14 @@ _BY_STATUS = frozenset({"created_at", "updated_at"})
 
 
 class Page(NamedTuple):
-    """Some finished JSON items and the token of the page after them, if there is one."""
+    """Some finished JSON items and the token of the page after them, if there is one.
+
+    `truncated`: by relevance, and there were more matches than are ranked.
+    """
 
     items: list[bytes]
     next_page_id: str | None
+    truncated: bool = False
 
 
 class Shape(NamedTuple):

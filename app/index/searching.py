@@ -6,24 +6,29 @@ FTS5 gives the newest matches first, and of these the newest `RANKED` are ranked
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Sequence
-from functools import lru_cache
+from dataclasses import replace
+from functools import cache, lru_cache
 from typing import Any, NamedTuple
 
 import orjson
+from sqlalchemy import bindparam, literal_column, select, text
 
 from app.errors import InvalidToken
-from app.index import conversations
+from app.index import conversations, filtering
 from app.index.engine import ReadConnection
+from app.index.filtering import bare, clauses
+from app.index.infos import compose_info_body, select_info
+from app.index.listing import Page
 from app.index.messages import HOUR_BITS, TITLE_SEQ
-from app.index.statements import Sql
-from app.model.filters import digest
+from app.index.statements import Sql, compiled
+from app.index.tables import conversation
+from app.model.filters import ConversationFilter, digest
 from app.model.hits import Hit, HitPage
-from app.model.page import Cursor, decode_token, encode_token
+from app.model.page import Cursor, SortOrder, decode_token, encode_token
 from app.model.ranking import score
 from app.model.snippet import make_snippet
-from app.model.text import Question, parse_question
+from app.model.text import Term, parse_question
 
 RANKED = 5000
 """How many matches are ranked."""
@@ -35,6 +40,7 @@ TITLE_SOURCE = "title"
 class _Ranked(NamedTuple):
     score: int
     id: int
+    conversation: int
     text: str
 
 
@@ -47,15 +53,28 @@ class _After(NamedTuple):
 
 
 @lru_cache(maxsize=256)
-def matches_sql() -> Sql:
-    """Return the statement that gives the newest messages that match."""
-    return Sql(
-        "SELECT message.id, message.seq, message.text FROM message_fts"
-        " CROSS JOIN message ON message.id = message_fts.rowid"
-        " WHERE message_fts MATCH :match AND message_fts.rowid <= :newest"
-        " ORDER BY message_fts.rowid DESC LIMIT :most",
-        {},
+def matches_sql(names: tuple[str, ...]) -> Sql:
+    """Return the statement that gives the newest messages that match, in conversations under these conditions."""
+    admitted = compiled(
+        select(conversation.c.id).where(
+            conversation.c.id == literal_column("message.conversation"), *clauses(names, bare)
+        )
     )
+    where = f" AND EXISTS ({admitted.text})" if names else ""
+    return Sql(
+        "SELECT message.id, message.conversation, message.seq, message.text FROM message WHERE message.id IN ("  # noqa: S608
+        "SELECT message.id FROM message_fts CROSS JOIN message INDEXED BY ix_message_id_conversation"
+        " ON message.id = message_fts.rowid"
+        f" WHERE message_fts MATCH :match AND message_fts.rowid <= :newest{where}"
+        " ORDER BY message_fts.rowid DESC LIMIT :most) ORDER BY message.id DESC",
+        admitted.constants,
+    )
+
+
+@cache
+def _bodies_sql() -> Sql:
+    keys = text("SELECT value FROM json_each(:keys)").bindparams(bindparam("keys")).columns(conversation.c.id)
+    return compiled(select_info(conversation.c.id, conversation.c.uuid).where(conversation.c.id.in_(keys)))
 
 
 _DETAILS = Sql(
@@ -69,34 +88,68 @@ _DETAILS = Sql(
 )
 
 
-async def search_messages(
-    index: ReadConnection, text: str, page_id: str | None, limit: int, within_s: float
-) -> HitPage:
-    """Return a page of the messages that hold what is asked for, the best first; see `app.model.text` for the text.
+class _Ranking(NamedTuple):
+    matches: list[_Ranked]
+    newest: int
+    truncated: bool
+
+
+async def search_messages(index: ReadConnection, asked: ConversationFilter, page_id: str | None, limit: int) -> HitPage:
+    """Return a page of the messages that hold what `asked.q` looks for, in the conversations of the filter.
 
     Raises:
         InvalidToken: `page_id` is damaged, or was given out for another query.
-        QueryTooSlow: it takes longer than `within_s`.
+        QueryTooSlow: it takes longer than the connection was lent for.
     """
-    deadline = time.monotonic() + within_s
-    question = parse_question(text)
-    query = digest("", text, "messages")
+    query = digest("", asked, "messages")
     after = None if page_id is None else _after(page_id, query)
     totals = await conversations.count_totals(index)
-    known = totals.conversations - totals.behind, totals.conversations
-    if question.match is None:
-        return HitPage([], None, False, *known)
-    asked = {"match": question.match, "newest": after.newest if after else _NEWEST, "most": RANKED + 1}
-    rows = await index.fetch_all(matches_sql(), asked, deadline=deadline)
-    newest = after.newest if after else rows[0][0] if rows else 0
-    ranked = await asyncio.to_thread(_rank, rows[:RANKED], question, newest)
-    if after is not None:
-        ranked = [one for one in ranked if one[:2] < after[:2]]
+    ranking = await _rank_matches(index, asked, after)
+    ranked = [one for one in ranking.matches if after is None or (one.score, one.id) < (after.score, after.id)]
     shown = ranked[:limit]
     next_page_id = None
     if len(ranked) > limit:
-        next_page_id = encode_token(Cursor(shown[-1].score, str(shown[-1].id), newest), query)
-    return HitPage(await _show(index, shown, question), next_page_id, len(rows) > RANKED, *known)
+        next_page_id = encode_token(Cursor(shown[-1].score, str(shown[-1].id), ranking.newest), query)
+    hits = await _show(index, shown, parse_question(asked.q or "").terms)
+    return HitPage(hits, next_page_id, ranking.truncated, totals.conversations - totals.behind, totals.conversations)
+
+
+async def rank_conversations(index: ReadConnection, asked: ConversationFilter, page_id: str | None, limit: int) -> Page:
+    """Return a page of ConversationInfo, those first whose best message fits `asked.q` best.
+
+    Raises:
+        InvalidToken: `page_id` is damaged, or was given out for another query.
+        QueryTooSlow: it takes longer than the connection was lent for.
+    """
+    query = digest(SortOrder.RELEVANCE, asked)
+    after = None if page_id is None else _after(page_id, query)
+    ranking = await _rank_matches(index, asked, after)
+    best: dict[int, int] = {}
+    for one in ranking.matches:
+        best.setdefault(one.conversation, one.score)
+    ranked = [(score, key) for key, score in best.items() if after is None or (score, key) < (after.score, after.id)]
+    ranked.sort(reverse=True)
+    shown = ranked[:limit]
+    keys = orjson.dumps([key for _, key in shown]).decode()
+    bodies = {row[0]: compose_info_body(*row[2:]) for row in await index.fetch_all(_bodies_sql(), {"keys": keys})}
+    next_page_id = None
+    if len(ranked) > limit:
+        score, key = shown[-1]
+        next_page_id = encode_token(Cursor(score, str(key), ranking.newest), query)
+    return Page([bodies[key] for _, key in shown if key in bodies], next_page_id, ranking.truncated)
+
+
+async def _rank_matches(index: ReadConnection, asked: ConversationFilter, after: _After | None) -> _Ranking:
+    """Return the newest matches, the best first."""
+    question = parse_question(asked.q or "")
+    if question.match is None:
+        return _Ranking([], 0, truncated=False)
+    names, parameters = filtering.ask(replace(asked, q=None))
+    parameters |= {"match": question.match, "newest": after.newest if after else _NEWEST, "most": RANKED + 1}
+    rows = await index.fetch_all(matches_sql(names), parameters)
+    newest = after.newest if after else rows[0][0] if rows else 0
+    ranked = await asyncio.to_thread(_rank, rows[:RANKED], question.terms, newest)
+    return _Ranking(ranked, newest, truncated=len(rows) > RANKED)
 
 
 def _after(page_id: str, query: str) -> _After:
@@ -106,21 +159,20 @@ def _after(page_id: str, query: str) -> _After:
     return _After(cursor.key, int(cursor.id), cursor.bound)
 
 
-def _rank(rows: Sequence[tuple[Any, ...]], question: Question, newest: int) -> list[_Ranked]:
-    terms = question.terms
+def _rank(rows: Sequence[tuple[Any, ...]], terms: Sequence[Term], newest: int) -> list[_Ranked]:
     hour = newest >> HOUR_BITS
-    ranked = [
-        _Ranked(score(text, terms, is_title=seq == TITLE_SEQ, age_h=hour - (key >> HOUR_BITS)), key, text)
-        for key, seq, text in rows
-    ]
+    ranked = []
+    for key, conversation_key, seq, said in rows:
+        fit = score(said, terms, is_title=seq == TITLE_SEQ, age_h=hour - (key >> HOUR_BITS))
+        ranked.append(_Ranked(fit, key, conversation_key, said))
     ranked.sort(reverse=True)
     return ranked
 
 
-async def _show(index: ReadConnection, ranked: Sequence[_Ranked], question: Question) -> list[Hit]:
+async def _show(index: ReadConnection, ranked: Sequence[_Ranked], terms: Sequence[Term]) -> list[Hit]:
     ids = orjson.dumps([one.id for one in ranked]).decode()
     details = {row[0]: row[1:] for row in await index.fetch_all(_DETAILS, {"ids": ids})}
-    snippets = await asyncio.to_thread(lambda: [make_snippet(one.text, question.terms) for one in ranked])
+    snippets = await asyncio.to_thread(lambda: [make_snippet(one.text, terms) for one in ranked])
     hits = []
     for one, snippet in zip(ranked, snippets, strict=True):
         if one.id in details:

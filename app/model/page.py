@@ -22,7 +22,10 @@ _INT64 = range(-(2**63), 2**63)
 
 
 class SortOrder(StrEnum):
-    """The orders of a list of conversations. Those without a title come before all titles."""
+    """The orders of a list of conversations. Those without a title come before all titles.
+
+    RELEVANCE, which goes with a question, has the best matches first; without one it is UPDATED_AT_DESC.
+    """
 
     CREATED_AT = "CREATED_AT"
     UPDATED_AT = "UPDATED_AT"
@@ -36,6 +39,7 @@ class SortOrder(StrEnum):
     TITLE_DESC = "TITLE_DESC"
     COST_DESC = "COST_DESC"
     EVENT_COUNT_DESC = "EVENT_COUNT_DESC"
+    RELEVANCE = "RELEVANCE"
 
     @property
     def descending(self) -> bool:
@@ -52,6 +56,10 @@ class SortOrder(StrEnum):
     def key_type(self) -> type[int | float | str]:
         """The type of that column's values."""
         return {"title_key": str, "cost": float}.get(self.column, int)
+
+
+COLUMN_ORDERS = tuple(order for order in SortOrder if order is not SortOrder.RELEVANCE)
+"""The orders by a column."""
 
 
 class EventOrder(StrEnum):

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from unicodedata import category, normalize
 
 SPLIT_VERSION = 1
@@ -152,6 +152,7 @@ class Question:
         return tuple(term for group in self.groups for term in group)
 
 
+@lru_cache(maxsize=256)
 def parse_question(text: str) -> Question:
     """Read what a user typed: words, "phrases", -excluded ones, and OR between two. Everything else is text.
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
-from contextlib import aclosing, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
+from dataclasses import replace
 from functools import partial
 from typing import Self
 from zoneinfo import ZoneInfo
@@ -13,12 +14,11 @@ from app.errors import ConversationNotFound, IndexDamaged, StoreUnavailable
 from app.files.eventlog import RawEvent
 from app.files.scan import Reader
 from app.files.trash import Trashed
-from app.index import conversations, listing, progress
+from app.index import conversations, listing, progress, searching
 from app.index.conversations import Totals
-from app.index.engine import Index
+from app.index.engine import Index, ReadConnection
 from app.index.listing import Page
 from app.index.progress import Progress
-from app.index.searching import search_messages
 from app.logs import Note, ignore_note
 from app.model.changes import ChangePage, Place
 from app.model.filters import ConversationFilter, EventFilter
@@ -133,31 +133,55 @@ class StoreReader:
 
         Raises:
             InvalidToken: `page_id` is damaged or belongs to another query.
+            QueryTooSlow: looking for `asked.q` takes longer than the settings allow.
         """
         self.index.require_whole()
-        async with self.index.read() as connection:
-            page = await listing.list_conversations(connection, asked, order, page_id, limit)
+        if order is SortOrder.RELEVANCE and asked.q and asked.q.strip():
+            async with self._read_for(asked) as connection:
+                page = await searching.rank_conversations(connection, asked, page_id, limit)
+        else:
+            order = SortOrder.UPDATED_AT_DESC if order is SortOrder.RELEVANCE else order
+            async with self._read_for(asked) as connection:
+                page = await listing.list_conversations(connection, asked, order, page_id, limit)
         if include_skills:
-            return Page([await with_skills(self.index, self.reader, body) for body in page.items], page.next_page_id)
+            bodies = [await with_skills(self.index, self.reader, body) for body in page.items]
+            return page._replace(items=bodies)
         return page
 
-    async def search_messages(self, text: str, *, page_id: str | None = None, limit: int = PAGE_MAX) -> HitPage:
-        """Return a page of the messages and titles that hold what is asked for, the best first, with snippets.
+    def _read_for(self, asked: ConversationFilter) -> AbstractAsyncContextManager[ReadConnection]:
+        """Lend a connection for what a filter asks; a search has its time."""
+        return self.index.read(within_s=self.settings.search_timeout_s) if asked.q else self.index.read()
 
-        `text` is what a user types: words, "phrases", -excluded ones, OR; the last word may be only begun.
+    async def search_messages(
+        self, text: str, asked: ConversationFilter = _ANY, *, page_id: str | None = None, limit: int = PAGE_MAX
+    ) -> HitPage:
+        """Return a page of the messages and titles that hold what is looked for, the best first, with snippets.
+
+        `text` is what a user types: words, "phrases", -excluded ones, OR; the last word may be only begun. `asked` says
+        in which conversations.
 
         Raises:
             InvalidToken: `page_id` is damaged or belongs to another query.
             QueryTooSlow: it takes longer than the settings allow.
         """
         self.index.require_whole()
-        async with self.index.read(searching=True) as connection:
-            return await search_messages(connection, text, page_id, limit, self.settings.search_timeout_s)
+        async with self.index.read(within_s=self.settings.search_timeout_s) as connection:
+            return await searching.search_messages(connection, replace(asked, q=text), page_id, limit)
+
+    async def count_text(self) -> tuple[int, int]:
+        """Return of how many conversations the text is known to the index, and how many there are."""
+        async with self.index.read() as connection:
+            totals = await conversations.count_totals(connection)
+        return totals.conversations - totals.behind, totals.conversations
 
     async def count_conversations(self, asked: ConversationFilter = _ANY) -> int:
-        """Return how many conversations the filter admits."""
+        """Return how many conversations the filter admits.
+
+        Raises:
+            QueryTooSlow: looking for `asked.q` takes longer than the settings allow.
+        """
         self.index.require_whole()
-        async with self.index.read() as connection:
+        async with self._read_for(asked) as connection:
             return await listing.count_conversations(connection, asked)
 
     async def find_conversations(

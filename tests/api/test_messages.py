@@ -1,0 +1,214 @@
+"""Full-text search over HTTP: hits, pages, filters, relevance, how far the text is known, and time limits."""
+
+from __future__ import annotations
+
+import random
+import time
+from html import unescape
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from app import Settings
+from app.index import engine, searching
+from tests.builders import make_conversation, make_event, make_id
+from tests.conftest import serving
+from tests.plain import plain
+
+SEARCH = "/api/messages/search"
+LIST = "/api/conversations/search"
+COUNT = "/api/conversations/count"
+
+
+def says(number: int, *texts: str, **fields: Any) -> dict[str, Any]:
+    blocks = [{"type": "text", "text": text} for text in texts]
+    return make_event(number, llm_message={"role": "user", "content": blocks}, **fields)
+
+
+async def get(client: httpx.AsyncClient, path: str, **parameters: object) -> Any:
+    answer = await client.get(path, params={name: str(value) for name, value in parameters.items()})
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+async def relevant(client: httpx.AsyncClient, **parameters: object) -> Any:
+    return await get(client, LIST, sort_order="RELEVANCE", **parameters)
+
+
+async def test_a_hit_says_where_it_is_and_shows_what_was_found(root: Path) -> None:
+    events = [says(0, "nothing of the kind"), says(1, "the <b>lease</b> & its renewal", source="agent")]
+    make_conversation(root, 1, events=events, meta={"title": "On locks"})
+    async with serving(Settings(store=root)) as client:
+        found = await get(client, SEARCH, q="lease")
+        titled = await get(client, SEARCH, q="locks")
+    [hit] = found.pop("items")
+    assert found == {"next_page_id": None, "truncated": False, "text_indexed": {"conversations": 1, "total": 1}}
+    score = hit.pop("score")
+    assert score > 0
+    assert hit == {
+        "conversation_id": "00000000-0000-4000-8000-000000000001",
+        "title": "On locks",
+        "event_id": events[1]["id"],
+        "seq": 1,
+        "source": "agent",
+        "timestamp": "2026-10-01T12:00:01Z",
+        "snippet": "the &lt;b&gt;<mark>lease</mark>&lt;/b&gt; &amp; its renewal",
+    }
+    [title] = titled["items"]
+    assert (title["source"], title["event_id"], title["seq"]) == ("title", None, None)
+    assert title["snippet"] == "On <mark>locks</mark>"
+
+
+async def test_pages_give_every_hit_once_the_best_first(corpus: Path) -> None:
+    async with serving(Settings(store=corpus)) as client:
+        everything = (await get(client, SEARCH, q="the", limit=100))["items"]
+        assert len(everything) > 50
+        paged: list[dict[str, Any]] = []
+        page: dict[str, Any] = {"next_page_id": None}
+        while not paged or page["next_page_id"]:
+            token = {"page_id": page["next_page_id"]} if paged else {}
+            page = await get(client, SEARCH, q="the", limit=7, **token)
+            paged += page["items"]
+    assert paged[: len(everything)] == everything
+    assert [hit["score"] for hit in paged] == sorted((hit["score"] for hit in paged), reverse=True)
+    places = [(hit["conversation_id"], hit["seq"]) for hit in paged]
+    assert len(set(places)) == len(places)
+
+
+async def test_a_page_goes_on_where_the_one_before_ended_although_more_is_said_meanwhile(root: Path) -> None:
+    make_conversation(root, 1, events=[says(number, f"lease number {number}") for number in range(9)])
+    async with serving(Settings(store=root)) as client:
+        first = await get(client, SEARCH, q="lease", limit=4)
+        event = says(90, "lease lease lease", timestamp="2026-12-01T00:00:00")
+        batch = await client.post(f"/api/conversations/{make_id(1)}/events/batch", json={"events": [event]})
+        assert batch.status_code < 300, batch.text
+        rest = await get(client, SEARCH, q="lease", limit=100, page_id=first["next_page_id"])
+        anew = await get(client, SEARCH, q="lease", limit=1)
+    assert sorted(hit["seq"] for hit in first["items"] + rest["items"]) == list(range(9))
+    assert anew["items"][0]["seq"] == 9
+
+
+async def test_titles_count_more_and_what_is_recent_a_little_more(root: Path) -> None:
+    old, new = "2026-01-01T00:00:00", "2026-10-01T00:00:00"
+    make_conversation(root, 1, events=[says(0, "a lease of ours", timestamp=old)], meta={"title": "Something"})
+    make_conversation(root, 2, events=[says(0, "a lease of ours", timestamp=new)], meta={"title": "Another"})
+    make_conversation(root, 3, events=[says(0, "hello")], meta={"title": "A lease of ours"})
+    make_conversation(root, 4, events=[says(0, "lease, lease, lease, lease", timestamp=old)], meta={"title": "Much"})
+    async with serving(Settings(store=root)) as client:
+        hits = (await get(client, SEARCH, q="lease"))["items"]
+        listed = (await relevant(client, q="lease"))["items"]
+        by_creation = (await get(client, LIST, q="lease"))["items"]
+    assert [hit["title"] for hit in hits] == ["A lease of ours", "Much", "Another", "Something"]
+    assert [item["title"] for item in listed] == ["A lease of ours", "Much", "Another", "Something"]
+    assert {item["title"] for item in by_creation} == {"A lease of ours", "Much", "Another", "Something"}
+
+
+async def test_list_count_and_messages_agree_under_any_filter(corpus: Path) -> None:
+    async with serving(Settings(store=corpus)) as client:
+        for asked in ({}, {"status": "finished"}, {"title__contains": "lease"}, {"event_count__gte": 9}):
+            for question in ("the", "lease OR 快速", "code -lease", "nothing-like-that", "!!!", "mobile"):
+                hits: list[dict[str, Any]] = []
+                page: dict[str, Any] = await get(client, SEARCH, q=question, limit=100, **asked)
+                hits += page["items"]
+                while page["next_page_id"]:
+                    page = await get(client, SEARCH, q=question, limit=100, page_id=page["next_page_id"], **asked)
+                    hits += page["items"]
+                listed = (await get(client, LIST, q=question, **asked))["items"]
+                ranked = (await relevant(client, q=question, **asked))["items"]
+                count = await get(client, COUNT, q=question, **asked)
+                ids = {hit["conversation_id"] for hit in hits}
+                assert {item["id"] for item in listed} == {item["id"] for item in ranked} == ids
+                assert count == len(listed) == len(ranked)
+                best = list(dict.fromkeys(hit["conversation_id"] for hit in hits))
+                assert len(ranked) == len(best)
+
+
+async def test_relevance_is_paged_and_without_a_question_it_is_the_last_update(corpus: Path) -> None:
+    async with serving(Settings(store=corpus)) as client:
+        everything = (await relevant(client, q="code"))["items"]
+        first = await relevant(client, q="code", limit=5)
+        rest = await relevant(client, q="code", page_id=first["next_page_id"])
+        without = await relevant(client, limit=5)
+        blank = await relevant(client, limit=5, q=" ")
+        updated = await get(client, LIST, sort_order="UPDATED_AT_DESC", limit=5)
+        other = {"q": "other", "sort_order": "RELEVANCE", "page_id": first["next_page_id"]}
+        wrong = await client.get(LIST, params=other)
+    assert len(everything) > 10
+    assert first["items"] + rest["items"] == everything
+    assert without["items"] == blank["items"] == updated["items"]
+    assert (wrong.status_code, wrong.json()["code"]) == (400, "invalid_page_token")
+
+
+async def test_more_matches_than_are_ranked_are_told(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(searching, "RANKED", 3)
+    events = [says(n, "lease " * (9 - n), timestamp=f"2026-0{n + 1}-01T00:00:00") for n in range(5)]
+    make_conversation(root, 1, events=events)
+    async with serving(Settings(store=root)) as client:
+        found = await get(client, SEARCH, q="lease")
+        listed = await relevant(client, q="lease")
+        few = await get(client, SEARCH, q="message OR title")
+    assert (sorted(hit["seq"] for hit in found["items"]), found["truncated"]) == ([2, 3, 4], True)
+    assert listed["truncated"]
+    assert not few["truncated"]
+
+
+async def test_answers_say_of_how_many_conversations_the_text_is_known(root: Path) -> None:
+    make_conversation(root, 1)
+    make_conversation(root, 2)
+    async with serving(Settings(store=root)) as client:
+        for path in (SEARCH, LIST, COUNT):
+            answer = await client.get(path, params={"q": "message"})
+            assert answer.headers["X-Text-Indexed"] == "2/2"
+        listed = await get(client, LIST, q="message")
+        assert listed["text_indexed"] == {"conversations": 2, "total": 2}
+        assert "X-Text-Indexed" not in (await client.get(COUNT)).headers
+
+
+@pytest.mark.parametrize("path", [SEARCH, LIST, f"{LIST}?sort_order=RELEVANCE", COUNT])
+async def test_a_search_that_takes_too_long_ends_with_a_clear_error(
+    corpus: Path, path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "_OPERATIONS", 10)
+    async with serving(Settings(store=corpus, search_timeout_s=1e-6)) as client:
+        answer = await client.get(f"{path}{'&' if '?' in path else '?'}q=the+OR+code")
+        other = await client.get(LIST)
+    assert (answer.status_code, answer.json()["code"], other.status_code) == (422, "query_too_slow", 200)
+
+
+@pytest.mark.parametrize("token", ["x", "WzEsIiIsMSwiMSIsMV0"])
+async def test_a_page_token_that_was_not_given_out_for_it_is_refused(corpus: Path, token: str) -> None:
+    async with serving(Settings(store=corpus)) as client:
+        answer = await client.get(SEARCH, params={"q": "the", "page_id": token})
+        missing = await client.get(SEARCH)
+    assert (answer.status_code, answer.json()["code"]) == (400, "invalid_page_token")
+    assert missing.status_code == 422
+
+
+PIECES = [
+    *("'\"-*():^+\\%_{}\0 \t\n1&"),
+    *("OR", "AND", "NOT", "NEAR", "--", "/*", "  ", "message_fts", "rowid", "text:", "<mark>", "&lt;", "x" * 70),
+    *("lease", "the", "a", "快速", "ログ", "한", "é", "🎉", "\u0301", "\u202e", "\ue000", "\u00ad", "ﷺ", "İ"),
+    *("src/app/main.py", "v1.58.0", "HTTPServer"),
+]
+
+
+async def ask_at_random(client: httpx.AsyncClient, number: int, seed: int) -> float:
+    """Ask so many made-up questions; return the longest time. Any answer but 200 fails."""
+    chance = random.Random(seed)  # noqa: S311 - made-up data
+    longest = 0.0
+    for _ in range(number):
+        question = "".join(chance.choice(PIECES) + chance.choice(["", " "]) for _ in range(chance.randrange(1, 12)))
+        path = chance.choice([SEARCH, SEARCH, LIST, COUNT])
+        order = {"sort_order": chance.choice(["RELEVANCE", "TITLE"])} if path == LIST else {}
+        began = time.perf_counter()
+        answer = await client.get(path, params={"q": question, **order})
+        longest = max(longest, time.perf_counter() - began)
+        assert answer.status_code == 200, (question, answer.text)
+        if path == SEARCH:
+            for hit in answer.json()["items"]:
+                bare = hit["snippet"].replace("<mark>", "").replace("</mark>", "")
+                assert "<" not in bare
+                assert plain(unescape(bare))
+    return longest
