@@ -15,13 +15,14 @@ import orjson
 from app.model.event import STATE_UPDATE, EventFacts
 from app.model.filters import Status
 from app.model.ids import ConversationId, dashed
-from app.model.info import compose_info, related_id
+from app.model.info import compose_info, is_agent, related_id
 from app.model.said import SAID_VERSION
+from app.model.shapes import list_misshapen
 from app.model.text import SPLIT_VERSION
 from app.model.times import find_time_us, format_us
 from app.model.titles import fold_title
 
-FOLD_VERSION = 3
+FOLD_VERSION = 4
 """Rises when the fold or an event's facts change; an index made by another version is read again from the files."""
 
 VERSIONS = f"{FOLD_VERSION}.{SAID_VERSION}.{SPLIT_VERSION}"
@@ -132,12 +133,13 @@ def fold(files: ConversationFiles, *, include_skills: bool = False) -> Conversat
 def _fold(files: ConversationFiles, *, include_skills: bool) -> ConversationRow:
     meta = files.meta or {}
     state = files.state or {}
-    problems = [*files.problems, *_state_problems(files.state)]
+    problems = [*files.problems, *_state_problems(files.state), *_misshapen("base_state.json", state)]
+    problems += _misshapen("meta.json", meta)
     created_us, updated_us = _times(files)
     last_event_us = created_us if files.log.last_us is None else files.log.last_us
     cost, tokens = _spent(state)
     model = _model(state)
-    info = compose_info(state, meta, include_skills=include_skills)
+    info = compose_info(_shaped(state), _shaped(meta), include_skills=include_skills)
     status = Status.ERROR if problems else state.get("execution_status", Status.IDLE)
     title = bounded(meta.get("title"), TITLE_MAX)
     unreadable = bounded("; ".join(problems), _TEXT_MAX) if problems else None
@@ -176,7 +178,7 @@ def _fold(files: ConversationFiles, *, include_skills: bool) -> ConversationRow:
         tokens=tokens,
         unreadable=unreadable,
         archived=archived,
-        tags=tuple(sorted(_tags(info["tags"]).items())),
+        tags=tuple(sorted(_tags(state.get("tags", meta.get("tags"))).items())),
         body=orjson.dumps(info),
     )
 
@@ -188,10 +190,20 @@ def _state_problems(state: dict[str, Any] | None) -> list[str]:
     status = state.get("execution_status", Status.IDLE)
     if not isinstance(status, str) or status not in _STATUSES:
         problems.append(f"base_state.json: execution_status {str(status)[:40]!r} is not known")
-    agent = state.get("agent")
-    if not isinstance(agent, dict) or not isinstance(agent.get("kind"), str):
+    if not is_agent(state.get("agent")):
         problems.append("base_state.json: no agent")
     return problems
+
+
+def _misshapen(name: str, fields: dict[str, Any]) -> list[str]:
+    wrong = list_misshapen(fields)
+    return [f"{name}: {', '.join(wrong)} cannot be what agent-server wrote"] if wrong else []
+
+
+def _shaped(fields: dict[str, Any]) -> dict[str, Any]:
+    """Return a file's fields without those that would break a page for agent-server's clients."""
+    wrong = list_misshapen(fields)
+    return {name: value for name, value in fields.items() if name not in wrong} if wrong else fields
 
 
 def _times(files: ConversationFiles) -> tuple[int, int]:

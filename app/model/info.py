@@ -30,7 +30,7 @@ def compose_info(state: dict[str, Any], meta: dict[str, Any], *, include_skills:
     info = {name: value for name, value in state.items() if name not in _SHOWN_AS_STORED}
     mask_secrets(info)
     info |= {name: state[name] for name in _SHOWN_AS_STORED if name in state}
-    if not isinstance(agent, dict) or not isinstance(agent.get("kind"), str):
+    if not is_agent(agent):
         info["agent"] = dict(STUB_AGENT)
     workspace = state.get("workspace") or meta.get("workspace")
     info["workspace"] = mask_secrets(workspace) if isinstance(workspace, dict) else dict(STUB_WORKSPACE)
@@ -45,6 +45,16 @@ def compose_info(state: dict[str, Any], meta: dict[str, Any], *, include_skills:
         info[name] = dashed(other) if other else None
     info.update(_models(state))
     return info
+
+
+def is_agent(value: object) -> bool:
+    """Whether a client can read it as an agent: of any kind, but the kind `Agent` has a model."""
+    match value:
+        case {"kind": "Agent", "llm": {"model": str()}}:
+            return True
+        case {"kind": str(kind)}:
+            return kind != "Agent"
+    return False
 
 
 def related_id(meta: dict[str, Any], name: str) -> str | None:

@@ -13,19 +13,18 @@ import orjson
 from app.errors import InvalidConversation, InvalidEvent
 from app.model.conversation import TITLE_MAX
 from app.model.event import CONVERSATION_ERROR, STATE_UPDATE
+from app.model.shapes import TAG_VALUE_MAX, match_tag_key
 from app.model.times import find_time_us
 
 ROOT = "__root__"
 """The parent of an event that is an explicit root."""
 
-TAG_VALUE_MAX = 256
 SOURCES = frozenset({"agent", "user", "environment", "hook"})
 
 _SOURCE_OF = {"user": "user", "assistant": "agent"}
 
 _match_id = re.compile(r"[0-9a-fA-F-]{8,64}").fullmatch
 _match_kind = re.compile(r"[A-Za-z_][A-Za-z0-9_.]{0,199}").fullmatch
-_match_tag = re.compile(r"[a-z0-9]+").fullmatch
 
 
 def complete_event(event: Mapping[str, Any], zone: tzinfo | None) -> dict[str, Any]:
@@ -101,7 +100,7 @@ def check_tags(tags: Mapping[str, str]) -> dict[str, str]:
         InvalidConversation: a key or a value is another.
     """
     for key, value in tags.items():
-        if not _match_tag(key):
+        if not match_tag_key(key):
             raise InvalidConversation(f"tag key {_shown(key)} may have lower-case letters and digits only")
         if len(value) > TAG_VALUE_MAX:
             raise InvalidConversation(f"the value of tag {key!r} has more than {TAG_VALUE_MAX} characters")

@@ -99,7 +99,7 @@ def test_every_field_of_a_body() -> None:
     state = {"agent_state": {"acp_current_model_id": "m", "acp_available_models": ["m"]}, "max_iterations": 500}
     meta: dict[str, Any] = {
         "metrics": None,
-        "launched_agent_profile": "p",
+        "launched_agent_profile": {"name": "p"},
         "forked_from_event_id": "e",
         "user_id": "u",
         "plugins": [],
@@ -117,7 +117,7 @@ def test_every_field_of_a_body() -> None:
         "pinned": False,
         "metrics": None,
         "forked_from_event_id": "e",
-        "launched_agent_profile": "p",
+        "launched_agent_profile": {"name": "p"},
         "client_tools": [],
         "tool_module_qualnames": {},
         "forked_from_conversation_id": None,
@@ -269,10 +269,10 @@ def test_deep_nesting_is_shown_or_is_the_reason(depth: int) -> None:
 
 def test_skills_are_cut_unless_asked_for() -> None:
     skills = [{"name": "a", "content": "b"}]
-    agent = {"kind": "Agent", "agent_context": {"skills": skills, "load_user_skills": True}}
+    agent = {"kind": "Other", "agent_context": {"skills": skills, "load_user_skills": True}}
     without = body(fold(files(state={"agent": copy.deepcopy(agent)})))["agent"]
     whole = body(fold(files(state={"agent": copy.deepcopy(agent)}), include_skills=True))["agent"]
-    assert without == {"kind": "Agent", "agent_context": {"skills": [], "load_user_skills": True}}
+    assert without == {"kind": "Other", "agent_context": {"skills": [], "load_user_skills": True}}
     assert whole == agent
 
 
