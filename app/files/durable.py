@@ -6,6 +6,7 @@ the file alone is not enough: without that of the directory, a power cut takes t
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import os
 import secrets
@@ -118,6 +119,17 @@ def remove_if_there(dir_fd: int, name: str) -> None:
     """Delete a file; that there is none is no error."""
     with suppress(FileNotFoundError):
         os.unlink(name, dir_fd=dir_fd)
+
+
+def sync_file_system(fd: int) -> None:
+    """Make durable all that was written to the file system that a descriptor is on, also by others.
+
+    Raises:
+        OSError: the disk refused something.
+    """
+    if ctypes.CDLL(None, use_errno=True).syncfs(fd):
+        error = ctypes.get_errno()
+        raise OSError(error, os.strerror(error))
 
 
 @contextmanager

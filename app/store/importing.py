@@ -20,7 +20,7 @@ from app.files.incoming import DirectorySource, Incoming, Source
 from app.files.incoming_jsonl import JsonLinesSource
 from app.files.incoming_zip import ZipSource
 from app.files.layout import Named
-from app.files.placing import Contents
+from app.files.placing import Contents, Staged
 from app.files.trash import is_ghost
 from app.model.archive import ArchiveFile, LeftOut, Limits, OnClash
 from app.model.ids import ConversationId, dashed
@@ -223,12 +223,12 @@ async def _carry_out(
 ) -> None:
     new_ids = {one.id: one.target for one in plan if one.target != one.id}
     incoming = chain.from_iterable(source.read() for source in sources)
-    placed = _place_each(store.reader.root, incoming, plan, new_ids)
+    staged = _stage_each(store.reader.root, incoming, plan, new_ids)
     done = 0
     while True:
         batch: list[Planned] = []
         try:
-            await asyncio.to_thread(_take, placed, batch)
+            await asyncio.to_thread(_take, store.reader.root, staged, batch)
         finally:  # also what was placed before one that could not be
             named = [Named(one.target, one.target) for one in batch if one.action is Action.IMPORT]
             await refresh(store.index, store.reader, named)
@@ -238,22 +238,35 @@ async def _carry_out(
         on_progress("imported", done, len(plan))
 
 
-def _take(placed: Iterator[Planned], batch: list[Planned]) -> None:
-    for planned in islice(placed, _BATCH):
-        batch.append(planned)  # noqa: PERF402 - what came before an error is kept
+def _take(root: Path, staged: Iterator[tuple[Planned, Staged | None]], batch: list[Planned]) -> None:
+    """Put some conversations in their places; `batch` gets those that are, also those before one that could not be."""
+    waiting: list[Staged] = []
+    plans: list[Planned] = []
+    try:
+        for planned, one in islice(staged, _BATCH):
+            if one is None:
+                batch.append(planned)
+            else:
+                waiting.append(one)
+                plans.append(planned)
+    finally:
+        if waiting:
+            for planned, _ in zip(plans, placing.publish(root, waiting), strict=True):
+                batch.append(planned)
 
 
-def _place_each(
+def _stage_each(
     root: Path, incoming: Iterator[Incoming], plan: Sequence[Planned], new_ids: Mapping[ConversationId, ConversationId]
-) -> Iterator[Planned]:
+) -> Iterator[tuple[Planned, Staged | None]]:
     for planned in plan:
         one = next(incoming, None)
         if one is None or one.id != planned.id:
             raise _changed(planned)
         files = _as_planned(one.files, planned)
         if planned.action is Action.IMPORT:
-            placing.place(root, planned.target, (renamed(file, new_ids) for file in files))
-        yield planned
+            yield planned, placing.stage(root, planned.target, (renamed(file, new_ids) for file in files))
+        else:
+            yield planned, None
 
 
 def _as_planned(files: Iterable[ArchiveFile | LeftOut], planned: Planned) -> Iterator[ArchiveFile]:

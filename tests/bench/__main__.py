@@ -10,6 +10,7 @@ from pathlib import Path
 from rich.console import Console
 
 from app.files.layout import list_directories
+from tests.bench.administration import measure_administration
 from tests.bench.builds import Builds, build_index, build_rows
 from tests.bench.generate import add_long_conversation, make_store
 from tests.bench.rows import FULL, LONG_EVENTS, QUICK, Effort, Row, measure_served, measure_starts
@@ -66,7 +67,9 @@ def _measure(directory: Path, stores: list[Store], padded: Store | None, effort:
     starts = measure_starts(stores, effort)
     _stages.print("asking servers")
     served, memory = measure_served(stores, padded, effort, directory)
-    return [*starts, *served, *build_rows(small, large, padded_builds), *memory]
+    _stages.print("administering")
+    administered = measure_administration(stores, directory)
+    return [*starts, *served, *build_rows(small, large, padded_builds), *administered, *memory]
 
 
 def _make(directory: Path, name: str, count: int, *, state_kb: int = 0) -> Store:

@@ -27,7 +27,7 @@ _START_S = 60.0
 _SYNC_S = 600.0
 _STOP_S = 20.0
 _POLL_S = 0.002
-_CHECKOUT = Path(__file__).parents[2]
+CHECKOUT = Path(__file__).parents[2]
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +133,7 @@ def run_python(arguments: list[str], store: Store) -> bytes:
         RuntimeError: it failed.
     """
     done = subprocess.run(
-        [sys.executable, *arguments], cwd=_CHECKOUT, env=store.environment(), capture_output=True, check=False
+        [sys.executable, *arguments], cwd=CHECKOUT, env=store.environment(), capture_output=True, check=False
     )
     if done.returncode:
         raise RuntimeError(f"{' '.join(arguments)} failed:\n{done.stderr.decode(errors='replace')[-2000:]}")
@@ -153,7 +153,7 @@ def _running(
     with log.open("wb") as output:
         process = subprocess.Popen(
             [sys.executable, *arguments, *more],
-            cwd=_CHECKOUT,
+            cwd=CHECKOUT,
             env=environment,
             stdin=subprocess.DEVNULL,
             stdout=output,

@@ -348,6 +348,31 @@ async def test_a_disk_that_fails_leaves_whole_conversations_and_the_next_import_
     assert [one.action for one in plan][1] is Action.IMPORT
 
 
+@pytest.mark.parametrize("error", [None, OSError(5, "I/O error")])
+async def test_many_files_are_durable_before_any_conversation_stands(
+    root: Path, archive: Path, open_store: StoreOpener, monkeypatch: pytest.MonkeyPatch, error: OSError | None
+) -> None:
+    def seen(fd: int) -> None:
+        nonlocal stood
+        stood = len(list(root.glob("*/meta.json"))) - len(list(root.glob(".import-*/meta.json")))
+        if error:
+            raise error
+        plain(fd)
+
+    stood, plain = -1, durable.sync_file_system
+    monkeypatch.setattr(durable, "sync_file_system", seen)
+    written(archive, make_zip([entry for number in range(1, 21) for entry in good_entries(make_id(number))]))
+    async with open_store(root) as store:
+        if error:
+            with pytest.raises(WriteFailed, match="conversations could not be written"):
+                await imported(store, archive)
+        else:
+            await imported(store, archive)
+        assert await store.count_conversations() == (0 if error else 20)
+    assert stood == 0
+    assert list(root.glob(".import-*")) == []
+
+
 async def test_what_cannot_fit_is_refused_at_once(
     root: Path, archive: Path, open_store: StoreOpener, monkeypatch: pytest.MonkeyPatch
 ) -> None:
