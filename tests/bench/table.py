@@ -63,7 +63,7 @@ def print_table(console: Console, rows: Sequence[Row], sizes: Sequence[int]) -> 
     console.print(table)
     console.print(
         "Medians. The floor is measured at B's size where there is one: the same bytes from memory by Starlette, the\n"
-        "same SQL by sqlite3, reading (for backfills also parsing) the same files and nothing else, or what a row names.",
+        "same SQL by sqlite3, reading (for backfills also parsing) the same files and nothing else, or what is named.",
         highlight=False,
     )
 

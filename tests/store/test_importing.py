@@ -353,13 +353,13 @@ async def test_many_files_are_durable_before_any_conversation_stands(
     root: Path, archive: Path, open_store: StoreOpener, monkeypatch: pytest.MonkeyPatch, error: OSError | None
 ) -> None:
     def seen(fd: int) -> None:
-        nonlocal stood
-        stood = len(list(root.glob("*/meta.json"))) - len(list(root.glob(".import-*/meta.json")))
+        stood.append([path.parent.name[:8] for path in root.glob("*/meta.json")])
         if error:
             raise error
         plain(fd)
 
-    stood, plain = -1, durable.sync_file_system
+    stood: list[list[str]] = []
+    plain = durable.sync_file_system
     monkeypatch.setattr(durable, "sync_file_system", seen)
     written(archive, make_zip([entry for number in range(1, 21) for entry in good_entries(make_id(number))]))
     async with open_store(root) as store:
@@ -369,7 +369,7 @@ async def test_many_files_are_durable_before_any_conversation_stands(
         else:
             await imported(store, archive)
         assert await store.count_conversations() == (0 if error else 20)
-    assert stood == 0
+    assert stood == [[".import-"] * 20]
     assert list(root.glob(".import-*")) == []
 
 
