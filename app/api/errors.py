@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from http import HTTPStatus
 from typing import Any, cast
@@ -59,9 +60,17 @@ STATUS_OF: dict[str, HTTPStatus] = {
 RETRY_AFTER_S = "1"
 
 
+class _AsciiResponse(JSONResponse):
+    """JSON in ASCII: an error may name what a client sent, which need not be text that UTF-8 can hold."""
+
+    def render(self, content: Any) -> bytes:  # noqa: ANN401
+        """Return the body."""
+        return json.dumps(content, separators=(",", ":")).encode()
+
+
 def error_response(status: int, code: str, detail: Any, headers: dict[str, str] | None = None) -> JSONResponse:  # noqa: ANN401
     """Return the error body that every route answers with."""
-    return JSONResponse({"detail": detail, "code": code}, status, headers)
+    return _AsciiResponse({"detail": detail, "code": code}, status, headers)
 
 
 def install(app: FastAPI) -> None:
@@ -84,7 +93,8 @@ def answer(known: StoreError) -> JSONResponse:
 
 
 async def _invalid(_request: Request, error: Exception) -> JSONResponse:
-    detail = jsonable_encoder(cast(RequestValidationError, error).errors(), exclude={"ctx"})
+    """Say where the request is wrong, and not what it held: that may be a secret, or no JSON."""
+    detail = jsonable_encoder(cast(RequestValidationError, error).errors(), exclude={"ctx", "input"})
     return error_response(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid_parameter", detail)
 
 

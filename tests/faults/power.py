@@ -119,8 +119,9 @@ def cut_once(disk: Disk, template: Path, seed: int) -> tuple[int, list[str]]:
         assert writer.stdout is not None
         first = writer.stdout.readline()
         time.sleep(random.Random(seed).uniform(0.02, 1.2))  # noqa: S311
+        writer.kill()  # before the disk: xfs says that the fsync of a directory which comes after the cut is done
+        writer.wait()
         disk.cut()
-        writer.kill()
         told = _parse(writer.stdout.read())
     disk.unmount()
     disk.mount()
