@@ -1,4 +1,4 @@
-"""The trash, and deleting, restoring and tagging many at once."""
+"""The trash, and deleting, restoring, tagging and archiving many at once."""
 
 from __future__ import annotations
 
@@ -88,6 +88,12 @@ class BulkTag(Bulk):
     remove: list[str] = []
 
 
+class BulkArchive(Bulk):
+    """Which conversations to archive, or to take out of the archive; a filter finds archived ones when it asks."""
+
+    archived: bool = True
+
+
 class BulkRestore(BaseModel):
     """Which conversations to restore: by id, or all that were deleted since a time."""
 
@@ -139,6 +145,18 @@ async def bulk_tag(store: WritableStore, request: BulkTag) -> BulkAnswer:
             await conversation.set_tags(kept | request.set)
 
     work = store.require_deletable if request.dry_run else tag  # who may delete it may write to it
+    return await _each(await _chosen(store, request), work, dry_run=request.dry_run)
+
+
+@router.post("/api/conversations/bulk/archive")
+async def bulk_archive(store: WritableStore, request: BulkArchive) -> BulkAnswer:
+    """Archive many conversations, or take them out of the archive."""
+
+    async def archive(one: ConversationId) -> None:
+        async with store.writer(one) as conversation:
+            await conversation.update_own(archived=request.archived)
+
+    work = store.require_deletable if request.dry_run else archive  # who may delete it may write to it
     return await _each(await _chosen(store, request), work, dry_run=request.dry_run)
 
 

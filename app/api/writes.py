@@ -36,6 +36,8 @@ class UpdateRequest(BaseModel):
 
     title: str | None = Field(default=None, min_length=1, max_length=200)
     tags: dict[str, str] | None = None
+    archived: bool | None = Field(default=None, description="leave it out of lists that do not ask for archived ones")
+    pinned: bool | None = Field(default=None, description="keep it, whatever its age")
 
 
 class ForkRequest(BaseModel):
@@ -93,9 +95,10 @@ async def create_conversation(
 
 @router.patch("/{conversation_id}", responses=_NOT_FOUND)
 async def update_conversation(store: WritableStore, conversation_id: IdInPath, request: UpdateRequest) -> Success:
-    """Set title and tags. Appends no event."""
+    """Set title, tags, archive and pin. Appends no event."""
     async with store.writer(ConversationId(conversation_id)) as conversation:
         await conversation.update_meta(title=request.title, tags=request.tags)
+        await conversation.update_own(archived=request.archived, pinned=request.pinned)
     return Success()
 
 

@@ -16,6 +16,7 @@ from app.cli import (
     db,
     doctor,
     index,
+    marking,
     pruning,
     repair,
     search,
@@ -50,6 +51,10 @@ app.command(name="delete")(writing.delete_command)
 app.command(name="restore", help=str(trash.restore_command.__doc__).replace("trash restore", "restore"))(
     trash.restore_command
 )
+app.command(name="archive")(marking.archive_command)
+app.command(name="unarchive")(marking.unarchive_command)
+app.command(name="pin")(marking.pin_command)
+app.command(name="unpin")(marking.unpin_command)
 app.command(name="prune")(pruning.prune_command)
 app.command(name="export")(archives.export_command)
 app.command(name="import")(archives.import_command)

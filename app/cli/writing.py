@@ -57,7 +57,7 @@ def rename_command(
                     await writer.set_title(title)
             return found
 
-    _tell("renamed", [run_async(rename(make_settings(store=store, index_url=index)))], dry_run=dry_run, json=json)
+    tell("renamed", [run_async(rename(make_settings(store=store, index_url=index)))], dry_run=dry_run, json=json)
 
 
 def tag_command(
@@ -167,10 +167,11 @@ def delete_command(
                     await opened.delete(one, permanent=permanent, force=force)
             return ids
 
-    _tell("deleted", run_async(delete(make_settings(store=store, index_url=index))), dry_run=dry_run, json=json)
+    tell("deleted", run_async(delete(make_settings(store=store, index_url=index))), dry_run=dry_run, json=json)
 
 
-def _tell(what: str, ids: list[ConversationId], *, dry_run: bool, json: bool) -> None:
+def tell(what: str, ids: list[ConversationId], *, dry_run: bool, json: bool) -> None:
+    """Say what was, or would be, done with which conversations."""
     if json:
         print_json({"ids": [dashed(one) for one in ids], "dry_run": dry_run})
         return

@@ -35,20 +35,21 @@ class Pruned(NamedTuple):
 async def find_candidates(
     store: StoreReader, asked: ConversationFilter, keep_tags: Collection[str] = ()
 ) -> list[Candidate]:
-    """Return what a filter admits, the oldest first, without what has one of the tags, each `key` or `key:value`."""
+    """Return what a filter admits, the oldest first. What is pinned, or has a tag (`key` or `key:value`), is kept."""
     found: list[Candidate] = []
     token = None
     while True:
         page = await store.list_conversations(asked, order=SortOrder.UPDATED_AT, page_id=token, limit=PAGE_MAX)
         infos = map(orjson.loads, page.items)
-        found += [_candidate(info) for info in infos if not _is_kept(info["tags"] or {}, keep_tags)]
+        found += [_candidate(info) for info in infos if not _is_kept(info, keep_tags)]
         token = page.next_page_id
         if token is None:
             return found
 
 
-def _is_kept(tags: Mapping[str, str], keep_tags: Collection[str]) -> bool:
-    return any(key in keep_tags or f"{key}:{value}" in keep_tags for key, value in tags.items())
+def _is_kept(info: Mapping[str, Any], keep_tags: Collection[str]) -> bool:
+    tags: Mapping[str, str] = info["tags"] or {}
+    return info["pinned"] or any(key in keep_tags or f"{key}:{value}" in keep_tags for key, value in tags.items())
 
 
 def _candidate(info: Mapping[str, Any]) -> Candidate:
@@ -65,7 +66,8 @@ async def prune(
     for number, one in enumerate(candidates, 1):
         error = None
         try:
-            if _candidate(orjson.loads(await store.get_conversation(one.id))) != one:
+            info = orjson.loads(await store.get_conversation(one.id))
+            if info["pinned"] or _candidate(info) != one:
                 error = "it has changed meanwhile"
             else:
                 await store.delete(one.id)

@@ -90,6 +90,9 @@ async def test_title_and_tags_are_set_and_no_event_is_appended(root: Path) -> No
         assert (answer.status_code, answer.json()["success"]) == (200, True)
         info = (await client.get(ONE)).json()
         assert (info["title"], info["tags"], info["event_count"]) == ("New", {"a": "b"}, 2)
+        assert (await client.patch(ONE, json={"archived": True, "pinned": True})).status_code == 200
+        info = (await client.get(ONE)).json()
+        assert (info["title"], info["archived"], info["pinned"]) == ("New", True, True)
         wrongs: list[dict[str, Any]] = [{"title": ""}, {"title": "  "}, {"title": "x" * 201}, {"tags": {"A": "b"}}]
         for wrong in [*wrongs, {"tags": []}]:
             assert (await client.patch(ONE, json=wrong)).status_code == 422
@@ -207,6 +210,15 @@ async def test_many_are_tagged_deleted_and_restored_by_id_and_by_filter(root: Pa
         dry = (await client.post("/api/conversations/bulk/delete", json={"ids": ids, "dry_run": True})).json()
         assert [item["code"] for item in dry["items"]] == [None, None, "conversation_not_found"]
         assert (dry["done"], dry["dry_run"]) == (0, True)
+        archived = {"ids": ids[:2], "archived": True}
+        assert (await client.post("/api/conversations/bulk/archive", json=archived | {"dry_run": True})).json()[
+            "done"
+        ] == 0
+        assert (await client.post("/api/conversations/bulk/archive", json=archived)).json()["done"] == 2
+        every = (await client.get("/api/conversations/count?archived=true")).json()
+        back = {"filter": {"archived": "true"}, "archived": False}
+        assert (every, (await client.post("/api/conversations/bulk/archive", json=back)).json()["done"]) == (2, 2)
+        assert (await client.get("/api/conversations/count?archived=true")).json() == 0
         tagged = (await client.post("/api/conversations/bulk/tag", json={"ids": ids, "set": {"a": "b"}})).json()
         assert (tagged["done"], tagged["items"][2]["code"]) == (2, "conversation_not_found")
         assert (await client.get(ONE)).json()["tags"] == {"a": "b"}

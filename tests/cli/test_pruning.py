@@ -92,6 +92,11 @@ async def test_what_changed_since_it_was_chosen_stays(five: Path, open_store: St
         meta = five / first.id / "meta.json"
         meta.write_text(json.dumps(json.loads(meta.read_text()) | {"title": "used again"}))
         await store.delete(chosen[1].id)
-        done = await pruning.prune(store, chosen[:3])
-    assert [one.error for one in done] == ["it has changed meanwhile", "it is gone already", None]
+        async with store.writer(chosen[2].id) as conversation:
+            await conversation.update_own(pinned=True)
+        left = await pruning.find_candidates(store, ConversationFilter())
+        assert [one.id for one in left] == [first.id, chosen[3].id, chosen[4].id]
+        done = await pruning.prune(store, chosen[:4])
+    changed = "it has changed meanwhile"
+    assert [one.error for one in done] == [changed, "it is gone already", changed, None]
     assert meta.exists()

@@ -73,7 +73,23 @@ def test_deleting_and_restoring(root: Path, convstore: Command) -> None:
     assert convstore("restore", ONE, "--store", root).code == 2
 
 
-@pytest.mark.parametrize("command", [("rename", ONE, "x"), ("tag", ONE, "a=b"), ("fork", ONE), ("delete", ONE)])
+def test_archiving_and_pinning_is_undone_and_repeated(root: Path, convstore: Command) -> None:
+    path = make_conversation(root)
+    for _ in range(2):
+        assert convstore("archive", ONE, "--store", root).out == f"archived: {dashed(ConversationId(ONE))}\n"
+        assert convstore("pin", ONE, "--store", root).code == 0
+    assert convstore("count", "--store", root).out == "0\n"
+    assert json.loads((path / "convstore.json").read_text()) == {"archived": True, "pinned": True}
+    assert convstore("unpin", ONE, "--store", root).code == 0
+    assert convstore("unarchive", ONE, "--store", root, "--json").json["dry_run"] is False
+    assert convstore("count", "--store", root).out == "1\n"
+    assert json.loads((path / "convstore.json").read_text()) == {"archived": False, "pinned": False}
+
+
+@pytest.mark.parametrize(
+    "command",
+    [("rename", ONE, "x"), ("archive", ONE), ("pin", ONE), ("tag", ONE, "a=b"), ("fork", ONE), ("delete", ONE)],
+)
 def test_a_dry_run_changes_nothing(root: Path, convstore: Command, command: tuple[str, ...]) -> None:
     make_conversation(root)
     before = {path: path.read_bytes() for path in root.rglob("*.json")}

@@ -18,7 +18,21 @@ from tests.cli.conftest import Command, convstore
 
 __all__ = ["convstore"]
 
-CHANGES = {"rename", "tag", "fork", "delete", "restore", "import", "prune", "trash restore", "trash empty"}
+CHANGES = {
+    "rename",
+    "tag",
+    "fork",
+    "delete",
+    "restore",
+    "import",
+    "prune",
+    "archive",
+    "unarchive",
+    "pin",
+    "unpin",
+    "trash restore",
+    "trash empty",
+}
 NO_JSON = {"serve"}
 KNOWN_WITHOUT_INDEX = {"db current", "db history", "db check", "db downgrade", "doctor"}
 """They make no index, and find none."""
