@@ -91,6 +91,12 @@ class Settings(BaseSettings):
     idle_s: float = Field(
         default=60.0, ge=0, description="Seconds after which a conversation that nobody writes to is closed."
     )
+    verify_hours: float = Field(
+        default=0.0,
+        ge=0,
+        description="Hours in which a server compares everything with the files once, a little all the time, and mends "
+        "what differs; 0: never.",
+    )
     trash_days: float = Field(
         default=30.0,
         ge=0,

@@ -154,7 +154,8 @@ def signature(root: Path, directory: str) -> bytes:
     """
     base = f"{root}/{directory}/"
     facts = []
-    newest_ns = 0
+    now_ns = time_ns()
+    racy = False
     for name in (META, STATE, OWN, EVENTS):
         try:
             status = os.lstat(base + name)
@@ -162,8 +163,8 @@ def signature(root: Path, directory: str) -> bytes:
             facts += [-1, -1, -1, -1]
             continue
         facts += [status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino]
-        newest_ns = max(newest_ns, status.st_mtime_ns, status.st_ctime_ns)
-    if abs(time_ns() - newest_ns) < _RACY_NS:
+        racy = racy or abs(now_ns - status.st_mtime_ns) < _RACY_NS or abs(now_ns - status.st_ctime_ns) < _RACY_NS
+    if racy:
         return UNTRUSTED
     packed = b"".join((fact % 2**64).to_bytes(8, "little") for fact in facts)
     return blake2b(packed + directory.encode(), digest_size=16).digest()

@@ -15,6 +15,7 @@ from app.store.mending import keep_usable
 from app.store.store import ConversationStore
 from app.store.sweep import TICK_S, Sweep
 from app.store.sync import SyncReport
+from app.store.verifying import keep_verifying
 
 log = logging.getLogger(__name__)
 
@@ -40,6 +41,7 @@ async def follow(store: ConversationStore) -> None:
 async def _keep_in_step(store: ConversationStore) -> None:
     async with on_duty(store.index), asyncio.TaskGroup() as tasks:
         tasks.create_task(keep_tidy(store.reader.root, store.settings.trash_days))
+        tasks.create_task(keep_verifying(store, store.settings.verify_hours))
         while True:
             began_ns = time.time_ns()
             report = await catch_up(store)

@@ -17,7 +17,7 @@ from app.errors import IndexDamaged
 from app.files import eventlog, layout
 from app.files.layout import Named
 from app.files.scan import Reader
-from app.index import conversations, events, stored
+from app.index import conversations, events, stored, sweeping
 from app.index.engine import Index
 from app.index.stored import StoredRow
 from app.model.conversation import ConversationRow
@@ -66,11 +66,12 @@ async def verify(
     *,
     fix: bool = False,
     sample: int | None = None,
+    pause_s: float = 0.0,
 ) -> AsyncIterator[Difference]:
     """Give every difference between the index and the files, in order of the directories' names.
 
     With `fix` what differs is mended, and nothing else is written; a second directory for an id can only be told. With
-    `sample` only so many conversations, chosen at random, are read.
+    `sample` only so many conversations, chosen at random, are read. After each `BATCH` of them there is a pause.
 
     Raises:
         StoreUnavailable: the conversations directory cannot be read.
@@ -87,6 +88,7 @@ async def verify(
         for difference in await verify_some(index, reader, named, fix=fix):
             yield difference
         on_verified(min(begin + BATCH, len(chosen)), len(chosen))
+        await asyncio.sleep(pause_s)
     if fix:
         async with index.read() as connection:
             known = (await conversations.count_totals(connection)).conversations
@@ -117,6 +119,8 @@ async def _check_database(index: Index, reader: Reader, *, fix: bool, whole: boo
 async def verify_some(index: Index, reader: Reader, named: Sequence[Named], *, fix: bool = False) -> list[Difference]:
     """Compare some conversations, mend with `fix` what differs, and return what differed."""
     found = await _compare_settled(index, reader, named)
+    if fix:
+        await _settle(index, reader, [one for one in named if one not in found])
     if not (fix and found):
         return [difference for differences in found.values() for difference in differences]
     await refresh(index, reader, list(found), every_event=True)
@@ -126,6 +130,14 @@ async def verify_some(index: Index, reader: Reader, named: Sequence[Named], *, f
         for one, differences in found.items()
         for difference in differences
     ]
+
+
+async def _settle(index: Index, reader: Reader, named: Sequence[Named]) -> None:
+    """Read again those that agree but are marked as lagging behind their logs, as one that was killed leaves them."""
+    async with index.read() as connection:
+        behind = [one for one in await sweeping.find_seen(connection, [one.id for one in named]) if one.events_behind]
+    if behind:
+        await refresh(index, reader, [Named(one.directory, one.id) for one in behind])
 
 
 async def _compare_settled(index: Index, reader: Reader, named: Sequence[Named]) -> dict[Named, list[Difference]]:

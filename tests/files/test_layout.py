@@ -136,6 +136,13 @@ def test_what_changed_within_two_seconds_is_not_trusted(
     assert (layout.signature(tmp_path, ONE) != UNTRUSTED) is trusted
 
 
+def test_a_time_in_the_future_hides_no_change_of_just_now(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    meta = make_conversation(tmp_path) / META
+    os.utime(meta, (4e9, 4e9))
+    monkeypatch.setattr(layout, "time_ns", lambda: meta.stat().st_ctime_ns + 1_000_000_000)
+    assert layout.signature(tmp_path, ONE) == UNTRUSTED
+
+
 def test_a_file_is_read_with_its_time(directory: tuple[Path, int]) -> None:
     path, fd = directory
     (path / META).write_bytes(b'{"a": 1}')

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import sqlite3
 import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -14,7 +16,9 @@ import pytest
 from app import Settings
 from app.errors import StoreUnavailable
 from app.store.rebuild import rebuild
+from app.store.startup import follow
 from app.store.verify import Difference
+from app.store.verifying import verify_slowly
 from tests.builders import make_conversation, make_event, make_id, opened_files, write_event
 from tests.conftest import StoreOpener
 
@@ -209,3 +213,32 @@ async def test_what_is_changed_meanwhile_is_looked_at_again_before_it_is_told(
         await asyncio.sleep(0.1)
         await store.sync()
         assert await checking == []
+
+
+async def test_a_server_that_is_told_to_verifies_slowly_all_the_time(
+    root: Path, open_store: StoreOpener, caplog: pytest.LogCaptureFixture
+) -> None:
+    for number in range(1, 121):
+        make_conversation(root, number)
+    caplog.set_level(logging.INFO)
+    async with open_store(root, verify_hours=0.6 / 3600) as store:
+        following = asyncio.create_task(follow(store))
+        async with asyncio.timeout(20):
+            while "120 conversations, 0 differences" not in caplog.text:
+                await asyncio.sleep(0.02)
+            with closing(sqlite3.connect(store.index.path)) as database, database:
+                database.execute("UPDATE event SET kind = 'other' WHERE seq = 1 AND conversation = 77")
+            while "120 conversations, 1 differences" not in caplog.text:
+                await asyncio.sleep(0.02)
+        following.cancel()
+        assert "event 1 kind: other, in the files MessageEvent; mended" in caplog.text
+        assert await store.verify() == []
+
+
+async def test_verifying_slowly_takes_the_time_that_it_was_given(root: Path, open_store: StoreOpener) -> None:
+    for number in range(1, 101):
+        make_conversation(root, number)
+    async with open_store(root) as store:
+        began = time.monotonic()
+        assert await verify_slowly(store, 0.6) == 0
+        assert 0.4 <= time.monotonic() - began < 5
