@@ -39,6 +39,12 @@ class InvalidToken(StoreError):
     code = "invalid_page_token"
 
 
+class InvalidFacet(StoreError):
+    """What was to be counted by is nothing that conversations can be counted by."""
+
+    code = "invalid_facet"
+
+
 class ChangesGone(StoreError):
     """The changes since a token of the change feed are no longer known; everything has to be listed again."""
 

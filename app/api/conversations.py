@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
+import orjson
 from fastapi import APIRouter, Query, Response
 from pydantic import BaseModel, Field
 
-from app.api.filtering import FilterQuery
+from app.api.filtering import FacetQuery, FilterQuery
+from app.api.hot import Endpoint, HotQuery
 from app.api.parameters import (
     AnyId,
     ErrorBody,
@@ -42,6 +44,28 @@ class FinalResponse(BaseModel):
     """What the agent said last."""
 
     response: str
+
+
+class FacetValue(BaseModel):
+    """How many conversations have a value."""
+
+    value: str
+    count: int
+
+
+class FacetBody(BaseModel):
+    """The commonest values, biggest count first; how many conversations have no value, and how many another one."""
+
+    values: list[FacetValue]
+    null: int
+    other: int
+
+
+class FacetsBody(BaseModel):
+    """How many conversations there are, and how many by each facet's values."""
+
+    count: int
+    facets: dict[str, FacetBody]
 
 
 class SearchQuery(FilterQuery):
@@ -88,6 +112,16 @@ async def count_conversations(store: Store, query: Annotated[FilterQuery, Query(
     return response
 
 
+@router.get("/facets", responses={200: {"model": FacetsBody}}, response_class=Response)
+async def count_facets(store: Store, query: Annotated[FacetQuery, Query()]) -> Response:
+    """Count conversations by status, model, tag and the like, under the filters of search."""
+    found = await store.count_facets(query.facets, query.asked, limit=query.limit)
+    response = json_response(orjson.dumps(found.as_json()))
+    if query.q is not None:
+        tell_indexed(response, *await store.count_text())
+    return response
+
+
 @router.get("/{conversation_id}", responses={200: {"model": dict[str, Any]}, 404: {"model": ErrorBody}})
 async def get_conversation(store: Store, conversation_id: IdInPath, include_skills: IncludeSkills = False) -> Response:
     """Return one conversation, after a look at whether its files changed."""
@@ -109,8 +143,9 @@ async def get_final_response(store: Store, conversation_id: IdInPath) -> FinalRe
     return FinalResponse(response=await store.get_final_response(ConversationId(conversation_id)))
 
 
-HOT_PATHS = {
+HOT_PATHS: dict[str, tuple[Endpoint, type[HotQuery]]] = {
     "/api/conversations/search": (search_conversations, SearchQuery),
     "/api/conversations/count": (count_conversations, FilterQuery),
+    "/api/conversations/facets": (count_facets, FacetQuery),
 }
 """What `app.api.hot` answers without FastAPI."""

@@ -21,6 +21,7 @@ log = logging.getLogger(__name__)
 
 STATUS_OF: dict[str, HTTPStatus] = {
     errors.InvalidToken.code: HTTPStatus.BAD_REQUEST,
+    errors.InvalidFacet.code: HTTPStatus.UNPROCESSABLE_ENTITY,
     errors.ChangesGone.code: HTTPStatus.GONE,
     errors.ConversationNotFound.code: HTTPStatus.NOT_FOUND,
     errors.EventNotFound.code: HTTPStatus.NOT_FOUND,

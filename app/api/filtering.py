@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from datetime import datetime
-from enum import StrEnum
 from typing import Annotated, ClassVar
 
 from pydantic import BeforeValidator, Field
 
 from app.api.hot import HotQuery
 from app.api.parameters import AnyId
-from app.model.filters import ConversationFilter, Status, parse_tag
+from app.model.facets import Facet, parse_facets
+from app.model.filters import Archived, ConversationFilter, Status, parse_tag
 from app.model.ids import ConversationId
 from app.model.times import to_us
 
@@ -25,19 +25,6 @@ Number = Annotated[int, Field(ge=0, le=_INT64_MAX)]
 def _listed(given: object) -> object:
     """Take one text for a list of one; in a body it may stand alone, as in a query."""
     return [given] if isinstance(given, str) else given
-
-
-class Archived(StrEnum):
-    """Which conversations as to the archive."""
-
-    FALSE = "false"
-    TRUE = "true"
-    ANY = "any"
-
-    @property
-    def asked(self) -> bool | None:
-        """As the filter has it."""
-        return {Archived.FALSE: False, Archived.TRUE: True}.get(self)
 
 
 class FilterQuery(HotQuery):
@@ -112,6 +99,24 @@ class FilterQuery(HotQuery):
             unreadable=self.unreadable,
             owned=self.owned,
         )
+
+
+class FacetQuery(FilterQuery):
+    """What to count by, under the filters of search."""
+
+    repeated: ClassVar[frozenset[str]] = FilterQuery.repeated | {"by"}
+
+    by: list[Text] = Field(
+        min_length=1,
+        description="status, model, workspace, agent_kind, tag (keys), tag:key (values), day, month (of creation, UTC);"
+        " several with commas, or repeated",
+    )
+    limit: int = Field(default=20, gt=0, le=1000, description="the most values of each")
+
+    @property
+    def facets(self) -> list[Facet]:
+        """What to count by, each once."""
+        return parse_facets(",".join(self.by))
 
 
 def _id(text: str | None) -> ConversationId | None:

@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
-from app.cli.conversations import StatusOption
+from app.cli.filters import with_filters
 from app.cli.options import DryRunOption
 from app.cli.output import (
     IndexOption,
@@ -33,7 +33,7 @@ from app.errors import InvalidSettings
 from app.files.layout import Named
 from app.files.output import make_directory, new_file
 from app.model.archive import NO_LIMITS, OWN_ARCHIVE, ExportFormat, OnClash
-from app.model.filters import ConversationFilter
+from app.model.filters import Archived, ConversationFilter
 from app.model.ids import dashed
 from app.settings import Settings
 from app.store.exporting import ExportReport, aiter_of, export, find_named, list_named
@@ -42,14 +42,16 @@ from app.store.store import ConversationStore
 
 _STDOUT = Path("-")
 _SHOWN = 20
+_ALL = ConversationFilter(archived=None)
 
 
+@with_filters(archived=Archived.ANY)
 def export_command(
+    asked: ConversationFilter,
     ids: Annotated[
         list[str] | None, typer.Argument(metavar="[ID]...", help="Their ids, or the beginnings of them.")
     ] = None,
     everything: Annotated[bool, typer.Option("--all", help="All conversations that the filters admit.")] = False,
-    status: StatusOption = None,
     kind: Annotated[
         ExportFormat, typer.Option("--format", help="zip and jsonl can be imported again; markdown is for reading.")
     ] = ExportFormat.ZIP,
@@ -81,15 +83,11 @@ def export_command(
         raise InvalidSettings("say which conversations: their ids, or --all, which may be narrowed with filters")
     if to and output:
         raise InvalidSettings("--output and --to exclude each other")
-    if ids and status:
+    if ids and asked != _ALL:
         raise InvalidSettings("filters go with --all, not with ids")
     settings = make_settings(store=store, index_url=index)
     exporting = _Export(kind, force=force, resume=resume, with_secrets=with_secrets)
-    run_async(
-        exporting.run(
-            settings, ids or [], ConversationFilter(tuple(status or ())), output, to, no_sync=no_sync, json=json
-        )
-    )
+    run_async(exporting.run(settings, ids or [], asked, output, to, no_sync=no_sync, json=json))
 
 
 class _Export:

@@ -9,6 +9,7 @@ import orjson
 import typer
 from rich.text import Text
 
+from app.cli.filters import with_filters
 from app.cli.output import (
     IndexOption,
     JsonOption,
@@ -23,7 +24,8 @@ from app.cli.output import (
     run_async,
 )
 from app.cli.render import render_event
-from app.model.filters import ConversationFilter, Status
+from app.model.facets import Facets, parse_facets
+from app.model.filters import ConversationFilter
 from app.model.ids import ConversationId
 from app.model.page import EventOrder, SortOrder
 from app.settings import Settings
@@ -31,16 +33,13 @@ from app.store.events import EventPage
 from app.store.reader import PAGE_MAX
 from app.store.store import ConversationStore
 
-StatusOption = Annotated[
-    list[Status] | None, typer.Option(help="Only conversations with this status; repeated: with any of these.")
-]
-
 _STATUS_STYLES = {"error": "red", "stuck": "red", "running": "green", "waiting_for_confirmation": "yellow"}
 
 
+@with_filters()
 def list_command(
+    asked: ConversationFilter,
     store: StoreOption = None,
-    status: StatusOption = None,
     sort: Annotated[SortOrder, typer.Option(help="The order.")] = SortOrder.UPDATED_AT_DESC,
     limit: Annotated[int, typer.Option(min=0, help="The most conversations to list; 0 lists all.")] = 20,
     page: Annotated[str | None, typer.Option(help="next_page_id of the page before.", show_default=False)] = None,
@@ -52,17 +51,7 @@ def list_command(
 
     Example: convstore list --store workspace/conversations --status error
     """
-    run_async(
-        _list(
-            make_settings(store=store, index_url=index),
-            ConversationFilter(tuple(status or ())),
-            sort,
-            limit,
-            page,
-            no_sync,
-            json,
-        )
-    )
+    run_async(_list(make_settings(store=store, index_url=index), asked, sort, limit, page, no_sync, json))
 
 
 async def _list(
@@ -104,27 +93,47 @@ async def _list(
     out.print(f"{len(items)} of {total} conversations", style="dim")
 
 
+@with_filters()
 def count_command(
+    asked: ConversationFilter,
     store: StoreOption = None,
-    status: StatusOption = None,
+    by: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Count by status, model, workspace, agent_kind, tag, tag:KEY, day or month; several with commas."
+        ),
+    ] = None,
+    limit: Annotated[int, typer.Option(min=1, max=1000, help="With --by: the most values of each.")] = 20,
     index: IndexOption = None,
     no_sync: NoSyncOption = False,
     json: JsonOption = False,
 ) -> None:
-    """Count conversations under the filters of list.
+    """Count conversations under the filters of list, or by what they have.
 
-    Example: convstore count --store workspace/conversations --status running
+    Example: convstore count --by model --since 2026-01-01 --store workspace/conversations
     """
+    facets = parse_facets(",".join(by)) if by else []
 
-    async def count(settings: Settings) -> int:
+    async def count(settings: Settings) -> Facets:
         async with opened(settings, no_sync=no_sync) as opened_store:
-            return await opened_store.count_conversations(ConversationFilter(tuple(status or ())))
+            return await opened_store.count_facets(facets, asked, limit=limit)
 
-    number = run_async(count(make_settings(store=store, index_url=index)))
+    found = run_async(count(make_settings(store=store, index_url=index)))
     if json:
-        print_json({"count": number})
+        print_json(found.as_json() if by else {"count": found.count})
+    elif not by:
+        typer.echo(found.count)
     else:
-        typer.echo(number)
+        _print_facets(found)
+
+
+def _print_facets(found: Facets) -> None:
+    for name, counts in found.by.items():
+        rest = (("(none)", counts.null), ("(others)", counts.other))
+        rows = [*counts.values, *((label, number) for label, number in rest if number)]
+        print_table((">COUNT", name.upper()), ((f"{number:,}", value) for value, number in rows))
+        out.print()
+    out.print(f"{found.count:,} conversations", style="dim")
 
 
 def show_command(

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
-from app.cli.conversations import StatusOption
+from app.cli.filters import StatusOption
 from app.cli.options import DryRunOption, YesOption, confirm, parse_age
 from app.cli.output import (
     IndexOption,

@@ -69,6 +69,9 @@ _SAYING: Any = (
 )
 """The conversations in which something matches, read from an index that is narrower than their texts."""
 
+COUNTED = ("status", "workspace", "model", "agent_kind")
+"""The columns that have an index of few values, with `archived` before them."""
+
 _CLAUSES: dict[str, Clause] = {
     "q": lambda column: column("id").in_(_SAYING),
     "nothing": lambda _: literal_column("0") == literal_column("1"),
@@ -163,6 +166,13 @@ def clauses_by_few(names: Iterable[str]) -> list[ColumnElement[bool]]:
         else _clause(name, bare if name in FEW else unindexed)
         for name in names
     ]  # fmt: skip
+
+
+def clauses_to_count(names: Iterable[str]) -> list[ColumnElement[bool]]:
+    """Return the conditions of these names for a count: in the one index that tells it, or as `clauses_by_few`."""
+    names = tuple(names)
+    more = looked_at(names) - {"archived"}
+    return clauses(names, bare) if len(more) <= 1 and more <= {*COUNTED, *RANGED} else clauses_by_few(names)
 
 
 def _clause(name: str, column: Column) -> ColumnElement[bool]:

@@ -17,7 +17,7 @@ from sqlalchemy import ColumnElement, Select, bindparam, func, null, select, tup
 
 from app.index import filtering
 from app.index.engine import ReadConnection
-from app.index.filtering import RANGED, bare, clauses, clauses_by_few, unindexed
+from app.index.filtering import bare, clauses, clauses_by_few, clauses_to_count, unindexed
 from app.index.infos import compose_info_body, select_info
 from app.index.statements import Sql, compiled
 from app.index.tables import conversation
@@ -166,10 +166,7 @@ async def list_conversations(
 @lru_cache(maxsize=256)
 def count_sql(names: tuple[str, ...]) -> Sql:
     """Return the statement that counts under a filter's conditions."""
-    looked_at = filtering.looked_at(names) - {"archived"}
-    indexed = len(looked_at) <= 1 and looked_at <= {"status", *RANGED}
-    where = clauses(names, bare) if indexed else clauses_by_few(names)
-    return compiled(select(func.count()).select_from(conversation).where(*where))
+    return compiled(select(func.count()).select_from(conversation).where(*clauses_to_count(names)))
 
 
 async def count_conversations(index: ReadConnection, asked: ConversationFilter) -> int:

@@ -66,6 +66,7 @@ conversation = Table(
         Index(f"ix_conversation_{name}", "archived", name, "uuid")
         for name in ("created_at", "updated_at", "last_event_at", "title_key", "cost", "event_count")
     ),
+    *(Index(f"ix_conversation_{name}", "archived", name) for name in ("workspace", "model", "agent_kind")),
     Index("ix_conversation_status_created_at", "archived", "status", "created_at", "uuid"),
     Index("ix_conversation_status_updated_at", "archived", "status", "updated_at", "uuid"),
     Index("ix_conversation_parent", "parent", "created_at", "uuid"),

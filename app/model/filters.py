@@ -24,6 +24,19 @@ class Status(StrEnum):
     DELETING = "deleting"
 
 
+class Archived(StrEnum):
+    """Which conversations as to the archive, as users say it."""
+
+    FALSE = "false"
+    TRUE = "true"
+    ANY = "any"
+
+    @property
+    def asked(self) -> bool | None:
+        """As the filter has it."""
+        return {Archived.FALSE: False, Archived.TRUE: True}.get(self)
+
+
 class Tag(NamedTuple):
     """A tag to have; without a value: with any value."""
 

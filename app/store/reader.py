@@ -14,13 +14,14 @@ from app.errors import ConversationNotFound, IndexDamaged, StoreUnavailable
 from app.files.eventlog import RawEvent
 from app.files.scan import Reader
 from app.files.trash import Trashed
-from app.index import conversations, listing, progress, searching
+from app.index import conversations, facets, listing, progress, searching
 from app.index.conversations import Totals
 from app.index.engine import Index, ReadConnection
 from app.index.listing import Page
 from app.index.progress import Progress
 from app.logs import Note, ignore_note
 from app.model.changes import ChangePage, Place
+from app.model.facets import Facet, Facets
 from app.model.filters import ConversationFilter, EventFilter
 from app.model.hits import HitPage
 from app.model.ids import ConversationId, EventName, dashed
@@ -183,6 +184,16 @@ class StoreReader:
         self.index.require_whole()
         async with self._read_for(asked) as connection:
             return await listing.count_conversations(connection, asked)
+
+    async def count_facets(self, by: Sequence[Facet], asked: ConversationFilter = _ANY, *, limit: int = 20) -> Facets:
+        """Count what the filter admits by each facet, the `limit` commonest of its values; all from one state.
+
+        Raises:
+            QueryTooSlow: looking for `asked.q` takes longer than the settings allow.
+        """
+        self.index.require_whole()
+        async with self._read_for(asked) as connection:
+            return await facets.count_facets(connection, asked, by, limit)
 
     async def find_conversations(
         self, ids: Sequence[ConversationId], *, include_skills: bool = False

@@ -14,13 +14,14 @@ from types import ModuleType
 
 import pytest
 
-from app.index import changes, conversations, events, filtering, listing, rows, schema, sweeping
+from app.index import changes, conversations, events, facets, filtering, listing, rows, schema, sweeping
 from app.index.engine import Index
 from app.index.listing import Shape
 from app.index.statements import Sql
 from app.index.tables import conversation
 from app.model.conversation import ConversationFiles, IndexedRow, LogSummary, fold
 from app.model.event import EventFacts, EventRow, LogChange
+from app.model.facets import FacetKind
 from app.model.filters import Status
 from app.model.ids import ConversationId, EventName
 from app.model.page import COLUMN_ORDERS, EventOrder, SortOrder
@@ -216,6 +217,30 @@ def of_conversations(database: sqlite3.Connection, sql: Sql) -> set[str]:
     return {step for step in plan(database, sql) if re.match(r"(SCAN|SEARCH) conversation\b", step)}
 
 
+@pytest.mark.parametrize(
+    ("kind", "step"),
+    [
+        (FacetKind.STATUS, "SEARCH conversation USING COVERING INDEX ix_conversation_status_updated_at (archived=?)"),
+        (FacetKind.MODEL, "SEARCH conversation USING COVERING INDEX ix_conversation_model (archived=?)"),
+        (FacetKind.WORKSPACE, "SEARCH conversation USING COVERING INDEX ix_conversation_workspace (archived=?)"),
+        (FacetKind.AGENT_KIND, "SEARCH conversation USING COVERING INDEX ix_conversation_agent_kind (archived=?)"),
+        (FacetKind.DAY, "SEARCH conversation USING COVERING INDEX ix_conversation_created_at (archived=?)"),
+    ],
+)
+def test_a_facet_of_all_is_counted_in_one_index_and_one_under_filters_reads_the_table_once(
+    database: sqlite3.Connection, kind: FacetKind, step: str
+) -> None:
+    [_, *steps] = of_facets(database, kind, LISTED)
+    assert steps == [step]
+    [_, *steps] = of_facets(database, kind, ("top level", *LISTED))
+    assert steps == ["SCAN conversation"]
+
+
+def of_facets(database: sqlite3.Connection, kind: FacetKind, names: tuple[str, ...]) -> list[str]:
+    steps = plan(database, facets.facets_sql(((kind, False),), names))
+    return [step for step in steps if re.match(r"(SCAN|SEARCH) conversation\b", step)]
+
+
 MAXIMUM = "SEARCH conversation USING COVERING INDEX ix_conversation_{} (archived=?)"
 FEW = {
     "parent": "ix_conversation_parent (parent=?)",
@@ -254,15 +279,10 @@ def test_a_count_is_in_an_index_or_begins_with_the_few_or_reads_the_table_once(
     database: sqlite3.Connection, name: str
 ) -> None:
     [step] = of_conversations(database, listing.count_sql((name, "workspace", *LISTED)))
-    assert (
-        step == "SCAN conversation"
-        or {
-            **FEW,
-            "unreadable": "ix_conversation_unreadable",
-            "q": "INTEGER PRIMARY KEY (rowid=?)",
-        }[name]
-        in step
-    )
+    alone = filtering.looked_at((name, "workspace")) <= {"workspace", "archived"}
+    others = {"unreadable": "ix_conversation_unreadable", "q": "INTEGER PRIMARY KEY (rowid=?)"}
+    found = {**FEW, **others}.get(name, "SCAN conversation")
+    assert ("COVERING INDEX ix_conversation_workspace (archived=? AND workspace=?)" if alone else found) in step
 
 
 @pytest.mark.parametrize("order", EventOrder)
@@ -285,6 +305,7 @@ SEEN = {
     | {"_behind_sql", "_totals_sql", "_doomed_sql"},
     listing: {"ordered_sql", "walking_sql", "reading_sql", "count_sql", "located_sql"},
     events: {"list_sql", "count_sql", "_unreadable_sql", "_find_sql", "_final_sql", "_known_sql", "_rows_sql"},
+    facets: {"facets_sql"},
     rows: {"rows_sql"},
     sweeping: {"_active_sql", "_walk_sql", "_some_sql"},
 }

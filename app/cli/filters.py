@@ -1,0 +1,122 @@
+"""The filters of conversations as options: the same for every command that takes them."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Annotated, Any, get_type_hints
+
+import typer
+
+from app.errors import InvalidSettings
+from app.model.filters import Archived, ConversationFilter, Status, parse_tag
+from app.model.ids import ConversationId, parse_conversation_id
+from app.model.times import find_time_us
+
+_TIME = "ISO 8601, e.g. 2026-01-31; without a zone UTC."
+
+
+StatusOption = Annotated[list[Status] | None, typer.Option(help="Only with this status; repeated: with any of these.")]
+
+
+def _make_filter(
+    status: StatusOption = None,
+    title: Annotated[str | None, typer.Option(help="Only with this in the title, whatever its case.")] = None,
+    tag: Annotated[
+        list[str] | None, typer.Option(metavar="KEY[:VALUE]", help="Only with this tag; repeated: with all of these.")
+    ] = None,
+    workspace: Annotated[str | None, typer.Option(help="Only with this working directory.")] = None,
+    model: Annotated[str | None, typer.Option(help="Only with this model.")] = None,
+    agent_kind: Annotated[str | None, typer.Option(help="Only with this kind of agent.")] = None,
+    parent: Annotated[str | None, typer.Option(metavar="ID", help="Only children of this conversation.")] = None,
+    top_level: Annotated[
+        bool | None, typer.Option("--top-level/--children", help="Only without a parent, or with one.")
+    ] = None,
+    forked_from: Annotated[str | None, typer.Option(metavar="ID", help="Only forks of this conversation.")] = None,
+    since: Annotated[str | None, typer.Option(metavar="TIME", help=f"Only updated then or later: {_TIME}")] = None,
+    before: Annotated[str | None, typer.Option(metavar="TIME", help="Only updated before this time.")] = None,
+    created_since: Annotated[str | None, typer.Option(metavar="TIME", help="Only created then or later.")] = None,
+    created_before: Annotated[str | None, typer.Option(metavar="TIME", help="Only created before.")] = None,
+    active_since: Annotated[
+        str | None, typer.Option(metavar="TIME", help="Only with the last event then or later.")
+    ] = None,
+    active_before: Annotated[str | None, typer.Option(metavar="TIME", help="Only with the last event before.")] = None,
+    min_cost: Annotated[float | None, typer.Option(help="Only that cost this or more.")] = None,
+    max_cost: Annotated[float | None, typer.Option(help="Only that cost less.")] = None,
+    min_events: Annotated[int | None, typer.Option(min=0, help="Only with so many events or more.")] = None,
+    max_events: Annotated[int | None, typer.Option(min=0, help="Only with fewer events.")] = None,
+    archived: Annotated[Archived, typer.Option(help="Not archived, archived, or any.")] = Archived.FALSE,
+    unreadable: Annotated[
+        bool | None, typer.Option("--unreadable/--readable", help="Only whose files cannot be read, or can.")
+    ] = None,
+    owned: Annotated[
+        bool | None, typer.Option("--owned/--free", help="Only that a server owns at this moment, or none.")
+    ] = None,
+) -> ConversationFilter:
+    return ConversationFilter(
+        statuses=tuple(status or ()),
+        title_contains=title,
+        tags=tuple(parse_tag(text) for text in tag or ()),
+        workspace=workspace,
+        model=model,
+        agent_kind=agent_kind,
+        parent=_id(parent),
+        top_level=top_level,
+        forked_from=_id(forked_from),
+        updated_at_gte_us=_time("--since", since),
+        updated_at_lt_us=_time("--before", before),
+        created_at_gte_us=_time("--created-since", created_since),
+        created_at_lt_us=_time("--created-before", created_before),
+        last_event_at_gte_us=_time("--active-since", active_since),
+        last_event_at_lt_us=_time("--active-before", active_before),
+        cost_gte=min_cost,
+        cost_lt=max_cost,
+        event_count_gte=min_events,
+        event_count_lt=max_events,
+        archived=archived.asked,
+        unreadable=unreadable,
+        owned=owned,
+    )
+
+
+def _id(text: str | None) -> ConversationId | None:
+    return None if text is None else parse_conversation_id(text)
+
+
+def _time(option: str, text: str | None) -> int | None:
+    found = find_time_us(text)
+    if text is not None and found is None:
+        raise InvalidSettings(f"{option} {text[:64]!r} is no time; write it as 2026-01-31 or 2026-01-31T12:00:00Z")
+    return found
+
+
+Command = Callable[..., None]
+
+
+def with_filters(*, archived: Archived = Archived.FALSE) -> Callable[[Command], Command]:
+    """Give a command the options of all filters, in the place of its parameter `asked`, a ConversationFilter.
+
+    `archived` is what that option is when it is not given.
+    """
+
+    def decorated(command: Command) -> Command:
+        options = dict(inspect.signature(_make_filter).parameters)
+        options["archived"] = options["archived"].replace(default=archived)
+
+        def filtered(**given: Any) -> None:  # noqa: ANN401 - whatever the options are
+            asked = _make_filter(**{name: given.pop(name) for name in options})
+            command(asked=asked, **given)
+
+        merged: list[inspect.Parameter] = []
+        for name, parameter in inspect.signature(command).parameters.items():
+            merged += options.values() if name == "asked" else [parameter]
+        hints = get_type_hints(_make_filter, include_extras=True) | get_type_hints(command, include_extras=True)
+        signature = inspect.Signature(
+            [one.replace(kind=one.KEYWORD_ONLY, annotation=hints[one.name]) for one in merged]
+        )
+        vars(filtered)["__signature__"] = signature
+        filtered.__annotations__ = {one.name: hints[one.name] for one in merged}
+        filtered.__doc__, filtered.__name__ = command.__doc__, command.__name__
+        return filtered
+
+    return decorated
