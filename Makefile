@@ -8,7 +8,7 @@ BIN := .venv/bin
 SAMPLE := tests/data/conversations.tar.gz
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: run test check format lint types contracts bench faults machine fuzz hostile kills questions true clean
+.PHONY: run test check format lint types contracts bench bench-search faults machine fuzz hostile kills questions true clean
 
 run: .venv/run $(if $(filter .sample/conversations,$(DIR)),.sample/conversations)
 	$(BIN)/convstore serve "$(DIR)" --port $(PORT)
@@ -33,6 +33,9 @@ contracts: .venv/dev
 
 bench: .venv/dev
 	$(BIN)/python -m tests.bench $(BENCH)
+
+bench-search: .venv/dev
+	$(BIN)/python -m tests.bench.search $(BENCH)
 
 # Import 2,000 damaged and hostile archives of each kind; make hostile EXAMPLES=10000 for more.
 EXAMPLES ?= 2000

@@ -14,13 +14,17 @@ from typing import NamedTuple
 import orjson
 from sqlalchemy import ScalarSelect, bindparam, delete, insert, literal_column, select
 
-from app.index.engine import WriteConnection
+from app.index.engine import ReadConnection, WriteConnection
 from app.index.statements import Sql, compiled
 from app.index.tables import conversation, message
 
 TITLE_SEQ = -1
 """`seq` of the message that is a conversation's title."""
 
+MERGED_PAGES = 500
+"""How much is merged in one transaction; at 4 kB a page it takes some 50 ms."""
+
+_MERGED_SOMETHING = 2
 _HOUR_US = 3_600_000_000
 HOUR_BITS = 24
 _Key = tuple[int, int, str]
@@ -135,11 +139,72 @@ async def write_titles(index: WriteConnection, titles: Mapping[str, tuple[str, i
     await write_messages(index, [Said(key, TITLE_SEQ, "", titles[uuid][1], titles[uuid][0]) for key, uuid in rows])
 
 
+_TITLES = Sql(
+    "SELECT message.conversation, message.text FROM json_each(:keys) AS one"
+    " CROSS JOIN message ON message.conversation = one.value AND message.seq = :title",
+    {"title": TITLE_SEQ},
+)
+
+
+async def list_titles(index: ReadConnection, keys: Sequence[int]) -> dict[int, str]:
+    """Return the titles as search looks through them, by the keys of their conversations."""
+    return {row[0]: row[1] for row in await index.fetch_all(_TITLES, {"keys": orjson.dumps(list(keys)).decode()})}
+
+
+_STRAY = Sql(
+    "SELECT message.conversation, message.id FROM message WHERE message.seq != :title AND NOT EXISTS"
+    " (SELECT 1 FROM event WHERE event.conversation = message.conversation"
+    " AND event.seq = message.seq AND event.event_id = message.event_id)",
+    {"title": TITLE_SEQ},
+)
+
+
+async def list_stray(index: ReadConnection) -> list[int]:
+    """Return the keys of conversations of which the index has a message but no such event; a sound one has none."""
+    return list(dict.fromkeys(row[0] for row in await index.fetch_all(_STRAY)))
+
+
+async def delete_stray(index: WriteConnection) -> None:
+    """Delete the messages whose event the index does not have."""
+    stray = [{"id": row[1]} for row in await index.fetch_all(_STRAY)]
+    await index.execute_many(_DELETE_WORDS_OF_ONE, stray)
+    await index.execute_many(_delete_one_sql(), stray)
+
+
 async def forget_messages(index: WriteConnection, keys: Sequence[int]) -> None:
     """Delete all that was said in conversations, which are deleted next."""
     parameters = [{"key": key} for key in keys]
     await index.execute_many(_DELETE_WORDS_OF_ALL, parameters)
     await index.execute_many(_delete_all_sql(), parameters)
+
+
+_HOW_LOOSE = Sql(
+    "SELECT (SELECT count(DISTINCT segid) FROM message_fts_idx), (SELECT sum(length(block)) FROM message_fts_data),"
+    " (SELECT count(*) FROM message) * (SELECT avg(length(CAST(text AS BLOB))) FROM ("
+    "SELECT * FROM (SELECT text FROM message ORDER BY id DESC LIMIT 1000)"
+    " UNION ALL SELECT * FROM (SELECT text FROM message ORDER BY id LIMIT 1000)))",
+    {},
+)
+_CHANGES = Sql("SELECT total_changes()", {})
+_MERGE = Sql("INSERT INTO message_fts (message_fts, rank) VALUES ('merge', :pages)", {})
+
+
+async def are_words_loose(index: ReadConnection) -> bool:
+    """Whether merging the words' index is worth while, since it is about as large as the texts.
+
+    Merged it is about half as large: what was deleted or written anew leaves entries behind.
+    """
+    row = await index.fetch_one(_HOW_LOOSE)
+    segments, size_bytes, text_bytes = row or (0, None, None)
+    return segments > 1 and (size_bytes or 0) > (text_bytes or 0)
+
+
+async def merge_words(index: WriteConnection, *, begin: bool) -> bool:
+    """Merge a little of the words' index, and return whether there is more to do; the first step says `begin`."""
+    [[before]] = await index.fetch_all(_CHANGES)
+    await index.execute_many(_MERGE, [{"pages": -MERGED_PAGES if begin else MERGED_PAGES}])
+    [[after]] = await index.fetch_all(_CHANGES)
+    return int(after) - int(before) >= _MERGED_SOMETHING
 
 
 async def clear_messages(index: WriteConnection) -> None:

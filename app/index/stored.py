@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Sequence
+from contextlib import closing
 from functools import cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 from sqlalchemy import delete, select, text, union_all
 
+from app.errors import IndexUnusable
+from app.index.damage import is_damage
 from app.index.engine import ReadConnection, WriteConnection
 from app.index.messages import forget_messages
 from app.index.rows import as_row, rows_sql
@@ -15,6 +21,9 @@ from app.index.statements import Sql, compiled
 from app.index.tables import conversation, conversation_info, conversation_tag, event, message
 from app.model.conversation import ConversationRow
 from app.model.ids import ConversationId
+from app.model.text import split
+
+_REBUILD_WORDS = Sql("INSERT INTO message_fts (message_fts) VALUES ('rebuild')", {})
 
 
 class StoredRow(NamedTuple):
@@ -70,3 +79,32 @@ async def list_damage(index: ReadConnection, *, whole: bool = True) -> list[str]
     pragma = "PRAGMA integrity_check(20)" if whole else "PRAGMA quick_check(20)"
     rows = await index.fetch_all(Sql(str(text(pragma)), {}))
     return [row[0] for row in rows if row[0] != "ok"]
+
+
+def are_words_sound(index: Path) -> bool:
+    """Whether the words' index holds exactly the words of all messages, so that searching finds what was said.
+
+    SQLite's check takes its time and a lock for writing; so it looks at a copy, which is as of one moment.
+
+    Raises:
+        IndexUnusable: there is no room for a copy, or the index cannot be read.
+    """
+    with TemporaryDirectory(dir=index.parent, prefix=".verify-") as directory:
+        copy = Path(directory) / "index.db"
+        try:
+            with closing(sqlite3.connect(index, isolation_level=None)) as database:
+                database.execute("PRAGMA busy_timeout=5000")
+                database.execute("VACUUM INTO ?", (str(copy),))
+            with closing(sqlite3.connect(copy, isolation_level=None)) as database:
+                database.create_function("split", 1, split, deterministic=True)
+                database.execute("INSERT INTO message_fts (message_fts, rank) VALUES ('integrity-check', 1)")
+        except sqlite3.DatabaseError as error:
+            if is_damage(error) and "malformed" in str(error):
+                return False
+            raise IndexUnusable(f"the words in the index {index} could not be checked ({error})") from error
+    return True
+
+
+async def rebuild_words(index: WriteConnection) -> None:
+    """Make the words' index anew from the messages."""
+    await index.execute_many(_REBUILD_WORDS, [{}])

@@ -131,7 +131,7 @@ sync_state = Table(
     "sync_state",
     metadata,
     Column("id", Integer, primary_key=True),
-    Column("phase", String(16), nullable=False, comment="idle, metadata or events"),
+    Column("phase", String(16), nullable=False, comment="idle, metadata, events or text"),
     Column("done", Integer, nullable=False),
     Column("total", Integer, nullable=False),
     Column("heartbeat_at", Integer, nullable=False, comment="when the running sync last said something"),

@@ -14,12 +14,13 @@ from app.store.emptying import keep_tidy
 from app.store.mending import keep_usable
 from app.store.store import ConversationStore
 from app.store.sweep import TICK_S, Sweep
-from app.store.sync import SyncReport
+from app.store.sync import SyncReport, keep_words_small
 from app.store.verifying import keep_verifying
 
 log = logging.getLogger(__name__)
 
 _OTHER_SYNC_S = 1.0
+_MERGE_EVERY_S = 600.0
 _RETRY_S = 10.0
 _SOON_S = 1.0
 _SAY_EVERY_S = 10.0
@@ -42,10 +43,18 @@ async def _keep_in_step(store: ConversationStore) -> None:
     async with on_duty(store.index), asyncio.TaskGroup() as tasks:
         tasks.create_task(keep_tidy(store.reader.root, store.settings.trash_days))
         tasks.create_task(keep_verifying(store, store.settings.verify_hours))
+        tasks.create_task(_keep_words_small(store))
         while True:
             began_ns = time.time_ns()
             report = await catch_up(store)
             await _keep_sweeping(store, Sweep(store.index, store.reader, report.duplicates, since_ns=began_ns))
+
+
+async def _keep_words_small(store: ConversationStore) -> None:
+    while True:
+        await asyncio.sleep(_MERGE_EVERY_S)
+        with suppress(StoreError):
+            await keep_words_small(store.index)
 
 
 async def catch_up(store: ConversationStore) -> SyncReport:

@@ -17,11 +17,11 @@ from typing import TypeVar
 
 from filelock import FileLock, Timeout
 
-from app.errors import StoreUnavailable, SyncRunning
+from app.errors import QueryTooSlow, StoreUnavailable, SyncRunning
 from app.files import layout
 from app.files.layout import Named
 from app.files.scan import Reader
-from app.index import conversations, events, progress
+from app.index import conversations, events, messages, progress
 from app.index.engine import Index
 from app.index.places import require_place
 from app.model.conversation import VERSIONS
@@ -33,6 +33,7 @@ T = TypeVar("T")
 
 _BATCH = 200
 _LOG_BATCH = 100
+_LOOK_S = 5.0
 _WORTH_PROCESSES = 1000
 _LAST = "\U0010ffff"
 
@@ -108,6 +109,7 @@ async def bring_up_to_date(
         async with index.write() as connection:
             await progress.set_progress(connection, phase="idle", last_error=str(error))
         raise
+    await keep_words_small(index)
     now_us = _now_us()
     async with index.write() as connection:
         await progress.set_progress(
@@ -115,6 +117,20 @@ async def bring_up_to_date(
         )
     run.report.seconds = time.monotonic() - started
     return run.report
+
+
+async def keep_words_small(index: Index) -> None:
+    """Merge the words' index, if that is worth while, in many short transactions."""
+    try:
+        async with index.read(within_s=_LOOK_S) as connection:
+            more = await messages.are_words_loose(connection)
+    except QueryTooSlow:
+        return
+    begin = True
+    while more:
+        async with index.write() as connection:
+            more = await messages.merge_words(connection, begin=begin)
+        begin = False
 
 
 def require_plausible(root: Path, found: int, known: int) -> None:

@@ -7,26 +7,30 @@ are not settled, and mending is reading again, as a sweep does it: a row that so
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import orjson
 
-from app.errors import IndexDamaged
+from app.errors import IndexDamaged, IndexUnusable
 from app.files import eventlog, layout
 from app.files.layout import Named
 from app.files.scan import Reader
-from app.index import conversations, events, stored, sweeping
+from app.index import conversations, events, messages, stored, sweeping
 from app.index.engine import Index
 from app.index.stored import StoredRow
 from app.model.conversation import ConversationRow
 from app.model.event import EventRow, gap_rows
 from app.model.ids import EventName, dashed, find_conversation_id
+from app.model.said import said_title
 from app.store.mending import mend
 from app.store.reading import read_rows, read_signatures
 from app.store.refresh import refresh
 from app.store.sync import require_plausible
+
+log = logging.getLogger(__name__)
 
 BATCH = 50
 _ABSENT = "-"
@@ -102,8 +106,9 @@ async def _check_database(index: Index, reader: Reader, *, fix: bool, whole: boo
         async with index.read() as connection:
             damage = await stored.list_damage(connection, whole=whole)
             orphans = await stored.list_orphans(connection) if not damage else []
+            stray = await messages.list_stray(connection) if not damage else []
     except IndexDamaged as error:
-        damage, orphans = [str(error)], []
+        damage, orphans, stray = [str(error)], [], []
     if damage and fix:
         index.damaged = True
         await mend(index, reader.root)
@@ -112,8 +117,26 @@ async def _check_database(index: Index, reader: Reader, *, fix: bool, whole: boo
     if orphans and fix:
         async with index.write() as connection:
             await stored.delete_orphans(connection)
+    if stray and fix:
+        async with index.write() as connection:
+            await messages.delete_stray(connection)
+    for key in stray:
+        yield Difference(_ABSENT, "message", f"a text of conversation key {key} without its event", _ABSENT, fix)
+    if whole and not damage and not await _are_words_sound(index):
+        if fix:
+            async with index.write() as connection:
+                await stored.rebuild_words(connection)
+        yield Difference(_ABSENT, "words", "other words than the messages have", "what was said", fix)
     for key in orphans:
         yield Difference(_ABSENT, "orphan", f"rows of conversation key {key}, which does not exist", _ABSENT, fix)
+
+
+async def _are_words_sound(index: Index) -> bool:
+    try:
+        return await asyncio.to_thread(stored.are_words_sound, index.path)
+    except IndexUnusable as error:
+        log.warning("what search finds is not compared: %s", error)
+        return True
 
 
 async def verify_some(index: Index, reader: Reader, named: Sequence[Named], *, fix: bool = False) -> list[Difference]:
@@ -167,7 +190,14 @@ async def _compare_batch(index: Index, reader: Reader, named: Sequence[Named]) -
     async with index.read() as connection:
         known = await stored.find_stored(connection, [one.id for one in named])
         logs = {one.row.uuid: await events.list_rows(connection, one.key) for one in known.values()}
+        titles = await messages.list_titles(connection, [one.key for one in known.values()])
     compared = {one: list(_compare(one, on_disk[one], known.get(one.id), logs.get(one.id, []))) for one in named}
+    for one in named:
+        if (there := known.get(one.id)) and (row := on_disk[one].row):
+            found = {"title in search": said_title(row.title or "") or None}
+            compared[one] += _compare_fields(
+                dashed(one.id), "", {"title in search": titles.get(there.key)}, found, found
+            )
     return {one: differences for one, differences in compared.items() if differences}
 
 

@@ -94,6 +94,15 @@ KINDS: dict[str, tuple[Damage, set[str]]] = {
         {"event 7"},
     ),
     "event row changed": (sql("UPDATE event SET kind = 'X' WHERE conversation = 1 AND seq = 0"), {"event 0 kind"}),
+    "text of an event changed": (sql("UPDATE message SET text = 'other' WHERE seq = 1"), {"event 1 text", "words"}),
+    "text of an event gone": (sql("DELETE FROM message WHERE seq = 1"), {"event 1 text", "words"}),
+    "text of a title gone": (sql("DELETE FROM message WHERE seq = -1"), {"title in search", "words"}),
+    "text without an event": (sql("UPDATE message SET seq = 77 WHERE seq = 1"), {"message", "event 1 text"}),
+    "words of another text": (
+        sql("INSERT INTO message_fts (rowid, text) SELECT id, 'gone' FROM message LIMIT 1"),
+        {"words"},
+    ),
+    "words gone": (sql("INSERT INTO message_fts (message_fts) VALUES ('delete-all')"), {"words"}),
     "event file gone": (
         files(lambda root: next((root / make_id(1) / "events").glob("event-00002-*")).unlink()),
         {"event 2", "event_count", "info.event_count", "last_event_at", "info.last_event_at"},

@@ -1,0 +1,145 @@
+"""`python -m tests.bench.search`: the 20 best of a million messages, beside the same FTS5 statement through sqlite3.
+
+The messages are made up, of words as frequent as those of a language are; a rare one is put in 1 of 1,000, a common one
+in 3 of 100, a very common one in all.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sqlite3
+import tempfile
+from collections.abc import Iterator
+from contextlib import closing
+from itertools import accumulate, islice
+from pathlib import Path
+from random import Random
+from time import perf_counter
+
+from rich.console import Console
+
+from app.index import conversations, schema
+from app.index.engine import Index
+from app.index.messages import Said, write_messages
+from app.index.searching import RANKED, matches_sql, search_messages
+from app.model.conversation import ConversationFiles, IndexedRow, LogSummary, fold
+from app.model.filters import ConversationFilter
+from app.model.ids import ConversationId
+from app.model.text import parse_question
+from tests.bench.measure import Sample
+from tests.bench.rows import Bound, Row
+from tests.bench.table import describe_machine, print_machine, print_table
+
+_BEGIN_US = 1_735_689_600_000_000
+_IN_ONE = 10
+_BATCH = 200
+_WORDS = 60_000
+_LENGTH = 70
+_TIMES = 15
+_NEWEST = 2**62
+
+QUESTIONS = {
+    "a word in 1 of 1,000": ("zebra ", 20),
+    "a word in 3 of 100": ("giraffe ", 100),
+    "a word in every message": ("common ", 100),
+    "two words": ("common giraffe ", 100),
+    "a phrase": ('"common tiger"', 100),
+    "a prefix of three letters": ("com", 100),
+    "an identifier": ("fooBarBaz ", 100),
+    "one word without another": ("giraffe -zebra ", 100),
+}
+
+
+def main() -> None:
+    """Fill an index, measure, print."""
+    parser = argparse.ArgumentParser(prog="python -m tests.bench.search", description=__doc__)
+    parser.add_argument("--messages", type=int, default=1_000_000, help="how many; default 1,000,000")
+    parser.add_argument("--directory", type=Path, metavar="DIR", help="where the temporary directory is made")
+    asked = parser.parse_args()
+    console = Console(width=None if Console().is_terminal else 140, highlight=False)
+    print_machine(console, describe_machine())
+    with tempfile.TemporaryDirectory(prefix="convstore-bench-", dir=asked.directory) as name:
+        print_table(console, asyncio.run(_measure(Path(name) / "index.db", asked.messages)), [0, asked.messages])
+
+
+async def _measure(path: Path, number: int) -> list[Row]:
+    schema.upgrade(path)
+    index = Index(path, readers=1, busy_timeout_s=5)
+    await index.open()
+    try:
+        rate = await _fill(index, number)
+        with closing(sqlite3.connect(path)) as database:
+            rows = [await _compare(index, database, name, *asked) for name, asked in QUESTIONS.items()]
+            return [*rows, Row("messages written and indexed", "1/s", large=Sample.of([rate])), _size(database)]
+    finally:
+        await index.close()
+
+
+async def _fill(index: Index, number: int) -> float:
+    """Write conversations and their messages; return how many messages a second were written."""
+    spoken = _texts(Random(1))  # noqa: S311 - made-up data
+    seconds = 0.0
+    for begin in range(0, number // _IN_ONE, _BATCH):
+        numbers = range(begin, min(begin + _BATCH, number // _IN_ONE))
+        said = [
+            Said(one + 1, seq, f"{one:08x}-{seq}", _BEGIN_US + one * 300_000_000 + seq * 1_000_000, text)
+            for one in numbers
+            for seq, text in enumerate(islice(spoken, _IN_ONE))
+        ]
+        async with index.write() as connection:
+            await conversations.upsert_many(connection, [_row(one) for one in numbers])
+            began = perf_counter()
+            await write_messages(connection, said)
+            seconds += perf_counter() - began
+    return number / seconds
+
+
+def _row(number: int) -> IndexedRow:
+    uuid = ConversationId(f"{number:032x}")
+    created_us = _BEGIN_US + number * 300_000_000
+    return IndexedRow(fold(ConversationFiles(uuid, uuid, {}, 0, {"agent": {}}, LogSummary(), created_us)), b"x")
+
+
+def _texts(random: Random) -> Iterator[str]:
+    syllables = [a + b for a in "bdfghjklmnprstvw" for b in "aeiou"]
+    words = ["".join(random.choices(syllables, k=random.randint(1, 4))) for _ in range(_WORDS)]
+    shares = list(accumulate(1 / (place + 1) for place in range(_WORDS)))
+    while True:
+        text = random.choices(words, cum_weights=shares, k=int(random.expovariate(1 / _LENGTH)) + 5)
+        for word, share in (("zebra", 0.001), ("giraffe", 0.03), ("fooBarBaz", 0.3), ("tiger", 0.01)):
+            if random.random() < share:
+                text.insert(0, word)
+        yield " ".join(["common", *text])
+
+
+async def _compare(index: Index, database: sqlite3.Connection, name: str, question: str, most_ms: int) -> Row:
+    sql = matches_sql(("not archived",))
+    match = parse_question(question).match
+    parameters = {**sql.constants, "match": match, "newest": _NEWEST, "most": RANKED + 1}
+    own, floor = [], []
+    for _ in range(_TIMES):
+        began = perf_counter()
+        async with index.read() as connection:
+            await search_messages(connection, ConversationFilter(q=question), None, 20)
+        own.append((perf_counter() - began) * 1000)
+        began = perf_counter()
+        database.execute(sql.text, parameters).fetchall()
+        floor.append((perf_counter() - began) * 1000)
+    sample = Sample.of(own)
+    bound = Bound(f"at most {most_ms} ms", sample.median <= most_ms)
+    return Row(f"20 best: {name}", "ms", large=sample, floor=Sample.of(floor), bound=bound)
+
+
+def _size(database: sqlite3.Connection) -> Row:
+    """Compare the words' index with the texts that it holds."""
+    query = "SELECT (SELECT sum(length(block)) FROM message_fts_data), sum(length(CAST(text AS BLOB))) FROM message"
+    [words, texts] = database.execute(query).fetchone()
+    ratio = words / texts
+    sizes = [Sample.of([number / 1e6]) for number in (words, texts)]
+    bound = Bound("less than 1.5 times", ratio < 1.5)
+    return Row("words' index; floor: the texts", "MB", large=sizes[0], floor=sizes[1], bound=bound)
+
+
+if __name__ == "__main__":
+    main()
