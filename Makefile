@@ -52,6 +52,12 @@ QUESTIONS ?= 100000
 questions: .venv/dev
 	CONVSTORE_TEST_QUESTIONS=$(QUESTIONS) $(BIN)/python -m pytest -s tests/properties/test_questions.py
 
+.PHONY: killed-writers
+# Kill processes that write to shared conversations, 200 times; make killed-writers WRITER_KILLS=1000 for more.
+WRITER_KILLS ?= 200
+killed-writers: .venv/dev
+	CONVSTORE_TEST_WRITER_KILLS=$(WRITER_KILLS) $(BIN)/python -m pytest -s tests/faults/test_killed_writers.py
+
 faults: .venv/dev
 	$(BIN)/python -m tests.faults $(FAULTS)
 	$(BIN)/python -m tests.faults.power $(POWER)

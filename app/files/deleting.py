@@ -20,7 +20,7 @@ def delete(root: Path, directory: str, instance: str, now_us: int, *, force: boo
         LockTimeout: another program is writing to it all the time.
         DiskFull, WriteFailed: it could not be moved; it stands as it was.
     """
-    held = lease.claim(root, directory, instance, force=force).lease
+    claimed = lease.claim(root, directory, instance, force=force)
     with lease.opened(root, directory) as fd, ExitStack() as locks:
         try:
             events_fd = locks.enter_context(layout.open_directory(layout.EVENTS, fd))
@@ -28,6 +28,6 @@ def delete(root: Path, directory: str, instance: str, now_us: int, *, force: boo
             pass  # no events/, and so no log that somebody appends to
         else:
             locks.enter_context(locked(events_fd, LOG_LOCK))
-        locks.enter_context(lease.guarded(root, directory, fd, held))
-        lease.write_released(fd, held)
+        locks.enter_context(lease.guarded(root, directory, fd, claimed.lease))
+        lease.write_undone(root, fd, claimed)
         return trash.move_to_trash(root, directory, now_us)

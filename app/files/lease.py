@@ -210,14 +210,27 @@ def release(root: Path, directory: str, lease: Lease) -> None:
     """Give a lease back if it is still its owner's. The file stays, expired, so that the generation goes on."""
     try:
         with opened(root, directory) as fd, guarded(root, directory, fd, lease):
-            write_released(fd, lease)
+            _write(fd, lease._replace(expires_at=_NO_TIME))
     except (OwnershipLost, ConversationNotFound):
         return
 
 
-def write_released(fd: int, lease: Lease) -> None:
-    """Note in an open directory that its lease was given back. The caller is in `guarded`."""
-    _write(fd, lease._replace(expires_at=_NO_TIME))
+def undo_claim(root: Path, directory: str, claimed: Claim) -> None:
+    """Give a lease back under which nothing was looked at; whoever comes next finds what a crash before it left."""
+    try:
+        with opened(root, directory) as fd, guarded(root, directory, fd, claimed.lease):
+            write_undone(root, fd, claimed)
+    except (OwnershipLost, ConversationNotFound):
+        return
+
+
+def write_undone(root: Path, fd: int, claimed: Claim) -> None:
+    """Do what `undo_claim` does in an open directory. The caller is in `guarded`."""
+    mine, before = claimed
+    if before is None or before.released or is_held(root, before):
+        _write(fd, mine._replace(expires_at=_NO_TIME))
+    else:
+        _write(fd, before._replace(generation=mine.generation))
 
 
 def write_ended(fd: int, lease: Lease) -> None:

@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any
 
 from app.errors import ConversationNotFound, ConversationOwned, UnreadableFile
-from app.files import lease
+from app.files import lease, lending
 from app.files.layout import Named
 from app.files.lease import Lease
 from app.files.repairing import Repair
@@ -35,8 +35,10 @@ class ConversationStore(StoreReader):
 
     async def close(self) -> None:
         """Give all leases back and close the index; `open` does it."""
-        await self._writers.close()
-        await super().close()
+        try:
+            await self._writers.close()
+        finally:
+            await super().close()
 
     def writer(
         self, conversation_id: ConversationId, *, force: bool = False, held: Lease | None = None
@@ -180,10 +182,9 @@ class ConversationStore(StoreReader):
         """
         await self._writers.let_go(conversation_id)
         directory = (await self._opening.open(conversation_id)).directory
-        claimed = await asyncio.to_thread(
-            partial(lease.claim, self.reader.root, directory, owner, ttl_s=ttl_s, force=force, boot="")
+        return await asyncio.to_thread(
+            partial(lending.lend, self.reader, directory, conversation_id, owner, ttl_s=ttl_s, force=force)
         )
-        return claimed.lease
 
     async def renew(self, conversation_id: ConversationId, held: Lease, *, ttl_s: float) -> Lease:
         """Extend a client's lease.

@@ -152,7 +152,7 @@ class Writers:
             located = await self._opening.open(conversation_id)  # once more: until the claim, others could write
         except BaseException:
             if held is None:
-                await asyncio.to_thread(lease.release, root, directory, claim.lease)
+                await asyncio.to_thread(lease.undo_claim, root, directory, claim)
             raise
         conversation = Conversation(
             files,

@@ -142,6 +142,25 @@ async def test_head_goes_forward_when_it_is_opened_for_writing(crashed: Crash, o
         assert await is_rebuilt_equal(store)
 
 
+@pytest.mark.parametrize("between", ["deleted and restored", "lent"])
+async def test_head_goes_forward_also_when_another_had_it_between(
+    crashed: Crash, open_store: StoreOpener, between: str
+) -> None:
+    three = crashed()
+    event = append_unseen(three / ONE, make_event(5)["id"])
+    async with open_store(three) as store:
+        if between == "lent":
+            lease = await store.claim(ONE, "a client", ttl_s=60)
+            async with store.writer(ONE, held=lease) as conversation:
+                await conversation.append(make_event(8))
+        else:
+            await store.delete(ONE)
+            await store.restore(ONE)
+            async with store.writer(ONE) as conversation:
+                await conversation.append(make_event(8))
+    assert log_of(three / ONE)[-1]["parent_id"] == event["id"]
+
+
 async def test_a_navigation_is_never_undone(crashed: Crash, open_store: StoreOpener) -> None:
     three = crashed("navigate")
     async with open_store(three) as store, store.writer(ONE) as conversation:

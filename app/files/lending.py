@@ -1,0 +1,28 @@
+"""Lending a conversation to a client, who writes to it under a lease of its own through this server."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+
+from app.errors import UnreadableFile
+from app.files import lease
+from app.files.lease import Lease
+from app.files.opened import OpenFiles
+from app.files.scan import Reader
+from app.model.ids import ConversationId
+
+
+def lend(
+    reader: Reader, directory: str, conversation_id: ConversationId, owner: str, *, ttl_s: float, force: bool
+) -> Lease:
+    """Claim a conversation for a client and return the lease, after HEAD was put right if the owner before crashed.
+
+    Raises:
+        ConversationNotFound: there is no such directory.
+        ConversationOwned: another owner has it; `force` takes it over.
+    """
+    mine, before = lease.claim(reader.root, directory, owner, ttl_s=ttl_s, force=force, boot="")
+    if before is not None and not before.released and before.owner != owner:
+        with suppress(UnreadableFile):
+            OpenFiles(reader, directory, conversation_id, mine).load(after_crash=True)
+    return mine

@@ -1,0 +1,31 @@
+"""Four processes write to shared conversations and are killed at random; `make killed-writers` does it 200 times."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from tests.conftest import StoreOpener
+from tests.faults.aftermath import check_files, check_recovery
+from tests.faults.workload import Workload, make_store
+
+KILLS = int(os.environ.get("CONVSTORE_TEST_WRITER_KILLS", "12"))
+_EACH = 12
+
+
+async def test_killed_writers_lose_nothing_that_was_acknowledged(root: Path, open_store: StoreOpener) -> None:
+    make_store(root)
+    async with open_store(root):
+        pass
+    read = 0
+    with Workload(root, seed=KILLS) as workload:
+        for begin in range(0, KILLS, _EACH):
+            before = len(workload.said)
+            workload.storm(min(_EACH, KILLS - begin))
+            assert workload.crashes == []
+            check_files(workload)
+            read += len(await check_recovery(root, workload.said[before:]))
+            check_files(workload)
+    assert min(workload.counted[kind] for kind in ("append", "rename", "fork", "delete", "restore")) > 0
+    assert read > 0
+    print(f"{KILLS} kills; {dict(workload.counted)}; {read} conversations read again after them")
