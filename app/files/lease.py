@@ -104,6 +104,17 @@ def find_holder(root: Path, directory: str) -> Lease | None:
     return lease if is_held(root, lease) else None
 
 
+def find_sibling(root: Path, directory: str, mine: Lease) -> Lease | None:
+    """Return the later lease of the same owner, who lives, if another of its processes took one. Takes no lock."""
+    try:
+        with layout.open_directory(root / directory) as fd:
+            lease = read_lease(fd)
+    except OSError:
+        return None
+    later = lease is not None and lease.owner == mine.owner and lease.generation > mine.generation
+    return lease if later and lease and not lease.released else None
+
+
 class Claim(NamedTuple):
     """A lease that was claimed, and the one before it, if any; one that was not released tells of a crash."""
 
@@ -210,9 +221,14 @@ def release(root: Path, directory: str, lease: Lease) -> None:
     """Give a lease back if it is still its owner's. The file stays, expired, so that the generation goes on."""
     try:
         with opened(root, directory) as fd, guarded(root, directory, fd, lease):
-            _write(fd, lease._replace(expires_at=_NO_TIME))
+            write_released(fd, lease)
     except (OwnershipLost, ConversationNotFound):
         return
+
+
+def write_released(fd: int, lease: Lease) -> None:
+    """Note in an open directory that its lease was given back. The caller is in `guarded`."""
+    _write(fd, lease._replace(expires_at=_NO_TIME))
 
 
 def undo_claim(root: Path, directory: str, claimed: Claim) -> None:
@@ -227,15 +243,12 @@ def undo_claim(root: Path, directory: str, claimed: Claim) -> None:
 def write_undone(root: Path, fd: int, claimed: Claim) -> None:
     """Do what `undo_claim` does in an open directory. The caller is in `guarded`."""
     mine, before = claimed
-    if before is None or before.released or is_held(root, before):
-        _write(fd, mine._replace(expires_at=_NO_TIME))
+    if before is None:
+        durable.remove_if_there(fd, LEASE)
+    elif before.released or is_held(root, before):
+        write_released(fd, mine)
     else:
         _write(fd, before._replace(generation=mine.generation))
-
-
-def write_ended(fd: int, lease: Lease) -> None:
-    """Note in an open directory that an owner, nobody who lives, ended without giving it back, as a crash leaves it."""
-    _write(fd, lease._replace(owner="repair", expires_at=time.time(), boot=""))
 
 
 @contextmanager

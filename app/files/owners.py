@@ -19,6 +19,7 @@ from app.errors import StoreUnavailable
 from app.files.locks import try_lock
 
 _DIRECTORY = ".convstore/owners"
+_LOOK = "look"
 _TRIES = 20
 _PREFIX_MAX = 40
 _RETRY_S = 0.002
@@ -86,18 +87,35 @@ def _is_locked(path: Path) -> bool:
     except OSError:
         return True  # who cannot look must not take
     try:
-        for _ in range(_TRIES):  # another one who looks holds it for a moment
-            if try_lock(descriptor, fcntl.LOCK_EX):
-                return False
-            time.sleep(_RETRY_S)
-        return True
+        with _looking(path.parent) as alone:
+            return not any(_was_free(descriptor, number) for number in range(1 if alone else _TRIES))
+    finally:
+        os.close(descriptor)
+
+
+def _was_free(descriptor: int, number: int) -> bool:
+    if number:
+        time.sleep(_RETRY_S)  # another one who looks holds it for a moment
+    return try_lock(descriptor, fcntl.LOCK_EX)
+
+
+@contextmanager
+def _looking(directory: Path) -> Iterator[bool]:
+    """Look at locks alone, so that one look tells; False when somebody else looks all the time, or it cannot be had."""
+    try:
+        descriptor = os.open(directory / _LOOK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    except OSError:
+        yield False
+        return
+    try:
+        yield any(_was_free(descriptor, number) for number in range(_TRIES))
     finally:
         os.close(descriptor)
 
 
 def _forget_dead(directory: Path) -> None:
     """Delete the lock files that dead owners left."""
-    with suppress(OSError):
+    with suppress(OSError), _looking(directory):
         for path in directory.glob("*.lock"):
             _forget_if_dead(path)
 

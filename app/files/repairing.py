@@ -23,7 +23,6 @@ from app.files.locks import locked
 from app.files.scan import Reader
 from app.model.conversation import ConversationFiles, fold
 from app.model.event import gap_rows, parse_json_object
-from app.model.filters import Status
 from app.model.ids import ConversationId, event_file_name
 from app.model.kept import parse_kept
 from app.model.salvage import is_of, rebuild_state, replay_state, salvage
@@ -84,11 +83,11 @@ def repair(reader: Reader, directory: str, conversation_id: ConversationId, inst
     """
     with _opened(reader, directory, conversation_id):
         pass  # a directory that holds no conversation gets no lease
-    held, before = lease.claim(reader.root, directory, instance)
+    claimed = lease.claim(reader.root, directory, instance)
     with _opened(reader, directory, conversation_id) as seen, ExitStack() as locks:
         if seen.events_fd is not None:
             locks.enter_context(locked(seen.events_fd, LOG_LOCK))
-        locks.enter_context(lease.guarded(reader.root, directory, seen.fd, held))
+        locks.enter_context(lease.guarded(reader.root, directory, seen.fd, claimed.lease))
         try:
             found = _plan(seen)
             if found.mended:
@@ -96,10 +95,7 @@ def repair(reader: Reader, directory: str, conversation_id: ConversationId, inst
             for mend in found.mended:
                 _apply(seen, mend)
         finally:
-            if (seen.files.state or {}).get("execution_status") == Status.RUNNING and not (before and before.released):
-                lease.write_ended(seen.fd, held)  # the next who opens it ends the run that a crash cut off
-            else:
-                lease.write_released(seen.fd, held)
+            lease.write_undone(reader.root, seen.fd, claimed)
         return found
 
 

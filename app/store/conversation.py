@@ -162,11 +162,10 @@ class Conversation:
 
     def _follow_sibling(self) -> bool:
         """Go on under the lease of another worker of this server, which closed and opened it meanwhile."""
-        root, directory, mine = self.files.reader.root, self.files.directory, self.files.lease
-        holder = lease.find_holder(root, directory)
-        if holder is None or holder.owner != mine.owner or holder.generation <= mine.generation:
+        sibling = lease.find_sibling(self.files.reader.root, self.files.directory, self.files.lease)
+        if sibling is None:
             return False
-        self.files.lease = holder
+        self.files.lease = sibling
         return True
 
     async def _write_index(self, written: Written) -> str | None:

@@ -265,7 +265,7 @@ async def test_a_server_that_only_reads_makes_no_owner(root: Path) -> None:
         await client.get(ONE)
         assert not (root / ".convstore" / "owners").exists()
         await client.patch(ONE, json={"title": "x"})
-        [lock] = (root / ".convstore" / "owners").iterdir()
+        [lock] = (root / ".convstore" / "owners").glob("*.lock")
         assert owners.is_living(root, lock.stem)
     assert not owners.is_living(root, lock.stem)
     assert isinstance(client, httpx.AsyncClient)

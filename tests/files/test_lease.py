@@ -185,4 +185,4 @@ def test_the_lock_files_of_the_dead_are_removed(root: Path) -> None:
     with owners.living(root, OTHER):
         pass
     with owners.living(root, ME):
-        assert [path.name for path in (root / ".convstore" / "owners").iterdir()] == [f"{ME}.lock"]
+        assert [path.name for path in (root / ".convstore" / "owners").glob("*.lock")] == [f"{ME}.lock"]
