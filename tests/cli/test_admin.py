@@ -158,11 +158,27 @@ def test_a_backup_is_made_where_it_is_asked_for(root: Path, tmp_path: Path, conv
     assert (again.code, "exists; name another file" in again.err) == (2, True)
 
 
-@pytest.mark.parametrize(("words", "found"), [("convstore exp", {"export"}), ("convstore db down", {"downgrade"})])
-def test_the_shell_completes_commands(words: str, found: set[str]) -> None:
-    asked = {"_CONVSTORE_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": str(words.count(" "))}
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+@pytest.mark.parametrize(
+    ("words", "found"),
+    [("convstore exp", "export"), ("convstore db down", "downgrade"), ("convstore list --status fin", "finished")],
+)
+def test_the_shell_completes_commands_and_values(shell: str, words: str, found: str) -> None:
+    asked = {
+        "_CONVSTORE_COMPLETE": f"complete_{shell}",
+        "COMP_WORDS": words, "COMP_CWORD": str(words.count(" ")),
+        "_TYPER_COMPLETE_ARGS": words, "_TYPER_COMPLETE_FISH_ACTION": "get-args",
+    }  # fmt: skip
     ran = subprocess.run([COMMAND], env={**os.environ, **asked}, capture_output=True, text=True, check=True)
-    assert set(ran.stdout.split()) == found
+    assert (found in ran.stdout, "serve" in ran.stdout, "running" in ran.stdout) == (True, False, False)
+
+
+def test_completion_is_set_up_in_a_shell(tmp_path: Path) -> None:
+    ran = subprocess.run(
+        [COMMAND, "--install-completion", "bash"], env={**os.environ, "HOME": str(tmp_path)}, capture_output=True,
+        check=False,
+    )  # fmt: skip
+    assert (ran.returncode, "convstore" in (tmp_path / ".bashrc").read_text()) == (0, True)
 
 
 @pytest.mark.parametrize("command", [("list",), ("list", "--json"), ("export", "--all", "-o", "-")], ids=" ".join)

@@ -2,20 +2,19 @@
 
 python -m tests.migrations.dumped
 
-Run it before a new migration is added: it writes tests/data/indexes/HEAD.sql.gz.
+Run it before a new migration is added: it writes tests/data/indexes/HEAD.db.gz.
 """
 
 from __future__ import annotations
 
 import asyncio
 import gzip
-import sqlite3
 import tarfile
-from contextlib import closing
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from app import ConversationStore, Settings
+from app.index.backup import back_up
 from app.index.version import HEAD
 from tests.conftest import DATA
 
@@ -27,16 +26,15 @@ async def build(settings: Settings) -> None:
 
 
 def main() -> None:
-    """Unpack, index, dump."""
+    """Unpack, index, copy."""
     with TemporaryDirectory() as name:
         with tarfile.open(DATA / "conversations.tar.gz") as archive:
             archive.extractall(name, filter="data")
         settings = Settings(store=Path(name) / "conversations", timezone="UTC")
         asyncio.run(build(settings))
-        with closing(sqlite3.connect(settings.index_path)) as db:
-            text = "\n".join(db.iterdump())
-    target = DATA / "indexes" / f"{HEAD}.sql.gz"
-    target.write_bytes(gzip.compress(text.encode(), mtime=0))
+        copy = back_up(settings.index_path, Path(name) / "copy.db").path.read_bytes()
+    target = DATA / "indexes" / f"{HEAD}.db.gz"
+    target.write_bytes(gzip.compress(copy, mtime=0))
     print(target)
 
 

@@ -29,7 +29,7 @@ from tests.builders import index_tables, make_conversation, second_process
 from tests.conftest import DATA
 from tests.migrations.test_migrations import definitions
 
-EARLIER = sorted((DATA / "indexes").glob("*.sql.gz"))
+EARLIER = sorted((DATA / "indexes").glob("*.db.gz"))
 CHECKOUT = Path(__file__).parents[2]
 
 EVERY = int(os.environ.get("CONVSTORE_TEST_KILL_EVERY", "9"))
@@ -60,15 +60,13 @@ def index(corpus: Path) -> Path:
     return corpus / ".convstore" / "index.db"
 
 
-@pytest.mark.parametrize("earlier", EARLIER, ids=lambda path: path.name.removesuffix(".sql.gz"))
+@pytest.mark.parametrize("earlier", EARLIER, ids=lambda path: path.name.removesuffix(".db.gz"))
 def test_an_index_of_an_earlier_release_becomes_equal_to_a_new_one(
     corpus: Path, pristine_corpus: Path, tmp_path: Path, earlier: Path
 ) -> None:
     path = corpus / ".convstore" / "index.db"
-    path.unlink()
-    with closing(sqlite3.connect(path)) as db:
-        db.executescript(gzip.decompress(earlier.read_bytes()).decode())
-    assert read_revision(path) == earlier.name.removesuffix(".sql.gz")
+    path.write_bytes(gzip.decompress(earlier.read_bytes()))
+    assert read_revision(path) == earlier.name.removesuffix(".db.gz")
     shutil.copytree(pristine_corpus, tmp_path / "new")
     assert asyncio.run(synced(corpus)) == asyncio.run(synced(tmp_path / "new"))
     assert schema.drift(path) == []
@@ -90,7 +88,7 @@ def test_down_to_any_schema_and_up_again_becomes_equal_to_a_new_one(
 
 def test_there_is_an_index_of_every_earlier_schema() -> None:
     """`python -m tests.migrations.dumped` keeps one before a migration is added."""
-    assert {path.name.removesuffix(".sql.gz") for path in EARLIER} >= set(revisions()[:-1])
+    assert {path.name.removesuffix(".db.gz") for path in EARLIER} >= set(revisions()[:-1])
 
 
 def common_rows(path: Path, of: Path) -> dict[str, list[tuple[object, ...]]]:
