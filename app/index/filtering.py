@@ -57,6 +57,10 @@ def _before(name: str) -> Clause:
     return lambda column: column(name) < bindparam(f"{name}_lt")
 
 
+def _titled(column: Column) -> ColumnElement[bool]:
+    return func.instr(column("title_key"), bindparam("title")) > literal_column("0")
+
+
 RANGED = ("created_at", "updated_at", "last_event_at", "cost", "event_count")
 
 _SAYING: Any = (
@@ -72,13 +76,21 @@ _SAYING: Any = (
 COUNTED = ("status", "workspace", "model", "agent_kind")
 """The columns that have an index of few values, with `archived` before them."""
 
+_TITLED: Any = (
+    text("SELECT title_fts.rowid FROM title_fts WHERE title_fts MATCH :title_parts")
+    .bindparams(bindparam("title_parts"))
+    .columns(conversation.c.id)
+)
+"""The conversations in whose titles a part is, found by its trigrams: a part has three characters at least."""
+
 _CLAUSES: dict[str, Clause] = {
     "q": lambda column: column("id").in_(_SAYING),
     "nothing": lambda _: literal_column("0") == literal_column("1"),
     "archived": lambda column: column("archived") == literal_column("1"),
     "not archived": lambda column: column("archived") == literal_column("0"),
     "status": _is("status"),
-    "title": lambda column: func.instr(column("title_key"), bindparam("title")) > literal_column("0"),
+    "title": _titled,
+    "long title": _titled,
     "workspace": _is("workspace"),
     "model": _is("model"),
     "agent_kind": _is("agent_kind"),
@@ -103,6 +115,7 @@ COLUMNS = (
 )  # fmt: skip
 """The columns that conditions and orders look at."""
 
+_TRIGRAM = 3
 _ONE_OF = "one of statuses: "
 _TAG, _TAG_VALUE = "tag ", "tag and value "
 
@@ -127,10 +140,11 @@ def ask(asked: ConversationFilter) -> Asked:
     values: dict[str, object] = {
         name: value for name, field in _VALUES.items() if (value := getattr(asked, field)) is not None
     }
+    names = list(values)
     title = fold_title(asked.title_contains)
     if title:
-        values["title"] = title
-    names = list(values)
+        names.append("title" if len(title) < _TRIGRAM else "long title")
+        values |= {"title": title, "title_parts": '"{}"'.format(title.replace('"', '""'))}
     for place, (key, value) in enumerate(sorted({*asked.tags}, key=str)):
         names.append(f"{_TAG if value is None else _TAG_VALUE}{place}")
         values |= {f"tag_key_{place}": key, f"tag_value_{place}": value}
@@ -161,11 +175,7 @@ def clauses(names: Iterable[str], column: Column) -> list[ColumnElement[bool]]:
 
 def clauses_by_few(names: Iterable[str]) -> list[ColumnElement[bool]]:
     """Return the conditions of these names for a statement that begins with the few, or else goes over all rows."""
-    return [
-        conversation.c.id.in_(_tagged(name)) if name.startswith(_TAG)
-        else _clause(name, bare if name in FEW else unindexed)
-        for name in names
-    ]  # fmt: skip
+    return [_clause_by_few(name) for name in names]
 
 
 def clauses_to_count(names: Iterable[str]) -> list[ColumnElement[bool]]:
@@ -173,6 +183,14 @@ def clauses_to_count(names: Iterable[str]) -> list[ColumnElement[bool]]:
     names = tuple(names)
     more = looked_at(names) - {"archived"}
     return clauses(names, bare) if len(more) <= 1 and more <= {*COUNTED, *RANGED} else clauses_by_few(names)
+
+
+def _clause_by_few(name: str) -> ColumnElement[bool]:
+    if name.startswith(_TAG):
+        return conversation.c.id.in_(_tagged(name))
+    if name == "long title":
+        return conversation.c.id.in_(_TITLED)
+    return _clause(name, bare if name in FEW else unindexed)
 
 
 def _clause(name: str, column: Column) -> ColumnElement[bool]:

@@ -163,4 +163,4 @@ deletion = Table(
 
 def include_name(name: str | None, kind: str, _parents: object) -> bool:
     """Whether Alembic compares a thing of this name; SQLite makes FTS5's own tables."""
-    return not (kind == "table" and name is not None and name.startswith("message_fts"))
+    return not (kind == "table" and name is not None and name.startswith(("message_fts", "title_fts")))

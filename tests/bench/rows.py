@@ -25,6 +25,14 @@ FIRST_PATH = "/api/conversations/search?limit=20"
 LIST_PATH = "/api/conversations/search?limit=20&sort_order=UPDATED_AT_DESC"
 COUNT_PATH = "/api/conversations/count?status=finished"
 
+THREE_FILTERS = {
+    "three filters that many pass": f"{FIRST_PATH}&status=finished&status=idle&cost__gte=0.01&top_level=true",
+    "three filters that none passes": f"{FIRST_PATH}&workspace=/nowhere&cost__gte=0.01&top_level=true&sort_order=TITLE",
+    "a part of a title and two filters": f"{FIRST_PATH}&title__contains=nowhere&cost__gte=0.01&top_level=true",
+    "a count under three filters": f"{COUNT_PATH}&cost__gte=0.01&event_count__lt=100",
+    "counts by model under two filters": "/api/conversations/facets?by=model&status=finished&cost__gte=0.01",
+}
+
 LONG_EVENTS = 10_000
 _ALL = ("not archived",)
 _PAGE = 20
@@ -113,6 +121,7 @@ def measure_served(
         ]
         rows = _measure_lists(servers, clients, floor, queries, effort)
         rows += _measure_count(clients, queries, effort)
+        rows += _measure_filters(clients, effort)
         rows += _measure_events(stores, clients, queries, effort)
     if padded:
         rows += _measure_padded_list(padded, effort, directory)
@@ -162,6 +171,15 @@ def _measure_count(clients: list[Client], queries: list[sqlite3.Connection], eff
     }
     times = take_turns(calls, blocks=effort.blocks, each=effort.each)
     return [Row("count with a status, to its SQL", "ms", times["small"], times["large"], times["sql"])]
+
+
+def _measure_filters(clients: list[Client], effort: Effort) -> list[Row]:
+    rows = []
+    for name, path in THREE_FILTERS.items():
+        calls = {size: _never_asked(client, path) for size, client in zip(("small", "large"), clients, strict=True)}
+        times = take_turns(calls, blocks=effort.blocks, each=effort.each)
+        rows.append(_bounded(Row(name, "ms", times["small"], times["large"]), at_most=50.0))
+    return rows
 
 
 def _measure_events(

@@ -257,9 +257,17 @@ def test_a_page_that_sorts_begins_with_the_few_or_reads_the_table_once(database:
         found = f"SEARCH conversation USING INDEX {FEW[name]}"
     elif name == "unreadable":
         found = "SCAN conversation USING INDEX ix_conversation_unreadable"
-    elif name == "q":
+    elif name in ("q", "long title"):
         found = "SEARCH conversation USING INTEGER PRIMARY KEY (rowid=?)"
     assert of_conversations(database, sql) == {"SEARCH conversation USING INTEGER PRIMARY KEY (rowid=?)", found}
+
+
+def test_a_part_of_a_title_is_found_by_its_trigrams(database: sqlite3.Connection) -> None:
+    _, reading = listing.list_sqls(Shape(SortOrder.COST_DESC, ("long title", "workspace", *LISTED)))
+    assert [step for step in plan(database, reading) if "title_fts" in step] == [
+        "SCAN title_fts VIRTUAL TABLE INDEX 0:M1"
+    ]
+    assert of_conversations(database, reading) == {"SEARCH conversation USING INTEGER PRIMARY KEY (rowid=?)"}
 
 
 @pytest.mark.parametrize(("name", "found"), [("tag 0", "key=?"), ("tag and value 0", "key=? AND value=?")])
@@ -280,7 +288,7 @@ def test_a_count_is_in_an_index_or_begins_with_the_few_or_reads_the_table_once(
 ) -> None:
     [step] = of_conversations(database, listing.count_sql((name, "workspace", *LISTED)))
     alone = filtering.looked_at((name, "workspace")) <= {"workspace", "archived"}
-    others = {"unreadable": "ix_conversation_unreadable", "q": "INTEGER PRIMARY KEY (rowid=?)"}
+    others = {"unreadable": "ix_conversation_unreadable", **dict.fromkeys(("q", "long title"), "INTEGER PRIMARY KEY")}
     found = {**FEW, **others}.get(name, "SCAN conversation")
     assert ("COVERING INDEX ix_conversation_workspace (archived=? AND workspace=?)" if alone else found) in step
 

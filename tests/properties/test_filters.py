@@ -40,7 +40,24 @@ TITLES = [
     "日本語のタイトル",
     "Ünïcode",
 ]
-PARTS = ["fix", "THE", "École", "%", "_", "a", "本", "の", "é", "zzz", "' OR 1=1", "", "fix the parser", "\0"]
+PARTS = [
+    "fix",
+    "THE",
+    "École",
+    "%",
+    "_",
+    "a",
+    "本",
+    "の",
+    "é",
+    "zzz",
+    "' OR 1=1",
+    "",
+    "fix the parser",
+    "\0",
+    '"fix"',
+    "本語の",
+]
 WORKSPACES = ["/a", "/b", "/c"]
 MODELS = ["x/one", "x/two"]
 KINDS = ["Agent", "ACPAgent"]
