@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import Annotated
 
 import typer
 from rich.text import Text
 
-from app.cli.filters import StatusOption
+from app.cli.filters import with_filters
 from app.cli.options import DryRunOption, YesOption, confirm, parse_age
 from app.cli.output import (
     IndexOption,
@@ -24,7 +25,7 @@ from app.cli.output import (
     printable,
     run_async,
 )
-from app.model.filters import ConversationFilter
+from app.model.filters import Archived, ConversationFilter
 from app.model.ids import dashed
 from app.settings import Settings
 from app.store.pruning import Candidate, Pruned, find_candidates, prune
@@ -32,14 +33,15 @@ from app.store.pruning import Candidate, Pruned, find_candidates, prune
 _SHOWN = 20
 
 
+@with_filters(archived=Archived.ANY)
 def prune_command(
+    asked: ConversationFilter,
     older_than: Annotated[
         int,
         typer.Option(
             "--older-than", metavar="AGE", parser=parse_age, help="Not updated for so long: 30m, 12h, 180d, 4w."
         ),
     ],
-    status: StatusOption = None,
     keep_tag: Annotated[
         list[str] | None,
         typer.Option(metavar="KEY[:VALUE]", help="Keep what has this tag; repeated: one of these tags."),
@@ -54,9 +56,10 @@ def prune_command(
 
     Example: convstore prune --older-than 180d --status finished --keep-tag pinned --dry-run --store conversations
     """
-    asked = ConversationFilter(
-        statuses=tuple(status or ()), updated_at_lt_us=time.time_ns() // 1000 - older_than, archived=None
-    )
+    before_us = time.time_ns() // 1000 - older_than
+    if asked.updated_at_lt_us is not None:
+        before_us = min(before_us, asked.updated_at_lt_us)
+    asked = replace(asked, updated_at_lt_us=before_us)
     settings = make_settings(store=store, index_url=index)
     candidates = run_async(_find(settings, asked, keep_tag or []))
     if not json:
