@@ -8,7 +8,7 @@ BIN := .venv/bin
 SAMPLE := tests/data/conversations.tar.gz
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: run test check format lint types contracts bench bench-search faults machine fuzz hostile kills questions true clean
+.PHONY: run test check format lint types contracts bench bench-search faults machine soak audit fuzz hostile kills questions true clean
 
 run: .venv/run $(if $(filter .sample/conversations,$(DIR)),.sample/conversations)
 	$(BIN)/convstore serve "$(DIR)" --port $(PORT)
@@ -72,11 +72,22 @@ STEPS ?= 100000
 machine: .venv/dev
 	CONVSTORE_TEST_STEPS=$(STEPS) $(BIN)/python -m pytest tests/properties/test_machine.py
 
+# Mixed load over HTTP, other programs that write, and random kills, for so long.
+SECONDS ?= 1800
+soak: .venv/dev
+	$(BIN)/python -m tests.soak --seconds $(SECONDS)
+
+# Known vulnerabilities in the pinned dependencies; says so where it cannot ask.
+audit:
+	$(PYTHON) -m venv .audit
+	-.audit/bin/pip install --quiet pip-audit
+	.audit/bin/python -m tests.audit
+
 fuzz: .venv/dev
 	$(BIN)/python -m tests.fuzz $(FUZZ)
 
 clean:
-	rm -rf .venv .sample dist .coverage* .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf .venv .audit .sample dist .coverage* .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 
 .venv/bin/python:
 	$(PYTHON) -m venv .venv

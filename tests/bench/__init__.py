@@ -5,6 +5,7 @@
     shapes    the JSON that is in them             backfill  a first sync, and its floor, each in a process
     client    HTTP over plain sockets              server    the served program, and the floors' server
     measure   samples, and taking them in turn     floor     the floors' server, as a program
+    rival     agent-server 1.58 on the same directories, where there is one
     table     the machine, the table, the JSON     administration  upgrade, backup, export, import: commands
 
 Each figure stands beside a floor: the least that any program would do for the same answer. Not part of `make test`.

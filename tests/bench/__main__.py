@@ -13,6 +13,7 @@ from app.files.layout import list_directories
 from tests.bench.administration import measure_administration
 from tests.bench.builds import Builds, build_index, build_rows
 from tests.bench.generate import add_long_conversation, make_store
+from tests.bench.rival import may_compare, measure_beside
 from tests.bench.rows import FULL, LONG_EVENTS, QUICK, Effort, Row, measure_served, measure_starts
 from tests.bench.server import Store
 from tests.bench.table import describe_machine, print_machine, print_table, write_json
@@ -69,7 +70,10 @@ def _measure(directory: Path, stores: list[Store], padded: Store | None, effort:
     served, memory = measure_served(stores, padded, effort, directory)
     _stages.print("administering")
     administered = measure_administration(stores, directory)
-    return [*starts, *served, *build_rows(small, large, padded_builds), *administered, *memory]
+    beside = [store for store in (stores[0], padded) if store] if may_compare() else []
+    _stages.print("beside agent-server" if beside else "NOT beside agent-server: OPENHANDS_PYTHON names no Python")
+    rivals = measure_beside(beside, effort)
+    return [*starts, *served, *build_rows(small, large, padded_builds), *administered, *memory, *rivals]
 
 
 def _make(directory: Path, name: str, count: int, *, state_kb: int = 0) -> Store:

@@ -100,7 +100,7 @@ def measure_starts(stores: Sequence[Store], effort: Effort) -> list[Row]:
     small, large = stores
     times = rate_in_turns({"small": partial(start, small), "large": partial(start, large)}, rounds=effort.starts)
     row = Row("start to first answer", "ms", times["small"], times["large"])
-    return [_bounded(row, growth=1.1)]
+    return [bounded(row, growth=1.1)]
 
 
 def measure_served(
@@ -157,9 +157,9 @@ def _measure_lists(
     one = Row(f"list page of {_PAGE}, to Starlette", "ms", times["small"], times["large"], times["floor"])
     eight = Row(f"the same, {_CONNECTIONS} clients", "1/s", rates["small"], rates["large"], rates["floor"])
     return [
-        _bounded(one, growth=1.2, over_floor=2.5),
+        bounded(one, growth=1.2, over_floor=2.5),
         Row("the same, never asked before, to its SQL", "ms", times["new small"], times["new large"], times["sql"]),
-        _bounded(eight, under_floor=0.35),
+        bounded(eight, under_floor=0.35),
     ]
 
 
@@ -178,7 +178,7 @@ def _measure_filters(clients: list[Client], effort: Effort) -> list[Row]:
     for name, path in THREE_FILTERS.items():
         calls = {size: _never_asked(client, path) for size, client in zip(("small", "large"), clients, strict=True)}
         times = take_turns(calls, blocks=effort.blocks, each=effort.each)
-        rows.append(_bounded(Row(name, "ms", times["small"], times["large"]), at_most=50.0))
+        rows.append(bounded(Row(name, "ms", times["small"], times["large"]), at_most=50.0))
     return rows
 
 
@@ -202,7 +202,7 @@ def _measure_events(
         times.get("large"),
         times.get("floor"),
     )
-    return [_bounded(row, at_most=10.0)]
+    return [bounded(row, at_most=10.0)]
 
 
 def _measure_padded_list(store: Store, effort: Effort, directory: Path) -> list[Row]:
@@ -216,7 +216,7 @@ def _measure_padded_list(store: Store, effort: Effort, directory: Path) -> list[
         calls = {"padded": partial(client.get, LIST_PATH), "floor": partial(floor_client.get, "/padded")}
         times = take_turns(calls, blocks=effort.blocks, each=effort.each)
     row = Row(f"list page of {_PAGE}, {store.state_kb} kB of state", "ms", times["padded"], None, times["floor"])
-    return [_bounded(row, over_floor=2.5)]
+    return [bounded(row, over_floor=2.5)]
 
 
 def _measure_memory(servers: list[Server]) -> list[Row]:
@@ -235,7 +235,7 @@ def _measure_memory(servers: list[Server]) -> list[Row]:
     ]
 
 
-def _bounded(
+def bounded(
     row: Row,
     *,
     growth: float | None = None,

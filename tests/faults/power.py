@@ -26,6 +26,7 @@ from typing import NamedTuple
 import orjson
 
 from app import ConversationStore, Settings
+from app.errors import StoreError
 from app.index import schema
 from app.model.ids import ConversationId, dashed
 from tests.builders import make_conversation, make_id
@@ -125,9 +126,16 @@ def cut_once(disk: Disk, template: Path, seed: int) -> tuple[int, list[str]]:
         told = _parse(writer.stdout.read())
     disk.unmount()
     disk.mount()
-    wrong = asyncio.run(_find_wrong(root, told)) if first == "ready\n" else ["the writer did not begin"]
+    wrong = _look(root, told) if first == "ready\n" else ["the writer did not begin"]
     shutil.rmtree(root)
     return sum(one.done for one in told), wrong
+
+
+def _look(root: Path, told: list[Told]) -> list[str]:
+    try:
+        return asyncio.run(_find_wrong(root, told))
+    except StoreError as error:
+        return [f"{type(error).__name__}: {error}"]
 
 
 def _parse(output: str) -> list[Told]:

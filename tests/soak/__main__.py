@@ -1,0 +1,217 @@
+"""`python -m tests.soak`: mixed load over HTTP, other programs that write, random kills; then what was promised.
+
+In the first third the server is killed too; after that it lives to the end, so that its memory can be seen to be flat.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from pathlib import Path
+from statistics import median
+from typing import NamedTuple
+
+import httpx
+
+from tests.builders import make_conversation
+from tests.soak.load import Client
+
+CLIENTS = 6
+CONVERSATIONS = 300
+KEY = "a-key"
+
+_GROWTH_MB = 15.0
+_GROWTH_FILES = 10
+_CHECKOUT = Path(__file__).parents[2]
+
+
+class Soaked(NamedTuple):
+    """How a run went."""
+
+    counted: Counter[str]
+    memory_mb: tuple[float, float]
+    files: tuple[float, float]
+    wrong: list[str]
+
+    def __str__(self) -> str:
+        memory, files = self.memory_mb, self.files
+        told = ", ".join(f"{number:,} {what}" for what, number in sorted(self.counted.items()))
+        flat = f"memory {memory[0]:.0f} to {memory[1]:.0f} MB, {files[0]:.0f} to {files[1]:.0f} open files"
+        return f"{told}; {flat}; {len(self.wrong)} wrong"
+
+
+class _Server:
+    """A server that is killed and started again, on one port."""
+
+    def __init__(self, root: Path) -> None:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = int(probe.getsockname()[1])
+        self._root = root
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.down = threading.Event()
+        self.start()
+
+    def start(self) -> None:
+        command = [sys.executable, "-m", "app.cli.main", "serve", str(self._root), "--port", str(self.port)]
+        environment = os.environ | {"CONVSTORE_API_KEY": KEY, "CONVSTORE_LOG_LEVEL": "error"}
+        self.process = subprocess.Popen(command, cwd=_CHECKOUT, env=environment)
+        until = time.monotonic() + 60
+        while time.monotonic() < until:
+            try:
+                if httpx.get(f"{self.url}/ready").status_code == 200:
+                    break
+            except httpx.TransportError:
+                time.sleep(0.05)
+        time.sleep(0.2)  # for requests that were under way
+        self.down.clear()
+
+    def kill(self) -> None:
+        self.down.set()
+        self.process.send_signal(signal.SIGKILL)
+        self.process.wait()
+        self.start()
+
+    def measure(self) -> tuple[float, int]:
+        """Return its memory in MB and how many files it has open."""
+        lines = Path(f"/proc/{self.process.pid}/status").read_text().splitlines()
+        memory_kib = next(int(line.split()[1]) for line in lines if line.startswith("VmRSS"))
+        return memory_kib * 1024 / 1e6, len(list(Path(f"/proc/{self.process.pid}/fd").iterdir()))
+
+
+class _Outside:
+    """Another program that writes, killed and started again; what it was acknowledged is kept."""
+
+    def __init__(self, kind: str, root: Path) -> None:
+        self._kind = kind
+        self._root = root
+        self._seed = 0
+        self.said: list[str] = []
+        self.start()
+
+    def start(self) -> None:
+        self._seed += 1
+        command = [sys.executable, "-m", "tests.soak.outside", self._kind, str(self._root), str(self._seed)]
+        self._process = subprocess.Popen(command, cwd=_CHECKOUT, stdout=subprocess.PIPE, text=True)
+        self._reader = threading.Thread(target=self._read, args=(self._process,))
+        self._reader.start()
+
+    def _read(self, process: subprocess.Popen[str]) -> None:
+        assert process.stdout is not None
+        with process.stdout:
+            self.said.extend(line for line in process.stdout if line.endswith("\n"))
+
+    def kill(self) -> None:
+        self._process.kill()
+        self._process.wait()
+        self._reader.join()
+
+
+def soak(root: Path, seconds: float, kill_every_s: float, seed: int = 1) -> Soaked:
+    """Run so long and return how it went."""
+    dice = random.Random(seed)  # noqa: S311
+    for number in range(CONVERSATIONS):
+        make_conversation(root, 70_000 + number, events=3)
+    server = _Server(root)
+    outside = [_Outside("library", root), _Outside("library", root), _Outside("files", root)]
+    stop = threading.Event()
+    clients = [Client(server.url, KEY, seed + number) for number in range(CLIENTS)]
+    threads = [threading.Thread(target=one.run, args=(stop, server.down.is_set)) for one in clients]
+    for thread in threads:
+        thread.start()
+    counted: Counter[str] = Counter()
+    samples: list[tuple[float, int]] = []
+    began = time.monotonic()
+    next_kill = began + kill_every_s
+    while (now := time.monotonic()) < began + seconds:
+        if now > next_kill:
+            next_kill = now + kill_every_s * dice.uniform(0.5, 1.5)
+            victims: list[_Server | _Outside] = [*outside, server] if now < began + seconds / 3 else [*outside]
+            victim = dice.choice(victims)
+            victim.kill()
+            if isinstance(victim, _Outside):
+                victim.start()
+            counted["kills"] += 1
+        if now > began + seconds / 2:
+            samples.append(server.measure())
+        time.sleep(min(1.0, seconds / 60))
+    samples.append(server.measure())
+    stop.set()
+    for thread in threads:
+        thread.join()
+    for one in outside:
+        one.kill()
+    server.process.terminate()
+    server.process.wait(30)
+    for client in clients:
+        counted += client.counted
+    wrong = [one for client in clients for one in client.wrong] + _wrong_at_the_end(root, clients, outside)
+    return _judge(counted, samples, wrong)
+
+
+def _judge(counted: Counter[str], samples: list[tuple[float, int]], wrong: list[str]) -> Soaked:
+    part = max(1, len(samples) // 4)
+    first, last = samples[:part], samples[-part:]
+    memory = median(one[0] for one in first), median(one[0] for one in last)
+    files = float(median(one[1] for one in first)), float(median(one[1] for one in last))
+    if memory[1] - memory[0] > _GROWTH_MB:
+        wrong.append(f"memory grew from {memory[0]:.0f} to {memory[1]:.0f} MB")
+    if files[1] - files[0] > _GROWTH_FILES:
+        wrong.append(f"open files grew from {files[0]:.0f} to {files[1]:.0f}")
+    return Soaked(counted, memory, files, wrong)
+
+
+def _wrong_at_the_end(root: Path, clients: list[Client], outside: list[_Outside]) -> list[str]:
+    """Hold the directory and the index to what was acknowledged, once everything has ended."""
+    wrong = []
+    promised = {one.replace("-", ""): events for client in clients for one, events in client.acknowledged.items()}
+    for line in (line for program in outside for line in program.said):
+        conversation_id, *rest = line.split(maxsplit=2)
+        if conversation_id != "!":
+            promised.setdefault(conversation_id, []).append(rest[0])
+        elif rest[0] not in ("conversation_owned", "ownership_lost", "index_busy"):
+            wrong.append(f"a writer got {line.strip()}")
+    for one, events in promised.items():
+        names = [path.name for path in (root / one / "events").glob("event-*.json")]
+        there = Counter(name.removesuffix(".json").split("-", 2)[2] for name in names)
+        lost = [event for event in events if there[event] != 1]
+        if lost:
+            wrong.append(f"{one}: {len(lost)} of {len(events)} acknowledged events are not there once")
+    for command in (["index", "sync"], ["index", "verify"]):
+        done = subprocess.run(
+            [sys.executable, "-m", "app.cli.main", *command, "--store", str(root)],
+            cwd=_CHECKOUT,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode:
+            wrong.append(f"{' '.join(command)}: {done.stdout[-1000:]}{done.stderr[-1000:]}")
+    return wrong
+
+
+def main() -> None:
+    """Run what the arguments ask for."""
+    parser = argparse.ArgumentParser(prog="python -m tests.soak", description=__doc__)
+    parser.add_argument("--seconds", type=float, default=1800, help="how long; default 1800")
+    parser.add_argument("--kill-every", type=float, default=10, help="seconds between kills; default 10")
+    parser.add_argument("--seed", type=int, default=1)
+    asked = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="convstore-soak-") as name:
+        soaked = soak(Path(name), asked.seconds, asked.kill_every, asked.seed)
+    print("\n".join(soaked.wrong[:50]))
+    print(f"{asked.seconds:.0f} s: {soaked}")
+    raise SystemExit(1 if soaked.wrong else 0)
+
+
+if __name__ == "__main__":
+    main()
