@@ -20,6 +20,9 @@ StatusOption = Annotated[list[Status] | None, typer.Option(help="Only with this 
 
 
 def _make_filter(
+    q: Annotated[
+        str | None, typer.Option("--q", help="Only in which this was said; as `convstore search` takes it.")
+    ] = None,
     status: StatusOption = None,
     title: Annotated[str | None, typer.Option(help="Only with this in the title, whatever its case.")] = None,
     tag: Annotated[
@@ -54,6 +57,7 @@ def _make_filter(
     ] = None,
 ) -> ConversationFilter:
     return ConversationFilter(
+        q=q,
         statuses=tuple(status or ()),
         title_contains=title,
         tags=tuple(parse_tag(text) for text in tag or ()),

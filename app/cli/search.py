@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
+from app.cli.filters import with_filters
 from app.cli.output import (
     IndexOption,
     JsonOption,
@@ -21,6 +22,7 @@ from app.cli.output import (
     printable,
     run_async,
 )
+from app.model.filters import ConversationFilter
 from app.model.hits import Hit, HitPage
 from app.settings import Settings
 from app.store.reader import PAGE_MAX
@@ -28,6 +30,7 @@ from app.store.reader import PAGE_MAX
 _MARK = re.compile(r"<mark>(.*?)</mark>", re.DOTALL)
 
 
+@with_filters()
 def search_command(
     words: Annotated[
         list[str],
@@ -35,6 +38,7 @@ def search_command(
             metavar="WORDS...", help='Words, "exact phrases", -excluded ones, OR; the last word may be only begun.'
         ),
     ],
+    asked: ConversationFilter,
     store: StoreOption = None,
     limit: Annotated[int, typer.Option(min=1, max=PAGE_MAX, help="The most hits to show.")] = 20,
     page: Annotated[str | None, typer.Option(help="next_page_id of the page before.", show_default=False)] = None,
@@ -44,12 +48,13 @@ def search_command(
 ) -> None:
     """Find what was said, in any conversation: titles, messages, thoughts, final answers, errors.
 
-    Example: convstore search 'lease renewal' --store workspace/conversations
+    Example: convstore search 'lease renewal' --status error --since 2026-01-01 --store workspace/conversations
     """
 
     async def search(settings: Settings) -> HitPage:
         async with opened(settings, no_sync=no_sync) as opened_store:
-            return await opened_store.search_messages(" ".join(words), page_id=page, limit=limit)
+            text = " ".join([*words, *([asked.q] if asked.q else [])])
+            return await opened_store.search_messages(text, asked, page_id=page, limit=limit)
 
     found = run_async(search(make_settings(store=store, index_url=index)))
     if json:

@@ -107,3 +107,43 @@ async def test_what_tools_say_is_found_where_it_is_asked_for(
     async with open_store(root, search_tools=True):
         assert find(index_path, "unheard") == [(make_id(1), 0), (make_id(1), 1)]
         assert find(index_path, "planted") == []
+
+
+async def test_secrets_are_in_no_byte_of_the_index(root: Path, open_store: StoreOpener) -> None:
+    planted = "planted-sesame-42"
+    token = f"gAAAA{'B' * 60}"
+    state = {"agent": {"llm": {"api_key": planted}}, "secret_registry": {"secret_sources": {"A": {"value": planted}}}}
+    update = make_event(1, kind="ConversationStateUpdateEvent", key="full_state", value=state)
+    said = make_event(0, **says(f"the token {token} and https://me:{planted}@host/ and https://x/?api_key={planted}"))
+    action = make_event(
+        2, kind="ActionEvent", tool_name="x", action={"kind": "X", "api_key": planted, "say": "visible"}
+    )
+    make_conversation(root, 1, events=[said, update, action])
+    async with open_store(root, search_tools=True) as store:
+        assert [hit.seq for hit in (await store.search_messages("visible ")).items] == [2]
+        assert "**********" in (await store.search_messages("token ")).items[0].snippet
+        held = b"".join(path.read_bytes() for path in (root / ".convstore").glob("index.db*"))
+    assert b"visible" in held
+    assert token.encode() not in held
+    assert planted.encode() not in held
+
+
+async def test_the_index_of_words_stays_small_however_often_texts_are_written_anew(
+    root: Path, index_path: Path, open_store: StoreOpener
+) -> None:
+    words = [f"word{number}" for number in range(400)]
+    path = make_conversation(root, 1, events=0)
+    for number in range(60):
+        write_event(path, number, make_event(number, **says(" ".join(words[number : number + 300]))))
+    async with open_store(root) as store:
+        for turn in range(4):
+            for number in range(60):
+                write_event(path, number, make_event(number, **says(" ".join(words[turn * 9 + number :][:300]))))
+            await store.verify(fix=True)
+        await store.sync()
+        found = await store.search_messages("word350 ")
+    assert len(found.items) > 10
+    with closing(sqlite3.connect(index_path)) as db:
+        [size] = db.execute("SELECT sum(length(block)) FROM message_fts_data").fetchone()
+        [text] = db.execute("SELECT sum(length(text)) FROM message").fetchone()
+    assert size < 1.5 * text

@@ -1,0 +1,41 @@
+"""convstore search, and the question among the filters of list and count."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.builders import make_conversation, make_event, make_id
+from tests.cli.conftest import Command
+
+
+def test_search_shows_hits_and_narrows_them_by_filters(root: Path, convstore: Command) -> None:
+    said = {"llm_message": {"role": "user", "content": [{"type": "text", "text": "the \x1b[31m lease\nrenewal"}]}}
+    make_conversation(root, 1, events=[make_event(0, **said)], meta={"title": "On locks", "tags": {"area": "billing"}})
+    make_conversation(root, 2, events=0, meta={"title": "Lease"}, state={"execution_status": "error"})
+    ran = convstore("search", "lease", "--store", root)
+    assert ran.code == 0
+    assert ran.out.splitlines() == [
+        "00000000  Lease  title  2026-10-01 12:00",
+        "  Lease",
+        "00000000  On locks  user in event 0  2026-10-01 12:00",
+        "  the �[31m lease renewal",
+        "2 hits",
+    ]
+    assert convstore("search", "lease", "--store", root, "--status", "error").out.splitlines()[-1] == "1 hits"
+    assert convstore("search", "lease", "renewal", "--store", root, "--since", "2100-01-01").out == "0 hits\n"
+    assert convstore("search", '"renewal lease"', "--store", root, "--limit", 1).out.splitlines()[-1] == "0 hits"
+
+
+def test_search_as_json_is_the_body_of_the_api(corpus: Path, convstore: Command) -> None:
+    first = convstore("search", "code", "--store", corpus, "--limit", 3, "--json").json
+    rest = convstore("search", "code", "--store", corpus, "--page", first["next_page_id"], "--json").json
+    assert set(first) == {"items", "next_page_id", "truncated", "text_indexed"}
+    assert len(first["items"]) == 3
+    assert not [hit for hit in first["items"] if hit in rest["items"]]
+
+
+def test_list_and_count_take_a_question(corpus: Path, convstore: Command) -> None:
+    listed = convstore("list", "--store", corpus, "--q", "lease", "--sort", "RELEVANCE", "--json").json["items"]
+    assert "lease" in listed[0]["title"]
+    assert convstore("count", "--store", corpus, "--q", "lease").out == f"{len(listed)}\n"
+    assert make_id(1) not in {item["id"] for item in listed}
