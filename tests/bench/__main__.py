@@ -12,6 +12,7 @@ from rich.console import Console
 from app.files.layout import list_directories
 from tests.bench.administration import measure_administration
 from tests.bench.builds import Builds, build_index, build_rows
+from tests.bench.following import measure_following
 from tests.bench.generate import add_long_conversation, make_store
 from tests.bench.rival import may_compare, measure_beside
 from tests.bench.rows import FULL, LONG_EVENTS, QUICK, Effort, Row, measure_served, measure_starts
@@ -70,10 +71,13 @@ def _measure(directory: Path, stores: list[Store], padded: Store | None, effort:
     served, memory = measure_served(stores, padded, effort, directory)
     _stages.print("administering")
     administered = measure_administration(stores, directory)
+    _stages.print("following")
+    own = [store for store in stores if store.path.is_relative_to(directory)]
+    followed = measure_following(stores, own, effort)
     beside = [store for store in (stores[0], padded) if store] if may_compare() else []
     _stages.print("beside agent-server" if beside else "NOT beside agent-server: OPENHANDS_PYTHON names no Python")
     rivals = measure_beside(beside, effort)
-    return [*starts, *served, *build_rows(small, large, padded_builds), *administered, *memory, *rivals]
+    return [*starts, *served, *build_rows(small, large, padded_builds), *followed, *administered, *memory, *rivals]
 
 
 def _make(directory: Path, name: str, count: int, *, state_kb: int = 0) -> Store:

@@ -27,21 +27,22 @@ class Builds:
         self.store = store
         self.builds: list[Times] = []
         self.floors: list[Times] = []
-        _run(store, "floor", str(store.conversations))
+        run_times(store, "floor", str(store.conversations))
         began = time.monotonic()
         while len(self.builds) < runs and (not self.builds or time.monotonic() - began < _REPEAT_WITHIN_S):
             shutil.rmtree(store.index.parent, ignore_errors=True)
             store.index.parent.mkdir(parents=True)
-            self.floors.append(_run(store, "floor", str(_FLOOR_CONVERSATIONS)))
+            self.floors.append(run_times(store, "floor", str(_FLOOR_CONVERSATIONS)))
             self.builds.append(build_index(store))
 
 
 def build_index(store: Store) -> Times:
     """Bring a store's index up to date, building it if there is none."""
-    return _run(store, "sync")
+    return run_times(store, "sync")
 
 
-def _run(store: Store, *arguments: str) -> Times:
+def run_times(store: Store, *arguments: str) -> Times:
+    """Run `tests.bench.backfill` on a store in a process of its own."""
     return Times(**orjson.loads(run_python(["-m", "tests.bench.backfill", *arguments], store)))
 
 
