@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from sqlalchemy import func, select, update
 
+from app.errors import IndexDamaged
 from app.index.engine import ReadConnection, WriteConnection
 from app.index.statements import Sql, compiled
 from app.index.tables import revision, sync_state
@@ -49,6 +50,8 @@ def _progress_sql() -> Sql:
 async def get_progress(index: ReadConnection) -> Progress:
     """Return the state of the sync; the migration made its row."""
     rows = await index.fetch_all(_progress_sql())
+    if not rows:
+        raise IndexDamaged("the index is damaged (the row of its state is gone); a server builds it again")
     return Progress(*rows[0])
 
 

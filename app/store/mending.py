@@ -38,11 +38,13 @@ async def open_index(index: Index, timeout_s: float) -> None:
         if is_marked(path):
             await recover(path, damaged)
         await _open_migrated(index, timeout_s)
+        await look_whether_rebuilding(index)
     except IndexDamaged:
+        await index.close()
         await recover(path, damaged)
         await index.open()
+        await look_whether_rebuilding(index)
     index.damaged = False
-    await look_whether_rebuilding(index)
 
 
 async def _open_migrated(index: Index, wait_s: float) -> None:

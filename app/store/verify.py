@@ -89,7 +89,7 @@ async def verify(
     chosen = directories if sample is None else sorted(random.sample(directories, min(sample, len(directories))))
     for begin in range(0, len(chosen), BATCH):
         named = [layout.named(directory) for directory in chosen[begin : begin + BATCH]]
-        for difference in await verify_some(index, reader, named, fix=fix):
+        for difference in await _verify_or_mend(index, reader, named, fix=fix):
             yield difference
         on_verified(min(begin + BATCH, len(chosen)), len(chosen))
         await asyncio.sleep(pause_s)
@@ -137,6 +137,19 @@ async def _are_words_sound(index: Index) -> bool:
     except IndexUnusable as error:
         log.warning("what search finds is not compared: %s", error)
         return True
+
+
+async def _verify_or_mend(index: Index, reader: Reader, named: Sequence[Named], *, fix: bool) -> list[Difference]:
+    """Compare some conversations; where a row cannot even be read, the whole index is set aside with `fix`."""
+    try:
+        return await verify_some(index, reader, named, fix=fix)
+    except IndexDamaged as error:
+        damage = Difference(_ABSENT, "database", str(error), _ABSENT, fix)
+        if not fix:
+            return [damage]
+    index.damaged = True
+    await mend(index, reader.root)
+    return [damage, *await verify_some(index, reader, named, fix=True)]
 
 
 async def verify_some(index: Index, reader: Reader, named: Sequence[Named], *, fix: bool = False) -> list[Difference]:

@@ -233,6 +233,10 @@ LIES = {
     "event": "UPDATE event SET kind = 'other' WHERE seq = 1",
     "missing event": "DELETE FROM event WHERE seq = 1",
     "text": "UPDATE message SET text = 'other' WHERE seq = 1",
+    "text of no event": "UPDATE message SET seq = 9 WHERE seq = 1",
+    "text of the title": "UPDATE message SET text = 'other' WHERE seq = -1",
+    "search hits": "INSERT INTO message_fts(message_fts) VALUES ('delete-all')",
+    "search hits of nothing": "DELETE FROM message WHERE seq = 0",
     "missing text": "DELETE FROM message WHERE seq = 1",
 }
 
@@ -249,6 +253,7 @@ async def test_bug_35_verify_finds_every_kind_of_lie(root: Path, open_store: Sto
         assert await store.verify() == []
         assert [info["id"] for info in await listed(store)] == [dashed(ONE)]
         assert await logged(store, ONE) == (event_ids(0, 1), [])
+        assert [len((await store.search_messages(text)).items) for text in ("message", "other")] == [2, 0]
 
 
 LOCK = """
