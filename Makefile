@@ -8,7 +8,7 @@ BIN := .venv/bin
 SAMPLE := tests/data/conversations.tar.gz
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: run test check format lint types contracts bench bench-search faults machine soak audit fuzz hostile kills questions true clean
+.PHONY: run test check format lint types contracts bench bench-search faults machine soak audit fuzz fuzz-parsers hostile kills questions true clean
 
 run: .venv/run $(if $(filter .sample/conversations,$(DIR)),.sample/conversations)
 	$(BIN)/convstore serve "$(DIR)" --port $(PORT)
@@ -83,11 +83,20 @@ audit:
 	-.audit/bin/pip install --quiet pip-audit
 	.audit/bin/python -m tests.audit
 
+# Bytes made up for each parser by atheris, which has an environment of its own (Python 3.11).
+fuzz-parsers: .fuzz/ready
+	.fuzz/bin/python -m tests.fuzz.parsers $(PARSERS)
+
+.fuzz/ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .fuzz
+	.fuzz/bin/pip install --quiet --constraint constraints.txt --editable . atheris
+	touch $@
+
 fuzz: .venv/dev
 	$(BIN)/python -m tests.fuzz $(FUZZ)
 
 clean:
-	rm -rf .venv .audit .sample dist .coverage* .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf .venv .audit .fuzz .sample dist .coverage* .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 
 .venv/bin/python:
 	$(PYTHON) -m venv .venv
