@@ -26,7 +26,7 @@ _SOON_S = 1.0
 _SAY_EVERY_S = 10.0
 _REST = 10
 """A look that takes long is followed by a rest of so many times its duration, up to `_REST_MOST_S`."""
-_REST_MOST_S = 3.0
+_REST_MOST_S = 1.5
 
 
 async def follow(store: ConversationStore) -> None:
