@@ -58,6 +58,11 @@ WRITER_KILLS ?= 200
 killed-writers: .venv/dev
 	CONVSTORE_TEST_WRITER_KILLS=$(WRITER_KILLS) $(BIN)/python -m pytest -s tests/faults/test_killed_writers.py
 
+.PHONY: openings
+# Open 100,000 ids for writing and look at what is kept; 200 different ones at once.
+openings: .venv/dev
+	CONVSTORE_TEST_IDS=100000 CONVSTORE_TEST_OPENINGS=200 $(BIN)/python -m pytest tests/store/test_many_openings.py
+
 faults: .venv/dev
 	$(BIN)/python -m tests.faults $(FAULTS)
 	$(BIN)/python -m tests.faults.power $(POWER)

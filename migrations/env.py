@@ -7,8 +7,8 @@ from pathlib import Path
 from alembic import context
 from sqlalchemy import Connection, create_engine, event
 
-from app.index.engine import on_begin, on_connect, sync_url
 from app.index.tables import include_name, metadata
+from app.index.writer import on_begin, on_connect, sync_url
 
 
 def run(connection: Connection) -> None:

@@ -1,8 +1,8 @@
 """Connections: `Index.read()` for one of a few read-only ones, `Index.write()` for the only one that writes.
 
-SQLite 3.40 asks for care, and each rule here was measured (design, "The index"): every write transaction is BEGIN
-IMMEDIATE behind one file lock that all processes share; readers have `query_only` on and never checkpoint; no mmap; the
-database file is never opened except through SQLite.
+SQLite 3.40 asks for care, and each rule here was measured (design, "The index"): every write transaction takes its
+lock at once (`app.index.writer`), behind one file lock that all processes share; readers have `query_only` on and never
+checkpoint; no mmap; the database file is never opened except through SQLite.
 """
 
 from __future__ import annotations
@@ -11,19 +11,15 @@ import asyncio
 import os
 import sqlite3
 import time
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from math import inf
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import aiosqlite
 from filelock import FileLock, Timeout
-from sqlalchemy import Connection, Executable, event
-from sqlalchemy.engine import URL, Row
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
-from sqlalchemy.pool import StaticPool
 
 from app.errors import IndexBusy, IndexDamaged, IndexRebuilding, IndexUnusable, QueryTooSlow, StoreError
 from app.index import presence
@@ -31,8 +27,12 @@ from app.index.damage import damaged, is_damage
 from app.index.filesystem import require_local
 from app.index.places import Identity, find_identity, pin, require_place
 from app.index.statements import Sql
+from app.index.writer import WriteConnection, Writer
 from app.logs import Note, ignore_note
-from app.model.text import split
+
+__all__ = ["Index", "Params", "ReadConnection", "WriteConnection", "prepare", "writer_lock"]
+
+T = TypeVar("T")
 
 Params = Mapping[str, object]
 _NOTHING: Params = {}
@@ -97,32 +97,6 @@ class _Pool:
         self.connections: list[ReadConnection] = []
 
 
-class WriteConnection:
-    """The connection inside one write transaction. `Index.write()` commits it; nothing else does."""
-
-    __slots__ = ("_connection",)
-
-    def __init__(self, connection: AsyncConnection) -> None:
-        self._connection = connection
-
-    async def execute(self, statement: Executable, params: Any = None) -> Sequence[Row[Any]]:  # noqa: ANN401
-        """Run one statement and return its rows, if it has any."""
-        result = await self._connection.execute(statement, params)
-        return result.all() if result.returns_rows else []
-
-    async def fetch_all(self, sql: Sql, params: Params = _NOTHING) -> list[tuple[Any, ...]]:
-        """Run one SELECT inside the transaction and return its rows."""
-        result = await self._connection.exec_driver_sql(sql.text, sql.bind(params))
-        return [tuple(row) for row in result]
-
-    async def execute_many(self, sql: Sql, rows: Iterable[Params]) -> int:
-        """Run one statement for each of `rows` and return how many rows of tables it changed in all."""
-        parameters = [sql.bind(row) for row in rows]
-        if not parameters:
-            return 0
-        return (await self._connection.exec_driver_sql(sql.text, parameters)).rowcount
-
-
 def _explained(error: BaseException) -> StoreError:
     """Return what a database error means to a user."""
     if "locked" in str(error):
@@ -149,33 +123,6 @@ def prepare(path: Path) -> None:
             f"the index directory {path.parent} cannot be made ({error.strerror}); "
             "make it writable, or set CONVSTORE_INDEX_URL=sqlite:////a/writable/path/index.db"
         ) from error
-
-
-def sync_url(path: Path) -> URL:
-    """Return the SQLAlchemy URL of an index for synchronous use."""
-    return URL.create("sqlite", database=str(path))
-
-
-def on_connect(driver: Any, _record: object) -> None:  # noqa: ANN401
-    """Give a new writing connection its function and pragmas, and take BEGIN away from the driver."""
-    driver.isolation_level = None
-    driver.create_function("split", 1, split, deterministic=True)
-    cursor = driver.cursor()
-    for pragma in (
-        "journal_mode=WAL",
-        "synchronous=NORMAL",
-        "foreign_keys=ON",
-        "mmap_size=0",
-        "busy_timeout=5000",
-        "secure_delete=FAST",
-    ):
-        cursor.execute(f"PRAGMA {pragma}")
-    cursor.close()
-
-
-def on_begin(connection: Connection) -> None:
-    """Begin every transaction as a writer, so that it cannot meet SQLITE_BUSY in its middle."""
-    connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
 @asynccontextmanager
@@ -222,10 +169,8 @@ class Index:
         self._watch: sqlite3.Connection | None = None
         self._seen: tuple[int, str] | None = None
         self._writing = asyncio.Lock()
-        self._engine: AsyncEngine | None = None
-        self._durable = False
+        self._writer: Writer | None = None
         self._presence: int | None = None
-        self._level = "NORMAL"
         self.damaged = False
         """Whether a statement met damage since the index was opened."""
         self.rebuilding = False
@@ -281,13 +226,13 @@ class Index:
             self._watch = None
         for pool in (self._lists, self._searches):
             pool.connections.clear()
-        if self._engine is not None:
-            engine, self._engine = self._engine, None
+        if self._writer is not None:
+            writer, self._writer = self._writer, None
             try:
                 async with writer_lock(self.path, self._busy_timeout_s):
-                    await engine.dispose()
+                    await writer.close()
             except (IndexBusy, IndexUnusable):
-                await engine.dispose()  # another process has it open, or the disk fails; there is no more to do
+                await writer.close()  # another process has it open, or the disk fails; there is no more to do
         presence.leave(self._presence)
         self._presence = None
 
@@ -387,18 +332,33 @@ class Index:
             IndexBusy: another writer held the index for too long.
             IndexUnusable: the database is damaged, or the disk is full or fails.
         """
+        async with self._turn() as writer, writer.transaction(durable=durable) as connection:
+            yield connection
+
+    async def transact(self, work: Callable[[WriteConnection], Coroutine[Any, Any, T]]) -> T:
+        """Do some work in a transaction that is one hop to the writer's thread, and return what it returns.
+
+        `work` is a coroutine function that waits for its connection and for nothing else.
+
+        Raises:
+            IndexBusy, IndexUnusable: as `write`.
+        """
+        async with self._turn() as writer:
+            return await writer.run(work)
+
+    @asynccontextmanager
+    async def _turn(self) -> AsyncIterator[Writer]:
+        """Give the writer to one at a time, of all processes."""
         asked = time.monotonic()
         async with self._writing, writer_lock(self.path, self._busy_timeout_s):
             begun = time.monotonic()
             self._note("lock_wait", begun - asked)
-            if self._engine is None:
-                self._engine = self._make_engine()
-            self._durable = durable
+            if self._writer is None:
+                self._writer = Writer(self.path)
             try:
-                async with self._engine.begin() as connection:
-                    yield WriteConnection(connection)
-            except DBAPIError as error:
-                explained = _explained(error.orig or error)
+                yield self._writer
+            except (DBAPIError, sqlite3.Error) as error:
+                explained = _explained(error.orig or error if isinstance(error, DBAPIError) else error)
                 self.damaged = self.damaged or isinstance(explained, IndexDamaged)
                 raise explained from error
             self._note("commit", time.monotonic() - begun)
@@ -408,18 +368,3 @@ class Index:
         """Give a driver connection that may replace the whole content, with every other writer shut out."""
         async with self._writing, writer_lock(self.path, self._busy_timeout_s), aiosqlite.connect(self.path) as driver:
             yield driver
-
-    def _make_engine(self) -> AsyncEngine:
-        url = URL.create("sqlite+aiosqlite", database=str(self.path))
-        engine = create_async_engine(url, poolclass=StaticPool)
-        self._level = "NORMAL"
-        event.listen(engine.sync_engine, "connect", on_connect)
-        event.listen(engine.sync_engine, "begin", self._on_begin)
-        return engine
-
-    def _on_begin(self, connection: Connection) -> None:
-        level = "FULL" if self._durable else "NORMAL"
-        if level != self._level:
-            connection.exec_driver_sql(f"PRAGMA synchronous={level}")
-            self._level = level
-        on_begin(connection)

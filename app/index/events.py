@@ -233,16 +233,26 @@ def _delete_sql() -> Sql:
     )
 
 
+@lru_cache(maxsize=128)
+def _directories_sql(number: int) -> Sql:
+    wanted: list[BindParameter[int]] = [bindparam(f"key_{i}") for i in range(number)]
+    return compiled(select(conversation.c.id, conversation.c.directory).where(conversation.c.id.in_(wanted)))
+
+
+@cache
+def _in_step_sql() -> Sql:
+    wanted = conversation.c.id == bindparam("key_")
+    return compiled(update(conversation).where(wanted).values(events_behind=0))
+
+
 async def apply_changes(index: WriteConnection, changes: Sequence[LogChange]) -> None:
     """Write and delete event rows and what was said; conversations that were read whole are in step again.
 
     Changes of a conversation that was deleted meanwhile are dropped, and so are those whose key means another directory
     now, in an index that was put in place of the one they were read from.
     """
-    rows = select(conversation.c.id, conversation.c.directory).where(
-        conversation.c.id.in_([change.key for change in changes])
-    )
-    existing = {row.id: row.directory for row in await index.execute(rows)}
+    keys = {f"key_{i}": change.key for i, change in enumerate(changes)}
+    existing = dict(await index.fetch_all(_directories_sql(len(keys)), keys))
     changes = [
         change for change in changes if change.key in existing and change.directory in (None, existing[change.key])
     ]
@@ -269,10 +279,7 @@ async def apply_changes(index: WriteConnection, changes: Sequence[LogChange]) ->
     changed = await write_messages(index, said)
     changed += await index.execute_many(_delete_sql(), gone)
     changed += await index.execute_many(_upsert_sql(), fresh)
-    in_step = update(conversation).where(conversation.c.id == bindparam("key")).values(events_behind=0)
-    whole = [{"key": change.key} for change in changes if not change.failed]
-    if whole:
-        await index.execute(in_step, whole)
+    await index.execute_many(_in_step_sql(), [{"key_": change.key} for change in changes if not change.failed])
     if changed:
         await progress.bump_revision(index)
 

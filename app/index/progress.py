@@ -60,11 +60,14 @@ async def set_progress(index: WriteConnection, **values: object) -> None:
     await index.execute(update(sync_state).values(values))
 
 
+@cache
+def _bump_sql() -> Sql:
+    return compiled(update(revision).values(revision=revision.c.revision + 1).returning(revision.c.revision))
+
+
 async def bump_revision(index: WriteConnection) -> int:
     """Note that this transaction changes what a reader sees, and return the revision that it makes."""
-    [row] = await index.execute(
-        update(revision).values(revision=revision.c.revision + 1).returning(revision.c.revision)
-    )
+    [row] = await index.fetch_all(_bump_sql())
     return int(row[0])
 
 

@@ -24,11 +24,11 @@ from sqlalchemy.exc import DatabaseError
 from app.errors import IndexBusy, MigrationFailed, SchemaTooNew, StoreError
 from app.index import presence, soundness, version
 from app.index.damage import damaged
-from app.index.engine import on_begin, on_connect, sync_url
 from app.index.presence import MIGRATION_WAIT_S
 from app.index.progress import RECOVERING
 from app.index.tables import include_name, metadata, sync_state
 from app.index.version import HEAD, read_revision
+from app.index.writer import on_begin, on_connect, sync_url
 from app.model.conversation import VERSIONS
 
 _LOOK_AGAIN_S = 0.2

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field
+from functools import partial
 
 from app.errors import IndexUnusable, OwnershipLost
 from app.index import conversations, events, ownership
-from app.index.engine import Index, WriteConnection
+from app.index.engine import Index
 from app.index.ownership import Owned
+from app.index.writer import WriteConnection
 from app.model.conversation import IndexedRow
 from app.model.event import EventRow, LogChange
 from app.model.ids import ConversationId
@@ -59,8 +61,7 @@ class Commits:
     async def _write(self, batch: list[Commit]) -> None:
         refused: dict[int, Exception] = {}
         try:
-            async with self._index.write() as connection:
-                refused = await _apply(connection, batch)
+            refused = await self._index.transact(partial(_apply, batch=batch))
         except Exception as error:  # noqa: BLE001 - whatever it is, those who wait are told
             refused = {id(commit): error for commit in batch}
         for commit in batch:

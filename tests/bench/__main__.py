@@ -18,6 +18,7 @@ from tests.bench.rival import may_compare, measure_beside
 from tests.bench.rows import FULL, LONG_EVENTS, QUICK, Effort, Row, measure_served, measure_starts
 from tests.bench.server import Store
 from tests.bench.table import describe_machine, print_machine, print_table, write_json
+from tests.bench.writes import measure_writes
 
 _SIZES = "1000,10000"
 _QUICK_SIZES = "100,1000"
@@ -41,6 +42,9 @@ def main() -> None:
     print_machine(console, machine)
     with tempfile.TemporaryDirectory(prefix="convstore-bench-", dir=asked.directory) as name:
         directory = Path(name)
+        if asked.writes:
+            print_table(console, measure_writes(directory, effort), sizes)
+            return
         stores = [_make(directory, "small", sizes[0])]
         stores.append(_given(directory, asked.store) if asked.store else _make(directory, "large", sizes[1]))
         padded = None
@@ -95,6 +99,7 @@ def _arguments() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
     parser.add_argument("--sizes", help=f"the small and the large store, in conversations; default {_SIZES}")
     parser.add_argument("--quick", action="store_true", help=f"sizes {_QUICK_SIZES} and few repetitions: a smoke test")
+    parser.add_argument("--writes", action="store_true", help="measure only what writing costs")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write everything that was measured to this file")
     parser.add_argument(
         "--state-kb",

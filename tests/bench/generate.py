@@ -11,6 +11,7 @@ from uuid import UUID
 
 import orjson
 
+from app.model.ids import ConversationId
 from tests.bench.shapes import STATUSES, Json, make_log, make_meta, make_skills, make_state, new_id
 
 _TEMPLATES = 40
@@ -51,14 +52,15 @@ def make_store(root: Path, count: int, *, seed: int = 1, state_kb: int = 0) -> N
         parents = [*parents[1 - _PARENTS :], conversation_id]
 
 
-def add_long_conversation(root: Path, events: int) -> None:
-    """Write one more conversation, of this even number of events."""
+def add_long_conversation(root: Path, events: int, *, state_kb: int = 0) -> ConversationId:
+    """Write one more conversation, of this even number of events, and return its id."""
     random = Random(-events)  # noqa: S311 - made-up data
     conversation_id = new_id(random)
     directory = root / conversation_id.hex
     (directory / "events").mkdir(parents=True)
     log = _write_log(directory, random, (events - 4) // 2)
-    _write_files(directory, conversation_id, random, leaf=log.leaf, parent=None, skills=[])
+    _write_files(directory, conversation_id, random, leaf=log.leaf, parent=None, skills=make_skills(state_kb))
+    return ConversationId(conversation_id.hex)
 
 
 def _write_files(

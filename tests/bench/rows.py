@@ -243,7 +243,7 @@ def bounded(
     under_floor: float | None = None,
     at_most: float | None = None,
 ) -> Row:
-    """Return the row with the bounds given, of which all must hold."""
+    """Return a row with the bounds given, of which all must hold."""
     texts, met = [], []
     worst = max((sample.median for sample in (row.small, row.large) if sample), default=0.0)
     if growth is not None and row.growth is not None:

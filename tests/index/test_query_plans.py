@@ -112,6 +112,7 @@ def narrowed() -> dict[str, Sql]:
         "find event": events._find_sql(),
         "final response": events._final_sql(),
         "known events": events._known_sql(100),
+        "directories": events._directories_sql(100),
         "whole log": events._rows_sql(),
         "next of a walk": sweeping._walk_sql(),
         "seen by id": sweeping._some_sql(100),
@@ -306,13 +307,22 @@ def test_these_plans_are_those_of_a_database_that_was_never_analysed(database: s
     assert database.execute("SELECT count(*) FROM event").fetchone() == (ROWS,)
 
 
-WRITING = {"_own_sql", "_until_sql", "_delete_tags_sql", "_insert_tag_sql"}
+WRITING = {"_in_step_sql", "_own_sql", "_until_sql", "_delete_tags_sql", "_insert_tag_sql"}
 WRITING |= {"_upsert_sql", "_upsert_info_sql", "_settle_sql", "_delete_sql"}
 SEEN = {
     conversations: {"_find_sql", "_locate_sql", "_prefix_sql", "_signatures_sql"}
     | {"_behind_sql", "_totals_sql", "_doomed_sql"},
     listing: {"ordered_sql", "walking_sql", "reading_sql", "count_sql", "located_sql"},
-    events: {"list_sql", "count_sql", "_unreadable_sql", "_find_sql", "_final_sql", "_known_sql", "_rows_sql"},
+    events: {
+        "list_sql",
+        "count_sql",
+        "_unreadable_sql",
+        "_find_sql",
+        "_final_sql",
+        "_known_sql",
+        "_directories_sql",
+        "_rows_sql",
+    },
     facets: {"facets_sql"},
     rows: {"rows_sql"},
     sweeping: {"_active_sql", "_walk_sql", "_some_sql"},

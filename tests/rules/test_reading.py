@@ -67,14 +67,14 @@ def watch() -> Watch:
     return _watch
 
 
-def snapshot(root: Path) -> dict[str, tuple[int, ...]]:
-    """Return size, times and inode of everything in the conversation directories under `root`."""
-    facts: dict[str, tuple[int, ...]] = {}
+def snapshot(root: Path) -> dict[str, tuple[object, ...]]:
+    """Return size, times, inode and content of everything in the conversation directories under `root`."""
+    facts: dict[str, tuple[object, ...]] = {}
     for directory in (path for path in root.iterdir() if _CONVERSATION.fullmatch(path.name)):
         for path in (directory, *directory.rglob("*")):
             status = path.lstat()
             numbers = (status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
-            facts[str(path.relative_to(root))] = numbers
+            facts[str(path.relative_to(root))] = (*numbers, path.read_bytes() if path.is_file() else None)
     return facts
 
 
@@ -160,6 +160,30 @@ async def test_reading_changes_nothing_on_disk(corpus: Path) -> None:
     assert snapshot(corpus) == before
 
 
+ENDLESS = {"/api/changes/stream", "/api/conversations/{conversation_id}/events/stream"}
+
+
+async def test_no_get_of_the_api_changes_a_file(corpus: Path) -> None:
+    first = event_files(corpus)[0]
+    one = first.parts[-3]
+    given: dict[str, dict[str, str]] = {
+        "/api/conversations": {"ids": one},
+        "/api/messages/search": {"q": "the"},
+        "/api/conversations/facets": {"by": "status"},
+    }
+    before = snapshot(corpus)
+    async with serving(Settings(store=corpus)) as client:
+        paths = (await client.get("/openapi.json")).json()["paths"]
+        asked = [path for path, verbs in paths.items() if "get" in verbs and path not in ENDLESS]
+        statuses = {}
+        for path in asked:
+            filled = path.format(conversation_id=one, event_id=first.stem[len("event-00000-") :])
+            statuses[path] = (await client.get(filled, params=given.get(path))).status_code
+    assert statuses == dict.fromkeys(asked, 200)
+    assert len(asked) > 15
+    assert snapshot(corpus) == before
+
+
 @pytest.mark.parametrize(("limit", "order"), [(100, "TIMESTAMP"), (100, "TIMESTAMP_DESC"), (10, "TIMESTAMP_DESC")])
 async def test_a_page_of_events_opens_the_files_of_the_page(root: Path, watch: Watch, limit: int, order: str) -> None:
     make_conversation(root, events=1000)
@@ -182,9 +206,9 @@ async def test_counting_events_opens_none(root: Path, watch: Watch) -> None:
     assert (counted, watch.seen) == (20, [])
 
 
-def test_only_the_engine_begins_and_commits() -> None:
+def test_only_the_writer_begins_and_commits() -> None:
     texts = {str(path.relative_to(APP)): path.read_text() for path in APP.rglob("*.py")}
-    assert {name for name, text in texts.items() if re.search(r"\.commit\(|\bBEGIN\b", text)} == {"index/engine.py"}
+    assert {name for name, text in texts.items() if re.search(r"\.commit\(|\bBEGIN\b", text)} == {"index/writer.py"}
 
 
 def test_every_error_has_a_code_of_its_own() -> None:

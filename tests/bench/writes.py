@@ -1,0 +1,178 @@
+"""What writing costs, through the library, in this process: beside a file that is written durably and nothing more."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable, Coroutine, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack, contextmanager
+from functools import partial
+from itertools import count
+from pathlib import Path
+from time import perf_counter
+from typing import Any, TypeVar
+
+import orjson
+
+from app import ConversationStore, Settings
+from app.model.filters import ConversationFilter
+from app.model.ids import ConversationId
+from app.store.conversation import Conversation
+from tests.bench.generate import add_long_conversation, make_store
+from tests.bench.measure import rate_in_turns, take_turns
+from tests.bench.rows import LONG_EVENTS, Effort, Row, bounded
+
+T = TypeVar("T")
+
+_SHORT_EVENTS = 10
+_EACH = 10
+_WRITERS = 8
+_EVENT: dict[str, Any] = {
+    "source": "user",
+    "llm_message": {"role": "user", "content": [{"type": "text", "text": "Add retry with jitter. " * 20}]},
+    "kind": "MessageEvent",
+}
+_EVENT_BYTES = orjson.dumps(_EVENT) + b" " * 150
+
+
+class _Opened:
+    """A store that is open in an event loop which runs only while something is measured."""
+
+    def __init__(self, runner: asyncio.Runner, stack: AsyncExitStack, root: Path, **settings: int) -> None:
+        self.run: Callable[[Coroutine[Any, Any, Any]], Any] = runner.run
+        self._stack = stack
+        opening = ConversationStore.open(Settings.model_validate({"store": root, **settings}))
+        self.store: ConversationStore = self.run(stack.enter_async_context(opening))
+        self.run(self.store.sync())
+
+    def writer(self, one: ConversationId) -> Conversation:
+        """Open a conversation for writing, until the store is closed."""
+        conversation: Conversation = self.run(self._stack.enter_async_context(self.store.writer(one)))
+        return conversation
+
+
+@contextmanager
+def _opened(root: Path, **settings: int) -> Iterator[_Opened]:
+    with asyncio.Runner() as runner:
+        stack = AsyncExitStack()
+        try:
+            yield _Opened(runner, stack, root, **settings)
+        finally:
+            runner.run(stack.aclose())
+
+
+def measure_writes(directory: Path, effort: Effort) -> list[Row]:
+    """Measure appends, several writers, deletes and openings, on stores that are made for it under `directory`."""
+    rows = [_measure_appends(directory, 3, 2.0, effort), _measure_appends(directory, 260, 3.0, effort)]
+    rows.append(_measure_writers(directory, effort))
+    return rows + _measure_whole(directory, effort)
+
+
+def _measure_appends(directory: Path, state_kb: int, most: float, effort: Effort) -> Row:
+    root = directory / f"appends-{state_kb}"
+    short, long = (add_long_conversation(root, events, state_kb=state_kb) for events in (_SHORT_EVENTS, LONG_EVENTS))
+    with _opened(root) as opened:
+        conversations = {"small": opened.writer(short), "large": opened.writer(long)}
+        calls: dict[str, Callable[[], object]] = {
+            name: partial(_append, opened, conversation) for name, conversation in conversations.items()
+        }
+        calls["floor"] = _durable_file(directory / f"floor-{state_kb}")
+        times = take_turns(calls, blocks=effort.blocks, each=_EACH)
+    name = f"append at event {_SHORT_EVENTS} and {LONG_EVENTS:,}, {state_kb} kB of state, to a durable file"
+    return bounded(Row(name, "ms", times["small"], times["large"], times["floor"]), growth=1.2, over_floor=most)
+
+
+def _append(opened: _Opened, conversation: Conversation) -> None:
+    opened.run(conversation.append(_EVENT))
+
+
+def _durable_file(directory: Path) -> Callable[[], None]:
+    """Return a call that writes one more file of an event's size under `directory`, so that a power cut leaves it."""
+    directory.mkdir()
+    numbers = count()
+
+    def write() -> None:
+        path = directory / f"event-{next(numbers):05d}.json"
+        with path.with_suffix(".tmp").open("wb", buffering=0) as file:
+            file.write(_EVENT_BYTES)
+            os.fsync(file.fileno())
+        path.with_suffix(".tmp").rename(path)
+        descriptor = os.open(directory, os.O_RDONLY)
+        os.fsync(descriptor)
+        os.close(descriptor)
+
+    return write
+
+
+def _measure_writers(directory: Path, effort: Effort) -> Row:
+    root = directory / "writers"
+    make_store(root, _WRITERS)
+    floors = [_durable_file(directory / f"writer-floor-{number}") for number in range(_WRITERS)]
+    with _opened(root) as opened, ThreadPoolExecutor(_WRITERS) as threads:
+        ids = opened.run(opened.store.list_ids(ConversationFilter()))
+        conversations = [opened.writer(one) for one in ids]
+
+        def rate(number: int) -> float:
+            began = perf_counter()
+            opened.run(_append_at_once(conversations[:number]))
+            return number * _EACH / (perf_counter() - began)
+
+        def floor() -> float:
+            began = perf_counter()
+            list(threads.map(lambda write: [write() for _ in range(_EACH)], floors))
+            return _WRITERS * _EACH / (perf_counter() - began)
+
+        rates = rate_in_turns(
+            {"one": partial(rate, 1), "eight": partial(rate, _WRITERS), "floor": floor}, rounds=effort.rounds
+        )
+    return Row(
+        f"appends, 1 writer and {_WRITERS}, to {_WRITERS} threads of files",
+        "1/s",
+        rates["one"],
+        rates["eight"],
+        rates["floor"],
+    )
+
+
+async def _append_at_once(conversations: list[Conversation]) -> None:
+    async def several(conversation: Conversation) -> None:
+        for _ in range(_EACH):
+            await conversation.append(_EVENT)
+
+    await asyncio.gather(*map(several, conversations))
+
+
+def _measure_whole(directory: Path, effort: Effort) -> list[Row]:
+    """Measure deleting a conversation, and opening one up to its first append, of few events and of many."""
+    root = directory / "whole"
+    ids = {"small": add_long_conversation(root, _SHORT_EVENTS), "large": add_long_conversation(root, LONG_EVENTS)}
+    third = add_long_conversation(root, 2 * _SHORT_EVENTS)
+    with _opened(root, open_conversations=1) as opened:
+
+        async def open_and_append(one: ConversationId) -> None:
+            async with opened.store.writer(one) as conversation:
+                await conversation.append(_EVENT)
+
+        def first_append(one: ConversationId) -> float:
+            opened.run(open_and_append(third))  # which closes the other
+            return _timed(lambda: opened.run(open_and_append(one)))
+
+        def delete(one: ConversationId) -> float:
+            took = _timed(lambda: opened.run(opened.store.delete(one)))
+            opened.run(opened.store.restore(one))
+            return took
+
+        opens = rate_in_turns({name: partial(first_append, one) for name, one in ids.items()}, rounds=effort.starts)
+        deletes = rate_in_turns({name: partial(delete, one) for name, one in ids.items()}, rounds=effort.starts)
+    of = f"of {_SHORT_EVENTS} and {LONG_EVENTS:,} events"
+    return [
+        Row(f"open one {of}, to its first append", "ms", opens["small"], opens["large"]),
+        Row(f"delete one {of}", "ms", deletes["small"], deletes["large"]),
+    ]
+
+
+def _timed(work: Callable[[], object]) -> float:
+    began = perf_counter()
+    work()
+    return (perf_counter() - began) * 1000
