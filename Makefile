@@ -8,7 +8,7 @@ BIN := .venv/bin
 SAMPLE := tests/data/conversations.tar.gz
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: run test check format lint types contracts bench bench-search faults machine soak audit fuzz fuzz-parsers hostile kills questions true clean
+.PHONY: run test check format lint types contracts bench bench-search filters faults machine soak audit fuzz fuzz-parsers hostile kills questions true clean
 
 run: .venv/run $(if $(filter .sample/conversations,$(DIR)),.sample/conversations)
 	$(BIN)/convstore serve "$(DIR)" --port $(PORT)
@@ -62,6 +62,9 @@ killed-writers: .venv/dev
 # Open 100,000 ids for writing and look at what is kept; 200 different ones at once.
 openings: .venv/dev
 	CONVSTORE_TEST_IDS=100000 CONVSTORE_TEST_OPENINGS=200 $(BIN)/python -m pytest tests/store/test_many_openings.py
+# Random combinations of filters against a plain filter over the files.
+filters: .venv/dev
+	CONVSTORE_TEST_FILTERS=1500 $(BIN)/python -m pytest tests/properties/test_filters.py
 
 faults: .venv/dev
 	$(BIN)/python -m tests.faults $(FAULTS)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import time
 import unicodedata
 from collections import Counter
@@ -29,6 +30,7 @@ from app.store.sweep import Sweep
 from tests.builders import BEGIN, make_conversation, make_event, make_id
 
 NUMBER = 60
+EXAMPLES = int(os.environ.get("CONVSTORE_TEST_FILTERS", "150"))
 TITLES = [
     None,
     "Fix the parser",
@@ -325,7 +327,7 @@ def test_each_filter_is_the_plain_filter(
 
 
 @given(asked=ANY, order=st.sampled_from(COLUMN_ORDERS), limit=st.integers(1, 30))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=EXAMPLES, deadline=None)
 def test_any_filters_together_are_the_plain_filter(
     filled: Filled, asked: ConversationFilter, order: SortOrder, limit: int
 ) -> None:
