@@ -215,6 +215,15 @@ class StoreReader:
         Raises:
             ConversationNotFound: there is none.
         """
+        opened = self.index.opened
+        try:
+            return await self._get(conversation_id, include_skills=include_skills)
+        except ConversationNotFound:
+            if self.index.opened == opened:
+                raise
+        return await self._get(conversation_id, include_skills=include_skills)  # the index was set aside in between
+
+    async def _get(self, conversation_id: ConversationId, *, include_skills: bool) -> bytes:
         await self._opening.open(conversation_id)
         found = await self._find([conversation_id], include_skills=include_skills)
         if found[0] is None:
