@@ -1,6 +1,6 @@
 """Putting a whole conversation in its place: built beside it, made durable, read back, and renamed.
 
-Until the rename nobody sees it; a process that is killed leaves a `.import-<id>` that the next import removes.
+Until the rename nobody sees it; a process that is killed leaves a `.import-<id>-...` that the next import removes.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from contextlib import contextmanager, suppress
 from hashlib import sha256
 from pathlib import Path
 from typing import NamedTuple
+from uuid import uuid4
 
 from app.errors import ConversationExists, DiskFull, ImportRunning, LockTimeout, StoreUnavailable, WriteFailed
 from app.files import durable, layout
@@ -90,7 +91,7 @@ def require_space(root: Path, size_bytes: int) -> None:
 def place(
     root: Path, conversation_id: ConversationId, files: Iterable[ArchiveFile], *, staging_prefix: str = _STAGING
 ) -> None:
-    """Write a conversation and put it in its place, durably. It is built in `<staging_prefix><id>`, beside the others.
+    """Write a conversation and put it in its place, durably. It is built beside the others, as `stage` says.
 
     Raises:
         ConversationExists: there is one of this id.
@@ -112,15 +113,16 @@ class Staged(NamedTuple):
 def stage(
     root: Path, conversation_id: ConversationId, files: Iterable[ArchiveFile], *, staging_prefix: str = _STAGING
 ) -> Staged:
-    """Write a conversation into `<staging_prefix><id>`, for `publish` to put in its place.
+    """Write a conversation into a directory of its own beside the others, for `publish` to put in its place.
+
+    Its name begins with `staging_prefix` and the id and ends at random: two processes may create one conversation.
 
     Raises:
         DiskFull, WriteFailed: it could not be written; nothing is left of it.
     """
-    path = root / f"{staging_prefix}{conversation_id}"
+    path = root / f"{staging_prefix}{conversation_id}-{uuid4().hex}"
     with durable.explained(f"conversation {conversation_id}"):
         try:
-            shutil.rmtree(path, ignore_errors=True)
             path.mkdir(mode=0o755)
             return Staged(conversation_id, path, *_write(path, files))
         except BaseException:

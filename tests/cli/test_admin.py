@@ -175,8 +175,8 @@ def test_the_shell_completes_commands_and_values(shell: str, words: str, found: 
 
 def test_completion_is_set_up_in_a_shell(tmp_path: Path) -> None:
     ran = subprocess.run(
-        [COMMAND, "--install-completion", "bash"], env={**os.environ, "HOME": str(tmp_path)}, capture_output=True,
-        check=False,
+        ["bash", "-c", f"{COMMAND} --install-completion; exit $?"],
+        env={**os.environ, "HOME": str(tmp_path)}, capture_output=True, check=False,
     )  # fmt: skip
     assert (ran.returncode, "convstore" in (tmp_path / ".bashrc").read_text()) == (0, True)
 

@@ -1,0 +1,31 @@
+"""Putting whole conversations in their places."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from app.errors import ConversationExists
+from app.files import layout, placing
+from app.model.archive import ArchiveFile
+from app.model.ids import ConversationId
+from tests.builders import make_id
+
+ONE = ConversationId(make_id(1))
+
+
+def test_of_several_who_create_one_conversation_at_once_one_does_and_it_is_whole(tmp_path: Path) -> None:
+    names = [*(f"events/event-{number:05d}-{number}.json" for number in range(20)), layout.STATE, layout.META]
+
+    def create(number: int) -> int | None:
+        try:
+            placing.place(tmp_path, ONE, [ArchiveFile(name, b"%d" % number) for name in names], staging_prefix=".new-")
+        except ConversationExists:
+            return None
+        return number
+
+    with ThreadPoolExecutor(8) as executor:
+        made = [number for number in executor.map(create, range(8)) if number is not None]
+    assert len(made) == 1
+    assert {(tmp_path / ONE / name).read_bytes() for name in names} == {b"%d" % made[0]}
+    assert [path.name for path in tmp_path.iterdir()] == [ONE]
