@@ -37,7 +37,7 @@ def main() -> None:
     if len(sizes) != 2:
         raise SystemExit("--sizes takes two numbers, as in --sizes 1000,10000")
     effort = QUICK if asked.quick else FULL
-    console = Console(width=None if Console().is_terminal else 140, highlight=False)
+    console = Console(width=None if Console().is_terminal else 170, highlight=False)
     machine = describe_machine()
     print_machine(console, machine)
     with tempfile.TemporaryDirectory(prefix="convstore-bench-", dir=asked.directory) as name:
