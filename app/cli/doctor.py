@@ -41,7 +41,7 @@ def doctor_command(
     if json:
         print_json([finding._asdict() for finding in findings])
     else:
-        out.print(f"{problems} problems" if problems else "no problem")
+        out.print(f"{problems} problem{'s' * (problems > 1)}" if problems else "no problem")
     if problems:
         raise typer.Exit(_FOUND)
 
