@@ -23,7 +23,8 @@ from app.model.conversation import ConversationRow
 from app.model.ids import ConversationId
 from app.model.text import split
 
-_REBUILD_WORDS = Sql("INSERT INTO message_fts (message_fts) VALUES ('rebuild')", {})
+_FULL_TEXT = {"words": "message_fts", "title parts": "title_fts"}
+"""What can be found through an index of FTS5, and the table that is that index."""
 
 
 class StoredRow(NamedTuple):
@@ -81,8 +82,8 @@ async def list_damage(index: ReadConnection, *, whole: bool = True) -> list[str]
     return [row[0] for row in rows if row[0] != "ok"]
 
 
-def are_words_sound(index: Path) -> bool:
-    """Whether the words' index holds exactly the words of all messages, so that searching finds what was said.
+def list_unsound(index: Path) -> list[str]:
+    """Return of "words" and "title parts" those whose index differs from all that was said, or from the titles.
 
     SQLite's check takes its time and a lock for writing; so it looks at a copy, which is as of one moment.
 
@@ -97,14 +98,22 @@ def are_words_sound(index: Path) -> bool:
                 database.execute("VACUUM INTO ?", (str(copy),))
             with closing(sqlite3.connect(copy, isolation_level=None)) as database:
                 database.create_function("split", 1, split, deterministic=True)
-                database.execute("INSERT INTO message_fts (message_fts, rank) VALUES ('integrity-check', 1)")
+                return [name for name, table in _FULL_TEXT.items() if not _is_sound(database, table)]
         except sqlite3.DatabaseError as error:
-            if is_damage(error) and "malformed" in str(error):
-                return False
             raise IndexUnusable(f"the words in the index {index} could not be checked ({error})") from error
+
+
+def _is_sound(database: sqlite3.Connection, table: str) -> bool:
+    try:
+        database.execute(f"INSERT INTO {table} ({table}, rank) VALUES ('integrity-check', 1)")  # noqa: S608
+    except sqlite3.DatabaseError as error:
+        if is_damage(error) and "malformed" in str(error):
+            return False
+        raise
     return True
 
 
-async def rebuild_words(index: WriteConnection) -> None:
-    """Make the words' index anew from the messages."""
-    await index.execute_many(_REBUILD_WORDS, [{}])
+async def rebuild_full_text(index: WriteConnection, name: str) -> None:
+    """Make the index of "words" anew from the messages, or that of "title parts" from the titles."""
+    table = _FULL_TEXT[name]
+    await index.execute_many(Sql(f"INSERT INTO {table} ({table}) VALUES ('rebuild')", {}), [{}])  # noqa: S608

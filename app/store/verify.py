@@ -37,6 +37,10 @@ _ABSENT = "-"
 _SHOWN = 80
 _LOOKS = 5
 _SETTLE_S = 0.5
+_UNSOUND = {
+    "words": ("other words than the messages have", "what was said"),
+    "title parts": ("other parts than the titles have", "the titles"),
+}
 _ROW_FIELDS = [name for name in ConversationRow._fields if name not in ("uuid", "body")]
 
 
@@ -122,21 +126,21 @@ async def _check_database(index: Index, reader: Reader, *, fix: bool, whole: boo
             await messages.delete_stray(connection)
     for key in stray:
         yield Difference(_ABSENT, "message", f"a text of conversation key {key} without its event", _ABSENT, fix)
-    if whole and not damage and not await _are_words_sound(index):
+    for name in await _list_unsound(index) if whole and not damage else []:
         if fix:
             async with index.write() as connection:
-                await stored.rebuild_words(connection)
-        yield Difference(_ABSENT, "words", "other words than the messages have", "what was said", fix)
+                await stored.rebuild_full_text(connection, name)
+        yield Difference(_ABSENT, name, *_UNSOUND[name], fix)
     for key in orphans:
         yield Difference(_ABSENT, "orphan", f"rows of conversation key {key}, which does not exist", _ABSENT, fix)
 
 
-async def _are_words_sound(index: Index) -> bool:
+async def _list_unsound(index: Index) -> list[str]:
     try:
-        return await asyncio.to_thread(stored.are_words_sound, index.path)
+        return await asyncio.to_thread(stored.list_unsound, index.path)
     except IndexUnusable as error:
         log.warning("what search finds is not compared: %s", error)
-        return True
+        return []
 
 
 async def _verify_or_mend(index: Index, reader: Reader, named: Sequence[Named], *, fix: bool) -> list[Difference]:

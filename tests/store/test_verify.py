@@ -103,6 +103,14 @@ KINDS: dict[str, tuple[Damage, set[str]]] = {
         {"words"},
     ),
     "words gone": (sql("INSERT INTO message_fts (message_fts) VALUES ('delete-all')"), {"words"}),
+    "parts of another title": (
+        sql("INSERT INTO title_fts (rowid, title_key) SELECT id, 'zebra' FROM conversation WHERE id = 1"),
+        {"title parts"},
+    ),
+    "parts of a title gone": (
+        sql("INSERT INTO title_fts (title_fts, rowid, title_key) SELECT 'delete', id, title_key FROM conversation"),
+        {"title parts"},
+    ),
     "event file gone": (
         files(lambda root: next((root / make_id(1) / "events").glob("event-00002-*")).unlink()),
         {"event 2", "event_count", "info.event_count", "last_event_at", "info.last_event_at"},
