@@ -39,6 +39,10 @@ class Written(NamedTuple):
     reread: bool = False
     warning: str | None = None
 
+    def warned(self, warning: str) -> Written:
+        """Return the same with one more warning."""
+        return self._replace(warning="; ".join(filter(None, (self.warning, warning))))
+
 
 class Prepared(NamedTuple):
     """An event as it will be written, and whether it moves HEAD."""

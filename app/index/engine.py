@@ -11,33 +11,32 @@ import asyncio
 import os
 import sqlite3
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from math import inf
 from pathlib import Path
 from typing import Any, TypeVar
 
 import aiosqlite
-from filelock import FileLock, Timeout
 from sqlalchemy.exc import DBAPIError
 
 from app.errors import IndexBusy, IndexDamaged, IndexRebuilding, IndexUnusable, QueryTooSlow, StoreError
 from app.index import presence
 from app.index.damage import damaged, is_damage
 from app.index.filesystem import require_local
-from app.index.places import Identity, find_identity, pin, require_place
+from app.index.places import Identity, find_identity, pin
 from app.index.statements import Sql
+from app.index.turns import Turns, writer_lock, writer_lock_in_thread
 from app.index.writer import WriteConnection, Writer
 from app.logs import Note, ignore_note
 
-__all__ = ["Index", "Params", "ReadConnection", "WriteConnection", "prepare", "writer_lock"]
+__all__ = ["Index", "Params", "ReadConnection", "WriteConnection", "prepare"]
 
 T = TypeVar("T")
 
 Params = Mapping[str, object]
 _NOTHING: Params = {}
 
-_POLL_S = 0.005
 _OPERATIONS = 20_000
 """SQLite's steps, about a millisecond of them, after which a query looks whether it is late."""
 
@@ -125,38 +124,6 @@ def prepare(path: Path) -> None:
         ) from error
 
 
-@asynccontextmanager
-async def writer_lock(path: Path, timeout_s: float) -> AsyncIterator[None]:
-    """Hold the lock that all writers of an index share, in this process and in others.
-
-    Raises:
-        IndexBusy: another writer held it for `timeout_s`.
-        IndexUnusable: the lock file cannot be opened, or its directory is gone.
-    """
-    lock = FileLock(path.with_name(f"{path.name}.lock"), thread_local=False)
-    deadline = time.monotonic() + timeout_s
-    while True:
-        require_place(path)
-        try:
-            lock.acquire(timeout=0)
-            break
-        except Timeout as error:
-            if time.monotonic() > deadline:
-                raise IndexBusy(
-                    f"another process has been writing to the index {path} for {timeout_s:g} s; try again"
-                ) from error
-            await asyncio.sleep(_POLL_S)
-        except OSError as error:
-            raise IndexUnusable(
-                f"the index directory {path.parent} cannot be written to ({error.strerror}); make it writable, "
-                "or set CONVSTORE_INDEX_URL=sqlite:////a/writable/path/index.db"
-            ) from error
-    try:
-        yield
-    finally:
-        lock.release()
-
-
 class Index:
     """An open index. `schema.upgrade` has made or upgraded its file before."""
 
@@ -168,7 +135,7 @@ class Index:
         self._drivers: list[aiosqlite.Connection] = []
         self._watch: sqlite3.Connection | None = None
         self._seen: tuple[int, str] | None = None
-        self._writing = asyncio.Lock()
+        self._turns = Turns()
         self._writer: Writer | None = None
         self._presence: int | None = None
         self.damaged = False
@@ -258,7 +225,7 @@ class Index:
         Raises:
             IndexUnusable: it cannot be opened again; the index stays closed.
         """
-        async with self._writing:
+        async with self._turns.awaited():
             lent = [pool.free for pool in (self._lists, self._searches) for _ in range(pool.size)]
             for free in lent:
                 await free.acquire()
@@ -332,39 +299,45 @@ class Index:
             IndexBusy: another writer held the index for too long.
             IndexUnusable: the database is damaged, or the disk is full or fails.
         """
-        async with self._turn() as writer, writer.transaction(durable=durable) as connection:
-            yield connection
+        asked = time.monotonic()
+        async with self._turns.awaited(), writer_lock(self.path, self._busy_timeout_s):
+            with self._turn(asked) as writer:
+                async with writer.transaction(durable=durable) as connection:
+                    yield connection
 
-    async def transact(self, work: Callable[[WriteConnection], Coroutine[Any, Any, T]]) -> T:
-        """Do some work in a transaction that is one hop to the writer's thread, and return what it returns.
+    def transact(self, work: Callable[[WriteConnection], Coroutine[Any, Any, T]]) -> T:
+        """Do some work in a transaction, all in the calling thread, which is not the event loop's; return its result.
 
         `work` is a coroutine function that waits for its connection and for nothing else.
 
         Raises:
             IndexBusy, IndexUnusable: as `write`.
         """
-        async with self._turn() as writer:
-            return await writer.run(work)
-
-    @asynccontextmanager
-    async def _turn(self) -> AsyncIterator[Writer]:
-        """Give the writer to one at a time, of all processes."""
         asked = time.monotonic()
-        async with self._writing, writer_lock(self.path, self._busy_timeout_s):
-            begun = time.monotonic()
-            self._note("lock_wait", begun - asked)
-            if self._writer is None:
-                self._writer = Writer(self.path)
-            try:
-                yield self._writer
-            except (DBAPIError, sqlite3.Error) as error:
-                explained = _explained(error.orig or error if isinstance(error, DBAPIError) else error)
-                self.damaged = self.damaged or isinstance(explained, IndexDamaged)
-                raise explained from error
-            self._note("commit", time.monotonic() - begun)
+        with self._turns.taken(), writer_lock_in_thread(self.path, self._busy_timeout_s), self._turn(asked) as writer:
+            return writer.run(work)
+
+    @contextmanager
+    def _turn(self, asked: float) -> Iterator[Writer]:
+        """Give the writer to the one whose turn it is, who asked for it at `asked`."""
+        begun = time.monotonic()
+        self._note("lock_wait", begun - asked)
+        if self._writer is None:
+            self._writer = Writer(self.path)
+        try:
+            yield self._writer
+        except (DBAPIError, sqlite3.Error) as error:
+            explained = _explained(error.orig or error if isinstance(error, DBAPIError) else error)
+            self.damaged = self.damaged or isinstance(explained, IndexDamaged)
+            raise explained from error
+        self._note("commit", time.monotonic() - begun)
 
     @asynccontextmanager
     async def write_whole(self) -> AsyncIterator[aiosqlite.Connection]:
         """Give a driver connection that may replace the whole content, with every other writer shut out."""
-        async with self._writing, writer_lock(self.path, self._busy_timeout_s), aiosqlite.connect(self.path) as driver:
+        async with (
+            self._turns.awaited(),
+            writer_lock(self.path, self._busy_timeout_s),
+            aiosqlite.connect(self.path) as driver,
+        ):
             yield driver

@@ -1,7 +1,7 @@
-"""The connection of a process that writes, in a thread of its own.
+"""The connection of a process that writes.
 
-A statement is one hop to that thread, and so is a whole transaction whose work waits for nothing else: hops, not SQL,
-are what a small transaction costs.
+Hops between threads, not SQL, are what a small transaction costs. So a whole one runs in the thread that asks for it;
+one that has to wait in its middle for something else makes a hop to a thread of its own with every statement.
 """
 
 from __future__ import annotations
@@ -91,11 +91,11 @@ class Writer:
             raise
         await self._hop(partial(self._end, commit=True))
 
-    async def run(self, work: Callable[[WriteConnection], Coroutine[Any, Any, T]]) -> T:
-        """Run a whole transaction in the thread. `work` may wait for its connection and for nothing else."""
+    def run(self, work: Callable[[WriteConnection], Coroutine[Any, Any, T]]) -> T:
+        """Run a whole transaction in the calling thread. `work` may wait for its connection and for nothing else."""
         self._durable = False
-        done: T = await self._hop(partial(self._run, work))
-        return done
+        with self._engine.begin() as connection:
+            return _drive(work(WriteConnection(connection, _at_once)))
 
     async def close(self) -> None:
         """Close the connection and end the thread."""
@@ -122,10 +122,6 @@ class Writer:
             with connection:  # which rolls back what is not committed
                 if commit:
                     connection.commit()
-
-    def _run(self, work: Callable[[WriteConnection], Coroutine[Any, Any, T]]) -> T:
-        with self._engine.begin() as connection:
-            return _drive(work(WriteConnection(connection, _at_once)))
 
     def _on_begin(self, connection: Connection) -> None:
         level = "FULL" if self._durable else "NORMAL"
@@ -167,6 +163,7 @@ def on_connect(driver: Any, _record: object) -> None:  # noqa: ANN401
         "mmap_size=0",
         "busy_timeout=5000",
         "secure_delete=FAST",
+        "temp_store=MEMORY",
     ):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()

@@ -1,11 +1,12 @@
 """Group commit: what many open conversations wrote goes to the index in one transaction; each still waits for its own.
 
-While one transaction runs, what comes in is collected for the next.
+While one transaction runs, what comes in is collected for the next, which the first of those who wait writes for all.
 """
 
 from __future__ import annotations
 
-import asyncio
+import threading
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -27,7 +28,7 @@ class Commit:
     generation: int
     row: IndexedRow
     events: list[EventRow]
-    done: asyncio.Future[None] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+    done: Future[None] = field(default_factory=Future)
 
 
 class Commits:
@@ -36,37 +37,34 @@ class Commits:
     def __init__(self, index: Index) -> None:
         self._index = index
         self._waiting: list[Commit] = []
-        self._running: asyncio.Task[None] | None = None
+        self._coming = threading.Lock()
+        self._going = threading.Lock()
 
-    async def write(self, commit: Commit) -> None:
-        """Write to the index and return when it is committed. Commits of one conversation keep their order.
+    def write(self, commit: Commit) -> None:
+        """Write to the index, in the calling thread or in that of another, and return when it is committed.
+
+        Commits of one conversation keep their order.
 
         Raises:
             OwnershipLost: a later owner has written the conversation's rows; these are not written.
             IndexBusy, IndexUnusable: the index cannot be written to; the files repair it later.
         """
-        self._waiting.append(commit)
-        if self._running is None:
-            self._running = asyncio.create_task(self._run())
-        await commit.done
+        with self._coming:
+            self._waiting.append(commit)
+        with self._going:
+            if not commit.done.done():
+                with self._coming:
+                    batch, self._waiting = self._waiting, []
+                self._write(batch)
+        commit.done.result()
 
-    async def _run(self) -> None:
-        try:
-            while self._waiting:
-                batch, self._waiting = self._waiting, []
-                await self._write(batch)
-        finally:
-            self._running = None
-
-    async def _write(self, batch: list[Commit]) -> None:
+    def _write(self, batch: list[Commit]) -> None:
         refused: dict[int, Exception] = {}
         try:
-            refused = await self._index.transact(partial(_apply, batch=batch))
+            refused = self._index.transact(partial(_apply, batch=batch))
         except Exception as error:  # noqa: BLE001 - whatever it is, those who wait are told
             refused = {id(commit): error for commit in batch}
         for commit in batch:
-            if commit.done.done():
-                continue
             if (reason := refused.get(id(commit))) is not None:
                 commit.done.set_exception(reason)
             else:

@@ -6,9 +6,10 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from concurrent.futures import Executor
 from typing import Any, NamedTuple
 
-from app.errors import ConversationNotFound, IndexBusy, IndexUnusable, OwnershipLost
+from app.errors import ConversationNotFound, IndexBusy, IndexUnusable, OwnershipLost, StoreError
 from app.files import lease
 from app.files.change import Change, Written
 from app.files.head import Head
@@ -39,7 +40,13 @@ class Conversation:
     """
 
     def __init__(
-        self, files: OpenFiles, commits: Commits, *, reindex: Callable[[], Awaitable[bool]], wake: Callable[[], None]
+        self,
+        files: OpenFiles,
+        commits: Commits,
+        threads: Executor,
+        *,
+        reindex: Callable[[], Awaitable[bool]],
+        wake: Callable[[], None],
     ) -> None:
         self.id: ConversationId = files.id
         self.files = files
@@ -47,6 +54,7 @@ class Conversation:
         self.behind = False
         """Whether the index could not be written, or files not be read, so that the index must read them again."""
         self._commits = commits
+        self._threads = threads
         self._reindex = reindex
         self._wake = wake
         self._writing = asyncio.Lock()
@@ -143,14 +151,41 @@ class Conversation:
 
     async def _write(self, change: Change) -> Written:
         async with self._writing:
+            written, error = await asyncio.get_running_loop().run_in_executor(
+                self._threads, self._write_files_and_index, change
+            )
             try:
-                written = await asyncio.to_thread(self._write_files, change)
-            except (OwnershipLost, ConversationNotFound):
-                self.lost = True
-                raise
-            warning = await self._write_index(written)
+                if error is not None:
+                    raise error
+                if written.reread or self.behind:
+                    self.behind = not await self._reindex()
+            except (IndexBusy, IndexUnusable) as late:
+                self.behind = True
+                log.warning("conversation %s is written, but not yet in the index: %s", self.id, late)
+                written = written.warned(f"written, but not yet in the index: {late}")
         self._wake()
-        return written._replace(warning="; ".join(filter(None, (written.warning, warning))) or None)
+        return written
+
+    def _write_files_and_index(self, change: Change) -> tuple[Written, StoreError | None]:
+        """Write the files and then the index, unless it must read them again, and return why it could not be written.
+
+        Raises:
+            OwnershipLost: a later owner has the conversation, or has written its rows.
+        """
+        try:
+            written = self._write_files(change)
+            return written, None if written.reread or self.behind else self._write_index(written)
+        except (OwnershipLost, ConversationNotFound):
+            self.lost = True
+            raise
+
+    def _write_index(self, written: Written) -> StoreError | None:
+        row = IndexedRow(fold(written.files), written.signature)
+        try:
+            self._commits.write(Commit(self.id, self.files.lease.generation, row, written.events))
+        except (IndexBusy, IndexUnusable) as error:
+            return error
+        return None
 
     def _write_files(self, change: Change) -> Written:
         try:
@@ -167,27 +202,6 @@ class Conversation:
             return False
         self.files.lease = sibling
         return True
-
-    async def _write_index(self, written: Written) -> str | None:
-        """Bring the index in step and return a warning when that must wait; the event is durable in either case.
-
-        Raises:
-            OwnershipLost: a later owner has written the conversation's rows.
-        """
-        try:
-            if written.reread or self.behind:
-                self.behind = not await self._reindex()
-            else:
-                row = IndexedRow(fold(written.files), written.signature)
-                await self._commits.write(Commit(self.id, self.files.lease.generation, row, written.events))
-        except (IndexBusy, IndexUnusable) as error:
-            self.behind = True
-            log.warning("conversation %s is written, but not yet in the index: %s", self.id, error)
-            return f"written, but not yet in the index: {error}"
-        except OwnershipLost:
-            self.lost = True
-            raise
-        return None
 
     async def renew(self) -> None:
         """Extend the lease.

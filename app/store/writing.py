@@ -10,6 +10,7 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -33,6 +34,8 @@ log = logging.getLogger(__name__)
 
 _TICK_S = 1.0
 _SETTLED_S = 2.1
+_THREADS = 16
+"""How many conversations are written to at once, and at most share a commit; a write waits in its thread."""
 
 
 class _Key(NamedTuple):
@@ -76,6 +79,7 @@ class Writers:
         self._opening = opening
         self._wake = wake
         self._commits = Commits(index)
+        self._threads = ThreadPoolExecutor(_THREADS, "writing")
         self._open: dict[_Key, _Entry] = {}
         self._life = ExitStack()
         self._coming_alive = asyncio.Lock()
@@ -157,6 +161,7 @@ class Writers:
         conversation = Conversation(
             files,
             self._commits,
+            self._threads,
             reindex=lambda: self._reindex(conversation_id),
             wake=lambda: self._wake(conversation_id),
         )
@@ -271,6 +276,7 @@ class Writers:
             entry.users = 0
             await self._close(key, entry)
         self._life.close()
+        self._threads.shutdown(wait=False)
 
 
 def _was_left(before: Lease | None, instance: str) -> bool:
