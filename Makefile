@@ -58,6 +58,12 @@ WRITER_KILLS ?= 200
 killed-writers: .venv/dev
 	CONVSTORE_TEST_WRITER_KILLS=$(WRITER_KILLS) $(BIN)/python -m pytest -s tests/faults/test_killed_writers.py
 
+.PHONY: writers
+# Sixteen processes write to one store for so many seconds.
+WRITING ?= 60
+writers: .venv/dev
+	CONVSTORE_TEST_WRITING_S=$(WRITING) $(BIN)/python -m pytest -s tests/faults/test_many_writers.py
+
 .PHONY: openings
 # Open 100,000 ids for writing and look at what is kept; 200 different ones at once.
 openings: .venv/dev

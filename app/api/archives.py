@@ -15,7 +15,7 @@ from pydantic import BaseModel
 
 from app.api.parameters import ErrorBody, IdInPath, Store, WritableStore
 from app.errors import ArchiveTooLarge
-from app.index.engine import prepare
+from app.index.places import prepare
 from app.model.archive import FOREIGN_ARCHIVE, ExportFormat, OnClash
 from app.model.ids import ConversationId, dashed
 from app.store.exporting import ExportReport, aiter_of, export, find_named

@@ -13,7 +13,7 @@ from app.cli.options import DryRunOption
 from app.cli.output import IndexOption, JsonOption, LateBar, StoreOption, make_settings, out, print_json, print_table
 from app.index import schema
 from app.index.backup import Backup, back_up
-from app.index.engine import prepare
+from app.index.places import prepare
 from app.index.schema import OnStep, Plan
 from app.index.version import HEAD, read_revision
 from app.settings import Settings

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from pathlib import Path
 
-from app.errors import IndexDamaged
+from app.errors import IndexBusy, IndexDamaged, IndexUnusable, StoreError
 
 _DAMAGE_CODES = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 _DAMAGE_TEXTS = ("no such table", "no such column", "Could not decode to UTF-8")
@@ -24,4 +24,16 @@ def damaged(path: Path, error: BaseException) -> IndexDamaged:
     return IndexDamaged(
         f"the index {path} is damaged ({error}); run `convstore index rebuild`, or just start a server or list: "
         "it is kept under another name and made again from the files"
+    )
+
+
+def explained(error: BaseException) -> StoreError:
+    """Return what a database error means to a user."""
+    if "locked" in str(error):
+        return IndexBusy("another program has been holding the index for too long; try again")
+    if is_damage(error):
+        return IndexDamaged(f"the index is damaged ({error}); a server builds it again from the files, try again soon")
+    return IndexUnusable(
+        f"the index cannot be used ({error}); free space if the disk is full, "
+        "else stop the server and run `convstore index rebuild`: the index is made again from the files"
     )

@@ -11,7 +11,7 @@ import asyncio
 import os
 import sqlite3
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from math import inf
 from pathlib import Path
@@ -20,71 +20,19 @@ from typing import Any, TypeVar
 import aiosqlite
 from sqlalchemy.exc import DBAPIError
 
-from app.errors import IndexBusy, IndexDamaged, IndexRebuilding, IndexUnusable, QueryTooSlow, StoreError
+from app.errors import IndexBusy, IndexDamaged, IndexRebuilding, IndexUnusable
 from app.index import presence
-from app.index.damage import damaged, is_damage
-from app.index.filesystem import require_local
+from app.index.damage import damaged, explained, is_damage
+from app.index.locking import writer_lock, writer_lock_in_thread
 from app.index.places import Identity, find_identity, pin
-from app.index.statements import Sql
-from app.index.turns import Turns, writer_lock, writer_lock_in_thread
+from app.index.reading import Params, ReadConnection
+from app.index.turns import Turns
 from app.index.writer import WriteConnection, Writer
 from app.logs import Note, ignore_note
 
-__all__ = ["Index", "Params", "ReadConnection", "WriteConnection", "prepare"]
+__all__ = ["Index", "Params", "ReadConnection", "WriteConnection"]
 
 T = TypeVar("T")
-
-Params = Mapping[str, object]
-_NOTHING: Params = {}
-
-_OPERATIONS = 20_000
-"""SQLite's steps, about a millisecond of them, after which a query looks whether it is late."""
-
-
-class ReadConnection:
-    """A connection that cannot write: by its methods, and by `PRAGMA query_only`."""
-
-    __slots__ = ("_driver", "deadline")
-
-    def __init__(self, driver: aiosqlite.Connection) -> None:
-        self._driver = driver
-        self.deadline = inf
-        """A time of the monotonic clock at which a statement is stopped."""
-
-    @classmethod
-    async def open(cls, driver: aiosqlite.Connection) -> ReadConnection:
-        """Make a new driver connection one that cannot write, and that can be stopped."""
-        for pragma in ("query_only=ON", "mmap_size=0", "wal_autocheckpoint=0", "busy_timeout=5000"):
-            await driver.execute(f"PRAGMA {pragma}")
-        await driver.execute_fetchall("SELECT count(*) FROM sqlite_master")
-        connection = cls(driver)
-        await driver.set_progress_handler(connection._is_late, _OPERATIONS)
-        return connection
-
-    def _is_late(self) -> bool:
-        return time.monotonic() > self.deadline
-
-    async def fetch_all(self, sql: Sql, params: Params = _NOTHING) -> list[tuple[Any, ...]]:
-        """Run one SELECT in one hop to the connection's thread and return its rows.
-
-        Raises:
-            QueryTooSlow: it was not done in the time for which the connection was lent.
-            IndexBusy: another program holds the index.
-            IndexUnusable: the database is damaged or the disk fails.
-        """
-        try:
-            return await self._driver.execute_fetchall(sql.text, sql.bind(params))  # type: ignore[return-value]
-        except aiosqlite.Error as error:
-            if self._is_late() and not is_damage(error):  # what was interrupted may be told as another failure
-                raise QueryTooSlow(
-                    "this takes too long to find; look for more words or rarer ones, or set filters"
-                ) from error
-            raise _explained(error) from error
-
-    async def fetch_one(self, sql: Sql, params: Params = _NOTHING) -> tuple[Any, ...] | None:
-        """Run one SELECT and return its first row, or None."""
-        rows = await self.fetch_all(sql, params)
-        return rows[0] if rows else None
 
 
 class _Pool:
@@ -94,34 +42,6 @@ class _Pool:
         self.size = size
         self.free = asyncio.Semaphore(size)
         self.connections: list[ReadConnection] = []
-
-
-def _explained(error: BaseException) -> StoreError:
-    """Return what a database error means to a user."""
-    if "locked" in str(error):
-        return IndexBusy("another program has been holding the index for too long; try again")
-    if is_damage(error):
-        return IndexDamaged(f"the index is damaged ({error}); a server builds it again from the files, try again soon")
-    return IndexUnusable(
-        f"the index cannot be used ({error}); free space if the disk is full, "
-        "else stop the server and run `convstore index rebuild`: the index is made again from the files"
-    )
-
-
-def prepare(path: Path) -> None:
-    """Make the directory that the index stands in.
-
-    Raises:
-        IndexUnusable: it cannot be made or written to, or is on a network file system.
-    """
-    require_local(path)
-    try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    except OSError as error:
-        raise IndexUnusable(
-            f"the index directory {path.parent} cannot be made ({error.strerror}); "
-            "make it writable, or set CONVSTORE_INDEX_URL=sqlite:////a/writable/path/index.db"
-        ) from error
 
 
 class Index:
@@ -327,9 +247,9 @@ class Index:
         try:
             yield self._writer
         except (DBAPIError, sqlite3.Error) as error:
-            explained = _explained(error.orig or error if isinstance(error, DBAPIError) else error)
-            self.damaged = self.damaged or isinstance(explained, IndexDamaged)
-            raise explained from error
+            meaning = explained(error.orig or error if isinstance(error, DBAPIError) else error)
+            self.damaged = self.damaged or isinstance(meaning, IndexDamaged)
+            raise meaning from error
         self._note("commit", time.monotonic() - begun)
 
     @asynccontextmanager

@@ -1,4 +1,4 @@
-"""Which file the index is, by name alone: it is never opened except through SQLite."""
+"""Where the index is, and which file it is, by name alone: it is never opened except through SQLite."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from app.errors import IndexUnusable
+from app.index.filesystem import require_local
 
 
 class Identity(NamedTuple):
@@ -25,8 +26,24 @@ def find_identity(path: Path) -> Identity | None:
     return Identity(status.st_dev, status.st_ino)
 
 
+def prepare(path: Path) -> None:
+    """Make the directory that the index stands in.
+
+    Raises:
+        IndexUnusable: it cannot be made or written to, or is on a network file system.
+    """
+    require_local(path)
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise IndexUnusable(
+            f"the index directory {path.parent} cannot be made ({error.strerror}); "
+            "make it writable, or set CONVSTORE_INDEX_URL=sqlite:////a/writable/path/index.db"
+        ) from error
+
+
 def require_place(path: Path) -> None:
-    """Make sure that the directory of the index is there, since filelock would make a store that is gone again.
+    """Make sure that the directory of the index is there.
 
     Raises:
         IndexUnusable: it is not.

@@ -15,10 +15,9 @@ import os
 import time
 from pathlib import Path
 
-from app.index.engine import prepare
-from app.index.places import Identity, find_identity
+from app.index.locking import writer_lock
+from app.index.places import Identity, find_identity, prepare
 from app.index.presence import lock_path
-from app.index.turns import writer_lock
 
 log = logging.getLogger(__name__)
 

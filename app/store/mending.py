@@ -11,8 +11,8 @@ from pathlib import Path
 from app.errors import IndexBusy, IndexDamaged, StoreError, StoreUnavailable
 from app.files import layout
 from app.index import presence, progress
-from app.index.engine import Index, prepare
-from app.index.places import find_identity
+from app.index.engine import Index
+from app.index.places import find_identity, prepare
 from app.index.recovery import is_marked, recover
 from app.index.version import HEAD, read_revision
 

@@ -9,8 +9,8 @@ from app.errors import IndexDamaged, IndexUnusable, MigrationFailed, RebuildRefu
 from app.files.scan import Reader
 from app.index import conversations, schema
 from app.index.copying import copy_into
-from app.index.engine import Index, prepare
-from app.index.places import find_identity
+from app.index.engine import Index
+from app.index.places import find_identity, prepare
 from app.index.recovery import recover
 from app.settings import Settings
 from app.store.reader import make_reader, require_directory
@@ -96,5 +96,5 @@ async def _require_plausible(live: Index, fresh: Index) -> None:
 
 
 def _discard(building: Path) -> None:
-    for suffix in ("", "-wal", "-shm", ".lock", ".open"):
+    for suffix in ("", "-wal", "-shm", ".lock", ".turn", ".open"):
         building.with_name(building.name + suffix).unlink(missing_ok=True)

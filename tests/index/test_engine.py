@@ -13,7 +13,8 @@ from sqlalchemy import text, update
 
 from app.errors import IndexBusy, IndexUnusable
 from app.index import progress
-from app.index.engine import Index, prepare
+from app.index.engine import Index
+from app.index.places import prepare
 from app.index.statements import Sql
 from app.index.tables import sync_state
 from tests.builders import held_by_another_process, second_process

@@ -1,0 +1,66 @@
+"""A connection that cannot write, in a thread of its own; a statement is one hop to it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from math import inf
+from typing import Any
+
+import aiosqlite
+
+from app.errors import QueryTooSlow
+from app.index.damage import explained, is_damage
+from app.index.statements import Sql
+
+Params = Mapping[str, object]
+_NOTHING: Params = {}
+
+_OPERATIONS = 20_000
+"""SQLite's steps, about a millisecond of them, after which a query looks whether it is late."""
+
+
+class ReadConnection:
+    """A connection that cannot write: by its methods, and by `PRAGMA query_only`."""
+
+    __slots__ = ("_driver", "deadline")
+
+    def __init__(self, driver: aiosqlite.Connection) -> None:
+        self._driver = driver
+        self.deadline = inf
+        """A time of the monotonic clock at which a statement is stopped."""
+
+    @classmethod
+    async def open(cls, driver: aiosqlite.Connection) -> ReadConnection:
+        """Make a new driver connection one that cannot write, and that can be stopped."""
+        for pragma in ("query_only=ON", "mmap_size=0", "wal_autocheckpoint=0", "busy_timeout=5000"):
+            await driver.execute(f"PRAGMA {pragma}")
+        await driver.execute_fetchall("SELECT count(*) FROM sqlite_master")
+        connection = cls(driver)
+        await driver.set_progress_handler(connection._is_late, _OPERATIONS)
+        return connection
+
+    def _is_late(self) -> bool:
+        return time.monotonic() > self.deadline
+
+    async def fetch_all(self, sql: Sql, params: Params = _NOTHING) -> list[tuple[Any, ...]]:
+        """Run one SELECT in one hop to the connection's thread and return its rows.
+
+        Raises:
+            QueryTooSlow: it was not done in the time for which the connection was lent.
+            IndexBusy: another program holds the index.
+            IndexUnusable: the database is damaged or the disk fails.
+        """
+        try:
+            return await self._driver.execute_fetchall(sql.text, sql.bind(params))  # type: ignore[return-value]
+        except aiosqlite.Error as error:
+            if self._is_late() and not is_damage(error):  # what was interrupted may be told as another failure
+                raise QueryTooSlow(
+                    "this takes too long to find; look for more words or rarer ones, or set filters"
+                ) from error
+            raise explained(error) from error
+
+    async def fetch_one(self, sql: Sql, params: Params = _NOTHING) -> tuple[Any, ...] | None:
+        """Run one SELECT and return its first row, or None."""
+        rows = await self.fetch_all(sql, params)
+        return rows[0] if rows else None
