@@ -132,7 +132,7 @@ def _totals_sql() -> Sql:
 
 async def count_totals(index: ReadConnection) -> Totals:
     """Return how many conversations there are, cannot be read, and have event rows that may lag behind."""
-    rows = await index.fetch_all(_totals_sql())
+    rows = await index.fetch_kept(_totals_sql())
     return Totals(*rows[0])
 
 

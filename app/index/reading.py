@@ -15,6 +15,7 @@ from app.index.statements import Sql
 
 Params = Mapping[str, object]
 _NOTHING: Params = {}
+_DATA_VERSION = Sql("PRAGMA data_version", {})
 
 _OPERATIONS = 20_000
 """SQLite's steps, about a millisecond of them, after which a query looks whether it is late."""
@@ -23,10 +24,12 @@ _OPERATIONS = 20_000
 class ReadConnection:
     """A connection that cannot write: by its methods, and by `PRAGMA query_only`."""
 
-    __slots__ = ("_driver", "deadline")
+    __slots__ = ("_driver", "_kept", "_version", "deadline")
 
     def __init__(self, driver: aiosqlite.Connection) -> None:
         self._driver = driver
+        self._version: object = None
+        self._kept: dict[str, list[tuple[Any, ...]]] = {}
         self.deadline = inf
         """A time of the monotonic clock at which a statement is stopped."""
 
@@ -59,6 +62,15 @@ class ReadConnection:
                     "this takes too long to find; look for more words or rarer ones, or set filters"
                 ) from error
             raise explained(error) from error
+
+    async def fetch_kept(self, sql: Sql) -> list[tuple[Any, ...]]:
+        """Run one SELECT that takes no parameters, or return the rows that it had while nobody has committed since."""
+        [[version]] = await self.fetch_all(_DATA_VERSION)
+        if version != self._version:
+            self._version, self._kept = version, {}
+        if sql.text not in self._kept:
+            self._kept[sql.text] = await self.fetch_all(sql)
+        return self._kept[sql.text]
 
     async def fetch_one(self, sql: Sql, params: Params = _NOTHING) -> tuple[Any, ...] | None:
         """Run one SELECT and return its first row, or None."""

@@ -26,7 +26,7 @@ from app.index.tables import conversation
 from app.model.filters import ConversationFilter, digest
 from app.model.hits import Hit, HitPage
 from app.model.page import Cursor, SortOrder, decode_token, encode_token
-from app.model.ranking import score
+from app.model.ranking import make_score
 from app.model.snippet import make_snippet
 from app.model.text import Term, parse_question
 
@@ -161,12 +161,13 @@ def _after(page_id: str, query: str) -> _After:
 
 def _rank(rows: Sequence[tuple[Any, ...]], terms: Sequence[Term], newest: int) -> list[_Ranked]:
     hour = newest >> HOUR_BITS
-    ranked = []
-    for key, conversation_key, seq, said in rows:
-        fit = score(said, terms, is_title=seq == TITLE_SEQ, age_h=hour - (key >> HOUR_BITS))
-        ranked.append(_Ranked(fit, key, conversation_key, said))
+    score = make_score(terms)
+    ranked = [
+        (score(said, seq == TITLE_SEQ, hour - (key >> HOUR_BITS)), key, conversation_key, said)
+        for key, conversation_key, seq, said in rows
+    ]
     ranked.sort(reverse=True)
-    return ranked
+    return list(map(_Ranked._make, ranked))
 
 
 async def _show(index: ReadConnection, ranked: Sequence[_Ranked], terms: Sequence[Term]) -> list[Hit]:

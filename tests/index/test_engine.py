@@ -220,3 +220,15 @@ def test_an_index_directory_that_cannot_be_made_is_refused_with_what_to_do(tmp_p
 def test_an_index_directory_is_for_its_owner_alone(tmp_path: Path) -> None:
     prepare(tmp_path / "deep" / "index" / "index.db")
     assert (tmp_path / "deep" / "index").stat().st_mode & 0o777 == 0o700
+
+
+async def test_rows_are_kept_until_another_connection_commits(path: Path) -> None:
+    statement = sql("SELECT revision, hex(randomblob(8)) FROM revision")
+    async with opened(path) as index, index.read() as connection:
+        first = await connection.fetch_kept(statement)
+        assert await connection.fetch_kept(statement) == first
+        with closing(sqlite3.connect(path)) as database, database:
+            database.execute("UPDATE revision SET revision = 77")
+        [[revision, chance]] = await connection.fetch_kept(statement)
+        assert revision == 77
+        assert chance != first[0][1]
