@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from functools import cache, lru_cache
 from typing import NamedTuple
 
@@ -140,11 +140,16 @@ _WRITE_CHUNK = 500
 
 
 @cache
-def _upsert_sql() -> Sql:
-    names = (*COLUMNS, "signature", "revision")
-    statement = insert(conversation).values({name: bindparam(name) for name in names} | {"events_behind": 1})
-    fresh = {name: statement.excluded[name] for name in (*names, "events_behind") if name != "uuid"}
-    return compiled(statement.on_conflict_do_update(index_elements=["uuid"], set_=fresh))
+def _insert_sql() -> Sql:
+    names = (*COLUMNS, "signature", "events_behind", "revision")
+    return compiled(insert(conversation).values({name: bindparam(name) for name in names}))
+
+
+@lru_cache(maxsize=256)
+def _update_sql(names: tuple[str, ...]) -> Sql:
+    """Return the statement that sets these columns; it leaves the others' indexes alone, which is most of the work."""
+    values: dict[str, BindParameter[object]] = {name: bindparam(f"{name}_") for name in names}
+    return compiled(update(conversation).where(conversation.c.uuid == bindparam("uuid_")).values(values))
 
 
 @cache
@@ -156,67 +161,94 @@ def _upsert_info_sql() -> Sql:
     )
 
 
-@cache
-def _settle_sql() -> Sql:
-    wanted = conversation.c.uuid == bindparam("uuid_")
-    return compiled(update(conversation).where(wanted).values(signature=bindparam("signature_"), events_behind=1))
-
-
 class _Before(NamedTuple):
     """A row as the index has it before it is written."""
 
     revision: int
+    signature: bytes
+    events_behind: int
     said: str | None
     """Its title as search looks through it."""
     row: ConversationRow
 
 
-_TITLE = title_text()
+_BEFORE = (conversation.c.revision, conversation.c.signature, conversation.c.events_behind, title_text())
 
 
-async def upsert_many(index: WriteConnection, rows: Sequence[IndexedRow], *, as_of: int | None = None) -> int:
+async def upsert_many(
+    index: WriteConnection, rows: Sequence[IndexedRow], *, as_of: int | None = None, events_too: bool = False
+) -> int:
     """Write conversations' rows and bodies, and return how many of them are new or changed.
 
-    The event rows of all count as lagging behind until `events` says otherwise. With `as_of`, the revision at which
-    the index stood before the files were read, a row that somebody else changed since is left alone: it is newer.
+    The event rows of all count as lagging behind until `events` says otherwise, unless the same transaction writes
+    `events_too`. With `as_of`, the revision at which the index stood before the files were read, a row that somebody
+    else changed since is left alone: it is newer.
     """
     changed = 0
     for begin in range(0, len(rows), _WRITE_CHUNK):
-        changed += await _upsert(index, rows[begin : begin + _WRITE_CHUNK], as_of)
+        changed += await _upsert(index, rows[begin : begin + _WRITE_CHUNK], as_of, int(not events_too))
     return changed
 
 
-async def _upsert(index: WriteConnection, rows: Sequence[IndexedRow], as_of: int | None) -> int:
+async def _upsert(index: WriteConnection, rows: Sequence[IndexedRow], as_of: int | None, events_behind: int) -> int:
     wanted = {f"id_{i}": indexed.row.uuid for i, indexed in enumerate(rows)}
-    found = await index.fetch_all(rows_sql(len(rows), conversation.c.revision, _TITLE), wanted)
-    before = {one.row.uuid: one for one in (_Before(row[0], row[1], as_row(row[2:])) for row in found)}
-    same: list[IndexedRow] = []
-    changed: list[IndexedRow] = []
+    found = await index.fetch_all(rows_sql(len(rows), *_BEFORE), wanted)
+    more = len(_BEFORE)
+    before = {one.row.uuid: one for one in (_Before._make((*row[:more], as_row(row[more:]))) for row in found)}
+    fresh: list[IndexedRow] = []
+    known: list[tuple[_Before, IndexedRow]] = []
     for indexed in rows:
-        known = before.get(indexed.row.uuid)
-        if known is not None and as_of is not None and known.revision > as_of:
-            continue
-        (same if known is not None and known.row == indexed.row else changed).append(indexed)
-    await index.execute_many(_settle_sql(), [{"uuid_": one.row.uuid, "signature_": one.signature} for one in same])
+        stored = before.get(indexed.row.uuid)
+        if stored is None:
+            fresh.append(indexed)
+        elif as_of is None or stored.revision <= as_of:
+            known.append((stored, indexed))
+    changed = [*fresh, *(indexed for stored, indexed in known if stored.row != indexed.row)]
+    revision = await progress.bump_revision(index) if changed else 0
+    await _insert(index, fresh, revision, events_behind)
+    await _update(index, known, revision, events_behind)
     if changed:
-        await _write_changed(index, changed, before)
-    titles = {one.row.uuid: (said_title(one.row.title or ""), one.row.created_at) for one in (*same, *changed)}
-    known_titles = {uuid: (known.said or "", known.row.created_at) for uuid, known in before.items()}
+        await write_tags(index, [one.row for one in changed], {uuid: stored.row for uuid, stored in before.items()})
+        parents = {parent for one in changed for parent in _touched_parents(before.get(one.row.uuid), one.row)}
+        await changes.touch(index, parents, revision)
+    titles = {
+        one.row.uuid: (said_title(one.row.title or ""), one.row.created_at) for one in (*fresh, *(i for _, i in known))
+    }
+    known_titles = {uuid: (stored.said or "", stored.row.created_at) for uuid, stored in before.items()}
     await write_titles(index, {uuid: title for uuid, title in titles.items() if title != known_titles.get(uuid)})
     return len(changed)
 
 
-async def _write_changed(
-    index: WriteConnection, changed: Sequence[IndexedRow], before: Mapping[ConversationId, _Before]
-) -> None:
-    revision = await progress.bump_revision(index)
-    values = [indexed.row._asdict() | {"signature": indexed.signature, "revision": revision} for indexed in changed]
-    await index.execute_many(_upsert_sql(), values)
+async def _insert(index: WriteConnection, fresh: Sequence[IndexedRow], revision: int, events_behind: int) -> None:
+    more = {"revision": revision, "events_behind": events_behind}
+    values = [indexed.row._asdict() | {"signature": indexed.signature} | more for indexed in fresh]
+    await index.execute_many(_insert_sql(), values)
     await index.execute_many(_upsert_info_sql(), values)
-    await write_tags(index, [one.row for one in changed], {uuid: known.row for uuid, known in before.items()})
-    await changes.forget_deletions(index, [indexed.row.uuid for indexed in changed])
-    parents = {parent for one in changed for parent in _touched_parents(before.get(one.row.uuid), one.row)}
-    await changes.touch(index, parents, revision)
+    await changes.forget_deletions(index, [indexed.row.uuid for indexed in fresh])
+
+
+async def _update(
+    index: WriteConnection, known: Sequence[tuple[_Before, IndexedRow]], revision: int, events_behind: int
+) -> None:
+    """Set what differs of rows that are known."""
+    updates: dict[tuple[str, ...], list[dict[str, object]]] = {}
+    bodies = []
+    for stored, (row, signature) in known:
+        differs = {name: getattr(row, name) for name in COLUMNS if getattr(row, name) != getattr(stored.row, name)}
+        if row != stored.row:
+            differs["revision"] = revision
+        if signature != stored.signature:
+            differs["signature"] = signature
+        if events_behind != stored.events_behind:
+            differs["events_behind"] = events_behind
+        if differs:
+            values = {f"{name}_": value for name, value in differs.items()}
+            updates.setdefault(tuple(differs), []).append(values | {"uuid_": row.uuid})
+        if row.body != stored.row.body:
+            bodies.append({"uuid": row.uuid, "body": row.body})
+    for names, values_of_all in updates.items():
+        await index.execute_many(_update_sql(names), values_of_all)
+    await index.execute_many(_upsert_info_sql(), bodies)
 
 
 def _touched_parents(before: _Before | None, now: ConversationRow) -> set[str | None]:

@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import aiosqlite
-from sqlalchemy.exc import DBAPIError
 
 from app.errors import IndexBusy, IndexDamaged, IndexRebuilding, IndexUnusable
 from app.index import presence
@@ -246,8 +245,8 @@ class Index:
             self._writer = Writer(self.path)
         try:
             yield self._writer
-        except (DBAPIError, sqlite3.Error) as error:
-            meaning = explained(error.orig or error if isinstance(error, DBAPIError) else error)
+        except sqlite3.Error as error:
+            meaning = explained(error)
             self.damaged = self.damaged or isinstance(meaning, IndexDamaged)
             raise meaning from error
         self._note("commit", time.monotonic() - begun)

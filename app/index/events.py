@@ -256,8 +256,14 @@ async def apply_changes(index: WriteConnection, changes: Sequence[LogChange]) ->
     changes = [
         change for change in changes if change.key in existing and change.directory in (None, existing[change.key])
     ]
-    if not changes:
-        return
+    changed = await write_changes(index, changes)
+    await index.execute_many(_in_step_sql(), [{"key_": change.key} for change in changes if not change.failed])
+    if changed:
+        await progress.bump_revision(index)
+
+
+async def write_changes(index: WriteConnection, changes: Sequence[LogChange]) -> int:
+    """Write and delete event rows and what was said, of conversations that are there; return how much differed."""
     gone = [
         {"conversation": change.key, "seq": name.seq, "event_id": name.event_id}
         for change in changes
@@ -278,10 +284,7 @@ async def apply_changes(index: WriteConnection, changes: Sequence[LogChange]) ->
     ]
     changed = await write_messages(index, said)
     changed += await index.execute_many(_delete_sql(), gone)
-    changed += await index.execute_many(_upsert_sql(), fresh)
-    await index.execute_many(_in_step_sql(), [{"key_": change.key} for change in changes if not change.failed])
-    if changed:
-        await progress.bump_revision(index)
+    return changed + await index.execute_many(_upsert_sql(), fresh)
 
 
 async def delete_all(index: WriteConnection) -> None:

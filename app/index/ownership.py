@@ -29,7 +29,6 @@ class Owned(NamedTuple):
     """The key of a conversation's rows, and the generation of the last owner who opened it."""
 
     key: int
-    directory: str
     generation: int
 
 
@@ -90,12 +89,10 @@ async def list_dirty(index: ReadConnection) -> list[Dirty]:
 def _owned_sql(number: int) -> Sql:
     columns = conversation.c
     wanted: list[BindParameter[str]] = [bindparam(f"id_{i}") for i in range(number)]
-    return compiled(
-        select(columns.uuid, columns.id, columns.directory, columns.lease_generation).where(columns.uuid.in_(wanted))
-    )
+    return compiled(select(columns.uuid, columns.id, columns.lease_generation).where(columns.uuid.in_(wanted)))
 
 
 async def find_owned(index: WriteConnection, ids: Sequence[ConversationId]) -> dict[ConversationId, Owned]:
     """Return of each known conversation its key, and the generation under which its rows are written."""
     rows = await index.fetch_all(_owned_sql(len(ids)), {f"id_{i}": uuid for i, uuid in enumerate(ids)})
-    return {ConversationId(row[0]): Owned(row[1], row[2], row[3]) for row in rows}
+    return {ConversationId(row[0]): Owned(row[1], row[2]) for row in rows}

@@ -8,18 +8,17 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Executable, create_engine, event
-from sqlalchemy.engine import URL, Row
-from sqlalchemy.pool import StaticPool
+from sqlalchemy import ClauseElement, Connection
+from sqlalchemy.engine import URL
 
-from app.index.statements import Sql
+from app.index.statements import Sql, compiled
 from app.model.text import split
 
 T = TypeVar("T")
@@ -27,29 +26,25 @@ T = TypeVar("T")
 Params = Mapping[str, object]
 Hop = Callable[[Callable[[], Any]], Awaitable[Any]]
 _NOTHING: Params = {}
+_BEGIN = "BEGIN IMMEDIATE"
+"""Every transaction begins as a writer's, so that it cannot meet SQLITE_BUSY in its middle."""
 
 
 class WriteConnection:
     """The connection inside one write transaction. `Index.write()` and `Index.transact()` commit it; nothing else."""
 
-    __slots__ = ("_connection", "_driver", "_hop")
+    __slots__ = ("_driver", "_hop")
 
-    def __init__(self, connection: Connection, hop: Hop) -> None:
-        self._connection = connection
-        self._driver = cast(sqlite3.Connection, connection.connection.driver_connection)
+    def __init__(self, driver: sqlite3.Connection, hop: Hop) -> None:
+        self._driver = driver
         self._hop = hop
 
-    async def execute(self, statement: Executable, params: Any = None) -> Sequence[Row[Any]]:  # noqa: ANN401
-        """Run one statement and return its rows, if it has any."""
-        rows: Sequence[Row[Any]] = await self._hop(partial(self._execute, statement, params))
-        return rows
-
-    def _execute(self, statement: Executable, params: Any) -> Sequence[Row[Any]]:  # noqa: ANN401
-        result = self._connection.execute(statement, params)
-        return result.all() if result.returns_rows else []
+    async def execute(self, statement: ClauseElement) -> list[tuple[Any, ...]]:
+        """Run one statement that is not worth keeping compiled, and return its rows, if it has any."""
+        return await self.fetch_all(compiled(statement))
 
     async def fetch_all(self, sql: Sql, params: Params = _NOTHING) -> list[tuple[Any, ...]]:
-        """Run one SELECT inside the transaction and return its rows."""
+        """Run one statement inside the transaction and return its rows."""
         rows: list[tuple[Any, ...]] = await self._hop(partial(self._fetch_all, sql, params))
         return rows
 
@@ -72,20 +67,16 @@ class Writer:
     """The writing connection and its thread; one transaction at a time, which the caller sees to."""
 
     def __init__(self, path: Path) -> None:
-        self._engine = create_engine(sync_url(path), poolclass=StaticPool, connect_args={"check_same_thread": False})
-        event.listen(self._engine, "connect", on_connect)
-        event.listen(self._engine, "begin", self._on_begin)
+        self._path = path
         self._thread = ThreadPoolExecutor(1, "index-writer")
-        self._durable = False
         self._level = "NORMAL"
-        self._begun: Connection | None = None
+        self._connected: sqlite3.Connection | None = None
 
     @asynccontextmanager
     async def transaction(self, *, durable: bool) -> AsyncIterator[WriteConnection]:
         """Give the connection in a transaction that commits when the block ends and is rolled back when it raises."""
-        self._durable = durable
         try:
-            yield WriteConnection(await self._hop(self._begin), self._hop)
+            yield WriteConnection(await self._hop(partial(self._begin, durable=durable)), self._hop)
         except BaseException:
             await self._hop(partial(self._end, commit=False))
             raise
@@ -93,13 +84,18 @@ class Writer:
 
     def run(self, work: Callable[[WriteConnection], Coroutine[Any, Any, T]]) -> T:
         """Run a whole transaction in the calling thread. `work` may wait for its connection and for nothing else."""
-        self._durable = False
-        with self._engine.begin() as connection:
-            return _drive(work(WriteConnection(connection, _at_once)))
+        try:
+            result = _drive(work(WriteConnection(self._begin(durable=False), _at_once)))
+        except BaseException:
+            self._end(commit=False)
+            raise
+        self._end(commit=True)
+        return result
 
     async def close(self) -> None:
         """Close the connection and end the thread."""
-        await self._hop(self._engine.dispose)
+        if self._connected is not None:
+            await self._hop(self._connected.close)
         self._thread.shutdown(wait=False)
 
     async def _hop(self, work: Callable[[], Any]) -> Any:  # noqa: ANN401
@@ -111,24 +107,26 @@ class Writer:
             await asyncio.wait([running])
             raise
 
-    def _begin(self) -> Connection:
-        connection = self._begun = self._engine.connect()
-        connection.begin()
-        return connection
+    def _begin(self, *, durable: bool) -> sqlite3.Connection:
+        if self._connected is None:
+            self._connected = sqlite3.connect(self._path, check_same_thread=False)
+            on_connect(self._connected, None)
+        level = "FULL" if durable else "NORMAL"
+        if level != self._level:
+            self._connected.execute(f"PRAGMA synchronous={level}")
+            self._level = level
+        self._connected.execute(_BEGIN)
+        return self._connected
 
     def _end(self, *, commit: bool) -> None:
-        connection, self._begun = self._begun, None
-        if connection is not None:
-            with connection:  # which rolls back what is not committed
-                if commit:
-                    connection.commit()
-
-    def _on_begin(self, connection: Connection) -> None:
-        level = "FULL" if self._durable else "NORMAL"
-        if level != self._level:
-            connection.exec_driver_sql(f"PRAGMA synchronous={level}")
-            self._level = level
-        on_begin(connection)
+        if self._connected is None:
+            return
+        try:
+            if commit:
+                self._connected.execute("COMMIT")
+        finally:
+            if self._connected.in_transaction:
+                self._connected.execute("ROLLBACK")
 
 
 async def _at_once(work: Callable[[], Any]) -> Any:  # noqa: ANN401
@@ -170,5 +168,5 @@ def on_connect(driver: Any, _record: object) -> None:  # noqa: ANN401
 
 
 def on_begin(connection: Connection) -> None:
-    """Begin every transaction as a writer, so that it cannot meet SQLITE_BUSY in its middle."""
-    connection.exec_driver_sql("BEGIN IMMEDIATE")
+    """Begin a transaction of SQLAlchemy's, in which migrations run, as all others begin."""
+    connection.exec_driver_sql(_BEGIN)

@@ -84,9 +84,8 @@ async def _apply(connection: WriteConnection, batch: list[Commit]) -> dict[int, 
             logs.setdefault(commit.id, []).extend(commit.events)
         else:
             refused[id(commit)] = error
-    await conversations.upsert_many(connection, list(rows.values()))
-    changes = [LogChange(owned[one].key, log, [], owned[one].directory) for one, log in logs.items()]
-    await events.apply_changes(connection, changes)
+    await conversations.upsert_many(connection, list(rows.values()), events_too=True)
+    await events.write_changes(connection, [LogChange(owned[one].key, log, []) for one, log in logs.items()])
     return refused
 
 
