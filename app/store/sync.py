@@ -9,11 +9,12 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from concurrent.futures import Executor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from filelock import FileLock, Timeout
 
@@ -146,6 +147,14 @@ def require_plausible(root: Path, found: int, known: int) -> None:
         )
 
 
+class _Step(NamedTuple):
+    """How far a phase is."""
+
+    phase: str
+    done: int
+    total: int
+
+
 class _Run:
     """One sync while it runs."""
 
@@ -160,15 +169,18 @@ class _Run:
         await self._forget_what_others_derived()
         directories, self.report.duplicates = await asyncio.to_thread(layout.list_directories, self._reader.root)
         self.report.conversations = len(directories)
+        before = await self._totals()
         if not allow_empty:
-            require_plausible(self._reader.root, len(directories), (await self._totals()).conversations)
+            require_plausible(self._reader.root, len(directories), before.conversations)
         changed, gone = await self._find_changes(directories)
-        await self.read_metadata(changed)
-        async with self._index.write() as connection:
-            self.report.removed += await conversations.delete_many(connection, gone)
-            if self._derived_by is not None:
-                await progress.set_progress(connection, derived_by=self._derived_by)
-        await self.read_logs()
+        processes = self._reader.processes if max(len(changed), before.behind) >= _WORTH_PROCESSES else 0
+        with readers(processes) as executor:
+            await self._read_metadata(executor, processes + 1, changed)
+            async with self._index.write() as connection:
+                self.report.removed += await conversations.delete_many(connection, gone)
+                if self._derived_by is not None:
+                    await progress.set_progress(connection, derived_by=self._derived_by)
+            await self._read_logs(executor, processes + 1)
         self.report.unreadable = (await self._totals()).unreadable
 
     async def _totals(self) -> conversations.Totals:
@@ -224,51 +236,42 @@ class _Run:
         async with self._index.read() as connection:
             return await conversations.list_signatures(connection, after, last)
 
-    def _processes(self, conversation_count: int) -> int:
-        return self._reader.processes if conversation_count >= _WORTH_PROCESSES else 0
-
-    async def read_metadata(self, changed: list[Named]) -> None:
+    async def _read_metadata(self, executor: Executor, ahead: int, changed: list[Named]) -> None:
         """Phase one: read conversations and write their rows."""
         done = 0
-        processes = self._processes(len(changed))
-        with readers(processes) as executor:
-            async for rows, gone in run_ahead(executor, processes + 1, read_rows, self._metadata_batches(changed)):
-                done += len(rows) + len(gone)
-                async with self._index.write() as connection:
-                    removed = await conversations.delete_many(connection, [one.directory for one in gone])
-                    await conversations.upsert_many(connection, rows)
-                    await progress.set_progress(
-                        connection, phase="metadata", done=done, total=len(changed), heartbeat_at=_now_us()
-                    )
-                self.report.opened += len(rows)
-                self.report.removed += removed
-                self.report.changed -= removed
-                self.report.added -= len(gone) - removed
-                self.report.conversations -= len(gone)
-                self.report.untrusted += [
-                    Named(one.row.directory, one.row.uuid) for one in rows if one.signature == layout.UNTRUSTED
-                ]
-                self._on_progress("metadata", done, len(changed))
+        async for rows, gone in run_ahead(executor, ahead, read_rows, self._metadata_batches(changed)):
+            done += len(rows) + len(gone)
+            step = _Step("metadata", done, len(changed))
+            async with self._index.write() as connection:
+                removed = await conversations.delete_many(connection, [one.directory for one in gone])
+                await conversations.upsert_many(connection, rows)
+                await progress.set_progress(connection, **step._asdict(), heartbeat_at=_now_us())
+            self.report.opened += len(rows)
+            self.report.removed += removed
+            self.report.changed -= removed
+            self.report.added -= len(gone) - removed
+            self.report.conversations -= len(gone)
+            self.report.untrusted += [
+                Named(one.row.directory, one.row.uuid) for one in rows if one.signature == layout.UNTRUSTED
+            ]
+            self._on_progress(*step)
 
     async def _metadata_batches(self, changed: list[Named]) -> AsyncIterator[tuple[Reader, list[Named]]]:
         for batch in _chunks(changed, _BATCH):
             yield self._reader, batch
 
-    async def read_logs(self) -> None:
+    async def _read_logs(self, executor: Executor, ahead: int) -> None:
         """Phase two: bring the event rows of all that lag behind in step."""
         done = 0
         total = (await self._totals()).behind
-        processes = self._processes(total)
-        with readers(processes) as executor:
-            async for changes in run_ahead(executor, processes + 1, read_changes, self._log_batches()):
-                done += len(changes)
-                async with self._index.write() as connection:
-                    await events.apply_changes(connection, changes)
-                    await progress.set_progress(
-                        connection, phase="events", done=done, total=total, heartbeat_at=_now_us()
-                    )
-                self.report.logs += len(changes)
-                self._on_progress("events", done, total)
+        async for changes in run_ahead(executor, ahead, read_changes, self._log_batches()):
+            done += len(changes)
+            step = _Step("events", done, total)
+            async with self._index.write() as connection:
+                await events.apply_changes(connection, changes)
+                await progress.set_progress(connection, **step._asdict(), heartbeat_at=_now_us())
+            self.report.logs += len(changes)
+            self._on_progress(*step)
 
     async def _log_batches(self) -> AsyncIterator[tuple[Reader, list[KnownLog]]]:
         after = 0

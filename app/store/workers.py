@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
 import threading
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from multiprocessing import connection, get_context, parent_process
+from multiprocessing import connection, parent_process
+from multiprocessing.context import SpawnContext, SpawnProcess
+from types import ModuleType
 from typing import TYPE_CHECKING, TypeVar
 
 from app.errors import StoreUnavailable
@@ -25,12 +28,28 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
+class _Process(SpawnProcess):
+    """A spawned process that does not import the program of its parent, which costs more than most reading."""
+
+    def start(self) -> None:
+        program = sys.modules["__main__"]
+        sys.modules["__main__"] = ModuleType("__main__")  # multiprocessing has the child import what stands here
+        try:
+            super().start()
+        finally:
+            sys.modules["__main__"] = program
+
+
+class _Spawn(SpawnContext):
+    Process = _Process
+
+
 @contextmanager
 def readers(processes: int) -> Iterator[Executor]:
-    """Give what runs reading work: that many processes, or one thread for 0."""
+    """Give what runs reading work: that many processes, started when they are needed, or one thread for 0."""
     executor: Executor
     if processes:
-        executor = ProcessPoolExecutor(processes, get_context("spawn"), initializer=_die_with_parent)
+        executor = ProcessPoolExecutor(processes, _Spawn(), initializer=_die_with_parent)
     else:
         executor = ThreadPoolExecutor(1, "reader")
     try:

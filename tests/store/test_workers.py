@@ -46,6 +46,21 @@ async def test_a_killed_process_is_an_error_that_says_what_to_do() -> None:
         _ = [result async for result in run_ahead(executor, 1, die, numbers(5))]
 
 
+def test_a_reading_process_does_not_import_the_program_that_started_it(tmp_path: Path) -> None:
+    program = tmp_path / "program.py"
+    program.write_text(
+        "import pydantic, sys\n"
+        "from app.store.workers import readers\n"
+        "if __name__ == '__main__':\n"
+        "    with readers(1) as executor:\n"
+        "        print(executor.submit(eval, 'sorted(__import__(\"sys\").modules)').result())\n"
+        "    assert sys.modules['__main__'].__file__ == sys.argv[0]\n"
+    )
+    imported = subprocess.run((sys.executable, str(program)), check=True, capture_output=True, text=True).stdout
+    assert "'app.store.workers'" in imported
+    assert "'pydantic'" not in imported
+
+
 @pytest.mark.parametrize("processes", [1, 3])
 async def test_processes_read_what_a_thread_reads(
     corpus: Path, tmp_path: Path, open_store: StoreOpener, monkeypatch: pytest.MonkeyPatch, processes: int
