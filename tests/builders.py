@@ -111,7 +111,7 @@ _HELD = {
         SELECT uuid, seq, event_id, kind, source, timestamp, tool, event.unreadable
         FROM event LEFT JOIN conversation ON conversation = id ORDER BY uuid, seq, event_id""",
     "message": """
-        SELECT uuid, seq, event_id, text, message.id >> 24
+        SELECT uuid, seq, event_id, text, message.id >> 43
         FROM message LEFT JOIN conversation ON conversation = conversation.id ORDER BY uuid, seq, event_id""",
     "sync_state": "SELECT phase, done, total, last_error, derived_by FROM sync_state",
 }

@@ -1,8 +1,7 @@
 """What was said: the text of events and titles, and the full-text index over its words. Only SQLite has FTS5.
 
 FTS5's content is a view of split words. Their entries in it can only be taken out with the words that were put in, so
-those of a message are deleted before the message itself, and all of that happens here. A message's id begins with its
-hour, so that the newest matches are those with the highest ids, which FTS5 gives first without sorting.
+those of a message are deleted before the message itself, and all of that happens here.
 """
 
 from __future__ import annotations
@@ -15,6 +14,7 @@ import orjson
 from sqlalchemy import ScalarSelect, bindparam, delete, insert, literal_column, select
 
 from app.index.engine import ReadConnection, WriteConnection
+from app.index.messageids import NUMBERS, first_id, is_among
 from app.index.statements import Sql, compiled
 from app.index.tables import conversation, message
 
@@ -25,8 +25,6 @@ MERGED_PAGES = 500
 """How much is merged in one transaction; at 4 kB a page it takes some 50 ms."""
 
 _MERGED_SOMETHING = 2
-_HOUR_US = 3_600_000_000
-HOUR_BITS = 24
 _Key = tuple[int, int, str]
 
 
@@ -40,9 +38,9 @@ class Said(NamedTuple):
     text: str
 
     @property
-    def hour(self) -> int:
-        """The first id of its hour."""
-        return max(self.time_us or 0, 0) // _HOUR_US << HOUR_BITS
+    def first_id(self) -> int:
+        """The first of the ids that it may have."""
+        return first_id(self.time_us, self.conversation)
 
 
 _FIND = Sql(
@@ -52,8 +50,8 @@ _FIND = Sql(
     {},
 )
 _LAST_IDS = Sql(
-    "SELECT value, (SELECT max(id) FROM message WHERE id >= value AND id < value + :hour) FROM json_each(:hours)",
-    {"hour": 1 << HOUR_BITS},
+    "SELECT value, (SELECT max(id) FROM message WHERE id >= value AND id < value + :numbers) FROM json_each(:firsts)",
+    {"numbers": NUMBERS},
 )
 _KEYS = Sql(
     "SELECT conversation.id, conversation.uuid FROM json_each(:uuids) AS one"
@@ -90,32 +88,33 @@ async def write_messages(index: WriteConnection, said: Iterable[Said]) -> int:
     stale: list[dict[str, object]] = []
     for *key, message_id, text in await index.fetch_all(_FIND, {"wanted": orjson.dumps(list(wanted)).decode()}):
         one = wanted[tuple(key)]
-        if one.text == text and one.hour == message_id >> HOUR_BITS << HOUR_BITS:
+        if one.text == text and is_among(message_id, one.first_id):
             del wanted[tuple(key)]
         else:
             stale.append({"id": message_id})
     await index.execute_many(_DELETE_WORDS_OF_ONE, stale)
     await index.execute_many(_delete_one_sql(), stale)
-    fresh = sorted((one for one in wanted.values() if one.text), key=lambda one: one.hour)
-    last = await _last_ids(index, {one.hour for one in fresh})
+    fresh = sorted((one.first_id, one) for one in wanted.values() if one.text)
+    last = await _last_ids(index, {first for first, _ in fresh})
     rows = []
-    for one in fresh:
-        last[one.hour] += 1
-        rows.append(
-            {"id": last[one.hour], "conversation": one.conversation, "seq": one.seq, "event_id": one.event_id}
-            | {"text": one.text}
-        )
+    for first, one in fresh:
+        last[first] += 1
+        if is_among(last[first], first):
+            rows.append(
+                {"id": last[first], "conversation": one.conversation, "seq": one.seq, "event_id": one.event_id}
+                | {"text": one.text}
+            )
     await index.execute_many(_insert_sql(), rows)
     await index.execute_many(_ADD_WORDS, [{"id": row["id"], "text": row["text"]} for row in rows])
     return len(stale) + len(rows)
 
 
-async def _last_ids(index: WriteConnection, hours: set[int]) -> dict[int, int]:
-    """Return for each hour the highest id that it has, or the one before its first."""
-    if not hours:
+async def _last_ids(index: WriteConnection, firsts: set[int]) -> dict[int, int]:
+    """Return for each first id the highest of those with it that is given, or the one before all of them."""
+    if not firsts:
         return {}
-    rows = await index.fetch_all(_LAST_IDS, {"hours": orjson.dumps(sorted(hours)).decode()})
-    return {hour: hour if last is None else last for hour, last in rows}
+    rows = await index.fetch_all(_LAST_IDS, {"firsts": orjson.dumps(sorted(firsts)).decode()})
+    return {first: first - 1 if last is None else last for first, last in rows}
 
 
 def title_text() -> ScalarSelect[str]:

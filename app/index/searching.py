@@ -20,7 +20,8 @@ from app.index.engine import ReadConnection
 from app.index.filtering import bare, clauses
 from app.index.infos import compose_info_body, select_info
 from app.index.listing import Page
-from app.index.messages import HOUR_BITS, TITLE_SEQ
+from app.index.messageids import CONVERSATION_OF_MATCH, hour_of
+from app.index.messages import TITLE_SEQ
 from app.index.statements import Sql, compiled
 from app.index.tables import conversation
 from app.model.filters import ConversationFilter, digest
@@ -45,11 +46,15 @@ class _Ranked(NamedTuple):
 
 
 class _After(NamedTuple):
-    """Where a page begins: after this score and id, among the messages up to the newest that the first page saw."""
+    """Where a page begins: after this score and id, among the messages that the first page ranked.
+
+    What is said meanwhile may come among these, but drives none of them out.
+    """
 
     score: int
     id: int
     newest: int
+    oldest: int
 
 
 @lru_cache(maxsize=256)
@@ -57,15 +62,14 @@ def matches_sql(names: tuple[str, ...]) -> Sql:
     """Return the statement that gives the newest messages that match, in conversations under these conditions."""
     admitted = compiled(
         select(conversation.c.id).where(
-            conversation.c.id == literal_column("message.conversation"), *clauses(names, bare)
+            conversation.c.id == literal_column(CONVERSATION_OF_MATCH), *clauses(names, bare)
         )
     )
     where = f" AND EXISTS ({admitted.text})" if names else ""
     return Sql(
         "SELECT message.id, message.conversation, message.seq, message.text FROM message WHERE message.id IN ("  # noqa: S608
-        "SELECT message.id FROM message_fts CROSS JOIN message INDEXED BY ix_message_id_conversation"
-        " ON message.id = message_fts.rowid"
-        f" WHERE message_fts MATCH :match AND message_fts.rowid <= :newest{where}"
+        "SELECT message_fts.rowid FROM message_fts WHERE message_fts MATCH :match"
+        f" AND message_fts.rowid <= :newest AND message_fts.rowid >= :oldest{where}"
         " ORDER BY message_fts.rowid DESC LIMIT :most) ORDER BY message.id DESC",
         admitted.constants,
     )
@@ -91,7 +95,12 @@ _DETAILS = Sql(
 class _Ranking(NamedTuple):
     matches: list[_Ranked]
     newest: int
+    oldest: int
     truncated: bool
+
+    def token(self, last: tuple[int, int], query: str) -> str:
+        """Return the token of the page after this score and id."""
+        return encode_token(Cursor(last[0], f"{last[1]}.{self.oldest}", self.newest), query)
 
 
 async def search_messages(index: ReadConnection, asked: ConversationFilter, page_id: str | None, limit: int) -> HitPage:
@@ -109,7 +118,7 @@ async def search_messages(index: ReadConnection, asked: ConversationFilter, page
     shown = ranked[:limit]
     next_page_id = None
     if len(ranked) > limit:
-        next_page_id = encode_token(Cursor(shown[-1].score, str(shown[-1].id), ranking.newest), query)
+        next_page_id = ranking.token((shown[-1].score, shown[-1].id), query)
     hits = await _show(index, shown, parse_question(asked.q or "").terms)
     return HitPage(hits, next_page_id, ranking.truncated, totals.conversations - totals.behind, totals.conversations)
 
@@ -134,8 +143,7 @@ async def rank_conversations(index: ReadConnection, asked: ConversationFilter, p
     bodies = {row[0]: compose_info_body(*row[2:]) for row in await index.fetch_all(_bodies_sql(), {"keys": keys})}
     next_page_id = None
     if len(ranked) > limit:
-        score, key = shown[-1]
-        next_page_id = encode_token(Cursor(score, str(key), ranking.newest), query)
+        next_page_id = ranking.token(shown[-1], query)
     return Page([bodies[key] for _, key in shown if key in bodies], next_page_id, ranking.truncated)
 
 
@@ -143,27 +151,32 @@ async def _rank_matches(index: ReadConnection, asked: ConversationFilter, after:
     """Return the newest matches, the best first."""
     question = parse_question(asked.q or "")
     if question.match is None:
-        return _Ranking([], 0, truncated=False)
+        return _Ranking([], 0, 0, truncated=False)
     names, parameters = filtering.ask(replace(asked, q=None))
-    parameters |= {"match": question.match, "newest": after.newest if after else _NEWEST, "most": RANKED + 1}
+    newest, oldest, most = (after.newest, after.oldest, 2 * RANKED) if after else (_NEWEST, 0, RANKED + 1)
+    parameters |= {"match": question.match, "newest": newest, "oldest": oldest, "most": most}
     rows = await index.fetch_all(matches_sql(names), parameters)
-    newest = after.newest if after else rows[0][0] if rows else 0
-    ranked = await asyncio.to_thread(_rank, rows[:RANKED], question.terms, newest)
-    return _Ranking(ranked, newest, truncated=len(rows) > RANKED)
+    if after is None:
+        newest = rows[0][0] if rows else 0
+        oldest = rows[RANKED - 1][0] if len(rows) > RANKED else 0
+        rows = rows[:RANKED]
+    ranked = await asyncio.to_thread(_rank, rows, question.terms, newest)
+    return _Ranking(ranked, newest, oldest, truncated=oldest > 0)
 
 
 def _after(page_id: str, query: str) -> _After:
     cursor = decode_token(page_id, query, int)
-    if not cursor.id.isdecimal() or cursor.bound is None:
+    last, dot, oldest = cursor.id.partition(".")
+    if not (last.isdecimal() and dot and oldest.isdecimal()) or cursor.bound is None:
         raise InvalidToken("the page token is damaged; ask for the first page again, without page_id")
-    return _After(cursor.key, int(cursor.id), cursor.bound)
+    return _After(cursor.key, int(last), cursor.bound, int(oldest))
 
 
 def _rank(rows: Sequence[tuple[Any, ...]], terms: Sequence[Term], newest: int) -> list[_Ranked]:
-    hour = newest >> HOUR_BITS
+    hour = hour_of(newest)
     score = make_score(terms)
     ranked = [
-        (score(said, seq == TITLE_SEQ, hour - (key >> HOUR_BITS)), key, conversation_key, said)
+        (score(said, seq == TITLE_SEQ, hour - hour_of(key)), key, conversation_key, said)
         for key, conversation_key, seq, said in rows
     ]
     ranked.sort(reverse=True)

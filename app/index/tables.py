@@ -114,13 +114,12 @@ event = Table(
 message = Table(
     "message",
     metadata,
-    Column("id", Integer, primary_key=True, comment="rises with time: the hour, then a number"),
+    Column("id", Integer, primary_key=True, comment="the hour, its conversation, and a number (messageids)"),
     Column("conversation", Integer, ForeignKey("conversation.id"), nullable=False),
     Column("seq", Integer, nullable=False, comment="of its event; -1: the conversation's title"),
     Column("event_id", Text, nullable=False),
     Column("text", Text, nullable=False, comment="what was said, bounded, secrets masked"),
     Index("ix_message_conversation_seq", "conversation", "seq"),
-    Index("ix_message_id_conversation", "id", "conversation"),
 )
 """Beside it, made by the migration: the view `message_words`, and over it the FTS5 table `message_fts`.
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from app.errors import IndexBusy, IndexUnusable
 from app.index.damage import damaged, is_damage
 
-HEAD = "0008"
+HEAD = "0009"
 """The newest migration. `tests/migrations` holds that it is."""
 
 

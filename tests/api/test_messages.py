@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from app import Settings
-from app.index import engine, searching
+from app.index import reading, searching
 from tests.builders import make_conversation, make_event, make_id
 from tests.conftest import serving
 from tests.plain import plain
@@ -154,6 +154,29 @@ async def test_more_matches_than_are_ranked_are_told(root: Path, monkeypatch: py
     assert not few["truncated"]
 
 
+async def test_pages_of_the_newest_matches_are_whole_while_more_is_said(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(searching, "RANKED", 9)
+    for number in (1, 2, 3):
+        make_conversation(root, number, events=[says(n, "lease " * (n + 1)) for n in range(4)], meta={"title": "x"})
+    async with serving(Settings(store=root)) as client:
+        expected = [hit["event_id"] for hit in (await get(client, SEARCH, q="lease"))["items"]]
+        shown: list[str] = []
+        page: dict[str, Any] = await get(client, SEARCH, q="lease", limit=2)
+        while True:
+            shown += [hit["event_id"] for hit in page["items"]]
+            assert page["truncated"]
+            if page["next_page_id"] is None:
+                break
+            event = says(9 + len(shown), "lease")
+            written = await client.post(f"/api/conversations/{make_id(1)}/events/batch", json={"events": [event]})
+            assert written.status_code == 201, written.text
+            page = await get(client, SEARCH, q="lease", limit=2, page_id=page["next_page_id"])
+    assert len(expected) == 9
+    assert [one for one in shown if one in expected] == expected
+
+
 async def test_answers_say_of_how_many_conversations_the_text_is_known(root: Path) -> None:
     make_conversation(root, 1)
     make_conversation(root, 2)
@@ -170,7 +193,7 @@ async def test_answers_say_of_how_many_conversations_the_text_is_known(root: Pat
 async def test_a_search_that_takes_too_long_ends_with_a_clear_error(
     corpus: Path, path: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(engine, "_OPERATIONS", 10)
+    monkeypatch.setattr(reading, "_OPERATIONS", 10)
     async with serving(Settings(store=corpus, search_timeout_s=1e-6)) as client:
         answer = await client.get(f"{path}{'&' if '?' in path else '?'}q=the+OR+code")
         other = await client.get(LIST)

@@ -19,8 +19,9 @@ from time import perf_counter
 
 from rich.console import Console
 
-from app.index import conversations, schema
+from app.index import conversations, filtering, schema
 from app.index.engine import Index
+from app.index.listing import count_conversations, count_sql
 from app.index.messages import Said, write_messages
 from app.index.searching import RANKED, matches_sql, search_messages
 from app.model.conversation import ConversationFiles, IndexedRow, LogSummary, fold
@@ -50,6 +51,8 @@ QUESTIONS = {
     "one word without another": ("giraffe -zebra ", 100),
 }
 
+COUNTED = {"a word in 1 of 1,000": "zebra ", "a word in 3 of 100": "giraffe ", "a word in every message": "common "}
+
 
 def main() -> None:
     """Fill an index, measure, print."""
@@ -71,9 +74,27 @@ async def _measure(path: Path, number: int) -> list[Row]:
         rate = await _fill(index, number)
         with closing(sqlite3.connect(path)) as database:
             rows = [await _compare(index, database, name, *asked) for name, asked in QUESTIONS.items()]
+            rows += [await _count(index, database, *asked) for asked in COUNTED.items()]
             return [*rows, Row("messages written and indexed", "1/s", large=Sample.of([rate])), _size(database)]
     finally:
         await index.close()
+
+
+async def _count(index: Index, database: sqlite3.Connection, name: str, question: str) -> Row:
+    """Count the conversations in which something is said, which looks at every match."""
+    asked = ConversationFilter(q=question)
+    names, parameters = filtering.ask(asked)
+    sql = count_sql(names)
+    own, floor = [], []
+    for _ in range(_TIMES):
+        began = perf_counter()
+        async with index.read() as connection:
+            await count_conversations(connection, asked)
+        own.append((perf_counter() - began) * 1000)
+        began = perf_counter()
+        database.execute(sql.text, sql.bind(parameters)).fetchall()
+        floor.append((perf_counter() - began) * 1000)
+    return Row(f"conversations with {name}", "ms", large=Sample.of(own), floor=Sample.of(floor))
 
 
 async def _fill(index: Index, number: int) -> float:
@@ -116,7 +137,7 @@ def _texts(random: Random) -> Iterator[str]:
 async def _compare(index: Index, database: sqlite3.Connection, name: str, question: str, most_ms: int) -> Row:
     sql = matches_sql(("not archived",))
     match = parse_question(question).match
-    parameters = {**sql.constants, "match": match, "newest": _NEWEST, "most": RANKED + 1}
+    parameters = {**sql.constants, "match": match, "newest": _NEWEST, "oldest": 0, "most": RANKED + 1}
     own, floor = [], []
     for _ in range(_TIMES):
         began = perf_counter()
