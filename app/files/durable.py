@@ -20,6 +20,7 @@ from app.errors import DiskFull, WriteFailed
 FILE_MODE = 0o600
 """The mode of new files, as agent-server gives it to its own."""
 
+_SECTOR = 512
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
 
@@ -64,6 +65,32 @@ def replace(dir_fd: int, name: str, data: bytes, *, sync_name: bool = True) -> o
         return os.stat(name, dir_fd=dir_fd, follow_symlinks=False)
 
 
+def overwrite(dir_fd: int, name: str, at: int, data: bytes) -> os.stat_result | None:
+    """Write over some bytes of a file, durably, and return its status; None: nothing was done, it must be replaced.
+
+    It is done where a power cut cannot tear it, in one sector, which a disk writes whole or not at all, and where
+    nobody else has the file: under another name, as in a backup made of hard links, it must stay as it is.
+
+    Raises:
+        OSError: it failed; the bytes on the disk may be the old ones or the new.
+    """
+    if at // _SECTOR != (at + len(data) - 1) // _SECTOR:
+        return None
+    try:
+        descriptor = os.open(name, os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW, dir_fd=dir_fd)
+    except PermissionError:
+        return None
+    try:
+        if os.fstat(descriptor).st_nlink != 1:
+            return None
+        if os.pwrite(descriptor, data, at) != len(data):
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        _finish(descriptor)
+        return os.fstat(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def write_temporary(dir_fd: int, name: str, data: bytes, mode: int = FILE_MODE) -> tuple[str, os.stat_result]:
     """Write a file of another name beside `name`, fsync it, and return its name and status. Nothing is left on error.
 
@@ -77,17 +104,20 @@ def write_temporary(dir_fd: int, name: str, data: bytes, mode: int = FILE_MODE) 
     try:
         os.fchmod(descriptor, mode)  # what the umask took away
         write_all(descriptor, data)
-        now_ns = time.time_ns()
-        os.utime(
-            descriptor, ns=(now_ns, now_ns)
-        )  # exact: the kernel's own stamps are 4 ms coarse, and order tells HEAD
-        os.fsync(descriptor)
+        _finish(descriptor)
         return temporary, os.fstat(descriptor)
     except BaseException:
         remove_if_there(dir_fd, temporary)
         raise
     finally:
         os.close(descriptor)
+
+
+def _finish(descriptor: int) -> None:
+    """Stamp a file with the exact time, for the kernel's stamps are 4 ms coarse and order tells HEAD; and fsync it."""
+    now_ns = time.time_ns()
+    os.utime(descriptor, ns=(now_ns, now_ns))
+    os.fsync(descriptor)
 
 
 def write_all(descriptor: int, data: bytes) -> None:

@@ -1,8 +1,9 @@
 """Appending to a log, so that a power cut takes nothing acknowledged back and a live agent-server is not confused.
 
-The order is the promise: temporary files, fsync -> the old length marker is deleted -> links to the final names, which
-must be free -> fsync of events/ -> the new marker. agent-server 1.58 trusts a marker of its own length instead of
-counting; a marker that is older than the log would make it write over the last event.
+The order is the promise: temporary files, fsync -> the old length marker goes -> links to the final names, which must
+be free -> fsync of events/ -> the new marker. agent-server 1.58 trusts a marker of its own length instead of counting;
+a marker that is older than the log would make it write over the last event. The old marker is put aside and becomes the
+new one: to make a file takes 0.2 ms and more, as long as an fsync, and to rename one 0.05.
 """
 
 from __future__ import annotations
@@ -17,8 +18,12 @@ from app.model.ids import EventName, event_file_name
 
 LOG_LOCK = ".eventlog.lock"
 
+_MARK = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
 _match_marker = re.compile(r"\.eventlog-len-[0-9]+\.marker").fullmatch
-_match_temporary = re.compile(r"\.event-[0-9]{5,}-[0-9a-fA-F-]+\.json\.[0-9a-f]{16}\.tmp").fullmatch
+_SPARE_MARKER = ".eventlog-len.marker.tmp"
+_match_temporary = re.compile(
+    rf"\.event-[0-9]{{5,}}-[0-9a-fA-F-]+\.json\.[0-9a-f]{{16}}\.tmp|{re.escape(_SPARE_MARKER)}"
+).fullmatch
 
 
 class KnownNames:
@@ -63,7 +68,7 @@ def append(
             for seq, (event_id, data) in enumerate(files, start=known.next_seq):
                 name = EventName(seq, event_id)
                 written.append((name, *durable.write_temporary(events_fd, event_file_name(name), data)))
-            durable.remove_if_there(events_fd, _marker(known.next_seq))
+            spare = _put_marker_aside(events_fd, known.next_seq)
             for name, temporary, _ in written:
                 final = event_file_name(name)
                 os.link(temporary, final, src_dir_fd=events_fd, dst_dir_fd=events_fd, follow_symlinks=False)
@@ -72,14 +77,16 @@ def append(
                 os.unlink(temporary, dir_fd=events_fd)
             durable.sync_directory(events_fd)
         except BaseException:
-            for left in [*linked, *(temporary for _, temporary, _ in written)]:
+            for left in [*linked, *(temporary for _, temporary, _ in written), _SPARE_MARKER]:
                 with suppress(OSError):
                     os.unlink(left, dir_fd=events_fd)
             raise
     for name, _, _ in written:
         known.add(name)
     if known.whole:
-        _write_marker(events_fd, known.next_seq)
+        _write_marker(events_fd, known.next_seq, spare=spare)
+    elif spare:
+        durable.remove_if_there(events_fd, _SPARE_MARKER)
     return [(name, status) for name, _, status in written]
 
 
@@ -105,9 +112,19 @@ def _marker(length: int) -> str:
     return f".eventlog-len-{length}.marker"
 
 
-def _write_marker(events_fd: int, length: int) -> None:
+def _put_marker_aside(events_fd: int, length: int) -> bool:
+    """Take the marker of this length away, and return whether there was one."""
+    try:
+        os.rename(_marker(length), _SPARE_MARKER, src_dir_fd=events_fd, dst_dir_fd=events_fd)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def _write_marker(events_fd: int, length: int, *, spare: bool) -> None:
     """Say how long the log is. One that cannot be written is none, and then agent-server counts."""
     with suppress(OSError):
-        os.close(
-            os.open(_marker(length), os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600, dir_fd=events_fd)
-        )
+        if spare:
+            os.rename(_SPARE_MARKER, _marker(length), src_dir_fd=events_fd, dst_dir_fd=events_fd)
+        else:
+            os.close(os.open(_marker(length), _MARK, 0o600, dir_fd=events_fd))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
 
@@ -23,6 +23,7 @@ from app.files.eventlog_writing import LOG_LOCK, KnownNames
 from app.files.head import Head, find_head, find_moved_head
 from app.files.lease import Lease
 from app.files.locks import locked
+from app.files.marks import Marks, find_mark, find_marks, mark_of
 from app.files.scan import Reader
 from app.model.conversation import ConversationFiles
 from app.model.event import EventRow, parse_json_object
@@ -39,13 +40,6 @@ _match_temporary = re.compile(
     r"\.[0-9a-f]{16}\.tmp"
 ).fullmatch
 """What `durable.write_temporary` calls the files that are written here under both locks."""
-
-Mark = tuple[int, int, int, int] | None
-"""What of a file's status differs once it was changed; None while it is missing."""
-
-
-Marks = tuple[Mark, Mark, Mark, Mark]
-"""Those of events/, base_state.json, meta.json and convstore.json."""
 
 
 class OpenFiles:
@@ -66,6 +60,7 @@ class OpenFiles:
         self._state: Kept | None = None
         self._meta: Kept | None = None
         self._head: Head | None = None
+        self._torn = False
         self._log_read = False
         self._marks: Marks = (None, None, None, None)
 
@@ -144,7 +139,7 @@ class OpenFiles:
         """Whether nobody else changed the files since they were last read or written here."""
         try:
             with layout.open_directory(self.reader.root / self.directory) as fd:
-                return _marks(fd, _mark(layout.EVENTS, fd)) == self._marks
+                return find_marks(fd, find_mark(layout.EVENTS, fd)) == self._marks
         except OSError:
             return False
 
@@ -170,8 +165,7 @@ class OpenFiles:
                 durable.remove_if_there(fd, name)
 
     def _look(self, fd: int, events_fd: int) -> Marks:
-        status = os.fstat(events_fd)
-        return _marks(fd, (status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino))
+        return find_marks(fd, mark_of(os.fstat(events_fd)))
 
     def _mark(self, fd: int, events_fd: int) -> None:
         self._marks = self._look(fd, events_fd)
@@ -208,9 +202,7 @@ class OpenFiles:
                 raise
             self.broken = True
             warning = f"the events are written, but not what belongs to them: {error}"
-        signature = layout.signature(self.reader.root, self.directory)
-        if self.untrusted:
-            signature = layout.FAILED
+        signature = layout.FAILED if self.untrusted else layout.UNTRUSTED
         return Written(rows, self.files, signature, reread, warning)
 
     def _write_state(self, fd: int, change: Change, head: Head | None) -> None:
@@ -223,11 +215,25 @@ class OpenFiles:
         if not values or self._state is None:
             return
         kept = self._state.with_values({name: orjson.dumps(value) for name, value in values.items()})
-        status = durable.replace(fd, layout.STATE, kept.raw, sync_name=bool(change.state or change.head))
+        status = self._move_head(fd, kept) if list(values) == ["leaf_event_id"] and head else None
+        if status is None:
+            status = durable.replace(fd, layout.STATE, kept.raw, sync_name=bool(change.state or change.head))
+        self._torn = False
         self._state = kept
         state = {**(self.files.state or {}), **{name: orjson.loads(orjson.dumps(v)) for name, v in values.items()}}
         self.files = replace(self.files, state=state, modified_us=status.st_mtime_ns // 1000)
         self._head = head or self._head
+
+    def _move_head(self, fd: int, kept: Kept) -> os.stat_result | None:
+        """Put the id of an event in the place of another: 36 bytes, where a new file would be all of them, 260 kB.
+
+        None: nothing was done. After an error the file is not written to again, for who knows what is on the disk.
+        """
+        span = kept.spans["leaf_event_id"]
+        if self._torn or self._state is None or self._state.spans.get("leaf_event_id") != span:
+            return None
+        self._torn = True
+        return durable.overwrite(fd, layout.STATE, span[0], kept.raw[slice(*span)])
 
     def _write_meta(self, fd: int, change: Change) -> None:
         if not change.meta:
@@ -254,7 +260,7 @@ class OpenFiles:
         Raises:
             UnreadableFile: it has one, which cannot be read.
         """
-        if _mark(layout.META, fd) is not None:
+        if find_mark(layout.META, fd) is not None:
             raise UnreadableFile(f"conversation {self.directory}: {layout.META} cannot be read, so it is not replaced")
         self._read_log(fd)
         workspace = self._state.find("workspace") if self._state else None
@@ -280,18 +286,6 @@ class OpenFiles:
             self._log_read = not log.failed
 
 
-def _mark(name: str, fd: int) -> Mark:
-    try:
-        status = os.stat(name, dir_fd=fd, follow_symlinks=False)
-    except FileNotFoundError:
-        return None
-    return status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino
-
-
-def _marks(fd: int, events: Mark) -> Marks:
-    return events, _mark(layout.STATE, fd), _mark(layout.META, fd), _mark(layout.OWN, fd)
-
-
 def _kept(fd: int, name: str) -> Kept | None:
     try:
         return parse_kept(layout.read_file(name, fd)[0])
@@ -302,10 +296,9 @@ def _kept(fd: int, name: str) -> Kept | None:
 @contextmanager
 def _events_directory(fd: int) -> Iterator[int]:
     """Open events/, and make it when a conversation has none."""
-    try:
-        os.mkdir(layout.EVENTS, 0o777, dir_fd=fd)
-        durable.sync_directory(fd)
-    except FileExistsError:
-        pass
+    if find_mark(layout.EVENTS, fd) is None:
+        with suppress(FileExistsError):
+            os.mkdir(layout.EVENTS, 0o777, dir_fd=fd)
+            durable.sync_directory(fd)
     with layout.open_directory(layout.EVENTS, fd) as events_fd:
         yield events_fd

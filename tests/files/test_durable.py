@@ -80,3 +80,25 @@ def test_what_the_system_refuses_is_said_and_leaves_nothing(
             durable.write_new(fd, "b", b"second")
     assert (tmp_path / "a").read_text() == "first"
     assert names_in(tmp_path) == ["a"]
+
+
+def test_bytes_of_a_file_are_written_over_where_it_stands(fd: int, tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    path.write_bytes(b"." * 1000)
+    before = path.stat()
+    status = durable.overwrite(fd, "a", 500, b"x" * 12)
+    assert status == path.stat()
+    assert (before.st_ino, before.st_size) == (path.stat().st_ino, 1000)
+    assert before.st_mtime_ns < path.stat().st_mtime_ns
+    assert path.read_bytes() == b"." * 500 + b"x" * 12 + b"." * 488
+
+
+@pytest.mark.parametrize(("at", "second_name"), [(501, False), (500, True)], ids=["two sectors", "two names"])
+def test_bytes_are_not_written_over_where_they_could_be_torn_or_are_somebody_elses_too(
+    fd: int, tmp_path: Path, at: int, second_name: bool
+) -> None:
+    (tmp_path / "a").write_bytes(b"." * 1000)
+    if second_name:
+        (tmp_path / "backup").hardlink_to(tmp_path / "a")
+    assert durable.overwrite(fd, "a", at, b"x" * 12) is None
+    assert (tmp_path / "a").read_bytes() == b"." * 1000
