@@ -19,6 +19,7 @@ from app import ConversationStore, Settings
 from app.model.filters import ConversationFilter
 from app.model.ids import ConversationId
 from app.store.conversation import Conversation
+from tests.bench.bare import bare_append
 from tests.bench.generate import add_long_conversation, make_store
 from tests.bench.measure import rate_in_turns, take_turns
 from tests.bench.rows import LONG_EVENTS, Effort, Row, bounded
@@ -64,23 +65,52 @@ def _opened(root: Path, **settings: int) -> Iterator[_Opened]:
 
 def measure_writes(directory: Path, effort: Effort) -> list[Row]:
     """Measure appends, several writers, deletes and openings, on stores that are made for it under `directory`."""
-    rows = [_measure_appends(directory, 3, 2.0, effort), _measure_appends(directory, 260, 3.0, effort)]
-    rows.append(_measure_writers(directory, effort))
+    rows = [
+        _measure_appends(directory / "small", 3, 2.0, effort),
+        _measure_appends(directory / "large", 260, 3.0, effort),
+        _measure_appends(directory / "across", 260, None, effort, across=True),
+        _measure_bare(directory / "bare", effort),
+        _measure_writers(directory, effort),
+    ]
     return rows + _measure_whole(directory, effort)
 
 
-def _measure_appends(directory: Path, state_kb: int, most: float, effort: Effort) -> Row:
-    root = directory / f"appends-{state_kb}"
+def _measure_appends(root: Path, state_kb: int, most: float | None, effort: Effort, *, across: bool = False) -> Row:
     short, long = (add_long_conversation(root, events, state_kb=state_kb) for events in (_SHORT_EVENTS, LONG_EVENTS))
+    for one in (short, long):
+        _place_head(root / one / "base_state.json", across=across)
     with _opened(root) as opened:
-        conversations = {"small": opened.writer(short), "large": opened.writer(long)}
         calls: dict[str, Callable[[], object]] = {
-            name: partial(_append, opened, conversation) for name, conversation in conversations.items()
+            "small": partial(_append, opened, opened.writer(short)),
+            "large": partial(_append, opened, opened.writer(long)),
+            "floor": _durable_file(root / "floor"),
         }
-        calls["floor"] = _durable_file(directory / f"floor-{state_kb}")
         times = take_turns(calls, blocks=effort.blocks, each=_EACH)
-    name = f"append at event {_SHORT_EVENTS} and {LONG_EVENTS:,}, {state_kb} kB of state, to a durable file"
-    return bounded(Row(name, "ms", times["small"], times["large"], times["floor"]), growth=1.2, over_floor=most)
+    state = f"{state_kb} kB of state{', HEAD in two sectors' if across else ''}"
+    name = f"append at event {_SHORT_EVENTS} and {LONG_EVENTS:,}, {state}"
+    row = Row(name, "ms", times["small"], times["large"], times["floor"])
+    return bounded(row, growth=1.2, over_floor=most)
+
+
+def _place_head(path: Path, *, across: bool) -> None:
+    """Move HEAD's id to where it can be written over, or into two sectors, where it is in 7 of 100 conversations."""
+    raw = path.read_bytes()
+    at = raw.index(b'"leaf_event_id"') + len(b'"leaf_event_id":')
+    path.write_bytes(b"{" + b" " * (((500 if across else 100) - at) % 512) + raw[1:])
+
+
+def _measure_bare(directory: Path, effort: Effort) -> Row:
+    """Measure the calls and statements of an append alone, which tells how much of it is convstore's own."""
+    one = add_long_conversation(directory, LONG_EVENTS)
+    with _opened(directory) as opened:
+        index = opened.store.index.path
+    text = _EVENT["llm_message"]["content"][0]["text"]
+    calls = {
+        "bare": bare_append(directory / one / "bare", index, _EVENT_BYTES, text),
+        "floor": _durable_file(directory / "floor"),
+    }
+    times = take_turns(calls, blocks=effort.blocks, each=_EACH)
+    return Row("the calls and SQL of an append alone", "ms", times["bare"], None, times["floor"])
 
 
 def _append(opened: _Opened, conversation: Conversation) -> None:
