@@ -12,8 +12,8 @@ from sqlalchemy.dialects.sqlite import insert
 from app.index import changes, progress
 from app.index.engine import ReadConnection, WriteConnection
 from app.index.infos import compose_info_body, select_info
-from app.index.messages import forget_messages, title_text, write_titles
-from app.index.rows import COLUMNS, as_row, rows_sql, write_tags
+from app.index.messages import add_messages, forget_messages, title_said, title_text, write_titles
+from app.index.rows import COLUMNS, add_tags, as_row, replace_tags, rows_sql
 from app.index.statements import Sql, compiled
 from app.index.tables import conversation, conversation_info
 from app.model.conversation import ConversationRow, IndexedRow
@@ -139,10 +139,7 @@ async def count_totals(index: ReadConnection) -> Totals:
 _WRITE_CHUNK = 500
 
 
-@cache
-def _insert_sql() -> Sql:
-    names = (*COLUMNS, "signature", "events_behind", "revision")
-    return compiled(insert(conversation).values({name: bindparam(name) for name in names}))
+_INSERTED = ("id", *COLUMNS, "signature", "events_behind", "revision")
 
 
 @lru_cache(maxsize=256)
@@ -159,6 +156,14 @@ def _upsert_info_sql() -> Sql:
     return compiled(
         statement.on_conflict_do_update(index_elements=["conversation"], set_={"body": statement.excluded.body})
     )
+
+
+@cache
+def _insert_info_sql() -> Sql:
+    return compiled(insert(conversation_info))
+
+
+_LAST_KEY = Sql("SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'conversation'", {})
 
 
 class _Before(NamedTuple):
@@ -208,23 +213,26 @@ async def _upsert(index: WriteConnection, rows: Sequence[IndexedRow], as_of: int
     await _insert(index, fresh, revision, events_behind)
     await _update(index, known, revision, events_behind)
     if changed:
-        await write_tags(index, [one.row for one in changed], {uuid: stored.row for uuid, stored in before.items()})
         parents = {parent for one in changed for parent in _touched_parents(before.get(one.row.uuid), one.row)}
         await changes.touch(index, parents, revision)
-    titles = {
-        one.row.uuid: (said_title(one.row.title or ""), one.row.created_at) for one in (*fresh, *(i for _, i in known))
-    }
-    known_titles = {uuid: (stored.said or "", stored.row.created_at) for uuid, stored in before.items()}
-    await write_titles(index, {uuid: title for uuid, title in titles.items() if title != known_titles.get(uuid)})
     return len(changed)
 
 
 async def _insert(index: WriteConnection, fresh: Sequence[IndexedRow], revision: int, events_behind: int) -> None:
-    more = {"revision": revision, "events_behind": events_behind}
-    values = [indexed.row._asdict() | {"signature": indexed.signature} | more for indexed in fresh]
-    await index.execute_many(_insert_sql(), values)
-    await index.execute_many(_upsert_info_sql(), values)
-    await changes.forget_deletions(index, [indexed.row.uuid for indexed in fresh])
+    """Write rows of conversations that are not known: their keys are given here, so that nothing is looked up."""
+    if not fresh:
+        return
+    [[last]] = await index.fetch_all(_LAST_KEY)
+    keyed = [(key, indexed.row) for key, indexed in enumerate(fresh, last + 1)]
+    values = [
+        (key, *row[:-2], indexed.signature, events_behind, revision)
+        for (key, row), indexed in zip(keyed, fresh, strict=True)
+    ]
+    await index.insert_many(conversation, _INSERTED, values)
+    await index.execute_many(_insert_info_sql(), [{"conversation": key, "body": row.body} for key, row in keyed])
+    await add_tags(index, keyed)
+    await add_messages(index, [title_said(key, row.title, row.created_at) for key, row in keyed if row.title])
+    await changes.forget_deletions(index, [row.uuid for _, row in keyed])
 
 
 async def _update(
@@ -249,6 +257,10 @@ async def _update(
     for names, values_of_all in updates.items():
         await index.execute_many(_update_sql(names), values_of_all)
     await index.execute_many(_upsert_info_sql(), bodies)
+    await replace_tags(index, [row for stored, (row, _) in known if row.tags != stored.row.tags])
+    titles = {row.uuid: (said_title(row.title or ""), row.created_at) for _, (row, _) in known}
+    before = {stored.row.uuid: (stored.said or "", stored.row.created_at) for stored, _ in known}
+    await write_titles(index, {uuid: title for uuid, title in titles.items() if title != before[uuid]})
 
 
 def _touched_parents(before: _Before | None, now: ConversationRow) -> set[str | None]:

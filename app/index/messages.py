@@ -17,6 +17,7 @@ from app.index.engine import ReadConnection, WriteConnection
 from app.index.messageids import NUMBERS, first_id, is_among
 from app.index.statements import Sql, compiled
 from app.index.tables import conversation, message
+from app.model.said import said_title
 
 TITLE_SEQ = -1
 """`seq` of the message that is a conversation's title."""
@@ -94,7 +95,12 @@ async def write_messages(index: WriteConnection, said: Iterable[Said]) -> int:
             stale.append({"id": message_id})
     await index.execute_many(_DELETE_WORDS_OF_ONE, stale)
     await index.execute_many(_delete_one_sql(), stale)
-    fresh = sorted((one.first_id, one) for one in wanted.values() if one.text)
+    return len(stale) + await add_messages(index, wanted.values())
+
+
+async def add_messages(index: WriteConnection, said: Iterable[Said]) -> int:
+    """Have the index know texts of events, or titles, of which it knows none, and return how many there were."""
+    fresh = sorted((one.first_id, one) for one in said if one.text)
     last = await _last_ids(index, {first for first, _ in fresh})
     rows = []
     for first, one in fresh:
@@ -106,7 +112,7 @@ async def write_messages(index: WriteConnection, said: Iterable[Said]) -> int:
             )
     await index.execute_many(_insert_sql(), rows)
     await index.execute_many(_ADD_WORDS, [{"id": row["id"], "text": row["text"]} for row in rows])
-    return len(stale) + len(rows)
+    return len(rows)
 
 
 async def _last_ids(index: WriteConnection, firsts: set[int]) -> dict[int, int]:
@@ -128,6 +134,11 @@ def title_text() -> ScalarSelect[str]:
         )
         .scalar_subquery()
     )
+
+
+def title_said(key: int, title: str, created_at_us: int) -> Said:
+    """Return a title as it is searched; `key` is its conversation's."""
+    return Said(key, TITLE_SEQ, "", created_at_us, said_title(title))
 
 
 async def write_titles(index: WriteConnection, titles: Mapping[str, tuple[str, int]]) -> None:

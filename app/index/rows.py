@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from functools import cache, lru_cache
 from typing import Any
 
@@ -13,7 +13,6 @@ from app.index.engine import WriteConnection
 from app.index.statements import Sql, compiled
 from app.index.tables import conversation, conversation_info, conversation_tag
 from app.model.conversation import ConversationRow
-from app.model.ids import ConversationId
 
 COLUMNS = [name for name in ConversationRow._fields if name not in ("tags", "body")]
 """The fields that are columns of `conversation`; they come first."""
@@ -51,18 +50,26 @@ def _delete_tags_sql() -> Sql:
 
 
 @cache
-def _insert_tag_sql() -> Sql:
+def _replace_tag_sql() -> Sql:
     found = select(conversation.c.id, bindparam("key"), bindparam("value")).where(
         conversation.c.uuid == bindparam("uuid")
     )
     return compiled(insert(conversation_tag).from_select(["conversation", "key", "value"], found))
 
 
-async def write_tags(
-    index: WriteConnection, rows: Sequence[ConversationRow], before: Mapping[ConversationId, ConversationRow]
-) -> None:
+@cache
+def _add_tag_sql() -> Sql:
+    return compiled(insert(conversation_tag))
+
+
+async def add_tags(index: WriteConnection, keyed: Iterable[tuple[int, ConversationRow]]) -> None:
+    """Write the tags of conversations, with their keys, that have none yet."""
+    tags = [{"conversation": number, "key": key, "value": value} for number, row in keyed for key, value in row.tags]
+    await index.execute_many(_add_tag_sql(), tags)
+
+
+async def replace_tags(index: WriteConnection, rows: Sequence[ConversationRow]) -> None:
     """Have the index know the tags of these rows instead of those that it knew before."""
-    changed = [row for row in rows if row.tags != (before[row.uuid].tags if row.uuid in before else ())]
-    await index.execute_many(_delete_tags_sql(), [{"uuid": row.uuid} for row in changed if row.uuid in before])
-    tags = [{"uuid": row.uuid, "key": key, "value": value} for row in changed for key, value in row.tags]
-    await index.execute_many(_insert_tag_sql(), tags)
+    await index.execute_many(_delete_tags_sql(), [{"uuid": row.uuid} for row in rows])
+    tags = [{"uuid": row.uuid, "key": key, "value": value} for row in rows for key, value in row.tags]
+    await index.execute_many(_replace_tag_sql(), tags)

@@ -32,7 +32,7 @@ from app.store.workers import readers, run_ahead
 
 T = TypeVar("T")
 
-_BATCH = 200
+_BATCH = 500
 _LOG_BATCH = 100
 _LOOK_S = 5.0
 _WORTH_PROCESSES = 1000

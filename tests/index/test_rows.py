@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import closing
+from itertools import groupby
 from pathlib import Path
 
 import orjson
@@ -197,3 +198,21 @@ async def test_tombstones_are_bounded_and_what_was_forgotten_is_known(
 def revision(path: Path) -> int:
     with closing(sqlite3.connect(path)) as db:
         return int(db.execute("SELECT revision FROM revision").fetchone()[0])
+
+
+async def statements_of_adding(index: Index, *numbers: int) -> int:
+    """Write new conversations in one transaction, and return how many statements that took."""
+    ran: list[str] = []
+    async with index.write() as connection:
+        connection._driver.set_trace_callback(ran.append)
+        await conversations.upsert_many(connection, [indexed(number) for number in numbers])
+        connection._driver.set_trace_callback(None)
+    return len(
+        [same for same, _ in groupby(ran) if not same.startswith(("--", "PRAGMA", "SELECT k, v"))]
+    )  # FTS5 runs these
+
+
+async def test_a_new_conversation_takes_four_statements_and_a_share_of_one(index: Index) -> None:
+    few = await statements_of_adding(index, 1)
+    many = await statements_of_adding(index, *range(2, 102))
+    assert (few, many - few) == (10, 99 * 4)
