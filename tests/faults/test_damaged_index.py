@@ -240,7 +240,7 @@ async def test_a_lost_log_is_caught_up_and_tokens_stay_good(root: Path, open_sto
 
 
 def seeds() -> range:
-    """Return the numbers of the random faults: a few here, 300 with `make damage`."""
+    """Return the numbers of the random faults: a few here, 300 with `make true`."""
     return range(int(os.environ.get("CONVSTORE_TEST_FAULTS", "12")))
 
 
