@@ -10,7 +10,7 @@ from fastapi import APIRouter, Request
 from pydantic import BaseModel
 
 from app import __version__
-from app.api.parameters import ErrorBody, Store
+from app.api.parameters import ErrorBody, Store, WritableStore
 from app.model.times import format_us
 
 router = APIRouter(tags=["server"])
@@ -47,6 +47,18 @@ class IndexStatus(BaseModel):
     revision: int
     last_sweep_at: str | None
     last_error: str | None
+
+
+class IndexSync(BaseModel):
+    """What a comparison of index and files found: all conversations, and of them those that changed since the last."""
+
+    conversations: int
+    added: int
+    changed: int
+    removed: int
+    unreadable: int
+    duplicates: list[str]
+    seconds: float
 
 
 @router.get("/alive")
@@ -94,3 +106,9 @@ async def get_index_status(store: Store) -> IndexStatus:
             "last_error": progress.last_error,
         }
     )
+
+
+@router.post("/api/index/sync", responses={503: {"model": ErrorBody}})
+async def sync_index(store: WritableStore) -> IndexSync:
+    """Compare all files with the index now, and answer when it is in step; unchanged conversations are not opened."""
+    return IndexSync.model_validate(await store.sync(), from_attributes=True)

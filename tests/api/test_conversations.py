@@ -12,7 +12,7 @@ import pytest
 
 from app import Settings, __version__
 from app.model.ids import dashed
-from tests.builders import make_conversation, make_id, make_state, write_event
+from tests.builders import held_by_another_process, make_conversation, make_id, make_state, write_event
 from tests.conftest import serving
 
 SEARCH = "/api/conversations/search"
@@ -175,6 +175,20 @@ async def test_the_index_says_what_it_holds(client: httpx.AsyncClient, root: Pat
     status = (await client.get("/api/index/status")).json()
     assert (status["phase"], status["conversations"], status["unreadable"], status["dirty"]) == ("idle", 10, 1, 0)
     assert (status["last_error"], len(status["epoch"])) == (None, 16)
+
+
+async def test_the_index_is_brought_in_step_when_asked(client: httpx.AsyncClient, root: Path) -> None:
+    with held_by_another_process(root / ".convstore" / "sync.lock"):
+        refused = await client.post("/api/index/sync")
+        assert (refused.status_code, refused.json()["code"], refused.headers["Retry-After"]) == (
+            503,
+            "sync_running",
+            "1",
+        )
+    make_conversation(root, 61)
+    found = (await client.post("/api/index/sync")).json()
+    assert (found["conversations"], found["removed"], found["unreadable"], found["duplicates"]) == (10, 0, 0, [])
+    assert (await client.get(COUNT)).json() == 10
 
 
 async def test_the_server_says_what_it_is(client: httpx.AsyncClient) -> None:

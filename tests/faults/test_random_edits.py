@@ -1,25 +1,37 @@
-"""Random edits by other programs while a server runs: none is missed after one full sweep. `make true` does 5,000."""
+"""Random edits by other programs while a server runs: none is missed after one full look. `make true` does 5,000."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 import os
-import random
-import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
+import httpx
 import pytest
 
 from app.model.ids import ConversationId
 from app.store.sweep import Sweep
-from tests.builders import make_conversation, make_event, make_meta, make_state, write_event
+from tests.builders import make_conversation, make_id, make_meta, write_event
+from tests.cli.test_serve import served, wait_until_in_step
 from tests.conftest import StoreOpener
+from tests.faults.edits import SOME, OtherPrograms, on_disk
 
-SOME = 40
+SEED = int(os.environ.get("CONVSTORE_TEST_SEED", "1"))
+KEY = "a-key"
+HEADERS = {"X-Session-API-Key": KEY}
+
+_LISTED_S = 2.0
+_TODAY = 10**6
+_ROUNDS = 30
+_LEAST_EDITS = 70
+"""What is done today is looked for so many times, or after so many edits."""
 
 
 def edits() -> int:
@@ -27,111 +39,11 @@ def edits() -> int:
     return int(os.environ.get("CONVSTORE_TEST_EDITS", "200"))
 
 
-class OtherPrograms:
-    """What agent-server, the CLI, backup tools and people do in a conversations directory."""
-
-    def __init__(self, root: Path, seed: int) -> None:
-        self._root = root
-        self._dice = random.Random(seed)  # noqa: S311
-        self._away = root.parent / "away"
-        self._away.mkdir()
-        self._made = 0
-        self.done: dict[str, int] = {}
-
-    def edit(self) -> None:
-        """Do one thing."""
-        there = sorted(path for path in self._root.iterdir() if (path / "meta.json").exists())
-        chosen = self._dice.choice(self._EDITS) if len(there) > SOME // 2 else OtherPrograms.create
-        chosen(self, self._dice.choice(there) if there else self._root)
-        self.done[chosen.__name__] = self.done.get(chosen.__name__, 0) + 1
-
-    def create(self, _: Path) -> None:
-        self._made += 1
-        times = {"updated_at": "2020-01-01T00:00:00Z"} if self._dice.random() < 0.7 else {}
-        make_conversation(self._root, self._made, meta=times, events=self._dice.randrange(4))
-
-    def append(self, directory: Path) -> None:
-        number = len(list((directory / "events").glob("event-*.json")))
-        write_event(directory, number, make_event(self._dice.randrange(10**6)))
-
-    def replace_with_the_same_size(self, directory: Path) -> None:
-        """As bug 29: the same size, and the same mtime."""
-        state = directory / "base_state.json"
-        if not state.exists():
-            return
-        before = state.stat()
-        fresh = directory / ".base_state.json.x.tmp"
-        status = self._dice.choice(["paused", "finished", "stuck", "idle"])
-        fresh.write_text(json.dumps(make_state(directory.name, execution_status=status)).ljust(before.st_size))
-        os.utime(fresh, ns=(before.st_atime_ns, before.st_mtime_ns))
-        fresh.replace(state)
-
-    def rewrite_meta_in_place(self, directory: Path) -> None:
-        title = f"title {self._dice.randrange(100)}"
-        (directory / "meta.json").write_text(json.dumps(make_meta(directory.name, title=title)))
-
-    def rewrite_state_in_place(self, directory: Path) -> None:
-        status = self._dice.choice(["running", "error", "paused"])
-        (directory / "base_state.json").write_text(json.dumps(make_state(directory.name, execution_status=status)))
-
-    def tear(self, directory: Path) -> None:
-        name = self._dice.choice(["meta.json", "base_state.json"])
-        (directory / name).write_bytes(b'{"id": "to')
-
-    def move_away(self, directory: Path) -> None:
-        directory.rename(self._away / directory.name)
-
-    def move_back(self, _: Path) -> None:
-        gone = sorted(self._away.iterdir())
-        one = self._dice.choice(gone) if gone else None
-        if one is not None and not (self._root / one.name).exists():
-            one.rename(self._root / one.name)
-
-    def delete(self, directory: Path) -> None:
-        shutil.rmtree(directory)
-
-    def change_mode(self, directory: Path) -> None:
-        (directory / "meta.json").chmod(self._dice.choice([0o600, 0o644, 0o640]))
-
-    def copy_over(self, directory: Path) -> None:
-        """`cp -p`: the content of another one's file, with its old times."""
-        others = sorted(path for path in self._root.iterdir() if (path / "meta.json").exists())
-        source = self._dice.choice(others) / "meta.json"
-        if source.parent != directory:
-            subprocess.run(["cp", "-p", source, directory / "meta.json"], check=True)
-
-    def set_the_clock_back(self, directory: Path) -> None:
-        """What is written while the clock is wrong: the time of the file lies years back, or ahead."""
-        self.rewrite_meta_in_place(directory)
-        then = time.time() + self._dice.choice([-10, -1e8, 5, 1e6])
-        os.utime(directory / "meta.json", (then, then))
-
-    def leave_a_ghost(self, directory: Path) -> None:
-        """agent-server's lock files bring back a directory that somebody moved away."""
-        self.move_away(directory)
-        (directory / "events").mkdir(parents=True)
-        (directory / ".owner_lease.lock").touch()
-        (directory / "events" / ".eventlog.lock").touch()
-
-    _EDITS: tuple[Callable[[OtherPrograms, Path], None], ...] = (
-        create, append, append, replace_with_the_same_size, rewrite_meta_in_place, rewrite_state_in_place, tear,
-        move_away, move_back, move_back, delete, change_mode, copy_over, set_the_clock_back, leave_a_ghost,
-    )  # fmt: skip
-
-
-def on_disk(root: Path) -> set[str]:
-    return {
-        path.name
-        for path in root.iterdir()
-        if len(path.name) == 32 and any(inner.suffix == ".json" for inner in path.rglob("*.json"))
-    }
-
-
 async def test_none_is_missed_after_one_full_sweep(
     root: Path, open_store: StoreOpener, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("app.files.layout.time_ns", time.time_ns)
-    others = OtherPrograms(root, int(os.environ.get("CONVSTORE_TEST_SEED", "1")))
+    others = OtherPrograms(root, SEED)
     for _ in range(SOME):
         others.create(root)
 
@@ -152,4 +64,62 @@ async def test_none_is_missed_after_one_full_sweep(
         found = await store.find_conversations([ConversationId(name) for name in sorted(there)])
         assert None not in found
         assert await store.verify() == []
-    assert set(others.done) == {edit.__name__ for edit in OtherPrograms._EDITS}
+    assert set(others.done) == {edit.__name__ for edit in OtherPrograms.EDITS}
+
+
+def test_a_server_process_misses_none_and_lists_those_of_today_within_two_seconds(root: Path) -> None:
+    others = OtherPrograms(root, SEED + 1)
+    for _ in range(SOME):
+        others.create(root)
+    with served(root, CONVSTORE_API_KEY=KEY) as server, httpx.Client(base_url=server.url, headers=HEADERS) as client:
+        wait_until_in_step(server.url, KEY)
+        waited_s: list[float] = []
+        for number in range(edits()):
+            others.edit()
+            if number % max(edits() // _ROUNDS, _LEAST_EDITS) == 0:
+                waited_s += act_today(client, root, _TODAY + number)
+        found = client.post("/api/index/sync", timeout=60)
+        assert found.status_code == 200, found.text
+        assert sorted(row["id"].replace("-", "") for row in listed(client)) == sorted(on_disk(root))
+        verifying = [sys.executable, "-m", "app.cli.main", "index", "verify", "--store", str(root)]
+        verified = subprocess.run(verifying, capture_output=True, text=True, check=False)
+        assert verified.returncode == 0, verified.stdout
+    assert set(others.done) == {edit.__name__ for edit in OtherPrograms.EDITS}
+    assert max(waited_s) <= _LISTED_S
+    print(f"{edits()} edits; {len(waited_s)} of today were listed after {max(waited_s):.2f} s at most")
+
+
+def listed(client: httpx.Client) -> list[dict[str, Any]]:
+    """Return all that is listed, page by page."""
+    rows: list[dict[str, Any]] = []
+    page: dict[str, str] = {}
+    while True:
+        answer = client.get("/api/conversations/search", params={"limit": "100", **page}).json()
+        rows += answer["items"]
+        if answer["next_page_id"] is None:
+            return rows
+        page = {"page_id": answer["next_page_id"]}
+
+
+def act_today(client: httpx.Client, root: Path, number: int) -> list[float]:
+    """Create a conversation, append to it, retitle it and move it away; return how long each took to be listed."""
+
+    def waited_s(expected: Callable[[dict[str, Any] | None], bool]) -> float:
+        began = time.monotonic()
+        while not expected({row["id"].replace("-", ""): row for row in listed(client)}.get(make_id(number))):
+            assert time.monotonic() < began + 30, "never listed"
+            time.sleep(0.02)
+        return time.monotonic() - began
+
+    now = datetime.now(UTC).isoformat()
+    directory = make_conversation(root.parent, number, meta={"created_at": now, "updated_at": now}, events=1)
+    directory.rename(root / directory.name)
+    times = [waited_s(lambda row: row is not None)]
+    directory = root / directory.name
+    write_event(directory, 1)
+    times.append(waited_s(lambda row: row is not None and row["event_count"] == 2))
+    (directory / "meta.json").write_text(json.dumps(make_meta(directory.name, title="other", updated_at=now)))
+    times.append(waited_s(lambda row: row is not None and row["title"] == "other"))
+    directory.rename(root.parent / f"gone-{number}")
+    times.append(waited_s(lambda row: row is None))
+    return times
