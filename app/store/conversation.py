@@ -223,3 +223,9 @@ class Conversation:
         async with self._writing:
             if self.behind:
                 self.behind = not await self._reindex()
+
+    async def is_in_step(self) -> bool:
+        """Whether the index shows all that was acknowledged, and nobody else changed the files meanwhile."""
+        if self.lost or self.behind or self.files.untrusted:
+            return False
+        return self._writing.locked() or await asyncio.to_thread(self.files.is_unchanged)

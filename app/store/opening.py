@@ -1,13 +1,15 @@
 """Opening one conversation: before anything of it is served, its rows are brought in step with its files.
 
-When nothing changed this costs three stats and no open. It is single-flight: any number of simultaneous requests for
-one conversation read it once, and none waits for another conversation's. Nothing is kept for one that nobody reads.
+When nothing changed this costs a few stats and no open, also of one that this store is appending to. It is single-
+flight: any number of simultaneous requests for one conversation read it once, and none waits for another
+conversation's. Nothing is kept for one that nobody reads.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Awaitable, Callable
 
 from app.errors import ConversationNotFound, IndexBusy, IndexUnusable
 from app.files import layout
@@ -29,6 +31,8 @@ class Opening:
         self._index = index
         self._reader = reader
         self._running: dict[ConversationId, asyncio.Task[Located | None]] = {}
+        self.is_written_here: Callable[[ConversationId], Awaitable[bool]] = _is_nothing_written
+        """Whether this store has a conversation open for writing, shows all of it, and nobody else changed it."""
 
     async def open(self, conversation_id: ConversationId) -> Located:
         """Return where a conversation is, with its rows in step with its files.
@@ -46,6 +50,17 @@ class Opening:
             raise ConversationNotFound(f"no conversation has the id {dashed(conversation_id)}")
         return located
 
+    async def find(self, conversation_id: ConversationId) -> Located:
+        """Return where a conversation is, whether its rows are in step or not.
+
+        Raises:
+            ConversationNotFound: there is none, neither in the index nor on disk.
+        """
+        located = await self._locate(conversation_id)
+        if located is not None and await asyncio.to_thread(layout.is_directory, self._reader.root, located.directory):
+            return located
+        return await self.open(conversation_id)
+
     async def read_again(self, conversation_id: ConversationId) -> Located | None:
         """Read a conversation's files and write its rows, whatever its signature says; None when it is gone."""
         directory = await asyncio.to_thread(layout.find_directory, self._reader.root, conversation_id)
@@ -53,6 +68,8 @@ class Opening:
 
     async def _bring_in_step(self, conversation_id: ConversationId) -> Located | None:
         located = await self._locate(conversation_id)
+        if located is not None and not located.events_behind and await self.is_written_here(conversation_id):
+            return located
         directory, signature = await asyncio.to_thread(self._look, conversation_id, located)
         if located is not None and signature == located.signature != layout.UNTRUSTED and not located.events_behind:
             return located
@@ -91,3 +108,7 @@ class Opening:
         """Read a conversation's files and write its rows."""
         await refresh(self._index, self._reader, [Named(directory, conversation_id)])
         return await self._locate(conversation_id)
+
+
+async def _is_nothing_written(_: ConversationId) -> bool:
+    return False

@@ -77,6 +77,7 @@ class Writers:
         self._reader = reader
         self._settings = settings
         self._opening = opening
+        opening.is_written_here = self._is_in_step
         self._wake = wake
         self._commits = Commits(index)
         self._threads = ThreadPoolExecutor(_THREADS, "writing")
@@ -118,6 +119,10 @@ class Writers:
             await self._close(key, entry)
         return self.instance
 
+    async def _is_in_step(self, conversation_id: ConversationId) -> bool:
+        entry = self._open.get(_Key(conversation_id, self.instance, 0))
+        return entry is not None and entry.ready is not None and await entry.ready.is_in_step()
+
     def _entry(self, key: _Key, held: Lease | None, *, force: bool) -> _Entry:
         entry = self._open.get(key)
         if entry is not None and not (entry.ready and entry.ready.lost):
@@ -140,7 +145,7 @@ class Writers:
         await self._keep_budget()
 
     async def _build(self, conversation_id: ConversationId, held: Lease | None, *, force: bool) -> Conversation:
-        located = await self._opening.open(conversation_id)
+        located = await self._opening.find(conversation_id)
         await self._come_alive()
         root, directory = self._reader.root, located.directory
         if held is not None:
@@ -153,7 +158,7 @@ class Writers:
                 await ownership.mark(connection, conversation_id, self.instance, claim.lease.generation)
             left = held is None and claim.before is not None and not claim.before.released
             status = await asyncio.to_thread(files.load, after_crash=left)
-            located = await self._opening.open(conversation_id)  # once more: until the claim, others could write
+            located = await self._opening.open(conversation_id)  # after the claim: until then, others could write
         except BaseException:
             if held is None:
                 await asyncio.to_thread(lease.undo_claim, root, directory, claim)

@@ -51,6 +51,19 @@ async def test_an_unchanged_conversation_is_opened_without_opening_a_file(root: 
     assert opened == []
 
 
+async def test_of_a_conversation_that_is_written_here_no_file_is_opened(root: Path, open_store: StoreOpener) -> None:
+    path = make_conversation(root)
+    async with open_store(root) as store, store.writer(ONE) as conversation:
+        await conversation.append(make_event(7))
+        with opened_files() as opened:
+            assert orjson.loads(await store.get_conversation(ONE))["event_count"] == 3
+        assert opened == [str(path)]
+        write_event(path, 3)
+        assert orjson.loads(await store.get_conversation(ONE))["event_count"] == 4
+        retitle(path, "By another program")
+        assert await title(store) == "By another program"
+
+
 @pytest.mark.parametrize("directory", [ONE, dashed(ONE)])
 async def test_a_conversation_that_appeared_after_the_sync_is_found(
     root: Path, open_store: StoreOpener, directory: str
