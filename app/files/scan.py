@@ -40,7 +40,7 @@ def read_conversation(
     cannot be read is told in `problems`.
     """
     try:
-        with layout.open_directory(reader.root / directory) as fd:
+        with layout.open_directory(f"{reader.root}/{directory}") as fd:
             return _read(reader, fd, directory, conversation_id, with_log=with_log)
     except (FileNotFoundError, NotADirectoryError):
         return None

@@ -25,6 +25,7 @@ TITLE_SEQ = -1
 MERGED_PAGES = 500
 """How much is merged in one transaction; at 4 kB a page it takes some 50 ms."""
 
+_PAGE_BYTES = 4050
 _MERGED_SOMETHING = 2
 _Key = tuple[int, int, str]
 
@@ -199,14 +200,17 @@ _CHANGES = Sql("SELECT total_changes()", {})
 _MERGE = Sql("INSERT INTO message_fts (message_fts, rank) VALUES ('merge', :pages)", {})
 
 
-async def are_words_loose(index: ReadConnection) -> bool:
-    """Whether merging the words' index is worth while, since it is about as large as the texts.
+async def count_merges(index: ReadConnection, *, always: bool) -> int:
+    """Return about how many steps merging the words' index takes; 0 when it is merged, or not worth it.
 
-    Merged it is about half as large: what was deleted or written anew leaves entries behind.
+    It is worth it when the words are about as large as the texts, twice of what they are when merged, since what was
+    deleted or written anew leaves entries behind; `always`: also when they are not.
     """
     row = await index.fetch_one(_HOW_LOOSE)
     segments, size_bytes, text_bytes = row or (0, None, None)
-    return segments > 1 and (size_bytes or 0) > (text_bytes or 0)
+    if segments <= 1 or not (always or (size_bytes or 0) > (text_bytes or 0)):
+        return 0
+    return 1 + int(size_bytes or 0) // (MERGED_PAGES * _PAGE_BYTES)
 
 
 async def merge_words(index: WriteConnection, *, begin: bool) -> bool:

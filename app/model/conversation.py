@@ -133,13 +133,14 @@ def fold(files: ConversationFiles, *, include_skills: bool = False) -> Conversat
 def _fold(files: ConversationFiles, *, include_skills: bool) -> ConversationRow:
     meta = files.meta or {}
     state = files.state or {}
-    problems = [*files.problems, *_state_problems(files.state), *_misshapen("base_state.json", state)]
-    problems += _misshapen("meta.json", meta)
+    problems = [*files.problems, *_state_problems(files.state)]
+    shaped_state = _shaped("base_state.json", state, problems)
+    shaped_meta = _shaped("meta.json", meta, problems)
     created_us, updated_us = _times(files)
     last_event_us = created_us if files.log.last_us is None else files.log.last_us
     cost, tokens = _spent(state)
     model = _model(state)
-    info = compose_info(_shaped(state), _shaped(meta), include_skills=include_skills)
+    info = compose_info(shaped_state, shaped_meta, include_skills=include_skills)
     status = Status.ERROR if problems else state.get("execution_status", Status.IDLE)
     title = bounded(meta.get("title"), TITLE_MAX)
     unreadable = bounded("; ".join(problems), _TEXT_MAX) if problems else None
@@ -195,15 +196,13 @@ def _state_problems(state: dict[str, Any] | None) -> list[str]:
     return problems
 
 
-def _misshapen(name: str, fields: dict[str, Any]) -> list[str]:
+def _shaped(name: str, fields: dict[str, Any], problems: list[str]) -> dict[str, Any]:
+    """Return a file's fields without those that would break a page for agent-server's clients; `problems` tell them."""
     wrong = list_misshapen(fields)
-    return [f"{name}: {', '.join(wrong)} cannot be what agent-server wrote"] if wrong else []
-
-
-def _shaped(fields: dict[str, Any]) -> dict[str, Any]:
-    """Return a file's fields without those that would break a page for agent-server's clients."""
-    wrong = list_misshapen(fields)
-    return {name: value for name, value in fields.items() if name not in wrong} if wrong else fields
+    if not wrong:
+        return fields
+    problems.append(f"{name}: {', '.join(wrong)} cannot be what agent-server wrote")
+    return {name: value for name, value in fields.items() if name not in wrong}
 
 
 def _times(files: ConversationFiles) -> tuple[int, int]:

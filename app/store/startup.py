@@ -117,7 +117,10 @@ class _Progress:
     def show(self, phase: str, done: int, total: int) -> None:
         if time.monotonic() - self._said_at >= _SAY_EVERY_S:
             self._said_at = time.monotonic()
-            log.info("reading %s: %d of %d conversations", phase, done, total)
+            if phase == "text":
+                log.info("merging the index of words: step %d of about %d", done, total)
+            else:
+                log.info("reading %s: %d of %d conversations", phase, done, total)
 
 
 async def _sync_when_possible(store: ConversationStore) -> SyncReport:

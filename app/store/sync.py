@@ -1,4 +1,7 @@
-"""Bringing the index up to date with the files, in two phases: metadata of all conversations, then their events.
+"""Bringing the index up to date with the files, in two phases: metadata of all conversations, then events and text.
+
+An event's row and its words are written in one transaction, so that none is found without the other. What is told as
+the phase `text` is what then remains to be done for the words: merging the many parts of their index into one.
 
 A conversation whose signature is the one that the index holds is not opened. Only one sync runs on an index at a time;
 the lock is the operating system's, so a sync that dies leaves nothing behind but work for the next.
@@ -36,6 +39,8 @@ _BATCH = 500
 _LOG_BATCH = 100
 _LOOK_S = 5.0
 _WORTH_PROCESSES = 1000
+_WORTH_MERGING = 1000
+"""After so many logs were read, the words are merged, so that searches after a first build are as fast as later."""
 _LAST = "\U0010ffff"
 
 
@@ -57,6 +62,14 @@ class SyncReport:
 
 OnProgress = Callable[[str, int, int], None]
 """Called with phase, done and total."""
+
+
+class _Step(NamedTuple):
+    """How far a phase is."""
+
+    phase: str
+    done: int
+    total: int
 
 
 def ignore_progress(_phase: str, _done: int, _total: int) -> None:
@@ -110,7 +123,11 @@ async def bring_up_to_date(
         async with index.write() as connection:
             await progress.set_progress(connection, phase="idle", last_error=str(error))
         raise
-    await keep_words_small(index)
+    async for done, total in _merge_words(index, always=run.report.logs >= _WORTH_MERGING):
+        step = _Step("text", done, total)
+        async with index.write() as connection:
+            await progress.set_progress(connection, **step._asdict(), heartbeat_at=_now_us())
+        on_progress(*step)
     now_us = _now_us()
     async with index.write() as connection:
         await progress.set_progress(
@@ -121,17 +138,24 @@ async def bring_up_to_date(
 
 
 async def keep_words_small(index: Index) -> None:
-    """Merge the words' index, if that is worth while, in many short transactions."""
+    """Merge the words' index, if it became much larger than it has to be, in many short transactions."""
+    async for _ in _merge_words(index, always=False):
+        pass
+
+
+async def _merge_words(index: Index, *, always: bool) -> AsyncIterator[tuple[int, int]]:
+    """Merge the words' index if it is worth it, and give before each step how many were done, of about how many."""
     try:
         async with index.read(within_s=_LOOK_S) as connection:
-            more = await messages.are_words_loose(connection)
+            total = await messages.count_merges(connection, always=always)
     except QueryTooSlow:
         return
-    begin = True
+    done, more = 0, total > 0
     while more:
+        yield done, max(done, total)
         async with index.write() as connection:
-            more = await messages.merge_words(connection, begin=begin)
-        begin = False
+            more = await messages.merge_words(connection, begin=done == 0)
+        done += 1
 
 
 def require_plausible(root: Path, found: int, known: int) -> None:
@@ -145,14 +169,6 @@ def require_plausible(root: Path, found: int, known: int) -> None:
             f"{root} holds no conversation but the index knows {known}; is a disk not mounted? "
             "If they were all removed on purpose, run `convstore index sync --allow-empty`"
         )
-
-
-class _Step(NamedTuple):
-    """How far a phase is."""
-
-    phase: str
-    done: int
-    total: int
 
 
 class _Run:

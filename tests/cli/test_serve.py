@@ -140,4 +140,4 @@ def test_a_first_build_runs_behind_the_answers(tmp_path: Path, processes: str) -
                 break
             assert time.monotonic() < until
         assert (status["conversations"], status["dirty"], status["phase"]) == (1100, 0, "idle")
-        assert {"metadata", "events"} <= phases
+        assert {"metadata", "events"} <= phases <= {"metadata", "events", "text", "idle"}
