@@ -10,7 +10,17 @@ from typing import Annotated
 import typer
 
 from app.cli.options import DryRunOption
-from app.cli.output import IndexOption, JsonOption, LateBar, StoreOption, make_settings, out, print_json, print_table
+from app.cli.output import (
+    IndexOption,
+    JsonOption,
+    LateBar,
+    StoreOption,
+    make_settings,
+    out,
+    print_json,
+    print_table,
+    run_async,
+)
 from app.index import schema
 from app.index.backup import Backup, back_up
 from app.index.places import prepare
@@ -18,6 +28,8 @@ from app.index.schema import OnStep, Plan
 from app.index.version import HEAD, read_revision
 from app.settings import Settings
 from app.store.reader import require_directory
+from app.store.rebuild import rebuild as rebuild_index
+from app.store.sync import SyncReport
 
 app = typer.Typer(
     help="The schema of the index, and copies of it. A server upgrades its index by itself; these are for looking, "
@@ -34,6 +46,9 @@ def upgrade(
     revision: Annotated[str, typer.Argument(help="The revision to go to.")] = "head",
     dry_run: DryRunOption = False,
     backup: BackupOption = False,
+    rebuild: Annotated[
+        bool, typer.Option("--rebuild", help="Then build it anew from the files, beside it, with `index rebuild`.")
+    ] = False,
     store: StoreOption = None,
     index: IndexOption = None,
     json: JsonOption = False,
@@ -42,13 +57,16 @@ def upgrade(
 
     Example: convstore db upgrade --backup --store workspace/conversations
     """
+    if rebuild and revision not in ("head", HEAD):
+        raise typer.BadParameter(f"--rebuild makes an index of the newest schema, {HEAD}; leave REVISION out")
     settings = _settings(store, index)
 
     def work(on_step: OnStep) -> None:
         schema.upgrade(settings.index_path, revision, wait_s=settings.busy_timeout_s, on_step=on_step)
 
     prepare(settings.index_path)
-    _migrate(settings, schema.plan(settings.index_path, revision), work, dry_run=dry_run, backup=backup, json=json)
+    plan = schema.plan(settings.index_path, revision)
+    _migrate(settings, plan, work, dry_run=dry_run, backup=backup, rebuild=rebuild, json=json)
 
 
 @app.command()
@@ -81,7 +99,14 @@ def _settings(store: Path | None, index: str | None) -> Settings:
 
 
 def _migrate(
-    settings: Settings, plan: Plan, work: Callable[[OnStep], None], *, dry_run: bool, backup: bool, json: bool
+    settings: Settings,
+    plan: Plan,
+    work: Callable[[OnStep], None],
+    *,
+    dry_run: bool,
+    backup: bool,
+    json: bool,
+    rebuild: bool = False,
 ) -> None:
     if not json:
         _print_plan(plan)
@@ -98,6 +123,7 @@ def _migrate(
 
             bar.show("migrations", 0, len(plan.steps))
             work(on_step)
+    rebuilt = _rebuild(settings) if rebuild and not dry_run else None
     after = read_revision(settings.index_path)
     if json:
         print_json(
@@ -109,6 +135,7 @@ def _migrate(
                 "rows": plan.rows,
                 "reads_again": plan.reads_again,
                 "backup": str(made.path) if made else None,
+                "rebuilt": rebuilt.conversations if rebuilt else None,
                 "dry_run": dry_run,
             }
         )
@@ -117,6 +144,13 @@ def _migrate(
         out.print(f"the index as it was: {made.path}")
     if not dry_run:
         out.print(f"{plan.before or 'nothing'} -> {after or 'nothing'}")
+    if rebuilt:
+        out.print(f"built anew from {rebuilt.conversations} conversations in {rebuilt.seconds:.2f} s")
+
+
+def _rebuild(settings: Settings) -> SyncReport:
+    with LateBar() as bar:
+        return run_async(rebuild_index(settings, bar.show))
 
 
 def _print_plan(plan: Plan) -> None:
@@ -135,7 +169,7 @@ def _print_plan(plan: Plan) -> None:
 
 def _or_rebuild(plan: Plan) -> str:
     up = plan.after is not None and (plan.before or "") < plan.after
-    return "; `convstore index rebuild` does all of it beside the index, and may be run instead" if up else ""
+    return "; --rebuild does that now, beside the index, which is served as it is meanwhile" if up else ""
 
 
 def _beside(index: Path) -> Path:

@@ -142,6 +142,22 @@ def test_a_migration_says_what_it_will_do_and_can_be_tried_dry(root: Path, convs
     assert convstore("index", "verify", "--store", root).code == 0
 
 
+def test_an_upgrade_offers_to_build_the_index_anew_and_does_it(root: Path, convstore: Command) -> None:
+    make_conversation(root, 1)
+    convstore("index", "sync", "--store", root)
+    convstore("db", "downgrade", "0001", "--store", root)
+    make_conversation(root, 2)
+    dry = convstore("db", "upgrade", "--rebuild", "--dry-run", "--store", root)
+    assert "will read all conversations again; --rebuild does that now, beside the index" in dry.out
+    assert convstore("db", "current", "--store", root, "--json").json["current"] == "0001"
+    ran = convstore("db", "upgrade", "--rebuild", "--store", root)
+    assert re.search(rf"\n0001 -> {HEAD}\nbuilt anew from 2 conversations in [\d.]+ s\n$", ran.out)
+    synced = convstore("index", "sync", "--store", root, "--json").json
+    assert (synced["opened"], synced["logs"]) == (0, 0)
+    assert convstore("db", "upgrade", "--rebuild", "--store", root, "--json").json["rebuilt"] == 2
+    assert convstore("db", "upgrade", "0001", "--rebuild", "--store", root).code == 2
+
+
 def test_one_step_down_is_minus_one(root: Path, convstore: Command) -> None:
     ran = convstore("db", "downgrade", "--store", root, "--", "-1")
     assert ran.out.endswith(f"{HEAD} -> {int(HEAD) - 1:04}\n")
