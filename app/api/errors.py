@@ -26,7 +26,7 @@ STATUS_OF: dict[str, HTTPStatus] = {
     errors.ConversationNotFound.code: HTTPStatus.NOT_FOUND,
     errors.EventNotFound.code: HTTPStatus.NOT_FOUND,
     errors.InvalidId.code: HTTPStatus.UNPROCESSABLE_ENTITY,
-    errors.UnreadableFile.code: HTTPStatus.INTERNAL_SERVER_ERROR,
+    errors.UnreadableFile.code: HTTPStatus.CONFLICT,
     errors.StoreUnavailable.code: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.QueryTooSlow.code: HTTPStatus.UNPROCESSABLE_ENTITY,
     errors.IndexDamaged.code: HTTPStatus.SERVICE_UNAVAILABLE,

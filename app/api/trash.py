@@ -153,8 +153,7 @@ async def bulk_archive(store: WritableStore, request: BulkArchive) -> BulkAnswer
     """Archive many conversations, or take them out of the archive."""
 
     async def archive(one: ConversationId) -> None:
-        async with store.writer(one) as conversation:
-            await conversation.update_own(archived=request.archived)
+        await store.mark(one, archived=request.archived)
 
     work = store.require_deletable if request.dry_run else archive  # who may delete it may write to it
     return await _each(await _chosen(store, request), work, dry_run=request.dry_run)

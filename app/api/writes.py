@@ -96,9 +96,10 @@ async def create_conversation(
 @router.patch("/{conversation_id}", responses=_NOT_FOUND)
 async def update_conversation(store: WritableStore, conversation_id: IdInPath, request: UpdateRequest) -> Success:
     """Set title, tags, archive and pin. Appends no event."""
-    async with store.writer(ConversationId(conversation_id)) as conversation:
-        await conversation.update_meta(title=request.title, tags=request.tags)
-        await conversation.update_own(archived=request.archived, pinned=request.pinned)
+    if request.title is not None or request.tags is not None:
+        async with store.writer(ConversationId(conversation_id)) as conversation:
+            await conversation.update_meta(title=request.title, tags=request.tags)
+    await store.mark(ConversationId(conversation_id), archived=request.archived, pinned=request.pinned)
     return Success()
 
 

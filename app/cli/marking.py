@@ -87,6 +87,5 @@ async def _mark(
         for one in ids:
             await store.require_deletable(one, force=force)  # who may delete it may write to it
             if not dry_run:
-                async with store.writer(one, force=force) as conversation:
-                    await conversation.update_own(archived=archived, pinned=pinned)
+                await store.mark(one, archived=archived, pinned=pinned, force=force)
         return ids

@@ -23,6 +23,7 @@ from app.files.eventlog_writing import LOG_LOCK, KnownNames
 from app.files.head import Head, find_head, find_moved_head
 from app.files.lease import Lease
 from app.files.locks import locked
+from app.files.marking import write_own
 from app.files.marks import Marks, find_mark, find_marks, mark_of
 from app.files.scan import Reader
 from app.model.conversation import ConversationFiles
@@ -151,7 +152,8 @@ class OpenFiles:
         if files is None or files.failed or files.state is None or self._state is None:
             raise UnreadableFile(
                 f"conversation {self.directory} cannot be written to: "
-                f"{'; '.join(files.problems) if files else 'it has no files'}"
+                f"{'; '.join(files.problems) if files else 'it has no files'}; "
+                f"`convstore repair {self.directory}` mends what has one safe answer"
             )
         self.files = files
         self._log_read = False
@@ -245,14 +247,11 @@ class OpenFiles:
         self.files = replace(self.files, meta=parse_json_object(kept.raw), meta_mtime_ns=status.st_mtime_ns)
 
     def _write_own(self, fd: int, change: Change) -> None:
-        """Set fields of convstore.json, which is made when it is missing or cannot be read: no other program has it."""
         if not change.own:
             return
-        kept = _kept(fd, layout.OWN) or parse_kept(b"{}")
-        kept = kept.with_values({name: orjson.dumps(value) for name, value in change.own.items()})
-        durable.replace(fd, layout.OWN, kept.raw)
+        raw = write_own(fd, change.own)
         others = tuple(problem for problem in self.files.problems if not problem.startswith(layout.OWN))
-        self.files = replace(self.files, own=parse_json_object(kept.raw), problems=others)
+        self.files = replace(self.files, own=parse_json_object(raw), problems=others)
 
     def _first_meta(self, fd: int) -> Kept:
         """Return a meta.json for a conversation that has none, as the CLI leaves it: what agent-server needs in one.

@@ -18,7 +18,7 @@ from app.logs import Note, ignore_note
 from app.model.filters import ConversationFilter, Status
 from app.model.ids import ConversationId
 from app.settings import Settings
-from app.store import creating, deleting, recovering, repairing
+from app.store import creating, deleting, marking, recovering, repairing
 from app.store.conversation import Conversation
 from app.store.reader import StoreReader
 from app.store.recovering import Recovered
@@ -145,6 +145,33 @@ class ConversationStore(StoreReader):
         instance = await self._writers.let_go(conversation_id)
         await deleting.delete(self.index, self.reader, conversation_id, instance, permanent=permanent, force=force)
         self.followers.wake(conversation_id)
+
+    async def mark(
+        self,
+        conversation_id: ConversationId,
+        *,
+        archived: bool | None = None,
+        pinned: bool | None = None,
+        force: bool = False,
+    ) -> None:
+        """Archive a conversation, which leaves it out of lists that do not ask for it, or pin it; or undo that.
+
+        Also one whose files cannot be read: this stands in a file of its own.
+
+        Raises:
+            ConversationNotFound: there is none.
+            ConversationOwned: another owner lives; `force` takes it over.
+            DiskFull, WriteFailed: it could not be written.
+        """
+        try:
+            async with self.writer(conversation_id, force=force) as conversation:
+                await conversation.update_own(archived=archived, pinned=pinned)
+        except UnreadableFile:
+            given = {"archived": archived, "pinned": pinned}
+            fields = {name: value for name, value in given.items() if value is not None}
+            instance = await self._writers.let_go(conversation_id)
+            await marking.mark(self.index, self.reader, conversation_id, instance, fields, force=force)
+            self.followers.wake(conversation_id)
 
     async def require_deletable(self, conversation_id: ConversationId, *, force: bool = False) -> None:
         """Make sure that `delete` would be done, which changes nothing; raises what that would."""

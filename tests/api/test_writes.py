@@ -269,3 +269,13 @@ async def test_a_server_that_only_reads_makes_no_owner(root: Path) -> None:
         assert owners.is_living(root, lock.stem)
     assert not owners.is_living(root, lock.stem)
     assert isinstance(client, httpx.AsyncClient)
+
+
+async def test_one_that_cannot_be_read_is_archived_and_its_title_is_409_with_what_to_do(root: Path) -> None:
+    (make_conversation(root, 1) / "base_state.json").unlink()
+    async with serving(Settings(store=root)) as client:
+        assert (await client.patch(ONE, json={"archived": True})).status_code == 200
+        assert (await client.get("/api/conversations/count?archived=true")).json() == 1
+        refused = await client.patch(ONE, json={"title": "Other"})
+        assert (refused.status_code, refused.json()["code"]) == (409, "unreadable_file")
+        assert f"`convstore repair {make_id(1)}`" in refused.json()["detail"]

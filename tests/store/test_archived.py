@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from app.errors import ConversationOwned, UnreadableFile
 from app.model.filters import ConversationFilter, Tag
 from app.model.ids import ConversationId
 from tests.builders import index_tables, make_conversation, make_id
@@ -69,6 +71,71 @@ async def test_a_damaged_convstore_json_is_told_and_archives_nothing(root: Path,
             await conversation.update_own(archived=True)
         await store.sync()
         assert await store.count_conversations(ConversationFilter(unreadable=False, archived=True)) == 1
+
+
+def lose(path: Path) -> None:
+    path.unlink()
+
+
+def tear(path: Path) -> None:
+    path.write_bytes(b'{"id": "to')
+
+
+@pytest.mark.parametrize(
+    ("damage", "names"),
+    [
+        (lose, ["base_state.json"]),
+        (lose, ["base_state.json", "meta.json"]),
+        (tear, ["base_state.json"]),
+        (tear, ["meta.json"]),
+        (tear, ["base_state.json", "meta.json"]),
+    ],
+)
+async def test_one_that_cannot_be_read_is_archived_and_pinned_and_nothing_else_of_it_changes(
+    root: Path, open_store: StoreOpener, damage: Callable[[Path], None], names: list[str]
+) -> None:
+    path = make_conversation(root, 1)
+    for name in names:
+        damage(path / name)
+    kept = {each.name: each.read_bytes() for each in path.iterdir() if each.suffix == ".json"}
+    async with open_store(root) as store:
+        await store.mark(ONE, archived=True, pinned=True)
+        counts = [await store.count_conversations(ConversationFilter(archived=one)) for one in (False, True)]
+        assert counts == [0, 1]
+        assert await store.count_conversations(ConversationFilter(archived=True, unreadable=True)) == 1
+        assert await store.verify() == []
+        await store.mark(ONE, archived=False)
+        assert await store.count_conversations(ConversationFilter(unreadable=True)) == 1
+    assert json.loads((path / "convstore.json").read_bytes()) == {"archived": False, "pinned": True}
+    now = {each.name: each.read_bytes() for each in path.iterdir() if each.suffix == ".json"}
+    assert {name: raw for name, raw in now.items() if name not in ("convstore.json", "owner_lease.json")} == kept
+
+
+async def test_one_that_cannot_be_read_and_another_owns_is_not_archived_but_by_force(
+    root: Path, open_store: StoreOpener
+) -> None:
+    path = make_conversation(root, 1)
+    (path / "base_state.json").unlink()
+    async with open_store(root) as store, open_store(root, synced=False, instance="other") as other:
+        await other.claim(ONE, "a-client", ttl_s=60)
+        with pytest.raises(ConversationOwned):
+            await store.mark(ONE, archived=True)
+        assert not (path / "convstore.json").exists()
+        await store.mark(ONE, archived=True, force=True)
+        assert await store.count_conversations() == 0
+
+
+async def test_what_needs_the_files_of_one_that_cannot_be_read_says_how_to_mend_them(
+    root: Path, open_store: StoreOpener
+) -> None:
+    (make_conversation(root, 1) / "base_state.json").unlink()
+    async with open_store(root) as store:
+        with pytest.raises(UnreadableFile, match=rf"base_state.json: missing; `convstore repair {ONE}` mends"):
+            async with store.writer(ONE) as conversation:
+                await conversation.set_title("Other")
+        await store.repair(ONE)
+        async with store.writer(ONE) as conversation:
+            await conversation.set_title("Other")
 
 
 @pytest.mark.parametrize(

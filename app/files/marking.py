@@ -1,0 +1,46 @@
+"""What convstore alone says of a conversation, in convstore.json: whether it is archived, or pinned."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import orjson
+
+from app.errors import UnreadableFile
+from app.files import durable, layout, lease
+from app.model.kept import Kept, parse_kept
+
+
+def mark(root: Path, directory: str, instance: str, fields: Mapping[str, bool], *, force: bool = False) -> None:
+    """Set fields of convstore.json of a conversation that is not opened, and whose other files need not be readable.
+
+    Raises:
+        ConversationNotFound: there is none.
+        ConversationOwned: another owner lives; `force` takes it over.
+        LockTimeout: another program is writing to it all the time.
+        DiskFull, WriteFailed: it could not be written.
+    """
+    claimed = lease.claim(root, directory, instance, force=force)
+    with lease.opened(root, directory) as fd, lease.guarded(root, directory, fd, claimed.lease):
+        try:
+            write_own(fd, fields)
+        finally:
+            lease.write_undone(root, fd, claimed)
+
+
+def write_own(fd: int, fields: Mapping[str, object]) -> bytes:
+    """Set fields in an open directory's convstore.json and return its content. The caller is the conversation's owner.
+
+    The file is made when it is missing or cannot be read: no other program has it.
+    """
+    kept = _kept(fd).with_values({name: orjson.dumps(value) for name, value in fields.items()})
+    durable.replace(fd, layout.OWN, kept.raw)
+    return kept.raw
+
+
+def _kept(fd: int) -> Kept:
+    try:
+        return parse_kept(layout.read_file(layout.OWN, fd)[0])
+    except (FileNotFoundError, UnreadableFile):
+        return parse_kept(b"{}")
