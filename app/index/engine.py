@@ -24,7 +24,7 @@ from app.index import presence
 from app.index.damage import damaged, explained, is_damage
 from app.index.locking import writer_lock, writer_lock_in_thread
 from app.index.places import Identity, find_identity, pin
-from app.index.reading import Params, ReadConnection
+from app.index.reading import Params, ReadConnection, connect
 from app.index.turns import Turns
 from app.index.writer import WriteConnection, Writer
 from app.logs import Note, ignore_note
@@ -81,7 +81,7 @@ class Index:
         try:
             for pool in (self._lists, self._searches):
                 for _ in range(pool.size):
-                    driver = await aiosqlite.connect(self.path, isolation_level=None)
+                    driver = await connect(self.path)
                     self._drivers.append(driver)
                     pool.connections.append(await ReadConnection.open(driver))
             self._watch = sqlite3.connect(self.path, timeout=0, isolation_level=None)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from math import inf
+from pathlib import Path
 from typing import Any
 
 import aiosqlite
@@ -19,6 +20,13 @@ _DATA_VERSION = Sql("PRAGMA data_version", {})
 
 _OPERATIONS = 20_000
 """SQLite's steps, about a millisecond of them, after which a query looks whether it is late."""
+
+
+async def connect(path: Path) -> aiosqlite.Connection:
+    """Open a driver connection. A program that ends without closing it does not wait for its thread for ever."""
+    connecting = aiosqlite.connect(path, isolation_level=None)
+    connecting._thread.daemon = True  # noqa: SLF001 - aiosqlite has no other way
+    return await connecting
 
 
 class ReadConnection:

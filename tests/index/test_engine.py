@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
 from pathlib import Path
@@ -197,6 +199,33 @@ async def test_a_writer_whose_process_was_killed_holds_up_nobody(path: Path) -> 
         other.kill()
     async with opened(path, busy_timeout_s=0.2) as index, index.write() as connection:
         await progress.bump_revision(connection)
+
+
+RAISE = """
+import asyncio, sys
+from pathlib import Path
+from app.index import progress
+from app.index.engine import Index
+
+async def main():
+    index = Index(Path(sys.argv[1]), readers=2, busy_timeout_s=5)
+    await index.open()
+    async with index.write() as connection:
+        await progress.bump_revision(connection)
+    async with index.read() as connection:
+        raise RuntimeError("a bug of the program")
+
+asyncio.run(main())
+"""
+
+
+def test_a_program_that_ends_without_closing_its_index_does_end(path: Path) -> None:
+    ran = subprocess.run(
+        [sys.executable, "-c", RAISE, str(path)], capture_output=True, text=True, check=False, timeout=20
+    )
+    assert ran.returncode == 1
+    assert "a bug of the program" in ran.stderr
+    assert stored_revision(path) == 1
 
 
 @pytest.mark.parametrize(
