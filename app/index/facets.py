@@ -1,7 +1,7 @@
 """Counts by status, model, tag and the like, under any filter. One statement for all, so that they agree.
 
 A facet is counted in the one index that holds what its filter admits in the order of its values, where there is one.
-For all others the filter is asked once, and what it admits is kept while the statement runs, as narrow as they need.
+For all others the filter is asked once: SQLite keeps what it admits while the statement runs, unless it is needed once.
 """
 
 from __future__ import annotations
@@ -33,20 +33,18 @@ def facets_sql(kinds: tuple[tuple[FacetKind, bool], ...], names: tuple[str, ...]
     """Return the statement that counts by these kinds, each with a tag's key or without, under a filter's conditions.
 
     Its rows are (number of the facet, value, count, sum of the facet's counts), the value null first, the biggest count
-    next; the facet -1 is the count of all.
+    next. Where no facet's sum is the count of all, since each is of tags, the facet -1 is.
     """
     admitted = _admitted({kind for kind, _ in kinds if not _is_in_one_index(kind, names)}, names)
     days = _days(names, admitted)
-    everything: Select[*tuple[Any, ...]] = select(literal_column("-1"), null(), _count(names, admitted), null())
-    return compiled(
-        union_all(
-            everything,
-            *(
-                _ranked(place, _counted(place, kind, names, admitted, days, keyed=keyed))
-                for place, (kind, keyed) in enumerate(kinds)
-            ),
-        )
-    )
+    counted = [
+        _ranked(place, _counted(place, kind, names, admitted, days, keyed=keyed))
+        for place, (kind, keyed) in enumerate(kinds)
+    ]
+    if all(kind is FacetKind.TAG for kind, _ in kinds):
+        count = _count(names, admitted)
+        counted.append(select(literal_column("-1"), null(), count, count))
+    return compiled(union_all(*counted))
 
 
 def _is_in_one_index(kind: FacetKind, names: tuple[str, ...]) -> bool:
@@ -61,7 +59,7 @@ def _admitted(kinds: set[FacetKind], names: tuple[str, ...]) -> CTE | None:
         return None
     columns = sorted({_BY.get(kind, kind.value) for kind in kinds} | {"id", "created_at"})
     admitted = select(*map(bare, columns)).where(*clauses_by_few(names)).correlate(None)
-    return admitted.cte("admitted").prefix_with("MATERIALIZED")
+    return admitted.cte("admitted")
 
 
 def _days(names: tuple[str, ...], admitted: CTE | None) -> CTE:
@@ -147,10 +145,13 @@ async def count_facets(index: ReadConnection, asked: ConversationFilter, by: Seq
     names, parameters = filtering.ask(asked)
     parameters |= {f"facet_key_{place}": facet.tag_key for place, facet in enumerate(by)}
     sql = facets_sql(tuple((facet.kind, facet.tag_key is not None) for facet in by), names)
-    (_, _, count, _), *rows = await index.fetch_all(sql, {**parameters, "facet_limit": limit + 1})
     found: list[list[tuple[str | None, int, int]]] = [[] for _ in by]
-    for place, *counted in rows:
-        found[place].append((counted[0], counted[1], counted[2]))
+    count = 0
+    for place, value, number, total in await index.fetch_all(sql, {**parameters, "facet_limit": limit + 1}):
+        if place < 0 or by[place].kind is not FacetKind.TAG:
+            count = total
+        if place >= 0:
+            found[place].append((value, number, total))
     return Facets(count, {facet.name: _counts(rows, limit) for facet, rows in zip(by, found, strict=True)})
 
 
