@@ -11,7 +11,7 @@ import errno
 import os
 import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -65,11 +65,14 @@ def replace(dir_fd: int, name: str, data: bytes, *, sync_name: bool = True) -> o
         return os.stat(name, dir_fd=dir_fd, follow_symlinks=False)
 
 
-def overwrite(dir_fd: int, name: str, at: int, data: bytes) -> os.stat_result | None:
+def overwrite(
+    dir_fd: int, name: str, at: int, data: bytes, is_known: Callable[[os.stat_result], bool]
+) -> os.stat_result | None:
     """Write over some bytes of a file, durably, and return its status; None: nothing was done, it must be replaced.
 
-    It is done where a power cut cannot tear it, in one sector, which a disk writes whole or not at all, and where
-    nobody else has the file: under another name, as in a backup made of hard links, it must stay as it is.
+    It is done where a power cut cannot tear it, in one sector, which a disk writes whole or not at all; where the file
+    `is_known`, by its status, to hold what is meant to be written over; and where nobody else has it: under another
+    name, as in a backup made of hard links, it must stay as it is.
 
     Raises:
         OSError: it failed; the bytes on the disk may be the old ones or the new.
@@ -81,7 +84,8 @@ def overwrite(dir_fd: int, name: str, at: int, data: bytes) -> os.stat_result | 
     except PermissionError:
         return None
     try:
-        if os.fstat(descriptor).st_nlink != 1:
+        status = os.fstat(descriptor)
+        if status.st_nlink != 1 or not is_known(status):
             return None
         if os.pwrite(descriptor, data, at) != len(data):
             raise OSError(errno.EIO, os.strerror(errno.EIO))

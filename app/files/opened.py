@@ -235,7 +235,10 @@ class OpenFiles:
         if self._torn or self._state is None or self._state.spans.get("leaf_event_id") != span:
             return None
         self._torn = True
-        return durable.overwrite(fd, layout.STATE, span[0], kept.raw[slice(*span)])
+        _, known, *_ = self._marks
+        return durable.overwrite(
+            fd, layout.STATE, span[0], kept.raw[slice(*span)], lambda status: mark_of(status) == known
+        )
 
     def _write_meta(self, fd: int, change: Change) -> None:
         if not change.meta:

@@ -86,19 +86,23 @@ def test_bytes_of_a_file_are_written_over_where_it_stands(fd: int, tmp_path: Pat
     path = tmp_path / "a"
     path.write_bytes(b"." * 1000)
     before = path.stat()
-    status = durable.overwrite(fd, "a", 500, b"x" * 12)
+    status = durable.overwrite(fd, "a", 500, b"x" * 12, lambda now: now == before)
     assert status == path.stat()
     assert (before.st_ino, before.st_size) == (path.stat().st_ino, 1000)
     assert before.st_mtime_ns < path.stat().st_mtime_ns
     assert path.read_bytes() == b"." * 500 + b"x" * 12 + b"." * 488
 
 
-@pytest.mark.parametrize(("at", "second_name"), [(501, False), (500, True)], ids=["two sectors", "two names"])
-def test_bytes_are_not_written_over_where_they_could_be_torn_or_are_somebody_elses_too(
-    fd: int, tmp_path: Path, at: int, second_name: bool
+@pytest.mark.parametrize(
+    ("at", "second_name", "known"),
+    [(501, False, True), (500, True, True), (500, False, False)],
+    ids=["two sectors", "two names", "another file"],
+)
+def test_bytes_are_not_written_over_where_they_could_be_torn_or_are_others(
+    fd: int, tmp_path: Path, at: int, second_name: bool, known: bool
 ) -> None:
     (tmp_path / "a").write_bytes(b"." * 1000)
     if second_name:
         (tmp_path / "backup").hardlink_to(tmp_path / "a")
-    assert durable.overwrite(fd, "a", at, b"x" * 12) is None
+    assert durable.overwrite(fd, "a", at, b"x" * 12, lambda _: known) is None
     assert (tmp_path / "a").read_bytes() == b"." * 1000
