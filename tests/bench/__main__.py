@@ -24,6 +24,7 @@ _SIZES = "1000,10000"
 _QUICK_SIZES = "100,1000"
 _PADDED = 500
 _QUICK_PADDED = 100
+_TALKATIVE = 2000
 _SETTLE_S = 2.5
 """A file that changed within two seconds of its check is not trusted and read again; a store is left alone first."""
 
@@ -51,18 +52,20 @@ def main() -> None:
         if asked.state_kb:
             count = _QUICK_PADDED if asked.quick else _PADDED
             padded = _make(directory, "padded", count, state_kb=asked.state_kb)
+        talkative = _make(directory, "talkative", _QUICK_PADDED if asked.quick else _TALKATIVE, talkative=True)
         time.sleep(_SETTLE_S)
-        rows = _measure(directory, stores, padded, effort)
+        rows = _measure(directory, stores, padded, talkative, effort)
     sizes = [store.conversations for store in stores]
     print_table(console, rows, sizes)
     if asked.json:
         write_json(asked.json, machine, sizes, rows)
 
 
-def _measure(directory: Path, stores: list[Store], padded: Store | None, effort: Effort) -> list[Row]:
+def _measure(directory: Path, stores: list[Store], padded: Store | None, talkative: Store, effort: Effort) -> list[Row]:
     _stages.print("building the indexes")
     small, large = (Builds(store, runs=effort.backfills) for store in stores)
     padded_builds = Builds(padded, runs=effort.backfills) if padded else None
+    talkative_builds = Builds(talkative, runs=effort.backfills)
     for store in stores:
         if store.path.is_relative_to(directory):
             add_long_conversation(store.path, LONG_EVENTS)
@@ -81,12 +84,20 @@ def _measure(directory: Path, stores: list[Store], padded: Store | None, effort:
     beside = [store for store in (stores[0], padded) if store] if may_compare() else []
     _stages.print("beside agent-server" if beside else "NOT beside agent-server: OPENHANDS_PYTHON names no Python")
     rivals = measure_beside(beside, effort)
-    return [*starts, *served, *build_rows(small, large, padded_builds), *followed, *administered, *memory, *rivals]
+    return [
+        *starts,
+        *served,
+        *build_rows(small, large, padded_builds, talkative_builds),
+        *followed,
+        *administered,
+        *memory,
+        *rivals,
+    ]
 
 
-def _make(directory: Path, name: str, count: int, *, state_kb: int = 0) -> Store:
+def _make(directory: Path, name: str, count: int, *, state_kb: int = 0, talkative: bool = False) -> Store:
     _stages.print(f"making {count:,} conversations" + (f" with {state_kb} kB of state" if state_kb else ""))
-    make_store(directory / name, count, state_kb=state_kb)
+    make_store(directory / name, count, state_kb=state_kb, talkative=talkative)
     return Store(directory / name, directory / f"{name}-index" / "index.db", count, state_kb)
 
 

@@ -46,13 +46,15 @@ def run_times(store: Store, *arguments: str) -> Times:
     return Times(**orjson.loads(run_python(["-m", "tests.bench.backfill", *arguments], store)))
 
 
-def build_rows(small: Builds, large: Builds, padded: Builds | None) -> list[Row]:
+def build_rows(small: Builds, large: Builds, padded: Builds | None, talkative: Builds) -> list[Row]:
     """Return the rows of both phases, conversations and events a second."""
     measured = (small.builds, large.builds, large.floors)
     rows = [
         _row("metadata backfill", 3000, *([t.conversations_per_s for t in times] for times in measured)),
         _row("event backfill", 8000, *([t.events_per_s for t in times] for times in measured)),
     ]
+    speeds = [[t.events_per_s for t in times] for times in (talkative.builds, [], talkative.floors)]
+    rows.append(_row("the same, 500 characters of text a use of a tool", 8000, *speeds))
     if padded:
         speeds = [[t.conversations_per_s for t in times] for times in (padded.builds, [], padded.floors)]
         rows.insert(1, _row(f"the same, {padded.store.state_kb} kB of state", 1000, *speeds))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from random import Random
@@ -12,7 +13,7 @@ from uuid import UUID
 import orjson
 
 from app.model.ids import ConversationId
-from tests.bench.shapes import STATUSES, Json, make_log, make_meta, make_skills, make_state, new_id
+from tests.bench.shapes import STATUSES, Json, make_log, make_meta, make_skills, make_speech, make_state, new_id
 
 _TEMPLATES = 40
 _CHILD_EVERY = 20
@@ -28,13 +29,15 @@ class _Log(NamedTuple):
     leaf: str
 
 
-def make_store(root: Path, count: int, *, seed: int = 1, state_kb: int = 0) -> None:
+def make_store(root: Path, count: int, *, seed: int = 1, state_kb: int = 0, talkative: bool = False) -> None:
     """Write `count` conversations under `root`, about 17 events each.
 
     Every base_state.json is padded with skills to about `state_kb` kB. Logs are hard links to those of a few
-    conversations, so nothing may write into an event file.
+    conversations, so nothing may write into an event file; not when `talkative`: then the agent says something else,
+    of some 500 characters, before every use of a tool.
     """
     random = Random(seed)  # noqa: S311 - made-up data
+    speech = make_speech(random) if talkative else None
     skills = make_skills(state_kb)
     logs: list[_Log] = []
     parents: list[UUID] = []
@@ -42,7 +45,9 @@ def make_store(root: Path, count: int, *, seed: int = 1, state_kb: int = 0) -> N
         conversation_id = new_id(random)
         directory = root / conversation_id.hex
         (directory / "events").mkdir(parents=True)
-        if len(logs) < _TEMPLATES:
+        if talkative:
+            leaf = _write_log(directory, random, speech=speech).leaf
+        elif len(logs) < _TEMPLATES:
             logs.append(_write_log(directory, random))
             leaf = logs[-1].leaf
         else:
@@ -80,8 +85,10 @@ def _write_files(
     (directory / "base_state.json").write_bytes(orjson.dumps(state))
 
 
-def _write_log(directory: Path, random: Random, rounds: int | None = None) -> _Log:
-    events = make_log(random, rounds)
+def _write_log(
+    directory: Path, random: Random, rounds: int | None = None, *, speech: Iterator[str] | None = None
+) -> _Log:
+    events = make_log(random, rounds, speech)
     names = [f"event-{number:05d}-{event['id']}.json" for number, event in enumerate(events)]
     for name, event in zip(names, events, strict=True):
         (directory / "events" / name).write_bytes(orjson.dumps(event))

@@ -12,7 +12,7 @@ import sqlite3
 import tempfile
 from collections.abc import Iterator
 from contextlib import closing
-from itertools import accumulate, islice
+from itertools import islice
 from pathlib import Path
 from random import Random
 from time import perf_counter
@@ -30,15 +30,15 @@ from app.model.ids import ConversationId
 from app.model.text import parse_question
 from tests.bench.measure import Sample
 from tests.bench.rows import Bound, Row
+from tests.bench.shapes import make_speech
 from tests.bench.table import describe_machine, print_machine, print_table
 
 _BEGIN_US = 1_735_689_600_000_000
 _IN_ONE = 10
 _BATCH = 200
-_WORDS = 60_000
-_LENGTH = 70
 _TIMES = 15
 _NEWEST = 2**62
+_PLANTED = (("zebra", 0.001), ("giraffe", 0.03), ("fooBarBaz", 0.3), ("tiger", 0.01))
 
 QUESTIONS = {
     "a word in 1 of 1,000": ("zebra ", 20),
@@ -123,15 +123,9 @@ def _row(number: int) -> IndexedRow:
 
 
 def _texts(random: Random) -> Iterator[str]:
-    syllables = [a + b for a in "bdfghjklmnprstvw" for b in "aeiou"]
-    words = ["".join(random.choices(syllables, k=random.randint(1, 4))) for _ in range(_WORDS)]
-    shares = list(accumulate(1 / (place + 1) for place in range(_WORDS)))
-    while True:
-        text = random.choices(words, cum_weights=shares, k=int(random.expovariate(1 / _LENGTH)) + 5)
-        for word, share in (("zebra", 0.001), ("giraffe", 0.03), ("fooBarBaz", 0.3), ("tiger", 0.01)):
-            if random.random() < share:
-                text.insert(0, word)
-        yield " ".join(["common", *text])
+    for text in make_speech(random):
+        found = [word for word, share in _PLANTED if random.random() < share]
+        yield " ".join(["common", *found, text])
 
 
 async def _compare(index: Index, database: sqlite3.Connection, name: str, question: str, most_ms: int) -> Row:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import datetime, timedelta
+from itertools import accumulate
 from random import Random
 from typing import Any
 from uuid import UUID
@@ -13,6 +15,8 @@ STATUSES = ("finished",) * 5 + ("idle", "error", "paused", "stuck", "waiting_for
 """Half of the conversations are finished; the rest are spread over the other statuses that are stored."""
 
 _ROUNDS = (0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 5, 6, 7, 8, 10, 15, 25, 26)
+_WORDS = 60_000
+_LENGTH = 70
 _BEGIN = datetime(2025, 1, 1)  # noqa: DTZ001 - agent-server writes event times without a zone
 _TOOLS = ("terminal", "file_editor", "task_tracker", "finish", "think")
 _TASK = (
@@ -145,14 +149,29 @@ def make_skills(size_kb: int) -> list[Json]:
     return [{"name": f"skill-{i}", "content": text, "trigger": None} for i in range(40)] if size_kb else []
 
 
-def make_log(random: Random, rounds: int | None = None) -> list[Json]:
-    """Return the events of one conversation: a task, `rounds` of tool use, and the finish; 17 events on average."""
+def make_speech(random: Random) -> Iterator[str]:
+    """Give texts of some 75 words, which are as frequent as those of a language are; without end."""
+    syllables = [a + b for a in "bdfghjklmnprstvw" for b in "aeiou"]
+    words = ["".join(random.choices(syllables, k=random.randint(1, 4))) for _ in range(_WORDS)]
+    shares = list(accumulate(1 / (place + 1) for place in range(_WORDS)))
+    while True:
+        yield " ".join(random.choices(words, cum_weights=shares, k=int(random.expovariate(1 / _LENGTH)) + 5))
+
+
+def make_log(random: Random, rounds: int | None = None, speech: Iterator[str] | None = None) -> list[Json]:
+    """Return the events of one conversation: a task, `rounds` of tool use, and the finish; 17 events on average.
+
+    With `speech`, what the agent thinks is the next of those texts each time; else it is the same short one.
+    """
     rounds = random.choice(_ROUNDS) if rounds is None else rounds
     events = [_system_prompt(), _message()]
     for number in range(rounds):
         tool = random.choice(_TOOLS[:2])
         events += [_action(tool, number), _observation(tool, number)]
     events += [_action("finish", rounds), _observation("finish", rounds)]
+    if speech is not None:
+        for block in [block for event in events for block in event.get("thought", ())]:
+            block["text"] = next(speech)
     parent = None
     for number, event in enumerate(events):
         about: Json = {"id": str(new_id(random)), "timestamp": (_BEGIN + timedelta(seconds=number)).isoformat()}
