@@ -220,26 +220,27 @@ class _Run:
             await events.delete_all(connection)
             await progress.set_progress(connection, derived_by=derived_by)
 
-    async def _find_changes(self, directories: list[str]) -> tuple[list[Named], list[str]]:
-        """Return the conversations that are new or changed on disk, and the directories that are gone."""
-        changed: list[Named] = []
+    async def _find_changes(self, directories: list[str]) -> tuple[list[str], list[str]]:
+        """Return the directories that are new or changed on disk, and those that are gone."""
+        changed: list[str] = []
         gone: list[str] = []
         after = ""
         for begin in range(0, len(directories) or 1, conversations.SIGNATURE_CHUNK):
             end = begin + conversations.SIGNATURE_CHUNK
-            chunk = [layout.named(directory) for directory in directories[begin:end]]
-            last = _LAST if end >= len(directories) else chunk[-1].directory
-            signatures = await asyncio.to_thread(read_signatures, self._reader, chunk)
+            chunk = directories[begin:end]
+            last = _LAST if end >= len(directories) else chunk[-1]
+            present = set(chunk)
             known: dict[str, bytes] = {}
             while rows := await self._known_signatures(after, last):
                 after = rows[-1][0]
-                known.update((directory, signature) for directory, signature in rows if directory in signatures)
-                gone += [directory for directory, _ in rows if directory not in signatures]
+                known.update((directory, signature) for directory, signature in rows if directory in present)
+                gone += [directory for directory, _ in rows if directory not in present]
             after = last
-            changed += [one for one in chunk if self._is_changed(known.get(one.directory), signatures[one.directory])]
+            signatures = await asyncio.to_thread(read_signatures, self._reader, map(layout.named, known))
+            changed += [one for one in chunk if self._is_changed(known.get(one), signatures.get(one))]
         return changed, gone
 
-    def _is_changed(self, before: bytes | None, now: bytes) -> bool:
+    def _is_changed(self, before: bytes | None, now: bytes | None) -> bool:
         if before is None:
             self.report.added += 1
         elif before == now != layout.UNTRUSTED:
@@ -252,7 +253,7 @@ class _Run:
         async with self._index.read() as connection:
             return await conversations.list_signatures(connection, after, last)
 
-    async def _read_metadata(self, executor: Executor, ahead: int, changed: list[Named]) -> None:
+    async def _read_metadata(self, executor: Executor, ahead: int, changed: list[str]) -> None:
         """Phase one: read conversations and write their rows."""
         done = 0
         async for rows, gone in run_ahead(executor, ahead, read_rows, self._metadata_batches(changed)):
@@ -272,9 +273,9 @@ class _Run:
             ]
             self._on_progress(*step)
 
-    async def _metadata_batches(self, changed: list[Named]) -> AsyncIterator[tuple[Reader, list[Named]]]:
+    async def _metadata_batches(self, changed: list[str]) -> AsyncIterator[tuple[Reader, list[Named]]]:
         for batch in _chunks(changed, _BATCH):
-            yield self._reader, batch
+            yield self._reader, [layout.named(directory) for directory in batch]
 
     async def _read_logs(self, executor: Executor, ahead: int) -> None:
         """Phase two: bring the event rows of all that lag behind in step."""

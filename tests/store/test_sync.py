@@ -17,6 +17,7 @@ import pytest
 
 from app import ConversationStore, Settings
 from app.errors import StoreUnavailable, SyncRunning
+from app.files import layout
 from app.files.layout import Named
 from app.model.ids import ConversationId, dashed
 from app.store.sync import SyncReport
@@ -67,6 +68,25 @@ async def test_a_second_sync_opens_nothing(root: Path, open_store: StoreOpener) 
         with opened_files() as opened:
             assert found(await store.sync()) == {"conversations": 2}
     assert [path for path in opened if make_id(1) in path or make_id(2) in path or path.endswith(".json")] == []
+
+
+async def test_files_are_looked_at_once_for_a_new_conversation_and_again_for_a_known_one(
+    root: Path, open_store: StoreOpener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked: list[str] = []
+    signature = layout.signature
+
+    def note(root: Path, directory: str) -> bytes:
+        looked.append(directory)
+        return signature(root, directory)
+
+    monkeypatch.setattr(layout, "signature", note)
+    make_conversation(root, 1)
+    async with open_store(root, synced=False) as store:
+        await store.sync()
+        make_conversation(root, 2)
+        await store.sync()
+    assert looked == [make_id(1), make_id(1), make_id(2)]
 
 
 async def test_a_sync_that_finds_nothing_new_leaves_the_revision(root: Path, open_store: StoreOpener) -> None:
