@@ -8,9 +8,11 @@ from __future__ import annotations
 import zipfile
 from collections.abc import Iterable, Iterator
 from hashlib import sha256
+from tempfile import SpooledTemporaryFile
 from typing import IO, Any, Protocol, cast
 
 from app.errors import UnreadableFile
+from app.files.contents import MEMORY_BYTES, Contents, NoNames
 from app.files.layout import META, STATE
 from app.model import markdown
 from app.model.archive import ArchiveFile, ExportFormat, LeftOut
@@ -24,6 +26,7 @@ _TIME = (1980, 1, 1, 0, 0, 0)
 _UNIX = 3
 _MODE = 0o100600 << 16
 _LEVEL = 6
+_CHUNK_BYTES = 1 << 16
 
 
 class Encoder(Protocol):
@@ -35,8 +38,8 @@ class Encoder(Protocol):
     def add(self, conversation_id: ConversationId, files: Files) -> Iterator[bytes]:
         """Give the bytes of a conversation. Holds one file at a time."""
 
-    def end(self) -> bytes:
-        """Return the last bytes."""
+    def end(self) -> Iterator[bytes]:
+        """Give the last bytes."""
 
 
 def make_encoder(kind: ExportFormat) -> Encoder:
@@ -55,8 +58,12 @@ class _Sink:
 
     def __init__(self) -> None:
         self._parts: list[bytes] = []
+        self.aside: IO[bytes] | None = None
+        """Takes what is too much to be kept in parts."""
 
     def write(self, data: bytes, /) -> int:
+        if self.aside is not None:
+            return self.aside.write(data)
         self._parts.append(bytes(data))
         return len(data)
 
@@ -76,23 +83,33 @@ class ZipEncoder:
         self.left_out: list[tuple[ConversationId, LeftOut]] = []
         self._sink = _Sink()
         self._archive = zipfile.ZipFile(cast(IO[bytes], self._sink), "w", zipfile.ZIP_DEFLATED, compresslevel=_LEVEL)
+        self._archive.filelist = Contents(_zip_entry)
+        self._archive.NameToInfo = NoNames()
 
     def add(self, conversation_id: ConversationId, files: Files) -> Iterator[bytes]:
-        """Give the bytes of a conversation. Holds one file at a time, and the archive's table of contents."""
+        """Give the bytes of a conversation. Holds one file at a time."""
         for file in files:
             if isinstance(file, LeftOut):
                 self.left_out.append((conversation_id, file))
                 continue
-            entry = zipfile.ZipInfo(f"{conversation_id}/{file.name}", _TIME)
-            entry.compress_type = zipfile.ZIP_DEFLATED
-            entry.create_system, entry.external_attr = _UNIX, _MODE
-            self._archive.writestr(entry, file.raw)
+            self._archive.writestr(_zip_entry(f"{conversation_id}/{file.name}"), file.raw)
             yield self._sink.take()
 
-    def end(self) -> bytes:
-        """Return the table of contents."""
-        self._archive.close()
-        return self._sink.take()
+    def end(self) -> Iterator[bytes]:
+        """Give the table of contents."""
+        with SpooledTemporaryFile(MEMORY_BYTES) as aside:
+            self._sink.aside = aside
+            self._archive.close()
+            aside.seek(0)
+            while data := aside.read(_CHUNK_BYTES):
+                yield data
+
+
+def _zip_entry(name: str) -> zipfile.ZipInfo:
+    entry = zipfile.ZipInfo(name, _TIME)
+    entry.compress_type = zipfile.ZIP_DEFLATED
+    entry.create_system, entry.external_attr = _UNIX, _MODE
+    return entry
 
 
 class JsonLinesEncoder:
@@ -119,9 +136,9 @@ class JsonLinesEncoder:
             yield line
         yield end_line(conversation_id, lines, digest.hexdigest())
 
-    def end(self) -> bytes:
-        """Return nothing: the last line has been given."""
-        return b""
+    def end(self) -> Iterator[bytes]:
+        """Give nothing: the last line has been given."""
+        return iter(())
 
 
 class MarkdownEncoder:
@@ -154,9 +171,9 @@ class MarkdownEncoder:
         if not headed:
             yield self._heading(conversation_id, top)
 
-    def end(self) -> bytes:
-        """Return nothing: the last event has been given."""
-        return b""
+    def end(self) -> Iterator[bytes]:
+        """Give nothing: the last event has been given."""
+        return iter(())
 
     def _heading(self, conversation_id: ConversationId, top: dict[str, dict[str, Any]]) -> bytes:
         return _encoded("".join(markdown.heading(conversation_id, top.get(META, {}), top.get(STATE, {}))))

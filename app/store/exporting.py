@@ -84,9 +84,9 @@ async def export(
             report.left_out.append((one.id, LeftOut(one.directory, "it was deleted meanwhile")))
         else:
             report.conversations += 1
-    data = encoder.end()
-    report.size_bytes += len(data)
-    yield data
+    async for data in _in_thread(encoder.end()):
+        report.size_bytes += len(data)
+        yield data
 
 
 async def _in_thread(chunks: Iterator[bytes]) -> AsyncIterator[bytes]:

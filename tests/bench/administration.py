@@ -33,6 +33,7 @@ _FLOORS = {
     "db upgrade": "VACUUM INTO",
     "db backup": "VACUUM INTO",
     "export as JSON Lines": "tar",
+    "export as zip": "tar -cz",
     "import": "tar -x; sync",
 }
 _MORE_MB = 20
@@ -83,6 +84,8 @@ def _measure(store: Store, directory: Path) -> _Measured:
     floors["db backup"] = _timed(_copy_database, index, directory / "again.db")
     costs["export as JSON Lines"] = _run(store, "export", "--all", "--no-sync", "--format", "jsonl", "-o", archive)
     floors["export as JSON Lines"] = _timed(_tar, "-cf", directory / "floor.tar", "-C", store.path, ".")
+    costs["export as zip"] = _run(store, "export", "--all", "--no-sync", "-o", directory / "all.zip")
+    floors["export as zip"] = _timed(_tar, "-czf", directory / "floor.tar.gz", "-C", store.path, ".")
     (directory / "untarred").mkdir()
     costs["import"] = _run(target, "import", archive)
     floors["import"] = _timed(_untar, directory / "floor.tar", directory / "untarred")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import tracemalloc
 import zipfile
 from io import BytesIO
 from pathlib import Path
@@ -18,6 +19,7 @@ from app.model.jsonlines import file_line, raw_members
 from tests.builders import make_conversation, make_event, make_id, write_event
 
 ONE = ConversationId(make_id(1))
+MANY = 10_000
 
 
 def names(root: Path, *, with_secrets: bool = False) -> list[str]:
@@ -31,7 +33,7 @@ def left_out(root: Path) -> list[LeftOut]:
 
 def encoded(root: Path, kind: ExportFormat) -> bytes:
     encoder = make_encoder(kind)
-    return b"".join(encoder.add(ONE, read_files(root, make_id(1)))) + encoder.end()
+    return b"".join(encoder.add(ONE, read_files(root, make_id(1)))) + b"".join(encoder.end())
 
 
 def test_the_order_is_metadata_events_and_the_rest_by_name(tmp_path: Path) -> None:
@@ -117,7 +119,9 @@ def test_no_head_is_exported_whose_event_is_not(tmp_path: Path, monkeypatch: pyt
 def test_a_zip_has_agent_servers_layout_and_the_files_bytes(corpus: Path) -> None:
     directory = min(path for path in corpus.iterdir() if len(path.name) == 32)
     encoder = make_encoder(ExportFormat.ZIP)
-    raw = b"".join(encoder.add(ConversationId(directory.name), read_files(corpus, directory.name))) + encoder.end()
+    raw = b"".join(encoder.add(ConversationId(directory.name), read_files(corpus, directory.name))) + b"".join(
+        encoder.end()
+    )
     with zipfile.ZipFile(BytesIO(raw)) as archive:
         assert archive.testzip() is None
         assert archive.namelist()[:2] == [f"{directory.name}/meta.json", f"{directory.name}/base_state.json"]
@@ -195,3 +199,18 @@ def test_markdown_shows_who_said_what_and_escapes_what_would_be_syntax(tmp_path:
     assert "````\ncommand: echo '```'\n````\n" in text
     assert "StateUpdate" not in text
     assert "is left out: it is damaged" in text
+
+
+def test_a_zip_of_many_files_takes_no_memory_for_each(tmp_path: Path) -> None:
+    encoder = make_encoder(ExportFormat.ZIP)
+    files = (ArchiveFile(f"events/{number}.json", b"{}") for number in range(MANY))
+    tracemalloc.start()
+    with (tmp_path / "many.zip").open("wb") as written:
+        written.writelines(encoder.add(ONE, files))
+        written.writelines(encoder.end())
+    peak_bytes = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    with zipfile.ZipFile(tmp_path / "many.zip") as archive:
+        assert archive.namelist() == [f"{ONE}/events/{number}.json" for number in range(MANY)]
+        assert archive.read(archive.infolist()[-1]) == b"{}"
+    assert peak_bytes < 3_500_000
