@@ -30,11 +30,14 @@ from app.cli.output import err, printable
 from app.errors import StoreError
 
 _FAILED = 2
+_EXIT_CODES = (
+    "Exit codes: 0 done, 1 something was found (verify, check, doctor, repair), 2 wrong use, failure or a no, "
+    "130 interrupted."
+)
 
 app = typer.Typer(
     help="A store for the conversations of AI-agent servers: files are the truth, an index lists them.",
-    epilog="Exit codes: 0 done, 1 something was found (verify, check, doctor, repair), 2 wrong use, failure or a no, "
-    "130 interrupted.",
+    epilog=_EXIT_CODES,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
@@ -64,6 +67,9 @@ app.command(name="repair")(repair.repair_command)
 app.add_typer(trash.app, name="trash", no_args_is_help=True)
 app.add_typer(index.app, name="index", no_args_is_help=True)
 app.add_typer(db.app, name="db", no_args_is_help=True)
+for _group in (app, trash.app, index.app, db.app):
+    for _command in _group.registered_commands:
+        _command.epilog = _EXIT_CODES
 
 
 def _print_version(wanted: bool) -> None:

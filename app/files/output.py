@@ -20,10 +20,13 @@ def new_file(path: Path, *, replace: bool) -> Iterator[BinaryIO]:
     When the block raises, nothing is left behind.
 
     Raises:
-        OutputRefused: `path` exists and may not be replaced, or it cannot be written.
+        OutputRefused: `path` exists and may not be replaced, or is a device, a pipe or a directory, or it cannot be
+            written.
     """
     if not replace and os.path.lexists(path):
         raise _exists(path)
+    if path.exists() and not path.is_file():
+        raise OutputRefused(f"{path} is no regular file and is not replaced; name another, or - for standard output")
     try:
         descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
         try:

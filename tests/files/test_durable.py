@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from app.errors import DiskFull, WriteFailed
+from app.errors import DiskFull, OutputRefused, WriteFailed
 from app.files import durable, layout
+from app.files.output import new_file
 from tests.builders import names_in
 
 
@@ -106,3 +107,13 @@ def test_bytes_are_not_written_over_where_they_could_be_torn_or_are_others(
         (tmp_path / "backup").hardlink_to(tmp_path / "a")
     assert durable.overwrite(fd, "a", at, b"x" * 12, lambda _: known) is None
     assert (tmp_path / "a").read_bytes() == b"." * 1000
+
+
+def test_what_is_no_regular_file_is_never_replaced(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to(tmp_path / "pipe")
+    for name in ("pipe", "link", "."):
+        with pytest.raises(OutputRefused, match="no regular file"), new_file(tmp_path / name, replace=True):
+            pass
+    assert (tmp_path / "pipe").is_fifo()
+    assert (tmp_path / "link").is_symlink()
