@@ -3,6 +3,8 @@
 As in BM25 a word counts the more the oftener it stands in a text, less and less so, and the more in a shorter text. But
 no word counts more than another for being rare: that would change with every message that is written, and a page would
 skip or repeat what moved meanwhile. A score depends on the text, the question and the time of the newest match.
+Of a long text the beginning is looked at, and what may stand behind it counts once: 5,000 texts of 32,768 characters
+with accents took 2.6 s.
 """
 
 from __future__ import annotations
@@ -13,6 +15,9 @@ from functools import lru_cache
 from unicodedata import normalize
 
 from app.model.text import Term
+
+SCORED = 2000
+"""How many characters of a text are looked at."""
 
 _OFTEN = 1.2
 _LENGTH = 0.75
@@ -36,11 +41,13 @@ def make_score(terms: Sequence[Term]) -> Score:
     words = [(first, others) for first, *others in firsts]
 
     def score(text: str, is_title: bool, age_h: int) -> int:
-        folded = text.lower() if text.isascii() else _fold(text)
+        looked_at = text[:SCORED]
+        folded = looked_at.lower() if looked_at.isascii() else _fold(looked_at)
         longer = _SHORT + _LONGER * len(text)
+        least = 1 if len(text) > SCORED else 0
         fit = 0.0
         for word, others in words:
-            often = folded.count(word)
+            often = max(folded.count(word), least)
             for other in others:
                 often = max(often, folded.count(other))
             fit += often / (often + longer)

@@ -11,7 +11,7 @@ from html import escape
 from itertools import islice
 from typing import NamedTuple
 
-from app.model.text import TOKEN_MAX, Term, fold, is_unspaced
+from app.model.text import TOKEN_MAX, Term, fold, folded_lengths, is_unspaced
 
 SNIPPET_MAX = 240
 """About how many characters of a text a snippet shows."""
@@ -50,9 +50,10 @@ def find_spans(text: str, terms: Sequence[Term]) -> list[Span]:
 
 def _places(text: str) -> Sequence[int]:
     """Return for each place in the folded text the one in the text."""
-    places: list[int] = []
-    for place, char in enumerate(text):
-        places += [place] * len(fold(char))
+    lengths = folded_lengths(text)
+    if lengths.count(1) == len(lengths):
+        return range(len(text) + 1)
+    places = [place for place, length in enumerate(lengths) for _ in range(length)]
     return [*places, len(text)]
 
 

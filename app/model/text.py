@@ -80,6 +80,11 @@ def fold(text: str) -> str:
     return text.translate(_IN_PLACE)
 
 
+def folded_lengths(text: str) -> list[int]:
+    """Return how many characters each one of a text becomes in `fold`."""
+    return [len(_IN_PLACE[code]) for code in map(ord, text)]
+
+
 def is_unspaced(char: str) -> bool:
     """Whether a folded character is a word of its own."""
     return _UNSPACED.match(char) is not None or category(char) == "So"

@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import pytest
 
-from app.model.ranking import make_score
+from app.model.ranking import SCORED, make_score
 from app.model.text import parse_question
 
 
@@ -47,3 +47,10 @@ def test_each_way_of_writing_a_word_counts(question: str, text: str) -> None:
     three = score("one ", "one one one".ljust(len(text), "."))
     assert score(question, text) == pytest.approx(three, rel=0.35)
     assert score(question, text) > score("one ", "one".ljust(len(text), "."))
+
+
+def test_of_a_long_text_the_beginning_is_looked_at_and_a_word_behind_it_counts_once() -> None:
+    filler = "é" * SCORED
+    behind = score("lease ", f"{filler} lease lease lease")
+    assert 0 < behind == score("lease ", f"lease{filler}".ljust(len(filler) + 18, "."))
+    assert score("lease ", f"lease lease {filler}".ljust(len(filler) + 18, ".")) > behind
