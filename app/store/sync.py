@@ -35,7 +35,7 @@ from app.store.workers import readers, run_ahead
 
 T = TypeVar("T")
 
-_BATCH = 500
+_BATCH = 300
 _LOG_BATCH = 100
 _LOOK_S = 5.0
 _WORTH_PROCESSES = 1000
@@ -191,12 +191,12 @@ class _Run:
         changed, gone = await self._find_changes(directories)
         processes = self._reader.processes if max(len(changed), before.behind) >= _WORTH_PROCESSES else 0
         with readers(processes) as executor:
-            await self._read_metadata(executor, processes + 1, changed)
+            await self._read_metadata(executor, max(processes, 1), changed)
             async with self._index.write() as connection:
                 self.report.removed += await conversations.delete_many(connection, gone)
                 if self._derived_by is not None:
                     await progress.set_progress(connection, derived_by=self._derived_by)
-            await self._read_logs(executor, processes + 1)
+            await self._read_logs(executor, max(processes, 1))
         self.report.unreadable = (await self._totals()).unreadable
 
     async def _totals(self) -> conversations.Totals:
