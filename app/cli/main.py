@@ -101,6 +101,8 @@ def run() -> None:
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(0)
+    except PermissionError as error:
+        _fail(f"{error.filename}: {error.strerror}; check its owner and mode, and those of the directories above it")
     except OSError as error:
         _fail(f"{error.filename or 'the output'}: {error.strerror or error}")
 

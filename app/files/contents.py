@@ -35,6 +35,8 @@ class Contents(list[ZipInfo]):
         return self._count
 
     def __iter__(self) -> Iterator[ZipInfo]:
+        if self._file.closed:  # an archive that is given up is closed by the garbage collector, in any order
+            return
         self._file.seek(0)
         for line in self._file:
             name, *values = orjson.loads(line)

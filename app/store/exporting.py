@@ -82,6 +82,8 @@ async def export(
                 yield data
         except FileNotFoundError:
             report.left_out.append((one.id, LeftOut(one.directory, "it was deleted meanwhile")))
+        except PermissionError as error:
+            report.left_out.append((one.id, LeftOut(one.directory, f"it cannot be read ({error.strerror})")))
         else:
             report.conversations += 1
     async for data in _in_thread(encoder.end()):

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import zipfile
+from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import BinaryIO
 
 import pytest
 
+from app.files import archive
 from app.files.output import new_file
+from app.model.archive import ArchiveFile, LeftOut
 from tests.builders import make_conversation, make_id
 from tests.cli.conftest import Command
 
@@ -94,6 +99,22 @@ def test_what_is_left_out_is_told(root: Path, tmp_path: Path, convstore: Command
     assert listed.json["left_out"] == [
         {"conversation": "00000000-0000-4000-8000-000000000001", "name": "meta.json", "reason": reason}
     ]
+
+
+def test_one_that_may_not_be_read_is_left_out_and_the_others_are_not(
+    three: Path, tmp_path: Path, convstore: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = archive.read_files
+
+    def refuse(root: Path, directory: str, *, with_secrets: bool) -> Iterator[ArchiveFile | LeftOut]:
+        if directory == make_id(2):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), directory)
+        yield from plain(root, directory, with_secrets=with_secrets)
+
+    monkeypatch.setattr(archive, "read_files", refuse)
+    ran = convstore("export", "--all", "--store", three, "-o", tmp_path / "a.zip", "--json")
+    assert (ran.code, ran.json["conversations"]) == (0, 2)
+    assert [one["reason"] for one in ran.json["left_out"]] == ["it cannot be read (Permission denied)"]
 
 
 def test_standard_output_takes_the_bytes_alone(root: Path, convstore: Command) -> None:

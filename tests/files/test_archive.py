@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import tracemalloc
@@ -214,3 +215,12 @@ def test_a_zip_of_many_files_takes_no_memory_for_each(tmp_path: Path) -> None:
         assert archive.namelist() == [f"{ONE}/events/{number}.json" for number in range(MANY)]
         assert archive.read(archive.infolist()[-1]) == b"{}"
     assert peak_bytes < 3_500_000
+
+
+def test_a_zip_that_is_given_up_says_nothing() -> None:
+    encoder = make_encoder(ExportFormat.ZIP)
+    next(encoder.add(ONE, [ArchiveFile("meta.json", b"{}")]))
+    cycle: list[object] = [encoder]
+    cycle.append(cycle)  # as with the traceback of an error: then nothing says what is closed first
+    del encoder, cycle
+    gc.collect()
