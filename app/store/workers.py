@@ -7,20 +7,15 @@ free to answer and uses the other cores; what a sync finds later is small, and a
 from __future__ import annotations
 
 import asyncio
-import os
-import sys
-import threading
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from multiprocessing import connection, parent_process
-from multiprocessing.context import SpawnContext, SpawnProcess
-from types import ModuleType
 from typing import TYPE_CHECKING, TypeVar
 
 from app.errors import StoreUnavailable
+from app.store.spawning import Spawn, die_with_parent
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,46 +23,18 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-class _Process(SpawnProcess):
-    """A spawned process that does not import the program of its parent, which costs more than most reading."""
-
-    def start(self) -> None:
-        program = sys.modules["__main__"]
-        sys.modules["__main__"] = ModuleType("__main__")  # multiprocessing has the child import what stands here
-        try:
-            super().start()
-        finally:
-            sys.modules["__main__"] = program
-
-
-class _Spawn(SpawnContext):
-    Process = _Process
-
-
 @contextmanager
 def readers(processes: int) -> Iterator[Executor]:
     """Give what runs reading work: that many processes, started when they are needed, or one thread for 0."""
     executor: Executor
     if processes:
-        executor = ProcessPoolExecutor(processes, _Spawn(), initializer=_die_with_parent)
+        executor = ProcessPoolExecutor(processes, Spawn(), initializer=die_with_parent)
     else:
         executor = ThreadPoolExecutor(1, "reader")
     try:
         yield executor
     finally:
         executor.shutdown(wait=not processes, cancel_futures=True)
-
-
-def _die_with_parent() -> None:
-    """End this process when its parent ends, however that ends."""
-    parent = parent_process()
-    if parent is not None:
-        threading.Thread(target=_wait_and_exit, args=(parent.sentinel,), daemon=True).start()
-
-
-def _wait_and_exit(sentinel: int) -> None:
-    connection.wait([sentinel])
-    os._exit(1)
 
 
 async def run_ahead(

@@ -1,0 +1,43 @@
+"""Processes that read: spawned, never forked, small, and gone when their parent is.
+
+Imports nothing that such a process does not need, since each imports this.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from multiprocessing import connection, parent_process
+from multiprocessing.context import SpawnContext, SpawnProcess
+from types import ModuleType
+
+
+class _Process(SpawnProcess):
+    """A spawned process that does not import the program of its parent, which costs more than most reading."""
+
+    def start(self) -> None:
+        program = sys.modules["__main__"]
+        sys.modules["__main__"] = ModuleType("__main__")  # multiprocessing has the child import what stands here
+        try:
+            super().start()
+        finally:
+            sys.modules["__main__"] = program
+
+
+class Spawn(SpawnContext):
+    """The context of multiprocessing in which such processes start."""
+
+    Process = _Process
+
+
+def die_with_parent() -> None:
+    """End this process when its parent ends, however that ends."""
+    parent = parent_process()
+    if parent is not None:
+        threading.Thread(target=_wait_and_exit, args=(parent.sentinel,), daemon=True).start()
+
+
+def _wait_and_exit(sentinel: int) -> None:
+    connection.wait([sentinel])
+    os._exit(1)
