@@ -1,4 +1,4 @@
-"""Staying true: a sweep over what did not change, a rebuild, and how soon another program's append is listed."""
+"""Staying true: what a sweep costs where nothing changes, a rebuild, and how soon an append from outside is listed."""
 
 from __future__ import annotations
 
@@ -26,17 +26,29 @@ from tests.builders import make_conversation, make_event, make_id, write_event
 _APPENDS = 10
 _NUMBER = 10**9
 _FOUND_MS = 2000.0
+_SETTLE_S = 5.0
+_IDLE_S = 15.0
+_SHARE_PERCENT = 5.0
+_MORE_MB = 20.0
 
 
 def measure_following(stores: Sequence[Store], own: Sequence[Store], effort: Effort) -> list[Row]:
-    """Measure all three on the small and the large store; only stores of the bench's `own` are appended to."""
+    """Measure all of it on the small and the large store; only stores of the bench's `own` are appended to."""
     sweeps = [asyncio.run(_sweep(store, effort.backfills)) for store in stores]
     rebuilds = [_rebuild(store) for store in stores]
+    idle = [_idle(store, effort.backfills) for store in stores]
     appends = [_append(store) if store in own else None for store in stores]
     found = [sample.max for sample in appends if sample]
     rows = [
         Row("a sweep's closest look at all, unchanged, to its stats", "ms", sweeps[0][0], sweeps[1][0], sweeps[1][1]),
         Row("rebuild, to reading and parsing the same files", "s", rebuilds[0][0], rebuilds[1][0], rebuilds[1][1]),
+    ]
+    shares, memory = [one[0] for one in idle], [one[1] for one in idle]
+    share_bound = Bound(f"≤ {_SHARE_PERCENT:g} %", shares[1].median <= _SHARE_PERCENT)
+    memory_bound = Bound(f"at most {_MORE_MB:g} MB more", memory[1].median - memory[0].median <= _MORE_MB)
+    rows += [
+        Row("one core's share of a server where nothing happens", "%", shares[0], shares[1], None, share_bound),
+        Row("memory of a server where nothing happens", "MB", memory[0], memory[1], None, memory_bound),
     ]
     bound = Bound(f"≤ {_FOUND_MS:g} ms", max(found) <= _FOUND_MS) if found else Bound("", None)
     return [*rows, Row("another program's append until it is listed", "ms", appends[0], appends[1], None, bound)]
@@ -71,6 +83,20 @@ def _stat_all(root: str) -> None:
                 os.lstat(f"{entry.path}/{name}")
             except OSError:
                 continue
+
+
+def _idle(store: Store, runs: int) -> tuple[Sample, Sample]:
+    """Return the percents of a core, and the memory, of a server that has nothing to do but to sweep."""
+    shares = []
+    began = datetime.now(UTC)
+    with serving(store, "/api/conversations/count") as server:
+        wait_until_in_step(server, began)
+        time.sleep(_SETTLE_S)
+        for _ in range(runs):
+            before_s = server.cpu_s()
+            time.sleep(_IDLE_S)
+            shares.append((server.cpu_s() - before_s) / _IDLE_S * 100)
+        return Sample.of(shares), Sample.of([server.memory_mb()[0]])
 
 
 def _rebuild(store: Store) -> tuple[Sample, Sample]:

@@ -65,6 +65,11 @@ class Server(NamedTuple):
         }
         return kib["VmRSS"] * 1024 / 1e6, kib["VmHWM"] * 1024 / 1e6
 
+    def cpu_s(self) -> float:
+        """Return the seconds of one core that it has taken."""
+        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
 
 @contextmanager
 def serving(store: Store, path: str) -> Iterator[Server]:
