@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from app.cli.options import DryRunOption, ForceOption
 from app.cli.output import IndexOption, JsonOption, StoreOption, make_settings, run_async
 from app.cli.writing import IdsArgument, opened_for_writing, tell
@@ -9,68 +11,36 @@ from app.model.ids import ConversationId
 from app.settings import Settings
 
 
-def archive_command(
-    conversations: IdsArgument,
-    store: StoreOption = None,
-    force: ForceOption = False,
-    dry_run: DryRunOption = False,
-    index: IndexOption = None,
-    json: JsonOption = False,
-) -> None:
-    """Leave conversations out of lists, counts and searches that do not ask for archived ones.
+def _make_command(
+    what: str, example: str, told: str, *, archived: bool | None = None, pinned: bool | None = None
+) -> Callable[..., None]:
+    def command(
+        conversations: IdsArgument,
+        store: StoreOption = None,
+        force: ForceOption = False,
+        dry_run: DryRunOption = False,
+        index: IndexOption = None,
+        json: JsonOption = False,
+    ) -> None:
+        settings = make_settings(store=store, index_url=index)
+        marking = _mark(settings, conversations, force, dry_run, archived=archived, pinned=pinned)
+        tell(told, run_async(marking), dry_run=dry_run, json=json)
 
-    Example: convstore archive 45685019 --store workspace/conversations
-    """
-    marking = _mark(make_settings(store=store, index_url=index), conversations, force, dry_run, archived=True)
-    tell("archived", run_async(marking), dry_run=dry_run, json=json)
-
-
-def unarchive_command(
-    conversations: IdsArgument,
-    store: StoreOption = None,
-    force: ForceOption = False,
-    dry_run: DryRunOption = False,
-    index: IndexOption = None,
-    json: JsonOption = False,
-) -> None:
-    """Take conversations out of the archive.
-
-    Example: convstore unarchive 45685019 --store workspace/conversations
-    """
-    marking = _mark(make_settings(store=store, index_url=index), conversations, force, dry_run, archived=False)
-    tell("taken out of the archive", run_async(marking), dry_run=dry_run, json=json)
+    command.__doc__ = f"{what}\n\nExample: convstore {example} 45685019 --store workspace/conversations"
+    return command
 
 
-def pin_command(
-    conversations: IdsArgument,
-    store: StoreOption = None,
-    force: ForceOption = False,
-    dry_run: DryRunOption = False,
-    index: IndexOption = None,
-    json: JsonOption = False,
-) -> None:
-    """Pin conversations; `convstore prune` never takes them.
-
-    Example: convstore pin 45685019 --store workspace/conversations
-    """
-    marking = _mark(make_settings(store=store, index_url=index), conversations, force, dry_run, pinned=True)
-    tell("pinned", run_async(marking), dry_run=dry_run, json=json)
-
-
-def unpin_command(
-    conversations: IdsArgument,
-    store: StoreOption = None,
-    force: ForceOption = False,
-    dry_run: DryRunOption = False,
-    index: IndexOption = None,
-    json: JsonOption = False,
-) -> None:
-    """Undo a pin.
-
-    Example: convstore unpin 45685019 --store workspace/conversations
-    """
-    marking = _mark(make_settings(store=store, index_url=index), conversations, force, dry_run, pinned=False)
-    tell("unpinned", run_async(marking), dry_run=dry_run, json=json)
+archive_command = _make_command(
+    "Leave conversations out of lists, counts and searches that do not ask for archived ones.",
+    "archive",
+    "archived",
+    archived=True,
+)
+unarchive_command = _make_command(
+    "Take conversations out of the archive.", "unarchive", "taken out of the archive", archived=False
+)
+pin_command = _make_command("Pin conversations; `convstore prune` never takes them.", "pin", "pinned", pinned=True)
+unpin_command = _make_command("Undo a pin.", "unpin", "unpinned", pinned=False)
 
 
 async def _mark(
