@@ -25,6 +25,7 @@ _QUICK_SIZES = "100,1000"
 _PADDED = 500
 _QUICK_PADDED = 100
 _TALKATIVE = 2000
+_MOST_BESIDE = 10_000
 _SETTLE_S = 2.5
 """A file that changed within two seconds of its check is not trusted and read again; a store is left alone first."""
 
@@ -81,7 +82,8 @@ def _measure(directory: Path, stores: list[Store], padded: Store | None, talkati
     _stages.print("following")
     own = [store for store in stores if store.path.is_relative_to(directory)]
     followed = measure_following(stores, own, effort)
-    beside = [store for store in (stores[0], padded) if store] if may_compare() else []
+    stores_beside = [store for store in (*own, padded) if store and store.conversations <= _MOST_BESIDE]
+    beside = stores_beside if may_compare() else []
     _stages.print("beside agent-server" if beside else "NOT beside agent-server: OPENHANDS_PYTHON names no Python")
     rivals = measure_beside(beside, effort)
     return [

@@ -62,6 +62,8 @@ def build_rows(small: Builds, large: Builds, padded: Builds | None, talkative: B
 
 
 def _row(name: str, at_least: int, small: list[float], large: list[float], floor: list[float]) -> Row:
+    """Return a row whose bound is asked at the larger size: of a build of 1,000, half is the start of its processes."""
     a, b = (Sample.of(values) if values else None for values in (small, large))
-    met = all(sample.median >= at_least for sample in (a, b) if sample)
-    return Row(name, "1/s", a, b, Sample.of(floor), Bound(f"≥ {at_least:,} 1/s", met))
+    judged = b or a
+    met = judged is not None and judged.median >= at_least
+    return Row(name, "1/s", a, b, Sample.of(floor), Bound(f"≥ {at_least:,} 1/s{' at B' if b else ''}", met))

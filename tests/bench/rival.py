@@ -46,7 +46,7 @@ def _measure(store: Store, effort: Effort) -> list[Row]:
         calls: dict[str, Callable[[], object]] = {}
         for name, path in (("list page of 20", LIST_PATH), ("count with a status", COUNT_PATH)):
             calls |= {f"{name}{number}": partial(client.get, path) for number, client in enumerate(clients)}
-        times = take_turns(calls, blocks=effort.blocks, each=2)
+        times = take_turns(calls, blocks=effort.blocks, each=10)
         opened = [[_milliseconds(client, info["id"]) for info in found] for client in clients]
         memory = [Sample.of([server.memory_mb()[0]]) for server in servers]
     size = f"{store.conversations:,}" + (f", {store.state_kb} kB each" if store.state_kb else "")

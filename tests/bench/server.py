@@ -23,7 +23,7 @@ SERVE = ("-m", "app.cli.main", "serve", "{store}", "--port", "{port}", "--no-aut
 
 FLOOR = ("-m", "tests.bench.floor", "{port}")
 
-_START_S = 60.0
+_START_S = 600.0
 _SYNC_S = 600.0
 _STOP_S = 20.0
 _POLL_S = 0.002
