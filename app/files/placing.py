@@ -164,10 +164,11 @@ def _settle(root: Path, paths: Sequence[Path]) -> None:
 
 def remove_left(root: Path, staging_prefix: str, before_s: float) -> None:
     """Remove what a killed process was building when it was begun before a time, in seconds since 1970."""
-    for left in root.glob(f"{staging_prefix}*"):
-        with suppress(OSError):
-            if left.stat(follow_symlinks=False).st_mtime < before_s:
-                shutil.rmtree(left)
+    with suppress(OSError), os.scandir(root) as entries:
+        for left in [entry for entry in entries if entry.name.startswith(staging_prefix)]:
+            with suppress(OSError):
+                if left.stat(follow_symlinks=False).st_mtime < before_s:
+                    shutil.rmtree(left.path)
 
 
 def _write(staging: Path, files: Iterable[ArchiveFile]) -> tuple[Contents, list[Path]]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -29,3 +31,19 @@ def test_of_several_who_create_one_conversation_at_once_one_does_and_it_is_whole
     assert len(made) == 1
     assert {(tmp_path / ONE / name).read_bytes() for name in names} == {b"%d" % made[0]}
     assert [path.name for path in tmp_path.iterdir()] == [ONE]
+
+
+def test_what_is_left_half_built_goes_without_a_list_of_all_that_is_there(tmp_path: Path) -> None:
+    for number in range(2000):
+        (tmp_path / make_id(number)).mkdir()
+    for name, built_s in ((".new-old", 1000), (".new-now", 3000)):
+        (tmp_path / name / "events").mkdir(parents=True)
+        os.utime(tmp_path / name, (built_s, built_s))
+    tracemalloc.start()
+    try:
+        placing.remove_left(tmp_path, ".new-", 2000)
+        _, most_bytes = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert (len(list(tmp_path.iterdir())), (tmp_path / ".new-now").exists()) == (2001, True)
+    assert most_bytes < 100_000
