@@ -20,7 +20,7 @@ _STATEMENTS = (
     "UPDATE conversation_info SET body = :body WHERE conversation = 1",
     "INSERT INTO message (id, conversation, seq, event_id, text) VALUES (:message, 1, :seq, :event, :text)",
     "INSERT INTO message_fts (rowid, text) VALUES (:message, :words)",
-    "INSERT INTO event (conversation, seq, event_id, source, timestamp) VALUES (1, :seq, :event, 'user', :now)",
+    "INSERT INTO event (conversation, seq, event_id, kind, source) VALUES (1, :seq, :event, 'MessageEvent', 'user')",
 )
 _FIRST_SEQ = 1_000_000
 _FIRST_MESSAGE = 1 << 45
