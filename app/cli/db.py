@@ -27,7 +27,7 @@ from app.index.places import prepare
 from app.index.schema import OnStep, Plan
 from app.index.version import HEAD, read_revision
 from app.settings import Settings
-from app.store.reader import require_directory
+from app.store.directory import require_directory
 from app.store.rebuild import rebuild as rebuild_index
 from app.store.sync import SyncReport
 

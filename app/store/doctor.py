@@ -14,9 +14,9 @@ from app.index.version import HEAD, read_revision
 from app.model.ids import dashed
 from app.model.times import format_us
 from app.settings import Settings
+from app.store.directory import make_reader
 from app.store.duty import is_followed
 from app.store.findings import Finding, note, ok, problem
-from app.store.reader import make_reader
 from app.store.surroundings import look_around
 from app.store.verify import verify
 

@@ -3,38 +3,30 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
-from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import AbstractAsyncContextManager, aclosing
 from dataclasses import replace
 from functools import partial
-from typing import Self
-from zoneinfo import ZoneInfo
 
-from app.errors import ConversationNotFound, IndexDamaged, StoreUnavailable
+from app.errors import ConversationNotFound
 from app.files.eventlog import RawEvent
-from app.files.scan import Reader
 from app.files.trash import Trashed
 from app.index import conversations, facets, listing, progress, searching
 from app.index.conversations import Totals
-from app.index.engine import Index, ReadConnection
+from app.index.engine import ReadConnection
 from app.index.listing import Page
 from app.index.progress import Progress
-from app.logs import Note, ignore_note
 from app.model.changes import ChangePage, Place
 from app.model.facets import Facet, Facets
 from app.model.filters import ConversationFilter, EventFilter
 from app.model.hits import HitPage
 from app.model.ids import ConversationId, EventName, dashed
 from app.model.page import EventOrder, SortOrder
-from app.settings import Settings
-from app.store import changes, deleting, health, resolving
+from app.store import changes, deleting, resolving
+from app.store.directory import IndexedDirectory
 from app.store.events import EventPage, Log
-from app.store.following import Followers, follow
-from app.store.mending import mend, open_index
-from app.store.opening import Opening
+from app.store.following import follow
 from app.store.skills import with_skills
-from app.store.sync import OnProgress, SyncReport, ignore_progress, sync
-from app.store.verify import Difference, OnVerified, ignore_verified, verify
 
 PAGE_MAX = 100
 
@@ -42,84 +34,11 @@ _ANY = ConversationFilter()
 _ANY_EVENT = EventFilter()
 
 
-def make_reader(settings: Settings) -> Reader:
-    """Return how the files of a store are read."""
-    zone = ZoneInfo(settings.timezone) if settings.timezone else None
-    return Reader(settings.root, zone, settings.sync_processes or 0, settings.search_tools)
-
-
-def require_directory(settings: Settings) -> None:
-    """Make sure that there is a directory of conversations.
-
-    Raises:
-        StoreUnavailable: there is none.
-    """
-    if not settings.root.is_dir():
-        raise StoreUnavailable(
-            f"{settings.root} is no directory; give the one that holds the conversation directories, "
-            "for agent-server workspace/conversations"
-        )
-
-
-class StoreReader:
+class StoreReader(IndexedDirectory):
     """A conversations directory and its index, to be read: nothing here writes into a conversation's directory.
 
     What answers a GET has this type, and so no way to a writer.
     """
-
-    def __init__(self, settings: Settings, note: Note = ignore_note) -> None:
-        self.settings = settings
-        self.reader = make_reader(settings)
-        self.index = Index(
-            settings.index_path, readers=settings.readers, busy_timeout_s=settings.busy_timeout_s, note=note
-        )
-        self._note = note
-        self.followers = Followers(settings.followers)
-        self._opening = Opening(self.index, self.reader)
-
-    @classmethod
-    @asynccontextmanager
-    async def open(cls, settings: Settings, note: Note = ignore_note) -> AsyncIterator[Self]:
-        """Open a store, making or upgrading its index; the rows come with `sync`. `note` is told how long work took.
-
-        Raises:
-            StoreUnavailable: the directory is missing.
-            SchemaTooNew: a newer convstore made the index.
-            IndexUnusable: the index cannot be made or opened.
-        """
-        await asyncio.to_thread(require_directory, settings)
-        store = cls(settings, note)
-        await open_index(store.index, settings.busy_timeout_s)
-        try:
-            yield store
-        finally:
-            await store.close()
-
-    async def close(self) -> None:
-        """Close what is open; `open` does it."""
-        await self.index.close()
-
-    async def sync(self, *, on_progress: OnProgress = ignore_progress, allow_empty: bool = False) -> SyncReport:
-        """Bring the index up to date with the files; see `app.store.sync`. A damaged one is built anew."""
-        work = partial(sync, self.index, self.reader, on_progress=on_progress, allow_empty=allow_empty)
-        try:
-            report = await work()
-        except IndexDamaged:
-            await mend(self.index, self.reader.root)
-            report = await work()
-        self.index.rebuilding = False
-        self._note("sync", report.seconds)
-        return report
-
-    async def verify(
-        self, *, fix: bool = False, sample: int | None = None, on_verified: OnVerified = ignore_verified
-    ) -> list[Difference]:
-        """Compare the index with the files, mend with `fix` what differs, and return it; see `app.store.verify`."""
-        found = verify(self.index, self.reader, on_verified, fix=fix, sample=sample)
-        differences = [difference async for difference in found]
-        if self.index.rebuilding and fix:
-            await self.sync()
-        return differences
 
     async def list_conversations(
         self,
@@ -347,17 +266,6 @@ class StoreReader:
         """Return what the sync is doing and what the index holds."""
         async with self.index.read() as connection:
             return await progress.get_progress(connection), await conversations.count_totals(connection)
-
-    async def require_ready(self) -> None:
-        """Make sure that the directory is there and that the index answers.
-
-        Raises:
-            StoreUnavailable: the directory is gone.
-            IndexUnusable: the index does not answer, or its file was deleted under this process.
-        """
-        await asyncio.to_thread(health.require_files, self.settings.root, self.index.path)
-        async with self.index.read() as connection:
-            await progress.get_progress(connection)
 
     async def list_ids(self, asked: ConversationFilter) -> list[ConversationId]:
         """Return the ids of all conversations that the filter admits, in their order."""

@@ -13,7 +13,7 @@ from app.index.engine import Index
 from app.index.places import find_identity, prepare
 from app.index.recovery import recover
 from app.settings import Settings
-from app.store.reader import make_reader, require_directory
+from app.store.directory import make_reader, require_directory
 from app.store.sync import OnProgress, SyncReport, bring_up_to_date, sync_lock
 
 

@@ -1,0 +1,111 @@
+"""IndexedDirectory: one conversations directory with its index, opened, closed, and kept in step."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import Self
+from zoneinfo import ZoneInfo
+
+from app.errors import IndexDamaged, StoreUnavailable
+from app.files.scan import Reader
+from app.index import progress
+from app.index.engine import Index
+from app.logs import Note, ignore_note
+from app.settings import Settings
+from app.store import health
+from app.store.following import Followers
+from app.store.mending import mend, open_index
+from app.store.opening import Opening
+from app.store.sync import OnProgress, SyncReport, ignore_progress, sync
+from app.store.verify import Difference, OnVerified, ignore_verified, verify
+
+
+def make_reader(settings: Settings) -> Reader:
+    """Return how the files of a store are read."""
+    zone = ZoneInfo(settings.timezone) if settings.timezone else None
+    return Reader(settings.root, zone, settings.sync_processes or 0, settings.search_tools)
+
+
+def require_directory(settings: Settings) -> None:
+    """Make sure that there is a directory of conversations.
+
+    Raises:
+        StoreUnavailable: there is none.
+    """
+    if not settings.root.is_dir():
+        raise StoreUnavailable(
+            f"{settings.root} is no directory; give the one that holds the conversation directories, "
+            "for agent-server workspace/conversations"
+        )
+
+
+class IndexedDirectory:
+    """A conversations directory and its index, with what keeps the two in step; `StoreReader` adds the questions."""
+
+    def __init__(self, settings: Settings, note: Note = ignore_note) -> None:
+        self.settings = settings
+        self.reader = make_reader(settings)
+        self.index = Index(
+            settings.index_path, readers=settings.readers, busy_timeout_s=settings.busy_timeout_s, note=note
+        )
+        self._note = note
+        self.followers = Followers(settings.followers)
+        self._opening = Opening(self.index, self.reader)
+
+    @classmethod
+    @asynccontextmanager
+    async def open(cls, settings: Settings, note: Note = ignore_note) -> AsyncIterator[Self]:
+        """Open a store, making or upgrading its index; the rows come with `sync`. `note` is told how long work took.
+
+        Raises:
+            StoreUnavailable: the directory is missing.
+            SchemaTooNew: a newer convstore made the index.
+            IndexUnusable: the index cannot be made or opened.
+        """
+        await asyncio.to_thread(require_directory, settings)
+        store = cls(settings, note)
+        await open_index(store.index, settings.busy_timeout_s)
+        try:
+            yield store
+        finally:
+            await store.close()
+
+    async def close(self) -> None:
+        """Close what is open; `open` does it."""
+        await self.index.close()
+
+    async def sync(self, *, on_progress: OnProgress = ignore_progress, allow_empty: bool = False) -> SyncReport:
+        """Bring the index up to date with the files; see `app.store.sync`. A damaged one is built anew."""
+        work = partial(sync, self.index, self.reader, on_progress=on_progress, allow_empty=allow_empty)
+        try:
+            report = await work()
+        except IndexDamaged:
+            await mend(self.index, self.reader.root)
+            report = await work()
+        self.index.rebuilding = False
+        self._note("sync", report.seconds)
+        return report
+
+    async def verify(
+        self, *, fix: bool = False, sample: int | None = None, on_verified: OnVerified = ignore_verified
+    ) -> list[Difference]:
+        """Compare the index with the files, mend with `fix` what differs, and return it; see `app.store.verify`."""
+        found = verify(self.index, self.reader, on_verified, fix=fix, sample=sample)
+        differences = [difference async for difference in found]
+        if self.index.rebuilding and fix:
+            await self.sync()
+        return differences
+
+    async def require_ready(self) -> None:
+        """Make sure that the directory is there and that the index answers.
+
+        Raises:
+            StoreUnavailable: the directory is gone.
+            IndexUnusable: the index does not answer, or its file was deleted under this process.
+        """
+        await asyncio.to_thread(health.require_files, self.settings.root, self.index.path)
+        async with self.index.read() as connection:
+            await progress.get_progress(connection)
