@@ -1,9 +1,8 @@
-"""Migrations on an index with something in it: interrupted, refused, without space, from every earlier schema."""
+"""Migrations that are interrupted, refused, taken back or without space leave an index that is whole."""
 
 from __future__ import annotations
 
 import asyncio
-import gzip
 import json
 import os
 import re
@@ -20,106 +19,22 @@ from pathlib import Path
 import pytest
 
 from app import ConversationStore, Settings
-from app.errors import IndexBusy, IndexUnusable, MigrationFailed, OutputRefused, StoreError
-from app.index import backup, presence, schema, soundness
-from app.index.backup import back_up
-from app.index.tables import metadata
+from app.errors import IndexBusy, MigrationFailed
+from app.index import presence, schema, soundness
 from app.index.version import HEAD, read_revision
-from app.model.filters import ConversationFilter
 from tests.builders import index_tables, make_conversation, second_process
-from tests.conftest import DATA
-from tests.migrations.test_migrations import definitions
+from tests.migrations.conftest import revisions, synced
 
-EARLIER = sorted((DATA / "indexes").glob("*.db.gz"))
 CHECKOUT = Path(__file__).parents[2]
 
 EVERY = int(os.environ.get("CONVSTORE_TEST_KILL_EVERY", "9"))
 TIMES = int(os.environ.get("CONVSTORE_TEST_KILLS", "5"))
 
 
-def revisions() -> list[str]:
-    return [revision.id for revision in reversed(schema.history(Path("/nowhere/index.db")))]
-
-
 def dump(path: Path) -> str:
     """Return a database as SQL."""
     with closing(sqlite3.connect(path)) as db:
         return "\n".join(db.iterdump())
-
-
-async def synced(root: Path) -> dict[str, list[tuple[object, ...]]]:
-    """Bring a store's index in step, and return what it holds."""
-    async with ConversationStore.open(Settings(store=root, timezone="UTC")) as store:
-        await store.sync()
-    return index_tables(root / ".convstore" / "index.db")
-
-
-@pytest.fixture
-def index(corpus: Path) -> Path:
-    """The index of a whole store, and in step."""
-    asyncio.run(synced(corpus))
-    return corpus / ".convstore" / "index.db"
-
-
-@pytest.mark.parametrize("earlier", EARLIER, ids=lambda path: path.name.removesuffix(".db.gz"))
-def test_an_index_of_an_earlier_release_becomes_equal_to_a_new_one(
-    corpus: Path, pristine_corpus: Path, tmp_path: Path, earlier: Path
-) -> None:
-    path = corpus / ".convstore" / "index.db"
-    path.write_bytes(gzip.decompress(earlier.read_bytes()))
-    assert read_revision(path) == earlier.name.removesuffix(".db.gz")
-    shutil.copytree(pristine_corpus, tmp_path / "new")
-    assert asyncio.run(synced(corpus)) == asyncio.run(synced(tmp_path / "new"))
-    assert schema.drift(path) == []
-
-
-@pytest.mark.parametrize("revision", ["base", *revisions()])
-def test_down_to_any_schema_and_up_again_becomes_equal_to_a_new_one(
-    index: Path, pristine_corpus: Path, tmp_path: Path, revision: str
-) -> None:
-    schema.downgrade(index, revision)
-    assert (read_revision(index) or "base") == revision
-    for step in revisions():
-        if step > ("" if revision == "base" else revision):
-            schema.upgrade(index, step)
-    shutil.copytree(pristine_corpus, tmp_path / "new")
-    assert asyncio.run(synced(index.parent.parent)) == asyncio.run(synced(tmp_path / "new"))
-    assert schema.drift(index) == []
-
-
-def test_there_is_an_index_of_every_earlier_schema() -> None:
-    """`python -m tests.migrations.dumped` keeps one before a migration is added."""
-    assert {path.name.removesuffix(".db.gz") for path in EARLIER} >= set(revisions()[:-1])
-
-
-def common_rows(path: Path, of: Path) -> dict[str, list[tuple[object, ...]]]:
-    """Return the rows of a database, of the tables and columns alone that another has too, but no message's id."""
-    with closing(sqlite3.connect(path)) as db:
-        db.execute("ATTACH ? AS other", (str(of),))
-        shared: dict[str, list[str]] = {}
-        for table in metadata.tables:
-            columns = [
-                {row[1] for row in db.execute(f"PRAGMA {side}.table_info({table})")} for side in ("main", "other")
-            ]
-            shared[table] = sorted(columns[0] & columns[1] - {"derived_by", *(["id"] if table == "message" else [])})
-        return {
-            table: sorted(db.execute(f"SELECT {', '.join(columns)} FROM main.{table}"), key=repr)
-            for table, columns in shared.items()
-            if columns
-        }
-
-
-@pytest.mark.parametrize("revision", revisions())
-def test_going_down_gives_the_schema_of_that_time_and_keeps_its_rows(
-    index: Path, tmp_path: Path, revision: str
-) -> None:
-    whole = shutil.copyfile(index, tmp_path / "whole.db")
-    schema.downgrade(index, revision)
-    schema.upgrade(tmp_path / "new.db", revision)
-    assert definitions(index) == definitions(tmp_path / "new.db")
-    kept = common_rows(index, whole)
-    assert kept == common_rows(whole, index)
-    assert (len(kept["conversation"]), len(kept["event"])) == (30, 271)
 
 
 @pytest.mark.parametrize(("begin", "target"), [("base", HEAD), (revisions()[0], HEAD), (HEAD, "base")])
@@ -349,74 +264,6 @@ def test_what_cannot_be_written_to_is_told_and_stands_as_it_was(
     assert open_to_all.read_bytes() == before
 
 
-WRITE = """
-import sqlite3, sys
-db = sqlite3.connect(sys.argv[1], isolation_level=None)
-for number in range(1_000_000):
-    db.execute("BEGIN IMMEDIATE")
-    db.execute("UPDATE revision SET revision = revision + 1")
-    db.execute("UPDATE conversation SET title = (SELECT revision FROM revision)")
-    db.execute("COMMIT")
-    if not number:
-        print("ready", flush=True)
-"""
-
-
-def test_a_backup_is_of_one_moment_while_others_write(index: Path, tmp_path: Path) -> None:
-    with second_process(WRITE, index) as writer:
-        assert writer.hear() == "ready"
-        made = [back_up(index, tmp_path / f"{number}.db") for number in range(5)]
-    for one in made:
-        assert (one.revision, one.conversations, one.size_bytes) == (HEAD, 30, one.path.stat().st_size)
-        assert one.path.stat().st_mode & 0o777 == 0o600
-        with closing(sqlite3.connect(one.path)) as db:
-            [[number]] = db.execute("SELECT revision FROM revision").fetchall()
-            titles = {title for (title,) in db.execute("SELECT title FROM conversation")}
-            assert titles == {str(number)}
-    assert sorted(path.name for path in tmp_path.iterdir() if path.suffix == ".db") == [f"{n}.db" for n in range(5)]
-
-
-def test_a_backup_in_the_place_of_the_index_is_made_right_by_a_sync(index: Path, tmp_path: Path) -> None:
-    root = index.parent.parent
-    made = back_up(index, tmp_path / "copy.db")
-    make_conversation(root, 1)
-    now = asyncio.run(synced(root))
-    for suffix in ("", "-wal", "-shm"):
-        index.with_name(index.name + suffix).unlink(missing_ok=True)
-    shutil.copyfile(made.path, index)
-    assert asyncio.run(synced(root)) == now
-
-
-def test_a_backup_overwrites_nothing(index: Path, tmp_path: Path) -> None:
-    (tmp_path / "mine").write_text("mine")
-    with pytest.raises(OutputRefused, match="mine exists; name another file"):
-        back_up(index, tmp_path / "mine")
-    assert (tmp_path / "mine").read_text() == "mine"
-
-
-@pytest.mark.parametrize("where", ["no/where.db", "copy.db"])
-def test_a_backup_that_cannot_be_made_leaves_nothing(
-    index: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
-) -> None:
-    def damaged(source: Path, copy: Path) -> None:
-        plain(source, copy)
-        with closing(sqlite3.connect(copy)) as db:
-            db.execute("INSERT INTO conversation_info VALUES (999999, x'00')")
-            db.commit()
-
-    plain = backup._copy
-    monkeypatch.setattr(backup, "_copy", damaged)
-    before = sorted(tmp_path.iterdir())
-    with pytest.raises(StoreError, match=r"cannot be written \(No such file|is not sound"):
-        back_up(index, tmp_path / where)
-    assert sorted(tmp_path.iterdir()) == before
-
-
-def test_no_index_is_no_backup(tmp_path: Path) -> None:
-    with pytest.raises(IndexUnusable, match="there is no index"):
-        back_up(tmp_path / "index.db", tmp_path / "copy.db")
-
-
 def test_many_may_have_an_index_open(index: Path) -> None:
     held = [presence.join(index) for _ in range(3)]
     threads = [threading.Thread(target=lambda: presence.leave(presence.join(index))) for _ in range(3)]
@@ -429,22 +276,3 @@ def test_many_may_have_an_index_open(index: Path) -> None:
         presence.leave(one)
     with presence.alone(index, 0), pytest.raises(IndexBusy):
         presence.join(index, 0)
-
-
-async def found_in(index: Path, root: Path) -> set[tuple[str, int | None]]:
-    settings = Settings(store=root, index_url=f"sqlite+aiosqlite:///{index}")
-    async with ConversationStore.open(settings) as store:
-        page = await store.search_messages("the", ConversationFilter(event_count_gte=9))
-        listed = await store.list_conversations(ConversationFilter(q="the", event_count_gte=9))
-    assert len(listed.items) == len({hit.conversation_id for hit in page.items}) > 3
-    return {(hit.conversation_id, hit.seq) for hit in page.items}
-
-
-def test_search_finds_the_same_after_a_migration_before_any_file_is_read_again(
-    index: Path, corpus: Path, tmp_path: Path
-) -> None:
-    new = asyncio.run(found_in(index, corpus))
-    older = tmp_path / "older.db"
-    older.write_bytes(gzip.decompress(EARLIER[-1].read_bytes()))
-    schema.upgrade(older)
-    assert asyncio.run(found_in(older, corpus)) == new

@@ -1,13 +1,10 @@
-"""The sweep: what it notices when, what it leaves alone, and that of several processes one sweeps."""
+"""The sweep: what it notices when, and what it leaves alone."""
 
 from __future__ import annotations
 
-import asyncio
 import json
-import logging
 import os
 import shutil
-import sqlite3
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -17,11 +14,10 @@ from typing import Any
 import orjson
 import pytest
 
-from app import ConversationStore, Settings
+from app import ConversationStore
 from app.errors import StoreUnavailable
 from app.model.ids import ConversationId, dashed
-from app.store import startup, sweep
-from app.store.startup import follow
+from app.store import sweep
 from app.store.sweep import Sweep
 from tests.builders import (
     index_tables,
@@ -31,7 +27,6 @@ from tests.builders import (
     make_meta,
     make_state,
     opened_files,
-    second_process,
     write_event,
 )
 from tests.conftest import StoreOpener
@@ -254,65 +249,6 @@ async def test_a_lost_disk_erases_nothing(
         assert await looking.tick() == 0
 
 
-def lease(directory: Path, *, expires_in_s: float, owner: str = "another-server") -> None:
-    body = {"owner_instance_id": owner, "generation": 2, "expires_at": time.time() + expires_in_s}
-    replace(directory / LEASE, body | {"owner_host": "elsewhere", "owner_pid": 1})
-
-
-def revision(root: Path) -> int:
-    with sqlite3.connect(root / ".convstore" / "index.db") as database:
-        return int(database.execute("SELECT revision FROM revision").fetchone()[0])
-
-
-@pytest.mark.parametrize("times", [today(), OLD])
-async def test_an_owner_is_listed_and_a_renewal_reads_nothing_again(
-    root: Path, open_store: StoreOpener, times: dict[str, str]
-) -> None:
-    directory = make_conversation(root, 1, meta=times, events=OLD_EVENTS)
-    async with open_store(root) as store:
-        looking = swept(store)
-        await looking.walk_all()
-        assert (await listed(store))[ONE]["owner"] is None
-        lease(directory, expires_in_s=45)
-        await looking.walk_all(full=False)
-        assert (await listed(store))[ONE]["owner"] == "another-server"
-        noticed = revision(root)
-
-        lease(directory, expires_in_s=60)
-        with opened_files() as opened:
-            assert await looking.tick() == 0
-        assert [path for path in opened if path.endswith(("meta.json", "base_state.json"))] == []
-        assert revision(root) == noticed
-
-        lease(directory, expires_in_s=-1)
-        await looking.tick()
-        assert (await listed(store))[ONE]["owner"] is None
-        assert revision(root) == noticed + 1
-
-
-async def test_an_owner_that_died_is_gone_when_its_lease_ends(root: Path, open_store: StoreOpener) -> None:
-    directory = make_conversation(root, 1, meta=today())
-    async with open_store(root) as store:
-        looking = swept(store)
-        lease(directory, expires_in_s=1)
-        await looking.tick()
-        assert (await listed(store))[ONE]["owner"] == "another-server"
-        await asyncio.sleep(1.1)
-        with opened_files() as opened:
-            await looking.tick()
-        assert (await listed(store))[ONE]["owner"] is None
-        assert [path for path in opened if path.endswith(".json")] == []
-
-
-async def test_an_unreadable_lease_is_nobodys(root: Path, open_store: StoreOpener) -> None:
-    directory = make_conversation(root, 1, meta=today())
-    async with open_store(root) as store:
-        looking = swept(store)
-        (directory / LEASE).write_text('{"owner_inst')
-        await looking.tick()
-        assert (await listed(store))[ONE]["owner"] is None
-
-
 async def test_what_was_read_half_written_is_read_again(
     root: Path, open_store: StoreOpener, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -330,84 +266,3 @@ async def test_what_was_read_half_written_is_read_again(
         with opened_files() as opened:
             await looking.tick()
         assert [path for path in opened if path.endswith("meta.json")] == []
-
-
-async def until(condition: Callable[[], Any]) -> None:
-    async with asyncio.timeout(20):
-        while not await condition():
-            await asyncio.sleep(0.02)
-
-
-async def test_a_server_follows_until_it_ends(
-    root: Path,
-    open_store: StoreOpener,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    monkeypatch.setattr(startup, "TICK_S", 0.02)
-    monkeypatch.setattr(startup, "_RETRY_S", 0.02)
-    caplog.set_level(logging.INFO)
-    make_conversation(root, 1)
-    async with open_store(root, synced=False, index_url=f"sqlite:///{tmp_path / 'elsewhere.db'}") as store:
-
-        async def counted(number: int) -> bool:
-            return await store.count_conversations() == number
-
-        async def told(error: str | None) -> bool:
-            found = (await store.get_status())[0].last_error
-            return found == error if error is None else error in str(found)
-
-        following = asyncio.create_task(follow(store))
-        await until(lambda: counted(1))
-        make_conversation(root, 2)
-        await until(lambda: counted(2))
-        root.rename(tmp_path / "away")
-        await until(lambda: told("cannot be read"))
-        (tmp_path / "away").rename(root)
-        make_conversation(root, 3)
-        await until(lambda: counted(3))
-        await until(lambda: told(None))
-        following.cancel()
-    assert caplog.text.count("changes of the conversations cannot be followed") == 1
-
-
-FOLLOW = """
-import asyncio, sys
-from app import ConversationStore, Settings
-from app.store.startup import follow
-
-async def main():
-    async with ConversationStore.open(Settings(store=sys.argv[1])) as store:
-        following = asyncio.create_task(follow(store))
-        while not (await store.get_status())[0].last_sweep_at:
-            await asyncio.sleep(0.01)
-        print("sweeping", flush=True)
-        await following
-
-asyncio.run(main())
-"""
-
-
-async def test_of_two_processes_one_sweeps_and_the_other_takes_over(
-    root: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("app.store.duty._POLL_S", 0.02)
-    make_conversation(root, 1)
-    with second_process(FOLLOW, root) as other:
-        assert other.hear() == "sweeping"
-        async with ConversationStore.open(Settings(store=root)) as store:
-            following = asyncio.create_task(follow(store))
-            make_conversation(root, 2)
-
-            async def both() -> bool:
-                return await store.count_conversations() == 2
-
-            async def all_three() -> bool:
-                return await store.count_conversations() == 3
-
-            await until(both)
-            other.kill()
-            make_conversation(root, 3)
-            await until(all_three)
-            following.cancel()

@@ -1,0 +1,30 @@
+"""An index with something in it."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from app import ConversationStore, Settings
+from app.index import schema
+from tests.builders import index_tables
+
+
+def revisions() -> list[str]:
+    return [revision.id for revision in reversed(schema.history(Path("/nowhere/index.db")))]
+
+
+async def synced(root: Path) -> dict[str, list[tuple[object, ...]]]:
+    """Bring a store's index in step, and return what it holds."""
+    async with ConversationStore.open(Settings(store=root, timezone="UTC")) as store:
+        await store.sync()
+    return index_tables(root / ".convstore" / "index.db")
+
+
+@pytest.fixture
+def index(corpus: Path) -> Path:
+    """The index of a whole store, and in step."""
+    asyncio.run(synced(corpus))
+    return corpus / ".convstore" / "index.db"
