@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from io import TextIOWrapper
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 from rich.text import Text
+from typer.core import TyperGroup
 
 from app import __version__
 from app.cli import (
@@ -30,12 +32,29 @@ from app.cli.output import err, printable
 from app.errors import StoreError
 
 _FAILED = 2
+_NOBODY_READS = 141
 _EXIT_CODES = (
     "Exit codes: 0 done, 1 something was found (verify, check, doctor, repair), 2 wrong use, failure or a no, "
-    "130 interrupted."
+    "130 interrupted, 141 nobody read on."
 )
 
+
+class _Group(TyperGroup):
+    """The commands; one whose output is cut off, as by `head`, ends quietly, as SIGPIPE ends other programs."""
+
+    def invoke(self, ctx: Any) -> Any:  # noqa: ANN401 - by its version, typer has click inside or beside it
+        """Run the command that was named."""
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError as error:  # typer itself would end with 1, which says that something was found
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            for stream in (sys.stdout, sys.stderr):
+                os.dup2(nowhere, stream.fileno())
+            raise typer.Exit(_NOBODY_READS) from error
+
+
 app = typer.Typer(
+    cls=_Group,
     help="A store for the conversations of AI-agent servers: files are the truth, an index lists them.",
     epilog=_EXIT_CODES,
     no_args_is_help=True,
@@ -98,9 +117,6 @@ def run() -> None:
         _fail(str(error))
     except KeyboardInterrupt:
         sys.exit(130)
-    except BrokenPipeError:
-        sys.stderr.close()
-        sys.exit(0)
     except PermissionError as error:
         _fail(f"{error.filename}: {error.strerror}; check its owner and mode, and those of the directories above it")
     except OSError as error:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import time
 from collections.abc import AsyncIterator, Coroutine, Iterable
 from contextlib import AbstractContextManager, asynccontextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Annotated, Any, Self, TypeVar
+from typing import Annotated, Any, NoReturn, Self, TypeVar
 
 import orjson
 import typer
@@ -28,8 +29,15 @@ from app.store.sync import SyncReport
 __all__ = ["printable"]
 T = TypeVar("T")
 
-out = Console(highlight=False, soft_wrap=True)
-err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+class _Console(Console):
+    def on_broken_pipe(self) -> NoReturn:
+        """Leave it to the command's end what it means; rich would exit with 1."""
+        raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
+
+
+out = _Console(highlight=False, soft_wrap=True)
+err = _Console(stderr=True, highlight=False, soft_wrap=True)
 
 StoreOption = Annotated[
     Path | None,
@@ -157,4 +165,4 @@ def print_table(headings: Iterable[str], rows: Iterable[Iterable[str | Text]]) -
         )
     for row in rows:
         table.add_row(*(cell if isinstance(cell, Text) else Text(printable(cell)) for cell in row))
-    Console(highlight=False, width=None if out.is_terminal else _PIPE_WIDTH).print(table)
+    _Console(highlight=False, width=None if out.is_terminal else _PIPE_WIDTH).print(table)

@@ -207,6 +207,22 @@ def test_output_that_cannot_be_written_is_told_in_a_line(root: Path, command: tu
     assert (ran.returncode, ran.stderr) == (2, "convstore: the output: No space left on device\n")
 
 
+@pytest.mark.parametrize(
+    "command",
+    [("list",), ("list", "--json"), ("search", "message"), ("export", "--all", "-o", "-"), ("doctor",)],
+    ids=" ".join,
+)
+def test_a_reader_that_ends_ends_the_command_quietly_and_is_nothing_found(root: Path, command: tuple[str, ...]) -> None:
+    make_conversation(root)
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "w") as pipe:
+        ran = subprocess.run(
+            [COMMAND, *command, "--store", root], stdout=pipe, stderr=subprocess.PIPE, text=True, check=False
+        )
+    assert (ran.returncode, ran.stderr) == (141, "")
+
+
 def test_what_the_terminal_cannot_show_is_escaped(root: Path) -> None:
     make_conversation(root, meta={"title": "caf\u00e9"})
     ran = subprocess.run(
