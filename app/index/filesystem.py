@@ -33,7 +33,7 @@ class FileSystem(NamedTuple):
 def find_file_system(path: Path) -> FileSystem:
     """Return what `path` stands on, or will: of a path that does not exist, the nearest directory above counts."""
     there = path
-    while not there.exists() and there != there.parent:
+    while not os.path.exists(there) and there != there.parent:  # noqa: PTH110 - hidden counts as absent
         there = there.parent
     status = os.statvfs(there)
     kind = find_type(_read_mounts(), there.resolve())

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from pathlib import Path
 
-from app.errors import IndexUnusable, StoreError, StoreUnavailable
+from app.errors import IndexDamaged, IndexUnusable, StoreError, StoreUnavailable
 from app.files import owners
 from app.index import conversations, health, ownership, progress, schema
 from app.index.engine import Index
@@ -17,7 +18,7 @@ from app.settings import Settings
 from app.store.directory import make_reader
 from app.store.duty import is_followed
 from app.store.findings import Finding, note, ok, problem
-from app.store.surroundings import look_around
+from app.store.surroundings import ELSEWHERE, look_around
 from app.store.verify import verify
 
 _SHOWN = 10
@@ -45,22 +46,30 @@ async def examine(settings: Settings, version: str, *, sample: int) -> AsyncIter
 def _schema(settings: Settings) -> list[Finding]:
     """Say whether the index can be opened; the last finding has an advice when it cannot."""
     path = settings.index_path
-    if not path.exists():
-        return [
-            note("index", f"there is no index {path} yet", "`convstore serve`, or `convstore index sync`, makes it")
-        ]
-    if is_marked(path):
-        return [problem("index", f"{path} was found damaged and is to be built anew", _REBUILD)]
+    hindrance = _find_hindrance(path)
+    if hindrance:
+        return [hindrance]
     try:
         now = read_revision(path)
         wrong = schema.drift(path) if now == HEAD else []
     except IndexUnusable as error:
-        return [problem("index", str(error), _REBUILD)]
+        return [_unusable(error)]
     except StoreError as error:
         return [problem("index", str(error), "look again when the other program is done")]
     if now != HEAD:
         return [problem("schema", f"{now or 'none'}, this convstore needs {HEAD}", "`convstore db upgrade`")]
     return [problem("schema", "; ".join(wrong[:3]), _REBUILD) if wrong else ok("schema", f"{now}, sound")]
+
+
+def _find_hindrance(path: Path) -> Finding | None:
+    """Return what keeps the index from being opened, as far as its name and place tell."""
+    try:
+        path.stat()
+    except FileNotFoundError:
+        return note("index", f"there is no index {path} yet", "`convstore serve`, or `convstore index sync`, makes it")
+    except OSError as error:
+        return problem("index", f"{path} cannot be looked at ({error.strerror})", ELSEWHERE)
+    return problem("index", f"{path} was found damaged and is to be built anew", _REBUILD) if is_marked(path) else None
 
 
 async def _index(settings: Settings, sample: int) -> AsyncIterator[Finding]:
@@ -77,7 +86,11 @@ async def _index(settings: Settings, sample: int) -> AsyncIterator[Finding]:
         finally:
             await index.close()
     except IndexUnusable as error:
-        yield problem("index", str(error), _REBUILD)
+        yield _unusable(error)
+
+
+def _unusable(error: IndexUnusable) -> Finding:
+    return problem("index", str(error), _REBUILD if isinstance(error, IndexDamaged) else ELSEWHERE)
 
 
 async def _pragmas(index: Index) -> Finding:

@@ -24,6 +24,8 @@ _MB = 1_000_000
 _LEFT = (".new-*", ".import-*")
 _OLD_S = 3600
 
+ELSEWHERE = "make its directory readable and writable, or set CONVSTORE_INDEX_URL=sqlite:////a/writable/path/index.db"
+
 
 def look_around(settings: Settings, version: str) -> Iterator[Finding]:
     """Give what is found around the index; `version` is convstore's own."""
@@ -33,7 +35,9 @@ def look_around(settings: Settings, version: str) -> Iterator[Finding]:
     yield from _permissions(settings, root, index)
     yield from _leases(root)
     yield _trash(root)
-    yield from _leftovers(root, index)
+    if os.access(index.parent, os.R_OK | os.X_OK):
+        yield from _beside_the_index(index)
+    yield from _leftovers(root)
 
 
 def _versions(version: str) -> Iterator[Finding]:
@@ -89,12 +93,8 @@ def _permissions(settings: Settings, root: Path, index: Path) -> Iterator[Findin
         yield problem("permissions", f"{root} cannot be read", "run as the user who owns it, or give this one access")
     elif not os.access(root, os.W_OK):
         yield note("permissions", f"{root} cannot be written to", "reading needs no more; writing and deleting do")
-    if index.parent.exists() and not os.access(index.parent, os.W_OK):
-        yield problem(
-            "permissions",
-            f"{index.parent} cannot be written to",
-            "make it writable, or set CONVSTORE_INDEX_URL=sqlite:////a/writable/path/index.db",
-        )
+    if os.path.exists(index.parent) and not os.access(index.parent, os.W_OK):  # noqa: PTH110 - hidden counts as absent
+        yield problem("permissions", f"{index.parent} cannot be written to", ELSEWHERE)
     for path, what in ((settings.key_path, "the API key"), (index, "titles and texts of all conversations")):
         if _is_open_to_others(path):
             yield problem("permissions", f"{path} can be read by others; it holds {what}", f"chmod 600 {path}")
@@ -157,7 +157,7 @@ def _trash(root: Path) -> Finding:
     return ok("trash", f"{len(entries)} conversations, the oldest of {format_us(entries[-1].deleted_at_us)}")
 
 
-def _leftovers(root: Path, index: Path) -> Iterator[Finding]:
+def _beside_the_index(index: Path) -> Iterator[Finding]:
     aside = [path for path in index.parent.glob(f"{index.name}.damaged-*") if not path.name.endswith(("-wal", "-shm"))]
     if aside:
         size = sum(_size(path) for path in aside)
@@ -168,6 +168,9 @@ def _leftovers(root: Path, index: Path) -> Iterator[Finding]:
         )
     if index.with_name("rebuild.db").exists():
         yield note("leftovers", "a rebuild is running or was interrupted", "`convstore index rebuild` goes on with it")
+
+
+def _leftovers(root: Path) -> Iterator[Finding]:
     since = time.time() - _OLD_S
     left = [path for pattern in _LEFT for path in root.glob(pattern) if _changed_s(path) < since]
     if left:

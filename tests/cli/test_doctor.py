@@ -6,6 +6,8 @@ import json
 import os
 import shutil
 import sqlite3
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from contextlib import closing
@@ -135,6 +137,33 @@ def test_a_problem_is_told_with_what_to_do(
     assert ran.code == 1
     problems = [(text, what) for level, text, what in found(ran, check) if level == "problem"]
     assert any(said in text and advice in what for text, what in problems), problems
+
+
+def test_an_index_that_cannot_be_where_it_is_said_is_a_problem(store: Path, tmp_path: Path, convstore: Command) -> None:
+    (tmp_path / "file").touch()
+    ran = convstore("doctor", "--store", store, "--index", f"sqlite:///{tmp_path / 'file' / 'index.db'}", "--json")
+    assert ran.code == 1
+    [(level, said, advice)] = found(ran, "index")
+    assert (level, said.endswith("cannot be looked at (Not a directory)")) == ("problem", True)
+    assert "CONVSTORE_INDEX_URL" in advice
+
+
+@pytest.mark.parametrize("mode", [0o000, 0o400, 0o500], ids=oct)
+def test_an_index_directory_that_is_closed_is_a_problem_beside_all_else(store: Path, mode: int) -> None:
+    """In a process that has to ask for permission, as root's does not."""
+    obeying = ("setpriv", "--bounding-set", "-dac_override,-dac_read_search") if os.geteuid() == 0 else ()
+    if obeying and shutil.which(obeying[0]) is None:
+        pytest.skip("no setpriv here, and root may read everything")
+    (store / ".convstore").chmod(mode)
+    command = [*obeying, Path(sys.executable).with_name("convstore"), "doctor", "--store", store, "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    (store / ".convstore").chmod(0o700)
+    ran = Ran(done.returncode, done.stdout, done.stderr)
+    assert (ran.code, ran.err) == (1, "")
+    for check, told in (("permissions", "cannot be written to"), ("index", "index.db cannot be ")):
+        [(level, said, advice)] = found(ran, check)
+        assert (level, told in said, "CONVSTORE_INDEX_URL" in advice) == ("problem", True, True)
+    assert [level for level, *_ in found(ran, "trash")] == ["ok"]
 
 
 def test_leases_are_told_by_owner_and_those_of_a_dead_server_apart(store: Path, convstore: Command) -> None:
