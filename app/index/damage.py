@@ -7,6 +7,9 @@ from pathlib import Path
 
 from app.errors import IndexBusy, IndexDamaged, IndexUnusable, StoreError
 
+ERRORS = (sqlite3.Error, UnicodeDecodeError)
+"""What the driver raises for a database: the latter where a damaged one has no text in the message that it makes."""
+
 _DAMAGE_CODES = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 _DAMAGE_TEXTS = ("no such table", "no such column", "Could not decode to UTF-8")
 
@@ -16,7 +19,9 @@ def is_damage(error: BaseException) -> bool:
     code = getattr(error, "sqlite_errorcode", 0) or 0
     moved = code == sqlite3.SQLITE_READONLY_DBMOVED
     told = any(text in str(error) for text in _DAMAGE_TEXTS)
-    return code & 0xFF in _DAMAGE_CODES or moved or told or isinstance(error, sqlite3.IntegrityError)
+    return (
+        code & 0xFF in _DAMAGE_CODES or moved or told or isinstance(error, sqlite3.IntegrityError | UnicodeDecodeError)
+    )
 
 
 def damaged(path: Path, error: BaseException) -> IndexDamaged:

@@ -21,7 +21,7 @@ import aiosqlite
 
 from app.errors import IndexBusy, IndexDamaged, IndexRebuilding, IndexUnusable
 from app.index import presence
-from app.index.damage import damaged, explained, is_damage
+from app.index.damage import ERRORS, damaged, explained, is_damage
 from app.index.locking import writer_lock, writer_lock_in_thread
 from app.index.places import Identity, find_identity, pin
 from app.index.reading import Params, ReadConnection, connect
@@ -87,7 +87,7 @@ class Index:
             self._watch = sqlite3.connect(self.path, timeout=0, isolation_level=None)
             self._watch.execute("PRAGMA query_only=ON")
             self._log = find_identity(self._log_path)
-        except aiosqlite.Error as error:
+        except ERRORS as error:
             await self.close()
             if is_damage(error):
                 self.damaged = True
@@ -184,7 +184,7 @@ class Index:
             if self._seen is None or self._seen[0] != version:
                 [state] = self._watch.execute("SELECT epoch || '.' || revision FROM revision").fetchone()
                 self._seen = version, state
-        except (sqlite3.Error, TypeError):
+        except (*ERRORS, TypeError):
             return None
         return self._seen[1]
 
@@ -245,7 +245,7 @@ class Index:
             self._writer = Writer(self.path)
         try:
             yield self._writer
-        except sqlite3.Error as error:
+        except ERRORS as error:
             meaning = explained(error)
             self.damaged = self.damaged or isinstance(meaning, IndexDamaged)
             raise meaning from error

@@ -36,7 +36,7 @@ def find_file_system(path: Path) -> FileSystem:
     while not os.path.exists(there) and there != there.parent:  # noqa: PTH110 - hidden counts as absent
         there = there.parent
     status = os.statvfs(there)
-    kind = find_type(_read_mounts(), there.resolve())
+    kind = find_type(_read_mounts(), Path(os.path.realpath(there)))
     return FileSystem(
         kind,
         kind in _NETWORK or kind.removeprefix("fuse.") in _NETWORK_FUSE,

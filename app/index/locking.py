@@ -81,13 +81,17 @@ def _pauses(path: Path, timeout_s: float, held: list[int]) -> Generator[float, N
 
 
 def _lock(file: Path, path: Path, patience_s: Callable[[], float]) -> Generator[float, None, int]:
-    while (descriptor := _try_lock(file, path)) is None:
+    while (descriptor := try_lock(file, path)) is None:
         yield patience_s()
     return descriptor
 
 
-def _try_lock(file: Path, path: Path) -> int | None:
-    """Lock a file if nobody else does."""
+def try_lock(file: Path, path: Path) -> int | None:
+    """Lock a file beside the index `path` if nobody else does; it lasts until what this returns is closed.
+
+    Raises:
+        IndexUnusable: it cannot be made, opened or locked, or its directory is gone.
+    """
     try:
         descriptor = os.open(file, _OPEN, 0o600)
     except OSError as error:

@@ -34,13 +34,16 @@ def join(path: Path, wait_s: float = MIGRATION_WAIT_S) -> int | None:
 
     Raises:
         IndexBusy: it is being migrated, for longer than `wait_s`.
+        IndexUnusable: the disk is full or fails.
     """
     try:
         descriptor = _open(path)
     except OSError as error:
         if error.errno in _UNWRITABLE:
             return None
-        raise
+        raise IndexUnusable(
+            f"the index {path} cannot be opened ({error.strerror}); check its disk and free space"
+        ) from error
     if not _lock(descriptor, fcntl.LOCK_SH, wait_s):
         os.close(descriptor)
         raise IndexBusy(f"the index {path} has been migrated for more than {wait_s:g} s by {_others(path)}; try again")

@@ -11,7 +11,7 @@ from typing import Any
 import aiosqlite
 
 from app.errors import QueryTooSlow
-from app.index.damage import explained, is_damage
+from app.index.damage import ERRORS, explained, is_damage
 from app.index.statements import Sql
 
 Params = Mapping[str, object]
@@ -64,7 +64,7 @@ class ReadConnection:
         """
         try:
             return await self._driver.execute_fetchall(sql.text, sql.bind(params))  # type: ignore[return-value]
-        except aiosqlite.Error as error:
+        except ERRORS as error:
             if self._is_late() and not is_damage(error):  # what was interrupted may be told as another failure
                 raise QueryTooSlow(
                     "this takes too long to find; look for more words or rarer ones, or set filters"

@@ -7,7 +7,7 @@ from contextlib import closing
 from pathlib import Path
 
 from app.errors import IndexBusy, IndexUnusable
-from app.index.damage import damaged, is_damage
+from app.index.damage import ERRORS, damaged, is_damage
 
 HEAD = "0009"
 """The newest migration. `tests/migrations` holds that it is."""
@@ -28,7 +28,7 @@ def read_revision(path: Path) -> str | None:
     try:
         with closing(sqlite3.connect(path)) as database:
             row = database.execute("SELECT version_num FROM alembic_version").fetchone()
-    except sqlite3.DatabaseError as error:
+    except ERRORS as error:
         if "no such table" in str(error):
             return None
         if "locked" in str(error):
@@ -37,7 +37,7 @@ def read_revision(path: Path) -> str | None:
     return row[0] if row else None
 
 
-def explained(path: Path, error: sqlite3.Error) -> IndexUnusable:
+def explained(path: Path, error: Exception) -> IndexUnusable:
     """Return what it means to a user that an index cannot be opened."""
     said = str(error)
     if is_damage(error):

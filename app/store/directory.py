@@ -10,6 +10,7 @@ from typing import Self
 from zoneinfo import ZoneInfo
 
 from app.errors import IndexDamaged, StoreUnavailable
+from app.files import layout
 from app.files.scan import Reader
 from app.index import progress
 from app.index.engine import Index
@@ -33,9 +34,13 @@ def require_directory(settings: Settings) -> None:
     """Make sure that there is a directory of conversations.
 
     Raises:
-        StoreUnavailable: there is none.
+        StoreUnavailable: there is none, or the disk does not say.
     """
-    if not settings.root.is_dir():
+    try:
+        there = settings.root.is_dir()
+    except OSError as error:
+        raise layout.unavailable(settings.root, error) from error
+    if not there:
         raise StoreUnavailable(
             f"{settings.root} is no directory; give the one that holds the conversation directories, "
             "for agent-server workspace/conversations"

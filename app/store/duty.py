@@ -6,26 +6,24 @@ Without it each of them would compare the whole directory for itself. The lock i
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
 from app.errors import IndexUnusable
 from app.index.engine import Index
-from app.index.places import require_place
+from app.index.locking import try_lock
 
 _POLL_S = 1.0
 
 
 def is_followed(index_path: Path) -> bool:
     """Whether a process is on duty for the index of this path now."""
-    try:
-        with FileLock(_lock_path(index_path), timeout=0):
-            return False
-    except Timeout:
-        return True
+    lock = try_lock(_lock_path(index_path), index_path)
+    if lock is not None:
+        os.close(lock)
+    return lock is None
 
 
 def _lock_path(index_path: Path) -> Path:
@@ -35,14 +33,14 @@ def _lock_path(index_path: Path) -> Path:
 @asynccontextmanager
 async def on_duty(index: Index) -> AsyncIterator[None]:
     """Wait until no other process is on duty, and be on duty meanwhile."""
-    lock = FileLock(_lock_path(index.path), thread_local=False)
+    lock: int | None = None
     while True:
-        with suppress(Timeout, IndexUnusable):
-            require_place(index.path)
-            lock.acquire(timeout=0)
+        with suppress(IndexUnusable):
+            lock = try_lock(_lock_path(index.path), index.path)
+        if lock is not None:
             break
         await asyncio.sleep(_POLL_S)
     try:
         yield
     finally:
-        lock.release()
+        os.close(lock)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from pathlib import Path
 
 from app.errors import IndexDamaged, IndexUnusable, MigrationFailed, RebuildRefused, SchemaTooNew
@@ -15,6 +16,8 @@ from app.index.recovery import recover
 from app.settings import Settings
 from app.store.directory import make_reader, require_directory
 from app.store.sync import OnProgress, SyncReport, bring_up_to_date, sync_lock
+
+log = logging.getLogger(__name__)
 
 
 async def rebuild(settings: Settings, on_progress: OnProgress, *, force: bool = False) -> SyncReport:
@@ -41,7 +44,10 @@ async def rebuild(settings: Settings, on_progress: OnProgress, *, force: bool = 
             report = await _build(live, building, reader, settings, on_progress, force=force)
         finally:
             await live.close()
-        _discard(building)
+        try:
+            _discard(building)
+        except IndexUnusable as error:
+            log.warning("the index is built anew, but what it was built in is left: %s", error)
     return report
 
 
@@ -96,5 +102,8 @@ async def _require_plausible(live: Index, fresh: Index) -> None:
 
 
 def _discard(building: Path) -> None:
-    for suffix in ("", "-wal", "-shm", ".lock", ".turn", ".open"):
-        building.with_name(building.name + suffix).unlink(missing_ok=True)
+    try:
+        for suffix in ("", "-wal", "-shm", ".lock", ".turn", ".open"):
+            building.with_name(building.name + suffix).unlink(missing_ok=True)
+    except OSError as error:
+        raise IndexUnusable(f"{building} cannot be removed ({error.strerror}); check its disk") from error

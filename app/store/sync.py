@@ -10,6 +10,7 @@ the lock is the operating system's, so a sync that dies leaves nothing behind bu
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from concurrent.futures import Executor
@@ -19,15 +20,13 @@ from itertools import islice
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
-from filelock import FileLock, Timeout
-
 from app.errors import QueryTooSlow, StoreUnavailable, SyncRunning
 from app.files import layout
 from app.files.layout import Named
 from app.files.scan import Reader
 from app.index import conversations, events, messages, progress
 from app.index.engine import Index
-from app.index.places import require_place
+from app.index.locking import try_lock
 from app.model.conversation import VERSIONS
 from app.model.event import KnownLog
 from app.store.reading import read_changes, read_rows, read_signatures
@@ -82,20 +81,17 @@ async def sync_lock(index: Index) -> AsyncIterator[None]:
 
     Raises:
         SyncRunning: another process is.
-        IndexUnusable: the directory of the index is gone.
+        IndexUnusable: the directory of the index is gone, or cannot be written to.
     """
-    lock = FileLock(index.path.with_name("sync.lock"), thread_local=False)
-    require_place(index.path)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout as error:
+    lock = try_lock(index.path.with_name("sync.lock"), index.path)
+    if lock is None:
         raise SyncRunning(
             f"another process is bringing the index {index.path} up to date; see `convstore index status`"
-        ) from error
+        )
     try:
         yield
     finally:
-        lock.release()
+        os.close(lock)
 
 
 async def sync(

@@ -64,7 +64,7 @@ def fuzz(directory: Path, examples: int, seed: int, *arguments: str) -> Fuzzed:
         done = subprocess.run(
             command, capture_output=True, text=True, check=False, cwd=directory, env=os.environ | {"COLUMNS": "120"}
         )
-        ready = httpx.get(f"{server.url}/ready").status_code == 200
+        ready = httpx.get(f"{server.url}/ready", timeout=60).status_code == 200
     requests = re.search(r"(\d+) generated", done.stdout)
     return Fuzzed(done.returncode == 0 and ready, int(requests[1]) if requests else 0, done.stdout + done.stderr)
 
