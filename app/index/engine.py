@@ -158,12 +158,7 @@ class Index:
                 for free in lent:
                     free.release()
 
-    def require_whole(self) -> None:
-        """Make sure that the index knows all conversations; one that was damaged does not for a while.
-
-        Raises:
-            IndexRebuilding: it does not.
-        """
+    def _require_whole(self) -> None:
         if self.rebuilding:
             raise IndexRebuilding(
                 "the index was damaged and is being built again from the files, so nobody knows yet which conversations"
@@ -189,13 +184,20 @@ class Index:
         return self._seen[1]
 
     @asynccontextmanager
-    async def read(self, *, within_s: float = inf) -> AsyncIterator[ReadConnection]:
+    async def read(self, *, within_s: float = inf, whole: bool = False) -> AsyncIterator[ReadConnection]:
         """Lend one of the read connections.
 
         What may take long says after how many seconds it is stopped, and gets one of others, so that no list waits.
+        What is said of all conversations asks for the `whole` index; one that was damaged is not, for a while.
+
+        Raises:
+            IndexRebuilding: the index does not know all conversations.
+            IndexUnusable: it is closed at the moment.
         """
         pool = self._lists if within_s == inf else self._searches
         async with pool.free:
+            if whole:
+                self._require_whole()
             if not pool.connections:
                 raise IndexUnusable("the index is closed while it is built again from the files; try again soon")
             connection = pool.connections.pop()
@@ -209,17 +211,22 @@ class Index:
                 pool.connections.append(connection)
 
     @asynccontextmanager
-    async def write(self, *, durable: bool = False) -> AsyncIterator[WriteConnection]:
+    async def write(
+        self, *, durable: bool = False, read_from: Identity | None = None
+    ) -> AsyncIterator[WriteConnection]:
         """Give the writer in a transaction that commits when the block ends and is rolled back when it raises.
 
-        A power cut may take the last commits back, which the files repair; not a `durable` one.
+        A power cut may take the last commits back, which the files repair; not a `durable` one. What was made of
+        something that was read before says which file that was: what was `opened` then.
 
         Raises:
             IndexBusy: another writer held the index for too long.
-            IndexUnusable: the database is damaged, or the disk is full or fails.
+            IndexUnusable: the database is damaged, or the disk is full or fails, or it is not the one `read_from`.
         """
         asked = time.monotonic()
         async with self._turns.awaited(), writer_lock(self.path, self._busy_timeout_s):
+            if read_from not in (None, self.opened):
+                raise IndexUnusable(f"another index was put in the place of {self.path} meanwhile; try again")
             with self._turn(asked) as writer:
                 async with writer.transaction(durable=durable) as connection:
                     yield connection

@@ -20,8 +20,7 @@ _POLL_S = 0.2
 
 async def get_place(index: Index) -> Place:
     """Return the place after everything that has changed until now."""
-    index.require_whole()
-    async with index.read() as connection:
+    async with index.read(whole=True) as connection:
         position = await progress.get_position(connection)
     return after_all(position.epoch, position.revision)
 
@@ -32,8 +31,7 @@ async def list_changes(index: Index, since: Place | None, limit: int) -> ChangeP
     Raises:
         ChangesGone: the changes since then are no longer known.
     """
-    index.require_whole()
-    async with index.read() as connection:
+    async with index.read(whole=True) as connection:
         return await changes.list_changes(connection, since, limit)
 
 

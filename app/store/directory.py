@@ -18,7 +18,7 @@ from app.logs import Note, ignore_note
 from app.settings import Settings
 from app.store import health
 from app.store.following import Followers
-from app.store.mending import mend, open_index
+from app.store.mending import look_whether_rebuilding, mend, open_index
 from app.store.opening import Opening
 from app.store.sync import OnProgress, SyncReport, ignore_progress, sync
 from app.store.verify import Difference, OnVerified, ignore_verified, verify
@@ -90,7 +90,7 @@ class IndexedDirectory:
         except IndexDamaged:
             await mend(self.index, self.reader.root)
             report = await work()
-        self.index.rebuilding = False
+        await look_whether_rebuilding(self.index)
         self._note("sync", report.seconds)
         return report
 

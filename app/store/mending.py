@@ -88,15 +88,13 @@ async def keep_usable(index: Index, root: Path) -> None:
     while True:
         await asyncio.sleep(_LOOK_S)
         try:
-            if index.rebuilding and not index.damaged:
+            if index.damaged or await asyncio.to_thread(_is_needed, index):
+                if time.monotonic() - mended_at >= _REST_S:
+                    mended_at = time.monotonic()
+                    await mend(index, root)
+                    told = ""
+            elif index.rebuilding:
                 await look_whether_rebuilding(index)
-            if not (index.damaged or await asyncio.to_thread(_is_needed, index)):
-                continue
-            if time.monotonic() - mended_at < _REST_S:
-                continue
-            mended_at = time.monotonic()
-            await mend(index, root)
-            told = ""
         except (StoreError, OSError) as error:
             if str(error) != told:
                 told = str(error)
@@ -120,6 +118,7 @@ async def mend(index: Index, root: Path) -> None:
     async with index.closed():
         if index.opened == damaged:  # else another task of this process was faster
             await recover(index.path, damaged)
+        index.rebuilding = True  # until it was looked: who waits for a connection would count an empty index
     await look_whether_rebuilding(index)
 
 

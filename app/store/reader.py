@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing
 from dataclasses import replace
 from functools import partial
+from math import inf
 
 from app.errors import ConversationNotFound
 from app.files.eventlog import RawEvent
@@ -55,7 +56,6 @@ class StoreReader(IndexedDirectory):
             InvalidToken: `page_id` is damaged or belongs to another query.
             QueryTooSlow: looking for `asked.q` takes longer than the settings allow.
         """
-        self.index.require_whole()
         if order is SortOrder.RELEVANCE and asked.q and asked.q.strip():
             async with self._read_for(asked) as connection:
                 page = await searching.rank_conversations(connection, asked, page_id, limit)
@@ -70,7 +70,7 @@ class StoreReader(IndexedDirectory):
 
     def _read_for(self, asked: ConversationFilter) -> AbstractAsyncContextManager[ReadConnection]:
         """Lend a connection for what a filter asks; a search has its time."""
-        return self.index.read(within_s=self.settings.search_timeout_s) if asked.q else self.index.read()
+        return self.index.read(within_s=self.settings.search_timeout_s if asked.q else inf, whole=True)
 
     async def search_messages(
         self, text: str, asked: ConversationFilter = _ANY, *, page_id: str | None = None, limit: int = PAGE_MAX
@@ -84,8 +84,7 @@ class StoreReader(IndexedDirectory):
             InvalidToken: `page_id` is damaged or belongs to another query.
             QueryTooSlow: it takes longer than the settings allow.
         """
-        self.index.require_whole()
-        async with self.index.read(within_s=self.settings.search_timeout_s) as connection:
+        async with self.index.read(within_s=self.settings.search_timeout_s, whole=True) as connection:
             return await searching.search_messages(connection, replace(asked, q=text), page_id, limit)
 
     async def count_text(self) -> tuple[int, int]:
@@ -100,7 +99,6 @@ class StoreReader(IndexedDirectory):
         Raises:
             QueryTooSlow: looking for `asked.q` takes longer than the settings allow.
         """
-        self.index.require_whole()
         async with self._read_for(asked) as connection:
             return await listing.count_conversations(connection, asked)
 
@@ -110,7 +108,6 @@ class StoreReader(IndexedDirectory):
         Raises:
             QueryTooSlow: looking for `asked.q` takes longer than the settings allow.
         """
-        self.index.require_whole()
         async with self._read_for(asked) as connection:
             return await facets.count_facets(connection, asked, by, limit)
 
@@ -118,11 +115,12 @@ class StoreReader(IndexedDirectory):
         self, ids: Sequence[ConversationId], *, include_skills: bool = False
     ) -> list[bytes | None]:
         """Return the ConversationInfo of each id as the index has it, in their order; None for each unknown one."""
-        self.index.require_whole()
-        return await self._find(ids, include_skills=include_skills)
+        return await self._find(ids, include_skills=include_skills, whole=True)
 
-    async def _find(self, ids: Sequence[ConversationId], *, include_skills: bool) -> list[bytes | None]:
-        async with self.index.read() as connection:
+    async def _find(
+        self, ids: Sequence[ConversationId], *, include_skills: bool, whole: bool = False
+    ) -> list[bytes | None]:
+        async with self.index.read(whole=whole) as connection:
             found = await conversations.find_conversations(connection, ids)
         if include_skills:
             return [None if body is None else await with_skills(self.index, self.reader, body) for body in found]

@@ -33,6 +33,7 @@ async def refresh(index: Index, reader: Reader, named: Sequence[Named], *, every
 
     A row that somebody else changed meanwhile is left alone; its files are looked at again by the next sweep.
     """
+    opened = index.opened
     async with index.read() as connection:
         as_of = (await progress.get_position(connection)).revision
     rows, empty = await asyncio.to_thread(read_rows, reader, named)
@@ -41,7 +42,7 @@ async def refresh(index: Index, reader: Reader, named: Sequence[Named], *, every
         gone = []  # the whole disk may be away
     changed = removed = 0
     if rows or gone:
-        async with index.write() as connection:
+        async with index.write(read_from=opened) as connection:
             removed = await conversations.delete_many(connection, gone)
             changed = await conversations.upsert_many(connection, rows, as_of=as_of)
         await _refresh_logs(index, reader, [one.row.uuid for one in rows], every_event=every_event)
@@ -49,6 +50,7 @@ async def refresh(index: Index, reader: Reader, named: Sequence[Named], *, every
 
 
 async def _refresh_logs(index: Index, reader: Reader, ids: Sequence[ConversationId], *, every_event: bool) -> None:
+    opened = index.opened
     async with index.read() as connection:
         seen = await sweeping.find_seen(connection, ids)
         known = await events.list_known(connection, [one.key for one in seen])
@@ -57,5 +59,5 @@ async def _refresh_logs(index: Index, reader: Reader, ids: Sequence[Conversation
     logs = [KnownLog(one.key, one.directory, known[one.key]) for one in seen]
     if logs:
         changes = await asyncio.to_thread(read_changes, reader, logs)
-        async with index.write() as connection:
+        async with index.write(read_from=opened) as connection:
             await events.apply_changes(connection, changes)

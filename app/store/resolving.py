@@ -27,8 +27,7 @@ async def resolve(index: Index, text: str) -> ConversationId:
     prefix = text.replace("-", "").lower()
     if not _PREFIX.fullmatch(prefix):
         raise InvalidId(f"{text[:64]!r} is no conversation id, nor the first 4 or more digits of one")
-    index.require_whole()
-    async with index.read() as connection:
+    async with index.read(whole=True) as connection:
         found = await conversations.list_ids(connection, prefix, 5)
     if not found:
         raise ConversationNotFound(f"no conversation's id begins with {text!r}; see `convstore list`")
@@ -39,10 +38,9 @@ async def resolve(index: Index, text: str) -> ConversationId:
 
 async def list_ids(index: Index, asked: ConversationFilter) -> list[ConversationId]:
     """Return the ids of all conversations that the filter admits, in their order."""
-    index.require_whole()
     ids: list[ConversationId] = []
     while True:
-        async with index.read() as connection:
+        async with index.read(whole=True) as connection:
             found = await listing.list_located(connection, asked, ids[-1] if ids else "", _IDS)
         ids += [one for one, _ in found]
         if len(found) < _IDS:

@@ -88,7 +88,7 @@ async def _keep_sweeping(store: ConversationStore, sweep: Sweep) -> None:
             took = time.monotonic() - began
             pause = max(TICK_S - took, min(took * _REST, _REST_MOST_S))
         except (StoreError, OSError) as error:
-            if str(error) != told:
+            if str(error) != told and store.index.opened == opened:
                 told = str(error)
                 log.error("changes of the conversations cannot be followed, trying again: %s", told)  # noqa: TRY400
                 await _note_error(store, told)

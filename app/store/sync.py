@@ -16,6 +16,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from concurrent.futures import Executor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple, TypeVar
@@ -173,6 +174,7 @@ class _Run:
     def __init__(self, index: Index, reader: Reader, on_progress: OnProgress) -> None:
         self.report = SyncReport()
         self._index = index
+        self._write = partial(index.write, read_from=index.opened)
         self._reader = reader
         self._on_progress = on_progress
         self._derived_by: str | None = None
@@ -188,7 +190,7 @@ class _Run:
         processes = self._reader.processes if max(len(changed), before.behind) >= _WORTH_PROCESSES else 0
         with readers(processes) as executor:
             await self._read_metadata(executor, max(processes, 1), changed)
-            async with self._index.write() as connection:
+            async with self._write() as connection:
                 self.report.removed += await conversations.delete_many(connection, gone)
                 if self._derived_by is not None:
                     await progress.set_progress(connection, derived_by=self._derived_by)
@@ -211,7 +213,7 @@ class _Run:
         if before == progress.RECOVERING:
             self._derived_by = derived_by  # noted once all conversations are known again
             return
-        async with self._index.write() as connection:
+        async with self._write() as connection:
             await conversations.distrust_all(connection)
             await events.delete_all(connection)
             await progress.set_progress(connection, derived_by=derived_by)
@@ -255,7 +257,7 @@ class _Run:
         async for rows, gone in run_ahead(executor, ahead, read_rows, self._metadata_batches(changed)):
             done += len(rows) + len(gone)
             step = _Step("metadata", done, len(changed))
-            async with self._index.write() as connection:
+            async with self._write() as connection:
                 removed = await conversations.delete_many(connection, [one.directory for one in gone])
                 await conversations.upsert_many(connection, rows)
                 await progress.set_progress(connection, **step._asdict(), heartbeat_at=_now_us())
@@ -280,7 +282,7 @@ class _Run:
         async for changes in run_ahead(executor, ahead, read_changes, self._log_batches()):
             done += len(changes)
             step = _Step("events", done, total)
-            async with self._index.write() as connection:
+            async with self._write() as connection:
                 await events.apply_changes(connection, changes)
                 await progress.set_progress(connection, **step._asdict(), heartbeat_at=_now_us())
             self.report.logs += len(changes)

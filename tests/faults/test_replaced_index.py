@@ -1,0 +1,83 @@
+"""An index that is put in the place of a lost one while others are at work with it: nobody takes it for whole."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from app import ConversationStore
+from app.errors import IndexRebuilding, IndexUnusable
+from app.store.mending import mend
+from tests.builders import make_conversation
+from tests.conftest import StoreOpener
+
+NUMBER = 5
+
+
+@pytest.fixture
+def root_of_few(root: Path) -> Path:
+    for number in range(1, NUMBER + 1):
+        make_conversation(root, number)
+    return root
+
+
+def lose_the_index(store: ConversationStore) -> asyncio.Task[None]:
+    """Delete the index, and return what puts an empty one in its place."""
+    store.index.path.unlink()
+    return asyncio.create_task(mend(store.index, store.reader.root))
+
+
+async def test_a_sync_that_began_before_does_not_declare_the_new_index_whole(
+    root_of_few: Path, open_store: StoreOpener
+) -> None:
+    async with open_store(root_of_few) as store:
+        make_conversation(root_of_few, NUMBER + 1)
+        mending: list[asyncio.Task[None]] = []
+
+        def lose_once(*_: object) -> None:
+            if not mending:
+                mending.append(lose_the_index(store))
+
+        with suppress(IndexUnusable):
+            await store.sync(on_progress=lose_once)
+        await mending[0]
+        with pytest.raises(IndexRebuilding):
+            await store.count_conversations()
+        await store.sync()
+        assert await store.count_conversations() == NUMBER + 1
+        assert await store.verify() == []
+
+
+async def test_a_count_that_waits_for_a_connection_does_not_count_the_empty_index(
+    root_of_few: Path, open_store: StoreOpener
+) -> None:
+    async with open_store(root_of_few) as store:
+
+        async def count() -> int | None:
+            try:
+                return await store.count_conversations()
+            except IndexRebuilding:
+                return None
+
+        mending = lose_the_index(store)
+        counted = set()
+        while not mending.done():
+            counted.update(await asyncio.gather(*(count() for _ in range(10))))
+        await mending
+        assert counted == {NUMBER, None}
+
+
+async def test_what_was_made_of_the_lost_index_is_not_written_to_the_new_one(
+    root_of_few: Path, open_store: StoreOpener
+) -> None:
+    async with open_store(root_of_few) as store:
+        before = store.index.opened
+        await lose_the_index(store)
+        with pytest.raises(IndexUnusable, match="another index was put in the place"):
+            async with store.index.write(read_from=before):
+                pass
+        async with store.index.write(read_from=store.index.opened):
+            pass
