@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -79,7 +78,6 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         events[-1].write_bytes(with_bomb(make_event(1), "llm_message", bomb))
     plant_links(root, directory / "outside")
     with served(root, CONVSTORE_API_KEY=KEY) as running:
-        threading.Thread(target=lambda: list(running.process.stderr or ()), daemon=True).start()
         yield running
 
 

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -24,11 +25,12 @@ COMMAND = (sys.executable, "-m", "app.cli.main", "serve")
 
 
 class Server:
-    """A running server and what it printed before it was ready."""
+    """A running server, what it printed before it was ready, and since: whole once the server is gone."""
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self.process = process
         self.greeting = ""
+        self.log: list[str] = []
         assert process.stderr is not None
         for line in process.stderr:
             self.greeting += line
@@ -42,12 +44,20 @@ class Server:
 @contextmanager
 def served(*arguments: object, program: Sequence[str] = COMMAND, **environment: str) -> Iterator[Server]:
     command = [*program, "--port", "0", *(str(argument) for argument in arguments)]
-    with subprocess.Popen(command, env=os.environ | environment, stderr=subprocess.PIPE, text=True) as process:
+    with (
+        subprocess.Popen(command, env=os.environ | environment, stderr=subprocess.PIPE, text=True) as process,
+        ThreadPoolExecutor(1) as reading,
+    ):
         try:
-            yield Server(process)
+            server = Server(process)
+            reading.submit(server.log.extend, process.stderr or ())  # a server whose log nobody reads comes to a stop
+            yield server
         finally:
             process.send_signal(signal.SIGTERM)
-            process.wait(20)
+            try:
+                process.wait(20)
+            finally:
+                process.kill()
 
 
 def wait_until_in_step(url: str, key: str) -> None:
