@@ -5,7 +5,6 @@ One function serves the first build, the sync, the rebuild and verify, so that t
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any, NamedTuple
@@ -17,7 +16,9 @@ from app.model.filters import Status
 from app.model.ids import ConversationId, dashed
 from app.model.info import compose_info, is_agent, related_id
 from app.model.said import SAID_VERSION
+from app.model.secrets import mask_secrets
 from app.model.shapes import list_misshapen
+from app.model.spending import spent
 from app.model.text import SPLIT_VERSION
 from app.model.times import find_time_us, format_us
 from app.model.titles import fold_title
@@ -35,7 +36,7 @@ TITLE_MAX = 200
 _TEXT_MAX = 500
 _TAG_MAX = 256
 _TAGS_MAX = 1000
-_INT64_MAX = 2**63 - 1
+_HEAD = "leaf_event_id"
 _STATUSES = frozenset(status.value for status in Status)
 
 
@@ -120,25 +121,74 @@ class IndexedRow(NamedTuple):
     signature: bytes
 
 
+class Folded(NamedTuple):
+    """A row, the files that it was folded from, and the ConversationInfo in its body; None where it cannot be kept."""
+
+    row: ConversationRow
+    files: ConversationFiles
+    info: dict[str, Any] | None
+
+
 def fold(files: ConversationFiles, *, include_skills: bool = False) -> ConversationRow:
     """Return the row of a conversation. Never fails: what cannot be used becomes the row's `unreadable` reason."""
+    return _fold_whole(files, include_skills=include_skills).row
+
+
+def fold_next(before: Folded | None, files: ConversationFiles) -> Folded:
+    """Return what `fold` gives. After an event was appended to `before`, only HEAD and the log are looked at."""
+    if before is None or before.info is None or not _only_log_and_head_differ(before.files, files):
+        return _fold_whole(files, include_skills=False)
+    head = {_HEAD: files.state[_HEAD]} if files.state and _HEAD in files.state else {}
+    mask_secrets(head)
+    return _with_log(before.row, before.info | head, files)
+
+
+def _only_log_and_head_differ(before: ConversationFiles, now: ConversationFiles) -> bool:
+    """Whether all else is the same objects as before; a HEAD that is no text is left to the whole fold."""
+    same = before.meta is now.meta and before.own is now.own and before.problems == now.problems
+    if not same or before.state is None or now.state is None or before.state.keys() != now.state.keys():
+        return False
+    states = (before.state, now.state)
+    if not all(isinstance(state.get(_HEAD, ""), str) for state in states):
+        return False
+    return all(value is before.state[name] for name, value in now.state.items() if name != _HEAD)
+
+
+def _fold_whole(files: ConversationFiles, *, include_skills: bool) -> Folded:
     try:
-        return _fold(files, include_skills=include_skills)
+        return _with_log(*_fold(files, include_skills=include_skills), files)
     except (RecursionError, orjson.JSONEncodeError) as error:
         reason = f"its files cannot be shown: {str(error) or type(error).__name__}"
         bare = replace(files, meta=None, state=None, problems=(*files.problems, reason))
-        return _fold(bare, include_skills=False)
+        return _with_log(*_fold(bare, include_skills=False), bare)._replace(info=None)
 
 
-def _fold(files: ConversationFiles, *, include_skills: bool) -> ConversationRow:
+def _with_log(row: ConversationRow, info: dict[str, Any], files: ConversationFiles) -> Folded:
+    """Return a row and its info, which is changed, with what the log and the times of files tell."""
+    created_us, updated_us = _times(files)
+    last_event_us = created_us if files.log.last_us is None else files.log.last_us
+    info["created_at"] = format_us(created_us)
+    info["updated_at"] = format_us(updated_us)
+    info["last_event_at"] = format_us(last_event_us)
+    info["event_count"] = files.log.event_count
+    row = row._replace(
+        created_at=created_us,
+        updated_at=updated_us,
+        last_event_at=last_event_us,
+        event_count=files.log.event_count,
+        body=orjson.dumps(info),
+    )
+    return Folded(row, files, info)
+
+
+def _fold(files: ConversationFiles, *, include_skills: bool) -> tuple[ConversationRow, dict[str, Any]]:
+    """Return all of a row and its info but what `_with_log` puts in its place."""
     meta = files.meta or {}
     state = files.state or {}
     problems = [*files.problems, *_state_problems(files.state)]
     shaped_state = _shaped("base_state.json", state, problems)
     shaped_meta = _shaped("meta.json", meta, problems)
-    created_us, updated_us = _times(files)
-    last_event_us = created_us if files.log.last_us is None else files.log.last_us
-    cost, tokens = _spent(state)
+    cost, tokens = spent(state)
     model = _model(state)
     info = compose_info(shaped_state, shaped_meta, include_skills=include_skills)
     status = Status.ERROR if problems else state.get("execution_status", Status.IDLE)
@@ -149,10 +199,10 @@ def _fold(files: ConversationFiles, *, include_skills: bool) -> ConversationRow:
         "id": dashed(files.id),
         "title": title,
         "execution_status": status,
-        "created_at": format_us(created_us),
-        "updated_at": format_us(updated_us),
-        "last_event_at": format_us(last_event_us),
-        "event_count": files.log.event_count,
+        "created_at": "",
+        "updated_at": "",
+        "last_event_at": "",
+        "event_count": 0,
         "cost": cost,
         "tokens": tokens,
         "archived": archived,
@@ -160,16 +210,16 @@ def _fold(files: ConversationFiles, *, include_skills: bool) -> ConversationRow:
     }
     if unreadable:
         info["unreadable"] = unreadable
-    return ConversationRow(
+    row = ConversationRow(
         uuid=files.id,
         directory=files.directory,
         title=title,
         title_key=fold_title(title),
         status=status,
-        created_at=created_us,
-        updated_at=updated_us,
-        last_event_at=last_event_us,
-        event_count=files.log.event_count,
+        created_at=0,
+        updated_at=0,
+        last_event_at=0,
+        event_count=0,
         workspace=bounded(info["workspace"].get("working_dir"), _TEXT_MAX),
         agent_kind=info["agent"]["kind"][:TITLE_MAX],
         model=model,
@@ -180,8 +230,9 @@ def _fold(files: ConversationFiles, *, include_skills: bool) -> ConversationRow:
         unreadable=unreadable,
         archived=archived,
         tags=tuple(sorted(_tags(state.get("tags", meta.get("tags"))).items())),
-        body=orjson.dumps(info),
+        body=b"",
     )
+    return row, info
 
 
 def _state_problems(state: dict[str, Any] | None) -> list[str]:
@@ -223,30 +274,11 @@ def _times(files: ConversationFiles) -> tuple[int, int]:
     return created_us, updated_us
 
 
-def _spent(state: dict[str, Any]) -> tuple[float, int]:
-    """Return accumulated cost and prompt plus completion tokens, summed over all uses."""
-    stats = state.get("stats")
-    usages = stats.get("usage_to_metrics") if isinstance(stats, dict) else None
-    cost, tokens = 0.0, 0
-    for usage in usages.values() if isinstance(usages, dict) else ():
-        if not isinstance(usage, dict):
-            continue
-        cost += _number(usage.get("accumulated_cost"))
-        spent = usage.get("accumulated_token_usage")
-        if isinstance(spent, dict):
-            tokens += int(_number(spent.get("prompt_tokens"))) + int(_number(spent.get("completion_tokens")))
-    return (cost if math.isfinite(cost) else 0.0), max(min(tokens, _INT64_MAX), -_INT64_MAX)
-
-
 def _tags(stored: object) -> dict[str, str]:
     """Return the tags that can be asked for: texts, bounded, and of very many some."""
     pairs = stored.items() if isinstance(stored, dict) else ()
     texts = ((key[:_TAG_MAX], value[:_TAG_MAX]) for key, value in pairs if isinstance(value, str))
     return dict(islice(texts, _TAGS_MAX))
-
-
-def _number(value: object) -> float | int:
-    return value if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) else 0
 
 
 def _model(state: dict[str, Any]) -> str | None:

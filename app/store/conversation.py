@@ -14,7 +14,7 @@ from app.files import lease
 from app.files.change import Change, Written
 from app.files.head import Head
 from app.files.opened import OpenFiles
-from app.model.conversation import IndexedRow, fold
+from app.model.conversation import Folded, IndexedRow, fold_next
 from app.model.filters import Status
 from app.model.ids import ConversationId
 from app.model.times import format_us
@@ -58,6 +58,7 @@ class Conversation:
         self._reindex = reindex
         self._wake = wake
         self._writing = asyncio.Lock()
+        self._folded: Folded | None = None
 
     async def append(self, event: Mapping[str, Any]) -> Appended:
         """Append one event. A missing id, timestamp and parent are filled; any kind and any further field is good.
@@ -180,7 +181,8 @@ class Conversation:
             raise
 
     def _write_index(self, written: Written) -> StoreError | None:
-        row = IndexedRow(fold(written.files), written.signature)
+        self._folded = fold_next(self._folded, written.files)
+        row = IndexedRow(self._folded.row, written.signature)
         try:
             self._commits.write(Commit(self.id, self.files.lease.generation, row, written.events))
         except (IndexBusy, IndexUnusable) as error:

@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 import pytest
 
-from app.model.conversation import TITLE_MAX, ConversationFiles, ConversationRow, LogSummary, bounded, fold
+from app.model.conversation import TITLE_MAX, ConversationFiles, ConversationRow, LogSummary, bounded, fold, fold_next
 from app.model.filters import Status
 from app.model.ids import ConversationId, dashed
 from app.model.times import format_us
@@ -246,3 +246,47 @@ def test_only_a_plain_true_archives(value: object) -> None:
     assert (row.archived, body(row)["archived"], body(row)["pinned"]) == (False, False, False)
     row = fold(replace(files({}, {}), own={"archived": True, "pinned": True}))
     assert (row.archived, body(row)["archived"], body(row)["pinned"]) == (True, True, True)
+
+
+NEXT_LOG = LogSummary(event_count=4, first_us=NOON_US + 1, last_us=NOON_US + 2 * HOUR_US, last_mtime_ns=3)
+LATER: list[dict[str, Any]] = [
+    {"state": {"leaf_event_id": make_id(8)}, "log": NEXT_LOG},
+    {"state": {"leaf_event_id": "gAAAAABnot-an-id"}},
+    {"state": {"leaf_event_id": None}},
+    {"state": {"leaf_event_id": ["no text"]}},
+    {"state": {"leaf_event_id": make_id(8), "head_is_empty": False}},
+    {"state": {"execution_status": "running"}},
+    {"state": {"agent": None}},
+    {"meta": {"title": "another", "updated_at": "2026-10-02T12:00:00Z"}},
+    {"own": {"archived": True, "pinned": True}},
+    {"problems": ("convstore.json: not valid JSON",)},
+    {"log": NEXT_LOG, "meta_mtime_ns": 9},
+]
+
+
+@pytest.mark.parametrize("first", [0, 2, 3, 6])
+def test_folding_on_gives_what_folding_anew_gives(first: int) -> None:
+    now = changed(files(state={"leaf_event_id": make_id(7), "tags": {"area": "x"}}), LATER[first])
+    folded = fold_next(None, now)
+    for later in LATER * 2:
+        now = changed(now, later)
+        folded = fold_next(folded, now)
+        assert folded.row == fold(copy.deepcopy(now))
+
+
+def changed(before: ConversationFiles, fields: dict[str, Any]) -> ConversationFiles:
+    """Return files as a write leaves them: what it did not set is the same objects as before."""
+    for name in ("meta", "state"):
+        if name in fields:
+            fields = fields | {name: {**(getattr(before, name) or {}), **fields[name]}}
+    return replace(before, **fields)
+
+
+def test_after_an_event_was_appended_the_state_is_not_looked_through_again() -> None:
+    before = files(state={"leaf_event_id": make_id(7)})
+    folded = fold_next(None, before)
+    again = fold_next(folded, changed(before, LATER[0]))
+    assert folded.info
+    assert again.info
+    assert again.info["agent"] is folded.info["agent"]
+    assert (again.info["leaf_event_id"], again.row.event_count) == (make_id(8), 4)
