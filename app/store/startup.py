@@ -12,9 +12,10 @@ from app.index import progress
 from app.store.duty import on_duty
 from app.store.emptying import keep_tidy
 from app.store.mending import keep_usable
+from app.store.merging import keep_words_small
 from app.store.store import ConversationStore
 from app.store.sweep import TICK_S, Sweep
-from app.store.sync import SyncReport, keep_words_small
+from app.store.sync import SyncReport
 from app.store.verifying import keep_verifying
 
 log = logging.getLogger(__name__)

@@ -21,15 +21,16 @@ from itertools import islice
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
-from app.errors import QueryTooSlow, StoreUnavailable, SyncRunning
+from app.errors import StoreUnavailable, SyncRunning
 from app.files import layout
 from app.files.layout import Named
 from app.files.scan import Reader
-from app.index import conversations, events, messages, progress
+from app.index import conversations, events, progress
 from app.index.engine import Index
 from app.index.locking import try_lock
 from app.model.conversation import VERSIONS
 from app.model.event import KnownLog
+from app.store.merging import merge_words
 from app.store.reading import read_changes, read_rows, read_signatures
 from app.store.workers import readers, run_ahead
 
@@ -37,7 +38,6 @@ T = TypeVar("T")
 
 _BATCH = 300
 _LOG_BATCH = 100
-_LOOK_S = 5.0
 _WORTH_PROCESSES = 1000
 _WORTH_MERGING = 1000
 """After so many logs were read, the words are merged, so that searches after a first build are as fast as later."""
@@ -120,7 +120,7 @@ async def bring_up_to_date(
         async with index.write() as connection:
             await progress.set_progress(connection, phase="idle", last_error=str(error))
         raise
-    async for done, total in _merge_words(index, always=run.report.logs >= _WORTH_MERGING):
+    async for done, total in merge_words(index, always=run.report.logs >= _WORTH_MERGING):
         step = _Step("text", done, total)
         async with index.write() as connection:
             await progress.set_progress(connection, **step._asdict(), heartbeat_at=_now_us())
@@ -132,27 +132,6 @@ async def bring_up_to_date(
         )
     run.report.seconds = time.monotonic() - started
     return run.report
-
-
-async def keep_words_small(index: Index) -> None:
-    """Merge the words' index, if it became much larger than it has to be, in many short transactions."""
-    async for _ in _merge_words(index, always=False):
-        pass
-
-
-async def _merge_words(index: Index, *, always: bool) -> AsyncIterator[tuple[int, int]]:
-    """Merge the words' index if it is worth it, and give before each step how many were done, of about how many."""
-    try:
-        async with index.read(within_s=_LOOK_S) as connection:
-            total = await messages.count_merges(connection, always=always)
-    except QueryTooSlow:
-        return
-    done, more = 0, total > 0
-    while more:
-        yield done, max(done, total)
-        async with index.write() as connection:
-            more = await messages.merge_words(connection, begin=done == 0)
-        done += 1
 
 
 def require_plausible(root: Path, found: int, known: int) -> None:

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
-import sqlite3
 import time
 from collections.abc import Callable
-from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -254,44 +252,6 @@ async def test_a_sync_is_refused_while_another_process_syncs(root: Path, open_st
         ):
             await store.sync()
         assert found(await store.sync())["added"] == 1
-
-
-async def test_progress_is_told_in_two_phases(root: Path, open_store: StoreOpener) -> None:
-    for number in range(3):
-        make_conversation(root, number)
-    told: list[tuple[str, int, int]] = []
-    async with open_store(root, synced=False) as store:
-        await store.sync(on_progress=lambda *step: told.append(step))
-    assert told[:2] == [("metadata", 3, 3), ("events", 3, 3)]
-    assert {phase for phase, *_ in told[2:]} <= {"text"}
-
-
-async def test_after_many_logs_the_words_are_merged_in_a_phase_of_its_own(
-    root: Path, open_store: StoreOpener, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("app.store.sync._LOG_BATCH", 1)
-    monkeypatch.setattr("app.store.sync._WORTH_MERGING", 3)
-    for number in range(3):
-        make_conversation(root, number)
-    told: list[tuple[str, str]] = []
-
-    def note(phase: str, _done: int, _total: int) -> None:
-        [(stored, *_)] = index_tables(own_index(root))["sync_state"]
-        told.append((phase, stored))
-
-    async with open_store(root, synced=False) as store:
-        await store.sync(on_progress=note)
-        assert (await store.get_status())[0].phase == "idle"
-    assert told == [("metadata", "metadata"), *[("events", "events")] * 3, *[("text", "text")] * (len(told) - 4)]
-    assert len(told) > 4
-    assert count_segments(own_index(root)) == 1
-
-
-def count_segments(path: Path) -> int:
-    """Return in how many parts the index of words is."""
-    with closing(sqlite3.connect(path)) as index:
-        [[number]] = index.execute("SELECT count(DISTINCT segid) FROM message_fts_idx")
-    return int(number)
 
 
 async def test_a_directory_of_lock_files_alone_is_no_conversation(root: Path, open_store: StoreOpener) -> None:
