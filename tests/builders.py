@@ -97,6 +97,11 @@ def names_in(path: Path) -> list[str]:
     return sorted(inner.name for inner in path.iterdir())
 
 
+def index_path(root: Path) -> Path:
+    """Return where the index of a conversations directory is, unless a setting says otherwise."""
+    return root / ".convstore" / "index.db"
+
+
 _HELD = {
     "conversation": """
         SELECT uuid, directory, title, status, created_at, updated_at, last_event_at, event_count, workspace,

@@ -27,7 +27,7 @@ from app.model.ids import ConversationId
 from app.store.importing import import_conversations
 from app.store.rebuild import rebuild
 from app.store.verify import verify
-from tests.builders import make_conversation, make_event, make_id
+from tests.builders import index_path, make_conversation, make_event, make_id
 
 ID = ConversationId(make_id(1))
 _IN_TRASH = ConversationId(make_id(3))
@@ -113,16 +113,12 @@ async def _rebuild(store: ConversationStore) -> None:
 
 def upgrade(root: Path) -> None:
     """Bring the index from its oldest schema to the newest."""
-    schema.upgrade(_index_of(root))
+    schema.upgrade(index_path(root))
 
 
 def make_old(root: Path) -> None:
     """Bring the index to its oldest schema."""
-    schema.downgrade(_index_of(root), _OLDEST)
-
-
-def _index_of(root: Path) -> Path:
-    return root / ".convstore" / "index.db"
+    schema.downgrade(index_path(root), _OLDEST)
 
 
 @contextmanager

@@ -17,7 +17,7 @@ import pytest
 from app import ConversationStore, Settings
 from app.store import mending, startup
 from app.store.rebuild import rebuild
-from tests.builders import index_tables, make_conversation, make_id, second_process
+from tests.builders import index_path, index_tables, make_conversation, make_id, second_process
 from tests.conftest import StoreOpener, serving
 
 COUNT = "/api/conversations/count"
@@ -25,12 +25,8 @@ ONE = f"/api/conversations/{make_id(1)}"
 NUMBER = 40
 
 
-def database(root: Path) -> Path:
-    return root / ".convstore" / "index.db"
-
-
 def aside(root: Path) -> list[Path]:
-    return sorted(path for path in database(root).parent.glob("index.db.damaged-*") if path.suffix != ".db-shm")
+    return sorted(path for path in index_path(root).parent.glob("index.db.damaged-*") if path.suffix != ".db-shm")
 
 
 @pytest.fixture
@@ -76,13 +72,13 @@ async def test_a_damaged_index_is_set_aside_at_the_start_and_built_again(
 ) -> None:
     async with open_store(many):
         pass
-    whole = index_tables(database(many))
-    damage(database(many))
+    whole = index_tables(index_path(many))
+    damage(index_path(many))
     async with serving(Settings(store=many)) as client:
         await until_counted(client, NUMBER)
     async with open_store(many):
         pass
-    assert index_tables(database(many)) == whole
+    assert index_tables(index_path(many)) == whole
     assert aside(many) or damage is cut_to_nothing
 
 
@@ -130,7 +126,7 @@ async def test_a_server_survives_damage_to_its_index(
     many: Path, open_store: StoreOpener, damage: Callable[[Path], None]
 ) -> None:
     async with serving(Settings(store=many)) as client:
-        damage(database(many))
+        damage(index_path(many))
         make_conversation(many, NUMBER + 1)
         statuses = await until_counted(client, NUMBER + 1)
         assert set(statuses) <= {200, 503}
@@ -144,9 +140,9 @@ async def test_a_server_survives_damage_to_its_index(
         await until(listed)
     async with open_store(many):
         pass
-    after = index_tables(database(many))
+    after = index_tables(index_path(many))
     await rebuild(Settings(store=many), lambda *_: None)
-    assert index_tables(database(many)) == after
+    assert index_tables(index_path(many)) == after
 
 
 @pytest.mark.usefixtures("_eager")
@@ -162,8 +158,8 @@ async def test_until_the_conversations_are_known_again_lists_are_503_and_one_can
 
     async with serving(Settings(store=many)) as client:
         monkeypatch.setattr(ConversationStore, "sync", slow)
-        no_database(database(many))
-        delete_the_log(database(many))
+        no_database(index_path(many))
+        delete_the_log(index_path(many))
 
         async def rebuilding() -> bool:
             answer = await client.get(COUNT)
@@ -212,13 +208,13 @@ asyncio.run(main())
 def test_of_several_processes_one_sets_the_index_aside(many: Path, damage: Callable[[Path], None]) -> None:
     with second_process(SERVE, many, NUMBER) as one, second_process(SERVE, many, NUMBER) as two:
         assert [one.hear(), two.hear()] == [str(NUMBER)] * 2
-        damage(database(many))
+        damage(index_path(many))
         make_conversation(many, NUMBER + 1)
         for process in (one, two):
             process.say(str(NUMBER + 1))
         assert [one.hear(), two.hear()] == [str(NUMBER + 1)] * 2
     assert len([path for path in aside(many) if not path.name.endswith(("-wal", "-shm"))]) == (damage is not delete)
-    with closing(sqlite3.connect(database(many))) as db:
+    with closing(sqlite3.connect(index_path(many))) as db:
         assert db.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
 
 
@@ -226,7 +222,7 @@ async def test_a_lost_log_is_caught_up_and_tokens_stay_good(root: Path, open_sto
     make_conversation(root, 1)
     async with open_store(root):
         pass
-    path = database(root)
+    path = index_path(root)
     before = path.read_bytes()
     async with open_store(root) as store:
         make_conversation(root, 2)
@@ -248,9 +244,9 @@ def seeds() -> range:
 async def test_a_random_fault_is_detected_or_harmless(many: Path, open_store: StoreOpener, seed: int) -> None:
     async with open_store(many):
         pass
-    whole = index_tables(database(many))
+    whole = index_tables(index_path(many))
     dice = random.Random(seed)  # noqa: S311
-    path = database(many)
+    path = index_path(many)
     size = path.stat().st_size
     if dice.random() < 0.2:
         os.truncate(path, dice.randrange(size))
@@ -261,4 +257,4 @@ async def test_a_random_fault_is_detected_or_harmless(many: Path, open_store: St
         await store.verify(fix=True)
     async with open_store(many) as store:
         assert await store.verify() == []
-    assert index_tables(database(many)) == whole
+    assert index_tables(index_path(many)) == whole

@@ -10,17 +10,13 @@ import pytest
 
 from app import ConversationStore
 from app.model.ids import ConversationId
-from tests.builders import index_tables, make_conversation, make_id
+from tests.builders import index_path, index_tables, make_conversation, make_id
 from tests.conftest import StoreOpener
 
 SEEDS = int(os.environ.get("CONVSTORE_TEST_FAULTS", "12")) // 3
 """One for each of the faults here, 100 with `make true`."""
 MOMENTS = 4
 NUMBER = 40
-
-
-def database(root: Path) -> Path:
-    return root / ".convstore" / "index.db"
 
 
 class Moments:
@@ -65,7 +61,7 @@ STALE = [
 @pytest.mark.parametrize("seed", range(SEEDS))
 async def test_a_stale_or_lost_log_is_detected_or_harmless(root: Path, open_store: StoreOpener, seed: int) -> None:
     dice = random.Random(seed)  # noqa: S311
-    moments = Moments(database(root))
+    moments = Moments(index_path(root))
     for number in range(1, NUMBER + 1):
         make_conversation(root, number)
     async with open_store(root) as store:
@@ -79,13 +75,13 @@ async def test_a_stale_or_lost_log_is_detected_or_harmless(root: Path, open_stor
             if dice.random() < 0.5:
                 async with store.index.write_whole() as driver:
                     await driver.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-    whole = index_tables(database(root))
+    whole = index_tables(index_path(root))
     STALE[seed % len(STALE)](moments, dice.randrange(MOMENTS))
     async with open_store(root) as store:
         await store.verify(fix=True)
     async with open_store(root) as store:
         assert await store.verify() == []
-    assert index_tables(database(root)) == whole
+    assert index_tables(index_path(root)) == whole
 
 
 async def change(store: ConversationStore, conversation: str, dice: random.Random) -> None:

@@ -8,12 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.builders import index_tables, make_conversation
+from tests.builders import index_path, index_tables, make_conversation
 from tests.conftest import StoreOpener
-
-
-def index_path(root: Path) -> Path:
-    return root / ".convstore" / "index.db"
 
 
 async def test_progress_is_told_in_two_phases(root: Path, open_store: StoreOpener) -> None:

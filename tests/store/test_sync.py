@@ -21,6 +21,7 @@ from app.model.ids import ConversationId, dashed
 from app.store.sync import SyncReport
 from tests.builders import (
     held_by_another_process,
+    index_path,
     index_tables,
     make_conversation,
     make_event,
@@ -46,10 +47,6 @@ async def infos(store: ConversationStore) -> dict[str, dict[str, Any]]:
 
 async def titles(store: ConversationStore) -> dict[str, str | None]:
     return {key: info["title"] for key, info in (await infos(store)).items()}
-
-
-def own_index(root: Path) -> Path:
-    return root / ".convstore" / "index.db"
 
 
 async def test_the_first_sync_reads_every_conversation_and_its_log(root: Path, open_store: StoreOpener) -> None:
@@ -146,7 +143,7 @@ async def test_an_appended_event_gets_its_row(root: Path, open_store: StoreOpene
     async with open_store(root) as store:
         write_event(directory, 1, make_event(1, kind="ActionEvent", source="agent", tool_name="terminal"))
         await store.sync()
-    events = [row[1:5] + row[6:7] for row in index_tables(own_index(root))["event"]]
+    events = [row[1:5] + row[6:7] for row in index_tables(index_path(root))["event"]]
     assert events == [
         (0, make_event(0)["id"], "MessageEvent", "user", None),
         (1, make_event(1)["id"], "ActionEvent", "agent", "terminal"),
@@ -157,12 +154,12 @@ async def test_a_vanished_directory_takes_its_rows_with_it(root: Path, open_stor
     make_conversation(root, 1)
     shutil.rmtree(make_conversation(root, 2, directory="elsewhere"))
     async with open_store(root) as store:
-        only_one = index_tables(own_index(root))
+        only_one = index_tables(index_path(root))
         directory = make_conversation(root, 2)
         await store.sync()
         shutil.rmtree(directory)
         assert found(await store.sync()) == {"conversations": 1, "removed": 1}
-    assert index_tables(own_index(root)) == only_one
+    assert index_tables(index_path(root)) == only_one
 
 
 async def test_a_directory_renamed_to_its_dashed_name_stays_one_conversation(
@@ -170,10 +167,10 @@ async def test_a_directory_renamed_to_its_dashed_name_stays_one_conversation(
 ) -> None:
     directory = make_conversation(root, 1)
     async with open_store(root) as store:
-        before = index_tables(own_index(root))
+        before = index_tables(index_path(root))
         directory.rename(root / dashed(make_id(1)))
         await store.sync()
-        after = index_tables(own_index(root))
+        after = index_tables(index_path(root))
     [row] = before.pop("conversation")
     assert after.pop("conversation") == [(row[0], dashed(make_id(1)), *row[2:])]
     assert after == before
@@ -182,11 +179,11 @@ async def test_a_directory_renamed_to_its_dashed_name_stays_one_conversation(
 async def test_an_empty_root_with_a_filled_index_is_refused(root: Path, open_store: StoreOpener) -> None:
     directory = make_conversation(root)
     async with open_store(root) as store:
-        before = index_tables(own_index(root))
+        before = index_tables(index_path(root))
         shutil.rmtree(directory)
         with pytest.raises(StoreUnavailable, match="the index knows 1; is a disk not mounted"):
             await store.sync()
-        after = index_tables(own_index(root))
+        after = index_tables(index_path(root))
     assert "is a disk not mounted" in after.pop("sync_state")[0][3]
     before.pop("sync_state")
     assert after == before
@@ -234,7 +231,7 @@ async def test_another_time_zone_has_everything_derived_anew(root: Path) -> None
         async with ConversationStore.open(Settings(store=root, timezone=zone)) as store:
             report = await store.sync()
             last_event_at = (await infos(store))[make_id(1)]["last_event_at"]
-        [event] = index_tables(own_index(root))["event"]
+        [event] = index_tables(index_path(root))["event"]
         seen.append((report.opened, report.logs, last_event_at, event[5]))
     noon_us = 1_790_856_000_000_000
     assert seen == [
@@ -267,8 +264,8 @@ async def test_a_directory_of_lock_files_alone_is_no_conversation(root: Path, op
 async def test_a_deleted_index_comes_back_equal(corpus: Path, open_store: StoreOpener) -> None:
     async with open_store(corpus):
         pass
-    before = index_tables(own_index(corpus))
+    before = index_tables(index_path(corpus))
     shutil.rmtree(corpus / ".convstore")
     async with open_store(corpus):
         pass
-    assert index_tables(own_index(corpus)) == before
+    assert index_tables(index_path(corpus)) == before
