@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache, lru_cache
 from typing import NamedTuple
 
 from sqlalchemy import BindParameter, bindparam, delete, func, literal_column, select, update
-from sqlalchemy.dialects.sqlite import insert
 
 from app.index import changes, progress
 from app.index.engine import ReadConnection, WriteConnection
 from app.index.infos import compose_info_body, select_info
-from app.index.messages import add_messages, forget_messages, title_said, title_text, write_titles
-from app.index.rows import COLUMNS, add_tags, as_row, replace_tags, rows_sql
+from app.index.messages import forget_messages
+from app.index.rows import Before, find_before, insert_rows, update_rows
 from app.index.statements import Sql, compiled
-from app.index.tables import conversation, conversation_info
+from app.index.tables import conversation
 from app.model.conversation import ConversationRow, IndexedRow
 from app.model.ids import ConversationId
-from app.model.said import said_title
 
 SIGNATURE_CHUNK = 2000
 
@@ -139,47 +137,6 @@ async def count_totals(index: ReadConnection) -> Totals:
 _WRITE_CHUNK = 500
 
 
-_INSERTED = ("id", *COLUMNS, "signature", "events_behind", "revision")
-
-
-@lru_cache(maxsize=256)
-def _update_sql(names: tuple[str, ...]) -> Sql:
-    """Return the statement that sets these columns; it leaves the others' indexes alone, which is most of the work."""
-    values: dict[str, BindParameter[object]] = {name: bindparam(f"{name}_") for name in names}
-    return compiled(update(conversation).where(conversation.c.uuid == bindparam("uuid_")).values(values))
-
-
-@cache
-def _upsert_info_sql() -> Sql:
-    found = select(conversation.c.id, bindparam("body")).where(conversation.c.uuid == bindparam("uuid"))
-    statement = insert(conversation_info).from_select(["conversation", "body"], found)
-    return compiled(
-        statement.on_conflict_do_update(index_elements=["conversation"], set_={"body": statement.excluded.body})
-    )
-
-
-@cache
-def _insert_info_sql() -> Sql:
-    return compiled(insert(conversation_info))
-
-
-_LAST_KEY = Sql("SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'conversation'", {})
-
-
-class _Before(NamedTuple):
-    """A row as the index has it before it is written."""
-
-    revision: int
-    signature: bytes
-    events_behind: int
-    said: str | None
-    """Its title as search looks through it."""
-    row: ConversationRow
-
-
-_BEFORE = (conversation.c.revision, conversation.c.signature, conversation.c.events_behind, title_text())
-
-
 async def upsert_many(
     index: WriteConnection, rows: Sequence[IndexedRow], *, as_of: int | None = None, events_too: bool = False
 ) -> int:
@@ -191,17 +148,23 @@ async def upsert_many(
     """
     changed = 0
     for begin in range(0, len(rows), _WRITE_CHUNK):
-        changed += await _upsert(index, rows[begin : begin + _WRITE_CHUNK], as_of, int(not events_too))
+        some = rows[begin : begin + _WRITE_CHUNK]
+        before = await find_before(index, [one.row.uuid for one in some])
+        changed += await write_rows(index, before, some, as_of=as_of, events_too=events_too)
     return changed
 
 
-async def _upsert(index: WriteConnection, rows: Sequence[IndexedRow], as_of: int | None, events_behind: int) -> int:
-    wanted = {f"id_{i}": indexed.row.uuid for i, indexed in enumerate(rows)}
-    found = await index.fetch_all(rows_sql(len(rows), *_BEFORE), wanted)
-    more = len(_BEFORE)
-    before = {one.row.uuid: one for one in (_Before._make((*row[:more], as_row(row[more:]))) for row in found)}
+async def write_rows(
+    index: WriteConnection,
+    before: Mapping[ConversationId, Before],
+    rows: Sequence[IndexedRow],
+    *,
+    as_of: int | None = None,
+    events_too: bool = False,
+) -> int:
+    """Do what `upsert_many` does, where what the index knows of the rows was asked for in the same transaction."""
     fresh: list[IndexedRow] = []
-    known: list[tuple[_Before, IndexedRow]] = []
+    known: list[tuple[Before, IndexedRow]] = []
     for indexed in rows:
         stored = before.get(indexed.row.uuid)
         if stored is None:
@@ -210,60 +173,15 @@ async def _upsert(index: WriteConnection, rows: Sequence[IndexedRow], as_of: int
             known.append((stored, indexed))
     changed = [*fresh, *(indexed for stored, indexed in known if stored.row != indexed.row)]
     revision = await progress.bump_revision(index) if changed else 0
-    await _insert(index, fresh, revision, events_behind)
-    await _update(index, known, revision, events_behind)
-    if changed:
-        parents = {parent for one in changed for parent in _touched_parents(before.get(one.row.uuid), one.row)}
-        await changes.touch(index, parents, revision)
+    await insert_rows(index, fresh, revision=revision, events_behind=int(not events_too))
+    await changes.forget_deletions(index, [one.row.uuid for one in fresh])
+    await update_rows(index, known, revision=revision, events_behind=int(not events_too))
+    parents = {parent for one in changed for parent in _touched_parents(before.get(one.row.uuid), one.row)}
+    await changes.touch(index, parents, revision)
     return len(changed)
 
 
-async def _insert(index: WriteConnection, fresh: Sequence[IndexedRow], revision: int, events_behind: int) -> None:
-    """Write rows of conversations that are not known: their keys are given here, so that nothing is looked up."""
-    if not fresh:
-        return
-    [[last]] = await index.fetch_all(_LAST_KEY)
-    keyed = [(key, indexed.row) for key, indexed in enumerate(fresh, last + 1)]
-    values = [
-        (key, *row[:-2], indexed.signature, events_behind, revision)
-        for (key, row), indexed in zip(keyed, fresh, strict=True)
-    ]
-    await index.insert_many(conversation, _INSERTED, values)
-    await index.execute_many(_insert_info_sql(), [{"conversation": key, "body": row.body} for key, row in keyed])
-    await add_tags(index, keyed)
-    await add_messages(index, [title_said(key, row.title, row.created_at) for key, row in keyed if row.title])
-    await changes.forget_deletions(index, [row.uuid for _, row in keyed])
-
-
-async def _update(
-    index: WriteConnection, known: Sequence[tuple[_Before, IndexedRow]], revision: int, events_behind: int
-) -> None:
-    """Set what differs of rows that are known."""
-    updates: dict[tuple[str, ...], list[dict[str, object]]] = {}
-    bodies = []
-    for stored, (row, signature) in known:
-        differs = {name: getattr(row, name) for name in COLUMNS if getattr(row, name) != getattr(stored.row, name)}
-        if row != stored.row:
-            differs["revision"] = revision
-        if signature != stored.signature:
-            differs["signature"] = signature
-        if events_behind != stored.events_behind:
-            differs["events_behind"] = events_behind
-        if differs:
-            values = {f"{name}_": value for name, value in differs.items()}
-            updates.setdefault(tuple(differs), []).append(values | {"uuid_": row.uuid})
-        if row.body != stored.row.body:
-            bodies.append({"uuid": row.uuid, "body": row.body})
-    for names, values_of_all in updates.items():
-        await index.execute_many(_update_sql(names), values_of_all)
-    await index.execute_many(_upsert_info_sql(), bodies)
-    await replace_tags(index, [row for stored, (row, _) in known if row.tags != stored.row.tags])
-    titles = {row.uuid: (said_title(row.title or ""), row.created_at) for _, (row, _) in known}
-    before = {stored.row.uuid: (stored.said or "", stored.row.created_at) for stored, _ in known}
-    await write_titles(index, {uuid: title for uuid, title in titles.items() if title != before[uuid]})
-
-
-def _touched_parents(before: _Before | None, now: ConversationRow) -> set[str | None]:
+def _touched_parents(before: Before | None, now: ConversationRow) -> set[str | None]:
     """Return the conversations whose list of children changes with this row."""
     if before is None:
         return {now.parent}

@@ -22,7 +22,7 @@ from sqlalchemy.dialects.sqlite import insert
 
 from app.index import progress
 from app.index.engine import ReadConnection, WriteConnection
-from app.index.messages import Said, clear_messages, write_messages
+from app.index.messages import Said, add_messages, clear_messages, write_messages
 from app.index.statements import Sql, compiled
 from app.index.tables import conversation, event, message
 from app.model.event import EventFacts, EventRow, LogChange
@@ -214,6 +214,11 @@ async def list_known(index: ReadConnection, keys: Sequence[int]) -> dict[int, di
 
 
 @cache
+def _insert_sql() -> Sql:
+    return compiled(insert(event).on_conflict_do_nothing())
+
+
+@cache
 def _upsert_sql() -> Sql:
     statement = insert(event)
     fresh = {name: statement.excluded[name] for name in ("kind", "source", "timestamp", "tool", "unreadable")}
@@ -269,21 +274,20 @@ async def write_changes(index: WriteConnection, changes: Sequence[LogChange]) ->
         for change in changes
         for name in change.delete
     ]
+    rows = [(change.key, row) for change in changes for row in change.write]
     fresh = [
-        {"conversation": change.key, "seq": row.name.seq, "event_id": row.name.event_id, "unreadable": row.unreadable}
+        {"conversation": key, "seq": row.name.seq, "event_id": row.name.event_id, "unreadable": row.unreadable}
         | {"kind": row.facts.kind, "source": row.facts.source}
         | {"timestamp": row.facts.timestamp_us, "tool": row.facts.tool}
-        for change in changes
-        for row in change.write
+        for key, row in rows
     ]
-    said = [Said(change.key, *name, None, "") for change in changes for name in change.delete]
-    said += [
-        Said(change.key, *row.name, row.facts.timestamp_us, row.facts.text)
-        for change in changes
-        for row in change.write
-    ]
-    changed = await write_messages(index, said)
-    changed += await index.execute_many(_delete_sql(), gone)
+    said = [Said(key, *row.name, row.facts.timestamp_us, row.facts.text) for key, row in rows]
+    deleted = await index.execute_many(_delete_sql(), gone)
+    inserted = await index.execute_many(_insert_sql(), fresh)
+    if not gone and inserted == len(fresh):  # what was said is written with its event, so nothing is known of these
+        return inserted + await add_messages(index, said)
+    unsaid = [Said(change.key, *name, None, "") for change in changes for name in change.delete]
+    changed = deleted + inserted + await write_messages(index, unsaid + said)
     return changed + await index.execute_many(_upsert_sql(), fresh)
 
 

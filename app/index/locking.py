@@ -72,21 +72,20 @@ def _pauses(path: Path, timeout_s: float, held: list[int]) -> Generator[float, N
             raise IndexBusy(f"another process has been writing to the index {path} for {timeout_s:g} s; try again")
         return max(_PATIENCE_S * (1 - waited_s), _IMPATIENCE_S)
 
-    turn = yield from _lock(path.with_name(f"{path.name}.turn"), path, patience_s)
+    turn = yield from _lock(f"{path}.turn", path, patience_s)
     try:
-        lock = path.with_name(f"{path.name}.lock")
-        held.append((yield from _lock(lock, path, lambda: min(patience_s(), _IMPATIENCE_S))))
+        held.append((yield from _lock(f"{path}.lock", path, lambda: min(patience_s(), _IMPATIENCE_S))))
     finally:
         os.close(turn)
 
 
-def _lock(file: Path, path: Path, patience_s: Callable[[], float]) -> Generator[float, None, int]:
+def _lock(file: str, path: Path, patience_s: Callable[[], float]) -> Generator[float, None, int]:
     while (descriptor := try_lock(file, path)) is None:
         yield patience_s()
     return descriptor
 
 
-def try_lock(file: Path, path: Path) -> int | None:
+def try_lock(file: Path | str, path: Path) -> int | None:
     """Lock a file beside the index `path` if nobody else does; it lasts until what this returns is closed.
 
     Raises:

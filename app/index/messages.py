@@ -6,7 +6,7 @@ those of a message are deleted before the message itself, and all of that happen
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from functools import cache
 from typing import NamedTuple
 
@@ -54,11 +54,6 @@ _FIND = Sql(
 _LAST_IDS = Sql(
     "SELECT value, (SELECT max(id) FROM message WHERE id >= value AND id < value + :numbers) FROM json_each(:firsts)",
     {"numbers": NUMBERS},
-)
-_KEYS = Sql(
-    "SELECT conversation.id, conversation.uuid FROM json_each(:uuids) AS one"
-    " CROSS JOIN conversation ON conversation.uuid = one.value",
-    {},
 )
 _ADD_WORDS = Sql("INSERT INTO message_fts (rowid, text) VALUES (:id, split(:text))", {})
 _DELETE_WORDS = (
@@ -140,14 +135,6 @@ def title_text() -> ScalarSelect[str]:
 def title_said(key: int, title: str, created_at_us: int) -> Said:
     """Return a title as it is searched; `key` is its conversation's."""
     return Said(key, TITLE_SEQ, "", created_at_us, said_title(title))
-
-
-async def write_titles(index: WriteConnection, titles: Mapping[str, tuple[str, int]]) -> None:
-    """Have the index know these titles, each with the time of its conversation; keys are uuids."""
-    if not titles:
-        return
-    rows = await index.fetch_all(_KEYS, {"uuids": orjson.dumps(list(titles)).decode()})
-    await write_messages(index, [Said(key, TITLE_SEQ, "", titles[uuid][1], titles[uuid][0]) for key, uuid in rows])
 
 
 _TITLES = Sql(

@@ -5,11 +5,10 @@ The mark is committed with `synchronous=FULL` before the first file is written, 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from functools import cache, lru_cache
+from functools import cache
 from typing import NamedTuple
 
-from sqlalchemy import BindParameter, bindparam, func, null, select, update
+from sqlalchemy import bindparam, func, null, select, update
 
 from app.index.engine import ReadConnection, WriteConnection
 from app.index.statements import Sql, compiled
@@ -23,13 +22,6 @@ class Dirty(NamedTuple):
     id: ConversationId
     directory: str
     owner: str
-
-
-class Owned(NamedTuple):
-    """The key of a conversation's rows, and the generation of the last owner who opened it."""
-
-    key: int
-    generation: int
 
 
 @cache
@@ -83,16 +75,3 @@ def _dirty_sql() -> Sql:
 async def list_dirty(index: ReadConnection) -> list[Dirty]:
     """Return the conversations that somebody has open, or had when it crashed."""
     return [Dirty(ConversationId(row[0]), row[1], row[2]) for row in await index.fetch_all(_dirty_sql())]
-
-
-@lru_cache(maxsize=64)
-def _owned_sql(number: int) -> Sql:
-    columns = conversation.c
-    wanted: list[BindParameter[str]] = [bindparam(f"id_{i}") for i in range(number)]
-    return compiled(select(columns.uuid, columns.id, columns.lease_generation).where(columns.uuid.in_(wanted)))
-
-
-async def find_owned(index: WriteConnection, ids: Sequence[ConversationId]) -> dict[ConversationId, Owned]:
-    """Return of each known conversation its key, and the generation under which its rows are written."""
-    rows = await index.fetch_all(_owned_sql(len(ids)), {f"id_{i}": uuid for i, uuid in enumerate(ids)})
-    return {ConversationId(row[0]): Owned(row[1], row[2]) for row in rows}

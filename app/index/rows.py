@@ -1,18 +1,21 @@
-"""A ConversationRow as the tables hold it: its columns, its tags and its body."""
+"""A ConversationRow as the tables hold it: its columns, tags and body, and its title as search looks through it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from functools import cache, lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
-from sqlalchemy import BindParameter, ColumnElement, bindparam, delete, func, insert, select
+from sqlalchemy import BindParameter, ColumnElement, bindparam, delete, func, select, update
+from sqlalchemy.dialects.sqlite import insert
 
 from app.index.engine import WriteConnection
+from app.index.messages import add_messages, title_said, title_text, write_messages
 from app.index.statements import Sql, compiled
 from app.index.tables import conversation, conversation_info, conversation_tag
-from app.model.conversation import ConversationRow
+from app.model.conversation import ConversationRow, IndexedRow
+from app.model.ids import ConversationId
 
 COLUMNS = [name for name in ConversationRow._fields if name not in ("tags", "body")]
 """The fields that are columns of `conversation`; they come first."""
@@ -43,18 +46,56 @@ def as_row(values: Sequence[Any]) -> ConversationRow:
     return ConversationRow._make((*columns, tuple(pairs), body or b""))
 
 
+class Before(NamedTuple):
+    """A conversation as the index has it before its row is written."""
+
+    key: int
+    generation: int
+    """That of the last owner who opened it."""
+    revision: int
+    signature: bytes
+    events_behind: int
+    said: str | None
+    """Its title as search looks through it."""
+    row: ConversationRow
+
+
+_BEFORE = (
+    *(conversation.c[name] for name in ("id", "lease_generation", "revision", "signature", "events_behind")),
+    title_text(),
+)
+
+
+async def find_before(index: WriteConnection, ids: Sequence[ConversationId]) -> dict[ConversationId, Before]:
+    """Return those of `ids` that the index knows."""
+    found = await index.fetch_all(rows_sql(len(ids), *_BEFORE), {f"id_{i}": uuid for i, uuid in enumerate(ids)})
+    more = len(_BEFORE)
+    stored = [Before._make((*row[:more], as_row(row[more:]))) for row in found]
+    return {one.row.uuid: one for one in stored}
+
+
+_WRITTEN = (*COLUMNS, "signature", "events_behind", "revision")
+_LAST_KEY = Sql("SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'conversation'", {})
+
+
+@lru_cache(maxsize=256)
+def _update_sql(names: tuple[str, ...]) -> Sql:
+    """Return the statement that sets these columns; it leaves the others' indexes alone, which is most of the work."""
+    values: dict[str, BindParameter[object]] = {name: bindparam(f"{name}_") for name in names}
+    return compiled(update(conversation).where(conversation.c.id == bindparam("key_")).values(values))
+
+
+@cache
+def _upsert_info_sql() -> Sql:
+    statement = insert(conversation_info)
+    return compiled(
+        statement.on_conflict_do_update(index_elements=["conversation"], set_={"body": statement.excluded.body})
+    )
+
+
 @cache
 def _delete_tags_sql() -> Sql:
-    wanted = select(conversation.c.id).where(conversation.c.uuid == bindparam("uuid")).scalar_subquery()
-    return compiled(delete(conversation_tag).where(conversation_tag.c.conversation == wanted))
-
-
-@cache
-def _replace_tag_sql() -> Sql:
-    found = select(conversation.c.id, bindparam("key"), bindparam("value")).where(
-        conversation.c.uuid == bindparam("uuid")
-    )
-    return compiled(insert(conversation_tag).from_select(["conversation", "key", "value"], found))
+    return compiled(delete(conversation_tag).where(conversation_tag.c.conversation == bindparam("key")))
 
 
 @cache
@@ -62,14 +103,55 @@ def _add_tag_sql() -> Sql:
     return compiled(insert(conversation_tag))
 
 
-async def add_tags(index: WriteConnection, keyed: Iterable[tuple[int, ConversationRow]]) -> None:
+async def insert_rows(
+    index: WriteConnection, fresh: Sequence[IndexedRow], *, revision: int, events_behind: int
+) -> None:
+    """Write rows of conversations that are not known: their keys are given here, so that nothing is looked up."""
+    if not fresh:
+        return
+    [[last]] = await index.fetch_all(_LAST_KEY)
+    keyed = [(key, indexed.row) for key, indexed in enumerate(fresh, last + 1)]
+    values = [
+        (key, *row[:-2], indexed.signature, events_behind, revision)
+        for (key, row), indexed in zip(keyed, fresh, strict=True)
+    ]
+    await index.insert_many(conversation, ("id", *_WRITTEN), values)
+    await index.execute_many(_upsert_info_sql(), [{"conversation": key, "body": row.body} for key, row in keyed])
+    await _add_tags(index, keyed)
+    await add_messages(index, [title_said(key, row.title, row.created_at) for key, row in keyed if row.title])
+
+
+async def update_rows(
+    index: WriteConnection, known: Sequence[tuple[Before, IndexedRow]], *, revision: int, events_behind: int
+) -> None:
+    """Set what differs of rows that are known; `revision` is that of those of which more does than the signature."""
+    updates: dict[tuple[str, ...], list[dict[str, object]]] = {}
+    bodies, retagged, retitled = [], [], []
+    for stored, (row, signature) in known:
+        now = *row[:-2], signature, events_behind, revision if row != stored.row else stored.revision
+        was = *stored.row[:-2], stored.signature, stored.events_behind, stored.revision
+        differs = {name: value for name, value, before in zip(_WRITTEN, now, was, strict=True) if value != before}
+        if differs:
+            values: dict[str, object] = {f"{name}_": value for name, value in differs.items()}
+            updates.setdefault(tuple(differs), []).append(values | {"key_": stored.key})
+        if row.body != stored.row.body:
+            bodies.append({"conversation": stored.key, "body": row.body})
+        if row.tags != stored.row.tags:
+            retagged.append((stored.key, row))
+        title = title_said(stored.key, row.title or "", row.created_at)
+        if (title.text, row.created_at) != (stored.said or "", stored.row.created_at):
+            retitled.append(title)
+    for names, values_of_all in updates.items():
+        await index.execute_many(_update_sql(names), values_of_all)
+    await index.execute_many(_upsert_info_sql(), bodies)
+    if retagged:
+        await index.execute_many(_delete_tags_sql(), [{"key": key} for key, _ in retagged])
+        await _add_tags(index, retagged)
+    if retitled:
+        await write_messages(index, retitled)
+
+
+async def _add_tags(index: WriteConnection, keyed: Iterable[tuple[int, ConversationRow]]) -> None:
     """Write the tags of conversations, with their keys, that have none yet."""
     tags = [{"conversation": number, "key": key, "value": value} for number, row in keyed for key, value in row.tags]
     await index.execute_many(_add_tag_sql(), tags)
-
-
-async def replace_tags(index: WriteConnection, rows: Sequence[ConversationRow]) -> None:
-    """Have the index know the tags of these rows instead of those that it knew before."""
-    await index.execute_many(_delete_tags_sql(), [{"uuid": row.uuid} for row in rows])
-    tags = [{"uuid": row.uuid, "key": key, "value": value} for row in rows for key, value in row.tags]
-    await index.execute_many(_replace_tag_sql(), tags)

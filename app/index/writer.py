@@ -36,7 +36,8 @@ class WriteConnection:
 
     __slots__ = ("_driver", "_hop")
 
-    def __init__(self, driver: sqlite3.Connection, hop: Hop) -> None:
+    def __init__(self, driver: sqlite3.Connection, hop: Hop | None = None) -> None:
+        """Without a `hop` to the connection's thread, statements run in the thread that waits for them."""
         self._driver = driver
         self._hop = hop
 
@@ -46,6 +47,8 @@ class WriteConnection:
 
     async def fetch_all(self, sql: Sql, params: Params = _NOTHING) -> list[tuple[Any, ...]]:
         """Run one statement inside the transaction and return its rows."""
+        if self._hop is None:
+            return self._fetch_all(sql, params)
         rows: list[tuple[Any, ...]] = await self._hop(partial(self._fetch_all, sql, params))
         return rows
 
@@ -57,10 +60,12 @@ class WriteConnection:
         parameters = [sql.bind(row) for row in rows]
         if not parameters:
             return 0
+        if self._hop is None:
+            return self._execute_many(sql, parameters)
         number: int = await self._hop(partial(self._execute_many, sql, parameters))
         return number
 
-    def _execute_many(self, sql: Sql, parameters: list[Any]) -> int:
+    def _execute_many(self, sql: Sql, parameters: list[dict[str, object]]) -> int:
         return self._driver.executemany(sql.text, parameters).rowcount
 
     async def insert_many(self, table: Table, names: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
@@ -71,7 +76,8 @@ class WriteConnection:
         """
         for begin in range(0, len(rows), _ROWS_MAX):
             some = rows[begin : begin + _ROWS_MAX]
-            await self._hop(partial(self._insert, _insert_text(table, tuple(names), len(some)), some))
+            work = partial(self._insert, _insert_text(table, tuple(names), len(some)), some)
+            await self._hop(work) if self._hop else work()
 
     def _insert(self, text: str, rows: Sequence[Sequence[object]]) -> None:
         self._driver.execute(text, [value for row in rows for value in row])
@@ -106,7 +112,7 @@ class Writer:
     def run(self, work: Callable[[WriteConnection], Coroutine[Any, Any, T]]) -> T:
         """Run a whole transaction in the calling thread. `work` may wait for its connection and for nothing else."""
         try:
-            result = _drive(work(WriteConnection(self._begin(durable=False), _at_once)))
+            result = _drive(work(WriteConnection(self._begin(durable=False))))
         except BaseException:
             self._end(commit=False)
             raise
@@ -148,10 +154,6 @@ class Writer:
         finally:
             if self._connected.in_transaction:
                 self._connected.execute("ROLLBACK")
-
-
-async def _at_once(work: Callable[[], Any]) -> Any:  # noqa: ANN401
-    return work()
 
 
 def _drive(work: Coroutine[Any, Any, T]) -> T:

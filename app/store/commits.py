@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from app.errors import IndexUnusable, OwnershipLost
-from app.index import conversations, events, ownership
+from app.index import conversations, events
 from app.index.engine import Index
-from app.index.ownership import Owned
+from app.index.rows import Before, find_before
 from app.index.writer import WriteConnection
 from app.model.conversation import IndexedRow
 from app.model.event import EventRow, LogChange
@@ -73,28 +73,28 @@ class Commits:
 
 async def _apply(connection: WriteConnection, batch: list[Commit]) -> dict[int, Exception]:
     """Write the rows of a batch, of each conversation the last row and all events, and return what was refused."""
-    owned = await ownership.find_owned(connection, list({commit.id for commit in batch}))
+    known = await find_before(connection, list({commit.id for commit in batch}))
     refused: dict[int, Exception] = {}
     rows: dict[ConversationId, IndexedRow] = {}
     logs: dict[ConversationId, list[EventRow]] = {}
     for commit in batch:
-        error = _refusal(commit, owned.get(commit.id))
+        error = _refusal(commit, known.get(commit.id))
         if error is None:
             rows[commit.id] = commit.row
             logs.setdefault(commit.id, []).extend(commit.events)
         else:
             refused[id(commit)] = error
-    await conversations.upsert_many(connection, list(rows.values()), events_too=True)
-    await events.write_changes(connection, [LogChange(owned[one].key, log, []) for one, log in logs.items()])
+    await conversations.write_rows(connection, known, list(rows.values()), events_too=True)
+    await events.write_changes(connection, [LogChange(known[one].key, log, []) for one, log in logs.items()])
     return refused
 
 
-def _refusal(commit: Commit, owned: Owned | None) -> Exception | None:
-    if owned is None:
+def _refusal(commit: Commit, known: Before | None) -> Exception | None:
+    if known is None:
         return IndexUnusable(f"conversation {commit.id} is not in the index; it is read again from its files")
-    if owned.generation > commit.generation:
+    if known.generation > commit.generation:
         return OwnershipLost(
-            f"conversation {commit.id} was taken over (generation {owned.generation} after {commit.generation}) "
+            f"conversation {commit.id} was taken over (generation {known.generation} after {commit.generation}) "
             "while this was written; what its files hold counts. Open it again"
         )
     return None

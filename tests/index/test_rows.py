@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import AsyncIterator
-from contextlib import closing
+from collections.abc import AsyncIterator, Iterator
+from contextlib import closing, contextmanager
 from itertools import groupby
 from pathlib import Path
 
@@ -12,7 +12,7 @@ import orjson
 import pytest
 
 from app.index import conversations, events, progress
-from app.index.engine import Index
+from app.index.engine import Index, WriteConnection
 from app.model.conversation import ConversationFiles, IndexedRow, LogSummary, fold
 from app.model.event import EventFacts, EventRow, LogChange
 from app.model.ids import ConversationId, EventName, dashed
@@ -200,19 +200,60 @@ def revision(path: Path) -> int:
         return int(db.execute("SELECT revision FROM revision").fetchone()[0])
 
 
+@contextmanager
+def counted(connection: WriteConnection) -> Iterator[list[str]]:
+    """Give a list that has the statements of the block, in the end, without those that FTS5 runs."""
+    ran: list[str] = []
+    connection._driver.set_trace_callback(ran.append)
+    yield ran
+    connection._driver.set_trace_callback(None)
+    ran[:] = [same for same, _ in groupby(ran) if not same.startswith(("--", "PRAGMA", "SELECT k, v"))]
+
+
 async def statements_of_adding(index: Index, *numbers: int) -> int:
     """Write new conversations in one transaction, and return how many statements that took."""
-    ran: list[str] = []
     async with index.write() as connection:
-        connection._driver.set_trace_callback(ran.append)
-        await conversations.upsert_many(connection, [indexed(number) for number in numbers])
-        connection._driver.set_trace_callback(None)
-    return len(
-        [same for same, _ in groupby(ran) if not same.startswith(("--", "PRAGMA", "SELECT k, v"))]
-    )  # FTS5 runs these
+        with counted(connection) as ran:
+            await conversations.upsert_many(connection, [indexed(number) for number in numbers])
+    return len(ran)
 
 
 async def test_a_new_conversation_takes_four_statements_and_a_share_of_one(index: Index) -> None:
     few = await statements_of_adding(index, 1)
     many = await statements_of_adding(index, *range(2, 102))
     assert (few, many - few) == (10, 99 * 4)
+
+
+async def test_an_appended_event_takes_eight_statements(index: Index) -> None:
+    await put(index, indexed(1))
+    key = await key_of(index, 1)
+    row, signature = indexed(1)
+    longer = IndexedRow(row._replace(event_count=1, body=b"{}"), signature)
+    async with index.write() as connection:
+        with counted(connection) as ran:
+            await conversations.upsert_many(connection, [longer], events_too=True)
+            await events.write_changes(connection, [LogChange(key, [saying("hello")], [])])
+    assert [text.split(" ", 1)[0] for text in ran] == [
+        "SELECT",
+        "UPDATE",
+        "UPDATE",
+        *["INSERT"] * 2,
+        "SELECT",
+        *["INSERT"] * 2,
+    ]
+
+
+def saying(text: str, seq: int = 0) -> EventRow:
+    return EventRow(EventName(seq, f"event-{seq}"), EventFacts("MessageEvent", "user", 5, None, text))
+
+
+async def test_an_event_that_a_sync_wrote_before_is_written_over_with_what_it_said(index: Index) -> None:
+    await put(index, indexed(1))
+    key = await key_of(index, 1)
+    async with index.write() as connection:
+        assert await events.write_changes(connection, [LogChange(key, [saying("before")], [])]) == 2
+        assert await events.write_changes(connection, [LogChange(key, [saying("after"), saying("more", 1)], [])]) == 4
+        assert await events.write_changes(connection, [LogChange(key, [saying("more", 1)], [])]) == 0
+    with closing(sqlite3.connect(index.path)) as db:
+        said = db.execute("SELECT seq, text FROM message ORDER BY seq").fetchall()
+    assert said == [(-1, "A title"), (0, "after"), (1, "more")]
