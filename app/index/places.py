@@ -26,15 +26,15 @@ def find_identity(path: Path) -> Identity | None:
     return Identity(status.st_dev, status.st_ino)
 
 
-def prepare(path: Path) -> None:
-    """Make the directory that the index stands in.
+def prepare(path: Path, *, parents: bool = True) -> None:
+    """Make the directory that the index stands in, and without `parents` not the one around it.
 
     Raises:
         IndexUnusable: it cannot be made or written to, or is on a network file system.
     """
     require_local(path)
     try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path.parent.mkdir(mode=0o700, parents=parents, exist_ok=True)
     except OSError as error:
         raise IndexUnusable(
             f"the index directory {path.parent} cannot be made ({error.strerror}); "

@@ -41,7 +41,7 @@ async def recover(path: Path, damaged: Identity | None) -> bool:
         IndexBusy: another process was at it for too long.
         IndexUnusable: the directory cannot be written to.
     """
-    prepare(path)
+    prepare(path, parents=False)  # a store that is deleted or unmounted meanwhile is not made again, empty
     if not _is_replaced(path, damaged):
         _marker(path).touch()
     deadline = time.monotonic() + _LET_GO_S
