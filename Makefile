@@ -6,6 +6,8 @@ DIR ?= .sample/conversations
 
 BIN := .venv/bin
 SAMPLE := tests/data/conversations.tar.gz
+# The long runs: a test has as long as it takes, not the limit that it has in `make test`.
+LONG := $(BIN)/python -m pytest --timeout=0
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .PHONY: run test check format lint types contracts bench bench-search filters faults machine soak audit fuzz fuzz-parsers hostile kills questions true clean
@@ -40,37 +42,37 @@ bench-search: .venv/dev
 # Import 2,000 damaged and hostile archives of each kind; make hostile EXAMPLES=10000 for more.
 EXAMPLES ?= 2000
 hostile: .venv/dev
-	CONVSTORE_TEST_EXAMPLES=$(EXAMPLES) $(BIN)/python -m pytest tests/properties/test_hostile_archives.py
+	CONVSTORE_TEST_EXAMPLES=$(EXAMPLES) $(LONG) tests/properties/test_hostile_archives.py
 
 # Kill a migration before each of its statements and at 100 random times, up and down; make kills KILLS=1000 for more.
 KILLS ?= 100
 kills: .venv/dev
-	CONVSTORE_TEST_KILL_EVERY=1 CONVSTORE_TEST_KILLS=$(KILLS) $(BIN)/python -m pytest tests/migrations -k killed
+	CONVSTORE_TEST_KILL_EVERY=1 CONVSTORE_TEST_KILLS=$(KILLS) $(LONG) tests/migrations -k killed
 
 # Ask 100,000 made-up questions; make questions QUESTIONS=1000000 for more.
 QUESTIONS ?= 100000
 questions: .venv/dev
-	CONVSTORE_TEST_QUESTIONS=$(QUESTIONS) $(BIN)/python -m pytest -s tests/properties/test_questions.py
+	CONVSTORE_TEST_QUESTIONS=$(QUESTIONS) $(LONG) -s tests/properties/test_questions.py
 
 .PHONY: killed-writers
 # Kill processes that write to shared conversations, 200 times; make killed-writers WRITER_KILLS=1000 for more.
 WRITER_KILLS ?= 200
 killed-writers: .venv/dev
-	CONVSTORE_TEST_WRITER_KILLS=$(WRITER_KILLS) $(BIN)/python -m pytest -s tests/faults/test_killed_writers.py
+	CONVSTORE_TEST_WRITER_KILLS=$(WRITER_KILLS) $(LONG) -s tests/faults/test_killed_writers.py
 
 .PHONY: writers
 # Sixteen processes write to one store for so many seconds.
 WRITING ?= 60
 writers: .venv/dev
-	CONVSTORE_TEST_WRITING_S=$(WRITING) $(BIN)/python -m pytest -s tests/faults/test_many_writers.py
+	CONVSTORE_TEST_WRITING_S=$(WRITING) $(LONG) -s tests/faults/test_many_writers.py
 
 .PHONY: openings
 # Open 100,000 ids for writing and look at what is kept; 200 different ones at once.
 openings: .venv/dev
-	CONVSTORE_TEST_IDS=100000 CONVSTORE_TEST_OPENINGS=200 $(BIN)/python -m pytest tests/store/test_many_openings.py
+	CONVSTORE_TEST_IDS=100000 CONVSTORE_TEST_OPENINGS=200 $(LONG) tests/store/test_many_openings.py
 # Random combinations of filters against a plain filter over the files.
 filters: .venv/dev
-	CONVSTORE_TEST_FILTERS=1500 $(BIN)/python -m pytest tests/properties/test_filters.py
+	CONVSTORE_TEST_FILTERS=1500 $(LONG) tests/properties/test_filters.py
 
 faults: .venv/dev
 	$(BIN)/python -m tests.faults $(FAULTS)
@@ -79,12 +81,12 @@ faults: .venv/dev
 # Stay true: 5,000 edits by other programs, 400 faults in the database file and its log, 50 kills each of a rebuild and of a verify --fix.
 TRUE_TO := CONVSTORE_TEST_EDITS=5000 CONVSTORE_TEST_FAULTS=300 CONVSTORE_TEST_MENDING_KILLS=50
 true: .venv/dev
-	$(TRUE_TO) $(BIN)/python -m pytest tests/faults/test_random_edits.py tests/faults/test_damaged_index.py tests/faults/test_stale_logs.py tests/faults/test_killed_mending.py
+	$(TRUE_TO) $(LONG) tests/faults/test_random_edits.py tests/faults/test_damaged_index.py tests/faults/test_stale_logs.py tests/faults/test_killed_mending.py
 
 # Whatever is done to a store, it must show what plain dictionaries say; in so many steps.
 STEPS ?= 100000
 machine: .venv/dev
-	CONVSTORE_TEST_STEPS=$(STEPS) $(BIN)/python -m pytest tests/properties/test_machine.py
+	CONVSTORE_TEST_STEPS=$(STEPS) $(LONG) tests/properties/test_machine.py
 
 # Mixed load over HTTP, other programs that write, and random kills, for so long.
 SECONDS ?= 1800

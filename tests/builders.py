@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
+import select
 import signal
 import sqlite3
 import subprocess
 import sys
+import time
 import uuid
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -131,23 +134,40 @@ def index_tables(path: Path) -> dict[str, list[tuple[Any, ...]]]:
 class SecondProcess:
     """Another Python process, which speaks in lines."""
 
-    def __init__(self, process: subprocess.Popen[str]) -> None:
+    def __init__(self, process: subprocess.Popen[bytes], code: str) -> None:
         self._process = process
+        self._code = code
+        self._heard = b""
 
-    def hear(self) -> str:
-        """Wait for its next line; "" when it has ended."""
+    def hear(self, within_s: float = 60) -> str:
+        """Wait for its next line; "" when it has ended. One that says nothing is ended, and tells where it stands."""
         assert self._process.stdout is not None
-        return self._process.stdout.readline().rstrip("\n")
+        until = time.monotonic() + within_s
+        while b"\n" not in self._heard:
+            if not select.select([self._process.stdout], [], [], max(0, until - time.monotonic()))[0]:
+                self.signal("ABRT")  # faulthandler writes the stacks of its threads to stderr
+                with suppress(subprocess.TimeoutExpired):
+                    self._process.wait(10)
+                raise TimeoutError(f"no line within {within_s:g} s from the process that runs\n{self._code}")
+            some = os.read(self._process.stdout.fileno(), 65536)
+            if not some:
+                break
+            self._heard += some
+        line, _, self._heard = self._heard.partition(b"\n")
+        return line.decode()
 
     def say(self, line: str = "") -> None:
         """Give it a line."""
         assert self._process.stdin is not None
-        self._process.stdin.write(f"{line}\n")
-        self._process.stdin.flush()
+        self._process.stdin.write(f"{line}\n".encode())
 
     def signal(self, name: str) -> None:
         """Send it a signal, e.g. STOP or CONT."""
         self._process.send_signal(getattr(signal, f"SIG{name}"))
+
+    def end(self) -> int:
+        """Wait until it has ended by itself, and return its exit code."""
+        return self._process.wait(20)
 
     def kill(self) -> None:
         """End it at once, as a power cut would, and wait until it has ended."""
@@ -159,14 +179,14 @@ class SecondProcess:
 def second_process(code: str, *arguments: object) -> Iterator[SecondProcess]:
     """Run Python code in another process, with sys.argv[1:] of `arguments`; it is killed at the end."""
     with subprocess.Popen(
-        [sys.executable, "-c", code, *map(str, arguments)],
+        [sys.executable, "-X", "faulthandler", "-c", code, *map(str, arguments)],
         cwd=Path(__file__).parent.parent,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        text=True,
+        bufsize=0,
     ) as process:
         try:
-            yield SecondProcess(process)
+            yield SecondProcess(process, code)
         finally:
             process.kill()
 

@@ -18,6 +18,8 @@ from app import ConversationStore, Settings
 from app.api.app import create_app
 from app.index import schema
 
+pytest_plugins = ["tests.watchdog"]
+
 DATA = Path(__file__).parent / "data"
 
 StoreOpener = Callable[..., AbstractAsyncContextManager[ConversationStore]]

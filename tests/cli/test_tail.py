@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-import signal
-import subprocess
-import sys
 from pathlib import Path
 
-from tests.builders import make_conversation, make_event, make_id, write_event
+from tests.builders import make_conversation, make_event, make_id, second_process, write_event
 from tests.cli.conftest import Command
 
 ONE = make_id(1)
+COMMAND = "from app.cli.main import run; run()"
 
 
 def ids(text: str) -> list[str]:
@@ -37,13 +35,11 @@ def test_of_none_it_shows_none(root: Path, convstore: Command) -> None:
 
 def test_it_follows_what_another_program_appends(root: Path) -> None:
     directory = make_conversation(root, events=5)
-    command = [sys.executable, "-m", "app.cli.main", "tail", ONE, "--store", str(root), "-n", "1", "-f", "--json"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        seen = [process.stdout.readline()]
+    with second_process(COMMAND, "tail", ONE, "--store", root, "-n", 1, "-f", "--json") as tail:
+        seen = [tail.hear()]
         for number in (5, 6):
             write_event(directory, number)
-            seen.append(process.stdout.readline())
-        process.send_signal(signal.SIGINT)
-        assert process.wait(10) == 130
-    assert ids("".join(seen)) == [make_event(number)["id"] for number in (4, 5, 6)]
+            seen.append(tail.hear())
+        tail.signal("INT")
+        assert tail.end() == 130
+    assert ids("\n".join(seen)) == [make_event(number)["id"] for number in (4, 5, 6)]
