@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 
 from app.files import durable, layout
+from app.files.marks import find_mark
 from app.model.ids import EventName, event_file_name
 
 LOG_LOCK = ".eventlog.lock"
@@ -49,6 +50,17 @@ class KnownNames:
         self.numbers[name.event_id] = name.seq
         self.next_seq = name.seq + 1
         self.file_count += 1
+
+
+@contextmanager
+def opened(conversation_fd: int) -> Iterator[int]:
+    """Open events/ to write into it, and make it when a conversation has none."""
+    if find_mark(layout.EVENTS, conversation_fd) is None:
+        with suppress(FileExistsError):
+            os.mkdir(layout.EVENTS, 0o777, dir_fd=conversation_fd)
+            durable.sync_directory(conversation_fd)
+    with layout.open_directory(layout.EVENTS, conversation_fd) as events_fd:
+        yield events_fd
 
 
 def append(

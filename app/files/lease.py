@@ -136,7 +136,7 @@ def claim(
         LockTimeout: another program held the lease's lock for 10 s.
         DiskFull, WriteFailed: the lease could not be written.
     """
-    with opened(root, directory) as fd, _lease_lock(fd):
+    with opened(root, directory) as fd, locked(fd, LEASE_LOCK, _LOCK_TIMEOUT_S):
         now_lease = read_lease(fd)
         last = _read(fd, LAST_LEASE)
         if now_lease is None and os.path.lexists(root / directory / LEASE):
@@ -187,7 +187,7 @@ def guarded(root: Path, directory: str, fd: int, lease: Lease) -> Iterator[None]
         OwnershipLost: another owner has it, or the directory was moved away.
         LockTimeout: another program held the lock for 10 s.
     """
-    with _lease_lock(fd):
+    with locked(fd, LEASE_LOCK, _LOCK_TIMEOUT_S):
         now_lease = read_lease(fd)
         if now_lease is None and os.path.lexists(root / directory / LEASE):
             now_lease = _read(fd, LAST_LEASE)
@@ -196,7 +196,7 @@ def guarded(root: Path, directory: str, fd: int, lease: Lease) -> Iterator[None]
                 f"conversation {directory} is no longer owned by {lease.owner} (generation {lease.generation}), "
                 f"but by {now_lease.owner if now_lease else 'nobody'}; nothing was written. Open it again"
             )
-        if not _still_there(root / directory, fd):
+        if not _still_there(f"{root}/{directory}", fd):
             raise OwnershipLost(f"conversation {directory} was moved away or deleted; nothing was written")
         yield
 
@@ -261,19 +261,13 @@ def opened(root: Path, directory: str) -> Iterator[int]:
     """
     with durable.explained(f"conversation {directory}"):
         try:
-            with layout.open_directory(root / directory) as fd:
+            with layout.open_directory(f"{root}/{directory}") as fd:
                 yield fd
         except (FileNotFoundError, NotADirectoryError) as error:
             raise ConversationNotFound(f"there is no conversation {directory} ({error.strerror})") from error
 
 
-@contextmanager
-def _lease_lock(fd: int) -> Iterator[None]:
-    with locked(fd, LEASE_LOCK, _LOCK_TIMEOUT_S):
-        yield
-
-
-def _still_there(path: Path, fd: int) -> bool:
+def _still_there(path: str, fd: int) -> bool:
     try:
         there, here = os.lstat(path), os.fstat(fd)
     except OSError:

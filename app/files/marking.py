@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -29,14 +30,13 @@ def mark(root: Path, directory: str, instance: str, fields: Mapping[str, bool], 
             lease.write_undone(root, fd, claimed)
 
 
-def write_own(fd: int, fields: Mapping[str, object]) -> bytes:
-    """Set fields in an open directory's convstore.json and return its content. The caller is the conversation's owner.
+def write_own(fd: int, fields: Mapping[str, object]) -> tuple[bytes, os.stat_result]:
+    """Set fields in an open directory's convstore.json; return its content and status. The caller owns it.
 
     The file is made when it is missing or cannot be read: no other program has it.
     """
     kept = _kept(fd).with_values({name: orjson.dumps(value) for name, value in fields.items()})
-    durable.replace(fd, layout.OWN, kept.raw)
-    return kept.raw
+    return kept.raw, durable.replace(fd, layout.OWN, kept.raw)
 
 
 def _kept(fd: int) -> Kept:

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import os
+from typing import NamedTuple
 
 from app.files import layout
 
 Mark = tuple[int, int, int, int] | None
 """What of a file's status differs once it was changed; None while it is missing."""
 
-Marks = tuple[Mark, Mark, Mark, Mark]
-"""Those of events/, base_state.json, meta.json and convstore.json."""
+
+class Marks(NamedTuple):
+    """Those of events/, base_state.json, meta.json and convstore.json."""
+
+    events: Mark = None
+    state: Mark = None
+    meta: Mark = None
+    own: Mark = None
 
 
 def mark_of(status: os.stat_result) -> Mark:
@@ -28,4 +35,4 @@ def find_mark(name: str, fd: int) -> Mark:
 
 def find_marks(fd: int, events: Mark) -> Marks:
     """Return the marks of a conversation's files, given that of its log."""
-    return events, find_mark(layout.STATE, fd), find_mark(layout.META, fd), find_mark(layout.OWN, fd)
+    return Marks(events, find_mark(layout.STATE, fd), find_mark(layout.META, fd), find_mark(layout.OWN, fd))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 
@@ -35,6 +35,7 @@ from app.model.kept import Kept, parse_kept
 _LOCK_TIMEOUT_S = 30.0
 _DICT_FACTOR = 3
 _ID_BYTES = 150
+_HEAD = "leaf_event_id"
 
 _match_temporary = re.compile(
     rf"\.({'|'.join(map(re.escape, (layout.META, layout.STATE, layout.OWN, lease.LEASE, lease.LAST_LEASE)))})"
@@ -61,9 +62,11 @@ class OpenFiles:
         self._state: Kept | None = None
         self._meta: Kept | None = None
         self._head: Head | None = None
+        self._moved: dict[str, bytes] = {}
+        """HEAD as it stands in base_state.json, where `_state` has an earlier one."""
         self._torn = False
         self._log_read = False
-        self._marks: Marks = (None, None, None, None)
+        self._marks = Marks()
 
     @property
     def size_bytes(self) -> int:
@@ -77,7 +80,7 @@ class OpenFiles:
         root = self.reader.root
         with (
             lease.opened(root, self.directory) as fd,
-            _events_directory(fd) as events_fd,
+            eventlog_writing.opened(fd) as events_fd,
             locked(events_fd, LOG_LOCK, _LOCK_TIMEOUT_S),
             lease.guarded(root, self.directory, fd, self.lease),
         ):
@@ -98,7 +101,7 @@ class OpenFiles:
             if after_crash or self.status == Status.RUNNING:
                 self._recover_head(fd, events_fd)
                 self.broken = False
-            self._mark(fd, events_fd)
+            self._marks = self._marks._replace(events=mark_of(os.fstat(events_fd)))
         return self.status
 
     @property
@@ -116,7 +119,7 @@ class OpenFiles:
             DiskFull, WriteFailed: it could not be written, and no event was appended.
         """
         with self._writing() as (fd, events_fd):
-            reread = self.broken or self._look(fd, events_fd) != self._marks
+            reread = self.broken or find_marks(fd, mark_of(os.fstat(events_fd))) != self._marks
             if reread:
                 self._read(fd, events_fd)
             if self.broken:
@@ -145,8 +148,9 @@ class OpenFiles:
             return False
 
     def _read(self, fd: int, events_fd: int) -> None:
-        self._mark(fd, events_fd)
+        self._marks = find_marks(fd, mark_of(os.fstat(events_fd)))
         self._state, self._meta = _kept(fd, layout.STATE), _kept(fd, layout.META)
+        self._moved = {}
         self.names = eventlog_writing.list_names(events_fd)
         files = scan.read_conversation(self.reader, self.directory, self.id, with_log=False)
         if files is None or files.failed or files.state is None or self._state is None:
@@ -165,12 +169,6 @@ class OpenFiles:
         for name in os.listdir(fd):
             if _match_temporary(name):
                 durable.remove_if_there(fd, name)
-
-    def _look(self, fd: int, events_fd: int) -> Marks:
-        return find_marks(fd, mark_of(os.fstat(events_fd)))
-
-    def _mark(self, fd: int, events_fd: int) -> None:
-        self._marks = self._look(fd, events_fd)
 
     def _write(
         self,
@@ -198,7 +196,7 @@ class OpenFiles:
             self._write_meta(fd, change)
             self._write_own(fd, change)
             self._read_log(fd)
-            self._mark(fd, events_fd)
+            self._marks = self._marks._replace(events=mark_of(os.fstat(events_fd)))
         except Exception as error:
             if not rows:
                 raise
@@ -210,35 +208,38 @@ class OpenFiles:
     def _write_state(self, fd: int, change: Change, head: Head | None) -> None:
         values = dict(change.state)
         if head is not None:
-            values["leaf_event_id"] = head.event_id
+            values[_HEAD] = head.event_id
             empty = head.event_id is None
             if empty or (self.files.state or {}).get("head_is_empty"):
                 values["head_is_empty"] = empty
         if not values or self._state is None:
             return
-        kept = self._state.with_values({name: orjson.dumps(value) for name, value in values.items()})
-        status = self._move_head(fd, kept) if list(values) == ["leaf_event_id"] and head else None
+        dumped = {name: orjson.dumps(value) for name, value in values.items()}
+        status = self._move_head(fd, dumped[_HEAD]) if head is not None and list(dumped) == [_HEAD] else None
         if status is None:
+            kept = self._state.with_values(self._moved | dumped)
             status = durable.replace(fd, layout.STATE, kept.raw, sync_name=bool(change.state or change.head))
+            self._state, self._moved = kept, {}
         self._torn = False
-        self._state = kept
-        state = {**(self.files.state or {}), **{name: orjson.loads(orjson.dumps(v)) for name, v in values.items()}}
+        self._marks = self._marks._replace(state=mark_of(status))
+        state = {**(self.files.state or {}), **{name: orjson.loads(value) for name, value in dumped.items()}}
         self.files = replace(self.files, state=state, modified_us=status.st_mtime_ns // 1000)
         self._head = head or self._head
 
-    def _move_head(self, fd: int, kept: Kept) -> os.stat_result | None:
+    def _move_head(self, fd: int, leaf: bytes) -> os.stat_result | None:
         """Put the id of an event in the place of another: 36 bytes, where a new file would be all of them, 260 kB.
 
         None: nothing was done. After an error the file is not written to again, for who knows what is on the disk.
         """
-        span = kept.spans["leaf_event_id"]
-        if self._torn or self._state is None or self._state.spans.get("leaf_event_id") != span:
+        span = self._state.spans.get(_HEAD) if self._state else None
+        if self._torn or span is None or span[1] - span[0] != len(leaf):
             return None
         self._torn = True
-        _, known, *_ = self._marks
-        return durable.overwrite(
-            fd, layout.STATE, span[0], kept.raw[slice(*span)], lambda status: mark_of(status) == known
-        )
+        known = self._marks.state
+        status = durable.overwrite(fd, layout.STATE, span[0], leaf, lambda status: mark_of(status) == known)
+        if status is not None:
+            self._moved = {_HEAD: leaf}
+        return status
 
     def _write_meta(self, fd: int, change: Change) -> None:
         if not change.meta:
@@ -247,12 +248,14 @@ class OpenFiles:
         kept = kept.with_values({name: orjson.dumps(value) for name, value in change.meta.items()})
         status = durable.replace(fd, layout.META, kept.raw)
         self._meta = kept
+        self._marks = self._marks._replace(meta=mark_of(status))
         self.files = replace(self.files, meta=parse_json_object(kept.raw), meta_mtime_ns=status.st_mtime_ns)
 
     def _write_own(self, fd: int, change: Change) -> None:
         if not change.own:
             return
-        raw = write_own(fd, change.own)
+        raw, status = write_own(fd, change.own)
+        self._marks = self._marks._replace(own=mark_of(status))
         others = tuple(problem for problem in self.files.problems if not problem.startswith(layout.OWN))
         self.files = replace(self.files, own=parse_json_object(raw), problems=others)
 
@@ -293,14 +296,3 @@ def _kept(fd: int, name: str) -> Kept | None:
         return parse_kept(layout.read_file(name, fd)[0])
     except (FileNotFoundError, UnreadableFile):
         return None
-
-
-@contextmanager
-def _events_directory(fd: int) -> Iterator[int]:
-    """Open events/, and make it when a conversation has none."""
-    if find_mark(layout.EVENTS, fd) is None:
-        with suppress(FileExistsError):
-            os.mkdir(layout.EVENTS, 0o777, dir_fd=fd)
-            durable.sync_directory(fd)
-    with layout.open_directory(layout.EVENTS, fd) as events_fd:
-        yield events_fd

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -246,4 +247,26 @@ async def test_a_change_by_another_program_is_noticed_before_the_next_write(
         assert log_of(path)[4]["parent_id"] == make_event(3)["id"]
         assert state_of(path)["execution_status"] == "paused"
         assert await store.count_events(ID) == 5
+        assert await is_rebuilt_equal(store)
+
+
+async def test_what_another_program_writes_in_the_middle_of_a_write_is_noticed_before_the_next(
+    root: Path, open_store: StoreOpener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    meta = make_conversation(root) / "meta.json"
+    real = os.fsync
+
+    def fsync(descriptor: int) -> None:
+        meta.write_text(json.dumps(json.loads(meta.read_text()) | {"title": "Meanwhile"}))
+        real(descriptor)
+
+    async with open_store(root) as store, store.writer(ID) as conversation:
+        await conversation.append(make_event(2))
+        with monkeypatch.context() as during:
+            during.setattr(os, "fsync", fsync)
+            await conversation.append(make_event(3))
+        await conversation.append(make_event(4))
+        assert json.loads(await store.get_conversation(ID))["title"] == "Meanwhile"
+        await conversation.set_tags({"area": "x"})
+        assert json.loads(meta.read_text())["title"] == "Meanwhile"
         assert await is_rebuilt_equal(store)
