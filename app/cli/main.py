@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from io import TextIOWrapper
 from typing import Annotated, Any, NoReturn
 
@@ -42,15 +44,29 @@ _EXIT_CODES = (
 class _Group(TyperGroup):
     """The commands; one whose output is cut off, as by `head`, ends quietly, as SIGPIPE ends other programs."""
 
+    def make_context(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - as for `invoke`
+        """Read the command line, and print the help or the version if it asks for that."""
+        with _ending_quietly():
+            return super().make_context(*args, **kwargs)
+
     def invoke(self, ctx: Any) -> Any:  # noqa: ANN401 - by its version, typer has click inside or beside it
         """Run the command that was named."""
-        try:
+        with _ending_quietly():
             return super().invoke(ctx)
-        except BrokenPipeError as error:  # typer itself would end with 1, which says that something was found
-            nowhere = os.open(os.devnull, os.O_WRONLY)
-            for stream in (sys.stdout, sys.stderr):
-                os.dup2(nowhere, stream.fileno())
-            raise typer.Exit(_NOBODY_READS) from error
+
+
+@contextmanager
+def _ending_quietly() -> Iterator[None]:
+    """End with 141 when nobody reads on; typer, and rich for a help, would end with 1, as if something was found."""
+    try:
+        yield
+    except (BrokenPipeError, SystemExit) as error:
+        if not isinstance(error, BrokenPipeError) and not isinstance(error.__context__, BrokenPipeError):
+            raise
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        for stream in (sys.stdout, sys.stderr):
+            os.dup2(nowhere, stream.fileno())
+        raise typer.Exit(_NOBODY_READS) from error
 
 
 app = typer.Typer(

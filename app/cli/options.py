@@ -28,7 +28,7 @@ ForceOption = Annotated[bool, typer.Option("--force", help="Also while another p
 
 
 def confirm(question: str, *, yes: bool) -> None:
-    """Ask before what cannot be undone; `yes` is the answer already. Ends the command when the answer is no.
+    """Ask before what cannot be undone; `yes` is the answer already. Ends the command when the answer is no, or none.
 
     Raises:
         InvalidSettings: there is nobody to ask.
@@ -39,5 +39,9 @@ def confirm(question: str, *, yes: bool) -> None:
         raise InvalidSettings(
             f"{question} Nobody can be asked here; give --yes, or --dry-run to see what would be done"
         )
-    if not typer.confirm(question, err=True):
+    try:
+        agreed = typer.confirm(question, err=True)
+    except typer.Abort as abort:  # which typer itself would end with 1, as if something was found
+        raise typer.Exit(130 if isinstance(abort.__context__, KeyboardInterrupt) else 2) from abort
+    if not agreed:
         raise typer.Exit(2)

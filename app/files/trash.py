@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from app.errors import ConversationExists, ConversationNotFound, NotInTrash, StoreError, WriteFailed
+from app.errors import ConversationExists, ConversationNotFound, NotInTrash, StoreError, StoreUnavailable, WriteFailed
 from app.files import durable, layout
 from app.files.lease import LAST_LEASE, LEASE, LEASE_LOCK
 from app.model.ids import ConversationId, find_conversation_id
@@ -105,7 +105,7 @@ def list_trash(root: Path) -> list[Trashed]:
     except FileNotFoundError:
         return []
     except OSError as error:
-        raise layout.unavailable(root, error) from error
+        raise StoreUnavailable(f"the trash {root / TRASH} cannot be read ({error.strerror})") from error
     return sorted(filter(None, map(find_entry, names)), key=lambda one: (one.deleted_at_us, one.name), reverse=True)
 
 

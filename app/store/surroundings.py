@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
+from app.errors import StoreUnavailable
 from app.files import layout, lease, owners, trash
 from app.files.lease import LEASE
 from app.index import health
@@ -151,7 +152,10 @@ def _some(names: list[str]) -> str:
 
 
 def _trash(root: Path) -> Finding:
-    entries = trash.list_trash(root)
+    try:
+        entries = trash.list_trash(root)
+    except StoreUnavailable as error:
+        return problem("trash", str(error), "make it readable and writable for those that run convstore")
     if not entries:
         return ok("trash", "empty")
     return ok("trash", f"{len(entries)} conversations, the oldest of {format_us(entries[-1].deleted_at_us)}")

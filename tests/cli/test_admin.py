@@ -223,6 +223,15 @@ def test_a_reader_that_ends_ends_the_command_quietly_and_is_nothing_found(root: 
     assert (ran.returncode, ran.stderr) == (141, "")
 
 
+@pytest.mark.parametrize("command", [("--help",), ("--version",), ("list", "--help"), ("db", "--help")], ids=" ".join)
+def test_a_reader_of_a_help_may_end_too(command: tuple[str, ...]) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "w") as pipe:
+        ran = subprocess.run([COMMAND, *command], stdout=pipe, stderr=subprocess.PIPE, text=True, check=False)
+    assert (ran.returncode, ran.stderr) == (141, "")
+
+
 def test_what_the_terminal_cannot_show_is_escaped(root: Path) -> None:
     make_conversation(root, meta={"title": "caf\u00e9"})
     ran = subprocess.run(

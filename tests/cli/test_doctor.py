@@ -148,22 +148,35 @@ def test_an_index_that_cannot_be_where_it_is_said_is_a_problem(store: Path, tmp_
     assert "CONVSTORE_INDEX_URL" in advice
 
 
-@pytest.mark.parametrize("mode", [0o000, 0o400, 0o500], ids=oct)
-def test_an_index_directory_that_is_closed_is_a_problem_beside_all_else(store: Path, mode: int) -> None:
-    """In a process that has to ask for permission, as root's does not."""
+def examined_while_closed(store: Path, directory: Path, mode: int) -> Ran:
+    """Run doctor in a process that has to ask for permission, as root's does not."""
     obeying = ("setpriv", "--bounding-set", "-dac_override,-dac_read_search") if os.geteuid() == 0 else ()
     if obeying and shutil.which(obeying[0]) is None:
         pytest.skip("no setpriv here, and root may read everything")
-    (store / ".convstore").chmod(mode)
+    directory.chmod(mode)
     command = [*obeying, Path(sys.executable).with_name("convstore"), "doctor", "--store", store, "--json"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
-    (store / ".convstore").chmod(0o700)
-    ran = Ran(done.returncode, done.stdout, done.stderr)
+    directory.chmod(0o700)
+    return Ran(done.returncode, done.stdout, done.stderr)
+
+
+@pytest.mark.parametrize("mode", [0o000, 0o400, 0o500], ids=oct)
+def test_an_index_directory_that_is_closed_is_a_problem_beside_all_else(store: Path, mode: int) -> None:
+    ran = examined_while_closed(store, store / ".convstore", mode)
     assert (ran.code, ran.err) == (1, "")
     for check, told in (("permissions", "cannot be written to"), ("index", "index.db cannot be ")):
         [(level, said, advice)] = found(ran, check)
         assert (level, told in said, "CONVSTORE_INDEX_URL" in advice) == ("problem", True, True)
     assert [level for level, *_ in found(ran, "trash")] == ["ok"]
+
+
+def test_a_trash_that_is_closed_is_a_problem_beside_all_else(store: Path, convstore: Command) -> None:
+    convstore("delete", make_id(2), "--store", store)
+    ran = examined_while_closed(store, store / ".trash", 0o000)
+    assert (ran.code, ran.err) == (1, "")
+    assert [one["check"] for one in ran.json if one["level"] == "problem"] == ["trash"]
+    assert found(ran, "trash")[0][1] == f"the trash {store / '.trash'} cannot be read (Permission denied)"
+    assert [level for level, *_ in found(ran, "files")] == ["ok"]
 
 
 def test_leases_are_told_by_owner_and_those_of_a_dead_server_apart(store: Path, convstore: Command) -> None:

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import pty
+import signal
+import subprocess
+import sys
 import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -80,6 +84,23 @@ def test_an_age_must_be_given_and_somebody_asked(five: Path, convstore: Command)
     ran = convstore("prune", "--older-than", "1d", "--store", five)
     assert (ran.code, "Move 5 conversations into the trash? Nobody can be asked here" in ran.err) == (2, True)
     assert list_trash(five) == []
+
+
+@pytest.mark.parametrize(("key", "code"), [("\x03", 130), ("\x04", 2), ("n\n", 2), ("y\n", 0)], ids=repr)
+def test_it_ends_as_the_question_is_answered(five: Path, key: str, code: int) -> None:
+    outside, terminal = pty.openpty()
+    command = [str(Path(sys.executable).with_name("convstore")), "prune", "--older-than", "1d", "--store", str(five)]
+    with subprocess.Popen(command, stdin=terminal, stdout=terminal, stderr=terminal) as asking:
+        os.close(terminal)
+        said = b""
+        while b"[y/N]: " not in said:
+            said += os.read(outside, 4096)
+        if key == "\x03":
+            asking.send_signal(signal.SIGINT)  # as a terminal does for its own programs
+        os.write(outside, key.encode())
+        assert asking.wait(20) == code
+    os.close(outside)
+    assert len(list_trash(five)) == (5 if code == 0 else 0)
 
 
 def test_what_another_process_writes_to_stays(five: Path, convstore: Command) -> None:
