@@ -173,11 +173,13 @@ async def write_rows(
             known.append((stored, indexed))
     changed = [*fresh, *(indexed for stored, indexed in known if stored.row != indexed.row)]
     revision = await progress.bump_revision(index) if changed else 0
-    await insert_rows(index, fresh, revision=revision, events_behind=int(not events_too))
-    await changes.forget_deletions(index, [one.row.uuid for one in fresh])
+    if fresh:
+        await insert_rows(index, fresh, revision=revision, events_behind=int(not events_too))
+        await changes.forget_deletions(index, [one.row.uuid for one in fresh])
     await update_rows(index, known, revision=revision, events_behind=int(not events_too))
     parents = {parent for one in changed for parent in _touched_parents(before.get(one.row.uuid), one.row)}
-    await changes.touch(index, parents, revision)
+    if parents:
+        await changes.touch(index, parents, revision)
     return len(changed)
 
 

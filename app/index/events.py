@@ -282,7 +282,7 @@ async def write_changes(index: WriteConnection, changes: Sequence[LogChange]) ->
         for key, row in rows
     ]
     said = [Said(key, *row.name, row.facts.timestamp_us, row.facts.text) for key, row in rows]
-    deleted = await index.execute_many(_delete_sql(), gone)
+    deleted = await index.execute_many(_delete_sql(), gone) if gone else 0
     inserted = await index.execute_many(_insert_sql(), fresh)
     if not gone and inserted == len(fresh):  # what was said is written with its event, so nothing is known of these
         return inserted + await add_messages(index, said)

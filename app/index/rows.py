@@ -107,8 +107,6 @@ async def insert_rows(
     index: WriteConnection, fresh: Sequence[IndexedRow], *, revision: int, events_behind: int
 ) -> None:
     """Write rows of conversations that are not known: their keys are given here, so that nothing is looked up."""
-    if not fresh:
-        return
     [[last]] = await index.fetch_all(_LAST_KEY)
     keyed = [(key, indexed.row) for key, indexed in enumerate(fresh, last + 1)]
     values = [

@@ -25,7 +25,7 @@ class Turns:
     async def awaited(self) -> AsyncIterator[None]:
         """Have a turn, in a task."""
         asked = self._ask()
-        if not asked.done():
+        if asked is not None:
             try:
                 await asyncio.wrap_future(asked)
             except asyncio.CancelledError:
@@ -40,22 +40,23 @@ class Turns:
     @contextmanager
     def taken(self) -> Iterator[None]:
         """Have a turn, in a thread."""
-        self._ask().result()
+        asked = self._ask()
+        if asked is not None:
+            asked.result()
         try:
             yield
         finally:
             self._pass_on()
 
-    def _ask(self) -> Future[None]:
-        """Return what is done once it is the turn of the one who asks."""
-        asked: Future[None] = Future()
+    def _ask(self) -> Future[None] | None:
+        """Return what is done once it is the turn of the one who asks; None: it is at once."""
         with self._guard:
-            if self._taken:
-                self._waiting.append(asked)
-            else:
+            if not self._taken:
                 self._taken = True
-                asked.set_result(None)
-        return asked
+                return None
+            asked: Future[None] = Future()
+            self._waiting.append(asked)
+            return asked
 
     def _pass_on(self) -> None:
         with self._guard:

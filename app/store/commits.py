@@ -6,8 +6,7 @@ While one transaction runs, what comes in is collected for the next, which the f
 from __future__ import annotations
 
 import threading
-from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 
 from app.errors import IndexUnusable, OwnershipLost
@@ -28,7 +27,9 @@ class Commit:
     generation: int
     row: IndexedRow
     events: list[EventRow]
-    done: Future[None] = field(default_factory=Future)
+    done: bool = False
+    error: Exception | None = None
+    """Why it was not written."""
 
 
 class Commits:
@@ -51,42 +52,36 @@ class Commits:
         """
         with self._coming:
             self._waiting.append(commit)
-        with self._going:
-            if not commit.done.done():
+        with self._going:  # whoever had it before may have written this one too
+            if not commit.done:
                 with self._coming:
                     batch, self._waiting = self._waiting, []
                 self._write(batch)
-        commit.done.result()
+        if commit.error is not None:
+            raise commit.error
 
     def _write(self, batch: list[Commit]) -> None:
-        refused: dict[int, Exception] = {}
         try:
-            refused = self._index.transact(partial(_apply, batch=batch))
+            self._index.transact(partial(_apply, batch=batch))
         except Exception as error:  # noqa: BLE001 - whatever it is, those who wait are told
-            refused = {id(commit): error for commit in batch}
+            for commit in batch:
+                commit.error = error
         for commit in batch:
-            if (reason := refused.get(id(commit))) is not None:
-                commit.done.set_exception(reason)
-            else:
-                commit.done.set_result(None)
+            commit.done = True
 
 
-async def _apply(connection: WriteConnection, batch: list[Commit]) -> dict[int, Exception]:
-    """Write the rows of a batch, of each conversation the last row and all events, and return what was refused."""
+async def _apply(connection: WriteConnection, batch: list[Commit]) -> None:
+    """Write the rows of a batch, of each conversation the last row and all events; what is refused gets its error."""
     known = await find_before(connection, list({commit.id for commit in batch}))
-    refused: dict[int, Exception] = {}
     rows: dict[ConversationId, IndexedRow] = {}
     logs: dict[ConversationId, list[EventRow]] = {}
     for commit in batch:
-        error = _refusal(commit, known.get(commit.id))
-        if error is None:
+        commit.error = _refusal(commit, known.get(commit.id))
+        if commit.error is None:
             rows[commit.id] = commit.row
             logs.setdefault(commit.id, []).extend(commit.events)
-        else:
-            refused[id(commit)] = error
     await conversations.write_rows(connection, known, list(rows.values()), events_too=True)
     await events.write_changes(connection, [LogChange(known[one].key, log, []) for one, log in logs.items()])
-    return refused
 
 
 def _refusal(commit: Commit, known: Before | None) -> Exception | None:

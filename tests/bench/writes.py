@@ -10,6 +10,7 @@ from contextlib import AsyncExitStack, contextmanager
 from functools import partial
 from itertools import count
 from pathlib import Path
+from statistics import median
 from time import perf_counter
 from typing import Any, TypeVar
 
@@ -21,7 +22,7 @@ from app.model.ids import ConversationId
 from app.store.conversation import Conversation
 from tests.bench.bare import bare_append
 from tests.bench.generate import add_long_conversation, make_store
-from tests.bench.measure import rate_in_turns, take_turns
+from tests.bench.measure import rate_in_turns
 from tests.bench.rows import LONG_EVENTS, Effort, Row, bounded
 
 T = TypeVar("T")
@@ -80,12 +81,12 @@ def _measure_appends(root: Path, state_kb: int, most: float | None, effort: Effo
     for one in (short, long):
         _place_head(root / one / "base_state.json", across=across)
     with _opened(root) as opened:
-        calls: dict[str, Callable[[], object]] = {
-            "small": partial(_append, opened, opened.writer(short)),
-            "large": partial(_append, opened, opened.writer(long)),
-            "floor": _durable_file(root / "floor"),
+        calls: dict[str, Callable[[], float]] = {
+            "small": partial(_append_ms, opened, opened.writer(short)),
+            "large": partial(_append_ms, opened, opened.writer(long)),
+            "floor": partial(_median_ms, _durable_file(root / "floor")),
         }
-        times = take_turns(calls, blocks=effort.blocks, each=_EACH)
+        times = rate_in_turns(calls, rounds=effort.blocks)
     state = f"{state_kb} kB of state{', HEAD in two sectors' if across else ''}"
     name = f"append at event {_SHORT_EVENTS} and {LONG_EVENTS:,}, {state}"
     row = Row(name, "ms", times["small"], times["large"], times["floor"])
@@ -106,15 +107,30 @@ def _measure_bare(directory: Path, effort: Effort) -> Row:
         index = opened.store.index.path
     text = _EVENT["llm_message"]["content"][0]["text"]
     calls = {
-        "bare": bare_append(directory / one / "bare", index, _EVENT_BYTES, text),
-        "floor": _durable_file(directory / "floor"),
+        "bare": partial(_median_ms, bare_append(directory / one / "bare", index, _EVENT_BYTES, text)),
+        "floor": partial(_median_ms, _durable_file(directory / "floor")),
     }
-    times = take_turns(calls, blocks=effort.blocks, each=_EACH)
+    times = rate_in_turns(calls, rounds=effort.blocks)
     return Row("the calls and SQL of an append alone", "ms", times["bare"], None, times["floor"])
 
 
-def _append(opened: _Opened, conversation: Conversation) -> None:
-    opened.run(conversation.append(_EVENT))
+def _append_ms(opened: _Opened, conversation: Conversation) -> float:
+    """Return the median of what appends take whoever awaits them, one after the other."""
+
+    async def append() -> float:
+        began = perf_counter()
+        await conversation.append(_EVENT)
+        return (perf_counter() - began) * 1000
+
+    async def several() -> list[float]:
+        return [await append() for _ in range(_EACH)]
+
+    times_ms: list[float] = opened.run(several())
+    return median(times_ms)
+
+
+def _median_ms(work: Callable[[], object]) -> float:
+    return median(_timed(work) for _ in range(_EACH))
 
 
 def _durable_file(directory: Path) -> Callable[[], None]:
