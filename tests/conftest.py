@@ -18,7 +18,7 @@ from app import ConversationStore, Settings
 from app.api.app import create_app
 from app.index import schema
 
-pytest_plugins = ["tests.watchdog"]
+pytest_plugins = ["tests.untried", "tests.watchdog"]
 
 DATA = Path(__file__).parent / "data"
 

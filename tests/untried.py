@@ -1,0 +1,33 @@
+"""Some tests need what a machine may lack; what could not be tried is said at the end of the run."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.faults.strace import is_usable
+
+_LEFT_OUT = {
+    Path(__file__).parent / test: why
+    for test, there, why in (
+        ("deploy/test_nginx.py", shutil.which("nginx"), "nginx is not installed"),
+        ("deploy/test_systemd.py", shutil.which("systemd-analyze"), "systemd-analyze is not installed"),
+        ("faults/test_every_call.py", is_usable(), "strace is missing or may not attach to a process"),
+    )
+    if not there
+}
+
+
+def pytest_ignore_collect(collection_path: Path) -> bool | None:
+    return collection_path in _LEFT_OUT or None
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    lines = [f"tests/{test.parent.name}/{test.name}, because {why}" for test, why in _LEFT_OUT.items()]
+    if "OPENHANDS_PYTHON" not in os.environ:
+        lines.append("the real agent-server and openhands-sdk, because OPENHANDS_PYTHON names no Python that has them")
+    for line in lines:
+        terminalreporter.write_line(f"NOT TRIED: {line}", red=True, bold=True)
