@@ -23,7 +23,7 @@ from app.errors import IndexBusy, IndexDamaged, IndexRebuilding, IndexUnusable
 from app.index import presence
 from app.index.damage import ERRORS, damaged, explained, is_damage
 from app.index.locking import writer_lock, writer_lock_in_thread
-from app.index.places import Identity, find_identity, pin
+from app.index.places import Identity, find_identity, pin, require_in_place
 from app.index.reading import Params, ReadConnection, connect
 from app.index.turns import Turns
 from app.index.writer import WriteConnection, Writer
@@ -79,6 +79,7 @@ class Index:
         self._pin = pin(self.path)
         self.opened = find_identity(self.path)
         try:
+            require_in_place(self.path, self.opened)
             for pool in (self._lists, self._searches):
                 for _ in range(pool.size):
                     driver = await connect(self.path)
@@ -87,6 +88,10 @@ class Index:
             self._watch = sqlite3.connect(self.path, timeout=0, isolation_level=None)
             self._watch.execute("PRAGMA query_only=ON")
             self._log = find_identity(self._log_path)
+            require_in_place(self.path, self.opened)
+        except IndexUnusable:
+            await self.close()
+            raise
         except ERRORS as error:
             await self.close()
             if is_damage(error):
@@ -226,7 +231,7 @@ class Index:
         asked = time.monotonic()
         async with self._turns.awaited(), writer_lock(self.path, self._busy_timeout_s):
             if read_from not in (None, self.opened):
-                raise IndexUnusable(f"another index was put in the place of {self.path} meanwhile; try again")
+                raise IndexUnusable(f"the index {self.path} was deleted or replaced meanwhile; try again")
             with self._turn(asked) as writer:
                 async with writer.transaction(durable=durable) as connection:
                     yield connection
@@ -249,7 +254,7 @@ class Index:
         begun = time.monotonic()
         self._note("lock_wait", begun - asked)
         if self._writer is None:
-            self._writer = Writer(self.path)
+            self._writer = Writer(self.path, self.opened)
         try:
             yield self._writer
         except ERRORS as error:

@@ -52,6 +52,16 @@ def require_place(path: Path) -> None:
         raise IndexUnusable(f"the index directory {path.parent} is gone; mount or restore it, and it is used again")
 
 
+def require_in_place(path: Path, opened: Identity | None) -> None:
+    """Make sure that the file of this name is the one that was opened.
+
+    Raises:
+        IndexUnusable: it is another one, or gone.
+    """
+    if opened is None or find_identity(path) != opened:
+        raise IndexUnusable(f"the index {path} was deleted or replaced meanwhile; try again")
+
+
 def pin(path: Path) -> int | None:
     """Keep the file of this name from being forgotten, so that no other one gets its identity; None: there is none.
 

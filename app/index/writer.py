@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 from sqlalchemy import ClauseElement, Connection, Table
 from sqlalchemy.engine import URL
 
+from app.index.places import Identity, require_in_place
 from app.index.statements import Sql, compiled
 from app.model.text import split
 
@@ -93,8 +94,10 @@ def _insert_text(table: Table, names: tuple[str, ...], rows: int) -> str:
 class Writer:
     """The writing connection and its thread; one transaction at a time, which the caller sees to."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, opened: Identity | None) -> None:
+        """Write to the file that the readers have open, `opened`, and to no other of this name."""
         self._path = path
+        self._opened = opened
         self._thread = ThreadPoolExecutor(1, "index-writer")
         self._level = "NORMAL"
         self._connected: sqlite3.Connection | None = None
@@ -136,14 +139,24 @@ class Writer:
 
     def _begin(self, *, durable: bool) -> sqlite3.Connection:
         if self._connected is None:
-            self._connected = sqlite3.connect(self._path, check_same_thread=False)
-            on_connect(self._connected, None)
+            self._connected = self._connect()
         level = "FULL" if durable else "NORMAL"
         if level != self._level:
             self._connected.execute(f"PRAGMA synchronous={level}")
             self._level = level
         self._connected.execute(_BEGIN)
         return self._connected
+
+    def _connect(self) -> sqlite3.Connection:
+        require_in_place(self._path, self._opened)
+        connection = sqlite3.connect(self._path, check_same_thread=False)
+        try:
+            on_connect(connection, None)
+            require_in_place(self._path, self._opened)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
 
     def _end(self, *, commit: bool) -> None:
         if self._connected is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 from contextlib import suppress
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 
 from app import ConversationStore
 from app.errors import IndexRebuilding, IndexUnusable
+from app.index import progress
 from app.store.mending import mend
 from tests.builders import make_conversation
 from tests.conftest import StoreOpener
@@ -76,8 +78,29 @@ async def test_what_was_made_of_the_lost_index_is_not_written_to_the_new_one(
     async with open_store(root_of_few) as store:
         before = store.index.opened
         await lose_the_index(store)
-        with pytest.raises(IndexUnusable, match="another index was put in the place"):
+        with pytest.raises(IndexUnusable, match="was deleted or replaced"):
             async with store.index.write(read_from=before):
                 pass
         async with store.index.write(read_from=store.index.opened):
             pass
+
+
+async def test_the_first_write_after_an_opening_goes_to_the_index_that_was_opened_or_to_none(
+    root_of_few: Path, open_store: StoreOpener
+) -> None:
+    async with open_store(root_of_few):
+        pass
+    async with open_store(root_of_few, synced=False) as store:
+        another = store.index.path.with_name("another.db")
+        shutil.copy(store.index.path, another)
+        held = another.read_bytes()
+        another.replace(store.index.path)
+        with pytest.raises(IndexUnusable, match="was deleted or replaced"):
+            async with store.index.write() as connection:
+                await progress.set_progress(connection, phase="sync")
+        assert store.index.path.read_bytes() == held
+        store.index.path.unlink()
+        with pytest.raises(IndexUnusable, match="was deleted or replaced"):
+            async with store.index.write():
+                pass
+        assert not store.index.path.exists()
