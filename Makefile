@@ -80,10 +80,10 @@ faults: .venv/dev
 	$(BIN)/python -m tests.faults $(FAULTS)
 	$(BIN)/python -m tests.faults.power $(POWER)
 
-# Stay true: 5,000 edits by other programs, 400 faults in the database file and its log, 50 kills each of a rebuild and of a verify --fix.
-TRUE_TO := CONVSTORE_TEST_EDITS=5000 CONVSTORE_TEST_FAULTS=300 CONVSTORE_TEST_MENDING_KILLS=50
+# Stay true: 5,000 edits by other programs, 400 faults in the database file and its log, 300 under two servers, 50 kills each of a rebuild and of a verify --fix.
+TRUE_TO := CONVSTORE_TEST_EDITS=5000 CONVSTORE_TEST_FAULTS=300 CONVSTORE_TEST_DAMAGES=300 CONVSTORE_TEST_MENDING_KILLS=50
 true: .venv/dev
-	$(TRUE_TO) $(LONG) tests/faults/test_random_edits.py tests/faults/test_damaged_index.py tests/faults/test_stale_logs.py tests/faults/test_killed_mending.py
+	$(TRUE_TO) $(LONG) tests/faults/test_random_edits.py tests/faults/test_damaged_index.py tests/faults/test_damaged_again.py tests/faults/test_stale_logs.py tests/faults/test_killed_mending.py
 
 # Whatever is done to a store, it must show what plain dictionaries say; in so many steps.
 STEPS ?= 100000
