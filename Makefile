@@ -79,6 +79,7 @@ filters: .venv/dev
 faults: .venv/dev
 	$(BIN)/python -m tests.faults $(FAULTS)
 	$(BIN)/python -m tests.faults.power $(POWER)
+	$(MAKE) killed-writers WRITER_KILLS=1000
 
 # Stay true: 5,000 edits by other programs, 400 faults in the database file and its log, 300 under two servers, 50 kills each of a rebuild and of a verify --fix.
 TRUE_TO := CONVSTORE_TEST_EDITS=5000 CONVSTORE_TEST_FAULTS=300 CONVSTORE_TEST_DAMAGES=300 CONVSTORE_TEST_MENDING_KILLS=50

@@ -1,4 +1,4 @@
-"""Four processes write to shared conversations and are killed at random; `make killed-writers` does it 200 times."""
+"""Four processes write to shared conversations and are killed at random; `make faults` does it 1,000 times."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tests.conftest import StoreOpener
 from tests.faults.aftermath import check_files, check_recovery
 from tests.faults.workload import Workload, make_store
 
-KILLS = int(os.environ.get("CONVSTORE_TEST_WRITER_KILLS", "12"))
+KILLS = int(os.environ.get("CONVSTORE_TEST_WRITER_KILLS", "50"))
 _EACH = 12
 
 
