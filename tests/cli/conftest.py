@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import pytest
+import typer.main
 
 from app.cli.main import run
+
+_get_command = functools.cache(typer.main.get_command)
+"""The commands are put together once, not again for each that a test runs."""
 
 
 class Ran(NamedTuple):
@@ -29,6 +34,7 @@ Command = Callable[..., Ran]
 @pytest.fixture
 def convstore(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
     """Run `convstore` with these arguments."""
+    monkeypatch.setattr("typer.main.get_command", _get_command)
 
     def call(*arguments: object) -> Ran:
         monkeypatch.setattr("sys.argv", ["convstore", *(str(argument) for argument in arguments)])
