@@ -20,8 +20,8 @@ KEY = "X-Session-API-Key"
 
 
 def until(true: Callable[[], bool]) -> None:
-    """Wait until something is true."""
-    deadline = time.monotonic() + 30
+    """Wait until something is true. A worker that is killed while it is asked whether it lives is missed after 30 s."""
+    deadline = time.monotonic() + 60
     while not true():
         assert time.monotonic() < deadline
         time.sleep(0.05)

@@ -30,7 +30,9 @@ class Client:
     """A client that sees status and body, or status and the error's code."""
 
     def __init__(self, url: str) -> None:
-        self._http = httpx.Client(base_url=url, headers={"X-Session-API-Key": KEY}, timeout=30)
+        # A server closes a connection after 5 s without a request, perhaps just when the next one is sent.
+        soon = httpx.Limits(keepalive_expiry=2)
+        self._http = httpx.Client(base_url=url, headers={"X-Session-API-Key": KEY}, timeout=30, limits=soon)
         self.appended = 0
 
     def ask(self, method: str, path: str, body: object = None) -> Asked:
