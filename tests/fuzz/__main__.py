@@ -80,7 +80,7 @@ def main() -> None:
     examples = max(20, min(asked.requests // 40, 500))
     while sent < asked.requests:
         with tempfile.TemporaryDirectory(prefix="convstore-fuzz-") as name:
-            found = fuzz(Path(name), examples, seed, "--continue-on-failure", "--workers", "2")
+            found = fuzz(Path(name), examples, seed, "--continue-on-failure")
         sent += found.requests
         if not found.passed or not found.requests:
             print(found.output)
