@@ -15,7 +15,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 run: .venv/run $(if $(filter .sample/conversations,$(DIR)),.sample/conversations)
 	$(BIN)/convstore serve "$(DIR)" --port $(PORT)
 
-# As many processes as the tests need cores; WORKERS=0 for one that shows what a test prints (PYTEST=-s).
+# So many processes run the tests; WORKERS=0 for one, which shows what a test prints (PYTEST=-s).
 WORKERS ?= 2
 test: .venv/dev
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(PYTEST)

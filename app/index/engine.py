@@ -23,7 +23,7 @@ from app.errors import IndexBusy, IndexDamaged, IndexRebuilding, IndexUnusable
 from app.index import presence
 from app.index.damage import ERRORS, damaged, explained, is_damage
 from app.index.locking import writer_lock, writer_lock_in_thread
-from app.index.places import Identity, find_identity, pin, require_in_place
+from app.index.places import Identity, find_identity, pin, require_in_place, require_same
 from app.index.reading import Params, ReadConnection, connect
 from app.index.turns import Turns
 from app.index.writer import WriteConnection, Writer
@@ -230,8 +230,8 @@ class Index:
         """
         asked = time.monotonic()
         async with self._turns.awaited(), writer_lock(self.path, self._busy_timeout_s):
-            if read_from not in (None, self.opened):
-                raise IndexUnusable(f"the index {self.path} was deleted or replaced meanwhile; try again")
+            if read_from is not None:
+                require_same(self.path, read_from, self.opened)
             with self._turn(asked) as writer:
                 async with writer.transaction(durable=durable) as connection:
                     yield connection

@@ -58,7 +58,16 @@ def require_in_place(path: Path, opened: Identity | None) -> None:
     Raises:
         IndexUnusable: it is another one, or gone.
     """
-    if opened is None or find_identity(path) != opened:
+    require_same(path, opened, find_identity(path))
+
+
+def require_same(path: Path, before: Identity | None, now: Identity | None) -> None:
+    """Make sure that two looks at an index found the same file.
+
+    Raises:
+        IndexUnusable: they did not, or one found none.
+    """
+    if before is None or before != now:
         raise IndexUnusable(f"the index {path} was deleted or replaced meanwhile; try again")
 
 
