@@ -10,7 +10,7 @@ SAMPLE := tests/data/conversations.tar.gz
 LONG := $(BIN)/python -m pytest --timeout=0
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: run test check format lint types contracts bench bench-search filters faults machine soak audit fuzz fuzz-parsers hostile kills questions true clean
+.PHONY: run test check format lint types contracts bench filters faults machine soak audit fuzz fuzz-parsers hostile kills questions true clean
 
 run: .venv/run $(if $(filter .sample/conversations,$(DIR)),.sample/conversations)
 	$(BIN)/convstore serve "$(DIR)" --port $(PORT)
@@ -38,9 +38,6 @@ contracts: .venv/dev
 bench: .venv/dev
 	$(BIN)/python -m tests.bench $(BENCH)
 
-bench-search: .venv/dev
-	$(BIN)/python -m tests.bench.search $(BENCH)
-
 # Import 2,000 damaged and hostile archives of each kind; make hostile EXAMPLES=10000 for more.
 EXAMPLES ?= 2000
 hostile: .venv/dev
@@ -57,10 +54,10 @@ questions: .venv/dev
 	CONVSTORE_TEST_QUESTIONS=$(QUESTIONS) $(LONG) -s tests/properties/test_questions.py
 
 .PHONY: killed-writers
-# Kill processes that write to shared conversations, 200 times; make killed-writers WRITER_KILLS=1000 for more.
+# Kill processes that write to shared conversations, 200 times; make killed-writers WRITER_KILLS=10000 for a release.
 WRITER_KILLS ?= 200
 killed-writers: .venv/dev
-	CONVSTORE_TEST_WRITER_KILLS=$(WRITER_KILLS) $(LONG) -s tests/faults/test_killed_writers.py
+	CONVSTORE_TEST_WRITER_KILLS=$(WRITER_KILLS) $(LONG) -n $(WORKERS) -rP tests/faults/test_killed_writers.py
 
 .PHONY: writers
 # Sixteen processes write to one store for so many seconds.

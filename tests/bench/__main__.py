@@ -1,10 +1,12 @@
-"""`python -m tests.bench`: make stores, measure, print."""
+"""`python -m tests.bench`: make stores, measure one part after the other, print."""
 
 from __future__ import annotations
 
 import argparse
 import tempfile
 import time
+from collections.abc import Callable
+from functools import cached_property
 from pathlib import Path
 
 from rich.console import Console
@@ -16,6 +18,7 @@ from tests.bench.following import measure_following
 from tests.bench.generate import add_long_conversation, make_store
 from tests.bench.rival import may_compare, measure_beside
 from tests.bench.rows import FULL, LONG_EVENTS, QUICK, Effort, Row, measure_served, measure_starts
+from tests.bench.search import measure_search
 from tests.bench.server import Store
 from tests.bench.table import describe_machine, print_machine, print_table, write_json
 from tests.bench.writes import measure_writes
@@ -25,6 +28,8 @@ _QUICK_SIZES = "100,1000"
 _PADDED = 500
 _QUICK_PADDED = 100
 _TALKATIVE = 2000
+_MESSAGES = 1_000_000
+_QUICK_MESSAGES = 20_000
 _MOST_BESIDE = 10_000
 _SETTLE_S = 2.5
 """A file that changed within two seconds of its check is not trusted and read again; a store is left alone first."""
@@ -32,87 +37,141 @@ _SETTLE_S = 2.5
 _stages = Console(stderr=True, highlight=False)
 
 
+class _Bench:
+    """The stores under one directory, each made when a part first needs it, and the parts."""
+
+    def __init__(self, directory: Path, asked: argparse.Namespace, sizes: tuple[int, int]) -> None:
+        self._directory = directory
+        self._asked = asked
+        self._effort: Effort = QUICK if asked.quick else FULL
+        self._sizes = sizes
+
+    @property
+    def sizes(self) -> list[int]:
+        """How many conversations the two stores have."""
+        return [store.conversations for store in self._plain] if "_plain" in self.__dict__ else list(self._sizes)
+
+    @cached_property
+    def _plain(self) -> list[Store]:
+        small = self._make("small", self._sizes[0])
+        if self._asked.store:
+            conversations, _ = list_directories(self._asked.store)
+            index = self._directory / "large-index" / "index.db"
+            return [small, Store(self._asked.store.absolute(), index, len(conversations))]
+        return [small, self._make("large", self._sizes[1])]
+
+    @cached_property
+    def _stores(self) -> list[Store]:
+        """The two stores with a long conversation in each that is the bench's own, and their indexes in step."""
+        for store in self._own:
+            add_long_conversation(store.path, LONG_EVENTS)
+        time.sleep(_SETTLE_S)
+        for store in self._plain:
+            build_index(store)
+        return self._plain
+
+    @property
+    def _own(self) -> list[Store]:
+        return [store for store in self._plain if store.path.is_relative_to(self._directory)]
+
+    @cached_property
+    def _padded(self) -> Store | None:
+        count, state_kb = _QUICK_PADDED if self._asked.quick else _PADDED, self._asked.state_kb
+        return self._make("padded", count, state_kb=state_kb) if state_kb else None
+
+    def _make(self, name: str, count: int, *, state_kb: int = 0, talkative: bool = False) -> Store:
+        _stages.print(f"making {count:,} conversations" + (f" with {state_kb} kB of state" if state_kb else ""))
+        make_store(self._directory / name, count, state_kb=state_kb, talkative=talkative)
+        time.sleep(_SETTLE_S)
+        return Store(self._directory / name, self._directory / f"{name}-index" / "index.db", count, state_kb)
+
+    def builds(self) -> list[Row]:
+        """Measure first builds, before anything else is done to the stores."""
+        small, large = (Builds(store, runs=self._effort.backfills) for store in self._plain)
+        padded = Builds(self._padded, runs=self._effort.backfills) if self._padded else None
+        talkative = self._make("talkative", _QUICK_PADDED if self._asked.quick else _TALKATIVE, talkative=True)
+        return build_rows(small, large, padded, Builds(talkative, runs=self._effort.backfills))
+
+    def starts(self) -> list[Row]:
+        """Measure how soon a server answers."""
+        return measure_starts(self._stores, self._effort)
+
+    def served(self) -> list[Row]:
+        """Measure lists, counts, facets, filters, events, and the servers' memory."""
+        return measure_served(self._stores, self._padded, self._effort, self._directory)
+
+    def writes(self) -> list[Row]:
+        """Measure appends, and opening and deleting conversations, on stores of their own."""
+        return measure_writes(self._directory / "writes", self._effort)
+
+    def search(self) -> list[Row]:
+        """Measure searches through messages that are made up in an index of their own."""
+        messages = self._asked.messages or (_QUICK_MESSAGES if self._asked.quick else _MESSAGES)
+        return measure_search(self._directory / "search.db", messages)
+
+    def following(self) -> list[Row]:
+        """Measure sweeps, rebuilds, and a server beside which nothing happens."""
+        return measure_following(self._stores, self._own, self._effort)
+
+    def administration(self) -> list[Row]:
+        """Measure what an administrator runs; at 100,000 conversations this takes most of an hour."""
+        return measure_administration(self._stores, self._directory)
+
+    def beside(self) -> list[Row]:
+        """Measure agent-server on the same stores, where it is installed; it may write to them."""
+        if not may_compare():
+            _stages.print("NOT beside agent-server: OPENHANDS_PYTHON names no Python")
+            return []
+        own = [store for store in self._stores if store in self._own]
+        padded = [self._padded] if self._padded else []
+        return measure_beside([store for store in own + padded if store.conversations <= _MOST_BESIDE], self._effort)
+
+
+_PARTS: dict[str, Callable[[_Bench], list[Row]]] = {
+    "builds": _Bench.builds,
+    "starts": _Bench.starts,
+    "served": _Bench.served,
+    "writes": _Bench.writes,
+    "search": _Bench.search,
+    "following": _Bench.following,
+    "administration": _Bench.administration,
+    "beside": _Bench.beside,
+}
+
+
 def main() -> None:
-    """Run the benchmarks that the arguments ask for."""
-    asked = _arguments().parse_args()
-    sizes = [int(size) for size in (asked.sizes or (_QUICK_SIZES if asked.quick else _SIZES)).split(",")]
-    if len(sizes) != 2:
-        raise SystemExit("--sizes takes two numbers, as in --sizes 1000,10000")
-    effort = QUICK if asked.quick else FULL
+    """Run the parts that the arguments ask for; what was measured before an interruption is printed, too."""
+    parser = _arguments()
+    asked = parser.parse_args()
+    parts = asked.parts.split(",")
+    if unknown := [part for part in parts if part not in _PARTS]:
+        parser.error(f"--parts: {', '.join(unknown)} is none of {', '.join(_PARTS)}")
+    small, _, large = (asked.sizes or (_QUICK_SIZES if asked.quick else _SIZES)).partition(",")
+    if not (small.isdecimal() and large.isdecimal()):
+        parser.error("--sizes takes two numbers, as in --sizes 1000,10000")
     console = Console(width=None if Console().is_terminal else 170, highlight=False)
     machine = describe_machine()
     print_machine(console, machine)
+    rows: list[Row] = []
     with tempfile.TemporaryDirectory(prefix="convstore-bench-", dir=asked.directory) as name:
-        directory = Path(name)
-        if asked.writes:
-            print_table(console, measure_writes(directory, effort), sizes)
-            return
-        stores = [_make(directory, "small", sizes[0])]
-        stores.append(_given(directory, asked.store) if asked.store else _make(directory, "large", sizes[1]))
-        padded = None
-        if asked.state_kb:
-            count = _QUICK_PADDED if asked.quick else _PADDED
-            padded = _make(directory, "padded", count, state_kb=asked.state_kb)
-        talkative = _make(directory, "talkative", _QUICK_PADDED if asked.quick else _TALKATIVE, talkative=True)
-        time.sleep(_SETTLE_S)
-        rows = _measure(directory, stores, padded, talkative, effort)
-    sizes = [store.conversations for store in stores]
-    print_table(console, rows, sizes)
-    if asked.json:
-        write_json(asked.json, machine, sizes, rows)
-
-
-def _measure(directory: Path, stores: list[Store], padded: Store | None, talkative: Store, effort: Effort) -> list[Row]:
-    _stages.print("building the indexes")
-    small, large = (Builds(store, runs=effort.backfills) for store in stores)
-    padded_builds = Builds(padded, runs=effort.backfills) if padded else None
-    talkative_builds = Builds(talkative, runs=effort.backfills)
-    for store in stores:
-        if store.path.is_relative_to(directory):
-            add_long_conversation(store.path, LONG_EVENTS)
-    time.sleep(_SETTLE_S)
-    for store in stores:
-        build_index(store)
-    _stages.print("starting servers")
-    starts = measure_starts(stores, effort)
-    _stages.print("asking servers")
-    served, memory = measure_served(stores, padded, effort, directory)
-    _stages.print("administering")
-    administered = measure_administration(stores, directory)
-    _stages.print("following")
-    own = [store for store in stores if store.path.is_relative_to(directory)]
-    followed = measure_following(stores, own, effort)
-    stores_beside = [store for store in (*own, padded) if store and store.conversations <= _MOST_BESIDE]
-    beside = stores_beside if may_compare() else []
-    _stages.print("beside agent-server" if beside else "NOT beside agent-server: OPENHANDS_PYTHON names no Python")
-    rivals = measure_beside(beside, effort)
-    return [
-        *starts,
-        *served,
-        *build_rows(small, large, padded_builds, talkative_builds),
-        *followed,
-        *administered,
-        *memory,
-        *rivals,
-    ]
-
-
-def _make(directory: Path, name: str, count: int, *, state_kb: int = 0, talkative: bool = False) -> Store:
-    _stages.print(f"making {count:,} conversations" + (f" with {state_kb} kB of state" if state_kb else ""))
-    make_store(directory / name, count, state_kb=state_kb, talkative=talkative)
-    return Store(directory / name, directory / f"{name}-index" / "index.db", count, state_kb)
-
-
-def _given(directory: Path, path: Path) -> Store:
-    conversations, _ = list_directories(path)
-    return Store(path.absolute(), directory / "large-index" / "index.db", len(conversations))
+        bench = _Bench(Path(name), asked, (int(small), int(large)))
+        try:
+            for part, measure in _PARTS.items():
+                if part in parts:
+                    _stages.print(f"measuring: {part}")
+                    rows += measure(bench)
+        finally:
+            print_table(console, rows, bench.sizes)
+            if asked.json:
+                write_json(asked.json, machine, bench.sizes, rows)
 
 
 def _arguments() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
     parser.add_argument("--sizes", help=f"the small and the large store, in conversations; default {_SIZES}")
     parser.add_argument("--quick", action="store_true", help=f"sizes {_QUICK_SIZES} and few repetitions: a smoke test")
-    parser.add_argument("--writes", action="store_true", help="measure only what writing costs")
+    parser.add_argument("--parts", default=",".join(_PARTS), help="what to measure; default %(default)s")
+    parser.add_argument("--messages", type=int, metavar="N", help=f"how many are searched; default {_MESSAGES:,}")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write everything that was measured to this file")
     parser.add_argument(
         "--state-kb",

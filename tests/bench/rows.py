@@ -106,10 +106,8 @@ def measure_starts(stores: Sequence[Store], effort: Effort) -> list[Row]:
     return [bounded(row, growth=1.1)]
 
 
-def measure_served(
-    stores: Sequence[Store], padded: Store | None, effort: Effort, directory: Path
-) -> tuple[list[Row], list[Row]]:
-    """Measure what running servers answer, one server a store; return those rows, and those of the servers' memory."""
+def measure_served(stores: Sequence[Store], padded: Store | None, effort: Effort, directory: Path) -> list[Row]:
+    """Measure what running servers answer, one server a store, and the servers' memory."""
     began = datetime.now(UTC)
     with ExitStack() as stack:
         servers = [stack.enter_context(serving(store, LIST_PATH)) for store in stores]
@@ -128,7 +126,7 @@ def measure_served(
         rows += _measure_events(stores, clients, queries, effort)
     if padded:
         rows += _measure_padded_list(padded, effort, directory)
-    return rows, memory
+    return rows + memory
 
 
 def _measure_lists(

@@ -1,4 +1,4 @@
-"""`python -m tests.bench.search`: the 20 best of a million messages, beside the same FTS5 statement through sqlite3.
+"""The 20 best of a million messages, beside the same FTS5 statement through sqlite3.
 
 The messages are made up, of words as frequent as those of a language are; a rare one is put in 1 of 1,000, a common one
 in 3 of 100, a very common one in all.
@@ -6,18 +6,14 @@ in 3 of 100, a very common one in all.
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import sqlite3
-import tempfile
 from collections.abc import Iterator
 from contextlib import closing
 from itertools import islice
 from pathlib import Path
 from random import Random
 from time import perf_counter
-
-from rich.console import Console
 
 from app.index import conversations, filtering, schema
 from app.index.engine import Index
@@ -31,7 +27,6 @@ from app.model.text import parse_question
 from tests.bench.measure import Sample
 from tests.bench.rows import Bound, Row
 from tests.bench.shapes import make_speech
-from tests.bench.table import describe_machine, print_machine, print_table
 
 _BEGIN_US = 1_735_689_600_000_000
 _IN_ONE = 10
@@ -54,16 +49,9 @@ QUESTIONS = {
 COUNTED = {"a word in 1 of 1,000": "zebra ", "a word in 3 of 100": "giraffe ", "a word in every message": "common "}
 
 
-def main() -> None:
-    """Fill an index, measure, print."""
-    parser = argparse.ArgumentParser(prog="python -m tests.bench.search", description=__doc__)
-    parser.add_argument("--messages", type=int, default=1_000_000, help="how many; default 1,000,000")
-    parser.add_argument("--directory", type=Path, metavar="DIR", help="where the temporary directory is made")
-    asked = parser.parse_args()
-    console = Console(width=None if Console().is_terminal else 140, highlight=False)
-    print_machine(console, describe_machine())
-    with tempfile.TemporaryDirectory(prefix="convstore-bench-", dir=asked.directory) as name:
-        print_table(console, asyncio.run(_measure(Path(name) / "index.db", asked.messages)), [0, asked.messages])
+def measure_search(path: Path, messages: int) -> list[Row]:
+    """Fill an index at `path` with so many messages, and measure questions of every kind; B is that number."""
+    return asyncio.run(_measure(path, messages))
 
 
 async def _measure(path: Path, number: int) -> list[Row]:
@@ -73,7 +61,8 @@ async def _measure(path: Path, number: int) -> list[Row]:
     try:
         rate = await _fill(index, number)
         with closing(sqlite3.connect(path)) as database:
-            rows = [await _compare(index, database, name, *asked) for name, asked in QUESTIONS.items()]
+            of = f"20 best of {number:,}"
+            rows = [await _compare(index, database, f"{of}: {name}", *asked) for name, asked in QUESTIONS.items()]
             rows += [await _count(index, database, *asked) for asked in COUNTED.items()]
             return [*rows, Row("messages written and indexed", "1/s", large=Sample.of([rate])), _size(database)]
     finally:
@@ -143,7 +132,7 @@ async def _compare(index: Index, database: sqlite3.Connection, name: str, questi
         floor.append((perf_counter() - began) * 1000)
     sample = Sample.of(own)
     bound = Bound(f"at most {most_ms} ms", sample.median <= most_ms)
-    return Row(f"20 best: {name}", "ms", large=sample, floor=Sample.of(floor), bound=bound)
+    return Row(name, "ms", large=sample, floor=Sample.of(floor), bound=bound)
 
 
 def _size(database: sqlite3.Connection) -> Row:
@@ -154,7 +143,3 @@ def _size(database: sqlite3.Connection) -> Row:
     sizes = [Sample.of([number / 1e6]) for number in (words, texts)]
     bound = Bound("less than 1.5 times", ratio < 1.5)
     return Row("words' index; floor: the texts", "MB", large=sizes[0], floor=sizes[1], bound=bound)
-
-
-if __name__ == "__main__":
-    main()

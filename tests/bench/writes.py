@@ -66,6 +66,7 @@ def _opened(root: Path, **settings: int) -> Iterator[_Opened]:
 
 def measure_writes(directory: Path, effort: Effort) -> list[Row]:
     """Measure appends, several writers, deletes and openings, on stores that are made for it under `directory`."""
+    directory.mkdir()
     rows = [
         _measure_appends(directory / "small", 3, 2.0, effort),
         _measure_appends(directory / "large", 260, 3.0, effort),
