@@ -7,6 +7,7 @@ from typing import Annotated, ClassVar
 
 from pydantic import BeforeValidator, Field
 
+from app.api.bodies import FacetNames
 from app.api.hot import HotQuery
 from app.api.parameters import AnyId
 from app.model.facets import Facet, parse_facets
@@ -106,7 +107,7 @@ class FacetQuery(FilterQuery):
 
     repeated: ClassVar[frozenset[str]] = FilterQuery.repeated | {"by"}
 
-    by: list[Text] = Field(
+    by: list[FacetNames] = Field(
         min_length=1,
         description="status, model, workspace, agent_kind, tag (keys), tag:key (values), day, month (of creation, UTC);"
         " several with commas, or repeated",

@@ -6,6 +6,7 @@ import logging
 import re
 import secrets
 from collections.abc import Iterable
+from http import HTTPStatus
 from time import perf_counter
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -84,7 +85,8 @@ class Observed:
         count, duration = self._metrics.request(method, self._route(scope), status)
         count.inc()
         duration.observe(seconds)
-        level = logging.WARNING if status >= 500 or seconds > _SLOW_S else logging.DEBUG
+        failed = status >= 500 and status != HTTPStatus.NOT_IMPLEMENTED
+        level = logging.WARNING if failed or seconds > _SLOW_S else logging.DEBUG
         if log.isEnabledFor(level):
             log.log(level, "%s %s %d in %.1f ms", method, scope["path"][:_PATH_MAX], status, seconds * 1000)
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 import secrets
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Query
 from pydantic import BaseModel, ConfigDict, Field
 
+from app.api.bodies import AnyEvent
 from app.api.parameters import ErrorBody, IdInPath, WritableStore
 from app.errors import InvalidConversation
 from app.files.lease import TTL_S, Lease
@@ -68,7 +69,7 @@ class Batch(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    events: list[dict[str, Any]] = Field(min_length=1, max_length=_BATCH_MAX)
+    events: list[AnyEvent] = Field(min_length=1, max_length=_BATCH_MAX)
     owner: Owner | None = None
     generation: Generation | None = None
 

@@ -35,11 +35,11 @@ async def get_writable(request: Request) -> ConversationStore:
 
 Store = Annotated[StoreReader, Depends(_store)]
 WritableStore = Annotated[ConversationStore, Depends(get_writable)]
-_ID_SCHEMA = {
+ID_SCHEMA = {
     "type": "string",
     "pattern": "^([0-9A-Fa-f]{32}|[0-9A-Fa-f]{8}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{12})$",
 }
-AnyId = Annotated[str, AfterValidator(_parse), WithJsonSchema(_ID_SCHEMA)]
+AnyId = Annotated[str, AfterValidator(_parse), WithJsonSchema(ID_SCHEMA)]
 IdInPath = Annotated[AnyId, Path(description="32 hexadecimal digits, with or without dashes")]
 PageId = Annotated[str | None, Query(description="next_page_id of the page before")]
 Limit = Annotated[int, Query(description="the most items in the page", gt=0, le=100)]

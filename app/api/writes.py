@@ -12,10 +12,11 @@ from fastapi import APIRouter, Body, Query
 from fastapi.responses import Response
 from pydantic import BaseModel, Field
 
+from app.api.bodies import NewConversation
 from app.api.parameters import AnyId, ErrorBody, IdInPath, IncludeSkills, WritableStore, json_response
 from app.errors import NeedsAgent
 from app.model.ids import ConversationId
-from app.model.writing import make_message
+from app.model.writing import check_message, make_message
 
 router = APIRouter(
     prefix="/api/conversations", tags=["writing"], responses={409: {"model": ErrorBody}, 422: {"model": ErrorBody}}
@@ -81,7 +82,7 @@ class MessageRequest(BaseModel):
 )
 async def create_conversation(
     store: WritableStore,
-    request: Annotated[dict[str, Any], Body(description="a StartConversationRequest of agent-server")],
+    request: NewConversation,
     include_skills: IncludeSkills = False,
 ) -> Response:
     """Create a conversation; 200 when the id exists already. Its secrets are encrypted or masked."""
@@ -163,9 +164,9 @@ async def send_message(store: WritableStore, conversation_id: IdInPath, request:
     """Append a message."""
     if request.run:
         raise NeedsAgent(_NO_AGENT)
-    content = [block.model_dump(exclude_none=True) for block in request.content]
+    role, content = check_message(request.model_dump(exclude_none=True))
     async with store.writer(ConversationId(conversation_id)) as conversation:
-        done = await conversation.append(make_message(request.role, content))
+        done = await conversation.append(make_message(role, content))
     return Success(warning=done.warning)
 
 

@@ -13,8 +13,10 @@ import orjson
 
 from app.errors import InvalidConversation
 from app.model.ids import ConversationId, dashed
+from app.model.info import is_agent
 from app.model.kept import Kept
 from app.model.secrets import MASK, mask_secrets
+from app.model.shapes import list_misshapen
 from app.model.times import format_us
 from app.model.writing import check_tags
 
@@ -49,6 +51,13 @@ _META_DEFAULTS: dict[str, Any] = {
     "title_llm_profile": None,
     "prompt": None,
 }
+_META_TYPES: dict[str, type] = {
+    **{name: type(value) for name, value in _META_DEFAULTS.items() if value is not None},
+    "plugins": list,
+    "title_llm_profile": str,
+    "user_id": str,
+}
+_AGENT_TYPES: dict[str, type] = {"tools": list, "mcp_config": dict}
 _NOT_IN_META = frozenset({"agent", "agent_settings", "agent_profile_id", "title", "conversation_runtime", "container"})
 _IN_BOTH = ("max_iterations", "stuck_detection", "confirmation_policy", "security_analyzer", "hook_config")
 
@@ -64,16 +73,12 @@ def compose_new(
     """Return meta.json and base_state.json of a conversation as a StartConversationRequest asks for it.
 
     Raises:
-        InvalidConversation: there is no workspace or agent in it, or tags or title are wrong.
+        InvalidConversation: there is no workspace or agent in it, or something that agent-server would not read.
     """
-    agent, workspace = _agent(request), request.get("workspace")
-    if not isinstance(workspace, dict) or not isinstance(workspace.get("working_dir"), str):
-        raise InvalidConversation("workspace: an object with a working_dir is needed")
-    workspace = {"kind": "LocalWorkspace"} | workspace
+    agent, workspace = _agent(request), _workspace(request)
     tags = check_tags(request.get("tags") or {})
-    meta = _META_DEFAULTS | {
-        name: value for name, value in request.items() if name not in _NOT_IN_META and value is not None
-    }
+    given = {name: value for name, value in request.items() if name not in _NOT_IN_META and value is not None}
+    meta = _META_DEFAULTS | given
     meta |= {
         "workspace": workspace,
         "tags": tags,
@@ -105,7 +110,29 @@ def compose_new(
         "tags": tags,
         "agent_state": {},
     }
+    wrong = {
+        *_of_another_type(given, _META_TYPES),
+        *list_misshapen(meta),
+        *list_misshapen(state),
+        *(f"agent.{name}" for name in _of_another_type(agent, _AGENT_TYPES)),
+        *([] if is_agent(agent) else ["agent"]),
+    }
+    if wrong:
+        raise InvalidConversation(f"{', '.join(sorted(wrong))}: agent-server would not read what was given")
     return meta, state
+
+
+def _of_another_type(fields: Mapping[str, Any], types: Mapping[str, type]) -> list[str]:
+    """Return the names of those fields that have a value of another type."""
+    return [name for name, kind in types.items() if name in fields and type(fields[name]) is not kind]
+
+
+def _workspace(request: Mapping[str, Any]) -> dict[str, Any]:
+    given = request.get("workspace")
+    workspace: dict[str, Any] = {"kind": "LocalWorkspace", **given} if isinstance(given, dict) else {}
+    if not all(isinstance(workspace.get(name), str) for name in ("kind", "working_dir")):
+        raise InvalidConversation("workspace: an object with a working_dir is needed")
+    return workspace
 
 
 def _agent(request: Mapping[str, Any]) -> dict[str, Any]:

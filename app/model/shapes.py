@@ -12,7 +12,8 @@ from typing import Any
 TAG_VALUE_MAX = 256
 """Characters; see openhands-sdk 1.58, conversation/types.py."""
 
-match_tag_key = re.compile(r"[a-z0-9]+").fullmatch
+TAG_KEY = "^[a-z0-9]+$"
+match_tag_key = re.compile(TAG_KEY).fullmatch
 
 _LOCAL = "LocalWorkspace"
 

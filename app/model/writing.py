@@ -21,10 +21,15 @@ ROOT = "__root__"
 
 SOURCES = frozenset({"agent", "user", "environment", "hook"})
 
+ROLES = ("user", "system", "assistant", "tool")
+
 _SOURCE_OF = {"user": "user", "assistant": "agent"}
 
-_match_id = re.compile(r"[0-9a-fA-F-]{8,64}").fullmatch
-_match_kind = re.compile(r"[A-Za-z_][A-Za-z0-9_.]{0,199}").fullmatch
+EVENT_ID = "^[0-9a-fA-F-]{8,64}$"
+EVENT_KIND = "^[A-Za-z_][A-Za-z0-9_.]{0,199}$"
+
+_match_id = re.compile(EVENT_ID).fullmatch
+_match_kind = re.compile(EVENT_KIND).fullmatch
 
 
 def complete_event(event: Mapping[str, Any], zone: tzinfo | None) -> dict[str, Any]:
@@ -93,18 +98,46 @@ def check_title(title: str) -> str:
     return title.strip()
 
 
-def check_tags(tags: Mapping[str, str]) -> dict[str, str]:
+def check_tags(tags: object) -> dict[str, str]:
     """Return tags that agent-server accepts.
 
     Raises:
-        InvalidConversation: a key or a value is another.
+        InvalidConversation: they are no object, or a key or a value is another.
     """
+    if not isinstance(tags, Mapping):
+        raise InvalidConversation(f"tags {_shown(tags)} are no object of keys and values")
     for key, value in tags.items():
         if not match_tag_key(key):
             raise InvalidConversation(f"tag key {_shown(key)} may have lower-case letters and digits only")
+        if not isinstance(value, str):
+            raise InvalidConversation(f"the value of tag {key!r} is no text: {_shown(value)}")
         if len(value) > TAG_VALUE_MAX:
             raise InvalidConversation(f"the value of tag {key!r} has more than {TAG_VALUE_MAX} characters")
     return dict(tags)
+
+
+def check_message(message: object) -> tuple[str, list[dict[str, Any]]]:
+    """Return role and content of a SendMessageRequest as agent-server accepts it.
+
+    Raises:
+        InvalidConversation: it is another.
+    """
+    given = message if isinstance(message, dict) else {}
+    role, content = given.get("role", "user"), given.get("content", [])
+    if message is not given or role not in ROLES or not isinstance(content, list):
+        raise InvalidConversation(f"the message {_shown(message)} has no role of {', '.join(ROLES)}, or no content")
+    if not all(_is_content(part) for part in content):
+        raise InvalidConversation(f"the content {_shown(content)} of the message is no list of texts and images")
+    return role, content
+
+
+def _is_content(part: object) -> bool:
+    if not isinstance(part, dict):
+        return False
+    kind, urls = part.get("type", "text" if "text" in part else "image"), part.get("image_urls")
+    if kind == "text":
+        return isinstance(part.get("text"), str)
+    return kind == "image" and isinstance(urls, list) and all(isinstance(url, str) for url in urls)
 
 
 def make_message(role: str, content: list[dict[str, Any]]) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from app.index.engine import Index
 from app.model.archive import ArchiveFile
 from app.model.creation import Seal, compose_new
 from app.model.ids import ConversationId, EventName, dashed, event_file_name, find_conversation_id
-from app.model.writing import check_tags, check_title, complete_event, dump_event, make_message
+from app.model.writing import check_message, check_tags, check_title, complete_event, dump_event, make_message
 from app.store.refresh import refresh
 
 STAGING = ".new-"
@@ -71,6 +71,10 @@ def _check_parent(reader: Reader, request: Mapping[str, Any], conversation_id: C
 def _new_files(
     reader: Reader, request: Mapping[str, Any], conversation_id: ConversationId, seal: Seal
 ) -> Iterator[ArchiveFile]:
+    try:
+        request = orjson.loads(orjson.dumps(request))
+    except (orjson.JSONEncodeError, RecursionError) as error:
+        raise InvalidConversation(f"the request cannot be written as JSON: {error}") from error
     title = request.get("title")
     if title is not None:
         request = {**request, "title": check_title(title) if isinstance(title, str) else check_title("")}
@@ -80,8 +84,9 @@ def _new_files(
     meta, state = compose_new(request, conversation_id, time.time_ns() // 1000, seal)
     state["persistence_dir"] = str(reader.root / conversation_id)
     message = request.get("initial_message")
-    if isinstance(message, dict) and message.get("content"):
-        event = complete_event(make_message(str(message.get("role", "user")), message["content"]), reader.zone)
+    role, content = check_message({} if message is None else message)
+    if content:
+        event = complete_event(make_message(role, content), reader.zone)
         name = EventName(0, event["id"])
         state["leaf_event_id"] = event["id"]
         yield ArchiveFile(f"{layout.EVENTS}/{event_file_name(name)}", dump_event(event))

@@ -179,6 +179,7 @@ async def test_requests_are_logged_at_debug_and_failures_always(
     await client.get(f"{SEARCH}?q=private")
     caplog.set_level(logging.INFO, "app.api.observing")
     await client.get(SEARCH)
+    await client.post(f"/api/conversations/{make_id(1)}/run")
     (root / ".convstore" / "index.db").unlink()
     await client.get("/ready")
     said = [(record.levelname, record.getMessage().rsplit(" in ")[0]) for record in caplog.records]

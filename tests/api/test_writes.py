@@ -69,7 +69,17 @@ async def test_secrets_are_encrypted_with_the_key(root: Path) -> None:
         ({"agent": {"tools": []}}, 422),
         ({"workspace": None}, 422),
         ({"conversation_id": "../x"}, 422),
+        ({"agent": {"kind": "Agent", "llm": {}}}, 422),
+        ({"agent": {"kind": "Agent", "llm": {"model": "a/model"}, "tools": "all"}}, 422),
         ({"tags": {"A": "b"}}, 422),
+        ({"tags": {"a": None}}, 422),
+        ({"tags": ["a"]}, 422),
+        ({"max_iterations": 2**64}, 422),
+        ({"stuck_detection": "yes"}, 422),
+        ({"user_id": 2**70}, 422),
+        ({"initial_message": "hello"}, 422),
+        ({"initial_message": {"content": "hello"}}, 422),
+        ({"initial_message": {"content": [{"type": "text"}]}}, 422),
         ({"parent_conversation_id": make_id(77)}, 422),
         ({"initial_message": {"content": [], "run": True}}, 501),
     ],
@@ -99,6 +109,21 @@ async def test_title_and_tags_are_set_and_no_event_is_appended(root: Path) -> No
         missing = await client.patch(f"/api/conversations/{make_id(5)}", json={"title": "x"})
         assert (missing.status_code, missing.json()["code"]) == (404, "conversation_not_found")
     assert len(list((path / "events").glob("event-*"))) == 2
+
+
+async def test_a_message_that_agent_server_would_not_read_is_refused(root: Path) -> None:
+    path = make_conversation(root)
+    async with serving(Settings(store=root)) as client:
+        for part in (
+            {"type": "text"},
+            {"type": "image"},
+            {"type": "image", "text": "a"},
+            {"type": "video", "text": "a"},
+        ):
+            assert (await client.post(f"{ONE}/events", json={"content": [part]})).status_code == 422
+        image = {"content": [{"type": "image", "image_urls": ["data:image/png;base64,"]}]}
+        assert (await client.post(f"{ONE}/events", json=image)).status_code == 200
+    assert len(list((path / "events").glob("event-*"))) == 3
 
 
 async def test_a_message_is_appended_and_running_is_refused(root: Path) -> None:

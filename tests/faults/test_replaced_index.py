@@ -12,7 +12,7 @@ import pytest
 from app import ConversationStore
 from app.errors import IndexRebuilding, IndexUnusable
 from app.index import progress
-from app.store.mending import mend
+from app.store.mending import keep_usable, mend
 from tests.builders import make_conversation
 from tests.conftest import StoreOpener
 
@@ -104,3 +104,19 @@ async def test_the_first_write_after_an_opening_goes_to_the_index_that_was_opene
             async with store.index.write():
                 pass
         assert not store.index.path.exists()
+
+
+async def test_an_index_that_is_lost_again_before_it_is_whole_is_put_right_again(
+    root_of_few: Path, open_store: StoreOpener
+) -> None:
+    async with open_store(root_of_few) as store:
+        await lose_the_index(store)
+        assert store.index.rebuilding
+        store.index.path.unlink()
+        keeping = asyncio.create_task(keep_usable(store.index, root_of_few))
+        async with asyncio.timeout(30):
+            while not store.index.path.exists() or store.index.is_out_of_place():
+                await asyncio.sleep(0.05)
+        keeping.cancel()
+        await store.sync()
+        assert await store.count_conversations() == NUMBER
