@@ -142,9 +142,9 @@ async def upsert_many(
 ) -> int:
     """Write conversations' rows and bodies, and return how many of them are new or changed.
 
-    The event rows of all count as lagging behind until `events` says otherwise, unless the same transaction writes
-    `events_too`. With `as_of`, the revision at which the index stood before the files were read, a row that somebody
-    else changed since is left alone: it is newer.
+    The event rows of all count as lagging behind until `events` says otherwise; where the same transaction writes
+    `events_too`, only those that did before. With `as_of`, the revision at which the index stood before the files were
+    read, a row that somebody else changed since is left alone: it is newer.
     """
     changed = 0
     for begin in range(0, len(rows), _WRITE_CHUNK):

@@ -122,11 +122,15 @@ async def insert_rows(
 async def update_rows(
     index: WriteConnection, known: Sequence[tuple[Before, IndexedRow]], *, revision: int, events_behind: int
 ) -> None:
-    """Set what differs of rows that are known; `revision` is that of those of which more does than the signature."""
+    """Set what differs of rows that are known; `revision` is that of those of which more does than the signature.
+
+    One that lags behind its log goes on doing so: what is appended now is not all that its event rows lack.
+    """
     updates: dict[tuple[str, ...], list[dict[str, object]]] = {}
     bodies, retagged, retitled = [], [], []
     for stored, (row, signature) in known:
-        now = *row[:-2], signature, events_behind, revision if row != stored.row else stored.revision
+        behind = max(events_behind, stored.events_behind)
+        now = *row[:-2], signature, behind, revision if row != stored.row else stored.revision
         was = *stored.row[:-2], stored.signature, stored.events_behind, stored.revision
         differs = {name: value for name, value, before in zip(_WRITTEN, now, was, strict=True) if value != before}
         if differs:
