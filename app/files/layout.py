@@ -25,7 +25,7 @@ from app.model.ids import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 META = "meta.json"
 STATE = "base_state.json"
@@ -106,10 +106,14 @@ def _settle(root: Path, plain: list[str], others: list[Named]) -> tuple[list[str
             chosen.append(name)
     duplicates = []
     for same in rivals.values():
-        same.sort(key=lambda one: (not _has_files(root / one.directory), one.directory != one.id, one.directory))
-        chosen.append(same[0].directory)
-        duplicates += [one.directory for one in same[1:]]
+        first = _choose(root, same)
+        chosen.append(first.directory)
+        duplicates += [one.directory for one in same if one != first]
     return chosen, sorted(duplicates)
+
+
+def _choose(root: Path, same: Sequence[Named]) -> Named:
+    return min(same, key=lambda one: (not _has_files(root / one.directory), one.directory != one.id, one.directory))
 
 
 def _has_files(directory: Path) -> bool:
@@ -119,10 +123,15 @@ def _has_files(directory: Path) -> bool:
 def find_directory(root: Path, conversation_id: ConversationId) -> str | None:
     """Return the name of a conversation's directory without listing the root, or None when there is none.
 
+    Of several it is the one that `list_directories` gives. A name of small and capital letters is not found.
+
     Raises:
         StoreUnavailable: the disk does not say.
     """
-    return next((name for name in (conversation_id, dashed(conversation_id)) if is_directory(root, name)), None)
+    spelled = (conversation_id, dashed(conversation_id))
+    names = dict.fromkeys((*spelled, *(name.upper() for name in spelled)))
+    there = [Named(name, conversation_id) for name in names if is_directory(root, name)]
+    return _choose(root, there).directory if there else None
 
 
 def holds_conversations(root: Path) -> bool:

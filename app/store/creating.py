@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import Any
 from uuid import uuid4
 
@@ -20,6 +21,7 @@ from app.model.archive import ArchiveFile
 from app.model.creation import Seal, compose_new
 from app.model.ids import ConversationId, EventName, dashed, event_file_name, find_conversation_id
 from app.model.writing import check_message, check_tags, check_title, complete_event, dump_event, make_message
+from app.store.locating import find_directory
 from app.store.refresh import refresh
 
 STAGING = ".new-"
@@ -33,9 +35,9 @@ async def create(index: Index, reader: Reader, request: Mapping[str, Any], seal:
         DiskFull, WriteFailed: it could not be written; nothing is left of it.
     """
     conversation_id = _wanted_id(request.get("conversation_id"))
-    if await asyncio.to_thread(_exists, reader, conversation_id):
+    if await _exists(index, reader, conversation_id):
         return conversation_id, False
-    await asyncio.to_thread(_check_parent, reader, request, conversation_id)
+    await _check_parent(index, reader, request, conversation_id)
     files = list(_new_files(reader, request, conversation_id, seal))
     try:
         await asyncio.to_thread(placing.place, reader.root, conversation_id, files, staging_prefix=STAGING)
@@ -54,17 +56,22 @@ def _wanted_id(given: object) -> ConversationId:
     return found
 
 
-def _exists(reader: Reader, conversation_id: ConversationId) -> bool:
-    found = layout.find_directory(reader.root, conversation_id)
-    return found is not None and scan.read_conversation(reader, found, conversation_id, with_log=False) is not None
+async def _exists(index: Index, reader: Reader, conversation_id: ConversationId) -> bool:
+    found = await find_directory(index, reader.root, conversation_id)
+    if found is None:
+        return False
+    read = partial(scan.read_conversation, reader, found, conversation_id, with_log=False)
+    return await asyncio.to_thread(read) is not None
 
 
-def _check_parent(reader: Reader, request: Mapping[str, Any], conversation_id: ConversationId) -> None:
+async def _check_parent(
+    index: Index, reader: Reader, request: Mapping[str, Any], conversation_id: ConversationId
+) -> None:
     given = request.get("parent_conversation_id")
     if given is None:
         return
     parent = find_conversation_id(given) if isinstance(given, str) else None
-    if parent is None or parent == conversation_id or not _exists(reader, parent):
+    if parent is None or parent == conversation_id or not await _exists(index, reader, parent):
         raise InvalidConversation(f"parent_conversation_id {str(given)[:64]!r} is no other conversation here")
 
 
@@ -123,14 +130,14 @@ async def fork(
         reset_metrics=reset_metrics,
         from_event_id=from_event_id,
     )
+    if await _exists(index, reader, wanted.id):
+        raise ConversationExists(f"there is a conversation {dashed(wanted.id)} already; choose another id, or none")
     await asyncio.to_thread(_place_fork, reader, source, wanted)
     await refresh(index, reader, [Named(wanted.id, wanted.id)])
     return wanted.id
 
 
 def _place_fork(reader: Reader, source: Named, wanted: Fork) -> None:
-    if _exists(reader, wanted.id):
-        raise ConversationExists(f"there is a conversation {dashed(wanted.id)} already; choose another id, or none")
     files = scan.read_conversation(reader, source.directory, source.id)
     if files is None:
         raise ConversationNotFound(f"no conversation has the id {dashed(source.id)}")

@@ -8,7 +8,7 @@ import time
 from collections.abc import AsyncGenerator
 from pathlib import Path
 
-from app.errors import ConversationNotFound, ConversationOwned, NotInTrash, StoreError, UnreadableFile
+from app.errors import ConversationOwned, NotInTrash, StoreError, UnreadableFile
 from app.files import deleting, layout, lease, trash
 from app.files.layout import Named
 from app.files.scan import Reader
@@ -18,6 +18,7 @@ from app.index.engine import Index
 from app.model.conversation import TITLE_MAX, bounded
 from app.model.event import parse_json_object
 from app.model.ids import ConversationId, dashed
+from app.store.locating import get_directory
 from app.store.refresh import refresh
 
 log = logging.getLogger(__name__)
@@ -40,9 +41,7 @@ async def delete(
         DiskFull, WriteFailed: it could not be moved, or not all of it removed; then the rest is in the trash.
     """
     root = reader.root
-    directory = await asyncio.to_thread(layout.find_directory, root, conversation_id)
-    if directory is None:
-        raise ConversationNotFound(f"no conversation has the id {dashed(conversation_id)}")
+    directory = await get_directory(index, root, conversation_id)
     now_us = time.time_ns() // 1000
     entry = await asyncio.to_thread(deleting.delete, root, directory, instance, now_us, force=force)
     try:
@@ -55,16 +54,16 @@ async def delete(
     return entry
 
 
-def require_deletable(root: Path, conversation_id: ConversationId, instance: str, *, force: bool = False) -> None:
+async def require_deletable(
+    index: Index, root: Path, conversation_id: ConversationId, instance: str, *, force: bool = False
+) -> None:
     """Make sure that `delete` would be done. Changes nothing.
 
     Raises:
         ConversationNotFound, ConversationOwned: as `delete`.
     """
-    directory = layout.find_directory(root, conversation_id)
-    if directory is None:
-        raise ConversationNotFound(f"no conversation has the id {dashed(conversation_id)}")
-    holder = lease.find_holder(root, directory)
+    directory = await get_directory(index, root, conversation_id)
+    holder = await asyncio.to_thread(lease.find_holder, root, directory)
     if not force and holder is not None and holder.owner != instance:
         raise ConversationOwned(lease.owned_by(directory, holder))
 

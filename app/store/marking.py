@@ -6,12 +6,12 @@ import asyncio
 from collections.abc import Mapping
 from functools import partial
 
-from app.errors import ConversationNotFound
-from app.files import layout, marking
+from app.files import marking
 from app.files.layout import Named
 from app.files.scan import Reader
 from app.index.engine import Index
-from app.model.ids import ConversationId, dashed
+from app.model.ids import ConversationId
+from app.store.locating import get_directory
 from app.store.refresh import refresh
 
 
@@ -31,8 +31,6 @@ async def mark(
         ConversationOwned: another owner lives; `force` takes it over.
         DiskFull, WriteFailed: it could not be written.
     """
-    directory = await asyncio.to_thread(layout.find_directory, reader.root, conversation_id)
-    if directory is None:
-        raise ConversationNotFound(f"no conversation has the id {dashed(conversation_id)}")
+    directory = await get_directory(index, reader.root, conversation_id)
     await asyncio.to_thread(partial(marking.mark, reader.root, directory, instance, fields, force=force))
     await refresh(index, reader, [Named(directory, conversation_id)])

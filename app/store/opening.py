@@ -19,6 +19,7 @@ from app.index import conversations
 from app.index.conversations import Located
 from app.index.engine import Index
 from app.model.ids import ConversationId, dashed
+from app.store.locating import find_directory
 from app.store.refresh import refresh
 
 log = logging.getLogger(__name__)
@@ -63,7 +64,7 @@ class Opening:
 
     async def read_again(self, conversation_id: ConversationId) -> Located | None:
         """Read a conversation's files and write its rows, whatever its signature says; None when it is gone."""
-        directory = await asyncio.to_thread(layout.find_directory, self._reader.root, conversation_id)
+        directory = await find_directory(self._index, self._reader.root, conversation_id)
         return None if directory is None else await self._read_again(conversation_id, directory)
 
     async def _bring_in_step(self, conversation_id: ConversationId) -> Located | None:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import time
 
-from app.errors import ConversationNotFound
-from app.files import layout, repairing
+from app.files import repairing
 from app.files.layout import Named
 from app.files.repairing import Repair
 from app.files.scan import Reader
 from app.index.engine import Index
-from app.model.ids import ConversationId, dashed
+from app.model.ids import ConversationId
+from app.store.locating import get_directory
 from app.store.refresh import refresh
 
 
@@ -25,9 +25,7 @@ async def repair(
         ConversationOwned: another owner lives.
         DiskFull, WriteFailed: not all of it was mended; a copy of how it was is in the trash.
     """
-    directory = await asyncio.to_thread(layout.find_directory, reader.root, conversation_id)
-    if directory is None:
-        raise ConversationNotFound(f"no conversation has the id {dashed(conversation_id)}")
+    directory = await get_directory(index, reader.root, conversation_id)
     if dry_run:
         return await asyncio.to_thread(repairing.plan, reader, directory, conversation_id)
     now_us = time.time_ns() // 1000

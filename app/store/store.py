@@ -175,8 +175,8 @@ class ConversationStore(StoreReader):
 
     async def require_deletable(self, conversation_id: ConversationId, *, force: bool = False) -> None:
         """Make sure that `delete` would be done, which changes nothing; raises what that would."""
-        check = partial(deleting.require_deletable, instance=self._writers.instance, force=force)
-        await asyncio.to_thread(check, self.reader.root, conversation_id)
+        instance = self._writers.instance
+        await deleting.require_deletable(self.index, self.reader.root, conversation_id, instance, force=force)
 
     async def require_restorable(self, conversation_id: ConversationId) -> None:
         """Make sure that `restore` would be done, which changes nothing; raises what that would."""

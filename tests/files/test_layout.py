@@ -56,7 +56,7 @@ def test_a_root_that_cannot_be_listed_is_unavailable(tmp_path: Path, name: str) 
         layout.list_directories(tmp_path / name)
 
 
-@pytest.mark.parametrize("names", [[ONE], [dashed(ONE)], [ONE, dashed(ONE)]])
+@pytest.mark.parametrize("names", [[ONE], [dashed(ONE)], [ONE, dashed(ONE)], [ONE.upper()], [dashed(ONE).upper()]])
 def test_a_directory_is_found_without_a_listing(tmp_path: Path, names: list[str]) -> None:
     for name in names:
         (tmp_path / name).mkdir()
@@ -231,3 +231,4 @@ def test_of_two_directories_the_one_that_has_files_counts(tmp_path: Path) -> Non
     (tmp_path / make_id(1) / "events").mkdir(parents=True)
     make_conversation(tmp_path, 1, directory=dashed(make_id(1)))
     assert layout.list_directories(tmp_path) == ([dashed(make_id(1))], [make_id(1)])
+    assert layout.find_directory(tmp_path, ONE) == dashed(ONE)
