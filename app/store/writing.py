@@ -82,6 +82,7 @@ class Writers:
         self._commits = Commits(index)
         self._threads = ThreadPoolExecutor(_THREADS, "writing")
         self._open: dict[_Key, _Entry] = {}
+        self._closing: dict[_Key, asyncio.Task[None]] = {}
         self._life = ExitStack()
         self._coming_alive = asyncio.Lock()
         self._keeper: asyncio.Task[None] | None = None
@@ -108,15 +109,19 @@ class Writers:
             entry.users -= 1
             entry.used_at = time.monotonic()
             entry.settled = False
-            await self._put_back(key, entry)
+            if entry.ready is not None:
+                if entry.ready.lost and self._open.get(key) is entry:
+                    del self._open[key]
+                await self._keep_budget()
 
     async def let_go(self, conversation_id: ConversationId, held: Lease | None = None) -> str:
         """Close a conversation that nobody uses just now, and return the name of this owner, who lives."""
         await self._come_alive()
         key = _Key(conversation_id, *((held.owner, held.generation) if held else (self.instance, 0)))
         entry = self._open.get(key)
-        if entry is not None and entry.ready is not None:
+        if entry is not None:
             await self._close(key, entry)
+        await self._wait_until_closed(conversation_id)
         return self.instance
 
     async def _is_in_step(self, conversation_id: ConversationId) -> bool:
@@ -137,16 +142,10 @@ class Writers:
         if (task.cancelled() or task.exception() is not None) and self._open.get(key) is entry:
             del self._open[key]
 
-    async def _put_back(self, key: _Key, entry: _Entry) -> None:
-        if entry.ready is None:
-            return
-        if entry.ready.lost and self._open.get(key) is entry:
-            del self._open[key]
-        await self._keep_budget()
-
     async def _build(self, conversation_id: ConversationId, held: Lease | None, *, force: bool) -> Conversation:
         located = await self._opening.find(conversation_id)
         await self._come_alive()
+        await self._wait_until_closed(conversation_id)
         root, directory = self._reader.root, located.directory
         if held is not None:
             claim = Claim(await asyncio.to_thread(lease.check, root, directory, held), held)
@@ -240,35 +239,43 @@ class Writers:
                 await self._close(key, self._open[key])
 
     def _is_over_budget(self) -> bool:
-        if len(self._open) > self._settings.open_conversations:
-            return True
         sizes = [entry.ready.files.size_bytes for entry in self._open.values() if entry.ready]
-        return sum(sizes) > self._settings.open_bytes
+        return len(self._open) > self._settings.open_conversations or sum(sizes) > self._settings.open_bytes
 
     async def _close(self, key: _Key, entry: _Entry) -> None:
-        """Close an open conversation: its rows are in step, so the mark goes, and then the lease."""
+        """Close an open conversation, to the end also when whoever waits for that is cancelled."""
         conversation = entry.ready
         if self._open.get(key) is not entry or entry.users or conversation is None:
             return
         del self._open[key]
-        files = conversation.files
         if not conversation.lost:
-            with suppress(StoreError):
-                await self._settle(conversation)
-            if not conversation.behind and not files.broken:
-                with suppress(StoreError):
-                    async with self._index.write() as connection:
-                        await ownership.clear(connection, key.id, self.instance)
-            if key.owner == self.instance and await self._is_repaired(files):
-                with suppress(StoreError):
-                    await asyncio.to_thread(lease.release, self._reader.root, files.directory, files.lease)
+            closing = self._closing[key] = asyncio.create_task(self._give_back(key, conversation))
+            closing.add_done_callback(lambda _: self._closing.pop(key))
+            await asyncio.shield(closing)
 
-    async def _is_repaired(self, files: OpenFiles) -> bool:
-        """Put right what an error left behind. If that fails, the lease stays, and the next one looks for a crash."""
-        if files.broken:
+    async def _wait_until_closed(self, conversation_id: ConversationId) -> None:
+        """Wait while a conversation is being closed: a claim before its end would be given back with the old one."""
+        closing = [task for key, task in self._closing.items() if key.id == conversation_id]
+        if closing:
+            await asyncio.wait(closing)
+
+    async def _give_back(self, key: _Key, conversation: Conversation) -> None:
+        """End what opening began: the rows are in step, so the mark goes, and then the lease.
+
+        What an error left is put right first; if that fails, the lease stays, and the next one looks for a crash.
+        """
+        files = conversation.files
+        with suppress(StoreError):
+            await self._settle(conversation)
+        if not conversation.behind and not files.broken:
             with suppress(StoreError):
-                await asyncio.to_thread(files.load, after_crash=True)
-        return not files.broken
+                async with self._index.write() as connection:
+                    await ownership.clear(connection, key.id, self.instance)
+        if key.owner == self.instance:
+            with suppress(StoreError):
+                if files.broken:
+                    await asyncio.to_thread(files.load, after_crash=True)
+                await asyncio.to_thread(lease.release, self._reader.root, files.directory, files.lease)
 
     async def close(self) -> None:
         """Close all conversations and stop living."""
@@ -280,6 +287,8 @@ class Writers:
                 await entry.task
             entry.users = 0
             await self._close(key, entry)
+        if self._closing:
+            await asyncio.wait(self._closing.values())
         self._life.close()
         self._threads.shutdown(wait=False)
 
