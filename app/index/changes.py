@@ -18,7 +18,7 @@ from app.index import infos, progress
 from app.index.engine import ReadConnection, WriteConnection
 from app.index.statements import Sql, compiled
 from app.index.tables import conversation, deletion, revision
-from app.model.changes import Change, ChangePage, Place, after_all
+from app.model.changes import Change, ChangePage, Place
 from app.model.ids import ConversationId
 
 DELETIONS_KEPT = 10_000
@@ -92,16 +92,16 @@ async def list_changes(index: ReadConnection, since: Place | None, limit: int) -
         ChangesGone: the index was built anew since, or deletions since then are no longer kept.
     """
     position = await progress.get_position(index)
-    place = Place(position.epoch, 0) if since is None else since
+    place = Place(position.epoch, 0, begun=position.revision) if since is None else since
     if place.epoch != position.epoch:
         raise ChangesGone("the index was built anew since this token was given; list everything again, then follow")
-    if since is not None and place < after_all(place.epoch, position.forgotten) and position.forgotten:
+    if place.misses(position.forgotten):
         raise ChangesGone("this token is too old: deletions since then are no longer known; list everything again")
     asked = {"after_revision": place.revision, "after_id": place.id, "row_limit": limit + 1}
     rows = await index.fetch_all(_changes_sql(), asked)
     items = [
         Change(
-            Place(place.epoch, at, uuid),
+            place._replace(revision=at, id=uuid),
             ConversationId(uuid),
             None if body is None else infos.compose_info_body(body, *more),
         )

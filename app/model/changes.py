@@ -8,21 +8,30 @@ from typing import NamedTuple
 from app.errors import InvalidToken
 from app.model.ids import ConversationId
 
-_match_token = re.compile(r"([0-9a-f]{16})\.([0-9]{1,18})\.([0-9a-f]{32}|all|)", re.ASCII).fullmatch
+_match_token = re.compile(r"([0-9a-f]{16})\.([0-9]{1,18})\.([0-9a-f]{32}|all|)(?:\.([0-9]{1,18}))?", re.ASCII).fullmatch
 _AFTER_ALL = "g"
 
 
 class Place(NamedTuple):
-    """A place among the changes: after the conversation `id` of a revision. Ids of one revision come in their order."""
+    """A place among the changes: after the conversation `id` of a revision. Ids of one revision come in their order.
+
+    A reader that began with everything has `begun` at a revision, and misses no deletion up to that one.
+    """
 
     epoch: str
     revision: int
     id: str = ""
+    begun: int = 0
 
     @property
     def token(self) -> str:
         """The text that a reader gives back."""
-        return f"{self.epoch}.{self.revision}.{'all' if self.id == _AFTER_ALL else self.id}"
+        begun = f".{self.begun}" if self.begun > self.revision else ""
+        return f"{self.epoch}.{self.revision}.{'all' if self.id == _AFTER_ALL else self.id}{begun}"
+
+    def misses(self, forgotten: int) -> bool:
+        """Whether a reader here would miss a deletion, when those up to the revision `forgotten` are not kept."""
+        return self.begun < forgotten and self < after_all(self.epoch, forgotten)
 
 
 def after_all(epoch: str, revision: int) -> Place:
@@ -41,7 +50,7 @@ def parse_place(token: str) -> Place:
         raise InvalidToken(
             f"{token[:64]!r} is no token of the change feed; begin without `since`, or with since=now after listing"
         )
-    return Place(match[1], int(match[2]), _AFTER_ALL if match[3] == "all" else match[3])
+    return Place(match[1], int(match[2]), _AFTER_ALL if match[3] == "all" else match[3], int(match[4] or 0))
 
 
 class Change(NamedTuple):

@@ -144,6 +144,44 @@ async def test_a_token_from_before_forgotten_deletions_is_410(
     assert (await changes(client, since=token))[0] == {ONE: None}
 
 
+async def test_a_walk_from_the_beginning_misses_only_what_is_deleted_meanwhile(
+    root: Path, client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.index.changes.DELETIONS_KEPT", 1)
+    for number in (3, 4, 5):
+        make_conversation(root, number)
+    await sync(root)
+    await forget_some(root, 4, 5)
+    said, token = await changes(client, limit=1)
+    assert said == {ONE: "A title"}
+    said, last = await changes(client, since=token, limit=1)
+    assert said == {TWO: "A title"}
+    assert set((await changes(client, since=last))[0]) == {THREE, dashed(make_id(5))}
+    assert await stream(root, since=token) == [TWO, THREE]
+    await forget_some(root, 3)
+    await forget_some(root, 2)
+    answer = await client.get(CHANGES, params={"since": token})
+    assert (answer.status_code, answer.json()["code"]) == (410, "changes_gone")
+    assert set((await changes(client))[0]) == {ONE, TWO}
+
+
+async def forget_some(root: Path, *numbers: int) -> None:
+    """Delete conversations one after the other."""
+    for number in numbers:
+        shutil.rmtree(root / make_id(number))
+        await sync(root)
+
+
+async def stream(root: Path, since: str) -> list[str]:
+    """Return of which conversations the stream tells first."""
+    async with (
+        listening(root) as host,
+        httpx.AsyncClient(base_url=f"http://{host}", headers=HEADERS) as client,
+        client.stream("GET", f"{CHANGES}/stream", params={"since": since}) as response,
+    ):
+        return [told["id"] for _, told in await read_stream(response, 2)]
+
+
 async def test_it_is_streamed_and_goes_on_after_the_last_event_that_a_client_has(root: Path) -> None:
     make_conversation(root, 1)
     async with (
