@@ -29,6 +29,16 @@ async def connect(path: Path) -> aiosqlite.Connection:
     return await connecting
 
 
+def require_time(deadline: float) -> None:
+    """Go on until a time of the monotonic clock.
+
+    Raises:
+        QueryTooSlow: it is over.
+    """
+    if time.monotonic() > deadline:
+        raise QueryTooSlow("this takes too long to find; look for more words or rarer ones, or set filters")
+
+
 class ReadConnection:
     """A connection that cannot write: by its methods, and by `PRAGMA query_only`."""
 
@@ -39,7 +49,7 @@ class ReadConnection:
         self._version: object = None
         self._kept: dict[str, list[tuple[Any, ...]]] = {}
         self.deadline = inf
-        """A time of the monotonic clock at which a statement is stopped."""
+        """A time of the monotonic clock at which a statement is stopped, and what is made of its rows."""
 
     @classmethod
     async def open(cls, driver: aiosqlite.Connection) -> ReadConnection:
@@ -65,10 +75,8 @@ class ReadConnection:
         try:
             return await self._driver.execute_fetchall(sql.text, sql.bind(params))  # type: ignore[return-value]
         except ERRORS as error:
-            if self._is_late() and not is_damage(error):  # what was interrupted may be told as another failure
-                raise QueryTooSlow(
-                    "this takes too long to find; look for more words or rarer ones, or set filters"
-                ) from error
+            if not is_damage(error):
+                require_time(self.deadline)  # what was interrupted may be told as another failure
             raise explained(error) from error
 
     async def fetch_kept(self, sql: Sql) -> list[tuple[Any, ...]]:

@@ -22,6 +22,7 @@ from app.index.infos import compose_info_body, select_info
 from app.index.listing import Page
 from app.index.messageids import CONVERSATION_OF_MATCH, hour_of
 from app.index.messages import TITLE_SEQ
+from app.index.reading import require_time
 from app.index.statements import Sql, compiled
 from app.index.tables import conversation
 from app.model.filters import ConversationFilter, digest
@@ -160,7 +161,7 @@ async def _rank_matches(index: ReadConnection, asked: ConversationFilter, after:
         newest = rows[0][0] if rows else 0
         oldest = rows[RANKED - 1][0] if len(rows) > RANKED else 0
         rows = rows[:RANKED]
-    ranked = await asyncio.to_thread(_rank, rows, question.terms, newest)
+    ranked = await asyncio.to_thread(_rank, rows, question.terms, newest, index.deadline)
     return _Ranking(ranked, newest, oldest, truncated=oldest > 0)
 
 
@@ -172,21 +173,29 @@ def _after(page_id: str, query: str) -> _After:
     return _After(cursor.key, int(last), cursor.bound, int(oldest))
 
 
-def _rank(rows: Sequence[tuple[Any, ...]], terms: Sequence[Term], newest: int) -> list[_Ranked]:
+def _rank(rows: Sequence[tuple[Any, ...]], terms: Sequence[Term], newest: int, deadline: float) -> list[_Ranked]:
     hour = hour_of(newest)
     score = make_score(terms)
-    ranked = [
-        (score(said, seq == TITLE_SEQ, hour - hour_of(key)), key, conversation_key, said)
-        for key, conversation_key, seq, said in rows
-    ]
+    ranked = []
+    for key, conversation_key, seq, said in rows:
+        require_time(deadline)
+        ranked.append((score(said, seq == TITLE_SEQ, hour - hour_of(key)), key, conversation_key, said))
     ranked.sort(reverse=True)
     return list(map(_Ranked._make, ranked))
+
+
+def _make_snippets(ranked: Sequence[_Ranked], terms: Sequence[Term], deadline: float) -> list[str]:
+    snippets = []
+    for one in ranked:
+        require_time(deadline)
+        snippets.append(make_snippet(one.text, terms))
+    return snippets
 
 
 async def _show(index: ReadConnection, ranked: Sequence[_Ranked], terms: Sequence[Term]) -> list[Hit]:
     ids = orjson.dumps([one.id for one in ranked]).decode()
     details = {row[0]: row[1:] for row in await index.fetch_all(_DETAILS, {"ids": ids})}
-    snippets = await asyncio.to_thread(lambda: [make_snippet(one.text, terms) for one in ranked])
+    snippets = await asyncio.to_thread(_make_snippets, ranked, terms, index.deadline)
     hits = []
     for one, snippet in zip(ranked, snippets, strict=True):
         if one.id in details:

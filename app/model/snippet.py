@@ -32,11 +32,13 @@ class Span(NamedTuple):
 def find_spans(text: str, terms: Sequence[Term]) -> list[Span]:
     """Return where the terms stand in a text, in its order, without overlaps; the first ones when there are many."""
     folded = fold(text)
+    joined = folded.replace(" ", "")
     places = range(len(text) + 1) if text.isascii() else _places(text)
     found = [
         Span(places[start], places[end], number)
         for number, term in enumerate(terms)
         for run in term.runs
+        if "".join(run) in joined
         for start, end in islice(
             _occurrences(folded, text, places, run, begun=term.begun or len(run[-1]) >= TOKEN_MAX), _MARKS_MAX
         )
@@ -60,10 +62,21 @@ def _places(text: str) -> Sequence[int]:
 def _occurrences(
     folded: str, text: str, places: Sequence[int], run: Sequence[str], *, begun: bool
 ) -> Iterator[tuple[int, int]]:
-    for found in re.finditer(" *".join(map(re.escape, run)), folded):
-        start, end = found.span()
+    for start, end in _places_of_word(folded, run[0]) if len(run) == 1 else _places_of_run(folded, run):
         if _is_border(folded, start, text, places[start]) and (begun or _is_border(folded, end, text, places[end])):
             yield start, end
+
+
+def _places_of_word(folded: str, word: str) -> Iterator[tuple[int, int]]:
+    start = folded.find(word)
+    while start >= 0:
+        end = start + len(word)
+        yield start, end
+        start = folded.find(word, end)
+
+
+def _places_of_run(folded: str, run: Sequence[str]) -> Iterator[tuple[int, int]]:
+    return (found.span() for found in re.finditer(" *+".join(map(re.escape, run)), folded))
 
 
 def _is_border(folded: str, at: int, text: str, place: int) -> bool:
@@ -98,7 +111,7 @@ def _best_start(spans: Sequence[Span]) -> int:
     best = start = 0
     for number, first in enumerate(spans):
         seen = set()
-        for span in islice(spans, number, None):
+        for span in spans[number : number + SNIPPET_MAX]:
             if span.end > first.start + SNIPPET_MAX - _LEAD:
                 break
             seen.add(span.term)

@@ -200,6 +200,33 @@ async def test_a_search_that_takes_too_long_ends_with_a_clear_error(
     assert (answer.status_code, answer.json()["code"], other.status_code) == (422, "query_too_slow", 200)
 
 
+PHRASES = " OR ".join(f'"{"a " * 30}b{number}"' for number in range(31))
+"""Phrases of the commonest word there is, which no text holds."""
+
+
+async def test_looking_for_many_phrases_in_long_texts_is_quick(root: Path) -> None:
+    make_conversation(root, 1, events=[says(number, "xylo " + "a" * 32_000) for number in range(50)])
+    async with serving(Settings(store=root, search_timeout_s=20)) as client:
+        began = time.process_time()
+        found = await get(client, SEARCH, q=f"xylo OR {PHRASES}", limit=50)
+    assert time.process_time() - began < 10
+    assert {hit["snippet"][:17] for hit in found["items"]} == {"<mark>xylo</mark>"}
+
+
+async def test_ranking_is_stopped_as_well(corpus: Path) -> None:
+    async with serving(Settings(store=corpus, search_timeout_s=1e-6)) as client:
+        answer = await client.get(LIST, params={"q": "the OR code", "sort_order": "RELEVANCE"})
+    assert (answer.status_code, answer.json()["code"]) == (422, "query_too_slow")
+
+
+async def test_so_are_snippets(root: Path) -> None:
+    text = "a" * 31_000 + "".join(f" {'a ' * 30}b{number}" for number in range(12))
+    make_conversation(root, 1, events=[says(number, text) for number in range(20)])
+    async with serving(Settings(store=root)) as client:
+        answer = await client.get(SEARCH, params={"q": PHRASES})
+    assert (answer.status_code, answer.json()["code"]) == (422, "query_too_slow")
+
+
 @pytest.mark.parametrize("token", ["x", "WzEsIiIsMSwiMSIsMV0"])
 async def test_a_page_token_that_was_not_given_out_for_it_is_refused(corpus: Path, token: str) -> None:
     async with serving(Settings(store=corpus)) as client:
