@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,7 @@ def lease(directory: Path, *, expires_in_s: float, owner: str = "another-server"
 
 
 def revision(root: Path) -> int:
-    with sqlite3.connect(root / ".convstore" / "index.db") as database:
+    with closing(sqlite3.connect(root / ".convstore" / "index.db")) as database:
         return int(database.execute("SELECT revision FROM revision").fetchone()[0])
 
 
