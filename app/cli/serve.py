@@ -25,6 +25,8 @@ log = logging.getLogger(__name__)
 
 _WORKER_SILENT_S = 30
 _KEY_HEADER = "X-Session-API-Key"
+_FRAME_MAX_BYTES = 65_536
+"""The largest frame that a socket takes in. Clients send a key, and nothing else."""
 
 
 def serve_command(
@@ -73,7 +75,7 @@ def serve_command(
         if settings.workers > 1:
             _serve_by_workers(settings, listener)
             return
-        config = uvicorn.Config(create_app(settings, keys, ends_process=True), **_options(settings))
+        config = uvicorn.Config(create_app(settings, keys, ends_process=True), **options(settings))
         uvicorn.Server(config).run(sockets=[listener])
 
 
@@ -89,17 +91,18 @@ def _serve_by_workers(settings: Settings, listener: socket.socket) -> None:
             factory=True,
             workers=settings.workers,
             timeout_worker_healthcheck=_WORKER_SILENT_S,
-            **_options(settings),
+            **options(settings),
         )
         Multiprocess(config, sockets=[listener]).run()
 
 
-def _options(settings: Settings) -> dict[str, Any]:
+def options(settings: Settings) -> dict[str, Any]:
     """Return what every server of uvicorn is told."""
     return {
         "log_config": None,
         "access_log": False,
         "server_header": False,
+        "ws_max_size": _FRAME_MAX_BYTES,
         "timeout_graceful_shutdown": math.ceil(settings.shutdown_timeout_s),
     }
 

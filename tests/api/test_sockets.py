@@ -17,7 +17,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from app import Settings
 from app.api.app import create_app
-from app.cli.serve import listen
+from app.cli.serve import listen, options
 from tests.builders import make_conversation, make_event, make_id, write_event
 
 KEY = "a-key"
@@ -28,9 +28,9 @@ HEADERS = {"X-Session-API-Key": KEY}
 @asynccontextmanager
 async def listening(root: Path, **settings: object) -> AsyncIterator[str]:
     """Run a real server on this loop and give host:port."""
-    asked = Settings.model_validate({"store": root, "port": 0, **settings})
+    asked = Settings.model_validate({"store": root, "port": 0, "shutdown_timeout_s": 1, **settings})
     with listen(asked) as listener:
-        server = uvicorn.Server(uvicorn.Config(create_app(asked, [KEY]), log_config=None, timeout_graceful_shutdown=1))
+        server = uvicorn.Server(uvicorn.Config(create_app(asked, [KEY]), **options(asked)))
         running = asyncio.create_task(server.serve(sockets=[listener]))
         try:
             while not server.started:
@@ -153,6 +153,15 @@ async def test_a_key_in_the_header_is_enough_and_a_wrong_one_closes(root: Path) 
                 await asyncio.wait_for(connection.recv(), 5)
     assert closed.value.rcvd is not None
     assert closed.value.rcvd.code == 4001
+
+
+async def test_a_large_frame_is_not_taken_in(root: Path) -> None:
+    make_conversation(root)
+    async with listening(root) as host, connect(f"ws://{host}/sockets/events/{ONE}") as connection:
+        await connection.send(" " * 65_537)
+        async with asyncio.timeout(10):
+            await connection.wait_closed()
+    assert connection.close_code == 1009
 
 
 @pytest.mark.parametrize("conversation", [make_id(9), "no-id"])
