@@ -43,9 +43,18 @@ def configure(level: str, log_format: str = "auto") -> None:
                 "stderr": {"class": "logging.StreamHandler", "formatter": "line", "stream": "ext://sys.stderr"}
             },
             "root": {"handlers": ["stderr"], "level": level.upper()},
-            "loggers": {"aiosqlite": {"level": "INFO"}, "alembic": {"level": "WARNING"}},
+            "loggers": {
+                "aiosqlite": {"level": "INFO"},
+                "alembic": {"level": "WARNING"},
+                "uvicorn.error": {"level": "INFO", "filters": [_is_of_no_socket]},
+            },
         }
     )
+
+
+def _is_of_no_socket(record: logging.LogRecord) -> bool:
+    """Whether a line of uvicorn's may be shown: it logs a socket's URL, and below INFO frames; both may hold a key."""
+    return not str(record.msg).startswith(('%s - "WebSocket ', "connection open", "connection closed"))
 
 
 class PlainFormatter(logging.Formatter):

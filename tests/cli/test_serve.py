@@ -18,6 +18,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from websockets.sync.client import connect
 
 from tests.builders import make_conversation, make_id
 
@@ -100,6 +101,21 @@ def test_the_log_is_json_without_the_key_where_no_terminal_is(tmp_path: Path) ->
     )
     assert {line["level"] for line in lines} == {"info"}
     assert (tmp_path / ".convstore" / "api-key").read_text().strip() not in server.greeting
+
+
+@pytest.mark.parametrize("level", ["info", "debug"])
+def test_the_key_of_a_socket_is_in_no_log(tmp_path: Path, level: str) -> None:
+    make_conversation(tmp_path)
+    key = "a-key-in-no-log"
+    with served(tmp_path, CONVSTORE_API_KEY=key, CONVSTORE_LOG_LEVEL=level) as server:
+        url = f"{server.url.replace('http', 'ws')}/sockets/events/{make_id(1)}?session_api_key={key}"
+        with connect(url) as socket:
+            socket.send(json.dumps({"type": "auth", "session_api_key": key}))
+            assert "full_state" in str(socket.recv(20))
+        with connect(url, additional_headers={"X-Session-API-Key": key}) as socket:
+            assert "full_state" in str(socket.recv(20))
+    assert "Application startup complete." in server.greeting
+    assert [line for line in server.log if key in line or '"WebSocket' in line] == []
 
 
 def test_it_is_told_by_the_environment(tmp_path: Path) -> None:
