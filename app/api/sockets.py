@@ -7,27 +7,33 @@ for again, then those to come, each once and in log order.
 from __future__ import annotations
 
 import asyncio
-from contextlib import aclosing
+import logging
+from collections.abc import Coroutine
+from contextlib import aclosing, suppress
 from datetime import datetime
 from typing import Annotated, Any, Literal, cast
 from uuid import uuid4
 
 import orjson
 from fastapi import APIRouter, Query, WebSocket, WebSocketDisconnect
+from starlette.websockets import WebSocketState
 
 from app.api.auth import HEADER, Keys
-from app.errors import ConversationNotFound, InvalidId, TooManyFollowers
+from app.errors import ConversationNotFound, InvalidId, StoreError, TooManyFollowers
 from app.model.filters import EventFilter
 from app.model.ids import ConversationId, EventName, parse_conversation_id
 from app.model.times import to_us
 from app.store.events import Log
 from app.store.store import ConversationStore
 
+log = logging.getLogger(__name__)
+
 router = APIRouter(prefix="/sockets", tags=["sockets"])
 
 UNAUTHORIZED = 4001
 NOT_FOUND = 4004
 TRY_AGAIN = 1013
+STOPPING = 1012
 """Close codes of agent-server 1.58; its client does not come back after the first two."""
 
 _AUTH_TIMEOUT_S = 10.0
@@ -41,27 +47,62 @@ async def stream_events(
     conversation_id: str,
     resend_mode: Annotated[Literal["all", "since"] | None, Query()] = None,
     after_timestamp: Annotated[datetime | None, Query()] = None,
+    resend_all: Annotated[bool, Query(deprecated=True)] = False,
 ) -> None:
     """Send a conversation's state, then its events: all, those not before `after_timestamp`, or only those to come."""
     if not await _admitted(socket):
-        await socket.close(UNAUTHORIZED, "Authentication failed")
+        await _close(socket, UNAUTHORIZED, "Authentication failed")
         return
     store = cast(ConversationStore, socket.app.state.store)
-    try:
-        one = parse_conversation_id(conversation_id)
-        log = await store.open_log(one)
-    except (InvalidId, ConversationNotFound):
-        await socket.close(NOT_FOUND, "Conversation not found")
-        return
     since_us = None
     if resend_mode == "since" and after_timestamp is not None:
         since_us = to_us(after_timestamp, store.reader.zone)
-    sending = asyncio.create_task(_send(socket, store, one, log, since_us, everything=resend_mode == "all"))
+    everything = resend_mode == "all" or (resend_mode is None and resend_all)
     try:
-        await _receive(socket)
+        one = parse_conversation_id(conversation_id)
+        await _until_one_ends(_send(socket, store, one, since_us, everything=everything), _receive(socket))
+    except WebSocketDisconnect:
+        return
+    except (InvalidId, ConversationNotFound):
+        await _close(socket, NOT_FOUND, "Conversation not found")
+    except TooManyFollowers:
+        await _close(socket, TRY_AGAIN, "Too many connections")
+    except StoreError as error:
+        log.warning("a socket of conversation %s is closed: %s", one, error)
+        await _close(socket, TRY_AGAIN, "Try again later")
+    else:
+        await _close(socket, STOPPING, "The server stops")
+
+
+async def _until_one_ends(*works: Coroutine[Any, Any, None]) -> None:
+    """Run all until the first ends or fails, then end the others. What the first that failed raised is raised."""
+    tasks = [asyncio.create_task(work) for work in works]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
     finally:
-        sending.cancel()
-        await asyncio.wait([sending])
+        for task in tasks:
+            task.cancel()
+        ended = await asyncio.gather(*tasks, return_exceptions=True)
+    for error in ended:
+        if isinstance(error, Exception):
+            raise error
+
+
+async def _close(socket: WebSocket, code: int, reason: str) -> None:
+    """Close a socket, which its client may have done already."""
+    with suppress(WebSocketDisconnect, RuntimeError):
+        await socket.close(code, reason)
+
+
+async def _say(socket: WebSocket, text: str) -> None:
+    """Send a frame.
+
+    Raises:
+        WebSocketDisconnect: the client has gone.
+    """
+    if socket.application_state is WebSocketState.DISCONNECTED:
+        raise WebSocketDisconnect
+    await socket.send_text(text)
 
 
 async def _admitted(socket: WebSocket) -> bool:
@@ -84,31 +125,24 @@ async def _admitted(socket: WebSocket) -> bool:
 
 
 async def _send(
-    socket: WebSocket,
-    store: ConversationStore,
-    one: ConversationId,
-    log: Log,
-    since_us: int | None,
-    *,
-    everything: bool,
+    socket: WebSocket, store: ConversationStore, one: ConversationId, since_us: int | None, *, everything: bool
 ) -> None:
-    """Send until the client goes away or the conversation is gone, then close the socket."""
-    try:
-        last = await log.find_last()
-        shown = await _send_state(socket, store, one, None)
-        if since_us is not None and last is not None:
-            await _resend(socket, log, since_us, last)
-        async with aclosing(store.follow(one, after=None if everything else last)) as batches:
-            async for batch in batches:
-                for event in batch:
-                    await socket.send_text(event.raw.decode(errors="replace"))
-                shown = await _send_state(socket, store, one, shown)
-    except ConversationNotFound:
-        await socket.close(NOT_FOUND, "Conversation not found")
-    except TooManyFollowers:
-        await socket.close(TRY_AGAIN, "Too many connections")
-    except WebSocketDisconnect:
-        return
+    """Send until the server stops.
+
+    Raises:
+        WebSocketDisconnect: the client has gone.
+        StoreError: the conversation is gone, or cannot be read.
+    """
+    log = await store.open_log(one)
+    last = await log.find_last()
+    shown = await _send_state(socket, store, one, None)
+    if since_us is not None and last is not None:
+        await _resend(socket, log, since_us, last)
+    async with aclosing(store.follow(one, after=None if everything else last)) as batches:
+        async for batch in batches:
+            for event in batch:
+                await _say(socket, event.raw.decode(errors="replace"))
+            shown = await _send_state(socket, store, one, shown)
 
 
 async def _send_state(
@@ -118,7 +152,7 @@ async def _send_state(
     info: dict[str, Any] = orjson.loads(await store.get_conversation(one))
     now = {name: value for name, value in info.items() if name not in _MOVES_WITH_EVENTS}
     if now != shown:
-        await socket.send_text(orjson.dumps(_state_event(info)).decode())
+        await _say(socket, orjson.dumps(_state_event(info)).decode())
     return now
 
 
@@ -143,19 +177,16 @@ async def _resend(socket: WebSocket, log: Log, since_us: int, last: EventName) -
             if event.name > last:
                 return
             if event.unreadable is None:
-                await socket.send_text(event.raw.decode(errors="replace"))
+                await _say(socket, event.raw.decode(errors="replace"))
         after = batch[-1].name
 
 
 async def _receive(socket: WebSocket) -> None:
     """Read what the client sends until it goes away; messages come by POST, so a frame is answered with an error."""
-    try:
-        while True:
-            text = await socket.receive_text()
-            if not _is_auth(text):
-                await socket.send_text(orjson.dumps(_refusal()).decode())
-    except (WebSocketDisconnect, RuntimeError, KeyError):
-        return
+    while (message := await socket.receive())["type"] != "websocket.disconnect":
+        if not _is_auth(message.get("text") or ""):
+            await _say(socket, orjson.dumps(_refusal()).decode())
+    raise WebSocketDisconnect
 
 
 def _is_auth(text: str) -> bool:

@@ -2,17 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import aclosing
+import logging
+from collections.abc import AsyncIterator, Iterator
+from contextlib import aclosing, contextmanager
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Header, Query
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
 from app.api.parameters import ErrorBody, IdInPath, Store
+from app.errors import ConversationNotFound, StoreError
 from app.model.ids import ConversationId, EventName
 
+log = logging.getLogger(__name__)
+
 router = APIRouter(prefix="/api/conversations/{conversation_id}/events", tags=["events"])
+
+
+@contextmanager
+def ending(what: str) -> Iterator[None]:
+    """End a stream at an error of the store: its answer has begun, so only a client that comes back gets a status."""
+    try:
+        yield
+    except ConversationNotFound:
+        return
+    except StoreError as error:
+        log.warning("a stream of %s ends: %s", what, error)
 
 
 async def _start(
@@ -37,7 +52,8 @@ async def stream_events(
     store: Store, conversation_id: IdInPath, start: Annotated[EventName | None, Depends(_start)]
 ) -> AsyncIterator[ServerSentEvent]:
     """Send a conversation's events as they come. `id` is the event's id, so that `Last-Event-ID` goes on after it."""
-    async with aclosing(store.follow(ConversationId(conversation_id), after=start)) as batches:
-        async for batch in batches:
-            for event in batch:
-                yield ServerSentEvent(raw_data=event.raw.decode(errors="replace"), id=event.name.event_id)
+    with ending(f"conversation {conversation_id}"):
+        async with aclosing(store.follow(ConversationId(conversation_id), after=start)) as batches:
+            async for batch in batches:
+                for event in batch:
+                    yield ServerSentEvent(raw_data=event.raw.decode(errors="replace"), id=event.name.event_id)
