@@ -17,7 +17,6 @@ import typer
 from pydantic import ValidationError
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
 from rich.text import Text
 
 from app.errors import InvalidSettings
@@ -60,7 +59,8 @@ NoSyncOption = Annotated[
 ]
 
 _BAR_AFTER_S = 1.0
-_PIPE_WIDTH = 240
+_GAP = "  "
+_LAST_MIN = 10
 _PROCESSES_MAX = 4
 
 
@@ -151,18 +151,21 @@ def print_json(value: object) -> None:
 
 
 def print_table(headings: Iterable[str], rows: Iterable[Iterable[str | Text]]) -> None:
-    """Print a table without a frame; headings that begin with ">" are right-aligned, the last column folds."""
+    """Print a table without a frame; headings that begin with ">" are right-aligned.
+
+    No column is cut but the last, to what a terminal has room for; where nobody looks it is whole, too.
+    """
     names = list(headings)
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold", show_header=any(names))
-    for place, name in enumerate(names):
-        last = place == len(names) - 1
-        table.add_column(
-            name.lstrip(">"),
-            justify="right" if name.startswith(">") else "left",
-            no_wrap=True,
-            overflow="ellipsis" if last else "fold",
-            min_width=None if last else 1,
-        )
-    for row in rows:
-        table.add_row(*(cell if isinstance(cell, Text) else Text(printable(cell)) for cell in row))
-    _Console(highlight=False, width=None if out.is_terminal else _PIPE_WIDTH).print(table)
+    lines = [[Text(name.lstrip(">"), style="bold") for name in names]] if any(names) else []
+    lines += [[cell if isinstance(cell, Text) else Text(printable(cell)) for cell in row] for row in rows]
+    widths = [max((line[place].cell_len for line in lines), default=0) for place in range(len(names) - 1)]
+    room = max(out.width - sum(widths) - len(_GAP) * len(widths), _LAST_MIN)
+    for *cells, last in lines:
+        for name, cell, width in zip(names, cells, widths, strict=False):
+            missing = width - cell.cell_len
+            (cell.pad_left if name.startswith(">") else cell.pad_right)(missing)
+        if out.is_terminal:
+            last.truncate(room, overflow="ellipsis")
+        line = Text(_GAP).join([*cells, last])
+        line.rstrip()
+        out.print(line)
