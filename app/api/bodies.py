@@ -67,7 +67,7 @@ _EVENT_SCHEMA = {
     "properties": {
         "id": {"type": "string", "pattern": EVENT_ID, "description": "a new one if there is none"},
         "timestamp": {"type": "string", "description": "ISO 8601; now if there is none"},
-        "source": {"enum": sorted(SOURCES)},
+        "source": {"enum": list(SOURCES)},
         "kind": {"type": "string", "pattern": EVENT_KIND},
         "parent_id": {"type": "string", "description": "an event of this conversation; HEAD if there is none"},
     },

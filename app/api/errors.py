@@ -60,6 +60,8 @@ STATUS_OF: dict[str, HTTPStatus] = {
 
 RETRY_AFTER_S = "1"
 
+UNEXPECTED = "an unexpected error; the server's log has it under the id in X-Request-ID"
+
 
 class _AsciiResponse(JSONResponse):
     """JSON in ASCII: an error may name what a client sent, which need not be text that UTF-8 can hold."""
@@ -107,6 +109,5 @@ async def _http_error(_request: Request, error: Exception) -> JSONResponse:
 
 async def _unexpected(request: Request, error: Exception) -> JSONResponse:
     log.error("%s %s failed", request.method, request.url.path, exc_info=error)
-    detail = "an unexpected error; the server's log has it under the id in X-Request-ID"
     headers = {HEADER: logs.request_id.get(), **SAFE_HEADERS}  # this answer is made outside of `observing`
-    return error_response(HTTPStatus.INTERNAL_SERVER_ERROR, "internal_error", detail, headers)
+    return error_response(HTTPStatus.INTERNAL_SERVER_ERROR, "internal_error", UNEXPECTED, headers)

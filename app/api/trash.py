@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+import logging
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
 from functools import partial
 from typing import Annotated, Any
@@ -10,12 +11,16 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Response
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from app.api.errors import UNEXPECTED
 from app.api.filtering import FilterQuery
 from app.api.parameters import AnyId, ErrorBody, IdInPath, Store, WritableStore, json_response
 from app.errors import StoreError
 from app.model.ids import ConversationId, dashed
 from app.model.times import format_us, to_us
+from app.model.writing import check_tags
 from app.store.store import ConversationStore
+
+log = logging.getLogger(__name__)
 
 router = APIRouter(tags=["trash"], responses={422: {"model": ErrorBody}})
 
@@ -138,13 +143,16 @@ async def bulk_delete(store: WritableStore, request: BulkDelete) -> BulkAnswer:
 @router.post("/api/conversations/bulk/tag")
 async def bulk_tag(store: WritableStore, request: BulkTag) -> BulkAnswer:
     """Set and remove tags of many conversations."""
+    check_tags(request.set)
+
+    def change(tags: Mapping[str, str]) -> dict[str, str]:
+        return {key: value for key, value in tags.items() if key not in request.remove} | request.set
 
     async def tag(one: ConversationId) -> None:
         async with store.writer(one) as conversation:
-            kept = {key: value for key, value in conversation.tags.items() if key not in request.remove}
-            await conversation.set_tags(kept | request.set)
+            await conversation.set_tags(change(conversation.tags))
 
-    work = store.require_deletable if request.dry_run else tag  # who may delete it may write to it
+    work = partial(store.require_taggable, change=change) if request.dry_run else tag
     return await _each(await _chosen(store, request), work, dry_run=request.dry_run)
 
 
@@ -199,5 +207,8 @@ async def _each(
             await work(one)
         except StoreError as error:
             item.error, item.code = str(error), error.code
+        except Exception:
+            log.exception("conversation %s, one of many: failed", one)
+            item.error, item.code = UNEXPECTED, "internal_error"
         items.append(item)
     return BulkAnswer(items=items, done=0 if dry_run else sum(item.error is None for item in items), dry_run=dry_run)

@@ -154,11 +154,7 @@ class OpenFiles:
         self.names = eventlog_writing.list_names(events_fd)
         files = scan.read_conversation(self.reader, self.directory, self.id, with_log=False)
         if files is None or files.failed or files.state is None or self._state is None:
-            raise UnreadableFile(
-                f"conversation {self.directory} cannot be written to: "
-                f"{'; '.join(files.problems) if files else 'it has no files'}; "
-                f"`convstore repair {self.directory}` mends what has one safe answer"
-            )
+            raise scan.unwritable(self.directory, files)
         self.files = files
         self._log_read = False
         self._head = None

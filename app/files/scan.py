@@ -52,6 +52,15 @@ def read_conversation(
         )
 
 
+def unwritable(directory: str, files: ConversationFiles | None) -> UnreadableFile:
+    """Return the error for a conversation that cannot be written to until its files are mended."""
+    return UnreadableFile(
+        f"conversation {directory} cannot be written to: "
+        f"{'; '.join(files.problems) if files else 'it has no files'}; "
+        f"`convstore repair {directory}` mends what has one safe answer"
+    )
+
+
 def _modified_us(path: Path) -> int:
     try:
         return os.lstat(path).st_mtime_ns // 1000

@@ -11,7 +11,7 @@ from uuid import uuid4
 import orjson
 
 from app.errors import InvalidConversation, InvalidEvent
-from app.model.conversation import TITLE_MAX
+from app.model.conversation import TITLE_MAX, ConversationFiles
 from app.model.event import CONVERSATION_ERROR, STATE_UPDATE
 from app.model.shapes import TAG_VALUE_MAX, match_tag_key
 from app.model.times import find_time_us
@@ -19,7 +19,7 @@ from app.model.times import find_time_us
 ROOT = "__root__"
 """The parent of an event that is an explicit root."""
 
-SOURCES = frozenset({"agent", "user", "environment", "hook"})
+SOURCES = ("agent", "environment", "hook", "user")
 
 ROLES = ("user", "system", "assistant", "tool")
 
@@ -50,7 +50,7 @@ def complete_event(event: Mapping[str, Any], zone: tzinfo | None) -> dict[str, A
     if find_time_us(timestamp, zone) is None:
         raise InvalidEvent(f"event {event_id}: timestamp {_shown(timestamp)} is no ISO 8601 time")
     if given.get("source") not in SOURCES:
-        raise InvalidEvent(f"event {event_id}: source {_shown(given.get('source'))} is none of {sorted(SOURCES)}")
+        raise InvalidEvent(f"event {event_id}: source {_shown(given.get('source'))} is none of {', '.join(SOURCES)}")
     if not isinstance(given.get("kind"), str) or not _match_kind(given["kind"]):
         raise InvalidEvent(f"event {event_id}: kind {_shown(given.get('kind'))} is no class name")
     parent = given.pop("parent_id", None)
@@ -111,9 +111,20 @@ def check_tags(tags: object) -> dict[str, str]:
             raise InvalidConversation(f"tag key {_shown(key)} may have lower-case letters and digits only")
         if not isinstance(value, str):
             raise InvalidConversation(f"the value of tag {key!r} is no text: {_shown(value)}")
+        if not _is_unicode(value):
+            raise InvalidConversation(f"the value of tag {key!r} cannot be written as UTF-8: {_shown(value)}")
         if len(value) > TAG_VALUE_MAX:
             raise InvalidConversation(f"the value of tag {key!r} has more than {TAG_VALUE_MAX} characters")
     return dict(tags)
+
+
+def find_tags(files: ConversationFiles) -> dict[str, str]:
+    """Return the tags of a conversation as they stand in its files."""
+    for fields in (files.state, files.meta):
+        tags = (fields or {}).get("tags")
+        if isinstance(tags, dict):
+            return {key: value for key, value in tags.items() if isinstance(value, str)}
+    return {}
 
 
 def check_message(message: object) -> tuple[str, list[dict[str, Any]]]:
@@ -149,6 +160,15 @@ def make_message(role: str, content: list[dict[str, Any]]) -> dict[str, Any]:
         "extended_content": [],
         "kind": "MessageEvent",
     }
+
+
+def _is_unicode(text: str) -> bool:
+    """Whether a text has no half of a surrogate pair, which JSON may spell and UTF-8 cannot hold."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _shown(value: object) -> str:

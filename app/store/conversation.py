@@ -18,7 +18,7 @@ from app.model.conversation import Folded, IndexedRow, fold_next
 from app.model.filters import Status
 from app.model.ids import ConversationId
 from app.model.times import format_us
-from app.model.writing import check_tags, check_title, complete_event
+from app.model.writing import check_tags, check_title, complete_event, find_tags
 from app.store.commits import Commit, Commits
 
 log = logging.getLogger(__name__)
@@ -116,11 +116,7 @@ class Conversation:
     @property
     def tags(self) -> dict[str, str]:
         """The tags as they are."""
-        for fields in (self.files.files.state, self.files.files.meta):
-            tags = (fields or {}).get("tags")
-            if isinstance(tags, dict):
-                return {key: value for key, value in tags.items() if isinstance(value, str)}
-        return {}
+        return find_tags(self.files.files)
 
     async def update_meta(self, *, title: str | None = None, tags: Mapping[str, str] | None = None) -> None:
         """Set title and tags with one write, in meta.json; tags also in base_state.json, which answers with them.

@@ -18,7 +18,7 @@ from app.logs import Note, ignore_note
 from app.model.filters import ConversationFilter, Status
 from app.model.ids import ConversationId
 from app.settings import Settings
-from app.store import creating, deleting, marking, recovering, repairing
+from app.store import creating, deleting, marking, recovering, repairing, tagging
 from app.store.conversation import Conversation
 from app.store.reader import StoreReader
 from app.store.recovering import Recovered
@@ -177,6 +177,10 @@ class ConversationStore(StoreReader):
         """Make sure that `delete` would be done, which changes nothing; raises what that would."""
         instance = self._writers.instance
         await deleting.require_deletable(self.index, self.reader.root, conversation_id, instance, force=force)
+
+    async def require_taggable(self, conversation_id: ConversationId, change: tagging.Change) -> None:
+        """Make sure that the tags could be changed, which changes nothing; raises what that would."""
+        await tagging.require_taggable(self.index, self.reader, conversation_id, self._writers.instance, change)
 
     async def require_restorable(self, conversation_id: ConversationId) -> None:
         """Make sure that `restore` would be done, which changes nothing; raises what that would."""

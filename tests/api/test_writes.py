@@ -111,6 +111,25 @@ async def test_title_and_tags_are_set_and_no_event_is_appended(root: Path) -> No
     assert len(list((path / "events").glob("event-*"))) == 2
 
 
+@pytest.mark.parametrize("event", [{"source": []}, {"source": {}}, {"text": "\ud800"}, {"parent_id": "\ud800"}])
+async def test_an_event_that_cannot_be_is_refused(root: Path, event: dict[str, Any]) -> None:
+    make_conversation(root)
+    body = json.dumps({"events": [make_event(7) | event]})
+    async with serving(Settings(store=root)) as client:
+        answer = await client.post(f"{ONE}/events/batch", content=body, headers={"Content-Type": "application/json"})
+        assert (answer.status_code, answer.json()["code"]) == (422, "invalid_event")
+        assert (await client.get(ONE)).json()["event_count"] == 2
+
+
+@pytest.mark.parametrize("method", ["PATCH", "POST"])
+async def test_a_tag_that_is_no_text_for_utf_8_is_refused(root: Path, method: str) -> None:
+    make_conversation(root)
+    body, url = json.dumps({"tags": {"a": "\ud800"}}), ONE if method == "PATCH" else f"{ONE}/fork"
+    async with serving(Settings(store=root)) as client:
+        answer = await client.request(method, url, content=body, headers={"Content-Type": "application/json"})
+        assert (answer.status_code, answer.json()["code"]) == (422, "invalid_conversation")
+
+
 async def test_a_message_that_agent_server_would_not_read_is_refused(root: Path) -> None:
     path = make_conversation(root)
     async with serving(Settings(store=root)) as client:

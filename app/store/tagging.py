@@ -1,0 +1,39 @@
+"""Whether tags of a conversation could be set, for those who only try."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from functools import partial
+
+from app.errors import ConversationNotFound
+from app.files import layout, scan
+from app.files.scan import Reader
+from app.index.engine import Index
+from app.model.ids import ConversationId, dashed
+from app.model.writing import check_tags, find_tags
+from app.store.deleting import require_deletable
+from app.store.locating import get_directory
+
+Change = Callable[[Mapping[str, str]], Mapping[str, str]]
+"""Makes of the tags that a conversation has those that it is to have."""
+
+
+async def require_taggable(
+    index: Index, reader: Reader, conversation_id: ConversationId, instance: str, change: Change
+) -> None:
+    """Make sure that the tags could be changed. Changes nothing.
+
+    Raises:
+        ConversationNotFound, ConversationOwned, UnreadableFile, InvalidConversation: as the change would.
+    """
+    await require_deletable(index, reader.root, conversation_id, instance)  # who may delete it may write to it
+    directory = await get_directory(index, reader.root, conversation_id)
+    read = partial(scan.read_conversation, reader, directory, conversation_id, with_log=False)
+    files = await asyncio.to_thread(read)
+    if files is None:
+        raise ConversationNotFound(f"no conversation has the id {dashed(conversation_id)}")
+    torn = files.meta is None and any(problem.startswith(layout.META) for problem in files.problems)
+    if files.failed or files.state is None or torn:
+        raise scan.unwritable(directory, files)
+    check_tags(change(find_tags(files)))
