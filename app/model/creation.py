@@ -56,8 +56,30 @@ _META_TYPES: dict[str, type] = {
     "plugins": list,
     "title_llm_profile": str,
     "user_id": str,
+    "worktree_options": dict,
+    "agent_launch_additions": dict,
+    "observability_parent_span_context": str,
+    "prompt": str,
 }
-_AGENT_TYPES: dict[str, type] = {"tools": list, "mcp_config": dict}
+_AGENT_TYPES: dict[str, type] = {"tools": list, "mcp_config": dict, "include_default_tools": list}
+_AGENT_TYPES_OR_NULL: dict[str, type] = {
+    "agent_context": dict,
+    "condenser": dict,
+    "critic": dict,
+    "filter_tools_regex": str,
+    "system_prompt": str,
+}
+_TYPES_INSIDE: dict[str, type] = {
+    "secrets": dict,
+    "client_tools": dict,
+    "tool_module_qualnames": str,
+    "agent_definitions": dict,
+    "plugins": dict,
+    "observability_tags": str,
+    "tools": dict,
+    "mcp_config": dict,
+    "include_default_tools": str,
+}
 _NOT_IN_META = frozenset({"agent", "agent_settings", "agent_profile_id", "title", "conversation_runtime", "container"})
 _IN_BOTH = ("max_iterations", "stuck_detection", "confirmation_policy", "security_analyzer", "hook_config")
 
@@ -110,11 +132,13 @@ def compose_new(
         "tags": tags,
         "agent_state": {},
     }
+    set_in_agent = {name: value for name, value in agent.items() if value is not None}
     wrong = {
         *_of_another_type(given, _META_TYPES),
         *list_misshapen(meta),
         *list_misshapen(state),
         *(f"agent.{name}" for name in _of_another_type(agent, _AGENT_TYPES)),
+        *(f"agent.{name}" for name in _of_another_type(set_in_agent, _AGENT_TYPES_OR_NULL)),
         *([] if is_agent(agent) else ["agent"]),
     }
     if wrong:
@@ -123,8 +147,14 @@ def compose_new(
 
 
 def _of_another_type(fields: Mapping[str, Any], types: Mapping[str, type]) -> list[str]:
-    """Return the names of those fields that have a value of another type."""
-    return [name for name, kind in types.items() if name in fields and type(fields[name]) is not kind]
+    """Return the names of those fields that have a value of another type, or hold one."""
+    return [name for name, kind in types.items() if name in fields and not _is_of_type(name, fields[name], kind)]
+
+
+def _is_of_type(name: str, value: Any, kind: type) -> bool:  # noqa: ANN401
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    right = name not in _TYPES_INSIDE or all(type(one) is _TYPES_INSIDE[name] for one in inner)
+    return right and type(value) is kind
 
 
 def _workspace(request: Mapping[str, Any]) -> dict[str, Any]:

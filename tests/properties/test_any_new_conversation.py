@@ -17,7 +17,13 @@ from app.model.filters import ConversationFilter
 from tests.properties.test_any_json import JSON
 
 REQUEST: dict[str, Any] = {
-    "agent": {"kind": "Agent", "llm": {"model": "a/model", "api_key": "secret"}, "tools": [], "mcp_config": {}},
+    "agent": {
+        "kind": "Agent",
+        "llm": {"model": "a/model", "api_key": "secret"},
+        "tools": [],
+        "mcp_config": {},
+        "agent_context": {},
+    },
     "workspace": {"kind": "LocalWorkspace", "working_dir": "/home/dev/project"},
     "initial_message": {"role": "user", "content": [{"type": "text", "text": "hello"}]},
     "title": "A title",
