@@ -34,7 +34,7 @@ def find_events(reader: Reader, directory: str) -> list[EventName] | None:
     except UnreadableFile as error:
         return None if error.failed else []
     except OSError as error:
-        return None if _may_pass(error) else []
+        return None if layout.may_pass(error) else []
 
 
 def read_rows(reader: Reader, directory: str, names: Iterable[EventName]) -> tuple[list[EventRow], bool]:
@@ -86,8 +86,6 @@ def _read_files(reader: Reader, directory: str, names: Iterable[EventName]) -> I
                     yield RawEvent(name, b"", str(error), error.failed)
     except OSError as error:
         for name in names:
-            yield RawEvent(name, b"", f"the directory cannot be opened ({error.strerror})", failed=_may_pass(error))
-
-
-def _may_pass(error: OSError) -> bool:
-    return not isinstance(error, FileNotFoundError | NotADirectoryError)
+            yield RawEvent(
+                name, b"", f"the directory cannot be opened ({error.strerror})", failed=layout.may_pass(error)
+            )

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from contextlib import contextmanager
@@ -43,6 +44,7 @@ _SIGNED = (META, STATE, OWN, EVENTS)
 _FACTS = Struct(f"<{4 * len(_SIGNED)}Q")
 _RACY_NS = 2_000_000_000
 _FILE_MAX_BYTES = 512 * 1024 * 1024
+_STATES = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO})
 _READ = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 
 
@@ -226,6 +228,11 @@ def open_directory(path: str | Path, dir_fd: int | None = None) -> Iterator[int]
         os.close(descriptor)
 
 
+def may_pass(error: OSError) -> bool:
+    """Whether an error of opening is one of the system, and not how the files are: missing, a link, a socket."""
+    return error.errno not in _STATES
+
+
 def read_file(name: str, dir_fd: int) -> tuple[bytes, int]:
     """Return the bytes of a regular file in an open directory, and its mtime in nanoseconds.
 
@@ -238,7 +245,7 @@ def read_file(name: str, dir_fd: int) -> tuple[bytes, int]:
     except FileNotFoundError:
         raise
     except OSError as error:
-        raise UnreadableFile(f"cannot be opened ({error.strerror})", failed=True) from error
+        raise UnreadableFile(f"cannot be opened ({error.strerror})", failed=may_pass(error)) from error
     try:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
@@ -279,7 +286,7 @@ def list_events(conversation_fd: int) -> list[EventName]:
     except FileNotFoundError:
         return []
     except OSError as error:
-        raise UnreadableFile(f"events/ cannot be listed ({error.strerror})", failed=True) from error
+        raise UnreadableFile(f"events/ cannot be listed ({error.strerror})", failed=may_pass(error)) from error
 
 
 def list_event_names(events_fd: int) -> list[EventName]:

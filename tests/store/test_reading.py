@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import shutil
+import socket
+from collections.abc import Callable
 from pathlib import Path
+
+import orjson
+import pytest
 
 from app.files.layout import FAILED, Named
 from app.files.scan import Reader
@@ -15,13 +23,71 @@ from tests.conftest import StoreOpener
 ONE = ConversationId(make_id(1))
 
 
-def test_what_the_operating_system_refuses_is_not_trusted(tmp_path: Path) -> None:
-    path = make_conversation(tmp_path)
-    (path / "meta.json").unlink()
-    (path / "meta.json").symlink_to(path / "base_state.json")
+def refuse(monkeypatch: pytest.MonkeyPatch, path: Path) -> None:
+    """Let the disk fail whenever a file is opened."""
+    real = os.open
+
+    def fail(name: str | Path, flags: int, mode: int = 0o777, *, dir_fd: int | None = None) -> int:
+        if name == path.name and dir_fd is not None and os.path.samestat(os.fstat(dir_fd), path.parent.stat()):
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return real(name, flags, mode, dir_fd=dir_fd)
+
+    monkeypatch.setattr(os, "open", fail)
+
+
+def replace_with_link(path: Path) -> None:
+    path.rename(path.parent.parent / f"outside-{path.name}")
+    path.symlink_to(path.parent.parent / f"outside-{path.name}")
+
+
+def replace_with_file(path: Path) -> None:
+    shutil.rmtree(path)
+    path.touch()
+
+
+def replace_with_socket(path: Path) -> None:
+    path.unlink()
+    here = Path.cwd()
+    os.chdir(path.parent)  # a full path may be too long for a socket
+    try:
+        with socket.socket(socket.AF_UNIX) as server:
+            server.bind(path.name)
+    finally:
+        os.chdir(here)
+
+
+ODD: dict[str, Callable[[Path], None]] = {
+    "meta.json: cannot be opened (Too many levels of symbolic links)": lambda path: replace_with_link(
+        path / "meta.json"
+    ),
+    "meta.json: cannot be opened (No such device or address)": lambda path: replace_with_socket(path / "meta.json"),
+    "events/ cannot be listed (Not a directory)": lambda path: replace_with_link(path / "events"),
+    "events/ cannot be listed (Not a directory) ": lambda path: replace_with_file(path / "events"),
+    "": lambda path: replace_with_link(max((path / "events").iterdir())),
+}
+
+
+@pytest.mark.parametrize("reason", ODD)
+async def test_a_link_and_what_is_no_file_are_read_once_and_agree_with_the_index(
+    root: Path, open_store: StoreOpener, reason: str
+) -> None:
+    path = make_conversation(root)
+    async with open_store(root) as store:
+        ODD[reason](path)
+        report = await store.sync()
+        assert (report.changed, report.opened, report.untrusted) == (1, 1, [])
+        with opened_files() as opened:
+            assert (await store.sync()).opened == 0
+            body = orjson.loads(await store.get_conversation(ONE))
+        assert [name for name in opened if ".convstore" not in name] == []
+        assert (body.get("unreadable") or "") == reason.strip()
+        assert await store.verify() == []
+
+
+def test_what_the_operating_system_refuses_is_not_trusted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    refuse(monkeypatch, make_conversation(tmp_path) / "meta.json")
     [row], _ = read_rows(Reader(tmp_path, None), [Named(ONE, ONE)])
-    reason = "meta.json: cannot be opened (Too many levels of symbolic links)"
-    assert (row.signature, row.row.unreadable) == (FAILED, reason)
+    assert (row.signature, row.row.unreadable) == (FAILED, "meta.json: cannot be opened (Input/output error)")
 
 
 def test_a_row_is_read_from_its_files_and_the_last_event(tmp_path: Path) -> None:
@@ -41,12 +107,11 @@ def test_a_log_is_read_once(tmp_path: Path) -> None:
 
 
 async def test_what_the_operating_system_refused_is_read_again_by_the_next_sync(
-    root: Path, open_store: StoreOpener
+    root: Path, open_store: StoreOpener, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    torn, link = make_conversation(root, 1), make_conversation(root, 2)
+    torn, refused = make_conversation(root, 1), make_conversation(root, 2)
     (torn / "meta.json").write_text("{")
-    (link / "meta.json").unlink()
-    (link / "meta.json").symlink_to("nowhere")
+    refuse(monkeypatch, refused / "meta.json")
     async with open_store(root) as store:
         report = await store.sync()
         assert (report.changed, report.opened, report.unreadable, report.untrusted) == (1, 1, 2, [])
