@@ -1,12 +1,14 @@
 """Masking: what must not come out of a conversation's files.
 
-The fields are those that openhands-sdk 1.58 treats as secret (llm.LLM_SECRET_FIELDS, utils.redact), and Fernet tokens
-wherever they stand. What a user typed into a message, a title or a tag is the user's own text and is left alone.
+Secret are the fields that openhands-sdk 1.58 keeps as such (llm.LLM_SECRET_FIELDS, mcp.config, secret.secrets), what
+stands under a name like theirs in any spelling, and Fernet tokens and logins in URLs wherever they stand. What a user
+typed into a message, a title or a tag is the user's own text; for what stands in events there is `mask_credentials`.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from functools import lru_cache
 
 MASK = "**********"
@@ -14,15 +16,27 @@ MASK = "**********"
 
 _MASKED_TYPES = (str, dict, list)
 _FERNET_PREFIX = "gAAAA"
-_FERNET_TOKEN = re.compile(r"gAAAA[A-Za-z0-9_-]{20,}={0,2}")
+_FERNET_TOKEN = re.compile(r"(?:\AgAAAA|(?<![A-Za-z0-9+])gAAAA(?=[A-Za-z0-9_-]{20}))[A-Za-z0-9_-]*={0,2}")
+"""Not behind a letter or digit: "gAAAA" stands in the base64 of most PNG images."""
+
+_HUMP = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
+_KEYED = r"(?:api|access|auth|bearer|client|private|refresh|secret|session)[_-]?"
 _SECRET_NAME = re.compile(
-    r"(?:.*[_-])?(?:api[_-]?key|access[_-]?key(?:[_-]id)?|private[_-]?key|session[_-]?key|key|token|secret|password"
-    r"|passwd|authorization|credentials?|cookie|session(?:[_-]?id)?)",
+    rf"(?:.*[_-])?(?:(?:{_KEYED})?(?:key|tokens?|secrets?)|{_KEYED}keys|access[_-]?key[_-]?id|pass(?:wd|words?|phrases?)"
+    r"|authorizations?|credentials?|cookies?|session(?:[_-]?id)?)(?:[_-](?:value|id|v?\d+))?",
     re.IGNORECASE,
 )
-_MAPS_OF_SECRETS = frozenset({"env", "environment", "headers", "extra_headers", "secrets", "secret_sources", "auth"})
-_OPEN_IN_A_SECRET = frozenset({"kind", "type", "strategy", "description"})
+_MAP_OF_SECRETS = re.compile(r"(?:.*[_-])?(?:env(?:ironment)?(?:[_-]?(?:vars|variables))?|headers)", re.IGNORECASE)
+_SOURCES_OF_SECRETS = re.compile(r"(?:.*[_-])?(?:secrets|secret[_-]?sources)", re.IGNORECASE)
+_AUTH = re.compile(r"(?:.*[_-])?auth", re.IGNORECASE)
+_KINDS = frozenset({"kind", "type", "strategy"})
+_OPEN_IN_A_SOURCE = _KINDS | {"description"}
 _OPEN_VALUES = frozenset({"oauth"})
+_NO_SECRETS = frozenset({"acp_file_secrets"})
+"""It says where an ACPAgent's secrets go (openhands-sdk 1.58, ACPFileSecretSpec)."""
+
+_MAPS_OF_NAMES = frozenset({"properties", "$defs", "definitions", "mcpServers", "mcp_config"})
+_IN_SCHEMAS_AND_SERVERS = frozenset({"type", "$ref", "anyOf", "allOf", "oneOf", "enum", "const", "command", "url"})
 _URL_PARAMETER = re.compile(
     r"([?&][^=?&#\s]{0,64}?(?:key|token|secret|password|authorization|credential|session)[^=?&#\s]{0,64}=)[^&#\s]+",
     re.IGNORECASE,
@@ -45,8 +59,8 @@ def mask_credentials(value: object) -> object:
                 value[name] = MASK if name in _CREDENTIALS and item else mask_credentials(item)
     elif isinstance(value, list):
         value[:] = [mask_credentials(item) if isinstance(item, _MASKED_TYPES) else item for item in value]
-    elif isinstance(value, str) and value.startswith(_FERNET_PREFIX):
-        return MASK
+    elif isinstance(value, str):
+        return _mask_tokens(value)
     return value
 
 
@@ -54,47 +68,84 @@ def mask_secrets(value: object) -> object:
     """Return `value` with every secret replaced by `MASK`; dictionaries and lists are changed in place."""
     if isinstance(value, dict):
         for name, item in value.items():
-            if name in _MAPS_OF_SECRETS:
-                value[name] = _mask_all(item)
-            elif isinstance(item, _MASKED_TYPES):
-                value[name] = _mask_named(name, item) if isinstance(item, str) else mask_secrets(item)
+            if isinstance(item, _MASKED_TYPES):
+                value[name] = _mask_under(name)(item)
     elif isinstance(value, list):
         for place, item in enumerate(value):
             if isinstance(item, _MASKED_TYPES):
                 value[place] = mask_secrets(item)
     elif isinstance(value, str):
-        return _mask_text(value)
+        return mask_text(value)
     return value
 
 
-def _mask_named(name: str, text: str) -> str:
-    return MASK if text and _names_a_secret(name) else _mask_text(text)
-
-
 @lru_cache(maxsize=4096)
-def _names_a_secret(name: str) -> bool:
-    """Whether a text under this name is a secret; the same few hundred names come again and again."""
-    return _SECRET_NAME.fullmatch(name) is not None
+def _mask_under(name: str) -> Callable[[object], object]:
+    """Return what masks a value that stands under a name; the same few hundred names come again and again."""
+    if name in _MAPS_OF_NAMES:
+        return _mask_each
+    if name in _NO_SECRETS:
+        return mask_secrets
+    spelled = _HUMP.sub("_", name)
+    if _MAP_OF_SECRETS.fullmatch(spelled):
+        return _mask_all
+    if _SOURCES_OF_SECRETS.fullmatch(spelled):
+        return _mask_sources
+    if _AUTH.fullmatch(spelled):
+        return _mask_source
+    return _mask_texts if _SECRET_NAME.fullmatch(spelled) else mask_secrets
+
+
+def _mask_each(value: object) -> object:
+    """Mask what is in the JSON schemas and MCP servers of an object: they are no secrets, whatever they are called."""
+    if not isinstance(value, dict):
+        return mask_secrets(value)
+    for name, item in value.items():
+        named = not isinstance(item, dict) or _IN_SCHEMAS_AND_SERVERS.isdisjoint(item)
+        value[name] = _mask_under(name)(item) if named else mask_secrets(item)
+    return value
+
+
+def _mask_texts(value: object) -> object:
+    """Mask all texts; numbers are counts and times."""
+    if isinstance(value, dict):
+        return {name: _mask_texts(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_mask_texts(item) for item in value]
+    return MASK if value and isinstance(value, str) else value
 
 
 def _mask_all(value: object) -> object:
     if isinstance(value, dict):
-        return {name: item if name in _OPEN_IN_A_SECRET else _mask_all(item) for name, item in value.items()}
+        return {name: _mask_all(item) for name, item in value.items()}
     if isinstance(value, list):
         return [_mask_all(item) for item in value]
     return value if value is None or value in _OPEN_VALUES else MASK
 
 
+def _mask_sources(value: object) -> object:
+    if isinstance(value, dict):
+        return {name: _mask_source(item) for name, item in value.items()}
+    return [_mask_source(item) for item in value] if isinstance(value, list) else _mask_all(value)
+
+
+def _mask_source(value: object) -> object:
+    """Mask a SecretSource, or how an MCP server is logged in to; of what kind it is stays."""
+    if not isinstance(value, dict) or _KINDS.isdisjoint(value):
+        return _mask_all(value)
+    return {
+        name: item if name in _OPEN_IN_A_SOURCE and isinstance(item, str) else _mask_all(item)
+        for name, item in value.items()
+    }
+
+
 def mask_text(text: str) -> str:
-    """Return a text that somebody wrote with every Fernet token, and what logs in in a URL, replaced by `MASK`."""
-    return _mask_urls(_FERNET_TOKEN.sub(MASK, text) if _FERNET_PREFIX in text else text)
-
-
-def _mask_text(text: str) -> str:
-    return MASK if text.startswith(_FERNET_PREFIX) else _mask_urls(text)
-
-
-def _mask_urls(text: str) -> str:
+    """Return a text with every Fernet token, and what logs in in a URL, replaced by `MASK`."""
+    text = _mask_tokens(text)
     if "://" not in text:
         return text
     return _URL_PARAMETER.sub(rf"\1{MASK}", _URL_LOGIN.sub(f"{MASK}@", text))
+
+
+def _mask_tokens(text: str) -> str:
+    return _FERNET_TOKEN.sub(MASK, text) if _FERNET_PREFIX in text else text

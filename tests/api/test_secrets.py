@@ -56,6 +56,17 @@ STATES: dict[str, dict[str, Any]] = {
     "agent_context.secrets": agent(agent_context={"secrets": {"GITHUB": PLANTED}, "skills": []}),
     "secret of an agent_context": agent(agent_context={"secrets": {"GITHUB": {"value": PLANTED}}}),
     "key of a remote workspace": {"workspace": {"kind": "RemoteWorkspace", "working_dir": "/w", "api_key": PLANTED}},
+    "acp_env": agent(kind="ACPAgent", acp_env={"WHATEVER": PLANTED}),
+    "environment of a tool": agent(tools=[{"name": "terminal", "params": {"envVars": {"WHATEVER": PLANTED}}}]),
+    "description in an environment": mcp(command="npx", env={"description": PLANTED}),
+    "headers in camelCase": mcp(url="https://mcp.example/", httpHeaders={"X-Who": PLANTED}),
+    "token in camelCase": mcp(url="https://mcp.example/", authToken=PLANTED),
+    "list of keys": llm(api_keys=[PLANTED]),
+    "password in an object": {"agent_state": {"password": {"value": PLANTED}}},
+    "name with a suffix": llm(litellm_extra_body={"api_token_v2": PLANTED}),
+    "a fernet token within a text": mcp(
+        command="npx", args=["--header", f"Authorization: Bearer gAAAA{PLANTED}-{'x' * 20}"]
+    ),
     "agent_state": {"agent_state": {"session_token": PLANTED}},
 }
 
@@ -64,6 +75,7 @@ METAS: dict[str, dict[str, Any]] = {
     "client tool": {"client_tools": [{"name": "a", "headers": {"X": PLANTED}}]},
     "plugin": {"plugins": [{"source": f"https://user:{PLANTED}@git.example/a.git"}]},
     "profile": {"launched_agent_profile": {"name": "a", "llm": {"api_key": PLANTED}}},
+    "environment of a profile": {"launched_agent_profile": {"name": "a", "acp_env": {"WHATEVER": PLANTED}}},
 }
 
 

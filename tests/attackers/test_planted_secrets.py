@@ -43,6 +43,8 @@ IN_EVENTS: dict[str, Callable[[str], Json]] = {
     "session key of an action": lambda secret: action(inner=[{"session_api_key": secret}]),
     "aws key of an action": lambda secret: action(aws_secret_access_key=secret),
     "an encrypted value": lambda secret: action(kept=f"gAAAA{secret}"),
+    "an encrypted value within a text": lambda secret: action(kept=f"Bearer gAAAA{secret}-{'x' * 20}"),
+    "acp environment in an update of the state": lambda secret: state_update(agent={"acp_env": {"ANY": secret}}),
     "key in an update of the state": lambda secret: state_update(agent={"llm": {"api_key": secret}}),
     "source in an update of the state": lambda secret: state_update(
         secret_registry={"secret_sources": {"A": {"value": secret}}}
@@ -66,6 +68,14 @@ IN_REQUESTS: dict[str, Callable[[str], Json]] = {
         "secrets": {"A": {"kind": "StaticSecret", "value": secret}},
     },
     "context": lambda secret: {"agent": {"llm": {"model": "a/m"}, "agent_context": {"secrets": {"A": secret}}}},
+    "acp environment": lambda secret: {"agent": {"kind": "ACPAgent", "acp_env": {"A": secret}}},
+    "description in an environment": lambda secret: {
+        "agent": {"llm": {"model": "a/m"}, "mcp_config": {"a": {"command": "a", "env": {"description": secret}}}}
+    },
+    "token in camelCase": lambda secret: {
+        "agent": {"llm": {"model": "a/m"}, "mcp_config": {"a": {"authToken": secret}}}
+    },
+    "list of keys": lambda secret: {"agent": {"llm": {"model": "a/m", "api_keys": [secret]}}},
     "profile": lambda secret: {
         "agent": {"llm": {"model": "a/m"}},
         "launched_agent_profile": {"llm": {"api_key": secret}},
@@ -155,7 +165,7 @@ def test_a_planted_secret_comes_out_nowhere(tmp_path: Path) -> None:
     log = server.greeting + "".join(server.log)
     assert "/api/conversations/search 200" in log
     everything = [*hidden, *in_events, *own, "planted-wrong-key", "planted-key-in-a-url", "planted-query"]
-    assert len(everything) >= 50
+    assert len(everything) == 67
     assert holding(everything, {"log": log}) == []
     assert [secret for secret in [*hidden, *in_events] if secret.encode() in in_bytes(tmp_path / "index")] == []
 

@@ -6,6 +6,8 @@ import pytest
 
 from app.model.secrets import MASK, mask_secrets
 
+TOKEN = f"gAAAA{'b' * 40}="
+
 SECRETS: list[dict[str, Any]] = [
     {"api_key": "s"},
     {"apiKey": "s"},
@@ -26,7 +28,28 @@ SECRETS: list[dict[str, Any]] = [
     {"secrets": {"NAME": "s"}},
     {"secrets": {"NAME": {"value": "s", "kind": "StaticSecret"}}},
     {"secret_sources": {"NAME": {"value": "s", "headers": {"a": "s"}, "kind": "LookupSecret"}}},
+    *({name: "s"} for name in ("authToken", "accessToken", "clientSecret", "secretKey", "apiToken", "refreshToken")),
+    *(
+        {name: "s"}
+        for name in ("authtoken", "api_token_v2", "X-Api-Key-Id", "secret_value", "token_value", "api_key_2")
+    ),
+    *({name: {"X-Any": "s"}} for name in ("Headers", "httpHeaders", "default_headers", "basic_auth", "clientSecrets")),
+    *({name: {"ANY": "s", "NUMBER": 1}} for name in ("acp_env", "acpEnv", "envVars", "environment_variables", "ENV")),
+    {"env": [{"name": "ANY", "value": "s"}]},
+    *({"env": {name: "s"}} for name in ("description", "kind", "type", "strategy")),
+    {"headers": {"description": "s"}},
+    {"secrets": {"description": "s"}},
+    {"secrets": {"NAME": {"description": "s"}}},
+    {"auth": {"strategy": "header", "headers": {"type": "s"}}},
+    {"token": ["s"]},
+    {"password": {"value": "s", "kind": "s"}},
+    {"api_keys": ["s", {"a": ["s"]}]},
+    *({name: ["s"]} for name in ("tokens", "passwords", "credentials", "session_api_keys", "cookies")),
+    {"properties": {"password": {"value": "s"}}},
+    {"mcpServers": {"token": "s", "search": {"url": "https://s@example/a", "env": {"A": "s"}}}},
     {"anything": "gAAAAs"},
+    {"anything": f"Bearer {TOKEN}"},
+    {"anything": [f"--k={TOKEN}", f"https://example/{TOKEN}"]},
     {"url": "https://user:s@example/a"},
     {"url": "https://s@example/a"},
 ]
@@ -42,7 +65,8 @@ def leaves(value: Any) -> set[object]:
 
 @pytest.mark.parametrize("secret", SECRETS)
 def test_a_secret_is_masked_wherever_it_stands(secret: dict[str, Any]) -> None:
-    kept = {"StaticSecret", "LookupSecret", f"https://{MASK}@example/a"}
+    kept = {"StaticSecret", "LookupSecret", "header", f"https://{MASK}@example/a"}
+    kept |= {text.replace(TOKEN, MASK) for text in (f"Bearer {TOKEN}", f"--k={TOKEN}", f"https://example/{TOKEN}")}
     for value in (secret, {"a": [{"b": secret}]}, [secret]):
         assert leaves(mask_secrets(value)) <= {MASK, *kept}
 
@@ -61,6 +85,22 @@ def test_a_secret_is_masked_wherever_it_stands(secret: dict[str, Any]) -> None:
         {"api_key": None, "token": "", "key": 5},
         {"max_tokens": 5, "tokenizer": "cl100k", "keyboard": "qwerty", "author": "me", "monkey": "yes"},
         {"prompt_tokens": 3, "session_id": None, "keys": ["a"]},
+        {"max_output_tokens": {"a": 5}, "tokens": [1, 2.5, None, True], "keywords": ["a"], "custom_tokenizer": "a/b"},
+        {"accumulated_token_usage": {"model": "a", "prompt_tokens": 3}, "token_usages": [{"response_id": "a"}]},
+        {"authors": ["me"], "environment_name": "a", "oauth": {"scopes": ["a"]}, "author": {"name": "me"}},
+        {"acp_file_secrets": [{"secret_name": "A", "filename": "auth.json", "env_var": "A", "env_points_to": "dir"}]},
+        {
+            "mcpServers": {
+                "my-auth": {"command": "npx", "args": ["a"]},
+                "key": {"url": "https://example/", "type": "http"},
+            }
+        },
+        {
+            "type": "object",
+            "properties": {"password": {"type": "string"}, "auth": {"$ref": "#/$defs/Token"}},
+            "$defs": {"Token": {"type": "object", "properties": {"env": {"type": "object", "description": "of it"}}}},
+        },
+        {"image_urls": ["data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAgAAAAIACAYAAADzzzzzzzzzzzzz"]},
         {"url": "https://example.org/path?page=2#top"},
     ],
 )
