@@ -1,20 +1,24 @@
-"""The files that a fork begins with: a whole log, or the branch that leads to one event."""
+"""Branches of a log: which events lead to HEAD, and the files that a fork begins with, of all or of one branch."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import Any
 
 import orjson
 
 from app.errors import ConversationNotFound, EventNotFound, UnreadableFile
 from app.files import layout
+from app.files.eventlog_writing import KnownNames
+from app.files.head import find_head, find_moved_head
 from app.files.scan import Reader
 from app.model.archive import ArchiveFile
 from app.model.conversation import ConversationFiles, fold
 from app.model.creation import forked_meta, forked_state
 from app.model.event import parse_json_object
+from app.model.filters import Status
 from app.model.ids import ConversationId, EventName, event_file_name
 from app.model.kept import Kept, parse_kept
 from app.model.times import format_us
@@ -82,18 +86,47 @@ def read_fork(reader: Reader, source: ConversationFiles, fork: Fork) -> Iterator
 
 
 def list_branch(events_fd: int, names: list[EventName], leaf: str) -> list[EventName]:
-    """Return the events from a root to `leaf`, by their parents; one without a parent follows the one before it.
-
-    A cycle ends the branch where it closes. Source: openhands-sdk 1.58, event_store.py, `path_to_root`.
+    """Return the events from a root to `leaf`.
 
     Raises:
         EventNotFound: the log has no such event, or a parent is missing.
         UnreadableFile: an event of the branch cannot be read.
     """
+    return list(_walk_back(events_fd, names, leaf))[::-1]
+
+
+def find_on_branch(reader: Reader, directory: str, wanted: Sequence[EventName]) -> EventName | None:
+    """Return the last of some events, in log order, that is on the active branch; it is read from HEAD to there.
+
+    Where the branch cannot be followed, the log is taken for one.
+    """
+    try:
+        with (
+            layout.open_directory(reader.root / directory) as fd,
+            layout.open_directory(layout.EVENTS, fd) as events_fd,
+        ):
+            state = parse_json_object(layout.read_file(layout.STATE, fd)[0])
+            names = layout.list_event_names(events_fd)
+            head = find_head(events_fd, state, KnownNames(names))
+            if state.get("execution_status") == Status.RUNNING:
+                head = find_moved_head(fd, events_fd, state) or head
+            if head.event_id is None:
+                return None
+            branch = takewhile(lambda name: name >= wanted[0], _walk_back(events_fd, names, head.event_id))
+            found = frozenset(wanted)
+            return next((name for name in branch if name in found), None)
+    except (OSError, EventNotFound, UnreadableFile):
+        return wanted[-1]
+
+
+def _walk_back(events_fd: int, names: list[EventName], leaf: str) -> Iterator[EventName]:
+    """Give the events from `leaf` to a root, by their parents; one without a parent follows the one before it.
+
+    A cycle ends the branch where it closes. Source: openhands-sdk 1.58, event_store.py, `path_to_root`.
+    """
     places: dict[str, int] = {}
     for place, name in enumerate(names):
         places.setdefault(name.event_id, place)
-    branch: list[EventName] = []
     seen: set[str] = set()
     wanted: str | None = leaf
     while wanted is not None and wanted not in seen:
@@ -101,9 +134,8 @@ def list_branch(events_fd: int, names: list[EventName], leaf: str) -> list[Event
             raise EventNotFound(f"the log has no event {wanted[:64]!r}, so no branch leads to {leaf[:64]!r}")
         seen.add(wanted)
         place = places[wanted]
-        branch.append(names[place])
+        yield names[place]
         wanted = _parent(_read_event(events_fd, names[place]), names, place)
-    return branch[::-1]
 
 
 def _parent(event: dict[str, Any], names: list[EventName], place: int) -> str | None:

@@ -133,7 +133,7 @@ async def find_event(index: ReadConnection, key: int, event_id: str) -> EventNam
 
 
 @cache
-def _final_sql() -> Sql:
+def _responses_sql() -> Sql:
     said = or_(
         (event.c.kind == "ActionEvent") & (event.c.tool == "finish"),
         event.c.kind == "MessageEvent",
@@ -146,15 +146,13 @@ def _final_sql() -> Sql:
             event.c.unreadable.is_(None),
             said,
         )
-        .order_by(event.c.seq.desc(), event.c.event_id.desc())
-        .limit(1)
+        .order_by(event.c.seq, event.c.event_id)
     )
 
 
-async def find_final_response(index: ReadConnection, key: int) -> EventName | None:
-    """Return the agent's last finish action or message, or None."""
-    row = await index.fetch_one(_final_sql(), {"conversation": key})
-    return EventName(row[0], row[1]) if row else None
+async def list_responses(index: ReadConnection, key: int) -> list[EventName]:
+    """Return the agent's finish actions and messages in log order."""
+    return [EventName(*row) for row in await index.fetch_all(_responses_sql(), {"conversation": key})]
 
 
 @cache

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from typing import NamedTuple
 
 from app.errors import EventNotFound
 from app.files import eventlog
+from app.files.branching import find_on_branch
 from app.files.eventlog import RawEvent
 from app.files.scan import Reader
 from app.index import events
@@ -102,7 +105,7 @@ class Log:
     async def count_events(self, asked: EventFilter) -> int:
         """Return how many readable events the filter admits; with `asked.body`, by reading all messages."""
         if asked.body is not None:
-            return len((await self._find_by_text(asked, EventOrder.TIMESTAMP, None, _SEQ_MAX)).events)
+            return await self._count_by_text(asked)
         async with self._index.read() as connection:
             return await events.count_events(connection, self._located.key, asked)
 
@@ -115,13 +118,16 @@ class Log:
         return await self._read_one(await self.get_name(event_id))
 
     async def get_final_response(self) -> str:
-        """Return the agent's last finish message or message, "" when there is none.
+        """Return the agent's last finish message or message on the active branch, "" when there is none.
 
         Raises:
             EventNotFound: its file cannot be read.
         """
         async with self._index.read() as connection:
-            name = await events.find_final_response(connection, self._located.key)
+            responses = await events.list_responses(connection, self._located.key)
+        if not responses:
+            return ""
+        name = await asyncio.to_thread(find_on_branch, self._reader, self._located.directory, responses)
         return "" if name is None else final_response(parse_json_object(await self._read_one(name)))
 
     async def _read(self, names: list[EventName]) -> list[RawEvent]:
@@ -148,16 +154,27 @@ class Log:
     async def _find_by_text(
         self, asked: EventFilter, order: EventOrder, after: Cursor[int] | None, limit: int
     ) -> _Found:
-        if asked.kind not in (None, "MessageEvent"):
-            return _Found([], None)
-        wanted = (asked.body or "").lower()
         found: list[RawEvent] = []
-        more = True
-        while more and len(found) <= limit:
-            names, more = await self._names(asked, order, after, _BATCH)
-            found += [event for event in await self._read(names) if _says(event, wanted)]
-            after = Cursor(*names[-1]) if names else after
+        async with aclosing(self._search(asked, order, after)) as batches:
+            async for batch in batches:
+                found += batch
+                if len(found) > limit:
+                    break
         return _Found(found[:limit], found[limit - 1].name if len(found) > limit else None)
+
+    async def _count_by_text(self, asked: EventFilter) -> int:
+        return sum([len(found) async for found in self._search(asked, EventOrder.TIMESTAMP, None)])
+
+    async def _search(
+        self, asked: EventFilter, order: EventOrder, after: Cursor[int] | None
+    ) -> AsyncGenerator[list[RawEvent], None]:
+        """Give of each batch of messages those that say `asked.body`."""
+        wanted = (asked.body or "").lower()
+        more = asked.kind in (None, "MessageEvent")
+        while more:
+            names, more = await self._names(asked, order, after, _BATCH)
+            yield [event for event in await self._read(names) if _says(event, wanted)]
+            after = Cursor(*names[-1]) if names else after
 
     async def _unreadable_between(
         self, order: EventOrder, after: Cursor[int] | None, last: EventName | None

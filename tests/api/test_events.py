@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,10 @@ import pytest
 
 from app import Settings
 from app.model.filters import EventFilter, digest
+from app.model.ids import ConversationId
 from app.model.page import Cursor, EventOrder, encode_token
 from tests.builders import make_conversation, make_event, make_id, write_event
-from tests.conftest import serving
+from tests.conftest import StoreOpener, serving
 
 ONE = f"/api/conversations/{make_id(1)}"
 SEARCH = f"{ONE}/events/search"
@@ -200,6 +202,52 @@ async def test_the_final_response_is_the_agent_s_last_word(
     make_conversation(root, events=last)
     async with serving(Settings(store=root)) as client:
         assert (await client.get(f"{ONE}/agent_final_response")).json() == {"response": expected}
+
+
+@pytest.mark.parametrize(
+    ("state", "expected"),
+    [
+        ({"leaf_event_id": 0}, ""),
+        ({"leaf_event_id": 1}, "A"),
+        ({"leaf_event_id": 2}, ""),
+        ({"leaf_event_id": 3}, "B"),
+        ({"leaf_event_id": 4}, "A"),
+        ({"leaf_event_id": 3, "execution_status": "running"}, "B"),
+        ({"leaf_event_id": 0, "execution_status": "running"}, "A"),
+        ({"leaf_event_id": None}, "A"),
+        ({"leaf_event_id": None, "head_is_empty": True}, ""),
+    ],
+)
+async def test_the_final_response_is_one_of_the_active_branch(root: Path, state: dict[str, Any], expected: str) -> None:
+    question = make_event(0)
+    first = say(1, "A", source="agent", parent_id=question["id"])
+    again = make_event(2, parent_id=question["id"])
+    second = say(3, "B", source="agent", parent_id=again["id"])
+    log = [question, first, again, second, make_event(4, parent_id=first["id"])]
+    leaf = state["leaf_event_id"]
+    make_conversation(root, events=log, state=state | {"leaf_event_id": leaf if leaf is None else log[leaf]["id"]})
+    async with serving(Settings(store=root)) as client:
+        assert (await client.get(f"{ONE}/agent_final_response")).json() == {"response": expected}
+
+
+async def test_where_a_branch_cannot_be_followed_the_log_is_taken_for_one(root: Path) -> None:
+    path = make_conversation(root, events=[say(0, "A", source="agent"), make_event(1), make_event(2)])
+    write_event(path, 1).write_text("{")
+    async with serving(Settings(store=root)) as client:
+        assert (await client.get(f"{ONE}/agent_final_response")).json() == {"response": "A"}
+
+
+async def test_counting_by_text_keeps_one_batch_of_messages_at_a_time(root: Path, open_store: StoreOpener) -> None:
+    make_conversation(root, events=[say(number, f"{number}" + "x" * 20_000) for number in range(1000)])
+    async with open_store(root) as store:
+        tracemalloc.start()
+        try:
+            count = await store.count_events(ConversationId(make_id(1)), EventFilter(body="x"))
+            _, most = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+    assert count == 1000
+    assert most < 10_000_000
 
 
 async def test_events_are_json_for_every_client(client: httpx.AsyncClient) -> None:
