@@ -221,3 +221,4 @@ async def delete_many(index: WriteConnection, directories: Iterable[str]) -> int
 async def distrust_all(index: WriteConnection) -> None:
     """Make the next sync read every conversation again; the rows go on being served meanwhile."""
     await index.execute(update(conversation).values(signature=b"", events_behind=1))
+    await progress.bump_revision(index)

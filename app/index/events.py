@@ -244,8 +244,8 @@ def _directories_sql(number: int) -> Sql:
 
 @cache
 def _in_step_sql() -> Sql:
-    wanted = conversation.c.id == bindparam("key_")
-    return compiled(update(conversation).where(wanted).values(events_behind=0))
+    lagging = (conversation.c.id == bindparam("key_")) & (conversation.c.events_behind == 1)
+    return compiled(update(conversation).where(lagging).values(events_behind=0))
 
 
 async def apply_changes(index: WriteConnection, changes: Sequence[LogChange]) -> None:
@@ -260,7 +260,7 @@ async def apply_changes(index: WriteConnection, changes: Sequence[LogChange]) ->
         change for change in changes if change.key in existing and change.directory in (None, existing[change.key])
     ]
     changed = await write_changes(index, changes)
-    await index.execute_many(_in_step_sql(), [{"key_": change.key} for change in changes if not change.failed])
+    changed += await index.execute_many(_in_step_sql(), [{"key_": one.key} for one in changes if not one.failed])
     if changed:
         await progress.bump_revision(index)
 

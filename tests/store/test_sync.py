@@ -17,6 +17,7 @@ from app import ConversationStore, Settings
 from app.errors import StoreUnavailable, SyncRunning
 from app.files import layout
 from app.files.layout import Named
+from app.index import conversations
 from app.model.ids import ConversationId, dashed
 from app.store.sync import SyncReport
 from tests.builders import (
@@ -269,3 +270,18 @@ async def test_a_deleted_index_comes_back_equal(corpus: Path, open_store: StoreO
     async with open_store(corpus):
         pass
     assert index_tables(index_path(corpus)) == before
+
+
+async def test_of_how_many_conversations_the_text_is_known_is_part_of_the_state(
+    root: Path, open_store: StoreOpener
+) -> None:
+    make_conversation(root)
+    async with open_store(root) as store:
+        states = [(store.index.find_state(), await store.count_text())]
+        async with store.index.write() as connection:
+            await conversations.distrust_all(connection)
+        states.append((store.index.find_state(), await store.count_text()))
+        await store.sync()
+        states.append((store.index.find_state(), await store.count_text()))
+    assert [known for _, known in states] == [(1, 1), (0, 1), (1, 1)]
+    assert len({state for state, _ in states}) == 3
