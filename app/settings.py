@@ -24,7 +24,7 @@ class Settings(BaseSettings):
         pydantic.ValidationError: a value is of the wrong type or out of range.
     """
 
-    model_config = SettingsConfigDict(env_prefix="CONVSTORE_", extra="ignore")
+    model_config = SettingsConfigDict(env_prefix="CONVSTORE_", extra="ignore", populate_by_name=True)
 
     store: Path = Field(description="The directory that holds the conversation directories.")
     index_url: str | None = Field(
@@ -72,7 +72,7 @@ class Settings(BaseSettings):
     )
     secret_key: SecretStr | None = Field(
         default=None,
-        validation_alias=AliasChoices("secret_key", "CONVSTORE_SECRET_KEY", "OH_SECRET_KEY"),
+        validation_alias=AliasChoices("CONVSTORE_SECRET_KEY", "OH_SECRET_KEY"),
         description="The key that encrypts secrets of conversations created here, as OH_SECRET_KEY does there. "
         "Without one they are masked.",
     )
