@@ -127,6 +127,9 @@ def test_lists_come_from_convstore(behind: httpx.Client) -> None:
     page = behind.get("/api/conversations/search?limit=5&sort_order=UPDATED_AT_DESC").json()
     assert [one["id"].replace("-", "") for one in page["items"]] == [make_id(1)]
     assert behind.get("/api/index/status").json()["conversations"] == 1
+    assert behind.get("/api/changes").json()["more"] is False
+    with behind.stream("GET", "/api/changes/stream") as answer:
+        assert any(make_id(1) in line.replace("-", "") for line in answer.iter_lines())
 
 
 def test_the_request_has_one_id_all_the_way(behind: httpx.Client) -> None:
