@@ -65,12 +65,7 @@ class Writers:
     """The open conversations of one store."""
 
     def __init__(
-        self,
-        index: Index,
-        reader: Reader,
-        settings: Settings,
-        opening: Opening,
-        wake: Callable[[ConversationId], None],
+        self, index: Index, reader: Reader, settings: Settings, opening: Opening, wake: Callable[[ConversationId], None]
     ) -> None:
         self.instance = settings.instance or owners.make_instance_id()
         self._index = index
@@ -152,14 +147,16 @@ class Writers:
         else:
             claim = await asyncio.to_thread(lease.claim, root, directory, self.instance, force=force)
         files = OpenFiles(self._reader, directory, conversation_id, claim.lease)
+        left = held is None and claim.before is not None and not claim.before.released
         try:
             async with self._index.write(durable=True) as connection:
                 await ownership.mark(connection, conversation_id, self.instance, claim.lease.generation)
-            left = held is None and claim.before is not None and not claim.before.released
             status = await asyncio.to_thread(files.load, after_crash=left)
             located = await self._opening.open(conversation_id)  # after the claim: until then, others could write
         except BaseException:
             if held is None:
+                if not left:  # else the mark is that of a crash, or of a sibling
+                    await self._unmark(conversation_id)
                 await asyncio.to_thread(lease.undo_claim, root, directory, claim)
             raise
         conversation = Conversation(
@@ -268,14 +265,17 @@ class Writers:
         with suppress(StoreError):
             await self._settle(conversation)
         if not conversation.behind and not files.broken:
-            with suppress(StoreError):
-                async with self._index.write() as connection:
-                    await ownership.clear(connection, key.id, self.instance)
+            await self._unmark(key.id)
         if key.owner == self.instance:
             with suppress(StoreError):
                 if files.broken:
                     await asyncio.to_thread(files.load, after_crash=True)
                 await asyncio.to_thread(lease.release, self._reader.root, files.directory, files.lease)
+
+    async def _unmark(self, conversation_id: ConversationId) -> None:
+        with suppress(StoreError):
+            async with self._index.write() as connection:
+                await ownership.clear(connection, conversation_id, self.instance)
 
     async def close(self) -> None:
         """Close all conversations and stop living."""

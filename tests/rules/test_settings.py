@@ -1,4 +1,4 @@
-"""Settings come from CONVSTORE_* and from nothing else in the environment, but the key that agent-server has as well."""
+"""Settings come from CONVSTORE_*, and one also from the key that agent-server has; from no other variable."""
 
 from __future__ import annotations
 

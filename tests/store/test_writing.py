@@ -12,8 +12,16 @@ import orjson
 import pytest
 
 from app import ConversationStore
-from app.errors import ConversationNotFound, EventExists, EventNotFound, InvalidConversation, InvalidEvent
+from app.errors import (
+    ConversationNotFound,
+    EventExists,
+    EventNotFound,
+    InvalidConversation,
+    InvalidEvent,
+    UnreadableFile,
+)
 from app.files.opened import OpenFiles
+from app.index import ownership
 from app.index.messages import clear_messages
 from app.index.statements import Sql
 from app.model.filters import Status
@@ -188,6 +196,18 @@ async def test_an_unknown_conversation_cannot_be_opened_and_nothing_is_made(
             async with store.writer(ID):
                 pass
     assert not (root / ID).exists()
+
+
+async def test_a_conversation_that_could_not_be_opened_is_not_taken_for_one_that_a_crash_left(
+    root: Path, open_store: StoreOpener
+) -> None:
+    (make_conversation(root) / "base_state.json").write_bytes(b"")
+    async with open_store(root) as store:
+        with pytest.raises(UnreadableFile):
+            async with store.writer(ID):
+                pass
+        async with store.index.read() as connection:
+            assert await ownership.list_dirty(connection) == []
 
 
 async def test_a_conversation_without_meta_gets_one_that_agent_server_reads_when_it_is_named(
