@@ -11,7 +11,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 
-from app.errors import ConversationNotFound, IndexBusy, IndexUnusable
+from app.errors import ConversationNotFound, IndexBusy, IndexUnusable, StoreUnavailable
 from app.files import layout
 from app.files.layout import Named
 from app.files.scan import Reader
@@ -40,6 +40,7 @@ class Opening:
 
         Raises:
             ConversationNotFound: there is none, neither in the index nor on disk.
+            StoreUnavailable: there is one in the index, and none at all on disk.
         """
         task = self._running.get(conversation_id)
         if task is None:
@@ -56,6 +57,7 @@ class Opening:
 
         Raises:
             ConversationNotFound: there is none, neither in the index nor on disk.
+            StoreUnavailable: there is one in the index, and none at all on disk.
         """
         located = await self._locate(conversation_id)
         if located is not None and await asyncio.to_thread(layout.is_directory, self._reader.root, located.directory):
@@ -99,9 +101,18 @@ class Opening:
             return await conversations.locate_conversation(connection, conversation_id)
 
     async def _forget(self, located: Located | None) -> None:
-        """Remove the rows of a conversation whose directory is gone, unless the whole disk may be."""
-        if located is None or not await asyncio.to_thread(layout.holds_conversations, self._reader.root):
+        """Remove the rows of a conversation whose directory is gone.
+
+        Raises:
+            StoreUnavailable: there is no other one either, so the whole disk may be gone.
+        """
+        if located is None:
             return
+        if not await asyncio.to_thread(layout.holds_conversations, self._reader.root):
+            raise StoreUnavailable(
+                f"the conversations directory {self._reader.root} is gone or empty, though conversations are known; "
+                "check that its disk is mounted; `convstore index sync --allow-empty` accepts that all were removed"
+            )
         async with self._index.write() as connection:
             await conversations.delete_many(connection, [located.directory])
 

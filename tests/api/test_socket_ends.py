@@ -63,6 +63,17 @@ async def test_a_store_that_cannot_be_read_at_first_closes_with_1013(root: Path)
                 assert await close_code(connection) == 1013
 
 
+async def test_a_store_that_is_not_mounted_closes_with_1013_and_its_conversations_are_not_404(root: Path) -> None:
+    directory = make_conversation(root)
+    async with listening(root) as host, httpx.AsyncClient(base_url=f"http://{host}", headers=HEADERS) as client:
+        async with socket(host) as connection:
+            await frame(connection)
+            directory.rename(root / "away")
+            assert await close_code(connection) == 1013
+        answer = await client.get(f"/api/conversations/{ONE}")
+    assert (answer.status_code, answer.json()["code"]) == (503, "store_unavailable")
+
+
 async def test_a_server_that_stops_closes_with_1012(root: Path) -> None:
     make_conversation(root)
     async with listening(root) as host:

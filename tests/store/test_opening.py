@@ -12,7 +12,7 @@ import orjson
 import pytest
 
 from app import ConversationStore
-from app.errors import ConversationNotFound, EventNotFound, IndexBusy
+from app.errors import ConversationNotFound, EventNotFound, IndexBusy, StoreUnavailable
 from app.files.layout import list_directories
 from app.model.ids import ConversationId, dashed, parse_conversation_id
 from tests.builders import (
@@ -124,8 +124,10 @@ async def test_opening_erases_nothing_while_the_disk_is_away(root: Path, open_st
     async with open_store(root) as store:
         before = index_tables(root / ".convstore" / "index.db")
         away = directory.rename(root / "away")
-        with pytest.raises(ConversationNotFound):
+        with pytest.raises(StoreUnavailable, match="is mounted"):
             await store.get_conversation(ONE)
+        with pytest.raises(ConversationNotFound):
+            await store.get_conversation(TWO)
         assert index_tables(root / ".convstore" / "index.db") == before
         away.rename(directory)
         assert await title(store) == "A title"
