@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -40,6 +41,15 @@ def prepare(path: Path, *, parents: bool = True) -> None:
             f"the index directory {path.parent} cannot be made ({error.strerror}); "
             "make it writable, or set CONVSTORE_INDEX_URL=sqlite:////a/writable/path/index.db"
         ) from error
+
+
+def make_private(path: Path) -> None:
+    """Make an empty file for its owner alone, if there is none: SQLite would let the umask say who reads an index.
+
+    Its log gets the same mode. What goes wrong here goes wrong for SQLite, too, and is told then.
+    """
+    with suppress(OSError):
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600))
 
 
 def require_place(path: Path) -> None:

@@ -22,7 +22,7 @@ from sqlalchemy import Connection, create_engine, event, update
 from sqlalchemy.exc import DatabaseError
 
 from app.errors import IndexBusy, MigrationFailed, SchemaTooNew, StoreError
-from app.index import presence, soundness, version
+from app.index import places, presence, soundness, version
 from app.index.damage import damaged
 from app.index.presence import MIGRATION_WAIT_S
 from app.index.progress import RECOVERING
@@ -189,6 +189,7 @@ def _while_alone(path: Path, target: str, wait_s: float, work: Callable[[], None
 
 
 def _migrate(path: Path, target: str, work: Callable[[Config, str], None], on_step: OnStep) -> None:
+    places.make_private(path)
     with _connect(path, writing=True) as connection:
         before = soundness.count_rows(connection)
         connection.rollback()

@@ -2,13 +2,47 @@
 
 from __future__ import annotations
 
+import os
+import stat
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from app import Settings
 from app.errors import IndexUnusable
-from app.index.places import Identity
+from app.index.places import Identity, find_identity
 from app.index.recovery import recover
+from app.store.rebuild import rebuild
+from tests.builders import make_conversation
+from tests.conftest import StoreOpener
+
+
+@pytest.fixture
+def open_umask() -> Iterator[None]:
+    """Let this process make files that everybody may read and write."""
+    before = os.umask(0)
+    yield
+    os.umask(before)
+
+
+def readable_by_others(directory: Path) -> list[str]:
+    return [path.name for path in directory.iterdir() if stat.S_IMODE(path.stat().st_mode) & 0o077]
+
+
+@pytest.mark.usefixtures("open_umask")
+async def test_an_index_is_its_owners_alone_however_it_was_made(tmp_path: Path, open_store: StoreOpener) -> None:
+    root, beside = tmp_path / "conversations", tmp_path / "index"
+    beside.mkdir()
+    path = beside / "index.db"
+    make_conversation(root)
+    seen: list[str] = []
+    async with open_store(root, index_url=f"sqlite:///{path}"):
+        seen += readable_by_others(beside)
+    settings = Settings(store=root, index_url=f"sqlite:///{path}")
+    await rebuild(settings, lambda *_: seen.extend(readable_by_others(beside)))
+    assert await recover(path, find_identity(path))
+    assert seen + readable_by_others(beside) == []
 
 
 async def test_a_store_that_went_after_its_index_is_not_made_again(tmp_path: Path) -> None:
