@@ -33,6 +33,7 @@ from app.api import (
 )
 from app.api.auth import OPEN_PATHS, HostAllowed, KeyRequired, Keys, load_keys
 from app.api.hot import HotPaths
+from app.api.limiting import BODY_MAX_BYTES, BodyLimited
 from app.api.metrics import Metrics
 from app.api.observing import Observed
 from app.api.parameters import INDEXED_HEADER
@@ -78,6 +79,7 @@ def create_app(settings: Settings, keys: Sequence[str] | None = None, *, ends_pr
                 expose_headers=["ETag", INDEXED_HEADER],
             ),
             *([Middleware(KeyRequired, keys=known, open_paths=open_paths)] if known.required else []),
+            Middleware(BodyLimited, most_bytes=BODY_MAX_BYTES, free=("/api/conversations/import",)),
             Middleware(HotPaths, paths=conversations.HOT_PATHS),
         ],
     )
