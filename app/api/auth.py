@@ -62,7 +62,8 @@ class HostAllowed:
 
 
 def _header(scope: Scope, wanted: bytes) -> bytes:
-    return next((value for name, value in scope["headers"] if name == wanted), b"")
+    """Return a header, b"" if there is none. One that is repeated is a list, and so no host, origin or key."""
+    return b", ".join(value for name, value in scope["headers"] if name == wanted)
 
 
 def _changes_or_stays_open(scope: Scope) -> bool:

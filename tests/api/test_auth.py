@@ -166,3 +166,10 @@ async def test_a_page_from_elsewhere_may_not_write(client: httpx.AsyncClient, or
     headers = {"Origin": origin} if origin else {}
     answer = await client.post("/alive", headers=headers)
     assert answer.status_code == status
+
+
+@pytest.mark.parametrize(("name", "status"), [("Host", 400), ("Origin", 403)])
+async def test_a_header_that_comes_twice_is_refused(client: httpx.AsyncClient, name: str, status: int) -> None:
+    good, other = ("localhost", "evil.example") if name == "Host" else (LOCAL, "http://evil.example")
+    answer = await client.post("/alive", headers=[(name, good), (name, other), (HEADER, "the-key")])
+    assert answer.status_code == status
