@@ -7,7 +7,7 @@ from contextlib import aclosing
 from typing import Annotated, Any
 
 import orjson
-from fastapi import APIRouter, Depends, Header, Query, Response
+from fastapi import APIRouter, Depends, Header, Query, Request, Response
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 from pydantic import BaseModel
 
@@ -67,6 +67,7 @@ async def _start_of_stream(store: Store, start: Start) -> Place | None:
 
 @router.get("", responses={200: {"model": ChangesBody}, **_RESPONSES}, response_class=Response)
 async def list_changes(
+    request: Request,
     store: Store,
     start: Start,
     limit: Limit = PAGE_MAX,
@@ -75,7 +76,10 @@ async def list_changes(
     ] = 0,
 ) -> Response:
     """Return what changed since a token. 410 says that everything has to be listed again, see `detail`."""
-    page = await store.wait_for_changes(start, limit, wait) if wait else await store.list_changes(start, limit)
+    if wait:
+        page = await store.wait_for_changes(start, limit, wait, request.is_disconnected)
+    else:
+        page = await store.list_changes(start, limit)
     rest = orjson.dumps({"next": page.next.token, "more": page.more})
     return json_response(b'{"items":[%b],%b' % (b",".join(map(_item, page.items)), rest[1:]))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 
 from app.index import changes, progress
 from app.index.engine import Index
@@ -36,9 +36,16 @@ async def list_changes(index: Index, since: Place | None, limit: int) -> ChangeP
 
 
 async def wait_for_changes(
-    index: Index, followers: Followers, since: Place | None, limit: int, wait_s: float
+    index: Index,
+    followers: Followers,
+    since: Place | None,
+    limit: int,
+    wait_s: float,
+    is_gone: Callable[[], Awaitable[bool]] | None = None,
 ) -> ChangePage:
     """Return the next changes after a place, as soon as there are any; none when there are none in `wait_s`.
+
+    It waits no longer once `is_gone` says that nobody wants to know any more.
 
     Raises:
         ChangesGone: the changes since then are no longer known.
@@ -52,7 +59,7 @@ async def wait_for_changes(
             if page.items:
                 return page
             while index.find_state() == state:
-                if followers.closed or time.monotonic() >= deadline:
+                if followers.closed or time.monotonic() >= deadline or (is_gone and await is_gone()):
                     return page
                 try:
                     await asyncio.wait_for(woken.wait(), _POLL_S)

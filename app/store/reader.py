@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing
 from dataclasses import replace
 from functools import partial
@@ -240,14 +240,22 @@ class StoreReader(IndexedDirectory):
         """
         return await changes.list_changes(self.index, since, limit)
 
-    async def wait_for_changes(self, since: Place | None, limit: int = PAGE_MAX, wait_s: float = 30.0) -> ChangePage:
+    async def wait_for_changes(
+        self,
+        since: Place | None,
+        limit: int = PAGE_MAX,
+        wait_s: float = 30.0,
+        is_gone: Callable[[], Awaitable[bool]] | None = None,
+    ) -> ChangePage:
         """Return the changes after a place as soon as there are any; none when there are none in `wait_s` seconds.
+
+        It waits no longer once `is_gone` says that nobody wants to know any more.
 
         Raises:
             ChangesGone: the changes since then are no longer known; list everything again.
             TooManyFollowers: there are as many followers as the settings allow.
         """
-        return await changes.wait_for_changes(self.index, self.followers, since, limit, wait_s)
+        return await changes.wait_for_changes(self.index, self.followers, since, limit, wait_s, is_gone)
 
     def follow_changes(
         self, since: Place | None = None, limit: int = PAGE_MAX, every_s: float = 30.0

@@ -210,3 +210,19 @@ async def test_a_stream_ends_when_the_index_is_built_anew(root: Path) -> None:
         await rebuild(Settings(store=root), lambda *_: None)
         rest = (await response.aread()).decode()
     assert "event: gone" in rest
+
+
+async def test_who_goes_away_waits_no_longer(root: Path) -> None:
+    make_conversation(root)
+    async with (
+        listening(root, followers=1) as host,
+        httpx.AsyncClient(base_url=f"http://{host}", headers=HEADERS) as client,
+    ):
+        async with asyncio.timeout(30):
+            while not (await client.get("/api/index/status")).json()["last_sweep_at"]:
+                await asyncio.sleep(0.05)
+        with pytest.raises(httpx.ReadTimeout):
+            await client.get("/api/changes?since=now&wait=60", timeout=1)
+        async with asyncio.timeout(10):
+            while (await client.get("/api/changes?since=now&wait=1")).status_code != 200:
+                await asyncio.sleep(0.1)
