@@ -131,6 +131,8 @@ def run() -> None:
         app()
     except StoreError as error:
         _fail(str(error))
+    except UnicodeEncodeError as error:
+        _fail(f"{error.object[:64]!r} is not UTF-8, as all but paths have to be")
     except KeyboardInterrupt:
         sys.exit(130)
     except PermissionError as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import json
 import os
 import time
 from collections.abc import AsyncIterator, Coroutine, Iterable
@@ -146,8 +147,11 @@ class LateBar(AbstractContextManager["LateBar"]):
 
 
 def print_json(value: object) -> None:
-    """Print a value as indented JSON."""
-    typer.echo(orjson.dumps(value, option=orjson.OPT_INDENT_2).decode())
+    """Print a value as indented JSON; a path that is not UTF-8 reads back as the same path."""
+    try:
+        typer.echo(orjson.dumps(value, option=orjson.OPT_INDENT_2).decode())
+    except orjson.JSONEncodeError:
+        typer.echo(json.dumps(value, indent=2))
 
 
 def print_table(headings: Iterable[str], rows: Iterable[Iterable[str | Text]]) -> None:

@@ -35,7 +35,7 @@ def back_up(index: Path, target: Path) -> Backup:
     if os.path.lexists(target):
         raise OutputRefused(f"{target} exists; name another file")
     try:
-        with TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as directory:
+        with TemporaryDirectory(dir=target.parent, prefix=".index-backup.") as directory:
             copy = Path(directory) / "index.db"
             _copy(index, copy)
             conversations = _require_sound(index, copy, revision)

@@ -86,7 +86,7 @@ def dump_event(event: Mapping[str, Any]) -> bytes:
 
 
 def check_title(title: str) -> str:
-    """Return a title that agent-server accepts: 1 to 200 characters, not blank.
+    """Return a title that agent-server accepts: 1 to 200 characters, not blank, no half of a surrogate pair.
 
     Raises:
         InvalidConversation: it is another.
@@ -95,6 +95,8 @@ def check_title(title: str) -> str:
         raise InvalidConversation(
             f"a title has 1 to {TITLE_MAX} characters and is not blank; this one has {len(title)}"
         )
+    if not _is_unicode(title):
+        raise InvalidConversation(f"the title {_shown(title)} cannot be written as UTF-8")
     return title.strip()
 
 
