@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
+from app.cli.naming import do_each, resolve_all
 from app.cli.options import DryRunOption, ForceOption
 from app.cli.output import IndexOption, JsonOption, StoreOption, make_settings, run_async
-from app.cli.writing import IdsArgument, opened_for_writing, tell
-from app.model.ids import ConversationId
-from app.settings import Settings
+from app.cli.writing import IdsArgument, opened_for_writing
 
 
 def _make_command(
@@ -23,8 +23,14 @@ def _make_command(
         json: JsonOption = False,
     ) -> None:
         settings = make_settings(store=store, index_url=index)
-        marking = _mark(settings, conversations, force, dry_run, archived=archived, pinned=pinned)
-        tell(told, run_async(marking), dry_run=dry_run, json=json)
+
+        async def mark() -> None:
+            async with opened_for_writing(settings) as opened:
+                ids = await resolve_all(opened, conversations, force=force)
+                act = partial(opened.mark, archived=archived, pinned=pinned, force=force)
+                await do_each(told, ids, act, dry_run=dry_run, json=json)
+
+        run_async(mark())
 
     command.__doc__ = f"{what}\n\nExample: convstore {example} 45685019 --store workspace/conversations"
     return command
@@ -41,21 +47,3 @@ unarchive_command = _make_command(
 )
 pin_command = _make_command("Pin conversations; `convstore prune` never takes them.", "pin", "pinned", pinned=True)
 unpin_command = _make_command("Undo a pin.", "unpin", "unpinned", pinned=False)
-
-
-async def _mark(
-    settings: Settings,
-    texts: list[str],
-    force: bool,
-    dry_run: bool,
-    *,
-    archived: bool | None = None,
-    pinned: bool | None = None,
-) -> list[ConversationId]:
-    async with opened_for_writing(settings) as store:
-        ids = [await store.resolve(text) for text in texts]
-        for one in ids:
-            await store.require_deletable(one, force=force)  # who may delete it may write to it
-            if not dry_run:
-                await store.mark(one, archived=archived, pinned=pinned, force=force)
-        return ids

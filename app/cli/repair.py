@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typer
 
+from app.cli.naming import resolve
 from app.cli.options import DryRunOption
 from app.cli.output import IndexOption, JsonOption, StoreOption, make_settings, out, print_json, printable, run_async
 from app.cli.writing import IdArgument, opened_for_writing
@@ -28,7 +29,7 @@ def repair_command(
 
     async def repair(settings: Settings) -> tuple[ConversationId, Repair]:
         async with opened_for_writing(settings) as opened:
-            found = await opened.resolve(conversation)
+            found = await resolve(opened, conversation)
             return found, await opened.repair(found, dry_run=dry_run)
 
     conversation_id, done = run_async(repair(make_settings(store=store, index_url=index)))

@@ -8,6 +8,7 @@ from typing import Annotated
 import orjson
 import typer
 
+from app.cli.naming import resolve
 from app.cli.output import IndexOption, StoreOption, make_settings, out, run_async
 from app.cli.render import render_event
 from app.files.eventlog import RawEvent
@@ -37,7 +38,7 @@ def tail_command(
 
 async def _tail(settings: Settings, text: str, last: int, follow: bool, full: bool, json: bool) -> None:
     async with ConversationStore.open(settings) as store:
-        conversation_id = await store.resolve(text)
+        conversation_id = await resolve(store, text)
         log = await store.open_log(conversation_id)
         newest = await log.find_last()
         for event in await log.list_last(last):

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from app.cli.naming import do_each
 from app.cli.options import DryRunOption, YesOption, confirm, parse_age
 from app.cli.output import (
     IndexOption,
@@ -86,20 +87,16 @@ def restore_command(
     Example: convstore trash restore 45685019 --store workspace/conversations
     """
 
-    async def restore(settings: Settings) -> list[ConversationId]:
+    async def restore(settings: Settings) -> None:
         async with ConversationStore.open(settings) as opened:
             entries, _ = await opened.list_trash(0, None)
-            ids = [_resolve(one, [entry.id for entry, _ in entries]) for one in conversations]
-            for one in () if dry_run else ids:
-                await opened.restore(one)
-            return ids
+            deleted = [entry.id for entry, _ in entries]
+            ids = list(dict.fromkeys(_resolve(one, deleted) for one in conversations))
+            for one in ids:
+                await opened.require_restorable(one)
+            await do_each("restored", ids, opened.restore, dry_run=dry_run, json=json)
 
-    ids = run_async(restore(make_settings(store=store, index_url=index)))
-    if json:
-        print_json({"ids": [dashed(one) for one in ids], "dry_run": dry_run})
-        return
-    for one in ids:
-        typer.echo(f"{'would be ' if dry_run else ''}restored: {dashed(one)}")
+    run_async(restore(make_settings(store=store, index_url=index)))
 
 
 def _resolve(text: str, deleted: list[ConversationId]) -> ConversationId:

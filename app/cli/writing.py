@@ -7,11 +7,13 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Annotated
 
 import orjson
 import typer
 
+from app.cli.naming import do_each, resolve, resolve_all, tell
 from app.cli.options import DryRunOption, ForceOption, YesOption, confirm
 from app.cli.output import IndexOption, JsonOption, StoreOption, make_settings, print_json, run_async
 from app.errors import InvalidConversation
@@ -48,7 +50,7 @@ def rename_command(
 
     async def rename(settings: Settings) -> ConversationId:
         async with opened_for_writing(settings) as opened:
-            found = await opened.resolve(conversation)
+            found = await resolve(opened, conversation)
             if dry_run:
                 await opened.get_conversation(found)
                 check_title(title)
@@ -75,7 +77,7 @@ def tag_command(
 
     async def tag(settings: Settings) -> dict[str, str]:
         async with opened_for_writing(settings) as opened:
-            found = await opened.resolve(conversation)
+            found = await resolve(opened, conversation)
             if dry_run:
                 info = orjson.loads(await opened.get_conversation(found))
                 return check_tags(_changed(info["tags"] or {}, tags))
@@ -120,7 +122,7 @@ def fork_command(
 
     async def fork(settings: Settings) -> ConversationId | None:
         async with opened_for_writing(settings) as opened:
-            found = await opened.resolve(conversation)
+            found = await resolve(opened, conversation)
             if dry_run:
                 await opened.get_conversation(found)
                 if from_event:
@@ -155,25 +157,12 @@ def delete_command(
     Example: convstore delete 45685019 --store workspace/conversations
     """
 
-    async def delete(settings: Settings) -> list[ConversationId]:
+    async def delete(settings: Settings) -> None:
         async with opened_for_writing(settings) as opened:
-            ids = [await opened.resolve(one) for one in conversations]
+            ids = await resolve_all(opened, conversations, force=force)
             if permanent and not dry_run:
                 confirm(f"Remove {len(ids)} conversations for good?", yes=yes)
-            for one in ids:
-                if dry_run:
-                    await opened.require_deletable(one, force=force)
-                else:
-                    await opened.delete(one, permanent=permanent, force=force)
-            return ids
+            act = partial(opened.delete, permanent=permanent, force=force)
+            await do_each("deleted", ids, act, dry_run=dry_run, json=json)
 
-    tell("deleted", run_async(delete(make_settings(store=store, index_url=index))), dry_run=dry_run, json=json)
-
-
-def tell(what: str, ids: list[ConversationId], *, dry_run: bool, json: bool) -> None:
-    """Say what was, or would be, done with which conversations."""
-    if json:
-        print_json({"ids": [dashed(one) for one in ids], "dry_run": dry_run})
-        return
-    for one in ids:
-        typer.echo(f"{'would be ' if dry_run else ''}{what}: {dashed(one)}")
+    run_async(delete(make_settings(store=store, index_url=index)))

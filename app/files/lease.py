@@ -159,8 +159,7 @@ def owned_by(directory: str, lease: Lease | None) -> str:
     """Return the text that tells whose a conversation is."""
     owner = f"{lease.owner}{f' on {lease.host}' if lease.host else ''}" if lease else "another program"
     return (
-        f"conversation {directory} is owned by {owner}, which is writing to it; "
-        "ask that one, wait until it lets go, or take it over by force"
+        f"conversation {directory} is owned by {owner}, which is writing to it; ask that one, or wait until it lets go"
     )
 
 

@@ -131,7 +131,9 @@ def restore(root: Path, entry: Trashed) -> str:
         try:
             _rename(root / TRASH / entry.name, root / entry.directory)
         except FileNotFoundError as error:
-            raise NotInTrash(f"the trash holds no {entry.name}; see `GET /api/trash`") from error
+            raise NotInTrash(
+                f"the trash holds no {entry.name}; see `GET /api/trash` or `convstore trash list`"
+            ) from error
         _sync(root, root / TRASH)
     return entry.directory
 

@@ -76,7 +76,9 @@ def require_restorable(root: Path, conversation_id: ConversationId) -> Trashed:
     """
     entry = trash.find_in_trash(root, conversation_id)
     if entry is None:
-        raise NotInTrash(f"the trash holds no conversation {dashed(conversation_id)}; see `GET /api/trash`")
+        raise NotInTrash(
+            f"the trash holds no conversation {dashed(conversation_id)}; see `GET /api/trash` or `convstore trash list`"
+        )
     trash.require_room(root, entry)
     return entry
 
