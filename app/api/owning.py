@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import re
 import secrets
 from typing import Annotated
 
 from fastapi import APIRouter, Query
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from app.api.bodies import AnyEvent
 from app.api.parameters import ErrorBody, IdInPath, WritableStore
@@ -23,9 +22,19 @@ router = APIRouter(
 
 _TTL_MAX_S = 3600.0
 _BATCH_MAX = 1000
-_OWN_NAMES = re.compile(r"convstore-.*")
 
-Owner = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,64}$", description="the client's name, its own alone")]
+
+def _no_server(owner: str) -> str:
+    if owner.startswith("convstore-"):
+        raise ValueError("names that begin with convstore- are those of servers; choose another")
+    return owner
+
+
+Owner = Annotated[
+    str,
+    Field(pattern=r"^[A-Za-z0-9._-]{1,64}$", description="the client's name, its own alone"),
+    AfterValidator(_no_server),
+]
 Generation = Annotated[int, Field(ge=1, description="the generation that the claim gave")]
 Ttl = Annotated[float, Field(gt=0, le=_TTL_MAX_S, description="seconds until it must be renewed")]
 
@@ -93,8 +102,6 @@ async def claim_lease(store: WritableStore, conversation_id: IdInPath, request: 
     """Become the conversation's owner; 409 while another one is."""
     asked = request or Claim()
     owner = asked.owner or f"client-{secrets.token_hex(8)}"
-    if _OWN_NAMES.fullmatch(owner):
-        raise InvalidConversation("owner: names that begin with convstore- are those of servers; choose another")
     return _body(await store.claim(ConversationId(conversation_id), owner, ttl_s=asked.ttl_s, force=asked.force))
 
 
@@ -109,7 +116,7 @@ async def renew_lease(store: WritableStore, conversation_id: IdInPath, request: 
 async def release_lease(
     store: WritableStore,
     conversation_id: IdInPath,
-    owner: Annotated[str, Query()],
+    owner: Annotated[Owner, Query()],
     generation: Annotated[int, Query(ge=1)],
 ) -> Released:
     """Give the lease back."""

@@ -53,8 +53,8 @@ class Lease(NamedTuple):
         return self.expires_at <= _NO_TIME
 
     def is_of(self, other: Lease) -> bool:
-        """Whether this is the same ownership as another lease, however long either lasts."""
-        return (self.owner, self.generation) == (other.owner, other.generation)
+        """Whether this is the same ownership as another lease, however long either lasts; a server's is no client's."""
+        return (self.owner, self.generation, self.boot) == (other.owner, other.generation, other.boot)
 
 
 def read_lease(conversation_fd: int) -> Lease | None:
@@ -94,25 +94,27 @@ def is_held(root: Path, lease: Lease | None) -> bool:
     return lease.expires_at > time.time()
 
 
-def find_holder(root: Path, directory: str) -> Lease | None:
-    """Return the lease that keeps others out of a conversation, None when nobody's does. Takes no lock."""
+def find_lease(root: Path, directory: str) -> Lease | None:
+    """Return a conversation's lease, None when there is none or it cannot be read. Takes no lock."""
     try:
         with layout.open_directory(root / directory) as fd:
-            lease = read_lease(fd)
+            return read_lease(fd)
     except OSError:
         return None
+
+
+def find_holder(root: Path, directory: str) -> Lease | None:
+    """Return the lease that keeps others out of a conversation, None when nobody's does. Takes no lock."""
+    lease = find_lease(root, directory)
     return lease if is_held(root, lease) else None
 
 
 def find_sibling(root: Path, directory: str, mine: Lease) -> Lease | None:
-    """Return the later lease of the same owner, who lives, if another of its processes took one. Takes no lock."""
-    try:
-        with layout.open_directory(root / directory) as fd:
-            lease = read_lease(fd)
-    except OSError:
+    """Return the later lease of the same server, who lives, if another of its processes took one. Takes no lock."""
+    lease = find_lease(root, directory)
+    if lease is None or not lease.boot or lease.released:
         return None
-    later = lease is not None and lease.owner == mine.owner and lease.generation > mine.generation
-    return lease if later and lease and not lease.released else None
+    return lease if lease.owner == mine.owner and lease.generation > mine.generation else None
 
 
 class Claim(NamedTuple):
@@ -123,12 +125,19 @@ class Claim(NamedTuple):
 
 
 def claim(
-    root: Path, directory: str, instance: str, *, ttl_s: float = TTL_S, force: bool = False, boot: str | None = None
+    root: Path,
+    directory: str,
+    instance: str,
+    *,
+    ttl_s: float = TTL_S,
+    force: bool = False,
+    boot: str | None = None,
+    over: str | None = None,
 ) -> Claim:
     """Become the owner of a conversation, or stay it.
 
     `instance` is one that lives (`owners.living`); with an empty `boot` it is a client, whose lease ends by its time.
-    A new owner's generation is higher than any before.
+    A new owner's generation is higher than any before. `over` is an owner from whom it is taken without `force`.
 
     Raises:
         ConversationOwned: another owner lives; `force` takes it over, and its next write is refused.
@@ -142,7 +151,8 @@ def claim(
         if now_lease is None and os.path.lexists(root / directory / LEASE):
             now_lease = last  # an empty or torn lease file lets nobody in while its owner lives
         same = now_lease is not None and now_lease.owner == instance and not now_lease.released
-        if not same and not force and is_held(root, now_lease):
+        given = now_lease is not None and now_lease.owner == over
+        if not same and not given and not force and is_held(root, now_lease):
             raise ConversationOwned(owned_by(directory, now_lease))
         highest = max((one.generation for one in (now_lease, last) if one is not None), default=0)
         generation = now_lease.generation if same and now_lease is not None else highest + 1
@@ -167,7 +177,7 @@ def renew(root: Path, directory: str, lease: Lease, *, ttl_s: float = TTL_S) -> 
     """Extend a lease that is still its owner's and return it.
 
     Raises:
-        OwnershipLost: another owner has it.
+        OwnershipLost: another owner has it, or a client gave it back.
         ConversationNotFound: the directory is gone.
     """
     with opened(root, directory) as fd, guarded(root, directory, fd, lease):
@@ -183,17 +193,19 @@ def guarded(root: Path, directory: str, fd: int, lease: Lease) -> Iterator[None]
     Whoever also needs the log's lock takes that one first: agent-server takes them in this order.
 
     Raises:
-        OwnershipLost: another owner has it, or the directory was moved away.
+        OwnershipLost: another owner has it, a client gave it back, or the directory was moved away.
         LockTimeout: another program held the lock for 10 s.
     """
     with locked(fd, LEASE_LOCK, _LOCK_TIMEOUT_S):
         now_lease = read_lease(fd)
         if now_lease is None and os.path.lexists(root / directory / LEASE):
             now_lease = _read(fd, LAST_LEASE)
-        if now_lease is None or not now_lease.is_of(lease):
+        given_back = now_lease is not None and now_lease.released  # a server's may be in use by another of its workers
+        if now_lease is None or not now_lease.is_of(lease) or (given_back and not now_lease.boot):
             raise OwnershipLost(
                 f"conversation {directory} is no longer owned by {lease.owner} (generation {lease.generation}), "
-                f"but by {now_lease.owner if now_lease else 'nobody'}; nothing was written. Open it again"
+                f"but by {now_lease.owner if now_lease and not given_back else 'nobody'}; nothing was written. "
+                "Open it again"
             )
         if not _still_there(f"{root}/{directory}", fd):
             raise OwnershipLost(f"conversation {directory} was moved away or deleted; nothing was written")
@@ -201,28 +213,24 @@ def guarded(root: Path, directory: str, fd: int, lease: Lease) -> Iterator[None]
 
 
 def check(root: Path, directory: str, lease: Lease) -> Lease:
-    """Return a lease as it stands, if it is still its owner's and was not given back.
+    """Return a client's lease as it stands, if it is still its owner's and was not given back.
 
     Raises:
         OwnershipLost: another owner has it, or nobody.
         ConversationNotFound: the directory is gone.
     """
     with opened(root, directory) as fd, guarded(root, directory, fd, lease):
-        stands = read_lease(fd)
-        if stands is None or stands.released:
-            raise OwnershipLost(
-                f"the lease of {lease.owner} on conversation {directory} was given back; claim it again"
-            )
-        return stands
+        return read_lease(fd) or lease
 
 
-def release(root: Path, directory: str, lease: Lease) -> None:
-    """Give a lease back if it is still its owner's. The file stays, expired, so that the generation goes on."""
+def release(root: Path, directory: str, lease: Lease) -> bool:
+    """Give a lease back; return whether it was still its owner's. The file stays, so that the generation goes on."""
     try:
         with opened(root, directory) as fd, guarded(root, directory, fd, lease):
             write_released(fd, lease)
     except (OwnershipLost, ConversationNotFound):
-        return
+        return False
+    return True
 
 
 def write_released(fd: int, lease: Lease) -> None:

@@ -13,15 +13,24 @@ from app.model.ids import ConversationId
 
 
 def lend(
-    reader: Reader, directory: str, conversation_id: ConversationId, owner: str, *, ttl_s: float, force: bool
+    reader: Reader,
+    directory: str,
+    conversation_id: ConversationId,
+    owner: str,
+    *,
+    ttl_s: float,
+    force: bool,
+    over: str | None,
 ) -> Lease:
     """Claim a conversation for a client and return the lease, after HEAD was put right if the owner before crashed.
+
+    `over` is the server who lends, of which another worker may have the conversation open.
 
     Raises:
         ConversationNotFound: there is no such directory.
         ConversationOwned: another owner has it; `force` takes it over.
     """
-    mine, before = lease.claim(reader.root, directory, owner, ttl_s=ttl_s, force=force, boot="")
+    mine, before = lease.claim(reader.root, directory, owner, ttl_s=ttl_s, force=force, boot="", over=over)
     if before is not None and not before.released and before.owner != owner:
         with suppress(UnreadableFile):
             OpenFiles(reader, directory, conversation_id, mine).load(after_crash=True)

@@ -7,9 +7,10 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
-from app.files import layout, lease, owners
+from app.files import lease, owners
 from app.files.lease import LEASE, Lease
 from app.index.sweeping import Owned, Seen
+from app.model.ids import ConversationId
 
 
 class _Read(NamedTuple):
@@ -17,6 +18,13 @@ class _Read(NamedTuple):
 
     facts: tuple[int, ...]
     lease: Lease | None
+
+
+def owned(conversation_id: ConversationId, held: Lease | None) -> Owned:
+    """Return what the index keeps of the lease that keeps others out of a conversation, or of none."""
+    if held is None:
+        return Owned(conversation_id, None, None)
+    return Owned(conversation_id, held.owner, min(int(held.expires_at * 1_000_000), 2**63 - 1))
 
 
 class Leases:
@@ -37,8 +45,7 @@ class Leases:
         held = self._read(seen.directory)
         if held is not None and not self._is_held(held):
             held = None
-        until_us = None if held is None else min(int(held.expires_at * 1_000_000), 2**63 - 1)
-        now = Owned(seen.id, None if held is None else held.owner, until_us)
+        now = owned(seen.id, held)
         return None if now[1:] == (seen.owner, seen.owner_until) else now
 
     def _read(self, directory: str) -> Lease | None:
@@ -49,16 +56,9 @@ class Leases:
         facts = (status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
         known = self._before.get(directory)
         if known is None or known.facts != facts:
-            known = _Read(facts, self._open(directory))
+            known = _Read(facts, lease.find_lease(self._root, directory))
         self._now[directory] = known
         return known.lease
-
-    def _open(self, directory: str) -> Lease | None:
-        try:
-            with layout.open_directory(self._root / directory) as fd:
-                return lease.read_lease(fd)
-        except OSError:
-            return None
 
     def _is_held(self, held: Lease) -> bool:
         """Whether a lease keeps others out; whether a convstore lives is asked once a look."""

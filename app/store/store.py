@@ -8,18 +8,20 @@ from contextlib import AbstractAsyncContextManager, suppress
 from functools import partial
 from typing import Any
 
-from app.errors import ConversationNotFound, ConversationOwned, UnreadableFile
+from app.errors import ConversationNotFound, ConversationOwned, IndexBusy, IndexUnusable, UnreadableFile
 from app.files import lease, lending
 from app.files.layout import Named
 from app.files.lease import Lease
 from app.files.repairing import Repair
 from app.files.trash import Trashed
+from app.index import sweeping
 from app.logs import Note, ignore_note
 from app.model.filters import ConversationFilter, Status
 from app.model.ids import ConversationId
 from app.settings import Settings
 from app.store import creating, deleting, marking, recovering, repairing, tagging
 from app.store.conversation import Conversation
+from app.store.leases import owned
 from app.store.reader import StoreReader
 from app.store.recovering import Recovered
 from app.store.sealing import make_seal
@@ -211,11 +213,15 @@ class ConversationStore(StoreReader):
             ConversationNotFound: there is none.
             ConversationOwned: another owner has it; `force` takes it over.
         """
-        await self._writers.let_go(conversation_id)
+        instance = await self._writers.let_go(conversation_id)
+        over = None if self._writers.has_open(conversation_id) else instance
         directory = (await self._opening.open(conversation_id)).directory
-        return await asyncio.to_thread(
-            partial(lending.lend, self.reader, directory, conversation_id, owner, ttl_s=ttl_s, force=force)
+        lend = partial(
+            lending.lend, self.reader, directory, conversation_id, owner, ttl_s=ttl_s, force=force, over=over
         )
+        lent = await asyncio.to_thread(lend)
+        await self._show_owner(conversation_id, lent)
+        return lent
 
     async def renew(self, conversation_id: ConversationId, held: Lease, *, ttl_s: float) -> Lease:
         """Extend a client's lease.
@@ -224,10 +230,19 @@ class ConversationStore(StoreReader):
             OwnershipLost: another owner has it, or nobody.
         """
         directory = (await self._opening.open(conversation_id)).directory
-        return await asyncio.to_thread(partial(lease.renew, self.reader.root, directory, held, ttl_s=ttl_s))
+        longer = await asyncio.to_thread(partial(lease.renew, self.reader.root, directory, held, ttl_s=ttl_s))
+        await self._show_owner(conversation_id, longer)
+        return longer
 
     async def release(self, conversation_id: ConversationId, held: Lease) -> None:
         """Take a client's lease back; that it is another's by now is no error."""
         directory = (await self._opening.open(conversation_id)).directory
         await self._writers.let_go(conversation_id, held)
-        await asyncio.to_thread(lease.release, self.reader.root, directory, held)
+        if await asyncio.to_thread(lease.release, self.reader.root, directory, held):
+            await self._show_owner(conversation_id, None)
+
+    async def _show_owner(self, conversation_id: ConversationId, held: Lease | None) -> None:
+        """Have lists show who owns a conversation; if the index is busy, the next sweep does."""
+        with suppress(IndexBusy, IndexUnusable):
+            async with self.index.write() as connection:
+                await sweeping.set_owners(connection, [owned(conversation_id, held)])

@@ -98,8 +98,7 @@ class Writers:
         entry = self._entry(key, held, force=force)
         entry.users += 1
         try:
-            conversation = await asyncio.shield(entry.task)
-            yield conversation
+            yield await asyncio.shield(entry.task)
         finally:
             entry.users -= 1
             entry.used_at = time.monotonic()
@@ -113,11 +112,14 @@ class Writers:
         """Close a conversation that nobody uses just now, and return the name of this owner, who lives."""
         await self._come_alive()
         key = _Key(conversation_id, *((held.owner, held.generation) if held else (self.instance, 0)))
-        entry = self._open.get(key)
-        if entry is not None:
+        if (entry := self._open.get(key)) is not None:
             await self._close(key, entry)
         await self._wait_until_closed(conversation_id)
         return self.instance
+
+    def has_open(self, conversation_id: ConversationId) -> bool:
+        """Whether this process has a conversation open, under this store's own lease."""
+        return _Key(conversation_id, self.instance, 0) in self._open
 
     async def _is_in_step(self, conversation_id: ConversationId) -> bool:
         entry = self._open.get(_Key(conversation_id, self.instance, 0))
