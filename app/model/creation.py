@@ -70,7 +70,6 @@ _AGENT_TYPES_OR_NULL: dict[str, type] = {
     "system_prompt": str,
 }
 _TYPES_INSIDE: dict[str, type] = {
-    "secrets": dict,
     "client_tools": dict,
     "tool_module_qualnames": str,
     "agent_definitions": dict,
@@ -80,6 +79,7 @@ _TYPES_INSIDE: dict[str, type] = {
     "mcp_config": dict,
     "include_default_tools": str,
 }
+_SECRETS = ("StaticSecret", "LookupSecret")
 _NOT_IN_META = frozenset({"agent", "agent_settings", "agent_profile_id", "title", "conversation_runtime", "container"})
 _IN_BOTH = ("max_iterations", "stuck_detection", "confirmation_policy", "security_analyzer", "hook_config")
 
@@ -140,6 +140,7 @@ def compose_new(
         *(f"agent.{name}" for name in _of_another_type(agent, _AGENT_TYPES)),
         *(f"agent.{name}" for name in _of_another_type(set_in_agent, _AGENT_TYPES_OR_NULL)),
         *([] if is_agent(agent) else ["agent"]),
+        *([] if _are_secrets(given.get("secrets", {})) else ["secrets"]),
     }
     if wrong:
         raise InvalidConversation(f"{', '.join(sorted(wrong))}: agent-server would not read what was given")
@@ -155,6 +156,12 @@ def _is_of_type(name: str, value: Any, kind: type) -> bool:  # noqa: ANN401
     inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
     right = name not in _TYPES_INSIDE or all(type(one) is _TYPES_INSIDE[name] for one in inner)
     return right and type(value) is kind
+
+
+def _are_secrets(value: object) -> bool:
+    if not isinstance(value, dict) or not all(isinstance(one, dict) for one in value.values()):
+        return False
+    return all(one.get("kind") in _SECRETS and isinstance(one.get("value", ""), str | None) for one in value.values())
 
 
 def _workspace(request: Mapping[str, Any]) -> dict[str, Any]:

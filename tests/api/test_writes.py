@@ -78,6 +78,8 @@ async def test_secrets_are_encrypted_with_the_key(root: Path) -> None:
         ({"stuck_detection": "yes"}, 422),
         ({"user_id": 2**70}, 422),
         ({"secrets": {"a": 1}}, 422),
+        ({"secrets": {"a": {"value": "plain"}}}, 422),
+        ({"secrets": {"a": {"kind": "StaticSecret", "value": []}}}, 422),
         ({"secrets": {"a": "plain"}}, 422),
         ({"client_tools": [1]}, 422),
         ({"tool_module_qualnames": {"a": 1}}, 422),
