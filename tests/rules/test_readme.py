@@ -9,7 +9,9 @@ import pytest
 import typer
 
 from app.cli.main import app
+from app.index.version import HEAD
 from app.settings import Settings
+from tests.rules.test_commands import COMMANDS
 
 README = (Path(__file__).parents[2] / "README.md").read_text()
 
@@ -41,3 +43,13 @@ def test_the_readme_names_the_setting(setting: str) -> None:
 def test_the_readme_names_no_setting_that_there_is_not() -> None:
     named = {name.lower() for name in re.findall(r"CONVSTORE_([A-Z_]+)", README)}
     assert named <= {*Settings.model_fields}
+
+
+def test_the_example_of_a_current_index_names_the_newest_schema() -> None:
+    assert f"\n    {HEAD} (this program needs {HEAD})\n" in README
+
+
+def test_the_readme_names_every_option() -> None:
+    parameters = [one for command in COMMANDS.values() for one in command.params]  # type: ignore[attr-defined]
+    options = {option for one in parameters for option in (*one.opts, *one.secondary_opts) if option.startswith("--")}
+    assert options <= set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", README))
