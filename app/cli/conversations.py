@@ -85,7 +85,7 @@ async def _list(
                 item["updated_at"][:16].replace("T", " "),
                 str(item["event_count"]),
                 f"{item['cost']:.2f}",
-                item["title"] or item.get("unreadable") or "(no title)",
+                "; ".join(filter(None, (item["title"], item.get("unreadable")))) or "(no title)",
             )
             for item in items
         ),

@@ -31,6 +31,7 @@ from app.settings import Settings
 from app.store.pruning import Candidate, Pruned, find_candidates, prune
 
 _SHOWN = 20
+_FAILED = 2
 
 
 @with_filters(archived=Archived.ANY)
@@ -72,12 +73,18 @@ def prune_command(
     if json:
         items = [one._asdict() | {"id": dashed(one.id), "error": errors.get(one.id)} for one in candidates]
         print_json({"items": items, "dry_run": dry_run})
-        return
+    else:
+        _print_done(done, len(candidates) if dry_run else None)
+    if any(one.failed for one in done):
+        raise typer.Exit(_FAILED)
+
+
+def _print_done(done: list[Pruned], would_be: int | None) -> None:
     for one in done:
         if one.error:
             err.print(Text(printable(f"{dashed(one.candidate.id)} stays: {one.error}"), style="yellow"))
     moved = sum(one.error is None for one in done)
-    out.print(f"{len(candidates)} would be moved into the trash" if dry_run else f"{moved} moved into the trash")
+    out.print(f"{moved} moved into the trash" if would_be is None else f"{would_be} would be moved into the trash")
 
 
 async def _find(settings: Settings, asked: ConversationFilter, keep_tags: list[str]) -> list[Candidate]:

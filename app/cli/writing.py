@@ -5,7 +5,7 @@ Each owns the conversation for the moment; while a server or an agent-server is 
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Annotated
@@ -18,7 +18,7 @@ from app.cli.options import DryRunOption, ForceOption, YesOption, confirm
 from app.cli.output import IndexOption, JsonOption, StoreOption, make_settings, print_json, run_async
 from app.errors import InvalidConversation
 from app.model.ids import ConversationId, dashed
-from app.model.writing import check_tags, check_title
+from app.model.writing import check_title
 from app.settings import Settings
 from app.store.store import ConversationStore
 
@@ -52,7 +52,7 @@ def rename_command(
         async with opened_for_writing(settings) as opened:
             found = await resolve(opened, conversation)
             if dry_run:
-                await opened.get_conversation(found)
+                await opened.require_writable(found)
                 check_title(title)
             else:
                 async with opened.writer(found) as writer:
@@ -79,8 +79,9 @@ def tag_command(
         async with opened_for_writing(settings) as opened:
             found = await resolve(opened, conversation)
             if dry_run:
+                await opened.require_taggable(found, lambda now: _changed(now, tags))
                 info = orjson.loads(await opened.get_conversation(found))
-                return check_tags(_changed(info["tags"] or {}, tags))
+                return _changed(info["tags"] or {}, tags)
             async with opened.writer(found) as writer:
                 await writer.set_tags(_changed(writer.tags, tags))
                 return writer.tags
@@ -89,10 +90,11 @@ def tag_command(
     if json:
         print_json({"tags": now, "dry_run": dry_run})
     else:
-        typer.echo(" ".join(f"{key}={value}" for key, value in sorted(now.items())))
+        told = " ".join(f"{key}={value}" for key, value in sorted(now.items()))
+        typer.echo(f"would be tagged: {told}" if dry_run else told)
 
 
-def _changed(before: dict[str, str], given: Sequence[str]) -> dict[str, str]:
+def _changed(before: Mapping[str, str], given: Sequence[str]) -> dict[str, str]:
     tags = dict(before)
     for one in given:
         key, equals, value = one.partition("=")
@@ -120,26 +122,22 @@ def fork_command(
     Example: convstore fork 45685019 --title "Another try" --store workspace/conversations
     """
 
-    async def fork(settings: Settings) -> ConversationId | None:
+    async def fork(settings: Settings) -> ConversationId:
         async with opened_for_writing(settings) as opened:
             found = await resolve(opened, conversation)
-            if dry_run:
-                await opened.get_conversation(found)
-                if from_event:
-                    await opened.get_event(found, from_event)
-                return None
             return await opened.fork(
                 found,
                 title=title,
                 from_event_id=from_event,
                 reset_metrics=not keep_metrics,
+                dry_run=dry_run,
             )
 
     made = run_async(fork(make_settings(store=store, index_url=index)))
     if json:
-        print_json({"id": dashed(made) if made else None, "dry_run": dry_run})
+        print_json({"id": None if dry_run else dashed(made), "dry_run": dry_run})
     else:
-        typer.echo(dashed(made) if made else "it would be forked")
+        typer.echo("it would be forked" if dry_run else dashed(made))
 
 
 def delete_command(

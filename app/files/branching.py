@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import takewhile
 from typing import Any
@@ -62,7 +63,8 @@ def read_fork(reader: Reader, source: ConversationFiles, fork: Fork) -> Iterator
                 wanted, head = list_branch(events_fd, names, fork.from_event_id), (fork.from_event_id, False)
             for place, name in enumerate(wanted):
                 seq = name.seq if head is None else place
-                raw, _ = layout.read_file(event_file_name(name), events_fd)
+                with _naming(f"{layout.EVENTS}/{event_file_name(name)}"):
+                    raw, _ = layout.read_file(event_file_name(name), events_fd)
                 yield ArchiveFile(f"{layout.EVENTS}/{event_file_name(EventName(seq, name.event_id))}", raw)
         directory = str(reader.root / fork.id)
         tags = fork.tags or {}
@@ -146,15 +148,27 @@ def _parent(event: dict[str, Any], names: list[EventName], place: int) -> str | 
 
 
 def _read_event(events_fd: int, name: EventName) -> dict[str, Any]:
+    file = event_file_name(name)
     try:
-        return parse_json_object(layout.read_file(event_file_name(name), events_fd)[0])
+        with _naming(f"{layout.EVENTS}/{file}"):
+            return parse_json_object(layout.read_file(file, events_fd)[0])
     except FileNotFoundError as error:
         raise EventNotFound(f"event {name.event_id} is gone") from error
 
 
+@contextmanager
+def _naming(file: str) -> Iterator[None]:
+    """Say of which file it is that it cannot be read."""
+    try:
+        yield
+    except UnreadableFile as error:
+        raise UnreadableFile(f"{file}: {error}", failed=error.failed) from error
+
+
 def _kept(fd: int, name: str) -> Kept:
     try:
-        return parse_kept(layout.read_file(name, fd)[0])
+        with _naming(name):
+            return parse_kept(layout.read_file(name, fd)[0])
     except FileNotFoundError as error:
         raise UnreadableFile(f"{name}: missing") from error
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import deque
 from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import Any
@@ -11,7 +12,7 @@ from uuid import uuid4
 
 import orjson
 
-from app.errors import ConversationExists, ConversationNotFound, EventNotFound, InvalidConversation
+from app.errors import ConversationExists, ConversationNotFound, EventNotFound, InvalidConversation, UnreadableFile
 from app.files import layout, placing, scan
 from app.files.branching import Fork, read_fork
 from app.files.layout import Named
@@ -111,6 +112,7 @@ async def fork(
     tags: Mapping[str, str] | None = None,
     reset_metrics: bool = True,
     from_event_id: str | None = None,
+    dry_run: bool = False,
 ) -> ConversationId:
     """Copy a conversation, whole or up to an event, and return the id of the copy. The source is only read.
 
@@ -132,16 +134,25 @@ async def fork(
     )
     if await _exists(index, reader, wanted.id):
         raise ConversationExists(f"there is a conversation {dashed(wanted.id)} already; choose another id, or none")
-    await asyncio.to_thread(_place_fork, reader, source, wanted)
-    await refresh(index, reader, [Named(wanted.id, wanted.id)])
+    await asyncio.to_thread(_place_fork, reader, source, wanted, dry_run=dry_run)
+    if not dry_run:
+        await refresh(index, reader, [Named(wanted.id, wanted.id)])
     return wanted.id
 
 
-def _place_fork(reader: Reader, source: Named, wanted: Fork) -> None:
+def _place_fork(reader: Reader, source: Named, wanted: Fork, *, dry_run: bool) -> None:
     files = scan.read_conversation(reader, source.directory, source.id)
     if files is None:
         raise ConversationNotFound(f"no conversation has the id {dashed(source.id)}")
     try:
-        placing.place(reader.root, wanted.id, read_fork(reader, files, wanted), staging_prefix=STAGING)
+        copied = read_fork(reader, files, wanted)
+        if dry_run:
+            deque(copied, maxlen=0)
+        else:
+            placing.place(reader.root, wanted.id, copied, staging_prefix=STAGING)
+    except UnreadableFile as error:
+        told = f"conversation {source.directory} cannot be copied: {error}; "
+        mends = f"`convstore repair {source.directory}` mends what has one safe answer"
+        raise UnreadableFile(told + mends, failed=error.failed) from error
     except FileNotFoundError as error:
         raise EventNotFound(f"a file of conversation {dashed(source.id)} went away while it was copied") from error

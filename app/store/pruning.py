@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from app.errors import ConversationNotFound, StoreError
+from app.errors import ConversationNotFound, ConversationOwned, LockTimeout, StoreError
 from app.model.filters import ConversationFilter
 from app.model.ids import ConversationId, parse_conversation_id
 from app.model.page import SortOrder
@@ -26,10 +26,11 @@ class Candidate(NamedTuple):
 
 
 class Pruned(NamedTuple):
-    """What became of a candidate; `error` says why it stays."""
+    """What became of a candidate; `error` says why it stays, and `failed` that nobody else keeps it."""
 
     candidate: Candidate
     error: str | None
+    failed: bool = False
 
 
 async def find_candidates(
@@ -64,7 +65,7 @@ async def prune(
     """Move conversations into the trash. What has changed since it was chosen, or somebody writes to, stays."""
     done = []
     for number, one in enumerate(candidates, 1):
-        error = None
+        error, failed = None, False
         try:
             info = orjson.loads(await store.get_conversation(one.id))
             if info["pinned"] or _candidate(info) != one:
@@ -74,7 +75,7 @@ async def prune(
         except ConversationNotFound:
             error = "it is gone already"
         except StoreError as refused:
-            error = str(refused)
-        done.append(Pruned(one, error))
+            error, failed = str(refused), not isinstance(refused, ConversationOwned | LockTimeout)
+        done.append(Pruned(one, error, failed))
         on_progress("moved into the trash", number, len(candidates))
     return done

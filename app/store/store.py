@@ -113,8 +113,11 @@ class ConversationStore(StoreReader):
         tags: Mapping[str, str] | None = None,
         reset_metrics: bool = True,
         from_event_id: str | None = None,
+        dry_run: bool = False,
     ) -> ConversationId:
         """Copy a conversation, whole or only the branch up to an event, and return the copy's id.
+
+        With `dry_run` all is read and nothing written.
 
         Raises:
             ConversationNotFound: there is no such source.
@@ -134,6 +137,7 @@ class ConversationStore(StoreReader):
             tags=tags,
             reset_metrics=reset_metrics,
             from_event_id=from_event_id,
+            dry_run=dry_run,
         )
 
     async def delete(self, conversation_id: ConversationId, *, permanent: bool = False, force: bool = False) -> None:
@@ -183,6 +187,10 @@ class ConversationStore(StoreReader):
     async def require_taggable(self, conversation_id: ConversationId, change: tagging.Change) -> None:
         """Make sure that the tags could be changed, which changes nothing; raises what that would."""
         await tagging.require_taggable(self.index, self.reader, conversation_id, self._writers.instance, change)
+
+    async def require_writable(self, conversation_id: ConversationId) -> None:
+        """Make sure that title and tags could be set, which changes nothing; raises what that would."""
+        await tagging.require_writable(self.index, self.reader, conversation_id, self._writers.instance)
 
     async def require_restorable(self, conversation_id: ConversationId) -> None:
         """Make sure that `restore` would be done, which changes nothing; raises what that would."""

@@ -1,4 +1,4 @@
-"""Whether tags of a conversation could be set, for those who only try."""
+"""Whether title and tags of a conversation could be set, for those who only try."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from app.errors import ConversationNotFound
 from app.files import layout, scan
 from app.files.scan import Reader
 from app.index.engine import Index
+from app.model.conversation import ConversationFiles
 from app.model.ids import ConversationId, dashed
 from app.model.writing import check_tags, find_tags
 from app.store.deleting import require_deletable
@@ -19,13 +20,13 @@ Change = Callable[[Mapping[str, str]], Mapping[str, str]]
 """Makes of the tags that a conversation has those that it is to have."""
 
 
-async def require_taggable(
-    index: Index, reader: Reader, conversation_id: ConversationId, instance: str, change: Change
-) -> None:
-    """Make sure that the tags could be changed. Changes nothing.
+async def require_writable(
+    index: Index, reader: Reader, conversation_id: ConversationId, instance: str
+) -> ConversationFiles:
+    """Make sure that title and tags could be set, and return what the files hold. Changes nothing.
 
     Raises:
-        ConversationNotFound, ConversationOwned, UnreadableFile, InvalidConversation: as the change would.
+        ConversationNotFound, ConversationOwned, UnreadableFile: as the change would.
     """
     await require_deletable(index, reader.root, conversation_id, instance)  # who may delete it may write to it
     directory = await get_directory(index, reader.root, conversation_id)
@@ -36,4 +37,15 @@ async def require_taggable(
     torn = files.meta is None and any(problem.startswith(layout.META) for problem in files.problems)
     if files.failed or files.state is None or torn:
         raise scan.unwritable(directory, files)
-    check_tags(change(find_tags(files)))
+    return files
+
+
+async def require_taggable(
+    index: Index, reader: Reader, conversation_id: ConversationId, instance: str, change: Change
+) -> None:
+    """Make sure that the tags could be changed. Changes nothing.
+
+    Raises:
+        ConversationNotFound, ConversationOwned, UnreadableFile, InvalidConversation: as the change would.
+    """
+    check_tags(change(find_tags(await require_writable(index, reader, conversation_id, instance))))
