@@ -186,14 +186,15 @@ def test_a_directory_that_is_gone_is_not_made_again_and_served_when_it_is_back(
 def test_a_clock_that_jumps_by_a_day_costs_nobody_a_conversation(tmp_path: Path) -> None:
     root = tmp_path / "conversations"
     make_conversation(root, 1)
-    offset = tmp_path / "offset"
+    offset, aside = tmp_path / "offset", tmp_path / "aside"
     offset.write_text("0")
     program = (sys.executable, "-m", "tests.faults.clock", str(offset), "serve")
     with running(root, program=program) as owner, running(root, program=program) as other:
         assert owner.append() == "appended"
         assert other.append() == "conversation_owned"
         for number, now_s in enumerate((DAY_S, 0, -DAY_S, 0), start=2):
-            offset.write_text(str(now_s))
+            aside.write_text(str(now_s))
+            aside.replace(offset)  # the servers read it all the time
             assert other.append() == "conversation_owned"
             assert owner.append() == "appended"
             make_conversation(root, number)
