@@ -52,6 +52,14 @@ def make_private(path: Path) -> None:
         os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600))
 
 
+def unusable(path: Path, error: OSError) -> IndexUnusable:
+    """Return what it means to a user that the system refuses to look into the directory of the index."""
+    todo = "check its disk"
+    if isinstance(error, PermissionError):
+        todo = "make it readable and writable for this user, or set CONVSTORE_INDEX_URL=sqlite:////a/writable/path/index.db"
+    return IndexUnusable(f"the index directory {path.parent} cannot be used ({error.strerror}); {todo}")
+
+
 def require_place(path: Path) -> None:
     """Make sure that the directory of the index is there.
 

@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 
 from app.index.locking import writer_lock
-from app.index.places import Identity, find_identity, prepare
+from app.index.places import Identity, find_identity, prepare, unusable
 from app.index.presence import lock_path
 
 log = logging.getLogger(__name__)
@@ -28,8 +28,15 @@ _POLL_S = 0.05
 
 
 def is_marked(path: Path) -> bool:
-    """Whether a process has met damage and wants everybody to close the index."""
-    return _marker(path).exists()
+    """Whether a process has met damage and wants everybody to close the index.
+
+    Raises:
+        IndexUnusable: the directory cannot be looked into.
+    """
+    try:
+        return _marker(path).exists()
+    except OSError as error:
+        raise unusable(path, error) from error
 
 
 async def recover(path: Path, damaged: Identity | None) -> bool:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from app.errors import IndexBusy, IndexUnusable
 from app.index.damage import ERRORS, damaged, is_damage
+from app.index.places import unusable
 
 HEAD = "0009"
 """The newest migration. `tests/migrations` holds that it is."""
@@ -24,7 +25,7 @@ def read_revision(path: Path) -> str | None:
         if not path.exists():
             return None
     except OSError as error:
-        raise IndexUnusable(f"the index {path} cannot be looked at ({error.strerror}); check its disk") from error
+        raise unusable(path, error) from error
     try:
         with closing(sqlite3.connect(path)) as database:
             row = database.execute("SELECT version_num FROM alembic_version").fetchone()

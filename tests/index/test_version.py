@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import sqlite3
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from app.errors import IndexDamaged
+from app.errors import IndexDamaged, IndexUnusable
 from app.index import schema
+from app.index.recovery import is_marked
 from app.index.version import HEAD, read_revision
 
 
@@ -23,3 +27,16 @@ def test_a_schema_whose_names_are_no_text_any_more_is_damage(tmp_path: Path) -> 
         database.commit()
     with pytest.raises(IndexDamaged, match="is damaged"):
         read_revision(path)
+
+
+@pytest.mark.parametrize("look", [read_revision, is_marked])
+def test_an_index_of_another_user_is_told_with_what_to_do(
+    look: Callable[[Path], object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: Path) -> bool:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+
+    monkeypatch.setattr(Path, "exists", refuse)
+    told = f"^the index directory {tmp_path} cannot be used .Permission denied.; make it readable and writable for this"
+    with pytest.raises(IndexUnusable, match=told):
+        look(tmp_path / "index.db")
