@@ -65,7 +65,8 @@ class OpenFiles:
         self._moved: dict[str, bytes] = {}
         """HEAD as it stands in base_state.json, where `_state` has an earlier one."""
         self._torn = False
-        self._log_read = False
+        self.log_read = False
+        """Whether `files` tell of the log: they do after a write."""
         self._marks = Marks()
 
     @property
@@ -156,7 +157,7 @@ class OpenFiles:
         if files is None or files.failed or files.state is None or self._state is None:
             raise scan.unwritable(self.directory, files)
         self.files = files
-        self._log_read = False
+        self.log_read = False
         self._head = None
 
     def _tidy(self, fd: int, events_fd: int) -> None:
@@ -280,11 +281,11 @@ class OpenFiles:
 
     def _read_log(self, fd: int) -> None:
         """Look at the log's ends, once; after that each event that is appended tells what changes."""
-        if not self._log_read:
+        if not self.log_read:
             names = layout.list_events(fd)
             log = scan.summarise(self.reader, fd, names, first_too=not scan.tells_creation(self.files.meta))
             self.files = replace(self.files, log=log)
-            self._log_read = not log.failed
+            self.log_read = not log.failed
 
 
 def _kept(fd: int, name: str) -> Kept | None:

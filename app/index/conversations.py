@@ -137,21 +137,29 @@ async def count_totals(index: ReadConnection) -> Totals:
 _WRITE_CHUNK = 500
 
 
+class Upserted(NamedTuple):
+    """What became of rows: how many are new or changed, and which were left alone for a newer one."""
+
+    changed: int
+    newer: frozenset[ConversationId] = frozenset()
+
+
 async def upsert_many(
     index: WriteConnection, rows: Sequence[IndexedRow], *, as_of: int | None = None, events_too: bool = False
-) -> int:
-    """Write conversations' rows and bodies, and return how many of them are new or changed.
+) -> Upserted:
+    """Write conversations' rows and bodies.
 
     The event rows of all count as lagging behind until `events` says otherwise; where the same transaction writes
     `events_too`, only those that did before. With `as_of`, the revision at which the index stood before the files were
     read, a row that somebody else changed since is left alone: it is newer.
     """
-    changed = 0
+    done = Upserted(0)
     for begin in range(0, len(rows), _WRITE_CHUNK):
         some = rows[begin : begin + _WRITE_CHUNK]
         before = await find_before(index, [one.row.uuid for one in some])
-        changed += await write_rows(index, before, some, as_of=as_of, events_too=events_too)
-    return changed
+        written = await write_rows(index, before, some, as_of=as_of, events_too=events_too)
+        done = Upserted(done.changed + written.changed, done.newer | written.newer)
+    return done
 
 
 async def write_rows(
@@ -161,16 +169,19 @@ async def write_rows(
     *,
     as_of: int | None = None,
     events_too: bool = False,
-) -> int:
+) -> Upserted:
     """Do what `upsert_many` does, where what the index knows of the rows was asked for in the same transaction."""
     fresh: list[IndexedRow] = []
     known: list[tuple[Before, IndexedRow]] = []
+    newer: list[ConversationId] = []
     for indexed in rows:
         stored = before.get(indexed.row.uuid)
         if stored is None:
             fresh.append(indexed)
         elif as_of is None or stored.revision <= as_of:
             known.append((stored, indexed))
+        else:
+            newer.append(indexed.row.uuid)
     changed = [*fresh, *(indexed for stored, indexed in known if stored.row != indexed.row)]
     revision = await progress.bump_revision(index) if changed else 0
     if fresh:
@@ -180,7 +191,7 @@ async def write_rows(
     parents = {parent for one in changed for parent in _touched_parents(before.get(one.row.uuid), one.row)}
     if parents:
         await changes.touch(index, parents, revision)
-    return len(changed)
+    return Upserted(len(changed), frozenset(newer))
 
 
 def _touched_parents(before: Before | None, now: ConversationRow) -> set[str | None]:

@@ -51,18 +51,6 @@ async def clear(index: WriteConnection, conversation_id: ConversationId, owner: 
 
 
 @cache
-def _settle_sql() -> Sql:
-    columns = conversation.c
-    statement = update(conversation).where(columns.uuid == bindparam("uuid_"), columns.events_behind == 0)
-    return compiled(statement.values(signature=bindparam("signature_")))
-
-
-async def settle(index: WriteConnection, conversation_id: ConversationId, signature: bytes) -> None:
-    """Note the signature of files that only this owner writes, once it can be trusted."""
-    await index.execute_many(_settle_sql(), [{"uuid_": conversation_id, "signature_": signature}])
-
-
-@cache
 def _dirty_sql() -> Sql:
     columns = conversation.c
     return compiled(

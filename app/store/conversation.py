@@ -7,10 +7,11 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import Executor
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 from app.errors import ConversationNotFound, IndexBusy, IndexUnusable, OwnershipLost, StoreError
-from app.files import lease
+from app.files import layout, lease
 from app.files.change import Change, Written
 from app.files.head import Head
 from app.files.opened import OpenFiles
@@ -221,6 +222,30 @@ class Conversation:
         async with self._writing:
             if self.behind:
                 self.behind = not await self._reindex()
+
+    async def settle(self) -> None:
+        """Write the row with the files' signature, once they were left alone long enough for it to be trusted.
+
+        The row goes with it, although it was written before: what the index holds may be what another program read
+        earlier. Opens no file; where nothing was written here since the opening, the row came with its signature.
+
+        Raises:
+            IndexBusy, IndexUnusable: the index cannot be written to.
+        """
+        async with self._writing:
+            if not self.lost and not self.behind:
+                with suppress(OwnershipLost):
+                    await asyncio.get_running_loop().run_in_executor(self._threads, self._settle)
+
+    def _settle(self) -> None:
+        files = self.files
+        if files.untrusted or not files.log_read:
+            return
+        signature = layout.signature(files.reader.root, files.directory)
+        if signature != layout.UNTRUSTED and files.is_unchanged():
+            self._folded = fold_next(self._folded, files.files)
+            row = IndexedRow(self._folded.row, signature)
+            self._commits.write(Commit(self.id, files.lease.generation, row, []))
 
     async def is_in_step(self) -> bool:
         """Whether the index shows all that was acknowledged, and nobody else changed the files meanwhile."""

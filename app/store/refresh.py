@@ -15,6 +15,9 @@ from app.model.event import KnownLog
 from app.model.ids import ConversationId
 from app.store.reading import read_changes, read_rows
 
+LOOKS = 3
+"""How often a conversation is read, at most, when others write its row meanwhile."""
+
 _IN_DOUBT = "in doubt"
 """Said of an event's row to have its file read again."""
 
@@ -31,22 +34,41 @@ class Refreshed:
 async def refresh(index: Index, reader: Reader, named: Sequence[Named], *, every_event: bool = False) -> Refreshed:
     """Read these conversations again, whatever their signatures say; of their logs what is new, or `every_event`.
 
-    A row that somebody else changed meanwhile is left alone; its files are looked at again by the next sweep.
+    What somebody else changed in the index meanwhile is read once more. A row that changes all the time is left alone
+    in the end; its files are looked at again by the next sweep.
     """
+    done = Refreshed(0, 0, [])
+    read: set[ConversationId] = set()
+    for _ in range(LOOKS):
+        rows, newer = await _refresh_rows(index, reader, named, done)
+        read |= rows
+        named = [one for one in named if one.id in newer]
+        if not named:
+            break
+    if read:
+        await _refresh_logs(index, reader, list(read), every_event=every_event)
+    return done
+
+
+async def _refresh_rows(
+    index: Index, reader: Reader, named: Sequence[Named], done: Refreshed
+) -> tuple[set[ConversationId], frozenset[ConversationId]]:
+    """Read conversations and write their rows, and return which were read, and of those which have a newer row."""
     opened = index.opened
     async with index.read() as connection:
         as_of = (await progress.get_position(connection)).revision
     rows, empty = await asyncio.to_thread(read_rows, reader, named)
+    done.empty += empty
     gone = [one.directory for one in empty]
     if gone and not await asyncio.to_thread(layout.holds_conversations, reader.root):
         gone = []  # the whole disk may be away
-    changed = removed = 0
+    newer: frozenset[ConversationId] = frozenset()
     if rows or gone:
         async with index.write(read_from=opened) as connection:
-            removed = await conversations.delete_many(connection, gone)
-            changed = await conversations.upsert_many(connection, rows, as_of=as_of)
-        await _refresh_logs(index, reader, [one.row.uuid for one in rows], every_event=every_event)
-    return Refreshed(changed, removed, empty)
+            done.removed += await conversations.delete_many(connection, gone)
+            changed, newer = await conversations.upsert_many(connection, rows, as_of=as_of)
+            done.changed += changed
+    return {one.row.uuid for one in rows}, newer
 
 
 async def _refresh_logs(index: Index, reader: Reader, ids: Sequence[ConversationId], *, every_event: bool) -> None:

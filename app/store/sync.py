@@ -28,10 +28,11 @@ from app.files.scan import Reader
 from app.index import conversations, events, progress
 from app.index.engine import Index
 from app.index.locking import try_lock
-from app.model.conversation import VERSIONS
 from app.model.event import KnownLog
+from app.store.deriving import forget_what_others_derived
 from app.store.merging import merge_words
 from app.store.reading import read_changes, read_rows, read_signatures
+from app.store.refresh import LOOKS
 from app.store.workers import readers, run_ahead
 
 T = TypeVar("T")
@@ -156,10 +157,9 @@ class _Run:
         self._write = partial(index.write, read_from=index.opened)
         self._reader = reader
         self._on_progress = on_progress
-        self._derived_by: str | None = None
 
     async def everything(self, *, allow_empty: bool) -> None:
-        await self._forget_what_others_derived()
+        derived_by = await forget_what_others_derived(self._index, self._reader)
         directories, self.report.duplicates = await asyncio.to_thread(layout.list_directories, self._reader.root)
         self.report.conversations = len(directories)
         before = await self._totals()
@@ -168,34 +168,20 @@ class _Run:
         changed, gone = await self._find_changes(directories)
         processes = self._reader.processes if max(len(changed), before.behind) >= _WORTH_PROCESSES else 0
         with readers(processes) as executor:
-            await self._read_metadata(executor, max(processes, 1), changed)
+            for _ in range(LOOKS):
+                if not changed:
+                    break
+                changed = await self._read_metadata(executor, max(processes, 1), changed)
             async with self._write() as connection:
                 self.report.removed += await conversations.delete_many(connection, gone)
-                if self._derived_by is not None:
-                    await progress.set_progress(connection, derived_by=self._derived_by)
+                if derived_by is not None:
+                    await progress.set_progress(connection, derived_by=derived_by)
             await self._read_logs(executor, max(processes, 1))
         self.report.unreadable = (await self._totals()).unreadable
 
     async def _totals(self) -> conversations.Totals:
         async with self._index.read() as connection:
             return await conversations.count_totals(connection)
-
-    async def _forget_what_others_derived(self) -> None:
-        """Have everything read again when another version of this program, or another setting, made the rows."""
-        zone = str(self._reader.zone) if self._reader.zone else "host:" + "/".join(time.tzname)
-        tools = "tools" if self._reader.tools else ""
-        derived_by = f"{VERSIONS}:{tools}:{zone}"
-        async with self._index.read() as connection:
-            before = (await progress.get_progress(connection)).derived_by
-        if before == derived_by:
-            return
-        if before == progress.RECOVERING:
-            self._derived_by = derived_by  # noted once all conversations are known again
-            return
-        async with self._write() as connection:
-            await conversations.distrust_all(connection)
-            await events.delete_all(connection)
-            await progress.set_progress(connection, derived_by=derived_by)
 
     async def _find_changes(self, directories: list[str]) -> tuple[list[str], list[str]]:
         """Return the directories that are new or changed on disk, and those that are gone."""
@@ -230,25 +216,32 @@ class _Run:
         async with self._index.read() as connection:
             return await conversations.list_signatures(connection, after, last)
 
-    async def _read_metadata(self, executor: Executor, ahead: int, changed: list[str]) -> None:
-        """Phase one: read conversations and write their rows."""
+    async def _read_metadata(self, executor: Executor, ahead: int, changed: list[str]) -> list[str]:
+        """Phase one: read conversations and write their rows, and return those that have a newer row by then."""
         done = 0
+        left: list[str] = []
+        async with self._index.read() as connection:
+            as_of = (await progress.get_position(connection)).revision
         async for rows, gone in run_ahead(executor, ahead, read_rows, self._metadata_batches(changed)):
             done += len(rows) + len(gone)
             step = _Step("metadata", done, len(changed))
             async with self._write() as connection:
                 removed = await conversations.delete_many(connection, [one.directory for one in gone])
-                await conversations.upsert_many(connection, rows)
+                _, newer = await conversations.upsert_many(connection, rows, as_of=as_of)
                 await progress.set_progress(connection, **step._asdict(), heartbeat_at=_now_us())
-            self.report.opened += len(rows)
+            left += [one.row.directory for one in rows if one.row.uuid in newer]
+            self.report.opened += len(rows) - len(newer)
             self.report.removed += removed
             self.report.changed -= removed
             self.report.added -= len(gone) - removed
             self.report.conversations -= len(gone)
             self.report.untrusted += [
-                Named(one.row.directory, one.row.uuid) for one in rows if one.signature == layout.UNTRUSTED
+                Named(one.row.directory, one.row.uuid)
+                for one in rows
+                if one.signature == layout.UNTRUSTED and one.row.uuid not in newer
             ]
             self._on_progress(*step)
+        return left
 
     async def _metadata_batches(self, changed: list[str]) -> AsyncIterator[tuple[Reader, list[Named]]]:
         for batch in _chunks(changed, _BATCH):

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from app.errors import ConversationNotFound, OwnershipLost, StoreError
-from app.files import layout, lease, owners
+from app.files import lease, owners
 from app.files.lease import Claim, Lease
 from app.files.opened import OpenFiles
 from app.files.scan import Reader
@@ -216,17 +216,7 @@ class Writers:
                 return
         if not entry.settled and now - entry.used_at > _SETTLED_S:
             entry.settled = True
-            await self._settle(conversation)
-
-    async def _settle(self, conversation: Conversation) -> None:
-        """Note the signature of an open conversation that was left alone long enough for it to be trusted."""
-        files = conversation.files
-        if conversation.behind or files.untrusted or not await asyncio.to_thread(files.is_unchanged):
-            return
-        signature = await asyncio.to_thread(layout.signature, self._reader.root, conversation.files.directory)
-        if signature != layout.UNTRUSTED:
-            async with self._index.write() as connection:
-                await ownership.settle(connection, conversation.id, signature)
+            await conversation.settle()
 
     async def _keep_budget(self) -> None:
         """Close the least recently used idle conversations while there are too many, or too large ones."""
@@ -265,7 +255,7 @@ class Writers:
         """
         files = conversation.files
         with suppress(StoreError):
-            await self._settle(conversation)
+            await conversation.settle()
         if not conversation.behind and not files.broken:
             await self._unmark(key.id)
         if key.owner == self.instance:

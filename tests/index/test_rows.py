@@ -12,6 +12,7 @@ import orjson
 import pytest
 
 from app.index import conversations, events, progress
+from app.index.conversations import Upserted
 from app.index.engine import Index, WriteConnection
 from app.model.conversation import ConversationFiles, IndexedRow, LogSummary, fold
 from app.model.event import EventFacts, EventRow, LogChange
@@ -113,7 +114,8 @@ async def test_a_row_that_says_the_same_is_no_change(index: Index) -> None:
     await put(index, indexed(1), indexed(2))
     before = revision(index.path)
     async with index.write() as connection:
-        assert await conversations.upsert_many(connection, [indexed(1)._replace(signature=b"a newer one")]) == 0
+        done = await conversations.upsert_many(connection, [indexed(1)._replace(signature=b"a newer one")])
+    assert done == Upserted(0)
     assert revision(index.path) == before
     async with index.read() as connection:
         located = await conversations.locate_conversation(connection, ConversationId(make_id(1)))
@@ -146,7 +148,8 @@ async def test_a_row_that_changed_since_the_files_were_read_is_left_alone(index:
     await put(index, indexed(1, title="Newer"))
     async with index.write() as connection:
         rows = [indexed(1, title="Stale"), indexed(2, title="Another")]
-        assert await conversations.upsert_many(connection, rows, as_of=as_of) == 1
+        done = await conversations.upsert_many(connection, rows, as_of=as_of)
+    assert done == Upserted(1, frozenset({ConversationId(make_id(1))}))
     assert [row[2] for row in index_tables(index.path)["conversation"]] == ["Newer", "Another"]
 
 

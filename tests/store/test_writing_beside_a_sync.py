@@ -2,20 +2,49 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
+import orjson
 import pytest
 
-from app.index import conversations
+from app import ConversationStore
+from app.files.layout import Named
+from app.files.scan import Reader
+from app.index import changes, conversations, progress
 from app.index.engine import ReadConnection
 from app.index.messages import clear_messages
 from app.index.statements import Sql
+from app.index.writer import WriteConnection
+from app.model.conversation import IndexedRow
 from app.model.ids import ConversationId
-from tests.builders import make_conversation, make_event, make_id
+from app.store import refresh, sync
+from app.store.reading import read_rows
+from tests.builders import make_conversation, make_event, make_id, make_meta, opened_files
 from tests.conftest import StoreOpener
 
 ID = ConversationId(make_id(1))
 _FORGET = Sql("DELETE FROM conversation", {})
+
+
+def then_once(work: Callable[[], object]) -> Callable[[Reader, Sequence[Named]], tuple[list[IndexedRow], list[Named]]]:
+    """Return `read_rows` that does something more, in its thread, after it has read for the first time."""
+    left = [work]
+
+    def read(reader: Reader, named: Sequence[Named]) -> tuple[list[IndexedRow], list[Named]]:
+        found = read_rows(reader, named)
+        while left:
+            left.pop()()
+        return found
+
+    return read
+
+
+async def title(store: ConversationStore) -> object:
+    [item] = (await store.list_conversations()).items
+    return orjson.loads(item)["title"]
 
 
 async def test_an_event_that_is_appended_before_the_log_is_read_hides_none_of_those_before(
@@ -37,4 +66,57 @@ async def test_an_event_that_is_appended_before_the_log_is_read_hides_none_of_th
         monkeypatch.setattr(conversations, "list_behind", append_first)
         await store.sync()
         assert await store.count_events(ID) == 12
+        assert await store.verify() == []
+
+
+async def test_a_title_that_is_set_while_a_sync_reads_stays(
+    root: Path, open_store: StoreOpener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = make_conversation(root)
+    loop = asyncio.get_running_loop()
+    async with open_store(root) as store:
+        async with store.writer(ID) as conversation:
+            (path / "base_state.json").touch()
+
+            def set_title() -> None:
+                asyncio.run_coroutine_threadsafe(conversation.set_title("Set meanwhile"), loop).result()
+
+            monkeypatch.setattr(sync, "read_rows", then_once(set_title))
+            report = await store.sync()
+            assert (report.opened, report.changed) == (1, 1)
+            assert await title(store) == "Set meanwhile"
+        assert await store.verify() == []
+
+
+async def test_a_row_that_was_only_touched_while_its_files_were_read_is_read_once_more(
+    root: Path, open_store: StoreOpener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = make_conversation(root)
+    async with open_store(root) as store:
+        (path / "meta.json").write_bytes(orjson.dumps(make_meta(ID, title="By another program")))
+
+        async def touch(connection: WriteConnection) -> None:
+            await changes.touch(connection, [ID], await progress.bump_revision(connection))
+
+        monkeypatch.setattr(refresh, "read_rows", then_once(partial(store.index.transact, touch)))
+        async with store.writer(ID):
+            assert await title(store) == "By another program"
+
+
+async def test_a_row_that_says_something_else_than_the_files_is_not_settled(
+    root: Path, open_store: StoreOpener
+) -> None:
+    make_conversation(root)
+    async with open_store(root) as store:
+        [before], _ = read_rows(store.reader, [Named(ID, ID)])
+        async with store.writer(ID) as conversation:
+            await conversation.set_title("Set")
+            await conversation.append(make_event(7))
+        async with store.index.write() as connection:
+            await conversations.upsert_many(connection, [before], events_too=True)
+        with opened_files() as opened:
+            await store._writers.let_go(ID)
+        assert [one for one in opened if "state" in one or "meta" in one or "event" in one] == []
+        assert await title(store) == "Set"
+        assert (await store.sync()).opened == 0
         assert await store.verify() == []

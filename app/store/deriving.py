@@ -1,0 +1,37 @@
+"""By what rows are derived from files: the version of this program, and the settings that decide what rows say."""
+
+from __future__ import annotations
+
+import time
+
+from app.files.scan import Reader
+from app.index import conversations, events, progress
+from app.index.engine import Index
+from app.model.conversation import VERSIONS
+
+
+def describe_derivation(reader: Reader) -> str:
+    """Return what differs where the same files make other rows."""
+    zone = str(reader.zone) if reader.zone else "host:" + "/".join(time.tzname)
+    tools = "tools" if reader.tools else ""
+    return f"{VERSIONS}:{tools}:{zone}"
+
+
+async def forget_what_others_derived(index: Index, reader: Reader) -> str | None:
+    """Have everything read again when another version of this program, or another setting, made the rows.
+
+    Where the index does not know all conversations yet, return what is to be noted once it does.
+    """
+    derived_by = describe_derivation(reader)
+    opened = index.opened
+    async with index.read() as connection:
+        before = (await progress.get_progress(connection)).derived_by
+    if before == derived_by:
+        return None
+    if before == progress.RECOVERING:
+        return derived_by
+    async with index.write(read_from=opened) as connection:
+        await conversations.distrust_all(connection)
+        await events.delete_all(connection)
+        await progress.set_progress(connection, derived_by=derived_by)
+    return None
