@@ -20,7 +20,7 @@ from app.index.conversations import Located
 from app.index.engine import Index
 from app.model.ids import ConversationId, dashed
 from app.store.locating import find_directory
-from app.store.refresh import refresh
+from app.store.refresh import delete_vanished, refresh
 
 log = logging.getLogger(__name__)
 
@@ -114,7 +114,7 @@ class Opening:
                 "check that its disk is mounted; `convstore index sync --allow-empty` accepts that all were removed"
             )
         async with self._index.write() as connection:
-            await conversations.delete_many(connection, [located.directory])
+            await delete_vanished(connection, self._reader.root, [located.directory])
 
     async def _read_again(self, conversation_id: ConversationId, directory: str) -> Located | None:
         """Read a conversation's files and write its rows."""

@@ -6,6 +6,7 @@ Imports no SQL, which keeps those processes small.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 from app.files import eventlog, layout, scan
 from app.files.layout import Named
@@ -17,6 +18,15 @@ from app.model.event import KnownLog, LogChange, gap_rows
 def read_signatures(reader: Reader, named: Iterable[Named]) -> dict[str, bytes]:
     """Return the signature of each directory. Opens no file."""
     return {one.directory: layout.signature(reader.root, one.directory) for one in named}
+
+
+def find_present(root: Path, directories: Iterable[str]) -> set[str]:
+    """Return those of these directories that are there now.
+
+    Raises:
+        StoreUnavailable: the disk does not say.
+    """
+    return {directory for directory in directories if layout.is_directory(root, directory)}
 
 
 def read_rows(reader: Reader, named: Sequence[Named]) -> tuple[list[IndexedRow], list[Named]]:

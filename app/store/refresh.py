@@ -5,15 +5,16 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from app.files import layout
 from app.files.layout import Named
 from app.files.scan import Reader
 from app.index import conversations, events, progress, sweeping
-from app.index.engine import Index
+from app.index.engine import Index, WriteConnection
 from app.model.event import KnownLog
 from app.model.ids import ConversationId
-from app.store.reading import read_changes, read_rows
+from app.store.reading import find_present, read_changes, read_rows
 
 LOOKS = 3
 """How often a conversation is read, at most, when others write its row meanwhile."""
@@ -34,8 +35,8 @@ class Refreshed:
 async def refresh(index: Index, reader: Reader, named: Sequence[Named], *, every_event: bool = False) -> Refreshed:
     """Read these conversations again, whatever their signatures say; of their logs what is new, or `every_event`.
 
-    What somebody else changed in the index meanwhile is read once more. A row that changes all the time is left alone
-    in the end; its files are looked at again by the next sweep.
+    What was deleted meanwhile gets no row; what somebody else changed in the index is read once more. A row that
+    changes all the time is left alone in the end; its files are looked at again by the next sweep.
     """
     done = Refreshed(0, 0, [])
     read: set[ConversationId] = set()
@@ -66,9 +67,21 @@ async def _refresh_rows(
     if rows or gone:
         async with index.write(read_from=opened) as connection:
             done.removed += await conversations.delete_many(connection, gone)
-            changed, newer = await conversations.upsert_many(connection, rows, as_of=as_of)
+            present = await asyncio.to_thread(find_present, reader.root, [one.row.directory for one in rows])
+            there = [one for one in rows if one.row.directory in present]
+            changed, newer = await conversations.upsert_many(connection, there, as_of=as_of)
             done.changed += changed
     return {one.row.uuid for one in rows}, newer
+
+
+async def delete_vanished(connection: WriteConnection, root: Path, directories: Sequence[str]) -> int:
+    """Delete the rows of those of these directories that are not there, and return how many there were.
+
+    Inside the transaction nothing can come between: who creates a conversation, or deletes one, does that to its
+    directory first, and then to its row.
+    """
+    present = await asyncio.to_thread(find_present, root, directories)
+    return await conversations.delete_many(connection, [one for one in directories if one not in present])
 
 
 async def _refresh_logs(index: Index, reader: Reader, ids: Sequence[ConversationId], *, every_event: bool) -> None:

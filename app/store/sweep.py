@@ -28,7 +28,7 @@ from app.index.sweeping import CHUNK, Owned, Seen
 from app.model.ids import ConversationId
 from app.store.leases import Leases
 from app.store.reading import read_signatures
-from app.store.refresh import refresh
+from app.store.refresh import delete_vanished, refresh
 from app.store.sync import require_plausible
 
 log = logging.getLogger(__name__)
@@ -138,7 +138,7 @@ class Sweep:
         changed = await self._read_again(one for one in map(layout.named, new) if one not in self._empty)
         if gone:
             async with self._index.write() as connection:
-                changed += await conversations.delete_many(connection, gone)
+                changed += await delete_vanished(connection, self._reader.root, gone)
         self._root = now
         return changed
 

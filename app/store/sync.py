@@ -31,8 +31,8 @@ from app.index.locking import try_lock
 from app.model.event import KnownLog
 from app.store.deriving import forget_what_others_derived
 from app.store.merging import merge_words
-from app.store.reading import read_changes, read_rows, read_signatures
-from app.store.refresh import LOOKS
+from app.store.reading import find_present, read_changes, read_rows, read_signatures
+from app.store.refresh import LOOKS, delete_vanished
 from app.store.workers import readers, run_ahead
 
 T = TypeVar("T")
@@ -173,7 +173,7 @@ class _Run:
                     break
                 changed = await self._read_metadata(executor, max(processes, 1), changed)
             async with self._write() as connection:
-                self.report.removed += await conversations.delete_many(connection, gone)
+                self.report.removed += await delete_vanished(connection, self._reader.root, gone)
                 if derived_by is not None:
                     await progress.set_progress(connection, derived_by=derived_by)
             await self._read_logs(executor, max(processes, 1))
@@ -222,10 +222,14 @@ class _Run:
         left: list[str] = []
         async with self._index.read() as connection:
             as_of = (await progress.get_position(connection)).revision
-        async for rows, gone in run_ahead(executor, ahead, read_rows, self._metadata_batches(changed)):
-            done += len(rows) + len(gone)
+        async for read, gone in run_ahead(executor, ahead, read_rows, self._metadata_batches(changed)):
+            done += len(read) + len(gone)
             step = _Step("metadata", done, len(changed))
             async with self._write() as connection:
+                directories = [one.row.directory for one in read]
+                present = await asyncio.to_thread(find_present, self._reader.root, directories)
+                gone += [Named(one.row.directory, one.row.uuid) for one in read if one.row.directory not in present]
+                rows = [one for one in read if one.row.directory in present]
                 removed = await conversations.delete_many(connection, [one.directory for one in gone])
                 _, newer = await conversations.upsert_many(connection, rows, as_of=as_of)
                 await progress.set_progress(connection, **step._asdict(), heartbeat_at=_now_us())

@@ -6,11 +6,14 @@ import asyncio
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
+from types import ModuleType
 
 import orjson
 import pytest
 
 from app import ConversationStore
+from app.errors import ConversationNotFound
+from app.files import layout
 from app.files.layout import Named
 from app.files.scan import Reader
 from app.index import changes, conversations, progress
@@ -22,10 +25,12 @@ from app.model.conversation import IndexedRow
 from app.model.ids import ConversationId
 from app.store import refresh, sync
 from app.store.reading import read_rows
+from app.store.sweep import Sweep
 from tests.builders import make_conversation, make_event, make_id, make_meta, opened_files
 from tests.conftest import StoreOpener
 
 ID = ConversationId(make_id(1))
+NEW = {"agent": {"llm": {"model": "a/model"}}, "workspace": {"working_dir": "/home/dev/project"}}
 _FORGET = Sql("DELETE FROM conversation", {})
 
 
@@ -120,3 +125,45 @@ async def test_a_row_that_says_something_else_than_the_files_is_not_settled(
         assert await title(store) == "Set"
         assert (await store.sync()).opened == 0
         assert await store.verify() == []
+
+
+@pytest.mark.parametrize("swept", [False, True])
+async def test_a_conversation_that_is_created_after_the_listing_stays(
+    root: Path, open_store: StoreOpener, monkeypatch: pytest.MonkeyPatch, *, swept: bool
+) -> None:
+    list_directories = layout.list_directories
+    loop = asyncio.get_running_loop()
+    make_conversation(root)
+    async with open_store(root) as store:
+
+        def create_after(root: Path) -> tuple[list[str], list[str]]:
+            found = list_directories(root)
+            asyncio.run_coroutine_threadsafe(store.create(NEW), loop).result()
+            return found
+
+        monkeypatch.setattr(layout, "list_directories", create_after)
+        await (Sweep(store.index, store.reader).tick() if swept else store.sync())
+        assert len((await store.list_conversations()).items) == 2
+
+
+@pytest.mark.parametrize("by", [sync, refresh])
+async def test_a_conversation_that_is_deleted_while_it_is_read_leaves_no_row(
+    root: Path, open_store: StoreOpener, monkeypatch: pytest.MonkeyPatch, by: ModuleType
+) -> None:
+    path = make_conversation(root)
+    make_conversation(root, 2)
+    loop = asyncio.get_running_loop()
+    async with open_store(root) as store:
+        (path / "meta.json").write_bytes(orjson.dumps(make_meta(ID, title="Changed")))
+
+        def delete() -> None:
+            asyncio.run_coroutine_threadsafe(store.delete(ID), loop).result()
+
+        monkeypatch.setattr(by, "read_rows", then_once(delete))
+        if by is sync:
+            report = await store.sync()
+            assert (report.conversations, report.changed, report.removed) == (1, 1, 0)
+        else:
+            with pytest.raises(ConversationNotFound):
+                await store.get_conversation(ID)
+        assert len((await store.list_conversations()).items) == 1
