@@ -23,6 +23,7 @@ from rich.text import Text
 from app.errors import InvalidSettings
 from app.logs import printable
 from app.settings import Settings
+from app.store.deriving import find_other_derivation
 from app.store.store import ConversationStore
 from app.store.sync import SyncReport
 
@@ -93,9 +94,9 @@ def run_async(work: Coroutine[Any, Any, T]) -> T:
 
 @asynccontextmanager
 async def opened(settings: Settings, *, no_sync: bool) -> AsyncIterator[ConversationStore]:
-    """Open the store, bringing its index in step first."""
+    """Open the store, bringing its index in step first, unless a server that reads files otherwise looks after it."""
     async with ConversationStore.open(settings) as store:
-        if not no_sync:
+        if not no_sync and await find_other_derivation(store.index, store.reader) is None:
             await synced(store)
         yield store
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 
 from app.files.scan import Reader
 from app.index import conversations, events, progress
 from app.index.engine import Index
 from app.model.conversation import VERSIONS
+from app.store.duty import is_followed
 
 
 def describe_derivation(reader: Reader) -> str:
@@ -15,6 +17,18 @@ def describe_derivation(reader: Reader) -> str:
     zone = str(reader.zone) if reader.zone else "host:" + "/".join(time.tzname)
     tools = "tools" if reader.tools else ""
     return f"{VERSIONS}:{tools}:{zone}"
+
+
+async def find_other_derivation(index: Index, reader: Reader) -> str | None:
+    """Return by what the process that looks after this index derives its rows, when that is not how it is done here.
+
+    Whoever would read all conversations again then, and write rows that the other does not expect, had better not.
+    """
+    async with index.read() as connection:
+        before = (await progress.get_progress(connection)).derived_by
+    if before in (None, progress.RECOVERING, describe_derivation(reader)):
+        return None
+    return before if await asyncio.to_thread(is_followed, index.path) else None
 
 
 async def forget_what_others_derived(index: Index, reader: Reader) -> str | None:
