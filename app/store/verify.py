@@ -36,7 +36,7 @@ BATCH = 50
 _ABSENT = "-"
 _SHOWN = 80
 _LOOKS = 5
-_SETTLE_S = 0.5
+_SETTLE_S = 0.6
 _UNSOUND = {
     "words": ("other words than the messages have", "what was said"),
     "title parts": ("other parts than the titles have", "the titles"),
@@ -181,7 +181,7 @@ async def _settle(index: Index, reader: Reader, named: Sequence[Named]) -> None:
 
 
 async def _compare_settled(index: Index, reader: Reader, named: Sequence[Named]) -> dict[Named, list[Difference]]:
-    """Compare conversations; those that differ and whose files just changed are compared again a moment later."""
+    """Compare conversations; those whose files just changed again a moment later, and without those that go on so."""
     found: dict[Named, list[Difference]] = {}
     doubtful: Sequence[Named] = named
     for look in range(_LOOKS):
@@ -190,16 +190,16 @@ async def _compare_settled(index: Index, reader: Reader, named: Sequence[Named])
         before = await asyncio.to_thread(read_signatures, reader, doubtful)
         differing = await _compare_batch(index, reader, doubtful)
         after = await asyncio.to_thread(read_signatures, reader, list(differing))
-        found |= {one: differing.get(one, []) for one in doubtful}
         doubtful = [
             one
             for one in differing
             if after[one.directory] in (layout.UNTRUSTED, layout.FAILED)
             or after[one.directory] != before[one.directory]
         ]
+        found |= {one: differences for one, differences in differing.items() if one not in doubtful}
         if not doubtful:
             break
-    return {one: differences for one, differences in found.items() if differences}
+    return found
 
 
 async def _compare_batch(index: Index, reader: Reader, named: Sequence[Named]) -> dict[Named, list[Difference]]:

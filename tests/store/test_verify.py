@@ -232,6 +232,19 @@ async def test_what_is_changed_meanwhile_is_looked_at_again_before_it_is_told(
         assert await checking == []
 
 
+async def test_what_goes_on_changing_is_told_once_it_is_left_alone(
+    root: Path, open_store: StoreOpener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    directory = make_conversation(root, 1)
+    monkeypatch.setattr("app.store.verify._SETTLE_S", 0.0)
+    async with open_store(root) as store:
+        write_event(directory, 2)
+        with monkeypatch.context() as changing:
+            changing.setattr("app.files.layout.time_ns", time.time_ns)
+            assert await store.verify() == []
+        assert "event 2" in [one.what for one in await store.verify()]
+
+
 async def test_a_server_that_is_told_to_verifies_slowly_all_the_time(
     root: Path, open_store: StoreOpener, caplog: pytest.LogCaptureFixture
 ) -> None:
