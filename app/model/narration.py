@@ -43,6 +43,8 @@ def texts(event: dict[str, Any]) -> Iterator[str]:
         case "SystemPromptEvent":
             tools = event.get("tools")
             yield f"system prompt, {len(tools) if isinstance(tools, list) else 0} tools"
+        case "ConversationStateUpdateEvent":
+            yield f"key: {event.get('key')}"
         case _:
             said = [event[name] for name in ("error", "detail", "summary") if isinstance(event.get(name), str)]
             yield from said or _fields(event)

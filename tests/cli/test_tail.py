@@ -22,6 +22,15 @@ def test_it_shows_the_last_events(root: Path, convstore: Command) -> None:
     assert (ran.code, [number for number in range(5) if f"message {number}" in ran.out]) == (0, [3, 4])
 
 
+def test_of_an_update_of_the_state_it_shows_the_key_alone(root: Path, convstore: Command) -> None:
+    state = {"agent": {"llm": {"api_key": "planted"}}}
+    update = make_event(0, kind="ConversationStateUpdateEvent", source="environment", key="full_state", value=state)
+    make_conversation(root, events=[update])
+    for command in ("tail", "show"):
+        ran = convstore(command, ONE, "--store", root)
+        assert (ran.code, "key: full_state" in ran.out, "planted" in ran.out) == (0, True, False)
+
+
 def test_as_json_it_prints_an_event_a_line(root: Path, convstore: Command) -> None:
     make_conversation(root, events=5)
     ran = convstore("tail", ONE, "--store", root, "-n", 2, "--json")
