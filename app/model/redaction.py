@@ -3,7 +3,7 @@
 meta.json and base_state.json are masked as their answers are (`app.model.secrets`). An event is the record of what was
 said and done: there, as in agent-server's own download (openhands-agent-server 1.58, _secret_redaction.py), a value is
 masked where its name is that of a credential or where it is encrypted, and in an update of the state as in the state.
-A file without secrets keeps its bytes.
+A copy (`base_state.json.bak`) is masked as what its name says that it is. A file without secrets keeps its bytes.
 """
 
 from __future__ import annotations
@@ -34,13 +34,15 @@ def redacted(name: str, raw: bytes) -> bytes:
     """
     if not raw:
         return raw
-    if name in _WHOLE:
-        return _masked(raw, lambda value: _mask_fields(value, _WHOLE[name]))
+    base = name.rsplit("/", 1)[-1].lower()
+    left_open = next((fields for whole, fields in _WHOLE.items() if whole in base), None)
+    if left_open is not None:
+        return _masked(raw, lambda value: _mask_fields(value, left_open))
     if not any(trace in raw for trace in _TRACES):
         return raw
-    if name.endswith(".jsonl"):
+    if ".jsonl" in base:
         return b"".join(_masked(line, _mask_event) if line.strip() else line for line in raw.splitlines(keepends=True))
-    if name.endswith(".json"):
+    if ".json" in base:
         return _masked(raw, _mask_event)
     return raw
 

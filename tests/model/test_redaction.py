@@ -13,6 +13,13 @@ from app.model.secrets import MASK
 from tests.builders import make_event, make_id, make_meta, make_state
 
 PLANTED = "planted-secret"
+COPIES = (
+    "base_state.json.bak",
+    "old/base_state.json",
+    ".base_state.json.k3j.new",
+    "a/Base_State.json~",
+    "copy of base_state.json",
+)
 
 
 def encoded(value: object) -> bytes:
@@ -36,6 +43,9 @@ def encoded(value: object) -> bytes:
         ("events/e.json", make_event(kind="ConversationStateUpdateEvent", key="full_state",
                                      value={"agent": {"llm": {"password": PLANTED}}})),
         ("notes/log.jsonl", {"api_key": PLANTED}),
+        *((name, make_state(make_id(1), agent_state={"password": PLANTED})) for name in COPIES),
+        ("meta.json.orig", make_meta(make_id(1), secrets={"TOKEN": PLANTED})),
+        ("events/e.json.bak", make_event(action={"api_key": PLANTED})),
     ],
 )  # fmt: skip
 def test_a_secret_is_masked_and_all_else_is_kept(name: str, value: dict[str, Any]) -> None:
@@ -68,7 +78,12 @@ def test_what_is_no_secret_keeps_its_bytes(name: str, value: Any) -> None:
 
 @pytest.mark.parametrize(
     ("name", "raw"),
-    [("meta.json", b'{"secrets":{"a":"pla'), ("base_state.json", b"{"), ("events/e.json", b'{"api_key":"pla')],
+    [
+        ("meta.json", b'{"secrets":{"a":"pla'),
+        ("base_state.json", b"{"),
+        ("old/base_state.json.gz", b"\x1f\x8b"),
+        ("events/e.json", b'{"api_key":"pla'),
+    ],
 )
 def test_a_damaged_file_that_may_hold_a_secret_is_refused(name: str, raw: bytes) -> None:
     with pytest.raises(UnreadableFile, match="it is damaged"):
