@@ -23,7 +23,7 @@ from app.model.text import SPLIT_VERSION
 from app.model.times import find_time_us, format_us
 from app.model.titles import fold_title
 
-FOLD_VERSION = 5
+FOLD_VERSION = 6
 """Rises when the fold or an event's facts change; an index made by another version is read again from the files."""
 
 VERSIONS = f"{FOLD_VERSION}.{SAID_VERSION}.{SPLIT_VERSION}"

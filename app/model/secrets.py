@@ -31,7 +31,9 @@ _SOURCES_OF_SECRETS = re.compile(r"(?:.*[_-])?(?:secrets|secret[_-]?sources)", r
 _AUTH = re.compile(r"(?:.*[_-])?auth", re.IGNORECASE)
 _KINDS = frozenset({"kind", "type", "strategy"})
 _OPEN_IN_A_SOURCE = _KINDS | {"description"}
-_OPEN_VALUES = frozenset({"oauth"})
+_OPEN_VALUES = frozenset({"oauth", "none", "client_secret_post", "client_secret_basic", "private_key_jwt"})
+"""How an MCP server is logged in to; a client reads no other words there (openhands-sdk 1.58, mcp.config)."""
+
 _NO_SECRETS = frozenset({"acp_file_secrets"})
 """It says where an ACPAgent's secrets go (openhands-sdk 1.58, ACPFileSecretSpec)."""
 
@@ -92,7 +94,7 @@ def _mask_under(name: str) -> Callable[[object], object]:
     if _SOURCES_OF_SECRETS.fullmatch(spelled):
         return _mask_sources
     if _AUTH.fullmatch(spelled):
-        return _mask_source
+        return _mask_login
     return _mask_texts if _SECRET_NAME.fullmatch(spelled) else mask_secrets
 
 
@@ -112,7 +114,7 @@ def _mask_texts(value: object) -> object:
         return {name: _mask_texts(item) for name, item in value.items()}
     if isinstance(value, list):
         return [_mask_texts(item) for item in value]
-    return MASK if value and isinstance(value, str) else value
+    return MASK if value and isinstance(value, str) and value not in _OPEN_VALUES else value
 
 
 def _mask_all(value: object) -> object:
@@ -130,12 +132,21 @@ def _mask_sources(value: object) -> object:
 
 
 def _mask_source(value: object) -> object:
-    """Mask a SecretSource, or how an MCP server is logged in to; of what kind it is stays."""
-    if not isinstance(value, dict) or _KINDS.isdisjoint(value):
+    """Mask a SecretSource; of what kind it is, and what for, stays."""
+    if not isinstance(value, dict) or "kind" not in value:
         return _mask_all(value)
     return {
         name: item if name in _OPEN_IN_A_SOURCE and isinstance(item, str) else _mask_all(item)
         for name, item in value.items()
+    }
+
+
+def _mask_login(value: object) -> object:
+    """Mask how an MCP server is logged in to; in which way, and until when, stays."""
+    if not isinstance(value, dict):
+        return _mask_texts(value)
+    return {
+        name: item if name in _KINDS and isinstance(item, str) else _mask_texts(item) for name, item in value.items()
     }
 
 

@@ -115,6 +115,17 @@ def test_a_secret_keeps_its_place_and_its_description() -> None:
     assert masked == {"secret_sources": {"NAME": shown}}
 
 
+def test_a_login_to_an_mcp_server_stays_readable() -> None:
+    login = {
+        "strategy": "oauth2",
+        "authentication": {"type": "oauth", "client_auth_method": "client_secret_post", "client_secret": "s"},
+        "state": {"tokens": {"access_token": "s", "expires_in": 5}, "token_expires_at": 5.5},
+    }
+    authentication = {"type": "oauth", "client_auth_method": "client_secret_post", "client_secret": MASK}
+    state = {"tokens": {"access_token": MASK, "expires_in": 5}, "token_expires_at": 5.5}
+    assert mask_secrets({"auth": login}) == {"auth": login | {"authentication": authentication, "state": state}}
+
+
 def test_an_absent_secret_stays_absent() -> None:
     assert mask_secrets({"env": {"A": None}, "secrets": None, "headers": {}}) == {
         "env": {"A": None},
