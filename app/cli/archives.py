@@ -28,6 +28,7 @@ from app.cli.output import (
     print_json,
     printable,
     run_async,
+    shown_json,
 )
 from app.errors import InvalidSettings
 from app.files.layout import Named
@@ -143,12 +144,20 @@ class _Export:
         async with aclosing(chunks):
             if path == _STDOUT:
                 async for chunk in chunks:
-                    sys.stdout.buffer.write(chunk)
+                    sys.stdout.buffer.write(self._shown(chunk))
                 sys.stdout.buffer.flush()
                 return
             with new_file(path, replace=self._force) as file:
                 async for chunk in chunks:
                     file.write(chunk)
+
+    def _shown(self, chunk: bytes) -> bytes:
+        """Return a piece of an export as a terminal may get it; elsewhere as it is."""
+        if not sys.stdout.isatty() or self._kind is ExportFormat.ZIP:
+            return chunk
+        if self._kind is ExportFormat.JSONL:
+            return shown_json(chunk).encode()
+        return printable(chunk.decode(errors="replace"), lines=True).encode()
 
     def _print(self, where: Path | None, *, json: bool) -> None:
         report = self._report

@@ -6,6 +6,8 @@ import asyncio
 import errno
 import json
 import os
+import re
+import sys
 import time
 from collections.abc import AsyncIterator, Coroutine, Iterable
 from contextlib import AbstractContextManager, asynccontextmanager
@@ -59,6 +61,9 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 NoSyncOption = Annotated[
     bool, typer.Option("--no-sync", help="Answer from the index as it is, without comparing it with the files first.")
 ]
+
+_STEERING = re.compile("[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+"""What JSON may hold as it is, and a terminal obeys."""
 
 _BAR_AFTER_S = 1.0
 _GAP = "  "
@@ -150,9 +155,16 @@ class LateBar(AbstractContextManager["LateBar"]):
 def print_json(value: object) -> None:
     """Print a value as indented JSON; a path that is not UTF-8 reads back as the same path."""
     try:
-        typer.echo(orjson.dumps(value, option=orjson.OPT_INDENT_2).decode())
+        raw = orjson.dumps(value, option=orjson.OPT_INDENT_2)
     except orjson.JSONEncodeError:
-        typer.echo(json.dumps(value, indent=2))
+        raw = json.dumps(value, indent=2).encode()
+    typer.echo(shown_json(raw))
+
+
+def shown_json(raw: bytes) -> str:
+    """Return JSON as it is printed: in a terminal, characters that steer it are escaped."""
+    text = raw.decode(errors="replace")
+    return _STEERING.sub(lambda found: f"\\u{ord(found[0]):04x}", text) if sys.stdout.isatty() else text
 
 
 def print_table(headings: Iterable[str], rows: Iterable[Iterable[str | Text]]) -> None:

@@ -9,7 +9,7 @@ import orjson
 import typer
 
 from app.cli.naming import resolve
-from app.cli.output import IndexOption, StoreOption, make_settings, out, run_async
+from app.cli.output import IndexOption, StoreOption, make_settings, out, run_async, shown_json
 from app.cli.render import render_event
 from app.files.eventlog import RawEvent
 from app.settings import Settings
@@ -54,7 +54,7 @@ async def _tail(settings: Settings, text: str, last: int, follow: bool, full: bo
 def _print(event: RawEvent, *, full: bool, json: bool) -> None:
     value = orjson.loads(event.raw)
     if json:
-        typer.echo(orjson.dumps(value))
+        typer.echo(shown_json(orjson.dumps(value)))
         return
     for line in render_event(value, None if full else _SHOWN_LINES):
         out.print(line)
