@@ -124,8 +124,9 @@ def empty_command(
     before_us = _ago(older_than)
     settings = make_settings(store=store, index_url=index)
     ids = run_async(_older(settings, before_us))
-    if not dry_run and ids:
-        confirm(f"Remove {len(ids)} conversations for good?", yes=yes)
+    if not dry_run:
+        if ids:
+            confirm(f"Remove {len(ids)} conversations for good?", yes=yes)
         ids = run_async(_empty(settings, before_us, len(ids)))
     if json:
         print_json({"ids": [dashed(one) for one in ids], "dry_run": dry_run})

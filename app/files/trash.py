@@ -7,25 +7,29 @@ made sure that nobody writes to the conversation (`app.files.lease`). What is re
 
 from __future__ import annotations
 
-import os
 import re
 import secrets
 import shutil
-import stat
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
 from app.errors import ConversationExists, ConversationNotFound, NotInTrash, StoreError, StoreUnavailable, WriteFailed
 from app.files import durable, layout
 from app.files.lease import LAST_LEASE, LEASE, LEASE_LOCK
+from app.files.moving import remove_tree, rename, synced
 from app.model.ids import ConversationId, find_conversation_id
 
 TRASH = ".trash"
 
 _match_entry = re.compile(r"([0-9a-fA-F-]{32,36})\.([0-9]{1,18})\.[0-9a-f]{8}").fullmatch
 _match_left = re.compile(r"\.(removing|ghost)-[0-9a-f]{16}").fullmatch
+_COPY = ".copy-"
+_COPIED_US = 24 * 3600 * 1_000_000
+"""After so long an unfinished copy is one that a crash left."""
+
 _GHOST = frozenset({LEASE, LEASE_LOCK, LAST_LEASE, layout.EVENTS})
 _LEFT_IN_EVENTS = re.compile(r"\.eventlog\.lock|\.eventlog-len-[0-9]+\.marker|\..*\.tmp")
 
@@ -55,13 +59,29 @@ def move_to_trash(root: Path, directory: str, now_us: int) -> Trashed:
     """
     entry = _new_entry(directory, now_us)
     with durable.explained(f"conversation {directory} in the trash"):
-        (root / TRASH).mkdir(mode=0o700, exist_ok=True)
-        try:
-            _rename(root / directory, root / TRASH / entry.name)
-        except FileNotFoundError as error:
-            raise ConversationNotFound(f"there is no conversation {directory}") from error
-        _sync(root / TRASH, root)
+        _make(root)
+        with synced(root / TRASH, root):
+            try:
+                rename(root / directory, root / TRASH / entry.name)
+            except FileNotFoundError as error:
+                raise ConversationNotFound(f"there is no conversation {directory}") from error
     return entry
+
+
+def _make(root: Path) -> None:
+    """Make the trash, if there is none.
+
+    Raises:
+        WriteFailed: something else is there; a link is not followed.
+    """
+    with suppress(FileExistsError):
+        (root / TRASH).mkdir(mode=0o700)
+    if not layout.is_directory(root, TRASH):
+        raise WriteFailed(_no_directory(root))
+
+
+def _no_directory(root: Path) -> str:
+    return f"{root / TRASH} is a link, or no directory, and nothing was moved; move it away, and a new trash is made"
 
 
 def _new_entry(directory: str, now_us: int) -> Trashed:
@@ -78,19 +98,19 @@ def copy_to_trash(root: Path, directory: str, now_us: int) -> Trashed:
         DiskFull, WriteFailed: it could not be copied; nothing is left of the copy.
     """
     entry = _new_entry(directory, now_us)
-    building = root / TRASH / f".copy-{entry.name}"
+    building = root / TRASH / f"{_COPY}{entry.name}"
     with durable.explained(f"a copy of conversation {directory} in the trash"):
-        (root / TRASH).mkdir(mode=0o700, exist_ok=True)
+        _make(root)
         try:
             shutil.copytree(root / directory, building, symlinks=True)
             durable.sync_tree(building)
-            building.rename(root / TRASH / entry.name)
+            with synced(root / TRASH, root):
+                building.rename(root / TRASH / entry.name)
         except BaseException as error:
             shutil.rmtree(building, ignore_errors=True)
             if isinstance(error, shutil.Error):
                 raise WriteFailed(f"a file of conversation {directory} could not be copied: {error}") from error
             raise
-        _sync(root / TRASH, root)
     return entry
 
 
@@ -100,13 +120,35 @@ def list_trash(root: Path) -> list[Trashed]:
     Raises:
         StoreUnavailable: the disk does not say.
     """
+    entries = filter(None, map(find_entry, _list_names(root)))
+    return sorted(entries, key=lambda one: (one.deleted_at_us, one.name), reverse=True)
+
+
+def _list_names(root: Path) -> list[str]:
     try:
-        names = [path.name for path in (root / TRASH).iterdir()]
+        with layout.open_directory(root / TRASH) as fd:
+            return layout.list_all(fd)
     except FileNotFoundError:
         return []
+    except NotADirectoryError as error:
+        raise StoreUnavailable(_no_directory(root)) from error
     except OSError as error:
         raise StoreUnavailable(f"the trash {root / TRASH} cannot be read ({error.strerror})") from error
-    return sorted(filter(None, map(find_entry, names)), key=lambda one: (one.deleted_at_us, one.name), reverse=True)
+
+
+def list_left(root: Path) -> list[str]:
+    """Return the names of what crashes left in the trash: half-removed conversations, and unfinished copies.
+
+    Raises:
+        StoreUnavailable: the disk does not say.
+    """
+    before_us = time.time_ns() // 1000 - _COPIED_US
+    return [name for name in sorted(_list_names(root)) if _match_left(name) or _is_old_copy(name, before_us)]
+
+
+def _is_old_copy(name: str, before_us: int) -> bool:
+    copied = find_entry(name.removeprefix(_COPY)) if name.startswith(_COPY) else None
+    return copied is not None and copied.deleted_at_us < before_us
 
 
 def find_in_trash(root: Path, conversation_id: ConversationId) -> Trashed | None:
@@ -128,13 +170,14 @@ def restore(root: Path, entry: Trashed) -> str:
     if found is not None:
         clear_ghost(root, found)
     with durable.explained(f"conversation {entry.directory}"):
-        try:
-            _rename(root / TRASH / entry.name, root / entry.directory)
-        except FileNotFoundError as error:
-            raise NotInTrash(
-                f"the trash holds no {entry.name}; see `GET /api/trash` or `convstore trash list`"
-            ) from error
-        _sync(root, root / TRASH)
+        _make(root)
+        with synced(root, root / TRASH):
+            try:
+                rename(root / TRASH / entry.name, root / entry.directory)
+            except FileNotFoundError as error:
+                raise NotInTrash(
+                    f"the trash holds no {entry.name}; see `GET /api/trash` or `convstore trash list`"
+                ) from error
     return entry.directory
 
 
@@ -156,13 +199,13 @@ def empty_trash(root: Path, before_us: int) -> Iterator[Trashed]:
     """Remove for good what was deleted before a time, the oldest first, and give each. Goes on after a failure.
 
     Raises:
+        StoreUnavailable: the disk does not say what is in it.
         WriteFailed: at the end, when something could not be removed.
     """
     failed: list[StoreError] = []
-    for path in sorted((root / TRASH).glob(".*-*")):
-        if _match_left(path.name):
-            with _kept(failed):
-                _remove_tree(path)
+    for name in list_left(root):
+        with _kept(failed):
+            remove_tree(root / TRASH / name)
     for entry in list_older(root, before_us):
         with _kept(failed):
             if remove(root, entry):
@@ -192,12 +235,13 @@ def remove(root: Path, entry: Trashed) -> bool:
     """
     aside = _name_aside(root, "removing")
     with durable.explained(f"{entry.name} in the trash"):
-        try:
-            _rename(root / TRASH / entry.name, aside)
-        except FileNotFoundError:
-            return False
-        _sync(root / TRASH)
-    _remove_tree(aside)
+        _make(root)
+        with synced(root / TRASH):
+            try:
+                rename(root / TRASH / entry.name, aside)
+            except FileNotFoundError:
+                return False
+    remove_tree(aside)
     return True
 
 
@@ -215,53 +259,13 @@ def clear_ghost(root: Path, directory: str) -> bool:
     """Remove a directory that is a ghost, and say whether it was one."""
     if not is_ghost(root / directory):
         return False
-    (root / TRASH).mkdir(mode=0o700, exist_ok=True)
     aside = _name_aside(root, "ghost")
     with durable.explained(f"what locks left in {directory}"):
-        _rename(root / directory, aside)
-    _remove_tree(aside)
+        _make(root)
+        rename(root / directory, aside)
+    remove_tree(aside)
     return True
 
 
 def _name_aside(root: Path, what: str) -> Path:
     return root / TRASH / f".{what}-{secrets.token_hex(8)}"
-
-
-def _rename(source: Path, target: Path) -> None:
-    """Rename a directory; one that is read-only needs the permission, since its `..` changes."""
-    try:
-        source.rename(target)
-    except PermissionError:
-        mode = stat.S_IMODE(os.lstat(source).st_mode)
-        source.chmod(mode | stat.S_IWUSR)
-        source.rename(target)
-        target.chmod(mode)
-
-
-def _remove_tree(path: Path) -> None:
-    try:
-        _allow_removal(path)
-        shutil.rmtree(path)
-    except FileNotFoundError:
-        return
-    except OSError as error:
-        raise WriteFailed(
-            f"{error.filename or path} could not be removed ({error.strerror}); what is left is in {path}, "
-            "and goes when the trash is emptied"
-        ) from error
-
-
-def _allow_removal(path: Path) -> None:
-    """Give this user the permission to delete in the directories from `path` down; links are not followed."""
-    path.chmod(0o700)
-    for directory, names, _, fd in os.fwalk(path, follow_symlinks=False):
-        for name in names:
-            status = os.stat(name, dir_fd=fd, follow_symlinks=False)
-            if stat.S_ISDIR(status.st_mode) and status.st_mode & 0o700 != 0o700:
-                os.chmod(Path(directory) / name, stat.S_IMODE(status.st_mode) | 0o700)  # noqa: PTH101
-
-
-def _sync(*directories: Path) -> None:
-    for directory in directories:
-        with layout.open_directory(directory) as fd:
-            durable.sync_directory(fd)

@@ -7,7 +7,7 @@ import logging
 import time
 from pathlib import Path
 
-from app.errors import WriteFailed
+from app.errors import StoreError
 from app.files import placing
 from app.store import deleting
 from app.store.creating import STAGING
@@ -23,17 +23,17 @@ async def keep_tidy(root: Path, trash_days: float) -> None:
     """Look at once and every ten minutes, for as long as the process lives; with 0 days the trash keeps everything."""
     while True:
         await asyncio.to_thread(placing.remove_left, root, STAGING, time.time() - _LEFT_S)
-        if trash_days:
-            await _empty_trash(root, trash_days)
+        await _empty_trash(root, trash_days)
         await asyncio.sleep(EVERY_S)
 
 
 async def _empty_trash(root: Path, days: float) -> None:
     removed = 0
+    before_us = time.time_ns() // 1000 - int(days * _DAY_US) if days else 0
     try:
-        async for _ in deleting.empty(root, time.time_ns() // 1000 - int(days * _DAY_US)):
+        async for _ in deleting.empty(root, before_us):
             removed += 1
-    except WriteFailed as error:
+    except StoreError as error:
         log.warning("the trash cannot be emptied: %s", error)
     if removed:
         log.info("%d conversations that were deleted %g days ago are removed for good", removed, days)

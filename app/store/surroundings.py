@@ -35,7 +35,7 @@ def look_around(settings: Settings, version: str) -> Iterator[Finding]:
     yield from _disks(root, index)
     yield from _permissions(settings, root, index)
     yield from _leases(root)
-    yield _trash(root)
+    yield from _trash(root)
     if os.access(index.parent, os.R_OK | os.X_OK):
         yield from _beside_the_index(index)
     yield from _leftovers(root)
@@ -151,14 +151,23 @@ def _some(names: list[str]) -> str:
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
-def _trash(root: Path) -> Finding:
+def _trash(root: Path) -> Iterator[Finding]:
     try:
-        entries = trash.list_trash(root)
+        entries, left = trash.list_trash(root), trash.list_left(root)
     except StoreUnavailable as error:
-        return problem("trash", str(error), "make it readable and writable for those that run convstore")
-    if not entries:
-        return ok("trash", "empty")
-    return ok("trash", f"{len(entries)} conversations, the oldest of {format_us(entries[-1].deleted_at_us)}")
+        yield problem("trash", str(error), "make it readable and writable for those that run convstore")
+        return
+    if entries:
+        oldest = format_us(entries[-1].deleted_at_us)
+        yield ok("trash", f"{len(entries)} conversations, the oldest of {oldest}")
+    else:
+        yield ok("trash", "empty")
+    if left:
+        yield note(
+            "trash",
+            f"{len(left)} half-made copies or half-removed conversations of a crash: {_some(left)}",
+            "a running server removes them, and `convstore trash empty` does",
+        )
 
 
 def _beside_the_index(index: Path) -> Iterator[Finding]:

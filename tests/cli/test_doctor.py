@@ -93,6 +93,10 @@ def torn_lease(store: Path) -> None:
     (store / make_id(1) / "owner_lease.json").write_text("{")
 
 
+def linked_trash(store: Path) -> None:
+    (store / ".trash").symlink_to(store / ".convstore")
+
+
 def failing_sweep(store: Path) -> None:
     with closing(sqlite3.connect(store / ".convstore" / "index.db")) as database, database:
         database.execute("UPDATE sync_state SET last_error = 'no disk'")
@@ -119,6 +123,7 @@ PROBLEMS: list[tuple[Callable[[Path], None], str, str, str]] = [
     (vanished, "files", "row:", "convstore index sync"),
     (opened_to_others, "permissions", "can be read by others", "chmod 600"),
     (torn_lease, "leases", "1 lease files cannot be read", "end all but one"),
+    (linked_trash, "trash", "is a link, or no directory", "make it readable"),
     (failing_sweep, "index", "no disk", "mend what it says"),
     (older_schema, "schema", "0001, this convstore needs", "convstore db upgrade"),
     (dropped_index, "schema", "ix_conversation_parent", "convstore index rebuild"),
@@ -194,12 +199,15 @@ def test_the_trash_a_crash_and_what_was_set_aside_are_told(store: Path, convstor
     convstore("delete", make_id(2), "--store", store)
     (store / ".convstore" / "index.db.damaged-1").write_bytes(b"old")
     (store / ".new-1").mkdir()
+    (store / ".trash" / f".copy-{make_id(1)}.1.00000000").mkdir()
     os.utime(store / ".new-1", (0, 0))
     with closing(sqlite3.connect(store / ".convstore" / "index.db")) as database, database:
         database.execute("UPDATE conversation SET dirty_by = 'convstore-dead'")
     ran = convstore("doctor", "--store", store, "--json")
     assert ran.code == 0
-    assert found(ran, "trash")[0][1].startswith("1 conversations, the oldest of 20")
+    kept, left = found(ran, "trash")
+    assert kept[1].startswith("1 conversations, the oldest of 20")
+    assert (left[0], left[1].startswith("1 half-made copies or half-removed")) == ("note", True)
     assert [level for level, *_ in found(ran, "leftovers")] == ["note", "note"]
     assert found(ran, "crash")[0][1].startswith("1 conversations were open when their convstore ended")
 

@@ -14,7 +14,7 @@ import pytest
 
 from app.files.trash import list_trash, move_to_trash
 from app.model.ids import ConversationId, dashed
-from tests.builders import make_conversation, make_event, make_id, second_process
+from tests.builders import make_conversation, make_event, make_id, names_in, second_process
 from tests.cli.conftest import Command
 
 ONE = make_id(1)
@@ -114,7 +114,9 @@ def test_emptying_the_trash_takes_what_is_old_enough(root: Path, convstore: Comm
     assert (ran.json["ids"], [one.id for one in list_trash(root)]) == ([dashed(ConversationId(ONE))], [make_id(2)])
     assert convstore("trash", "list", "--older-than", "2d", "--store", root, "--json").json == {"items": []}
     assert convstore("trash", "empty", "--yes", "--store", root).out == "1 conversations removed for good\n"
+    (root / ".trash" / f".copy-{ONE}.1.00000000").mkdir()  # of a repair that was killed
     assert convstore("trash", "empty", "--store", root).out == "0 conversations removed for good\n"
+    assert names_in(root / ".trash") == []
     assert convstore("trash", "empty", "--older-than", "soon", "--store", root).code == 2
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import errno
 import shutil
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from app.errors import ConversationExists, ConversationNotFound, NotInTrash, WriteFailed
+from app.errors import ConversationExists, ConversationNotFound, NotInTrash, StoreError, WriteFailed
 from app.files import trash
 from tests.builders import make_conversation, make_id, names_in, opened_files
 
@@ -141,3 +143,36 @@ def test_what_cannot_be_removed_is_told_and_holds_nothing_up(root: Path, monkeyp
         next(removed)
     assert list(trash.empty_trash(root, 10)) == []
     assert names_in(root / ".trash") == []
+
+
+def test_a_trash_that_is_a_link_or_no_directory_gets_nothing_and_gives_nothing(root: Path, tmp_path: Path) -> None:
+    entry = trash.move_to_trash(root, make_conversation(root, 1).name, 1)
+    elsewhere = (root / ".trash").rename(tmp_path / "elsewhere")
+    (elsewhere / f".removing-{'0' * 16}").mkdir()
+    path = make_conversation(root, 2)
+    before = tree(root), names_in(elsewhere)
+    calls: list[Callable[[], object]] = [
+        lambda: trash.move_to_trash(root, path.name, 2),
+        lambda: trash.copy_to_trash(root, path.name, 2),
+        lambda: trash.restore(root, entry),
+        lambda: trash.remove(root, entry),
+        lambda: trash.list_trash(root),
+        lambda: list(trash.empty_trash(root, 2**62)),
+    ]
+    makers: list[Callable[[], object]] = [lambda: (root / ".trash").symlink_to(elsewhere), (root / ".trash").touch]
+    for make in makers:
+        make()
+        for call in calls:
+            with pytest.raises(StoreError, match="is a link, or no directory, and nothing was moved; move it away"):
+                call()
+        (root / ".trash").unlink()
+        assert (tree(root), names_in(elsewhere)) == before
+
+
+def test_a_copy_that_a_crash_left_unfinished_goes_after_a_day(root: Path) -> None:
+    hour_us = 3_600_000_000
+    old, young = (f".copy-{make_id(1)}.{time.time_ns() // 1000 - hours * hour_us}.{'0' * 8}" for hours in (25, 23))
+    for name in (old, young, ".copy-of-mine"):
+        (root / ".trash" / name / "events").mkdir(parents=True)
+    assert list(trash.empty_trash(root, 0)) == []
+    assert names_in(root / ".trash") == sorted([young, ".copy-of-mine"])

@@ -11,7 +11,7 @@ import pytest
 
 from app import Settings
 from app.files import trash
-from tests.builders import make_conversation, names_in
+from tests.builders import make_conversation, make_id, names_in
 from tests.conftest import serving
 
 _DAY_US = 24 * 3600 * 1_000_000
@@ -26,6 +26,7 @@ def delete(root: Path, number: int, days_ago: float) -> str:
 async def test_a_server_removes_for_good_what_was_deleted_long_ago(root: Path, days: float, kept: int) -> None:
     deleted = [delete(root, number, days_ago) for number, days_ago in ((1, 8), (2, 31), (3, 400))]
     make_conversation(root, 4)
+    (root / ".trash" / f".copy-{make_id(4)}.1.00000000").mkdir()  # of a repair that was killed
     async with serving(Settings(store=root, trash_days=days)) as client, asyncio.timeout(10):
         while len(names_in(root / ".trash")) > kept:
             await asyncio.sleep(0.01)
@@ -42,6 +43,17 @@ async def test_what_a_killed_create_left_goes_after_a_day(root: Path) -> None:
         while (root / ".new-old").exists():
             await asyncio.sleep(0.01)
     assert (root / ".new-young" / "events").exists()
+
+
+async def test_a_trash_that_is_a_link_is_told_and_harms_nothing(root: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (root / ".trash").symlink_to(root)
+    make_conversation(root)
+    async with serving(Settings(store=root)) as client, asyncio.timeout(10):
+        while "the trash cannot be emptied" not in caplog.text:
+            await asyncio.sleep(0.01)
+        assert (await client.delete(f"/api/conversations/{make_id(1)}")).status_code == 500
+        assert (await client.get("/api/conversations/count")).json() == 1
+        assert (await client.get(f"/api/conversations/{make_id(1)}")).status_code == 200
 
 
 async def test_what_cannot_be_removed_is_told_and_harms_nothing(
