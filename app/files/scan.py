@@ -68,6 +68,14 @@ def _modified_us(path: Path) -> int:
         return 0
 
 
+def _modified_ns(fd: int) -> int:
+    """Return the time of events/, which the signature covers; without one, that of the directory it would be in."""
+    try:
+        return os.stat(layout.EVENTS, dir_fd=fd, follow_symlinks=False).st_mtime_ns
+    except OSError:
+        return os.fstat(fd).st_mtime_ns
+
+
 def _read(
     reader: Reader, fd: int, directory: str, conversation_id: ConversationId, *, with_log: bool
 ) -> ConversationFiles | None:
@@ -92,8 +100,7 @@ def _read(
         meta_mtime_ns=meta_mtime_ns or 0,
         state=state,
         log=log,
-        modified_us=next(ns for ns in (state_mtime_ns, meta_mtime_ns, os.fstat(fd).st_mtime_ns) if ns is not None)
-        // 1000,
+        modified_us=next(ns for ns in (state_mtime_ns, meta_mtime_ns, _modified_ns(fd)) if ns is not None) // 1000,
         problems=tuple(str(problem) for problem in problems),
         failed=log.failed or any(problem.failed for problem in problems),
         own=own or {},

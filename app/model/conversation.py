@@ -74,7 +74,7 @@ class ConversationFiles:
 
     `meta` and `state` are None where the file is missing or unreadable; `problems` says why, except for a missing
     meta.json, which the OpenHands CLI never writes; `failed` says that the operating system refused, which may pass.
-    `own` is convstore.json, empty where there is none. `modified_us` is the directory's own time, the last resort.
+    `own` is convstore.json, empty where there is none. `modified_us` is that of a file or of events/, the last resort.
     """
 
     id: ConversationId

@@ -115,3 +115,22 @@ async def test_what_the_operating_system_refused_is_read_again_by_the_next_sync(
     async with open_store(root) as store:
         report = await store.sync()
         assert (report.changed, report.opened, report.unreadable, report.untrusted) == (1, 1, 2, [])
+
+
+async def test_a_lock_file_that_appears_changes_nothing_of_a_conversation_without_times(
+    root: Path, open_store: StoreOpener
+) -> None:
+    path = make_conversation(root, events=1)
+    for file in (path / "meta.json", path / "base_state.json"):
+        file.unlink()
+    for event in (path / "events").iterdir():
+        event.write_text("")
+    async with open_store(root) as store:
+        (path / ".owner_lease.lock").touch()
+        os.utime(path, (0, 0))
+        assert (await store.sync()).opened == 0
+        assert await store.verify() == []
+        os.utime(path / "events", (1, 1))
+        assert (await store.sync()).opened == 1
+        assert orjson.loads(await store.get_conversation(ONE))["created_at"] == "1970-01-01T00:00:01Z"
+        assert await store.verify() == []
