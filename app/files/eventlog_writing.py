@@ -13,9 +13,10 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 
+from app.errors import WriteFailed
 from app.files import durable, layout
 from app.files.marks import find_mark
-from app.model.ids import EventName, event_file_name
+from app.model.ids import SEQ_MAX, EventName, event_file_name
 
 LOG_LOCK = ".eventlog.lock"
 
@@ -73,6 +74,11 @@ def append(
     Raises:
         DiskFull, WriteFailed: nothing was appended.
     """
+    if known.next_seq + len(files) - 1 > SEQ_MAX:
+        raise WriteFailed(
+            f"the log ends with event {known.next_seq - 1:,}, and a file's name cannot say a number above {SEQ_MAX:,}; "
+            "nothing was appended. Give that last file the number that follows the one before it"
+        )
     with durable.explained(f"event {files[0][0]}"):
         written: list[tuple[EventName, str, os.stat_result]] = []
         linked: list[str] = []

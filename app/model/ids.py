@@ -14,6 +14,9 @@ from app.errors import InvalidId
 ConversationId = NewType("ConversationId", str)
 """32 lower-case hexadecimal digits."""
 
+SEQ_MAX = 10**18 - 1
+"""The largest place in a log that the name of an event file can say."""
+
 _PLAIN = re.compile(r"[0-9a-f]{32}")
 _ID = re.compile(r"[0-9a-f]{32}|[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.IGNORECASE)
 _match_event_name = re.compile(r"event-([0-9]{5}|[1-9][0-9]{5,17})-([0-9a-fA-F-]{8,})\.json").fullmatch

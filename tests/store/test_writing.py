@@ -19,6 +19,7 @@ from app.errors import (
     InvalidConversation,
     InvalidEvent,
     UnreadableFile,
+    WriteFailed,
 )
 from app.files.opened import OpenFiles
 from app.index import ownership
@@ -26,7 +27,7 @@ from app.index.messages import clear_messages
 from app.index.statements import Sql
 from app.model.filters import Status
 from app.model.ids import ConversationId
-from tests.builders import index_tables, make_conversation, make_event, make_id, names_in
+from tests.builders import index_tables, make_conversation, make_event, make_id, names_in, write_event
 from tests.conftest import StoreOpener
 
 ID = ConversationId(make_id(1))
@@ -290,3 +291,15 @@ async def test_what_another_program_writes_in_the_middle_of_a_write_is_noticed_b
         await conversation.set_tags({"area": "x"})
         assert json.loads(meta.read_text())["title"] == "Meanwhile"
         assert await is_rebuilt_equal(store)
+
+
+async def test_a_log_whose_numbers_are_used_up_takes_no_more(root: Path, open_store: StoreOpener) -> None:
+    path = make_conversation(root, events=1)
+    write_event(path, 10**18 - 2, make_event(5))
+    async with open_store(root) as store, store.writer(ID) as conversation:
+        assert (await conversation.append(make_event(7))).seq == 10**18 - 1
+        before = names_in(path / "events")
+        with pytest.raises(WriteFailed, match=r"cannot say a number above .* nothing was appended"):
+            await conversation.append(make_event(8))
+        assert names_in(path / "events") == before
+        assert await store.verify() == []
