@@ -29,7 +29,6 @@ STATUS_OF: dict[str, HTTPStatus] = {
     errors.UnreadableFile.code: HTTPStatus.CONFLICT,
     errors.StoreUnavailable.code: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.QueryTooSlow.code: HTTPStatus.UNPROCESSABLE_ENTITY,
-    errors.IndexDamaged.code: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.MigrationFailed.code: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.IndexBusy.code: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.IndexUnusable.code: HTTPStatus.SERVICE_UNAVAILABLE,

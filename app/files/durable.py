@@ -25,23 +25,6 @@ _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
 
 
-def write_new(dir_fd: int, name: str, data: bytes) -> os.stat_result:
-    """Write a file whose name must be free, durably, and return its status.
-
-    Raises:
-        FileExistsError: the name is taken; nothing changed.
-        DiskFull, WriteFailed: it could not be written; nothing of it is left.
-    """
-    with explained(name):
-        temporary, status = write_temporary(dir_fd, name, data)
-        try:
-            os.link(temporary, name, src_dir_fd=dir_fd, dst_dir_fd=dir_fd, follow_symlinks=False)
-        finally:
-            os.unlink(temporary, dir_fd=dir_fd)
-        sync_directory(dir_fd)
-        return status
-
-
 def replace(dir_fd: int, name: str, data: bytes, *, sync_name: bool = True) -> os.stat_result:
     """Write a file in the place of one that may exist, whose mode it keeps, and return its status.
 

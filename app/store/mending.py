@@ -71,7 +71,7 @@ def _is_emptied(path: Path) -> bool:
             with presence.alone(path, 0):
                 return path.stat().st_size == 0
     except IndexBusy:
-        pass
+        pass  # somebody makes it just now
     return False
 
 

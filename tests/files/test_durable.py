@@ -1,4 +1,4 @@
-"""Durable writes: whole or not at all, never over a name that is taken, and nothing left after an error."""
+"""Durable writes: whole or not at all, and nothing left after an error."""
 
 from __future__ import annotations
 
@@ -22,18 +22,10 @@ def fd(tmp_path: Path) -> Iterator[int]:
 
 
 def test_a_new_file_is_whole_private_and_alone(fd: int, tmp_path: Path) -> None:
-    status = durable.write_new(fd, "a", b"x" * 100_000)
+    status = durable.replace(fd, "a", b"x" * 100_000)
     assert (tmp_path / "a").read_bytes() == b"x" * 100_000
     assert names_in(tmp_path) == ["a"]
     assert (status.st_mode & 0o777, status.st_mtime_ns) == (0o600, (tmp_path / "a").stat().st_mtime_ns)
-
-
-def test_a_name_that_is_taken_is_not_written_over(fd: int, tmp_path: Path) -> None:
-    (tmp_path / "a").write_text("first")
-    with pytest.raises(FileExistsError):
-        durable.write_new(fd, "a", b"second")
-    assert (tmp_path / "a").read_text() == "first"
-    assert names_in(tmp_path) == ["a"]
 
 
 def test_replacing_keeps_the_mode(fd: int, tmp_path: Path) -> None:
@@ -55,10 +47,6 @@ def test_the_file_is_synced_before_it_has_its_name_and_the_name_after(
         real(descriptor)
 
     monkeypatch.setattr(os, "fsync", fsync)
-    durable.write_new(fd, "a", b"1")
-    assert seen == [(False, False), (True, True)]
-    (tmp_path / "a").unlink()
-    seen.clear()
     durable.replace(fd, "a", b"2")
     assert seen == [(False, False), (True, True)]
 
@@ -78,7 +66,7 @@ def test_what_the_system_refuses_is_said_and_leaves_nothing(
         with pytest.raises(expected, match=os.strerror(number)):
             durable.replace(fd, "a", b"second")
         with pytest.raises(expected, match="b could not be written"):
-            durable.write_new(fd, "b", b"second")
+            durable.replace(fd, "b", b"second")
     assert (tmp_path / "a").read_text() == "first"
     assert names_in(tmp_path) == ["a"]
 
