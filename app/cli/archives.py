@@ -49,13 +49,16 @@ _ALL = ConversationFilter(archived=None)
 @with_filters(archived=Archived.ANY)
 def export_command(
     asked: ConversationFilter,
-    ids: Annotated[
-        list[str] | None, typer.Argument(metavar="[ID]...", help="Their ids, or the beginnings of them.")
-    ] = None,
+    ids: Annotated[list[str] | None, typer.Argument(metavar="ID", help="Their ids, or the beginnings of them.")] = None,
     everything: Annotated[bool, typer.Option("--all", help="All conversations that the filters admit.")] = False,
     kind: Annotated[
-        ExportFormat, typer.Option("--format", help="zip and jsonl can be imported again; markdown is for reading.")
-    ] = ExportFormat.ZIP,
+        ExportFormat | None,
+        typer.Option(
+            "--format",
+            help="zip and jsonl can be imported again; markdown is for reading.",
+            show_default="as --output ends, else zip",
+        ),
+    ] = None,
     output: Annotated[
         Path | None,
         typer.Option(
@@ -86,9 +89,19 @@ def export_command(
         raise InvalidSettings("--output and --to exclude each other")
     if ids and asked != _ALL:
         raise InvalidSettings("filters go with --all, not with ids")
+    if resume and not to:
+        raise InvalidSettings("--resume goes with --to")
     settings = make_settings(store=store, index_url=index)
-    exporting = _Export(kind, force=force, resume=resume, with_secrets=with_secrets)
+    exporting = _Export(_format(kind, output), force=force, resume=resume, with_secrets=with_secrets)
     run_async(exporting.run(settings, ids or [], asked, output, to, no_sync=no_sync, json=json))
+
+
+def _format(asked: ExportFormat | None, output: Path | None) -> ExportFormat:
+    """Return the format that is asked for, or else that by which the file is named."""
+    named = next((one for one in ExportFormat if output and output.suffix.lower() == one.suffix), None)
+    if asked and named and asked != named:
+        raise InvalidSettings(f"{output} is named as {named}, but --format asks for {asked}; leave one of them out")
+    return asked or named or ExportFormat.ZIP
 
 
 class _Export:
@@ -186,7 +199,7 @@ def import_command(
     paths: Annotated[
         list[Path],
         typer.Argument(
-            metavar="PATH...", help="Zips, JSON Lines, conversations' directories, or directories of any of these."
+            metavar="PATH", help="Zips, JSON Lines, conversations' directories, or directories of any of these."
         ),
     ],
     on_clash: Annotated[

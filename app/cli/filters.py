@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable
 from typing import Annotated, Any, get_type_hints
 
 import typer
 
 from app.errors import InvalidSettings
-from app.model.filters import Archived, ConversationFilter, Status, parse_tag
+from app.model.filters import Archived, ConversationFilter, Status, Tag, parse_tag
 from app.model.ids import ConversationId, parse_conversation_id
 from app.model.times import find_time_us
 
@@ -60,7 +61,7 @@ def _make_filter(
         q=q,
         statuses=tuple(status or ()),
         title_contains=title,
-        tags=tuple(parse_tag(text) for text in tag or ()),
+        tags=tuple(_tag(text) for text in tag or ()),
         workspace=workspace,
         model=model,
         agent_kind=agent_kind,
@@ -73,8 +74,8 @@ def _make_filter(
         created_at_lt_us=_time("--created-before", created_before),
         last_event_at_gte_us=_time("--active-since", active_since),
         last_event_at_lt_us=_time("--active-before", active_before),
-        cost_gte=min_cost,
-        cost_lt=max_cost,
+        cost_gte=_cost("--min-cost", min_cost),
+        cost_lt=_cost("--max-cost", max_cost),
         event_count_gte=min_events,
         event_count_lt=max_events,
         archived=archived.asked,
@@ -85,6 +86,18 @@ def _make_filter(
 
 def _id(text: str | None) -> ConversationId | None:
     return None if text is None else parse_conversation_id(text)
+
+
+def _tag(text: str) -> Tag:
+    if not text:
+        raise InvalidSettings("--tag is empty; write a key, or key:value")
+    return parse_tag(text)
+
+
+def _cost(option: str, cost: float | None) -> float | None:
+    if cost is not None and not math.isfinite(cost):
+        raise InvalidSettings(f"{option} {cost} is no cost; write a number")
+    return cost
 
 
 def _time(option: str, text: str | None) -> int | None:

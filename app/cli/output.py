@@ -68,6 +68,7 @@ _STEERING = re.compile("[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]"
 _BAR_AFTER_S = 1.0
 _GAP = "  "
 _LAST_MIN = 10
+_PREFIX = "Value error, "  # which pydantic puts before what our own checks say
 _PROCESSES_MAX = 4
 
 
@@ -83,7 +84,7 @@ def make_settings(**given: object) -> Settings:
         problems = [
             "no store was named; use --store DIR or set CONVSTORE_STORE"
             if problem["loc"] == ("store",) and problem["type"] == "missing"
-            else f"CONVSTORE_{'_'.join(str(part) for part in problem['loc']).upper()}: {problem['msg']}"
+            else f"CONVSTORE_{'_'.join(map(str, problem['loc'])).upper()}: {problem['msg'].removeprefix(_PREFIX)}"
             for problem in error.errors()
         ]
         raise InvalidSettings("; ".join(problems)) from error
@@ -102,7 +103,10 @@ async def opened(settings: Settings, *, no_sync: bool) -> AsyncIterator[Conversa
     """Open the store, bringing its index in step first, unless a server that reads files otherwise looks after it."""
     async with ConversationStore.open(settings) as store:
         if not no_sync and await find_other_derivation(store.index, store.reader) is None:
-            await synced(store)
+            report = await synced(store)
+            if not report.conversations:
+                told = f"convstore: no conversation directories in {settings.root}"
+                err.print(Text(printable(told), style="yellow"))
         yield store
 
 

@@ -35,7 +35,7 @@ def search_command(
     words: Annotated[
         list[str],
         typer.Argument(
-            metavar="WORDS...", help='Words, "exact phrases", -excluded ones, OR; the last word may be only begun.'
+            metavar="WORDS", help='Words, "exact phrases", -excluded ones, OR; the last word may be only begun.'
         ),
     ],
     asked: ConversationFilter,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import math
 import os
@@ -33,7 +34,7 @@ def serve_command(
     directory: Annotated[
         Path | None,
         typer.Argument(
-            metavar="[DIR]", help="The directory that holds the conversations.", show_default="CONVSTORE_STORE"
+            metavar="DIR", help="The directory that holds the conversations.", show_default="CONVSTORE_STORE"
         ),
     ] = None,
     store: Annotated[Path | None, typer.Option("--store", help="The same, as an option.", show_default=False)] = None,
@@ -52,6 +53,8 @@ def serve_command(
 
     Example: convstore serve workspace/conversations --port 8000
     """
+    if directory and store:
+        raise InvalidSettings("DIR and --store are the same; give one of them")
     settings = make_settings(
         store=directory or store,
         index_url=index,
@@ -123,8 +126,10 @@ def listen(settings: Settings) -> socket.socket:
     try:
         return socket.create_server((settings.host, settings.port), family=family, backlog=2048)
     except OSError as error:
+        told = str(error.strerror).partition(" (while ")[0]
+        what = "port" if error.errno in (errno.EADDRINUSE, errno.EACCES) else "host"
         raise InvalidSettings(
-            f"cannot listen on {settings.host} port {settings.port} ({error.strerror}); choose another with --port"
+            f"cannot listen on {settings.host} port {settings.port} ({told}); choose another with --{what}"
         ) from error
 
 

@@ -76,7 +76,7 @@ def list_command(
 
 @app.command(name="restore")
 def restore_command(
-    conversations: Annotated[list[str], typer.Argument(metavar="ID...", help="Their ids, or the beginnings of them.")],
+    conversations: Annotated[list[str], typer.Argument(metavar="ID", help="Their ids, or the beginnings of them.")],
     store: StoreOption = None,
     dry_run: DryRunOption = False,
     index: IndexOption = None,

@@ -23,7 +23,7 @@ from app.settings import Settings
 from app.store.store import ConversationStore
 
 IdArgument = Annotated[str, typer.Argument(metavar="ID", help="Its id, or the beginning of it.")]
-IdsArgument = Annotated[list[str], typer.Argument(metavar="ID...", help="Their ids, or the beginnings of them.")]
+IdsArgument = Annotated[list[str], typer.Argument(metavar="ID", help="Their ids, or the beginnings of them.")]
 
 
 @asynccontextmanager
@@ -64,7 +64,7 @@ def rename_command(
 
 def tag_command(
     conversation: IdArgument,
-    tags: Annotated[list[str], typer.Argument(metavar="KEY=VALUE...", help="Tags to set; KEY= removes one.")],
+    tags: Annotated[list[str], typer.Argument(metavar="KEY=VALUE", help="Tags to set; KEY= removes one.")],
     store: StoreOption = None,
     dry_run: DryRunOption = False,
     index: IndexOption = None,

@@ -22,7 +22,7 @@ from app.files.incoming_zip import ZipSource
 from app.files.layout import Named
 from app.files.placing import Contents, Staged
 from app.files.trash import is_ghost
-from app.model.archive import ArchiveFile, LeftOut, Limits, OnClash
+from app.model.archive import ArchiveFile, ExportFormat, LeftOut, Limits, OnClash
 from app.model.ids import ConversationId, dashed
 from app.model.renaming import renamed
 from app.store.refresh import refresh
@@ -80,6 +80,8 @@ def _sources_of(path: Path, limits: Limits) -> Iterator[Source]:
 
 
 def _archive(path: Path, limits: Limits) -> Source:
+    if path.suffix.lower() == ExportFormat.MARKDOWN.suffix:
+        raise ArchiveRefused(f"{path} is Markdown, which is for reading and cannot be imported; export a zip or jsonl")
     try:
         with path.open("rb") as file:
             first = file.read(1)

@@ -23,7 +23,7 @@ def test_a_bad_setting_is_named(tmp_path: Path, convstore: Command, monkeypatch:
     monkeypatch.setenv("CONVSTORE_TIMEZONE", "Mars/Olympus")
     ran = convstore("list", "--store", tmp_path)
     assert ran.code == 2
-    assert "CONVSTORE_TIMEZONE: Value error, no time zone is called 'Mars/Olympus'" in ran.err
+    assert "convstore: CONVSTORE_TIMEZONE: no time zone is called 'Mars/Olympus'" in ran.err
 
 
 def test_the_version_is_printed(convstore: Command) -> None:
