@@ -25,7 +25,9 @@ COMMANDS = {
 @pytest.mark.parametrize("name", COMMANDS)
 def test_a_terminal_is_not_steered_and_json_says_the_same(root: Path, name: str) -> None:
     content = [{"type": "text", "text": HOSTILE}]
-    make_conversation(root, meta={"title": HOSTILE}, events=[make_event(0, llm_message={"content": content})])
+    path = make_conversation(root, meta={"title": HOSTILE}, events=[make_event(0, llm_message={"content": content})])
+    meta = json.loads((path / "meta.json").read_bytes())
+    (path / "meta.json").write_text(json.dumps(meta, ensure_ascii=False))  # as agent-server writes it, not escaped
     command = [str(Path(sys.executable).with_name("convstore")), *COMMANDS[name], "--store", str(root)]
     piped = subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout.decode()
     outside, terminal = pty.openpty()
