@@ -64,7 +64,7 @@ def test_prune_ends_with_an_error_when_moves_failed(
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
     make_conversation(root)
-    monkeypatch.setattr(trash, "_rename", rename)
+    monkeypatch.setattr(trash, "rename", rename)
     asked = ("prune", "--older-than", "1m", "--before", "2099-01-01", "--yes", "--store", root)
     ran = convstore(*asked)
     assert (ran.code, list_trash(root)) == (2, [])

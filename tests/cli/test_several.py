@@ -58,7 +58,7 @@ def test_what_was_done_is_told_when_one_fails(three: Path, convstore: Command, m
             raise OSError(errno.EIO, os.strerror(errno.EIO))
         source.rename(target)
 
-    monkeypatch.setattr(trash, "_rename", rename)
+    monkeypatch.setattr(trash, "rename", rename)
     ran = convstore("delete", *IDS, "--store", three)
     assert (ran.code, ran.out) == (2, f"deleted: {dashed(ConversationId(IDS[0]))}\n")
     assert "Input/output error" in ran.err
