@@ -12,6 +12,9 @@ from app.api.errors import error_response
 BODY_MAX_BYTES = 64 << 20
 """A thousand events of 64 kB, the most that are appended at once, or a few that hold images."""
 
+_WITHOUT_BODY = frozenset({"GET", "HEAD"})
+"""Whose bodies no route reads."""
+
 
 class BodyLimited:
     """ASGI middleware: 413 for a body that is larger than `most_bytes`, whether the request says so or not.
@@ -26,7 +29,7 @@ class BodyLimited:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on, or answer 413 as soon as too much has come."""
-        if scope["type"] != "http" or scope["path"] in self._free:
+        if scope["type"] != "http" or scope["method"] in _WITHOUT_BODY or scope["path"] in self._free:
             await self._app(scope, receive, send)
             return
         size_bytes = 0
