@@ -13,13 +13,12 @@ import orjson
 from app.errors import ConversationNotFound, EventNotFound, UnreadableFile
 from app.files import layout
 from app.files.eventlog_writing import KnownNames
-from app.files.head import find_head, find_moved_head
+from app.files.head import find_head, find_moved_head, may_lag
 from app.files.scan import Reader
 from app.model.archive import ArchiveFile
 from app.model.conversation import ConversationFiles, fold
 from app.model.creation import forked_meta, forked_state
 from app.model.event import parse_json_object
-from app.model.filters import Status
 from app.model.ids import ConversationId, EventName, event_file_name
 from app.model.kept import Kept, parse_kept
 from app.model.times import format_us
@@ -41,7 +40,8 @@ class Fork:
 def read_fork(reader: Reader, source: ConversationFiles, fork: Fork) -> Iterator[ArchiveFile]:
     """Give the files of a fork: its events, base_state.json after them, and meta.json.
 
-    An event that is newer than base_state.json would count as one that a crash kept HEAD from.
+    An event that is newer than base_state.json would count as one that a crash kept HEAD from. Where the source's HEAD
+    is behind, as between the two files of an append and after a crash there, the fork's is not: nobody would move it.
 
     Raises:
         ConversationNotFound: the source is gone.
@@ -54,18 +54,23 @@ def read_fork(reader: Reader, source: ConversationFiles, fork: Fork) -> Iterator
     except OSError as error:
         raise ConversationNotFound(f"there is no conversation {source.directory} ({error.strerror})") from error
     try:
-        state = _kept(fd, layout.STATE)
-        meta = _kept(fd, layout.META) if source.meta is not None else _meta_of(source)
+        state, state_ns = _kept(fd, layout.STATE)
+        meta = _kept(fd, layout.META)[0] if source.meta is not None else _meta_of(source)
         with layout.open_directory(layout.EVENTS, fd) as events_fd:
             names = layout.list_event_names(events_fd)
-            wanted, head = names, None
             if fork.from_event_id is not None:
-                wanted, head = list_branch(events_fd, names, fork.from_event_id), (fork.from_event_id, False)
-            for place, name in enumerate(wanted):
-                seq = name.seq if head is None else place
+                branch = list_branch(events_fd, names, fork.from_event_id)
+                copied = [(name, EventName(seq, name.event_id)) for seq, name in enumerate(branch)]
+                head = fork.from_event_id
+            else:
+                copied, head = [(name, name) for name in names], None
+                fields = parse_json_object(state.raw)
+                if may_lag(fd, fields) and (moved := find_moved_head(events_fd, fields, state_ns, names)):
+                    head = moved.event_id
+            for name, new_name in copied:
                 with _naming(f"{layout.EVENTS}/{event_file_name(name)}"):
                     raw, _ = layout.read_file(event_file_name(name), events_fd)
-                yield ArchiveFile(f"{layout.EVENTS}/{event_file_name(EventName(seq, name.event_id))}", raw)
+                yield ArchiveFile(f"{layout.EVENTS}/{event_file_name(new_name)}", raw)
         directory = str(reader.root / fork.id)
         tags = fork.tags or {}
         new_state = forked_state(
@@ -107,11 +112,12 @@ def find_on_branch(reader: Reader, directory: str, wanted: Sequence[EventName]) 
             layout.open_directory(reader.root / directory) as fd,
             layout.open_directory(layout.EVENTS, fd) as events_fd,
         ):
-            state = parse_json_object(layout.read_file(layout.STATE, fd)[0])
+            raw, state_ns = layout.read_file(layout.STATE, fd)
+            state = parse_json_object(raw)
             names = layout.list_event_names(events_fd)
             head = find_head(events_fd, state, KnownNames(names))
-            if state.get("execution_status") == Status.RUNNING:
-                head = find_moved_head(fd, events_fd, state) or head
+            if may_lag(fd, state):
+                head = find_moved_head(events_fd, state, state_ns, names) or head
             if head.event_id is None:
                 return None
             branch = takewhile(lambda name: name >= wanted[0], _walk_back(events_fd, names, head.event_id))
@@ -165,10 +171,12 @@ def _naming(file: str) -> Iterator[None]:
         raise UnreadableFile(f"{file}: {error}", failed=error.failed) from error
 
 
-def _kept(fd: int, name: str) -> Kept:
+def _kept(fd: int, name: str) -> tuple[Kept, int]:
+    """Return a file, and its mtime in nanoseconds as it was before it was read."""
     try:
         with _naming(name):
-            return parse_kept(layout.read_file(name, fd)[0])
+            raw, mtime_ns = layout.read_file(name, fd)
+            return parse_kept(raw), mtime_ns
     except FileNotFoundError as error:
         raise UnreadableFile(f"{name}: missing") from error
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from app.errors import UnreadableFile
-from app.files import layout
+from app.files import layout, lease
 from app.files.eventlog_writing import KnownNames
 from app.model.event import parse_json_object
+from app.model.filters import Status
 from app.model.ids import EventName, event_file_name
 from app.model.writing import is_node, moves_head
 
@@ -38,17 +39,17 @@ def _find_last_node(events_fd: int) -> Head:
     return Head(None)
 
 
-def find_moved_head(fd: int, events_fd: int, state: Mapping[str, Any]) -> Head | None:
-    """Return what a crash kept HEAD from: forward, along the parent chain, through newer files only; None: it stands.
+def find_moved_head(events_fd: int, state: Mapping[str, Any], state_ns: int, names: Sequence[EventName]) -> Head | None:
+    """Return what a crash, or a write that goes on, keeps HEAD from as yet; None: it stands.
 
-    A navigation wrote base_state.json after all events, so it is never undone.
+    It is found forward, along the parent chain, through files that are newer than base_state.json, which was written at
+    `state_ns`. A navigation wrote that one after all events, so it is never undone.
     """
     leaf = state.get("leaf_event_id")
     if not isinstance(leaf, str):
         return None
-    state_ns = os.stat(layout.STATE, dir_fd=fd, follow_symlinks=False).st_mtime_ns
     newer: list[EventName] = []
-    for name in reversed(layout.list_event_names(events_fd)):
+    for name in reversed(names):
         if name.event_id == leaf:
             break  # what follows an event comes after it in the log
         if os.stat(event_file_name(name), dir_fd=events_fd, follow_symlinks=False).st_mtime_ns < state_ns:
@@ -60,6 +61,12 @@ def find_moved_head(fd: int, events_fd: int, state: Mapping[str, Any]) -> Head |
         if event is not None and moves_head(event) and event.get("parent_id") == found:
             found = name.event_id
     return Head(found) if found != leaf else None
+
+
+def may_lag(fd: int, state: Mapping[str, Any]) -> bool:
+    """Whether HEAD may be behind the log: the conversation runs, or its owner has not given it back, or died."""
+    owner = lease.read_lease(fd)
+    return state.get("execution_status") == Status.RUNNING or (owner is not None and not owner.released)
 
 
 def _read_event(events_fd: int, name: EventName) -> dict[str, Any] | None:

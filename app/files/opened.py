@@ -275,7 +275,8 @@ class OpenFiles:
         return self._head
 
     def _recover_head(self, fd: int, events_fd: int) -> None:
-        moved = find_moved_head(fd, events_fd, self.files.state or {})
+        state_ns = os.stat(layout.STATE, dir_fd=fd, follow_symlinks=False).st_mtime_ns
+        moved = find_moved_head(events_fd, self.files.state or {}, state_ns, layout.list_event_names(events_fd))
         if moved is not None:
             self._write_state(fd, Change(), moved)
 

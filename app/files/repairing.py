@@ -5,6 +5,7 @@ Both locks are held and the lease is ours, so nobody writes meanwhile. What has 
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -226,7 +227,8 @@ def _mend_head(seen: _Seen, state: dict[str, Any]) -> list[Mend]:
     if isinstance(leaf, str) and leaf not in known.numbers:
         head, why = find_head(seen.events_fd, {}, known), f"HEAD was {leaf}, which the log does not have"
     else:
-        moved = find_moved_head(seen.fd, seen.events_fd, state)
+        state_ns = os.stat(layout.STATE, dir_fd=seen.fd, follow_symlinks=False).st_mtime_ns
+        moved = find_moved_head(seen.events_fd, state, state_ns, layout.list_event_names(seen.events_fd))
         if moved is None:
             return []
         head, why = moved, "HEAD was left behind by a crash"

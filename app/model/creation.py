@@ -205,11 +205,17 @@ def _merge(plain: Any, masked: Any, seal: Seal) -> Any:  # noqa: ANN401
 
 
 def forked_state(
-    state: Kept, fork_id: ConversationId, *, directory: str, tags: Mapping[str, str], head: object, reset_metrics: bool
+    state: Kept,
+    fork_id: ConversationId,
+    *,
+    directory: str,
+    tags: Mapping[str, str],
+    head: str | None,
+    reset_metrics: bool,
 ) -> Kept:
     """Return the base_state.json of a fork: the source's bytes, but idle, with its own id, tags and HEAD.
 
-    `head` is (leaf_event_id, head_is_empty), or None to keep the source's.
+    `head` is the id of an event, or None to keep the source's.
     """
     values: dict[str, Any] = {
         "id": dashed(fork_id),
@@ -222,8 +228,8 @@ def forked_state(
         values["persistence_dir"] = directory
     if reset_metrics:
         values["stats"] = {"usage_to_metrics": {}}
-    if isinstance(head, tuple):
-        values["leaf_event_id"], values["head_is_empty"] = head
+    if head is not None:
+        values |= {"leaf_event_id": head, "head_is_empty": False}
     return _set(state, values)
 
 
