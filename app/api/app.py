@@ -37,6 +37,7 @@ from app.api.limiting import BODY_MAX_BYTES, BodyLimited
 from app.api.metrics import Metrics
 from app.api.observing import Observed
 from app.api.parameters import INDEXED_HEADER
+from app.api.starting import StartTold
 from app.api.stopping import end_process_within, on_stop
 from app.settings import LOOPBACK_HOSTS, Settings
 from app.store.startup import follow
@@ -81,6 +82,7 @@ def create_app(settings: Settings, keys: Sequence[str] | None = None, *, ends_pr
             *([Middleware(KeyRequired, keys=known, open_paths=open_paths)] if known.required else []),
             Middleware(BodyLimited, most_bytes=BODY_MAX_BYTES, free=("/api/conversations/import",)),
             Middleware(HotPaths, paths=conversations.HOT_PATHS),
+            Middleware(StartTold),
         ],
     )
     app.state.settings = settings

@@ -17,7 +17,7 @@ from rich.text import Text
 
 from app import logs
 from app.cli.output import IndexOption, err, make_settings
-from app.errors import InvalidSettings
+from app.errors import InvalidSettings, StoreUnavailable
 from app.files import owners
 from app.settings import Settings
 from app.store.store import ConversationStore
@@ -78,14 +78,25 @@ def serve_command(
         if settings.workers > 1:
             _serve_by_workers(settings, listener)
             return
-        config = uvicorn.Config(create_app(settings, keys, ends_process=True), **options(settings))
-        uvicorn.Server(config).run(sockets=[listener])
+        server = uvicorn.Server(uvicorn.Config(create_app(settings, keys, ends_process=True), **options(settings)))
+        try:
+            server.run(sockets=[listener])
+        except SystemExit:  # uvicorn could not start
+            if server.started:
+                raise
+        _require_started(server.started)
+
+
+def _require_started(started: bool) -> None:
+    if not started:
+        raise StoreUnavailable("the server could not start; the log says why")
 
 
 def _serve_by_workers(settings: Settings, listener: socket.socket) -> None:
     """Serve by processes that are spawned, share the socket, and are started again when they die."""
     import uvicorn  # noqa: PLC0415
-    from uvicorn.supervisors import Multiprocess  # noqa: PLC0415
+
+    from app.api.supervisor import Supervisor  # noqa: PLC0415
 
     with TemporaryDirectory(prefix="convstore-metrics-") as counted:
         os.environ |= settings.as_environment() | {"PROMETHEUS_MULTIPROC_DIR": counted}
@@ -96,7 +107,9 @@ def _serve_by_workers(settings: Settings, listener: socket.socket) -> None:
             timeout_worker_healthcheck=_WORKER_SILENT_S,
             **options(settings),
         )
-        Multiprocess(config, sockets=[listener]).run()
+        supervisor = Supervisor(config, sockets=[listener])
+        supervisor.run()
+    _require_started(not supervisor.failed)
 
 
 def options(settings: Settings) -> dict[str, Any]:

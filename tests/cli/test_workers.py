@@ -5,22 +5,37 @@ from __future__ import annotations
 import os
 import re
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
+import pytest
 
 from app import Settings
 from tests.builders import held_by_another_process, make_conversation, make_id, names_in
 from tests.cli.test_serve import served
 
+GONE = """
+import shutil
+from app.cli import main, serve
+greet = serve._greet
+def greet_and_lose(settings, *arguments, **given):
+    greet(settings, *arguments, **given)
+    shutil.rmtree(settings.root)
+serve._greet = greet_and_lose
+main.run()
+"""
+"""The command, in front of which the store is deleted when it was found usable and before a server opens it."""
+
 KEY = "X-Session-API-Key"
 
 
 def until(true: Callable[[], bool]) -> None:
-    """Wait until something is true. A worker that is killed while it is asked whether it lives is missed after 30 s."""
+    """Wait until something is true."""
     deadline = time.monotonic() + 60
     while not true():
         assert time.monotonic() < deadline
@@ -88,6 +103,29 @@ def test_workers_are_one_owner_and_write_to_one_conversation(tmp_path: Path) -> 
     assert [name[6:11] for name in names_in(path / "events") if name.startswith("event-")] == [
         f"{number:05d}" for number in range(asked)
     ]
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_server_whose_store_goes_before_it_starts_says_so_and_fails(root: Path, workers: int) -> None:
+    command = (sys.executable, "-c", GONE, "serve", str(root), "--port", "0", "--no-auth", "--workers", str(workers))
+    done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
+    assert done.returncode == 2
+    assert done.stderr.count(f"{root} is no directory; give the one that holds the conversation directories") >= 1
+    assert done.stderr.endswith("convstore: the server could not start; the log says why\n")
+    assert "Traceback" not in done.stderr
+
+
+def test_a_worker_that_is_killed_while_it_is_asked_whether_it_lives_is_replaced_at_once(tmp_path: Path) -> None:
+    with served(tmp_path, "--workers", "2", "--no-auth") as server:
+        until(lambda: httpx.get(f"{server.url}/ready").status_code == 200)
+        workers = children(server.process.pid)
+        victim = min(workers)
+        os.kill(victim, signal.SIGSTOP)
+        time.sleep(3)
+        killed_at = time.monotonic()
+        os.kill(victim, signal.SIGKILL)
+        until(lambda: len(children(server.process.pid) - {victim}) == 2)
+        assert time.monotonic() - killed_at < 15
 
 
 def test_workers_end_when_their_parent_is_killed(tmp_path: Path) -> None:
