@@ -8,12 +8,13 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from hashlib import blake2b
 from pathlib import Path
 from struct import Struct
 from time import time_ns
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from app.errors import StoreUnavailable, UnreadableFile
 from app.model.ids import (
@@ -24,9 +25,6 @@ from app.model.ids import (
     find_event_name,
     parse_conversation_id,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
 
 META = "meta.json"
 STATE = "base_state.json"
@@ -290,5 +288,12 @@ def list_events(conversation_fd: int) -> list[EventName]:
 
 
 def list_event_names(events_fd: int) -> list[EventName]:
-    """Return what the names in an open events/ directory say, in log order."""
-    return sorted(filter(None, map(find_event_name, os.listdir(events_fd))))
+    """Return what the names in an open events/ directory say, in log order.
+
+    Beside appends a listing may have an event and lack the one before it: with a gap it is made again, up to its last.
+    """
+    names = sorted(filter(None, map(find_event_name, os.listdir(events_fd))))
+    if names and names[-1].seq >= len(names):
+        again = filter(None, map(find_event_name, os.listdir(events_fd)))
+        names = sorted(name for name in again if name.seq <= names[-1].seq)
+    return names
