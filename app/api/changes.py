@@ -12,6 +12,7 @@ from fastapi.sse import EventSourceResponse, ServerSentEvent
 from pydantic import BaseModel
 
 from app.api.parameters import ErrorBody, Limit, Store, json_response
+from app.api.stream import ending
 from app.errors import ChangesGone
 from app.model.changes import Change, Place, parse_place
 from app.model.ids import dashed
@@ -92,13 +93,14 @@ async def stream_changes(
 
     An event `gone` is the last one: the index was built anew, and everything has to be listed again.
     """
-    async with aclosing(store.follow_changes(start, PAGE_MAX, _SILENCE_S)) as pages:
-        try:
-            async for page in pages:
-                for change in page.items:
-                    yield ServerSentEvent(raw_data=_item(change).decode(), id=change.place.token)
-        except ChangesGone as error:
-            yield ServerSentEvent(event="gone", data=str(error))
+    with ending("the changes"):
+        async with aclosing(store.follow_changes(start, PAGE_MAX, _SILENCE_S)) as pages:
+            try:
+                async for page in pages:
+                    for change in page.items:
+                        yield ServerSentEvent(raw_data=_item(change).decode(), id=change.place.token)
+            except ChangesGone as error:
+                yield ServerSentEvent(event="gone", data=str(error))
 
 
 def _item(change: Change) -> bytes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -16,7 +17,7 @@ from app import ConversationStore, Settings
 from app.model.ids import dashed
 from app.store.rebuild import rebuild
 from tests.api.test_sockets import HEADERS, listening, read_stream
-from tests.builders import make_conversation, make_id, make_meta, second_process
+from tests.builders import index_path, make_conversation, make_id, make_meta, second_process
 from tests.conftest import serving
 
 CHANGES = "/api/changes"
@@ -210,6 +211,26 @@ async def test_a_stream_ends_when_the_index_is_built_anew(root: Path) -> None:
         await rebuild(Settings(store=root), lambda *_: None)
         rest = (await response.aread()).decode()
     assert "event: gone" in rest
+
+
+async def test_a_stream_ends_with_a_line_in_the_log_when_the_index_fails(
+    root: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    make_conversation(root)
+    async with (
+        listening(root) as host,
+        httpx.AsyncClient(base_url=f"http://{host}", headers=HEADERS) as client,
+        client.stream("GET", f"{CHANGES}/stream?since=now") as response,
+    ):
+        while not (await client.get("/api/index/status")).json()["last_sweep_at"]:
+            await asyncio.sleep(0.01)
+        with index_path(root).open("r+b") as index:
+            index.write(b"x" * index_path(root).stat().st_size)
+        await response.aread()
+    told = [record for record in caplog.records if record.name.startswith(("uvicorn", "app.api"))]
+    assert [record.getMessage()[:39] for record in told if record.levelno >= logging.WARNING] == [
+        "a stream of the changes ends: the index"
+    ]
 
 
 async def test_who_goes_away_waits_no_longer(root: Path) -> None:
