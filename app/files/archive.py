@@ -4,28 +4,38 @@ from __future__ import annotations
 
 import os
 import stat
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+import orjson
+
 from app.errors import UnreadableFile
 from app.files import layout
+from app.files.head import find_moved_head, may_lag
 from app.files.lease import LAST_LEASE, LEASE
 from app.model.archive import DEPTH_MAX, ArchiveFile, LeftOut, name_problem
+from app.model.event import parse_json_object
 from app.model.ids import EventName
 from app.model.jsonlines import event_path, find_event
+from app.model.kept import parse_kept
 from app.model.redaction import redacted
 
 _TOP = (layout.META, layout.STATE, layout.OWN)
 _LOOKS = 5
+_PAUSE_S = 0.02
+"""A slow disk takes so long between an event and HEAD."""
+
 _CREDENTIALS = "acp"
 """A directory in which agent-server keeps credentials of a running agent; its own downloads leave it out too."""
 
 
 class _Core(NamedTuple):
-    """The files that are replaced while a conversation goes on, and the names in its log."""
+    """The files that are replaced while a conversation goes on, when base_state.json was, and the names in its log."""
 
     top: dict[str, bytes | LeftOut]
+    state_ns: int
     names: list[EventName]
 
 
@@ -56,29 +66,55 @@ def read_files(root: Path, directory: str, *, with_secrets: bool = False) -> Ite
 
 
 def _read_core(fd: int) -> _Core:
-    """Read state and names until both are of one moment, or a few times."""
+    """Read state and names until both are of one moment, or a few times.
+
+    An event that HEAD has to follow yet is about to be acknowledged, or its owner died. Then HEAD is put where the next
+    opening puts it: nobody would in a copy, which has neither the lease nor the files' times.
+    """
     core = _look(fd)
     for _ in range(_LOOKS):
-        again = _look(fd)
-        if again == core:
-            break
-        core = again
+        before, core = core, _look(fd)
+        if core == before:
+            if _find_moved(fd, core) is None:
+                return core
+            time.sleep(_PAUSE_S)
+    state = _find_moved(fd, core)
+    if state is not None and may_lag(fd, parse_json_object(state)):
+        core.top[layout.STATE] = state
     return core
 
 
 def _look(fd: int) -> _Core:
     top: dict[str, bytes | LeftOut] = {}
+    state_ns = 0
     for name in _TOP:
         try:
-            top[name] = layout.read_file(name, fd)[0]
+            top[name], mtime_ns = layout.read_file(name, fd)
         except FileNotFoundError:
             continue
         except UnreadableFile as error:
             top[name] = LeftOut(name, str(error))
+        else:
+            state_ns = mtime_ns if name == layout.STATE else state_ns
     try:
-        return _Core(top, layout.list_events(fd))
+        return _Core(top, state_ns, layout.list_events(fd))
     except UnreadableFile as error:
-        return _Core({**top, layout.EVENTS: LeftOut(layout.EVENTS, str(error))}, [])
+        return _Core({**top, layout.EVENTS: LeftOut(layout.EVENTS, str(error))}, state_ns, [])
+
+
+def _find_moved(fd: int, core: _Core) -> bytes | None:
+    """Return base_state.json with the HEAD that it is kept from as yet; None: it stands."""
+    raw = core.top.get(layout.STATE)
+    if isinstance(raw, bytes) and core.names:
+        try:
+            state = parse_json_object(raw)
+            with layout.open_directory(layout.EVENTS, fd) as events_fd:
+                moved = find_moved_head(events_fd, state, core.state_ns, core.names)
+            if moved is not None:
+                return parse_kept(raw).with_values({"leaf_event_id": orjson.dumps(moved.event_id)}).raw
+        except (OSError, UnreadableFile):
+            return None
+    return None
 
 
 def _read(path: str, parent_fd: int, *, with_secrets: bool) -> ArchiveFile | LeftOut:

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import time
 from pathlib import Path
 
-from app.files import layout
+import pytest
+
+from app.files import layout, lease
+from app.files.archive import read_files
+from app.model.archive import ArchiveFile
 from app.model.event import gap_rows
-from tests.builders import make_conversation, make_event, second_process, write_event
+from tests.builders import make_conversation, make_event, make_id, make_state, second_process, write_event
+from tests.store.test_forking import append_without_head
 
 _LONG = 2000
 """Events of a log whose names take several looks of the system to list, and disks list them in no order."""
@@ -49,3 +55,72 @@ def test_a_gap_that_there_is_is_listed(tmp_path: Path) -> None:
     write_event(path, 5)
     with layout.open_directory(path / "events") as fd:
         assert [name.seq for name in layout.list_event_names(fd)] == [0, 1, 5]
+
+
+# Appends to a conversation until it is killed, on a disk that is slow to take HEAD.
+SLOW_WRITER = """
+import asyncio, os, sys, time, uuid
+from app import ConversationStore, Settings
+from tests.builders import make_event, make_id
+
+pwrite = os.pwrite
+
+def slow(*arguments):
+    time.sleep(0.02)
+    return pwrite(*arguments)
+
+async def main():
+    async with ConversationStore.open(Settings(store=sys.argv[1])) as store:
+        await store.sync()
+        async with store.writer(make_id(1)) as conversation:
+            await conversation.append(make_event(5))
+            os.pwrite = slow
+            print("writing", flush=True)
+            while True:
+                await conversation.append(make_event(6, id=str(uuid.uuid4())))
+
+asyncio.run(main())
+"""
+
+
+def exported(root: Path) -> tuple[str | None, str]:
+    """Return the HEAD and the last event that an export has."""
+    files = {one.name: one.raw for one in read_files(root, make_id(1)) if isinstance(one, ArchiveFile)}
+    last = max(name for name in files if name.startswith("events/"))
+    return json.loads(files["base_state.json"])["leaf_event_id"], json.loads(files[last])["id"]
+
+
+def test_the_head_of_an_export_beside_a_writer_is_its_last_event(root: Path) -> None:
+    make_conversation(root, state={"leaf_event_id": make_event(1)["id"]})
+    found = set()
+    with second_process(SLOW_WRITER, root) as writer:
+        assert writer.hear() == "writing"
+        until = time.monotonic() + 2
+        while time.monotonic() < until:
+            found.add(exported(root))
+    assert len(found) > 1
+    assert [(head, last) for head, last in found if head != last] == []
+
+
+def test_an_export_waits_for_the_head_that_a_program_without_a_lease_writes(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = make_conversation(root, state={"leaf_event_id": make_event(1)["id"]})
+    append_without_head(path)
+
+    def write_head(_seconds: float) -> None:
+        state = make_state(path.name, leaf_event_id=make_event(7)["id"])
+        (path / "base_state.json").write_text(json.dumps(state))
+
+    monkeypatch.setattr("app.files.archive.time.sleep", write_head)
+    assert exported(root) == (make_event(7)["id"], make_event(7)["id"])
+
+
+@pytest.mark.parametrize("crashed", [True, False])
+def test_the_head_of_an_export_is_where_the_next_opening_puts_it(root: Path, *, crashed: bool) -> None:
+    path = make_conversation(root, state={"leaf_event_id": make_event(1)["id"]})
+    append_without_head(path)
+    claimed = lease.claim(root, path.name, "one that died", boot="another boot", ttl_s=-1)
+    if not crashed:
+        lease.release(root, path.name, claimed.lease)
+    assert exported(root) == (make_event(7 if crashed else 1)["id"], make_event(7)["id"])
