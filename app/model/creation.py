@@ -68,6 +68,19 @@ _AGENT_TYPES_OR_NULL: dict[str, type] = {
     "critic": dict,
     "filter_tools_regex": str,
     "system_prompt": str,
+    "system_prompt_filename": str,
+    "security_policy_filename": str,
+}
+_CONTEXT_TYPES_OR_NULL: dict[str, type] = {
+    "skills": list,
+    "secrets": dict,
+    "system_message_suffix": str,
+    "user_message_suffix": str,
+}
+_LLM_TYPES_OR_NULL: dict[str, type] = {
+    **dict.fromkeys(("api_key", "base_url", "api_version", "usage_id", "auth_type"), str),
+    **dict.fromkeys(("aws_access_key_id", "aws_secret_access_key", "aws_session_token", "aws_region_name"), str),
+    **dict.fromkeys(("extra_headers", "litellm_extra_body"), dict),
 }
 _TYPES_INSIDE: dict[str, type] = {
     "client_tools": dict,
@@ -78,7 +91,18 @@ _TYPES_INSIDE: dict[str, type] = {
     "tools": dict,
     "mcp_config": dict,
     "include_default_tools": str,
+    "skills": dict,
+    "extra_headers": str,
 }
+_NAMES_INSIDE: dict[str, tuple[str, ...]] = {
+    "client_tools": ("name", "description"),
+    "agent_definitions": ("name",),
+    "plugins": ("source",),
+    "tools": ("name",),
+    "skills": ("name", "content"),
+}
+"""Texts without which agent-server reads nothing of a list: of its models, those fields that have no default."""
+
 _SECRETS = ("StaticSecret", "LookupSecret")
 _NOT_IN_META = frozenset({"agent", "agent_settings", "agent_profile_id", "title", "conversation_runtime", "container"})
 _IN_BOTH = ("max_iterations", "stuck_detection", "confirmation_policy", "security_analyzer", "hook_config")
@@ -132,13 +156,14 @@ def compose_new(
         "tags": tags,
         "agent_state": {},
     }
-    set_in_agent = {name: value for name, value in agent.items() if value is not None}
     wrong = {
         *_of_another_type(given, _META_TYPES),
         *list_misshapen(meta),
         *list_misshapen(state),
         *(f"agent.{name}" for name in _of_another_type(agent, _AGENT_TYPES)),
-        *(f"agent.{name}" for name in _of_another_type(set_in_agent, _AGENT_TYPES_OR_NULL)),
+        *(f"agent.{name}" for name in _wrong_if_set(agent, _AGENT_TYPES_OR_NULL)),
+        *(f"agent.llm.{name}" for name in _wrong_if_set(agent.get("llm"), _LLM_TYPES_OR_NULL)),
+        *(f"agent.agent_context.{name}" for name in _wrong_if_set(agent.get("agent_context"), _CONTEXT_TYPES_OR_NULL)),
         *([] if is_agent(agent) else ["agent"]),
         *([] if _are_secrets(given.get("secrets", {})) else ["secrets"]),
     }
@@ -152,10 +177,16 @@ def _of_another_type(fields: Mapping[str, Any], types: Mapping[str, type]) -> li
     return [name for name, kind in types.items() if name in fields and not _is_of_type(name, fields[name], kind)]
 
 
+def _wrong_if_set(fields: object, types: Mapping[str, type]) -> list[str]:
+    given = fields if isinstance(fields, dict) else {}
+    return _of_another_type({name: value for name, value in given.items() if value is not None}, types)
+
+
 def _is_of_type(name: str, value: Any, kind: type) -> bool:  # noqa: ANN401
     inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
     right = name not in _TYPES_INSIDE or all(type(one) is _TYPES_INSIDE[name] for one in inner)
-    return right and type(value) is kind
+    named = right and all(type(one.get(key)) is str for one in inner for key in _NAMES_INSIDE.get(name, ()))
+    return named and type(value) is kind
 
 
 def _are_secrets(value: object) -> bool:
