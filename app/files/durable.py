@@ -9,9 +9,10 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
+import re
 import secrets
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -105,6 +106,13 @@ def _finish(descriptor: int) -> None:
     now_ns = time.time_ns()
     os.utime(descriptor, ns=(now_ns, now_ns))
     os.fsync(descriptor)
+
+
+def remove_temporaries(dir_fd: int, names: Iterable[str]) -> None:
+    """Delete what a crash of `write_temporary` left beside files of these names."""
+    is_temporary = re.compile(rf"\.({'|'.join(map(re.escape, names))})\.[0-9a-f]{{16}}\.tmp").fullmatch
+    for name in filter(is_temporary, os.listdir(dir_fd)):
+        remove_if_there(dir_fd, name)
 
 
 def write_all(descriptor: int, data: bytes) -> None:

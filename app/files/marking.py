@@ -35,12 +35,14 @@ def write_own(fd: int, fields: Mapping[str, object]) -> tuple[bytes, os.stat_res
 
     The file is made when it is missing or cannot be read: no other program has it.
     """
-    kept = _kept(fd).with_values({name: orjson.dumps(value) for name, value in fields.items()})
+    before = find_kept(fd, layout.OWN) or parse_kept(b"{}")
+    kept = before.with_values({name: orjson.dumps(value) for name, value in fields.items()})
     return kept.raw, durable.replace(fd, layout.OWN, kept.raw)
 
 
-def _kept(fd: int) -> Kept:
+def find_kept(fd: int, name: str) -> Kept | None:
+    """Return a file of an open directory as it is kept; None where there is none that can be read."""
     try:
-        return parse_kept(layout.read_file(layout.OWN, fd)[0])
+        return parse_kept(layout.read_file(name, fd)[0])
     except (FileNotFoundError, UnreadableFile):
-        return parse_kept(b"{}")
+        return None

@@ -7,11 +7,11 @@ write four stats tell whether another program changed them; then they are read a
 from __future__ import annotations
 
 import os
-import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 import orjson
 
@@ -23,25 +23,22 @@ from app.files.eventlog_writing import LOG_LOCK, KnownNames
 from app.files.head import Head, find_head, find_moved_head
 from app.files.lease import Lease
 from app.files.locks import locked
-from app.files.marking import write_own
+from app.files.marking import find_kept, write_own
 from app.files.marks import Marks, find_mark, find_marks, mark_of
 from app.files.scan import Reader
 from app.model.conversation import ConversationFiles
 from app.model.event import EventRow, parse_json_object
 from app.model.filters import Status
 from app.model.ids import ConversationId
-from app.model.kept import Kept, parse_kept
+from app.model.kept import Kept
+from app.model.times import format_us
 
 _LOCK_TIMEOUT_S = 30.0
 _DICT_FACTOR = 3
 _ID_BYTES = 150
 _HEAD = "leaf_event_id"
 
-_match_temporary = re.compile(
-    rf"\.({'|'.join(map(re.escape, (layout.META, layout.STATE, layout.OWN, lease.LEASE, lease.LAST_LEASE)))})"
-    r"\.[0-9a-f]{16}\.tmp"
-).fullmatch
-"""What `durable.write_temporary` calls the files that are written here under both locks."""
+_UNDER_BOTH_LOCKS = (layout.META, layout.STATE, layout.OWN, lease.LEASE, lease.LAST_LEASE)
 
 
 class OpenFiles:
@@ -135,6 +132,21 @@ class OpenFiles:
                 self.broken = True
                 raise
 
+    def save_updated_at(self, updated_at_us: int) -> bool:
+        """Set `updated_at` in meta.json, unless another program changed the files meanwhile; return whether it was set.
+
+        No error sets `broken`.
+
+        Raises:
+            OwnershipLost, ConversationNotFound, LockTimeout: it is not ours to write to.
+            DiskFull, WriteFailed: it could not be written; the old meta.json or the new one stands.
+        """
+        with self._writing() as (fd, events_fd):
+            if find_marks(fd, mark_of(os.fstat(events_fd))) != self._marks:
+                return False
+            self._write_meta(fd, {"updated_at": format_us(updated_at_us)})
+        return True
+
     @property
     def untrusted(self) -> bool:
         """Whether what is kept, and was written to the index, may differ from the files, after an error."""
@@ -150,7 +162,7 @@ class OpenFiles:
 
     def _read(self, fd: int, events_fd: int) -> None:
         self._marks = find_marks(fd, mark_of(os.fstat(events_fd)))
-        self._state, self._meta = _kept(fd, layout.STATE), _kept(fd, layout.META)
+        self._state, self._meta = find_kept(fd, layout.STATE), find_kept(fd, layout.META)
         self._moved = {}
         self.names = eventlog_writing.list_names(events_fd)
         files = scan.read_conversation(self.reader, self.directory, self.id, with_log=False)
@@ -163,9 +175,7 @@ class OpenFiles:
     def _tidy(self, fd: int, events_fd: int) -> None:
         """Delete what a crash, or an error, may have left: temporary files, and markers of other lengths."""
         eventlog_writing.tidy(events_fd, self.names)
-        for name in os.listdir(fd):
-            if _match_temporary(name):
-                durable.remove_if_there(fd, name)
+        durable.remove_temporaries(fd, _UNDER_BOTH_LOCKS)
 
     def _write(
         self,
@@ -190,7 +200,7 @@ class OpenFiles:
         warning = None
         try:
             self._write_state(fd, change, head)
-            self._write_meta(fd, change)
+            self._write_meta(fd, change.meta)
             self._write_own(fd, change)
             self._read_log(fd)
             self._marks = self._marks._replace(events=mark_of(os.fstat(events_fd)))
@@ -238,11 +248,11 @@ class OpenFiles:
             self._moved = {_HEAD: leaf}
         return status
 
-    def _write_meta(self, fd: int, change: Change) -> None:
-        if not change.meta:
+    def _write_meta(self, fd: int, values: Mapping[str, Any]) -> None:
+        if not values:
             return
         kept = self._meta or self._first_meta(fd)
-        kept = kept.with_values({name: orjson.dumps(value) for name, value in change.meta.items()})
+        kept = kept.with_values({name: orjson.dumps(value) for name, value in values.items()})
         status = durable.replace(fd, layout.META, kept.raw)
         self._meta = kept
         self._marks = self._marks._replace(meta=mark_of(status))
@@ -287,10 +297,3 @@ class OpenFiles:
             log = scan.summarise(self.reader, fd, names, first_too=not scan.tells_creation(self.files.meta))
             self.files = replace(self.files, log=log)
             self.log_read = not log.failed
-
-
-def _kept(fd: int, name: str) -> Kept | None:
-    try:
-        return parse_kept(layout.read_file(name, fd)[0])
-    except (FileNotFoundError, UnreadableFile):
-        return None

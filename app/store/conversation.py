@@ -18,7 +18,7 @@ from app.files.opened import OpenFiles
 from app.model.conversation import Folded, IndexedRow, fold_next
 from app.model.filters import Status
 from app.model.ids import ConversationId
-from app.model.times import format_us
+from app.model.times import find_time_us, format_us
 from app.model.writing import check_tags, check_title, complete_event, find_tags
 from app.store.commits import Commit, Commits
 
@@ -54,6 +54,8 @@ class Conversation:
         self.lost = False
         self.behind = False
         """Whether the index could not be written, or files not be read, so that the index must read them again."""
+        self._unsaved = False
+        """Whether something was written since `updated_at` was last looked at in meta.json."""
         self._commits = commits
         self._threads = threads
         self._reindex = reindex
@@ -172,6 +174,7 @@ class Conversation:
         """
         try:
             written = self._write_files(change)
+            self._unsaved = True
             return written, None if written.reread or self.behind else self._write_index(written)
         except (OwnershipLost, ConversationNotFound):
             self.lost = True
@@ -222,6 +225,35 @@ class Conversation:
         async with self._writing:
             if self.behind:
                 self.behind = not await self._reindex()
+
+    async def save_updated_at(self) -> bool:
+        """Write the `updated_at` that lists show into meta.json, as agent-server does when it closes a conversation.
+
+        Done once after something was written here, where meta.json has an earlier one; returns whether it was. An error
+        is logged: then meta.json is as after a crash. A time to come, of a client's wrong clock, is not made to last.
+        """
+        async with self._writing:
+            if not self._unsaved or self.lost or self.behind:
+                return False
+            self._unsaved = False
+            try:
+                return await asyncio.get_running_loop().run_in_executor(self._threads, self._save_updated_at)
+            except (OwnershipLost, ConversationNotFound):
+                return False
+            except StoreError as error:
+                log.warning("conversation %s: its updated_at is not in %s: %s", self.id, layout.META, error)
+                return False
+
+    def _save_updated_at(self) -> bool:
+        files = self.files
+        self._folded = fold_next(self._folded, files.files)
+        listed_us = self._folded.row.updated_at
+        saved_us = find_time_us((files.files.meta or {}).get("updated_at"))
+        is_behind = saved_us is not None and saved_us < listed_us <= time.time_ns() // 1000
+        if files.untrusted or not is_behind or not files.save_updated_at(listed_us):
+            return False
+        self.behind = self._write_index(Written([], files.files, layout.UNTRUSTED)) is not None
+        return True
 
     async def settle(self) -> None:
         """Write the row with the files' signature, once they were left alone long enough for it to be trusted.

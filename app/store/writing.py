@@ -205,7 +205,11 @@ class Writers:
         if conversation.behind:
             await conversation.catch_up()
         if not entry.users and now - entry.used_at > self._settings.idle_s and conversation.files.status != "running":
-            await self._close(key, entry)
+            if await conversation.save_updated_at():
+                settled_at = now + _SETTLED_S
+                entry.used_at = max(entry.used_at, settled_at - self._settings.idle_s)
+            else:
+                await self._close(key, entry)
             return
         if now - entry.renewed_at > lease.RENEW_EVERY_S and key.owner == self.instance:
             entry.renewed_at = now
@@ -254,6 +258,7 @@ class Writers:
         What an error left is put right first; if that fails, the lease stays, and the next one looks for a crash.
         """
         files = conversation.files
+        await conversation.save_updated_at()
         with suppress(StoreError):
             await conversation.settle()
         if not conversation.behind and not files.broken:
