@@ -48,7 +48,7 @@ Act = Callable[[ConversationStore], Awaitable[None]]
 async def _append(store: ConversationStore) -> None:
     async with store.writer(ID) as conversation:
         with _done_before(EventExists):
-            await conversation.append(make_event(50))
+            await conversation.append(make_event(5000))  # later than meta.json says, so that closing saves it
 
 
 async def _append_batch(store: ConversationStore) -> None:
