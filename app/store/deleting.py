@@ -13,13 +13,12 @@ from app.files import deleting, layout, lease, trash
 from app.files.layout import Named
 from app.files.scan import Reader
 from app.files.trash import Trashed
-from app.index import conversations
 from app.index.engine import Index
 from app.model.conversation import TITLE_MAX, bounded
 from app.model.event import parse_json_object
 from app.model.ids import ConversationId, dashed
 from app.store.locating import get_directory
-from app.store.refresh import refresh
+from app.store.refresh import delete_empty, refresh
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +45,7 @@ async def delete(
     entry = await asyncio.to_thread(deleting.delete, root, directory, instance, now_us, force=force)
     try:
         async with index.write() as connection:
-            await conversations.delete_many(connection, [directory])
+            await delete_empty(connection, reader, [Named(directory, conversation_id)])
     except StoreError as error:
         log.warning("conversation %s is deleted, but still listed until the next sweep: %s", conversation_id, error)
     if permanent:

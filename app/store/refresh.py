@@ -41,9 +41,9 @@ async def refresh(index: Index, reader: Reader, named: Sequence[Named], *, every
     done = Refreshed(0, 0, [])
     read: set[ConversationId] = set()
     for _ in range(LOOKS):
-        rows, newer = await _refresh_rows(index, reader, named, done)
+        rows, again = await _refresh_rows(index, reader, named, done)
         read |= rows
-        named = [one for one in named if one.id in newer]
+        named = [one for one in named if one.id in again]
         if not named:
             break
     if read:
@@ -54,24 +54,42 @@ async def refresh(index: Index, reader: Reader, named: Sequence[Named], *, every
 async def _refresh_rows(
     index: Index, reader: Reader, named: Sequence[Named], done: Refreshed
 ) -> tuple[set[ConversationId], frozenset[ConversationId]]:
-    """Read conversations and write their rows, and return which were read, and of those which have a newer row."""
+    """Read conversations and write their rows, and return which were read, and which have to be read once more.
+
+    Those have a newer row by then, or were put there after their directory was found empty.
+    """
     opened = index.opened
     async with index.read() as connection:
         as_of = (await progress.get_position(connection)).revision
     rows, empty = await asyncio.to_thread(read_rows, reader, named)
-    done.empty += empty
-    gone = [one.directory for one in empty]
+    gone = empty
     if gone and not await asyncio.to_thread(layout.holds_conversations, reader.root):
         gone = []  # the whole disk may be away
+    filled: list[Named] = []
     newer: frozenset[ConversationId] = frozenset()
     if rows or gone:
         async with index.write(read_from=opened) as connection:
-            done.removed += await conversations.delete_many(connection, gone)
+            removed, filled = await delete_empty(connection, reader, gone)
+            done.removed += removed
             present = await asyncio.to_thread(find_present, reader.root, [one.row.directory for one in rows])
             there = [one for one in rows if one.row.directory in present]
             changed, newer = await conversations.upsert_many(connection, there, as_of=as_of)
             done.changed += changed
-    return {one.row.uuid for one in rows}, newer
+    done.empty += [one for one in empty if one not in filled]
+    return {one.row.uuid for one in rows}, newer.union(one.id for one in filled)
+
+
+async def delete_empty(connection: WriteConnection, reader: Reader, named: Sequence[Named]) -> tuple[int, list[Named]]:
+    """Delete the rows of those of these directories that hold no conversation now: gone, or only what locks leave.
+
+    Return how many rows there were, and which directories hold one. They are read inside the transaction for the
+    reason that `delete_vanished` tells: what was restored since they were read before has its row already.
+    """
+    if not named:
+        return 0, []
+    _, empty = await asyncio.to_thread(read_rows, reader, named)
+    removed = await conversations.delete_many(connection, [one.directory for one in empty])
+    return removed, [one for one in named if one not in empty]
 
 
 async def delete_vanished(connection: WriteConnection, root: Path, directories: Sequence[str]) -> int:

@@ -32,7 +32,7 @@ from app.model.event import KnownLog
 from app.store.deriving import forget_what_others_derived
 from app.store.merging import merge_words
 from app.store.reading import find_present, read_changes, read_rows, read_signatures
-from app.store.refresh import LOOKS, delete_vanished
+from app.store.refresh import LOOKS, delete_empty, delete_vanished
 from app.store.workers import readers, run_ahead
 
 T = TypeVar("T")
@@ -217,7 +217,10 @@ class _Run:
             return await conversations.list_signatures(connection, after, last)
 
     async def _read_metadata(self, executor: Executor, ahead: int, changed: list[str]) -> list[str]:
-        """Phase one: read conversations and write their rows, and return those that have a newer row by then."""
+        """Phase one: read conversations and write their rows, and return those that have to be read once more.
+
+        They have a newer row by then, or were put there after their directory was found empty.
+        """
         done = 0
         left: list[str] = []
         async with self._index.read() as connection:
@@ -230,15 +233,16 @@ class _Run:
                 present = await asyncio.to_thread(find_present, self._reader.root, directories)
                 gone += [Named(one.row.directory, one.row.uuid) for one in read if one.row.directory not in present]
                 rows = [one for one in read if one.row.directory in present]
-                removed = await conversations.delete_many(connection, [one.directory for one in gone])
+                removed, filled = await delete_empty(connection, self._reader, gone)
+                number = len(gone) - len(filled)
                 _, newer = await conversations.upsert_many(connection, rows, as_of=as_of)
                 await progress.set_progress(connection, **step._asdict(), heartbeat_at=_now_us())
-            left += [one.row.directory for one in rows if one.row.uuid in newer]
+            left += [one.row.directory for one in rows if one.row.uuid in newer] + [one.directory for one in filled]
             self.report.opened += len(rows) - len(newer)
             self.report.removed += removed
             self.report.changed -= removed
-            self.report.added -= len(gone) - removed
-            self.report.conversations -= len(gone)
+            self.report.added -= number - removed
+            self.report.conversations -= number
             self.report.untrusted += [
                 Named(one.row.directory, one.row.uuid)
                 for one in rows

@@ -27,7 +27,7 @@ from app.model.ids import EventName, dashed, find_conversation_id
 from app.model.said import said_title
 from app.store.mending import mend
 from app.store.reading import read_rows, read_signatures
-from app.store.refresh import refresh
+from app.store.refresh import delete_vanished, refresh
 from app.store.sync import require_plausible
 
 log = logging.getLogger(__name__)
@@ -292,7 +292,7 @@ async def _find_extra(index: Index, reader: Reader, on_disk: set[str], *, fix: b
         extra = [one for one in extra if not await asyncio.to_thread(layout.is_directory, reader.root, one)]
         if extra and fix:
             async with index.write() as connection:
-                await conversations.delete_many(connection, extra)
+                await delete_vanished(connection, reader.root, extra)
         for directory in extra:
             conversation_id = find_conversation_id(directory)
             yield Difference(dashed(conversation_id or directory), "row", directory, _ABSENT, fix)

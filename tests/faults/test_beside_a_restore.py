@@ -1,0 +1,122 @@
+"""Comparing the index with a directory in which another process deletes, restores and creates."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from app import ConversationStore
+from app.files import deleting
+from app.files.layout import Named
+from app.files.trash import Trashed
+from app.store import refresh, sync
+from app.store.sweep import Sweep
+from tests.builders import make_conversation, second_process
+from tests.conftest import StoreOpener
+from tests.store.test_writing import ID
+from tests.store.test_writing_beside_a_sync import then_once
+
+CYCLES = 40
+
+# Deletes and restores a conversation, and tells whether it is listed once it was restored, and a moment later.
+RESTORER = """
+import asyncio, sys
+from app import ConversationStore, Settings
+from tests.builders import make_id
+
+async def main():
+    async with ConversationStore.open(Settings(store=sys.argv[1])) as store:
+        print("begun", flush=True)
+        missed = 0
+        for _ in range(int(sys.argv[2])):
+            await store.delete(make_id(1))
+            await store.restore(make_id(1))
+            for _ in range(5):
+                if await store.count_conversations() != 2:
+                    missed += 1
+                    break
+                await asyncio.sleep(0.002)
+        print(missed, flush=True)
+
+asyncio.run(main())
+"""
+
+
+async def _sync(store: ConversationStore) -> None:
+    await store.sync()
+
+
+async def _sweep(store: ConversationStore) -> None:
+    await Sweep(store.index, store.reader).tick()
+
+
+async def _fix(store: ConversationStore) -> None:
+    await store.verify(fix=True)
+
+
+@pytest.mark.parametrize("look", [_sync, _sweep, _fix])
+async def test_what_is_restored_beside_a_comparison_stays_listed(
+    root: Path, open_store: StoreOpener, look: Callable[[ConversationStore], Awaitable[None]]
+) -> None:
+    make_conversation(root, 1, events=3)
+    make_conversation(root, 2)
+    async with open_store(root) as store:
+        with second_process(RESTORER, root, CYCLES) as other:
+            assert other.hear() == "begun"
+            missed = asyncio.create_task(asyncio.to_thread(other.hear))
+            while not missed.done():
+                await look(store)
+            assert await missed == "0"
+        assert await store.count_events(ID) == 3
+        assert await store.verify() == []
+
+
+@pytest.mark.parametrize("by", [sync, refresh])
+async def test_what_is_put_there_after_it_was_found_gone_stays_listed(
+    root: Path, open_store: StoreOpener, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, by: ModuleType
+) -> None:
+    path = make_conversation(root, 1)
+    make_conversation(root, 2)
+    loop = asyncio.get_running_loop()
+    async with open_store(root) as store, open_store(root) as other:
+        path.rename(tmp_path / "away")
+        path.mkdir()  # as the locks of an agent-server would
+
+        def put_back() -> None:
+            path.rmdir()
+            (tmp_path / "away").rename(path)
+            again = refresh.refresh(other.index, other.reader, [Named(ID, ID)])
+            asyncio.run_coroutine_threadsafe(again, loop).result()
+
+        monkeypatch.setattr(by, "read_rows", then_once(put_back))
+        if by is sync:
+            report = await store.sync()
+            assert (report.conversations, report.added, report.removed) == (2, 0, 0)
+        else:
+            done = await refresh.refresh(store.index, store.reader, [Named(ID, ID)])
+            assert (done.removed, done.empty) == (0, [])
+        assert await store.count_conversations() == 2
+        assert await store.verify() == []
+
+
+async def test_what_is_restored_before_its_row_is_deleted_stays_listed(
+    root: Path, open_store: StoreOpener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_conversation(root, 1)
+    make_conversation(root, 2)
+    loop = asyncio.get_running_loop()
+    delete = deleting.delete
+    async with open_store(root) as store, open_store(root) as other:
+
+        def then_restore(root: Path, directory: str, instance: str, now_us: int, *, force: bool) -> Trashed:
+            entry = delete(root, directory, instance, now_us, force=force)
+            asyncio.run_coroutine_threadsafe(other.restore(ID), loop).result()
+            return entry
+
+        monkeypatch.setattr(deleting, "delete", then_restore)
+        await store.delete(ID)
+        assert await store.count_conversations() == 2
