@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from app.errors import UnreadableFile
 from app.files import layout, lease
 from app.files.eventlog_writing import KnownNames
+from app.files.marks import find_mark
 from app.model.event import parse_json_object
 from app.model.filters import Status
 from app.model.ids import EventName, event_file_name
@@ -61,6 +62,18 @@ def find_moved_head(events_fd: int, state: Mapping[str, Any], state_ns: int, nam
         if event is not None and moves_head(event) and event.get("parent_id") == found:
             found = name.event_id
     return Head(found) if found != leaf else None
+
+
+def find_left_head(fd: int, events_fd: int, state: Mapping[str, Any], *, own: bool) -> Head | None:
+    """Return what a crash keeps HEAD from, in a conversation whose locks the caller holds; None: it stands.
+
+    With `own`, a crash under the lease that stands: of another worker, or of the server before, under a client's lease.
+    """
+    newest_ns = os.stat(layout.STATE, dir_fd=fd, follow_symlinks=False).st_mtime_ns
+    claimed = find_mark(lease.LAST_LEASE, fd) if own else None
+    if claimed is not None:
+        newest_ns = max(newest_ns, claimed[1])
+    return find_moved_head(events_fd, state, newest_ns, layout.list_event_names(events_fd))
 
 
 def may_lag(fd: int, state: Mapping[str, Any]) -> bool:

@@ -20,7 +20,7 @@ from app.files import durable, eventlog_writing, layout, lease, scan
 from app.files.branching import first_meta
 from app.files.change import Change, Prepared, Written, prepare
 from app.files.eventlog_writing import LOG_LOCK, KnownNames
-from app.files.head import Head, find_head, find_moved_head
+from app.files.head import Head, find_head, find_left_head
 from app.files.lease import Lease
 from app.files.locks import locked
 from app.files.marking import find_kept, write_own
@@ -87,7 +87,8 @@ class OpenFiles:
     def load(self, *, after_crash: bool) -> str | None:
         """Read the conversation, tidy its log, and return its status. Opens meta.json and base_state.json.
 
-        With `after_crash`, a HEAD that the crash left behind is moved, and the events that it may have missed are read.
+        A HEAD that a crash left behind is moved, and the events that it may have missed are read: with `after_crash`
+        those of the owner before, else those that were appended under this lease.
 
         Raises:
             OwnershipLost, ConversationNotFound, LockTimeout: it is not ours to write to.
@@ -96,9 +97,8 @@ class OpenFiles:
         with self._writing() as (fd, events_fd):
             self._read(fd, events_fd)
             self._tidy(fd, events_fd)
-            if after_crash or self.status == Status.RUNNING:
-                self._recover_head(fd, events_fd)
-                self.broken = False
+            self._recover_head(fd, events_fd, own=not after_crash and self.status != Status.RUNNING)
+            self.broken = False
             self._marks = self._marks._replace(events=mark_of(os.fstat(events_fd)))
         return self.status
 
@@ -120,12 +120,11 @@ class OpenFiles:
             reread = self.broken or find_marks(fd, mark_of(os.fstat(events_fd))) != self._marks
             if reread:
                 self._read(fd, events_fd)
-            if self.broken:
-                self._tidy(fd, events_fd)
-                self._recover_head(fd, events_fd)
+                if self.broken:
+                    self._tidy(fd, events_fd)
+                self._recover_head(fd, events_fd, own=not self.broken)
                 self.broken = False
-            find = partial(self._get_head, events_fd)
-            prepared = prepare(change, self.names, find, self.reader, self.directory)
+            prepared = prepare(change, self.names, partial(self._get_head, events_fd), self.reader, self.directory)
             try:
                 return self._write(fd, events_fd, change, prepared, reread=reread)
             except BaseException:
@@ -284,11 +283,12 @@ class OpenFiles:
             self._head = find_head(events_fd, self.files.state or {}, self.names)
         return self._head
 
-    def _recover_head(self, fd: int, events_fd: int) -> None:
-        state_ns = os.stat(layout.STATE, dir_fd=fd, follow_symlinks=False).st_mtime_ns
-        moved = find_moved_head(events_fd, self.files.state or {}, state_ns, layout.list_event_names(events_fd))
-        if moved is not None:
-            self._write_state(fd, Change(), moved)
+    def _recover_head(self, fd: int, events_fd: int, *, own: bool) -> None:
+        state = self.files.state or {}
+        if self.names.numbers.get(str(state.get(_HEAD))) != self.names.next_seq - 1:
+            moved = find_left_head(fd, events_fd, state, own=own)
+            if moved is not None:
+                self._write_state(fd, Change(), moved)
 
     def _read_log(self, fd: int) -> None:
         """Look at the log's ends, once; after that each event that is appended tells what changes."""

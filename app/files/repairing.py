@@ -5,7 +5,6 @@ Both locks are held and the lease is ours, so nobody writes meanwhile. What has 
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -19,7 +18,7 @@ from app.errors import ConversationNotFound, ConversationOwned, UnreadableFile
 from app.files import durable, eventlog, eventlog_writing, layout, lease, scan, trash
 from app.files.branching import first_meta
 from app.files.eventlog_writing import LOG_LOCK
-from app.files.head import find_head, find_moved_head
+from app.files.head import find_head, find_left_head
 from app.files.locks import locked
 from app.files.scan import Reader
 from app.model.conversation import ConversationFiles, fold
@@ -227,8 +226,7 @@ def _mend_head(seen: _Seen, state: dict[str, Any]) -> list[Mend]:
     if isinstance(leaf, str) and leaf not in known.numbers:
         head, why = find_head(seen.events_fd, {}, known), f"HEAD was {leaf}, which the log does not have"
     else:
-        state_ns = os.stat(layout.STATE, dir_fd=seen.fd, follow_symlinks=False).st_mtime_ns
-        moved = find_moved_head(seen.events_fd, state, state_ns, layout.list_event_names(seen.events_fd))
+        moved = find_left_head(seen.fd, seen.events_fd, state, own=False)
         if moved is None:
             return []
         head, why = moved, "HEAD was left behind by a crash"
