@@ -27,11 +27,16 @@ from app.index.statements import Sql, compiled
 from app.index.tables import conversation, event, message
 from app.model.event import EventFacts, EventRow, LogChange
 from app.model.filters import EventFilter
-from app.model.ids import EventName
+from app.model.ids import ConversationId, EventName
 from app.model.page import Cursor, EventOrder
 
 UNREADABLE_MAX = 1000
 """How many unreadable events a page tells of at most."""
+
+_HERE = event.c.conversation == (
+    select(conversation.c.id).where(conversation.c.uuid == bindparam("uuid")).scalar_subquery()
+)
+"""Of one conversation, by its id: in an index that is put in place of this one it has another key."""
 
 
 def _asked(asked: EventFilter) -> dict[str, object]:
@@ -51,8 +56,7 @@ def _conditions(names: Iterable[str]) -> list[ColumnElement[bool]]:
         "timestamp_gte": event.c.timestamp >= bindparam("timestamp_gte"),
         "timestamp_lt": event.c.timestamp < bindparam("timestamp_lt"),
     }
-    readable = [event.c.conversation == bindparam("conversation"), event.c.unreadable.is_(None)]
-    return readable + [clauses[name] for name in names]
+    return [_HERE, event.c.unreadable.is_(None), *(clauses[name] for name in names)]
 
 
 @lru_cache(maxsize=256)
@@ -69,12 +73,17 @@ def list_sql(order: EventOrder, names: tuple[str, ...], *, after: bool) -> Sql:
 
 
 async def list_events(
-    index: ReadConnection, key: int, asked: EventFilter, order: EventOrder, after: Cursor[int] | None, limit: int
+    index: ReadConnection,
+    uuid: ConversationId,
+    asked: EventFilter,
+    order: EventOrder,
+    after: Cursor[int] | None,
+    limit: int,
 ) -> list[EventName]:
     """Return the names of readable events in log order or its reverse; `asked.body` admits every message."""
     parameters = _asked(asked)
     sql = list_sql(order, tuple(parameters), after=after is not None)
-    parameters |= {"conversation": key, "row_limit": limit}
+    parameters |= {"uuid": uuid, "row_limit": limit}
     if after is not None:
         parameters |= {"after_seq": after.key, "after_id": after.id}
     return [EventName(*row) for row in await index.fetch_all(sql, parameters)]
@@ -86,10 +95,10 @@ def count_sql(names: tuple[str, ...]) -> Sql:
     return compiled(select(func.count()).select_from(event).where(*_conditions(names)))
 
 
-async def count_events(index: ReadConnection, key: int, asked: EventFilter) -> int:
+async def count_events(index: ReadConnection, uuid: ConversationId, asked: EventFilter) -> int:
     """Return how many readable events the filter admits; `asked.body` admits every message."""
     parameters = _asked(asked)
-    rows = await index.fetch_all(count_sql(tuple(parameters)), parameters | {"conversation": key})
+    rows = await index.fetch_all(count_sql(tuple(parameters)), parameters | {"uuid": uuid})
     return int(rows[0][0])
 
 
@@ -97,21 +106,17 @@ async def count_events(index: ReadConnection, key: int, asked: EventFilter) -> i
 def _unreadable_sql() -> Sql:
     return compiled(
         select(event.c.seq, event.c.event_id, event.c.unreadable)
-        .where(
-            event.c.conversation == bindparam("conversation"),
-            event.c.unreadable.is_not(None),
-            event.c.seq.between(bindparam("first"), bindparam("last")),
-        )
+        .where(_HERE, event.c.unreadable.is_not(None), event.c.seq.between(bindparam("first"), bindparam("last")))
         .order_by(event.c.seq, event.c.event_id)
         .limit(bindparam("row_limit"))
     )
 
 
 async def list_unreadable(
-    index: ReadConnection, key: int, first: int, last: int, limit: int = UNREADABLE_MAX
+    index: ReadConnection, uuid: ConversationId, first: int, last: int, limit: int = UNREADABLE_MAX
 ) -> list[tuple[EventName, str]]:
     """Return the unreadable events and gaps between two numbers of a log, with their reasons."""
-    parameters = {"conversation": key, "first": first, "last": last, "row_limit": limit}
+    parameters = {"uuid": uuid, "first": first, "last": last, "row_limit": limit}
     rows = await index.fetch_all(_unreadable_sql(), parameters)
     return [(EventName(seq, event_id), reason) for seq, event_id, reason in rows]
 
@@ -120,15 +125,15 @@ async def list_unreadable(
 def _find_sql() -> Sql:
     return compiled(
         select(event.c.seq, event.c.event_id)
-        .where(event.c.conversation == bindparam("conversation"), event.c.event_id == bindparam("event_id"))
+        .where(_HERE, event.c.event_id == bindparam("event_id"))
         .order_by(event.c.seq)
         .limit(1)
     )
 
 
-async def find_event(index: ReadConnection, key: int, event_id: str) -> EventName | None:
+async def find_event(index: ReadConnection, uuid: ConversationId, event_id: str) -> EventName | None:
     """Return an event's name, of two files with one id the first, or None when there is no such event."""
-    row = await index.fetch_one(_find_sql(), {"conversation": key, "event_id": event_id}) if event_id else None
+    row = await index.fetch_one(_find_sql(), {"uuid": uuid, "event_id": event_id}) if event_id else None
     return EventName(*row) if row else None
 
 
@@ -140,19 +145,14 @@ def _responses_sql() -> Sql:
     )
     return compiled(
         select(event.c.seq, event.c.event_id)
-        .where(
-            event.c.conversation == bindparam("conversation"),
-            event.c.source == "agent",
-            event.c.unreadable.is_(None),
-            said,
-        )
+        .where(_HERE, event.c.source == "agent", event.c.unreadable.is_(None), said)
         .order_by(event.c.seq, event.c.event_id)
     )
 
 
-async def list_responses(index: ReadConnection, key: int) -> list[EventName]:
+async def list_responses(index: ReadConnection, uuid: ConversationId) -> list[EventName]:
     """Return the agent's finish actions and messages in log order."""
-    return [EventName(*row) for row in await index.fetch_all(_responses_sql(), {"conversation": key})]
+    return [EventName(*row) for row in await index.fetch_all(_responses_sql(), {"uuid": uuid})]
 
 
 @cache

@@ -13,7 +13,6 @@ from app.files.branching import find_on_branch
 from app.files.eventlog import RawEvent
 from app.files.scan import Reader
 from app.index import events
-from app.index.conversations import Located
 from app.index.engine import Index
 from app.model.event import final_response, message_text, parse_json_object
 from app.model.filters import EventFilter, digest
@@ -50,11 +49,11 @@ class _Found(NamedTuple):
 class Log:
     """The log of one conversation."""
 
-    def __init__(self, index: Index, reader: Reader, conversation_id: ConversationId, located: Located) -> None:
+    def __init__(self, index: Index, reader: Reader, conversation_id: ConversationId, directory: str) -> None:
         self._index = index
         self._reader = reader
         self._id = conversation_id
-        self._located = located
+        self._directory = directory
 
     async def list_events(self, asked: EventFilter, order: EventOrder, page_id: str | None, limit: int) -> EventPage:
         """Return a page. Opens the files of the page and no other; with `asked.body`, messages until the page is full.
@@ -97,7 +96,7 @@ class Log:
             EventNotFound: there is no such event.
         """
         async with self._index.read() as connection:
-            name = await events.find_event(connection, self._located.key, event_id)
+            name = await events.find_event(connection, self._id, event_id)
         if name is None:
             raise EventNotFound(f"conversation {dashed(self._id)} has no event {event_id[:64]!r}")
         return name
@@ -107,7 +106,7 @@ class Log:
         if asked.body is not None:
             return await self._count_by_text(asked)
         async with self._index.read() as connection:
-            return await events.count_events(connection, self._located.key, asked)
+            return await events.count_events(connection, self._id, asked)
 
     async def get_event(self, event_id: str) -> bytes:
         """Return the bytes of one event's file.
@@ -124,14 +123,14 @@ class Log:
             EventNotFound: its file cannot be read.
         """
         async with self._index.read() as connection:
-            responses = await events.list_responses(connection, self._located.key)
+            responses = await events.list_responses(connection, self._id)
         if not responses:
             return ""
-        name = await asyncio.to_thread(find_on_branch, self._reader, self._located.directory, responses)
+        name = await asyncio.to_thread(find_on_branch, self._reader, self._directory, responses)
         return "" if name is None else final_response(parse_json_object(await self._read_one(name)))
 
     async def _read(self, names: list[EventName]) -> list[RawEvent]:
-        return await asyncio.to_thread(eventlog.read_events, self._reader, self._located.directory, names)
+        return await asyncio.to_thread(eventlog.read_events, self._reader, self._directory, names)
 
     async def _read_one(self, name: EventName) -> bytes:
         [event] = await self._read([name])
@@ -144,7 +143,7 @@ class Log:
     ) -> tuple[list[EventName], bool]:
         """Return at most `limit` names, and whether there are more."""
         async with self._index.read() as connection:
-            names = await events.list_events(connection, self._located.key, asked, order, after, limit + 1)
+            names = await events.list_events(connection, self._id, asked, order, after, limit + 1)
         return names[:limit], len(names) > limit
 
     async def _find(self, asked: EventFilter, order: EventOrder, after: Cursor[int] | None, limit: int) -> _Found:
@@ -185,7 +184,7 @@ class Log:
         else:
             first, final = (last.seq if last else 0), (max(after.key, 1) - 1 if after else _SEQ_MAX)
         async with self._index.read() as connection:
-            found = await events.list_unreadable(connection, self._located.key, first, final)
+            found = await events.list_unreadable(connection, self._id, first, final)
         return [Unreadable(name.seq, name.event_id or None, reason) for name, reason in found]
 
 

@@ -226,7 +226,8 @@ class StoreReader(IndexedDirectory):
         Raises:
             ConversationNotFound: there is none.
         """
-        return Log(self.index, self.reader, conversation_id, await self._opening.open(conversation_id))
+        located = await self._opening.open(conversation_id)
+        return Log(self.index, self.reader, conversation_id, located.directory)
 
     async def get_place(self) -> Place:
         """Return the place in the change feed after everything that has changed until now."""

@@ -32,6 +32,7 @@ FACTS = st.builds(EventFacts, KINDS, SOURCES, st.none() | st.integers(0, 5), st.
 ROWS = st.tuples(FACTS, st.sampled_from([None, None, "torn"]))
 LOGS = st.dictionaries(NAMES, ROWS).map(lambda log: {name: EventRow(name, *row) for name, row in log.items()})
 PAGES_MAX = 60
+ONE = ConversationId(make_id(1))
 
 
 class Step(NamedTuple):
@@ -48,11 +49,11 @@ async def fill(index: Index, log: dict[EventName, EventRow]) -> int:
     """Make the index hold one conversation with this log, beside another one, and return its key."""
     async with index.write() as connection:
         await conversations.delete_many(connection, [make_id(1), make_id(2)])
-        for uuid in (ConversationId(make_id(1)), ConversationId(make_id(2))):
+        for uuid in (ONE, ConversationId(make_id(2))):
             row = fold(ConversationFiles(uuid, uuid, {}, 0, {}, LogSummary(), 0))
             await conversations.upsert_many(connection, [IndexedRow(row, b"signature")])
     keys = []
-    for uuid in (ConversationId(make_id(1)), ConversationId(make_id(2))):
+    for uuid in (ONE, ConversationId(make_id(2))):
         async with index.read() as reading:
             located = await conversations.locate_conversation(reading, uuid)
         assert located is not None
@@ -73,7 +74,7 @@ async def walk(
     after = None
     for page_number in range(PAGES_MAX):
         async with index.read() as connection:
-            names = await events.list_events(connection, key, asked, order, after, limit)
+            names = await events.list_events(connection, ONE, asked, order, after, limit)
         seen += names
         if len(names) < limit:
             return seen
@@ -111,7 +112,7 @@ def test_a_quiet_walk_is_the_log_in_order_and_as_long_as_the_count(
     async def scenario() -> tuple[list[EventName], int]:
         key = await fill(live.index, log)
         async with live.index.read() as connection:
-            count = await events.count_events(connection, key, asked)
+            count = await events.count_events(connection, ONE, asked)
         return await walk(live.index, key, asked, order, limit=limit), count
 
     wanted = expected(log, asked, order)
