@@ -45,7 +45,7 @@ class FilterQuery(HotQuery):
         default=None, max_length=200, description="with this in the title, whatever its case and accents"
     )
     tag: Annotated[list[TagText], BeforeValidator(_listed)] = Field(
-        default=[], max_length=20, description="with this tag, key or key:value; repeated: with all of these"
+        default=[], max_length=20, description="with this tag, key, key:value or key=value; repeated: with all of these"
     )
     workspace: Text | None = Field(default=None, description="with this working directory")
     model: Text | None = Field(default=None, description="with this model")

@@ -12,6 +12,7 @@ import typer
 from app.errors import InvalidSettings
 from app.model.filters import Archived, ConversationFilter, Status, Tag, parse_tag
 from app.model.ids import ConversationId, parse_conversation_id
+from app.model.shapes import match_tag_key
 from app.model.times import find_time_us
 
 _TIME = "ISO 8601, e.g. 2026-01-31; without a zone UTC."
@@ -27,7 +28,7 @@ def _make_filter(
     status: StatusOption = None,
     title: Annotated[str | None, typer.Option(help="Only with this in the title, whatever its case.")] = None,
     tag: Annotated[
-        list[str] | None, typer.Option(metavar="KEY[:VALUE]", help="Only with this tag; repeated: with all of these.")
+        list[str] | None, typer.Option(metavar="KEY[=VALUE]", help="Only with this tag; repeated: with all of these.")
     ] = None,
     workspace: Annotated[str | None, typer.Option(help="Only with this working directory.")] = None,
     model: Annotated[str | None, typer.Option(help="Only with this model.")] = None,
@@ -61,7 +62,7 @@ def _make_filter(
         q=q,
         statuses=tuple(status or ()),
         title_contains=title,
-        tags=tuple(_tag(text) for text in tag or ()),
+        tags=read_tags("--tag", tag),
         workspace=workspace,
         model=model,
         agent_kind=agent_kind,
@@ -88,10 +89,18 @@ def _id(text: str | None) -> ConversationId | None:
     return None if text is None else parse_conversation_id(text)
 
 
-def _tag(text: str) -> Tag:
-    if not text:
-        raise InvalidSettings("--tag is empty; write a key, or key:value")
-    return parse_tag(text)
+def read_tags(option: str, given: list[str] | None) -> tuple[Tag, ...]:
+    """Return the tags that an option asks for.
+
+    Raises:
+        InvalidSettings: one that no conversation can have.
+    """
+    tags = tuple(parse_tag(text) for text in given or ())
+    for text, tag in zip(given or (), tags, strict=True):
+        if not match_tag_key(tag.key):
+            told = "write KEY, KEY:VALUE or KEY=VALUE, the key in lower-case letters and digits"
+            raise InvalidSettings(f"{option} {text[:64]!r} is no tag; {told}")
+    return tags
 
 
 def _cost(option: str, cost: float | None) -> float | None:

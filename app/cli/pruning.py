@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
-from app.cli.filters import with_filters
+from app.cli.filters import read_tags, with_filters
 from app.cli.options import DryRunOption, YesOption, confirm, parse_age
 from app.cli.output import (
     IndexOption,
@@ -25,7 +25,7 @@ from app.cli.output import (
     printable,
     run_async,
 )
-from app.model.filters import Archived, ConversationFilter
+from app.model.filters import Archived, ConversationFilter, Tag
 from app.model.ids import dashed
 from app.settings import Settings
 from app.store.pruning import Candidate, Pruned, find_candidates, prune
@@ -45,7 +45,7 @@ def prune_command(
     ],
     keep_tag: Annotated[
         list[str] | None,
-        typer.Option(metavar="KEY[:VALUE]", help="Keep what has this tag; repeated: one of these tags."),
+        typer.Option(metavar="KEY[=VALUE]", help="Keep what has this tag; repeated: one of these tags."),
     ] = None,
     dry_run: DryRunOption = False,
     yes: YesOption = False,
@@ -62,7 +62,7 @@ def prune_command(
         before_us = min(before_us, asked.updated_at_lt_us)
     asked = replace(asked, updated_at_lt_us=before_us)
     settings = make_settings(store=store, index_url=index)
-    candidates = run_async(_find(settings, asked, keep_tag or []))
+    candidates = run_async(_find(settings, asked, read_tags("--keep-tag", keep_tag)))
     if not json:
         _print_candidates(candidates)
     done: list[Pruned] = []
@@ -87,7 +87,7 @@ def _print_done(done: list[Pruned], would_be: int | None) -> None:
     out.print(f"{moved} moved into the trash" if would_be is None else f"{would_be} would be moved into the trash")
 
 
-async def _find(settings: Settings, asked: ConversationFilter, keep_tags: list[str]) -> list[Candidate]:
+async def _find(settings: Settings, asked: ConversationFilter, keep_tags: tuple[Tag, ...]) -> list[Candidate]:
     async with opened(settings, no_sync=False) as store:
         return await find_candidates(store, asked, keep_tags)
 

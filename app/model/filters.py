@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
@@ -93,9 +94,9 @@ class EventFilter:
 
 
 def parse_tag(text: str) -> Tag:
-    """Return the tag that `key` or `key:value` asks for."""
-    key, colon, value = text.partition(":")
-    return Tag(key, value if colon else None)
+    """Return the tag that `key`, `key:value` or `key=value` asks for."""
+    key, *value = re.split("[:=]", text, maxsplit=1)
+    return Tag(key, *value)
 
 
 @lru_cache(maxsize=1024)

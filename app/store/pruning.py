@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import orjson
 
 from app.errors import ConversationNotFound, ConversationOwned, LockTimeout, StoreError
-from app.model.filters import ConversationFilter
+from app.model.filters import ConversationFilter, Tag
 from app.model.ids import ConversationId, parse_conversation_id
 from app.model.page import SortOrder
 from app.store.reader import PAGE_MAX, StoreReader
@@ -34,9 +34,9 @@ class Pruned(NamedTuple):
 
 
 async def find_candidates(
-    store: StoreReader, asked: ConversationFilter, keep_tags: Collection[str] = ()
+    store: StoreReader, asked: ConversationFilter, keep_tags: Collection[Tag] = ()
 ) -> list[Candidate]:
-    """Return what a filter admits, the oldest first. What is pinned, or has a tag (`key` or `key:value`), is kept."""
+    """Return what a filter admits, the oldest first. What is pinned, or has one of the tags, is kept."""
     found: list[Candidate] = []
     token = None
     while True:
@@ -48,9 +48,9 @@ async def find_candidates(
             return found
 
 
-def _is_kept(info: Mapping[str, Any], keep_tags: Collection[str]) -> bool:
+def _is_kept(info: Mapping[str, Any], keep_tags: Collection[Tag]) -> bool:
     tags: Mapping[str, str] = info["tags"] or {}
-    return info["pinned"] or any(key in keep_tags or f"{key}:{value}" in keep_tags for key, value in tags.items())
+    return info["pinned"] or any(Tag(key) in keep_tags or Tag(key, value) in keep_tags for key, value in tags.items())
 
 
 def _candidate(info: Mapping[str, Any]) -> Candidate:

@@ -64,6 +64,8 @@ def test_what_is_old_enough_goes_into_the_trash_and_comes_back(five: Path, convs
         ((), {1, 2, 3, 5}),
         (("--keep-tag", "pinned:no"), {1, 2, 3, 5}),
         (("--keep-tag", "pinned:yes", "--keep-tag", "other"), {1, 2, 5}),
+        (("--keep-tag", "pinned=yes"), {1, 2, 5}),
+        (("--tag", "pinned=yes"), {3}),
         (("--status", "idle"), {2}),
         (("--before", f"{datetime.now(UTC) - timedelta(days=250):%Y-%m-%d}"), {5}),
         (("--tag", "pinned", "--title", "a TITLE"), {3}),
