@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import ExitStack
 from pathlib import Path
 
-from app.files import layout, lease, trash
+from app.files import layout, lease, releasing, trash
 from app.files.eventlog_writing import LOG_LOCK
 from app.files.locks import locked
 from app.files.trash import Trashed
@@ -29,5 +29,5 @@ def delete(root: Path, directory: str, instance: str, now_us: int, *, force: boo
         else:
             locks.enter_context(locked(events_fd, LOG_LOCK))
         locks.enter_context(lease.guarded(root, directory, fd, claimed.lease))
-        lease.write_undone(root, fd, claimed)
+        releasing.write_undone(root, fd, claimed)
         return trash.move_to_trash(root, directory, now_us)

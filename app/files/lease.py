@@ -4,6 +4,8 @@ What is better than there, and why:
 - Whether a convstore of this machine lives is a held lock (`app.files.owners`); its lease does not end by the clock.
 - The generation never falls: a release leaves the file, expired, and `.owner_lease.last` says which was the last, also
   when the lease file is deleted, empty or torn.
+- The workers of a server are one owner. Each holds a shared lock on `.owner_lease.last`, a new file for each new owner,
+  while it has the conversation open, so that the last one knows that it has to give the lease back.
 - No `owner_pid` is written: agent-server would take over from a live owner in another container of the same host name.
   The cost: after a crash of convstore, agent-server waits for the end of the lease, 45 s at most.
 
@@ -12,6 +14,7 @@ Source of the protocol: openhands-agent-server 1.58, conversation_lease.py.
 
 from __future__ import annotations
 
+import fcntl
 import os
 import socket
 import time
@@ -24,7 +27,7 @@ import orjson
 
 from app.errors import ConversationNotFound, ConversationOwned, OwnershipLost, UnreadableFile
 from app.files import durable, layout, owners
-from app.files.locks import locked
+from app.files.locks import locked, try_lock
 from app.model.event import parse_json_object
 
 LEASE = "owner_lease.json"
@@ -51,6 +54,10 @@ class Lease(NamedTuple):
     def released(self) -> bool:
         """Whether its owner gave it back."""
         return self.expires_at <= _NO_TIME
+
+    def given_back(self) -> Lease:
+        """Return it as it is when its owner has given it back."""
+        return self._replace(expires_at=_NO_TIME)
 
     def is_of(self, other: Lease) -> bool:
         """Whether this is the same ownership as another lease, however long either lasts; a server's is no client's."""
@@ -109,19 +116,15 @@ def find_holder(root: Path, directory: str) -> Lease | None:
     return lease if is_held(root, lease) else None
 
 
-def find_sibling(root: Path, directory: str, mine: Lease) -> Lease | None:
-    """Return the later lease of the same server, who lives, if another of its processes took one. Takes no lock."""
-    lease = find_lease(root, directory)
-    if lease is None or not lease.boot or lease.released:
-        return None
-    return lease if lease.owner == mine.owner and lease.generation > mine.generation else None
-
-
 class Claim(NamedTuple):
-    """A lease that was claimed, and the one before it, if any; one that was not released tells of a crash."""
+    """A lease that was claimed, and the one before it, if any; one that was not released tells of a crash.
+
+    `share` keeps other workers of the server from giving the lease back, until this descriptor is closed.
+    """
 
     lease: Lease
     before: Lease | None
+    share: int | None = None
 
 
 def claim(
@@ -133,11 +136,13 @@ def claim(
     force: bool = False,
     boot: str | None = None,
     over: str | None = None,
+    shared: bool = False,
 ) -> Claim:
     """Become the owner of a conversation, or stay it.
 
     `instance` is one that lives (`owners.living`); with an empty `boot` it is a client, whose lease ends by its time.
-    A new owner's generation is higher than any before. `over` is an owner from whom it is taken without `force`.
+    A new owner's generation is higher than any before. `over` is an owner from whom it is taken without `force`. With
+    `shared`, other workers of this server do not give it back while the claim's `share` is open.
 
     Raises:
         ConversationOwned: another owner lives; `force` takes it over, and its next write is refused.
@@ -162,7 +167,18 @@ def claim(
         if last is None or not last.is_of(mine):
             durable.replace(fd, LAST_LEASE, _dump(mine), sync_name=False)
         durable.replace(fd, LEASE, _dump(mine))
-        return Claim(mine, now_lease)
+        return Claim(mine, now_lease, _share(fd) if shared else None)
+
+
+def _share(fd: int) -> int:
+    descriptor = open_last(fd)
+    try_lock(descriptor, fcntl.LOCK_SH)
+    return descriptor
+
+
+def open_last(fd: int) -> int:
+    """Open the file in an open directory that workers lock who share its lease. The caller holds the lease's lock."""
+    return os.open(LAST_LEASE, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW, dir_fd=fd)
 
 
 def owned_by(directory: str, lease: Lease | None) -> str:
@@ -182,7 +198,7 @@ def renew(root: Path, directory: str, lease: Lease, *, ttl_s: float = TTL_S) -> 
     """
     with opened(root, directory) as fd, guarded(root, directory, fd, lease):
         longer = lease._replace(expires_at=time.time() + ttl_s)
-        _write(fd, longer)
+        write(fd, longer)
         return longer
 
 
@@ -193,19 +209,18 @@ def guarded(root: Path, directory: str, fd: int, lease: Lease) -> Iterator[None]
     Whoever also needs the log's lock takes that one first: agent-server takes them in this order.
 
     Raises:
-        OwnershipLost: another owner has it, a client gave it back, or the directory was moved away.
+        OwnershipLost: another owner has it, it was given back, or the directory was moved away.
         LockTimeout: another program held the lock for 10 s.
     """
     with locked(fd, LEASE_LOCK, _LOCK_TIMEOUT_S):
         now_lease = read_lease(fd)
         if now_lease is None and os.path.lexists(root / directory / LEASE):
             now_lease = _read(fd, LAST_LEASE)
-        given_back = now_lease is not None and now_lease.released  # a server's may be in use by another of its workers
-        if now_lease is None or not now_lease.is_of(lease) or (given_back and not now_lease.boot):
+        if now_lease is None or now_lease.released or not now_lease.is_of(lease):
             raise OwnershipLost(
                 f"conversation {directory} is no longer owned by {lease.owner} (generation {lease.generation}), "
-                f"but by {now_lease.owner if now_lease and not given_back else 'nobody'}; nothing was written. "
-                "Open it again"
+                f"but by {now_lease.owner if now_lease and not now_lease.released else 'nobody'}; "
+                "nothing was written. Open it again"
             )
         if not _still_there(f"{root}/{directory}", fd):
             raise OwnershipLost(f"conversation {directory} was moved away or deleted; nothing was written")
@@ -221,41 +236,6 @@ def check(root: Path, directory: str, lease: Lease) -> Lease:
     """
     with opened(root, directory) as fd, guarded(root, directory, fd, lease):
         return read_lease(fd) or lease
-
-
-def release(root: Path, directory: str, lease: Lease) -> bool:
-    """Give a lease back; return whether it was still its owner's. The file stays, so that the generation goes on."""
-    try:
-        with opened(root, directory) as fd, guarded(root, directory, fd, lease):
-            write_released(fd, lease)
-    except (OwnershipLost, ConversationNotFound):
-        return False
-    return True
-
-
-def write_released(fd: int, lease: Lease) -> None:
-    """Note in an open directory that its lease was given back. The caller is in `guarded`."""
-    _write(fd, lease._replace(expires_at=_NO_TIME))
-
-
-def undo_claim(root: Path, directory: str, claimed: Claim) -> None:
-    """Give a lease back under which nothing was looked at; whoever comes next finds what a crash before it left."""
-    try:
-        with opened(root, directory) as fd, guarded(root, directory, fd, claimed.lease):
-            write_undone(root, fd, claimed)
-    except (OwnershipLost, ConversationNotFound):
-        return
-
-
-def write_undone(root: Path, fd: int, claimed: Claim) -> None:
-    """Do what `undo_claim` does in an open directory. The caller is in `guarded`."""
-    mine, before = claimed
-    if before is None:
-        durable.remove_if_there(fd, LEASE)
-    elif before.released or is_held(root, before):
-        write_released(fd, mine)
-    else:
-        _write(fd, before._replace(generation=mine.generation))
 
 
 @contextmanager
@@ -282,7 +262,8 @@ def _still_there(path: str, fd: int) -> bool:
     return (there.st_dev, there.st_ino) == (here.st_dev, here.st_ino)
 
 
-def _write(fd: int, lease: Lease) -> None:
+def write(fd: int, lease: Lease) -> None:
+    """Write a lease into an open directory. The caller is in `guarded`."""
     durable.replace(fd, LEASE, _dump(lease), sync_name=False)
 
 

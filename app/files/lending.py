@@ -30,7 +30,7 @@ def lend(
         ConversationNotFound: there is no such directory.
         ConversationOwned: another owner has it; `force` takes it over.
     """
-    mine, before = lease.claim(reader.root, directory, owner, ttl_s=ttl_s, force=force, boot="", over=over)
+    mine, before, _ = lease.claim(reader.root, directory, owner, ttl_s=ttl_s, force=force, boot="", over=over)
     if before is not None and not before.released and before.owner != owner:
         with suppress(UnreadableFile):
             OpenFiles(reader, directory, conversation_id, mine).load(after_crash=True)

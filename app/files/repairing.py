@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import orjson
 
 from app.errors import ConversationNotFound, ConversationOwned, UnreadableFile
-from app.files import durable, eventlog, eventlog_writing, layout, lease, scan, trash
+from app.files import durable, eventlog, eventlog_writing, layout, lease, releasing, scan, trash
 from app.files.branching import first_meta
 from app.files.eventlog_writing import LOG_LOCK
 from app.files.head import find_head, find_left_head
@@ -95,7 +95,7 @@ def repair(reader: Reader, directory: str, conversation_id: ConversationId, inst
             for mend in found.mended:
                 _apply(seen, mend)
         finally:
-            lease.write_undone(reader.root, seen.fd, claimed)
+            releasing.write_undone(reader.root, seen.fd, claimed)
         return found
 
 

@@ -41,13 +41,20 @@ async def mark(index: WriteConnection, conversation_id: ConversationId, owner: s
 @cache
 def _clear_sql() -> Sql:
     columns = conversation.c
-    mine = (columns.uuid == bindparam("uuid_"), columns.dirty_by == bindparam("owner_"))
+    mine = (
+        columns.uuid == bindparam("uuid_"),
+        columns.dirty_by == bindparam("owner_"),
+        columns.lease_generation <= bindparam("generation_"),
+    )
     return compiled(update(conversation).where(*mine).values(dirty_by=null()))
 
 
-async def clear(index: WriteConnection, conversation_id: ConversationId, owner: str) -> None:
-    """Note that `owner` closed a conversation, with its rows in step."""
-    await index.execute_many(_clear_sql(), [{"uuid_": conversation_id, "owner_": owner}])
+async def clear(
+    index: WriteConnection, conversation_id: ConversationId, owner: str, generation: int = 2**63 - 1
+) -> None:
+    """Note that `owner` closed a conversation, with its rows in step, unless it opened it again with a later lease."""
+    row = {"uuid_": conversation_id, "owner_": owner, "generation_": generation}
+    await index.execute_many(_clear_sql(), [row])
 
 
 @cache

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import Executor
@@ -48,6 +49,7 @@ class Conversation:
         *,
         reindex: Callable[[], Awaitable[bool]],
         wake: Callable[[], None],
+        share: int | None,
     ) -> None:
         self.id: ConversationId = files.id
         self.files = files
@@ -62,6 +64,13 @@ class Conversation:
         self._wake = wake
         self._writing = asyncio.Lock()
         self._folded: Folded | None = None
+        self._share = share
+
+    def leave(self) -> None:
+        """Let other workers of this server give the lease back."""
+        if self._share is not None:
+            os.close(self._share)
+            self._share = None
 
     async def append(self, event: Mapping[str, Any]) -> Appended:
         """Append one event. A missing id, timestamp and parent are filled; any kind and any further field is good.
@@ -173,7 +182,7 @@ class Conversation:
             OwnershipLost: a later owner has the conversation, or has written its rows.
         """
         try:
-            written = self._write_files(change)
+            written = self.files.write(change)
             self._unsaved = True
             return written, None if written.reread or self.behind else self._write_index(written)
         except (OwnershipLost, ConversationNotFound):
@@ -189,21 +198,23 @@ class Conversation:
             return error
         return None
 
-    def _write_files(self, change: Change) -> Written:
-        try:
-            return self.files.write(change)
-        except OwnershipLost:
-            if not self._follow_sibling():
-                raise
-            return self.files.write(change)
+    async def refresh(self) -> None:
+        """Read again what another worker of this server changed meanwhile, to the end as `write` does.
 
-    def _follow_sibling(self) -> bool:
-        """Go on under the lease of another worker of this server, which closed and opened it meanwhile."""
-        sibling = lease.find_sibling(self.files.reader.root, self.files.directory, self.files.lease)
-        if sibling is None:
-            return False
-        self.files.lease = sibling
-        return True
+        Raises:
+            OwnershipLost, ConversationNotFound: it is not ours to write to any more.
+        """
+        await asyncio.shield(asyncio.create_task(self._refresh()))
+
+    async def _refresh(self) -> None:
+        async with self._writing:
+            try:
+                if (await asyncio.to_thread(self.files.write, Change())).reread:
+                    self.behind = True
+                    self.behind = not await self._reindex()
+            except (OwnershipLost, ConversationNotFound):
+                self.lost = True
+                raise
 
     async def renew(self) -> None:
         """Extend the lease.
@@ -216,9 +227,8 @@ class Conversation:
             try:
                 files.lease = await asyncio.to_thread(lease.renew, files.reader.root, files.directory, files.lease)
             except OwnershipLost:
-                if not await asyncio.to_thread(self._follow_sibling):
-                    self.lost = True
-                    raise
+                self.lost = True
+                raise
 
     async def catch_up(self) -> None:
         """Try again to bring the index in step after it could not be written."""

@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any
 
 from app.errors import ConversationNotFound, ConversationOwned, IndexBusy, IndexUnusable, UnreadableFile
-from app.files import lease, lending
+from app.files import lease, lending, releasing
 from app.files.layout import Named
 from app.files.lease import Lease
 from app.files.repairing import Repair
@@ -246,7 +246,7 @@ class ConversationStore(StoreReader):
         """Take a client's lease back; that it is another's by now is no error."""
         directory = (await self._opening.open(conversation_id)).directory
         await self._writers.let_go(conversation_id, held)
-        if await asyncio.to_thread(lease.release, self.reader.root, directory, held):
+        if await asyncio.to_thread(releasing.release, self.reader.root, directory, held):
             await self._show_owner(conversation_id, None)
 
     async def _show_owner(self, conversation_id: ConversationId, held: Lease | None) -> None:

@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import time
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, asynccontextmanager, suppress
-from dataclasses import dataclass
-from typing import NamedTuple
+from functools import partial
 
 from app.errors import ConversationNotFound, OwnershipLost, StoreError
-from app.files import lease, owners
+from app.files import lease, owners, releasing
 from app.files.lease import Claim, Lease
 from app.files.opened import OpenFiles
 from app.files.scan import Reader
@@ -27,6 +27,7 @@ from app.model.ids import ConversationId, dashed
 from app.settings import Settings
 from app.store.commits import Commits
 from app.store.conversation import Conversation
+from app.store.entries import Entry, Key
 from app.store.interrupted import end_interrupted_run
 from app.store.opening import Opening
 
@@ -36,29 +37,6 @@ _TICK_S = 1.0
 _SETTLED_S = 2.1
 _THREADS = 16
 """How many conversations are written to at once, and at most share a commit; a write waits in its thread."""
-
-
-class _Key(NamedTuple):
-    """A conversation and for whom it is open: for this store, or under a client's lease."""
-
-    id: ConversationId
-    owner: str
-    generation: int
-
-
-@dataclass(slots=True, eq=False)
-class _Entry:
-    task: asyncio.Task[Conversation]
-    users: int = 0
-    used_at: float = 0.0
-    renewed_at: float = 0.0
-    settled: bool = False
-
-    @property
-    def ready(self) -> Conversation | None:
-        """The conversation, once it is open."""
-        done = self.task.done() and not self.task.cancelled() and self.task.exception() is None
-        return self.task.result() if done else None
 
 
 class Writers:
@@ -76,8 +54,8 @@ class Writers:
         self._wake = wake
         self._commits = Commits(index)
         self._threads = ThreadPoolExecutor(_THREADS, "writing")
-        self._open: dict[_Key, _Entry] = {}
-        self._closing: dict[_Key, asyncio.Task[None]] = {}
+        self._open: dict[Key, Entry] = {}
+        self._closing: dict[Key, asyncio.Task[None]] = {}
         self._life = ExitStack()
         self._coming_alive = asyncio.Lock()
         self._keeper: asyncio.Task[None] | None = None
@@ -94,7 +72,9 @@ class Writers:
             OwnershipLost: the client's lease is not valid (any more).
             UnreadableFile: its base_state.json is missing or cannot be read.
         """
-        key = _Key(conversation_id, *((held.owner, held.generation) if held else (self.instance, 0)))
+        key = Key(conversation_id, *((held.owner, held.generation) if held else (self.instance, 0)))
+        if self._settings.workers > 1:
+            await self._refresh(key)
         entry = self._entry(key, held, force=force)
         entry.users += 1
         try:
@@ -104,14 +84,25 @@ class Writers:
             entry.used_at = time.monotonic()
             entry.settled = False
             if entry.ready is not None:
-                if entry.ready.lost and self._open.get(key) is entry:
-                    del self._open[key]
+                if entry.ready.lost:
+                    entry.ready.leave()
+                    if self._open.get(key) is entry:
+                        del self._open[key]
                 await self._keep_budget()
+
+    async def _refresh(self, key: Key) -> None:
+        """Have what this process has open show what other workers did to it; forget it if the lease is another."""
+        entry = self._open.get(key)
+        if entry is not None and entry.ready is not None:
+            with suppress(StoreError):
+                await entry.ready.refresh()
+            if entry.ready.lost:
+                await self._close(key, entry)
 
     async def let_go(self, conversation_id: ConversationId, held: Lease | None = None) -> str:
         """Close a conversation that nobody uses just now, and return the name of this owner, who lives."""
         await self._come_alive()
-        key = _Key(conversation_id, *((held.owner, held.generation) if held else (self.instance, 0)))
+        key = Key(conversation_id, *((held.owner, held.generation) if held else (self.instance, 0)))
         if (entry := self._open.get(key)) is not None:
             await self._close(key, entry)
         await self._wait_until_closed(conversation_id)
@@ -119,22 +110,22 @@ class Writers:
 
     def has_open(self, conversation_id: ConversationId) -> bool:
         """Whether this process has a conversation open, under this store's own lease."""
-        return _Key(conversation_id, self.instance, 0) in self._open
+        return Key(conversation_id, self.instance, 0) in self._open
 
     async def _is_in_step(self, conversation_id: ConversationId) -> bool:
-        entry = self._open.get(_Key(conversation_id, self.instance, 0))
+        entry = self._open.get(Key(conversation_id, self.instance, 0))
         return entry is not None and entry.ready is not None and await entry.ready.is_in_step()
 
-    def _entry(self, key: _Key, held: Lease | None, *, force: bool) -> _Entry:
+    def _entry(self, key: Key, held: Lease | None, *, force: bool) -> Entry:
         entry = self._open.get(key)
         if entry is not None and not (entry.ready and entry.ready.lost):
             return entry
-        entry = _Entry(asyncio.create_task(self._build(key.id, held, force=force)), renewed_at=time.monotonic())
+        entry = Entry(asyncio.create_task(self._build(key.id, held, force=force)), renewed_at=time.monotonic())
         self._open[key] = entry
         entry.task.add_done_callback(lambda task: self._forget_failed(key, entry, task))
         return entry
 
-    def _forget_failed(self, key: _Key, entry: _Entry, task: asyncio.Task[Conversation]) -> None:
+    def _forget_failed(self, key: Key, entry: Entry, task: asyncio.Task[Conversation]) -> None:
         """Let the next one try afresh."""
         if (task.cancelled() or task.exception() is not None) and self._open.get(key) is entry:
             del self._open[key]
@@ -147,7 +138,9 @@ class Writers:
         if held is not None:
             claim = Claim(await asyncio.to_thread(lease.check, root, directory, held), held)
         else:
-            claim = await asyncio.to_thread(lease.claim, root, directory, self.instance, force=force)
+            shared = self._settings.workers > 1
+            work = partial(lease.claim, root, directory, self.instance, force=force, shared=shared)
+            claim = await asyncio.to_thread(work)
         files = OpenFiles(self._reader, directory, conversation_id, claim.lease)
         left = held is None and claim.before is not None and not claim.before.released
         try:
@@ -155,22 +148,24 @@ class Writers:
                 await ownership.mark(connection, conversation_id, self.instance, claim.lease.generation)
             status = await asyncio.to_thread(files.load, after_crash=left)
             located = await self._opening.open(conversation_id)  # after the claim: until then, others could write
+            conversation = Conversation(
+                files,
+                self._commits,
+                self._threads,
+                reindex=lambda: self._reindex(conversation_id),
+                wake=lambda: self._wake(conversation_id),
+                share=claim.share,
+            )
+            conversation.behind = located.events_behind
+            if held is None and status == Status.RUNNING and _was_left(claim.before, self.instance):
+                await end_interrupted_run(conversation)
         except BaseException:
-            if held is None:
-                if not left:  # else the mark is that of a crash, or of a sibling
-                    await self._unmark(conversation_id)
-                await asyncio.to_thread(lease.undo_claim, root, directory, claim)
+            if claim.share is not None:
+                os.close(claim.share)
+            undone = held is None and await asyncio.to_thread(releasing.undo_claim, root, directory, claim)
+            if undone and not left:  # else the mark is that of a crash, or of another worker
+                await self._unmark(conversation_id, claim.lease)
             raise
-        conversation = Conversation(
-            files,
-            self._commits,
-            self._threads,
-            reindex=lambda: self._reindex(conversation_id),
-            wake=lambda: self._wake(conversation_id),
-        )
-        conversation.behind = located.events_behind
-        if held is None and status == Status.RUNNING and _was_left(claim.before, self.instance):
-            await end_interrupted_run(conversation)
         return conversation
 
     async def _reindex(self, conversation_id: ConversationId) -> bool:
@@ -200,7 +195,7 @@ class Writers:
                     except StoreError as error:
                         log.warning("conversation %s: %s", key.id, error)
 
-    async def _look_at(self, key: _Key, entry: _Entry, conversation: Conversation) -> None:
+    async def _look_at(self, key: Key, entry: Entry, conversation: Conversation) -> None:
         now = time.monotonic()
         if conversation.behind:
             await conversation.catch_up()
@@ -235,13 +230,15 @@ class Writers:
         sizes = [entry.ready.files.size_bytes for entry in self._open.values() if entry.ready]
         return len(self._open) > self._settings.open_conversations or sum(sizes) > self._settings.open_bytes
 
-    async def _close(self, key: _Key, entry: _Entry) -> None:
+    async def _close(self, key: Key, entry: Entry) -> None:
         """Close an open conversation, to the end also when whoever waits for that is cancelled."""
         conversation = entry.ready
         if self._open.get(key) is not entry or entry.users or conversation is None:
             return
         del self._open[key]
-        if not conversation.lost:
+        if conversation.lost:
+            conversation.leave()
+        else:
             closing = self._closing[key] = asyncio.create_task(self._give_back(key, conversation))
             closing.add_done_callback(lambda _: self._closing.pop(key))
             await asyncio.shield(closing)
@@ -252,8 +249,8 @@ class Writers:
         if closing:
             await asyncio.wait(closing)
 
-    async def _give_back(self, key: _Key, conversation: Conversation) -> None:
-        """End what opening began: the rows are in step, so the mark goes, and then the lease.
+    async def _give_back(self, key: Key, conversation: Conversation) -> None:
+        """End what opening began: the lease goes, unless another worker has it, and then the mark, if rows are in step.
 
         What an error left is put right first; if that fails, the lease stays, and the next one looks for a crash.
         """
@@ -261,18 +258,23 @@ class Writers:
         await conversation.save_updated_at()
         with suppress(StoreError):
             await conversation.settle()
-        if not conversation.behind and not files.broken:
-            await self._unmark(key.id)
+        in_step = not conversation.behind and not files.broken
+        conversation.leave()
         if key.owner == self.instance:
-            with suppress(StoreError):
+            try:
                 if files.broken:
                     await asyncio.to_thread(files.load, after_crash=True)
-                await asyncio.to_thread(lease.release, self._reader.root, files.directory, files.lease)
+                released = await asyncio.to_thread(releasing.release, self._reader.root, files.directory, files.lease)
+            except StoreError:
+                return
+            in_step = in_step and released
+        if in_step:
+            await self._unmark(key.id, files.lease)
 
-    async def _unmark(self, conversation_id: ConversationId) -> None:
+    async def _unmark(self, conversation_id: ConversationId, held: Lease) -> None:
         with suppress(StoreError):
             async with self._index.write() as connection:
-                await ownership.clear(connection, conversation_id, self.instance)
+                await ownership.clear(connection, conversation_id, self.instance, held.generation)
 
     async def close(self) -> None:
         """Close all conversations and stop living."""

@@ -23,7 +23,7 @@ MINE: dict[str, Any] = {"owner": "me", "generation": 1}
 @asynccontextmanager
 async def workers(root: Path, name: str = "one-server") -> AsyncIterator[tuple[httpx.AsyncClient, httpx.AsyncClient]]:
     """Serve one store twice, as two workers of one server do."""
-    settings = Settings(store=root, instance=name)
+    settings = Settings(store=root, instance=name, workers=2)
     async with serving(settings) as one, serving(settings) as other:
         yield one, other
 

@@ -16,6 +16,7 @@ import httpx
 import pytest
 
 from app import Settings
+from app.files import lease
 from tests.builders import held_by_another_process, make_conversation, make_id, names_in
 from tests.cli.test_serve import served
 
@@ -103,6 +104,33 @@ def test_workers_are_one_owner_and_write_to_one_conversation(tmp_path: Path) -> 
     assert [name[6:11] for name in names_in(path / "events") if name.startswith("event-")] == [
         f"{number:05d}" for number in range(asked)
     ]
+
+
+def test_a_worker_that_is_done_leaves_the_lease_to_the_one_that_still_writes(tmp_path: Path) -> None:
+    make_conversation(tmp_path, 1)
+    message = {"role": "user", "content": [{"type": "text", "text": "hello"}]}
+
+    def is_owned() -> bool:
+        return lease.find_holder(tmp_path, make_id(1)) is not None
+
+    with served(tmp_path, "--workers", "2", "--no-auth", CONVSTORE_IDLE_S="2") as server:
+        until(lambda: httpx.get(f"{server.url}/api/conversations/count").json() == 1)
+        one, other = children(server.process.pid)
+
+        def append_without(worker: int) -> None:
+            os.kill(worker, signal.SIGSTOP)
+            try:
+                answer = httpx.post(f"{server.url}/api/conversations/{make_id(1)}/events", json=message, timeout=20)
+            finally:
+                os.kill(worker, signal.SIGCONT)
+            assert answer.status_code == 200, answer.text
+
+        append_without(other)
+        for _ in range(12):  # six seconds, in which the first one closes it
+            append_without(one)
+            time.sleep(0.5)
+            assert is_owned()
+        until(lambda: not is_owned())
 
 
 @pytest.mark.parametrize("workers", [1, 2])

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from app import ConversationStore
-from app.files import lease
+from app.files import lease, releasing
 from app.model.ids import ConversationId
 from tests.builders import index_path, make_conversation, make_event, make_id
 from tests.conftest import StoreOpener
@@ -28,15 +28,15 @@ class SlowRelease:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.begun = threading.Event()
         self.go_on = threading.Event()
-        real = lease.release
+        real = releasing.release
 
-        def release(root: Path, directory: str, held: lease.Lease) -> None:
+        def release(root: Path, directory: str, held: lease.Lease) -> bool:
             if directory == ONE:
                 self.begun.set()
                 self.go_on.wait(60)
-            real(root, directory, held)
+            return real(root, directory, held)
 
-        monkeypatch.setattr(lease, "release", release)
+        monkeypatch.setattr(releasing, "release", release)
 
 
 @asynccontextmanager

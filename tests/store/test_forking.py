@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from app.files import lease
+from app.files import lease, releasing
 from app.model.ids import ConversationId
 from tests.builders import make_conversation, make_event, make_id, second_process, write_event
 from tests.conftest import StoreOpener
@@ -51,7 +51,7 @@ async def test_what_a_crash_kept_head_from_is_under_the_head_of_a_fork(
         append_without_head(path)
         claimed = lease.claim(root, path.name, "one that died", boot="another boot", ttl_s=-1)
         if not crashed:
-            lease.release(root, path.name, claimed.lease)
+            releasing.release(root, path.name, claimed.lease)
         before = (path / "base_state.json").read_bytes()
         fork = root / await store.fork(ID)
         assert len(log_of(fork)) == 3

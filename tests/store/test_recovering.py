@@ -12,6 +12,7 @@ import orjson
 import pytest
 
 from app import Settings
+from app.errors import DiskFull
 from app.model.ids import ConversationId
 from tests.builders import (
     index_tables,
@@ -216,6 +217,24 @@ async def test_a_run_without_an_open_action_ends_without_an_event(crashed: Crash
         assert (await store.recover(end_runs=True)).ended == [ONE]
         assert index_tables(store.index.path)["event"] == before
     assert state_of(three / ONE)["execution_status"] == "error"
+
+
+async def test_a_run_whose_end_could_not_be_written_is_ended_by_the_next_opening(
+    crashed: Crash, open_store: StoreOpener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    three = crashed("running")
+
+    async def fails(_: object) -> None:
+        raise DiskFull("no space")
+
+    async with open_store(three) as store:
+        with monkeypatch.context() as patched:
+            patched.setattr("app.store.writing.end_interrupted_run", fails)
+            with pytest.raises(DiskFull):
+                await store.writer(ONE).__aenter__()
+        async with store.writer(ONE):
+            pass
+        assert state_of(three / ONE)["execution_status"] == "error"
 
 
 async def test_a_crash_of_one_worker_moves_head_for_its_sibling(
