@@ -6,6 +6,7 @@ Imports nothing that such a process does not need, since each imports this.
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import threading
 from multiprocessing import connection, parent_process
@@ -14,15 +15,20 @@ from types import ModuleType
 
 
 class _Process(SpawnProcess):
-    """A spawned process that does not import the program of its parent, which costs more than most reading."""
+    """A spawned process that does not import the program of its parent, which costs more than most reading.
+
+    Ctrl-C, which a terminal sends to all of its processes, is the parent's to answer; it ends its children then.
+    """
 
     def start(self) -> None:
+        blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # which the child inherits
         program = sys.modules["__main__"]
         sys.modules["__main__"] = ModuleType("__main__")  # multiprocessing has the child import what stands here
         try:
             super().start()
         finally:
             sys.modules["__main__"] = program
+            signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
 
 
 class Spawn(SpawnContext):

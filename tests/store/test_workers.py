@@ -46,6 +46,13 @@ async def test_a_killed_process_is_an_error_that_says_what_to_do() -> None:
         _ = [result async for result in run_ahead(executor, 1, die, numbers(5))]
 
 
+def test_ctrl_c_in_a_terminal_is_left_to_the_program_that_reads() -> None:
+    with readers(1) as executor:
+        process = executor.submit(os.getpid).result()
+        os.kill(process, signal.SIGINT)
+        assert executor.submit(os.getpid).result() == process
+
+
 def test_a_reading_process_does_not_import_the_program_that_started_it(tmp_path: Path) -> None:
     program = tmp_path / "program.py"
     program.write_text(
