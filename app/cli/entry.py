@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 
 def run() -> None:
     """Run the command, as `app.cli.main.run` does."""
     try:
+        _open_closed_streams()
         from app.cli.main import run as run_command  # noqa: PLC0415 - it takes most of a second
 
         run_command()
     except KeyboardInterrupt:
         sys.exit(130)
+
+
+def _open_closed_streams() -> None:
+    """Have streams that the caller closed (`>&-`) lead nowhere; else the next file that is opened gets their number."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            nowhere = os.open(os.devnull, os.O_RDWR)
+            if nowhere != number:
+                os.dup2(nowhere, number)
+                os.close(nowhere)
+            setattr(sys, name, open(number, "w" if number else "r", encoding="utf-8"))  # noqa: PTH123, SIM115
