@@ -30,7 +30,7 @@ from app.cli import (
     usage,
     writing,
 )
-from app.cli.output import err, printable
+from app.cli.output import PREFIX, err, printable
 from app.errors import StoreError
 
 _FAILED = 2
@@ -60,6 +60,9 @@ def _ending_quietly() -> Iterator[None]:
     """End with 141 when nobody reads on; typer, and rich for a help, would end with 1, as if something was found."""
     try:
         yield
+    except typer.BadParameter as error:
+        error.message = error.message.removeprefix(PREFIX)
+        raise
     except (BrokenPipeError, SystemExit) as error:
         if not isinstance(error, BrokenPipeError) and not isinstance(error.__context__, BrokenPipeError):
             raise

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import difflib
 import errno
 import json
 import os
@@ -31,6 +32,8 @@ from app.store.sync import SyncReport
 
 __all__ = ["printable"]
 T = TypeVar("T")
+PREFIX = "Value error, "
+"""What pydantic puts before what a check says."""
 
 
 class _Console(Console):
@@ -68,7 +71,7 @@ _STEERING = re.compile("[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]"
 _BAR_AFTER_S = 1.0
 _GAP = "  "
 _LAST_MIN = 10
-_PREFIX = "Value error, "  # which pydantic puts before what our own checks say
+_NEARLY = 0.7  # as difflib counts how alike two names are: PROT and PORT 0.75
 _PROCESSES_MAX = 4
 
 
@@ -84,13 +87,26 @@ def make_settings(**given: object) -> Settings:
         problems = [
             "no store was named; use --store DIR or set CONVSTORE_STORE"
             if problem["loc"] == ("store",) and problem["type"] == "missing"
-            else f"CONVSTORE_{'_'.join(map(str, problem['loc'])).upper()}: {problem['msg'].removeprefix(_PREFIX)}"
+            else f"CONVSTORE_{'_'.join(map(str, problem['loc'])).upper()}: {problem['msg'].removeprefix(PREFIX)}"
             for problem in error.errors()
         ]
         raise InvalidSettings("; ".join(problems)) from error
+    _tell_misspelt()
     if settings.sync_processes is None:
         settings.sync_processes = min(os.cpu_count() or 1, _PROCESSES_MAX)
     return settings
+
+
+def _tell_misspelt() -> None:
+    """Say which variables are nearly settings: they change nothing, which nobody notices otherwise."""
+    known = [name.upper() for name in Settings.model_fields]
+    for variable in sorted(os.environ):
+        name = variable.removeprefix("CONVSTORE_")
+        if name == variable or name in known:
+            continue
+        for meant in difflib.get_close_matches(name, known, 1, _NEARLY):
+            told = f"convstore: {variable} is no setting and changes nothing; did you mean CONVSTORE_{meant}?"
+            err.print(Text(printable(told), style="yellow"))
 
 
 def run_async(work: Coroutine[Any, Any, T]) -> T:

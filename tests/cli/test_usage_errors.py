@@ -36,6 +36,32 @@ def test_wrong_use_is_told_in_a_line(root: Path, convstore: Command, command: tu
     assert told in ran.err
 
 
+def test_a_value_that_there_is_not_is_told_with_those_that_there_are(root: Path, convstore: Command) -> None:
+    ran = convstore("list", "--status", "eror", "--store", root)
+    assert (ran.code, "Invalid value for '--status': 'eror' is not one of" in ran.err) == (2, True)
+
+
+def test_a_variable_that_is_nearly_a_setting_is_told(
+    root: Path, convstore: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_conversation(root)
+    for name in ("CONVSTORE_PROT", "CONVSTORE_SERVICE_HOST"):
+        monkeypatch.setenv(name, "8100")
+    ran = convstore("count", "--store", root)
+    told = "convstore: CONVSTORE_PROT is no setting and changes nothing; did you mean CONVSTORE_PORT?\n"
+    assert (ran.code, ran.out, ran.err) == (0, "1\n", told)
+
+
+@pytest.mark.parametrize(
+    ("command", "closed", "code"), [("prune --older-than 1m", 0, 2), ("list --json", 1, 0), ("show ffff", 2, 2)]
+)
+def test_a_stream_that_is_closed_is_as_if_it_led_nowhere(root: Path, command: str, closed: int, code: int) -> None:
+    make_conversation(root, meta={"updated_at": "2026-01-01T00:00:00Z"}, events=0)
+    line = f"exec {Path(sys.executable).with_name('convstore')} {command} --store {root} {closed}>&-"
+    ran = subprocess.run(["sh", "-c", line], capture_output=True, text=True, check=False)
+    assert (ran.returncode, ran.stderr.count("Traceback")) == (code, 0)
+
+
 @pytest.mark.parametrize(("name", "begins"), [("a.jsonl", b"{"), ("a.md", b"#"), ("a.zip", b"PK"), ("a", b"PK")])
 def test_an_export_has_the_format_of_its_name(
     root: Path, tmp_path: Path, convstore: Command, name: str, begins: bytes
