@@ -75,21 +75,26 @@ def sync(
     recover: Annotated[
         bool, typer.Option("--recover", help="Also end the runs that owners who died left: status error.")
     ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="With --recover: say which runs would be ended, and end none.")
+    ] = False,
     json: JsonOption = False,
 ) -> None:
     """Bring the index up to date with the files; unchanged conversations are not opened.
 
     Example: convstore index sync --store workspace/conversations
     """
+    if dry_run and not recover:
+        raise InvalidSettings("--dry-run goes with --recover; a sync alone changes no conversation")
 
     async def work(settings: Settings) -> tuple[SyncReport, Recovered | None]:
         async with ConversationStore.open(settings) as opened:
             await _require_same_derivation(opened)
             report = await synced(opened, allow_empty=allow_empty)
-            return report, await opened.recover(end_runs=True) if recover else None
+            return report, await opened.recover(end_runs=True, dry_run=dry_run) if recover else None
 
     report, recovered = run_async(work(make_settings(store=store, index_url=index)))
-    _print_report(report, recovered, json=json)
+    _print_report(report, recovered, dry_run=dry_run, json=json)
 
 
 @app.command(name="rebuild")
@@ -120,9 +125,12 @@ async def _require_same_derivation(store: ConversationStore) -> None:
         )
 
 
-def _print_report(report: SyncReport, recovered: Recovered | None = None, *, json: bool) -> None:
+def _print_report(report: SyncReport, recovered: Recovered | None = None, *, dry_run: bool = False, json: bool) -> None:
     if json:
-        more = {name: [dashed(one) for one in ids] for name, ids in recovered._asdict().items()} if recovered else {}
+        more: dict[str, object] = {}
+        if recovered:
+            more = {name: [dashed(one) for one in ids] for name, ids in recovered._asdict().items()}
+            more["dry_run"] = dry_run
         print_json(asdict(report) | {"untrusted": [one.directory for one in report.untrusted]} | more)
         return
     out.print(
@@ -132,11 +140,10 @@ def _print_report(report: SyncReport, recovered: Recovered | None = None, *, jso
     for directory in report.duplicates:
         out.print(f"{directory}: a second directory for the same id; it is not listed", style="yellow")
     if recovered:
-        out.print(
-            f"{len(recovered.read)} were open at a crash and are read again; {len(recovered.ended)} runs are ended"
-        )
+        ended = "would be ended" if dry_run else "are ended"
+        out.print(f"{len(recovered.read)} were open at a crash and are read again; {len(recovered.ended)} runs {ended}")
         for one in recovered.ended:
-            out.print(f"{dashed(one)}: was running, is in error")
+            out.print(f"{dashed(one)}: {'is running, would be' if dry_run else 'was running, is'} in error")
 
 
 @app.command(name="verify")

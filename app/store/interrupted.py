@@ -10,6 +10,7 @@ import logging
 
 from app.files import eventlog
 from app.files.change import Change
+from app.files.lease import Lease
 from app.files.opened import OpenFiles
 from app.model.event import parse_json_object
 from app.model.filters import Status
@@ -24,6 +25,11 @@ async def end_interrupted_run(conversation: Conversation) -> None:
     events = await asyncio.to_thread(_errors, conversation.files)
     await conversation.write(Change(events=events, state={"execution_status": Status.ERROR.value}))
     log.info("conversation %s was running when its owner died; it is in error now", conversation.id)
+
+
+def was_left(before: Lease | None, instance: str) -> bool:
+    """Whether the owner before `instance` ended without giving its lease back, or took none."""
+    return before is None or (not before.released and before.owner != instance)
 
 
 def _errors(files: OpenFiles) -> list[dict[str, object]]:

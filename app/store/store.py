@@ -21,6 +21,7 @@ from app.model.ids import ConversationId
 from app.settings import Settings
 from app.store import creating, deleting, marking, recovering, repairing, tagging
 from app.store.conversation import Conversation
+from app.store.interrupted import was_left
 from app.store.leases import owned
 from app.store.reader import StoreReader
 from app.store.recovering import Recovered
@@ -57,11 +58,11 @@ class ConversationStore(StoreReader):
         """
         return self._writers.writer(conversation_id, force=force, held=held)
 
-    async def recover(self, *, end_runs: bool = False) -> Recovered:
+    async def recover(self, *, end_runs: bool = False, dry_run: bool = False) -> Recovered:
         """Read again what a crash left open, and no more; with `end_runs`, end the runs that dead owners left, too.
 
         A run ends as when its conversation is opened for writing: `running` becomes `error`, and an action without a
-        result gets an AgentErrorEvent. What a living owner has is left alone.
+        result gets an AgentErrorEvent. What a living owner has is left alone. With `dry_run` only the index is changed.
 
         Raises:
             DiskFull, WriteFailed: the end of a run could not be written.
@@ -72,10 +73,19 @@ class ConversationStore(StoreReader):
         running = await self.list_ids(asked) if end_runs else []
         for one in running:
             with suppress(ConversationNotFound, ConversationOwned, UnreadableFile):
-                async with self.writer(one) as conversation:
-                    if conversation.files.status != Status.RUNNING:
-                        ended.append(one)
+                if await (self._would_end_run(one) if dry_run else self._end_run(one)):
+                    ended.append(one)
         return Recovered(read, ended)
+
+    async def _end_run(self, conversation_id: ConversationId) -> bool:
+        async with self.writer(conversation_id) as conversation:
+            return conversation.files.status != Status.RUNNING
+
+    async def _would_end_run(self, conversation_id: ConversationId) -> bool:
+        instance = self._writers.instance
+        files = await tagging.require_writable(self.index, self.reader, conversation_id, instance)
+        before = await asyncio.to_thread(lease.find_lease, self.reader.root, files.directory)
+        return was_left(before, instance)
 
     async def repair(self, conversation_id: ConversationId, *, dry_run: bool = False) -> Repair:
         """Mend of a conversation's files what has one safe answer, after a copy of all of it into the trash.

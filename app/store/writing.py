@@ -28,7 +28,7 @@ from app.settings import Settings
 from app.store.commits import Commits
 from app.store.conversation import Conversation
 from app.store.entries import Entry, Key
-from app.store.interrupted import end_interrupted_run
+from app.store.interrupted import end_interrupted_run, was_left
 from app.store.opening import Opening
 
 log = logging.getLogger(__name__)
@@ -157,7 +157,7 @@ class Writers:
                 share=claim.share,
             )
             conversation.behind = located.events_behind
-            if held is None and status == Status.RUNNING and _was_left(claim.before, self.instance):
+            if held is None and status == Status.RUNNING and was_left(claim.before, self.instance):
                 await end_interrupted_run(conversation)
         except BaseException:
             if claim.share is not None:
@@ -290,8 +290,3 @@ class Writers:
             await asyncio.wait(self._closing.values())
         self._life.close()
         self._threads.shutdown(wait=False)
-
-
-def _was_left(before: Lease | None, instance: str) -> bool:
-    """Whether the owner before us ended without giving its lease back, or took none."""
-    return before is None or (not before.released and before.owner != instance)

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from app.index.version import HEAD
-from tests.builders import make_conversation
+from app.model.ids import dashed
+from tests.builders import make_conversation, make_id
 from tests.cli.conftest import Command
 
 COMMAND = Path(sys.executable).with_name("convstore")
@@ -41,6 +42,22 @@ def test_status_tells_what_sync_did(root: Path, convstore: Command) -> None:
     assert {name: after[name] for name in ("phase", "conversations", "unreadable", "dirty", "last_error")} == {
         "phase": "idle", "conversations": 2, "unreadable": 1, "dirty": 0, "last_error": None,
     }  # fmt: skip
+
+
+def test_a_sync_tells_which_runs_it_would_end(root: Path, convstore: Command) -> None:
+    make_conversation(root, state={"execution_status": "running"})
+    sync = ("index", "sync", "--store", root)
+    tried = convstore(*sync, "--recover", "--dry-run").out.splitlines()
+    listed = convstore(*sync, "--recover", "--dry-run", "--json").json
+    assert tried[1:] == [
+        "0 were open at a crash and are read again; 1 runs would be ended",
+        f"{dashed(make_id(1))}: is running, would be in error",
+    ]
+    assert (listed["ended"], listed["dry_run"]) == ([dashed(make_id(1))], True)
+    done = convstore(*sync, "--recover").out.splitlines()
+    assert done[2] == f"{dashed(make_id(1))}: was running, is in error"
+    refused = convstore(*sync, "--dry-run")
+    assert (refused.code, "--dry-run goes with --recover" in refused.err) == (2, True)
 
 
 def test_verify_finds_and_rebuild_mends(root: Path, convstore: Command) -> None:

@@ -32,6 +32,8 @@ CHANGES = {
     "unpin",
     "trash restore",
     "trash empty",
+    "repair",
+    "index sync",
 }
 NO_JSON = {"serve"}
 KNOWN_WITHOUT_INDEX = {"db current", "db history", "db check", "db downgrade", "doctor"}

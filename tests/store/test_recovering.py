@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -217,6 +218,24 @@ async def test_a_run_without_an_open_action_ends_without_an_event(crashed: Crash
         assert (await store.recover(end_runs=True)).ended == [ONE]
         assert index_tables(store.index.path)["event"] == before
     assert state_of(three / ONE)["execution_status"] == "error"
+
+
+async def test_a_dry_run_tells_which_runs_would_be_ended_and_writes_nothing(
+    crashed: Crash, open_store: StoreOpener
+) -> None:
+    three = crashed("running")
+    for number, lease in ((4, None), (5, 0.0), (6, 1.0), (7, time.time() + 99)):  # none, given back, expired, held
+        path = make_conversation(three, number, state={"execution_status": "running"})
+        body = {"owner_instance_id": "agent-server", "generation": 1, "expires_at": lease}
+        (path / "owner_lease.json").write_text(json.dumps(body))
+        if lease is None:
+            (path / "owner_lease.json").unlink()
+    async with open_store(three) as store:
+        before = {path: path.read_bytes() for path in three.glob("0*/**/*") if path.is_file()}
+        told = (await store.recover(end_runs=True, dry_run=True)).ended
+        assert sorted(told) == [ONE, make_id(4), make_id(6)]
+        assert {path: path.read_bytes() for path in three.glob("0*/**/*") if path.is_file()} == before
+        assert (await store.recover(end_runs=True)).ended == told
 
 
 async def test_a_run_whose_end_could_not_be_written_is_ended_by_the_next_opening(
