@@ -40,9 +40,11 @@ async def _tail(settings: Settings, text: str, last: int, follow: bool, full: bo
     async with ConversationStore.open(settings) as store:
         conversation_id = await resolve(store, text)
         log = await store.open_log(conversation_id)
-        newest = await log.find_last()
-        for event in await log.list_last(last):
-            _print(event, full=full, json=json)
+        events = await log.list_last(last) if last else []
+        newest = events[-1].name if events else None if last else await log.find_last()
+        for event in events:
+            if event.unreadable is None:
+                _print(event, full=full, json=json)
         if not follow:
             return
         async with aclosing(store.follow(conversation_id, after=newest)) as batches:

@@ -80,9 +80,9 @@ class Log:
         return await self._read(names)
 
     async def list_last(self, number: int) -> list[RawEvent]:
-        """Return the last `number` readable events in log order."""
+        """Return the last `number` events in log order, also one whose file just became unreadable."""
         names, _ = await self._names(_ANY, EventOrder.TIMESTAMP_DESC, None, number)
-        return [event for event in await self._read(names[::-1]) if event.unreadable is None]
+        return await self._read(names[::-1])
 
     async def find_last(self) -> EventName | None:
         """Return the name of the last readable event, or None when there is none."""

@@ -3,13 +3,38 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from pathlib import Path
 
+import pytest
+
+from app.cli import tail
+from app.files.eventlog import RawEvent
+from app.settings import Settings
 from tests.builders import make_conversation, make_event, make_id, second_process, write_event
 from tests.cli.conftest import Command
 
 ONE = make_id(1)
 COMMAND = "from app.cli.main import run; run()"
+TAILS = 60
+SHOWN = 4
+
+# Appends as a server does, all the time.
+WRITER = """
+import asyncio, sys, uuid
+from app import ConversationStore, Settings
+from tests.builders import make_event, make_id
+
+async def main():
+    async with ConversationStore.open(Settings(store=sys.argv[1])) as store:
+        await store.sync()
+        async with store.writer(make_id(1)) as conversation:
+            print("writing", flush=True)
+            while True:
+                await conversation.append(make_event(6, id=str(uuid.uuid4())))
+
+asyncio.run(main())
+"""
 
 
 def ids(text: str) -> list[str]:
@@ -52,3 +77,24 @@ def test_it_follows_what_another_program_appends(root: Path) -> None:
         tail.signal("INT")
         assert tail.end() == 130
     assert ids("\n".join(seen)) == [make_event(number)["id"] for number in (4, 5, 6)]
+
+
+async def test_beside_a_writer_it_shows_the_last_and_those_to_come_each_once(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_conversation(root, events=5)
+    shown: list[int] = []
+
+    def show(event: RawEvent, **_: bool) -> None:
+        shown.append(event.name.seq)
+        if len(shown) == SHOWN:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(tail, "_print", show)
+    with second_process(WRITER, root) as writer:
+        assert writer.hear() == "writing"
+        for _ in range(TAILS):
+            shown.clear()
+            with suppress(KeyboardInterrupt):
+                await tail._tail(Settings(store=root), ONE, 2, follow=True, full=True, json=True)
+            assert shown == list(range(shown[0], shown[0] + SHOWN))
