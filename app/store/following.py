@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
+from itertools import takewhile
 
 from app.errors import TooManyFollowers
 from app.files.eventlog import RawEvent
@@ -22,6 +23,8 @@ _EAGER_S = 0.5
 _IDLE_S = 2.0
 _IDLE_AFTER = 120
 """Looks without a find, after which a follower looks only every `_IDLE_S`."""
+_REFUSED_MOST = 120
+"""Looks at an event that the system refuses to read, after which it is left out."""
 
 _ALL = EventFilter()
 
@@ -81,16 +84,21 @@ async def follow(
 ) -> AsyncGenerator[list[RawEvent], None]:
     """Give the readable events after `after` (None: all), then those to come, in batches.
 
-    An empty batch is given after each look that found no event, so that a caller can look at other things too.
+    An empty batch is given after each look that found no event, so that a caller can look at other things too. What the
+    operating system refuses to read, which may pass, is waited for, for a minute; then it is left out.
 
     Raises:
         ConversationNotFound: the conversation is gone.
     """
-    quiet = 0
+    quiet = refused = 0
     while True:
         woken.clear()
         log = await open_log()
         found = await log.list_after(_ALL, after, _BATCH)
+        ready = list(takewhile(lambda event: not event.failed, found))
+        refused = refused + 1 if len(ready) < len(found) else 0
+        if refused <= _REFUSED_MOST:
+            found = ready
         yield [event for event in found if event.unreadable is None]
         if found:
             after, quiet = found[-1].name, 0

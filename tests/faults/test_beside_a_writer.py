@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import time
+from contextlib import aclosing
 from pathlib import Path
 
 import pytest
@@ -13,7 +16,9 @@ from app.files.archive import read_files
 from app.model.archive import ArchiveFile
 from app.model.event import gap_rows
 from tests.builders import make_conversation, make_event, make_id, make_state, second_process, write_event
+from tests.conftest import StoreOpener
 from tests.store.test_forking import append_without_head
+from tests.store.test_writing import ID
 
 _LONG = 2000
 """Events of a log whose names take several looks of the system to list, and disks list them in no order."""
@@ -124,3 +129,28 @@ def test_the_head_of_an_export_is_where_the_next_opening_puts_it(root: Path, *, 
     if not crashed:
         releasing.release(root, path.name, claimed.lease)
     assert exported(root) == (make_event(7 if crashed else 1)["id"], make_event(7)["id"])
+
+
+@pytest.mark.parametrize(("looks", "seen"), [(2, [0, 1, 2, 3]), (3, [0, 1, 3])])
+async def test_an_event_that_the_system_refuses_for_a_moment_is_given_later(
+    root: Path, open_store: StoreOpener, monkeypatch: pytest.MonkeyPatch, looks: int, seen: list[int]
+) -> None:
+    make_conversation(root, events=4)
+    real = os.open
+    refused: list[str | Path] = []
+
+    def refuse(path: str | Path, *arguments: int, **options: int) -> int:
+        if f"event-00002-{make_event(2)['id']}" in str(path) and len(refused) < looks:
+            refused.append(path)
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+        return real(path, *arguments, **options)
+
+    given: list[int] = []
+    async with open_store(root) as store, aclosing(store.follow(ID)) as batches:
+        monkeypatch.setattr("app.store.following._REFUSED_MOST", 2)
+        monkeypatch.setattr(os, "open", refuse)
+        async for batch in batches:
+            given += [event.name.seq for event in batch]
+            if 3 in given:
+                break
+    assert (given, len(refused)) == (seen, looks)
