@@ -21,7 +21,7 @@ from app.index.engine import Index
 from app.model.archive import ArchiveFile
 from app.model.creation import Seal, compose_new
 from app.model.ids import ConversationId, EventName, dashed, event_file_name, find_conversation_id
-from app.model.writing import check_message, check_tags, check_title, complete_event, dump_event, make_message
+from app.model.writing import check_message, check_title, complete_event, dump_event, make_message
 from app.store.locating import find_directory
 from app.store.refresh import refresh
 
@@ -102,42 +102,21 @@ def _new_files(
     yield ArchiveFile(layout.META, orjson.dumps(meta))
 
 
-async def fork(
-    index: Index,
-    reader: Reader,
-    source: Named,
-    *,
-    fork_id: ConversationId | None = None,
-    title: str | None = None,
-    tags: Mapping[str, str] | None = None,
-    reset_metrics: bool = True,
-    from_event_id: str | None = None,
-    dry_run: bool = False,
-) -> ConversationId:
-    """Copy a conversation, whole or up to an event, and return the id of the copy. The source is only read.
+async def fork(index: Index, reader: Reader, source: Named, wanted: Fork, *, dry_run: bool) -> None:
+    """Copy a conversation, whole or up to an event. The source is only read.
 
     Raises:
         ConversationNotFound: the source is gone.
-        ConversationExists: `fork_id` is taken.
+        ConversationExists: the id is taken.
         EventNotFound: the source has no such event.
         UnreadableFile: the source's base_state.json or meta.json cannot be read.
-        InvalidConversation: title or tags are wrong.
         DiskFull, WriteFailed: it could not be written; nothing is left of it.
     """
-    wanted = Fork(
-        id=fork_id or ConversationId(uuid4().hex),
-        now_us=time.time_ns() // 1000,
-        title=None if title is None else check_title(title),
-        tags=check_tags(tags or {}),
-        reset_metrics=reset_metrics,
-        from_event_id=from_event_id,
-    )
     if await _exists(index, reader, wanted.id):
         raise ConversationExists(f"there is a conversation {dashed(wanted.id)} already; choose another id, or none")
     await asyncio.to_thread(_place_fork, reader, source, wanted, dry_run=dry_run)
     if not dry_run:
         await refresh(index, reader, [Named(wanted.id, wanted.id)])
-    return wanted.id
 
 
 def _place_fork(reader: Reader, source: Named, wanted: Fork, *, dry_run: bool) -> None:

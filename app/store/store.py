@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import AbstractAsyncContextManager, suppress
 from functools import partial
 from typing import Any
+from uuid import uuid4
 
 from app.errors import ConversationNotFound, ConversationOwned, IndexBusy, IndexUnusable, UnreadableFile
 from app.files import lease, lending, releasing
+from app.files.branching import Fork
 from app.files.layout import Named
 from app.files.lease import Lease
 from app.files.repairing import Repair
@@ -18,6 +21,7 @@ from app.index import sweeping
 from app.logs import Note, ignore_note
 from app.model.filters import ConversationFilter, Status
 from app.model.ids import ConversationId
+from app.model.writing import check_tags, check_title
 from app.settings import Settings
 from app.store import creating, deleting, marking, recovering, repairing, tagging
 from app.store.conversation import Conversation
@@ -138,17 +142,16 @@ class ConversationStore(StoreReader):
             DiskFull, WriteFailed: it could not be written; nothing is left of it.
         """
         source = Named((await self._opening.open(source_id)).directory, source_id)
-        return await creating.fork(
-            self.index,
-            self.reader,
-            source,
-            fork_id=fork_id,
-            title=title,
-            tags=tags,
+        wanted = Fork(
+            id=fork_id or ConversationId(uuid4().hex),
+            now_us=time.time_ns() // 1000,
+            title=None if title is None else check_title(title),
+            tags=check_tags(tags or {}),
             reset_metrics=reset_metrics,
             from_event_id=from_event_id,
-            dry_run=dry_run,
         )
+        await creating.fork(self.index, self.reader, source, wanted, dry_run=dry_run)
+        return wanted.id
 
     async def delete(self, conversation_id: ConversationId, *, permanent: bool = False, force: bool = False) -> None:
         """Move a conversation into the trash, or with `permanent` remove it for good. Opens nothing in it.
