@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, ClassVar
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, ConfigDict, Field
 
 from app.api.bodies import FacetNames
 from app.api.hot import HotQuery
@@ -103,8 +103,9 @@ class FilterQuery(HotQuery):
 
 
 class FacetQuery(FilterQuery):
-    """What to count by, under the filters of search."""
+    """What to count by, under the filters of search. A misspelt one is refused: it would be counted without."""
 
+    model_config = ConfigDict(extra="forbid")
     repeated: ClassVar[frozenset[str]] = FilterQuery.repeated | {"by"}
 
     by: list[FacetNames] = Field(

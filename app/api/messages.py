@@ -6,7 +6,7 @@ from typing import Annotated
 
 import orjson
 from fastapi import APIRouter, Query, Response
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from app.api.filtering import FilterQuery
 from app.api.parameters import ErrorBody, Store, TextIndexed, json_response, tell_indexed
@@ -18,7 +18,9 @@ _DEFAULT_LIMIT = 20
 
 
 class MessageQuery(FilterQuery):
-    """What to look for, and in which conversations."""
+    """What to look for, and in which conversations. A misspelt filter is refused, as of facets."""
+
+    model_config = ConfigDict(extra="forbid")
 
     q: str = Field(
         description='words, "exact phrases", -excluded ones, OR between two; the last word may be only begun'

@@ -43,6 +43,7 @@ QUERIES: list[tuple[str, list[tuple[str, str]], int]] = [
     ("facets", [("by", "status,tag"), ("by", "month"), ("status", "idle"), ("limit", "2")], 200),
     ("facets", [], 422),
     ("facets", [("by", "colour")], 422),
+    ("facets", [("by", "status"), ("titel__contains", "x")], 422),
     ("facets", [("by", ",".join(f"tag:{number}" for number in range(21)))], 422),
     ("count", [("cost__lt", "inf")], 422),
     ("count", [("parent_conversation_id", "x")], 422),

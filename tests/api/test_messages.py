@@ -232,8 +232,10 @@ async def test_a_page_token_that_was_not_given_out_for_it_is_refused(corpus: Pat
     async with serving(Settings(store=corpus)) as client:
         answer = await client.get(SEARCH, params={"q": "the", "page_id": token})
         missing = await client.get(SEARCH)
+        misspelt = await client.get(SEARCH, params={"q": "the", "titel__contains": "x"})
     assert (answer.status_code, answer.json()["code"]) == (400, "invalid_page_token")
-    assert missing.status_code == 422
+    assert (missing.status_code, misspelt.status_code) == (422, 422)
+    assert misspelt.json()["detail"][0]["loc"] == ["query", "titel__contains"]
 
 
 PIECES = [
