@@ -6,8 +6,8 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator
 from pathlib import Path
-from tempfile import NamedTemporaryFile
-from typing import Annotated, BinaryIO, cast
+from tempfile import TemporaryDirectory
+from typing import Annotated, BinaryIO
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import StreamingResponse
@@ -73,10 +73,12 @@ async def import_archive(
     """Import the zip or the JSON Lines in the body: all of it is checked before anything is written."""
     settings = store.settings
     await asyncio.to_thread(prepare, settings.index_path)
-    with NamedTemporaryFile(dir=settings.index_path.parent, prefix="import-", suffix=".tmp") as upload:
-        await _receive(request, cast(BinaryIO, upload), settings.import_max_bytes)
+    with TemporaryDirectory(dir=settings.index_path.parent, prefix="import-") as directory:
+        archive = Path(directory, "the archive")  # as what it is refused for calls it
+        with await asyncio.to_thread(archive.open, "xb") as upload:
+            await _receive(request, upload, settings.import_max_bytes)
         plan = await import_conversations(
-            store, [Path(upload.name)], FOREIGN_ARCHIVE, on_clash=on_clash, new_ids=new_ids, dry_run=dry_run
+            store, [archive], FOREIGN_ARCHIVE, on_clash=on_clash, new_ids=new_ids, dry_run=dry_run
         )
     items = [
         ImportedConversation(

@@ -155,6 +155,7 @@ def _rebuild(settings: Settings) -> SyncReport:
 
 def _print_plan(plan: Plan) -> None:
     if not plan.steps:
+        out.print("there is nothing to migrate")
         return
     rows = ", ".join(f"{number:,} {name}" for name, number in plan.rows.items() if name in ("conversation", "event"))
     if plan.before:

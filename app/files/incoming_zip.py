@@ -142,7 +142,8 @@ class ZipSource:
             yield
         except _DAMAGED as error:
             said = f"{type(error).__name__}: {error}"[:200]
-            raise ArchiveRefused(f"{self.name} is damaged or no zip ({said}); nothing was imported") from error
+            told = f"{self.name} is damaged, or no zip and no JSON Lines of an export ({said}); nothing was imported"
+            raise ArchiveRefused(told) from error
 
 
 def _root(path: str) -> str | None:

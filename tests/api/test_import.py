@@ -60,4 +60,5 @@ async def test_what_is_refused_gets_a_status_and_a_reason(root: Path, raw: bytes
         answer = await send(client, raw)
         assert (await client.get("/api/conversations/count")).text == "1"
     assert (answer.status_code, answer.json()["code"]) == (status, code)
+    assert "import-" not in answer.json()["detail"]
     assert not list((root / ".convstore").glob("import-*"))

@@ -155,6 +155,7 @@ def test_a_migration_says_what_it_will_do_and_can_be_tried_dry(root: Path, convs
     planned = convstore("db", "upgrade", "--dry-run", "--store", root, "--json").json
     done = convstore("db", "upgrade", "--store", root, "--json").json
     assert planned["steps"] == done["steps"] == ran.json["steps"][::-1]
+    assert convstore("db", "upgrade", "--dry-run", "--store", root).out == "there is nothing to migrate\n"
     convstore("index", "sync", "--store", root)
     assert convstore("index", "verify", "--store", root).code == 0
 
