@@ -1,8 +1,8 @@
 """Opening one conversation: before anything of it is served, its rows are brought in step with its files.
 
 When nothing changed this costs a few stats and no open, also of one that this store is appending to. It is single-
-flight: any number of simultaneous requests for one conversation read it once, and none waits for another
-conversation's. Nothing is kept for one that nobody reads.
+flight: any number of simultaneous requests for one conversation read it once, those that come while it is read once
+more if it changed, and none waits for another conversation's. Nothing is kept for one that nobody reads.
 """
 
 from __future__ import annotations
@@ -32,6 +32,8 @@ class Opening:
         self._index = index
         self._reader = reader
         self._running: dict[ConversationId, asyncio.Task[Located | None]] = {}
+        self._next: dict[ConversationId, asyncio.Task[Located | None]] = {}
+        """Those that have not begun to look."""
         self.is_written_here: Callable[[ConversationId], Awaitable[bool]] = _is_nothing_written
         """Whether this store has a conversation open for writing, shows all of it, and nobody else changed it."""
 
@@ -42,11 +44,9 @@ class Opening:
             ConversationNotFound: there is none, neither in the index nor on disk.
             StoreUnavailable: there is one in the index, and none at all on disk.
         """
-        task = self._running.get(conversation_id)
+        task = self._next.get(conversation_id)
         if task is None:
-            task = asyncio.create_task(self._bring_in_step(conversation_id))
-            self._running[conversation_id] = task
-            task.add_done_callback(lambda _: self._running.pop(conversation_id, None))
+            task = self._next[conversation_id] = asyncio.create_task(self._in_turn(conversation_id))
         located = await asyncio.shield(task)
         if located is None:
             raise ConversationNotFound(f"no conversation has the id {dashed(conversation_id)}")
@@ -68,6 +68,19 @@ class Opening:
         """Read a conversation's files and write its rows, whatever its signature says; None when it is gone."""
         directory = await find_directory(self._index, self._reader.root, conversation_id)
         return None if directory is None else await self._read_again(conversation_id, directory)
+
+    async def _in_turn(self, conversation_id: ConversationId) -> Located | None:
+        """Bring a conversation in step once the one that does it now has ended.
+
+        Whoever asks from then on waits for the next one: this one may have looked before an event came that they know.
+        """
+        if conversation_id in self._running:
+            await asyncio.wait([self._running[conversation_id]])
+        self._running[conversation_id] = self._next.pop(conversation_id)
+        try:
+            return await self._bring_in_step(conversation_id)
+        finally:
+            del self._running[conversation_id]
 
     async def _bring_in_step(self, conversation_id: ConversationId) -> Located | None:
         located = await self._locate(conversation_id)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import json
 import os
@@ -154,3 +155,41 @@ async def test_an_event_that_the_system_refuses_for_a_moment_is_given_later(
             if 3 in given:
                 break
     assert (given, len(refused)) == (seen, looks)
+
+
+# Appends an event whenever it gets a line, and tells how many there are.
+ASKED = """
+import json, sys
+from pathlib import Path
+from tests.builders import make_event, make_id, write_event
+
+path, seq = Path(sys.argv[1]) / make_id(1), int(sys.argv[2])
+while sys.stdin.readline():
+    (path / "a.tmp").write_text(json.dumps(make_event(seq)))
+    (path / "a.tmp").rename(path / "events" / f"event-{seq:05d}-{make_event(seq)['id']}.json")
+    seq += 1
+    print(seq, flush=True)
+"""
+
+
+async def test_who_asks_after_an_append_gets_it_also_while_others_ask_all_the_time(
+    root: Path, open_store: StoreOpener
+) -> None:
+    make_conversation(root, events=50)
+    late = []
+    async with open_store(root) as store, asyncio.TaskGroup() as tasks:
+
+        async def ask() -> None:
+            while True:
+                await store.get_conversation(ID)
+
+        asking = [tasks.create_task(ask()) for _ in range(3)]
+        with second_process(ASKED, root, 50) as other:
+            for _ in range(50):
+                other.say()
+                number = int(await asyncio.to_thread(other.hear))
+                found = await store.count_events(ID)
+                late += [(number, found)] if found < number else []
+        for task in asking:
+            task.cancel()
+    assert late == []
