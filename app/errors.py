@@ -94,7 +94,7 @@ class IndexRebuilding(StoreError):
 
 
 class IndexBusy(StoreError):
-    """Another process held the index's writer lock for longer than the timeout."""
+    """Another process held the index's writer lock for longer than the timeout, or writes rows that this one cannot."""
 
     code = "index_busy"
 

@@ -23,7 +23,6 @@ from app.errors import InvalidSettings
 from app.model.ids import dashed
 from app.model.times import format_us
 from app.settings import Settings
-from app.store.deriving import find_other_derivation
 from app.store.rebuild import rebuild
 from app.store.recovering import Recovered
 from app.store.store import ConversationStore
@@ -89,7 +88,6 @@ def sync(
 
     async def work(settings: Settings) -> tuple[SyncReport, Recovered | None]:
         async with ConversationStore.open(settings) as opened:
-            await _require_same_derivation(opened)
             report = await synced(opened, allow_empty=allow_empty)
             return report, await opened.recover(end_runs=True, dry_run=dry_run) if recover else None
 
@@ -114,15 +112,6 @@ def rebuild_command(
             return await rebuild(settings, bar.show, force=force)
 
     _print_report(run_async(work(make_settings(store=store, index_url=index))), json=json)
-
-
-async def _require_same_derivation(store: ConversationStore) -> None:
-    other = await find_other_derivation(store.index, store.reader)
-    if other is not None:
-        raise InvalidSettings(
-            f"a server looks after this index and reads files by other settings or another version ({other}); "
-            "set CONVSTORE_TIMEZONE or TZ, and CONVSTORE_SEARCH_TOOLS, as it has them, or stop it"
-        )
 
 
 def _print_report(report: SyncReport, recovered: Recovered | None = None, *, dry_run: bool = False, json: bool) -> None:

@@ -26,7 +26,6 @@ from rich.text import Text
 from app.errors import InvalidSettings
 from app.logs import printable
 from app.settings import Settings
-from app.store.deriving import find_other_derivation
 from app.store.store import ConversationStore
 from app.store.sync import SyncReport
 
@@ -116,9 +115,9 @@ def run_async(work: Coroutine[Any, Any, T]) -> T:
 
 @asynccontextmanager
 async def opened(settings: Settings, *, no_sync: bool) -> AsyncIterator[ConversationStore]:
-    """Open the store, bringing its index in step first, unless a server that reads files otherwise looks after it."""
+    """Open the store, bringing its index in step first."""
     async with ConversationStore.open(settings) as store:
-        if not no_sync and await find_other_derivation(store.index, store.reader) is None:
+        if not no_sync:
             report = await synced(store)
             if not report.conversations:
                 told = f"convstore: no conversation directories in {settings.root}"

@@ -61,6 +61,8 @@ class Index:
         """Whether a statement met damage since the index was opened."""
         self.rebuilding = False
         """Whether the index was damaged and does not know all conversations again yet."""
+        self.on_duty = False
+        """Whether this process is the one that looks after the index, see `app.store.duty`."""
         self.opened: Identity | None = None
         """Which file was opened last."""
         self._log: Identity | None = None

@@ -22,6 +22,7 @@ from app.model.archive import ArchiveFile
 from app.model.creation import Seal, compose_new
 from app.model.ids import ConversationId, EventName, dashed, event_file_name, find_conversation_id
 from app.model.writing import check_message, check_title, complete_event, dump_event, make_message
+from app.store.deriving import read_as_derived
 from app.store.locating import find_directory
 from app.store.refresh import refresh
 
@@ -34,7 +35,9 @@ async def create(index: Index, reader: Reader, request: Mapping[str, Any], seal:
     Raises:
         InvalidConversation: what it asks for cannot be, or its parent is unknown.
         DiskFull, WriteFailed: it could not be written; nothing is left of it.
+        IndexBusy: another process looks after the index and derives rows in a way that is not known here.
     """
+    await read_as_derived(index, reader)
     conversation_id = _wanted_id(request.get("conversation_id"))
     if await _exists(index, reader, conversation_id):
         return conversation_id, False
@@ -111,7 +114,9 @@ async def fork(index: Index, reader: Reader, source: Named, wanted: Fork, *, dry
         EventNotFound: the source has no such event.
         UnreadableFile: the source's base_state.json or meta.json cannot be read.
         DiskFull, WriteFailed: it could not be written; nothing is left of it.
+        IndexBusy: another process looks after the index and derives rows in a way that is not known here.
     """
+    await read_as_derived(index, reader)
     if await _exists(index, reader, wanted.id):
         raise ConversationExists(f"there is a conversation {dashed(wanted.id)} already; choose another id, or none")
     await asyncio.to_thread(_place_fork, reader, source, wanted, dry_run=dry_run)

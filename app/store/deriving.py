@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
+from contextlib import suppress
+from datetime import tzinfo
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+from app.errors import IndexBusy
 from app.files.scan import Reader
 from app.index import conversations, events, progress
 from app.index.engine import Index
@@ -14,21 +19,45 @@ from app.store.duty import is_followed
 
 def describe_derivation(reader: Reader) -> str:
     """Return what differs where the same files make other rows."""
-    zone = str(reader.zone) if reader.zone else "host:" + "/".join(time.tzname)
-    tools = "tools" if reader.tools else ""
-    return f"{VERSIONS}:{tools}:{zone}"
+    return f"{VERSIONS}:{'tools' if reader.tools else ''}:{_describe(reader.zone)}"
 
 
-async def find_other_derivation(index: Index, reader: Reader) -> str | None:
-    """Return by what the process that looks after this index derives its rows, when that is not how it is done here.
+def _describe(zone: tzinfo | None) -> str:
+    """Return the name of a zone; that of the host's where it has one, so that other hosts and programs know it."""
+    if zone is not None:
+        return str(zone)
+    if {*time.tzname} == {"UTC"}:
+        return "UTC"
+    name = os.environ.get("TZ", "").lstrip(":") or os.path.realpath("/etc/localtime").partition("/zoneinfo/")[2]
+    with suppress(ZoneInfoNotFoundError, ValueError):
+        return str(ZoneInfo(name))
+    return "host:" + "/".join(time.tzname)
 
-    Whoever would read all conversations again then, and write rows that the other does not expect, had better not.
+
+async def read_as_derived(index: Index, reader: Reader) -> None:
+    """Have files read from now on as the rows of the index were derived, whatever the settings say.
+
+    So what is written here goes with all the rest. The settings hold where the index knows nothing yet, or nobody
+    looks after it and it was made in a way that is not known here; and for a sync, see `IndexedDirectory.sync`.
+
+    Raises:
+        IndexBusy: another process looks after the index, and reads in a way that is not known here.
     """
     async with index.read() as connection:
-        before = (await progress.get_progress(connection)).derived_by
-    if before in (None, progress.RECOVERING, describe_derivation(reader)):
-        return None
-    return before if await asyncio.to_thread(is_followed, index.path) else None
+        derived_by = (await progress.get_progress(connection)).derived_by
+    if derived_by in (None, progress.RECOVERING, describe_derivation(reader)):
+        return
+    version, _, settings = derived_by.partition(":")
+    tools, _, zone = settings.partition(":")
+    with suppress(ZoneInfoNotFoundError, ValueError):
+        if version == VERSIONS:
+            reader.zone, reader.tools = None if zone == _describe(None) else ZoneInfo(zone), tools == "tools"
+            return
+    if await asyncio.to_thread(is_followed, index):
+        raise IndexBusy(
+            f"a server of another version, or in a time zone without a name, looks after this index ({derived_by}); "
+            "restart it, give it a CONVSTORE_TIMEZONE, or stop it. --no-sync answers from the index as it is"
+        )
 
 
 async def forget_what_others_derived(index: Index, reader: Reader) -> str | None:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import Self
 from zoneinfo import ZoneInfo
 
-from app.errors import IndexDamaged, StoreUnavailable
+from app.errors import IndexBusy, IndexDamaged, StoreUnavailable
 from app.files import layout
 from app.files.scan import Reader
 from app.index import progress
@@ -17,6 +17,8 @@ from app.index.engine import Index
 from app.logs import Note, ignore_note
 from app.settings import Settings
 from app.store import health
+from app.store.deriving import read_as_derived
+from app.store.duty import is_followed
 from app.store.following import Followers
 from app.store.mending import look_whether_rebuilding, mend, open_index
 from app.store.opening import Opening
@@ -28,6 +30,18 @@ def make_reader(settings: Settings) -> Reader:
     """Return how the files of a store are read."""
     zone = ZoneInfo(settings.timezone) if settings.timezone else None
     return Reader(settings.root, zone, settings.sync_processes or 0, settings.search_tools)
+
+
+async def find_sync_reader(index: Index, settings: Settings) -> Reader:
+    """Return how all files are to be read: as the settings say, or as another process does that looks after the index.
+
+    Raises:
+        IndexBusy: how that one does is not known here.
+    """
+    reader = make_reader(settings)
+    if await asyncio.to_thread(is_followed, index):
+        await read_as_derived(index, reader)
+    return reader
 
 
 def require_directory(settings: Settings) -> None:
@@ -74,6 +88,8 @@ class IndexedDirectory:
         store = cls(settings, note)
         await open_index(store.index, settings.busy_timeout_s)
         try:
+            with suppress(IndexBusy):
+                await read_as_derived(store.index, store.reader)
             yield store
         finally:
             await store.close()
@@ -83,14 +99,19 @@ class IndexedDirectory:
         await self.index.close()
 
     async def sync(self, *, on_progress: OnProgress = ignore_progress, allow_empty: bool = False) -> SyncReport:
-        """Bring the index up to date with the files; see `app.store.sync`. A damaged one is built anew."""
-        work = partial(sync, self.index, self.reader, on_progress=on_progress, allow_empty=allow_empty)
+        """Bring the index up to date with the files; see `app.store.sync`. A damaged one is built anew.
+
+        It is read as the settings say, all of it where that differs from before; beside a server as that one does.
+        """
+        reader = await find_sync_reader(self.index, self.settings)
+        work = partial(sync, self.index, reader, on_progress=on_progress, allow_empty=allow_empty)
         try:
             report = await work()
         except IndexDamaged:
             await mend(self.index, self.reader.root)
             report = await work()
         await look_whether_rebuilding(self.index)
+        await read_as_derived(self.index, self.reader)
         self._note("sync", report.seconds)
         return report
 
@@ -98,6 +119,7 @@ class IndexedDirectory:
         self, *, fix: bool = False, sample: int | None = None, on_verified: OnVerified = ignore_verified
     ) -> list[Difference]:
         """Compare the index with the files, mend with `fix` what differs, and return it; see `app.store.verify`."""
+        await read_as_derived(self.index, self.reader)
         found = verify(self.index, self.reader, on_verified, fix=fix, sample=sample)
         differences = [difference async for difference in found]
         if self.index.rebuilding and fix:

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-from app.errors import IndexDamaged, IndexUnusable, StoreError, StoreUnavailable
+from app.errors import IndexBusy, IndexDamaged, IndexUnusable, StoreError, StoreUnavailable
 from app.files import owners
 from app.index import conversations, health, ownership, progress, schema
 from app.index.engine import Index
@@ -15,6 +15,7 @@ from app.index.version import HEAD, read_revision
 from app.model.ids import dashed
 from app.model.times import format_us
 from app.settings import Settings
+from app.store.deriving import read_as_derived
 from app.store.directory import make_reader
 from app.store.duty import is_followed
 from app.store.findings import Finding, note, ok, problem
@@ -111,7 +112,7 @@ async def _state(index: Index, settings: Settings) -> AsyncIterator[Finding]:
     yield ok("index", f"{totals.conversations:,} conversations, {swept}")
     if state.last_error:
         yield problem("index", state.last_error, "mend what it says; a running server then goes on by itself")
-    if await asyncio.to_thread(is_followed, index.path):
+    if await asyncio.to_thread(is_followed, index):
         yield ok("server", "one looks after the index")
     else:
         yield note("server", "none looks after the index", "`convstore serve` follows changes; commands look first")
@@ -140,7 +141,12 @@ async def _unreadable(index: Index) -> AsyncIterator[Finding]:
 
 
 async def _compared(index: Index, settings: Settings, sample: int) -> Finding:
-    found = [difference async for difference in verify(index, make_reader(settings), sample=sample)]
+    reader = make_reader(settings)
+    try:
+        await read_as_derived(index, reader)
+        found = [difference async for difference in verify(index, reader, sample=sample)]
+    except IndexBusy as error:
+        return note("files", "not compared with the index", str(error))
     if not found:
         return ok("files", f"the names of all conversations, and {sample} of them in full, agree with the index")
     shown = "; ".join(

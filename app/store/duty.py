@@ -18,9 +18,11 @@ from app.index.locking import try_lock
 _POLL_S = 1.0
 
 
-def is_followed(index_path: Path) -> bool:
-    """Whether a process is on duty for the index of this path now."""
-    lock = try_lock(_lock_path(index_path), index_path)
+def is_followed(index: Index) -> bool:
+    """Whether another process is on duty for this index now."""
+    if index.on_duty:
+        return False
+    lock = try_lock(_lock_path(index.path), index.path)
     if lock is not None:
         os.close(lock)
     return lock is None
@@ -40,7 +42,9 @@ async def on_duty(index: Index) -> AsyncIterator[None]:
         if lock is not None:
             break
         await asyncio.sleep(_POLL_S)
+    index.on_duty = True
     try:
         yield
     finally:
+        index.on_duty = False
         os.close(lock)

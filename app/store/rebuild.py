@@ -14,7 +14,7 @@ from app.index.engine import Index
 from app.index.places import find_identity, prepare
 from app.index.recovery import recover
 from app.settings import Settings
-from app.store.directory import make_reader, require_directory
+from app.store.directory import find_sync_reader, require_directory
 from app.store.sync import OnProgress, SyncReport, bring_up_to_date, sync_lock
 
 log = logging.getLogger(__name__)
@@ -30,6 +30,7 @@ async def rebuild(settings: Settings, on_progress: OnProgress, *, force: bool = 
         StoreUnavailable: the conversations directory is missing or cannot be read.
         RebuildRefused: the result is empty or mostly unreadable and the live index is not; `force` overrules.
         SyncRunning: another process is syncing or rebuilding.
+        IndexBusy: a server looks after the index and derives rows in a way that is not known here.
     """
     await asyncio.to_thread(require_directory, settings)
     live_path = settings.index_path
@@ -37,10 +38,10 @@ async def rebuild(settings: Settings, on_progress: OnProgress, *, force: bool = 
     await _make_usable(live_path, settings.busy_timeout_s)
     live = Index(live_path, readers=1, busy_timeout_s=settings.busy_timeout_s)
     building = live_path.with_name("rebuild.db")
-    reader = make_reader(settings)
     async with sync_lock(live):
         await live.open()
         try:
+            reader = await find_sync_reader(live, settings)
             report = await _build(live, building, reader, settings, on_progress, force=force)
         finally:
             await live.close()

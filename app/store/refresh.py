@@ -14,6 +14,7 @@ from app.index import conversations, events, progress, sweeping
 from app.index.engine import Index, WriteConnection
 from app.model.event import KnownLog
 from app.model.ids import ConversationId
+from app.store.deriving import read_as_derived
 from app.store.reading import find_present, read_changes, read_rows
 
 LOOKS = 3
@@ -37,7 +38,11 @@ async def refresh(index: Index, reader: Reader, named: Sequence[Named], *, every
 
     What was deleted meanwhile gets no row; what somebody else changed in the index is read once more. A row that
     changes all the time is left alone in the end; its files are looked at again by the next sweep.
+
+    Raises:
+        IndexBusy: another process looks after the index and derives rows in a way that is not known here.
     """
+    await read_as_derived(index, reader)
     done = Refreshed(0, 0, [])
     read: set[ConversationId] = set()
     for _ in range(LOOKS):

@@ -27,6 +27,7 @@ from app.model.ids import ConversationId, dashed
 from app.settings import Settings
 from app.store.commits import Commits
 from app.store.conversation import Conversation
+from app.store.deriving import read_as_derived
 from app.store.entries import Entry, Key
 from app.store.interrupted import end_interrupted_run, was_left
 from app.store.opening import Opening
@@ -132,6 +133,7 @@ class Writers:
 
     async def _build(self, conversation_id: ConversationId, held: Lease | None, *, force: bool) -> Conversation:
         located = await self._opening.find(conversation_id)
+        await read_as_derived(self._index, self._reader)
         await self._come_alive()
         await self._wait_until_closed(conversation_id)
         root, directory = self._reader.root, located.directory
