@@ -6,7 +6,7 @@ import asyncio
 import sys
 from collections import Counter
 from collections.abc import AsyncIterator
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from pathlib import Path
 from typing import Annotated
 
@@ -43,6 +43,7 @@ from app.store.store import ConversationStore
 
 _STDOUT = Path("-")
 _SHOWN = 20
+_FAILED = 2
 _ALL = ConversationFilter(archived=None)
 
 
@@ -101,7 +102,14 @@ def _format(asked: ExportFormat | None, output: Path | None) -> ExportFormat:
     named = next((one for one in ExportFormat if output and output.suffix.lower() == one.suffix), None)
     if asked and named and asked != named:
         raise InvalidSettings(f"{output} is named as {named}, but --format asks for {asked}; leave one of them out")
+    if output and output.suffix and not asked and not named:
+        told = "name it .zip, .jsonl or .md, or say with --format what it shall be"
+        raise InvalidSettings(f"{output} is named as nothing that can be written; {told}")
     return asked or named or ExportFormat.ZIP
+
+
+class _NothingReadError(Exception):
+    """No conversation that was to be in a file could be read, so there is no file."""
 
 
 class _Export:
@@ -137,8 +145,11 @@ class _Export:
                     await self._write_each(store, named, to, total)
                 else:
                     output = output or Path(ids[0] if len(ids) == 1 else "conversations").with_suffix(self._kind.suffix)
-                    await self._write_one(store, self._counted(named, total), output)
+                    with suppress(_NothingReadError):
+                        await self._write_one(store, self._counted(named, total), output)
         self._print(output or to, json=json)
+        if self._report.unread:
+            raise typer.Exit(_FAILED)
 
     async def _counted(self, named: AsyncIterator[Named], total: int) -> AsyncIterator[Named]:
         async for one in named:
@@ -150,9 +161,11 @@ class _Export:
         async for one in self._counted(named, total):
             path = to / f"{one.id}{self._kind.suffix}"
             if not (self._resume and path.exists()):
-                await self._write_one(store, aiter_of([one]), path)
+                with suppress(_NothingReadError):
+                    await self._write_one(store, aiter_of([one]), path)
 
     async def _write_one(self, store: ConversationStore, named: AsyncIterator[Named], path: Path) -> None:
+        before = self._report.conversations
         chunks = export(store.reader, named, self._kind, self._report, with_secrets=self._with_secrets)
         async with aclosing(chunks):
             if path == _STDOUT:
@@ -163,6 +176,8 @@ class _Export:
             with new_file(path, replace=self._force) as file:
                 async for chunk in chunks:
                     file.write(chunk)
+                if self._report.unread and self._report.conversations == before:
+                    raise _NothingReadError
 
     def _shown(self, chunk: bytes) -> bytes:
         """Return a piece of an export as a terminal may get it; elsewhere as it is."""
@@ -191,7 +206,7 @@ class _Export:
             err.print(Text(printable(line), style="yellow"))
         if len(report.left_out) > _SHOWN:
             err.print(Text(f"and {len(report.left_out) - _SHOWN} more; --json names them all", style="yellow"))
-        if where != _STDOUT:
+        if where != _STDOUT and (report.conversations or not report.unread):
             out.print(f"{report.conversations} conversations, {report.size_bytes:,} bytes: {where}")
 
 

@@ -27,9 +27,13 @@ _HOP_BYTES = 1 << 18
 
 @dataclass(slots=True)
 class ExportReport:
-    """What an export holds. `left_out` names files that it had to do without, with the reason."""
+    """What an export holds, and how many conversations could not be read.
+
+    `left_out` names the files that it had to do without, with the reason.
+    """
 
     conversations: int = 0
+    unread: int = 0
     size_bytes: int = 0
     left_out: list[tuple[ConversationId, LeftOut]] = field(default_factory=list)
 
@@ -83,6 +87,7 @@ async def export(
         except FileNotFoundError:
             report.left_out.append((one.id, LeftOut(one.directory, "it was deleted meanwhile")))
         except PermissionError as error:
+            report.unread += 1
             report.left_out.append((one.id, LeftOut(one.directory, f"it cannot be read ({error.strerror})")))
         else:
             report.conversations += 1

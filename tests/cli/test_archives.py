@@ -16,7 +16,7 @@ import pytest
 from app.files import archive
 from app.files.output import new_file
 from app.model.archive import ArchiveFile, LeftOut
-from tests.builders import make_conversation, make_id
+from tests.builders import make_conversation, make_id, names_in
 from tests.cli.conftest import Command
 
 
@@ -101,9 +101,9 @@ def test_what_is_left_out_is_told(root: Path, tmp_path: Path, convstore: Command
     ]
 
 
-def test_one_that_may_not_be_read_is_left_out_and_the_others_are_not(
-    three: Path, tmp_path: Path, convstore: Command, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def forbidden(three: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The store, in which the second conversation may not be read."""
     plain = archive.read_files
 
     def refuse(root: Path, directory: str, *, with_secrets: bool) -> Iterator[ArchiveFile | LeftOut]:
@@ -112,9 +112,30 @@ def test_one_that_may_not_be_read_is_left_out_and_the_others_are_not(
         yield from plain(root, directory, with_secrets=with_secrets)
 
     monkeypatch.setattr(archive, "read_files", refuse)
-    ran = convstore("export", "--all", "--store", three, "-o", tmp_path / "a.zip", "--json")
-    assert (ran.code, ran.json["conversations"]) == (0, 2)
+    return three
+
+
+def test_one_that_may_not_be_read_is_left_out_and_the_others_are_not(
+    forbidden: Path, tmp_path: Path, convstore: Command
+) -> None:
+    ran = convstore("export", "--all", "--store", forbidden, "-o", tmp_path / "a.zip", "--json")
+    assert (ran.code, ran.json["conversations"]) == (2, 2)
     assert [one["reason"] for one in ran.json["left_out"]] == ["it cannot be read (Permission denied)"]
+
+
+def test_no_file_is_written_of_one_that_may_not_be_read(
+    forbidden: Path, tmp_path: Path, convstore: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a.zip").write_text("what was exported when it could be read")
+    ran = convstore("export", make_id(2), "--store", forbidden, "-o", tmp_path / "a.zip", "--force")
+    assert (ran.code, ran.out, "it cannot be read (Permission denied)" in ran.err) == (2, "", True)
+    assert (tmp_path / "a.zip").read_text().startswith("what was")
+    asked = ("export", "--all", "--store", forbidden, "--to", tmp_path / "out", "--resume")
+    assert convstore(*asked).code == 2
+    assert names_in(tmp_path / "out") == [f"{make_id(number)}.zip" for number in (1, 3)]
+    monkeypatch.undo()
+    assert convstore(*asked).code == 0
+    assert (tmp_path / "out" / f"{make_id(2)}.zip").exists()
 
 
 def test_standard_output_takes_the_bytes_alone(root: Path, convstore: Command) -> None:

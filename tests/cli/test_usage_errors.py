@@ -20,6 +20,10 @@ ONE = make_id(1)
     [
         (("export", ONE, "--resume"), "--resume goes with --to"),
         (("export", ONE, "-o", "x.jsonl", "--format", "zip"), "x.jsonl is named as jsonl, but --format asks for zip"),
+        (
+            ("export", ONE, "-o", "x.json"),
+            "x.json is named as nothing that can be written; name it .zip, .jsonl or .md",
+        ),
         (("list", "--min-cost", "nan"), "--min-cost nan is no cost"),
         (("count", "--max-cost", "inf"), "--max-cost inf is no cost"),
         (("list", "--tag", ""), "--tag '' is no tag; write KEY, KEY:VALUE or KEY=VALUE"),
