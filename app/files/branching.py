@@ -13,7 +13,7 @@ import orjson
 from app.errors import ConversationNotFound, EventNotFound, UnreadableFile
 from app.files import layout
 from app.files.eventlog_writing import KnownNames
-from app.files.head import find_head, find_moved_head, may_lag
+from app.files.head import Head, find_head, find_moved_head, may_lag
 from app.files.scan import Reader
 from app.model.archive import ArchiveFile
 from app.model.conversation import ConversationFiles, fold
@@ -23,6 +23,8 @@ from app.model.ids import ConversationId, EventName, event_file_name
 from app.model.kept import Kept, parse_kept
 from app.model.times import format_us
 from app.model.writing import ROOT
+
+_LOOKS = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,19 +56,15 @@ def read_fork(reader: Reader, source: ConversationFiles, fork: Fork) -> Iterator
     except OSError as error:
         raise ConversationNotFound(f"there is no conversation {source.directory} ({error.strerror})") from error
     try:
-        state, state_ns = _kept(fd, layout.STATE)
         meta = _kept(fd, layout.META)[0] if source.meta is not None else _meta_of(source)
         with layout.open_directory(layout.EVENTS, fd) as events_fd:
-            names = layout.list_event_names(events_fd)
-            if fork.from_event_id is not None:
-                branch = list_branch(events_fd, names, fork.from_event_id)
+            state, names, moved = _read_moment(fd, events_fd)
+            head = fork.from_event_id
+            if head is not None:
+                branch = list_branch(events_fd, names, head)
                 copied = [(name, EventName(seq, name.event_id)) for seq, name in enumerate(branch)]
-                head = fork.from_event_id
             else:
-                copied, head = [(name, name) for name in names], None
-                fields = parse_json_object(state.raw)
-                if may_lag(fd, fields) and (moved := find_moved_head(events_fd, fields, state_ns, names)):
-                    head = moved.event_id
+                copied, head = [(name, name) for name in names], moved.event_id if moved else None
             for name, new_name in copied:
                 with _naming(f"{layout.EVENTS}/{event_file_name(name)}"):
                     raw, _ = layout.read_file(event_file_name(name), events_fd)
@@ -92,6 +90,22 @@ def read_fork(reader: Reader, source: ConversationFiles, fork: Fork) -> Iterator
         opened.__exit__(None, None, None)
 
 
+def _read_moment(fd: int, events_fd: int) -> tuple[Kept, list[EventName], Head | None]:
+    """Return base_state.json, the names in the log, and HEAD where it is behind them.
+
+    They are looked at again, a few times, when base_state.json is another by then: an owner who wrote it may have let
+    go since, and then nothing tells that HEAD was behind.
+    """
+    for _ in range(_LOOKS):
+        state, state_ns = _kept(fd, layout.STATE)
+        names = layout.list_event_names(events_fd)
+        fields = parse_json_object(state.raw)
+        moved = find_moved_head(events_fd, fields, state_ns, names) if may_lag(fd, fields) else None
+        if _kept(fd, layout.STATE)[0].raw == state.raw:
+            break
+    return state, names, moved
+
+
 def list_branch(events_fd: int, names: list[EventName], leaf: str) -> list[EventName]:
     """Return the events from a root to `leaf`.
 
@@ -112,12 +126,8 @@ def find_on_branch(reader: Reader, directory: str, wanted: Sequence[EventName]) 
             layout.open_directory(reader.root / directory) as fd,
             layout.open_directory(layout.EVENTS, fd) as events_fd,
         ):
-            raw, state_ns = layout.read_file(layout.STATE, fd)
-            state = parse_json_object(raw)
-            names = layout.list_event_names(events_fd)
-            head = find_head(events_fd, state, KnownNames(names))
-            if may_lag(fd, state):
-                head = find_moved_head(events_fd, state, state_ns, names) or head
+            state, names, moved = _read_moment(fd, events_fd)
+            head = moved or find_head(events_fd, parse_json_object(state.raw), KnownNames(names))
             if head.event_id is None:
                 return None
             branch = takewhile(lambda name: name >= wanted[0], _walk_back(events_fd, names, head.event_id))

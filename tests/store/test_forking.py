@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from pathlib import Path
 
 import pytest
 
-from app.files import lease, releasing
-from app.model.ids import ConversationId
+from app.files import layout, lease, releasing, scan
+from app.files.branching import Fork, read_fork
+from app.model.ids import ConversationId, EventName
 from tests.builders import make_conversation, make_event, make_id, second_process, write_event
 from tests.conftest import StoreOpener
 from tests.store.test_writing import ID, log_of, state_of
@@ -72,3 +74,24 @@ async def test_a_fork_beside_a_writer_ends_with_its_own_last_event(root: Path, o
                 assert state_of(fork)["leaf_event_id"] == log[-1]["id"], f"fork {number}, with {len(log)} events"
                 lengths.add(len(log))
     assert len(lengths) > 1
+
+
+async def test_a_fork_ends_with_its_last_event_also_when_the_owner_lets_go_meanwhile(
+    root: Path, open_store: StoreOpener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = make_conversation(root, state={"leaf_event_id": make_event(1)["id"]})
+    list_event_names = layout.list_event_names
+
+    def after_an_append(events_fd: int) -> list[EventName]:
+        if state_of(path)["leaf_event_id"] == make_event(1)["id"]:
+            append_without_head(path)
+            (path / "base_state.json").write_text(json.dumps(state_of(path) | {"leaf_event_id": make_event(7)["id"]}))
+        return list_event_names(events_fd)
+
+    async with open_store(root) as store:
+        source = scan.read_conversation(store.reader, ID, ID)
+        assert source is not None
+        monkeypatch.setattr(layout, "list_event_names", after_an_append)
+        fork = list(read_fork(store.reader, source, Fork(ConversationId(make_id(100)), 0)))
+    state, events = json.loads(fork[-2].raw), [json.loads(file.raw) for file in fork[:-2]]
+    assert state["leaf_event_id"] == events[-1]["id"] == make_event(7)["id"]
