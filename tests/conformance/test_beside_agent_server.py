@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -10,10 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import orjson
 
+from app.model.ids import parse_conversation_id
+from app.model.writing import make_message
 from tests.builders import make_conversation
 from tests.cli.test_serve import served, wait_until_in_step
 from tests.conformance.agent_server import KEY, AgentServer, agent_server, needs_agent_server
+from tests.conftest import StoreOpener
 
 TTL_S = 14
 DELAY_S = 2.0
@@ -94,6 +99,26 @@ def test_what_it_runs_is_listed_with_its_owner_read_and_searched_and_no_other_ma
         server.process.kill()
         until(lambda: (found := listed()) and found["owner"] is None, TTL_S + DELAY_S)
         assert client.post(f"{path}/events", json=message("free again")).status_code == 200
+
+
+@needs_agent_server
+async def test_it_answers_with_the_time_that_closing_saved(tmp_path: Path, open_store: StoreOpener) -> None:
+    store = tmp_path / "conversations"
+    store.mkdir()
+    with agent_server(store) as server:
+        one = create(server, tmp_path / "work")
+        server.process.terminate()
+        server.process.wait(60)
+    meta = store / parse_conversation_id(one) / "meta.json"
+    before = json.loads(meta.read_bytes())
+    async with open_store(store) as convstore:
+        async with convstore.writer(parse_conversation_id(one)) as conversation:
+            await conversation.append(make_message("user", message("from convstore")["content"]))
+        shown = orjson.loads(await convstore.get_conversation(conversation.id))["updated_at"]
+    after = json.loads(meta.read_bytes())
+    assert {name for name in before if after[name] != before[name]} == {"updated_at"}
+    with agent_server(store) as server:
+        assert server.client.get(f"/api/conversations/{one}").json()["updated_at"] == shown > before["updated_at"]
 
 
 def _follow(client: httpx.Client, conversation_id: str, acknowledged: dict[int, float]) -> None:
