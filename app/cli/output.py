@@ -10,7 +10,7 @@ import os
 import re
 import sys
 import time
-from collections.abc import AsyncIterator, Coroutine, Iterable
+from collections.abc import AsyncIterator, Coroutine, Iterable, Mapping
 from contextlib import AbstractContextManager, asynccontextmanager
 from pathlib import Path
 from types import TracebackType
@@ -86,7 +86,7 @@ def make_settings(**given: object) -> Settings:
         problems = [
             "no store was named; use --store DIR or set CONVSTORE_STORE"
             if problem["loc"] == ("store",) and problem["type"] == "missing"
-            else f"CONVSTORE_{'_'.join(map(str, problem['loc'])).upper()}: {problem['msg'].removeprefix(PREFIX)}"
+            else f"{_named(str(problem['loc'][0]), given)}: {problem['msg'].removeprefix(PREFIX)}"
             for problem in error.errors()
         ]
         raise InvalidSettings("; ".join(problems)) from error
@@ -94,6 +94,11 @@ def make_settings(**given: object) -> Settings:
     if settings.sync_processes is None:
         settings.sync_processes = min(os.cpu_count() or 1, _PROCESSES_MAX)
     return settings
+
+
+def _named(setting: str, given: Mapping[str, object]) -> str:
+    """Return the option or the variable that gave a setting its value."""
+    return f"CONVSTORE_{setting.upper()}" if given.get(setting) is None else f"--{setting.replace('_', '-')}"
 
 
 def _tell_misspelt() -> None:

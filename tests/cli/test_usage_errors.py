@@ -29,6 +29,8 @@ ONE = make_id(1)
         (("list", "--tag", ""), "--tag '' is no tag; write KEY, KEY:VALUE or KEY=VALUE"),
         (("count", "--tag", "An area"), "--tag 'An area' is no tag"),
         (("prune", "--older-than", "1d", "--keep-tag", "Pinned", "--yes"), "--keep-tag 'Pinned' is no tag"),
+        (("serve", "--workers", "0"), "convstore: --workers: Input should be greater than or equal to 1"),
+        (("serve", "--port", "70000"), "convstore: --port: Input should be less than or equal to 65535"),
         (("serve", "/nowhere"), "DIR and --store are the same"),
     ],
     ids=str,
