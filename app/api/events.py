@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Response
 from pydantic import BaseModel
 
-from app.api.parameters import ErrorBody, IdInPath, Limit, PageId, Store, json_response, page_response
+from app.api.parameters import ErrorBody, IdInPath, Limit, Moment, PageId, Store, json_response, page_response
 from app.model.filters import EventFilter
 from app.model.ids import ConversationId
 from app.model.page import EventOrder
@@ -39,8 +38,8 @@ async def _asked(
     kind: Annotated[str | None, Query(description="class name of the event, bare or as a dotted path")] = None,
     source: Annotated[str | None, Query(description="agent, user or environment")] = None,
     body: Annotated[str | None, Query(description="a part of a message's text, whatever its case")] = None,
-    timestamp__gte: Annotated[datetime | None, Query(description="not before; without a zone: the server's")] = None,
-    timestamp__lt: Annotated[datetime | None, Query(description="before; without a zone: the server's")] = None,
+    timestamp__gte: Annotated[Moment | None, Query(description="not before; without a zone: the server's")] = None,
+    timestamp__lt: Annotated[Moment | None, Query(description="before; without a zone: the server's")] = None,
 ) -> EventFilter:
     zone = store.reader.zone
     return EventFilter(

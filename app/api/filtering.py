@@ -9,7 +9,7 @@ from pydantic import BeforeValidator, ConfigDict, Field
 
 from app.api.bodies import FacetNames
 from app.api.hot import HotQuery
-from app.api.parameters import AnyId
+from app.api.parameters import AnyId, Moment
 from app.model.facets import Facet, parse_facets
 from app.model.filters import Archived, ConversationFilter, Status, parse_tag
 from app.model.ids import ConversationId
@@ -53,12 +53,12 @@ class FilterQuery(HotQuery):
     parent_conversation_id: AnyId | None = Field(default=None, description="children of this conversation")
     top_level: bool | None = Field(default=None, description="without a parent, or with one")
     forked_from: AnyId | None = Field(default=None, description="forked from this conversation")
-    created_at__gte: datetime | None = Field(default=None, description="created at this time or later")
-    created_at__lt: datetime | None = Field(default=None, description="created before")
-    updated_at__gte: datetime | None = Field(default=None, description="updated at this time or later")
-    updated_at__lt: datetime | None = Field(default=None, description="updated before")
-    last_event_at__gte: datetime | None = Field(default=None, description="with the last event at this time or later")
-    last_event_at__lt: datetime | None = Field(default=None, description="with the last event before")
+    created_at__gte: Moment | None = Field(default=None, description="created at this time or later")
+    created_at__lt: Moment | None = Field(default=None, description="created before")
+    updated_at__gte: Moment | None = Field(default=None, description="updated at this time or later")
+    updated_at__lt: Moment | None = Field(default=None, description="updated before")
+    last_event_at__gte: Moment | None = Field(default=None, description="with the last event at this time or later")
+    last_event_at__lt: Moment | None = Field(default=None, description="with the last event before")
     cost__gte: Cost | None = Field(default=None, description="that cost this or more")
     cost__lt: Cost | None = Field(default=None, description="that cost less")
     event_count__gte: Number | None = Field(default=None, description="with so many events or more")

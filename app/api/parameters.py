@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
+from datetime import datetime
 from typing import Annotated, Any, cast
 
 import orjson
 from fastapi import Depends, Path, Query, Request, Response
-from pydantic import AfterValidator, BaseModel, WithJsonSchema
+from pydantic import AfterValidator, BaseModel, BeforeValidator, WithJsonSchema
 
 from app.errors import InvalidId
 from app.model.ids import ConversationId, parse_conversation_id
 from app.store.reader import StoreReader
 from app.store.store import ConversationStore
+
+_ZONE_AFTER_SPACE = re.compile(r"(:\d\d(?:\.\d+)?) (\d\d:?\d\d)$")
 
 
 def _parse(text: str) -> ConversationId:
@@ -20,6 +24,11 @@ def _parse(text: str) -> ConversationId:
         return parse_conversation_id(text)
     except InvalidId as error:
         raise ValueError(str(error)) from error
+
+
+def _with_plus(given: object) -> object:
+    """Give a time's zone the plus back that somebody typed into an address: not escaped, it comes as a space."""
+    return _ZONE_AFTER_SPACE.sub(r"\1+\2", given) if isinstance(given, str) else given
 
 
 async def _store(request: Request) -> StoreReader:
@@ -41,6 +50,7 @@ ID_SCHEMA = {
 }
 AnyId = Annotated[str, AfterValidator(_parse), WithJsonSchema(ID_SCHEMA)]
 IdInPath = Annotated[AnyId, Path(description="32 hexadecimal digits, with or without dashes")]
+Moment = Annotated[datetime, BeforeValidator(_with_plus)]
 PageId = Annotated[str | None, Query(description="next_page_id of the page before")]
 Limit = Annotated[int, Query(description="the most items in the page", gt=0, le=100)]
 IncludeSkills = Annotated[bool, Query(description="send agent.agent_context.skills too; opens the page's files")]

@@ -79,6 +79,14 @@ async def test_unknown_parameters_are_ignored(client: httpx.AsyncClient) -> None
     assert await ids(client, SEARCH, colour="x", cache="1") == [9, 8, 7, 6, 5, 4, 3, 2, 1]
 
 
+@pytest.mark.parametrize("time", ["2026-10-01T09:30+02:00", "2026-10-01T09:30:00.5+0200", "2026-10-01 07:30"])
+async def test_a_zone_may_be_typed_as_it_is(client: httpx.AsyncClient, time: str) -> None:
+    answer = await client.get(f"{COUNT}?created_at__gte={time}")  # the plus not escaped, so a space to a server
+    assert (answer.status_code, answer.text) == (200, "2")
+    one = f"/api/conversations/{make_id(1)}/events/count"
+    assert (await client.get(f"{one}?timestamp__gte={time}")).status_code == 200
+
+
 async def test_a_store_without_conversations_is_an_empty_list(root: Path) -> None:
     async with serving(Settings(store=root)) as client:
         assert (await client.get(SEARCH)).json() == {"items": [], "next_page_id": None}
