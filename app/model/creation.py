@@ -164,7 +164,9 @@ def compose_new(
         *(f"agent.{name}" for name in _wrong_if_set(agent, _AGENT_TYPES_OR_NULL)),
         *(f"agent.llm.{name}" for name in _wrong_if_set(agent.get("llm"), _LLM_TYPES_OR_NULL)),
         *(f"agent.agent_context.{name}" for name in _wrong_if_set(agent.get("agent_context"), _CONTEXT_TYPES_OR_NULL)),
+        *(f"agent.{name}" for name in ("condenser", "critic") if not _is_kind_or_null(agent.get(name))),
         *([] if is_agent(agent) else ["agent"]),
+        *(["agent.llm.model"] if isinstance(agent.get("llm"), dict) and agent["llm"].get("model") == "" else []),
         *([] if _are_secrets(given.get("secrets", {})) else ["secrets"]),
     }
     if wrong:
@@ -187,6 +189,10 @@ def _is_of_type(name: str, value: Any, kind: type) -> bool:  # noqa: ANN401
     right = name not in _TYPES_INSIDE or all(type(one) is _TYPES_INSIDE[name] for one in inner)
     named = right and all(type(one.get(key)) is str for one in inner for key in _NAMES_INSIDE.get(name, ()))
     return named and type(value) is kind
+
+
+def _is_kind_or_null(value: object) -> bool:
+    return not isinstance(value, dict) or isinstance(value.get("kind"), str)
 
 
 def _are_secrets(value: object) -> bool:

@@ -89,6 +89,8 @@ async def test_secrets_are_encrypted_with_the_key(root: Path) -> None:
         ({"client_tools": [{"name": "a"}]}, 422),
         ({"agent": {"llm": {"model": "a/model"}, "tools": [{}]}}, 422),
         ({"agent": {"llm": {"model": "a/model", "api_key": 5}}}, 422),
+        ({"agent": {"llm": {"model": ""}}}, 422),
+        ({"agent": {"llm": {"model": "a/model"}, "condenser": {}}}, 422),
         ({"agent": {"llm": {"model": "a/model", "extra_headers": {"a": 1}}}}, 422),
         ({"agent": {"llm": {"model": "a/model"}, "agent_context": {"skills": [{"name": "a"}]}}}, 422),
         ({"worktree_options": []}, 422),
