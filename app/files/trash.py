@@ -7,6 +7,7 @@ made sure that nobody writes to the conversation (`app.files.lease`). What is re
 
 from __future__ import annotations
 
+import errno
 import re
 import secrets
 import shutil
@@ -30,6 +31,7 @@ _COPY = ".copy-"
 _COPIED_US = 24 * 3600 * 1_000_000
 """After so long an unfinished copy is one that a crash left."""
 
+_TAKEN = frozenset({errno.ENOTEMPTY, errno.EEXIST})
 _GHOST = frozenset({LEASE, LEASE_LOCK, LAST_LEASE, layout.EVENTS})
 _LEFT_IN_EVENTS = re.compile(r"\.eventlog\.lock|\.eventlog-len-[0-9]+\.marker|\..*\.tmp")
 
@@ -178,6 +180,10 @@ def restore(root: Path, entry: Trashed) -> str:
                 raise NotInTrash(
                     f"the trash holds no {entry.name}; see `GET /api/trash` or `convstore trash list`"
                 ) from error
+            except OSError as error:
+                if error.errno in _TAKEN:
+                    raise _taken(entry.directory, entry) from error
+                raise
     return entry.directory
 
 
@@ -189,10 +195,14 @@ def require_room(root: Path, entry: Trashed) -> str | None:
     """
     found = layout.find_directory(root, entry.id)
     if found is not None and not is_ghost(root / found):
-        raise ConversationExists(
-            f"there is a conversation {found} again; delete that one first, or leave {entry.name} in the trash"
-        )
+        raise _taken(found, entry)
     return found
+
+
+def _taken(directory: str, entry: Trashed) -> ConversationExists:
+    return ConversationExists(
+        f"there is a conversation {directory} again; delete that one first, or leave {entry.name} in the trash"
+    )
 
 
 def empty_trash(root: Path, before_us: int) -> Iterator[Trashed]:
@@ -263,6 +273,9 @@ def clear_ghost(root: Path, directory: str) -> bool:
     with durable.explained(f"what locks left in {directory}"):
         _make(root)
         rename(root / directory, aside)
+        if not is_ghost(aside):  # somebody wrote into it just now
+            rename(aside, root / directory)
+            return False
     remove_tree(aside)
     return True
 

@@ -176,3 +176,36 @@ def test_a_copy_that_a_crash_left_unfinished_goes_after_a_day(root: Path) -> Non
         (root / ".trash" / name / "events").mkdir(parents=True)
     assert list(trash.empty_trash(root, 0)) == []
     assert names_in(root / ".trash") == sorted([young, ".copy-of-mine"])
+
+
+def test_what_comes_into_the_place_of_one_that_is_restored_stays(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = make_conversation(root)
+    entry = trash.move_to_trash(root, path.name, 1)
+    require_room = trash.require_room
+
+    def then_create(root: Path, entry: trash.Trashed) -> str | None:
+        found = require_room(root, entry)
+        make_conversation(root, meta={"title": "Another"})
+        return found
+
+    monkeypatch.setattr(trash, "require_room", then_create)
+    with pytest.raises(ConversationExists):
+        trash.restore(root, entry)
+    assert "Another" in (path / "meta.json").read_text()
+    assert trash.list_trash(root) == [entry]
+
+
+def test_what_is_written_into_a_ghost_while_it_is_cleared_stays(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = root / make_id(1)
+    path.mkdir()
+    is_ghost = trash.is_ghost
+
+    def then_write(found: Path) -> bool:
+        ghost = is_ghost(found)
+        (found / "base_state.json").write_text("{}")
+        return ghost
+
+    monkeypatch.setattr(trash, "is_ghost", then_write)
+    assert not trash.clear_ghost(root, path.name)
+    assert names_in(path) == ["base_state.json"]
+    assert names_in(root / ".trash") == []
