@@ -21,6 +21,7 @@ from app.cli.output import (
     LateBar,
     NoSyncOption,
     StoreOption,
+    counted,
     err,
     make_settings,
     opened,
@@ -207,7 +208,7 @@ class _Export:
         if len(report.left_out) > _SHOWN:
             err.print(Text(f"and {len(report.left_out) - _SHOWN} more; --json names them all", style="yellow"))
         if where != _STDOUT and (report.conversations or not report.unread):
-            out.print(f"{report.conversations} conversations, {report.size_bytes:,} bytes: {where}")
+            out.print(f"{counted(report.conversations, 'conversation')}, {report.size_bytes:,} bytes: {where}")
 
 
 def import_command(

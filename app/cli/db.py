@@ -15,6 +15,7 @@ from app.cli.output import (
     JsonOption,
     LateBar,
     StoreOption,
+    counted,
     make_settings,
     out,
     print_json,
@@ -145,7 +146,7 @@ def _migrate(
     if not dry_run:
         out.print(f"{plan.before or 'nothing'} -> {after or 'nothing'}")
     if rebuilt:
-        out.print(f"built anew from {rebuilt.conversations} conversations in {rebuilt.seconds:.2f} s")
+        out.print(f"built anew from {counted(rebuilt.conversations, 'conversation')} in {rebuilt.seconds:.2f} s")
 
 
 def _rebuild(settings: Settings) -> SyncReport:
@@ -238,4 +239,5 @@ def backup(
     if json:
         print_json(made._asdict() | {"path": str(made.path)})
     else:
-        out.print(f"{made.conversations} conversations, {made.size_bytes:,} bytes, schema {made.revision}: {made.path}")
+        held = counted(made.conversations, "conversation")
+        out.print(f"{held}, {made.size_bytes:,} bytes, schema {made.revision}: {made.path}")

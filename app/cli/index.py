@@ -12,6 +12,7 @@ from app.cli.output import (
     JsonOption,
     LateBar,
     StoreOption,
+    counted,
     make_settings,
     out,
     print_json,
@@ -123,14 +124,16 @@ def _print_report(report: SyncReport, recovered: Recovered | None = None, *, dry
         print_json(asdict(report) | {"untrusted": [one.directory for one in report.untrusted]} | more)
         return
     out.print(
-        f"{report.conversations} conversations: {report.added} new, {report.changed} changed, "
+        f"{counted(report.conversations, 'conversation')}: {report.added} new, {report.changed} changed, "
         f"{report.removed} removed, {report.unreadable} unreadable; {report.opened} read in {report.seconds:.2f} s"
     )
     for directory in report.duplicates:
         out.print(f"{directory}: a second directory for the same id; it is not listed", style="yellow")
     if recovered:
-        ended = "would be ended" if dry_run else "are ended"
-        out.print(f"{len(recovered.read)} were open at a crash and are read again; {len(recovered.ended)} runs {ended}")
+        ended = "would be ended" if dry_run else "is ended" if len(recovered.ended) == 1 else "are ended"
+        read, runs = len(recovered.read), len(recovered.ended)
+        read_again = "was open at a crash and is read again" if read == 1 else "were open at a crash and are read again"
+        out.print(f"{read} {read_again}; {counted(runs, 'run')} {ended}")
         for one in recovered.ended:
             out.print(f"{dashed(one)}: {'is running, would be' if dry_run else 'was running, is'} in error")
 
@@ -166,8 +169,9 @@ def verify_command(
             ("CONVERSATION", "WHAT", "MENDED", "INDEX", "FILES") if fix else ("CONVERSATION", "WHAT", "INDEX", "FILES"),
             (_line(difference, fix=fix) for difference in differences),
         )
-        done = f"{len(differences) - len(left)} mended" if fix else "`--fix` mends them"
-        out.print(f"{len(differences)} differences; {done}")
+        mends = f"`--fix` mends {'it' if len(differences) == 1 else 'them'}"
+        done = f"{len(differences) - len(left)} mended" if fix else mends
+        out.print(f"{counted(len(differences), 'difference')}; {done}")
     else:
         out.print("index and files agree")
     if left:

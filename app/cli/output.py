@@ -176,6 +176,11 @@ class LateBar(AbstractContextManager["LateBar"]):
             self._bar.stop()
 
 
+def counted(number: int, noun: str) -> str:
+    """Return so many of something, as people write it: 1 hit, 1,200 hits."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
 def print_json(value: object) -> None:
     """Print a value as indented JSON; a path that is not UTF-8 reads back as the same path."""
     try:

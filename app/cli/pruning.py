@@ -16,6 +16,7 @@ from app.cli.output import (
     JsonOption,
     LateBar,
     StoreOption,
+    counted,
     err,
     make_settings,
     opened,
@@ -67,7 +68,7 @@ def prune_command(
         _print_candidates(candidates)
     done: list[Pruned] = []
     if candidates and not dry_run:
-        confirm(f"Move {len(candidates)} conversations into the trash?", yes=yes)
+        confirm(f"Move {counted(len(candidates), 'conversation')} into the trash?", yes=yes)
         done = run_async(_prune(settings, candidates))
     errors = {one.candidate.id: one.error for one in done}
     if json:

@@ -15,6 +15,7 @@ from app.cli.output import (
     JsonOption,
     NoSyncOption,
     StoreOption,
+    counted,
     make_settings,
     opened,
     out,
@@ -84,4 +85,4 @@ def _print_end(found: HitPage) -> None:
         more += "; ranked are the newest 5,000 matches"
     if found.indexed < found.conversations:
         more += f"; the text of {found.conversations - found.indexed} conversations is still being read"
-    out.print(f"{len(found.items)} hits{more}", style="dim")
+    out.print(f"{counted(len(found.items), 'hit')}{more}", style="dim")

@@ -15,6 +15,7 @@ from app.cli.output import (
     JsonOption,
     LateBar,
     StoreOption,
+    counted,
     make_settings,
     out,
     print_json,
@@ -126,12 +127,12 @@ def empty_command(
     ids = run_async(_older(settings, before_us))
     if not dry_run:
         if ids:
-            confirm(f"Remove {len(ids)} conversations for good?", yes=yes)
+            confirm(f"Remove {counted(len(ids), 'conversation')} for good?", yes=yes)
         ids = run_async(_empty(settings, before_us, len(ids)))
     if json:
         print_json({"ids": [dashed(one) for one in ids], "dry_run": dry_run})
     else:
-        out.print(f"{len(ids)} conversations {'would be removed' if dry_run else 'removed'} for good")
+        out.print(f"{counted(len(ids), 'conversation')} {'would be removed' if dry_run else 'removed'} for good")
 
 
 def _ago(age_us: int | None) -> int:

@@ -15,7 +15,7 @@ import typer
 
 from app.cli.naming import do_each, resolve, resolve_all, tell
 from app.cli.options import DryRunOption, ForceOption, YesOption, confirm
-from app.cli.output import IndexOption, JsonOption, StoreOption, make_settings, print_json, run_async
+from app.cli.output import IndexOption, JsonOption, StoreOption, counted, make_settings, print_json, run_async
 from app.errors import InvalidConversation
 from app.model.ids import ConversationId, dashed
 from app.model.writing import check_title
@@ -159,7 +159,7 @@ def delete_command(
         async with opened_for_writing(settings) as opened:
             ids = await resolve_all(opened, conversations, force=force)
             if permanent and not dry_run:
-                confirm(f"Remove {len(ids)} conversations for good?", yes=yes)
+                confirm(f"Remove {counted(len(ids), 'conversation')} for good?", yes=yes)
             act = partial(opened.delete, permanent=permanent, force=force)
             await do_each("deleted", ids, act, dry_run=dry_run, json=json)
 

@@ -50,7 +50,7 @@ def test_a_sync_tells_which_runs_it_would_end(root: Path, convstore: Command) ->
     tried = convstore(*sync, "--recover", "--dry-run").out.splitlines()
     listed = convstore(*sync, "--recover", "--dry-run", "--json").json
     assert tried[1:] == [
-        "0 were open at a crash and are read again; 1 runs would be ended",
+        "0 were open at a crash and are read again; 1 run would be ended",
         f"{dashed(make_id(1))}: is running, would be in error",
     ]
     assert (listed["ended"], listed["dry_run"]) == ([dashed(make_id(1))], True)
@@ -72,7 +72,7 @@ def test_verify_finds_and_rebuild_mends(root: Path, convstore: Command) -> None:
     listed = convstore("index", "verify", "--store", root, "--json")
 
     assert ran.code == listed.code == 1
-    assert "1 differences" in ran.out
+    assert "1 difference; `--fix` mends it" in ran.out
     assert listed.json == [
         {
             "conversation": "00000000-0000-4000-8000-000000000001",
@@ -83,7 +83,7 @@ def test_verify_finds_and_rebuild_mends(root: Path, convstore: Command) -> None:
         }
     ]
     mended = convstore("index", "verify", "--fix", "--store", root)
-    assert (mended.code, "1 differences; 1 mended" in mended.out) == (0, True)
+    assert (mended.code, "1 difference; 1 mended" in mended.out) == (0, True)
     assert convstore("index", "rebuild", "--store", root).code == 0
     assert convstore("index", "verify", "--store", root).code == 0
 
@@ -188,7 +188,7 @@ def test_a_backup_is_made_where_it_is_asked_for(root: Path, tmp_path: Path, conv
     convstore("index", "sync", "--store", root)
     ran = convstore("db", "backup", tmp_path / "copy.db", "--store", root)
     again = convstore("db", "backup", tmp_path / "copy.db", "--store", root)
-    assert re.fullmatch(rf"1 conversations, [\d,]+ bytes, schema {HEAD}: .*copy\.db\n", ran.out)
+    assert re.fullmatch(rf"1 conversation, [\d,]+ bytes, schema {HEAD}: .*copy\.db\n", ran.out)
     assert (again.code, "exists; name another file" in again.err) == (2, True)
 
 

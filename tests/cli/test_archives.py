@@ -34,7 +34,7 @@ def test_one_conversation_is_written_to_a_file(
     ran = convstore("export", make_id(2), "--store", three)
     file = tmp_path / f"{make_id(2)}.zip"
     assert (ran.code, ran.err) == (0, "")
-    assert ran.out == f"1 conversations, {file.stat().st_size:,} bytes: {file.name}\n"
+    assert ran.out == f"1 conversation, {file.stat().st_size:,} bytes: {file.name}\n"
     assert file.stat().st_mode & 0o777 == 0o600
     with zipfile.ZipFile(file) as archive:
         assert {name.split("/")[0] for name in archive.namelist()} == {make_id(2)}

@@ -21,7 +21,7 @@ def test_search_shows_hits_and_narrows_them_by_filters(root: Path, convstore: Co
         "  the �[31m lease renewal",
         "2 hits",
     ]
-    assert convstore("search", "lease", "--store", root, "--status", "error").out.splitlines()[-1] == "1 hits"
+    assert convstore("search", "lease", "--store", root, "--status", "error").out.splitlines()[-1] == "1 hit"
     assert convstore("search", "lease", "renewal", "--store", root, "--since", "2100-01-01").out == "0 hits\n"
     assert convstore("search", '"renewal lease"', "--store", root, "--limit", 1).out.splitlines()[-1] == "0 hits"
 

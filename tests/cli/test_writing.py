@@ -109,11 +109,11 @@ def test_emptying_the_trash_takes_what_is_old_enough(root: Path, convstore: Comm
     for number, days in ((1, 3), (2, 1)):
         move_to_trash(root, make_conversation(root, number).name, now_us - days * 86_400_000_000)
     dry = convstore("trash", "empty", "--older-than", "2d", "--dry-run", "--store", root)
-    assert (dry.out, len(list_trash(root))) == ("1 conversations would be removed for good\n", 2)
+    assert (dry.out, len(list_trash(root))) == ("1 conversation would be removed for good\n", 2)
     ran = convstore("trash", "empty", "--older-than", "48h", "--yes", "--store", root, "--json")
     assert (ran.json["ids"], [one.id for one in list_trash(root)]) == ([dashed(ConversationId(ONE))], [make_id(2)])
     assert convstore("trash", "list", "--older-than", "2d", "--store", root, "--json").json == {"items": []}
-    assert convstore("trash", "empty", "--yes", "--store", root).out == "1 conversations removed for good\n"
+    assert convstore("trash", "empty", "--yes", "--store", root).out == "1 conversation removed for good\n"
     (root / ".trash" / f".copy-{ONE}.1.00000000").mkdir()  # of a repair that was killed
     assert convstore("trash", "empty", "--store", root).out == "0 conversations removed for good\n"
     assert names_in(root / ".trash") == []
@@ -138,7 +138,7 @@ def test_what_cannot_be_undone_is_asked_for(
     )  # fmt: skip
     os.close(ours)
     os.close(theirs)
-    assert (ran.returncode, ran.stderr.rstrip()) == (code, "Remove 1 conversations for good? [y/N]:")
+    assert (ran.returncode, ran.stderr.rstrip()) == (code, "Remove 1 conversation for good? [y/N]:")
     assert len(list(root.rglob("meta.json"))) == left
 
 
