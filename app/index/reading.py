@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from math import inf
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from app.index.statements import Sql
 Params = Mapping[str, object]
 _NOTHING: Params = {}
 _DATA_VERSION = Sql("PRAGMA data_version", {})
+_BEGIN, _END = Sql("BEGIN", {}), Sql("ROLLBACK", {})
 
 _OPERATIONS = 20_000
 """SQLite's steps, about a millisecond of them, after which a query looks whether it is late."""
@@ -78,6 +80,16 @@ class ReadConnection:
             if not is_damage(error):
                 require_time(self.deadline)  # what was interrupted may be told as another failure
             raise explained(error) from error
+
+    @asynccontextmanager
+    async def snapshot(self) -> AsyncIterator[None]:
+        """Have all statements of the block see one state of the index, whatever is written or put in its place."""
+        await self.fetch_all(_BEGIN)
+        try:
+            yield
+        finally:
+            if self._driver.in_transaction:
+                await self.fetch_all(_END)
 
     async def fetch_kept(self, sql: Sql) -> list[tuple[Any, ...]]:
         """Run one SELECT that takes no parameters, or return the rows that it had while nobody has committed since."""

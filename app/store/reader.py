@@ -57,7 +57,7 @@ class StoreReader(IndexedDirectory):
             QueryTooSlow: looking for `asked.q` takes longer than the settings allow.
         """
         if order is SortOrder.RELEVANCE and asked.q and asked.q.strip():
-            async with self._read_for(asked) as connection:
+            async with self._read_for(asked) as connection, connection.snapshot():
                 page = await searching.rank_conversations(connection, asked, page_id, limit)
         else:
             order = SortOrder.UPDATED_AT_DESC if order is SortOrder.RELEVANCE else order
@@ -84,7 +84,8 @@ class StoreReader(IndexedDirectory):
             InvalidToken: `page_id` is damaged or belongs to another query.
             QueryTooSlow: it takes longer than the settings allow.
         """
-        async with self.index.read(within_s=self.settings.search_timeout_s, whole=True) as connection:
+        read = self.index.read(within_s=self.settings.search_timeout_s, whole=True)
+        async with read as connection, connection.snapshot():
             return await searching.search_messages(connection, replace(asked, q=text), page_id, limit)
 
     async def count_text(self) -> tuple[int, int]:

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import orjson
 
-from app.model.ids import ConversationId
+from app.model.filters import ConversationFilter
+from app.model.ids import ConversationId, dashed
+from app.model.page import SortOrder
 from tests.builders import make_conversation, make_event, make_id, second_process
 from tests.conftest import StoreOpener
 
@@ -50,5 +52,25 @@ async def test_no_page_and_no_count_is_of_another_conversation(root: Path, open_
                     found = [orjson.loads(item)["id"] for item in page.items], await store.count_events(one)
                     if found != ([event["id"] for event in logs[number]], len(logs[number])):
                         wrong.append((number, found, page.unreadable))
+            assert await done == "done"
+    assert wrong == []
+
+
+async def test_what_is_found_is_told_of_the_conversation_that_says_it(root: Path, open_store: StoreOpener) -> None:
+    for number, words in ((1, "one other"), (2, "two other"), (3, "three wanted")):
+        content = [{"type": "text", "text": words}]
+        make_conversation(root, number, events=[make_event(0, llm_message={"role": "user", "content": content})])
+    wanted = ConversationId(make_id(3))
+    wrong: list[object] = []
+    asked = ConversationFilter(q="wanted")
+    async with open_store(root, search_timeout_s=20) as store:
+        with second_process(REBUILDER, root, REBUILDS) as other:
+            assert other.hear() == "begun"
+            done = asyncio.create_task(asyncio.to_thread(other.hear))
+            while not done.done():
+                hits = (await store.search_messages("wanted")).items
+                wrong += [hit for hit in hits if hit.conversation_id != wanted]
+                page = await store.list_conversations(asked, order=SortOrder.RELEVANCE)
+                wrong += [item for item in page.items if orjson.loads(item)["id"] != dashed(wanted)]
             assert await done == "done"
     assert wrong == []
