@@ -11,7 +11,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 
-from app.errors import ConversationNotFound, IndexBusy, IndexUnusable, StoreUnavailable
+from app.errors import ConversationNotFound, IndexBusy, IndexUnusable
 from app.files import layout
 from app.files.layout import Named
 from app.files.scan import Reader
@@ -121,11 +121,6 @@ class Opening:
         """
         if located is None:
             return
-        if not await asyncio.to_thread(layout.holds_conversations, self._reader.root):
-            raise StoreUnavailable(
-                f"the conversations directory {self._reader.root} is gone or empty, though conversations are known; "
-                "check that its disk is mounted; `convstore index sync --allow-empty` accepts that all were removed"
-            )
         async with self._index.write() as connection:
             await delete_vanished(connection, self._reader.root, [located.directory])
 

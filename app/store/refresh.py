@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from app.errors import StoreUnavailable
 from app.files import layout
 from app.files.layout import Named
 from app.files.scan import Reader
@@ -97,14 +98,35 @@ async def delete_empty(connection: WriteConnection, reader: Reader, named: Seque
     return removed, [one for one in named if one not in empty]
 
 
-async def delete_vanished(connection: WriteConnection, root: Path, directories: Sequence[str]) -> int:
+async def delete_vanished(
+    connection: WriteConnection, root: Path, directories: Sequence[str], *, allow_empty: bool = False
+) -> int:
     """Delete the rows of those of these directories that are not there, and return how many there were.
 
     Inside the transaction nothing can come between: who creates a conversation, or deletes one, does that to its
     directory first, and then to its row.
+
+    Raises:
+        StoreUnavailable: no conversation is there at all, and not `allow_empty`. The transaction must not be committed.
     """
     present = await asyncio.to_thread(find_present, root, directories)
-    return await conversations.delete_many(connection, [one for one in directories if one not in present])
+    removed = await conversations.delete_many(connection, [one for one in directories if one not in present])
+    if removed and not allow_empty:
+        await require_conversations(root)
+    return removed
+
+
+async def require_conversations(root: Path) -> None:
+    """Refuse to believe that all conversations were removed just now; asked after rows were deleted, before the commit.
+
+    Raises:
+        StoreUnavailable: there is none.
+    """
+    if not await asyncio.to_thread(layout.holds_conversations, root):
+        raise StoreUnavailable(
+            f"the conversations directory {root} is gone or empty, though conversations are known; "
+            "check that its disk is mounted; `convstore index sync --allow-empty` accepts that all were removed"
+        )
 
 
 async def _refresh_logs(index: Index, reader: Reader, ids: Sequence[ConversationId], *, every_event: bool) -> None:

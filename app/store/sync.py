@@ -32,7 +32,7 @@ from app.model.event import KnownLog
 from app.store.deriving import forget_what_others_derived
 from app.store.merging import merge_words
 from app.store.reading import find_present, read_changes, read_rows, read_signatures
-from app.store.refresh import LOOKS, delete_empty, delete_vanished
+from app.store.refresh import LOOKS, delete_empty, delete_vanished, require_conversations
 from app.store.workers import readers, run_ahead
 
 T = TypeVar("T")
@@ -114,9 +114,9 @@ async def bring_up_to_date(
 ) -> SyncReport:
     """Do what `sync` does for a caller that holds the sync lock."""
     started = time.monotonic()
-    run = _Run(index, reader, on_progress)
+    run = _Run(index, reader, on_progress, allow_empty=allow_empty)
     try:
-        await run.everything(allow_empty=allow_empty)
+        await run.everything()
     except StoreUnavailable as error:
         async with index.write() as connection:
             await progress.set_progress(connection, phase="idle", last_error=str(error))
@@ -151,19 +151,20 @@ def require_plausible(root: Path, found: int, known: int) -> None:
 class _Run:
     """One sync while it runs."""
 
-    def __init__(self, index: Index, reader: Reader, on_progress: OnProgress) -> None:
+    def __init__(self, index: Index, reader: Reader, on_progress: OnProgress, *, allow_empty: bool) -> None:
         self.report = SyncReport()
+        self._allow_empty = allow_empty
         self._index = index
         self._write = partial(index.write, read_from=index.opened)
         self._reader = reader
         self._on_progress = on_progress
 
-    async def everything(self, *, allow_empty: bool) -> None:
+    async def everything(self) -> None:
         derived_by = await forget_what_others_derived(self._index, self._reader)
         directories, self.report.duplicates = await asyncio.to_thread(layout.list_directories, self._reader.root)
         self.report.conversations = len(directories)
         before = await self._totals()
-        if not allow_empty:
+        if not self._allow_empty:
             require_plausible(self._reader.root, len(directories), before.conversations)
         changed, gone = await self._find_changes(directories)
         processes = self._reader.processes if max(len(changed), before.behind) >= _WORTH_PROCESSES else 0
@@ -173,7 +174,9 @@ class _Run:
                     break
                 changed = await self._read_metadata(executor, max(processes, 1), changed)
             async with self._write() as connection:
-                self.report.removed += await delete_vanished(connection, self._reader.root, gone)
+                self.report.removed += await delete_vanished(
+                    connection, self._reader.root, gone, allow_empty=self._allow_empty
+                )
                 if derived_by is not None:
                     await progress.set_progress(connection, derived_by=derived_by)
             await self._read_logs(executor, max(processes, 1))
@@ -234,6 +237,8 @@ class _Run:
                 gone += [Named(one.row.directory, one.row.uuid) for one in read if one.row.directory not in present]
                 rows = [one for one in read if one.row.directory in present]
                 removed, filled = await delete_empty(connection, self._reader, gone)
+                if removed and not self._allow_empty:
+                    await require_conversations(self._reader.root)
                 number = len(gone) - len(filled)
                 _, newer = await conversations.upsert_many(connection, rows, as_of=as_of)
                 await progress.set_progress(connection, **step._asdict(), heartbeat_at=_now_us())

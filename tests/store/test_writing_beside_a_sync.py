@@ -12,7 +12,7 @@ import orjson
 import pytest
 
 from app import ConversationStore
-from app.errors import ConversationNotFound
+from app.errors import ConversationNotFound, StoreUnavailable
 from app.files import layout
 from app.files.layout import Named
 from app.files.scan import Reader
@@ -167,3 +167,26 @@ async def test_a_conversation_that_is_deleted_while_it_is_read_leaves_no_row(
             with pytest.raises(ConversationNotFound):
                 await store.get_conversation(ID)
         assert len((await store.list_conversations()).items) == 1
+
+
+@pytest.mark.parametrize("allow_empty", [False, True])
+async def test_a_disk_that_goes_away_while_a_sync_reads_takes_no_row_with_it(
+    root: Path, open_store: StoreOpener, monkeypatch: pytest.MonkeyPatch, allow_empty: bool
+) -> None:
+    directories = [make_conversation(root, number) for number in (1, 2)]
+
+    def unmount() -> None:
+        for directory in directories:
+            directory.rename(root.parent / directory.name)
+
+    async with open_store(root) as store:
+        await store.sync()
+        for directory in directories:
+            (directory / "meta.json").write_bytes(orjson.dumps(make_meta(directory.name, title="Changed")))
+        monkeypatch.setattr(sync, "read_rows", then_once(unmount))
+        if allow_empty:
+            assert (await store.sync(allow_empty=True)).removed == 2
+        else:
+            with pytest.raises(StoreUnavailable, match="check that its disk is mounted"):
+                await store.sync()
+        assert await store.count_conversations() == (0 if allow_empty else 2)
