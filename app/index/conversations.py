@@ -22,9 +22,8 @@ SIGNATURE_CHUNK = 2000
 
 
 class Located(NamedTuple):
-    """Where a conversation is, in the index and on disk."""
+    """Where a conversation is on disk, and how far its rows are."""
 
-    key: int
     directory: str
     signature: bytes
     events_behind: bool
@@ -49,16 +48,14 @@ async def find_conversations(index: ReadConnection, ids: Sequence[ConversationId
 def _locate_sql() -> Sql:
     columns = conversation.c
     return compiled(
-        select(columns.id, columns.directory, columns.signature, columns.events_behind).where(
-            columns.uuid == bindparam("uuid")
-        )
+        select(columns.directory, columns.signature, columns.events_behind).where(columns.uuid == bindparam("uuid"))
     )
 
 
 async def locate_conversation(index: ReadConnection, conversation_id: ConversationId) -> Located | None:
     """Return where a conversation is, or None when the index has none of this id."""
     row = await index.fetch_one(_locate_sql(), {"uuid": conversation_id})
-    return Located(row[0], row[1], row[2], bool(row[3])) if row else None
+    return Located(row[0], row[1], bool(row[2])) if row else None
 
 
 @cache

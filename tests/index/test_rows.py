@@ -11,7 +11,7 @@ from pathlib import Path
 import orjson
 import pytest
 
-from app.index import conversations, events, progress
+from app.index import conversations, events, progress, sweeping
 from app.index.conversations import Upserted
 from app.index.engine import Index, WriteConnection
 from app.model.conversation import ConversationFiles, IndexedRow, LogSummary, fold
@@ -44,9 +44,8 @@ async def put(index: Index, *rows: IndexedRow) -> None:
 
 async def key_of(index: Index, number: int) -> int:
     async with index.read() as connection:
-        located = await conversations.locate_conversation(connection, ConversationId(make_id(number)))
-    assert located is not None
-    return located.key
+        [seen] = await sweeping.find_seen(connection, [ConversationId(make_id(number))])
+    return seen.key
 
 
 async def test_a_row_that_is_written_again_keeps_its_key_and_its_events(index: Index) -> None:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.index import conversations, events
+from app.index import conversations, events, sweeping
 from app.index.engine import Index
 from app.model.conversation import ConversationFiles, IndexedRow, LogSummary, fold
 from app.model.event import EventFacts, EventRow, LogChange
@@ -55,9 +55,7 @@ async def fill(index: Index, log: dict[EventName, EventRow]) -> int:
     keys = []
     for uuid in (ONE, ConversationId(make_id(2))):
         async with index.read() as reading:
-            located = await conversations.locate_conversation(reading, uuid)
-        assert located is not None
-        keys.append(located.key)
+            keys += [seen.key for seen in await sweeping.find_seen(reading, [uuid])]
     other = [EventRow(EventName(5, "other"), EventFacts("MessageEvent", "user", 2, None))]
     async with index.write() as connection:
         await events.apply_changes(
