@@ -106,10 +106,16 @@ class KeyRequired:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on, or answer 401."""
-        if scope["type"] != "http" or scope["path"] in self._open_paths or self._keys.admit(_header(scope, _HEADER)):
+        if scope["type"] != "http" or scope["path"] in self._open_paths:
+            await self._app(scope, receive, send)
+            return
+        given = _header(scope, _HEADER)
+        if self._keys.admit(given):
             await self._app(scope, receive, send)
             return
         detail = f"this needs the API key in the header {HEADER}"
+        if given:
+            detail = f"the API key in the header {HEADER} is none of this server's"
         await error_response(401, "unauthorized", detail)(scope, receive, send)
 
 

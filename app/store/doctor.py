@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -23,6 +25,7 @@ from app.store.surroundings import ELSEWHERE, look_around
 from app.store.verify import verify
 
 _SHOWN = 10
+_FORBIDDEN = os.strerror(errno.EACCES)  # which a repair does not mend
 _REBUILD = "`convstore index rebuild`; a running server, or any command, also builds a damaged index anew by itself"
 
 
@@ -133,9 +136,9 @@ async def _unreadable(index: Index) -> AsyncIterator[Finding]:
     if not number:
         yield ok("unreadable", "none")
     for conversation_id, reason in found:
-        yield problem(
-            "unreadable", f"{dashed(conversation_id)}: {reason}", f"`convstore repair {dashed(conversation_id)}`"
-        )
+        one = dashed(conversation_id)
+        advice = "let this user read it: its owner and mode" if _FORBIDDEN in reason else f"`convstore repair {one}`"
+        yield problem("unreadable", f"{one}: {reason}", advice)
     if number > len(found):
         yield problem("unreadable", f"{number - len(found)} more", "`convstore list --unreadable` lists them")
 

@@ -80,6 +80,12 @@ def retitled(store: Path) -> None:
         database.execute("UPDATE conversation SET title = 'other'")
 
 
+def forbidden(store: Path) -> None:
+    with closing(sqlite3.connect(store / ".convstore" / "index.db")) as database, database:
+        told = "meta.json: cannot be opened (Permission denied)"  # as a sync tells one that it may not read
+        database.execute("UPDATE conversation SET unreadable = ?", (told,))
+
+
 def vanished(store: Path) -> None:
     shutil.rmtree(store / make_id(2))
 
@@ -119,6 +125,7 @@ def no_database(store: Path) -> None:
 
 PROBLEMS: list[tuple[Callable[[Path], None], str, str, str]] = [
     (unreadable, "unreadable", "base_state.json: the file is empty", f"convstore repair {'00000000-0000-4000'}"),
+    (forbidden, "unreadable", "meta.json: cannot be opened (Permission denied)", "its owner and mode"),
     (retitled, "files", "title: other", "convstore index verify --fix"),
     (vanished, "files", "row:", "convstore index sync"),
     (opened_to_others, "permissions", "can be read by others", "chmod 600"),
