@@ -14,7 +14,7 @@ from fastapi.responses import StreamingResponse
 from pydantic import BaseModel
 
 from app.api.parameters import ErrorBody, IdInPath, Store, WritableStore
-from app.errors import ArchiveTooLarge
+from app.errors import ArchiveTooLarge, UnreadableFile
 from app.index.places import prepare
 from app.model.archive import FOREIGN_ARCHIVE, ExportFormat, OnClash
 from app.model.ids import ConversationId, dashed
@@ -28,7 +28,11 @@ router = APIRouter(prefix="/api/conversations", tags=["archives"])
 Format = Annotated[ExportFormat, Query(alias="format", description="zip and jsonl can be imported again")]
 
 
-@router.get("/{conversation_id}/export", response_class=StreamingResponse, responses={404: {"model": ErrorBody}})
+@router.get(
+    "/{conversation_id}/export",
+    response_class=StreamingResponse,
+    responses={404: {"model": ErrorBody}, 409: {"model": ErrorBody}},
+)
 async def export_conversation(
     store: Store, conversation_id: IdInPath, kind: Format = ExportFormat.ZIP
 ) -> StreamingResponse:
@@ -38,8 +42,12 @@ async def export_conversation(
     report = ExportReport()
     named = aiter_of(await find_named(store, [wanted]))
     chunks = export(store.reader, named, kind, report)
+    first = await anext(chunks, b"")
+    if report.unread:
+        await chunks.aclose()
+        raise UnreadableFile(f"conversation {dashed(wanted)} is not exported: {report.left_out[-1][1].reason}")
     return StreamingResponse(
-        _told(chunks, report),
+        _told(first, chunks, report),
         media_type=kind.media_type,
         headers={"Content-Disposition": f'attachment; filename="{wanted}{kind.suffix}"'},
     )
@@ -106,8 +114,9 @@ async def _receive(request: Request, upload: BinaryIO, most_bytes: int) -> None:
     await asyncio.to_thread(upload.flush)
 
 
-async def _told(chunks: AsyncIterator[bytes], report: ExportReport) -> AsyncIterator[bytes]:
+async def _told(first: bytes, chunks: AsyncIterator[bytes], report: ExportReport) -> AsyncIterator[bytes]:
     """Give the chunks, and say in the log what the export had to leave out."""
+    yield first
     async for chunk in chunks:
         yield chunk
     for conversation_id, left_out in report.left_out:

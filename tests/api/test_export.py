@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import zipfile
+from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
 
 import pytest
 
 from app import Settings
+from app.files import archive as files
 from tests.builders import make_conversation, make_id
 from tests.conftest import serving
 
@@ -45,3 +49,16 @@ async def test_only_what_exists_can_be_downloaded_in_a_known_format(root: Path) 
         badly = await client.get(f"/api/conversations/{make_id(1)}/export?format=tar")
     assert (unknown.status_code, unknown.json()["code"]) == (404, "conversation_not_found")
     assert (badly.status_code, badly.json()["code"]) == (422, "invalid_parameter")
+
+
+async def test_what_may_not_be_read_is_no_empty_download(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> Iterator[None]:
+        yield from ()
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    make_conversation(root)
+    monkeypatch.setattr(files, "read_files", refuse)
+    async with serving(Settings(store=root)) as client:
+        answer = await client.get(f"/api/conversations/{make_id(1)}/export")
+    assert (answer.status_code, answer.json()["code"]) == (409, "unreadable_file")
+    assert answer.json()["detail"].endswith(" is not exported: it cannot be read (Permission denied)")
