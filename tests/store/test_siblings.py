@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from stat import S_ISDIR
 
 import pytest
 
 from app import ConversationStore
-from app.files import lease
+from app.files import lease, opened
+from app.files.marks import Mark, mark_of
 from app.model.filters import ConversationFilter
 from app.model.ids import ConversationId
 from tests.builders import SecondProcess, index_path, make_conversation, make_event, make_id, second_process
@@ -19,7 +22,8 @@ from tests.conftest import StoreOpener
 ONE = ConversationId(make_id(1))
 SAME: dict[str, object] = {"instance": "one-server", "workers": 2}
 
-# Another worker: appends an event to the first conversation for each line that it is given.
+# Another worker: appends an event to the first conversation for each line that it is given; above 50 one that moves no
+# HEAD.
 SIBLING = """
 import asyncio, sys
 from app import ConversationStore, Settings
@@ -30,7 +34,11 @@ async def main():
     async with ConversationStore.open(settings) as store:
         while line := (await asyncio.to_thread(sys.stdin.readline)).strip():
             async with store.writer(make_id(1)) as conversation:
-                await conversation.append(make_event(int(line)))
+                event = make_event(int(line))
+                if int(line) > 50:
+                    kind = {"kind": "ConversationStateUpdateEvent", "key": "a", "value": 1}
+                    event = {"id": event["id"], "source": "environment", **kind}
+                await conversation.append(event)
             print("written", flush=True)
     print("closed", flush=True)
 
@@ -166,3 +174,19 @@ async def test_a_worker_that_has_a_conversation_open_sees_what_another_one_set(
         await other.mark(ONE, archived=False)
         assert await store.count_conversations(ConversationFilter(archived=False)) == 1
         assert await store.verify() == []
+
+
+async def test_events_of_two_workers_have_two_numbers_also_where_the_time_of_a_directory_is_coarse(
+    root: Path, open_store: StoreOpener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_conversation(root)
+
+    def coarse(status: os.stat_result) -> Mark:
+        return (0, 0, 0, 0) if S_ISDIR(status.st_mode) else mark_of(status)
+
+    monkeypatch.setattr(opened, "mark_of", coarse)
+    async with open_store(root, **SAME) as store, store.writer(ONE) as conversation:
+        await conversation.append(make_event(2))
+        with sibling(root) as other:
+            write(other, 51)
+            assert (await conversation.append(make_event(3))).seq == 4
