@@ -117,8 +117,8 @@ class OpenFiles:
             DiskFull, WriteFailed: it could not be written, and no event was appended.
         """
         with self._writing() as (fd, events_fd):
-            seen = find_marks(fd, mark_of(os.fstat(events_fd)))
-            reread = self.broken or seen != self._marks or not eventlog_writing.is_as_long(events_fd, self.names)
+            reread = self.broken or find_marks(fd, mark_of(os.fstat(events_fd))) != self._marks
+            reread |= bool(change.events) and not eventlog_writing.is_as_long(events_fd, self.names)
             if reread:
                 self._read(fd, events_fd)
                 if self.broken:
