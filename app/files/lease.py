@@ -25,7 +25,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from app.errors import ConversationNotFound, ConversationOwned, OwnershipLost, UnreadableFile
+from app.errors import ConversationNotFound, ConversationOwned, OwnershipLost, UnreadableFile, WriteFailed
 from app.files import durable, layout, owners
 from app.files.locks import locked, try_lock
 from app.model.event import parse_json_object
@@ -66,13 +66,27 @@ class Lease(NamedTuple):
 
 def read_lease(conversation_fd: int) -> Lease | None:
     """Return the lease in an open conversation directory, None when there is none or it cannot be read."""
-    return _read(conversation_fd, LEASE)
+    try:
+        return _read(conversation_fd, LEASE)
+    except WriteFailed:
+        return None
 
 
 def _read(fd: int, name: str) -> Lease | None:
+    """Return a lease for one who is to write under it or over it, None when there is none, or a torn one.
+
+    Raises:
+        WriteFailed: the system will not let it be read now, so that it may be anybody's.
+    """
     try:
         value = parse_json_object(layout.read_file(name, fd)[0])
-    except (FileNotFoundError, UnreadableFile):
+    except FileNotFoundError:
+        return None
+    except UnreadableFile as error:
+        if error.failed:
+            raise WriteFailed(
+                f"{name} {error}, so whose the conversation is is not known; nothing was written"
+            ) from error
         return None
     return _parse(value)
 
@@ -148,10 +162,10 @@ def claim(
         ConversationOwned: another owner lives; `force` takes it over, and its next write is refused.
         ConversationNotFound: there is no such directory.
         LockTimeout: another program held the lease's lock for 10 s.
-        DiskFull, WriteFailed: the lease could not be written.
+        DiskFull, WriteFailed: the lease could not be written, or the one that stands not be read.
     """
     with opened(root, directory) as fd, locked(fd, LEASE_LOCK, _LOCK_TIMEOUT_S):
-        now_lease = read_lease(fd)
+        now_lease = _read(fd, LEASE)
         last = _read(fd, LAST_LEASE)
         if now_lease is None and os.path.lexists(root / directory / LEASE):
             now_lease = last  # an empty or torn lease file lets nobody in while its owner lives
@@ -166,8 +180,14 @@ def claim(
         )
         if last is None or not last.is_of(mine):
             durable.replace(fd, LAST_LEASE, _dump(mine), sync_name=False)
-        durable.replace(fd, LEASE, _dump(mine))
-        return Claim(mine, now_lease, _share(fd) if shared else None)
+        share = _share(fd) if shared else None
+        try:
+            durable.replace(fd, LEASE, _dump(mine))
+        except BaseException:
+            if share is not None:
+                os.close(share)
+            raise
+        return Claim(mine, now_lease, share)
 
 
 def _share(fd: int) -> int:
@@ -211,9 +231,10 @@ def guarded(root: Path, directory: str, fd: int, lease: Lease) -> Iterator[None]
     Raises:
         OwnershipLost: another owner has it, it was given back, or the directory was moved away.
         LockTimeout: another program held the lock for 10 s.
+        WriteFailed: the lease cannot be read.
     """
     with locked(fd, LEASE_LOCK, _LOCK_TIMEOUT_S):
-        now_lease = read_lease(fd)
+        now_lease = _read(fd, LEASE)
         if now_lease is None and os.path.lexists(root / directory / LEASE):
             now_lease = _read(fd, LAST_LEASE)
         if now_lease is None or now_lease.released or not now_lease.is_of(lease):
