@@ -163,7 +163,7 @@ def parse_question(text: str) -> Question:
 
     The last word may be only begun, unless a space follows it. Never raises; what is too long is cut.
     """
-    text = text[:QUESTION_MAX].encode(errors="replace").decode().replace("\0", " ")
+    text = normalize("NFC", text[:QUESTION_MAX].encode(errors="replace").decode().replace("\0", " "))
     groups: list[tuple[Term, ...]] = []
     excluded: list[Term] = []
     joined = joinable = False

@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
+from unicodedata import normalize
 
 import pytest
 
@@ -143,6 +144,8 @@ CASES: list[tuple[str, Matches]] = [
     ("無限リダイレクト", holds("無限リダイレクト")),
     ("검색", holds("검색")),
     ("어 검", holds("어", "검")),
+    (normalize("NFD", "한국어 검색"), holds("한국어", "검색")),
+    (normalize("NFD", "データベース"), holds("データベース")),
     ("привет мир ", holds("привет")),
     ("елка ", holds("елка")),
     ("κοσμε ", holds("κοσμε")),
