@@ -150,7 +150,7 @@ async def bulk_tag(store: WritableStore, request: BulkTag) -> BulkAnswer:
 
     async def tag(one: ConversationId) -> None:
         async with store.writer(one) as conversation:
-            await conversation.set_tags(change(conversation.tags))
+            await conversation.change_tags(change)
 
     work = partial(store.require_taggable, change=change) if request.dry_run else tag
     return await _each(await _chosen(store, request), work, dry_run=request.dry_run)

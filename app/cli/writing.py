@@ -83,7 +83,7 @@ def tag_command(
                 info = orjson.loads(await opened.get_conversation(found))
                 return _changed(info["tags"] or {}, tags)
             async with opened.writer(found) as writer:
-                await writer.set_tags(_changed(writer.tags, tags))
+                await writer.change_tags(lambda now: _changed(now, tags))
                 return writer.tags
 
     now = run_async(tag(make_settings(store=store, index_url=index)))

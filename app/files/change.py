@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 from app.errors import EventExists, EventNotFound, InvalidEvent
@@ -12,18 +12,36 @@ from app.files.head import Head
 from app.files.scan import Reader
 from app.model.conversation import ConversationFiles
 from app.model.event import EventFacts, EventRow, event_facts, parse_json_object
-from app.model.writing import ROOT, dump_event, moves_head
+from app.model.writing import ROOT, check_tags, dump_event, find_tags, moves_head
+
+Tagging = Callable[[Mapping[str, str]], Mapping[str, str]]
+"""Makes of the tags that a conversation has those that it is to have."""
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What one write does, in this order: events appended, HEAD moved, fields of the three files set."""
+    """What one write does, in this order: events appended, HEAD moved, fields of the three files set.
+
+    `tags` stand in two of them: in meta.json, and in base_state.json, which answers with them.
+    """
 
     events: Sequence[Mapping[str, Any]] = ()
     head: Head | None = None
     state: Mapping[str, Any] = field(default_factory=dict)
     meta: Mapping[str, Any] = field(default_factory=dict)
     own: Mapping[str, Any] = field(default_factory=dict)
+    tags: Tagging | None = None
+
+    def with_tags(self, files: ConversationFiles) -> Change:
+        """Return the same with the tags that are made of those in the files, which nobody changes meanwhile.
+
+        Raises:
+            InvalidConversation: one of them is wrong.
+        """
+        if self.tags is None:
+            return self
+        tags = check_tags(self.tags(find_tags(files)))
+        return replace(self, state={**self.state, "tags": tags}, meta={**self.meta, "tags": tags}, tags=None)
 
 
 class Written(NamedTuple):

@@ -113,7 +113,7 @@ class OpenFiles:
 
         Raises:
             OwnershipLost, ConversationNotFound, LockTimeout: it is not ours to write to; nothing was written.
-            EventExists, InvalidEvent, EventNotFound: the change is wrong; nothing was written.
+            EventExists, InvalidEvent, EventNotFound, InvalidConversation: the change is wrong; nothing was written.
             DiskFull, WriteFailed: it could not be written, and no event was appended.
         """
         with self._writing() as (fd, events_fd):
@@ -125,6 +125,7 @@ class OpenFiles:
                     self._tidy(fd, events_fd)
                 self._recover_head(fd, events_fd, own=not self.broken)
                 self.broken = False
+            change = change.with_tags(self.files)
             prepared = prepare(change, self.names, partial(self._get_head, events_fd), self.reader, self.directory)
             try:
                 return self._write(fd, events_fd, change, prepared, reread=reread)
@@ -177,15 +178,7 @@ class OpenFiles:
         eventlog_writing.tidy(events_fd, self.names)
         durable.remove_temporaries(fd, _UNDER_BOTH_LOCKS)
 
-    def _write(
-        self,
-        fd: int,
-        events_fd: int,
-        change: Change,
-        prepared: list[Prepared],
-        *,
-        reread: bool,
-    ) -> Written:
+    def _write(self, fd: int, events_fd: int, change: Change, prepared: list[Prepared], *, reread: bool) -> Written:
         rows: list[EventRow] = []
         head = change.head
         if prepared:

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from app.errors import ConversationNotFound, IndexBusy, IndexUnusable, OwnershipLost, StoreError
 from app.files import layout, lease
-from app.files.change import Change, Written
+from app.files.change import Change, Tagging, Written
 from app.files.head import Head
 from app.files.opened import OpenFiles
 from app.model.conversation import Folded, IndexedRow, fold_next
@@ -130,22 +130,25 @@ class Conversation:
         """The tags as they are."""
         return find_tags(self.files.files)
 
+    async def change_tags(self, change: Tagging) -> None:
+        """Set the tags that `change` makes of those that stand when it is called, whoever else sets some at once.
+
+        Raises:
+            InvalidConversation: one of them is wrong; none was set.
+        """
+        await self.write(Change(meta={"updated_at": format_us(time.time_ns() // 1000)}, tags=change))
+
     async def update_meta(self, *, title: str | None = None, tags: Mapping[str, str] | None = None) -> None:
-        """Set title and tags with one write, in meta.json; tags also in base_state.json, which answers with them.
+        """Set title and tags with one write.
 
         Raises:
             InvalidConversation: one of them is wrong; nothing was set.
         """
-        fields: dict[str, Any] = {"title": title, "tags": None if tags is None else dict(tags)}
-        meta = {name: value for name, value in fields.items() if value is not None}
-        state = {"tags": meta["tags"]} if "tags" in meta else {}
-        if "title" in meta:
-            meta["title"] = check_title(meta["title"])
-        if "tags" in meta:
-            meta["tags"] = check_tags(meta["tags"])
-        if not meta:
-            return
-        await self.write(Change(state=state, meta=meta | {"updated_at": format_us(time.time_ns() // 1000)}))
+        meta = {} if title is None else {"title": check_title(title)}
+        wanted = None if tags is None else check_tags(tags)
+        if meta or wanted is not None:
+            meta["updated_at"] = format_us(time.time_ns() // 1000)
+            await self.write(Change(meta=meta, tags=None if wanted is None else lambda _: wanted))
 
     async def update_own(self, *, archived: bool | None = None, pinned: bool | None = None) -> None:
         """Archive the conversation, which leaves it out of lists unless they ask for it, or pin it; or undo that."""

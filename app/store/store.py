@@ -13,6 +13,7 @@ from uuid import uuid4
 from app.errors import ConversationNotFound, ConversationOwned, IndexBusy, IndexUnusable, UnreadableFile
 from app.files import lease, lending, releasing
 from app.files.branching import Fork
+from app.files.change import Tagging
 from app.files.layout import Named
 from app.files.lease import Lease
 from app.files.repairing import Repair
@@ -197,7 +198,7 @@ class ConversationStore(StoreReader):
         instance = self._writers.instance
         await deleting.require_deletable(self.index, self.reader.root, conversation_id, instance, force=force)
 
-    async def require_taggable(self, conversation_id: ConversationId, change: tagging.Change) -> None:
+    async def require_taggable(self, conversation_id: ConversationId, change: Tagging) -> None:
         """Make sure that the tags could be changed, which changes nothing; raises what that would."""
         await tagging.require_taggable(self.index, self.reader, conversation_id, self._writers.instance, change)
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
 from functools import partial
 
 from app.errors import ConversationNotFound
 from app.files import layout, scan
+from app.files.change import Tagging
 from app.files.scan import Reader
 from app.index.engine import Index
 from app.model.conversation import ConversationFiles
@@ -15,9 +15,6 @@ from app.model.ids import ConversationId, dashed
 from app.model.writing import check_tags, find_tags
 from app.store.deleting import require_deletable
 from app.store.locating import get_directory
-
-Change = Callable[[Mapping[str, str]], Mapping[str, str]]
-"""Makes of the tags that a conversation has those that it is to have."""
 
 
 async def require_writable(
@@ -41,7 +38,7 @@ async def require_writable(
 
 
 async def require_taggable(
-    index: Index, reader: Reader, conversation_id: ConversationId, instance: str, change: Change
+    index: Index, reader: Reader, conversation_id: ConversationId, instance: str, change: Tagging
 ) -> None:
     """Make sure that the tags could be changed. Changes nothing.
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
@@ -67,3 +69,20 @@ async def test_an_unexpected_error_is_told_of_its_conversation_and_the_others_ar
         assert [item["code"] for item in answer.json()["items"]] == [None, "internal_error", None]
         assert "cheese" not in answer.text
         assert (await client.get("/api/conversations/count")).json() == 1
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+async def test_of_requests_at_once_each_sets_its_tags_and_leaves_those_of_the_others(root: Path, workers: int) -> None:
+    path = make_conversation(root)
+    settings = Settings(store=root, instance="one-server", workers=workers)
+    async with AsyncExitStack() as stack:
+        clients = [await stack.enter_async_context(serving(settings)) for _ in range(workers)]
+        asked = [
+            clients[number % workers].post(TAG, json={"ids": IDS[:1], "set": {f"k{number}": "v"}})
+            for number in range(8)
+        ]
+        answers = await asyncio.gather(*asked)
+    assert [answer.json()["done"] for answer in answers] == [1] * 8
+    wanted = {f"k{number}": "v" for number in range(8)}
+    for name in ("meta.json", "base_state.json"):
+        assert json.loads((path / name).read_text())["tags"] == wanted
