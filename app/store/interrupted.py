@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 
+from app.errors import WriteFailed
 from app.files import eventlog
 from app.files.change import Change
 from app.files.lease import Lease
@@ -21,9 +22,15 @@ log = logging.getLogger(__name__)
 
 
 async def end_interrupted_run(conversation: Conversation) -> None:
-    """Set the status to error, and append one AgentErrorEvent for the first action without a result, if any."""
+    """Set the status to error, and append one AgentErrorEvent for the first action without a result, if any.
+
+    Raises:
+        DiskFull, WriteFailed: the status could not be set, whether the event was appended or not; do it again.
+    """
     events = await asyncio.to_thread(_errors, conversation.files)
-    await conversation.write(Change(events=events, state={"execution_status": Status.ERROR.value}))
+    written = await conversation.write(Change(events=events, state={"execution_status": Status.ERROR.value}))
+    if conversation.files.broken:
+        raise WriteFailed(f"conversation {conversation.id}: its run could not be ended: {written.warning}")
     log.info("conversation %s was running when its owner died; it is in error now", conversation.id)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import time
 from collections.abc import Callable
@@ -13,7 +14,8 @@ import orjson
 import pytest
 
 from app import Settings
-from app.errors import DiskFull
+from app.errors import DiskFull, WriteFailed
+from app.files import durable
 from app.model.ids import ConversationId
 from tests.builders import (
     index_tables,
@@ -254,6 +256,30 @@ async def test_a_run_whose_end_could_not_be_written_is_ended_by_the_next_opening
         async with store.writer(ONE):
             pass
         assert state_of(three / ONE)["execution_status"] == "error"
+
+
+async def test_a_run_whose_error_is_written_and_its_status_not_is_ended_by_the_next_opening(
+    crashed: Crash, open_store: StoreOpener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    three = crashed("running", "action")
+    write = durable.replace
+
+    def fails(fd: int, name: str, data: bytes, **options: bool) -> os.stat_result:
+        if name == "base_state.json":
+            raise DiskFull("no space")
+        return write(fd, name, data, **options)
+
+    async with open_store(three) as store:
+        with monkeypatch.context() as patched:
+            patched.setattr(durable, "replace", fails)
+            with pytest.raises(WriteFailed, match="no space"):
+                await store.writer(ONE).__aenter__()
+        assert state_of(three / ONE)["execution_status"] == "running"
+        async with store.writer(ONE):
+            pass
+        assert await is_rebuilt_equal(store)
+    assert state_of(three / ONE)["execution_status"] == "error"
+    assert [event["kind"] for event in log_of(three / ONE)].count("AgentErrorEvent") == 1
 
 
 async def test_a_crash_of_one_worker_moves_head_for_its_sibling(
