@@ -14,11 +14,12 @@ from app.index.engine import Index
 async def copy_into(source: Index, target: aiosqlite.Connection) -> None:
     """Replace everything in `target`, which `Index.write_whole` gave, by what `source` holds.
 
-    The revision goes on from the higher of the two; the epoch is the source's, so that old tokens are known as foreign.
+    The revision goes on from the higher of the two. The epoch is a new one, also where the source was copied before, by
+    a rebuild that was killed then; so old tokens are known as foreign.
     """
     async with target.execute("SELECT max(revision) FROM revision") as found:
         row = await found.fetchone()
     async with source.write() as connection:
-        await progress.raise_revision(connection, row[0] if row and row[0] else 0)
+        await progress.begin_epoch(connection, row[0] if row and row[0] else 0)
     async with aiosqlite.connect(source.path) as whole:
         await whole.backup(target)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from functools import cache
 from typing import NamedTuple
 
@@ -95,6 +96,7 @@ async def leap(index: WriteConnection, to: int) -> None:
     await index.execute(update(revision).values(revision=func.max(revision.c.revision + 1, to)))
 
 
-async def raise_revision(index: WriteConnection, above: int) -> None:
-    """Make the revision larger than `above`, so that it never falls for those who read this index before."""
-    await index.execute(update(revision).where(revision.c.revision <= above).values(revision=above + 1))
+async def begin_epoch(index: WriteConnection, above: int) -> None:
+    """Begin a new epoch, at a revision above `above`, so that it never falls for those who read this index before."""
+    higher = func.max(revision.c.revision, above + 1)
+    await index.execute(update(revision).values(epoch=secrets.token_hex(8), revision=higher))

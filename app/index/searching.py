@@ -15,7 +15,7 @@ import orjson
 from sqlalchemy import bindparam, literal_column, select, text
 
 from app.errors import InvalidToken
-from app.index import conversations, filtering
+from app.index import conversations, filtering, progress
 from app.index.engine import ReadConnection
 from app.index.filtering import bare, clauses
 from app.index.infos import compose_info_body, select_info
@@ -49,7 +49,7 @@ class _Ranked(NamedTuple):
 class _After(NamedTuple):
     """Where a page begins: after this score and id, among the messages that the first page ranked.
 
-    What is said meanwhile may come among these, but drives none of them out.
+    What is said meanwhile may come among these, but drives none of them out. Another build of the index has other ids.
     """
 
     score: int
@@ -99,27 +99,28 @@ class _Ranking(NamedTuple):
     oldest: int
     truncated: bool
 
-    def token(self, last: tuple[int, int], query: str) -> str:
+    def token(self, last: tuple[int, int], epoch: str, query: str) -> str:
         """Return the token of the page after this score and id."""
-        return encode_token(Cursor(last[0], f"{last[1]}.{self.oldest}", self.newest), query)
+        return encode_token(Cursor(last[0], f"{last[1]}.{self.oldest}.{epoch}", self.newest), query)
 
 
 async def search_messages(index: ReadConnection, asked: ConversationFilter, page_id: str | None, limit: int) -> HitPage:
     """Return a page of the messages that hold what `asked.q` looks for, in the conversations of the filter.
 
     Raises:
-        InvalidToken: `page_id` is damaged, or was given out for another query.
+        InvalidToken: `page_id` is damaged, or was given out for another query or by another build of the index.
         QueryTooSlow: it takes longer than the connection was lent for.
     """
     query = digest("", asked, "messages")
-    after = None if page_id is None else _after(page_id, query)
+    epoch = (await progress.get_position(index)).epoch
+    after = None if page_id is None else _after(page_id, epoch, query)
     totals = await conversations.count_totals(index)
     ranking = await _rank_matches(index, asked, after)
     ranked = [one for one in ranking.matches if after is None or (one.score, one.id) < (after.score, after.id)]
     shown = ranked[:limit]
     next_page_id = None
     if len(ranked) > limit:
-        next_page_id = ranking.token((shown[-1].score, shown[-1].id), query)
+        next_page_id = ranking.token((shown[-1].score, shown[-1].id), epoch, query)
     hits = await _show(index, shown, parse_question(asked.q or "").terms)
     return HitPage(hits, next_page_id, ranking.truncated, totals.conversations - totals.behind, totals.conversations)
 
@@ -128,11 +129,12 @@ async def rank_conversations(index: ReadConnection, asked: ConversationFilter, p
     """Return a page of ConversationInfo, those first whose best message fits `asked.q` best.
 
     Raises:
-        InvalidToken: `page_id` is damaged, or was given out for another query.
+        InvalidToken: `page_id` is damaged, or was given out for another query or by another build of the index.
         QueryTooSlow: it takes longer than the connection was lent for.
     """
     query = digest(SortOrder.RELEVANCE, asked)
-    after = None if page_id is None else _after(page_id, query)
+    epoch = (await progress.get_position(index)).epoch
+    after = None if page_id is None else _after(page_id, epoch, query)
     ranking = await _rank_matches(index, asked, after)
     best: dict[int, int] = {}
     for one in ranking.matches:
@@ -144,7 +146,7 @@ async def rank_conversations(index: ReadConnection, asked: ConversationFilter, p
     bodies = {row[0]: compose_info_body(*row[2:]) for row in await index.fetch_all(_bodies_sql(), {"keys": keys})}
     next_page_id = None
     if len(ranked) > limit:
-        next_page_id = ranking.token(shown[-1], query)
+        next_page_id = ranking.token(shown[-1], epoch, query)
     return Page([bodies[key] for _, key in shown if key in bodies], next_page_id, ranking.truncated)
 
 
@@ -165,12 +167,17 @@ async def _rank_matches(index: ReadConnection, asked: ConversationFilter, after:
     return _Ranking(ranked, newest, oldest, truncated=oldest > 0)
 
 
-def _after(page_id: str, query: str) -> _After:
+def _after(page_id: str, epoch: str, query: str) -> _After:
     cursor = decode_token(page_id, query, int)
-    last, dot, oldest = cursor.id.partition(".")
-    if not (last.isdecimal() and dot and oldest.isdecimal()) or cursor.bound is None:
-        raise InvalidToken("the page token is damaged; ask for the first page again, without page_id")
-    return _After(cursor.key, int(last), cursor.bound, int(oldest))
+    match cursor.id.split("."):
+        case [last, oldest, made_in] if last.isdecimal() and oldest.isdecimal() and cursor.bound is not None:
+            if made_in != epoch:
+                raise InvalidToken(
+                    "the index was built anew since this page token was given; "
+                    "ask for the first page again, without page_id"
+                )
+            return _After(cursor.key, int(last), cursor.bound, int(oldest))
+    raise InvalidToken("the page token is damaged; ask for the first page again, without page_id")
 
 
 def _rank(rows: Sequence[tuple[Any, ...]], terms: Sequence[Term], newest: int, deadline: float) -> list[_Ranked]:

@@ -8,8 +8,11 @@ from pathlib import Path
 import pytest
 
 from app import Settings
-from app.errors import RebuildRefused, SyncRunning
+from app.errors import ChangesGone, IndexUnusable, InvalidToken, RebuildRefused, SyncRunning
 from app.index import schema
+from app.model.filters import ConversationFilter
+from app.model.ids import ConversationId
+from app.model.page import SortOrder
 from app.store.rebuild import rebuild
 from app.store.store import ConversationStore
 from app.store.sync import SyncReport, sync_lock
@@ -55,6 +58,27 @@ async def test_what_a_killed_rebuild_read_is_not_read_again(root: Path, open_sto
     shutil.copyfile(root / ".convstore" / "index.db", root / ".convstore" / "rebuild.db")
     make_conversation(root, 3)
     assert (await rebuilt(root)).opened == 1
+
+
+async def test_each_rebuild_ends_what_was_followed_before_also_one_that_goes_on_with_what_the_last_one_left(
+    root: Path, open_store: StoreOpener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_: Path) -> None:
+        raise IndexUnusable("the disk fails")
+
+    make_conversation(root, 1)
+    make_conversation(root, 2)
+    async with open_store(root) as store:
+        with monkeypatch.context() as patched:
+            patched.setattr("app.store.rebuild._discard", fail)
+            await rebuilt(root)
+        make_conversation(root, 3)
+        await store.sync()
+        place = await store.get_place()
+        shutil.rmtree(root / make_id(1))
+        assert (await rebuilt(root)).opened == 1
+        with pytest.raises(ChangesGone):
+            await store.list_changes(place)
 
 
 async def test_an_empty_result_is_refused(root: Path, open_store: StoreOpener) -> None:
@@ -106,3 +130,21 @@ async def test_a_token_of_before_still_leads_on(root: Path, open_store: StoreOpe
         await rebuilt(root)
         second = await store.list_conversations(limit=2, page_id=first.next_page_id)
     assert (len(first.items), len(second.items), second.next_page_id) == (2, 1, None)
+
+
+async def test_a_search_does_not_go_on_in_an_index_that_numbers_its_matches_in_another_way(
+    root: Path, open_store: StoreOpener
+) -> None:
+    for number in (3, 2, 1):
+        make_conversation(root, number, meta={"title": "lease"})
+        async with open_store(root) as store:  # each gets the next number; a rebuild goes by their names
+            hits = await store.search_messages("lease", limit=1)
+            asked = ConversationFilter(q="lease")
+            listed = await store.list_conversations(asked, order=SortOrder.RELEVANCE, limit=1)
+    assert hits.items[0].conversation_id == ConversationId(make_id(1))
+    async with open_store(root) as store:
+        await rebuilt(root)
+        with pytest.raises(InvalidToken, match="built anew"):
+            await store.search_messages("lease", page_id=hits.next_page_id)
+        with pytest.raises(InvalidToken, match="built anew"):
+            await store.list_conversations(asked, order=SortOrder.RELEVANCE, page_id=listed.next_page_id)
