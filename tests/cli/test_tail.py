@@ -16,10 +16,10 @@ from tests.cli.conftest import Command
 
 ONE = make_id(1)
 COMMAND = "from app.cli.main import run; run()"
-TAILS = 60
+TAILS = 24
 SHOWN = 4
 
-# Appends as a server does, all the time.
+# Appends as a server does, hundreds of events a second: all that there are are read again for each tail.
 WRITER = """
 import asyncio, sys, uuid
 from app import ConversationStore, Settings
@@ -32,6 +32,7 @@ async def main():
             print("writing", flush=True)
             while True:
                 await conversation.append(make_event(6, id=str(uuid.uuid4())))
+                await asyncio.sleep(0.002)
 
 asyncio.run(main())
 """
