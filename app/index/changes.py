@@ -86,7 +86,7 @@ def _changes_sql() -> Sql:
 async def list_changes(index: ReadConnection, since: Place | None, limit: int) -> ChangePage:
     """Return the next changes after a place, in order of their revisions; None is the beginning: all there is.
 
-    Each conversation comes once, as it is now. One statement reads rows and tombstones, so none is passed over.
+    Each conversation comes once, as it is now. It reads one snapshot, which the caller took, so none is passed over.
 
     Raises:
         ChangesGone: the index was built anew since, or deletions since then are no longer kept.

@@ -31,7 +31,7 @@ async def list_changes(index: Index, since: Place | None, limit: int) -> ChangeP
     Raises:
         ChangesGone: the changes since then are no longer known.
     """
-    async with index.read(whole=True) as connection:
+    async with index.read(whole=True) as connection, connection.snapshot():
         return await changes.list_changes(connection, since, limit)
 
 

@@ -14,6 +14,8 @@ import httpx
 import pytest
 
 from app import ConversationStore, Settings
+from app.index import progress
+from app.index.engine import ReadConnection
 from app.model.ids import dashed
 from app.store.rebuild import rebuild
 from tests.api.test_sockets import HEADERS, listening, read_stream
@@ -100,6 +102,8 @@ async def test_a_request_may_wait_for_a_change_of_another_process(root: Path, cl
 SYNC = """
 import asyncio, sys
 from app import ConversationStore, Settings
+from app.index import progress
+from app.index.engine import ReadConnection
 async def main():
     async with ConversationStore.open(Settings(store=sys.argv[1])) as store:
         await store.sync()
@@ -164,6 +168,26 @@ async def test_a_walk_from_the_beginning_misses_only_what_is_deleted_meanwhile(
     answer = await client.get(CHANGES, params={"since": token})
     assert (answer.status_code, answer.json()["code"]) == (410, "changes_gone")
     assert set((await changes(client))[0]) == {ONE, TWO}
+
+
+async def test_deletions_that_are_forgotten_just_while_they_are_asked_for_are_told_as_such(
+    root: Path, client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.index.changes.DELETIONS_KEPT", 1)
+    _, token = await changes(client, since="now")
+    get_position = progress.get_position
+
+    async def get_position_and_forget(index: ReadConnection) -> progress.Position:
+        position = await get_position(index)
+        monkeypatch.setattr(progress, "get_position", get_position)
+        await forget_some(root, 1, 2)
+        return position
+
+    monkeypatch.setattr(progress, "get_position", get_position_and_forget)
+    said, token = await changes(client, since=token)
+    assert said == {}
+    answer = await client.get(CHANGES, params={"since": token})
+    assert (answer.status_code, answer.json()["code"]) == (410, "changes_gone")
 
 
 async def forget_some(root: Path, *numbers: int) -> None:
