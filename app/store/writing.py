@@ -279,16 +279,18 @@ class Writers:
                 await ownership.clear(connection, conversation_id, self.instance, held.generation)
 
     async def close(self) -> None:
-        """Close all conversations and stop living."""
+        """Close all conversations, at once, for there is little time for it, and stop living."""
         if self._keeper is not None:
             self._keeper.cancel()
             await asyncio.wait([self._keeper])
-        for key, entry in list(self._open.items()):
-            with suppress(Exception):
-                await entry.task
-            entry.users = 0
-            await self._close(key, entry)
+        await asyncio.gather(*(self._end(key, entry) for key, entry in self._open.items()))
         if self._closing:
             await asyncio.wait(self._closing.values())
         self._life.close()
         self._threads.shutdown(wait=False)
+
+    async def _end(self, key: Key, entry: Entry) -> None:
+        with suppress(Exception):
+            await entry.task
+        entry.users = 0
+        await self._close(key, entry)

@@ -126,3 +126,24 @@ async def test_a_store_closes_only_when_all_leases_are_given_back(
         threading.Timer(0.3, release.go_on.set).start()
         await store.close()
         assert held_by(root) == (False, None)
+
+
+async def test_a_store_closes_what_is_open_all_at_once(
+    root: Path, open_store: StoreOpener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids = [ConversationId(make_id(number)) for number in (1, 2, 3)]
+    for number in (1, 2, 3):
+        make_conversation(root, number)
+    real, together = releasing.release, threading.Barrier(3)
+
+    def release(root: Path, directory: str, held: lease.Lease) -> bool:
+        together.wait(10)
+        return real(root, directory, held)
+
+    async with open_store(root) as store:
+        for one in ids:
+            async with store.writer(one) as conversation:
+                await conversation.append(make_event(5))
+        monkeypatch.setattr(releasing, "release", release)
+    assert not together.broken
+    assert [lease.find_holder(root, one) for one in ids] == [None] * 3
