@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from contextlib import suppress
 
-from app.errors import UnreadableFile
-from app.files import lease
+from app.errors import StoreError, UnreadableFile
+from app.files import lease, releasing
 from app.files.lease import Lease
 from app.files.opened import OpenFiles
 from app.files.scan import Reader
@@ -29,9 +29,16 @@ def lend(
     Raises:
         ConversationNotFound: there is no such directory.
         ConversationOwned: another owner has it; `force` takes it over.
+        UnreadableFile, LockTimeout, DiskFull, WriteFailed: HEAD could not be put right now; nobody got the lease.
     """
-    mine, before, _ = lease.claim(reader.root, directory, owner, ttl_s=ttl_s, force=force, boot="", over=over)
+    claimed = lease.claim(reader.root, directory, owner, ttl_s=ttl_s, force=force, boot="", over=over)
+    mine, before, _ = claimed
     if before is not None and not before.released and before.owner != owner:
-        with suppress(UnreadableFile):
+        try:
             OpenFiles(reader, directory, conversation_id, mine).load(after_crash=True)
+        except StoreError as error:
+            if not isinstance(error, UnreadableFile) or error.failed:
+                with suppress(StoreError):
+                    releasing.undo_claim(reader.root, directory, claimed)
+                raise
     return mine

@@ -58,7 +58,8 @@ def unwritable(directory: str, files: ConversationFiles | None) -> UnreadableFil
     return UnreadableFile(
         f"conversation {directory} cannot be written to: "
         f"{'; '.join(files.problems) if files else 'it has no files'}; "
-        f"`convstore repair {directory}` mends what has one safe answer"
+        f"`convstore repair {directory}` mends what has one safe answer",
+        failed=files is not None and files.failed,
     )
 
 

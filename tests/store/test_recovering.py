@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -14,8 +15,9 @@ import orjson
 import pytest
 
 from app import Settings
-from app.errors import DiskFull, WriteFailed
+from app.errors import DiskFull, UnreadableFile, WriteFailed
 from app.files import durable
+from app.files.lease import find_holder
 from app.model.ids import ConversationId
 from tests.builders import (
     index_tables,
@@ -27,6 +29,7 @@ from tests.builders import (
     write_event,
 )
 from tests.conftest import StoreOpener, serving
+from tests.files.test_lease_unread import refused
 from tests.store.test_writing import is_rebuilt_equal, log_of, state_of
 
 ONE, TWO = ConversationId(make_id(1)), ConversationId(make_id(2))
@@ -162,6 +165,21 @@ async def test_head_goes_forward_also_when_another_had_it_between(
             await store.restore(ONE)
             async with store.writer(ONE) as conversation:
                 await conversation.append(make_event(8))
+    assert log_of(three / ONE)[-1]["parent_id"] == event["id"]
+
+
+async def test_a_conversation_is_not_lent_while_its_head_cannot_be_put_right(
+    crashed: Crash, open_store: StoreOpener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    three = crashed()
+    event = append_unseen(three / ONE, make_event(5)["id"])
+    async with open_store(three) as store:
+        with refused(monkeypatch, errno.EIO, "base_state.json"), pytest.raises(UnreadableFile):
+            await store.claim(ONE, "a client", ttl_s=60)
+        assert find_holder(three, ONE) is None
+        held = await store.claim(ONE, "another", ttl_s=60)
+        async with store.writer(ONE, held=held) as conversation:
+            await conversation.append(make_event(8))
     assert log_of(three / ONE)[-1]["parent_id"] == event["id"]
 
 
