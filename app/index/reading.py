@@ -18,7 +18,7 @@ from app.index.statements import Sql
 Params = Mapping[str, object]
 _NOTHING: Params = {}
 _DATA_VERSION = Sql("PRAGMA data_version", {})
-_BEGIN, _END = Sql("BEGIN", {}), Sql("ROLLBACK", {})
+_BEGIN = Sql("BEGIN", {})
 
 _OPERATIONS = 20_000
 """SQLite's steps, about a millisecond of them, after which a query looks whether it is late."""
@@ -84,12 +84,11 @@ class ReadConnection:
     @asynccontextmanager
     async def snapshot(self) -> AsyncIterator[None]:
         """Have all statements of the block see one state of the index, whatever is written or put in its place."""
-        await self.fetch_all(_BEGIN)
         try:
+            await self.fetch_all(_BEGIN)
             yield
         finally:
-            if self._driver.in_transaction:
-                await self.fetch_all(_END)
+            await self._driver.rollback()  # after a BEGIN that still waits for its turn, when its caller is cancelled
 
     async def fetch_kept(self, sql: Sql) -> list[tuple[Any, ...]]:
         """Run one SELECT that takes no parameters, or return the rows that it had while nobody has committed since."""

@@ -28,8 +28,8 @@ def path(root: Path) -> Path:
 
 
 @asynccontextmanager
-async def opened(path: Path, busy_timeout_s: float = 5) -> AsyncIterator[Index]:
-    index = Index(path, readers=2, busy_timeout_s=busy_timeout_s)
+async def opened(path: Path, busy_timeout_s: float = 5, readers: int = 2) -> AsyncIterator[Index]:
+    index = Index(path, readers=readers, busy_timeout_s=busy_timeout_s)
     await index.open()
     try:
         yield index
@@ -261,3 +261,22 @@ async def test_rows_are_kept_until_another_connection_commits(path: Path) -> Non
         [[revision, chance]] = await connection.fetch_kept(statement)
         assert revision == 77
         assert chance != first[0][1]
+
+
+@pytest.mark.parametrize("steps", range(1, 8))
+async def test_who_is_cancelled_in_a_snapshot_leaves_no_old_state_to_the_next(path: Path, steps: int) -> None:
+    async def look(index: Index) -> int:
+        async with index.read() as connection, connection.snapshot():
+            return (await progress.get_position(connection)).revision
+
+    async with opened(path, readers=1) as index:
+        looking = asyncio.create_task(look(index))
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        looking.cancel()
+        await asyncio.wait([looking])
+        async with index.read() as connection:
+            await progress.get_position(connection)
+        async with index.write() as writer:
+            revision = await progress.bump_revision(writer)
+        assert await look(index) == revision
