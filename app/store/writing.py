@@ -57,6 +57,8 @@ class Writers:
         self._threads = ThreadPoolExecutor(_THREADS, "writing")
         self._open: dict[Key, Entry] = {}
         self._closing: dict[Key, asyncio.Task[None]] = {}
+        self._kept: dict[Key, Conversation] = {}
+        """Closed, but for their leases, which could not be given back: tried again one a tick, the eldest first."""
         self._life = ExitStack()
         self._coming_alive = asyncio.Lock()
         self._keeper: asyncio.Task[None] | None = None
@@ -141,8 +143,7 @@ class Writers:
             claim = Claim(await asyncio.to_thread(lease.check, root, directory, held), held)
         else:
             shared = self._settings.workers > 1
-            work = partial(lease.claim, root, directory, self.instance, force=force, shared=shared)
-            claim = await asyncio.to_thread(work)
+            claim = await asyncio.to_thread(lease.claim, root, directory, self.instance, force=force, shared=shared)
         files = OpenFiles(self._reader, directory, conversation_id, claim.lease)
         left = held is None and claim.before is not None and not claim.before.released
         try:
@@ -150,13 +151,9 @@ class Writers:
                 await ownership.mark(connection, conversation_id, self.instance, claim.lease.generation)
             status = await asyncio.to_thread(files.load, after_crash=left)
             located = await self._opening.open(conversation_id)  # after the claim: until then, others could write
+            reindex, wake = partial(self._reindex, conversation_id), partial(self._wake, conversation_id)
             conversation = Conversation(
-                files,
-                self._commits,
-                self._threads,
-                reindex=lambda: self._reindex(conversation_id),
-                wake=lambda: self._wake(conversation_id),
-                share=claim.share,
+                files, self._commits, self._threads, reindex=reindex, wake=wake, share=claim.share
             )
             conversation.behind = located.events_behind
             if held is None and status == Status.RUNNING and was_left(claim.before, self.instance):
@@ -181,15 +178,16 @@ class Writers:
         if self._keeper is None:
             async with self._coming_alive:
                 if self._keeper is None:
-                    await asyncio.to_thread(
-                        lambda: self._life.enter_context(owners.living(self._reader.root, self.instance))
-                    )
+                    living = owners.living(self._reader.root, self.instance)
+                    await asyncio.to_thread(self._life.enter_context, living)
                     self._keeper = asyncio.create_task(self._look_after())
 
     async def _look_after(self) -> None:
-        """Renew leases, close what is idle, note signatures that can be trusted, and retry what the index refused."""
+        """Renew leases, close what is idle, note signatures that can be trusted, and retry what was refused."""
         while True:
             await asyncio.sleep(_TICK_S)
+            for key in [key for key in self._kept if key not in self._open and key not in self._closing][:1]:
+                self._begin_to_close(key, self._kept.pop(key))
             for key, entry in list(self._open.items()):
                 if entry.ready is not None:
                     try:
@@ -203,8 +201,7 @@ class Writers:
             await conversation.catch_up()
         if not entry.users and now - entry.used_at > self._settings.idle_s and conversation.files.status != "running":
             if await conversation.save_updated_at():
-                settled_at = now + _SETTLED_S
-                entry.used_at = max(entry.used_at, settled_at - self._settings.idle_s)
+                entry.used_at = max(entry.used_at, now + _SETTLED_S - self._settings.idle_s)
             else:
                 await self._close(key, entry)
             return
@@ -241,9 +238,12 @@ class Writers:
         if conversation.lost:
             conversation.leave()
         else:
-            closing = self._closing[key] = asyncio.create_task(self._give_back(key, conversation))
-            closing.add_done_callback(lambda _: self._closing.pop(key))
-            await asyncio.shield(closing)
+            await asyncio.shield(self._begin_to_close(key, conversation))
+
+    def _begin_to_close(self, key: Key, conversation: Conversation) -> asyncio.Task[None]:
+        closing = self._closing[key] = asyncio.create_task(self._give_back(key, conversation))
+        closing.add_done_callback(lambda _: self._closing.pop(key))
+        return closing
 
     async def _wait_until_closed(self, conversation_id: ConversationId) -> None:
         """Wait while a conversation is being closed: a claim before its end would be given back with the old one."""
@@ -254,7 +254,8 @@ class Writers:
     async def _give_back(self, key: Key, conversation: Conversation) -> None:
         """End what opening began: the lease goes, unless another worker has it, and then the mark, if rows are in step.
 
-        What an error left is put right first; if that fails, the lease stays, and the next one looks for a crash.
+        What an error left is put right first. If that fails, the lease stays until it can be given back, and whoever
+        opens the conversation before looks for a crash.
         """
         files = conversation.files
         await conversation.save_updated_at()
@@ -268,6 +269,7 @@ class Writers:
                     await asyncio.to_thread(files.load, after_crash=True)
                 released = await asyncio.to_thread(releasing.release, self._reader.root, files.directory, files.lease)
             except StoreError:
+                self._kept[key] = conversation
                 return
             in_step = in_step and released
         if in_step:
