@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -24,6 +25,8 @@ class Backup(NamedTuple):
 
 def back_up(index: Path, target: Path) -> Backup:
     """Copy an index, also while it is in use, and return what the copy holds. It is as of one moment, and durable.
+
+    The copy has an epoch of its own: put in the index's place it does not know what was told of changes since.
 
     Raises:
         OutputRefused: `target` exists, or cannot be written.
@@ -57,6 +60,8 @@ def _copy(index: Path, copy: Path) -> None:
         with closing(sqlite3.connect(index, isolation_level=None)) as database:
             database.execute("PRAGMA busy_timeout=5000")
             database.execute("VACUUM INTO ?", (str(copy),))
+        with closing(sqlite3.connect(copy, isolation_level=None)) as database:
+            database.execute("UPDATE revision SET epoch = ?", (secrets.token_hex(8),))
     except sqlite3.Error as error:
         raise OutputRefused(
             f"the index {index} could not be copied ({error}); free space if the disk is full. "

@@ -10,11 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from app.errors import IndexUnusable, OutputRefused, StoreError
+from app import ConversationStore, Settings
+from app.errors import ChangesGone, IndexUnusable, OutputRefused, StoreError
 from app.index import backup
 from app.index.backup import back_up
 from app.index.version import HEAD
-from tests.builders import make_conversation, second_process
+from tests.builders import make_conversation, make_id, second_process
 from tests.migrations.conftest import synced
 
 WRITE = """
@@ -53,6 +54,23 @@ def test_a_backup_in_the_place_of_the_index_is_made_right_by_a_sync(index: Path,
         index.with_name(index.name + suffix).unlink(missing_ok=True)
     shutil.copyfile(made.path, index)
     assert asyncio.run(synced(root)) == now
+
+
+async def test_who_followed_the_changes_lists_again_after_a_backup_took_the_place_of_the_index(
+    index: Path, tmp_path: Path
+) -> None:
+    settings = Settings(store=index.parent.parent)
+    made = back_up(index, tmp_path / "copy.db")
+    make_conversation(settings.root, 1)
+    async with ConversationStore.open(settings) as store:
+        await store.sync()
+        place = await store.get_place()
+    shutil.rmtree(settings.root / make_id(1))  # the files come from a backup, too
+    made.path.replace(index)
+    async with ConversationStore.open(settings) as store:
+        await store.sync()
+        with pytest.raises(ChangesGone):
+            await store.list_changes(place)
 
 
 def test_a_backup_overwrites_nothing(index: Path, tmp_path: Path) -> None:
