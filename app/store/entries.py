@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+from collections.abc import Awaitable
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from app.errors import StoreError
 from app.model.ids import ConversationId
 from app.store.conversation import Conversation
+
+log = logging.getLogger(__name__)
 
 
 class Key(NamedTuple):
@@ -16,6 +21,14 @@ class Key(NamedTuple):
     id: ConversationId
     owner: str
     generation: int
+
+
+async def told(conversation_id: ConversationId, work: Awaitable[None]) -> None:
+    """Wait for what nobody else waits for; an error of the store is logged."""
+    try:
+        await work
+    except StoreError as error:
+        log.warning("conversation %s: %s", conversation_id, error)
 
 
 @dataclass(slots=True, eq=False)
@@ -27,6 +40,8 @@ class Entry:
     used_at: float = 0.0
     renewed_at: float = 0.0
     settled: bool = False
+    looking: asyncio.Task[None] | None = None
+    """What the store does for it by itself just now, or did last."""
 
     @property
     def ready(self) -> Conversation | None:

@@ -7,7 +7,6 @@ none waits for another's, and nothing is kept of a conversation that is not open
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 import time
 from collections.abc import AsyncIterator, Callable
@@ -28,11 +27,9 @@ from app.settings import Settings
 from app.store.commits import Commits
 from app.store.conversation import Conversation
 from app.store.deriving import read_as_derived
-from app.store.entries import Entry, Key
+from app.store.entries import Entry, Key, told
 from app.store.interrupted import end_interrupted_run, was_left
 from app.store.opening import Opening
-
-log = logging.getLogger(__name__)
 
 _TICK_S = 1.0
 _SETTLED_S = 2.1
@@ -183,17 +180,17 @@ class Writers:
                     self._keeper = asyncio.create_task(self._look_after())
 
     async def _look_after(self) -> None:
-        """Renew leases, close what is idle, note signatures that can be trusted, and retry what was refused."""
+        """Renew leases, close what is idle, note signatures that can be trusted, and retry what was refused.
+
+        Each open conversation has a task of its own for it: what holds one up holds up no other.
+        """
         while True:
             await asyncio.sleep(_TICK_S)
             for key in [key for key in self._kept if key not in self._open and key not in self._closing][:1]:
                 self._begin_to_close(key, self._kept.pop(key))
             for key, entry in list(self._open.items()):
-                if entry.ready is not None:
-                    try:
-                        await self._look_at(key, entry, entry.ready)
-                    except StoreError as error:
-                        log.warning("conversation %s: %s", key.id, error)
+                if entry.ready is not None and (entry.looking is None or entry.looking.done()):
+                    entry.looking = asyncio.create_task(told(key.id, self._look_at(key, entry, entry.ready)))
 
     async def _look_at(self, key: Key, entry: Entry, conversation: Conversation) -> None:
         now = time.monotonic()
@@ -295,4 +292,6 @@ class Writers:
         with suppress(Exception):
             await entry.task
         entry.users = 0
+        if entry.looking is not None:
+            entry.looking.cancel()
         await self._close(key, entry)
