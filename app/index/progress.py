@@ -85,7 +85,7 @@ class Position(NamedTuple):
     forgotten: int
 
 
-async def get_position(index: ReadConnection) -> Position:
+async def get_position(index: ReadConnection | WriteConnection) -> Position:
     """Return where the index stands; cheap enough to be asked several times a second."""
     [row] = await index.fetch_all(_position_sql())
     return Position(*row)

@@ -62,11 +62,12 @@ async def _refresh_rows(
 ) -> tuple[set[ConversationId], frozenset[ConversationId]]:
     """Read conversations and write their rows, and return which were read, and which have to be read once more.
 
-    Those have a newer row by then, or were put there after their directory was found empty.
+    Those have a newer row by then, or were put there after their directory was found empty; or they all are, where the
+    index was built anew meanwhile, since its revisions tell nothing of what was read before.
     """
     opened = index.opened
     async with index.read() as connection:
-        as_of = (await progress.get_position(connection)).revision
+        before = await progress.get_position(connection)
     rows, empty = await asyncio.to_thread(read_rows, reader, named)
     gone = empty
     if gone and not await asyncio.to_thread(layout.holds_conversations, reader.root):
@@ -75,11 +76,13 @@ async def _refresh_rows(
     newer: frozenset[ConversationId] = frozenset()
     if rows or gone:
         async with index.write(read_from=opened) as connection:
+            if (await progress.get_position(connection)).epoch != before.epoch:
+                return set(), frozenset(one.id for one in named)
             removed, filled = await delete_empty(connection, reader, gone)
             done.removed += removed
             present = await asyncio.to_thread(find_present, reader.root, [one.row.directory for one in rows])
             there = [one for one in rows if one.row.directory in present]
-            changed, newer = await conversations.upsert_many(connection, there, as_of=as_of)
+            changed, newer = await conversations.upsert_many(connection, there, as_of=before.revision)
             done.changed += changed
     done.empty += [one for one in empty if one not in filled]
     return {one.row.uuid for one in rows}, newer.union(one.id for one in filled)

@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from app import Settings
 from app.errors import ChangesGone, IndexUnusable, InvalidToken, RebuildRefused, SyncRunning
+from app.files.layout import Named
+from app.files.scan import Reader
 from app.index import schema
 from app.model.filters import ConversationFilter
 from app.model.ids import ConversationId
 from app.model.page import SortOrder
+from app.store.reading import read_rows
 from app.store.rebuild import rebuild
+from app.store.refresh import refresh
 from app.store.store import ConversationStore
 from app.store.sync import SyncReport, sync_lock
-from tests.builders import make_conversation, make_id
+from tests.builders import make_conversation, make_id, make_meta
 from tests.conftest import StoreOpener
 
 
@@ -148,3 +156,20 @@ async def test_a_search_does_not_go_on_in_an_index_that_numbers_its_matches_in_a
             await store.search_messages("lease", page_id=hits.next_page_id)
         with pytest.raises(InvalidToken, match="built anew"):
             await store.list_conversations(asked, order=SortOrder.RELEVANCE, page_id=listed.next_page_id)
+
+
+async def test_what_was_read_before_a_rebuild_does_not_replace_what_the_rebuild_read(
+    root: Path, open_store: StoreOpener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read_and_rebuild(reader: Reader, named: Sequence[Named]) -> Any:
+        read = read_rows(reader, named)
+        monkeypatch.setattr("app.store.refresh.read_rows", read_rows)
+        (root / make_id(1) / "meta.json").write_text(json.dumps(make_meta(make_id(1), title="Changed")))
+        asyncio.run(rebuilt(root))
+        return read
+
+    make_conversation(root, 1)
+    async with open_store(root) as store:
+        monkeypatch.setattr("app.store.refresh.read_rows", read_and_rebuild)
+        await refresh(store.index, store.reader, [Named(make_id(1), ConversationId(make_id(1)))])
+        assert await store.count_conversations(ConversationFilter(title_contains="changed")) == 1
