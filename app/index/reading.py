@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -76,6 +77,9 @@ class ReadConnection:
         """
         try:
             return await self._driver.execute_fetchall(sql.text, sql.bind(params))  # type: ignore[return-value]
+        except asyncio.CancelledError:
+            await self._driver.interrupt()  # else who gets the connection next waits for this one's end
+            raise
         except ERRORS as error:
             if not is_damage(error):
                 require_time(self.deadline)  # what was interrupted may be told as another failure

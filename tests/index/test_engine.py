@@ -280,3 +280,16 @@ async def test_who_is_cancelled_in_a_snapshot_leaves_no_old_state_to_the_next(pa
         async with index.write() as writer:
             revision = await progress.bump_revision(writer)
         assert await look(index) == revision
+
+
+async def test_a_query_whose_caller_is_cancelled_keeps_nobody_waiting(path: Path) -> None:
+    endless = "WITH RECURSIVE one (x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM one) SELECT count(*) FROM one"
+
+    async def look(index: Index, statement: str) -> list[tuple[int]]:
+        async with index.read(within_s=10) as connection:
+            return await connection.fetch_all(sql(statement))
+
+    async with opened(path, readers=1) as index:
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(look(index, endless), 0.2)
+        assert await asyncio.wait_for(look(index, "SELECT 1"), 5) == [(1,)]
