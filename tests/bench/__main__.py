@@ -98,6 +98,8 @@ class _Bench:
 
     def served(self) -> list[Row]:
         """Measure lists, counts, facets, filters, events, and the servers' memory."""
+        if self._padded:
+            build_index(self._padded)
         return measure_served(self._stores, self._padded, self._effort, self._directory)
 
     def writes(self) -> list[Row]:

@@ -264,9 +264,9 @@ def bounded(
 
 
 def _never_asked(client: Client, path: str) -> Callable[[], object]:
-    """Return a call that gets `path` as a question that no answer is kept for."""
-    numbers = count()
-    return lambda: client.get(f"{path}&unknown={next(numbers)}")
+    """Return a call that gets `path` as a question that no answer is kept for. Facets know no unknown parameter."""
+    name, numbers = "limit" if path.startswith(FACETS_PATH) else "unknown", count(100)
+    return lambda: client.get(f"{path}&{name}={next(numbers)}")
 
 
 def _query(connection: sqlite3.Connection, sql: Sql, parameters: Mapping[str, object]) -> Callable[[], object]:
