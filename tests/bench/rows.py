@@ -263,10 +263,15 @@ def bounded(
     return Row(row.name, row.unit, row.small, row.large, row.floor, Bound(", ".join(texts), all(met)))
 
 
+def spelled(path: str, number: int) -> str:
+    """Return a path that asks the same with another text. Facets take no parameter that there is not."""
+    return f"{path}&{'limit' if path.startswith(FACETS_PATH) else 'unknown'}={100 + number}"
+
+
 def _never_asked(client: Client, path: str) -> Callable[[], object]:
-    """Return a call that gets `path` as a question that no answer is kept for. Facets know no unknown parameter."""
-    name, numbers = "limit" if path.startswith(FACETS_PATH) else "unknown", count(100)
-    return lambda: client.get(f"{path}&{name}={next(numbers)}")
+    """Return a call that gets `path` as a question that no answer is kept for."""
+    numbers = count()
+    return lambda: client.get(spelled(path, next(numbers)))
 
 
 def _query(connection: sqlite3.Connection, sql: Sql, parameters: Mapping[str, object]) -> Callable[[], object]:
