@@ -85,12 +85,14 @@ def dump_event(event: Mapping[str, Any]) -> bytes:
         raise InvalidEvent(f"event {event.get('id')} cannot be written as JSON: {error}") from error
 
 
-def check_title(title: str) -> str:
+def check_title(title: object) -> str:
     """Return a title that agent-server accepts: 1 to 200 characters, not blank, no half of a surrogate pair.
 
     Raises:
         InvalidConversation: it is another.
     """
+    if not isinstance(title, str):
+        raise InvalidConversation(f"a title is a text; this one is {_shown(title)}")
     if not title.strip() or len(title) > TITLE_MAX:
         raise InvalidConversation(
             f"a title has 1 to {TITLE_MAX} characters and is not blank; this one has {len(title)}"

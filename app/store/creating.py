@@ -88,7 +88,7 @@ def _new_files(
         raise InvalidConversation(f"the request cannot be written as JSON: {error}") from error
     title = request.get("title")
     if title is not None:
-        request = {**request, "title": check_title(title) if isinstance(title, str) else check_title("")}
+        request = {**request, "title": check_title(title)}
     parent = request.get("parent_conversation_id")
     if isinstance(parent, str):
         request = {**request, "parent_conversation_id": find_conversation_id(parent)}

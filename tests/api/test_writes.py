@@ -71,6 +71,8 @@ async def test_secrets_are_encrypted_with_the_key(root: Path) -> None:
         ({"conversation_id": "../x"}, 422),
         ({"agent": {"kind": "Agent", "llm": {}}}, 422),
         ({"agent": {"kind": "Agent", "llm": {"model": "a/model"}, "tools": "all"}}, 422),
+        ({"title": ""}, 422),
+        ({"title": 5}, 422),
         ({"tags": {"A": "b"}}, 422),
         ({"tags": {"a": None}}, 422),
         ({"tags": ["a"]}, 422),
@@ -110,6 +112,7 @@ async def test_what_cannot_be_created_is_said_and_leaves_nothing(
     async with serving(Settings(store=root)) as client:
         answer = await client.post("/api/conversations", json=START | change)
     assert answer.status_code == status, answer.text
+    assert "this one has 0" not in answer.text or change == {"title": ""}
     assert [name for name in names_in(root) if name != ".convstore"] == []
 
 
