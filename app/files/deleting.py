@@ -6,9 +6,9 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from app.files import layout, lease, releasing, trash
-from app.files.eventlog_writing import LOG_LOCK
-from app.files.locks import locked
+from app.files.eventlog_writing import LOG_LOCK, LOG_LOCK_TIMEOUT_S
 from app.files.trash import Trashed
+from app.locks import hold_lock
 
 
 def delete(root: Path, directory: str, instance: str, now_us: int, *, force: bool = False) -> Trashed:
@@ -27,7 +27,7 @@ def delete(root: Path, directory: str, instance: str, now_us: int, *, force: boo
         except OSError:
             pass  # no events/, and so no log that somebody appends to
         else:
-            locks.enter_context(locked(events_fd, LOG_LOCK))
+            locks.enter_context(hold_lock(LOG_LOCK, LOG_LOCK_TIMEOUT_S, dir_fd=events_fd))
         locks.enter_context(lease.guarded(root, directory, fd, claimed.lease))
         releasing.write_undone(root, fd, claimed)
         return trash.move_to_trash(root, directory, now_us)

@@ -14,7 +14,6 @@ Source of the protocol: openhands-agent-server 1.58, conversation_lease.py.
 
 from __future__ import annotations
 
-import fcntl
 import os
 import socket
 import time
@@ -27,7 +26,7 @@ import orjson
 
 from app.errors import ConversationNotFound, ConversationOwned, OwnershipLost, UnreadableFile, WriteFailed
 from app.files import durable, layout, owners
-from app.files.locks import locked, try_lock
+from app.locks import SHARED, hold_lock, try_lock
 from app.model.event import parse_json_object
 
 LEASE = "owner_lease.json"
@@ -164,7 +163,7 @@ def claim(
         LockTimeout: another program held the lease's lock for 10 s.
         DiskFull, WriteFailed: the lease could not be written, or the one that stands not be read.
     """
-    with opened(root, directory) as fd, locked(fd, LEASE_LOCK, _LOCK_TIMEOUT_S):
+    with opened(root, directory) as fd, hold_lock(LEASE_LOCK, _LOCK_TIMEOUT_S, dir_fd=fd):
         now_lease = _read(fd, LEASE)
         last = _read(fd, LAST_LEASE)
         if now_lease is None and os.path.lexists(root / directory / LEASE):
@@ -192,7 +191,7 @@ def claim(
 
 def _share(fd: int) -> int:
     descriptor = open_last(fd)
-    try_lock(descriptor, fcntl.LOCK_SH)
+    try_lock(descriptor, SHARED)
     return descriptor
 
 
@@ -233,7 +232,7 @@ def guarded(root: Path, directory: str, fd: int, lease: Lease) -> Iterator[None]
         LockTimeout: another program held the lock for 10 s.
         WriteFailed: the lease cannot be read.
     """
-    with locked(fd, LEASE_LOCK, _LOCK_TIMEOUT_S):
+    with hold_lock(LEASE_LOCK, _LOCK_TIMEOUT_S, dir_fd=fd):
         now_lease = _read(fd, LEASE)
         if now_lease is None and os.path.lexists(root / directory / LEASE):
             now_lease = _read(fd, LAST_LEASE)

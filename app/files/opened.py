@@ -19,13 +19,13 @@ from app.errors import UnreadableFile
 from app.files import durable, eventlog_writing, layout, lease, scan
 from app.files.branching import first_meta
 from app.files.change import Change, Prepared, Written, prepare
-from app.files.eventlog_writing import LOG_LOCK, KnownNames
+from app.files.eventlog_writing import LOG_LOCK, LOG_LOCK_TIMEOUT_S, KnownNames
 from app.files.head import Head, find_head, find_left_head
 from app.files.lease import Lease
-from app.files.locks import locked
 from app.files.marking import find_kept, write_own
 from app.files.marks import Marks, find_mark, find_marks, mark_of
 from app.files.scan import Reader
+from app.locks import hold_lock
 from app.model.conversation import ConversationFiles
 from app.model.event import EventRow, parse_json_object
 from app.model.filters import Status
@@ -33,7 +33,6 @@ from app.model.ids import ConversationId
 from app.model.kept import Kept
 from app.model.times import format_us
 
-_LOCK_TIMEOUT_S = 30.0
 _DICT_FACTOR = 3
 _ID_BYTES = 150
 _HEAD = "leaf_event_id"
@@ -79,7 +78,7 @@ class OpenFiles:
         with (
             lease.opened(root, self.directory) as fd,
             eventlog_writing.opened(fd) as events_fd,
-            locked(events_fd, LOG_LOCK, _LOCK_TIMEOUT_S),
+            hold_lock(LOG_LOCK, LOG_LOCK_TIMEOUT_S, dir_fd=events_fd),
             lease.guarded(root, self.directory, fd, self.lease),
         ):
             yield fd, events_fd

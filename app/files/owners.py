@@ -6,17 +6,17 @@ means nothing in another container, nor a clock decides. A stopped process lives
 
 from __future__ import annotations
 
-import fcntl
 import os
 import secrets
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
+from math import inf
 from pathlib import Path
 
 from app.errors import StoreUnavailable
-from app.files.locks import try_lock
+from app.locks import SHARED, lock_file, try_lock
 
 _DIRECTORY = ".convstore/owners"
 _LOOK = "look"
@@ -49,7 +49,7 @@ def living(root: Path, instance: str) -> Iterator[None]:
     directory = root / _DIRECTORY
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        descriptor = _lock_shared(directory / f"{instance}.lock")
+        descriptor = lock_file(directory / f"{instance}.lock", SHARED, timeout_s=inf)
     except OSError as error:
         raise StoreUnavailable(
             f"{directory} cannot be written to ({error.strerror}), so nobody could tell that this convstore writes; "
@@ -59,17 +59,8 @@ def living(root: Path, instance: str) -> Iterator[None]:
         _forget_dead(directory)
         yield
     finally:
-        os.close(descriptor)
-
-
-def _lock_shared(path: Path) -> int:
-    """Open and lock; the loop is for one who deletes the file, thinking its owner dead, between the two."""
-    while True:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-        fcntl.flock(descriptor, fcntl.LOCK_SH)
-        if os.fstat(descriptor).st_nlink:
-            return descriptor
-        os.close(descriptor)
+        if descriptor is not None:
+            os.close(descriptor)
 
 
 def is_living(root: Path, instance: str) -> bool:
@@ -96,7 +87,7 @@ def _is_locked(path: Path) -> bool:
 def _was_free(descriptor: int, number: int) -> bool:
     if number:
         time.sleep(_RETRY_S)  # another one who looks holds it for a moment
-    return try_lock(descriptor, fcntl.LOCK_EX)
+    return try_lock(descriptor)
 
 
 @contextmanager
@@ -124,7 +115,7 @@ def _forget_if_dead(path: Path) -> None:
     with suppress(OSError):
         descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
         try:
-            if try_lock(descriptor, fcntl.LOCK_EX):
+            if try_lock(descriptor):
                 path.unlink()
         finally:
             os.close(descriptor)

@@ -17,8 +17,8 @@ from uuid import uuid4
 
 from app.errors import ConversationExists, DiskFull, ImportRunning, LockTimeout, StoreUnavailable, WriteFailed
 from app.files import durable, layout
-from app.files.locks import locked
 from app.files.trash import clear_ghost
+from app.locks import hold_lock
 from app.model.archive import ArchiveFile
 from app.model.ids import ConversationId, EventName
 from app.model.jsonlines import find_event
@@ -62,7 +62,7 @@ def importing(root: Path) -> Iterator[None]:
     try:
         (root / _OWN_DIRECTORY).mkdir(mode=0o700, exist_ok=True)
         with layout.open_directory(root / _OWN_DIRECTORY) as fd:
-            lock = locked(fd, _LOCK, 0)
+            lock = hold_lock(_LOCK, 0, dir_fd=fd)
             lock.__enter__()
     except LockTimeout as error:
         raise ImportRunning(f"another import into {root} is running; try again when it is done") from error

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 from contextlib import suppress
 from pathlib import Path
@@ -10,7 +9,7 @@ from pathlib import Path
 from app.errors import ConversationNotFound, OwnershipLost
 from app.files import durable, lease
 from app.files.lease import LEASE, Claim, Lease
-from app.files.locks import try_lock
+from app.locks import try_lock
 
 
 def release(root: Path, directory: str, held: Lease) -> bool:
@@ -62,6 +61,6 @@ def _is_shared(fd: int) -> bool:
     except OSError:
         return False
     try:
-        return not try_lock(descriptor, fcntl.LOCK_EX)
+        return not try_lock(descriptor)
     finally:
         os.close(descriptor)

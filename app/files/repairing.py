@@ -17,10 +17,10 @@ import orjson
 from app.errors import ConversationNotFound, ConversationOwned, UnreadableFile
 from app.files import durable, eventlog, eventlog_writing, layout, lease, releasing, scan, trash
 from app.files.branching import first_meta
-from app.files.eventlog_writing import LOG_LOCK
+from app.files.eventlog_writing import LOG_LOCK, LOG_LOCK_TIMEOUT_S
 from app.files.head import find_head, find_left_head
-from app.files.locks import locked
 from app.files.scan import Reader
+from app.locks import hold_lock
 from app.model.conversation import ConversationFiles, fold
 from app.model.event import gap_rows, parse_json_object
 from app.model.ids import ConversationId, event_file_name
@@ -86,7 +86,7 @@ def repair(reader: Reader, directory: str, conversation_id: ConversationId, inst
     claimed = lease.claim(reader.root, directory, instance)
     with _opened(reader, directory, conversation_id) as seen, ExitStack() as locks:
         if seen.events_fd is not None:
-            locks.enter_context(locked(seen.events_fd, LOG_LOCK))
+            locks.enter_context(hold_lock(LOG_LOCK, LOG_LOCK_TIMEOUT_S, dir_fd=seen.events_fd))
         locks.enter_context(lease.guarded(reader.root, directory, seen.fd, claimed.lease))
         try:
             found = _plan(seen)

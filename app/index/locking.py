@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import fcntl
 import os
 import time
 from collections.abc import AsyncIterator, Callable, Generator, Iterator
@@ -19,13 +18,13 @@ from pathlib import Path
 
 from app.errors import IndexBusy, IndexUnusable
 from app.index.places import require_place
+from app.locks import try_lock_file
 
 _PATIENCE_S = 0.01
 _IMPATIENCE_S = 0.001
 """How often one asks that has just come, and one that has waited for a second or whose turn it is."""
 
-_TAKEN = frozenset({errno.EACCES, errno.EAGAIN, errno.EWOULDBLOCK})
-_OPEN = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+_NO_LOCKS = frozenset({errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP})
 
 
 @asynccontextmanager
@@ -92,20 +91,12 @@ def try_lock(file: Path | str, path: Path) -> int | None:
         IndexUnusable: it cannot be made, opened or locked, or its directory is gone.
     """
     try:
-        descriptor = os.open(file, _OPEN, 0o600)
+        return try_lock_file(file)
     except OSError as error:
         require_place(path)
+        if error.errno in _NO_LOCKS:
+            raise IndexUnusable(f"the index {path} cannot be locked ({error.strerror})") from error
         raise IndexUnusable(
             f"the index directory {path.parent} cannot be written to ({error.strerror}); make it writable, "
             "or set CONVSTORE_INDEX_URL=sqlite:////a/writable/path/index.db"
         ) from error
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        if os.fstat(descriptor).st_nlink:  # else it was deleted meanwhile and guards nothing
-            return descriptor
-    except OSError as error:
-        if error.errno not in _TAKEN:
-            os.close(descriptor)
-            raise IndexUnusable(f"the index {path} cannot be locked ({error.strerror})") from error
-    os.close(descriptor)
-    return None

@@ -7,20 +7,17 @@ meanwhile be running. The lock is the operating system's, and ends with its proc
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from app.errors import IndexBusy, IndexUnusable
+from app.locks import SHARED, lock_file
 
 MIGRATION_WAIT_S = 600.0
 """How long opening an index waits for a migration that is running."""
 
-_POLL_S = 0.02
-_TAKEN = frozenset({errno.EACCES, errno.EAGAIN, errno.EWOULDBLOCK})
 _UNWRITABLE = frozenset({errno.EACCES, errno.EROFS, errno.ENOENT, errno.EPERM})
 
 
@@ -37,15 +34,14 @@ def join(path: Path, wait_s: float = MIGRATION_WAIT_S) -> int | None:
         IndexUnusable: the disk is full or fails.
     """
     try:
-        descriptor = _open(path)
+        descriptor = lock_file(lock_path(path), SHARED, timeout_s=wait_s)
     except OSError as error:
         if error.errno in _UNWRITABLE:
             return None
         raise IndexUnusable(
             f"the index {path} cannot be opened ({error.strerror}); check its disk and free space"
         ) from error
-    if not _lock(descriptor, fcntl.LOCK_SH, wait_s):
-        os.close(descriptor)
+    if descriptor is None:
         raise IndexBusy(f"the index {path} has been migrated for more than {wait_s:g} s by {_others(path)}; try again")
     return descriptor
 
@@ -65,40 +61,21 @@ def alone(path: Path, wait_s: float) -> Iterator[None]:
         IndexUnusable: the index's directory cannot be written to.
     """
     try:
-        descriptor = _open(path)
+        descriptor = lock_file(lock_path(path), timeout_s=wait_s)
     except OSError as error:
         raise IndexUnusable(
             f"the index directory {path.parent} cannot be written to ({error.strerror}); make it writable, "
             "or set CONVSTORE_INDEX_URL=sqlite:////a/writable/path/index.db"
         ) from error
+    if descriptor is None:
+        raise IndexBusy(
+            f"the schema of the index {path} cannot be changed while it is open: {_others(path)} has it. "
+            "Stop the server (and other convstore commands), then try again"
+        )
     try:
-        if not _lock(descriptor, fcntl.LOCK_EX, wait_s):
-            raise IndexBusy(
-                f"the schema of the index {path} cannot be changed while it is open: {_others(path)} has it. "
-                "Stop the server (and other convstore commands), then try again"
-            )
         yield
     finally:
         os.close(descriptor)
-
-
-def _open(path: Path) -> int:
-    return os.open(lock_path(path), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-
-
-def _lock(descriptor: int, kind: int, wait_s: float) -> bool:
-    deadline = time.monotonic() + wait_s
-    while True:
-        try:
-            fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
-        except OSError as error:
-            if error.errno not in _TAKEN:
-                raise
-        else:
-            return True
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(_POLL_S)
 
 
 def _others(path: Path) -> str:

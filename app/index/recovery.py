@@ -9,7 +9,6 @@ process that does not let go in time is not waited for: if it does harm later, t
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import logging
 import os
 import time
@@ -18,6 +17,7 @@ from pathlib import Path
 from app.index.locking import writer_lock
 from app.index.places import Identity, find_identity, prepare, unusable
 from app.index.presence import lock_path
+from app.locks import try_lock
 
 log = logging.getLogger(__name__)
 
@@ -54,7 +54,7 @@ async def recover(path: Path, damaged: Identity | None) -> bool:
     deadline = time.monotonic() + _LET_GO_S
     descriptor = os.open(lock_path(path), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        while not _alone(descriptor) and not _is_replaced(path, damaged):
+        while not try_lock(descriptor) and not _is_replaced(path, damaged):
             if time.monotonic() > deadline:
                 log.warning("another process still has the damaged index open; it is not waited for")
                 break
@@ -71,14 +71,6 @@ async def recover(path: Path, damaged: Identity | None) -> bool:
 
 def _is_replaced(path: Path, damaged: Identity | None) -> bool:
     return find_identity(path) not in (damaged, None)
-
-
-def _alone(descriptor: int) -> bool:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
 
 
 def _replace(path: Path) -> None:

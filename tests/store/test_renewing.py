@@ -11,7 +11,7 @@ import pytest
 
 from app.files import layout, lease
 from app.files.eventlog_writing import LOG_LOCK
-from app.files.locks import locked
+from app.locks import hold_lock
 from app.model.ids import ConversationId
 from tests.builders import make_conversation, make_event, make_id
 from tests.conftest import StoreOpener
@@ -35,7 +35,7 @@ async def test_a_write_that_waits_for_another_program_keeps_no_other_lease_from_
             async with store.writer(one) as conversation:
                 await conversation.append(make_event(5))
         async with store.writer(ONE) as conversation:
-            with layout.open_directory(os.fspath(root / ONE / "events")) as fd, locked(fd, LOG_LOCK):
+            with layout.open_directory(os.fspath(root / ONE / "events")) as fd, hold_lock(LOG_LOCK, 30, dir_fd=fd):
                 waits = asyncio.create_task(conversation.append(make_event(6)))
                 await asyncio.sleep(1.5)
                 before, deadline = expires_at(root, TWO), time.monotonic() + 8
