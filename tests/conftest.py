@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 import tarfile
+import threading
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -17,6 +18,7 @@ import pytest
 from app import ConversationStore, Settings
 from app.api.app import create_app
 from app.index import schema
+from app.index.engine import Index, WriteConnection
 
 pytest_plugins = ["tests.untried", "tests.watchdog"]
 
@@ -82,6 +84,25 @@ def open_store() -> StoreOpener:
             yield store
 
     return opener
+
+
+@asynccontextmanager
+async def transaction(index: Index, work: Callable[[WriteConnection], object] = lambda _: None) -> AsyncIterator[None]:
+    """Hold a write transaction of an index open while the block runs; `work` is done at its beginning."""
+    begun, over = threading.Event(), threading.Event()
+
+    def wait(connection: WriteConnection) -> None:
+        work(connection)
+        begun.set()
+        assert over.wait(60)
+
+    writing = asyncio.create_task(index.write(wait))
+    assert await asyncio.to_thread(begun.wait, 30)
+    try:
+        yield
+    finally:
+        over.set()
+        await writing
 
 
 @asynccontextmanager

@@ -31,9 +31,9 @@ def _touch_sql() -> Sql:
     )
 
 
-async def touch(index: WriteConnection, uuids: Iterable[str | None], at: int) -> None:
+def touch(index: WriteConnection, uuids: Iterable[str | None], at: int) -> None:
     """Make conversations part of the change `at`; None and unknown ones are ignored."""
-    await index.execute_many(_touch_sql(), [{"uuid_": uuid, "revision_": at} for uuid in uuids if uuid is not None])
+    index.execute_many(_touch_sql(), [{"uuid_": uuid, "revision_": at} for uuid in uuids if uuid is not None])
 
 
 @cache
@@ -49,20 +49,20 @@ def _forget_sql() -> Sql:
     return compiled(delete(deletion).where(deletion.c.uuid == bindparam("uuid")))
 
 
-async def forget_deletions(index: WriteConnection, uuids: Sequence[str]) -> None:
+def forget_deletions(index: WriteConnection, uuids: Sequence[str]) -> None:
     """Remove the tombstones of conversations that are there again."""
-    await index.execute_many(_forget_sql(), [{"uuid": uuid} for uuid in uuids])
+    index.execute_many(_forget_sql(), [{"uuid": uuid} for uuid in uuids])
 
 
-async def note_deletions(index: WriteConnection, uuids: Sequence[str], at: int) -> None:
+def note_deletions(index: WriteConnection, uuids: Sequence[str], at: int) -> None:
     """Leave a tombstone for each of these conversations, deleted by the change `at`; the oldest ones make room."""
-    await index.execute_many(_note_sql(), [{"uuid": uuid, "revision": at} for uuid in uuids])
+    index.execute_many(_note_sql(), [{"uuid": uuid, "revision": at} for uuid in uuids])
     oldest_to_go = select(deletion.c.revision).order_by(deletion.c.revision.desc()).offset(DELETIONS_KEPT).limit(1)
-    found = await index.execute(oldest_to_go)
+    found = index.execute(oldest_to_go)
     if found:
         upto = found[0][0]
-        await index.execute(delete(deletion).where(deletion.c.revision <= upto))
-        await index.execute(update(revision).values(forgotten=upto))
+        index.execute(delete(deletion).where(deletion.c.revision <= upto))
+        index.execute(update(revision).values(forgotten=upto))
 
 
 def _later(table: Table) -> ColumnElement[bool]:

@@ -141,7 +141,7 @@ class Upserted(NamedTuple):
     newer: frozenset[ConversationId] = frozenset()
 
 
-async def upsert_many(
+def upsert_many(
     index: WriteConnection, rows: Sequence[IndexedRow], *, as_of: int | None = None, events_too: bool = False
 ) -> Upserted:
     """Write conversations' rows and bodies.
@@ -153,13 +153,13 @@ async def upsert_many(
     done = Upserted(0)
     for begin in range(0, len(rows), _WRITE_CHUNK):
         some = rows[begin : begin + _WRITE_CHUNK]
-        before = await find_before(index, [one.row.uuid for one in some])
-        written = await write_rows(index, before, some, as_of=as_of, events_too=events_too)
+        before = find_before(index, [one.row.uuid for one in some])
+        written = write_rows(index, before, some, as_of=as_of, events_too=events_too)
         done = Upserted(done.changed + written.changed, done.newer | written.newer)
     return done
 
 
-async def write_rows(
+def write_rows(
     index: WriteConnection,
     before: Mapping[ConversationId, Before],
     rows: Sequence[IndexedRow],
@@ -180,14 +180,14 @@ async def write_rows(
         else:
             newer.append(indexed.row.uuid)
     changed = [*fresh, *(indexed for stored, indexed in known if stored.row != indexed.row)]
-    revision = await progress.bump_revision(index) if changed else 0
+    revision = progress.bump_revision(index) if changed else 0
     if fresh:
-        await insert_rows(index, fresh, revision=revision, events_behind=int(not events_too))
-        await changes.forget_deletions(index, [one.row.uuid for one in fresh])
-    await update_rows(index, known, revision=revision, events_behind=int(not events_too))
+        insert_rows(index, fresh, revision=revision, events_behind=int(not events_too))
+        changes.forget_deletions(index, [one.row.uuid for one in fresh])
+    update_rows(index, known, revision=revision, events_behind=int(not events_too))
     parents = {parent for one in changed for parent in _touched_parents(before.get(one.row.uuid), one.row)}
     if parents:
-        await changes.touch(index, parents, revision)
+        changes.touch(index, parents, revision)
     return Upserted(len(changed), frozenset(newer))
 
 
@@ -211,22 +211,20 @@ def _delete_sql() -> Sql:
     return compiled(delete(conversation).where(conversation.c.uuid == bindparam("uuid")))
 
 
-async def delete_many(index: WriteConnection, directories: Iterable[str]) -> int:
+def delete_many(index: WriteConnection, directories: Iterable[str]) -> int:
     """Delete conversations with everything that belongs to them, and return how many there were."""
-    doomed = [
-        row for directory in directories for row in await index.fetch_all(_doomed_sql(), {"directory": directory})
-    ]
+    doomed = [row for directory in directories for row in index.fetch_all(_doomed_sql(), {"directory": directory})]
     if not doomed:
         return 0
-    await forget_messages(index, [key for key, *_ in doomed])
-    await index.execute_many(_delete_sql(), [{"uuid": uuid} for _, uuid, _ in doomed])
-    revision = await progress.bump_revision(index)
-    await changes.note_deletions(index, [uuid for _, uuid, _ in doomed], revision)
-    await changes.touch(index, {parent for *_, parent in doomed}, revision)
+    forget_messages(index, [key for key, *_ in doomed])
+    index.execute_many(_delete_sql(), [{"uuid": uuid} for _, uuid, _ in doomed])
+    revision = progress.bump_revision(index)
+    changes.note_deletions(index, [uuid for _, uuid, _ in doomed], revision)
+    changes.touch(index, {parent for *_, parent in doomed}, revision)
     return len(doomed)
 
 
-async def distrust_all(index: WriteConnection) -> None:
+def distrust_all(index: WriteConnection) -> None:
     """Make the next sync read every conversation again; the rows go on being served meanwhile."""
-    await index.execute(update(conversation).values(signature=b"", events_behind=1))
-    await progress.bump_revision(index)
+    index.execute(update(conversation).values(signature=b"", events_behind=1))
+    progress.bump_revision(index)

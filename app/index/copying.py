@@ -5,21 +5,32 @@ A rename over a database that somebody has open corrupts it; the backup is a tra
 
 from __future__ import annotations
 
-import aiosqlite
+import asyncio
+import sqlite3
+from contextlib import closing
+from pathlib import Path
 
 from app.index import progress
 from app.index.engine import Index
 
 
-async def copy_into(source: Index, target: aiosqlite.Connection) -> None:
-    """Replace everything in `target`, which `Index.write_whole` gave, by what `source` holds.
+async def copy_into(source: Index, target: Index) -> None:
+    """Replace everything in `target`, whose other writers are shut out (`Index.locked`), by what `source` holds.
 
     The revision goes on from the higher of the two. The epoch is a new one, also where the source was copied before, by
     a rebuild that was killed then; so old tokens are known as foreign.
     """
-    async with target.execute("SELECT max(revision) FROM revision") as found:
-        row = await found.fetchone()
-    async with source.write() as connection:
-        await progress.begin_epoch(connection, row[0] if row and row[0] else 0)
-    async with aiosqlite.connect(source.path) as whole:
-        await whole.backup(target)
+    revision = await asyncio.to_thread(_find_revision, target.path)
+    await source.write(lambda connection: progress.begin_epoch(connection, revision))
+    await asyncio.to_thread(_copy, source.path, target.path)
+
+
+def _find_revision(path: Path) -> int:
+    with closing(sqlite3.connect(path)) as database:
+        [found] = database.execute("SELECT max(revision) FROM revision").fetchone()
+    return found or 0
+
+
+def _copy(source: Path, target: Path) -> None:
+    with closing(sqlite3.connect(source)) as whole, closing(sqlite3.connect(target)) as database:
+        whole.backup(database)

@@ -8,28 +8,32 @@ checkpoint; no mmap; the database file is never opened except through SQLite.
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import sqlite3
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from functools import partial
 from math import inf
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import aiosqlite
 
 from app.errors import IndexBusy, IndexDamaged, IndexRebuilding, IndexUnusable
 from app.index import presence
 from app.index.damage import ERRORS, damaged, explained, is_damage
-from app.index.locking import writer_lock, writer_lock_in_thread
+from app.index.locking import WriterQueue, writer_lock, writer_lock_of_task
 from app.index.places import Identity, find_identity, pin, require_in_place, require_same
 from app.index.reading import Params, ReadConnection, connect
-from app.index.turns import Turns
 from app.index.writer import WriteConnection, Writer
 from app.logs import Note, ignore_note
 
 __all__ = ["Index", "Params", "ReadConnection", "WriteConnection"]
+
+log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -54,7 +58,8 @@ class Index:
         self._drivers: list[aiosqlite.Connection] = []
         self._watch: sqlite3.Connection | None = None
         self._seen: tuple[int, str] | None = None
-        self._turns = Turns()
+        self._queue = WriterQueue()
+        self._thread = ThreadPoolExecutor(1, "index-writer")
         self._writer: Writer | None = None
         self._presence: int | None = None
         self.damaged = False
@@ -121,13 +126,16 @@ class Index:
             pool.connections.clear()
         if self._writer is not None:
             writer, self._writer = self._writer, None
-            try:
-                async with writer_lock(self.path, self._busy_timeout_s):
-                    await writer.close()
-            except (IndexBusy, IndexUnusable):
-                await writer.close()  # another process has it open, or the disk fails; there is no more to do
+            await asyncio.to_thread(self._close_writer, writer)
         presence.leave(self._presence)
         self._presence = None
+
+    def _close_writer(self, writer: Writer) -> None:
+        try:
+            with writer_lock(self.path, self._busy_timeout_s):  # closing may checkpoint
+                writer.close()
+        except (IndexBusy, IndexUnusable):
+            writer.close()  # another process has it open, or the disk fails; there is no more to do
 
     def _let_go(self) -> None:
         if self._pin is not None:
@@ -151,7 +159,7 @@ class Index:
         Raises:
             IndexUnusable: it cannot be opened again; the index stays closed.
         """
-        async with self._turns.awaited():
+        async with self._queue.turn_of_task():
             lent = [pool.free for pool in (self._lists, self._searches) for _ in range(pool.size)]
             for free in lent:
                 await free.acquire()
@@ -217,60 +225,67 @@ class Index:
             finally:
                 pool.connections.append(connection)
 
-    @asynccontextmanager
     async def write(
-        self, *, durable: bool = False, read_from: Identity | None = None
-    ) -> AsyncIterator[WriteConnection]:
-        """Give the writer in a transaction that commits when the block ends and is rolled back when it raises.
+        self, work: Callable[[WriteConnection], T], *, durable: bool = False, read_from: Identity | None = None
+    ) -> T:
+        """Run `work` in a transaction, in a thread, and return its result. When `work` raises, all is rolled back.
 
-        A power cut may take the last commits back, which the files repair; not a `durable` one. What was made of
-        something that was read before says which file that was: what was `opened` then.
+        `work` gets the connection and must not wait for anything else that writes to the index. A power cut may take
+        the last commits back, which the files repair; not a `durable` one. What was made of something that was read
+        before says which file that was: what was `opened` then. Once the transaction has its turn it goes to its end,
+        also when the caller is cancelled.
 
         Raises:
             IndexBusy: another writer held the index for too long.
             IndexUnusable: the database is damaged, or the disk is full or fails, or it is not the one `read_from`.
         """
-        asked = time.monotonic()
-        async with self._turns.awaited(), writer_lock(self.path, self._busy_timeout_s):
-            if read_from is not None:
-                require_same(self.path, read_from, self.opened)
-            with self._turn(asked) as writer:
-                async with writer.transaction(durable=durable) as connection:
-                    yield connection
+        asked = self._queue.ask()
+        in_turn = partial(self._write_in_turn, asked, time.monotonic(), work, durable=durable, read_from=read_from)
+        running = asyncio.get_running_loop().run_in_executor(self._thread, in_turn)
+        try:
+            return await asyncio.shield(running)
+        except asyncio.CancelledError:
+            asked.cancel()
+            await asyncio.wait([running])
+            if (failed := running.exception()) is not None and not asked.cancelled():
+                log.warning("a change of the index whose caller was cancelled failed: %s", failed)
+            raise
 
-    def transact(self, work: Callable[[WriteConnection], Coroutine[Any, Any, T]]) -> T:
-        """Do some work in a transaction, all in the calling thread, which is not the event loop's; return its result.
-
-        `work` is a coroutine function that waits for its connection and for nothing else.
+    def write_in_thread(self, work: Callable[[WriteConnection], T]) -> T:
+        """Do what `write` does, all in the calling thread, which is not the event loop's.
 
         Raises:
             IndexBusy, IndexUnusable: as `write`.
         """
-        asked = time.monotonic()
-        with self._turns.taken(), writer_lock_in_thread(self.path, self._busy_timeout_s), self._turn(asked) as writer:
-            return writer.run(work)
+        return self._write_in_turn(self._queue.ask(), time.monotonic(), work)
 
-    @contextmanager
-    def _turn(self, asked: float) -> Iterator[Writer]:
-        """Give the writer to the one whose turn it is, who asked for it at `asked`."""
-        begun = time.monotonic()
-        self._note("lock_wait", begun - asked)
-        if self._writer is None:
-            self._writer = Writer(self.path, self.opened)
-        try:
-            yield self._writer
-        except ERRORS as error:
-            meaning = explained(error)
-            self.damaged = self.damaged or isinstance(meaning, IndexDamaged)
-            raise meaning from error
-        self._note("commit", time.monotonic() - begun)
+    def _write_in_turn(
+        self,
+        asked: Future[None],
+        asked_at: float,
+        work: Callable[[WriteConnection], T],
+        *,
+        durable: bool = False,
+        read_from: Identity | None = None,
+    ) -> T:
+        with self._queue.turn(asked), writer_lock(self.path, self._busy_timeout_s):
+            begun_at = time.monotonic()
+            self._note("lock_wait", begun_at - asked_at)
+            if read_from is not None:
+                require_same(self.path, read_from, self.opened)
+            if self._writer is None:
+                self._writer = Writer(self.path, self.opened)
+            try:
+                result = self._writer.run(work, durable=durable)
+            except ERRORS as error:
+                meaning = explained(error)
+                self.damaged = self.damaged or isinstance(meaning, IndexDamaged)
+                raise meaning from error
+            self._note("commit", time.monotonic() - begun_at)
+            return result
 
     @asynccontextmanager
-    async def write_whole(self) -> AsyncIterator[aiosqlite.Connection]:
-        """Give a driver connection that may replace the whole content, with every other writer shut out."""
-        async with (
-            self._turns.awaited(),
-            writer_lock(self.path, self._busy_timeout_s),
-            aiosqlite.connect(self.path) as driver,
-        ):
-            yield driver
+    async def locked(self) -> AsyncIterator[None]:
+        """Shut every other writer out while the block runs, so that it may replace the whole content."""
+        async with self._queue.turn_of_task(), writer_lock_of_task(self.path, self._busy_timeout_s):
+            yield

@@ -248,24 +248,24 @@ def _in_step_sql() -> Sql:
     return compiled(update(conversation).where(lagging).values(events_behind=0))
 
 
-async def apply_changes(index: WriteConnection, changes: Sequence[LogChange]) -> None:
+def apply_changes(index: WriteConnection, changes: Sequence[LogChange]) -> None:
     """Write and delete event rows and what was said; conversations that were read whole are in step again.
 
     Changes of a conversation that was deleted meanwhile are dropped, and so are those whose key means another directory
     now, in an index that was put in place of the one they were read from.
     """
     keys = {f"key_{i}": change.key for i, change in enumerate(changes)}
-    existing = dict(await index.fetch_all(_directories_sql(len(keys)), keys))
+    existing = dict(index.fetch_all(_directories_sql(len(keys)), keys))
     changes = [
         change for change in changes if change.key in existing and change.directory in (None, existing[change.key])
     ]
-    changed = await write_changes(index, changes)
-    changed += await index.execute_many(_in_step_sql(), [{"key_": one.key} for one in changes if not one.failed])
+    changed = write_changes(index, changes)
+    changed += index.execute_many(_in_step_sql(), [{"key_": one.key} for one in changes if not one.failed])
     if changed:
-        await progress.bump_revision(index)
+        progress.bump_revision(index)
 
 
-async def write_changes(index: WriteConnection, changes: Sequence[LogChange]) -> int:
+def write_changes(index: WriteConnection, changes: Sequence[LogChange]) -> int:
     """Write and delete event rows and what was said, of conversations that are there; return how much differed."""
     gone = [
         {"conversation": change.key, "seq": name.seq, "event_id": name.event_id}
@@ -280,16 +280,16 @@ async def write_changes(index: WriteConnection, changes: Sequence[LogChange]) ->
         for key, row in rows
     ]
     said = [Said(key, *row.name, row.facts.timestamp_us, row.facts.text) for key, row in rows]
-    deleted = await index.execute_many(_delete_sql(), gone) if gone else 0
-    inserted = await index.execute_many(_insert_sql(), fresh)
+    deleted = index.execute_many(_delete_sql(), gone) if gone else 0
+    inserted = index.execute_many(_insert_sql(), fresh)
     if not gone and inserted == len(fresh):  # what was said is written with its event, so nothing is known of these
-        return inserted + await add_messages(index, said)
+        return inserted + add_messages(index, said)
     unsaid = [Said(change.key, *name, None, "") for change in changes for name in change.delete]
-    changed = deleted + inserted + await write_messages(index, unsaid + said)
-    return changed + await index.execute_many(_upsert_sql(), fresh)
+    changed = deleted + inserted + write_messages(index, unsaid + said)
+    return changed + index.execute_many(_upsert_sql(), fresh)
 
 
-async def delete_all(index: WriteConnection) -> None:
+def delete_all(index: WriteConnection) -> None:
     """Delete every event row and all that was said; the next sync reads the logs again."""
-    await clear_messages(index)
-    await index.execute(delete(event))
+    clear_messages(index)
+    index.execute(delete(event))

@@ -79,25 +79,25 @@ def _delete_all_sql() -> Sql:
     return compiled(delete(message).where(message.c.conversation == bindparam("key")))
 
 
-async def write_messages(index: WriteConnection, said: Iterable[Said]) -> int:
+def write_messages(index: WriteConnection, said: Iterable[Said]) -> int:
     """Have the index know these texts, each instead of what it knew of the same event; return how many differed."""
     wanted: dict[_Key, Said] = {one[:3]: one for one in said}
     stale: list[dict[str, object]] = []
-    for *key, message_id, text in await index.fetch_all(_FIND, {"wanted": orjson.dumps(list(wanted)).decode()}):
+    for *key, message_id, text in index.fetch_all(_FIND, {"wanted": orjson.dumps(list(wanted)).decode()}):
         one = wanted[tuple(key)]
         if one.text == text and is_among(message_id, one.first_id):
             del wanted[tuple(key)]
         else:
             stale.append({"id": message_id})
-    await index.execute_many(_DELETE_WORDS_OF_ONE, stale)
-    await index.execute_many(_delete_one_sql(), stale)
-    return len(stale) + await add_messages(index, wanted.values())
+    index.execute_many(_DELETE_WORDS_OF_ONE, stale)
+    index.execute_many(_delete_one_sql(), stale)
+    return len(stale) + add_messages(index, wanted.values())
 
 
-async def add_messages(index: WriteConnection, said: Iterable[Said]) -> int:
+def add_messages(index: WriteConnection, said: Iterable[Said]) -> int:
     """Have the index know texts of events, or titles, of which it knows none, and return how many there were."""
     fresh = sorted((one.first_id, one) for one in said if one.text)
-    last = await _last_ids(index, {first for first, _ in fresh})
+    last = _last_ids(index, {first for first, _ in fresh})
     rows = []
     for first, one in fresh:
         last[first] += 1
@@ -106,16 +106,16 @@ async def add_messages(index: WriteConnection, said: Iterable[Said]) -> int:
                 {"id": last[first], "conversation": one.conversation, "seq": one.seq, "event_id": one.event_id}
                 | {"text": one.text}
             )
-    await index.execute_many(_insert_sql(), rows)
-    await index.execute_many(_ADD_WORDS, [{"id": row["id"], "text": row["text"]} for row in rows])
+    index.execute_many(_insert_sql(), rows)
+    index.execute_many(_ADD_WORDS, [{"id": row["id"], "text": row["text"]} for row in rows])
     return len(rows)
 
 
-async def _last_ids(index: WriteConnection, firsts: set[int]) -> dict[int, int]:
+def _last_ids(index: WriteConnection, firsts: set[int]) -> dict[int, int]:
     """Return for each first id the highest of those with it that is given, or the one before all of them."""
     if not firsts:
         return {}
-    rows = await index.fetch_all(_LAST_IDS, {"firsts": orjson.dumps(sorted(firsts)).decode()})
+    rows = index.fetch_all(_LAST_IDS, {"firsts": orjson.dumps(sorted(firsts)).decode()})
     return {first: first - 1 if last is None else last for first, last in rows}
 
 
@@ -162,18 +162,18 @@ async def list_stray(index: ReadConnection) -> list[int]:
     return list(dict.fromkeys(row[0] for row in await index.fetch_all(_STRAY)))
 
 
-async def delete_stray(index: WriteConnection) -> None:
+def delete_stray(index: WriteConnection) -> None:
     """Delete the messages whose event the index does not have."""
-    stray = [{"id": row[1]} for row in await index.fetch_all(_STRAY)]
-    await index.execute_many(_DELETE_WORDS_OF_ONE, stray)
-    await index.execute_many(_delete_one_sql(), stray)
+    stray = [{"id": row[1]} for row in index.fetch_all(_STRAY)]
+    index.execute_many(_DELETE_WORDS_OF_ONE, stray)
+    index.execute_many(_delete_one_sql(), stray)
 
 
-async def forget_messages(index: WriteConnection, keys: Sequence[int]) -> None:
+def forget_messages(index: WriteConnection, keys: Sequence[int]) -> None:
     """Delete all that was said in conversations, which are deleted next."""
     parameters = [{"key": key} for key in keys]
-    await index.execute_many(_DELETE_WORDS_OF_ALL, parameters)
-    await index.execute_many(_delete_all_sql(), parameters)
+    index.execute_many(_DELETE_WORDS_OF_ALL, parameters)
+    index.execute_many(_delete_all_sql(), parameters)
 
 
 _HOW_LOOSE = Sql(
@@ -200,15 +200,15 @@ async def count_merges(index: ReadConnection, *, always: bool) -> int:
     return 1 + int(size_bytes or 0) // (MERGED_PAGES * _PAGE_BYTES)
 
 
-async def merge_words(index: WriteConnection, *, begin: bool) -> bool:
+def merge_words(index: WriteConnection, *, begin: bool) -> bool:
     """Merge a little of the words' index, and return whether there is more to do; the first step says `begin`."""
-    [[before]] = await index.fetch_all(_CHANGES)
-    await index.execute_many(_MERGE, [{"pages": -MERGED_PAGES if begin else MERGED_PAGES}])
-    [[after]] = await index.fetch_all(_CHANGES)
+    [[before]] = index.fetch_all(_CHANGES)
+    index.execute_many(_MERGE, [{"pages": -MERGED_PAGES if begin else MERGED_PAGES}])
+    [[after]] = index.fetch_all(_CHANGES)
     return int(after) - int(before) >= _MERGED_SOMETHING
 
 
-async def clear_messages(index: WriteConnection) -> None:
+def clear_messages(index: WriteConnection) -> None:
     """Delete everything that was said; a sync reads it again."""
-    await index.execute_many(_DELETE_ALL_WORDS, [{}])
-    await index.execute(delete(message))
+    index.execute_many(_DELETE_ALL_WORDS, [{}])
+    index.execute(delete(message))

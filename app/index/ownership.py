@@ -32,10 +32,10 @@ def _mark_sql() -> Sql:
     return compiled(statement.values(dirty_by=bindparam("owner_"), lease_generation=higher))
 
 
-async def mark(index: WriteConnection, conversation_id: ConversationId, owner: str, generation: int) -> None:
+def mark(index: WriteConnection, conversation_id: ConversationId, owner: str, generation: int) -> None:
     """Note that `owner` may write to a conversation from now on. Commit it durably."""
     row = {"uuid_": conversation_id, "owner_": owner, "generation_": generation}
-    await index.execute_many(_mark_sql(), [row])
+    index.execute_many(_mark_sql(), [row])
 
 
 @cache
@@ -49,12 +49,10 @@ def _clear_sql() -> Sql:
     return compiled(update(conversation).where(*mine).values(dirty_by=null()))
 
 
-async def clear(
-    index: WriteConnection, conversation_id: ConversationId, owner: str, generation: int = 2**63 - 1
-) -> None:
+def clear(index: WriteConnection, conversation_id: ConversationId, owner: str, generation: int = 2**63 - 1) -> None:
     """Note that `owner` closed a conversation, with its rows in step, unless it opened it again with a later lease."""
     row = {"uuid_": conversation_id, "owner_": owner, "generation_": generation}
-    await index.execute_many(_clear_sql(), [row])
+    index.execute_many(_clear_sql(), [row])
 
 
 @cache

@@ -56,9 +56,9 @@ async def get_progress(index: ReadConnection) -> Progress:
     return Progress(*rows[0])
 
 
-async def set_progress(index: WriteConnection, **values: object) -> None:
+def set_progress(index: WriteConnection, **values: object) -> None:
     """Change fields of the sync's state, by their column names."""
-    await index.execute(update(sync_state).values(values))
+    index.execute(update(sync_state).values(values))
 
 
 @cache
@@ -66,9 +66,9 @@ def _bump_sql() -> Sql:
     return compiled(update(revision).values(revision=revision.c.revision + 1).returning(revision.c.revision))
 
 
-async def bump_revision(index: WriteConnection) -> int:
+def bump_revision(index: WriteConnection) -> int:
     """Note that this transaction changes what a reader sees, and return the revision that it makes."""
-    [row] = await index.fetch_all(_bump_sql())
+    [row] = index.fetch_all(_bump_sql())
     return int(row[0])
 
 
@@ -85,18 +85,24 @@ class Position(NamedTuple):
     forgotten: int
 
 
-async def get_position(index: ReadConnection | WriteConnection) -> Position:
+async def get_position(index: ReadConnection) -> Position:
     """Return where the index stands; cheap enough to be asked several times a second."""
     [row] = await index.fetch_all(_position_sql())
     return Position(*row)
 
 
-async def leap(index: WriteConnection, to: int) -> None:
+def get_position_to_write(index: WriteConnection) -> Position:
+    """Return where the index stands, inside a transaction that changes it."""
+    [row] = index.fetch_all(_position_sql())
+    return Position(*row)
+
+
+def leap(index: WriteConnection, to: int) -> None:
     """Have the revision rise to `to` at least, so that none that a crash may have taken back is used again."""
-    await index.execute(update(revision).values(revision=func.max(revision.c.revision + 1, to)))
+    index.execute(update(revision).values(revision=func.max(revision.c.revision + 1, to)))
 
 
-async def begin_epoch(index: WriteConnection, above: int) -> None:
+def begin_epoch(index: WriteConnection, above: int) -> None:
     """Begin a new epoch, at a revision above `above`, so that it never falls for those who read this index before."""
     higher = func.max(revision.c.revision, above + 1)
-    await index.execute(update(revision).values(epoch=secrets.token_hex(8), revision=higher))
+    index.execute(update(revision).values(epoch=secrets.token_hex(8), revision=higher))

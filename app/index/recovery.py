@@ -59,14 +59,18 @@ async def recover(path: Path, damaged: Identity | None) -> bool:
                 log.warning("another process still has the damaged index open; it is not waited for")
                 break
             await asyncio.sleep(_POLL_S)
-        async with writer_lock(path, _WORK_S):
-            if _is_replaced(path, damaged):
-                _marker(path).unlink(missing_ok=True)
-                return False
-            await asyncio.to_thread(_replace, path)
-            return True
+        return await asyncio.to_thread(_replace_if_damaged, path, damaged)
     finally:
         os.close(descriptor)
+
+
+def _replace_if_damaged(path: Path, damaged: Identity | None) -> bool:
+    with writer_lock(path, _WORK_S):
+        if _is_replaced(path, damaged):
+            _marker(path).unlink(missing_ok=True)
+            return False
+        _replace(path)
+        return True
 
 
 def _is_replaced(path: Path, damaged: Identity | None) -> bool:

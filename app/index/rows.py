@@ -66,9 +66,9 @@ _BEFORE = (
 )
 
 
-async def find_before(index: WriteConnection, ids: Sequence[ConversationId]) -> dict[ConversationId, Before]:
+def find_before(index: WriteConnection, ids: Sequence[ConversationId]) -> dict[ConversationId, Before]:
     """Return those of `ids` that the index knows."""
-    found = await index.fetch_all(rows_sql(len(ids), *_BEFORE), {f"id_{i}": uuid for i, uuid in enumerate(ids)})
+    found = index.fetch_all(rows_sql(len(ids), *_BEFORE), {f"id_{i}": uuid for i, uuid in enumerate(ids)})
     more = len(_BEFORE)
     stored = [Before._make((*row[:more], as_row(row[more:]))) for row in found]
     return {one.row.uuid: one for one in stored}
@@ -103,23 +103,21 @@ def _add_tag_sql() -> Sql:
     return compiled(insert(conversation_tag))
 
 
-async def insert_rows(
-    index: WriteConnection, fresh: Sequence[IndexedRow], *, revision: int, events_behind: int
-) -> None:
+def insert_rows(index: WriteConnection, fresh: Sequence[IndexedRow], *, revision: int, events_behind: int) -> None:
     """Write rows of conversations that are not known: their keys are given here, so that nothing is looked up."""
-    [[last]] = await index.fetch_all(_LAST_KEY)
+    [[last]] = index.fetch_all(_LAST_KEY)
     keyed = [(key, indexed.row) for key, indexed in enumerate(fresh, last + 1)]
     values = [
         (key, *row[:-2], indexed.signature, events_behind, revision)
         for (key, row), indexed in zip(keyed, fresh, strict=True)
     ]
-    await index.insert_many(conversation, ("id", *_WRITTEN), values)
-    await index.execute_many(_upsert_info_sql(), [{"conversation": key, "body": row.body} for key, row in keyed])
-    await _add_tags(index, keyed)
-    await add_messages(index, [title_said(key, row.title, row.created_at) for key, row in keyed if row.title])
+    index.insert_many(conversation, ("id", *_WRITTEN), values)
+    index.execute_many(_upsert_info_sql(), [{"conversation": key, "body": row.body} for key, row in keyed])
+    _add_tags(index, keyed)
+    add_messages(index, [title_said(key, row.title, row.created_at) for key, row in keyed if row.title])
 
 
-async def update_rows(
+def update_rows(
     index: WriteConnection, known: Sequence[tuple[Before, IndexedRow]], *, revision: int, events_behind: int
 ) -> None:
     """Set what differs of rows that are known; `revision` is that of those of which more does than the signature.
@@ -144,16 +142,16 @@ async def update_rows(
         if (title.text, row.created_at) != (stored.said or "", stored.row.created_at):
             retitled.append(title)
     for names, values_of_all in updates.items():
-        await index.execute_many(_update_sql(names), values_of_all)
-    await index.execute_many(_upsert_info_sql(), bodies)
+        index.execute_many(_update_sql(names), values_of_all)
+    index.execute_many(_upsert_info_sql(), bodies)
     if retagged:
-        await index.execute_many(_delete_tags_sql(), [{"key": key} for key, _ in retagged])
-        await _add_tags(index, retagged)
+        index.execute_many(_delete_tags_sql(), [{"key": key} for key, _ in retagged])
+        _add_tags(index, retagged)
     if retitled:
-        await write_messages(index, retitled)
+        write_messages(index, retitled)
 
 
-async def _add_tags(index: WriteConnection, keyed: Iterable[tuple[int, ConversationRow]]) -> None:
+def _add_tags(index: WriteConnection, keyed: Iterable[tuple[int, ConversationRow]]) -> None:
     """Write the tags of conversations, with their keys, that have none yet."""
     tags = [{"conversation": number, "key": key, "value": value} for number, row in keyed for key, value in row.tags]
-    await index.execute_many(_add_tag_sql(), tags)
+    index.execute_many(_add_tag_sql(), tags)

@@ -62,14 +62,14 @@ async def list_orphans(index: ReadConnection) -> list[int]:
     return [row[0] for row in await index.fetch_all(_orphans_sql())]
 
 
-async def delete_orphans(index: WriteConnection) -> None:
+def delete_orphans(index: WriteConnection) -> None:
     """Delete the bodies, tags, event rows and messages whose conversation does not exist."""
     keys = select(conversation.c.id)
-    spoken = await index.execute(select(message.c.conversation).where(message.c.conversation.not_in(keys)).distinct())
-    await forget_messages(index, [row[0] for row in spoken])
-    await index.execute(delete(conversation_info).where(conversation_info.c.conversation.not_in(keys)))
-    await index.execute(delete(conversation_tag).where(conversation_tag.c.conversation.not_in(keys)))
-    await index.execute(delete(event).where(event.c.conversation.not_in(keys)))
+    spoken = index.execute(select(message.c.conversation).where(message.c.conversation.not_in(keys)).distinct())
+    forget_messages(index, [row[0] for row in spoken])
+    index.execute(delete(conversation_info).where(conversation_info.c.conversation.not_in(keys)))
+    index.execute(delete(conversation_tag).where(conversation_tag.c.conversation.not_in(keys)))
+    index.execute(delete(event).where(event.c.conversation.not_in(keys)))
 
 
 async def list_damage(index: ReadConnection, *, whole: bool = True) -> list[str]:
@@ -113,7 +113,7 @@ def _is_sound(database: sqlite3.Connection, table: str) -> bool:
     return True
 
 
-async def rebuild_full_text(index: WriteConnection, name: str) -> None:
+def rebuild_full_text(index: WriteConnection, name: str) -> None:
     """Make the index of "words" anew from the messages, or that of "title parts" from the titles."""
     table = _FULL_TEXT[name]
-    await index.execute_many(Sql(f"INSERT INTO {table} ({table}) VALUES ('rebuild')", {}), [{}])  # noqa: S608
+    index.execute_many(Sql(f"INSERT INTO {table} ({table}) VALUES ('rebuild')", {}), [{}])  # noqa: S608

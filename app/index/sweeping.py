@@ -117,11 +117,9 @@ def _until_sql() -> Sql:
     return compiled(update(conversation).where(wanted).values(owner_until=bindparam("until_")))
 
 
-async def set_owners(index: WriteConnection, owned: Sequence[Owned]) -> None:
+def set_owners(index: WriteConnection, owned: Sequence[Owned]) -> None:
     """Note who owns conversations. A lease that is renewed is no change; another owner, or none any more, is one."""
-    changed = [
-        one.id for one in owned if await index.execute_many(_own_sql(), [{"uuid_": one.id, "owner_": one.owner}])
-    ]
-    await index.execute_many(_until_sql(), [{"uuid_": one.id, "until_": one.owner_until} for one in owned])
+    changed = [one.id for one in owned if index.execute_many(_own_sql(), [{"uuid_": one.id, "owner_": one.owner}])]
+    index.execute_many(_until_sql(), [{"uuid_": one.id, "until_": one.owner_until} for one in owned])
     if changed:
-        await touch(index, changed, await progress.bump_revision(index))
+        touch(index, changed, progress.bump_revision(index))

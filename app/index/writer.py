@@ -1,17 +1,14 @@
 """The connection of a process that writes.
 
-Hops between threads, not SQL, are what a small transaction costs. So a whole one runs in the thread that asks for it;
-one that has to wait in its middle for something else makes a hop to a thread of its own with every statement.
+A hop between threads costs 64 us, more than the SQL of a small transaction. So a transaction is a plain function that
+runs from BEGIN to COMMIT in one thread: that of an append, which wrote the files there, or one hop away from a task.
 """
 
 from __future__ import annotations
 
-import asyncio
 import sqlite3
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
-from functools import lru_cache, partial
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -25,7 +22,6 @@ from app.model.text import split
 T = TypeVar("T")
 
 Params = Mapping[str, object]
-Hop = Callable[[Callable[[], Any]], Awaitable[Any]]
 _NOTHING: Params = {}
 _ROWS_MAX = 100
 _BEGIN = "BEGIN IMMEDIATE"
@@ -33,43 +29,27 @@ _BEGIN = "BEGIN IMMEDIATE"
 
 
 class WriteConnection:
-    """The connection inside one write transaction. `Index.write()` and `Index.transact()` commit it; nothing else."""
+    """The connection inside one write transaction. `Index.write` commits it; nothing else does."""
 
-    __slots__ = ("_driver", "_hop")
+    __slots__ = ("_driver",)
 
-    def __init__(self, driver: sqlite3.Connection, hop: Hop | None = None) -> None:
-        """Without a `hop` to the connection's thread, statements run in the thread that waits for them."""
+    def __init__(self, driver: sqlite3.Connection) -> None:
         self._driver = driver
-        self._hop = hop
 
-    async def execute(self, statement: ClauseElement) -> list[tuple[Any, ...]]:
+    def execute(self, statement: ClauseElement) -> list[tuple[Any, ...]]:
         """Run one statement that is not worth keeping compiled, and return its rows, if it has any."""
-        return await self.fetch_all(compiled(statement))
+        return self.fetch_all(compiled(statement))
 
-    async def fetch_all(self, sql: Sql, params: Params = _NOTHING) -> list[tuple[Any, ...]]:
+    def fetch_all(self, sql: Sql, params: Params = _NOTHING) -> list[tuple[Any, ...]]:
         """Run one statement inside the transaction and return its rows."""
-        if self._hop is None:
-            return self._fetch_all(sql, params)
-        rows: list[tuple[Any, ...]] = await self._hop(partial(self._fetch_all, sql, params))
-        return rows
-
-    def _fetch_all(self, sql: Sql, params: Params) -> list[tuple[Any, ...]]:
         return self._driver.execute(sql.text, sql.bind(params)).fetchall()
 
-    async def execute_many(self, sql: Sql, rows: Iterable[Params]) -> int:
+    def execute_many(self, sql: Sql, rows: Iterable[Params]) -> int:
         """Run one statement for each of `rows` and return how many rows of tables it changed in all."""
         parameters = [sql.bind(row) for row in rows]
-        if not parameters:
-            return 0
-        if self._hop is None:
-            return self._execute_many(sql, parameters)
-        number: int = await self._hop(partial(self._execute_many, sql, parameters))
-        return number
+        return self._driver.executemany(sql.text, parameters).rowcount if parameters else 0
 
-    def _execute_many(self, sql: Sql, parameters: list[dict[str, object]]) -> int:
-        return self._driver.executemany(sql.text, parameters).rowcount
-
-    async def insert_many(self, table: Table, names: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    def insert_many(self, table: Table, names: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
         """Insert rows that give these columns, many with a statement.
 
         SQLite 3.40 has FTS5 write out what it holds before each statement that sets off a trigger, so that a
@@ -77,11 +57,8 @@ class WriteConnection:
         """
         for begin in range(0, len(rows), _ROWS_MAX):
             some = rows[begin : begin + _ROWS_MAX]
-            work = partial(self._insert, _insert_text(table, tuple(names), len(some)), some)
-            await self._hop(work) if self._hop else work()
-
-    def _insert(self, text: str, rows: Sequence[Sequence[object]]) -> None:
-        self._driver.execute(text, [value for row in rows for value in row])
+            text = _insert_text(table, tuple(names), len(some))
+            self._driver.execute(text, [value for row in some for value in row])
 
 
 @lru_cache(maxsize=256)
@@ -92,50 +69,29 @@ def _insert_text(table: Table, names: tuple[str, ...], rows: int) -> str:
 
 
 class Writer:
-    """The writing connection and its thread; one transaction at a time, which the caller sees to."""
+    """The writing connection of a process. One transaction at a time, in any thread, which the caller sees to."""
 
     def __init__(self, path: Path, opened: Identity | None) -> None:
         """Write to the file that the readers have open, `opened`, and to no other of this name."""
         self._path = path
         self._opened = opened
-        self._thread = ThreadPoolExecutor(1, "index-writer")
         self._level = "NORMAL"
         self._connected: sqlite3.Connection | None = None
 
-    @asynccontextmanager
-    async def transaction(self, *, durable: bool) -> AsyncIterator[WriteConnection]:
-        """Give the connection in a transaction that commits when the block ends and is rolled back when it raises."""
+    def run(self, work: Callable[[WriteConnection], T], *, durable: bool) -> T:
+        """Run a whole transaction in the calling thread and return what `work` did; what raises is rolled back."""
         try:
-            yield WriteConnection(await self._hop(partial(self._begin, durable=durable)), self._hop)
-        except BaseException:
-            await self._hop(partial(self._end, commit=False))
-            raise
-        await self._hop(partial(self._end, commit=True))
-
-    def run(self, work: Callable[[WriteConnection], Coroutine[Any, Any, T]]) -> T:
-        """Run a whole transaction in the calling thread. `work` may wait for its connection and for nothing else."""
-        try:
-            result = _drive(work(WriteConnection(self._begin(durable=False))))
+            result = work(WriteConnection(self._begin(durable=durable)))
         except BaseException:
             self._end(commit=False)
             raise
         self._end(commit=True)
         return result
 
-    async def close(self) -> None:
-        """Close the connection and end the thread."""
+    def close(self) -> None:
+        """Close the connection."""
         if self._connected is not None:
-            await self._hop(self._connected.close)
-        self._thread.shutdown(wait=False)
-
-    async def _hop(self, work: Callable[[], Any]) -> Any:  # noqa: ANN401
-        """Run a function in the thread, to its end also when the one who waits is cancelled."""
-        running = asyncio.get_running_loop().run_in_executor(self._thread, work)
-        try:
-            return await asyncio.shield(running)
-        except asyncio.CancelledError:
-            await asyncio.wait([running])
-            raise
+            self._connected.close()
 
     def _begin(self, *, durable: bool) -> sqlite3.Connection:
         if self._connected is None:
@@ -167,17 +123,6 @@ class Writer:
         finally:
             if self._connected.in_transaction:
                 self._connected.execute("ROLLBACK")
-
-
-def _drive(work: Coroutine[Any, Any, T]) -> T:
-    """Run a coroutine that never has to wait."""
-    try:
-        work.send(None)
-    except StopIteration as done:
-        result: T = done.value
-        return result
-    work.close()
-    raise RuntimeError("a transaction in one go waits for nothing but its own connection")
 
 
 def sync_url(path: Path) -> URL:

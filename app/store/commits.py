@@ -62,7 +62,7 @@ class Commits:
 
     def _write(self, batch: list[Commit]) -> None:
         try:
-            self._index.transact(partial(_apply, batch=batch))
+            self._index.write_in_thread(partial(_apply, batch=batch))
         except Exception as error:  # noqa: BLE001 - whatever it is, those who wait are told
             for commit in batch:
                 commit.error = error
@@ -70,9 +70,9 @@ class Commits:
             commit.done = True
 
 
-async def _apply(connection: WriteConnection, batch: list[Commit]) -> None:
+def _apply(connection: WriteConnection, batch: list[Commit]) -> None:
     """Write the rows of a batch, of each conversation the last row and all events; what is refused gets its error."""
-    known = await find_before(connection, list({commit.id for commit in batch}))
+    known = find_before(connection, list({commit.id for commit in batch}))
     rows: dict[ConversationId, IndexedRow] = {}
     logs: dict[ConversationId, list[EventRow]] = {}
     for commit in batch:
@@ -80,8 +80,8 @@ async def _apply(connection: WriteConnection, batch: list[Commit]) -> None:
         if commit.error is None:
             rows[commit.id] = commit.row
             logs.setdefault(commit.id, []).extend(commit.events)
-    await conversations.write_rows(connection, known, list(rows.values()), events_too=True)
-    await events.write_changes(connection, [LogChange(known[one].key, log, []) for one, log in logs.items()])
+    conversations.write_rows(connection, known, list(rows.values()), events_too=True)
+    events.write_changes(connection, [LogChange(known[one].key, log, []) for one, log in logs.items()])
 
 
 def _refusal(commit: Commit, known: Before | None) -> Exception | None:

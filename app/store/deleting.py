@@ -6,6 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncGenerator
+from functools import partial
 from pathlib import Path
 
 from app.errors import ConversationOwned, NotInTrash, StoreError, UnreadableFile
@@ -44,8 +45,7 @@ async def delete(
     now_us = time.time_ns() // 1000
     entry = await asyncio.to_thread(deleting.delete, root, directory, instance, now_us, force=force)
     try:
-        async with index.write() as connection:
-            await delete_empty(connection, reader, [Named(directory, conversation_id)])
+        await index.write(partial(delete_empty, reader=reader, named=[Named(directory, conversation_id)]))
     except StoreError as error:
         log.warning("conversation %s is deleted, but still listed until the next sweep: %s", conversation_id, error)
     if permanent:

@@ -7,12 +7,13 @@ import os
 import time
 from contextlib import suppress
 from datetime import tzinfo
+from functools import partial
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from app.errors import IndexBusy
 from app.files.scan import Reader
 from app.index import conversations, events, progress
-from app.index.engine import Index
+from app.index.engine import Index, WriteConnection
 from app.model.conversation import VERSIONS
 from app.store.duty import is_followed
 
@@ -73,8 +74,11 @@ async def forget_what_others_derived(index: Index, reader: Reader) -> str | None
         return None
     if before == progress.RECOVERING:
         return derived_by
-    async with index.write(read_from=opened) as connection:
-        await conversations.distrust_all(connection)
-        await events.delete_all(connection)
-        await progress.set_progress(connection, derived_by=derived_by)
+    await index.write(partial(_forget, derived_by=derived_by), read_from=opened)
     return None
+
+
+def _forget(connection: WriteConnection, derived_by: str) -> None:
+    conversations.distrust_all(connection)
+    events.delete_all(connection)
+    progress.set_progress(connection, derived_by=derived_by)

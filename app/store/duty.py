@@ -9,12 +9,12 @@ import asyncio
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from pathlib import Path
 
 from app.errors import IndexUnusable
 from app.index.engine import Index
-from app.index.locking import try_lock
+from app.index.locking import try_lock_beside
 
+_LOCK = "duty.lock"
 _POLL_S = 1.0
 
 
@@ -22,14 +22,10 @@ def is_followed(index: Index) -> bool:
     """Whether another process is on duty for this index now."""
     if index.on_duty:
         return False
-    lock = try_lock(_lock_path(index.path), index.path)
+    lock = try_lock_beside(index.path, _LOCK)
     if lock is not None:
         os.close(lock)
     return lock is None
-
-
-def _lock_path(index_path: Path) -> Path:
-    return index_path.with_name("duty.lock")
 
 
 @asynccontextmanager
@@ -38,7 +34,7 @@ async def on_duty(index: Index) -> AsyncIterator[None]:
     lock: int | None = None
     while True:
         with suppress(IndexUnusable):
-            lock = try_lock(_lock_path(index.path), index.path)
+            lock = try_lock_beside(index.path, _LOCK)
         if lock is not None:
             break
         await asyncio.sleep(_POLL_S)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from functools import partial
 
 from app.errors import QueryTooSlow
 from app.index import messages
@@ -27,6 +28,5 @@ async def merge_words(index: Index, *, always: bool) -> AsyncIterator[tuple[int,
     done, more = 0, total > 0
     while more:
         yield done, max(done, total)
-        async with index.write() as connection:
-            more = await messages.merge_words(connection, begin=done == 0)
+        more = await index.write(partial(messages.merge_words, begin=done == 0))
         done += 1

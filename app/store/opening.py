@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from functools import partial
 
 from app.errors import ConversationNotFound, IndexBusy, IndexUnusable
 from app.files import layout
@@ -121,8 +122,8 @@ class Opening:
         """
         if located is None:
             return
-        async with self._index.write() as connection:
-            await delete_vanished(connection, self._reader.root, [located.directory])
+        vanished = partial(delete_vanished, root=self._reader.root, directories=[located.directory])
+        await self._index.write(vanished)
 
     async def _read_again(self, conversation_id: ConversationId, directory: str) -> Located | None:
         """Read a conversation's files and write its rows."""

@@ -75,9 +75,9 @@ async def _build(
         report = await bring_up_to_date(fresh, reader, on_progress=on_progress, allow_empty=True)
         if not force:
             await _require_plausible(live, fresh)
-        async with live.write_whole() as target:
+        async with live.locked():
             late = await bring_up_to_date(fresh, reader, allow_empty=True)
-            await copy_into(fresh, target)
+            await copy_into(fresh, live)
     finally:
         await fresh.close()
     report.added += late.added

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,7 +18,7 @@ from app.files import owners
 from app.files.layout import Named
 from app.files.scan import Reader
 from app.index import ownership
-from app.index.engine import Index
+from app.index.engine import Index, WriteConnection
 from app.index.ownership import Dirty
 from app.model.ids import ConversationId
 from app.store.refresh import refresh
@@ -42,12 +43,15 @@ async def read_again(index: Index, reader: Reader) -> list[ConversationId]:
     for begin in range(0, len(left), _BATCH):
         batch = left[begin : begin + _BATCH]
         await refresh(index, reader, [Named(one.directory, one.id) for one in batch])
-        async with index.write() as connection:
-            for one in batch:
-                await ownership.clear(connection, one.id, one.owner)
+        await index.write(partial(_clear_all, batch=batch))
     if left:
         log.info("%d conversations that were open at a crash were read again", len(left))
     return [one.id for one in left]
+
+
+def _clear_all(connection: WriteConnection, batch: Sequence[Dirty]) -> None:
+    for one in batch:
+        ownership.clear(connection, one.id, one.owner)
 
 
 def _of_the_dead(root: Path, dirty: Sequence[Dirty]) -> list[Dirty]:

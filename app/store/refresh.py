@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from app.errors import StoreUnavailable
@@ -74,21 +75,26 @@ async def _refresh_rows(
         gone = []  # the whole disk may be away
     filled: list[Named] = []
     newer: frozenset[ConversationId] = frozenset()
-    if rows or gone:
-        async with index.write(read_from=opened) as connection:
-            if (await progress.get_position(connection)).epoch != before.epoch:
-                return set(), frozenset(one.id for one in named)
-            removed, filled = await delete_empty(connection, reader, gone)
-            done.removed += removed
-            present = await asyncio.to_thread(find_present, reader.root, [one.row.directory for one in rows])
-            there = [one for one in rows if one.row.directory in present]
-            changed, newer = await conversations.upsert_many(connection, there, as_of=before.revision)
-            done.changed += changed
+
+    def write(connection: WriteConnection) -> bool:
+        nonlocal filled, newer
+        if progress.get_position_to_write(connection).epoch != before.epoch:
+            return False
+        removed, filled = delete_empty(connection, reader, gone)
+        present = find_present(reader.root, [one.row.directory for one in rows])
+        there = [one for one in rows if one.row.directory in present]
+        changed, newer = conversations.upsert_many(connection, there, as_of=before.revision)
+        done.removed += removed
+        done.changed += changed
+        return True
+
+    if (rows or gone) and not await index.write(write, read_from=opened):
+        return set(), frozenset(one.id for one in named)
     done.empty += [one for one in empty if one not in filled]
     return {one.row.uuid for one in rows}, newer.union(one.id for one in filled)
 
 
-async def delete_empty(connection: WriteConnection, reader: Reader, named: Sequence[Named]) -> tuple[int, list[Named]]:
+def delete_empty(connection: WriteConnection, reader: Reader, named: Sequence[Named]) -> tuple[int, list[Named]]:
     """Delete the rows of those of these directories that hold no conversation now: gone, or only what locks leave.
 
     Return how many rows there were, and which directories hold one. They are read inside the transaction for the
@@ -96,12 +102,12 @@ async def delete_empty(connection: WriteConnection, reader: Reader, named: Seque
     """
     if not named:
         return 0, []
-    _, empty = await asyncio.to_thread(read_rows, reader, named)
-    removed = await conversations.delete_many(connection, [one.directory for one in empty])
+    _, empty = read_rows(reader, named)
+    removed = conversations.delete_many(connection, [one.directory for one in empty])
     return removed, [one for one in named if one not in empty]
 
 
-async def delete_vanished(
+def delete_vanished(
     connection: WriteConnection, root: Path, directories: Sequence[str], *, allow_empty: bool = False
 ) -> int:
     """Delete the rows of those of these directories that are not there, and return how many there were.
@@ -112,20 +118,20 @@ async def delete_vanished(
     Raises:
         StoreUnavailable: no conversation is there at all, and not `allow_empty`. The transaction must not be committed.
     """
-    present = await asyncio.to_thread(find_present, root, directories)
-    removed = await conversations.delete_many(connection, [one for one in directories if one not in present])
+    present = find_present(root, directories)
+    removed = conversations.delete_many(connection, [one for one in directories if one not in present])
     if removed and not allow_empty:
-        await require_conversations(root)
+        require_conversations(root)
     return removed
 
 
-async def require_conversations(root: Path) -> None:
+def require_conversations(root: Path) -> None:
     """Refuse to believe that all conversations were removed just now; asked after rows were deleted, before the commit.
 
     Raises:
         StoreUnavailable: there is none.
     """
-    if not await asyncio.to_thread(layout.holds_conversations, root):
+    if not layout.holds_conversations(root):
         raise StoreUnavailable(
             f"the conversations directory {root} is gone or empty, though conversations are known; "
             "check that its disk is mounted; `convstore index sync --allow-empty` accepts that all were removed"
@@ -142,5 +148,4 @@ async def _refresh_logs(index: Index, reader: Reader, ids: Sequence[Conversation
     logs = [KnownLog(one.key, one.directory, known[one.key]) for one in seen]
     if logs:
         changes = await asyncio.to_thread(read_changes, reader, logs)
-        async with index.write(read_from=opened) as connection:
-            await events.apply_changes(connection, changes)
+        await index.write(partial(events.apply_changes, changes=changes), read_from=opened)

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import time
 from contextlib import suppress
+from functools import partial
 
 from app.errors import IndexUnusable, StoreError, StoreUnavailable, SyncRunning
 from app.index import progress
@@ -98,15 +99,13 @@ async def _keep_sweeping(store: ConversationStore, sweep: Sweep) -> None:
 
 async def _leap(store: ConversationStore) -> None:
     """Begin with a revision that no server has given out: a crash, or a lost log, may have taken some back."""
-    async with store.index.write() as connection:
-        await progress.leap(connection, time.time_ns() // 1_000_000)
+    await store.index.write(partial(progress.leap, to=time.time_ns() // 1_000_000))
 
 
 async def _note_error(store: ConversationStore, text: str | None) -> None:
     """Have the index's status tell what is wrong, if the index can be written."""
     with suppress(StoreError):
-        async with store.index.write() as connection:
-            await progress.set_progress(connection, last_error=text)
+        await store.index.write(partial(progress.set_progress, last_error=text))
 
 
 class _Progress:

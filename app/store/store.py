@@ -266,5 +266,4 @@ class ConversationStore(StoreReader):
     async def _show_owner(self, conversation_id: ConversationId, held: Lease | None) -> None:
         """Have lists show who owns a conversation; if the index is busy, the next sweep does."""
         with suppress(IndexBusy, IndexUnusable):
-            async with self.index.write() as connection:
-                await sweeping.set_owners(connection, [owned(conversation_id, held)])
+            await self.index.write(partial(sweeping.set_owners, owned=[owned(conversation_id, held)]))

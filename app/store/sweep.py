@@ -15,6 +15,7 @@ import math
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
@@ -137,8 +138,7 @@ class Sweep:
         new, gone = await self._compare_names(directories)
         changed = await self._read_again(one for one in map(layout.named, new) if one not in self._empty)
         if gone:
-            async with self._index.write() as connection:
-                changed += await delete_vanished(connection, self._reader.root, gone)
+            changed += await self._index.write(partial(delete_vanished, root=self._reader.root, directories=gone))
         self._root = now
         return changed
 
@@ -210,8 +210,8 @@ class Sweep:
         walk.done += len(rows)
         if len(rows) < limit:
             walk.over = True
-            async with self._index.write() as connection:
-                await progress.set_progress(connection, last_sweep_at=time.time_ns() // 1000, last_error=None)
+            swept = partial(progress.set_progress, last_sweep_at=time.time_ns() // 1000, last_error=None)
+            await self._index.write(swept)
         else:
             walk.after = rows[-1].key
         return changed
@@ -233,8 +233,7 @@ class Sweep:
             return 0
         looked = await asyncio.to_thread(self._compare, rows, walk)
         if looked.owned:
-            async with self._index.write() as connection:
-                await sweeping.set_owners(connection, looked.owned)
+            await self._index.write(partial(sweeping.set_owners, owned=looked.owned))
         return await self._read_again(looked.changed)
 
     def _compare(self, rows: list[Seen], walk: _Walk | None) -> _Looked:

@@ -26,9 +26,11 @@ from app.files import layout
 from app.files.layout import Named
 from app.files.scan import Reader
 from app.index import conversations, events, progress
-from app.index.engine import Index
-from app.index.locking import try_lock
-from app.model.event import KnownLog
+from app.index.engine import Index, WriteConnection
+from app.index.locking import try_lock_beside
+from app.model.conversation import IndexedRow
+from app.model.event import KnownLog, LogChange
+from app.model.ids import ConversationId
 from app.store.deriving import forget_what_others_derived
 from app.store.merging import merge_words
 from app.store.reading import find_present, read_changes, read_rows, read_signatures
@@ -85,7 +87,7 @@ async def sync_lock(index: Index) -> AsyncIterator[None]:
         SyncRunning: another process is.
         IndexUnusable: the directory of the index is gone, or cannot be written to.
     """
-    lock = try_lock(index.path.with_name("sync.lock"), index.path)
+    lock = try_lock_beside(index.path, "sync.lock")
     if lock is None:
         raise SyncRunning(
             f"another process is bringing the index {index.path} up to date; see `convstore index status`"
@@ -118,19 +120,22 @@ async def bring_up_to_date(
     try:
         await run.everything()
     except StoreUnavailable as error:
-        async with index.write() as connection:
-            await progress.set_progress(connection, phase="idle", last_error=str(error))
+        await index.write(partial(progress.set_progress, phase="idle", last_error=str(error)))
         raise
     async for done, total in merge_words(index, always=run.report.logs >= _WORTH_MERGING):
         step = _Step("text", done, total)
-        async with index.write() as connection:
-            await progress.set_progress(connection, **step._asdict(), heartbeat_at=_now_us())
+        await index.write(partial(progress.set_progress, **step._asdict(), heartbeat_at=_now_us()))
         on_progress(*step)
     now_us = _now_us()
-    async with index.write() as connection:
-        await progress.set_progress(
-            connection, phase="idle", done=0, total=0, heartbeat_at=now_us, last_sweep_at=now_us, last_error=None
+    await index.write(
+        partial(
+            progress.set_progress,
+            **_Step("idle", 0, 0)._asdict(),
+            heartbeat_at=now_us,
+            last_sweep_at=now_us,
+            last_error=None,
         )
+    )
     run.report.seconds = time.monotonic() - started
     return run.report
 
@@ -173,14 +178,15 @@ class _Run:
                 if not changed:
                     break
                 changed = await self._read_metadata(executor, max(processes, 1), changed)
-            async with self._write() as connection:
-                self.report.removed += await delete_vanished(
-                    connection, self._reader.root, gone, allow_empty=self._allow_empty
-                )
-                if derived_by is not None:
-                    await progress.set_progress(connection, derived_by=derived_by)
+            self.report.removed += await self._write(partial(self._finish_metadata, gone=gone, derived_by=derived_by))
             await self._read_logs(executor, max(processes, 1))
         self.report.unreadable = (await self._totals()).unreadable
+
+    def _finish_metadata(self, connection: WriteConnection, *, gone: list[str], derived_by: str | None) -> int:
+        removed = delete_vanished(connection, self._reader.root, gone, allow_empty=self._allow_empty)
+        if derived_by is not None:
+            progress.set_progress(connection, derived_by=derived_by)
+        return removed
 
     async def _totals(self) -> conversations.Totals:
         async with self._index.read() as connection:
@@ -228,20 +234,12 @@ class _Run:
         left: list[str] = []
         async with self._index.read() as connection:
             as_of = (await progress.get_position(connection)).revision
-        async for read, gone in run_ahead(executor, ahead, read_rows, self._metadata_batches(changed)):
-            done += len(read) + len(gone)
+        async for read, empty in run_ahead(executor, ahead, read_rows, self._metadata_batches(changed)):
+            done += len(read) + len(empty)
             step = _Step("metadata", done, len(changed))
-            async with self._write() as connection:
-                directories = [one.row.directory for one in read]
-                present = await asyncio.to_thread(find_present, self._reader.root, directories)
-                gone += [Named(one.row.directory, one.row.uuid) for one in read if one.row.directory not in present]
-                rows = [one for one in read if one.row.directory in present]
-                removed, filled = await delete_empty(connection, self._reader, gone)
-                if removed and not self._allow_empty:
-                    await require_conversations(self._reader.root)
-                number = len(gone) - len(filled)
-                _, newer = await conversations.upsert_many(connection, rows, as_of=as_of)
-                await progress.set_progress(connection, **step._asdict(), heartbeat_at=_now_us())
+            work = partial(self._write_metadata, read=read, gone=empty, as_of=as_of, step=step)
+            rows, gone, removed, filled, newer = await self._write(work)
+            number = len(gone) - len(filled)
             left += [one.row.directory for one in rows if one.row.uuid in newer] + [one.directory for one in filled]
             self.report.opened += len(rows) - len(newer)
             self.report.removed += removed
@@ -256,6 +254,19 @@ class _Run:
             self._on_progress(*step)
         return left
 
+    def _write_metadata(
+        self, connection: WriteConnection, read: list[IndexedRow], gone: list[Named], as_of: int, step: _Step
+    ) -> tuple[list[IndexedRow], list[Named], int, list[Named], frozenset[ConversationId]]:
+        present = find_present(self._reader.root, [one.row.directory for one in read])
+        gone = gone + [Named(one.row.directory, one.row.uuid) for one in read if one.row.directory not in present]
+        rows = [one for one in read if one.row.directory in present]
+        removed, filled = delete_empty(connection, self._reader, gone)
+        if removed and not self._allow_empty:
+            require_conversations(self._reader.root)
+        _, newer = conversations.upsert_many(connection, rows, as_of=as_of)
+        progress.set_progress(connection, **step._asdict(), heartbeat_at=_now_us())
+        return rows, gone, removed, filled, newer
+
     async def _metadata_batches(self, changed: list[str]) -> AsyncIterator[tuple[Reader, list[Named]]]:
         for batch in _chunks(changed, _BATCH):
             yield self._reader, [layout.named(directory) for directory in batch]
@@ -267,9 +278,7 @@ class _Run:
         async for changes in run_ahead(executor, ahead, read_changes, self._log_batches()):
             done += len(changes)
             step = _Step("events", done, total)
-            async with self._write() as connection:
-                await events.apply_changes(connection, changes)
-                await progress.set_progress(connection, **step._asdict(), heartbeat_at=_now_us())
+            await self._write(partial(_write_logs, changes=changes, step=step))
             self.report.logs += len(changes)
             self._on_progress(*step)
 
@@ -285,6 +294,11 @@ class _Run:
                     known = await events.list_known(connection, [key for key, _ in chunk])
                 yield self._reader, [KnownLog(key, directory, known[key]) for key, directory in chunk]
             after = behind[-1][0]
+
+
+def _write_logs(connection: WriteConnection, changes: list[LogChange], step: _Step) -> None:
+    events.apply_changes(connection, changes)
+    progress.set_progress(connection, **step._asdict(), heartbeat_at=_now_us())
 
 
 def _chunks(items: Iterable[T], size: int) -> Iterator[list[T]]:

@@ -10,6 +10,7 @@ import asyncio
 import logging
 import random
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import orjson
@@ -119,17 +120,14 @@ async def _check_database(index: Index, reader: Reader, *, fix: bool, whole: boo
     for problem in damage:
         yield Difference(_ABSENT, "database", problem, _ABSENT, fix)
     if orphans and fix:
-        async with index.write() as connection:
-            await stored.delete_orphans(connection)
+        await index.write(stored.delete_orphans)
     if stray and fix:
-        async with index.write() as connection:
-            await messages.delete_stray(connection)
+        await index.write(messages.delete_stray)
     for key in stray:
         yield Difference(_ABSENT, "message", f"a text of conversation key {key} without its event", _ABSENT, fix)
     for name in await _list_unsound(index) if whole and not damage else []:
         if fix:
-            async with index.write() as connection:
-                await stored.rebuild_full_text(connection, name)
+            await index.write(partial(stored.rebuild_full_text, name=name))
         yield Difference(_ABSENT, name, *_UNSOUND[name], fix)
     for key in orphans:
         yield Difference(_ABSENT, "orphan", f"rows of conversation key {key}, which does not exist", _ABSENT, fix)
@@ -291,8 +289,7 @@ async def _find_extra(index: Index, reader: Reader, on_disk: set[str], *, fix: b
         extra = [directory for directory, _ in rows if directory not in on_disk]
         extra = [one for one in extra if not await asyncio.to_thread(layout.is_directory, reader.root, one)]
         if extra and fix:
-            async with index.write() as connection:
-                await delete_vanished(connection, reader.root, extra)
+            await index.write(partial(delete_vanished, root=reader.root, directories=extra))
         for directory in extra:
             conversation_id = find_conversation_id(directory)
             yield Difference(dashed(conversation_id or directory), "row", directory, _ABSENT, fix)

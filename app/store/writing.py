@@ -144,8 +144,13 @@ class Writers:
         files = OpenFiles(self._reader, directory, conversation_id, claim.lease)
         left = held is None and claim.before is not None and not claim.before.released
         try:
-            async with self._index.write(durable=True) as connection:
-                await ownership.mark(connection, conversation_id, self.instance, claim.lease.generation)
+            mark = partial(
+                ownership.mark,
+                conversation_id=conversation_id,
+                owner=self.instance,
+                generation=claim.lease.generation,
+            )
+            await self._index.write(mark, durable=True)  # before the first file: a power cut must not take it back
             status = await asyncio.to_thread(files.load, after_crash=left)
             located = await self._opening.open(conversation_id)  # after the claim: until then, others could write
             reindex, wake = partial(self._reindex, conversation_id), partial(self._wake, conversation_id)
@@ -274,8 +279,9 @@ class Writers:
 
     async def _unmark(self, conversation_id: ConversationId, held: Lease) -> None:
         with suppress(StoreError):
-            async with self._index.write() as connection:
-                await ownership.clear(connection, conversation_id, self.instance, held.generation)
+            await self._index.write(
+                lambda connection: ownership.clear(connection, conversation_id, self.instance, held.generation)
+            )
 
     async def close(self) -> None:
         """Close all conversations, at once, for there is little time for it, and stop living."""

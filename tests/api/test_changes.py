@@ -15,7 +15,7 @@ import pytest
 
 from app import ConversationStore, Settings
 from app.index import progress
-from app.index.engine import ReadConnection, WriteConnection
+from app.index.engine import ReadConnection
 from app.model.ids import dashed
 from app.store.rebuild import rebuild
 from tests.api.test_sockets import HEADERS, listening, read_stream
@@ -177,7 +177,7 @@ async def test_deletions_that_are_forgotten_just_while_they_are_asked_for_are_to
     _, token = await changes(client, since="now")
     get_position = progress.get_position
 
-    async def get_position_and_forget(index: ReadConnection | WriteConnection) -> progress.Position:
+    async def get_position_and_forget(index: ReadConnection) -> progress.Position:
         position = await get_position(index)
         monkeypatch.setattr(progress, "get_position", get_position)
         await forget_some(root, 1, 2)

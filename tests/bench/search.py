@@ -10,6 +10,7 @@ import asyncio
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from random import Random
@@ -20,6 +21,7 @@ from app.index.engine import Index
 from app.index.listing import count_conversations, count_sql
 from app.index.messages import Said, write_messages
 from app.index.searching import RANKED, matches_sql, search_messages
+from app.index.writer import WriteConnection
 from app.model.conversation import ConversationFiles, IndexedRow, LogSummary, fold
 from app.model.filters import ConversationFilter
 from app.model.ids import ConversationId
@@ -97,12 +99,16 @@ async def _fill(index: Index, number: int) -> float:
             for one in numbers
             for seq, text in enumerate(islice(spoken, _IN_ONE))
         ]
-        async with index.write() as connection:
-            await conversations.upsert_many(connection, [_row(one) for one in numbers])
-            began = perf_counter()
-            await write_messages(connection, said)
-            seconds += perf_counter() - began
+
+        seconds += await index.write(partial(_write, rows=[_row(one) for one in numbers], said=said))
     return number / seconds
+
+
+def _write(connection: WriteConnection, rows: list[IndexedRow], said: list[Said]) -> float:
+    conversations.upsert_many(connection, rows)
+    began = perf_counter()
+    write_messages(connection, said)
+    return perf_counter() - began
 
 
 def _row(number: int) -> IndexedRow:

@@ -30,7 +30,7 @@ from app.store.health import measure_files
 from app.store.usage import By, measure
 from tests.builders import make_conversation, make_event, make_id, second_process, write_event
 from tests.conformance.asking import event_ids, listed, listed_ids, logged
-from tests.conftest import StoreOpener, serving
+from tests.conftest import StoreOpener, serving, transaction
 
 ONE = ConversationId(make_id(1))
 PATH = f"/api/conversations/{ONE}"
@@ -280,7 +280,7 @@ async def test_bug_36_nothing_that_looks_at_the_database_drops_this_processs_loc
                 other.say()
                 return other.hear()
 
-            async with store.index.write():
+            async with transaction(store.index):
                 assert ask() == "database is locked"
                 await store.get_status()
                 await asyncio.to_thread(measure_files, store.index.path)

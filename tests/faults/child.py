@@ -50,8 +50,7 @@ async def run(operation: str, root: Path, *, retry: bool) -> None:
     async with ConversationStore.open(Settings(store=root)) as store:
         if operation != "sync":
             await store.sync()
-        async with store.index.write():
-            pass  # starts the writer's thread, so that it can be watched
+        await store.index.write(lambda _: None)
         wait_at_barrier()
         for left in reversed(range(_TRIES if retry else 1)):
             try:

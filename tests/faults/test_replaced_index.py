@@ -79,10 +79,8 @@ async def test_what_was_made_of_the_lost_index_is_not_written_to_the_new_one(
         before = store.index.opened
         await lose_the_index(store)
         with pytest.raises(IndexUnusable, match="was deleted or replaced"):
-            async with store.index.write(read_from=before):
-                pass
-        async with store.index.write(read_from=store.index.opened):
-            pass
+            await store.index.write(lambda _: None, read_from=before)
+        await store.index.write(lambda _: None, read_from=store.index.opened)
 
 
 async def test_the_first_write_after_an_opening_goes_to_the_index_that_was_opened_or_to_none(
@@ -96,13 +94,11 @@ async def test_the_first_write_after_an_opening_goes_to_the_index_that_was_opene
         held = another.read_bytes()
         another.replace(store.index.path)
         with pytest.raises(IndexUnusable, match="was deleted or replaced"):
-            async with store.index.write() as connection:
-                await progress.set_progress(connection, phase="sync")
+            await store.index.write(lambda connection: progress.set_progress(connection, phase="sync"))
         assert store.index.path.read_bytes() == held
         store.index.path.unlink()
         with pytest.raises(IndexUnusable, match="was deleted or replaced"):
-            async with store.index.write():
-                pass
+            await store.index.write(lambda _: None)
         assert not store.index.path.exists()
 
 

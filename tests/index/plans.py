@@ -9,6 +9,7 @@ from pathlib import Path
 from app.index import conversations, events
 from app.index.engine import Index
 from app.index.statements import Sql
+from app.index.writer import WriteConnection
 from app.model.conversation import ConversationFiles, IndexedRow, LogSummary, fold
 from app.model.event import EventFacts, EventRow, LogChange
 from app.model.filters import Status
@@ -26,9 +27,12 @@ async def fill(path: Path) -> None:
     log = [
         EventRow(EventName(seq, "an-event-id"), EventFacts("MessageEvent", "user", seq, None)) for seq in range(ROWS)
     ]
-    async with index.write() as connection:
-        await conversations.upsert_many(connection, [indexed(number) for number in range(ROWS)])
-        await events.apply_changes(connection, [LogChange(1, log, [])])
+
+    def write(connection: WriteConnection) -> None:
+        conversations.upsert_many(connection, [indexed(number) for number in range(ROWS)])
+        events.apply_changes(connection, [LogChange(1, log, [])])
+
+    await index.write(write)
     await index.close()
 
 

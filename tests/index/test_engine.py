@@ -6,20 +6,22 @@ import asyncio
 import sqlite3
 import subprocess
 import sys
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
 from pathlib import Path
 
 import pytest
-from sqlalchemy import text, update
+from sqlalchemy import text
 
 from app.errors import IndexBusy, IndexUnusable
 from app.index import progress
 from app.index.engine import Index
 from app.index.places import prepare
 from app.index.statements import Sql
-from app.index.tables import sync_state
+from app.index.writer import WriteConnection
 from tests.builders import held_by_another_process, second_process
+from tests.conftest import transaction
 
 
 @pytest.fixture
@@ -73,13 +75,16 @@ async def test_every_read_connection_is_read_only_and_never_checkpoints(path: Pa
 async def test_the_writer_has_its_pragmas(path: Path) -> None:
     normal = 1
     pragmas = {"query_only": 0, "mmap_size": 0, "foreign_keys": 1, "synchronous": normal, "journal_mode": "wal"}
-    async with opened(path) as index, index.write() as connection:
-        found = {name: (await connection.execute(text(f"PRAGMA {name}")))[0][0] for name in pragmas}
-    assert found == pragmas
+
+    def find(connection: WriteConnection) -> dict[str, object]:
+        return {name: connection.execute(text(f"PRAGMA {name}"))[0][0] for name in pragmas}
+
+    async with opened(path) as index:
+        assert await index.write(find) == pragmas
 
 
 async def test_a_block_holds_off_other_writers_from_its_beginning(path: Path) -> None:
-    async with opened(path) as index, index.write():
+    async with opened(path) as index, transaction(index):
         with (
             closing(sqlite3.connect(path, isolation_level=None, timeout=0)) as other,
             pytest.raises(sqlite3.OperationalError, match="database is locked"),
@@ -89,51 +94,84 @@ async def test_a_block_holds_off_other_writers_from_its_beginning(path: Path) ->
 
 async def test_a_written_block_is_seen_by_others(path: Path) -> None:
     async with opened(path) as index:
-        async with index.write() as connection:
-            await progress.bump_revision(connection)
+
+        def write(connection: WriteConnection) -> None:
+            progress.bump_revision(connection)
             assert stored_revision(path) == 0
+
+        await index.write(write)
         assert stored_revision(path) == 1
 
 
-async def bump_and_fail(index: Index) -> None:
-    async with index.write() as connection:
-        await progress.bump_revision(connection)
-        raise LookupError
+def bump_and_fail(connection: WriteConnection) -> None:
+    progress.bump_revision(connection)
+    raise LookupError
 
 
 async def test_a_block_that_raises_is_rolled_back(path: Path) -> None:
     async with opened(path) as index:
         with pytest.raises(LookupError):
-            await bump_and_fail(index)
+            await index.write(bump_and_fail)
         assert stored_revision(path) == 0
-        async with index.write() as connection:
-            await progress.bump_revision(connection)
+        await index.write(progress.bump_revision)
         assert stored_revision(path) == 1
 
 
-async def test_a_cancelled_block_is_rolled_back_and_the_next_may_write(path: Path) -> None:
-    async def write_and_wait(index: Index, begun: asyncio.Event) -> None:
-        async with index.write() as connection:
-            await progress.bump_revision(connection)
-            begun.set()
-            await asyncio.Event().wait()
+async def test_a_transaction_that_began_goes_to_its_end_though_its_caller_is_cancelled(path: Path) -> None:
+    begun, go_on = threading.Event(), threading.Event()
+
+    def bump_and_wait(connection: WriteConnection) -> None:
+        progress.bump_revision(connection)
+        begun.set()
+        go_on.wait(30)
 
     async with opened(path) as index:
-        begun = asyncio.Event()
-        writing = asyncio.create_task(write_and_wait(index, begun))
-        await begun.wait()
+        writing = asyncio.create_task(index.write(bump_and_wait))
+        await asyncio.to_thread(begun.wait, 30)
         writing.cancel()
+        go_on.set()
         with pytest.raises(asyncio.CancelledError):
             await writing
-        async with index.write() as connection:
-            await progress.bump_revision(connection)
+        assert stored_revision(path) == 1
+
+
+async def test_a_write_that_is_cancelled_while_it_waits_for_its_turn_does_nothing(path: Path) -> None:
+    async with opened(path) as index:
+        async with transaction(index):
+            waiting = asyncio.create_task(index.write(progress.bump_revision))
+            await asyncio.sleep(0.05)
+            waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+        await index.write(progress.bump_revision)
     assert stored_revision(path) == 1
+
+
+async def test_a_failure_that_its_cancelled_caller_does_not_see_is_logged(
+    path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    begun, go_on = threading.Event(), threading.Event()
+
+    def wait_and_fail(_: WriteConnection) -> None:
+        begun.set()
+        go_on.wait(30)
+        raise LookupError("lost")
+
+    async with opened(path) as index:
+        writing = asyncio.create_task(index.write(wait_and_fail))
+        await asyncio.to_thread(begun.wait, 30)
+        writing.cancel()
+        go_on.set()
+        with pytest.raises(asyncio.CancelledError):
+            await writing
+    assert [record.getMessage() for record in caplog.records] == [
+        "a change of the index whose caller was cancelled failed: lost"
+    ]
 
 
 async def test_writers_of_one_process_take_turns(path: Path) -> None:
     async def bump(index: Index) -> None:
-        async with index.write() as connection:
-            await progress.bump_revision(connection)
+        await index.write(progress.bump_revision)
 
     async with opened(path) as index:
         await asyncio.gather(*(bump(index) for _ in range(50)))
@@ -141,10 +179,12 @@ async def test_writers_of_one_process_take_turns(path: Path) -> None:
 
 
 async def test_readers_read_on_while_a_block_is_written(path: Path) -> None:
-    async with opened(path) as index, index.write() as connection:
-        await connection.execute(update(sync_state).values(phase="events"))
-        async with index.read() as reading:
-            assert (await progress.get_progress(reading)).phase == "idle"
+    async with (
+        opened(path) as index,
+        transaction(index, lambda connection: progress.set_progress(connection, phase="events")),
+        index.read() as reading,
+    ):
+        assert (await progress.get_progress(reading)).phase == "idle"
 
 
 BUMP = """
@@ -159,8 +199,7 @@ async def main():
     print("open", flush=True)
     sys.stdin.readline()
     for _ in range(150):
-        async with index.write() as connection:
-            await progress.bump_revision(connection)
+        await index.write(progress.bump_revision)
     await index.close()
     print("done", flush=True)
 
@@ -183,10 +222,8 @@ async def test_a_writer_gives_up_when_another_process_holds_the_lock(path: Path)
             held_by_another_process(path.with_name(f"{path.name}.lock")),
             pytest.raises(IndexBusy, match=r"another process has been writing to the index .* for 0\.2 s; try again"),
         ):
-            async with index.write():
-                pass
-        async with index.write() as connection:
-            await progress.bump_revision(connection)
+            await index.write(lambda _: None)
+        await index.write(progress.bump_revision)
     assert stored_revision(path) == 1
 
 
@@ -197,8 +234,9 @@ async def test_a_writer_whose_process_was_killed_holds_up_nobody(path: Path) -> 
     ) as other:
         assert other.hear() == "1"
         other.kill()
-    async with opened(path, busy_timeout_s=0.2) as index, index.write() as connection:
-        await progress.bump_revision(connection)
+    async with opened(path, busy_timeout_s=0.2) as index:
+        await index.write(progress.bump_revision)
+    assert stored_revision(path) == 1
 
 
 RAISE = """
@@ -210,8 +248,7 @@ from app.index.engine import Index
 async def main():
     index = Index(Path(sys.argv[1]), readers=2, busy_timeout_s=5)
     await index.open()
-    async with index.write() as connection:
-        await progress.bump_revision(connection)
+    await index.write(progress.bump_revision)
     async with index.read() as connection:
         raise RuntimeError("a bug of the program")
 
@@ -277,8 +314,7 @@ async def test_who_is_cancelled_in_a_snapshot_leaves_no_old_state_to_the_next(pa
         await asyncio.wait([looking])
         async with index.read() as connection:
             await progress.get_position(connection)
-        async with index.write() as writer:
-            revision = await progress.bump_revision(writer)
+        revision = await index.write(progress.bump_revision)
         assert await look(index) == revision
 
 

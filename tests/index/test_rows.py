@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import AsyncIterator, Iterator
 from contextlib import closing, contextmanager
+from functools import partial
 from itertools import groupby
 from pathlib import Path
 
@@ -38,8 +39,7 @@ def indexed(number: int, *, title: str = "A title", parent: int | None = None, c
 
 
 async def put(index: Index, *rows: IndexedRow) -> None:
-    async with index.write() as connection:
-        await conversations.upsert_many(connection, rows)
+    await index.write(lambda connection: conversations.upsert_many(connection, rows))
 
 
 async def key_of(index: Index, number: int) -> int:
@@ -51,8 +51,7 @@ async def key_of(index: Index, number: int) -> int:
 async def test_a_row_that_is_written_again_keeps_its_key_and_its_events(index: Index) -> None:
     await put(index, indexed(1))
     key = await key_of(index, 1)
-    async with index.write() as connection:
-        await events.apply_changes(connection, [LogChange(key, [MESSAGE], [])])
+    await index.write(lambda connection: events.apply_changes(connection, [LogChange(key, [MESSAGE], [])]))
     await put(index, indexed(1, title="Another"))
     assert await key_of(index, 1) == key
     tables = index_tables(index.path)
@@ -79,21 +78,21 @@ async def test_ids_are_found_in_the_order_they_are_asked_for(index: Index) -> No
 async def test_the_events_of_a_conversation_that_was_deleted_meanwhile_are_dropped(index: Index) -> None:
     await put(index, indexed(1), indexed(2))
     gone, key = await key_of(index, 1), await key_of(index, 2)
-    async with index.write() as connection:
-        await conversations.delete_many(connection, [make_id(1)])
-    async with index.write() as connection:
-        await events.apply_changes(connection, [LogChange(gone, [MESSAGE], []), LogChange(key, [MESSAGE], [])])
+    await index.write(lambda connection: conversations.delete_many(connection, [make_id(1)]))
+    await index.write(
+        lambda connection: events.apply_changes(
+            connection, [LogChange(gone, [MESSAGE], []), LogChange(key, [MESSAGE], [])]
+        )
+    )
     assert [row[0] for row in index_tables(index.path)["event"]] == [make_id(2)]
 
 
 async def test_the_events_of_a_deleted_conversation_never_become_those_of_the_next(index: Index) -> None:
     await put(index, indexed(1))
     gone = await key_of(index, 1)
-    async with index.write() as connection:
-        await conversations.delete_many(connection, [make_id(1)])
+    await index.write(lambda connection: conversations.delete_many(connection, [make_id(1)]))
     await put(index, indexed(2))
-    async with index.write() as connection:
-        await events.apply_changes(connection, [LogChange(gone, [MESSAGE], [])])
+    await index.write(lambda connection: events.apply_changes(connection, [LogChange(gone, [MESSAGE], [])]))
     assert index_tables(index.path)["event"] == []
 
 
@@ -103,8 +102,7 @@ async def test_every_change_raises_the_revision_once(index: Index) -> None:
     seen.append(revision(index.path))
     await put(index)
     seen.append(revision(index.path))
-    async with index.write() as connection:
-        await conversations.delete_many(connection, [make_id(1), make_id(2)])
+    await index.write(lambda connection: conversations.delete_many(connection, [make_id(1), make_id(2)]))
     seen.append(revision(index.path))
     assert seen == [1, 1, 2]
 
@@ -112,8 +110,9 @@ async def test_every_change_raises_the_revision_once(index: Index) -> None:
 async def test_a_row_that_says_the_same_is_no_change(index: Index) -> None:
     await put(index, indexed(1), indexed(2))
     before = revision(index.path)
-    async with index.write() as connection:
-        done = await conversations.upsert_many(connection, [indexed(1)._replace(signature=b"a newer one")])
+    done = await index.write(
+        lambda connection: conversations.upsert_many(connection, [indexed(1)._replace(signature=b"a newer one")])
+    )
     assert done == Upserted(0)
     assert revision(index.path) == before
     async with index.read() as connection:
@@ -127,8 +126,7 @@ async def test_events_that_say_the_same_are_no_change(index: Index) -> None:
     key = await key_of(index, 1)
     seen = []
     for written in (MESSAGE, MESSAGE, MESSAGE._replace(unreadable="torn")):
-        async with index.write() as connection:
-            await events.apply_changes(connection, [LogChange(key, [written], [])])
+        await index.write(partial(events.apply_changes, changes=[LogChange(key, [written], [])]))
         seen.append(revision(index.path))
     assert seen == [2, 2, 3]
 
@@ -136,8 +134,7 @@ async def test_events_that_say_the_same_are_no_change(index: Index) -> None:
 async def test_events_of_another_directory_than_the_key_means_now_are_dropped(index: Index) -> None:
     await put(index, indexed(1))
     key = await key_of(index, 1)
-    async with index.write() as connection:
-        await events.apply_changes(connection, [LogChange(key, [MESSAGE], [], make_id(2))])
+    await index.write(lambda connection: events.apply_changes(connection, [LogChange(key, [MESSAGE], [], make_id(2))]))
     assert index_tables(index.path)["event"] == []
 
 
@@ -145,9 +142,8 @@ async def test_a_row_that_changed_since_the_files_were_read_is_left_alone(index:
     await put(index, indexed(1, title="Old"))
     as_of = revision(index.path)
     await put(index, indexed(1, title="Newer"))
-    async with index.write() as connection:
-        rows = [indexed(1, title="Stale"), indexed(2, title="Another")]
-        done = await conversations.upsert_many(connection, rows, as_of=as_of)
+    rows = [indexed(1, title="Stale"), indexed(2, title="Another")]
+    done = await index.write(partial(conversations.upsert_many, rows=rows, as_of=as_of))
     assert done == Upserted(1, frozenset({ConversationId(make_id(1))}))
     assert [row[2] for row in index_tables(index.path)["conversation"]] == ["Newer", "Another"]
 
@@ -168,15 +164,13 @@ async def test_a_parent_is_part_of_a_change_of_its_children(index: Index) -> Non
     assert revisions(index.path) == {one: 3, two: 3, child: 3}
     await put(index, indexed(3, parent=2, title="Only this"))
     assert revisions(index.path) == {one: 3, two: 3, child: 4}
-    async with index.write() as connection:
-        await conversations.delete_many(connection, [child])
+    await index.write(lambda connection: conversations.delete_many(connection, [child]))
     assert revisions(index.path) == {one: 3, two: 5, child: 5}
 
 
 async def test_a_deletion_leaves_a_tombstone_until_the_conversation_is_back(index: Index) -> None:
     await put(index, indexed(1))
-    async with index.write() as connection:
-        await conversations.delete_many(connection, [make_id(1), make_id(2)])
+    await index.write(lambda connection: conversations.delete_many(connection, [make_id(1), make_id(2)]))
     assert revisions(index.path) == {make_id(1): 2}
     await put(index, indexed(1))
     assert revisions(index.path) == {make_id(1): 3}
@@ -190,8 +184,7 @@ async def test_tombstones_are_bounded_and_what_was_forgotten_is_known(
     monkeypatch.setattr("app.index.changes.DELETIONS_KEPT", 2)
     for number in range(5):
         await put(index, indexed(number))
-        async with index.write() as connection:
-            await conversations.delete_many(connection, [make_id(number)])
+        await index.write(partial(conversations.delete_many, directories=[make_id(number)]))
     assert revisions(index.path) == {make_id(3): 8, make_id(4): 10}
     async with index.read() as connection:
         assert (await progress.get_position(connection))[1:] == (10, 6)
@@ -214,10 +207,13 @@ def counted(connection: WriteConnection) -> Iterator[list[str]]:
 
 async def statements_of_adding(index: Index, *numbers: int) -> int:
     """Write new conversations in one transaction, and return how many statements that took."""
-    async with index.write() as connection:
+
+    def write(connection: WriteConnection) -> int:
         with counted(connection) as ran:
-            await conversations.upsert_many(connection, [indexed(number) for number in numbers])
-    return len(ran)
+            conversations.upsert_many(connection, [indexed(number) for number in numbers])
+        return len(ran)
+
+    return await index.write(write)
 
 
 async def test_a_new_conversation_takes_four_statements_and_a_share_of_one(index: Index) -> None:
@@ -231,10 +227,14 @@ async def test_an_appended_event_takes_eight_statements(index: Index) -> None:
     key = await key_of(index, 1)
     row, signature = indexed(1)
     longer = IndexedRow(row._replace(event_count=1, body=b"{}"), signature)
-    async with index.write() as connection:
+
+    def write(connection: WriteConnection) -> list[str]:
         with counted(connection) as ran:
-            await conversations.upsert_many(connection, [longer], events_too=True)
-            await events.write_changes(connection, [LogChange(key, [saying("hello")], [])])
+            conversations.upsert_many(connection, [longer], events_too=True)
+            events.write_changes(connection, [LogChange(key, [saying("hello")], [])])
+        return ran
+
+    ran = await index.write(write)
     assert [text.split(" ", 1)[0] for text in ran] == [
         "SELECT",
         "UPDATE",
@@ -252,10 +252,13 @@ def saying(text: str, seq: int = 0) -> EventRow:
 async def test_an_event_that_a_sync_wrote_before_is_written_over_with_what_it_said(index: Index) -> None:
     await put(index, indexed(1))
     key = await key_of(index, 1)
-    async with index.write() as connection:
-        assert await events.write_changes(connection, [LogChange(key, [saying("before")], [])]) == 2
-        assert await events.write_changes(connection, [LogChange(key, [saying("after"), saying("more", 1)], [])]) == 4
-        assert await events.write_changes(connection, [LogChange(key, [saying("more", 1)], [])]) == 0
+
+    def write(connection: WriteConnection) -> None:
+        assert events.write_changes(connection, [LogChange(key, [saying("before")], [])]) == 2
+        assert events.write_changes(connection, [LogChange(key, [saying("after"), saying("more", 1)], [])]) == 4
+        assert events.write_changes(connection, [LogChange(key, [saying("more", 1)], [])]) == 0
+
+    await index.write(write)
     with closing(sqlite3.connect(index.path)) as db:
         said = db.execute("SELECT seq, text FROM message ORDER BY seq").fetchall()
     assert said == [(-1, "A title"), (0, "after"), (1, "more")]

@@ -41,8 +41,7 @@ async def test_a_title_is_found_as_long_as_it_is_there(index: Index) -> None:
         (1, 1),
         True,
     )
-    async with index.write() as connection:
-        await conversations.delete_many(connection, [make_id(1)])
+    await index.write(lambda connection: conversations.delete_many(connection, [make_id(1)]))
     assert (await titled(index, "other"), is_in_step(index.path)) == ((0, 0), True)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import NamedTuple
 
 from hypothesis import given, settings
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 
 from app.index import conversations, events, sweeping
 from app.index.engine import Index
+from app.index.writer import WriteConnection
 from app.model.conversation import ConversationFiles, IndexedRow, LogSummary, fold
 from app.model.event import EventFacts, EventRow, LogChange
 from app.model.filters import EventFilter
@@ -47,20 +49,24 @@ STEPS = st.lists(st.builds(Step, st.lists(FACTS, max_size=2), st.lists(NAMES, ma
 
 async def fill(index: Index, log: dict[EventName, EventRow]) -> int:
     """Make the index hold one conversation with this log, beside another one, and return its key."""
-    async with index.write() as connection:
-        await conversations.delete_many(connection, [make_id(1), make_id(2)])
+
+    def write(connection: WriteConnection) -> None:
+        conversations.delete_many(connection, [make_id(1), make_id(2)])
         for uuid in (ONE, ConversationId(make_id(2))):
             row = fold(ConversationFiles(uuid, uuid, {}, 0, {}, LogSummary(), 0))
-            await conversations.upsert_many(connection, [IndexedRow(row, b"signature")])
+            conversations.upsert_many(connection, [IndexedRow(row, b"signature")])
+
+    await index.write(write)
     keys = []
     for uuid in (ONE, ConversationId(make_id(2))):
         async with index.read() as reading:
             keys += [seen.key for seen in await sweeping.find_seen(reading, [uuid])]
     other = [EventRow(EventName(5, "other"), EventFacts("MessageEvent", "user", 2, None))]
-    async with index.write() as connection:
-        await events.apply_changes(
+    await index.write(
+        lambda connection: events.apply_changes(
             connection, [LogChange(keys[0], list(log.values()), []), LogChange(keys[1], other, [])]
         )
+    )
     return keys[0]
 
 
@@ -83,8 +89,8 @@ async def walk(
                 EventRow(EventName(100 + 10 * page_number + place, "new"), facts)
                 for place, facts in enumerate(step.appended)
             ]
-            async with index.write() as writing:
-                await events.apply_changes(writing, [LogChange(key, rows, step.deleted)])
+            changes = [LogChange(key, rows, step.deleted)]
+            await index.write(partial(events.apply_changes, changes=changes))
     raise AssertionError(f"the walk did not end after {PAGES_MAX} pages")
 
 

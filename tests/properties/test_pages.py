@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from app.index import conversations, listing
 from app.index.engine import Index
+from app.index.writer import WriteConnection
 from app.model.conversation import ConversationRow, IndexedRow
 from app.model.filters import ConversationFilter, Status
 from app.model.ids import ConversationId
@@ -111,19 +112,25 @@ def indexed(number: int, row: Row) -> IndexedRow:
 
 
 async def apply(index: Index, changes: Sequence[Change]) -> None:
-    async with index.write() as connection:
+
+    def write(connection: WriteConnection) -> None:
         for number, row in changes:
             if row is None:
-                await conversations.delete_many(connection, [make_id(number)])
+                conversations.delete_many(connection, [make_id(number)])
             else:
-                await conversations.upsert_many(connection, [indexed(number, row)])
+                conversations.upsert_many(connection, [indexed(number, row)])
+
+    await index.write(write)
 
 
 async def fill(index: Index, store: dict[int, Row]) -> None:
     """Make the index hold these conversations and no other, written in no helpful order."""
-    async with index.write() as connection:
-        await conversations.delete_many(connection, NUMBER_OF)
-        await conversations.upsert_many(connection, [indexed(number, store[number]) for number in store])
+
+    def write(connection: WriteConnection) -> None:
+        conversations.delete_many(connection, NUMBER_OF)
+        conversations.upsert_many(connection, [indexed(number, store[number]) for number in store])
+
+    await index.write(write)
 
 
 async def walk(

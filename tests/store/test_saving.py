@@ -205,7 +205,7 @@ async def test_an_index_that_cannot_be_written_follows_later(
 ) -> None:
     path = make_old(root)
 
-    async def busy(*_: Any, **__: Any) -> None:
+    def busy(*_: Any, **__: Any) -> None:
         raise IndexBusy("the index is busy")
 
     async with opened(open_store, root) as store:

@@ -278,8 +278,7 @@ async def test_of_how_many_conversations_the_text_is_known_is_part_of_the_state(
     make_conversation(root)
     async with open_store(root) as store:
         states = [(store.index.find_state(), await store.count_text())]
-        async with store.index.write() as connection:
-            await conversations.distrust_all(connection)
+        await store.index.write(conversations.distrust_all)
         states.append((store.index.find_state(), await store.count_text()))
         await store.sync()
         states.append((store.index.find_state(), await store.count_text()))

@@ -25,6 +25,7 @@ from app.files.opened import OpenFiles
 from app.index import ownership
 from app.index.messages import clear_messages
 from app.index.statements import Sql
+from app.index.writer import WriteConnection
 from app.model.filters import Status
 from app.model.ids import ConversationId
 from tests.builders import index_tables, make_conversation, make_event, make_id, names_in, write_event
@@ -46,9 +47,12 @@ def state_of(path: Path) -> dict[str, Any]:
 async def is_rebuilt_equal(store: ConversationStore) -> bool:
     """Whether the index is what reading all files anew makes of them."""
     before = index_tables(store.index.path)
-    async with store.index.write() as connection:
-        await clear_messages(connection)
-        await connection.execute_many(_FORGET, [{}])
+
+    def write(connection: WriteConnection) -> None:
+        clear_messages(connection)
+        connection.execute_many(_FORGET, [{}])
+
+    await store.index.write(write)
     await store.sync()
     after = index_tables(store.index.path)
     for tables in (before, after):

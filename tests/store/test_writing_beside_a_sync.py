@@ -59,9 +59,12 @@ async def test_an_event_that_is_appended_before_the_log_is_read_hides_none_of_th
     make_conversation(root, events=10)
     async with open_store(root) as store, store.writer(ID) as conversation:
         await conversation.append(make_event(10))
-        async with store.index.write() as connection:
-            await clear_messages(connection)
-            await connection.execute_many(_FORGET, [{}])
+
+        def write(connection: WriteConnection) -> None:
+            clear_messages(connection)
+            connection.execute_many(_FORGET, [{}])
+
+        await store.index.write(write)
 
         async def append_first(index: ReadConnection, after: int) -> list[tuple[int, str]]:
             if after == 0:
@@ -100,10 +103,10 @@ async def test_a_row_that_was_only_touched_while_its_files_were_read_is_read_onc
     async with open_store(root) as store:
         (path / "meta.json").write_bytes(orjson.dumps(make_meta(ID, title="By another program")))
 
-        async def touch(connection: WriteConnection) -> None:
-            await changes.touch(connection, [ID], await progress.bump_revision(connection))
+        def touch(connection: WriteConnection) -> None:
+            changes.touch(connection, [ID], progress.bump_revision(connection))
 
-        monkeypatch.setattr(refresh, "read_rows", then_once(partial(store.index.transact, touch)))
+        monkeypatch.setattr(refresh, "read_rows", then_once(partial(store.index.write_in_thread, touch)))
         async with store.writer(ID):
             assert await title(store) == "By another program"
 
@@ -117,8 +120,7 @@ async def test_a_row_that_says_something_else_than_the_files_is_not_settled(
         async with store.writer(ID) as conversation:
             await conversation.set_title("Set")
             await conversation.append(make_event(7))
-        async with store.index.write() as connection:
-            await conversations.upsert_many(connection, [before], events_too=True)
+        await store.index.write(lambda connection: conversations.upsert_many(connection, [before], events_too=True))
         with opened_files() as opened:
             await store._writers.let_go(ID)
         assert [one for one in opened if "state" in one or "meta" in one or "event" in one] == []
