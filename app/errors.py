@@ -202,6 +202,12 @@ class NotInTrash(StoreError):
     code = "not_in_trash"
 
 
+class UnexpectedCount(StoreError):
+    """A request would change more conversations than it may without saying how many, or another number than it says."""
+
+    code = "unexpected_count"
+
+
 class InvalidEvent(StoreError):
     """An event to be written lacks what every event has, or has it wrong."""
 

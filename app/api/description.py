@@ -11,8 +11,8 @@ from app.api.parameters import ErrorBody
 
 _FASTAPI_ERROR = "HTTPValidationError"
 _ERROR = {
-    "description": "Any error: 400 a bad token, 401 no key, 403 a foreign origin, 404 unknown, 409 owned by another, "
-    "410 gone, 422 a bad parameter, 503 the index or the directory cannot be used now",
+    "description": "Any error: 400 a bad token, 401 no key, 403 a foreign origin, 404 unknown, 409 owned by another "
+    "or not as expected, 410 gone, 422 a bad parameter, 503 the index or the directory cannot be used now",
     "content": {"application/json": {"schema": {"$ref": f"#/components/schemas/{ErrorBody.__name__}"}}},
 }
 

@@ -9,15 +9,17 @@ from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Response
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, field_validator, model_validator
 
 from app.api.errors import UNEXPECTED
 from app.api.filtering import FilterQuery
 from app.api.parameters import AnyId, ErrorBody, IdInPath, Store, WritableStore, json_response
-from app.errors import StoreError
+from app.errors import StoreError, UnexpectedCount
+from app.model.filters import is_blank
 from app.model.ids import ConversationId, dashed
 from app.model.times import format_us, to_us
 from app.model.writing import check_tags
+from app.store.reader import PAGE_MAX
 from app.store.store import ConversationStore
 
 log = logging.getLogger(__name__)
@@ -25,6 +27,12 @@ log = logging.getLogger(__name__)
 router = APIRouter(tags=["trash"], responses={422: {"model": ErrorBody}})
 
 _MOST = 10_000
+_CONFLICT: dict[int | str, dict[str, Any]] = {
+    409: {
+        "model": ErrorBody,
+        "description": "`unexpected_count`: `expected_count` is missing or wrong; nothing is done",
+    }
+}
 
 
 class TrashedConversation(BaseModel):
@@ -58,9 +66,16 @@ async def list_trash(
 
 
 class BulkFilter(FilterQuery):
-    """The filters of search; none of them means all conversations."""
+    """The filters of search. Unknown ones and blank texts are refused: without them more conversations would match."""
 
     model_config = ConfigDict(extra="forbid")
+
+    @field_validator("q", "title__contains")
+    @classmethod
+    def _not_blank(cls, text: str | None) -> str | None:
+        if is_blank(text):
+            raise ValueError("a blank text leaves no conversation out; give a text, or leave this filter out")
+        return text
 
 
 class Bulk(BaseModel):
@@ -70,20 +85,36 @@ class Bulk(BaseModel):
 
     ids: list[AnyId] | None = Field(default=None, max_length=_MOST)
     filter: BulkFilter | None = None
+    all: StrictBool = Field(
+        default=False,
+        description="must be true with a filter that is empty or has only `archived` false or any, "
+        "and means all these conversations; not allowed with ids or other filters",
+    )
+    expected_count: StrictInt | None = Field(
+        default=None,
+        ge=0,
+        description="`matched` of a dry run: if another number matches now, the answer is 409 and nothing is done. "
+        f"Required when a filter matches more than {PAGE_MAX} conversations, and for `permanent` with a filter",
+    )
     dry_run: bool = Field(default=False, description="say what would be done, and do nothing")
 
     @model_validator(mode="after")
-    def _one_of_both(self) -> Bulk:
+    def _says_which(self) -> Bulk:
         if (self.ids is None) == (self.filter is None):
-            raise ValueError("give ids, or a filter")
+            raise ValueError('give ids, or a filter; {"filter": {}, "all": true} means all conversations')
+        narrows = self.filter is None or self.filter.asked.narrows
+        if not narrows and not self.all:
+            raise ValueError('this filter means all conversations; add "all": true if you want that, or give filters')
+        if narrows and self.all:
+            raise ValueError('"all" goes with an empty filter; leave out "all", or the ids or filters')
         return self
 
 
 class BulkDelete(Bulk):
     """Which conversations to delete."""
 
-    permanent: bool = False
-    force: bool = False
+    permanent: bool = Field(default=False, description="remove them for good, instead of into the trash")
+    force: bool = Field(default=False, description="also those that another owner is writing to")
 
 
 class BulkTag(Bulk):
@@ -124,23 +155,24 @@ class BulkItem(BaseModel):
 
 
 class BulkAnswer(BaseModel):
-    """What became of each."""
+    """What became of each; `matched` is how many conversations there are in `items`."""
 
     items: list[BulkItem]
+    matched: int
     done: int
     dry_run: bool
 
 
-@router.post("/api/conversations/bulk/delete")
+@router.post("/api/conversations/bulk/delete", responses=_CONFLICT)
 async def bulk_delete(store: WritableStore, request: BulkDelete) -> BulkAnswer:
-    """Move many conversations into the trash."""
-    ids = await _chosen(store, request)
+    """Move many conversations into the trash, or with `permanent` remove them for good."""
+    ids = await _chosen(store, request, for_good=request.permanent)
     if request.dry_run:
         return await _each(ids, partial(store.require_deletable, force=request.force), dry_run=True)
     return await _each(ids, partial(store.delete, permanent=request.permanent, force=request.force))
 
 
-@router.post("/api/conversations/bulk/tag")
+@router.post("/api/conversations/bulk/tag", responses=_CONFLICT)
 async def bulk_tag(store: WritableStore, request: BulkTag) -> BulkAnswer:
     """Set and remove tags of many conversations."""
     check_tags(request.set)
@@ -156,7 +188,7 @@ async def bulk_tag(store: WritableStore, request: BulkTag) -> BulkAnswer:
     return await _each(await _chosen(store, request), work, dry_run=request.dry_run)
 
 
-@router.post("/api/conversations/bulk/archive")
+@router.post("/api/conversations/bulk/archive", responses=_CONFLICT)
 async def bulk_archive(store: WritableStore, request: BulkArchive) -> BulkAnswer:
     """Archive many conversations, or take them out of the archive."""
 
@@ -191,10 +223,21 @@ async def restore_conversation(store: WritableStore, conversation_id: IdInPath) 
     return json_response(await store.get_conversation(ConversationId(conversation_id)))
 
 
-async def _chosen(store: ConversationStore, request: Bulk) -> list[ConversationId]:
-    if request.ids is not None:
-        return list(dict.fromkeys(ConversationId(one) for one in request.ids))
-    return await store.list_ids(request.filter.asked if request.filter else FilterQuery().asked)
+async def _chosen(store: ConversationStore, request: Bulk, *, for_good: bool = False) -> list[ConversationId]:
+    if request.filter is None:
+        ids = list(dict.fromkeys(ConversationId(one) for one in request.ids or ()))
+    else:
+        ids = await store.list_ids(request.filter.asked)
+    found, expected = len(ids), request.expected_count
+    unasked = request.dry_run or request.filter is None or found <= (0 if for_good else PAGE_MAX)
+    if expected == found or (expected is None and unasked):
+        return ids
+    if expected is None:
+        what = "remove any for good" if for_good else f"change more than {PAGE_MAX}"
+        told = f"the filter matches {found} conversations, and expected_count must be given to {what}"
+    else:
+        told = f"expected_count is {expected}, but {found} conversations match now"
+    raise UnexpectedCount(f'{told}; nothing was done. Check with "dry_run": true, then send "expected_count": {found}')
 
 
 async def _each(
@@ -211,4 +254,5 @@ async def _each(
             log.exception("conversation %s, one of many: failed", one)
             item.error, item.code = UNEXPECTED, "internal_error"
         items.append(item)
-    return BulkAnswer(items=items, done=0 if dry_run else sum(item.error is None for item in items), dry_run=dry_run)
+    done = 0 if dry_run else sum(item.error is None for item in items)
+    return BulkAnswer(items=items, matched=len(items), done=done, dry_run=dry_run)

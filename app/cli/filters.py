@@ -10,7 +10,7 @@ from typing import Annotated, Any, get_type_hints
 import typer
 
 from app.errors import InvalidSettings
-from app.model.filters import Archived, ConversationFilter, Status, Tag, parse_tag
+from app.model.filters import Archived, ConversationFilter, Status, Tag, is_blank, parse_tag
 from app.model.ids import ConversationId, parse_conversation_id
 from app.model.shapes import match_tag_key
 from app.model.times import find_time_us
@@ -59,9 +59,9 @@ def _make_filter(
     ] = None,
 ) -> ConversationFilter:
     return ConversationFilter(
-        q=q,
+        q=_words("--q", q),
         statuses=tuple(status or ()),
-        title_contains=title,
+        title_contains=_words("--title", title),
         tags=read_tags("--tag", tag),
         workspace=workspace,
         model=model,
@@ -87,6 +87,12 @@ def _make_filter(
 
 def _id(text: str | None) -> ConversationId | None:
     return None if text is None else parse_conversation_id(text)
+
+
+def _words(option: str, text: str | None) -> str | None:
+    if is_blank(text):
+        raise InvalidSettings(f"{option} {text!r} is blank and leaves nothing out; give words, or leave the option out")
+    return text
 
 
 def read_tags(option: str, given: list[str] | None) -> tuple[Tag, ...]:

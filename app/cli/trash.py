@@ -23,7 +23,7 @@ from app.cli.output import (
     run_async,
 )
 from app.errors import ConversationNotFound
-from app.files.trash import list_older
+from app.files.trash import Trashed, list_older
 from app.model.ids import ConversationId, dashed
 from app.model.times import format_us
 from app.settings import Settings
@@ -122,13 +122,14 @@ def empty_command(
 
     Example: convstore trash empty --older-than 30d --store workspace/conversations
     """
-    before_us = _ago(older_than)
     settings = make_settings(store=store, index_url=index)
-    ids = run_async(_older(settings, before_us))
+    entries = run_async(_older(settings, _ago(older_than)))
+    ids = [one.id for one in entries]
     if not dry_run:
-        if ids:
-            confirm(f"Remove {counted(len(ids), 'conversation')} for good?", yes=yes)
-        ids = run_async(_empty(settings, before_us, len(ids)))
+        if entries:
+            confirm(f"Remove {counted(len(entries), 'conversation')} for good?", yes=yes)
+        before_us = entries[-1].deleted_at_us + 1 if entries else 0  # what is deleted during the question stays
+        ids = run_async(_empty(settings, before_us, len(entries)))
     if json:
         print_json({"ids": [dashed(one) for one in ids], "dry_run": dry_run})
     else:
@@ -140,9 +141,9 @@ def _ago(age_us: int | None) -> int:
     return 1 << 62 if age_us is None else time.time_ns() // 1000 - age_us
 
 
-async def _older(settings: Settings, before_us: int) -> list[ConversationId]:
+async def _older(settings: Settings, before_us: int) -> list[Trashed]:
     async with ConversationStore.open(settings) as opened:
-        return [one.id for one in list_older(opened.reader.root, before_us)]
+        return list_older(opened.reader.root, before_us)
 
 
 async def _empty(settings: Settings, before_us: int, total: int) -> list[ConversationId]:

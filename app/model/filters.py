@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import lru_cache
 from hashlib import blake2b
 from typing import NamedTuple
 
 from app.model.ids import ConversationId
+from app.model.titles import fold_title
 
 
 class Status(StrEnum):
@@ -78,6 +79,13 @@ class ConversationFilter:
     unreadable: bool | None = None
     owned: bool | None = None
 
+    @property
+    def narrows(self) -> bool:
+        """Whether it leaves conversations out, apart from archived ones. Blank texts leave none out."""
+        q, title = (None if is_blank(text) else text for text in (self.q, self.title_contains))
+        rest = replace(self, q=q, title_contains=title, archived=False)
+        return self.archived is True or rest != ConversationFilter()
+
 
 @dataclass(frozen=True, slots=True)
 class EventFilter:
@@ -91,6 +99,11 @@ class EventFilter:
     body: str | None = None
     timestamp_gte_us: int | None = None
     timestamp_lt_us: int | None = None
+
+
+def is_blank(text: str | None) -> bool:
+    """Return whether a text to look for, in titles or in what was said, holds nothing to find. None is not blank."""
+    return text is not None and not fold_title(text).strip()
 
 
 def parse_tag(text: str) -> Tag:

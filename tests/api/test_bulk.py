@@ -14,7 +14,9 @@ from app import ConversationStore, Settings
 from tests.builders import make_conversation, make_id
 from tests.conftest import serving
 
+DELETE = "/api/conversations/bulk/delete"
 TAG = "/api/conversations/bulk/tag"
+ARCHIVE = "/api/conversations/bulk/archive"
 IDS = [make_id(number) for number in range(1, 7)]
 
 
@@ -64,7 +66,7 @@ async def test_an_unexpected_error_is_told_of_its_conversation_and_the_others_ar
 
     monkeypatch.setattr(ConversationStore, "delete", failing)
     async with serving(Settings(store=root)) as client:
-        answer = await client.post("/api/conversations/bulk/delete", json={"ids": IDS[:3]})
+        answer = await client.post(DELETE, json={"ids": IDS[:3]})
         assert (answer.status_code, answer.json()["done"]) == (200, 2)
         assert [item["code"] for item in answer.json()["items"]] == [None, "internal_error", None]
         assert "cheese" not in answer.text
@@ -86,3 +88,147 @@ async def test_of_requests_at_once_each_sets_its_tags_and_leaves_those_of_the_ot
     wanted = {f"k{number}": "v" for number in range(8)}
     for name in ("meta.json", "base_state.json"):
         assert json.loads((path / name).read_text())["tags"] == wanted
+
+
+COUNT = "/api/conversations/count?archived=any"
+ALL: list[dict[str, Any]] = [
+    {},
+    {"archived": "any"},
+    {"archived": "false"},
+    {"status": [], "tag": []},
+    {"q": None, "workspace": None, "created_at__gte": None, "owned": None},
+]
+
+
+@pytest.mark.parametrize(
+    ("route", "more"),
+    [(DELETE, {}), (DELETE, {"permanent": True}), (TAG, {"set": {"a": "b"}}), (ARCHIVE, {})],
+    ids=["delete", "delete for good", "tag", "archive"],
+)
+async def test_a_filter_that_means_all_needs_all(root: Path, route: str, more: dict[str, Any]) -> None:
+    for number in (1, 2):
+        make_conversation(root, number)
+    async with serving(Settings(store=root)) as client:
+        for request in [{"filter": asked, "dry_run": dry_run, **more} for asked in ALL for dry_run in (True, False)]:
+            for given in ({}, {"all": False}, {"expected_count": 2}):
+                refused = await client.post(route, json=request | given)
+                assert (refused.status_code, refused.json()["code"]) == (422, "invalid_parameter")
+                assert 'add "all": true if you want that' in refused.json()["detail"][0]["msg"]
+        assert (await client.get(COUNT)).json() == 2
+        assert (await client.get("/api/conversations/count?tag=a")).json() == 0
+        for request in [{"filter": asked, "dry_run": True} for asked in ALL] + [{"filter": {}, "dry_run": False}]:
+            answer = (await client.post(route, json=request | more | {"all": True, "expected_count": 2})).json()
+            assert (answer["matched"], answer["done"]) == (2, 0 if request["dry_run"] else 2)
+
+
+@pytest.mark.parametrize(
+    ("request_", "told"),
+    [
+        ({"filter": {"q": ""}}, "a blank text leaves no conversation out"),
+        ({"filter": {"q": " \t", "status": "finished"}}, "a blank text leaves no conversation out"),
+        ({"filter": {"title__contains": ""}}, "a blank text leaves no conversation out"),
+        ({"filter": {"title__contains": "\u0301"}, "all": True}, "a blank text leaves no conversation out"),
+        ({"filter": {"titel": "x"}}, "Extra inputs are not permitted"),
+        ({"filter": {"status": "finished"}, "dryrun": True}, "Extra inputs are not permitted"),
+        ({"filter": {"status": "finished"}, "all": True}, 'leave out "all"'),
+        ({"filter": {"archived": "true"}, "all": True}, 'leave out "all"'),
+        ({"ids": IDS[:1], "all": True}, 'leave out "all"'),
+        ({"all": True}, 'give ids, or a filter; {"filter": {}, "all": true} means all'),
+        ({"filter": None, "all": True}, "give ids, or a filter"),
+        ({"filter": {}, "all": "yes"}, "Input should be a valid boolean"),
+        ({"filter": {}, "all": True, "expected_count": True}, "Input should be a valid integer"),
+        ({"filter": {}, "all": True, "expected_count": -1}, "greater than or equal to 0"),
+    ],
+    ids=str,
+)
+async def test_a_request_that_could_mean_more_than_it_says_is_refused(
+    root: Path, request_: dict[str, Any], told: str
+) -> None:
+    make_conversation(root)
+    async with serving(Settings(store=root)) as client:
+        for route in (DELETE, TAG, ARCHIVE):
+            refused = await client.post(route, json=request_)
+            assert (refused.status_code, refused.json()["code"]) == (422, "invalid_parameter")
+            assert told in refused.json()["detail"][0]["msg"]
+        assert (await client.get("/api/conversations/count")).json() == 1
+
+
+async def test_restoring_needs_ids_or_a_time(root: Path) -> None:
+    make_conversation(root)
+    wrongs: list[dict[str, Any]] = [{}, {"filter": {}}, {"ids": None}, {"deleted_at__gte": None}, {"all": True}]
+    async with serving(Settings(store=root)) as client:
+        assert (await client.delete(f"/api/conversations/{IDS[0]}")).status_code == 200
+        for wrong in wrongs:
+            assert (await client.post("/api/conversations/bulk/restore", json=wrong)).status_code == 422
+        assert (await client.get("/api/trash")).json()["total"] == 1
+
+
+async def test_a_filter_that_matches_more_than_a_page_needs_the_count(root: Path) -> None:
+    for number in range(1, 102):
+        make_conversation(root, number, events=0)
+    every = {"filter": {"event_count__lt": 1}}
+    async with serving(Settings(store=root)) as client:
+        for route, more in ((DELETE, {}), (TAG, {"set": {"a": "b"}}), (ARCHIVE, {})):
+            for given in ({}, {"expected_count": None}, {"expected_count": 100}):
+                refused = await client.post(route, json=every | more | given)
+                assert (refused.status_code, refused.json()["code"]) == (409, "unexpected_count")
+                assert "101 conversations" in refused.json()["detail"]
+                assert refused.json()["detail"].endswith('then send "expected_count": 101')
+        assert (await client.get("/api/conversations/count")).json() == 101
+        assert (await client.get("/api/conversations/count?tag=a")).json() == 0
+        dry = (await client.post(DELETE, json=every | {"dry_run": True})).json()
+        assert (dry["matched"], len(dry["items"]), dry["done"]) == (101, 101, 0)
+        make_conversation(root, 102, events=0)
+        assert (await client.post("/api/index/sync")).json()["added"] == 1
+        counted = every | {"expected_count": dry["matched"]}
+        late = await client.post(DELETE, json=counted)
+        assert (late.status_code, "102 conversations match now" in late.json()["detail"]) == (409, True)
+        assert (await client.post(DELETE, json=counted | {"dry_run": True})).status_code == 409
+        assert (await client.get("/api/trash")).json()["total"] == 0
+        done = (await client.post(DELETE, json=every | {"expected_count": 102})).json()
+        assert (done["matched"], done["done"]) == (102, 102)
+
+
+async def test_up_to_a_page_needs_no_count_but_a_given_one_must_be_right(root: Path) -> None:
+    for number in range(1, 102):
+        make_conversation(root, number, events=1 if number == 101 else 0)
+    async with serving(Settings(store=root)) as client:
+        for asked in ({"filter": {"event_count__gte": 1}}, {"ids": IDS[:2]}):
+            refused = await client.post(DELETE, json=asked | {"expected_count": 7})
+            assert (refused.status_code, refused.json()["code"]) == (409, "unexpected_count")
+        assert (await client.get("/api/conversations/count")).json() == 101
+        assert (await client.post(DELETE, json={"filter": {"event_count__lt": 1}})).json()["done"] == 100
+        assert (await client.get("/api/conversations/count")).json() == 1
+
+
+async def test_ids_of_more_than_a_page_need_no_count(root: Path) -> None:
+    ids = [make_id(number) for number in range(1, 102)]
+    for number in range(1, 102):
+        make_conversation(root, number, events=0)
+    async with serving(Settings(store=root)) as client:
+        assert (await client.post(DELETE, json={"ids": [*ids, ids[0]], "expected_count": 101})).json()["done"] == 101
+
+
+async def test_removing_for_good_by_a_filter_always_needs_the_count(root: Path) -> None:
+    make_conversation(root)
+    asked = {"filter": {"title__contains": "a title"}, "permanent": True}
+    none = {"filter": {"status": "stuck"}, "permanent": True}
+    async with serving(Settings(store=root)) as client:
+        [found] = (await client.post(DELETE, json=asked | {"dry_run": True})).json()["items"]
+        refused = await client.post(DELETE, json=asked)
+        assert (refused.status_code, refused.json()["code"]) == (409, "unexpected_count")
+        assert "to remove any for good" in refused.json()["detail"]
+        assert (await client.get(f"/api/conversations/{found['id']}")).status_code == 200
+        assert (await client.post(DELETE, json=none)).json()["matched"] == 0
+        assert (await client.post(DELETE, json=asked | {"expected_count": 1})).json()["done"] == 1
+        assert (await client.get("/api/trash")).json()["total"] == 0
+
+
+async def test_the_api_describes_what_a_large_request_needs(root: Path) -> None:
+    async with serving(Settings(store=root)) as client:
+        document = (await client.get("/openapi.json")).json()
+    schemas = document["components"]["schemas"]
+    assert "more than 100 conversations" in schemas["BulkDelete"]["properties"]["expected_count"]["description"]
+    assert "must be true" in schemas["BulkTag"]["properties"]["all"]["description"]
+    for route in (DELETE, TAG, ARCHIVE):
+        assert "unexpected_count" in document["paths"][route]["post"]["responses"]["409"]["description"]

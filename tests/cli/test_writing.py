@@ -142,6 +142,25 @@ def test_what_cannot_be_undone_is_asked_for(
     assert len(list(root.rglob("meta.json"))) == left
 
 
+def test_what_is_deleted_while_the_question_waits_is_kept(root: Path) -> None:
+    now_us = time.time_ns() // 1000
+    move_to_trash(root, make_conversation(root, 1).name, now_us - 1)
+    outside, terminal = pty.openpty()
+    with subprocess.Popen(
+        [sys.executable, "-m", "app.cli.main", "trash", "empty", "--store", str(root)],
+        stdin=terminal, stdout=terminal, stderr=terminal,
+    ) as asking:  # fmt: skip
+        os.close(terminal)
+        said = b""
+        while b"[y/N]: " not in said:
+            said += os.read(outside, 4096)
+        move_to_trash(root, make_conversation(root, 2).name, time.time_ns() // 1000)
+        os.write(outside, b"y\n")
+        assert asking.wait(20) == 0
+    os.close(outside)
+    assert [one.id for one in list_trash(root)] == [make_id(2)]
+
+
 def test_what_another_process_writes_to_is_refused_unless_forced(root: Path, convstore: Command) -> None:
     path = make_conversation(root)
     with second_process(_OWN, root, ONE) as other:
