@@ -33,6 +33,9 @@ __all__ = ["Index", "Params", "ReadConnection", "WriteConnection"]
 
 T = TypeVar("T")
 
+_LEAST_S = 0.5
+"""For this long each writer waits for another process, however long it waited for its turn in this one."""
+
 
 class _Pool:
     """Read connections that are lent out."""
@@ -231,7 +234,7 @@ class Index:
             IndexUnusable: the database is damaged, or the disk is full or fails, or it is not the one `read_from`.
         """
         asked = time.monotonic()
-        async with self._turns.awaited(), writer_lock(self.path, self._busy_timeout_s):
+        async with self._turns.awaited(), writer_lock(self.path, self._left_s(asked)):
             if read_from is not None:
                 require_same(self.path, read_from, self.opened)
             with self._turn(asked) as writer:
@@ -247,8 +250,19 @@ class Index:
             IndexBusy, IndexUnusable: as `write`.
         """
         asked = time.monotonic()
-        with self._turns.taken(), writer_lock_in_thread(self.path, self._busy_timeout_s), self._turn(asked) as writer:
+        with (
+            self._turns.taken(),
+            writer_lock_in_thread(self.path, self._left_s(asked)),
+            self._turn(asked) as writer,
+        ):
             return writer.run(work)
+
+    def _left_s(self, asked: float) -> float:
+        """Return how long one whose turn it is may wait for another process; what it waited before counts.
+
+        Else the last of ten who ask while another process holds the index would wait ten times the timeout.
+        """
+        return max(self._busy_timeout_s - (time.monotonic() - asked), min(self._busy_timeout_s, _LEAST_S))
 
     @contextmanager
     def _turn(self, asked: float) -> Iterator[Writer]:
@@ -257,6 +271,7 @@ class Index:
         self._note("lock_wait", begun - asked)
         if self._writer is None:
             self._writer = Writer(self.path, self.opened)
+        self._writer.patience_s = self._left_s(asked)
         try:
             yield self._writer
         except ERRORS as error:

@@ -7,6 +7,7 @@ one that has to wait in its middle for something else makes a hop to a thread of
 from __future__ import annotations
 
 import asyncio
+import math
 import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -28,6 +29,9 @@ Params = Mapping[str, object]
 Hop = Callable[[Callable[[], Any]], Awaitable[Any]]
 _NOTHING: Params = {}
 _ROWS_MAX = 100
+_PATIENCE_S = 5.0
+_STEP_S = 0.1
+"""The patience is rounded up to a multiple of this, so that the pragma is not run with every transaction."""
 _BEGIN = "BEGIN IMMEDIATE"
 """Every transaction begins as a writer's, so that it cannot meet SQLITE_BUSY in its middle."""
 
@@ -100,6 +104,9 @@ class Writer:
         self._opened = opened
         self._thread = ThreadPoolExecutor(1, "index-writer")
         self._level = "NORMAL"
+        self.patience_s = _PATIENCE_S
+        """How long the next transaction waits for a program that has SQLite's own lock."""
+        self._patient_s = _PATIENCE_S
         self._connected: sqlite3.Connection | None = None
 
     @asynccontextmanager
@@ -144,6 +151,10 @@ class Writer:
         if level != self._level:
             self._connected.execute(f"PRAGMA synchronous={level}")
             self._level = level
+        patience_s = math.ceil(self.patience_s / _STEP_S) * _STEP_S
+        if patience_s != self._patient_s:
+            self._connected.execute(f"PRAGMA busy_timeout={patience_s * 1000:.0f}")
+            self._patient_s = patience_s
         self._connected.execute(_BEGIN)
         return self._connected
 
@@ -195,7 +206,7 @@ def on_connect(driver: Any, _record: object) -> None:  # noqa: ANN401
         "synchronous=NORMAL",
         "foreign_keys=ON",
         "mmap_size=0",
-        "busy_timeout=5000",
+        f"busy_timeout={_PATIENCE_S * 1000:.0f}",
         "secure_delete=FAST",
         "temp_store=MEMORY",
     ):
