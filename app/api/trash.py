@@ -13,11 +13,12 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from app.api.errors import UNEXPECTED
 from app.api.filtering import FilterQuery
-from app.api.parameters import AnyId, ErrorBody, IdInPath, Store, WritableStore, json_response
+from app.api.parameters import AnyId, ErrorBody, IdInPath, Store, Warned, WritableStore, written_response
 from app.errors import StoreError
 from app.model.ids import ConversationId, dashed
 from app.model.times import format_us, to_us
 from app.model.writing import check_tags
+from app.store.backlog import Done
 from app.store.store import ConversationStore
 
 log = logging.getLogger(__name__)
@@ -121,6 +122,7 @@ class BulkItem(BaseModel):
     id: str
     error: str | None = None
     code: str | None = None
+    warning: Warned = None
 
 
 class BulkAnswer(BaseModel):
@@ -131,7 +133,7 @@ class BulkAnswer(BaseModel):
     dry_run: bool
 
 
-@router.post("/api/conversations/bulk/delete")
+@router.post("/api/conversations/bulk/delete", response_model_exclude_unset=True)
 async def bulk_delete(store: WritableStore, request: BulkDelete) -> BulkAnswer:
     """Move many conversations into the trash."""
     ids = await _chosen(store, request)
@@ -140,7 +142,7 @@ async def bulk_delete(store: WritableStore, request: BulkDelete) -> BulkAnswer:
     return await _each(ids, partial(store.delete, permanent=request.permanent, force=request.force))
 
 
-@router.post("/api/conversations/bulk/tag")
+@router.post("/api/conversations/bulk/tag", response_model_exclude_unset=True)
 async def bulk_tag(store: WritableStore, request: BulkTag) -> BulkAnswer:
     """Set and remove tags of many conversations."""
     check_tags(request.set)
@@ -148,26 +150,26 @@ async def bulk_tag(store: WritableStore, request: BulkTag) -> BulkAnswer:
     def change(tags: Mapping[str, str]) -> dict[str, str]:
         return {key: value for key, value in tags.items() if key not in request.remove} | request.set
 
-    async def tag(one: ConversationId) -> None:
+    async def tag(one: ConversationId) -> Done:
         async with store.writer(one) as conversation:
-            await conversation.change_tags(change)
+            return await conversation.change_tags(change)
 
-    work = partial(store.require_taggable, change=change) if request.dry_run else tag
+    work: _Work = partial(store.require_taggable, change=change) if request.dry_run else tag
     return await _each(await _chosen(store, request), work, dry_run=request.dry_run)
 
 
-@router.post("/api/conversations/bulk/archive")
+@router.post("/api/conversations/bulk/archive", response_model_exclude_unset=True)
 async def bulk_archive(store: WritableStore, request: BulkArchive) -> BulkAnswer:
     """Archive many conversations, or take them out of the archive."""
 
-    async def archive(one: ConversationId) -> None:
-        await store.mark(one, archived=request.archived)
+    async def archive(one: ConversationId) -> Done:
+        return await store.mark(one, archived=request.archived)
 
-    work = store.require_deletable if request.dry_run else archive  # who may delete it may write to it
+    work: _Work = store.require_deletable if request.dry_run else archive  # who may delete it may write to it
     return await _each(await _chosen(store, request), work, dry_run=request.dry_run)
 
 
-@router.post("/api/conversations/bulk/restore")
+@router.post("/api/conversations/bulk/restore", response_model_exclude_unset=True)
 async def bulk_restore(store: WritableStore, request: BulkRestore) -> BulkAnswer:
     """Put many deleted conversations back."""
     if request.ids is not None:
@@ -176,7 +178,7 @@ async def bulk_restore(store: WritableStore, request: BulkRestore) -> BulkAnswer
         entries, _ = await store.list_trash(0, None)
         since_us = to_us(request.deleted_at__gte) if request.deleted_at__gte else 0
         ids = list(dict.fromkeys(one.id for one, _ in entries if one.deleted_at_us >= since_us))
-    work = store.require_restorable if request.dry_run else store.restore
+    work: _Work = store.require_restorable if request.dry_run else store.restore
     return await _each(ids, work, dry_run=request.dry_run)
 
 
@@ -187,8 +189,9 @@ async def bulk_restore(store: WritableStore, request: BulkRestore) -> BulkAnswer
 )
 async def restore_conversation(store: WritableStore, conversation_id: IdInPath) -> Response:
     """Put the last deleted conversation of this id back."""
-    await store.restore(ConversationId(conversation_id))
-    return json_response(await store.get_conversation(ConversationId(conversation_id)))
+    wanted = ConversationId(conversation_id)
+    done = await store.restore(wanted)
+    return await written_response(store, wanted, done.warning)
 
 
 async def _chosen(store: ConversationStore, request: Bulk) -> list[ConversationId]:
@@ -197,14 +200,18 @@ async def _chosen(store: ConversationStore, request: Bulk) -> list[ConversationI
     return await store.list_ids(request.filter.asked if request.filter else FilterQuery().asked)
 
 
-async def _each(
-    ids: list[ConversationId], work: Callable[[ConversationId], Awaitable[object]], *, dry_run: bool = False
-) -> BulkAnswer:
+_Work = Callable[[ConversationId], Awaitable[Done | None]]
+"""Does one of many, or with a dry run only says whether it would be done."""
+
+
+async def _each(ids: list[ConversationId], work: _Work, *, dry_run: bool = False) -> BulkAnswer:
     items = []
     for one in ids:
-        item = BulkItem(id=dashed(one))
+        item = BulkItem(id=dashed(one), error=None, code=None)
         try:
-            await work(one)
+            done = await work(one)
+            if done is not None and done.warning is not None:
+                item.warning = done.warning
         except StoreError as error:
             item.error, item.code = str(error), error.code
         except Exception:
