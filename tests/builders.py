@@ -208,6 +208,23 @@ def held_by_another_process(lock: Path) -> Iterator[None]:
         yield
 
 
+_HOLD_INDEX = """
+import sqlite3, sys
+database = sqlite3.connect(sys.argv[1], timeout=10, isolation_level=None)
+database.execute("BEGIN IMMEDIATE")
+print("held", flush=True)
+sys.stdin.readline()
+"""
+
+
+@contextmanager
+def busy_index(root: Path) -> Iterator[None]:
+    """Have another program hold the write lock of a store's index meanwhile; it is free at once afterwards."""
+    with second_process(_HOLD_INDEX, root / ".convstore" / "index.db") as other:
+        assert other.hear() == "held"
+        yield
+
+
 _recorders: list[list[str]] = []
 _hooked: list[bool] = []
 

@@ -13,11 +13,12 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel
 
-from app.api.parameters import ErrorBody, IdInPath, Store, WritableStore
+from app.api.parameters import ErrorBody, IdInPath, Store, Warned, WritableStore
 from app.errors import ArchiveTooLarge, UnreadableFile
 from app.index.places import prepare
 from app.model.archive import FOREIGN_ARCHIVE, ExportFormat, OnClash
 from app.model.ids import ConversationId, dashed
+from app.store.backlog import find_warning
 from app.store.exporting import ExportReport, aiter_of, export, find_named
 from app.store.importing import Action, import_conversations
 
@@ -68,9 +69,14 @@ class ImportAnswer(BaseModel):
 
     items: list[ImportedConversation]
     dry_run: bool
+    warning: Warned = None
 
 
-@router.post("/import", responses={409: {"model": ErrorBody}, 413: {"model": ErrorBody}, 422: {"model": ErrorBody}})
+@router.post(
+    "/import",
+    responses={409: {"model": ErrorBody}, 413: {"model": ErrorBody}, 422: {"model": ErrorBody}},
+    response_model_exclude_none=True,
+)
 async def import_archive(
     store: WritableStore,
     request: Request,
@@ -98,7 +104,7 @@ async def import_archive(
         )
         for one in plan
     ]
-    return ImportAnswer(items=items, dry_run=dry_run)
+    return ImportAnswer(items=items, dry_run=dry_run, warning=find_warning(plan))
 
 
 async def _receive(request: Request, upload: BinaryIO, most_bytes: int) -> None:

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Query
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from app.api.bodies import AnyEvent
-from app.api.parameters import ErrorBody, IdInPath, WritableStore
+from app.api.parameters import ErrorBody, IdInPath, Warned, WritableStore
 from app.errors import InvalidConversation
 from app.files.lease import TTL_S, Lease
 from app.model.ids import ConversationId
@@ -91,10 +91,10 @@ class AppendedEvent(BaseModel):
 
 
 class BatchAnswer(BaseModel):
-    """The events in their order; `warning` tells what beside them is still to be done, by itself."""
+    """The events in their order."""
 
     items: list[AppendedEvent]
-    warning: str | None = None
+    warning: Warned = None
 
 
 @router.post("/lease")
@@ -124,7 +124,7 @@ async def release_lease(
     return Released()
 
 
-@router.post("/events/batch", status_code=201)
+@router.post("/events/batch", status_code=201, response_model_exclude_none=True)
 async def append_batch(store: WritableStore, conversation_id: IdInPath, request: Batch) -> BatchAnswer:
     """Append events of any kind, durably; a missing id, timestamp and parent are filled."""
     if (request.owner is None) != (request.generation is None):

@@ -9,7 +9,7 @@ from typing import Annotated, Any, cast
 
 import orjson
 from fastapi import Depends, Path, Query, Request, Response
-from pydantic import AfterValidator, BaseModel, BeforeValidator, WithJsonSchema
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, WithJsonSchema
 
 from app.errors import InvalidId
 from app.model.ids import ConversationId, parse_conversation_id
@@ -56,6 +56,12 @@ Limit = Annotated[int, Query(description="the most items in the page", gt=0, le=
 IncludeSkills = Annotated[bool, Query(description="send agent.agent_context.skills too; opens the page's files")]
 
 
+Warned = Annotated[
+    str | None,
+    Field(description="only when the index does not show it yet; it will by itself: do not repeat the request"),
+]
+
+
 class ErrorBody(BaseModel):
     """Every error's body. `detail` is a text, or for wrong parameters a list of what is wrong with each."""
 
@@ -82,6 +88,21 @@ def tell_indexed(response: Response, indexed: int, total: int) -> None:
 def json_response(body: bytes, status: int = 200) -> Response:
     """Send finished JSON."""
     return Response(body, status, media_type="application/json")
+
+
+async def written_response(
+    store: ConversationStore,
+    conversation_id: ConversationId,
+    warning: str | None,
+    *,
+    include_skills: bool = False,
+    status: int = 200,
+) -> Response:
+    """Answer a write with the ConversationInfo of what was written, and with a `warning` only if there is one."""
+    body, warning = await store.describe(conversation_id, warning, include_skills=include_skills)
+    if warning is not None:
+        body = b"%b,%b" % (body[:-1], orjson.dumps({"warning": warning})[1:])
+    return json_response(body, status)
 
 
 def page_response(items: Iterable[bytes], next_page_id: str | None, **more: object) -> Response:

@@ -13,12 +13,13 @@ from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, field_
 
 from app.api.errors import UNEXPECTED
 from app.api.filtering import FilterQuery
-from app.api.parameters import AnyId, ErrorBody, IdInPath, Store, WritableStore, json_response
+from app.api.parameters import AnyId, ErrorBody, IdInPath, Store, Warned, WritableStore, written_response
 from app.errors import StoreError, UnexpectedCount
 from app.model.filters import is_blank
 from app.model.ids import ConversationId, dashed
 from app.model.times import format_us, to_us
 from app.model.writing import check_tags
+from app.store.backlog import Done
 from app.store.reader import PAGE_MAX
 from app.store.store import ConversationStore
 
@@ -152,6 +153,7 @@ class BulkItem(BaseModel):
     id: str
     error: str | None = None
     code: str | None = None
+    warning: Warned = None
 
 
 class BulkAnswer(BaseModel):
@@ -163,7 +165,7 @@ class BulkAnswer(BaseModel):
     dry_run: bool
 
 
-@router.post("/api/conversations/bulk/delete", responses=_CONFLICT)
+@router.post("/api/conversations/bulk/delete", responses=_CONFLICT, response_model_exclude_unset=True)
 async def bulk_delete(store: WritableStore, request: BulkDelete) -> BulkAnswer:
     """Move many conversations into the trash, or with `permanent` remove them for good."""
     ids = await _chosen(store, request, for_good=request.permanent)
@@ -172,7 +174,7 @@ async def bulk_delete(store: WritableStore, request: BulkDelete) -> BulkAnswer:
     return await _each(ids, partial(store.delete, permanent=request.permanent, force=request.force))
 
 
-@router.post("/api/conversations/bulk/tag", responses=_CONFLICT)
+@router.post("/api/conversations/bulk/tag", responses=_CONFLICT, response_model_exclude_unset=True)
 async def bulk_tag(store: WritableStore, request: BulkTag) -> BulkAnswer:
     """Set and remove tags of many conversations."""
     check_tags(request.set)
@@ -180,26 +182,26 @@ async def bulk_tag(store: WritableStore, request: BulkTag) -> BulkAnswer:
     def change(tags: Mapping[str, str]) -> dict[str, str]:
         return {key: value for key, value in tags.items() if key not in request.remove} | request.set
 
-    async def tag(one: ConversationId) -> None:
+    async def tag(one: ConversationId) -> Done:
         async with store.writer(one) as conversation:
-            await conversation.change_tags(change)
+            return await conversation.change_tags(change)
 
-    work = partial(store.require_taggable, change=change) if request.dry_run else tag
+    work: _Work = partial(store.require_taggable, change=change) if request.dry_run else tag
     return await _each(await _chosen(store, request), work, dry_run=request.dry_run)
 
 
-@router.post("/api/conversations/bulk/archive", responses=_CONFLICT)
+@router.post("/api/conversations/bulk/archive", responses=_CONFLICT, response_model_exclude_unset=True)
 async def bulk_archive(store: WritableStore, request: BulkArchive) -> BulkAnswer:
     """Archive many conversations, or take them out of the archive."""
 
-    async def archive(one: ConversationId) -> None:
-        await store.mark(one, archived=request.archived)
+    async def archive(one: ConversationId) -> Done:
+        return await store.mark(one, archived=request.archived)
 
-    work = store.require_deletable if request.dry_run else archive  # who may delete it may write to it
+    work: _Work = store.require_deletable if request.dry_run else archive  # who may delete it may write to it
     return await _each(await _chosen(store, request), work, dry_run=request.dry_run)
 
 
-@router.post("/api/conversations/bulk/restore")
+@router.post("/api/conversations/bulk/restore", response_model_exclude_unset=True)
 async def bulk_restore(store: WritableStore, request: BulkRestore) -> BulkAnswer:
     """Put many deleted conversations back."""
     if request.ids is not None:
@@ -208,7 +210,7 @@ async def bulk_restore(store: WritableStore, request: BulkRestore) -> BulkAnswer
         entries, _ = await store.list_trash(0, None)
         since_us = to_us(request.deleted_at__gte) if request.deleted_at__gte else 0
         ids = list(dict.fromkeys(one.id for one, _ in entries if one.deleted_at_us >= since_us))
-    work = store.require_restorable if request.dry_run else store.restore
+    work: _Work = store.require_restorable if request.dry_run else store.restore
     return await _each(ids, work, dry_run=request.dry_run)
 
 
@@ -219,8 +221,9 @@ async def bulk_restore(store: WritableStore, request: BulkRestore) -> BulkAnswer
 )
 async def restore_conversation(store: WritableStore, conversation_id: IdInPath) -> Response:
     """Put the last deleted conversation of this id back."""
-    await store.restore(ConversationId(conversation_id))
-    return json_response(await store.get_conversation(ConversationId(conversation_id)))
+    wanted = ConversationId(conversation_id)
+    done = await store.restore(wanted)
+    return await written_response(store, wanted, done.warning)
 
 
 async def _chosen(store: ConversationStore, request: Bulk, *, for_good: bool = False) -> list[ConversationId]:
@@ -240,19 +243,23 @@ async def _chosen(store: ConversationStore, request: Bulk, *, for_good: bool = F
     raise UnexpectedCount(f'{told}; nothing was done. Check with "dry_run": true, then send "expected_count": {found}')
 
 
-async def _each(
-    ids: list[ConversationId], work: Callable[[ConversationId], Awaitable[object]], *, dry_run: bool = False
-) -> BulkAnswer:
+_Work = Callable[[ConversationId], Awaitable[Done | None]]
+"""Does one of many, or with a dry run only says whether it would be done."""
+
+
+async def _each(ids: list[ConversationId], work: _Work, *, dry_run: bool = False) -> BulkAnswer:
     items = []
     for one in ids:
-        item = BulkItem(id=dashed(one))
+        item = BulkItem(id=dashed(one), error=None, code=None)
         try:
-            await work(one)
+            done = await work(one)
+            if done is not None and done.warning is not None:
+                item.warning = done.warning
         except StoreError as error:
             item.error, item.code = str(error), error.code
         except Exception:
             log.exception("conversation %s, one of many: failed", one)
             item.error, item.code = UNEXPECTED, "internal_error"
         items.append(item)
-    done = 0 if dry_run else sum(item.error is None for item in items)
-    return BulkAnswer(items=items, matched=len(items), done=done, dry_run=dry_run)
+    number = 0 if dry_run else sum(item.error is None for item in items)
+    return BulkAnswer(items=items, matched=len(items), done=number, dry_run=dry_run)

@@ -13,7 +13,7 @@ from fastapi.responses import Response
 from pydantic import BaseModel, Field
 
 from app.api.bodies import NewConversation
-from app.api.parameters import AnyId, ErrorBody, IdInPath, IncludeSkills, WritableStore, json_response
+from app.api.parameters import AnyId, ErrorBody, IdInPath, IncludeSkills, Warned, WritableStore, written_response
 from app.errors import NeedsAgent
 from app.model.ids import ConversationId
 from app.model.writing import check_message, make_message
@@ -26,10 +26,10 @@ _NOT_FOUND: dict[int | str, dict[str, Any]] = {404: {"model": ErrorBody}}
 
 
 class Success(BaseModel):
-    """What was asked for is done and durable; `warning` tells what beside it is still to be done, by itself."""
+    """What was asked for is done and durable."""
 
     success: Literal[True] = True
-    warning: str | None = None
+    warning: Warned = None
 
 
 class UpdateRequest(BaseModel):
@@ -89,22 +89,26 @@ async def create_conversation(
     message = request.get("initial_message")
     if isinstance(message, dict) and message.get("run"):
         raise NeedsAgent(_NO_AGENT)
-    conversation_id, is_new = await store.create(request)
-    info = await store.get_conversation(conversation_id, include_skills=include_skills)
-    return json_response(info, 201 if is_new else 200)
+    made = await store.create(request)
+    status = 201 if made.is_new else 200
+    return await written_response(store, made.id, made.warning, include_skills=include_skills, status=status)
 
 
-@router.patch("/{conversation_id}", responses=_NOT_FOUND)
+@router.patch("/{conversation_id}", responses=_NOT_FOUND, response_model_exclude_none=True)
 async def update_conversation(store: WritableStore, conversation_id: IdInPath, request: UpdateRequest) -> Success:
     """Set title, tags, archive and pin. Appends no event."""
-    if request.title is not None or request.tags is not None:
-        async with store.writer(ConversationId(conversation_id)) as conversation:
-            await conversation.update_meta(title=request.title, tags=request.tags)
-    await store.mark(ConversationId(conversation_id), archived=request.archived, pinned=request.pinned)
-    return Success()
+    wanted = ConversationId(conversation_id)
+    if request.title is None and request.tags is None:
+        done = await store.mark(wanted, archived=request.archived, pinned=request.pinned)
+    else:
+        async with store.writer(wanted) as conversation:
+            done = await conversation.update(
+                title=request.title, tags=request.tags, archived=request.archived, pinned=request.pinned
+            )
+    return Success(warning=done.warning)
 
 
-@router.delete("/{conversation_id}", responses=_NOT_FOUND)
+@router.delete("/{conversation_id}", responses=_NOT_FOUND, response_model_exclude_none=True)
 async def delete_conversation(
     store: WritableStore,
     conversation_id: IdInPath,
@@ -112,8 +116,8 @@ async def delete_conversation(
     force: Annotated[bool, Query(description="also when another owner is writing to it")] = False,
 ) -> Success:
     """Move a conversation into the trash. It is not opened, and can be restored."""
-    await store.delete(ConversationId(conversation_id), permanent=permanent, force=force)
-    return Success()
+    done = await store.delete(ConversationId(conversation_id), permanent=permanent, force=force)
+    return Success(warning=done.warning)
 
 
 @router.post(
@@ -130,7 +134,7 @@ async def fork_conversation(
 ) -> Response:
     """Copy a conversation, whole or up to an event. The source is only read."""
     asked = request or ForkRequest()
-    fork_id = await store.fork(
+    made = await store.fork(
         ConversationId(conversation_id),
         fork_id=None if asked.id is None else ConversationId(asked.id),
         title=asked.title,
@@ -138,7 +142,7 @@ async def fork_conversation(
         reset_metrics=asked.reset_metrics,
         from_event_id=asked.from_event_id,
     )
-    return json_response(await store.get_conversation(fork_id, include_skills=include_skills), 201)
+    return await written_response(store, made.id, made.warning, include_skills=include_skills, status=201)
 
 
 @router.post(
@@ -155,11 +159,15 @@ async def navigate_conversation(
     """Move HEAD to an event, from which the next one goes on."""
     wanted = ConversationId(conversation_id)
     async with store.writer(wanted) as conversation:
-        await conversation.navigate(request.event_id)
-    return json_response(await store.get_conversation(wanted, include_skills=include_skills))
+        done = await conversation.navigate(request.event_id)
+    return await written_response(store, wanted, done.warning, include_skills=include_skills)
 
 
-@router.post("/{conversation_id}/events", responses=_NOT_FOUND | {501: {"model": ErrorBody}})
+@router.post(
+    "/{conversation_id}/events",
+    responses=_NOT_FOUND | {501: {"model": ErrorBody}},
+    response_model_exclude_none=True,
+)
 async def send_message(store: WritableStore, conversation_id: IdInPath, request: MessageRequest) -> Success:
     """Append a message."""
     if request.run:

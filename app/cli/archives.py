@@ -27,6 +27,7 @@ from app.cli.output import (
     opened,
     out,
     print_json,
+    print_warning,
     printable,
     run_async,
     shown_json,
@@ -38,6 +39,7 @@ from app.model.archive import NO_LIMITS, OWN_ARCHIVE, ExportFormat, OnClash
 from app.model.filters import Archived, ConversationFilter
 from app.model.ids import dashed
 from app.settings import Settings
+from app.store.backlog import find_warning
 from app.store.exporting import ExportReport, aiter_of, export, find_named, list_named
 from app.store.importing import Action, Planned, import_conversations
 from app.store.store import ConversationStore
@@ -249,6 +251,7 @@ def import_command(
 
 
 def _print_plan(plan: list[Planned], *, dry_run: bool, json: bool) -> None:
+    print_warning(find_warning(plan))
     if json:
         items = [
             {

@@ -6,9 +6,10 @@ from collections.abc import Awaitable, Callable, Iterable
 
 import typer
 
-from app.cli.output import print_json, synced
+from app.cli.output import print_json, print_warning, synced
 from app.errors import ConversationNotFound, ConversationOwned
 from app.model.ids import ConversationId, dashed
+from app.store.backlog import Done
 from app.store.store import ConversationStore
 
 
@@ -40,24 +41,26 @@ async def resolve_all(store: ConversationStore, texts: Iterable[str], *, force: 
 async def do_each(
     told: str,
     ids: Iterable[ConversationId],
-    act: Callable[[ConversationId], Awaitable[object]],
+    act: Callable[[ConversationId], Awaitable[Done]],
     *,
     dry_run: bool,
     json: bool,
 ) -> None:
     """Do something with each conversation and say with which it was done, also when it fails with one."""
     done = []
+    warning = None
     try:
         for one in ids:
             if not dry_run:
-                await act(one)
+                warning = (await act(one)).warning or warning
             done.append(one)
     finally:
-        tell(told, done, dry_run=dry_run, json=json)
+        tell(told, done, warning, dry_run=dry_run, json=json)
 
 
-def tell(what: str, ids: Iterable[ConversationId], *, dry_run: bool, json: bool) -> None:
-    """Say what was, or would be, done with which conversations."""
+def tell(what: str, ids: Iterable[ConversationId], warning: str | None, *, dry_run: bool, json: bool) -> None:
+    """Say what was, or would be, done with which conversations, and what the index does not show yet."""
+    print_warning(warning)
     if json:
         print_json({"ids": [dashed(one) for one in ids], "dry_run": dry_run})
         return

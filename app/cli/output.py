@@ -181,6 +181,12 @@ def counted(number: int, noun: str) -> str:
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
+def print_warning(warning: str | None) -> None:
+    """Say on standard error what a write that was done left to be done by itself."""
+    if warning is not None:
+        err.print(Text(printable(f"convstore: {warning}"), style="yellow"))
+
+
 def print_json(value: object) -> None:
     """Print a value as indented JSON; a path that is not UTF-8 reads back as the same path."""
     try:

@@ -23,12 +23,14 @@ from app.cli.output import (
     out,
     print_json,
     print_table,
+    print_warning,
     printable,
     run_async,
 )
 from app.model.filters import Archived, ConversationFilter, Tag
 from app.model.ids import dashed
 from app.settings import Settings
+from app.store.backlog import find_warning
 from app.store.pruning import Candidate, Pruned, find_candidates, prune
 
 _SHOWN = 20
@@ -70,6 +72,7 @@ def prune_command(
     if candidates and not dry_run:
         confirm(f"Move {counted(len(candidates), 'conversation')} into the trash?", yes=yes)
         done = run_async(_prune(settings, candidates))
+    print_warning(find_warning(done))
     errors = {one.candidate.id: one.error for one in done}
     if json:
         items = [one._asdict() | {"id": dashed(one.id), "error": errors.get(one.id)} for one in candidates]

@@ -6,7 +6,17 @@ import typer
 
 from app.cli.naming import resolve
 from app.cli.options import DryRunOption
-from app.cli.output import IndexOption, JsonOption, StoreOption, make_settings, out, print_json, printable, run_async
+from app.cli.output import (
+    IndexOption,
+    JsonOption,
+    StoreOption,
+    make_settings,
+    out,
+    print_json,
+    print_warning,
+    printable,
+    run_async,
+)
 from app.cli.writing import IdArgument, opened_for_writing
 from app.files.repairing import Repair
 from app.model.ids import ConversationId, dashed
@@ -33,6 +43,7 @@ def repair_command(
             return found, await opened.repair(found, dry_run=dry_run)
 
     conversation_id, done = run_async(repair(make_settings(store=store, index_url=index)))
+    print_warning(done.warning)
     if json:
         print_json(
             {

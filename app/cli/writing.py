@@ -15,11 +15,21 @@ import typer
 
 from app.cli.naming import do_each, resolve, resolve_all, tell
 from app.cli.options import DryRunOption, ForceOption, YesOption, confirm
-from app.cli.output import IndexOption, JsonOption, StoreOption, counted, make_settings, print_json, run_async
+from app.cli.output import (
+    IndexOption,
+    JsonOption,
+    StoreOption,
+    counted,
+    make_settings,
+    print_json,
+    print_warning,
+    run_async,
+)
 from app.errors import InvalidConversation
-from app.model.ids import ConversationId, dashed
+from app.model.ids import dashed
 from app.model.writing import check_title
 from app.settings import Settings
+from app.store.backlog import Created, Done
 from app.store.store import ConversationStore
 
 IdArgument = Annotated[str, typer.Argument(metavar="ID", help="Its id, or the beginning of it.")]
@@ -48,18 +58,19 @@ def rename_command(
     Example: convstore rename 45685019 "Retry with jitter" --store workspace/conversations
     """
 
-    async def rename(settings: Settings) -> ConversationId:
+    async def rename(settings: Settings) -> None:
         async with opened_for_writing(settings) as opened:
             found = await resolve(opened, conversation)
+            done = Done()
             if dry_run:
                 await opened.require_writable(found)
                 check_title(title)
             else:
                 async with opened.writer(found) as writer:
-                    await writer.set_title(title)
-            return found
+                    done = await writer.set_title(title)
+            tell("renamed", [found], done.warning, dry_run=dry_run, json=json)
 
-    tell("renamed", [run_async(rename(make_settings(store=store, index_url=index)))], dry_run=dry_run, json=json)
+    run_async(rename(make_settings(store=store, index_url=index)))
 
 
 def tag_command(
@@ -83,7 +94,8 @@ def tag_command(
                 info = orjson.loads(await opened.get_conversation(found))
                 return _changed(info["tags"] or {}, tags)
             async with opened.writer(found) as writer:
-                await writer.change_tags(lambda now: _changed(now, tags))
+                done = await writer.change_tags(lambda now: _changed(now, tags))
+                print_warning(done.warning)
                 return writer.tags
 
     now = run_async(tag(make_settings(store=store, index_url=index)))
@@ -122,7 +134,7 @@ def fork_command(
     Example: convstore fork 45685019 --title "Another try" --store workspace/conversations
     """
 
-    async def fork(settings: Settings) -> ConversationId:
+    async def fork(settings: Settings) -> Created:
         async with opened_for_writing(settings) as opened:
             found = await resolve(opened, conversation)
             return await opened.fork(
@@ -134,10 +146,11 @@ def fork_command(
             )
 
     made = run_async(fork(make_settings(store=store, index_url=index)))
+    print_warning(made.warning)
     if json:
-        print_json({"id": None if dry_run else dashed(made), "dry_run": dry_run})
+        print_json({"id": None if dry_run else dashed(made.id), "dry_run": dry_run})
     else:
-        typer.echo("it would be forked" if dry_run else dashed(made))
+        typer.echo("it would be forked" if dry_run else dashed(made.id))
 
 
 def delete_command(

@@ -45,6 +45,8 @@ class Repair:
     mended: list[Mend]
     left: list[str]
     copy: str | None = None
+    warning: str | None = None
+    """What the index does not show yet, by itself it will."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -93,6 +93,18 @@ async def list_signatures(index: ReadConnection, after: str, last: str) -> list[
 
 
 @cache
+def _children_sql() -> Sql:
+    columns = conversation.c
+    children = select(columns.uuid).where(columns.parent == bindparam("parent_"))
+    return compiled(children.order_by(columns.created_at, columns.uuid))
+
+
+async def list_children(index: ReadConnection, conversation_id: ConversationId) -> list[ConversationId]:
+    """Return the ids of the conversations whose parent this is, the oldest first."""
+    return [ConversationId(row[0]) for row in await index.fetch_all(_children_sql(), {"parent_": conversation_id})]
+
+
+@cache
 def _behind_sql() -> Sql:
     columns = conversation.c
     return compiled(

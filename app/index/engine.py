@@ -37,6 +37,9 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
+_LEAST_S = 0.5
+"""For this long each writer waits for another process, however long it waited for its turn in this one."""
+
 
 class _Pool:
     """Read connections that are lent out."""
@@ -268,7 +271,7 @@ class Index:
         durable: bool = False,
         read_from: Identity | None = None,
     ) -> T:
-        with self._queue.turn(asked), writer_lock(self.path, self._busy_timeout_s):
+        with self._queue.turn(asked), writer_lock(self.path, self._left_s(asked_at)):
             begun_at = time.monotonic()
             self._note("lock_wait", begun_at - asked_at)
             if read_from is not None:
@@ -276,13 +279,20 @@ class Index:
             if self._writer is None:
                 self._writer = Writer(self.path, self.opened)
             try:
-                result = self._writer.run(work, durable=durable)
+                result = self._writer.run(work, patience_s=self._left_s(asked_at), durable=durable)
             except ERRORS as error:
                 meaning = explained(error)
                 self.damaged = self.damaged or isinstance(meaning, IndexDamaged)
                 raise meaning from error
             self._note("commit", time.monotonic() - begun_at)
             return result
+
+    def _left_s(self, asked_at: float) -> float:
+        """Return how long one whose turn it is may wait for another process; what it waited before counts.
+
+        Else the last of ten who ask while another process holds the index would wait ten times the timeout.
+        """
+        return max(self._busy_timeout_s - (time.monotonic() - asked_at), min(self._busy_timeout_s, _LEAST_S))
 
     @asynccontextmanager
     async def locked(self) -> AsyncIterator[None]:

@@ -6,6 +6,7 @@ runs from BEGIN to COMMIT in one thread: that of an append, which wrote the file
 
 from __future__ import annotations
 
+import math
 import sqlite3
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
@@ -24,6 +25,9 @@ T = TypeVar("T")
 Params = Mapping[str, object]
 _NOTHING: Params = {}
 _ROWS_MAX = 100
+_PATIENCE_S = 5.0
+_STEP_S = 0.1
+"""The patience is rounded up to a multiple of this, so that the pragma is not run with every transaction."""
 _BEGIN = "BEGIN IMMEDIATE"
 """Every transaction begins as a writer's, so that it cannot meet SQLITE_BUSY in its middle."""
 
@@ -76,12 +80,16 @@ class Writer:
         self._path = path
         self._opened = opened
         self._level = "NORMAL"
+        self._patience_s = _PATIENCE_S
         self._connected: sqlite3.Connection | None = None
 
-    def run(self, work: Callable[[WriteConnection], T], *, durable: bool) -> T:
-        """Run a whole transaction in the calling thread and return what `work` did; what raises is rolled back."""
+    def run(self, work: Callable[[WriteConnection], T], *, patience_s: float, durable: bool) -> T:
+        """Run a whole transaction in the calling thread and return what `work` did; what raises is rolled back.
+
+        It waits `patience_s` seconds for a program that has SQLite's own lock.
+        """
         try:
-            result = work(WriteConnection(self._begin(durable=durable)))
+            result = work(WriteConnection(self._begin(patience_s, durable=durable)))
         except BaseException:
             self._end(commit=False)
             raise
@@ -93,13 +101,17 @@ class Writer:
         if self._connected is not None:
             self._connected.close()
 
-    def _begin(self, *, durable: bool) -> sqlite3.Connection:
+    def _begin(self, patience_s: float, *, durable: bool) -> sqlite3.Connection:
         if self._connected is None:
             self._connected = self._connect()
         level = "FULL" if durable else "NORMAL"
         if level != self._level:
             self._connected.execute(f"PRAGMA synchronous={level}")
             self._level = level
+        patience_s = math.ceil(patience_s / _STEP_S) * _STEP_S
+        if patience_s != self._patience_s:
+            self._connected.execute(f"PRAGMA busy_timeout={patience_s * 1000:.0f}")
+            self._patience_s = patience_s
         self._connected.execute(_BEGIN)
         return self._connected
 
@@ -140,7 +152,7 @@ def on_connect(driver: Any, _record: object) -> None:  # noqa: ANN401
         "synchronous=NORMAL",
         "foreign_keys=ON",
         "mmap_size=0",
-        "busy_timeout=5000",
+        f"busy_timeout={_PATIENCE_S * 1000:.0f}",
         "secure_delete=FAST",
         "temp_store=MEMORY",
     ):

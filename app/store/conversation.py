@@ -21,6 +21,7 @@ from app.model.filters import Status
 from app.model.ids import ConversationId
 from app.model.times import find_time_us, format_us
 from app.model.writing import check_tags, check_title, complete_event, find_tags
+from app.store.backlog import Done, warning_of
 from app.store.commits import Commit, Commits
 
 log = logging.getLogger(__name__)
@@ -37,8 +38,9 @@ class Appended(NamedTuple):
 class Conversation:
     """A conversation that this store may write to. `ConversationStore.writer` opens it.
 
-    Every method returns when the change is durable and the index shows it. Any of them raises OwnershipLost when
-    another owner took the conversation over, and DiskFull or WriteFailed when the change could not be written.
+    Every method returns when the change is durable and the index shows it, or else with a `warning` that says why the
+    index does not yet. Any of them raises OwnershipLost when another owner took the conversation over, and DiskFull or
+    WriteFailed when the change could not be written.
     """
 
     def __init__(
@@ -93,53 +95,62 @@ class Conversation:
         written = await self.write(Change(events=[complete_event(event, zone) for event in events]))
         return [Appended(*row.name, written.warning) for row in written.events]
 
-    async def navigate(self, event_id: str | None) -> None:
+    async def navigate(self, event_id: str | None) -> Done:
         """Move HEAD to an event; the next one follows it. None is the empty tree.
 
         Raises:
             EventNotFound: there is no such event.
         """
-        await self.write(Change(head=Head(event_id)))
+        return await self._done(Change(head=Head(event_id)))
 
-    async def set_status(self, status: Status) -> None:
+    async def set_status(self, status: Status) -> Done:
         """Set the execution status."""
-        await self.write(Change(state={"execution_status": status.value}))
+        return await self._done(Change(state={"execution_status": status.value}))
 
-    async def update_state(self, **fields: Any) -> None:  # noqa: ANN401
+    async def update_state(self, **fields: Any) -> Done:  # noqa: ANN401
         """Set fields of base_state.json, such as `stats` or `agent_state`; all others stay to the byte."""
-        await self.write(Change(state=fields))
+        return await self._done(Change(state=fields))
 
-    async def set_title(self, title: str) -> None:
+    async def set_title(self, title: str) -> Done:
         """Set the title.
 
         Raises:
             InvalidConversation: it is blank, or has more than 200 characters.
         """
-        await self.update_meta(title=title)
+        return await self.update(title=title)
 
-    async def set_tags(self, tags: Mapping[str, str]) -> None:
+    async def set_tags(self, tags: Mapping[str, str]) -> Done:
         """Set all tags anew.
 
         Raises:
             InvalidConversation: a key is not of lower-case letters and digits, or a value has more than 256 characters.
         """
-        await self.update_meta(tags=tags)
+        return await self.update(tags=tags)
 
     @property
     def tags(self) -> dict[str, str]:
         """The tags as they are."""
         return find_tags(self.files.files)
 
-    async def change_tags(self, change: Tagging) -> None:
+    async def change_tags(self, change: Tagging) -> Done:
         """Set the tags that `change` makes of those that stand when it is called, whoever else sets some at once.
 
         Raises:
             InvalidConversation: one of them is wrong; none was set.
         """
-        await self.write(Change(meta={"updated_at": format_us(time.time_ns() // 1000)}, tags=change))
+        return await self._done(Change(meta={"updated_at": format_us(time.time_ns() // 1000)}, tags=change))
 
-    async def update_meta(self, *, title: str | None = None, tags: Mapping[str, str] | None = None) -> None:
-        """Set title and tags with one write.
+    async def update(
+        self,
+        *,
+        title: str | None = None,
+        tags: Mapping[str, str] | None = None,
+        archived: bool | None = None,
+        pinned: bool | None = None,
+    ) -> Done:
+        """Set title and tags, archive and pin with one write; None leaves a thing as it is.
+
+        Lists leave an archived conversation out unless they ask for it.
 
         Raises:
             InvalidConversation: one of them is wrong; nothing was set.
@@ -148,14 +159,28 @@ class Conversation:
         wanted = None if tags is None else check_tags(tags)
         if meta or wanted is not None:
             meta["updated_at"] = format_us(time.time_ns() // 1000)
-            await self.write(Change(meta=meta, tags=None if wanted is None else lambda _: wanted))
+        given = {"archived": archived, "pinned": pinned}
+        own = {name: value for name, value in given.items() if value is not None}
+        if all(self.files.files.own.get(name, False) == value for name, value in own.items()):
+            own = {}
+        if not (meta or own):
+            return Done()
+        return await self._done(Change(meta=meta, own=own, tags=None if wanted is None else lambda _: wanted))
 
-    async def update_own(self, *, archived: bool | None = None, pinned: bool | None = None) -> None:
-        """Archive the conversation, which leaves it out of lists unless they ask for it, or pin it; or undo that."""
-        fields = {"archived": archived, "pinned": pinned}
-        own = {name: value for name, value in fields.items() if value is not None}
-        if any(self.files.files.own.get(name, False) != value for name, value in own.items()):
-            await self.write(Change(own=own))
+    async def update_meta(self, *, title: str | None = None, tags: Mapping[str, str] | None = None) -> Done:
+        """Do `update` of title and tags.
+
+        Raises:
+            InvalidConversation: one of them is wrong; nothing was set.
+        """
+        return await self.update(title=title, tags=tags)
+
+    async def update_own(self, *, archived: bool | None = None, pinned: bool | None = None) -> Done:
+        """Do `update` of what convstore.json says."""
+        return await self.update(archived=archived, pinned=pinned)
+
+    async def _done(self, change: Change) -> Done:
+        return Done((await self.write(change)).warning)
 
     async def write(self, change: Change) -> Written:
         """Do one change: files, then index. Goes on to its end also when the one who asked is cancelled."""
@@ -174,7 +199,7 @@ class Conversation:
             except (IndexBusy, IndexUnusable) as late:
                 self.behind = True
                 log.warning("conversation %s is written, but not yet in the index: %s", self.id, late)
-                written = written.warned(f"written, but not yet in the index: {late}")
+                written = written.warned(warning_of(late))
         self._wake()
         return written
 

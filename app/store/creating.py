@@ -22,15 +22,15 @@ from app.model.archive import ArchiveFile
 from app.model.creation import Seal, compose_new
 from app.model.ids import ConversationId, EventName, dashed, event_file_name, find_conversation_id
 from app.model.writing import check_message, check_title, complete_event, dump_event, make_message
+from app.store.backlog import Backlog, Created, Done
 from app.store.deriving import read_as_derived
 from app.store.locating import find_directory
-from app.store.refresh import refresh
 
 STAGING = ".new-"
 
 
-async def create(index: Index, reader: Reader, request: Mapping[str, Any], seal: Seal) -> tuple[ConversationId, bool]:
-    """Create the conversation that a StartConversationRequest asks for; return its id, and whether it is new.
+async def create(index: Index, reader: Reader, backlog: Backlog, request: Mapping[str, Any], seal: Seal) -> Created:
+    """Create the conversation that a StartConversationRequest asks for.
 
     Raises:
         InvalidConversation: what it asks for cannot be, or its parent is unknown.
@@ -40,15 +40,15 @@ async def create(index: Index, reader: Reader, request: Mapping[str, Any], seal:
     await read_as_derived(index, reader)
     conversation_id = _wanted_id(request.get("conversation_id"))
     if await _exists(index, reader, conversation_id):
-        return conversation_id, False
+        return Created(conversation_id, is_new=False)
     await _check_parent(index, reader, request, conversation_id)
     files = list(_new_files(reader, request, conversation_id, seal))
     try:
         await asyncio.to_thread(placing.place, reader.root, conversation_id, files, staging_prefix=STAGING)
     except ConversationExists:
-        return conversation_id, False
-    await refresh(index, reader, [Named(conversation_id, conversation_id)])
-    return conversation_id, True
+        return Created(conversation_id, is_new=False)
+    done = await backlog.read_again([Named(conversation_id, conversation_id)])
+    return Created(conversation_id, is_new=True, warning=done.warning)
 
 
 def _wanted_id(given: object) -> ConversationId:
@@ -105,7 +105,9 @@ def _new_files(
     yield ArchiveFile(layout.META, orjson.dumps(meta))
 
 
-async def fork(index: Index, reader: Reader, source: Named, wanted: Fork, *, dry_run: bool) -> None:
+async def fork(
+    index: Index, reader: Reader, backlog: Backlog, source: Named, wanted: Fork, *, dry_run: bool
+) -> Created:
     """Copy a conversation, whole or up to an event. The source is only read.
 
     Raises:
@@ -120,8 +122,8 @@ async def fork(index: Index, reader: Reader, source: Named, wanted: Fork, *, dry
     if await _exists(index, reader, wanted.id):
         raise ConversationExists(f"there is a conversation {dashed(wanted.id)} already; choose another id, or none")
     await asyncio.to_thread(_place_fork, reader, source, wanted, dry_run=dry_run)
-    if not dry_run:
-        await refresh(index, reader, [Named(wanted.id, wanted.id)])
+    done = Done() if dry_run else await backlog.read_again([Named(wanted.id, wanted.id)])
+    return Created(wanted.id, is_new=not dry_run, warning=done.warning)
 
 
 def _place_fork(reader: Reader, source: Named, wanted: Fork, *, dry_run: bool) -> None:

@@ -3,36 +3,32 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from collections.abc import AsyncGenerator
-from functools import partial
 from pathlib import Path
 
-from app.errors import ConversationOwned, NotInTrash, StoreError, UnreadableFile
+from app.errors import ConversationOwned, NotInTrash, UnreadableFile
 from app.files import deleting, layout, lease, trash
 from app.files.layout import Named
-from app.files.scan import Reader
 from app.files.trash import Trashed
 from app.index.engine import Index
 from app.model.conversation import TITLE_MAX, bounded
 from app.model.event import parse_json_object
 from app.model.ids import ConversationId, dashed
+from app.store.backlog import Backlog, Done
 from app.store.locating import get_directory
-from app.store.refresh import delete_empty, refresh
-
-log = logging.getLogger(__name__)
 
 
 async def delete(
     index: Index,
-    reader: Reader,
+    root: Path,
+    backlog: Backlog,
     conversation_id: ConversationId,
     instance: str,
     *,
     permanent: bool = False,
     force: bool = False,
-) -> Trashed:
+) -> Done:
     """Move a conversation into the trash, or with `permanent` remove it for good. Opens nothing in it.
 
     Raises:
@@ -40,17 +36,13 @@ async def delete(
         ConversationOwned: another owner lives; `force` deletes all the same.
         DiskFull, WriteFailed: it could not be moved, or not all of it removed; then the rest is in the trash.
     """
-    root = reader.root
     directory = await get_directory(index, root, conversation_id)
     now_us = time.time_ns() // 1000
     entry = await asyncio.to_thread(deleting.delete, root, directory, instance, now_us, force=force)
-    try:
-        await index.write(partial(delete_empty, reader=reader, named=[Named(directory, conversation_id)]))
-    except StoreError as error:
-        log.warning("conversation %s is deleted, but still listed until the next sweep: %s", conversation_id, error)
+    done = await backlog.delete_rows(Named(directory, conversation_id))
     if permanent:
         await asyncio.to_thread(trash.remove, root, entry)
-    return entry
+    return done
 
 
 async def require_deletable(
@@ -82,7 +74,7 @@ def require_restorable(root: Path, conversation_id: ConversationId) -> Trashed:
     return entry
 
 
-async def restore(index: Index, reader: Reader, conversation_id: ConversationId) -> None:
+async def restore(root: Path, backlog: Backlog, conversation_id: ConversationId) -> Done:
     """Put the last deleted conversation of this id back.
 
     Raises:
@@ -90,9 +82,9 @@ async def restore(index: Index, reader: Reader, conversation_id: ConversationId)
         ConversationExists: there is a conversation of this id again.
         DiskFull, WriteFailed: it could not be moved.
     """
-    entry = await asyncio.to_thread(require_restorable, reader.root, conversation_id)
-    directory = await asyncio.to_thread(trash.restore, reader.root, entry)
-    await refresh(index, reader, [Named(directory, conversation_id)])
+    entry = await asyncio.to_thread(require_restorable, root, conversation_id)
+    directory = await asyncio.to_thread(trash.restore, root, entry)
+    return await backlog.read_again([Named(directory, conversation_id)])
 
 
 async def empty(root: Path, before_us: int) -> AsyncGenerator[Trashed]:

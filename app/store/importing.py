@@ -25,7 +25,6 @@ from app.files.trash import is_ghost
 from app.model.archive import ArchiveFile, ExportFormat, LeftOut, Limits, OnClash
 from app.model.ids import ConversationId, dashed
 from app.model.renaming import renamed
-from app.store.refresh import refresh
 from app.store.store import ConversationStore
 from app.store.sync import OnProgress, ignore_progress
 
@@ -54,6 +53,8 @@ class Planned:
     size_bytes: int
     digest: bytes
     left_out: list[LeftOut] = field(default_factory=list)
+    warning: str | None = None
+    """Of an imported one: what the index does not show yet; it will, without another import."""
 
 
 def find_sources(paths: Iterable[Path], limits: Limits) -> list[Source]:
@@ -232,8 +233,10 @@ async def _carry_out(
         try:
             await asyncio.to_thread(_take, store.reader.root, staged, batch)
         finally:  # also what was placed before one that could not be
-            named = [Named(one.target, one.target) for one in batch if one.action is Action.IMPORT]
-            await refresh(store.index, store.reader, named)
+            placed = [one for one in batch if one.action is Action.IMPORT]
+            shown = await store.backlog.read_again([Named(one.target, one.target) for one in placed])
+            for one in placed:
+                one.warning = shown.warning
         if not batch:
             return
         done += len(batch)

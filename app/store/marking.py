@@ -5,25 +5,26 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from functools import partial
+from pathlib import Path
 
 from app.files import marking
 from app.files.layout import Named
-from app.files.scan import Reader
 from app.index.engine import Index
 from app.model.ids import ConversationId
+from app.store.backlog import Backlog, Done
 from app.store.locating import get_directory
-from app.store.refresh import refresh
 
 
 async def mark(
     index: Index,
-    reader: Reader,
+    root: Path,
+    backlog: Backlog,
     conversation_id: ConversationId,
     instance: str,
     fields: Mapping[str, bool],
     *,
     force: bool,
-) -> None:
+) -> Done:
     """Set fields of its convstore.json.
 
     Raises:
@@ -31,6 +32,6 @@ async def mark(
         ConversationOwned: another owner lives; `force` takes it over.
         DiskFull, WriteFailed: it could not be written.
     """
-    directory = await get_directory(index, reader.root, conversation_id)
-    await asyncio.to_thread(partial(marking.mark, reader.root, directory, instance, fields, force=force))
-    await refresh(index, reader, [Named(directory, conversation_id)])
+    directory = await get_directory(index, root, conversation_id)
+    await asyncio.to_thread(partial(marking.mark, root, directory, instance, fields, force=force))
+    return await backlog.read_again([Named(directory, conversation_id)])

@@ -26,11 +26,15 @@ class Candidate(NamedTuple):
 
 
 class Pruned(NamedTuple):
-    """What became of a candidate; `error` says why it stays, and `failed` that nobody else keeps it."""
+    """What became of a candidate; `error` says why it stays, and `failed` that nobody else keeps it.
+
+    `warning` says that it is in the trash, but still listed.
+    """
 
     candidate: Candidate
     error: str | None
     failed: bool = False
+    warning: str | None = None
 
 
 async def find_candidates(
@@ -65,17 +69,17 @@ async def prune(
     """Move conversations into the trash. What has changed since it was chosen, or somebody writes to, stays."""
     done = []
     for number, one in enumerate(candidates, 1):
-        error, failed = None, False
+        error, failed, warning = None, False, None
         try:
             info = orjson.loads(await store.get_conversation(one.id))
             if info["pinned"] or _candidate(info) != one:
                 error = "it has changed meanwhile"
             else:
-                await store.delete(one.id)
+                warning = (await store.delete(one.id)).warning
         except ConversationNotFound:
             error = "it is gone already"
         except StoreError as refused:
             error, failed = str(refused), not isinstance(refused, ConversationOwned | LockTimeout)
-        done.append(Pruned(one, error, failed))
+        done.append(Pruned(one, error, failed, warning))
         on_progress("moved into the trash", number, len(candidates))
     return done

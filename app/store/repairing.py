@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import replace
 
 from app.files import repairing
 from app.files.layout import Named
@@ -11,12 +12,12 @@ from app.files.repairing import Repair
 from app.files.scan import Reader
 from app.index.engine import Index
 from app.model.ids import ConversationId
+from app.store.backlog import Backlog
 from app.store.locating import get_directory
-from app.store.refresh import refresh
 
 
 async def repair(
-    index: Index, reader: Reader, conversation_id: ConversationId, instance: str, *, dry_run: bool
+    index: Index, reader: Reader, backlog: Backlog, conversation_id: ConversationId, instance: str, *, dry_run: bool
 ) -> Repair:
     """Mend what has one safe answer, or with `dry_run` say what would be, and return it.
 
@@ -30,5 +31,5 @@ async def repair(
         return await asyncio.to_thread(repairing.plan, reader, directory, conversation_id)
     now_us = time.time_ns() // 1000
     done = await asyncio.to_thread(repairing.repair, reader, directory, conversation_id, instance, now_us)
-    await refresh(index, reader, [Named(directory, conversation_id)], every_event=True)
-    return done
+    shown = await backlog.read_all_again(Named(directory, conversation_id))
+    return replace(done, warning=shown.warning)

@@ -1,17 +1,21 @@
-"""A ConversationInfo with the agent's skills, which the index does not keep: composed from the files."""
+"""A ConversationInfo composed from the files: for the agent's skills, which no row has, or when the row is behind."""
 
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 
 import orjson
 
-from app.files import scan
+from app.errors import ConversationNotFound, IndexBusy, IndexUnusable
+from app.files import lease, scan
 from app.files.scan import Reader
 from app.index import conversations
 from app.index.engine import Index
+from app.index.infos import compose_info_body
 from app.model.conversation import fold
-from app.model.ids import ConversationId
+from app.model.ids import ConversationId, dashed
+from app.store.locating import get_directory
 
 
 async def with_skills(index: Index, reader: Reader, body: bytes) -> bytes:
@@ -33,3 +37,24 @@ def _compose(reader: Reader, body: bytes, directory: str, conversation_id: Conve
     listed = orjson.loads(body)
     whole |= {name: listed[name] for name in ("owner", "sub_conversation_ids")}
     return orjson.dumps(whole)
+
+
+async def compose_from_files(
+    index: Index, reader: Reader, conversation_id: ConversationId, *, include_skills: bool
+) -> bytes:
+    """Return a ConversationInfo as the files say it; of the index it takes only which sub-conversations there are.
+
+    Raises:
+        ConversationNotFound: there is no such conversation.
+    """
+    directory = await get_directory(index, reader.root, conversation_id)
+    files = await asyncio.to_thread(scan.read_conversation, reader, directory, conversation_id)
+    if files is None:
+        raise ConversationNotFound(f"no conversation has the id {dashed(conversation_id)}")
+    holder = await asyncio.to_thread(lease.find_holder, reader.root, directory)
+    children: list[ConversationId] = []
+    with suppress(IndexBusy, IndexUnusable):
+        async with index.read() as connection:
+            children = await conversations.list_children(connection, conversation_id)
+    body = fold(files, include_skills=include_skills).body
+    return compose_info_body(body, holder.owner if holder else None, ",".join(children))

@@ -8,7 +8,7 @@ import time
 from contextlib import suppress
 from functools import partial
 
-from app.errors import IndexUnusable, StoreError, StoreUnavailable, SyncRunning
+from app.errors import IndexBusy, IndexUnusable, StoreError, StoreUnavailable, SyncRunning
 from app.index import progress
 from app.store.duty import on_duty
 from app.store.emptying import keep_tidy
@@ -143,5 +143,5 @@ async def _sync_when_possible(store: ConversationStore) -> SyncReport:
 
 
 def _pause_s(error: Exception) -> float:
-    """Return how long to wait after an error: not long when a look is cheap and may find the store again."""
-    return _SOON_S if isinstance(error, IndexUnusable | StoreUnavailable) else _RETRY_S
+    """Return how long to wait after an error: not long when a look is cheap and may find the store usable again."""
+    return _SOON_S if isinstance(error, IndexBusy | IndexUnusable | StoreUnavailable) else _RETRY_S

@@ -18,19 +18,19 @@ from app.files.layout import Named
 from app.files.lease import Lease
 from app.files.repairing import Repair
 from app.files.trash import Trashed
-from app.index import sweeping
 from app.logs import Note, ignore_note
 from app.model.filters import ConversationFilter, Status
 from app.model.ids import ConversationId
 from app.model.writing import check_tags, check_title
 from app.settings import Settings
 from app.store import creating, deleting, marking, recovering, repairing, tagging
+from app.store.backlog import Backlog, Created, Done, warning_of
 from app.store.conversation import Conversation
 from app.store.interrupted import was_left
-from app.store.leases import owned
 from app.store.reader import StoreReader
 from app.store.recovering import Recovered
 from app.store.sealing import make_seal
+from app.store.skills import compose_from_files
 from app.store.writing import Writers
 
 
@@ -39,12 +39,14 @@ class ConversationStore(StoreReader):
 
     def __init__(self, settings: Settings, note: Note = ignore_note) -> None:
         super().__init__(settings, note)
+        self.backlog = Backlog(self.index, self.reader, self.followers.wake)
         self._writers = Writers(self.index, self.reader, settings, self._opening, self.followers.wake)
 
     async def close(self) -> None:
         """Give all leases back and close the index; `open` does it."""
         try:
             await self._writers.close()
+            await self.backlog.close()
         finally:
             await super().close()
 
@@ -104,12 +106,12 @@ class ConversationStore(StoreReader):
             DiskFull, WriteFailed: not all of it was mended; a copy of how it was is in the trash.
         """
         instance = "" if dry_run else await self._writers.let_go(conversation_id)
-        done = await repairing.repair(self.index, self.reader, conversation_id, instance, dry_run=dry_run)
+        done = await repairing.repair(self.index, self.reader, self.backlog, conversation_id, instance, dry_run=dry_run)
         self.followers.wake(conversation_id)
         return done
 
-    async def create(self, request: Mapping[str, Any]) -> tuple[ConversationId, bool]:
-        """Create the conversation that a StartConversationRequest asks for; return its id, and whether it is new.
+    async def create(self, request: Mapping[str, Any]) -> Created:
+        """Create the conversation that a StartConversationRequest asks for, unless there is one of its id.
 
         Its secrets are encrypted with the secret key of the settings, or masked; never stored plain.
 
@@ -117,7 +119,7 @@ class ConversationStore(StoreReader):
             InvalidConversation: there is no workspace or agent in it, or its parent, title or tags are wrong.
             DiskFull, WriteFailed: it could not be written; nothing is left of it.
         """
-        return await creating.create(self.index, self.reader, request, make_seal(self.settings))
+        return await creating.create(self.index, self.reader, self.backlog, request, make_seal(self.settings))
 
     async def fork(
         self,
@@ -129,8 +131,8 @@ class ConversationStore(StoreReader):
         reset_metrics: bool = True,
         from_event_id: str | None = None,
         dry_run: bool = False,
-    ) -> ConversationId:
-        """Copy a conversation, whole or only the branch up to an event, and return the copy's id.
+    ) -> Created:
+        """Copy a conversation, whole or only the branch up to an event, and return the copy.
 
         With `dry_run` all is read and nothing written.
 
@@ -151,10 +153,9 @@ class ConversationStore(StoreReader):
             reset_metrics=reset_metrics,
             from_event_id=from_event_id,
         )
-        await creating.fork(self.index, self.reader, source, wanted, dry_run=dry_run)
-        return wanted.id
+        return await creating.fork(self.index, self.reader, self.backlog, source, wanted, dry_run=dry_run)
 
-    async def delete(self, conversation_id: ConversationId, *, permanent: bool = False, force: bool = False) -> None:
+    async def delete(self, conversation_id: ConversationId, *, permanent: bool = False, force: bool = False) -> Done:
         """Move a conversation into the trash, or with `permanent` remove it for good. Opens nothing in it.
 
         Raises:
@@ -163,8 +164,12 @@ class ConversationStore(StoreReader):
             DiskFull, WriteFailed: it could not be moved, or not all of it removed; then the rest is in the trash.
         """
         instance = await self._writers.let_go(conversation_id)
-        await deleting.delete(self.index, self.reader, conversation_id, instance, permanent=permanent, force=force)
+        root = self.reader.root
+        done = await deleting.delete(
+            self.index, root, self.backlog, conversation_id, instance, permanent=permanent, force=force
+        )
         self.followers.wake(conversation_id)
+        return done
 
     async def mark(
         self,
@@ -173,7 +178,7 @@ class ConversationStore(StoreReader):
         archived: bool | None = None,
         pinned: bool | None = None,
         force: bool = False,
-    ) -> None:
+    ) -> Done:
         """Archive a conversation, which leaves it out of lists that do not ask for it, or pin it; or undo that.
 
         Also one whose files cannot be read: this stands in a file of its own.
@@ -185,13 +190,15 @@ class ConversationStore(StoreReader):
         """
         try:
             async with self.writer(conversation_id, force=force) as conversation:
-                await conversation.update_own(archived=archived, pinned=pinned)
+                return await conversation.update(archived=archived, pinned=pinned)
         except UnreadableFile:
             given = {"archived": archived, "pinned": pinned}
             fields = {name: value for name, value in given.items() if value is not None}
             instance = await self._writers.let_go(conversation_id)
-            await marking.mark(self.index, self.reader, conversation_id, instance, fields, force=force)
+            root = self.reader.root
+            done = await marking.mark(self.index, root, self.backlog, conversation_id, instance, fields, force=force)
             self.followers.wake(conversation_id)
+            return done
 
     async def require_deletable(self, conversation_id: ConversationId, *, force: bool = False) -> None:
         """Make sure that `delete` would be done, which changes nothing; raises what that would."""
@@ -210,7 +217,7 @@ class ConversationStore(StoreReader):
         """Make sure that `restore` would be done, which changes nothing; raises what that would."""
         await asyncio.to_thread(deleting.require_restorable, self.reader.root, conversation_id)
 
-    async def restore(self, conversation_id: ConversationId) -> None:
+    async def restore(self, conversation_id: ConversationId) -> Done:
         """Put the last deleted conversation of this id back.
 
         Raises:
@@ -218,7 +225,7 @@ class ConversationStore(StoreReader):
             ConversationExists: there is a conversation of this id again.
             DiskFull, WriteFailed: it could not be moved.
         """
-        await deleting.restore(self.index, self.reader, conversation_id)
+        return await deleting.restore(self.reader.root, self.backlog, conversation_id)
 
     def empty_trash(self, before_us: int) -> AsyncGenerator[Trashed]:
         """Remove for good what was deleted before a time, the oldest first, and give each as it is gone.
@@ -242,7 +249,7 @@ class ConversationStore(StoreReader):
             lending.lend, self.reader, directory, conversation_id, owner, ttl_s=ttl_s, force=force, over=over
         )
         lent = await asyncio.to_thread(lend)
-        await self._show_owner(conversation_id, lent)
+        await self.backlog.show_owner(Named(directory, conversation_id))
         return lent
 
     async def renew(self, conversation_id: ConversationId, held: Lease, *, ttl_s: float) -> Lease:
@@ -253,7 +260,7 @@ class ConversationStore(StoreReader):
         """
         directory = (await self._opening.open(conversation_id)).directory
         longer = await asyncio.to_thread(partial(lease.renew, self.reader.root, directory, held, ttl_s=ttl_s))
-        await self._show_owner(conversation_id, longer)
+        await self.backlog.show_owner(Named(directory, conversation_id))
         return longer
 
     async def release(self, conversation_id: ConversationId, held: Lease) -> None:
@@ -261,9 +268,22 @@ class ConversationStore(StoreReader):
         directory = (await self._opening.open(conversation_id)).directory
         await self._writers.let_go(conversation_id, held)
         if await asyncio.to_thread(releasing.release, self.reader.root, directory, held):
-            await self._show_owner(conversation_id, None)
+            await self.backlog.show_owner(Named(directory, conversation_id))
 
-    async def _show_owner(self, conversation_id: ConversationId, held: Lease | None) -> None:
-        """Have lists show who owns a conversation; if the index is busy, the next sweep does."""
-        with suppress(IndexBusy, IndexUnusable):
-            await self.index.write(partial(sweeping.set_owners, owned=[owned(conversation_id, held)]))
+    async def describe(
+        self, conversation_id: ConversationId, warning: str | None, *, include_skills: bool = False
+    ) -> tuple[bytes, str | None]:
+        """Return the ConversationInfo of a conversation that was just written, and the warning, if there is one.
+
+        With a warning, or when the index cannot be brought in step now, it is composed from the files.
+
+        Raises:
+            ConversationNotFound: it is gone already.
+        """
+        if warning is None:
+            try:
+                return await self.get_conversation(conversation_id, include_skills=include_skills), None
+            except (IndexBusy, IndexUnusable) as error:
+                warning = warning_of(error)
+        body = await compose_from_files(self.index, self.reader, conversation_id, include_skills=include_skills)
+        return body, warning

@@ -160,7 +160,7 @@ async def test_what_is_written_during_a_rebuild_is_in_it_and_readers_in_other_pr
         written = 0
         while not stop.is_set():
             asked = {"agent": {"llm": {"model": "a/model"}}, "workspace": {"working_dir": "/home/dev"}}
-            conversation_id, _ = await store.create(asked)
+            conversation_id = (await store.create(asked)).id
             async with store.writer(conversation_id) as conversation:
                 event: dict[str, Any] = {"source": "user", "kind": "Any"}
                 await conversation.append_batch([event, event])

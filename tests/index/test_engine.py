@@ -7,6 +7,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
 from pathlib import Path
@@ -20,7 +21,7 @@ from app.index.engine import Index
 from app.index.places import prepare
 from app.index.statements import Sql
 from app.index.writer import WriteConnection
-from tests.builders import held_by_another_process, second_process
+from tests.builders import busy_index, held_by_another_process, second_process
 from tests.conftest import transaction
 
 
@@ -329,3 +330,19 @@ async def test_a_query_whose_caller_is_cancelled_keeps_nobody_waiting(path: Path
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(look(index, endless), 0.2)
         assert await asyncio.wait_for(look(index, "SELECT 1"), 5) == [(1,)]
+
+
+async def test_writers_of_one_process_wait_for_another_program_at_the_same_time(root: Path, path: Path) -> None:
+    async def bump(index: Index) -> None:
+        await index.write(progress.bump_revision)
+
+    async with opened(path, busy_timeout_s=0.5) as index:
+        await bump(index)
+        with busy_index(root):
+            began = time.monotonic()
+            done = await asyncio.gather(*(bump(index) for _ in range(3)), return_exceptions=True)
+            took_s = time.monotonic() - began
+        assert [type(error) for error in done] == [IndexBusy] * 3
+        assert took_s < 3, "each waited for SQLite's 5 s"
+        await bump(index)
+    assert stored_revision(path) == 2

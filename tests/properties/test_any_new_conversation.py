@@ -70,7 +70,7 @@ class Creating(NamedTuple):
     async def _create(self, request: dict[str, Any]) -> bool:
         before = await self.store.count_conversations()
         try:
-            one, _ = await self.store.create(request)
+            one = (await self.store.create(request)).id
         except (InvalidConversation, InvalidEvent):
             return await self.store.count_conversations() == before
         return one not in await self.store.list_ids(ConversationFilter(unreadable=True))

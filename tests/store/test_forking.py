@@ -55,7 +55,7 @@ async def test_what_a_crash_kept_head_from_is_under_the_head_of_a_fork(
         if not crashed:
             releasing.release(root, path.name, claimed.lease)
         before = (path / "base_state.json").read_bytes()
-        fork = root / await store.fork(ID)
+        fork = root / (await store.fork(ID)).id
         assert len(log_of(fork)) == 3
         assert state_of(fork)["leaf_event_id"] == make_event(7 if crashed else 1)["id"]
         assert (path / "base_state.json").read_bytes() == before
@@ -69,7 +69,7 @@ async def test_a_fork_beside_a_writer_ends_with_its_own_last_event(root: Path, o
         with second_process(WRITER, root) as writer:
             assert writer.hear() == "writing"
             for number in range(FORKS):
-                fork = root / await store.fork(ID, fork_id=ConversationId(make_id(100 + number)))
+                fork = root / (await store.fork(ID, fork_id=ConversationId(make_id(100 + number)))).id
                 log = log_of(fork)
                 assert state_of(fork)["leaf_event_id"] == log[-1]["id"], f"fork {number}, with {len(log)} events"
                 lengths.add(len(log))
