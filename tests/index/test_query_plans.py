@@ -63,6 +63,7 @@ def narrowed() -> dict[str, Sql]:
         **{f"where all are {name}": listing.located_sql((name,)) for name in filtering._CLAUSES},
         "signatures": conversations._signatures_sql(),
         "behind": conversations._behind_sql(),
+        "children": conversations._children_sql(),
         "rows before they are written": rows.rows_sql(100, conversation.c.revision),
         "rows before they are deleted": conversations._doomed_sql(),
         "unreadable events": events._unreadable_sql(),
@@ -162,7 +163,7 @@ def test_these_plans_are_those_of_a_database_that_was_never_analysed(database: s
 WRITING = {"_in_step_sql", "_own_sql", "_until_sql", "_delete_tags_sql", "_replace_tag_sql", "_add_tag_sql"}
 WRITING |= {"_insert_info_sql", "_insert_sql", "_update_sql", "_upsert_sql", "_upsert_info_sql", "_delete_sql"}
 SEEN = {
-    conversations: {"_find_sql", "_locate_sql", "_prefix_sql", "_signatures_sql"}
+    conversations: {"_find_sql", "_locate_sql", "_prefix_sql", "_signatures_sql", "_children_sql"}
     | {"_behind_sql", "_totals_sql", "_doomed_sql"},
     listing: {"ordered_sql", "walking_sql", "reading_sql", "count_sql", "located_sql"},
     events: {
