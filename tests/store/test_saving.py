@@ -97,7 +97,8 @@ async def test_who_exports_and_imports_keeps_it_and_so_it_is_pruned_at_its_age(
         assert await listed(other) == shown
         for days, found in ((2, []), (0, [ID])):
             before_us = int((datetime.now(UTC) - timedelta(days=days)).timestamp() * 1e6)
-            old = await pruning.find_candidates(other, ConversationFilter(updated_at_lt_us=before_us))
+            asked = pruning.quiet_since(ConversationFilter(), before_us)
+            old = await pruning.find_candidates(other, asked)
             assert [one.id for one in old] == found
 
 
