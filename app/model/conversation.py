@@ -340,6 +340,13 @@ def _times(files: ConversationFiles) -> tuple[int, int]:
     return created_us, updated_us
 
 
+def find_unsaved_update_us(files: ConversationFiles) -> int | None:
+    """Return the `updated_at` that lists show, or None where meta.json tells the same or none at all."""
+    told_us = find_time_us((files.meta or {}).get("updated_at"))
+    _, listed_us = _times(files)
+    return None if told_us is None or told_us == listed_us else listed_us
+
+
 def _tags(stored: object) -> dict[str, str]:
     """Return the tags that can be asked for: texts, bounded, and of very many some."""
     pairs = stored.items() if isinstance(stored, dict) else ()
