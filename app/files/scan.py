@@ -71,6 +71,20 @@ def unwritable(directory: str, files: ConversationFiles | None) -> UnreadableFil
     )
 
 
+def list_ahead(root: Path, latest_us: int) -> list[ConversationId]:
+    """Return the conversations whose meta.json tells a later time. Opens each; what cannot be read is left out."""
+    found = []
+    for directory in layout.list_directories(root)[0]:
+        try:
+            with layout.open_directory(f"{root}/{directory}") as fd:
+                times = believe_meta(parse_json_object(layout.read_file(layout.META, fd)[0]), None)
+        except (OSError, UnreadableFile):
+            continue
+        if max(times.created_us or 0, times.updated_us or 0) > latest_us:
+            found.append(layout.named(directory).id)
+    return found
+
+
 def _modified_us(path: Path) -> int:
     try:
         return os.lstat(path).st_mtime_ns // 1000
