@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from dataclasses import replace
 from typing import Annotated
 
 import typer
@@ -31,7 +30,7 @@ from app.model.filters import Archived, ConversationFilter, Tag
 from app.model.ids import dashed
 from app.settings import Settings
 from app.store.backlog import find_warning
-from app.store.pruning import Candidate, Pruned, find_candidates, prune
+from app.store.pruning import Candidate, Pruned, find_candidates, prune, quiet_since
 
 _SHOWN = 20
 _FAILED = 2
@@ -43,7 +42,10 @@ def prune_command(
     older_than: Annotated[
         int,
         typer.Option(
-            "--older-than", metavar="AGE", parser=parse_age, help="Not updated for so long: 30m, 12h, 180d, 4w."
+            "--older-than",
+            metavar="AGE",
+            parser=parse_age,
+            help="Created, and the last event, longer ago than this: 30m, 12h, 180d, 4w.",
         ),
     ],
     keep_tag: Annotated[
@@ -58,12 +60,12 @@ def prune_command(
 ) -> None:
     """Move old conversations into the trash, archived ones too. Asks first. What is written to meanwhile stays.
 
+    The age is that of the last event, or of the conversation where that is newer, as a fork may be. Renaming, tagging,
+    pinning and archiving do not make a conversation younger.
+
     Example: convstore prune --older-than 180d --status finished --keep-tag pinned --dry-run --store conversations
     """
-    before_us = time.time_ns() // 1000 - older_than
-    if asked.updated_at_lt_us is not None:
-        before_us = min(before_us, asked.updated_at_lt_us)
-    asked = replace(asked, updated_at_lt_us=before_us)
+    asked = quiet_since(asked, time.time_ns() // 1000 - older_than)
     settings = make_settings(store=store, index_url=index)
     candidates = run_async(_find(settings, asked, read_tags("--keep-tag", keep_tag)))
     if not json:
@@ -105,7 +107,9 @@ async def _prune(settings: Settings, candidates: list[Candidate]) -> list[Pruned
 def _print_candidates(candidates: list[Candidate]) -> None:
     if not candidates:
         return
-    rows = [(dashed(one.id), one.status, one.updated_at[:10], one.title or "(no title)") for one in candidates[:_SHOWN]]
+    rows = [
+        (dashed(one.id), one.status, one.last_event_at[:10], one.title or "(no title)") for one in candidates[:_SHOWN]
+    ]
     if len(candidates) > _SHOWN:
         rows.append((f"and {len(candidates) - _SHOWN} more; --json names them all", "", "", ""))
-    print_table(("ID", "STATUS", "UPDATED", "TITLE"), rows)
+    print_table(("ID", "STATUS", "LAST EVENT", "TITLE"), rows)

@@ -6,6 +6,7 @@ import os
 import stat
 import time
 from collections.abc import Iterator
+from datetime import tzinfo
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,12 +16,15 @@ from app.errors import UnreadableFile
 from app.files import layout
 from app.files.head import find_moved_head, may_lag
 from app.files.lease import LAST_LEASE, LEASE
+from app.files.scan import Reader, summarise
 from app.model.archive import DEPTH_MAX, ArchiveFile, LeftOut, name_problem
+from app.model.conversation import ConversationFiles, believe_meta, find_unsaved_update_us
 from app.model.event import parse_json_object
-from app.model.ids import EventName
+from app.model.ids import ConversationId, EventName
 from app.model.jsonlines import event_path, find_event
 from app.model.kept import parse_kept
 from app.model.redaction import redacted
+from app.model.times import format_us
 
 _TOP = (layout.META, layout.STATE, layout.OWN)
 _LOOKS = 5
@@ -39,9 +43,12 @@ class _Core(NamedTuple):
     names: list[EventName]
 
 
-def read_files(root: Path, directory: str, *, with_secrets: bool = False) -> Iterator[ArchiveFile | LeftOut]:
+def read_files(
+    root: Path, directory: str, *, with_secrets: bool = False, as_listed: bool = True, zone: tzinfo | None = None
+) -> Iterator[ArchiveFile | LeftOut]:
     """Give a conversation's files in a fixed order: meta.json, base_state.json, convstore.json, events, others by name.
 
+    With `as_listed`, meta.json has the `updated_at` that lists show; `zone` is that of events' times which carry none.
     Locks, leases, markers and temporary files are not part of it. Secrets are masked unless `with_secrets`; a damaged
     file that may hold one is left out then. A conversation that goes on meanwhile is read as of one moment: no HEAD
     whose event is not there.
@@ -51,6 +58,8 @@ def read_files(root: Path, directory: str, *, with_secrets: bool = False) -> Ite
     """
     with layout.open_directory(root / directory) as fd:
         core = _read_core(fd)
+        if as_listed:
+            _set_updated_at(Reader(root, zone), fd, directory, core)
         for name, found in core.top.items():
             yield found if isinstance(found, LeftOut) else _masked(ArchiveFile(name, found), with_secrets=with_secrets)
         seen = set(_TOP)
@@ -115,6 +124,29 @@ def _find_moved(fd: int, core: _Core) -> bytes | None:
         except (OSError, UnreadableFile):
             return None
     return None
+
+
+def _set_updated_at(reader: Reader, fd: int, directory: str, core: _Core) -> None:
+    """Put the `updated_at` that lists show into the meta.json that was read; one that cannot be read stays as it is."""
+    raw = core.top.get(layout.META)
+    if not isinstance(raw, bytes):
+        return
+    try:
+        meta = parse_json_object(raw)
+        status = os.stat(layout.META, dir_fd=fd, follow_symlinks=False)
+        placed_ns = layout.placed_ns(status)
+        log = summarise(reader, fd, core.names, believe_meta(meta, placed_ns))
+        modified_us = status.st_mtime_ns // 1000
+        files = ConversationFiles(
+            ConversationId(directory), directory, meta, status.st_mtime_ns, None, log, modified_us,
+            meta_placed_ns=placed_ns,
+        )  # fmt: skip
+        updated_us = None if log.failed else find_unsaved_update_us(files)
+        if updated_us is not None:
+            kept = parse_kept(raw).with_values({"updated_at": orjson.dumps(format_us(updated_us))})
+            core.top[layout.META] = kept.raw
+    except (OSError, UnreadableFile):
+        return
 
 
 def _read(path: str, parent_fd: int, *, with_secrets: bool) -> ArchiveFile | LeftOut:

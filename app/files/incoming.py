@@ -7,6 +7,7 @@ once to write. Its names, sizes as they really are, and sums are checked while i
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from datetime import tzinfo
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -132,10 +133,11 @@ def told_id(name: str, prefix: str, core: Iterable[bytes]) -> ConversationId:
 class DirectorySource:
     """A conversation's directory, or one that holds many. Links are not followed."""
 
-    def __init__(self, path: Path, limits: Limits) -> None:
+    def __init__(self, path: Path, limits: Limits, zone: tzinfo | None) -> None:
         self.name = str(path)
         self._path = path
         self._limits = limits
+        self._zone = zone
 
     def read(self) -> Iterator[Incoming]:
         """Give its conversations in order of their ids."""
@@ -160,7 +162,7 @@ class DirectorySource:
         return Incoming(conversation_id, files)
 
     def _measured(self, path: Path, meter: Meter) -> Iterator[ArchiveFile | LeftOut]:
-        for file in read_files(path.parent, path.name, with_secrets=True):
+        for file in read_files(path.parent, path.name, with_secrets=True, zone=self._zone):
             if isinstance(file, ArchiveFile):
                 meter.unpacked(file.name, len(file.raw), len(file.raw))
             yield file

@@ -238,6 +238,12 @@ def read_file(name: str, dir_fd: int) -> tuple[bytes, int]:
         FileNotFoundError: there is none.
         UnreadableFile: it cannot be read; the message says why.
     """
+    raw, status = read_with_status(name, dir_fd)
+    return raw, status.st_mtime_ns
+
+
+def read_with_status(name: str, dir_fd: int) -> tuple[bytes, os.stat_result]:
+    """Return the bytes of a regular file, and its status. Raises what `read_file` raises."""
     try:
         descriptor = os.open(name, _READ, dir_fd=dir_fd)
     except FileNotFoundError:
@@ -250,11 +256,16 @@ def read_file(name: str, dir_fd: int) -> tuple[bytes, int]:
             raise UnreadableFile("not a regular file")
         if status.st_size > _FILE_MAX_BYTES:
             raise UnreadableFile(f"larger than {_FILE_MAX_BYTES >> 20} MiB")
-        return _read_all(descriptor, status.st_size), status.st_mtime_ns
+        return _read_all(descriptor, status.st_size), status
     except OSError as error:
         raise UnreadableFile(f"cannot be read ({error.strerror})", failed=True) from error
     finally:
         os.close(descriptor)
+
+
+def placed_ns(status: os.stat_result) -> int:
+    """Return when a file came to where it is: its ctime, which no copy keeps, or its mtime where that is later."""
+    return max(status.st_mtime_ns, status.st_ctime_ns)
 
 
 def _read_all(descriptor: int, size: int) -> bytes:

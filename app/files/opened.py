@@ -183,10 +183,9 @@ class OpenFiles:
         if prepared:
             self._read_log(fd)
             appended = eventlog_writing.append(events_fd, self.names, [(one.event_id, one.raw) for one in prepared])
-            first_too = not scan.tells_creation(self.files.meta)
             for (name, status), one in zip(appended, prepared, strict=True):
                 rows.append(EventRow(name, one.facts))
-                log = self.files.log.with_event(one.facts, status.st_mtime_ns, first_too=first_too)
+                log = self.files.log.with_event(one.facts, status.st_mtime_ns)
                 self.files = replace(self.files, log=log)
                 head = Head(name.event_id) if one.moves and change.head is None else head
         warning = None
@@ -248,7 +247,12 @@ class OpenFiles:
         status = durable.replace(fd, layout.META, kept.raw)
         self._meta = kept
         self._marks = self._marks._replace(meta=mark_of(status))
-        self.files = replace(self.files, meta=parse_json_object(kept.raw), meta_mtime_ns=status.st_mtime_ns)
+        self.files = replace(
+            self.files,
+            meta=parse_json_object(kept.raw),
+            meta_mtime_ns=status.st_mtime_ns,
+            meta_placed_ns=layout.placed_ns(status),
+        )
 
     def _write_own(self, fd: int, change: Change) -> None:
         if not change.own:
@@ -287,6 +291,6 @@ class OpenFiles:
         """Look at the log's ends, once; after that each event that is appended tells what changes."""
         if not self.log_read:
             names = layout.list_events(fd)
-            log = scan.summarise(self.reader, fd, names, first_too=not scan.tells_creation(self.files.meta))
+            log = scan.summarise(self.reader, fd, names, None)
             self.files = replace(self.files, log=log)
             self.log_read = not log.failed

@@ -6,11 +6,19 @@ import os
 from dataclasses import dataclass
 from datetime import tzinfo
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from app.errors import UnreadableFile
 from app.files import layout
-from app.model.conversation import LOOK_BACK, ConversationFiles, LogSummary
+from app.model.conversation import (
+    LOOK_BACK,
+    ConversationFiles,
+    EventTime,
+    LogSummary,
+    MetaTimes,
+    believe_event,
+    believe_meta,
+)
 from app.model.event import STATE_UPDATE, parse_json_object
 from app.model.ids import ConversationId, EventName, event_file_name
 from app.model.times import find_time_us
@@ -63,6 +71,20 @@ def unwritable(directory: str, files: ConversationFiles | None) -> UnreadableFil
     )
 
 
+def list_ahead(root: Path, latest_us: int) -> list[ConversationId]:
+    """Return the conversations whose meta.json tells a later time. Opens each; what cannot be read is left out."""
+    found = []
+    for directory in layout.list_directories(root)[0]:
+        try:
+            with layout.open_directory(f"{root}/{directory}") as fd:
+                times = believe_meta(parse_json_object(layout.read_file(layout.META, fd)[0]), None)
+        except (OSError, UnreadableFile):
+            continue
+        if max(times.created_us or 0, times.updated_us or 0) > latest_us:
+            found.append(layout.named(directory).id)
+    return found
+
+
 def _modified_us(path: Path) -> int:
     try:
         return os.lstat(path).st_mtime_ns // 1000
@@ -70,8 +92,10 @@ def _modified_us(path: Path) -> int:
         return 0
 
 
-def _modified_ns(fd: int) -> int:
-    """Return the time of events/, which the signature covers; without one, that of the directory it would be in."""
+def _modified_ns(fd: int, status: os.stat_result | None) -> int:
+    """Return the time of a file, or of events/, which the signature covers, or of the directory it would be in."""
+    if status is not None:
+        return status.st_mtime_ns
     try:
         return os.stat(layout.EVENTS, dir_fd=fd, follow_symlinks=False).st_mtime_ns
     except OSError:
@@ -82,87 +106,100 @@ def _read(
     reader: Reader, fd: int, directory: str, conversation_id: ConversationId, *, with_log: bool
 ) -> ConversationFiles | None:
     problems: list[UnreadableFile] = []
-    meta, meta_mtime_ns = _read_json(fd, layout.META, problems)
-    state, state_mtime_ns = _read_json(fd, layout.STATE, problems)
+    meta, meta_status = _read_json(fd, layout.META, problems)
+    state, state_status = _read_json(fd, layout.STATE, problems)
     names: list[EventName] = []
     try:
         names = layout.list_events(fd)
     except UnreadableFile as error:
         problems.append(error)
-    if not (names or problems) and meta_mtime_ns is None and state_mtime_ns is None:
+    if not (names or problems) and meta_status is None and state_status is None:
         return None
     if state is None and not any(str(problem).startswith(layout.STATE) for problem in problems):
         problems.append(UnreadableFile(f"{layout.STATE}: missing"))
     own, _ = _read_json(fd, layout.OWN, problems)
-    log = summarise(reader, fd, names, first_too=not tells_creation(meta)) if with_log else LogSummary(len(names))
+    meta_placed_ns = None if meta_status is None else layout.placed_ns(meta_status)
+    meta_times = believe_meta(meta, meta_placed_ns)
+    log = summarise(reader, fd, names, meta_times) if with_log else LogSummary(len(names))
     return ConversationFiles(
         id=conversation_id,
         directory=directory,
         meta=meta,
-        meta_mtime_ns=meta_mtime_ns or 0,
+        meta_mtime_ns=0 if meta_status is None else meta_status.st_mtime_ns,
         state=state,
         log=log,
-        modified_us=next(ns for ns in (state_mtime_ns, meta_mtime_ns, _modified_ns(fd)) if ns is not None) // 1000,
+        modified_us=_modified_ns(fd, state_status or meta_status) // 1000,
         problems=tuple(str(problem) for problem in problems),
         failed=log.failed or any(problem.failed for problem in problems),
         own=own or {},
+        meta_placed_ns=meta_placed_ns,
     )
 
 
-def _read_json(fd: int, name: str, problems: list[UnreadableFile]) -> tuple[dict[str, Any] | None, int | None]:
-    """Return the object and its file's mtime (None: it cannot be read); a problem is appended to `problems`."""
-    mtime_ns = None
+def _read_json(
+    fd: int, name: str, problems: list[UnreadableFile]
+) -> tuple[dict[str, Any] | None, os.stat_result | None]:
+    """Return the object and its file's status (None: it cannot be read); a problem is appended to `problems`."""
+    status = None
     try:
-        raw, mtime_ns = layout.read_file(name, fd)
-        return parse_json_object(raw), mtime_ns
+        raw, status = layout.read_with_status(name, fd)
+        return parse_json_object(raw), status
     except FileNotFoundError:
         return None, None
     except UnreadableFile as error:
         problems.append(UnreadableFile(f"{name}: {error}", failed=error.failed))
-        return None, mtime_ns
+        return None, status
 
 
-def tells_creation(meta: dict[str, Any] | None) -> bool:
-    """Whether a meta.json says when the conversation was created; if not, the log's first time does."""
-    return meta is not None and find_time_us(meta.get("created_at")) is not None
+def summarise(reader: Reader, fd: int, names: list[EventName], meta: MetaTimes | None) -> LogSummary:
+    """Look at the ends of a log: the last event that is no ConversationStateUpdateEvent, and the first with a time.
 
-
-def summarise(reader: Reader, fd: int, names: list[EventName], *, first_too: bool) -> LogSummary:
-    """Look at the ends of a log: the last event that is no ConversationStateUpdateEvent, and the first with a time."""
+    The first is looked for where the fold needs it beside the times of `meta`; None: always.
+    """
     if not names:
         return LogSummary()
     first_us = last_us = None
-    last_mtime_ns = 0
+    last_is_past, last_mtime_ns = True, 0
     since_last = min(len(names), LOOK_BACK)
     try:
         with layout.open_directory(layout.EVENTS, fd) as events_fd:
             for place, name in enumerate(names[: -LOOK_BACK - 1 : -1]):
-                event, mtime_ns = _read_event(events_fd, name)
-                found_us = find_time_us(event.get("timestamp"), reader.zone)
-                if found_us is not None and event.get("kind") != STATE_UPDATE:
-                    last_us, last_mtime_ns, since_last = found_us, mtime_ns, place
+                event = _read_event(reader, events_fd, name)
+                if event.time.us is not None and event.kind != STATE_UPDATE:
+                    (last_us, last_is_past), last_mtime_ns, since_last = event.time, event.mtime_ns, place
                     break
-            for name in names[:LOOK_BACK] if first_too else ():
-                first_us = find_time_us(_read_event(events_fd, name)[0].get("timestamp"), reader.zone)
+            for name in names[:LOOK_BACK] if meta is None or meta.needs_first(last_us) else ():
+                first_us = _read_event(reader, events_fd, name).time.us
                 if first_us is not None:
                     break
     except (OSError, UnreadableFile):
         return LogSummary(event_count=len(names), failed=True)
-    return LogSummary(len(names), first_us, last_us, last_mtime_ns, since_last)
+    return LogSummary(len(names), first_us, last_us, last_mtime_ns, since_last, last_is_past=last_is_past)
 
 
-def _read_event(events_fd: int, name: EventName) -> tuple[dict[str, Any], int]:
-    """Return an event and its file's mtime; nothing for one that cannot be read, which the event rows report.
+class _End(NamedTuple):
+    """What the summary needs of an event at an end of a log."""
+
+    time: EventTime
+    kind: object = None
+    mtime_ns: int = 0
+
+
+def _read_event(reader: Reader, events_fd: int, name: EventName) -> _End:
+    """Read one event; one that cannot be read, which the event rows report, has no time.
 
     Raises:
         UnreadableFile: the operating system refused, which may pass.
     """
     try:
-        raw, mtime_ns = layout.read_file(event_file_name(name), events_fd)
-        return parse_json_object(raw), mtime_ns
+        raw, status = layout.read_with_status(event_file_name(name), events_fd)
+        event = parse_json_object(raw)
     except FileNotFoundError:
-        return {}, 0
+        return _End(EventTime(None, is_past=True))
     except UnreadableFile as error:
         if error.failed:
             raise
-        return {}, 0
+        return _End(EventTime(None, is_past=True))
+    told_us = find_time_us(event.get("timestamp"), reader.zone)
+    time = believe_event(told_us, status.st_mtime_ns, layout.placed_ns(status))
+    return _End(time, event.get("kind"), status.st_mtime_ns)

@@ -11,6 +11,7 @@ from contextlib import closing
 from pathlib import Path
 
 from app.index import progress
+from app.index.damage import ERRORS, explained
 from app.index.engine import Index
 
 
@@ -26,11 +27,17 @@ async def copy_into(source: Index, target: Index) -> None:
 
 
 def _find_revision(path: Path) -> int:
-    with closing(sqlite3.connect(path)) as database:
-        [found] = database.execute("SELECT max(revision) FROM revision").fetchone()
+    try:
+        with closing(sqlite3.connect(path)) as database:
+            [found] = database.execute("SELECT max(revision) FROM revision").fetchone()
+    except ERRORS as error:
+        raise explained(error) from error
     return found or 0
 
 
 def _copy(source: Path, target: Path) -> None:
-    with closing(sqlite3.connect(source)) as whole, closing(sqlite3.connect(target)) as database:
-        whole.backup(database)
+    try:
+        with closing(sqlite3.connect(source)) as whole, closing(sqlite3.connect(target)) as database:
+            whole.backup(database)
+    except ERRORS as error:
+        raise explained(error) from error

@@ -5,11 +5,11 @@ from __future__ import annotations
 import sqlite3
 from functools import cache
 
-from sqlalchemy import bindparam, select
+from sqlalchemy import bindparam, exists, select
 
 from app.index.engine import ReadConnection
 from app.index.statements import Sql, compiled
-from app.index.tables import conversation
+from app.index.tables import conversation, event
 from app.model.ids import ConversationId
 
 WAL_RESET_FIXED = (3, 51, 3)
@@ -49,3 +49,15 @@ async def list_unreadable(index: ReadConnection, limit: int) -> list[tuple[Conve
     """Return the first conversations that cannot be read as they should, with the reasons."""
     rows = await index.fetch_all(_unreadable_sql(), {"row_limit": limit})
     return [(ConversationId(row[0]), row[1]) for row in rows]
+
+
+@cache
+def _ahead_sql() -> Sql:
+    columns = conversation.c
+    is_ahead = exists().where(event.c.conversation == columns.id, event.c.timestamp > bindparam("latest"))
+    return compiled(select(columns.uuid).where(is_ahead).order_by(columns.id))
+
+
+async def list_ahead(index: ReadConnection, latest_us: int) -> list[ConversationId]:
+    """Return the conversations that have an event of a later time. Goes through all events."""
+    return [ConversationId(row[0]) for row in await index.fetch_all(_ahead_sql(), {"latest": latest_us})]

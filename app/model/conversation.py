@@ -5,6 +5,7 @@ One function serves the first build, the sync, the rebuild and verify, so that t
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any, NamedTuple
@@ -20,10 +21,10 @@ from app.model.secrets import mask_secrets
 from app.model.shapes import list_misshapen
 from app.model.spending import spent
 from app.model.text import SPLIT_VERSION
-from app.model.times import find_time_us, format_us
+from app.model.times import AHEAD_MAX_US, find_time_us, format_us
 from app.model.titles import fold_title
 
-FOLD_VERSION = 6
+FOLD_VERSION = 7
 """Rises when the fold or an event's facts change; an index made by another version is read again from the files."""
 
 VERSIONS = f"{FOLD_VERSION}.{SAID_VERSION}.{SPLIT_VERSION}"
@@ -40,13 +41,63 @@ _HEAD = "leaf_event_id"
 _STATUSES = frozenset(status.value for status in Status)
 
 
+class EventTime(NamedTuple):
+    """When an event happened, and whether that is not later than its file: else the zone or a clock is wrong."""
+
+    us: int | None
+    is_past: bool
+
+
+def believe_event(told_us: int | None, mtime_ns: int, placed_ns: int) -> EventTime:
+    """Return the time that an event tells, or its file's where the event tells a time that was yet to come.
+
+    `placed_ns` is when the file came to where it is, the later of mtime and ctime: a zip unpacks to files of 1980.
+    """
+    if told_us is None:
+        return EventTime(None, is_past=True)
+    placed_us = placed_ns // 1000
+    if told_us > placed_us + AHEAD_MAX_US:
+        return EventTime(mtime_ns // 1000, is_past=False)
+    return EventTime(told_us, is_past=told_us <= placed_us)
+
+
+class MetaTimes(NamedTuple):
+    """`created_at` and `updated_at` of a meta.json; None for one that it does not tell or that was yet to come."""
+
+    created_us: int | None
+    updated_us: int | None
+
+    def needs_first(self, last_us: int | None) -> bool:
+        """Whether the fold needs the time of the first event, given that of the last one."""
+        return self.created_us is None or self.is_behind(last_us)
+
+    def is_behind(self, last_us: int | None) -> bool:
+        """Whether the last event is later than `updated_us`."""
+        return last_us is not None and self.updated_us is not None and last_us > self.updated_us
+
+    def is_of(self, first_us: int | None) -> bool:
+        """Whether a log began before `updated_us`, or less than a day after."""
+        if first_us is None or self.updated_us is None:
+            return False
+        return first_us < self.updated_us + AHEAD_MAX_US
+
+
+def believe_meta(meta: Mapping[str, Any] | None, placed_ns: int | None) -> MetaTimes:
+    """Return the times of a meta.json that came to where it is at `placed_ns`; None: whenever."""
+    told = (find_time_us((meta or {}).get(name)) for name in ("created_at", "updated_at"))
+    latest_us = None if placed_ns is None else placed_ns // 1000 + AHEAD_MAX_US
+    return MetaTimes(*(us if us is None or latest_us is None or us <= latest_us else None for us in told))
+
+
 @dataclass(frozen=True, slots=True)
 class LogSummary:
     """What a conversation's row needs of its log. Times are microseconds UTC, None when no event has one.
 
     `last_us` is the time of the last event that is no ConversationStateUpdateEvent, `last_mtime_ns` its file's, and
-    `since_last` how many event files come after that one; it counts when it is one of the last `LOOK_BACK`. `failed`:
-    the operating system refused to let some of it be read, which may pass.
+    `since_last` how many event files come after that one; it counts when it is one of the last `LOOK_BACK`.
+    `last_is_past` is told by `believe_event`. `first_us` is that of the first event that has a time, known where the
+    fold needs it (`MetaTimes.needs_first`). `failed`: the operating system refused to let some of it be read, which may
+    pass.
     """
 
     event_count: int = 0
@@ -55,14 +106,16 @@ class LogSummary:
     last_mtime_ns: int = 0
     since_last: int = 0
     failed: bool = False
+    last_is_past: bool = True
 
-    def with_event(self, facts: EventFacts, mtime_ns: int, *, first_too: bool) -> LogSummary:
+    def with_event(self, facts: EventFacts, mtime_ns: int) -> LogSummary:
         """Return the summary after one more event: the one that reading the ends of the longer log would give."""
         first_us = self.first_us
-        if first_too and first_us is None and self.event_count < LOOK_BACK:
-            first_us = facts.timestamp_us
-        if facts.timestamp_us is not None and facts.kind != STATE_UPDATE:
-            return LogSummary(self.event_count + 1, first_us, facts.timestamp_us, mtime_ns)
+        time_us, is_past = believe_event(facts.timestamp_us, mtime_ns, mtime_ns)
+        if first_us is None and self.event_count < LOOK_BACK:
+            first_us = time_us
+        if time_us is not None and facts.kind != STATE_UPDATE:
+            return LogSummary(self.event_count + 1, first_us, time_us, mtime_ns, last_is_past=is_past)
         if self.since_last + 1 >= LOOK_BACK:
             return LogSummary(self.event_count + 1, first_us, since_last=LOOK_BACK)
         return replace(self, event_count=self.event_count + 1, first_us=first_us, since_last=self.since_last + 1)
@@ -87,6 +140,13 @@ class ConversationFiles:
     problems: tuple[str, ...] = ()
     failed: bool = False
     own: dict[str, Any] = field(default_factory=dict)
+    meta_placed_ns: int | None = None
+    """When meta.json came to where it is, the later of its mtime and ctime; None: there is none."""
+
+    @property
+    def meta_times(self) -> MetaTimes:
+        """The times of meta.json."""
+        return believe_meta(self.meta, self.meta_placed_ns)
 
 
 class ConversationRow(NamedTuple):
@@ -166,7 +226,9 @@ def _fold_whole(files: ConversationFiles, *, include_skills: bool) -> Folded:
 def _with_log(row: ConversationRow, info: dict[str, Any], files: ConversationFiles) -> Folded:
     """Return a row and its info, which is changed, with what the log and the times of files tell."""
     created_us, updated_us = _times(files)
-    last_event_us = created_us if files.log.last_us is None else files.log.last_us
+    last_event_us = files.log.last_us
+    if last_event_us is None:
+        last_event_us = updated_us if files.log.event_count else created_us
     info["created_at"] = format_us(created_us)
     info["updated_at"] = format_us(updated_us)
     info["last_event_at"] = format_us(last_event_us)
@@ -259,19 +321,30 @@ def _shaped(name: str, fields: dict[str, Any], problems: list[str]) -> dict[str,
 def _times(files: ConversationFiles) -> tuple[int, int]:
     """Return created_at and updated_at: meta.json's, else the log's, else the directory's.
 
-    agent-server keeps updated_at in memory while a conversation is open. An event that is later than meta.json says,
-    in a file that is newer than meta.json, is therefore the better answer.
+    agent-server keeps updated_at in memory while a conversation is open, so that a later event is the better answer. A
+    copy may have lost the times of the files, and so what the files say is compared first: an event that is later than
+    meta.json says, in a log that began before that or soon after. Where the log began a day later or more, or its last
+    event is later than its own file, the times are not of one clock. Then the event counts if its file is newer than
+    meta.json.
     """
-    meta, log = files.meta or {}, files.log
-    created_us = find_time_us(meta.get("created_at"))
+    meta, log = files.meta_times, files.log
+    created_us, updated_us = meta
     if created_us is None:
         created_us = files.modified_us if log.first_us is None else log.first_us
-    updated_us = find_time_us(meta.get("updated_at"))
     if updated_us is None:
         updated_us = created_us if log.last_us is None else log.last_us
-    elif log.last_us is not None and log.last_us > updated_us and log.last_mtime_ns > files.meta_mtime_ns:
-        updated_us = log.last_us
+    elif log.last_us is not None and log.last_us > updated_us:
+        is_newer = log.last_mtime_ns > files.meta_mtime_ns
+        if is_newer or (log.last_is_past and meta.is_of(log.first_us)):
+            updated_us = log.last_us
     return created_us, updated_us
+
+
+def find_unsaved_update_us(files: ConversationFiles) -> int | None:
+    """Return the `updated_at` that lists show, or None where meta.json tells the same or none at all."""
+    told_us = find_time_us((files.meta or {}).get("updated_at"))
+    _, listed_us = _times(files)
+    return None if told_us is None or told_us == listed_us else listed_us
 
 
 def _tags(stored: object) -> dict[str, str]:

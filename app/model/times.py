@@ -7,6 +7,9 @@ from datetime import UTC, datetime, timedelta, tzinfo
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
+AHEAD_MAX_US = 86_400_000_000
+"""How far a time may be ahead of the clock and still count, a day: naive times of another zone are hours ahead."""
+
 
 def to_us(moment: datetime, zone: tzinfo | None = UTC) -> int:
     """Return microseconds UTC; a naive `moment` is taken to be in `zone` (None: the host's zone)."""

@@ -5,17 +5,19 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 from app.errors import IndexBusy, IndexDamaged, IndexUnusable, StoreError, StoreUnavailable
 from app.files import owners
+from app.files.scan import list_ahead
 from app.index import conversations, health, ownership, progress, schema
 from app.index.engine import Index
 from app.index.recovery import is_marked
 from app.index.version import HEAD, read_revision
 from app.model.ids import dashed
-from app.model.times import format_us
+from app.model.times import AHEAD_MAX_US, format_us
 from app.settings import Settings
 from app.store.deriving import read_as_derived
 from app.store.directory import make_reader
@@ -86,6 +88,7 @@ async def _index(settings: Settings, sample: int) -> AsyncIterator[Finding]:
                 yield finding
             async for finding in _unreadable(index):
                 yield finding
+            yield await _clocks(index, settings)
             yield await _compared(index, settings, sample)
         finally:
             await index.close()
@@ -141,6 +144,21 @@ async def _unreadable(index: Index) -> AsyncIterator[Finding]:
         yield problem("unreadable", f"{one}: {reason}", advice)
     if number > len(found):
         yield problem("unreadable", f"{number - len(found)} more", "`convstore list --unreadable` lists them")
+
+
+async def _clocks(index: Index, settings: Settings) -> Finding:
+    latest_us = time.time_ns() // 1000 + AHEAD_MAX_US
+    async with index.read() as connection:
+        by_events = await health.list_ahead(connection, latest_us)
+    ahead = sorted({*by_events, *await asyncio.to_thread(list_ahead, settings.root, latest_us)})
+    if not ahead:
+        return ok("clocks", "no conversation tells a time in the future")
+    shown = ", ".join(map(dashed, ahead[:3])) + (" and others" if len(ahead) > 3 else "")
+    return note(
+        "clocks",
+        f"{len(ahead)} conversations tell a time more than a day in the future: {shown}",
+        "set the clock of the programs that wrote them; convstore takes the times of their files instead",
+    )
 
 
 async def _compared(index: Index, settings: Settings, sample: int) -> Finding:

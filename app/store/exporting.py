@@ -79,7 +79,8 @@ async def export(
     encoder = make_encoder(kind)
     encoder.left_out = report.left_out
     async for one in named:
-        chunks = encoder.add(one.id, archive.read_files(reader.root, one.directory, with_secrets=with_secrets))
+        files = archive.read_files(reader.root, one.directory, with_secrets=with_secrets, zone=reader.zone)
+        chunks = encoder.add(one.id, files)
         try:
             async for data in _in_thread(chunks):
                 report.size_bytes += len(data)

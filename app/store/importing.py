@@ -8,8 +8,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import tzinfo
 from enum import StrEnum
-from itertools import chain, islice
+from itertools import chain, islice, product
 from pathlib import Path
 from uuid import UUID, uuid5
 
@@ -21,6 +22,7 @@ from app.files.incoming_jsonl import JsonLinesSource
 from app.files.incoming_zip import ZipSource
 from app.files.layout import Named
 from app.files.placing import Contents, Staged
+from app.files.scan import Reader
 from app.files.trash import is_ghost
 from app.model.archive import ArchiveFile, ExportFormat, LeftOut, Limits, OnClash
 from app.model.ids import ConversationId, dashed
@@ -57,25 +59,27 @@ class Planned:
     """Of an imported one: what the index does not show yet; it will, without another import."""
 
 
-def find_sources(paths: Iterable[Path], limits: Limits) -> list[Source]:
+def find_sources(paths: Iterable[Path], limits: Limits, zone: tzinfo | None) -> list[Source]:
     """Return what is to be read: each path is an archive, a conversation's directory, or a directory of any of these.
+
+    `zone` is that of events' times which carry none.
 
     Raises:
         ArchiveRefused: there is nothing.
     """
-    sources = [source for path in paths for source in _sources_of(path, limits)]
+    sources = [source for path in paths for source in _sources_of(path, limits, zone)]
     if not sources:
         raise ArchiveRefused("there is nothing to import: no zip, no .jsonl, and no conversation's directory")
     return sources
 
 
-def _sources_of(path: Path, limits: Limits) -> Iterator[Source]:
+def _sources_of(path: Path, limits: Limits, zone: tzinfo | None) -> Iterator[Source]:
     if not path.is_dir():
         yield _archive(path, limits)
         return
     archives = sorted(file for file in path.iterdir() if file.suffix in (".zip", ".jsonl") and file.is_file())
     yield from (_archive(file, limits) for file in archives)
-    directory = DirectorySource(path, limits)
+    directory = DirectorySource(path, limits, zone)
     if next(directory.read(), None) is not None:
         yield directory
 
@@ -132,8 +136,8 @@ async def _import(
     on_progress: OnProgress,
 ) -> list[Planned]:
     root = store.reader.root
-    sources = await asyncio.to_thread(find_sources, paths, limits)
-    planning = _Planning(root, on_clash, new_ids=new_ids)
+    sources = await asyncio.to_thread(find_sources, paths, limits, store.reader.zone)
+    planning = _Planning(store.reader, on_clash, new_ids=new_ids)
     if dry_run:
         return await asyncio.to_thread(planning.plan, sources, on_progress)
     lock = placing.importing(root)
@@ -151,8 +155,9 @@ async def _import(
 class _Planning:
     """Reads everything once, and decides what becomes of each conversation."""
 
-    def __init__(self, root: Path, on_clash: OnClash, *, new_ids: bool) -> None:
-        self._root = root
+    def __init__(self, reader: Reader, on_clash: OnClash, *, new_ids: bool) -> None:
+        self._root = reader.root
+        self._zone = reader.zone
         self._on_clash = on_clash
         self._new_ids = new_ids
         self._seen: dict[ConversationId, bytes] = {}
@@ -210,12 +215,16 @@ class _Planning:
         return None if directory is None or is_ghost(self._root / directory) else directory
 
     def _is_equal(self, directory: str, digest: bytes) -> bool:
-        """Whether what stands there is what comes, with its secrets or as an export would mask it."""
-        return any(self._digest(directory, with_secrets=with_secrets) == digest for with_secrets in (True, False))
+        """Whether what stands there is what comes: as it is, or as an export would mask it or set its `updated_at`."""
+        return any(
+            self._digest(directory, with_secrets=with_secrets, as_listed=as_listed) == digest
+            for as_listed, with_secrets in product((True, False), repeat=2)
+        )
 
-    def _digest(self, directory: str, *, with_secrets: bool) -> bytes:
+    def _digest(self, directory: str, *, with_secrets: bool, as_listed: bool) -> bytes:
         contents = Contents()
-        for file in read_files(self._root, directory, with_secrets=with_secrets):
+        files = read_files(self._root, directory, with_secrets=with_secrets, as_listed=as_listed, zone=self._zone)
+        for file in files:
             if isinstance(file, ArchiveFile):
                 contents.add(file)
         return contents.digest()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import orjson
@@ -23,6 +24,7 @@ class Candidate(NamedTuple):
     title: str | None
     status: str
     updated_at: str
+    last_event_at: str
 
 
 class Pruned(NamedTuple):
@@ -37,14 +39,31 @@ class Pruned(NamedTuple):
     warning: str | None = None
 
 
+def quiet_since(asked: ConversationFilter, before_us: int) -> ConversationFilter:
+    """Return a filter that also demands: created, and the last event said, before a time in microseconds UTC.
+
+    `updated_at` does not count, because renaming and tagging set it. The creation counts, because the events of a new
+    fork may be old.
+    """
+    return replace(
+        asked,
+        created_at_lt_us=_earlier(asked.created_at_lt_us, before_us),
+        last_event_at_lt_us=_earlier(asked.last_event_at_lt_us, before_us),
+    )
+
+
+def _earlier(asked_us: int | None, before_us: int) -> int:
+    return before_us if asked_us is None else min(asked_us, before_us)
+
+
 async def find_candidates(
     store: StoreReader, asked: ConversationFilter, keep_tags: Collection[Tag] = ()
 ) -> list[Candidate]:
-    """Return what a filter admits, the oldest first. What is pinned, or has one of the tags, is kept."""
+    """Return what a filter admits, the oldest last event first. What is pinned, or has one of the tags, is kept."""
     found: list[Candidate] = []
     token = None
     while True:
-        page = await store.list_conversations(asked, order=SortOrder.UPDATED_AT, page_id=token, limit=PAGE_MAX)
+        page = await store.list_conversations(asked, order=SortOrder.LAST_EVENT_AT, page_id=token, limit=PAGE_MAX)
         infos = map(orjson.loads, page.items)
         found += [_candidate(info) for info in infos if not _is_kept(info, keep_tags)]
         token = page.next_page_id
@@ -59,7 +78,11 @@ def _is_kept(info: Mapping[str, Any], keep_tags: Collection[Tag]) -> bool:
 
 def _candidate(info: Mapping[str, Any]) -> Candidate:
     return Candidate(
-        parse_conversation_id(info["id"]), info["title"], str(info["execution_status"]), str(info["updated_at"])
+        parse_conversation_id(info["id"]),
+        info["title"],
+        str(info["execution_status"]),
+        str(info["updated_at"]),
+        str(info["last_event_at"]),
     )
 
 

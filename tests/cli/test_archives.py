@@ -9,7 +9,7 @@ import zipfile
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import pytest
 
@@ -106,10 +106,10 @@ def forbidden(three: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The store, in which the second conversation may not be read."""
     plain = archive.read_files
 
-    def refuse(root: Path, directory: str, *, with_secrets: bool) -> Iterator[ArchiveFile | LeftOut]:
+    def refuse(root: Path, directory: str, **how: Any) -> Iterator[ArchiveFile | LeftOut]:
         if directory == make_id(2):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), directory)
-        yield from plain(root, directory, with_secrets=with_secrets)
+        yield from plain(root, directory, **how)
 
     monkeypatch.setattr(archive, "read_files", refuse)
     return three

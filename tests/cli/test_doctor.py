@@ -11,12 +11,14 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import closing
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from app.index import filesystem
-from tests.builders import held_by_another_process, make_conversation, make_id
+from app.model.ids import ConversationId, dashed
+from tests.builders import held_by_another_process, make_conversation, make_event, make_id
 from tests.cli.conftest import Command, Ran
 
 
@@ -51,6 +53,7 @@ def test_a_sound_store_has_no_problem_and_stays_as_it_is(store: Path, convstore:
         "schema",
         "pragmas",
         "unreadable",
+        "clocks",
         "files",
     ):
         assert any(line.split()[1:3][0] == check.split()[0] and line.startswith("ok") for line in ran.out.splitlines())
@@ -149,6 +152,19 @@ def test_a_problem_is_told_with_what_to_do(
     assert ran.code == 1
     problems = [(text, what) for level, text, what in found(ran, check) if level == "problem"]
     assert any(said in text and advice in what for text, what in problems), problems
+
+
+def test_a_time_in_the_future_is_told(store: Path, convstore: Command) -> None:
+    later = datetime.now(UTC) + timedelta(hours=26)
+    make_conversation(store, 3, meta={"updated_at": later.isoformat()})
+    make_conversation(store, 4, events=[make_event(0), make_event(1, timestamp="2126-01-01T00:00:00")])
+    make_conversation(store, 5, events=[make_event(0, timestamp=(later - timedelta(hours=3)).isoformat())])
+    (make_conversation(store, 6) / "meta.json").write_text("torn")
+    convstore("index", "sync", "--store", store)
+    [(level, said, advice)] = found(convstore("doctor", "--store", store, "--json"), "clocks")
+    ahead = ", ".join(dashed(ConversationId(make_id(number))) for number in (3, 4))
+    assert (level, said) == ("note", f"2 conversations tell a time more than a day in the future: {ahead}")
+    assert advice.startswith("set the clock of")
 
 
 def test_an_index_that_cannot_be_where_it_is_said_is_a_problem(store: Path, tmp_path: Path, convstore: Command) -> None:

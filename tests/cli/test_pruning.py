@@ -16,20 +16,22 @@ from pathlib import Path
 import pytest
 
 from app.files.trash import list_trash
+from app.model.event import STATE_UPDATE
 from app.model.filters import ConversationFilter
 from app.model.ids import ConversationId, dashed
 from app.store import pruning
-from tests.builders import make_conversation, make_id, names_in, second_process
+from tests.builders import make_conversation, make_event, make_id, names_in, second_process, write_event
 from tests.cli.conftest import Command
 from tests.cli.test_writing import _OWN
 from tests.conftest import StoreOpener
 
 
 def make_old(root: Path, number: int, days: int, status: str = "finished", **tags: str) -> Path:
-    """Make a conversation that was last updated so many days ago."""
-    updated = datetime.now(UTC) - timedelta(days=days)
-    meta = {"created_at": "2026-01-01T00:00:00Z", "updated_at": updated.isoformat(), "tags": tags}
-    path = make_conversation(root, number, meta=meta, state={"execution_status": status, "tags": tags}, events=0)
+    """Make a conversation in which something was last said so many days ago."""
+    said = (datetime.now(UTC) - timedelta(days=days)).isoformat()
+    meta = {"created_at": "2026-01-01T00:00:00Z", "updated_at": said, "tags": tags}
+    state, events = {"execution_status": status, "tags": tags}, [make_event(0, timestamp=said)]
+    path = make_conversation(root, number, meta=meta, state=state, events=events)
     for file in path.rglob("*"):
         os.utime(file, (time.time() - days * 86400,) * 2)
     return path
@@ -60,9 +62,10 @@ def test_what_is_old_enough_goes_into_the_trash_and_comes_back(five: Path, convs
 
 
 @pytest.mark.parametrize(
-    ("options", "taken"),
+    ("options", "expected"),
     [
         ((), {1, 2, 3, 5}),
+        (("--active-before", f"{datetime.now(UTC) - timedelta(days=250):%Y-%m-%d}"), {5}),
         (("--keep-tag", "pinned:no"), {1, 2, 3, 5}),
         (("--keep-tag", "pinned:yes", "--keep-tag", "other"), {1, 2, 5}),
         (("--keep-tag", "pinned=yes"), {1, 2, 5}),
@@ -76,10 +79,51 @@ def test_what_is_old_enough_goes_into_the_trash_and_comes_back(five: Path, convs
     ],
 )
 def test_filters_and_tags_narrow_what_is_taken(
-    five: Path, convstore: Command, options: tuple[str, ...], taken: set[int]
+    five: Path, convstore: Command, options: tuple[str, ...], expected: set[int]
 ) -> None:
     ran = convstore("prune", "--older-than", "180d", *options, "--dry-run", "--json", "--store", five)
-    assert {item["id"] for item in ran.json["items"]} == {dashed(ConversationId(make_id(one))) for one in taken}
+    assert {item["id"] for item in ran.json["items"]} == {dashed(ConversationId(make_id(one))) for one in expected}
+
+
+def taken(root: Path, convstore: Command, age: str = "30d") -> set[str]:
+    ran = convstore("prune", "--older-than", age, "--dry-run", "--json", "--store", root)
+    return {item["id"].replace("-", "") for item in ran.json["items"]}
+
+
+def test_what_is_renamed_or_tagged_gets_no_younger(root: Path, convstore: Command) -> None:
+    make_old(root, 1, 100)
+    convstore("rename", make_id(1), "A new title", "--store", root)
+    convstore("tag", make_id(1), "area=auth", "--store", root)
+    assert taken(root, convstore) == {make_id(1)}
+
+
+def test_what_was_said_yesterday_stays_whatever_meta_json_says(root: Path, convstore: Command) -> None:
+    said = (datetime.now(UTC) - timedelta(days=1)).isoformat()
+    path, _ = make_old(root, 1, 100), make_old(root, 2, 100)
+    write_event(path, 1, make_event(1, timestamp=said))
+    os.utime(path / "meta.json")
+    assert taken(root, convstore) == {make_id(2)}
+
+
+def test_a_new_fork_stays_although_its_events_are_old(root: Path, convstore: Command) -> None:
+    make_old(root, 1, 100)
+    assert convstore("fork", make_id(1), "--store", root).code == 0
+    assert taken(root, convstore) == {make_id(1)}
+
+
+def test_one_that_is_new_and_in_which_nothing_was_said_stays(root: Path, convstore: Command) -> None:
+    for number, days in ((1, 1), (2, 100)):
+        created = (datetime.now(UTC) - timedelta(days=days)).isoformat()
+        make_conversation(root, number, meta={"created_at": created, "updated_at": created}, events=0)
+    assert taken(root, convstore) == {make_id(2)}
+
+
+def test_a_long_end_that_tells_no_time_leaves_it_to_updated_at(root: Path, convstore: Command) -> None:
+    for number, days in ((1, 1), (2, 100)):
+        path = make_old(root, number, days)
+        for place in range(1, 80):
+            write_event(path, place, make_event(place, kind=STATE_UPDATE))
+    assert taken(root, convstore) == {make_id(2)}
 
 
 def test_an_age_must_be_given_and_somebody_asked(five: Path, convstore: Command) -> None:

@@ -37,6 +37,31 @@ def encoded(root: Path, kind: ExportFormat) -> bytes:
     return b"".join(encoder.add(ONE, read_files(root, make_id(1)))) + b"".join(encoder.end())
 
 
+def meta_of(root: Path, *, as_listed: bool = True) -> bytes:
+    return next(one.raw for one in read_files(root, make_id(1), as_listed=as_listed) if isinstance(one, ArchiveFile))
+
+
+def test_meta_json_has_the_updated_at_that_lists_show(tmp_path: Path) -> None:
+    path = make_conversation(tmp_path, events=[make_event(0, timestamp="2026-10-02T08:00:00+00:00")])
+    before = (path / "meta.json").read_bytes()
+    assert meta_of(tmp_path) == before.replace(b"2026-10-01T13:00:00Z", b"2026-10-02T08:00:00Z") != before
+    assert meta_of(tmp_path, as_listed=False) == before == (path / "meta.json").read_bytes()
+
+
+@pytest.mark.parametrize("told", [None, "", "yesterday", "2026-10-01T15:00:00+02:00", "2026-10-01T13:00:00"])
+def test_a_meta_json_that_tells_no_time_or_the_same_stays_to_the_byte(tmp_path: Path, told: str | None) -> None:
+    path = make_conversation(tmp_path, meta={"updated_at": told}, events=[make_event(0)])
+    assert meta_of(tmp_path) == (path / "meta.json").read_bytes()
+
+
+@pytest.mark.parametrize("raw", [b"", b"torn", b"[]"])
+def test_a_meta_json_that_cannot_be_read_goes_as_it_is(tmp_path: Path, raw: bytes) -> None:
+    path = make_conversation(tmp_path)
+    (path / "meta.json").write_bytes(raw)
+    found = next(read_files(tmp_path, make_id(1), with_secrets=True))
+    assert found == ArchiveFile("meta.json", raw)
+
+
 def test_the_order_is_metadata_events_and_the_rest_by_name(tmp_path: Path) -> None:
     path = make_conversation(tmp_path, events=2)
     (path / "convstore.json").write_text("{}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from datetime import UTC
 from pathlib import Path
 from typing import Any
@@ -48,6 +49,7 @@ def test_everything_that_a_row_needs_is_read(tmp_path: Path) -> None:
         log=LogSummary(3, None, NOON_US + 2 * SECOND_US, mtime_ns(last)),
         modified_us=mtime_ns(path / "base_state.json") // 1000,
         problems=(),
+        meta_placed_ns=(path / "meta.json").stat().st_ctime_ns,
     )
 
 
@@ -62,6 +64,42 @@ def test_without_a_meta_the_first_event_is_read_too(tmp_path: Path) -> None:
 def test_a_meta_that_tells_no_creation_time_leaves_it_to_the_first_event(tmp_path: Path, created_at: object) -> None:
     make_conversation(tmp_path, meta={"created_at": created_at}, events=3)
     assert fold(read(tmp_path)).created_at == NOON_US
+
+
+def test_a_copy_without_the_times_of_files_lists_the_same(tmp_path: Path) -> None:
+    events = [make_event(number, timestamp=f"2026-10-0{number + 1}T12:00:00") for number in range(4)]
+    path = make_conversation(tmp_path, events=events)
+    before = fold(read(tmp_path))
+    shutil.copytree(path, tmp_path / "copy" / ONE, copy_function=shutil.copyfile)
+    os.utime(tmp_path / "copy" / ONE / "meta.json")  # as if it were copied last
+    copied = fold(read(tmp_path / "copy"))
+    assert (copied.updated_at, copied.last_event_at) == (before.updated_at, before.last_event_at)
+    assert copied.updated_at == NOON_US + 3 * 86400 * SECOND_US
+
+
+def test_an_event_of_a_time_to_come_has_that_of_its_file(tmp_path: Path) -> None:
+    path = make_conversation(tmp_path, events=[make_event(0), make_event(1, timestamp="2126-01-01T00:00:00")])
+    last = max((path / "events").iterdir())
+    os.utime(last, ns=(mtime_ns(last) - 10**15,) * 2)
+    os.utime(path / "meta.json", ns=(mtime_ns(last) - 10**15,) * 2)
+    row = fold(read(tmp_path))
+    assert row.updated_at == row.last_event_at == mtime_ns(last) // 1000
+
+
+def test_a_meta_of_a_time_to_come_is_not_believed(tmp_path: Path) -> None:
+    make_conversation(tmp_path, meta=dict.fromkeys(("created_at", "updated_at"), "2126-01-01T00:00:00Z"))
+    row = fold(read(tmp_path))
+    assert (row.created_at, row.updated_at) == (NOON_US, NOON_US + SECOND_US)
+
+
+def test_files_of_an_unpacked_zip_tell_times_after_1980(tmp_path: Path) -> None:
+    path = make_conversation(tmp_path)
+    before = fold(read(tmp_path))
+    for file in path.rglob("*.json"):
+        os.utime(file, (315_532_800,) * 2)
+    after = fold(read(tmp_path))
+    assert (after.created_at, after.updated_at) == (before.created_at, before.updated_at)
+    assert after.last_event_at == before.last_event_at == NOON_US + SECOND_US
 
 
 def test_without_any_event_the_log_is_empty(tmp_path: Path) -> None:

@@ -148,18 +148,52 @@ def test_times_of_a_meta_that_are_none_are_the_log_s(time: object) -> None:
     assert (row.created_at, row.updated_at) == (LOG.first_us, LOG.last_us)
 
 
+DAY_US = 24 * HOUR_US
+MONTH_US = 30 * DAY_US
+SAVED_US = NOON_US + HOUR_US
+
+
+@pytest.mark.parametrize("file_is_newer", [True, False])
 @pytest.mark.parametrize(
-    ("last_us", "file_is_newer", "expected"),
+    ("first_us", "last_us", "expected"),
     [
-        (NOON_US + 2 * HOUR_US, True, NOON_US + 2 * HOUR_US),
-        (NOON_US + 2 * HOUR_US, False, NOON_US + HOUR_US),
-        (NOON_US, True, NOON_US + HOUR_US),
-        (None, True, NOON_US + HOUR_US),
+        (NOON_US, NOON_US + 2 * HOUR_US, NOON_US + 2 * HOUR_US),
+        (NOON_US, NOON_US + MONTH_US, NOON_US + MONTH_US),
+        (SAVED_US + HOUR_US, NOON_US + MONTH_US, NOON_US + MONTH_US),
+        (NOON_US, NOON_US, SAVED_US),
+        (NOON_US, None, SAVED_US),
+        (None, NOON_US, SAVED_US),
     ],
 )
-def test_updated_at_is_a_later_event_s_in_a_newer_file(last_us: int | None, file_is_newer: bool, expected: int) -> None:
-    row = fold(files(log=LogSummary(3, NOON_US, last_us, 3 if file_is_newer else 2)))
+def test_updated_at_is_a_later_event_s_whatever_the_files_times(
+    first_us: int | None, last_us: int | None, expected: int, *, file_is_newer: bool
+) -> None:
+    row = fold(files(log=LogSummary(3, first_us, last_us, 3 if file_is_newer else 2)))
     assert (row.updated_at, body(row)["updated_at"]) == (expected, format_us(expected))
+
+
+@pytest.mark.parametrize(
+    ("first_us", "last_is_past"), [(SAVED_US + DAY_US, True), (NOON_US, False), (None, True)], ids=str
+)
+def test_an_event_of_another_clock_counts_if_its_file_is_newer(first_us: int | None, *, last_is_past: bool) -> None:
+    last_us = NOON_US + MONTH_US
+    for mtime_ns, expected in ((3, last_us), (2, SAVED_US)):
+        log = LogSummary(3, first_us, last_us, mtime_ns, last_is_past=last_is_past)
+        assert fold(files(log=log)).updated_at == expected
+
+
+@pytest.mark.parametrize(("ahead_us", "believed"), [(DAY_US, True), (DAY_US + 1, False)])
+def test_times_of_a_meta_that_were_yet_to_come_are_the_log_s(ahead_us: int, *, believed: bool) -> None:
+    now_us = NOON_US + MONTH_US
+    told = {"created_at": format_us(now_us + ahead_us), "updated_at": format_us(now_us + ahead_us)}
+    row = fold(files(told, meta_placed_ns=now_us * 1000))
+    expected = (now_us + ahead_us, now_us + ahead_us) if believed else (LOG.first_us, LOG.last_us)
+    assert (row.created_at, row.updated_at) == expected
+
+
+@pytest.mark.parametrize(("event_count", "expected"), [(3, SAVED_US), (0, NOON_US)])
+def test_a_log_that_tells_no_time_was_last_active_when_it_was_updated(event_count: int, expected: int) -> None:
+    assert fold(files(log=LogSummary(event_count))).last_event_at == expected
 
 
 @pytest.mark.parametrize("status", Status)

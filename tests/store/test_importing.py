@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
+import orjson
 import pytest
 
 from app.errors import (
@@ -135,6 +137,34 @@ async def test_an_import_may_be_repeated(root: Path, archive: Path, open_store: 
     assert [one.action for one in (*first, *again)] == [Action.IMPORT] * 2 + [Action.UNCHANGED] * 2
     assert [[one.action for one in plan] for plan in copies] == [[Action.IMPORT] * 2, [Action.UNCHANGED] * 2]
     assert before.items() <= snapshot(root).items()
+
+
+SAID = "2026-10-20T08:00:00"
+TO_COME = "2126-01-01T00:00:00Z"
+SOURCES: dict[str, tuple[dict[str, Any], list[str]]] = {
+    "meta.json is older": ({}, ["2026-10-01T12:00:00", SAID]),
+    "and the log began later": ({}, [SAID]),
+    "an event of a time to come": ({}, [SAID, TO_COME]),
+    "a meta.json of a time to come": ({"updated_at": TO_COME}, [SAID]),
+}
+
+
+@pytest.mark.parametrize("kind", [ExportFormat.ZIP, ExportFormat.JSONL, None], ids=str)
+@pytest.mark.parametrize("case", SOURCES)
+async def test_what_was_imported_is_listed_at_the_same_time(
+    root: Path, archive: Path, tmp_path: Path, open_store: StoreOpener, kind: ExportFormat | None, case: str
+) -> None:
+    meta, times = SOURCES[case]
+    make_conversation(root, meta=meta, events=[make_event(i, timestamp=told) for i, told in enumerate(times)])
+    (tmp_path / "other").mkdir()
+    async with open_store(root, timezone="UTC") as store, open_store(tmp_path / "other", timezone="UTC") as other:
+        listed = orjson.loads(await store.get_conversation(ConversationId(ONE)))["updated_at"]
+        source = root / make_id(1) if kind is None else written(archive, await exported(store, kind))
+        for action in (Action.IMPORT, Action.UNCHANGED):
+            assert [one.action for one in await imported(other, source)] == [action]
+            assert orjson.loads(await other.get_conversation(ConversationId(ONE)))["updated_at"] == listed
+        assert [one.action for one in await imported(store, source)] == [Action.UNCHANGED]
+        assert await other.verify() == []
 
 
 async def test_a_masked_export_of_what_stands_there_is_unchanged(
