@@ -14,7 +14,7 @@ import orjson
 from app.errors import UnreadableFile
 from app.files import layout
 from app.files.head import find_moved_head, may_lag
-from app.files.lease import LAST_LEASE, LEASE
+from app.files.layout import LAST_LEASE, LEASE
 from app.model.archive import DEPTH_MAX, ArchiveFile, LeftOut, name_problem
 from app.model.event import parse_json_object
 from app.model.ids import EventName

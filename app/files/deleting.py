@@ -6,7 +6,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from app.files import layout, lease, releasing, trash
-from app.files.eventlog_writing import LOG_LOCK
+from app.files.layout import LOG_LOCK
 from app.files.locks import locked
 from app.files.trash import Trashed
 

@@ -19,7 +19,7 @@ from app.errors import UnreadableFile
 from app.files import durable, eventlog_writing, layout, lease, scan
 from app.files.branching import first_meta
 from app.files.change import Change, Prepared, Written, prepare
-from app.files.eventlog_writing import LOG_LOCK, KnownNames
+from app.files.eventlog_writing import KnownNames
 from app.files.head import Head, find_head, find_left_head
 from app.files.lease import Lease
 from app.files.locks import locked
@@ -38,7 +38,7 @@ _DICT_FACTOR = 3
 _ID_BYTES = 150
 _HEAD = "leaf_event_id"
 
-_UNDER_BOTH_LOCKS = (layout.META, layout.STATE, layout.OWN, lease.LEASE, lease.LAST_LEASE)
+_UNDER_BOTH_LOCKS = (layout.META, layout.STATE, layout.OWN, layout.LEASE, layout.LAST_LEASE)
 
 
 class OpenFiles:
@@ -79,7 +79,7 @@ class OpenFiles:
         with (
             lease.opened(root, self.directory) as fd,
             eventlog_writing.opened(fd) as events_fd,
-            locked(events_fd, LOG_LOCK, _LOCK_TIMEOUT_S),
+            locked(events_fd, layout.LOG_LOCK, _LOCK_TIMEOUT_S),
             lease.guarded(root, self.directory, fd, self.lease),
         ):
             yield fd, events_fd

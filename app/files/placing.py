@@ -15,8 +15,17 @@ from pathlib import Path
 from typing import NamedTuple
 from uuid import uuid4
 
-from app.errors import ConversationExists, DiskFull, ImportRunning, LockTimeout, StoreUnavailable, WriteFailed
+from app.errors import (
+    ConversationExists,
+    DirectoryTaken,
+    DiskFull,
+    ImportRunning,
+    LockTimeout,
+    StoreUnavailable,
+    WriteFailed,
+)
 from app.files import durable, layout
+from app.files.layout import Kind
 from app.files.locks import locked
 from app.files.trash import clear_ghost
 from app.model.archive import ArchiveFile
@@ -95,6 +104,7 @@ def place(
 
     Raises:
         ConversationExists: there is one of this id.
+        DirectoryTaken: something that is no conversation is in its place.
         DiskFull, WriteFailed: it could not be written, or reads back otherwise; nothing is left of it.
     """
     for _ in publish(root, [stage(root, conversation_id, files, staging_prefix=staging_prefix)]):
@@ -135,6 +145,7 @@ def publish(root: Path, staged: Sequence[Staged]) -> Iterator[Staged]:
 
     Raises:
         ConversationExists: there is one of this id. It and those after it are not put in their places, nor left.
+        DirectoryTaken: the same, where something that is no conversation is in its place.
         DiskFull, WriteFailed: as above; or one reads back otherwise than it was written.
     """
     try:
@@ -243,12 +254,18 @@ def _verify(staged: Staged) -> None:
 
 
 def _publish(root: Path, staged: Staged) -> None:
-    found = layout.find_directory(root, staged.id)
-    if found is not None and not clear_ghost(root, found):
-        raise ConversationExists(f"there is a conversation {found} by now; it is left as it is")
+    found, kind = layout.find_occupant(root, staged.id)
+    if kind is not None and not clear_ghost(root, found):
+        raise _refusal(root, found)
     try:
         staged.path.rename(root / staged.id)
     except OSError as error:
         if error.errno in _TAKEN:
-            raise ConversationExists(f"there is a conversation {staged.id} by now; it is left as it is") from error
+            raise _refusal(root, staged.id) from error
         raise
+
+
+def _refusal(root: Path, directory: str) -> ConversationExists | DirectoryTaken:
+    if layout.find_kind(root, directory) is Kind.OTHER:
+        return layout.taken(root, directory)
+    return ConversationExists(f"there is a conversation {directory} by now; it is left as it is")

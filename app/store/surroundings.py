@@ -12,7 +12,7 @@ from pathlib import Path
 
 from app.errors import StoreUnavailable
 from app.files import layout, lease, owners, trash
-from app.files.lease import LEASE
+from app.files.layout import LEASE
 from app.index import health
 from app.index.filesystem import FileSystem, find_file_system
 from app.model.times import format_us
