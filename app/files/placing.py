@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -33,6 +34,7 @@ from app.model.ids import ConversationId, EventName
 from app.model.jsonlines import find_event
 
 _STAGING = ".import-"
+_match_staged = re.compile(r"[0-9a-f]{32}(-[0-9a-f]{32})?").fullmatch
 _LOCK = "import.lock"
 _OWN_DIRECTORY = ".convstore"
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
@@ -79,7 +81,8 @@ def importing(root: Path) -> Iterator[None]:
         raise StoreUnavailable(f"{root} cannot be written to ({error.strerror}); nothing was imported") from error
     try:
         for left in root.glob(f"{_STAGING}*"):
-            shutil.rmtree(left, ignore_errors=True)
+            if is_staging(left.name):
+                shutil.rmtree(left, ignore_errors=True)
         yield
     finally:
         lock.__exit__(None, None, None)
@@ -173,10 +176,15 @@ def _settle(root: Path, paths: Sequence[Path]) -> None:
             durable.sync_file_system(fd)
 
 
+def is_staging(name: str, staging_prefix: str = _STAGING) -> bool:
+    """Whether `stage` gives such names, now or in an earlier version. Another's `.import-old` is not one to remove."""
+    return name.startswith(staging_prefix) and _match_staged(name.removeprefix(staging_prefix)) is not None
+
+
 def remove_left(root: Path, staging_prefix: str, before_s: float) -> None:
     """Remove what a killed process was building when it was begun before a time, in seconds since 1970."""
     with suppress(OSError), os.scandir(root) as entries:
-        for left in [entry for entry in entries if entry.name.startswith(staging_prefix)]:
+        for left in [entry for entry in entries if is_staging(entry.name, staging_prefix)]:
             with suppress(OSError):
                 if left.stat(follow_symlinks=False).st_mtime < before_s:
                     shutil.rmtree(left.path)
