@@ -184,6 +184,12 @@ class ConversationExists(StoreError):
     code = "conversation_exists"
 
 
+class DirectoryTaken(StoreError):
+    """Something that is no conversation stands where the conversation of this id would be."""
+
+    code = "directory_taken"
+
+
 class DiskFull(StoreError):
     """There is no space left for what was to be written; nothing changed."""
 

@@ -95,6 +95,49 @@ def make_conversation(
     return path
 
 
+FOREIGN = {
+    "older OpenHands": ("metadata.json", "events/0.json", "agent_state.pkl"),
+    "own files": ("thesis.txt",),
+    "own directory": ("photos/1.jpg",),
+    "events of other names": ("events/notes.txt",),
+    "an event that never was": (f"events/.event-00000-{uuid.UUID(int=1)}.json.0123456789abcdef.tmp",),
+    "locks and one more": (".owner_lease.lock", "events/.eventlog.lock", "notes.txt"),
+    "a lock's name": ("owner_lease.json/notes.txt",),
+    "a file": (),
+    "a link": (),
+    "a link to nothing": (),
+}
+"""What is no conversation, and not to be touched, though a conversation's id is its name: the files in it."""
+
+
+def make_foreign(path: Path, what: str) -> None:
+    """Put something of `FOREIGN` at a path."""
+    if what == "a file":
+        path.write_text("only copy")
+    elif what == "a link":
+        elsewhere = path.parent.parent / f"{path.name}-elsewhere"
+        make_conversation(elsewhere.parent, 77, directory=elsewhere.name)
+        path.symlink_to(elsewhere, target_is_directory=True)
+    elif what == "a link to nothing":
+        path.symlink_to(path.parent.parent / "nowhere")
+    for name in FOREIGN[what]:
+        (path / name).parent.mkdir(parents=True, exist_ok=True)
+        (path / name).write_text("only copy")
+
+
+def details_in(path: Path) -> dict[str, tuple[int, int, bytes]]:
+    """Return mode, mtime and content of what is at a path and in it; of a link where it leads, and what is there."""
+    inside = [path, *(Path(at, name) for at, dirs, files in os.walk(path) for name in (*dirs, *files))]
+    return {
+        str(one): (
+            one.lstat().st_mode,
+            one.lstat().st_mtime_ns,
+            os.fsencode(one.readlink()) if one.is_symlink() else one.read_bytes() if one.is_file() else b"",
+        )
+        for one in inside
+    }
+
+
 def names_in(path: Path) -> list[str]:
     """Return the names in a directory, sorted."""
     return sorted(inner.name for inner in path.iterdir())

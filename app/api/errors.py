@@ -42,6 +42,7 @@ STATUS_OF: dict[str, HTTPStatus] = {
     errors.ConversationOwned.code: HTTPStatus.CONFLICT,
     errors.OwnershipLost.code: HTTPStatus.CONFLICT,
     errors.ConversationExists.code: HTTPStatus.CONFLICT,
+    errors.DirectoryTaken.code: HTTPStatus.CONFLICT,
     errors.EventExists.code: HTTPStatus.CONFLICT,
     errors.InvalidEvent.code: HTTPStatus.UNPROCESSABLE_ENTITY,
     errors.InvalidConversation.code: HTTPStatus.UNPROCESSABLE_ENTITY,

@@ -85,7 +85,10 @@ async def create_conversation(
     request: NewConversation,
     include_skills: IncludeSkills = False,
 ) -> Response:
-    """Create a conversation; 200 when the id exists already. Its secrets are encrypted or masked."""
+    """Create a conversation; 200 when the id exists already. Its secrets are encrypted or masked.
+
+    409 when something that is no conversation has its place, such as a directory of other files.
+    """
     message = request.get("initial_message")
     if isinstance(message, dict) and message.get("run"):
         raise NeedsAgent(_NO_AGENT)
@@ -115,7 +118,10 @@ async def delete_conversation(
     permanent: Annotated[bool, Query(description="remove it for good, instead of into the trash")] = False,
     force: Annotated[bool, Query(description="also when another owner is writing to it")] = False,
 ) -> Success:
-    """Move a conversation into the trash. It is not opened, and can be restored."""
+    """Move a conversation into the trash. It is not opened, and can be restored.
+
+    404 for a directory that holds no conversation; it is not touched.
+    """
     done = await store.delete(ConversationId(conversation_id), permanent=permanent, force=force)
     return Success(warning=done.warning)
 

@@ -15,7 +15,7 @@ import orjson
 from app.errors import UnreadableFile
 from app.files import layout
 from app.files.head import find_moved_head, may_lag
-from app.files.lease import LAST_LEASE, LEASE
+from app.files.layout import LAST_LEASE, LEASE
 from app.files.scan import Reader, summarise
 from app.model.archive import DEPTH_MAX, ArchiveFile, LeftOut, name_problem
 from app.model.conversation import ConversationFiles, believe_meta, find_unsaved_update_us

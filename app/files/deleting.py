@@ -6,7 +6,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from app.files import layout, lease, releasing, trash
-from app.files.eventlog_writing import LOG_LOCK, LOG_LOCK_TIMEOUT_S
+from app.files.layout import LOG_LOCK, LOG_LOCK_TIMEOUT_S
 from app.files.trash import Trashed
 from app.locks import hold_lock
 

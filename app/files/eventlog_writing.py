@@ -18,10 +18,6 @@ from app.files import durable, layout
 from app.files.marks import find_mark
 from app.model.ids import SEQ_MAX, EventName, event_file_name
 
-LOG_LOCK = ".eventlog.lock"
-LOG_LOCK_TIMEOUT_S = 30.0
-"""How long agent-server waits for this lock; see openhands-sdk 1.58, conversation/event_store.py."""
-
 _MARK = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
 _match_marker = re.compile(r"\.eventlog-len-[0-9]+\.marker").fullmatch
 _SPARE_MARKER = ".eventlog-len.marker.tmp"

@@ -70,7 +70,7 @@ def find_left_head(fd: int, events_fd: int, state: Mapping[str, Any], *, own: bo
     With `own`, a crash under the lease that stands: of another worker, or of the server before, under a client's lease.
     """
     newest_ns = os.stat(layout.STATE, dir_fd=fd, follow_symlinks=False).st_mtime_ns
-    claimed = find_mark(lease.LAST_LEASE, fd) if own else None
+    claimed = find_mark(layout.LAST_LEASE, fd) if own else None
     if claimed is not None:
         newest_ns = max(newest_ns, claimed[1])
     return find_moved_head(events_fd, state, newest_ns, layout.list_event_names(events_fd))

@@ -1,4 +1,4 @@
-"""Where things are in a conversations directory, and how to tell that they changed.
+"""Where things are in a conversations directory, what is a conversation there, and how to tell that it changed.
 
 <root>/<id>/meta.json  base_state.json  convstore.json  events/event-00000-<event id>.json
 """
@@ -7,16 +7,18 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from enum import Enum
 from hashlib import blake2b
 from pathlib import Path
 from struct import Struct
 from time import time_ns
 from typing import NamedTuple
 
-from app.errors import StoreUnavailable, UnreadableFile
+from app.errors import DirectoryTaken, StoreUnavailable, UnreadableFile
 from app.model.ids import (
     ConversationId,
     EventName,
@@ -32,6 +34,13 @@ EVENTS = "events"
 OWN = "convstore.json"
 """What convstore keeps of a conversation and agent-server has no field for: whether it is archived, and pinned."""
 
+LEASE = "owner_lease.json"
+LEASE_LOCK = ".owner_lease.lock"
+LAST_LEASE = ".owner_lease.last"
+LOG_LOCK = ".eventlog.lock"
+LOG_LOCK_TIMEOUT_S = 30.0
+"""How long agent-server waits for this lock; see openhands-sdk 1.58, conversation/event_store.py."""
+
 UNTRUSTED = b""
 """The signature of what changed too recently to be trusted; it is unequal to every real one."""
 
@@ -43,6 +52,13 @@ _FACTS = Struct(f"<{4 * len(_SIGNED)}Q")
 _RACY_NS = 2_000_000_000
 _FILE_MAX_BYTES = 512 * 1024 * 1024
 _STATES = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO})
+_match_lease_file = re.compile(
+    rf"{re.escape(LEASE_LOCK)}|{re.escape(LEASE)}|{re.escape(LAST_LEASE)}"
+    rf"|\.({re.escape(LEASE)}|{re.escape(LAST_LEASE)})\..+\.tmp"
+).fullmatch
+_match_log_lock = re.compile(
+    rf"{re.escape(LOG_LOCK)}|\.eventlog-len-[0-9]+\.marker|\.eventlog-len\.marker\.tmp"
+).fullmatch
 _READ = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 
 
@@ -53,6 +69,88 @@ class Named(NamedTuple):
     id: ConversationId
 
 
+class Kind(Enum):
+    """What stands under a name that spells a conversation's id.
+
+    CONVERSATION: a directory with a meta.json, a base_state.json or an event file, readable or not; or one that may
+        have such files, because it or its events/ cannot be opened. Lists show it, and it can be deleted.
+    GHOST: a directory that is empty, or holds only lock and lease files. An agent-server leaves one when a conversation
+        is deleted while it has it open. It is no conversation, and is removed when one is put in its place.
+    OTHER: anything else: a directory of an older OpenHands, a user's own files, a link, a file. It is no conversation,
+        and nothing in it is ever touched.
+    """
+
+    CONVERSATION = "conversation"
+    GHOST = "ghost"
+    OTHER = "other"
+
+
+def find_kind(root: Path, name: str) -> Kind | None:
+    """Return what stands in `root` under a name that spells an id; None when there is nothing."""
+    try:
+        with open_directory(root / name) as fd:
+            if holds_conversation(fd):
+                return Kind.CONVERSATION
+            return Kind.GHOST if _holds_only_locks(fd) else Kind.OTHER
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        return Kind.CONVERSATION if may_pass(error) else Kind.OTHER
+
+
+def holds_conversation(fd: int) -> bool:
+    """Whether an open directory is a conversation's; see `Kind`."""
+    try:
+        return _is_there(META, fd) or _is_there(STATE, fd) or bool(list_events(fd))
+    except UnreadableFile:
+        return True
+
+
+def _is_there(name: str, dir_fd: int) -> bool:
+    try:
+        os.stat(name, dir_fd=dir_fd, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True  # a name that the system will not look at may be a conversation's
+    return True
+
+
+def _holds_only_locks(fd: int) -> bool:
+    """Whether an open directory, which holds no conversation, holds nothing but lock and lease files."""
+    try:
+        with os.scandir(fd) as entries:
+            if not all(one.name == EVENTS or _is_file(one, _match_lease_file) for one in entries):
+                return False
+        with open_directory(EVENTS, fd) as events_fd, os.scandir(events_fd) as entries:
+            return all(_is_file(one, _match_log_lock) for one in entries)
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
+
+
+def _is_file(entry: os.DirEntry[str], match: Callable[[str], object]) -> bool:
+    return match(entry.name) is not None and entry.is_file(follow_symlinks=False)
+
+
+def find_occupant(root: Path, conversation_id: ConversationId) -> tuple[str, Kind | None]:
+    """Return what stands where a conversation is or would be: a name in `root` and its kind, None for nothing.
+
+    Raises:
+        StoreUnavailable: the disk does not say.
+    """
+    name = find_directory(root, conversation_id) or conversation_id
+    return name, find_kind(root, name)
+
+
+def taken(root: Path, name: str) -> DirectoryTaken:
+    """Return the error for a place that something which is no conversation has."""
+    return DirectoryTaken(
+        f"{root / name} is in the way: it is no conversation, and is left as it is; move it away, and try again"
+    )
+
+
 def named(directory: str) -> Named:
     """Return a directory that `list_directories` gave together with the id that its name spells."""
     return Named(directory, parse_conversation_id(directory))
@@ -61,8 +159,9 @@ def named(directory: str) -> Named:
 def list_directories(root: Path) -> tuple[list[str], list[str]]:
     """Return the names of the conversation directories under `root`, sorted, and those that spell an id once more.
 
-    Of two directories for one id, the one that has files is the conversation, then the one with the plain name. Names
-    alone, for there may be many: with their ids in tuples, 100,000 take twice the memory.
+    Of two directories for one id, the one with meta.json or base_state.json is the conversation, then one with events,
+    then the one with the plain name. What kind each is, is not looked at. Names alone, for there may be many: with
+    their ids in tuples, 100,000 take twice the memory.
 
     Raises:
         StoreUnavailable: `root` cannot be read.
@@ -113,7 +212,11 @@ def _settle(root: Path, plain: list[str], others: list[Named]) -> tuple[list[str
 
 
 def _choose(root: Path, same: Sequence[Named]) -> Named:
-    return min(same, key=lambda one: (not _has_files(root / one.directory), one.directory != one.id, one.directory))
+    return min(same, key=lambda one: (*_rank(root, one.directory), one.directory != one.id, one.directory))
+
+
+def _rank(root: Path, directory: str) -> tuple[bool, bool]:
+    return not _has_files(root / directory), find_kind(root, directory) is not Kind.CONVERSATION
 
 
 def _has_files(directory: Path) -> bool:
@@ -121,9 +224,10 @@ def _has_files(directory: Path) -> bool:
 
 
 def find_directory(root: Path, conversation_id: ConversationId) -> str | None:
-    """Return the name of a conversation's directory without listing the root, or None when there is none.
+    """Return the name of the directory that an id spells without listing the root, or None when there is none.
 
-    Of several it is the one that `list_directories` gives. A name of small and capital letters is not found.
+    Of several it is the one that `list_directories` gives. A name of small and capital letters is not found. What kind
+    it is, is not looked at.
 
     Raises:
         StoreUnavailable: the disk does not say.

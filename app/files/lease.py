@@ -18,7 +18,7 @@ import os
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,12 +26,9 @@ import orjson
 
 from app.errors import ConversationNotFound, ConversationOwned, OwnershipLost, UnreadableFile, WriteFailed
 from app.files import durable, layout, owners
+from app.files.layout import LAST_LEASE, LEASE, LEASE_LOCK
 from app.locks import SHARED, hold_lock, try_lock
 from app.model.event import parse_json_object
-
-LEASE = "owner_lease.json"
-LEASE_LOCK = ".owner_lease.lock"
-LAST_LEASE = ".owner_lease.last"
 
 TTL_S = 45.0
 RENEW_EVERY_S = 15.0
@@ -159,11 +156,14 @@ def claim(
 
     Raises:
         ConversationOwned: another owner lives; `force` takes it over, and its next write is refused.
-        ConversationNotFound: there is no such directory.
+        ConversationNotFound: there is no such directory, or it is no conversation's; nothing is written into it.
         LockTimeout: another program held the lease's lock for 10 s.
         DiskFull, WriteFailed: the lease could not be written, or the one that stands not be read.
     """
-    with opened(root, directory) as fd, hold_lock(LEASE_LOCK, _LOCK_TIMEOUT_S, dir_fd=fd):
+    with opened(root, directory) as fd, ExitStack() as locks:
+        if not layout.holds_conversation(fd):
+            raise ConversationNotFound(f"{root / directory} holds no conversation; it is left as it is")
+        locks.enter_context(hold_lock(LEASE_LOCK, _LOCK_TIMEOUT_S, dir_fd=fd))
         now_lease = _read(fd, LEASE)
         last = _read(fd, LAST_LEASE)
         if now_lease is None and os.path.lexists(root / directory / LEASE):

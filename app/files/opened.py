@@ -19,7 +19,7 @@ from app.errors import UnreadableFile
 from app.files import durable, eventlog_writing, layout, lease, scan
 from app.files.branching import first_meta
 from app.files.change import Change, Prepared, Written, prepare
-from app.files.eventlog_writing import LOG_LOCK, LOG_LOCK_TIMEOUT_S, KnownNames
+from app.files.eventlog_writing import KnownNames
 from app.files.head import Head, find_head, find_left_head
 from app.files.lease import Lease
 from app.files.marking import find_kept, write_own
@@ -37,7 +37,7 @@ _DICT_FACTOR = 3
 _ID_BYTES = 150
 _HEAD = "leaf_event_id"
 
-_UNDER_BOTH_LOCKS = (layout.META, layout.STATE, layout.OWN, lease.LEASE, lease.LAST_LEASE)
+_UNDER_BOTH_LOCKS = (layout.META, layout.STATE, layout.OWN, layout.LEASE, layout.LAST_LEASE)
 
 
 class OpenFiles:
@@ -78,7 +78,7 @@ class OpenFiles:
         with (
             lease.opened(root, self.directory) as fd,
             eventlog_writing.opened(fd) as events_fd,
-            hold_lock(LOG_LOCK, LOG_LOCK_TIMEOUT_S, dir_fd=events_fd),
+            hold_lock(layout.LOG_LOCK, layout.LOG_LOCK_TIMEOUT_S, dir_fd=events_fd),
             lease.guarded(root, self.directory, fd, self.lease),
         ):
             yield fd, events_fd

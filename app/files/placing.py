@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -15,8 +16,17 @@ from pathlib import Path
 from typing import NamedTuple
 from uuid import uuid4
 
-from app.errors import ConversationExists, DiskFull, ImportRunning, LockTimeout, StoreUnavailable, WriteFailed
+from app.errors import (
+    ConversationExists,
+    DirectoryTaken,
+    DiskFull,
+    ImportRunning,
+    LockTimeout,
+    StoreUnavailable,
+    WriteFailed,
+)
 from app.files import durable, layout
+from app.files.layout import Kind
 from app.files.trash import clear_ghost
 from app.locks import hold_lock
 from app.model.archive import ArchiveFile
@@ -24,6 +34,7 @@ from app.model.ids import ConversationId, EventName
 from app.model.jsonlines import find_event
 
 _STAGING = ".import-"
+_match_staged = re.compile(r"[0-9a-f]{32}(-[0-9a-f]{32})?").fullmatch
 _LOCK = "import.lock"
 _OWN_DIRECTORY = ".convstore"
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
@@ -70,7 +81,8 @@ def importing(root: Path) -> Iterator[None]:
         raise StoreUnavailable(f"{root} cannot be written to ({error.strerror}); nothing was imported") from error
     try:
         for left in root.glob(f"{_STAGING}*"):
-            shutil.rmtree(left, ignore_errors=True)
+            if is_staging(left.name):
+                shutil.rmtree(left, ignore_errors=True)
         yield
     finally:
         lock.__exit__(None, None, None)
@@ -95,6 +107,7 @@ def place(
 
     Raises:
         ConversationExists: there is one of this id.
+        DirectoryTaken: something that is no conversation is in its place.
         DiskFull, WriteFailed: it could not be written, or reads back otherwise; nothing is left of it.
     """
     for _ in publish(root, [stage(root, conversation_id, files, staging_prefix=staging_prefix)]):
@@ -135,6 +148,7 @@ def publish(root: Path, staged: Sequence[Staged]) -> Iterator[Staged]:
 
     Raises:
         ConversationExists: there is one of this id. It and those after it are not put in their places, nor left.
+        DirectoryTaken: the same, where something that is no conversation is in its place.
         DiskFull, WriteFailed: as above; or one reads back otherwise than it was written.
     """
     try:
@@ -162,10 +176,15 @@ def _settle(root: Path, paths: Sequence[Path]) -> None:
             durable.sync_file_system(fd)
 
 
+def is_staging(name: str, staging_prefix: str = _STAGING) -> bool:
+    """Whether `stage` gives such names, now or in an earlier version. Another's `.import-old` is not one to remove."""
+    return name.startswith(staging_prefix) and _match_staged(name.removeprefix(staging_prefix)) is not None
+
+
 def remove_left(root: Path, staging_prefix: str, before_s: float) -> None:
     """Remove what a killed process was building when it was begun before a time, in seconds since 1970."""
     with suppress(OSError), os.scandir(root) as entries:
-        for left in [entry for entry in entries if entry.name.startswith(staging_prefix)]:
+        for left in [entry for entry in entries if is_staging(entry.name, staging_prefix)]:
             with suppress(OSError):
                 if left.stat(follow_symlinks=False).st_mtime < before_s:
                     shutil.rmtree(left.path)
@@ -243,12 +262,18 @@ def _verify(staged: Staged) -> None:
 
 
 def _publish(root: Path, staged: Staged) -> None:
-    found = layout.find_directory(root, staged.id)
-    if found is not None and not clear_ghost(root, found):
-        raise ConversationExists(f"there is a conversation {found} by now; it is left as it is")
+    found, kind = layout.find_occupant(root, staged.id)
+    if kind is not None and not clear_ghost(root, found):
+        raise _refusal(root, found)
     try:
         staged.path.rename(root / staged.id)
     except OSError as error:
         if error.errno in _TAKEN:
-            raise ConversationExists(f"there is a conversation {staged.id} by now; it is left as it is") from error
+            raise _refusal(root, staged.id) from error
         raise
+
+
+def _refusal(root: Path, directory: str) -> ConversationExists | DirectoryTaken:
+    if layout.find_kind(root, directory) is Kind.OTHER:
+        return layout.taken(root, directory)
+    return ConversationExists(f"there is a conversation {directory} by now; it is left as it is")

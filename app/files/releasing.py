@@ -8,7 +8,8 @@ from pathlib import Path
 
 from app.errors import ConversationNotFound, OwnershipLost
 from app.files import durable, lease
-from app.files.lease import LEASE, Claim, Lease
+from app.files.layout import LEASE
+from app.files.lease import Claim, Lease
 from app.locks import try_lock
 
 

@@ -17,7 +17,6 @@ import orjson
 from app.errors import ConversationNotFound, ConversationOwned, UnreadableFile
 from app.files import durable, eventlog, eventlog_writing, layout, lease, releasing, scan, trash
 from app.files.branching import first_meta
-from app.files.eventlog_writing import LOG_LOCK, LOG_LOCK_TIMEOUT_S
 from app.files.head import find_head, find_left_head
 from app.files.scan import Reader
 from app.locks import hold_lock
@@ -83,12 +82,10 @@ def repair(reader: Reader, directory: str, conversation_id: ConversationId, inst
         LockTimeout: another program is writing to it all the time.
         DiskFull, WriteFailed: not all of it was mended; the copy is in the trash.
     """
-    with _opened(reader, directory, conversation_id):
-        pass  # a directory that holds no conversation gets no lease
     claimed = lease.claim(reader.root, directory, instance)
     with _opened(reader, directory, conversation_id) as seen, ExitStack() as locks:
         if seen.events_fd is not None:
-            locks.enter_context(hold_lock(LOG_LOCK, LOG_LOCK_TIMEOUT_S, dir_fd=seen.events_fd))
+            locks.enter_context(hold_lock(layout.LOG_LOCK, layout.LOG_LOCK_TIMEOUT_S, dir_fd=seen.events_fd))
         locks.enter_context(lease.guarded(reader.root, directory, seen.fd, claimed.lease))
         try:
             found = _plan(seen)
@@ -106,7 +103,7 @@ def _opened(reader: Reader, directory: str, conversation_id: ConversationId) -> 
     with lease.opened(reader.root, directory) as fd, ExitStack() as opened:
         files = scan.read_conversation(reader, directory, conversation_id)
         if files is None:
-            raise ConversationNotFound(f"{directory} holds no conversation, only what locks leave")
+            raise ConversationNotFound(f"{directory} holds no conversation")
         try:
             events_fd = opened.enter_context(layout.open_directory(layout.EVENTS, fd))
         except OSError:

@@ -45,8 +45,7 @@ def read_conversation(
     """Read what a conversation's row needs. Returns None when the directory holds no conversation (any more).
 
     Without `with_log` no event is opened, and of its log only the length is told.
-    A directory that has neither meta.json nor base_state.json nor an event, only lock or lease files, is none. What
-    cannot be read is told in `problems`.
+    What holds one is defined in `layout.Kind`. What cannot be read is told in `problems`.
     """
     try:
         with layout.open_directory(f"{reader.root}/{directory}") as fd:
@@ -113,7 +112,7 @@ def _read(
         names = layout.list_events(fd)
     except UnreadableFile as error:
         problems.append(error)
-    if not (names or problems) and meta_status is None and state_status is None:
+    if meta_status is None and state_status is None and not layout.holds_conversation(fd):
         return None
     if state is None and not any(str(problem).startswith(layout.STATE) for problem in problems):
         problems.append(UnreadableFile(f"{layout.STATE}: missing"))

@@ -17,23 +17,30 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from app.errors import ConversationExists, ConversationNotFound, NotInTrash, StoreError, StoreUnavailable, WriteFailed
+from app.errors import (
+    ConversationExists,
+    ConversationNotFound,
+    DirectoryTaken,
+    NotInTrash,
+    StoreError,
+    StoreUnavailable,
+    WriteFailed,
+)
 from app.files import durable, layout
-from app.files.lease import LAST_LEASE, LEASE, LEASE_LOCK
+from app.files.layout import Kind
 from app.files.moving import remove_tree, rename, synced
 from app.model.ids import ConversationId, find_conversation_id
 
 TRASH = ".trash"
 
 _match_entry = re.compile(r"([0-9a-fA-F-]{32,36})\.([0-9]{1,18})\.[0-9a-f]{8}").fullmatch
-_match_left = re.compile(r"\.(removing|ghost)-[0-9a-f]{16}").fullmatch
+_match_removing = re.compile(r"\.removing-[0-9a-f]{16}").fullmatch
+_match_ghost = re.compile(r"\.ghost-[0-9a-f]{16}").fullmatch
 _COPY = ".copy-"
 _COPIED_US = 24 * 3600 * 1_000_000
 """After so long an unfinished copy is one that a crash left."""
 
-_TAKEN = frozenset({errno.ENOTEMPTY, errno.EEXIST})
-_GHOST = frozenset({LEASE, LEASE_LOCK, LAST_LEASE, layout.EVENTS})
-_LEFT_IN_EVENTS = re.compile(r"\.eventlog\.lock|\.eventlog-len-[0-9]+\.marker|\..*\.tmp")
+_TAKEN = frozenset({errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR})
 
 
 class Trashed(NamedTuple):
@@ -145,7 +152,13 @@ def list_left(root: Path) -> list[str]:
         StoreUnavailable: the disk does not say.
     """
     before_us = time.time_ns() // 1000 - _COPIED_US
-    return [name for name in sorted(_list_names(root)) if _match_left(name) or _is_old_copy(name, before_us)]
+    return [name for name in sorted(_list_names(root)) if _is_left(root, name) or _is_old_copy(name, before_us)]
+
+
+def _is_left(root: Path, name: str) -> bool:
+    """Whether a crash left it; what somebody wrote into a ghost while it was moved aside is kept."""
+    ghost = _match_ghost(name) is not None and layout.find_kind(root / TRASH, name) is Kind.GHOST
+    return ghost or _match_removing(name) is not None
 
 
 def _is_old_copy(name: str, before_us: int) -> bool:
@@ -161,10 +174,11 @@ def find_in_trash(root: Path, conversation_id: ConversationId) -> Trashed | None
 def restore(root: Path, entry: Trashed) -> str:
     """Put a deleted conversation back where it was and return its directory.
 
-    A directory that holds lock files only, as an agent-server that still knew the conversation leaves it, is cleared.
+    A ghost in its place (`layout.Kind`) is cleared.
 
     Raises:
         ConversationExists: there is a conversation of this id again.
+        DirectoryTaken: something that is no conversation is in its place.
         NotInTrash: it is not there (any more).
         DiskFull, WriteFailed: it could not be moved; it stands as it was.
     """
@@ -182,7 +196,7 @@ def restore(root: Path, entry: Trashed) -> str:
                 ) from error
             except OSError as error:
                 if error.errno in _TAKEN:
-                    raise _taken(entry.directory, entry) from error
+                    raise _refusal(root, entry.directory, entry) from error
                 raise
     return entry.directory
 
@@ -192,14 +206,17 @@ def require_room(root: Path, entry: Trashed) -> str | None:
 
     Raises:
         ConversationExists: there is one.
+        DirectoryTaken: something that is no conversation is in its place.
     """
-    found = layout.find_directory(root, entry.id)
-    if found is not None and not is_ghost(root / found):
-        raise _taken(found, entry)
-    return found
+    found, kind = layout.find_occupant(root, entry.id)
+    if kind in (Kind.CONVERSATION, Kind.OTHER):
+        raise _refusal(root, found, entry)
+    return found if kind is Kind.GHOST else None
 
 
-def _taken(directory: str, entry: Trashed) -> ConversationExists:
+def _refusal(root: Path, directory: str, entry: Trashed) -> ConversationExists | DirectoryTaken:
+    if layout.find_kind(root, directory) is Kind.OTHER:
+        return layout.taken(root, directory)
     return ConversationExists(
         f"there is a conversation {directory} again; delete that one first, or leave {entry.name} in the trash"
     )
@@ -255,25 +272,15 @@ def remove(root: Path, entry: Trashed) -> bool:
     return True
 
 
-def is_ghost(path: Path) -> bool:
-    """Whether a directory holds nothing but what locks and leases leave."""
-    try:
-        names = {inner.name for inner in path.iterdir()}
-        inside = [inner.name for inner in (path / layout.EVENTS).iterdir()] if layout.EVENTS in names else []
-    except OSError:
-        return False
-    return names <= _GHOST and all(_LEFT_IN_EVENTS.fullmatch(name) for name in inside)
-
-
 def clear_ghost(root: Path, directory: str) -> bool:
-    """Remove a directory that is a ghost, and say whether it was one."""
-    if not is_ghost(root / directory):
+    """Remove a directory that is a ghost (`layout.Kind`), and say whether it was one."""
+    if layout.find_kind(root, directory) is not Kind.GHOST:
         return False
     aside = _name_aside(root, "ghost")
     with durable.explained(f"what locks left in {directory}"):
         _make(root)
         rename(root / directory, aside)
-        if not is_ghost(aside):  # somebody wrote into it just now
+        if layout.find_kind(aside.parent, aside.name) not in (Kind.GHOST, None):  # somebody wrote into it just now
             rename(aside, root / directory)
             return False
     remove_tree(aside)

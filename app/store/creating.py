@@ -6,7 +6,6 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Iterator, Mapping
-from functools import partial
 from typing import Any
 from uuid import uuid4
 
@@ -15,7 +14,7 @@ import orjson
 from app.errors import ConversationExists, ConversationNotFound, EventNotFound, InvalidConversation, UnreadableFile
 from app.files import layout, placing, scan
 from app.files.branching import Fork, read_fork
-from app.files.layout import Named
+from app.files.layout import Kind, Named
 from app.files.scan import Reader
 from app.index.engine import Index
 from app.model.archive import ArchiveFile
@@ -24,7 +23,7 @@ from app.model.ids import ConversationId, EventName, dashed, event_file_name, fi
 from app.model.writing import check_message, check_title, complete_event, dump_event, make_message
 from app.store.backlog import Backlog, Created, Done
 from app.store.deriving import read_as_derived
-from app.store.locating import find_directory
+from app.store.locating import find_occupant
 
 STAGING = ".new-"
 
@@ -34,6 +33,7 @@ async def create(index: Index, reader: Reader, backlog: Backlog, request: Mappin
 
     Raises:
         InvalidConversation: what it asks for cannot be, or its parent is unknown.
+        DirectoryTaken: something that is no conversation is in its place.
         DiskFull, WriteFailed: it could not be written; nothing is left of it.
         IndexBusy: another process looks after the index and derives rows in a way that is not known here.
     """
@@ -61,11 +61,15 @@ def _wanted_id(given: object) -> ConversationId:
 
 
 async def _exists(index: Index, reader: Reader, conversation_id: ConversationId) -> bool:
-    found = await find_directory(index, reader.root, conversation_id)
-    if found is None:
-        return False
-    read = partial(scan.read_conversation, reader, found, conversation_id, with_log=False)
-    return await asyncio.to_thread(read) is not None
+    """Say whether there is a conversation of this id.
+
+    Raises:
+        DirectoryTaken: something that is no conversation is in its place.
+    """
+    found, kind = await find_occupant(index, reader.root, conversation_id)
+    if kind is Kind.OTHER:
+        raise layout.taken(reader.root, found)
+    return kind is Kind.CONVERSATION
 
 
 async def _check_parent(
@@ -75,7 +79,8 @@ async def _check_parent(
     if given is None:
         return
     parent = find_conversation_id(given) if isinstance(given, str) else None
-    if parent is None or parent == conversation_id or not await _exists(index, reader, parent):
+    there = parent is not None and (await find_occupant(index, reader.root, parent))[1] is Kind.CONVERSATION
+    if not there or parent == conversation_id:
         raise InvalidConversation(f"parent_conversation_id {str(given)[:64]!r} is no other conversation here")
 
 
@@ -113,6 +118,7 @@ async def fork(
     Raises:
         ConversationNotFound: the source is gone.
         ConversationExists: the id is taken.
+        DirectoryTaken: something that is no conversation is in the copy's place.
         EventNotFound: the source has no such event.
         UnreadableFile: the source's base_state.json or meta.json cannot be read.
         DiskFull, WriteFailed: it could not be written; nothing is left of it.

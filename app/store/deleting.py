@@ -63,7 +63,7 @@ def require_restorable(root: Path, conversation_id: ConversationId) -> Trashed:
     """Make sure that `restore` would be done, and return what it would put back. Changes nothing.
 
     Raises:
-        NotInTrash, ConversationExists: as `restore`.
+        NotInTrash, ConversationExists, DirectoryTaken: as `restore`.
     """
     entry = trash.find_in_trash(root, conversation_id)
     if entry is None:
@@ -80,6 +80,7 @@ async def restore(root: Path, backlog: Backlog, conversation_id: ConversationId)
     Raises:
         NotInTrash: there is none in the trash.
         ConversationExists: there is a conversation of this id again.
+        DirectoryTaken: something that is no conversation is in its place.
         DiskFull, WriteFailed: it could not be moved.
     """
     entry = await asyncio.to_thread(require_restorable, root, conversation_id)

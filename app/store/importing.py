@@ -20,10 +20,9 @@ from app.files.archive import read_files
 from app.files.incoming import DirectorySource, Incoming, Source
 from app.files.incoming_jsonl import JsonLinesSource
 from app.files.incoming_zip import ZipSource
-from app.files.layout import Named
+from app.files.layout import Kind, Named
 from app.files.placing import Contents, Staged
 from app.files.scan import Reader
-from app.files.trash import is_ghost
 from app.model.archive import ArchiveFile, ExportFormat, LeftOut, Limits, OnClash
 from app.model.ids import ConversationId, dashed
 from app.model.renaming import renamed
@@ -113,6 +112,7 @@ async def import_conversations(
     Raises:
         ArchiveRefused, ArchiveTooLarge: something must not be imported; nothing was written.
         ConversationExists: an id is taken, and `on_clash` is FAIL; nothing was written.
+        DirectoryTaken: the same, by something that is no conversation.
         ImportRunning: another process is importing.
         DiskFull, WriteFailed: a conversation could not be written; those before it stand.
         StoreUnavailable: something could not be read; what was imported before stands.
@@ -197,22 +197,23 @@ class _Planning:
             return wanted, Action.UNCHANGED
         self._seen[wanted] = digest
         if not self._new_ids:
-            directory = self._find(wanted)
-            if directory is None:
+            directory, kind = layout.find_occupant(self._root, wanted)
+            if kind is None or kind is Kind.GHOST:
                 return wanted, Action.IMPORT
-            if self._is_equal(directory, digest):
+            if kind is Kind.CONVERSATION and self._is_equal(directory, digest):
                 return wanted, Action.UNCHANGED
             if self._on_clash is OnClash.SKIP:
                 return wanted, Action.SKIP
             if self._on_clash is OnClash.FAIL:
+                if kind is Kind.OTHER:
+                    raise layout.taken(self._root, directory)
                 self._clashes.append(wanted)
                 return wanted, Action.SKIP
         target = ConversationId(uuid5(_NEW_IDS, f"{wanted}:{digest.hex()}").hex)
-        return target, Action.IMPORT if self._find(target) is None else Action.UNCHANGED
-
-    def _find(self, conversation_id: ConversationId) -> str | None:
-        directory = layout.find_directory(self._root, conversation_id)
-        return None if directory is None or is_ghost(self._root / directory) else directory
+        directory, kind = layout.find_occupant(self._root, target)
+        if kind is Kind.OTHER:
+            raise layout.taken(self._root, directory)
+        return target, Action.UNCHANGED if kind is Kind.CONVERSATION else Action.IMPORT
 
     def _is_equal(self, directory: str, digest: bytes) -> bool:
         """Whether what stands there is what comes: as it is, or as an export would mask it or set its `updated_at`."""

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from app.files import lease, owners
-from app.files.lease import LEASE, Lease
+from app.files.layout import LEASE
+from app.files.lease import Lease
 from app.index.sweeping import Owned, Seen
 from app.model.ids import ConversationId
 

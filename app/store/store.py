@@ -117,6 +117,7 @@ class ConversationStore(StoreReader):
 
         Raises:
             InvalidConversation: there is no workspace or agent in it, or its parent, title or tags are wrong.
+            DirectoryTaken: something that is no conversation is in its place.
             DiskFull, WriteFailed: it could not be written; nothing is left of it.
         """
         return await creating.create(self.index, self.reader, self.backlog, request, make_seal(self.settings))
@@ -139,6 +140,7 @@ class ConversationStore(StoreReader):
         Raises:
             ConversationNotFound: there is no such source.
             ConversationExists: `fork_id` is taken.
+            DirectoryTaken: something that is no conversation is in the copy's place.
             EventNotFound: the source has no such event.
             UnreadableFile: the source's base_state.json or meta.json cannot be read.
             InvalidConversation: title or tags are wrong.
@@ -223,6 +225,7 @@ class ConversationStore(StoreReader):
         Raises:
             NotInTrash: there is none in the trash.
             ConversationExists: there is a conversation of this id again.
+            DirectoryTaken: something that is no conversation is in its place.
             DiskFull, WriteFailed: it could not be moved.
         """
         return await deleting.restore(self.reader.root, self.backlog, conversation_id)

@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from app.errors import StoreUnavailable
-from app.files import layout, lease, owners, trash
-from app.files.lease import LEASE
+from app.files import layout, lease, owners, placing, trash
+from app.files.layout import LEASE
 from app.index import health
 from app.index.filesystem import FileSystem, find_file_system
 from app.model.times import format_us
@@ -22,7 +22,7 @@ from app.store.findings import Finding, note, ok, problem
 _SPARE_BYTES = 256 << 20
 _SPARE_INODES = 10_000
 _MB = 1_000_000
-_LEFT = (".new-*", ".import-*")
+_LEFT = (".new-", ".import-")
 _OLD_S = 3600
 
 ELSEWHERE = "make its directory readable and writable, or set CONVSTORE_INDEX_URL=sqlite:////a/writable/path/index.db"
@@ -185,7 +185,8 @@ def _beside_the_index(index: Path) -> Iterator[Finding]:
 
 def _leftovers(root: Path) -> Iterator[Finding]:
     since = time.time() - _OLD_S
-    left = [path for pattern in _LEFT for path in root.glob(pattern) if _changed_s(path) < since]
+    named = [path for prefix in _LEFT for path in root.glob(f"{prefix}*") if placing.is_staging(path.name, prefix)]
+    left = [path for path in named if _changed_s(path) < since]
     if left:
         yield note(
             "leftovers",

@@ -221,9 +221,10 @@ def test_leases_are_told_by_owner_and_those_of_a_dead_server_apart(store: Path, 
 def test_the_trash_a_crash_and_what_was_set_aside_are_told(store: Path, convstore: Command) -> None:
     convstore("delete", make_id(2), "--store", store)
     (store / ".convstore" / "index.db.damaged-1").write_bytes(b"old")
-    (store / ".new-1").mkdir()
+    for name in (f".new-{make_id(9)}-{make_id(8)}", ".new-mine"):
+        (store / name).mkdir()
+        os.utime(store / name, (0, 0))
     (store / ".trash" / f".copy-{make_id(1)}.1.00000000").mkdir()
-    os.utime(store / ".new-1", (0, 0))
     with closing(sqlite3.connect(store / ".convstore" / "index.db")) as database, database:
         database.execute("UPDATE conversation SET dirty_by = 'convstore-dead'")
     ran = convstore("doctor", "--store", store, "--json")
@@ -231,7 +232,9 @@ def test_the_trash_a_crash_and_what_was_set_aside_are_told(store: Path, convstor
     kept, left = found(ran, "trash")
     assert kept[1].startswith("1 conversations, the oldest of 20")
     assert (left[0], left[1].startswith("1 half-made copies or half-removed")) == ("note", True)
-    assert [level for level, *_ in found(ran, "leftovers")] == ["note", "note"]
+    leftovers = found(ran, "leftovers")
+    assert [level for level, *_ in leftovers] == ["note", "note"]
+    assert leftovers[1][1].startswith("1 half-made conversations of a crash")
     assert found(ran, "crash")[0][1].startswith("1 conversations were open when their convstore ended")
 
 

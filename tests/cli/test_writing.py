@@ -14,7 +14,7 @@ import pytest
 
 from app.files.trash import list_trash, move_to_trash
 from app.model.ids import ConversationId, dashed
-from tests.builders import make_conversation, make_event, make_id, names_in, second_process
+from tests.builders import details_in, make_conversation, make_event, make_foreign, make_id, names_in, second_process
 from tests.cli.conftest import Command
 
 ONE = make_id(1)
@@ -170,3 +170,14 @@ def test_what_another_process_writes_to_is_refused_unless_forced(root: Path, con
         assert convstore("delete", ONE, "--store", root).code == 2
         assert convstore("delete", ONE, "--force", "--store", root).code == 0
     assert not path.exists()
+
+
+def test_no_command_touches_what_is_no_conversation(root: Path, convstore: Command) -> None:
+    make_conversation(root, 2)
+    make_foreign(root / ONE, "older OpenHands")
+    before = details_in(root / ONE)
+    for command in ("delete --permanent --yes --force", "delete --dry-run", "repair", "pin", "fork", "restore"):
+        assert convstore(*command.split(), ONE, "--store", root).code == 2, command
+    for command in ("index sync", "prune --older-than 1m --yes", "trash empty --yes"):
+        assert convstore(*command.split(), "--store", root).code == 0, command
+    assert details_in(root / ONE) == before

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import shutil
 import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
 from app.errors import StoreUnavailable, UnreadableFile
 from app.files import layout
-from app.files.layout import EVENTS, META, STATE, UNTRUSTED, Named
+from app.files.layout import EVENTS, META, STATE, UNTRUSTED, Kind, Named
+from app.files.scan import Reader, read_conversation
 from app.model.ids import ConversationId, EventName, dashed
-from tests.builders import make_conversation, make_event, make_id, write_event
+from tests.builders import FOREIGN, make_conversation, make_event, make_foreign, make_id, write_event
 
 ONE, TWO, THREE = (ConversationId(make_id(number)) for number in (1, 2, 3))
 
@@ -231,4 +235,91 @@ def test_of_two_directories_the_one_that_has_files_counts(tmp_path: Path) -> Non
     (tmp_path / make_id(1) / "events").mkdir(parents=True)
     make_conversation(tmp_path, 1, directory=dashed(make_id(1)))
     assert layout.list_directories(tmp_path) == ([dashed(make_id(1))], [make_id(1)])
+    assert layout.find_directory(tmp_path, ONE) == dashed(ONE)
+
+
+GONE_OR_ODD: list[dict[str, str | None]] = [
+    {},
+    {META: "{"},
+    {META: "a link", STATE: None},
+    {STATE: None},
+    {META: None, STATE: None},
+    {EVENTS: None},
+    {META: None, STATE: None, EVENTS: ""},
+]
+"""What became of a conversation's files: other content, None for none, or a link to nothing."""
+GHOSTS = {
+    "empty": (),
+    "empty events/": ("events/",),
+    "locks": (".owner_lease.lock", "events/.eventlog.lock"),
+    "leases": ("owner_lease.json", ".owner_lease.last", ".owner_lease.json.x1.tmp", "..owner_lease.last.x1.tmp"),
+    "markers": ("events/.eventlog-len-3.marker", "events/.eventlog-len.marker.tmp"),
+}
+
+
+@pytest.mark.parametrize("changed", GONE_OR_ODD)
+def test_what_is_listed_is_a_conversation_also_when_it_cannot_be_read(
+    tmp_path: Path, changed: dict[str, str | None]
+) -> None:
+    path = make_conversation(tmp_path)
+    for name, content in changed.items():
+        shutil.rmtree(path / name) if name == EVENTS else (path / name).unlink()
+        if content == "a link":
+            (path / name).symlink_to("nowhere")
+        elif content is not None:
+            (path / name).write_text(content)
+    assert layout.find_kind(tmp_path, ONE) is Kind.CONVERSATION
+    assert read_conversation(Reader(tmp_path, None), ONE, ONE) is not None
+
+
+def test_one_that_may_not_be_looked_into_is_a_conversation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_conversation(tmp_path)
+
+    def refuse(*_: object, **__: object) -> NoReturn:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    for call in ("stat", "open"):
+        with monkeypatch.context() as patched:
+            patched.setattr(os, call, refuse)
+            assert layout.find_kind(tmp_path, ONE) is Kind.CONVERSATION
+
+
+@pytest.mark.parametrize("names", GHOSTS.values(), ids=GHOSTS)
+def test_what_holds_nothing_but_locks_and_leases_is_a_ghost(tmp_path: Path, names: tuple[str, ...]) -> None:
+    (tmp_path / ONE).mkdir()
+    for name in names:
+        (tmp_path / ONE / name).parent.mkdir(exist_ok=True)
+        if name.endswith("/"):
+            (tmp_path / ONE / name).mkdir()
+        else:
+            (tmp_path / ONE / name).touch()
+    assert layout.find_kind(tmp_path, ONE) is Kind.GHOST
+    assert read_conversation(Reader(tmp_path, None), ONE, ONE) is None
+
+
+@pytest.mark.parametrize("what", FOREIGN)
+def test_anything_else_of_such_a_name_is_neither(tmp_path: Path, what: str) -> None:
+    root = tmp_path / "store"
+    root.mkdir()
+    make_foreign(root / ONE, what)
+    assert layout.find_kind(root, ONE) is Kind.OTHER
+    assert layout.find_occupant(root, ONE) == (ONE, Kind.OTHER)
+    assert read_conversation(Reader(root, None), ONE, ONE) is None
+
+
+def test_where_nothing_stands_there_is_no_kind(tmp_path: Path) -> None:
+    assert layout.find_kind(tmp_path, ONE) is None
+    assert layout.find_occupant(tmp_path, ONE) == (ONE, None)
+
+
+@pytest.mark.parametrize("what", ["older OpenHands", "own files", None])
+def test_of_two_directories_the_one_with_events_is_the_conversation(tmp_path: Path, what: str | None) -> None:
+    path = make_conversation(tmp_path, directory=dashed(ONE))
+    (path / META).unlink()
+    (path / STATE).unlink()
+    if what is None:
+        (tmp_path / ONE).mkdir()
+    else:
+        make_foreign(tmp_path / ONE, what)
+    assert layout.list_directories(tmp_path) == ([dashed(ONE)], [ONE])
     assert layout.find_directory(tmp_path, ONE) == dashed(ONE)

@@ -13,8 +13,9 @@ import pytest
 
 from app.errors import ConversationNotFound, ConversationOwned, OwnershipLost
 from app.files import layout, lease, owners, releasing
-from app.files.lease import LEASE, Lease
-from tests.builders import make_conversation, second_process
+from app.files.layout import LEASE
+from app.files.lease import Lease
+from tests.builders import details_in, make_conversation, make_foreign, make_id, second_process
 
 ME, OTHER = "convstore-me", "convstore-other"
 
@@ -186,3 +187,16 @@ def test_the_lock_files_of_the_dead_are_removed(root: Path) -> None:
         pass
     with owners.living(root, ME):
         assert [path.name for path in (root / ".convstore" / "owners").glob("*.lock")] == [f"{ME}.lock"]
+
+
+@pytest.mark.parametrize("what", ["older OpenHands", None])
+def test_what_is_no_conversation_gets_no_lease(root: Path, what: str | None) -> None:
+    path = root / make_id(2)
+    if what is None:
+        path.mkdir()
+    else:
+        make_foreign(path, what)
+    before = details_in(path)
+    with pytest.raises(ConversationNotFound, match="holds no conversation; it is left as it is"):
+        claim(path, force=True)
+    assert details_in(path) == before

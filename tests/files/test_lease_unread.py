@@ -15,7 +15,7 @@ import pytest
 
 from app.errors import WriteFailed
 from app.files import lease, owners
-from app.files.lease import LAST_LEASE, LEASE
+from app.files.layout import LAST_LEASE, LEASE
 from tests.builders import make_conversation
 
 ME = "convstore-me"

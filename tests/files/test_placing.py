@@ -36,7 +36,8 @@ def test_of_several_who_create_one_conversation_at_once_one_does_and_it_is_whole
 def test_what_is_left_half_built_goes_without_a_list_of_all_that_is_there(tmp_path: Path) -> None:
     for number in range(2000):
         (tmp_path / make_id(number)).mkdir()
-    for name, built_s in ((".new-old", 1000), (".new-now", 3000)):
+    old, now = (f".new-{make_id(number)}-{make_id(3)}" for number in (1, 2))
+    for name, built_s in ((old, 1000), (now, 3000), (".new-photos", 1000)):
         (tmp_path / name / "events").mkdir(parents=True)
         os.utime(tmp_path / name, (built_s, built_s))
     tracemalloc.start()
@@ -45,5 +46,6 @@ def test_what_is_left_half_built_goes_without_a_list_of_all_that_is_there(tmp_pa
         _, most_bytes = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert (len(list(tmp_path.iterdir())), (tmp_path / ".new-now").exists()) == (2001, True)
+    assert len(list(tmp_path.iterdir())) == 2002
+    assert {path.name for path in tmp_path.glob(".new-*")} == {now, ".new-photos"}
     assert most_bytes < 100_000

@@ -10,9 +10,26 @@ from pathlib import Path
 
 import pytest
 
-from app.errors import ConversationExists, ConversationNotFound, NotInTrash, StoreError, WriteFailed
-from app.files import trash
-from tests.builders import make_conversation, make_id, names_in, opened_files
+from app.errors import (
+    ConversationExists,
+    ConversationNotFound,
+    DirectoryTaken,
+    NotInTrash,
+    StoreError,
+    WriteFailed,
+)
+from app.files import layout, trash
+from app.files.layout import Kind
+from app.model.ids import ConversationId, dashed
+from tests.builders import (
+    FOREIGN,
+    details_in,
+    make_conversation,
+    make_foreign,
+    make_id,
+    names_in,
+    opened_files,
+)
 
 
 def tree(path: Path) -> dict[str, bytes]:
@@ -198,14 +215,34 @@ def test_what_comes_into_the_place_of_one_that_is_restored_stays(root: Path, mon
 def test_what_is_written_into_a_ghost_while_it_is_cleared_stays(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = root / make_id(1)
     path.mkdir()
-    is_ghost = trash.is_ghost
+    find_kind = layout.find_kind
 
-    def then_write(found: Path) -> bool:
-        ghost = is_ghost(found)
-        (found / "base_state.json").write_text("{}")
-        return ghost
+    def then_write(root: Path, name: str) -> Kind | None:
+        kind = find_kind(root, name)
+        (root / name / "base_state.json").write_text("{}")
+        return kind
 
-    monkeypatch.setattr(trash, "is_ghost", then_write)
+    monkeypatch.setattr(layout, "find_kind", then_write)
     assert not trash.clear_ghost(root, path.name)
     assert names_in(path) == ["base_state.json"]
     assert names_in(root / ".trash") == []
+
+
+@pytest.mark.parametrize("what", FOREIGN)
+def test_nothing_is_restored_over_something_else(root: Path, what: str) -> None:
+    entry = trash.move_to_trash(root, make_conversation(root, directory=dashed(ConversationId(make_id(1)))).name, 1)
+    make_foreign(root / entry.directory, what)
+    before = details_in(root / entry.directory)
+    with pytest.raises(DirectoryTaken, match=f"{entry.directory} is in the way"):
+        trash.restore(root, entry)
+    assert details_in(root / entry.directory) == before
+    assert trash.list_trash(root) == [entry]
+
+
+def test_what_was_written_into_a_ghost_that_a_crash_left_aside_is_kept(root: Path) -> None:
+    for number, name in enumerate((".owner_lease.lock", "base_state.json")):
+        path = root / ".trash" / f".ghost-{number:016}"
+        path.mkdir(parents=True)
+        (path / name).touch()
+    assert list(trash.empty_trash(root, 1 << 62)) == []
+    assert names_in(root / ".trash") == [f".ghost-{1:016}"]

@@ -76,7 +76,7 @@ class Parsers:
 
     def lease(self, raw: bytes) -> None:
         """Read a lease."""
-        (self._conversation / lease.LEASE).write_bytes(raw)
+        (self._conversation / layout.LEASE).write_bytes(raw)
         lease.find_holder(self._directory, self._conversation.name)
 
     def tokens(self, raw: bytes) -> None:

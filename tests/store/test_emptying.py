@@ -36,13 +36,15 @@ async def test_a_server_removes_for_good_what_was_deleted_long_ago(root: Path, d
 
 
 async def test_what_a_killed_create_left_goes_after_a_day(root: Path) -> None:
-    for name, age_s in ((".new-old", 90_000), (".new-young", 60)):
+    old, young = (f".new-{make_id(number)}-{make_id(3)}" for number in (1, 2))
+    for name, age_s in ((".new-photos", 90_000), (old, 90_000), (young, 60)):
         (root / name / "events").mkdir(parents=True)
         os.utime(root / name, (time.time() - age_s, time.time() - age_s))
     async with serving(Settings(store=root)), asyncio.timeout(10):
-        while (root / ".new-old").exists():
+        while (root / old).exists():
             await asyncio.sleep(0.01)
-    assert (root / ".new-young" / "events").exists()
+    assert (root / young / "events").exists()
+    assert (root / ".new-photos" / "events").exists()
 
 
 async def test_a_trash_that_is_a_link_is_told_and_harms_nothing(root: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -79,11 +79,12 @@ async def test_what_a_killed_import_left_is_removed_and_the_rest_is_imported(
     written(archive, make_zip([*good_entries(), *good_entries(make_id(2))]))
     async with open_store(root) as store:
         await imported(store, archive)
+        (root / ".import-photos").mkdir()
         (root / make_id(2)).rename(root / f".import-{make_id(2)}")
         next((root / f".import-{make_id(2)}" / "events").glob("event-*")).write_text("half")
         plan = await imported(store, archive)
         assert [one.action for one in plan] == [Action.UNCHANGED, Action.IMPORT]
-    assert not list(root.glob(".import-*"))
+    assert list(root.glob(".import-*")) == [root / ".import-photos"]
 
 
 class Failing:

@@ -10,13 +10,22 @@ from typing import Any
 import orjson
 import pytest
 
-from app.errors import (
-    ConversationExists,
-)
+from app.errors import ConversationExists, DirectoryTaken
 from app.model.archive import FOREIGN_ARCHIVE, OWN_ARCHIVE, ExportFormat, OnClash
 from app.model.ids import ConversationId, dashed
 from app.store.importing import Action, import_conversations
-from tests.builders import index_tables, make_conversation, make_event, make_id, make_meta, write_event
+from tests.builders import (
+    FOREIGN,
+    details_in,
+    index_tables,
+    make_conversation,
+    make_event,
+    make_foreign,
+    make_id,
+    make_meta,
+    names_in,
+    write_event,
+)
 from tests.conftest import StoreOpener
 from tests.files.archives import (
     ONE,
@@ -233,6 +242,28 @@ async def test_a_ghost_that_only_locks_hold_is_in_nobodys_way(
         [planned] = await imported(store, archive)
     assert planned.action is Action.IMPORT
     assert (root / ONE / "meta.json").exists()
+
+
+@pytest.mark.parametrize("what", FOREIGN)
+async def test_nothing_is_imported_into_the_place_of_something_else(
+    root: Path, archive: Path, open_store: StoreOpener, what: str
+) -> None:
+    make_foreign(root / ONE, what)
+    before = details_in(root / ONE)
+    written(archive, make_zip([*good_entries(make_id(2)), *good_entries(ONE)]))
+    async with open_store(root) as store:
+        for dry_run in (True, False):
+            with pytest.raises(DirectoryTaken, match=f"{ONE} is in the way: it is no conversation"):
+                await imported(store, archive, dry_run=dry_run)
+        assert not (root / make_id(2)).exists()
+        skipped = await imported(store, archive, on_clash=OnClash.SKIP)
+        assert [one.action for one in skipped] == [Action.SKIP, Action.IMPORT]
+        renamed, _ = await imported(store, archive, on_clash=OnClash.NEW_ID, dry_run=True)
+        make_foreign(root / renamed.target, what)
+        with pytest.raises(DirectoryTaken, match=renamed.target):
+            await imported(store, archive, on_clash=OnClash.NEW_ID)
+    assert details_in(root / ONE) == before
+    assert [name for name in names_in(root) if name.startswith(".import-")] == []
 
 
 async def test_moving_a_store_needs_nothing_but_the_new_path(

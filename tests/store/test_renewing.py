@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from app.files import layout, lease
-from app.files.eventlog_writing import LOG_LOCK
+from app.files.layout import LOG_LOCK
 from app.locks import hold_lock
 from app.model.ids import ConversationId
 from tests.builders import make_conversation, make_event, make_id

@@ -1,0 +1,44 @@
+"""Deleting: what is done on disk, and what is left alone, when the index says otherwise than the files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from app.errors import ConversationNotFound, DirectoryTaken
+from app.model.ids import ConversationId, dashed
+from tests.api.test_writes import START
+from tests.builders import details_in, make_conversation, make_foreign, make_id
+from tests.conftest import StoreOpener
+
+ONE = ConversationId(make_id(1))
+
+
+async def test_what_took_the_place_of_a_listed_conversation_is_not_touched(root: Path, open_store: StoreOpener) -> None:
+    path = make_conversation(root)
+    async with open_store(root) as store:
+        path.rename(root.parent / "away")
+        make_foreign(path, "older OpenHands")
+        before = details_in(path)
+        for work in (store.delete(ONE, permanent=True, force=True), store.repair(ONE), store.mark(ONE, pinned=True)):
+            with pytest.raises(ConversationNotFound):
+                await work
+        with pytest.raises(ConversationNotFound):
+            async with store.writer(ONE):
+                pass
+        with pytest.raises(DirectoryTaken):
+            await store.create(START | {"conversation_id": ONE})
+    assert details_in(path) == before
+
+
+async def test_a_conversation_that_was_renamed_under_a_ghost_is_the_one_deleted(
+    root: Path, open_store: StoreOpener
+) -> None:
+    path = make_conversation(root)
+    async with open_store(root) as store:
+        path.rename(root / dashed(ONE))
+        (path / "events").mkdir(parents=True)
+        await store.delete(ONE)
+    assert path.exists()
+    assert not (root / dashed(ONE)).exists()
