@@ -1,4 +1,4 @@
-"""How Alembic reaches the index: `app.index.schema` hands a connection over, or `-x index=PATH` names a file."""
+"""How Alembic reaches the index: `app.index.sqlite.migrations` hands a connection over, or `-x index=PATH` names it."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from pathlib import Path
 from alembic import context
 from sqlalchemy import Connection, create_engine, event
 
+from app.index.sqlite.write_connection import on_begin, on_connect, sync_url
 from app.index.tables import include_name, metadata
-from app.index.writer import on_begin, on_connect, sync_url
 
 
 def run(connection: Connection) -> None:

@@ -17,8 +17,8 @@ import pytest
 
 from app import ConversationStore, Settings
 from app.api.app import create_app
-from app.index import schema
-from app.index.engine import Index, WriteConnection
+from app.index.sqlite import migrations
+from app.index.sqlite.database import Index, WriteConnection
 
 pytest_plugins = ["tests.untried", "tests.watchdog"]
 
@@ -43,7 +43,7 @@ def settled_clock(monkeypatch: pytest.MonkeyPatch) -> None:
 def empty_index(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An index as the migrations leave it; copied into each test's store."""
     path = tmp_path_factory.mktemp("template") / "index.db"
-    schema.upgrade(path)
+    migrations.upgrade(path)
     return path
 
 

@@ -40,7 +40,7 @@ from app.api.parameters import INDEXED_HEADER
 from app.api.starting import StartTold
 from app.api.stopping import end_process_within, on_stop
 from app.settings import LOOPBACK_HOSTS, Settings
-from app.store.startup import follow
+from app.store.follow.background import follow
 from app.store.store import ConversationStore
 
 log = logging.getLogger(__name__)

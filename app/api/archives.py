@@ -15,12 +15,12 @@ from pydantic import BaseModel
 
 from app.api.parameters import ErrorBody, IdInPath, Store, Warned, WritableStore
 from app.errors import ArchiveTooLarge, UnreadableFile
-from app.index.places import prepare
-from app.model.archive import FOREIGN_ARCHIVE, ExportFormat, OnClash
+from app.index.sqlite.index_file import prepare
+from app.model.archive_format import FOREIGN_ARCHIVE, ExportFormat, OnClash
 from app.model.ids import ConversationId, dashed
-from app.store.backlog import find_warning
-from app.store.exporting import ExportReport, aiter_of, export, find_named
-from app.store.importing import Action, import_conversations
+from app.store.admin.archive_export import ExportReport, aiter_of, export, find_named
+from app.store.admin.archive_import import Action, import_conversations
+from app.store.write.backlog import find_warning
 
 log = logging.getLogger(__name__)
 

@@ -14,9 +14,9 @@ from pydantic import BaseModel
 from app.api.parameters import ErrorBody, Limit, Store, json_response
 from app.api.stream import ending
 from app.errors import ChangesGone
-from app.model.changes import Change, Place, parse_place
+from app.model.change_token import Change, Place, parse_place
 from app.model.ids import dashed
-from app.store.reader import PAGE_MAX
+from app.store.read.reader import PAGE_MAX
 
 router = APIRouter(prefix="/api/changes", tags=["changes"])
 

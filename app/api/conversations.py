@@ -23,7 +23,7 @@ from app.api.parameters import (
 )
 from app.model.ids import ConversationId
 from app.model.page import SortOrder
-from app.store.reader import PAGE_MAX
+from app.store.read.reader import PAGE_MAX
 
 router = APIRouter(prefix="/api/conversations", tags=["conversations"])
 

@@ -12,7 +12,7 @@ from app.model.filters import EventFilter
 from app.model.ids import ConversationId
 from app.model.page import EventOrder
 from app.model.times import to_us
-from app.store.reader import PAGE_MAX
+from app.store.read.reader import PAGE_MAX
 
 router = APIRouter(prefix="/api/conversations/{conversation_id}/events", tags=["events"])
 

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from app.api.filtering import FilterQuery
 from app.api.parameters import ErrorBody, Store, TextIndexed, json_response, tell_indexed
-from app.store.reader import PAGE_MAX
+from app.store.read.reader import PAGE_MAX
 
 router = APIRouter(prefix="/api/messages", tags=["messages"])
 

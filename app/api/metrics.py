@@ -30,7 +30,7 @@ from app import __version__
 from app.api.parameters import Store
 from app.errors import StoreError
 from app.store import health
-from app.store.reader import StoreReader
+from app.store.read.reader import StoreReader
 
 router = APIRouter(tags=["server"])
 

@@ -13,7 +13,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, WithJson
 
 from app.errors import InvalidId
 from app.model.ids import ConversationId, parse_conversation_id
-from app.store.reader import StoreReader
+from app.store.read.reader import StoreReader
 from app.store.store import ConversationStore
 
 _ZONE_AFTER_SPACE = re.compile(r"(:\d\d(?:\.\d+)?) (\d\d:?\d\d)$")

@@ -23,7 +23,7 @@ from app.errors import ConversationNotFound, InvalidId, StoreError, TooManyFollo
 from app.model.filters import EventFilter
 from app.model.ids import ConversationId, EventName, parse_conversation_id
 from app.model.times import to_us
-from app.store.events import Log
+from app.store.read.event_reader import Log
 from app.store.store import ConversationStore
 
 log = logging.getLogger(__name__)

@@ -18,10 +18,10 @@ from app.errors import StoreError, UnexpectedCount
 from app.model.filters import is_blank
 from app.model.ids import ConversationId, dashed
 from app.model.times import format_us, to_us
-from app.model.writing import check_tags
-from app.store.backlog import Done
-from app.store.reader import PAGE_MAX
+from app.model.validation import check_tags
+from app.store.read.reader import PAGE_MAX
 from app.store.store import ConversationStore
+from app.store.write.backlog import Done
 
 log = logging.getLogger(__name__)
 

@@ -16,7 +16,7 @@ from app.api.bodies import NewConversation
 from app.api.parameters import AnyId, ErrorBody, IdInPath, IncludeSkills, Warned, WritableStore, written_response
 from app.errors import NeedsAgent
 from app.model.ids import ConversationId
-from app.model.writing import check_message, make_message
+from app.model.validation import check_message, make_message
 
 router = APIRouter(
     prefix="/api/conversations", tags=["writing"], responses={409: {"model": ErrorBody}, 422: {"model": ErrorBody}}

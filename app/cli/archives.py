@@ -35,14 +35,14 @@ from app.cli.output import (
 from app.errors import InvalidSettings
 from app.files.layout import Named
 from app.files.output import make_directory, new_file
-from app.model.archive import NO_LIMITS, OWN_ARCHIVE, ExportFormat, OnClash
+from app.model.archive_format import NO_LIMITS, OWN_ARCHIVE, ExportFormat, OnClash
 from app.model.filters import Archived, ConversationFilter
 from app.model.ids import dashed
 from app.settings import Settings
-from app.store.backlog import find_warning
-from app.store.exporting import ExportReport, aiter_of, export, find_named, list_named
-from app.store.importing import Action, Planned, import_conversations
+from app.store.admin.archive_export import ExportReport, aiter_of, export, find_named, list_named
+from app.store.admin.archive_import import Action, Planned, import_conversations
 from app.store.store import ConversationStore
+from app.store.write.backlog import find_warning
 
 _STDOUT = Path("-")
 _SHOWN = 20

@@ -29,8 +29,8 @@ from app.model.filters import ConversationFilter
 from app.model.ids import ConversationId
 from app.model.page import EventOrder, SortOrder
 from app.settings import Settings
-from app.store.events import EventPage
-from app.store.reader import PAGE_MAX
+from app.store.read.event_reader import EventPage
+from app.store.read.reader import PAGE_MAX
 from app.store.store import ConversationStore
 
 _STATUS_STYLES = {"error": "red", "stuck": "red", "running": "green", "waiting_for_confirmation": "yellow"}

@@ -22,15 +22,15 @@ from app.cli.output import (
     print_table,
     run_async,
 )
-from app.index import schema
-from app.index.backup import Backup, back_up
-from app.index.places import prepare
-from app.index.schema import OnStep, Plan
-from app.index.version import HEAD, read_revision
+from app.index.sqlite import migrations
+from app.index.sqlite.backup import Backup, back_up
+from app.index.sqlite.index_file import prepare
+from app.index.sqlite.migrations import OnStep, Plan
+from app.index.sqlite.schema_version import HEAD, read_revision
 from app.settings import Settings
 from app.store.directory import require_directory
-from app.store.rebuild import rebuild as rebuild_index
-from app.store.sync import SyncReport
+from app.store.follow.full_sync import SyncReport
+from app.store.follow.rebuild import rebuild as rebuild_index
 
 app = typer.Typer(
     help="The schema of the index, and copies of it. A server upgrades its index by itself; these are for looking, "
@@ -63,10 +63,10 @@ def upgrade(
     settings = _settings(store, index)
 
     def work(on_step: OnStep) -> None:
-        schema.upgrade(settings.index_path, revision, wait_s=settings.busy_timeout_s, on_step=on_step)
+        migrations.upgrade(settings.index_path, revision, wait_s=settings.busy_timeout_s, on_step=on_step)
 
     prepare(settings.index_path)
-    plan = schema.plan(settings.index_path, revision)
+    plan = migrations.plan(settings.index_path, revision)
     _migrate(settings, plan, work, dry_run=dry_run, backup=backup, rebuild=rebuild, json=json)
 
 
@@ -86,9 +86,9 @@ def downgrade(
     settings = _settings(store, index)
 
     def work(on_step: OnStep) -> None:
-        schema.downgrade(settings.index_path, revision, wait_s=settings.busy_timeout_s, on_step=on_step)
+        migrations.downgrade(settings.index_path, revision, wait_s=settings.busy_timeout_s, on_step=on_step)
 
-    plan = schema.plan(settings.index_path, revision, down=True)
+    plan = migrations.plan(settings.index_path, revision, down=True)
     _migrate(settings, plan, work, dry_run=dry_run, backup=backup, json=json)
 
 
@@ -197,7 +197,7 @@ def history(store: StoreOption = None, index: IndexOption = None, json: JsonOpti
 
     Example: convstore db history --store workspace/conversations
     """
-    revisions = schema.history(_settings(store, index).index_path)
+    revisions = migrations.history(_settings(store, index).index_path)
     if json:
         print_json([revision._asdict() for revision in revisions])
     else:
@@ -211,7 +211,7 @@ def check(store: StoreOption = None, index: IndexOption = None, json: JsonOption
 
     Example: convstore db check --store workspace/conversations
     """
-    differences = schema.drift(_settings(store, index).index_path)
+    differences = migrations.drift(_settings(store, index).index_path)
     if json:
         print_json(differences)
     else:

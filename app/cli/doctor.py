@@ -10,7 +10,7 @@ from rich.text import Text
 from app import __version__
 from app.cli.output import IndexOption, JsonOption, StoreOption, make_settings, out, print_json, printable, run_async
 from app.settings import Settings
-from app.store.doctor import examine
+from app.store.admin.doctor import examine
 from app.store.findings import Finding, Level
 
 _FOUND = 1

@@ -24,11 +24,11 @@ from app.errors import InvalidSettings
 from app.model.ids import dashed
 from app.model.times import format_us
 from app.settings import Settings
-from app.store.rebuild import rebuild
-from app.store.recovering import Recovered
+from app.store.follow.crash_recovery import Recovered
+from app.store.follow.full_sync import SyncReport
+from app.store.follow.rebuild import rebuild
+from app.store.follow.verify import Difference
 from app.store.store import ConversationStore
-from app.store.sync import SyncReport
-from app.store.verify import Difference
 
 app = typer.Typer(help="The index: how far it is, bring it up to date, compare it with the files, build it anew.")
 

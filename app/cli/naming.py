@@ -9,8 +9,8 @@ import typer
 from app.cli.output import print_json, print_warning, synced
 from app.errors import ConversationNotFound, ConversationOwned
 from app.model.ids import ConversationId, dashed
-from app.store.backlog import Done
 from app.store.store import ConversationStore
+from app.store.write.backlog import Done
 
 
 async def resolve(store: ConversationStore, text: str) -> ConversationId:

@@ -26,8 +26,8 @@ from rich.text import Text
 from app.errors import InvalidSettings
 from app.logs import printable
 from app.settings import Settings
+from app.store.follow.full_sync import SyncReport
 from app.store.store import ConversationStore
-from app.store.sync import SyncReport
 
 __all__ = ["printable"]
 T = TypeVar("T")

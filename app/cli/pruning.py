@@ -29,8 +29,8 @@ from app.cli.output import (
 from app.model.filters import Archived, ConversationFilter, Tag
 from app.model.ids import dashed
 from app.settings import Settings
-from app.store.backlog import find_warning
-from app.store.pruning import Candidate, Pruned, find_candidates, prune, quiet_since
+from app.store.admin.prune import Candidate, Pruned, find_candidates, prune, quiet_since
+from app.store.write.backlog import find_warning
 
 _SHOWN = 20
 _FAILED = 2

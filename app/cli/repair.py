@@ -18,7 +18,7 @@ from app.cli.output import (
     run_async,
 )
 from app.cli.writing import IdArgument, opened_for_writing
-from app.files.repairing import Repair
+from app.files.conversation_repair import Repair
 from app.model.ids import ConversationId, dashed
 from app.settings import Settings
 

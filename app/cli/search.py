@@ -26,7 +26,7 @@ from app.cli.output import (
 from app.model.filters import ConversationFilter
 from app.model.hits import Hit, HitPage
 from app.settings import Settings
-from app.store.reader import PAGE_MAX
+from app.store.read.reader import PAGE_MAX
 
 _MARK = re.compile(r"<mark>(.*?)</mark>", re.DOTALL)
 

@@ -18,7 +18,7 @@ from rich.text import Text
 from app import logs
 from app.cli.output import IndexOption, err, make_settings
 from app.errors import InvalidSettings, StoreUnavailable
-from app.files import owners
+from app.files import liveness
 from app.settings import Settings
 from app.store.store import ConversationStore
 
@@ -64,7 +64,7 @@ def serve_command(
         no_auth=no_auth or None,
         workers=workers,
     )
-    settings.instance = owners.make_instance_id(settings.instance)  # one for all workers, and none that a crash left
+    settings.instance = liveness.make_instance_id(settings.instance)  # one for all workers, and none that a crash left
     import uvicorn  # noqa: PLC0415 - HTTP takes 0.4 s to import, which no other command needs
 
     from app.api.app import create_app  # noqa: PLC0415

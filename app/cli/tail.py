@@ -11,7 +11,7 @@ import typer
 from app.cli.naming import resolve
 from app.cli.output import IndexOption, StoreOption, make_settings, out, run_async, shown_json
 from app.cli.render import render_event
-from app.files.eventlog import RawEvent
+from app.files.log.event_log import RawEvent
 from app.settings import Settings
 from app.store.store import ConversationStore
 

@@ -19,9 +19,9 @@ from app.cli.output import (
     print_table,
     run_async,
 )
-from app.files.usage import Usage
+from app.files.disk_usage import Usage
 from app.settings import Settings
-from app.store.usage import By, StoreUsage, measure
+from app.store.admin.usage import By, StoreUsage, measure
 
 
 def du_command(

@@ -27,10 +27,10 @@ from app.cli.output import (
 )
 from app.errors import InvalidConversation
 from app.model.ids import dashed
-from app.model.writing import check_title
+from app.model.validation import check_title
 from app.settings import Settings
-from app.store.backlog import Created, Done
 from app.store.store import ConversationStore
+from app.store.write.backlog import Created, Done
 
 IdArgument = Annotated[str, typer.Argument(metavar="ID", help="Its id, or the beginning of it.")]
 IdsArgument = Annotated[list[str], typer.Argument(metavar="ID", help="Their ids, or the beginnings of them.")]

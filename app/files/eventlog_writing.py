@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 
 from app.errors import WriteFailed
 from app.files import durable, layout
-from app.files.marks import find_mark
+from app.files.fingerprint import find_mark
 from app.model.ids import SEQ_MAX, EventName, event_file_name
 
 _MARK = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW

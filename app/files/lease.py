@@ -1,7 +1,7 @@
 """Who may write to a conversation: `owner_lease.json`, in agent-server's protocol, so that the two exclude each other.
 
 What is better than there, and why:
-- Whether a convstore of this machine lives is a held lock (`app.files.owners`); its lease does not end by the clock.
+- Whether a convstore of this machine lives is a held lock (`app.files.liveness`); its lease does not end by the clock.
 - The generation never falls: a release leaves the file, expired, and `.owner_lease.last` says which was the last, also
   when the lease file is deleted, empty or torn.
 - The workers of a server are one owner. Each holds a shared lock on `.owner_lease.last`, a new file for each new owner,
@@ -25,7 +25,7 @@ from typing import Any, NamedTuple
 import orjson
 
 from app.errors import ConversationNotFound, ConversationOwned, OwnershipLost, UnreadableFile, WriteFailed
-from app.files import durable, layout, owners
+from app.files import durable, layout, liveness
 from app.files.layout import LAST_LEASE, LEASE, LEASE_LOCK
 from app.locks import SHARED, hold_lock, try_lock
 from app.model.event import parse_json_object
@@ -106,8 +106,8 @@ def is_held(root: Path, lease: Lease | None) -> bool:
     """Whether a lease keeps others out now: its convstore lives on this machine, or it has not expired."""
     if lease is None or lease.released:
         return False
-    if lease.boot == owners.boot_id():
-        return owners.is_living(root, lease.owner)
+    if lease.boot == liveness.boot_id():
+        return liveness.is_living(root, lease.owner)
     return lease.expires_at > time.time()
 
 
@@ -150,7 +150,7 @@ def claim(
 ) -> Claim:
     """Become the owner of a conversation, or stay it.
 
-    `instance` is one that lives (`owners.living`); with an empty `boot` it is a client, whose lease ends by its time.
+    `instance` is one that lives (`liveness.living`); with an empty `boot` it is a client, whose lease ends by its time.
     A new owner's generation is higher than any before. `over` is an owner from whom it is taken without `force`. With
     `shared`, other workers of this server do not give it back while the claim's `share` is open.
 
@@ -175,7 +175,11 @@ def claim(
         highest = max((one.generation for one in (now_lease, last) if one is not None), default=0)
         generation = now_lease.generation if same and now_lease is not None else highest + 1
         mine = Lease(
-            instance, generation, time.time() + ttl_s, socket.gethostname(), owners.boot_id() if boot is None else boot
+            instance,
+            generation,
+            time.time() + ttl_s,
+            socket.gethostname(),
+            liveness.boot_id() if boot is None else boot,
         )
         if last is None or not last.is_of(mine):
             durable.replace(fd, LAST_LEASE, _dump(mine), sync_name=False)

@@ -7,8 +7,8 @@ from contextlib import suppress
 from app.errors import StoreError, UnreadableFile
 from app.files import lease, releasing
 from app.files.lease import Lease
-from app.files.opened import OpenFiles
-from app.files.scan import Reader
+from app.files.metadata_reader import Reader
+from app.files.open_conversation import OpenFiles
 from app.model.ids import ConversationId
 
 

@@ -10,9 +10,9 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
-from app.index import progress
-from app.index.damage import ERRORS, explained
-from app.index.engine import Index
+from app.index import state
+from app.index.sqlite.database import Index
+from app.index.sqlite.db_errors import ERRORS, explained
 
 
 async def copy_into(source: Index, target: Index) -> None:
@@ -22,7 +22,7 @@ async def copy_into(source: Index, target: Index) -> None:
     a rebuild that was killed then; so old tokens are known as foreign.
     """
     revision = await asyncio.to_thread(_find_revision, target.path)
-    await source.write(lambda connection: progress.begin_epoch(connection, revision))
+    await source.write(lambda connection: state.begin_epoch(connection, revision))
     await asyncio.to_thread(_copy, source.path, target.path)
 
 

@@ -7,7 +7,7 @@ from functools import cache
 
 from sqlalchemy import bindparam, exists, select
 
-from app.index.engine import ReadConnection
+from app.index.sqlite.database import ReadConnection
 from app.index.statements import Sql, compiled
 from app.index.tables import conversation, event
 from app.model.ids import ConversationId
@@ -17,7 +17,7 @@ WAL_RESET_FIXED = (3, 51, 3)
 
 _PRAGMAS = ("journal_mode", "query_only", "mmap_size", "wal_autocheckpoint", "busy_timeout")
 EXPECTED = {"journal_mode": "wal", "query_only": 1, "mmap_size": 0, "wal_autocheckpoint": 0, "busy_timeout": 5000}
-"""The pragmas of a read connection; see `app.index.engine` for why."""
+"""The pragmas of a read connection; see `app.index.sqlite.database` for why."""
 
 
 def sqlite_version() -> tuple[int, int, int]:

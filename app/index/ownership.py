@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from sqlalchemy import bindparam, func, null, select, update
 
-from app.index.engine import ReadConnection, WriteConnection
+from app.index.sqlite.database import ReadConnection, WriteConnection
 from app.index.statements import Sql, compiled
 from app.index.tables import conversation
 from app.model.ids import ConversationId

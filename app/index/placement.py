@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from sqlalchemy import bindparam, func, select
 
-from app.index.engine import ReadConnection
+from app.index.sqlite.database import ReadConnection
 from app.index.statements import Sql, compiled
 from app.index.tables import conversation
 from app.model.ids import ConversationId

@@ -13,15 +13,15 @@ from typing import NamedTuple
 from sqlalchemy import delete, select, text, union_all
 
 from app.errors import IndexUnusable
-from app.index.damage import is_damage
-from app.index.engine import ReadConnection, WriteConnection
-from app.index.messages import forget_messages
-from app.index.rows import as_row, rows_sql
+from app.index.conversation_rows import as_row, rows_sql
+from app.index.sqlite.database import ReadConnection, WriteConnection
+from app.index.sqlite.db_errors import is_damage
+from app.index.sqlite.text_index import forget_messages
 from app.index.statements import Sql, compiled
 from app.index.tables import conversation, conversation_info, conversation_tag, event, message
 from app.model.conversation import ConversationRow
 from app.model.ids import ConversationId
-from app.model.text import split
+from app.model.text.tokenizer import split
 
 _FULL_TEXT = {"words": "message_fts", "title parts": "title_fts"}
 """What can be found through an index of FTS5, and the table that is that index."""

@@ -8,9 +8,9 @@ from typing import NamedTuple
 
 from sqlalchemy import BindParameter, ColumnElement, Select, bindparam, func, literal_column, select, union, update
 
-from app.index import progress
-from app.index.changes import touch
-from app.index.engine import ReadConnection, WriteConnection
+from app.index import state
+from app.index.change_feed import touch
+from app.index.sqlite.database import ReadConnection, WriteConnection
 from app.index.statements import Sql, compiled
 from app.index.tables import conversation
 from app.model.ids import ConversationId
@@ -122,4 +122,4 @@ def set_owners(index: WriteConnection, owned: Sequence[Owned]) -> None:
     changed = [one.id for one in owned if index.execute_many(_own_sql(), [{"uuid_": one.id, "owner_": one.owner}])]
     index.execute_many(_until_sql(), [{"uuid_": one.id, "until_": one.owner_until} for one in owned])
     if changed:
-        touch(index, changed, progress.bump_revision(index))
+        touch(index, changed, state.bump_revision(index))

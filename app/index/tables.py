@@ -123,7 +123,8 @@ message = Table(
 )
 """Beside it, made by the migration: the view `message_words`, and over it the FTS5 table `message_fts`.
 
-A conversation cannot be deleted while it has messages, so that none is deleted before its words (`app.index.messages`).
+A conversation cannot be deleted while it has messages, so that none is deleted before its words
+(`app.index.sqlite.text_index`).
 """
 
 sync_state = Table(

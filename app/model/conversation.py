@@ -16,11 +16,11 @@ from app.model.event import STATE_UPDATE, EventFacts
 from app.model.filters import Status
 from app.model.ids import ConversationId, dashed
 from app.model.info import compose_info, is_agent, related_id
-from app.model.said import SAID_VERSION
 from app.model.secrets import mask_secrets
 from app.model.shapes import list_misshapen
 from app.model.spending import spent
-from app.model.text import SPLIT_VERSION
+from app.model.text.event_text import SAID_VERSION
+from app.model.text.tokenizer import SPLIT_VERSION
 from app.model.times import AHEAD_MAX_US, find_time_us, format_us
 from app.model.titles import fold_title
 

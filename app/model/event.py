@@ -10,7 +10,7 @@ import orjson
 
 from app.errors import UnreadableFile
 from app.model.ids import EventName
-from app.model.said import said
+from app.model.text.event_text import said
 from app.model.times import find_time_us
 
 STATE_UPDATE = "ConversationStateUpdateEvent"

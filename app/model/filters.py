@@ -50,7 +50,7 @@ class Tag(NamedTuple):
 class ConversationFilter:
     """Which conversations; None, or an empty tuple, means any. Times are microseconds UTC.
 
-    `q` is what a user looks for in titles and messages (`app.model.text`); a blank one admits all.
+    `q` is what a user looks for in titles and messages (`app.model.text.tokenizer`); a blank one admits all.
     `title_contains` knows no case and no accents (`app.model.titles`). `archived` ones are left out unless asked for;
     of `tags` all must be there; `owned` ones are held by a server at this moment.
     """

@@ -16,7 +16,7 @@ from base64 import b64encode
 
 import orjson
 
-from app.model.archive import ArchiveFile
+from app.model.archive_format import ArchiveFile
 from app.model.ids import EventName, dashed, event_file_name, find_event_name
 
 VERSION = 1

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import orjson
 
-from app.model.archive import ArchiveFile
+from app.model.archive_format import ArchiveFile
 from app.model.ids import ConversationId, dashed, find_conversation_id
 from app.model.jsonlines import member_spans
 

@@ -10,11 +10,11 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from app.model.creation import compose_new, mask_all
 from app.model.event import STATE_UPDATE
 from app.model.filters import Status
 from app.model.ids import ConversationId, find_conversation_id
 from app.model.info import STUB_AGENT, STUB_WORKSPACE
+from app.model.new_conversation import compose_new, mask_all
 
 _FULL_STATE = "full_state"
 _STATUSES = frozenset(status.value for status in Status)

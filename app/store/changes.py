@@ -6,11 +6,11 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
 
-from app.index import changes, progress
-from app.index.engine import Index
-from app.model.changes import ChangePage, Place, after_all
+from app.index import change_feed, state
+from app.index.sqlite.database import Index
+from app.model.change_token import ChangePage, Place, after_all
 from app.model.ids import ConversationId
-from app.store.following import Followers
+from app.store.read.subscriptions import Followers
 
 EVERYTHING = ConversationId("*")
 """What a follower of the list follows, in place of a conversation's id."""
@@ -21,7 +21,7 @@ _POLL_S = 0.2
 async def get_place(index: Index) -> Place:
     """Return the place after everything that has changed until now."""
     async with index.read(whole=True) as connection:
-        position = await progress.get_position(connection)
+        position = await state.get_position(connection)
     return after_all(position.epoch, position.revision)
 
 
@@ -32,7 +32,7 @@ async def list_changes(index: Index, since: Place | None, limit: int) -> ChangeP
         ChangesGone: the changes since then are no longer known.
     """
     async with index.read(whole=True) as connection, connection.snapshot():
-        return await changes.list_changes(connection, since, limit)
+        return await change_feed.list_changes(connection, since, limit)
 
 
 async def wait_for_changes(

@@ -11,19 +11,19 @@ from zoneinfo import ZoneInfo
 
 from app.errors import IndexBusy, IndexDamaged, StoreUnavailable
 from app.files import layout
-from app.files.scan import Reader
-from app.index import progress
-from app.index.engine import Index
+from app.files.metadata_reader import Reader
+from app.index import state
+from app.index.sqlite.database import Index
 from app.logs import Note, ignore_note
 from app.settings import Settings
 from app.store import health
-from app.store.deriving import read_as_derived
-from app.store.duty import is_followed
-from app.store.following import Followers
-from app.store.mending import look_whether_rebuilding, mend, open_index
-from app.store.opening import Opening
-from app.store.sync import OnProgress, SyncReport, ignore_progress, sync
-from app.store.verify import Difference, OnVerified, ignore_verified, verify
+from app.store.follow.derivation import read_as_derived
+from app.store.follow.full_sync import OnProgress, SyncReport, ignore_progress, sync
+from app.store.follow.index_repair import look_whether_rebuilding, mend, open_index
+from app.store.follow.leader import is_followed
+from app.store.follow.verify import Difference, OnVerified, ignore_verified, verify
+from app.store.read.freshness import Opening
+from app.store.read.subscriptions import Followers
 
 
 def make_reader(settings: Settings) -> Reader:
@@ -99,7 +99,7 @@ class IndexedDirectory:
         await self.index.close()
 
     async def sync(self, *, on_progress: OnProgress = ignore_progress, allow_empty: bool = False) -> SyncReport:
-        """Bring the index up to date with the files; see `app.store.sync`. A damaged one is built anew.
+        """Bring the index up to date with the files; see `app.store.follow.full_sync`. A damaged one is built anew.
 
         It is read as the settings say, all of it where that differs from before; beside a server as that one does.
         """
@@ -118,7 +118,7 @@ class IndexedDirectory:
     async def verify(
         self, *, fix: bool = False, sample: int | None = None, on_verified: OnVerified = ignore_verified
     ) -> list[Difference]:
-        """Compare the index with the files, mend with `fix` what differs, and return it; see `app.store.verify`."""
+        """Compare the index with the files, mend with `fix` what differs, and return it."""
         await read_as_derived(self.index, self.reader)
         found = verify(self.index, self.reader, on_verified, fix=fix, sample=sample)
         differences = [difference async for difference in found]
@@ -135,4 +135,4 @@ class IndexedDirectory:
         """
         await asyncio.to_thread(health.require_files, self.settings.root, self.index.path)
         async with self.index.read() as connection:
-            await progress.get_progress(connection)
+            await state.get_progress(connection)

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from app.errors import StoreError
 from app.model.ids import ConversationId
-from app.store.conversation import Conversation
+from app.store.write.conversation_writer import Conversation
 
 log = logging.getLogger(__name__)
 

@@ -9,14 +9,14 @@ import asyncio
 import logging
 
 from app.errors import WriteFailed
-from app.files import eventlog
-from app.files.change import Change
+from app.files.edit import Change
 from app.files.lease import Lease
-from app.files.opened import OpenFiles
+from app.files.log import event_log
+from app.files.open_conversation import OpenFiles
 from app.model.event import parse_json_object
 from app.model.filters import Status
-from app.model.writing import complete_event, find_unfinished_action, interrupted_error
-from app.store.conversation import Conversation
+from app.model.validation import complete_event, find_unfinished_action, interrupted_error
+from app.store.write.conversation_writer import Conversation
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +40,7 @@ def was_left(before: Lease | None, instance: str) -> bool:
 
 
 def _errors(files: OpenFiles) -> list[dict[str, object]]:
-    names = eventlog.list_events(files.reader, files.directory)
-    found = eventlog.read_events(files.reader, files.directory, names)
+    names = event_log.list_events(files.reader, files.directory)
+    found = event_log.read_events(files.reader, files.directory, names)
     action = find_unfinished_action(parse_json_object(one.raw) for one in found if one.unreadable is None)
     return [] if action is None else [complete_event(interrupted_error(action), files.reader.zone)]

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
-from app.files import lease, owners
+from app.files import lease, liveness
 from app.files.layout import LEASE
 from app.files.lease import Lease
 from app.index.sweeping import Owned, Seen
@@ -63,7 +63,7 @@ class Leases:
 
     def _is_held(self, held: Lease) -> bool:
         """Whether a lease keeps others out; whether a convstore lives is asked once a look."""
-        if held.released or held.boot != owners.boot_id():
+        if held.released or held.boot != liveness.boot_id():
             return not held.released and held.expires_at > time.time()
         if held.owner not in self._living:
             self._living[held.owner] = lease.is_held(self._root, held)

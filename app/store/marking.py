@@ -7,12 +7,12 @@ from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
-from app.files import marking
+from app.files import sidecar
 from app.files.layout import Named
-from app.index.engine import Index
+from app.index.sqlite.database import Index
 from app.model.ids import ConversationId
-from app.store.backlog import Backlog, Done
-from app.store.locating import get_directory
+from app.store.read.lookup import get_directory
+from app.store.write.backlog import Backlog, Done
 
 
 async def mark(
@@ -33,5 +33,5 @@ async def mark(
         DiskFull, WriteFailed: it could not be written.
     """
     directory = await get_directory(index, root, conversation_id)
-    await asyncio.to_thread(partial(marking.mark, root, directory, instance, fields, force=force))
+    await asyncio.to_thread(partial(sidecar.mark, root, directory, instance, fields, force=force))
     return await backlog.read_again([Named(directory, conversation_id)])

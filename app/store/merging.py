@@ -6,8 +6,8 @@ from collections.abc import AsyncIterator
 from functools import partial
 
 from app.errors import QueryTooSlow
-from app.index import messages
-from app.index.engine import Index
+from app.index.sqlite import text_index
+from app.index.sqlite.database import Index
 
 _LOOK_S = 5.0
 
@@ -22,11 +22,11 @@ async def merge_words(index: Index, *, always: bool) -> AsyncIterator[tuple[int,
     """Merge the words' index if it is worth it, and give before each step how many were done, of about how many."""
     try:
         async with index.read(within_s=_LOOK_S) as connection:
-            total = await messages.count_merges(connection, always=always)
+            total = await text_index.count_merges(connection, always=always)
     except QueryTooSlow:
         return
     done, more = 0, total > 0
     while more:
         yield done, max(done, total)
-        more = await index.write(partial(messages.merge_words, begin=done == 0))
+        more = await index.write(partial(text_index.merge_words, begin=done == 0))
         done += 1

@@ -6,14 +6,14 @@ import asyncio
 import time
 from dataclasses import replace
 
-from app.files import repairing
+from app.files import conversation_repair
+from app.files.conversation_repair import Repair
 from app.files.layout import Named
-from app.files.repairing import Repair
-from app.files.scan import Reader
-from app.index.engine import Index
+from app.files.metadata_reader import Reader
+from app.index.sqlite.database import Index
 from app.model.ids import ConversationId
-from app.store.backlog import Backlog
-from app.store.locating import get_directory
+from app.store.read.lookup import get_directory
+from app.store.write.backlog import Backlog
 
 
 async def repair(
@@ -28,8 +28,8 @@ async def repair(
     """
     directory = await get_directory(index, reader.root, conversation_id)
     if dry_run:
-        return await asyncio.to_thread(repairing.plan, reader, directory, conversation_id)
+        return await asyncio.to_thread(conversation_repair.plan, reader, directory, conversation_id)
     now_us = time.time_ns() // 1000
-    done = await asyncio.to_thread(repairing.repair, reader, directory, conversation_id, instance, now_us)
+    done = await asyncio.to_thread(conversation_repair.repair, reader, directory, conversation_id, instance, now_us)
     shown = await backlog.read_all_again(Named(directory, conversation_id))
     return replace(done, warning=shown.warning)

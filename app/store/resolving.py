@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 
 from app.errors import ConversationNotFound, InvalidId
-from app.index import conversations, listing
-from app.index.engine import Index
+from app.index import conversation_list, conversation_lookup
+from app.index.sqlite.database import Index
 from app.model.filters import ConversationFilter
 from app.model.ids import ConversationId, dashed, find_conversation_id
 
@@ -28,7 +28,7 @@ async def resolve(index: Index, text: str) -> ConversationId:
     if not _PREFIX.fullmatch(prefix):
         raise InvalidId(f"{text[:64]!r} is no conversation id, nor the first 4 or more digits of one")
     async with index.read(whole=True) as connection:
-        found = await conversations.list_ids(connection, prefix, 5)
+        found = await conversation_lookup.list_ids(connection, prefix, 5)
     if not found:
         raise ConversationNotFound(f"no conversation's id begins with {text!r}; see `convstore list`")
     if len(found) > 1:
@@ -41,7 +41,7 @@ async def list_ids(index: Index, asked: ConversationFilter) -> list[Conversation
     ids: list[ConversationId] = []
     while True:
         async with index.read(whole=True) as connection:
-            found = await listing.list_located(connection, asked, ids[-1] if ids else "", _IDS)
+            found = await conversation_list.list_located(connection, asked, ids[-1] if ids else "", _IDS)
         ids += [one for one, _ in found]
         if len(found) < _IDS:
             return ids

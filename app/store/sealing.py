@@ -8,7 +8,7 @@ from __future__ import annotations
 from base64 import b64encode
 from hashlib import sha256
 
-from app.model.creation import Seal, mask_all
+from app.model.new_conversation import Seal, mask_all
 from app.settings import Settings
 
 

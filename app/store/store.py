@@ -12,26 +12,28 @@ from uuid import uuid4
 
 from app.errors import ConversationNotFound, ConversationOwned, IndexBusy, IndexUnusable, UnreadableFile
 from app.files import lease, lending, releasing
-from app.files.branching import Fork
-from app.files.change import Tagging
+from app.files.conversation_repair import Repair
+from app.files.edit import Tagging
 from app.files.layout import Named
 from app.files.lease import Lease
-from app.files.repairing import Repair
+from app.files.log.branches import Fork
 from app.files.trash import Trashed
 from app.logs import Note, ignore_note
 from app.model.filters import ConversationFilter, Status
 from app.model.ids import ConversationId
-from app.model.writing import check_tags, check_title
+from app.model.validation import check_tags, check_title
 from app.settings import Settings
-from app.store import creating, deleting, marking, recovering, repairing, tagging
-from app.store.backlog import Backlog, Created, Done, warning_of
-from app.store.conversation import Conversation
+from app.store import marking, repairing
+from app.store.follow import crash_recovery
+from app.store.follow.crash_recovery import Recovered
 from app.store.interrupted import was_left
-from app.store.reader import StoreReader
-from app.store.recovering import Recovered
+from app.store.read.info_from_files import compose_from_files
+from app.store.read.reader import StoreReader
 from app.store.sealing import make_seal
-from app.store.skills import compose_from_files
-from app.store.writing import Writers
+from app.store.write import creation, deletion, metadata_edit
+from app.store.write.backlog import Backlog, Created, Done, warning_of
+from app.store.write.conversation_writer import Conversation
+from app.store.write.writer_pool import Writers
 
 
 class ConversationStore(StoreReader):
@@ -74,7 +76,7 @@ class ConversationStore(StoreReader):
         Raises:
             DiskFull, WriteFailed: the end of a run could not be written.
         """
-        read = await recovering.read_again(self.index, self.reader)
+        read = await crash_recovery.read_again(self.index, self.reader)
         ended = []
         asked = ConversationFilter((Status.RUNNING,), archived=None)
         running = await self.list_ids(asked) if end_runs else []
@@ -90,7 +92,7 @@ class ConversationStore(StoreReader):
 
     async def _would_end_run(self, conversation_id: ConversationId) -> bool:
         instance = self._writers.instance
-        files = await tagging.require_writable(self.index, self.reader, conversation_id, instance)
+        files = await metadata_edit.require_writable(self.index, self.reader, conversation_id, instance)
         before = await asyncio.to_thread(lease.find_lease, self.reader.root, files.directory)
         return was_left(before, instance)
 
@@ -120,7 +122,7 @@ class ConversationStore(StoreReader):
             DirectoryTaken: something that is no conversation is in its place.
             DiskFull, WriteFailed: it could not be written; nothing is left of it.
         """
-        return await creating.create(self.index, self.reader, self.backlog, request, make_seal(self.settings))
+        return await creation.create(self.index, self.reader, self.backlog, request, make_seal(self.settings))
 
     async def fork(
         self,
@@ -155,7 +157,7 @@ class ConversationStore(StoreReader):
             reset_metrics=reset_metrics,
             from_event_id=from_event_id,
         )
-        return await creating.fork(self.index, self.reader, self.backlog, source, wanted, dry_run=dry_run)
+        return await creation.fork(self.index, self.reader, self.backlog, source, wanted, dry_run=dry_run)
 
     async def delete(self, conversation_id: ConversationId, *, permanent: bool = False, force: bool = False) -> Done:
         """Move a conversation into the trash, or with `permanent` remove it for good. Opens nothing in it.
@@ -167,7 +169,7 @@ class ConversationStore(StoreReader):
         """
         instance = await self._writers.let_go(conversation_id)
         root = self.reader.root
-        done = await deleting.delete(
+        done = await deletion.delete(
             self.index, root, self.backlog, conversation_id, instance, permanent=permanent, force=force
         )
         self.followers.wake(conversation_id)
@@ -205,19 +207,19 @@ class ConversationStore(StoreReader):
     async def require_deletable(self, conversation_id: ConversationId, *, force: bool = False) -> None:
         """Make sure that `delete` would be done, which changes nothing; raises what that would."""
         instance = self._writers.instance
-        await deleting.require_deletable(self.index, self.reader.root, conversation_id, instance, force=force)
+        await deletion.require_deletable(self.index, self.reader.root, conversation_id, instance, force=force)
 
     async def require_taggable(self, conversation_id: ConversationId, change: Tagging) -> None:
         """Make sure that the tags could be changed, which changes nothing; raises what that would."""
-        await tagging.require_taggable(self.index, self.reader, conversation_id, self._writers.instance, change)
+        await metadata_edit.require_taggable(self.index, self.reader, conversation_id, self._writers.instance, change)
 
     async def require_writable(self, conversation_id: ConversationId) -> None:
         """Make sure that title and tags could be set, which changes nothing; raises what that would."""
-        await tagging.require_writable(self.index, self.reader, conversation_id, self._writers.instance)
+        await metadata_edit.require_writable(self.index, self.reader, conversation_id, self._writers.instance)
 
     async def require_restorable(self, conversation_id: ConversationId) -> None:
         """Make sure that `restore` would be done, which changes nothing; raises what that would."""
-        await asyncio.to_thread(deleting.require_restorable, self.reader.root, conversation_id)
+        await asyncio.to_thread(deletion.require_restorable, self.reader.root, conversation_id)
 
     async def restore(self, conversation_id: ConversationId) -> Done:
         """Put the last deleted conversation of this id back.
@@ -228,7 +230,7 @@ class ConversationStore(StoreReader):
             DirectoryTaken: something that is no conversation is in its place.
             DiskFull, WriteFailed: it could not be moved.
         """
-        return await deleting.restore(self.reader.root, self.backlog, conversation_id)
+        return await deletion.restore(self.reader.root, self.backlog, conversation_id)
 
     def empty_trash(self, before_us: int) -> AsyncGenerator[Trashed]:
         """Remove for good what was deleted before a time, the oldest first, and give each as it is gone.
@@ -236,7 +238,7 @@ class ConversationStore(StoreReader):
         Raises:
             WriteFailed: something could not be removed; the others are gone by then.
         """
-        return deleting.empty(self.reader.root, before_us)
+        return deletion.empty(self.reader.root, before_us)
 
     async def claim(self, conversation_id: ConversationId, owner: str, *, ttl_s: float, force: bool = False) -> Lease:
         """Lend a conversation to a client, who renews the lease before `ttl_s` have passed, and return the lease.

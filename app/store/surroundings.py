@@ -11,10 +11,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from app.errors import StoreUnavailable
-from app.files import layout, lease, owners, placing, trash
+from app.files import layout, lease, liveness, staging, trash
 from app.files.layout import LEASE
+from app.filesystem import FileSystem, find_file_system
 from app.index import health
-from app.index.filesystem import FileSystem, find_file_system
 from app.model.times import format_us
 from app.settings import Settings
 from app.store.findings import Finding, note, ok, problem
@@ -121,7 +121,7 @@ def _leases(root: Path) -> Iterator[Finding]:
             torn.append(directory)
         elif lease.is_held(root, found):
             held[f"{found.owner}{f' on {found.host}' if found.host else ''}"] += 1
-        elif not found.released and found.boot != owners.boot_id():
+        elif not found.released and found.boot != liveness.boot_id():
             left.append(directory)
     owned = ", ".join(f"{number} by {owner}" for owner, number in held.most_common(5))
     yield ok("leases", f"{held.total()} conversations are owned now{f': {owned}' if owned else ''}")
@@ -185,7 +185,7 @@ def _beside_the_index(index: Path) -> Iterator[Finding]:
 
 def _leftovers(root: Path) -> Iterator[Finding]:
     since = time.time() - _OLD_S
-    named = [path for prefix in _LEFT for path in root.glob(f"{prefix}*") if placing.is_staging(path.name, prefix)]
+    named = [path for prefix in _LEFT for path in root.glob(f"{prefix}*") if staging.is_staging(path.name, prefix)]
     left = [path for path in named if _changed_s(path) < since]
     if left:
         yield note(

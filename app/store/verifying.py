@@ -6,9 +6,9 @@ import asyncio
 import logging
 
 from app.errors import StoreError
-from app.index import conversations
+from app.index import conversation_lookup
+from app.store.follow.verify import BATCH, verify
 from app.store.store import ConversationStore
-from app.store.verify import BATCH, verify
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +32,7 @@ async def keep_verifying(store: ConversationStore, hours: float) -> None:
 async def verify_slowly(store: ConversationStore, within_s: float) -> int:
     """Compare everything once in about `within_s` seconds, mend what differs, log it, and return how much it was."""
     async with store.index.read() as connection:
-        number = (await conversations.count_totals(connection)).conversations
+        number = (await conversation_lookup.count_totals(connection)).conversations
     pause_s = within_s / (number // BATCH + 1)
     found = 0
     async for one in verify(store.index, store.reader, fix=True, pause_s=pause_s):

@@ -14,10 +14,10 @@ import httpx
 import pytest
 
 from app import ConversationStore, Settings
-from app.index import progress
-from app.index.engine import ReadConnection
+from app.index import state
+from app.index.sqlite.database import ReadConnection
 from app.model.ids import dashed
-from app.store.rebuild import rebuild
+from app.store.follow.rebuild import rebuild
 from tests.api.test_sockets import HEADERS, listening, read_stream
 from tests.builders import index_path, make_conversation, make_id, make_meta, second_process
 from tests.conftest import serving
@@ -102,8 +102,8 @@ async def test_a_request_may_wait_for_a_change_of_another_process(root: Path, cl
 SYNC = """
 import asyncio, sys
 from app import ConversationStore, Settings
-from app.index import progress
-from app.index.engine import ReadConnection, WriteConnection
+from app.index import state
+from app.index.sqlite.database import ReadConnection, WriteConnection
 async def main():
     async with ConversationStore.open(Settings(store=sys.argv[1])) as store:
         await store.sync()
@@ -134,7 +134,7 @@ async def test_a_token_of_another_build_is_410(root: Path, client: httpx.AsyncCl
 async def test_a_token_from_before_forgotten_deletions_is_410(
     root: Path, client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.index.changes.DELETIONS_KEPT", 1)
+    monkeypatch.setattr("app.index.change_feed.DELETIONS_KEPT", 1)
     _, old = await changes(client)
     for number in (1, 2):
         make_conversation(root, 3 + number)
@@ -152,7 +152,7 @@ async def test_a_token_from_before_forgotten_deletions_is_410(
 async def test_a_walk_from_the_beginning_misses_only_what_is_deleted_meanwhile(
     root: Path, client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.index.changes.DELETIONS_KEPT", 1)
+    monkeypatch.setattr("app.index.change_feed.DELETIONS_KEPT", 1)
     for number in (3, 4, 5):
         make_conversation(root, number)
     await sync(root)
@@ -173,17 +173,17 @@ async def test_a_walk_from_the_beginning_misses_only_what_is_deleted_meanwhile(
 async def test_deletions_that_are_forgotten_just_while_they_are_asked_for_are_told_as_such(
     root: Path, client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.index.changes.DELETIONS_KEPT", 1)
+    monkeypatch.setattr("app.index.change_feed.DELETIONS_KEPT", 1)
     _, token = await changes(client, since="now")
-    get_position = progress.get_position
+    get_position = state.get_position
 
-    async def get_position_and_forget(index: ReadConnection) -> progress.Position:
+    async def get_position_and_forget(index: ReadConnection) -> state.Position:
         position = await get_position(index)
-        monkeypatch.setattr(progress, "get_position", get_position)
+        monkeypatch.setattr(state, "get_position", get_position)
         await forget_some(root, 1, 2)
         return position
 
-    monkeypatch.setattr(progress, "get_position", get_position_and_forget)
+    monkeypatch.setattr(state, "get_position", get_position_and_forget)
     said, token = await changes(client, since=token)
     assert said == {}
     answer = await client.get(CHANGES, params={"since": token})

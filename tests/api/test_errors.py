@@ -99,7 +99,7 @@ async def ask_with(failure: Exception, root: Path, monkeypatch: pytest.MonkeyPat
         raise failure
 
     async with serving(Settings(store=root)) as client:
-        monkeypatch.setattr("app.index.listing.count_conversations", fail)
+        monkeypatch.setattr("app.index.conversation_list.count_conversations", fail)
         return await client.get("/api/conversations/count")
 
 

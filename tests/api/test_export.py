@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from app import Settings
-from app.files import archive as files
+from app.files.archive import export_reader as files
 from tests.builders import make_conversation, make_id
 from tests.conftest import serving
 

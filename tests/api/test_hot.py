@@ -14,7 +14,7 @@ from fastapi import Response
 from app import ConversationStore, Settings
 from app.api import conversations, hot
 from app.api.app import create_app
-from app.index.listing import Page
+from app.index.conversation_list import Page
 from tests.builders import make_conversation, make_id, second_process
 from tests.conftest import serving
 

@@ -12,7 +12,8 @@ import httpx
 import pytest
 
 from app import Settings
-from app.index import reading, searching
+from app.index import search
+from app.index.sqlite import read_connection
 from tests.builders import make_conversation, make_event, make_id
 from tests.conftest import serving
 from tests.plain import plain
@@ -142,7 +143,7 @@ async def test_relevance_is_paged_and_without_a_question_it_is_the_last_update(c
 
 
 async def test_more_matches_than_are_ranked_are_told(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(searching, "RANKED", 3)
+    monkeypatch.setattr(search, "RANKED", 3)
     events = [says(n, "lease " * (9 - n), timestamp=f"2026-0{n + 1}-01T00:00:00") for n in range(5)]
     make_conversation(root, 1, events=events)
     async with serving(Settings(store=root)) as client:
@@ -157,7 +158,7 @@ async def test_more_matches_than_are_ranked_are_told(root: Path, monkeypatch: py
 async def test_pages_of_the_newest_matches_are_whole_while_more_is_said(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(searching, "RANKED", 9)
+    monkeypatch.setattr(search, "RANKED", 9)
     for number in (1, 2, 3):
         make_conversation(root, number, events=[says(n, "lease " * (n + 1)) for n in range(4)], meta={"title": "x"})
     async with serving(Settings(store=root)) as client:
@@ -193,7 +194,7 @@ async def test_answers_say_of_how_many_conversations_the_text_is_known(root: Pat
 async def test_a_search_that_takes_too_long_ends_with_a_clear_error(
     corpus: Path, path: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reading, "_OPERATIONS", 10)
+    monkeypatch.setattr(read_connection, "_OPERATIONS", 10)
     async with serving(Settings(store=corpus, search_timeout_s=1e-6)) as client:
         answer = await client.get(f"{path}{'&' if '?' in path else '?'}q=the+OR+code")
         other = await client.get(LIST)

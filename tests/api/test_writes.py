@@ -15,7 +15,7 @@ from pydantic import SecretStr
 
 from app import Settings, api
 from app.api.parameters import get_writable
-from app.files import owners
+from app.files import liveness
 from tests.builders import make_conversation, make_event, make_id, names_in
 from tests.conftest import serving
 
@@ -333,8 +333,8 @@ async def test_a_server_that_only_reads_makes_no_owner(root: Path) -> None:
         assert not (root / ".convstore" / "owners").exists()
         await client.patch(ONE, json={"title": "x"})
         [lock] = (root / ".convstore" / "owners").glob("*.lock")
-        assert owners.is_living(root, lock.stem)
-    assert not owners.is_living(root, lock.stem)
+        assert liveness.is_living(root, lock.stem)
+    assert not liveness.is_living(root, lock.stem)
     assert isinstance(client, httpx.AsyncClient)
 
 

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import orjson
 
-from app.index import schema
+from app.index.sqlite import migrations
 from tests.bench.measure import Sample
 from tests.bench.rows import Bound, Row
 from tests.bench.server import CHECKOUT, Store
@@ -77,7 +77,7 @@ def _measure(store: Store, directory: Path) -> _Measured:
     target = Store(directory / "imported", directory / "imported.db", store.conversations)
     costs, floors = {}, {}
 
-    schema.downgrade(index, schema.history(index)[-1].id)
+    migrations.downgrade(index, migrations.history(index)[-1].id)
     floors["db upgrade"] = _timed(_copy_database, index, directory / "floor.db")
     costs["db upgrade"] = _run(copy, "db", "upgrade")
     costs["db backup"] = _run(copy, "db", "backup", backup)

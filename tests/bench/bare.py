@@ -10,8 +10,8 @@ from itertools import count
 from pathlib import Path
 from uuid import uuid4
 
-from app.index.writer import on_connect
-from app.model.text import split
+from app.index.sqlite.write_connection import on_connect
+from app.model.text.tokenizer import split
 
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL
 _STATEMENTS = (

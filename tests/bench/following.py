@@ -12,9 +12,9 @@ from time import perf_counter
 
 import orjson
 
-from app.files.scan import Reader
-from app.index.engine import Index
-from app.store.sweep import Sweep
+from app.files.metadata_reader import Reader
+from app.index.sqlite.database import Index
+from app.store.follow.watcher import Sweep
 from tests.bench.backfill import Times
 from tests.bench.builds import run_times
 from tests.bench.client import Client

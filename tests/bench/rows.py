@@ -14,7 +14,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import NamedTuple
 
-from app.index.listing import Shape, count_sql, ordered_sql
+from app.index.conversation_list import Shape, count_sql, ordered_sql
 from app.index.statements import Sql
 from app.model.page import SortOrder
 from tests.bench.client import Client, requests_per_second

@@ -16,16 +16,17 @@ from pathlib import Path
 from random import Random
 from time import perf_counter
 
-from app.index import conversations, filtering, schema
-from app.index.engine import Index
-from app.index.listing import count_conversations, count_sql
-from app.index.messages import Said, write_messages
-from app.index.searching import RANKED, matches_sql, search_messages
-from app.index.writer import WriteConnection
+from app.index import conversation_lookup, filter_sql
+from app.index.conversation_list import count_conversations, count_sql
+from app.index.search import RANKED, matches_sql, search_messages
+from app.index.sqlite import migrations
+from app.index.sqlite.database import Index
+from app.index.sqlite.text_index import Said, write_messages
+from app.index.sqlite.write_connection import WriteConnection
 from app.model.conversation import ConversationFiles, IndexedRow, LogSummary, fold
 from app.model.filters import ConversationFilter
 from app.model.ids import ConversationId
-from app.model.text import parse_question
+from app.model.text.tokenizer import parse_question
 from tests.bench.measure import Sample
 from tests.bench.rows import Bound, Row
 from tests.bench.shapes import make_speech
@@ -57,7 +58,7 @@ def measure_search(path: Path, messages: int) -> list[Row]:
 
 
 async def _measure(path: Path, number: int) -> list[Row]:
-    schema.upgrade(path)
+    migrations.upgrade(path)
     index = Index(path, readers=1, busy_timeout_s=5)
     await index.open()
     try:
@@ -74,7 +75,7 @@ async def _measure(path: Path, number: int) -> list[Row]:
 async def _count(index: Index, database: sqlite3.Connection, name: str, question: str) -> Row:
     """Count the conversations in which something is said, which looks at every match."""
     asked = ConversationFilter(q=question)
-    names, parameters = filtering.ask(asked)
+    names, parameters = filter_sql.ask(asked)
     sql = count_sql(names)
     own, floor = [], []
     for _ in range(_TIMES):
@@ -105,7 +106,7 @@ async def _fill(index: Index, number: int) -> float:
 
 
 def _write(connection: WriteConnection, rows: list[IndexedRow], said: list[Said]) -> float:
-    conversations.upsert_many(connection, rows)
+    conversation_lookup.upsert_many(connection, rows)
     began = perf_counter()
     write_messages(connection, said)
     return perf_counter() - began

@@ -19,7 +19,7 @@ import orjson
 from app import ConversationStore, Settings
 from app.model.filters import ConversationFilter
 from app.model.ids import ConversationId
-from app.store.conversation import Conversation
+from app.store.write.conversation_writer import Conversation
 from tests.bench.bare import bare_append
 from tests.bench.generate import add_long_conversation, make_store
 from tests.bench.measure import rate_in_turns

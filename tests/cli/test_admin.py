@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from app.index.version import HEAD
+from app.index.sqlite.schema_version import HEAD
 from app.model.ids import dashed
 from tests.builders import make_conversation, make_id
 from tests.cli.conftest import Command

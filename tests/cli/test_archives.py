@@ -13,9 +13,9 @@ from typing import Any, BinaryIO
 
 import pytest
 
-from app.files import archive
+from app.files.archive import export_reader
 from app.files.output import new_file
-from app.model.archive import ArchiveFile, LeftOut
+from app.model.archive_format import ArchiveFile, LeftOut
 from tests.builders import make_conversation, make_id, names_in
 from tests.cli.conftest import Command
 
@@ -104,14 +104,14 @@ def test_what_is_left_out_is_told(root: Path, tmp_path: Path, convstore: Command
 @pytest.fixture
 def forbidden(three: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The store, in which the second conversation may not be read."""
-    plain = archive.read_files
+    plain = export_reader.read_files
 
     def refuse(root: Path, directory: str, **how: Any) -> Iterator[ArchiveFile | LeftOut]:
         if directory == make_id(2):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), directory)
         yield from plain(root, directory, **how)
 
-    monkeypatch.setattr(archive, "read_files", refuse)
+    monkeypatch.setattr(export_reader, "read_files", refuse)
     return three
 
 

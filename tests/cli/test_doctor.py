@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from app.index import filesystem
+from app import filesystem
 from app.model.ids import ConversationId, dashed
 from tests.builders import held_by_another_process, make_conversation, make_event, make_id
 from tests.cli.conftest import Command, Ran

@@ -56,8 +56,8 @@ FOLLOWING = [
 ]
 _DESCRIBE = """
 from pathlib import Path
-from app.files.scan import Reader
-from app.store.deriving import describe_derivation
+from app.files.metadata_reader import Reader
+from app.store.follow.derivation import describe_derivation
 print(describe_derivation(Reader(Path("."), None)))
 """
 

@@ -19,7 +19,7 @@ from app.files.trash import list_trash
 from app.model.event import STATE_UPDATE
 from app.model.filters import ConversationFilter
 from app.model.ids import ConversationId, dashed
-from app.store import pruning
+from app.store.admin import prune
 from tests.builders import make_conversation, make_event, make_id, names_in, second_process, write_event
 from tests.cli.conftest import Command
 from tests.cli.test_writing import _OWN
@@ -168,15 +168,15 @@ def test_what_another_process_writes_to_stays(five: Path, convstore: Command) ->
 
 async def test_what_changed_since_it_was_chosen_stays(five: Path, open_store: StoreOpener) -> None:
     async with open_store(five) as store:
-        [first, *_] = chosen = await pruning.find_candidates(store, ConversationFilter())
+        [first, *_] = chosen = await prune.find_candidates(store, ConversationFilter())
         meta = five / first.id / "meta.json"
         meta.write_text(json.dumps(json.loads(meta.read_text()) | {"title": "used again"}))
         await store.delete(chosen[1].id)
         async with store.writer(chosen[2].id) as conversation:
             await conversation.update_own(pinned=True)
-        left = await pruning.find_candidates(store, ConversationFilter())
+        left = await prune.find_candidates(store, ConversationFilter())
         assert [one.id for one in left] == [first.id, chosen[3].id, chosen[4].id]
-        done = await pruning.prune(store, chosen[:4])
+        done = await prune.prune(store, chosen[:4])
     changed = "it has changed meanwhile"
     assert [one.error for one in done] == [changed, "it is gone already", changed, None]
     assert meta.exists()

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from app.cli import tail
-from app.files.eventlog import RawEvent
+from app.files.log.event_log import RawEvent
 from app.settings import Settings
 from tests.builders import make_conversation, make_event, make_id, second_process, write_event
 from tests.cli.conftest import Command

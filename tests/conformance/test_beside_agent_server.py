@@ -14,7 +14,7 @@ import httpx
 import orjson
 
 from app.model.ids import parse_conversation_id
-from app.model.writing import make_message
+from app.model.validation import make_message
 from tests.builders import make_conversation
 from tests.cli.test_serve import served, wait_until_in_step
 from tests.conformance.agent_server import KEY, AgentServer, agent_server, needs_agent_server

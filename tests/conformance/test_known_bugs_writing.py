@@ -22,12 +22,12 @@ import pytest
 
 from app import ConversationStore, Settings
 from app.errors import ConversationOwned
-from app.files import owners
+from app.files import liveness
 from app.model.ids import ConversationId, dashed
 from app.model.page import SortOrder
-from app.store.doctor import examine
+from app.store.admin.doctor import examine
+from app.store.admin.usage import By, measure
 from app.store.health import measure_files
-from app.store.usage import By, measure
 from tests.builders import make_conversation, make_event, make_id, second_process, write_event
 from tests.conformance.asking import event_ids, listed, listed_ids, logged
 from tests.conftest import StoreOpener, serving, transaction
@@ -103,7 +103,7 @@ async def test_bug_06_without_a_crash_a_head_that_was_moved_back_stays(root: Pat
 
 async def test_bug_08_a_live_pid_is_no_sign_of_life(root: Path, open_store: StoreOpener) -> None:
     directory = make_conversation(root)
-    convstore = {"boot": owners.boot_id()}
+    convstore = {"boot": liveness.boot_id()}
     write_lease(directory, owner_host=socket.gethostname(), owner_pid=os.getpid(), convstore=convstore)
     async with open_store(root) as store, store.writer(ONE) as conversation:
         await conversation.append(make_event(2))

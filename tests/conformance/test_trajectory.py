@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from app.model.archive import FOREIGN_ARCHIVE
+from app.model.archive_format import FOREIGN_ARCHIVE
 from app.model.ids import ConversationId
-from app.store.importing import Action, import_conversations
+from app.store.admin.archive_import import Action, import_conversations
 from tests.builders import make_conversation, make_id
 from tests.conformance.agent_server import agent_server, needs_agent_server
 from tests.conftest import StoreOpener

@@ -20,13 +20,13 @@ import orjson
 from app import ConversationStore, Settings
 from app.errors import ConversationExists, ConversationNotFound, EventExists, EventNotFound, NotInTrash
 from app.files import layout, trash
-from app.index import schema
-from app.model.archive import OWN_ARCHIVE
+from app.index.sqlite import migrations
+from app.model.archive_format import OWN_ARCHIVE
 from app.model.filters import ConversationFilter, Status
 from app.model.ids import ConversationId
-from app.store.importing import import_conversations
-from app.store.rebuild import rebuild
-from app.store.verify import verify
+from app.store.admin.archive_import import import_conversations
+from app.store.follow.rebuild import rebuild
+from app.store.follow.verify import verify
 from tests.builders import index_path, make_conversation, make_event, make_id
 
 ID = ConversationId(make_id(1))
@@ -113,12 +113,12 @@ async def _rebuild(store: ConversationStore) -> None:
 
 def upgrade(root: Path) -> None:
     """Bring the index from its oldest schema to the newest."""
-    schema.upgrade(index_path(root))
+    migrations.upgrade(index_path(root))
 
 
 def make_old(root: Path) -> None:
     """Bring the index to its oldest schema."""
-    schema.downgrade(index_path(root), _OLDEST)
+    migrations.downgrade(index_path(root), _OLDEST)
 
 
 @contextmanager
@@ -171,7 +171,7 @@ def settle_clock() -> None:
 def make_store(root: Path, template: Path) -> None:
     """Write the store that every operation begins with."""
     (root / ".convstore").mkdir(parents=True)
-    schema.upgrade(template)
+    migrations.upgrade(template)
     shutil.copyfile(template, root / ".convstore" / "index.db")
     for number, events in ((1, 3), (2, 1)):
         _make(root, number, events)

@@ -27,7 +27,7 @@ import orjson
 
 from app import ConversationStore, Settings
 from app.errors import StoreError
-from app.index import schema
+from app.index.sqlite import migrations
 from app.model.ids import ConversationId, dashed
 from tests.builders import make_conversation, make_id
 from tests.faults.operations import settle_clock
@@ -214,7 +214,7 @@ def run(directory: Path, kind: str, cuts: int, seed: int = 1, *, loud: bool = Fa
     """
     settle_clock()
     template = directory / f"{kind}.db"
-    schema.upgrade(template)
+    migrations.upgrade(template)
     counted: Counter[str] = Counter()
     wrong: list[str] = []
     for begin in range(0, cuts, _CUTS_A_DISK):

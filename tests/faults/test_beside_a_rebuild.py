@@ -20,7 +20,7 @@ REBUILDER = """
 import asyncio, sys
 from pathlib import Path
 from app import Settings
-from app.store.rebuild import rebuild
+from app.store.follow.rebuild import rebuild
 from tests.builders import make_id
 
 async def main():

@@ -13,8 +13,8 @@ from app import ConversationStore
 from app.files import deleting
 from app.files.layout import Named
 from app.files.trash import Trashed
-from app.store import refresh, sync
-from app.store.sweep import Sweep
+from app.store.follow import full_sync, ingest
+from app.store.follow.watcher import Sweep
 from tests.builders import make_conversation, second_process
 from tests.conftest import StoreOpener
 from tests.store.test_writing import ID
@@ -75,7 +75,7 @@ async def test_what_is_restored_beside_a_comparison_stays_listed(
         assert await store.verify() == []
 
 
-@pytest.mark.parametrize("by", [sync, refresh])
+@pytest.mark.parametrize("by", [full_sync, ingest])
 async def test_what_is_put_there_after_it_was_found_gone_stays_listed(
     root: Path, open_store: StoreOpener, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, by: ModuleType
 ) -> None:
@@ -89,15 +89,15 @@ async def test_what_is_put_there_after_it_was_found_gone_stays_listed(
         def put_back() -> None:
             path.rmdir()
             (tmp_path / "away").rename(path)
-            again = refresh.refresh(other.index, other.reader, [Named(ID, ID)])
+            again = ingest.refresh(other.index, other.reader, [Named(ID, ID)])
             asyncio.run_coroutine_threadsafe(again, loop).result()
 
         monkeypatch.setattr(by, "read_rows", then_once(put_back))
-        if by is sync:
+        if by is full_sync:
             report = await store.sync()
             assert (report.conversations, report.added, report.removed) == (2, 0, 0)
         else:
-            done = await refresh.refresh(store.index, store.reader, [Named(ID, ID)])
+            done = await ingest.refresh(store.index, store.reader, [Named(ID, ID)])
             assert (done.removed, done.empty) == (0, [])
         assert await store.count_conversations() == 2
         assert await store.verify() == []

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from app.files import layout, lease, releasing
-from app.files.archive import read_files
-from app.model.archive import ArchiveFile
+from app.files.archive.export_reader import read_files
+from app.model.archive_format import ArchiveFile
 from app.model.event import gap_rows
 from tests.builders import make_conversation, make_event, make_id, make_state, second_process, write_event
 from tests.conftest import StoreOpener
@@ -118,7 +118,7 @@ def test_an_export_waits_for_the_head_that_a_program_without_a_lease_writes(
         state = make_state(path.name, leaf_event_id=make_event(7)["id"])
         (path / "base_state.json").write_text(json.dumps(state))
 
-    monkeypatch.setattr("app.files.archive.time.sleep", write_head)
+    monkeypatch.setattr("app.files.archive.export_reader.time.sleep", write_head)
     assert exported(root) == (make_event(7)["id"], make_event(7)["id"])
 
 
@@ -148,7 +148,7 @@ async def test_an_event_that_the_system_refuses_for_a_moment_is_given_later(
 
     given: list[int] = []
     async with open_store(root) as store, aclosing(store.follow(ID)) as batches:
-        monkeypatch.setattr("app.store.following._REFUSED_MOST", 2)
+        monkeypatch.setattr("app.store.read.subscriptions._REFUSED_MOST", 2)
         monkeypatch.setattr(os, "open", refuse)
         async for batch in batches:
             given += [event.name.seq for event in batch]

@@ -11,7 +11,7 @@ import pytest
 
 from app.model.ids import ConversationId
 from app.model.page import SortOrder
-from app.store.events import Unreadable
+from app.store.read.event_reader import Unreadable
 from tests.builders import make_conversation, make_event, make_id, write_event
 from tests.conftest import StoreOpener
 

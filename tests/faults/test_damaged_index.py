@@ -15,8 +15,8 @@ import httpx
 import pytest
 
 from app import ConversationStore, Settings
-from app.store import mending, startup
-from app.store.rebuild import rebuild
+from app.store.follow import background, index_repair
+from app.store.follow.rebuild import rebuild
 from tests.builders import index_path, index_tables, make_conversation, make_id, second_process
 from tests.conftest import StoreOpener, serving
 
@@ -106,10 +106,10 @@ async def until_counted(client: httpx.AsyncClient, number: int) -> list[int]:
 
 @pytest.fixture
 def _eager(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(mending, "_LOOK_S", 0.05)
-    monkeypatch.setattr(mending, "_REST_S", 0.5)
-    monkeypatch.setattr(startup, "TICK_S", 0.05)
-    monkeypatch.setattr(startup, "_SOON_S", 0.05)
+    monkeypatch.setattr(index_repair, "_LOOK_S", 0.05)
+    monkeypatch.setattr(index_repair, "_REST_S", 0.5)
+    monkeypatch.setattr(background, "TICK_S", 0.05)
+    monkeypatch.setattr(background, "_SOON_S", 0.05)
 
 
 def delete(path: Path) -> None:
@@ -180,11 +180,11 @@ SERVE = """
 import asyncio, sys
 from app import ConversationStore, Settings
 from app.errors import StoreError
-from app.store import mending, startup
-from app.store.startup import follow
+from app.store.follow import index_repair, background
+from app.store.follow.background import follow
 
-mending._LOOK_S = startup.TICK_S = startup._SOON_S = 0.05
-mending._REST_S = 0.5
+index_repair._LOOK_S = background.TICK_S = background._SOON_S = 0.05
+index_repair._REST_S = 0.5
 
 async def main():
     async with ConversationStore.open(Settings(store=sys.argv[1])) as store:

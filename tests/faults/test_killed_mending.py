@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from app import ConversationStore, Settings
-from app.store.rebuild import rebuild
+from app.store.follow.rebuild import rebuild
 from tests.builders import index_tables, make_conversation, make_event, make_id, second_process
 
 CONVERSATIONS = 400
@@ -27,7 +27,7 @@ CODE = """
 import asyncio, sys, time
 import app.files.layout
 from app import ConversationStore, Settings
-from app.store.rebuild import rebuild
+from app.store.follow.rebuild import rebuild
 
 app.files.layout.time_ns = lambda: time.time_ns() + 60_000_000_000
 settings = Settings(store=sys.argv[1], index_url=sys.argv[2])
@@ -126,7 +126,7 @@ def test_what_was_killed_goes_on_and_ends_equal(many: Path, whole: Path, tmp_pat
 READ = """
 import asyncio, sys
 from app import ConversationStore, Settings
-from app.store.startup import follow
+from app.store.follow.background import follow
 
 async def main():
     async with ConversationStore.open(Settings(store=sys.argv[1])) as store:

@@ -17,7 +17,7 @@ import httpx
 import pytest
 
 from app.model.ids import ConversationId
-from app.store.sweep import Sweep
+from app.store.follow.watcher import Sweep
 from tests.builders import make_conversation, make_id, make_meta, write_event
 from tests.cli.test_serve import served, wait_until_in_step
 from tests.conftest import StoreOpener

@@ -11,8 +11,8 @@ import pytest
 
 from app import ConversationStore
 from app.errors import IndexRebuilding, IndexUnusable
-from app.index import progress
-from app.store.mending import keep_usable, mend
+from app.index import state
+from app.store.follow.index_repair import keep_usable, mend
 from tests.builders import make_conversation
 from tests.conftest import StoreOpener
 
@@ -94,7 +94,7 @@ async def test_the_first_write_after_an_opening_goes_to_the_index_that_was_opene
         held = another.read_bytes()
         another.replace(store.index.path)
         with pytest.raises(IndexUnusable, match="was deleted or replaced"):
-            await store.index.write(lambda connection: progress.set_progress(connection, phase="sync"))
+            await store.index.write(lambda connection: state.set_progress(connection, phase="sync"))
         assert store.index.path.read_bytes() == held
         store.index.path.unlink()
         with pytest.raises(IndexUnusable, match="was deleted or replaced"):

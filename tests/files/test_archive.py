@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from app.files.archive import read_files
-from app.files.encoding import make_encoder
-from app.model.archive import ArchiveFile, ExportFormat, LeftOut
+from app.files.archive.export_formats import make_encoder
+from app.files.archive.export_reader import read_files
+from app.model.archive_format import ArchiveFile, ExportFormat, LeftOut
 from app.model.ids import ConversationId
 from app.model.jsonlines import file_line, raw_members
 from tests.builders import make_conversation, make_event, make_id, write_event

@@ -15,7 +15,7 @@ import pytest
 from app.errors import StoreUnavailable, UnreadableFile
 from app.files import layout
 from app.files.layout import EVENTS, META, STATE, UNTRUSTED, Kind, Named
-from app.files.scan import Reader, read_conversation
+from app.files.metadata_reader import Reader, read_conversation
 from app.model.ids import ConversationId, EventName, dashed
 from tests.builders import FOREIGN, make_conversation, make_event, make_foreign, make_id, write_event
 

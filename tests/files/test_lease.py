@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from app.errors import ConversationNotFound, ConversationOwned, OwnershipLost
-from app.files import layout, lease, owners, releasing
+from app.files import layout, lease, liveness, releasing
 from app.files.layout import LEASE
 from app.files.lease import Lease
 from tests.builders import details_in, make_conversation, make_foreign, make_id, second_process
@@ -22,9 +22,9 @@ ME, OTHER = "convstore-me", "convstore-other"
 _LIVE = """
 import sys
 from pathlib import Path
-from app.files import lease, owners
+from app.files import lease, liveness
 root, directory, instance = Path(sys.argv[1]), sys.argv[2], sys.argv[3]
-with owners.living(root, instance):
+with liveness.living(root, instance):
     print(lease.claim(root, directory, instance).lease.generation, flush=True)
     sys.stdin.readline()
 """
@@ -32,7 +32,7 @@ with owners.living(root, instance):
 
 @pytest.fixture
 def path(root: Path) -> Iterator[Path]:
-    with owners.living(root, ME):
+    with liveness.living(root, ME):
         yield make_conversation(root)
 
 
@@ -168,24 +168,24 @@ def test_a_stopped_owner_lives_and_a_killed_one_does_not(path: Path) -> None:
     with living_elsewhere(path) as other:
         other.hear()
         other.signal("STOP")
-        assert owners.is_living(path.parent, OTHER)
+        assert liveness.is_living(path.parent, OTHER)
         other.signal("CONT")
         other.kill()
-        assert not owners.is_living(path.parent, OTHER)
+        assert not liveness.is_living(path.parent, OTHER)
 
 
 def test_two_workers_are_one_owner_that_lives_until_the_last_ends(root: Path) -> None:
-    with owners.living(root, ME):
-        with owners.living(root, ME):
+    with liveness.living(root, ME):
+        with liveness.living(root, ME):
             pass
-        assert owners.is_living(root, ME)
-    assert not owners.is_living(root, ME)
+        assert liveness.is_living(root, ME)
+    assert not liveness.is_living(root, ME)
 
 
 def test_the_lock_files_of_the_dead_are_removed(root: Path) -> None:
-    with owners.living(root, OTHER):
+    with liveness.living(root, OTHER):
         pass
-    with owners.living(root, ME):
+    with liveness.living(root, ME):
         assert [path.name for path in (root / ".convstore" / "owners").glob("*.lock")] == [f"{ME}.lock"]
 
 

@@ -8,8 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from app.errors import ConversationExists
-from app.files import layout, placing
-from app.model.archive import ArchiveFile
+from app.files import layout, staging
+from app.model.archive_format import ArchiveFile
 from app.model.ids import ConversationId
 from tests.builders import make_id
 
@@ -21,7 +21,7 @@ def test_of_several_who_create_one_conversation_at_once_one_does_and_it_is_whole
 
     def create(number: int) -> int | None:
         try:
-            placing.place(tmp_path, ONE, [ArchiveFile(name, b"%d" % number) for name in names], staging_prefix=".new-")
+            staging.place(tmp_path, ONE, [ArchiveFile(name, b"%d" % number) for name in names], staging_prefix=".new-")
         except ConversationExists:
             return None
         return number
@@ -42,7 +42,7 @@ def test_what_is_left_half_built_goes_without_a_list_of_all_that_is_there(tmp_pa
         os.utime(tmp_path / name, (built_s, built_s))
     tracemalloc.start()
     try:
-        placing.remove_left(tmp_path, ".new-", 2000)
+        staging.remove_left(tmp_path, ".new-", 2000)
         _, most_bytes = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()

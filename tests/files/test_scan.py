@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from app.files.scan import Reader, read_conversation
+from app.files.metadata_reader import Reader, read_conversation
 from app.model.conversation import ConversationFiles, LogSummary, fold
 from app.model.event import STATE_UPDATE
 from app.model.ids import ConversationId

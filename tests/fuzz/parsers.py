@@ -24,19 +24,19 @@ except ImportError:
 
 with instrumented:
     from app.errors import StoreError
-    from app.files import layout, lease, scan
-    from app.files.incoming import Source
-    from app.files.incoming_jsonl import JsonLinesSource
-    from app.files.incoming_zip import ZipSource
-    from app.files.scan import Reader
-    from app.model.archive import FOREIGN_ARCHIVE, ArchiveFile
-    from app.model.changes import parse_place
+    from app.files import layout, lease, metadata_reader
+    from app.files.archive.import_jsonl import JsonLinesSource
+    from app.files.archive.import_sources import Source
+    from app.files.archive.import_zip import ZipSource
+    from app.files.metadata_reader import Reader
+    from app.model.archive_format import FOREIGN_ARCHIVE, ArchiveFile
+    from app.model.change_token import parse_place
     from app.model.conversation import fold
     from app.model.event import content_texts, event_facts, final_response, message_text, parse_json_object
     from app.model.ids import ConversationId, find_conversation_id, find_event_name
-    from app.model.kept import parse_kept
+    from app.model.json_splice import parse_kept
     from app.model.page import decode_token
-    from app.model.text import parse_question, split
+    from app.model.text.tokenizer import parse_question, split
 
 from tests.builders import make_conversation, make_id
 
@@ -70,7 +70,7 @@ class Parsers:
 
     def _read(self, name: str, raw: bytes) -> None:
         (self._conversation / name).write_bytes(raw)
-        files = scan.read_conversation(Reader(self._directory, UTC), self._conversation.name, _ID)
+        files = metadata_reader.read_conversation(Reader(self._directory, UTC), self._conversation.name, _ID)
         assert files is not None
         fold(files, include_skills=True)
 

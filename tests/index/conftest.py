@@ -9,14 +9,14 @@ from contextlib import closing
 
 import pytest
 
-from app.index import schema
+from app.index.sqlite import migrations
 from tests.index.plans import fill
 
 
 @pytest.fixture(scope="session")
 def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[sqlite3.Connection]:
     path = tmp_path_factory.mktemp("plans") / "index.db"
-    schema.upgrade(path)
+    migrations.upgrade(path)
     asyncio.run(fill(path))
     with closing(sqlite3.connect(path)) as connection:
         yield connection

@@ -6,10 +6,10 @@ import re
 import sqlite3
 from pathlib import Path
 
-from app.index import conversations, events
-from app.index.engine import Index
+from app.index import conversation_lookup, event_rows
+from app.index.sqlite.database import Index
+from app.index.sqlite.write_connection import WriteConnection
 from app.index.statements import Sql
-from app.index.writer import WriteConnection
 from app.model.conversation import ConversationFiles, IndexedRow, LogSummary, fold
 from app.model.event import EventFacts, EventRow, LogChange
 from app.model.filters import Status
@@ -29,8 +29,8 @@ async def fill(path: Path) -> None:
     ]
 
     def write(connection: WriteConnection) -> None:
-        conversations.upsert_many(connection, [indexed(number) for number in range(ROWS)])
-        events.apply_changes(connection, [LogChange(1, log, [])])
+        conversation_lookup.upsert_many(connection, [indexed(number) for number in range(ROWS)])
+        event_rows.apply_changes(connection, [LogChange(1, log, [])])
 
     await index.write(write)
     await index.close()

@@ -16,11 +16,11 @@ import pytest
 from sqlalchemy import text
 
 from app.errors import IndexBusy, IndexUnusable
-from app.index import progress
-from app.index.engine import Index
-from app.index.places import prepare
+from app.index import state
+from app.index.sqlite.database import Index
+from app.index.sqlite.index_file import prepare
+from app.index.sqlite.write_connection import WriteConnection
 from app.index.statements import Sql
-from app.index.writer import WriteConnection
 from tests.builders import busy_index, held_by_another_process, second_process
 from tests.conftest import transaction
 
@@ -97,7 +97,7 @@ async def test_a_written_block_is_seen_by_others(path: Path) -> None:
     async with opened(path) as index:
 
         def write(connection: WriteConnection) -> None:
-            progress.bump_revision(connection)
+            state.bump_revision(connection)
             assert stored_revision(path) == 0
 
         await index.write(write)
@@ -105,7 +105,7 @@ async def test_a_written_block_is_seen_by_others(path: Path) -> None:
 
 
 def bump_and_fail(connection: WriteConnection) -> None:
-    progress.bump_revision(connection)
+    state.bump_revision(connection)
     raise LookupError
 
 
@@ -114,7 +114,7 @@ async def test_a_block_that_raises_is_rolled_back(path: Path) -> None:
         with pytest.raises(LookupError):
             await index.write(bump_and_fail)
         assert stored_revision(path) == 0
-        await index.write(progress.bump_revision)
+        await index.write(state.bump_revision)
         assert stored_revision(path) == 1
 
 
@@ -122,7 +122,7 @@ async def test_a_transaction_that_began_goes_to_its_end_though_its_caller_is_can
     begun, go_on = threading.Event(), threading.Event()
 
     def bump_and_wait(connection: WriteConnection) -> None:
-        progress.bump_revision(connection)
+        state.bump_revision(connection)
         begun.set()
         go_on.wait(30)
 
@@ -139,12 +139,12 @@ async def test_a_transaction_that_began_goes_to_its_end_though_its_caller_is_can
 async def test_a_write_that_is_cancelled_while_it_waits_for_its_turn_does_nothing(path: Path) -> None:
     async with opened(path) as index:
         async with transaction(index):
-            waiting = asyncio.create_task(index.write(progress.bump_revision))
+            waiting = asyncio.create_task(index.write(state.bump_revision))
             await asyncio.sleep(0.05)
             waiting.cancel()
         with pytest.raises(asyncio.CancelledError):
             await waiting
-        await index.write(progress.bump_revision)
+        await index.write(state.bump_revision)
     assert stored_revision(path) == 1
 
 
@@ -172,7 +172,7 @@ async def test_a_failure_that_its_cancelled_caller_does_not_see_is_logged(
 
 async def test_writers_of_one_process_take_turns(path: Path) -> None:
     async def bump(index: Index) -> None:
-        await index.write(progress.bump_revision)
+        await index.write(state.bump_revision)
 
     async with opened(path) as index:
         await asyncio.gather(*(bump(index) for _ in range(50)))
@@ -182,17 +182,17 @@ async def test_writers_of_one_process_take_turns(path: Path) -> None:
 async def test_readers_read_on_while_a_block_is_written(path: Path) -> None:
     async with (
         opened(path) as index,
-        transaction(index, lambda connection: progress.set_progress(connection, phase="events")),
+        transaction(index, lambda connection: state.set_progress(connection, phase="events")),
         index.read() as reading,
     ):
-        assert (await progress.get_progress(reading)).phase == "idle"
+        assert (await state.get_progress(reading)).phase == "idle"
 
 
 BUMP = """
 import asyncio, sys
 from pathlib import Path
-from app.index import progress
-from app.index.engine import Index
+from app.index import state
+from app.index.sqlite.database import Index
 
 async def main():
     index = Index(Path(sys.argv[1]), readers=1, busy_timeout_s=20)
@@ -200,7 +200,7 @@ async def main():
     print("open", flush=True)
     sys.stdin.readline()
     for _ in range(150):
-        await index.write(progress.bump_revision)
+        await index.write(state.bump_revision)
     await index.close()
     print("done", flush=True)
 
@@ -224,7 +224,7 @@ async def test_a_writer_gives_up_when_another_process_holds_the_lock(path: Path)
             pytest.raises(IndexBusy, match=r"another process has been writing to the index .* for 0\.2 s; try again"),
         ):
             await index.write(lambda _: None)
-        await index.write(progress.bump_revision)
+        await index.write(state.bump_revision)
     assert stored_revision(path) == 1
 
 
@@ -236,20 +236,20 @@ async def test_a_writer_whose_process_was_killed_holds_up_nobody(path: Path) -> 
         assert other.hear() == "1"
         other.kill()
     async with opened(path, busy_timeout_s=0.2) as index:
-        await index.write(progress.bump_revision)
+        await index.write(state.bump_revision)
     assert stored_revision(path) == 1
 
 
 RAISE = """
 import asyncio, sys
 from pathlib import Path
-from app.index import progress
-from app.index.engine import Index
+from app.index import state
+from app.index.sqlite.database import Index
 
 async def main():
     index = Index(Path(sys.argv[1]), readers=2, busy_timeout_s=5)
     await index.open()
-    await index.write(progress.bump_revision)
+    await index.write(state.bump_revision)
     async with index.read() as connection:
         raise RuntimeError("a bug of the program")
 
@@ -305,7 +305,7 @@ async def test_rows_are_kept_until_another_connection_commits(path: Path) -> Non
 async def test_who_is_cancelled_in_a_snapshot_leaves_no_old_state_to_the_next(path: Path, steps: int) -> None:
     async def look(index: Index) -> int:
         async with index.read() as connection, connection.snapshot():
-            return (await progress.get_position(connection)).revision
+            return (await state.get_position(connection)).revision
 
     async with opened(path, readers=1) as index:
         looking = asyncio.create_task(look(index))
@@ -314,8 +314,8 @@ async def test_who_is_cancelled_in_a_snapshot_leaves_no_old_state_to_the_next(pa
         looking.cancel()
         await asyncio.wait([looking])
         async with index.read() as connection:
-            await progress.get_position(connection)
-        revision = await index.write(progress.bump_revision)
+            await state.get_position(connection)
+        revision = await index.write(state.bump_revision)
         assert await look(index) == revision
 
 
@@ -334,7 +334,7 @@ async def test_a_query_whose_caller_is_cancelled_keeps_nobody_waiting(path: Path
 
 async def test_writers_of_one_process_wait_for_another_program_at_the_same_time(root: Path, path: Path) -> None:
     async def bump(index: Index) -> None:
-        await index.write(progress.bump_revision)
+        await index.write(state.bump_revision)
 
     async with opened(path, busy_timeout_s=0.5) as index:
         await bump(index)

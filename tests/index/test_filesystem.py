@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from app.index.filesystem import find_file_system, find_type
+from app.filesystem import find_file_system, find_type
 
 MOUNTS = """\
 22 1 8:1 / / rw,relatime shared:1 - ext4 /dev/sda1 rw

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 
 import pytest
 
-from app.index import facets, filtering, listing
-from app.index.listing import Shape
+from app.index import conversation_list, facet_counts, filter_sql
+from app.index.conversation_list import Shape
 from app.model.facets import FacetKind
 from app.model.page import COLUMN_ORDERS, SortOrder
 from tests.index.plans import LISTED, of_conversations, plan
@@ -20,7 +20,7 @@ from tests.index.plans import LISTED, of_conversations, plan
 def test_a_page_with_another_filter_looks_through_a_bounded_number_of_rows_first(
     database: sqlite3.Connection, order: SortOrder, after: bool
 ) -> None:
-    walking, _ = listing.list_sqls(Shape(order, ("workspace", "model", "top level", *LISTED), after=after))
+    walking, _ = conversation_list.list_sqls(Shape(order, ("workspace", "model", "top level", *LISTED), after=after))
     sign = "<" if order.descending else ">"
     place = f" AND ({order.column},uuid){sign}(?,?)" if after else ""
     assert of_conversations(database, walking) == {
@@ -50,18 +50,18 @@ def test_a_facet_of_all_is_counted_in_one_index_and_one_under_filters_reads_the_
 
 def test_all_facets_at_once_ask_the_filter_once(database: sqlite3.Connection) -> None:
     assert of_facets(database, list(FacetKind), ("top level", "workspace", *LISTED)) == ["SCAN conversation"]
-    sql = facets.facets_sql(tuple((kind, False) for kind in FacetKind), ("q", *LISTED))
+    sql = facet_counts.facets_sql(tuple((kind, False) for kind in FacetKind), ("q", *LISTED))
     assert len([step for step in plan(database, sql) if "message_fts" in step]) == 1
 
 
 def test_tags_of_all_are_counted_without_a_look_at_each_conversation(database: sqlite3.Connection) -> None:
     for keyed in (False, True):
-        steps = plan(database, facets.facets_sql(((FacetKind.TAG, keyed),), LISTED))
+        steps = plan(database, facet_counts.facets_sql(((FacetKind.TAG, keyed),), LISTED))
         assert not [step for step in steps if "SEARCH conversation USING INTEGER PRIMARY KEY" in step]
 
 
 def of_facets(database: sqlite3.Connection, kinds: Sequence[FacetKind], names: tuple[str, ...]) -> list[str]:
-    steps = plan(database, facets.facets_sql(tuple((kind, False) for kind in kinds), names))
+    steps = plan(database, facet_counts.facets_sql(tuple((kind, False) for kind in kinds), names))
     return [step for step in steps if re.match(r"(SCAN|SEARCH) conversation\b", step)]
 
 
@@ -73,9 +73,9 @@ FEW = {
 }
 
 
-@pytest.mark.parametrize("name", filtering._CLAUSES)
+@pytest.mark.parametrize("name", filter_sql._CLAUSES)
 def test_a_page_that_sorts_begins_with_the_few_or_reads_the_table_once(database: sqlite3.Connection, name: str) -> None:
-    *_, sql = listing.list_sqls(Shape(SortOrder.COST_DESC, (name, "workspace", *LISTED)))
+    *_, sql = conversation_list.list_sqls(Shape(SortOrder.COST_DESC, (name, "workspace", *LISTED)))
     found = "SCAN conversation"
     if name in FEW:
         found = f"SEARCH conversation USING INDEX {FEW[name]}"
@@ -87,7 +87,7 @@ def test_a_page_that_sorts_begins_with_the_few_or_reads_the_table_once(database:
 
 
 def test_a_part_of_a_title_is_found_by_its_trigrams(database: sqlite3.Connection) -> None:
-    _, reading = listing.list_sqls(Shape(SortOrder.COST_DESC, ("long title", "workspace", *LISTED)))
+    _, reading = conversation_list.list_sqls(Shape(SortOrder.COST_DESC, ("long title", "workspace", *LISTED)))
     assert [step for step in plan(database, reading) if "title_fts" in step] == [
         "SCAN title_fts VIRTUAL TABLE INDEX 0:M1"
     ]
@@ -98,7 +98,7 @@ def test_a_part_of_a_title_is_found_by_its_trigrams(database: sqlite3.Connection
 def test_tags_are_found_in_their_index_and_looked_up_by_row(
     database: sqlite3.Connection, name: str, found: str
 ) -> None:
-    walking, reading = listing.list_sqls(Shape(SortOrder.COST_DESC, (name, "workspace", *LISTED)))
+    walking, reading = conversation_list.list_sqls(Shape(SortOrder.COST_DESC, (name, "workspace", *LISTED)))
     tags = [step for step in plan(database, reading) if "conversation_tag" in step]
     assert tags == [f"SEARCH conversation_tag USING COVERING INDEX ix_conversation_tag_key ({found})"]
     assert {*of_conversations(database, reading)} == {"SEARCH conversation USING INTEGER PRIMARY KEY (rowid=?)"}
@@ -106,12 +106,12 @@ def test_tags_are_found_in_their_index_and_looked_up_by_row(
     assert tags == ["SEARCH conversation_tag USING PRIMARY KEY (conversation=? AND key=?)"]
 
 
-@pytest.mark.parametrize("name", filtering._CLAUSES)
+@pytest.mark.parametrize("name", filter_sql._CLAUSES)
 def test_a_count_is_in_an_index_or_begins_with_the_few_or_reads_the_table_once(
     database: sqlite3.Connection, name: str
 ) -> None:
-    [step] = of_conversations(database, listing.count_sql((name, "workspace", *LISTED)))
-    alone = filtering.looked_at((name, "workspace")) <= {"workspace", "archived"}
+    [step] = of_conversations(database, conversation_list.count_sql((name, "workspace", *LISTED)))
+    alone = filter_sql.looked_at((name, "workspace")) <= {"workspace", "archived"}
     others = {"unreadable": "ix_conversation_unreadable", **dict.fromkeys(("q", "long title"), "INTEGER PRIMARY KEY")}
     found = {**FEW, **others}.get(name, "SCAN conversation")
     assert ("COVERING INDEX ix_conversation_workspace (archived=? AND workspace=?)" if alone else found) in step

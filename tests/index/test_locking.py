@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from app.errors import IndexBusy
-from app.index.locking import WriterQueue, writer_lock, writer_lock_of_task
+from app.index.sqlite.writer_lock import WriterQueue, writer_lock, writer_lock_of_task
 
 HOLD_S = 0.02
 WAITING = 8

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from app.model.ids import ConversationId
-from app.model.text import parse_question, split
+from app.model.text.tokenizer import parse_question, split
 from tests.builders import index_tables, make_conversation, make_event, make_id, write_event
 from tests.conftest import StoreOpener
 

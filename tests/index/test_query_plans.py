@@ -10,40 +10,51 @@ from types import ModuleType
 
 import pytest
 
-from app.index import changes, conversations, events, facets, filtering, listing, rows, sweeping
-from app.index.listing import Shape
+from app.index import (
+    change_feed,
+    conversation_list,
+    conversation_lookup,
+    conversation_rows,
+    event_rows,
+    facet_counts,
+    filter_sql,
+    sweeping,
+)
+from app.index.conversation_list import Shape
 from app.index.statements import Sql
 from app.index.tables import conversation
 from app.model.page import COLUMN_ORDERS, EventOrder, SortOrder
 from tests.index.plans import LISTED, ROWS, plan
 
 EVENT_FILTERS = ("kind", "source", "timestamp_gte", "timestamp_lt")
-RANGED = filtering.RANGED
+RANGED = filter_sql.RANGED
 BY_STATUS = [order for order in COLUMN_ORDERS if order.column in ("created_at", "updated_at")]
 WITH_STATUS = ("status", "not archived")
 
 
 def unfiltered() -> dict[str, Sql]:
     """Return the statements that go over all conversations, or begin with the first of all."""
-    first_pages = {f"list {order}": listing.ordered_sql(Shape(order, LISTED)) for order in COLUMN_ORDERS}
-    return first_pages | {"count": listing.count_sql(()), "totals": conversations._totals_sql()}
+    first_pages = {f"list {order}": conversation_list.ordered_sql(Shape(order, LISTED)) for order in COLUMN_ORDERS}
+    return first_pages | {"count": conversation_list.count_sql(()), "totals": conversation_lookup._totals_sql()}
 
 
 def narrowed() -> dict[str, Sql]:
     """Return all other statements that read: each names a status, a place, a conversation or an id."""
     following = {
-        f"list {order} {bounded=}": listing.ordered_sql(Shape(order, LISTED, after=True, bounded=bounded))
+        f"list {order} {bounded=}": conversation_list.ordered_sql(Shape(order, LISTED, after=True, bounded=bounded))
         for order in COLUMN_ORDERS
         for bounded in (False, True)
     }
     with_status = {
-        f"list {order} with status {after=} {bounded=}": listing.ordered_sql(Shape(order, WITH_STATUS, after, bounded))
+        f"list {order} with status {after=} {bounded=}": conversation_list.ordered_sql(
+            Shape(order, WITH_STATUS, after, bounded)
+        )
         for order in BY_STATUS
         for after, bounded in ((False, False), (True, False), (True, True))
     }
     filters = list(chain.from_iterable(combinations(EVENT_FILTERS, size) for size in range(len(EVENT_FILTERS) + 1)))
     event_pages = {
-        f"events {order} {names} {after=}": events.list_sql(order, names, after=after)
+        f"events {order} {names} {after=}": event_rows.list_sql(order, names, after=after)
         for order in EventOrder
         for names in filters
         for after in (False, True)
@@ -52,26 +63,28 @@ def narrowed() -> dict[str, Sql]:
         **following,
         **with_status,
         **event_pages,
-        **{f"count events {names}": events.count_sql(names) for names in filters},
-        "count": listing.count_sql(LISTED),
-        "count with status": listing.count_sql(WITH_STATUS),
-        **{f"count with {name}": listing.count_sql((f"{name}_gte", f"{name}_lt", *LISTED)) for name in RANGED},
-        "find one": conversations._find_sql(1),
-        "find a hundred": conversations._find_sql(100),
-        "find by prefix": conversations._prefix_sql(),
-        "locate": conversations._locate_sql(),
-        **{f"where all are {name}": listing.located_sql((name,)) for name in filtering._CLAUSES},
-        "signatures": conversations._signatures_sql(),
-        "behind": conversations._behind_sql(),
-        "children": conversations._children_sql(),
-        "rows before they are written": rows.rows_sql(100, conversation.c.revision),
-        "rows before they are deleted": conversations._doomed_sql(),
-        "unreadable events": events._unreadable_sql(),
-        "find event": events._find_sql(),
-        "final response": events._responses_sql(),
-        "known events": events._known_sql(100),
-        "directories": events._directories_sql(100),
-        "whole log": events._rows_sql(),
+        **{f"count events {names}": event_rows.count_sql(names) for names in filters},
+        "count": conversation_list.count_sql(LISTED),
+        "count with status": conversation_list.count_sql(WITH_STATUS),
+        **{
+            f"count with {name}": conversation_list.count_sql((f"{name}_gte", f"{name}_lt", *LISTED)) for name in RANGED
+        },
+        "find one": conversation_lookup._find_sql(1),
+        "find a hundred": conversation_lookup._find_sql(100),
+        "find by prefix": conversation_lookup._prefix_sql(),
+        "locate": conversation_lookup._locate_sql(),
+        **{f"where all are {name}": conversation_list.located_sql((name,)) for name in filter_sql._CLAUSES},
+        "signatures": conversation_lookup._signatures_sql(),
+        "behind": conversation_lookup._behind_sql(),
+        "children": conversation_lookup._children_sql(),
+        "rows before they are written": conversation_rows.rows_sql(100, conversation.c.revision),
+        "rows before they are deleted": conversation_lookup._doomed_sql(),
+        "unreadable events": event_rows._unreadable_sql(),
+        "find event": event_rows._find_sql(),
+        "final response": event_rows._responses_sql(),
+        "known events": event_rows._known_sql(100),
+        "directories": event_rows._directories_sql(100),
+        "whole log": event_rows._rows_sql(),
         "next of a walk": sweeping._walk_sql(),
         "seen by id": sweeping._some_sql(100),
     }
@@ -92,7 +105,7 @@ def faults(steps: list[str], allowed: str) -> list[str]:
 
 def test_the_change_feed_begins_at_its_place(database: sqlite3.Connection) -> None:
     steps = [
-        step for step in plan(database, changes._changes_sql()) if re.search(r"(conversation|deletion) USING", step)
+        step for step in plan(database, change_feed._changes_sql()) if re.search(r"(conversation|deletion) USING", step)
     ]
     assert steps == [
         "SEARCH conversation USING INDEX ix_conversation_revision ((revision,uuid)>(?,?))",
@@ -135,22 +148,22 @@ def test_a_following_page_begins_at_its_place(
     shape = Shape(order, names, after=True)
     sign = "<" if order.descending else ">"
     first = "archived=? AND status=?" if names == WITH_STATUS else "archived=?"
-    assert listing.is_in_order(shape)
-    assert f"({first} AND ({order.column},uuid){sign}(?,?))" in plan(database, listing.ordered_sql(shape))[0]
+    assert conversation_list.is_in_order(shape)
+    assert f"({first} AND ({order.column},uuid){sign}(?,?))" in plan(database, conversation_list.ordered_sql(shape))[0]
 
 
 @pytest.mark.parametrize("order", COLUMN_ORDERS)
 def test_a_page_with_a_range_of_its_order_walks_that_range(database: sqlite3.Connection, order: SortOrder) -> None:
     if order.column in RANGED:
         shape = Shape(order, (f"{order.column}_gte", f"{order.column}_lt", *LISTED))
-        [sql] = listing.list_sqls(shape)
+        [sql] = conversation_list.list_sqls(shape)
         assert f"(archived=? AND {order.column}>? AND {order.column}<?)" in plan(database, sql)[0]
 
 
 @pytest.mark.parametrize("order", EventOrder)
 def test_a_following_page_of_events_begins_at_its_place(database: sqlite3.Connection, order: EventOrder) -> None:
     sign = "<" if order is EventOrder.TIMESTAMP_DESC else ">"
-    step = plan(database, events.list_sql(order, (), after=True))[0]
+    step = plan(database, event_rows.list_sql(order, (), after=True))[0]
     assert step == f"SEARCH event USING PRIMARY KEY (conversation=? AND (seq,event_id){sign}(?,?))"
 
 
@@ -163,10 +176,10 @@ def test_these_plans_are_those_of_a_database_that_was_never_analysed(database: s
 WRITING = {"_in_step_sql", "_own_sql", "_until_sql", "_delete_tags_sql", "_replace_tag_sql", "_add_tag_sql"}
 WRITING |= {"_insert_info_sql", "_insert_sql", "_update_sql", "_upsert_sql", "_upsert_info_sql", "_delete_sql"}
 SEEN = {
-    conversations: {"_find_sql", "_locate_sql", "_prefix_sql", "_signatures_sql", "_children_sql"}
+    conversation_lookup: {"_find_sql", "_locate_sql", "_prefix_sql", "_signatures_sql", "_children_sql"}
     | {"_behind_sql", "_totals_sql", "_doomed_sql"},
-    listing: {"ordered_sql", "walking_sql", "reading_sql", "count_sql", "located_sql"},
-    events: {
+    conversation_list: {"ordered_sql", "walking_sql", "reading_sql", "count_sql", "located_sql"},
+    event_rows: {
         "list_sql",
         "count_sql",
         "_unreadable_sql",
@@ -176,8 +189,8 @@ SEEN = {
         "_directories_sql",
         "_rows_sql",
     },
-    facets: {"facets_sql"},
-    rows: {"rows_sql"},
+    facet_counts: {"facets_sql"},
+    conversation_rows: {"rows_sql"},
     sweeping: {"_active_sql", "_walk_sql", "_some_sql"},
 }
 

@@ -11,9 +11,9 @@ import pytest
 
 from app import Settings
 from app.errors import IndexUnusable
-from app.index.places import Identity, find_identity
-from app.index.recovery import recover
-from app.store.rebuild import rebuild
+from app.index.sqlite.index_file import Identity, find_identity
+from app.index.sqlite.replace_index import recover
+from app.store.follow.rebuild import rebuild
 from tests.builders import make_conversation
 from tests.conftest import StoreOpener
 

@@ -12,9 +12,9 @@ from pathlib import Path
 import orjson
 import pytest
 
-from app.index import conversations, events, progress, sweeping
-from app.index.conversations import Upserted
-from app.index.engine import Index, WriteConnection
+from app.index import conversation_lookup, event_rows, state, sweeping
+from app.index.conversation_lookup import Upserted
+from app.index.sqlite.database import Index, WriteConnection
 from app.model.conversation import ConversationFiles, IndexedRow, LogSummary, fold
 from app.model.event import EventFacts, EventRow, LogChange
 from app.model.ids import ConversationId, EventName, dashed
@@ -39,7 +39,7 @@ def indexed(number: int, *, title: str = "A title", parent: int | None = None, c
 
 
 async def put(index: Index, *rows: IndexedRow) -> None:
-    await index.write(lambda connection: conversations.upsert_many(connection, rows))
+    await index.write(lambda connection: conversation_lookup.upsert_many(connection, rows))
 
 
 async def key_of(index: Index, number: int) -> int:
@@ -51,7 +51,7 @@ async def key_of(index: Index, number: int) -> int:
 async def test_a_row_that_is_written_again_keeps_its_key_and_its_events(index: Index) -> None:
     await put(index, indexed(1))
     key = await key_of(index, 1)
-    await index.write(lambda connection: events.apply_changes(connection, [LogChange(key, [MESSAGE], [])]))
+    await index.write(lambda connection: event_rows.apply_changes(connection, [LogChange(key, [MESSAGE], [])]))
     await put(index, indexed(1, title="Another"))
     assert await key_of(index, 1) == key
     tables = index_tables(index.path)
@@ -61,7 +61,7 @@ async def test_a_row_that_is_written_again_keeps_its_key_and_its_events(index: I
 async def test_a_conversation_lists_its_children_oldest_first(index: Index) -> None:
     await put(index, indexed(1), indexed(3, parent=1, created_us=7), indexed(2, parent=1, created_us=9))
     async with index.read() as connection:
-        [body] = await conversations.find_conversations(connection, [ConversationId(make_id(1))])
+        [body] = await conversation_lookup.find_conversations(connection, [ConversationId(make_id(1))])
     assert body is not None
     assert orjson.loads(body)["sub_conversation_ids"] == [dashed(make_id(3)), dashed(make_id(2))]
 
@@ -69,7 +69,7 @@ async def test_a_conversation_lists_its_children_oldest_first(index: Index) -> N
 async def test_ids_are_found_in_the_order_they_are_asked_for(index: Index) -> None:
     await put(index, indexed(1), indexed(2))
     async with index.read() as connection:
-        found = await conversations.find_conversations(
+        found = await conversation_lookup.find_conversations(
             connection, [ConversationId(make_id(number)) for number in (2, 9, 1)]
         )
     assert [body and orjson.loads(body)["id"] for body in found] == [dashed(make_id(2)), None, dashed(make_id(1))]
@@ -78,9 +78,9 @@ async def test_ids_are_found_in_the_order_they_are_asked_for(index: Index) -> No
 async def test_the_events_of_a_conversation_that_was_deleted_meanwhile_are_dropped(index: Index) -> None:
     await put(index, indexed(1), indexed(2))
     gone, key = await key_of(index, 1), await key_of(index, 2)
-    await index.write(lambda connection: conversations.delete_many(connection, [make_id(1)]))
+    await index.write(lambda connection: conversation_lookup.delete_many(connection, [make_id(1)]))
     await index.write(
-        lambda connection: events.apply_changes(
+        lambda connection: event_rows.apply_changes(
             connection, [LogChange(gone, [MESSAGE], []), LogChange(key, [MESSAGE], [])]
         )
     )
@@ -90,9 +90,9 @@ async def test_the_events_of_a_conversation_that_was_deleted_meanwhile_are_dropp
 async def test_the_events_of_a_deleted_conversation_never_become_those_of_the_next(index: Index) -> None:
     await put(index, indexed(1))
     gone = await key_of(index, 1)
-    await index.write(lambda connection: conversations.delete_many(connection, [make_id(1)]))
+    await index.write(lambda connection: conversation_lookup.delete_many(connection, [make_id(1)]))
     await put(index, indexed(2))
-    await index.write(lambda connection: events.apply_changes(connection, [LogChange(gone, [MESSAGE], [])]))
+    await index.write(lambda connection: event_rows.apply_changes(connection, [LogChange(gone, [MESSAGE], [])]))
     assert index_tables(index.path)["event"] == []
 
 
@@ -102,7 +102,7 @@ async def test_every_change_raises_the_revision_once(index: Index) -> None:
     seen.append(revision(index.path))
     await put(index)
     seen.append(revision(index.path))
-    await index.write(lambda connection: conversations.delete_many(connection, [make_id(1), make_id(2)]))
+    await index.write(lambda connection: conversation_lookup.delete_many(connection, [make_id(1), make_id(2)]))
     seen.append(revision(index.path))
     assert seen == [1, 1, 2]
 
@@ -111,12 +111,12 @@ async def test_a_row_that_says_the_same_is_no_change(index: Index) -> None:
     await put(index, indexed(1), indexed(2))
     before = revision(index.path)
     done = await index.write(
-        lambda connection: conversations.upsert_many(connection, [indexed(1)._replace(signature=b"a newer one")])
+        lambda connection: conversation_lookup.upsert_many(connection, [indexed(1)._replace(signature=b"a newer one")])
     )
     assert done == Upserted(0)
     assert revision(index.path) == before
     async with index.read() as connection:
-        located = await conversations.locate_conversation(connection, ConversationId(make_id(1)))
+        located = await conversation_lookup.locate_conversation(connection, ConversationId(make_id(1)))
     assert located is not None
     assert (located.signature, located.events_behind) == (b"a newer one", True)
 
@@ -126,7 +126,7 @@ async def test_events_that_say_the_same_are_no_change(index: Index) -> None:
     key = await key_of(index, 1)
     seen = []
     for written in (MESSAGE, MESSAGE, MESSAGE._replace(unreadable="torn")):
-        await index.write(partial(events.apply_changes, changes=[LogChange(key, [written], [])]))
+        await index.write(partial(event_rows.apply_changes, changes=[LogChange(key, [written], [])]))
         seen.append(revision(index.path))
     assert seen == [2, 2, 3]
 
@@ -134,7 +134,9 @@ async def test_events_that_say_the_same_are_no_change(index: Index) -> None:
 async def test_events_of_another_directory_than_the_key_means_now_are_dropped(index: Index) -> None:
     await put(index, indexed(1))
     key = await key_of(index, 1)
-    await index.write(lambda connection: events.apply_changes(connection, [LogChange(key, [MESSAGE], [], make_id(2))]))
+    await index.write(
+        lambda connection: event_rows.apply_changes(connection, [LogChange(key, [MESSAGE], [], make_id(2))])
+    )
     assert index_tables(index.path)["event"] == []
 
 
@@ -143,7 +145,7 @@ async def test_a_row_that_changed_since_the_files_were_read_is_left_alone(index:
     as_of = revision(index.path)
     await put(index, indexed(1, title="Newer"))
     rows = [indexed(1, title="Stale"), indexed(2, title="Another")]
-    done = await index.write(partial(conversations.upsert_many, rows=rows, as_of=as_of))
+    done = await index.write(partial(conversation_lookup.upsert_many, rows=rows, as_of=as_of))
     assert done == Upserted(1, frozenset({ConversationId(make_id(1))}))
     assert [row[2] for row in index_tables(index.path)["conversation"]] == ["Newer", "Another"]
 
@@ -164,13 +166,13 @@ async def test_a_parent_is_part_of_a_change_of_its_children(index: Index) -> Non
     assert revisions(index.path) == {one: 3, two: 3, child: 3}
     await put(index, indexed(3, parent=2, title="Only this"))
     assert revisions(index.path) == {one: 3, two: 3, child: 4}
-    await index.write(lambda connection: conversations.delete_many(connection, [child]))
+    await index.write(lambda connection: conversation_lookup.delete_many(connection, [child]))
     assert revisions(index.path) == {one: 3, two: 5, child: 5}
 
 
 async def test_a_deletion_leaves_a_tombstone_until_the_conversation_is_back(index: Index) -> None:
     await put(index, indexed(1))
-    await index.write(lambda connection: conversations.delete_many(connection, [make_id(1), make_id(2)]))
+    await index.write(lambda connection: conversation_lookup.delete_many(connection, [make_id(1), make_id(2)]))
     assert revisions(index.path) == {make_id(1): 2}
     await put(index, indexed(1))
     assert revisions(index.path) == {make_id(1): 3}
@@ -181,13 +183,13 @@ async def test_a_deletion_leaves_a_tombstone_until_the_conversation_is_back(inde
 async def test_tombstones_are_bounded_and_what_was_forgotten_is_known(
     index: Index, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.index.changes.DELETIONS_KEPT", 2)
+    monkeypatch.setattr("app.index.change_feed.DELETIONS_KEPT", 2)
     for number in range(5):
         await put(index, indexed(number))
-        await index.write(partial(conversations.delete_many, directories=[make_id(number)]))
+        await index.write(partial(conversation_lookup.delete_many, directories=[make_id(number)]))
     assert revisions(index.path) == {make_id(3): 8, make_id(4): 10}
     async with index.read() as connection:
-        assert (await progress.get_position(connection))[1:] == (10, 6)
+        assert (await state.get_position(connection))[1:] == (10, 6)
 
 
 def revision(path: Path) -> int:
@@ -210,7 +212,7 @@ async def statements_of_adding(index: Index, *numbers: int) -> int:
 
     def write(connection: WriteConnection) -> int:
         with counted(connection) as ran:
-            conversations.upsert_many(connection, [indexed(number) for number in numbers])
+            conversation_lookup.upsert_many(connection, [indexed(number) for number in numbers])
         return len(ran)
 
     return await index.write(write)
@@ -230,8 +232,8 @@ async def test_an_appended_event_takes_eight_statements(index: Index) -> None:
 
     def write(connection: WriteConnection) -> list[str]:
         with counted(connection) as ran:
-            conversations.upsert_many(connection, [longer], events_too=True)
-            events.write_changes(connection, [LogChange(key, [saying("hello")], [])])
+            conversation_lookup.upsert_many(connection, [longer], events_too=True)
+            event_rows.write_changes(connection, [LogChange(key, [saying("hello")], [])])
         return ran
 
     ran = await index.write(write)
@@ -254,9 +256,9 @@ async def test_an_event_that_a_sync_wrote_before_is_written_over_with_what_it_sa
     key = await key_of(index, 1)
 
     def write(connection: WriteConnection) -> None:
-        assert events.write_changes(connection, [LogChange(key, [saying("before")], [])]) == 2
-        assert events.write_changes(connection, [LogChange(key, [saying("after"), saying("more", 1)], [])]) == 4
-        assert events.write_changes(connection, [LogChange(key, [saying("more", 1)], [])]) == 0
+        assert event_rows.write_changes(connection, [LogChange(key, [saying("before")], [])]) == 2
+        assert event_rows.write_changes(connection, [LogChange(key, [saying("after"), saying("more", 1)], [])]) == 4
+        assert event_rows.write_changes(connection, [LogChange(key, [saying("more", 1)], [])]) == 0
 
     await index.write(write)
     with closing(sqlite3.connect(index.path)) as db:

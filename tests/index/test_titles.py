@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from app.index import conversations, listing
-from app.index.engine import Index
+from app.index import conversation_list, conversation_lookup
+from app.index.sqlite.database import Index
 from app.model.filters import ConversationFilter
 from app.model.page import SortOrder
 from tests.builders import make_id
@@ -22,8 +22,8 @@ async def titled(index: Index, part: str) -> tuple[int, int]:
     """Return how many conversations have this in their titles, counted and listed."""
     asked = ConversationFilter(title_contains=part)
     async with index.read() as connection:
-        page = await listing.list_conversations(connection, asked, SortOrder.TITLE, None, 100)
-        return await listing.count_conversations(connection, asked), len(page.items)
+        page = await conversation_list.list_conversations(connection, asked, SortOrder.TITLE, None, 100)
+        return await conversation_list.count_conversations(connection, asked), len(page.items)
 
 
 def is_in_step(path: Path) -> bool:
@@ -41,7 +41,7 @@ async def test_a_title_is_found_as_long_as_it_is_there(index: Index) -> None:
         (1, 1),
         True,
     )
-    await index.write(lambda connection: conversations.delete_many(connection, [make_id(1)]))
+    await index.write(lambda connection: conversation_lookup.delete_many(connection, [make_id(1)]))
     assert (await titled(index, "other"), is_in_step(index.path)) == ((0, 0), True)
 
 

@@ -12,14 +12,14 @@ from pathlib import Path
 import pytest
 
 from app.errors import IndexDamaged, IndexUnusable
-from app.index import schema
-from app.index.recovery import is_marked
-from app.index.version import HEAD, read_revision
+from app.index.sqlite import migrations
+from app.index.sqlite.replace_index import is_marked
+from app.index.sqlite.schema_version import HEAD, read_revision
 
 
 def test_a_schema_whose_names_are_no_text_any_more_is_damage(tmp_path: Path) -> None:
     path = tmp_path / "index.db"
-    schema.upgrade(path)
+    migrations.upgrade(path)
     assert read_revision(path) == HEAD
     with closing(sqlite3.connect(path)) as database:
         database.execute("PRAGMA writable_schema=ON")

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 from app import ConversationStore, Settings
-from app.index import schema
+from app.index.sqlite import migrations
 from tests.builders import index_tables
 
 
 def revisions() -> list[str]:
-    return [revision.id for revision in reversed(schema.history(Path("/nowhere/index.db")))]
+    return [revision.id for revision in reversed(migrations.history(Path("/nowhere/index.db")))]
 
 
 async def synced(root: Path) -> dict[str, list[tuple[object, ...]]]:

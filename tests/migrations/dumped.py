@@ -14,8 +14,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from app import ConversationStore, Settings
-from app.index.backup import back_up
-from app.index.version import HEAD
+from app.index.sqlite.backup import back_up
+from app.index.sqlite.schema_version import HEAD
 from tests.conftest import DATA
 
 

@@ -26,16 +26,16 @@ from typing import Any
 from sqlalchemy import event
 from sqlalchemy.engine import Engine
 
-from app.index import schema
-from app.index.version import read_revision
+from app.index.sqlite import migrations
+from app.index.sqlite.schema_version import read_revision
 
 
 def migrate(path: Path, target: str) -> None:
     """Go up or down, whichever leads there."""
     if target == "base" or target < (read_revision(path) or ""):
-        schema.downgrade(path, target)
+        migrations.downgrade(path, target)
     else:
-        schema.upgrade(path, target)
+        migrations.upgrade(path, target)
 
 
 def in_child(work: Callable[[], object]) -> int:
@@ -97,7 +97,7 @@ def main() -> None:
     statements = count_statements(path, target, None)
     took_s = time.monotonic() - began
     whole = content(path)
-    steps = [revision.id for revision in schema.history(index)]
+    steps = [revision.id for revision in migrations.history(index)]
     results = []
 
     def look(what: str, killed: bool) -> None:

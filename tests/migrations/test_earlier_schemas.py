@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from app import ConversationStore, Settings
-from app.index import schema
+from app.index.sqlite import migrations
+from app.index.sqlite.schema_version import read_revision
 from app.index.tables import metadata
-from app.index.version import read_revision
 from app.model.filters import ConversationFilter
 from tests.conftest import DATA
 from tests.migrations.conftest import revisions, synced
@@ -32,21 +32,21 @@ def test_an_index_of_an_earlier_release_becomes_equal_to_a_new_one(
     assert read_revision(path) == earlier.name.removesuffix(".db.gz")
     shutil.copytree(pristine_corpus, tmp_path / "new")
     assert asyncio.run(synced(corpus)) == asyncio.run(synced(tmp_path / "new"))
-    assert schema.drift(path) == []
+    assert migrations.drift(path) == []
 
 
 @pytest.mark.parametrize("revision", ["base", *revisions()])
 def test_down_to_any_schema_and_up_again_becomes_equal_to_a_new_one(
     index: Path, pristine_corpus: Path, tmp_path: Path, revision: str
 ) -> None:
-    schema.downgrade(index, revision)
+    migrations.downgrade(index, revision)
     assert (read_revision(index) or "base") == revision
     for step in revisions():
         if step > ("" if revision == "base" else revision):
-            schema.upgrade(index, step)
+            migrations.upgrade(index, step)
     shutil.copytree(pristine_corpus, tmp_path / "new")
     assert asyncio.run(synced(index.parent.parent)) == asyncio.run(synced(tmp_path / "new"))
-    assert schema.drift(index) == []
+    assert migrations.drift(index) == []
 
 
 def test_there_is_an_index_of_every_earlier_schema() -> None:
@@ -76,8 +76,8 @@ def test_going_down_gives_the_schema_of_that_time_and_keeps_its_rows(
     index: Path, tmp_path: Path, revision: str
 ) -> None:
     whole = shutil.copyfile(index, tmp_path / "whole.db")
-    schema.downgrade(index, revision)
-    schema.upgrade(tmp_path / "new.db", revision)
+    migrations.downgrade(index, revision)
+    migrations.upgrade(tmp_path / "new.db", revision)
     assert definitions(index) == definitions(tmp_path / "new.db")
     kept = common_rows(index, whole)
     assert kept == common_rows(whole, index)
@@ -99,5 +99,5 @@ def test_search_finds_the_same_after_a_migration_before_any_file_is_read_again(
     new = asyncio.run(found_in(index, corpus))
     older = tmp_path / "older.db"
     older.write_bytes(gzip.decompress(EARLIER[-1].read_bytes()))
-    schema.upgrade(older)
+    migrations.upgrade(older)
     assert asyncio.run(found_in(older, corpus)) == new

@@ -10,8 +10,8 @@ import pytest
 
 from app import ConversationStore, Settings
 from app.errors import MigrationFailed, SchemaTooNew
-from app.index import schema
-from app.index.version import HEAD, read_revision
+from app.index.sqlite import migrations
+from app.index.sqlite.schema_version import HEAD, read_revision
 from tests.builders import make_conversation, second_process
 
 
@@ -38,44 +38,44 @@ def path(tmp_path: Path) -> Path:
 
 def test_upgrading_from_nothing_makes_the_newest_schema_without_drift(path: Path) -> None:
     assert read_revision(path) is None
-    schema.upgrade(path)
-    assert (read_revision(path), schema.drift(path)) == (HEAD, [])
+    migrations.upgrade(path)
+    assert (read_revision(path), migrations.drift(path)) == (HEAD, [])
 
 
 def test_downgrading_to_base_leaves_no_table(path: Path) -> None:
-    schema.upgrade(path)
-    schema.downgrade(path, "base")
+    migrations.upgrade(path)
+    migrations.downgrade(path, "base")
     assert (read_revision(path), definitions(path)) == (None, [])
 
 
 def test_up_down_and_up_again_gives_the_same_schema(path: Path) -> None:
-    schema.upgrade(path)
+    migrations.upgrade(path)
     first = definitions(path)
-    schema.downgrade(path, "base")
-    schema.upgrade(path)
-    assert (definitions(path), schema.drift(path)) == (first, [])
+    migrations.downgrade(path, "base")
+    migrations.upgrade(path)
+    assert (definitions(path), migrations.drift(path)) == (first, [])
 
 
 def test_upgrading_twice_changes_nothing(path: Path) -> None:
-    schema.upgrade(path)
+    migrations.upgrade(path)
     first = definitions(path)
-    schema.upgrade(path)
+    migrations.upgrade(path)
     assert definitions(path) == first
 
 
 def test_every_migration_can_be_undone(path: Path) -> None:
-    for revision in reversed(schema.history(path)):
+    for revision in reversed(migrations.history(path)):
         before = read_revision(path) or "base"
-        schema.upgrade(path, revision.id)
-        schema.downgrade(path, before)
+        migrations.upgrade(path, revision.id)
+        migrations.downgrade(path, before)
         assert read_revision(path) == (None if before == "base" else before)
-        schema.upgrade(path, revision.id)
-    assert schema.drift(path) == []
+        migrations.upgrade(path, revision.id)
+    assert migrations.drift(path) == []
 
 
 def test_the_history_says_where_the_index_stands(path: Path) -> None:
-    schema.upgrade(path)
-    assert [revision.id for revision in schema.history(path) if revision.current] == [HEAD]
+    migrations.upgrade(path)
+    assert [revision.id for revision in migrations.history(path) if revision.current] == [HEAD]
 
 
 @pytest.mark.parametrize(
@@ -88,23 +88,25 @@ def test_the_history_says_where_the_index_stands(path: Path) -> None:
     ],
 )
 def test_a_schema_that_was_changed_by_hand_is_reported(path: Path, statement: str, told: str) -> None:
-    schema.upgrade(path)
+    migrations.upgrade(path)
     change(path, statement)
-    [difference] = schema.drift(path)
+    [difference] = migrations.drift(path)
     assert told in difference
 
 
 def test_an_index_without_a_schema_is_reported_with_what_to_do(path: Path) -> None:
-    assert schema.drift(path) == [f"the schema is at nothing, this program needs {HEAD}: run `convstore db upgrade`"]
+    assert migrations.drift(path) == [
+        f"the schema is at nothing, this program needs {HEAD}: run `convstore db upgrade`"
+    ]
 
 
 def test_an_unknown_target_is_refused_with_what_to_do(path: Path) -> None:
     with pytest.raises(MigrationFailed, match=r"cannot migrate to '9999'.* see `convstore db history`"):
-        schema.upgrade(path, "9999")
+        migrations.upgrade(path, "9999")
 
 
 def test_the_revision_can_be_read_while_another_connection_writes(path: Path) -> None:
-    schema.upgrade(path)
+    migrations.upgrade(path)
     with closing(sqlite3.connect(path, isolation_level=None)) as writer:
         writer.execute("BEGIN IMMEDIATE")
         assert read_revision(path) == HEAD
@@ -126,7 +128,9 @@ async def test_a_store_with_a_newer_index_is_refused_with_what_to_do(newer: Path
             pass
 
 
-@pytest.mark.parametrize("migrate", [schema.upgrade, lambda path: schema.downgrade(path, "base"), schema.drift])
+@pytest.mark.parametrize(
+    "migrate", [migrations.upgrade, lambda path: migrations.downgrade(path, "base"), migrations.drift]
+)
 def test_a_newer_index_is_left_alone(newer: Path, migrate: object) -> None:
     path = newer / ".convstore" / "index.db"
     before = definitions(path)
@@ -138,12 +142,12 @@ def test_a_newer_index_is_left_alone(newer: Path, migrate: object) -> None:
 
 async def test_opening_a_store_upgrades_an_index_at_base(root: Path) -> None:
     path = root / ".convstore" / "index.db"
-    schema.downgrade(path, "base")
+    migrations.downgrade(path, "base")
     make_conversation(root)
     async with ConversationStore.open(Settings(store=root)) as store:
         await store.sync()
         assert await store.count_conversations() == 1
-    assert schema.drift(path) == []
+    assert migrations.drift(path) == []
 
 
 async def test_opening_a_store_that_has_no_index_makes_one(tmp_path: Path) -> None:
@@ -185,4 +189,4 @@ def test_two_processes_that_open_a_fresh_store_at_once_both_succeed(tmp_path: Pa
 
 
 def test_the_program_needs_the_newest_migration(tmp_path: Path) -> None:
-    assert schema.history(tmp_path / "none.db")[0].id == HEAD
+    assert migrations.history(tmp_path / "none.db")[0].id == HEAD

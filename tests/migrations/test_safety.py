@@ -20,8 +20,8 @@ import pytest
 
 from app import ConversationStore, Settings
 from app.errors import IndexBusy, MigrationFailed
-from app.index import presence, schema, soundness
-from app.index.version import HEAD, read_revision
+from app.index.sqlite import integrity, migrations, open_lock
+from app.index.sqlite.schema_version import HEAD, read_revision
 from tests.builders import index_tables, make_conversation, second_process
 from tests.migrations.conftest import revisions, synced
 
@@ -40,7 +40,7 @@ def dump(path: Path) -> str:
 @pytest.mark.parametrize(("begin", "target"), [("base", HEAD), (revisions()[0], HEAD), (HEAD, "base")])
 def test_a_migration_that_is_killed_is_whole_once_it_is_run_again(index: Path, begin: str, target: str) -> None:
     if begin != HEAD:
-        schema.downgrade(index, begin)
+        migrations.downgrade(index, begin)
     ran = subprocess.run(
         [sys.executable, "-m", "tests.migrations.killed", str(index), target, str(EVERY), str(TIMES)],
         cwd=CHECKOUT,
@@ -77,21 +77,21 @@ def test_the_schema_is_not_changed_while_another_process_has_the_index_open(inde
         assert other.hear() == "30"
         before = index_tables(index)
         with pytest.raises(IndexBusy, match=r"process \d+ has it\. Stop the server"):
-            (schema.downgrade if down else schema.upgrade)(index, "0001", wait_s=0)
+            (migrations.downgrade if down else migrations.upgrade)(index, "0001", wait_s=0)
         assert (read_revision(index), index_tables(index)) == (HEAD, before)
-        schema.upgrade(index)  # nothing to do, so nobody is in the way
+        migrations.upgrade(index)  # nothing to do, so nobody is in the way
         other.say()
         assert other.hear() == "30"
         assert other.hear() == ""
-    schema.downgrade(index, "0001", wait_s=0)
+    migrations.downgrade(index, "0001", wait_s=0)
     assert read_revision(index) == "0001"
 
 
 async def test_opening_waits_for_a_migration_that_runs(root: Path) -> None:
     path = root / ".convstore" / "index.db"
     make_conversation(root)
-    schema.downgrade(path, "0001")
-    with presence.alone(path, 0):
+    migrations.downgrade(path, "0001")
+    with open_lock.alone(path, 0):
         opening = asyncio.create_task(synced_count(root))
         done, _ = await asyncio.wait([opening], timeout=0.3)
         assert not done
@@ -107,34 +107,34 @@ async def synced_count(root: Path) -> int:
 
 async def test_opening_says_so_when_a_migration_takes_too_long(root: Path) -> None:
     path = root / ".convstore" / "index.db"
-    with presence.alone(path, 0), pytest.raises(IndexBusy, match="has been migrated for more than 0 s"):
-        presence.join(path, 0)
+    with open_lock.alone(path, 0), pytest.raises(IndexBusy, match="has been migrated for more than 0 s"):
+        open_lock.join(path, 0)
 
 
 def test_an_old_program_that_runs_keeps_a_new_one_from_migrating(index: Path) -> None:
     """As in an upgrade of convstore while the old server still serves: the new one says what to do."""
-    schema.downgrade(index, "0001")
-    old = presence.join(index)
+    migrations.downgrade(index, "0001")
+    old = open_lock.join(index)
     with pytest.raises(IndexBusy, match="Stop the server"):
         asyncio.run(synced(index.parent.parent))
-    presence.leave(old)
+    open_lock.leave(old)
     assert asyncio.run(synced(index.parent.parent))["conversation"]
 
 
 MIGRATE = """
 import sys
 from pathlib import Path
-from app.index import schema
+from app.index.sqlite import migrations
 print("ready", flush=True)
 sys.stdin.readline()
 steps = []
-schema.upgrade(Path(sys.argv[1]), on_step=steps.append)
+migrations.upgrade(Path(sys.argv[1]), on_step=steps.append)
 print(len(steps), flush=True)
 """
 
 
 def test_of_two_that_migrate_at_once_one_does_it_and_both_succeed(index: Path) -> None:
-    schema.downgrade(index, "0001")
+    migrations.downgrade(index, "0001")
     with second_process(MIGRATE, index) as one, second_process(MIGRATE, index) as two:
         assert (one.hear(), two.hear()) == ("ready", "ready")
         one.say()
@@ -144,19 +144,19 @@ def test_of_two_that_migrate_at_once_one_does_it_and_both_succeed(index: Path) -
 
 
 def test_a_step_whose_result_is_wrong_is_taken_back(index: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    schema.downgrade(index, "0001")
+    migrations.downgrade(index, "0001")
     before = dump(index)
-    plain = soundness.find_faults
+    plain = integrity.find_faults
 
     def faults(connection: object, rows: dict[str, int]) -> list[str]:
         return plain(connection, {**rows, "event": rows["event"] + 1})  # type: ignore[arg-type]
 
-    monkeypatch.setattr(soundness, "find_faults", faults)
+    monkeypatch.setattr(integrity, "find_faults", faults)
     with pytest.raises(MigrationFailed, match=r"0002 .* was taken back, .* event had 272 rows and has 271"):
-        schema.upgrade(index)
+        migrations.upgrade(index)
     assert dump(index) == before
     monkeypatch.undo()
-    schema.upgrade(index)
+    migrations.upgrade(index)
     assert read_revision(index) == HEAD
 
 
@@ -168,24 +168,24 @@ def test_a_step_whose_result_is_wrong_is_taken_back(index: Path, monkeypatch: py
     ],
 )
 def test_the_check_after_a_step_finds_lost_and_loose_rows(index: Path, statement: str, told: str) -> None:
-    with schema._connect(index) as connection:
-        before = soundness.count_rows(connection)
+    with migrations._connect(index) as connection:
+        before = integrity.count_rows(connection)
     with closing(sqlite3.connect(index)) as db:
         db.execute(statement)
         db.commit()
-    with schema._connect(index) as connection:
-        assert any(told in fault for fault in soundness.find_faults(connection, before))
+    with migrations._connect(index) as connection:
+        assert any(told in fault for fault in integrity.find_faults(connection, before))
 
 
 WITHOUT_SPACE = """
 import resource, sys
 from pathlib import Path
 from app.errors import StoreError
-from app.index import schema
+from app.index.sqlite import migrations
 path, kib = Path(sys.argv[1]), int(sys.argv[2])
 resource.setrlimit(resource.RLIMIT_FSIZE, (kib * 1024, kib * 1024))
 try:
-    schema.upgrade(path)
+    migrations.upgrade(path)
 except StoreError as error:
     print(type(error).__name__, error)
 else:
@@ -196,7 +196,7 @@ else:
 @pytest.mark.parametrize("kib", [0, 8, 40])
 def test_without_space_the_index_stands_as_it_was(index: Path, kib: int) -> None:
     """No file may grow beyond so many KiB, the write-ahead log least of all."""
-    schema.downgrade(index, "0001")
+    migrations.downgrade(index, "0001")
     before = dump(index)
     ran = subprocess.run(
         [sys.executable, "-c", WITHOUT_SPACE, str(index), str(kib)],
@@ -207,14 +207,14 @@ def test_without_space_the_index_stands_as_it_was(index: Path, kib: int) -> None
     )
     assert re.match(r"IndexUnusable .* free space|MigrationFailed .* stands as before: free some space", ran.stdout)
     assert dump(index) == before
-    schema.upgrade(index)
-    assert schema.drift(index) == []
+    migrations.upgrade(index)
+    assert migrations.drift(index) == []
 
 
 @pytest.fixture
 def open_to_all(index: Path) -> Iterator[Path]:
     """An index in a directory that every user can reach."""
-    schema.downgrade(index, "0001")
+    migrations.downgrade(index, "0001")
     with tempfile.TemporaryDirectory(prefix="convstore-test-", dir="/var/tmp") as name:
         directory = Path(name)
         directory.chmod(0o755)
@@ -227,12 +227,12 @@ import os, sys
 import secrets  # for the migrations: that user may not be able to read the library of Python
 from pathlib import Path
 from app.errors import StoreError
-from app.index import schema
+from app.index.sqlite import migrations
 path = Path(sys.argv[1])
 if os.geteuid() == 0:
     os.seteuid(65534)
 try:
-    schema.upgrade(path, wait_s=0)
+    migrations.upgrade(path, wait_s=0)
 except StoreError as error:
     print(error)
 else:
@@ -265,14 +265,14 @@ def test_what_cannot_be_written_to_is_told_and_stands_as_it_was(
 
 
 def test_many_may_have_an_index_open(index: Path) -> None:
-    held = [presence.join(index) for _ in range(3)]
-    threads = [threading.Thread(target=lambda: presence.leave(presence.join(index))) for _ in range(3)]
+    held = [open_lock.join(index) for _ in range(3)]
+    threads = [threading.Thread(target=lambda: open_lock.leave(open_lock.join(index))) for _ in range(3)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join(5)
     assert not any(thread.is_alive() for thread in threads)
     for one in held:
-        presence.leave(one)
-    with presence.alone(index, 0), pytest.raises(IndexBusy):
-        presence.join(index, 0)
+        open_lock.leave(one)
+    with open_lock.alone(index, 0), pytest.raises(IndexBusy):
+        open_lock.join(index, 0)

@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from app.index.version import HEAD
+from app.index.sqlite.schema_version import HEAD
 
 CHECKOUT = Path(__file__).parents[2]
 

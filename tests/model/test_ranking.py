@@ -6,8 +6,8 @@ from itertools import pairwise
 
 import pytest
 
-from app.model.ranking import SCORED, make_score
-from app.model.text import parse_question
+from app.model.text.ranking import SCORED, make_score
+from app.model.text.tokenizer import parse_question
 
 
 def score(question: str, text: str, *, is_title: bool = False, age_h: int = 0) -> int:

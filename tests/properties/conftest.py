@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 import pytest
 
-from app.index.engine import Index
+from app.index.sqlite.database import Index
 
 T = TypeVar("T")
 

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from app import ConversationStore, Settings
 from app.errors import ChangesGone
-from app.model.changes import Place
-from app.store.rebuild import rebuild
+from app.model.change_token import Place
+from app.store.follow.rebuild import rebuild
 from tests.builders import make_conversation, make_id, make_meta, write_event
 
 NUMBERS = st.integers(0, 2)

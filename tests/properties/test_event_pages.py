@@ -9,9 +9,9 @@ from typing import NamedTuple
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.index import conversations, events, sweeping
-from app.index.engine import Index
-from app.index.writer import WriteConnection
+from app.index import conversation_lookup, event_rows, sweeping
+from app.index.sqlite.database import Index
+from app.index.sqlite.write_connection import WriteConnection
 from app.model.conversation import ConversationFiles, IndexedRow, LogSummary, fold
 from app.model.event import EventFacts, EventRow, LogChange
 from app.model.filters import EventFilter
@@ -51,10 +51,10 @@ async def fill(index: Index, log: dict[EventName, EventRow]) -> int:
     """Make the index hold one conversation with this log, beside another one, and return its key."""
 
     def write(connection: WriteConnection) -> None:
-        conversations.delete_many(connection, [make_id(1), make_id(2)])
+        conversation_lookup.delete_many(connection, [make_id(1), make_id(2)])
         for uuid in (ONE, ConversationId(make_id(2))):
             row = fold(ConversationFiles(uuid, uuid, {}, 0, {}, LogSummary(), 0))
-            conversations.upsert_many(connection, [IndexedRow(row, b"signature")])
+            conversation_lookup.upsert_many(connection, [IndexedRow(row, b"signature")])
 
     await index.write(write)
     keys = []
@@ -63,7 +63,7 @@ async def fill(index: Index, log: dict[EventName, EventRow]) -> int:
             keys += [seen.key for seen in await sweeping.find_seen(reading, [uuid])]
     other = [EventRow(EventName(5, "other"), EventFacts("MessageEvent", "user", 2, None))]
     await index.write(
-        lambda connection: events.apply_changes(
+        lambda connection: event_rows.apply_changes(
             connection, [LogChange(keys[0], list(log.values()), []), LogChange(keys[1], other, [])]
         )
     )
@@ -78,7 +78,7 @@ async def walk(
     after = None
     for page_number in range(PAGES_MAX):
         async with index.read() as connection:
-            names = await events.list_events(connection, ONE, asked, order, after, limit)
+            names = await event_rows.list_events(connection, ONE, asked, order, after, limit)
         seen += names
         if len(names) < limit:
             return seen
@@ -90,7 +90,7 @@ async def walk(
                 for place, facts in enumerate(step.appended)
             ]
             changes = [LogChange(key, rows, step.deleted)]
-            await index.write(partial(events.apply_changes, changes=changes))
+            await index.write(partial(event_rows.apply_changes, changes=changes))
     raise AssertionError(f"the walk did not end after {PAGES_MAX} pages")
 
 
@@ -116,7 +116,7 @@ def test_a_quiet_walk_is_the_log_in_order_and_as_long_as_the_count(
     async def scenario() -> tuple[list[EventName], int]:
         key = await fill(live.index, log)
         async with live.index.read() as connection:
-            count = await events.count_events(connection, ONE, asked)
+            count = await event_rows.count_events(connection, ONE, asked)
         return await walk(live.index, key, asked, order, limit=limit), count
 
     wanted = expected(log, asked, order)

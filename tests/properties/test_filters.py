@@ -16,12 +16,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app import ConversationStore, Settings
-from app.index import listing
+from app.index import conversation_list
 from app.model.facets import Facet, FacetKind, parse_facets
 from app.model.filters import ConversationFilter, Status
 from app.model.ids import ConversationId
 from app.model.page import COLUMN_ORDERS, SortOrder
-from app.store.sweep import Sweep
+from app.store.follow.watcher import Sweep
 from tests.builders import BEGIN, make_id
 from tests.properties.plain_filter import (
     KINDS,
@@ -74,7 +74,7 @@ def filled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Filled]:
     plain = [read_plain(path) for path in sorted(root.iterdir())]
     opened = ConversationStore.open(Settings(store=root, timezone="UTC"))
     with asyncio.Runner() as runner, pytest.MonkeyPatch.context() as patch:
-        patch.setattr(listing, "WALKED", 5)
+        patch.setattr(conversation_list, "WALKED", 5)
         store = runner.run(opened.__aenter__())
         runner.run(store.sync())
         runner.run(Sweep(store.index, store.reader).walk_all())

@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 
 from app import ConversationStore, Settings
 from app.errors import StoreError
-from app.model.archive import FOREIGN_ARCHIVE, Limits
-from app.store.importing import Action, import_conversations
+from app.model.archive_format import FOREIGN_ARCHIVE, Limits
+from app.store.admin.archive_import import Action, import_conversations
 from tests.builders import make_event, make_id
 from tests.files.archives import ONE, Entry, file_line, good_entries, hostile_lines, hostile_zips, make_lines, make_zip
 

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.index import conversations, listing
-from app.index.engine import Index
-from app.index.writer import WriteConnection
+from app.index import conversation_list, conversation_lookup
+from app.index.sqlite.database import Index
+from app.index.sqlite.write_connection import WriteConnection
 from app.model.conversation import ConversationRow, IndexedRow
 from app.model.filters import ConversationFilter, Status
 from app.model.ids import ConversationId
@@ -116,9 +116,9 @@ async def apply(index: Index, changes: Sequence[Change]) -> None:
     def write(connection: WriteConnection) -> None:
         for number, row in changes:
             if row is None:
-                conversations.delete_many(connection, [make_id(number)])
+                conversation_lookup.delete_many(connection, [make_id(number)])
             else:
-                conversations.upsert_many(connection, [indexed(number, row)])
+                conversation_lookup.upsert_many(connection, [indexed(number, row)])
 
     await index.write(write)
 
@@ -127,8 +127,8 @@ async def fill(index: Index, store: dict[int, Row]) -> None:
     """Make the index hold these conversations and no other, written in no helpful order."""
 
     def write(connection: WriteConnection) -> None:
-        conversations.delete_many(connection, NUMBER_OF)
-        conversations.upsert_many(connection, [indexed(number, store[number]) for number in store])
+        conversation_lookup.delete_many(connection, NUMBER_OF)
+        conversation_lookup.upsert_many(connection, [indexed(number, store[number]) for number in store])
 
     await index.write(write)
 
@@ -145,7 +145,7 @@ async def walk(
     page_id = None
     for page_number in range(PAGES_MAX):
         async with index.read() as connection:
-            page = await listing.list_conversations(connection, asked, order, page_id, limit)
+            page = await conversation_list.list_conversations(connection, asked, order, page_id, limit)
         assert len(page.items) <= limit
         seen += [NUMBER_OF[orjson.loads(item)["id"]] for item in page.items]
         page_id = page.next_page_id
@@ -177,7 +177,7 @@ def steady(store: dict[int, Row], between: Sequence[Sequence[Change]], order: So
 @pytest.fixture(autouse=True, scope="module")
 def _pages_that_look_at_few_rows() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(listing, "WALKED", 3)
+        patch.setattr(conversation_list, "WALKED", 3)
         yield
 
 
@@ -189,7 +189,7 @@ def test_a_quiet_walk_is_the_sorted_list_and_as_long_as_the_count(
     async def scenario() -> tuple[list[int], int]:
         await fill(live.index, store)
         async with live.index.read() as connection:
-            count = await listing.count_conversations(connection, asked)
+            count = await conversation_list.count_conversations(connection, asked)
         return await walk(live.index, asked, order, limit), count
 
     wanted = expected(store, asked, order)

@@ -9,7 +9,7 @@ import pytest
 import typer
 
 from app.cli.main import app
-from app.index.version import HEAD
+from app.index.sqlite.schema_version import HEAD
 from app.settings import Settings
 from tests.rules.test_commands import COMMANDS
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from app.model.archive import OWN_ARCHIVE, ExportFormat
+from app.model.archive_format import OWN_ARCHIVE, ExportFormat
 from app.model.filters import ConversationFilter
-from app.store.exporting import ExportReport, export, list_named
-from app.store.importing import Planned, import_conversations
+from app.store.admin.archive_export import ExportReport, export, list_named
+from app.store.admin.archive_import import Planned, import_conversations
 from app.store.store import ConversationStore
 
 

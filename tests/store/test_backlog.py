@@ -13,7 +13,7 @@ import pytest
 from app import ConversationStore
 from app.errors import IndexBusy
 from app.files.trash import list_trash, move_to_trash
-from app.model.archive import ExportFormat
+from app.model.archive_format import ExportFormat
 from app.model.ids import ConversationId
 from app.store import marking
 from tests.builders import busy_index, index_tables, make_conversation, make_id, names_in

@@ -13,7 +13,7 @@ import pytest
 
 from app import ConversationStore
 from app.model.ids import ConversationId
-from app.store.verify import verify
+from app.store.follow.verify import verify
 from tests.builders import SecondProcess, make_conversation, make_id, second_process
 from tests.conftest import StoreOpener
 

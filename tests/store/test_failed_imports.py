@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from app.errors import ArchiveRefused, ArchiveTooLarge, DiskFull, ImportRunning, StoreError, WriteFailed
-from app.files import durable, placing
-from app.model.archive import OWN_ARCHIVE, Limits
-from app.store.importing import Action, import_conversations
+from app.files import durable, staging
+from app.model.archive_format import OWN_ARCHIVE, Limits
+from app.store.admin.archive_import import Action, import_conversations
 from tests.builders import make_event, make_id
 from tests.conftest import StoreOpener
 from tests.files.archives import ONE, file_line, good_entries, hostile_lines, hostile_zips, make_lines, make_zip
@@ -68,7 +68,7 @@ async def test_a_bomb_is_refused_by_its_ratio(root: Path, archive: Path, open_st
 async def test_only_one_imports_at_a_time(root: Path, archive: Path, open_store: StoreOpener) -> None:
     written(archive, make_zip(good_entries()))
     async with open_store(root) as store:
-        with placing.importing(root), pytest.raises(ImportRunning):
+        with staging.importing(root), pytest.raises(ImportRunning):
             await imported(store, archive)
         assert len(await imported(store, archive)) == 1
 
@@ -158,7 +158,7 @@ async def test_what_cannot_fit_is_refused_at_once(
     root: Path, archive: Path, open_store: StoreOpener, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     written(archive, make_zip(good_entries()))
-    monkeypatch.setattr(placing, "_SPARE_BYTES", 1 << 62)
+    monkeypatch.setattr(staging, "_SPARE_BYTES", 1 << 62)
     async with open_store(root) as store:
         with pytest.raises(DiskFull, match=r"the import needs [\d,]+ bytes"):
             await imported(store, archive)
@@ -181,7 +181,7 @@ async def test_an_archive_that_changes_meanwhile_is_noticed(
     root: Path, archive: Path, open_store: StoreOpener, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     written(archive, make_lines(make_event(0)))
-    monkeypatch.setattr(placing, "require_space", lambda *_: archive.write_bytes(make_lines(make_event(1))))
+    monkeypatch.setattr(staging, "require_space", lambda *_: archive.write_bytes(make_lines(make_event(1))))
     async with open_store(root) as store:
         with pytest.raises(WriteFailed, match="changed while it was imported"):
             await imported(store, archive)

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from app import ConversationStore, Settings
-from app.store import startup
-from app.store.startup import follow
+from app.store.follow import background
+from app.store.follow.background import follow
 from tests.builders import make_conversation, second_process
 from tests.conftest import StoreOpener
 
@@ -30,8 +30,8 @@ async def test_a_server_follows_until_it_ends(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr(startup, "TICK_S", 0.02)
-    monkeypatch.setattr(startup, "_RETRY_S", 0.02)
+    monkeypatch.setattr(background, "TICK_S", 0.02)
+    monkeypatch.setattr(background, "_RETRY_S", 0.02)
     caplog.set_level(logging.INFO)
     make_conversation(root, 1)
     async with open_store(root, synced=False, index_url=f"sqlite:///{tmp_path / 'elsewhere.db'}") as store:
@@ -60,7 +60,7 @@ async def test_a_server_follows_until_it_ends(
 FOLLOW = """
 import asyncio, sys
 from app import ConversationStore, Settings
-from app.store.startup import follow
+from app.store.follow.background import follow
 
 async def main():
     async with ConversationStore.open(Settings(store=sys.argv[1])) as store:
@@ -77,7 +77,7 @@ asyncio.run(main())
 async def test_of_two_processes_one_sweeps_and_the_other_takes_over(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.store.duty._POLL_S", 0.02)
+    monkeypatch.setattr("app.store.follow.leader._POLL_S", 0.02)
     make_conversation(root, 1)
     with second_process(FOLLOW, root) as other:
         assert other.hear() == "sweeping"

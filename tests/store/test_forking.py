@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from app.files import layout, lease, releasing, scan
-from app.files.branching import Fork, read_fork
+from app.files import layout, lease, metadata_reader, releasing
+from app.files.log.branches import Fork, read_fork
 from app.model.ids import ConversationId, EventName
 from tests.builders import make_conversation, make_event, make_id, second_process, write_event
 from tests.conftest import StoreOpener
@@ -89,7 +89,7 @@ async def test_a_fork_ends_with_its_last_event_also_when_the_owner_lets_go_meanw
         return list_event_names(events_fd)
 
     async with open_store(root) as store:
-        source = scan.read_conversation(store.reader, ID, ID)
+        source = metadata_reader.read_conversation(store.reader, ID, ID)
         assert source is not None
         monkeypatch.setattr(layout, "list_event_names", after_an_append)
         fork = list(read_fork(store.reader, source, Fork(ConversationId(make_id(100)), 0)))

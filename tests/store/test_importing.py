@@ -11,9 +11,9 @@ import orjson
 import pytest
 
 from app.errors import ConversationExists, DirectoryTaken
-from app.model.archive import FOREIGN_ARCHIVE, OWN_ARCHIVE, ExportFormat, OnClash
+from app.model.archive_format import FOREIGN_ARCHIVE, OWN_ARCHIVE, ExportFormat, OnClash
 from app.model.ids import ConversationId, dashed
-from app.store.importing import Action, import_conversations
+from app.store.admin.archive_import import Action, import_conversations
 from tests.builders import (
     FOREIGN,
     details_in,

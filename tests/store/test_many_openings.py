@@ -17,7 +17,7 @@ import pytest
 
 from app import ConversationStore
 from app.errors import ConversationNotFound
-from app.files.opened import OpenFiles
+from app.files.open_conversation import OpenFiles
 from app.model.ids import ConversationId
 from tests.builders import make_conversation, make_event, make_id
 from tests.conftest import StoreOpener

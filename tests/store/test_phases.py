@@ -25,8 +25,8 @@ async def test_progress_is_told_in_two_phases(root: Path, open_store: StoreOpene
 async def test_after_many_logs_the_words_are_merged_in_a_phase_of_its_own(
     root: Path, open_store: StoreOpener, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.store.sync._LOG_BATCH", 1)
-    monkeypatch.setattr("app.store.sync._WORTH_MERGING", 3)
+    monkeypatch.setattr("app.store.follow.full_sync._LOG_BATCH", 1)
+    monkeypatch.setattr("app.store.follow.full_sync._WORTH_MERGING", 3)
     for number in range(3):
         make_conversation(root, number)
     told: list[tuple[str, str]] = []

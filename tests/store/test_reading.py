@@ -13,10 +13,10 @@ import orjson
 import pytest
 
 from app.files.layout import FAILED, Named
-from app.files.scan import Reader
+from app.files.metadata_reader import Reader
+from app.files.row_reader import read_changes, read_rows
 from app.model.event import KnownLog
 from app.model.ids import ConversationId
-from app.store.reading import read_changes, read_rows
 from tests.builders import make_conversation, make_id, names_in, opened_files
 from tests.conftest import StoreOpener
 

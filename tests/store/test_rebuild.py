@@ -14,16 +14,16 @@ import pytest
 from app import Settings
 from app.errors import ChangesGone, IndexUnusable, InvalidToken, RebuildRefused, SyncRunning
 from app.files.layout import Named
-from app.files.scan import Reader
-from app.index import schema
+from app.files.metadata_reader import Reader
+from app.files.row_reader import read_rows
+from app.index.sqlite import migrations
 from app.model.filters import ConversationFilter
 from app.model.ids import ConversationId
 from app.model.page import SortOrder
-from app.store.reading import read_rows
-from app.store.rebuild import rebuild
-from app.store.refresh import refresh
+from app.store.follow.full_sync import SyncReport, sync_lock
+from app.store.follow.ingest import refresh
+from app.store.follow.rebuild import rebuild
 from app.store.store import ConversationStore
-from app.store.sync import SyncReport, sync_lock
 from tests.builders import make_conversation, make_id, make_meta
 from tests.conftest import StoreOpener
 
@@ -54,7 +54,7 @@ async def test_a_reader_sees_the_new_index_without_opening_it_again(root: Path, 
 async def test_it_makes_an_index_where_there_is_none(tmp_path: Path) -> None:
     make_conversation(tmp_path, 1)
     assert (await rebuilt(tmp_path)).added == 1
-    assert schema.drift(tmp_path / ".convstore" / "index.db") == []
+    assert migrations.drift(tmp_path / ".convstore" / "index.db") == []
     assert not list((tmp_path / ".convstore").glob("rebuild.db*"))
 
 
@@ -78,7 +78,7 @@ async def test_each_rebuild_ends_what_was_followed_before_also_one_that_goes_on_
     make_conversation(root, 2)
     async with open_store(root) as store:
         with monkeypatch.context() as patched:
-            patched.setattr("app.store.rebuild._discard", fail)
+            patched.setattr("app.store.follow.rebuild._discard", fail)
             await rebuilt(root)
         make_conversation(root, 3)
         await store.sync()
@@ -163,13 +163,13 @@ async def test_what_was_read_before_a_rebuild_does_not_replace_what_the_rebuild_
 ) -> None:
     def read_and_rebuild(reader: Reader, named: Sequence[Named]) -> Any:
         read = read_rows(reader, named)
-        monkeypatch.setattr("app.store.refresh.read_rows", read_rows)
+        monkeypatch.setattr("app.store.follow.ingest.read_rows", read_rows)
         (root / make_id(1) / "meta.json").write_text(json.dumps(make_meta(make_id(1), title="Changed")))
         asyncio.run(rebuilt(root))
         return read
 
     make_conversation(root, 1)
     async with open_store(root) as store:
-        monkeypatch.setattr("app.store.refresh.read_rows", read_and_rebuild)
+        monkeypatch.setattr("app.store.follow.ingest.read_rows", read_and_rebuild)
         await refresh(store.index, store.reader, [Named(make_id(1), ConversationId(make_id(1)))])
         assert await store.count_conversations(ConversationFilter(title_contains="changed")) == 1

@@ -268,7 +268,7 @@ async def test_a_run_whose_end_could_not_be_written_is_ended_by_the_next_opening
 
     async with open_store(three) as store:
         with monkeypatch.context() as patched:
-            patched.setattr("app.store.writing.end_interrupted_run", fails)
+            patched.setattr("app.store.write.writer_pool.end_interrupted_run", fails)
             with pytest.raises(DiskFull):
                 await store.writer(ONE).__aenter__()
         async with store.writer(ONE):

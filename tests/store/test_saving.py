@@ -18,11 +18,11 @@ import pytest
 from app import ConversationStore
 from app.errors import IndexBusy
 from app.files import durable
-from app.index import conversations
-from app.model.archive import ExportFormat
+from app.index import conversation_lookup
+from app.model.archive_format import ExportFormat
 from app.model.filters import ConversationFilter
 from app.model.ids import ConversationId
-from app.store import pruning
+from app.store.admin import prune
 from tests.builders import index_tables, make_conversation, make_event, make_id, names_in, opened_files, write_event
 from tests.conftest import StoreOpener
 from tests.store.importing import exported, imported, written
@@ -97,8 +97,8 @@ async def test_who_exports_and_imports_keeps_it_and_so_it_is_pruned_at_its_age(
         assert await listed(other) == shown
         for days, found in ((2, []), (0, [ID])):
             before_us = int((datetime.now(UTC) - timedelta(days=days)).timestamp() * 1e6)
-            asked = pruning.quiet_since(ConversationFilter(), before_us)
-            old = await pruning.find_candidates(other, asked)
+            asked = prune.quiet_since(ConversationFilter(), before_us)
+            old = await prune.find_candidates(other, asked)
             assert [one.id for one in old] == found
 
 
@@ -213,7 +213,7 @@ async def test_an_index_that_cannot_be_written_follows_later(
 
     async with opened(open_store, root) as store:
         await append(store)
-        monkeypatch.setattr(conversations, "write_rows", busy)
+        monkeypatch.setattr(conversation_lookup, "write_rows", busy)
     monkeypatch.undo()
     assert meta_of(path)["updated_at"] == SAVED
     assert json.loads((path / "owner_lease.json").read_text())["expires_at"] == 0

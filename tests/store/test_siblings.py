@@ -12,8 +12,8 @@ from stat import S_ISDIR
 import pytest
 
 from app import ConversationStore
-from app.files import lease, opened
-from app.files.marks import Mark, mark_of
+from app.files import lease, open_conversation
+from app.files.fingerprint import Mark, mark_of
 from app.model.filters import ConversationFilter
 from app.model.ids import ConversationId
 from tests.builders import SecondProcess, index_path, make_conversation, make_event, make_id, second_process
@@ -124,7 +124,7 @@ async def test_an_opening_that_fails_leaves_the_lease_to_the_worker_that_has_it_
     async with open_store(root, **SAME) as store:
         with sibling(root) as other:
             write(other, 2)
-            monkeypatch.setattr("app.files.opened.OpenFiles.load", fails)
+            monkeypatch.setattr("app.files.open_conversation.OpenFiles.load", fails)
             with pytest.raises(OSError, match="Input/output"):
                 await append(store, 3)
             assert held(root) == OURS
@@ -184,7 +184,7 @@ async def test_events_of_two_workers_have_two_numbers_also_where_the_time_of_a_d
     def coarse(status: os.stat_result) -> Mark:
         return (0, 0, 0, 0) if S_ISDIR(status.st_mode) else mark_of(status)
 
-    monkeypatch.setattr(opened, "mark_of", coarse)
+    monkeypatch.setattr(open_conversation, "mark_of", coarse)
     async with open_store(root, **SAME) as store, store.writer(ONE) as conversation:
         await conversation.append(make_event(2))
         with sibling(root) as other:

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from app import ConversationStore
-from app.store import startup
-from app.store.startup import catch_up
-from app.store.sync import sync_lock
+from app.store.follow import background
+from app.store.follow.background import catch_up
+from app.store.follow.full_sync import sync_lock
 from tests.builders import make_conversation, make_id
 from tests.conftest import StoreOpener
 
@@ -25,7 +25,7 @@ async def until_counted(store: ConversationStore, expected: int) -> None:
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("_OTHER_SYNC_S", "_RETRY_S"):
-        monkeypatch.setattr(startup, name, 0.02)
+        monkeypatch.setattr(background, name, 0.02)
 
 
 async def test_it_waits_for_another_sync_and_then_does_its_own(
@@ -67,7 +67,7 @@ async def test_a_long_build_says_how_far_it_is(
     root: Path, open_store: StoreOpener, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     make_conversation(root, 1)
-    monkeypatch.setattr(startup, "_SAY_EVERY_S", 0)
+    monkeypatch.setattr(background, "_SAY_EVERY_S", 0)
     caplog.set_level(logging.INFO)
     async with open_store(root, synced=False) as store:
         await catch_up(store)

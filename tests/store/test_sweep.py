@@ -17,8 +17,8 @@ import pytest
 from app import ConversationStore
 from app.errors import StoreUnavailable
 from app.model.ids import ConversationId, dashed
-from app.store import sweep
-from app.store.sweep import Sweep
+from app.store.follow import watcher
+from app.store.follow.watcher import Sweep
 from tests.builders import (
     index_tables,
     make_conversation,
@@ -111,7 +111,7 @@ async def test_a_walk_notices_what_was_added_to_an_idle_conversation(
 async def test_a_full_walk_notices_what_was_written_in_place(
     root: Path, open_store: StoreOpener, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sweep, "_MARGIN_NS", 0)
+    monkeypatch.setattr(watcher, "_MARGIN_NS", 0)
     directory = make_conversation(root, 1, meta=OLD, events=OLD_EVENTS)
     async with open_store(root) as store:
         looking = swept(store)
@@ -125,15 +125,15 @@ async def test_a_full_walk_notices_what_was_written_in_place(
 async def test_ten_walks_look_at_the_files_of_each_conversation_once(
     root: Path, open_store: StoreOpener, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sweep, "_MARGIN_NS", 0)
+    monkeypatch.setattr(watcher, "_MARGIN_NS", 0)
     directories = [make_conversation(root, number, meta=OLD, events=OLD_EVENTS) for number in range(20)]
     async with open_store(root) as store:
         looking = Sweep(store.index, store.reader, since_ns=time.time_ns())
         looking._walk.over = True
         for directory in directories:
             rewrite_in_place(directory)
-        monkeypatch.setattr(sweep, "_LATELY_MOST", 0)
-        found = [await looking.walk_all(full=False) for _ in range(sweep.FULL_EVERY)]
+        monkeypatch.setattr(watcher, "_LATELY_MOST", 0)
+        found = [await looking.walk_all(full=False) for _ in range(watcher.FULL_EVERY)]
         assert found == [4, *[2] * 8, 0]
         assert {one["title"] for one in (await listed(store)).values()} == {"Written in place"}
 
@@ -167,7 +167,7 @@ async def test_looking_at_what_did_not_change_opens_no_file_and_writes_no_row(
 async def test_a_walk_is_spread_over_its_time(
     root: Path, open_store: StoreOpener, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sweep, "_LEAST_STEP", 2)
+    monkeypatch.setattr(watcher, "_LEAST_STEP", 2)
     for number in range(10):
         make_conversation(root, number, meta=OLD, events=0)
     async with open_store(root) as store:

@@ -17,9 +17,9 @@ from app import ConversationStore, Settings
 from app.errors import StoreUnavailable, SyncRunning
 from app.files import layout
 from app.files.layout import Named
-from app.index import conversations
+from app.index import conversation_lookup
 from app.model.ids import ConversationId, dashed
-from app.store.sync import SyncReport
+from app.store.follow.full_sync import SyncReport
 from tests.builders import (
     held_by_another_process,
     index_path,
@@ -278,7 +278,7 @@ async def test_of_how_many_conversations_the_text_is_known_is_part_of_the_state(
     make_conversation(root)
     async with open_store(root) as store:
         states = [(store.index.find_state(), await store.count_text())]
-        await store.index.write(conversations.distrust_all)
+        await store.index.write(conversation_lookup.distrust_all)
         states.append((store.index.find_state(), await store.count_text()))
         await store.sync()
         states.append((store.index.find_state(), await store.count_text()))

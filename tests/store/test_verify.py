@@ -15,9 +15,9 @@ import pytest
 
 from app import Settings
 from app.errors import StoreUnavailable
-from app.store.rebuild import rebuild
-from app.store.startup import follow
-from app.store.verify import Difference
+from app.store.follow.background import follow
+from app.store.follow.rebuild import rebuild
+from app.store.follow.verify import Difference
 from app.store.verifying import verify_slowly
 from tests.builders import make_conversation, make_event, make_id, opened_files, write_event
 from tests.conftest import StoreOpener
@@ -222,7 +222,7 @@ async def test_what_is_changed_meanwhile_is_looked_at_again_before_it_is_told(
     root: Path, open_store: StoreOpener, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     directory = make_conversation(root, 1)
-    monkeypatch.setattr("app.store.verify._SETTLE_S", 0.2)
+    monkeypatch.setattr("app.store.follow.verify._SETTLE_S", 0.2)
     monkeypatch.setattr("app.files.layout.time_ns", time.time_ns)
     async with open_store(root) as store:
         write_event(directory, 2)
@@ -236,7 +236,7 @@ async def test_what_goes_on_changing_is_told_once_it_is_left_alone(
     root: Path, open_store: StoreOpener, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     directory = make_conversation(root, 1)
-    monkeypatch.setattr("app.store.verify._SETTLE_S", 0.0)
+    monkeypatch.setattr("app.store.follow.verify._SETTLE_S", 0.0)
     async with open_store(root) as store:
         write_event(directory, 2)
         with monkeypatch.context() as changing:

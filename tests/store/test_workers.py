@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from app.errors import StoreUnavailable
-from app.store.workers import readers, run_ahead
+from app.store.follow.worker_pool import readers, run_ahead
 from tests.builders import index_tables, make_conversation
 from tests.conftest import StoreOpener
 
@@ -57,14 +57,14 @@ def test_a_reading_process_does_not_import_the_program_that_started_it(tmp_path:
     program = tmp_path / "program.py"
     program.write_text(
         "import pydantic, sys\n"
-        "from app.store.workers import readers\n"
+        "from app.store.follow.worker_pool import readers\n"
         "if __name__ == '__main__':\n"
         "    with readers(1) as executor:\n"
         "        print(executor.submit(eval, 'sorted(__import__(\"sys\").modules)').result())\n"
         "    assert sys.modules['__main__'].__file__ == sys.argv[0]\n"
     )
     imported = subprocess.run((sys.executable, str(program)), check=True, capture_output=True, text=True).stdout
-    assert "'app.store.spawning'" in imported
+    assert "'app.processes'" in imported
     assert not [name for name in ("pydantic", "sqlalchemy", "asyncio") if f"'{name}'" in imported]
 
 
@@ -72,8 +72,8 @@ def test_a_reading_process_does_not_import_the_program_that_started_it(tmp_path:
 async def test_processes_read_what_a_thread_reads(
     corpus: Path, tmp_path: Path, open_store: StoreOpener, monkeypatch: pytest.MonkeyPatch, processes: int
 ) -> None:
-    monkeypatch.setattr("app.store.sync._WORTH_PROCESSES", 1)
-    monkeypatch.setattr("app.store.sync._BATCH", 7)
+    monkeypatch.setattr("app.store.follow.full_sync._WORTH_PROCESSES", 1)
+    monkeypatch.setattr("app.store.follow.full_sync._BATCH", 7)
     tables = []
     for number in (0, processes):
         path = tmp_path / f"{number}.db"

@@ -21,11 +21,11 @@ from app.errors import (
     UnreadableFile,
     WriteFailed,
 )
-from app.files.opened import OpenFiles
+from app.files.open_conversation import OpenFiles
 from app.index import ownership
-from app.index.messages import clear_messages
+from app.index.sqlite.text_index import clear_messages
+from app.index.sqlite.write_connection import WriteConnection
 from app.index.statements import Sql
-from app.index.writer import WriteConnection
 from app.model.filters import Status
 from app.model.ids import ConversationId
 from tests.builders import index_tables, make_conversation, make_event, make_id, names_in, write_event

@@ -15,17 +15,17 @@ from app import ConversationStore
 from app.errors import ConversationNotFound, StoreUnavailable
 from app.files import layout
 from app.files.layout import Named
-from app.files.scan import Reader
-from app.index import changes, conversations, progress
-from app.index.engine import ReadConnection
-from app.index.messages import clear_messages
+from app.files.metadata_reader import Reader
+from app.files.row_reader import read_rows
+from app.index import change_feed, conversation_lookup, state
+from app.index.sqlite.database import ReadConnection
+from app.index.sqlite.text_index import clear_messages
+from app.index.sqlite.write_connection import WriteConnection
 from app.index.statements import Sql
-from app.index.writer import WriteConnection
 from app.model.conversation import IndexedRow
 from app.model.ids import ConversationId
-from app.store import refresh, sync
-from app.store.reading import read_rows
-from app.store.sweep import Sweep
+from app.store.follow import full_sync, ingest
+from app.store.follow.watcher import Sweep
 from tests.builders import make_conversation, make_event, make_id, make_meta, opened_files
 from tests.conftest import StoreOpener
 
@@ -55,7 +55,7 @@ async def title(store: ConversationStore) -> object:
 async def test_an_event_that_is_appended_before_the_log_is_read_hides_none_of_those_before(
     root: Path, open_store: StoreOpener, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    list_behind = conversations.list_behind
+    list_behind = conversation_lookup.list_behind
     make_conversation(root, events=10)
     async with open_store(root) as store, store.writer(ID) as conversation:
         await conversation.append(make_event(10))
@@ -71,7 +71,7 @@ async def test_an_event_that_is_appended_before_the_log_is_read_hides_none_of_th
                 assert (await conversation.append(make_event(11))).warning is None
             return await list_behind(index, after)
 
-        monkeypatch.setattr(conversations, "list_behind", append_first)
+        monkeypatch.setattr(conversation_lookup, "list_behind", append_first)
         await store.sync()
         assert await store.count_events(ID) == 12
         assert await store.verify() == []
@@ -89,7 +89,7 @@ async def test_a_title_that_is_set_while_a_sync_reads_stays(
             def set_title() -> None:
                 asyncio.run_coroutine_threadsafe(conversation.set_title("Set meanwhile"), loop).result()
 
-            monkeypatch.setattr(sync, "read_rows", then_once(set_title))
+            monkeypatch.setattr(full_sync, "read_rows", then_once(set_title))
             report = await store.sync()
             assert (report.opened, report.changed) == (1, 1)
             assert await title(store) == "Set meanwhile"
@@ -104,9 +104,9 @@ async def test_a_row_that_was_only_touched_while_its_files_were_read_is_read_onc
         (path / "meta.json").write_bytes(orjson.dumps(make_meta(ID, title="By another program")))
 
         def touch(connection: WriteConnection) -> None:
-            changes.touch(connection, [ID], progress.bump_revision(connection))
+            change_feed.touch(connection, [ID], state.bump_revision(connection))
 
-        monkeypatch.setattr(refresh, "read_rows", then_once(partial(store.index.write_in_thread, touch)))
+        monkeypatch.setattr(ingest, "read_rows", then_once(partial(store.index.write_in_thread, touch)))
         async with store.writer(ID):
             assert await title(store) == "By another program"
 
@@ -120,7 +120,9 @@ async def test_a_row_that_says_something_else_than_the_files_is_not_settled(
         async with store.writer(ID) as conversation:
             await conversation.set_title("Set")
             await conversation.append(make_event(7))
-        await store.index.write(lambda connection: conversations.upsert_many(connection, [before], events_too=True))
+        await store.index.write(
+            lambda connection: conversation_lookup.upsert_many(connection, [before], events_too=True)
+        )
         with opened_files() as opened:
             await store._writers.let_go(ID)
         assert [one for one in opened if "state" in one or "meta" in one or "event" in one] == []
@@ -148,7 +150,7 @@ async def test_a_conversation_that_is_created_after_the_listing_stays(
         assert len((await store.list_conversations()).items) == 2
 
 
-@pytest.mark.parametrize("by", [sync, refresh])
+@pytest.mark.parametrize("by", [full_sync, ingest])
 async def test_a_conversation_that_is_deleted_while_it_is_read_leaves_no_row(
     root: Path, open_store: StoreOpener, monkeypatch: pytest.MonkeyPatch, by: ModuleType
 ) -> None:
@@ -162,7 +164,7 @@ async def test_a_conversation_that_is_deleted_while_it_is_read_leaves_no_row(
             asyncio.run_coroutine_threadsafe(store.delete(ID), loop).result()
 
         monkeypatch.setattr(by, "read_rows", then_once(delete))
-        if by is sync:
+        if by is full_sync:
             report = await store.sync()
             assert (report.conversations, report.changed, report.removed) == (1, 1, 0)
         else:
@@ -185,7 +187,7 @@ async def test_a_disk_that_goes_away_while_a_sync_reads_takes_no_row_with_it(
         await store.sync()
         for directory in directories:
             (directory / "meta.json").write_bytes(orjson.dumps(make_meta(directory.name, title="Changed")))
-        monkeypatch.setattr(sync, "read_rows", then_once(unmount))
+        monkeypatch.setattr(full_sync, "read_rows", then_once(unmount))
         if allow_empty:
             assert (await store.sync(allow_empty=True)).removed == 2
         else:

@@ -1,0 +1,190 @@
+"""Writing conversations out as one stream of bytes: zip, JSON Lines or Markdown.
+
+The bytes depend on the files alone: times are fixed, and the order is that in which the files are given.
+"""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Iterable, Iterator
+from hashlib import sha256
+from tempfile import SpooledTemporaryFile
+from typing import IO, Any, Protocol, cast
+
+from app.errors import UnreadableFile
+from app.files.contents import MEMORY_BYTES, Contents, NoNames
+from app.files.layout import META, STATE
+from app.model import transcript
+from app.model.archive_format import ArchiveFile, ExportFormat, LeftOut
+from app.model.event import parse_json_object
+from app.model.ids import ConversationId
+from app.model.jsonlines import conversation_line, end_line, file_line, find_event
+
+Files = Iterable[ArchiveFile | LeftOut]
+
+_TIME = (1980, 1, 1, 0, 0, 0)
+_UNIX = 3
+_MODE = 0o100600 << 16
+_LEVEL = 6
+_CHUNK_BYTES = 1 << 16
+
+
+class Encoder(Protocol):
+    """One archive that is being written."""
+
+    left_out: list[tuple[ConversationId, LeftOut]]
+    """What the archive has to do without."""
+
+    def add(self, conversation_id: ConversationId, files: Files) -> Iterator[bytes]:
+        """Give the bytes of a conversation. Holds one file at a time."""
+
+    def end(self) -> Iterator[bytes]:
+        """Give the last bytes."""
+
+
+def make_encoder(kind: ExportFormat) -> Encoder:
+    """Return what writes a new archive of this kind."""
+    match kind:
+        case ExportFormat.ZIP:
+            return ZipEncoder()
+        case ExportFormat.JSONL:
+            return JsonLinesEncoder()
+        case ExportFormat.MARKDOWN:
+            return MarkdownEncoder()
+
+
+class _Sink:
+    """Where zipfile writes: it cannot seek, so that the same bytes go to a file and to a socket."""
+
+    def __init__(self) -> None:
+        self._parts: list[bytes] = []
+        self.aside: IO[bytes] | None = None
+        """Takes what is too much to be kept in parts."""
+
+    def write(self, data: bytes, /) -> int:
+        if self.aside is not None:
+            return self.aside.write(data)
+        self._parts.append(bytes(data))
+        return len(data)
+
+    def flush(self) -> None:
+        """Do nothing; whoever takes the bytes writes them."""
+
+    def take(self) -> bytes:
+        taken = b"".join(self._parts)
+        self._parts.clear()
+        return taken
+
+
+class ZipEncoder:
+    """A zip in the layout of agent-server's own download: `<id>/meta.json`, `<id>/events/event-00000-....json`."""
+
+    def __init__(self) -> None:
+        self.left_out: list[tuple[ConversationId, LeftOut]] = []
+        self._sink = _Sink()
+        self._archive = zipfile.ZipFile(cast(IO[bytes], self._sink), "w", zipfile.ZIP_DEFLATED, compresslevel=_LEVEL)
+        self._archive.filelist = Contents(_zip_entry)
+        self._archive.NameToInfo = NoNames()
+
+    def add(self, conversation_id: ConversationId, files: Files) -> Iterator[bytes]:
+        """Give the bytes of a conversation. Holds one file at a time."""
+        for file in files:
+            if isinstance(file, LeftOut):
+                self.left_out.append((conversation_id, file))
+                continue
+            self._archive.writestr(_zip_entry(f"{conversation_id}/{file.name}"), file.raw)
+            yield self._sink.take()
+
+    def end(self) -> Iterator[bytes]:
+        """Give the table of contents."""
+        with SpooledTemporaryFile(MEMORY_BYTES) as aside:
+            self._sink.aside = aside
+            self._archive.close()
+            aside.seek(0)
+            while data := aside.read(_CHUNK_BYTES):
+                yield data
+
+
+def _zip_entry(name: str) -> zipfile.ZipInfo:
+    entry = zipfile.ZipInfo(name, _TIME)
+    entry.compress_type = zipfile.ZIP_DEFLATED
+    entry.create_system, entry.external_attr = _UNIX, _MODE
+    return entry
+
+
+class JsonLinesEncoder:
+    """JSON Lines, as `app.model.jsonlines` describes them. Needs no memory for what was written."""
+
+    def __init__(self) -> None:
+        self.left_out: list[tuple[ConversationId, LeftOut]] = []
+
+    def add(self, conversation_id: ConversationId, files: Files) -> Iterator[bytes]:
+        """Give the lines of a conversation."""
+        line = conversation_line(conversation_id)
+        digest, lines, next_seq = sha256(line), 1, 0
+        yield line
+        for file in files:
+            if isinstance(file, LeftOut):
+                self.left_out.append((conversation_id, file))
+                continue
+            line = file_line(file, next_seq)
+            event = find_event(file.name)
+            if event is not None:
+                next_seq = event.seq + 1
+            digest.update(line)
+            lines += 1
+            yield line
+        yield end_line(conversation_id, lines, digest.hexdigest())
+
+    def end(self) -> Iterator[bytes]:
+        """Give nothing: the last line has been given."""
+        return iter(())
+
+
+class MarkdownEncoder:
+    """Markdown for people; it cannot be imported again."""
+
+    def __init__(self) -> None:
+        self.left_out: list[tuple[ConversationId, LeftOut]] = []
+        self._begun = False
+
+    def add(self, conversation_id: ConversationId, files: Files) -> Iterator[bytes]:
+        """Give the text of a conversation."""
+        if self._begun:
+            yield b"\n---\n\n"
+        self._begun = True
+        top: dict[str, dict[str, Any]] = {}
+        headed = False
+        for file in files:
+            if isinstance(file, LeftOut):
+                self.left_out.append((conversation_id, file))
+                continue
+            if file.name in (META, STATE):
+                top[file.name] = _find_object(file) or {}
+            elif find_event(file.name):
+                if not headed:
+                    yield self._heading(conversation_id, top)
+                    headed = True
+                event = _find_object(file)
+                texts = transcript.event_text(event) if event else [transcript.problem_text(file.name, "it is damaged")]
+                yield _encoded("".join(texts))
+        if not headed:
+            yield self._heading(conversation_id, top)
+
+    def end(self) -> Iterator[bytes]:
+        """Give nothing: the last event has been given."""
+        return iter(())
+
+    def _heading(self, conversation_id: ConversationId, top: dict[str, dict[str, Any]]) -> bytes:
+        return _encoded("".join(transcript.heading(conversation_id, top.get(META, {}), top.get(STATE, {}))))
+
+
+def _find_object(file: ArchiveFile) -> dict[str, Any] | None:
+    try:
+        return parse_json_object(file.raw)
+    except UnreadableFile:
+        return None
+
+
+def _encoded(text: str) -> bytes:
+    return text.encode("utf-8", "replace")

@@ -1,0 +1,191 @@
+"""Reading what an export takes of a conversation's directory. Follows no link and takes no lock."""
+
+from __future__ import annotations
+
+import os
+import stat
+import time
+from collections.abc import Iterator
+from datetime import tzinfo
+from pathlib import Path
+from typing import NamedTuple
+
+import orjson
+
+from app.errors import UnreadableFile
+from app.files import layout
+from app.files.layout import LAST_LEASE, LEASE
+from app.files.log.head import find_moved_head, may_lag
+from app.files.metadata_reader import Reader, summarise
+from app.model.archive_format import DEPTH_MAX, ArchiveFile, LeftOut, name_problem
+from app.model.conversation import ConversationFiles, believe_meta, find_unsaved_update_us
+from app.model.event import parse_json_object
+from app.model.ids import ConversationId, EventName
+from app.model.json_splice import parse_kept
+from app.model.jsonlines import event_path, find_event
+from app.model.redaction import redacted
+from app.model.times import format_us
+
+_TOP = (layout.META, layout.STATE, layout.OWN)
+_LOOKS = 5
+_PAUSE_S = 0.02
+"""A slow disk takes so long between an event and HEAD."""
+
+_CREDENTIALS = "acp"
+"""A directory in which agent-server keeps credentials of a running agent; its own downloads leave it out too."""
+
+
+class _Core(NamedTuple):
+    """The files that are replaced while a conversation goes on, when base_state.json was, and the names in its log."""
+
+    top: dict[str, bytes | LeftOut]
+    state_ns: int
+    names: list[EventName]
+
+
+def read_files(
+    root: Path, directory: str, *, with_secrets: bool = False, as_listed: bool = True, zone: tzinfo | None = None
+) -> Iterator[ArchiveFile | LeftOut]:
+    """Give a conversation's files in a fixed order: meta.json, base_state.json, convstore.json, events, others by name.
+
+    With `as_listed`, meta.json has the `updated_at` that lists show; `zone` is that of events' times which carry none.
+    Locks, leases, markers and temporary files are not part of it. Secrets are masked unless `with_secrets`; a damaged
+    file that may hold one is left out then. A conversation that goes on meanwhile is read as of one moment: no HEAD
+    whose event is not there.
+
+    Raises:
+        OSError: the directory cannot be opened.
+    """
+    with layout.open_directory(root / directory) as fd:
+        core = _read_core(fd)
+        if as_listed:
+            _set_updated_at(Reader(root, zone), fd, directory, core)
+        for name, found in core.top.items():
+            yield found if isinstance(found, LeftOut) else _masked(ArchiveFile(name, found), with_secrets=with_secrets)
+        seen = set(_TOP)
+        if core.names:
+            with layout.open_directory(layout.EVENTS, fd) as events_fd:
+                for event in core.names:
+                    path = event_path(event)
+                    seen.add(path)
+                    yield _read(path, events_fd, with_secrets=with_secrets)
+        for path, parent_fd in _others(fd, "", with_secrets=with_secrets):
+            if path not in seen and find_event(path) is None:  # an event that is not in the list came after it
+                yield _read(path, parent_fd, with_secrets=with_secrets)
+
+
+def _read_core(fd: int) -> _Core:
+    """Read state and names until both are of one moment, or a few times.
+
+    An event that HEAD has to follow yet is about to be acknowledged, or its owner died. Then HEAD is put where the next
+    opening puts it: nobody would in a copy, which has neither the lease nor the files' times.
+    """
+    core = _look(fd)
+    for _ in range(_LOOKS):
+        before, core = core, _look(fd)
+        if core == before:
+            if _find_moved(fd, core) is None:
+                return core
+            time.sleep(_PAUSE_S)
+    state = _find_moved(fd, core)
+    if state is not None and may_lag(fd, parse_json_object(state)):
+        core.top[layout.STATE] = state
+    return core
+
+
+def _look(fd: int) -> _Core:
+    top: dict[str, bytes | LeftOut] = {}
+    state_ns = 0
+    for name in _TOP:
+        try:
+            top[name], mtime_ns = layout.read_file(name, fd)
+        except FileNotFoundError:
+            continue
+        except UnreadableFile as error:
+            top[name] = LeftOut(name, str(error))
+        else:
+            state_ns = mtime_ns if name == layout.STATE else state_ns
+    try:
+        return _Core(top, state_ns, layout.list_events(fd))
+    except UnreadableFile as error:
+        return _Core({**top, layout.EVENTS: LeftOut(layout.EVENTS, str(error))}, state_ns, [])
+
+
+def _find_moved(fd: int, core: _Core) -> bytes | None:
+    """Return base_state.json with the HEAD that it is kept from as yet; None: it stands."""
+    raw = core.top.get(layout.STATE)
+    if isinstance(raw, bytes) and core.names:
+        try:
+            state = parse_json_object(raw)
+            with layout.open_directory(layout.EVENTS, fd) as events_fd:
+                moved = find_moved_head(events_fd, state, core.state_ns, core.names)
+            if moved is not None:
+                return parse_kept(raw).with_values({"leaf_event_id": orjson.dumps(moved.event_id)}).raw
+        except (OSError, UnreadableFile):
+            return None
+    return None
+
+
+def _set_updated_at(reader: Reader, fd: int, directory: str, core: _Core) -> None:
+    """Put the `updated_at` that lists show into the meta.json that was read; one that cannot be read stays as it is."""
+    raw = core.top.get(layout.META)
+    if not isinstance(raw, bytes):
+        return
+    try:
+        meta = parse_json_object(raw)
+        status = os.stat(layout.META, dir_fd=fd, follow_symlinks=False)
+        placed_ns = layout.placed_ns(status)
+        log = summarise(reader, fd, core.names, believe_meta(meta, placed_ns))
+        modified_us = status.st_mtime_ns // 1000
+        files = ConversationFiles(
+            ConversationId(directory), directory, meta, status.st_mtime_ns, None, log, modified_us,
+            meta_placed_ns=placed_ns,
+        )  # fmt: skip
+        updated_us = None if log.failed else find_unsaved_update_us(files)
+        if updated_us is not None:
+            kept = parse_kept(raw).with_values({"updated_at": orjson.dumps(format_us(updated_us))})
+            core.top[layout.META] = kept.raw
+    except (OSError, UnreadableFile):
+        return
+
+
+def _read(path: str, parent_fd: int, *, with_secrets: bool) -> ArchiveFile | LeftOut:
+    problem = name_problem(path)
+    if problem is not None:
+        return LeftOut(path.encode("utf-8", "replace").decode(), problem)
+    try:
+        raw, _ = layout.read_file(path.rsplit("/", 1)[-1], parent_fd)
+    except FileNotFoundError:
+        return LeftOut(path, "it vanished meanwhile")
+    except UnreadableFile as error:
+        return LeftOut(path, str(error))
+    return _masked(ArchiveFile(path, raw), with_secrets=with_secrets)
+
+
+def _masked(file: ArchiveFile, *, with_secrets: bool) -> ArchiveFile | LeftOut:
+    if with_secrets:
+        return file
+    try:
+        return ArchiveFile(file.name, redacted(file.name, file.raw))
+    except UnreadableFile as error:
+        return LeftOut(file.name, str(error))
+
+
+def _others(fd: int, prefix: str, *, with_secrets: bool) -> Iterator[tuple[str, int]]:
+    """Give (path, descriptor of its directory) of the regular files below an open directory, sorted by name."""
+    for name in sorted(os.listdir(fd)):
+        path = prefix + name
+        try:
+            mode = os.stat(name, dir_fd=fd, follow_symlinks=False).st_mode
+        except FileNotFoundError:
+            continue
+        if stat.S_ISREG(mode) and not is_transient(name):
+            yield path, fd
+        elif stat.S_ISDIR(mode) and path.count("/") < DEPTH_MAX and (with_secrets or path != _CREDENTIALS):
+            with layout.open_directory(name, fd) as inner:
+                yield from _others(inner, f"{path}/", with_secrets=with_secrets)
+
+
+def is_transient(name: str) -> bool:
+    """Whether a file of this name is a lock, a lease, a marker or unfinished: no part of a conversation's record."""
+    return name.endswith((".tmp", ".lock", ".marker")) or name in (LEASE, LAST_LEASE)

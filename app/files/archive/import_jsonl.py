@@ -1,0 +1,134 @@
+"""Reading JSON Lines that are to be imported; `app.model.jsonlines` says what the lines mean."""
+
+from __future__ import annotations
+
+import binascii
+from base64 import b64decode
+from collections.abc import Iterator
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, BinaryIO, Final
+
+import orjson
+
+from app.errors import ArchiveRefused, ArchiveTooLarge
+from app.files.archive.import_sources import Incoming, Meter, checked
+from app.model.archive_format import ArchiveFile, Limits
+from app.model.ids import ConversationId, EventName, event_file_name, find_conversation_id, find_event_name
+from app.model.jsonlines import MARK, VERSION, event_path, find_event, raw_members
+
+_FRAME_BYTES: Final = 8192
+
+
+class JsonLinesSource:
+    """A file of JSON Lines."""
+
+    def __init__(self, path: Path, limits: Limits) -> None:
+        self.name = path.name
+        self._path = path
+        self._limits = limits
+        self._line_max = limits.file_bytes * 4 // 3 + _FRAME_BYTES
+        self._number = 0
+
+    def read(self) -> Iterator[Incoming]:
+        """Give its conversations in the order in which they stand there."""
+        self._number = 0
+        meter = Meter(self.name, self._limits)
+        try:
+            with self._path.open("rb") as file:
+                while line := self._next(file):
+                    conversation_id = self._begun(line)
+                    files = checked(self.name, self._files(file, line, conversation_id, meter), meter)
+                    yield Incoming(conversation_id, files)
+                    for _ in files:
+                        pass
+        except OSError as error:
+            raise ArchiveRefused(f"{self.name} cannot be read ({error.strerror})") from error
+        if not self._number:
+            raise ArchiveRefused(f"{self.name} is empty")
+
+    def _next(self, file: BinaryIO) -> bytes:
+        line = file.readline(self._line_max + 1)
+        if len(line) > self._line_max:
+            raise ArchiveTooLarge(f"{self.name}: line {self._number + 1} is longer than {self._line_max:,} bytes")
+        if line:
+            self._number += 1
+        return line
+
+    def _begun(self, line: bytes) -> ConversationId:
+        control = self._parse(line)
+        if control.get(MARK) != "conversation":
+            raise self._refused(
+                'a conversation begins with a line {"convstore":"conversation",...}, as exports have it'
+            )
+        if control.get("version") != VERSION:
+            raise self._refused(f"version {control.get('version')!r} of the format is not known; upgrade convstore")
+        conversation_id = find_conversation_id(str(control.get("id")))
+        if conversation_id is None:
+            raise self._refused("the conversation has no id")
+        return conversation_id
+
+    def _files(
+        self, file: BinaryIO, first: bytes, conversation_id: ConversationId, meter: Meter
+    ) -> Iterator[ArchiveFile]:
+        """Give the files of a conversation whose first line was read, up to and with its last line."""
+        digest, lines, next_seq = sha256(first), 1, 0
+        while line := self._next(file):
+            value = self._parse(line)
+            if value.get(MARK) == "end":
+                self._require_whole(value, conversation_id, lines, digest.hexdigest())
+                return
+            found = self._file(line, value, next_seq)
+            meter.unpacked(found.name, len(found.raw), len(found.raw))
+            event = find_event(found.name)
+            if event is not None:
+                next_seq = event.seq + 1
+            digest.update(line)
+            lines += 1
+            yield found
+        raise self._refused("the file ends in the middle of a conversation; it was not written or copied whole")
+
+    def _require_whole(self, end: dict[str, Any], conversation_id: str, lines: int, digest: str) -> None:
+        if find_conversation_id(str(end.get("id"))) != conversation_id or end.get("lines") != lines:
+            raise self._refused(f"the conversation ends after {lines} lines, and its last line says otherwise")
+        if end.get("sha256", digest) != digest:
+            raise self._refused(
+                "the lines are not those that were exported; take sha256 out of the last line if they were edited on "
+                "purpose"
+            )
+
+    def _file(self, line: bytes, value: dict[str, Any], next_seq: int) -> ArchiveFile:
+        if MARK not in value:
+            name = EventName(next_seq, value["id"] if isinstance(value.get("id"), str) else "")
+            if find_event_name(event_file_name(name)) != name:
+                raise self._refused("an event without an id that can be a file's name")
+            return ArchiveFile(event_path(name), line.removesuffix(b"\n"))
+        match value:
+            case {"convstore": "file", "name": str(path), "json": _}:
+                return ArchiveFile(path, self._raw_json(line))
+            case {"convstore": "file", "name": str(path), "text": str(text)}:
+                return ArchiveFile(path, text.encode())
+            case {"convstore": "file", "name": str(path), "base64": str(text)}:
+                try:
+                    return ArchiveFile(path, b64decode(text, validate=True))
+                except (binascii.Error, ValueError) as error:
+                    raise self._refused(f"not base64 ({error})") from error
+        raise self._refused("a line of convstore's that this version does not know")
+
+    def _raw_json(self, line: bytes) -> bytes:
+        try:
+            return raw_members(line.decode())["json"].encode()
+        except (ValueError, KeyError) as error:
+            raise self._refused(f"not valid JSON ({error})") from error
+
+    def _parse(self, line: bytes) -> dict[str, Any]:
+        try:
+            value = orjson.loads(line)
+        except orjson.JSONDecodeError as error:
+            raise self._refused(f"not valid JSON ({error})") from error
+        if not isinstance(value, dict):
+            raise self._refused("not a JSON object")
+        return value
+
+    def _refused(self, why: str) -> ArchiveRefused:
+        return ArchiveRefused(f"{self.name}, line {self._number}: {why}; nothing was imported")

@@ -1,0 +1,175 @@
+"""Reading zips that are to be imported: convstore's own, agent-server's downloads, or directories that somebody packed.
+
+zipfile unpacks; what it would let pass is refused here: links, devices, encryption, names that lead elsewhere or clash,
+NULs, more entries, bytes or a higher ratio than allowed. Sizes are those of the bytes that come out.
+"""
+
+from __future__ import annotations
+
+import stat
+import struct
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+from app.errors import ArchiveRefused, ArchiveTooLarge
+from app.files import layout
+from app.files.archive.import_sources import CORE, Incoming, Meter, checked, refuse_bad, told_id
+from app.model.archive_format import ArchiveFile, Limits, name_problem
+from app.model.ids import ConversationId
+from app.model.jsonlines import find_event
+
+_DAMAGED = (
+    zipfile.BadZipFile, zipfile.LargeZipFile, zlib.error, struct.error, EOFError, OSError, ValueError, LookupError,
+    RuntimeError, OverflowError, MemoryError,
+)  # fmt: skip
+"""What zipfile raises for damaged and for hostile archives."""
+
+_CENTRAL_RECORD = b"PK\x01\x02"
+_PREFIX_DEPTH = 3
+_ENCRYPTED = 0x1
+_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+_CHUNK = 1 << 20
+_FIRST = (layout.META, layout.STATE, layout.OWN)
+
+
+class _Entry(NamedTuple):
+    path: str
+    info: zipfile.ZipInfo
+
+
+class ZipSource:
+    """A zip."""
+
+    def __init__(self, path: Path, limits: Limits) -> None:
+        self.name = path.name
+        self._path = path
+        self._limits = limits
+
+    def read(self) -> Iterator[Incoming]:
+        """Give its conversations in order of their ids; what lies outside of conversations is not looked at."""
+        with self._explained():
+            self._require_few_records()
+            meter = Meter(self.name, self._limits, self._path.stat().st_size)
+            with zipfile.ZipFile(self._path) as archive:
+                found: dict[ConversationId, list[_Entry]] = {}
+                for prefix, entries in self._group(archive).items():
+                    core = (self._unpack(archive, entry, meter) for entry in entries if entry.path in CORE)
+                    conversation_id = told_id(self.name, prefix, core)
+                    if conversation_id in found:
+                        raise ArchiveRefused(f"{self.name}: two directories in it are conversation {conversation_id}")
+                    found[conversation_id] = sorted(entries, key=_place)
+                if not found:
+                    raise ArchiveRefused(f"{self.name} holds no conversation")
+                for conversation_id in sorted(found):
+                    files = self._files(archive, found[conversation_id], meter)
+                    yield Incoming(conversation_id, checked(self.name, files, meter))
+
+    def _require_few_records(self) -> None:
+        """Count what may be entries before zipfile makes an object of each: its own count can lie."""
+        number, tail = 0, b""
+        with self._path.open("rb") as file:
+            while chunk := file.read(_CHUNK):
+                number += (tail + chunk).count(_CENTRAL_RECORD)
+                tail = chunk[-3:]
+                if number > self._limits.files * 2:  # a directory may have an entry too
+                    raise ArchiveTooLarge(f"{self.name} holds more than {self._limits.files:,} files")
+
+    def _group(self, archive: zipfile.ZipFile) -> dict[str, list[_Entry]]:
+        """Return the entries of each conversation, by the path of its directory, after checking every name."""
+        infos = [info for info in archive.infolist() if self._is_file(info)]
+        roots: set[str] = set()
+        for prefix in sorted({_root(info.filename) for info in infos} - {None}, key=lambda one: len(one or "")):
+            if prefix is not None and not any(ancestor in roots for ancestor in _ancestors(prefix)):
+                roots.add(prefix)
+        groups: dict[str, list[_Entry]] = {root: [] for root in roots}
+        for info in infos:
+            root = next((one for one in _ancestors(info.filename) if one in roots), None)
+            if root is not None:
+                groups[root].append(_Entry(info.filename[len(root) :], info))
+        return groups
+
+    def _is_file(self, info: zipfile.ZipInfo) -> bool:
+        """Whether an entry is a file and no directory.
+
+        Raises:
+            ArchiveRefused: it is neither, or has a name or a form that is refused.
+        """
+        name = info.orig_filename
+        directory = name.endswith("/")
+        refuse_bad(self.name, name, name_problem(name[:-1] if directory else name))
+        if info.filename != name:
+            refuse_bad(self.name, name, "it has two names")
+        kind = stat.S_IFMT(info.external_attr >> 16)
+        if kind not in (0, stat.S_IFDIR if directory else stat.S_IFREG):
+            refuse_bad(self.name, name, "it is a link or a special file")
+        if info.flag_bits & _ENCRYPTED:
+            refuse_bad(self.name, name, "it is encrypted")
+        if info.compress_type not in _METHODS:
+            refuse_bad(self.name, name, "it is packed with another method than deflate")
+        if directory and info.file_size:
+            refuse_bad(self.name, name, "it is a directory with content")
+        if info.compress_size > self._path.stat().st_size:
+            refuse_bad(self.name, name, "it is larger than the archive")
+        if info.file_size > self._limits.file_bytes:
+            raise ArchiveTooLarge(f"{self.name}: {name[:200]!r} is larger than {self._limits.file_bytes:,} bytes")
+        return not directory
+
+    def _files(self, archive: zipfile.ZipFile, entries: list[_Entry], meter: Meter) -> Iterator[ArchiveFile]:
+        for entry in entries:
+            with self._explained():
+                raw = self._unpack(archive, entry, meter)
+            yield ArchiveFile(entry.path, raw)
+
+    def _unpack(self, archive: zipfile.ZipFile, entry: _Entry, meter: Meter) -> bytes:
+        parts: list[bytes] = []
+        size = 0
+        with archive.open(entry.info) as file:
+            while chunk := file.read(_CHUNK):
+                size += len(chunk)
+                meter.unpacked(entry.path, size, len(chunk))
+                parts.append(chunk)
+        if size != entry.info.file_size:
+            raise zipfile.BadZipFile(f"{entry.path} unpacks to {size:,} bytes, not {entry.info.file_size:,}")
+        return b"".join(parts)
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
+        except _DAMAGED as error:
+            said = f"{type(error).__name__}: {error}"[:200]
+            told = f"{self.name} is damaged, or no zip and no JSON Lines of an export ({said}); nothing was imported"
+            raise ArchiveRefused(told) from error
+
+
+def _root(path: str) -> str | None:
+    """Return the path of the conversation's directory that a file shows to be one, None when it shows none."""
+    parts = path.split("/")
+    if parts[-1] in CORE:
+        depth = len(parts) - 1
+    elif find_event("/".join(parts[-2:])):
+        depth = len(parts) - 2
+    else:
+        return None
+    return "/".join([*parts[:depth], ""]) if depth < _PREFIX_DEPTH else None
+
+
+def _ancestors(path: str) -> Iterator[str]:
+    """Give the directories above a path, each with its "/", from the root ("") down."""
+    yield ""
+    place = path.find("/")
+    while place >= 0:
+        yield path[: place + 1]
+        place = path.find("/", place + 1)
+
+
+def _place(entry: _Entry) -> tuple[int, int, str]:
+    """Return where a file stands in an export."""
+    if entry.path in _FIRST:
+        return (0, _FIRST.index(entry.path), "")
+    event = find_event(entry.path)
+    return (1, event.seq, event.event_id) if event else (2, 0, entry.path)

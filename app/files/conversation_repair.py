@@ -1,0 +1,252 @@
+"""Mending a conversation's files where there is one safe answer; a copy of all of it goes into the trash before.
+
+Both locks are held and the lease is ours, so nobody writes meanwhile. What has no safe answer is left, and told.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import orjson
+
+from app.errors import ConversationNotFound, ConversationOwned, UnreadableFile
+from app.files import durable, eventlog_writing, layout, lease, metadata_reader, releasing, trash
+from app.files.log import event_log
+from app.files.log.branches import first_meta
+from app.files.log.head import find_head, find_left_head
+from app.files.metadata_reader import Reader
+from app.locks import hold_lock
+from app.model.conversation import ConversationFiles, fold
+from app.model.event import gap_rows, parse_json_object
+from app.model.ids import ConversationId, event_file_name
+from app.model.json_splice import parse_kept
+from app.model.salvage import is_of, rebuild_state, replay_state, salvage
+
+_match_leftover = re.compile(r"\..+\.tmp").fullmatch
+
+
+class Mend(NamedTuple):
+    """One file of a conversation, what was wrong and is done; `content` None deletes it."""
+
+    file: str
+    what: str
+    content: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class Repair:
+    """What was mended, or would be; what no safe answer is known for; and the copy in the trash, if one was made."""
+
+    mended: list[Mend]
+    left: list[str]
+    copy: str | None = None
+    warning: str | None = None
+    """What the index does not show yet, by itself it will."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """A conversation's directory, open, and what was read of it."""
+
+    reader: Reader
+    fd: int
+    events_fd: int | None
+    files: ConversationFiles
+    names: list[str]
+
+
+def plan(reader: Reader, directory: str, conversation_id: ConversationId) -> Repair:
+    """Return what `repair` would do.
+
+    Raises:
+        ConversationNotFound: there is no such directory, or it holds no conversation.
+        ConversationOwned: another owner lives.
+    """
+    held = lease.find_holder(reader.root, directory)
+    if held is not None:
+        raise ConversationOwned(lease.owned_by(directory, held))
+    with _opened(reader, directory, conversation_id) as seen:
+        return _plan(seen)
+
+
+def repair(reader: Reader, directory: str, conversation_id: ConversationId, instance: str, now_us: int) -> Repair:
+    """Mend what has one safe answer and return what was done. `instance` lives.
+
+    Raises:
+        ConversationNotFound: there is no such directory, or it holds no conversation.
+        ConversationOwned: another owner lives.
+        LockTimeout: another program is writing to it all the time.
+        DiskFull, WriteFailed: not all of it was mended; the copy is in the trash.
+    """
+    claimed = lease.claim(reader.root, directory, instance)
+    with _opened(reader, directory, conversation_id) as seen, ExitStack() as locks:
+        if seen.events_fd is not None:
+            locks.enter_context(hold_lock(layout.LOG_LOCK, layout.LOG_LOCK_TIMEOUT_S, dir_fd=seen.events_fd))
+        locks.enter_context(lease.guarded(reader.root, directory, seen.fd, claimed.lease))
+        try:
+            found = _plan(seen)
+            if found.mended:
+                found = replace(found, copy=trash.copy_to_trash(reader.root, directory, now_us).name)
+            for mend in found.mended:
+                _apply(seen, mend)
+        finally:
+            releasing.write_undone(reader.root, seen.fd, claimed)
+        return found
+
+
+@contextmanager
+def _opened(reader: Reader, directory: str, conversation_id: ConversationId) -> Iterator[_Seen]:
+    with lease.opened(reader.root, directory) as fd, ExitStack() as opened:
+        files = metadata_reader.read_conversation(reader, directory, conversation_id)
+        if files is None:
+            raise ConversationNotFound(f"{directory} holds no conversation")
+        try:
+            events_fd = opened.enter_context(layout.open_directory(layout.EVENTS, fd))
+        except OSError:
+            events_fd = None
+        yield _Seen(reader, fd, events_fd, files, layout.list_all(fd))
+
+
+def _apply(seen: _Seen, mend: Mend) -> None:
+    name = Path(mend.file).name
+    fd = seen.fd if mend.file == name or seen.events_fd is None else seen.events_fd
+    if mend.content is not None:
+        durable.replace(fd, name, mend.content)
+        return
+    with durable.explained(mend.file):
+        durable.remove_if_there(fd, name)
+        durable.sync_directory(fd)
+
+
+def _plan(seen: _Seen) -> Repair:
+    left = [problem for problem in seen.files.problems if "cannot be" in problem or "not a regular" in problem]
+    mended: list[Mend] = []
+    state = seen.files.state
+    if state is None and not _is_refused(layout.STATE, left):
+        mended.append(_mend_state(seen))
+        state = parse_json_object(mended[0].content or b"")
+    elif state is not None:
+        mended += _mend_head(seen, state)
+        left += _wrong_state(seen)
+    if seen.files.meta is None and not _is_refused(layout.META, left):
+        mended.append(_mend_meta(seen, state))
+    mended += _leftovers(seen)
+    return Repair(mended, left + _unreadable_events(seen))
+
+
+def _is_refused(name: str, left: list[str]) -> bool:
+    return any(problem.startswith(name) for problem in left)
+
+
+def _wrong_state(seen: _Seen) -> list[str]:
+    reason = fold(replace(seen.files, problems=(), state=dict(seen.files.state or {}))).unreadable
+    return [reason] if reason else []
+
+
+def _read(seen: _Seen, name: str) -> bytes:
+    try:
+        return layout.read_file(name, seen.fd)[0]
+    except (FileNotFoundError, UnreadableFile):
+        return b""
+
+
+def _find_unfinished(seen: _Seen, name: str) -> tuple[str, bytes] | None:
+    """Return the newest temporary file of `name` that a crash left, if it holds all of this conversation's."""
+    found: list[tuple[int, str, bytes]] = []
+    for temporary in seen.names:
+        if not (temporary.startswith(f".{name}.") and _match_leftover(temporary)):
+            continue
+        try:
+            raw, mtime_ns = layout.read_file(temporary, seen.fd)
+            if is_of(parse_json_object(raw), seen.files.id):
+                found.append((mtime_ns, temporary, raw))
+        except (FileNotFoundError, UnreadableFile):
+            continue
+    return max(found)[1:] if found else None
+
+
+def _how(seen: _Seen, name: str) -> str:
+    return next((p.removeprefix(f"{name}: ") for p in seen.files.problems if p.startswith(name)), "missing")
+
+
+def _mend_state(seen: _Seen) -> Mend:
+    was = _how(seen, layout.STATE)
+    whole = _find_unfinished(seen, layout.STATE)
+    if whole is not None:
+        return Mend(layout.STATE, f"{was}; taken from {whole[0]}, which a crash kept from taking its place", whole[1])
+    salvaged = salvage(_read(seen, layout.STATE))
+    salvaged = salvaged if is_of(salvaged, seen.files.id) else {}
+    meta = seen.files.meta or salvage(_read(seen, layout.META))
+    logged = replay_state(_events(seen))
+    state = rebuild_state(seen.files.id, salvaged=salvaged, logged=logged, meta=meta)
+    leaf = None
+    if seen.events_fd is not None:
+        leaf = find_head(seen.events_fd, salvaged, eventlog_writing.list_names(seen.events_fd)).event_id
+    state["leaf_event_id"] = leaf
+    parts = [f"{len(salvaged)} fields that stood whole in it"] if salvaged else []
+    parts += ["the log", *(["meta.json"] if seen.files.meta else [])]
+    agent = "" if "agent" in salvaged or "agent" in logged else "; its agent is not known any more and is a stub"
+    return Mend(layout.STATE, f"{was}; made again from {' and '.join(parts)}{agent}", orjson.dumps(state))
+
+
+def _events(seen: _Seen) -> Iterator[dict[str, Any]]:
+    names = event_log.list_events(seen.reader, seen.files.directory)
+    for event in event_log.read_events(seen.reader, seen.files.directory, names):
+        if event.unreadable is None:
+            yield parse_json_object(event.raw)
+
+
+def _mend_meta(seen: _Seen, state: dict[str, Any] | None) -> Mend:
+    was = _how(seen, layout.META)
+    whole = _find_unfinished(seen, layout.META)
+    if whole is not None:
+        return Mend(layout.META, f"{was}; taken from {whole[0]}, which a crash kept from taking its place", whole[1])
+    salvaged = salvage(_read(seen, layout.META))
+    salvaged = salvaged if is_of(salvaged, seen.files.id) else {}
+    made = first_meta(replace(seen.files, state=dict(state or {}), meta=salvaged, problems=()))
+    kept = {name: orjson.dumps(value) for name, value in salvaged.items() if value is not None}
+    tags = (state or {}).get("tags")
+    if isinstance(tags, dict) and tags:
+        kept.setdefault("tags", orjson.dumps(tags))
+    lost = "" if "title" in salvaged else "; its title is not known any more"
+    return Mend(layout.META, f"{was}; made again from the log and base_state.json{lost}", made.with_values(kept).raw)
+
+
+def _mend_head(seen: _Seen, state: dict[str, Any]) -> list[Mend]:
+    """Put HEAD where it belongs: it names no event of the log, or a crash kept it from going on."""
+    if seen.events_fd is None:
+        return []
+    known = eventlog_writing.list_names(seen.events_fd)
+    leaf = state.get("leaf_event_id")
+    if isinstance(leaf, str) and leaf not in known.numbers:
+        head, why = find_head(seen.events_fd, {}, known), f"HEAD was {leaf}, which the log does not have"
+    else:
+        moved = find_left_head(seen.fd, seen.events_fd, state, own=False)
+        if moved is None:
+            return []
+        head, why = moved, "HEAD was left behind by a crash"
+    kept = parse_kept(_read(seen, layout.STATE)).with_values({"leaf_event_id": orjson.dumps(head.event_id)})
+    return [Mend(layout.STATE, f"{why}; it is {head.event_id or 'empty'} now", kept.raw)]
+
+
+def _leftovers(seen: _Seen) -> list[Mend]:
+    found = [Mend(name, "left by a crash; deleted", None) for name in sorted(seen.names) if _match_leftover(name)]
+    if seen.events_fd is None:
+        return found
+    stale = eventlog_writing.list_stale_markers(seen.events_fd, eventlog_writing.list_names(seen.events_fd))
+    inside = sorted(name for name in layout.list_all(seen.events_fd) if _match_leftover(name))
+    found += [Mend(f"{layout.EVENTS}/{name}", "left by a crash; deleted", None) for name in inside]
+    wrong = "says another length than the log has; deleted, so that agent-server counts"
+    return found + [Mend(f"{layout.EVENTS}/{name}", wrong, None) for name in stale]
+
+
+def _unreadable_events(seen: _Seen) -> list[str]:
+    names = event_log.list_events(seen.reader, seen.files.directory)
+    rows = event_log.read_rows(seen.reader, seen.files.directory, names)[0]
+    torn = [f"{layout.EVENTS}/{event_file_name(row.name)}: {row.unreadable}" for row in rows if row.unreadable]
+    return torn + [str(gap.unreadable) for gap in gap_rows(names)]

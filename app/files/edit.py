@@ -1,0 +1,110 @@
+"""What one write to a conversation does, and what came of it; plain data, and the events made ready to be written."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple
+
+from app.errors import EventExists, EventNotFound, InvalidEvent
+from app.files.eventlog_writing import KnownNames
+from app.files.log.head import Head
+from app.files.metadata_reader import Reader
+from app.model.conversation import ConversationFiles
+from app.model.event import EventFacts, EventRow, event_facts, parse_json_object
+from app.model.validation import ROOT, check_tags, dump_event, find_tags, moves_head
+
+Tagging = Callable[[Mapping[str, str]], Mapping[str, str]]
+"""Makes of the tags that a conversation has those that it is to have."""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What one write does, in this order: events appended, HEAD moved, fields of the three files set.
+
+    `tags` stand in two of them: in meta.json, and in base_state.json, which answers with them.
+    """
+
+    events: Sequence[Mapping[str, Any]] = ()
+    head: Head | None = None
+    state: Mapping[str, Any] = field(default_factory=dict)
+    meta: Mapping[str, Any] = field(default_factory=dict)
+    own: Mapping[str, Any] = field(default_factory=dict)
+    tags: Tagging | None = None
+
+    def with_tags(self, files: ConversationFiles) -> Change:
+        """Return the same with the tags that are made of those in the files, which nobody changes meanwhile.
+
+        Raises:
+            InvalidConversation: one of them is wrong.
+        """
+        if self.tags is None:
+            return self
+        tags = check_tags(self.tags(find_tags(files)))
+        return replace(self, state={**self.state, "tags": tags}, meta={**self.meta, "tags": tags}, tags=None)
+
+
+class Written(NamedTuple):
+    """What a write did: the rows of its events, and what the conversation's row is made of.
+
+    `reread` says that another program had changed files before, so that the index must read them. `warning` tells what
+    could not be done after the events were durable; the next opening does it.
+    """
+
+    events: list[EventRow]
+    files: ConversationFiles
+    signature: bytes
+    reread: bool = False
+    warning: str | None = None
+
+    def warned(self, warning: str) -> Written:
+        """Return the same with one more warning."""
+        return self._replace(warning="; ".join(filter(None, (self.warning, warning))))
+
+
+class Prepared(NamedTuple):
+    """An event as it will be written, and whether it moves HEAD."""
+
+    event_id: str
+    raw: bytes
+    facts: EventFacts
+    moves: bool
+
+
+def prepare(
+    change: Change, names: KnownNames, find_head: Callable[[], Head], reader: Reader, directory: str
+) -> list[Prepared]:
+    """Return the events of a change with their parents, ready to be written; HEAD is asked for when one is.
+
+    Raises:
+        EventExists, InvalidEvent, EventNotFound: the change is wrong.
+    """
+    seen: set[str] = set()
+    head = find_head() if change.events else None
+    prepared = []
+    for event in change.events:
+        event_id, parent = event["id"], event.get("parent_id")
+        if event_id in names.numbers or event_id in seen:
+            raise EventExists(f"conversation {directory} has an event {event_id} already")
+        if parent is not None and parent != ROOT and parent not in names.numbers and parent not in seen:
+            raise InvalidEvent(f"event {event_id}: its parent {parent} is no event of this conversation")
+        if parent is None:
+            parent = head.event_id if head else None
+            if parent is None and (names.numbers or seen):
+                parent = ROOT
+        raw = dump_event(with_parent(event, parent))
+        facts = event_facts(parse_json_object(raw), reader.zone, tools=reader.tools)
+        prepared.append(Prepared(event_id, raw, facts, moves_head(event)))
+        seen.add(event_id)
+        head = Head(event_id) if moves_head(event) else head
+    if change.head and change.head.event_id is not None and change.head.event_id not in names.numbers:
+        raise EventNotFound(f"conversation {directory} has no event {change.head.event_id[:64]!r}")
+    return prepared
+
+
+def with_parent(event: Mapping[str, Any], parent: str | None) -> Mapping[str, Any]:
+    """Return an event with its parent, which stands fourth, as agent-server writes it; None leaves it out."""
+    if parent is None or event.get("parent_id") == parent:
+        return event
+    first = {name: event[name] for name in ("id", "timestamp", "source")}
+    return first | {"parent_id": parent} | {name: value for name, value in event.items() if name not in first}

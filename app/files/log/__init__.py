@@ -1,0 +1,1 @@
+"""The log of one conversation: its event files, its HEAD and its branches."""

@@ -1,0 +1,206 @@
+"""Branches of a log: which events lead to HEAD, and the files that a fork begins with, of all or of one branch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import takewhile
+from typing import Any
+
+import orjson
+
+from app.errors import ConversationNotFound, EventNotFound, UnreadableFile
+from app.files import layout
+from app.files.eventlog_writing import KnownNames
+from app.files.log.head import Head, find_head, find_moved_head, may_lag
+from app.files.metadata_reader import Reader
+from app.model.archive_format import ArchiveFile
+from app.model.conversation import ConversationFiles, fold
+from app.model.event import parse_json_object
+from app.model.ids import ConversationId, EventName, event_file_name
+from app.model.json_splice import Kept, parse_kept
+from app.model.new_conversation import forked_meta, forked_state
+from app.model.times import format_us
+from app.model.validation import ROOT
+
+_LOOKS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Fork:
+    """What a fork is to be; `from_event_id` None takes the whole log and its HEAD."""
+
+    id: ConversationId
+    now_us: int
+    title: str | None = None
+    tags: dict[str, str] | None = None
+    reset_metrics: bool = True
+    from_event_id: str | None = None
+
+
+def read_fork(reader: Reader, source: ConversationFiles, fork: Fork) -> Iterator[ArchiveFile]:
+    """Give the files of a fork: its events, base_state.json after them, and meta.json.
+
+    An event that is newer than base_state.json would count as one that a crash kept HEAD from. Where the source's HEAD
+    is behind, as between the two files of an append and after a crash there, the fork's is not: nobody would move it.
+
+    Raises:
+        ConversationNotFound: the source is gone.
+        EventNotFound: it has no such event, or a file of the branch is missing.
+        UnreadableFile: its base_state.json or meta.json cannot be read.
+    """
+    try:
+        opened = layout.open_directory(reader.root / source.directory)
+        fd = opened.__enter__()
+    except OSError as error:
+        raise ConversationNotFound(f"there is no conversation {source.directory} ({error.strerror})") from error
+    try:
+        meta = _kept(fd, layout.META)[0] if source.meta is not None else _meta_of(source)
+        with layout.open_directory(layout.EVENTS, fd) as events_fd:
+            state, names, moved = _read_moment(fd, events_fd)
+            head = fork.from_event_id
+            if head is not None:
+                branch = list_branch(events_fd, names, head)
+                copied = [(name, EventName(seq, name.event_id)) for seq, name in enumerate(branch)]
+            else:
+                copied, head = [(name, name) for name in names], moved.event_id if moved else None
+            for name, new_name in copied:
+                with _naming(f"{layout.EVENTS}/{event_file_name(name)}"):
+                    raw, _ = layout.read_file(event_file_name(name), events_fd)
+                yield ArchiveFile(f"{layout.EVENTS}/{event_file_name(new_name)}", raw)
+        directory = str(reader.root / fork.id)
+        tags = fork.tags or {}
+        new_state = forked_state(
+            state, fork.id, directory=directory, tags=tags, head=head, reset_metrics=fork.reset_metrics
+        )
+        yield ArchiveFile(layout.STATE, new_state.raw)
+        new_meta = forked_meta(
+            meta,
+            fork.id,
+            source.id,
+            title=fork.title,
+            tags=tags,
+            from_event_id=fork.from_event_id,
+            now_us=fork.now_us,
+            reset_metrics=fork.reset_metrics,
+        )
+        yield ArchiveFile(layout.META, new_meta.raw)
+    finally:
+        opened.__exit__(None, None, None)
+
+
+def _read_moment(fd: int, events_fd: int) -> tuple[Kept, list[EventName], Head | None]:
+    """Return base_state.json, the names in the log, and HEAD where it is behind them.
+
+    They are looked at again, a few times, when base_state.json is another by then: an owner who wrote it may have let
+    go since, and then nothing tells that HEAD was behind.
+    """
+    for _ in range(_LOOKS):
+        state, state_ns = _kept(fd, layout.STATE)
+        names = layout.list_event_names(events_fd)
+        fields = parse_json_object(state.raw)
+        moved = find_moved_head(events_fd, fields, state_ns, names) if may_lag(fd, fields) else None
+        if _kept(fd, layout.STATE)[0].raw == state.raw:
+            break
+    return state, names, moved
+
+
+def list_branch(events_fd: int, names: list[EventName], leaf: str) -> list[EventName]:
+    """Return the events from a root to `leaf`.
+
+    Raises:
+        EventNotFound: the log has no such event, or a parent is missing.
+        UnreadableFile: an event of the branch cannot be read.
+    """
+    return list(_walk_back(events_fd, names, leaf))[::-1]
+
+
+def find_on_branch(reader: Reader, directory: str, wanted: Sequence[EventName]) -> EventName | None:
+    """Return the last of some events, in log order, that is on the active branch; it is read from HEAD to there.
+
+    Where the branch cannot be followed, the log is taken for one.
+    """
+    try:
+        with (
+            layout.open_directory(reader.root / directory) as fd,
+            layout.open_directory(layout.EVENTS, fd) as events_fd,
+        ):
+            state, names, moved = _read_moment(fd, events_fd)
+            head = moved or find_head(events_fd, parse_json_object(state.raw), KnownNames(names))
+            if head.event_id is None:
+                return None
+            branch = takewhile(lambda name: name >= wanted[0], _walk_back(events_fd, names, head.event_id))
+            found = frozenset(wanted)
+            return next((name for name in branch if name in found), None)
+    except (OSError, EventNotFound, UnreadableFile):
+        return wanted[-1]
+
+
+def _walk_back(events_fd: int, names: list[EventName], leaf: str) -> Iterator[EventName]:
+    """Give the events from `leaf` to a root, by their parents; one without a parent follows the one before it.
+
+    A cycle ends the branch where it closes. Source: openhands-sdk 1.58, event_store.py, `path_to_root`.
+    """
+    places: dict[str, int] = {}
+    for place, name in enumerate(names):
+        places.setdefault(name.event_id, place)
+    seen: set[str] = set()
+    wanted: str | None = leaf
+    while wanted is not None and wanted not in seen:
+        if wanted not in places:
+            raise EventNotFound(f"the log has no event {wanted[:64]!r}, so no branch leads to {leaf[:64]!r}")
+        seen.add(wanted)
+        place = places[wanted]
+        yield names[place]
+        wanted = _parent(_read_event(events_fd, names[place]), names, place)
+
+
+def _parent(event: dict[str, Any], names: list[EventName], place: int) -> str | None:
+    parent = event.get("parent_id")
+    if parent is None and place:
+        return names[place - 1].event_id
+    return parent if isinstance(parent, str) and parent != ROOT else None
+
+
+def _read_event(events_fd: int, name: EventName) -> dict[str, Any]:
+    file = event_file_name(name)
+    try:
+        with _naming(f"{layout.EVENTS}/{file}"):
+            return parse_json_object(layout.read_file(file, events_fd)[0])
+    except FileNotFoundError as error:
+        raise EventNotFound(f"event {name.event_id} is gone") from error
+
+
+@contextmanager
+def _naming(file: str) -> Iterator[None]:
+    """Say of which file it is that it cannot be read."""
+    try:
+        yield
+    except UnreadableFile as error:
+        raise UnreadableFile(f"{file}: {error}", failed=error.failed) from error
+
+
+def _kept(fd: int, name: str) -> tuple[Kept, int]:
+    """Return a file, and its mtime in nanoseconds as it was before it was read."""
+    try:
+        with _naming(name):
+            raw, mtime_ns = layout.read_file(name, fd)
+            return parse_kept(raw), mtime_ns
+    except FileNotFoundError as error:
+        raise UnreadableFile(f"{name}: missing") from error
+
+
+def _meta_of(source: ConversationFiles) -> Kept:
+    """Return a meta.json for a source that has none, as the CLI leaves it."""
+    if any(problem.startswith(layout.META) for problem in source.problems):
+        raise UnreadableFile("; ".join(source.problems))
+    return first_meta(source)
+
+
+def first_meta(source: ConversationFiles) -> Kept:
+    """Return the meta.json that a conversation without one would have: what agent-server needs in it."""
+    workspace = (source.state or {}).get("workspace")
+    row = fold(source)
+    times = {"created_at": format_us(row.created_at), "updated_at": format_us(row.updated_at)}
+    return parse_kept(orjson.dumps({"id": source.id, "title": None, "tags": {}, "workspace": workspace, **times}))

@@ -1,0 +1,89 @@
+"""HEAD: the event that the next one follows. Where it stands, and where a crash kept it from standing."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from app.errors import UnreadableFile
+from app.files import layout, lease
+from app.files.eventlog_writing import KnownNames
+from app.files.fingerprint import find_mark
+from app.model.event import parse_json_object
+from app.model.filters import Status
+from app.model.ids import EventName, event_file_name
+from app.model.validation import is_node, moves_head
+
+
+class Head(NamedTuple):
+    """A place in the tree to go on from; None is the empty tree."""
+
+    event_id: str | None
+
+
+def find_head(events_fd: int, state: Mapping[str, Any], names: KnownNames) -> Head:
+    """Return HEAD: the leaf, or in a log that names none the last node; see openhands-sdk 1.58, state.py."""
+    leaf = state.get("leaf_event_id")
+    if isinstance(leaf, str) and leaf in names.numbers:
+        return Head(leaf)
+    if leaf is None and state.get("head_is_empty"):
+        return Head(None)
+    return _find_last_node(events_fd)
+
+
+def _find_last_node(events_fd: int) -> Head:
+    for name in reversed(layout.list_event_names(events_fd)):
+        event = _read_event(events_fd, name)
+        if event is not None and is_node(event):
+            return Head(name.event_id)
+    return Head(None)
+
+
+def find_moved_head(events_fd: int, state: Mapping[str, Any], state_ns: int, names: Sequence[EventName]) -> Head | None:
+    """Return what a crash, or a write that goes on, keeps HEAD from as yet; None: it stands.
+
+    It is found forward, along the parent chain, through files that are newer than base_state.json, which was written at
+    `state_ns`. A navigation wrote that one after all events, so it is never undone.
+    """
+    leaf = state.get("leaf_event_id")
+    if not isinstance(leaf, str):
+        return None
+    newer: list[EventName] = []
+    for name in reversed(names):
+        if name.event_id == leaf:
+            break  # what follows an event comes after it in the log
+        if os.stat(event_file_name(name), dir_fd=events_fd, follow_symlinks=False).st_mtime_ns < state_ns:
+            break
+        newer.append(name)
+    found = leaf
+    for name in reversed(newer):
+        event = _read_event(events_fd, name)
+        if event is not None and moves_head(event) and event.get("parent_id") == found:
+            found = name.event_id
+    return Head(found) if found != leaf else None
+
+
+def find_left_head(fd: int, events_fd: int, state: Mapping[str, Any], *, own: bool) -> Head | None:
+    """Return what a crash keeps HEAD from, in a conversation whose locks the caller holds; None: it stands.
+
+    With `own`, a crash under the lease that stands: of another worker, or of the server before, under a client's lease.
+    """
+    newest_ns = os.stat(layout.STATE, dir_fd=fd, follow_symlinks=False).st_mtime_ns
+    claimed = find_mark(layout.LAST_LEASE, fd) if own else None
+    if claimed is not None:
+        newest_ns = max(newest_ns, claimed[1])
+    return find_moved_head(events_fd, state, newest_ns, layout.list_event_names(events_fd))
+
+
+def may_lag(fd: int, state: Mapping[str, Any]) -> bool:
+    """Whether HEAD may be behind the log: the conversation runs, or its owner has not given it back, or died."""
+    owner = lease.read_lease(fd)
+    return state.get("execution_status") == Status.RUNNING or (owner is not None and not owner.released)
+
+
+def _read_event(events_fd: int, name: EventName) -> dict[str, Any] | None:
+    try:
+        return parse_json_object(layout.read_file(event_file_name(name), events_fd)[0])
+    except (FileNotFoundError, UnreadableFile):
+        return None

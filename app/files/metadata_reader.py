@@ -1,0 +1,204 @@
+"""Reading one conversation's metadata: meta.json, base_state.json, convstore.json, and the ends of its log."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from datetime import tzinfo
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from app.errors import UnreadableFile
+from app.files import layout
+from app.model.conversation import (
+    LOOK_BACK,
+    ConversationFiles,
+    EventTime,
+    LogSummary,
+    MetaTimes,
+    believe_event,
+    believe_meta,
+)
+from app.model.event import STATE_UPDATE, parse_json_object
+from app.model.ids import ConversationId, EventName, event_file_name
+from app.model.times import find_time_us
+
+
+@dataclass(slots=True)
+class Reader:
+    """How a store is read.
+
+    `zone` is that of times which carry none (None: the host's), `processes` how many may read at once (0: a thread),
+    `tools` whether what tools were given and answered counts as text. All that is open of a store has the same one, in
+    which `app.store.follow.derivation` sets `zone` and `tools` to those of the index.
+    """
+
+    root: Path
+    zone: tzinfo | None
+    processes: int = 0
+    tools: bool = False
+
+
+def read_conversation(
+    reader: Reader, directory: str, conversation_id: ConversationId, *, with_log: bool = True
+) -> ConversationFiles | None:
+    """Read what a conversation's row needs. Returns None when the directory holds no conversation (any more).
+
+    Without `with_log` no event is opened, and of its log only the length is told.
+    What holds one is defined in `layout.Kind`. What cannot be read is told in `problems`.
+    """
+    try:
+        with layout.open_directory(f"{reader.root}/{directory}") as fd:
+            return _read(reader, fd, directory, conversation_id, with_log=with_log)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        modified_us = _modified_us(reader.root / directory)
+        problem = f"the directory cannot be opened ({error.strerror})"
+        return ConversationFiles(
+            conversation_id, directory, None, 0, None, LogSummary(), modified_us, (problem,), failed=True
+        )
+
+
+def unwritable(directory: str, files: ConversationFiles | None) -> UnreadableFile:
+    """Return the error for a conversation that cannot be written to until its files are mended."""
+    return UnreadableFile(
+        f"conversation {directory} cannot be written to: "
+        f"{'; '.join(files.problems) if files else 'it has no files'}; "
+        f"`convstore repair {directory}` mends what has one safe answer",
+        failed=files is not None and files.failed,
+    )
+
+
+def list_ahead(root: Path, latest_us: int) -> list[ConversationId]:
+    """Return the conversations whose meta.json tells a later time. Opens each; what cannot be read is left out."""
+    found = []
+    for directory in layout.list_directories(root)[0]:
+        try:
+            with layout.open_directory(f"{root}/{directory}") as fd:
+                times = believe_meta(parse_json_object(layout.read_file(layout.META, fd)[0]), None)
+        except (OSError, UnreadableFile):
+            continue
+        if max(times.created_us or 0, times.updated_us or 0) > latest_us:
+            found.append(layout.named(directory).id)
+    return found
+
+
+def _modified_us(path: Path) -> int:
+    try:
+        return os.lstat(path).st_mtime_ns // 1000
+    except OSError:
+        return 0
+
+
+def _modified_ns(fd: int, status: os.stat_result | None) -> int:
+    """Return the time of a file, or of events/, which the signature covers, or of the directory it would be in."""
+    if status is not None:
+        return status.st_mtime_ns
+    try:
+        return os.stat(layout.EVENTS, dir_fd=fd, follow_symlinks=False).st_mtime_ns
+    except OSError:
+        return os.fstat(fd).st_mtime_ns
+
+
+def _read(
+    reader: Reader, fd: int, directory: str, conversation_id: ConversationId, *, with_log: bool
+) -> ConversationFiles | None:
+    problems: list[UnreadableFile] = []
+    meta, meta_status = _read_json(fd, layout.META, problems)
+    state, state_status = _read_json(fd, layout.STATE, problems)
+    names: list[EventName] = []
+    try:
+        names = layout.list_events(fd)
+    except UnreadableFile as error:
+        problems.append(error)
+    if meta_status is None and state_status is None and not layout.holds_conversation(fd):
+        return None
+    if state is None and not any(str(problem).startswith(layout.STATE) for problem in problems):
+        problems.append(UnreadableFile(f"{layout.STATE}: missing"))
+    own, _ = _read_json(fd, layout.OWN, problems)
+    meta_placed_ns = None if meta_status is None else layout.placed_ns(meta_status)
+    meta_times = believe_meta(meta, meta_placed_ns)
+    log = summarise(reader, fd, names, meta_times) if with_log else LogSummary(len(names))
+    return ConversationFiles(
+        id=conversation_id,
+        directory=directory,
+        meta=meta,
+        meta_mtime_ns=0 if meta_status is None else meta_status.st_mtime_ns,
+        state=state,
+        log=log,
+        modified_us=_modified_ns(fd, state_status or meta_status) // 1000,
+        problems=tuple(str(problem) for problem in problems),
+        failed=log.failed or any(problem.failed for problem in problems),
+        own=own or {},
+        meta_placed_ns=meta_placed_ns,
+    )
+
+
+def _read_json(
+    fd: int, name: str, problems: list[UnreadableFile]
+) -> tuple[dict[str, Any] | None, os.stat_result | None]:
+    """Return the object and its file's status (None: it cannot be read); a problem is appended to `problems`."""
+    status = None
+    try:
+        raw, status = layout.read_with_status(name, fd)
+        return parse_json_object(raw), status
+    except FileNotFoundError:
+        return None, None
+    except UnreadableFile as error:
+        problems.append(UnreadableFile(f"{name}: {error}", failed=error.failed))
+        return None, status
+
+
+def summarise(reader: Reader, fd: int, names: list[EventName], meta: MetaTimes | None) -> LogSummary:
+    """Look at the ends of a log: the last event that is no ConversationStateUpdateEvent, and the first with a time.
+
+    The first is looked for where the fold needs it beside the times of `meta`; None: always.
+    """
+    if not names:
+        return LogSummary()
+    first_us = last_us = None
+    last_is_past, last_mtime_ns = True, 0
+    since_last = min(len(names), LOOK_BACK)
+    try:
+        with layout.open_directory(layout.EVENTS, fd) as events_fd:
+            for place, name in enumerate(names[: -LOOK_BACK - 1 : -1]):
+                event = _read_event(reader, events_fd, name)
+                if event.time.us is not None and event.kind != STATE_UPDATE:
+                    (last_us, last_is_past), last_mtime_ns, since_last = event.time, event.mtime_ns, place
+                    break
+            for name in names[:LOOK_BACK] if meta is None or meta.needs_first(last_us) else ():
+                first_us = _read_event(reader, events_fd, name).time.us
+                if first_us is not None:
+                    break
+    except (OSError, UnreadableFile):
+        return LogSummary(event_count=len(names), failed=True)
+    return LogSummary(len(names), first_us, last_us, last_mtime_ns, since_last, last_is_past=last_is_past)
+
+
+class _End(NamedTuple):
+    """What the summary needs of an event at an end of a log."""
+
+    time: EventTime
+    kind: object = None
+    mtime_ns: int = 0
+
+
+def _read_event(reader: Reader, events_fd: int, name: EventName) -> _End:
+    """Read one event; one that cannot be read, which the event rows report, has no time.
+
+    Raises:
+        UnreadableFile: the operating system refused, which may pass.
+    """
+    try:
+        raw, status = layout.read_with_status(event_file_name(name), events_fd)
+        event = parse_json_object(raw)
+    except FileNotFoundError:
+        return _End(EventTime(None, is_past=True))
+    except UnreadableFile as error:
+        if error.failed:
+            raise
+        return _End(EventTime(None, is_past=True))
+    told_us = find_time_us(event.get("timestamp"), reader.zone)
+    time = believe_event(told_us, status.st_mtime_ns, layout.placed_ns(status))
+    return _End(time, event.get("kind"), status.st_mtime_ns)

@@ -1,0 +1,296 @@
+"""An open conversation's files: what of them is kept in memory, and the one way to change them.
+
+Kept are the bytes of meta.json and base_state.json, their fields for the index, and the names in the log. Before each
+write four stats tell whether another program changed them; then they are read again.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import orjson
+
+from app.errors import UnreadableFile
+from app.files import durable, eventlog_writing, layout, lease, metadata_reader
+from app.files.edit import Change, Prepared, Written, prepare
+from app.files.eventlog_writing import KnownNames
+from app.files.fingerprint import Marks, find_mark, find_marks, mark_of
+from app.files.lease import Lease
+from app.files.log.branches import first_meta
+from app.files.log.head import Head, find_head, find_left_head
+from app.files.metadata_reader import Reader
+from app.files.sidecar import find_kept, write_own
+from app.locks import hold_lock
+from app.model.conversation import ConversationFiles
+from app.model.event import EventRow, parse_json_object
+from app.model.filters import Status
+from app.model.ids import ConversationId
+from app.model.json_splice import Kept
+from app.model.times import format_us
+
+_DICT_FACTOR = 3
+_ID_BYTES = 150
+_HEAD = "leaf_event_id"
+
+_UNDER_BOTH_LOCKS = (layout.META, layout.STATE, layout.OWN, layout.LEASE, layout.LAST_LEASE)
+
+
+class OpenFiles:
+    """The files of a conversation that this process may write to. Synchronous; one call at a time.
+
+    After an error while writing, `broken` is set: what is on disk may differ from what is kept, and the next write
+    reads it again first.
+    """
+
+    def __init__(self, reader: Reader, directory: str, conversation_id: ConversationId, held: Lease) -> None:
+        self.reader = reader
+        self.directory = directory
+        self.id = conversation_id
+        self.lease = held
+        self.broken = False
+        self.names: KnownNames
+        self.files: ConversationFiles
+        self._state: Kept | None = None
+        self._meta: Kept | None = None
+        self._head: Head | None = None
+        self._moved: dict[str, bytes] = {}
+        """HEAD as it stands in base_state.json, where `_state` has an earlier one."""
+        self._torn = False
+        self.log_read = False
+        """Whether `files` tell of the log: they do after a write."""
+        self._marks = Marks()
+
+    @property
+    def size_bytes(self) -> int:
+        """About how much memory this takes."""
+        raw = sum(len(kept.raw) for kept in (self._state, self._meta) if kept)
+        return raw * (1 + _DICT_FACTOR) + len(self.names.numbers) * _ID_BYTES
+
+    @contextmanager
+    def _writing(self) -> Iterator[tuple[int, int]]:
+        """Hold both locks, in agent-server's order, and give the conversation's and the log's directory."""
+        root = self.reader.root
+        with (
+            lease.opened(root, self.directory) as fd,
+            eventlog_writing.opened(fd) as events_fd,
+            hold_lock(layout.LOG_LOCK, layout.LOG_LOCK_TIMEOUT_S, dir_fd=events_fd),
+            lease.guarded(root, self.directory, fd, self.lease),
+        ):
+            yield fd, events_fd
+
+    def load(self, *, after_crash: bool) -> str | None:
+        """Read the conversation, tidy its log, and return its status. Opens meta.json and base_state.json.
+
+        A HEAD that a crash left behind is moved, and the events that it may have missed are read: with `after_crash`
+        those of the owner before, else those that were appended under this lease.
+
+        Raises:
+            OwnershipLost, ConversationNotFound, LockTimeout: it is not ours to write to.
+            UnreadableFile: base_state.json is missing or cannot be read.
+        """
+        with self._writing() as (fd, events_fd):
+            self._read(fd, events_fd)
+            self._tidy(fd, events_fd)
+            self._recover_head(fd, events_fd, own=not after_crash and self.status != Status.RUNNING)
+            self.broken = False
+            self._marks = self._marks._replace(events=mark_of(os.fstat(events_fd)))
+        return self.status
+
+    @property
+    def status(self) -> str | None:
+        """The execution status."""
+        status = (self.files.state or {}).get("execution_status")
+        return status if isinstance(status, str) else None
+
+    def write(self, change: Change) -> Written:
+        """Do one change. Events are durable when this returns, and so are the fields.
+
+        Raises:
+            OwnershipLost, ConversationNotFound, LockTimeout: it is not ours to write to; nothing was written.
+            EventExists, InvalidEvent, EventNotFound, InvalidConversation: the change is wrong; nothing was written.
+            DiskFull, WriteFailed: it could not be written, and no event was appended.
+        """
+        with self._writing() as (fd, events_fd):
+            reread = self.broken or find_marks(fd, mark_of(os.fstat(events_fd))) != self._marks
+            reread |= bool(change.events) and not eventlog_writing.is_as_long(events_fd, self.names)
+            if reread:
+                self._read(fd, events_fd)
+                if self.broken:
+                    self._tidy(fd, events_fd)
+                self._recover_head(fd, events_fd, own=not self.broken)
+                self.broken = False
+            change = change.with_tags(self.files)
+            prepared = prepare(change, self.names, partial(self._get_head, events_fd), self.reader, self.directory)
+            try:
+                return self._write(fd, events_fd, change, prepared, reread=reread)
+            except BaseException:
+                self.broken = True
+                raise
+
+    def save_updated_at(self, updated_at_us: int) -> bool:
+        """Set `updated_at` in meta.json, unless another program changed the files meanwhile; return whether it was set.
+
+        No error sets `broken`.
+
+        Raises:
+            OwnershipLost, ConversationNotFound, LockTimeout: it is not ours to write to.
+            DiskFull, WriteFailed: it could not be written; the old meta.json or the new one stands.
+        """
+        with self._writing() as (fd, events_fd):
+            if find_marks(fd, mark_of(os.fstat(events_fd))) != self._marks:
+                return False
+            self._write_meta(fd, {"updated_at": format_us(updated_at_us)})
+        return True
+
+    @property
+    def untrusted(self) -> bool:
+        """Whether what is kept, and was written to the index, may differ from the files, after an error."""
+        return self.broken or self.files.log.failed
+
+    def is_unchanged(self) -> bool:
+        """Whether nobody else changed the files since they were last read or written here."""
+        try:
+            with layout.open_directory(self.reader.root / self.directory) as fd:
+                return find_marks(fd, find_mark(layout.EVENTS, fd)) == self._marks
+        except OSError:
+            return False
+
+    def _read(self, fd: int, events_fd: int) -> None:
+        self._marks = find_marks(fd, mark_of(os.fstat(events_fd)))
+        self._state, self._meta = find_kept(fd, layout.STATE), find_kept(fd, layout.META)
+        self._moved = {}
+        self.names = eventlog_writing.list_names(events_fd)
+        files = metadata_reader.read_conversation(self.reader, self.directory, self.id, with_log=False)
+        if files is None or files.failed or files.state is None or self._state is None:
+            raise metadata_reader.unwritable(self.directory, files)
+        self.files = files
+        self.log_read = False
+        self._head = None
+
+    def _tidy(self, fd: int, events_fd: int) -> None:
+        """Delete what a crash, or an error, may have left: temporary files, and markers of other lengths."""
+        eventlog_writing.tidy(events_fd, self.names)
+        durable.remove_temporaries(fd, _UNDER_BOTH_LOCKS)
+
+    def _write(self, fd: int, events_fd: int, change: Change, prepared: list[Prepared], *, reread: bool) -> Written:
+        rows: list[EventRow] = []
+        head = change.head
+        if prepared:
+            self._read_log(fd)
+            appended = eventlog_writing.append(events_fd, self.names, [(one.event_id, one.raw) for one in prepared])
+            for (name, status), one in zip(appended, prepared, strict=True):
+                rows.append(EventRow(name, one.facts))
+                log = self.files.log.with_event(one.facts, status.st_mtime_ns)
+                self.files = replace(self.files, log=log)
+                head = Head(name.event_id) if one.moves and change.head is None else head
+        warning = None
+        try:
+            self._write_state(fd, change, head)
+            self._write_meta(fd, change.meta)
+            self._write_own(fd, change)
+            self._read_log(fd)
+            self._marks = self._marks._replace(events=mark_of(os.fstat(events_fd)))
+        except Exception as error:
+            if not rows:
+                raise
+            self.broken = True
+            warning = f"the events are written, but not what belongs to them: {error}"
+        signature = layout.FAILED if self.untrusted else layout.UNTRUSTED
+        return Written(rows, self.files, signature, reread, warning)
+
+    def _write_state(self, fd: int, change: Change, head: Head | None) -> None:
+        values = dict(change.state)
+        if head is not None:
+            values[_HEAD] = head.event_id
+            empty = head.event_id is None
+            if empty or (self.files.state or {}).get("head_is_empty"):
+                values["head_is_empty"] = empty
+        if not values or self._state is None:
+            return
+        dumped = {name: orjson.dumps(value) for name, value in values.items()}
+        status = self._move_head(fd, dumped[_HEAD]) if head is not None and list(dumped) == [_HEAD] else None
+        if status is None:
+            kept = self._state.with_values(self._moved | dumped)
+            status = durable.replace(fd, layout.STATE, kept.raw, sync_name=bool(change.state or change.head))
+            self._state, self._moved = kept, {}
+        self._torn = False
+        self._marks = self._marks._replace(state=mark_of(status))
+        state = {**(self.files.state or {}), **{name: orjson.loads(value) for name, value in dumped.items()}}
+        self.files = replace(self.files, state=state, modified_us=status.st_mtime_ns // 1000)
+        self._head = head or self._head
+
+    def _move_head(self, fd: int, leaf: bytes) -> os.stat_result | None:
+        """Put the id of an event in the place of another: 36 bytes, where a new file would be all of them, 260 kB.
+
+        None: nothing was done. After an error the file is not written to again, for who knows what is on the disk.
+        """
+        span = self._state.spans.get(_HEAD) if self._state else None
+        if self._torn or span is None or span[1] - span[0] != len(leaf):
+            return None
+        self._torn = True
+        known = self._marks.state
+        status = durable.overwrite(fd, layout.STATE, span[0], leaf, lambda status: mark_of(status) == known)
+        if status is not None:
+            self._moved = {_HEAD: leaf}
+        return status
+
+    def _write_meta(self, fd: int, values: Mapping[str, Any]) -> None:
+        if not values:
+            return
+        kept = self._meta or self._first_meta(fd)
+        kept = kept.with_values({name: orjson.dumps(value) for name, value in values.items()})
+        status = durable.replace(fd, layout.META, kept.raw)
+        self._meta = kept
+        self._marks = self._marks._replace(meta=mark_of(status))
+        self.files = replace(
+            self.files,
+            meta=parse_json_object(kept.raw),
+            meta_mtime_ns=status.st_mtime_ns,
+            meta_placed_ns=layout.placed_ns(status),
+        )
+
+    def _write_own(self, fd: int, change: Change) -> None:
+        if not change.own:
+            return
+        raw, status = write_own(fd, change.own)
+        self._marks = self._marks._replace(own=mark_of(status))
+        others = tuple(problem for problem in self.files.problems if not problem.startswith(layout.OWN))
+        self.files = replace(self.files, own=parse_json_object(raw), problems=others)
+
+    def _first_meta(self, fd: int) -> Kept:
+        """Return a meta.json for a conversation that has none, as the CLI leaves it: what agent-server needs in one.
+
+        Raises:
+            UnreadableFile: it has one, which cannot be read.
+        """
+        if find_mark(layout.META, fd) is not None:
+            raise UnreadableFile(f"conversation {self.directory}: {layout.META} cannot be read, so it is not replaced")
+        self._read_log(fd)
+        workspace = self._state.find("workspace") if self._state else None
+        kept = first_meta(replace(self.files, state=dict(self.files.state or {})))
+        return kept.with_values({"workspace": workspace}) if workspace else kept
+
+    def _get_head(self, events_fd: int) -> Head:
+        if self._head is None:
+            self._head = find_head(events_fd, self.files.state or {}, self.names)
+        return self._head
+
+    def _recover_head(self, fd: int, events_fd: int, *, own: bool) -> None:
+        state = self.files.state or {}
+        if self.names.numbers.get(str(state.get(_HEAD))) != self.names.next_seq - 1:
+            moved = find_left_head(fd, events_fd, state, own=own)
+            if moved is not None:
+                self._write_state(fd, Change(), moved)
+
+    def _read_log(self, fd: int) -> None:
+        """Look at the log's ends, once; after that each event that is appended tells what changes."""
+        if not self.log_read:
+            names = layout.list_events(fd)
+            log = metadata_reader.summarise(self.reader, fd, names, None)
+            self.files = replace(self.files, log=log)
+            self.log_read = not log.failed

@@ -1,0 +1,66 @@
+"""Reading many conversations, for the sync: pure functions over files, so that they can run in processes of their own.
+
+Imports no SQL, which keeps those processes small.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from app.files import layout, metadata_reader
+from app.files.layout import Named
+from app.files.log import event_log
+from app.files.metadata_reader import Reader
+from app.model.conversation import IndexedRow, fold
+from app.model.event import KnownLog, LogChange, gap_rows
+
+
+def read_signatures(reader: Reader, named: Iterable[Named]) -> dict[str, bytes]:
+    """Return the signature of each directory. Opens no file."""
+    return {one.directory: layout.signature(reader.root, one.directory) for one in named}
+
+
+def find_present(root: Path, directories: Iterable[str]) -> set[str]:
+    """Return those of these directories that are there now.
+
+    Raises:
+        StoreUnavailable: the disk does not say.
+    """
+    return {directory for directory in directories if layout.is_directory(root, directory)}
+
+
+def read_rows(reader: Reader, named: Sequence[Named]) -> tuple[list[IndexedRow], list[Named]]:
+    """Read conversations and fold them; also return those whose directories hold no conversation."""
+    rows, gone = [], []
+    for one in named:
+        signature = layout.signature(reader.root, one.directory)
+        files = metadata_reader.read_conversation(reader, one.directory, one.id)
+        if files is None:
+            gone.append(one)
+        else:
+            rows.append(IndexedRow(fold(files), layout.FAILED if files.failed else signature))
+    return rows, gone
+
+
+def read_changes(reader: Reader, logs: Sequence[KnownLog]) -> list[LogChange]:
+    """Read of each log what its rows lack: new files, those that were unreadable, and the last one again.
+
+    Of a log that the operating system refuses to list, the rows stay as they are.
+    """
+    changes = []
+    for log in logs:
+        names = event_log.find_events(reader, log.directory)
+        if names is None:
+            changes.append(LogChange(log.key, [], [], log.directory, failed=True))
+            continue
+        unread = [name for name in names if name not in log.known or log.known[name] is not None]
+        if names and (not unread or unread[-1] != names[-1]):
+            unread.append(names[-1])
+        gaps = gap_rows(names)
+        present = {*names, *(gap.name for gap in gaps)}
+        write, failed = event_log.read_rows(reader, log.directory, unread)
+        write += [gap for gap in gaps if log.known.get(gap.name) != gap.unreadable]
+        gone = [name for name in log.known if name not in present]
+        changes.append(LogChange(log.key, write, gone, log.directory, failed=failed))
+    return changes

@@ -1,0 +1,48 @@
+"""What convstore alone says of a conversation, in convstore.json: whether it is archived, or pinned."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import orjson
+
+from app.errors import UnreadableFile
+from app.files import durable, layout, lease, releasing
+from app.model.json_splice import Kept, parse_kept
+
+
+def mark(root: Path, directory: str, instance: str, fields: Mapping[str, bool], *, force: bool = False) -> None:
+    """Set fields of convstore.json of a conversation that is not opened, and whose other files need not be readable.
+
+    Raises:
+        ConversationNotFound: there is none.
+        ConversationOwned: another owner lives; `force` takes it over.
+        LockTimeout: another program is writing to it all the time.
+        DiskFull, WriteFailed: it could not be written.
+    """
+    claimed = lease.claim(root, directory, instance, force=force)
+    with lease.opened(root, directory) as fd, lease.guarded(root, directory, fd, claimed.lease):
+        try:
+            write_own(fd, fields)
+        finally:
+            releasing.write_undone(root, fd, claimed)
+
+
+def write_own(fd: int, fields: Mapping[str, object]) -> tuple[bytes, os.stat_result]:
+    """Set fields in an open directory's convstore.json; return its content and status. The caller owns it.
+
+    The file is made when it is missing or cannot be read: no other program has it.
+    """
+    before = find_kept(fd, layout.OWN) or parse_kept(b"{}")
+    kept = before.with_values({name: orjson.dumps(value) for name, value in fields.items()})
+    return kept.raw, durable.replace(fd, layout.OWN, kept.raw)
+
+
+def find_kept(fd: int, name: str) -> Kept | None:
+    """Return a file of an open directory as it is kept; None where there is none that can be read."""
+    try:
+        return parse_kept(layout.read_file(name, fd)[0])
+    except (FileNotFoundError, UnreadableFile):
+        return None

@@ -1,0 +1,110 @@
+"""The change feed: every row carries the revision of its last change, and a deletion leaves a tombstone.
+
+What a reader of the list sees of a conversation changes with its own row and with its children, so a parent is part of
+a change of theirs. Tombstones are bounded; `revision.forgotten` says up to which change they are gone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from functools import cache
+from typing import Any
+
+from sqlalchemy import ColumnElement, Table, bindparam, delete, null, select, tuple_, union_all, update
+from sqlalchemy.dialects.sqlite import insert
+
+from app.errors import ChangesGone
+from app.index import conversation_body, state
+from app.index.sqlite.database import ReadConnection, WriteConnection
+from app.index.statements import Sql, compiled
+from app.index.tables import conversation, deletion, revision
+from app.model.change_token import Change, ChangePage, Place
+from app.model.ids import ConversationId
+
+DELETIONS_KEPT = 10_000
+
+
+@cache
+def _touch_sql() -> Sql:
+    return compiled(
+        update(conversation).where(conversation.c.uuid == bindparam("uuid_")).values(revision=bindparam("revision_"))
+    )
+
+
+def touch(index: WriteConnection, uuids: Iterable[str | None], at: int) -> None:
+    """Make conversations part of the change `at`; None and unknown ones are ignored."""
+    index.execute_many(_touch_sql(), [{"uuid_": uuid, "revision_": at} for uuid in uuids if uuid is not None])
+
+
+@cache
+def _note_sql() -> Sql:
+    statement = insert(deletion).values(uuid=bindparam("uuid"), revision=bindparam("revision"))
+    return compiled(
+        statement.on_conflict_do_update(index_elements=["uuid"], set_={"revision": statement.excluded.revision})
+    )
+
+
+@cache
+def _forget_sql() -> Sql:
+    return compiled(delete(deletion).where(deletion.c.uuid == bindparam("uuid")))
+
+
+def forget_deletions(index: WriteConnection, uuids: Sequence[str]) -> None:
+    """Remove the tombstones of conversations that are there again."""
+    index.execute_many(_forget_sql(), [{"uuid": uuid} for uuid in uuids])
+
+
+def note_deletions(index: WriteConnection, uuids: Sequence[str], at: int) -> None:
+    """Leave a tombstone for each of these conversations, deleted by the change `at`; the oldest ones make room."""
+    index.execute_many(_note_sql(), [{"uuid": uuid, "revision": at} for uuid in uuids])
+    oldest_to_go = select(deletion.c.revision).order_by(deletion.c.revision.desc()).offset(DELETIONS_KEPT).limit(1)
+    found = index.execute(oldest_to_go)
+    if found:
+        upto = found[0][0]
+        index.execute(delete(deletion).where(deletion.c.revision <= upto))
+        index.execute(update(revision).values(forgotten=upto))
+
+
+def _later(table: Table) -> ColumnElement[bool]:
+    here = tuple_(table.c.revision, table.c.uuid)
+    return here > tuple_(bindparam("after_revision"), bindparam("after_id"))
+
+
+@cache
+def _changes_sql() -> Sql:
+    columns = conversation.c
+    changed = conversation_body.select_info(columns.revision, columns.uuid).where(_later(conversation))
+    changed = changed.order_by(columns.revision, columns.uuid).limit(bindparam("row_limit"))
+    nothing: list[ColumnElement[Any]] = [null() for _ in conversation_body.COLUMNS]
+    deleted = select(deletion.c.revision, deletion.c.uuid, *nothing).where(_later(deletion))
+    deleted = deleted.order_by(deletion.c.revision, deletion.c.uuid).limit(bindparam("row_limit"))
+    both = union_all(select(changed.subquery("changed")), select(deleted.subquery("deleted"))).subquery("both")
+    ordered = select(both).order_by(both.c.revision, both.c.uuid)
+    return compiled(ordered.limit(bindparam("row_limit")))
+
+
+async def list_changes(index: ReadConnection, since: Place | None, limit: int) -> ChangePage:
+    """Return the next changes after a place, in order of their revisions; None is the beginning: all there is.
+
+    Each conversation comes once, as it is now. It reads one snapshot, which the caller took, so none is passed over.
+
+    Raises:
+        ChangesGone: the index was built anew since, or deletions since then are no longer kept.
+    """
+    position = await state.get_position(index)
+    place = Place(position.epoch, 0, begun=position.revision) if since is None else since
+    if place.epoch != position.epoch:
+        raise ChangesGone("the index was built anew since this token was given; list everything again, then follow")
+    if place.misses(position.forgotten):
+        raise ChangesGone("this token is too old: deletions since then are no longer known; list everything again")
+    asked = {"after_revision": place.revision, "after_id": place.id, "row_limit": limit + 1}
+    rows = await index.fetch_all(_changes_sql(), asked)
+    items = [
+        Change(
+            place._replace(revision=at, id=uuid),
+            ConversationId(uuid),
+            None if body is None else conversation_body.compose_info_body(body, *more),
+        )
+        for at, uuid, body, *more in rows[:limit]
+    ]
+    return ChangePage(items, items[-1].place if items else place, len(rows) > limit)

@@ -1,0 +1,295 @@
+"""The event rows of one conversation: its log without the payloads."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from functools import cache, lru_cache
+
+from sqlalchemy import (
+    BindParameter,
+    ColumnElement,
+    and_,
+    bindparam,
+    delete,
+    func,
+    literal_column,
+    or_,
+    select,
+    tuple_,
+    update,
+)
+from sqlalchemy.dialects.sqlite import insert
+
+from app.index import state
+from app.index.sqlite.database import ReadConnection, WriteConnection
+from app.index.sqlite.text_index import Said, add_messages, clear_messages, write_messages
+from app.index.statements import Sql, compiled
+from app.index.tables import conversation, event, message
+from app.model.event import EventFacts, EventRow, LogChange
+from app.model.filters import EventFilter
+from app.model.ids import ConversationId, EventName
+from app.model.page import Cursor, EventOrder
+
+UNREADABLE_MAX = 1000
+"""How many unreadable events a page tells of at most."""
+
+_HERE = event.c.conversation == (
+    select(conversation.c.id).where(conversation.c.uuid == bindparam("uuid")).scalar_subquery()
+)
+"""Of one conversation, by its id: in an index that is put in place of this one it has another key."""
+
+
+def _asked(asked: EventFilter) -> dict[str, object]:
+    given = {
+        "kind": "MessageEvent" if asked.body is not None and asked.kind is None else asked.kind,
+        "source": asked.source,
+        "timestamp_gte": asked.timestamp_gte_us,
+        "timestamp_lt": asked.timestamp_lt_us,
+    }
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def _conditions(names: Iterable[str]) -> list[ColumnElement[bool]]:
+    clauses = {
+        "kind": event.c.kind == bindparam("kind"),
+        "source": event.c.source == bindparam("source"),
+        "timestamp_gte": event.c.timestamp >= bindparam("timestamp_gte"),
+        "timestamp_lt": event.c.timestamp < bindparam("timestamp_lt"),
+    }
+    return [_HERE, event.c.unreadable.is_(None), *(clauses[name] for name in names)]
+
+
+@lru_cache(maxsize=256)
+def list_sql(order: EventOrder, names: tuple[str, ...], *, after: bool) -> Sql:
+    """Return the statement of a page of events. `names` are the filters set."""
+    here = tuple_(event.c.seq, event.c.event_id)
+    there = tuple_(bindparam("after_seq"), bindparam("after_id"))
+    descending = order is EventOrder.TIMESTAMP_DESC
+    statement = select(event.c.seq, event.c.event_id).where(*_conditions(names))
+    if after:
+        statement = statement.where(here < there if descending else here > there)
+    directions = (event.c.seq.desc(), event.c.event_id.desc()) if descending else (event.c.seq, event.c.event_id)
+    return compiled(statement.order_by(*directions).limit(bindparam("row_limit")))
+
+
+async def list_events(
+    index: ReadConnection,
+    uuid: ConversationId,
+    asked: EventFilter,
+    order: EventOrder,
+    after: Cursor[int] | None,
+    limit: int,
+) -> list[EventName]:
+    """Return the names of readable events in log order or its reverse; `asked.body` admits every message."""
+    parameters = _asked(asked)
+    sql = list_sql(order, tuple(parameters), after=after is not None)
+    parameters |= {"uuid": uuid, "row_limit": limit}
+    if after is not None:
+        parameters |= {"after_seq": after.key, "after_id": after.id}
+    return [EventName(*row) for row in await index.fetch_all(sql, parameters)]
+
+
+@lru_cache(maxsize=256)
+def count_sql(names: tuple[str, ...]) -> Sql:
+    """Return the statement that counts a conversation's events under the filters set."""
+    return compiled(select(func.count()).select_from(event).where(*_conditions(names)))
+
+
+async def count_events(index: ReadConnection, uuid: ConversationId, asked: EventFilter) -> int:
+    """Return how many readable events the filter admits; `asked.body` admits every message."""
+    parameters = _asked(asked)
+    rows = await index.fetch_all(count_sql(tuple(parameters)), parameters | {"uuid": uuid})
+    return int(rows[0][0])
+
+
+@cache
+def _unreadable_sql() -> Sql:
+    return compiled(
+        select(event.c.seq, event.c.event_id, event.c.unreadable)
+        .where(_HERE, event.c.unreadable.is_not(None), event.c.seq.between(bindparam("first"), bindparam("last")))
+        .order_by(event.c.seq, event.c.event_id)
+        .limit(bindparam("row_limit"))
+    )
+
+
+async def list_unreadable(
+    index: ReadConnection, uuid: ConversationId, first: int, last: int, limit: int = UNREADABLE_MAX
+) -> list[tuple[EventName, str]]:
+    """Return the unreadable events and gaps between two numbers of a log, with their reasons."""
+    parameters = {"uuid": uuid, "first": first, "last": last, "row_limit": limit}
+    rows = await index.fetch_all(_unreadable_sql(), parameters)
+    return [(EventName(seq, event_id), reason) for seq, event_id, reason in rows]
+
+
+@cache
+def _find_sql() -> Sql:
+    return compiled(
+        select(event.c.seq, event.c.event_id)
+        .where(_HERE, event.c.event_id == bindparam("event_id"))
+        .order_by(event.c.seq)
+        .limit(1)
+    )
+
+
+async def find_event(index: ReadConnection, uuid: ConversationId, event_id: str) -> EventName | None:
+    """Return an event's name, of two files with one id the first, or None when there is no such event."""
+    row = await index.fetch_one(_find_sql(), {"uuid": uuid, "event_id": event_id}) if event_id else None
+    return EventName(*row) if row else None
+
+
+@cache
+def _responses_sql() -> Sql:
+    said = or_(
+        (event.c.kind == "ActionEvent") & (event.c.tool == "finish"),
+        event.c.kind == "MessageEvent",
+    )
+    return compiled(
+        select(event.c.seq, event.c.event_id)
+        .where(_HERE, event.c.source == "agent", event.c.unreadable.is_(None), said)
+        .order_by(event.c.seq, event.c.event_id)
+    )
+
+
+async def list_responses(index: ReadConnection, uuid: ConversationId) -> list[EventName]:
+    """Return the agent's finish actions and messages in log order."""
+    return [EventName(*row) for row in await index.fetch_all(_responses_sql(), {"uuid": uuid})]
+
+
+@cache
+def _rows_sql() -> Sql:
+    columns = event.c
+    return compiled(
+        select(
+            columns.seq,
+            columns.event_id,
+            columns.kind,
+            columns.source,
+            columns.timestamp,
+            columns.tool,
+            func.coalesce(message.c.text, literal_column("''")),
+            columns.unreadable,
+        )
+        .join_from(
+            event,
+            message,
+            and_(
+                message.c.conversation == columns.conversation,
+                message.c.seq == columns.seq,
+                message.c.event_id == columns.event_id,
+            ),
+            isouter=True,
+        )
+        .where(columns.conversation == bindparam("conversation"))
+        .order_by(columns.seq, columns.event_id)
+    )
+
+
+async def list_rows(index: ReadConnection, key: int) -> list[EventRow]:
+    """Return all event rows of a conversation in log order, gaps included, with what was said."""
+    rows = await index.fetch_all(_rows_sql(), {"conversation": key})
+    return [EventRow(EventName(*row[:2]), EventFacts(*row[2:7]), row[7]) for row in rows]
+
+
+@lru_cache(maxsize=128)
+def _known_sql(number: int) -> Sql:
+    wanted: list[BindParameter[int]] = [bindparam(f"key_{i}") for i in range(number)]
+    columns = event.c
+    return compiled(
+        select(columns.conversation, columns.seq, columns.event_id, columns.unreadable).where(
+            columns.conversation.in_(wanted)
+        )
+    )
+
+
+async def list_known(index: ReadConnection, keys: Sequence[int]) -> dict[int, dict[EventName, str | None]]:
+    """Return for each key the names that its rows have, each with its reason when it is unreadable."""
+    found: dict[int, dict[EventName, str | None]] = {key: {} for key in keys}
+    if keys:
+        rows = await index.fetch_all(_known_sql(len(keys)), {f"key_{i}": key for i, key in enumerate(keys)})
+        for key, seq, event_id, reason in rows:
+            found[key][EventName(seq, event_id)] = reason
+    return found
+
+
+@cache
+def _insert_sql() -> Sql:
+    return compiled(insert(event).on_conflict_do_nothing())
+
+
+@cache
+def _upsert_sql() -> Sql:
+    statement = insert(event)
+    fresh = {name: statement.excluded[name] for name in ("kind", "source", "timestamp", "tool", "unreadable")}
+    differs = or_(*(event.c[name].is_distinct_from(value) for name, value in fresh.items()))
+    key = ["conversation", "seq", "event_id"]
+    return compiled(statement.on_conflict_do_update(index_elements=key, set_=fresh, where=differs))
+
+
+@cache
+def _delete_sql() -> Sql:
+    return compiled(
+        delete(event).where(
+            event.c.conversation == bindparam("conversation"),
+            event.c.seq == bindparam("seq"),
+            event.c.event_id == bindparam("event_id"),
+        )
+    )
+
+
+@lru_cache(maxsize=128)
+def _directories_sql(number: int) -> Sql:
+    wanted: list[BindParameter[int]] = [bindparam(f"key_{i}") for i in range(number)]
+    return compiled(select(conversation.c.id, conversation.c.directory).where(conversation.c.id.in_(wanted)))
+
+
+@cache
+def _in_step_sql() -> Sql:
+    lagging = (conversation.c.id == bindparam("key_")) & (conversation.c.events_behind == 1)
+    return compiled(update(conversation).where(lagging).values(events_behind=0))
+
+
+def apply_changes(index: WriteConnection, changes: Sequence[LogChange]) -> None:
+    """Write and delete event rows and what was said; conversations that were read whole are in step again.
+
+    Changes of a conversation that was deleted meanwhile are dropped, and so are those whose key means another directory
+    now, in an index that was put in place of the one they were read from.
+    """
+    keys = {f"key_{i}": change.key for i, change in enumerate(changes)}
+    existing = dict(index.fetch_all(_directories_sql(len(keys)), keys))
+    changes = [
+        change for change in changes if change.key in existing and change.directory in (None, existing[change.key])
+    ]
+    changed = write_changes(index, changes)
+    changed += index.execute_many(_in_step_sql(), [{"key_": one.key} for one in changes if not one.failed])
+    if changed:
+        state.bump_revision(index)
+
+
+def write_changes(index: WriteConnection, changes: Sequence[LogChange]) -> int:
+    """Write and delete event rows and what was said, of conversations that are there; return how much differed."""
+    gone = [
+        {"conversation": change.key, "seq": name.seq, "event_id": name.event_id}
+        for change in changes
+        for name in change.delete
+    ]
+    rows = [(change.key, row) for change in changes for row in change.write]
+    fresh = [
+        {"conversation": key, "seq": row.name.seq, "event_id": row.name.event_id, "unreadable": row.unreadable}
+        | {"kind": row.facts.kind, "source": row.facts.source}
+        | {"timestamp": row.facts.timestamp_us, "tool": row.facts.tool}
+        for key, row in rows
+    ]
+    said = [Said(key, *row.name, row.facts.timestamp_us, row.facts.text) for key, row in rows]
+    deleted = index.execute_many(_delete_sql(), gone) if gone else 0
+    inserted = index.execute_many(_insert_sql(), fresh)
+    if not gone and inserted == len(fresh):  # what was said is written with its event, so nothing is known of these
+        return inserted + add_messages(index, said)
+    unsaid = [Said(change.key, *name, None, "") for change in changes for name in change.delete]
+    changed = deleted + inserted + write_messages(index, unsaid + said)
+    return changed + index.execute_many(_upsert_sql(), fresh)
+
+
+def delete_all(index: WriteConnection) -> None:
+    """Delete every event row and all that was said; the next sync reads the logs again."""
+    clear_messages(index)
+    index.execute(delete(event))

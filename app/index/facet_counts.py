@@ -1,0 +1,162 @@
+"""Counts by status, model, tag and the like, under any filter. One statement for all, so that they agree.
+
+A facet is counted in the one index that holds what its filter admits in the order of its values, where there is one.
+For all others the filter is asked once: SQLite keeps what it admits while the statement runs, unless it is needed once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any
+
+from sqlalchemy import CTE, ColumnElement, Select, Subquery, bindparam, func, literal_column, null, select, union_all
+
+from app.index import filter_sql
+from app.index.filter_sql import bare, clauses, clauses_by_few, clauses_to_count
+from app.index.sqlite.database import ReadConnection
+from app.index.statements import Sql, compiled
+from app.index.tables import conversation, conversation_tag
+from app.model.facets import Facet, FacetCounts, FacetKind, Facets
+from app.model.filters import ConversationFilter
+
+_DAY_US: ColumnElement[int] = literal_column("86400000000")
+_DAY_S: ColumnElement[int] = literal_column("86400")
+_BEFORE_1970_US: ColumnElement[int] = literal_column("62135596800000000")
+_BEFORE_1970_DAYS: ColumnElement[int] = literal_column("719162")
+_BY = {FacetKind.DAY: "created_at", FacetKind.MONTH: "created_at", FacetKind.TAG: "id"}
+"""The columns of facets that are not named for them."""
+
+
+@lru_cache(maxsize=256)
+def facets_sql(kinds: tuple[tuple[FacetKind, bool], ...], names: tuple[str, ...]) -> Sql:
+    """Return the statement that counts by these kinds, each with a tag's key or without, under a filter's conditions.
+
+    Its rows are (number of the facet, value, count, sum of the facet's counts), the value null first, the biggest count
+    next. Where no facet's sum is the count of all, since each is of tags, the facet -1 is.
+    """
+    admitted = _admitted({kind for kind, _ in kinds if not _is_in_one_index(kind, names)}, names)
+    days = _days(names, admitted)
+    counted = [
+        _ranked(place, _counted(place, kind, names, admitted, days, keyed=keyed))
+        for place, (kind, keyed) in enumerate(kinds)
+    ]
+    if all(kind is FacetKind.TAG for kind, _ in kinds):
+        count = _count(names, admitted)
+        counted.append(select(literal_column("-1"), null(), count, count))
+    return compiled(union_all(*counted))
+
+
+def _is_in_one_index(kind: FacetKind, names: tuple[str, ...]) -> bool:
+    """Whether an index has what a filter admits in the order of a facet's values; tags have one for all."""
+    more = filter_sql.looked_at(names) - {"archived"}
+    return not more if kind is FacetKind.TAG else more <= {_BY.get(kind, kind.value)}
+
+
+def _admitted(kinds: set[FacetKind], names: tuple[str, ...]) -> CTE | None:
+    """Return what a filter admits, with the columns of these facets; None when there is none."""
+    if not kinds:
+        return None
+    columns = sorted({_BY.get(kind, kind.value) for kind in kinds} | {"id", "created_at"})
+    admitted = select(*map(bare, columns)).where(*clauses_by_few(names)).correlate(None)
+    return admitted.cte("admitted")
+
+
+def _days(names: tuple[str, ...], admitted: CTE | None) -> CTE:
+    """Return (day, number), which days and months are counted from."""
+    if admitted is None or _is_in_one_index(FacetKind.DAY, names):
+        days = select(_day(bare("created_at")).label("day"), func.count().label("number")).where(*clauses(names, bare))
+    else:
+        days = select(_day(admitted.c.created_at).label("day"), func.count().label("number"))
+    return days.group_by(literal_column("1")).correlate(None).cte("days")
+
+
+def _count(names: tuple[str, ...], admitted: CTE | None) -> ColumnElement[int]:
+    """Return how many a filter admits."""
+    if admitted is not None:
+        return select(func.count()).select_from(admitted).scalar_subquery()
+    counted = select(func.count()).select_from(conversation).where(*clauses_to_count(names))
+    return counted.correlate(None).scalar_subquery()
+
+
+def _ranked(place: int, counted: Subquery) -> Select[*tuple[Any, ...]]:
+    value, number = counted.c.value, counted.c.number
+    ranked = (
+        select(literal_column(str(place)).label("place"), value, number, func.sum(number).over().label("total"))
+        .order_by(value.is_(None).desc(), number.desc(), value)
+        .limit(bindparam("facet_limit"))
+        .subquery()
+    )
+    return select(ranked)
+
+
+def _counted(
+    place: int, kind: FacetKind, names: tuple[str, ...], admitted: CTE | None, days: CTE, *, keyed: bool
+) -> Subquery:
+    """Return a subquery of (value, number)."""
+    if kind in (FacetKind.DAY, FacetKind.MONTH):
+        pattern: ColumnElement[str] = literal_column("'%Y-%m-%d'" if kind is FacetKind.DAY else "'%Y-%m'")
+        text = func.strftime(pattern, days.c.day * _DAY_S, literal_column("'unixepoch'")).label("value")
+        return select(text, func.sum(days.c.number).label("number")).group_by(literal_column("1")).subquery()
+    if admitted is None or _is_in_one_index(kind, names):
+        if kind is FacetKind.TAG:
+            return _tags_of_all(place, names, keyed=keyed)
+        return _grouped(
+            select(bare(kind.value).label("value"), func.count().label("number")).where(*clauses(names, bare))
+        )
+    if kind is not FacetKind.TAG:
+        return _grouped(select(admitted.c[kind.value].label("value"), func.count().label("number")))
+    tag = conversation_tag.alias(f"tag_{place}")
+    mine = tag.c.conversation == admitted.c.id
+    joined = admitted.outerjoin(tag, mine & (tag.c.key == bindparam(f"facet_key_{place}")) if keyed else mine)
+    value = tag.c.value if keyed else tag.c.key
+    return _grouped(select(value.label("value"), func.count().label("number")).select_from(joined))
+
+
+def _grouped(counted: Select[*tuple[Any, ...]]) -> Subquery:
+    return counted.group_by(literal_column("1")).correlate(None).subquery()
+
+
+def _tags_of_all(place: int, names: tuple[str, ...], *, keyed: bool) -> Subquery:
+    """Return the counts by tags without a look at the conversations, but for those that the archive takes away."""
+    tag = conversation_tag.alias(f"tag_{place}")
+    others = {"archived": "not archived", "not archived": "archived"}
+    away: list[ColumnElement[bool]] = [
+        tag.c.conversation.not_in(select(conversation.c.id).where(*clauses((others[name],), bare)).correlate(None))
+        for name in names
+    ]
+    if keyed:
+        away.append(tag.c.key == bindparam(f"facet_key_{place}"))
+    value = tag.c.value if keyed else tag.c.key
+    counted = select(value.label("value"), func.count().label("number")).where(*away).group_by(literal_column("1"))
+    tagged = select(tag.c.conversation).where(*away).distinct().subquery()
+    number = select(func.count()).select_from(tagged).scalar_subquery()
+    return union_all(counted, select(null(), _count(names, None) - number)).subquery()
+
+
+def _day(time_us: ColumnElement[int]) -> ColumnElement[int]:
+    """Return the number of the day since 1970; counted from the year 1, since SQLite's division goes towards zero."""
+    days = (time_us + _BEFORE_1970_US).self_group().op("/")(_DAY_US)
+    return days - _BEFORE_1970_DAYS
+
+
+async def count_facets(index: ReadConnection, asked: ConversationFilter, by: Sequence[Facet], limit: int) -> Facets:
+    """Return the counts by each facet, of its values the `limit` commonest."""
+    names, parameters = filter_sql.ask(asked)
+    parameters |= {f"facet_key_{place}": facet.tag_key for place, facet in enumerate(by)}
+    sql = facets_sql(tuple((facet.kind, facet.tag_key is not None) for facet in by), names)
+    found: list[list[tuple[str | None, int, int]]] = [[] for _ in by]
+    count = 0
+    for place, value, number, total in await index.fetch_all(sql, {**parameters, "facet_limit": limit + 1}):
+        if place < 0 or by[place].kind is not FacetKind.TAG:
+            count = total
+        if place >= 0:
+            found[place].append((value, number, total))
+    return Facets(count, {facet.name: _counts(rows, limit) for facet, rows in zip(by, found, strict=True)})
+
+
+def _counts(rows: list[tuple[str | None, int, int]], limit: int) -> FacetCounts:
+    total = rows[0][2] if rows else 0
+    missing = sum(number for value, number, _ in rows if value is None)
+    values = [(value, number) for value, number, _ in rows if value is not None][:limit]
+    return FacetCounts(values, missing, total - missing - sum(number for _, number in values))

@@ -1,0 +1,217 @@
+"""The one filter builder: what a ConversationFilter means in SQL, for lists, counts and all others that take one.
+
+A filter is a set of conditions, each with a name; a statement is built once for a set of names. A condition is either
+found in an index of its own or looked at row by row. In a statement that goes over rows anyway, columns whose values
+many rows share are written `+column`, which keeps SQLite from an index that would make it jump to and fro between index
+and table: for 100,000 rows that takes three times as long as reading the table from its beginning to its end.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
+
+from sqlalchemy import ColumnElement, Select, bindparam, func, literal_column, select, text
+from sqlalchemy.sql.elements import UnaryExpression
+from sqlalchemy.sql.operators import custom_op
+
+from app.index.messageids import CONVERSATION_OF_MATCH
+from app.index.tables import conversation, conversation_tag
+from app.model.filters import ConversationFilter
+from app.model.text.tokenizer import parse_question
+from app.model.titles import fold_title
+
+Column = Callable[[str], ColumnElement[Any]]
+"""Gives a column of `conversation` by its name."""
+
+Clause = Callable[[Column], ColumnElement[bool]]
+
+
+class Asked(NamedTuple):
+    """A filter as SQL takes it: the names of its conditions, and what their parameters are bound to."""
+
+    names: tuple[str, ...]
+    values: dict[str, object]
+
+
+def bare(name: str) -> ColumnElement[Any]:
+    """Return a column."""
+    return conversation.c[name]
+
+
+def unindexed(name: str) -> ColumnElement[Any]:
+    """Return a column for which SQLite uses no index, neither to find rows nor to sort them."""
+    column = conversation.c[name]
+    return UnaryExpression(column, operator=custom_op("+"), type_=column.type)
+
+
+def _is(name: str) -> Clause:
+    return lambda column: column(name) == bindparam(name)
+
+
+def _from(name: str) -> Clause:
+    return lambda column: column(name) >= bindparam(f"{name}_gte")
+
+
+def _before(name: str) -> Clause:
+    return lambda column: column(name) < bindparam(f"{name}_lt")
+
+
+def _titled(column: Column) -> ColumnElement[bool]:
+    return func.instr(column("title_key"), bindparam("title")) > literal_column("0")
+
+
+RANGED = ("created_at", "updated_at", "last_event_at", "cost", "event_count")
+
+_SAYING: Any = (
+    text(f"SELECT {CONVERSATION_OF_MATCH} FROM message_fts WHERE message_fts MATCH :match")  # noqa: S608
+    .bindparams(bindparam("match"))
+    .columns(conversation.c.id)
+)
+"""The conversations in which something matches; a million matches take 0.1 s."""
+
+COUNTED = ("status", "workspace", "model", "agent_kind")
+"""The columns that have an index of few values, with `archived` before them."""
+
+_TITLED: Any = (
+    text("SELECT title_fts.rowid FROM title_fts WHERE title_fts MATCH :title_parts")
+    .bindparams(bindparam("title_parts"))
+    .columns(conversation.c.id)
+)
+"""The conversations in whose titles a part is, found by its trigrams: a part has three characters at least."""
+
+_CLAUSES: dict[str, Clause] = {
+    "q": lambda column: column("id").in_(_SAYING),
+    "nothing": lambda _: literal_column("0") == literal_column("1"),
+    "archived": lambda column: column("archived") == literal_column("1"),
+    "not archived": lambda column: column("archived") == literal_column("0"),
+    "status": _is("status"),
+    "title": _titled,
+    "long title": _titled,
+    "workspace": _is("workspace"),
+    "model": _is("model"),
+    "agent_kind": _is("agent_kind"),
+    "parent": _is("parent"),
+    "top level": lambda column: column("parent").is_(None),
+    "not top level": lambda column: column("parent").is_not(None),
+    "forked_from": _is("forked_from"),
+    "unreadable": lambda column: column("unreadable").is_not(None),
+    "not unreadable": lambda column: column("unreadable").is_(None),
+    "owned": lambda column: column("owner_until") > bindparam("now"),
+    "not owned": lambda column: (column("owner_until") <= bindparam("now")) | column("owner_until").is_(None),
+    **{f"{name}_gte": _from(name) for name in RANGED},
+    **{f"{name}_lt": _before(name) for name in RANGED},
+}
+
+FEW = frozenset({"q", "nothing", "parent", "forked_from", "unreadable", "owned"})
+"""Conditions that admit few rows, and find them in an index of their own."""
+
+COLUMNS = (
+    "id", "uuid", "status", "title_key", "workspace", "model", "agent_kind", "parent", "forked_from", "archived",
+    "unreadable", "owner_until", *RANGED,
+)  # fmt: skip
+"""The columns that conditions and orders look at."""
+
+_TRIGRAM = 3
+_ONE_OF = "one of statuses: "
+_TAG, _TAG_VALUE = "tag ", "tag and value "
+
+
+_VALUES = {
+    "workspace": "workspace",
+    "model": "model",
+    "agent_kind": "agent_kind",
+    "parent": "parent",
+    "forked_from": "forked_from",
+    **{f"{name}_{end}": f"{name}_{end}_us" for name in RANGED[:3] for end in ("gte", "lt")},
+    **{f"{name}_{end}": f"{name}_{end}" for name in RANGED[3:] for end in ("gte", "lt")},
+}
+"""The conditions that compare with one value, and the filter's field for it."""
+
+_CHOICES = {"archived": "archived", "top level": "top_level", "unreadable": "unreadable", "owned": "owned"}
+"""The conditions that are asked for or excluded, and the filter's field for it."""
+
+
+def ask(asked: ConversationFilter) -> Asked:
+    """Return what a filter asks. `owned` is asked for this moment."""
+    values: dict[str, object] = {
+        name: value for name, field in _VALUES.items() if (value := getattr(asked, field)) is not None
+    }
+    names = list(values)
+    title = fold_title(asked.title_contains)
+    if title:
+        names.append("title" if len(title) < _TRIGRAM else "long title")
+        values |= {"title": title, "title_parts": '"{}"'.format(title.replace('"', '""'))}
+    for place, (key, value) in enumerate(sorted({*asked.tags}, key=str)):
+        names.append(f"{_TAG if value is None else _TAG_VALUE}{place}")
+        values |= {f"tag_key_{place}": key, f"tag_value_{place}": value}
+    if asked.q and asked.q.strip():
+        match = parse_question(asked.q).match
+        names.append("nothing" if match is None else "q")
+        values["match"] = match
+    statuses = sorted({status.value for status in asked.statuses})
+    if len(statuses) == 1:
+        names.append("status")
+        values["status"] = statuses[0]
+    elif statuses:
+        names.append(f"{_ONE_OF}{len(statuses)}")
+        values |= {f"status_{place}": status for place, status in enumerate(statuses)}
+    for name, field in _CHOICES.items():
+        wanted = getattr(asked, field)
+        if wanted is not None:
+            names.append(name if wanted else f"not {name}")
+    if asked.owned is not None:
+        values["now"] = time.time_ns() // 1000
+    return Asked(tuple(names), values)
+
+
+def clauses(names: Iterable[str], column: Column) -> list[ColumnElement[bool]]:
+    """Return the conditions of these names, over columns that `column` gives, for looking at row by row."""
+    return [_clause(name, column) for name in names]
+
+
+def clauses_by_few(names: Iterable[str]) -> list[ColumnElement[bool]]:
+    """Return the conditions of these names for a statement that begins with the few, or else goes over all rows."""
+    return [_clause_by_few(name) for name in names]
+
+
+def clauses_to_count(names: Iterable[str]) -> list[ColumnElement[bool]]:
+    """Return the conditions of these names for a count: in the one index that tells it, or as `clauses_by_few`."""
+    names = tuple(names)
+    more = looked_at(names) - {"archived"}
+    return clauses(names, bare) if len(more) <= 1 and more <= {*COUNTED, *RANGED} else clauses_by_few(names)
+
+
+def _clause_by_few(name: str) -> ColumnElement[bool]:
+    if name.startswith(_TAG):
+        return conversation.c.id.in_(_tagged(name))
+    if name == "long title":
+        return conversation.c.id.in_(_TITLED)
+    return _clause(name, bare if name in FEW else unindexed)
+
+
+def _clause(name: str, column: Column) -> ColumnElement[bool]:
+    if name.startswith(_ONE_OF):
+        number = int(name.removeprefix(_ONE_OF))
+        return column("status").in_([bindparam(f"status_{place}") for place in range(number)])
+    if name.startswith(_TAG):
+        return _tagged(name).where(conversation_tag.c.conversation == column("id")).exists()
+    return _CLAUSES[name](column)
+
+
+def _tagged(name: str) -> Select[int]:
+    """Return a SELECT of the conversations that have a tag."""
+    place = name.rsplit(maxsplit=1)[-1]
+    statement = select(conversation_tag.c.conversation).where(conversation_tag.c.key == bindparam(f"tag_key_{place}"))
+    if name.startswith(_TAG_VALUE):
+        statement = statement.where(conversation_tag.c.value == bindparam(f"tag_value_{place}"))
+    return statement
+
+
+def looked_at(names: Iterable[str]) -> frozenset[str]:
+    """Return what conditions look at: columns, or what stands for another way to find rows."""
+    return frozenset(
+        "statuses" if name.startswith(_ONE_OF) else name.removeprefix("not ").removesuffix("_gte").removesuffix("_lt")
+        for name in names
+    )

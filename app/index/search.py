@@ -1,0 +1,223 @@
+"""Searching through what was said: which messages hold the words, which of them fit best, and where in the text.
+
+FTS5 gives the newest matches first, and of these the newest `RANKED` are ranked; a page says when there were more.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import cache, lru_cache
+from typing import Any, NamedTuple
+
+import orjson
+from sqlalchemy import bindparam, literal_column, select, text
+
+from app.errors import InvalidToken
+from app.index import conversation_lookup, filter_sql, state
+from app.index.conversation_body import compose_info_body, select_info
+from app.index.conversation_list import Page
+from app.index.filter_sql import bare, clauses
+from app.index.messageids import CONVERSATION_OF_MATCH, hour_of
+from app.index.sqlite.database import ReadConnection
+from app.index.sqlite.read_connection import require_time
+from app.index.sqlite.text_index import TITLE_SEQ
+from app.index.statements import Sql, compiled
+from app.index.tables import conversation
+from app.model.filters import ConversationFilter, digest
+from app.model.hits import Hit, HitPage
+from app.model.page import Cursor, SortOrder, decode_token, encode_token
+from app.model.text.ranking import make_score
+from app.model.text.snippet import make_snippet
+from app.model.text.tokenizer import Term, parse_question
+
+RANKED = 5000
+"""How many matches are ranked."""
+
+_NEWEST = 2**62
+TITLE_SOURCE = "title"
+
+
+class _Ranked(NamedTuple):
+    score: int
+    id: int
+    conversation: int
+    text: str
+
+
+class _After(NamedTuple):
+    """Where a page begins: after this score and id, among the messages that the first page ranked.
+
+    What is said meanwhile may come among these, but drives none of them out. Another build of the index has other ids.
+    """
+
+    score: int
+    id: int
+    newest: int
+    oldest: int
+
+
+@lru_cache(maxsize=256)
+def matches_sql(names: tuple[str, ...]) -> Sql:
+    """Return the statement that gives the newest messages that match, in conversations under these conditions."""
+    admitted = compiled(
+        select(conversation.c.id).where(
+            conversation.c.id == literal_column(CONVERSATION_OF_MATCH), *clauses(names, bare)
+        )
+    )
+    where = f" AND EXISTS ({admitted.text})" if names else ""
+    return Sql(
+        "SELECT message.id, message.conversation, message.seq, message.text FROM message WHERE message.id IN ("  # noqa: S608
+        "SELECT message_fts.rowid FROM message_fts WHERE message_fts MATCH :match"
+        f" AND message_fts.rowid <= :newest AND message_fts.rowid >= :oldest{where}"
+        " ORDER BY message_fts.rowid DESC LIMIT :most) ORDER BY message.id DESC",
+        admitted.constants,
+    )
+
+
+@cache
+def _bodies_sql() -> Sql:
+    keys = text("SELECT value FROM json_each(:keys)").bindparams(bindparam("keys")).columns(conversation.c.id)
+    return compiled(select_info(conversation.c.id, conversation.c.uuid).where(conversation.c.id.in_(keys)))
+
+
+_DETAILS = Sql(
+    "SELECT message.id, conversation.uuid, conversation.title, message.seq, message.event_id, event.source,"
+    " iif(message.seq = :title, conversation.created_at, event.timestamp)"
+    " FROM json_each(:ids) AS one CROSS JOIN message ON message.id = one.value"
+    " JOIN conversation ON conversation.id = message.conversation"
+    " LEFT JOIN event ON event.conversation = message.conversation AND event.seq = message.seq"
+    " AND event.event_id = message.event_id",
+    {"title": TITLE_SEQ},
+)
+
+
+class _Ranking(NamedTuple):
+    matches: list[_Ranked]
+    newest: int
+    oldest: int
+    truncated: bool
+
+    def token(self, last: tuple[int, int], epoch: str, query: str) -> str:
+        """Return the token of the page after this score and id."""
+        return encode_token(Cursor(last[0], f"{last[1]}.{self.oldest}.{epoch}", self.newest), query)
+
+
+async def search_messages(index: ReadConnection, asked: ConversationFilter, page_id: str | None, limit: int) -> HitPage:
+    """Return a page of the messages that hold what `asked.q` looks for, in the conversations of the filter.
+
+    Raises:
+        InvalidToken: `page_id` is damaged, or was given out for another query or by another build of the index.
+        QueryTooSlow: it takes longer than the connection was lent for.
+    """
+    query = digest("", asked, "messages")
+    epoch = (await state.get_position(index)).epoch
+    after = None if page_id is None else _after(page_id, epoch, query)
+    totals = await conversation_lookup.count_totals(index)
+    ranking = await _rank_matches(index, asked, after)
+    ranked = [one for one in ranking.matches if after is None or (one.score, one.id) < (after.score, after.id)]
+    shown = ranked[:limit]
+    next_page_id = None
+    if len(ranked) > limit:
+        next_page_id = ranking.token((shown[-1].score, shown[-1].id), epoch, query)
+    hits = await _show(index, shown, parse_question(asked.q or "").terms)
+    return HitPage(hits, next_page_id, ranking.truncated, totals.conversations - totals.behind, totals.conversations)
+
+
+async def rank_conversations(index: ReadConnection, asked: ConversationFilter, page_id: str | None, limit: int) -> Page:
+    """Return a page of ConversationInfo, those first whose best message fits `asked.q` best.
+
+    Raises:
+        InvalidToken: `page_id` is damaged, or was given out for another query or by another build of the index.
+        QueryTooSlow: it takes longer than the connection was lent for.
+    """
+    query = digest(SortOrder.RELEVANCE, asked)
+    epoch = (await state.get_position(index)).epoch
+    after = None if page_id is None else _after(page_id, epoch, query)
+    ranking = await _rank_matches(index, asked, after)
+    best: dict[int, int] = {}
+    for one in ranking.matches:
+        best.setdefault(one.conversation, one.score)
+    ranked = [(score, key) for key, score in best.items() if after is None or (score, key) < (after.score, after.id)]
+    ranked.sort(reverse=True)
+    shown = ranked[:limit]
+    keys = orjson.dumps([key for _, key in shown]).decode()
+    bodies = {row[0]: compose_info_body(*row[2:]) for row in await index.fetch_all(_bodies_sql(), {"keys": keys})}
+    next_page_id = None
+    if len(ranked) > limit:
+        next_page_id = ranking.token(shown[-1], epoch, query)
+    return Page([bodies[key] for _, key in shown if key in bodies], next_page_id, ranking.truncated)
+
+
+async def _rank_matches(index: ReadConnection, asked: ConversationFilter, after: _After | None) -> _Ranking:
+    """Return the newest matches, the best first."""
+    question = parse_question(asked.q or "")
+    if question.match is None:
+        return _Ranking([], 0, 0, truncated=False)
+    names, parameters = filter_sql.ask(replace(asked, q=None))
+    newest, oldest, most = (after.newest, after.oldest, 2 * RANKED) if after else (_NEWEST, 0, RANKED + 1)
+    parameters |= {"match": question.match, "newest": newest, "oldest": oldest, "most": most}
+    rows = await index.fetch_all(matches_sql(names), parameters)
+    if after is None:
+        newest = rows[0][0] if rows else 0
+        oldest = rows[RANKED - 1][0] if len(rows) > RANKED else 0
+        rows = rows[:RANKED]
+    ranked = await asyncio.to_thread(_rank, rows, question.terms, newest, index.deadline)
+    return _Ranking(ranked, newest, oldest, truncated=oldest > 0)
+
+
+def _after(page_id: str, epoch: str, query: str) -> _After:
+    cursor = decode_token(page_id, query, int)
+    match cursor.id.split("."):
+        case [last, oldest, made_in] if last.isdecimal() and oldest.isdecimal() and cursor.bound is not None:
+            if made_in != epoch:
+                raise InvalidToken(
+                    "the index was built anew since this page token was given; "
+                    "ask for the first page again, without page_id"
+                )
+            return _After(cursor.key, int(last), cursor.bound, int(oldest))
+    raise InvalidToken("the page token is damaged; ask for the first page again, without page_id")
+
+
+def _rank(rows: Sequence[tuple[Any, ...]], terms: Sequence[Term], newest: int, deadline: float) -> list[_Ranked]:
+    hour = hour_of(newest)
+    score = make_score(terms)
+    ranked = []
+    for key, conversation_key, seq, said in rows:
+        require_time(deadline)
+        ranked.append((score(said, seq == TITLE_SEQ, hour - hour_of(key)), key, conversation_key, said))
+    ranked.sort(reverse=True)
+    return list(map(_Ranked._make, ranked))
+
+
+def _make_snippets(ranked: Sequence[_Ranked], terms: Sequence[Term], deadline: float) -> list[str]:
+    snippets = []
+    for one in ranked:
+        require_time(deadline)
+        snippets.append(make_snippet(one.text, terms))
+    return snippets
+
+
+async def _show(index: ReadConnection, ranked: Sequence[_Ranked], terms: Sequence[Term]) -> list[Hit]:
+    ids = orjson.dumps([one.id for one in ranked]).decode()
+    details = {row[0]: row[1:] for row in await index.fetch_all(_DETAILS, {"ids": ids})}
+    snippets = await asyncio.to_thread(_make_snippets, ranked, terms, index.deadline)
+    hits = []
+    for one, snippet in zip(ranked, snippets, strict=True):
+        if one.id in details:
+            uuid, title, seq, event_id, source, time_us = details[one.id]
+            is_title = seq == TITLE_SEQ
+            hits.append(
+                Hit(
+                    conversation_id=uuid,
+                    title=title,
+                    event_id=None if is_title else event_id,
+                    seq=None if is_title else seq,
+                    source=TITLE_SOURCE if is_title else source or "",
+                    time_us=time_us,
+                    score=one.score / 1e6,
+                    snippet=snippet,
+                )
+            )
+    return hits

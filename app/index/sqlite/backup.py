@@ -1,0 +1,99 @@
+"""A copy of an index that others go on using: VACUUM INTO, then checked, then put where it was asked for."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import NamedTuple
+
+from app.errors import IndexUnusable, OutputRefused
+from app.index.sqlite.schema_version import read_revision
+
+
+class Backup(NamedTuple):
+    """A copy of an index: where it is, its schema, and what it holds."""
+
+    path: Path
+    revision: str | None
+    conversations: int
+    size_bytes: int
+
+
+def back_up(index: Path, target: Path) -> Backup:
+    """Copy an index, also while it is in use, and return what the copy holds. It is as of one moment, and durable.
+
+    The copy has an epoch of its own: put in the index's place it does not know what was told of changes since.
+
+    Raises:
+        OutputRefused: `target` exists, or cannot be written.
+        IndexUnusable: there is no index, or the copy is not sound.
+    """
+    revision = read_revision(index)
+    if revision is None:
+        raise IndexUnusable(f"there is no index {index} to back up; `convstore index sync` makes one")
+    if os.path.lexists(target):
+        raise OutputRefused(f"{target} exists; name another file")
+    try:
+        with TemporaryDirectory(dir=target.parent, prefix=".index-backup.") as directory:
+            copy = Path(directory) / "index.db"
+            _copy(index, copy)
+            conversations = _require_sound(index, copy, revision)
+            copy.chmod(0o600)
+            _sync(copy)
+            os.link(copy, target)
+        _sync(target.parent)
+    except FileExistsError as error:
+        raise OutputRefused(f"{target} exists; name another file") from error
+    except OSError as error:
+        raise OutputRefused(
+            f"{target} cannot be written ({error.strerror}); check that its directory is there, writable and not full"
+        ) from error
+    return Backup(target, revision, conversations, target.stat().st_size)
+
+
+def _copy(index: Path, copy: Path) -> None:
+    try:
+        with closing(sqlite3.connect(index, isolation_level=None)) as database:
+            database.execute("PRAGMA busy_timeout=5000")
+            database.execute("VACUUM INTO ?", (str(copy),))
+        with closing(sqlite3.connect(copy, isolation_level=None)) as database:
+            database.execute("UPDATE revision SET epoch = ?", (secrets.token_hex(8),))
+    except sqlite3.Error as error:
+        raise OutputRefused(
+            f"the index {index} could not be copied ({error}); free space if the disk is full. "
+            "`convstore index verify` says whether the index itself is sound"
+        ) from error
+
+
+def _require_sound(index: Path, copy: Path, revision: str) -> int:
+    """Return how many conversations a copy holds.
+
+    Raises:
+        IndexUnusable: it is damaged, or of another schema.
+    """
+    with closing(sqlite3.connect(copy)) as database:
+        faults = [row[0] for row in database.execute("PRAGMA integrity_check(1)") if row[0] != "ok"]
+        faults += [
+            f"a row of {row[0]} hangs loose" for row in database.execute("PRAGMA foreign_key_check").fetchmany(1)
+        ]
+        now = database.execute("SELECT version_num FROM alembic_version").fetchone()[0]
+        if now != revision:
+            faults.append(f"its schema is {now}, the index had {revision}")
+        if faults:
+            raise IndexUnusable(
+                f"the copy of the index {index} is not sound ({faults[0]}), so it was thrown away; "
+                "`convstore index rebuild` makes the index anew from the files"
+            )
+        return int(database.execute("SELECT count(*) FROM conversation").fetchone()[0])
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

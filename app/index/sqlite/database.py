@@ -1,0 +1,301 @@
+"""Connections: `Index.read()` for one of a few read-only ones, `Index.write()` for the only one that writes.
+
+SQLite 3.40 asks for care, and each rule here was measured (design, "The index"): every write transaction takes its
+lock at once (`app.index.sqlite.write_connection`), behind one file lock that all processes share; readers have
+`query_only` on and never checkpoint; no mmap; the database file is never opened except through SQLite.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import sqlite3
+import time
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from functools import partial
+from math import inf
+from pathlib import Path
+from typing import TypeVar
+
+import aiosqlite
+
+from app.errors import IndexBusy, IndexDamaged, IndexRebuilding, IndexUnusable
+from app.index.sqlite import open_lock
+from app.index.sqlite.db_errors import ERRORS, damaged, explained, is_damage
+from app.index.sqlite.index_file import Identity, find_identity, pin, require_in_place, require_same
+from app.index.sqlite.read_connection import Params, ReadConnection, connect
+from app.index.sqlite.write_connection import WriteConnection, Writer
+from app.index.sqlite.writer_lock import WriterQueue, writer_lock, writer_lock_of_task
+from app.logs import Note, ignore_note
+
+__all__ = ["Index", "Params", "ReadConnection", "WriteConnection"]
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+_LEAST_S = 0.5
+"""For this long each writer waits for another process, however long it waited for its turn in this one."""
+
+
+class _Pool:
+    """Read connections that are lent out."""
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self.free = asyncio.Semaphore(size)
+        self.connections: list[ReadConnection] = []
+
+
+class Index:
+    """An open index. `schema.upgrade` has made or upgraded its file before."""
+
+    def __init__(self, path: Path, *, readers: int, busy_timeout_s: float, note: Note = ignore_note) -> None:
+        self.path = path
+        self._note = note
+        self._busy_timeout_s = busy_timeout_s
+        self._lists, self._searches = _Pool(readers), _Pool(readers)
+        self._drivers: list[aiosqlite.Connection] = []
+        self._watch: sqlite3.Connection | None = None
+        self._seen: tuple[int, str] | None = None
+        self._queue = WriterQueue()
+        self._thread = ThreadPoolExecutor(1, "index-writer")
+        self._writer: Writer | None = None
+        self._presence: int | None = None
+        self.damaged = False
+        """Whether a statement met damage since the index was opened."""
+        self.rebuilding = False
+        """Whether the index was damaged and does not know all conversations again yet."""
+        self.on_duty = False
+        """Whether this process is the one that looks after the index, see `app.store.follow.leader`."""
+        self.opened: Identity | None = None
+        """Which file was opened last."""
+        self._log: Identity | None = None
+        self._pin: int | None = None
+
+    async def open(self) -> None:
+        """Open the read connections. The writer's is opened by the first write.
+
+        Raises:
+            IndexBusy: the index is being migrated.
+            IndexDamaged: the file is no database, or a damaged one.
+            IndexUnusable: the file cannot be opened.
+        """
+        self._presence = await asyncio.to_thread(open_lock.join, self.path)
+        self._let_go()
+        self._pin = pin(self.path)
+        self.opened = find_identity(self.path)
+        try:
+            require_in_place(self.path, self.opened)
+            for pool in (self._lists, self._searches):
+                for _ in range(pool.size):
+                    driver = await connect(self.path)
+                    self._drivers.append(driver)
+                    pool.connections.append(await ReadConnection.open(driver))
+            self._watch = sqlite3.connect(self.path, timeout=0, isolation_level=None)
+            self._watch.execute("PRAGMA query_only=ON")
+            self._log = find_identity(self._log_path)
+            require_in_place(self.path, self.opened)
+        except IndexUnusable:
+            await self.close()
+            raise
+        except ERRORS as error:
+            await self.close()
+            if is_damage(error):
+                self.damaged = True
+                raise damaged(self.path, error) from error
+            raise IndexUnusable(
+                f"the index {self.path} cannot be opened ({error}); "
+                "move it away and run `convstore index rebuild`: it is made again from the files"
+            ) from error
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self._disconnect()
+        self._let_go()
+
+    async def _disconnect(self) -> None:
+        """Close the readers first, so that the last one to close, which checkpoints, is the writer."""
+        for driver in self._drivers:
+            await driver.close()
+        self._drivers.clear()
+        if self._watch is not None:
+            self._watch.close()
+            self._watch = None
+        for pool in (self._lists, self._searches):
+            pool.connections.clear()
+        if self._writer is not None:
+            writer, self._writer = self._writer, None
+            await asyncio.to_thread(self._close_writer, writer)
+        open_lock.leave(self._presence)
+        self._presence = None
+
+    def _close_writer(self, writer: Writer) -> None:
+        try:
+            with writer_lock(self.path, self._busy_timeout_s):  # closing may checkpoint
+                writer.close()
+        except (IndexBusy, IndexUnusable):
+            writer.close()  # another process has it open, or the disk fails; there is no more to do
+
+    def _let_go(self) -> None:
+        if self._pin is not None:
+            os.close(self._pin)
+            self._pin = None
+
+    @property
+    def _log_path(self) -> Path:
+        return self.path.with_name(f"{self.path.name}-wal")
+
+    def is_out_of_place(self) -> bool:
+        """Whether the file that is open, or its write-ahead log, was deleted or replaced. Looks at names alone."""
+        if not self._drivers or find_identity(self.path) != self.opened:
+            return True
+        return self._log is not None and find_identity(self._log_path) != self._log
+
+    @asynccontextmanager
+    async def closed(self) -> AsyncIterator[None]:
+        """Close all connections of this process meanwhile, and open the file of this name again afterwards.
+
+        Raises:
+            IndexUnusable: it cannot be opened again; the index stays closed.
+        """
+        async with self._queue.turn_of_task():
+            lent = [pool.free for pool in (self._lists, self._searches) for _ in range(pool.size)]
+            for free in lent:
+                await free.acquire()
+            try:
+                await self._disconnect()
+                yield
+                self._seen = None
+                await self.open()
+                self.damaged = False
+            finally:
+                for free in lent:
+                    free.release()
+
+    def _require_whole(self) -> None:
+        if self.rebuilding:
+            raise IndexRebuilding(
+                "the index was damaged and is being built again from the files, so nobody knows yet which conversations"
+                " there are; one by its id can be read meanwhile. See GET /api/index/status, and try again soon"
+            )
+
+    def find_state(self) -> str | None:
+        """Return a text that differs once anything that a list or count says has changed, None when that is not known.
+
+        It is made of the index's epoch and revision. This is called on the event loop for every list request: while no
+        process commits anything it costs one pragma, 6 microseconds of shared memory and no disk, where a read through
+        a connection's thread costs a hundred. It never waits for a lock.
+        """
+        if self._watch is None:
+            return None
+        try:
+            [version] = self._watch.execute("PRAGMA data_version").fetchone()
+            if self._seen is None or self._seen[0] != version:
+                [state] = self._watch.execute("SELECT epoch || '.' || revision FROM revision").fetchone()
+                self._seen = version, state
+        except (*ERRORS, TypeError):
+            return None
+        return self._seen[1]
+
+    @asynccontextmanager
+    async def read(self, *, within_s: float = inf, whole: bool = False) -> AsyncIterator[ReadConnection]:
+        """Lend one of the read connections.
+
+        What may take long says after how many seconds it is stopped, and gets one of others, so that no list waits.
+        What is said of all conversations asks for the `whole` index; one that was damaged is not, for a while.
+
+        Raises:
+            IndexRebuilding: the index does not know all conversations.
+            IndexUnusable: it is closed at the moment.
+        """
+        pool = self._lists if within_s == inf else self._searches
+        async with pool.free:
+            if whole:
+                self._require_whole()
+            if not pool.connections:
+                raise IndexUnusable("the index is closed while it is built again from the files; try again soon")
+            connection = pool.connections.pop()
+            connection.deadline = time.monotonic() + within_s
+            try:
+                yield connection
+            except IndexDamaged:
+                self.damaged = True
+                raise
+            finally:
+                pool.connections.append(connection)
+
+    async def write(
+        self, work: Callable[[WriteConnection], T], *, durable: bool = False, read_from: Identity | None = None
+    ) -> T:
+        """Run `work` in a transaction, in a thread, and return its result. When `work` raises, all is rolled back.
+
+        `work` gets the connection and must not wait for anything else that writes to the index. A power cut may take
+        the last commits back, which the files repair; not a `durable` one. What was made of something that was read
+        before says which file that was: what was `opened` then. Once the transaction has its turn it goes to its end,
+        also when the caller is cancelled.
+
+        Raises:
+            IndexBusy: another writer held the index for too long.
+            IndexUnusable: the database is damaged, or the disk is full or fails, or it is not the one `read_from`.
+        """
+        asked = self._queue.ask()
+        in_turn = partial(self._write_in_turn, asked, time.monotonic(), work, durable=durable, read_from=read_from)
+        running = asyncio.get_running_loop().run_in_executor(self._thread, in_turn)
+        try:
+            return await asyncio.shield(running)
+        except asyncio.CancelledError:
+            asked.cancel()
+            await asyncio.wait([running])
+            if (failed := running.exception()) is not None and not asked.cancelled():
+                log.warning("a change of the index whose caller was cancelled failed: %s", failed)
+            raise
+
+    def write_in_thread(self, work: Callable[[WriteConnection], T]) -> T:
+        """Do what `write` does, all in the calling thread, which is not the event loop's.
+
+        Raises:
+            IndexBusy, IndexUnusable: as `write`.
+        """
+        return self._write_in_turn(self._queue.ask(), time.monotonic(), work)
+
+    def _write_in_turn(
+        self,
+        asked: Future[None],
+        asked_at: float,
+        work: Callable[[WriteConnection], T],
+        *,
+        durable: bool = False,
+        read_from: Identity | None = None,
+    ) -> T:
+        with self._queue.turn(asked), writer_lock(self.path, self._left_s(asked_at)):
+            begun_at = time.monotonic()
+            self._note("lock_wait", begun_at - asked_at)
+            if read_from is not None:
+                require_same(self.path, read_from, self.opened)
+            if self._writer is None:
+                self._writer = Writer(self.path, self.opened)
+            try:
+                result = self._writer.run(work, patience_s=self._left_s(asked_at), durable=durable)
+            except ERRORS as error:
+                meaning = explained(error)
+                self.damaged = self.damaged or isinstance(meaning, IndexDamaged)
+                raise meaning from error
+            self._note("commit", time.monotonic() - begun_at)
+            return result
+
+    def _left_s(self, asked_at: float) -> float:
+        """Return how long one whose turn it is may wait for another process; what it waited before counts.
+
+        Else the last of ten who ask while another process holds the index would wait ten times the timeout.
+        """
+        return max(self._busy_timeout_s - (time.monotonic() - asked_at), min(self._busy_timeout_s, _LEAST_S))
+
+    @asynccontextmanager
+    async def locked(self) -> AsyncIterator[None]:
+        """Shut every other writer out while the block runs, so that it may replace the whole content."""
+        async with self._queue.turn_of_task(), writer_lock_of_task(self.path, self._busy_timeout_s):
+            yield

@@ -1,0 +1,100 @@
+"""Where the index is, and which file it is, by name alone: it is never opened except through SQLite."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from pathlib import Path
+from typing import NamedTuple
+
+from app.errors import IndexUnusable
+from app.filesystem import require_local
+
+
+class Identity(NamedTuple):
+    """Which file it is, whatever its name."""
+
+    device: int
+    inode: int
+
+
+def find_identity(path: Path) -> Identity | None:
+    """Return which file has this name now, None when there is none."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return Identity(status.st_dev, status.st_ino)
+
+
+def prepare(path: Path, *, parents: bool = True) -> None:
+    """Make the directory that the index stands in, and without `parents` not the one around it.
+
+    Raises:
+        IndexUnusable: it cannot be made or written to, or is on a network file system.
+    """
+    require_local(path)
+    try:
+        path.parent.mkdir(mode=0o700, parents=parents, exist_ok=True)
+    except OSError as error:
+        raise IndexUnusable(
+            f"the index directory {path.parent} cannot be made ({error.strerror}); "
+            "make it writable, or set CONVSTORE_INDEX_URL=sqlite:////a/writable/path/index.db"
+        ) from error
+
+
+def make_private(path: Path) -> None:
+    """Make an empty file for its owner alone, if there is none: SQLite would let the umask say who reads an index.
+
+    Its log gets the same mode. What goes wrong here goes wrong for SQLite, too, and is told then.
+    """
+    with suppress(OSError):
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600))
+
+
+def unusable(path: Path, error: OSError) -> IndexUnusable:
+    """Return what it means to a user that the system refuses to look into the directory of the index."""
+    todo = "check its disk"
+    if isinstance(error, PermissionError):
+        todo = "make it readable and writable for this user, or set CONVSTORE_INDEX_URL=sqlite:////a/writable/path/index.db"
+    return IndexUnusable(f"the index directory {path.parent} cannot be used ({error.strerror}); {todo}")
+
+
+def require_place(path: Path) -> None:
+    """Make sure that the directory of the index is there.
+
+    Raises:
+        IndexUnusable: it is not.
+    """
+    if not os.path.isdir(path.parent):  # noqa: PTH112 - an error of the disk counts as gone
+        raise IndexUnusable(f"the index directory {path.parent} is gone; mount or restore it, and it is used again")
+
+
+def require_in_place(path: Path, opened: Identity | None) -> None:
+    """Make sure that the file of this name is the one that was opened.
+
+    Raises:
+        IndexUnusable: it is another one, or gone.
+    """
+    require_same(path, opened, find_identity(path))
+
+
+def require_same(path: Path, before: Identity | None, now: Identity | None) -> None:
+    """Make sure that two looks at an index found the same file.
+
+    Raises:
+        IndexUnusable: they did not, or one found none.
+    """
+    if before is None or before != now:
+        raise IndexUnusable(f"the index {path} was deleted or replaced meanwhile; try again")
+
+
+def pin(path: Path) -> int | None:
+    """Keep the file of this name from being forgotten, so that no other one gets its identity; None: there is none.
+
+    The descriptor cannot read, write or lock, and closing it drops no lock, as closing another one of the file would.
+    """
+    try:
+        return os.open(path, os.O_PATH | os.O_CLOEXEC)
+    except OSError:
+        return None

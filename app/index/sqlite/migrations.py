@@ -1,0 +1,269 @@
+"""The schema and its migrations, from a checkout or from an installed wheel."""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple, cast
+
+from alembic import command
+from alembic.autogenerate import compare_metadata
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.runtime.migration import MigrationInfo
+from alembic.script import ScriptDirectory
+from alembic.script.revision import RevisionError
+from alembic.util import CommandError
+from sqlalchemy import Connection, create_engine, event, update
+from sqlalchemy.exc import DatabaseError
+
+from app.errors import IndexBusy, MigrationFailed, SchemaTooNew, StoreError
+from app.index.sqlite import index_file, integrity, open_lock, schema_version
+from app.index.sqlite.db_errors import damaged
+from app.index.sqlite.open_lock import MIGRATION_WAIT_S
+from app.index.sqlite.schema_version import HEAD, read_revision
+from app.index.sqlite.write_connection import on_begin, on_connect, sync_url
+from app.index.state import RECOVERING
+from app.index.tables import include_name, metadata, sync_state
+from app.model.conversation import VERSIONS
+
+_LOOK_AGAIN_S = 0.2
+_PACKAGE = Path(__file__).resolve().parents[2]
+
+
+OnStep = Callable[[str], None]
+"""Called with the revision that was reached, once a step's result was checked and before it is committed."""
+
+
+def ignore_step(_revision: str) -> None:
+    """Tell nobody."""
+
+
+class Revision(NamedTuple):
+    """A migration: its id, what it does, and whether the index stands there."""
+
+    id: str
+    summary: str
+    current: bool
+
+
+def history(path: Path) -> list[Revision]:
+    """Return all migrations, the newest first."""
+    now = read_revision(path)
+    return [Revision(s.revision, (s.doc or "").splitlines()[0], s.revision == now) for s in _scripts().walk_revisions()]
+
+
+class Plan(NamedTuple):
+    """What a migration would do: the steps in their order, and how large what they work on is.
+
+    `reads_again` says that the next sync will read all conversations, which a rebuild does as well.
+    """
+
+    before: str | None
+    after: str | None
+    steps: list[Revision]
+    size_bytes: int
+    free_bytes: int
+    rows: dict[str, int]
+    reads_again: bool
+
+
+def plan(path: Path, target: str, *, down: bool = False) -> Plan:
+    """Return what migrating up, or down, to `target` would do.
+
+    Raises:
+        SchemaTooNew: the index is newer than this program.
+        IndexUnusable: the file is no database.
+        MigrationFailed: `target` is no revision in that direction.
+    """
+    now = require_known(path)
+    script = _scripts()
+    try:
+        if down:
+            found = [] if now is None else list(script.iterate_revisions(now, _none_for_base(script, now, target)))
+            after = found[-1].down_revision if found else now
+        else:
+            found = [] if _is_at(now, target) else list(script.iterate_revisions(target, now or "base"))[::-1]
+            after = found[-1].revision if found else now
+    except (CommandError, RevisionError) as error:
+        raise _no_target(target, error) from error
+    rows, derived_by = _measure(path) if now else ({}, None)
+    return Plan(
+        before=now,
+        after=str(after) if after else None,
+        steps=[Revision(one.revision, (one.doc or "").splitlines()[0], current=one.revision == now) for one in found],
+        size_bytes=path.stat().st_size if now else 0,
+        free_bytes=shutil.disk_usage(path.parent).free if path.parent.is_dir() else 0,
+        rows=rows,
+        reads_again=bool(found) and now is not None and (down or not (derived_by or "").startswith(f"{VERSIONS}:")),
+    )
+
+
+def _is_at(now: str | None, target: str) -> bool:
+    return now == (HEAD if target == "head" else target)
+
+
+def _none_for_base(script: ScriptDirectory, now: str, target: str) -> str:
+    """Return the revision to go down to, which may be given relative to `now`, as -1."""
+    if not target.startswith("-"):
+        return target
+    ids = [revision.revision for revision in script.iterate_revisions(now, "base")]
+    steps = int(target[1:]) if target[1:].isdecimal() else 0
+    if not 0 < steps <= len(ids):
+        raise CommandError(f"there are {len(ids)} revisions to go down")
+    return ids[steps] if steps < len(ids) else "base"
+
+
+def _measure(path: Path) -> tuple[dict[str, int], str | None]:
+    with _connect(path) as connection:
+        return integrity.count_rows(connection), integrity.derived_by(connection)
+
+
+def _no_target(target: str, error: Exception) -> MigrationFailed:
+    return MigrationFailed(f"cannot migrate to {target!r}: {error}; see `convstore db history`")
+
+
+def require_known(path: Path) -> str | None:
+    """Return the index's revision after making sure that this program knows it.
+
+    Raises:
+        SchemaTooNew: it does not, so the index was made by a newer program.
+    """
+    now = read_revision(path)
+    if now is not None and now not in {revision.id for revision in history(path)}:
+        if not (now.isdecimal() and now > HEAD):
+            raise damaged(path, ValueError(f"its schema is said to be {now[:20]!r}"))
+        raise SchemaTooNew(
+            f"the index {path} has schema {now}, which this convstore does not know (its newest is {HEAD}): "
+            "a newer convstore made it. Upgrade convstore, or give this one an index of its own with "
+            "CONVSTORE_INDEX_URL=sqlite:////another/path/index.db; it is built from the files"
+        )
+    return now
+
+
+def upgrade(
+    path: Path, target: str = "head", *, wait_s: float = MIGRATION_WAIT_S, on_step: OnStep = ignore_step
+) -> None:
+    """Migrate the index up to `target`; nothing happens when it is there. Nobody else may have the index open.
+
+    Each step is a transaction, and its result is checked before it is committed: a step that is interrupted or fails
+    leaves the index as it was before it.
+
+    Raises:
+        SchemaTooNew: the index is newer than this program.
+        IndexBusy: another process has the index open.
+        IndexUnusable: the file is no database, or its directory cannot be written to.
+        MigrationFailed: `target` is no revision above, or a step failed; the index stands as before it.
+    """
+    wanted = HEAD if target == "head" else target
+    _while_alone(path, wanted, wait_s, lambda: _migrate(path, wanted, command.upgrade, on_step))
+
+
+def downgrade(path: Path, target: str, *, wait_s: float = MIGRATION_WAIT_S, on_step: OnStep = ignore_step) -> None:
+    """Migrate the index down to `target`; "base" leaves no table. Nobody else may have the index open.
+
+    What is lost is made again from the files: the first sync after an upgrade reads all of them.
+
+    Raises:
+        SchemaTooNew, IndexBusy, IndexUnusable, MigrationFailed: as for `upgrade`.
+    """
+    _while_alone(path, target, wait_s, lambda: _migrate(path, target, command.downgrade, on_step))
+
+
+def _while_alone(path: Path, target: str, wait_s: float, work: Callable[[], None]) -> None:
+    """Run `work` once nobody else has the index open; not when it is at `target`, also because another brought it."""
+    deadline = time.monotonic() + wait_s
+    while (require_known(path) or "base") != target:
+        try:
+            with open_lock.alone(path, min(_LOOK_AGAIN_S, wait_s)):
+                if (require_known(path) or "base") != target:
+                    work()
+                return
+        except IndexBusy:
+            if time.monotonic() > deadline:
+                raise
+
+
+def _migrate(path: Path, target: str, work: Callable[[Config, str], None], on_step: OnStep) -> None:
+    index_file.make_private(path)
+    with _connect(path, writing=True) as connection:
+        before = integrity.count_rows(connection)
+        connection.rollback()
+
+        def checked(*, step: MigrationInfo, ctx: MigrationContext, **_: object) -> None:
+            """Look at what a step has done, inside its transaction."""
+            assert ctx.connection is not None  # noqa: S101 - of an online migration
+            revision = str(step.up_revision_id if step.is_upgrade else next(iter(step.down_revision_ids), "base"))
+            if not step.is_upgrade:
+                integrity.distrust(ctx.connection)
+            found = integrity.find_faults(ctx.connection, before)
+            if found:
+                raise MigrationFailed(
+                    f"migration {revision} of the index {path} was taken back, since its result is wrong: {found[0]}. "
+                    "Run `convstore index rebuild`: the index is made again from the files"
+                )
+            on_step(revision)
+
+        config = Config()
+        config.set_main_option("script_location", _scripts().dir.replace("%", "%%"))
+        config.attributes.update(connection=connection, on_step=checked)
+        try:
+            work(config, target)
+        except CommandError as error:
+            raise _no_target(target, error) from error
+
+
+def drift(path: Path) -> list[str]:
+    """Return how the index's tables differ from what this program expects, and what in it is damaged."""
+    now = require_known(path)
+    if now != HEAD:
+        return [f"the schema is at {now or 'nothing'}, this program needs {HEAD}: run `convstore db upgrade`"]
+    with _connect(path) as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True, "include_name": include_name})
+        differences = [str(difference) for difference in compare_metadata(context, metadata)]
+        return [*differences, *integrity.find_faults(connection, {})]
+
+
+def mark_recovering(path: Path) -> None:
+    """Note that an empty index stands in the place of a damaged one, until a sync knows all conversations again."""
+    with _connect(path, writing=True) as connection, connection.begin():
+        connection.execute(update(sync_state).values(derived_by=RECOVERING))
+
+
+def _scripts() -> ScriptDirectory:
+    inside = _PACKAGE / "migrations"
+    return ScriptDirectory(str(inside if inside.is_dir() else _PACKAGE.parent / "migrations"))
+
+
+@contextmanager
+def _connect(path: Path, *, writing: bool = False) -> Iterator[Connection]:
+    engine = create_engine(sync_url(path))
+    event.listen(engine, "connect", on_connect)
+    if writing:
+        event.listen(engine, "begin", on_begin)
+    try:
+        with engine.connect() as connection:
+            yield connection
+    except DatabaseError as error:
+        raise _explained(path, error) from error
+    finally:
+        engine.dispose()
+
+
+def _explained(path: Path, error: DatabaseError) -> StoreError:
+    """Return what a database error means to a user. A transaction that meets one is rolled back."""
+    said = str(error.orig)
+    if "not a database" in said or "malformed" in said:
+        return schema_version.explained(path, cast(sqlite3.Error, error.orig))
+    advice = "read the message, mend the cause and run it again"
+    if "full" in said or "disk I/O" in said:
+        advice = "free some space (a migration may need as much as the index is large) and run it again"
+    elif "readonly" in said:
+        advice = "make the file writable, or set CONVSTORE_INDEX_URL=sqlite:////a/writable/path/index.db"
+    elif "locked" in said:
+        advice = "another program holds the index; end it and run it again"
+    return MigrationFailed(f"the index {path} could not be changed ({said}) and stands as before: {advice}")

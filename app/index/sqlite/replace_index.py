@@ -1,0 +1,106 @@
+"""Putting an empty index in the place of one that is damaged or gone; the damaged one is kept under a new name.
+
+Nobody may have the old file open when a new one takes its name: whoever closes the last connection to the old one
+deletes, by name, the write-ahead log of the new one. So every process holds a shared lock while it has the index open.
+The first that meets damage leaves a marker; whoever sees it closes its connections; one of them does the work. A
+process that does not let go in time is not waited for: if it does harm later, that is damage again, and mended again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import time
+from pathlib import Path
+
+from app.index.sqlite.index_file import Identity, find_identity, prepare, unusable
+from app.index.sqlite.open_lock import lock_path
+from app.index.sqlite.writer_lock import writer_lock
+from app.locks import try_lock
+
+log = logging.getLogger(__name__)
+
+_PARTS = ("-wal", "-shm", "")
+_LET_GO_S = 10.0
+_WORK_S = 60.0
+_POLL_S = 0.05
+
+
+def is_marked(path: Path) -> bool:
+    """Whether a process has met damage and wants everybody to close the index.
+
+    Raises:
+        IndexUnusable: the directory cannot be looked into.
+    """
+    try:
+        return _marker(path).exists()
+    except OSError as error:
+        raise unusable(path, error) from error
+
+
+async def recover(path: Path, damaged: Identity | None) -> bool:
+    """Set the index aside, if it is still the `damaged` one, and make an empty one. This process has closed its own.
+
+    Returns whether this process did it; False: another one was faster.
+
+    Raises:
+        IndexBusy: another process was at it for too long.
+        IndexUnusable: the directory cannot be written to.
+    """
+    prepare(path, parents=False)  # a store that is deleted or unmounted meanwhile is not made again, empty
+    if not _is_replaced(path, damaged):
+        _marker(path).touch()
+    deadline = time.monotonic() + _LET_GO_S
+    descriptor = os.open(lock_path(path), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        while not try_lock(descriptor) and not _is_replaced(path, damaged):
+            if time.monotonic() > deadline:
+                log.warning("another process still has the damaged index open; it is not waited for")
+                break
+            await asyncio.sleep(_POLL_S)
+        return await asyncio.to_thread(_replace_if_damaged, path, damaged)
+    finally:
+        os.close(descriptor)
+
+
+def _replace_if_damaged(path: Path, damaged: Identity | None) -> bool:
+    with writer_lock(path, _WORK_S):
+        if _is_replaced(path, damaged):
+            _marker(path).unlink(missing_ok=True)
+            return False
+        _replace(path)
+        return True
+
+
+def _is_replaced(path: Path, damaged: Identity | None) -> bool:
+    return find_identity(path) not in (damaged, None)
+
+
+def _replace(path: Path) -> None:
+    """Put an empty index, made beside, in the place of the one that is set aside."""
+    from app.index.sqlite import migrations  # noqa: PLC0415 - Alembic takes 0.2 s to import, and this is rare
+
+    fresh = path.with_name(f"{path.name}.fresh-{time.time_ns()}")
+    migrations.upgrade(fresh)
+    migrations.mark_recovering(fresh)
+    aside = set_aside(path)
+    fresh.replace(path)
+    lock_path(fresh).unlink(missing_ok=True)
+    _marker(path).unlink(missing_ok=True)
+    kept = f"; the damaged one is kept as {aside.name}" if aside else ""
+    log.error("the index %s was damaged or gone and is built again from the files%s", path, kept)
+
+
+def set_aside(path: Path) -> Path | None:
+    """Give the index's files a new name and return it, None when there is no such file. Nobody may have it open."""
+    aside = path.with_name(f"{path.name}.damaged-{time.time_ns()}")
+    for suffix in (*_PARTS, *_PARTS):  # twice: somebody may have opened it in between and made a log
+        part = path.with_name(path.name + suffix)
+        if part.exists():
+            part.replace(aside.with_name(aside.name + suffix))
+    return aside if aside.exists() else None
+
+
+def _marker(path: Path) -> Path:
+    return path.with_name(f"{path.name}.damaged")

@@ -1,0 +1,214 @@
+"""What was said: the text of events and titles, and the full-text index over its words. Only SQLite has FTS5.
+
+FTS5's content is a view of split words. Their entries in it can only be taken out with the words that were put in, so
+those of a message are deleted before the message itself, and all of that happens here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from functools import cache
+from typing import NamedTuple
+
+import orjson
+from sqlalchemy import ScalarSelect, bindparam, delete, insert, literal_column, select
+
+from app.index.messageids import NUMBERS, first_id, is_among
+from app.index.sqlite.database import ReadConnection, WriteConnection
+from app.index.statements import Sql, compiled
+from app.index.tables import conversation, message
+from app.model.text.event_text import said_title
+
+TITLE_SEQ = -1
+"""`seq` of the message that is a conversation's title."""
+
+MERGED_PAGES = 500
+"""How much is merged in one transaction; at 4 kB a page it takes some 50 ms."""
+
+_PAGE_BYTES = 4050
+_MERGED_SOMETHING = 2
+_Key = tuple[int, int, str]
+
+
+class Said(NamedTuple):
+    """The text of an event, "" for none. `conversation` is its key in the index."""
+
+    conversation: int
+    seq: int
+    event_id: str
+    time_us: int | None
+    text: str
+
+    @property
+    def first_id(self) -> int:
+        """The first of the ids that it may have."""
+        return first_id(self.time_us, self.conversation)
+
+
+_FIND = Sql(
+    "SELECT message.conversation, message.seq, message.event_id, message.id, message.text"
+    " FROM json_each(:wanted) AS one CROSS JOIN message ON message.conversation = json_extract(one.value, '$[0]')"
+    " AND message.seq = json_extract(one.value, '$[1]') AND message.event_id = json_extract(one.value, '$[2]')",
+    {},
+)
+_LAST_IDS = Sql(
+    "SELECT value, (SELECT max(id) FROM message WHERE id >= value AND id < value + :numbers) FROM json_each(:firsts)",
+    {"numbers": NUMBERS},
+)
+_ADD_WORDS = Sql("INSERT INTO message_fts (rowid, text) VALUES (:id, split(:text))", {})
+_DELETE_WORDS = (
+    "INSERT INTO message_fts (message_fts, rowid, text) SELECT 'delete', id, split(text) FROM message WHERE "
+)
+_DELETE_WORDS_OF_ONE = Sql(f"{_DELETE_WORDS}id = :id", {})
+_DELETE_WORDS_OF_ALL = Sql(f"{_DELETE_WORDS}conversation = :key", {})
+_DELETE_ALL_WORDS = Sql("INSERT INTO message_fts (message_fts) VALUES ('delete-all')", {})
+
+
+@cache
+def _insert_sql() -> Sql:
+    return compiled(insert(message))
+
+
+@cache
+def _delete_one_sql() -> Sql:
+    return compiled(delete(message).where(message.c.id == bindparam("id")))
+
+
+@cache
+def _delete_all_sql() -> Sql:
+    return compiled(delete(message).where(message.c.conversation == bindparam("key")))
+
+
+def write_messages(index: WriteConnection, said: Iterable[Said]) -> int:
+    """Have the index know these texts, each instead of what it knew of the same event; return how many differed."""
+    wanted: dict[_Key, Said] = {one[:3]: one for one in said}
+    stale: list[dict[str, object]] = []
+    for *key, message_id, text in index.fetch_all(_FIND, {"wanted": orjson.dumps(list(wanted)).decode()}):
+        one = wanted[tuple(key)]
+        if one.text == text and is_among(message_id, one.first_id):
+            del wanted[tuple(key)]
+        else:
+            stale.append({"id": message_id})
+    index.execute_many(_DELETE_WORDS_OF_ONE, stale)
+    index.execute_many(_delete_one_sql(), stale)
+    return len(stale) + add_messages(index, wanted.values())
+
+
+def add_messages(index: WriteConnection, said: Iterable[Said]) -> int:
+    """Have the index know texts of events, or titles, of which it knows none, and return how many there were."""
+    fresh = sorted((one.first_id, one) for one in said if one.text)
+    last = _last_ids(index, {first for first, _ in fresh})
+    rows = []
+    for first, one in fresh:
+        last[first] += 1
+        if is_among(last[first], first):
+            rows.append(
+                {"id": last[first], "conversation": one.conversation, "seq": one.seq, "event_id": one.event_id}
+                | {"text": one.text}
+            )
+    index.execute_many(_insert_sql(), rows)
+    index.execute_many(_ADD_WORDS, [{"id": row["id"], "text": row["text"]} for row in rows])
+    return len(rows)
+
+
+def _last_ids(index: WriteConnection, firsts: set[int]) -> dict[int, int]:
+    """Return for each first id the highest of those with it that is given, or the one before all of them."""
+    if not firsts:
+        return {}
+    rows = index.fetch_all(_LAST_IDS, {"firsts": orjson.dumps(sorted(firsts)).decode()})
+    return {first: first - 1 if last is None else last for first, last in rows}
+
+
+def title_text() -> ScalarSelect[str]:
+    """Return the expression for a conversation's title as search looks through it."""
+    return (
+        select(message.c.text)
+        .where(
+            message.c.conversation == conversation.c.id,
+            message.c.seq == literal_column(str(TITLE_SEQ)),
+            message.c.event_id == literal_column("''"),
+        )
+        .scalar_subquery()
+    )
+
+
+def title_said(key: int, title: str, created_at_us: int) -> Said:
+    """Return a title as it is searched; `key` is its conversation's."""
+    return Said(key, TITLE_SEQ, "", created_at_us, said_title(title))
+
+
+_TITLES = Sql(
+    "SELECT message.conversation, message.text FROM json_each(:keys) AS one"
+    " CROSS JOIN message ON message.conversation = one.value AND message.seq = :title",
+    {"title": TITLE_SEQ},
+)
+
+
+async def list_titles(index: ReadConnection, keys: Sequence[int]) -> dict[int, str]:
+    """Return the titles as search looks through them, by the keys of their conversations."""
+    return {row[0]: row[1] for row in await index.fetch_all(_TITLES, {"keys": orjson.dumps(list(keys)).decode()})}
+
+
+_STRAY = Sql(
+    "SELECT message.conversation, message.id FROM message WHERE message.seq != :title AND NOT EXISTS"
+    " (SELECT 1 FROM event WHERE event.conversation = message.conversation"
+    " AND event.seq = message.seq AND event.event_id = message.event_id)",
+    {"title": TITLE_SEQ},
+)
+
+
+async def list_stray(index: ReadConnection) -> list[int]:
+    """Return the keys of conversations of which the index has a message but no such event; a sound one has none."""
+    return list(dict.fromkeys(row[0] for row in await index.fetch_all(_STRAY)))
+
+
+def delete_stray(index: WriteConnection) -> None:
+    """Delete the messages whose event the index does not have."""
+    stray = [{"id": row[1]} for row in index.fetch_all(_STRAY)]
+    index.execute_many(_DELETE_WORDS_OF_ONE, stray)
+    index.execute_many(_delete_one_sql(), stray)
+
+
+def forget_messages(index: WriteConnection, keys: Sequence[int]) -> None:
+    """Delete all that was said in conversations, which are deleted next."""
+    parameters = [{"key": key} for key in keys]
+    index.execute_many(_DELETE_WORDS_OF_ALL, parameters)
+    index.execute_many(_delete_all_sql(), parameters)
+
+
+_HOW_LOOSE = Sql(
+    "SELECT (SELECT count(DISTINCT segid) FROM message_fts_idx), (SELECT sum(length(block)) FROM message_fts_data),"
+    " (SELECT count(*) FROM message) * (SELECT avg(length(CAST(text AS BLOB))) FROM ("
+    "SELECT * FROM (SELECT text FROM message ORDER BY id DESC LIMIT 1000)"
+    " UNION ALL SELECT * FROM (SELECT text FROM message ORDER BY id LIMIT 1000)))",
+    {},
+)
+_CHANGES = Sql("SELECT total_changes()", {})
+_MERGE = Sql("INSERT INTO message_fts (message_fts, rank) VALUES ('merge', :pages)", {})
+
+
+async def count_merges(index: ReadConnection, *, always: bool) -> int:
+    """Return about how many steps merging the words' index takes; 0 when it is merged, or not worth it.
+
+    It is worth it when the words are about as large as the texts, twice of what they are when merged, since what was
+    deleted or written anew leaves entries behind; `always`: also when they are not.
+    """
+    row = await index.fetch_one(_HOW_LOOSE)
+    segments, size_bytes, text_bytes = row or (0, None, None)
+    if segments <= 1 or not (always or (size_bytes or 0) > (text_bytes or 0)):
+        return 0
+    return 1 + int(size_bytes or 0) // (MERGED_PAGES * _PAGE_BYTES)
+
+
+def merge_words(index: WriteConnection, *, begin: bool) -> bool:
+    """Merge a little of the words' index, and return whether there is more to do; the first step says `begin`."""
+    [[before]] = index.fetch_all(_CHANGES)
+    index.execute_many(_MERGE, [{"pages": -MERGED_PAGES if begin else MERGED_PAGES}])
+    [[after]] = index.fetch_all(_CHANGES)
+    return int(after) - int(before) >= _MERGED_SOMETHING
+
+
+def clear_messages(index: WriteConnection) -> None:
+    """Delete everything that was said; a sync reads it again."""
+    index.execute_many(_DELETE_ALL_WORDS, [{}])
+    index.execute(delete(message))

@@ -1,0 +1,165 @@
+"""The connection of a process that writes.
+
+A hop between threads costs 64 us, more than the SQL of a small transaction. So a transaction is a plain function that
+runs from BEGIN to COMMIT in one thread: that of an append, which wrote the files there, or one hop away from a task.
+"""
+
+from __future__ import annotations
+
+import math
+import sqlite3
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, TypeVar
+
+from sqlalchemy import ClauseElement, Connection, Table
+from sqlalchemy.engine import URL
+
+from app.index.sqlite.index_file import Identity, require_in_place
+from app.index.statements import Sql, compiled
+from app.model.text.tokenizer import split
+
+T = TypeVar("T")
+
+Params = Mapping[str, object]
+_NOTHING: Params = {}
+_ROWS_MAX = 100
+_PATIENCE_S = 5.0
+_STEP_S = 0.1
+"""The patience is rounded up to a multiple of this, so that the pragma is not run with every transaction."""
+_BEGIN = "BEGIN IMMEDIATE"
+"""Every transaction begins as a writer's, so that it cannot meet SQLITE_BUSY in its middle."""
+
+
+class WriteConnection:
+    """The connection inside one write transaction. `Index.write` commits it; nothing else does."""
+
+    __slots__ = ("_driver",)
+
+    def __init__(self, driver: sqlite3.Connection) -> None:
+        self._driver = driver
+
+    def execute(self, statement: ClauseElement) -> list[tuple[Any, ...]]:
+        """Run one statement that is not worth keeping compiled, and return its rows, if it has any."""
+        return self.fetch_all(compiled(statement))
+
+    def fetch_all(self, sql: Sql, params: Params = _NOTHING) -> list[tuple[Any, ...]]:
+        """Run one statement inside the transaction and return its rows."""
+        return self._driver.execute(sql.text, sql.bind(params)).fetchall()
+
+    def execute_many(self, sql: Sql, rows: Iterable[Params]) -> int:
+        """Run one statement for each of `rows` and return how many rows of tables it changed in all."""
+        parameters = [sql.bind(row) for row in rows]
+        return self._driver.executemany(sql.text, parameters).rowcount if parameters else 0
+
+    def insert_many(self, table: Table, names: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+        """Insert rows that give these columns, many with a statement.
+
+        SQLite 3.40 has FTS5 write out what it holds before each statement that sets off a trigger, so that a
+        statement for each row costs twice as much.
+        """
+        for begin in range(0, len(rows), _ROWS_MAX):
+            some = rows[begin : begin + _ROWS_MAX]
+            text = _insert_text(table, tuple(names), len(some))
+            self._driver.execute(text, [value for row in some for value in row])
+
+
+@lru_cache(maxsize=256)
+def _insert_text(table: Table, names: tuple[str, ...], rows: int) -> str:
+    """Return a statement whose parameters have no names: SQLite looks names up one by one."""
+    one = f"({', '.join('?' * len(names))})"
+    return f"INSERT INTO {table.name} ({', '.join(names)}) VALUES {', '.join([one] * rows)}"  # noqa: S608
+
+
+class Writer:
+    """The writing connection of a process. One transaction at a time, in any thread, which the caller sees to."""
+
+    def __init__(self, path: Path, opened: Identity | None) -> None:
+        """Write to the file that the readers have open, `opened`, and to no other of this name."""
+        self._path = path
+        self._opened = opened
+        self._level = "NORMAL"
+        self._patience_s = _PATIENCE_S
+        self._connected: sqlite3.Connection | None = None
+
+    def run(self, work: Callable[[WriteConnection], T], *, patience_s: float, durable: bool) -> T:
+        """Run a whole transaction in the calling thread and return what `work` did; what raises is rolled back.
+
+        It waits `patience_s` seconds for a program that has SQLite's own lock.
+        """
+        try:
+            result = work(WriteConnection(self._begin(patience_s, durable=durable)))
+        except BaseException:
+            self._end(commit=False)
+            raise
+        self._end(commit=True)
+        return result
+
+    def close(self) -> None:
+        """Close the connection."""
+        if self._connected is not None:
+            self._connected.close()
+
+    def _begin(self, patience_s: float, *, durable: bool) -> sqlite3.Connection:
+        if self._connected is None:
+            self._connected = self._connect()
+        level = "FULL" if durable else "NORMAL"
+        if level != self._level:
+            self._connected.execute(f"PRAGMA synchronous={level}")
+            self._level = level
+        patience_s = math.ceil(patience_s / _STEP_S) * _STEP_S
+        if patience_s != self._patience_s:
+            self._connected.execute(f"PRAGMA busy_timeout={patience_s * 1000:.0f}")
+            self._patience_s = patience_s
+        self._connected.execute(_BEGIN)
+        return self._connected
+
+    def _connect(self) -> sqlite3.Connection:
+        require_in_place(self._path, self._opened)
+        connection = sqlite3.connect(self._path, check_same_thread=False)
+        try:
+            on_connect(connection, None)
+            require_in_place(self._path, self._opened)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _end(self, *, commit: bool) -> None:
+        if self._connected is None:
+            return
+        try:
+            if commit:
+                self._connected.execute("COMMIT")
+        finally:
+            if self._connected.in_transaction:
+                self._connected.execute("ROLLBACK")
+
+
+def sync_url(path: Path) -> URL:
+    """Return the SQLAlchemy URL of an index."""
+    return URL.create("sqlite", database=str(path))
+
+
+def on_connect(driver: Any, _record: object) -> None:  # noqa: ANN401
+    """Give a new writing connection its function and pragmas, and take BEGIN away from the driver."""
+    driver.isolation_level = None
+    driver.create_function("split", 1, split, deterministic=True)
+    cursor = driver.cursor()
+    for pragma in (
+        "journal_mode=WAL",
+        "synchronous=NORMAL",
+        "foreign_keys=ON",
+        "mmap_size=0",
+        f"busy_timeout={_PATIENCE_S * 1000:.0f}",
+        "secure_delete=FAST",
+        "temp_store=MEMORY",
+    ):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+
+
+def on_begin(connection: Connection) -> None:
+    """Begin a transaction of SQLAlchemy's, in which migrations run, as all others begin."""
+    connection.exec_driver_sql(_BEGIN)

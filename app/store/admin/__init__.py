@@ -1,0 +1,1 @@
+"""What administrators ask for: doctor, disk usage, retention, import and export."""

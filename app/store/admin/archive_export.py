@@ -1,0 +1,120 @@
+"""Exporting conversations: their files, in a fixed order, as one stream of bytes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from app.errors import ConversationNotFound
+from app.files.archive import export_reader
+from app.files.archive.export_formats import make_encoder
+from app.files.layout import Named
+from app.files.metadata_reader import Reader
+from app.index import conversation_list, conversation_lookup
+from app.model.archive_format import ExportFormat, LeftOut
+from app.model.filters import ConversationFilter
+from app.model.ids import ConversationId, dashed
+from app.store.read.reader import StoreReader
+
+T = TypeVar("T")
+
+_PAGE = 500
+_HOP_BYTES = 1 << 18
+"""How much is read before the bytes go to the event loop: a thread hop costs more than a small file."""
+
+
+@dataclass(slots=True)
+class ExportReport:
+    """What an export holds, and how many conversations could not be read.
+
+    `left_out` names the files that it had to do without, with the reason.
+    """
+
+    conversations: int = 0
+    unread: int = 0
+    size_bytes: int = 0
+    left_out: list[tuple[ConversationId, LeftOut]] = field(default_factory=list)
+
+
+async def list_named(store: StoreReader, asked: ConversationFilter) -> AsyncIterator[Named]:
+    """Give the conversations that a filter admits, in order of their ids."""
+    after = ""
+    while True:
+        async with store.index.read() as connection:
+            found = await conversation_list.list_located(connection, asked, after, _PAGE)
+        for conversation_id, directory in found:
+            yield Named(directory, conversation_id)
+        if len(found) < _PAGE:
+            return
+        after = found[-1][0]
+
+
+async def find_named(store: StoreReader, ids: Iterable[ConversationId]) -> list[Named]:
+    """Return these conversations, each once, in order of their ids.
+
+    Raises:
+        ConversationNotFound: the index has none of one of these ids.
+    """
+    found = []
+    for conversation_id in sorted(set(ids)):
+        async with store.index.read() as connection:
+            located = await conversation_lookup.locate_conversation(connection, conversation_id)
+        if located is None:
+            raise ConversationNotFound(f"no conversation has the id {dashed(conversation_id)}")
+        found.append(Named(located.directory, conversation_id))
+    return found
+
+
+async def export(
+    reader: Reader,
+    named: AsyncIterator[Named],
+    kind: ExportFormat,
+    report: ExportReport,
+    *,
+    with_secrets: bool = False,
+) -> AsyncGenerator[bytes]:
+    """Give the bytes of an export, and fill `report` on the way. What is gone by then is left out."""
+    encoder = make_encoder(kind)
+    encoder.left_out = report.left_out
+    async for one in named:
+        files = export_reader.read_files(reader.root, one.directory, with_secrets=with_secrets, zone=reader.zone)
+        chunks = encoder.add(one.id, files)
+        try:
+            async for data in _in_thread(chunks):
+                report.size_bytes += len(data)
+                yield data
+        except FileNotFoundError:
+            report.left_out.append((one.id, LeftOut(one.directory, "it was deleted meanwhile")))
+        except PermissionError as error:
+            report.unread += 1
+            report.left_out.append((one.id, LeftOut(one.directory, f"it cannot be read ({error.strerror})")))
+        else:
+            report.conversations += 1
+    async for data in _in_thread(encoder.end()):
+        report.size_bytes += len(data)
+        yield data
+
+
+async def _in_thread(chunks: Iterator[bytes]) -> AsyncIterator[bytes]:
+    """Run a generator in a thread, a quarter of a megabyte at a time."""
+    while data := await asyncio.to_thread(_take, chunks):
+        yield data
+
+
+def _take(chunks: Iterator[bytes]) -> bytes:
+    taken: list[bytes] = []
+    size = 0
+    for chunk in chunks:
+        taken.append(chunk)
+        size += len(chunk)
+        if size >= _HOP_BYTES:
+            break
+    return b"".join(taken)
+
+
+async def aiter_of(items: Iterable[T]) -> AsyncIterator[T]:
+    """Give the items."""
+    for item in items:
+        yield item

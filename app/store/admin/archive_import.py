@@ -1,0 +1,299 @@
+"""Importing conversations: all of it is checked first, then each is put in its place whole, then indexed.
+
+An import that was interrupted is run again: what is there already, and equal, is left alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import tzinfo
+from enum import StrEnum
+from itertools import chain, islice, product
+from pathlib import Path
+from uuid import UUID, uuid5
+
+from app.errors import ArchiveRefused, ConversationExists, StoreUnavailable, WriteFailed
+from app.files import layout, staging
+from app.files.archive.export_reader import read_files
+from app.files.archive.import_jsonl import JsonLinesSource
+from app.files.archive.import_sources import DirectorySource, Incoming, Source
+from app.files.archive.import_zip import ZipSource
+from app.files.layout import Kind, Named
+from app.files.metadata_reader import Reader
+from app.files.staging import Contents, Staged
+from app.model.archive_format import ArchiveFile, ExportFormat, LeftOut, Limits, OnClash
+from app.model.ids import ConversationId, dashed
+from app.model.renaming import renamed
+from app.store.follow.full_sync import OnProgress, ignore_progress
+from app.store.store import ConversationStore
+
+_BATCH = 100
+_NEW_IDS = UUID("6f0f6b0e-7c0e-4d5c-9d0e-5b1f6a6e2c11")
+_SHOWN = 5
+
+
+class Action(StrEnum):
+    """What an import does with a conversation."""
+
+    IMPORT = "import"
+    UNCHANGED = "unchanged"
+    SKIP = "skip"
+
+
+@dataclass(slots=True)
+class Planned:
+    """A conversation of an archive, and what becomes of it. `target` is the id that it gets or has."""
+
+    source: str
+    id: ConversationId
+    target: ConversationId
+    action: Action
+    files: int
+    size_bytes: int
+    digest: bytes
+    left_out: list[LeftOut] = field(default_factory=list)
+    warning: str | None = None
+    """Of an imported one: what the index does not show yet; it will, without another import."""
+
+
+def find_sources(paths: Iterable[Path], limits: Limits, zone: tzinfo | None) -> list[Source]:
+    """Return what is to be read: each path is an archive, a conversation's directory, or a directory of any of these.
+
+    `zone` is that of events' times which carry none.
+
+    Raises:
+        ArchiveRefused: there is nothing.
+    """
+    sources = [source for path in paths for source in _sources_of(path, limits, zone)]
+    if not sources:
+        raise ArchiveRefused("there is nothing to import: no zip, no .jsonl, and no conversation's directory")
+    return sources
+
+
+def _sources_of(path: Path, limits: Limits, zone: tzinfo | None) -> Iterator[Source]:
+    if not path.is_dir():
+        yield _archive(path, limits)
+        return
+    archives = sorted(file for file in path.iterdir() if file.suffix in (".zip", ".jsonl") and file.is_file())
+    yield from (_archive(file, limits) for file in archives)
+    directory = DirectorySource(path, limits, zone)
+    if next(directory.read(), None) is not None:
+        yield directory
+
+
+def _archive(path: Path, limits: Limits) -> Source:
+    if path.suffix.lower() == ExportFormat.MARKDOWN.suffix:
+        raise ArchiveRefused(f"{path} is Markdown, which is for reading and cannot be imported; export a zip or jsonl")
+    try:
+        with path.open("rb") as file:
+            first = file.read(1)
+    except OSError as error:
+        raise ArchiveRefused(f"{path} cannot be read ({error.strerror})") from error
+    return JsonLinesSource(path, limits) if first == b"{" else ZipSource(path, limits)
+
+
+async def import_conversations(
+    store: ConversationStore,
+    paths: Sequence[Path],
+    limits: Limits,
+    *,
+    on_clash: OnClash = OnClash.FAIL,
+    new_ids: bool = False,
+    dry_run: bool = False,
+    on_progress: OnProgress = ignore_progress,
+) -> list[Planned]:
+    """Import conversations, and return what was, or with `dry_run` would be, done with each.
+
+    A conversation that stands there with the same files is unchanged, whatever `on_clash` says. A new id follows from
+    the old one and the content, so that an import may be repeated.
+
+    Raises:
+        ArchiveRefused, ArchiveTooLarge: something must not be imported; nothing was written.
+        ConversationExists: an id is taken, and `on_clash` is FAIL; nothing was written.
+        DirectoryTaken: the same, by something that is no conversation.
+        ImportRunning: another process is importing.
+        DiskFull, WriteFailed: a conversation could not be written; those before it stand.
+        StoreUnavailable: something could not be read; what was imported before stands.
+    """
+    try:
+        return await _import(store, paths, limits, on_clash, new_ids, dry_run, on_progress)
+    except OSError as error:
+        raise StoreUnavailable(
+            f"the import ended, for {error.filename or 'a file'} cannot be read ({error.strerror}); "
+            "what was imported before stands. Check the disk, and import again"
+        ) from error
+
+
+async def _import(
+    store: ConversationStore,
+    paths: Sequence[Path],
+    limits: Limits,
+    on_clash: OnClash,
+    new_ids: bool,
+    dry_run: bool,
+    on_progress: OnProgress,
+) -> list[Planned]:
+    root = store.reader.root
+    sources = await asyncio.to_thread(find_sources, paths, limits, store.reader.zone)
+    planning = _Planning(store.reader, on_clash, new_ids=new_ids)
+    if dry_run:
+        return await asyncio.to_thread(planning.plan, sources, on_progress)
+    lock = staging.importing(root)
+    await asyncio.to_thread(lock.__enter__)
+    try:
+        plan = await asyncio.to_thread(planning.plan, sources, on_progress)
+        wanted = [one for one in plan if one.action is Action.IMPORT]
+        await asyncio.to_thread(staging.require_space, root, sum(one.size_bytes for one in wanted))
+        await _carry_out(store, sources, plan, on_progress)
+    finally:
+        lock.__exit__(None, None, None)
+    return plan
+
+
+class _Planning:
+    """Reads everything once, and decides what becomes of each conversation."""
+
+    def __init__(self, reader: Reader, on_clash: OnClash, *, new_ids: bool) -> None:
+        self._root = reader.root
+        self._zone = reader.zone
+        self._on_clash = on_clash
+        self._new_ids = new_ids
+        self._seen: dict[ConversationId, bytes] = {}
+        self._clashes: list[ConversationId] = []
+
+    def plan(self, sources: Sequence[Source], on_progress: OnProgress) -> list[Planned]:
+        plan = []
+        for source in sources:
+            for incoming in source.read():
+                plan.append(self._decide(source, incoming))
+                on_progress("checked", len(plan), len(plan))
+        if self._clashes:
+            some = ", ".join(dashed(one) for one in self._clashes[:_SHOWN])
+            raise ConversationExists(
+                f"{len(self._clashes)} of {len(plan)} conversations exist with other content ({some}); nothing was "
+                "imported. Choose with --on-clash (on_clash): skip leaves those out, new-id imports them under new ids"
+            )
+        return plan
+
+    def _decide(self, source: Source, incoming: Incoming) -> Planned:
+        contents, left_out = Contents(), []
+        for file in incoming.files:
+            if isinstance(file, LeftOut):
+                left_out.append(file)
+            else:
+                contents.add(file)
+        digest = contents.digest()
+        target, action = self._target(source, incoming.id, digest)
+        return Planned(source.name, incoming.id, target, action, contents.files, contents.size_bytes, digest, left_out)
+
+    def _target(self, source: Source, wanted: ConversationId, digest: bytes) -> tuple[ConversationId, Action]:
+        if wanted in self._seen:
+            if self._seen[wanted] != digest:
+                raise ArchiveRefused(
+                    f"{source.name}: conversation {dashed(wanted)} comes twice, with different content"
+                )
+            return wanted, Action.UNCHANGED
+        self._seen[wanted] = digest
+        if not self._new_ids:
+            directory, kind = layout.find_occupant(self._root, wanted)
+            if kind is None or kind is Kind.GHOST:
+                return wanted, Action.IMPORT
+            if kind is Kind.CONVERSATION and self._is_equal(directory, digest):
+                return wanted, Action.UNCHANGED
+            if self._on_clash is OnClash.SKIP:
+                return wanted, Action.SKIP
+            if self._on_clash is OnClash.FAIL:
+                if kind is Kind.OTHER:
+                    raise layout.taken(self._root, directory)
+                self._clashes.append(wanted)
+                return wanted, Action.SKIP
+        target = ConversationId(uuid5(_NEW_IDS, f"{wanted}:{digest.hex()}").hex)
+        directory, kind = layout.find_occupant(self._root, target)
+        if kind is Kind.OTHER:
+            raise layout.taken(self._root, directory)
+        return target, Action.UNCHANGED if kind is Kind.CONVERSATION else Action.IMPORT
+
+    def _is_equal(self, directory: str, digest: bytes) -> bool:
+        """Whether what stands there is what comes: as it is, or as an export would mask it or set its `updated_at`."""
+        return any(
+            self._digest(directory, with_secrets=with_secrets, as_listed=as_listed) == digest
+            for as_listed, with_secrets in product((True, False), repeat=2)
+        )
+
+    def _digest(self, directory: str, *, with_secrets: bool, as_listed: bool) -> bytes:
+        contents = Contents()
+        files = read_files(self._root, directory, with_secrets=with_secrets, as_listed=as_listed, zone=self._zone)
+        for file in files:
+            if isinstance(file, ArchiveFile):
+                contents.add(file)
+        return contents.digest()
+
+
+async def _carry_out(
+    store: ConversationStore, sources: Sequence[Source], plan: Sequence[Planned], on_progress: OnProgress
+) -> None:
+    new_ids = {one.id: one.target for one in plan if one.target != one.id}
+    incoming = chain.from_iterable(source.read() for source in sources)
+    staged = _stage_each(store.reader.root, incoming, plan, new_ids)
+    done = 0
+    while True:
+        batch: list[Planned] = []
+        try:
+            await asyncio.to_thread(_take, store.reader.root, staged, batch)
+        finally:  # also what was placed before one that could not be
+            placed = [one for one in batch if one.action is Action.IMPORT]
+            shown = await store.backlog.read_again([Named(one.target, one.target) for one in placed])
+            for one in placed:
+                one.warning = shown.warning
+        if not batch:
+            return
+        done += len(batch)
+        on_progress("imported", done, len(plan))
+
+
+def _take(root: Path, staged: Iterator[tuple[Planned, Staged | None]], batch: list[Planned]) -> None:
+    """Put some conversations in their places; `batch` gets those that are, also those before one that could not be."""
+    waiting: list[Staged] = []
+    plans: list[Planned] = []
+    try:
+        for planned, one in islice(staged, _BATCH):
+            if one is None:
+                batch.append(planned)
+            else:
+                waiting.append(one)
+                plans.append(planned)
+    finally:
+        if waiting:
+            for planned, _ in zip(plans, staging.publish(root, waiting), strict=True):
+                batch.append(planned)
+
+
+def _stage_each(
+    root: Path, incoming: Iterator[Incoming], plan: Sequence[Planned], new_ids: Mapping[ConversationId, ConversationId]
+) -> Iterator[tuple[Planned, Staged | None]]:
+    for planned in plan:
+        one = next(incoming, None)
+        if one is None or one.id != planned.id:
+            raise _changed(planned)
+        files = _as_planned(one.files, planned)
+        if planned.action is Action.IMPORT:
+            yield planned, staging.stage(root, planned.target, (renamed(file, new_ids) for file in files))
+        else:
+            yield planned, None
+
+
+def _as_planned(files: Iterable[ArchiveFile | LeftOut], planned: Planned) -> Iterator[ArchiveFile]:
+    """Give the files, and refuse them at the end when they are not those that were checked."""
+    came = Contents()
+    for file in files:
+        if isinstance(file, ArchiveFile):
+            came.add(file)
+            yield file
+    if came.digest() != planned.digest:
+        raise _changed(planned)
+
+
+def _changed(planned: Planned) -> WriteFailed:
+    return WriteFailed(f"{planned.source} changed while it was imported; what was imported before stands, try again")

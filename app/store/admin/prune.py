@@ -1,0 +1,108 @@
+"""Retention: which conversations have had their time, and moving them into the trash."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import orjson
+
+from app.errors import ConversationNotFound, ConversationOwned, LockTimeout, StoreError
+from app.model.filters import ConversationFilter, Tag
+from app.model.ids import ConversationId, parse_conversation_id
+from app.model.page import SortOrder
+from app.store.follow.full_sync import OnProgress, ignore_progress
+from app.store.read.reader import PAGE_MAX, StoreReader
+from app.store.store import ConversationStore
+
+
+class Candidate(NamedTuple):
+    """A conversation that retention would take, as it was when it was chosen."""
+
+    id: ConversationId
+    title: str | None
+    status: str
+    updated_at: str
+    last_event_at: str
+
+
+class Pruned(NamedTuple):
+    """What became of a candidate; `error` says why it stays, and `failed` that nobody else keeps it.
+
+    `warning` says that it is in the trash, but still listed.
+    """
+
+    candidate: Candidate
+    error: str | None
+    failed: bool = False
+    warning: str | None = None
+
+
+def quiet_since(asked: ConversationFilter, before_us: int) -> ConversationFilter:
+    """Return a filter that also demands: created, and the last event said, before a time in microseconds UTC.
+
+    `updated_at` does not count, because renaming and tagging set it. The creation counts, because the events of a new
+    fork may be old.
+    """
+    return replace(
+        asked,
+        created_at_lt_us=_earlier(asked.created_at_lt_us, before_us),
+        last_event_at_lt_us=_earlier(asked.last_event_at_lt_us, before_us),
+    )
+
+
+def _earlier(asked_us: int | None, before_us: int) -> int:
+    return before_us if asked_us is None else min(asked_us, before_us)
+
+
+async def find_candidates(
+    store: StoreReader, asked: ConversationFilter, keep_tags: Collection[Tag] = ()
+) -> list[Candidate]:
+    """Return what a filter admits, the oldest last event first. What is pinned, or has one of the tags, is kept."""
+    found: list[Candidate] = []
+    token = None
+    while True:
+        page = await store.list_conversations(asked, order=SortOrder.LAST_EVENT_AT, page_id=token, limit=PAGE_MAX)
+        infos = map(orjson.loads, page.items)
+        found += [_candidate(info) for info in infos if not _is_kept(info, keep_tags)]
+        token = page.next_page_id
+        if token is None:
+            return found
+
+
+def _is_kept(info: Mapping[str, Any], keep_tags: Collection[Tag]) -> bool:
+    tags: Mapping[str, str] = info["tags"] or {}
+    return info["pinned"] or any(Tag(key) in keep_tags or Tag(key, value) in keep_tags for key, value in tags.items())
+
+
+def _candidate(info: Mapping[str, Any]) -> Candidate:
+    return Candidate(
+        parse_conversation_id(info["id"]),
+        info["title"],
+        str(info["execution_status"]),
+        str(info["updated_at"]),
+        str(info["last_event_at"]),
+    )
+
+
+async def prune(
+    store: ConversationStore, candidates: Sequence[Candidate], on_progress: OnProgress = ignore_progress
+) -> list[Pruned]:
+    """Move conversations into the trash. What has changed since it was chosen, or somebody writes to, stays."""
+    done = []
+    for number, one in enumerate(candidates, 1):
+        error, failed, warning = None, False, None
+        try:
+            info = orjson.loads(await store.get_conversation(one.id))
+            if info["pinned"] or _candidate(info) != one:
+                error = "it has changed meanwhile"
+            else:
+                warning = (await store.delete(one.id)).warning
+        except ConversationNotFound:
+            error = "it is gone already"
+        except StoreError as refused:
+            error, failed = str(refused), not isinstance(refused, ConversationOwned | LockTimeout)
+        done.append(Pruned(one, error, failed, warning))
+        on_progress("moved into the trash", number, len(candidates))
+    return done

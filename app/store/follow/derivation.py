@@ -1,0 +1,84 @@
+"""By what rows are derived from files: the version of this program, and the settings that decide what rows say."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from contextlib import suppress
+from datetime import tzinfo
+from functools import partial
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from app.errors import IndexBusy
+from app.files.metadata_reader import Reader
+from app.index import conversation_lookup, event_rows, state
+from app.index.sqlite.database import Index, WriteConnection
+from app.model.conversation import VERSIONS
+from app.store.follow.leader import is_followed
+
+
+def describe_derivation(reader: Reader) -> str:
+    """Return what differs where the same files make other rows."""
+    return f"{VERSIONS}:{'tools' if reader.tools else ''}:{_describe(reader.zone)}"
+
+
+def _describe(zone: tzinfo | None) -> str:
+    """Return the name of a zone; that of the host's where it has one, so that other hosts and programs know it."""
+    if zone is not None:
+        return str(zone)
+    if {*time.tzname} == {"UTC"}:
+        return "UTC"
+    name = os.environ.get("TZ", "").lstrip(":") or os.path.realpath("/etc/localtime").partition("/zoneinfo/")[2]
+    with suppress(ZoneInfoNotFoundError, ValueError):
+        return str(ZoneInfo(name))
+    return "host:" + "/".join(time.tzname)
+
+
+async def read_as_derived(index: Index, reader: Reader) -> None:
+    """Have files read from now on as the rows of the index were derived, whatever the settings say.
+
+    So what is written here goes with all the rest. The settings hold where the index knows nothing yet, or nobody
+    looks after it and it was made in a way that is not known here; and for a sync, see `IndexedDirectory.sync`.
+
+    Raises:
+        IndexBusy: another process looks after the index, and reads in a way that is not known here.
+    """
+    async with index.read() as connection:
+        derived_by = (await state.get_progress(connection)).derived_by
+    if derived_by in (None, state.RECOVERING, describe_derivation(reader)):
+        return
+    version, _, settings = derived_by.partition(":")
+    tools, _, zone = settings.partition(":")
+    with suppress(ZoneInfoNotFoundError, ValueError):
+        if version == VERSIONS:
+            reader.zone, reader.tools = None if zone == _describe(None) else ZoneInfo(zone), tools == "tools"
+            return
+    if await asyncio.to_thread(is_followed, index):
+        raise IndexBusy(
+            f"a server of another version, or in a time zone without a name, looks after this index ({derived_by}); "
+            "restart it, give it a CONVSTORE_TIMEZONE, or stop it. --no-sync answers from the index as it is"
+        )
+
+
+async def forget_what_others_derived(index: Index, reader: Reader) -> str | None:
+    """Have everything read again when another version of this program, or another setting, made the rows.
+
+    Where the index does not know all conversations yet, return what is to be noted once it does.
+    """
+    derived_by = describe_derivation(reader)
+    opened = index.opened
+    async with index.read() as connection:
+        before = (await state.get_progress(connection)).derived_by
+    if before == derived_by:
+        return None
+    if before == state.RECOVERING:
+        return derived_by
+    await index.write(partial(_forget, derived_by=derived_by), read_from=opened)
+    return None
+
+
+def _forget(connection: WriteConnection, derived_by: str) -> None:
+    conversation_lookup.distrust_all(connection)
+    event_rows.delete_all(connection)
+    state.set_progress(connection, derived_by=derived_by)

@@ -1,0 +1,311 @@
+"""Bringing the index up to date with the files, in two phases: metadata of all conversations, then events and text.
+
+An event's row and its words are written in one transaction, so that none is found without the other. What is told as
+the phase `text` is what then remains to be done for the words: merging the many parts of their index into one.
+
+A conversation whose signature is the one that the index holds is not opened. Only one sync runs on an index at a time;
+the lock is the operating system's, so a sync that dies leaves nothing behind but work for the next.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from concurrent.futures import Executor
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import NamedTuple, TypeVar
+
+from app.errors import StoreUnavailable, SyncRunning
+from app.files import layout
+from app.files.layout import Named
+from app.files.metadata_reader import Reader
+from app.files.row_reader import find_present, read_changes, read_rows, read_signatures
+from app.index import conversation_lookup, event_rows, state
+from app.index.sqlite.database import Index, WriteConnection
+from app.index.sqlite.writer_lock import try_lock_beside
+from app.model.conversation import IndexedRow
+from app.model.event import KnownLog, LogChange
+from app.model.ids import ConversationId
+from app.store.follow.derivation import forget_what_others_derived
+from app.store.follow.ingest import LOOKS, delete_empty, delete_vanished, require_conversations
+from app.store.follow.worker_pool import readers, run_ahead
+from app.store.merging import merge_words
+
+T = TypeVar("T")
+
+_BATCH = 300
+_LOG_BATCH = 100
+_WORTH_PROCESSES = 1000
+_WORTH_MERGING = 1000
+"""After so many logs were read, the words are merged, so that searches after a first build are as fast as later."""
+_LAST = "\U0010ffff"
+
+
+@dataclass(slots=True)
+class SyncReport:
+    """What a sync found and did. `opened` and `logs` count the conversations whose files, or whose logs, were read."""
+
+    conversations: int = 0
+    opened: int = 0
+    added: int = 0
+    changed: int = 0
+    removed: int = 0
+    logs: int = 0
+    unreadable: int = 0
+    duplicates: list[str] = field(default_factory=list)
+    untrusted: list[Named] = field(default_factory=list)
+    seconds: float = 0.0
+
+
+OnProgress = Callable[[str, int, int], None]
+"""Called with phase, done and total."""
+
+
+class _Step(NamedTuple):
+    """How far a phase is."""
+
+    phase: str
+    done: int
+    total: int
+
+
+def ignore_progress(_phase: str, _done: int, _total: int) -> None:
+    """Tell nobody."""
+
+
+@asynccontextmanager
+async def sync_lock(index: Index) -> AsyncIterator[None]:
+    """Be the only one who syncs or rebuilds this index.
+
+    Raises:
+        SyncRunning: another process is.
+        IndexUnusable: the directory of the index is gone, or cannot be written to.
+    """
+    lock = try_lock_beside(index.path, "sync.lock")
+    if lock is None:
+        raise SyncRunning(
+            f"another process is bringing the index {index.path} up to date; see `convstore index status`"
+        )
+    try:
+        yield
+    finally:
+        os.close(lock)
+
+
+async def sync(
+    index: Index, reader: Reader, *, on_progress: OnProgress = ignore_progress, allow_empty: bool = False
+) -> SyncReport:
+    """Compare the whole directory with the index and bring the index up to date.
+
+    Raises:
+        SyncRunning: another process does the same.
+        StoreUnavailable: the directory cannot be read, or is empty although the index is not.
+    """
+    async with sync_lock(index):
+        return await bring_up_to_date(index, reader, on_progress=on_progress, allow_empty=allow_empty)
+
+
+async def bring_up_to_date(
+    index: Index, reader: Reader, *, on_progress: OnProgress = ignore_progress, allow_empty: bool = False
+) -> SyncReport:
+    """Do what `sync` does for a caller that holds the sync lock."""
+    started = time.monotonic()
+    run = _Run(index, reader, on_progress, allow_empty=allow_empty)
+    try:
+        await run.everything()
+    except StoreUnavailable as error:
+        await index.write(partial(state.set_progress, phase="idle", last_error=str(error)))
+        raise
+    async for done, total in merge_words(index, always=run.report.logs >= _WORTH_MERGING):
+        step = _Step("text", done, total)
+        await index.write(partial(state.set_progress, **step._asdict(), heartbeat_at=_now_us()))
+        on_progress(*step)
+    now_us = _now_us()
+    await index.write(
+        partial(
+            state.set_progress,
+            **_Step("idle", 0, 0)._asdict(),
+            heartbeat_at=now_us,
+            last_sweep_at=now_us,
+            last_error=None,
+        )
+    )
+    run.report.seconds = time.monotonic() - started
+    return run.report
+
+
+def require_plausible(root: Path, found: int, known: int) -> None:
+    """Refuse to believe that all conversations were removed.
+
+    Raises:
+        StoreUnavailable: none was `found`, although the index knows some.
+    """
+    if known and not found:
+        raise StoreUnavailable(
+            f"{root} holds no conversation but the index knows {known}; is a disk not mounted? "
+            "If they were all removed on purpose, run `convstore index sync --allow-empty`"
+        )
+
+
+class _Run:
+    """One sync while it runs."""
+
+    def __init__(self, index: Index, reader: Reader, on_progress: OnProgress, *, allow_empty: bool) -> None:
+        self.report = SyncReport()
+        self._allow_empty = allow_empty
+        self._index = index
+        self._write = partial(index.write, read_from=index.opened)
+        self._reader = reader
+        self._on_progress = on_progress
+
+    async def everything(self) -> None:
+        derived_by = await forget_what_others_derived(self._index, self._reader)
+        directories, self.report.duplicates = await asyncio.to_thread(layout.list_directories, self._reader.root)
+        self.report.conversations = len(directories)
+        before = await self._totals()
+        if not self._allow_empty:
+            require_plausible(self._reader.root, len(directories), before.conversations)
+        changed, gone = await self._find_changes(directories)
+        processes = self._reader.processes if max(len(changed), before.behind) >= _WORTH_PROCESSES else 0
+        with readers(processes) as executor:
+            for _ in range(LOOKS):
+                if not changed:
+                    break
+                changed = await self._read_metadata(executor, max(processes, 1), changed)
+            self.report.removed += await self._write(partial(self._finish_metadata, gone=gone, derived_by=derived_by))
+            await self._read_logs(executor, max(processes, 1))
+        self.report.unreadable = (await self._totals()).unreadable
+
+    def _finish_metadata(self, connection: WriteConnection, *, gone: list[str], derived_by: str | None) -> int:
+        removed = delete_vanished(connection, self._reader.root, gone, allow_empty=self._allow_empty)
+        if derived_by is not None:
+            state.set_progress(connection, derived_by=derived_by)
+        return removed
+
+    async def _totals(self) -> conversation_lookup.Totals:
+        async with self._index.read() as connection:
+            return await conversation_lookup.count_totals(connection)
+
+    async def _find_changes(self, directories: list[str]) -> tuple[list[str], list[str]]:
+        """Return the directories that are new or changed on disk, and those that are gone."""
+        changed: list[str] = []
+        gone: list[str] = []
+        after = ""
+        for begin in range(0, len(directories) or 1, conversation_lookup.SIGNATURE_CHUNK):
+            end = begin + conversation_lookup.SIGNATURE_CHUNK
+            chunk = directories[begin:end]
+            last = _LAST if end >= len(directories) else chunk[-1]
+            present = set(chunk)
+            known: dict[str, bytes] = {}
+            while rows := await self._known_signatures(after, last):
+                after = rows[-1][0]
+                known.update((directory, signature) for directory, signature in rows if directory in present)
+                gone += [directory for directory, _ in rows if directory not in present]
+            after = last
+            signatures = await asyncio.to_thread(read_signatures, self._reader, map(layout.named, known))
+            changed += [one for one in chunk if self._is_changed(known.get(one), signatures.get(one))]
+        return changed, gone
+
+    def _is_changed(self, before: bytes | None, now: bytes | None) -> bool:
+        if before is None:
+            self.report.added += 1
+        elif before == now != layout.UNTRUSTED:
+            return False
+        else:
+            self.report.changed += 1
+        return True
+
+    async def _known_signatures(self, after: str, last: str) -> list[tuple[str, bytes]]:
+        async with self._index.read() as connection:
+            return await conversation_lookup.list_signatures(connection, after, last)
+
+    async def _read_metadata(self, executor: Executor, ahead: int, changed: list[str]) -> list[str]:
+        """Phase one: read conversations and write their rows, and return those that have to be read once more.
+
+        They have a newer row by then, or were put there after their directory was found empty.
+        """
+        done = 0
+        left: list[str] = []
+        async with self._index.read() as connection:
+            as_of = (await state.get_position(connection)).revision
+        async for read, empty in run_ahead(executor, ahead, read_rows, self._metadata_batches(changed)):
+            done += len(read) + len(empty)
+            step = _Step("metadata", done, len(changed))
+            work = partial(self._write_metadata, read=read, gone=empty, as_of=as_of, step=step)
+            rows, gone, removed, filled, newer = await self._write(work)
+            number = len(gone) - len(filled)
+            left += [one.row.directory for one in rows if one.row.uuid in newer] + [one.directory for one in filled]
+            self.report.opened += len(rows) - len(newer)
+            self.report.removed += removed
+            self.report.changed -= removed
+            self.report.added -= number - removed
+            self.report.conversations -= number
+            self.report.untrusted += [
+                Named(one.row.directory, one.row.uuid)
+                for one in rows
+                if one.signature == layout.UNTRUSTED and one.row.uuid not in newer
+            ]
+            self._on_progress(*step)
+        return left
+
+    def _write_metadata(
+        self, connection: WriteConnection, read: list[IndexedRow], gone: list[Named], as_of: int, step: _Step
+    ) -> tuple[list[IndexedRow], list[Named], int, list[Named], frozenset[ConversationId]]:
+        present = find_present(self._reader.root, [one.row.directory for one in read])
+        gone = gone + [Named(one.row.directory, one.row.uuid) for one in read if one.row.directory not in present]
+        rows = [one for one in read if one.row.directory in present]
+        removed, filled = delete_empty(connection, self._reader, gone)
+        if removed and not self._allow_empty:
+            require_conversations(self._reader.root)
+        _, newer = conversation_lookup.upsert_many(connection, rows, as_of=as_of)
+        state.set_progress(connection, **step._asdict(), heartbeat_at=_now_us())
+        return rows, gone, removed, filled, newer
+
+    async def _metadata_batches(self, changed: list[str]) -> AsyncIterator[tuple[Reader, list[Named]]]:
+        for batch in _chunks(changed, _BATCH):
+            yield self._reader, [layout.named(directory) for directory in batch]
+
+    async def _read_logs(self, executor: Executor, ahead: int) -> None:
+        """Phase two: bring the event rows of all that lag behind in step."""
+        done = 0
+        total = (await self._totals()).behind
+        async for changes in run_ahead(executor, ahead, read_changes, self._log_batches()):
+            done += len(changes)
+            step = _Step("events", done, total)
+            await self._write(partial(_write_logs, changes=changes, step=step))
+            self.report.logs += len(changes)
+            self._on_progress(*step)
+
+    async def _log_batches(self) -> AsyncIterator[tuple[Reader, list[KnownLog]]]:
+        after = 0
+        while True:
+            async with self._index.read() as connection:
+                behind = await conversation_lookup.list_behind(connection, after)
+            if not behind:
+                return
+            for chunk in _chunks(behind, _LOG_BATCH):
+                async with self._index.read() as connection:
+                    known = await event_rows.list_known(connection, [key for key, _ in chunk])
+                yield self._reader, [KnownLog(key, directory, known[key]) for key, directory in chunk]
+            after = behind[-1][0]
+
+
+def _write_logs(connection: WriteConnection, changes: list[LogChange], step: _Step) -> None:
+    event_rows.apply_changes(connection, changes)
+    state.set_progress(connection, **step._asdict(), heartbeat_at=_now_us())
+
+
+def _chunks(items: Iterable[T], size: int) -> Iterator[list[T]]:
+    iterator = iter(items)
+    while chunk := list(islice(iterator, size)):
+        yield chunk
+
+
+def _now_us() -> int:
+    return time.time_ns() // 1000

@@ -1,0 +1,128 @@
+"""Keeping a usable index open: a damaged, deleted or replaced one is put right while the server goes on answering."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import time
+from pathlib import Path
+
+from app.errors import IndexBusy, IndexDamaged, StoreError, StoreUnavailable
+from app.files import layout
+from app.index import state
+from app.index.sqlite import open_lock
+from app.index.sqlite.database import Index
+from app.index.sqlite.index_file import find_identity, prepare
+from app.index.sqlite.replace_index import is_marked, recover
+from app.index.sqlite.schema_version import HEAD, read_revision
+
+log = logging.getLogger(__name__)
+
+_OPENINGS = 3
+_LOOK_S = 0.5
+_REST_S = 20.0
+"""An index that is damaged again so soon after it was put right is left alone until then."""
+
+
+async def open_index(index: Index, timeout_s: float) -> None:
+    """Open an index, making or upgrading it first; a damaged one is set aside, and an empty one made in its place.
+
+    Raises:
+        SchemaTooNew: a newer convstore made it.
+        IndexUnusable: it cannot be made or opened.
+    """
+    path = index.path
+    await asyncio.to_thread(prepare, path)
+    damaged = find_identity(path)
+    try:
+        if is_marked(path):
+            await recover(path, damaged)
+        await _open_migrated(index, timeout_s)
+        await look_whether_rebuilding(index)
+    except IndexDamaged:
+        await index.close()
+        await recover(path, damaged)
+        await index.open()
+        await look_whether_rebuilding(index)
+    index.damaged = False
+
+
+async def _open_migrated(index: Index, wait_s: float) -> None:
+    """Open an index at the schema that this program needs, migrating it first when it has an older one."""
+    for _ in range(_OPENINGS):
+        if await asyncio.to_thread(read_revision, index.path) != HEAD:
+            from app.index.sqlite import migrations  # noqa: PLC0415 - Alembic takes 0.2 s to import, and few starts migrate
+
+            emptied = await asyncio.to_thread(_is_emptied, index.path)
+            await asyncio.to_thread(migrations.upgrade, index.path, wait_s=wait_s)
+            if emptied:
+                await asyncio.to_thread(migrations.mark_recovering, index.path)
+        await index.open()
+        if await asyncio.to_thread(read_revision, index.path) == HEAD:
+            return
+        await index.close()
+    raise IndexBusy(f"the schema of the index {index.path} is being changed again and again; try later")
+
+
+def _is_emptied(path: Path) -> bool:
+    """Whether an index was cut to nothing, and is not just being made by another process."""
+    try:
+        if path.exists() and path.stat().st_size == 0:
+            with open_lock.alone(path, 0):
+                return path.stat().st_size == 0
+    except IndexBusy:
+        pass  # somebody makes it just now
+    return False
+
+
+async def look_whether_rebuilding(index: Index) -> None:
+    """Find out whether the index was damaged and does not know all conversations again yet."""
+    async with index.read() as connection:
+        index.rebuilding = (await state.get_progress(connection)).derived_by == state.RECOVERING
+
+
+async def keep_usable(index: Index, root: Path) -> None:
+    """Look all the time whether the index has to be put right or opened again, and do it."""
+    mended_at = -_REST_S
+    told = ""
+    while True:
+        await asyncio.sleep(_LOOK_S)
+        try:
+            if index.damaged or await asyncio.to_thread(_is_needed, index):
+                if time.monotonic() - mended_at >= _REST_S:
+                    mended_at = time.monotonic()
+                    await mend(index, root)
+                    told = ""
+            elif index.rebuilding:
+                await look_whether_rebuilding(index)
+        except (StoreError, OSError) as error:
+            if str(error) != told:
+                told = str(error)
+                log.error("the index cannot be put right, trying again: %s", told)  # noqa: TRY400
+            mended_at = time.monotonic() - _REST_S + 2 * _LOOK_S
+
+
+def _is_needed(index: Index) -> bool:
+    return is_marked(index.path) or index.is_out_of_place()
+
+
+async def mend(index: Index, root: Path) -> None:
+    """Close the index, have an empty one in its place if it is damaged or gone, and open what is there then.
+
+    Raises:
+        StoreUnavailable: the store is gone with its index; an empty index would say that it has no conversations.
+        IndexUnusable: that is not possible now.
+    """
+    await asyncio.to_thread(_require_store, root, index.path)
+    damaged = index.opened
+    async with index.closed():
+        if index.opened == damaged:  # else another task of this process was faster
+            await recover(index.path, damaged)
+        index.rebuilding = True  # until it was looked: who waits for a connection would count an empty index
+    await look_whether_rebuilding(index)
+
+
+def _require_store(root: Path, path: Path) -> None:
+    if not os.path.isdir(root) or not (path.parent.is_dir() or layout.holds_conversations(root)):  # noqa: PTH112
+        raise StoreUnavailable(f"the conversations directory {root} is gone, or empty all at once; mount or restore it")

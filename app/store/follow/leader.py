@@ -1,0 +1,46 @@
+"""The duty: of all processes that serve one index, one looks after it, and another takes over when that one ends.
+
+Without it each of them would compare the whole directory for itself. The lock is the operating system's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+
+from app.errors import IndexUnusable
+from app.index.sqlite.database import Index
+from app.index.sqlite.writer_lock import try_lock_beside
+
+_LOCK = "duty.lock"
+_POLL_S = 1.0
+
+
+def is_followed(index: Index) -> bool:
+    """Whether another process is on duty for this index now."""
+    if index.on_duty:
+        return False
+    lock = try_lock_beside(index.path, _LOCK)
+    if lock is not None:
+        os.close(lock)
+    return lock is None
+
+
+@asynccontextmanager
+async def on_duty(index: Index) -> AsyncIterator[None]:
+    """Wait until no other process is on duty, and be on duty meanwhile."""
+    lock: int | None = None
+    while True:
+        with suppress(IndexUnusable):
+            lock = try_lock_beside(index.path, _LOCK)
+        if lock is not None:
+            break
+        await asyncio.sleep(_POLL_S)
+    index.on_duty = True
+    try:
+        yield
+    finally:
+        index.on_duty = False
+        os.close(lock)

@@ -1,0 +1,111 @@
+"""Building a new index beside the old one and putting it in the old one's place while others use it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from pathlib import Path
+
+from app.errors import IndexDamaged, IndexUnusable, MigrationFailed, RebuildRefused, SchemaTooNew
+from app.files.metadata_reader import Reader
+from app.index import conversation_lookup
+from app.index.copying import copy_into
+from app.index.sqlite import migrations
+from app.index.sqlite.database import Index
+from app.index.sqlite.index_file import find_identity, prepare
+from app.index.sqlite.replace_index import recover
+from app.settings import Settings
+from app.store.directory import find_sync_reader, require_directory
+from app.store.follow.full_sync import OnProgress, SyncReport, bring_up_to_date, sync_lock
+
+log = logging.getLogger(__name__)
+
+
+async def rebuild(settings: Settings, on_progress: OnProgress, *, force: bool = False) -> SyncReport:
+    """Build the index anew from the files and copy it into the live one in one step.
+
+    A rebuild that was killed goes on where it was. Readers and writers of the live index go on meanwhile; what they
+    changed is caught up before the copy.
+
+    Raises:
+        StoreUnavailable: the conversations directory is missing or cannot be read.
+        RebuildRefused: the result is empty or mostly unreadable and the live index is not; `force` overrules.
+        SyncRunning: another process is syncing or rebuilding.
+        IndexBusy: a server looks after the index and derives rows in a way that is not known here.
+    """
+    await asyncio.to_thread(require_directory, settings)
+    live_path = settings.index_path
+    await asyncio.to_thread(prepare, live_path)
+    await _make_usable(live_path, settings.busy_timeout_s)
+    live = Index(live_path, readers=1, busy_timeout_s=settings.busy_timeout_s)
+    building = live_path.with_name("rebuild.db")
+    async with sync_lock(live):
+        await live.open()
+        try:
+            reader = await find_sync_reader(live, settings)
+            report = await _build(live, building, reader, settings, on_progress, force=force)
+        finally:
+            await live.close()
+        try:
+            _discard(building)
+        except IndexUnusable as error:
+            log.warning("the index is built anew, but what it was built in is left: %s", error)
+    return report
+
+
+async def _make_usable(path: Path, timeout_s: float) -> None:
+    """Give the live index the current schema; one that is no usable database is set aside first, under a new name."""
+    damaged = find_identity(path)
+    try:
+        await asyncio.to_thread(migrations.upgrade, path, wait_s=timeout_s)
+    except IndexDamaged:
+        await recover(path, damaged)
+
+
+async def _build(
+    live: Index, building: Path, reader: Reader, settings: Settings, on_progress: OnProgress, *, force: bool
+) -> SyncReport:
+    try:
+        await asyncio.to_thread(migrations.upgrade, building)
+    except (SchemaTooNew, IndexUnusable, MigrationFailed):
+        _discard(building)
+        await asyncio.to_thread(migrations.upgrade, building)
+    fresh = Index(building, readers=1, busy_timeout_s=settings.busy_timeout_s)
+    await fresh.open()
+    try:
+        report = await bring_up_to_date(fresh, reader, on_progress=on_progress, allow_empty=True)
+        if not force:
+            await _require_plausible(live, fresh)
+        async with live.locked():
+            late = await bring_up_to_date(fresh, reader, allow_empty=True)
+            await copy_into(fresh, live)
+    finally:
+        await fresh.close()
+    report.added += late.added
+    report.seconds += late.seconds
+    return report
+
+
+async def _require_plausible(live: Index, fresh: Index) -> None:
+    async with live.read() as connection:
+        before = await conversation_lookup.count_totals(connection)
+    async with fresh.read() as connection:
+        after = await conversation_lookup.count_totals(connection)
+    if before.conversations and not after.conversations:
+        raise RebuildRefused(
+            f"the rebuilt index is empty, the present one knows {before.conversations} conversations; "
+            "is a disk not mounted? Use --force if they were all removed on purpose"
+        )
+    if after.unreadable > max(before.unreadable, after.conversations // 2):
+        raise RebuildRefused(
+            f"{after.unreadable} of {after.conversations} conversations could not be read, more than in the present "
+            f"index ({before.unreadable}); check the disk, or use --force to take the result as it is"
+        )
+
+
+def _discard(building: Path) -> None:
+    try:
+        for suffix in ("", "-wal", "-shm", ".lock", ".turn", ".open"):
+            building.with_name(building.name + suffix).unlink(missing_ok=True)
+    except OSError as error:
+        raise IndexUnusable(f"{building} cannot be removed ({error.strerror}); check its disk") from error

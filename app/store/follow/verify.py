@@ -1,0 +1,298 @@
+"""Comparing the index with the files: every row, body and event, by reading everything; and mending what differs.
+
+Other programs write meanwhile, also a server that uses this index. So what differs is looked at again while its files
+are not settled, and mending is reading again, as a sweep does it: a row that somebody changes meanwhile is left alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+import orjson
+
+from app.errors import IndexDamaged, IndexUnusable
+from app.files import layout
+from app.files.layout import Named
+from app.files.log import event_log
+from app.files.metadata_reader import Reader
+from app.files.row_reader import read_rows, read_signatures
+from app.index import conversation_lookup, event_rows, stored, sweeping
+from app.index.sqlite import text_index
+from app.index.sqlite.database import Index
+from app.index.stored import StoredRow
+from app.model.conversation import ConversationRow
+from app.model.event import EventRow, gap_rows
+from app.model.ids import EventName, dashed, find_conversation_id
+from app.model.text.event_text import said_title
+from app.store.follow.full_sync import require_plausible
+from app.store.follow.index_repair import mend
+from app.store.follow.ingest import delete_vanished, refresh
+
+log = logging.getLogger(__name__)
+
+BATCH = 50
+_ABSENT = "-"
+_SHOWN = 80
+_LOOKS = 5
+_SETTLE_S = 0.6
+_UNSOUND = {
+    "words": ("other words than the messages have", "what was said"),
+    "title parts": ("other parts than the titles have", "the titles"),
+}
+_ROW_FIELDS = [name for name in ConversationRow._fields if name not in ("uuid", "body")]
+
+
+class Difference(NamedTuple):
+    """One thing in which index and files disagree, what each has, "-" for nothing, and whether it was mended."""
+
+    conversation: str
+    what: str
+    in_index: str
+    in_files: str
+    fixed: bool = False
+
+
+OnVerified = Callable[[int, int], None]
+"""Called with the number of conversations compared, and of all."""
+
+
+def ignore_verified(_done: int, _total: int) -> None:
+    """Tell nobody."""
+
+
+class _OnDisk(NamedTuple):
+    row: ConversationRow | None
+    log: list[EventRow]
+
+
+async def verify(
+    index: Index,
+    reader: Reader,
+    on_verified: OnVerified = ignore_verified,
+    *,
+    fix: bool = False,
+    sample: int | None = None,
+    pause_s: float = 0.0,
+) -> AsyncIterator[Difference]:
+    """Give every difference between the index and the files, in order of the directories' names.
+
+    With `fix` what differs is mended, and nothing else is written; a second directory for an id can only be told. With
+    `sample` only so many conversations, chosen at random, are read. After each `BATCH` of them there is a pause.
+
+    Raises:
+        StoreUnavailable: the conversations directory cannot be read.
+    """
+    directories, duplicates = await asyncio.to_thread(layout.list_directories, reader.root)
+    for directory in duplicates:
+        conversation_id = find_conversation_id(directory)
+        yield Difference(dashed(conversation_id or directory), "directory", _ABSENT, f"a second one: {directory}")
+    async for difference in _check_database(index, reader, fix=fix, whole=sample is None):
+        yield difference
+    chosen = directories if sample is None else sorted(random.sample(directories, min(sample, len(directories))))
+    for begin in range(0, len(chosen), BATCH):
+        named = [layout.named(directory) for directory in chosen[begin : begin + BATCH]]
+        for difference in await _verify_or_mend(index, reader, named, fix=fix):
+            yield difference
+        on_verified(min(begin + BATCH, len(chosen)), len(chosen))
+        await asyncio.sleep(pause_s)
+    if fix:
+        async with index.read() as connection:
+            known = (await conversation_lookup.count_totals(connection)).conversations
+        require_plausible(reader.root, len(directories), known)
+    async for difference in _find_extra(index, reader, {*directories}, fix=fix):
+        yield difference
+
+
+async def _check_database(index: Index, reader: Reader, *, fix: bool, whole: bool) -> AsyncIterator[Difference]:
+    try:
+        async with index.read() as connection:
+            damage = await stored.list_damage(connection, whole=whole)
+            orphans = await stored.list_orphans(connection) if not damage else []
+            stray = await text_index.list_stray(connection) if not damage else []
+    except IndexDamaged as error:
+        damage, orphans, stray = [str(error)], [], []
+    if damage and fix:
+        index.damaged = True
+        await mend(index, reader.root)
+    for problem in damage:
+        yield Difference(_ABSENT, "database", problem, _ABSENT, fix)
+    if orphans and fix:
+        await index.write(stored.delete_orphans)
+    if stray and fix:
+        await index.write(text_index.delete_stray)
+    for key in stray:
+        yield Difference(_ABSENT, "message", f"a text of conversation key {key} without its event", _ABSENT, fix)
+    for name in await _list_unsound(index) if whole and not damage else []:
+        if fix:
+            await index.write(partial(stored.rebuild_full_text, name=name))
+        yield Difference(_ABSENT, name, *_UNSOUND[name], fix)
+    for key in orphans:
+        yield Difference(_ABSENT, "orphan", f"rows of conversation key {key}, which does not exist", _ABSENT, fix)
+
+
+async def _list_unsound(index: Index) -> list[str]:
+    try:
+        return await asyncio.to_thread(stored.list_unsound, index.path)
+    except IndexUnusable as error:
+        log.warning("what search finds is not compared: %s", error)
+        return []
+
+
+async def _verify_or_mend(index: Index, reader: Reader, named: Sequence[Named], *, fix: bool) -> list[Difference]:
+    """Compare some conversations; where a row cannot even be read, the whole index is set aside with `fix`."""
+    try:
+        return await verify_some(index, reader, named, fix=fix)
+    except IndexDamaged as error:
+        damage = Difference(_ABSENT, "database", str(error), _ABSENT, fix)
+        if not fix:
+            return [damage]
+    index.damaged = True
+    await mend(index, reader.root)
+    return [damage, *await verify_some(index, reader, named, fix=True)]
+
+
+async def verify_some(index: Index, reader: Reader, named: Sequence[Named], *, fix: bool = False) -> list[Difference]:
+    """Compare some conversations, mend with `fix` what differs, and return what differed."""
+    found = await _compare_settled(index, reader, named)
+    if fix:
+        await _settle(index, reader, [one for one in named if one not in found])
+    if not (fix and found):
+        return [difference for differences in found.values() for difference in differences]
+    await refresh(index, reader, list(found), every_event=True)
+    left = await _compare_settled(index, reader, list(found))
+    return [
+        difference._replace(fixed=not any(other.what == difference.what for other in left.get(one, [])))
+        for one, differences in found.items()
+        for difference in differences
+    ]
+
+
+async def _settle(index: Index, reader: Reader, named: Sequence[Named]) -> None:
+    """Read again those that agree but are marked as lagging behind their logs, as one that was killed leaves them."""
+    async with index.read() as connection:
+        behind = [one for one in await sweeping.find_seen(connection, [one.id for one in named]) if one.events_behind]
+    if behind:
+        await refresh(index, reader, [Named(one.directory, one.id) for one in behind])
+
+
+async def _compare_settled(index: Index, reader: Reader, named: Sequence[Named]) -> dict[Named, list[Difference]]:
+    """Compare conversations; those whose files just changed again a moment later, and without those that go on so."""
+    found: dict[Named, list[Difference]] = {}
+    doubtful: Sequence[Named] = named
+    for look in range(_LOOKS):
+        if look:
+            await asyncio.sleep(_SETTLE_S)
+        before = await asyncio.to_thread(read_signatures, reader, doubtful)
+        differing = await _compare_batch(index, reader, doubtful)
+        after = await asyncio.to_thread(read_signatures, reader, list(differing))
+        doubtful = [
+            one
+            for one in differing
+            if after[one.directory] in (layout.UNTRUSTED, layout.FAILED)
+            or after[one.directory] != before[one.directory]
+        ]
+        found |= {one: differences for one, differences in differing.items() if one not in doubtful}
+        if not doubtful:
+            break
+    return found
+
+
+async def _compare_batch(index: Index, reader: Reader, named: Sequence[Named]) -> dict[Named, list[Difference]]:
+    on_disk = await asyncio.to_thread(_read_all, reader, named)
+    async with index.read() as connection:
+        known = await stored.find_stored(connection, [one.id for one in named])
+        logs = {one.row.uuid: await event_rows.list_rows(connection, one.key) for one in known.values()}
+        titles = await text_index.list_titles(connection, [one.key for one in known.values()])
+    compared = {one: list(_compare(one, on_disk[one], known.get(one.id), logs.get(one.id, []))) for one in named}
+    for one in named:
+        if (there := known.get(one.id)) and (row := on_disk[one].row):
+            found = {"title in search": said_title(row.title or "") or None}
+            compared[one] += _compare_fields(
+                dashed(one.id), "", {"title in search": titles.get(there.key)}, found, found
+            )
+    return {one: differences for one, differences in compared.items() if differences}
+
+
+def _read_all(reader: Reader, named: Sequence[Named]) -> dict[Named, _OnDisk]:
+    found = {}
+    for one in named:
+        rows, _ = read_rows(reader, [one])
+        names = event_log.list_events(reader, one.directory)
+        log = [*event_log.read_rows(reader, one.directory, names)[0], *gap_rows(names)]
+        found[one] = _OnDisk(rows[0].row if rows else None, log)
+    return found
+
+
+def _compare(one: Named, on_disk: _OnDisk, known: StoredRow | None, log: list[EventRow]) -> Iterator[Difference]:
+    name = dashed(one.id)
+    if on_disk.row is None or known is None:
+        if on_disk.row is not None:
+            yield Difference(name, "row", _ABSENT, one.directory)
+        if known is not None:
+            yield Difference(name, "row", known.row.directory, _ABSENT)
+        return
+    yield from _compare_fields(name, "", known.row._asdict(), on_disk.row._asdict(), _ROW_FIELDS)
+    bodies = _parse(known.row.body), _parse(on_disk.row.body)
+    yield from _compare_fields(name, "info.", *bodies, sorted({*bodies[0], *bodies[1]}))
+    yield from _compare_logs(name, log, on_disk.log)
+
+
+def _parse(body: bytes) -> dict[str, Any]:
+    try:
+        value = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def _compare_logs(name: str, index: list[EventRow], files: list[EventRow]) -> Iterator[Difference]:
+    left: dict[EventName, EventRow] = {row.name: row for row in index}
+    right: dict[EventName, EventRow] = {row.name: row for row in files}
+    for event_name in sorted({*left, *right}):
+        what = f"event {event_name.seq}"
+        known, found = left.get(event_name), right.get(event_name)
+        if known is None or found is None:
+            label = event_name.event_id or "a gap"
+            yield Difference(name, what, label if known else _ABSENT, label if found else _ABSENT)
+            continue
+        yield from _compare_fields(name, f"{what} ", _flat(known), _flat(found), _flat(known))
+
+
+def _flat(row: EventRow) -> dict[str, object]:
+    return {**row.facts._asdict(), "unreadable": row.unreadable}
+
+
+def _compare_fields(
+    name: str, prefix: str, index: dict[str, Any], files: dict[str, Any], fields: Iterable[str]
+) -> Iterator[Difference]:
+    for field in fields:
+        left, right = index.get(field), files.get(field)
+        if left != right:
+            yield Difference(name, f"{prefix}{field}", _shown(left), _shown(right))
+
+
+def _shown(value: object) -> str:
+    text = _ABSENT if value is None else str(value)
+    return text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…"
+
+
+async def _find_extra(index: Index, reader: Reader, on_disk: set[str], *, fix: bool) -> AsyncIterator[Difference]:
+    after = ""
+    while True:
+        async with index.read() as connection:
+            rows = await conversation_lookup.list_signatures(connection, after, "\U0010ffff")
+        if not rows:
+            return
+        extra = [directory for directory, _ in rows if directory not in on_disk]
+        extra = [one for one in extra if not await asyncio.to_thread(layout.is_directory, reader.root, one)]
+        if extra and fix:
+            await index.write(partial(delete_vanished, root=reader.root, directories=extra))
+        for directory in extra:
+            conversation_id = find_conversation_id(directory)
+            yield Difference(dashed(conversation_id or directory), "row", directory, _ABSENT, fix)
+        after = rows[-1][0]

@@ -1,0 +1,1 @@
+"""Reading: lists, one conversation, its events, and subscriptions to what changes."""

@@ -1,0 +1,285 @@
+"""StoreReader: one conversations directory with its index, open to be read."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, aclosing
+from dataclasses import replace
+from functools import partial
+from math import inf
+
+from app.errors import ConversationNotFound
+from app.files.log.event_log import RawEvent
+from app.files.trash import Trashed
+from app.index import conversation_list, conversation_lookup, facet_counts, search, state
+from app.index.conversation_list import Page
+from app.index.conversation_lookup import Totals
+from app.index.sqlite.database import ReadConnection
+from app.index.state import Progress
+from app.model.change_token import ChangePage, Place
+from app.model.facets import Facet, Facets
+from app.model.filters import ConversationFilter, EventFilter
+from app.model.hits import HitPage
+from app.model.ids import ConversationId, EventName, dashed
+from app.model.page import EventOrder, SortOrder
+from app.store import changes, resolving
+from app.store.directory import IndexedDirectory
+from app.store.read.event_reader import EventPage, Log
+from app.store.read.info_from_files import with_skills
+from app.store.read.subscriptions import follow
+from app.store.write import deletion
+
+PAGE_MAX = 100
+
+_ANY = ConversationFilter()
+_ANY_EVENT = EventFilter()
+
+
+class StoreReader(IndexedDirectory):
+    """A conversations directory and its index, to be read: nothing here writes into a conversation's directory.
+
+    What answers a GET has this type, and so no way to a writer.
+    """
+
+    async def list_conversations(
+        self,
+        asked: ConversationFilter = _ANY,
+        *,
+        order: SortOrder = SortOrder.CREATED_AT_DESC,
+        page_id: str | None = None,
+        limit: int = PAGE_MAX,
+        include_skills: bool = False,
+    ) -> Page:
+        """Return a page of ConversationInfo, each as JSON. Only `include_skills` opens files, those of the page.
+
+        Raises:
+            InvalidToken: `page_id` is damaged or belongs to another query.
+            QueryTooSlow: looking for `asked.q` takes longer than the settings allow.
+        """
+        if order is SortOrder.RELEVANCE and asked.q and asked.q.strip():
+            async with self._read_for(asked) as connection, connection.snapshot():
+                page = await search.rank_conversations(connection, asked, page_id, limit)
+        else:
+            order = SortOrder.UPDATED_AT_DESC if order is SortOrder.RELEVANCE else order
+            async with self._read_for(asked) as connection:
+                page = await conversation_list.list_conversations(connection, asked, order, page_id, limit)
+        if include_skills:
+            bodies = [await with_skills(self.index, self.reader, body) for body in page.items]
+            return page._replace(items=bodies)
+        return page
+
+    def _read_for(self, asked: ConversationFilter) -> AbstractAsyncContextManager[ReadConnection]:
+        """Lend a connection for what a filter asks; a search has its time."""
+        return self.index.read(within_s=self.settings.search_timeout_s if asked.q else inf, whole=True)
+
+    async def search_messages(
+        self, text: str, asked: ConversationFilter = _ANY, *, page_id: str | None = None, limit: int = PAGE_MAX
+    ) -> HitPage:
+        """Return a page of the messages and titles that hold what is looked for, the best first, with snippets.
+
+        `text` is what a user types: words, "phrases", -excluded ones, OR; the last word may be only begun. `asked` says
+        in which conversations.
+
+        Raises:
+            InvalidToken: `page_id` is damaged or belongs to another query.
+            QueryTooSlow: it takes longer than the settings allow.
+        """
+        read = self.index.read(within_s=self.settings.search_timeout_s, whole=True)
+        async with read as connection, connection.snapshot():
+            return await search.search_messages(connection, replace(asked, q=text), page_id, limit)
+
+    async def count_text(self) -> tuple[int, int]:
+        """Return of how many conversations the text is known to the index, and how many there are."""
+        async with self.index.read() as connection:
+            totals = await conversation_lookup.count_totals(connection)
+        return totals.conversations - totals.behind, totals.conversations
+
+    async def count_conversations(self, asked: ConversationFilter = _ANY) -> int:
+        """Return how many conversations the filter admits.
+
+        Raises:
+            QueryTooSlow: looking for `asked.q` takes longer than the settings allow.
+        """
+        async with self._read_for(asked) as connection:
+            return await conversation_list.count_conversations(connection, asked)
+
+    async def count_facets(self, by: Sequence[Facet], asked: ConversationFilter = _ANY, *, limit: int = 20) -> Facets:
+        """Count what the filter admits by each facet, the `limit` commonest of its values; all from one state.
+
+        Raises:
+            QueryTooSlow: looking for `asked.q` takes longer than the settings allow.
+        """
+        async with self._read_for(asked) as connection:
+            return await facet_counts.count_facets(connection, asked, by, limit)
+
+    async def find_conversations(
+        self, ids: Sequence[ConversationId], *, include_skills: bool = False
+    ) -> list[bytes | None]:
+        """Return the ConversationInfo of each id as the index has it, in their order; None for each unknown one."""
+        return await self._find(ids, include_skills=include_skills, whole=True)
+
+    async def _find(
+        self, ids: Sequence[ConversationId], *, include_skills: bool, whole: bool = False
+    ) -> list[bytes | None]:
+        async with self.index.read(whole=whole) as connection:
+            found = await conversation_lookup.find_conversations(connection, ids)
+        if include_skills:
+            return [None if body is None else await with_skills(self.index, self.reader, body) for body in found]
+        return found
+
+    async def get_conversation(self, conversation_id: ConversationId, *, include_skills: bool = False) -> bytes:
+        """Return one ConversationInfo as JSON, after a look at whether its files changed.
+
+        Raises:
+            ConversationNotFound: there is none.
+        """
+        opened = self.index.opened
+        try:
+            return await self._get(conversation_id, include_skills=include_skills)
+        except ConversationNotFound:
+            if self.index.opened == opened:
+                raise
+        return await self._get(conversation_id, include_skills=include_skills)  # the index was set aside in between
+
+    async def _get(self, conversation_id: ConversationId, *, include_skills: bool) -> bytes:
+        await self._opening.open(conversation_id)
+        found = await self._find([conversation_id], include_skills=include_skills)
+        if found[0] is None:
+            raise ConversationNotFound(f"no conversation has the id {dashed(conversation_id)}")
+        return found[0]
+
+    async def resolve(self, text: str) -> ConversationId:
+        """Return the id that `text` is, or the beginning of (four characters or more), without ambiguity.
+
+        Raises:
+            InvalidId: `text` can be the beginning of no id, or begins several.
+            ConversationNotFound: it begins none.
+        """
+        return await resolving.resolve(self.index, text)
+
+    async def list_events(
+        self,
+        conversation_id: ConversationId,
+        asked: EventFilter = _ANY_EVENT,
+        *,
+        order: EventOrder = EventOrder.TIMESTAMP,
+        page_id: str | None = None,
+        limit: int = PAGE_MAX,
+    ) -> EventPage:
+        """Return a page of events in log order or its reverse. Opens the files of the page and no other.
+
+        With `asked.body`, the messages are opened until the page is full.
+
+        Raises:
+            ConversationNotFound: there is no such conversation.
+            InvalidToken: `page_id` is damaged or belongs to another query.
+        """
+        return await (await self.open_log(conversation_id)).list_events(asked, order, page_id, limit)
+
+    async def count_events(self, conversation_id: ConversationId, asked: EventFilter = _ANY_EVENT) -> int:
+        """Return how many readable events the filter admits.
+
+        Raises:
+            ConversationNotFound: there is no such conversation.
+        """
+        return await (await self.open_log(conversation_id)).count_events(asked)
+
+    async def get_event(self, conversation_id: ConversationId, event_id: str) -> bytes:
+        """Return the bytes of one event's file.
+
+        Raises:
+            ConversationNotFound: there is no such conversation.
+            EventNotFound: it has no such event, or the event's file cannot be read.
+        """
+        return await (await self.open_log(conversation_id)).get_event(event_id)
+
+    async def get_final_response(self, conversation_id: ConversationId) -> str:
+        """Return the agent's last finish message or message, "" when there is none.
+
+        Raises:
+            ConversationNotFound: there is no such conversation.
+            EventNotFound: the file of that message cannot be read.
+        """
+        return await (await self.open_log(conversation_id)).get_final_response()
+
+    async def follow(
+        self, conversation_id: ConversationId, *, after: EventName | None = None
+    ) -> AsyncGenerator[list[RawEvent], None]:
+        """Give the readable events after `after` (None: all), then those to come; each once, in log order, in batches.
+
+        An empty batch says that a look found no new event. Close the iterator (`contextlib.aclosing`) to end it;
+        `followers.close()` ends all.
+
+        Raises:
+            ConversationNotFound: there is no such conversation (any more).
+            TooManyFollowers: there are as many followers as the settings allow.
+        """
+        with self.followers.join(conversation_id) as woken:
+            async with aclosing(follow(partial(self.open_log, conversation_id), woken, after)) as batches:
+                async for batch in batches:
+                    yield batch
+                    if self.followers.closed:
+                        return
+
+    async def open_log(self, conversation_id: ConversationId) -> Log:
+        """Return the log of a conversation, its rows in step with its files.
+
+        Raises:
+            ConversationNotFound: there is none.
+        """
+        located = await self._opening.open(conversation_id)
+        return Log(self.index, self.reader, conversation_id, located.directory)
+
+    async def get_place(self) -> Place:
+        """Return the place in the change feed after everything that has changed until now."""
+        return await changes.get_place(self.index)
+
+    async def list_changes(self, since: Place | None = None, limit: int = PAGE_MAX) -> ChangePage:
+        """Return which conversations changed or were deleted after a place, each as it is now; None: all there are.
+
+        Raises:
+            ChangesGone: the changes since then are no longer known; list everything again.
+        """
+        return await changes.list_changes(self.index, since, limit)
+
+    async def wait_for_changes(
+        self,
+        since: Place | None,
+        limit: int = PAGE_MAX,
+        wait_s: float = 30.0,
+        is_gone: Callable[[], Awaitable[bool]] | None = None,
+    ) -> ChangePage:
+        """Return the changes after a place as soon as there are any; none when there are none in `wait_s` seconds.
+
+        It waits no longer once `is_gone` says that nobody wants to know any more.
+
+        Raises:
+            ChangesGone: the changes since then are no longer known; list everything again.
+            TooManyFollowers: there are as many followers as the settings allow.
+        """
+        return await changes.wait_for_changes(self.index, self.followers, since, limit, wait_s, is_gone)
+
+    def follow_changes(
+        self, since: Place | None = None, limit: int = PAGE_MAX, every_s: float = 30.0
+    ) -> AsyncGenerator[ChangePage, None]:
+        """Give the changes after a place and those to come, in pages; an empty one when none came in `every_s`.
+
+        Raises:
+            ChangesGone: the changes since then are no longer known; list everything again.
+            TooManyFollowers: there are as many followers as the settings allow.
+        """
+        return changes.follow_changes(self.index, self.followers, since, limit, every_s)
+
+    async def get_status(self) -> tuple[Progress, Totals]:
+        """Return what the sync is doing and what the index holds."""
+        async with self.index.read() as connection:
+            return await state.get_progress(connection), await conversation_lookup.count_totals(connection)
+
+    async def list_ids(self, asked: ConversationFilter) -> list[ConversationId]:
+        """Return the ids of all conversations that the filter admits, in their order."""
+        return await resolving.list_ids(self.index, asked)
+
+    async def list_trash(self, offset: int, limit: int | None) -> tuple[list[tuple[Trashed, str | None]], int]:
+        """Return deleted conversations with their titles, the last deleted first, and how many there are."""
+        return await asyncio.to_thread(deletion.list_titled, self.reader.root, offset, limit)

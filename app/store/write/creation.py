@@ -1,0 +1,150 @@
+"""New conversations: asked for by a client, or forked from another. Each is built aside, and then renamed."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Iterator, Mapping
+from typing import Any
+from uuid import uuid4
+
+import orjson
+
+from app.errors import ConversationExists, ConversationNotFound, EventNotFound, InvalidConversation, UnreadableFile
+from app.files import layout, metadata_reader, staging
+from app.files.layout import Kind, Named
+from app.files.log.branches import Fork, read_fork
+from app.files.metadata_reader import Reader
+from app.index.sqlite.database import Index
+from app.model.archive_format import ArchiveFile
+from app.model.ids import ConversationId, EventName, dashed, event_file_name, find_conversation_id
+from app.model.new_conversation import Seal, compose_new
+from app.model.validation import check_message, check_title, complete_event, dump_event, make_message
+from app.store.follow.derivation import read_as_derived
+from app.store.read.lookup import find_occupant
+from app.store.write.backlog import Backlog, Created, Done
+
+STAGING = ".new-"
+
+
+async def create(index: Index, reader: Reader, backlog: Backlog, request: Mapping[str, Any], seal: Seal) -> Created:
+    """Create the conversation that a StartConversationRequest asks for.
+
+    Raises:
+        InvalidConversation: what it asks for cannot be, or its parent is unknown.
+        DirectoryTaken: something that is no conversation is in its place.
+        DiskFull, WriteFailed: it could not be written; nothing is left of it.
+        IndexBusy: another process looks after the index and derives rows in a way that is not known here.
+    """
+    await read_as_derived(index, reader)
+    conversation_id = _wanted_id(request.get("conversation_id"))
+    if await _exists(index, reader, conversation_id):
+        return Created(conversation_id, is_new=False)
+    await _check_parent(index, reader, request, conversation_id)
+    files = list(_new_files(reader, request, conversation_id, seal))
+    try:
+        await asyncio.to_thread(staging.place, reader.root, conversation_id, files, staging_prefix=STAGING)
+    except ConversationExists:
+        return Created(conversation_id, is_new=False)
+    done = await backlog.read_again([Named(conversation_id, conversation_id)])
+    return Created(conversation_id, is_new=True, warning=done.warning)
+
+
+def _wanted_id(given: object) -> ConversationId:
+    if given is None:
+        return ConversationId(uuid4().hex)
+    found = find_conversation_id(given) if isinstance(given, str) else None
+    if found is None:
+        raise InvalidConversation(f"conversation_id {str(given)[:64]!r} is none; it has 32 hexadecimal digits")
+    return found
+
+
+async def _exists(index: Index, reader: Reader, conversation_id: ConversationId) -> bool:
+    """Say whether there is a conversation of this id.
+
+    Raises:
+        DirectoryTaken: something that is no conversation is in its place.
+    """
+    found, kind = await find_occupant(index, reader.root, conversation_id)
+    if kind is Kind.OTHER:
+        raise layout.taken(reader.root, found)
+    return kind is Kind.CONVERSATION
+
+
+async def _check_parent(
+    index: Index, reader: Reader, request: Mapping[str, Any], conversation_id: ConversationId
+) -> None:
+    given = request.get("parent_conversation_id")
+    if given is None:
+        return
+    parent = find_conversation_id(given) if isinstance(given, str) else None
+    there = parent is not None and (await find_occupant(index, reader.root, parent))[1] is Kind.CONVERSATION
+    if not there or parent == conversation_id:
+        raise InvalidConversation(f"parent_conversation_id {str(given)[:64]!r} is no other conversation here")
+
+
+def _new_files(
+    reader: Reader, request: Mapping[str, Any], conversation_id: ConversationId, seal: Seal
+) -> Iterator[ArchiveFile]:
+    try:
+        request = orjson.loads(orjson.dumps(request))
+    except (orjson.JSONEncodeError, RecursionError) as error:
+        raise InvalidConversation(f"the request cannot be written as JSON: {error}") from error
+    title = request.get("title")
+    if title is not None:
+        request = {**request, "title": check_title(title)}
+    parent = request.get("parent_conversation_id")
+    if isinstance(parent, str):
+        request = {**request, "parent_conversation_id": find_conversation_id(parent)}
+    meta, state = compose_new(request, conversation_id, time.time_ns() // 1000, seal)
+    state["persistence_dir"] = str(reader.root / conversation_id)
+    message = request.get("initial_message")
+    role, content = check_message({} if message is None else message)
+    if content:
+        event = complete_event(make_message(role, content), reader.zone)
+        name = EventName(0, event["id"])
+        state["leaf_event_id"] = event["id"]
+        yield ArchiveFile(f"{layout.EVENTS}/{event_file_name(name)}", dump_event(event))
+    yield ArchiveFile(layout.STATE, orjson.dumps(state))
+    yield ArchiveFile(layout.META, orjson.dumps(meta))
+
+
+async def fork(
+    index: Index, reader: Reader, backlog: Backlog, source: Named, wanted: Fork, *, dry_run: bool
+) -> Created:
+    """Copy a conversation, whole or up to an event. The source is only read.
+
+    Raises:
+        ConversationNotFound: the source is gone.
+        ConversationExists: the id is taken.
+        DirectoryTaken: something that is no conversation is in the copy's place.
+        EventNotFound: the source has no such event.
+        UnreadableFile: the source's base_state.json or meta.json cannot be read.
+        DiskFull, WriteFailed: it could not be written; nothing is left of it.
+        IndexBusy: another process looks after the index and derives rows in a way that is not known here.
+    """
+    await read_as_derived(index, reader)
+    if await _exists(index, reader, wanted.id):
+        raise ConversationExists(f"there is a conversation {dashed(wanted.id)} already; choose another id, or none")
+    await asyncio.to_thread(_place_fork, reader, source, wanted, dry_run=dry_run)
+    done = Done() if dry_run else await backlog.read_again([Named(wanted.id, wanted.id)])
+    return Created(wanted.id, is_new=not dry_run, warning=done.warning)
+
+
+def _place_fork(reader: Reader, source: Named, wanted: Fork, *, dry_run: bool) -> None:
+    files = metadata_reader.read_conversation(reader, source.directory, source.id)
+    if files is None:
+        raise ConversationNotFound(f"no conversation has the id {dashed(source.id)}")
+    try:
+        copied = read_fork(reader, files, wanted)
+        if dry_run:
+            deque(copied, maxlen=0)
+        else:
+            staging.place(reader.root, wanted.id, copied, staging_prefix=STAGING)
+    except UnreadableFile as error:
+        told = f"conversation {source.directory} cannot be copied: {error}; "
+        mends = f"`convstore repair {source.directory}` mends what has one safe answer"
+        raise UnreadableFile(told + mends, failed=error.failed) from error
+    except FileNotFoundError as error:
+        raise EventNotFound(f"a file of conversation {dashed(source.id)} went away while it was copied") from error
