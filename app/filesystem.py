@@ -9,8 +9,6 @@ import os
 from pathlib import Path
 from typing import NamedTuple
 
-from app.errors import IndexUnusable
-
 _MOUNTS = Path("/proc/self/mountinfo")
 _NETWORK = frozenset(
     {"nfs", "nfs4", "cifs", "smb3", "smbfs", "afs", "ncpfs", "ceph", "glusterfs", "lustre", "beegfs", "gpfs"}
@@ -67,17 +65,3 @@ def find_type(mounts: str, path: Path) -> str:
         if path.is_relative_to(mount) and len(mount.parts) >= longest:
             longest, kind = len(mount.parts), fields[fields.index("-") + 1]
     return kind
-
-
-def require_local(index: Path) -> None:
-    """Refuse a place for an index that is not on this machine.
-
-    Raises:
-        IndexUnusable: it is on a network file system.
-    """
-    found = find_file_system(index.parent)
-    if found.network:
-        raise IndexUnusable(
-            f"the index {index} would be on {found.type}, a network file system, where SQLite's locks cannot be "
-            "trusted; put it on a local disk: CONVSTORE_INDEX_URL=sqlite:////var/lib/convstore/index.db"
-        )

@@ -13,7 +13,7 @@ from pydantic import Field, WithJsonSchema
 from app.api.parameters import ID_SCHEMA
 from app.model.conversation import TITLE_MAX
 from app.model.facets import FacetKind
-from app.model.shapes import TAG_KEY, TAG_VALUE_MAX
+from app.model.info import TAG_KEY, TAG_VALUE_MAX
 from app.model.validation import EVENT_ID, EVENT_KIND, SOURCES
 
 _MESSAGE = {

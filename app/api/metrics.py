@@ -29,7 +29,7 @@ from prometheus_client.registry import Collector
 from app import __version__
 from app.api.parameters import Store
 from app.errors import StoreError
-from app.store import health
+from app.index.sqlite import index_file
 from app.store.read.reader import StoreReader
 
 router = APIRouter(tags=["server"])
@@ -99,7 +99,7 @@ class _Given(Collector):
 async def get_metrics(request: Request, store: Store) -> Response:
     """Return what Prometheus collects."""
     metrics: Metrics = request.app.state.metrics
-    sizes = await asyncio.to_thread(health.measure_files, store.index.path)
+    sizes = await asyncio.to_thread(index_file.measure_files, store.index.path)
     families = [*await _index_families(store), *(_gauge(name, "size of a file", size) for name, size in sizes.items())]
     return Response(metrics.render(families), media_type=CONTENT_TYPE_LATEST)
 

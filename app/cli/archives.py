@@ -33,8 +33,8 @@ from app.cli.output import (
     shown_json,
 )
 from app.errors import InvalidSettings
+from app.files.durable import make_directory, new_file
 from app.files.layout import Named
-from app.files.output import make_directory, new_file
 from app.model.archive_format import NO_LIMITS, OWN_ARCHIVE, ExportFormat, OnClash
 from app.model.filters import Archived, ConversationFilter
 from app.model.ids import dashed

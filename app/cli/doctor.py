@@ -10,8 +10,7 @@ from rich.text import Text
 from app import __version__
 from app.cli.output import IndexOption, JsonOption, StoreOption, make_settings, out, print_json, printable, run_async
 from app.settings import Settings
-from app.store.admin.doctor import examine
-from app.store.findings import Finding, Level
+from app.store.admin.doctor import Finding, Level, examine
 
 _FOUND = 1
 _STYLES = {Level.OK: "green", Level.NOTE: "yellow", Level.PROBLEM: "bold red"}

@@ -12,7 +12,7 @@ import typer
 from app.errors import InvalidSettings
 from app.model.filters import Archived, ConversationFilter, Status, Tag, is_blank, parse_tag
 from app.model.ids import ConversationId, parse_conversation_id
-from app.model.shapes import match_tag_key
+from app.model.info import match_tag_key
 from app.model.times import find_time_us
 
 _TIME = "ISO 8601, e.g. 2026-01-31; without a zone UTC."

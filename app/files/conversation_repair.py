@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import orjson
 
 from app.errors import ConversationNotFound, ConversationOwned, UnreadableFile
-from app.files import durable, eventlog_writing, layout, lease, metadata_reader, releasing, trash
+from app.files import durable, layout, lease, metadata_reader, trash
 from app.files.log import event_log
 from app.files.log.branches import first_meta
 from app.files.log.head import find_head, find_left_head
@@ -95,7 +95,7 @@ def repair(reader: Reader, directory: str, conversation_id: ConversationId, inst
             for mend in found.mended:
                 _apply(seen, mend)
         finally:
-            releasing.write_undone(reader.root, seen.fd, claimed)
+            lease.write_undone(reader.root, seen.fd, claimed)
         return found
 
 
@@ -186,7 +186,7 @@ def _mend_state(seen: _Seen) -> Mend:
     state = rebuild_state(seen.files.id, salvaged=salvaged, logged=logged, meta=meta)
     leaf = None
     if seen.events_fd is not None:
-        leaf = find_head(seen.events_fd, salvaged, eventlog_writing.list_names(seen.events_fd)).event_id
+        leaf = find_head(seen.events_fd, salvaged, event_log.list_names(seen.events_fd)).event_id
     state["leaf_event_id"] = leaf
     parts = [f"{len(salvaged)} fields that stood whole in it"] if salvaged else []
     parts += ["the log", *(["meta.json"] if seen.files.meta else [])]
@@ -221,7 +221,7 @@ def _mend_head(seen: _Seen, state: dict[str, Any]) -> list[Mend]:
     """Put HEAD where it belongs: it names no event of the log, or a crash kept it from going on."""
     if seen.events_fd is None:
         return []
-    known = eventlog_writing.list_names(seen.events_fd)
+    known = event_log.list_names(seen.events_fd)
     leaf = state.get("leaf_event_id")
     if isinstance(leaf, str) and leaf not in known.numbers:
         head, why = find_head(seen.events_fd, {}, known), f"HEAD was {leaf}, which the log does not have"
@@ -238,7 +238,7 @@ def _leftovers(seen: _Seen) -> list[Mend]:
     found = [Mend(name, "left by a crash; deleted", None) for name in sorted(seen.names) if _match_leftover(name)]
     if seen.events_fd is None:
         return found
-    stale = eventlog_writing.list_stale_markers(seen.events_fd, eventlog_writing.list_names(seen.events_fd))
+    stale = event_log.list_stale_markers(seen.events_fd, event_log.list_names(seen.events_fd))
     inside = sorted(name for name in layout.list_all(seen.events_fd) if _match_leftover(name))
     found += [Mend(f"{layout.EVENTS}/{name}", "left by a crash; deleted", None) for name in inside]
     wrong = "says another length than the log has; deleted, so that agent-server counts"

@@ -1,7 +1,8 @@
 """Writing so that a power cut takes nothing back: temporary file, fsync, its name, fsync of the directory.
 
-All names are relative to an open directory, so that a directory which somebody moves away is not made again. fsync of
-the file alone is not enough: without that of the directory, a power cut takes the last names back.
+Names of a conversation's files are relative to an open directory, so that a directory which somebody moves away is not
+made again. fsync of the file alone is not enough: without that of the directory, a power cut takes the last names back.
+Here are also whole directories, moved and removed durably, and files that appear whole or not at all elsewhere.
 """
 
 from __future__ import annotations
@@ -11,12 +12,17 @@ import errno
 import os
 import re
 import secrets
+import shutil
+import stat
+import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO
 
-from app.errors import DiskFull, WriteFailed
+from app.errors import DiskFull, OutputRefused, WriteFailed
+from app.files import layout
 
 FILE_MODE = 0o600
 """The mode of new files, as agent-server gives it to its own."""
@@ -178,3 +184,105 @@ def explained(what: str) -> Iterator[None]:
             f"{what} could not be written ({error.strerror or error}); it is not acknowledged. "
             "Check the disk and the permissions of the conversations directory"
         ) from error
+
+
+def rename(source: Path, target: Path) -> None:
+    """Rename a directory; one that is read-only needs the permission, since its `..` changes."""
+    try:
+        source.rename(target)
+    except PermissionError:
+        mode = stat.S_IMODE(os.lstat(source).st_mode)
+        source.chmod(mode | stat.S_IWUSR)
+        source.rename(target)
+        target.chmod(mode)
+
+
+def remove_tree(path: Path) -> None:
+    """Remove a directory with all that is in it; that there is none is no error.
+
+    Raises:
+        WriteFailed: something in it could not be removed.
+    """
+    try:
+        _allow_removal(path)
+        shutil.rmtree(path)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise WriteFailed(
+            f"{error.filename or path} could not be removed ({error.strerror}); what is left is in {path}, "
+            "and goes when the trash is emptied"
+        ) from error
+
+
+def _allow_removal(path: Path) -> None:
+    """Give this user the permission to delete in the directories from `path` down; links are not followed."""
+    path.chmod(0o700)
+    for directory, names, _, fd in os.fwalk(path, follow_symlinks=False):
+        for name in names:
+            status = os.stat(name, dir_fd=fd, follow_symlinks=False)
+            if stat.S_ISDIR(status.st_mode) and status.st_mode & 0o700 != 0o700:
+                os.chmod(Path(directory) / name, stat.S_IMODE(status.st_mode) | 0o700)  # noqa: PTH101
+
+
+@contextmanager
+def synced(*directories: Path) -> Iterator[None]:
+    """Open directories before something is renamed between them, and make that durable, in this order."""
+    with ExitStack() as opened:
+        descriptors = [opened.enter_context(layout.open_directory(directory)) for directory in directories]
+        yield
+        for fd in descriptors:
+            sync_directory(fd)
+
+
+@contextmanager
+def new_file(path: Path, *, replace: bool) -> Iterator[BinaryIO]:
+    """Give a file to write to, which becomes `path`, durable and with mode 0600, when the block ends.
+
+    When the block raises, nothing is left behind.
+
+    Raises:
+        OutputRefused: `path` exists and may not be replaced, or is a device, a pipe or a directory, or it cannot be
+            written.
+    """
+    if not replace and os.path.lexists(path):
+        raise _exists(path)
+    if path.exists() and not path.is_file():
+        raise OutputRefused(f"{path} is no regular file and is not replaced; name another, or - for standard output")
+    try:
+        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            if replace:
+                os.replace(temporary, path)  # noqa: PTH105 - the name is a text
+            else:
+                os.link(temporary, path)
+        finally:
+            Path(temporary).unlink(missing_ok=True)
+        with layout.open_directory(path.parent) as fd:
+            sync_directory(fd)
+    except FileExistsError as error:
+        raise _exists(path) from error
+    except OSError as error:
+        raise OutputRefused(
+            f"{path} cannot be written ({error.strerror}); check that its directory is there, writable and not full"
+        ) from error
+
+
+def make_directory(path: Path) -> None:
+    """Make a directory, and those above it, unless it is there.
+
+    Raises:
+        OutputRefused: it cannot be made.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputRefused(f"the directory {path} cannot be made ({error.strerror}); name another") from error
+
+
+def _exists(path: Path) -> OutputRefused:
+    return OutputRefused(f"{path} exists; name another file, or use --force to replace it")

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 from app.errors import EventExists, EventNotFound, InvalidEvent
-from app.files.eventlog_writing import KnownNames
+from app.files.log.event_log import KnownNames
 from app.files.log.head import Head
 from app.files.metadata_reader import Reader
 from app.model.conversation import ConversationFiles

@@ -18,7 +18,7 @@ import os
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -301,3 +301,57 @@ def _dump(lease: Lease) -> bytes:
             "convstore": {"boot": lease.boot},
         }
     )
+
+
+def release(root: Path, directory: str, held: Lease) -> bool:
+    """Give a lease back; return whether it is nobody's now. The file stays, so that the generation goes on.
+
+    A server's stays its own while one of its workers has the conversation open under it.
+    """
+    try:
+        with opened(root, directory) as fd, guarded(root, directory, fd, held):
+            if held.boot and _is_shared(fd):
+                return False
+            write(fd, held.given_back())
+    except (OwnershipLost, ConversationNotFound):
+        return False
+    return True
+
+
+def undo_claim(root: Path, directory: str, claimed: Claim) -> bool:
+    """Give a lease back under which nothing was looked at, as `release`, and return what that does.
+
+    Whoever comes next finds what a crash before the claim left.
+    """
+    with (
+        suppress(OwnershipLost, ConversationNotFound),
+        opened(root, directory) as fd,
+        guarded(root, directory, fd, claimed.lease),
+    ):
+        if not _is_shared(fd):
+            write_undone(root, fd, claimed)
+            return True
+    return False
+
+
+def write_undone(root: Path, fd: int, claimed: Claim) -> None:
+    """Give a lease back as `undo_claim` does, in an open directory and at any rate. The caller is in `guarded`."""
+    before = claimed.before
+    if before is None:
+        durable.remove_if_there(fd, LEASE)
+    elif before.released or is_held(root, before):
+        write(fd, claimed.lease.given_back())
+    else:
+        write(fd, before._replace(generation=claimed.lease.generation))
+
+
+def _is_shared(fd: int) -> bool:
+    """Whether a worker has a conversation open under the lease that stands. The caller is in `guarded`."""
+    try:
+        descriptor = open_last(fd)
+    except OSError:
+        return False
+    try:
+        return not try_lock(descriptor)
+    finally:
+        os.close(descriptor)

@@ -8,20 +8,21 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import orjson
 
-from app.errors import UnreadableFile
-from app.files import durable, eventlog_writing, layout, lease, metadata_reader
+from app.errors import StoreError, UnreadableFile
+from app.files import durable, layout, lease, metadata_reader
 from app.files.edit import Change, Prepared, Written, prepare
-from app.files.eventlog_writing import KnownNames
 from app.files.fingerprint import Marks, find_mark, find_marks, mark_of
 from app.files.lease import Lease
+from app.files.log import event_log
 from app.files.log.branches import first_meta
+from app.files.log.event_log import KnownNames
 from app.files.log.head import Head, find_head, find_left_head
 from app.files.metadata_reader import Reader
 from app.files.sidecar import find_kept, write_own
@@ -77,7 +78,7 @@ class OpenFiles:
         root = self.reader.root
         with (
             lease.opened(root, self.directory) as fd,
-            eventlog_writing.opened(fd) as events_fd,
+            event_log.opened(fd) as events_fd,
             hold_lock(layout.LOG_LOCK, layout.LOG_LOCK_TIMEOUT_S, dir_fd=events_fd),
             lease.guarded(root, self.directory, fd, self.lease),
         ):
@@ -117,7 +118,7 @@ class OpenFiles:
         """
         with self._writing() as (fd, events_fd):
             reread = self.broken or find_marks(fd, mark_of(os.fstat(events_fd))) != self._marks
-            reread |= bool(change.events) and not eventlog_writing.is_as_long(events_fd, self.names)
+            reread |= bool(change.events) and not event_log.is_as_long(events_fd, self.names)
             if reread:
                 self._read(fd, events_fd)
                 if self.broken:
@@ -164,7 +165,7 @@ class OpenFiles:
         self._marks = find_marks(fd, mark_of(os.fstat(events_fd)))
         self._state, self._meta = find_kept(fd, layout.STATE), find_kept(fd, layout.META)
         self._moved = {}
-        self.names = eventlog_writing.list_names(events_fd)
+        self.names = event_log.list_names(events_fd)
         files = metadata_reader.read_conversation(self.reader, self.directory, self.id, with_log=False)
         if files is None or files.failed or files.state is None or self._state is None:
             raise metadata_reader.unwritable(self.directory, files)
@@ -174,7 +175,7 @@ class OpenFiles:
 
     def _tidy(self, fd: int, events_fd: int) -> None:
         """Delete what a crash, or an error, may have left: temporary files, and markers of other lengths."""
-        eventlog_writing.tidy(events_fd, self.names)
+        event_log.tidy(events_fd, self.names)
         durable.remove_temporaries(fd, _UNDER_BOTH_LOCKS)
 
     def _write(self, fd: int, events_fd: int, change: Change, prepared: list[Prepared], *, reread: bool) -> Written:
@@ -182,7 +183,7 @@ class OpenFiles:
         head = change.head
         if prepared:
             self._read_log(fd)
-            appended = eventlog_writing.append(events_fd, self.names, [(one.event_id, one.raw) for one in prepared])
+            appended = event_log.append(events_fd, self.names, [(one.event_id, one.raw) for one in prepared])
             for (name, status), one in zip(appended, prepared, strict=True):
                 rows.append(EventRow(name, one.facts))
                 log = self.files.log.with_event(one.facts, status.st_mtime_ns)
@@ -294,3 +295,35 @@ class OpenFiles:
             log = metadata_reader.summarise(self.reader, fd, names, None)
             self.files = replace(self.files, log=log)
             self.log_read = not log.failed
+
+
+def lend(
+    reader: Reader,
+    directory: str,
+    conversation_id: ConversationId,
+    owner: str,
+    *,
+    ttl_s: float,
+    force: bool,
+    over: str | None,
+) -> Lease:
+    """Claim a conversation for a client and return the lease, after HEAD was put right if the owner before crashed.
+
+    `over` is the server who lends, of which another worker may have the conversation open.
+
+    Raises:
+        ConversationNotFound: there is no such directory.
+        ConversationOwned: another owner has it; `force` takes it over.
+        UnreadableFile, LockTimeout, DiskFull, WriteFailed: HEAD could not be put right now; nobody got the lease.
+    """
+    claimed = lease.claim(reader.root, directory, owner, ttl_s=ttl_s, force=force, boot="", over=over)
+    mine, before, _ = claimed
+    if before is not None and not before.released and before.owner != owner:
+        try:
+            OpenFiles(reader, directory, conversation_id, mine).load(after_crash=True)
+        except StoreError as error:
+            if not isinstance(error, UnreadableFile) or error.failed:
+                with suppress(StoreError):
+                    lease.undo_claim(reader.root, directory, claimed)
+                raise
+    return mine

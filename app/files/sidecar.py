@@ -9,7 +9,7 @@ from pathlib import Path
 import orjson
 
 from app.errors import UnreadableFile
-from app.files import durable, layout, lease, releasing
+from app.files import durable, layout, lease
 from app.model.json_splice import Kept, parse_kept
 
 
@@ -27,7 +27,7 @@ def mark(root: Path, directory: str, instance: str, fields: Mapping[str, bool], 
         try:
             write_own(fd, fields)
         finally:
-            releasing.write_undone(root, fd, claimed)
+            lease.write_undone(root, fd, claimed)
 
 
 def write_own(fd: int, fields: Mapping[str, object]) -> tuple[bytes, os.stat_result]:

@@ -1,8 +1,9 @@
 """The trash: `.trash/` in the conversations directory. Deleting is one rename into it, and can be undone.
 
-An entry is called `<directory>.<microseconds UTC>.<random>`, so that one id can be in it many times. The caller has
-made sure that nobody writes to the conversation (`app.files.lease`). What is removed for good is renamed first, to
-`.removing-<random>`: half of it can never be restored, and what a crash leaves goes when the trash is emptied next.
+An entry is called `<directory>.<microseconds UTC>.<random>`, so that one id can be in it many times. A conversation is
+deleted without being opened: it is owned, given back and moved, under both of its locks. What is removed for good is
+renamed first, to `.removing-<random>`: half of it can never be restored, and what a crash leaves goes when the trash is
+emptied next.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import secrets
 import shutil
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -26,9 +27,10 @@ from app.errors import (
     StoreUnavailable,
     WriteFailed,
 )
-from app.files import durable, layout
-from app.files.layout import Kind
-from app.files.moving import remove_tree, rename, synced
+from app.files import durable, layout, lease
+from app.files.durable import remove_tree, rename, synced
+from app.files.layout import LOG_LOCK, LOG_LOCK_TIMEOUT_S, Kind
+from app.locks import hold_lock
 from app.model.ids import ConversationId, find_conversation_id
 
 TRASH = ".trash"
@@ -289,3 +291,25 @@ def clear_ghost(root: Path, directory: str) -> bool:
 
 def _name_aside(root: Path, what: str) -> Path:
     return root / TRASH / f".{what}-{secrets.token_hex(8)}"
+
+
+def delete(root: Path, directory: str, instance: str, now_us: int, *, force: bool = False) -> Trashed:
+    """Move a conversation into the trash, durably. Nobody's write is cut in two, and a stale owner's is refused.
+
+    Raises:
+        ConversationOwned: another owner lives; `force` deletes all the same.
+        ConversationNotFound: there is none.
+        LockTimeout: another program is writing to it all the time.
+        DiskFull, WriteFailed: it could not be moved; it stands as it was.
+    """
+    claimed = lease.claim(root, directory, instance, force=force)
+    with lease.opened(root, directory) as fd, ExitStack() as locks:
+        try:
+            events_fd = locks.enter_context(layout.open_directory(layout.EVENTS, fd))
+        except OSError:
+            pass  # no events/, and so no log that somebody appends to
+        else:
+            locks.enter_context(hold_lock(LOG_LOCK, LOG_LOCK_TIMEOUT_S, dir_fd=events_fd))
+        locks.enter_context(lease.guarded(root, directory, fd, claimed.lease))
+        lease.write_undone(root, fd, claimed)
+        return move_to_trash(root, directory, now_us)

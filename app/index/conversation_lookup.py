@@ -1,21 +1,26 @@
-"""Conversations: finding them by id, by place and by state; and writing their rows. Lists are in `listing`."""
+"""Finding conversations by id, by directory and by state. Lists for users are in `conversation_list`."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from functools import cache, lru_cache
 from typing import NamedTuple
 
-from sqlalchemy import BindParameter, bindparam, delete, func, literal_column, select, update
+from sqlalchemy import (
+    BindParameter,
+    ColumnElement,
+    Select,
+    bindparam,
+    func,
+    literal_column,
+    select,
+    union,
+)
 
-from app.index import change_feed, state
 from app.index.conversation_body import compose_info_body, select_info
-from app.index.conversation_rows import Before, find_before, insert_rows, update_rows
-from app.index.sqlite.database import ReadConnection, WriteConnection
-from app.index.sqlite.text_index import forget_messages
+from app.index.sqlite.database import ReadConnection
 from app.index.statements import Sql, compiled
 from app.index.tables import conversation
-from app.model.conversation import ConversationRow, IndexedRow
 from app.model.ids import ConversationId
 
 SIGNATURE_CHUNK = 2000
@@ -143,100 +148,136 @@ async def count_totals(index: ReadConnection) -> Totals:
     return Totals(*rows[0])
 
 
-_WRITE_CHUNK = 500
-
-
-class Upserted(NamedTuple):
-    """What became of rows: how many are new or changed, and which were left alone for a newer one."""
-
-    changed: int
-    newer: frozenset[ConversationId] = frozenset()
-
-
-def upsert_many(
-    index: WriteConnection, rows: Sequence[IndexedRow], *, as_of: int | None = None, events_too: bool = False
-) -> Upserted:
-    """Write conversations' rows and bodies.
-
-    The event rows of all count as lagging behind until `events` says otherwise; where the same transaction writes
-    `events_too`, only those that did before. With `as_of`, the revision at which the index stood before the files were
-    read, a row that somebody else changed since is left alone: it is newer.
-    """
-    done = Upserted(0)
-    for begin in range(0, len(rows), _WRITE_CHUNK):
-        some = rows[begin : begin + _WRITE_CHUNK]
-        before = find_before(index, [one.row.uuid for one in some])
-        written = write_rows(index, before, some, as_of=as_of, events_too=events_too)
-        done = Upserted(done.changed + written.changed, done.newer | written.newer)
-    return done
-
-
-def write_rows(
-    index: WriteConnection,
-    before: Mapping[ConversationId, Before],
-    rows: Sequence[IndexedRow],
-    *,
-    as_of: int | None = None,
-    events_too: bool = False,
-) -> Upserted:
-    """Do what `upsert_many` does, where what the index knows of the rows was asked for in the same transaction."""
-    fresh: list[IndexedRow] = []
-    known: list[tuple[Before, IndexedRow]] = []
-    newer: list[ConversationId] = []
-    for indexed in rows:
-        stored = before.get(indexed.row.uuid)
-        if stored is None:
-            fresh.append(indexed)
-        elif as_of is None or stored.revision <= as_of:
-            known.append((stored, indexed))
-        else:
-            newer.append(indexed.row.uuid)
-    changed = [*fresh, *(indexed for stored, indexed in known if stored.row != indexed.row)]
-    revision = state.bump_revision(index) if changed else 0
-    if fresh:
-        insert_rows(index, fresh, revision=revision, events_behind=int(not events_too))
-        change_feed.forget_deletions(index, [one.row.uuid for one in fresh])
-    update_rows(index, known, revision=revision, events_behind=int(not events_too))
-    parents = {parent for one in changed for parent in _touched_parents(before.get(one.row.uuid), one.row)}
-    if parents:
-        change_feed.touch(index, parents, revision)
-    return Upserted(len(changed), frozenset(newer))
-
-
-def _touched_parents(before: Before | None, now: ConversationRow) -> set[str | None]:
-    """Return the conversations whose list of children changes with this row."""
-    if before is None:
-        return {now.parent}
-    if (before.row.parent, before.row.created_at) == (now.parent, now.created_at):
-        return set()
-    return {before.row.parent, now.parent}
-
-
 @cache
-def _doomed_sql() -> Sql:
+def _unreadable_sql() -> Sql:
     columns = conversation.c
-    return compiled(select(columns.id, columns.uuid, columns.parent).where(columns.directory == bindparam("directory")))
+    return compiled(
+        select(columns.uuid, columns.unreadable)
+        .where(columns.unreadable.is_not(None))
+        .order_by(columns.id)
+        .limit(bindparam("row_limit"))
+    )
+
+
+async def list_unreadable(index: ReadConnection, limit: int) -> list[tuple[ConversationId, str]]:
+    """Return the first conversations that cannot be read as they should, with the reasons."""
+    rows = await index.fetch_all(_unreadable_sql(), {"row_limit": limit})
+    return [(ConversationId(row[0]), row[1]) for row in rows]
+
+
+CHUNK = 1000
+
+_EITHER: tuple[ColumnElement[int], ...] = (literal_column("0"), literal_column("1"))
+"""Archived or not: the index of updated_at begins with it."""
+
+
+class Seen(NamedTuple):
+    """A conversation as it was last seen. `owner_until` is in microseconds UTC."""
+
+    key: int
+    directory: str
+    id: ConversationId
+    signature: bytes
+    events_behind: bool
+    owner: str | None
+    owner_until: int | None
+
+
+def _seen(*conditions: ColumnElement[bool]) -> Select[*tuple[object, ...]]:
+    columns = conversation.c
+    return select(
+        columns.id,
+        columns.directory,
+        columns.uuid,
+        columns.signature,
+        columns.events_behind,
+        columns.owner,
+        columns.owner_until,
+    ).where(*conditions)
 
 
 @cache
-def _delete_sql() -> Sql:
-    return compiled(delete(conversation).where(conversation.c.uuid == bindparam("uuid")))
+def _active_sql() -> Sql:
+    columns = conversation.c
+    active = union(
+        select(columns.id).where(columns.archived.in_(_EITHER), columns.updated_at >= bindparam("since")),
+        select(columns.id).where(columns.events_behind == literal_column("1")),
+        select(columns.id).where(columns.dirty_by.is_not(None)),
+        select(columns.id).where(columns.owner_until.is_not(None)),
+        select(columns.id).where(func.length(columns.signature) < literal_column("16")),
+    )
+    chosen = _seen(columns.id.in_(active), columns.id < bindparam("before"))
+    return compiled(chosen.order_by(columns.id.desc()).limit(bindparam("row_limit")))
 
 
-def delete_many(index: WriteConnection, directories: Iterable[str]) -> int:
-    """Delete conversations with everything that belongs to them, and return how many there were."""
-    doomed = [row for directory in directories for row in index.fetch_all(_doomed_sql(), {"directory": directory})]
-    if not doomed:
-        return 0
-    forget_messages(index, [key for key, *_ in doomed])
-    index.execute_many(_delete_sql(), [{"uuid": uuid} for _, uuid, _ in doomed])
-    revision = state.bump_revision(index)
-    change_feed.note_deletions(index, [uuid for _, uuid, _ in doomed], revision)
-    change_feed.touch(index, {parent for *_, parent in doomed}, revision)
-    return len(doomed)
+async def list_active(index: ReadConnection, since_us: int, before: int) -> list[Seen]:
+    """Return the next conversations below the key `before`, the newest first, that need a look all the time.
+
+    They were updated since `since_us`, are owned or open, or have rows that are known not to be settled.
+    """
+    asked = {"since": since_us, "before": before, "row_limit": CHUNK}
+    return [Seen(*row) for row in await index.fetch_all(_active_sql(), asked)]
 
 
-def distrust_all(index: WriteConnection) -> None:
-    """Make the next sync read every conversation again; the rows go on being served meanwhile."""
-    index.execute(update(conversation).values(signature=b"", events_behind=1))
-    state.bump_revision(index)
+@cache
+def _walk_sql() -> Sql:
+    columns = conversation.c
+    return compiled(_seen(columns.id > bindparam("after")).order_by(columns.id).limit(bindparam("row_limit")))
+
+
+async def list_after(index: ReadConnection, after: int, limit: int) -> list[Seen]:
+    """Return the next conversations in order of their keys."""
+    return [Seen(*row) for row in await index.fetch_all(_walk_sql(), {"after": after, "row_limit": limit})]
+
+
+@lru_cache(maxsize=128)
+def _some_sql(number: int) -> Sql:
+    wanted: list[BindParameter[str]] = [bindparam(f"id_{i}") for i in range(number)]
+    return compiled(_seen(conversation.c.uuid.in_(wanted)))
+
+
+async def find_seen(index: ReadConnection, ids: Sequence[ConversationId]) -> list[Seen]:
+    """Return those of these conversations that the index has."""
+    if not ids:
+        return []
+    asked = {f"id_{i}": conversation_id for i, conversation_id in enumerate(ids)}
+    return [Seen(*row) for row in await index.fetch_all(_some_sql(len(ids)), asked)]
+
+
+class Placement(NamedTuple):
+    """A conversation's directory, and what it is grouped by."""
+
+    id: ConversationId
+    directory: str
+    title: str | None
+    workspace: str | None
+    status: str
+    updated_at: int
+
+
+@cache
+def _placements_sql() -> Sql:
+    columns = conversation.c
+    return compiled(
+        select(columns.uuid, columns.directory, columns.title, columns.workspace, columns.status, columns.updated_at)
+        .where(columns.uuid > bindparam("after"))
+        .order_by(columns.uuid)
+        .limit(bindparam("row_limit"))
+    )
+
+
+async def list_placements(index: ReadConnection, after: str, limit: int) -> list[Placement]:
+    """Return the next conversations, in order of their ids."""
+    rows = await index.fetch_all(_placements_sql(), {"after": after, "row_limit": limit})
+    return [Placement(*row) for row in rows]
+
+
+@cache
+def _count_sql() -> Sql:
+    return compiled(select(func.count()).select_from(conversation))
+
+
+async def count_placements(index: ReadConnection) -> int:
+    """Return how many conversations there are."""
+    rows = await index.fetch_all(_count_sql())
+    return int(rows[0][0])

@@ -1,8 +1,8 @@
-"""A ConversationRow as the tables hold it: its columns, tags and body, and its title as search looks through it."""
+"""Writing conversations' rows: columns, tags and body, the title as search looks through it, and deletions."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache, lru_cache
 from typing import Any, NamedTuple
 
@@ -10,8 +10,9 @@ import orjson
 from sqlalchemy import BindParameter, ColumnElement, bindparam, delete, func, select, update
 from sqlalchemy.dialects.sqlite import insert
 
-from app.index.sqlite.database import WriteConnection
-from app.index.sqlite.text_index import add_messages, title_said, title_text, write_messages
+from app.index import change_feed, state
+from app.index.sqlite.database import ReadConnection, WriteConnection
+from app.index.sqlite.text_index import add_messages, forget_messages, title_said, title_text, write_messages
 from app.index.statements import Sql, compiled
 from app.index.tables import conversation, conversation_info, conversation_tag
 from app.model.conversation import ConversationRow, IndexedRow
@@ -155,3 +156,119 @@ def _add_tags(index: WriteConnection, keyed: Iterable[tuple[int, ConversationRow
     """Write the tags of conversations, with their keys, that have none yet."""
     tags = [{"conversation": number, "key": key, "value": value} for number, row in keyed for key, value in row.tags]
     index.execute_many(_add_tag_sql(), tags)
+
+
+class StoredRow(NamedTuple):
+    """A conversation's key and row; the body is empty when the index has none."""
+
+    key: int
+    row: ConversationRow
+
+
+async def find_stored(index: ReadConnection, ids: Sequence[ConversationId]) -> dict[ConversationId, StoredRow]:
+    """Return the stored rows of those of `ids` that the index knows."""
+    if not ids:
+        return {}
+    asked = {f"id_{i}": uuid for i, uuid in enumerate(ids)}
+    rows = await index.fetch_all(rows_sql(len(ids), conversation.c.id), asked)
+    stored = [StoredRow(row[0], as_row(row[1:])) for row in rows]
+    return {one.row.uuid: one for one in stored}
+
+
+_WRITE_CHUNK = 500
+
+
+class Upserted(NamedTuple):
+    """What became of rows: how many are new or changed, and which were left alone for a newer one."""
+
+    changed: int
+    newer: frozenset[ConversationId] = frozenset()
+
+
+def upsert_many(
+    index: WriteConnection, rows: Sequence[IndexedRow], *, as_of: int | None = None, events_too: bool = False
+) -> Upserted:
+    """Write conversations' rows and bodies.
+
+    The event rows of all count as lagging behind until `events` says otherwise; where the same transaction writes
+    `events_too`, only those that did before. With `as_of`, the revision at which the index stood before the files were
+    read, a row that somebody else changed since is left alone: it is newer.
+    """
+    done = Upserted(0)
+    for begin in range(0, len(rows), _WRITE_CHUNK):
+        some = rows[begin : begin + _WRITE_CHUNK]
+        before = find_before(index, [one.row.uuid for one in some])
+        written = write_rows(index, before, some, as_of=as_of, events_too=events_too)
+        done = Upserted(done.changed + written.changed, done.newer | written.newer)
+    return done
+
+
+def write_rows(
+    index: WriteConnection,
+    before: Mapping[ConversationId, Before],
+    rows: Sequence[IndexedRow],
+    *,
+    as_of: int | None = None,
+    events_too: bool = False,
+) -> Upserted:
+    """Do what `upsert_many` does, where what the index knows of the rows was asked for in the same transaction."""
+    fresh: list[IndexedRow] = []
+    known: list[tuple[Before, IndexedRow]] = []
+    newer: list[ConversationId] = []
+    for indexed in rows:
+        stored = before.get(indexed.row.uuid)
+        if stored is None:
+            fresh.append(indexed)
+        elif as_of is None or stored.revision <= as_of:
+            known.append((stored, indexed))
+        else:
+            newer.append(indexed.row.uuid)
+    changed = [*fresh, *(indexed for stored, indexed in known if stored.row != indexed.row)]
+    revision = state.bump_revision(index) if changed else 0
+    if fresh:
+        insert_rows(index, fresh, revision=revision, events_behind=int(not events_too))
+        change_feed.forget_deletions(index, [one.row.uuid for one in fresh])
+    update_rows(index, known, revision=revision, events_behind=int(not events_too))
+    parents = {parent for one in changed for parent in _touched_parents(before.get(one.row.uuid), one.row)}
+    if parents:
+        change_feed.touch(index, parents, revision)
+    return Upserted(len(changed), frozenset(newer))
+
+
+def _touched_parents(before: Before | None, now: ConversationRow) -> set[str | None]:
+    """Return the conversations whose list of children changes with this row."""
+    if before is None:
+        return {now.parent}
+    if (before.row.parent, before.row.created_at) == (now.parent, now.created_at):
+        return set()
+    return {before.row.parent, now.parent}
+
+
+@cache
+def _doomed_sql() -> Sql:
+    columns = conversation.c
+    return compiled(select(columns.id, columns.uuid, columns.parent).where(columns.directory == bindparam("directory")))
+
+
+@cache
+def _delete_sql() -> Sql:
+    return compiled(delete(conversation).where(conversation.c.uuid == bindparam("uuid")))
+
+
+def delete_many(index: WriteConnection, directories: Iterable[str]) -> int:
+    """Delete conversations with everything that belongs to them, and return how many there were."""
+    doomed = [row for directory in directories for row in index.fetch_all(_doomed_sql(), {"directory": directory})]
+    if not doomed:
+        return 0
+    forget_messages(index, [key for key, *_ in doomed])
+    index.execute_many(_delete_sql(), [{"uuid": uuid} for _, uuid, _ in doomed])
+    revision = state.bump_revision(index)
+    change_feed.note_deletions(index, [uuid for _, uuid, _ in doomed], revision)
+    change_feed.touch(index, {parent for *_, parent in doomed}, revision)
+    return len(doomed)
+
+
+def distrust_all(index: WriteConnection) -> None:
+    """Make the next sync read every conversation again; the rows go on being served meanwhile."""
+    index.execute(update(conversation).values(signature=b"", events_behind=1))
+    state.bump_revision(index)

@@ -16,11 +16,10 @@ from sqlalchemy import ColumnElement, Select, bindparam, func, literal_column, s
 from sqlalchemy.sql.elements import UnaryExpression
 from sqlalchemy.sql.operators import custom_op
 
-from app.index.messageids import CONVERSATION_OF_MATCH
+from app.index.sqlite.text_index import CONVERSATION_OF_MATCH
 from app.index.tables import conversation, conversation_tag
 from app.model.filters import ConversationFilter
-from app.model.text.tokenizer import parse_question
-from app.model.titles import fold_title
+from app.model.text.tokenizer import fold_title, parse_question
 
 Column = Callable[[str], ColumnElement[Any]]
 """Gives a column of `conversation` by its name."""

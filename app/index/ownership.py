@@ -1,15 +1,19 @@
-"""Who has conversations open for writing, as the index knows it: what a crash left so is read again, and no more.
+"""Who has conversations open for writing, and whose leases they are, as the index knows it.
 
-The mark is committed with `synchronous=FULL` before the first file is written, so that a power cut does not take it.
+The mark of one that is open is committed with `synchronous=FULL` before the first file is written, so that a power cut
+does not take it: what a crash left open is read again, and no more.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 from typing import NamedTuple
 
 from sqlalchemy import bindparam, func, null, select, update
 
+from app.index import state
+from app.index.change_feed import touch
 from app.index.sqlite.database import ReadConnection, WriteConnection
 from app.index.statements import Sql, compiled
 from app.index.tables import conversation
@@ -68,3 +72,34 @@ def _dirty_sql() -> Sql:
 async def list_dirty(index: ReadConnection) -> list[Dirty]:
     """Return the conversations that somebody has open, or had when it crashed."""
     return [Dirty(ConversationId(row[0]), row[1], row[2]) for row in await index.fetch_all(_dirty_sql())]
+
+
+class Owned(NamedTuple):
+    """Who owns a conversation until when, in microseconds UTC; None: nobody."""
+
+    id: ConversationId
+    owner: str | None
+    owner_until: int | None
+
+
+@cache
+def _own_sql() -> Sql:
+    return compiled(
+        update(conversation)
+        .where(conversation.c.uuid == bindparam("uuid_"), conversation.c.owner.is_distinct_from(bindparam("owner_")))
+        .values(owner=bindparam("owner_"))
+    )
+
+
+@cache
+def _until_sql() -> Sql:
+    wanted = conversation.c.uuid == bindparam("uuid_")
+    return compiled(update(conversation).where(wanted).values(owner_until=bindparam("until_")))
+
+
+def set_owners(index: WriteConnection, owned: Sequence[Owned]) -> None:
+    """Note who owns conversations. A lease that is renewed is no change; another owner, or none any more, is one."""
+    changed = [one.id for one in owned if index.execute_many(_own_sql(), [{"uuid_": one.id, "owner_": one.owner}])]
+    index.execute_many(_until_sql(), [{"uuid_": one.id, "until_": one.owner_until} for one in owned])
+    if changed:
+        touch(index, changed, state.bump_revision(index))

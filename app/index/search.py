@@ -19,10 +19,9 @@ from app.index import conversation_lookup, filter_sql, state
 from app.index.conversation_body import compose_info_body, select_info
 from app.index.conversation_list import Page
 from app.index.filter_sql import bare, clauses
-from app.index.messageids import CONVERSATION_OF_MATCH, hour_of
 from app.index.sqlite.database import ReadConnection
 from app.index.sqlite.read_connection import require_time
-from app.index.sqlite.text_index import TITLE_SEQ
+from app.index.sqlite.text_index import CONVERSATION_OF_MATCH, TITLE_SEQ, hour_of
 from app.index.statements import Sql, compiled
 from app.index.tables import conversation
 from app.model.filters import ConversationFilter, digest

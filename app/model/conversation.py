@@ -5,6 +5,7 @@ One function serves the first build, the sync, the rebuild and verify, so that t
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from itertools import islice
@@ -15,14 +16,11 @@ import orjson
 from app.model.event import STATE_UPDATE, EventFacts
 from app.model.filters import Status
 from app.model.ids import ConversationId, dashed
-from app.model.info import compose_info, is_agent, related_id
+from app.model.info import compose_info, is_agent, list_misshapen, related_id
 from app.model.secrets import mask_secrets
-from app.model.shapes import list_misshapen
-from app.model.spending import spent
 from app.model.text.event_text import SAID_VERSION
-from app.model.text.tokenizer import SPLIT_VERSION
+from app.model.text.tokenizer import SPLIT_VERSION, fold_title
 from app.model.times import AHEAD_MAX_US, find_time_us, format_us
-from app.model.titles import fold_title
 
 FOLD_VERSION = 7
 """Rises when the fold or an event's facts change; an index made by another version is read again from the files."""
@@ -367,3 +365,25 @@ def bounded(text: object, most: int) -> str | None:
     if not isinstance(text, str):
         return None
     return text if len(text) <= most else text[: most - 1] + "…"
+
+
+_INT64_MAX = 2**63 - 1
+
+
+def spent(state: dict[str, Any]) -> tuple[float, int]:
+    """Return accumulated cost and prompt plus completion tokens, summed over all uses."""
+    stats = state.get("stats")
+    usages = stats.get("usage_to_metrics") if isinstance(stats, dict) else None
+    cost, tokens = 0.0, 0
+    for usage in usages.values() if isinstance(usages, dict) else ():
+        if not isinstance(usage, dict):
+            continue
+        cost += _number(usage.get("accumulated_cost"))
+        used = usage.get("accumulated_token_usage")
+        if isinstance(used, dict):
+            tokens += int(_number(used.get("prompt_tokens"))) + int(_number(used.get("completion_tokens")))
+    return (cost if math.isfinite(cost) else 0.0), max(min(tokens, _INT64_MAX), -_INT64_MAX)
+
+
+def _number(value: object) -> float | int:
+    return value if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) else 0

@@ -10,7 +10,7 @@ from hashlib import blake2b
 from typing import NamedTuple
 
 from app.model.ids import ConversationId
-from app.model.titles import fold_title
+from app.model.text.tokenizer import fold_title
 
 
 class Status(StrEnum):
@@ -51,8 +51,8 @@ class ConversationFilter:
     """Which conversations; None, or an empty tuple, means any. Times are microseconds UTC.
 
     `q` is what a user looks for in titles and messages (`app.model.text.tokenizer`); a blank one admits all.
-    `title_contains` knows no case and no accents (`app.model.titles`). `archived` ones are left out unless asked for;
-    of `tags` all must be there; `owned` ones are held by a server at this moment.
+    `title_contains` knows no case and no accents. `archived` ones are left out unless asked for; of `tags` all must be
+    there; `owned` ones are held by a server at this moment.
     """
 
     statuses: tuple[Status, ...] = ()

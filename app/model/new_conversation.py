@@ -13,10 +13,9 @@ import orjson
 
 from app.errors import InvalidConversation
 from app.model.ids import ConversationId, dashed
-from app.model.info import is_agent
+from app.model.info import is_agent, list_misshapen
 from app.model.json_splice import Kept
 from app.model.secrets import MASK, mask_secrets
-from app.model.shapes import list_misshapen
 from app.model.times import format_us
 from app.model.validation import check_tags
 

@@ -1,4 +1,7 @@
-"""A conversation as Markdown, for people: headings for who spoke, their words as they are, the rest in fences."""
+"""Events as a person reads them: who spoke and what, and a conversation as Markdown.
+
+Markdown has headings for who spoke, their words as they are, and the rest in fences.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +9,9 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from app.model import narration
-from app.model.event import STATE_UPDATE
+import orjson
+
+from app.model.event import STATE_UPDATE, content_texts
 from app.model.ids import dashed
 
 _SPECIAL = re.compile(r"([\\`*_{}\[\]<>#|])")
@@ -41,12 +45,12 @@ def event_text(event: dict[str, Any]) -> Iterator[str]:
     """Give the text of an event; nothing for agent-server's own bookkeeping."""
     if event.get("kind") == STATE_UPDATE:
         return
-    yield f"\n## {_inline(narration.who(event))}\n\n"
+    yield f"\n## {_inline(who(event))}\n\n"
     timestamp = event.get("timestamp")
     if isinstance(timestamp, str):
         yield f"*{_inline(timestamp[:19])}*\n\n"
     speech = event.get("kind") == "MessageEvent"
-    for text in filter(str.strip, narration.texts(event)):
+    for text in filter(str.strip, texts(event)):
         yield f"{text.rstrip()}\n\n" if speech else _fenced(text)
 
 
@@ -67,3 +71,63 @@ def _fenced(text: str) -> str:
     longest = max((len(ticks) for ticks in _TICKS.findall(text)), default=0)
     fence = "`" * max(3, longest + 1)
     return "\n".join([fence, *lines, fence, "", ""])
+
+
+_FIELD_MAX = 2000
+
+
+def who(event: dict[str, Any]) -> str:
+    """Return who speaks or acts, e.g. "agent uses terminal"."""
+    source = str(event.get("source") or "?")
+    kind = str(event.get("kind") or "?")
+    tool = event.get("tool_name")
+    match kind:
+        case "MessageEvent":
+            return source
+        case "ActionEvent":
+            return f"{source} uses {tool}"
+        case "ObservationEvent":
+            return f"{tool} answers"
+        case _:
+            return f"{source} {kind}"
+
+
+def texts(event: dict[str, Any]) -> Iterator[str]:
+    """Give the texts of an event, each of one or more lines."""
+    match event.get("kind"):
+        case "MessageEvent":
+            message = event.get("llm_message")
+            yield from content_texts(message.get("content") if isinstance(message, dict) else None)
+            yield from content_texts(event.get("extended_content"))
+        case "ActionEvent":
+            yield from content_texts(event.get("thought"))
+            yield from _fields(event.get("action"))
+        case "ObservationEvent":
+            yield from _observation(event.get("observation"))
+        case "SystemPromptEvent":
+            tools = event.get("tools")
+            yield f"system prompt, {len(tools) if isinstance(tools, list) else 0} tools"
+        case "ConversationStateUpdateEvent":
+            yield f"key: {event.get('key')}"
+        case _:
+            said = [event[name] for name in ("error", "detail", "summary") if isinstance(event.get(name), str)]
+            yield from said or _fields(event)
+
+
+def _observation(observation: object) -> Iterator[str]:
+    if not isinstance(observation, dict):
+        return
+    yield from content_texts(observation.get("content"))
+    if observation.get("is_error"):
+        yield "(error)"
+    if isinstance(observation.get("exit_code"), int):
+        yield f"(exit code {observation['exit_code']})"
+
+
+def _fields(value: object) -> Iterator[str]:
+    """Give an object's fields, one a line, without those that only agent-server needs."""
+    for name, item in value.items() if isinstance(value, dict) else ():
+        if name in ("kind", "id", "timestamp", "source", "parent_id") or item in (None, False, "", [], {}):
+            continue
+        text = item if isinstance(item, str) else orjson.dumps(item).decode()
+        yield f"{name}: {text[:_FIELD_MAX]}"

@@ -13,7 +13,7 @@ import orjson
 from app.errors import InvalidConversation, InvalidEvent
 from app.model.conversation import TITLE_MAX, ConversationFiles
 from app.model.event import CONVERSATION_ERROR, STATE_UPDATE
-from app.model.shapes import TAG_VALUE_MAX, match_tag_key
+from app.model.info import TAG_VALUE_MAX, match_tag_key
 from app.model.times import find_time_us
 
 ROOT = "__root__"

@@ -6,17 +6,17 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from functools import partial
+from pathlib import Path
 from typing import Self
 from zoneinfo import ZoneInfo
 
-from app.errors import IndexBusy, IndexDamaged, StoreUnavailable
+from app.errors import IndexBusy, IndexDamaged, IndexUnusable, StoreUnavailable
 from app.files import layout
 from app.files.metadata_reader import Reader
 from app.index import state
 from app.index.sqlite.database import Index
 from app.logs import Note, ignore_note
 from app.settings import Settings
-from app.store import health
 from app.store.follow.derivation import read_as_derived
 from app.store.follow.full_sync import OnProgress, SyncReport, ignore_progress, sync
 from app.store.follow.index_repair import look_whether_rebuilding, mend, open_index
@@ -133,6 +133,21 @@ class IndexedDirectory:
             StoreUnavailable: the directory is gone.
             IndexUnusable: the index does not answer, or its file was deleted under this process.
         """
-        await asyncio.to_thread(health.require_files, self.settings.root, self.index.path)
+        await asyncio.to_thread(require_files, self.settings.root, self.index.path)
         async with self.index.read() as connection:
             await state.get_progress(connection)
+
+
+def require_files(root: Path, index_path: Path) -> None:
+    """Make sure that the conversations directory and the index's file are there.
+
+    Raises:
+        StoreUnavailable: the directory is gone.
+        IndexUnusable: the index was deleted under this process.
+    """
+    if not root.is_dir():
+        raise StoreUnavailable(f"the conversations directory {root} is gone; mount or restore it")
+    if not index_path.exists():
+        raise IndexUnusable(
+            f"the index {index_path} is gone; a server builds it again soon, when the conversations are there"
+        )

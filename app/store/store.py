@@ -11,7 +11,7 @@ from typing import Any
 from uuid import uuid4
 
 from app.errors import ConversationNotFound, ConversationOwned, IndexBusy, IndexUnusable, UnreadableFile
-from app.files import lease, lending, releasing
+from app.files import lease, open_conversation
 from app.files.conversation_repair import Repair
 from app.files.edit import Tagging
 from app.files.layout import Named
@@ -23,16 +23,14 @@ from app.model.filters import ConversationFilter, Status
 from app.model.ids import ConversationId
 from app.model.validation import check_tags, check_title
 from app.settings import Settings
-from app.store import marking, repairing
 from app.store.follow import crash_recovery
-from app.store.follow.crash_recovery import Recovered
-from app.store.interrupted import was_left
+from app.store.follow.crash_recovery import Recovered, was_left
 from app.store.read.info_from_files import compose_from_files
 from app.store.read.reader import StoreReader
-from app.store.sealing import make_seal
 from app.store.write import creation, deletion, metadata_edit
 from app.store.write.backlog import Backlog, Created, Done, warning_of
 from app.store.write.conversation_writer import Conversation
+from app.store.write.creation import make_seal
 from app.store.write.writer_pool import Writers
 
 
@@ -108,7 +106,9 @@ class ConversationStore(StoreReader):
             DiskFull, WriteFailed: not all of it was mended; a copy of how it was is in the trash.
         """
         instance = "" if dry_run else await self._writers.let_go(conversation_id)
-        done = await repairing.repair(self.index, self.reader, self.backlog, conversation_id, instance, dry_run=dry_run)
+        done = await metadata_edit.repair(
+            self.index, self.reader, self.backlog, conversation_id, instance, dry_run=dry_run
+        )
         self.followers.wake(conversation_id)
         return done
 
@@ -200,7 +200,9 @@ class ConversationStore(StoreReader):
             fields = {name: value for name, value in given.items() if value is not None}
             instance = await self._writers.let_go(conversation_id)
             root = self.reader.root
-            done = await marking.mark(self.index, root, self.backlog, conversation_id, instance, fields, force=force)
+            done = await metadata_edit.mark(
+                self.index, root, self.backlog, conversation_id, instance, fields, force=force
+            )
             self.followers.wake(conversation_id)
             return done
 
@@ -251,7 +253,7 @@ class ConversationStore(StoreReader):
         over = None if self._writers.has_open(conversation_id) else instance
         directory = (await self._opening.open(conversation_id)).directory
         lend = partial(
-            lending.lend, self.reader, directory, conversation_id, owner, ttl_s=ttl_s, force=force, over=over
+            open_conversation.lend, self.reader, directory, conversation_id, owner, ttl_s=ttl_s, force=force, over=over
         )
         lent = await asyncio.to_thread(lend)
         await self.backlog.show_owner(Named(directory, conversation_id))
@@ -272,7 +274,7 @@ class ConversationStore(StoreReader):
         """Take a client's lease back; that it is another's by now is no error."""
         directory = (await self._opening.open(conversation_id)).directory
         await self._writers.let_go(conversation_id, held)
-        if await asyncio.to_thread(releasing.release, self.reader.root, directory, held):
+        if await asyncio.to_thread(lease.release, self.reader.root, directory, held):
             await self.backlog.show_owner(Named(directory, conversation_id))
 
     async def describe(

@@ -16,7 +16,7 @@ from pathlib import Path
 from random import Random
 from time import perf_counter
 
-from app.index import conversation_lookup, filter_sql
+from app.index import conversation_rows, filter_sql
 from app.index.conversation_list import count_conversations, count_sql
 from app.index.search import RANKED, matches_sql, search_messages
 from app.index.sqlite import migrations
@@ -106,7 +106,7 @@ async def _fill(index: Index, number: int) -> float:
 
 
 def _write(connection: WriteConnection, rows: list[IndexedRow], said: list[Said]) -> float:
-    conversation_lookup.upsert_many(connection, rows)
+    conversation_rows.upsert_many(connection, rows)
     began = perf_counter()
     write_messages(connection, said)
     return perf_counter() - began

@@ -14,7 +14,7 @@ from typing import Any, BinaryIO
 import pytest
 
 from app.files.archive import export_reader
-from app.files.output import new_file
+from app.files.durable import new_file
 from app.model.archive_format import ArchiveFile, LeftOut
 from tests.builders import make_conversation, make_id, names_in
 from tests.cli.conftest import Command

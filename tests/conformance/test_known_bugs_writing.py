@@ -23,11 +23,11 @@ import pytest
 from app import ConversationStore, Settings
 from app.errors import ConversationOwned
 from app.files import liveness
+from app.index.sqlite.index_file import measure_files
 from app.model.ids import ConversationId, dashed
 from app.model.page import SortOrder
 from app.store.admin.doctor import examine
 from app.store.admin.usage import By, measure
-from app.store.health import measure_files
 from tests.builders import make_conversation, make_event, make_id, second_process, write_event
 from tests.conformance.asking import event_ids, listed, listed_ids, logged
 from tests.conftest import StoreOpener, serving, transaction

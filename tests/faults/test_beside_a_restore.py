@@ -10,7 +10,7 @@ from types import ModuleType
 import pytest
 
 from app import ConversationStore
-from app.files import deleting
+from app.files import trash
 from app.files.layout import Named
 from app.files.trash import Trashed
 from app.store.follow import full_sync, ingest
@@ -109,7 +109,7 @@ async def test_what_is_restored_before_its_row_is_deleted_stays_listed(
     make_conversation(root, 1)
     make_conversation(root, 2)
     loop = asyncio.get_running_loop()
-    delete = deleting.delete
+    delete = trash.delete
     async with open_store(root) as store, open_store(root) as other:
 
         def then_restore(root: Path, directory: str, instance: str, now_us: int, *, force: bool) -> Trashed:
@@ -117,6 +117,6 @@ async def test_what_is_restored_before_its_row_is_deleted_stays_listed(
             asyncio.run_coroutine_threadsafe(other.restore(ID), loop).result()
             return entry
 
-        monkeypatch.setattr(deleting, "delete", then_restore)
+        monkeypatch.setattr(trash, "delete", then_restore)
         await store.delete(ID)
         assert await store.count_conversations() == 2

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from app.files import layout, lease, releasing
+from app.files import layout, lease
 from app.files.archive.export_reader import read_files
 from app.model.archive_format import ArchiveFile
 from app.model.event import gap_rows
@@ -128,7 +128,7 @@ def test_the_head_of_an_export_is_where_the_next_opening_puts_it(root: Path, *, 
     append_without_head(path)
     claimed = lease.claim(root, path.name, "one that died", boot="another boot", ttl_s=-1)
     if not crashed:
-        releasing.release(root, path.name, claimed.lease)
+        lease.release(root, path.name, claimed.lease)
     assert exported(root) == (make_event(7 if crashed else 1)["id"], make_event(7)["id"])
 
 

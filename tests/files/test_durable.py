@@ -11,7 +11,7 @@ import pytest
 
 from app.errors import DiskFull, OutputRefused, WriteFailed
 from app.files import durable, layout
-from app.files.output import new_file
+from app.files.durable import new_file
 from tests.builders import names_in
 
 

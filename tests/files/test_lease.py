@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from app.errors import ConversationNotFound, ConversationOwned, OwnershipLost
-from app.files import layout, lease, liveness, releasing
+from app.files import layout, lease, liveness
 from app.files.layout import LEASE
 from app.files.lease import Lease
 from tests.builders import details_in, make_conversation, make_foreign, make_id, second_process
@@ -100,20 +100,20 @@ def test_an_owner_that_was_taken_over_writes_nothing(path: Path) -> None:
     assert not (path / "written").exists()
     with pytest.raises(OwnershipLost):
         lease.renew(path.parent, path.name, stale)
-    releasing.release(path.parent, path.name, stale)
+    lease.release(path.parent, path.name, stale)
     write(path, fresh)
     assert (path / "written").exists()
 
 
 def test_the_generation_goes_on_after_a_release_a_deleted_and_an_empty_lease(path: Path) -> None:
     first = claim(path)
-    releasing.release(path.parent, path.name, first)
+    lease.release(path.parent, path.name, first)
     assert on_disk(path)["expires_at"] == 0
     assert claim(path, OTHER).generation == 2
     (path / LEASE).unlink()
     third = claim(path)
     assert third.generation == 3
-    releasing.release(path.parent, path.name, third)
+    lease.release(path.parent, path.name, third)
     assert claim(path).generation == 4  # also for the same owner: its older writes must not pass
 
 

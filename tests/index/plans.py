@@ -6,7 +6,7 @@ import re
 import sqlite3
 from pathlib import Path
 
-from app.index import conversation_lookup, event_rows
+from app.index import conversation_rows, event_rows
 from app.index.sqlite.database import Index
 from app.index.sqlite.write_connection import WriteConnection
 from app.index.statements import Sql
@@ -29,7 +29,7 @@ async def fill(path: Path) -> None:
     ]
 
     def write(connection: WriteConnection) -> None:
-        conversation_lookup.upsert_many(connection, [indexed(number) for number in range(ROWS)])
+        conversation_rows.upsert_many(connection, [indexed(number) for number in range(ROWS)])
         event_rows.apply_changes(connection, [LogChange(1, log, [])])
 
     await index.write(write)

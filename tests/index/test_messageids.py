@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 import pytest
 
 from app.errors import IndexUnusable
-from app.index.messageids import CONVERSATION_OF_MATCH, NUMBERS, first_id, hour_of, is_among
+from app.index.sqlite.text_index import CONVERSATION_OF_MATCH, NUMBERS, first_id, hour_of, is_among
 
 HOUR_US = 3_600_000_000
 LAST_KEY = 2**25 - 1

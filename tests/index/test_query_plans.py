@@ -18,7 +18,6 @@ from app.index import (
     event_rows,
     facet_counts,
     filter_sql,
-    sweeping,
 )
 from app.index.conversation_list import Shape
 from app.index.statements import Sql
@@ -78,15 +77,15 @@ def narrowed() -> dict[str, Sql]:
         "behind": conversation_lookup._behind_sql(),
         "children": conversation_lookup._children_sql(),
         "rows before they are written": conversation_rows.rows_sql(100, conversation.c.revision),
-        "rows before they are deleted": conversation_lookup._doomed_sql(),
+        "rows before they are deleted": conversation_rows._doomed_sql(),
         "unreadable events": event_rows._unreadable_sql(),
         "find event": event_rows._find_sql(),
         "final response": event_rows._responses_sql(),
         "known events": event_rows._known_sql(100),
         "directories": event_rows._directories_sql(100),
         "whole log": event_rows._rows_sql(),
-        "next of a walk": sweeping._walk_sql(),
-        "seen by id": sweeping._some_sql(100),
+        "next of a walk": conversation_lookup._walk_sql(),
+        "seen by id": conversation_lookup._some_sql(100),
     }
 
 
@@ -114,7 +113,7 @@ def test_the_change_feed_begins_at_its_place(database: sqlite3.Connection) -> No
 
 
 def test_active_conversations_are_found_by_small_indexes_and_walked_by_key(database: sqlite3.Connection) -> None:
-    steps = [step for step in plan(database, sweeping._active_sql()) if "conversation" in step]
+    steps = [step for step in plan(database, conversation_lookup._active_sql()) if "conversation" in step]
     assert steps == [
         "SEARCH conversation USING INTEGER PRIMARY KEY (rowid=?)",
         "SEARCH conversation USING COVERING INDEX ix_conversation_updated_at (archived=? AND updated_at>?)",
@@ -177,7 +176,8 @@ WRITING = {"_in_step_sql", "_own_sql", "_until_sql", "_delete_tags_sql", "_repla
 WRITING |= {"_insert_info_sql", "_insert_sql", "_update_sql", "_upsert_sql", "_upsert_info_sql", "_delete_sql"}
 SEEN = {
     conversation_lookup: {"_find_sql", "_locate_sql", "_prefix_sql", "_signatures_sql", "_children_sql"}
-    | {"_behind_sql", "_totals_sql", "_doomed_sql"},
+    | {"_behind_sql", "_totals_sql", "_active_sql", "_walk_sql", "_some_sql"}
+    | {"_placements_sql", "_count_sql", "_unreadable_sql"},
     conversation_list: {"ordered_sql", "walking_sql", "reading_sql", "count_sql", "located_sql"},
     event_rows: {
         "list_sql",
@@ -190,8 +190,7 @@ SEEN = {
         "_rows_sql",
     },
     facet_counts: {"facets_sql"},
-    conversation_rows: {"rows_sql"},
-    sweeping: {"_active_sql", "_walk_sql", "_some_sql"},
+    conversation_rows: {"rows_sql", "_doomed_sql"},
 }
 
 

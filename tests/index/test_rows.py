@@ -12,8 +12,8 @@ from pathlib import Path
 import orjson
 import pytest
 
-from app.index import conversation_lookup, event_rows, state, sweeping
-from app.index.conversation_lookup import Upserted
+from app.index import conversation_lookup, conversation_rows, event_rows, state
+from app.index.conversation_rows import Upserted
 from app.index.sqlite.database import Index, WriteConnection
 from app.model.conversation import ConversationFiles, IndexedRow, LogSummary, fold
 from app.model.event import EventFacts, EventRow, LogChange
@@ -39,12 +39,12 @@ def indexed(number: int, *, title: str = "A title", parent: int | None = None, c
 
 
 async def put(index: Index, *rows: IndexedRow) -> None:
-    await index.write(lambda connection: conversation_lookup.upsert_many(connection, rows))
+    await index.write(lambda connection: conversation_rows.upsert_many(connection, rows))
 
 
 async def key_of(index: Index, number: int) -> int:
     async with index.read() as connection:
-        [seen] = await sweeping.find_seen(connection, [ConversationId(make_id(number))])
+        [seen] = await conversation_lookup.find_seen(connection, [ConversationId(make_id(number))])
     return seen.key
 
 
@@ -78,7 +78,7 @@ async def test_ids_are_found_in_the_order_they_are_asked_for(index: Index) -> No
 async def test_the_events_of_a_conversation_that_was_deleted_meanwhile_are_dropped(index: Index) -> None:
     await put(index, indexed(1), indexed(2))
     gone, key = await key_of(index, 1), await key_of(index, 2)
-    await index.write(lambda connection: conversation_lookup.delete_many(connection, [make_id(1)]))
+    await index.write(lambda connection: conversation_rows.delete_many(connection, [make_id(1)]))
     await index.write(
         lambda connection: event_rows.apply_changes(
             connection, [LogChange(gone, [MESSAGE], []), LogChange(key, [MESSAGE], [])]
@@ -90,7 +90,7 @@ async def test_the_events_of_a_conversation_that_was_deleted_meanwhile_are_dropp
 async def test_the_events_of_a_deleted_conversation_never_become_those_of_the_next(index: Index) -> None:
     await put(index, indexed(1))
     gone = await key_of(index, 1)
-    await index.write(lambda connection: conversation_lookup.delete_many(connection, [make_id(1)]))
+    await index.write(lambda connection: conversation_rows.delete_many(connection, [make_id(1)]))
     await put(index, indexed(2))
     await index.write(lambda connection: event_rows.apply_changes(connection, [LogChange(gone, [MESSAGE], [])]))
     assert index_tables(index.path)["event"] == []
@@ -102,7 +102,7 @@ async def test_every_change_raises_the_revision_once(index: Index) -> None:
     seen.append(revision(index.path))
     await put(index)
     seen.append(revision(index.path))
-    await index.write(lambda connection: conversation_lookup.delete_many(connection, [make_id(1), make_id(2)]))
+    await index.write(lambda connection: conversation_rows.delete_many(connection, [make_id(1), make_id(2)]))
     seen.append(revision(index.path))
     assert seen == [1, 1, 2]
 
@@ -111,7 +111,7 @@ async def test_a_row_that_says_the_same_is_no_change(index: Index) -> None:
     await put(index, indexed(1), indexed(2))
     before = revision(index.path)
     done = await index.write(
-        lambda connection: conversation_lookup.upsert_many(connection, [indexed(1)._replace(signature=b"a newer one")])
+        lambda connection: conversation_rows.upsert_many(connection, [indexed(1)._replace(signature=b"a newer one")])
     )
     assert done == Upserted(0)
     assert revision(index.path) == before
@@ -145,7 +145,7 @@ async def test_a_row_that_changed_since_the_files_were_read_is_left_alone(index:
     as_of = revision(index.path)
     await put(index, indexed(1, title="Newer"))
     rows = [indexed(1, title="Stale"), indexed(2, title="Another")]
-    done = await index.write(partial(conversation_lookup.upsert_many, rows=rows, as_of=as_of))
+    done = await index.write(partial(conversation_rows.upsert_many, rows=rows, as_of=as_of))
     assert done == Upserted(1, frozenset({ConversationId(make_id(1))}))
     assert [row[2] for row in index_tables(index.path)["conversation"]] == ["Newer", "Another"]
 
@@ -166,13 +166,13 @@ async def test_a_parent_is_part_of_a_change_of_its_children(index: Index) -> Non
     assert revisions(index.path) == {one: 3, two: 3, child: 3}
     await put(index, indexed(3, parent=2, title="Only this"))
     assert revisions(index.path) == {one: 3, two: 3, child: 4}
-    await index.write(lambda connection: conversation_lookup.delete_many(connection, [child]))
+    await index.write(lambda connection: conversation_rows.delete_many(connection, [child]))
     assert revisions(index.path) == {one: 3, two: 5, child: 5}
 
 
 async def test_a_deletion_leaves_a_tombstone_until_the_conversation_is_back(index: Index) -> None:
     await put(index, indexed(1))
-    await index.write(lambda connection: conversation_lookup.delete_many(connection, [make_id(1), make_id(2)]))
+    await index.write(lambda connection: conversation_rows.delete_many(connection, [make_id(1), make_id(2)]))
     assert revisions(index.path) == {make_id(1): 2}
     await put(index, indexed(1))
     assert revisions(index.path) == {make_id(1): 3}
@@ -186,7 +186,7 @@ async def test_tombstones_are_bounded_and_what_was_forgotten_is_known(
     monkeypatch.setattr("app.index.change_feed.DELETIONS_KEPT", 2)
     for number in range(5):
         await put(index, indexed(number))
-        await index.write(partial(conversation_lookup.delete_many, directories=[make_id(number)]))
+        await index.write(partial(conversation_rows.delete_many, directories=[make_id(number)]))
     assert revisions(index.path) == {make_id(3): 8, make_id(4): 10}
     async with index.read() as connection:
         assert (await state.get_position(connection))[1:] == (10, 6)
@@ -212,7 +212,7 @@ async def statements_of_adding(index: Index, *numbers: int) -> int:
 
     def write(connection: WriteConnection) -> int:
         with counted(connection) as ran:
-            conversation_lookup.upsert_many(connection, [indexed(number) for number in numbers])
+            conversation_rows.upsert_many(connection, [indexed(number) for number in numbers])
         return len(ran)
 
     return await index.write(write)
@@ -232,7 +232,7 @@ async def test_an_appended_event_takes_eight_statements(index: Index) -> None:
 
     def write(connection: WriteConnection) -> list[str]:
         with counted(connection) as ran:
-            conversation_lookup.upsert_many(connection, [longer], events_too=True)
+            conversation_rows.upsert_many(connection, [longer], events_too=True)
             event_rows.write_changes(connection, [LogChange(key, [saying("hello")], [])])
         return ran
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from app.index import conversation_list, conversation_lookup
+from app.index import conversation_list, conversation_rows
 from app.index.sqlite.database import Index
 from app.model.filters import ConversationFilter
 from app.model.page import SortOrder
@@ -41,7 +41,7 @@ async def test_a_title_is_found_as_long_as_it_is_there(index: Index) -> None:
         (1, 1),
         True,
     )
-    await index.write(lambda connection: conversation_lookup.delete_many(connection, [make_id(1)]))
+    await index.write(lambda connection: conversation_rows.delete_many(connection, [make_id(1)]))
     assert (await titled(index, "other"), is_in_step(index.path)) == ((0, 0), True)
 
 

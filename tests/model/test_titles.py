@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.model.titles import fold_title
+from app.model.text.tokenizer import fold_title
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.index import conversation_lookup, event_rows, sweeping
+from app.index import conversation_lookup, conversation_rows, event_rows
 from app.index.sqlite.database import Index
 from app.index.sqlite.write_connection import WriteConnection
 from app.model.conversation import ConversationFiles, IndexedRow, LogSummary, fold
@@ -51,16 +51,16 @@ async def fill(index: Index, log: dict[EventName, EventRow]) -> int:
     """Make the index hold one conversation with this log, beside another one, and return its key."""
 
     def write(connection: WriteConnection) -> None:
-        conversation_lookup.delete_many(connection, [make_id(1), make_id(2)])
+        conversation_rows.delete_many(connection, [make_id(1), make_id(2)])
         for uuid in (ONE, ConversationId(make_id(2))):
             row = fold(ConversationFiles(uuid, uuid, {}, 0, {}, LogSummary(), 0))
-            conversation_lookup.upsert_many(connection, [IndexedRow(row, b"signature")])
+            conversation_rows.upsert_many(connection, [IndexedRow(row, b"signature")])
 
     await index.write(write)
     keys = []
     for uuid in (ONE, ConversationId(make_id(2))):
         async with index.read() as reading:
-            keys += [seen.key for seen in await sweeping.find_seen(reading, [uuid])]
+            keys += [seen.key for seen in await conversation_lookup.find_seen(reading, [uuid])]
     other = [EventRow(EventName(5, "other"), EventFacts("MessageEvent", "user", 2, None))]
     await index.write(
         lambda connection: event_rows.apply_changes(

@@ -10,14 +10,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.index import conversation_list, conversation_lookup
+from app.index import conversation_list, conversation_rows
 from app.index.sqlite.database import Index
 from app.index.sqlite.write_connection import WriteConnection
 from app.model.conversation import ConversationRow, IndexedRow
 from app.model.filters import ConversationFilter, Status
 from app.model.ids import ConversationId
 from app.model.page import COLUMN_ORDERS, SortOrder
-from app.model.titles import fold_title
+from app.model.text.tokenizer import fold_title
 from tests.builders import make_id
 from tests.properties.conftest import Live
 
@@ -116,9 +116,9 @@ async def apply(index: Index, changes: Sequence[Change]) -> None:
     def write(connection: WriteConnection) -> None:
         for number, row in changes:
             if row is None:
-                conversation_lookup.delete_many(connection, [make_id(number)])
+                conversation_rows.delete_many(connection, [make_id(number)])
             else:
-                conversation_lookup.upsert_many(connection, [indexed(number, row)])
+                conversation_rows.upsert_many(connection, [indexed(number, row)])
 
     await index.write(write)
 
@@ -127,8 +127,8 @@ async def fill(index: Index, store: dict[int, Row]) -> None:
     """Make the index hold these conversations and no other, written in no helpful order."""
 
     def write(connection: WriteConnection) -> None:
-        conversation_lookup.delete_many(connection, NUMBER_OF)
-        conversation_lookup.upsert_many(connection, [indexed(number, store[number]) for number in store])
+        conversation_rows.delete_many(connection, NUMBER_OF)
+        conversation_rows.upsert_many(connection, [indexed(number, store[number]) for number in store])
 
     await index.write(write)
 

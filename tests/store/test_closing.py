@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from app import ConversationStore
-from app.files import lease, releasing
+from app.files import lease
 from app.model.ids import ConversationId
 from tests.builders import index_path, make_conversation, make_event, make_id
 from tests.conftest import StoreOpener
@@ -28,7 +28,7 @@ class SlowRelease:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.begun = threading.Event()
         self.go_on = threading.Event()
-        real = releasing.release
+        real = lease.release
 
         def release(root: Path, directory: str, held: lease.Lease) -> bool:
             if directory == ONE:
@@ -36,7 +36,7 @@ class SlowRelease:
                 self.go_on.wait(60)
             return real(root, directory, held)
 
-        monkeypatch.setattr(releasing, "release", release)
+        monkeypatch.setattr(lease, "release", release)
 
 
 @asynccontextmanager
@@ -134,7 +134,7 @@ async def test_a_store_closes_what_is_open_all_at_once(
     ids = [ConversationId(make_id(number)) for number in (1, 2, 3)]
     for number in (1, 2, 3):
         make_conversation(root, number)
-    real, together = releasing.release, threading.Barrier(3)
+    real, together = lease.release, threading.Barrier(3)
 
     def release(root: Path, directory: str, held: lease.Lease) -> bool:
         together.wait(10)
@@ -144,6 +144,6 @@ async def test_a_store_closes_what_is_open_all_at_once(
         for one in ids:
             async with store.writer(one) as conversation:
                 await conversation.append(make_event(5))
-        monkeypatch.setattr(releasing, "release", release)
+        monkeypatch.setattr(lease, "release", release)
     assert not together.broken
     assert [lease.find_holder(root, one) for one in ids] == [None] * 3

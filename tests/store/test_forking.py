@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from app.files import layout, lease, metadata_reader, releasing
+from app.files import layout, lease, metadata_reader
 from app.files.log.branches import Fork, read_fork
 from app.model.ids import ConversationId, EventName
 from tests.builders import make_conversation, make_event, make_id, second_process, write_event
@@ -53,7 +53,7 @@ async def test_what_a_crash_kept_head_from_is_under_the_head_of_a_fork(
         append_without_head(path)
         claimed = lease.claim(root, path.name, "one that died", boot="another boot", ttl_s=-1)
         if not crashed:
-            releasing.release(root, path.name, claimed.lease)
+            lease.release(root, path.name, claimed.lease)
         before = (path / "base_state.json").read_bytes()
         fork = root / (await store.fork(ID)).id
         assert len(log_of(fork)) == 3

@@ -20,8 +20,9 @@ from app.index.sqlite import migrations
 from app.model.filters import ConversationFilter
 from app.model.ids import ConversationId
 from app.model.page import SortOrder
-from app.store.follow.full_sync import SyncReport, sync_lock
+from app.store.follow.full_sync import SyncReport
 from app.store.follow.ingest import refresh
+from app.store.follow.leader import sync_lock
 from app.store.follow.rebuild import rebuild
 from app.store.store import ConversationStore
 from tests.builders import make_conversation, make_id, make_meta

@@ -11,7 +11,7 @@ import pytest
 from app import ConversationStore
 from app.store.follow import background
 from app.store.follow.background import catch_up
-from app.store.follow.full_sync import sync_lock
+from app.store.follow.leader import sync_lock
 from tests.builders import make_conversation, make_id
 from tests.conftest import StoreOpener
 

@@ -17,7 +17,7 @@ from app import ConversationStore, Settings
 from app.errors import StoreUnavailable, SyncRunning
 from app.files import layout
 from app.files.layout import Named
-from app.index import conversation_lookup
+from app.index import conversation_rows
 from app.model.ids import ConversationId, dashed
 from app.store.follow.full_sync import SyncReport
 from tests.builders import (
@@ -278,7 +278,7 @@ async def test_of_how_many_conversations_the_text_is_known_is_part_of_the_state(
     make_conversation(root)
     async with open_store(root) as store:
         states = [(store.index.find_state(), await store.count_text())]
-        await store.index.write(conversation_lookup.distrust_all)
+        await store.index.write(conversation_rows.distrust_all)
         states.append((store.index.find_state(), await store.count_text()))
         await store.sync()
         states.append((store.index.find_state(), await store.count_text()))

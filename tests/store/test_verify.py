@@ -15,10 +15,9 @@ import pytest
 
 from app import Settings
 from app.errors import StoreUnavailable
-from app.store.follow.background import follow
+from app.store.follow.background import follow, verify_slowly
 from app.store.follow.rebuild import rebuild
 from app.store.follow.verify import Difference
-from app.store.verifying import verify_slowly
 from tests.builders import make_conversation, make_event, make_id, opened_files, write_event
 from tests.conftest import StoreOpener
 

@@ -17,7 +17,7 @@ from app.files import layout
 from app.files.layout import Named
 from app.files.metadata_reader import Reader
 from app.files.row_reader import read_rows
-from app.index import change_feed, conversation_lookup, state
+from app.index import change_feed, conversation_lookup, conversation_rows, state
 from app.index.sqlite.database import ReadConnection
 from app.index.sqlite.text_index import clear_messages
 from app.index.sqlite.write_connection import WriteConnection
@@ -120,9 +120,7 @@ async def test_a_row_that_says_something_else_than_the_files_is_not_settled(
         async with store.writer(ID) as conversation:
             await conversation.set_title("Set")
             await conversation.append(make_event(7))
-        await store.index.write(
-            lambda connection: conversation_lookup.upsert_many(connection, [before], events_too=True)
-        )
+        await store.index.write(lambda connection: conversation_rows.upsert_many(connection, [before], events_too=True))
         with opened_files() as opened:
             await store._writers.let_go(ID)
         assert [one for one in opened if "state" in one or "meta" in one or "event" in one] == []

@@ -12,7 +12,7 @@ import orjson
 
 from app.errors import ConversationNotFound, EventNotFound, UnreadableFile
 from app.files import layout
-from app.files.eventlog_writing import KnownNames
+from app.files.log.event_log import KnownNames
 from app.files.log.head import Head, find_head, find_moved_head, may_lag
 from app.files.metadata_reader import Reader
 from app.model.archive_format import ArchiveFile

@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 
 from app.errors import UnreadableFile
 from app.files import layout, lease
-from app.files.eventlog_writing import KnownNames
 from app.files.fingerprint import find_mark
+from app.files.log.event_log import KnownNames
 from app.model.event import parse_json_object
 from app.model.filters import Status
 from app.model.ids import EventName, event_file_name

@@ -1,7 +1,13 @@
-"""A copy of an index that others go on using: VACUUM INTO, then checked, then put where it was asked for."""
+"""Copies of an index that others go on using.
+
+A backup is made with VACUUM INTO, checked, and put where it was asked for. A rebuilt index replaces the live one with
+SQLite's backup API, in one step, which is a transaction like any other. A rename over a database that somebody has open
+corrupts it.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import os
 import secrets
 import sqlite3
@@ -11,6 +17,9 @@ from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 from app.errors import IndexUnusable, OutputRefused
+from app.index import state
+from app.index.sqlite.database import Index
+from app.index.sqlite.db_errors import ERRORS, explained
 from app.index.sqlite.schema_version import read_revision
 
 
@@ -97,3 +106,31 @@ def _sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+async def copy_into(source: Index, target: Index) -> None:
+    """Replace everything in `target`, whose other writers are shut out (`Index.locked`), by what `source` holds.
+
+    The revision goes on from the higher of the two. The epoch is a new one, also where the source was copied before, by
+    a rebuild that was killed then; so old tokens are known as foreign.
+    """
+    revision = await asyncio.to_thread(_find_revision, target.path)
+    await source.write(lambda connection: state.begin_epoch(connection, revision))
+    await asyncio.to_thread(_replace_content, source.path, target.path)
+
+
+def _find_revision(path: Path) -> int:
+    try:
+        with closing(sqlite3.connect(path)) as database:
+            [found] = database.execute("SELECT max(revision) FROM revision").fetchone()
+    except ERRORS as error:
+        raise explained(error) from error
+    return found or 0
+
+
+def _replace_content(source: Path, target: Path) -> None:
+    try:
+        with closing(sqlite3.connect(source)) as whole, closing(sqlite3.connect(target)) as database:
+            whole.backup(database)
+    except ERRORS as error:
+        raise explained(error) from error

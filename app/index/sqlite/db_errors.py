@@ -42,3 +42,16 @@ def explained(error: BaseException) -> StoreError:
         f"the index cannot be used ({error}); free space if the disk is full, "
         "else stop the server and run `convstore index rebuild`: the index is made again from the files"
     )
+
+
+def explain_opening(path: Path, error: Exception) -> IndexUnusable:
+    """Return what it means to a user that an index cannot be opened."""
+    said = str(error)
+    if is_damage(error):
+        return damaged(path, error)
+    if "readonly" in said:
+        return IndexUnusable(
+            f"the index {path} cannot be opened ({said}), for SQLite keeps a write-ahead log beside it; make its "
+            "directory writable, or set CONVSTORE_INDEX_URL=sqlite:////a/writable/path/index.db"
+        )
+    return IndexUnusable(f"the index {path} cannot be opened ({said}); check its permissions, its disk and free space")

@@ -1,4 +1,4 @@
-"""Where the index is, and which file it is, by name alone: it is never opened except through SQLite."""
+"""The file of the index: where it is, how large, and which file it is. It is never opened except through SQLite."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from app.errors import IndexUnusable
-from app.filesystem import require_local
+from app.filesystem import find_file_system
 
 
 class Identity(NamedTuple):
@@ -98,3 +98,28 @@ def pin(path: Path) -> int | None:
         return os.open(path, os.O_PATH | os.O_CLOEXEC)
     except OSError:
         return None
+
+
+def require_local(index: Path) -> None:
+    """Refuse a place for an index that is not on this machine.
+
+    Raises:
+        IndexUnusable: it is on a network file system.
+    """
+    found = find_file_system(index.parent)
+    if found.network:
+        raise IndexUnusable(
+            f"the index {index} would be on {found.type}, a network file system, where SQLite's locks cannot be "
+            "trusted; put it on a local disk: CONVSTORE_INDEX_URL=sqlite:////var/lib/convstore/index.db"
+        )
+
+
+def measure_files(index_path: Path) -> dict[str, int]:
+    """Return the bytes of the index's files: `index_bytes` and `wal_bytes`, 0 for one that does not exist."""
+    sizes = {}
+    for name, suffix in (("index_bytes", ""), ("wal_bytes", "-wal")):
+        try:
+            sizes[name] = Path(f"{index_path}{suffix}").stat().st_size
+        except OSError:
+            sizes[name] = 0
+    return sizes

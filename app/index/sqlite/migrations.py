@@ -22,7 +22,7 @@ from sqlalchemy import Connection, create_engine, event, update
 from sqlalchemy.exc import DatabaseError
 
 from app.errors import IndexBusy, MigrationFailed, SchemaTooNew, StoreError
-from app.index.sqlite import index_file, integrity, open_lock, schema_version
+from app.index.sqlite import db_errors, index_file, integrity, open_lock
 from app.index.sqlite.db_errors import damaged
 from app.index.sqlite.open_lock import MIGRATION_WAIT_S
 from app.index.sqlite.schema_version import HEAD, read_revision
@@ -258,7 +258,7 @@ def _explained(path: Path, error: DatabaseError) -> StoreError:
     """Return what a database error means to a user. A transaction that meets one is rolled back."""
     said = str(error.orig)
     if "not a database" in said or "malformed" in said:
-        return schema_version.explained(path, cast(sqlite3.Error, error.orig))
+        return db_errors.explain_opening(path, cast(sqlite3.Error, error.orig))
     advice = "read the message, mend the cause and run it again"
     if "full" in said or "disk I/O" in said:
         advice = "free some space (a migration may need as much as the index is large) and run it again"

@@ -6,8 +6,8 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
-from app.errors import IndexBusy, IndexUnusable
-from app.index.sqlite.db_errors import ERRORS, damaged, is_damage
+from app.errors import IndexBusy
+from app.index.sqlite.db_errors import ERRORS, explain_opening
 from app.index.sqlite.index_file import unusable
 
 HEAD = "0009"
@@ -34,18 +34,5 @@ def read_revision(path: Path) -> str | None:
             return None
         if "locked" in str(error):
             raise IndexBusy(f"another program has been holding the index {path} for too long; try again") from error
-        raise explained(path, error) from error
+        raise explain_opening(path, error) from error
     return row[0] if row else None
-
-
-def explained(path: Path, error: Exception) -> IndexUnusable:
-    """Return what it means to a user that an index cannot be opened."""
-    said = str(error)
-    if is_damage(error):
-        return damaged(path, error)
-    if "readonly" in said:
-        return IndexUnusable(
-            f"the index {path} cannot be opened ({said}), for SQLite keeps a write-ahead log beside it; make its "
-            "directory writable, or set CONVSTORE_INDEX_URL=sqlite:////a/writable/path/index.db"
-        )
-    return IndexUnusable(f"the index {path} cannot be opened ({said}); check its permissions, its disk and free space")

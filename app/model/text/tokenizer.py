@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from unicodedata import category, normalize
+from unicodedata import category, combining, normalize
 
 SPLIT_VERSION = 1
 """Rises when `split` changes; an index made by another version is filled again."""
@@ -193,3 +193,21 @@ def _term(text: str, *, begun: bool) -> Term | None:
         return None
     parts = _parts_of(text)[:_PHRASE_MAX] if _HAS_PARTS.search(text) else words
     return Term((words,) if parts == words else (words, parts), begun)
+
+
+_ACCENT = 200
+"""The lowest combining class of what is attached above or below a letter; vowel signs and the like have lower ones."""
+
+
+def fold_title(title: str | None) -> str:
+    """Return what a title is sorted by; a part of a title is in it when its own fold is in the title's. None: "".
+
+    Compatibility forms count as their letters (Unicode's NFKD), accents are taken off, cases are folded.
+    """
+    if title is None:
+        return ""
+    plain = title.replace("\0", " ")
+    if plain.isascii():
+        return plain.lower()
+    decomposed = normalize("NFKD", normalize("NFKD", plain).casefold())
+    return "".join(letter for letter in decomposed if combining(letter) < _ACCENT)

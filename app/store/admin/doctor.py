@@ -1,20 +1,30 @@
-"""A doctor's look at a store: what is well, what is not, and what to do. It mends nothing, and makes no index."""
+"""A doctor's look at a store: what is well, what is not, and what to do. It mends nothing, and makes no index.
+
+The first part needs no index: versions, disks, permissions, leases, the trash, what was left over.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import errno
 import os
+import platform
+import stat
 import time
-from collections.abc import AsyncIterator
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator
+from enum import StrEnum
 from pathlib import Path
+from typing import NamedTuple
 
 from app.errors import IndexBusy, IndexDamaged, IndexUnusable, StoreError, StoreUnavailable
-from app.files import liveness
+from app.files import layout, lease, liveness, staging, trash
+from app.files.layout import LEASE
 from app.files.metadata_reader import list_ahead
-from app.index import conversation_lookup, health, ownership
+from app.filesystem import FileSystem, find_file_system
+from app.index import conversation_lookup, ownership
 from app.index import state as index_state
-from app.index.sqlite import migrations
+from app.index.sqlite import integrity, migrations
 from app.index.sqlite.database import Index
 from app.index.sqlite.replace_index import is_marked
 from app.index.sqlite.schema_version import HEAD, read_revision
@@ -22,11 +32,9 @@ from app.model.ids import dashed
 from app.model.times import AHEAD_MAX_US, format_us
 from app.settings import Settings
 from app.store.directory import make_reader
-from app.store.findings import Finding, note, ok, problem
 from app.store.follow.derivation import read_as_derived
 from app.store.follow.leader import is_followed
 from app.store.follow.verify import verify
-from app.store.surroundings import ELSEWHERE, look_around
 
 _SHOWN = 10
 _FORBIDDEN = os.strerror(errno.EACCES)  # which a repair does not mend
@@ -104,8 +112,10 @@ def _unusable(error: IndexUnusable) -> Finding:
 
 async def _pragmas(index: Index) -> Finding:
     async with index.read() as connection:
-        found = await health.read_pragmas(connection)
-    wrong = [f"{name} is {found[name]}, not {value}" for name, value in health.EXPECTED.items() if found[name] != value]
+        found = await integrity.read_pragmas(connection)
+    wrong = [
+        f"{name} is {found[name]}, not {value}" for name, value in integrity.EXPECTED.items() if found[name] != value
+    ]
     if wrong:
         return problem("pragmas", "; ".join(wrong), "another program changed the index; stop it, and restart convstore")
     return ok("pragmas", ", ".join(f"{name} {value}" for name, value in found.items()))
@@ -137,7 +147,7 @@ async def _state(index: Index, settings: Settings) -> AsyncIterator[Finding]:
 async def _unreadable(index: Index) -> AsyncIterator[Finding]:
     async with index.read() as connection:
         number = (await conversation_lookup.count_totals(connection)).unreadable
-        found = await health.list_unreadable(connection, _SHOWN)
+        found = await conversation_lookup.list_unreadable(connection, _SHOWN)
     if not number:
         yield ok("unreadable", "none")
     for conversation_id, reason in found:
@@ -151,7 +161,7 @@ async def _unreadable(index: Index) -> AsyncIterator[Finding]:
 async def _clocks(index: Index, settings: Settings) -> Finding:
     latest_us = time.time_ns() // 1000 + AHEAD_MAX_US
     async with index.read() as connection:
-        by_events = await health.list_ahead(connection, latest_us)
+        by_events = await integrity.list_ahead(connection, latest_us)
     ahead = sorted({*by_events, *await asyncio.to_thread(list_ahead, settings.root, latest_us)})
     if not ahead:
         return ok("clocks", "no conversation tells a time in the future")
@@ -177,3 +187,218 @@ async def _compared(index: Index, settings: Settings, sample: int) -> Finding:
     )
     more = f" and {len(found) - 3} more differences" if len(found) > 3 else ""
     return problem("files", f"{shown}{more}", "`convstore index sync`, then `convstore index verify --fix`")
+
+
+class Level(StrEnum):
+    """How a check came out; a note needs no action."""
+
+    OK = "ok"
+    NOTE = "note"
+    PROBLEM = "problem"
+
+
+class Finding(NamedTuple):
+    """One thing that was looked at, what was found, and what to do; nothing to do is ""."""
+
+    check: str
+    level: Level
+    found: str
+    advice: str = ""
+
+
+def ok(check: str, found: str) -> Finding:
+    """Return a finding that all is as it should be."""
+    return Finding(check, Level.OK, found)
+
+
+def note(check: str, found: str, advice: str = "") -> Finding:
+    """Return a finding that is worth knowing."""
+    return Finding(check, Level.NOTE, found, advice)
+
+
+def problem(check: str, found: str, advice: str) -> Finding:
+    """Return a finding that needs action."""
+    return Finding(check, Level.PROBLEM, found, advice)
+
+
+_SPARE_BYTES = 256 << 20
+_SPARE_INODES = 10_000
+_MB = 1_000_000
+_LEFT = (".new-", ".import-")
+_OLD_S = 3600
+
+ELSEWHERE = "make its directory readable and writable, or set CONVSTORE_INDEX_URL=sqlite:////a/writable/path/index.db"
+
+
+def look_around(settings: Settings, version: str) -> Iterator[Finding]:
+    """Give what is found around the index; `version` is convstore's own."""
+    root, index = settings.root, settings.index_path
+    yield from _versions(version)
+    yield from _disks(root, index)
+    yield from _permissions(settings, root, index)
+    yield from _leases(root)
+    yield from _trash(root)
+    if os.access(index.parent, os.R_OK | os.X_OK):
+        yield from _beside_the_index(index)
+    yield from _leftovers(root)
+
+
+def _versions(version: str) -> Iterator[Finding]:
+    sqlite = integrity.sqlite_version()
+    text = ".".join(map(str, sqlite))
+    yield ok("versions", f"convstore {version}, Python {platform.python_version()}, SQLite {text}")
+    if sqlite < integrity.WAL_RESET_FIXED:
+        yield note(
+            "sqlite",
+            f"SQLite {text} has the WAL-reset race (fixed in 3.51.3), in which two checkpoints at once lose a commit",
+            "convstore avoids it: one checkpoint at a time, under a lock. Open the index with no other program",
+        )
+
+
+def _disks(root: Path, index: Path) -> Iterator[Finding]:
+    of_index, of_store = find_file_system(index.parent), find_file_system(root)
+    if of_index.network:
+        yield problem(
+            "index disk",
+            f"{of_index.type}: a network file system, where SQLite's locks cannot be trusted; it is refused",
+            "put the index on a local disk: CONVSTORE_INDEX_URL=sqlite:////var/lib/convstore/index.db",
+        )
+    else:
+        yield _room("index disk", of_index, needed=_size(index))
+    yield _room("store disk", of_store, needed=0)
+    if of_store.network:
+        yield note(
+            "store disk",
+            f"{of_store.type}: a network file system",
+            "reading is safe. Write from one machine alone: locks and times differ between machines",
+        )
+
+
+def _room(check: str, disk: FileSystem, *, needed: int) -> Finding:
+    inodes = "" if disk.free_inodes is None else f", {disk.free_inodes:,} inodes"
+    found = f"{disk.type}, {disk.free_bytes // _MB:,} of {disk.size_bytes // _MB:,} MB free{inodes}"
+    if disk.free_bytes < needed + _SPARE_BYTES:
+        return problem(check, found, f"free some space; a rebuild needs {needed // _MB:,} MB beside the index")
+    if disk.free_inodes is not None and disk.free_inodes < _SPARE_INODES:
+        return problem(check, found, "each event is a file: delete old conversations, or move them to another disk")
+    return ok(check, found)
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
+
+
+def _permissions(settings: Settings, root: Path, index: Path) -> Iterator[Finding]:
+    if not os.access(root, os.R_OK | os.X_OK):
+        yield problem("permissions", f"{root} cannot be read", "run as the user who owns it, or give this one access")
+    elif not os.access(root, os.W_OK):
+        yield note("permissions", f"{root} cannot be written to", "reading needs no more; writing and deleting do")
+    if os.path.exists(index.parent) and not os.access(index.parent, os.W_OK):  # noqa: PTH110 - hidden counts as absent
+        yield problem("permissions", f"{index.parent} cannot be written to", ELSEWHERE)
+    for path, what in ((settings.key_path, "the API key"), (index, "titles and texts of all conversations")):
+        if _is_open_to_others(path):
+            yield problem("permissions", f"{path} can be read by others; it holds {what}", f"chmod 600 {path}")
+
+
+def _is_open_to_others(path: Path) -> bool:
+    try:
+        file, directory = path.stat().st_mode, path.parent.stat().st_mode
+    except OSError:
+        return False
+    return bool(file & (stat.S_IRGRP | stat.S_IROTH) and directory & (stat.S_IXGRP | stat.S_IXOTH))
+
+
+def _leases(root: Path) -> Iterator[Finding]:
+    held: Counter[str] = Counter()
+    left: list[str] = []
+    torn: list[str] = []
+    for directory in layout.list_directories(root)[0]:
+        if not os.path.lexists(f"{root}/{directory}/{LEASE}"):
+            continue
+        found = _read_lease(root, directory)
+        if found is None:
+            torn.append(directory)
+        elif lease.is_held(root, found):
+            held[f"{found.owner}{f' on {found.host}' if found.host else ''}"] += 1
+        elif not found.released and found.boot != liveness.boot_id():
+            left.append(directory)
+    owned = ", ".join(f"{number} by {owner}" for owner, number in held.most_common(5))
+    yield ok("leases", f"{held.total()} conversations are owned now{f': {owned}' if owned else ''}")
+    if left:
+        yield note(
+            "leases",
+            f"{len(left)} ended by their time, their owners never gave them back: {_some(left)}",
+            "a server crashed or was killed. Nothing to do: the next owner takes over",
+        )
+    if torn:
+        yield problem(
+            "leases",
+            f"{len(torn)} lease files cannot be read: {_some(torn)}",
+            "agent-server takes such a conversation for free: end all but one server, and let that one open them",
+        )
+
+
+def _read_lease(root: Path, directory: str) -> lease.Lease | None:
+    try:
+        with layout.open_directory(root / directory) as fd:
+            return lease.read_lease(fd)
+    except OSError:
+        return None
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+
+
+def _trash(root: Path) -> Iterator[Finding]:
+    try:
+        entries, left = trash.list_trash(root), trash.list_left(root)
+    except StoreUnavailable as error:
+        yield problem("trash", str(error), "make it readable and writable for those that run convstore")
+        return
+    if entries:
+        oldest = format_us(entries[-1].deleted_at_us)
+        yield ok("trash", f"{len(entries)} conversations, the oldest of {oldest}")
+    else:
+        yield ok("trash", "empty")
+    if left:
+        yield note(
+            "trash",
+            f"{len(left)} half-made copies or half-removed conversations of a crash: {_some(left)}",
+            "a running server removes them, and `convstore trash empty` does",
+        )
+
+
+def _beside_the_index(index: Path) -> Iterator[Finding]:
+    aside = [path for path in index.parent.glob(f"{index.name}.damaged-*") if not path.name.endswith(("-wal", "-shm"))]
+    if aside:
+        size = sum(_size(path) for path in aside)
+        yield note(
+            "leftovers",
+            f"{len(aside)} damaged indexes were set aside, {size // _MB:,} MB: {_some([path.name for path in aside])}",
+            f"delete them when nobody wants to look into what happened: rm {index}.damaged-*",
+        )
+    if index.with_name("rebuild.db").exists():
+        yield note("leftovers", "a rebuild is running or was interrupted", "`convstore index rebuild` goes on with it")
+
+
+def _leftovers(root: Path) -> Iterator[Finding]:
+    since = time.time() - _OLD_S
+    named = [path for prefix in _LEFT for path in root.glob(f"{prefix}*") if staging.is_staging(path.name, prefix)]
+    left = [path for path in named if _changed_s(path) < since]
+    if left:
+        yield note(
+            "leftovers",
+            f"{len(left)} half-made conversations of a crash: {_some([path.name for path in left])}",
+            "they are no conversations and can be deleted",
+        )
+
+
+def _changed_s(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except OSError:
+        return time.time()

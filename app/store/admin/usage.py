@@ -12,8 +12,8 @@ from pathlib import Path
 from app.files import disk_usage
 from app.files.disk_usage import Seen, Usage
 from app.files.trash import TRASH
-from app.index import placement
-from app.index.placement import Placement
+from app.index import conversation_lookup
+from app.index.conversation_lookup import Placement
 from app.model.ids import dashed
 from app.model.times import format_us
 from app.store.follow.full_sync import OnProgress, ignore_progress
@@ -58,12 +58,12 @@ async def measure(
     """Measure a whole store; the `limit` largest groups are named (0: all). A file with several names counts once."""
     measuring = _Measuring(store.reader.root, by)
     async with store.index.read() as connection:
-        total = await placement.count_placements(connection)
+        total = await conversation_lookup.count_placements(connection)
     after = ""
     done = 0
     while True:
         async with store.index.read() as connection:
-            page = await placement.list_placements(connection, after, _PAGE)
+            page = await conversation_lookup.list_placements(connection, after, _PAGE)
         if not page:
             break
         await asyncio.to_thread(measuring.add, page)

@@ -1,4 +1,8 @@
-"""What a serving process does behind its back: bring the index up to date, and keep it so, without anybody waiting."""
+"""What a serving process does in the background, for as long as it lives, without anybody waiting.
+
+It keeps the index usable and in step with the files. It removes for good what was deleted long ago, and what a killed
+create or fork left half-built. It keeps the index of words small. It compares all rows with the files slowly, if asked.
+"""
 
 from __future__ import annotations
 
@@ -7,17 +11,19 @@ import logging
 import time
 from contextlib import suppress
 from functools import partial
+from pathlib import Path
 
 from app.errors import IndexBusy, IndexUnusable, StoreError, StoreUnavailable, SyncRunning
-from app.index import state
-from app.store.emptying import keep_tidy
-from app.store.follow.full_sync import SyncReport
+from app.files import staging
+from app.index import conversation_lookup, state
+from app.store.follow.full_sync import SyncReport, keep_words_small
 from app.store.follow.index_repair import keep_usable
 from app.store.follow.leader import on_duty
+from app.store.follow.verify import BATCH, verify
 from app.store.follow.watcher import TICK_S, Sweep
-from app.store.merging import keep_words_small
 from app.store.store import ConversationStore
-from app.store.verifying import keep_verifying
+from app.store.write import deletion
+from app.store.write.creation import STAGING
 
 log = logging.getLogger(__name__)
 
@@ -145,3 +151,63 @@ async def _sync_when_possible(store: ConversationStore) -> SyncReport:
 def _pause_s(error: Exception) -> float:
     """Return how long to wait after an error: not long when a look is cheap and may find the store usable again."""
     return _SOON_S if isinstance(error, IndexBusy | IndexUnusable | StoreUnavailable) else _RETRY_S
+
+
+EVERY_S = 600.0
+_LEFT_S = 24 * 3600.0
+_DAY_US = 24 * 3600 * 1_000_000
+
+
+async def keep_tidy(root: Path, trash_days: float) -> None:
+    """Look at once and every ten minutes, for as long as the process lives; with 0 days the trash keeps everything."""
+    while True:
+        await asyncio.to_thread(staging.remove_left, root, STAGING, time.time() - _LEFT_S)
+        await _empty_trash(root, trash_days)
+        await asyncio.sleep(EVERY_S)
+
+
+async def _empty_trash(root: Path, days: float) -> None:
+    removed = 0
+    before_us = time.time_ns() // 1000 - int(days * _DAY_US) if days else 0
+    try:
+        async for _ in deletion.empty(root, before_us):
+            removed += 1
+    except StoreError as error:
+        log.warning("the trash cannot be emptied: %s", error)
+    if removed:
+        log.info("%d conversations that were deleted %g days ago are removed for good", removed, days)
+
+
+_VERIFY_RETRY_S = 60.0
+_WAIT_S = 1.0
+
+
+async def keep_verifying(store: ConversationStore, hours: float) -> None:
+    """Go through all conversations again and again, each time within about so many hours; 0 does nothing."""
+    while hours:
+        try:
+            if not store.index.rebuilding and (await store.get_status())[0].last_sweep_at:
+                await verify_slowly(store, hours * 3600)
+            else:
+                await asyncio.sleep(_WAIT_S)  # what was never read is no difference
+        except (StoreError, OSError) as error:
+            log.error("index and files cannot be compared, trying again: %s", error)  # noqa: TRY400
+            await asyncio.sleep(_VERIFY_RETRY_S)
+
+
+async def verify_slowly(store: ConversationStore, within_s: float) -> int:
+    """Compare everything once in about `within_s` seconds, mend what differs, log it, and return how much it was."""
+    async with store.index.read() as connection:
+        number = (await conversation_lookup.count_totals(connection)).conversations
+    pause_s = within_s / (number // BATCH + 1)
+    found = 0
+    async for one in verify(store.index, store.reader, fix=True, pause_s=pause_s):
+        found += 1
+        log.warning(
+            "index and files differed in conversation %s, %s: %s, in the files %s%s",
+            one.conversation, one.what, one.in_index, one.in_files, "; mended" if one.fixed else "",
+        )  # fmt: skip
+    if not number:
+        await asyncio.sleep(within_s)
+    log.info("index and files compared: %d conversations, %d differences", number, found)
+    return found

@@ -1,8 +1,11 @@
-"""After a crash: what dead owners had open is read again, nothing else, and runs that were cut off can be ended.
+"""After a crash: reading again what dead owners had open, and nothing else, and ending the runs that were cut off.
 
 Each conversation is marked in the index, durably, before its first file is written (`app.index.ownership`), so the
 marks of owners that live no more tell which these are. Reading them again changes no file of theirs; HEAD and an
 unfinished run are put right when one is next opened for writing.
+
+A run is ended as agent-server 1.58 does it when it opens such a conversation: `running` becomes `error`, and an action
+without a result gets one. It is never done twice, since the second time the action has a result.
 """
 
 from __future__ import annotations
@@ -14,14 +17,23 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
+from app.errors import WriteFailed
 from app.files import liveness
+from app.files.edit import Change
 from app.files.layout import Named
+from app.files.lease import Lease
+from app.files.log import event_log
 from app.files.metadata_reader import Reader
+from app.files.open_conversation import OpenFiles
 from app.index import ownership
 from app.index.ownership import Dirty
 from app.index.sqlite.database import Index, WriteConnection
+from app.model.event import parse_json_object
+from app.model.filters import Status
 from app.model.ids import ConversationId
+from app.model.validation import complete_event, find_unfinished_action, interrupted_error
 from app.store.follow.ingest import refresh
+from app.store.write.conversation_writer import Conversation
 
 log = logging.getLogger(__name__)
 
@@ -57,3 +69,28 @@ def _clear_all(connection: WriteConnection, batch: Sequence[Dirty]) -> None:
 def _of_the_dead(root: Path, dirty: Sequence[Dirty]) -> list[Dirty]:
     living = {owner: liveness.is_living(root, owner) for owner in {one.owner for one in dirty}}
     return [one for one in dirty if not living[one.owner]]
+
+
+async def end_interrupted_run(conversation: Conversation) -> None:
+    """Set the status to error, and append one AgentErrorEvent for the first action without a result, if any.
+
+    Raises:
+        DiskFull, WriteFailed: the status could not be set, whether the event was appended or not; do it again.
+    """
+    events = await asyncio.to_thread(_errors, conversation.files)
+    written = await conversation.write(Change(events=events, state={"execution_status": Status.ERROR.value}))
+    if conversation.files.broken:
+        raise WriteFailed(f"conversation {conversation.id}: its run could not be ended: {written.warning}")
+    log.info("conversation %s was running when its owner died; it is in error now", conversation.id)
+
+
+def was_left(before: Lease | None, instance: str) -> bool:
+    """Whether the owner before `instance` ended without giving its lease back, or took none."""
+    return before is None or (not before.released and before.owner != instance)
+
+
+def _errors(files: OpenFiles) -> list[dict[str, object]]:
+    names = event_log.list_events(files.reader, files.directory)
+    found = event_log.read_events(files.reader, files.directory, names)
+    action = find_unfinished_action(parse_json_object(one.raw) for one in found if one.unreadable is None)
+    return [] if action is None else [complete_event(interrupted_error(action), files.reader.zone)]

@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from app.errors import IndexBusy
 from app.files.metadata_reader import Reader
-from app.index import conversation_lookup, event_rows, state
+from app.index import conversation_rows, event_rows, state
 from app.index.sqlite.database import Index, WriteConnection
 from app.model.conversation import VERSIONS
 from app.store.follow.leader import is_followed
@@ -79,6 +79,6 @@ async def forget_what_others_derived(index: Index, reader: Reader) -> str | None
 
 
 def _forget(connection: WriteConnection, derived_by: str) -> None:
-    conversation_lookup.distrust_all(connection)
+    conversation_rows.distrust_all(connection)
     event_rows.delete_all(connection)
     state.set_progress(connection, derived_by=derived_by)

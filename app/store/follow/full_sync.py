@@ -10,32 +10,30 @@ the lock is the operating system's, so a sync that dies leaves nothing behind bu
 from __future__ import annotations
 
 import asyncio
-import os
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from concurrent.futures import Executor
-from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
-from app.errors import StoreUnavailable, SyncRunning
+from app.errors import QueryTooSlow, StoreUnavailable
 from app.files import layout
 from app.files.layout import Named
 from app.files.metadata_reader import Reader
 from app.files.row_reader import find_present, read_changes, read_rows, read_signatures
-from app.index import conversation_lookup, event_rows, state
+from app.index import conversation_lookup, conversation_rows, event_rows, state
+from app.index.sqlite import text_index
 from app.index.sqlite.database import Index, WriteConnection
-from app.index.sqlite.writer_lock import try_lock_beside
 from app.model.conversation import IndexedRow
 from app.model.event import KnownLog, LogChange
 from app.model.ids import ConversationId
 from app.store.follow.derivation import forget_what_others_derived
 from app.store.follow.ingest import LOOKS, delete_empty, delete_vanished, require_conversations
+from app.store.follow.leader import sync_lock
 from app.store.follow.worker_pool import readers, run_ahead
-from app.store.merging import merge_words
 
 T = TypeVar("T")
 
@@ -77,25 +75,6 @@ class _Step(NamedTuple):
 
 def ignore_progress(_phase: str, _done: int, _total: int) -> None:
     """Tell nobody."""
-
-
-@asynccontextmanager
-async def sync_lock(index: Index) -> AsyncIterator[None]:
-    """Be the only one who syncs or rebuilds this index.
-
-    Raises:
-        SyncRunning: another process is.
-        IndexUnusable: the directory of the index is gone, or cannot be written to.
-    """
-    lock = try_lock_beside(index.path, "sync.lock")
-    if lock is None:
-        raise SyncRunning(
-            f"another process is bringing the index {index.path} up to date; see `convstore index status`"
-        )
-    try:
-        yield
-    finally:
-        os.close(lock)
 
 
 async def sync(
@@ -263,7 +242,7 @@ class _Run:
         removed, filled = delete_empty(connection, self._reader, gone)
         if removed and not self._allow_empty:
             require_conversations(self._reader.root)
-        _, newer = conversation_lookup.upsert_many(connection, rows, as_of=as_of)
+        _, newer = conversation_rows.upsert_many(connection, rows, as_of=as_of)
         state.set_progress(connection, **step._asdict(), heartbeat_at=_now_us())
         return rows, gone, removed, filled, newer
 
@@ -309,3 +288,26 @@ def _chunks(items: Iterable[T], size: int) -> Iterator[list[T]]:
 
 def _now_us() -> int:
     return time.time_ns() // 1000
+
+
+_LOOK_S = 5.0
+
+
+async def keep_words_small(index: Index) -> None:
+    """Merge the words' index if it became much larger than it has to be."""
+    async for _ in merge_words(index, always=False):
+        pass
+
+
+async def merge_words(index: Index, *, always: bool) -> AsyncIterator[tuple[int, int]]:
+    """Merge the words' index if it is worth it, and give before each step how many were done, of about how many."""
+    try:
+        async with index.read(within_s=_LOOK_S) as connection:
+            total = await text_index.count_merges(connection, always=always)
+    except QueryTooSlow:
+        return
+    done, more = 0, total > 0
+    while more:
+        yield done, max(done, total)
+        more = await index.write(partial(text_index.merge_words, begin=done == 0))
+        done += 1

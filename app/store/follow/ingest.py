@@ -13,7 +13,7 @@ from app.files import layout
 from app.files.layout import Named
 from app.files.metadata_reader import Reader
 from app.files.row_reader import find_present, read_changes, read_rows
-from app.index import conversation_lookup, event_rows, state, sweeping
+from app.index import conversation_lookup, conversation_rows, event_rows, state
 from app.index.sqlite.database import Index, WriteConnection
 from app.model.event import KnownLog
 from app.model.ids import ConversationId
@@ -83,7 +83,7 @@ async def _refresh_rows(
         removed, filled = delete_empty(connection, reader, gone)
         present = find_present(reader.root, [one.row.directory for one in rows])
         there = [one for one in rows if one.row.directory in present]
-        changed, newer = conversation_lookup.upsert_many(connection, there, as_of=before.revision)
+        changed, newer = conversation_rows.upsert_many(connection, there, as_of=before.revision)
         done.removed += removed
         done.changed += changed
         return True
@@ -103,7 +103,7 @@ def delete_empty(connection: WriteConnection, reader: Reader, named: Sequence[Na
     if not named:
         return 0, []
     _, empty = read_rows(reader, named)
-    removed = conversation_lookup.delete_many(connection, [one.directory for one in empty])
+    removed = conversation_rows.delete_many(connection, [one.directory for one in empty])
     return removed, [one for one in named if one not in empty]
 
 
@@ -119,7 +119,7 @@ def delete_vanished(
         StoreUnavailable: no conversation is there at all, and not `allow_empty`. The transaction must not be committed.
     """
     present = find_present(root, directories)
-    removed = conversation_lookup.delete_many(connection, [one for one in directories if one not in present])
+    removed = conversation_rows.delete_many(connection, [one for one in directories if one not in present])
     if removed and not allow_empty:
         require_conversations(root)
     return removed
@@ -141,7 +141,7 @@ def require_conversations(root: Path) -> None:
 async def _refresh_logs(index: Index, reader: Reader, ids: Sequence[ConversationId], *, every_event: bool) -> None:
     opened = index.opened
     async with index.read() as connection:
-        seen = await sweeping.find_seen(connection, ids)
+        seen = await conversation_lookup.find_seen(connection, ids)
         known = await event_rows.list_known(connection, [one.key for one in seen])
     if every_event:
         known = {key: dict.fromkeys(names, _IN_DOUBT) for key, names in known.items()}

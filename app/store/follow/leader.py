@@ -10,7 +10,7 @@ import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
-from app.errors import IndexUnusable
+from app.errors import IndexUnusable, SyncRunning
 from app.index.sqlite.database import Index
 from app.index.sqlite.writer_lock import try_lock_beside
 
@@ -43,4 +43,23 @@ async def on_duty(index: Index) -> AsyncIterator[None]:
         yield
     finally:
         index.on_duty = False
+        os.close(lock)
+
+
+@asynccontextmanager
+async def sync_lock(index: Index) -> AsyncIterator[None]:
+    """Be the only one who syncs or rebuilds this index.
+
+    Raises:
+        SyncRunning: another process is.
+        IndexUnusable: the directory of the index is gone, or cannot be written to.
+    """
+    lock = try_lock_beside(index.path, "sync.lock")
+    if lock is None:
+        raise SyncRunning(
+            f"another process is bringing the index {index.path} up to date; see `convstore index status`"
+        )
+    try:
+        yield
+    finally:
         os.close(lock)

@@ -9,14 +9,15 @@ from pathlib import Path
 from app.errors import IndexDamaged, IndexUnusable, MigrationFailed, RebuildRefused, SchemaTooNew
 from app.files.metadata_reader import Reader
 from app.index import conversation_lookup
-from app.index.copying import copy_into
 from app.index.sqlite import migrations
+from app.index.sqlite.backup import copy_into
 from app.index.sqlite.database import Index
 from app.index.sqlite.index_file import find_identity, prepare
 from app.index.sqlite.replace_index import recover
 from app.settings import Settings
 from app.store.directory import find_sync_reader, require_directory
-from app.store.follow.full_sync import OnProgress, SyncReport, bring_up_to_date, sync_lock
+from app.store.follow.full_sync import OnProgress, SyncReport, bring_up_to_date
+from app.store.follow.leader import sync_lock
 
 log = logging.getLogger(__name__)
 

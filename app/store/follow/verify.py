@@ -21,10 +21,10 @@ from app.files.layout import Named
 from app.files.log import event_log
 from app.files.metadata_reader import Reader
 from app.files.row_reader import read_rows, read_signatures
-from app.index import conversation_lookup, event_rows, stored, sweeping
-from app.index.sqlite import text_index
+from app.index import conversation_lookup, conversation_rows, event_rows
+from app.index.conversation_rows import StoredRow
+from app.index.sqlite import integrity, text_index
 from app.index.sqlite.database import Index
-from app.index.stored import StoredRow
 from app.model.conversation import ConversationRow
 from app.model.event import EventRow, gap_rows
 from app.model.ids import EventName, dashed, find_conversation_id
@@ -111,8 +111,8 @@ async def verify(
 async def _check_database(index: Index, reader: Reader, *, fix: bool, whole: bool) -> AsyncIterator[Difference]:
     try:
         async with index.read() as connection:
-            damage = await stored.list_damage(connection, whole=whole)
-            orphans = await stored.list_orphans(connection) if not damage else []
+            damage = await integrity.list_damage(connection, whole=whole)
+            orphans = await integrity.list_orphans(connection) if not damage else []
             stray = await text_index.list_stray(connection) if not damage else []
     except IndexDamaged as error:
         damage, orphans, stray = [str(error)], [], []
@@ -122,14 +122,14 @@ async def _check_database(index: Index, reader: Reader, *, fix: bool, whole: boo
     for problem in damage:
         yield Difference(_ABSENT, "database", problem, _ABSENT, fix)
     if orphans and fix:
-        await index.write(stored.delete_orphans)
+        await index.write(integrity.delete_orphans)
     if stray and fix:
         await index.write(text_index.delete_stray)
     for key in stray:
         yield Difference(_ABSENT, "message", f"a text of conversation key {key} without its event", _ABSENT, fix)
     for name in await _list_unsound(index) if whole and not damage else []:
         if fix:
-            await index.write(partial(stored.rebuild_full_text, name=name))
+            await index.write(partial(integrity.rebuild_full_text, name=name))
         yield Difference(_ABSENT, name, *_UNSOUND[name], fix)
     for key in orphans:
         yield Difference(_ABSENT, "orphan", f"rows of conversation key {key}, which does not exist", _ABSENT, fix)
@@ -137,7 +137,7 @@ async def _check_database(index: Index, reader: Reader, *, fix: bool, whole: boo
 
 async def _list_unsound(index: Index) -> list[str]:
     try:
-        return await asyncio.to_thread(stored.list_unsound, index.path)
+        return await asyncio.to_thread(integrity.list_unsound, index.path)
     except IndexUnusable as error:
         log.warning("what search finds is not compared: %s", error)
         return []
@@ -175,7 +175,11 @@ async def verify_some(index: Index, reader: Reader, named: Sequence[Named], *, f
 async def _settle(index: Index, reader: Reader, named: Sequence[Named]) -> None:
     """Read again those that agree but are marked as lagging behind their logs, as one that was killed leaves them."""
     async with index.read() as connection:
-        behind = [one for one in await sweeping.find_seen(connection, [one.id for one in named]) if one.events_behind]
+        behind = [
+            one
+            for one in await conversation_lookup.find_seen(connection, [one.id for one in named])
+            if one.events_behind
+        ]
     if behind:
         await refresh(index, reader, [Named(one.directory, one.id) for one in behind])
 
@@ -205,7 +209,7 @@ async def _compare_settled(index: Index, reader: Reader, named: Sequence[Named])
 async def _compare_batch(index: Index, reader: Reader, named: Sequence[Named]) -> dict[Named, list[Difference]]:
     on_disk = await asyncio.to_thread(_read_all, reader, named)
     async with index.read() as connection:
-        known = await stored.find_stored(connection, [one.id for one in named])
+        known = await conversation_rows.find_stored(connection, [one.id for one in named])
         logs = {one.row.uuid: await event_rows.list_rows(connection, one.key) for one in known.values()}
         titles = await text_index.list_titles(connection, [one.key for one in known.values()])
     compared = {one: list(_compare(one, on_disk[one], known.get(one.id), logs.get(one.id, []))) for one in named}

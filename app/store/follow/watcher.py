@@ -4,7 +4,8 @@ Every second: the root's own times, which tell of new and vanished directories; 
 conversations that were updated today, are owned, have unsettled rows, or changed lately. Spread over every minute: two
 directory stats of every other one, which tell of files that were added or replaced; and, of a tenth of them, another
 one each minute, the files' stats, which also tell of what was written in place. Signatures are streamed from the index
-and never held. Of several processes, one sweeps (`app.store.follow.leader`).
+and never held. Who owns a conversation costs one stat; a lease file is opened only when it changed. Of several
+processes, one sweeps (`app.store.follow.leader`).
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+import os
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -20,17 +22,18 @@ from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
-from app.files import layout
-from app.files.layout import Named
+from app.files import layout, lease, liveness
+from app.files.layout import LEASE, Named
+from app.files.lease import Lease
 from app.files.metadata_reader import Reader
 from app.files.row_reader import read_signatures
-from app.index import conversation_lookup, state, sweeping
+from app.index import conversation_lookup, ownership, state
+from app.index.conversation_lookup import CHUNK, Seen
+from app.index.ownership import Owned
 from app.index.sqlite.database import Index
-from app.index.sweeping import CHUNK, Owned, Seen
 from app.model.ids import ConversationId
 from app.store.follow.full_sync import require_plausible
 from app.store.follow.ingest import delete_vanished, refresh
-from app.store.leases import Leases
 
 log = logging.getLogger(__name__)
 
@@ -182,13 +185,13 @@ class Sweep:
         before = _LAST_KEY
         while True:
             async with self._index.read() as connection:
-                rows = await sweeping.list_active(connection, since_us, before)
+                rows = await conversation_lookup.list_active(connection, since_us, before)
             changed += await self._look_at(rows)
             if len(rows) < CHUNK:
                 break
             before = rows[-1].key
         async with self._index.read() as connection:
-            rows = await sweeping.find_seen(connection, self._changed_lately())
+            rows = await conversation_lookup.find_seen(connection, self._changed_lately())
         return changed + await self._look_at(rows)
 
     def _changed_lately(self) -> list[ConversationId]:
@@ -205,7 +208,7 @@ class Sweep:
         walk = self._walk
         limit = limit or walk.step()
         async with self._index.read() as connection:
-            rows = await sweeping.list_after(connection, walk.after, limit)
+            rows = await conversation_lookup.list_after(connection, walk.after, limit)
         changed = await self._look_at(rows, walk)
         walk.done += len(rows)
         if len(rows) < limit:
@@ -233,7 +236,7 @@ class Sweep:
             return 0
         looked = await asyncio.to_thread(self._compare, rows, walk)
         if looked.owned:
-            await self._index.write(partial(sweeping.set_owners, owned=looked.owned))
+            await self._index.write(partial(ownership.set_owners, owned=looked.owned))
         return await self._read_again(looked.changed)
 
     def _compare(self, rows: list[Seen], walk: _Walk | None) -> _Looked:
@@ -274,3 +277,59 @@ class Sweep:
             del self._lately[next(iter(self._lately))]
         while len(self._empty) > _EMPTY_MOST:
             del self._empty[next(iter(self._empty))]
+
+
+class _Read(NamedTuple):
+    """A lease as it was read, and what its file looked like then."""
+
+    facts: tuple[int, ...]
+    lease: Lease | None
+
+
+def owned(conversation_id: ConversationId, held: Lease | None) -> Owned:
+    """Return what the index keeps of the lease that keeps others out of a conversation, or of none."""
+    if held is None:
+        return Owned(conversation_id, None, None)
+    return Owned(conversation_id, held.owner, min(int(held.expires_at * 1_000_000), 2**63 - 1))
+
+
+class Leases:
+    """The leases of the conversations that are looked at all the time, as they were last read."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._before: dict[str, _Read] = {}
+        self._now: dict[str, _Read] = {}
+        self._living: dict[str, bool] = {}
+
+    def begin(self) -> None:
+        """Begin a new look at everybody; forget those that the last one did not look at."""
+        self._before, self._now, self._living = self._now, {}, {}
+
+    def find_change(self, seen: Seen) -> Owned | None:
+        """Return who owns a conversation now, when the index says otherwise."""
+        held = self._read(seen.directory)
+        if held is not None and not self._is_held(held):
+            held = None
+        now = owned(seen.id, held)
+        return None if now[1:] == (seen.owner, seen.owner_until) else now
+
+    def _read(self, directory: str) -> Lease | None:
+        try:
+            status = os.lstat(f"{self._root}/{directory}/{LEASE}")
+        except OSError:
+            return None
+        facts = (status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+        known = self._before.get(directory)
+        if known is None or known.facts != facts:
+            known = _Read(facts, lease.find_lease(self._root, directory))
+        self._now[directory] = known
+        return known.lease
+
+    def _is_held(self, held: Lease) -> bool:
+        """Whether a lease keeps others out; whether a convstore lives is asked once a look."""
+        if held.released or held.boot != liveness.boot_id():
+            return not held.released and held.expires_at > time.time()
+        if held.owner not in self._living:
+            self._living[held.owner] = lease.is_held(self._root, held)
+        return self._living[held.owner]

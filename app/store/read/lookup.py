@@ -1,17 +1,22 @@
-"""Where a conversation is: as the index has it, which is what lists show, else as its files are found on disk."""
+"""Which conversation is meant, and where it is.
+
+An id may be given by its beginning. Where a conversation is, says the index, which is what lists show, else the disk.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import re
 from contextlib import suppress
 from pathlib import Path
 
-from app.errors import ConversationNotFound, IndexBusy, IndexUnusable
+from app.errors import ConversationNotFound, IndexBusy, IndexUnusable, InvalidId
 from app.files import layout
 from app.files.layout import Kind
-from app.index import conversation_lookup
+from app.index import conversation_list, conversation_lookup
 from app.index.sqlite.database import Index
-from app.model.ids import ConversationId, dashed
+from app.model.filters import ConversationFilter
+from app.model.ids import ConversationId, dashed, find_conversation_id
 
 
 async def find_directory(index: Index, root: Path, conversation_id: ConversationId) -> str | None:
@@ -55,3 +60,40 @@ async def get_directory(index: Index, root: Path, conversation_id: ConversationI
         other = f"; {root / directory} is something else, and is left as it is" if kind is Kind.OTHER else ""
         raise ConversationNotFound(f"no conversation has the id {dashed(conversation_id)}{other}")
     return directory
+
+
+_IDS = 1000
+_PREFIX = re.compile(r"[0-9a-f]{4,32}")
+
+
+async def resolve(index: Index, text: str) -> ConversationId:
+    """Return the id that `text` is, or the beginning of (four characters or more), without ambiguity.
+
+    Raises:
+        InvalidId: `text` can be the beginning of no id, or begins several.
+        ConversationNotFound: it begins none.
+    """
+    whole = find_conversation_id(text)
+    if whole is not None:
+        return whole
+    prefix = text.replace("-", "").lower()
+    if not _PREFIX.fullmatch(prefix):
+        raise InvalidId(f"{text[:64]!r} is no conversation id, nor the first 4 or more digits of one")
+    async with index.read(whole=True) as connection:
+        found = await conversation_lookup.list_ids(connection, prefix, 5)
+    if not found:
+        raise ConversationNotFound(f"no conversation's id begins with {text!r}; see `convstore list`")
+    if len(found) > 1:
+        raise InvalidId(f"several ids begin with {text!r}: {', '.join(dashed(one) for one in found)}")
+    return found[0]
+
+
+async def list_ids(index: Index, asked: ConversationFilter) -> list[ConversationId]:
+    """Return the ids of all conversations that the filter admits, in their order."""
+    ids: list[ConversationId] = []
+    while True:
+        async with index.read(whole=True) as connection:
+            found = await conversation_list.list_located(connection, asked, ids[-1] if ids else "", _IDS)
+        ids += [one for one, _ in found]
+        if len(found) < _IDS:
+            return ids

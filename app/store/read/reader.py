@@ -23,8 +23,8 @@ from app.model.filters import ConversationFilter, EventFilter
 from app.model.hits import HitPage
 from app.model.ids import ConversationId, EventName, dashed
 from app.model.page import EventOrder, SortOrder
-from app.store import changes, resolving
 from app.store.directory import IndexedDirectory
+from app.store.read import lookup, subscriptions
 from app.store.read.event_reader import EventPage, Log
 from app.store.read.info_from_files import with_skills
 from app.store.read.subscriptions import follow
@@ -156,7 +156,7 @@ class StoreReader(IndexedDirectory):
             InvalidId: `text` can be the beginning of no id, or begins several.
             ConversationNotFound: it begins none.
         """
-        return await resolving.resolve(self.index, text)
+        return await lookup.resolve(self.index, text)
 
     async def list_events(
         self,
@@ -233,7 +233,7 @@ class StoreReader(IndexedDirectory):
 
     async def get_place(self) -> Place:
         """Return the place in the change feed after everything that has changed until now."""
-        return await changes.get_place(self.index)
+        return await subscriptions.get_place(self.index)
 
     async def list_changes(self, since: Place | None = None, limit: int = PAGE_MAX) -> ChangePage:
         """Return which conversations changed or were deleted after a place, each as it is now; None: all there are.
@@ -241,7 +241,7 @@ class StoreReader(IndexedDirectory):
         Raises:
             ChangesGone: the changes since then are no longer known; list everything again.
         """
-        return await changes.list_changes(self.index, since, limit)
+        return await subscriptions.list_changes(self.index, since, limit)
 
     async def wait_for_changes(
         self,
@@ -258,7 +258,7 @@ class StoreReader(IndexedDirectory):
             ChangesGone: the changes since then are no longer known; list everything again.
             TooManyFollowers: there are as many followers as the settings allow.
         """
-        return await changes.wait_for_changes(self.index, self.followers, since, limit, wait_s, is_gone)
+        return await subscriptions.wait_for_changes(self.index, self.followers, since, limit, wait_s, is_gone)
 
     def follow_changes(
         self, since: Place | None = None, limit: int = PAGE_MAX, every_s: float = 30.0
@@ -269,7 +269,7 @@ class StoreReader(IndexedDirectory):
             ChangesGone: the changes since then are no longer known; list everything again.
             TooManyFollowers: there are as many followers as the settings allow.
         """
-        return changes.follow_changes(self.index, self.followers, since, limit, every_s)
+        return subscriptions.follow_changes(self.index, self.followers, since, limit, every_s)
 
     async def get_status(self) -> tuple[Progress, Totals]:
         """Return what the sync is doing and what the index holds."""
@@ -278,7 +278,7 @@ class StoreReader(IndexedDirectory):
 
     async def list_ids(self, asked: ConversationFilter) -> list[ConversationId]:
         """Return the ids of all conversations that the filter admits, in their order."""
-        return await resolving.list_ids(self.index, asked)
+        return await lookup.list_ids(self.index, asked)
 
     async def list_trash(self, offset: int, limit: int | None) -> tuple[list[tuple[Trashed, str | None]], int]:
         """Return deleted conversations with their titles, the last deleted first, and how many there are."""

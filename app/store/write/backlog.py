@@ -15,12 +15,12 @@ from app.errors import IndexBusy, StoreError
 from app.files import lease
 from app.files.layout import Named
 from app.files.metadata_reader import Reader
-from app.index import sweeping
+from app.index import ownership
+from app.index.ownership import Owned
 from app.index.sqlite.database import Index
-from app.index.sweeping import Owned
 from app.model.ids import ConversationId
 from app.store.follow.ingest import delete_empty, refresh
-from app.store.leases import owned
+from app.store.follow.watcher import owned
 
 log = logging.getLogger(__name__)
 
@@ -143,7 +143,7 @@ class Backlog:
 
     async def _set_owners(self, named: Sequence[Named]) -> None:
         holders = await asyncio.to_thread(self._find_holders, named)
-        await self._index.write(partial(sweeping.set_owners, owned=holders))
+        await self._index.write(partial(ownership.set_owners, owned=holders))
 
     def _find_holders(self, named: Sequence[Named]) -> list[Owned]:
         return [owned(one.id, lease.find_holder(self._reader.root, one.directory)) for one in named]

@@ -1,11 +1,18 @@
-"""New conversations: asked for by a client, or forked from another. Each is built aside, and then renamed."""
+"""New conversations: asked for by a client, or forked from another. Each is built aside, and then renamed.
+
+Secrets in a request are encrypted as agent-server does it, or masked; never stored plain.
+
+Source: openhands-sdk 1.58, utils/cipher.py: Fernet with the SHA-256 of OH_SECRET_KEY.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import time
+from base64 import b64encode
 from collections import deque
 from collections.abc import Iterator, Mapping
+from hashlib import sha256
 from typing import Any
 from uuid import uuid4
 
@@ -19,8 +26,9 @@ from app.files.metadata_reader import Reader
 from app.index.sqlite.database import Index
 from app.model.archive_format import ArchiveFile
 from app.model.ids import ConversationId, EventName, dashed, event_file_name, find_conversation_id
-from app.model.new_conversation import Seal, compose_new
+from app.model.new_conversation import Seal, compose_new, mask_all
 from app.model.validation import check_message, check_title, complete_event, dump_event, make_message
+from app.settings import Settings
 from app.store.follow.derivation import read_as_derived
 from app.store.read.lookup import find_occupant
 from app.store.write.backlog import Backlog, Created, Done
@@ -148,3 +156,13 @@ def _place_fork(reader: Reader, source: Named, wanted: Fork, *, dry_run: bool) -
         raise UnreadableFile(told + mends, failed=error.failed) from error
     except FileNotFoundError as error:
         raise EventNotFound(f"a file of conversation {dashed(source.id)} went away while it was copied") from error
+
+
+def make_seal(settings: Settings) -> Seal:
+    """Return what makes of a secret the text that may be stored."""
+    if settings.secret_key is None:
+        return mask_all
+    from cryptography.fernet import Fernet  # noqa: PLC0415 - slow to import, and only creating needs it
+
+    fernet = Fernet(b64encode(sha256(settings.secret_key.get_secret_value().encode()).digest()))
+    return lambda secret: fernet.encrypt(secret.encode()).decode()

@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator
 from pathlib import Path
 
 from app.errors import ConversationOwned, NotInTrash, UnreadableFile
-from app.files import deleting, layout, lease, trash
+from app.files import layout, lease, trash
 from app.files.layout import Named
 from app.files.trash import Trashed
 from app.index.sqlite.database import Index
@@ -38,7 +38,7 @@ async def delete(
     """
     directory = await get_directory(index, root, conversation_id)
     now_us = time.time_ns() // 1000
-    entry = await asyncio.to_thread(deleting.delete, root, directory, instance, now_us, force=force)
+    entry = await asyncio.to_thread(trash.delete, root, directory, instance, now_us, force=force)
     done = await backlog.delete_rows(Named(directory, conversation_id))
     if permanent:
         await asyncio.to_thread(trash.remove, root, entry)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from app.errors import IndexUnusable, OwnershipLost
-from app.index import conversation_lookup, event_rows
+from app.index import conversation_rows, event_rows
 from app.index.conversation_rows import Before, find_before
 from app.index.sqlite.database import Index
 from app.index.sqlite.write_connection import WriteConnection
@@ -80,7 +80,7 @@ def _apply(connection: WriteConnection, batch: list[Commit]) -> None:
         if commit.error is None:
             rows[commit.id] = commit.row
             logs.setdefault(commit.id, []).extend(commit.events)
-    conversation_lookup.write_rows(connection, known, list(rows.values()), events_too=True)
+    conversation_rows.write_rows(connection, known, list(rows.values()), events_too=True)
     event_rows.write_changes(connection, [LogChange(known[one].key, log, []) for one, log in logs.items()])
 
 

@@ -1,19 +1,26 @@
-"""Whether title and tags of a conversation could be set, for those who only try."""
+"""Changes of what lists show that need no open conversation: whether they could be done, flags, and repair."""
 
 from __future__ import annotations
 
 import asyncio
+import time
+from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 from app.errors import ConversationNotFound
-from app.files import layout, metadata_reader
+from app.files import conversation_repair, layout, metadata_reader, sidecar
+from app.files.conversation_repair import Repair
 from app.files.edit import Tagging
+from app.files.layout import Named
 from app.files.metadata_reader import Reader
 from app.index.sqlite.database import Index
 from app.model.conversation import ConversationFiles
 from app.model.ids import ConversationId, dashed
 from app.model.validation import check_tags, find_tags
 from app.store.read.lookup import get_directory
+from app.store.write.backlog import Backlog, Done
 from app.store.write.deletion import require_deletable
 
 
@@ -46,3 +53,44 @@ async def require_taggable(
         ConversationNotFound, ConversationOwned, UnreadableFile, InvalidConversation: as the change would.
     """
     check_tags(change(find_tags(await require_writable(index, reader, conversation_id, instance))))
+
+
+async def mark(
+    index: Index,
+    root: Path,
+    backlog: Backlog,
+    conversation_id: ConversationId,
+    instance: str,
+    fields: Mapping[str, bool],
+    *,
+    force: bool,
+) -> Done:
+    """Set fields of its convstore.json.
+
+    Raises:
+        ConversationNotFound: there is none.
+        ConversationOwned: another owner lives; `force` takes it over.
+        DiskFull, WriteFailed: it could not be written.
+    """
+    directory = await get_directory(index, root, conversation_id)
+    await asyncio.to_thread(partial(sidecar.mark, root, directory, instance, fields, force=force))
+    return await backlog.read_again([Named(directory, conversation_id)])
+
+
+async def repair(
+    index: Index, reader: Reader, backlog: Backlog, conversation_id: ConversationId, instance: str, *, dry_run: bool
+) -> Repair:
+    """Mend what has one safe answer, or with `dry_run` say what would be, and return it.
+
+    Raises:
+        ConversationNotFound: there is none.
+        ConversationOwned: another owner lives.
+        DiskFull, WriteFailed: not all of it was mended; a copy of how it was is in the trash.
+    """
+    directory = await get_directory(index, reader.root, conversation_id)
+    if dry_run:
+        return await asyncio.to_thread(conversation_repair.plan, reader, directory, conversation_id)
+    now_us = time.time_ns() // 1000
+    done = await asyncio.to_thread(conversation_repair.repair, reader, directory, conversation_id, instance, now_us)
+    shown = await backlog.read_all_again(Named(directory, conversation_id))
+    return replace(done, warning=shown.warning)

@@ -7,15 +7,18 @@ none waits for another's, and nothing is kept of a conversation that is not open
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass
 from functools import partial
+from typing import NamedTuple
 
 from app.errors import ConversationNotFound, OwnershipLost, StoreError
-from app.files import lease, liveness, releasing
+from app.files import lease, liveness
 from app.files.lease import Claim, Lease
 from app.files.metadata_reader import Reader
 from app.files.open_conversation import OpenFiles
@@ -24,9 +27,8 @@ from app.index.sqlite.database import Index
 from app.model.filters import Status
 from app.model.ids import ConversationId, dashed
 from app.settings import Settings
-from app.store.entries import Entry, Key, told
+from app.store.follow.crash_recovery import end_interrupted_run, was_left
 from app.store.follow.derivation import read_as_derived
-from app.store.interrupted import end_interrupted_run, was_left
 from app.store.read.freshness import Opening
 from app.store.write.conversation_writer import Conversation
 from app.store.write.group_commit import Commits
@@ -163,7 +165,7 @@ class Writers:
         except BaseException:
             if claim.share is not None:
                 os.close(claim.share)
-            undone = held is None and await asyncio.to_thread(releasing.undo_claim, root, directory, claim)
+            undone = held is None and await asyncio.to_thread(lease.undo_claim, root, directory, claim)
             if undone and not left:  # else the mark is that of a crash, or of another worker
                 await self._unmark(conversation_id, claim.lease)
             raise
@@ -269,7 +271,7 @@ class Writers:
             try:
                 if files.broken:
                     await asyncio.to_thread(files.load, after_crash=True)
-                released = await asyncio.to_thread(releasing.release, self._reader.root, files.directory, files.lease)
+                released = await asyncio.to_thread(lease.release, self._reader.root, files.directory, files.lease)
             except StoreError:
                 self._kept[key] = conversation
                 return
@@ -301,3 +303,41 @@ class Writers:
         if entry.looking is not None:
             entry.looking.cancel()
         await self._close(key, entry)
+
+
+log = logging.getLogger(__name__)
+
+
+class Key(NamedTuple):
+    """A conversation and for whom it is open: for this store, or under a client's lease."""
+
+    id: ConversationId
+    owner: str
+    generation: int
+
+
+async def told(conversation_id: ConversationId, work: Awaitable[None]) -> None:
+    """Wait for what nobody else waits for; an error of the store is logged."""
+    try:
+        await work
+    except StoreError as error:
+        log.warning("conversation %s: %s", conversation_id, error)
+
+
+@dataclass(slots=True, eq=False)
+class Entry:
+    """An open conversation, or one that is being opened, how many use it, and when what was last done for it."""
+
+    task: asyncio.Task[Conversation]
+    users: int = 0
+    used_at: float = 0.0
+    renewed_at: float = 0.0
+    settled: bool = False
+    looking: asyncio.Task[None] | None = None
+    """What the store does for it by itself just now, or did last."""
+
+    @property
+    def ready(self) -> Conversation | None:
+        """The conversation, once it is open."""
+        done = self.task.done() and not self.task.cancelled() and self.task.exception() is None
+        return self.task.result() if done else None
