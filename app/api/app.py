@@ -40,7 +40,7 @@ from app.api.parameters import INDEXED_HEADER
 from app.api.starting import StartTold
 from app.api.stopping import end_process_within, on_stop
 from app.settings import LOOPBACK_HOSTS, Settings
-from app.store.follow.background import follow
+from app.store.follow.background import run_background
 from app.store.store import ConversationStore
 
 log = logging.getLogger(__name__)
@@ -120,7 +120,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         app.state.store = store
         if app.state.ends_process:
             on_stop(store.followers.close)
-        behind = asyncio.create_task(follow(store))
+        behind = asyncio.create_task(run_background(store))
         behind.add_done_callback(_report_failure)
         try:
             yield

@@ -15,7 +15,7 @@ from pydantic import BaseModel
 
 from app.api.parameters import ErrorBody, IdInPath, Store, Warned, WritableStore
 from app.errors import ArchiveTooLarge, UnreadableFile
-from app.index.sqlite.index_file import prepare
+from app.index.sqlite.index_file import make_directory
 from app.model.archive_format import FOREIGN_ARCHIVE, ExportFormat, OnClash
 from app.model.ids import ConversationId, dashed
 from app.store.admin.archive_export import ExportReport, aiter_of, export, find_named
@@ -86,7 +86,7 @@ async def import_archive(
 ) -> ImportAnswer:
     """Import the zip or the JSON Lines in the body: all of it is checked before anything is written."""
     settings = store.settings
-    await asyncio.to_thread(prepare, settings.index_path)
+    await asyncio.to_thread(make_directory, settings.index_path)
     with TemporaryDirectory(dir=settings.index_path.parent, prefix="import-") as directory:
         archive = Path(directory, "the archive")  # as what it is refused for calls it
         with await asyncio.to_thread(archive.open, "xb") as upload:

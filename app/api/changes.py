@@ -14,7 +14,7 @@ from pydantic import BaseModel
 from app.api.parameters import ErrorBody, Limit, Store, json_response
 from app.api.stream import ending
 from app.errors import ChangesGone
-from app.model.change_token import Change, Place, parse_place
+from app.model.change_token import ChangeToken, ListChange, parse_change_token
 from app.model.ids import dashed
 from app.store.read.reader import PAGE_MAX
 
@@ -49,17 +49,17 @@ async def _start(
     store: Store,
     since: Since = None,
     last_event_id: Annotated[str | None, Header(description="the same, as a browser sends it; wins")] = None,
-) -> Place | None:
+) -> ChangeToken | None:
     token = last_event_id or since
     if token == "now":  # noqa: S105 - a word, no secret
         return await store.get_place()
-    return None if token is None else parse_place(token)
+    return None if token is None else parse_change_token(token)
 
 
-Start = Annotated[Place | None, Depends(_start)]
+Start = Annotated[ChangeToken | None, Depends(_start)]
 
 
-async def _start_of_stream(store: Store, start: Start) -> Place | None:
+async def _start_of_stream(store: Store, start: Start) -> ChangeToken | None:
     """Find out before the answer begins what is wrong, so that it gets its status."""
     store.followers.require_room()
     await store.list_changes(start, 1)
@@ -87,7 +87,7 @@ async def list_changes(
 
 @router.get("/stream", response_class=EventSourceResponse, responses=_RESPONSES)
 async def stream_changes(
-    store: Store, start: Annotated[Place | None, Depends(_start_of_stream)]
+    store: Store, start: Annotated[ChangeToken | None, Depends(_start_of_stream)]
 ) -> AsyncIterator[ServerSentEvent]:
     """Send what changed since a token and what changes from now on; `id` is the token to go on with.
 
@@ -103,6 +103,6 @@ async def stream_changes(
                 yield ServerSentEvent(event="gone", data=str(error))
 
 
-def _item(change: Change) -> bytes:
+def _item(change: ListChange) -> bytes:
     info = b"null" if change.info is None else change.info
     return b'{"id":"%b","conversation":%b}' % (dashed(change.id).encode(), info)

@@ -23,7 +23,7 @@ from app.errors import ConversationNotFound, InvalidId, StoreError, TooManyFollo
 from app.model.filters import EventFilter
 from app.model.ids import ConversationId, EventName, parse_conversation_id
 from app.model.times import to_us
-from app.store.read.event_reader import Log
+from app.store.read.event_reader import EventReader
 from app.store.store import ConversationStore
 
 log = logging.getLogger(__name__)
@@ -168,7 +168,7 @@ def _state_event(info: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-async def _resend(socket: WebSocket, log: Log, since_us: int, last: EventName) -> None:
+async def _resend(socket: WebSocket, log: EventReader, since_us: int, last: EventName) -> None:
     """Send the events up to `last` that are not before a time."""
     asked = EventFilter(timestamp_gte_us=since_us)
     after: EventName | None = None

@@ -34,13 +34,13 @@ from app.cli.output import (
 )
 from app.errors import InvalidSettings
 from app.files.durable import make_directory, new_file
-from app.files.layout import Named
+from app.files.layout import ConversationDir
 from app.model.archive_format import NO_LIMITS, OWN_ARCHIVE, ExportFormat, OnClash
 from app.model.filters import Archived, ConversationFilter
 from app.model.ids import dashed
 from app.settings import Settings
 from app.store.admin.archive_export import ExportReport, aiter_of, export, find_named, list_named
-from app.store.admin.archive_import import Action, Planned, import_conversations
+from app.store.admin.archive_import import Action, PlannedImport, import_conversations
 from app.store.store import ConversationStore
 from app.store.write.backlog import find_warning
 
@@ -154,12 +154,14 @@ class _Export:
         if self._report.unread:
             raise typer.Exit(_FAILED)
 
-    async def _counted(self, named: AsyncIterator[Named], total: int) -> AsyncIterator[Named]:
+    async def _counted(self, named: AsyncIterator[ConversationDir], total: int) -> AsyncIterator[ConversationDir]:
         async for one in named:
             self._bar.show("exported", self._report.conversations, total)
             yield one
 
-    async def _write_each(self, store: ConversationStore, named: AsyncIterator[Named], to: Path, total: int) -> None:
+    async def _write_each(
+        self, store: ConversationStore, named: AsyncIterator[ConversationDir], to: Path, total: int
+    ) -> None:
         await asyncio.to_thread(make_directory, to)
         async for one in self._counted(named, total):
             path = to / f"{one.id}{self._kind.suffix}"
@@ -167,7 +169,7 @@ class _Export:
                 with suppress(_NothingReadError):
                     await self._write_one(store, aiter_of([one]), path)
 
-    async def _write_one(self, store: ConversationStore, named: AsyncIterator[Named], path: Path) -> None:
+    async def _write_one(self, store: ConversationStore, named: AsyncIterator[ConversationDir], path: Path) -> None:
         before = self._report.conversations
         chunks = export(store.reader, named, self._kind, self._report, with_secrets=self._with_secrets)
         async with aclosing(chunks):
@@ -239,7 +241,7 @@ def import_command(
     Example: convstore import talk.zip --store workspace/conversations
     """
 
-    async def work(settings: Settings) -> list[Planned]:
+    async def work(settings: Settings) -> list[PlannedImport]:
         async with ConversationStore.open(settings) as opened_store:
             with LateBar() as bar:
                 return await import_conversations(
@@ -250,7 +252,7 @@ def import_command(
     _print_plan(run_async(work(make_settings(store=store, index_url=index))), dry_run=dry_run, json=json)
 
 
-def _print_plan(plan: list[Planned], *, dry_run: bool, json: bool) -> None:
+def _print_plan(plan: list[PlannedImport], *, dry_run: bool, json: bool) -> None:
     print_warning(find_warning(plan))
     if json:
         items = [

@@ -24,7 +24,7 @@ from app.cli.output import (
 )
 from app.index.sqlite import migrations
 from app.index.sqlite.backup import Backup, back_up
-from app.index.sqlite.index_file import prepare
+from app.index.sqlite.index_file import make_directory
 from app.index.sqlite.migrations import OnStep, Plan
 from app.index.sqlite.schema_version import HEAD, read_revision
 from app.settings import Settings
@@ -65,7 +65,7 @@ def upgrade(
     def work(on_step: OnStep) -> None:
         migrations.upgrade(settings.index_path, revision, wait_s=settings.busy_timeout_s, on_step=on_step)
 
-    prepare(settings.index_path)
+    make_directory(settings.index_path)
     plan = migrations.plan(settings.index_path, revision)
     _migrate(settings, plan, work, dry_run=dry_run, backup=backup, rebuild=rebuild, json=json)
 

@@ -10,7 +10,7 @@ from rich.text import Text
 from app import __version__
 from app.cli.output import IndexOption, JsonOption, StoreOption, make_settings, out, print_json, printable, run_async
 from app.settings import Settings
-from app.store.admin.doctor import Finding, Level, examine
+from app.store.admin.doctor import Finding, Level, examine_store
 
 _FOUND = 1
 _STYLES = {Level.OK: "green", Level.NOTE: "yellow", Level.PROBLEM: "bold red"}
@@ -29,7 +29,7 @@ def doctor_command(
 
     async def look(settings: Settings) -> list[Finding]:
         found = []
-        async for finding in examine(settings, __version__, sample=sample):
+        async for finding in examine_store(settings, __version__, sample=sample):
             found.append(finding)
             if not json:
                 _print(finding)

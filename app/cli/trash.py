@@ -23,7 +23,7 @@ from app.cli.output import (
     run_async,
 )
 from app.errors import ConversationNotFound
-from app.files.trash import Trashed, list_older
+from app.files.trash import TrashEntry, list_older
 from app.model.ids import ConversationId, dashed
 from app.model.times import format_us
 from app.settings import Settings
@@ -141,7 +141,7 @@ def _ago(age_us: int | None) -> int:
     return 1 << 62 if age_us is None else time.time_ns() // 1000 - age_us
 
 
-async def _older(settings: Settings, before_us: int) -> list[Trashed]:
+async def _older(settings: Settings, before_us: int) -> list[TrashEntry]:
     async with ConversationStore.open(settings) as opened:
         return list_older(opened.reader.root, before_us)
 

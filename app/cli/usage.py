@@ -19,7 +19,7 @@ from app.cli.output import (
     print_table,
     run_async,
 )
-from app.files.disk_usage import Usage
+from app.files.disk_usage import DiskUsage
 from app.settings import Settings
 from app.store.admin.usage import By, StoreUsage, measure
 
@@ -53,7 +53,7 @@ def _print(found: StoreUsage, by: By) -> None:
     rows = [(*_cells(share.usage), str(share.conversations), share.name) for share in found.shares]
     if len(found.shares) < found.groups:
         rows.append(("", "", "", "", f"and {found.groups - len(found.shares)} more; --limit 0 shows all"))
-    whole = Usage()
+    whole = DiskUsage()
     for part in (found.conversations.usage, found.trash, found.index, found.other):
         whole.add(part)
     rows.append(("", "", "", "", ""))
@@ -63,7 +63,7 @@ def _print(found: StoreUsage, by: By) -> None:
     print_table((">ON DISK", ">SIZE", ">INODES", ">CONVERSATIONS", by.upper()), rows)
 
 
-def _cells(used: Usage) -> tuple[str, str, str]:
+def _cells(used: DiskUsage) -> tuple[str, str, str]:
     return _short(used.disk_bytes), _short(used.size_bytes), f"{used.inodes:,}"
 
 

@@ -18,13 +18,13 @@ from app.errors import ConversationNotFound, ConversationOwned, UnreadableFile
 from app.files import durable, layout, lease, metadata_reader, trash
 from app.files.log import event_log
 from app.files.log.branches import first_meta
-from app.files.log.head import find_head, find_left_head
+from app.files.log.head import find_head, find_missing_head
 from app.files.metadata_reader import Reader
 from app.locks import hold_lock
 from app.model.conversation import ConversationFiles, fold
 from app.model.event import gap_rows, parse_json_object
 from app.model.ids import ConversationId, event_file_name
-from app.model.json_splice import parse_kept
+from app.model.json_splice import parse_raw_object
 from app.model.salvage import is_of, rebuild_state, replay_state, salvage
 
 _match_leftover = re.compile(r"\..+\.tmp").fullmatch
@@ -69,7 +69,7 @@ def plan(reader: Reader, directory: str, conversation_id: ConversationId) -> Rep
     """
     held = lease.find_holder(reader.root, directory)
     if held is not None:
-        raise ConversationOwned(lease.owned_by(directory, held))
+        raise ConversationOwned(lease.describe_owner(directory, held))
     with _opened(reader, directory, conversation_id) as seen:
         return _plan(seen)
 
@@ -87,7 +87,7 @@ def repair(reader: Reader, directory: str, conversation_id: ConversationId, inst
     with _opened(reader, directory, conversation_id) as seen, ExitStack() as locks:
         if seen.events_fd is not None:
             locks.enter_context(hold_lock(layout.LOG_LOCK, layout.LOG_LOCK_TIMEOUT_S, dir_fd=seen.events_fd))
-        locks.enter_context(lease.guarded(reader.root, directory, seen.fd, claimed.lease))
+        locks.enter_context(lease.hold_lease(reader.root, directory, seen.fd, claimed.lease))
         try:
             found = _plan(seen)
             if found.mended:
@@ -101,7 +101,7 @@ def repair(reader: Reader, directory: str, conversation_id: ConversationId, inst
 
 @contextmanager
 def _opened(reader: Reader, directory: str, conversation_id: ConversationId) -> Iterator[_Seen]:
-    with lease.opened(reader.root, directory) as fd, ExitStack() as opened:
+    with lease.open_to_write(reader.root, directory) as fd, ExitStack() as opened:
         files = metadata_reader.read_conversation(reader, directory, conversation_id)
         if files is None:
             raise ConversationNotFound(f"{directory} holds no conversation")
@@ -118,7 +118,7 @@ def _apply(seen: _Seen, mend: Mend) -> None:
     if mend.content is not None:
         durable.replace(fd, name, mend.content)
         return
-    with durable.explained(mend.file):
+    with durable.explain_errors(mend.file):
         durable.remove_if_there(fd, name)
         durable.sync_directory(fd)
 
@@ -226,11 +226,11 @@ def _mend_head(seen: _Seen, state: dict[str, Any]) -> list[Mend]:
     if isinstance(leaf, str) and leaf not in known.numbers:
         head, why = find_head(seen.events_fd, {}, known), f"HEAD was {leaf}, which the log does not have"
     else:
-        moved = find_left_head(seen.fd, seen.events_fd, state, own=False)
+        moved = find_missing_head(seen.fd, seen.events_fd, state, own=False)
         if moved is None:
             return []
         head, why = moved, "HEAD was left behind by a crash"
-    kept = parse_kept(_read(seen, layout.STATE)).with_values({"leaf_event_id": orjson.dumps(head.event_id)})
+    kept = parse_raw_object(_read(seen, layout.STATE)).with_values({"leaf_event_id": orjson.dumps(head.event_id)})
     return [Mend(layout.STATE, f"{why}; it is {head.event_id or 'empty'} now", kept.raw)]
 
 

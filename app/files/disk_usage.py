@@ -11,14 +11,14 @@ _BLOCK_BYTES = 512
 
 
 @dataclass(slots=True)
-class Usage:
+class DiskUsage:
     """Inodes (files, directories, links), what their contents measure, and what they take on disk."""
 
     inodes: int = 0
     size_bytes: int = 0
     disk_bytes: int = 0
 
-    def add(self, other: Usage) -> None:
+    def add(self, other: DiskUsage) -> None:
         """Add what another takes."""
         self.inodes += other.inodes
         self.size_bytes += other.size_bytes
@@ -29,9 +29,9 @@ Seen = set[tuple[int, int]]
 """Device and inode of the files with several names that were met."""
 
 
-def measure(path: Path, seen: Seen) -> Usage:
+def measure(path: Path, seen: Seen) -> DiskUsage:
     """Return what a directory, or a file, takes with all that is in it. What vanishes meanwhile is not counted."""
-    usage = Usage()
+    usage = DiskUsage()
     pending = [str(path)]
     try:
         _count(os.lstat(path), usage, seen)
@@ -50,7 +50,7 @@ def measure(path: Path, seen: Seen) -> Usage:
     return usage
 
 
-def _count(status: os.stat_result, usage: Usage, seen: Seen) -> None:
+def _count(status: os.stat_result, usage: DiskUsage, seen: Seen) -> None:
     if status.st_nlink > 1 and not stat.S_ISDIR(status.st_mode):
         key = (status.st_dev, status.st_ino)
         if key in seen:

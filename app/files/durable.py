@@ -40,7 +40,7 @@ def replace(dir_fd: int, name: str, data: bytes, *, sync_name: bool = True) -> o
     Raises:
         DiskFull, WriteFailed: it could not be written; the old file stands.
     """
-    with explained(name):
+    with explain_errors(name):
         mode = FILE_MODE
         with suppress(FileNotFoundError):
             mode = os.stat(name, dir_fd=dir_fd, follow_symlinks=False).st_mode & 0o777
@@ -164,7 +164,7 @@ def sync_file_system(fd: int) -> None:
 
 
 @contextmanager
-def explained(what: str) -> Iterator[None]:
+def explain_errors(what: str) -> Iterator[None]:
     """Turn what the operating system says about writing `what` into an error for users; a taken name stays as it is.
 
     Raises:
@@ -226,7 +226,7 @@ def _allow_removal(path: Path) -> None:
 
 
 @contextmanager
-def synced(*directories: Path) -> Iterator[None]:
+def sync_directories(*directories: Path) -> Iterator[None]:
     """Open directories before something is renamed between them, and make that durable, in this order."""
     with ExitStack() as opened:
         descriptors = [opened.enter_context(layout.open_directory(directory)) for directory in directories]

@@ -7,19 +7,19 @@ from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 from app.errors import EventExists, EventNotFound, InvalidEvent
-from app.files.log.event_log import KnownNames
+from app.files.log.event_log import LogNames
 from app.files.log.head import Head
 from app.files.metadata_reader import Reader
 from app.model.conversation import ConversationFiles
 from app.model.event import EventFacts, EventRow, event_facts, parse_json_object
 from app.model.validation import ROOT, check_tags, dump_event, find_tags, moves_head
 
-Tagging = Callable[[Mapping[str, str]], Mapping[str, str]]
+TagEdit = Callable[[Mapping[str, str]], Mapping[str, str]]
 """Makes of the tags that a conversation has those that it is to have."""
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class Edit:
     """What one write does, in this order: events appended, HEAD moved, fields of the three files set.
 
     `tags` stand in two of them: in meta.json, and in base_state.json, which answers with them.
@@ -30,9 +30,9 @@ class Change:
     state: Mapping[str, Any] = field(default_factory=dict)
     meta: Mapping[str, Any] = field(default_factory=dict)
     own: Mapping[str, Any] = field(default_factory=dict)
-    tags: Tagging | None = None
+    tags: TagEdit | None = None
 
-    def with_tags(self, files: ConversationFiles) -> Change:
+    def with_tags(self, files: ConversationFiles) -> Edit:
         """Return the same with the tags that are made of those in the files, which nobody changes meanwhile.
 
         Raises:
@@ -62,7 +62,7 @@ class Written(NamedTuple):
         return self._replace(warning="; ".join(filter(None, (self.warning, warning))))
 
 
-class Prepared(NamedTuple):
+class PreparedEvent(NamedTuple):
     """An event as it will be written, and whether it moves HEAD."""
 
     event_id: str
@@ -71,9 +71,9 @@ class Prepared(NamedTuple):
     moves: bool
 
 
-def prepare(
-    change: Change, names: KnownNames, find_head: Callable[[], Head], reader: Reader, directory: str
-) -> list[Prepared]:
+def prepare_events(
+    change: Edit, names: LogNames, find_head: Callable[[], Head], reader: Reader, directory: str
+) -> list[PreparedEvent]:
     """Return the events of a change with their parents, ready to be written; HEAD is asked for when one is.
 
     Raises:
@@ -94,7 +94,7 @@ def prepare(
                 parent = ROOT
         raw = dump_event(with_parent(event, parent))
         facts = event_facts(parse_json_object(raw), reader.zone, tools=reader.tools)
-        prepared.append(Prepared(event_id, raw, facts, moves_head(event)))
+        prepared.append(PreparedEvent(event_id, raw, facts, moves_head(event)))
         seen.add(event_id)
         head = Head(event_id) if moves_head(event) else head
     if change.head and change.head.event_id is not None and change.head.event_id not in names.numbers:

@@ -11,7 +11,7 @@ Mark = tuple[int, int, int, int] | None
 """What of a file's status differs once it was changed; None while it is missing."""
 
 
-class Marks(NamedTuple):
+class FileFingerprints(NamedTuple):
     """Those of events/, base_state.json, meta.json and convstore.json."""
 
     events: Mark = None
@@ -20,19 +20,24 @@ class Marks(NamedTuple):
     own: Mark = None
 
 
-def mark_of(status: os.stat_result) -> Mark:
+def fingerprint_of(status: os.stat_result) -> Mark:
     """Return the mark of a file of this status."""
     return status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino
 
 
-def find_mark(name: str, fd: int) -> Mark:
+def find_fingerprint(name: str, fd: int) -> Mark:
     """Return the mark of a file in the open directory `fd`."""
     try:
-        return mark_of(os.stat(name, dir_fd=fd, follow_symlinks=False))
+        return fingerprint_of(os.stat(name, dir_fd=fd, follow_symlinks=False))
     except FileNotFoundError:
         return None
 
 
-def find_marks(fd: int, events: Mark) -> Marks:
+def find_fingerprints(fd: int, events: Mark) -> FileFingerprints:
     """Return the marks of a conversation's files, given that of its log."""
-    return Marks(events, find_mark(layout.STATE, fd), find_mark(layout.META, fd), find_mark(layout.OWN, fd))
+    return FileFingerprints(
+        events,
+        find_fingerprint(layout.STATE, fd),
+        find_fingerprint(layout.META, fd),
+        find_fingerprint(layout.SIDECAR, fd),
+    )

@@ -31,7 +31,7 @@ from app.model.ids import (
 META = "meta.json"
 STATE = "base_state.json"
 EVENTS = "events"
-OWN = "convstore.json"
+SIDECAR = "convstore.json"
 """What convstore keeps of a conversation and agent-server has no field for: whether it is archived, and pinned."""
 
 LEASE = "owner_lease.json"
@@ -47,7 +47,7 @@ UNTRUSTED = b""
 FAILED = b"!"
 """The signature of what the operating system would not let us read; unequal to every real one, so it is tried again."""
 
-_SIGNED = (META, STATE, OWN, EVENTS)
+_SIGNED = (META, STATE, SIDECAR, EVENTS)
 _FACTS = Struct(f"<{4 * len(_SIGNED)}Q")
 _RACY_NS = 2_000_000_000
 _FILE_MAX_BYTES = 512 * 1024 * 1024
@@ -62,7 +62,7 @@ _match_log_lock = re.compile(
 _READ = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 
 
-class Named(NamedTuple):
+class ConversationDir(NamedTuple):
     """A conversation directory: its name on disk and the id that the name spells."""
 
     directory: str
@@ -95,7 +95,7 @@ def find_kind(root: Path, name: str) -> Kind | None:
     except FileNotFoundError:
         return None
     except OSError as error:
-        return Kind.CONVERSATION if may_pass(error) else Kind.OTHER
+        return Kind.CONVERSATION if is_transient_error(error) else Kind.OTHER
 
 
 def holds_conversation(fd: int) -> bool:
@@ -144,16 +144,16 @@ def find_occupant(root: Path, conversation_id: ConversationId) -> tuple[str, Kin
     return name, find_kind(root, name)
 
 
-def taken(root: Path, name: str) -> DirectoryTaken:
+def directory_taken(root: Path, name: str) -> DirectoryTaken:
     """Return the error for a place that something which is no conversation has."""
     return DirectoryTaken(
         f"{root / name} is in the way: it is no conversation, and is left as it is; move it away, and try again"
     )
 
 
-def named(directory: str) -> Named:
+def conversation_dir(directory: str) -> ConversationDir:
     """Return a directory that `list_directories` gave together with the id that its name spells."""
-    return Named(directory, parse_conversation_id(directory))
+    return ConversationDir(directory, parse_conversation_id(directory))
 
 
 def list_directories(root: Path) -> tuple[list[str], list[str]]:
@@ -167,7 +167,7 @@ def list_directories(root: Path) -> tuple[list[str], list[str]]:
         StoreUnavailable: `root` cannot be read.
     """
     plain: list[str] = []
-    others: list[Named] = []
+    others: list[ConversationDir] = []
     try:
         with os.scandir(root) as entries:
             for entry in entries:
@@ -176,15 +176,15 @@ def list_directories(root: Path) -> tuple[list[str], list[str]]:
                     if entry.name == conversation_id:
                         plain.append(conversation_id)
                     else:
-                        others.append(Named(entry.name, conversation_id))
+                        others.append(ConversationDir(entry.name, conversation_id))
     except OSError as error:
-        raise unavailable(root, error) from error
+        raise store_unavailable(root, error) from error
     chosen, duplicates = _settle(root, plain, others) if others else (plain, [])
     chosen.sort()
     return chosen, duplicates
 
 
-def unavailable(root: Path, error: OSError) -> StoreUnavailable:
+def store_unavailable(root: Path, error: OSError) -> StoreUnavailable:
     """Return the error for a conversations directory that cannot be read."""
     return StoreUnavailable(
         f"the conversations directory {root} cannot be read ({error.strerror}); "
@@ -192,15 +192,15 @@ def unavailable(root: Path, error: OSError) -> StoreUnavailable:
     )
 
 
-def _settle(root: Path, plain: list[str], others: list[Named]) -> tuple[list[str], list[str]]:
+def _settle(root: Path, plain: list[str], others: list[ConversationDir]) -> tuple[list[str], list[str]]:
     """Choose one directory for each id that a name with dashes or capitals spells; return all, and those not chosen."""
-    rivals: dict[str, list[Named]] = {}
+    rivals: dict[str, list[ConversationDir]] = {}
     for one in others:
         rivals.setdefault(one.id, []).append(one)
     chosen = []
     for name in plain:
         if name in rivals:
-            rivals[name].append(named(name))
+            rivals[name].append(conversation_dir(name))
         else:
             chosen.append(name)
     duplicates = []
@@ -211,7 +211,7 @@ def _settle(root: Path, plain: list[str], others: list[Named]) -> tuple[list[str
     return chosen, sorted(duplicates)
 
 
-def _choose(root: Path, same: Sequence[Named]) -> Named:
+def _choose(root: Path, same: Sequence[ConversationDir]) -> ConversationDir:
     return min(same, key=lambda one: (*_rank(root, one.directory), one.directory != one.id, one.directory))
 
 
@@ -234,11 +234,11 @@ def find_directory(root: Path, conversation_id: ConversationId) -> str | None:
     """
     spelled = (conversation_id, dashed(conversation_id))
     names = dict.fromkeys((*spelled, *(name.upper() for name in spelled)))
-    there = [Named(name, conversation_id) for name in names if is_directory(root, name)]
+    there = [ConversationDir(name, conversation_id) for name in names if is_directory(root, name)]
     return _choose(root, there).directory if there else None
 
 
-def holds_conversations(root: Path) -> bool:
+def has_conversations(root: Path) -> bool:
     """Whether there is any conversation directory under `root`; when there is none, a disk may not be mounted."""
     try:
         with os.scandir(root) as entries:
@@ -258,7 +258,7 @@ def is_directory(root: Path, name: str) -> bool:
     except (FileNotFoundError, NotADirectoryError):
         return False
     except OSError as error:
-        raise unavailable(root, error) from error
+        raise store_unavailable(root, error) from error
 
 
 def signature(root: Path, directory: str) -> bytes:
@@ -310,7 +310,7 @@ def root_signature(root: Path) -> tuple[int, ...]:
     try:
         status = root.stat()
     except OSError as error:
-        raise unavailable(root, error) from error
+        raise store_unavailable(root, error) from error
     if abs(time_ns() - status.st_mtime_ns) < _RACY_NS:
         return ()
     return status.st_dev, status.st_ino, status.st_mtime_ns, status.st_ctime_ns
@@ -330,7 +330,7 @@ def open_directory(path: str | Path, dir_fd: int | None = None) -> Iterator[int]
         os.close(descriptor)
 
 
-def may_pass(error: OSError) -> bool:
+def is_transient_error(error: OSError) -> bool:
     """Whether an error of opening is one of the system, and not how the files are: missing, a link, a socket."""
     return error.errno not in _STATES
 
@@ -353,7 +353,7 @@ def read_with_status(name: str, dir_fd: int) -> tuple[bytes, os.stat_result]:
     except FileNotFoundError:
         raise
     except OSError as error:
-        raise UnreadableFile(f"cannot be opened ({error.strerror})", failed=may_pass(error)) from error
+        raise UnreadableFile(f"cannot be opened ({error.strerror})", failed=is_transient_error(error)) from error
     try:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
@@ -399,7 +399,9 @@ def list_events(conversation_fd: int) -> list[EventName]:
     except FileNotFoundError:
         return []
     except OSError as error:
-        raise UnreadableFile(f"events/ cannot be listed ({error.strerror})", failed=may_pass(error)) from error
+        raise UnreadableFile(
+            f"events/ cannot be listed ({error.strerror})", failed=is_transient_error(error)
+        ) from error
 
 
 def list_event_names(events_fd: int) -> list[EventName]:

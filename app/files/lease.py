@@ -107,7 +107,7 @@ def is_held(root: Path, lease: Lease | None) -> bool:
     if lease is None or lease.released:
         return False
     if lease.boot == liveness.boot_id():
-        return liveness.is_living(root, lease.owner)
+        return liveness.is_alive(root, lease.owner)
     return lease.expires_at > time.time()
 
 
@@ -126,7 +126,7 @@ def find_holder(root: Path, directory: str) -> Lease | None:
     return lease if is_held(root, lease) else None
 
 
-class Claim(NamedTuple):
+class ClaimedLease(NamedTuple):
     """A lease that was claimed, and the one before it, if any; one that was not released tells of a crash.
 
     `share` keeps other workers of the server from giving the lease back, until this descriptor is closed.
@@ -147,7 +147,7 @@ def claim(
     boot: str | None = None,
     over: str | None = None,
     shared: bool = False,
-) -> Claim:
+) -> ClaimedLease:
     """Become the owner of a conversation, or stay it.
 
     `instance` is one that lives (`liveness.living`); with an empty `boot` it is a client, whose lease ends by its time.
@@ -160,7 +160,7 @@ def claim(
         LockTimeout: another program held the lease's lock for 10 s.
         DiskFull, WriteFailed: the lease could not be written, or the one that stands not be read.
     """
-    with opened(root, directory) as fd, ExitStack() as locks:
+    with open_to_write(root, directory) as fd, ExitStack() as locks:
         if not layout.holds_conversation(fd):
             raise ConversationNotFound(f"{root / directory} holds no conversation; it is left as it is")
         locks.enter_context(hold_lock(LEASE_LOCK, _LOCK_TIMEOUT_S, dir_fd=fd))
@@ -171,7 +171,7 @@ def claim(
         same = now_lease is not None and now_lease.owner == instance and not now_lease.released
         given = now_lease is not None and now_lease.owner == over
         if not same and not given and not force and is_held(root, now_lease):
-            raise ConversationOwned(owned_by(directory, now_lease))
+            raise ConversationOwned(describe_owner(directory, now_lease))
         highest = max((one.generation for one in (now_lease, last) if one is not None), default=0)
         generation = now_lease.generation if same and now_lease is not None else highest + 1
         mine = Lease(
@@ -190,21 +190,21 @@ def claim(
             if share is not None:
                 os.close(share)
             raise
-        return Claim(mine, now_lease, share)
+        return ClaimedLease(mine, now_lease, share)
 
 
 def _share(fd: int) -> int:
-    descriptor = open_last(fd)
+    descriptor = open_last_lease(fd)
     try_lock(descriptor, SHARED)
     return descriptor
 
 
-def open_last(fd: int) -> int:
+def open_last_lease(fd: int) -> int:
     """Open the file in an open directory that workers lock who share its lease. The caller holds the lease's lock."""
     return os.open(LAST_LEASE, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW, dir_fd=fd)
 
 
-def owned_by(directory: str, lease: Lease | None) -> str:
+def describe_owner(directory: str, lease: Lease | None) -> str:
     """Return the text that tells whose a conversation is."""
     owner = f"{lease.owner}{f' on {lease.host}' if lease.host else ''}" if lease else "another program"
     return (
@@ -219,14 +219,14 @@ def renew(root: Path, directory: str, lease: Lease, *, ttl_s: float = TTL_S) -> 
         OwnershipLost: another owner has it, or a client gave it back.
         ConversationNotFound: the directory is gone.
     """
-    with opened(root, directory) as fd, guarded(root, directory, fd, lease):
+    with open_to_write(root, directory) as fd, hold_lease(root, directory, fd, lease):
         longer = lease._replace(expires_at=time.time() + ttl_s)
-        write(fd, longer)
+        write_lease(fd, longer)
         return longer
 
 
 @contextmanager
-def guarded(root: Path, directory: str, fd: int, lease: Lease) -> Iterator[None]:
+def hold_lease(root: Path, directory: str, fd: int, lease: Lease) -> Iterator[None]:
     """Hold the lease's lock for one write into the open directory `fd`, after checking that the lease is still ours.
 
     Whoever also needs the log's lock takes that one first: agent-server takes them in this order.
@@ -251,26 +251,26 @@ def guarded(root: Path, directory: str, fd: int, lease: Lease) -> Iterator[None]
         yield
 
 
-def check(root: Path, directory: str, lease: Lease) -> Lease:
+def check_lease(root: Path, directory: str, lease: Lease) -> Lease:
     """Return a client's lease as it stands, if it is still its owner's and was not given back.
 
     Raises:
         OwnershipLost: another owner has it, or nobody.
         ConversationNotFound: the directory is gone.
     """
-    with opened(root, directory) as fd, guarded(root, directory, fd, lease):
+    with open_to_write(root, directory) as fd, hold_lease(root, directory, fd, lease):
         return read_lease(fd) or lease
 
 
 @contextmanager
-def opened(root: Path, directory: str) -> Iterator[int]:
+def open_to_write(root: Path, directory: str) -> Iterator[int]:
     """Open a conversation's directory to write into it.
 
     Raises:
         ConversationNotFound: there is none of this name, or it was deleted meanwhile.
         DiskFull, WriteFailed: what the operating system refused in the block.
     """
-    with durable.explained(f"conversation {directory}"):
+    with durable.explain_errors(f"conversation {directory}"):
         try:
             with layout.open_directory(f"{root}/{directory}") as fd:
                 yield fd
@@ -286,8 +286,8 @@ def _still_there(path: str, fd: int) -> bool:
     return (there.st_dev, there.st_ino) == (here.st_dev, here.st_ino)
 
 
-def write(fd: int, lease: Lease) -> None:
-    """Write a lease into an open directory. The caller is in `guarded`."""
+def write_lease(fd: int, lease: Lease) -> None:
+    """Write a lease into an open directory. The caller is in `hold_lease`."""
     durable.replace(fd, LEASE, _dump(lease), sync_name=False)
 
 
@@ -309,24 +309,24 @@ def release(root: Path, directory: str, held: Lease) -> bool:
     A server's stays its own while one of its workers has the conversation open under it.
     """
     try:
-        with opened(root, directory) as fd, guarded(root, directory, fd, held):
+        with open_to_write(root, directory) as fd, hold_lease(root, directory, fd, held):
             if held.boot and _is_shared(fd):
                 return False
-            write(fd, held.given_back())
+            write_lease(fd, held.given_back())
     except (OwnershipLost, ConversationNotFound):
         return False
     return True
 
 
-def undo_claim(root: Path, directory: str, claimed: Claim) -> bool:
+def undo_claim(root: Path, directory: str, claimed: ClaimedLease) -> bool:
     """Give a lease back under which nothing was looked at, as `release`, and return what that does.
 
     Whoever comes next finds what a crash before the claim left.
     """
     with (
         suppress(OwnershipLost, ConversationNotFound),
-        opened(root, directory) as fd,
-        guarded(root, directory, fd, claimed.lease),
+        open_to_write(root, directory) as fd,
+        hold_lease(root, directory, fd, claimed.lease),
     ):
         if not _is_shared(fd):
             write_undone(root, fd, claimed)
@@ -334,21 +334,21 @@ def undo_claim(root: Path, directory: str, claimed: Claim) -> bool:
     return False
 
 
-def write_undone(root: Path, fd: int, claimed: Claim) -> None:
-    """Give a lease back as `undo_claim` does, in an open directory and at any rate. The caller is in `guarded`."""
+def write_undone(root: Path, fd: int, claimed: ClaimedLease) -> None:
+    """Give a lease back as `undo_claim` does, in an open directory and at any rate. The caller is in `hold_lease`."""
     before = claimed.before
     if before is None:
         durable.remove_if_there(fd, LEASE)
     elif before.released or is_held(root, before):
-        write(fd, claimed.lease.given_back())
+        write_lease(fd, claimed.lease.given_back())
     else:
-        write(fd, before._replace(generation=claimed.lease.generation))
+        write_lease(fd, before._replace(generation=claimed.lease.generation))
 
 
 def _is_shared(fd: int) -> bool:
-    """Whether a worker has a conversation open under the lease that stands. The caller is in `guarded`."""
+    """Whether a worker has a conversation open under the lease that stands. The caller is in `hold_lease`."""
     try:
-        descriptor = open_last(fd)
+        descriptor = open_last_lease(fd)
     except OSError:
         return False
     try:

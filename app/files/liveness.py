@@ -40,7 +40,7 @@ def boot_id() -> str:
 
 
 @contextmanager
-def living(root: Path, instance: str) -> Iterator[None]:
+def stay_alive(root: Path, instance: str) -> Iterator[None]:
     """Be alive, as `instance`, for all who ask. A child process must be spawned, not forked: it would keep the lock.
 
     Raises:
@@ -63,7 +63,7 @@ def living(root: Path, instance: str) -> Iterator[None]:
             os.close(descriptor)
 
 
-def is_living(root: Path, instance: str) -> bool:
+def is_alive(root: Path, instance: str) -> bool:
     """Whether a convstore of this name lives on this machine."""
     if "/" in instance or "\0" in instance:
         return False

@@ -60,7 +60,7 @@ def read_conversation(
         )
 
 
-def unwritable(directory: str, files: ConversationFiles | None) -> UnreadableFile:
+def not_writable(directory: str, files: ConversationFiles | None) -> UnreadableFile:
     """Return the error for a conversation that cannot be written to until its files are mended."""
     return UnreadableFile(
         f"conversation {directory} cannot be written to: "
@@ -80,7 +80,7 @@ def list_ahead(root: Path, latest_us: int) -> list[ConversationId]:
         except (OSError, UnreadableFile):
             continue
         if max(times.created_us or 0, times.updated_us or 0) > latest_us:
-            found.append(layout.named(directory).id)
+            found.append(layout.conversation_dir(directory).id)
     return found
 
 
@@ -116,10 +116,10 @@ def _read(
         return None
     if state is None and not any(str(problem).startswith(layout.STATE) for problem in problems):
         problems.append(UnreadableFile(f"{layout.STATE}: missing"))
-    own, _ = _read_json(fd, layout.OWN, problems)
+    own, _ = _read_json(fd, layout.SIDECAR, problems)
     meta_placed_ns = None if meta_status is None else layout.placed_ns(meta_status)
     meta_times = believe_meta(meta, meta_placed_ns)
-    log = summarise(reader, fd, names, meta_times) if with_log else LogSummary(len(names))
+    log = summarize_log(reader, fd, names, meta_times) if with_log else LogSummary(len(names))
     return ConversationFiles(
         id=conversation_id,
         directory=directory,
@@ -150,7 +150,7 @@ def _read_json(
         return None, status
 
 
-def summarise(reader: Reader, fd: int, names: list[EventName], meta: MetaTimes | None) -> LogSummary:
+def summarize_log(reader: Reader, fd: int, names: list[EventName], meta: MetaTimes | None) -> LogSummary:
     """Look at the ends of a log: the last event that is no ConversationStateUpdateEvent, and the first with a time.
 
     The first is looked for where the fold needs it beside the times of `meta`; None: always.

@@ -17,28 +17,28 @@ import orjson
 
 from app.errors import StoreError, UnreadableFile
 from app.files import durable, layout, lease, metadata_reader
-from app.files.edit import Change, Prepared, Written, prepare
-from app.files.fingerprint import Marks, find_mark, find_marks, mark_of
+from app.files.edit import Edit, PreparedEvent, Written, prepare_events
+from app.files.fingerprint import FileFingerprints, find_fingerprint, find_fingerprints, fingerprint_of
 from app.files.lease import Lease
 from app.files.log import event_log
 from app.files.log.branches import first_meta
-from app.files.log.event_log import KnownNames
-from app.files.log.head import Head, find_head, find_left_head
+from app.files.log.event_log import LogNames
+from app.files.log.head import Head, find_head, find_missing_head
 from app.files.metadata_reader import Reader
-from app.files.sidecar import find_kept, write_own
+from app.files.sidecar import find_json_object, write_sidecar
 from app.locks import hold_lock
 from app.model.conversation import ConversationFiles
 from app.model.event import EventRow, parse_json_object
 from app.model.filters import Status
 from app.model.ids import ConversationId
-from app.model.json_splice import Kept
+from app.model.json_splice import RawObject
 from app.model.times import format_us
 
 _DICT_FACTOR = 3
 _ID_BYTES = 150
 _HEAD = "leaf_event_id"
 
-_UNDER_BOTH_LOCKS = (layout.META, layout.STATE, layout.OWN, layout.LEASE, layout.LAST_LEASE)
+_UNDER_BOTH_LOCKS = (layout.META, layout.STATE, layout.SIDECAR, layout.LEASE, layout.LAST_LEASE)
 
 
 class OpenFiles:
@@ -54,17 +54,17 @@ class OpenFiles:
         self.id = conversation_id
         self.lease = held
         self.broken = False
-        self.names: KnownNames
+        self.names: LogNames
         self.files: ConversationFiles
-        self._state: Kept | None = None
-        self._meta: Kept | None = None
+        self._state: RawObject | None = None
+        self._meta: RawObject | None = None
         self._head: Head | None = None
         self._moved: dict[str, bytes] = {}
         """HEAD as it stands in base_state.json, where `_state` has an earlier one."""
         self._torn = False
         self.log_read = False
         """Whether `files` tell of the log: they do after a write."""
-        self._marks = Marks()
+        self._marks = FileFingerprints()
 
     @property
     def size_bytes(self) -> int:
@@ -77,10 +77,10 @@ class OpenFiles:
         """Hold both locks, in agent-server's order, and give the conversation's and the log's directory."""
         root = self.reader.root
         with (
-            lease.opened(root, self.directory) as fd,
-            event_log.opened(fd) as events_fd,
+            lease.open_to_write(root, self.directory) as fd,
+            event_log.open_events(fd) as events_fd,
             hold_lock(layout.LOG_LOCK, layout.LOG_LOCK_TIMEOUT_S, dir_fd=events_fd),
-            lease.guarded(root, self.directory, fd, self.lease),
+            lease.hold_lease(root, self.directory, fd, self.lease),
         ):
             yield fd, events_fd
 
@@ -99,7 +99,7 @@ class OpenFiles:
             self._tidy(fd, events_fd)
             self._recover_head(fd, events_fd, own=not after_crash and self.status != Status.RUNNING)
             self.broken = False
-            self._marks = self._marks._replace(events=mark_of(os.fstat(events_fd)))
+            self._marks = self._marks._replace(events=fingerprint_of(os.fstat(events_fd)))
         return self.status
 
     @property
@@ -108,7 +108,7 @@ class OpenFiles:
         status = (self.files.state or {}).get("execution_status")
         return status if isinstance(status, str) else None
 
-    def write(self, change: Change) -> Written:
+    def write(self, change: Edit) -> Written:
         """Do one change. Events are durable when this returns, and so are the fields.
 
         Raises:
@@ -117,8 +117,8 @@ class OpenFiles:
             DiskFull, WriteFailed: it could not be written, and no event was appended.
         """
         with self._writing() as (fd, events_fd):
-            reread = self.broken or find_marks(fd, mark_of(os.fstat(events_fd))) != self._marks
-            reread |= bool(change.events) and not event_log.is_as_long(events_fd, self.names)
+            reread = self.broken or find_fingerprints(fd, fingerprint_of(os.fstat(events_fd))) != self._marks
+            reread |= bool(change.events) and not event_log.has_same_length(events_fd, self.names)
             if reread:
                 self._read(fd, events_fd)
                 if self.broken:
@@ -126,7 +126,9 @@ class OpenFiles:
                 self._recover_head(fd, events_fd, own=not self.broken)
                 self.broken = False
             change = change.with_tags(self.files)
-            prepared = prepare(change, self.names, partial(self._get_head, events_fd), self.reader, self.directory)
+            prepared = prepare_events(
+                change, self.names, partial(self._get_head, events_fd), self.reader, self.directory
+            )
             try:
                 return self._write(fd, events_fd, change, prepared, reread=reread)
             except BaseException:
@@ -143,7 +145,7 @@ class OpenFiles:
             DiskFull, WriteFailed: it could not be written; the old meta.json or the new one stands.
         """
         with self._writing() as (fd, events_fd):
-            if find_marks(fd, mark_of(os.fstat(events_fd))) != self._marks:
+            if find_fingerprints(fd, fingerprint_of(os.fstat(events_fd))) != self._marks:
                 return False
             self._write_meta(fd, {"updated_at": format_us(updated_at_us)})
         return True
@@ -157,28 +159,28 @@ class OpenFiles:
         """Whether nobody else changed the files since they were last read or written here."""
         try:
             with layout.open_directory(self.reader.root / self.directory) as fd:
-                return find_marks(fd, find_mark(layout.EVENTS, fd)) == self._marks
+                return find_fingerprints(fd, find_fingerprint(layout.EVENTS, fd)) == self._marks
         except OSError:
             return False
 
     def _read(self, fd: int, events_fd: int) -> None:
-        self._marks = find_marks(fd, mark_of(os.fstat(events_fd)))
-        self._state, self._meta = find_kept(fd, layout.STATE), find_kept(fd, layout.META)
+        self._marks = find_fingerprints(fd, fingerprint_of(os.fstat(events_fd)))
+        self._state, self._meta = find_json_object(fd, layout.STATE), find_json_object(fd, layout.META)
         self._moved = {}
         self.names = event_log.list_names(events_fd)
         files = metadata_reader.read_conversation(self.reader, self.directory, self.id, with_log=False)
         if files is None or files.failed or files.state is None or self._state is None:
-            raise metadata_reader.unwritable(self.directory, files)
+            raise metadata_reader.not_writable(self.directory, files)
         self.files = files
         self.log_read = False
         self._head = None
 
     def _tidy(self, fd: int, events_fd: int) -> None:
         """Delete what a crash, or an error, may have left: temporary files, and markers of other lengths."""
-        event_log.tidy(events_fd, self.names)
+        event_log.remove_leftovers_in_log(events_fd, self.names)
         durable.remove_temporaries(fd, _UNDER_BOTH_LOCKS)
 
-    def _write(self, fd: int, events_fd: int, change: Change, prepared: list[Prepared], *, reread: bool) -> Written:
+    def _write(self, fd: int, events_fd: int, change: Edit, prepared: list[PreparedEvent], *, reread: bool) -> Written:
         rows: list[EventRow] = []
         head = change.head
         if prepared:
@@ -195,7 +197,7 @@ class OpenFiles:
             self._write_meta(fd, change.meta)
             self._write_own(fd, change)
             self._read_log(fd)
-            self._marks = self._marks._replace(events=mark_of(os.fstat(events_fd)))
+            self._marks = self._marks._replace(events=fingerprint_of(os.fstat(events_fd)))
         except Exception as error:
             if not rows:
                 raise
@@ -204,7 +206,7 @@ class OpenFiles:
         signature = layout.FAILED if self.untrusted else layout.UNTRUSTED
         return Written(rows, self.files, signature, reread, warning)
 
-    def _write_state(self, fd: int, change: Change, head: Head | None) -> None:
+    def _write_state(self, fd: int, change: Edit, head: Head | None) -> None:
         values = dict(change.state)
         if head is not None:
             values[_HEAD] = head.event_id
@@ -220,7 +222,7 @@ class OpenFiles:
             status = durable.replace(fd, layout.STATE, kept.raw, sync_name=bool(change.state or change.head))
             self._state, self._moved = kept, {}
         self._torn = False
-        self._marks = self._marks._replace(state=mark_of(status))
+        self._marks = self._marks._replace(state=fingerprint_of(status))
         state = {**(self.files.state or {}), **{name: orjson.loads(value) for name, value in dumped.items()}}
         self.files = replace(self.files, state=state, modified_us=status.st_mtime_ns // 1000)
         self._head = head or self._head
@@ -235,7 +237,7 @@ class OpenFiles:
             return None
         self._torn = True
         known = self._marks.state
-        status = durable.overwrite(fd, layout.STATE, span[0], leaf, lambda status: mark_of(status) == known)
+        status = durable.overwrite(fd, layout.STATE, span[0], leaf, lambda status: fingerprint_of(status) == known)
         if status is not None:
             self._moved = {_HEAD: leaf}
         return status
@@ -247,7 +249,7 @@ class OpenFiles:
         kept = kept.with_values({name: orjson.dumps(value) for name, value in values.items()})
         status = durable.replace(fd, layout.META, kept.raw)
         self._meta = kept
-        self._marks = self._marks._replace(meta=mark_of(status))
+        self._marks = self._marks._replace(meta=fingerprint_of(status))
         self.files = replace(
             self.files,
             meta=parse_json_object(kept.raw),
@@ -255,21 +257,21 @@ class OpenFiles:
             meta_placed_ns=layout.placed_ns(status),
         )
 
-    def _write_own(self, fd: int, change: Change) -> None:
+    def _write_own(self, fd: int, change: Edit) -> None:
         if not change.own:
             return
-        raw, status = write_own(fd, change.own)
-        self._marks = self._marks._replace(own=mark_of(status))
-        others = tuple(problem for problem in self.files.problems if not problem.startswith(layout.OWN))
+        raw, status = write_sidecar(fd, change.own)
+        self._marks = self._marks._replace(own=fingerprint_of(status))
+        others = tuple(problem for problem in self.files.problems if not problem.startswith(layout.SIDECAR))
         self.files = replace(self.files, own=parse_json_object(raw), problems=others)
 
-    def _first_meta(self, fd: int) -> Kept:
+    def _first_meta(self, fd: int) -> RawObject:
         """Return a meta.json for a conversation that has none, as the CLI leaves it: what agent-server needs in one.
 
         Raises:
             UnreadableFile: it has one, which cannot be read.
         """
-        if find_mark(layout.META, fd) is not None:
+        if find_fingerprint(layout.META, fd) is not None:
             raise UnreadableFile(f"conversation {self.directory}: {layout.META} cannot be read, so it is not replaced")
         self._read_log(fd)
         workspace = self._state.find("workspace") if self._state else None
@@ -284,20 +286,20 @@ class OpenFiles:
     def _recover_head(self, fd: int, events_fd: int, *, own: bool) -> None:
         state = self.files.state or {}
         if self.names.numbers.get(str(state.get(_HEAD))) != self.names.next_seq - 1:
-            moved = find_left_head(fd, events_fd, state, own=own)
+            moved = find_missing_head(fd, events_fd, state, own=own)
             if moved is not None:
-                self._write_state(fd, Change(), moved)
+                self._write_state(fd, Edit(), moved)
 
     def _read_log(self, fd: int) -> None:
         """Look at the log's ends, once; after that each event that is appended tells what changes."""
         if not self.log_read:
             names = layout.list_events(fd)
-            log = metadata_reader.summarise(self.reader, fd, names, None)
+            log = metadata_reader.summarize_log(self.reader, fd, names, None)
             self.files = replace(self.files, log=log)
             self.log_read = not log.failed
 
 
-def lend(
+def lend_to_client(
     reader: Reader,
     directory: str,
     conversation_id: ConversationId,

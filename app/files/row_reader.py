@@ -9,14 +9,14 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from app.files import layout, metadata_reader
-from app.files.layout import Named
+from app.files.layout import ConversationDir
 from app.files.log import event_log
 from app.files.metadata_reader import Reader
 from app.model.conversation import IndexedRow, fold
 from app.model.event import KnownLog, LogChange, gap_rows
 
 
-def read_signatures(reader: Reader, named: Iterable[Named]) -> dict[str, bytes]:
+def read_signatures(reader: Reader, named: Iterable[ConversationDir]) -> dict[str, bytes]:
     """Return the signature of each directory. Opens no file."""
     return {one.directory: layout.signature(reader.root, one.directory) for one in named}
 
@@ -30,7 +30,7 @@ def find_present(root: Path, directories: Iterable[str]) -> set[str]:
     return {directory for directory in directories if layout.is_directory(root, directory)}
 
 
-def read_rows(reader: Reader, named: Sequence[Named]) -> tuple[list[IndexedRow], list[Named]]:
+def read_rows(reader: Reader, named: Sequence[ConversationDir]) -> tuple[list[IndexedRow], list[ConversationDir]]:
     """Read conversations and fold them; also return those whose directories hold no conversation."""
     rows, gone = [], []
     for one in named:

@@ -43,7 +43,7 @@ _SPARE_BYTES = 16 << 20
 _MANY = 64
 
 
-class Contents:
+class ContentDigest:
     """What a set of files is: a digest that does not depend on their order, their number and size."""
 
     def __init__(self) -> None:
@@ -63,7 +63,7 @@ class Contents:
 
 
 @contextmanager
-def importing(root: Path) -> Iterator[None]:
+def import_lock(root: Path) -> Iterator[None]:
     """Be the only one who imports into a store, and remove what a killed import left.
 
     Raises:
@@ -100,7 +100,7 @@ def require_space(root: Path, size_bytes: int) -> None:
         raise DiskFull(f"the import needs {size_bytes:,} bytes, {root} has {free_bytes:,} left; nothing was imported")
 
 
-def place(
+def publish_new(
     root: Path, conversation_id: ConversationId, files: Iterable[ArchiveFile], *, staging_prefix: str = _STAGING
 ) -> None:
     """Write a conversation and put it in its place, durably. It is built beside the others, as `stage` says.
@@ -119,7 +119,7 @@ class Staged(NamedTuple):
 
     id: ConversationId
     path: Path
-    written: Contents
+    written: ContentDigest
     paths: list[Path]
 
 
@@ -134,7 +134,7 @@ def stage(
         DiskFull, WriteFailed: it could not be written; nothing is left of it.
     """
     path = root / f"{staging_prefix}{conversation_id}-{uuid4().hex}"
-    with durable.explained(f"conversation {conversation_id}"):
+    with durable.explain_errors(f"conversation {conversation_id}"):
         try:
             path.mkdir(mode=0o755)
             return Staged(conversation_id, path, *_write(path, files))
@@ -152,17 +152,17 @@ def publish(root: Path, staged: Sequence[Staged]) -> Iterator[Staged]:
         DiskFull, WriteFailed: as above; or one reads back otherwise than it was written.
     """
     try:
-        with durable.explained(f"conversation {staged[0].id}" if len(staged) == 1 else "conversations"):
+        with durable.explain_errors(f"conversation {staged[0].id}" if len(staged) == 1 else "conversations"):
             _settle(root, [path for one in staged for path in one.paths])
         for one in staged:
-            with durable.explained(f"conversation {one.id}"):
+            with durable.explain_errors(f"conversation {one.id}"):
                 _verify(one)
                 _publish(root, one)
             yield one
     finally:
         for one in staged:
             shutil.rmtree(one.path, ignore_errors=True)
-        with durable.explained("conversations"):
+        with durable.explain_errors("conversations"):
             _sync(root)
 
 
@@ -181,7 +181,7 @@ def is_staging(name: str, staging_prefix: str = _STAGING) -> bool:
     return name.startswith(staging_prefix) and _match_staged(name.removeprefix(staging_prefix)) is not None
 
 
-def remove_left(root: Path, staging_prefix: str, before_s: float) -> None:
+def remove_leftovers(root: Path, staging_prefix: str, before_s: float) -> None:
     """Remove what a killed process was building when it was begun before a time, in seconds since 1970."""
     with suppress(OSError), os.scandir(root) as entries:
         for left in [entry for entry in entries if is_staging(entry.name, staging_prefix)]:
@@ -190,13 +190,13 @@ def remove_left(root: Path, staging_prefix: str, before_s: float) -> None:
                     shutil.rmtree(left.path)
 
 
-def _write(staging: Path, files: Iterable[ArchiveFile]) -> tuple[Contents, list[Path]]:
+def _write(staging: Path, files: Iterable[ArchiveFile]) -> tuple[ContentDigest, list[Path]]:
     """Write the files, base_state.json and meta.json last, as agent-server does; return them and all their paths.
 
     An event that is newer than meta.json would count as activity after its updated_at, and one that is newer than
     base_state.json as one that a crash kept HEAD from.
     """
-    written = Contents()
+    written = ContentDigest()
     last: dict[str, ArchiveFile] = {}
     events: list[EventName] = []
     directories = {staging}
@@ -251,7 +251,7 @@ def _verify(staged: Staged) -> None:
     Raises:
         WriteFailed: it is not what was written.
     """
-    found = Contents()
+    found = ContentDigest()
     for directory, _, names in os.walk(staged.path):
         for name in names:
             path = Path(directory, name)
@@ -275,5 +275,5 @@ def _publish(root: Path, staged: Staged) -> None:
 
 def _refusal(root: Path, directory: str) -> ConversationExists | DirectoryTaken:
     if layout.find_kind(root, directory) is Kind.OTHER:
-        return layout.taken(root, directory)
+        return layout.directory_taken(root, directory)
     return ConversationExists(f"there is a conversation {directory} by now; it is left as it is")

@@ -28,7 +28,7 @@ from app.errors import (
     WriteFailed,
 )
 from app.files import durable, layout, lease
-from app.files.durable import remove_tree, rename, synced
+from app.files.durable import remove_tree, rename, sync_directories
 from app.files.layout import LOG_LOCK, LOG_LOCK_TIMEOUT_S, Kind
 from app.locks import hold_lock
 from app.model.ids import ConversationId, find_conversation_id
@@ -45,7 +45,7 @@ _COPIED_US = 24 * 3600 * 1_000_000
 _TAKEN = frozenset({errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR})
 
 
-class Trashed(NamedTuple):
+class TrashEntry(NamedTuple):
     """A deleted conversation: its entry's name, its id, the directory it had, and when it was deleted."""
 
     name: str
@@ -54,14 +54,14 @@ class Trashed(NamedTuple):
     deleted_at_us: int
 
 
-def find_entry(name: str) -> Trashed | None:
+def find_entry(name: str) -> TrashEntry | None:
     """Return what an entry's name says, or None when it is another thing's."""
     match = _match_entry(name)
     conversation_id = find_conversation_id(match[1]) if match else None
-    return Trashed(name, conversation_id, match[1], int(match[2])) if match and conversation_id else None
+    return TrashEntry(name, conversation_id, match[1], int(match[2])) if match and conversation_id else None
 
 
-def move_to_trash(root: Path, directory: str, now_us: int) -> Trashed:
+def move_to_trash(root: Path, directory: str, now_us: int) -> TrashEntry:
     """Delete a conversation by one rename, durably. Opens nothing in it.
 
     Raises:
@@ -69,9 +69,9 @@ def move_to_trash(root: Path, directory: str, now_us: int) -> Trashed:
         DiskFull, WriteFailed: it could not be moved; it stands as it was.
     """
     entry = _new_entry(directory, now_us)
-    with durable.explained(f"conversation {directory} in the trash"):
+    with durable.explain_errors(f"conversation {directory} in the trash"):
         _make(root)
-        with synced(root / TRASH, root):
+        with sync_directories(root / TRASH, root):
             try:
                 rename(root / directory, root / TRASH / entry.name)
             except FileNotFoundError as error:
@@ -95,14 +95,14 @@ def _no_directory(root: Path) -> str:
     return f"{root / TRASH} is a link, or no directory, and nothing was moved; move it away, and a new trash is made"
 
 
-def _new_entry(directory: str, now_us: int) -> Trashed:
+def _new_entry(directory: str, now_us: int) -> TrashEntry:
     entry = find_entry(f"{directory}.{now_us}.{secrets.token_hex(4)}")
     if entry is None:
         raise ConversationNotFound(f"{directory!r} is no conversation's directory")
     return entry
 
 
-def copy_to_trash(root: Path, directory: str, now_us: int) -> Trashed:
+def copy_to_trash(root: Path, directory: str, now_us: int) -> TrashEntry:
     """Put a copy of a conversation into the trash, as if it had been deleted, durably. The caller holds its locks.
 
     Raises:
@@ -110,12 +110,12 @@ def copy_to_trash(root: Path, directory: str, now_us: int) -> Trashed:
     """
     entry = _new_entry(directory, now_us)
     building = root / TRASH / f"{_COPY}{entry.name}"
-    with durable.explained(f"a copy of conversation {directory} in the trash"):
+    with durable.explain_errors(f"a copy of conversation {directory} in the trash"):
         _make(root)
         try:
             shutil.copytree(root / directory, building, symlinks=True)
             durable.sync_tree(building)
-            with synced(root / TRASH, root):
+            with sync_directories(root / TRASH, root):
                 building.rename(root / TRASH / entry.name)
         except BaseException as error:
             shutil.rmtree(building, ignore_errors=True)
@@ -125,7 +125,7 @@ def copy_to_trash(root: Path, directory: str, now_us: int) -> Trashed:
     return entry
 
 
-def list_trash(root: Path) -> list[Trashed]:
+def list_trash(root: Path) -> list[TrashEntry]:
     """Return what is in the trash, the last deleted first.
 
     Raises:
@@ -147,7 +147,7 @@ def _list_names(root: Path) -> list[str]:
         raise StoreUnavailable(f"the trash {root / TRASH} cannot be read ({error.strerror})") from error
 
 
-def list_left(root: Path) -> list[str]:
+def list_leftovers(root: Path) -> list[str]:
     """Return the names of what crashes left in the trash: half-removed conversations, and unfinished copies.
 
     Raises:
@@ -168,12 +168,12 @@ def _is_old_copy(name: str, before_us: int) -> bool:
     return copied is not None and copied.deleted_at_us < before_us
 
 
-def find_in_trash(root: Path, conversation_id: ConversationId) -> Trashed | None:
+def find_in_trash(root: Path, conversation_id: ConversationId) -> TrashEntry | None:
     """Return the last deleted conversation of this id, or None."""
     return next((one for one in list_trash(root) if one.id == conversation_id), None)
 
 
-def restore(root: Path, entry: Trashed) -> str:
+def restore(root: Path, entry: TrashEntry) -> str:
     """Put a deleted conversation back where it was and return its directory.
 
     A ghost in its place (`layout.Kind`) is cleared.
@@ -187,9 +187,9 @@ def restore(root: Path, entry: Trashed) -> str:
     found = require_room(root, entry)
     if found is not None:
         clear_ghost(root, found)
-    with durable.explained(f"conversation {entry.directory}"):
+    with durable.explain_errors(f"conversation {entry.directory}"):
         _make(root)
-        with synced(root, root / TRASH):
+        with sync_directories(root, root / TRASH):
             try:
                 rename(root / TRASH / entry.name, root / entry.directory)
             except FileNotFoundError as error:
@@ -203,7 +203,7 @@ def restore(root: Path, entry: Trashed) -> str:
     return entry.directory
 
 
-def require_room(root: Path, entry: Trashed) -> str | None:
+def require_room(root: Path, entry: TrashEntry) -> str | None:
     """Make sure that there is no conversation of this id again; return the directory of a ghost of it, if there is one.
 
     Raises:
@@ -216,15 +216,15 @@ def require_room(root: Path, entry: Trashed) -> str | None:
     return found if kind is Kind.GHOST else None
 
 
-def _refusal(root: Path, directory: str, entry: Trashed) -> ConversationExists | DirectoryTaken:
+def _refusal(root: Path, directory: str, entry: TrashEntry) -> ConversationExists | DirectoryTaken:
     if layout.find_kind(root, directory) is Kind.OTHER:
-        return layout.taken(root, directory)
+        return layout.directory_taken(root, directory)
     return ConversationExists(
         f"there is a conversation {directory} again; delete that one first, or leave {entry.name} in the trash"
     )
 
 
-def empty_trash(root: Path, before_us: int) -> Iterator[Trashed]:
+def empty_trash(root: Path, before_us: int) -> Iterator[TrashEntry]:
     """Remove for good what was deleted before a time, the oldest first, and give each. Goes on after a failure.
 
     Raises:
@@ -232,7 +232,7 @@ def empty_trash(root: Path, before_us: int) -> Iterator[Trashed]:
         WriteFailed: at the end, when something could not be removed.
     """
     failed: list[StoreError] = []
-    for name in list_left(root):
+    for name in list_leftovers(root):
         with _kept(failed):
             remove_tree(root / TRASH / name)
     for entry in list_older(root, before_us):
@@ -251,21 +251,21 @@ def _kept(failed: list[StoreError]) -> Iterator[None]:
         failed.append(error)
 
 
-def list_older(root: Path, before_us: int) -> list[Trashed]:
+def list_older(root: Path, before_us: int) -> list[TrashEntry]:
     """Return what was deleted before a time, the oldest first."""
     return [one for one in reversed(list_trash(root)) if one.deleted_at_us < before_us]
 
 
-def remove(root: Path, entry: Trashed) -> bool:
+def remove(root: Path, entry: TrashEntry) -> bool:
     """Remove a deleted conversation for good, and say whether it was still there.
 
     Raises:
         WriteFailed: a file could not be removed; what is left cannot be restored, and goes when the trash is emptied.
     """
     aside = _name_aside(root, "removing")
-    with durable.explained(f"{entry.name} in the trash"):
+    with durable.explain_errors(f"{entry.name} in the trash"):
         _make(root)
-        with synced(root / TRASH):
+        with sync_directories(root / TRASH):
             try:
                 rename(root / TRASH / entry.name, aside)
             except FileNotFoundError:
@@ -279,7 +279,7 @@ def clear_ghost(root: Path, directory: str) -> bool:
     if layout.find_kind(root, directory) is not Kind.GHOST:
         return False
     aside = _name_aside(root, "ghost")
-    with durable.explained(f"what locks left in {directory}"):
+    with durable.explain_errors(f"what locks left in {directory}"):
         _make(root)
         rename(root / directory, aside)
         if layout.find_kind(aside.parent, aside.name) not in (Kind.GHOST, None):  # somebody wrote into it just now
@@ -293,7 +293,7 @@ def _name_aside(root: Path, what: str) -> Path:
     return root / TRASH / f".{what}-{secrets.token_hex(8)}"
 
 
-def delete(root: Path, directory: str, instance: str, now_us: int, *, force: bool = False) -> Trashed:
+def delete_conversation(root: Path, directory: str, instance: str, now_us: int, *, force: bool = False) -> TrashEntry:
     """Move a conversation into the trash, durably. Nobody's write is cut in two, and a stale owner's is refused.
 
     Raises:
@@ -303,13 +303,13 @@ def delete(root: Path, directory: str, instance: str, now_us: int, *, force: boo
         DiskFull, WriteFailed: it could not be moved; it stands as it was.
     """
     claimed = lease.claim(root, directory, instance, force=force)
-    with lease.opened(root, directory) as fd, ExitStack() as locks:
+    with lease.open_to_write(root, directory) as fd, ExitStack() as locks:
         try:
             events_fd = locks.enter_context(layout.open_directory(layout.EVENTS, fd))
         except OSError:
             pass  # no events/, and so no log that somebody appends to
         else:
             locks.enter_context(hold_lock(LOG_LOCK, LOG_LOCK_TIMEOUT_S, dir_fd=events_fd))
-        locks.enter_context(lease.guarded(root, directory, fd, claimed.lease))
+        locks.enter_context(lease.hold_lease(root, directory, fd, claimed.lease))
         lease.write_undone(root, fd, claimed)
         return move_to_trash(root, directory, now_us)

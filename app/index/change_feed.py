@@ -18,7 +18,7 @@ from app.index import conversation_body, state
 from app.index.sqlite.database import ReadConnection, WriteConnection
 from app.index.statements import Sql, compiled
 from app.index.tables import conversation, deletion, revision
-from app.model.change_token import Change, ChangePage, Place
+from app.model.change_token import ChangePage, ChangeToken, ListChange
 from app.model.ids import ConversationId
 
 DELETIONS_KEPT = 10_000
@@ -31,7 +31,7 @@ def _touch_sql() -> Sql:
     )
 
 
-def touch(index: WriteConnection, uuids: Iterable[str | None], at: int) -> None:
+def touch_conversations(index: WriteConnection, uuids: Iterable[str | None], at: int) -> None:
     """Make conversations part of the change `at`; None and unknown ones are ignored."""
     index.execute_many(_touch_sql(), [{"uuid_": uuid, "revision_": at} for uuid in uuids if uuid is not None])
 
@@ -83,7 +83,7 @@ def _changes_sql() -> Sql:
     return compiled(ordered.limit(bindparam("row_limit")))
 
 
-async def list_changes(index: ReadConnection, since: Place | None, limit: int) -> ChangePage:
+async def list_changes(index: ReadConnection, since: ChangeToken | None, limit: int) -> ChangePage:
     """Return the next changes after a place, in order of their revisions; None is the beginning: all there is.
 
     Each conversation comes once, as it is now. It reads one snapshot, which the caller took, so none is passed over.
@@ -91,8 +91,8 @@ async def list_changes(index: ReadConnection, since: Place | None, limit: int) -
     Raises:
         ChangesGone: the index was built anew since, or deletions since then are no longer kept.
     """
-    position = await state.get_position(index)
-    place = Place(position.epoch, 0, begun=position.revision) if since is None else since
+    position = await state.get_revision(index)
+    place = ChangeToken(position.epoch, 0, begun=position.revision) if since is None else since
     if place.epoch != position.epoch:
         raise ChangesGone("the index was built anew since this token was given; list everything again, then follow")
     if place.misses(position.forgotten):
@@ -100,7 +100,7 @@ async def list_changes(index: ReadConnection, since: Place | None, limit: int) -
     asked = {"after_revision": place.revision, "after_id": place.id, "row_limit": limit + 1}
     rows = await index.fetch_all(_changes_sql(), asked)
     items = [
-        Change(
+        ListChange(
             place._replace(revision=at, id=uuid),
             ConversationId(uuid),
             None if body is None else conversation_body.compose_info_body(body, *more),

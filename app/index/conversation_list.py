@@ -17,7 +17,7 @@ from sqlalchemy import ColumnElement, Select, bindparam, func, null, select, tup
 
 from app.index import filter_sql
 from app.index.conversation_body import compose_info_body, select_info
-from app.index.filter_sql import bare, clauses, clauses_by_few, clauses_to_count, unindexed
+from app.index.filter_sql import bare, clauses, clauses_by_index, clauses_to_count, unindexed
 from app.index.sqlite.database import ReadConnection
 from app.index.statements import Sql, compiled
 from app.index.tables import conversation
@@ -43,7 +43,7 @@ class Page(NamedTuple):
     truncated: bool = False
 
 
-class Shape(NamedTuple):
+class ListShape(NamedTuple):
     """What a list's statement depends on: order, the filter's conditions, and which parts its cursor has."""
 
     order: SortOrder
@@ -52,26 +52,26 @@ class Shape(NamedTuple):
     bounded: bool = False
 
 
-def is_in_order(shape: Shape) -> bool:
+def is_in_order(shape: ListShape) -> bool:
     """Whether an index holds the rows that the filter admits in the asked order."""
     if not _walked(shape):
         return False
-    more = filter_sql.looked_at(shape.names) - {"archived", shape.order.column}
+    more = filter_sql.columns_of(shape.names) - {"archived", shape.order.column}
     return not more or (more == {"status"} and shape.order.column in _BY_STATUS)
 
 
-def _walked(shape: Shape) -> list[str]:
+def _walked(shape: ListShape) -> list[str]:
     """Return the condition with which the indexes of all orders begin, if the filter has it."""
     return [name for name in shape.names if name in ("archived", "not archived")]
 
 
-def ordered_sql(shape: Shape) -> Sql:
+def ordered_sql(shape: ListShape) -> Sql:
     """Return the statement of a page whose rows an index holds in the asked order."""
     statement = _selected(shape).where(*clauses(shape.names, bare), *_place(shape, bare))
     return compiled(statement.order_by(*_directions(shape, bare)).limit(bindparam("row_limit")))
 
 
-def walking_sql(shape: Shape) -> Sql:
+def walking_sql(shape: ListShape) -> Sql:
     """Return the statement of a page that is looked for among the next `WALKED` rows in the asked order."""
     nearest = (
         select(*(conversation.c[name] for name in filter_sql.COLUMNS))
@@ -89,18 +89,18 @@ def walking_sql(shape: Shape) -> Sql:
     return _page_of(shape, found)
 
 
-def reading_sql(shape: Shape) -> Sql:
+def reading_sql(shape: ListShape) -> Sql:
     """Return the statement of a page that begins with the few rows of a filter, or else reads all, and sorts."""
-    found = select(conversation.c.id).where(*clauses_by_few(shape.names), *_place(shape, unindexed))
+    found = select(conversation.c.id).where(*clauses_by_index(shape.names), *_place(shape, unindexed))
     return _page_of(shape, found.order_by(*_directions(shape, unindexed)).correlate(None))
 
 
-def _page_of(shape: Shape, found: Select[int]) -> Sql:
+def _page_of(shape: ListShape, found: Select[int]) -> Sql:
     ids = found.limit(bindparam("row_limit")).scalar_subquery()
     return compiled(_selected(shape).where(conversation.c.id.in_(ids)).order_by(*_directions(shape, unindexed)))
 
 
-def _selected(shape: Shape) -> Select[*tuple[Any, ...]]:
+def _selected(shape: ListShape) -> Select[*tuple[Any, ...]]:
     """Return a SELECT of uuid, sort key, the largest key where a walk's first page needs it, and a body's columns."""
     key = conversation.c[shape.order.column]
     largest: ColumnElement[Any] = null()
@@ -109,7 +109,7 @@ def _selected(shape: Shape) -> Select[*tuple[Any, ...]]:
     return select_info(conversation.c.uuid, key, largest)
 
 
-def _place(shape: Shape, column: filter_sql.Column) -> list[ColumnElement[bool]]:
+def _place(shape: ListShape, column: filter_sql.Column) -> list[ColumnElement[bool]]:
     """Return what puts a page behind its cursor."""
     key = column(shape.order.column)
     place = []
@@ -121,13 +121,13 @@ def _place(shape: Shape, column: filter_sql.Column) -> list[ColumnElement[bool]]
     return place
 
 
-def _directions(shape: Shape, column: filter_sql.Column) -> tuple[ColumnElement[Any], ...]:
+def _directions(shape: ListShape, column: filter_sql.Column) -> tuple[ColumnElement[Any], ...]:
     key, uuid = column(shape.order.column), column("uuid")
     return (key.desc(), uuid.desc()) if shape.order.descending else (key, uuid)
 
 
 @lru_cache(maxsize=512)
-def list_sqls(shape: Shape) -> tuple[Sql, ...]:
+def list_sqls(shape: ListShape) -> tuple[Sql, ...]:
     """Return the statements of a list page; each is asked when the ones before it found too little."""
     if is_in_order(shape):
         return (ordered_sql(shape),)
@@ -144,12 +144,12 @@ async def list_conversations(
         InvalidToken: `page_id` is damaged, or was given out for another query.
     """
     query = digest(order, asked)
-    names, parameters = filter_sql.ask(asked)
+    names, parameters = filter_sql.compile_filter(asked)
     cursor = None if page_id is None else decode_token(page_id, query, order.key_type)
     parameters |= {"row_limit": limit + 1, "walked": WALKED}
     if cursor is not None:
         parameters |= {"after_key": cursor.key, "after_id": cursor.id, "bound": cursor.bound}
-    shape = Shape(order, names, after=cursor is not None, bounded=cursor is not None and cursor.bound is not None)
+    shape = ListShape(order, names, after=cursor is not None, bounded=cursor is not None and cursor.bound is not None)
     rows: list[tuple[Any, ...]] = []
     for sql in list_sqls(shape):
         rows = await index.fetch_all(sql, parameters)
@@ -171,7 +171,7 @@ def count_sql(names: tuple[str, ...]) -> Sql:
 
 async def count_conversations(index: ReadConnection, asked: ConversationFilter) -> int:
     """Return how many conversations the filter admits."""
-    names, parameters = filter_sql.ask(asked)
+    names, parameters = filter_sql.compile_filter(asked)
     rows = await index.fetch_all(count_sql(names), parameters)
     return int(rows[0][0])
 
@@ -192,6 +192,6 @@ async def list_located(
     index: ReadConnection, asked: ConversationFilter, after: str, limit: int
 ) -> list[tuple[ConversationId, str]]:
     """Return (id, directory) of the next conversations that the filter admits, in order of their ids."""
-    names, parameters = filter_sql.ask(asked)
+    names, parameters = filter_sql.compile_filter(asked)
     rows = await index.fetch_all(located_sql(names), {**parameters, "after": after, "row_limit": limit})
     return [(ConversationId(row[0]), row[1]) for row in rows]

@@ -26,7 +26,7 @@ from app.model.ids import ConversationId
 SIGNATURE_CHUNK = 2000
 
 
-class Located(NamedTuple):
+class Location(NamedTuple):
     """Where a conversation is on disk, and how far its rows are."""
 
     directory: str
@@ -57,10 +57,10 @@ def _locate_sql() -> Sql:
     )
 
 
-async def locate_conversation(index: ReadConnection, conversation_id: ConversationId) -> Located | None:
+async def locate_conversation(index: ReadConnection, conversation_id: ConversationId) -> Location | None:
     """Return where a conversation is, or None when the index has none of this id."""
     row = await index.fetch_one(_locate_sql(), {"uuid": conversation_id})
-    return Located(row[0], row[1], bool(row[2])) if row else None
+    return Location(row[0], row[1], bool(row[2])) if row else None
 
 
 @cache
@@ -171,7 +171,7 @@ _EITHER: tuple[ColumnElement[int], ...] = (literal_column("0"), literal_column("
 """Archived or not: the index of updated_at begins with it."""
 
 
-class Seen(NamedTuple):
+class IndexedState(NamedTuple):
     """A conversation as it was last seen. `owner_until` is in microseconds UTC."""
 
     key: int
@@ -210,13 +210,13 @@ def _active_sql() -> Sql:
     return compiled(chosen.order_by(columns.id.desc()).limit(bindparam("row_limit")))
 
 
-async def list_active(index: ReadConnection, since_us: int, before: int) -> list[Seen]:
+async def list_active(index: ReadConnection, since_us: int, before: int) -> list[IndexedState]:
     """Return the next conversations below the key `before`, the newest first, that need a look all the time.
 
     They were updated since `since_us`, are owned or open, or have rows that are known not to be settled.
     """
     asked = {"since": since_us, "before": before, "row_limit": CHUNK}
-    return [Seen(*row) for row in await index.fetch_all(_active_sql(), asked)]
+    return [IndexedState(*row) for row in await index.fetch_all(_active_sql(), asked)]
 
 
 @cache
@@ -225,9 +225,9 @@ def _walk_sql() -> Sql:
     return compiled(_seen(columns.id > bindparam("after")).order_by(columns.id).limit(bindparam("row_limit")))
 
 
-async def list_after(index: ReadConnection, after: int, limit: int) -> list[Seen]:
+async def list_after(index: ReadConnection, after: int, limit: int) -> list[IndexedState]:
     """Return the next conversations in order of their keys."""
-    return [Seen(*row) for row in await index.fetch_all(_walk_sql(), {"after": after, "row_limit": limit})]
+    return [IndexedState(*row) for row in await index.fetch_all(_walk_sql(), {"after": after, "row_limit": limit})]
 
 
 @lru_cache(maxsize=128)
@@ -236,12 +236,12 @@ def _some_sql(number: int) -> Sql:
     return compiled(_seen(conversation.c.uuid.in_(wanted)))
 
 
-async def find_seen(index: ReadConnection, ids: Sequence[ConversationId]) -> list[Seen]:
+async def find_states(index: ReadConnection, ids: Sequence[ConversationId]) -> list[IndexedState]:
     """Return those of these conversations that the index has."""
     if not ids:
         return []
     asked = {f"id_{i}": conversation_id for i, conversation_id in enumerate(ids)}
-    return [Seen(*row) for row in await index.fetch_all(_some_sql(len(ids)), asked)]
+    return [IndexedState(*row) for row in await index.fetch_all(_some_sql(len(ids)), asked)]
 
 
 class Placement(NamedTuple):

@@ -12,7 +12,7 @@ from sqlalchemy.dialects.sqlite import insert
 
 from app.index import change_feed, state
 from app.index.sqlite.database import ReadConnection, WriteConnection
-from app.index.sqlite.text_index import add_messages, forget_messages, title_said, title_text, write_messages
+from app.index.sqlite.text_index import add_messages, delete_messages, title_message, title_text, write_messages
 from app.index.statements import Sql, compiled
 from app.index.tables import conversation, conversation_info, conversation_tag
 from app.model.conversation import ConversationRow, IndexedRow
@@ -47,7 +47,7 @@ def as_row(values: Sequence[Any]) -> ConversationRow:
     return ConversationRow._make((*columns, tuple(pairs), body or b""))
 
 
-class Before(NamedTuple):
+class KnownRow(NamedTuple):
     """A conversation as the index has it before its row is written."""
 
     key: int
@@ -67,11 +67,11 @@ _BEFORE = (
 )
 
 
-def find_before(index: WriteConnection, ids: Sequence[ConversationId]) -> dict[ConversationId, Before]:
+def find_known(index: WriteConnection, ids: Sequence[ConversationId]) -> dict[ConversationId, KnownRow]:
     """Return those of `ids` that the index knows."""
     found = index.fetch_all(rows_sql(len(ids), *_BEFORE), {f"id_{i}": uuid for i, uuid in enumerate(ids)})
     more = len(_BEFORE)
-    stored = [Before._make((*row[:more], as_row(row[more:]))) for row in found]
+    stored = [KnownRow._make((*row[:more], as_row(row[more:]))) for row in found]
     return {one.row.uuid: one for one in stored}
 
 
@@ -115,11 +115,11 @@ def insert_rows(index: WriteConnection, fresh: Sequence[IndexedRow], *, revision
     index.insert_many(conversation, ("id", *_WRITTEN), values)
     index.execute_many(_upsert_info_sql(), [{"conversation": key, "body": row.body} for key, row in keyed])
     _add_tags(index, keyed)
-    add_messages(index, [title_said(key, row.title, row.created_at) for key, row in keyed if row.title])
+    add_messages(index, [title_message(key, row.title, row.created_at) for key, row in keyed if row.title])
 
 
 def update_rows(
-    index: WriteConnection, known: Sequence[tuple[Before, IndexedRow]], *, revision: int, events_behind: int
+    index: WriteConnection, known: Sequence[tuple[KnownRow, IndexedRow]], *, revision: int, events_behind: int
 ) -> None:
     """Set what differs of rows that are known; `revision` is that of those of which more does than the signature.
 
@@ -139,7 +139,7 @@ def update_rows(
             bodies.append({"conversation": stored.key, "body": row.body})
         if row.tags != stored.row.tags:
             retagged.append((stored.key, row))
-        title = title_said(stored.key, row.title or "", row.created_at)
+        title = title_message(stored.key, row.title or "", row.created_at)
         if (title.text, row.created_at) != (stored.said or "", stored.row.created_at):
             retitled.append(title)
     for names, values_of_all in updates.items():
@@ -197,7 +197,7 @@ def upsert_many(
     done = Upserted(0)
     for begin in range(0, len(rows), _WRITE_CHUNK):
         some = rows[begin : begin + _WRITE_CHUNK]
-        before = find_before(index, [one.row.uuid for one in some])
+        before = find_known(index, [one.row.uuid for one in some])
         written = write_rows(index, before, some, as_of=as_of, events_too=events_too)
         done = Upserted(done.changed + written.changed, done.newer | written.newer)
     return done
@@ -205,7 +205,7 @@ def upsert_many(
 
 def write_rows(
     index: WriteConnection,
-    before: Mapping[ConversationId, Before],
+    before: Mapping[ConversationId, KnownRow],
     rows: Sequence[IndexedRow],
     *,
     as_of: int | None = None,
@@ -213,7 +213,7 @@ def write_rows(
 ) -> Upserted:
     """Do what `upsert_many` does, where what the index knows of the rows was asked for in the same transaction."""
     fresh: list[IndexedRow] = []
-    known: list[tuple[Before, IndexedRow]] = []
+    known: list[tuple[KnownRow, IndexedRow]] = []
     newer: list[ConversationId] = []
     for indexed in rows:
         stored = before.get(indexed.row.uuid)
@@ -231,11 +231,11 @@ def write_rows(
     update_rows(index, known, revision=revision, events_behind=int(not events_too))
     parents = {parent for one in changed for parent in _touched_parents(before.get(one.row.uuid), one.row)}
     if parents:
-        change_feed.touch(index, parents, revision)
+        change_feed.touch_conversations(index, parents, revision)
     return Upserted(len(changed), frozenset(newer))
 
 
-def _touched_parents(before: Before | None, now: ConversationRow) -> set[str | None]:
+def _touched_parents(before: KnownRow | None, now: ConversationRow) -> set[str | None]:
     """Return the conversations whose list of children changes with this row."""
     if before is None:
         return {now.parent}
@@ -260,15 +260,15 @@ def delete_many(index: WriteConnection, directories: Iterable[str]) -> int:
     doomed = [row for directory in directories for row in index.fetch_all(_doomed_sql(), {"directory": directory})]
     if not doomed:
         return 0
-    forget_messages(index, [key for key, *_ in doomed])
+    delete_messages(index, [key for key, *_ in doomed])
     index.execute_many(_delete_sql(), [{"uuid": uuid} for _, uuid, _ in doomed])
     revision = state.bump_revision(index)
     change_feed.note_deletions(index, [uuid for _, uuid, _ in doomed], revision)
-    change_feed.touch(index, {parent for *_, parent in doomed}, revision)
+    change_feed.touch_conversations(index, {parent for *_, parent in doomed}, revision)
     return len(doomed)
 
 
-def distrust_all(index: WriteConnection) -> None:
+def invalidate_all(index: WriteConnection) -> None:
     """Make the next sync read every conversation again; the rows go on being served meanwhile."""
     index.execute(update(conversation).values(signature=b"", events_behind=1))
     state.bump_revision(index)

@@ -22,7 +22,7 @@ from sqlalchemy.dialects.sqlite import insert
 
 from app.index import state
 from app.index.sqlite.database import ReadConnection, WriteConnection
-from app.index.sqlite.text_index import Said, add_messages, clear_messages, write_messages
+from app.index.sqlite.text_index import MessageText, add_messages, clear_messages, write_messages
 from app.index.statements import Sql, compiled
 from app.index.tables import conversation, event, message
 from app.model.event import EventFacts, EventRow, LogChange
@@ -279,12 +279,12 @@ def write_changes(index: WriteConnection, changes: Sequence[LogChange]) -> int:
         | {"timestamp": row.facts.timestamp_us, "tool": row.facts.tool}
         for key, row in rows
     ]
-    said = [Said(key, *row.name, row.facts.timestamp_us, row.facts.text) for key, row in rows]
+    said = [MessageText(key, *row.name, row.facts.timestamp_us, row.facts.text) for key, row in rows]
     deleted = index.execute_many(_delete_sql(), gone) if gone else 0
     inserted = index.execute_many(_insert_sql(), fresh)
     if not gone and inserted == len(fresh):  # what was said is written with its event, so nothing is known of these
         return inserted + add_messages(index, said)
-    unsaid = [Said(change.key, *name, None, "") for change in changes for name in change.delete]
+    unsaid = [MessageText(change.key, *name, None, "") for change in changes for name in change.delete]
     changed = deleted + inserted + write_messages(index, unsaid + said)
     return changed + index.execute_many(_upsert_sql(), fresh)
 

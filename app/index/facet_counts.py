@@ -13,7 +13,7 @@ from typing import Any
 from sqlalchemy import CTE, ColumnElement, Select, Subquery, bindparam, func, literal_column, null, select, union_all
 
 from app.index import filter_sql
-from app.index.filter_sql import bare, clauses, clauses_by_few, clauses_to_count
+from app.index.filter_sql import bare, clauses, clauses_by_index, clauses_to_count
 from app.index.sqlite.database import ReadConnection
 from app.index.statements import Sql, compiled
 from app.index.tables import conversation, conversation_tag
@@ -49,7 +49,7 @@ def facets_sql(kinds: tuple[tuple[FacetKind, bool], ...], names: tuple[str, ...]
 
 def _is_in_one_index(kind: FacetKind, names: tuple[str, ...]) -> bool:
     """Whether an index has what a filter admits in the order of a facet's values; tags have one for all."""
-    more = filter_sql.looked_at(names) - {"archived"}
+    more = filter_sql.columns_of(names) - {"archived"}
     return not more if kind is FacetKind.TAG else more <= {_BY.get(kind, kind.value)}
 
 
@@ -58,7 +58,7 @@ def _admitted(kinds: set[FacetKind], names: tuple[str, ...]) -> CTE | None:
     if not kinds:
         return None
     columns = sorted({_BY.get(kind, kind.value) for kind in kinds} | {"id", "created_at"})
-    admitted = select(*map(bare, columns)).where(*clauses_by_few(names)).correlate(None)
+    admitted = select(*map(bare, columns)).where(*clauses_by_index(names)).correlate(None)
     return admitted.cte("admitted")
 
 
@@ -142,7 +142,7 @@ def _day(time_us: ColumnElement[int]) -> ColumnElement[int]:
 
 async def count_facets(index: ReadConnection, asked: ConversationFilter, by: Sequence[Facet], limit: int) -> Facets:
     """Return the counts by each facet, of its values the `limit` commonest."""
-    names, parameters = filter_sql.ask(asked)
+    names, parameters = filter_sql.compile_filter(asked)
     parameters |= {f"facet_key_{place}": facet.tag_key for place, facet in enumerate(by)}
     sql = facets_sql(tuple((facet.kind, facet.tag_key is not None) for facet in by), names)
     found: list[list[tuple[str | None, int, int]]] = [[] for _ in by]

@@ -27,7 +27,7 @@ Column = Callable[[str], ColumnElement[Any]]
 Clause = Callable[[Column], ColumnElement[bool]]
 
 
-class Asked(NamedTuple):
+class CompiledFilter(NamedTuple):
     """A filter as SQL takes it: the names of its conditions, and what their parameters are bound to."""
 
     names: tuple[str, ...]
@@ -132,7 +132,7 @@ _CHOICES = {"archived": "archived", "top level": "top_level", "unreadable": "unr
 """The conditions that are asked for or excluded, and the filter's field for it."""
 
 
-def ask(asked: ConversationFilter) -> Asked:
+def compile_filter(asked: ConversationFilter) -> CompiledFilter:
     """Return what a filter asks. `owned` is asked for this moment."""
     values: dict[str, object] = {
         name: value for name, field in _VALUES.items() if (value := getattr(asked, field)) is not None
@@ -162,7 +162,7 @@ def ask(asked: ConversationFilter) -> Asked:
             names.append(name if wanted else f"not {name}")
     if asked.owned is not None:
         values["now"] = time.time_ns() // 1000
-    return Asked(tuple(names), values)
+    return CompiledFilter(tuple(names), values)
 
 
 def clauses(names: Iterable[str], column: Column) -> list[ColumnElement[bool]]:
@@ -170,16 +170,16 @@ def clauses(names: Iterable[str], column: Column) -> list[ColumnElement[bool]]:
     return [_clause(name, column) for name in names]
 
 
-def clauses_by_few(names: Iterable[str]) -> list[ColumnElement[bool]]:
+def clauses_by_index(names: Iterable[str]) -> list[ColumnElement[bool]]:
     """Return the conditions of these names for a statement that begins with the few, or else goes over all rows."""
     return [_clause_by_few(name) for name in names]
 
 
 def clauses_to_count(names: Iterable[str]) -> list[ColumnElement[bool]]:
-    """Return the conditions of these names for a count: in the one index that tells it, or as `clauses_by_few`."""
+    """Return the conditions of these names for a count: in the one index that tells it, or as `clauses_by_index`."""
     names = tuple(names)
-    more = looked_at(names) - {"archived"}
-    return clauses(names, bare) if len(more) <= 1 and more <= {*COUNTED, *RANGED} else clauses_by_few(names)
+    more = columns_of(names) - {"archived"}
+    return clauses(names, bare) if len(more) <= 1 and more <= {*COUNTED, *RANGED} else clauses_by_index(names)
 
 
 def _clause_by_few(name: str) -> ColumnElement[bool]:
@@ -208,7 +208,7 @@ def _tagged(name: str) -> Select[int]:
     return statement
 
 
-def looked_at(names: Iterable[str]) -> frozenset[str]:
+def columns_of(names: Iterable[str]) -> frozenset[str]:
     """Return what conditions look at: columns, or what stands for another way to find rows."""
     return frozenset(
         "statuses" if name.startswith(_ONE_OF) else name.removeprefix("not ").removesuffix("_gte").removesuffix("_lt")

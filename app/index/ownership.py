@@ -13,14 +13,14 @@ from typing import NamedTuple
 from sqlalchemy import bindparam, func, null, select, update
 
 from app.index import state
-from app.index.change_feed import touch
+from app.index.change_feed import touch_conversations
 from app.index.sqlite.database import ReadConnection, WriteConnection
 from app.index.statements import Sql, compiled
 from app.index.tables import conversation
 from app.model.ids import ConversationId
 
 
-class Dirty(NamedTuple):
+class OpenMark(NamedTuple):
     """A conversation that somebody has open for writing, or had when it crashed."""
 
     id: ConversationId
@@ -36,7 +36,7 @@ def _mark_sql() -> Sql:
     return compiled(statement.values(dirty_by=bindparam("owner_"), lease_generation=higher))
 
 
-def mark(index: WriteConnection, conversation_id: ConversationId, owner: str, generation: int) -> None:
+def set_dirty(index: WriteConnection, conversation_id: ConversationId, owner: str, generation: int) -> None:
     """Note that `owner` may write to a conversation from now on. Commit it durably."""
     row = {"uuid_": conversation_id, "owner_": owner, "generation_": generation}
     index.execute_many(_mark_sql(), [row])
@@ -53,7 +53,9 @@ def _clear_sql() -> Sql:
     return compiled(update(conversation).where(*mine).values(dirty_by=null()))
 
 
-def clear(index: WriteConnection, conversation_id: ConversationId, owner: str, generation: int = 2**63 - 1) -> None:
+def clear_dirty(
+    index: WriteConnection, conversation_id: ConversationId, owner: str, generation: int = 2**63 - 1
+) -> None:
     """Note that `owner` closed a conversation, with its rows in step, unless it opened it again with a later lease."""
     row = {"uuid_": conversation_id, "owner_": owner, "generation_": generation}
     index.execute_many(_clear_sql(), [row])
@@ -69,12 +71,12 @@ def _dirty_sql() -> Sql:
     )
 
 
-async def list_dirty(index: ReadConnection) -> list[Dirty]:
+async def list_dirty(index: ReadConnection) -> list[OpenMark]:
     """Return the conversations that somebody has open, or had when it crashed."""
-    return [Dirty(ConversationId(row[0]), row[1], row[2]) for row in await index.fetch_all(_dirty_sql())]
+    return [OpenMark(ConversationId(row[0]), row[1], row[2]) for row in await index.fetch_all(_dirty_sql())]
 
 
-class Owned(NamedTuple):
+class Ownership(NamedTuple):
     """Who owns a conversation until when, in microseconds UTC; None: nobody."""
 
     id: ConversationId
@@ -97,9 +99,9 @@ def _until_sql() -> Sql:
     return compiled(update(conversation).where(wanted).values(owner_until=bindparam("until_")))
 
 
-def set_owners(index: WriteConnection, owned: Sequence[Owned]) -> None:
+def set_owners(index: WriteConnection, owned: Sequence[Ownership]) -> None:
     """Note who owns conversations. A lease that is renewed is no change; another owner, or none any more, is one."""
     changed = [one.id for one in owned if index.execute_many(_own_sql(), [{"uuid_": one.id, "owner_": one.owner}])]
     index.execute_many(_until_sql(), [{"uuid_": one.id, "until_": one.owner_until} for one in owned])
     if changed:
-        touch(index, changed, state.bump_revision(index))
+        touch_conversations(index, changed, state.bump_revision(index))

@@ -111,7 +111,7 @@ async def search_messages(index: ReadConnection, asked: ConversationFilter, page
         QueryTooSlow: it takes longer than the connection was lent for.
     """
     query = digest("", asked, "messages")
-    epoch = (await state.get_position(index)).epoch
+    epoch = (await state.get_revision(index)).epoch
     after = None if page_id is None else _after(page_id, epoch, query)
     totals = await conversation_lookup.count_totals(index)
     ranking = await _rank_matches(index, asked, after)
@@ -132,7 +132,7 @@ async def rank_conversations(index: ReadConnection, asked: ConversationFilter, p
         QueryTooSlow: it takes longer than the connection was lent for.
     """
     query = digest(SortOrder.RELEVANCE, asked)
-    epoch = (await state.get_position(index)).epoch
+    epoch = (await state.get_revision(index)).epoch
     after = None if page_id is None else _after(page_id, epoch, query)
     ranking = await _rank_matches(index, asked, after)
     best: dict[int, int] = {}
@@ -154,7 +154,7 @@ async def _rank_matches(index: ReadConnection, asked: ConversationFilter, after:
     question = parse_question(asked.q or "")
     if question.match is None:
         return _Ranking([], 0, 0, truncated=False)
-    names, parameters = filter_sql.ask(replace(asked, q=None))
+    names, parameters = filter_sql.compile_filter(replace(asked, q=None))
     newest, oldest, most = (after.newest, after.oldest, 2 * RANKED) if after else (_NEWEST, 0, RANKED + 1)
     parameters |= {"match": question.match, "newest": newest, "oldest": oldest, "most": most}
     rows = await index.fetch_all(matches_sql(names), parameters)

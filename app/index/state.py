@@ -17,7 +17,7 @@ RECOVERING = "recovering"
 """`derived_by` of an index that stands in the place of a damaged one and does not know all conversations yet."""
 
 
-class Progress(NamedTuple):
+class IndexState(NamedTuple):
     """The state of the sync, and of the index as a whole. Times are microseconds UTC."""
 
     phase: str
@@ -48,15 +48,15 @@ def _progress_sql() -> Sql:
     )
 
 
-async def get_progress(index: ReadConnection) -> Progress:
+async def get_state(index: ReadConnection) -> IndexState:
     """Return the state of the sync; the migration made its row."""
     rows = await index.fetch_all(_progress_sql())
     if not rows:
         raise IndexDamaged("the index is damaged (the row of its state is gone); a server builds it again")
-    return Progress(*rows[0])
+    return IndexState(*rows[0])
 
 
-def set_progress(index: WriteConnection, **values: object) -> None:
+def set_state(index: WriteConnection, **values: object) -> None:
     """Change fields of the sync's state, by their column names."""
     index.execute(update(sync_state).values(values))
 
@@ -77,7 +77,7 @@ def _position_sql() -> Sql:
     return compiled(select(revision.c.epoch, revision.c.revision, revision.c.forgotten))
 
 
-class Position(NamedTuple):
+class Revision(NamedTuple):
     """Where the index stands: the build's epoch, its revision, and up to which one deletions are not kept any more."""
 
     epoch: str
@@ -85,19 +85,19 @@ class Position(NamedTuple):
     forgotten: int
 
 
-async def get_position(index: ReadConnection) -> Position:
+async def get_revision(index: ReadConnection) -> Revision:
     """Return where the index stands; cheap enough to be asked several times a second."""
     [row] = await index.fetch_all(_position_sql())
-    return Position(*row)
+    return Revision(*row)
 
 
-def get_position_to_write(index: WriteConnection) -> Position:
+def get_revision_to_write(index: WriteConnection) -> Revision:
     """Return where the index stands, inside a transaction that changes it."""
     [row] = index.fetch_all(_position_sql())
-    return Position(*row)
+    return Revision(*row)
 
 
-def leap(index: WriteConnection, to: int) -> None:
+def raise_revision(index: WriteConnection, to: int) -> None:
     """Have the revision rise to `to` at least, so that none that a crash may have taken back is used again."""
     index.execute(update(revision).values(revision=func.max(revision.c.revision + 1, to)))
 

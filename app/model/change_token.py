@@ -12,7 +12,7 @@ _match_token = re.compile(r"([0-9a-f]{16})\.([0-9]{1,18})\.([0-9a-f]{32}|all|)(?
 _AFTER_ALL = "g"
 
 
-class Place(NamedTuple):
+class ChangeToken(NamedTuple):
     """A place among the changes: after the conversation `id` of a revision. Ids of one revision come in their order.
 
     A reader that began with everything has `begun` at a revision, and misses no deletion up to that one.
@@ -31,15 +31,15 @@ class Place(NamedTuple):
 
     def misses(self, forgotten: int) -> bool:
         """Whether a reader here would miss a deletion, when those up to the revision `forgotten` are not kept."""
-        return self.begun < forgotten and self < after_all(self.epoch, forgotten)
+        return self.begun < forgotten and self < token_after_all(self.epoch, forgotten)
 
 
-def after_all(epoch: str, revision: int) -> Place:
+def token_after_all(epoch: str, revision: int) -> ChangeToken:
     """Return the place after everything of a revision."""
-    return Place(epoch, revision, _AFTER_ALL)
+    return ChangeToken(epoch, revision, _AFTER_ALL)
 
 
-def parse_place(token: str) -> Place:
+def parse_change_token(token: str) -> ChangeToken:
     """Return the place that a token names.
 
     Raises:
@@ -50,13 +50,13 @@ def parse_place(token: str) -> Place:
         raise InvalidToken(
             f"{token[:64]!r} is no token of the change feed; begin without `since`, or with since=now after listing"
         )
-    return Place(match[1], int(match[2]), _AFTER_ALL if match[3] == "all" else match[3], int(match[4] or 0))
+    return ChangeToken(match[1], int(match[2]), _AFTER_ALL if match[3] == "all" else match[3], int(match[4] or 0))
 
 
-class Change(NamedTuple):
+class ListChange(NamedTuple):
     """What became of one conversation: its ConversationInfo as it is now, or None when it was deleted."""
 
-    place: Place
+    place: ChangeToken
     id: ConversationId
     info: bytes | None
 
@@ -64,6 +64,6 @@ class Change(NamedTuple):
 class ChangePage(NamedTuple):
     """Some changes in their order, the place after them, and whether more are there already."""
 
-    items: list[Change]
-    next: Place
+    items: list[ListChange]
+    next: ChangeToken
     more: bool

@@ -10,7 +10,7 @@ import orjson
 
 from app.errors import UnreadableFile
 from app.model.ids import EventName
-from app.model.text.event_text import said
+from app.model.text.event_text import searchable_text
 from app.model.times import find_time_us
 
 STATE_UPDATE = "ConversationStateUpdateEvent"
@@ -111,7 +111,7 @@ def event_facts(event: dict[str, Any], zone: tzinfo | None, *, tools: bool = Fal
         source=_name(event.get("source")) or "",
         timestamp_us=find_time_us(event.get("timestamp"), zone),
         tool=_name(event.get("tool_name")),
-        text=said(event, tools=tools),
+        text=searchable_text(event, tools=tools),
     )
 
 

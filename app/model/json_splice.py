@@ -20,7 +20,7 @@ _OPENING, _CLOSING = frozenset({b"{", b"["}), frozenset({b"}", b"]"})
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class RawObject:
     """The bytes of a JSON object, and where in them the value of each of its keys stands."""
 
     raw: bytes
@@ -31,7 +31,7 @@ class Kept:
         span = self.spans.get(name)
         return self.raw[slice(*span)] if span else None
 
-    def with_values(self, values: Mapping[str, bytes]) -> Kept:
+    def with_values(self, values: Mapping[str, bytes]) -> RawObject:
         """Return the object with these values, each finished JSON; a key that it has not comes last."""
         known = sorted((self.spans[name], name) for name in values if name in self.spans)
         pieces: list[bytes] = []
@@ -56,7 +56,7 @@ class Kept:
                 spans[name] = (size + len(key), size + len(key) + len(values[name]))
                 size += len(key) + len(values[name])
         pieces.append(self.raw[close:])
-        return Kept(b"".join(pieces), spans)
+        return RawObject(b"".join(pieces), spans)
 
 
 def _moved(moves: list[tuple[int, int]], position: int) -> int:
@@ -69,14 +69,14 @@ def _moved(moves: list[tuple[int, int]], position: int) -> int:
     return moved
 
 
-def parse_kept(raw: bytes) -> Kept:
+def parse_raw_object(raw: bytes) -> RawObject:
     """Return the object in `raw` with the places of its values; of a key that is there twice, the last counts.
 
     Raises:
         UnreadableFile: `raw` is no JSON object.
     """
     parse_json_object(raw)
-    return Kept(raw, _find_spans(raw))
+    return RawObject(raw, _find_spans(raw))
 
 
 def _find_spans(raw: bytes) -> dict[str, tuple[int, int]]:

@@ -14,7 +14,7 @@ import orjson
 from app.errors import InvalidConversation
 from app.model.ids import ConversationId, dashed
 from app.model.info import is_agent, list_misshapen
-from app.model.json_splice import Kept
+from app.model.json_splice import RawObject
 from app.model.secrets import MASK, mask_secrets
 from app.model.times import format_us
 from app.model.validation import check_tags
@@ -241,14 +241,14 @@ def _merge(plain: Any, masked: Any, seal: Seal) -> Any:  # noqa: ANN401
 
 
 def forked_state(
-    state: Kept,
+    state: RawObject,
     fork_id: ConversationId,
     *,
     directory: str,
     tags: Mapping[str, str],
     head: str | None,
     reset_metrics: bool,
-) -> Kept:
+) -> RawObject:
     """Return the base_state.json of a fork: the source's bytes, but idle, with its own id, tags and HEAD.
 
     `head` is the id of an event, or None to keep the source's.
@@ -270,7 +270,7 @@ def forked_state(
 
 
 def forked_meta(
-    meta: Kept,
+    meta: RawObject,
     fork_id: ConversationId,
     source_id: ConversationId,
     *,
@@ -279,7 +279,7 @@ def forked_meta(
     from_event_id: str | None,
     now_us: int,
     reset_metrics: bool,
-) -> Kept:
+) -> RawObject:
     """Return the meta.json of a fork: the source's bytes, but with what makes it another conversation."""
     values = {
         "id": fork_id,
@@ -293,5 +293,5 @@ def forked_meta(
     return _set(meta, values | ({"metrics": None} if reset_metrics else {}))
 
 
-def _set(kept: Kept, values: Mapping[str, Any]) -> Kept:
+def _set(kept: RawObject, values: Mapping[str, Any]) -> RawObject:
     return kept.with_values({name: orjson.dumps(value) for name, value in values.items()})

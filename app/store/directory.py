@@ -17,13 +17,13 @@ from app.index import state
 from app.index.sqlite.database import Index
 from app.logs import Note, ignore_note
 from app.settings import Settings
-from app.store.follow.derivation import read_as_derived
+from app.store.follow.derivation import adopt_index_settings
 from app.store.follow.full_sync import OnProgress, SyncReport, ignore_progress, sync
-from app.store.follow.index_repair import look_whether_rebuilding, mend, open_index
-from app.store.follow.leader import is_followed
+from app.store.follow.index_repair import open_index, replace_unusable, update_rebuilding
+from app.store.follow.leader import has_leader_elsewhere
 from app.store.follow.verify import Difference, OnVerified, ignore_verified, verify
-from app.store.read.freshness import Opening
-from app.store.read.subscriptions import Followers
+from app.store.read.freshness import Freshness
+from app.store.read.subscriptions import Subscriptions
 
 
 def make_reader(settings: Settings) -> Reader:
@@ -39,8 +39,8 @@ async def find_sync_reader(index: Index, settings: Settings) -> Reader:
         IndexBusy: how that one does is not known here.
     """
     reader = make_reader(settings)
-    if await asyncio.to_thread(is_followed, index):
-        await read_as_derived(index, reader)
+    if await asyncio.to_thread(has_leader_elsewhere, index):
+        await adopt_index_settings(index, reader)
     return reader
 
 
@@ -53,7 +53,7 @@ def require_directory(settings: Settings) -> None:
     try:
         there = settings.root.is_dir()
     except OSError as error:
-        raise layout.unavailable(settings.root, error) from error
+        raise layout.store_unavailable(settings.root, error) from error
     if not there:
         raise StoreUnavailable(
             f"{settings.root} is no directory; give the one that holds the conversation directories, "
@@ -71,8 +71,8 @@ class IndexedDirectory:
             settings.index_path, readers=settings.readers, busy_timeout_s=settings.busy_timeout_s, note=note
         )
         self._note = note
-        self.followers = Followers(settings.followers)
-        self._opening = Opening(self.index, self.reader)
+        self.followers = Subscriptions(settings.followers)
+        self._opening = Freshness(self.index, self.reader)
 
     @classmethod
     @asynccontextmanager
@@ -89,7 +89,7 @@ class IndexedDirectory:
         await open_index(store.index, settings.busy_timeout_s)
         try:
             with suppress(IndexBusy):
-                await read_as_derived(store.index, store.reader)
+                await adopt_index_settings(store.index, store.reader)
             yield store
         finally:
             await store.close()
@@ -108,10 +108,10 @@ class IndexedDirectory:
         try:
             report = await work()
         except IndexDamaged:
-            await mend(self.index, self.reader.root)
+            await replace_unusable(self.index, self.reader.root)
             report = await work()
-        await look_whether_rebuilding(self.index)
-        await read_as_derived(self.index, self.reader)
+        await update_rebuilding(self.index)
+        await adopt_index_settings(self.index, self.reader)
         self._note("sync", report.seconds)
         return report
 
@@ -119,7 +119,7 @@ class IndexedDirectory:
         self, *, fix: bool = False, sample: int | None = None, on_verified: OnVerified = ignore_verified
     ) -> list[Difference]:
         """Compare the index with the files, mend with `fix` what differs, and return it."""
-        await read_as_derived(self.index, self.reader)
+        await adopt_index_settings(self.index, self.reader)
         found = verify(self.index, self.reader, on_verified, fix=fix, sample=sample)
         differences = [difference async for difference in found]
         if self.index.rebuilding and fix:
@@ -135,7 +135,7 @@ class IndexedDirectory:
         """
         await asyncio.to_thread(require_files, self.settings.root, self.index.path)
         async with self.index.read() as connection:
-            await state.get_progress(connection)
+            await state.get_state(connection)
 
 
 def require_files(root: Path, index_path: Path) -> None:

@@ -13,25 +13,25 @@ from uuid import uuid4
 from app.errors import ConversationNotFound, ConversationOwned, IndexBusy, IndexUnusable, UnreadableFile
 from app.files import lease, open_conversation
 from app.files.conversation_repair import Repair
-from app.files.edit import Tagging
-from app.files.layout import Named
+from app.files.edit import TagEdit
+from app.files.layout import ConversationDir
 from app.files.lease import Lease
 from app.files.log.branches import Fork
-from app.files.trash import Trashed
+from app.files.trash import TrashEntry
 from app.logs import Note, ignore_note
 from app.model.filters import ConversationFilter, Status
 from app.model.ids import ConversationId
 from app.model.validation import check_tags, check_title
 from app.settings import Settings
 from app.store.follow import crash_recovery
-from app.store.follow.crash_recovery import Recovered, was_left
+from app.store.follow.crash_recovery import Recovered, was_left_open
 from app.store.read.info_from_files import compose_from_files
 from app.store.read.reader import StoreReader
 from app.store.write import creation, deletion, metadata_edit
 from app.store.write.backlog import Backlog, Created, Done, warning_of
-from app.store.write.conversation_writer import Conversation
+from app.store.write.conversation_writer import ConversationWriter
 from app.store.write.creation import make_seal
-from app.store.write.writer_pool import Writers
+from app.store.write.writer_pool import WriterPool
 
 
 class ConversationStore(StoreReader):
@@ -40,7 +40,7 @@ class ConversationStore(StoreReader):
     def __init__(self, settings: Settings, note: Note = ignore_note) -> None:
         super().__init__(settings, note)
         self.backlog = Backlog(self.index, self.reader, self.followers.wake)
-        self._writers = Writers(self.index, self.reader, settings, self._opening, self.followers.wake)
+        self._writers = WriterPool(self.index, self.reader, settings, self._opening, self.followers.wake)
 
     async def close(self) -> None:
         """Give all leases back and close the index; `open` does it."""
@@ -52,7 +52,7 @@ class ConversationStore(StoreReader):
 
     def writer(
         self, conversation_id: ConversationId, *, force: bool = False, held: Lease | None = None
-    ) -> AbstractAsyncContextManager[Conversation]:
+    ) -> AbstractAsyncContextManager[ConversationWriter]:
         """Open a conversation for writing: `async with store.writer(id) as conversation`. One owner at a time may.
 
         It stays open afterwards, for the next one, until it is idle too long or others need the room.
@@ -74,7 +74,7 @@ class ConversationStore(StoreReader):
         Raises:
             DiskFull, WriteFailed: the end of a run could not be written.
         """
-        read = await crash_recovery.read_again(self.index, self.reader)
+        read = await crash_recovery.ingest_left_open(self.index, self.reader)
         ended = []
         asked = ConversationFilter((Status.RUNNING,), archived=None)
         running = await self.list_ids(asked) if end_runs else []
@@ -92,7 +92,7 @@ class ConversationStore(StoreReader):
         instance = self._writers.instance
         files = await metadata_edit.require_writable(self.index, self.reader, conversation_id, instance)
         before = await asyncio.to_thread(lease.find_lease, self.reader.root, files.directory)
-        return was_left(before, instance)
+        return was_left_open(before, instance)
 
     async def repair(self, conversation_id: ConversationId, *, dry_run: bool = False) -> Repair:
         """Mend of a conversation's files what has one safe answer, after a copy of all of it into the trash.
@@ -148,7 +148,7 @@ class ConversationStore(StoreReader):
             InvalidConversation: title or tags are wrong.
             DiskFull, WriteFailed: it could not be written; nothing is left of it.
         """
-        source = Named((await self._opening.open(source_id)).directory, source_id)
+        source = ConversationDir((await self._opening.open(source_id)).directory, source_id)
         wanted = Fork(
             id=fork_id or ConversationId(uuid4().hex),
             now_us=time.time_ns() // 1000,
@@ -211,7 +211,7 @@ class ConversationStore(StoreReader):
         instance = self._writers.instance
         await deletion.require_deletable(self.index, self.reader.root, conversation_id, instance, force=force)
 
-    async def require_taggable(self, conversation_id: ConversationId, change: Tagging) -> None:
+    async def require_taggable(self, conversation_id: ConversationId, change: TagEdit) -> None:
         """Make sure that the tags could be changed, which changes nothing; raises what that would."""
         await metadata_edit.require_taggable(self.index, self.reader, conversation_id, self._writers.instance, change)
 
@@ -234,7 +234,7 @@ class ConversationStore(StoreReader):
         """
         return await deletion.restore(self.reader.root, self.backlog, conversation_id)
 
-    def empty_trash(self, before_us: int) -> AsyncGenerator[Trashed]:
+    def empty_trash(self, before_us: int) -> AsyncGenerator[TrashEntry]:
         """Remove for good what was deleted before a time, the oldest first, and give each as it is gone.
 
         Raises:
@@ -253,10 +253,17 @@ class ConversationStore(StoreReader):
         over = None if self._writers.has_open(conversation_id) else instance
         directory = (await self._opening.open(conversation_id)).directory
         lend = partial(
-            open_conversation.lend, self.reader, directory, conversation_id, owner, ttl_s=ttl_s, force=force, over=over
+            open_conversation.lend_to_client,
+            self.reader,
+            directory,
+            conversation_id,
+            owner,
+            ttl_s=ttl_s,
+            force=force,
+            over=over,
         )
         lent = await asyncio.to_thread(lend)
-        await self.backlog.show_owner(Named(directory, conversation_id))
+        await self.backlog.show_owner(ConversationDir(directory, conversation_id))
         return lent
 
     async def renew(self, conversation_id: ConversationId, held: Lease, *, ttl_s: float) -> Lease:
@@ -267,7 +274,7 @@ class ConversationStore(StoreReader):
         """
         directory = (await self._opening.open(conversation_id)).directory
         longer = await asyncio.to_thread(partial(lease.renew, self.reader.root, directory, held, ttl_s=ttl_s))
-        await self.backlog.show_owner(Named(directory, conversation_id))
+        await self.backlog.show_owner(ConversationDir(directory, conversation_id))
         return longer
 
     async def release(self, conversation_id: ConversationId, held: Lease) -> None:
@@ -275,7 +282,7 @@ class ConversationStore(StoreReader):
         directory = (await self._opening.open(conversation_id)).directory
         await self._writers.let_go(conversation_id, held)
         if await asyncio.to_thread(lease.release, self.reader.root, directory, held):
-            await self.backlog.show_owner(Named(directory, conversation_id))
+            await self.backlog.show_owner(ConversationDir(directory, conversation_id))
 
     async def describe(
         self, conversation_id: ConversationId, warning: str | None, *, include_skills: bool = False

@@ -175,15 +175,15 @@ async def test_deletions_that_are_forgotten_just_while_they_are_asked_for_are_to
 ) -> None:
     monkeypatch.setattr("app.index.change_feed.DELETIONS_KEPT", 1)
     _, token = await changes(client, since="now")
-    get_position = state.get_position
+    get_position = state.get_revision
 
-    async def get_position_and_forget(index: ReadConnection) -> state.Position:
+    async def get_position_and_forget(index: ReadConnection) -> state.Revision:
         position = await get_position(index)
-        monkeypatch.setattr(state, "get_position", get_position)
+        monkeypatch.setattr(state, "get_revision", get_position)
         await forget_some(root, 1, 2)
         return position
 
-    monkeypatch.setattr(state, "get_position", get_position_and_forget)
+    monkeypatch.setattr(state, "get_revision", get_position_and_forget)
     said, token = await changes(client, since=token)
     assert said == {}
     answer = await client.get(CHANGES, params={"since": token})

@@ -333,8 +333,8 @@ async def test_a_server_that_only_reads_makes_no_owner(root: Path) -> None:
         assert not (root / ".convstore" / "owners").exists()
         await client.patch(ONE, json={"title": "x"})
         [lock] = (root / ".convstore" / "owners").glob("*.lock")
-        assert liveness.is_living(root, lock.stem)
-    assert not liveness.is_living(root, lock.stem)
+        assert liveness.is_alive(root, lock.stem)
+    assert not liveness.is_alive(root, lock.stem)
     assert isinstance(client, httpx.AsyncClient)
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import NamedTuple
 
-from app.index.conversation_list import Shape, count_sql, ordered_sql
+from app.index.conversation_list import ListShape, count_sql, ordered_sql
 from app.index.statements import Sql
 from app.model.page import SortOrder
 from tests.bench.client import Client, requests_per_second
@@ -132,7 +132,7 @@ def measure_served(stores: Sequence[Store], padded: Store | None, effort: Effort
 def _measure_lists(
     servers: list[Server], clients: list[Client], floor: Server, queries: list[sqlite3.Connection], effort: Effort
 ) -> list[Row]:
-    sql = ordered_sql(Shape(SortOrder.UPDATED_AT_DESC, _ALL))
+    sql = ordered_sql(ListShape(SortOrder.UPDATED_AT_DESC, _ALL))
     page = {"row_limit": _PAGE + 1}
     with Client(floor.port) as floor_client:
         calls: dict[str, Callable[[], object]] = {

@@ -21,7 +21,7 @@ from app.index.conversation_list import count_conversations, count_sql
 from app.index.search import RANKED, matches_sql, search_messages
 from app.index.sqlite import migrations
 from app.index.sqlite.database import Index
-from app.index.sqlite.text_index import Said, write_messages
+from app.index.sqlite.text_index import MessageText, write_messages
 from app.index.sqlite.write_connection import WriteConnection
 from app.model.conversation import ConversationFiles, IndexedRow, LogSummary, fold
 from app.model.filters import ConversationFilter
@@ -75,7 +75,7 @@ async def _measure(path: Path, number: int) -> list[Row]:
 async def _count(index: Index, database: sqlite3.Connection, name: str, question: str) -> Row:
     """Count the conversations in which something is said, which looks at every match."""
     asked = ConversationFilter(q=question)
-    names, parameters = filter_sql.ask(asked)
+    names, parameters = filter_sql.compile_filter(asked)
     sql = count_sql(names)
     own, floor = [], []
     for _ in range(_TIMES):
@@ -96,7 +96,7 @@ async def _fill(index: Index, number: int) -> float:
     for begin in range(0, number // _IN_ONE, _BATCH):
         numbers = range(begin, min(begin + _BATCH, number // _IN_ONE))
         said = [
-            Said(one + 1, seq, f"{one:08x}-{seq}", _BEGIN_US + one * 300_000_000 + seq * 1_000_000, text)
+            MessageText(one + 1, seq, f"{one:08x}-{seq}", _BEGIN_US + one * 300_000_000 + seq * 1_000_000, text)
             for one in numbers
             for seq, text in enumerate(islice(spoken, _IN_ONE))
         ]
@@ -105,7 +105,7 @@ async def _fill(index: Index, number: int) -> float:
     return number / seconds
 
 
-def _write(connection: WriteConnection, rows: list[IndexedRow], said: list[Said]) -> float:
+def _write(connection: WriteConnection, rows: list[IndexedRow], said: list[MessageText]) -> float:
     conversation_rows.upsert_many(connection, rows)
     began = perf_counter()
     write_messages(connection, said)

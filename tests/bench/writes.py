@@ -19,7 +19,7 @@ import orjson
 from app import ConversationStore, Settings
 from app.model.filters import ConversationFilter
 from app.model.ids import ConversationId
-from app.store.write.conversation_writer import Conversation
+from app.store.write.conversation_writer import ConversationWriter
 from tests.bench.bare import bare_append
 from tests.bench.generate import add_long_conversation, make_store
 from tests.bench.measure import rate_in_turns
@@ -48,9 +48,9 @@ class _Opened:
         self.store: ConversationStore = self.run(stack.enter_async_context(opening))
         self.run(self.store.sync())
 
-    def writer(self, one: ConversationId) -> Conversation:
+    def writer(self, one: ConversationId) -> ConversationWriter:
         """Open a conversation for writing, until the store is closed."""
-        conversation: Conversation = self.run(self._stack.enter_async_context(self.store.writer(one)))
+        conversation: ConversationWriter = self.run(self._stack.enter_async_context(self.store.writer(one)))
         return conversation
 
 
@@ -115,7 +115,7 @@ def _measure_bare(directory: Path, effort: Effort) -> Row:
     return Row("the calls and SQL of an append alone", "ms", times["bare"], None, times["floor"])
 
 
-def _append_ms(opened: _Opened, conversation: Conversation) -> float:
+def _append_ms(opened: _Opened, conversation: ConversationWriter) -> float:
     """Return the median of what appends take whoever awaits them, one after the other."""
 
     async def append() -> float:
@@ -182,8 +182,8 @@ def _measure_writers(directory: Path, effort: Effort) -> Row:
     )
 
 
-async def _append_at_once(conversations: list[Conversation]) -> None:
-    async def several(conversation: Conversation) -> None:
+async def _append_at_once(conversations: list[ConversationWriter]) -> None:
+    async def several(conversation: ConversationWriter) -> None:
         for _ in range(_EACH):
             await conversation.append(_EVENT)
 

@@ -26,7 +26,7 @@ from app.files import liveness
 from app.index.sqlite.index_file import measure_files
 from app.model.ids import ConversationId, dashed
 from app.model.page import SortOrder
-from app.store.admin.doctor import examine
+from app.store.admin.doctor import examine_store
 from app.store.admin.usage import By, measure
 from tests.builders import make_conversation, make_event, make_id, second_process, write_event
 from tests.conformance.asking import event_ids, listed, listed_ids, logged
@@ -287,7 +287,7 @@ async def test_bug_36_nothing_that_looks_at_the_database_drops_this_processs_loc
                 await store.require_ready()
                 assert not store.index.is_out_of_place()
                 await measure(store, By.STATUS, 1)
-                assert [one async for one in examine(store.settings, "1", sample=1)]
+                assert [one async for one in examine_store(store.settings, "1", sample=1)]
                 async with ConversationStore.open(store.settings) as again:
                     await listed(again)
                 assert ask() == "database is locked"

@@ -11,10 +11,10 @@ import pytest
 
 from app import ConversationStore
 from app.files import trash
-from app.files.layout import Named
-from app.files.trash import Trashed
+from app.files.layout import ConversationDir
+from app.files.trash import TrashEntry
 from app.store.follow import full_sync, ingest
-from app.store.follow.watcher import Sweep
+from app.store.follow.watcher import Watcher
 from tests.builders import make_conversation, second_process
 from tests.conftest import StoreOpener
 from tests.store.test_writing import ID
@@ -51,7 +51,7 @@ async def _sync(store: ConversationStore) -> None:
 
 
 async def _sweep(store: ConversationStore) -> None:
-    await Sweep(store.index, store.reader).tick()
+    await Watcher(store.index, store.reader).tick()
 
 
 async def _fix(store: ConversationStore) -> None:
@@ -89,7 +89,7 @@ async def test_what_is_put_there_after_it_was_found_gone_stays_listed(
         def put_back() -> None:
             path.rmdir()
             (tmp_path / "away").rename(path)
-            again = ingest.refresh(other.index, other.reader, [Named(ID, ID)])
+            again = ingest.ingest(other.index, other.reader, [ConversationDir(ID, ID)])
             asyncio.run_coroutine_threadsafe(again, loop).result()
 
         monkeypatch.setattr(by, "read_rows", then_once(put_back))
@@ -97,7 +97,7 @@ async def test_what_is_put_there_after_it_was_found_gone_stays_listed(
             report = await store.sync()
             assert (report.conversations, report.added, report.removed) == (2, 0, 0)
         else:
-            done = await ingest.refresh(store.index, store.reader, [Named(ID, ID)])
+            done = await ingest.ingest(store.index, store.reader, [ConversationDir(ID, ID)])
             assert (done.removed, done.empty) == (0, [])
         assert await store.count_conversations() == 2
         assert await store.verify() == []
@@ -109,14 +109,14 @@ async def test_what_is_restored_before_its_row_is_deleted_stays_listed(
     make_conversation(root, 1)
     make_conversation(root, 2)
     loop = asyncio.get_running_loop()
-    delete = trash.delete
+    delete = trash.delete_conversation
     async with open_store(root) as store, open_store(root) as other:
 
-        def then_restore(root: Path, directory: str, instance: str, now_us: int, *, force: bool) -> Trashed:
+        def then_restore(root: Path, directory: str, instance: str, now_us: int, *, force: bool) -> TrashEntry:
             entry = delete(root, directory, instance, now_us, force=force)
             asyncio.run_coroutine_threadsafe(other.restore(ID), loop).result()
             return entry
 
-        monkeypatch.setattr(trash, "delete", then_restore)
+        monkeypatch.setattr(trash, "delete_conversation", then_restore)
         await store.delete(ID)
         assert await store.count_conversations() == 2

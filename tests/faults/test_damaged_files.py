@@ -11,7 +11,7 @@ import pytest
 
 from app.model.ids import ConversationId
 from app.model.page import SortOrder
-from app.store.read.event_reader import Unreadable
+from app.store.read.event_reader import UnreadableEvent
 from tests.builders import make_conversation, make_event, make_id, write_event
 from tests.conftest import StoreOpener
 
@@ -95,5 +95,5 @@ async def test_a_gap_in_a_log_is_told_and_both_sides_are_served(root: Path, open
     write_event(directory, 4)
     async with open_store(root) as store:
         page = await store.list_events(ConversationId(make_id(1)))
-    told = Unreadable(2, None, "events 2 to 3 are missing: no file has this number")
+    told = UnreadableEvent(2, None, "events 2 to 3 are missing: no file has this number")
     assert (len(page.items), page.unreadable) == (3, [told])

@@ -181,14 +181,14 @@ import asyncio, sys
 from app import ConversationStore, Settings
 from app.errors import StoreError
 from app.store.follow import index_repair, background
-from app.store.follow.background import follow
+from app.store.follow.background import run_background
 
 index_repair._LOOK_S = background.TICK_S = background._SOON_S = 0.05
 index_repair._REST_S = 0.5
 
 async def main():
     async with ConversationStore.open(Settings(store=sys.argv[1])) as store:
-        following = asyncio.create_task(follow(store))
+        following = asyncio.create_task(run_background(store))
         wanted, whole = int(sys.argv[2]), False
         while True:
             try:

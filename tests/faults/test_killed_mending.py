@@ -126,11 +126,11 @@ def test_what_was_killed_goes_on_and_ends_equal(many: Path, whole: Path, tmp_pat
 READ = """
 import asyncio, sys
 from app import ConversationStore, Settings
-from app.store.follow.background import follow
+from app.store.follow.background import run_background
 
 async def main():
     async with ConversationStore.open(Settings(store=sys.argv[1])) as store:
-        following = asyncio.create_task(follow(store))
+        following = asyncio.create_task(run_background(store))
         reads = least = 0
         print("reads", flush=True)
         asked = asyncio.create_task(asyncio.to_thread(sys.stdin.readline))

@@ -17,7 +17,7 @@ import httpx
 import pytest
 
 from app.model.ids import ConversationId
-from app.store.follow.watcher import Sweep
+from app.store.follow.watcher import Watcher
 from tests.builders import make_conversation, make_id, make_meta, write_event
 from tests.cli.test_serve import served, wait_until_in_step
 from tests.conftest import StoreOpener
@@ -52,7 +52,7 @@ async def test_none_is_missed_after_one_full_sweep(
             others.edit()
 
     async with open_store(root) as store:
-        looking = Sweep(store.index, store.reader, since_ns=time.time_ns())
+        looking = Watcher(store.index, store.reader, since_ns=time.time_ns())
         editing = asyncio.create_task(asyncio.to_thread(edit_all))
         while not editing.done():
             await looking.tick()

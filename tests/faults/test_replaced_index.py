@@ -12,7 +12,7 @@ import pytest
 from app import ConversationStore
 from app.errors import IndexRebuilding, IndexUnusable
 from app.index import state
-from app.store.follow.index_repair import keep_usable, mend
+from app.store.follow.index_repair import keep_usable, replace_unusable
 from tests.builders import make_conversation
 from tests.conftest import StoreOpener
 
@@ -29,7 +29,7 @@ def root_of_few(root: Path) -> Path:
 def lose_the_index(store: ConversationStore) -> asyncio.Task[None]:
     """Delete the index, and return what puts an empty one in its place."""
     store.index.path.unlink()
-    return asyncio.create_task(mend(store.index, store.reader.root))
+    return asyncio.create_task(replace_unusable(store.index, store.reader.root))
 
 
 async def test_a_sync_that_began_before_does_not_declare_the_new_index_whole(
@@ -94,7 +94,7 @@ async def test_the_first_write_after_an_opening_goes_to_the_index_that_was_opene
         held = another.read_bytes()
         another.replace(store.index.path)
         with pytest.raises(IndexUnusable, match="was deleted or replaced"):
-            await store.index.write(lambda connection: state.set_progress(connection, phase="sync"))
+            await store.index.write(lambda connection: state.set_state(connection, phase="sync"))
         assert store.index.path.read_bytes() == held
         store.index.path.unlink()
         with pytest.raises(IndexUnusable, match="was deleted or replaced"):

@@ -14,7 +14,7 @@ import pytest
 
 from app.errors import StoreUnavailable, UnreadableFile
 from app.files import layout
-from app.files.layout import EVENTS, META, STATE, UNTRUSTED, Kind, Named
+from app.files.layout import EVENTS, META, STATE, UNTRUSTED, ConversationDir, Kind
 from app.files.metadata_reader import Reader, read_conversation
 from app.model.ids import ConversationId, EventName, dashed
 from tests.builders import FOREIGN, make_conversation, make_event, make_foreign, make_id, write_event
@@ -34,7 +34,9 @@ def test_conversation_directories_are_listed_by_name(tmp_path: Path) -> None:
         (tmp_path / name).mkdir()
     names, twice = layout.list_directories(tmp_path)
     assert (names, twice) == (sorted((dashed(ONE), TWO, THREE)), [])
-    assert layout.named(names[0]) == Named(names[0], ONE if names[0] == dashed(ONE) else ConversationId(names[0]))
+    assert layout.conversation_dir(names[0]) == ConversationDir(
+        names[0], ONE if names[0] == dashed(ONE) else ConversationId(names[0])
+    )
 
 
 def test_what_is_no_conversation_directory_is_not_listed(tmp_path: Path) -> None:

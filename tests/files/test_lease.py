@@ -24,7 +24,7 @@ import sys
 from pathlib import Path
 from app.files import lease, liveness
 root, directory, instance = Path(sys.argv[1]), sys.argv[2], sys.argv[3]
-with liveness.living(root, instance):
+with liveness.stay_alive(root, instance):
     print(lease.claim(root, directory, instance).lease.generation, flush=True)
     sys.stdin.readline()
 """
@@ -32,7 +32,7 @@ with liveness.living(root, instance):
 
 @pytest.fixture
 def path(root: Path) -> Iterator[Path]:
-    with liveness.living(root, ME):
+    with liveness.stay_alive(root, ME):
         yield make_conversation(root)
 
 
@@ -41,7 +41,7 @@ def claim(path: Path, instance: str = ME, **options: Any) -> Lease:
 
 
 def write(path: Path, held: Lease) -> None:
-    with lease.opened(path.parent, path.name) as fd, lease.guarded(path.parent, path.name, fd, held):
+    with lease.open_to_write(path.parent, path.name) as fd, lease.hold_lease(path.parent, path.name, fd, held):
         (path / "written").touch()
 
 
@@ -150,9 +150,9 @@ def test_a_lease_of_another_machine_ends_by_its_time(path: Path) -> None:
 
 def test_a_moved_directory_is_not_written_to_nor_made_again(path: Path) -> None:
     held = claim(path)
-    with lease.opened(path.parent, path.name) as fd:
+    with lease.open_to_write(path.parent, path.name) as fd:
         path.rename(path.with_name("elsewhere"))
-        with pytest.raises(OwnershipLost, match="moved away"), lease.guarded(path.parent, path.name, fd, held):
+        with pytest.raises(OwnershipLost, match="moved away"), lease.hold_lease(path.parent, path.name, fd, held):
             pass
     with pytest.raises(ConversationNotFound):
         claim(path)
@@ -168,24 +168,24 @@ def test_a_stopped_owner_lives_and_a_killed_one_does_not(path: Path) -> None:
     with living_elsewhere(path) as other:
         other.hear()
         other.signal("STOP")
-        assert liveness.is_living(path.parent, OTHER)
+        assert liveness.is_alive(path.parent, OTHER)
         other.signal("CONT")
         other.kill()
-        assert not liveness.is_living(path.parent, OTHER)
+        assert not liveness.is_alive(path.parent, OTHER)
 
 
 def test_two_workers_are_one_owner_that_lives_until_the_last_ends(root: Path) -> None:
-    with liveness.living(root, ME):
-        with liveness.living(root, ME):
+    with liveness.stay_alive(root, ME):
+        with liveness.stay_alive(root, ME):
             pass
-        assert liveness.is_living(root, ME)
-    assert not liveness.is_living(root, ME)
+        assert liveness.is_alive(root, ME)
+    assert not liveness.is_alive(root, ME)
 
 
 def test_the_lock_files_of_the_dead_are_removed(root: Path) -> None:
-    with liveness.living(root, OTHER):
+    with liveness.stay_alive(root, OTHER):
         pass
-    with liveness.living(root, ME):
+    with liveness.stay_alive(root, ME):
         assert [path.name for path in (root / ".convstore" / "owners").glob("*.lock")] == [f"{ME}.lock"]
 
 

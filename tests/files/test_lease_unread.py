@@ -42,7 +42,7 @@ def test_a_lease_that_cannot_be_read_is_not_taken_from_its_owner(
     root: Path, monkeypatch: pytest.MonkeyPatch, names: tuple[str, ...], number: int
 ) -> None:
     path = make_conversation(root)
-    with liveness.living(root, ME):
+    with liveness.stay_alive(root, ME):
         lease.claim(root, path.name, ME)
         theirs = {"owner_instance_id": "agent-server", "generation": 7, "expires_at": time.time() + 60}
         (path / LEASE).write_text(json.dumps(theirs))
@@ -53,19 +53,19 @@ def test_a_lease_that_cannot_be_read_is_not_taken_from_its_owner(
 
 def test_an_owner_whose_lease_cannot_be_read_has_not_lost_it(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = make_conversation(root)
-    with liveness.living(root, ME):
+    with liveness.stay_alive(root, ME):
         mine = lease.claim(root, path.name, ME).lease
         with (
             refused(monkeypatch, errno.EMFILE, LEASE, LAST_LEASE),
             pytest.raises(WriteFailed, match="whose the conversation is"),
         ):
-            lease.check(root, path.name, mine)
-        assert lease.check(root, path.name, mine) == mine
+            lease.check_lease(root, path.name, mine)
+        assert lease.check_lease(root, path.name, mine) == mine
 
 
 def test_a_claim_that_cannot_be_shared_leaves_the_lease_as_it_was(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = make_conversation(root)
-    with liveness.living(root, ME):
+    with liveness.stay_alive(root, ME):
         with refused(monkeypatch, errno.EMFILE, LAST_LEASE, mode=os.O_RDWR), pytest.raises(WriteFailed):
             lease.claim(root, path.name, ME, shared=True)
         assert lease.find_holder(root, path.name) is None

@@ -21,7 +21,9 @@ def test_of_several_who_create_one_conversation_at_once_one_does_and_it_is_whole
 
     def create(number: int) -> int | None:
         try:
-            staging.place(tmp_path, ONE, [ArchiveFile(name, b"%d" % number) for name in names], staging_prefix=".new-")
+            staging.publish_new(
+                tmp_path, ONE, [ArchiveFile(name, b"%d" % number) for name in names], staging_prefix=".new-"
+            )
         except ConversationExists:
             return None
         return number
@@ -42,7 +44,7 @@ def test_what_is_left_half_built_goes_without_a_list_of_all_that_is_there(tmp_pa
         os.utime(tmp_path / name, (built_s, built_s))
     tracemalloc.start()
     try:
-        staging.remove_left(tmp_path, ".new-", 2000)
+        staging.remove_leftovers(tmp_path, ".new-", 2000)
         _, most_bytes = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()

@@ -200,7 +200,7 @@ def test_what_comes_into_the_place_of_one_that_is_restored_stays(root: Path, mon
     entry = trash.move_to_trash(root, path.name, 1)
     require_room = trash.require_room
 
-    def then_create(root: Path, entry: trash.Trashed) -> str | None:
+    def then_create(root: Path, entry: trash.TrashEntry) -> str | None:
         found = require_room(root, entry)
         make_conversation(root, meta={"title": "Another"})
         return found

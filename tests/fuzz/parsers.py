@@ -30,11 +30,11 @@ with instrumented:
     from app.files.archive.import_zip import ZipSource
     from app.files.metadata_reader import Reader
     from app.model.archive_format import FOREIGN_ARCHIVE, ArchiveFile
-    from app.model.change_token import parse_place
+    from app.model.change_token import parse_change_token
     from app.model.conversation import fold
     from app.model.event import content_texts, event_facts, final_response, message_text, parse_json_object
     from app.model.ids import ConversationId, find_conversation_id, find_event_name
-    from app.model.json_splice import parse_kept
+    from app.model.json_splice import parse_raw_object
     from app.model.page import decode_token
     from app.model.text.tokenizer import parse_question, split
 
@@ -66,7 +66,7 @@ class Parsers:
     def state(self, raw: bytes) -> None:
         """Read base_state.json, as for the index and as for writing."""
         self._read(layout.STATE, raw)
-        parse_kept(raw)
+        parse_raw_object(raw)
 
     def _read(self, name: str, raw: bytes) -> None:
         (self._conversation / name).write_bytes(raw)
@@ -84,7 +84,7 @@ class Parsers:
         text = raw.decode(errors="surrogateescape")
         find_conversation_id(text)
         find_event_name(text)
-        for parse in (lambda: decode_token(text, "digest", int), lambda: parse_place(text)):
+        for parse in (lambda: decode_token(text, "digest", int), lambda: parse_change_token(text)):
             try:
                 parse()
             except StoreError:

@@ -18,7 +18,7 @@ from sqlalchemy import text
 from app.errors import IndexBusy, IndexUnusable
 from app.index import state
 from app.index.sqlite.database import Index
-from app.index.sqlite.index_file import prepare
+from app.index.sqlite.index_file import make_directory
 from app.index.sqlite.write_connection import WriteConnection
 from app.index.statements import Sql
 from tests.builders import busy_index, held_by_another_process, second_process
@@ -182,10 +182,10 @@ async def test_writers_of_one_process_take_turns(path: Path) -> None:
 async def test_readers_read_on_while_a_block_is_written(path: Path) -> None:
     async with (
         opened(path) as index,
-        transaction(index, lambda connection: state.set_progress(connection, phase="events")),
+        transaction(index, lambda connection: state.set_state(connection, phase="events")),
         index.read() as reading,
     ):
-        assert (await state.get_progress(reading)).phase == "idle"
+        assert (await state.get_state(reading)).phase == "idle"
 
 
 BUMP = """
@@ -281,11 +281,11 @@ async def test_a_file_that_is_no_database_is_refused_with_what_to_do(tmp_path: P
 def test_an_index_directory_that_cannot_be_made_is_refused_with_what_to_do(tmp_path: Path) -> None:
     (tmp_path / "a-file").touch()
     with pytest.raises(IndexUnusable, match=r"cannot be made .* CONVSTORE_INDEX_URL"):
-        prepare(tmp_path / "a-file" / "index.db")
+        make_directory(tmp_path / "a-file" / "index.db")
 
 
 def test_an_index_directory_is_for_its_owner_alone(tmp_path: Path) -> None:
-    prepare(tmp_path / "deep" / "index" / "index.db")
+    make_directory(tmp_path / "deep" / "index" / "index.db")
     assert (tmp_path / "deep" / "index").stat().st_mode & 0o777 == 0o700
 
 
@@ -305,7 +305,7 @@ async def test_rows_are_kept_until_another_connection_commits(path: Path) -> Non
 async def test_who_is_cancelled_in_a_snapshot_leaves_no_old_state_to_the_next(path: Path, steps: int) -> None:
     async def look(index: Index) -> int:
         async with index.read() as connection, connection.snapshot():
-            return (await state.get_position(connection)).revision
+            return (await state.get_revision(connection)).revision
 
     async with opened(path, readers=1) as index:
         looking = asyncio.create_task(look(index))
@@ -314,7 +314,7 @@ async def test_who_is_cancelled_in_a_snapshot_leaves_no_old_state_to_the_next(pa
         looking.cancel()
         await asyncio.wait([looking])
         async with index.read() as connection:
-            await state.get_position(connection)
+            await state.get_revision(connection)
         revision = await index.write(state.bump_revision)
         assert await look(index) == revision
 

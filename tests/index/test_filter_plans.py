@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import pytest
 
 from app.index import conversation_list, facet_counts, filter_sql
-from app.index.conversation_list import Shape
+from app.index.conversation_list import ListShape
 from app.model.facets import FacetKind
 from app.model.page import COLUMN_ORDERS, SortOrder
 from tests.index.plans import LISTED, of_conversations, plan
@@ -20,7 +20,9 @@ from tests.index.plans import LISTED, of_conversations, plan
 def test_a_page_with_another_filter_looks_through_a_bounded_number_of_rows_first(
     database: sqlite3.Connection, order: SortOrder, after: bool
 ) -> None:
-    walking, _ = conversation_list.list_sqls(Shape(order, ("workspace", "model", "top level", *LISTED), after=after))
+    walking, _ = conversation_list.list_sqls(
+        ListShape(order, ("workspace", "model", "top level", *LISTED), after=after)
+    )
     sign = "<" if order.descending else ">"
     place = f" AND ({order.column},uuid){sign}(?,?)" if after else ""
     assert of_conversations(database, walking) == {
@@ -75,7 +77,7 @@ FEW = {
 
 @pytest.mark.parametrize("name", filter_sql._CLAUSES)
 def test_a_page_that_sorts_begins_with_the_few_or_reads_the_table_once(database: sqlite3.Connection, name: str) -> None:
-    *_, sql = conversation_list.list_sqls(Shape(SortOrder.COST_DESC, (name, "workspace", *LISTED)))
+    *_, sql = conversation_list.list_sqls(ListShape(SortOrder.COST_DESC, (name, "workspace", *LISTED)))
     found = "SCAN conversation"
     if name in FEW:
         found = f"SEARCH conversation USING INDEX {FEW[name]}"
@@ -87,7 +89,7 @@ def test_a_page_that_sorts_begins_with_the_few_or_reads_the_table_once(database:
 
 
 def test_a_part_of_a_title_is_found_by_its_trigrams(database: sqlite3.Connection) -> None:
-    _, reading = conversation_list.list_sqls(Shape(SortOrder.COST_DESC, ("long title", "workspace", *LISTED)))
+    _, reading = conversation_list.list_sqls(ListShape(SortOrder.COST_DESC, ("long title", "workspace", *LISTED)))
     assert [step for step in plan(database, reading) if "title_fts" in step] == [
         "SCAN title_fts VIRTUAL TABLE INDEX 0:M1"
     ]
@@ -98,7 +100,7 @@ def test_a_part_of_a_title_is_found_by_its_trigrams(database: sqlite3.Connection
 def test_tags_are_found_in_their_index_and_looked_up_by_row(
     database: sqlite3.Connection, name: str, found: str
 ) -> None:
-    walking, reading = conversation_list.list_sqls(Shape(SortOrder.COST_DESC, (name, "workspace", *LISTED)))
+    walking, reading = conversation_list.list_sqls(ListShape(SortOrder.COST_DESC, (name, "workspace", *LISTED)))
     tags = [step for step in plan(database, reading) if "conversation_tag" in step]
     assert tags == [f"SEARCH conversation_tag USING COVERING INDEX ix_conversation_tag_key ({found})"]
     assert {*of_conversations(database, reading)} == {"SEARCH conversation USING INTEGER PRIMARY KEY (rowid=?)"}
@@ -111,7 +113,7 @@ def test_a_count_is_in_an_index_or_begins_with_the_few_or_reads_the_table_once(
     database: sqlite3.Connection, name: str
 ) -> None:
     [step] = of_conversations(database, conversation_list.count_sql((name, "workspace", *LISTED)))
-    alone = filter_sql.looked_at((name, "workspace")) <= {"workspace", "archived"}
+    alone = filter_sql.columns_of((name, "workspace")) <= {"workspace", "archived"}
     others = {"unreadable": "ix_conversation_unreadable", **dict.fromkeys(("q", "long title"), "INTEGER PRIMARY KEY")}
     found = {**FEW, **others}.get(name, "SCAN conversation")
     assert ("COVERING INDEX ix_conversation_workspace (archived=? AND workspace=?)" if alone else found) in step

@@ -19,7 +19,7 @@ from app.index import (
     facet_counts,
     filter_sql,
 )
-from app.index.conversation_list import Shape
+from app.index.conversation_list import ListShape
 from app.index.statements import Sql
 from app.index.tables import conversation
 from app.model.page import COLUMN_ORDERS, EventOrder, SortOrder
@@ -33,20 +33,20 @@ WITH_STATUS = ("status", "not archived")
 
 def unfiltered() -> dict[str, Sql]:
     """Return the statements that go over all conversations, or begin with the first of all."""
-    first_pages = {f"list {order}": conversation_list.ordered_sql(Shape(order, LISTED)) for order in COLUMN_ORDERS}
+    first_pages = {f"list {order}": conversation_list.ordered_sql(ListShape(order, LISTED)) for order in COLUMN_ORDERS}
     return first_pages | {"count": conversation_list.count_sql(()), "totals": conversation_lookup._totals_sql()}
 
 
 def narrowed() -> dict[str, Sql]:
     """Return all other statements that read: each names a status, a place, a conversation or an id."""
     following = {
-        f"list {order} {bounded=}": conversation_list.ordered_sql(Shape(order, LISTED, after=True, bounded=bounded))
+        f"list {order} {bounded=}": conversation_list.ordered_sql(ListShape(order, LISTED, after=True, bounded=bounded))
         for order in COLUMN_ORDERS
         for bounded in (False, True)
     }
     with_status = {
         f"list {order} with status {after=} {bounded=}": conversation_list.ordered_sql(
-            Shape(order, WITH_STATUS, after, bounded)
+            ListShape(order, WITH_STATUS, after, bounded)
         )
         for order in BY_STATUS
         for after, bounded in ((False, False), (True, False), (True, True))
@@ -144,7 +144,7 @@ def test_an_unfiltered_statement_walks_an_index_and_sorts_nothing(database: sqli
 def test_a_following_page_begins_at_its_place(
     database: sqlite3.Connection, order: SortOrder, names: tuple[str, ...]
 ) -> None:
-    shape = Shape(order, names, after=True)
+    shape = ListShape(order, names, after=True)
     sign = "<" if order.descending else ">"
     first = "archived=? AND status=?" if names == WITH_STATUS else "archived=?"
     assert conversation_list.is_in_order(shape)
@@ -154,7 +154,7 @@ def test_a_following_page_begins_at_its_place(
 @pytest.mark.parametrize("order", COLUMN_ORDERS)
 def test_a_page_with_a_range_of_its_order_walks_that_range(database: sqlite3.Connection, order: SortOrder) -> None:
     if order.column in RANGED:
-        shape = Shape(order, (f"{order.column}_gte", f"{order.column}_lt", *LISTED))
+        shape = ListShape(order, (f"{order.column}_gte", f"{order.column}_lt", *LISTED))
         [sql] = conversation_list.list_sqls(shape)
         assert f"(archived=? AND {order.column}>? AND {order.column}<?)" in plan(database, sql)[0]
 

@@ -11,8 +11,8 @@ import pytest
 
 from app import Settings
 from app.errors import IndexUnusable
-from app.index.sqlite.index_file import Identity, find_identity
-from app.index.sqlite.replace_index import recover
+from app.index.sqlite.index_file import FileIdentity, find_identity
+from app.index.sqlite.replace_index import replace_damaged
 from app.store.follow.rebuild import rebuild
 from tests.builders import make_conversation
 from tests.conftest import StoreOpener
@@ -41,18 +41,18 @@ async def test_an_index_is_its_owners_alone_however_it_was_made(tmp_path: Path, 
         seen += readable_by_others(beside)
     settings = Settings(store=root, index_url=f"sqlite:///{path}")
     await rebuild(settings, lambda *_: seen.extend(readable_by_others(beside)))
-    assert await recover(path, find_identity(path))
+    assert await replace_damaged(path, find_identity(path))
     assert seen + readable_by_others(beside) == []
 
 
 async def test_a_store_that_went_after_its_index_is_not_made_again(tmp_path: Path) -> None:
     root = tmp_path / "conversations"
     with pytest.raises(IndexUnusable, match="cannot be made"):
-        await recover(root / ".convstore" / "index.db", Identity(0, 0))
+        await replace_damaged(root / ".convstore" / "index.db", FileIdentity(0, 0))
     assert not root.exists()
 
 
 async def test_an_index_directory_that_went_alone_is_made_again(tmp_path: Path) -> None:
     path = tmp_path / ".convstore" / "index.db"
-    assert await recover(path, Identity(0, 0))
+    assert await replace_damaged(path, FileIdentity(0, 0))
     assert path.stat().st_size > 0

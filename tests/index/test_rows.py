@@ -44,7 +44,7 @@ async def put(index: Index, *rows: IndexedRow) -> None:
 
 async def key_of(index: Index, number: int) -> int:
     async with index.read() as connection:
-        [seen] = await conversation_lookup.find_seen(connection, [ConversationId(make_id(number))])
+        [seen] = await conversation_lookup.find_states(connection, [ConversationId(make_id(number))])
     return seen.key
 
 
@@ -189,7 +189,7 @@ async def test_tombstones_are_bounded_and_what_was_forgotten_is_known(
         await index.write(partial(conversation_rows.delete_many, directories=[make_id(number)]))
     assert revisions(index.path) == {make_id(3): 8, make_id(4): 10}
     async with index.read() as connection:
-        assert (await state.get_position(connection))[1:] == (10, 6)
+        assert (await state.get_revision(connection))[1:] == (10, 6)
 
 
 def revision(path: Path) -> int:

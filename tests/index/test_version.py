@@ -13,7 +13,7 @@ import pytest
 
 from app.errors import IndexDamaged, IndexUnusable
 from app.index.sqlite import migrations
-from app.index.sqlite.replace_index import is_marked
+from app.index.sqlite.replace_index import is_marked_damaged
 from app.index.sqlite.schema_version import HEAD, read_revision
 
 
@@ -29,7 +29,7 @@ def test_a_schema_whose_names_are_no_text_any_more_is_damage(tmp_path: Path) -> 
         read_revision(path)
 
 
-@pytest.mark.parametrize("look", [read_revision, is_marked])
+@pytest.mark.parametrize("look", [read_revision, is_marked_damaged])
 def test_an_index_of_another_user_is_told_with_what_to_do(
     look: Callable[[Path], object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

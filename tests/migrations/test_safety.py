@@ -91,7 +91,7 @@ async def test_opening_waits_for_a_migration_that_runs(root: Path) -> None:
     path = root / ".convstore" / "index.db"
     make_conversation(root)
     migrations.downgrade(path, "0001")
-    with open_lock.alone(path, 0):
+    with open_lock.hold_alone(path, 0):
         opening = asyncio.create_task(synced_count(root))
         done, _ = await asyncio.wait([opening], timeout=0.3)
         assert not done
@@ -107,17 +107,17 @@ async def synced_count(root: Path) -> int:
 
 async def test_opening_says_so_when_a_migration_takes_too_long(root: Path) -> None:
     path = root / ".convstore" / "index.db"
-    with open_lock.alone(path, 0), pytest.raises(IndexBusy, match="has been migrated for more than 0 s"):
-        open_lock.join(path, 0)
+    with open_lock.hold_alone(path, 0), pytest.raises(IndexBusy, match="has been migrated for more than 0 s"):
+        open_lock.hold_open(path, 0)
 
 
 def test_an_old_program_that_runs_keeps_a_new_one_from_migrating(index: Path) -> None:
     """As in an upgrade of convstore while the old server still serves: the new one says what to do."""
     migrations.downgrade(index, "0001")
-    old = open_lock.join(index)
+    old = open_lock.hold_open(index)
     with pytest.raises(IndexBusy, match="Stop the server"):
         asyncio.run(synced(index.parent.parent))
-    open_lock.leave(old)
+    open_lock.release(old)
     assert asyncio.run(synced(index.parent.parent))["conversation"]
 
 
@@ -265,14 +265,14 @@ def test_what_cannot_be_written_to_is_told_and_stands_as_it_was(
 
 
 def test_many_may_have_an_index_open(index: Path) -> None:
-    held = [open_lock.join(index) for _ in range(3)]
-    threads = [threading.Thread(target=lambda: open_lock.leave(open_lock.join(index))) for _ in range(3)]
+    held = [open_lock.hold_open(index) for _ in range(3)]
+    threads = [threading.Thread(target=lambda: open_lock.release(open_lock.hold_open(index))) for _ in range(3)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join(5)
     assert not any(thread.is_alive() for thread in threads)
     for one in held:
-        open_lock.leave(one)
-    with open_lock.alone(index, 0), pytest.raises(IndexBusy):
-        open_lock.join(index, 0)
+        open_lock.release(one)
+    with open_lock.hold_alone(index, 0), pytest.raises(IndexBusy):
+        open_lock.hold_open(index, 0)

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.errors import UnreadableFile
-from app.model.json_splice import parse_kept
+from app.model.json_splice import parse_raw_object
 
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.text(),
@@ -34,7 +34,7 @@ json_objects = st.dictionaries(st.text(), json_values, max_size=6)
     ],
 )
 def test_only_what_is_set_changes(raw: bytes, values: dict[str, bytes], expected: bytes) -> None:
-    assert parse_kept(raw).with_values(values).raw == expected
+    assert parse_raw_object(raw).with_values(values).raw == expected
 
 
 @given(json_objects, json_objects, json_objects, st.booleans())
@@ -42,10 +42,10 @@ def test_setting_is_what_a_dictionary_does(
     before: dict[str, Any], first: dict[str, Any], second: dict[str, Any], indented: bool
 ) -> None:
     raw = orjson.dumps(before, option=orjson.OPT_INDENT_2 if indented else 0)
-    kept = parse_kept(raw)
+    kept = parse_raw_object(raw)
     for values in (first, second):
         kept = kept.with_values({name: orjson.dumps(value) for name, value in values.items()})
-        assert dict(kept.spans) == dict(parse_kept(kept.raw).spans)
+        assert dict(kept.spans) == dict(parse_raw_object(kept.raw).spans)
     expected = before | first | second
     assert orjson.loads(kept.raw) == expected
     for name, value in expected.items():
@@ -55,4 +55,4 @@ def test_setting_is_what_a_dictionary_does(
 def test_what_is_no_object_is_refused() -> None:
     for raw in (b"", b"[1]", b'{"a":'):
         with pytest.raises(UnreadableFile):
-            parse_kept(raw)
+            parse_raw_object(raw)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from app import ConversationStore, Settings
 from app.errors import ChangesGone
-from app.model.change_token import Place
+from app.model.change_token import ChangeToken
 from app.store.follow.rebuild import rebuild
 from tests.builders import make_conversation, make_id, make_meta, write_event
 
@@ -37,7 +37,7 @@ class Follower:
     def __init__(self, limit: int) -> None:
         self.list: dict[str, bytes] = {}
         self.limit = limit
-        self.place: Place | None = None
+        self.place: ChangeToken | None = None
 
     async def look(self, store: ConversationStore) -> None:
         more = True

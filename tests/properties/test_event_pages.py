@@ -60,7 +60,7 @@ async def fill(index: Index, log: dict[EventName, EventRow]) -> int:
     keys = []
     for uuid in (ONE, ConversationId(make_id(2))):
         async with index.read() as reading:
-            keys += [seen.key for seen in await conversation_lookup.find_seen(reading, [uuid])]
+            keys += [seen.key for seen in await conversation_lookup.find_states(reading, [uuid])]
     other = [EventRow(EventName(5, "other"), EventFacts("MessageEvent", "user", 2, None))]
     await index.write(
         lambda connection: event_rows.apply_changes(

@@ -21,7 +21,7 @@ from app.model.facets import Facet, FacetKind, parse_facets
 from app.model.filters import ConversationFilter, Status
 from app.model.ids import ConversationId
 from app.model.page import COLUMN_ORDERS, SortOrder
-from app.store.follow.watcher import Sweep
+from app.store.follow.watcher import Watcher
 from tests.builders import BEGIN, make_id
 from tests.properties.plain_filter import (
     KINDS,
@@ -77,7 +77,7 @@ def filled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Filled]:
         patch.setattr(conversation_list, "WALKED", 5)
         store = runner.run(opened.__aenter__())
         runner.run(store.sync())
-        runner.run(Sweep(store.index, store.reader).walk_all())
+        runner.run(Watcher(store.index, store.reader).walk_all())
         yield Filled(runner, store, plain)
         runner.run(opened.__aexit__(None, None, None))
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from app.model.archive_format import OWN_ARCHIVE, ExportFormat
 from app.model.filters import ConversationFilter
 from app.store.admin.archive_export import ExportReport, export, list_named
-from app.store.admin.archive_import import Planned, import_conversations
+from app.store.admin.archive_import import PlannedImport, import_conversations
 from app.store.store import ConversationStore
 
 
@@ -31,5 +31,5 @@ def written(archive: Path, raw: bytes) -> Path:
     return archive
 
 
-async def imported(store: ConversationStore, archive: Path, **how: object) -> list[Planned]:
+async def imported(store: ConversationStore, archive: Path, **how: object) -> list[PlannedImport]:
     return await import_conversations(store, [archive], OWN_ARCHIVE, **how)  # type: ignore[arg-type]

@@ -68,7 +68,7 @@ async def test_a_bomb_is_refused_by_its_ratio(root: Path, archive: Path, open_st
 async def test_only_one_imports_at_a_time(root: Path, archive: Path, open_store: StoreOpener) -> None:
     written(archive, make_zip(good_entries()))
     async with open_store(root) as store:
-        with staging.importing(root), pytest.raises(ImportRunning):
+        with staging.import_lock(root), pytest.raises(ImportRunning):
             await imported(store, archive)
         assert len(await imported(store, archive)) == 1
 

@@ -12,7 +12,7 @@ import pytest
 
 from app import ConversationStore, Settings
 from app.store.follow import background
-from app.store.follow.background import follow
+from app.store.follow.background import run_background
 from tests.builders import make_conversation, second_process
 from tests.conftest import StoreOpener
 
@@ -43,7 +43,7 @@ async def test_a_server_follows_until_it_ends(
             found = (await store.get_status())[0].last_error
             return found == error if error is None else error in str(found)
 
-        following = asyncio.create_task(follow(store))
+        following = asyncio.create_task(run_background(store))
         await until(lambda: counted(1))
         make_conversation(root, 2)
         await until(lambda: counted(2))
@@ -60,11 +60,11 @@ async def test_a_server_follows_until_it_ends(
 FOLLOW = """
 import asyncio, sys
 from app import ConversationStore, Settings
-from app.store.follow.background import follow
+from app.store.follow.background import run_background
 
 async def main():
     async with ConversationStore.open(Settings(store=sys.argv[1])) as store:
-        following = asyncio.create_task(follow(store))
+        following = asyncio.create_task(run_background(store))
         while not (await store.get_status())[0].last_sweep_at:
             await asyncio.sleep(0.01)
         print("sweeping", flush=True)
@@ -82,7 +82,7 @@ async def test_of_two_processes_one_sweeps_and_the_other_takes_over(
     with second_process(FOLLOW, root) as other:
         assert other.hear() == "sweeping"
         async with ConversationStore.open(Settings(store=root)) as store:
-            following = asyncio.create_task(follow(store))
+            following = asyncio.create_task(run_background(store))
             make_conversation(root, 2)
 
             async def both() -> bool:

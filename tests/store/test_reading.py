@@ -12,7 +12,7 @@ from pathlib import Path
 import orjson
 import pytest
 
-from app.files.layout import FAILED, Named
+from app.files.layout import FAILED, ConversationDir
 from app.files.metadata_reader import Reader
 from app.files.row_reader import read_changes, read_rows
 from app.model.event import KnownLog
@@ -86,7 +86,7 @@ async def test_a_link_and_what_is_no_file_are_read_once_and_agree_with_the_index
 
 def test_what_the_operating_system_refuses_is_not_trusted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     refuse(monkeypatch, make_conversation(tmp_path) / "meta.json")
-    [row], _ = read_rows(Reader(tmp_path, None), [Named(ONE, ONE)])
+    [row], _ = read_rows(Reader(tmp_path, None), [ConversationDir(ONE, ONE)])
     assert (row.signature, row.row.unreadable) == (FAILED, "meta.json: cannot be opened (Input/output error)")
 
 
@@ -94,7 +94,7 @@ def test_a_row_is_read_from_its_files_and_the_last_event(tmp_path: Path) -> None
     path = make_conversation(tmp_path, events=20)
     last = max(names_in(path / "events"))
     with opened_files() as opened:
-        read_rows(Reader(tmp_path, None), [Named(ONE, ONE)])
+        read_rows(Reader(tmp_path, None), [ConversationDir(ONE, ONE)])
     assert opened == [str(path), "meta.json", "base_state.json", "events", "convstore.json", "events", last]
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from app import Settings
 from app.errors import ChangesGone, IndexUnusable, InvalidToken, RebuildRefused, SyncRunning
-from app.files.layout import Named
+from app.files.layout import ConversationDir
 from app.files.metadata_reader import Reader
 from app.files.row_reader import read_rows
 from app.index.sqlite import migrations
@@ -21,7 +21,7 @@ from app.model.filters import ConversationFilter
 from app.model.ids import ConversationId
 from app.model.page import SortOrder
 from app.store.follow.full_sync import SyncReport
-from app.store.follow.ingest import refresh
+from app.store.follow.ingest import ingest
 from app.store.follow.leader import sync_lock
 from app.store.follow.rebuild import rebuild
 from app.store.store import ConversationStore
@@ -162,7 +162,7 @@ async def test_a_search_does_not_go_on_in_an_index_that_numbers_its_matches_in_a
 async def test_what_was_read_before_a_rebuild_does_not_replace_what_the_rebuild_read(
     root: Path, open_store: StoreOpener, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def read_and_rebuild(reader: Reader, named: Sequence[Named]) -> Any:
+    def read_and_rebuild(reader: Reader, named: Sequence[ConversationDir]) -> Any:
         read = read_rows(reader, named)
         monkeypatch.setattr("app.store.follow.ingest.read_rows", read_rows)
         (root / make_id(1) / "meta.json").write_text(json.dumps(make_meta(make_id(1), title="Changed")))
@@ -172,5 +172,5 @@ async def test_what_was_read_before_a_rebuild_does_not_replace_what_the_rebuild_
     make_conversation(root, 1)
     async with open_store(root) as store:
         monkeypatch.setattr("app.store.follow.ingest.read_rows", read_and_rebuild)
-        await refresh(store.index, store.reader, [Named(make_id(1), ConversationId(make_id(1)))])
+        await ingest(store.index, store.reader, [ConversationDir(make_id(1), ConversationId(make_id(1)))])
         assert await store.count_conversations(ConversationFilter(title_contains="changed")) == 1

@@ -13,7 +13,7 @@ import pytest
 
 from app import ConversationStore
 from app.files import lease, open_conversation
-from app.files.fingerprint import Mark, mark_of
+from app.files.fingerprint import Mark, fingerprint_of
 from app.model.filters import ConversationFilter
 from app.model.ids import ConversationId
 from tests.builders import SecondProcess, index_path, make_conversation, make_event, make_id, second_process
@@ -182,9 +182,9 @@ async def test_events_of_two_workers_have_two_numbers_also_where_the_time_of_a_d
     make_conversation(root)
 
     def coarse(status: os.stat_result) -> Mark:
-        return (0, 0, 0, 0) if S_ISDIR(status.st_mode) else mark_of(status)
+        return (0, 0, 0, 0) if S_ISDIR(status.st_mode) else fingerprint_of(status)
 
-    monkeypatch.setattr(open_conversation, "mark_of", coarse)
+    monkeypatch.setattr(open_conversation, "fingerprint_of", coarse)
     async with open_store(root, **SAME) as store, store.writer(ONE) as conversation:
         await conversation.append(make_event(2))
         with sibling(root) as other:

@@ -18,7 +18,7 @@ from app import ConversationStore
 from app.errors import StoreUnavailable
 from app.model.ids import ConversationId, dashed
 from app.store.follow import watcher
-from app.store.follow.watcher import Sweep
+from app.store.follow.watcher import Watcher
 from tests.builders import (
     index_tables,
     make_conversation,
@@ -46,8 +46,8 @@ async def listed(store: ConversationStore) -> dict[str, dict[str, Any]]:
     return {info["id"].replace("-", ""): info for info in infos}
 
 
-def swept(store: ConversationStore) -> Sweep:
-    return Sweep(store.index, store.reader)
+def swept(store: ConversationStore) -> Watcher:
+    return Watcher(store.index, store.reader)
 
 
 def replace(path: Path, content: dict[str, Any]) -> None:
@@ -128,7 +128,7 @@ async def test_ten_walks_look_at_the_files_of_each_conversation_once(
     monkeypatch.setattr(watcher, "_MARGIN_NS", 0)
     directories = [make_conversation(root, number, meta=OLD, events=OLD_EVENTS) for number in range(20)]
     async with open_store(root) as store:
-        looking = Sweep(store.index, store.reader, since_ns=time.time_ns())
+        looking = Watcher(store.index, store.reader, since_ns=time.time_ns())
         looking._walk.over = True
         for directory in directories:
             rewrite_in_place(directory)

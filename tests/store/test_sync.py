@@ -16,7 +16,7 @@ import pytest
 from app import ConversationStore, Settings
 from app.errors import StoreUnavailable, SyncRunning
 from app.files import layout
-from app.files.layout import Named
+from app.files.layout import ConversationDir
 from app.index import conversation_rows
 from app.model.ids import ConversationId, dashed
 from app.store.follow.full_sync import SyncReport
@@ -213,7 +213,7 @@ async def test_what_changed_a_moment_ago_is_read_again(
 ) -> None:
     monkeypatch.setattr("app.files.layout.time_ns", time.time_ns)
     make_conversation(root)
-    one = Named(make_id(1), ConversationId(make_id(1)))
+    one = ConversationDir(make_id(1), ConversationId(make_id(1)))
     async with open_store(root, synced=False) as store:
         assert (await store.sync()).untrusted == [one]
         assert found(await store.sync()) == {
@@ -278,7 +278,7 @@ async def test_of_how_many_conversations_the_text_is_known_is_part_of_the_state(
     make_conversation(root)
     async with open_store(root) as store:
         states = [(store.index.find_state(), await store.count_text())]
-        await store.index.write(conversation_rows.distrust_all)
+        await store.index.write(conversation_rows.invalidate_all)
         states.append((store.index.find_state(), await store.count_text()))
         await store.sync()
         states.append((store.index.find_state(), await store.count_text()))

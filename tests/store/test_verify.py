@@ -15,7 +15,7 @@ import pytest
 
 from app import Settings
 from app.errors import StoreUnavailable
-from app.store.follow.background import follow, verify_slowly
+from app.store.follow.background import run_background, verify_slowly
 from app.store.follow.rebuild import rebuild
 from app.store.follow.verify import Difference
 from tests.builders import make_conversation, make_event, make_id, opened_files, write_event
@@ -251,7 +251,7 @@ async def test_a_server_that_is_told_to_verifies_slowly_all_the_time(
         make_conversation(root, number)
     caplog.set_level(logging.INFO)
     async with open_store(root, verify_hours=0.6 / 3600) as store:
-        following = asyncio.create_task(follow(store))
+        following = asyncio.create_task(run_background(store))
         async with asyncio.timeout(20):
             while "120 conversations, 0 differences" not in caplog.text:
                 await asyncio.sleep(0.02)

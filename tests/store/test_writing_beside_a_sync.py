@@ -14,7 +14,7 @@ import pytest
 from app import ConversationStore
 from app.errors import ConversationNotFound, StoreUnavailable
 from app.files import layout
-from app.files.layout import Named
+from app.files.layout import ConversationDir
 from app.files.metadata_reader import Reader
 from app.files.row_reader import read_rows
 from app.index import change_feed, conversation_lookup, conversation_rows, state
@@ -25,7 +25,7 @@ from app.index.statements import Sql
 from app.model.conversation import IndexedRow
 from app.model.ids import ConversationId
 from app.store.follow import full_sync, ingest
-from app.store.follow.watcher import Sweep
+from app.store.follow.watcher import Watcher
 from tests.builders import make_conversation, make_event, make_id, make_meta, opened_files
 from tests.conftest import StoreOpener
 
@@ -34,11 +34,13 @@ NEW = {"agent": {"llm": {"model": "a/model"}}, "workspace": {"working_dir": "/ho
 _FORGET = Sql("DELETE FROM conversation", {})
 
 
-def then_once(work: Callable[[], object]) -> Callable[[Reader, Sequence[Named]], tuple[list[IndexedRow], list[Named]]]:
+def then_once(
+    work: Callable[[], object],
+) -> Callable[[Reader, Sequence[ConversationDir]], tuple[list[IndexedRow], list[ConversationDir]]]:
     """Return `read_rows` that does something more, in its thread, after it has read for the first time."""
     left = [work]
 
-    def read(reader: Reader, named: Sequence[Named]) -> tuple[list[IndexedRow], list[Named]]:
+    def read(reader: Reader, named: Sequence[ConversationDir]) -> tuple[list[IndexedRow], list[ConversationDir]]:
         found = read_rows(reader, named)
         while left:
             left.pop()()
@@ -104,7 +106,7 @@ async def test_a_row_that_was_only_touched_while_its_files_were_read_is_read_onc
         (path / "meta.json").write_bytes(orjson.dumps(make_meta(ID, title="By another program")))
 
         def touch(connection: WriteConnection) -> None:
-            change_feed.touch(connection, [ID], state.bump_revision(connection))
+            change_feed.touch_conversations(connection, [ID], state.bump_revision(connection))
 
         monkeypatch.setattr(ingest, "read_rows", then_once(partial(store.index.write_in_thread, touch)))
         async with store.writer(ID):
@@ -116,7 +118,7 @@ async def test_a_row_that_says_something_else_than_the_files_is_not_settled(
 ) -> None:
     make_conversation(root)
     async with open_store(root) as store:
-        [before], _ = read_rows(store.reader, [Named(ID, ID)])
+        [before], _ = read_rows(store.reader, [ConversationDir(ID, ID)])
         async with store.writer(ID) as conversation:
             await conversation.set_title("Set")
             await conversation.append(make_event(7))
@@ -144,7 +146,7 @@ async def test_a_conversation_that_is_created_after_the_listing_stays(
             return found
 
         monkeypatch.setattr(layout, "list_directories", create_after)
-        await (Sweep(store.index, store.reader).tick() if swept else store.sync())
+        await (Watcher(store.index, store.reader).tick() if swept else store.sync())
         assert len((await store.list_conversations()).items) == 2
 
 

@@ -87,7 +87,7 @@ class ZipEncoder:
         self.left_out: list[tuple[ConversationId, LeftOut]] = []
         self._sink = _Sink()
         self._archive = zipfile.ZipFile(cast(IO[bytes], self._sink), "w", zipfile.ZIP_DEFLATED, compresslevel=_LEVEL)
-        self._archive.filelist = Contents(_zip_entry)
+        self._archive.filelist = ZipDirectoryOnDisk(_zip_entry)
         self._archive.NameToInfo = NoNames()
 
     def add(self, conversation_id: ConversationId, files: Files) -> Iterator[bytes]:
@@ -200,7 +200,7 @@ MEMORY_BYTES = 1 << 20
 _FIELDS = ("flag_bits", "CRC", "compress_size", "file_size", "header_offset")
 
 
-class Contents(list[ZipInfo]):
+class ZipDirectoryOnDisk(list[ZipInfo]):
     """In the place of `ZipFile.filelist`: takes each file as it is written, and gives all of them at the end."""
 
     def __init__(self, make_entry: Callable[[str], ZipInfo]) -> None:

@@ -15,18 +15,18 @@ import orjson
 from app.errors import UnreadableFile
 from app.files import layout
 from app.files.layout import LAST_LEASE, LEASE
-from app.files.log.head import find_moved_head, may_lag
-from app.files.metadata_reader import Reader, summarise
+from app.files.log.head import find_moved_head, may_be_behind
+from app.files.metadata_reader import Reader, summarize_log
 from app.model.archive_format import DEPTH_MAX, ArchiveFile, LeftOut, name_problem
 from app.model.conversation import ConversationFiles, believe_meta, find_unsaved_update_us
 from app.model.event import parse_json_object
 from app.model.ids import ConversationId, EventName
-from app.model.json_splice import parse_kept
+from app.model.json_splice import parse_raw_object
 from app.model.jsonlines import event_path, find_event
 from app.model.redaction import redacted
 from app.model.times import format_us
 
-_TOP = (layout.META, layout.STATE, layout.OWN)
+_TOP = (layout.META, layout.STATE, layout.SIDECAR)
 _LOOKS = 5
 _PAUSE_S = 0.02
 """A slow disk takes so long between an event and HEAD."""
@@ -88,7 +88,7 @@ def _read_core(fd: int) -> _Core:
                 return core
             time.sleep(_PAUSE_S)
     state = _find_moved(fd, core)
-    if state is not None and may_lag(fd, parse_json_object(state)):
+    if state is not None and may_be_behind(fd, parse_json_object(state)):
         core.top[layout.STATE] = state
     return core
 
@@ -120,7 +120,7 @@ def _find_moved(fd: int, core: _Core) -> bytes | None:
             with layout.open_directory(layout.EVENTS, fd) as events_fd:
                 moved = find_moved_head(events_fd, state, core.state_ns, core.names)
             if moved is not None:
-                return parse_kept(raw).with_values({"leaf_event_id": orjson.dumps(moved.event_id)}).raw
+                return parse_raw_object(raw).with_values({"leaf_event_id": orjson.dumps(moved.event_id)}).raw
         except (OSError, UnreadableFile):
             return None
     return None
@@ -135,7 +135,7 @@ def _set_updated_at(reader: Reader, fd: int, directory: str, core: _Core) -> Non
         meta = parse_json_object(raw)
         status = os.stat(layout.META, dir_fd=fd, follow_symlinks=False)
         placed_ns = layout.placed_ns(status)
-        log = summarise(reader, fd, core.names, believe_meta(meta, placed_ns))
+        log = summarize_log(reader, fd, core.names, believe_meta(meta, placed_ns))
         modified_us = status.st_mtime_ns // 1000
         files = ConversationFiles(
             ConversationId(directory), directory, meta, status.st_mtime_ns, None, log, modified_us,
@@ -143,7 +143,7 @@ def _set_updated_at(reader: Reader, fd: int, directory: str, core: _Core) -> Non
         )  # fmt: skip
         updated_us = None if log.failed else find_unsaved_update_us(files)
         if updated_us is not None:
-            kept = parse_kept(raw).with_values({"updated_at": orjson.dumps(format_us(updated_us))})
+            kept = parse_raw_object(raw).with_values({"updated_at": orjson.dumps(format_us(updated_us))})
             core.top[layout.META] = kept.raw
     except (OSError, UnreadableFile):
         return

@@ -12,7 +12,7 @@ from typing import Any, BinaryIO, Final
 import orjson
 
 from app.errors import ArchiveRefused, ArchiveTooLarge
-from app.files.archive.import_sources import Incoming, Meter, checked
+from app.files.archive.import_sources import Incoming, Meter, check_files
 from app.model.archive_format import ArchiveFile, Limits
 from app.model.ids import ConversationId, EventName, event_file_name, find_conversation_id, find_event_name
 from app.model.jsonlines import MARK, VERSION, event_path, find_event, raw_members
@@ -38,7 +38,7 @@ class JsonLinesSource:
             with self._path.open("rb") as file:
                 while line := self._next(file):
                     conversation_id = self._begun(line)
-                    files = checked(self.name, self._files(file, line, conversation_id, meter), meter)
+                    files = check_files(self.name, self._files(file, line, conversation_id, meter), meter)
                     yield Incoming(conversation_id, files)
                     for _ in files:
                         pass

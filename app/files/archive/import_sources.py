@@ -72,7 +72,7 @@ class Meter:
             raise ArchiveTooLarge(f"{self._name} unpacks to more than {ratio} times its size; is it a bomb?")
 
 
-def checked(name: str, files: Iterable[ArchiveFile | LeftOut], meter: Meter) -> Iterator[ArchiveFile | LeftOut]:
+def check_files(name: str, files: Iterable[ArchiveFile | LeftOut], meter: Meter) -> Iterator[ArchiveFile | LeftOut]:
     """Give a conversation's files after checking each one's name against those before it.
 
     Locks, leases and markers, which agent-server's downloads hold, are left out.
@@ -95,7 +95,7 @@ def checked(name: str, files: Iterable[ArchiveFile | LeftOut], meter: Meter) -> 
 
 
 def _misplaced(path: str) -> str | None:
-    return "it is below a file" if "/" in path and path.split("/", 1)[0] in (*CORE, layout.OWN) else None
+    return "it is below a file" if "/" in path and path.split("/", 1)[0] in (*CORE, layout.SIDECAR) else None
 
 
 def refuse_bad(name: str, path: str, problem: str | None) -> None:
@@ -108,7 +108,7 @@ def refuse_bad(name: str, path: str, problem: str | None) -> None:
         raise ArchiveRefused(f"{name}: {path[:200]!r} is refused: {problem}; nothing was imported")
 
 
-def told_id(name: str, prefix: str, core: Iterable[bytes]) -> ConversationId:
+def find_stated_id(name: str, prefix: str, core: Iterable[bytes]) -> ConversationId:
     """Return the id of a conversation: what its directory's name spells, else what its files say.
 
     Raises:
@@ -145,9 +145,9 @@ class DirectorySource:
         try:
             if is_conversation(self._path):
                 core = [raw for name in CORE if (raw := self._find(name)) is not None]
-                yield self._incoming(self._path, told_id(self.name, self._path.name, core), meter)
+                yield self._incoming(self._path, find_stated_id(self.name, self._path.name, core), meter)
                 return
-            for one in map(layout.named, layout.list_directories(self._path)[0]):
+            for one in map(layout.conversation_dir, layout.list_directories(self._path)[0]):
                 if is_conversation(self._path / one.directory):
                     yield self._incoming(self._path / one.directory, one.id, meter)
         except OSError as error:
@@ -158,7 +158,7 @@ class DirectorySource:
         return file.read_bytes() if file.is_file() and not file.is_symlink() else None
 
     def _incoming(self, path: Path, conversation_id: ConversationId, meter: Meter) -> Incoming:
-        files = checked(str(path), self._measured(path, meter), meter)
+        files = check_files(str(path), self._measured(path, meter), meter)
         return Incoming(conversation_id, files)
 
     def _measured(self, path: Path, meter: Meter) -> Iterator[ArchiveFile | LeftOut]:

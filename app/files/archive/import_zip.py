@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 from app.errors import ArchiveRefused, ArchiveTooLarge
 from app.files import layout
-from app.files.archive.import_sources import CORE, Incoming, Meter, checked, refuse_bad, told_id
+from app.files.archive.import_sources import CORE, Incoming, Meter, check_files, find_stated_id, refuse_bad
 from app.model.archive_format import ArchiveFile, Limits, name_problem
 from app.model.ids import ConversationId
 from app.model.jsonlines import find_event
@@ -33,7 +33,7 @@ _PREFIX_DEPTH = 3
 _ENCRYPTED = 0x1
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _CHUNK = 1 << 20
-_FIRST = (layout.META, layout.STATE, layout.OWN)
+_FIRST = (layout.META, layout.STATE, layout.SIDECAR)
 
 
 class _Entry(NamedTuple):
@@ -58,7 +58,7 @@ class ZipSource:
                 found: dict[ConversationId, list[_Entry]] = {}
                 for prefix, entries in self._group(archive).items():
                     core = (self._unpack(archive, entry, meter) for entry in entries if entry.path in CORE)
-                    conversation_id = told_id(self.name, prefix, core)
+                    conversation_id = find_stated_id(self.name, prefix, core)
                     if conversation_id in found:
                         raise ArchiveRefused(f"{self.name}: two directories in it are conversation {conversation_id}")
                     found[conversation_id] = sorted(entries, key=_place)
@@ -66,7 +66,7 @@ class ZipSource:
                     raise ArchiveRefused(f"{self.name} holds no conversation")
                 for conversation_id in sorted(found):
                     files = self._files(archive, found[conversation_id], meter)
-                    yield Incoming(conversation_id, checked(self.name, files, meter))
+                    yield Incoming(conversation_id, check_files(self.name, files, meter))
 
     def _require_few_records(self) -> None:
         """Count what may be entries before zipfile makes an object of each: its own count can lie."""

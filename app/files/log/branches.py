@@ -12,14 +12,14 @@ import orjson
 
 from app.errors import ConversationNotFound, EventNotFound, UnreadableFile
 from app.files import layout
-from app.files.log.event_log import KnownNames
-from app.files.log.head import Head, find_head, find_moved_head, may_lag
+from app.files.log.event_log import LogNames
+from app.files.log.head import Head, find_head, find_moved_head, may_be_behind
 from app.files.metadata_reader import Reader
 from app.model.archive_format import ArchiveFile
 from app.model.conversation import ConversationFiles, fold
 from app.model.event import parse_json_object
 from app.model.ids import ConversationId, EventName, event_file_name
-from app.model.json_splice import Kept, parse_kept
+from app.model.json_splice import RawObject, parse_raw_object
 from app.model.new_conversation import forked_meta, forked_state
 from app.model.times import format_us
 from app.model.validation import ROOT
@@ -90,7 +90,7 @@ def read_fork(reader: Reader, source: ConversationFiles, fork: Fork) -> Iterator
         opened.__exit__(None, None, None)
 
 
-def _read_moment(fd: int, events_fd: int) -> tuple[Kept, list[EventName], Head | None]:
+def _read_moment(fd: int, events_fd: int) -> tuple[RawObject, list[EventName], Head | None]:
     """Return base_state.json, the names in the log, and HEAD where it is behind them.
 
     They are looked at again, a few times, when base_state.json is another by then: an owner who wrote it may have let
@@ -100,7 +100,7 @@ def _read_moment(fd: int, events_fd: int) -> tuple[Kept, list[EventName], Head |
         state, state_ns = _kept(fd, layout.STATE)
         names = layout.list_event_names(events_fd)
         fields = parse_json_object(state.raw)
-        moved = find_moved_head(events_fd, fields, state_ns, names) if may_lag(fd, fields) else None
+        moved = find_moved_head(events_fd, fields, state_ns, names) if may_be_behind(fd, fields) else None
         if _kept(fd, layout.STATE)[0].raw == state.raw:
             break
     return state, names, moved
@@ -127,7 +127,7 @@ def find_on_branch(reader: Reader, directory: str, wanted: Sequence[EventName]) 
             layout.open_directory(layout.EVENTS, fd) as events_fd,
         ):
             state, names, moved = _read_moment(fd, events_fd)
-            head = moved or find_head(events_fd, parse_json_object(state.raw), KnownNames(names))
+            head = moved or find_head(events_fd, parse_json_object(state.raw), LogNames(names))
             if head.event_id is None:
                 return None
             branch = takewhile(lambda name: name >= wanted[0], _walk_back(events_fd, names, head.event_id))
@@ -181,26 +181,26 @@ def _naming(file: str) -> Iterator[None]:
         raise UnreadableFile(f"{file}: {error}", failed=error.failed) from error
 
 
-def _kept(fd: int, name: str) -> tuple[Kept, int]:
+def _kept(fd: int, name: str) -> tuple[RawObject, int]:
     """Return a file, and its mtime in nanoseconds as it was before it was read."""
     try:
         with _naming(name):
             raw, mtime_ns = layout.read_file(name, fd)
-            return parse_kept(raw), mtime_ns
+            return parse_raw_object(raw), mtime_ns
     except FileNotFoundError as error:
         raise UnreadableFile(f"{name}: missing") from error
 
 
-def _meta_of(source: ConversationFiles) -> Kept:
+def _meta_of(source: ConversationFiles) -> RawObject:
     """Return a meta.json for a source that has none, as the CLI leaves it."""
     if any(problem.startswith(layout.META) for problem in source.problems):
         raise UnreadableFile("; ".join(source.problems))
     return first_meta(source)
 
 
-def first_meta(source: ConversationFiles) -> Kept:
+def first_meta(source: ConversationFiles) -> RawObject:
     """Return the meta.json that a conversation without one would have: what agent-server needs in it."""
     workspace = (source.state or {}).get("workspace")
     row = fold(source)
     times = {"created_at": format_us(row.created_at), "updated_at": format_us(row.updated_at)}
-    return parse_kept(orjson.dumps({"id": source.id, "title": None, "tags": {}, "workspace": workspace, **times}))
+    return parse_raw_object(orjson.dumps({"id": source.id, "title": None, "tags": {}, "workspace": workspace, **times}))

@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 from app.errors import UnreadableFile, WriteFailed
 from app.files import durable, layout
-from app.files.fingerprint import find_mark
+from app.files.fingerprint import find_fingerprint
 from app.files.metadata_reader import Reader
 from app.model.event import NO_FACTS, EventRow, event_facts, parse_json_object
 from app.model.ids import SEQ_MAX, EventName, event_file_name
@@ -45,7 +45,7 @@ def find_events(reader: Reader, directory: str) -> list[EventName] | None:
     except UnreadableFile as error:
         return None if error.failed else []
     except OSError as error:
-        return None if layout.may_pass(error) else []
+        return None if layout.is_transient_error(error) else []
 
 
 def read_rows(reader: Reader, directory: str, names: Iterable[EventName]) -> tuple[list[EventRow], bool]:
@@ -98,7 +98,7 @@ def _read_files(reader: Reader, directory: str, names: Iterable[EventName]) -> I
     except OSError as error:
         for name in names:
             yield RawEvent(
-                name, b"", f"the directory cannot be opened ({error.strerror})", failed=layout.may_pass(error)
+                name, b"", f"the directory cannot be opened ({error.strerror})", failed=layout.is_transient_error(error)
             )
 
 
@@ -110,7 +110,7 @@ _match_temporary = re.compile(
 ).fullmatch
 
 
-class KnownNames:
+class LogNames:
     """The names in a log, kept while a conversation is open: ids to numbers, and the next number.
 
     In a log with a gap, or two files of one number, `whole` is false; it has no marker, so that agent-server counts.
@@ -136,9 +136,9 @@ class KnownNames:
 
 
 @contextmanager
-def opened(conversation_fd: int) -> Iterator[int]:
+def open_events(conversation_fd: int) -> Iterator[int]:
     """Open events/ to write into it, and make it when a conversation has none."""
-    if find_mark(layout.EVENTS, conversation_fd) is None:
+    if find_fingerprint(layout.EVENTS, conversation_fd) is None:
         with suppress(FileExistsError):
             os.mkdir(layout.EVENTS, 0o777, dir_fd=conversation_fd)
             durable.sync_directory(conversation_fd)
@@ -147,7 +147,7 @@ def opened(conversation_fd: int) -> Iterator[int]:
 
 
 def append(
-    events_fd: int, known: KnownNames, files: Sequence[tuple[str, bytes]]
+    events_fd: int, known: LogNames, files: Sequence[tuple[str, bytes]]
 ) -> list[tuple[EventName, os.stat_result]]:
     """Append (event id, bytes) pairs to a log and return their names and statuses. Durable when this returns.
 
@@ -161,7 +161,7 @@ def append(
             f"the log ends with event {known.next_seq - 1:,}, and a file's name cannot say a number above {SEQ_MAX:,}; "
             "nothing was appended. Give that last file the number that follows the one before it"
         )
-    with durable.explained(f"event {files[0][0]}"):
+    with durable.explain_errors(f"event {files[0][0]}"):
         written: list[tuple[EventName, str, os.stat_result]] = []
         linked: list[str] = []
         try:
@@ -190,30 +190,30 @@ def append(
     return [(name, status) for name, _, status in written]
 
 
-def tidy(events_fd: int, known: KnownNames) -> None:
+def remove_leftovers_in_log(events_fd: int, known: LogNames) -> None:
     """Delete what a crash left in a log whose lock the caller holds: temporary files, and markers of other lengths."""
     temporary = filter(_match_temporary, os.listdir(events_fd))
     for name in (*temporary, *list_stale_markers(events_fd, known)):
         durable.remove_if_there(events_fd, name)
 
 
-def list_stale_markers(events_fd: int, known: KnownNames) -> list[str]:
+def list_stale_markers(events_fd: int, known: LogNames) -> list[str]:
     """Return the names of the markers that say another length than the log has."""
     right = _marker(known.next_seq) if known.whole else None
     return [name for name in os.listdir(events_fd) if _match_marker(name) and name != right]
 
 
-def is_as_long(events_fd: int, known: KnownNames) -> bool:
+def has_same_length(events_fd: int, known: LogNames) -> bool:
     """Whether the marker says that a log is as long as is known; it is not told of one that has none for its gaps.
 
     The time of a directory does not tell of every append: before Linux 6.13 it is 4 ms coarse.
     """
-    return not known.whole or find_mark(_marker(known.next_seq), events_fd) is not None
+    return not known.whole or find_fingerprint(_marker(known.next_seq), events_fd) is not None
 
 
-def list_names(events_fd: int) -> KnownNames:
+def list_names(events_fd: int) -> LogNames:
     """List a log."""
-    return KnownNames(layout.list_event_names(events_fd))
+    return LogNames(layout.list_event_names(events_fd))
 
 
 def _marker(length: int) -> str:

@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 
 from app.errors import UnreadableFile
 from app.files import layout, lease
-from app.files.fingerprint import find_mark
-from app.files.log.event_log import KnownNames
+from app.files.fingerprint import find_fingerprint
+from app.files.log.event_log import LogNames
 from app.model.event import parse_json_object
 from app.model.filters import Status
 from app.model.ids import EventName, event_file_name
@@ -22,7 +22,7 @@ class Head(NamedTuple):
     event_id: str | None
 
 
-def find_head(events_fd: int, state: Mapping[str, Any], names: KnownNames) -> Head:
+def find_head(events_fd: int, state: Mapping[str, Any], names: LogNames) -> Head:
     """Return HEAD: the leaf, or in a log that names none the last node; see openhands-sdk 1.58, state.py."""
     leaf = state.get("leaf_event_id")
     if isinstance(leaf, str) and leaf in names.numbers:
@@ -64,19 +64,19 @@ def find_moved_head(events_fd: int, state: Mapping[str, Any], state_ns: int, nam
     return Head(found) if found != leaf else None
 
 
-def find_left_head(fd: int, events_fd: int, state: Mapping[str, Any], *, own: bool) -> Head | None:
+def find_missing_head(fd: int, events_fd: int, state: Mapping[str, Any], *, own: bool) -> Head | None:
     """Return what a crash keeps HEAD from, in a conversation whose locks the caller holds; None: it stands.
 
     With `own`, a crash under the lease that stands: of another worker, or of the server before, under a client's lease.
     """
     newest_ns = os.stat(layout.STATE, dir_fd=fd, follow_symlinks=False).st_mtime_ns
-    claimed = find_mark(layout.LAST_LEASE, fd) if own else None
+    claimed = find_fingerprint(layout.LAST_LEASE, fd) if own else None
     if claimed is not None:
         newest_ns = max(newest_ns, claimed[1])
     return find_moved_head(events_fd, state, newest_ns, layout.list_event_names(events_fd))
 
 
-def may_lag(fd: int, state: Mapping[str, Any]) -> bool:
+def may_be_behind(fd: int, state: Mapping[str, Any]) -> bool:
     """Whether HEAD may be behind the log: the conversation runs, or its owner has not given it back, or died."""
     owner = lease.read_lease(fd)
     return state.get("execution_status") == Status.RUNNING or (owner is not None and not owner.released)

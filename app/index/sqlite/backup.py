@@ -19,7 +19,7 @@ from typing import NamedTuple
 from app.errors import IndexUnusable, OutputRefused
 from app.index import state
 from app.index.sqlite.database import Index
-from app.index.sqlite.db_errors import ERRORS, explained
+from app.index.sqlite.db_errors import ERRORS, explain
 from app.index.sqlite.schema_version import read_revision
 
 
@@ -124,7 +124,7 @@ def _find_revision(path: Path) -> int:
         with closing(sqlite3.connect(path)) as database:
             [found] = database.execute("SELECT max(revision) FROM revision").fetchone()
     except ERRORS as error:
-        raise explained(error) from error
+        raise explain(error) from error
     return found or 0
 
 
@@ -133,4 +133,4 @@ def _replace_content(source: Path, target: Path) -> None:
         with closing(sqlite3.connect(source)) as whole, closing(sqlite3.connect(target)) as database:
             whole.backup(database)
     except ERRORS as error:
-        raise explained(error) from error
+        raise explain(error) from error

@@ -24,8 +24,8 @@ import aiosqlite
 
 from app.errors import IndexBusy, IndexDamaged, IndexRebuilding, IndexUnusable
 from app.index.sqlite import open_lock
-from app.index.sqlite.db_errors import ERRORS, damaged, explained, is_damage
-from app.index.sqlite.index_file import Identity, find_identity, pin, require_in_place, require_same
+from app.index.sqlite.db_errors import ERRORS, damaged_index, explain, is_damage
+from app.index.sqlite.index_file import FileIdentity, find_identity, pin_file, require_in_place, require_same
 from app.index.sqlite.read_connection import Params, ReadConnection, connect
 from app.index.sqlite.write_connection import WriteConnection, Writer
 from app.index.sqlite.writer_lock import WriterQueue, writer_lock, writer_lock_of_task
@@ -71,9 +71,9 @@ class Index:
         """Whether the index was damaged and does not know all conversations again yet."""
         self.on_duty = False
         """Whether this process is the one that looks after the index, see `app.store.follow.leader`."""
-        self.opened: Identity | None = None
+        self.opened: FileIdentity | None = None
         """Which file was opened last."""
-        self._log: Identity | None = None
+        self._log: FileIdentity | None = None
         self._pin: int | None = None
 
     async def open(self) -> None:
@@ -84,9 +84,9 @@ class Index:
             IndexDamaged: the file is no database, or a damaged one.
             IndexUnusable: the file cannot be opened.
         """
-        self._presence = await asyncio.to_thread(open_lock.join, self.path)
+        self._presence = await asyncio.to_thread(open_lock.hold_open, self.path)
         self._let_go()
-        self._pin = pin(self.path)
+        self._pin = pin_file(self.path)
         self.opened = find_identity(self.path)
         try:
             require_in_place(self.path, self.opened)
@@ -106,7 +106,7 @@ class Index:
             await self.close()
             if is_damage(error):
                 self.damaged = True
-                raise damaged(self.path, error) from error
+                raise damaged_index(self.path, error) from error
             raise IndexUnusable(
                 f"the index {self.path} cannot be opened ({error}); "
                 "move it away and run `convstore index rebuild`: it is made again from the files"
@@ -130,7 +130,7 @@ class Index:
         if self._writer is not None:
             writer, self._writer = self._writer, None
             await asyncio.to_thread(self._close_writer, writer)
-        open_lock.leave(self._presence)
+        open_lock.release(self._presence)
         self._presence = None
 
     def _close_writer(self, writer: Writer) -> None:
@@ -229,7 +229,7 @@ class Index:
                 pool.connections.append(connection)
 
     async def write(
-        self, work: Callable[[WriteConnection], T], *, durable: bool = False, read_from: Identity | None = None
+        self, work: Callable[[WriteConnection], T], *, durable: bool = False, read_from: FileIdentity | None = None
     ) -> T:
         """Run `work` in a transaction, in a thread, and return its result. When `work` raises, all is rolled back.
 
@@ -269,7 +269,7 @@ class Index:
         work: Callable[[WriteConnection], T],
         *,
         durable: bool = False,
-        read_from: Identity | None = None,
+        read_from: FileIdentity | None = None,
     ) -> T:
         with self._queue.turn(asked), writer_lock(self.path, self._left_s(asked_at)):
             begun_at = time.monotonic()
@@ -281,7 +281,7 @@ class Index:
             try:
                 result = self._writer.run(work, patience_s=self._left_s(asked_at), durable=durable)
             except ERRORS as error:
-                meaning = explained(error)
+                meaning = explain(error)
                 self.damaged = self.damaged or isinstance(meaning, IndexDamaged)
                 raise meaning from error
             self._note("commit", time.monotonic() - begun_at)

@@ -24,7 +24,7 @@ def is_damage(error: BaseException) -> bool:
     )
 
 
-def damaged(path: Path, error: BaseException) -> IndexDamaged:
+def damaged_index(path: Path, error: BaseException) -> IndexDamaged:
     """Return the error for an index that cannot be opened because its content is wrong."""
     return IndexDamaged(
         f"the index {path} is damaged ({error}); run `convstore index rebuild`, or just start a server or list: "
@@ -32,7 +32,7 @@ def damaged(path: Path, error: BaseException) -> IndexDamaged:
     )
 
 
-def explained(error: BaseException) -> StoreError:
+def explain(error: BaseException) -> StoreError:
     """Return what a database error means to a user."""
     if "locked" in str(error):
         return IndexBusy("another program has been holding the index for too long; try again")
@@ -48,7 +48,7 @@ def explain_opening(path: Path, error: Exception) -> IndexUnusable:
     """Return what it means to a user that an index cannot be opened."""
     said = str(error)
     if is_damage(error):
-        return damaged(path, error)
+        return damaged_index(path, error)
     if "readonly" in said:
         return IndexUnusable(
             f"the index {path} cannot be opened ({said}), for SQLite keeps a write-ahead log beside it; make its "

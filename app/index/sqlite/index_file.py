@@ -11,23 +11,23 @@ from app.errors import IndexUnusable
 from app.filesystem import find_file_system
 
 
-class Identity(NamedTuple):
+class FileIdentity(NamedTuple):
     """Which file it is, whatever its name."""
 
     device: int
     inode: int
 
 
-def find_identity(path: Path) -> Identity | None:
+def find_identity(path: Path) -> FileIdentity | None:
     """Return which file has this name now, None when there is none."""
     try:
         status = path.stat()
     except OSError:
         return None
-    return Identity(status.st_dev, status.st_ino)
+    return FileIdentity(status.st_dev, status.st_ino)
 
 
-def prepare(path: Path, *, parents: bool = True) -> None:
+def make_directory(path: Path, *, parents: bool = True) -> None:
     """Make the directory that the index stands in, and without `parents` not the one around it.
 
     Raises:
@@ -52,7 +52,7 @@ def make_private(path: Path) -> None:
         os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600))
 
 
-def unusable(path: Path, error: OSError) -> IndexUnusable:
+def unusable_directory(path: Path, error: OSError) -> IndexUnusable:
     """Return what it means to a user that the system refuses to look into the directory of the index."""
     todo = "check its disk"
     if isinstance(error, PermissionError):
@@ -60,7 +60,7 @@ def unusable(path: Path, error: OSError) -> IndexUnusable:
     return IndexUnusable(f"the index directory {path.parent} cannot be used ({error.strerror}); {todo}")
 
 
-def require_place(path: Path) -> None:
+def require_directory(path: Path) -> None:
     """Make sure that the directory of the index is there.
 
     Raises:
@@ -70,7 +70,7 @@ def require_place(path: Path) -> None:
         raise IndexUnusable(f"the index directory {path.parent} is gone; mount or restore it, and it is used again")
 
 
-def require_in_place(path: Path, opened: Identity | None) -> None:
+def require_in_place(path: Path, opened: FileIdentity | None) -> None:
     """Make sure that the file of this name is the one that was opened.
 
     Raises:
@@ -79,7 +79,7 @@ def require_in_place(path: Path, opened: Identity | None) -> None:
     require_same(path, opened, find_identity(path))
 
 
-def require_same(path: Path, before: Identity | None, now: Identity | None) -> None:
+def require_same(path: Path, before: FileIdentity | None, now: FileIdentity | None) -> None:
     """Make sure that two looks at an index found the same file.
 
     Raises:
@@ -89,7 +89,7 @@ def require_same(path: Path, before: Identity | None, now: Identity | None) -> N
         raise IndexUnusable(f"the index {path} was deleted or replaced meanwhile; try again")
 
 
-def pin(path: Path) -> int | None:
+def pin_file(path: Path) -> int | None:
     """Keep the file of this name from being forgotten, so that no other one gets its identity; None: there is none.
 
     The descriptor cannot read, write or lock, and closing it drops no lock, as closing another one of the file would.

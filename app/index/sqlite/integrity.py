@@ -13,7 +13,7 @@ from sqlalchemy import Connection, bindparam, delete, exists, func, inspect, sel
 from app.errors import IndexUnusable
 from app.index.sqlite.database import ReadConnection, WriteConnection
 from app.index.sqlite.db_errors import is_damage
-from app.index.sqlite.text_index import forget_messages
+from app.index.sqlite.text_index import delete_messages
 from app.index.statements import Sql, compiled
 from app.index.tables import conversation, conversation_info, conversation_tag, event, message
 from app.model.ids import ConversationId
@@ -46,7 +46,7 @@ def find_faults(connection: Connection, before: dict[str, int]) -> list[str]:
     return faults
 
 
-def derived_by(connection: Connection) -> str | None:
+def find_derivation(connection: Connection) -> str | None:
     """Return which version of the fold made the rows."""
     if not inspect(connection).has_table("sync_state"):
         return None
@@ -54,7 +54,7 @@ def derived_by(connection: Connection) -> str | None:
     return None if found is None else str(found)
 
 
-def distrust(connection: Connection) -> None:
+def invalidate_rows(connection: Connection) -> None:
     """Have the next sync read all files again."""
     if inspect(connection).has_table("sync_state"):
         connection.execute(text("UPDATE sync_state SET derived_by = NULL"))
@@ -120,13 +120,13 @@ def delete_orphans(index: WriteConnection) -> None:
     """Delete the bodies, tags, event rows and messages whose conversation does not exist."""
     keys = select(conversation.c.id)
     spoken = index.execute(select(message.c.conversation).where(message.c.conversation.not_in(keys)).distinct())
-    forget_messages(index, [row[0] for row in spoken])
+    delete_messages(index, [row[0] for row in spoken])
     index.execute(delete(conversation_info).where(conversation_info.c.conversation.not_in(keys)))
     index.execute(delete(conversation_tag).where(conversation_tag.c.conversation.not_in(keys)))
     index.execute(delete(event).where(event.c.conversation.not_in(keys)))
 
 
-async def list_damage(index: ReadConnection, *, whole: bool = True) -> list[str]:
+async def list_damaged(index: ReadConnection, *, whole: bool = True) -> list[str]:
     """Return what SQLite's own check finds wrong with the database; nothing when it is sound.
 
     Without `whole` it does not compare the indexes with their tables.
@@ -136,7 +136,7 @@ async def list_damage(index: ReadConnection, *, whole: bool = True) -> list[str]
     return [row[0] for row in rows if row[0] != "ok"]
 
 
-def list_unsound(index: Path) -> list[str]:
+def list_unsound_text_indexes(index: Path) -> list[str]:
     """Return of "words" and "title parts" those whose index differs from all that was said, or from the titles.
 
     SQLite's check takes its time and a lock for writing; so it looks at a copy, which is as of one moment.
@@ -167,7 +167,7 @@ def _is_sound(database: sqlite3.Connection, table: str) -> bool:
     return True
 
 
-def rebuild_full_text(index: WriteConnection, name: str) -> None:
+def rebuild_text_index(index: WriteConnection, name: str) -> None:
     """Make the index of "words" anew from the messages, or that of "title parts" from the titles."""
     table = _FULL_TEXT[name]
     index.execute_many(Sql(f"INSERT INTO {table} ({table}) VALUES ('rebuild')", {}), [{}])  # noqa: S608

@@ -23,7 +23,7 @@ from sqlalchemy.exc import DatabaseError
 
 from app.errors import IndexBusy, MigrationFailed, SchemaTooNew, StoreError
 from app.index.sqlite import db_errors, index_file, integrity, open_lock
-from app.index.sqlite.db_errors import damaged
+from app.index.sqlite.db_errors import damaged_index
 from app.index.sqlite.open_lock import MIGRATION_WAIT_S
 from app.index.sqlite.schema_version import HEAD, read_revision
 from app.index.sqlite.write_connection import on_begin, on_connect, sync_url
@@ -120,7 +120,7 @@ def _none_for_base(script: ScriptDirectory, now: str, target: str) -> str:
 
 def _measure(path: Path) -> tuple[dict[str, int], str | None]:
     with _connect(path) as connection:
-        return integrity.count_rows(connection), integrity.derived_by(connection)
+        return integrity.count_rows(connection), integrity.find_derivation(connection)
 
 
 def _no_target(target: str, error: Exception) -> MigrationFailed:
@@ -136,7 +136,7 @@ def require_known(path: Path) -> str | None:
     now = read_revision(path)
     if now is not None and now not in {revision.id for revision in history(path)}:
         if not (now.isdecimal() and now > HEAD):
-            raise damaged(path, ValueError(f"its schema is said to be {now[:20]!r}"))
+            raise damaged_index(path, ValueError(f"its schema is said to be {now[:20]!r}"))
         raise SchemaTooNew(
             f"the index {path} has schema {now}, which this convstore does not know (its newest is {HEAD}): "
             "a newer convstore made it. Upgrade convstore, or give this one an index of its own with "
@@ -179,7 +179,7 @@ def _while_alone(path: Path, target: str, wait_s: float, work: Callable[[], None
     deadline = time.monotonic() + wait_s
     while (require_known(path) or "base") != target:
         try:
-            with open_lock.alone(path, min(_LOOK_AGAIN_S, wait_s)):
+            with open_lock.hold_alone(path, min(_LOOK_AGAIN_S, wait_s)):
                 if (require_known(path) or "base") != target:
                     work()
                 return
@@ -199,7 +199,7 @@ def _migrate(path: Path, target: str, work: Callable[[Config, str], None], on_st
             assert ctx.connection is not None  # noqa: S101 - of an online migration
             revision = str(step.up_revision_id if step.is_upgrade else next(iter(step.down_revision_ids), "base"))
             if not step.is_upgrade:
-                integrity.distrust(ctx.connection)
+                integrity.invalidate_rows(ctx.connection)
             found = integrity.find_faults(ctx.connection, before)
             if found:
                 raise MigrationFailed(

@@ -26,8 +26,8 @@ def lock_path(path: Path) -> Path:
     return path.with_name(f"{path.name}.open")
 
 
-def join(path: Path, wait_s: float = MIGRATION_WAIT_S) -> int | None:
-    """Take part in an index and return what `leave` takes. None where nothing can be written, so nobody can migrate.
+def hold_open(path: Path, wait_s: float = MIGRATION_WAIT_S) -> int | None:
+    """Take part in an index and return what `release` takes. None where nothing can be written, so nobody can migrate.
 
     Raises:
         IndexBusy: it is being migrated, for longer than `wait_s`.
@@ -46,14 +46,14 @@ def join(path: Path, wait_s: float = MIGRATION_WAIT_S) -> int | None:
     return descriptor
 
 
-def leave(descriptor: int | None) -> None:
+def release(descriptor: int | None) -> None:
     """Stop taking part."""
     if descriptor is not None:
         os.close(descriptor)
 
 
 @contextmanager
-def alone(path: Path, wait_s: float) -> Iterator[None]:
+def hold_alone(path: Path, wait_s: float) -> Iterator[None]:
     """Be the only one who has an index open.
 
     Raises:

@@ -14,7 +14,7 @@ import os
 import time
 from pathlib import Path
 
-from app.index.sqlite.index_file import Identity, find_identity, prepare, unusable
+from app.index.sqlite.index_file import FileIdentity, find_identity, make_directory, unusable_directory
 from app.index.sqlite.open_lock import lock_path
 from app.index.sqlite.writer_lock import writer_lock
 from app.locks import try_lock
@@ -27,7 +27,7 @@ _WORK_S = 60.0
 _POLL_S = 0.05
 
 
-def is_marked(path: Path) -> bool:
+def is_marked_damaged(path: Path) -> bool:
     """Whether a process has met damage and wants everybody to close the index.
 
     Raises:
@@ -36,10 +36,10 @@ def is_marked(path: Path) -> bool:
     try:
         return _marker(path).exists()
     except OSError as error:
-        raise unusable(path, error) from error
+        raise unusable_directory(path, error) from error
 
 
-async def recover(path: Path, damaged: Identity | None) -> bool:
+async def replace_damaged(path: Path, damaged: FileIdentity | None) -> bool:
     """Set the index aside, if it is still the `damaged` one, and make an empty one. This process has closed its own.
 
     Returns whether this process did it; False: another one was faster.
@@ -48,7 +48,7 @@ async def recover(path: Path, damaged: Identity | None) -> bool:
         IndexBusy: another process was at it for too long.
         IndexUnusable: the directory cannot be written to.
     """
-    prepare(path, parents=False)  # a store that is deleted or unmounted meanwhile is not made again, empty
+    make_directory(path, parents=False)  # a store that is deleted or unmounted meanwhile is not made again, empty
     if not _is_replaced(path, damaged):
         _marker(path).touch()
     deadline = time.monotonic() + _LET_GO_S
@@ -64,7 +64,7 @@ async def recover(path: Path, damaged: Identity | None) -> bool:
         os.close(descriptor)
 
 
-def _replace_if_damaged(path: Path, damaged: Identity | None) -> bool:
+def _replace_if_damaged(path: Path, damaged: FileIdentity | None) -> bool:
     with writer_lock(path, _WORK_S):
         if _is_replaced(path, damaged):
             _marker(path).unlink(missing_ok=True)
@@ -73,7 +73,7 @@ def _replace_if_damaged(path: Path, damaged: Identity | None) -> bool:
         return True
 
 
-def _is_replaced(path: Path, damaged: Identity | None) -> bool:
+def _is_replaced(path: Path, damaged: FileIdentity | None) -> bool:
     return find_identity(path) not in (damaged, None)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from app.errors import IndexBusy
 from app.index.sqlite.db_errors import ERRORS, explain_opening
-from app.index.sqlite.index_file import unusable
+from app.index.sqlite.index_file import unusable_directory
 
 HEAD = "0009"
 """The newest migration. `tests/migrations` holds that it is."""
@@ -25,7 +25,7 @@ def read_revision(path: Path) -> str | None:
         if not path.exists():
             return None
     except OSError as error:
-        raise unusable(path, error) from error
+        raise unusable_directory(path, error) from error
     try:
         with closing(sqlite3.connect(path)) as database:
             row = database.execute("SELECT version_num FROM alembic_version").fetchone()

@@ -22,7 +22,7 @@ from app.errors import IndexUnusable
 from app.index.sqlite.database import ReadConnection, WriteConnection
 from app.index.statements import Sql, compiled
 from app.index.tables import conversation, message
-from app.model.text.event_text import said_title
+from app.model.text.event_text import searchable_title
 
 _NUMBER_BITS, _KEY_BITS, _HOUR_BITS = 18, 25, 20
 """262,144 messages of a conversation in an hour, 33 million conversations, hours until 2089: 63 bits."""
@@ -72,7 +72,7 @@ _MERGED_SOMETHING = 2
 _Key = tuple[int, int, str]
 
 
-class Said(NamedTuple):
+class MessageText(NamedTuple):
     """The text of an event, "" for none. `conversation` is its key in the index."""
 
     conversation: int
@@ -121,9 +121,9 @@ def _delete_all_sql() -> Sql:
     return compiled(delete(message).where(message.c.conversation == bindparam("key")))
 
 
-def write_messages(index: WriteConnection, said: Iterable[Said]) -> int:
+def write_messages(index: WriteConnection, said: Iterable[MessageText]) -> int:
     """Have the index know these texts, each instead of what it knew of the same event; return how many differed."""
-    wanted: dict[_Key, Said] = {one[:3]: one for one in said}
+    wanted: dict[_Key, MessageText] = {one[:3]: one for one in said}
     stale: list[dict[str, object]] = []
     for *key, message_id, text in index.fetch_all(_FIND, {"wanted": orjson.dumps(list(wanted)).decode()}):
         one = wanted[tuple(key)]
@@ -136,7 +136,7 @@ def write_messages(index: WriteConnection, said: Iterable[Said]) -> int:
     return len(stale) + add_messages(index, wanted.values())
 
 
-def add_messages(index: WriteConnection, said: Iterable[Said]) -> int:
+def add_messages(index: WriteConnection, said: Iterable[MessageText]) -> int:
     """Have the index know texts of events, or titles, of which it knows none, and return how many there were."""
     fresh = sorted((one.first_id, one) for one in said if one.text)
     last = _last_ids(index, {first for first, _ in fresh})
@@ -174,9 +174,9 @@ def title_text() -> ScalarSelect[str]:
     )
 
 
-def title_said(key: int, title: str, created_at_us: int) -> Said:
+def title_message(key: int, title: str, created_at_us: int) -> MessageText:
     """Return a title as it is searched; `key` is its conversation's."""
-    return Said(key, TITLE_SEQ, "", created_at_us, said_title(title))
+    return MessageText(key, TITLE_SEQ, "", created_at_us, searchable_title(title))
 
 
 _TITLES = Sql(
@@ -211,7 +211,7 @@ def delete_stray(index: WriteConnection) -> None:
     index.execute_many(_delete_one_sql(), stray)
 
 
-def forget_messages(index: WriteConnection, keys: Sequence[int]) -> None:
+def delete_messages(index: WriteConnection, keys: Sequence[int]) -> None:
     """Delete all that was said in conversations, which are deleted next."""
     parameters = [{"key": key} for key in keys]
     index.execute_many(_DELETE_WORDS_OF_ALL, parameters)

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 from sqlalchemy import ClauseElement, Connection, Table
 from sqlalchemy.engine import URL
 
-from app.index.sqlite.index_file import Identity, require_in_place
+from app.index.sqlite.index_file import FileIdentity, require_in_place
 from app.index.statements import Sql, compiled
 from app.model.text.tokenizer import split
 
@@ -75,7 +75,7 @@ def _insert_text(table: Table, names: tuple[str, ...], rows: int) -> str:
 class Writer:
     """The writing connection of a process. One transaction at a time, in any thread, which the caller sees to."""
 
-    def __init__(self, path: Path, opened: Identity | None) -> None:
+    def __init__(self, path: Path, opened: FileIdentity | None) -> None:
         """Write to the file that the readers have open, `opened`, and to no other of this name."""
         self._path = path
         self._opened = opened

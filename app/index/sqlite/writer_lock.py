@@ -20,7 +20,7 @@ from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
 from app.errors import IndexBusy, IndexUnusable
-from app.index.sqlite.index_file import require_place
+from app.index.sqlite.index_file import require_directory
 from app.locks import lock_file, try_lock_file
 
 _PATIENCE_S = 0.01
@@ -159,7 +159,7 @@ def _busy(path: Path, timeout_s: float) -> IndexBusy:
 
 
 def _unlockable(path: Path, error: OSError) -> IndexUnusable:
-    require_place(path)
+    require_directory(path)
     if error.errno in _NO_LOCKS:
         return IndexUnusable(f"the index {path} cannot be locked ({error.strerror})")
     return IndexUnusable(

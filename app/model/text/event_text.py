@@ -13,7 +13,7 @@ from unicodedata import normalize
 from app.model.secrets import MASK, mask_credentials, mask_text
 
 SAID_VERSION = 1
-"""Rises when `said` changes; an index made by another version is filled again."""
+"""Rises when `searchable_text` changes; an index made by another version is filled again."""
 
 SAID_MAX = 32_768
 """The most characters that are kept of one event."""
@@ -24,7 +24,7 @@ _PLAIN = ("error", "detail", "summary", "rejection_reason")
 _NOT_SAID = frozenset({"kind", "id", "timestamp", "source", "parent_id"})
 
 
-def said(event: dict[str, Any], *, tools: bool = False) -> str:
+def searchable_text(event: dict[str, Any], *, tools: bool = False) -> str:
     """Return what was said in an event, "" for nothing; with `tools` also what a tool was given or answered.
 
     The fields are those of openhands-sdk 1.58's events; of other kinds, the fields that tell of errors.
@@ -34,7 +34,7 @@ def said(event: dict[str, Any], *, tools: bool = False) -> str:
     return mask_text(joined if joined.isascii() else normalize("NFC", joined))[:SAID_MAX].strip()
 
 
-def said_title(title: str) -> str:
+def searchable_title(title: str) -> str:
     """Return a conversation's title as search looks through it."""
     return mask_text(normalize("NFC", title.replace("\0", " "))).strip()
 

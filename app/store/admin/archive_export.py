@@ -10,7 +10,7 @@ from typing import TypeVar
 from app.errors import ConversationNotFound
 from app.files.archive import export_reader
 from app.files.archive.export_formats import make_encoder
-from app.files.layout import Named
+from app.files.layout import ConversationDir
 from app.files.metadata_reader import Reader
 from app.index import conversation_list, conversation_lookup
 from app.model.archive_format import ExportFormat, LeftOut
@@ -38,20 +38,20 @@ class ExportReport:
     left_out: list[tuple[ConversationId, LeftOut]] = field(default_factory=list)
 
 
-async def list_named(store: StoreReader, asked: ConversationFilter) -> AsyncIterator[Named]:
+async def list_named(store: StoreReader, asked: ConversationFilter) -> AsyncIterator[ConversationDir]:
     """Give the conversations that a filter admits, in order of their ids."""
     after = ""
     while True:
         async with store.index.read() as connection:
             found = await conversation_list.list_located(connection, asked, after, _PAGE)
         for conversation_id, directory in found:
-            yield Named(directory, conversation_id)
+            yield ConversationDir(directory, conversation_id)
         if len(found) < _PAGE:
             return
         after = found[-1][0]
 
 
-async def find_named(store: StoreReader, ids: Iterable[ConversationId]) -> list[Named]:
+async def find_named(store: StoreReader, ids: Iterable[ConversationId]) -> list[ConversationDir]:
     """Return these conversations, each once, in order of their ids.
 
     Raises:
@@ -63,13 +63,13 @@ async def find_named(store: StoreReader, ids: Iterable[ConversationId]) -> list[
             located = await conversation_lookup.locate_conversation(connection, conversation_id)
         if located is None:
             raise ConversationNotFound(f"no conversation has the id {dashed(conversation_id)}")
-        found.append(Named(located.directory, conversation_id))
+        found.append(ConversationDir(located.directory, conversation_id))
     return found
 
 
 async def export(
     reader: Reader,
-    named: AsyncIterator[Named],
+    named: AsyncIterator[ConversationDir],
     kind: ExportFormat,
     report: ExportReport,
     *,

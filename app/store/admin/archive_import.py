@@ -20,9 +20,9 @@ from app.files.archive.export_reader import read_files
 from app.files.archive.import_jsonl import JsonLinesSource
 from app.files.archive.import_sources import DirectorySource, Incoming, Source
 from app.files.archive.import_zip import ZipSource
-from app.files.layout import Kind, Named
+from app.files.layout import ConversationDir, Kind
 from app.files.metadata_reader import Reader
-from app.files.staging import Contents, Staged
+from app.files.staging import ContentDigest, Staged
 from app.model.archive_format import ArchiveFile, ExportFormat, LeftOut, Limits, OnClash
 from app.model.ids import ConversationId, dashed
 from app.model.renaming import renamed
@@ -43,7 +43,7 @@ class Action(StrEnum):
 
 
 @dataclass(slots=True)
-class Planned:
+class PlannedImport:
     """A conversation of an archive, and what becomes of it. `target` is the id that it gets or has."""
 
     source: str
@@ -103,7 +103,7 @@ async def import_conversations(
     new_ids: bool = False,
     dry_run: bool = False,
     on_progress: OnProgress = ignore_progress,
-) -> list[Planned]:
+) -> list[PlannedImport]:
     """Import conversations, and return what was, or with `dry_run` would be, done with each.
 
     A conversation that stands there with the same files is unchanged, whatever `on_clash` says. A new id follows from
@@ -134,13 +134,13 @@ async def _import(
     new_ids: bool,
     dry_run: bool,
     on_progress: OnProgress,
-) -> list[Planned]:
+) -> list[PlannedImport]:
     root = store.reader.root
     sources = await asyncio.to_thread(find_sources, paths, limits, store.reader.zone)
     planning = _Planning(store.reader, on_clash, new_ids=new_ids)
     if dry_run:
         return await asyncio.to_thread(planning.plan, sources, on_progress)
-    lock = staging.importing(root)
+    lock = staging.import_lock(root)
     await asyncio.to_thread(lock.__enter__)
     try:
         plan = await asyncio.to_thread(planning.plan, sources, on_progress)
@@ -163,7 +163,7 @@ class _Planning:
         self._seen: dict[ConversationId, bytes] = {}
         self._clashes: list[ConversationId] = []
 
-    def plan(self, sources: Sequence[Source], on_progress: OnProgress) -> list[Planned]:
+    def plan(self, sources: Sequence[Source], on_progress: OnProgress) -> list[PlannedImport]:
         plan = []
         for source in sources:
             for incoming in source.read():
@@ -177,8 +177,8 @@ class _Planning:
             )
         return plan
 
-    def _decide(self, source: Source, incoming: Incoming) -> Planned:
-        contents, left_out = Contents(), []
+    def _decide(self, source: Source, incoming: Incoming) -> PlannedImport:
+        contents, left_out = ContentDigest(), []
         for file in incoming.files:
             if isinstance(file, LeftOut):
                 left_out.append(file)
@@ -186,7 +186,9 @@ class _Planning:
                 contents.add(file)
         digest = contents.digest()
         target, action = self._target(source, incoming.id, digest)
-        return Planned(source.name, incoming.id, target, action, contents.files, contents.size_bytes, digest, left_out)
+        return PlannedImport(
+            source.name, incoming.id, target, action, contents.files, contents.size_bytes, digest, left_out
+        )
 
     def _target(self, source: Source, wanted: ConversationId, digest: bytes) -> tuple[ConversationId, Action]:
         if wanted in self._seen:
@@ -206,13 +208,13 @@ class _Planning:
                 return wanted, Action.SKIP
             if self._on_clash is OnClash.FAIL:
                 if kind is Kind.OTHER:
-                    raise layout.taken(self._root, directory)
+                    raise layout.directory_taken(self._root, directory)
                 self._clashes.append(wanted)
                 return wanted, Action.SKIP
         target = ConversationId(uuid5(_NEW_IDS, f"{wanted}:{digest.hex()}").hex)
         directory, kind = layout.find_occupant(self._root, target)
         if kind is Kind.OTHER:
-            raise layout.taken(self._root, directory)
+            raise layout.directory_taken(self._root, directory)
         return target, Action.UNCHANGED if kind is Kind.CONVERSATION else Action.IMPORT
 
     def _is_equal(self, directory: str, digest: bytes) -> bool:
@@ -223,7 +225,7 @@ class _Planning:
         )
 
     def _digest(self, directory: str, *, with_secrets: bool, as_listed: bool) -> bytes:
-        contents = Contents()
+        contents = ContentDigest()
         files = read_files(self._root, directory, with_secrets=with_secrets, as_listed=as_listed, zone=self._zone)
         for file in files:
             if isinstance(file, ArchiveFile):
@@ -232,19 +234,19 @@ class _Planning:
 
 
 async def _carry_out(
-    store: ConversationStore, sources: Sequence[Source], plan: Sequence[Planned], on_progress: OnProgress
+    store: ConversationStore, sources: Sequence[Source], plan: Sequence[PlannedImport], on_progress: OnProgress
 ) -> None:
     new_ids = {one.id: one.target for one in plan if one.target != one.id}
     incoming = chain.from_iterable(source.read() for source in sources)
     staged = _stage_each(store.reader.root, incoming, plan, new_ids)
     done = 0
     while True:
-        batch: list[Planned] = []
+        batch: list[PlannedImport] = []
         try:
             await asyncio.to_thread(_take, store.reader.root, staged, batch)
         finally:  # also what was placed before one that could not be
             placed = [one for one in batch if one.action is Action.IMPORT]
-            shown = await store.backlog.read_again([Named(one.target, one.target) for one in placed])
+            shown = await store.backlog.read_again([ConversationDir(one.target, one.target) for one in placed])
             for one in placed:
                 one.warning = shown.warning
         if not batch:
@@ -253,10 +255,10 @@ async def _carry_out(
         on_progress("imported", done, len(plan))
 
 
-def _take(root: Path, staged: Iterator[tuple[Planned, Staged | None]], batch: list[Planned]) -> None:
+def _take(root: Path, staged: Iterator[tuple[PlannedImport, Staged | None]], batch: list[PlannedImport]) -> None:
     """Put some conversations in their places; `batch` gets those that are, also those before one that could not be."""
     waiting: list[Staged] = []
-    plans: list[Planned] = []
+    plans: list[PlannedImport] = []
     try:
         for planned, one in islice(staged, _BATCH):
             if one is None:
@@ -271,8 +273,11 @@ def _take(root: Path, staged: Iterator[tuple[Planned, Staged | None]], batch: li
 
 
 def _stage_each(
-    root: Path, incoming: Iterator[Incoming], plan: Sequence[Planned], new_ids: Mapping[ConversationId, ConversationId]
-) -> Iterator[tuple[Planned, Staged | None]]:
+    root: Path,
+    incoming: Iterator[Incoming],
+    plan: Sequence[PlannedImport],
+    new_ids: Mapping[ConversationId, ConversationId],
+) -> Iterator[tuple[PlannedImport, Staged | None]]:
     for planned in plan:
         one = next(incoming, None)
         if one is None or one.id != planned.id:
@@ -284,9 +289,9 @@ def _stage_each(
             yield planned, None
 
 
-def _as_planned(files: Iterable[ArchiveFile | LeftOut], planned: Planned) -> Iterator[ArchiveFile]:
+def _as_planned(files: Iterable[ArchiveFile | LeftOut], planned: PlannedImport) -> Iterator[ArchiveFile]:
     """Give the files, and refuse them at the end when they are not those that were checked."""
-    came = Contents()
+    came = ContentDigest()
     for file in files:
         if isinstance(file, ArchiveFile):
             came.add(file)
@@ -295,5 +300,5 @@ def _as_planned(files: Iterable[ArchiveFile | LeftOut], planned: Planned) -> Ite
         raise _changed(planned)
 
 
-def _changed(planned: Planned) -> WriteFailed:
+def _changed(planned: PlannedImport) -> WriteFailed:
     return WriteFailed(f"{planned.source} changed while it was imported; what was imported before stands, try again")

@@ -26,14 +26,14 @@ from app.index import conversation_lookup, ownership
 from app.index import state as index_state
 from app.index.sqlite import integrity, migrations
 from app.index.sqlite.database import Index
-from app.index.sqlite.replace_index import is_marked
+from app.index.sqlite.replace_index import is_marked_damaged
 from app.index.sqlite.schema_version import HEAD, read_revision
 from app.model.ids import dashed
 from app.model.times import AHEAD_MAX_US, format_us
 from app.settings import Settings
 from app.store.directory import make_reader
-from app.store.follow.derivation import read_as_derived
-from app.store.follow.leader import is_followed
+from app.store.follow.derivation import adopt_index_settings
+from app.store.follow.leader import has_leader_elsewhere
 from app.store.follow.verify import verify
 
 _SHOWN = 10
@@ -41,7 +41,7 @@ _FORBIDDEN = os.strerror(errno.EACCES)  # which a repair does not mend
 _REBUILD = "`convstore index rebuild`; a running server, or any command, also builds a damaged index anew by itself"
 
 
-async def examine(settings: Settings, version: str, *, sample: int) -> AsyncIterator[Finding]:
+async def examine_store(settings: Settings, version: str, *, sample: int) -> AsyncIterator[Finding]:
     """Give every finding. `sample` conversations, chosen at random, are compared with their rows.
 
     Raises:
@@ -85,7 +85,11 @@ def _find_hindrance(path: Path) -> Finding | None:
         return note("index", f"there is no index {path} yet", "`convstore serve`, or `convstore index sync`, makes it")
     except OSError as error:
         return problem("index", f"{path} cannot be looked at ({error.strerror})", ELSEWHERE)
-    return problem("index", f"{path} was found damaged and is to be built anew", _REBUILD) if is_marked(path) else None
+    return (
+        problem("index", f"{path} was found damaged and is to be built anew", _REBUILD)
+        if is_marked_damaged(path)
+        else None
+    )
 
 
 async def _index(settings: Settings, sample: int) -> AsyncIterator[Finding]:
@@ -123,18 +127,18 @@ async def _pragmas(index: Index) -> Finding:
 
 async def _state(index: Index, settings: Settings) -> AsyncIterator[Finding]:
     async with index.read() as connection:
-        state = await index_state.get_progress(connection)
+        state = await index_state.get_state(connection)
         totals = await conversation_lookup.count_totals(connection)
         dirty = await ownership.list_dirty(connection)
     swept = f"compared with the files at {format_us(state.last_sweep_at)}" if state.last_sweep_at else "never compared"
     yield ok("index", f"{totals.conversations:,} conversations, {swept}")
     if state.last_error:
         yield problem("index", state.last_error, "mend what it says; a running server then goes on by itself")
-    if await asyncio.to_thread(is_followed, index):
+    if await asyncio.to_thread(has_leader_elsewhere, index):
         yield ok("server", "one looks after the index")
     else:
         yield note("server", "none looks after the index", "`convstore serve` follows changes; commands look first")
-    dead = {one.owner for one in dirty if not liveness.is_living(settings.root, one.owner)}
+    dead = {one.owner for one in dirty if not liveness.is_alive(settings.root, one.owner)}
     left = [dashed(one.id) for one in dirty if one.owner in dead]
     if left:
         yield note(
@@ -176,7 +180,7 @@ async def _clocks(index: Index, settings: Settings) -> Finding:
 async def _compared(index: Index, settings: Settings, sample: int) -> Finding:
     reader = make_reader(settings)
     try:
-        await read_as_derived(index, reader)
+        await adopt_index_settings(index, reader)
         found = [difference async for difference in verify(index, reader, sample=sample)]
     except IndexBusy as error:
         return note("files", "not compared with the index", str(error))
@@ -355,7 +359,7 @@ def _some(names: list[str]) -> str:
 
 def _trash(root: Path) -> Iterator[Finding]:
     try:
-        entries, left = trash.list_trash(root), trash.list_left(root)
+        entries, left = trash.list_trash(root), trash.list_leftovers(root)
     except StoreUnavailable as error:
         yield problem("trash", str(error), "make it readable and writable for those that run convstore")
         return

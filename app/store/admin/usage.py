@@ -10,7 +10,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from app.files import disk_usage
-from app.files.disk_usage import Seen, Usage
+from app.files.disk_usage import DiskUsage, Seen
 from app.files.trash import TRASH
 from app.index import conversation_lookup
 from app.index.conversation_lookup import Placement
@@ -37,7 +37,7 @@ class Share:
 
     name: str
     conversations: int = 0
-    usage: Usage = field(default_factory=Usage)
+    usage: DiskUsage = field(default_factory=DiskUsage)
 
 
 @dataclass(slots=True)
@@ -47,9 +47,9 @@ class StoreUsage:
     shares: list[Share]
     groups: int
     conversations: Share
-    trash: Usage
-    index: Usage
-    other: Usage
+    trash: DiskUsage
+    index: DiskUsage
+    other: DiskUsage
 
 
 async def measure(
@@ -97,10 +97,10 @@ class _Measuring:
     def finish(self, index: Path, limit: int) -> StoreUsage:
         shares = heapq.nlargest(limit or len(self._shares), self._shares.values(), key=_size)
         trash = disk_usage.measure(self._root / TRASH, self._seen)
-        inside = Usage()
+        inside = DiskUsage()
         for path in self._index_files(index):
             inside.add(disk_usage.measure(path, self._seen))
-        other = Usage()
+        other = DiskUsage()
         for path in self._root.iterdir():
             if path.name not in self._directories and path.name != TRASH and path != index.parent:
                 other.add(disk_usage.measure(path, self._seen))

@@ -18,9 +18,9 @@ from app.files import staging
 from app.index import conversation_lookup, state
 from app.store.follow.full_sync import SyncReport, keep_words_small
 from app.store.follow.index_repair import keep_usable
-from app.store.follow.leader import on_duty
+from app.store.follow.leader import lead
 from app.store.follow.verify import BATCH, verify
-from app.store.follow.watcher import TICK_S, Sweep
+from app.store.follow.watcher import TICK_S, Watcher
 from app.store.store import ConversationStore
 from app.store.write import deletion
 from app.store.write.creation import STAGING
@@ -37,7 +37,7 @@ _REST = 10
 _REST_MOST_S = 1.5
 
 
-async def follow(store: ConversationStore) -> None:
+async def run_background(store: ConversationStore) -> None:
     """Keep the index usable, and in step with the files, for as long as the process lives.
 
     Every process looks after its own connections; of several processes on one store, one looks at the files.
@@ -48,14 +48,14 @@ async def follow(store: ConversationStore) -> None:
 
 
 async def _keep_in_step(store: ConversationStore) -> None:
-    async with on_duty(store.index), asyncio.TaskGroup() as tasks:
+    async with lead(store.index), asyncio.TaskGroup() as tasks:
         tasks.create_task(keep_tidy(store.reader.root, store.settings.trash_days))
         tasks.create_task(keep_verifying(store, store.settings.verify_hours))
         tasks.create_task(_keep_words_small(store))
         while True:
             began_ns = time.time_ns()
-            report = await catch_up(store)
-            await _keep_sweeping(store, Sweep(store.index, store.reader, report.duplicates, since_ns=began_ns))
+            report = await sync_until_done(store)
+            await _keep_sweeping(store, Watcher(store.index, store.reader, report.duplicates, since_ns=began_ns))
 
 
 async def _keep_words_small(store: ConversationStore) -> None:
@@ -65,7 +65,7 @@ async def _keep_words_small(store: ConversationStore) -> None:
             await keep_words_small(store.index)
 
 
-async def catch_up(store: ConversationStore) -> SyncReport:
+async def sync_until_done(store: ConversationStore) -> SyncReport:
     """Compare everything once, trying again while that fails or another process does it, and say what was found."""
     report = await _sync_when_possible(store)
     for name in report.duplicates:
@@ -77,7 +77,7 @@ async def catch_up(store: ConversationStore) -> SyncReport:
     return report
 
 
-async def _keep_sweeping(store: ConversationStore, sweep: Sweep) -> None:
+async def _keep_sweeping(store: ConversationStore, sweep: Watcher) -> None:
     """Sweep until another index stands in the place of the one that was swept."""
     told: str | None = None
     opened = store.index.opened
@@ -105,13 +105,13 @@ async def _keep_sweeping(store: ConversationStore, sweep: Sweep) -> None:
 
 async def _leap(store: ConversationStore) -> None:
     """Begin with a revision that no server has given out: a crash, or a lost log, may have taken some back."""
-    await store.index.write(partial(state.leap, to=time.time_ns() // 1_000_000))
+    await store.index.write(partial(state.raise_revision, to=time.time_ns() // 1_000_000))
 
 
 async def _note_error(store: ConversationStore, text: str | None) -> None:
     """Have the index's status tell what is wrong, if the index can be written."""
     with suppress(StoreError):
-        await store.index.write(partial(state.set_progress, last_error=text))
+        await store.index.write(partial(state.set_state, last_error=text))
 
 
 class _Progress:
@@ -161,7 +161,7 @@ _DAY_US = 24 * 3600 * 1_000_000
 async def keep_tidy(root: Path, trash_days: float) -> None:
     """Look at once and every ten minutes, for as long as the process lives; with 0 days the trash keeps everything."""
     while True:
-        await asyncio.to_thread(staging.remove_left, root, STAGING, time.time() - _LEFT_S)
+        await asyncio.to_thread(staging.remove_leftovers, root, STAGING, time.time() - _LEFT_S)
         await _empty_trash(root, trash_days)
         await asyncio.sleep(EVERY_S)
 

@@ -19,21 +19,21 @@ from typing import NamedTuple
 
 from app.errors import WriteFailed
 from app.files import liveness
-from app.files.edit import Change
-from app.files.layout import Named
+from app.files.edit import Edit
+from app.files.layout import ConversationDir
 from app.files.lease import Lease
 from app.files.log import event_log
 from app.files.metadata_reader import Reader
 from app.files.open_conversation import OpenFiles
 from app.index import ownership
-from app.index.ownership import Dirty
+from app.index.ownership import OpenMark
 from app.index.sqlite.database import Index, WriteConnection
 from app.model.event import parse_json_object
 from app.model.filters import Status
 from app.model.ids import ConversationId
 from app.model.validation import complete_event, find_unfinished_action, interrupted_error
-from app.store.follow.ingest import refresh
-from app.store.write.conversation_writer import Conversation
+from app.store.follow.ingest import ingest
+from app.store.write.conversation_writer import ConversationWriter
 
 log = logging.getLogger(__name__)
 
@@ -47,44 +47,44 @@ class Recovered(NamedTuple):
     ended: list[ConversationId]
 
 
-async def read_again(index: Index, reader: Reader) -> list[ConversationId]:
+async def ingest_left_open(index: Index, reader: Reader) -> list[ConversationId]:
     """Bring in step what dead owners had open, forget that they had, and return it. Reads no other conversation."""
     async with index.read() as connection:
         dirty = await ownership.list_dirty(connection)
     left = await asyncio.to_thread(_of_the_dead, reader.root, dirty)
     for begin in range(0, len(left), _BATCH):
         batch = left[begin : begin + _BATCH]
-        await refresh(index, reader, [Named(one.directory, one.id) for one in batch])
+        await ingest(index, reader, [ConversationDir(one.directory, one.id) for one in batch])
         await index.write(partial(_clear_all, batch=batch))
     if left:
         log.info("%d conversations that were open at a crash were read again", len(left))
     return [one.id for one in left]
 
 
-def _clear_all(connection: WriteConnection, batch: Sequence[Dirty]) -> None:
+def _clear_all(connection: WriteConnection, batch: Sequence[OpenMark]) -> None:
     for one in batch:
-        ownership.clear(connection, one.id, one.owner)
+        ownership.clear_dirty(connection, one.id, one.owner)
 
 
-def _of_the_dead(root: Path, dirty: Sequence[Dirty]) -> list[Dirty]:
-    living = {owner: liveness.is_living(root, owner) for owner in {one.owner for one in dirty}}
+def _of_the_dead(root: Path, dirty: Sequence[OpenMark]) -> list[OpenMark]:
+    living = {owner: liveness.is_alive(root, owner) for owner in {one.owner for one in dirty}}
     return [one for one in dirty if not living[one.owner]]
 
 
-async def end_interrupted_run(conversation: Conversation) -> None:
+async def end_interrupted_run(conversation: ConversationWriter) -> None:
     """Set the status to error, and append one AgentErrorEvent for the first action without a result, if any.
 
     Raises:
         DiskFull, WriteFailed: the status could not be set, whether the event was appended or not; do it again.
     """
     events = await asyncio.to_thread(_errors, conversation.files)
-    written = await conversation.write(Change(events=events, state={"execution_status": Status.ERROR.value}))
+    written = await conversation.write(Edit(events=events, state={"execution_status": Status.ERROR.value}))
     if conversation.files.broken:
         raise WriteFailed(f"conversation {conversation.id}: its run could not be ended: {written.warning}")
     log.info("conversation %s was running when its owner died; it is in error now", conversation.id)
 
 
-def was_left(before: Lease | None, instance: str) -> bool:
+def was_left_open(before: Lease | None, instance: str) -> bool:
     """Whether the owner before `instance` ended without giving its lease back, or took none."""
     return before is None or (not before.released and before.owner != instance)
 

@@ -15,7 +15,7 @@ from app.files.metadata_reader import Reader
 from app.index import conversation_rows, event_rows, state
 from app.index.sqlite.database import Index, WriteConnection
 from app.model.conversation import VERSIONS
-from app.store.follow.leader import is_followed
+from app.store.follow.leader import has_leader_elsewhere
 
 
 def describe_derivation(reader: Reader) -> str:
@@ -35,7 +35,7 @@ def _describe(zone: tzinfo | None) -> str:
     return "host:" + "/".join(time.tzname)
 
 
-async def read_as_derived(index: Index, reader: Reader) -> None:
+async def adopt_index_settings(index: Index, reader: Reader) -> None:
     """Have files read from now on as the rows of the index were derived, whatever the settings say.
 
     So what is written here goes with all the rest. The settings hold where the index knows nothing yet, or nobody
@@ -45,7 +45,7 @@ async def read_as_derived(index: Index, reader: Reader) -> None:
         IndexBusy: another process looks after the index, and reads in a way that is not known here.
     """
     async with index.read() as connection:
-        derived_by = (await state.get_progress(connection)).derived_by
+        derived_by = (await state.get_state(connection)).derived_by
     if derived_by in (None, state.RECOVERING, describe_derivation(reader)):
         return
     version, _, settings = derived_by.partition(":")
@@ -54,14 +54,14 @@ async def read_as_derived(index: Index, reader: Reader) -> None:
         if version == VERSIONS:
             reader.zone, reader.tools = None if zone == _describe(None) else ZoneInfo(zone), tools == "tools"
             return
-    if await asyncio.to_thread(is_followed, index):
+    if await asyncio.to_thread(has_leader_elsewhere, index):
         raise IndexBusy(
             f"a server of another version, or in a time zone without a name, looks after this index ({derived_by}); "
             "restart it, give it a CONVSTORE_TIMEZONE, or stop it. --no-sync answers from the index as it is"
         )
 
 
-async def forget_what_others_derived(index: Index, reader: Reader) -> str | None:
+async def invalidate_other_derivations(index: Index, reader: Reader) -> str | None:
     """Have everything read again when another version of this program, or another setting, made the rows.
 
     Where the index does not know all conversations yet, return what is to be noted once it does.
@@ -69,7 +69,7 @@ async def forget_what_others_derived(index: Index, reader: Reader) -> str | None
     derived_by = describe_derivation(reader)
     opened = index.opened
     async with index.read() as connection:
-        before = (await state.get_progress(connection)).derived_by
+        before = (await state.get_state(connection)).derived_by
     if before == derived_by:
         return None
     if before == state.RECOVERING:
@@ -79,6 +79,6 @@ async def forget_what_others_derived(index: Index, reader: Reader) -> str | None
 
 
 def _forget(connection: WriteConnection, derived_by: str) -> None:
-    conversation_rows.distrust_all(connection)
+    conversation_rows.invalidate_all(connection)
     event_rows.delete_all(connection)
-    state.set_progress(connection, derived_by=derived_by)
+    state.set_state(connection, derived_by=derived_by)

@@ -21,7 +21,7 @@ from typing import NamedTuple, TypeVar
 
 from app.errors import QueryTooSlow, StoreUnavailable
 from app.files import layout
-from app.files.layout import Named
+from app.files.layout import ConversationDir
 from app.files.metadata_reader import Reader
 from app.files.row_reader import find_present, read_changes, read_rows, read_signatures
 from app.index import conversation_lookup, conversation_rows, event_rows, state
@@ -30,7 +30,7 @@ from app.index.sqlite.database import Index, WriteConnection
 from app.model.conversation import IndexedRow
 from app.model.event import KnownLog, LogChange
 from app.model.ids import ConversationId
-from app.store.follow.derivation import forget_what_others_derived
+from app.store.follow.derivation import invalidate_other_derivations
 from app.store.follow.ingest import LOOKS, delete_empty, delete_vanished, require_conversations
 from app.store.follow.leader import sync_lock
 from app.store.follow.worker_pool import readers, run_ahead
@@ -57,7 +57,7 @@ class SyncReport:
     logs: int = 0
     unreadable: int = 0
     duplicates: list[str] = field(default_factory=list)
-    untrusted: list[Named] = field(default_factory=list)
+    untrusted: list[ConversationDir] = field(default_factory=list)
     seconds: float = 0.0
 
 
@@ -99,16 +99,16 @@ async def bring_up_to_date(
     try:
         await run.everything()
     except StoreUnavailable as error:
-        await index.write(partial(state.set_progress, phase="idle", last_error=str(error)))
+        await index.write(partial(state.set_state, phase="idle", last_error=str(error)))
         raise
     async for done, total in merge_words(index, always=run.report.logs >= _WORTH_MERGING):
         step = _Step("text", done, total)
-        await index.write(partial(state.set_progress, **step._asdict(), heartbeat_at=_now_us()))
+        await index.write(partial(state.set_state, **step._asdict(), heartbeat_at=_now_us()))
         on_progress(*step)
     now_us = _now_us()
     await index.write(
         partial(
-            state.set_progress,
+            state.set_state,
             **_Step("idle", 0, 0)._asdict(),
             heartbeat_at=now_us,
             last_sweep_at=now_us,
@@ -144,7 +144,7 @@ class _Run:
         self._on_progress = on_progress
 
     async def everything(self) -> None:
-        derived_by = await forget_what_others_derived(self._index, self._reader)
+        derived_by = await invalidate_other_derivations(self._index, self._reader)
         directories, self.report.duplicates = await asyncio.to_thread(layout.list_directories, self._reader.root)
         self.report.conversations = len(directories)
         before = await self._totals()
@@ -164,7 +164,7 @@ class _Run:
     def _finish_metadata(self, connection: WriteConnection, *, gone: list[str], derived_by: str | None) -> int:
         removed = delete_vanished(connection, self._reader.root, gone, allow_empty=self._allow_empty)
         if derived_by is not None:
-            state.set_progress(connection, derived_by=derived_by)
+            state.set_state(connection, derived_by=derived_by)
         return removed
 
     async def _totals(self) -> conversation_lookup.Totals:
@@ -187,7 +187,7 @@ class _Run:
                 known.update((directory, signature) for directory, signature in rows if directory in present)
                 gone += [directory for directory, _ in rows if directory not in present]
             after = last
-            signatures = await asyncio.to_thread(read_signatures, self._reader, map(layout.named, known))
+            signatures = await asyncio.to_thread(read_signatures, self._reader, map(layout.conversation_dir, known))
             changed += [one for one in chunk if self._is_changed(known.get(one), signatures.get(one))]
         return changed, gone
 
@@ -212,7 +212,7 @@ class _Run:
         done = 0
         left: list[str] = []
         async with self._index.read() as connection:
-            as_of = (await state.get_position(connection)).revision
+            as_of = (await state.get_revision(connection)).revision
         async for read, empty in run_ahead(executor, ahead, read_rows, self._metadata_batches(changed)):
             done += len(read) + len(empty)
             step = _Step("metadata", done, len(changed))
@@ -226,7 +226,7 @@ class _Run:
             self.report.added -= number - removed
             self.report.conversations -= number
             self.report.untrusted += [
-                Named(one.row.directory, one.row.uuid)
+                ConversationDir(one.row.directory, one.row.uuid)
                 for one in rows
                 if one.signature == layout.UNTRUSTED and one.row.uuid not in newer
             ]
@@ -234,21 +234,23 @@ class _Run:
         return left
 
     def _write_metadata(
-        self, connection: WriteConnection, read: list[IndexedRow], gone: list[Named], as_of: int, step: _Step
-    ) -> tuple[list[IndexedRow], list[Named], int, list[Named], frozenset[ConversationId]]:
+        self, connection: WriteConnection, read: list[IndexedRow], gone: list[ConversationDir], as_of: int, step: _Step
+    ) -> tuple[list[IndexedRow], list[ConversationDir], int, list[ConversationDir], frozenset[ConversationId]]:
         present = find_present(self._reader.root, [one.row.directory for one in read])
-        gone = gone + [Named(one.row.directory, one.row.uuid) for one in read if one.row.directory not in present]
+        gone = gone + [
+            ConversationDir(one.row.directory, one.row.uuid) for one in read if one.row.directory not in present
+        ]
         rows = [one for one in read if one.row.directory in present]
         removed, filled = delete_empty(connection, self._reader, gone)
         if removed and not self._allow_empty:
             require_conversations(self._reader.root)
         _, newer = conversation_rows.upsert_many(connection, rows, as_of=as_of)
-        state.set_progress(connection, **step._asdict(), heartbeat_at=_now_us())
+        state.set_state(connection, **step._asdict(), heartbeat_at=_now_us())
         return rows, gone, removed, filled, newer
 
-    async def _metadata_batches(self, changed: list[str]) -> AsyncIterator[tuple[Reader, list[Named]]]:
+    async def _metadata_batches(self, changed: list[str]) -> AsyncIterator[tuple[Reader, list[ConversationDir]]]:
         for batch in _chunks(changed, _BATCH):
-            yield self._reader, [layout.named(directory) for directory in batch]
+            yield self._reader, [layout.conversation_dir(directory) for directory in batch]
 
     async def _read_logs(self, executor: Executor, ahead: int) -> None:
         """Phase two: bring the event rows of all that lag behind in step."""
@@ -277,7 +279,7 @@ class _Run:
 
 def _write_logs(connection: WriteConnection, changes: list[LogChange], step: _Step) -> None:
     event_rows.apply_changes(connection, changes)
-    state.set_progress(connection, **step._asdict(), heartbeat_at=_now_us())
+    state.set_state(connection, **step._asdict(), heartbeat_at=_now_us())
 
 
 def _chunks(items: Iterable[T], size: int) -> Iterator[list[T]]:

@@ -13,8 +13,8 @@ from app.files import layout
 from app.index import state
 from app.index.sqlite import open_lock
 from app.index.sqlite.database import Index
-from app.index.sqlite.index_file import find_identity, prepare
-from app.index.sqlite.replace_index import is_marked, recover
+from app.index.sqlite.index_file import find_identity, make_directory
+from app.index.sqlite.replace_index import is_marked_damaged, replace_damaged
 from app.index.sqlite.schema_version import HEAD, read_revision
 
 log = logging.getLogger(__name__)
@@ -33,18 +33,18 @@ async def open_index(index: Index, timeout_s: float) -> None:
         IndexUnusable: it cannot be made or opened.
     """
     path = index.path
-    await asyncio.to_thread(prepare, path)
+    await asyncio.to_thread(make_directory, path)
     damaged = find_identity(path)
     try:
-        if is_marked(path):
-            await recover(path, damaged)
+        if is_marked_damaged(path):
+            await replace_damaged(path, damaged)
         await _open_migrated(index, timeout_s)
-        await look_whether_rebuilding(index)
+        await update_rebuilding(index)
     except IndexDamaged:
         await index.close()
-        await recover(path, damaged)
+        await replace_damaged(path, damaged)
         await index.open()
-        await look_whether_rebuilding(index)
+        await update_rebuilding(index)
     index.damaged = False
 
 
@@ -69,17 +69,17 @@ def _is_emptied(path: Path) -> bool:
     """Whether an index was cut to nothing, and is not just being made by another process."""
     try:
         if path.exists() and path.stat().st_size == 0:
-            with open_lock.alone(path, 0):
+            with open_lock.hold_alone(path, 0):
                 return path.stat().st_size == 0
     except IndexBusy:
         pass  # somebody makes it just now
     return False
 
 
-async def look_whether_rebuilding(index: Index) -> None:
+async def update_rebuilding(index: Index) -> None:
     """Find out whether the index was damaged and does not know all conversations again yet."""
     async with index.read() as connection:
-        index.rebuilding = (await state.get_progress(connection)).derived_by == state.RECOVERING
+        index.rebuilding = (await state.get_state(connection)).derived_by == state.RECOVERING
 
 
 async def keep_usable(index: Index, root: Path) -> None:
@@ -92,10 +92,10 @@ async def keep_usable(index: Index, root: Path) -> None:
             if index.damaged or await asyncio.to_thread(_is_needed, index):
                 if time.monotonic() - mended_at >= _REST_S:
                     mended_at = time.monotonic()
-                    await mend(index, root)
+                    await replace_unusable(index, root)
                     told = ""
             elif index.rebuilding:
-                await look_whether_rebuilding(index)
+                await update_rebuilding(index)
         except (StoreError, OSError) as error:
             if str(error) != told:
                 told = str(error)
@@ -104,10 +104,10 @@ async def keep_usable(index: Index, root: Path) -> None:
 
 
 def _is_needed(index: Index) -> bool:
-    return is_marked(index.path) or index.is_out_of_place()
+    return is_marked_damaged(index.path) or index.is_out_of_place()
 
 
-async def mend(index: Index, root: Path) -> None:
+async def replace_unusable(index: Index, root: Path) -> None:
     """Close the index, have an empty one in its place if it is damaged or gone, and open what is there then.
 
     Raises:
@@ -118,11 +118,11 @@ async def mend(index: Index, root: Path) -> None:
     damaged = index.opened
     async with index.closed():
         if index.opened == damaged:  # else another task of this process was faster
-            await recover(index.path, damaged)
+            await replace_damaged(index.path, damaged)
         index.rebuilding = True  # until it was looked: who waits for a connection would count an empty index
-    await look_whether_rebuilding(index)
+    await update_rebuilding(index)
 
 
 def _require_store(root: Path, path: Path) -> None:
-    if not os.path.isdir(root) or not (path.parent.is_dir() or layout.holds_conversations(root)):  # noqa: PTH112
+    if not os.path.isdir(root) or not (path.parent.is_dir() or layout.has_conversations(root)):  # noqa: PTH112
         raise StoreUnavailable(f"the conversations directory {root} is gone, or empty all at once; mount or restore it")

@@ -10,14 +10,14 @@ from pathlib import Path
 
 from app.errors import StoreUnavailable
 from app.files import layout
-from app.files.layout import Named
+from app.files.layout import ConversationDir
 from app.files.metadata_reader import Reader
 from app.files.row_reader import find_present, read_changes, read_rows
 from app.index import conversation_lookup, conversation_rows, event_rows, state
 from app.index.sqlite.database import Index, WriteConnection
 from app.model.event import KnownLog
 from app.model.ids import ConversationId
-from app.store.follow.derivation import read_as_derived
+from app.store.follow.derivation import adopt_index_settings
 
 LOOKS = 3
 """How often a conversation is read, at most, when others write its row meanwhile."""
@@ -27,15 +27,17 @@ _IN_DOUBT = "in doubt"
 
 
 @dataclass(slots=True)
-class Refreshed:
+class IngestReport:
     """What reading again came to: how many rows are new or changed, how many are gone, which hold no conversation."""
 
     changed: int
     removed: int
-    empty: list[Named]
+    empty: list[ConversationDir]
 
 
-async def refresh(index: Index, reader: Reader, named: Sequence[Named], *, every_event: bool = False) -> Refreshed:
+async def ingest(
+    index: Index, reader: Reader, named: Sequence[ConversationDir], *, every_event: bool = False
+) -> IngestReport:
     """Read these conversations again, whatever their signatures say; of their logs what is new, or `every_event`.
 
     What was deleted meanwhile gets no row; what somebody else changed in the index is read once more. A row that
@@ -44,8 +46,8 @@ async def refresh(index: Index, reader: Reader, named: Sequence[Named], *, every
     Raises:
         IndexBusy: another process looks after the index and derives rows in a way that is not known here.
     """
-    await read_as_derived(index, reader)
-    done = Refreshed(0, 0, [])
+    await adopt_index_settings(index, reader)
+    done = IngestReport(0, 0, [])
     read: set[ConversationId] = set()
     for _ in range(LOOKS):
         rows, again = await _refresh_rows(index, reader, named, done)
@@ -59,7 +61,7 @@ async def refresh(index: Index, reader: Reader, named: Sequence[Named], *, every
 
 
 async def _refresh_rows(
-    index: Index, reader: Reader, named: Sequence[Named], done: Refreshed
+    index: Index, reader: Reader, named: Sequence[ConversationDir], done: IngestReport
 ) -> tuple[set[ConversationId], frozenset[ConversationId]]:
     """Read conversations and write their rows, and return which were read, and which have to be read once more.
 
@@ -68,17 +70,17 @@ async def _refresh_rows(
     """
     opened = index.opened
     async with index.read() as connection:
-        before = await state.get_position(connection)
+        before = await state.get_revision(connection)
     rows, empty = await asyncio.to_thread(read_rows, reader, named)
     gone = empty
-    if gone and not await asyncio.to_thread(layout.holds_conversations, reader.root):
+    if gone and not await asyncio.to_thread(layout.has_conversations, reader.root):
         gone = []  # the whole disk may be away
-    filled: list[Named] = []
+    filled: list[ConversationDir] = []
     newer: frozenset[ConversationId] = frozenset()
 
     def write(connection: WriteConnection) -> bool:
         nonlocal filled, newer
-        if state.get_position_to_write(connection).epoch != before.epoch:
+        if state.get_revision_to_write(connection).epoch != before.epoch:
             return False
         removed, filled = delete_empty(connection, reader, gone)
         present = find_present(reader.root, [one.row.directory for one in rows])
@@ -94,7 +96,9 @@ async def _refresh_rows(
     return {one.row.uuid for one in rows}, newer.union(one.id for one in filled)
 
 
-def delete_empty(connection: WriteConnection, reader: Reader, named: Sequence[Named]) -> tuple[int, list[Named]]:
+def delete_empty(
+    connection: WriteConnection, reader: Reader, named: Sequence[ConversationDir]
+) -> tuple[int, list[ConversationDir]]:
     """Delete the rows of those of these directories that hold no conversation now: gone, or only what locks leave.
 
     Return how many rows there were, and which directories hold one. They are read inside the transaction for the
@@ -131,7 +135,7 @@ def require_conversations(root: Path) -> None:
     Raises:
         StoreUnavailable: there is none.
     """
-    if not layout.holds_conversations(root):
+    if not layout.has_conversations(root):
         raise StoreUnavailable(
             f"the conversations directory {root} is gone or empty, though conversations are known; "
             "check that its disk is mounted; `convstore index sync --allow-empty` accepts that all were removed"
@@ -141,7 +145,7 @@ def require_conversations(root: Path) -> None:
 async def _refresh_logs(index: Index, reader: Reader, ids: Sequence[ConversationId], *, every_event: bool) -> None:
     opened = index.opened
     async with index.read() as connection:
-        seen = await conversation_lookup.find_seen(connection, ids)
+        seen = await conversation_lookup.find_states(connection, ids)
         known = await event_rows.list_known(connection, [one.key for one in seen])
     if every_event:
         known = {key: dict.fromkeys(names, _IN_DOUBT) for key, names in known.items()}

@@ -18,7 +18,7 @@ _LOCK = "duty.lock"
 _POLL_S = 1.0
 
 
-def is_followed(index: Index) -> bool:
+def has_leader_elsewhere(index: Index) -> bool:
     """Whether another process is on duty for this index now."""
     if index.on_duty:
         return False
@@ -29,7 +29,7 @@ def is_followed(index: Index) -> bool:
 
 
 @asynccontextmanager
-async def on_duty(index: Index) -> AsyncIterator[None]:
+async def lead(index: Index) -> AsyncIterator[None]:
     """Wait until no other process is on duty, and be on duty meanwhile."""
     lock: int | None = None
     while True:

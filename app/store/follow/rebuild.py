@@ -12,8 +12,8 @@ from app.index import conversation_lookup
 from app.index.sqlite import migrations
 from app.index.sqlite.backup import copy_into
 from app.index.sqlite.database import Index
-from app.index.sqlite.index_file import find_identity, prepare
-from app.index.sqlite.replace_index import recover
+from app.index.sqlite.index_file import find_identity, make_directory
+from app.index.sqlite.replace_index import replace_damaged
 from app.settings import Settings
 from app.store.directory import find_sync_reader, require_directory
 from app.store.follow.full_sync import OnProgress, SyncReport, bring_up_to_date
@@ -36,7 +36,7 @@ async def rebuild(settings: Settings, on_progress: OnProgress, *, force: bool = 
     """
     await asyncio.to_thread(require_directory, settings)
     live_path = settings.index_path
-    await asyncio.to_thread(prepare, live_path)
+    await asyncio.to_thread(make_directory, live_path)
     await _make_usable(live_path, settings.busy_timeout_s)
     live = Index(live_path, readers=1, busy_timeout_s=settings.busy_timeout_s)
     building = live_path.with_name("rebuild.db")
@@ -60,7 +60,7 @@ async def _make_usable(path: Path, timeout_s: float) -> None:
     try:
         await asyncio.to_thread(migrations.upgrade, path, wait_s=timeout_s)
     except IndexDamaged:
-        await recover(path, damaged)
+        await replace_damaged(path, damaged)
 
 
 async def _build(

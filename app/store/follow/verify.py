@@ -17,7 +17,7 @@ import orjson
 
 from app.errors import IndexDamaged, IndexUnusable
 from app.files import layout
-from app.files.layout import Named
+from app.files.layout import ConversationDir
 from app.files.log import event_log
 from app.files.metadata_reader import Reader
 from app.files.row_reader import read_rows, read_signatures
@@ -28,10 +28,10 @@ from app.index.sqlite.database import Index
 from app.model.conversation import ConversationRow
 from app.model.event import EventRow, gap_rows
 from app.model.ids import EventName, dashed, find_conversation_id
-from app.model.text.event_text import said_title
+from app.model.text.event_text import searchable_title
 from app.store.follow.full_sync import require_plausible
-from app.store.follow.index_repair import mend
-from app.store.follow.ingest import delete_vanished, refresh
+from app.store.follow.index_repair import replace_unusable
+from app.store.follow.ingest import delete_vanished, ingest
 
 log = logging.getLogger(__name__)
 
@@ -95,7 +95,7 @@ async def verify(
         yield difference
     chosen = directories if sample is None else sorted(random.sample(directories, min(sample, len(directories))))
     for begin in range(0, len(chosen), BATCH):
-        named = [layout.named(directory) for directory in chosen[begin : begin + BATCH]]
+        named = [layout.conversation_dir(directory) for directory in chosen[begin : begin + BATCH]]
         for difference in await _verify_or_mend(index, reader, named, fix=fix):
             yield difference
         on_verified(min(begin + BATCH, len(chosen)), len(chosen))
@@ -111,14 +111,14 @@ async def verify(
 async def _check_database(index: Index, reader: Reader, *, fix: bool, whole: bool) -> AsyncIterator[Difference]:
     try:
         async with index.read() as connection:
-            damage = await integrity.list_damage(connection, whole=whole)
+            damage = await integrity.list_damaged(connection, whole=whole)
             orphans = await integrity.list_orphans(connection) if not damage else []
             stray = await text_index.list_stray(connection) if not damage else []
     except IndexDamaged as error:
         damage, orphans, stray = [str(error)], [], []
     if damage and fix:
         index.damaged = True
-        await mend(index, reader.root)
+        await replace_unusable(index, reader.root)
     for problem in damage:
         yield Difference(_ABSENT, "database", problem, _ABSENT, fix)
     if orphans and fix:
@@ -129,7 +129,7 @@ async def _check_database(index: Index, reader: Reader, *, fix: bool, whole: boo
         yield Difference(_ABSENT, "message", f"a text of conversation key {key} without its event", _ABSENT, fix)
     for name in await _list_unsound(index) if whole and not damage else []:
         if fix:
-            await index.write(partial(integrity.rebuild_full_text, name=name))
+            await index.write(partial(integrity.rebuild_text_index, name=name))
         yield Difference(_ABSENT, name, *_UNSOUND[name], fix)
     for key in orphans:
         yield Difference(_ABSENT, "orphan", f"rows of conversation key {key}, which does not exist", _ABSENT, fix)
@@ -137,13 +137,15 @@ async def _check_database(index: Index, reader: Reader, *, fix: bool, whole: boo
 
 async def _list_unsound(index: Index) -> list[str]:
     try:
-        return await asyncio.to_thread(integrity.list_unsound, index.path)
+        return await asyncio.to_thread(integrity.list_unsound_text_indexes, index.path)
     except IndexUnusable as error:
         log.warning("what search finds is not compared: %s", error)
         return []
 
 
-async def _verify_or_mend(index: Index, reader: Reader, named: Sequence[Named], *, fix: bool) -> list[Difference]:
+async def _verify_or_mend(
+    index: Index, reader: Reader, named: Sequence[ConversationDir], *, fix: bool
+) -> list[Difference]:
     """Compare some conversations; where a row cannot even be read, the whole index is set aside with `fix`."""
     try:
         return await verify_some(index, reader, named, fix=fix)
@@ -152,18 +154,20 @@ async def _verify_or_mend(index: Index, reader: Reader, named: Sequence[Named], 
         if not fix:
             return [damage]
     index.damaged = True
-    await mend(index, reader.root)
+    await replace_unusable(index, reader.root)
     return [damage, *await verify_some(index, reader, named, fix=True)]
 
 
-async def verify_some(index: Index, reader: Reader, named: Sequence[Named], *, fix: bool = False) -> list[Difference]:
+async def verify_some(
+    index: Index, reader: Reader, named: Sequence[ConversationDir], *, fix: bool = False
+) -> list[Difference]:
     """Compare some conversations, mend with `fix` what differs, and return what differed."""
     found = await _compare_settled(index, reader, named)
     if fix:
         await _settle(index, reader, [one for one in named if one not in found])
     if not (fix and found):
         return [difference for differences in found.values() for difference in differences]
-    await refresh(index, reader, list(found), every_event=True)
+    await ingest(index, reader, list(found), every_event=True)
     left = await _compare_settled(index, reader, list(found))
     return [
         difference._replace(fixed=not any(other.what == difference.what for other in left.get(one, [])))
@@ -172,22 +176,24 @@ async def verify_some(index: Index, reader: Reader, named: Sequence[Named], *, f
     ]
 
 
-async def _settle(index: Index, reader: Reader, named: Sequence[Named]) -> None:
+async def _settle(index: Index, reader: Reader, named: Sequence[ConversationDir]) -> None:
     """Read again those that agree but are marked as lagging behind their logs, as one that was killed leaves them."""
     async with index.read() as connection:
         behind = [
             one
-            for one in await conversation_lookup.find_seen(connection, [one.id for one in named])
+            for one in await conversation_lookup.find_states(connection, [one.id for one in named])
             if one.events_behind
         ]
     if behind:
-        await refresh(index, reader, [Named(one.directory, one.id) for one in behind])
+        await ingest(index, reader, [ConversationDir(one.directory, one.id) for one in behind])
 
 
-async def _compare_settled(index: Index, reader: Reader, named: Sequence[Named]) -> dict[Named, list[Difference]]:
+async def _compare_settled(
+    index: Index, reader: Reader, named: Sequence[ConversationDir]
+) -> dict[ConversationDir, list[Difference]]:
     """Compare conversations; those whose files just changed again a moment later, and without those that go on so."""
-    found: dict[Named, list[Difference]] = {}
-    doubtful: Sequence[Named] = named
+    found: dict[ConversationDir, list[Difference]] = {}
+    doubtful: Sequence[ConversationDir] = named
     for look in range(_LOOKS):
         if look:
             await asyncio.sleep(_SETTLE_S)
@@ -206,7 +212,9 @@ async def _compare_settled(index: Index, reader: Reader, named: Sequence[Named])
     return found
 
 
-async def _compare_batch(index: Index, reader: Reader, named: Sequence[Named]) -> dict[Named, list[Difference]]:
+async def _compare_batch(
+    index: Index, reader: Reader, named: Sequence[ConversationDir]
+) -> dict[ConversationDir, list[Difference]]:
     on_disk = await asyncio.to_thread(_read_all, reader, named)
     async with index.read() as connection:
         known = await conversation_rows.find_stored(connection, [one.id for one in named])
@@ -215,14 +223,14 @@ async def _compare_batch(index: Index, reader: Reader, named: Sequence[Named]) -
     compared = {one: list(_compare(one, on_disk[one], known.get(one.id), logs.get(one.id, []))) for one in named}
     for one in named:
         if (there := known.get(one.id)) and (row := on_disk[one].row):
-            found = {"title in search": said_title(row.title or "") or None}
+            found = {"title in search": searchable_title(row.title or "") or None}
             compared[one] += _compare_fields(
                 dashed(one.id), "", {"title in search": titles.get(there.key)}, found, found
             )
     return {one: differences for one, differences in compared.items() if differences}
 
 
-def _read_all(reader: Reader, named: Sequence[Named]) -> dict[Named, _OnDisk]:
+def _read_all(reader: Reader, named: Sequence[ConversationDir]) -> dict[ConversationDir, _OnDisk]:
     found = {}
     for one in named:
         rows, _ = read_rows(reader, [one])
@@ -232,7 +240,9 @@ def _read_all(reader: Reader, named: Sequence[Named]) -> dict[Named, _OnDisk]:
     return found
 
 
-def _compare(one: Named, on_disk: _OnDisk, known: StoredRow | None, log: list[EventRow]) -> Iterator[Difference]:
+def _compare(
+    one: ConversationDir, on_disk: _OnDisk, known: StoredRow | None, log: list[EventRow]
+) -> Iterator[Difference]:
     name = dashed(one.id)
     if on_disk.row is None or known is None:
         if on_disk.row is not None:

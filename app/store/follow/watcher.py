@@ -23,17 +23,17 @@ from pathlib import Path
 from typing import NamedTuple
 
 from app.files import layout, lease, liveness
-from app.files.layout import LEASE, Named
+from app.files.layout import LEASE, ConversationDir
 from app.files.lease import Lease
 from app.files.metadata_reader import Reader
 from app.files.row_reader import read_signatures
 from app.index import conversation_lookup, ownership, state
-from app.index.conversation_lookup import CHUNK, Seen
-from app.index.ownership import Owned
+from app.index.conversation_lookup import CHUNK, IndexedState
+from app.index.ownership import Ownership
 from app.index.sqlite.database import Index
 from app.model.ids import ConversationId
 from app.store.follow.full_sync import require_plausible
-from app.store.follow.ingest import delete_vanished, refresh
+from app.store.follow.ingest import delete_vanished, ingest
 
 log = logging.getLogger(__name__)
 
@@ -70,7 +70,7 @@ class _Walk:
     done: int = 0
     over: bool = False
 
-    def is_unchanged(self, root: Path, seen: Seen) -> bool:
+    def is_unchanged(self, root: Path, seen: IndexedState) -> bool:
         """Whether a conversation's directories tell that it needs no closer look."""
         if self.full or seen.key % FULL_EVERY == self.number % FULL_EVERY:
             return False
@@ -85,11 +85,11 @@ class _Walk:
 class _Looked(NamedTuple):
     """Which of some conversations have to be read again, and who owns them now where that changed."""
 
-    changed: list[Named]
-    owned: list[Owned]
+    changed: list[ConversationDir]
+    owned: list[Ownership]
 
 
-class Sweep:
+class Watcher:
     """What one process keeps while it sweeps a store: little, and nothing for each conversation."""
 
     def __init__(
@@ -101,11 +101,11 @@ class Sweep:
         """
         self._index = index
         self._reader = reader
-        self._leases = Leases(reader.root)
+        self._leases = LeaseWatch(reader.root)
         self._root: tuple[int, ...] = ()
         self._duplicates = frozenset(duplicates)
         self._lately: dict[ConversationId, float] = {}
-        self._empty: dict[Named, bytes] = {}
+        self._empty: dict[ConversationDir, bytes] = {}
         self._walk = _Walk(0, 0, 0, began_ns=since_ns or 0, began=-math.inf, over=True)
 
     async def tick(self) -> int:
@@ -139,7 +139,7 @@ class Sweep:
             log.warning("%s is a second directory for an id and is not listed", name)
         self._duplicates = frozenset(duplicates)
         new, gone = await self._compare_names(directories)
-        changed = await self._read_again(one for one in map(layout.named, new) if one not in self._empty)
+        changed = await self._read_again(one for one in map(layout.conversation_dir, new) if one not in self._empty)
         if gone:
             changed += await self._index.write(partial(delete_vanished, root=self._reader.root, directories=gone))
         self._root = now
@@ -173,7 +173,7 @@ class Sweep:
         changed = await asyncio.to_thread(self._no_longer_empty)
         return await self._read_again(changed)
 
-    def _no_longer_empty(self) -> list[Named]:
+    def _no_longer_empty(self) -> list[ConversationDir]:
         now = read_signatures(self._reader, self._empty)
         return [
             one for one, before in self._empty.items() if now[one.directory] != before or before == layout.UNTRUSTED
@@ -191,7 +191,7 @@ class Sweep:
                 break
             before = rows[-1].key
         async with self._index.read() as connection:
-            rows = await conversation_lookup.find_seen(connection, self._changed_lately())
+            rows = await conversation_lookup.find_states(connection, self._changed_lately())
         return changed + await self._look_at(rows)
 
     def _changed_lately(self) -> list[ConversationId]:
@@ -213,7 +213,7 @@ class Sweep:
         walk.done += len(rows)
         if len(rows) < limit:
             walk.over = True
-            swept = partial(state.set_progress, last_sweep_at=time.time_ns() // 1000, last_error=None)
+            swept = partial(state.set_state, last_sweep_at=time.time_ns() // 1000, last_error=None)
             await self._index.write(swept)
         else:
             walk.after = rows[-1].key
@@ -230,7 +230,7 @@ class Sweep:
         async with self._index.read() as connection:
             return (await conversation_lookup.count_totals(connection)).conversations
 
-    async def _look_at(self, rows: list[Seen], walk: _Walk | None = None) -> int:
+    async def _look_at(self, rows: list[IndexedState], walk: _Walk | None = None) -> int:
         """Compare conversations with their files and read again what changed; in a walk, those that may have."""
         if not rows:
             return 0
@@ -239,7 +239,7 @@ class Sweep:
             await self._index.write(partial(ownership.set_owners, owned=looked.owned))
         return await self._read_again(looked.changed)
 
-    def _compare(self, rows: list[Seen], walk: _Walk | None) -> _Looked:
+    def _compare(self, rows: list[IndexedState], walk: _Walk | None) -> _Looked:
         root = self._reader.root
         looked = _Looked([], [])
         for seen in rows:
@@ -247,23 +247,23 @@ class Sweep:
                 continue
             now = layout.signature(root, seen.directory)
             if now != seen.signature or now == layout.UNTRUSTED or seen.events_behind:
-                looked.changed.append(Named(seen.directory, seen.id))
+                looked.changed.append(ConversationDir(seen.directory, seen.id))
             owned = self._leases.find_change(seen)
             if owned is not None:
                 looked.owned.append(owned)
         return looked
 
-    async def _read_again(self, named: Iterable[Named]) -> int:
+    async def _read_again(self, named: Iterable[ConversationDir]) -> int:
         changed = 0
         remaining = iter(named)
         while batch := list(islice(remaining, _BATCH)):
             before = await asyncio.to_thread(read_signatures, self._reader, batch)
-            done = await refresh(self._index, self._reader, batch)
+            done = await ingest(self._index, self._reader, batch)
             changed += done.changed + done.removed
             self._remember(batch, {one: before[one.directory] for one in done.empty})
         return changed
 
-    def _remember(self, read: list[Named], empty: dict[Named, bytes]) -> None:
+    def _remember(self, read: list[ConversationDir], empty: dict[ConversationDir, bytes]) -> None:
         """Keep an eye on what changed just now, and on directories that may be filled soon."""
         until = time.monotonic() + _LATELY_S
         for one in read:
@@ -286,14 +286,14 @@ class _Read(NamedTuple):
     lease: Lease | None
 
 
-def owned(conversation_id: ConversationId, held: Lease | None) -> Owned:
+def owned(conversation_id: ConversationId, held: Lease | None) -> Ownership:
     """Return what the index keeps of the lease that keeps others out of a conversation, or of none."""
     if held is None:
-        return Owned(conversation_id, None, None)
-    return Owned(conversation_id, held.owner, min(int(held.expires_at * 1_000_000), 2**63 - 1))
+        return Ownership(conversation_id, None, None)
+    return Ownership(conversation_id, held.owner, min(int(held.expires_at * 1_000_000), 2**63 - 1))
 
 
-class Leases:
+class LeaseWatch:
     """The leases of the conversations that are looked at all the time, as they were last read."""
 
     def __init__(self, root: Path) -> None:
@@ -306,7 +306,7 @@ class Leases:
         """Begin a new look at everybody; forget those that the last one did not look at."""
         self._before, self._now, self._living = self._now, {}, {}
 
-    def find_change(self, seen: Seen) -> Owned | None:
+    def find_change(self, seen: IndexedState) -> Ownership | None:
         """Return who owns a conversation now, when the index says otherwise."""
         held = self._read(seen.directory)
         if held is not None and not self._is_held(held):

@@ -24,7 +24,7 @@ _SEQ_MAX = 2**63 - 1
 _ANY = EventFilter()
 
 
-class Unreadable(NamedTuple):
+class UnreadableEvent(NamedTuple):
     """An event that cannot be served, or a gap in the log (then without an id), with the reason."""
 
     seq: int
@@ -36,7 +36,7 @@ class EventPage(NamedTuple):
     """Events as the bytes of their files, what lies between them and cannot be served, and the next page's token."""
 
     items: list[bytes]
-    unreadable: list[Unreadable]
+    unreadable: list[UnreadableEvent]
     next_page_id: str | None
 
 
@@ -46,7 +46,7 @@ class _Found(NamedTuple):
     """The last one, when more follow it."""
 
 
-class Log:
+class EventReader:
     """The log of one conversation."""
 
     def __init__(self, index: Index, reader: Reader, conversation_id: ConversationId, directory: str) -> None:
@@ -65,7 +65,7 @@ class Log:
         after = None if page_id is None else decode_token(page_id, query, int)
         find = self._find if asked.body is None else self._find_by_text
         found = await find(asked, order, after, limit)
-        unreadable = [Unreadable(*event.name, event.unreadable) for event in found.events if event.unreadable]
+        unreadable = [UnreadableEvent(*event.name, event.unreadable) for event in found.events if event.unreadable]
         unreadable += await self._unreadable_between(order, after, found.last)
         return EventPage(
             [event.raw for event in found.events if not event.unreadable],
@@ -177,7 +177,7 @@ class Log:
 
     async def _unreadable_between(
         self, order: EventOrder, after: Cursor[int] | None, last: EventName | None
-    ) -> list[Unreadable]:
+    ) -> list[UnreadableEvent]:
         """Return what the index knows as unreadable between the page before and the end of this one."""
         if order is EventOrder.TIMESTAMP:
             first, final = (min(after.key, _SEQ_MAX - 1) + 1 if after else 0), (last.seq if last else _SEQ_MAX)
@@ -185,7 +185,7 @@ class Log:
             first, final = (last.seq if last else 0), (max(after.key, 1) - 1 if after else _SEQ_MAX)
         async with self._index.read() as connection:
             found = await event_rows.list_unreadable(connection, self._id, first, final)
-        return [Unreadable(name.seq, name.event_id or None, reason) for name, reason in found]
+        return [UnreadableEvent(name.seq, name.event_id or None, reason) for name, reason in found]
 
 
 def _says(event: RawEvent, wanted: str) -> bool:

@@ -14,31 +14,31 @@ from functools import partial
 
 from app.errors import ConversationNotFound, IndexBusy, IndexUnusable
 from app.files import layout
-from app.files.layout import Named
+from app.files.layout import ConversationDir
 from app.files.metadata_reader import Reader
 from app.index import conversation_lookup
-from app.index.conversation_lookup import Located
+from app.index.conversation_lookup import Location
 from app.index.sqlite.database import Index
 from app.model.ids import ConversationId, dashed
-from app.store.follow.ingest import delete_vanished, refresh
+from app.store.follow.ingest import delete_vanished, ingest
 from app.store.read.lookup import find_directory
 
 log = logging.getLogger(__name__)
 
 
-class Opening:
+class Freshness:
     """The conversations of one store that are being brought in step right now."""
 
     def __init__(self, index: Index, reader: Reader) -> None:
         self._index = index
         self._reader = reader
-        self._running: dict[ConversationId, asyncio.Task[Located | None]] = {}
-        self._next: dict[ConversationId, asyncio.Task[Located | None]] = {}
+        self._running: dict[ConversationId, asyncio.Task[Location | None]] = {}
+        self._next: dict[ConversationId, asyncio.Task[Location | None]] = {}
         """Those that have not begun to look."""
         self.is_written_here: Callable[[ConversationId], Awaitable[bool]] = _is_nothing_written
         """Whether this store has a conversation open for writing, shows all of it, and nobody else changed it."""
 
-    async def open(self, conversation_id: ConversationId) -> Located:
+    async def open(self, conversation_id: ConversationId) -> Location:
         """Return where a conversation is, with its rows in step with its files.
 
         Raises:
@@ -53,7 +53,7 @@ class Opening:
             raise ConversationNotFound(f"no conversation has the id {dashed(conversation_id)}")
         return located
 
-    async def find(self, conversation_id: ConversationId) -> Located:
+    async def find(self, conversation_id: ConversationId) -> Location:
         """Return where a conversation is, whether its rows are in step or not.
 
         Raises:
@@ -65,12 +65,12 @@ class Opening:
             return located
         return await self.open(conversation_id)
 
-    async def read_again(self, conversation_id: ConversationId) -> Located | None:
+    async def read_again(self, conversation_id: ConversationId) -> Location | None:
         """Read a conversation's files and write its rows, whatever its signature says; None when it is gone."""
         directory = await find_directory(self._index, self._reader.root, conversation_id)
         return None if directory is None else await self._read_again(conversation_id, directory)
 
-    async def _in_turn(self, conversation_id: ConversationId) -> Located | None:
+    async def _in_turn(self, conversation_id: ConversationId) -> Location | None:
         """Bring a conversation in step once the one that does it now has ended.
 
         Whoever asks from then on waits for the next one: this one may have looked before an event came that they know.
@@ -83,7 +83,7 @@ class Opening:
         finally:
             del self._running[conversation_id]
 
-    async def _bring_in_step(self, conversation_id: ConversationId) -> Located | None:
+    async def _bring_in_step(self, conversation_id: ConversationId) -> Location | None:
         located = await self._locate(conversation_id)
         if located is not None and not located.events_behind and await self.is_written_here(conversation_id):
             return located
@@ -101,7 +101,7 @@ class Opening:
             log.warning("conversation %s is served as the index has it: %s", conversation_id, error)
             return located
 
-    def _look(self, conversation_id: ConversationId, located: Located | None) -> tuple[str | None, bytes]:
+    def _look(self, conversation_id: ConversationId, located: Location | None) -> tuple[str | None, bytes]:
         """Return the conversation's directory, None when there is none (any more), and the signature of its files."""
         root = self._reader.root
         if located is not None and layout.is_directory(root, located.directory):
@@ -110,11 +110,11 @@ class Opening:
             directory = layout.find_directory(root, conversation_id)
         return directory, layout.signature(root, directory) if directory else layout.UNTRUSTED
 
-    async def _locate(self, conversation_id: ConversationId) -> Located | None:
+    async def _locate(self, conversation_id: ConversationId) -> Location | None:
         async with self._index.read() as connection:
             return await conversation_lookup.locate_conversation(connection, conversation_id)
 
-    async def _forget(self, located: Located | None) -> None:
+    async def _forget(self, located: Location | None) -> None:
         """Remove the rows of a conversation whose directory is gone.
 
         Raises:
@@ -125,9 +125,9 @@ class Opening:
         vanished = partial(delete_vanished, root=self._reader.root, directories=[located.directory])
         await self._index.write(vanished)
 
-    async def _read_again(self, conversation_id: ConversationId, directory: str) -> Located | None:
+    async def _read_again(self, conversation_id: ConversationId, directory: str) -> Location | None:
         """Read a conversation's files and write its rows."""
-        await refresh(self._index, self._reader, [Named(directory, conversation_id)])
+        await ingest(self._index, self._reader, [ConversationDir(directory, conversation_id)])
         return await self._locate(conversation_id)
 
 

@@ -18,7 +18,7 @@ from app.model.ids import ConversationId, dashed
 from app.store.read.lookup import get_directory
 
 
-async def with_skills(index: Index, reader: Reader, body: bytes) -> bytes:
+async def add_skills(index: Index, reader: Reader, body: bytes) -> bytes:
     """Compose a ConversationInfo anew from its files, skills included; the index keeps none."""
     info = orjson.loads(body)
     conversation_id = ConversationId(info["id"].replace("-", ""))

@@ -11,13 +11,13 @@ from math import inf
 
 from app.errors import ConversationNotFound
 from app.files.log.event_log import RawEvent
-from app.files.trash import Trashed
+from app.files.trash import TrashEntry
 from app.index import conversation_list, conversation_lookup, facet_counts, search, state
 from app.index.conversation_list import Page
 from app.index.conversation_lookup import Totals
 from app.index.sqlite.database import ReadConnection
-from app.index.state import Progress
-from app.model.change_token import ChangePage, Place
+from app.index.state import IndexState
+from app.model.change_token import ChangePage, ChangeToken
 from app.model.facets import Facet, Facets
 from app.model.filters import ConversationFilter, EventFilter
 from app.model.hits import HitPage
@@ -25,9 +25,9 @@ from app.model.ids import ConversationId, EventName, dashed
 from app.model.page import EventOrder, SortOrder
 from app.store.directory import IndexedDirectory
 from app.store.read import lookup, subscriptions
-from app.store.read.event_reader import EventPage, Log
-from app.store.read.info_from_files import with_skills
-from app.store.read.subscriptions import follow
+from app.store.read.event_reader import EventPage, EventReader
+from app.store.read.info_from_files import add_skills
+from app.store.read.subscriptions import follow_events
 from app.store.write import deletion
 
 PAGE_MAX = 100
@@ -65,7 +65,7 @@ class StoreReader(IndexedDirectory):
             async with self._read_for(asked) as connection:
                 page = await conversation_list.list_conversations(connection, asked, order, page_id, limit)
         if include_skills:
-            bodies = [await with_skills(self.index, self.reader, body) for body in page.items]
+            bodies = [await add_skills(self.index, self.reader, body) for body in page.items]
             return page._replace(items=bodies)
         return page
 
@@ -125,7 +125,7 @@ class StoreReader(IndexedDirectory):
         async with self.index.read(whole=whole) as connection:
             found = await conversation_lookup.find_conversations(connection, ids)
         if include_skills:
-            return [None if body is None else await with_skills(self.index, self.reader, body) for body in found]
+            return [None if body is None else await add_skills(self.index, self.reader, body) for body in found]
         return found
 
     async def get_conversation(self, conversation_id: ConversationId, *, include_skills: bool = False) -> bytes:
@@ -216,26 +216,26 @@ class StoreReader(IndexedDirectory):
             TooManyFollowers: there are as many followers as the settings allow.
         """
         with self.followers.join(conversation_id) as woken:
-            async with aclosing(follow(partial(self.open_log, conversation_id), woken, after)) as batches:
+            async with aclosing(follow_events(partial(self.open_log, conversation_id), woken, after)) as batches:
                 async for batch in batches:
                     yield batch
                     if self.followers.closed:
                         return
 
-    async def open_log(self, conversation_id: ConversationId) -> Log:
+    async def open_log(self, conversation_id: ConversationId) -> EventReader:
         """Return the log of a conversation, its rows in step with its files.
 
         Raises:
             ConversationNotFound: there is none.
         """
         located = await self._opening.open(conversation_id)
-        return Log(self.index, self.reader, conversation_id, located.directory)
+        return EventReader(self.index, self.reader, conversation_id, located.directory)
 
-    async def get_place(self) -> Place:
+    async def get_place(self) -> ChangeToken:
         """Return the place in the change feed after everything that has changed until now."""
-        return await subscriptions.get_place(self.index)
+        return await subscriptions.get_latest_token(self.index)
 
-    async def list_changes(self, since: Place | None = None, limit: int = PAGE_MAX) -> ChangePage:
+    async def list_changes(self, since: ChangeToken | None = None, limit: int = PAGE_MAX) -> ChangePage:
         """Return which conversations changed or were deleted after a place, each as it is now; None: all there are.
 
         Raises:
@@ -245,7 +245,7 @@ class StoreReader(IndexedDirectory):
 
     async def wait_for_changes(
         self,
-        since: Place | None,
+        since: ChangeToken | None,
         limit: int = PAGE_MAX,
         wait_s: float = 30.0,
         is_gone: Callable[[], Awaitable[bool]] | None = None,
@@ -261,7 +261,7 @@ class StoreReader(IndexedDirectory):
         return await subscriptions.wait_for_changes(self.index, self.followers, since, limit, wait_s, is_gone)
 
     def follow_changes(
-        self, since: Place | None = None, limit: int = PAGE_MAX, every_s: float = 30.0
+        self, since: ChangeToken | None = None, limit: int = PAGE_MAX, every_s: float = 30.0
     ) -> AsyncGenerator[ChangePage, None]:
         """Give the changes after a place and those to come, in pages; an empty one when none came in `every_s`.
 
@@ -271,15 +271,15 @@ class StoreReader(IndexedDirectory):
         """
         return subscriptions.follow_changes(self.index, self.followers, since, limit, every_s)
 
-    async def get_status(self) -> tuple[Progress, Totals]:
+    async def get_status(self) -> tuple[IndexState, Totals]:
         """Return what the sync is doing and what the index holds."""
         async with self.index.read() as connection:
-            return await state.get_progress(connection), await conversation_lookup.count_totals(connection)
+            return await state.get_state(connection), await conversation_lookup.count_totals(connection)
 
     async def list_ids(self, asked: ConversationFilter) -> list[ConversationId]:
         """Return the ids of all conversations that the filter admits, in their order."""
         return await lookup.list_ids(self.index, asked)
 
-    async def list_trash(self, offset: int, limit: int | None) -> tuple[list[tuple[Trashed, str | None]], int]:
+    async def list_trash(self, offset: int, limit: int | None) -> tuple[list[tuple[TrashEntry, str | None]], int]:
         """Return deleted conversations with their titles, the last deleted first, and how many there are."""
         return await asyncio.to_thread(deletion.list_titled, self.reader.root, offset, limit)

@@ -18,10 +18,10 @@ from app.errors import TooManyFollowers
 from app.files.log.event_log import RawEvent
 from app.index import change_feed, state
 from app.index.sqlite.database import Index
-from app.model.change_token import ChangePage, Place, after_all
+from app.model.change_token import ChangePage, ChangeToken, token_after_all
 from app.model.filters import EventFilter
 from app.model.ids import ConversationId, EventName
-from app.store.read.event_reader import Log
+from app.store.read.event_reader import EventReader
 
 _BATCH = 100
 _EAGER_S = 0.5
@@ -34,7 +34,7 @@ _REFUSED_MOST = 120
 _ALL = EventFilter()
 
 
-class Followers:
+class Subscriptions:
     """Who follows which conversation in this process; nothing is kept of one that nobody follows."""
 
     def __init__(self, most: int) -> None:
@@ -84,8 +84,8 @@ class Followers:
                 del self._woken[conversation_id]
 
 
-async def follow(
-    open_log: Callable[[], Awaitable[Log]], woken: asyncio.Event, after: EventName | None
+async def follow_events(
+    open_log: Callable[[], Awaitable[EventReader]], woken: asyncio.Event, after: EventName | None
 ) -> AsyncGenerator[list[RawEvent], None]:
     """Give the readable events after `after` (None: all), then those to come, in batches.
 
@@ -119,14 +119,14 @@ EVERYTHING = ConversationId("*")
 _POLL_S = 0.2
 
 
-async def get_place(index: Index) -> Place:
+async def get_latest_token(index: Index) -> ChangeToken:
     """Return the place after everything that has changed until now."""
     async with index.read(whole=True) as connection:
-        position = await state.get_position(connection)
-    return after_all(position.epoch, position.revision)
+        position = await state.get_revision(connection)
+    return token_after_all(position.epoch, position.revision)
 
 
-async def list_changes(index: Index, since: Place | None, limit: int) -> ChangePage:
+async def list_changes(index: Index, since: ChangeToken | None, limit: int) -> ChangePage:
     """Return the next changes after a place; None is the beginning.
 
     Raises:
@@ -138,8 +138,8 @@ async def list_changes(index: Index, since: Place | None, limit: int) -> ChangeP
 
 async def wait_for_changes(
     index: Index,
-    followers: Followers,
-    since: Place | None,
+    followers: Subscriptions,
+    since: ChangeToken | None,
     limit: int,
     wait_s: float,
     is_gone: Callable[[], Awaitable[bool]] | None = None,
@@ -169,7 +169,7 @@ async def wait_for_changes(
 
 
 async def follow_changes(
-    index: Index, followers: Followers, since: Place | None, limit: int, every_s: float
+    index: Index, followers: Subscriptions, since: ChangeToken | None, limit: int, every_s: float
 ) -> AsyncGenerator[ChangePage, None]:
     """Give the changes after a place and those to come, in pages; an empty page when nothing changed in `every_s`.
 

@@ -13,13 +13,13 @@ from typing import NamedTuple, Protocol
 
 from app.errors import IndexBusy, StoreError
 from app.files import lease
-from app.files.layout import Named
+from app.files.layout import ConversationDir
 from app.files.metadata_reader import Reader
 from app.index import ownership
-from app.index.ownership import Owned
+from app.index.ownership import Ownership
 from app.index.sqlite.database import Index
 from app.model.ids import ConversationId
-from app.store.follow.ingest import delete_empty, refresh
+from app.store.follow.ingest import delete_empty, ingest
 from app.store.follow.watcher import owned
 
 log = logging.getLogger(__name__)
@@ -62,7 +62,7 @@ def warning_of(error: StoreError) -> str:
     return f"done on disk, but not yet in the index: {reason}. The index follows by itself; do not repeat the request"
 
 
-_Write = Callable[[Sequence[Named]], Awaitable[None]]
+_Write = Callable[[Sequence[ConversationDir]], Awaitable[None]]
 
 
 class Backlog:
@@ -72,23 +72,23 @@ class Backlog:
         self._index = index
         self._reader = reader
         self._wake = wake
-        self._kept: dict[_Write, dict[Named, None]] = {}
+        self._kept: dict[_Write, dict[ConversationDir, None]] = {}
         """By the method that is to be called again, the conversations to call it with."""
         self._task: asyncio.Task[None] | None = None
 
-    async def read_again(self, named: Sequence[Named]) -> Done:
+    async def read_again(self, named: Sequence[ConversationDir]) -> Done:
         """Write the rows of conversations whose files were just written."""
         return await self._try(self._refresh, named)
 
-    async def read_all_again(self, named: Named) -> Done:
+    async def read_all_again(self, named: ConversationDir) -> Done:
         """Write all rows of a conversation anew, also those of events that the index knows."""
         return await self._try(self._refresh_every_event, [named])
 
-    async def delete_rows(self, named: Named) -> Done:
+    async def delete_rows(self, named: ConversationDir) -> Done:
         """Delete the rows of a conversation whose directory was just moved away."""
         return await self._try(self._delete_empty, [named])
 
-    async def show_owner(self, named: Named) -> Done:
+    async def show_owner(self, named: ConversationDir) -> Done:
         """Have lists show who holds the lease of a conversation now."""
         return await self._try(self._set_owners, [named])
 
@@ -98,7 +98,7 @@ class Backlog:
             self._task.cancel()
             await asyncio.wait([self._task])
 
-    async def _try(self, write: _Write, named: Sequence[Named]) -> Done:
+    async def _try(self, write: _Write, named: Sequence[ConversationDir]) -> Done:
         if not named:
             return Done()
         try:
@@ -112,7 +112,7 @@ class Backlog:
             raise
         return Done()
 
-    def _keep(self, write: _Write, named: Iterable[Named]) -> None:
+    def _keep(self, write: _Write, named: Iterable[ConversationDir]) -> None:
         self._kept.setdefault(write, {}).update(dict.fromkeys(named))
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._catch_up())
@@ -132,18 +132,18 @@ class Backlog:
                     for one in some:
                         self._wake(one.id)
 
-    async def _refresh(self, named: Sequence[Named]) -> None:
-        await refresh(self._index, self._reader, named)
+    async def _refresh(self, named: Sequence[ConversationDir]) -> None:
+        await ingest(self._index, self._reader, named)
 
-    async def _refresh_every_event(self, named: Sequence[Named]) -> None:
-        await refresh(self._index, self._reader, named, every_event=True)
+    async def _refresh_every_event(self, named: Sequence[ConversationDir]) -> None:
+        await ingest(self._index, self._reader, named, every_event=True)
 
-    async def _delete_empty(self, named: Sequence[Named]) -> None:
+    async def _delete_empty(self, named: Sequence[ConversationDir]) -> None:
         await self._index.write(partial(delete_empty, reader=self._reader, named=named))
 
-    async def _set_owners(self, named: Sequence[Named]) -> None:
+    async def _set_owners(self, named: Sequence[ConversationDir]) -> None:
         holders = await asyncio.to_thread(self._find_holders, named)
         await self._index.write(partial(ownership.set_owners, owned=holders))
 
-    def _find_holders(self, named: Sequence[Named]) -> list[Owned]:
+    def _find_holders(self, named: Sequence[ConversationDir]) -> list[Ownership]:
         return [owned(one.id, lease.find_holder(self._reader.root, one.directory)) for one in named]

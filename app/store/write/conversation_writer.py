@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from app.errors import ConversationNotFound, IndexBusy, IndexUnusable, OwnershipLost, StoreError
 from app.files import layout, lease
-from app.files.edit import Change, Tagging, Written
+from app.files.edit import Edit, TagEdit, Written
 from app.files.log.head import Head
 from app.files.open_conversation import OpenFiles
 from app.model.conversation import Folded, IndexedRow, fold_next
@@ -22,7 +22,7 @@ from app.model.ids import ConversationId
 from app.model.times import find_time_us, format_us
 from app.model.validation import check_tags, check_title, complete_event, find_tags
 from app.store.write.backlog import Done, warning_of
-from app.store.write.group_commit import Commit, Commits
+from app.store.write.group_commit import Commit, GroupCommit
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +35,7 @@ class Appended(NamedTuple):
     warning: str | None = None
 
 
-class Conversation:
+class ConversationWriter:
     """A conversation that this store may write to. `ConversationStore.writer` opens it.
 
     Every method returns when the change is durable and the index shows it, or else with a `warning` that says why the
@@ -46,7 +46,7 @@ class Conversation:
     def __init__(
         self,
         files: OpenFiles,
-        commits: Commits,
+        commits: GroupCommit,
         threads: Executor,
         *,
         reindex: Callable[[], Awaitable[bool]],
@@ -92,7 +92,7 @@ class Conversation:
         if not events:
             return []
         zone = self.files.reader.zone
-        written = await self.write(Change(events=[complete_event(event, zone) for event in events]))
+        written = await self.write(Edit(events=[complete_event(event, zone) for event in events]))
         return [Appended(*row.name, written.warning) for row in written.events]
 
     async def navigate(self, event_id: str | None) -> Done:
@@ -101,15 +101,15 @@ class Conversation:
         Raises:
             EventNotFound: there is no such event.
         """
-        return await self._done(Change(head=Head(event_id)))
+        return await self._done(Edit(head=Head(event_id)))
 
     async def set_status(self, status: Status) -> Done:
         """Set the execution status."""
-        return await self._done(Change(state={"execution_status": status.value}))
+        return await self._done(Edit(state={"execution_status": status.value}))
 
     async def update_state(self, **fields: Any) -> Done:  # noqa: ANN401
         """Set fields of base_state.json, such as `stats` or `agent_state`; all others stay to the byte."""
-        return await self._done(Change(state=fields))
+        return await self._done(Edit(state=fields))
 
     async def set_title(self, title: str) -> Done:
         """Set the title.
@@ -132,13 +132,13 @@ class Conversation:
         """The tags as they are."""
         return find_tags(self.files.files)
 
-    async def change_tags(self, change: Tagging) -> Done:
+    async def change_tags(self, change: TagEdit) -> Done:
         """Set the tags that `change` makes of those that stand when it is called, whoever else sets some at once.
 
         Raises:
             InvalidConversation: one of them is wrong; none was set.
         """
-        return await self._done(Change(meta={"updated_at": format_us(time.time_ns() // 1000)}, tags=change))
+        return await self._done(Edit(meta={"updated_at": format_us(time.time_ns() // 1000)}, tags=change))
 
     async def update(
         self,
@@ -165,7 +165,7 @@ class Conversation:
             own = {}
         if not (meta or own):
             return Done()
-        return await self._done(Change(meta=meta, own=own, tags=None if wanted is None else lambda _: wanted))
+        return await self._done(Edit(meta=meta, own=own, tags=None if wanted is None else lambda _: wanted))
 
     async def update_meta(self, *, title: str | None = None, tags: Mapping[str, str] | None = None) -> Done:
         """Do `update` of title and tags.
@@ -179,14 +179,14 @@ class Conversation:
         """Do `update` of what convstore.json says."""
         return await self.update(archived=archived, pinned=pinned)
 
-    async def _done(self, change: Change) -> Done:
+    async def _done(self, change: Edit) -> Done:
         return Done((await self.write(change)).warning)
 
-    async def write(self, change: Change) -> Written:
+    async def write(self, change: Edit) -> Written:
         """Do one change: files, then index. Goes on to its end also when the one who asked is cancelled."""
         return await asyncio.shield(asyncio.create_task(self._write(change)))
 
-    async def _write(self, change: Change) -> Written:
+    async def _write(self, change: Edit) -> Written:
         async with self._writing:
             written, error = await asyncio.get_running_loop().run_in_executor(
                 self._threads, self._write_files_and_index, change
@@ -203,7 +203,7 @@ class Conversation:
         self._wake()
         return written
 
-    def _write_files_and_index(self, change: Change) -> tuple[Written, StoreError | None]:
+    def _write_files_and_index(self, change: Edit) -> tuple[Written, StoreError | None]:
         """Write the files and then the index, unless it must read them again, and return why it could not be written.
 
         Raises:
@@ -237,7 +237,7 @@ class Conversation:
     async def _refresh(self) -> None:
         async with self._writing:
             try:
-                if (await asyncio.to_thread(self.files.write, Change())).reread:
+                if (await asyncio.to_thread(self.files.write, Edit())).reread:
                     self.behind = True
                     self.behind = not await self._reindex()
             except (OwnershipLost, ConversationNotFound):

@@ -20,7 +20,7 @@ import orjson
 
 from app.errors import ConversationExists, ConversationNotFound, EventNotFound, InvalidConversation, UnreadableFile
 from app.files import layout, metadata_reader, staging
-from app.files.layout import Kind, Named
+from app.files.layout import ConversationDir, Kind
 from app.files.log.branches import Fork, read_fork
 from app.files.metadata_reader import Reader
 from app.index.sqlite.database import Index
@@ -29,7 +29,7 @@ from app.model.ids import ConversationId, EventName, dashed, event_file_name, fi
 from app.model.new_conversation import Seal, compose_new, mask_all
 from app.model.validation import check_message, check_title, complete_event, dump_event, make_message
 from app.settings import Settings
-from app.store.follow.derivation import read_as_derived
+from app.store.follow.derivation import adopt_index_settings
 from app.store.read.lookup import find_occupant
 from app.store.write.backlog import Backlog, Created, Done
 
@@ -45,17 +45,17 @@ async def create(index: Index, reader: Reader, backlog: Backlog, request: Mappin
         DiskFull, WriteFailed: it could not be written; nothing is left of it.
         IndexBusy: another process looks after the index and derives rows in a way that is not known here.
     """
-    await read_as_derived(index, reader)
+    await adopt_index_settings(index, reader)
     conversation_id = _wanted_id(request.get("conversation_id"))
     if await _exists(index, reader, conversation_id):
         return Created(conversation_id, is_new=False)
     await _check_parent(index, reader, request, conversation_id)
     files = list(_new_files(reader, request, conversation_id, seal))
     try:
-        await asyncio.to_thread(staging.place, reader.root, conversation_id, files, staging_prefix=STAGING)
+        await asyncio.to_thread(staging.publish_new, reader.root, conversation_id, files, staging_prefix=STAGING)
     except ConversationExists:
         return Created(conversation_id, is_new=False)
-    done = await backlog.read_again([Named(conversation_id, conversation_id)])
+    done = await backlog.read_again([ConversationDir(conversation_id, conversation_id)])
     return Created(conversation_id, is_new=True, warning=done.warning)
 
 
@@ -76,7 +76,7 @@ async def _exists(index: Index, reader: Reader, conversation_id: ConversationId)
     """
     found, kind = await find_occupant(index, reader.root, conversation_id)
     if kind is Kind.OTHER:
-        raise layout.taken(reader.root, found)
+        raise layout.directory_taken(reader.root, found)
     return kind is Kind.CONVERSATION
 
 
@@ -119,7 +119,7 @@ def _new_files(
 
 
 async def fork(
-    index: Index, reader: Reader, backlog: Backlog, source: Named, wanted: Fork, *, dry_run: bool
+    index: Index, reader: Reader, backlog: Backlog, source: ConversationDir, wanted: Fork, *, dry_run: bool
 ) -> Created:
     """Copy a conversation, whole or up to an event. The source is only read.
 
@@ -132,15 +132,15 @@ async def fork(
         DiskFull, WriteFailed: it could not be written; nothing is left of it.
         IndexBusy: another process looks after the index and derives rows in a way that is not known here.
     """
-    await read_as_derived(index, reader)
+    await adopt_index_settings(index, reader)
     if await _exists(index, reader, wanted.id):
         raise ConversationExists(f"there is a conversation {dashed(wanted.id)} already; choose another id, or none")
     await asyncio.to_thread(_place_fork, reader, source, wanted, dry_run=dry_run)
-    done = Done() if dry_run else await backlog.read_again([Named(wanted.id, wanted.id)])
+    done = Done() if dry_run else await backlog.read_again([ConversationDir(wanted.id, wanted.id)])
     return Created(wanted.id, is_new=not dry_run, warning=done.warning)
 
 
-def _place_fork(reader: Reader, source: Named, wanted: Fork, *, dry_run: bool) -> None:
+def _place_fork(reader: Reader, source: ConversationDir, wanted: Fork, *, dry_run: bool) -> None:
     files = metadata_reader.read_conversation(reader, source.directory, source.id)
     if files is None:
         raise ConversationNotFound(f"no conversation has the id {dashed(source.id)}")
@@ -149,7 +149,7 @@ def _place_fork(reader: Reader, source: Named, wanted: Fork, *, dry_run: bool) -
         if dry_run:
             deque(copied, maxlen=0)
         else:
-            staging.place(reader.root, wanted.id, copied, staging_prefix=STAGING)
+            staging.publish_new(reader.root, wanted.id, copied, staging_prefix=STAGING)
     except UnreadableFile as error:
         told = f"conversation {source.directory} cannot be copied: {error}; "
         mends = f"`convstore repair {source.directory}` mends what has one safe answer"

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from app.errors import ConversationOwned, NotInTrash, UnreadableFile
 from app.files import layout, lease, trash
-from app.files.layout import Named
-from app.files.trash import Trashed
+from app.files.layout import ConversationDir
+from app.files.trash import TrashEntry
 from app.index.sqlite.database import Index
 from app.model.conversation import TITLE_MAX, bounded
 from app.model.event import parse_json_object
@@ -38,8 +38,8 @@ async def delete(
     """
     directory = await get_directory(index, root, conversation_id)
     now_us = time.time_ns() // 1000
-    entry = await asyncio.to_thread(trash.delete, root, directory, instance, now_us, force=force)
-    done = await backlog.delete_rows(Named(directory, conversation_id))
+    entry = await asyncio.to_thread(trash.delete_conversation, root, directory, instance, now_us, force=force)
+    done = await backlog.delete_rows(ConversationDir(directory, conversation_id))
     if permanent:
         await asyncio.to_thread(trash.remove, root, entry)
     return done
@@ -56,10 +56,10 @@ async def require_deletable(
     directory = await get_directory(index, root, conversation_id)
     holder = await asyncio.to_thread(lease.find_holder, root, directory)
     if not force and holder is not None and holder.owner != instance:
-        raise ConversationOwned(lease.owned_by(directory, holder))
+        raise ConversationOwned(lease.describe_owner(directory, holder))
 
 
-def require_restorable(root: Path, conversation_id: ConversationId) -> Trashed:
+def require_restorable(root: Path, conversation_id: ConversationId) -> TrashEntry:
     """Make sure that `restore` would be done, and return what it would put back. Changes nothing.
 
     Raises:
@@ -85,10 +85,10 @@ async def restore(root: Path, backlog: Backlog, conversation_id: ConversationId)
     """
     entry = await asyncio.to_thread(require_restorable, root, conversation_id)
     directory = await asyncio.to_thread(trash.restore, root, entry)
-    return await backlog.read_again([Named(directory, conversation_id)])
+    return await backlog.read_again([ConversationDir(directory, conversation_id)])
 
 
-async def empty(root: Path, before_us: int) -> AsyncGenerator[Trashed]:
+async def empty(root: Path, before_us: int) -> AsyncGenerator[TrashEntry]:
     """Remove for good what was deleted before a time, the oldest first, and give each as it is gone.
 
     Raises:
@@ -99,14 +99,14 @@ async def empty(root: Path, before_us: int) -> AsyncGenerator[Trashed]:
         yield entry
 
 
-def list_titled(root: Path, offset: int, limit: int | None) -> tuple[list[tuple[Trashed, str | None]], int]:
+def list_titled(root: Path, offset: int, limit: int | None) -> tuple[list[tuple[TrashEntry, str | None]], int]:
     """Return what is in the trash with titles, the last deleted first, and how many there are. Reads meta.json."""
     entries = trash.list_trash(root)
     wanted = entries[offset:] if limit is None else entries[offset : offset + limit]
     return [(one, _title(root, one)) for one in wanted], len(entries)
 
 
-def _title(root: Path, entry: Trashed) -> str | None:
+def _title(root: Path, entry: TrashEntry) -> str | None:
     try:
         with layout.open_directory(root / trash.TRASH / entry.name) as fd:
             title = parse_json_object(layout.read_file(layout.META, fd)[0]).get("title")

@@ -11,7 +11,7 @@ from functools import partial
 
 from app.errors import IndexUnusable, OwnershipLost
 from app.index import conversation_rows, event_rows
-from app.index.conversation_rows import Before, find_before
+from app.index.conversation_rows import KnownRow, find_known
 from app.index.sqlite.database import Index
 from app.index.sqlite.write_connection import WriteConnection
 from app.model.conversation import IndexedRow
@@ -32,7 +32,7 @@ class Commit:
     """Why it was not written."""
 
 
-class Commits:
+class GroupCommit:
     """The commits of one store that wait for a transaction."""
 
     def __init__(self, index: Index) -> None:
@@ -72,7 +72,7 @@ class Commits:
 
 def _apply(connection: WriteConnection, batch: list[Commit]) -> None:
     """Write the rows of a batch, of each conversation the last row and all events; what is refused gets its error."""
-    known = find_before(connection, list({commit.id for commit in batch}))
+    known = find_known(connection, list({commit.id for commit in batch}))
     rows: dict[ConversationId, IndexedRow] = {}
     logs: dict[ConversationId, list[EventRow]] = {}
     for commit in batch:
@@ -84,7 +84,7 @@ def _apply(connection: WriteConnection, batch: list[Commit]) -> None:
     event_rows.write_changes(connection, [LogChange(known[one].key, log, []) for one, log in logs.items()])
 
 
-def _refusal(commit: Commit, known: Before | None) -> Exception | None:
+def _refusal(commit: Commit, known: KnownRow | None) -> Exception | None:
     if known is None:
         return IndexUnusable(f"conversation {commit.id} is not in the index; it is read again from its files")
     if known.generation > commit.generation:

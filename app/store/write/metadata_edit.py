@@ -12,8 +12,8 @@ from pathlib import Path
 from app.errors import ConversationNotFound
 from app.files import conversation_repair, layout, metadata_reader, sidecar
 from app.files.conversation_repair import Repair
-from app.files.edit import Tagging
-from app.files.layout import Named
+from app.files.edit import TagEdit
+from app.files.layout import ConversationDir
 from app.files.metadata_reader import Reader
 from app.index.sqlite.database import Index
 from app.model.conversation import ConversationFiles
@@ -40,12 +40,12 @@ async def require_writable(
         raise ConversationNotFound(f"no conversation has the id {dashed(conversation_id)}")
     torn = files.meta is None and any(problem.startswith(layout.META) for problem in files.problems)
     if files.failed or files.state is None or torn:
-        raise metadata_reader.unwritable(directory, files)
+        raise metadata_reader.not_writable(directory, files)
     return files
 
 
 async def require_taggable(
-    index: Index, reader: Reader, conversation_id: ConversationId, instance: str, change: Tagging
+    index: Index, reader: Reader, conversation_id: ConversationId, instance: str, change: TagEdit
 ) -> None:
     """Make sure that the tags could be changed. Changes nothing.
 
@@ -73,8 +73,8 @@ async def mark(
         DiskFull, WriteFailed: it could not be written.
     """
     directory = await get_directory(index, root, conversation_id)
-    await asyncio.to_thread(partial(sidecar.mark, root, directory, instance, fields, force=force))
-    return await backlog.read_again([Named(directory, conversation_id)])
+    await asyncio.to_thread(partial(sidecar.set_flags, root, directory, instance, fields, force=force))
+    return await backlog.read_again([ConversationDir(directory, conversation_id)])
 
 
 async def repair(
@@ -92,5 +92,5 @@ async def repair(
         return await asyncio.to_thread(conversation_repair.plan, reader, directory, conversation_id)
     now_us = time.time_ns() // 1000
     done = await asyncio.to_thread(conversation_repair.repair, reader, directory, conversation_id, instance, now_us)
-    shown = await backlog.read_all_again(Named(directory, conversation_id))
+    shown = await backlog.read_all_again(ConversationDir(directory, conversation_id))
     return replace(done, warning=shown.warning)

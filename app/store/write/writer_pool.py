@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 from app.errors import ConversationNotFound, OwnershipLost, StoreError
 from app.files import lease, liveness
-from app.files.lease import Claim, Lease
+from app.files.lease import ClaimedLease, Lease
 from app.files.metadata_reader import Reader
 from app.files.open_conversation import OpenFiles
 from app.index import ownership
@@ -27,11 +27,11 @@ from app.index.sqlite.database import Index
 from app.model.filters import Status
 from app.model.ids import ConversationId, dashed
 from app.settings import Settings
-from app.store.follow.crash_recovery import end_interrupted_run, was_left
-from app.store.follow.derivation import read_as_derived
-from app.store.read.freshness import Opening
-from app.store.write.conversation_writer import Conversation
-from app.store.write.group_commit import Commits
+from app.store.follow.crash_recovery import end_interrupted_run, was_left_open
+from app.store.follow.derivation import adopt_index_settings
+from app.store.read.freshness import Freshness
+from app.store.write.conversation_writer import ConversationWriter
+from app.store.write.group_commit import GroupCommit
 
 _TICK_S = 1.0
 _SETTLED_S = 2.1
@@ -39,11 +39,16 @@ _THREADS = 16
 """How many conversations are written to at once, and at most share a commit; a write waits in its thread."""
 
 
-class Writers:
+class WriterPool:
     """The open conversations of one store."""
 
     def __init__(
-        self, index: Index, reader: Reader, settings: Settings, opening: Opening, wake: Callable[[ConversationId], None]
+        self,
+        index: Index,
+        reader: Reader,
+        settings: Settings,
+        opening: Freshness,
+        wake: Callable[[ConversationId], None],
     ) -> None:
         self.instance = settings.instance or liveness.make_instance_id()
         self._index = index
@@ -52,11 +57,11 @@ class Writers:
         self._opening = opening
         opening.is_written_here = self._is_in_step
         self._wake = wake
-        self._commits = Commits(index)
+        self._commits = GroupCommit(index)
         self._threads = ThreadPoolExecutor(_THREADS, "writing")
-        self._open: dict[Key, Entry] = {}
-        self._closing: dict[Key, asyncio.Task[None]] = {}
-        self._kept: dict[Key, Conversation] = {}
+        self._open: dict[PoolKey, PoolEntry] = {}
+        self._closing: dict[PoolKey, asyncio.Task[None]] = {}
+        self._kept: dict[PoolKey, ConversationWriter] = {}
         """Closed, but for their leases, which could not be given back: tried again one a tick, the eldest first."""
         self._life = ExitStack()
         self._coming_alive = asyncio.Lock()
@@ -65,7 +70,7 @@ class Writers:
     @asynccontextmanager
     async def writer(
         self, conversation_id: ConversationId, *, force: bool = False, held: Lease | None = None
-    ) -> AsyncIterator[Conversation]:
+    ) -> AsyncIterator[ConversationWriter]:
         """Open a conversation for writing, or share the open one; with `held`, under a client's lease.
 
         Raises:
@@ -74,7 +79,7 @@ class Writers:
             OwnershipLost: the client's lease is not valid (any more).
             UnreadableFile: its base_state.json is missing or cannot be read.
         """
-        key = Key(conversation_id, *((held.owner, held.generation) if held else (self.instance, 0)))
+        key = PoolKey(conversation_id, *((held.owner, held.generation) if held else (self.instance, 0)))
         if self._settings.workers > 1:
             await self._refresh(key)
         entry = self._entry(key, held, force=force)
@@ -92,7 +97,7 @@ class Writers:
                         del self._open[key]
                 await self._keep_budget()
 
-    async def _refresh(self, key: Key) -> None:
+    async def _refresh(self, key: PoolKey) -> None:
         """Have what this process has open show what other workers did to it; forget it if the lease is another."""
         entry = self._open.get(key)
         if entry is not None and entry.ready is not None:
@@ -104,7 +109,7 @@ class Writers:
     async def let_go(self, conversation_id: ConversationId, held: Lease | None = None) -> str:
         """Close a conversation that nobody uses just now, and return the name of this owner, who lives."""
         await self._come_alive()
-        key = Key(conversation_id, *((held.owner, held.generation) if held else (self.instance, 0)))
+        key = PoolKey(conversation_id, *((held.owner, held.generation) if held else (self.instance, 0)))
         if (entry := self._open.get(key)) is not None:
             await self._close(key, entry)
         await self._wait_until_closed(conversation_id)
@@ -112,34 +117,34 @@ class Writers:
 
     def has_open(self, conversation_id: ConversationId) -> bool:
         """Whether this process has a conversation open, under this store's own lease."""
-        return Key(conversation_id, self.instance, 0) in self._open
+        return PoolKey(conversation_id, self.instance, 0) in self._open
 
     async def _is_in_step(self, conversation_id: ConversationId) -> bool:
-        entry = self._open.get(Key(conversation_id, self.instance, 0))
+        entry = self._open.get(PoolKey(conversation_id, self.instance, 0))
         return entry is not None and entry.ready is not None and await entry.ready.is_in_step()
 
-    def _entry(self, key: Key, held: Lease | None, *, force: bool) -> Entry:
+    def _entry(self, key: PoolKey, held: Lease | None, *, force: bool) -> PoolEntry:
         entry = self._open.get(key)
         if entry is not None and not (entry.ready and entry.ready.lost):
             return entry
-        entry = Entry(asyncio.create_task(self._build(key.id, held, force=force)), renewed_at=time.monotonic())
+        entry = PoolEntry(asyncio.create_task(self._build(key.id, held, force=force)), renewed_at=time.monotonic())
         self._open[key] = entry
         entry.task.add_done_callback(lambda task: self._forget_failed(key, entry, task))
         return entry
 
-    def _forget_failed(self, key: Key, entry: Entry, task: asyncio.Task[Conversation]) -> None:
+    def _forget_failed(self, key: PoolKey, entry: PoolEntry, task: asyncio.Task[ConversationWriter]) -> None:
         """Let the next one try afresh."""
         if (task.cancelled() or task.exception() is not None) and self._open.get(key) is entry:
             del self._open[key]
 
-    async def _build(self, conversation_id: ConversationId, held: Lease | None, *, force: bool) -> Conversation:
+    async def _build(self, conversation_id: ConversationId, held: Lease | None, *, force: bool) -> ConversationWriter:
         located = await self._opening.find(conversation_id)
-        await read_as_derived(self._index, self._reader)
+        await adopt_index_settings(self._index, self._reader)
         await self._come_alive()
         await self._wait_until_closed(conversation_id)
         root, directory = self._reader.root, located.directory
         if held is not None:
-            claim = Claim(await asyncio.to_thread(lease.check, root, directory, held), held)
+            claim = ClaimedLease(await asyncio.to_thread(lease.check_lease, root, directory, held), held)
         else:
             shared = self._settings.workers > 1
             claim = await asyncio.to_thread(lease.claim, root, directory, self.instance, force=force, shared=shared)
@@ -147,7 +152,7 @@ class Writers:
         left = held is None and claim.before is not None and not claim.before.released
         try:
             mark = partial(
-                ownership.mark,
+                ownership.set_dirty,
                 conversation_id=conversation_id,
                 owner=self.instance,
                 generation=claim.lease.generation,
@@ -156,11 +161,11 @@ class Writers:
             status = await asyncio.to_thread(files.load, after_crash=left)
             located = await self._opening.open(conversation_id)  # after the claim: until then, others could write
             reindex, wake = partial(self._reindex, conversation_id), partial(self._wake, conversation_id)
-            conversation = Conversation(
+            conversation = ConversationWriter(
                 files, self._commits, self._threads, reindex=reindex, wake=wake, share=claim.share
             )
             conversation.behind = located.events_behind
-            if held is None and status == Status.RUNNING and was_left(claim.before, self.instance):
+            if held is None and status == Status.RUNNING and was_left_open(claim.before, self.instance):
                 await end_interrupted_run(conversation)
         except BaseException:
             if claim.share is not None:
@@ -182,7 +187,7 @@ class Writers:
         if self._keeper is None:
             async with self._coming_alive:
                 if self._keeper is None:
-                    living = liveness.living(self._reader.root, self.instance)
+                    living = liveness.stay_alive(self._reader.root, self.instance)
                     await asyncio.to_thread(self._life.enter_context, living)
                     self._keeper = asyncio.create_task(self._look_after())
 
@@ -197,9 +202,9 @@ class Writers:
                 self._begin_to_close(key, self._kept.pop(key))
             for key, entry in list(self._open.items()):
                 if entry.ready is not None and (entry.looking is None or entry.looking.done()):
-                    entry.looking = asyncio.create_task(told(key.id, self._look_at(key, entry, entry.ready)))
+                    entry.looking = asyncio.create_task(log_errors(key.id, self._look_at(key, entry, entry.ready)))
 
-    async def _look_at(self, key: Key, entry: Entry, conversation: Conversation) -> None:
+    async def _look_at(self, key: PoolKey, entry: PoolEntry, conversation: ConversationWriter) -> None:
         now = time.monotonic()
         if conversation.behind:
             await conversation.catch_up()
@@ -233,7 +238,7 @@ class Writers:
         sizes = [entry.ready.files.size_bytes for entry in self._open.values() if entry.ready]
         return len(self._open) > self._settings.open_conversations or sum(sizes) > self._settings.open_bytes
 
-    async def _close(self, key: Key, entry: Entry) -> None:
+    async def _close(self, key: PoolKey, entry: PoolEntry) -> None:
         """Close an open conversation, to the end also when whoever waits for that is cancelled."""
         conversation = entry.ready
         if self._open.get(key) is not entry or entry.users or conversation is None:
@@ -244,7 +249,7 @@ class Writers:
         else:
             await asyncio.shield(self._begin_to_close(key, conversation))
 
-    def _begin_to_close(self, key: Key, conversation: Conversation) -> asyncio.Task[None]:
+    def _begin_to_close(self, key: PoolKey, conversation: ConversationWriter) -> asyncio.Task[None]:
         closing = self._closing[key] = asyncio.create_task(self._give_back(key, conversation))
         closing.add_done_callback(lambda _: self._closing.pop(key))
         return closing
@@ -255,7 +260,7 @@ class Writers:
         if closing:
             await asyncio.wait(closing)
 
-    async def _give_back(self, key: Key, conversation: Conversation) -> None:
+    async def _give_back(self, key: PoolKey, conversation: ConversationWriter) -> None:
         """End what opening began: the lease goes, unless another worker has it, and then the mark, if rows are in step.
 
         What an error left is put right first. If that fails, the lease stays until it can be given back, and whoever
@@ -282,7 +287,7 @@ class Writers:
     async def _unmark(self, conversation_id: ConversationId, held: Lease) -> None:
         with suppress(StoreError):
             await self._index.write(
-                lambda connection: ownership.clear(connection, conversation_id, self.instance, held.generation)
+                lambda connection: ownership.clear_dirty(connection, conversation_id, self.instance, held.generation)
             )
 
     async def close(self) -> None:
@@ -296,7 +301,7 @@ class Writers:
         self._life.close()
         self._threads.shutdown(wait=False)
 
-    async def _end(self, key: Key, entry: Entry) -> None:
+    async def _end(self, key: PoolKey, entry: PoolEntry) -> None:
         with suppress(Exception):
             await entry.task
         entry.users = 0
@@ -308,7 +313,7 @@ class Writers:
 log = logging.getLogger(__name__)
 
 
-class Key(NamedTuple):
+class PoolKey(NamedTuple):
     """A conversation and for whom it is open: for this store, or under a client's lease."""
 
     id: ConversationId
@@ -316,7 +321,7 @@ class Key(NamedTuple):
     generation: int
 
 
-async def told(conversation_id: ConversationId, work: Awaitable[None]) -> None:
+async def log_errors(conversation_id: ConversationId, work: Awaitable[None]) -> None:
     """Wait for what nobody else waits for; an error of the store is logged."""
     try:
         await work
@@ -325,10 +330,10 @@ async def told(conversation_id: ConversationId, work: Awaitable[None]) -> None:
 
 
 @dataclass(slots=True, eq=False)
-class Entry:
+class PoolEntry:
     """An open conversation, or one that is being opened, how many use it, and when what was last done for it."""
 
-    task: asyncio.Task[Conversation]
+    task: asyncio.Task[ConversationWriter]
     users: int = 0
     used_at: float = 0.0
     renewed_at: float = 0.0
@@ -337,7 +342,7 @@ class Entry:
     """What the store does for it by itself just now, or did last."""
 
     @property
-    def ready(self) -> Conversation | None:
+    def ready(self) -> ConversationWriter | None:
         """The conversation, once it is open."""
         done = self.task.done() and not self.task.cancelled() and self.task.exception() is None
         return self.task.result() if done else None
