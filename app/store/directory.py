@@ -22,8 +22,8 @@ from app.store.follow.full_sync import OnProgress, SyncReport, ignore_progress, 
 from app.store.follow.index_repair import open_index, replace_unusable, update_rebuilding
 from app.store.follow.leader import has_leader_elsewhere
 from app.store.follow.verify import Difference, OnVerified, ignore_verified, verify
+from app.store.read.followers import Followers
 from app.store.read.freshness import Freshness
-from app.store.read.subscriptions import Subscriptions
 
 
 def make_reader(settings: Settings) -> Reader:
@@ -71,7 +71,7 @@ class IndexedDirectory:
             settings.index_path, readers=settings.readers, busy_timeout_s=settings.busy_timeout_s, note=note
         )
         self._note = note
-        self.followers = Subscriptions(settings.followers)
+        self.followers = Followers(settings.followers)
         self._opening = Freshness(self.index, self.reader)
 
     @classmethod

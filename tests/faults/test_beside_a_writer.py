@@ -148,7 +148,7 @@ async def test_an_event_that_the_system_refuses_for_a_moment_is_given_later(
 
     given: list[int] = []
     async with open_store(root) as store, aclosing(store.follow(ID)) as batches:
-        monkeypatch.setattr("app.store.read.subscriptions._REFUSED_MOST", 2)
+        monkeypatch.setattr("app.store.read.followers._REFUSED_MOST", 2)
         monkeypatch.setattr(os, "open", refuse)
         async for batch in batches:
             given += [event.name.seq for event in batch]

@@ -24,10 +24,10 @@ from app.model.hits import HitPage
 from app.model.ids import ConversationId, EventName, dashed
 from app.model.page import EventOrder, SortOrder
 from app.store.directory import IndexedDirectory
-from app.store.read import lookup, subscriptions
+from app.store.read import followers, lookup
 from app.store.read.event_reader import EventPage, EventReader
+from app.store.read.followers import follow_events
 from app.store.read.info_from_files import add_skills
-from app.store.read.subscriptions import follow_events
 from app.store.write import deletion
 
 PAGE_MAX = 100
@@ -233,7 +233,7 @@ class StoreReader(IndexedDirectory):
 
     async def get_place(self) -> ChangeToken:
         """Return the place in the change feed after everything that has changed until now."""
-        return await subscriptions.get_latest_token(self.index)
+        return await followers.get_latest_token(self.index)
 
     async def list_changes(self, since: ChangeToken | None = None, limit: int = PAGE_MAX) -> ChangePage:
         """Return which conversations changed or were deleted after a place, each as it is now; None: all there are.
@@ -241,7 +241,7 @@ class StoreReader(IndexedDirectory):
         Raises:
             ChangesGone: the changes since then are no longer known; list everything again.
         """
-        return await subscriptions.list_changes(self.index, since, limit)
+        return await followers.list_changes(self.index, since, limit)
 
     async def wait_for_changes(
         self,
@@ -258,7 +258,7 @@ class StoreReader(IndexedDirectory):
             ChangesGone: the changes since then are no longer known; list everything again.
             TooManyFollowers: there are as many followers as the settings allow.
         """
-        return await subscriptions.wait_for_changes(self.index, self.followers, since, limit, wait_s, is_gone)
+        return await followers.wait_for_changes(self.index, self.followers, since, limit, wait_s, is_gone)
 
     def follow_changes(
         self, since: ChangeToken | None = None, limit: int = PAGE_MAX, every_s: float = 30.0
@@ -269,7 +269,7 @@ class StoreReader(IndexedDirectory):
             ChangesGone: the changes since then are no longer known; list everything again.
             TooManyFollowers: there are as many followers as the settings allow.
         """
-        return subscriptions.follow_changes(self.index, self.followers, since, limit, every_s)
+        return followers.follow_changes(self.index, self.followers, since, limit, every_s)
 
     async def get_status(self) -> tuple[IndexState, Totals]:
         """Return what the sync is doing and what the index holds."""

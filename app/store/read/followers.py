@@ -34,7 +34,7 @@ _REFUSED_MOST = 120
 _ALL = EventFilter()
 
 
-class Subscriptions:
+class Followers:
     """Who follows which conversation in this process; nothing is kept of one that nobody follows."""
 
     def __init__(self, most: int) -> None:
@@ -138,7 +138,7 @@ async def list_changes(index: Index, since: ChangeToken | None, limit: int) -> C
 
 async def wait_for_changes(
     index: Index,
-    followers: Subscriptions,
+    followers: Followers,
     since: ChangeToken | None,
     limit: int,
     wait_s: float,
@@ -169,7 +169,7 @@ async def wait_for_changes(
 
 
 async def follow_changes(
-    index: Index, followers: Subscriptions, since: ChangeToken | None, limit: int, every_s: float
+    index: Index, followers: Followers, since: ChangeToken | None, limit: int, every_s: float
 ) -> AsyncGenerator[ChangePage, None]:
     """Give the changes after a place and those to come, in pages; an empty page when nothing changed in `every_s`.
 
