@@ -28,7 +28,7 @@ from app.index.sqlite.index_file import make_directory
 from app.index.sqlite.migrations import OnStep, Plan
 from app.index.sqlite.schema_version import HEAD, read_revision
 from app.settings import Settings
-from app.store.directory import require_directory
+from app.store.context import require_directory
 from app.store.follow.full_sync import SyncReport
 from app.store.follow.rebuild import rebuild as rebuild_index
 

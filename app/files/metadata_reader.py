@@ -24,13 +24,12 @@ from app.model.ids import ConversationId, EventName, event_file_name
 from app.model.times import find_time_us
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Reader:
     """How a store is read.
 
     `zone` is that of times which carry none (None: the host's), `processes` how many may read at once (0: a thread),
-    `tools` whether what tools were given and answered counts as text. All that is open of a store has the same one, in
-    which `app.store.follow.derivation` sets `zone` and `tools` to those of the index.
+    `tools` whether what tools were given and answered counts as text.
     """
 
     root: Path

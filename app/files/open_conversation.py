@@ -66,6 +66,10 @@ class OpenFiles:
         """Whether `files` tell of the log: they do after a write."""
         self._marks = FileFingerprints()
 
+    def read_as(self, reader: Reader) -> None:
+        """Read the files from now on as `reader` says."""
+        self.reader = reader
+
     @property
     def size_bytes(self) -> int:
         """About how much memory this takes."""

@@ -5,8 +5,9 @@ Imports no SQL, which keeps those processes small.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 from app.files import layout, metadata_reader
 from app.files.layout import ConversationDir
@@ -30,11 +31,16 @@ def find_present(root: Path, directories: Iterable[str]) -> set[str]:
     return {directory for directory in directories if layout.is_directory(root, directory)}
 
 
-def read_rows(reader: Reader, named: Sequence[ConversationDir]) -> tuple[list[IndexedRow], list[ConversationDir]]:
-    """Read conversations and fold them; also return those whose directories hold no conversation."""
+def read_rows(
+    reader: Reader, named: Iterable[ConversationDir], known: Mapping[str, bytes] = MappingProxyType({})
+) -> tuple[list[IndexedRow], list[ConversationDir]]:
+    """Read conversations and fold them; also return those whose directories hold no conversation.
+
+    `known` has the signatures of directories that were looked at before; the others are looked at before they are read.
+    """
     rows, gone = [], []
     for one in named:
-        signature = layout.signature(reader.root, one.directory)
+        signature = known.get(one.directory) or layout.signature(reader.root, one.directory)
         files = metadata_reader.read_conversation(reader, one.directory, one.id)
         if files is None:
             gone.append(one)

@@ -39,8 +39,11 @@ class ConversationStore(StoreReader):
 
     def __init__(self, settings: Settings, note: Note = ignore_note) -> None:
         super().__init__(settings, note)
-        self.backlog = Backlog(self.index, self.reader, self.followers.wake)
-        self._writers = WriterPool(self.index, self.reader, settings, self._opening, self.followers.wake)
+        self.backlog = Backlog(self.context, self.followers.wake)
+        self._writers = WriterPool(self.context, settings, self._freshness, self.followers.wake)
+
+    async def _is_written_here(self, conversation_id: ConversationId) -> bool:
+        return await self._writers.is_in_step(conversation_id)
 
     async def close(self) -> None:
         """Give all leases back and close the index; `open` does it."""
@@ -74,7 +77,7 @@ class ConversationStore(StoreReader):
         Raises:
             DiskFull, WriteFailed: the end of a run could not be written.
         """
-        read = await crash_recovery.ingest_left_open(self.index, self.reader)
+        read = await crash_recovery.ingest_left_open(self.context)
         ended = []
         asked = ConversationFilter((Status.RUNNING,), archived=None)
         running = await self.list_ids(asked) if end_runs else []
@@ -90,7 +93,7 @@ class ConversationStore(StoreReader):
 
     async def _would_end_run(self, conversation_id: ConversationId) -> bool:
         instance = self._writers.instance
-        files = await metadata_edit.require_writable(self.index, self.reader, conversation_id, instance)
+        files = await metadata_edit.require_writable(self.context, conversation_id, instance)
         before = await asyncio.to_thread(lease.find_lease, self.reader.root, files.directory)
         return was_left_open(before, instance)
 
@@ -106,9 +109,7 @@ class ConversationStore(StoreReader):
             DiskFull, WriteFailed: not all of it was mended; a copy of how it was is in the trash.
         """
         instance = "" if dry_run else await self._writers.let_go(conversation_id)
-        done = await metadata_edit.repair(
-            self.index, self.reader, self.backlog, conversation_id, instance, dry_run=dry_run
-        )
+        done = await metadata_edit.repair(self.context, self.backlog, conversation_id, instance, dry_run=dry_run)
         self.followers.wake(conversation_id)
         return done
 
@@ -122,7 +123,7 @@ class ConversationStore(StoreReader):
             DirectoryTaken: something that is no conversation is in its place.
             DiskFull, WriteFailed: it could not be written; nothing is left of it.
         """
-        return await creation.create(self.index, self.reader, self.backlog, request, make_seal(self.settings))
+        return await creation.create(self.context, self.backlog, request, make_seal(self.settings))
 
     async def fork(
         self,
@@ -148,7 +149,7 @@ class ConversationStore(StoreReader):
             InvalidConversation: title or tags are wrong.
             DiskFull, WriteFailed: it could not be written; nothing is left of it.
         """
-        source = ConversationDir((await self._opening.open(source_id)).directory, source_id)
+        source = ConversationDir((await self._freshness.open(source_id)).directory, source_id)
         wanted = Fork(
             id=fork_id or ConversationId(uuid4().hex),
             now_us=time.time_ns() // 1000,
@@ -157,7 +158,7 @@ class ConversationStore(StoreReader):
             reset_metrics=reset_metrics,
             from_event_id=from_event_id,
         )
-        return await creation.fork(self.index, self.reader, self.backlog, source, wanted, dry_run=dry_run)
+        return await creation.fork(self.context, self.backlog, source, wanted, dry_run=dry_run)
 
     async def delete(self, conversation_id: ConversationId, *, permanent: bool = False, force: bool = False) -> Done:
         """Move a conversation into the trash, or with `permanent` remove it for good. Opens nothing in it.
@@ -168,9 +169,8 @@ class ConversationStore(StoreReader):
             DiskFull, WriteFailed: it could not be moved, or not all of it removed; then the rest is in the trash.
         """
         instance = await self._writers.let_go(conversation_id)
-        root = self.reader.root
         done = await deletion.delete(
-            self.index, root, self.backlog, conversation_id, instance, permanent=permanent, force=force
+            self.context, self.backlog, conversation_id, instance, permanent=permanent, force=force
         )
         self.followers.wake(conversation_id)
         return done
@@ -199,9 +199,8 @@ class ConversationStore(StoreReader):
             given = {"archived": archived, "pinned": pinned}
             fields = {name: value for name, value in given.items() if value is not None}
             instance = await self._writers.let_go(conversation_id)
-            root = self.reader.root
-            done = await metadata_edit.mark(
-                self.index, root, self.backlog, conversation_id, instance, fields, force=force
+            done = await metadata_edit.set_flags(
+                self.context, self.backlog, conversation_id, instance, fields, force=force
             )
             self.followers.wake(conversation_id)
             return done
@@ -209,15 +208,15 @@ class ConversationStore(StoreReader):
     async def require_deletable(self, conversation_id: ConversationId, *, force: bool = False) -> None:
         """Make sure that `delete` would be done, which changes nothing; raises what that would."""
         instance = self._writers.instance
-        await deletion.require_deletable(self.index, self.reader.root, conversation_id, instance, force=force)
+        await deletion.require_deletable(self.context, conversation_id, instance, force=force)
 
     async def require_taggable(self, conversation_id: ConversationId, change: TagEdit) -> None:
         """Make sure that the tags could be changed, which changes nothing; raises what that would."""
-        await metadata_edit.require_taggable(self.index, self.reader, conversation_id, self._writers.instance, change)
+        await metadata_edit.require_taggable(self.context, conversation_id, self._writers.instance, change)
 
     async def require_writable(self, conversation_id: ConversationId) -> None:
         """Make sure that title and tags could be set, which changes nothing; raises what that would."""
-        await metadata_edit.require_writable(self.index, self.reader, conversation_id, self._writers.instance)
+        await metadata_edit.require_writable(self.context, conversation_id, self._writers.instance)
 
     async def require_restorable(self, conversation_id: ConversationId) -> None:
         """Make sure that `restore` would be done, which changes nothing; raises what that would."""
@@ -251,7 +250,7 @@ class ConversationStore(StoreReader):
         """
         instance = await self._writers.let_go(conversation_id)
         over = None if self._writers.has_open(conversation_id) else instance
-        directory = (await self._opening.open(conversation_id)).directory
+        directory = (await self._freshness.open(conversation_id)).directory
         lend = partial(
             open_conversation.lend_to_client,
             self.reader,
@@ -272,14 +271,14 @@ class ConversationStore(StoreReader):
         Raises:
             OwnershipLost: another owner has it, or nobody.
         """
-        directory = (await self._opening.open(conversation_id)).directory
+        directory = (await self._freshness.open(conversation_id)).directory
         longer = await asyncio.to_thread(partial(lease.renew, self.reader.root, directory, held, ttl_s=ttl_s))
         await self.backlog.show_owner(ConversationDir(directory, conversation_id))
         return longer
 
     async def release(self, conversation_id: ConversationId, held: Lease) -> None:
         """Take a client's lease back; that it is another's by now is no error."""
-        directory = (await self._opening.open(conversation_id)).directory
+        directory = (await self._freshness.open(conversation_id)).directory
         await self._writers.let_go(conversation_id, held)
         if await asyncio.to_thread(lease.release, self.reader.root, directory, held):
             await self.backlog.show_owner(ConversationDir(directory, conversation_id))
@@ -299,5 +298,5 @@ class ConversationStore(StoreReader):
                 return await self.get_conversation(conversation_id, include_skills=include_skills), None
             except (IndexBusy, IndexUnusable) as error:
                 warning = warning_of(error)
-        body = await compose_from_files(self.index, self.reader, conversation_id, include_skills=include_skills)
+        body = await compose_from_files(self.context, conversation_id, include_skills=include_skills)
         return body, warning

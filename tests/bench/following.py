@@ -14,6 +14,7 @@ import orjson
 
 from app.files.metadata_reader import Reader
 from app.index.sqlite.database import Index
+from app.store.context import StoreContext
 from app.store.follow.watcher import Watcher
 from tests.bench.backfill import Times
 from tests.bench.builds import run_times
@@ -59,7 +60,7 @@ async def _sweep(store: Store, runs: int) -> tuple[Sample, Sample]:
     index = Index(store.index, readers=1, busy_timeout_s=5)
     await index.open()
     try:
-        looking = Watcher(index, Reader(store.path, None))
+        looking = Watcher(StoreContext(index, Reader(store.path, None)))
         await looking.walk_all()
         walks, floors = [], []
         for _ in range(runs):

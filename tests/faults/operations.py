@@ -196,7 +196,7 @@ async def looks(root: Path) -> dict[str, Any]:
             async with store.writer(conversation_id):
                 pass
         await store.sync()
-        differences = [one async for one in verify(store.index, store.reader, lambda _done, _total: None)]
+        differences = [one async for one in verify(store.context, lambda _done, _total: None)]
         assert differences == [], differences
         infos = [orjson.loads(body) for body in (await store.list_conversations()).items]
         shown: dict[str, Any] = {}

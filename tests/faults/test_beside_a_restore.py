@@ -51,7 +51,7 @@ async def _sync(store: ConversationStore) -> None:
 
 
 async def _sweep(store: ConversationStore) -> None:
-    await Watcher(store.index, store.reader).tick()
+    await Watcher(store.context).tick()
 
 
 async def _fix(store: ConversationStore) -> None:
@@ -89,7 +89,7 @@ async def test_what_is_put_there_after_it_was_found_gone_stays_listed(
         def put_back() -> None:
             path.rmdir()
             (tmp_path / "away").rename(path)
-            again = ingest.ingest(other.index, other.reader, [ConversationDir(ID, ID)])
+            again = ingest.ingest(other.context, [ConversationDir(ID, ID)])
             asyncio.run_coroutine_threadsafe(again, loop).result()
 
         monkeypatch.setattr(by, "read_rows", then_once(put_back))
@@ -97,8 +97,8 @@ async def test_what_is_put_there_after_it_was_found_gone_stays_listed(
             report = await store.sync()
             assert (report.conversations, report.added, report.removed) == (2, 0, 0)
         else:
-            done = await ingest.ingest(store.index, store.reader, [ConversationDir(ID, ID)])
-            assert (done.removed, done.empty) == (0, [])
+            done = await ingest.ingest(store.context, [ConversationDir(ID, ID)])
+            assert (done.removed, done.empty) == (0, {})
         assert await store.count_conversations() == 2
         assert await store.verify() == []
 

@@ -52,7 +52,7 @@ async def test_none_is_missed_after_one_full_sweep(
             others.edit()
 
     async with open_store(root) as store:
-        looking = Watcher(store.index, store.reader, since_ns=time.time_ns())
+        looking = Watcher(store.context, since_ns=time.time_ns())
         editing = asyncio.create_task(asyncio.to_thread(edit_all))
         while not editing.done():
             await looking.tick()

@@ -29,7 +29,7 @@ def root_of_few(root: Path) -> Path:
 def lose_the_index(store: ConversationStore) -> asyncio.Task[None]:
     """Delete the index, and return what puts an empty one in its place."""
     store.index.path.unlink()
-    return asyncio.create_task(replace_unusable(store.index, store.reader.root))
+    return asyncio.create_task(replace_unusable(store.context))
 
 
 async def test_a_sync_that_began_before_does_not_declare_the_new_index_whole(
@@ -109,7 +109,7 @@ async def test_an_index_that_is_lost_again_before_it_is_whole_is_put_right_again
         await lose_the_index(store)
         assert store.index.rebuilding
         store.index.path.unlink()
-        keeping = asyncio.create_task(keep_usable(store.index, root_of_few))
+        keeping = asyncio.create_task(keep_usable(store.context))
         async with asyncio.timeout(30):
             while not store.index.path.exists() or store.index.is_out_of_place():
                 await asyncio.sleep(0.05)

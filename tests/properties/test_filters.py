@@ -77,7 +77,7 @@ def filled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Filled]:
         patch.setattr(conversation_list, "WALKED", 5)
         store = runner.run(opened.__aenter__())
         runner.run(store.sync())
-        runner.run(Watcher(store.index, store.reader).walk_all())
+        runner.run(Watcher(store.context).walk_all())
         yield Filled(runner, store, plain)
         runner.run(opened.__aexit__(None, None, None))
 

@@ -102,8 +102,8 @@ async def test_archiving_what_cannot_be_read_is_told_with_a_warning(root: Path, 
     (path / "base_state.json").unlink()
     async with open_store(root, busy_timeout_s=0.2) as store:
         with busy_index(root):
-            done = await metadata_edit.mark(
-                store.index, root, store.backlog, ONE, "me", {"archived": True}, force=False
+            done = await metadata_edit.set_flags(
+                store.context, store.backlog, ONE, "me", {"archived": True}, force=False
             )
             assert done.warning is not None
         assert json.loads((path / "convstore.json").read_text())["archived"] is True

@@ -80,7 +80,7 @@ def _is_same(path: Path, status: os.stat_result) -> bool:
 
 
 async def differences(store: ConversationStore) -> list[object]:
-    return [difference async for difference in verify(store.index, store.reader, lambda _done, _total: None)]
+    return [difference async for difference in verify(store.context, lambda _done, _total: None)]
 
 
 @pytest.mark.parametrize("passes", [1, 2])

@@ -104,7 +104,7 @@ async def test_nothing_is_kept_of_what_is_not_open(root: Path, open_store: Store
         for begin in range(0, IDS, _AT_ONCE):
             await asyncio.gather(*map(access, range(begin, begin + _AT_ONCE)))
         assert len(store._writers._open) <= 5
-        assert store._opening._running == {}
+        assert store._freshness._running == {}
         assert len(asyncio.all_tasks()) == tasks
 
 

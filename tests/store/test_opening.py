@@ -176,7 +176,7 @@ async def test_nothing_is_kept_of_an_opening(root: Path, open_store: StoreOpener
         await asyncio.gather(*(title(store, ConversationId(make_id(number))) for number in range(1, 4)))
         with pytest.raises(ConversationNotFound):
             await title(store, ConversationId(make_id(9)))
-        assert store._opening._running == store._opening._next == {}
+        assert store._freshness._running == store._freshness._next == {}
 
 
 async def test_an_opening_goes_on_for_the_others_when_one_who_waits_gives_up(
@@ -201,7 +201,7 @@ async def test_a_failing_opening_fails_all_who_wait_and_the_next_begins_afresh(
         with held_by_another_process(writer_lock(root)):
             failures = await asyncio.gather(*(title(store) for _ in range(10)), return_exceptions=True)
         assert [type(failure) for failure in failures] == [IndexBusy] * 10
-        assert store._opening._running == store._opening._next == {}
+        assert store._freshness._running == store._freshness._next == {}
         assert await title(store) == "A title"
 
 

@@ -172,5 +172,5 @@ async def test_what_was_read_before_a_rebuild_does_not_replace_what_the_rebuild_
     make_conversation(root, 1)
     async with open_store(root) as store:
         monkeypatch.setattr("app.store.follow.ingest.read_rows", read_and_rebuild)
-        await ingest(store.index, store.reader, [ConversationDir(make_id(1), ConversationId(make_id(1)))])
+        await ingest(store.context, [ConversationDir(make_id(1), ConversationId(make_id(1)))])
         assert await store.count_conversations(ConversationFilter(title_contains="changed")) == 1

@@ -47,7 +47,7 @@ async def listed(store: ConversationStore) -> dict[str, dict[str, Any]]:
 
 
 def swept(store: ConversationStore) -> Watcher:
-    return Watcher(store.index, store.reader)
+    return Watcher(store.context)
 
 
 def replace(path: Path, content: dict[str, Any]) -> None:
@@ -128,7 +128,7 @@ async def test_ten_walks_look_at_the_files_of_each_conversation_once(
     monkeypatch.setattr(watcher, "_MARGIN_NS", 0)
     directories = [make_conversation(root, number, meta=OLD, events=OLD_EVENTS) for number in range(20)]
     async with open_store(root) as store:
-        looking = Watcher(store.index, store.reader, since_ns=time.time_ns())
+        looking = Watcher(store.context, since_ns=time.time_ns())
         looking._walk.over = True
         for directory in directories:
             rewrite_in_place(directory)

@@ -146,7 +146,7 @@ async def test_a_conversation_that_is_created_after_the_listing_stays(
             return found
 
         monkeypatch.setattr(layout, "list_directories", create_after)
-        await (Watcher(store.index, store.reader).tick() if swept else store.sync())
+        await (Watcher(store.context).tick() if swept else store.sync())
         assert len((await store.list_conversations()).items) == 2
 
 

@@ -31,7 +31,7 @@ from app.index.sqlite.schema_version import HEAD, read_revision
 from app.model.ids import dashed
 from app.model.times import AHEAD_MAX_US, format_us
 from app.settings import Settings
-from app.store.directory import make_reader
+from app.store.context import StoreContext, make_reader
 from app.store.follow.derivation import adopt_index_settings
 from app.store.follow.leader import has_leader_elsewhere
 from app.store.follow.verify import verify
@@ -178,10 +178,10 @@ async def _clocks(index: Index, settings: Settings) -> Finding:
 
 
 async def _compared(index: Index, settings: Settings, sample: int) -> Finding:
-    reader = make_reader(settings)
+    context = StoreContext(index, make_reader(settings))
     try:
-        await adopt_index_settings(index, reader)
-        found = [difference async for difference in verify(index, reader, sample=sample)]
+        await adopt_index_settings(context)
+        found = [difference async for difference in verify(context, sample=sample)]
     except IndexBusy as error:
         return note("files", "not compared with the index", str(error))
     if not found:

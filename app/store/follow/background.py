@@ -43,7 +43,7 @@ async def run_background(store: ConversationStore) -> None:
     Every process looks after its own connections; of several processes on one store, one looks at the files.
     """
     async with asyncio.TaskGroup() as tasks:
-        tasks.create_task(keep_usable(store.index, store.reader.root))
+        tasks.create_task(keep_usable(store.context))
         tasks.create_task(_keep_in_step(store))
 
 
@@ -55,7 +55,7 @@ async def _keep_in_step(store: ConversationStore) -> None:
         while True:
             began_ns = time.time_ns()
             report = await sync_until_done(store)
-            await _keep_sweeping(store, Watcher(store.index, store.reader, report.duplicates, since_ns=began_ns))
+            await _keep_sweeping(store, Watcher(store.context, report.duplicates, since_ns=began_ns))
 
 
 async def _keep_words_small(store: ConversationStore) -> None:
@@ -201,7 +201,7 @@ async def verify_slowly(store: ConversationStore, within_s: float) -> int:
         number = (await conversation_lookup.count_totals(connection)).conversations
     pause_s = within_s / (number // BATCH + 1)
     found = 0
-    async for one in verify(store.index, store.reader, fix=True, pause_s=pause_s):
+    async for one in verify(store.context, fix=True, pause_s=pause_s):
         found += 1
         log.warning(
             "index and files differed in conversation %s, %s: %s, in the files %s%s",

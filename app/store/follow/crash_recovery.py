@@ -23,15 +23,15 @@ from app.files.edit import Edit
 from app.files.layout import ConversationDir
 from app.files.lease import Lease
 from app.files.log import event_log
-from app.files.metadata_reader import Reader
 from app.files.open_conversation import OpenFiles
 from app.index import ownership
 from app.index.ownership import OpenMark
-from app.index.sqlite.database import Index, WriteConnection
+from app.index.sqlite.database import WriteConnection
 from app.model.event import parse_json_object
 from app.model.filters import Status
 from app.model.ids import ConversationId
 from app.model.validation import complete_event, find_unfinished_action, interrupted_error
+from app.store.context import StoreContext
 from app.store.follow.ingest import ingest
 from app.store.write.conversation_writer import ConversationWriter
 
@@ -47,15 +47,15 @@ class Recovered(NamedTuple):
     ended: list[ConversationId]
 
 
-async def ingest_left_open(index: Index, reader: Reader) -> list[ConversationId]:
+async def ingest_left_open(context: StoreContext) -> list[ConversationId]:
     """Bring in step what dead owners had open, forget that they had, and return it. Reads no other conversation."""
-    async with index.read() as connection:
+    async with context.index.read() as connection:
         dirty = await ownership.list_dirty(connection)
-    left = await asyncio.to_thread(_of_the_dead, reader.root, dirty)
+    left = await asyncio.to_thread(_of_the_dead, context.root, dirty)
     for begin in range(0, len(left), _BATCH):
         batch = left[begin : begin + _BATCH]
-        await ingest(index, reader, [ConversationDir(one.directory, one.id) for one in batch])
-        await index.write(partial(_clear_all, batch=batch))
+        await ingest(context, [ConversationDir(one.directory, one.id) for one in batch])
+        await context.index.write(partial(_clear_all, batch=batch))
     if left:
         log.info("%d conversations that were open at a crash were read again", len(left))
     return [one.id for one in left]

@@ -6,6 +6,7 @@ import asyncio
 import os
 import time
 from contextlib import suppress
+from dataclasses import replace
 from datetime import tzinfo
 from functools import partial
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -15,6 +16,8 @@ from app.files.metadata_reader import Reader
 from app.index import conversation_rows, event_rows, state
 from app.index.sqlite.database import Index, WriteConnection
 from app.model.conversation import VERSIONS
+from app.settings import Settings
+from app.store.context import StoreContext, make_reader
 from app.store.follow.leader import has_leader_elsewhere
 
 
@@ -35,46 +38,59 @@ def _describe(zone: tzinfo | None) -> str:
     return "host:" + "/".join(time.tzname)
 
 
-async def adopt_index_settings(index: Index, reader: Reader) -> None:
+async def adopt_index_settings(context: StoreContext) -> None:
     """Have files read from now on as the rows of the index were derived, whatever the settings say.
 
     So what is written here goes with all the rest. The settings hold where the index knows nothing yet, or nobody
-    looks after it and it was made in a way that is not known here; and for a sync, see `IndexedDirectory.sync`.
+    looks after it and it was made in a way that is not known here; and for a sync, see `StoreReader.sync`.
 
     Raises:
         IndexBusy: another process looks after the index, and reads in a way that is not known here.
     """
-    async with index.read() as connection:
+    async with context.index.read() as connection:
         derived_by = (await state.get_state(connection)).derived_by
-    if derived_by in (None, state.RECOVERING, describe_derivation(reader)):
+    if derived_by in (None, state.RECOVERING, describe_derivation(context.reader)):
         return
     version, _, settings = derived_by.partition(":")
     tools, _, zone = settings.partition(":")
     with suppress(ZoneInfoNotFoundError, ValueError):
         if version == VERSIONS:
-            reader.zone, reader.tools = None if zone == _describe(None) else ZoneInfo(zone), tools == "tools"
+            read_in = None if zone == _describe(None) else ZoneInfo(zone)
+            context.read_as(replace(context.reader, zone=read_in, tools=tools == "tools"))
             return
-    if await asyncio.to_thread(has_leader_elsewhere, index):
+    if await asyncio.to_thread(has_leader_elsewhere, context.index):
         raise IndexBusy(
             f"a server of another version, or in a time zone without a name, looks after this index ({derived_by}); "
             "restart it, give it a CONVSTORE_TIMEZONE, or stop it. --no-sync answers from the index as it is"
         )
 
 
-async def invalidate_other_derivations(index: Index, reader: Reader) -> str | None:
+async def make_sync_context(index: Index, settings: Settings) -> StoreContext:
+    """Return how all files are to be read: as the settings say, or as another process does that is the leader.
+
+    Raises:
+        IndexBusy: how that one does is not known here.
+    """
+    context = StoreContext(index, make_reader(settings))
+    if await asyncio.to_thread(has_leader_elsewhere, index):
+        await adopt_index_settings(context)
+    return context
+
+
+async def invalidate_other_derivations(context: StoreContext) -> str | None:
     """Have everything read again when another version of this program, or another setting, made the rows.
 
     Where the index does not know all conversations yet, return what is to be noted once it does.
     """
-    derived_by = describe_derivation(reader)
-    opened = index.opened
-    async with index.read() as connection:
+    derived_by = describe_derivation(context.reader)
+    opened = context.index.opened
+    async with context.index.read() as connection:
         before = (await state.get_state(connection)).derived_by
     if before == derived_by:
         return None
     if before == state.RECOVERING:
         return derived_by
-    await index.write(partial(_forget, derived_by=derived_by), read_from=opened)
+    await context.index.write(partial(_forget, derived_by=derived_by), read_from=opened)
     return None
 
 

@@ -23,15 +23,16 @@ from app.errors import QueryTooSlow, StoreUnavailable
 from app.files import layout
 from app.files.layout import ConversationDir
 from app.files.metadata_reader import Reader
-from app.files.row_reader import find_present, read_changes, read_rows, read_signatures
-from app.index import conversation_lookup, conversation_rows, event_rows, state
+from app.files.row_reader import read_changes, read_rows, read_signatures
+from app.index import conversation_lookup, event_rows, state
 from app.index.sqlite import text_index
 from app.index.sqlite.database import Index, WriteConnection
+from app.index.state import Revision
 from app.model.conversation import IndexedRow
 from app.model.event import KnownLog, LogChange
-from app.model.ids import ConversationId
+from app.store.context import StoreContext
 from app.store.follow.derivation import invalidate_other_derivations
-from app.store.follow.ingest import LOOKS, delete_empty, delete_vanished, require_conversations
+from app.store.follow.ingest import LOOKS, RowsWritten, delete_vanished, write_rows
 from app.store.follow.leader import sync_lock
 from app.store.follow.worker_pool import readers, run_ahead
 
@@ -78,7 +79,7 @@ def ignore_progress(_phase: str, _done: int, _total: int) -> None:
 
 
 async def sync(
-    index: Index, reader: Reader, *, on_progress: OnProgress = ignore_progress, allow_empty: bool = False
+    context: StoreContext, *, on_progress: OnProgress = ignore_progress, allow_empty: bool = False
 ) -> SyncReport:
     """Compare the whole directory with the index and bring the index up to date.
 
@@ -86,27 +87,27 @@ async def sync(
         SyncRunning: another process does the same.
         StoreUnavailable: the directory cannot be read, or is empty although the index is not.
     """
-    async with sync_lock(index):
-        return await bring_up_to_date(index, reader, on_progress=on_progress, allow_empty=allow_empty)
+    async with sync_lock(context.index):
+        return await bring_up_to_date(context, on_progress=on_progress, allow_empty=allow_empty)
 
 
 async def bring_up_to_date(
-    index: Index, reader: Reader, *, on_progress: OnProgress = ignore_progress, allow_empty: bool = False
+    context: StoreContext, *, on_progress: OnProgress = ignore_progress, allow_empty: bool = False
 ) -> SyncReport:
     """Do what `sync` does for a caller that holds the sync lock."""
     started = time.monotonic()
-    run = _Run(index, reader, on_progress, allow_empty=allow_empty)
+    run = _Run(context, on_progress, allow_empty=allow_empty)
     try:
         await run.everything()
     except StoreUnavailable as error:
-        await index.write(partial(state.set_state, phase="idle", last_error=str(error)))
+        await context.index.write(partial(state.set_state, phase="idle", last_error=str(error)))
         raise
-    async for done, total in merge_words(index, always=run.report.logs >= _WORTH_MERGING):
+    async for done, total in merge_words(context.index, always=run.report.logs >= _WORTH_MERGING):
         step = _Step("text", done, total)
-        await index.write(partial(state.set_state, **step._asdict(), heartbeat_at=_now_us()))
+        await context.index.write(partial(state.set_state, **step._asdict(), heartbeat_at=_now_us()))
         on_progress(*step)
     now_us = _now_us()
-    await index.write(
+    await context.index.write(
         partial(
             state.set_state,
             **_Step("idle", 0, 0)._asdict(),
@@ -135,23 +136,22 @@ def require_plausible(root: Path, found: int, known: int) -> None:
 class _Run:
     """One sync while it runs."""
 
-    def __init__(self, index: Index, reader: Reader, on_progress: OnProgress, *, allow_empty: bool) -> None:
+    def __init__(self, context: StoreContext, on_progress: OnProgress, *, allow_empty: bool) -> None:
         self.report = SyncReport()
         self._allow_empty = allow_empty
-        self._index = index
-        self._write = partial(index.write, read_from=index.opened)
-        self._reader = reader
+        self._context = context
+        self._write = partial(context.index.write, read_from=context.index.opened)
         self._on_progress = on_progress
 
     async def everything(self) -> None:
-        derived_by = await invalidate_other_derivations(self._index, self._reader)
-        directories, self.report.duplicates = await asyncio.to_thread(layout.list_directories, self._reader.root)
+        derived_by = await invalidate_other_derivations(self._context)
+        directories, self.report.duplicates = await asyncio.to_thread(layout.list_directories, self._context.root)
         self.report.conversations = len(directories)
         before = await self._totals()
         if not self._allow_empty:
-            require_plausible(self._reader.root, len(directories), before.conversations)
+            require_plausible(self._context.root, len(directories), before.conversations)
         changed, gone = await self._find_changes(directories)
-        processes = self._reader.processes if max(len(changed), before.behind) >= _WORTH_PROCESSES else 0
+        processes = self._context.reader.processes if max(len(changed), before.behind) >= _WORTH_PROCESSES else 0
         with readers(processes) as executor:
             for _ in range(LOOKS):
                 if not changed:
@@ -162,18 +162,21 @@ class _Run:
         self.report.unreadable = (await self._totals()).unreadable
 
     def _finish_metadata(self, connection: WriteConnection, *, gone: list[str], derived_by: str | None) -> int:
-        removed = delete_vanished(connection, self._reader.root, gone, allow_empty=self._allow_empty)
+        removed = delete_vanished(connection, self._context.root, gone, allow_empty=self._allow_empty)
         if derived_by is not None:
             state.set_state(connection, derived_by=derived_by)
         return removed
 
     async def _totals(self) -> conversation_lookup.Totals:
-        async with self._index.read() as connection:
+        async with self._context.index.read() as connection:
             return await conversation_lookup.count_totals(connection)
 
-    async def _find_changes(self, directories: list[str]) -> tuple[list[str], list[str]]:
-        """Return the directories that are new or changed on disk, and those that are gone."""
-        changed: list[str] = []
+    async def _find_changes(self, directories: list[str]) -> tuple[dict[str, bytes], list[str]]:
+        """Return the directories that are new or changed on disk, with their signatures, and those that are gone.
+
+        A new one was not looked at yet: its signature is `UNTRUSTED`.
+        """
+        changed: dict[str, bytes] = {}
         gone: list[str] = []
         after = ""
         for begin in range(0, len(directories) or 1, conversation_lookup.SIGNATURE_CHUNK):
@@ -187,8 +190,14 @@ class _Run:
                 known.update((directory, signature) for directory, signature in rows if directory in present)
                 gone += [directory for directory, _ in rows if directory not in present]
             after = last
-            signatures = await asyncio.to_thread(read_signatures, self._reader, map(layout.conversation_dir, known))
-            changed += [one for one in chunk if self._is_changed(known.get(one), signatures.get(one))]
+            signatures = await asyncio.to_thread(
+                read_signatures, self._context.reader, map(layout.conversation_dir, known)
+            )
+            changed |= {
+                one: signatures.get(one, layout.UNTRUSTED)
+                for one in chunk
+                if self._is_changed(known.get(one), signatures.get(one))
+            }
         return changed, gone
 
     def _is_changed(self, before: bytes | None, now: bytes | None) -> bool:
@@ -201,56 +210,54 @@ class _Run:
         return True
 
     async def _known_signatures(self, after: str, last: str) -> list[tuple[str, bytes]]:
-        async with self._index.read() as connection:
+        async with self._context.index.read() as connection:
             return await conversation_lookup.list_signatures(connection, after, last)
 
-    async def _read_metadata(self, executor: Executor, ahead: int, changed: list[str]) -> list[str]:
-        """Phase one: read conversations and write their rows, and return those that have to be read once more.
-
-        They have a newer row by then, or were put there after their directory was found empty.
-        """
+    async def _read_metadata(self, executor: Executor, ahead: int, changed: dict[str, bytes]) -> dict[str, bytes]:
+        """Phase one: ingest the metadata of conversations, and return those that have to be read once more."""
         done = 0
-        left: list[str] = []
-        async with self._index.read() as connection:
-            as_of = (await state.get_revision(connection)).revision
+        again: dict[str, bytes] = {}
+        async with self._context.index.read() as connection:
+            as_of = await state.get_revision(connection)
         async for read, empty in run_ahead(executor, ahead, read_rows, self._metadata_batches(changed)):
             done += len(read) + len(empty)
             step = _Step("metadata", done, len(changed))
-            work = partial(self._write_metadata, read=read, gone=empty, as_of=as_of, step=step)
-            rows, gone, removed, filled, newer = await self._write(work)
-            number = len(gone) - len(filled)
-            left += [one.row.directory for one in rows if one.row.uuid in newer] + [one.directory for one in filled]
-            self.report.opened += len(rows) - len(newer)
-            self.report.removed += removed
-            self.report.changed -= removed
-            self.report.added -= number - removed
-            self.report.conversations -= number
-            self.report.untrusted += [
-                ConversationDir(one.row.directory, one.row.uuid)
-                for one in rows
-                if one.signature == layout.UNTRUSTED and one.row.uuid not in newer
-            ]
+            written = await self._write(partial(self._write_metadata, read=read, empty=empty, as_of=as_of, step=step))
+            again |= {one.directory: layout.UNTRUSTED for one in written.again}
+            self._count(written)
             self._on_progress(*step)
-        return left
+        return again
 
     def _write_metadata(
-        self, connection: WriteConnection, read: list[IndexedRow], gone: list[ConversationDir], as_of: int, step: _Step
-    ) -> tuple[list[IndexedRow], list[ConversationDir], int, list[ConversationDir], frozenset[ConversationId]]:
-        present = find_present(self._reader.root, [one.row.directory for one in read])
-        gone = gone + [
-            ConversationDir(one.row.directory, one.row.uuid) for one in read if one.row.directory not in present
-        ]
-        rows = [one for one in read if one.row.directory in present]
-        removed, filled = delete_empty(connection, self._reader, gone)
-        if removed and not self._allow_empty:
-            require_conversations(self._reader.root)
-        _, newer = conversation_rows.upsert_many(connection, rows, as_of=as_of)
+        self,
+        connection: WriteConnection,
+        read: list[IndexedRow],
+        empty: list[ConversationDir],
+        as_of: Revision,
+        step: _Step,
+    ) -> RowsWritten:
+        written = write_rows(connection, self._context, read, empty, as_of, allow_empty=self._allow_empty)
         state.set_state(connection, **step._asdict(), heartbeat_at=_now_us())
-        return rows, gone, removed, filled, newer
+        return written
 
-    async def _metadata_batches(self, changed: list[str]) -> AsyncIterator[tuple[Reader, list[ConversationDir]]]:
-        for batch in _chunks(changed, _BATCH):
-            yield self._reader, [layout.conversation_dir(directory) for directory in batch]
+    def _count(self, written: RowsWritten) -> None:
+        """Add to the report; what has to be read once more is counted then."""
+        number = len(written.gone)
+        rows = [one for one in written.rows if ConversationDir(one.row.directory, one.row.uuid) not in written.again]
+        self.report.opened += len(rows)
+        self.report.removed += written.removed
+        self.report.changed -= written.removed
+        self.report.added -= number - written.removed
+        self.report.conversations -= number
+        self.report.untrusted += [
+            ConversationDir(one.row.directory, one.row.uuid) for one in rows if one.signature == layout.UNTRUSTED
+        ]
+
+    async def _metadata_batches(
+        self, changed: dict[str, bytes]
+    ) -> AsyncIterator[tuple[Reader, list[ConversationDir], dict[str, bytes]]]:
+        for batch in _chunks(changed.items(), _BATCH):
+            yield self._context.reader, [layout.conversation_dir(directory) for directory, _ in batch], dict(batch)
 
     async def _read_logs(self, executor: Executor, ahead: int) -> None:
         """Phase two: bring the event rows of all that lag behind in step."""
@@ -266,14 +273,14 @@ class _Run:
     async def _log_batches(self) -> AsyncIterator[tuple[Reader, list[KnownLog]]]:
         after = 0
         while True:
-            async with self._index.read() as connection:
+            async with self._context.index.read() as connection:
                 behind = await conversation_lookup.list_behind(connection, after)
             if not behind:
                 return
             for chunk in _chunks(behind, _LOG_BATCH):
-                async with self._index.read() as connection:
+                async with self._context.index.read() as connection:
                     known = await event_rows.list_known(connection, [key for key, _ in chunk])
-                yield self._reader, [KnownLog(key, directory, known[key]) for key, directory in chunk]
+                yield self._context.reader, [KnownLog(key, directory, known[key]) for key, directory in chunk]
             after = behind[-1][0]
 
 

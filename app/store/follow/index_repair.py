@@ -16,6 +16,7 @@ from app.index.sqlite.database import Index
 from app.index.sqlite.index_file import find_identity, make_directory
 from app.index.sqlite.replace_index import is_marked_damaged, replace_damaged
 from app.index.sqlite.schema_version import HEAD, read_revision
+from app.store.context import StoreContext
 
 log = logging.getLogger(__name__)
 
@@ -82,8 +83,9 @@ async def update_rebuilding(index: Index) -> None:
         index.rebuilding = (await state.get_state(connection)).derived_by == state.RECOVERING
 
 
-async def keep_usable(index: Index, root: Path) -> None:
+async def keep_usable(context: StoreContext) -> None:
     """Look all the time whether the index has to be put right or opened again, and do it."""
+    index = context.index
     mended_at = -_REST_S
     told = ""
     while True:
@@ -92,7 +94,7 @@ async def keep_usable(index: Index, root: Path) -> None:
             if index.damaged or await asyncio.to_thread(_is_needed, index):
                 if time.monotonic() - mended_at >= _REST_S:
                     mended_at = time.monotonic()
-                    await replace_unusable(index, root)
+                    await replace_unusable(context)
                     told = ""
             elif index.rebuilding:
                 await update_rebuilding(index)
@@ -107,14 +109,15 @@ def _is_needed(index: Index) -> bool:
     return is_marked_damaged(index.path) or index.is_out_of_place()
 
 
-async def replace_unusable(index: Index, root: Path) -> None:
+async def replace_unusable(context: StoreContext) -> None:
     """Close the index, have an empty one in its place if it is damaged or gone, and open what is there then.
 
     Raises:
         StoreUnavailable: the store is gone with its index; an empty index would say that it has no conversations.
         IndexUnusable: that is not possible now.
     """
-    await asyncio.to_thread(_require_store, root, index.path)
+    index = context.index
+    await asyncio.to_thread(_require_store, context.root, index.path)
     damaged = index.opened
     async with index.closed():
         if index.opened == damaged:  # else another task of this process was faster

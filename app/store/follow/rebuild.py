@@ -15,7 +15,8 @@ from app.index.sqlite.database import Index
 from app.index.sqlite.index_file import find_identity, make_directory
 from app.index.sqlite.replace_index import replace_damaged
 from app.settings import Settings
-from app.store.directory import find_sync_reader, require_directory
+from app.store.context import StoreContext, require_directory
+from app.store.follow.derivation import make_sync_context
 from app.store.follow.full_sync import OnProgress, SyncReport, bring_up_to_date
 from app.store.follow.leader import sync_lock
 
@@ -43,7 +44,7 @@ async def rebuild(settings: Settings, on_progress: OnProgress, *, force: bool = 
     async with sync_lock(live):
         await live.open()
         try:
-            reader = await find_sync_reader(live, settings)
+            reader = (await make_sync_context(live, settings)).reader
             report = await _build(live, building, reader, settings, on_progress, force=force)
         finally:
             await live.close()
@@ -73,12 +74,13 @@ async def _build(
         await asyncio.to_thread(migrations.upgrade, building)
     fresh = Index(building, readers=1, busy_timeout_s=settings.busy_timeout_s)
     await fresh.open()
+    context = StoreContext(fresh, reader)
     try:
-        report = await bring_up_to_date(fresh, reader, on_progress=on_progress, allow_empty=True)
+        report = await bring_up_to_date(context, on_progress=on_progress, allow_empty=True)
         if not force:
             await _require_plausible(live, fresh)
         async with live.locked():
-            late = await bring_up_to_date(fresh, reader, allow_empty=True)
+            late = await bring_up_to_date(context, allow_empty=True)
             await copy_into(fresh, live)
     finally:
         await fresh.close()

@@ -29,6 +29,7 @@ from app.model.conversation import ConversationRow
 from app.model.event import EventRow, gap_rows
 from app.model.ids import EventName, dashed, find_conversation_id
 from app.model.text.event_text import searchable_title
+from app.store.context import StoreContext
 from app.store.follow.full_sync import require_plausible
 from app.store.follow.index_repair import replace_unusable
 from app.store.follow.ingest import delete_vanished, ingest
@@ -71,8 +72,7 @@ class _OnDisk(NamedTuple):
 
 
 async def verify(
-    index: Index,
-    reader: Reader,
+    context: StoreContext,
     on_verified: OnVerified = ignore_verified,
     *,
     fix: bool = False,
@@ -87,49 +87,49 @@ async def verify(
     Raises:
         StoreUnavailable: the conversations directory cannot be read.
     """
-    directories, duplicates = await asyncio.to_thread(layout.list_directories, reader.root)
+    directories, duplicates = await asyncio.to_thread(layout.list_directories, context.root)
     for directory in duplicates:
         conversation_id = find_conversation_id(directory)
         yield Difference(dashed(conversation_id or directory), "directory", _ABSENT, f"a second one: {directory}")
-    async for difference in _check_database(index, reader, fix=fix, whole=sample is None):
+    async for difference in _check_database(context, fix=fix, whole=sample is None):
         yield difference
     chosen = directories if sample is None else sorted(random.sample(directories, min(sample, len(directories))))
     for begin in range(0, len(chosen), BATCH):
         named = [layout.conversation_dir(directory) for directory in chosen[begin : begin + BATCH]]
-        for difference in await _verify_or_mend(index, reader, named, fix=fix):
+        for difference in await _verify_or_mend(context, named, fix=fix):
             yield difference
         on_verified(min(begin + BATCH, len(chosen)), len(chosen))
         await asyncio.sleep(pause_s)
     if fix:
-        async with index.read() as connection:
+        async with context.index.read() as connection:
             known = (await conversation_lookup.count_totals(connection)).conversations
-        require_plausible(reader.root, len(directories), known)
-    async for difference in _find_extra(index, reader, {*directories}, fix=fix):
+        require_plausible(context.root, len(directories), known)
+    async for difference in _find_extra(context, {*directories}, fix=fix):
         yield difference
 
 
-async def _check_database(index: Index, reader: Reader, *, fix: bool, whole: bool) -> AsyncIterator[Difference]:
+async def _check_database(context: StoreContext, *, fix: bool, whole: bool) -> AsyncIterator[Difference]:
     try:
-        async with index.read() as connection:
+        async with context.index.read() as connection:
             damage = await integrity.list_damaged(connection, whole=whole)
             orphans = await integrity.list_orphans(connection) if not damage else []
             stray = await text_index.list_stray(connection) if not damage else []
     except IndexDamaged as error:
         damage, orphans, stray = [str(error)], [], []
     if damage and fix:
-        index.damaged = True
-        await replace_unusable(index, reader.root)
+        context.index.damaged = True
+        await replace_unusable(context)
     for problem in damage:
         yield Difference(_ABSENT, "database", problem, _ABSENT, fix)
     if orphans and fix:
-        await index.write(integrity.delete_orphans)
+        await context.index.write(integrity.delete_orphans)
     if stray and fix:
-        await index.write(text_index.delete_stray)
+        await context.index.write(text_index.delete_stray)
     for key in stray:
         yield Difference(_ABSENT, "message", f"a text of conversation key {key} without its event", _ABSENT, fix)
-    for name in await _list_unsound(index) if whole and not damage else []:
+    for name in await _list_unsound(context.index) if whole and not damage else []:
         if fix:
-            await index.write(partial(integrity.rebuild_text_index, name=name))
+            await context.index.write(partial(integrity.rebuild_text_index, name=name))
         yield Difference(_ABSENT, name, *_UNSOUND[name], fix)
     for key in orphans:
         yield Difference(_ABSENT, "orphan", f"rows of conversation key {key}, which does not exist", _ABSENT, fix)
@@ -143,32 +143,30 @@ async def _list_unsound(index: Index) -> list[str]:
         return []
 
 
-async def _verify_or_mend(
-    index: Index, reader: Reader, named: Sequence[ConversationDir], *, fix: bool
-) -> list[Difference]:
+async def _verify_or_mend(context: StoreContext, named: Sequence[ConversationDir], *, fix: bool) -> list[Difference]:
     """Compare some conversations; where a row cannot even be read, the whole index is set aside with `fix`."""
     try:
-        return await verify_some(index, reader, named, fix=fix)
+        return await verify_some(context, named, fix=fix)
     except IndexDamaged as error:
         damage = Difference(_ABSENT, "database", str(error), _ABSENT, fix)
         if not fix:
             return [damage]
-    index.damaged = True
-    await replace_unusable(index, reader.root)
-    return [damage, *await verify_some(index, reader, named, fix=True)]
+    context.index.damaged = True
+    await replace_unusable(context)
+    return [damage, *await verify_some(context, named, fix=True)]
 
 
 async def verify_some(
-    index: Index, reader: Reader, named: Sequence[ConversationDir], *, fix: bool = False
+    context: StoreContext, named: Sequence[ConversationDir], *, fix: bool = False
 ) -> list[Difference]:
     """Compare some conversations, mend with `fix` what differs, and return what differed."""
-    found = await _compare_settled(index, reader, named)
+    found = await _compare_settled(context, named)
     if fix:
-        await _settle(index, reader, [one for one in named if one not in found])
+        await _settle(context, [one for one in named if one not in found])
     if not (fix and found):
         return [difference for differences in found.values() for difference in differences]
-    await ingest(index, reader, list(found), every_event=True)
-    left = await _compare_settled(index, reader, list(found))
+    await ingest(context, list(found), every_event=True)
+    left = await _compare_settled(context, list(found))
     return [
         difference._replace(fixed=not any(other.what == difference.what for other in left.get(one, [])))
         for one, differences in found.items()
@@ -176,20 +174,20 @@ async def verify_some(
     ]
 
 
-async def _settle(index: Index, reader: Reader, named: Sequence[ConversationDir]) -> None:
+async def _settle(context: StoreContext, named: Sequence[ConversationDir]) -> None:
     """Read again those that agree but are marked as lagging behind their logs, as one that was killed leaves them."""
-    async with index.read() as connection:
+    async with context.index.read() as connection:
         behind = [
             one
             for one in await conversation_lookup.find_states(connection, [one.id for one in named])
             if one.events_behind
         ]
     if behind:
-        await ingest(index, reader, [ConversationDir(one.directory, one.id) for one in behind])
+        await ingest(context, [ConversationDir(one.directory, one.id) for one in behind])
 
 
 async def _compare_settled(
-    index: Index, reader: Reader, named: Sequence[ConversationDir]
+    context: StoreContext, named: Sequence[ConversationDir]
 ) -> dict[ConversationDir, list[Difference]]:
     """Compare conversations; those whose files just changed again a moment later, and without those that go on so."""
     found: dict[ConversationDir, list[Difference]] = {}
@@ -197,9 +195,9 @@ async def _compare_settled(
     for look in range(_LOOKS):
         if look:
             await asyncio.sleep(_SETTLE_S)
-        before = await asyncio.to_thread(read_signatures, reader, doubtful)
-        differing = await _compare_batch(index, reader, doubtful)
-        after = await asyncio.to_thread(read_signatures, reader, list(differing))
+        before = await asyncio.to_thread(read_signatures, context.reader, doubtful)
+        differing = await _compare_batch(context, doubtful)
+        after = await asyncio.to_thread(read_signatures, context.reader, list(differing))
         doubtful = [
             one
             for one in differing
@@ -213,10 +211,10 @@ async def _compare_settled(
 
 
 async def _compare_batch(
-    index: Index, reader: Reader, named: Sequence[ConversationDir]
+    context: StoreContext, named: Sequence[ConversationDir]
 ) -> dict[ConversationDir, list[Difference]]:
-    on_disk = await asyncio.to_thread(_read_all, reader, named)
-    async with index.read() as connection:
+    on_disk = await asyncio.to_thread(_read_all, context.reader, named)
+    async with context.index.read() as connection:
         known = await conversation_rows.find_stored(connection, [one.id for one in named])
         logs = {one.row.uuid: await event_rows.list_rows(connection, one.key) for one in known.values()}
         titles = await text_index.list_titles(connection, [one.key for one in known.values()])
@@ -295,17 +293,17 @@ def _shown(value: object) -> str:
     return text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…"
 
 
-async def _find_extra(index: Index, reader: Reader, on_disk: set[str], *, fix: bool) -> AsyncIterator[Difference]:
+async def _find_extra(context: StoreContext, on_disk: set[str], *, fix: bool) -> AsyncIterator[Difference]:
     after = ""
     while True:
-        async with index.read() as connection:
+        async with context.index.read() as connection:
             rows = await conversation_lookup.list_signatures(connection, after, "\U0010ffff")
         if not rows:
             return
         extra = [directory for directory, _ in rows if directory not in on_disk]
-        extra = [one for one in extra if not await asyncio.to_thread(layout.is_directory, reader.root, one)]
+        extra = [one for one in extra if not await asyncio.to_thread(layout.is_directory, context.root, one)]
         if extra and fix:
-            await index.write(partial(delete_vanished, root=reader.root, directories=extra))
+            await context.index.write(partial(delete_vanished, root=context.root, directories=extra))
         for directory in extra:
             conversation_id = find_conversation_id(directory)
             yield Difference(dashed(conversation_id or directory), "row", directory, _ABSENT, fix)

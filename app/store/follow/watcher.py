@@ -15,7 +15,7 @@ import logging
 import math
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
@@ -25,13 +25,12 @@ from typing import NamedTuple
 from app.files import layout, lease, liveness
 from app.files.layout import LEASE, ConversationDir
 from app.files.lease import Lease
-from app.files.metadata_reader import Reader
 from app.files.row_reader import read_signatures
 from app.index import conversation_lookup, ownership, state
 from app.index.conversation_lookup import CHUNK, IndexedState
 from app.index.ownership import Ownership
-from app.index.sqlite.database import Index
 from app.model.ids import ConversationId
+from app.store.context import StoreContext
 from app.store.follow.full_sync import require_plausible
 from app.store.follow.ingest import delete_vanished, ingest
 
@@ -85,23 +84,21 @@ class _Walk:
 class _Looked(NamedTuple):
     """Which of some conversations have to be read again, and who owns them now where that changed."""
 
-    changed: list[ConversationDir]
+    changed: dict[ConversationDir, bytes]
+    """With the signatures that were found."""
     owned: list[Ownership]
 
 
 class Watcher:
     """What one process keeps while it sweeps a store: little, and nothing for each conversation."""
 
-    def __init__(
-        self, index: Index, reader: Reader, duplicates: Iterable[str] = (), *, since_ns: int | None = None
-    ) -> None:
+    def __init__(self, context: StoreContext, duplicates: Iterable[str] = (), *, since_ns: int | None = None) -> None:
         """`duplicates` are the second directories for an id that were told already.
 
         `since_ns` is when everything was compared before, None when it was not.
         """
-        self._index = index
-        self._reader = reader
-        self._leases = LeaseWatch(reader.root)
+        self._context = context
+        self._leases = LeaseWatch(context.root)
         self._root: tuple[int, ...] = ()
         self._duplicates = frozenset(duplicates)
         self._lately: dict[ConversationId, float] = {}
@@ -131,17 +128,21 @@ class Watcher:
 
     async def _look_at_root(self) -> int:
         """When a directory appeared or vanished, find out which."""
-        now = await asyncio.to_thread(layout.root_signature, self._reader.root)
+        now = await asyncio.to_thread(layout.root_signature, self._context.root)
         if now == self._root != ():
             return 0
-        directories, duplicates = await asyncio.to_thread(layout.list_directories, self._reader.root)
+        directories, duplicates = await asyncio.to_thread(layout.list_directories, self._context.root)
         for name in sorted({*duplicates} - self._duplicates):
             log.warning("%s is a second directory for an id and is not listed", name)
         self._duplicates = frozenset(duplicates)
         new, gone = await self._compare_names(directories)
-        changed = await self._read_again(one for one in map(layout.conversation_dir, new) if one not in self._empty)
+        changed = await self._read_again(
+            {one: layout.UNTRUSTED for one in map(layout.conversation_dir, new) if one not in self._empty}
+        )
         if gone:
-            changed += await self._index.write(partial(delete_vanished, root=self._reader.root, directories=gone))
+            changed += await self._context.index.write(
+                partial(delete_vanished, root=self._context.root, directories=gone)
+            )
         self._root = now
         return changed
 
@@ -149,10 +150,10 @@ class Watcher:
         """Return the directories that the index does not know, and those it knows that are not there."""
         new: list[str] = []
         gone: list[str] = []
-        require_plausible(self._reader.root, len(names), await self._count())
+        require_plausible(self._context.root, len(names), await self._count())
         place, after = 0, ""
         while True:
-            async with self._index.read() as connection:
+            async with self._context.index.read() as connection:
                 rows = await conversation_lookup.list_signatures(connection, after, _LAST_NAME)
             for directory, _ in rows:
                 while place < len(names) and names[place] < directory:
@@ -173,24 +174,26 @@ class Watcher:
         changed = await asyncio.to_thread(self._no_longer_empty)
         return await self._read_again(changed)
 
-    def _no_longer_empty(self) -> list[ConversationDir]:
-        now = read_signatures(self._reader, self._empty)
-        return [
-            one for one, before in self._empty.items() if now[one.directory] != before or before == layout.UNTRUSTED
-        ]
+    def _no_longer_empty(self) -> dict[ConversationDir, bytes]:
+        now = read_signatures(self._context.reader, self._empty)
+        return {
+            one: now[one.directory]
+            for one, before in self._empty.items()
+            if now[one.directory] != before or before == layout.UNTRUSTED
+        }
 
     async def _look_at_active(self) -> int:
         changed = 0
         since_us = time.time_ns() // 1000 - _ACTIVE_US
         before = _LAST_KEY
         while True:
-            async with self._index.read() as connection:
+            async with self._context.index.read() as connection:
                 rows = await conversation_lookup.list_active(connection, since_us, before)
             changed += await self._look_at(rows)
             if len(rows) < CHUNK:
                 break
             before = rows[-1].key
-        async with self._index.read() as connection:
+        async with self._context.index.read() as connection:
             rows = await conversation_lookup.find_states(connection, self._changed_lately())
         return changed + await self._look_at(rows)
 
@@ -207,14 +210,14 @@ class Watcher:
             self._walk = await self._next_walk()
         walk = self._walk
         limit = limit or walk.step()
-        async with self._index.read() as connection:
+        async with self._context.index.read() as connection:
             rows = await conversation_lookup.list_after(connection, walk.after, limit)
         changed = await self._look_at(rows, walk)
         walk.done += len(rows)
         if len(rows) < limit:
             walk.over = True
             swept = partial(state.set_state, last_sweep_at=time.time_ns() // 1000, last_error=None)
-            await self._index.write(swept)
+            await self._context.index.write(swept)
         else:
             walk.after = rows[-1].key
         return changed
@@ -227,7 +230,7 @@ class Watcher:
         return _Walk(number, await self._count(), self._walk.began_ns - _MARGIN_NS, full)
 
     async def _count(self) -> int:
-        async with self._index.read() as connection:
+        async with self._context.index.read() as connection:
             return (await conversation_lookup.count_totals(connection)).conversations
 
     async def _look_at(self, rows: list[IndexedState], walk: _Walk | None = None) -> int:
@@ -236,34 +239,35 @@ class Watcher:
             return 0
         looked = await asyncio.to_thread(self._compare, rows, walk)
         if looked.owned:
-            await self._index.write(partial(ownership.set_owners, owned=looked.owned))
+            await self._context.index.write(partial(ownership.set_owners, owned=looked.owned))
         return await self._read_again(looked.changed)
 
     def _compare(self, rows: list[IndexedState], walk: _Walk | None) -> _Looked:
-        root = self._reader.root
-        looked = _Looked([], [])
+        root = self._context.root
+        looked = _Looked({}, [])
         for seen in rows:
             if walk is not None and walk.is_unchanged(root, seen):
                 continue
             now = layout.signature(root, seen.directory)
             if now != seen.signature or now == layout.UNTRUSTED or seen.events_behind:
-                looked.changed.append(ConversationDir(seen.directory, seen.id))
+                looked.changed[ConversationDir(seen.directory, seen.id)] = now
             owned = self._leases.find_change(seen)
             if owned is not None:
                 looked.owned.append(owned)
         return looked
 
-    async def _read_again(self, named: Iterable[ConversationDir]) -> int:
-        changed = 0
-        remaining = iter(named)
-        while batch := list(islice(remaining, _BATCH)):
-            before = await asyncio.to_thread(read_signatures, self._reader, batch)
-            done = await ingest(self._index, self._reader, batch)
-            changed += done.changed + done.removed
-            self._remember(batch, {one: before[one.directory] for one in done.empty})
-        return changed
+    async def _read_again(self, changed: Mapping[ConversationDir, bytes]) -> int:
+        """Ingest what changed, given with its signature, or with `UNTRUSTED` where that was not looked at."""
+        number = 0
+        remaining = iter(changed.items())
+        while batch := dict(islice(remaining, _BATCH)):
+            signatures = {one.directory: signature for one, signature in batch.items() if signature}
+            done = await ingest(self._context, batch, signatures=signatures)
+            number += done.changed + done.removed
+            self._remember(batch, done.empty)
+        return number
 
-    def _remember(self, read: list[ConversationDir], empty: dict[ConversationDir, bytes]) -> None:
+    def _remember(self, read: Iterable[ConversationDir], empty: dict[ConversationDir, bytes]) -> None:
         """Keep an eye on what changed just now, and on directories that may be filled soon."""
         until = time.monotonic() + _LATELY_S
         for one in read:

@@ -11,13 +11,12 @@ from app.errors import EventNotFound
 from app.files.log import event_log
 from app.files.log.branches import find_on_branch
 from app.files.log.event_log import RawEvent
-from app.files.metadata_reader import Reader
 from app.index import event_rows
-from app.index.sqlite.database import Index
 from app.model.event import final_response, message_text, parse_json_object
 from app.model.filters import EventFilter, digest
 from app.model.ids import ConversationId, EventName, dashed
 from app.model.page import Cursor, EventOrder, decode_token, encode_token
+from app.store.context import StoreContext
 
 _BATCH = 100
 _SEQ_MAX = 2**63 - 1
@@ -49,9 +48,8 @@ class _Found(NamedTuple):
 class EventReader:
     """The log of one conversation."""
 
-    def __init__(self, index: Index, reader: Reader, conversation_id: ConversationId, directory: str) -> None:
-        self._index = index
-        self._reader = reader
+    def __init__(self, context: StoreContext, conversation_id: ConversationId, directory: str) -> None:
+        self._context = context
         self._id = conversation_id
         self._directory = directory
 
@@ -95,7 +93,7 @@ class EventReader:
         Raises:
             EventNotFound: there is no such event.
         """
-        async with self._index.read() as connection:
+        async with self._context.index.read() as connection:
             name = await event_rows.find_event(connection, self._id, event_id)
         if name is None:
             raise EventNotFound(f"conversation {dashed(self._id)} has no event {event_id[:64]!r}")
@@ -105,7 +103,7 @@ class EventReader:
         """Return how many readable events the filter admits; with `asked.body`, by reading all messages."""
         if asked.body is not None:
             return await self._count_by_text(asked)
-        async with self._index.read() as connection:
+        async with self._context.index.read() as connection:
             return await event_rows.count_events(connection, self._id, asked)
 
     async def get_event(self, event_id: str) -> bytes:
@@ -122,15 +120,15 @@ class EventReader:
         Raises:
             EventNotFound: its file cannot be read.
         """
-        async with self._index.read() as connection:
+        async with self._context.index.read() as connection:
             responses = await event_rows.list_responses(connection, self._id)
         if not responses:
             return ""
-        name = await asyncio.to_thread(find_on_branch, self._reader, self._directory, responses)
+        name = await asyncio.to_thread(find_on_branch, self._context.reader, self._directory, responses)
         return "" if name is None else final_response(parse_json_object(await self._read_one(name)))
 
     async def _read(self, names: list[EventName]) -> list[RawEvent]:
-        return await asyncio.to_thread(event_log.read_events, self._reader, self._directory, names)
+        return await asyncio.to_thread(event_log.read_events, self._context.reader, self._directory, names)
 
     async def _read_one(self, name: EventName) -> bytes:
         [event] = await self._read([name])
@@ -142,7 +140,7 @@ class EventReader:
         self, asked: EventFilter, order: EventOrder, after: Cursor[int] | None, limit: int
     ) -> tuple[list[EventName], bool]:
         """Return at most `limit` names, and whether there are more."""
-        async with self._index.read() as connection:
+        async with self._context.index.read() as connection:
             names = await event_rows.list_events(connection, self._id, asked, order, after, limit + 1)
         return names[:limit], len(names) > limit
 
@@ -183,7 +181,7 @@ class EventReader:
             first, final = (min(after.key, _SEQ_MAX - 1) + 1 if after else 0), (last.seq if last else _SEQ_MAX)
         else:
             first, final = (last.seq if last else 0), (max(after.key, 1) - 1 if after else _SEQ_MAX)
-        async with self._index.read() as connection:
+        async with self._context.index.read() as connection:
             found = await event_rows.list_unreadable(connection, self._id, first, final)
         return [UnreadableEvent(name.seq, name.event_id or None, reason) for name, reason in found]
 

@@ -15,11 +15,10 @@ from functools import partial
 from app.errors import ConversationNotFound, IndexBusy, IndexUnusable
 from app.files import layout
 from app.files.layout import ConversationDir
-from app.files.metadata_reader import Reader
 from app.index import conversation_lookup
 from app.index.conversation_lookup import Location
-from app.index.sqlite.database import Index
 from app.model.ids import ConversationId, dashed
+from app.store.context import StoreContext
 from app.store.follow.ingest import delete_vanished, ingest
 from app.store.read.lookup import find_directory
 
@@ -29,14 +28,13 @@ log = logging.getLogger(__name__)
 class Freshness:
     """The conversations of one store that are being brought in step right now."""
 
-    def __init__(self, index: Index, reader: Reader) -> None:
-        self._index = index
-        self._reader = reader
+    def __init__(self, context: StoreContext, is_written_here: Callable[[ConversationId], Awaitable[bool]]) -> None:
+        """`is_written_here` says whether this store has a conversation open, and its rows show all of it."""
+        self._context = context
         self._running: dict[ConversationId, asyncio.Task[Location | None]] = {}
         self._next: dict[ConversationId, asyncio.Task[Location | None]] = {}
         """Those that have not begun to look."""
-        self.is_written_here: Callable[[ConversationId], Awaitable[bool]] = _is_nothing_written
-        """Whether this store has a conversation open for writing, shows all of it, and nobody else changed it."""
+        self._is_written_here = is_written_here
 
     async def open(self, conversation_id: ConversationId) -> Location:
         """Return where a conversation is, with its rows in step with its files.
@@ -61,13 +59,13 @@ class Freshness:
             StoreUnavailable: there is one in the index, and none at all on disk.
         """
         located = await self._locate(conversation_id)
-        if located is not None and await asyncio.to_thread(layout.is_directory, self._reader.root, located.directory):
+        if located is not None and await asyncio.to_thread(layout.is_directory, self._context.root, located.directory):
             return located
         return await self.open(conversation_id)
 
     async def read_again(self, conversation_id: ConversationId) -> Location | None:
         """Read a conversation's files and write its rows, whatever its signature says; None when it is gone."""
-        directory = await find_directory(self._index, self._reader.root, conversation_id)
+        directory = await find_directory(self._context, conversation_id)
         return None if directory is None else await self._read_again(conversation_id, directory)
 
     async def _in_turn(self, conversation_id: ConversationId) -> Location | None:
@@ -85,7 +83,7 @@ class Freshness:
 
     async def _bring_in_step(self, conversation_id: ConversationId) -> Location | None:
         located = await self._locate(conversation_id)
-        if located is not None and not located.events_behind and await self.is_written_here(conversation_id):
+        if located is not None and not located.events_behind and await self._is_written_here(conversation_id):
             return located
         directory, signature = await asyncio.to_thread(self._look, conversation_id, located)
         if located is not None and signature == located.signature != layout.UNTRUSTED and not located.events_behind:
@@ -103,7 +101,7 @@ class Freshness:
 
     def _look(self, conversation_id: ConversationId, located: Location | None) -> tuple[str | None, bytes]:
         """Return the conversation's directory, None when there is none (any more), and the signature of its files."""
-        root = self._reader.root
+        root = self._context.root
         if located is not None and layout.is_directory(root, located.directory):
             directory: str | None = located.directory
         else:
@@ -111,7 +109,7 @@ class Freshness:
         return directory, layout.signature(root, directory) if directory else layout.UNTRUSTED
 
     async def _locate(self, conversation_id: ConversationId) -> Location | None:
-        async with self._index.read() as connection:
+        async with self._context.index.read() as connection:
             return await conversation_lookup.locate_conversation(connection, conversation_id)
 
     async def _forget(self, located: Location | None) -> None:
@@ -122,14 +120,10 @@ class Freshness:
         """
         if located is None:
             return
-        vanished = partial(delete_vanished, root=self._reader.root, directories=[located.directory])
-        await self._index.write(vanished)
+        vanished = partial(delete_vanished, root=self._context.root, directories=[located.directory])
+        await self._context.index.write(vanished)
 
     async def _read_again(self, conversation_id: ConversationId, directory: str) -> Location | None:
         """Read a conversation's files and write its rows."""
-        await ingest(self._index, self._reader, [ConversationDir(directory, conversation_id)])
+        await ingest(self._context, [ConversationDir(directory, conversation_id)])
         return await self._locate(conversation_id)
-
-
-async def _is_nothing_written(_: ConversationId) -> bool:
-    return False

@@ -12,21 +12,21 @@ from app.files import lease, metadata_reader
 from app.files.metadata_reader import Reader
 from app.index import conversation_lookup
 from app.index.conversation_body import compose_info_body
-from app.index.sqlite.database import Index
 from app.model.conversation import fold
 from app.model.ids import ConversationId, dashed
+from app.store.context import StoreContext
 from app.store.read.lookup import get_directory
 
 
-async def add_skills(index: Index, reader: Reader, body: bytes) -> bytes:
+async def add_skills(context: StoreContext, body: bytes) -> bytes:
     """Compose a ConversationInfo anew from its files, skills included; the index keeps none."""
     info = orjson.loads(body)
     conversation_id = ConversationId(info["id"].replace("-", ""))
-    async with index.read() as connection:
+    async with context.index.read() as connection:
         located = await conversation_lookup.locate_conversation(connection, conversation_id)
     if located is None:
         return body
-    return await asyncio.to_thread(_compose, reader, body, located.directory, conversation_id)
+    return await asyncio.to_thread(_compose, context.reader, body, located.directory, conversation_id)
 
 
 def _compose(reader: Reader, body: bytes, directory: str, conversation_id: ConversationId) -> bytes:
@@ -39,22 +39,20 @@ def _compose(reader: Reader, body: bytes, directory: str, conversation_id: Conve
     return orjson.dumps(whole)
 
 
-async def compose_from_files(
-    index: Index, reader: Reader, conversation_id: ConversationId, *, include_skills: bool
-) -> bytes:
+async def compose_from_files(context: StoreContext, conversation_id: ConversationId, *, include_skills: bool) -> bytes:
     """Return a ConversationInfo as the files say it; of the index it takes only which sub-conversations there are.
 
     Raises:
         ConversationNotFound: there is no such conversation.
     """
-    directory = await get_directory(index, reader.root, conversation_id)
-    files = await asyncio.to_thread(metadata_reader.read_conversation, reader, directory, conversation_id)
+    directory = await get_directory(context, conversation_id)
+    files = await asyncio.to_thread(metadata_reader.read_conversation, context.reader, directory, conversation_id)
     if files is None:
         raise ConversationNotFound(f"no conversation has the id {dashed(conversation_id)}")
-    holder = await asyncio.to_thread(lease.find_holder, reader.root, directory)
+    holder = await asyncio.to_thread(lease.find_holder, context.root, directory)
     children: list[ConversationId] = []
     with suppress(IndexBusy, IndexUnusable):
-        async with index.read() as connection:
+        async with context.index.read() as connection:
             children = await conversation_lookup.list_children(connection, conversation_id)
     body = fold(files, include_skills=include_skills).body
     return compose_info_body(body, holder.owner if holder else None, ",".join(children))

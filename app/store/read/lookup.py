@@ -14,12 +14,15 @@ from app.errors import ConversationNotFound, IndexBusy, IndexUnusable, InvalidId
 from app.files import layout
 from app.files.layout import Kind
 from app.index import conversation_list, conversation_lookup
-from app.index.sqlite.database import Index
 from app.model.filters import ConversationFilter
 from app.model.ids import ConversationId, dashed, find_conversation_id
+from app.store.context import StoreContext
+
+_IDS = 1000
+_PREFIX = re.compile(r"[0-9a-f]{4,32}")
 
 
-async def find_directory(index: Index, root: Path, conversation_id: ConversationId) -> str | None:
+async def find_directory(context: StoreContext, conversation_id: ConversationId) -> str | None:
     """Return the name of a conversation's directory, or of what stands in its place; None when there is nothing.
 
     Raises:
@@ -27,46 +30,42 @@ async def find_directory(index: Index, root: Path, conversation_id: Conversation
     """
     located = None
     with suppress(IndexBusy, IndexUnusable):
-        async with index.read() as connection:
+        async with context.index.read() as connection:
             located = await conversation_lookup.locate_conversation(connection, conversation_id)
-    if located is not None and await asyncio.to_thread(_holds_conversation, root, located.directory):
+    if located is not None and await asyncio.to_thread(_holds_conversation, context.root, located.directory):
         return located.directory
-    return await asyncio.to_thread(layout.find_directory, root, conversation_id)
+    return await asyncio.to_thread(layout.find_directory, context.root, conversation_id)
 
 
 def _holds_conversation(root: Path, directory: str) -> bool:
     return layout.is_directory(root, directory) and layout.find_kind(root, directory) is Kind.CONVERSATION
 
 
-async def find_occupant(index: Index, root: Path, conversation_id: ConversationId) -> tuple[str, Kind | None]:
+async def find_occupant(context: StoreContext, conversation_id: ConversationId) -> tuple[str, Kind | None]:
     """Return what stands where a conversation is or would be: a name in `root` and its kind, None for nothing.
 
     Raises:
         StoreUnavailable: the disk does not say.
     """
-    name = await find_directory(index, root, conversation_id) or conversation_id
-    return name, await asyncio.to_thread(layout.find_kind, root, name)
+    name = await find_directory(context, conversation_id) or conversation_id
+    return name, await asyncio.to_thread(layout.find_kind, context.root, name)
 
 
-async def get_directory(index: Index, root: Path, conversation_id: ConversationId) -> str:
+async def get_directory(context: StoreContext, conversation_id: ConversationId) -> str:
     """Return the name of a conversation's directory.
 
     Raises:
         ConversationNotFound: there is none.
         StoreUnavailable: the disk does not say.
     """
-    directory, kind = await find_occupant(index, root, conversation_id)
+    directory, kind = await find_occupant(context, conversation_id)
     if kind is not Kind.CONVERSATION:
-        other = f"; {root / directory} is something else, and is left as it is" if kind is Kind.OTHER else ""
+        other = f"; {context.root / directory} is something else, and is left as it is" if kind is Kind.OTHER else ""
         raise ConversationNotFound(f"no conversation has the id {dashed(conversation_id)}{other}")
     return directory
 
 
-_IDS = 1000
-_PREFIX = re.compile(r"[0-9a-f]{4,32}")
-
-
-async def resolve(index: Index, text: str) -> ConversationId:
+async def resolve(context: StoreContext, text: str) -> ConversationId:
     """Return the id that `text` is, or the beginning of (four characters or more), without ambiguity.
 
     Raises:
@@ -79,7 +78,7 @@ async def resolve(index: Index, text: str) -> ConversationId:
     prefix = text.replace("-", "").lower()
     if not _PREFIX.fullmatch(prefix):
         raise InvalidId(f"{text[:64]!r} is no conversation id, nor the first 4 or more digits of one")
-    async with index.read(whole=True) as connection:
+    async with context.index.read(whole=True) as connection:
         found = await conversation_lookup.list_ids(connection, prefix, 5)
     if not found:
         raise ConversationNotFound(f"no conversation's id begins with {text!r}; see `convstore list`")
@@ -88,11 +87,11 @@ async def resolve(index: Index, text: str) -> ConversationId:
     return found[0]
 
 
-async def list_ids(index: Index, asked: ConversationFilter) -> list[ConversationId]:
+async def list_ids(context: StoreContext, asked: ConversationFilter) -> list[ConversationId]:
     """Return the ids of all conversations that the filter admits, in their order."""
     ids: list[ConversationId] = []
     while True:
-        async with index.read(whole=True) as connection:
+        async with context.index.read(whole=True) as connection:
             found = await conversation_list.list_located(connection, asked, ids[-1] if ids else "", _IDS)
         ids += [one for one, _ in found]
         if len(found) < _IDS:

@@ -3,30 +3,39 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, aclosing
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from math import inf
+from typing import Self
 
-from app.errors import ConversationNotFound
+from app.errors import ConversationNotFound, IndexBusy, IndexDamaged
 from app.files.log.event_log import RawEvent
+from app.files.metadata_reader import Reader
 from app.files.trash import TrashEntry
 from app.index import conversation_list, conversation_lookup, facet_counts, search, state
 from app.index.conversation_list import Page
 from app.index.conversation_lookup import Totals
-from app.index.sqlite.database import ReadConnection
+from app.index.sqlite.database import Index, ReadConnection
 from app.index.state import IndexState
+from app.logs import Note, ignore_note
 from app.model.change_token import ChangePage, ChangeToken
 from app.model.facets import Facet, Facets
 from app.model.filters import ConversationFilter, EventFilter
 from app.model.hits import HitPage
 from app.model.ids import ConversationId, EventName, dashed
 from app.model.page import EventOrder, SortOrder
-from app.store.directory import IndexedDirectory
+from app.settings import Settings
+from app.store.context import StoreContext, make_reader, require_directory, require_files
+from app.store.follow.derivation import adopt_index_settings, make_sync_context
+from app.store.follow.full_sync import OnProgress, SyncReport, ignore_progress, sync
+from app.store.follow.index_repair import open_index, replace_unusable, update_rebuilding
+from app.store.follow.verify import Difference, OnVerified, ignore_verified, verify
 from app.store.read import followers, lookup
 from app.store.read.event_reader import EventPage, EventReader
-from app.store.read.followers import follow_events
+from app.store.read.followers import Followers, follow_events
+from app.store.read.freshness import Freshness
 from app.store.read.info_from_files import add_skills
 from app.store.write import deletion
 
@@ -36,11 +45,92 @@ _ANY = ConversationFilter()
 _ANY_EVENT = EventFilter()
 
 
-class StoreReader(IndexedDirectory):
+class StoreReader:
     """A conversations directory and its index, to be read: nothing here writes into a conversation's directory.
 
     What answers a GET has this type, and so no way to a writer.
     """
+
+    def __init__(self, settings: Settings, note: Note = ignore_note) -> None:
+        self.settings = settings
+        self.index = Index(
+            settings.index_path, readers=settings.readers, busy_timeout_s=settings.busy_timeout_s, note=note
+        )
+        self.context = StoreContext(self.index, make_reader(settings))
+        self._note = note
+        self.followers = Followers(settings.followers)
+        self._freshness = Freshness(self.context, self._is_written_here)
+
+    @property
+    def reader(self) -> Reader:
+        """How the files are read now."""
+        return self.context.reader
+
+    async def _is_written_here(self, _: ConversationId) -> bool:
+        return False
+
+    @classmethod
+    @asynccontextmanager
+    async def open(cls, settings: Settings, note: Note = ignore_note) -> AsyncIterator[Self]:
+        """Open a store, making or upgrading its index; the rows come with `sync`. `note` is told how long work took.
+
+        Raises:
+            StoreUnavailable: the directory is missing.
+            SchemaTooNew: a newer convstore made the index.
+            IndexUnusable: the index cannot be made or opened.
+        """
+        await asyncio.to_thread(require_directory, settings)
+        store = cls(settings, note)
+        await open_index(store.index, settings.busy_timeout_s)
+        try:
+            with suppress(IndexBusy):
+                await adopt_index_settings(store.context)
+            yield store
+        finally:
+            await store.close()
+
+    async def close(self) -> None:
+        """Close what is open; `open` does it."""
+        await self.index.close()
+
+    async def sync(self, *, on_progress: OnProgress = ignore_progress, allow_empty: bool = False) -> SyncReport:
+        """Bring the index up to date with the files; see `app.store.follow.full_sync`. A damaged one is built anew.
+
+        It is read as the settings say, all of it where that differs from before; beside a server as that one does.
+        """
+        context = await make_sync_context(self.index, self.settings)
+        work = partial(sync, context, on_progress=on_progress, allow_empty=allow_empty)
+        try:
+            report = await work()
+        except IndexDamaged:
+            await replace_unusable(self.context)
+            report = await work()
+        await update_rebuilding(self.index)
+        await adopt_index_settings(self.context)
+        self._note("sync", report.seconds)
+        return report
+
+    async def verify(
+        self, *, fix: bool = False, sample: int | None = None, on_verified: OnVerified = ignore_verified
+    ) -> list[Difference]:
+        """Compare the index with the files, mend with `fix` what differs, and return it."""
+        await adopt_index_settings(self.context)
+        found = verify(self.context, on_verified, fix=fix, sample=sample)
+        differences = [difference async for difference in found]
+        if self.index.rebuilding and fix:
+            await self.sync()
+        return differences
+
+    async def require_ready(self) -> None:
+        """Make sure that the directory is there and that the index answers.
+
+        Raises:
+            StoreUnavailable: the directory is gone.
+            IndexUnusable: the index does not answer, or its file was deleted under this process.
+        """
+        await asyncio.to_thread(require_files, self.settings.root, self.index.path)
+        async with self.index.read() as connection:
+            await state.get_state(connection)
 
     async def list_conversations(
         self,
@@ -65,7 +155,7 @@ class StoreReader(IndexedDirectory):
             async with self._read_for(asked) as connection:
                 page = await conversation_list.list_conversations(connection, asked, order, page_id, limit)
         if include_skills:
-            bodies = [await add_skills(self.index, self.reader, body) for body in page.items]
+            bodies = [await add_skills(self.context, body) for body in page.items]
             return page._replace(items=bodies)
         return page
 
@@ -125,7 +215,7 @@ class StoreReader(IndexedDirectory):
         async with self.index.read(whole=whole) as connection:
             found = await conversation_lookup.find_conversations(connection, ids)
         if include_skills:
-            return [None if body is None else await add_skills(self.index, self.reader, body) for body in found]
+            return [None if body is None else await add_skills(self.context, body) for body in found]
         return found
 
     async def get_conversation(self, conversation_id: ConversationId, *, include_skills: bool = False) -> bytes:
@@ -143,7 +233,7 @@ class StoreReader(IndexedDirectory):
         return await self._get(conversation_id, include_skills=include_skills)  # the index was set aside in between
 
     async def _get(self, conversation_id: ConversationId, *, include_skills: bool) -> bytes:
-        await self._opening.open(conversation_id)
+        await self._freshness.open(conversation_id)
         found = await self._find([conversation_id], include_skills=include_skills)
         if found[0] is None:
             raise ConversationNotFound(f"no conversation has the id {dashed(conversation_id)}")
@@ -156,7 +246,7 @@ class StoreReader(IndexedDirectory):
             InvalidId: `text` can be the beginning of no id, or begins several.
             ConversationNotFound: it begins none.
         """
-        return await lookup.resolve(self.index, text)
+        return await lookup.resolve(self.context, text)
 
     async def list_events(
         self,
@@ -228,8 +318,8 @@ class StoreReader(IndexedDirectory):
         Raises:
             ConversationNotFound: there is none.
         """
-        located = await self._opening.open(conversation_id)
-        return EventReader(self.index, self.reader, conversation_id, located.directory)
+        located = await self._freshness.open(conversation_id)
+        return EventReader(self.context, conversation_id, located.directory)
 
     async def get_place(self) -> ChangeToken:
         """Return the place in the change feed after everything that has changed until now."""
@@ -278,7 +368,7 @@ class StoreReader(IndexedDirectory):
 
     async def list_ids(self, asked: ConversationFilter) -> list[ConversationId]:
         """Return the ids of all conversations that the filter admits, in their order."""
-        return await lookup.list_ids(self.index, asked)
+        return await lookup.list_ids(self.context, asked)
 
     async def list_trash(self, offset: int, limit: int | None) -> tuple[list[tuple[TrashEntry, str | None]], int]:
         """Return deleted conversations with their titles, the last deleted first, and how many there are."""

@@ -14,11 +14,10 @@ from typing import NamedTuple, Protocol
 from app.errors import IndexBusy, StoreError
 from app.files import lease
 from app.files.layout import ConversationDir
-from app.files.metadata_reader import Reader
 from app.index import ownership
 from app.index.ownership import Ownership
-from app.index.sqlite.database import Index
 from app.model.ids import ConversationId
+from app.store.context import StoreContext
 from app.store.follow.ingest import delete_empty, ingest
 from app.store.follow.watcher import owned
 
@@ -68,10 +67,9 @@ _Write = Callable[[Sequence[ConversationDir]], Awaitable[None]]
 class Backlog:
     """The conversations of one store whose rows could not be written, and the task that tries again until they are."""
 
-    def __init__(self, index: Index, reader: Reader, wake: Callable[[ConversationId], None]) -> None:
-        self._index = index
-        self._reader = reader
-        self._wake = wake
+    def __init__(self, context: StoreContext, notify: Callable[[ConversationId], None]) -> None:
+        self._context = context
+        self._notify = notify
         self._kept: dict[_Write, dict[ConversationDir, None]] = {}
         """By the method that is to be called again, the conversations to call it with."""
         self._task: asyncio.Task[None] | None = None
@@ -130,20 +128,20 @@ class Backlog:
                         break
                     del named[:_BATCH]
                     for one in some:
-                        self._wake(one.id)
+                        self._notify(one.id)
 
     async def _refresh(self, named: Sequence[ConversationDir]) -> None:
-        await ingest(self._index, self._reader, named)
+        await ingest(self._context, named)
 
     async def _refresh_every_event(self, named: Sequence[ConversationDir]) -> None:
-        await ingest(self._index, self._reader, named, every_event=True)
+        await ingest(self._context, named, every_event=True)
 
     async def _delete_empty(self, named: Sequence[ConversationDir]) -> None:
-        await self._index.write(partial(delete_empty, reader=self._reader, named=named))
+        await self._context.index.write(partial(delete_empty, reader=self._context.reader, named=named))
 
     async def _set_owners(self, named: Sequence[ConversationDir]) -> None:
         holders = await asyncio.to_thread(self._find_holders, named)
-        await self._index.write(partial(ownership.set_owners, owned=holders))
+        await self._context.index.write(partial(ownership.set_owners, owned=holders))
 
     def _find_holders(self, named: Sequence[ConversationDir]) -> list[Ownership]:
-        return [owned(one.id, lease.find_holder(self._reader.root, one.directory)) for one in named]
+        return [owned(one.id, lease.find_holder(self._context.root, one.directory)) for one in named]

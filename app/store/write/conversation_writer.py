@@ -21,6 +21,7 @@ from app.model.filters import Status
 from app.model.ids import ConversationId
 from app.model.times import find_time_us, format_us
 from app.model.validation import check_tags, check_title, complete_event, find_tags
+from app.store.context import StoreContext
 from app.store.write.backlog import Done, warning_of
 from app.store.write.group_commit import Commit, GroupCommit
 
@@ -45,25 +46,28 @@ class ConversationWriter:
 
     def __init__(
         self,
+        context: StoreContext,
         files: OpenFiles,
         commits: GroupCommit,
         threads: Executor,
         *,
         reindex: Callable[[], Awaitable[bool]],
-        wake: Callable[[], None],
+        notify: Callable[[], None],
         share: int | None,
+        behind: bool,
     ) -> None:
         self.id: ConversationId = files.id
         self.files = files
+        self._context = context
         self.lost = False
-        self.behind = False
+        self.behind = behind
         """Whether the index could not be written, or files not be read, so that the index must read them again."""
         self._unsaved = False
         """Whether something was written since `updated_at` was last looked at in meta.json."""
         self._commits = commits
         self._threads = threads
         self._reindex = reindex
-        self._wake = wake
+        self._notify = notify
         self._writing = asyncio.Lock()
         self._folded: Folded | None = None
         self._share = share
@@ -91,7 +95,7 @@ class ConversationWriter:
         """
         if not events:
             return []
-        zone = self.files.reader.zone
+        zone = self._context.reader.zone
         written = await self.write(Edit(events=[complete_event(event, zone) for event in events]))
         return [Appended(*row.name, written.warning) for row in written.events]
 
@@ -200,7 +204,7 @@ class ConversationWriter:
                 self.behind = True
                 log.warning("conversation %s is written, but not yet in the index: %s", self.id, late)
                 written = written.warned(warning_of(late))
-        self._wake()
+        self._notify()
         return written
 
     def _write_files_and_index(self, change: Edit) -> tuple[Written, StoreError | None]:
@@ -210,6 +214,7 @@ class ConversationWriter:
             OwnershipLost: a later owner has the conversation, or has written its rows.
         """
         try:
+            self.files.read_as(self._context.reader)
             written = self.files.write(change)
             self._unsaved = True
             return written, None if written.reread or self.behind else self._write_index(written)

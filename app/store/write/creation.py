@@ -23,12 +23,12 @@ from app.files import layout, metadata_reader, staging
 from app.files.layout import ConversationDir, Kind
 from app.files.log.branches import Fork, read_fork
 from app.files.metadata_reader import Reader
-from app.index.sqlite.database import Index
 from app.model.archive_format import ArchiveFile
 from app.model.ids import ConversationId, EventName, dashed, event_file_name, find_conversation_id
 from app.model.new_conversation import Seal, compose_new, mask_all
 from app.model.validation import check_message, check_title, complete_event, dump_event, make_message
 from app.settings import Settings
+from app.store.context import StoreContext
 from app.store.follow.derivation import adopt_index_settings
 from app.store.read.lookup import find_occupant
 from app.store.write.backlog import Backlog, Created, Done
@@ -36,7 +36,7 @@ from app.store.write.backlog import Backlog, Created, Done
 STAGING = ".new-"
 
 
-async def create(index: Index, reader: Reader, backlog: Backlog, request: Mapping[str, Any], seal: Seal) -> Created:
+async def create(context: StoreContext, backlog: Backlog, request: Mapping[str, Any], seal: Seal) -> Created:
     """Create the conversation that a StartConversationRequest asks for.
 
     Raises:
@@ -45,14 +45,14 @@ async def create(index: Index, reader: Reader, backlog: Backlog, request: Mappin
         DiskFull, WriteFailed: it could not be written; nothing is left of it.
         IndexBusy: another process looks after the index and derives rows in a way that is not known here.
     """
-    await adopt_index_settings(index, reader)
+    await adopt_index_settings(context)
     conversation_id = _wanted_id(request.get("conversation_id"))
-    if await _exists(index, reader, conversation_id):
+    if await _exists(context, conversation_id):
         return Created(conversation_id, is_new=False)
-    await _check_parent(index, reader, request, conversation_id)
-    files = list(_new_files(reader, request, conversation_id, seal))
+    await _check_parent(context, request, conversation_id)
+    files = list(_new_files(context.reader, request, conversation_id, seal))
     try:
-        await asyncio.to_thread(staging.publish_new, reader.root, conversation_id, files, staging_prefix=STAGING)
+        await asyncio.to_thread(staging.publish_new, context.root, conversation_id, files, staging_prefix=STAGING)
     except ConversationExists:
         return Created(conversation_id, is_new=False)
     done = await backlog.read_again([ConversationDir(conversation_id, conversation_id)])
@@ -68,26 +68,24 @@ def _wanted_id(given: object) -> ConversationId:
     return found
 
 
-async def _exists(index: Index, reader: Reader, conversation_id: ConversationId) -> bool:
+async def _exists(context: StoreContext, conversation_id: ConversationId) -> bool:
     """Say whether there is a conversation of this id.
 
     Raises:
         DirectoryTaken: something that is no conversation is in its place.
     """
-    found, kind = await find_occupant(index, reader.root, conversation_id)
+    found, kind = await find_occupant(context, conversation_id)
     if kind is Kind.OTHER:
-        raise layout.directory_taken(reader.root, found)
+        raise layout.directory_taken(context.root, found)
     return kind is Kind.CONVERSATION
 
 
-async def _check_parent(
-    index: Index, reader: Reader, request: Mapping[str, Any], conversation_id: ConversationId
-) -> None:
+async def _check_parent(context: StoreContext, request: Mapping[str, Any], conversation_id: ConversationId) -> None:
     given = request.get("parent_conversation_id")
     if given is None:
         return
     parent = find_conversation_id(given) if isinstance(given, str) else None
-    there = parent is not None and (await find_occupant(index, reader.root, parent))[1] is Kind.CONVERSATION
+    there = parent is not None and (await find_occupant(context, parent))[1] is Kind.CONVERSATION
     if not there or parent == conversation_id:
         raise InvalidConversation(f"parent_conversation_id {str(given)[:64]!r} is no other conversation here")
 
@@ -119,7 +117,7 @@ def _new_files(
 
 
 async def fork(
-    index: Index, reader: Reader, backlog: Backlog, source: ConversationDir, wanted: Fork, *, dry_run: bool
+    context: StoreContext, backlog: Backlog, source: ConversationDir, wanted: Fork, *, dry_run: bool
 ) -> Created:
     """Copy a conversation, whole or up to an event. The source is only read.
 
@@ -132,10 +130,10 @@ async def fork(
         DiskFull, WriteFailed: it could not be written; nothing is left of it.
         IndexBusy: another process looks after the index and derives rows in a way that is not known here.
     """
-    await adopt_index_settings(index, reader)
-    if await _exists(index, reader, wanted.id):
+    await adopt_index_settings(context)
+    if await _exists(context, wanted.id):
         raise ConversationExists(f"there is a conversation {dashed(wanted.id)} already; choose another id, or none")
-    await asyncio.to_thread(_place_fork, reader, source, wanted, dry_run=dry_run)
+    await asyncio.to_thread(_place_fork, context.reader, source, wanted, dry_run=dry_run)
     done = Done() if dry_run else await backlog.read_again([ConversationDir(wanted.id, wanted.id)])
     return Created(wanted.id, is_new=not dry_run, warning=done.warning)
 

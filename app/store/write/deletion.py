@@ -11,17 +11,16 @@ from app.errors import ConversationOwned, NotInTrash, UnreadableFile
 from app.files import layout, lease, trash
 from app.files.layout import ConversationDir
 from app.files.trash import TrashEntry
-from app.index.sqlite.database import Index
 from app.model.conversation import TITLE_MAX, bounded
 from app.model.event import parse_json_object
 from app.model.ids import ConversationId, dashed
+from app.store.context import StoreContext
 from app.store.read.lookup import get_directory
 from app.store.write.backlog import Backlog, Done
 
 
 async def delete(
-    index: Index,
-    root: Path,
+    context: StoreContext,
     backlog: Backlog,
     conversation_id: ConversationId,
     instance: str,
@@ -36,7 +35,8 @@ async def delete(
         ConversationOwned: another owner lives; `force` deletes all the same.
         DiskFull, WriteFailed: it could not be moved, or not all of it removed; then the rest is in the trash.
     """
-    directory = await get_directory(index, root, conversation_id)
+    root = context.root
+    directory = await get_directory(context, conversation_id)
     now_us = time.time_ns() // 1000
     entry = await asyncio.to_thread(trash.delete_conversation, root, directory, instance, now_us, force=force)
     done = await backlog.delete_rows(ConversationDir(directory, conversation_id))
@@ -46,15 +46,15 @@ async def delete(
 
 
 async def require_deletable(
-    index: Index, root: Path, conversation_id: ConversationId, instance: str, *, force: bool = False
+    context: StoreContext, conversation_id: ConversationId, instance: str, *, force: bool = False
 ) -> None:
     """Make sure that `delete` would be done. Changes nothing.
 
     Raises:
         ConversationNotFound, ConversationOwned: as `delete`.
     """
-    directory = await get_directory(index, root, conversation_id)
-    holder = await asyncio.to_thread(lease.find_holder, root, directory)
+    directory = await get_directory(context, conversation_id)
+    holder = await asyncio.to_thread(lease.find_holder, context.root, directory)
     if not force and holder is not None and holder.owner != instance:
         raise ConversationOwned(lease.describe_owner(directory, holder))
 

@@ -7,34 +7,30 @@ import time
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 
 from app.errors import ConversationNotFound
 from app.files import conversation_repair, layout, metadata_reader, sidecar
 from app.files.conversation_repair import Repair
 from app.files.edit import TagEdit
 from app.files.layout import ConversationDir
-from app.files.metadata_reader import Reader
-from app.index.sqlite.database import Index
 from app.model.conversation import ConversationFiles
 from app.model.ids import ConversationId, dashed
 from app.model.validation import check_tags, find_tags
+from app.store.context import StoreContext
 from app.store.read.lookup import get_directory
 from app.store.write.backlog import Backlog, Done
 from app.store.write.deletion import require_deletable
 
 
-async def require_writable(
-    index: Index, reader: Reader, conversation_id: ConversationId, instance: str
-) -> ConversationFiles:
+async def require_writable(context: StoreContext, conversation_id: ConversationId, instance: str) -> ConversationFiles:
     """Make sure that title and tags could be set, and return what the files hold. Changes nothing.
 
     Raises:
         ConversationNotFound, ConversationOwned, UnreadableFile: as the change would.
     """
-    await require_deletable(index, reader.root, conversation_id, instance)  # who may delete it may write to it
-    directory = await get_directory(index, reader.root, conversation_id)
-    read = partial(metadata_reader.read_conversation, reader, directory, conversation_id, with_log=False)
+    await require_deletable(context, conversation_id, instance)  # who may delete it may write to it
+    directory = await get_directory(context, conversation_id)
+    read = partial(metadata_reader.read_conversation, context.reader, directory, conversation_id, with_log=False)
     files = await asyncio.to_thread(read)
     if files is None:
         raise ConversationNotFound(f"no conversation has the id {dashed(conversation_id)}")
@@ -45,19 +41,18 @@ async def require_writable(
 
 
 async def require_taggable(
-    index: Index, reader: Reader, conversation_id: ConversationId, instance: str, change: TagEdit
+    context: StoreContext, conversation_id: ConversationId, instance: str, change: TagEdit
 ) -> None:
     """Make sure that the tags could be changed. Changes nothing.
 
     Raises:
         ConversationNotFound, ConversationOwned, UnreadableFile, InvalidConversation: as the change would.
     """
-    check_tags(change(find_tags(await require_writable(index, reader, conversation_id, instance))))
+    check_tags(change(find_tags(await require_writable(context, conversation_id, instance))))
 
 
-async def mark(
-    index: Index,
-    root: Path,
+async def set_flags(
+    context: StoreContext,
     backlog: Backlog,
     conversation_id: ConversationId,
     instance: str,
@@ -72,13 +67,13 @@ async def mark(
         ConversationOwned: another owner lives; `force` takes it over.
         DiskFull, WriteFailed: it could not be written.
     """
-    directory = await get_directory(index, root, conversation_id)
-    await asyncio.to_thread(partial(sidecar.set_flags, root, directory, instance, fields, force=force))
+    directory = await get_directory(context, conversation_id)
+    await asyncio.to_thread(partial(sidecar.set_flags, context.root, directory, instance, fields, force=force))
     return await backlog.read_again([ConversationDir(directory, conversation_id)])
 
 
 async def repair(
-    index: Index, reader: Reader, backlog: Backlog, conversation_id: ConversationId, instance: str, *, dry_run: bool
+    context: StoreContext, backlog: Backlog, conversation_id: ConversationId, instance: str, *, dry_run: bool
 ) -> Repair:
     """Mend what has one safe answer, or with `dry_run` say what would be, and return it.
 
@@ -87,10 +82,12 @@ async def repair(
         ConversationOwned: another owner lives.
         DiskFull, WriteFailed: not all of it was mended; a copy of how it was is in the trash.
     """
-    directory = await get_directory(index, reader.root, conversation_id)
+    directory = await get_directory(context, conversation_id)
     if dry_run:
-        return await asyncio.to_thread(conversation_repair.plan, reader, directory, conversation_id)
+        return await asyncio.to_thread(conversation_repair.plan, context.reader, directory, conversation_id)
     now_us = time.time_ns() // 1000
-    done = await asyncio.to_thread(conversation_repair.repair, reader, directory, conversation_id, instance, now_us)
+    done = await asyncio.to_thread(
+        conversation_repair.repair, context.reader, directory, conversation_id, instance, now_us
+    )
     shown = await backlog.read_all_again(ConversationDir(directory, conversation_id))
     return replace(done, warning=shown.warning)

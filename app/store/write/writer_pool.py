@@ -20,13 +20,12 @@ from typing import NamedTuple
 from app.errors import ConversationNotFound, OwnershipLost, StoreError
 from app.files import lease, liveness
 from app.files.lease import ClaimedLease, Lease
-from app.files.metadata_reader import Reader
 from app.files.open_conversation import OpenFiles
 from app.index import ownership
-from app.index.sqlite.database import Index
 from app.model.filters import Status
 from app.model.ids import ConversationId, dashed
 from app.settings import Settings
+from app.store.context import StoreContext
 from app.store.follow.crash_recovery import end_interrupted_run, was_left_open
 from app.store.follow.derivation import adopt_index_settings
 from app.store.read.freshness import Freshness
@@ -44,20 +43,17 @@ class WriterPool:
 
     def __init__(
         self,
-        index: Index,
-        reader: Reader,
+        context: StoreContext,
         settings: Settings,
-        opening: Freshness,
-        wake: Callable[[ConversationId], None],
+        freshness: Freshness,
+        notify: Callable[[ConversationId], None],
     ) -> None:
         self.instance = settings.instance or liveness.make_instance_id()
-        self._index = index
-        self._reader = reader
+        self._context = context
         self._settings = settings
-        self._opening = opening
-        opening.is_written_here = self._is_in_step
-        self._wake = wake
-        self._commits = GroupCommit(index)
+        self._freshness = freshness
+        self._notify = notify
+        self._commits = GroupCommit(context.index)
         self._threads = ThreadPoolExecutor(_THREADS, "writing")
         self._open: dict[PoolKey, PoolEntry] = {}
         self._closing: dict[PoolKey, asyncio.Task[None]] = {}
@@ -119,7 +115,8 @@ class WriterPool:
         """Whether this process has a conversation open, under this store's own lease."""
         return PoolKey(conversation_id, self.instance, 0) in self._open
 
-    async def _is_in_step(self, conversation_id: ConversationId) -> bool:
+    async def is_in_step(self, conversation_id: ConversationId) -> bool:
+        """Whether a conversation is open here, its rows show all of it, and nobody else changed its files."""
         entry = self._open.get(PoolKey(conversation_id, self.instance, 0))
         return entry is not None and entry.ready is not None and await entry.ready.is_in_step()
 
@@ -138,17 +135,17 @@ class WriterPool:
             del self._open[key]
 
     async def _build(self, conversation_id: ConversationId, held: Lease | None, *, force: bool) -> ConversationWriter:
-        located = await self._opening.find(conversation_id)
-        await adopt_index_settings(self._index, self._reader)
+        located = await self._freshness.find(conversation_id)
+        await adopt_index_settings(self._context)
         await self._come_alive()
         await self._wait_until_closed(conversation_id)
-        root, directory = self._reader.root, located.directory
+        root, directory = self._context.root, located.directory
         if held is not None:
             claim = ClaimedLease(await asyncio.to_thread(lease.check_lease, root, directory, held), held)
         else:
             shared = self._settings.workers > 1
             claim = await asyncio.to_thread(lease.claim, root, directory, self.instance, force=force, shared=shared)
-        files = OpenFiles(self._reader, directory, conversation_id, claim.lease)
+        files = OpenFiles(self._context.reader, directory, conversation_id, claim.lease)
         left = held is None and claim.before is not None and not claim.before.released
         try:
             mark = partial(
@@ -157,14 +154,20 @@ class WriterPool:
                 owner=self.instance,
                 generation=claim.lease.generation,
             )
-            await self._index.write(mark, durable=True)  # before the first file: a power cut must not take it back
+            # Durable, and before the first file is written: a power cut must not take it back.
+            await self._context.index.write(mark, durable=True)
             status = await asyncio.to_thread(files.load, after_crash=left)
-            located = await self._opening.open(conversation_id)  # after the claim: until then, others could write
-            reindex, wake = partial(self._reindex, conversation_id), partial(self._wake, conversation_id)
+            located = await self._freshness.open(conversation_id)  # after the claim: until then, others could write
             conversation = ConversationWriter(
-                files, self._commits, self._threads, reindex=reindex, wake=wake, share=claim.share
+                self._context,
+                files,
+                self._commits,
+                self._threads,
+                reindex=partial(self._reindex, conversation_id),
+                notify=partial(self._notify, conversation_id),
+                share=claim.share,
+                behind=located.events_behind,
             )
-            conversation.behind = located.events_behind
             if held is None and status == Status.RUNNING and was_left_open(claim.before, self.instance):
                 await end_interrupted_run(conversation)
         except BaseException:
@@ -177,7 +180,7 @@ class WriterPool:
         return conversation
 
     async def _reindex(self, conversation_id: ConversationId) -> bool:
-        located = await self._opening.read_again(conversation_id)
+        located = await self._freshness.read_again(conversation_id)
         if located is None:
             raise ConversationNotFound(f"conversation {dashed(conversation_id)} is gone")
         return not located.events_behind
@@ -187,7 +190,7 @@ class WriterPool:
         if self._keeper is None:
             async with self._coming_alive:
                 if self._keeper is None:
-                    living = liveness.stay_alive(self._reader.root, self.instance)
+                    living = liveness.stay_alive(self._context.root, self.instance)
                     await asyncio.to_thread(self._life.enter_context, living)
                     self._keeper = asyncio.create_task(self._look_after())
 
@@ -276,7 +279,7 @@ class WriterPool:
             try:
                 if files.broken:
                     await asyncio.to_thread(files.load, after_crash=True)
-                released = await asyncio.to_thread(lease.release, self._reader.root, files.directory, files.lease)
+                released = await asyncio.to_thread(lease.release, self._context.root, files.directory, files.lease)
             except StoreError:
                 self._kept[key] = conversation
                 return
@@ -286,7 +289,7 @@ class WriterPool:
 
     async def _unmark(self, conversation_id: ConversationId, held: Lease) -> None:
         with suppress(StoreError):
-            await self._index.write(
+            await self._context.index.write(
                 lambda connection: ownership.clear_dirty(connection, conversation_id, self.instance, held.generation)
             )
 
