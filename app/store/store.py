@@ -39,8 +39,8 @@ class ConversationStore(StoreReader):
 
     def __init__(self, settings: Settings, note: Note = ignore_note) -> None:
         super().__init__(settings, note)
-        self.backlog = Backlog(self.context, self.followers.wake)
-        self._writers = WriterPool(self.context, settings, self._freshness, self.followers.wake)
+        self.backlog = Backlog(self.context, self.followers.notify)
+        self._writers = WriterPool(self.context, settings, self._freshness, self.followers.notify)
 
     async def _is_written_here(self, conversation_id: ConversationId) -> bool:
         return await self._writers.is_in_step(conversation_id)
@@ -108,9 +108,9 @@ class ConversationStore(StoreReader):
             ConversationOwned: another owner lives.
             DiskFull, WriteFailed: not all of it was mended; a copy of how it was is in the trash.
         """
-        instance = "" if dry_run else await self._writers.let_go(conversation_id)
+        instance = "" if dry_run else await self._writers.close_conversation(conversation_id)
         done = await metadata_edit.repair(self.context, self.backlog, conversation_id, instance, dry_run=dry_run)
-        self.followers.wake(conversation_id)
+        self.followers.notify(conversation_id)
         return done
 
     async def create(self, request: Mapping[str, Any]) -> Created:
@@ -149,7 +149,7 @@ class ConversationStore(StoreReader):
             InvalidConversation: title or tags are wrong.
             DiskFull, WriteFailed: it could not be written; nothing is left of it.
         """
-        source = ConversationDir((await self._freshness.open(source_id)).directory, source_id)
+        source = ConversationDir((await self._freshness.bring_in_step(source_id)).directory, source_id)
         wanted = Fork(
             id=fork_id or ConversationId(uuid4().hex),
             now_us=time.time_ns() // 1000,
@@ -168,11 +168,11 @@ class ConversationStore(StoreReader):
             ConversationOwned: another owner lives; `force` deletes all the same.
             DiskFull, WriteFailed: it could not be moved, or not all of it removed; then the rest is in the trash.
         """
-        instance = await self._writers.let_go(conversation_id)
+        instance = await self._writers.close_conversation(conversation_id)
         done = await deletion.delete(
             self.context, self.backlog, conversation_id, instance, permanent=permanent, force=force
         )
-        self.followers.wake(conversation_id)
+        self.followers.notify(conversation_id)
         return done
 
     async def mark(
@@ -198,11 +198,11 @@ class ConversationStore(StoreReader):
         except UnreadableFile:
             given = {"archived": archived, "pinned": pinned}
             fields = {name: value for name, value in given.items() if value is not None}
-            instance = await self._writers.let_go(conversation_id)
+            instance = await self._writers.close_conversation(conversation_id)
             done = await metadata_edit.set_flags(
                 self.context, self.backlog, conversation_id, instance, fields, force=force
             )
-            self.followers.wake(conversation_id)
+            self.followers.notify(conversation_id)
             return done
 
     async def require_deletable(self, conversation_id: ConversationId, *, force: bool = False) -> None:
@@ -248,9 +248,9 @@ class ConversationStore(StoreReader):
             ConversationNotFound: there is none.
             ConversationOwned: another owner has it; `force` takes it over.
         """
-        instance = await self._writers.let_go(conversation_id)
+        instance = await self._writers.close_conversation(conversation_id)
         over = None if self._writers.has_open(conversation_id) else instance
-        directory = (await self._freshness.open(conversation_id)).directory
+        directory = (await self._freshness.bring_in_step(conversation_id)).directory
         lend = partial(
             open_conversation.lend_to_client,
             self.reader,
@@ -271,15 +271,15 @@ class ConversationStore(StoreReader):
         Raises:
             OwnershipLost: another owner has it, or nobody.
         """
-        directory = (await self._freshness.open(conversation_id)).directory
+        directory = (await self._freshness.bring_in_step(conversation_id)).directory
         longer = await asyncio.to_thread(partial(lease.renew, self.reader.root, directory, held, ttl_s=ttl_s))
         await self.backlog.show_owner(ConversationDir(directory, conversation_id))
         return longer
 
     async def release(self, conversation_id: ConversationId, held: Lease) -> None:
         """Take a client's lease back; that it is another's by now is no error."""
-        directory = (await self._freshness.open(conversation_id)).directory
-        await self._writers.let_go(conversation_id, held)
+        directory = (await self._freshness.bring_in_step(conversation_id)).directory
+        await self._writers.close_conversation(conversation_id, held)
         if await asyncio.to_thread(lease.release, self.reader.root, directory, held):
             await self.backlog.show_owner(ConversationDir(directory, conversation_id))
 

@@ -55,7 +55,7 @@ async def test_a_lease_that_a_full_disk_kept_is_given_back_when_there_is_room(
             await conversation.append(make_event(5))
             await conversation.set_status(status)
         with full_disk(monkeypatch):
-            await store._writers.let_go(ONE)
+            await store._writers.close_conversation(ONE)
             assert lease.find_holder(root, ONE) is not None
         assert await nobody_holds(root)
         assert index_tables(store.index.path)["conversation"]
@@ -72,14 +72,14 @@ async def test_it_can_be_written_to_lent_and_deleted_meanwhile(
             async with store.writer(ONE) as conversation:
                 await conversation.append(make_event(number))
                 with full_disk(monkeypatch):
-                    await store._writers.let_go(ONE)
+                    await store._writers.close_conversation(ONE)
             with full_disk(monkeypatch):
-                await store._writers.let_go(ONE)
+                await store._writers.close_conversation(ONE)
         held = await store.claim(ONE, "a-client", ttl_s=60)
         await store.release(ONE, held)
         async with store.writer(ONE) as conversation:
             assert (await conversation.append(make_event(7))).seq == 4
         with full_disk(monkeypatch):
-            await store._writers.let_go(ONE)
+            await store._writers.close_conversation(ONE)
         await store.delete(ONE)
         assert await store.verify() == []

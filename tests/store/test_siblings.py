@@ -64,7 +64,7 @@ async def append(store: ConversationStore, number: int) -> int:
 
 async def let_go(store: ConversationStore) -> None:
     """Close the first conversation, as a store does when it is idle for long."""
-    await store._writers.let_go(ONE)
+    await store._writers.close_conversation(ONE)
 
 
 def held(root: Path) -> tuple[str | None, str | None]:

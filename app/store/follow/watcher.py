@@ -111,7 +111,7 @@ class Watcher:
         Raises:
             StoreUnavailable: the directory cannot be read, or is empty although the index is not.
         """
-        self._leases.begin()
+        self._leases.begin_look()
         changed = await self._look_at_root()
         changed += await self._look_at_empty()
         changed += await self._look_at_active()
@@ -306,7 +306,7 @@ class LeaseWatch:
         self._now: dict[str, _Read] = {}
         self._living: dict[str, bool] = {}
 
-    def begin(self) -> None:
+    def begin_look(self) -> None:
         """Begin a new look at everybody; forget those that the last one did not look at."""
         self._before, self._now, self._living = self._now, {}, {}
 

@@ -43,7 +43,7 @@ class Followers:
         self.closed = False
         self._woken: dict[ConversationId, set[asyncio.Event]] = {}
 
-    def wake(self, conversation_id: ConversationId) -> None:
+    def notify(self, conversation_id: ConversationId) -> None:
         """Have the followers of a conversation look at once."""
         for woken in self._woken.get(conversation_id, ()):
             woken.set()
@@ -64,8 +64,8 @@ class Followers:
             )
 
     @contextmanager
-    def join(self, conversation_id: ConversationId) -> Iterator[asyncio.Event]:
-        """Give what `wake` sets.
+    def subscribe(self, conversation_id: ConversationId) -> Iterator[asyncio.Event]:
+        """Give an event that `notify` sets.
 
         Raises:
             TooManyFollowers: there are as many as the settings allow.
@@ -153,7 +153,7 @@ async def wait_for_changes(
         TooManyFollowers: there are as many followers as the settings allow.
     """
     deadline = time.monotonic() + wait_s
-    with followers.join(EVERYTHING) as woken:
+    with followers.subscribe(EVERYTHING) as woken:
         while True:
             state = index.find_state()
             page = await list_changes(index, since, limit)

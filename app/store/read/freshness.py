@@ -36,7 +36,7 @@ class Freshness:
         """Those that have not begun to look."""
         self._is_written_here = is_written_here
 
-    async def open(self, conversation_id: ConversationId) -> Location:
+    async def bring_in_step(self, conversation_id: ConversationId) -> Location:
         """Return where a conversation is, with its rows in step with its files.
 
         Raises:
@@ -61,7 +61,7 @@ class Freshness:
         located = await self._locate(conversation_id)
         if located is not None and await asyncio.to_thread(layout.is_directory, self._context.root, located.directory):
             return located
-        return await self.open(conversation_id)
+        return await self.bring_in_step(conversation_id)
 
     async def read_again(self, conversation_id: ConversationId) -> Location | None:
         """Read a conversation's files and write its rows, whatever its signature says; None when it is gone."""

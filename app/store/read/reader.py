@@ -233,7 +233,7 @@ class StoreReader:
         return await self._get(conversation_id, include_skills=include_skills)  # the index was set aside in between
 
     async def _get(self, conversation_id: ConversationId, *, include_skills: bool) -> bytes:
-        await self._freshness.open(conversation_id)
+        await self._freshness.bring_in_step(conversation_id)
         found = await self._find([conversation_id], include_skills=include_skills)
         if found[0] is None:
             raise ConversationNotFound(f"no conversation has the id {dashed(conversation_id)}")
@@ -305,7 +305,7 @@ class StoreReader:
             ConversationNotFound: there is no such conversation (any more).
             TooManyFollowers: there are as many followers as the settings allow.
         """
-        with self.followers.join(conversation_id) as woken:
+        with self.followers.subscribe(conversation_id) as woken:
             async with aclosing(follow_events(partial(self.open_log, conversation_id), woken, after)) as batches:
                 async for batch in batches:
                     yield batch
@@ -318,7 +318,7 @@ class StoreReader:
         Raises:
             ConversationNotFound: there is none.
         """
-        located = await self._freshness.open(conversation_id)
+        located = await self._freshness.bring_in_step(conversation_id)
         return EventReader(self.context, conversation_id, located.directory)
 
     async def get_place(self) -> ChangeToken:

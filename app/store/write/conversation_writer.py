@@ -72,7 +72,7 @@ class ConversationWriter:
         self._folded: Folded | None = None
         self._share = share
 
-    def leave(self) -> None:
+    def release_share(self) -> None:
         """Let other workers of this server give the lease back."""
         if self._share is not None:
             os.close(self._share)

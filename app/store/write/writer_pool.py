@@ -88,7 +88,7 @@ class WriterPool:
             entry.settled = False
             if entry.ready is not None:
                 if entry.ready.lost:
-                    entry.ready.leave()
+                    entry.ready.release_share()
                     if self._open.get(key) is entry:
                         del self._open[key]
                 await self._keep_budget()
@@ -102,7 +102,7 @@ class WriterPool:
             if entry.ready.lost:
                 await self._close(key, entry)
 
-    async def let_go(self, conversation_id: ConversationId, held: Lease | None = None) -> str:
+    async def close_conversation(self, conversation_id: ConversationId, held: Lease | None = None) -> str:
         """Close a conversation that nobody uses just now, and return the name of this owner, who lives."""
         await self._come_alive()
         key = PoolKey(conversation_id, *((held.owner, held.generation) if held else (self.instance, 0)))
@@ -157,7 +157,9 @@ class WriterPool:
             # Durable, and before the first file is written: a power cut must not take it back.
             await self._context.index.write(mark, durable=True)
             status = await asyncio.to_thread(files.load, after_crash=left)
-            located = await self._freshness.open(conversation_id)  # after the claim: until then, others could write
+            located = await self._freshness.bring_in_step(
+                conversation_id
+            )  # after the claim: until then, others could write
             conversation = ConversationWriter(
                 self._context,
                 files,
@@ -248,7 +250,7 @@ class WriterPool:
             return
         del self._open[key]
         if conversation.lost:
-            conversation.leave()
+            conversation.release_share()
         else:
             await asyncio.shield(self._begin_to_close(key, conversation))
 
@@ -274,7 +276,7 @@ class WriterPool:
         with suppress(StoreError):
             await conversation.settle()
         in_step = not conversation.behind and not files.broken
-        conversation.leave()
+        conversation.release_share()
         if key.owner == self.instance:
             try:
                 if files.broken:
