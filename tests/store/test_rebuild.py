@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -162,8 +162,8 @@ async def test_a_search_does_not_go_on_in_an_index_that_numbers_its_matches_in_a
 async def test_what_was_read_before_a_rebuild_does_not_replace_what_the_rebuild_read(
     root: Path, open_store: StoreOpener, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def read_and_rebuild(reader: Reader, named: Sequence[ConversationDir]) -> Any:
-        read = read_rows(reader, named)
+    def read_and_rebuild(reader: Reader, named: Sequence[ConversationDir], known: Mapping[str, bytes]) -> Any:
+        read = read_rows(reader, named, known)
         monkeypatch.setattr("app.store.follow.ingest.read_rows", read_rows)
         (root / make_id(1) / "meta.json").write_text(json.dumps(make_meta(make_id(1), title="Changed")))
         asyncio.run(rebuilt(root))

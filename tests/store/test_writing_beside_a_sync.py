@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from types import ModuleType
@@ -34,14 +34,17 @@ NEW = {"agent": {"llm": {"model": "a/model"}}, "workspace": {"working_dir": "/ho
 _FORGET = Sql("DELETE FROM conversation", {})
 
 
+Rows = tuple[list[IndexedRow], list[ConversationDir]]
+
+
 def then_once(
     work: Callable[[], object],
-) -> Callable[[Reader, Sequence[ConversationDir]], tuple[list[IndexedRow], list[ConversationDir]]]:
+) -> Callable[[Reader, Sequence[ConversationDir], Mapping[str, bytes]], Rows]:
     """Return `read_rows` that does something more, in its thread, after it has read for the first time."""
     left = [work]
 
-    def read(reader: Reader, named: Sequence[ConversationDir]) -> tuple[list[IndexedRow], list[ConversationDir]]:
-        found = read_rows(reader, named)
+    def read(reader: Reader, named: Sequence[ConversationDir], known: Mapping[str, bytes] | None = None) -> Rows:
+        found = read_rows(reader, named, known or {})
         while left:
             left.pop()()
         return found
