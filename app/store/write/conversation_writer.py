@@ -17,6 +17,7 @@ from app.files.edit import Edit, TagEdit, Written
 from app.files.log.head import Head
 from app.files.open_conversation import OpenFiles
 from app.model.conversation import Folded, IndexedRow, fold_next
+from app.model.event import EventRow
 from app.model.filters import Status
 from app.model.ids import ConversationId
 from app.model.times import find_time_us, format_us
@@ -85,7 +86,9 @@ class ConversationWriter:
             InvalidEvent: id, timestamp, source, kind or parent is wrong.
             EventExists: the log has an event of this id.
         """
-        return (await self.append_batch([event]))[0]
+        complete = complete_event(event, self._context.reader.zone)
+        written = await self.write(Edit(events=[complete]))
+        return Appended(*written.events[0].name, written.warning)
 
     async def append_batch(self, events: Sequence[Mapping[str, Any]]) -> list[Appended]:
         """Append several events with one acknowledgement; a crash before it leaves some first ones, or none.
@@ -208,28 +211,23 @@ class ConversationWriter:
         return written
 
     def _write_files_and_index(self, change: Edit) -> tuple[Written, StoreError | None]:
-        """Write the files and then the index, unless it must read them again, and return why it could not be written.
-
-        Raises:
-            OwnershipLost: a later owner has the conversation, or has written its rows.
-        """
+        """Write the files and then the index, unless it must read them again. Return why the index was not written."""
         try:
             self.files.read_as(self._context.reader)
             written = self.files.write(change)
             self._unsaved = True
-            return written, None if written.reread or self.behind else self._write_index(written)
+            if not (written.reread or self.behind):
+                self._commits.write(self._next_commit(written.signature, written.events))
         except (OwnershipLost, ConversationNotFound):
             self.lost = True
             raise
-
-    def _write_index(self, written: Written) -> StoreError | None:
-        self._folded = fold_next(self._folded, written.files)
-        row = IndexedRow(self._folded.row, written.signature)
-        try:
-            self._commits.write(Commit(self.id, self.files.lease.generation, row, written.events))
         except (IndexBusy, IndexUnusable) as error:
-            return error
-        return None
+            return written, error
+        return written, None
+
+    def _next_commit(self, signature: bytes, events: list[EventRow]) -> Commit:
+        self._folded = fold_next(self._folded, self.files.files)
+        return Commit(self.id, self.files.lease.generation, IndexedRow(self._folded.row, signature), events)
 
     async def refresh(self) -> None:
         """Read again what another worker of this server changed meanwhile, to the end as `write` does.
@@ -295,7 +293,10 @@ class ConversationWriter:
         is_behind = saved_us is not None and saved_us < listed_us <= time.time_ns() // 1000
         if files.untrusted or not is_behind or not files.save_updated_at(listed_us):
             return False
-        self.behind = self._write_index(Written([], files.files, layout.UNTRUSTED)) is not None
+        try:
+            self._commits.write(self._next_commit(layout.UNTRUSTED, []))
+        except (IndexBusy, IndexUnusable):
+            self.behind = True
         return True
 
     async def settle(self) -> None:
@@ -318,9 +319,7 @@ class ConversationWriter:
             return
         signature = layout.signature(files.reader.root, files.directory)
         if signature != layout.UNTRUSTED and files.is_unchanged():
-            self._folded = fold_next(self._folded, files.files)
-            row = IndexedRow(self._folded.row, signature)
-            self._commits.write(Commit(self.id, files.lease.generation, row, []))
+            self._commits.write(self._next_commit(signature, []))
 
     async def is_in_step(self) -> bool:
         """Whether the index shows all that was acknowledged, and nobody else changed the files meanwhile."""

@@ -56,18 +56,15 @@ class GroupCommit:
             if not commit.done:
                 with self._coming:
                     batch, self._waiting = self._waiting, []
-                self._write(batch)
+                try:
+                    self._index.write_in_thread(partial(_apply, batch=batch))
+                except Exception as error:  # noqa: BLE001 - whatever it is, those who wait are told
+                    for one in batch:
+                        one.error = error
+                for one in batch:
+                    one.done = True
         if commit.error is not None:
             raise commit.error
-
-    def _write(self, batch: list[Commit]) -> None:
-        try:
-            self._index.write_in_thread(partial(_apply, batch=batch))
-        except Exception as error:  # noqa: BLE001 - whatever it is, those who wait are told
-            for commit in batch:
-                commit.error = error
-        for commit in batch:
-            commit.done = True
 
 
 def _apply(connection: WriteConnection, batch: list[Commit]) -> None:
