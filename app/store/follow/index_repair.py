@@ -27,12 +27,7 @@ _REST_S = 20.0
 
 
 async def open_index(index: Index, timeout_s: float) -> None:
-    """Open an index, making or upgrading it first; a damaged one is set aside, and an empty one made in its place.
-
-    Raises:
-        SchemaTooNew: a newer convstore made it.
-        IndexUnusable: it cannot be made or opened.
-    """
+    """Open an index, making or upgrading it first; a damaged one is set aside, and an empty one made in its place."""
     path = index.path
     await asyncio.to_thread(make_directory, path)
     damaged = find_identity(path)

@@ -54,11 +54,7 @@ class EventReader:
         self._directory = directory
 
     async def list_events(self, asked: EventFilter, order: EventOrder, page_id: str | None, limit: int) -> EventPage:
-        """Return a page. Opens the files of the page and no other; with `asked.body`, messages until the page is full.
-
-        Raises:
-            InvalidToken: `page_id` is damaged or belongs to another query.
-        """
+        """Return a page. Opens the files of the page alone; with `asked.body`, messages until the page is full."""
         query = digest(order, asked, self._id)
         after = None if page_id is None else decode_token(page_id, query, int)
         find = self._find if asked.body is None else self._find_by_text
@@ -107,19 +103,11 @@ class EventReader:
             return await event_rows.count_events(connection, self._id, asked)
 
     async def get_event(self, event_id: str) -> bytes:
-        """Return the bytes of one event's file.
-
-        Raises:
-            EventNotFound: there is no such event, or its file cannot be read.
-        """
+        """Return the bytes of one event's file."""
         return await self._read_one(await self.get_name(event_id))
 
     async def get_final_response(self) -> str:
-        """Return the agent's last finish message or message on the active branch, "" when there is none.
-
-        Raises:
-            EventNotFound: its file cannot be read.
-        """
+        """Return the agent's last finish message or message on the active branch, "" when there is none."""
         async with self._context.index.read() as connection:
             responses = await event_rows.list_responses(connection, self._id)
         if not responses:

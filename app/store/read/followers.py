@@ -127,11 +127,7 @@ async def get_latest_token(index: Index) -> ChangeToken:
 
 
 async def list_changes(index: Index, since: ChangeToken | None, limit: int) -> ChangePage:
-    """Return the next changes after a place; None is the beginning.
-
-    Raises:
-        ChangesGone: the changes since then are no longer known.
-    """
+    """Return the next changes after a place; None is the beginning."""
     async with index.read(whole=True) as connection, connection.snapshot():
         return await change_feed.list_changes(connection, since, limit)
 
@@ -147,10 +143,6 @@ async def wait_for_changes(
     """Return the next changes after a place, as soon as there are any; none when there are none in `wait_s`.
 
     It waits no longer once `is_gone` says that nobody wants to know any more.
-
-    Raises:
-        ChangesGone: the changes since then are no longer known.
-        TooManyFollowers: there are as many followers as the settings allow.
     """
     deadline = time.monotonic() + wait_s
     with followers.subscribe(EVERYTHING) as woken:
@@ -171,12 +163,7 @@ async def wait_for_changes(
 async def follow_changes(
     index: Index, followers: Followers, since: ChangeToken | None, limit: int, every_s: float
 ) -> AsyncGenerator[ChangePage, None]:
-    """Give the changes after a place and those to come, in pages; an empty page when nothing changed in `every_s`.
-
-    Raises:
-        ChangesGone: the changes since then are no longer known.
-        TooManyFollowers: there are as many followers as the settings allow.
-    """
+    """Give the changes after a place and those to come, in pages; an empty page when nothing changed in `every_s`."""
     while not followers.closed:
         page = await wait_for_changes(index, followers, since, limit, every_s)
         yield page

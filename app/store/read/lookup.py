@@ -66,12 +66,7 @@ async def get_directory(context: StoreContext, conversation_id: ConversationId) 
 
 
 async def resolve(context: StoreContext, text: str) -> ConversationId:
-    """Return the id that `text` is, or the beginning of (four characters or more), without ambiguity.
-
-    Raises:
-        InvalidId: `text` can be the beginning of no id, or begins several.
-        ConversationNotFound: it begins none.
-    """
+    """Return the id that `text` is, or the beginning of (four characters or more), without ambiguity."""
     whole = find_conversation_id(text)
     if whole is not None:
         return whole

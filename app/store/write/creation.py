@@ -37,14 +37,7 @@ STAGING = ".new-"
 
 
 async def create(context: StoreContext, backlog: Backlog, request: Mapping[str, Any], seal: Seal) -> Created:
-    """Create the conversation that a StartConversationRequest asks for.
-
-    Raises:
-        InvalidConversation: what it asks for cannot be, or its parent is unknown.
-        DirectoryTaken: something that is no conversation is in its place.
-        DiskFull, WriteFailed: it could not be written; nothing is left of it.
-        IndexBusy: another process looks after the index and derives rows in a way that is not known here.
-    """
+    """Create the conversation that a StartConversationRequest asks for."""
     await adopt_index_settings(context)
     conversation_id = _wanted_id(request.get("conversation_id"))
     if await _exists(context, conversation_id):
@@ -119,17 +112,7 @@ def _new_files(
 async def fork(
     context: StoreContext, backlog: Backlog, source: ConversationDir, wanted: Fork, *, dry_run: bool
 ) -> Created:
-    """Copy a conversation, whole or up to an event. The source is only read.
-
-    Raises:
-        ConversationNotFound: the source is gone.
-        ConversationExists: the id is taken.
-        DirectoryTaken: something that is no conversation is in the copy's place.
-        EventNotFound: the source has no such event.
-        UnreadableFile: the source's base_state.json or meta.json cannot be read.
-        DiskFull, WriteFailed: it could not be written; nothing is left of it.
-        IndexBusy: another process looks after the index and derives rows in a way that is not known here.
-    """
+    """Copy a conversation, whole or up to an event. The source is only read."""
     await adopt_index_settings(context)
     if await _exists(context, wanted.id):
         raise ConversationExists(f"there is a conversation {dashed(wanted.id)} already; choose another id, or none")

@@ -28,13 +28,7 @@ async def delete(
     permanent: bool = False,
     force: bool = False,
 ) -> Done:
-    """Move a conversation into the trash, or with `permanent` remove it for good. Opens nothing in it.
-
-    Raises:
-        ConversationNotFound: there is none.
-        ConversationOwned: another owner lives; `force` deletes all the same.
-        DiskFull, WriteFailed: it could not be moved, or not all of it removed; then the rest is in the trash.
-    """
+    """Move a conversation into the trash, or with `permanent` remove it for good. Opens nothing in it."""
     root = context.root
     directory = await get_directory(context, conversation_id)
     now_us = time.time_ns() // 1000
@@ -48,11 +42,7 @@ async def delete(
 async def require_deletable(
     context: StoreContext, conversation_id: ConversationId, instance: str, *, force: bool = False
 ) -> None:
-    """Make sure that `delete` would be done. Changes nothing.
-
-    Raises:
-        ConversationNotFound, ConversationOwned: as `delete`.
-    """
+    """Make sure that `delete` would be done. Changes nothing."""
     directory = await get_directory(context, conversation_id)
     holder = await asyncio.to_thread(lease.find_holder, context.root, directory)
     if not force and holder is not None and holder.owner != instance:
@@ -75,25 +65,14 @@ def require_restorable(root: Path, conversation_id: ConversationId) -> TrashEntr
 
 
 async def restore(root: Path, backlog: Backlog, conversation_id: ConversationId) -> Done:
-    """Put the last deleted conversation of this id back.
-
-    Raises:
-        NotInTrash: there is none in the trash.
-        ConversationExists: there is a conversation of this id again.
-        DirectoryTaken: something that is no conversation is in its place.
-        DiskFull, WriteFailed: it could not be moved.
-    """
+    """Put the last deleted conversation of this id back."""
     entry = await asyncio.to_thread(require_restorable, root, conversation_id)
     directory = await asyncio.to_thread(trash.restore, root, entry)
     return await backlog.read_again([ConversationDir(directory, conversation_id)])
 
 
 async def empty(root: Path, before_us: int) -> AsyncGenerator[TrashEntry]:
-    """Remove for good what was deleted before a time, the oldest first, and give each as it is gone.
-
-    Raises:
-        WriteFailed: something could not be removed; the others are gone by then.
-    """
+    """Remove for good what was deleted before a time, the oldest first, and give each as it is gone."""
     removed = trash.empty_trash(root, before_us)
     while (entry := await asyncio.to_thread(next, removed, None)) is not None:
         yield entry

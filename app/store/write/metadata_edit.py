@@ -23,11 +23,7 @@ from app.store.write.deletion import require_deletable
 
 
 async def require_writable(context: StoreContext, conversation_id: ConversationId, instance: str) -> ConversationFiles:
-    """Make sure that title and tags could be set, and return what the files hold. Changes nothing.
-
-    Raises:
-        ConversationNotFound, ConversationOwned, UnreadableFile: as the change would.
-    """
+    """Make sure that title and tags could be set, and return what the files hold. Changes nothing."""
     await require_deletable(context, conversation_id, instance)  # who may delete it may write to it
     directory = await get_directory(context, conversation_id)
     read = partial(metadata_reader.read_conversation, context.reader, directory, conversation_id, with_log=False)
@@ -43,11 +39,7 @@ async def require_writable(context: StoreContext, conversation_id: ConversationI
 async def require_taggable(
     context: StoreContext, conversation_id: ConversationId, instance: str, change: TagEdit
 ) -> None:
-    """Make sure that the tags could be changed. Changes nothing.
-
-    Raises:
-        ConversationNotFound, ConversationOwned, UnreadableFile, InvalidConversation: as the change would.
-    """
+    """Make sure that the tags could be changed. Changes nothing."""
     check_tags(change(find_tags(await require_writable(context, conversation_id, instance))))
 
 
@@ -60,13 +52,7 @@ async def set_flags(
     *,
     force: bool,
 ) -> Done:
-    """Set fields of its convstore.json.
-
-    Raises:
-        ConversationNotFound: there is none.
-        ConversationOwned: another owner lives; `force` takes it over.
-        DiskFull, WriteFailed: it could not be written.
-    """
+    """Set fields of its convstore.json."""
     directory = await get_directory(context, conversation_id)
     await asyncio.to_thread(partial(sidecar.set_flags, context.root, directory, instance, fields, force=force))
     return await backlog.read_again([ConversationDir(directory, conversation_id)])
@@ -75,13 +61,7 @@ async def set_flags(
 async def repair(
     context: StoreContext, backlog: Backlog, conversation_id: ConversationId, instance: str, *, dry_run: bool
 ) -> Repair:
-    """Mend what has one safe answer, or with `dry_run` say what would be, and return it.
-
-    Raises:
-        ConversationNotFound: there is none.
-        ConversationOwned: another owner lives.
-        DiskFull, WriteFailed: not all of it was mended; a copy of how it was is in the trash.
-    """
+    """Mend what has one safe answer, or with `dry_run` say what would be, and return it."""
     directory = await get_directory(context, conversation_id)
     if dry_run:
         return await asyncio.to_thread(conversation_repair.plan, context.reader, directory, conversation_id)

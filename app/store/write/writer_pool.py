@@ -67,14 +67,7 @@ class WriterPool:
     async def writer(
         self, conversation_id: ConversationId, *, force: bool = False, held: Lease | None = None
     ) -> AsyncIterator[ConversationWriter]:
-        """Open a conversation for writing, or share the open one; with `held`, under a client's lease.
-
-        Raises:
-            ConversationNotFound: there is none.
-            ConversationOwned: another owner lives; `force` takes it over.
-            OwnershipLost: the client's lease is not valid (any more).
-            UnreadableFile: its base_state.json is missing or cannot be read.
-        """
+        """Open a conversation for writing, or share the open one; with `held`, under a client's lease."""
         key = PoolKey(conversation_id, *((held.owner, held.generation) if held else (self.instance, 0)))
         if self._settings.workers > 1:
             await self._refresh(key)
