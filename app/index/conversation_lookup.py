@@ -26,12 +26,35 @@ from app.model.ids import ConversationId
 SIGNATURE_CHUNK = 2000
 
 
-class Location(NamedTuple):
-    """Where a conversation is on disk, and how far its rows are."""
+class IndexedState(NamedTuple):
+    """Where a conversation is on disk, how far its rows are, and who has it, as the index last saw it.
 
+    `owner` holds its lease until `owner_until`, in microseconds UTC. `dirty_by` has it open for writing, or had when it
+    crashed.
+    """
+
+    key: int
     directory: str
+    id: ConversationId
     signature: bytes
     events_behind: bool
+    owner: str | None
+    owner_until: int | None
+    dirty_by: str | None
+
+
+def _select_state(*conditions: ColumnElement[bool]) -> Select[*tuple[object, ...]]:
+    columns = conversation.c
+    return select(
+        columns.id,
+        columns.directory,
+        columns.uuid,
+        columns.signature,
+        columns.events_behind,
+        columns.owner,
+        columns.owner_until,
+        columns.dirty_by,
+    ).where(*conditions)
 
 
 @lru_cache(maxsize=128)
@@ -51,16 +74,13 @@ async def find_conversations(index: ReadConnection, ids: Sequence[ConversationId
 
 @cache
 def _locate_sql() -> Sql:
-    columns = conversation.c
-    return compiled(
-        select(columns.directory, columns.signature, columns.events_behind).where(columns.uuid == bindparam("uuid"))
-    )
+    return compiled(_select_state(conversation.c.uuid == bindparam("uuid")))
 
 
-async def locate_conversation(index: ReadConnection, conversation_id: ConversationId) -> Location | None:
+async def locate_conversation(index: ReadConnection, conversation_id: ConversationId) -> IndexedState | None:
     """Return where a conversation is, or None when the index has none of this id."""
     row = await index.fetch_one(_locate_sql(), {"uuid": conversation_id})
-    return Location(row[0], row[1], bool(row[2])) if row else None
+    return IndexedState(*row) if row else None
 
 
 @cache
@@ -171,31 +191,6 @@ _EITHER: tuple[ColumnElement[int], ...] = (literal_column("0"), literal_column("
 """Archived or not: the index of updated_at begins with it."""
 
 
-class IndexedState(NamedTuple):
-    """A conversation as it was last seen. `owner_until` is in microseconds UTC."""
-
-    key: int
-    directory: str
-    id: ConversationId
-    signature: bytes
-    events_behind: bool
-    owner: str | None
-    owner_until: int | None
-
-
-def _seen(*conditions: ColumnElement[bool]) -> Select[*tuple[object, ...]]:
-    columns = conversation.c
-    return select(
-        columns.id,
-        columns.directory,
-        columns.uuid,
-        columns.signature,
-        columns.events_behind,
-        columns.owner,
-        columns.owner_until,
-    ).where(*conditions)
-
-
 @cache
 def _active_sql() -> Sql:
     columns = conversation.c
@@ -206,7 +201,7 @@ def _active_sql() -> Sql:
         select(columns.id).where(columns.owner_until.is_not(None)),
         select(columns.id).where(func.length(columns.signature) < literal_column("16")),
     )
-    chosen = _seen(columns.id.in_(active), columns.id < bindparam("before"))
+    chosen = _select_state(columns.id.in_(active), columns.id < bindparam("before"))
     return compiled(chosen.order_by(columns.id.desc()).limit(bindparam("row_limit")))
 
 
@@ -222,7 +217,7 @@ async def list_active(index: ReadConnection, since_us: int, before: int) -> list
 @cache
 def _walk_sql() -> Sql:
     columns = conversation.c
-    return compiled(_seen(columns.id > bindparam("after")).order_by(columns.id).limit(bindparam("row_limit")))
+    return compiled(_select_state(columns.id > bindparam("after")).order_by(columns.id).limit(bindparam("row_limit")))
 
 
 async def list_after(index: ReadConnection, after: int, limit: int) -> list[IndexedState]:
@@ -233,7 +228,7 @@ async def list_after(index: ReadConnection, after: int, limit: int) -> list[Inde
 @lru_cache(maxsize=128)
 def _some_sql(number: int) -> Sql:
     wanted: list[BindParameter[str]] = [bindparam(f"id_{i}") for i in range(number)]
-    return compiled(_seen(conversation.c.uuid.in_(wanted)))
+    return compiled(_select_state(conversation.c.uuid.in_(wanted)))
 
 
 async def find_states(index: ReadConnection, ids: Sequence[ConversationId]) -> list[IndexedState]:
@@ -242,6 +237,16 @@ async def find_states(index: ReadConnection, ids: Sequence[ConversationId]) -> l
         return []
     asked = {f"id_{i}": conversation_id for i, conversation_id in enumerate(ids)}
     return [IndexedState(*row) for row in await index.fetch_all(_some_sql(len(ids)), asked)]
+
+
+@cache
+def _dirty_sql() -> Sql:
+    return compiled(_select_state(conversation.c.dirty_by.is_not(None)).order_by(conversation.c.id))
+
+
+async def list_dirty(index: ReadConnection) -> list[IndexedState]:
+    """Return the conversations that somebody has open, or had when it crashed."""
+    return [IndexedState(*row) for row in await index.fetch_all(_dirty_sql())]
 
 
 class Placement(NamedTuple):
@@ -270,14 +275,3 @@ async def list_placements(index: ReadConnection, after: str, limit: int) -> list
     """Return the next conversations, in order of their ids."""
     rows = await index.fetch_all(_placements_sql(), {"after": after, "row_limit": limit})
     return [Placement(*row) for row in rows]
-
-
-@cache
-def _count_sql() -> Sql:
-    return compiled(select(func.count()).select_from(conversation))
-
-
-async def count_placements(index: ReadConnection) -> int:
-    """Return how many conversations there are."""
-    rows = await index.fetch_all(_count_sql())
-    return int(rows[0][0])

@@ -7,7 +7,7 @@ from functools import cache, lru_cache
 from typing import Any, NamedTuple
 
 import orjson
-from sqlalchemy import BindParameter, ColumnElement, bindparam, delete, func, select, update
+from sqlalchemy import BindParameter, bindparam, delete, func, select, update
 from sqlalchemy.dialects.sqlite import insert
 
 from app.index import change_feed, state
@@ -22,33 +22,8 @@ COLUMNS = [name for name in ConversationRow._fields if name not in ("tags", "bod
 """The fields that are columns of `conversation`; they come first."""
 
 
-@lru_cache(maxsize=128)
-def rows_sql(number: int, *more: ColumnElement[Any]) -> Sql:
-    """Return the statement for so many conversations by their ids: `more` of each, then what `as_row` takes."""
-    wanted: list[BindParameter[str]] = [bindparam(f"id_{i}") for i in range(number)]
-    pair = func.json_array(conversation_tag.c.key, conversation_tag.c.value)
-    tags = (
-        select(func.json_group_array(pair))
-        .where(conversation_tag.c.conversation == conversation.c.id)
-        .correlate(conversation)
-        .scalar_subquery()
-    )
-    return compiled(
-        select(*more, *(conversation.c[name] for name in COLUMNS), tags, conversation_info.c.body)
-        .join_from(conversation, conversation_info, conversation_info.c.conversation == conversation.c.id, isouter=True)
-        .where(conversation.c.uuid.in_(wanted))
-    )
-
-
-def as_row(values: Sequence[Any]) -> ConversationRow:
-    """Return the row that `rows_sql` gave; the body is empty when the index has none."""
-    *columns, tags, body = values
-    pairs = sorted((key, value) for key, value in orjson.loads(tags))
-    return ConversationRow._make((*columns, tuple(pairs), body or b""))
-
-
 class KnownRow(NamedTuple):
-    """A conversation as the index has it before its row is written."""
+    """A conversation as the index has it."""
 
     key: int
     generation: int
@@ -56,23 +31,52 @@ class KnownRow(NamedTuple):
     revision: int
     signature: bytes
     events_behind: int
-    said: str | None
+    searched_title: str | None
     """Its title as search looks through it."""
     row: ConversationRow
+    """Its body is empty when the index has none."""
 
 
-_BEFORE = (
-    *(conversation.c[name] for name in ("id", "lease_generation", "revision", "signature", "events_behind")),
-    title_text(),
-)
+@lru_cache(maxsize=128)
+def known_sql(number: int) -> Sql:
+    """Return the statement for so many conversations by their ids."""
+    columns = conversation.c
+    wanted: list[BindParameter[str]] = [bindparam(f"id_{i}") for i in range(number)]
+    pair = func.json_array(conversation_tag.c.key, conversation_tag.c.value)
+    tags = (
+        select(func.json_group_array(pair))
+        .where(conversation_tag.c.conversation == columns.id)
+        .correlate(conversation)
+        .scalar_subquery()
+    )
+    more = (columns.id, columns.lease_generation, columns.revision, columns.signature, columns.events_behind)
+    return compiled(
+        select(*more, title_text(), *(columns[name] for name in COLUMNS), tags, conversation_info.c.body)
+        .join_from(conversation, conversation_info, conversation_info.c.conversation == columns.id, isouter=True)
+        .where(columns.uuid.in_(wanted))
+    )
 
 
-def find_known(index: WriteConnection, ids: Sequence[ConversationId]) -> dict[ConversationId, KnownRow]:
+def _as_known(values: Sequence[Any]) -> KnownRow:
+    key, generation, revision, signature, events_behind, searched_title, *columns, tags, body = values
+    pairs = sorted((name, value) for name, value in orjson.loads(tags))
+    row = ConversationRow._make((*columns, tuple(pairs), body or b""))
+    return KnownRow(key, generation, revision, signature, events_behind, searched_title, row)
+
+
+def _asked_ids(ids: Sequence[ConversationId]) -> dict[str, object]:
+    return {f"id_{i}": uuid for i, uuid in enumerate(ids)}
+
+
+async def find_known(index: ReadConnection, ids: Sequence[ConversationId]) -> dict[ConversationId, KnownRow]:
     """Return those of `ids` that the index knows."""
-    found = index.fetch_all(rows_sql(len(ids), *_BEFORE), {f"id_{i}": uuid for i, uuid in enumerate(ids)})
-    more = len(_BEFORE)
-    stored = [KnownRow._make((*row[:more], as_row(row[more:]))) for row in found]
-    return {one.row.uuid: one for one in stored}
+    rows = await index.fetch_all(known_sql(len(ids)), _asked_ids(ids)) if ids else []
+    return {one.row.uuid: one for one in map(_as_known, rows)}
+
+
+def find_known_to_write(index: WriteConnection, ids: Sequence[ConversationId]) -> dict[ConversationId, KnownRow]:
+    """Return those of `ids` that the index knows, inside a transaction that changes them."""
+    return {one.row.uuid: one for one in map(_as_known, index.fetch_all(known_sql(len(ids)), _asked_ids(ids)))}
 
 
 _WRITTEN = (*COLUMNS, "signature", "events_behind", "revision")
@@ -140,7 +144,7 @@ def update_rows(
         if row.tags != stored.row.tags:
             retagged.append((stored.key, row))
         title = title_message(stored.key, row.title or "", row.created_at)
-        if (title.text, row.created_at) != (stored.said or "", stored.row.created_at):
+        if (title.text, row.created_at) != (stored.searched_title or "", stored.row.created_at):
             retitled.append(title)
     for names, values_of_all in updates.items():
         index.execute_many(_update_sql(names), values_of_all)
@@ -156,23 +160,6 @@ def _add_tags(index: WriteConnection, keyed: Iterable[tuple[int, ConversationRow
     """Write the tags of conversations, with their keys, that have none yet."""
     tags = [{"conversation": number, "key": key, "value": value} for number, row in keyed for key, value in row.tags]
     index.execute_many(_add_tag_sql(), tags)
-
-
-class StoredRow(NamedTuple):
-    """A conversation's key and row; the body is empty when the index has none."""
-
-    key: int
-    row: ConversationRow
-
-
-async def find_stored(index: ReadConnection, ids: Sequence[ConversationId]) -> dict[ConversationId, StoredRow]:
-    """Return the stored rows of those of `ids` that the index knows."""
-    if not ids:
-        return {}
-    asked = {f"id_{i}": uuid for i, uuid in enumerate(ids)}
-    rows = await index.fetch_all(rows_sql(len(ids), conversation.c.id), asked)
-    stored = [StoredRow(row[0], as_row(row[1:])) for row in rows]
-    return {one.row.uuid: one for one in stored}
 
 
 _WRITE_CHUNK = 500
@@ -197,7 +184,7 @@ def upsert_many(
     done = Upserted(0)
     for begin in range(0, len(rows), _WRITE_CHUNK):
         some = rows[begin : begin + _WRITE_CHUNK]
-        before = find_known(index, [one.row.uuid for one in some])
+        before = find_known_to_write(index, [one.row.uuid for one in some])
         written = write_rows(index, before, some, as_of=as_of, events_too=events_too)
         done = Upserted(done.changed + written.changed, done.newer | written.newer)
     return done

@@ -10,22 +10,14 @@ from collections.abc import Sequence
 from functools import cache
 from typing import NamedTuple
 
-from sqlalchemy import bindparam, func, null, select, update
+from sqlalchemy import bindparam, func, null, update
 
 from app.index import state
 from app.index.change_feed import touch_conversations
-from app.index.sqlite.database import ReadConnection, WriteConnection
+from app.index.sqlite.database import WriteConnection
 from app.index.statements import Sql, compiled
 from app.index.tables import conversation
 from app.model.ids import ConversationId
-
-
-class OpenMark(NamedTuple):
-    """A conversation that somebody has open for writing, or had when it crashed."""
-
-    id: ConversationId
-    directory: str
-    owner: str
 
 
 @cache
@@ -59,21 +51,6 @@ def clear_dirty(
     """Note that `owner` closed a conversation, with its rows in step, unless it opened it again with a later lease."""
     row = {"uuid_": conversation_id, "owner_": owner, "generation_": generation}
     index.execute_many(_clear_sql(), [row])
-
-
-@cache
-def _dirty_sql() -> Sql:
-    columns = conversation.c
-    return compiled(
-        select(columns.uuid, columns.directory, columns.dirty_by)
-        .where(columns.dirty_by.is_not(None))
-        .order_by(columns.id)
-    )
-
-
-async def list_dirty(index: ReadConnection) -> list[OpenMark]:
-    """Return the conversations that somebody has open, or had when it crashed."""
-    return [OpenMark(ConversationId(row[0]), row[1], row[2]) for row in await index.fetch_all(_dirty_sql())]
 
 
 class Ownership(NamedTuple):

@@ -179,18 +179,6 @@ def title_message(key: int, title: str, created_at_us: int) -> MessageText:
     return MessageText(key, TITLE_SEQ, "", created_at_us, searchable_title(title))
 
 
-_TITLES = Sql(
-    "SELECT message.conversation, message.text FROM json_each(:keys) AS one"
-    " CROSS JOIN message ON message.conversation = one.value AND message.seq = :title",
-    {"title": TITLE_SEQ},
-)
-
-
-async def list_titles(index: ReadConnection, keys: Sequence[int]) -> dict[int, str]:
-    """Return the titles as search looks through them, by the keys of their conversations."""
-    return {row[0]: row[1] for row in await index.fetch_all(_TITLES, {"keys": orjson.dumps(list(keys)).decode()})}
-
-
 _STRAY = Sql(
     "SELECT message.conversation, message.id FROM message WHERE message.seq != :title AND NOT EXISTS"
     " (SELECT 1 FROM event WHERE event.conversation = message.conversation"
