@@ -19,7 +19,8 @@ from typing import NamedTuple
 from app.errors import IndexUnusable, OutputRefused
 from app.index import state
 from app.index.sqlite.database import Index
-from app.index.sqlite.db_errors import ERRORS, explain
+from app.index.sqlite.db_errors import ERRORS, During, explain
+from app.index.sqlite.integrity import copy_database, find_faults
 from app.index.sqlite.schema_version import read_revision
 
 
@@ -66,16 +67,11 @@ def back_up(index: Path, target: Path) -> Backup:
 
 def _copy(index: Path, copy: Path) -> None:
     try:
-        with closing(sqlite3.connect(index, isolation_level=None)) as database:
-            database.execute("PRAGMA busy_timeout=5000")
-            database.execute("VACUUM INTO ?", (str(copy),))
+        copy_database(index, copy)
         with closing(sqlite3.connect(copy, isolation_level=None)) as database:
             database.execute("UPDATE revision SET epoch = ?", (secrets.token_hex(8),))
-    except sqlite3.Error as error:
-        raise OutputRefused(
-            f"the index {index} could not be copied ({error}); free space if the disk is full. "
-            "`convstore index verify` says whether the index itself is sound"
-        ) from error
+    except ERRORS as error:
+        raise explain(During.BACKUP, error, index) from error
 
 
 def _require_sound(index: Path, copy: Path, revision: str) -> int:
@@ -85,10 +81,7 @@ def _require_sound(index: Path, copy: Path, revision: str) -> int:
         IndexUnusable: it is damaged, or of another schema.
     """
     with closing(sqlite3.connect(copy)) as database:
-        faults = [row[0] for row in database.execute("PRAGMA integrity_check(1)") if row[0] != "ok"]
-        faults += [
-            f"a row of {row[0]} hangs loose" for row in database.execute("PRAGMA foreign_key_check").fetchmany(1)
-        ]
+        faults = find_faults(database, whole=True)
         now = database.execute("SELECT version_num FROM alembic_version").fetchone()[0]
         if now != revision:
             faults.append(f"its schema is {now}, the index had {revision}")
@@ -124,7 +117,7 @@ def _find_revision(path: Path) -> int:
         with closing(sqlite3.connect(path)) as database:
             [found] = database.execute("SELECT max(revision) FROM revision").fetchone()
     except ERRORS as error:
-        raise explain(error) from error
+        raise explain(During.USE, error) from error
     return found or 0
 
 
@@ -133,4 +126,4 @@ def _replace_content(source: Path, target: Path) -> None:
         with closing(sqlite3.connect(source)) as whole, closing(sqlite3.connect(target)) as database:
             whole.backup(database)
     except ERRORS as error:
-        raise explain(error) from error
+        raise explain(During.USE, error) from error

@@ -24,7 +24,7 @@ import aiosqlite
 
 from app.errors import IndexBusy, IndexDamaged, IndexRebuilding, IndexUnusable
 from app.index.sqlite import open_lock
-from app.index.sqlite.db_errors import ERRORS, damaged_index, explain, is_damage
+from app.index.sqlite.db_errors import ERRORS, During, explain, is_damage
 from app.index.sqlite.index_file import FileIdentity, find_identity, pin_file, require_in_place, require_same
 from app.index.sqlite.read_connection import Params, ReadConnection, connect
 from app.index.sqlite.write_connection import WriteConnection, Writer
@@ -104,13 +104,8 @@ class Index:
             raise
         except ERRORS as error:
             await self.close()
-            if is_damage(error):
-                self.damaged = True
-                raise damaged_index(self.path, error) from error
-            raise IndexUnusable(
-                f"the index {self.path} cannot be opened ({error}); "
-                "move it away and run `convstore index rebuild`: it is made again from the files"
-            ) from error
+            self.damaged = self.damaged or is_damage(error)
+            raise explain(During.OPENING, error, self.path) from error
 
     async def close(self) -> None:
         """Close all connections."""
@@ -281,9 +276,8 @@ class Index:
             try:
                 result = self._writer.run(work, patience_s=self._left_s(asked_at), durable=durable)
             except ERRORS as error:
-                meaning = explain(error)
-                self.damaged = self.damaged or isinstance(meaning, IndexDamaged)
-                raise meaning from error
+                self.damaged = self.damaged or is_damage(error)
+                raise explain(During.USE, error) from error
             self._note("commit", time.monotonic() - begun_at)
             return result
 

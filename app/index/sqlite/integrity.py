@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Iterable, Mapping
 from contextlib import closing
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
-from sqlalchemy import Connection, bindparam, delete, exists, func, inspect, select, table, text, union_all
+from sqlalchemy import bindparam, delete, exists, select, union_all
 
-from app.errors import IndexUnusable
 from app.index.sqlite.database import ReadConnection, WriteConnection
-from app.index.sqlite.db_errors import is_damage
+from app.index.sqlite.db_errors import ERRORS, During, explain, is_damage
 from app.index.sqlite.text_index import delete_messages
 from app.index.statements import Sql, compiled
 from app.index.tables import conversation, conversation_info, conversation_tag, event, message
@@ -22,22 +23,32 @@ from app.model.text.tokenizer import split
 LOST_BY_NOBODY = ("conversation", "conversation_info", "conversation_tag", "event", "message")
 """Tables whose rows no migration may take away."""
 
+_NO_COUNTS: Mapping[str, int] = {}
 
-def count_rows(connection: Connection) -> dict[str, int]:
+
+def count_rows(database: sqlite3.Connection) -> dict[str, int]:
     """Return how many rows the tables have that no migration may take rows from, those that there are."""
-    there = set(inspect(connection).get_table_names())
-    names = [name for name in LOST_BY_NOBODY if name in there]
-    return {name: connection.scalar(select(func.count()).select_from(table(name))) or 0 for name in names}
+    there = {row[0] for row in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    counted = {}
+    for name in LOST_BY_NOBODY:
+        if name in there:
+            [counted[name]] = database.execute(f"SELECT count(*) FROM {name}").fetchone()  # noqa: S608
+    return counted
 
 
-def find_faults(connection: Connection, before: dict[str, int]) -> list[str]:
-    """Return what is wrong; `before` is what `count_rows` gave before the change."""
-    faults = [str(row[0]) for row in connection.execute(text("PRAGMA quick_check(5)")) if row[0] != "ok"]
+def find_faults(
+    database: sqlite3.Connection, before: Mapping[str, int] = _NO_COUNTS, *, whole: bool = False
+) -> list[str]:
+    """Return what is wrong with a database; nothing when it is sound.
+
+    `before` is what `count_rows` gave before a change. Without `whole` indexes are not compared with their tables.
+    """
+    faults = _not_ok(database.execute(_check_text(whole=whole, most=5)))
     faults += [
         f"a row of {row[0]} belongs to a row of {row[2]} that is not there"
-        for row in connection.execute(text("PRAGMA foreign_key_check")).fetchmany(5)
+        for row in database.execute("PRAGMA foreign_key_check").fetchmany(5)
     ]
-    after = count_rows(connection)
+    after = count_rows(database)
     faults += [
         f"{name} had {number:,} rows and has {after[name]:,}"
         for name, number in before.items()
@@ -46,18 +57,45 @@ def find_faults(connection: Connection, before: dict[str, int]) -> list[str]:
     return faults
 
 
-def find_derivation(connection: Connection) -> str | None:
+async def list_damaged(index: ReadConnection, *, whole: bool = True) -> list[str]:
+    """Return what SQLite's own check finds wrong with the database; nothing when it is sound.
+
+    Without `whole` it does not compare the indexes with their tables.
+    """
+    return _not_ok(await index.fetch_all(Sql(_check_text(whole=whole, most=20), {})))
+
+
+def _check_text(*, whole: bool, most: int) -> str:
+    return f"PRAGMA {'integrity_check' if whole else 'quick_check'}({most})"
+
+
+def _not_ok(rows: Iterable[tuple[Any, ...]]) -> list[str]:
+    return [str(row[0]) for row in rows if row[0] != "ok"]
+
+
+def copy_database(index: Path, copy: Path) -> None:
+    """Copy an index, also while it is in use, as of one moment. It raises what the driver raises."""
+    with closing(sqlite3.connect(index, isolation_level=None)) as database:
+        database.execute("PRAGMA busy_timeout=5000")
+        database.execute("VACUUM INTO ?", (str(copy),))
+
+
+def find_derivation(database: sqlite3.Connection) -> str | None:
     """Return which version of the fold made the rows."""
-    if not inspect(connection).has_table("sync_state"):
+    if not _has_state(database):
         return None
-    found = connection.execute(text("SELECT derived_by FROM sync_state")).scalar()
+    [found] = database.execute("SELECT derived_by FROM sync_state").fetchone() or (None,)
     return None if found is None else str(found)
 
 
-def invalidate_rows(connection: Connection) -> None:
+def invalidate_rows(database: sqlite3.Connection) -> None:
     """Have the next sync read all files again."""
-    if inspect(connection).has_table("sync_state"):
-        connection.execute(text("UPDATE sync_state SET derived_by = NULL"))
+    if _has_state(database):
+        database.execute("UPDATE sync_state SET derived_by = NULL")
+
+
+def _has_state(database: sqlite3.Connection) -> bool:
+    return database.execute("SELECT 1 FROM sqlite_master WHERE name = 'sync_state'").fetchone() is not None
 
 
 WAL_RESET_FIXED = (3, 51, 3)
@@ -126,16 +164,6 @@ def delete_orphans(index: WriteConnection) -> None:
     index.execute(delete(event).where(event.c.conversation.not_in(keys)))
 
 
-async def list_damaged(index: ReadConnection, *, whole: bool = True) -> list[str]:
-    """Return what SQLite's own check finds wrong with the database; nothing when it is sound.
-
-    Without `whole` it does not compare the indexes with their tables.
-    """
-    pragma = "PRAGMA integrity_check(20)" if whole else "PRAGMA quick_check(20)"
-    rows = await index.fetch_all(Sql(str(text(pragma)), {}))
-    return [row[0] for row in rows if row[0] != "ok"]
-
-
 def list_unsound_text_indexes(index: Path) -> list[str]:
     """Return of "words" and "title parts" those whose index differs from all that was said, or from the titles.
 
@@ -147,14 +175,12 @@ def list_unsound_text_indexes(index: Path) -> list[str]:
     with TemporaryDirectory(dir=index.parent, prefix=".verify-") as directory:
         copy = Path(directory) / "index.db"
         try:
-            with closing(sqlite3.connect(index, isolation_level=None)) as database:
-                database.execute("PRAGMA busy_timeout=5000")
-                database.execute("VACUUM INTO ?", (str(copy),))
+            copy_database(index, copy)
             with closing(sqlite3.connect(copy, isolation_level=None)) as database:
                 database.create_function("split", 1, split, deterministic=True)
                 return [name for name, table in _FULL_TEXT.items() if not _is_sound(database, table)]
-        except sqlite3.DatabaseError as error:
-            raise IndexUnusable(f"the words in the index {index} could not be checked ({error})") from error
+        except ERRORS as error:
+            raise explain(During.CHECK, error, index) from error
 
 
 def _is_sound(database: sqlite3.Connection, table: str) -> bool:

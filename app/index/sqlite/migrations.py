@@ -21,9 +21,9 @@ from alembic.util import CommandError
 from sqlalchemy import Connection, create_engine, event, update
 from sqlalchemy.exc import DatabaseError
 
-from app.errors import IndexBusy, MigrationFailed, SchemaTooNew, StoreError
-from app.index.sqlite import db_errors, index_file, integrity, open_lock
-from app.index.sqlite.db_errors import damaged_index
+from app.errors import IndexBusy, MigrationFailed, SchemaTooNew
+from app.index.sqlite import index_file, integrity, open_lock
+from app.index.sqlite.db_errors import ERRORS, During, damaged_index, explain
 from app.index.sqlite.open_lock import MIGRATION_WAIT_S
 from app.index.sqlite.schema_version import HEAD, read_revision
 from app.index.sqlite.write_connection import on_begin, on_connect, sync_url
@@ -120,7 +120,8 @@ def _none_for_base(script: ScriptDirectory, now: str, target: str) -> str:
 
 def _measure(path: Path) -> tuple[dict[str, int], str | None]:
     with _connect(path) as connection:
-        return integrity.count_rows(connection), integrity.find_derivation(connection)
+        database = _driver(connection)
+        return integrity.count_rows(database), integrity.find_derivation(database)
 
 
 def _no_target(target: str, error: Exception) -> MigrationFailed:
@@ -136,7 +137,7 @@ def require_known(path: Path) -> str | None:
     now = read_revision(path)
     if now is not None and now not in {revision.id for revision in history(path)}:
         if not (now.isdecimal() and now > HEAD):
-            raise damaged_index(path, ValueError(f"its schema is said to be {now[:20]!r}"))
+            raise damaged_index(path, f"its schema is said to be {now[:20]!r}")
         raise SchemaTooNew(
             f"the index {path} has schema {now}, which this convstore does not know (its newest is {HEAD}): "
             "a newer convstore made it. Upgrade convstore, or give this one an index of its own with "
@@ -191,16 +192,15 @@ def _while_alone(path: Path, target: str, wait_s: float, work: Callable[[], None
 def _migrate(path: Path, target: str, work: Callable[[Config, str], None], on_step: OnStep) -> None:
     index_file.make_private(path)
     with _connect(path, writing=True) as connection:
-        before = integrity.count_rows(connection)
-        connection.rollback()
+        before = integrity.count_rows(_driver(connection))
 
-        def checked(*, step: MigrationInfo, ctx: MigrationContext, **_: object) -> None:
+        def checked(*, step: MigrationInfo, **_: object) -> None:
             """Look at what a step has done, inside its transaction."""
-            assert ctx.connection is not None  # noqa: S101 - of an online migration
+            database = _driver(connection)
             revision = str(step.up_revision_id if step.is_upgrade else next(iter(step.down_revision_ids), "base"))
             if not step.is_upgrade:
-                integrity.invalidate_rows(ctx.connection)
-            found = integrity.find_faults(ctx.connection, before)
+                integrity.invalidate_rows(database)
+            found = integrity.find_faults(database, before)
             if found:
                 raise MigrationFailed(
                     f"migration {revision} of the index {path} was taken back, since its result is wrong: {found[0]}. "
@@ -225,7 +225,11 @@ def drift(path: Path) -> list[str]:
     with _connect(path) as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": True, "include_name": include_name})
         differences = [str(difference) for difference in compare_metadata(context, metadata)]
-        return [*differences, *integrity.find_faults(connection, {})]
+        return [*differences, *integrity.find_faults(_driver(connection))]
+
+
+def _driver(connection: Connection) -> sqlite3.Connection:
+    return cast(sqlite3.Connection, connection.connection.driver_connection)
 
 
 def mark_recovering(path: Path) -> None:
@@ -248,22 +252,7 @@ def _connect(path: Path, *, writing: bool = False) -> Iterator[Connection]:
     try:
         with engine.connect() as connection:
             yield connection
-    except DatabaseError as error:
-        raise _explained(path, error) from error
+    except (DatabaseError, *ERRORS) as error:  # a transaction that meets one is rolled back
+        raise explain(During.MIGRATION, getattr(error, "orig", error), path) from error
     finally:
         engine.dispose()
-
-
-def _explained(path: Path, error: DatabaseError) -> StoreError:
-    """Return what a database error means to a user. A transaction that meets one is rolled back."""
-    said = str(error.orig)
-    if "not a database" in said or "malformed" in said:
-        return db_errors.explain_opening(path, cast(sqlite3.Error, error.orig))
-    advice = "read the message, mend the cause and run it again"
-    if "full" in said or "disk I/O" in said:
-        advice = "free some space (a migration may need as much as the index is large) and run it again"
-    elif "readonly" in said:
-        advice = "make the file writable, or set CONVSTORE_INDEX_URL=sqlite:////a/writable/path/index.db"
-    elif "locked" in said:
-        advice = "another program holds the index; end it and run it again"
-    return MigrationFailed(f"the index {path} could not be changed ({said}) and stands as before: {advice}")

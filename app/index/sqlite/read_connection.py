@@ -13,7 +13,7 @@ from typing import Any
 import aiosqlite
 
 from app.errors import QueryTooSlow
-from app.index.sqlite.db_errors import ERRORS, explain, is_damage
+from app.index.sqlite.db_errors import ERRORS, During, explain, is_damage
 from app.index.statements import Sql
 
 Params = Mapping[str, object]
@@ -83,7 +83,7 @@ class ReadConnection:
         except ERRORS as error:
             if not is_damage(error):
                 require_time(self.deadline)  # what was interrupted may be told as another failure
-            raise explain(error) from error
+            raise explain(During.USE, error) from error
 
     @asynccontextmanager
     async def snapshot(self) -> AsyncIterator[None]:

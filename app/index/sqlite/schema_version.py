@@ -6,8 +6,7 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
-from app.errors import IndexBusy
-from app.index.sqlite.db_errors import ERRORS, explain_opening
+from app.index.sqlite.db_errors import ERRORS, During, explain
 from app.index.sqlite.index_file import unusable_directory
 
 HEAD = "0009"
@@ -32,7 +31,5 @@ def read_revision(path: Path) -> str | None:
     except ERRORS as error:
         if "no such table" in str(error):
             return None
-        if "locked" in str(error):
-            raise IndexBusy(f"another program has been holding the index {path} for too long; try again") from error
-        raise explain_opening(path, error) from error
+        raise explain(During.OPENING, error, path) from error
     return row[0] if row else None
