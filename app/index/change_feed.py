@@ -11,12 +11,11 @@ from functools import cache
 from typing import Any
 
 from sqlalchemy import ColumnElement, Table, bindparam, delete, null, select, tuple_, union_all, update
-from sqlalchemy.dialects.sqlite import insert
 
 from app.errors import ChangesGone
 from app.index import conversation_body, state
-from app.index.sqlite.database import ReadConnection, WriteConnection
-from app.index.statements import Sql, compiled
+from app.index.connections import ReadConnection, WriteConnection
+from app.index.dialect import Sql, compiled, insert
 from app.index.tables import conversation, deletion, revision
 from app.model.change_token import ChangePage, ChangeToken, ListChange
 from app.model.ids import ConversationId

@@ -16,10 +16,10 @@ from typing import Any, NamedTuple
 from sqlalchemy import ColumnElement, Select, bindparam, func, null, select, tuple_
 
 from app.index import filter_sql
+from app.index.connections import ReadConnection
 from app.index.conversation_body import compose_info_body, select_info
+from app.index.dialect import Sql, compiled
 from app.index.filter_sql import bare, clauses, clauses_by_index, clauses_to_count, unindexed
-from app.index.sqlite.database import ReadConnection
-from app.index.statements import Sql, compiled
 from app.index.tables import conversation
 from app.model.filters import ConversationFilter, digest
 from app.model.ids import ConversationId

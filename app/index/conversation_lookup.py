@@ -17,9 +17,9 @@ from sqlalchemy import (
     union,
 )
 
+from app.index.connections import ReadConnection
 from app.index.conversation_body import compose_info_body, select_info
-from app.index.sqlite.database import ReadConnection
-from app.index.statements import Sql, compiled
+from app.index.dialect import Sql, compiled
 from app.index.tables import conversation
 from app.model.ids import ConversationId
 

@@ -8,12 +8,11 @@ from typing import Any, NamedTuple
 
 import orjson
 from sqlalchemy import BindParameter, bindparam, delete, func, select, update
-from sqlalchemy.dialects.sqlite import insert
 
 from app.index import change_feed, state
-from app.index.sqlite.database import ReadConnection, WriteConnection
+from app.index.connections import ReadConnection, WriteConnection
+from app.index.dialect import Sql, compiled, insert
 from app.index.sqlite.text_index import add_messages, delete_messages, title_message, title_text, write_messages
-from app.index.statements import Sql, compiled
 from app.index.tables import conversation, conversation_info, conversation_tag
 from app.model.conversation import ConversationRow, IndexedRow
 from app.model.ids import ConversationId

@@ -18,12 +18,11 @@ from sqlalchemy import (
     tuple_,
     update,
 )
-from sqlalchemy.dialects.sqlite import insert
 
 from app.index import state
-from app.index.sqlite.database import ReadConnection, WriteConnection
+from app.index.connections import ReadConnection, WriteConnection
+from app.index.dialect import Sql, compiled, insert
 from app.index.sqlite.text_index import MessageText, add_messages, clear_messages, write_messages
-from app.index.statements import Sql, compiled
 from app.index.tables import conversation, event, message
 from app.model.event import EventFacts, EventRow, LogChange
 from app.model.filters import EventFilter

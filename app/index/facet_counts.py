@@ -13,9 +13,9 @@ from typing import Any
 from sqlalchemy import CTE, ColumnElement, Select, Subquery, bindparam, func, literal_column, null, select, union_all
 
 from app.index import filter_sql
+from app.index.connections import ReadConnection
+from app.index.dialect import Sql, compiled
 from app.index.filter_sql import bare, clauses, clauses_by_index, clauses_to_count
-from app.index.sqlite.database import ReadConnection
-from app.index.statements import Sql, compiled
 from app.index.tables import conversation, conversation_tag
 from app.model.facets import Facet, FacetCounts, FacetKind, Facets
 from app.model.filters import ConversationFilter

@@ -12,11 +12,11 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Select, bindparam, func, literal_column, select, text
+from sqlalchemy import ColumnElement, Select, bindparam, func, literal_column, select
 from sqlalchemy.sql.elements import UnaryExpression
 from sqlalchemy.sql.operators import custom_op
 
-from app.index.sqlite.text_index import CONVERSATION_OF_MATCH
+from app.index.sqlite.text_index import SAYING, TITLED
 from app.index.tables import conversation, conversation_tag
 from app.model.filters import ConversationFilter
 from app.model.text.tokenizer import fold_title, parse_question
@@ -63,25 +63,11 @@ def _titled(column: Column) -> ColumnElement[bool]:
 
 RANGED = ("created_at", "updated_at", "last_event_at", "cost", "event_count")
 
-_SAYING: Any = (
-    text(f"SELECT {CONVERSATION_OF_MATCH} FROM message_fts WHERE message_fts MATCH :match")  # noqa: S608
-    .bindparams(bindparam("match"))
-    .columns(conversation.c.id)
-)
-"""The conversations in which something matches; a million matches take 0.1 s."""
-
 COUNTED = ("status", "workspace", "model", "agent_kind")
 """The columns that have an index of few values, with `archived` before them."""
 
-_TITLED: Any = (
-    text("SELECT title_fts.rowid FROM title_fts WHERE title_fts MATCH :title_parts")
-    .bindparams(bindparam("title_parts"))
-    .columns(conversation.c.id)
-)
-"""The conversations in whose titles a part is, found by its trigrams: a part has three characters at least."""
-
 _CLAUSES: dict[str, Clause] = {
-    "q": lambda column: column("id").in_(_SAYING),
+    "q": lambda column: column("id").in_(SAYING),
     "nothing": lambda _: literal_column("0") == literal_column("1"),
     "archived": lambda column: column("archived") == literal_column("1"),
     "not archived": lambda column: column("archived") == literal_column("0"),
@@ -186,7 +172,7 @@ def _clause_by_few(name: str) -> ColumnElement[bool]:
     if name.startswith(_TAG):
         return conversation.c.id.in_(_tagged(name))
     if name == "long title":
-        return conversation.c.id.in_(_TITLED)
+        return conversation.c.id.in_(TITLED)
     return _clause(name, bare if name in FEW else unindexed)
 
 

@@ -14,8 +14,8 @@ from sqlalchemy import bindparam, func, null, update
 
 from app.index import state
 from app.index.change_feed import touch_conversations
-from app.index.sqlite.database import WriteConnection
-from app.index.statements import Sql, compiled
+from app.index.connections import WriteConnection
+from app.index.dialect import Sql, compiled
 from app.index.tables import conversation
 from app.model.ids import ConversationId
 

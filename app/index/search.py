@@ -12,17 +12,16 @@ from functools import cache, lru_cache
 from typing import Any, NamedTuple
 
 import orjson
-from sqlalchemy import bindparam, literal_column, select, text
+from sqlalchemy import bindparam, text
 
 from app.errors import InvalidToken
 from app.index import conversation_lookup, filter_sql, state
+from app.index.connections import ReadConnection, require_time
 from app.index.conversation_body import compose_info_body, select_info
 from app.index.conversation_list import Page
+from app.index.dialect import Sql, compiled
 from app.index.filter_sql import bare, clauses
-from app.index.sqlite.database import ReadConnection
-from app.index.sqlite.read_connection import require_time
-from app.index.sqlite.text_index import CONVERSATION_OF_MATCH, TITLE_SEQ, hour_of
-from app.index.statements import Sql, compiled
+from app.index.sqlite.text_index import TITLE_SEQ, hour_of, newest_matches
 from app.index.tables import conversation
 from app.model.filters import ConversationFilter, digest
 from app.model.hits import Hit, HitPage
@@ -60,19 +59,7 @@ class _After(NamedTuple):
 @lru_cache(maxsize=256)
 def matches_sql(names: tuple[str, ...]) -> Sql:
     """Return the statement that gives the newest messages that match, in conversations under these conditions."""
-    admitted = compiled(
-        select(conversation.c.id).where(
-            conversation.c.id == literal_column(CONVERSATION_OF_MATCH), *clauses(names, bare)
-        )
-    )
-    where = f" AND EXISTS ({admitted.text})" if names else ""
-    return Sql(
-        "SELECT message.id, message.conversation, message.seq, message.text FROM message WHERE message.id IN ("  # noqa: S608
-        "SELECT message_fts.rowid FROM message_fts WHERE message_fts MATCH :match"
-        f" AND message_fts.rowid <= :newest AND message_fts.rowid >= :oldest{where}"
-        " ORDER BY message_fts.rowid DESC LIMIT :most) ORDER BY message.id DESC",
-        admitted.constants,
-    )
+    return newest_matches(clauses(names, bare))
 
 
 @cache

@@ -9,8 +9,8 @@ from typing import NamedTuple
 from sqlalchemy import func, select, update
 
 from app.errors import IndexDamaged
-from app.index.sqlite.database import ReadConnection, WriteConnection
-from app.index.statements import Sql, compiled
+from app.index.connections import ReadConnection, WriteConnection
+from app.index.dialect import Sql, compiled
 from app.index.tables import revision, sync_state
 
 RECOVERING = "recovering"

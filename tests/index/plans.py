@@ -7,9 +7,9 @@ import sqlite3
 from pathlib import Path
 
 from app.index import conversation_rows, event_rows
+from app.index.connections import WriteConnection
+from app.index.dialect import Sql
 from app.index.sqlite.database import Index
-from app.index.sqlite.write_connection import WriteConnection
-from app.index.statements import Sql
 from app.model.conversation import ConversationFiles, IndexedRow, LogSummary, fold
 from app.model.event import EventFacts, EventRow, LogChange
 from app.model.filters import Status

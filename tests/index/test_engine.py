@@ -17,10 +17,10 @@ from sqlalchemy import text
 
 from app.errors import IndexBusy, IndexUnusable
 from app.index import state
+from app.index.connections import WriteConnection
+from app.index.dialect import Sql
 from app.index.sqlite.database import Index
 from app.index.sqlite.index_file import make_directory
-from app.index.sqlite.write_connection import WriteConnection
-from app.index.statements import Sql
 from tests.builders import busy_index, held_by_another_process, second_process
 from tests.conftest import transaction
 

@@ -20,7 +20,7 @@ from app.index import (
     filter_sql,
 )
 from app.index.conversation_list import ListShape
-from app.index.statements import Sql
+from app.index.dialect import Sql
 from app.model.page import COLUMN_ORDERS, EventOrder, SortOrder
 from tests.index.plans import LISTED, ROWS, plan
 

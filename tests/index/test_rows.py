@@ -13,8 +13,10 @@ import orjson
 import pytest
 
 from app.index import conversation_lookup, conversation_rows, event_rows, state
+from app.index.connections import WriteConnection
 from app.index.conversation_rows import Upserted
-from app.index.sqlite.database import Index, WriteConnection
+from app.index.sqlite.database import Index
+from app.index.sqlite.write_connection import SqliteWriteConnection
 from app.model.conversation import ConversationFiles, IndexedRow, LogSummary, fold
 from app.model.event import EventFacts, EventRow, LogChange
 from app.model.ids import ConversationId, EventName, dashed
@@ -200,6 +202,7 @@ def revision(path: Path) -> int:
 @contextmanager
 def counted(connection: WriteConnection) -> Iterator[list[str]]:
     """Give a list that has the statements of the block, in the end, without those that FTS5 runs."""
+    assert isinstance(connection, SqliteWriteConnection)
     ran: list[str] = []
     connection._driver.set_trace_callback(ran.append)
     yield ran

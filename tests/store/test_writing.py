@@ -23,9 +23,9 @@ from app.errors import (
 )
 from app.files.open_conversation import OpenFiles
 from app.index import conversation_lookup
+from app.index.connections import WriteConnection
+from app.index.dialect import Sql
 from app.index.sqlite.text_index import clear_messages
-from app.index.sqlite.write_connection import WriteConnection
-from app.index.statements import Sql
 from app.model.filters import Status
 from app.model.ids import ConversationId
 from tests.builders import index_tables, make_conversation, make_event, make_id, names_in, write_event

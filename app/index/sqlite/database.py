@@ -18,20 +18,19 @@ from contextlib import asynccontextmanager
 from functools import partial
 from math import inf
 from pathlib import Path
-from typing import TypeVar
+from typing import Literal, NamedTuple, TypeVar
 
 import aiosqlite
 
 from app.errors import IndexBusy, IndexDamaged, IndexRebuilding, IndexUnusable
+from app.index.connections import ReadConnection, WriteConnection
 from app.index.sqlite import open_lock
 from app.index.sqlite.db_errors import ERRORS, During, explain, is_damage
 from app.index.sqlite.index_file import FileIdentity, find_identity, pin_file, require_in_place, require_same
-from app.index.sqlite.read_connection import Params, ReadConnection, connect
-from app.index.sqlite.write_connection import WriteConnection, Writer
-from app.index.sqlite.writer_lock import WriterQueue, writer_lock, writer_lock_of_task
+from app.index.sqlite.read_connection import SqliteReadConnection, connect
+from app.index.sqlite.write_connection import Writer
+from app.index.sqlite.writer_lock import WriterQueue, try_lock_beside, writer_lock, writer_lock_of_task
 from app.logs import Note, ignore_note
-
-__all__ = ["Index", "Params", "ReadConnection", "WriteConnection"]
 
 log = logging.getLogger(__name__)
 
@@ -41,13 +40,22 @@ _LEAST_S = 0.5
 """For this long each writer waits for another process, however long it waited for its turn in this one."""
 
 
+LockName = Literal["duty", "sync"]
+
+
+class HeldLock(NamedTuple):
+    """A lock of an index, until it is released."""
+
+    release: Callable[[], None]
+
+
 class _Pool:
     """Read connections that are lent out."""
 
     def __init__(self, size: int) -> None:
         self.size = size
         self.free = asyncio.Semaphore(size)
-        self.connections: list[ReadConnection] = []
+        self.connections: list[SqliteReadConnection] = []
 
 
 class Index:
@@ -65,12 +73,11 @@ class Index:
         self._thread = ThreadPoolExecutor(1, "index-writer")
         self._writer: Writer | None = None
         self._presence: int | None = None
+        self._held: set[LockName] = set()
         self.damaged = False
         """Whether a statement met damage since the index was opened."""
         self.rebuilding = False
         """Whether the index was damaged and does not know all conversations again yet."""
-        self.on_duty = False
-        """Whether this process is the one that looks after the index, see `app.store.follow.leader`."""
         self.opened: FileIdentity | None = None
         """Which file was opened last."""
         self._log: FileIdentity | None = None
@@ -94,7 +101,7 @@ class Index:
                 for _ in range(pool.size):
                     driver = await connect(self.path)
                     self._drivers.append(driver)
-                    pool.connections.append(await ReadConnection.open(driver))
+                    pool.connections.append(await SqliteReadConnection.open(driver))
             self._watch = sqlite3.connect(self.path, timeout=0, isolation_level=None)
             self._watch.execute("PRAGMA query_only=ON")
             self._log = find_identity(self._log_path)
@@ -287,6 +294,28 @@ class Index:
         Else the last of ten who ask while another process holds the index would wait ten times the timeout.
         """
         return max(self._busy_timeout_s - (time.monotonic() - asked_at), min(self._busy_timeout_s, _LEAST_S))
+
+    def try_lock(self, name: LockName) -> HeldLock | None:
+        """Take a lock that all who use the index share, or return None when somebody else holds it.
+
+        The operating system takes it from a process that ends.
+
+        Raises:
+            IndexUnusable: the directory of the index is gone, or cannot be written to.
+        """
+        descriptor = try_lock_beside(self.path, f"{name}.lock")
+        if descriptor is None:
+            return None
+        self._held.add(name)
+        return HeldLock(partial(self._unlock, name, descriptor))
+
+    def _unlock(self, name: LockName, descriptor: int) -> None:
+        self._held.discard(name)
+        os.close(descriptor)
+
+    def holds_lock(self, name: LockName) -> bool:
+        """Whether it was taken here, and not released yet."""
+        return name in self._held
 
     @asynccontextmanager
     async def locked(self) -> AsyncIterator[None]:

@@ -12,10 +12,10 @@ from typing import Any
 
 from sqlalchemy import bindparam, delete, exists, select, union_all
 
-from app.index.sqlite.database import ReadConnection, WriteConnection
+from app.index.connections import ReadConnection, WriteConnection
+from app.index.dialect import Sql, compiled
 from app.index.sqlite.db_errors import ERRORS, During, explain, is_damage
 from app.index.sqlite.text_index import delete_messages
-from app.index.statements import Sql, compiled
 from app.index.tables import conversation, conversation_info, conversation_tag, event, message
 from app.model.ids import ConversationId
 from app.model.text.tokenizer import split

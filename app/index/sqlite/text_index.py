@@ -13,14 +13,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from functools import cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import orjson
-from sqlalchemy import ScalarSelect, bindparam, delete, insert, literal_column, select
+from sqlalchemy import ColumnElement, ScalarSelect, bindparam, delete, insert, literal_column, select, text
 
 from app.errors import IndexUnusable
-from app.index.sqlite.database import ReadConnection, WriteConnection
-from app.index.statements import Sql, compiled
+from app.index.connections import ReadConnection, WriteConnection
+from app.index.dialect import Sql, compiled
 from app.index.tables import conversation, message
 from app.model.text.event_text import searchable_title
 
@@ -35,6 +35,39 @@ NUMBERS = 1 << _NUMBER_BITS
 
 CONVERSATION_OF_MATCH = f"((message_fts.rowid >> {_NUMBER_BITS}) & {(1 << _KEY_BITS) - 1})"
 """SQL for the key of the conversation that a match is in."""
+
+SAYING: Any = (
+    text(f"SELECT {CONVERSATION_OF_MATCH} FROM message_fts WHERE message_fts MATCH :match")  # noqa: S608
+    .bindparams(bindparam("match"))
+    .columns(conversation.c.id)
+)
+"""The keys of the conversations in which something matches `match`; a million matches take 0.1 s."""
+
+TITLED: Any = (
+    text("SELECT title_fts.rowid FROM title_fts WHERE title_fts MATCH :title_parts")
+    .bindparams(bindparam("title_parts"))
+    .columns(conversation.c.id)
+)
+"""The keys of the conversations in whose titles a part is, found by its trigrams: it has three characters at least."""
+
+
+def newest_matches(conditions: Sequence[ColumnElement[bool]]) -> Sql:
+    """Return the statement for the newest messages that match, in conversations under these conditions.
+
+    It takes `match`, the largest and the smallest id, `newest` and `oldest`, and how many at `most`. Its rows are (id,
+    key of the conversation, seq, text).
+    """
+    admitted = compiled(
+        select(conversation.c.id).where(conversation.c.id == literal_column(CONVERSATION_OF_MATCH), *conditions)
+    )
+    where = f" AND EXISTS ({admitted.text})" if conditions else ""
+    return Sql(
+        "SELECT message.id, message.conversation, message.seq, message.text FROM message WHERE message.id IN ("  # noqa: S608
+        "SELECT message_fts.rowid FROM message_fts WHERE message_fts MATCH :match"
+        f" AND message_fts.rowid <= :newest AND message_fts.rowid >= :oldest{where}"
+        " ORDER BY message_fts.rowid DESC LIMIT :most) ORDER BY message.id DESC",
+        admitted.constants,
+    )
 
 
 def first_id(time_us: int | None, conversation: int) -> int:
@@ -125,9 +158,9 @@ def write_messages(index: WriteConnection, said: Iterable[MessageText]) -> int:
     """Have the index know these texts, each instead of what it knew of the same event; return how many differed."""
     wanted: dict[_Key, MessageText] = {one[:3]: one for one in said}
     stale: list[dict[str, object]] = []
-    for *key, message_id, text in index.fetch_all(_FIND, {"wanted": orjson.dumps(list(wanted)).decode()}):
+    for *key, message_id, known in index.fetch_all(_FIND, {"wanted": orjson.dumps(list(wanted)).decode()}):
         one = wanted[tuple(key)]
-        if one.text == text and is_among(message_id, one.first_id):
+        if one.text == known and is_among(message_id, one.first_id):
             del wanted[tuple(key)]
         else:
             stale.append({"id": message_id})

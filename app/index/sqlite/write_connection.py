@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import sqlite3
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
@@ -16,14 +16,13 @@ from typing import Any, TypeVar
 from sqlalchemy import ClauseElement, Connection, Table
 from sqlalchemy.engine import URL
 
+from app.index.connections import NO_PARAMS, Params, WriteConnection
+from app.index.dialect import Sql, compiled
 from app.index.sqlite.index_file import FileIdentity, require_in_place
-from app.index.statements import Sql, compiled
 from app.model.text.tokenizer import split
 
 T = TypeVar("T")
 
-Params = Mapping[str, object]
-_NOTHING: Params = {}
 _ROWS_MAX = 100
 _PATIENCE_S = 5.0
 _STEP_S = 0.1
@@ -32,8 +31,8 @@ _BEGIN = "BEGIN IMMEDIATE"
 """Every transaction begins as a writer's, so that it cannot meet SQLITE_BUSY in its middle."""
 
 
-class WriteConnection:
-    """The connection inside one write transaction. `Index.write` commits it; nothing else does."""
+class SqliteWriteConnection:
+    """What a transaction runs its statements with."""
 
     __slots__ = ("_driver",)
 
@@ -44,7 +43,7 @@ class WriteConnection:
         """Run one statement that is not worth keeping compiled, and return its rows, if it has any."""
         return self.fetch_all(compiled(statement))
 
-    def fetch_all(self, sql: Sql, params: Params = _NOTHING) -> list[tuple[Any, ...]]:
+    def fetch_all(self, sql: Sql, params: Params = NO_PARAMS) -> list[tuple[Any, ...]]:
         """Run one statement inside the transaction and return its rows."""
         return self._driver.execute(sql.text, sql.bind(params)).fetchall()
 
@@ -89,7 +88,7 @@ class Writer:
         It waits `patience_s` seconds for a program that has SQLite's own lock.
         """
         try:
-            result = work(WriteConnection(self._begin(patience_s, durable=durable)))
+            result = work(SqliteWriteConnection(self._begin(patience_s, durable=durable)))
         except BaseException:
             self._end(commit=False)
             raise

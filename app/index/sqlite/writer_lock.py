@@ -143,7 +143,7 @@ def _take(path: Path, timeout_s: float) -> int:
 
 
 def try_lock_beside(path: Path, name: str) -> int | None:
-    """Lock the file `name` beside the index `path` and return its descriptor, or None when another process holds it.
+    """Lock the file `name` beside the index and return its descriptor, or None when somebody else holds it.
 
     Raises:
         IndexUnusable: it cannot be made, opened or locked, or its directory is gone.

@@ -26,8 +26,9 @@ from app.files.log import event_log
 from app.files.metadata_reader import Reader
 from app.files.open_conversation import OpenFiles
 from app.index import conversation_lookup, ownership
+from app.index.connections import WriteConnection
 from app.index.conversation_lookup import IndexedState
-from app.index.sqlite.database import Index, WriteConnection
+from app.index.sqlite.database import Index
 from app.model.event import parse_json_object
 from app.model.filters import Status
 from app.model.ids import ConversationId

@@ -13,7 +13,8 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from app.errors import IndexBusy
 from app.files.metadata_reader import Reader
 from app.index import conversation_rows, event_rows, state
-from app.index.sqlite.database import Index, WriteConnection
+from app.index.connections import WriteConnection
+from app.index.sqlite.database import Index
 from app.model.conversation import VERSIONS
 from app.store.follow.leader import has_leader_elsewhere
 

@@ -14,7 +14,8 @@ from app.files.layout import ConversationDir
 from app.files.metadata_reader import Reader
 from app.files.row_reader import find_present, read_changes, read_rows
 from app.index import conversation_lookup, conversation_rows, event_rows, state
-from app.index.sqlite.database import Index, WriteConnection
+from app.index.connections import WriteConnection
+from app.index.sqlite.database import Index
 from app.model.event import KnownLog
 from app.model.ids import ConversationId
 from app.store.follow.derivation import adopt_index_settings

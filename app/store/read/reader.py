@@ -13,9 +13,9 @@ from app.errors import ConversationNotFound
 from app.files.log.event_log import RawEvent
 from app.files.trash import TrashEntry
 from app.index import conversation_list, conversation_lookup, facet_counts, search, state
+from app.index.connections import ReadConnection
 from app.index.conversation_list import Page
 from app.index.conversation_lookup import Totals
-from app.index.sqlite.database import ReadConnection
 from app.index.state import IndexState
 from app.model.change_token import ChangePage, ChangeToken
 from app.model.facets import Facet, Facets

@@ -11,9 +11,9 @@ from functools import partial
 
 from app.errors import IndexUnusable, OwnershipLost
 from app.index import conversation_rows, event_rows
+from app.index.connections import WriteConnection
 from app.index.conversation_rows import KnownRow, find_known_to_write
 from app.index.sqlite.database import Index
-from app.index.sqlite.write_connection import WriteConnection
 from app.model.conversation import IndexedRow
 from app.model.event import EventRow, LogChange
 from app.model.ids import ConversationId
