@@ -19,7 +19,7 @@ from app.logs import Note, ignore_note
 from app.settings import Settings
 from app.store.follow.derivation import adopt_index_settings
 from app.store.follow.full_sync import OnProgress, SyncReport, ignore_progress, sync
-from app.store.follow.index_repair import open_index, replace_unusable, update_rebuilding
+from app.store.follow.index_repair import open_index, replace_unusable
 from app.store.follow.leader import has_leader_elsewhere
 from app.store.follow.verify import Difference, OnVerified, ignore_verified, verify
 from app.store.read.freshness import Freshness
@@ -110,7 +110,7 @@ class IndexedDirectory:
         except IndexDamaged:
             await replace_unusable(self.index, self.reader.root)
             report = await work()
-        await update_rebuilding(self.index)
+        await self.index.refresh_rebuilding()
         await adopt_index_settings(self.index, self.reader)
         self._note("sync", report.seconds)
         return report

@@ -23,6 +23,7 @@ from typing import Literal, NamedTuple, TypeVar
 import aiosqlite
 
 from app.errors import IndexBusy, IndexDamaged, IndexRebuilding, IndexUnusable
+from app.index import state
 from app.index.connections import ReadConnection, WriteConnection
 from app.index.sqlite import open_lock
 from app.index.sqlite.db_errors import ERRORS, During, explain, is_damage
@@ -74,10 +75,8 @@ class Index:
         self._writer: Writer | None = None
         self._presence: int | None = None
         self._held: set[LockName] = set()
-        self.damaged = False
-        """Whether a statement met damage since the index was opened."""
-        self.rebuilding = False
-        """Whether the index was damaged and does not know all conversations again yet."""
+        self._damaged = False
+        self._rebuilding = False
         self.opened: FileIdentity | None = None
         """Which file was opened last."""
         self._log: FileIdentity | None = None
@@ -106,12 +105,13 @@ class Index:
             self._watch.execute("PRAGMA query_only=ON")
             self._log = find_identity(self._log_path)
             require_in_place(self.path, self.opened)
+            self._damaged = False
         except IndexUnusable:
             await self.close()
             raise
         except ERRORS as error:
             await self.close()
-            self.damaged = self.damaged or is_damage(error)
+            self._damaged = self._damaged or is_damage(error)
             raise explain(During.OPENING, error, self.path) from error
 
     async def close(self) -> None:
@@ -161,6 +161,8 @@ class Index:
     async def closed(self) -> AsyncIterator[None]:
         """Close all connections of this process meanwhile, and open the file of this name again afterwards.
 
+        It counts as being rebuilt until `refresh_rebuilding` was asked.
+
         Raises:
             IndexUnusable: it cannot be opened again; the index stays closed.
         """
@@ -171,15 +173,34 @@ class Index:
             try:
                 await self._disconnect()
                 yield
+                self._rebuilding = True  # until it was looked: who waits for a connection would count an empty index
                 self._seen = None
                 await self.open()
-                self.damaged = False
             finally:
                 for free in lent:
                     free.release()
 
+    @property
+    def damaged(self) -> bool:
+        """Whether damage was met since the index was opened."""
+        return self._damaged
+
+    def note_damage(self) -> None:
+        """Have the index be replaced by an empty one, see `app.store.follow.index_repair`."""
+        self._damaged = True
+
+    @property
+    def rebuilding(self) -> bool:
+        """Whether the index was damaged and does not know all conversations again yet, as last looked."""
+        return self._rebuilding
+
+    async def refresh_rebuilding(self) -> None:
+        """Look whether the index was damaged and does not know all conversations again yet."""
+        async with self.read() as connection:
+            self._rebuilding = (await state.get_state(connection)).derived_by == state.RECOVERING
+
     def _require_whole(self) -> None:
-        if self.rebuilding:
+        if self._rebuilding:
             raise IndexRebuilding(
                 "the index was damaged and is being built again from the files, so nobody knows yet which conversations"
                 " there are; one by its id can be read meanwhile. See GET /api/index/status, and try again soon"
@@ -197,8 +218,8 @@ class Index:
         try:
             [version] = self._watch.execute("PRAGMA data_version").fetchone()
             if self._seen is None or self._seen[0] != version:
-                [state] = self._watch.execute("SELECT epoch || '.' || revision FROM revision").fetchone()
-                self._seen = version, state
+                [text] = self._watch.execute("SELECT epoch || '.' || revision FROM revision").fetchone()
+                self._seen = version, text
         except (*ERRORS, TypeError):
             return None
         return self._seen[1]
@@ -225,7 +246,7 @@ class Index:
             try:
                 yield connection
             except IndexDamaged:
-                self.damaged = True
+                self.note_damage()
                 raise
             finally:
                 pool.connections.append(connection)
@@ -283,7 +304,7 @@ class Index:
             try:
                 result = self._writer.run(work, patience_s=self._left_s(asked_at), durable=durable)
             except ERRORS as error:
-                self.damaged = self.damaged or is_damage(error)
+                self._damaged = self._damaged or is_damage(error)
                 raise explain(During.USE, error) from error
             self._note("commit", time.monotonic() - begun_at)
             return result

@@ -117,7 +117,7 @@ async def _check_database(index: Index, reader: Reader, *, fix: bool, whole: boo
     except IndexDamaged as error:
         damage, orphans, stray = [str(error)], [], []
     if damage and fix:
-        index.damaged = True
+        index.note_damage()
         await replace_unusable(index, reader.root)
     for problem in damage:
         yield Difference(_ABSENT, "database", problem, _ABSENT, fix)
@@ -153,7 +153,7 @@ async def _verify_or_mend(
         damage = Difference(_ABSENT, "database", str(error), _ABSENT, fix)
         if not fix:
             return [damage]
-    index.damaged = True
+    index.note_damage()
     await replace_unusable(index, reader.root)
     return [damage, *await verify_some(index, reader, named, fix=True)]
 
