@@ -29,5 +29,5 @@ class Sql(NamedTuple):
 def compiled(statement: ClauseElement) -> Sql:
     """Compile a statement; its parameters are named bindparams, given by each call."""
     result = cast(SQLCompiler, statement.compile(dialect=_DIALECT))
-    constants = {name: bind.effective_value for name, bind in result.binds.items() if not bind.required}
+    constants = {name: bind.effective_value for bind, name in result.bind_names.items() if not bind.required}
     return Sql(str(result), constants)
