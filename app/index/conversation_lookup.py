@@ -95,7 +95,7 @@ def _prefix_sql() -> Sql:
 
 
 async def list_ids(index: ReadConnection, prefix: str, most: int) -> list[ConversationId]:
-    """Return the first ids that begin with `prefix`, at most `most`."""
+    """Return at most `most` ids that begin with `prefix`, the lowest first."""
     parameters = {"first": prefix, "last": f"{prefix}g", "most": most}
     return [ConversationId(row[0]) for row in await index.fetch_all(_prefix_sql(), parameters)]
 
@@ -125,7 +125,7 @@ def _children_sql() -> Sql:
 
 
 async def list_children(index: ReadConnection, conversation_id: ConversationId) -> list[ConversationId]:
-    """Return the ids of the conversations whose parent this is, the oldest first."""
+    """Return the ids of the children of a conversation, the oldest first."""
     return [ConversationId(row[0]) for row in await index.fetch_all(_children_sql(), {"parent_": conversation_id})]
 
 
@@ -141,7 +141,7 @@ def _behind_sql() -> Sql:
 
 
 async def list_behind(index: ReadConnection, after: int) -> list[tuple[int, str]]:
-    """Return the next (key, directory) of conversations whose event rows may lag behind, in order of key."""
+    """Return (key, directory) of the next conversations whose event rows may be out of date, in order of key."""
     return [(row[0], row[1]) for row in await index.fetch_all(_behind_sql(), {"after": after})]
 
 
@@ -163,7 +163,7 @@ def _totals_sql() -> Sql:
 
 
 async def count_totals(index: ReadConnection) -> Totals:
-    """Return how many conversations there are, cannot be read, and have event rows that may lag behind."""
+    """Count the conversations, those that cannot be read, and those whose event rows may be out of date."""
     rows = await index.fetch_kept(_totals_sql())
     return Totals(*rows[0])
 
@@ -180,7 +180,7 @@ def _unreadable_sql() -> Sql:
 
 
 async def list_unreadable(index: ReadConnection, limit: int) -> list[tuple[ConversationId, str]]:
-    """Return the first conversations that cannot be read as they should, with the reasons."""
+    """Return (id, reason) of the first conversations that cannot be read completely."""
     rows = await index.fetch_all(_unreadable_sql(), {"row_limit": limit})
     return [(ConversationId(row[0]), row[1]) for row in rows]
 
@@ -188,7 +188,7 @@ async def list_unreadable(index: ReadConnection, limit: int) -> list[tuple[Conve
 CHUNK = 1000
 
 _EITHER: tuple[ColumnElement[int], ...] = (literal_column("0"), literal_column("1"))
-"""Archived or not: the index of updated_at begins with it."""
+"""Archived or not. The index of `updated_at` begins with that column."""
 
 
 @cache
@@ -206,9 +206,9 @@ def _active_sql() -> Sql:
 
 
 async def list_active(index: ReadConnection, since_us: int, before: int) -> list[IndexedState]:
-    """Return the next conversations below the key `before`, the newest first, that need a look all the time.
+    """Return the next conversations with a key below `before`, the newest first, that every sweep looks at.
 
-    They were updated since `since_us`, are owned or open, or have rows that are known not to be settled.
+    They were updated since `since_us`, are owned or open, or have rows that are known to be out of date.
     """
     asked = {"since": since_us, "before": before, "row_limit": CHUNK}
     return [IndexedState(*row) for row in await index.fetch_all(_active_sql(), asked)]
@@ -221,7 +221,7 @@ def _walk_sql() -> Sql:
 
 
 async def list_after(index: ReadConnection, after: int, limit: int) -> list[IndexedState]:
-    """Return the next conversations in order of their keys."""
+    """Return the next conversations after the key `after`, in order of their keys."""
     return [IndexedState(*row) for row in await index.fetch_all(_walk_sql(), {"after": after, "row_limit": limit})]
 
 
@@ -250,7 +250,7 @@ async def list_dirty(index: ReadConnection) -> list[IndexedState]:
 
 
 class Placement(NamedTuple):
-    """A conversation's directory, and what it is grouped by."""
+    """A conversation's directory, and the columns by which disk usage is grouped."""
 
     id: ConversationId
     directory: str
@@ -272,6 +272,6 @@ def _placements_sql() -> Sql:
 
 
 async def list_placements(index: ReadConnection, after: str, limit: int) -> list[Placement]:
-    """Return the next conversations, in order of their ids."""
+    """Return the next conversations after the id `after`, in order of their ids."""
     rows = await index.fetch_all(_placements_sql(), {"after": after, "row_limit": limit})
     return [Placement(*row) for row in rows]

@@ -1,4 +1,4 @@
-"""Writing conversations' rows: columns, tags and body, the title as search looks through it, and deletions."""
+"""Writing and deleting the rows of conversations: columns, tags, body and searchable title."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ _LAST_KEY = Sql("SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 
 
 @lru_cache(maxsize=256)
 def _update_sql(names: tuple[str, ...]) -> Sql:
-    """Return the statement that sets these columns; it leaves the others' indexes alone, which is most of the work."""
+    """Return the statement that sets these columns only: updating their indexes is most of the work."""
     values: dict[str, BindParameter[object]] = {name: bindparam(f"{name}_") for name in names}
     return compiled(update(conversation).where(conversation.c.id == bindparam("key_")).values(values))
 
@@ -108,7 +108,7 @@ def _add_tag_sql() -> Sql:
 
 
 def insert_rows(index: WriteConnection, fresh: Sequence[IndexedRow], *, revision: int, events_behind: int) -> None:
-    """Write rows of conversations that are not known: their keys are given here, so that nothing is looked up."""
+    """Write rows of new conversations. Keys are assigned here, so that nothing has to be looked up."""
     [[last]] = index.fetch_all(_LAST_KEY)
     keyed = [(key, indexed.row) for key, indexed in enumerate(fresh, last + 1)]
     values = [
@@ -124,9 +124,9 @@ def insert_rows(index: WriteConnection, fresh: Sequence[IndexedRow], *, revision
 def update_rows(
     index: WriteConnection, known: Sequence[tuple[KnownRow, IndexedRow]], *, revision: int, events_behind: int
 ) -> None:
-    """Set what differs of rows that are known; `revision` is that of those of which more does than the signature.
+    """Set the columns that differ. Rows that differ in more than the signature get the `revision`.
 
-    One that lags behind its log goes on doing so: what is appended now is not all that its event rows lack.
+    `events_behind` is never reset here: an append adds its own events, not the others that may be missing.
     """
     updates: dict[tuple[str, ...], list[dict[str, object]]] = {}
     bodies, retagged, retitled = [], [], []
@@ -156,7 +156,7 @@ def update_rows(
 
 
 def _add_tags(index: WriteConnection, keyed: Iterable[tuple[int, ConversationRow]]) -> None:
-    """Write the tags of conversations, with their keys, that have none yet."""
+    """Write the tags of conversations that have none yet, given with their keys."""
     tags = [{"conversation": number, "key": key, "value": value} for number, row in keyed for key, value in row.tags]
     index.execute_many(_add_tag_sql(), tags)
 
@@ -165,7 +165,7 @@ _WRITE_CHUNK = 500
 
 
 class Upserted(NamedTuple):
-    """What became of rows: how many are new or changed, and which were left alone for a newer one."""
+    """How many rows are new or changed, and which were skipped because the index has a newer row."""
 
     changed: int
     newer: frozenset[ConversationId] = frozenset()
@@ -174,11 +174,13 @@ class Upserted(NamedTuple):
 def upsert_many(
     index: WriteConnection, rows: Sequence[IndexedRow], *, as_of: int | None = None, events_too: bool = False
 ) -> Upserted:
-    """Write conversations' rows and bodies.
+    """Write the rows and bodies of conversations.
 
-    The event rows of all count as lagging behind until `events` says otherwise; where the same transaction writes
-    `events_too`, only those that did before. With `as_of`, the revision at which the index stood before the files were
-    read, a row that somebody else changed since is left alone: it is newer.
+    Their event rows count as out of date until `event_rows.apply_changes` has written them. With `events_too` the same
+    transaction writes them, so that only those stay out of date that were before.
+
+    `as_of` is the revision of the index before the files were read. A row that somebody else changed since then is
+    newer and is skipped.
     """
     done = Upserted(0)
     for begin in range(0, len(rows), _WRITE_CHUNK):
@@ -197,7 +199,7 @@ def write_rows(
     as_of: int | None = None,
     events_too: bool = False,
 ) -> Upserted:
-    """Do what `upsert_many` does, where what the index knows of the rows was asked for in the same transaction."""
+    """Do what `upsert_many` does; `before` was read by `find_known_to_write` in the same transaction."""
     fresh: list[IndexedRow] = []
     known: list[tuple[KnownRow, IndexedRow]] = []
     newer: list[ConversationId] = []
@@ -222,7 +224,7 @@ def write_rows(
 
 
 def _touched_parents(before: KnownRow | None, now: ConversationRow) -> set[str | None]:
-    """Return the conversations whose list of children changes with this row."""
+    """Return the parents whose list of children changes with this row."""
     if before is None:
         return {now.parent}
     if (before.row.parent, before.row.created_at) == (now.parent, now.created_at):
@@ -242,7 +244,7 @@ def _delete_sql() -> Sql:
 
 
 def delete_many(index: WriteConnection, directories: Iterable[str]) -> int:
-    """Delete conversations with everything that belongs to them, and return how many there were."""
+    """Delete conversations by their directories, with all their rows, and return how many there were."""
     doomed = [row for directory in directories for row in index.fetch_all(_doomed_sql(), {"directory": directory})]
     if not doomed:
         return 0
@@ -255,6 +257,6 @@ def delete_many(index: WriteConnection, directories: Iterable[str]) -> int:
 
 
 def invalidate_all(index: WriteConnection) -> None:
-    """Make the next sync read every conversation again; the rows go on being served meanwhile."""
+    """Make the next sync read every conversation again. The rows are served until then."""
     index.execute(update(conversation).values(signature=b"", events_behind=1))
     state.bump_revision(index)

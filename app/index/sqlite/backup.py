@@ -1,8 +1,7 @@
-"""Copies of an index that others go on using.
+"""Backups of an index, and replacing the content of a live one, while others use it.
 
-A backup is made with VACUUM INTO, checked, and put where it was asked for. A rebuilt index replaces the live one with
-SQLite's backup API, in one step, which is a transaction like any other. A rename over a database that somebody has open
-corrupts it.
+A backup is made with VACUUM INTO, checked, and then linked to its target. A rebuilt index replaces the content of the
+live one through SQLite's backup API, in one transaction: a rename over a database that somebody has open corrupts it.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ from app.index.sqlite.schema_version import read_revision
 
 
 class Backup(NamedTuple):
-    """A copy of an index: where it is, its schema, and what it holds."""
+    """A backup: its path, the revision of its schema, and what it holds."""
 
     path: Path
     revision: str | None
@@ -34,9 +33,9 @@ class Backup(NamedTuple):
 
 
 def back_up(index: Path, target: Path) -> Backup:
-    """Copy an index, also while it is in use, and return what the copy holds. It is as of one moment, and durable.
+    """Make a durable copy of an index as of one moment, also while it is in use.
 
-    The copy has an epoch of its own: put in the index's place it does not know what was told of changes since.
+    The copy gets an epoch of its own: used in place of the index, it must refuse the change tokens given out since.
 
     Raises:
         OutputRefused: `target` exists, or cannot be written.
@@ -75,11 +74,7 @@ def _copy(index: Path, copy: Path) -> None:
 
 
 def _require_sound(index: Path, copy: Path, revision: str) -> int:
-    """Return how many conversations a copy holds.
-
-    Raises:
-        IndexUnusable: it is damaged, or of another schema.
-    """
+    """Return how many conversations a copy holds; raise IndexUnusable if it is damaged or has another schema."""
     with closing(sqlite3.connect(copy)) as database:
         faults = find_faults(database, whole=True)
         now = database.execute("SELECT version_num FROM alembic_version").fetchone()[0]
@@ -102,10 +97,10 @@ def _sync(path: Path) -> None:
 
 
 async def copy_into(source: Index, target: Index) -> None:
-    """Replace everything in `target`, whose other writers are shut out (`Index.locked`), by what `source` holds.
+    """Replace the content of `target` by that of `source`. The caller holds `target.locked()`.
 
-    The revision goes on from the higher of the two. The epoch is a new one, also where the source was copied before, by
-    a rebuild that was killed then; so old tokens are known as foreign.
+    The revision continues from the higher of the two. The epoch is a new one, also if a rebuild that was killed had
+    copied the source before, so that old change tokens are recognised.
     """
     revision = await asyncio.to_thread(_find_revision, target.path)
     await source.write(lambda connection: state.begin_epoch(connection, revision))

@@ -1,4 +1,4 @@
-"""What a database error says about the file: its content is wrong, or the system refused, which may pass."""
+"""What an error of the database means: the content of the file is wrong, or the system refused, which may pass."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from app.errors import IndexBusy, IndexDamaged, IndexUnusable, MigrationFailed, OutputRefused, StoreError
 
 ERRORS = (sqlite3.Error, UnicodeDecodeError)
-"""What the driver raises for a database: the latter where a damaged one has no text in the message that it makes."""
+"""What the driver raises. It raises UnicodeDecodeError if a damaged database puts bytes into an error message."""
 
 
 class During(Enum):

@@ -1,4 +1,4 @@
-"""Whether a database is sound: SQLite's own checks, references, the words of the text index, and the pragmas."""
+"""Checks of a database: SQLite's own, references between tables, the text indexes, and the pragmas."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from app.model.ids import ConversationId
 from app.model.text.tokenizer import split
 
 LOST_BY_NOBODY = ("conversation", "conversation_info", "conversation_tag", "event", "message")
-"""Tables whose rows no migration may take away."""
+"""Tables of which no migration may lose a row."""
 
 _NO_COUNTS: Mapping[str, int] = {}
 
 
 def count_rows(database: sqlite3.Connection) -> dict[str, int]:
-    """Return how many rows the tables have that no migration may take rows from, those that there are."""
+    """Return the number of rows of each table in `LOST_BY_NOBODY` that exists."""
     there = {row[0] for row in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
     counted = {}
     for name in LOST_BY_NOBODY:
@@ -39,7 +39,7 @@ def count_rows(database: sqlite3.Connection) -> dict[str, int]:
 def find_faults(
     database: sqlite3.Connection, before: Mapping[str, int] = _NO_COUNTS, *, whole: bool = False
 ) -> list[str]:
-    """Return what is wrong with a database; nothing when it is sound.
+    """Return what is wrong with a database; nothing if it is sound.
 
     `before` is what `count_rows` gave before a change. Without `whole` indexes are not compared with their tables.
     """
@@ -58,10 +58,7 @@ def find_faults(
 
 
 async def list_damaged(index: ReadConnection, *, whole: bool = True) -> list[str]:
-    """Return what SQLite's own check finds wrong with the database; nothing when it is sound.
-
-    Without `whole` it does not compare the indexes with their tables.
-    """
+    """Return what SQLite's own check finds; nothing if the database is sound. `whole` as for `find_faults`."""
     return _not_ok(await index.fetch_all(Sql(_check_text(whole=whole, most=20), {})))
 
 
@@ -74,14 +71,14 @@ def _not_ok(rows: Iterable[tuple[Any, ...]]) -> list[str]:
 
 
 def copy_database(index: Path, copy: Path) -> None:
-    """Copy an index, also while it is in use, as of one moment. It raises what the driver raises."""
+    """Copy an index as of one moment, also while it is in use. Raises `ERRORS` of the driver."""
     with closing(sqlite3.connect(index, isolation_level=None)) as database:
         database.execute("PRAGMA busy_timeout=5000")
         database.execute("VACUUM INTO ?", (str(copy),))
 
 
 def find_derivation(database: sqlite3.Connection) -> str | None:
-    """Return which version of the fold made the rows."""
+    """Return `sync_state.derived_by`: which version of the fold made the rows."""
     if not _has_state(database):
         return None
     [found] = database.execute("SELECT derived_by FROM sync_state").fetchone() or (None,)
@@ -89,7 +86,7 @@ def find_derivation(database: sqlite3.Connection) -> str | None:
 
 
 def invalidate_rows(database: sqlite3.Connection) -> None:
-    """Have the next sync read all files again."""
+    """Make the next sync read all files again."""
     if _has_state(database):
         database.execute("UPDATE sync_state SET derived_by = NULL")
 
@@ -112,7 +109,7 @@ def sqlite_version() -> tuple[int, int, int]:
 
 
 async def read_pragmas(index: ReadConnection) -> dict[str, object]:
-    """Return the pragmas of `EXPECTED` as they are in force on a read connection."""
+    """Return the values of the pragmas of `EXPECTED` on a read connection."""
     found = {}
     for name in _PRAGMAS:
         row = await index.fetch_one(Sql(f"PRAGMA {name}", {}))
@@ -128,12 +125,12 @@ def _ahead_sql() -> Sql:
 
 
 async def list_ahead(index: ReadConnection, latest_us: int) -> list[ConversationId]:
-    """Return the conversations that have an event of a later time. Goes through all events."""
+    """Return the conversations that have an event later than `latest_us`. This reads all event rows."""
     return [ConversationId(row[0]) for row in await index.fetch_all(_ahead_sql(), {"latest": latest_us})]
 
 
 _FULL_TEXT = {"words": "message_fts", "title parts": "title_fts"}
-"""What can be found through an index of FTS5, and the table that is that index."""
+"""The text indexes of FTS5: what each holds, and its table."""
 
 
 @cache
@@ -150,7 +147,7 @@ def _orphans_sql() -> Sql:
 
 
 async def list_orphans(index: ReadConnection) -> list[int]:
-    """Return the keys that bodies, tags, event rows or messages have but no conversation; a sound index has none."""
+    """Return the keys of bodies, tags, event rows or messages without a conversation; a sound index has none."""
     return [row[0] for row in await index.fetch_all(_orphans_sql())]
 
 
@@ -165,9 +162,9 @@ def delete_orphans(index: WriteConnection) -> None:
 
 
 def list_unsound_text_indexes(index: Path) -> list[str]:
-    """Return of "words" and "title parts" those whose index differs from all that was said, or from the titles.
+    """Return those of "words" and "title parts" whose text index differs from the messages, or from the titles.
 
-    SQLite's check takes its time and a lock for writing; so it looks at a copy, which is as of one moment.
+    FTS5's check takes long and needs a write lock, so it runs on a copy.
 
     Raises:
         IndexUnusable: there is no room for a copy, or the index cannot be read.
@@ -194,6 +191,6 @@ def _is_sound(database: sqlite3.Connection, table: str) -> bool:
 
 
 def rebuild_text_index(index: WriteConnection, name: str) -> None:
-    """Make the index of "words" anew from the messages, or that of "title parts" from the titles."""
+    """Rebuild the text index of "words" from the messages, or that of "title parts" from the titles."""
     table = _FULL_TEXT[name]
     index.execute_many(Sql(f"INSERT INTO {table} ({table}) VALUES ('rebuild')", {}), [{}])  # noqa: S608

@@ -36,15 +36,15 @@ _PACKAGE = Path(__file__).resolve().parents[2]
 
 
 OnStep = Callable[[str], None]
-"""Called with the revision that was reached, once a step's result was checked and before it is committed."""
+"""Called with the new revision of each step, after its result was checked and before it is committed."""
 
 
 def ignore_step(_revision: str) -> None:
-    """Tell nobody."""
+    """Do nothing."""
 
 
 class Revision(NamedTuple):
-    """A migration: its id, what it does, and whether the index stands there."""
+    """A migration: its id, what it does, and whether it is the index's present revision."""
 
     id: str
     summary: str
@@ -58,9 +58,9 @@ def history(path: Path) -> list[Revision]:
 
 
 class Plan(NamedTuple):
-    """What a migration would do: the steps in their order, and how large what they work on is.
+    """What a migration would do: its steps in order, and the size of the index.
 
-    `reads_again` says that the next sync will read all conversations, which a rebuild does as well.
+    `reads_again` says that the next sync will read all conversations, as a rebuild does.
     """
 
     before: str | None
@@ -73,7 +73,7 @@ class Plan(NamedTuple):
 
 
 def plan(path: Path, target: str, *, down: bool = False) -> Plan:
-    """Return what migrating up, or down, to `target` would do.
+    """Return what migrating up or down to `target` would do.
 
     Raises:
         SchemaTooNew: the index is newer than this program.
@@ -108,7 +108,7 @@ def _is_at(now: str | None, target: str) -> bool:
 
 
 def _none_for_base(script: ScriptDirectory, now: str, target: str) -> str:
-    """Return the revision to go down to, which may be given relative to `now`, as -1."""
+    """Return the revision to go down to. `target` may be relative to `now`, such as -1."""
     if not target.startswith("-"):
         return target
     ids = [revision.revision for revision in script.iterate_revisions(now, "base")]
@@ -129,10 +129,10 @@ def _no_target(target: str, error: Exception) -> MigrationFailed:
 
 
 def require_known(path: Path) -> str | None:
-    """Return the index's revision after making sure that this program knows it.
+    """Return the index's revision, which this program must know.
 
     Raises:
-        SchemaTooNew: it does not, so the index was made by a newer program.
+        SchemaTooNew: a newer program made the index.
     """
     now = read_revision(path)
     if now is not None and now not in {revision.id for revision in history(path)}:
@@ -149,16 +149,16 @@ def require_known(path: Path) -> str | None:
 def upgrade(
     path: Path, target: str = "head", *, wait_s: float = MIGRATION_WAIT_S, on_step: OnStep = ignore_step
 ) -> None:
-    """Migrate the index up to `target`; nothing happens when it is there. Nobody else may have the index open.
+    """Migrate the index up to `target`, unless it is there. Nobody else may have the index open.
 
-    Each step is a transaction, and its result is checked before it is committed: a step that is interrupted or fails
-    leaves the index as it was before it.
+    Each step is a transaction whose result is checked before it is committed. A step that fails or is interrupted
+    leaves the index as it was before that step.
 
     Raises:
         SchemaTooNew: the index is newer than this program.
         IndexBusy: another process has the index open.
         IndexUnusable: the file is no database, or its directory cannot be written to.
-        MigrationFailed: `target` is no revision above, or a step failed; the index stands as before it.
+        MigrationFailed: `target` is no later revision, or a step failed; the index is as it was before that step.
     """
     wanted = HEAD if target == "head" else target
     _while_alone(path, wanted, wait_s, lambda: _migrate(path, wanted, command.upgrade, on_step))
@@ -167,7 +167,7 @@ def upgrade(
 def downgrade(path: Path, target: str, *, wait_s: float = MIGRATION_WAIT_S, on_step: OnStep = ignore_step) -> None:
     """Migrate the index down to `target`; "base" leaves no table. Nobody else may have the index open.
 
-    What is lost is made again from the files: the first sync after an upgrade reads all of them.
+    The first sync after a later upgrade reads all files, which restores what is lost.
 
     Raises:
         SchemaTooNew, IndexBusy, IndexUnusable, MigrationFailed: as for `upgrade`.
@@ -176,7 +176,7 @@ def downgrade(path: Path, target: str, *, wait_s: float = MIGRATION_WAIT_S, on_s
 
 
 def _while_alone(path: Path, target: str, wait_s: float, work: Callable[[], None]) -> None:
-    """Run `work` once nobody else has the index open; not when it is at `target`, also because another brought it."""
+    """Run `work` once nobody else has the index open, unless it is at `target` by then."""
     deadline = time.monotonic() + wait_s
     while (require_known(path) or "base") != target:
         try:
@@ -218,7 +218,7 @@ def _migrate(path: Path, target: str, work: Callable[[Config, str], None], on_st
 
 
 def drift(path: Path) -> list[str]:
-    """Return how the index's tables differ from what this program expects, and what in it is damaged."""
+    """Return how the tables differ from what this program expects, and what is damaged."""
     now = require_known(path)
     if now != HEAD:
         return [f"the schema is at {now or 'nothing'}, this program needs {HEAD}: run `convstore db upgrade`"]
@@ -233,7 +233,7 @@ def _driver(connection: Connection) -> sqlite3.Connection:
 
 
 def mark_recovering(path: Path) -> None:
-    """Note that an empty index stands in the place of a damaged one, until a sync knows all conversations again."""
+    """Mark an empty index as one that replaces a damaged one, until a sync has read all conversations."""
     with _connect(path, writing=True) as connection, connection.begin():
         connection.execute(update(sync_state).values(derived_by=RECOVERING))
 

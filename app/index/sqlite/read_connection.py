@@ -1,4 +1,4 @@
-"""A connection that cannot write, in a thread of its own; a statement is one hop to it."""
+"""A connection that cannot write, in a thread of its own. A statement is one hop to that thread."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ _DATA_VERSION = Sql("PRAGMA data_version", {})
 _BEGIN = Sql("BEGIN", {})
 
 _OPERATIONS = 20_000
-"""SQLite's steps, about a millisecond of them, after which a query looks whether it is late."""
+"""SQLite's steps between two looks at the deadline, about a millisecond."""
 
 
 async def connect(path: Path) -> aiosqlite.Connection:
-    """Open a driver connection. A program that ends without closing it does not wait for its thread for ever."""
+    """Open a driver connection. Its thread is a daemon, so that a program can end without closing it."""
     connecting = aiosqlite.connect(path, isolation_level=None)
     connecting._thread.daemon = True  # noqa: SLF001 - aiosqlite has no other way
     return await connecting
@@ -43,7 +43,7 @@ class SqliteReadConnection:
 
     @classmethod
     async def open(cls, driver: aiosqlite.Connection) -> SqliteReadConnection:
-        """Make a new driver connection one that cannot write, and that can be stopped."""
+        """Set up a new driver connection that cannot write and can be stopped."""
         for pragma in ("query_only=ON", "mmap_size=0", "wal_autocheckpoint=0", "busy_timeout=5000"):
             await driver.execute(f"PRAGMA {pragma}")
         await driver.execute_fetchall("SELECT count(*) FROM sqlite_master")
@@ -59,11 +59,11 @@ class SqliteReadConnection:
         try:
             return await self._driver.execute_fetchall(sql.text, sql.bind(params))  # type: ignore[return-value]
         except asyncio.CancelledError:
-            await self._driver.interrupt()  # else who gets the connection next waits for this one's end
+            await self._driver.interrupt()  # else the next user of the connection waits for this statement to end
             raise
         except ERRORS as error:
             if not is_damage(error):
-                require_time(self.deadline)  # what was interrupted may be told as another failure
+                require_time(self.deadline)  # SQLite may report an interrupted statement as another error
             raise explain(During.USE, error) from error
 
     @asynccontextmanager

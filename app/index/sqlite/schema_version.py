@@ -1,4 +1,4 @@
-"""Which revision of the schema an index has, and which this program needs, without importing Alembic (0.2 s)."""
+"""The revision of an index's schema, and the one that this program needs. Importing Alembic would take 0.2 s."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from app.index.sqlite.db_errors import ERRORS, During, explain
 from app.index.sqlite.index_file import unusable_directory
 
 HEAD = "0009"
-"""The newest migration. `tests/migrations` holds that it is."""
+"""The newest migration; a test in `tests/migrations` checks that."""
 
 
 def read_revision(path: Path) -> str | None:
-    """Return the index's revision, None when there is no index or it has no schema yet.
+    """Return the index's revision, or None if there is no index or it has no schema yet.
 
     Raises:
         IndexBusy: another program holds the index.
