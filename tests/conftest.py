@@ -17,8 +17,9 @@ import pytest
 
 from app import ConversationStore, Settings
 from app.api.app import create_app
+from app.index.connections import WriteConnection
 from app.index.sqlite import migrations
-from app.index.sqlite.database import Index, WriteConnection
+from app.index.sqlite.database import Index
 
 pytest_plugins = ["tests.untried", "tests.watchdog"]
 

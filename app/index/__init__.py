@@ -1,5 +1,6 @@
-"""The SQLite index and the only SQL. Disposable: everything in it comes from the files.
+"""The index that lists, counts and searches conversations, and the only SQL. Everything in it comes from the files.
 
-Imports `app.model` and `app.errors` alone. `engine` gives connections, `schema` the migrations; the other modules are
-the statements, a subject each. The hot reads are built once with SQLAlchemy Core and run by the driver.
+It imports neither `app.files` nor `app.store`. Each module here holds the statements of one subject, written with
+SQLAlchemy Core, compiled once and run by the driver. `connections` and `dialect` are what they ask of a database;
+`sqlite` holds what only SQLite has.
 """

@@ -1,7 +1,7 @@
 """The change feed: every row carries the revision of its last change, and a deletion leaves a tombstone.
 
-What a reader of the list sees of a conversation changes with its own row and with its children, so a parent is part of
-a change of theirs. Tombstones are bounded; `revision.forgotten` says up to which change they are gone.
+A list shows the children of a conversation, so a change of a child gives its parent the new revision too. The number of
+tombstones is bounded; those up to the revision `revision.forgotten` were dropped.
 """
 
 from __future__ import annotations
@@ -11,12 +11,11 @@ from functools import cache
 from typing import Any
 
 from sqlalchemy import ColumnElement, Table, bindparam, delete, null, select, tuple_, union_all, update
-from sqlalchemy.dialects.sqlite import insert
 
 from app.errors import ChangesGone
 from app.index import conversation_body, state
-from app.index.sqlite.database import ReadConnection, WriteConnection
-from app.index.statements import Sql, compiled
+from app.index.connections import ReadConnection, WriteConnection
+from app.index.dialect import Sql, compiled, insert
 from app.index.tables import conversation, deletion, revision
 from app.model.change_token import ChangePage, ChangeToken, ListChange
 from app.model.ids import ConversationId
@@ -32,7 +31,7 @@ def _touch_sql() -> Sql:
 
 
 def touch_conversations(index: WriteConnection, uuids: Iterable[str | None], at: int) -> None:
-    """Make conversations part of the change `at`; None and unknown ones are ignored."""
+    """Set the revision of conversations to `at`; None and unknown ids are ignored."""
     index.execute_many(_touch_sql(), [{"uuid_": uuid, "revision_": at} for uuid in uuids if uuid is not None])
 
 
@@ -50,12 +49,12 @@ def _forget_sql() -> Sql:
 
 
 def forget_deletions(index: WriteConnection, uuids: Sequence[str]) -> None:
-    """Remove the tombstones of conversations that are there again."""
+    """Remove the tombstones of conversations that exist again."""
     index.execute_many(_forget_sql(), [{"uuid": uuid} for uuid in uuids])
 
 
 def note_deletions(index: WriteConnection, uuids: Sequence[str], at: int) -> None:
-    """Leave a tombstone for each of these conversations, deleted by the change `at`; the oldest ones make room."""
+    """Leave a tombstone of revision `at` for each conversation; beyond `DELETIONS_KEPT` the oldest are dropped."""
     index.execute_many(_note_sql(), [{"uuid": uuid, "revision": at} for uuid in uuids])
     oldest_to_go = select(deletion.c.revision).order_by(deletion.c.revision.desc()).offset(DELETIONS_KEPT).limit(1)
     found = index.execute(oldest_to_go)
@@ -84,12 +83,13 @@ def _changes_sql() -> Sql:
 
 
 async def list_changes(index: ReadConnection, since: ChangeToken | None, limit: int) -> ChangePage:
-    """Return the next changes after a place, in order of their revisions; None is the beginning: all there is.
+    """Return the next changes after `since`, in order of their revisions. None begins with all conversations.
 
-    Each conversation comes once, as it is now. It reads one snapshot, which the caller took, so none is passed over.
+    Each conversation comes once, in its present state. The caller holds a snapshot, so that no change is missed between
+    the statements.
 
     Raises:
-        ChangesGone: the index was built anew since, or deletions since then are no longer kept.
+        ChangesGone: the index was rebuilt since then, or deletions since then are no longer kept.
     """
     position = await state.get_revision(index)
     place = ChangeToken(position.epoch, 0, begun=position.revision) if since is None else since

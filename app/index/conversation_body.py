@@ -1,4 +1,4 @@
-"""A ConversationInfo as a list serves it: the body composed when its row was written, and what others decide."""
+"""The JSON of a ConversationInfo in a list: the stored body, and the fields that depend on other rows."""
 
 from __future__ import annotations
 
@@ -33,18 +33,18 @@ COLUMNS: tuple[ColumnElement[Any], ...] = (
     conversation.c.owner,
     _sub_conversations().label("children"),
 )
-"""What `compose_info_body` takes, in its order."""
+"""The columns that `compose_info_body` takes, in its order."""
 
 
 def select_info(*columns: ColumnElement[Any]) -> Select[*tuple[Any, ...]]:
-    """Return a SELECT of these columns of `conversation` and, after them, of `COLUMNS`."""
+    """Return a SELECT of these columns of `conversation`, followed by `COLUMNS`."""
     return select(*columns, *COLUMNS).join_from(
         conversation, conversation_info, conversation_info.c.conversation == conversation.c.id
     )
 
 
 def compose_info_body(body: bytes, owner: str | None, children: str | None) -> bytes:
-    """Return a ConversationInfo with what others decide: `owner`, and `sub_conversation_ids`, given with commas."""
+    """Return a body with `owner` and `sub_conversation_ids` added; `children` are uuids separated by commas."""
     if not (owner or children):
         return body[:-1] + _NOBODY
     ids = [dashed(child) for child in children.split(",")] if children else []

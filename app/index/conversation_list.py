@@ -1,11 +1,11 @@
-"""Lists and counts of the conversations that a filter admits, each in one statement, or two.
+"""Pages and counts of the conversations that match a filter, in one statement or two.
 
-- Where an index holds the filter's rows in the asked order, a page walks it and sorts nothing.
-- Else a page looks through the next `WALKED` rows in the asked order. Most filters are satisfied there.
-- Else, or where a filter admits few rows by nature, it begins with the few, or reads the table from its beginning to
-  its end (15 ms for 100,000 rows), and sorts what it found.
+- If an index holds the matching rows in the requested order, a page walks that index and sorts nothing.
+- Otherwise a page looks through the next `WALKED` rows in that order. Most filters find enough there.
+- If they do not, or if a filter matches few rows by nature, a page starts from those few rows or scans the table
+  (15 ms for 100,000 rows), and sorts what it found.
 
-All three give the same page. The bodies are joined last, for the rows of the page alone.
+All three give the same page. Bodies are joined last, for the rows of the page only.
 """
 
 from __future__ import annotations
@@ -16,26 +16,26 @@ from typing import Any, NamedTuple
 from sqlalchemy import ColumnElement, Select, bindparam, func, null, select, tuple_
 
 from app.index import filter_sql
+from app.index.connections import ReadConnection
 from app.index.conversation_body import compose_info_body, select_info
+from app.index.dialect import Sql, compiled
 from app.index.filter_sql import bare, clauses, clauses_by_index, clauses_to_count, unindexed
-from app.index.sqlite.database import ReadConnection
-from app.index.statements import Sql, compiled
 from app.index.tables import conversation
 from app.model.filters import ConversationFilter, digest
 from app.model.ids import ConversationId
 from app.model.page import Cursor, SortOrder, decode_token, encode_token
 
 WALKED = 1000
-"""How many rows a page looks through, in the asked order, before it reads all."""
+"""How many rows a page looks through, in the requested order, before it scans the table."""
 
 _BY_STATUS = frozenset({"created_at", "updated_at"})
-"""The orders of which there is an index for each status."""
+"""The sort columns that also have an index which begins with the status."""
 
 
 class Page(NamedTuple):
-    """Some finished JSON items and the token of the page after them, if there is one.
+    """Finished JSON items, and the token of the next page if there is one.
 
-    `truncated`: by relevance, and there were more matches than are ranked.
+    `truncated` is True if the order is relevance and there were more matches than are ranked.
     """
 
     items: list[bytes]
@@ -44,7 +44,7 @@ class Page(NamedTuple):
 
 
 class ListShape(NamedTuple):
-    """What a list's statement depends on: order, the filter's conditions, and which parts its cursor has."""
+    """What the statement of a page depends on: order, names of the conditions, and which parts the cursor has."""
 
     order: SortOrder
     names: tuple[str, ...]
@@ -53,7 +53,7 @@ class ListShape(NamedTuple):
 
 
 def is_in_order(shape: ListShape) -> bool:
-    """Whether an index holds the rows that the filter admits in the asked order."""
+    """Whether an index holds the rows that match the filter in the requested order."""
     if not _walked(shape):
         return False
     more = filter_sql.columns_of(shape.names) - {"archived", shape.order.column}
@@ -61,18 +61,18 @@ def is_in_order(shape: ListShape) -> bool:
 
 
 def _walked(shape: ListShape) -> list[str]:
-    """Return the condition with which the indexes of all orders begin, if the filter has it."""
+    """Return the condition on `archived`, with which the indexes of all orders begin, if the filter has one."""
     return [name for name in shape.names if name in ("archived", "not archived")]
 
 
 def ordered_sql(shape: ListShape) -> Sql:
-    """Return the statement of a page whose rows an index holds in the asked order."""
+    """Return the statement of a page whose rows an index holds in the requested order."""
     statement = _selected(shape).where(*clauses(shape.names, bare), *_place(shape, bare))
     return compiled(statement.order_by(*_directions(shape, bare)).limit(bindparam("row_limit")))
 
 
 def walking_sql(shape: ListShape) -> Sql:
-    """Return the statement of a page that is looked for among the next `WALKED` rows in the asked order."""
+    """Return the statement of a page that looks through the next `WALKED` rows in the requested order."""
     nearest = (
         select(*(conversation.c[name] for name in filter_sql.COLUMNS))
         .where(*clauses(_walked(shape), bare), *_place(shape, bare))
@@ -90,7 +90,7 @@ def walking_sql(shape: ListShape) -> Sql:
 
 
 def reading_sql(shape: ListShape) -> Sql:
-    """Return the statement of a page that begins with the few rows of a filter, or else reads all, and sorts."""
+    """Return the statement of a page that starts from few rows or scans the table, and sorts."""
     found = select(conversation.c.id).where(*clauses_by_index(shape.names), *_place(shape, unindexed))
     return _page_of(shape, found.order_by(*_directions(shape, unindexed)).correlate(None))
 
@@ -101,7 +101,7 @@ def _page_of(shape: ListShape, found: Select[int]) -> Sql:
 
 
 def _selected(shape: ListShape) -> Select[*tuple[Any, ...]]:
-    """Return a SELECT of uuid, sort key, the largest key where a walk's first page needs it, and a body's columns."""
+    """Return a SELECT of uuid, sort key, largest key (on the first page of an ascending order), and the body."""
     key = conversation.c[shape.order.column]
     largest: ColumnElement[Any] = null()
     if not (shape.after or shape.order.descending):
@@ -110,7 +110,7 @@ def _selected(shape: ListShape) -> Select[*tuple[Any, ...]]:
 
 
 def _place(shape: ListShape, column: filter_sql.Column) -> list[ColumnElement[bool]]:
-    """Return what puts a page behind its cursor."""
+    """Return the conditions that put a page behind its cursor."""
     key = column(shape.order.column)
     place = []
     if shape.after:
@@ -128,7 +128,7 @@ def _directions(shape: ListShape, column: filter_sql.Column) -> tuple[ColumnElem
 
 @lru_cache(maxsize=512)
 def list_sqls(shape: ListShape) -> tuple[Sql, ...]:
-    """Return the statements of a list page; each is asked when the ones before it found too little."""
+    """Return the statements of a page; each is run if the one before it found too few rows."""
     if is_in_order(shape):
         return (ordered_sql(shape),)
     walkable = _walked(shape) and not filter_sql.FEW & {*shape.names}
@@ -141,7 +141,7 @@ async def list_conversations(
     """Return a page of ConversationInfo.
 
     Raises:
-        InvalidToken: `page_id` is damaged, or was given out for another query.
+        InvalidToken: `page_id` is damaged, or belongs to another query.
     """
     query = digest(order, asked)
     names, parameters = filter_sql.compile_filter(asked)
@@ -165,12 +165,12 @@ async def list_conversations(
 
 @lru_cache(maxsize=256)
 def count_sql(names: tuple[str, ...]) -> Sql:
-    """Return the statement that counts under a filter's conditions."""
+    """Return the statement that counts the conversations under these conditions."""
     return compiled(select(func.count()).select_from(conversation).where(*clauses_to_count(names)))
 
 
 async def count_conversations(index: ReadConnection, asked: ConversationFilter) -> int:
-    """Return how many conversations the filter admits."""
+    """Return how many conversations match the filter."""
     names, parameters = filter_sql.compile_filter(asked)
     rows = await index.fetch_all(count_sql(names), parameters)
     return int(rows[0][0])
@@ -191,7 +191,7 @@ def located_sql(names: tuple[str, ...]) -> Sql:
 async def list_located(
     index: ReadConnection, asked: ConversationFilter, after: str, limit: int
 ) -> list[tuple[ConversationId, str]]:
-    """Return (id, directory) of the next conversations that the filter admits, in order of their ids."""
+    """Return (id, directory) of the next conversations that match the filter, in order of their ids."""
     names, parameters = filter_sql.compile_filter(asked)
     rows = await index.fetch_all(located_sql(names), {**parameters, "after": after, "row_limit": limit})
     return [(ConversationId(row[0]), row[1]) for row in rows]

@@ -17,21 +17,44 @@ from sqlalchemy import (
     union,
 )
 
+from app.index.connections import ReadConnection
 from app.index.conversation_body import compose_info_body, select_info
-from app.index.sqlite.database import ReadConnection
-from app.index.statements import Sql, compiled
+from app.index.dialect import Sql, compiled
 from app.index.tables import conversation
 from app.model.ids import ConversationId
 
 SIGNATURE_CHUNK = 2000
 
 
-class Location(NamedTuple):
-    """Where a conversation is on disk, and how far its rows are."""
+class IndexedState(NamedTuple):
+    """Where a conversation is on disk, how far its rows are, and who has it, as the index last saw it.
 
+    `owner` holds its lease until `owner_until`, in microseconds UTC. `dirty_by` has it open for writing, or had when it
+    crashed.
+    """
+
+    key: int
     directory: str
+    id: ConversationId
     signature: bytes
     events_behind: bool
+    owner: str | None
+    owner_until: int | None
+    dirty_by: str | None
+
+
+def _select_state(*conditions: ColumnElement[bool]) -> Select[*tuple[object, ...]]:
+    columns = conversation.c
+    return select(
+        columns.id,
+        columns.directory,
+        columns.uuid,
+        columns.signature,
+        columns.events_behind,
+        columns.owner,
+        columns.owner_until,
+        columns.dirty_by,
+    ).where(*conditions)
 
 
 @lru_cache(maxsize=128)
@@ -51,16 +74,13 @@ async def find_conversations(index: ReadConnection, ids: Sequence[ConversationId
 
 @cache
 def _locate_sql() -> Sql:
-    columns = conversation.c
-    return compiled(
-        select(columns.directory, columns.signature, columns.events_behind).where(columns.uuid == bindparam("uuid"))
-    )
+    return compiled(_select_state(conversation.c.uuid == bindparam("uuid")))
 
 
-async def locate_conversation(index: ReadConnection, conversation_id: ConversationId) -> Location | None:
+async def locate_conversation(index: ReadConnection, conversation_id: ConversationId) -> IndexedState | None:
     """Return where a conversation is, or None when the index has none of this id."""
     row = await index.fetch_one(_locate_sql(), {"uuid": conversation_id})
-    return Location(row[0], row[1], bool(row[2])) if row else None
+    return IndexedState(*row) if row else None
 
 
 @cache
@@ -75,7 +95,7 @@ def _prefix_sql() -> Sql:
 
 
 async def list_ids(index: ReadConnection, prefix: str, most: int) -> list[ConversationId]:
-    """Return the first ids that begin with `prefix`, at most `most`."""
+    """Return at most `most` ids that begin with `prefix`, the lowest first."""
     parameters = {"first": prefix, "last": f"{prefix}g", "most": most}
     return [ConversationId(row[0]) for row in await index.fetch_all(_prefix_sql(), parameters)]
 
@@ -105,7 +125,7 @@ def _children_sql() -> Sql:
 
 
 async def list_children(index: ReadConnection, conversation_id: ConversationId) -> list[ConversationId]:
-    """Return the ids of the conversations whose parent this is, the oldest first."""
+    """Return the ids of the children of a conversation, the oldest first."""
     return [ConversationId(row[0]) for row in await index.fetch_all(_children_sql(), {"parent_": conversation_id})]
 
 
@@ -121,7 +141,7 @@ def _behind_sql() -> Sql:
 
 
 async def list_behind(index: ReadConnection, after: int) -> list[tuple[int, str]]:
-    """Return the next (key, directory) of conversations whose event rows may lag behind, in order of key."""
+    """Return (key, directory) of the next conversations whose event rows may be out of date, in order of key."""
     return [(row[0], row[1]) for row in await index.fetch_all(_behind_sql(), {"after": after})]
 
 
@@ -143,7 +163,7 @@ def _totals_sql() -> Sql:
 
 
 async def count_totals(index: ReadConnection) -> Totals:
-    """Return how many conversations there are, cannot be read, and have event rows that may lag behind."""
+    """Count the conversations, those that cannot be read, and those whose event rows may be out of date."""
     rows = await index.fetch_kept(_totals_sql())
     return Totals(*rows[0])
 
@@ -160,7 +180,7 @@ def _unreadable_sql() -> Sql:
 
 
 async def list_unreadable(index: ReadConnection, limit: int) -> list[tuple[ConversationId, str]]:
-    """Return the first conversations that cannot be read as they should, with the reasons."""
+    """Return (id, reason) of the first conversations that cannot be read completely."""
     rows = await index.fetch_all(_unreadable_sql(), {"row_limit": limit})
     return [(ConversationId(row[0]), row[1]) for row in rows]
 
@@ -168,32 +188,7 @@ async def list_unreadable(index: ReadConnection, limit: int) -> list[tuple[Conve
 CHUNK = 1000
 
 _EITHER: tuple[ColumnElement[int], ...] = (literal_column("0"), literal_column("1"))
-"""Archived or not: the index of updated_at begins with it."""
-
-
-class IndexedState(NamedTuple):
-    """A conversation as it was last seen. `owner_until` is in microseconds UTC."""
-
-    key: int
-    directory: str
-    id: ConversationId
-    signature: bytes
-    events_behind: bool
-    owner: str | None
-    owner_until: int | None
-
-
-def _seen(*conditions: ColumnElement[bool]) -> Select[*tuple[object, ...]]:
-    columns = conversation.c
-    return select(
-        columns.id,
-        columns.directory,
-        columns.uuid,
-        columns.signature,
-        columns.events_behind,
-        columns.owner,
-        columns.owner_until,
-    ).where(*conditions)
+"""Archived or not. The index of `updated_at` begins with that column."""
 
 
 @cache
@@ -206,14 +201,14 @@ def _active_sql() -> Sql:
         select(columns.id).where(columns.owner_until.is_not(None)),
         select(columns.id).where(func.length(columns.signature) < literal_column("16")),
     )
-    chosen = _seen(columns.id.in_(active), columns.id < bindparam("before"))
+    chosen = _select_state(columns.id.in_(active), columns.id < bindparam("before"))
     return compiled(chosen.order_by(columns.id.desc()).limit(bindparam("row_limit")))
 
 
 async def list_active(index: ReadConnection, since_us: int, before: int) -> list[IndexedState]:
-    """Return the next conversations below the key `before`, the newest first, that need a look all the time.
+    """Return the next conversations with a key below `before`, the newest first, that every sweep looks at.
 
-    They were updated since `since_us`, are owned or open, or have rows that are known not to be settled.
+    They were updated since `since_us`, are owned or open, or have rows that are known to be out of date.
     """
     asked = {"since": since_us, "before": before, "row_limit": CHUNK}
     return [IndexedState(*row) for row in await index.fetch_all(_active_sql(), asked)]
@@ -222,18 +217,18 @@ async def list_active(index: ReadConnection, since_us: int, before: int) -> list
 @cache
 def _walk_sql() -> Sql:
     columns = conversation.c
-    return compiled(_seen(columns.id > bindparam("after")).order_by(columns.id).limit(bindparam("row_limit")))
+    return compiled(_select_state(columns.id > bindparam("after")).order_by(columns.id).limit(bindparam("row_limit")))
 
 
 async def list_after(index: ReadConnection, after: int, limit: int) -> list[IndexedState]:
-    """Return the next conversations in order of their keys."""
+    """Return the next conversations after the key `after`, in order of their keys."""
     return [IndexedState(*row) for row in await index.fetch_all(_walk_sql(), {"after": after, "row_limit": limit})]
 
 
 @lru_cache(maxsize=128)
 def _some_sql(number: int) -> Sql:
     wanted: list[BindParameter[str]] = [bindparam(f"id_{i}") for i in range(number)]
-    return compiled(_seen(conversation.c.uuid.in_(wanted)))
+    return compiled(_select_state(conversation.c.uuid.in_(wanted)))
 
 
 async def find_states(index: ReadConnection, ids: Sequence[ConversationId]) -> list[IndexedState]:
@@ -244,8 +239,18 @@ async def find_states(index: ReadConnection, ids: Sequence[ConversationId]) -> l
     return [IndexedState(*row) for row in await index.fetch_all(_some_sql(len(ids)), asked)]
 
 
+@cache
+def _dirty_sql() -> Sql:
+    return compiled(_select_state(conversation.c.dirty_by.is_not(None)).order_by(conversation.c.id))
+
+
+async def list_dirty(index: ReadConnection) -> list[IndexedState]:
+    """Return the conversations that somebody has open, or had when it crashed."""
+    return [IndexedState(*row) for row in await index.fetch_all(_dirty_sql())]
+
+
 class Placement(NamedTuple):
-    """A conversation's directory, and what it is grouped by."""
+    """A conversation's directory, and the columns by which disk usage is grouped."""
 
     id: ConversationId
     directory: str
@@ -267,17 +272,6 @@ def _placements_sql() -> Sql:
 
 
 async def list_placements(index: ReadConnection, after: str, limit: int) -> list[Placement]:
-    """Return the next conversations, in order of their ids."""
+    """Return the next conversations after the id `after`, in order of their ids."""
     rows = await index.fetch_all(_placements_sql(), {"after": after, "row_limit": limit})
     return [Placement(*row) for row in rows]
-
-
-@cache
-def _count_sql() -> Sql:
-    return compiled(select(func.count()).select_from(conversation))
-
-
-async def count_placements(index: ReadConnection) -> int:
-    """Return how many conversations there are."""
-    rows = await index.fetch_all(_count_sql())
-    return int(rows[0][0])

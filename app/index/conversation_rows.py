@@ -1,4 +1,4 @@
-"""Writing conversations' rows: columns, tags and body, the title as search looks through it, and deletions."""
+"""Writing and deleting the rows of conversations: columns, tags, body and searchable title."""
 
 from __future__ import annotations
 
@@ -7,13 +7,12 @@ from functools import cache, lru_cache
 from typing import Any, NamedTuple
 
 import orjson
-from sqlalchemy import BindParameter, ColumnElement, bindparam, delete, func, select, update
-from sqlalchemy.dialects.sqlite import insert
+from sqlalchemy import BindParameter, bindparam, delete, func, select, update
 
 from app.index import change_feed, state
-from app.index.sqlite.database import ReadConnection, WriteConnection
+from app.index.connections import ReadConnection, WriteConnection
+from app.index.dialect import Sql, compiled, insert
 from app.index.sqlite.text_index import add_messages, delete_messages, title_message, title_text, write_messages
-from app.index.statements import Sql, compiled
 from app.index.tables import conversation, conversation_info, conversation_tag
 from app.model.conversation import ConversationRow, IndexedRow
 from app.model.ids import ConversationId
@@ -22,33 +21,8 @@ COLUMNS = [name for name in ConversationRow._fields if name not in ("tags", "bod
 """The fields that are columns of `conversation`; they come first."""
 
 
-@lru_cache(maxsize=128)
-def rows_sql(number: int, *more: ColumnElement[Any]) -> Sql:
-    """Return the statement for so many conversations by their ids: `more` of each, then what `as_row` takes."""
-    wanted: list[BindParameter[str]] = [bindparam(f"id_{i}") for i in range(number)]
-    pair = func.json_array(conversation_tag.c.key, conversation_tag.c.value)
-    tags = (
-        select(func.json_group_array(pair))
-        .where(conversation_tag.c.conversation == conversation.c.id)
-        .correlate(conversation)
-        .scalar_subquery()
-    )
-    return compiled(
-        select(*more, *(conversation.c[name] for name in COLUMNS), tags, conversation_info.c.body)
-        .join_from(conversation, conversation_info, conversation_info.c.conversation == conversation.c.id, isouter=True)
-        .where(conversation.c.uuid.in_(wanted))
-    )
-
-
-def as_row(values: Sequence[Any]) -> ConversationRow:
-    """Return the row that `rows_sql` gave; the body is empty when the index has none."""
-    *columns, tags, body = values
-    pairs = sorted((key, value) for key, value in orjson.loads(tags))
-    return ConversationRow._make((*columns, tuple(pairs), body or b""))
-
-
 class KnownRow(NamedTuple):
-    """A conversation as the index has it before its row is written."""
+    """A conversation as the index has it."""
 
     key: int
     generation: int
@@ -56,23 +30,52 @@ class KnownRow(NamedTuple):
     revision: int
     signature: bytes
     events_behind: int
-    said: str | None
+    searched_title: str | None
     """Its title as search looks through it."""
     row: ConversationRow
+    """Its body is empty when the index has none."""
 
 
-_BEFORE = (
-    *(conversation.c[name] for name in ("id", "lease_generation", "revision", "signature", "events_behind")),
-    title_text(),
-)
+@lru_cache(maxsize=128)
+def known_sql(number: int) -> Sql:
+    """Return the statement for so many conversations by their ids."""
+    columns = conversation.c
+    wanted: list[BindParameter[str]] = [bindparam(f"id_{i}") for i in range(number)]
+    pair = func.json_array(conversation_tag.c.key, conversation_tag.c.value)
+    tags = (
+        select(func.json_group_array(pair))
+        .where(conversation_tag.c.conversation == columns.id)
+        .correlate(conversation)
+        .scalar_subquery()
+    )
+    more = (columns.id, columns.lease_generation, columns.revision, columns.signature, columns.events_behind)
+    return compiled(
+        select(*more, title_text(), *(columns[name] for name in COLUMNS), tags, conversation_info.c.body)
+        .join_from(conversation, conversation_info, conversation_info.c.conversation == columns.id, isouter=True)
+        .where(columns.uuid.in_(wanted))
+    )
 
 
-def find_known(index: WriteConnection, ids: Sequence[ConversationId]) -> dict[ConversationId, KnownRow]:
+def _as_known(values: Sequence[Any]) -> KnownRow:
+    key, generation, revision, signature, events_behind, searched_title, *columns, tags, body = values
+    pairs = sorted((name, value) for name, value in orjson.loads(tags))
+    row = ConversationRow._make((*columns, tuple(pairs), body or b""))
+    return KnownRow(key, generation, revision, signature, events_behind, searched_title, row)
+
+
+def _asked_ids(ids: Sequence[ConversationId]) -> dict[str, object]:
+    return {f"id_{i}": uuid for i, uuid in enumerate(ids)}
+
+
+async def find_known(index: ReadConnection, ids: Sequence[ConversationId]) -> dict[ConversationId, KnownRow]:
     """Return those of `ids` that the index knows."""
-    found = index.fetch_all(rows_sql(len(ids), *_BEFORE), {f"id_{i}": uuid for i, uuid in enumerate(ids)})
-    more = len(_BEFORE)
-    stored = [KnownRow._make((*row[:more], as_row(row[more:]))) for row in found]
-    return {one.row.uuid: one for one in stored}
+    rows = await index.fetch_all(known_sql(len(ids)), _asked_ids(ids)) if ids else []
+    return {one.row.uuid: one for one in map(_as_known, rows)}
+
+
+def find_known_to_write(index: WriteConnection, ids: Sequence[ConversationId]) -> dict[ConversationId, KnownRow]:
+    """Return those of `ids` that the index knows, inside a transaction that changes them."""
+    return {one.row.uuid: one for one in map(_as_known, index.fetch_all(known_sql(len(ids)), _asked_ids(ids)))}
 
 
 _WRITTEN = (*COLUMNS, "signature", "events_behind", "revision")
@@ -81,7 +84,7 @@ _LAST_KEY = Sql("SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 
 
 @lru_cache(maxsize=256)
 def _update_sql(names: tuple[str, ...]) -> Sql:
-    """Return the statement that sets these columns; it leaves the others' indexes alone, which is most of the work."""
+    """Return the statement that sets these columns only: updating their indexes is most of the work."""
     values: dict[str, BindParameter[object]] = {name: bindparam(f"{name}_") for name in names}
     return compiled(update(conversation).where(conversation.c.id == bindparam("key_")).values(values))
 
@@ -105,7 +108,7 @@ def _add_tag_sql() -> Sql:
 
 
 def insert_rows(index: WriteConnection, fresh: Sequence[IndexedRow], *, revision: int, events_behind: int) -> None:
-    """Write rows of conversations that are not known: their keys are given here, so that nothing is looked up."""
+    """Write rows of new conversations. Keys are assigned here, so that nothing has to be looked up."""
     [[last]] = index.fetch_all(_LAST_KEY)
     keyed = [(key, indexed.row) for key, indexed in enumerate(fresh, last + 1)]
     values = [
@@ -121,9 +124,9 @@ def insert_rows(index: WriteConnection, fresh: Sequence[IndexedRow], *, revision
 def update_rows(
     index: WriteConnection, known: Sequence[tuple[KnownRow, IndexedRow]], *, revision: int, events_behind: int
 ) -> None:
-    """Set what differs of rows that are known; `revision` is that of those of which more does than the signature.
+    """Set the columns that differ. Rows that differ in more than the signature get the `revision`.
 
-    One that lags behind its log goes on doing so: what is appended now is not all that its event rows lack.
+    `events_behind` is never reset here: an append adds its own events, not the others that may be missing.
     """
     updates: dict[tuple[str, ...], list[dict[str, object]]] = {}
     bodies, retagged, retitled = [], [], []
@@ -140,7 +143,7 @@ def update_rows(
         if row.tags != stored.row.tags:
             retagged.append((stored.key, row))
         title = title_message(stored.key, row.title or "", row.created_at)
-        if (title.text, row.created_at) != (stored.said or "", stored.row.created_at):
+        if (title.text, row.created_at) != (stored.searched_title or "", stored.row.created_at):
             retitled.append(title)
     for names, values_of_all in updates.items():
         index.execute_many(_update_sql(names), values_of_all)
@@ -153,33 +156,16 @@ def update_rows(
 
 
 def _add_tags(index: WriteConnection, keyed: Iterable[tuple[int, ConversationRow]]) -> None:
-    """Write the tags of conversations, with their keys, that have none yet."""
+    """Write the tags of conversations that have none yet, given with their keys."""
     tags = [{"conversation": number, "key": key, "value": value} for number, row in keyed for key, value in row.tags]
     index.execute_many(_add_tag_sql(), tags)
-
-
-class StoredRow(NamedTuple):
-    """A conversation's key and row; the body is empty when the index has none."""
-
-    key: int
-    row: ConversationRow
-
-
-async def find_stored(index: ReadConnection, ids: Sequence[ConversationId]) -> dict[ConversationId, StoredRow]:
-    """Return the stored rows of those of `ids` that the index knows."""
-    if not ids:
-        return {}
-    asked = {f"id_{i}": uuid for i, uuid in enumerate(ids)}
-    rows = await index.fetch_all(rows_sql(len(ids), conversation.c.id), asked)
-    stored = [StoredRow(row[0], as_row(row[1:])) for row in rows]
-    return {one.row.uuid: one for one in stored}
 
 
 _WRITE_CHUNK = 500
 
 
 class Upserted(NamedTuple):
-    """What became of rows: how many are new or changed, and which were left alone for a newer one."""
+    """How many rows are new or changed, and which were skipped because the index has a newer row."""
 
     changed: int
     newer: frozenset[ConversationId] = frozenset()
@@ -188,16 +174,18 @@ class Upserted(NamedTuple):
 def upsert_many(
     index: WriteConnection, rows: Sequence[IndexedRow], *, as_of: int | None = None, events_too: bool = False
 ) -> Upserted:
-    """Write conversations' rows and bodies.
+    """Write the rows and bodies of conversations.
 
-    The event rows of all count as lagging behind until `events` says otherwise; where the same transaction writes
-    `events_too`, only those that did before. With `as_of`, the revision at which the index stood before the files were
-    read, a row that somebody else changed since is left alone: it is newer.
+    Their event rows count as out of date until `event_rows.apply_changes` has written them. With `events_too` the same
+    transaction writes them, so that only those stay out of date that were before.
+
+    `as_of` is the revision of the index before the files were read. A row that somebody else changed since then is
+    newer and is skipped.
     """
     done = Upserted(0)
     for begin in range(0, len(rows), _WRITE_CHUNK):
         some = rows[begin : begin + _WRITE_CHUNK]
-        before = find_known(index, [one.row.uuid for one in some])
+        before = find_known_to_write(index, [one.row.uuid for one in some])
         written = write_rows(index, before, some, as_of=as_of, events_too=events_too)
         done = Upserted(done.changed + written.changed, done.newer | written.newer)
     return done
@@ -211,7 +199,7 @@ def write_rows(
     as_of: int | None = None,
     events_too: bool = False,
 ) -> Upserted:
-    """Do what `upsert_many` does, where what the index knows of the rows was asked for in the same transaction."""
+    """Do what `upsert_many` does; `before` was read by `find_known_to_write` in the same transaction."""
     fresh: list[IndexedRow] = []
     known: list[tuple[KnownRow, IndexedRow]] = []
     newer: list[ConversationId] = []
@@ -236,7 +224,7 @@ def write_rows(
 
 
 def _touched_parents(before: KnownRow | None, now: ConversationRow) -> set[str | None]:
-    """Return the conversations whose list of children changes with this row."""
+    """Return the parents whose list of children changes with this row."""
     if before is None:
         return {now.parent}
     if (before.row.parent, before.row.created_at) == (now.parent, now.created_at):
@@ -256,7 +244,7 @@ def _delete_sql() -> Sql:
 
 
 def delete_many(index: WriteConnection, directories: Iterable[str]) -> int:
-    """Delete conversations with everything that belongs to them, and return how many there were."""
+    """Delete conversations by their directories, with all their rows, and return how many there were."""
     doomed = [row for directory in directories for row in index.fetch_all(_doomed_sql(), {"directory": directory})]
     if not doomed:
         return 0
@@ -269,6 +257,6 @@ def delete_many(index: WriteConnection, directories: Iterable[str]) -> int:
 
 
 def invalidate_all(index: WriteConnection) -> None:
-    """Make the next sync read every conversation again; the rows go on being served meanwhile."""
+    """Make the next sync read every conversation again. The rows are served until then."""
     index.execute(update(conversation).values(signature=b"", events_behind=1))
     state.bump_revision(index)

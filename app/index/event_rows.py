@@ -18,12 +18,11 @@ from sqlalchemy import (
     tuple_,
     update,
 )
-from sqlalchemy.dialects.sqlite import insert
 
 from app.index import state
-from app.index.sqlite.database import ReadConnection, WriteConnection
+from app.index.connections import ReadConnection, WriteConnection
+from app.index.dialect import Sql, compiled, insert
 from app.index.sqlite.text_index import MessageText, add_messages, clear_messages, write_messages
-from app.index.statements import Sql, compiled
 from app.index.tables import conversation, event, message
 from app.model.event import EventFacts, EventRow, LogChange
 from app.model.filters import EventFilter
@@ -31,12 +30,12 @@ from app.model.ids import ConversationId, EventName
 from app.model.page import Cursor, EventOrder
 
 UNREADABLE_MAX = 1000
-"""How many unreadable events a page tells of at most."""
+"""How many unreadable events a page reports at most."""
 
 _HERE = event.c.conversation == (
     select(conversation.c.id).where(conversation.c.uuid == bindparam("uuid")).scalar_subquery()
 )
-"""Of one conversation, by its id: in an index that is put in place of this one it has another key."""
+"""Filters by uuid, because keys change when the index is rebuilt."""
 
 
 def _asked(asked: EventFilter) -> dict[str, object]:
@@ -61,7 +60,7 @@ def _conditions(names: Iterable[str]) -> list[ColumnElement[bool]]:
 
 @lru_cache(maxsize=256)
 def list_sql(order: EventOrder, names: tuple[str, ...], *, after: bool) -> Sql:
-    """Return the statement of a page of events. `names` are the filters set."""
+    """Return the statement of a page of events. `names` are the filters that are set."""
     here = tuple_(event.c.seq, event.c.event_id)
     there = tuple_(bindparam("after_seq"), bindparam("after_id"))
     descending = order is EventOrder.TIMESTAMP_DESC
@@ -80,7 +79,7 @@ async def list_events(
     after: Cursor[int] | None,
     limit: int,
 ) -> list[EventName]:
-    """Return the names of readable events in log order or its reverse; `asked.body` admits every message."""
+    """Return the names of readable events in log order or its reverse; `asked.body` matches every message."""
     parameters = _asked(asked)
     sql = list_sql(order, tuple(parameters), after=after is not None)
     parameters |= {"uuid": uuid, "row_limit": limit}
@@ -91,12 +90,12 @@ async def list_events(
 
 @lru_cache(maxsize=256)
 def count_sql(names: tuple[str, ...]) -> Sql:
-    """Return the statement that counts a conversation's events under the filters set."""
+    """Return the statement that counts a conversation's events under the filters that are set."""
     return compiled(select(func.count()).select_from(event).where(*_conditions(names)))
 
 
 async def count_events(index: ReadConnection, uuid: ConversationId, asked: EventFilter) -> int:
-    """Return how many readable events the filter admits; `asked.body` admits every message."""
+    """Return how many readable events match the filter; `asked.body` matches every message."""
     parameters = _asked(asked)
     rows = await index.fetch_all(count_sql(tuple(parameters)), parameters | {"uuid": uuid})
     return int(rows[0][0])
@@ -115,7 +114,7 @@ def _unreadable_sql() -> Sql:
 async def list_unreadable(
     index: ReadConnection, uuid: ConversationId, first: int, last: int, limit: int = UNREADABLE_MAX
 ) -> list[tuple[EventName, str]]:
-    """Return the unreadable events and gaps between two numbers of a log, with their reasons."""
+    """Return the unreadable events and gaps between two sequence numbers, with their reasons."""
     parameters = {"uuid": uuid, "first": first, "last": last, "row_limit": limit}
     rows = await index.fetch_all(_unreadable_sql(), parameters)
     return [(EventName(seq, event_id), reason) for seq, event_id, reason in rows]
@@ -132,7 +131,7 @@ def _find_sql() -> Sql:
 
 
 async def find_event(index: ReadConnection, uuid: ConversationId, event_id: str) -> EventName | None:
-    """Return an event's name, of two files with one id the first, or None when there is no such event."""
+    """Return an event's name, or None. If two files have the same id, the first counts."""
     row = await index.fetch_one(_find_sql(), {"uuid": uuid, "event_id": event_id}) if event_id else None
     return EventName(*row) if row else None
 
@@ -185,7 +184,7 @@ def _rows_sql() -> Sql:
 
 
 async def list_rows(index: ReadConnection, key: int) -> list[EventRow]:
-    """Return all event rows of a conversation in log order, gaps included, with what was said."""
+    """Return all event rows of a conversation in log order, with their texts, including gaps."""
     rows = await index.fetch_all(_rows_sql(), {"conversation": key})
     return [EventRow(EventName(*row[:2]), EventFacts(*row[2:7]), row[7]) for row in rows]
 
@@ -202,7 +201,7 @@ def _known_sql(number: int) -> Sql:
 
 
 async def list_known(index: ReadConnection, keys: Sequence[int]) -> dict[int, dict[EventName, str | None]]:
-    """Return for each key the names that its rows have, each with its reason when it is unreadable."""
+    """Return for each key the names of its events, each with the reason if it is unreadable."""
     found: dict[int, dict[EventName, str | None]] = {key: {} for key in keys}
     if keys:
         rows = await index.fetch_all(_known_sql(len(keys)), {f"key_{i}": key for i, key in enumerate(keys)})
@@ -249,10 +248,10 @@ def _in_step_sql() -> Sql:
 
 
 def apply_changes(index: WriteConnection, changes: Sequence[LogChange]) -> None:
-    """Write and delete event rows and what was said; conversations that were read whole are in step again.
+    """Write and delete event rows and their texts. Conversations of which everything was read are up to date again.
 
-    Changes of a conversation that was deleted meanwhile are dropped, and so are those whose key means another directory
-    now, in an index that was put in place of the one they were read from.
+    A change is dropped if its conversation was deleted meanwhile, or if its key belongs to another directory now,
+    because the index was replaced.
     """
     keys = {f"key_{i}": change.key for i, change in enumerate(changes)}
     existing = dict(index.fetch_all(_directories_sql(len(keys)), keys))
@@ -266,7 +265,7 @@ def apply_changes(index: WriteConnection, changes: Sequence[LogChange]) -> None:
 
 
 def write_changes(index: WriteConnection, changes: Sequence[LogChange]) -> int:
-    """Write and delete event rows and what was said, of conversations that are there; return how much differed."""
+    """Write and delete event rows and texts of existing conversations, and return how many differed."""
     gone = [
         {"conversation": change.key, "seq": name.seq, "event_id": name.event_id}
         for change in changes
@@ -282,7 +281,7 @@ def write_changes(index: WriteConnection, changes: Sequence[LogChange]) -> int:
     said = [MessageText(key, *row.name, row.facts.timestamp_us, row.facts.text) for key, row in rows]
     deleted = index.execute_many(_delete_sql(), gone) if gone else 0
     inserted = index.execute_many(_insert_sql(), fresh)
-    if not gone and inserted == len(fresh):  # what was said is written with its event, so nothing is known of these
+    if not gone and inserted == len(fresh):  # texts are written with their events, so new events have none yet
         return inserted + add_messages(index, said)
     unsaid = [MessageText(change.key, *name, None, "") for change in changes for name in change.delete]
     changed = deleted + inserted + write_messages(index, unsaid + said)
@@ -290,6 +289,6 @@ def write_changes(index: WriteConnection, changes: Sequence[LogChange]) -> int:
 
 
 def delete_all(index: WriteConnection) -> None:
-    """Delete every event row and all that was said; the next sync reads the logs again."""
+    """Delete all event rows and texts; the next sync reads the logs again."""
     clear_messages(index)
     index.execute(delete(event))

@@ -1,7 +1,7 @@
-"""Counts by status, model, tag and the like, under any filter. One statement for all, so that they agree.
+"""Counts by status, model, tag and so on, under any filter. One statement counts all facets, so that they agree.
 
-A facet is counted in the one index that holds what its filter admits in the order of its values, where there is one.
-For all others the filter is asked once: SQLite keeps what it admits while the statement runs, unless it is needed once.
+If one index holds the matching rows in the order of a facet's values, the facet is counted in that index. All other
+facets share one evaluation of the filter: SQLite materialises its result if it is used more than once.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from typing import Any
 from sqlalchemy import CTE, ColumnElement, Select, Subquery, bindparam, func, literal_column, null, select, union_all
 
 from app.index import filter_sql
+from app.index.connections import ReadConnection
+from app.index.dialect import Sql, compiled
 from app.index.filter_sql import bare, clauses, clauses_by_index, clauses_to_count
-from app.index.sqlite.database import ReadConnection
-from app.index.statements import Sql, compiled
 from app.index.tables import conversation, conversation_tag
 from app.model.facets import Facet, FacetCounts, FacetKind, Facets
 from app.model.filters import ConversationFilter
@@ -25,15 +25,15 @@ _DAY_S: ColumnElement[int] = literal_column("86400")
 _BEFORE_1970_US: ColumnElement[int] = literal_column("62135596800000000")
 _BEFORE_1970_DAYS: ColumnElement[int] = literal_column("719162")
 _BY = {FacetKind.DAY: "created_at", FacetKind.MONTH: "created_at", FacetKind.TAG: "id"}
-"""The columns of facets that are not named for them."""
+"""The columns of those facets that have another name than their column."""
 
 
 @lru_cache(maxsize=256)
 def facets_sql(kinds: tuple[tuple[FacetKind, bool], ...], names: tuple[str, ...]) -> Sql:
-    """Return the statement that counts by these kinds, each with a tag's key or without, under a filter's conditions.
+    """Return the statement that counts by these kinds, each with or without the key of a tag, under these conditions.
 
-    Its rows are (number of the facet, value, count, sum of the facet's counts), the value null first, the biggest count
-    next. Where no facet's sum is the count of all, since each is of tags, the facet -1 is.
+    Its rows are (number of the facet, value, count, sum of the facet's counts); the value null comes first, then the
+    largest count. A conversation has several tags, so if all facets are of tags, the facet -1 gives the total.
     """
     admitted = _admitted({kind for kind, _ in kinds if not _is_in_one_index(kind, names)}, names)
     days = _days(names, admitted)
@@ -48,13 +48,13 @@ def facets_sql(kinds: tuple[tuple[FacetKind, bool], ...], names: tuple[str, ...]
 
 
 def _is_in_one_index(kind: FacetKind, names: tuple[str, ...]) -> bool:
-    """Whether an index has what a filter admits in the order of a facet's values; tags have one for all."""
+    """Whether an index holds the matching rows in the order of a facet's values; tags have one for all rows."""
     more = filter_sql.columns_of(names) - {"archived"}
     return not more if kind is FacetKind.TAG else more <= {_BY.get(kind, kind.value)}
 
 
 def _admitted(kinds: set[FacetKind], names: tuple[str, ...]) -> CTE | None:
-    """Return what a filter admits, with the columns of these facets; None when there is none."""
+    """Return the matching rows with the columns of these facets; None if there are no facets."""
     if not kinds:
         return None
     columns = sorted({_BY.get(kind, kind.value) for kind in kinds} | {"id", "created_at"})
@@ -63,7 +63,7 @@ def _admitted(kinds: set[FacetKind], names: tuple[str, ...]) -> CTE | None:
 
 
 def _days(names: tuple[str, ...], admitted: CTE | None) -> CTE:
-    """Return (day, number), which days and months are counted from."""
+    """Return (day, number), from which days and months are counted."""
     if admitted is None or _is_in_one_index(FacetKind.DAY, names):
         days = select(_day(bare("created_at")).label("day"), func.count().label("number")).where(*clauses(names, bare))
     else:
@@ -72,7 +72,7 @@ def _days(names: tuple[str, ...], admitted: CTE | None) -> CTE:
 
 
 def _count(names: tuple[str, ...], admitted: CTE | None) -> ColumnElement[int]:
-    """Return how many a filter admits."""
+    """Return the number of matching rows."""
     if admitted is not None:
         return select(func.count()).select_from(admitted).scalar_subquery()
     counted = select(func.count()).select_from(conversation).where(*clauses_to_count(names))
@@ -118,7 +118,7 @@ def _grouped(counted: Select[*tuple[Any, ...]]) -> Subquery:
 
 
 def _tags_of_all(place: int, names: tuple[str, ...], *, keyed: bool) -> Subquery:
-    """Return the counts by tags without a look at the conversations, but for those that the archive takes away."""
+    """Return the counts by tags from the tags alone; only archived (or other) conversations are looked up."""
     tag = conversation_tag.alias(f"tag_{place}")
     others = {"archived": "not archived", "not archived": "archived"}
     away: list[ColumnElement[bool]] = [
@@ -135,13 +135,13 @@ def _tags_of_all(place: int, names: tuple[str, ...], *, keyed: bool) -> Subquery
 
 
 def _day(time_us: ColumnElement[int]) -> ColumnElement[int]:
-    """Return the number of the day since 1970; counted from the year 1, since SQLite's division goes towards zero."""
+    """Return the day since 1970. It counts from the year 1, because SQLite's division truncates towards zero."""
     days = (time_us + _BEFORE_1970_US).self_group().op("/")(_DAY_US)
     return days - _BEFORE_1970_DAYS
 
 
 async def count_facets(index: ReadConnection, asked: ConversationFilter, by: Sequence[Facet], limit: int) -> Facets:
-    """Return the counts by each facet, of its values the `limit` commonest."""
+    """Return the counts of each facet, with its `limit` most frequent values."""
     names, parameters = filter_sql.compile_filter(asked)
     parameters |= {f"facet_key_{place}": facet.tag_key for place, facet in enumerate(by)}
     sql = facets_sql(tuple((facet.kind, facet.tag_key is not None) for facet in by), names)

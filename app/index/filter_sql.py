@@ -1,9 +1,9 @@
-"""The one filter builder: what a ConversationFilter means in SQL, for lists, counts and all others that take one.
+"""The one filter builder: a ConversationFilter as SQL, for lists, counts, facets and search.
 
-A filter is a set of conditions, each with a name; a statement is built once for a set of names. A condition is either
-found in an index of its own or looked at row by row. In a statement that goes over rows anyway, columns whose values
-many rows share are written `+column`, which keeps SQLite from an index that would make it jump to and fro between index
-and table: for 100,000 rows that takes three times as long as reading the table from its beginning to its end.
+A filter is a set of named conditions; a statement is built once for each set of names. A condition is either found in
+an index of its own or checked row by row. In a statement that scans rows anyway, columns with few distinct values are
+written `+column`. This keeps SQLite from using their index and then looking up each row in the table, which takes three
+times as long as a scan of 100,000 rows.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Select, bindparam, func, literal_column, select, text
+from sqlalchemy import ColumnElement, Select, bindparam, func, literal_column, select
 from sqlalchemy.sql.elements import UnaryExpression
 from sqlalchemy.sql.operators import custom_op
 
-from app.index.sqlite.text_index import CONVERSATION_OF_MATCH
+from app.index.sqlite.text_index import SAYING, TITLED
 from app.index.tables import conversation, conversation_tag
 from app.model.filters import ConversationFilter
 from app.model.text.tokenizer import fold_title, parse_question
@@ -28,7 +28,7 @@ Clause = Callable[[Column], ColumnElement[bool]]
 
 
 class CompiledFilter(NamedTuple):
-    """A filter as SQL takes it: the names of its conditions, and what their parameters are bound to."""
+    """A filter for SQL: the names of its conditions, and the values of their parameters."""
 
     names: tuple[str, ...]
     values: dict[str, object]
@@ -40,7 +40,7 @@ def bare(name: str) -> ColumnElement[Any]:
 
 
 def unindexed(name: str) -> ColumnElement[Any]:
-    """Return a column for which SQLite uses no index, neither to find rows nor to sort them."""
+    """Return a column for which SQLite uses no index, neither to find rows nor to sort."""
     column = conversation.c[name]
     return UnaryExpression(column, operator=custom_op("+"), type_=column.type)
 
@@ -63,25 +63,11 @@ def _titled(column: Column) -> ColumnElement[bool]:
 
 RANGED = ("created_at", "updated_at", "last_event_at", "cost", "event_count")
 
-_SAYING: Any = (
-    text(f"SELECT {CONVERSATION_OF_MATCH} FROM message_fts WHERE message_fts MATCH :match")  # noqa: S608
-    .bindparams(bindparam("match"))
-    .columns(conversation.c.id)
-)
-"""The conversations in which something matches; a million matches take 0.1 s."""
-
 COUNTED = ("status", "workspace", "model", "agent_kind")
-"""The columns that have an index of few values, with `archived` before them."""
-
-_TITLED: Any = (
-    text("SELECT title_fts.rowid FROM title_fts WHERE title_fts MATCH :title_parts")
-    .bindparams(bindparam("title_parts"))
-    .columns(conversation.c.id)
-)
-"""The conversations in whose titles a part is, found by its trigrams: a part has three characters at least."""
+"""The columns with few values that have an index, which begins with `archived`."""
 
 _CLAUSES: dict[str, Clause] = {
-    "q": lambda column: column("id").in_(_SAYING),
+    "q": lambda column: column("id").in_(SAYING),
     "nothing": lambda _: literal_column("0") == literal_column("1"),
     "archived": lambda column: column("archived") == literal_column("1"),
     "not archived": lambda column: column("archived") == literal_column("0"),
@@ -104,13 +90,13 @@ _CLAUSES: dict[str, Clause] = {
 }
 
 FEW = frozenset({"q", "nothing", "parent", "forked_from", "unreadable", "owned"})
-"""Conditions that admit few rows, and find them in an index of their own."""
+"""Conditions that match few rows and find them in an index of their own."""
 
 COLUMNS = (
     "id", "uuid", "status", "title_key", "workspace", "model", "agent_kind", "parent", "forked_from", "archived",
     "unreadable", "owner_until", *RANGED,
 )  # fmt: skip
-"""The columns that conditions and orders look at."""
+"""The columns that conditions and orders use."""
 
 _TRIGRAM = 3
 _ONE_OF = "one of statuses: "
@@ -126,14 +112,14 @@ _VALUES = {
     **{f"{name}_{end}": f"{name}_{end}_us" for name in RANGED[:3] for end in ("gte", "lt")},
     **{f"{name}_{end}": f"{name}_{end}" for name in RANGED[3:] for end in ("gte", "lt")},
 }
-"""The conditions that compare with one value, and the filter's field for it."""
+"""The conditions that compare with one value, each with the field of the filter."""
 
 _CHOICES = {"archived": "archived", "top level": "top_level", "unreadable": "unreadable", "owned": "owned"}
-"""The conditions that are asked for or excluded, and the filter's field for it."""
+"""The conditions that can be required or excluded, each with the field of the filter."""
 
 
 def compile_filter(asked: ConversationFilter) -> CompiledFilter:
-    """Return what a filter asks. `owned` is asked for this moment."""
+    """Return the conditions of a filter. `owned` compares with the present time."""
     values: dict[str, object] = {
         name: value for name, field in _VALUES.items() if (value := getattr(asked, field)) is not None
     }
@@ -166,17 +152,17 @@ def compile_filter(asked: ConversationFilter) -> CompiledFilter:
 
 
 def clauses(names: Iterable[str], column: Column) -> list[ColumnElement[bool]]:
-    """Return the conditions of these names, over columns that `column` gives, for looking at row by row."""
+    """Return conditions that check row by row, over the columns that `column` gives."""
     return [_clause(name, column) for name in names]
 
 
 def clauses_by_index(names: Iterable[str]) -> list[ColumnElement[bool]]:
-    """Return the conditions of these names for a statement that begins with the few, or else goes over all rows."""
+    """Return conditions for a statement that starts from few rows or else scans all."""
     return [_clause_by_few(name) for name in names]
 
 
 def clauses_to_count(names: Iterable[str]) -> list[ColumnElement[bool]]:
-    """Return the conditions of these names for a count: in the one index that tells it, or as `clauses_by_index`."""
+    """Return conditions for a count: in one covering index if there is one, else as `clauses_by_index`."""
     names = tuple(names)
     more = columns_of(names) - {"archived"}
     return clauses(names, bare) if len(more) <= 1 and more <= {*COUNTED, *RANGED} else clauses_by_index(names)
@@ -186,7 +172,7 @@ def _clause_by_few(name: str) -> ColumnElement[bool]:
     if name.startswith(_TAG):
         return conversation.c.id.in_(_tagged(name))
     if name == "long title":
-        return conversation.c.id.in_(_TITLED)
+        return conversation.c.id.in_(TITLED)
     return _clause(name, bare if name in FEW else unindexed)
 
 
@@ -200,7 +186,7 @@ def _clause(name: str, column: Column) -> ColumnElement[bool]:
 
 
 def _tagged(name: str) -> Select[int]:
-    """Return a SELECT of the conversations that have a tag."""
+    """Return a SELECT of the keys of conversations that have a tag."""
     place = name.rsplit(maxsplit=1)[-1]
     statement = select(conversation_tag.c.conversation).where(conversation_tag.c.key == bindparam(f"tag_key_{place}"))
     if name.startswith(_TAG_VALUE):
@@ -209,7 +195,7 @@ def _tagged(name: str) -> Select[int]:
 
 
 def columns_of(names: Iterable[str]) -> frozenset[str]:
-    """Return what conditions look at: columns, or what stands for another way to find rows."""
+    """Return the columns that conditions use, or the name of a condition that finds rows in another way."""
     return frozenset(
         "statuses" if name.startswith(_ONE_OF) else name.removeprefix("not ").removesuffix("_gte").removesuffix("_lt")
         for name in names

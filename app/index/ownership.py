@@ -1,7 +1,7 @@
-"""Who has conversations open for writing, and whose leases they are, as the index knows it.
+"""Who has conversations open for writing, and who owns their leases, as the index knows it.
 
-The mark of one that is open is committed with `synchronous=FULL` before the first file is written, so that a power cut
-does not take it: what a crash left open is read again, and no more.
+The dirty flag of an open conversation is committed with `synchronous=FULL` before its first file is written, so that it
+survives a power cut. After a crash only the conversations that were open are read again.
 """
 
 from __future__ import annotations
@@ -10,22 +10,14 @@ from collections.abc import Sequence
 from functools import cache
 from typing import NamedTuple
 
-from sqlalchemy import bindparam, func, null, select, update
+from sqlalchemy import bindparam, func, null, update
 
 from app.index import state
 from app.index.change_feed import touch_conversations
-from app.index.sqlite.database import ReadConnection, WriteConnection
-from app.index.statements import Sql, compiled
+from app.index.connections import WriteConnection
+from app.index.dialect import Sql, compiled
 from app.index.tables import conversation
 from app.model.ids import ConversationId
-
-
-class OpenMark(NamedTuple):
-    """A conversation that somebody has open for writing, or had when it crashed."""
-
-    id: ConversationId
-    directory: str
-    owner: str
 
 
 @cache
@@ -37,7 +29,7 @@ def _mark_sql() -> Sql:
 
 
 def set_dirty(index: WriteConnection, conversation_id: ConversationId, owner: str, generation: int) -> None:
-    """Note that `owner` may write to a conversation from now on. Commit it durably."""
+    """Set the flag that `owner` may write to a conversation from now on. Commit it durably."""
     row = {"uuid_": conversation_id, "owner_": owner, "generation_": generation}
     index.execute_many(_mark_sql(), [row])
 
@@ -56,24 +48,9 @@ def _clear_sql() -> Sql:
 def clear_dirty(
     index: WriteConnection, conversation_id: ConversationId, owner: str, generation: int = 2**63 - 1
 ) -> None:
-    """Note that `owner` closed a conversation, with its rows in step, unless it opened it again with a later lease."""
+    """Clear the flag of `owner`, whose rows are up to date, unless it opened the conversation with a later lease."""
     row = {"uuid_": conversation_id, "owner_": owner, "generation_": generation}
     index.execute_many(_clear_sql(), [row])
-
-
-@cache
-def _dirty_sql() -> Sql:
-    columns = conversation.c
-    return compiled(
-        select(columns.uuid, columns.directory, columns.dirty_by)
-        .where(columns.dirty_by.is_not(None))
-        .order_by(columns.id)
-    )
-
-
-async def list_dirty(index: ReadConnection) -> list[OpenMark]:
-    """Return the conversations that somebody has open, or had when it crashed."""
-    return [OpenMark(ConversationId(row[0]), row[1], row[2]) for row in await index.fetch_all(_dirty_sql())]
 
 
 class Ownership(NamedTuple):
@@ -100,7 +77,7 @@ def _until_sql() -> Sql:
 
 
 def set_owners(index: WriteConnection, owned: Sequence[Ownership]) -> None:
-    """Note who owns conversations. A lease that is renewed is no change; another owner, or none any more, is one."""
+    """Set the owners of conversations. Another owner, or none, raises the revision; a renewed lease does not."""
     changed = [one.id for one in owned if index.execute_many(_own_sql(), [{"uuid_": one.id, "owner_": one.owner}])]
     index.execute_many(_until_sql(), [{"uuid_": one.id, "until_": one.owner_until} for one in owned])
     if changed:

@@ -1,6 +1,6 @@
-"""Searching through what was said: which messages hold the words, which of them fit best, and where in the text.
+"""Full-text search: which messages contain the words, which of them match best, and where in the text.
 
-FTS5 gives the newest matches first, and of these the newest `RANKED` are ranked; a page says when there were more.
+The text index gives the newest matches first. The newest `RANKED` of them are ranked; a page says if there were more.
 """
 
 from __future__ import annotations
@@ -12,17 +12,16 @@ from functools import cache, lru_cache
 from typing import Any, NamedTuple
 
 import orjson
-from sqlalchemy import bindparam, literal_column, select, text
+from sqlalchemy import bindparam, text
 
 from app.errors import InvalidToken
 from app.index import conversation_lookup, filter_sql, state
+from app.index.connections import ReadConnection, require_time
 from app.index.conversation_body import compose_info_body, select_info
 from app.index.conversation_list import Page
+from app.index.dialect import Sql, compiled
 from app.index.filter_sql import bare, clauses
-from app.index.sqlite.database import ReadConnection
-from app.index.sqlite.read_connection import require_time
-from app.index.sqlite.text_index import CONVERSATION_OF_MATCH, TITLE_SEQ, hour_of
-from app.index.statements import Sql, compiled
+from app.index.sqlite.text_index import TITLE_SEQ, hour_of, newest_matches
 from app.index.tables import conversation
 from app.model.filters import ConversationFilter, digest
 from app.model.hits import Hit, HitPage
@@ -32,7 +31,7 @@ from app.model.text.snippet import make_snippet
 from app.model.text.tokenizer import Term, parse_question
 
 RANKED = 5000
-"""How many matches are ranked."""
+"""How many matches are ranked at most."""
 
 _NEWEST = 2**62
 TITLE_SOURCE = "title"
@@ -46,9 +45,9 @@ class _Ranked(NamedTuple):
 
 
 class _After(NamedTuple):
-    """Where a page begins: after this score and id, among the messages that the first page ranked.
+    """Where a page begins: after this score and id, among the ids between `oldest` and `newest` of the first page.
 
-    What is said meanwhile may come among these, but drives none of them out. Another build of the index has other ids.
+    So new messages do not push any of the ranked ones out. Ids are valid for one build of the index only.
     """
 
     score: int
@@ -59,20 +58,8 @@ class _After(NamedTuple):
 
 @lru_cache(maxsize=256)
 def matches_sql(names: tuple[str, ...]) -> Sql:
-    """Return the statement that gives the newest messages that match, in conversations under these conditions."""
-    admitted = compiled(
-        select(conversation.c.id).where(
-            conversation.c.id == literal_column(CONVERSATION_OF_MATCH), *clauses(names, bare)
-        )
-    )
-    where = f" AND EXISTS ({admitted.text})" if names else ""
-    return Sql(
-        "SELECT message.id, message.conversation, message.seq, message.text FROM message WHERE message.id IN ("  # noqa: S608
-        "SELECT message_fts.rowid FROM message_fts WHERE message_fts MATCH :match"
-        f" AND message_fts.rowid <= :newest AND message_fts.rowid >= :oldest{where}"
-        " ORDER BY message_fts.rowid DESC LIMIT :most) ORDER BY message.id DESC",
-        admitted.constants,
-    )
+    """Return the statement for the newest messages that match, in conversations under these conditions."""
+    return newest_matches(clauses(names, bare))
 
 
 @cache
@@ -99,16 +86,16 @@ class _Ranking(NamedTuple):
     truncated: bool
 
     def token(self, last: tuple[int, int], epoch: str, query: str) -> str:
-        """Return the token of the page after this score and id."""
+        """Return the token of the page that begins after this score and id."""
         return encode_token(Cursor(last[0], f"{last[1]}.{self.oldest}.{epoch}", self.newest), query)
 
 
 async def search_messages(index: ReadConnection, asked: ConversationFilter, page_id: str | None, limit: int) -> HitPage:
-    """Return a page of the messages that hold what `asked.q` looks for, in the conversations of the filter.
+    """Return a page of the messages that match `asked.q`, in the conversations that match the filter.
 
     Raises:
-        InvalidToken: `page_id` is damaged, or was given out for another query or by another build of the index.
-        QueryTooSlow: it takes longer than the connection was lent for.
+        InvalidToken: `page_id` is damaged, or belongs to another query or another build of the index.
+        QueryTooSlow: it takes longer than the time for which the connection was lent.
     """
     query = digest("", asked, "messages")
     epoch = (await state.get_revision(index)).epoch
@@ -125,11 +112,11 @@ async def search_messages(index: ReadConnection, asked: ConversationFilter, page
 
 
 async def rank_conversations(index: ReadConnection, asked: ConversationFilter, page_id: str | None, limit: int) -> Page:
-    """Return a page of ConversationInfo, those first whose best message fits `asked.q` best.
+    """Return a page of ConversationInfo, ordered by the score of their best message for `asked.q`.
 
     Raises:
-        InvalidToken: `page_id` is damaged, or was given out for another query or by another build of the index.
-        QueryTooSlow: it takes longer than the connection was lent for.
+        InvalidToken: `page_id` is damaged, or belongs to another query or another build of the index.
+        QueryTooSlow: it takes longer than the time for which the connection was lent.
     """
     query = digest(SortOrder.RELEVANCE, asked)
     epoch = (await state.get_revision(index)).epoch

@@ -1,4 +1,4 @@
-"""How far the index is: what a running sync does, and the revision that rises with every change."""
+"""The state of the index: the progress of a sync, and the revision that rises with every change."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from typing import NamedTuple
 from sqlalchemy import func, select, update
 
 from app.errors import IndexDamaged
-from app.index.sqlite.database import ReadConnection, WriteConnection
-from app.index.statements import Sql, compiled
+from app.index.connections import ReadConnection, WriteConnection
+from app.index.dialect import Sql, compiled
 from app.index.tables import revision, sync_state
 
 RECOVERING = "recovering"
-"""`derived_by` of an index that stands in the place of a damaged one and does not know all conversations yet."""
+"""`derived_by` of an index that replaced a damaged one and does not have all conversations yet."""
 
 
 class IndexState(NamedTuple):
-    """The state of the sync, and of the index as a whole. Times are microseconds UTC."""
+    """The progress of the sync, and the revision of the index. Times are microseconds UTC."""
 
     phase: str
     done: int
@@ -49,7 +49,11 @@ def _progress_sql() -> Sql:
 
 
 async def get_state(index: ReadConnection) -> IndexState:
-    """Return the state of the sync; the migration made its row."""
+    """Return the state of the index.
+
+    Raises:
+        IndexDamaged: its row is missing, which the migration has made.
+    """
     rows = await index.fetch_all(_progress_sql())
     if not rows:
         raise IndexDamaged("the index is damaged (the row of its state is gone); a server builds it again")
@@ -57,7 +61,7 @@ async def get_state(index: ReadConnection) -> IndexState:
 
 
 def set_state(index: WriteConnection, **values: object) -> None:
-    """Change fields of the sync's state, by their column names."""
+    """Set columns of `sync_state`, by their names."""
     index.execute(update(sync_state).values(values))
 
 
@@ -67,7 +71,7 @@ def _bump_sql() -> Sql:
 
 
 def bump_revision(index: WriteConnection) -> int:
-    """Note that this transaction changes what a reader sees, and return the revision that it makes."""
+    """Raise the revision, because this transaction changes what a reader sees, and return it."""
     [row] = index.fetch_all(_bump_sql())
     return int(row[0])
 
@@ -78,7 +82,7 @@ def _position_sql() -> Sql:
 
 
 class Revision(NamedTuple):
-    """Where the index stands: the build's epoch, its revision, and up to which one deletions are not kept any more."""
+    """The epoch of this build of the index, its revision, and the revision up to which tombstones were dropped."""
 
     epoch: str
     revision: int
@@ -86,23 +90,23 @@ class Revision(NamedTuple):
 
 
 async def get_revision(index: ReadConnection) -> Revision:
-    """Return where the index stands; cheap enough to be asked several times a second."""
+    """Return the revision. This is cheap enough to be called several times a second."""
     [row] = await index.fetch_all(_position_sql())
     return Revision(*row)
 
 
 def get_revision_to_write(index: WriteConnection) -> Revision:
-    """Return where the index stands, inside a transaction that changes it."""
+    """Return the revision, inside a write transaction."""
     [row] = index.fetch_all(_position_sql())
     return Revision(*row)
 
 
 def raise_revision(index: WriteConnection, to: int) -> None:
-    """Have the revision rise to `to` at least, so that none that a crash may have taken back is used again."""
+    """Raise the revision to `to` at least, so that no revision that a crash took back is used again."""
     index.execute(update(revision).values(revision=func.max(revision.c.revision + 1, to)))
 
 
 def begin_epoch(index: WriteConnection, above: int) -> None:
-    """Begin a new epoch, at a revision above `above`, so that it never falls for those who read this index before."""
+    """Begin a new epoch at a revision above `above`, so that readers of the old index never see it fall."""
     higher = func.max(revision.c.revision, above + 1)
     index.execute(update(revision).values(epoch=secrets.token_hex(8), revision=higher))

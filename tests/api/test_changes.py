@@ -15,7 +15,7 @@ import pytest
 
 from app import ConversationStore, Settings
 from app.index import state
-from app.index.sqlite.database import ReadConnection
+from app.index.connections import ReadConnection
 from app.model.ids import dashed
 from app.store.follow.rebuild import rebuild
 from tests.api.test_sockets import HEADERS, listening, read_stream
@@ -103,7 +103,7 @@ SYNC = """
 import asyncio, sys
 from app import ConversationStore, Settings
 from app.index import state
-from app.index.sqlite.database import ReadConnection, WriteConnection
+from app.index.connections import ReadConnection, WriteConnection
 async def main():
     async with ConversationStore.open(Settings(store=sys.argv[1])) as store:
         await store.sync()

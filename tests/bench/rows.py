@@ -15,7 +15,7 @@ from time import perf_counter
 from typing import NamedTuple
 
 from app.index.conversation_list import ListShape, count_sql, ordered_sql
-from app.index.statements import Sql
+from app.index.dialect import Sql
 from app.model.page import SortOrder
 from tests.bench.client import Client, requests_per_second
 from tests.bench.measure import Sample, rate_in_turns, take_turns

@@ -7,14 +7,12 @@ import sqlite3
 from pathlib import Path
 
 from app.index import conversation_rows, event_rows
-from app.index.sqlite.database import Index
-from app.index.sqlite.write_connection import WriteConnection
-from app.index.statements import Sql
-from app.model.conversation import ConversationFiles, IndexedRow, LogSummary, fold
-from app.model.event import EventFacts, EventRow, LogChange
+from app.index.connections import WriteConnection
+from app.index.dialect import Sql
+from app.model.conversation import IndexedRow
+from app.model.event import LogChange
 from app.model.filters import Status
-from app.model.ids import ConversationId, EventName
-from tests.builders import make_id
+from tests.index.builders import make_message, make_row, opened
 
 ROWS = 3000
 STATUSES = list(Status)
@@ -22,25 +20,19 @@ LISTED = ("not archived",)
 
 
 async def fill(path: Path) -> None:
-    index = Index(path, readers=1, busy_timeout_s=5)
-    await index.open()
-    log = [
-        EventRow(EventName(seq, "an-event-id"), EventFacts("MessageEvent", "user", seq, None)) for seq in range(ROWS)
-    ]
+    log = [make_message(seq=seq) for seq in range(ROWS)]
 
     def write(connection: WriteConnection) -> None:
         conversation_rows.upsert_many(connection, [indexed(number) for number in range(ROWS)])
         event_rows.apply_changes(connection, [LogChange(1, log, [])])
 
-    await index.write(write)
-    await index.close()
+    async with opened(path, readers=1) as index:
+        await index.write(write)
 
 
 def indexed(number: int) -> IndexedRow:
-    uuid = ConversationId(make_id(number))
-    parent = {"parent_conversation_id": make_id(number // 10)} if number % 3 == 0 else {}
-    state = {"agent": {"kind": "Agent"}, "execution_status": STATUSES[number % 8]}
-    return IndexedRow(fold(ConversationFiles(uuid, uuid, parent, 0, state, LogSummary(), number // 2)), b"signature")
+    parent = number // 10 if number % 3 == 0 else None
+    return make_row(number, title=None, parent=parent, created_us=number // 2, status=STATUSES[number % 8])
 
 
 def plan(database: sqlite3.Connection, sql: Sql) -> list[str]:

@@ -20,8 +20,7 @@ from app.index import (
     filter_sql,
 )
 from app.index.conversation_list import ListShape
-from app.index.statements import Sql
-from app.index.tables import conversation
+from app.index.dialect import Sql
 from app.model.page import COLUMN_ORDERS, EventOrder, SortOrder
 from tests.index.plans import LISTED, ROWS, plan
 
@@ -34,7 +33,11 @@ WITH_STATUS = ("status", "not archived")
 def unfiltered() -> dict[str, Sql]:
     """Return the statements that go over all conversations, or begin with the first of all."""
     first_pages = {f"list {order}": conversation_list.ordered_sql(ListShape(order, LISTED)) for order in COLUMN_ORDERS}
-    return first_pages | {"count": conversation_list.count_sql(()), "totals": conversation_lookup._totals_sql()}
+    return (
+        first_pages
+        | {"count": conversation_list.count_sql(()), "totals": conversation_lookup._totals_sql()}
+        | {"open": conversation_lookup._dirty_sql()}
+    )
 
 
 def narrowed() -> dict[str, Sql]:
@@ -76,7 +79,7 @@ def narrowed() -> dict[str, Sql]:
         "signatures": conversation_lookup._signatures_sql(),
         "behind": conversation_lookup._behind_sql(),
         "children": conversation_lookup._children_sql(),
-        "rows before they are written": conversation_rows.rows_sql(100, conversation.c.revision),
+        "rows before they are written": conversation_rows.known_sql(100),
         "rows before they are deleted": conversation_rows._doomed_sql(),
         "unreadable events": event_rows._unreadable_sql(),
         "find event": event_rows._find_sql(),
@@ -176,8 +179,8 @@ WRITING = {"_in_step_sql", "_own_sql", "_until_sql", "_delete_tags_sql", "_repla
 WRITING |= {"_insert_info_sql", "_insert_sql", "_update_sql", "_upsert_sql", "_upsert_info_sql", "_delete_sql"}
 SEEN = {
     conversation_lookup: {"_find_sql", "_locate_sql", "_prefix_sql", "_signatures_sql", "_children_sql"}
-    | {"_behind_sql", "_totals_sql", "_active_sql", "_walk_sql", "_some_sql"}
-    | {"_placements_sql", "_count_sql", "_unreadable_sql"},
+    | {"_behind_sql", "_totals_sql", "_active_sql", "_walk_sql", "_some_sql", "_dirty_sql"}
+    | {"_placements_sql", "_unreadable_sql"},
     conversation_list: {"ordered_sql", "walking_sql", "reading_sql", "count_sql", "located_sql"},
     event_rows: {
         "list_sql",
@@ -190,7 +193,7 @@ SEEN = {
         "_rows_sql",
     },
     facet_counts: {"facets_sql"},
-    conversation_rows: {"rows_sql", "_doomed_sql"},
+    conversation_rows: {"known_sql", "_doomed_sql"},
 }
 
 

@@ -148,8 +148,8 @@ def test_a_step_whose_result_is_wrong_is_taken_back(index: Path, monkeypatch: py
     before = dump(index)
     plain = integrity.find_faults
 
-    def faults(connection: object, rows: dict[str, int]) -> list[str]:
-        return plain(connection, {**rows, "event": rows["event"] + 1})  # type: ignore[arg-type]
+    def faults(database: sqlite3.Connection, rows: dict[str, int]) -> list[str]:
+        return plain(database, {**rows, "event": rows["event"] + 1})
 
     monkeypatch.setattr(integrity, "find_faults", faults)
     with pytest.raises(MigrationFailed, match=r"0002 .* was taken back, .* event had 272 rows and has 271"):
@@ -168,13 +168,11 @@ def test_a_step_whose_result_is_wrong_is_taken_back(index: Path, monkeypatch: py
     ],
 )
 def test_the_check_after_a_step_finds_lost_and_loose_rows(index: Path, statement: str, told: str) -> None:
-    with migrations._connect(index) as connection:
-        before = integrity.count_rows(connection)
     with closing(sqlite3.connect(index)) as db:
+        before = integrity.count_rows(db)
         db.execute(statement)
         db.commit()
-    with migrations._connect(index) as connection:
-        assert any(told in fault for fault in integrity.find_faults(connection, before))
+        assert any(told in fault for fault in integrity.find_faults(db, before))
 
 
 WITHOUT_SPACE = """

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.index import conversation_lookup, conversation_rows, event_rows
+from app.index.connections import WriteConnection
 from app.index.sqlite.database import Index
-from app.index.sqlite.write_connection import WriteConnection
 from app.model.conversation import ConversationFiles, IndexedRow, LogSummary, fold
 from app.model.event import EventFacts, EventRow, LogChange
 from app.model.filters import EventFilter

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.index import conversation_list, conversation_rows
+from app.index.connections import WriteConnection
 from app.index.sqlite.database import Index
-from app.index.sqlite.write_connection import WriteConnection
 from app.model.conversation import ConversationRow, IndexedRow
 from app.model.filters import ConversationFilter, Status
 from app.model.ids import ConversationId

@@ -22,10 +22,10 @@ from app.errors import (
     WriteFailed,
 )
 from app.files.open_conversation import OpenFiles
-from app.index import ownership
+from app.index import conversation_lookup
+from app.index.connections import WriteConnection
+from app.index.dialect import Sql
 from app.index.sqlite.text_index import clear_messages
-from app.index.sqlite.write_connection import WriteConnection
-from app.index.statements import Sql
 from app.model.filters import Status
 from app.model.ids import ConversationId
 from tests.builders import index_tables, make_conversation, make_event, make_id, names_in, write_event
@@ -212,7 +212,7 @@ async def test_a_conversation_that_could_not_be_opened_is_not_taken_for_one_that
             async with store.writer(ID):
                 pass
         async with store.index.read() as connection:
-            assert await ownership.list_dirty(connection) == []
+            assert await conversation_lookup.list_dirty(connection) == []
 
 
 async def test_a_conversation_without_meta_gets_one_that_agent_server_reads_when_it_is_named(

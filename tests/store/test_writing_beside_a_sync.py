@@ -18,10 +18,9 @@ from app.files.layout import ConversationDir
 from app.files.metadata_reader import Reader
 from app.files.row_reader import read_rows
 from app.index import change_feed, conversation_lookup, conversation_rows, state
-from app.index.sqlite.database import ReadConnection
+from app.index.connections import ReadConnection, WriteConnection
+from app.index.dialect import Sql
 from app.index.sqlite.text_index import clear_messages
-from app.index.sqlite.write_connection import WriteConnection
-from app.index.statements import Sql
 from app.model.conversation import IndexedRow
 from app.model.ids import ConversationId
 from app.store.follow import full_sync, ingest

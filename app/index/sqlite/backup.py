@@ -1,8 +1,7 @@
-"""Copies of an index that others go on using.
+"""Backups of an index, and replacing the content of a live one, while others use it.
 
-A backup is made with VACUUM INTO, checked, and put where it was asked for. A rebuilt index replaces the live one with
-SQLite's backup API, in one step, which is a transaction like any other. A rename over a database that somebody has open
-corrupts it.
+A backup is made with VACUUM INTO, checked, and then linked to its target. A rebuilt index replaces the content of the
+live one through SQLite's backup API, in one transaction: a rename over a database that somebody has open corrupts it.
 """
 
 from __future__ import annotations
@@ -19,12 +18,13 @@ from typing import NamedTuple
 from app.errors import IndexUnusable, OutputRefused
 from app.index import state
 from app.index.sqlite.database import Index
-from app.index.sqlite.db_errors import ERRORS, explain
+from app.index.sqlite.db_errors import ERRORS, During, explain
+from app.index.sqlite.integrity import copy_database, find_faults
 from app.index.sqlite.schema_version import read_revision
 
 
 class Backup(NamedTuple):
-    """A copy of an index: where it is, its schema, and what it holds."""
+    """A backup: its path, the revision of its schema, and what it holds."""
 
     path: Path
     revision: str | None
@@ -33,9 +33,9 @@ class Backup(NamedTuple):
 
 
 def back_up(index: Path, target: Path) -> Backup:
-    """Copy an index, also while it is in use, and return what the copy holds. It is as of one moment, and durable.
+    """Make a durable copy of an index as of one moment, also while it is in use.
 
-    The copy has an epoch of its own: put in the index's place it does not know what was told of changes since.
+    The copy gets an epoch of its own: used in place of the index, it must refuse the change tokens given out since.
 
     Raises:
         OutputRefused: `target` exists, or cannot be written.
@@ -66,29 +66,17 @@ def back_up(index: Path, target: Path) -> Backup:
 
 def _copy(index: Path, copy: Path) -> None:
     try:
-        with closing(sqlite3.connect(index, isolation_level=None)) as database:
-            database.execute("PRAGMA busy_timeout=5000")
-            database.execute("VACUUM INTO ?", (str(copy),))
+        copy_database(index, copy)
         with closing(sqlite3.connect(copy, isolation_level=None)) as database:
             database.execute("UPDATE revision SET epoch = ?", (secrets.token_hex(8),))
-    except sqlite3.Error as error:
-        raise OutputRefused(
-            f"the index {index} could not be copied ({error}); free space if the disk is full. "
-            "`convstore index verify` says whether the index itself is sound"
-        ) from error
+    except ERRORS as error:
+        raise explain(During.BACKUP, error, index) from error
 
 
 def _require_sound(index: Path, copy: Path, revision: str) -> int:
-    """Return how many conversations a copy holds.
-
-    Raises:
-        IndexUnusable: it is damaged, or of another schema.
-    """
+    """Return how many conversations a copy holds; raise IndexUnusable if it is damaged or has another schema."""
     with closing(sqlite3.connect(copy)) as database:
-        faults = [row[0] for row in database.execute("PRAGMA integrity_check(1)") if row[0] != "ok"]
-        faults += [
-            f"a row of {row[0]} hangs loose" for row in database.execute("PRAGMA foreign_key_check").fetchmany(1)
-        ]
+        faults = find_faults(database, whole=True)
         now = database.execute("SELECT version_num FROM alembic_version").fetchone()[0]
         if now != revision:
             faults.append(f"its schema is {now}, the index had {revision}")
@@ -109,10 +97,10 @@ def _sync(path: Path) -> None:
 
 
 async def copy_into(source: Index, target: Index) -> None:
-    """Replace everything in `target`, whose other writers are shut out (`Index.locked`), by what `source` holds.
+    """Replace the content of `target` by that of `source`. The caller holds `target.locked()`.
 
-    The revision goes on from the higher of the two. The epoch is a new one, also where the source was copied before, by
-    a rebuild that was killed then; so old tokens are known as foreign.
+    The revision continues from the higher of the two. The epoch is a new one, also if a rebuild that was killed had
+    copied the source before, so that old change tokens are recognised.
     """
     revision = await asyncio.to_thread(_find_revision, target.path)
     await source.write(lambda connection: state.begin_epoch(connection, revision))
@@ -124,7 +112,7 @@ def _find_revision(path: Path) -> int:
         with closing(sqlite3.connect(path)) as database:
             [found] = database.execute("SELECT max(revision) FROM revision").fetchone()
     except ERRORS as error:
-        raise explain(error) from error
+        raise explain(During.USE, error) from error
     return found or 0
 
 
@@ -133,4 +121,4 @@ def _replace_content(source: Path, target: Path) -> None:
         with closing(sqlite3.connect(source)) as whole, closing(sqlite3.connect(target)) as database:
             whole.backup(database)
     except ERRORS as error:
-        raise explain(error) from error
+        raise explain(During.USE, error) from error

@@ -1,8 +1,8 @@
-"""Connections: `Index.read()` for one of a few read-only ones, `Index.write()` for the only one that writes.
+"""An open index: `Index.read()` lends one of a few read-only connections, `Index.write()` runs a write transaction.
 
-SQLite 3.40 asks for care, and each rule here was measured (design, "The index"): every write transaction takes its
-lock at once (`app.index.sqlite.write_connection`), behind one file lock that all processes share; readers have
-`query_only` on and never checkpoint; no mmap; the database file is never opened except through SQLite.
+The rules for SQLite 3.40, each of which was measured: every write transaction takes SQLite's lock at once
+(`app.index.sqlite.write_connection`), behind one file lock that all processes share; readers have `query_only` on and
+never checkpoint; there is no mmap; the database file is never opened except through SQLite.
 """
 
 from __future__ import annotations
@@ -18,40 +18,49 @@ from contextlib import asynccontextmanager
 from functools import partial
 from math import inf
 from pathlib import Path
-from typing import TypeVar
+from typing import Literal, NamedTuple, TypeVar
 
 import aiosqlite
 
 from app.errors import IndexBusy, IndexDamaged, IndexRebuilding, IndexUnusable
+from app.index import state
+from app.index.connections import ReadConnection, WriteConnection
 from app.index.sqlite import open_lock
-from app.index.sqlite.db_errors import ERRORS, damaged_index, explain, is_damage
+from app.index.sqlite.db_errors import ERRORS, During, explain, is_damage
 from app.index.sqlite.index_file import FileIdentity, find_identity, pin_file, require_in_place, require_same
-from app.index.sqlite.read_connection import Params, ReadConnection, connect
-from app.index.sqlite.write_connection import WriteConnection, Writer
-from app.index.sqlite.writer_lock import WriterQueue, writer_lock, writer_lock_of_task
+from app.index.sqlite.read_connection import SqliteReadConnection, connect
+from app.index.sqlite.write_connection import Writer
+from app.index.sqlite.writer_lock import WriterQueue, try_lock_beside, writer_lock, writer_lock_of_task
 from app.logs import Note, ignore_note
-
-__all__ = ["Index", "Params", "ReadConnection", "WriteConnection"]
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
 _LEAST_S = 0.5
-"""For this long each writer waits for another process, however long it waited for its turn in this one."""
+"""Each writer waits this long for another process, however long it waited for its turn in this process."""
+
+
+LockName = Literal["duty", "sync"]
+
+
+class HeldLock(NamedTuple):
+    """A lock of an index, until it is released."""
+
+    release: Callable[[], None]
 
 
 class _Pool:
-    """Read connections that are lent out."""
+    """Read connections to lend."""
 
     def __init__(self, size: int) -> None:
         self.size = size
         self.free = asyncio.Semaphore(size)
-        self.connections: list[ReadConnection] = []
+        self.connections: list[SqliteReadConnection] = []
 
 
 class Index:
-    """An open index. `schema.upgrade` has made or upgraded its file before."""
+    """An index file with its connections. `migrations.upgrade` must have made or upgraded the file before `open`."""
 
     def __init__(self, path: Path, *, readers: int, busy_timeout_s: float, note: Note = ignore_note) -> None:
         self.path = path
@@ -65,19 +74,16 @@ class Index:
         self._thread = ThreadPoolExecutor(1, "index-writer")
         self._writer: Writer | None = None
         self._presence: int | None = None
-        self.damaged = False
-        """Whether a statement met damage since the index was opened."""
-        self.rebuilding = False
-        """Whether the index was damaged and does not know all conversations again yet."""
-        self.on_duty = False
-        """Whether this process is the one that looks after the index, see `app.store.follow.leader`."""
+        self._held: set[LockName] = set()
+        self._damaged = False
+        self._rebuilding = False
         self.opened: FileIdentity | None = None
-        """Which file was opened last."""
+        """The file that was opened last."""
         self._log: FileIdentity | None = None
         self._pin: int | None = None
 
     async def open(self) -> None:
-        """Open the read connections. The writer's is opened by the first write.
+        """Open the read connections. The first write opens the writing connection.
 
         Raises:
             IndexBusy: the index is being migrated.
@@ -94,23 +100,19 @@ class Index:
                 for _ in range(pool.size):
                     driver = await connect(self.path)
                     self._drivers.append(driver)
-                    pool.connections.append(await ReadConnection.open(driver))
+                    pool.connections.append(await SqliteReadConnection.open(driver))
             self._watch = sqlite3.connect(self.path, timeout=0, isolation_level=None)
             self._watch.execute("PRAGMA query_only=ON")
             self._log = find_identity(self._log_path)
             require_in_place(self.path, self.opened)
+            self._damaged = False
         except IndexUnusable:
             await self.close()
             raise
         except ERRORS as error:
             await self.close()
-            if is_damage(error):
-                self.damaged = True
-                raise damaged_index(self.path, error) from error
-            raise IndexUnusable(
-                f"the index {self.path} cannot be opened ({error}); "
-                "move it away and run `convstore index rebuild`: it is made again from the files"
-            ) from error
+            self._damaged = self._damaged or is_damage(error)
+            raise explain(During.OPENING, error, self.path) from error
 
     async def close(self) -> None:
         """Close all connections."""
@@ -150,14 +152,16 @@ class Index:
         return self.path.with_name(f"{self.path.name}-wal")
 
     def is_out_of_place(self) -> bool:
-        """Whether the file that is open, or its write-ahead log, was deleted or replaced. Looks at names alone."""
+        """Whether the open file, or its write-ahead log, was deleted or replaced. This costs two stats."""
         if not self._drivers or find_identity(self.path) != self.opened:
             return True
         return self._log is not None and find_identity(self._log_path) != self._log
 
     @asynccontextmanager
     async def closed(self) -> AsyncIterator[None]:
-        """Close all connections of this process meanwhile, and open the file of this name again afterwards.
+        """Close all connections of this process for the time of the block, then open the file of this name.
+
+        The index counts as `rebuilding` until `refresh_rebuilding` was called.
 
         Raises:
             IndexUnusable: it cannot be opened again; the index stays closed.
@@ -169,34 +173,53 @@ class Index:
             try:
                 await self._disconnect()
                 yield
+                self._rebuilding = True  # else a reader that waits for a connection would count an empty index
                 self._seen = None
                 await self.open()
-                self.damaged = False
             finally:
                 for free in lent:
                     free.release()
 
+    @property
+    def damaged(self) -> bool:
+        """Whether damage was found since the index was opened."""
+        return self._damaged
+
+    def note_damage(self) -> None:
+        """Say that the index is damaged; `app.store.follow.index_repair` then replaces it."""
+        self._damaged = True
+
+    @property
+    def rebuilding(self) -> bool:
+        """Whether the index replaced a damaged one and does not have all conversations yet, as of the last refresh."""
+        return self._rebuilding
+
+    async def refresh_rebuilding(self) -> None:
+        """Read from the index whether it is still being rebuilt."""
+        async with self.read() as connection:
+            self._rebuilding = (await state.get_state(connection)).derived_by == state.RECOVERING
+
     def _require_whole(self) -> None:
-        if self.rebuilding:
+        if self._rebuilding:
             raise IndexRebuilding(
                 "the index was damaged and is being built again from the files, so nobody knows yet which conversations"
                 " there are; one by its id can be read meanwhile. See GET /api/index/status, and try again soon"
             )
 
     def find_state(self) -> str | None:
-        """Return a text that differs once anything that a list or count says has changed, None when that is not known.
+        """Return the index's epoch and revision as a text, which differs after every change; None if it is not known.
 
-        It is made of the index's epoch and revision. This is called on the event loop for every list request: while no
-        process commits anything it costs one pragma, 6 microseconds of shared memory and no disk, where a read through
-        a connection's thread costs a hundred. It never waits for a lock.
+        This is called on the event loop for every list request. While no process commits it costs one pragma: 6
+        microseconds of shared memory and no disk, where a read through a connection's thread costs 100. It never waits
+        for a lock.
         """
         if self._watch is None:
             return None
         try:
             [version] = self._watch.execute("PRAGMA data_version").fetchone()
             if self._seen is None or self._seen[0] != version:
-                [state] = self._watch.execute("SELECT epoch || '.' || revision FROM revision").fetchone()
-                self._seen = version, state
+                [text] = self._watch.execute("SELECT epoch || '.' || revision FROM revision").fetchone()
+                self._seen = version, text
         except (*ERRORS, TypeError):
             return None
         return self._seen[1]
@@ -205,12 +228,12 @@ class Index:
     async def read(self, *, within_s: float = inf, whole: bool = False) -> AsyncIterator[ReadConnection]:
         """Lend one of the read connections.
 
-        What may take long says after how many seconds it is stopped, and gets one of others, so that no list waits.
-        What is said of all conversations asks for the `whole` index; one that was damaged is not, for a while.
+        A statement that may take long gives `within_s`, after which it is stopped; it gets a connection from another
+        pool, so that no list waits for it. `whole` refuses an index that is being rebuilt.
 
         Raises:
             IndexRebuilding: the index does not know all conversations.
-            IndexUnusable: it is closed at the moment.
+            IndexUnusable: the index is closed at the moment.
         """
         pool = self._lists if within_s == inf else self._searches
         async with pool.free:
@@ -223,7 +246,7 @@ class Index:
             try:
                 yield connection
             except IndexDamaged:
-                self.damaged = True
+                self.note_damage()
                 raise
             finally:
                 pool.connections.append(connection)
@@ -231,16 +254,16 @@ class Index:
     async def write(
         self, work: Callable[[WriteConnection], T], *, durable: bool = False, read_from: FileIdentity | None = None
     ) -> T:
-        """Run `work` in a transaction, in a thread, and return its result. When `work` raises, all is rolled back.
+        """Run `work` in a transaction, in a thread, and return its result. If `work` raises, everything is rolled back.
 
-        `work` gets the connection and must not wait for anything else that writes to the index. A power cut may take
-        the last commits back, which the files repair; not a `durable` one. What was made of something that was read
-        before says which file that was: what was `opened` then. Once the transaction has its turn it goes to its end,
-        also when the caller is cancelled.
+        `work` must not wait for anything else that writes to the index. A power cut may undo the last commits, which a
+        sync repairs from the files; it does not undo a `durable` one. If the changes depend on something that was read
+        before, `read_from` is what `opened` was then. A transaction that has its turn runs to its end, also if the
+        caller is cancelled.
 
         Raises:
             IndexBusy: another writer held the index for too long.
-            IndexUnusable: the database is damaged, or the disk is full or fails, or it is not the one `read_from`.
+            IndexUnusable: the database is damaged, or the disk is full or fails, or the file is not `read_from`.
         """
         asked = self._queue.ask()
         in_turn = partial(self._write_in_turn, asked, time.monotonic(), work, durable=durable, read_from=read_from)
@@ -255,7 +278,7 @@ class Index:
             raise
 
     def write_in_thread(self, work: Callable[[WriteConnection], T]) -> T:
-        """Do what `write` does, all in the calling thread, which is not the event loop's.
+        """Do what `write` does in the calling thread, which must not be that of the event loop.
 
         Raises:
             IndexBusy, IndexUnusable: as `write`.
@@ -281,21 +304,43 @@ class Index:
             try:
                 result = self._writer.run(work, patience_s=self._left_s(asked_at), durable=durable)
             except ERRORS as error:
-                meaning = explain(error)
-                self.damaged = self.damaged or isinstance(meaning, IndexDamaged)
-                raise meaning from error
+                self._damaged = self._damaged or is_damage(error)
+                raise explain(During.USE, error) from error
             self._note("commit", time.monotonic() - begun_at)
             return result
 
     def _left_s(self, asked_at: float) -> float:
-        """Return how long one whose turn it is may wait for another process; what it waited before counts.
+        """Return how long a writer may still wait for another process.
 
-        Else the last of ten who ask while another process holds the index would wait ten times the timeout.
+        The time that it waited for its turn counts. Otherwise the last of ten writers that wait while another process
+        holds the index would wait ten times the timeout.
         """
         return max(self._busy_timeout_s - (time.monotonic() - asked_at), min(self._busy_timeout_s, _LEAST_S))
 
+    def try_lock(self, name: LockName) -> HeldLock | None:
+        """Take a named lock of the index, or return None if somebody else holds it.
+
+        All processes that use the index share it. The operating system releases it when its process ends.
+
+        Raises:
+            IndexUnusable: the directory of the index is gone, or cannot be written to.
+        """
+        descriptor = try_lock_beside(self.path, f"{name}.lock")
+        if descriptor is None:
+            return None
+        self._held.add(name)
+        return HeldLock(partial(self._unlock, name, descriptor))
+
+    def _unlock(self, name: LockName, descriptor: int) -> None:
+        self._held.discard(name)
+        os.close(descriptor)
+
+    def holds_lock(self, name: LockName) -> bool:
+        """Whether this object holds a lock of the index."""
+        return name in self._held
+
     @asynccontextmanager
     async def locked(self) -> AsyncIterator[None]:
-        """Shut every other writer out while the block runs, so that it may replace the whole content."""
+        """Exclude every other writer during the block, which may replace the whole content."""
         async with self._queue.turn_of_task(), writer_lock_of_task(self.path, self._busy_timeout_s):
             yield

@@ -1,4 +1,4 @@
-"""The file of the index: where it is, how large, and which file it is. It is never opened except through SQLite."""
+"""The file of the index: its directory, size and identity. The file is never opened except through SQLite."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from app.filesystem import find_file_system
 
 
 class FileIdentity(NamedTuple):
-    """Which file it is, whatever its name."""
+    """The identity of a file, whatever its name."""
 
     device: int
     inode: int
 
 
 def find_identity(path: Path) -> FileIdentity | None:
-    """Return which file has this name now, None when there is none."""
+    """Return the identity of the file that has this name now, or None."""
     try:
         status = path.stat()
     except OSError:
@@ -28,7 +28,7 @@ def find_identity(path: Path) -> FileIdentity | None:
 
 
 def make_directory(path: Path, *, parents: bool = True) -> None:
-    """Make the directory that the index stands in, and without `parents` not the one around it.
+    """Make the directory of the index; without `parents` the directory around it must exist.
 
     Raises:
         IndexUnusable: it cannot be made or written to, or is on a network file system.
@@ -44,16 +44,16 @@ def make_directory(path: Path, *, parents: bool = True) -> None:
 
 
 def make_private(path: Path) -> None:
-    """Make an empty file for its owner alone, if there is none: SQLite would let the umask say who reads an index.
+    """Make an empty file that only its owner may read, if there is none. SQLite would follow the umask.
 
-    Its log gets the same mode. What goes wrong here goes wrong for SQLite, too, and is told then.
+    SQLite gives the write-ahead log the same mode. If this fails, SQLite fails too and reports it.
     """
     with suppress(OSError):
         os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600))
 
 
 def unusable_directory(path: Path, error: OSError) -> IndexUnusable:
-    """Return what it means to a user that the system refuses to look into the directory of the index."""
+    """Return the error for a directory of the index that cannot be looked into."""
     todo = "check its disk"
     if isinstance(error, PermissionError):
         todo = "make it readable and writable for this user, or set CONVSTORE_INDEX_URL=sqlite:////a/writable/path/index.db"
@@ -61,17 +61,17 @@ def unusable_directory(path: Path, error: OSError) -> IndexUnusable:
 
 
 def require_directory(path: Path) -> None:
-    """Make sure that the directory of the index is there.
+    """Raise an error if the directory of the index is gone.
 
     Raises:
-        IndexUnusable: it is not.
+        IndexUnusable: it is gone.
     """
     if not os.path.isdir(path.parent):  # noqa: PTH112 - an error of the disk counts as gone
         raise IndexUnusable(f"the index directory {path.parent} is gone; mount or restore it, and it is used again")
 
 
 def require_in_place(path: Path, opened: FileIdentity | None) -> None:
-    """Make sure that the file of this name is the one that was opened.
+    """Raise an error unless the file of this name is the one that was opened.
 
     Raises:
         IndexUnusable: it is another one, or gone.
@@ -80,19 +80,19 @@ def require_in_place(path: Path, opened: FileIdentity | None) -> None:
 
 
 def require_same(path: Path, before: FileIdentity | None, now: FileIdentity | None) -> None:
-    """Make sure that two looks at an index found the same file.
+    """Raise an error unless both identities are of the same file.
 
     Raises:
-        IndexUnusable: they did not, or one found none.
+        IndexUnusable: they are not, or one is None.
     """
     if before is None or before != now:
         raise IndexUnusable(f"the index {path} was deleted or replaced meanwhile; try again")
 
 
 def pin_file(path: Path) -> int | None:
-    """Keep the file of this name from being forgotten, so that no other one gets its identity; None: there is none.
+    """Return a descriptor that keeps the inode of this file from being reused, or None if there is no file.
 
-    The descriptor cannot read, write or lock, and closing it drops no lock, as closing another one of the file would.
+    It is opened with O_PATH: closing any other descriptor of the file would drop SQLite's POSIX locks.
     """
     try:
         return os.open(path, os.O_PATH | os.O_CLOEXEC)
@@ -101,7 +101,7 @@ def pin_file(path: Path) -> int | None:
 
 
 def require_local(index: Path) -> None:
-    """Refuse a place for an index that is not on this machine.
+    """Refuse an index that would be on another machine.
 
     Raises:
         IndexUnusable: it is on a network file system.

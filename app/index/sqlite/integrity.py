@@ -1,43 +1,54 @@
-"""Whether a database is sound: SQLite's own checks, references, the words of the text index, and the pragmas."""
+"""Checks of a database: SQLite's own, references between tables, the text indexes, and the pragmas."""
 
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Iterable, Mapping
 from contextlib import closing
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
-from sqlalchemy import Connection, bindparam, delete, exists, func, inspect, select, table, text, union_all
+from sqlalchemy import bindparam, delete, exists, select, union_all
 
-from app.errors import IndexUnusable
-from app.index.sqlite.database import ReadConnection, WriteConnection
-from app.index.sqlite.db_errors import is_damage
+from app.index.connections import ReadConnection, WriteConnection
+from app.index.dialect import Sql, compiled
+from app.index.sqlite.db_errors import ERRORS, During, explain, is_damage
 from app.index.sqlite.text_index import delete_messages
-from app.index.statements import Sql, compiled
 from app.index.tables import conversation, conversation_info, conversation_tag, event, message
 from app.model.ids import ConversationId
 from app.model.text.tokenizer import split
 
 LOST_BY_NOBODY = ("conversation", "conversation_info", "conversation_tag", "event", "message")
-"""Tables whose rows no migration may take away."""
+"""Tables of which no migration may lose a row."""
+
+_NO_COUNTS: Mapping[str, int] = {}
 
 
-def count_rows(connection: Connection) -> dict[str, int]:
-    """Return how many rows the tables have that no migration may take rows from, those that there are."""
-    there = set(inspect(connection).get_table_names())
-    names = [name for name in LOST_BY_NOBODY if name in there]
-    return {name: connection.scalar(select(func.count()).select_from(table(name))) or 0 for name in names}
+def count_rows(database: sqlite3.Connection) -> dict[str, int]:
+    """Return the number of rows of each table in `LOST_BY_NOBODY` that exists."""
+    there = {row[0] for row in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    counted = {}
+    for name in LOST_BY_NOBODY:
+        if name in there:
+            [counted[name]] = database.execute(f"SELECT count(*) FROM {name}").fetchone()  # noqa: S608
+    return counted
 
 
-def find_faults(connection: Connection, before: dict[str, int]) -> list[str]:
-    """Return what is wrong; `before` is what `count_rows` gave before the change."""
-    faults = [str(row[0]) for row in connection.execute(text("PRAGMA quick_check(5)")) if row[0] != "ok"]
+def find_faults(
+    database: sqlite3.Connection, before: Mapping[str, int] = _NO_COUNTS, *, whole: bool = False
+) -> list[str]:
+    """Return what is wrong with a database; nothing if it is sound.
+
+    `before` is what `count_rows` gave before a change. Without `whole` indexes are not compared with their tables.
+    """
+    faults = _not_ok(database.execute(_check_text(whole=whole, most=5)))
     faults += [
         f"a row of {row[0]} belongs to a row of {row[2]} that is not there"
-        for row in connection.execute(text("PRAGMA foreign_key_check")).fetchmany(5)
+        for row in database.execute("PRAGMA foreign_key_check").fetchmany(5)
     ]
-    after = count_rows(connection)
+    after = count_rows(database)
     faults += [
         f"{name} had {number:,} rows and has {after[name]:,}"
         for name, number in before.items()
@@ -46,18 +57,42 @@ def find_faults(connection: Connection, before: dict[str, int]) -> list[str]:
     return faults
 
 
-def find_derivation(connection: Connection) -> str | None:
-    """Return which version of the fold made the rows."""
-    if not inspect(connection).has_table("sync_state"):
+async def list_damaged(index: ReadConnection, *, whole: bool = True) -> list[str]:
+    """Return what SQLite's own check finds; nothing if the database is sound. `whole` as for `find_faults`."""
+    return _not_ok(await index.fetch_all(Sql(_check_text(whole=whole, most=20), {})))
+
+
+def _check_text(*, whole: bool, most: int) -> str:
+    return f"PRAGMA {'integrity_check' if whole else 'quick_check'}({most})"
+
+
+def _not_ok(rows: Iterable[tuple[Any, ...]]) -> list[str]:
+    return [str(row[0]) for row in rows if row[0] != "ok"]
+
+
+def copy_database(index: Path, copy: Path) -> None:
+    """Copy an index as of one moment, also while it is in use. Raises `ERRORS` of the driver."""
+    with closing(sqlite3.connect(index, isolation_level=None)) as database:
+        database.execute("PRAGMA busy_timeout=5000")
+        database.execute("VACUUM INTO ?", (str(copy),))
+
+
+def find_derivation(database: sqlite3.Connection) -> str | None:
+    """Return `sync_state.derived_by`: which version of the fold made the rows."""
+    if not _has_state(database):
         return None
-    found = connection.execute(text("SELECT derived_by FROM sync_state")).scalar()
+    [found] = database.execute("SELECT derived_by FROM sync_state").fetchone() or (None,)
     return None if found is None else str(found)
 
 
-def invalidate_rows(connection: Connection) -> None:
-    """Have the next sync read all files again."""
-    if inspect(connection).has_table("sync_state"):
-        connection.execute(text("UPDATE sync_state SET derived_by = NULL"))
+def invalidate_rows(database: sqlite3.Connection) -> None:
+    """Make the next sync read all files again."""
+    if _has_state(database):
+        database.execute("UPDATE sync_state SET derived_by = NULL")
+
+
+def _has_state(database: sqlite3.Connection) -> bool:
+    return database.execute("SELECT 1 FROM sqlite_master WHERE name = 'sync_state'").fetchone() is not None
 
 
 WAL_RESET_FIXED = (3, 51, 3)
@@ -74,7 +109,7 @@ def sqlite_version() -> tuple[int, int, int]:
 
 
 async def read_pragmas(index: ReadConnection) -> dict[str, object]:
-    """Return the pragmas of `EXPECTED` as they are in force on a read connection."""
+    """Return the values of the pragmas of `EXPECTED` on a read connection."""
     found = {}
     for name in _PRAGMAS:
         row = await index.fetch_one(Sql(f"PRAGMA {name}", {}))
@@ -90,12 +125,12 @@ def _ahead_sql() -> Sql:
 
 
 async def list_ahead(index: ReadConnection, latest_us: int) -> list[ConversationId]:
-    """Return the conversations that have an event of a later time. Goes through all events."""
+    """Return the conversations that have an event later than `latest_us`. This reads all event rows."""
     return [ConversationId(row[0]) for row in await index.fetch_all(_ahead_sql(), {"latest": latest_us})]
 
 
 _FULL_TEXT = {"words": "message_fts", "title parts": "title_fts"}
-"""What can be found through an index of FTS5, and the table that is that index."""
+"""The text indexes of FTS5: what each holds, and its table."""
 
 
 @cache
@@ -112,7 +147,7 @@ def _orphans_sql() -> Sql:
 
 
 async def list_orphans(index: ReadConnection) -> list[int]:
-    """Return the keys that bodies, tags, event rows or messages have but no conversation; a sound index has none."""
+    """Return the keys of bodies, tags, event rows or messages without a conversation; a sound index has none."""
     return [row[0] for row in await index.fetch_all(_orphans_sql())]
 
 
@@ -126,20 +161,10 @@ def delete_orphans(index: WriteConnection) -> None:
     index.execute(delete(event).where(event.c.conversation.not_in(keys)))
 
 
-async def list_damaged(index: ReadConnection, *, whole: bool = True) -> list[str]:
-    """Return what SQLite's own check finds wrong with the database; nothing when it is sound.
-
-    Without `whole` it does not compare the indexes with their tables.
-    """
-    pragma = "PRAGMA integrity_check(20)" if whole else "PRAGMA quick_check(20)"
-    rows = await index.fetch_all(Sql(str(text(pragma)), {}))
-    return [row[0] for row in rows if row[0] != "ok"]
-
-
 def list_unsound_text_indexes(index: Path) -> list[str]:
-    """Return of "words" and "title parts" those whose index differs from all that was said, or from the titles.
+    """Return those of "words" and "title parts" whose text index differs from the messages, or from the titles.
 
-    SQLite's check takes its time and a lock for writing; so it looks at a copy, which is as of one moment.
+    FTS5's check takes long and needs a write lock, so it runs on a copy.
 
     Raises:
         IndexUnusable: there is no room for a copy, or the index cannot be read.
@@ -147,14 +172,12 @@ def list_unsound_text_indexes(index: Path) -> list[str]:
     with TemporaryDirectory(dir=index.parent, prefix=".verify-") as directory:
         copy = Path(directory) / "index.db"
         try:
-            with closing(sqlite3.connect(index, isolation_level=None)) as database:
-                database.execute("PRAGMA busy_timeout=5000")
-                database.execute("VACUUM INTO ?", (str(copy),))
+            copy_database(index, copy)
             with closing(sqlite3.connect(copy, isolation_level=None)) as database:
                 database.create_function("split", 1, split, deterministic=True)
                 return [name for name, table in _FULL_TEXT.items() if not _is_sound(database, table)]
-        except sqlite3.DatabaseError as error:
-            raise IndexUnusable(f"the words in the index {index} could not be checked ({error})") from error
+        except ERRORS as error:
+            raise explain(During.CHECK, error, index) from error
 
 
 def _is_sound(database: sqlite3.Connection, table: str) -> bool:
@@ -168,6 +191,6 @@ def _is_sound(database: sqlite3.Connection, table: str) -> bool:
 
 
 def rebuild_text_index(index: WriteConnection, name: str) -> None:
-    """Make the index of "words" anew from the messages, or that of "title parts" from the titles."""
+    """Rebuild the text index of "words" from the messages, or that of "title parts" from the titles."""
     table = _FULL_TEXT[name]
     index.execute_many(Sql(f"INSERT INTO {table} ({table}) VALUES ('rebuild')", {}), [{}])  # noqa: S608

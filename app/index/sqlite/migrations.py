@@ -21,9 +21,9 @@ from alembic.util import CommandError
 from sqlalchemy import Connection, create_engine, event, update
 from sqlalchemy.exc import DatabaseError
 
-from app.errors import IndexBusy, MigrationFailed, SchemaTooNew, StoreError
-from app.index.sqlite import db_errors, index_file, integrity, open_lock
-from app.index.sqlite.db_errors import damaged_index
+from app.errors import IndexBusy, MigrationFailed, SchemaTooNew
+from app.index.sqlite import index_file, integrity, open_lock
+from app.index.sqlite.db_errors import ERRORS, During, damaged_index, explain
 from app.index.sqlite.open_lock import MIGRATION_WAIT_S
 from app.index.sqlite.schema_version import HEAD, read_revision
 from app.index.sqlite.write_connection import on_begin, on_connect, sync_url
@@ -36,15 +36,15 @@ _PACKAGE = Path(__file__).resolve().parents[2]
 
 
 OnStep = Callable[[str], None]
-"""Called with the revision that was reached, once a step's result was checked and before it is committed."""
+"""Called with the new revision of each step, after its result was checked and before it is committed."""
 
 
 def ignore_step(_revision: str) -> None:
-    """Tell nobody."""
+    """Do nothing."""
 
 
 class Revision(NamedTuple):
-    """A migration: its id, what it does, and whether the index stands there."""
+    """A migration: its id, what it does, and whether it is the index's present revision."""
 
     id: str
     summary: str
@@ -58,9 +58,9 @@ def history(path: Path) -> list[Revision]:
 
 
 class Plan(NamedTuple):
-    """What a migration would do: the steps in their order, and how large what they work on is.
+    """What a migration would do: its steps in order, and the size of the index.
 
-    `reads_again` says that the next sync will read all conversations, which a rebuild does as well.
+    `reads_again` says that the next sync will read all conversations, as a rebuild does.
     """
 
     before: str | None
@@ -73,7 +73,7 @@ class Plan(NamedTuple):
 
 
 def plan(path: Path, target: str, *, down: bool = False) -> Plan:
-    """Return what migrating up, or down, to `target` would do.
+    """Return what migrating up or down to `target` would do.
 
     Raises:
         SchemaTooNew: the index is newer than this program.
@@ -108,7 +108,7 @@ def _is_at(now: str | None, target: str) -> bool:
 
 
 def _none_for_base(script: ScriptDirectory, now: str, target: str) -> str:
-    """Return the revision to go down to, which may be given relative to `now`, as -1."""
+    """Return the revision to go down to. `target` may be relative to `now`, such as -1."""
     if not target.startswith("-"):
         return target
     ids = [revision.revision for revision in script.iterate_revisions(now, "base")]
@@ -120,7 +120,8 @@ def _none_for_base(script: ScriptDirectory, now: str, target: str) -> str:
 
 def _measure(path: Path) -> tuple[dict[str, int], str | None]:
     with _connect(path) as connection:
-        return integrity.count_rows(connection), integrity.find_derivation(connection)
+        database = _driver(connection)
+        return integrity.count_rows(database), integrity.find_derivation(database)
 
 
 def _no_target(target: str, error: Exception) -> MigrationFailed:
@@ -128,15 +129,15 @@ def _no_target(target: str, error: Exception) -> MigrationFailed:
 
 
 def require_known(path: Path) -> str | None:
-    """Return the index's revision after making sure that this program knows it.
+    """Return the index's revision, which this program must know.
 
     Raises:
-        SchemaTooNew: it does not, so the index was made by a newer program.
+        SchemaTooNew: a newer program made the index.
     """
     now = read_revision(path)
     if now is not None and now not in {revision.id for revision in history(path)}:
         if not (now.isdecimal() and now > HEAD):
-            raise damaged_index(path, ValueError(f"its schema is said to be {now[:20]!r}"))
+            raise damaged_index(path, f"its schema is said to be {now[:20]!r}")
         raise SchemaTooNew(
             f"the index {path} has schema {now}, which this convstore does not know (its newest is {HEAD}): "
             "a newer convstore made it. Upgrade convstore, or give this one an index of its own with "
@@ -148,16 +149,16 @@ def require_known(path: Path) -> str | None:
 def upgrade(
     path: Path, target: str = "head", *, wait_s: float = MIGRATION_WAIT_S, on_step: OnStep = ignore_step
 ) -> None:
-    """Migrate the index up to `target`; nothing happens when it is there. Nobody else may have the index open.
+    """Migrate the index up to `target`, unless it is there. Nobody else may have the index open.
 
-    Each step is a transaction, and its result is checked before it is committed: a step that is interrupted or fails
-    leaves the index as it was before it.
+    Each step is a transaction whose result is checked before it is committed. A step that fails or is interrupted
+    leaves the index as it was before that step.
 
     Raises:
         SchemaTooNew: the index is newer than this program.
         IndexBusy: another process has the index open.
         IndexUnusable: the file is no database, or its directory cannot be written to.
-        MigrationFailed: `target` is no revision above, or a step failed; the index stands as before it.
+        MigrationFailed: `target` is no later revision, or a step failed; the index is as it was before that step.
     """
     wanted = HEAD if target == "head" else target
     _while_alone(path, wanted, wait_s, lambda: _migrate(path, wanted, command.upgrade, on_step))
@@ -166,7 +167,7 @@ def upgrade(
 def downgrade(path: Path, target: str, *, wait_s: float = MIGRATION_WAIT_S, on_step: OnStep = ignore_step) -> None:
     """Migrate the index down to `target`; "base" leaves no table. Nobody else may have the index open.
 
-    What is lost is made again from the files: the first sync after an upgrade reads all of them.
+    The first sync after a later upgrade reads all files, which restores what is lost.
 
     Raises:
         SchemaTooNew, IndexBusy, IndexUnusable, MigrationFailed: as for `upgrade`.
@@ -175,7 +176,7 @@ def downgrade(path: Path, target: str, *, wait_s: float = MIGRATION_WAIT_S, on_s
 
 
 def _while_alone(path: Path, target: str, wait_s: float, work: Callable[[], None]) -> None:
-    """Run `work` once nobody else has the index open; not when it is at `target`, also because another brought it."""
+    """Run `work` once nobody else has the index open, unless it is at `target` by then."""
     deadline = time.monotonic() + wait_s
     while (require_known(path) or "base") != target:
         try:
@@ -191,16 +192,15 @@ def _while_alone(path: Path, target: str, wait_s: float, work: Callable[[], None
 def _migrate(path: Path, target: str, work: Callable[[Config, str], None], on_step: OnStep) -> None:
     index_file.make_private(path)
     with _connect(path, writing=True) as connection:
-        before = integrity.count_rows(connection)
-        connection.rollback()
+        before = integrity.count_rows(_driver(connection))
 
-        def checked(*, step: MigrationInfo, ctx: MigrationContext, **_: object) -> None:
+        def checked(*, step: MigrationInfo, **_: object) -> None:
             """Look at what a step has done, inside its transaction."""
-            assert ctx.connection is not None  # noqa: S101 - of an online migration
+            database = _driver(connection)
             revision = str(step.up_revision_id if step.is_upgrade else next(iter(step.down_revision_ids), "base"))
             if not step.is_upgrade:
-                integrity.invalidate_rows(ctx.connection)
-            found = integrity.find_faults(ctx.connection, before)
+                integrity.invalidate_rows(database)
+            found = integrity.find_faults(database, before)
             if found:
                 raise MigrationFailed(
                     f"migration {revision} of the index {path} was taken back, since its result is wrong: {found[0]}. "
@@ -218,18 +218,22 @@ def _migrate(path: Path, target: str, work: Callable[[Config, str], None], on_st
 
 
 def drift(path: Path) -> list[str]:
-    """Return how the index's tables differ from what this program expects, and what in it is damaged."""
+    """Return how the tables differ from what this program expects, and what is damaged."""
     now = require_known(path)
     if now != HEAD:
         return [f"the schema is at {now or 'nothing'}, this program needs {HEAD}: run `convstore db upgrade`"]
     with _connect(path) as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": True, "include_name": include_name})
         differences = [str(difference) for difference in compare_metadata(context, metadata)]
-        return [*differences, *integrity.find_faults(connection, {})]
+        return [*differences, *integrity.find_faults(_driver(connection))]
+
+
+def _driver(connection: Connection) -> sqlite3.Connection:
+    return cast(sqlite3.Connection, connection.connection.driver_connection)
 
 
 def mark_recovering(path: Path) -> None:
-    """Note that an empty index stands in the place of a damaged one, until a sync knows all conversations again."""
+    """Mark an empty index as one that replaces a damaged one, until a sync has read all conversations."""
     with _connect(path, writing=True) as connection, connection.begin():
         connection.execute(update(sync_state).values(derived_by=RECOVERING))
 
@@ -248,22 +252,7 @@ def _connect(path: Path, *, writing: bool = False) -> Iterator[Connection]:
     try:
         with engine.connect() as connection:
             yield connection
-    except DatabaseError as error:
-        raise _explained(path, error) from error
+    except (DatabaseError, *ERRORS) as error:  # a transaction that meets one is rolled back
+        raise explain(During.MIGRATION, getattr(error, "orig", error), path) from error
     finally:
         engine.dispose()
-
-
-def _explained(path: Path, error: DatabaseError) -> StoreError:
-    """Return what a database error means to a user. A transaction that meets one is rolled back."""
-    said = str(error.orig)
-    if "not a database" in said or "malformed" in said:
-        return db_errors.explain_opening(path, cast(sqlite3.Error, error.orig))
-    advice = "read the message, mend the cause and run it again"
-    if "full" in said or "disk I/O" in said:
-        advice = "free some space (a migration may need as much as the index is large) and run it again"
-    elif "readonly" in said:
-        advice = "make the file writable, or set CONVSTORE_INDEX_URL=sqlite:////a/writable/path/index.db"
-    elif "locked" in said:
-        advice = "another program holds the index; end it and run it again"
-    return MigrationFailed(f"the index {path} could not be changed ({said}) and stands as before: {advice}")

@@ -1,7 +1,7 @@
-"""Who has an index open. Every process that has holds a shared lock on `<index>.open`; a migration holds it alone.
+"""The lock `<index>.open`: shared by every process that has the index open, exclusive for a migration.
 
-So nobody ever reads or writes tables that another one is changing, and a program that expects an older schema cannot
-meanwhile be running. The lock is the operating system's, and ends with its process.
+So nobody reads or writes tables while a migration changes them, and no program that expects an older schema is running
+then. The operating system releases the lock when its process ends.
 """
 
 from __future__ import annotations
@@ -16,18 +16,20 @@ from app.errors import IndexBusy, IndexUnusable
 from app.locks import SHARED, lock_file
 
 MIGRATION_WAIT_S = 600.0
-"""How long opening an index waits for a migration that is running."""
+"""How long opening an index waits for a running migration."""
 
 _UNWRITABLE = frozenset({errno.EACCES, errno.EROFS, errno.ENOENT, errno.EPERM})
 
 
 def lock_path(path: Path) -> Path:
-    """Return the lock's file of an index."""
+    """Return the path of the lock file of an index."""
     return path.with_name(f"{path.name}.open")
 
 
 def hold_open(path: Path, wait_s: float = MIGRATION_WAIT_S) -> int | None:
-    """Take part in an index and return what `release` takes. None where nothing can be written, so nobody can migrate.
+    """Take the shared lock and return its descriptor for `release`.
+
+    Returns None if nothing can be written there: then nobody can migrate either.
 
     Raises:
         IndexBusy: it is being migrated, for longer than `wait_s`.
@@ -47,14 +49,14 @@ def hold_open(path: Path, wait_s: float = MIGRATION_WAIT_S) -> int | None:
 
 
 def release(descriptor: int | None) -> None:
-    """Stop taking part."""
+    """Release the shared lock."""
     if descriptor is not None:
         os.close(descriptor)
 
 
 @contextmanager
 def hold_alone(path: Path, wait_s: float) -> Iterator[None]:
-    """Be the only one who has an index open.
+    """Hold the exclusive lock during the block.
 
     Raises:
         IndexBusy: others have it open, for longer than `wait_s`.
@@ -79,7 +81,7 @@ def hold_alone(path: Path, wait_s: float) -> Iterator[None]:
 
 
 def _others(path: Path) -> str:
-    """Return who holds the lock, as far as the system tells."""
+    """Return which processes hold the lock, as far as the system knows."""
     found: set[str] = set()
     with suppress(OSError, IndexError):
         inode = str(lock_path(path).stat().st_ino)

@@ -1,10 +1,10 @@
-"""A connection that cannot write, in a thread of its own; a statement is one hop to it."""
+"""A connection that cannot write, in a thread of its own. A statement is one hop to that thread."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from math import inf
 from pathlib import Path
@@ -12,37 +12,25 @@ from typing import Any
 
 import aiosqlite
 
-from app.errors import QueryTooSlow
-from app.index.sqlite.db_errors import ERRORS, explain, is_damage
-from app.index.statements import Sql
+from app.index.connections import NO_PARAMS, Params, require_time
+from app.index.dialect import Sql
+from app.index.sqlite.db_errors import ERRORS, During, explain, is_damage
 
-Params = Mapping[str, object]
-_NOTHING: Params = {}
 _DATA_VERSION = Sql("PRAGMA data_version", {})
 _BEGIN = Sql("BEGIN", {})
 
 _OPERATIONS = 20_000
-"""SQLite's steps, about a millisecond of them, after which a query looks whether it is late."""
+"""SQLite's steps between two looks at the deadline, about a millisecond."""
 
 
 async def connect(path: Path) -> aiosqlite.Connection:
-    """Open a driver connection. A program that ends without closing it does not wait for its thread for ever."""
+    """Open a driver connection. Its thread is a daemon, so that a program can end without closing it."""
     connecting = aiosqlite.connect(path, isolation_level=None)
     connecting._thread.daemon = True  # noqa: SLF001 - aiosqlite has no other way
     return await connecting
 
 
-def require_time(deadline: float) -> None:
-    """Go on until a time of the monotonic clock.
-
-    Raises:
-        QueryTooSlow: it is over.
-    """
-    if time.monotonic() > deadline:
-        raise QueryTooSlow("this takes too long to find; look for more words or rarer ones, or set filters")
-
-
-class ReadConnection:
+class SqliteReadConnection:
     """A connection that cannot write: by its methods, and by `PRAGMA query_only`."""
 
     __slots__ = ("_driver", "_kept", "_version", "deadline")
@@ -52,11 +40,10 @@ class ReadConnection:
         self._version: object = None
         self._kept: dict[str, list[tuple[Any, ...]]] = {}
         self.deadline = inf
-        """A time of the monotonic clock at which a statement is stopped, and what is made of its rows."""
 
     @classmethod
-    async def open(cls, driver: aiosqlite.Connection) -> ReadConnection:
-        """Make a new driver connection one that cannot write, and that can be stopped."""
+    async def open(cls, driver: aiosqlite.Connection) -> SqliteReadConnection:
+        """Set up a new driver connection that cannot write and can be stopped."""
         for pragma in ("query_only=ON", "mmap_size=0", "wal_autocheckpoint=0", "busy_timeout=5000"):
             await driver.execute(f"PRAGMA {pragma}")
         await driver.execute_fetchall("SELECT count(*) FROM sqlite_master")
@@ -67,27 +54,21 @@ class ReadConnection:
     def _is_late(self) -> bool:
         return time.monotonic() > self.deadline
 
-    async def fetch_all(self, sql: Sql, params: Params = _NOTHING) -> list[tuple[Any, ...]]:
-        """Run one SELECT in one hop to the connection's thread and return its rows.
-
-        Raises:
-            QueryTooSlow: it was not done in the time for which the connection was lent.
-            IndexBusy: another program holds the index.
-            IndexUnusable: the database is damaged or the disk fails.
-        """
+    async def fetch_all(self, sql: Sql, params: Params = NO_PARAMS) -> list[tuple[Any, ...]]:
+        """Run one SELECT in one hop to the connection's thread."""
         try:
             return await self._driver.execute_fetchall(sql.text, sql.bind(params))  # type: ignore[return-value]
         except asyncio.CancelledError:
-            await self._driver.interrupt()  # else who gets the connection next waits for this one's end
+            await self._driver.interrupt()  # else the next user of the connection waits for this statement to end
             raise
         except ERRORS as error:
             if not is_damage(error):
-                require_time(self.deadline)  # what was interrupted may be told as another failure
-            raise explain(error) from error
+                require_time(self.deadline)  # SQLite may report an interrupted statement as another error
+            raise explain(During.USE, error) from error
 
     @asynccontextmanager
     async def snapshot(self) -> AsyncIterator[None]:
-        """Have all statements of the block see one state of the index, whatever is written or put in its place."""
+        """Hold one state of the index."""
         try:
             await self.fetch_all(_BEGIN)
             yield
@@ -95,7 +76,7 @@ class ReadConnection:
             await self._driver.rollback()  # after a BEGIN that still waits for its turn, when its caller is cancelled
 
     async def fetch_kept(self, sql: Sql) -> list[tuple[Any, ...]]:
-        """Run one SELECT that takes no parameters, or return the rows that it had while nobody has committed since."""
+        """Run one SELECT, or return the rows that it had at this `data_version`."""
         [[version]] = await self.fetch_all(_DATA_VERSION)
         if version != self._version:
             self._version, self._kept = version, {}
@@ -103,7 +84,7 @@ class ReadConnection:
             self._kept[sql.text] = await self.fetch_all(sql)
         return self._kept[sql.text]
 
-    async def fetch_one(self, sql: Sql, params: Params = _NOTHING) -> tuple[Any, ...] | None:
+    async def fetch_one(self, sql: Sql, params: Params = NO_PARAMS) -> tuple[Any, ...] | None:
         """Run one SELECT and return its first row, or None."""
         rows = await self.fetch_all(sql, params)
         return rows[0] if rows else None

@@ -1,9 +1,9 @@
-"""Putting an empty index in the place of one that is damaged or gone; the damaged one is kept under a new name.
+"""Replacing an index that is damaged or gone by an empty one; the damaged one is kept under a new name.
 
-Nobody may have the old file open when a new one takes its name: whoever closes the last connection to the old one
-deletes, by name, the write-ahead log of the new one. So every process holds a shared lock while it has the index open.
-The first that meets damage leaves a marker; whoever sees it closes its connections; one of them does the work. A
-process that does not let go in time is not waited for: if it does harm later, that is damage again, and mended again.
+Nobody may have the old file open when the new one takes its name: closing the last connection to the old file deletes,
+by name, the write-ahead log of the new one. So every process holds a shared lock while it has the index open. The first
+process that finds damage leaves a marker; all others see it and close their connections; one of them does the work. It
+waits only for a limited time: damage that a process does which did not close is repaired again.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _POLL_S = 0.05
 
 
 def is_marked_damaged(path: Path) -> bool:
-    """Whether a process has met damage and wants everybody to close the index.
+    """Whether a process found damage and wants all others to close the index.
 
     Raises:
         IndexUnusable: the directory cannot be looked into.
@@ -40,9 +40,9 @@ def is_marked_damaged(path: Path) -> bool:
 
 
 async def replace_damaged(path: Path, damaged: FileIdentity | None) -> bool:
-    """Set the index aside, if it is still the `damaged` one, and make an empty one. This process has closed its own.
+    """Set the index aside if it is still the `damaged` file, and make an empty one. This process has closed the index.
 
-    Returns whether this process did it; False: another one was faster.
+    Returns True if this process did it, False if another one was faster.
 
     Raises:
         IndexBusy: another process was at it for too long.
@@ -78,7 +78,7 @@ def _is_replaced(path: Path, damaged: FileIdentity | None) -> bool:
 
 
 def _replace(path: Path) -> None:
-    """Put an empty index, made beside, in the place of the one that is set aside."""
+    """Make an empty index beside the old one, set the old one aside, and rename the new one."""
     from app.index.sqlite import migrations  # noqa: PLC0415 - Alembic takes 0.2 s to import, and this is rare
 
     fresh = path.with_name(f"{path.name}.fresh-{time.time_ns()}")
@@ -93,7 +93,7 @@ def _replace(path: Path) -> None:
 
 
 def set_aside(path: Path) -> Path | None:
-    """Give the index's files a new name and return it, None when there is no such file. Nobody may have it open."""
+    """Rename the index's files and return the new path, or None if there is no index. Nobody may have it open."""
     aside = path.with_name(f"{path.name}.damaged-{time.time_ns()}")
     for suffix in (*_PARTS, *_PARTS):  # twice: somebody may have opened it in between and made a log
         part = path.with_name(path.name + suffix)

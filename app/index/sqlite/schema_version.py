@@ -1,4 +1,4 @@
-"""Which revision of the schema an index has, and which this program needs, without importing Alembic (0.2 s)."""
+"""The revision of an index's schema, and the one that this program needs. Importing Alembic would take 0.2 s."""
 
 from __future__ import annotations
 
@@ -6,16 +6,15 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
-from app.errors import IndexBusy
-from app.index.sqlite.db_errors import ERRORS, explain_opening
+from app.index.sqlite.db_errors import ERRORS, During, explain
 from app.index.sqlite.index_file import unusable_directory
 
 HEAD = "0009"
-"""The newest migration. `tests/migrations` holds that it is."""
+"""The newest migration; a test in `tests/migrations` checks that."""
 
 
 def read_revision(path: Path) -> str | None:
-    """Return the index's revision, None when there is no index or it has no schema yet.
+    """Return the index's revision, or None if there is no index or it has no schema yet.
 
     Raises:
         IndexBusy: another program holds the index.
@@ -32,7 +31,5 @@ def read_revision(path: Path) -> str | None:
     except ERRORS as error:
         if "no such table" in str(error):
             return None
-        if "locked" in str(error):
-            raise IndexBusy(f"another program has been holding the index {path} for too long; try again") from error
-        raise explain_opening(path, error) from error
+        raise explain(During.OPENING, error, path) from error
     return row[0] if row else None

@@ -1,26 +1,25 @@
 """The text of events and titles, and the full-text index over its words. Only SQLite has FTS5.
 
-FTS5's content is a view of split words. The entries of a message can only be taken out with the words that were put in,
-so they are deleted before the message itself, and all of that happens here.
+FTS5's content is a view of split words. FTS5 can remove the entries of a message only if it gets the same words again,
+so the entries are deleted before the message itself. Only this module writes messages.
 
-The id of a message is the hour it was said, the key of its conversation, and a number. So the newest matches are those
-with the highest ids, which FTS5 gives first without sorting. And the conversation of a match costs a shift, where a
-look into an index took 200 ms for a million matches. The cost: within one hour, messages stand in the order of their
-conversations.
+The id of a message consists of its hour, the key of its conversation, and a number. So the newest matches have the
+highest ids, which FTS5 gives first without sorting. And the conversation of a match costs one shift, where a lookup in
+an index took 200 ms for a million matches. The cost: within one hour, messages are ordered by conversation.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from functools import cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import orjson
-from sqlalchemy import ScalarSelect, bindparam, delete, insert, literal_column, select
+from sqlalchemy import ColumnElement, ScalarSelect, bindparam, delete, insert, literal_column, select, text
 
 from app.errors import IndexUnusable
-from app.index.sqlite.database import ReadConnection, WriteConnection
-from app.index.statements import Sql, compiled
+from app.index.connections import ReadConnection, WriteConnection
+from app.index.dialect import Sql, compiled
 from app.index.tables import conversation, message
 from app.model.text.event_text import searchable_title
 
@@ -31,14 +30,47 @@ _HOUR_US = 3_600_000_000
 _HOUR_SHIFT = _NUMBER_BITS + _KEY_BITS
 
 NUMBERS = 1 << _NUMBER_BITS
-"""How many ids a conversation has for an hour; what is said beyond is not searched."""
+"""How many ids a conversation has for an hour; further messages are not searchable."""
 
 CONVERSATION_OF_MATCH = f"((message_fts.rowid >> {_NUMBER_BITS}) & {(1 << _KEY_BITS) - 1})"
-"""SQL for the key of the conversation that a match is in."""
+"""SQL for the key of the conversation of a match."""
+
+SAYING: Any = (
+    text(f"SELECT {CONVERSATION_OF_MATCH} FROM message_fts WHERE message_fts MATCH :match")  # noqa: S608
+    .bindparams(bindparam("match"))
+    .columns(conversation.c.id)
+)
+"""The keys of the conversations with a message that matches `match`; a million matches take 0.1 s."""
+
+TITLED: Any = (
+    text("SELECT title_fts.rowid FROM title_fts WHERE title_fts MATCH :title_parts")
+    .bindparams(bindparam("title_parts"))
+    .columns(conversation.c.id)
+)
+"""The keys of the conversations whose title contains `title_parts`, which has at least three characters."""
+
+
+def newest_matches(conditions: Sequence[ColumnElement[bool]]) -> Sql:
+    """Return the statement for the newest messages that match, in conversations under these conditions.
+
+    It takes `match`, the largest and the smallest id, `newest` and `oldest`, and how many at `most`. Its rows are (id,
+    key of the conversation, seq, text).
+    """
+    admitted = compiled(
+        select(conversation.c.id).where(conversation.c.id == literal_column(CONVERSATION_OF_MATCH), *conditions)
+    )
+    where = f" AND EXISTS ({admitted.text})" if conditions else ""
+    return Sql(
+        "SELECT message.id, message.conversation, message.seq, message.text FROM message WHERE message.id IN ("  # noqa: S608
+        "SELECT message_fts.rowid FROM message_fts WHERE message_fts MATCH :match"
+        f" AND message_fts.rowid <= :newest AND message_fts.rowid >= :oldest{where}"
+        " ORDER BY message_fts.rowid DESC LIMIT :most) ORDER BY message.id DESC",
+        admitted.constants,
+    )
 
 
 def first_id(time_us: int | None, conversation: int) -> int:
-    """Return the first of the ids for what was said at a time, None when nobody knows, in a conversation.
+    """Return the lowest message id for a time, which may be unknown, in a conversation.
 
     Raises:
         IndexUnusable: the index had more conversations than ids have room for.
@@ -62,10 +94,10 @@ def hour_of(message_id: int) -> int:
 
 
 TITLE_SEQ = -1
-"""`seq` of the message that is a conversation's title."""
+"""The `seq` of a title: titles are stored as messages too."""
 
 MERGED_PAGES = 500
-"""How much is merged in one transaction; at 4 kB a page it takes some 50 ms."""
+"""How many pages of 4 kB are merged in one transaction, which takes about 50 ms."""
 
 _PAGE_BYTES = 4050
 _MERGED_SOMETHING = 2
@@ -73,7 +105,7 @@ _Key = tuple[int, int, str]
 
 
 class MessageText(NamedTuple):
-    """The text of an event, "" for none. `conversation` is its key in the index."""
+    """The text of an event, or "" if it has none. `conversation` is a key."""
 
     conversation: int
     seq: int
@@ -122,12 +154,12 @@ def _delete_all_sql() -> Sql:
 
 
 def write_messages(index: WriteConnection, said: Iterable[MessageText]) -> int:
-    """Have the index know these texts, each instead of what it knew of the same event; return how many differed."""
+    """Write texts, each in place of the earlier text of its event, and return how many differed."""
     wanted: dict[_Key, MessageText] = {one[:3]: one for one in said}
     stale: list[dict[str, object]] = []
-    for *key, message_id, text in index.fetch_all(_FIND, {"wanted": orjson.dumps(list(wanted)).decode()}):
+    for *key, message_id, known in index.fetch_all(_FIND, {"wanted": orjson.dumps(list(wanted)).decode()}):
         one = wanted[tuple(key)]
-        if one.text == text and is_among(message_id, one.first_id):
+        if one.text == known and is_among(message_id, one.first_id):
             del wanted[tuple(key)]
         else:
             stale.append({"id": message_id})
@@ -137,7 +169,7 @@ def write_messages(index: WriteConnection, said: Iterable[MessageText]) -> int:
 
 
 def add_messages(index: WriteConnection, said: Iterable[MessageText]) -> int:
-    """Have the index know texts of events, or titles, of which it knows none, and return how many there were."""
+    """Write texts of events or titles that have none yet, and return how many were written."""
     fresh = sorted((one.first_id, one) for one in said if one.text)
     last = _last_ids(index, {first for first, _ in fresh})
     rows = []
@@ -154,7 +186,7 @@ def add_messages(index: WriteConnection, said: Iterable[MessageText]) -> int:
 
 
 def _last_ids(index: WriteConnection, firsts: set[int]) -> dict[int, int]:
-    """Return for each first id the highest of those with it that is given, or the one before all of them."""
+    """Return for each first id the highest id in use from there on, or the first id minus 1."""
     if not firsts:
         return {}
     rows = index.fetch_all(_LAST_IDS, {"firsts": orjson.dumps(sorted(firsts)).decode()})
@@ -162,7 +194,7 @@ def _last_ids(index: WriteConnection, firsts: set[int]) -> dict[int, int]:
 
 
 def title_text() -> ScalarSelect[str]:
-    """Return the expression for a conversation's title as search looks through it."""
+    """Return the SQL expression for the searchable title of a conversation."""
     return (
         select(message.c.text)
         .where(
@@ -175,20 +207,8 @@ def title_text() -> ScalarSelect[str]:
 
 
 def title_message(key: int, title: str, created_at_us: int) -> MessageText:
-    """Return a title as it is searched; `key` is its conversation's."""
+    """Return the message for the title of the conversation `key`."""
     return MessageText(key, TITLE_SEQ, "", created_at_us, searchable_title(title))
-
-
-_TITLES = Sql(
-    "SELECT message.conversation, message.text FROM json_each(:keys) AS one"
-    " CROSS JOIN message ON message.conversation = one.value AND message.seq = :title",
-    {"title": TITLE_SEQ},
-)
-
-
-async def list_titles(index: ReadConnection, keys: Sequence[int]) -> dict[int, str]:
-    """Return the titles as search looks through them, by the keys of their conversations."""
-    return {row[0]: row[1] for row in await index.fetch_all(_TITLES, {"keys": orjson.dumps(list(keys)).decode()})}
 
 
 _STRAY = Sql(
@@ -205,14 +225,14 @@ async def list_stray(index: ReadConnection) -> list[int]:
 
 
 def delete_stray(index: WriteConnection) -> None:
-    """Delete the messages whose event the index does not have."""
+    """Delete the messages without an event row."""
     stray = [{"id": row[1]} for row in index.fetch_all(_STRAY)]
     index.execute_many(_DELETE_WORDS_OF_ONE, stray)
     index.execute_many(_delete_one_sql(), stray)
 
 
 def delete_messages(index: WriteConnection, keys: Sequence[int]) -> None:
-    """Delete all that was said in conversations, which are deleted next."""
+    """Delete all messages of conversations, before the conversations themselves."""
     parameters = [{"key": key} for key in keys]
     index.execute_many(_DELETE_WORDS_OF_ALL, parameters)
     index.execute_many(_delete_all_sql(), parameters)
@@ -230,10 +250,10 @@ _MERGE = Sql("INSERT INTO message_fts (message_fts, rank) VALUES ('merge', :page
 
 
 async def count_merges(index: ReadConnection, *, always: bool) -> int:
-    """Return about how many steps merging the words' index takes; 0 when it is merged, or not worth it.
+    """Return about how many steps merging the text index takes; 0 if it is merged, or if merging is not worth it.
 
-    It is worth it when the words are about as large as the texts, twice of what they are when merged, since what was
-    deleted or written anew leaves entries behind; `always`: also when they are not.
+    Texts that were deleted or written again leave entries behind. Merging is worth it when the text index is about as
+    large as the texts, which is twice its merged size; with `always` also before.
     """
     row = await index.fetch_one(_HOW_LOOSE)
     segments, size_bytes, text_bytes = row or (0, None, None)
@@ -243,7 +263,7 @@ async def count_merges(index: ReadConnection, *, always: bool) -> int:
 
 
 def merge_words(index: WriteConnection, *, begin: bool) -> bool:
-    """Merge a little of the words' index, and return whether there is more to do; the first step says `begin`."""
+    """Do one step of merging and return whether there is more to do. The first step has `begin`."""
     [[before]] = index.fetch_all(_CHANGES)
     index.execute_many(_MERGE, [{"pages": -MERGED_PAGES if begin else MERGED_PAGES}])
     [[after]] = index.fetch_all(_CHANGES)
@@ -251,6 +271,6 @@ def merge_words(index: WriteConnection, *, begin: bool) -> bool:
 
 
 def clear_messages(index: WriteConnection) -> None:
-    """Delete everything that was said; a sync reads it again."""
+    """Delete all messages; a sync reads them again."""
     index.execute_many(_DELETE_ALL_WORDS, [{}])
     index.execute(delete(message))

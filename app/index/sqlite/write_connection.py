@@ -1,14 +1,14 @@
 """The connection of a process that writes.
 
 A hop between threads costs 64 us, more than the SQL of a small transaction. So a transaction is a plain function that
-runs from BEGIN to COMMIT in one thread: that of an append, which wrote the files there, or one hop away from a task.
+runs from BEGIN to COMMIT in one thread: the thread in which an append wrote its files, or one hop away from a task.
 """
 
 from __future__ import annotations
 
 import math
 import sqlite3
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
@@ -16,24 +16,23 @@ from typing import Any, TypeVar
 from sqlalchemy import ClauseElement, Connection, Table
 from sqlalchemy.engine import URL
 
+from app.index.connections import NO_PARAMS, Params, WriteConnection
+from app.index.dialect import Sql, compiled
 from app.index.sqlite.index_file import FileIdentity, require_in_place
-from app.index.statements import Sql, compiled
 from app.model.text.tokenizer import split
 
 T = TypeVar("T")
 
-Params = Mapping[str, object]
-_NOTHING: Params = {}
 _ROWS_MAX = 100
 _PATIENCE_S = 5.0
 _STEP_S = 0.1
-"""The patience is rounded up to a multiple of this, so that the pragma is not run with every transaction."""
+"""Waiting times are rounded up to a multiple of this, so that not every transaction sets the pragma."""
 _BEGIN = "BEGIN IMMEDIATE"
-"""Every transaction begins as a writer's, so that it cannot meet SQLITE_BUSY in its middle."""
+"""Every transaction takes the write lock at once, so that it cannot get SQLITE_BUSY in the middle."""
 
 
-class WriteConnection:
-    """The connection inside one write transaction. `Index.write` commits it; nothing else does."""
+class SqliteWriteConnection:
+    """What a transaction runs its statements with."""
 
     __slots__ = ("_driver",)
 
@@ -44,7 +43,7 @@ class WriteConnection:
         """Run one statement that is not worth keeping compiled, and return its rows, if it has any."""
         return self.fetch_all(compiled(statement))
 
-    def fetch_all(self, sql: Sql, params: Params = _NOTHING) -> list[tuple[Any, ...]]:
+    def fetch_all(self, sql: Sql, params: Params = NO_PARAMS) -> list[tuple[Any, ...]]:
         """Run one statement inside the transaction and return its rows."""
         return self._driver.execute(sql.text, sql.bind(params)).fetchall()
 
@@ -56,8 +55,8 @@ class WriteConnection:
     def insert_many(self, table: Table, names: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
         """Insert rows that give these columns, many with a statement.
 
-        SQLite 3.40 has FTS5 write out what it holds before each statement that sets off a trigger, so that a
-        statement for each row costs twice as much.
+        In SQLite 3.40 FTS5 flushes its buffer before each statement that fires a trigger, so one statement per row
+        costs twice as much.
         """
         for begin in range(0, len(rows), _ROWS_MAX):
             some = rows[begin : begin + _ROWS_MAX]
@@ -67,16 +66,16 @@ class WriteConnection:
 
 @lru_cache(maxsize=256)
 def _insert_text(table: Table, names: tuple[str, ...], rows: int) -> str:
-    """Return a statement whose parameters have no names: SQLite looks names up one by one."""
+    """Return a statement with unnamed parameters, because SQLite looks up names one by one."""
     one = f"({', '.join('?' * len(names))})"
     return f"INSERT INTO {table.name} ({', '.join(names)}) VALUES {', '.join([one] * rows)}"  # noqa: S608
 
 
 class Writer:
-    """The writing connection of a process. One transaction at a time, in any thread, which the caller sees to."""
+    """The writing connection of a process. The caller ensures one transaction at a time; any thread may run it."""
 
     def __init__(self, path: Path, opened: FileIdentity | None) -> None:
-        """Write to the file that the readers have open, `opened`, and to no other of this name."""
+        """Write only to the file `opened`, which the readers have open, and to no other file of this name."""
         self._path = path
         self._opened = opened
         self._level = "NORMAL"
@@ -84,12 +83,12 @@ class Writer:
         self._connected: sqlite3.Connection | None = None
 
     def run(self, work: Callable[[WriteConnection], T], *, patience_s: float, durable: bool) -> T:
-        """Run a whole transaction in the calling thread and return what `work` did; what raises is rolled back.
+        """Run a transaction in the calling thread and return the result of `work`. If `work` raises, it is rolled back.
 
-        It waits `patience_s` seconds for a program that has SQLite's own lock.
+        It waits at most `patience_s` seconds for another program that holds SQLite's own lock.
         """
         try:
-            result = work(WriteConnection(self._begin(patience_s, durable=durable)))
+            result = work(SqliteWriteConnection(self._begin(patience_s, durable=durable)))
         except BaseException:
             self._end(commit=False)
             raise
@@ -143,7 +142,7 @@ def sync_url(path: Path) -> URL:
 
 
 def on_connect(driver: Any, _record: object) -> None:  # noqa: ANN401
-    """Give a new writing connection its function and pragmas, and take BEGIN away from the driver."""
+    """Set the function and pragmas of a new writing connection, and turn off the driver's own BEGIN."""
     driver.isolation_level = None
     driver.create_function("split", 1, split, deterministic=True)
     cursor = driver.cursor()
@@ -161,5 +160,5 @@ def on_connect(driver: Any, _record: object) -> None:  # noqa: ANN401
 
 
 def on_begin(connection: Connection) -> None:
-    """Begin a transaction of SQLAlchemy's, in which migrations run, as all others begin."""
+    """Begin a transaction of SQLAlchemy, in which migrations run, like all others."""
     connection.exec_driver_sql(_BEGIN)

@@ -1,10 +1,10 @@
-"""Who may write to an index: one writer of a process at a time, and one process of all.
+"""Who may write to an index: one writer in a process at a time, and one process of all.
 
-In a process, writers take turns in the order in which they asked, threads and tasks alike. Between processes a lock
-file decides. Who waits for it takes `<index>.turn` first, and only the one whose turn it is asks for `<index>.lock`
-itself. So a process that lets go and wants the lock again at once, as a backfill does, cannot pass by the one that
-waits. With one lock and equal patience, some of 16 writers waited over 5 s on a slow disk while others wrote a hundred
-times. Both files are locked in 10 us; filelock takes 120 us for one.
+Within a process, writers take turns in the order in which they asked, threads and tasks alike. Between processes a lock
+file decides. A waiting process first takes `<index>.turn`, and only its holder tries to take `<index>.lock`. So a
+process that releases the lock and wants it again at once, as a backfill does, cannot overtake one that waits. With one
+lock only, some of 16 writers waited over 5 s on a slow disk while others wrote a hundred times. Locking both files
+takes 10 us; filelock takes 120 us for one.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from app.locks import lock_file, try_lock_file
 
 _PATIENCE_S = 0.01
 _IMPATIENCE_S = 0.001
-"""The pause between two tries of one that has just come, and of one that has waited for a second or has its turn."""
+"""The pause between two tries: at first, and after a second of waiting or when holding the turn."""
 
 _NO_LOCKS = frozenset({errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP})
 
 
 class WriterQueue:
-    """The writers of one process that wait for an index, in the order in which they asked."""
+    """The waiting writers of one process, in the order in which they asked."""
 
     def __init__(self) -> None:
         self._guard = threading.Lock()
@@ -39,7 +39,7 @@ class WriterQueue:
         self._waiting: deque[Future[None]] = deque()
 
     def ask(self) -> Future[None]:
-        """Ask for a turn. The future is done when the turn has come; cancelled before that, it gives its place up."""
+        """Ask for a turn. The future is done when the turn has come; cancelling it before gives up the place."""
         asked: Future[None] = Future()
         with self._guard:
             if self._taken:
@@ -51,7 +51,7 @@ class WriterQueue:
 
     @contextmanager
     def turn(self, asked: Future[None]) -> Iterator[None]:
-        """Wait in this thread for the turn that was asked for, and have it while the block runs.
+        """Wait in this thread for the turn, and hold it during the block.
 
         Raises:
             concurrent.futures.CancelledError: the place was given up.
@@ -64,7 +64,7 @@ class WriterQueue:
 
     @asynccontextmanager
     async def turn_of_task(self) -> AsyncIterator[None]:
-        """Ask for a turn, wait for it in this task, and have it while the block runs."""
+        """Ask for a turn, wait for it in this task, and hold it during the block."""
         asked = self.ask()
         try:
             await asyncio.wrap_future(asked)
@@ -89,7 +89,7 @@ class WriterQueue:
 
 @contextmanager
 def writer_lock(path: Path, timeout_s: float) -> Iterator[None]:
-    """Hold the lock that all processes that write to an index share. Waits in this thread.
+    """Hold the lock of all processes that write to an index. This waits in the calling thread.
 
     Raises:
         IndexBusy: another process held it for `timeout_s` seconds.
@@ -104,7 +104,7 @@ def writer_lock(path: Path, timeout_s: float) -> Iterator[None]:
 
 @asynccontextmanager
 async def writer_lock_of_task(path: Path, timeout_s: float) -> AsyncIterator[None]:
-    """Hold the same lock over awaits. Only replacing the whole index does that.
+    """Hold the same lock over awaits, which only replacing the whole index does.
 
     Raises:
         IndexBusy, IndexUnusable: as `writer_lock`.
@@ -143,7 +143,7 @@ def _take(path: Path, timeout_s: float) -> int:
 
 
 def try_lock_beside(path: Path, name: str) -> int | None:
-    """Lock the file `name` beside the index `path` and return its descriptor, or None when another process holds it.
+    """Lock the file `name` beside the index and return its descriptor, or None if somebody else holds it.
 
     Raises:
         IndexUnusable: it cannot be made, opened or locked, or its directory is gone.

@@ -22,7 +22,7 @@ from app.files import layout, lease, liveness, staging, trash
 from app.files.layout import LEASE
 from app.files.metadata_reader import list_ahead
 from app.filesystem import FileSystem, find_file_system
-from app.index import conversation_lookup, ownership
+from app.index import conversation_lookup
 from app.index import state as index_state
 from app.index.sqlite import integrity, migrations
 from app.index.sqlite.database import Index
@@ -129,7 +129,7 @@ async def _state(index: Index, settings: Settings) -> AsyncIterator[Finding]:
     async with index.read() as connection:
         state = await index_state.get_state(connection)
         totals = await conversation_lookup.count_totals(connection)
-        dirty = await ownership.list_dirty(connection)
+        dirty = await conversation_lookup.list_dirty(connection)
     swept = f"compared with the files at {format_us(state.last_sweep_at)}" if state.last_sweep_at else "never compared"
     yield ok("index", f"{totals.conversations:,} conversations, {swept}")
     if state.last_error:
@@ -138,8 +138,8 @@ async def _state(index: Index, settings: Settings) -> AsyncIterator[Finding]:
         yield ok("server", "one looks after the index")
     else:
         yield note("server", "none looks after the index", "`convstore serve` follows changes; commands look first")
-    dead = {one.owner for one in dirty if not liveness.is_alive(settings.root, one.owner)}
-    left = [dashed(one.id) for one in dirty if one.owner in dead]
+    dead = {one.dirty_by for one in dirty if one.dirty_by and not liveness.is_alive(settings.root, one.dirty_by)}
+    left = [dashed(one.id) for one in dirty if one.dirty_by in dead]
     if left:
         yield note(
             "crash",

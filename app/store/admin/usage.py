@@ -58,7 +58,7 @@ async def measure(
     """Measure a whole store; the `limit` largest groups are named (0: all). A file with several names counts once."""
     measuring = _Measuring(store.reader.root, by)
     async with store.index.read() as connection:
-        total = await conversation_lookup.count_placements(connection)
+        total = (await conversation_lookup.count_totals(connection)).conversations
     after = ""
     done = 0
     while True:

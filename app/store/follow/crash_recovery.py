@@ -24,9 +24,9 @@ from app.files.layout import ConversationDir
 from app.files.lease import Lease
 from app.files.log import event_log
 from app.files.open_conversation import OpenFiles
-from app.index import ownership
-from app.index.ownership import OpenMark
-from app.index.sqlite.database import WriteConnection
+from app.index import conversation_lookup, ownership
+from app.index.connections import WriteConnection
+from app.index.conversation_lookup import IndexedState
 from app.model.event import parse_json_object
 from app.model.filters import Status
 from app.model.ids import ConversationId
@@ -50,7 +50,7 @@ class Recovered(NamedTuple):
 async def ingest_left_open(context: StoreContext) -> list[ConversationId]:
     """Bring in step what dead owners had open, forget that they had, and return it. Reads no other conversation."""
     async with context.index.read() as connection:
-        dirty = await ownership.list_dirty(connection)
+        dirty = await conversation_lookup.list_dirty(connection)
     left = await asyncio.to_thread(_of_the_dead, context.root, dirty)
     for begin in range(0, len(left), _BATCH):
         batch = left[begin : begin + _BATCH]
@@ -61,14 +61,16 @@ async def ingest_left_open(context: StoreContext) -> list[ConversationId]:
     return [one.id for one in left]
 
 
-def _clear_all(connection: WriteConnection, batch: Sequence[OpenMark]) -> None:
+def _clear_all(connection: WriteConnection, batch: Sequence[IndexedState]) -> None:
     for one in batch:
-        ownership.clear_dirty(connection, one.id, one.owner)
+        if one.dirty_by is not None:
+            ownership.clear_dirty(connection, one.id, one.dirty_by)
 
 
-def _of_the_dead(root: Path, dirty: Sequence[OpenMark]) -> list[OpenMark]:
-    living = {owner: liveness.is_alive(root, owner) for owner in {one.owner for one in dirty}}
-    return [one for one in dirty if not living[one.owner]]
+def _of_the_dead(root: Path, dirty: Sequence[IndexedState]) -> list[IndexedState]:
+    owners = {one.dirty_by for one in dirty if one.dirty_by is not None}
+    dead = {owner for owner in owners if not liveness.is_alive(root, owner)}
+    return [one for one in dirty if one.dirty_by in dead]
 
 
 async def end_interrupted_run(conversation: ConversationWriter) -> None:

@@ -14,7 +14,8 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from app.errors import IndexBusy
 from app.files.metadata_reader import Reader
 from app.index import conversation_rows, event_rows, state
-from app.index.sqlite.database import Index, WriteConnection
+from app.index.connections import WriteConnection
+from app.index.sqlite.database import Index
 from app.model.conversation import VERSIONS
 from app.settings import Settings
 from app.store.context import StoreContext, make_reader

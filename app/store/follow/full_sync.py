@@ -25,8 +25,9 @@ from app.files.layout import ConversationDir
 from app.files.metadata_reader import Reader
 from app.files.row_reader import read_changes, read_rows, read_signatures
 from app.index import conversation_lookup, event_rows, state
+from app.index.connections import WriteConnection
 from app.index.sqlite import text_index
-from app.index.sqlite.database import Index, WriteConnection
+from app.index.sqlite.database import Index
 from app.index.state import Revision
 from app.model.conversation import IndexedRow
 from app.model.event import KnownLog, LogChange

@@ -10,7 +10,6 @@ from pathlib import Path
 
 from app.errors import IndexBusy, IndexDamaged, StoreError, StoreUnavailable
 from app.files import layout
-from app.index import state
 from app.index.sqlite import open_lock
 from app.index.sqlite.database import Index
 from app.index.sqlite.index_file import find_identity, make_directory
@@ -35,13 +34,12 @@ async def open_index(index: Index, timeout_s: float) -> None:
         if is_marked_damaged(path):
             await replace_damaged(path, damaged)
         await _open_migrated(index, timeout_s)
-        await update_rebuilding(index)
+        await index.refresh_rebuilding()
     except IndexDamaged:
         await index.close()
         await replace_damaged(path, damaged)
         await index.open()
-        await update_rebuilding(index)
-    index.damaged = False
+        await index.refresh_rebuilding()
 
 
 async def _open_migrated(index: Index, wait_s: float) -> None:
@@ -72,12 +70,6 @@ def _is_emptied(path: Path) -> bool:
     return False
 
 
-async def update_rebuilding(index: Index) -> None:
-    """Find out whether the index was damaged and does not know all conversations again yet."""
-    async with index.read() as connection:
-        index.rebuilding = (await state.get_state(connection)).derived_by == state.RECOVERING
-
-
 async def keep_usable(context: StoreContext) -> None:
     """Look all the time whether the index has to be put right or opened again, and do it."""
     index = context.index
@@ -92,7 +84,7 @@ async def keep_usable(context: StoreContext) -> None:
                     await replace_unusable(context)
                     told = ""
             elif index.rebuilding:
-                await update_rebuilding(index)
+                await index.refresh_rebuilding()
         except (StoreError, OSError) as error:
             if str(error) != told:
                 told = str(error)
@@ -117,8 +109,7 @@ async def replace_unusable(context: StoreContext) -> None:
     async with index.closed():
         if index.opened == damaged:  # else another task of this process was faster
             await replace_damaged(index.path, damaged)
-        index.rebuilding = True  # until it was looked: who waits for a connection would count an empty index
-    await update_rebuilding(index)
+    await index.refresh_rebuilding()
 
 
 def _require_store(root: Path, path: Path) -> None:

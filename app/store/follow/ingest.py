@@ -21,7 +21,7 @@ from app.files.layout import ConversationDir
 from app.files.metadata_reader import Reader
 from app.files.row_reader import find_present, read_changes, read_rows, read_signatures
 from app.index import conversation_lookup, conversation_rows, event_rows, state
-from app.index.sqlite.database import WriteConnection
+from app.index.connections import WriteConnection
 from app.index.state import Revision
 from app.model.conversation import IndexedRow
 from app.model.event import KnownLog

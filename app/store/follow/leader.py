@@ -6,44 +6,39 @@ Without it each of them would compare the whole directory for itself. The lock i
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
 from app.errors import IndexUnusable, SyncRunning
-from app.index.sqlite.database import Index
-from app.index.sqlite.writer_lock import try_lock_beside
+from app.index.sqlite.database import HeldLock, Index
 
-_LOCK = "duty.lock"
 _POLL_S = 1.0
 
 
 def has_leader_elsewhere(index: Index) -> bool:
     """Whether another process is on duty for this index now."""
-    if index.on_duty:
+    if index.holds_lock("duty"):
         return False
-    lock = try_lock_beside(index.path, _LOCK)
+    lock = index.try_lock("duty")
     if lock is not None:
-        os.close(lock)
+        lock.release()
     return lock is None
 
 
 @asynccontextmanager
 async def lead(index: Index) -> AsyncIterator[None]:
     """Wait until no other process is on duty, and be on duty meanwhile."""
-    lock: int | None = None
+    lock: HeldLock | None = None
     while True:
         with suppress(IndexUnusable):
-            lock = try_lock_beside(index.path, _LOCK)
+            lock = index.try_lock("duty")
         if lock is not None:
             break
         await asyncio.sleep(_POLL_S)
-    index.on_duty = True
     try:
         yield
     finally:
-        index.on_duty = False
-        os.close(lock)
+        lock.release()
 
 
 @asynccontextmanager
@@ -54,7 +49,7 @@ async def sync_lock(index: Index) -> AsyncIterator[None]:
         SyncRunning: another process is.
         IndexUnusable: the directory of the index is gone, or cannot be written to.
     """
-    lock = try_lock_beside(index.path, "sync.lock")
+    lock = index.try_lock("sync")
     if lock is None:
         raise SyncRunning(
             f"another process is bringing the index {index.path} up to date; see `convstore index status`"
@@ -62,4 +57,4 @@ async def sync_lock(index: Index) -> AsyncIterator[None]:
     try:
         yield
     finally:
-        os.close(lock)
+        lock.release()

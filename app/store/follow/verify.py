@@ -22,7 +22,7 @@ from app.files.log import event_log
 from app.files.metadata_reader import Reader
 from app.files.row_reader import read_rows, read_signatures
 from app.index import conversation_lookup, conversation_rows, event_rows
-from app.index.conversation_rows import StoredRow
+from app.index.conversation_rows import KnownRow
 from app.index.sqlite import integrity, text_index
 from app.index.sqlite.database import Index
 from app.model.conversation import ConversationRow
@@ -117,7 +117,7 @@ async def _check_database(context: StoreContext, *, fix: bool, whole: bool) -> A
     except IndexDamaged as error:
         damage, orphans, stray = [str(error)], [], []
     if damage and fix:
-        context.index.damaged = True
+        context.index.note_damage()
         await replace_unusable(context)
     for problem in damage:
         yield Difference(_ABSENT, "database", problem, _ABSENT, fix)
@@ -151,7 +151,7 @@ async def _verify_or_mend(context: StoreContext, named: Sequence[ConversationDir
         damage = Difference(_ABSENT, "database", str(error), _ABSENT, fix)
         if not fix:
             return [damage]
-    context.index.damaged = True
+    context.index.note_damage()
     await replace_unusable(context)
     return [damage, *await verify_some(context, named, fix=True)]
 
@@ -215,15 +215,14 @@ async def _compare_batch(
 ) -> dict[ConversationDir, list[Difference]]:
     on_disk = await asyncio.to_thread(_read_all, context.reader, named)
     async with context.index.read() as connection:
-        known = await conversation_rows.find_stored(connection, [one.id for one in named])
+        known = await conversation_rows.find_known(connection, [one.id for one in named])
         logs = {one.row.uuid: await event_rows.list_rows(connection, one.key) for one in known.values()}
-        titles = await text_index.list_titles(connection, [one.key for one in known.values()])
     compared = {one: list(_compare(one, on_disk[one], known.get(one.id), logs.get(one.id, []))) for one in named}
     for one in named:
         if (there := known.get(one.id)) and (row := on_disk[one].row):
             found = {"title in search": searchable_title(row.title or "") or None}
             compared[one] += _compare_fields(
-                dashed(one.id), "", {"title in search": titles.get(there.key)}, found, found
+                dashed(one.id), "", {"title in search": there.searched_title}, found, found
             )
     return {one: differences for one, differences in compared.items() if differences}
 
@@ -239,7 +238,7 @@ def _read_all(reader: Reader, named: Sequence[ConversationDir]) -> dict[Conversa
 
 
 def _compare(
-    one: ConversationDir, on_disk: _OnDisk, known: StoredRow | None, log: list[EventRow]
+    one: ConversationDir, on_disk: _OnDisk, known: KnownRow | None, log: list[EventRow]
 ) -> Iterator[Difference]:
     name = dashed(one.id)
     if on_disk.row is None or known is None:

@@ -16,7 +16,7 @@ from app.errors import ConversationNotFound, IndexBusy, IndexUnusable
 from app.files import layout
 from app.files.layout import ConversationDir
 from app.index import conversation_lookup
-from app.index.conversation_lookup import Location
+from app.index.conversation_lookup import IndexedState
 from app.model.ids import ConversationId, dashed
 from app.store.context import StoreContext
 from app.store.follow.ingest import delete_vanished, ingest
@@ -31,12 +31,12 @@ class Freshness:
     def __init__(self, context: StoreContext, is_written_here: Callable[[ConversationId], Awaitable[bool]]) -> None:
         """`is_written_here` says whether this store has a conversation open, and its rows show all of it."""
         self._context = context
-        self._running: dict[ConversationId, asyncio.Task[Location | None]] = {}
-        self._next: dict[ConversationId, asyncio.Task[Location | None]] = {}
+        self._running: dict[ConversationId, asyncio.Task[IndexedState | None]] = {}
+        self._next: dict[ConversationId, asyncio.Task[IndexedState | None]] = {}
         """Those that have not begun to look."""
         self._is_written_here = is_written_here
 
-    async def bring_in_step(self, conversation_id: ConversationId) -> Location:
+    async def bring_in_step(self, conversation_id: ConversationId) -> IndexedState:
         """Return where a conversation is, with its rows in step with its files.
 
         Raises:
@@ -51,7 +51,7 @@ class Freshness:
             raise ConversationNotFound(f"no conversation has the id {dashed(conversation_id)}")
         return located
 
-    async def find(self, conversation_id: ConversationId) -> Location:
+    async def find(self, conversation_id: ConversationId) -> IndexedState:
         """Return where a conversation is, whether its rows are in step or not.
 
         Raises:
@@ -63,12 +63,12 @@ class Freshness:
             return located
         return await self.bring_in_step(conversation_id)
 
-    async def read_again(self, conversation_id: ConversationId) -> Location | None:
+    async def read_again(self, conversation_id: ConversationId) -> IndexedState | None:
         """Read a conversation's files and write its rows, whatever its signature says; None when it is gone."""
         directory = await find_directory(self._context, conversation_id)
         return None if directory is None else await self._read_again(conversation_id, directory)
 
-    async def _in_turn(self, conversation_id: ConversationId) -> Location | None:
+    async def _in_turn(self, conversation_id: ConversationId) -> IndexedState | None:
         """Bring a conversation in step once the one that does it now has ended.
 
         Whoever asks from then on waits for the next one: this one may have looked before an event came that they know.
@@ -81,7 +81,7 @@ class Freshness:
         finally:
             del self._running[conversation_id]
 
-    async def _bring_in_step(self, conversation_id: ConversationId) -> Location | None:
+    async def _bring_in_step(self, conversation_id: ConversationId) -> IndexedState | None:
         located = await self._locate(conversation_id)
         if located is not None and not located.events_behind and await self._is_written_here(conversation_id):
             return located
@@ -99,7 +99,7 @@ class Freshness:
             log.warning("conversation %s is served as the index has it: %s", conversation_id, error)
             return located
 
-    def _look(self, conversation_id: ConversationId, located: Location | None) -> tuple[str | None, bytes]:
+    def _look(self, conversation_id: ConversationId, located: IndexedState | None) -> tuple[str | None, bytes]:
         """Return the conversation's directory, None when there is none (any more), and the signature of its files."""
         root = self._context.root
         if located is not None and layout.is_directory(root, located.directory):
@@ -108,11 +108,11 @@ class Freshness:
             directory = layout.find_directory(root, conversation_id)
         return directory, layout.signature(root, directory) if directory else layout.UNTRUSTED
 
-    async def _locate(self, conversation_id: ConversationId) -> Location | None:
+    async def _locate(self, conversation_id: ConversationId) -> IndexedState | None:
         async with self._context.index.read() as connection:
             return await conversation_lookup.locate_conversation(connection, conversation_id)
 
-    async def _forget(self, located: Location | None) -> None:
+    async def _forget(self, located: IndexedState | None) -> None:
         """Remove the rows of a conversation whose directory is gone.
 
         Raises:
@@ -123,7 +123,7 @@ class Freshness:
         vanished = partial(delete_vanished, root=self._context.root, directories=[located.directory])
         await self._context.index.write(vanished)
 
-    async def _read_again(self, conversation_id: ConversationId, directory: str) -> Location | None:
+    async def _read_again(self, conversation_id: ConversationId, directory: str) -> IndexedState | None:
         """Read a conversation's files and write its rows."""
         await ingest(self._context, [ConversationDir(directory, conversation_id)])
         return await self._locate(conversation_id)

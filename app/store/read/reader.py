@@ -15,9 +15,10 @@ from app.files.log.event_log import RawEvent
 from app.files.metadata_reader import Reader
 from app.files.trash import TrashEntry
 from app.index import conversation_list, conversation_lookup, facet_counts, search, state
+from app.index.connections import ReadConnection
 from app.index.conversation_list import Page
 from app.index.conversation_lookup import Totals
-from app.index.sqlite.database import Index, ReadConnection
+from app.index.sqlite.database import Index
 from app.index.state import IndexState
 from app.logs import Note, ignore_note
 from app.model.change_token import ChangePage, ChangeToken
@@ -30,7 +31,7 @@ from app.settings import Settings
 from app.store.context import StoreContext, make_reader, require_directory, require_files
 from app.store.follow.derivation import adopt_index_settings, make_sync_context
 from app.store.follow.full_sync import OnProgress, SyncReport, ignore_progress, sync
-from app.store.follow.index_repair import open_index, replace_unusable, update_rebuilding
+from app.store.follow.index_repair import open_index, replace_unusable
 from app.store.follow.verify import Difference, OnVerified, ignore_verified, verify
 from app.store.read import followers, lookup
 from app.store.read.event_reader import EventPage, EventReader
@@ -105,7 +106,7 @@ class StoreReader:
         except IndexDamaged:
             await replace_unusable(self.context)
             report = await work()
-        await update_rebuilding(self.index)
+        await self.index.refresh_rebuilding()
         await adopt_index_settings(self.context)
         self._note("sync", report.seconds)
         return report

@@ -11,9 +11,9 @@ from functools import partial
 
 from app.errors import IndexUnusable, OwnershipLost
 from app.index import conversation_rows, event_rows
-from app.index.conversation_rows import KnownRow, find_known
+from app.index.connections import WriteConnection
+from app.index.conversation_rows import KnownRow, find_known_to_write
 from app.index.sqlite.database import Index
-from app.index.sqlite.write_connection import WriteConnection
 from app.model.conversation import IndexedRow
 from app.model.event import EventRow, LogChange
 from app.model.ids import ConversationId
@@ -69,7 +69,7 @@ class GroupCommit:
 
 def _apply(connection: WriteConnection, batch: list[Commit]) -> None:
     """Write the rows of a batch, of each conversation the last row and all events; what is refused gets its error."""
-    known = find_known(connection, list({commit.id for commit in batch}))
+    known = find_known_to_write(connection, list({commit.id for commit in batch}))
     rows: dict[ConversationId, IndexedRow] = {}
     logs: dict[ConversationId, list[EventRow]] = {}
     for commit in batch:

@@ -1,4 +1,4 @@
-"""Compiling Core statements once, for the driver."""
+"""What differs between databases in the statements: how they are compiled, and INSERT with a conflict."""
 
 from __future__ import annotations
 
@@ -7,7 +7,10 @@ from typing import NamedTuple, cast
 
 from sqlalchemy import ClauseElement
 from sqlalchemy.dialects import sqlite
+from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.sql.compiler import SQLCompiler
+
+__all__ = ["Sql", "compiled", "insert"]
 
 _DIALECT = sqlite.dialect(paramstyle="named")
 
@@ -26,5 +29,5 @@ class Sql(NamedTuple):
 def compiled(statement: ClauseElement) -> Sql:
     """Compile a statement; its parameters are named bindparams, given by each call."""
     result = cast(SQLCompiler, statement.compile(dialect=_DIALECT))
-    constants = {name: bind.effective_value for name, bind in result.binds.items() if not bind.required}
+    constants = {name: bind.effective_value for bind, name in result.bind_names.items() if not bind.required}
     return Sql(str(result), constants)

@@ -1,18 +1,64 @@
-"""What was said, in the index: each text once, its words in step with it, and nothing left of what is gone."""
+"""The indexes of words and of parts of titles: in step with every text, and nothing left of what is gone."""
 
 from __future__ import annotations
 
 import sqlite3
 from contextlib import closing
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from app.errors import IndexUnusable
+from app.index import conversation_rows
+from app.index.sqlite.database import Index
+from app.index.sqlite.text_index import CONVERSATION_OF_MATCH, NUMBERS, first_id, hour_of, is_among
 from app.model.ids import ConversationId
 from app.model.text.tokenizer import parse_question, split
 from tests.builders import index_tables, make_conversation, make_event, make_id, write_event
 from tests.conftest import StoreOpener
+from tests.index.builders import make_row, put
+from tests.index.test_filter_sql import titled
+
+HOUR_US = 3_600_000_000
+
+
+LAST_KEY = 2**25 - 1
+
+
+NOW_US = int(datetime(2026, 11, 1, tzinfo=UTC).timestamp()) * 1_000_000
+
+
+@pytest.mark.parametrize("key", [1, 77, LAST_KEY])
+@pytest.mark.parametrize("hour", [0, 1, NOW_US // HOUR_US, 2**20 - 1])
+def test_every_id_of_a_conversation_and_hour_tells_both(key: int, hour: int) -> None:
+    first = first_id(hour * HOUR_US + HOUR_US - 1, key)
+    with closing(sqlite3.connect(":memory:")) as database:
+        for one in (first, first + NUMBERS - 1):
+            [told] = database.execute(
+                f"SELECT {CONVERSATION_OF_MATCH} FROM (SELECT ? AS rowid) AS message_fts", [one]
+            ).fetchone()
+            assert (hour_of(one), told) == (hour, key)
+            assert is_among(one, first)
+            assert 0 < one < 2**63
+    assert not is_among(first + NUMBERS, first)
+    assert not is_among(first - 1, first)
+
+
+def test_a_later_hour_has_higher_ids_whatever_the_conversation() -> None:
+    assert first_id(NOW_US, LAST_KEY) + NUMBERS <= first_id(NOW_US + HOUR_US, 0)
+
+
+def test_times_without_room_and_unknown_ones_have_the_first_and_the_last_hour() -> None:
+    assert first_id(None, 5) == first_id(-HOUR_US * 9, 5) == first_id(0, 5)
+    assert first_id(2**62, 5) == first_id(HOUR_US * 2**20, 5) < 2**63
+
+
+def test_a_key_without_room_is_refused() -> None:
+    with pytest.raises(IndexUnusable, match="index rebuild"):
+        first_id(0, LAST_KEY + 1)
+
 
 ONE = ConversationId(make_id(1))
 
@@ -147,3 +193,22 @@ async def test_the_index_of_words_stays_small_however_often_texts_are_written_an
         [size] = db.execute("SELECT sum(length(block)) FROM message_fts_data").fetchone()
         [text] = db.execute("SELECT sum(length(text)) FROM message").fetchone()
     assert size < 1.5 * text
+
+
+def is_in_step(path: Path) -> bool:
+    with closing(sqlite3.connect(path)) as db:
+        db.execute("INSERT INTO title_fts (title_fts, rank) VALUES ('integrity-check', 1)")
+    return True
+
+
+async def test_a_title_is_found_as_long_as_it_is_there(index: Index) -> None:
+    await put(index, make_row(1, title="Fix the Parser"), make_row(2, title="Fix the lexer"))
+    assert (await titled(index, "X THE P"), await titled(index, "fix")) == ((1, 1), (2, 2))
+    await put(index, make_row(1, title="Other"))
+    assert (await titled(index, "parser"), await titled(index, "OTHER"), is_in_step(index.path)) == (
+        (0, 0),
+        (1, 1),
+        True,
+    )
+    await index.write(lambda connection: conversation_rows.delete_many(connection, [make_id(1)]))
+    assert (await titled(index, "other"), is_in_step(index.path)) == ((0, 0), True)

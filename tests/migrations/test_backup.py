@@ -56,7 +56,7 @@ def test_a_backup_in_the_place_of_the_index_is_made_right_by_a_sync(index: Path,
     assert asyncio.run(synced(root)) == now
 
 
-async def test_who_followed_the_changes_lists_again_after_a_backup_took_the_place_of_the_index(
+async def test_who_followed_the_changes_lists_again_after_a_backup_took_the_indexs_place(
     index: Path, tmp_path: Path
 ) -> None:
     settings = Settings(store=index.parent.parent)

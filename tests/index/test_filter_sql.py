@@ -1,0 +1,51 @@
+"""Which index each condition of a filter uses, and that what a user typed is no syntax."""
+
+from __future__ import annotations
+
+import sqlite3
+
+import pytest
+
+from app.index import conversation_list
+from app.index.conversation_list import ListShape
+from app.index.sqlite.database import Index
+from app.model.filters import ConversationFilter
+from app.model.page import SortOrder
+from tests.index.builders import make_row, put
+from tests.index.plans import LISTED, of_conversations, plan
+
+
+def test_a_part_of_a_title_is_found_by_its_trigrams(database: sqlite3.Connection) -> None:
+    _, reading = conversation_list.list_sqls(ListShape(SortOrder.COST_DESC, ("long title", "workspace", *LISTED)))
+    assert [step for step in plan(database, reading) if "title_fts" in step] == [
+        "SCAN title_fts VIRTUAL TABLE INDEX 0:M1"
+    ]
+    assert of_conversations(database, reading) == {"SEARCH conversation USING INTEGER PRIMARY KEY (rowid=?)"}
+
+
+@pytest.mark.parametrize(("name", "found"), [("tag 0", "key=?"), ("tag and value 0", "key=? AND value=?")])
+def test_tags_are_found_in_their_index_and_looked_up_by_row(
+    database: sqlite3.Connection, name: str, found: str
+) -> None:
+    walking, reading = conversation_list.list_sqls(ListShape(SortOrder.COST_DESC, (name, "workspace", *LISTED)))
+    tags = [step for step in plan(database, reading) if "conversation_tag" in step]
+    assert tags == [f"SEARCH conversation_tag USING COVERING INDEX ix_conversation_tag_key ({found})"]
+    assert {*of_conversations(database, reading)} == {"SEARCH conversation USING INTEGER PRIMARY KEY (rowid=?)"}
+    tags = [step for step in plan(database, walking) if "conversation_tag" in step]
+    assert tags == ["SEARCH conversation_tag USING PRIMARY KEY (conversation=? AND key=?)"]
+
+
+async def titled(index: Index, part: str) -> tuple[int, int]:
+    """Return how many conversations have this in their titles, counted and listed."""
+    asked = ConversationFilter(title_contains=part)
+    async with index.read() as connection:
+        page = await conversation_list.list_conversations(connection, asked, SortOrder.TITLE, None, 100)
+        return await conversation_list.count_conversations(connection, asked), len(page.items)
+
+
+@pytest.mark.parametrize(
+    "part", ['say "hi"', '"', '"""', "* OR", "NEAR(", "title_key:", "50%", "_ok_", "a\0b", "日本語"]
+)
+async def test_what_a_user_typed_is_text_and_no_syntax(index: Index, part: str) -> None:
+    await put(index, make_row(1, title=f"<{part}>"), make_row(2, title="title_key say hi OR NEAR abab 50 ok 日本"))
+    assert await titled(index, part) == (1, 1)
