@@ -14,21 +14,7 @@ from rich.text import Text
 from typer.core import TyperGroup
 
 from app import __version__
-from app.cli import (
-    archives,
-    conversations,
-    db,
-    doctor,
-    du,
-    edit,
-    index,
-    prune,
-    repair,
-    search,
-    serve,
-    tail,
-    trash,
-)
+from app.cli import archives, conversations, db, doctor, du, edit, index, prune, repair, search, serve, tail, trash
 from app.cli.context import EXIT_CODES, PYDANTIC_PREFIX, add_command
 from app.cli.output import err
 from app.errors import StoreError

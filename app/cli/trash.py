@@ -9,15 +9,7 @@ from typing import Annotated
 
 import typer
 
-from app.cli.context import (
-    ContextOptions,
-    DryRunOption,
-    ForceOption,
-    YesOption,
-    add_command,
-    confirm,
-    parse_age,
-)
+from app.cli.context import ContextOptions, DryRunOption, ForceOption, YesOption, add_command, confirm, parse_age
 from app.cli.conversation_ids import IdsArgument, do_each, resolve_all
 from app.cli.output import LateBar, counted, out, print_json, print_table
 from app.errors import ConversationNotFound
