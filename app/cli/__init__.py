@@ -1,1 +1,1 @@
-"""The `convstore` command, a module for each group of subcommands. Typer and rich are used here and nowhere else."""
+"""The `convstore` command, one module for each group of subcommands. Only this package uses Typer and rich."""

@@ -13,32 +13,16 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
-from app.cli.filters import with_filters
-from app.cli.options import DryRunOption
-from app.cli.output import (
-    IndexOption,
-    JsonOption,
-    LateBar,
-    NoSyncOption,
-    StoreOption,
-    counted,
-    err,
-    make_settings,
-    opened,
-    out,
-    print_json,
-    print_warning,
-    printable,
-    run_async,
-    shown_json,
-)
+from app.cli.context import ContextOptions, DryRunOption, SyncContextOptions
+from app.cli.filters import AnyArchivedFilterOptions
+from app.cli.output import LateBar, counted, out, print_json, print_warning, shown_json, warn
 from app.errors import InvalidSettings
 from app.files.durable import make_directory, new_file
 from app.files.layout import ConversationDir
+from app.logs import printable
 from app.model.archive_format import NO_LIMITS, OWN_ARCHIVE, ExportFormat, OnClash
-from app.model.filters import Archived, ConversationFilter
+from app.model.filters import ConversationFilter
 from app.model.ids import dashed
-from app.settings import Settings
 from app.store.admin.archive_export import ExportReport, aiter_of, export, find_named, list_named
 from app.store.admin.archive_import import Action, PlannedImport, import_conversations
 from app.store.store import ConversationStore
@@ -50,9 +34,9 @@ _FAILED = 2
 _ALL = ConversationFilter(archived=None)
 
 
-@with_filters(archived=Archived.ANY)
 def export_command(
-    asked: ConversationFilter,
+    *,
+    asked: AnyArchivedFilterOptions,
     ids: Annotated[list[str] | None, typer.Argument(metavar="ID", help="Their ids, or the beginnings of them.")] = None,
     everything: Annotated[bool, typer.Option("--all", help="All conversations that the filters admit.")] = False,
     kind: Annotated[
@@ -78,10 +62,7 @@ def export_command(
     with_secrets: Annotated[
         bool, typer.Option("--with-secrets", help="Leave secrets in: every file as it is, byte for byte.")
     ] = False,
-    store: StoreOption = None,
-    index: IndexOption = None,
-    no_sync: NoSyncOption = False,
-    json: JsonOption = False,
+    context: SyncContextOptions,
 ) -> None:
     """Write conversations out as a zip in agent-server's layout, as JSON Lines or as Markdown, without secrets.
 
@@ -95,13 +76,15 @@ def export_command(
         raise InvalidSettings("filters go with --all, not with ids")
     if resume and not to:
         raise InvalidSettings("--resume goes with --to")
-    settings = make_settings(store=store, index_url=index)
-    exporting = _Export(_format(kind, output), force=force, resume=resume, with_secrets=with_secrets)
-    run_async(exporting.run(settings, ids or [], asked, output, to, no_sync=no_sync, json=json))
+    exported = _Export(_find_format(kind, output), force=force, resume=resume, with_secrets=with_secrets)
+    where = context.run_synced(lambda store: exported.run(store, ids or [], asked, output, to))
+    exported.print(where, json=context.json)
+    if exported.report.unread:
+        raise typer.Exit(_FAILED)
 
 
-def _format(asked: ExportFormat | None, output: Path | None) -> ExportFormat:
-    """Return the format that is asked for, or else that by which the file is named."""
+def _find_format(asked: ExportFormat | None, output: Path | None) -> ExportFormat:
+    """Return the format that --format gives, or else the one of the file's suffix, or else zip."""
     named = next((one for one in ExportFormat if output and output.suffix.lower() == one.suffix), None)
     if asked and named and asked != named:
         raise InvalidSettings(f"{output} is named as {named}, but --format asks for {asked}; leave one of them out")
@@ -112,66 +95,56 @@ def _format(asked: ExportFormat | None, output: Path | None) -> ExportFormat:
 
 
 class _NothingReadError(Exception):
-    """No conversation that was to be in a file could be read, so there is no file."""
+    """No conversation of a file could be read, so the file is not written."""
 
 
 class _Export:
-    """One run of the command."""
+    """One run of `convstore export`."""
 
     def __init__(self, kind: ExportFormat, *, force: bool, resume: bool, with_secrets: bool) -> None:
         self._kind = kind
         self._force = force
         self._resume = resume
         self._with_secrets = with_secrets
-        self._report = ExportReport()
+        self.report = ExportReport()
         self._bar = LateBar()
 
     async def run(
-        self,
-        settings: Settings,
-        ids: list[str],
-        asked: ConversationFilter,
-        output: Path | None,
-        to: Path | None,
-        *,
-        no_sync: bool,
-        json: bool,
-    ) -> None:
-        async with opened(settings, no_sync=no_sync) as store:
-            if ids:
-                found = await find_named(store, [await store.resolve(text) for text in ids])
-                total, named = len(found), aiter_of(found)
-            else:
-                total, named = await store.count_conversations(asked), list_named(store, asked)
-            with self._bar:
-                if to is not None:
-                    await self._write_each(store, named, to, total)
-                else:
-                    output = output or Path(ids[0] if len(ids) == 1 else "conversations").with_suffix(self._kind.suffix)
-                    with suppress(_NothingReadError):
-                        await self._write_one(store, self._counted(named, total), output)
-        self._print(output or to, json=json)
-        if self._report.unread:
-            raise typer.Exit(_FAILED)
+        self, store: ConversationStore, ids: list[str], asked: ConversationFilter, output: Path | None, to: Path | None
+    ) -> Path:
+        """Export conversations, and return the file or the directory that they are in."""
+        if ids:
+            found = await find_named(store, [await store.resolve(text) for text in ids])
+            total, named = len(found), aiter_of(found)
+        else:
+            total, named = await store.count_conversations(asked), list_named(store, asked)
+        with self._bar:
+            if to is not None:
+                await self._write_each(store, named, to, total)
+                return to
+            output = output or Path(ids[0] if len(ids) == 1 else "conversations").with_suffix(self._kind.suffix)
+            with suppress(_NothingReadError):
+                await self._write_one(store, self._count(named, total), output)
+            return output
 
-    async def _counted(self, named: AsyncIterator[ConversationDir], total: int) -> AsyncIterator[ConversationDir]:
+    async def _count(self, named: AsyncIterator[ConversationDir], total: int) -> AsyncIterator[ConversationDir]:
         async for one in named:
-            self._bar.show("exported", self._report.conversations, total)
+            self._bar.show("exported", self.report.conversations, total)
             yield one
 
     async def _write_each(
         self, store: ConversationStore, named: AsyncIterator[ConversationDir], to: Path, total: int
     ) -> None:
         await asyncio.to_thread(make_directory, to)
-        async for one in self._counted(named, total):
+        async for one in self._count(named, total):
             path = to / f"{one.id}{self._kind.suffix}"
             if not (self._resume and path.exists()):
                 with suppress(_NothingReadError):
                     await self._write_one(store, aiter_of([one]), path)
 
     async def _write_one(self, store: ConversationStore, named: AsyncIterator[ConversationDir], path: Path) -> None:
-        before = self._report.conversations
-        chunks = export(store.reader, named, self._kind, self._report, with_secrets=self._with_secrets)
+        before = self.report.conversations
+        chunks = export(store.reader, named, self._kind, self.report, with_secrets=self._with_secrets)
         async with aclosing(chunks):
             if path == _STDOUT:
                 async for chunk in chunks:
@@ -181,19 +154,20 @@ class _Export:
             with new_file(path, replace=self._force) as file:
                 async for chunk in chunks:
                     file.write(chunk)
-                if self._report.unread and self._report.conversations == before:
+                if self.report.unread and self.report.conversations == before:
                     raise _NothingReadError
 
     def _shown(self, chunk: bytes) -> bytes:
-        """Return a piece of an export as a terminal may get it; elsewhere as it is."""
+        """Return a chunk for standard output: if that is a terminal, characters that it obeys are escaped."""
         if not sys.stdout.isatty() or self._kind is ExportFormat.ZIP:
             return chunk
         if self._kind is ExportFormat.JSONL:
             return shown_json(chunk).encode()
         return printable(chunk.decode(errors="replace"), lines=True).encode()
 
-    def _print(self, where: Path | None, *, json: bool) -> None:
-        report = self._report
+    def print(self, where: Path, *, json: bool) -> None:
+        """Print what was exported, and what was left out."""
+        report = self.report
         if json and where != _STDOUT:
             print_json(
                 {
@@ -207,15 +181,15 @@ class _Export:
             )
             return
         for conversation_id, left_out in report.left_out[:_SHOWN]:
-            line = f"{dashed(conversation_id)}: {left_out.name} is left out: {left_out.reason}"
-            err.print(Text(printable(line), style="yellow"))
+            warn(f"{dashed(conversation_id)}: {left_out.name} is left out: {left_out.reason}")
         if len(report.left_out) > _SHOWN:
-            err.print(Text(f"and {len(report.left_out) - _SHOWN} more; --json names them all", style="yellow"))
+            warn(f"and {len(report.left_out) - _SHOWN} more; --json names them all")
         if where != _STDOUT and (report.conversations or not report.unread):
             out.print(f"{counted(report.conversations, 'conversation')}, {report.size_bytes:,} bytes: {where}")
 
 
 def import_command(
+    *,
     paths: Annotated[
         list[Path],
         typer.Argument(
@@ -230,9 +204,7 @@ def import_command(
     no_limits: Annotated[
         bool, typer.Option("--no-limits", help="Accept files of any size and number that unpack to any size.")
     ] = False,
-    store: StoreOption = None,
-    index: IndexOption = None,
-    json: JsonOption = False,
+    context: ContextOptions,
 ) -> None:
     """Import conversations that convstore or agent-server exported. All is checked before anything is written.
 
@@ -241,15 +213,14 @@ def import_command(
     Example: convstore import talk.zip --store workspace/conversations
     """
 
-    async def work(settings: Settings) -> list[PlannedImport]:
-        async with ConversationStore.open(settings) as opened_store:
-            with LateBar() as bar:
-                return await import_conversations(
-                    opened_store, paths, NO_LIMITS if no_limits else OWN_ARCHIVE,
-                    on_clash=on_clash, new_ids=new_ids, dry_run=dry_run, on_progress=bar.show,
-                )  # fmt: skip
+    async def work(store: ConversationStore) -> list[PlannedImport]:
+        with LateBar() as bar:
+            return await import_conversations(
+                store, paths, NO_LIMITS if no_limits else OWN_ARCHIVE,
+                on_clash=on_clash, new_ids=new_ids, dry_run=dry_run, on_progress=bar.show,
+            )  # fmt: skip
 
-    _print_plan(run_async(work(make_settings(store=store, index_url=index))), dry_run=dry_run, json=json)
+    _print_plan(context.run(work), dry_run=dry_run, json=context.json)
 
 
 def _print_plan(plan: list[PlannedImport], *, dry_run: bool, json: bool) -> None:
@@ -271,7 +242,7 @@ def _print_plan(plan: list[PlannedImport], *, dry_run: bool, json: bool) -> None
         out.print(f"and {len(plan) - _SHOWN} more; --json names them all")
     for one in plan:
         for left in one.left_out:
-            err.print(Text(printable(f"{dashed(one.id)}: {left.name} is left out: {left.reason}"), style="yellow"))
+            warn(f"{dashed(one.id)}: {left.name} is left out: {left.reason}")
     done = Counter(one.action for one in plan)
     verb = "would be imported" if dry_run else "imported"
     out.print(f"{done[Action.IMPORT]} {verb}, {done[Action.UNCHANGED]} unchanged, {done[Action.SKIP]} skipped")

@@ -9,26 +9,14 @@ import orjson
 import typer
 from rich.text import Text
 
-from app.cli.filters import with_filters
-from app.cli.output import (
-    IndexOption,
-    JsonOption,
-    NoSyncOption,
-    StoreOption,
-    make_settings,
-    opened,
-    out,
-    print_json,
-    print_table,
-    printable,
-    run_async,
-)
-from app.cli.render import render_event
+from app.cli.context import SyncContextOptions
+from app.cli.conversation_ids import IdArgument
+from app.cli.filters import FilterOptions
+from app.cli.output import out, print_event, print_json, print_table
+from app.logs import printable
 from app.model.facets import Facets, parse_facets
-from app.model.filters import ConversationFilter
 from app.model.ids import ConversationId
 from app.model.page import EventOrder, SortOrder
-from app.settings import Settings
 from app.store.read.event_reader import EventPage
 from app.store.read.reader import PAGE_MAX
 from app.store.store import ConversationStore
@@ -36,45 +24,32 @@ from app.store.store import ConversationStore
 _STATUS_STYLES = {"error": "red", "stuck": "red", "running": "green", "waiting_for_confirmation": "yellow"}
 
 
-@with_filters()
 def list_command(
-    asked: ConversationFilter,
-    store: StoreOption = None,
+    asked: FilterOptions,
+    context: SyncContextOptions,
     sort: Annotated[SortOrder, typer.Option(help="The order.")] = SortOrder.UPDATED_AT_DESC,
     limit: Annotated[int, typer.Option(min=0, help="The most conversations to list; 0 lists all.")] = 20,
     page: Annotated[str | None, typer.Option(help="next_page_id of the page before.", show_default=False)] = None,
-    index: IndexOption = None,
-    no_sync: NoSyncOption = False,
-    json: JsonOption = False,
 ) -> None:
     """List conversations, the most recently updated first.
 
     Example: convstore list --store workspace/conversations --status error
     """
-    run_async(_list(make_settings(store=store, index_url=index), asked, sort, limit, page, no_sync, json))
 
-
-async def _list(
-    settings: Settings,
-    asked: ConversationFilter,
-    order: SortOrder,
-    limit: int,
-    page: str | None,
-    no_sync: bool,
-    json: bool,
-) -> None:
-    async with opened(settings, no_sync=no_sync) as store:
+    async def read(store: ConversationStore) -> tuple[list[dict[str, Any]], str | None, int]:
         items: list[dict[str, Any]] = []
+        page_id = page
         while True:
             most = min(limit - len(items), PAGE_MAX) if limit else PAGE_MAX
-            found = await store.list_conversations(asked, order=order, page_id=page, limit=most)
+            found = await store.list_conversations(asked, order=sort, page_id=page_id, limit=most)
             items += [orjson.loads(body) for body in found.items]
-            page = found.next_page_id
-            if page is None or len(items) == limit:
-                break
-        total = await store.count_conversations(asked)
-    if json:
-        print_json({"items": items, "next_page_id": page})
+            page_id = found.next_page_id
+            if page_id is None or len(items) == limit:
+                return items, page_id, await store.count_conversations(asked)
+
+    items, next_page_id, total = context.run_synced(read)
+    if context.json:
+        print_json({"items": items, "next_page_id": next_page_id})
         return
     print_table(
         ("ID", "STATUS", "UPDATED", ">EVENTS", ">COST", "TITLE"),
@@ -93,10 +68,9 @@ async def _list(
     out.print(f"{len(items)} of {total} conversations", style="dim")
 
 
-@with_filters()
 def count_command(
-    asked: ConversationFilter,
-    store: StoreOption = None,
+    asked: FilterOptions,
+    context: SyncContextOptions,
     by: Annotated[
         list[str] | None,
         typer.Option(
@@ -104,22 +78,14 @@ def count_command(
         ),
     ] = None,
     limit: Annotated[int, typer.Option(min=1, max=1000, help="With --by: the most values of each.")] = 20,
-    index: IndexOption = None,
-    no_sync: NoSyncOption = False,
-    json: JsonOption = False,
 ) -> None:
     """Count conversations under the filters of list, or by what they have.
 
     Example: convstore count --by model --since 2026-01-01 --store workspace/conversations
     """
     facets = parse_facets(",".join(by)) if by else []
-
-    async def count(settings: Settings) -> Facets:
-        async with opened(settings, no_sync=no_sync) as opened_store:
-            return await opened_store.count_facets(facets, asked, limit=limit)
-
-    found = run_async(count(make_settings(store=store, index_url=index)))
-    if json:
+    found = context.run_synced(lambda store: store.count_facets(facets, asked, limit=limit))
+    if context.json:
         print_json(found.as_json() if by else {"count": found.count})
     elif not by:
         typer.echo(found.count)
@@ -137,45 +103,36 @@ def _print_facets(found: Facets) -> None:
 
 
 def show_command(
-    conversation: Annotated[str, typer.Argument(metavar="ID", help="Its id, or the beginning of it.")],
-    store: StoreOption = None,
+    conversation: IdArgument,
+    context: SyncContextOptions,
     last: Annotated[int, typer.Option(min=0, help="Only the last events, this many; 0 shows all.")] = 0,
     full: Annotated[bool, typer.Option("--full", help="Show long texts whole.")] = False,
-    index: IndexOption = None,
-    no_sync: NoSyncOption = False,
-    json: JsonOption = False,
 ) -> None:
     """Show one conversation: who said what, tools, results, status, cost.
 
     Example: convstore show 45685019 --store workspace/conversations --last 5
     """
-    run_async(_show(make_settings(store=store, index_url=index), conversation, last, full, no_sync, json))
 
+    async def read(store: ConversationStore) -> tuple[dict[str, Any], list[EventPage]]:
+        conversation_id = await store.resolve(conversation)
+        info: dict[str, Any] = orjson.loads(await store.get_conversation(conversation_id))
+        return info, [page async for page in _list_pages(store, conversation_id, last)]
 
-async def _show(settings: Settings, text: str, last: int, full: bool, no_sync: bool, json: bool) -> None:
-    async with opened(settings, no_sync=no_sync) as store:
-        conversation_id = await store.resolve(text)
-        info = orjson.loads(await store.get_conversation(conversation_id))
-        events: list[dict[str, Any]] = []
-        unreadable = []
-        async for page in _pages(store, conversation_id, last):
-            events += [orjson.loads(raw) for raw in page.items]
-            unreadable += [entry._asdict() for entry in page.unreadable]
-    events.reverse()
-    unreadable.reverse()
-    if json:
+    info, pages = context.run_synced(read)
+    events = [orjson.loads(raw) for page in pages for raw in page.items][::-1]
+    unreadable = [entry._asdict() for page in pages for entry in page.unreadable][::-1]
+    if context.json:
         print_json({"conversation": info, "events": events, "unreadable": unreadable})
         return
     _print_heading(info)
     for event in events:
-        for line in render_event(event, None if full else 12):
-            out.print(line)
+        print_event(event, full=full)
     for entry in unreadable:
         out.print(Text(printable(f"event {entry['seq']} cannot be shown: {entry['reason']}"), style="bold red"))
 
 
-async def _pages(store: ConversationStore, conversation_id: ConversationId, most: int) -> AsyncIterator[EventPage]:
-    """Give pages of events, the last events first, until there are `most` (0: all)."""
+async def _list_pages(store: ConversationStore, conversation_id: ConversationId, most: int) -> AsyncIterator[EventPage]:
+    """Yield pages of events, the last events first, until there are `most` (0: all)."""
     given = 0
     token: str | None = None
     while True:

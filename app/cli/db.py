@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -9,19 +10,8 @@ from typing import Annotated
 
 import typer
 
-from app.cli.options import DryRunOption
-from app.cli.output import (
-    IndexOption,
-    JsonOption,
-    LateBar,
-    StoreOption,
-    counted,
-    make_settings,
-    out,
-    print_json,
-    print_table,
-    run_async,
-)
+from app.cli.context import CommandContext, ContextOptions, DryRunOption, add_command
+from app.cli.output import LateBar, counted, out, print_json, print_table
 from app.index.sqlite import migrations
 from app.index.sqlite.backup import Backup, back_up
 from app.index.sqlite.index_file import make_directory
@@ -42,17 +32,16 @@ BackupOption = Annotated[bool, typer.Option("--backup", help="Make a checked cop
 _FOUND = 1
 
 
-@app.command()
-def upgrade(
+@add_command(app, "upgrade")
+def upgrade_command(
+    *,
     revision: Annotated[str, typer.Argument(help="The revision to go to.")] = "head",
     dry_run: DryRunOption = False,
     backup: BackupOption = False,
     rebuild: Annotated[
         bool, typer.Option("--rebuild", help="Then build it anew from the files, beside it, with `index rebuild`.")
     ] = False,
-    store: StoreOption = None,
-    index: IndexOption = None,
-    json: JsonOption = False,
+    context: ContextOptions,
 ) -> None:
     """Migrate the index up, making it when there is none. Nobody else may have it open meanwhile.
 
@@ -60,43 +49,41 @@ def upgrade(
     """
     if rebuild and revision not in ("head", HEAD):
         raise typer.BadParameter(f"--rebuild makes an index of the newest schema, {HEAD}; leave REVISION out")
-    settings = _settings(store, index)
+    settings = _require_store(context)
 
     def work(on_step: OnStep) -> None:
         migrations.upgrade(settings.index_path, revision, wait_s=settings.busy_timeout_s, on_step=on_step)
 
     make_directory(settings.index_path)
     plan = migrations.plan(settings.index_path, revision)
-    _migrate(settings, plan, work, dry_run=dry_run, backup=backup, rebuild=rebuild, json=json)
+    _migrate(settings, plan, work, dry_run=dry_run, backup=backup, rebuild=rebuild, json=context.json)
 
 
-@app.command()
-def downgrade(
+@add_command(app, "downgrade")
+def downgrade_command(
+    *,
     revision: Annotated[str, typer.Argument(help='The revision to go back to; "base" empties the index.')],
     dry_run: DryRunOption = False,
     backup: BackupOption = False,
-    store: StoreOption = None,
-    index: IndexOption = None,
-    json: JsonOption = False,
+    context: ContextOptions,
 ) -> None:
     """Migrate the index down. What is lost is made again from the files after the next upgrade.
 
     Example: convstore db downgrade base --store workspace/conversations
     """
-    settings = _settings(store, index)
+    settings = _require_store(context)
 
     def work(on_step: OnStep) -> None:
         migrations.downgrade(settings.index_path, revision, wait_s=settings.busy_timeout_s, on_step=on_step)
 
     plan = migrations.plan(settings.index_path, revision, down=True)
-    _migrate(settings, plan, work, dry_run=dry_run, backup=backup, json=json)
+    _migrate(settings, plan, work, dry_run=dry_run, backup=backup, json=context.json)
 
 
-def _settings(store: Path | None, index: str | None) -> Settings:
-    """Return the settings of a store that is there: a misspelt directory shall not get an index."""
-    settings = make_settings(store=store, index_url=index)
-    require_directory(settings)
-    return settings
+def _require_store(context: CommandContext) -> Settings:
+    """Return the settings of a store that exists: a misspelt directory shall not get an index."""
+    require_directory(context.settings)
+    return context.settings
 
 
 def _migrate(
@@ -114,7 +101,7 @@ def _migrate(
     made: Backup | None = None
     if plan.steps and not dry_run:
         if backup and plan.before:
-            made = back_up(settings.index_path, _beside(settings.index_path))
+            made = back_up(settings.index_path, _name_backup(settings.index_path))
         with LateBar() as bar:
             done: list[str] = []
 
@@ -151,7 +138,7 @@ def _migrate(
 
 def _rebuild(settings: Settings) -> SyncReport:
     with LateBar() as bar:
-        return run_async(rebuild_index(settings, bar.show))
+        return asyncio.run(rebuild_index(settings, bar.show))
 
 
 def _print_plan(plan: Plan) -> None:
@@ -174,45 +161,45 @@ def _or_rebuild(plan: Plan) -> str:
     return "; --rebuild does that now, beside the index, which is served as it is meanwhile" if up else ""
 
 
-def _beside(index: Path) -> Path:
+def _name_backup(index: Path) -> Path:
     return index.with_name(f"{index.name}.{datetime.now(UTC):%Y%m%dT%H%M%S%f}Z.backup")
 
 
-@app.command()
-def current(store: StoreOption = None, index: IndexOption = None, json: JsonOption = False) -> None:
+@add_command(app, "current")
+def current_command(context: ContextOptions) -> None:
     """Show the revision of the index.
 
     Example: convstore db current --store workspace/conversations
     """
-    revision = read_revision(_settings(store, index).index_path)
-    if json:
+    revision = read_revision(_require_store(context).index_path)
+    if context.json:
         print_json({"current": revision, "head": HEAD})
     else:
         out.print(f"{revision or 'no index'} (this program needs {HEAD})")
 
 
-@app.command()
-def history(store: StoreOption = None, index: IndexOption = None, json: JsonOption = False) -> None:
+@add_command(app, "history")
+def history_command(context: ContextOptions) -> None:
     """Show all revisions, the newest first.
 
     Example: convstore db history --store workspace/conversations
     """
-    revisions = migrations.history(_settings(store, index).index_path)
-    if json:
+    revisions = migrations.history(_require_store(context).index_path)
+    if context.json:
         print_json([revision._asdict() for revision in revisions])
     else:
         rows = ((one.id, "current" if one.current else "", one.summary) for one in revisions)
         print_table(("REVISION", "", "WHAT"), rows)
 
 
-@app.command()
-def check(store: StoreOption = None, index: IndexOption = None, json: JsonOption = False) -> None:
+@add_command(app, "check")
+def check_command(context: ContextOptions) -> None:
     """Compare the index's tables with what this program expects, and look for damage. Exit code 1 when there is any.
 
     Example: convstore db check --store workspace/conversations
     """
-    differences = migrations.drift(_settings(store, index).index_path)
-    if json:
+    differences = migrations.drift(_require_store(context).index_path)
+    if context.json:
         print_json(differences)
     else:
         for line in differences or ["the schema is as this program expects it"]:
@@ -221,22 +208,21 @@ def check(store: StoreOption = None, index: IndexOption = None, json: JsonOption
         raise typer.Exit(_FOUND)
 
 
-@app.command()
-def backup(
+@add_command(app, "backup")
+def backup_command(
+    *,
     file: Annotated[
         Path | None, typer.Argument(help="Where to write it; must not exist.", show_default="beside the index")
     ] = None,
-    store: StoreOption = None,
-    index: IndexOption = None,
-    json: JsonOption = False,
+    context: ContextOptions,
 ) -> None:
     """Copy the index while it is in use, and check the copy.
 
     Example: convstore db backup /backups/index.db --store workspace/conversations
     """
-    settings = _settings(store, index)
-    made = back_up(settings.index_path, file or _beside(settings.index_path))
-    if json:
+    settings = _require_store(context)
+    made = back_up(settings.index_path, file or _name_backup(settings.index_path))
+    if context.json:
         print_json(made._asdict() | {"path": str(made.path)})
     else:
         held = counted(made.conversations, "conversation")

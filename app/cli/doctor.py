@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Annotated
 
 import typer
 from rich.text import Text
 
 from app import __version__
-from app.cli.output import IndexOption, JsonOption, StoreOption, make_settings, out, print_json, printable, run_async
-from app.settings import Settings
+from app.cli.context import ContextOptions
+from app.cli.output import out, print_json
+from app.logs import printable
 from app.store.admin.doctor import Finding, Level, examine_store
 
 _FOUND = 1
@@ -17,27 +19,26 @@ _STYLES = {Level.OK: "green", Level.NOTE: "yellow", Level.PROBLEM: "bold red"}
 
 
 def doctor_command(
+    *,
     sample: Annotated[int, typer.Option(min=1, help="How many conversations to compare with the index.")] = 20,
-    store: StoreOption = None,
-    index: IndexOption = None,
-    json: JsonOption = False,
+    context: ContextOptions,
 ) -> None:
     """Look at everything that a store stands on and say what to do. Changes nothing. Exit code 1 for a problem.
 
     Example: convstore doctor --store workspace/conversations
     """
 
-    async def look(settings: Settings) -> list[Finding]:
+    async def examine() -> list[Finding]:
         found = []
-        async for finding in examine_store(settings, __version__, sample=sample):
+        async for finding in examine_store(context.settings, __version__, sample=sample):
             found.append(finding)
-            if not json:
+            if not context.json:
                 _print(finding)
         return found
 
-    findings = run_async(look(make_settings(store=store, index_url=index)))
+    findings = asyncio.run(examine())
     problems = sum(finding.level == Level.PROBLEM for finding in findings)
-    if json:
+    if context.json:
         print_json([finding._asdict() for finding in findings])
     else:
         out.print(f"{problems} problem{'s' * (problems > 1)}" if problems else "no problem")

@@ -1,14 +1,14 @@
-"""The filters of conversations as options: the same for every command that takes them."""
+"""The filters of conversations as a group of options, the same for every command that has it."""
 
 from __future__ import annotations
 
-import inspect
 import math
-from collections.abc import Callable
-from typing import Annotated, Any, get_type_hints
+from functools import partial
+from typing import Annotated
 
 import typer
 
+from app.cli.context import OptionGroup
 from app.errors import InvalidSettings
 from app.model.filters import Archived, ConversationFilter, Status, Tag, is_blank, parse_tag
 from app.model.ids import ConversationId, parse_conversation_id
@@ -18,14 +18,13 @@ from app.model.times import find_time_us
 _TIME = "ISO 8601, e.g. 2026-01-31; without a zone UTC."
 
 
-StatusOption = Annotated[list[Status] | None, typer.Option(help="Only with this status; repeated: with any of these.")]
-
-
 def _make_filter(
     q: Annotated[
         str | None, typer.Option("--q", help="Only in which this was said; as `convstore search` takes it.")
     ] = None,
-    status: StatusOption = None,
+    status: Annotated[
+        list[Status] | None, typer.Option(help="Only with this status; repeated: with any of these.")
+    ] = None,
     title: Annotated[str | None, typer.Option(help="Only with this in the title, whatever its case.")] = None,
     tag: Annotated[
         list[str] | None, typer.Option(metavar="KEY[=VALUE]", help="Only with this tag; repeated: with all of these.")
@@ -96,10 +95,10 @@ def _words(option: str, text: str | None) -> str | None:
 
 
 def read_tags(option: str, given: list[str] | None) -> tuple[Tag, ...]:
-    """Return the tags that an option asks for.
+    """Return the tags that are given to an option.
 
     Raises:
-        InvalidSettings: one that no conversation can have.
+        InvalidSettings: a text is no tag that a conversation can have.
     """
     tags = tuple(parse_tag(text) for text in given or ())
     for text, tag in zip(given or (), tags, strict=True):
@@ -122,33 +121,6 @@ def _time(option: str, text: str | None) -> int | None:
     return found
 
 
-Command = Callable[..., None]
-
-
-def with_filters(*, archived: Archived = Archived.FALSE) -> Callable[[Command], Command]:
-    """Give a command the options of all filters, in the place of its parameter `asked`, a ConversationFilter.
-
-    `archived` is what that option is when it is not given.
-    """
-
-    def decorated(command: Command) -> Command:
-        options = dict(inspect.signature(_make_filter).parameters)
-        options["archived"] = options["archived"].replace(default=archived)
-
-        def filtered(**given: Any) -> None:  # noqa: ANN401 - whatever the options are
-            asked = _make_filter(**{name: given.pop(name) for name in options})
-            command(asked=asked, **given)
-
-        merged: list[inspect.Parameter] = []
-        for name, parameter in inspect.signature(command).parameters.items():
-            merged += options.values() if name == "asked" else [parameter]
-        hints = get_type_hints(_make_filter, include_extras=True) | get_type_hints(command, include_extras=True)
-        signature = inspect.Signature(
-            [one.replace(kind=one.KEYWORD_ONLY, annotation=hints[one.name]) for one in merged]
-        )
-        vars(filtered)["__signature__"] = signature
-        filtered.__annotations__ = {one.name: hints[one.name] for one in merged}
-        filtered.__doc__, filtered.__name__ = command.__doc__, command.__name__
-        return filtered
-
-    return decorated
+FilterOptions = Annotated[ConversationFilter, OptionGroup(_make_filter)]
+AnyArchivedFilterOptions = Annotated[ConversationFilter, OptionGroup(partial(_make_filter, archived=Archived.ANY))]
+"""Filters that archived conversations pass, too, unless --archived is given."""

@@ -2,28 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import asdict
 from typing import Annotated
 
 import typer
 
-from app.cli.output import (
-    IndexOption,
-    JsonOption,
-    LateBar,
-    StoreOption,
-    counted,
-    make_settings,
-    out,
-    print_json,
-    print_table,
-    run_async,
-    synced,
-)
+from app.cli.context import CommandContext, OptionGroup, add_command, make_context, sync
+from app.cli.output import LateBar, counted, out, print_json, print_table
 from app.errors import InvalidSettings
 from app.model.ids import dashed
 from app.model.times import format_us
-from app.settings import Settings
 from app.store.follow.crash_recovery import Recovered
 from app.store.follow.full_sync import SyncReport
 from app.store.follow.rebuild import rebuild
@@ -34,41 +23,37 @@ app = typer.Typer(help="The index: how far it is, bring it up to date, compare i
 
 _FOUND = 1
 
+_ContextOptions = Annotated[CommandContext, OptionGroup(make_context, at_end=("json",))]
 
-@app.command()
-def status(store: StoreOption = None, index: IndexOption = None, json: JsonOption = False) -> None:
+
+@add_command(app, "status")
+def status_command(context: _ContextOptions) -> None:
     """Show what the index holds and what a sync is doing.
 
     Example: convstore index status --store workspace/conversations
     """
-
-    async def read(settings: Settings) -> dict[str, object]:
-        async with ConversationStore.open(settings) as opened:
-            progress, totals = await opened.get_status()
-        return {
-            "index": str(settings.index_path),
-            "phase": progress.phase,
-            "done": progress.done,
-            "total": progress.total,
-            "conversations": totals.conversations,
-            "unreadable": totals.unreadable,
-            "dirty": totals.behind,
-            "revision": progress.revision,
-            "last_sweep_at": format_us(progress.last_sweep_at) if progress.last_sweep_at else None,
-            "last_error": progress.last_error,
-        }
-
-    answer = run_async(read(make_settings(store=store, index_url=index)))
-    if json:
+    progress, totals = context.run(ConversationStore.get_status)
+    answer = {
+        "index": str(context.settings.index_path),
+        "phase": progress.phase,
+        "done": progress.done,
+        "total": progress.total,
+        "conversations": totals.conversations,
+        "unreadable": totals.unreadable,
+        "dirty": totals.behind,
+        "revision": progress.revision,
+        "last_sweep_at": format_us(progress.last_sweep_at) if progress.last_sweep_at else None,
+        "last_error": progress.last_error,
+    }
+    if context.json:
         print_json(answer)
     else:
         print_table(("", ""), ((name, "-" if value is None else str(value)) for name, value in answer.items()))
 
 
-@app.command()
-def sync(
-    store: StoreOption = None,
-    index: IndexOption = None,
+@add_command(app, "sync")
+def sync_command(
+    context: _ContextOptions,
     allow_empty: Annotated[
         bool, typer.Option("--allow-empty", help="Accept that the directory holds no conversation any more.")
     ] = False,
@@ -78,7 +63,6 @@ def sync(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="With --recover: say which runs would be ended, and end none.")
     ] = False,
-    json: JsonOption = False,
 ) -> None:
     """Bring the index up to date with the files; unchanged conversations are not opened.
 
@@ -87,32 +71,26 @@ def sync(
     if dry_run and not recover:
         raise InvalidSettings("--dry-run goes with --recover; a sync alone changes no conversation")
 
-    async def work(settings: Settings) -> tuple[SyncReport, Recovered | None]:
-        async with ConversationStore.open(settings) as opened:
-            report = await synced(opened, allow_empty=allow_empty)
-            return report, await opened.recover(end_runs=True, dry_run=dry_run) if recover else None
+    async def work(store: ConversationStore) -> tuple[SyncReport, Recovered | None]:
+        report = await sync(store, allow_empty=allow_empty)
+        return report, await store.recover(end_runs=True, dry_run=dry_run) if recover else None
 
-    report, recovered = run_async(work(make_settings(store=store, index_url=index)))
-    _print_report(report, recovered, dry_run=dry_run, json=json)
+    report, recovered = context.run(work)
+    _print_report(report, recovered, dry_run=dry_run, json=context.json)
 
 
-@app.command(name="rebuild")
+@add_command(app, "rebuild")
 def rebuild_command(
-    store: StoreOption = None,
-    index: IndexOption = None,
+    context: _ContextOptions,
     force: Annotated[bool, typer.Option("--force", help="Take an empty or mostly unreadable result too.")] = False,
-    json: JsonOption = False,
 ) -> None:
     """Build the index anew from the files and put it in place, also while a server uses it.
 
     Example: convstore index rebuild --store workspace/conversations
     """
-
-    async def work(settings: Settings) -> SyncReport:
-        with LateBar() as bar:
-            return await rebuild(settings, bar.show, force=force)
-
-    _print_report(run_async(work(make_settings(store=store, index_url=index))), json=json)
+    with LateBar() as bar:
+        report = asyncio.run(rebuild(context.settings, bar.show, force=force))
+    _print_report(report, json=context.json)
 
 
 def _print_report(report: SyncReport, recovered: Recovered | None = None, *, dry_run: bool = False, json: bool) -> None:
@@ -138,36 +116,33 @@ def _print_report(report: SyncReport, recovered: Recovered | None = None, *, dry
             out.print(f"{dashed(one)}: {'is running, would be' if dry_run else 'was running, is'} in error")
 
 
-@app.command(name="verify")
+@add_command(app, "verify")
 def verify_command(
-    store: StoreOption = None,
-    index: IndexOption = None,
+    context: _ContextOptions,
     fix: Annotated[bool, typer.Option("--fix", help="Mend what differs, also while a server uses the index.")] = False,
     sample: Annotated[
         int | None, typer.Option(min=1, help="Read only so many conversations, at random.", show_default="all")
     ] = None,
-    json: JsonOption = False,
 ) -> None:
     """Compare every row and event with the files. Exit code 1 when something differs and was not mended.
 
     Example: convstore index verify --store workspace/conversations --sample 100
     """
 
-    async def work(settings: Settings) -> list[Difference]:
-        async with ConversationStore.open(settings) as opened:
-            with LateBar() as bar:
-                return await opened.verify(
-                    fix=fix, sample=sample, on_verified=lambda done, total: bar.show("compared", done, total)
-                )
+    async def verify(store: ConversationStore) -> list[Difference]:
+        with LateBar() as bar:
+            return await store.verify(
+                fix=fix, sample=sample, on_verified=lambda done, total: bar.show("compared", done, total)
+            )
 
-    differences = run_async(work(make_settings(store=store, index_url=index)))
+    differences = context.run(verify)
     left = [difference for difference in differences if not difference.fixed]
-    if json:
+    if context.json:
         print_json([difference._asdict() for difference in differences])
     elif differences:
         print_table(
             ("CONVERSATION", "WHAT", "MENDED", "INDEX", "FILES") if fix else ("CONVERSATION", "WHAT", "INDEX", "FILES"),
-            (_line(difference, fix=fix) for difference in differences),
+            (_make_row(difference, fix=fix) for difference in differences),
         )
         mends = f"`--fix` mends {'it' if len(differences) == 1 else 'them'}"
         done = f"{len(differences) - len(left)} mended" if fix else mends
@@ -178,6 +153,6 @@ def verify_command(
         raise typer.Exit(_FOUND)
 
 
-def _line(difference: Difference, *, fix: bool) -> tuple[str, ...]:
+def _make_row(difference: Difference, *, fix: bool) -> tuple[str, ...]:
     name, what, in_index, in_files, fixed = difference
     return (name, what, "yes" if fixed else "no", in_index, in_files) if fix else (name, what, in_index, in_files)

@@ -1,4 +1,4 @@
-"""The `convstore` command."""
+"""The `convstore` command: its subcommands, and how its errors are printed."""
 
 from __future__ import annotations
 
@@ -14,54 +14,37 @@ from rich.text import Text
 from typer.core import TyperGroup
 
 from app import __version__
-from app.cli import (
-    archives,
-    conversations,
-    db,
-    doctor,
-    index,
-    marking,
-    pruning,
-    repair,
-    search,
-    serve,
-    tail,
-    trash,
-    usage,
-    writing,
-)
-from app.cli.output import PREFIX, err, printable
+from app.cli import archives, conversations, db, doctor, du, edit, index, prune, repair, search, serve, tail, trash
+from app.cli.context import EXIT_CODES, PYDANTIC_PREFIX, add_command
+from app.cli.output import err
 from app.errors import StoreError
+from app.logs import printable
 
 _FAILED = 2
 _NOBODY_READS = 141
-_EXIT_CODES = (
-    "Exit codes: 0 done, 1 something was found (verify, check, doctor, repair), 2 wrong use, failure or a no, "
-    "130 interrupted, 141 nobody read on."
-)
 
 
 class _Group(TyperGroup):
-    """The commands; one whose output is cut off, as by `head`, ends quietly, as SIGPIPE ends other programs."""
+    """The commands. If the reader of the output ends, as `head` does, they end quietly, as others do on SIGPIPE."""
 
     def make_context(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - as for `invoke`
-        """Read the command line, and print the help or the version if it asks for that."""
-        with _ending_quietly():
+        """Parse the command line, and print the help or the version if that is asked for."""
+        with _end_quietly():
             return super().make_context(*args, **kwargs)
 
     def invoke(self, ctx: Any) -> Any:  # noqa: ANN401 - by its version, typer has click inside or beside it
-        """Run the command that was named."""
-        with _ending_quietly():
+        """Run the command."""
+        with _end_quietly():
             return super().invoke(ctx)
 
 
 @contextmanager
-def _ending_quietly() -> Iterator[None]:
-    """End with 141 when nobody reads on; typer, and rich for a help, would end with 1, as if something was found."""
+def _end_quietly() -> Iterator[None]:
+    """Exit with 141 if nobody reads the output; typer, and rich for a help, would exit with 1: something was found."""
     try:
         yield
     except typer.BadParameter as error:
-        error.message = error.message.removeprefix(PREFIX)
+        error.message = error.message.removeprefix(PYDANTIC_PREFIX)
         raise
     except (BrokenPipeError, SystemExit) as error:
         if not isinstance(error, BrokenPipeError) and not isinstance(error.__context__, BrokenPipeError):
@@ -75,39 +58,36 @@ def _ending_quietly() -> Iterator[None]:
 app = typer.Typer(
     cls=_Group,
     help="A store for the conversations of AI-agent servers: files are the truth, an index lists them.",
-    epilog=_EXIT_CODES,
+    epilog=EXIT_CODES,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-app.command(name="serve")(serve.serve_command)
-app.command(name="list")(conversations.list_command)
-app.command(name="count")(conversations.count_command)
-app.command(name="search")(search.search_command)
-app.command(name="show")(conversations.show_command)
-app.command(name="tail")(tail.tail_command)
-app.command(name="rename")(writing.rename_command)
-app.command(name="tag")(writing.tag_command)
-app.command(name="fork")(writing.fork_command)
-app.command(name="delete")(writing.delete_command)
-app.command(name="restore", help=str(trash.restore_command.__doc__).replace("trash restore", "restore"))(
+add_command(app, "serve")(serve.serve_command)
+add_command(app, "list")(conversations.list_command)
+add_command(app, "count")(conversations.count_command)
+add_command(app, "search")(search.search_command)
+add_command(app, "show")(conversations.show_command)
+add_command(app, "tail")(tail.tail_command)
+add_command(app, "rename")(edit.rename_command)
+add_command(app, "tag")(edit.tag_command)
+add_command(app, "fork")(edit.fork_command)
+add_command(app, "delete")(trash.delete_command)
+add_command(app, "restore", str(trash.restore_command.__doc__).replace("trash restore", "restore"))(
     trash.restore_command
 )
-app.command(name="archive")(marking.archive_command)
-app.command(name="unarchive")(marking.unarchive_command)
-app.command(name="pin")(marking.pin_command)
-app.command(name="unpin")(marking.unpin_command)
-app.command(name="prune")(pruning.prune_command)
-app.command(name="export")(archives.export_command)
-app.command(name="import")(archives.import_command)
-app.command(name="du")(usage.du_command)
-app.command(name="doctor")(doctor.doctor_command)
-app.command(name="repair")(repair.repair_command)
+add_command(app, "archive")(edit.archive_command)
+add_command(app, "unarchive")(edit.unarchive_command)
+add_command(app, "pin")(edit.pin_command)
+add_command(app, "unpin")(edit.unpin_command)
+add_command(app, "prune")(prune.prune_command)
+add_command(app, "export")(archives.export_command)
+add_command(app, "import")(archives.import_command)
+add_command(app, "du")(du.du_command)
+add_command(app, "doctor")(doctor.doctor_command)
+add_command(app, "repair")(repair.repair_command)
 app.add_typer(trash.app, name="trash", no_args_is_help=True)
 app.add_typer(index.app, name="index", no_args_is_help=True)
 app.add_typer(db.app, name="db", no_args_is_help=True)
-for _group in (app, trash.app, index.app, db.app):
-    for _command in _group.registered_commands:
-        _command.epilog = _EXIT_CODES
 
 
 def _print_version(wanted: bool) -> None:
@@ -122,7 +102,7 @@ def main(
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
-    """Hold the options that stand before a command."""
+    """Declare the options that come before a command."""
 
 
 def run() -> None:

@@ -1,139 +1,46 @@
-"""What all commands share: opening the store, progress, JSON or tables, text that is safe in a terminal."""
+"""What commands print: tables, JSON, events, warnings and a progress bar, in text that is safe in a terminal."""
 
 from __future__ import annotations
 
-import asyncio
-import difflib
 import errno
 import json
 import os
 import re
 import sys
 import time
-from collections.abc import AsyncIterator, Coroutine, Iterable, Mapping
-from contextlib import AbstractContextManager, asynccontextmanager
-from pathlib import Path
+from collections.abc import Iterable
+from contextlib import AbstractContextManager
 from types import TracebackType
-from typing import Annotated, Any, NoReturn, Self, TypeVar
+from typing import Any, NoReturn, Self
 
 import orjson
 import typer
-from pydantic import ValidationError
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-from app.errors import InvalidSettings
 from app.logs import printable
-from app.settings import Settings
-from app.store.follow.full_sync import SyncReport
-from app.store.store import ConversationStore
-
-__all__ = ["printable"]
-T = TypeVar("T")
-PREFIX = "Value error, "
-"""What pydantic puts before what a check says."""
+from app.model import transcript
 
 
 class _Console(Console):
     def on_broken_pipe(self) -> NoReturn:
-        """Leave it to the command's end what it means; rich would exit with 1."""
+        """Raise, so that the command exits with 141; rich would exit with 1."""
         raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
 
 
 out = _Console(highlight=False, soft_wrap=True)
 err = _Console(stderr=True, highlight=False, soft_wrap=True)
 
-StoreOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--store", envvar="CONVSTORE_STORE", help="The directory that holds the conversations.", show_default=False
-    ),
-]
-IndexOption = Annotated[
-    str | None,
-    typer.Option(
-        "--index",
-        envvar="CONVSTORE_INDEX_URL",
-        help="Where the index is, e.g. sqlite:////var/lib/convstore/index.db.",
-        show_default="DIR/.convstore/index.db",
-    ),
-]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-NoSyncOption = Annotated[
-    bool, typer.Option("--no-sync", help="Answer from the index as it is, without comparing it with the files first.")
-]
-
 _STEERING = re.compile("[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
-"""What JSON may hold as it is, and a terminal obeys."""
+"""Characters that JSON leaves unescaped and that a terminal obeys."""
 
 _BAR_AFTER_S = 1.0
 _GAP = "  "
 _LAST_MIN = 10
-_NEARLY = 0.7  # as difflib counts how alike two names are: PROT and PORT 0.75
-_PROCESSES_MAX = 4
-
-
-def make_settings(**given: object) -> Settings:
-    """Return the settings: what was given, then CONVSTORE_*, then the defaults.
-
-    Raises:
-        InvalidSettings: a value cannot work, or no store was named.
-    """
-    try:
-        settings = Settings(**{name: value for name, value in given.items() if value is not None})  # type: ignore[arg-type]
-    except ValidationError as error:
-        problems = [
-            "no store was named; use --store DIR or set CONVSTORE_STORE"
-            if problem["loc"] == ("store",) and problem["type"] == "missing"
-            else f"{_named(str(problem['loc'][0]), given)}: {problem['msg'].removeprefix(PREFIX)}"
-            for problem in error.errors()
-        ]
-        raise InvalidSettings("; ".join(problems)) from error
-    _tell_misspelt()
-    if settings.sync_processes is None:
-        settings.sync_processes = min(os.cpu_count() or 1, _PROCESSES_MAX)
-    return settings
-
-
-def _named(setting: str, given: Mapping[str, object]) -> str:
-    """Return the option or the variable that gave a setting its value."""
-    return f"CONVSTORE_{setting.upper()}" if given.get(setting) is None else f"--{setting.replace('_', '-')}"
-
-
-def _tell_misspelt() -> None:
-    """Say which variables are nearly settings: they change nothing, which nobody notices otherwise."""
-    known = [name.upper() for name in Settings.model_fields]
-    for variable in sorted(os.environ):
-        name = variable.removeprefix("CONVSTORE_")
-        if name == variable or name in known:
-            continue
-        for meant in difflib.get_close_matches(name, known, 1, _NEARLY):
-            told = f"convstore: {variable} is no setting and changes nothing; did you mean CONVSTORE_{meant}?"
-            err.print(Text(printable(told), style="yellow"))
-
-
-def run_async(work: Coroutine[Any, Any, T]) -> T:
-    """Run a command's work."""
-    return asyncio.run(work)
-
-
-@asynccontextmanager
-async def opened(settings: Settings, *, no_sync: bool) -> AsyncIterator[ConversationStore]:
-    """Open the store, bringing its index in step first."""
-    async with ConversationStore.open(settings) as store:
-        if not no_sync:
-            report = await synced(store)
-            if not report.conversations:
-                told = f"convstore: no conversation directories in {settings.root}"
-                err.print(Text(printable(told), style="yellow"))
-        yield store
-
-
-async def synced(store: ConversationStore, *, allow_empty: bool = False) -> SyncReport:
-    """Bring the index in step, with a progress bar when that takes longer than a second."""
-    with LateBar() as bar:
-        return await store.sync(on_progress=bar.show, allow_empty=allow_empty)
+_EVENT_STYLES = {"user": "bold cyan", "agent": "bold green", "environment": "bold yellow", "error": "bold red"}
+_EVENT_LINES = 12
+"""How many lines of an event are shown without --full."""
 
 
 class LateBar(AbstractContextManager["LateBar"]):
@@ -165,26 +72,31 @@ class LateBar(AbstractContextManager["LateBar"]):
         self._bar.update(self._tasks[phase], completed=done, total=total)
 
     def __enter__(self) -> Self:
-        """Begin to wait for the second to pass."""
+        """Return the bar; its second began when it was made."""
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Take the bar away."""
+        """Remove the bar."""
         if self._started:
             self._bar.stop()
 
 
 def counted(number: int, noun: str) -> str:
-    """Return so many of something, as people write it: 1 hit, 1,200 hits."""
+    """Return a number with its noun: 1 hit, 1,200 hits."""
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
+def warn(line: str) -> None:
+    """Print a yellow line on standard error."""
+    err.print(Text(printable(line), style="yellow"))
+
+
 def print_warning(warning: str | None) -> None:
-    """Say on standard error what a write that was done left to be done by itself."""
+    """Print the warning of a write that is done on disk but not yet in the index."""
     if warning is not None:
-        err.print(Text(printable(f"convstore: {warning}"), style="yellow"))
+        warn(f"convstore: {warning}")
 
 
 def print_json(value: object) -> None:
@@ -197,7 +109,7 @@ def print_json(value: object) -> None:
 
 
 def shown_json(raw: bytes) -> str:
-    """Return JSON as it is printed: in a terminal, characters that steer it are escaped."""
+    """Return JSON for standard output: if that is a terminal, characters that it obeys are escaped."""
     text = raw.decode(errors="replace")
     return _STEERING.sub(lambda found: f"\\u{ord(found[0]):04x}", text) if sys.stdout.isatty() else text
 
@@ -205,7 +117,7 @@ def shown_json(raw: bytes) -> str:
 def print_table(headings: Iterable[str], rows: Iterable[Iterable[str | Text]]) -> None:
     """Print a table without a frame; headings that begin with ">" are right-aligned.
 
-    No column is cut but the last, to what a terminal has room for; where nobody looks it is whole, too.
+    In a terminal the last column is cut to the width that is left. Elsewhere all columns are whole.
     """
     names = list(headings)
     lines = [[Text(name.lstrip(">"), style="bold") for name in names]] if any(names) else []
@@ -221,3 +133,20 @@ def print_table(headings: Iterable[str], rows: Iterable[Iterable[str | Text]]) -
         line = Text(_GAP).join([*cells, last])
         line.rstrip()
         out.print(line)
+
+
+def print_event(event: dict[str, Any], *, full: bool) -> None:
+    """Print who did what and when, then the text of the event, cut unless `full` is set."""
+    source = str(event.get("source") or "?")
+    failed = str(event.get("kind")).endswith("ErrorEvent")
+    style = _EVENT_STYLES["error" if failed else source] if source in _EVENT_STYLES else "bold"
+    heading = Text(printable(transcript.who(event)), style=style)
+    heading.append(f"  {printable(str(event.get('timestamp') or ''))[:19]}", style="dim")
+    out.print(heading)
+    texts = (printable(text, lines=True) for text in transcript.texts(event))
+    lines = [line for text in texts for line in text.splitlines() if line.strip()]
+    shown = lines if full else lines[:_EVENT_LINES]
+    for line in shown:
+        out.print(Text(f"  {line}"))
+    if len(shown) < len(lines):
+        out.print(Text(f"  … {len(lines) - len(shown)} more lines (--full shows them)", style="dim"))

@@ -4,47 +4,30 @@ from __future__ import annotations
 
 import typer
 
-from app.cli.naming import resolve
-from app.cli.options import DryRunOption
-from app.cli.output import (
-    IndexOption,
-    JsonOption,
-    StoreOption,
-    make_settings,
-    out,
-    print_json,
-    print_warning,
-    printable,
-    run_async,
-)
-from app.cli.writing import IdArgument, opened_for_writing
+from app.cli.context import ContextOptions, DryRunOption
+from app.cli.conversation_ids import IdArgument, resolve
+from app.cli.output import out, print_json, print_warning
 from app.files.conversation_repair import Repair
+from app.logs import printable
 from app.model.ids import ConversationId, dashed
-from app.settings import Settings
+from app.store.store import ConversationStore
 
 _FOUND = 1
 
 
-def repair_command(
-    conversation: IdArgument,
-    store: StoreOption = None,
-    dry_run: DryRunOption = False,
-    index: IndexOption = None,
-    json: JsonOption = False,
-) -> None:
+def repair_command(conversation: IdArgument, context: ContextOptions, dry_run: DryRunOption = False) -> None:
     """Mend what has one safe answer, after a copy into the trash. Exit code 1 when something is left that has none.
 
     Example: convstore repair 45685019 --dry-run --store workspace/conversations
     """
 
-    async def repair(settings: Settings) -> tuple[ConversationId, Repair]:
-        async with opened_for_writing(settings) as opened:
-            found = await resolve(opened, conversation)
-            return found, await opened.repair(found, dry_run=dry_run)
+    async def repair(store: ConversationStore) -> tuple[ConversationId, Repair]:
+        found = await resolve(store, conversation)
+        return found, await store.repair(found, dry_run=dry_run)
 
-    conversation_id, done = run_async(repair(make_settings(store=store, index_url=index)))
+    conversation_id, done = context.run_edit(repair)
     print_warning(done.warning)
-    if json:
+    if context.json:
         print_json(
             {
                 "id": dashed(conversation_id),
@@ -55,12 +38,12 @@ def repair_command(
             }
         )
     else:
-        _tell(done, dry_run=dry_run)
+        _print(done, dry_run=dry_run)
     if done.left:
         raise typer.Exit(_FOUND)
 
 
-def _tell(done: Repair, *, dry_run: bool) -> None:
+def _print(done: Repair, *, dry_run: bool) -> None:
     for mend in done.mended:
         out.print(printable(f"{'would be ' if dry_run else ''}mended  {mend.file}: {mend.what}"), markup=False)
     for problem in done.left:

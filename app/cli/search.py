@@ -9,29 +9,16 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
-from app.cli.filters import with_filters
-from app.cli.output import (
-    IndexOption,
-    JsonOption,
-    NoSyncOption,
-    StoreOption,
-    counted,
-    make_settings,
-    opened,
-    out,
-    print_json,
-    printable,
-    run_async,
-)
-from app.model.filters import ConversationFilter
+from app.cli.context import SyncContextOptions
+from app.cli.filters import FilterOptions
+from app.cli.output import counted, out, print_json
+from app.logs import printable
 from app.model.hits import Hit, HitPage
-from app.settings import Settings
 from app.store.read.reader import PAGE_MAX
 
 _MARK = re.compile(r"<mark>(.*?)</mark>", re.DOTALL)
 
 
-@with_filters()
 def search_command(
     words: Annotated[
         list[str],
@@ -39,26 +26,18 @@ def search_command(
             metavar="WORDS", help='Words, "exact phrases", -excluded ones, OR; the last word may be only begun.'
         ),
     ],
-    asked: ConversationFilter,
-    store: StoreOption = None,
+    asked: FilterOptions,
+    context: SyncContextOptions,
     limit: Annotated[int, typer.Option(min=1, max=PAGE_MAX, help="The most hits to show.")] = 20,
     page: Annotated[str | None, typer.Option(help="next_page_id of the page before.", show_default=False)] = None,
-    index: IndexOption = None,
-    no_sync: NoSyncOption = False,
-    json: JsonOption = False,
 ) -> None:
     """Find what was said, in any conversation: titles, messages, thoughts, final answers, errors.
 
     Example: convstore search 'lease renewal' --status error --since 2026-01-01 --store workspace/conversations
     """
-
-    async def search(settings: Settings) -> HitPage:
-        async with opened(settings, no_sync=no_sync) as opened_store:
-            text = " ".join([*words, *([asked.q] if asked.q else [])])
-            return await opened_store.search_messages(text, asked, page_id=page, limit=limit)
-
-    found = run_async(search(make_settings(store=store, index_url=index)))
-    if json:
+    text = " ".join([*words, *([asked.q] if asked.q else [])])
+    found = context.run_synced(lambda store: store.search_messages(text, asked, page_id=page, limit=limit))
+    if context.json:
         print_json(found.as_json())
         return
     for hit in found.items:

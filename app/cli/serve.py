@@ -16,7 +16,8 @@ import typer
 from rich.text import Text
 
 from app import logs
-from app.cli.output import IndexOption, err, make_settings
+from app.cli.context import IndexOption, make_settings
+from app.cli.output import err
 from app.errors import InvalidSettings, StoreUnavailable
 from app.files import liveness
 from app.settings import Settings
@@ -27,7 +28,7 @@ log = logging.getLogger(__name__)
 _WORKER_SILENT_S = 30
 _KEY_HEADER = "X-Session-API-Key"
 _FRAME_MAX_BYTES = 65_536
-"""The largest frame that a socket takes in. Clients send a key, and nothing else."""
+"""The largest frame that a socket accepts: clients send nothing but a key."""
 
 
 def serve_command(
@@ -64,7 +65,9 @@ def serve_command(
         no_auth=no_auth or None,
         workers=workers,
     )
-    settings.instance = liveness.make_instance_id(settings.instance)  # one for all workers, and none that a crash left
+    settings.instance = liveness.make_instance_id(
+        settings.instance
+    )  # one for all workers, and no name of an instance that crashed
     import uvicorn  # noqa: PLC0415 - HTTP takes 0.4 s to import, which no other command needs
 
     from app.api.app import create_app  # noqa: PLC0415
@@ -93,7 +96,7 @@ def _require_started(started: bool) -> None:
 
 
 def _serve_by_workers(settings: Settings, listener: socket.socket) -> None:
-    """Serve by processes that are spawned, share the socket, and are started again when they die."""
+    """Serve with spawned processes that share the socket; one that dies is started again."""
     import uvicorn  # noqa: PLC0415
 
     from app.api.supervisor import Supervisor  # noqa: PLC0415
@@ -113,7 +116,7 @@ def _serve_by_workers(settings: Settings, listener: socket.socket) -> None:
 
 
 def options(settings: Settings) -> dict[str, Any]:
-    """Return what every server of uvicorn is told."""
+    """Return the options of uvicorn that one server and each of several workers have."""
     return {
         "log_config": None,
         "access_log": False,
@@ -124,16 +127,16 @@ def options(settings: Settings) -> dict[str, Any]:
 
 
 async def _require_usable(settings: Settings) -> None:
-    """Open the store and close it again, so that what is wrong with it is said before anything listens."""
+    """Open the store and close it again, so that its errors are printed before the server listens."""
     async with ConversationStore.open(settings):
         pass
 
 
 def listen(settings: Settings) -> socket.socket:
-    """Return a socket that listens where the settings say.
+    """Return a socket that listens on the host and port of the settings.
 
     Raises:
-        InvalidSettings: that address cannot be had.
+        InvalidSettings: that address is taken, forbidden or unknown.
     """
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     try:
@@ -147,7 +150,7 @@ def listen(settings: Settings) -> socket.socket:
 
 
 def _greet(settings: Settings, port: int, keys: list[str], *, made: bool) -> None:
-    """Say where to look and what to try; where programs collect the log, one line of it, without the key."""
+    """Print the URL, the key and an example; in a JSON log, one line without the key."""
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     url = f"http://{host}:{port}"
     if not logs.is_plain(settings.log_format):

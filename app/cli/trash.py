@@ -1,32 +1,21 @@
-"""`convstore trash list | restore | empty`: what was deleted and can still be restored."""
+"""`convstore delete`, `restore`, and `trash list | restore | empty`."""
 
 from __future__ import annotations
 
 import time
 from contextlib import aclosing
+from functools import partial
 from typing import Annotated
 
 import typer
 
-from app.cli.naming import do_each
-from app.cli.options import DryRunOption, YesOption, confirm, parse_age
-from app.cli.output import (
-    IndexOption,
-    JsonOption,
-    LateBar,
-    StoreOption,
-    counted,
-    make_settings,
-    out,
-    print_json,
-    print_table,
-    run_async,
-)
+from app.cli.context import ContextOptions, DryRunOption, ForceOption, YesOption, add_command, confirm, parse_age
+from app.cli.conversation_ids import IdsArgument, do_each, resolve_all
+from app.cli.output import LateBar, counted, out, print_json, print_table
 from app.errors import ConversationNotFound
 from app.files.trash import TrashEntry, list_older
 from app.model.ids import ConversationId, dashed
 from app.model.times import format_us
-from app.settings import Settings
 from app.store.store import ConversationStore
 
 app = typer.Typer(help="What was deleted: look, put back, remove for good.")
@@ -43,30 +32,47 @@ OlderOption = Annotated[
 ]
 
 
-@app.command(name="list")
-def list_command(
-    older_than: OlderOption = None,
-    store: StoreOption = None,
-    index: IndexOption = None,
-    json: JsonOption = False,
+def delete_command(
+    conversations: IdsArgument,
+    context: ContextOptions,
+    permanent: Annotated[bool, typer.Option("--permanent", help="Remove it for good, not into the trash.")] = False,
+    force: ForceOption = False,
+    dry_run: DryRunOption = False,
+    yes: YesOption = False,
 ) -> None:
+    """Move conversations into the trash; `convstore restore` puts them back. Asks before --permanent.
+
+    Example: convstore delete 45685019 --store workspace/conversations
+    """
+
+    async def delete(store: ConversationStore) -> None:
+        ids = await resolve_all(store, conversations, force=force)
+        if permanent and not dry_run:
+            confirm(f"Remove {counted(len(ids), 'conversation')} for good?", yes=yes)
+        act = partial(store.delete, permanent=permanent, force=force)
+        await do_each("deleted", ids, act, dry_run=dry_run, json=context.json)
+
+    context.run_edit(delete)
+
+
+@add_command(app, "list")
+def list_command(*, older_than: OlderOption = None, context: ContextOptions) -> None:
     """List what is in the trash, the last deleted first.
 
     Example: convstore trash list --store workspace/conversations --older-than 30d
     """
 
-    async def listed(settings: Settings) -> list[dict[str, str | None]]:
-        before_us = _ago(older_than)
-        async with ConversationStore.open(settings) as opened:
-            entries, _ = await opened.list_trash(0, None)
+    async def read(store: ConversationStore) -> list[dict[str, str | None]]:
+        before_us = _find_limit(older_than)
+        entries, _ = await store.list_trash(0, None)
         return [
             {"id": dashed(one.id), "deleted_at": format_us(one.deleted_at_us), "title": title}
             for one, title in entries
             if one.deleted_at_us < before_us
         ]
 
-    items = run_async(listed(make_settings(store=store, index_url=index)))
-    if json:
+    items = context.run(read)
+    if context.json:
         print_json({"items": items})
         return
     print_table(
@@ -75,32 +81,25 @@ def list_command(
     )
 
 
-@app.command(name="restore")
-def restore_command(
-    conversations: Annotated[list[str], typer.Argument(metavar="ID", help="Their ids, or the beginnings of them.")],
-    store: StoreOption = None,
-    dry_run: DryRunOption = False,
-    index: IndexOption = None,
-    json: JsonOption = False,
-) -> None:
+@add_command(app, "restore")
+def restore_command(conversations: IdsArgument, context: ContextOptions, dry_run: DryRunOption = False) -> None:
     """Put deleted conversations back; of one that was deleted more than once, the last.
 
     Example: convstore trash restore 45685019 --store workspace/conversations
     """
 
-    async def restore(settings: Settings) -> None:
-        async with ConversationStore.open(settings) as opened:
-            entries, _ = await opened.list_trash(0, None)
-            deleted = [entry.id for entry, _ in entries]
-            ids = list(dict.fromkeys(_resolve(one, deleted) for one in conversations))
-            for one in ids:
-                await opened.require_restorable(one)
-            await do_each("restored", ids, opened.restore, dry_run=dry_run, json=json)
+    async def restore(store: ConversationStore) -> None:
+        entries, _ = await store.list_trash(0, None)
+        deleted = [entry.id for entry, _ in entries]
+        ids = list(dict.fromkeys(_resolve_deleted(one, deleted) for one in conversations))
+        for one in ids:
+            await store.require_restorable(one)
+        await do_each("restored", ids, store.restore, dry_run=dry_run, json=context.json)
 
-    run_async(restore(make_settings(store=store, index_url=index)))
+    context.run(restore)
 
 
-def _resolve(text: str, deleted: list[ConversationId]) -> ConversationId:
+def _resolve_deleted(text: str, deleted: list[ConversationId]) -> ConversationId:
     prefix = text.replace("-", "").lower()
     found = {one for one in deleted if one.startswith(prefix)} if len(prefix) >= 4 else set()
     if len(found) != 1:
@@ -109,48 +108,42 @@ def _resolve(text: str, deleted: list[ConversationId]) -> ConversationId:
     return found.pop()
 
 
-@app.command(name="empty")
+@add_command(app, "empty")
 def empty_command(
-    older_than: OlderOption = None,
-    dry_run: DryRunOption = False,
-    yes: YesOption = False,
-    store: StoreOption = None,
-    index: IndexOption = None,
-    json: JsonOption = False,
+    *, older_than: OlderOption = None, dry_run: DryRunOption = False, yes: YesOption = False, context: ContextOptions
 ) -> None:
     """Remove for good what is in the trash. Asks first.
 
     Example: convstore trash empty --older-than 30d --store workspace/conversations
     """
-    settings = make_settings(store=store, index_url=index)
-    entries = run_async(_older(settings, _ago(older_than)))
+    limit_us = _find_limit(older_than)
+
+    async def read(store: ConversationStore) -> list[TrashEntry]:
+        return list_older(store.reader.root, limit_us)
+
+    entries = context.run(read)
     ids = [one.id for one in entries]
     if not dry_run:
         if entries:
             confirm(f"Remove {counted(len(entries), 'conversation')} for good?", yes=yes)
-        before_us = entries[-1].deleted_at_us + 1 if entries else 0  # what is deleted during the question stays
-        ids = run_async(_empty(settings, before_us, len(entries)))
-    if json:
+        before_us = entries[-1].deleted_at_us + 1 if entries else 0  # entries deleted while the question waits stay
+        with LateBar() as bar:
+            ids = context.run(lambda store: _empty(store, before_us, len(entries), bar))
+    if context.json:
         print_json({"ids": [dashed(one) for one in ids], "dry_run": dry_run})
     else:
         out.print(f"{counted(len(ids), 'conversation')} {'would be removed' if dry_run else 'removed'} for good")
 
 
-def _ago(age_us: int | None) -> int:
-    """Return the time so long ago; without an age one that is after all others."""
-    return 1 << 62 if age_us is None else time.time_ns() // 1000 - age_us
-
-
-async def _older(settings: Settings, before_us: int) -> list[TrashEntry]:
-    async with ConversationStore.open(settings) as opened:
-        return list_older(opened.reader.root, before_us)
-
-
-async def _empty(settings: Settings, before_us: int, total: int) -> list[ConversationId]:
+async def _empty(store: ConversationStore, before_us: int, total: int, bar: LateBar) -> list[ConversationId]:
     removed = []
-    with LateBar() as bar:
-        async with ConversationStore.open(settings) as opened, aclosing(opened.empty_trash(before_us)) as entries:
-            async for entry in entries:
-                removed.append(entry.id)
-                bar.show("removed", len(removed), total)
+    async with aclosing(store.empty_trash(before_us)) as entries:
+        async for entry in entries:
+            removed.append(entry.id)
+            bar.show("removed", len(removed), total)
     return removed
+
+
+def _find_limit(age_us: int | None) -> int:
+    """Return the time that is `age_us` ago, or without an age one that is after all others."""
+    return 1 << 62 if age_us is None else time.time_ns() // 1000 - age_us

@@ -1,4 +1,4 @@
-"""export."""
+"""`convstore export` and `import`."""
 
 from __future__ import annotations
 
@@ -18,13 +18,6 @@ from app.files.durable import new_file
 from app.model.archive_format import ArchiveFile, LeftOut
 from tests.builders import make_conversation, make_id, names_in
 from tests.cli.conftest import Command
-
-
-@pytest.fixture
-def three(root: Path) -> Path:
-    for number in (1, 2, 3):
-        make_conversation(root, number, state={"execution_status": "idle" if number == 3 else "finished"})
-    return root
 
 
 def test_one_conversation_is_written_to_a_file(
@@ -192,3 +185,18 @@ def test_nothing_to_import_is_explained(root: Path, tmp_path: Path, convstore: C
     ran = convstore("import", tmp_path / "empty" / given, "--store", root)
     assert (ran.code, ran.out) == (2, "")
     assert ran.err.startswith("convstore: ")
+
+
+@pytest.mark.parametrize(("name", "begins"), [("a.jsonl", b"{"), ("a.md", b"#"), ("a.zip", b"PK"), ("a", b"PK")])
+def test_an_export_has_the_format_of_its_name(
+    root: Path, tmp_path: Path, convstore: Command, name: str, begins: bytes
+) -> None:
+    make_conversation(root)
+    assert convstore("export", "--all", "-o", tmp_path / name, "--store", root).code == 0
+    assert (tmp_path / name).read_bytes().startswith(begins)
+
+
+def test_markdown_cannot_be_imported(root: Path, tmp_path: Path, convstore: Command) -> None:
+    (tmp_path / "x.md").write_text("# A talk\n")
+    ran = convstore("import", tmp_path / "x.md", "--store", root)
+    assert (ran.code, "is Markdown, which is for reading and cannot be imported" in ran.err) == (2, True)

@@ -7,7 +7,6 @@ import os
 import shutil
 import sqlite3
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from contextlib import closing
@@ -19,7 +18,7 @@ import pytest
 from app import filesystem
 from app.model.ids import ConversationId, dashed
 from tests.builders import held_by_another_process, make_conversation, make_event, make_id
-from tests.cli.conftest import Command, Ran
+from tests.cli.conftest import COMMAND, Command, Ran
 
 
 @pytest.fixture
@@ -182,7 +181,7 @@ def examined_while_closed(store: Path, directory: Path, mode: int) -> Ran:
     if obeying and shutil.which(obeying[0]) is None:
         pytest.skip("no setpriv here, and root may read everything")
     directory.chmod(mode)
-    command = [*obeying, Path(sys.executable).with_name("convstore"), "doctor", "--store", store, "--json"]
+    command = [*obeying, COMMAND, "doctor", "--store", store, "--json"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     directory.chmod(0o700)
     return Ran(done.returncode, done.stdout, done.stderr)

@@ -1,10 +1,10 @@
-"""convstore search, and the question among the filters of list and count."""
+"""`convstore search`."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from tests.builders import make_conversation, make_event, make_id
+from tests.builders import make_conversation, make_event
 from tests.cli.conftest import Command
 
 
@@ -32,10 +32,3 @@ def test_search_as_json_is_the_body_of_the_api(corpus: Path, convstore: Command)
     assert set(first) == {"items", "next_page_id", "truncated", "text_indexed"}
     assert len(first["items"]) == 3
     assert not [hit for hit in first["items"] if hit in rest["items"]]
-
-
-def test_list_and_count_take_a_question(corpus: Path, convstore: Command) -> None:
-    listed = convstore("list", "--store", corpus, "--q", "lease", "--sort", "RELEVANCE", "--json").json["items"]
-    assert "lease" in listed[0]["title"]
-    assert convstore("count", "--store", corpus, "--q", "lease").out == f"{len(listed)}\n"
-    assert make_id(1) not in {item["id"] for item in listed}

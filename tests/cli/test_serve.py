@@ -6,6 +6,7 @@ import json
 import os
 import re
 import signal
+import socket
 import sqlite3
 import stat
 import subprocess
@@ -21,6 +22,7 @@ import pytest
 from websockets.sync.client import connect
 
 from tests.builders import make_conversation, make_id
+from tests.cli.conftest import Command
 
 COMMAND = (sys.executable, "-m", "app.cli.main", "serve")
 
@@ -167,3 +169,12 @@ def test_a_first_build_runs_behind_the_answers(tmp_path: Path, processes: str) -
             assert time.monotonic() < until
         assert (status["conversations"], status["dirty"], status["phase"]) == (1100, 0, "idle")
         assert {"metadata", "events"} <= phases <= {"metadata", "events", "text", "idle"}
+
+
+def test_where_nobody_can_listen_is_told_plainly(root: Path, convstore: Command) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        ran = convstore("serve", root, "--port", port)
+    assert (ran.code, f"port {port} (Address already in use); choose another with --port" in ran.err) == (2, True)
+    ran = convstore("serve", root, "--host", "no.such.host.invalid", "--port", port)
+    assert (ran.code, ran.err.endswith("; choose another with --host\n")) == (2, True)

@@ -10,9 +10,9 @@ import pytest
 
 from app.cli import tail
 from app.files.log.event_log import RawEvent
-from app.settings import Settings
 from tests.builders import make_conversation, make_event, make_id, second_process, write_event
 from tests.cli.conftest import Command
+from tests.conftest import StoreOpener
 
 ONE = make_id(1)
 COMMAND = "from app.cli.main import run; run()"
@@ -81,7 +81,7 @@ def test_it_follows_what_another_program_appends(root: Path) -> None:
 
 
 async def test_beside_a_writer_it_shows_the_last_and_those_to_come_each_once(
-    root: Path, monkeypatch: pytest.MonkeyPatch
+    root: Path, open_store: StoreOpener, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     make_conversation(root, events=5)
     shown: list[int] = []
@@ -97,5 +97,6 @@ async def test_beside_a_writer_it_shows_the_last_and_those_to_come_each_once(
         for _ in range(TAILS):
             shown.clear()
             with suppress(KeyboardInterrupt):
-                await tail._tail(Settings(store=root), ONE, 2, follow=True, full=True, json=True)
+                async with open_store(root, synced=False) as store:
+                    await tail._tail(store, ONE, 2, follow=True, full=True, json=True)
             assert shown == list(range(shown[0], shown[0] + SHOWN))

@@ -1,13 +1,13 @@
-"""prune: what it takes, what it keeps, and that it can be undone."""
+"""`convstore prune`: what it takes, what it keeps, and that it can be undone."""
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import pty
 import signal
 import subprocess
-import sys
 import time
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
@@ -15,14 +15,14 @@ from pathlib import Path
 
 import pytest
 
+from app.files import trash
 from app.files.trash import list_trash
 from app.model.event import STATE_UPDATE
 from app.model.filters import ConversationFilter
 from app.model.ids import ConversationId, dashed
 from app.store.admin import prune
-from tests.builders import make_conversation, make_event, make_id, names_in, second_process, write_event
-from tests.cli.conftest import Command
-from tests.cli.test_writing import _OWN
+from tests.builders import make_conversation, make_event, make_id, names_in, write_event
+from tests.cli.conftest import COMMAND, Command, owned_by_another_process, read_question
 from tests.conftest import StoreOpener
 
 
@@ -144,12 +144,10 @@ def interrupt(asking: subprocess.Popen[bytes]) -> None:
 @pytest.mark.parametrize(("key", "code"), [("\x03", 130), ("\x04", 2), ("n\n", 2), ("y\n", 0)], ids=repr)
 def test_it_ends_as_the_question_is_answered(five: Path, key: str, code: int) -> None:
     outside, terminal = pty.openpty()
-    command = [str(Path(sys.executable).with_name("convstore")), "prune", "--older-than", "1d", "--store", str(five)]
+    command = [str(COMMAND), "prune", "--older-than", "1d", "--store", str(five)]
     with subprocess.Popen(command, stdin=terminal, stdout=terminal, stderr=terminal) as asking:
         os.close(terminal)
-        said = b""
-        while b"[y/N]: " not in said:
-            said += os.read(outside, 4096)
+        read_question(outside)
         if key == "\x03":
             interrupt(asking)
         os.write(outside, key.encode())
@@ -159,8 +157,7 @@ def test_it_ends_as_the_question_is_answered(five: Path, key: str, code: int) ->
 
 
 def test_what_another_process_writes_to_stays(five: Path, convstore: Command) -> None:
-    with second_process(_OWN, five, make_id(1)) as other:
-        assert other.hear() == "open"
+    with owned_by_another_process(five, make_id(1)):
         ran = convstore("prune", "--older-than", "180d", "--status", "finished", "--yes", "--store", five)
     assert (ran.code, ran.out.endswith("\n2 moved into the trash\n")) == (0, True)
     assert f"{dashed(ConversationId(make_id(1)))} stays: " in ran.err
@@ -180,3 +177,19 @@ async def test_what_changed_since_it_was_chosen_stays(five: Path, open_store: St
     changed = "it has changed meanwhile"
     assert [one.error for one in done] == [changed, "it is gone already", changed, None]
     assert meta.exists()
+
+
+def test_prune_ends_with_an_error_when_moves_failed(
+    root: Path, convstore: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def rename(_source: Path, _target: Path) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    make_conversation(root)
+    monkeypatch.setattr(trash, "rename", rename)
+    asked = ("prune", "--older-than", "1m", "--before", "2099-01-01", "--yes", "--store", root)
+    ran = convstore(*asked)
+    assert (ran.code, list_trash(root)) == (2, [])
+    assert ran.out.endswith("\n0 moved into the trash\n")
+    assert "Input/output error" in ran.err
+    assert convstore(*asked, "--json").code == 2

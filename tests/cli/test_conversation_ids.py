@@ -1,4 +1,4 @@
-"""Several conversations named at once, ids that the index has not seen, and what a command says that fails half-way."""
+"""Conversations that are named by ids or prefixes of them, one or several at once."""
 
 from __future__ import annotations
 
@@ -10,26 +10,17 @@ from pathlib import Path
 import pytest
 
 from app.files import trash
-from app.files.trash import list_trash, move_to_trash
+from app.files.trash import list_trash
 from app.model.ids import ConversationId, dashed
-from tests.builders import make_conversation, make_id, names_in, second_process
-from tests.cli.conftest import Command
-from tests.cli.test_writing import _OWN
+from tests.builders import make_conversation, make_id, names_in
+from tests.cli.conftest import Command, owned_by_another_process
 
 IDS = [make_id(number) for number in (1, 2, 3)]
 
 
-@pytest.fixture
-def three(root: Path) -> Path:
-    for number in (1, 2, 3):
-        make_conversation(root, number)
-    return root
-
-
 @pytest.mark.parametrize("command", ["delete", "archive", "pin"])
 def test_all_are_checked_before_the_first_is_changed(three: Path, convstore: Command, command: str) -> None:
-    with second_process(_OWN, three, IDS[1]) as other:
-        assert other.hear() == "open"
+    with owned_by_another_process(three, IDS[1]):
         ran = convstore(command, *IDS, "--store", three)
     assert (ran.code, ran.out) == (2, "")
     assert f"{IDS[1]} is owned by" in ran.err
@@ -42,14 +33,6 @@ def test_one_that_is_named_twice_is_changed_once(three: Path, convstore: Command
     for command in ("archive", "delete", "restore"):
         ran = convstore(command, IDS[0], dashed(ConversationId(IDS[0])), "--store", three)
         assert (ran.code, len(ran.out.splitlines()), ran.err) == (0, 1, "")
-
-
-def test_none_is_restored_when_one_cannot_be(three: Path, convstore: Command) -> None:
-    move_to_trash(three, IDS[0], 1)
-    move_to_trash(three, IDS[1], 2)
-    make_conversation(three, 2)
-    ran = convstore("restore", *IDS[:2], "--store", three)
-    assert (ran.code, ran.out, len(list_trash(three))) == (2, "", 2)
 
 
 def test_what_was_done_is_told_when_one_fails(three: Path, convstore: Command, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -80,3 +63,21 @@ def test_the_beginning_of_an_id_that_the_index_has_not_seen_is_found(
 def test_the_beginning_of_an_id_is_found_without_an_index(corpus: Path, convstore: Command) -> None:
     shutil.rmtree(corpus / ".convstore")
     assert convstore("tail", "7e2749", "--store", corpus).code == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("zz", "'zz' is no conversation id"),
+        ("ffff", "no conversation's id begins with 'ffff'"),
+        ("0000", "several ids begin with '0000'"),
+        (make_id(9), "no conversation has the id 00000000-0000-4000-8000-000000000009"),
+    ],
+)
+def test_an_id_that_leads_nowhere_is_explained(text: str, message: str, root: Path, convstore: Command) -> None:
+    make_conversation(root, 1)
+    make_conversation(root, 2)
+    convstore("index", "sync", "--store", root)
+    ran = convstore("show", text, "--store", root)
+    assert ran.code == 2
+    assert message in ran.err

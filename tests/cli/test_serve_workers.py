@@ -143,7 +143,7 @@ def test_a_server_whose_store_goes_before_it_starts_says_so_and_fails(root: Path
     assert "Traceback" not in done.stderr
 
 
-def test_a_worker_that_is_killed_while_it_is_asked_whether_it_lives_is_replaced_at_once(tmp_path: Path) -> None:
+def test_a_worker_killed_while_it_is_asked_whether_it_lives_is_replaced_at_once(tmp_path: Path) -> None:
     with served(tmp_path, "--workers", "2", "--no-auth") as server:
         until(lambda: httpx.get(f"{server.url}/ready").status_code == 200)
         workers = children(server.process.pid)

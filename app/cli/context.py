@@ -1,0 +1,249 @@
+"""What commands share: options, settings, opening the store, and the question before what cannot be undone."""
+
+from __future__ import annotations
+
+import asyncio
+import difflib
+import inspect
+import os
+import re
+import sys
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import typer
+from pydantic import ValidationError
+
+from app.cli.output import LateBar, warn
+from app.errors import InvalidSettings
+from app.settings import Settings
+from app.store.follow.full_sync import SyncReport
+from app.store.store import ConversationStore
+
+T = TypeVar("T")
+Command = Callable[..., None]
+
+PYDANTIC_PREFIX = "Value error, "
+"""What pydantic puts before the message of a validator."""
+
+EXIT_CODES = (
+    "Exit codes: 0 done, 1 something was found (verify, check, doctor, repair), 2 wrong use, failure or a no, "
+    "130 interrupted, 141 nobody read on."
+)
+
+_PROCESSES_MAX = 4
+_ALIKE_MIN = 0.7  # difflib's ratio for names that are nearly the same: PROT and PORT have 0.75
+_UNITS_S = {"m": 60, "h": 3600, "d": 86_400, "w": 7 * 86_400}
+_match_age = re.compile(r"([0-9]{1,6})([mhdw])").fullmatch
+
+StoreOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--store", envvar="CONVSTORE_STORE", help="The directory that holds the conversations.", show_default=False
+    ),
+]
+IndexOption = Annotated[
+    str | None,
+    typer.Option(
+        "--index",
+        envvar="CONVSTORE_INDEX_URL",
+        help="Where the index is, e.g. sqlite:////var/lib/convstore/index.db.",
+        show_default="DIR/.convstore/index.db",
+    ),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+NoSyncOption = Annotated[
+    bool, typer.Option("--no-sync", help="Answer from the index as it is, without comparing it with the files first.")
+]
+DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")]
+YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do it without asking.")]
+ForceOption = Annotated[bool, typer.Option("--force", help="Also while another program is writing to it.")]
+
+
+@dataclass(frozen=True)
+class OptionGroup:
+    """Options that several commands have: mark a parameter with `Annotated[Made, OptionGroup(make)]`.
+
+    The command line has the options of `make` in place of that parameter; the command gets what `make` returns.
+    `at_end` names the options that the help shows after all others.
+    """
+
+    make: Callable[..., Any]
+    at_end: tuple[str, ...] = ()
+
+
+def add_command(app: typer.Typer, name: str, summary: str | None = None) -> Callable[[Command], Command]:
+    """Register a command that may have option groups. Its help is `summary`, or else its docstring."""
+
+    def registered(command: Command) -> Command:
+        app.command(name, help=summary, epilog=EXIT_CODES)(_expand(command))
+        return command
+
+    return registered
+
+
+def _expand(command: Command) -> Command:
+    """Return a command that has the options of its option groups as parameters, as Typer needs them."""
+    parameters: list[inspect.Parameter] = []
+    at_end: list[inspect.Parameter] = []
+    groups: dict[str, tuple[Callable[..., Any], list[str]]] = {}
+    for parameter in inspect.signature(command, eval_str=True).parameters.values():
+        metadata = getattr(parameter.annotation, "__metadata__", ())
+        group = next((one for one in metadata if isinstance(one, OptionGroup)), None)
+        if group is None:
+            parameters.append(parameter)
+            continue
+        options = inspect.signature(group.make, eval_str=True).parameters
+        groups[parameter.name] = group.make, list(options)
+        parameters += [option for name, option in options.items() if name not in group.at_end]
+        at_end += [options[name] for name in group.at_end]
+    keywords = [one.replace(kind=one.KEYWORD_ONLY) for one in (*parameters, *at_end)]
+
+    def expanded(**given: Any) -> None:  # noqa: ANN401 - as the options say
+        for name, (make, options) in groups.items():
+            given[name] = make(**{option: given.pop(option) for option in options})
+        command(**given)
+
+    vars(expanded)["__signature__"] = inspect.Signature(keywords)
+    expanded.__annotations__ = {one.name: one.annotation for one in keywords}
+    expanded.__doc__, expanded.__name__ = command.__doc__, command.__name__
+    return expanded
+
+
+@dataclass(frozen=True)
+class CommandContext:
+    """The values of the options that all commands share, and the store that they name."""
+
+    store: Path | None
+    index: str | None
+    json: bool
+    no_sync: bool = False
+
+    @cached_property
+    def settings(self) -> Settings:
+        """The settings, read when a command first asks for them. Raises as `make_settings` does."""
+        return make_settings(store=self.store, index_url=self.index)
+
+    def run(self, work: Callable[[ConversationStore], Awaitable[T]]) -> T:
+        """Return the result of work on the open store, whose index is used as it is."""
+
+        async def run() -> T:
+            async with ConversationStore.open(self.settings) as store:
+                return await work(store)
+
+        return asyncio.run(run())
+
+    def run_synced(self, work: Callable[[ConversationStore], Awaitable[T]]) -> T:
+        """Do as `run`, but sync the index first, unless --no-sync is given."""
+
+        async def run(store: ConversationStore) -> T:
+            if not self.no_sync and not (await sync(store)).conversations:
+                warn(f"convstore: no conversation directories in {self.settings.root}")
+            return await work(store)
+
+        return self.run(run)
+
+    def run_edit(self, work: Callable[[ConversationStore], Awaitable[T]]) -> T:
+        """Do as `run`, but first sync an index that has no conversations, so that ids can be found."""
+
+        async def run(store: ConversationStore) -> T:
+            if not (await store.get_status())[1].conversations:
+                await store.sync()
+            return await work(store)
+
+        return self.run(run)
+
+
+def make_context(store: StoreOption = None, index: IndexOption = None, json: JsonOption = False) -> CommandContext:
+    """Return the context of a command that has no --no-sync."""
+    return CommandContext(store, index, json)
+
+
+def _make_sync_context(
+    store: StoreOption = None, index: IndexOption = None, no_sync: NoSyncOption = False, json: JsonOption = False
+) -> CommandContext:
+    return CommandContext(store, index, json, no_sync)
+
+
+ContextOptions = Annotated[CommandContext, OptionGroup(make_context, at_end=("index", "json"))]
+SyncContextOptions = Annotated[CommandContext, OptionGroup(_make_sync_context, at_end=("index", "no_sync", "json"))]
+
+
+def make_settings(**given: object) -> Settings:
+    """Return the settings: the values that are given, then CONVSTORE_*, then the defaults.
+
+    Raises:
+        InvalidSettings: a value is invalid, or no store was named.
+    """
+    try:
+        settings = Settings(**{name: value for name, value in given.items() if value is not None})  # type: ignore[arg-type]
+    except ValidationError as error:
+        problems = [
+            "no store was named; use --store DIR or set CONVSTORE_STORE"
+            if problem["loc"] == ("store",) and problem["type"] == "missing"
+            else f"{_find_source(str(problem['loc'][0]), given)}: {problem['msg'].removeprefix(PYDANTIC_PREFIX)}"
+            for problem in error.errors()
+        ]
+        raise InvalidSettings("; ".join(problems)) from error
+    _warn_of_misspelt_variables()
+    if settings.sync_processes is None:
+        settings.sync_processes = min(os.cpu_count() or 1, _PROCESSES_MAX)
+    return settings
+
+
+def _find_source(setting: str, given: Mapping[str, object]) -> str:
+    """Return the option or the environment variable that gave a setting its value."""
+    return f"CONVSTORE_{setting.upper()}" if given.get(setting) is None else f"--{setting.replace('_', '-')}"
+
+
+def _warn_of_misspelt_variables() -> None:
+    """Warn of environment variables that are nearly settings: they have no effect, and no other error shows it."""
+    known = [name.upper() for name in Settings.model_fields]
+    for variable in sorted(os.environ):
+        name = variable.removeprefix("CONVSTORE_")
+        if name == variable or name in known:
+            continue
+        for meant in difflib.get_close_matches(name, known, 1, _ALIKE_MIN):
+            warn(f"convstore: {variable} is no setting and changes nothing; did you mean CONVSTORE_{meant}?")
+
+
+async def sync(store: ConversationStore, *, allow_empty: bool = False) -> SyncReport:
+    """Sync the index with the files, with a progress bar if that takes longer than a second."""
+    with LateBar() as bar:
+        return await store.sync(on_progress=bar.show, allow_empty=allow_empty)
+
+
+def parse_age(text: str) -> int:
+    """Return an age such as 30m, 12h, 180d or 4w in microseconds.
+
+    Raises:
+        typer.BadParameter: the text is no age.
+    """
+    match = _match_age(text)
+    if match is None:
+        raise typer.BadParameter(f"{text!r} is no age; write a number and m, h, d or w, as in 180d")
+    return int(match[1]) * _UNITS_S[match[2]] * 1_000_000
+
+
+def confirm(question: str, *, yes: bool) -> None:
+    """Ask before an action that cannot be undone, unless `yes` is set.
+
+    Raises:
+        InvalidSettings: standard input is no terminal.
+        typer.Exit: the answer is no (exit code 2), or the question was interrupted (130).
+    """
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise InvalidSettings(
+            f"{question} Nobody can be asked here; give --yes, or --dry-run to see what would be done"
+        )
+    try:
+        agreed = typer.confirm(question, err=True)
+    except typer.Abort as abort:  # typer would exit with 1, which here means that something was found
+        raise typer.Exit(130 if isinstance(abort.__context__, KeyboardInterrupt) else 2) from abort
+    if not agreed:
+        raise typer.Exit(2)

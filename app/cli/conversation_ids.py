@@ -1,0 +1,79 @@
+"""The conversations that a command names by their ids or prefixes of them, and what was done with each."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Annotated
+
+import typer
+
+from app.cli.context import sync
+from app.cli.output import print_json, print_warning
+from app.errors import ConversationNotFound, ConversationOwned
+from app.model.ids import ConversationId, dashed
+from app.store.store import ConversationStore
+from app.store.write.backlog import Done
+
+IdArgument = Annotated[str, typer.Argument(metavar="ID", help="Its id, or the beginning of it.")]
+IdsArgument = Annotated[list[str], typer.Argument(metavar="ID", help="Their ids, or the beginnings of them.")]
+
+
+async def resolve(store: ConversationStore, text: str) -> ConversationId:
+    """Return the only id that begins with a text, after a sync if the index has none.
+
+    Raises:
+        ConversationNotFound: no id begins with it, or several do.
+    """
+    try:
+        return await store.resolve(text)
+    except ConversationNotFound:
+        await sync(store)
+        return await store.resolve(text)
+
+
+async def resolve_all(store: ConversationStore, texts: Iterable[str], *, force: bool = False) -> list[ConversationId]:
+    """Return the ids that begin with the texts, each once, after a check that all may be changed.
+
+    Raises:
+        ConversationNotFound: no id begins with one of the texts, or several do.
+        ConversationOwned: another process owns one of them, and `force` is not set.
+    """
+    ids = list(dict.fromkeys([await resolve(store, text) for text in texts]))
+    for one in ids:
+        try:
+            await store.require_deletable(one, force=force)  # what may be deleted may be written to
+        except ConversationOwned as error:
+            raise ConversationOwned(f"{error}; --force does it all the same") from error
+    return ids
+
+
+async def do_each(
+    done_word: str,
+    ids: Iterable[ConversationId],
+    act: Callable[[ConversationId], Awaitable[Done]],
+    *,
+    dry_run: bool,
+    json: bool,
+) -> None:
+    """Do something with each conversation and print those that are done, also when one of them fails."""
+    done = []
+    warning = None
+    try:
+        for one in ids:
+            if not dry_run:
+                warning = (await act(one)).warning or warning
+            done.append(one)
+    finally:
+        print_done(done_word, done, warning, dry_run=dry_run, json=json)
+
+
+def print_done(
+    done_word: str, ids: Iterable[ConversationId], warning: str | None, *, dry_run: bool, json: bool
+) -> None:
+    """Print what was done, or would be, with which conversations, and the warning of the write."""
+    print_warning(warning)
+    if json:
+        print_json({"ids": [dashed(one) for one in ids], "dry_run": dry_run})
+        return
+    for one in ids:
+        typer.echo(f"{'would be ' if dry_run else ''}{done_word}: {dashed(one)}")

@@ -1,0 +1,53 @@
+"""All commands: wrong use is told in a line, and nothing that was asked for is passed over."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.builders import details_in, make_conversation, make_foreign, make_id
+from tests.cli.conftest import Command
+
+ONE = make_id(1)
+
+
+@pytest.mark.parametrize(
+    ("command", "told"),
+    [
+        (("export", ONE, "--resume"), "--resume goes with --to"),
+        (("export", ONE, "-o", "x.jsonl", "--format", "zip"), "x.jsonl is named as jsonl, but --format asks for zip"),
+        (
+            ("export", ONE, "-o", "x.json"),
+            "x.json is named as nothing that can be written; name it .zip, .jsonl or .md",
+        ),
+        (("list", "--min-cost", "nan"), "--min-cost nan is no cost"),
+        (("count", "--max-cost", "inf"), "--max-cost inf is no cost"),
+        (("list", "--tag", ""), "--tag '' is no tag; write KEY, KEY:VALUE or KEY=VALUE"),
+        (("count", "--tag", "An area"), "--tag 'An area' is no tag"),
+        (("prune", "--older-than", "1d", "--keep-tag", "Pinned", "--yes"), "--keep-tag 'Pinned' is no tag"),
+        (("prune", "--older-than", "1d", "--title", "", "--yes"), "--title '' is blank and leaves nothing out"),
+        (("export", "--all", "--q", " ", "-o", "x.zip"), "--q ' ' is blank and leaves nothing out; give words"),
+        (("count", "--title", "\u0301"), "is blank and leaves nothing out"),
+        (("serve", "--workers", "0"), "convstore: --workers: Input should be greater than or equal to 1"),
+        (("serve", "--port", "70000"), "convstore: --port: Input should be less than or equal to 65535"),
+        (("serve", "/nowhere"), "DIR and --store are the same"),
+    ],
+    ids=str,
+)
+def test_wrong_use_is_told_in_a_line(root: Path, convstore: Command, command: tuple[str, ...], told: str) -> None:
+    make_conversation(root)
+    ran = convstore(*command, "--store", root)
+    assert (ran.code, ran.out, len(ran.err.splitlines())) == (2, "", 1)
+    assert told in ran.err
+
+
+def test_no_command_touches_what_is_no_conversation(root: Path, convstore: Command) -> None:
+    make_conversation(root, 2)
+    make_foreign(root / ONE, "older OpenHands")
+    before = details_in(root / ONE)
+    for command in ("delete --permanent --yes --force", "delete --dry-run", "repair", "pin", "fork", "restore"):
+        assert convstore(*command.split(), ONE, "--store", root).code == 2, command
+    for command in ("index sync", "prune --older-than 1m --yes", "trash empty --yes"):
+        assert convstore(*command.split(), "--store", root).code == 0, command
+    assert details_in(root / ONE) == before

@@ -1,0 +1,39 @@
+"""The entry point: interruptions while the command is imported, and streams that are closed."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.builders import make_conversation
+from tests.cli.conftest import COMMAND
+
+
+@pytest.mark.parametrize(
+    ("command", "closed", "code"), [("prune --older-than 1m", 0, 2), ("list --json", 1, 0), ("show ffff", 2, 2)]
+)
+def test_a_stream_that_is_closed_is_as_if_it_led_nowhere(root: Path, command: str, closed: int, code: int) -> None:
+    make_conversation(root, meta={"updated_at": "2026-01-01T00:00:00Z"}, events=0)
+    line = f"exec {COMMAND} {command} --store {root} {closed}>&-"
+    ran = subprocess.run(["sh", "-c", line], capture_output=True, text=True, check=False)
+    assert (ran.returncode, ran.stderr.count("Traceback")) == (code, 0)
+
+
+_INTERRUPTED = """
+import sys
+class Interrupted:
+    def find_spec(self, name, *_):
+        if name == "app.cli.main":
+            raise KeyboardInterrupt
+sys.meta_path.insert(0, Interrupted())
+from app.cli.entry import run
+run()
+"""
+
+
+def test_an_interruption_while_the_command_is_imported_ends_it_quietly() -> None:
+    ran = subprocess.run([sys.executable, "-c", _INTERRUPTED], capture_output=True, text=True, check=False)
+    assert (ran.returncode, ran.stdout, ran.stderr) == (130, "", "")
