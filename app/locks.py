@@ -42,21 +42,8 @@ def try_lock(descriptor: int, kind: int = ALONE) -> bool:
 
 
 def try_lock_file(path: str | Path, kind: int = ALONE, *, dir_fd: int | None = None) -> int | None:
-    """Open a lock file, creating it with mode 0600, and lock it. Return the descriptor, or None when it is held.
-
-    Raises:
-        OSError: it cannot be opened or locked; FileNotFoundError when its directory is gone.
-    """
-    descriptor = os.open(path, _OPEN, 0o600, dir_fd=dir_fd)
-    try:
-        # A file without a name was deleted between open and flock: others now lock a new file of this name.
-        if try_lock(descriptor, kind) and os.fstat(descriptor).st_nlink:
-            return descriptor
-    except BaseException:
-        os.close(descriptor)
-        raise
-    os.close(descriptor)
-    return None
+    """Do what `lock_file` does, trying once."""
+    return lock_file(path, kind, timeout_s=0, dir_fd=dir_fd)
 
 
 def pause_longer(waited_s: float) -> float:
@@ -72,20 +59,29 @@ def lock_file(
     dir_fd: int | None = None,
     pause_s: Callable[[float], float] = pause_longer,
 ) -> int | None:
-    """Do what `try_lock_file` does, trying again for `timeout_s` seconds. None: it was held all that time.
+    """Open a lock file, creating it with mode 0600, and lock it. Return the descriptor, or None when it stays held.
 
-    `pause_s` gets the seconds waited so far and returns how long to sleep before the next try.
+    It tries again for `timeout_s` seconds. `pause_s` gets the seconds waited so far and returns how long to sleep
+    before the next try.
 
     Raises:
-        OSError: as `try_lock_file`.
+        OSError: it cannot be opened or locked; FileNotFoundError when its directory is gone.
     """
     began = time.monotonic()
-    while (descriptor := try_lock_file(path, kind, dir_fd=dir_fd)) is None:
+    while True:
+        descriptor = os.open(path, _OPEN, 0o600, dir_fd=dir_fd)
+        try:
+            # A file without a name was deleted between open and flock: others now lock a new file of this name.
+            if try_lock(descriptor, kind) and os.fstat(descriptor).st_nlink:
+                return descriptor
+        except BaseException:
+            os.close(descriptor)
+            raise
+        os.close(descriptor)
         waited_s = time.monotonic() - began
-        if waited_s > timeout_s:
+        if waited_s >= timeout_s:
             return None
         time.sleep(pause_s(waited_s))
-    return descriptor
 
 
 @contextmanager

@@ -13,7 +13,7 @@ import os
 import sqlite3
 import time
 from collections.abc import AsyncIterator, Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from functools import partial
 from math import inf
@@ -30,7 +30,7 @@ from app.index.sqlite.db_errors import ERRORS, During, explain, is_damage
 from app.index.sqlite.index_file import FileIdentity, find_identity, pin_file, require_in_place, require_same
 from app.index.sqlite.read_connection import SqliteReadConnection, connect
 from app.index.sqlite.write_connection import Writer
-from app.index.sqlite.writer_lock import WriterQueue, try_lock_beside, writer_lock, writer_lock_of_task
+from app.index.sqlite.writer_lock import Asked, WriterQueue, try_lock_beside, writer_lock, writer_lock_of_task
 from app.logs import Note, ignore_note
 
 log = logging.getLogger(__name__)
@@ -266,43 +266,43 @@ class Index:
             IndexUnusable: the database is damaged, or the disk is full or fails, or the file is not `read_from`.
         """
         asked = self._queue.ask()
-        in_turn = partial(self._write_in_turn, asked, time.monotonic(), work, durable=durable, read_from=read_from)
+        in_turn = partial(self.write_in_thread, work, durable=durable, read_from=read_from, asked=asked)
         running = asyncio.get_running_loop().run_in_executor(self._thread, in_turn)
         try:
             return await asyncio.shield(running)
         except asyncio.CancelledError:
-            asked.cancel()
+            asked.turn.cancel()
             await asyncio.wait([running])
-            if (failed := running.exception()) is not None and not asked.cancelled():
+            if (failed := running.exception()) is not None and not asked.turn.cancelled():
                 log.warning("a change of the index whose caller was cancelled failed: %s", failed)
             raise
 
-    def write_in_thread(self, work: Callable[[WriteConnection], T]) -> T:
-        """Do what `write` does in the calling thread, which must not be that of the event loop.
-
-        Raises:
-            IndexBusy, IndexUnusable: as `write`.
-        """
-        return self._write_in_turn(self._queue.ask(), time.monotonic(), work)
-
-    def _write_in_turn(
+    def write_in_thread(
         self,
-        asked: Future[None],
-        asked_at: float,
         work: Callable[[WriteConnection], T],
         *,
         durable: bool = False,
         read_from: FileIdentity | None = None,
+        asked: Asked | None = None,
     ) -> T:
-        with self._queue.turn(asked), writer_lock(self.path, self._left_s(asked_at)):
+        """Do what `write` does in the calling thread, which must not be that of the event loop.
+
+        `asked` is a turn that the caller has asked for already.
+
+        Raises:
+            IndexBusy, IndexUnusable: as `write`.
+        """
+        asked = asked or self._queue.ask()
+        with self._queue.turn(asked), writer_lock(self.path, self._left_s(asked.at)):
             begun_at = time.monotonic()
-            self._note("lock_wait", begun_at - asked_at)
+            self._note("lock_wait", begun_at - asked.at)
             if read_from is not None:
                 require_same(self.path, read_from, self.opened)
             if self._writer is None:
                 self._writer = Writer(self.path, self.opened)
             try:
-                result = self._writer.run(work, patience_s=self._left_s(asked_at), durable=durable)
+                with self._writer.transaction(patience_s=self._left_s(asked.at), durable=durable) as connection:
+                    result = work(connection)
             except ERRORS as error:
                 self._damaged = self._damaged or is_damage(error)
                 raise explain(During.USE, error) from error

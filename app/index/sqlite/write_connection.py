@@ -8,20 +8,19 @@ from __future__ import annotations
 
 import math
 import sqlite3
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from sqlalchemy import ClauseElement, Connection, Table
 from sqlalchemy.engine import URL
 
-from app.index.connections import NO_PARAMS, Params, WriteConnection
+from app.index.connections import NO_PARAMS, Params
 from app.index.dialect import Sql, compiled
 from app.index.sqlite.index_file import FileIdentity, require_in_place
 from app.model.text.tokenizer import split
-
-T = TypeVar("T")
 
 _ROWS_MAX = 100
 _PATIENCE_S = 5.0
@@ -45,11 +44,11 @@ class SqliteWriteConnection:
 
     def fetch_all(self, sql: Sql, params: Params = NO_PARAMS) -> list[tuple[Any, ...]]:
         """Run one statement inside the transaction and return its rows."""
-        return self._driver.execute(sql.text, sql.bind(params)).fetchall()
+        return self._driver.execute(sql.text, {**sql.constants, **params}).fetchall()
 
     def execute_many(self, sql: Sql, rows: Iterable[Params]) -> int:
         """Run one statement for each of `rows` and return how many rows of tables it changed in all."""
-        parameters = [sql.bind(row) for row in rows]
+        parameters = [{**sql.constants, **row} for row in rows]
         return self._driver.executemany(sql.text, parameters).rowcount if parameters else 0
 
     def insert_many(self, table: Table, names: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
@@ -82,18 +81,18 @@ class Writer:
         self._patience_s = _PATIENCE_S
         self._connected: sqlite3.Connection | None = None
 
-    def run(self, work: Callable[[WriteConnection], T], *, patience_s: float, durable: bool) -> T:
-        """Run a transaction in the calling thread and return the result of `work`. If `work` raises, it is rolled back.
+    @contextmanager
+    def transaction(self, *, patience_s: float, durable: bool) -> Iterator[SqliteWriteConnection]:
+        """Run the block in a transaction in the calling thread. If the block raises, it is rolled back.
 
         It waits at most `patience_s` seconds for another program that holds SQLite's own lock.
         """
         try:
-            result = work(SqliteWriteConnection(self._begin(patience_s, durable=durable)))
+            yield SqliteWriteConnection(self._begin(patience_s, durable=durable))
         except BaseException:
             self._end(commit=False)
             raise
         self._end(commit=True)
-        return result
 
     def close(self) -> None:
         """Close the connection."""

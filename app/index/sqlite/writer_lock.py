@@ -13,11 +13,13 @@ import asyncio
 import errno
 import os
 import threading
+import time
 from collections import deque
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import Future
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 from app.errors import IndexBusy, IndexUnusable
 from app.index.sqlite.index_file import require_directory
@@ -30,6 +32,14 @@ _IMPATIENCE_S = 0.001
 _NO_LOCKS = frozenset({errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP})
 
 
+class Asked(NamedTuple):
+    """A place in the queue: done when its turn has come; cancelling `turn` before that gives the place up."""
+
+    turn: Future[None]
+    at: float
+    """When it was asked for, by the monotonic clock."""
+
+
 class WriterQueue:
     """The waiting writers of one process, in the order in which they asked."""
 
@@ -38,25 +48,25 @@ class WriterQueue:
         self._taken = False
         self._waiting: deque[Future[None]] = deque()
 
-    def ask(self) -> Future[None]:
-        """Ask for a turn. The future is done when the turn has come; cancelling it before gives up the place."""
-        asked: Future[None] = Future()
+    def ask(self) -> Asked:
+        """Ask for a turn."""
+        asked = Asked(Future(), time.monotonic())
         with self._guard:
             if self._taken:
-                self._waiting.append(asked)
+                self._waiting.append(asked.turn)
                 return asked
             self._taken = True
-        asked.set_result(None)
+        asked.turn.set_result(None)
         return asked
 
     @contextmanager
-    def turn(self, asked: Future[None]) -> Iterator[None]:
+    def turn(self, asked: Asked) -> Iterator[None]:
         """Wait in this thread for the turn, and hold it during the block.
 
         Raises:
             concurrent.futures.CancelledError: the place was given up.
         """
-        asked.result()
+        asked.turn.result()
         try:
             yield
         finally:
@@ -67,9 +77,9 @@ class WriterQueue:
         """Ask for a turn, wait for it in this task, and hold it during the block."""
         asked = self.ask()
         try:
-            await asyncio.wrap_future(asked)
+            await asyncio.wrap_future(asked.turn)
         except asyncio.CancelledError:
-            if not asked.cancel():  # the turn had come, but the task did not know yet
+            if not asked.turn.cancel():  # the turn had come, but the task did not know yet
                 self._pass_on()
             raise
         try:
@@ -95,7 +105,7 @@ def writer_lock(path: Path, timeout_s: float) -> Iterator[None]:
         IndexBusy: another process held it for `timeout_s` seconds.
         IndexUnusable: the lock file cannot be opened, or its directory is gone.
     """
-    descriptor = _take(path, timeout_s)
+    descriptor = _lock_to_write(path, timeout_s)
     try:
         yield
     finally:
@@ -109,7 +119,7 @@ async def writer_lock_of_task(path: Path, timeout_s: float) -> AsyncIterator[Non
     Raises:
         IndexBusy, IndexUnusable: as `writer_lock`.
     """
-    taking = asyncio.create_task(asyncio.to_thread(_take, path, timeout_s))
+    taking = asyncio.create_task(asyncio.to_thread(_lock_to_write, path, timeout_s))
     try:
         descriptor = await asyncio.shield(taking)
     except asyncio.CancelledError:
@@ -123,7 +133,7 @@ async def writer_lock_of_task(path: Path, timeout_s: float) -> AsyncIterator[Non
         os.close(descriptor)
 
 
-def _take(path: Path, timeout_s: float) -> int:
+def _lock_to_write(path: Path, timeout_s: float) -> int:
     def grow_impatient(waited_s: float) -> float:
         return max(_PATIENCE_S * (1 - waited_s), _IMPATIENCE_S)
 

@@ -112,7 +112,7 @@ def test_a_thread_whose_place_was_given_up_has_no_turn() -> None:
     queue = WriterQueue()
     with queue.turn(queue.ask()):
         asked = queue.ask()
-        assert asked.cancel()
+        assert asked.turn.cancel()
     with pytest.raises(CancelledError), queue.turn(asked):
         raise AssertionError("it had a turn")
     with queue.turn(queue.ask()):
