@@ -8,17 +8,22 @@ from pathlib import Path
 
 import pytest
 
-from tests.builders import make_conversation, make_id
+from tests.builders import make_conversation, make_event, make_id
 from tests.cli.conftest import Command
 
 
 @pytest.fixture
 def store(root: Path) -> Path:
-    for number, (workspace, updated) in enumerate([("/a", "2026-10-31"), ("/b", "2026-11-01"), ("/b", "2026-11-30")]):
+    for number, (workspace, updated) in enumerate([("/a", "2025-10-31"), ("/b", "2025-11-01"), ("/b", "2025-11-30")]):
         make_conversation(
             root,
             number + 1,
-            meta={"updated_at": f"{updated}T23:59:59Z", "title": f"Number {number}"},
+            meta={
+                "created_at": "2025-10-01T12:00:00Z",
+                "updated_at": f"{updated}T23:59:59Z",
+                "title": f"Number {number}",
+            },
+            events=[make_event(place, timestamp="2025-10-01T12:00:00") for place in range(2)],
             state={"workspace": {"kind": "LocalWorkspace", "working_dir": workspace}},
         )
     big = root / make_id(1) / "observations"
@@ -42,7 +47,7 @@ def test_it_adds_up_to_what_du_says(store: Path, convstore: Command) -> None:
     ("by", "names"),
     [
         ("workspace", {"/a": 1, "/b": 2}),
-        ("month", {"2026-10": 1, "2026-11": 2}),
+        ("month", {"2025-10": 1, "2025-11": 2}),
         ("status", {"finished": 3}),
     ],
 )
