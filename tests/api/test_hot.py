@@ -1,4 +1,4 @@
-"""The short way of `app.api.hot` answers as the FastAPI routes behind it do."""
+"""The cached routes answer as the FastAPI routes behind them do."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ import pytest
 from fastapi import Response
 
 from app import ConversationStore, Settings
-from app.api import conversations, hot
+from app.api import cached_routes
 from app.api.app import create_app
+from app.api.routes import conversations
 from app.index.conversation_list import Page
 from tests.builders import make_conversation, make_id, second_process
 from tests.conftest import serving
@@ -61,7 +62,7 @@ async def short(corpus: Path) -> AsyncIterator[httpx.AsyncClient]:
 
 @pytest.fixture
 async def long(corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[httpx.AsyncClient]:
-    monkeypatch.setattr(conversations, "HOT_PATHS", {})
+    monkeypatch.setattr(conversations, "CACHED_ROUTES", {})
     async with serving(Settings(store=corpus, index_url=f"sqlite:///{tmp_path / 'own.db'}")) as client:
         yield client
 
@@ -84,7 +85,7 @@ async def test_only_a_get_with_the_key_goes_the_short_way(short: httpx.AsyncClie
 
 def test_the_short_way_is_installed(tmp_path: Path) -> None:
     made = create_app(Settings(store=tmp_path), keys=[])
-    assert "HotPaths" in [getattr(middleware.cls, "__name__", "") for middleware in made.user_middleware]
+    assert "CachedRoutesMiddleware" in [getattr(middleware.cls, "__name__", "") for middleware in made.user_middleware]
 
 
 async def test_an_answer_is_not_composed_again_until_the_index_changes(
@@ -151,15 +152,15 @@ async def test_an_answer_that_files_decide_is_not_kept(root: Path) -> None:
 
 
 async def test_what_is_kept_is_bounded(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hot, "_ANSWERS_BYTES", 2000)
+    monkeypatch.setattr(cached_routes, "_ANSWERS_MAX_BYTES", 2000)
     make_conversation(root, 1)
     async with serving(Settings(store=root)) as client:
         bodies = {(await client.get(f"{COUNT}?x={'y' * 900}{number}")).text for number in range(10)}
     assert bodies == {"1"}
-    answers = hot._Answers()
+    answers = cached_routes._AnswerCache()
     for number in range(10):
-        answers.keep("1", ("/", b"%d" % number), Response(b"z" * 900))
-    assert len(answers._kept) < 5
+        answers.put("1", ("/", b"%d" % number), Response(b"z" * 900))
+    assert len(answers._answers) < 5
 
 
 async def test_an_answer_for_one_origin_is_not_given_to_another(root: Path) -> None:

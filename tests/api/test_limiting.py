@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from app import Settings
-from app.api.limiting import BODY_MAX_BYTES
+from app.api.middleware import BODY_MAX_BYTES
 from tests.api.test_sockets import HEADERS, ONE, listening
 from tests.builders import make_conversation
 from tests.conftest import serving

@@ -12,8 +12,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from app import Settings
-from app.api.auth import HEADER as KEY
-from app.api.observing import HEADER
+from app.api.headers import API_KEY, REQUEST_ID
 from app.store.store import ConversationStore
 from tests.builders import make_conversation, make_id
 from tests.conftest import serving
@@ -57,25 +56,25 @@ async def metrics(client: httpx.AsyncClient) -> dict[tuple[str, ...], float]:
 async def test_every_answer_has_an_id_of_its_own(client: httpx.AsyncClient, path: str, status: int) -> None:
     one, other = await client.get(path), await client.get(path)
     assert one.status_code == status
-    assert MADE.fullmatch(one.headers[HEADER])
-    assert one.headers[HEADER] != other.headers[HEADER]
+    assert MADE.fullmatch(one.headers[REQUEST_ID])
+    assert one.headers[REQUEST_ID] != other.headers[REQUEST_ID]
 
 
 async def test_a_refused_request_has_an_id_too(client: httpx.AsyncClient) -> None:
-    for headers, status in (({KEY: "wrong"}, 401), ({"Host": "evil.example"}, 400)):
+    for headers, status in (({API_KEY: "wrong"}, 401), ({"Host": "evil.example"}, 400)):
         answer = await client.get(SEARCH, headers=headers)
-        assert (answer.status_code, bool(MADE.fullmatch(answer.headers[HEADER]))) == (status, True)
+        assert (answer.status_code, bool(MADE.fullmatch(answer.headers[REQUEST_ID]))) == (status, True)
 
 
 @pytest.mark.parametrize("given", ["a", "A-1_b.c", "x" * 64])
 async def test_the_id_that_a_request_brings_is_kept(client: httpx.AsyncClient, given: str) -> None:
-    assert (await client.get(SEARCH, headers={HEADER: given})).headers[HEADER] == given
+    assert (await client.get(SEARCH, headers={REQUEST_ID: given})).headers[REQUEST_ID] == given
 
 
 @pytest.mark.parametrize("given", ["", "x" * 65, "a b", "a\x1b[31m", "é", 'a"', "a/b", "{x}"])
 async def test_an_id_that_could_harm_a_log_is_replaced(client: httpx.AsyncClient, given: str) -> None:
-    answer = await client.get(SEARCH, headers=[(HEADER.encode(), given.encode())])
-    assert MADE.fullmatch(answer.headers[HEADER])
+    answer = await client.get(SEARCH, headers=[(REQUEST_ID.encode(), given.encode())])
+    assert MADE.fullmatch(answer.headers[REQUEST_ID])
 
 
 async def test_an_unexpected_error_is_answered_and_logged_under_its_id(
@@ -85,8 +84,8 @@ async def test_an_unexpected_error_is_answered_and_logged_under_its_id(
         raise RuntimeError("boom")
 
     monkeypatch.setattr(ConversationStore, "get_status", fail)
-    answer = await client.get("/api/index/status", headers={HEADER: "mine"})
-    assert (answer.status_code, answer.json()["code"], answer.headers[HEADER]) == (500, "internal_error", "mine")
+    answer = await client.get("/api/index/status", headers={REQUEST_ID: "mine"})
+    assert (answer.status_code, answer.json()["code"], answer.headers[REQUEST_ID]) == (500, "internal_error", "mine")
     assert "GET /api/index/status failed" in caplog.text
     monkeypatch.undo()
     assert (await metrics(client))["convstore_requests_total", "GET", "/api/index/status", "500"] == 1
@@ -140,7 +139,7 @@ async def test_metrics_answer_when_the_index_does_not(client: httpx.AsyncClient,
 async def test_metrics_need_the_key_unless_a_setting_opens_them(root: Path) -> None:
     for opened, status in ((False, 401), (True, 200)):
         async with serving(Settings(store=root, open_metrics=opened)) as client:
-            del client.headers[KEY]
+            del client.headers[API_KEY]
             assert (await client.get("/metrics")).status_code == status
             assert (await client.get(SEARCH)).status_code == 401
 
@@ -175,9 +174,9 @@ async def test_it_is_not_ready_when_the_index_does_not_answer(client: httpx.Asyn
 async def test_requests_are_logged_at_debug_and_failures_always(
     client: httpx.AsyncClient, root: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level(logging.DEBUG, "app.api.observing")
+    caplog.set_level(logging.DEBUG, "app.api.middleware")
     await client.get(f"{SEARCH}?q=private")
-    caplog.set_level(logging.INFO, "app.api.observing")
+    caplog.set_level(logging.INFO, "app.api.middleware")
     await client.get(SEARCH)
     await client.post(f"/api/conversations/{make_id(1)}/run")
     (root / ".convstore" / "index.db").unlink()

@@ -46,7 +46,7 @@ async def test_an_error_of_the_store_closes_with_1013_and_the_client_may_come_ba
             await frame(connection)
             with unreadable(root):
                 assert await close_code(connection) == 1013
-        assert [record.levelname for record in caplog.records if record.name == "app.api.sockets"] == ["WARNING"]
+        assert [record.levelname for record in caplog.records if record.name == "app.api.routes.sockets"] == ["WARNING"]
         async with socket(host) as connection:
             await frame(connection)
             write_event(directory, 2)
@@ -146,5 +146,5 @@ async def test_a_stream_ends_at_an_error_of_the_store(root: Path, caplog: pytest
         with unreadable(root):
             async with asyncio.timeout(5):
                 assert [line async for line in lines]
-    assert [record.levelname for record in caplog.records if record.name == "app.api.stream"] == ["WARNING"]
+    assert [record.levelname for record in caplog.records if record.name == "app.api.responses"] == ["WARNING"]
     assert errors_of_the_server(caplog) == []

@@ -10,11 +10,13 @@ from typing import Any
 
 import httpx
 import pytest
+from fastapi import APIRouter
 from fastapi.routing import APIRoute
 from pydantic import SecretStr
 
-from app import Settings, api
-from app.api.parameters import get_writable
+from app import Settings
+from app.api import routes as packages
+from app.api.params import get_writable_store
 from app.files import liveness
 from tests.builders import make_conversation, make_event, make_id, names_in
 from tests.conftest import serving
@@ -317,10 +319,10 @@ def test_no_get_reaches_a_writer() -> None:
     def calls(dependant: Any) -> set[Any]:
         return {dependant.call}.union(*(calls(inner) for inner in dependant.dependencies))
 
-    modules = [importlib.import_module(f"app.api.{one.name}") for one in pkgutil.iter_modules(api.__path__)]
-    routers = [module.router for module in modules if hasattr(module, "router")]
+    modules = [importlib.import_module(f"app.api.routes.{one.name}") for one in pkgutil.iter_modules(packages.__path__)]
+    routers = [value for module in modules for value in vars(module).values() if isinstance(value, APIRouter)]
     routes = [route for router in routers for route in router.routes if isinstance(route, APIRoute)]
-    writing = [route for route in routes if get_writable in calls(route.dependant)]
+    writing = [route for route in routes if get_writable_store in calls(route.dependant)]
     assert len(writing) > 10
     assert [route.path for route in writing if (route.methods or set()) & {"GET", "HEAD"}] == []
     assert len([route for route in routes if "GET" in (route.methods or set())]) > 10

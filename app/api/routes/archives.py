@@ -13,7 +13,9 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel
 
-from app.api.parameters import ErrorBody, IdInPath, Store, Warned, WritableStore
+from app.api.errors import ErrorBody
+from app.api.params import IdInPath, Store, WritableStore
+from app.api.responses import Warned
 from app.errors import ArchiveTooLarge, UnreadableFile
 from app.index.sqlite.index_file import make_directory
 from app.model.archive_format import FOREIGN_ARCHIVE, ExportFormat, OnClash
@@ -48,7 +50,7 @@ async def export_conversation(
         await chunks.aclose()
         raise UnreadableFile(f"conversation {dashed(wanted)} is not exported: {report.left_out[-1][1].reason}")
     return StreamingResponse(
-        _told(first, chunks, report),
+        _log_left_out(first, chunks, report),
         media_type=kind.media_type,
         headers={"Content-Disposition": f'attachment; filename="{wanted}{kind.suffix}"'},
     )
@@ -88,7 +90,7 @@ async def import_archive(
     settings = store.settings
     await asyncio.to_thread(make_directory, settings.index_path)
     with TemporaryDirectory(dir=settings.index_path.parent, prefix="import-") as directory:
-        archive = Path(directory, "the archive")  # as what it is refused for calls it
+        archive = Path(directory, "the archive")  # error messages show this name
         with await asyncio.to_thread(archive.open, "xb") as upload:
             await _receive(request, upload, settings.import_max_bytes)
         plan = await import_conversations(
@@ -107,21 +109,21 @@ async def import_archive(
     return ImportAnswer(items=items, dry_run=dry_run, warning=find_warning(plan))
 
 
-async def _receive(request: Request, upload: BinaryIO, most_bytes: int) -> None:
+async def _receive(request: Request, upload: BinaryIO, max_bytes: int) -> None:
     size_bytes = 0
     async for chunk in request.stream():
         size_bytes += len(chunk)
-        if size_bytes > most_bytes:
+        if size_bytes > max_bytes:
             raise ArchiveTooLarge(
-                f"the archive is larger than {most_bytes:,} bytes; set CONVSTORE_IMPORT_MAX_BYTES, or use "
+                f"the archive is larger than {max_bytes:,} bytes; set CONVSTORE_IMPORT_MAX_BYTES, or use "
                 "`convstore import` on the server's machine"
             )
         await asyncio.to_thread(upload.write, chunk)
     await asyncio.to_thread(upload.flush)
 
 
-async def _told(first: bytes, chunks: AsyncIterator[bytes], report: ExportReport) -> AsyncIterator[bytes]:
-    """Give the chunks, and say in the log what the export had to leave out."""
+async def _log_left_out(first: bytes, chunks: AsyncIterator[bytes], report: ExportReport) -> AsyncIterator[bytes]:
+    """Yield the chunks, then log what the export left out."""
     yield first
     async for chunk in chunks:
         yield chunk

@@ -1,4 +1,4 @@
-"""Owning a conversation from afar: a client claims its lease, renews it, and writes batches under its generation."""
+"""Leases of clients: claim, renew and release. `POST .../events/batch` appends under one."""
 
 from __future__ import annotations
 
@@ -8,9 +8,8 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from app.api.bodies import AnyEvent
-from app.api.parameters import ErrorBody, IdInPath, Warned, WritableStore
-from app.errors import InvalidConversation
+from app.api.errors import ErrorBody
+from app.api.params import IdInPath, WritableStore
 from app.files.lease import TTL_S, Lease
 from app.model.ids import ConversationId
 
@@ -21,10 +20,9 @@ router = APIRouter(
 )
 
 _TTL_MAX_S = 3600.0
-_BATCH_MAX = 1000
 
 
-def _no_server(owner: str) -> str:
+def _require_no_server_name(owner: str) -> str:
     if owner.startswith("convstore-"):
         raise ValueError("names that begin with convstore- are those of servers; choose another")
     return owner
@@ -33,7 +31,7 @@ def _no_server(owner: str) -> str:
 Owner = Annotated[
     str,
     Field(pattern=r"^[A-Za-z0-9._-]{1,64}$", description="the client's name, its own alone"),
-    AfterValidator(_no_server),
+    AfterValidator(_require_no_server_name),
 ]
 Generation = Annotated[int, Field(ge=1, description="the generation that the claim gave")]
 Ttl = Annotated[float, Field(gt=0, le=_TTL_MAX_S, description="seconds until it must be renewed")]
@@ -73,30 +71,6 @@ class Released(BaseModel):
     success: bool = True
 
 
-class Batch(BaseModel):
-    """Events to append with one acknowledgement; with owner and generation, under that client's lease."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    events: list[AnyEvent] = Field(min_length=1, max_length=_BATCH_MAX)
-    owner: Owner | None = None
-    generation: Generation | None = None
-
-
-class AppendedEvent(BaseModel):
-    """An event that is in the log, durably."""
-
-    seq: int
-    event_id: str
-
-
-class BatchAnswer(BaseModel):
-    """The events in their order."""
-
-    items: list[AppendedEvent]
-    warning: Warned = None
-
-
 @router.post("/lease")
 async def claim_lease(store: WritableStore, conversation_id: IdInPath, request: Claim | None = None) -> LeaseBody:
     """Become the conversation's owner; 409 while another one is."""
@@ -122,20 +96,6 @@ async def release_lease(
     """Give the lease back."""
     await store.release(ConversationId(conversation_id), Lease(owner, generation, 0.0))
     return Released()
-
-
-@router.post("/events/batch", status_code=201, response_model_exclude_none=True)
-async def append_batch(store: WritableStore, conversation_id: IdInPath, request: Batch) -> BatchAnswer:
-    """Append events of any kind, durably; a missing id, timestamp and parent are filled."""
-    if (request.owner is None) != (request.generation is None):
-        raise InvalidConversation("owner and generation go together: both, or neither")
-    held = None
-    if request.owner is not None and request.generation is not None:
-        held = Lease(request.owner, request.generation, 0.0)
-    async with store.writer(ConversationId(conversation_id), held=held) as conversation:
-        done = await conversation.append_batch(request.events)
-    items = [AppendedEvent(seq=one.seq, event_id=one.event_id) for one in done]
-    return BatchAnswer(items=items, warning=done[0].warning)
 
 
 def _body(lease: Lease) -> LeaseBody:

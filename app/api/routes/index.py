@@ -1,37 +1,21 @@
-"""The server itself: health, what it is, and how far its index is."""
+"""The index: its status, and a sync with the files."""
 
 from __future__ import annotations
 
-import sys
 import time
 from typing import Literal
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter
 from pydantic import BaseModel
 
-from app import __version__
-from app.api.parameters import ErrorBody, Store, WritableStore
+from app.api.errors import ErrorBody
+from app.api.params import Store, WritableStore
 from app.model.times import format_us
 
-router = APIRouter(tags=["server"])
+router = APIRouter(prefix="/api/index", tags=["server"])
 
 _SILENT_US = 15_000_000
-
-
-class Health(BaseModel):
-    """The answer of a health check."""
-
-    status: Literal["ok", "ready"]
-
-
-class ServerInfo(BaseModel):
-    """What answers here. `uptime` is in seconds."""
-
-    title: str
-    version: str
-    uptime: float
-    python_version: str
-    docs: str
+"""A sync without a heartbeat for this long is over: its process has died."""
 
 
 class IndexStatus(BaseModel):
@@ -61,33 +45,7 @@ class IndexSync(BaseModel):
     seconds: float
 
 
-@router.get("/alive")
-@router.get("/health")
-async def get_health() -> Health:
-    """Say that the process runs."""
-    return Health(status="ok")
-
-
-@router.get("/ready", responses={503: {"model": ErrorBody}})
-async def get_readiness(store: Store) -> Health:
-    """Say that the directory is there and the index answers; a first build may still fill it, see /api/index/status."""
-    await store.require_ready()
-    return Health(status="ready")
-
-
-@router.get("/server_info")
-async def get_server_info(request: Request) -> ServerInfo:
-    """Say what answers here, and since when."""
-    return ServerInfo(
-        title="convstore",
-        version=__version__,
-        uptime=time.monotonic() - request.app.state.started,
-        python_version=sys.version,
-        docs="/docs",
-    )
-
-
-@router.get("/api/index/status")
+@router.get("/status")
 async def get_index_status(store: Store) -> IndexStatus:
     """Say what the index holds, and what a sync is doing."""
     progress, totals = await store.get_status()
@@ -108,7 +66,7 @@ async def get_index_status(store: Store) -> IndexStatus:
     )
 
 
-@router.post("/api/index/sync", responses={503: {"model": ErrorBody}})
+@router.post("/sync", responses={503: {"model": ErrorBody}})
 async def sync_index(store: WritableStore) -> IndexSync:
     """Compare all files with the index now, and answer when it is in step; unchanged conversations are not opened."""
     return IndexSync.model_validate(await store.sync(), from_attributes=True)

@@ -1,4 +1,4 @@
-"""The filters of conversations as parameters: the same for search, count, facets and bulk changes."""
+"""The filters of conversations as parameters, the same for search, count, facets, messages and bulk requests."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from typing import Annotated, ClassVar
 
 from pydantic import BeforeValidator, ConfigDict, Field
 
-from app.api.bodies import FacetNames
-from app.api.hot import HotQuery
-from app.api.parameters import AnyId, Moment
+from app.api.cached_routes import CachedQuery
+from app.api.openapi import FacetNames
+from app.api.params import AnyId, Moment
 from app.model.facets import Facet, parse_facets
 from app.model.filters import Archived, ConversationFilter, Status, parse_tag
 from app.model.ids import ConversationId
@@ -23,12 +23,12 @@ Cost = Annotated[float, Field(allow_inf_nan=False)]
 Number = Annotated[int, Field(ge=0, le=_INT64_MAX)]
 
 
-def _listed(given: object) -> object:
-    """Take one text for a list of one; in a body it may stand alone, as in a query."""
+def _as_list(given: object) -> object:
+    """Make a list of a single text, which a body may have in the place of a list."""
     return [given] if isinstance(given, str) else given
 
 
-class FilterQuery(HotQuery):
+class FilterQuery(CachedQuery):
     """Which conversations. Several filters must all be met; times without a zone are UTC."""
 
     repeated: ClassVar[frozenset[str]] = frozenset({"status", "tag"})
@@ -38,13 +38,13 @@ class FilterQuery(HotQuery):
         description='in which this is said or titled: words, "exact phrases", -excluded ones, OR between two; '
         "the last word may be only begun",
     )
-    status: Annotated[list[Status], BeforeValidator(_listed)] = Field(
+    status: Annotated[list[Status], BeforeValidator(_as_list)] = Field(
         default=[], description="with this execution status; repeated: with any of these"
     )
     title__contains: str | None = Field(
         default=None, max_length=200, description="with this in the title, whatever its case and accents"
     )
-    tag: Annotated[list[TagText], BeforeValidator(_listed)] = Field(
+    tag: Annotated[list[TagText], BeforeValidator(_as_list)] = Field(
         default=[], max_length=20, description="with this tag, key, key:value or key=value; repeated: with all of these"
     )
     workspace: Text | None = Field(default=None, description="with this working directory")
@@ -68,13 +68,13 @@ class FilterQuery(HotQuery):
     owned: bool | None = Field(default=None, description="that a server owns at this moment, or none")
 
     @property
-    def of_the_index_alone(self) -> bool:
-        """Whether the time of day does not matter."""
+    def depends_on_index_only(self) -> bool:
+        """Whether the answer does not depend on the time of day, as that of `owned` does."""
         return self.owned is None
 
     @property
-    def asked(self) -> ConversationFilter:
-        """The filter that the parameters ask for."""
+    def conversation_filter(self) -> ConversationFilter:
+        """The filter that these parameters describe."""
         return ConversationFilter(
             q=self.q,
             statuses=tuple(self.status),
@@ -83,15 +83,15 @@ class FilterQuery(HotQuery):
             workspace=self.workspace,
             model=self.model,
             agent_kind=self.agent_kind,
-            parent=_id(self.parent_conversation_id),
+            parent=_parse_id(self.parent_conversation_id),
             top_level=self.top_level,
-            forked_from=_id(self.forked_from),
-            created_at_gte_us=_us(self.created_at__gte),
-            created_at_lt_us=_us(self.created_at__lt),
-            updated_at_gte_us=_us(self.updated_at__gte),
-            updated_at_lt_us=_us(self.updated_at__lt),
-            last_event_at_gte_us=_us(self.last_event_at__gte),
-            last_event_at_lt_us=_us(self.last_event_at__lt),
+            forked_from=_parse_id(self.forked_from),
+            created_at_gte_us=_to_us(self.created_at__gte),
+            created_at_lt_us=_to_us(self.created_at__lt),
+            updated_at_gte_us=_to_us(self.updated_at__gte),
+            updated_at_lt_us=_to_us(self.updated_at__lt),
+            last_event_at_gte_us=_to_us(self.last_event_at__gte),
+            last_event_at_lt_us=_to_us(self.last_event_at__lt),
             cost_gte=self.cost__gte,
             cost_lt=self.cost__lt,
             event_count_gte=self.event_count__gte,
@@ -117,13 +117,13 @@ class FacetQuery(FilterQuery):
 
     @property
     def facets(self) -> list[Facet]:
-        """What to count by, each once."""
+        """The facets to count by, without repetitions."""
         return parse_facets(",".join(self.by))
 
 
-def _id(text: str | None) -> ConversationId | None:
+def _parse_id(text: str | None) -> ConversationId | None:
     return None if text is None else ConversationId(text)
 
 
-def _us(moment: datetime | None) -> int | None:
+def _to_us(moment: datetime | None) -> int | None:
     return None if moment is None else to_us(moment)

@@ -1,4 +1,4 @@
-"""Full-text search over what was said."""
+"""Full-text search over messages and titles."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ import orjson
 from fastapi import APIRouter, Query, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from app.api.filtering import FilterQuery
-from app.api.parameters import ErrorBody, Store, TextIndexed, json_response, tell_indexed
+from app.api.errors import ErrorBody
+from app.api.params import Store
+from app.api.query_filters import FilterQuery
+from app.api.responses import TextIndexed, json_response, set_text_indexed
 from app.store.read.reader import PAGE_MAX
 
 router = APIRouter(prefix="/api/messages", tags=["messages"])
@@ -61,7 +63,7 @@ class MessagePage(BaseModel):
 )
 async def search_messages(store: Store, query: Annotated[MessageQuery, Query()]) -> Response:
     """Find what was said, in any conversation. Reads the index alone."""
-    page = await store.search_messages(query.q, query.asked, page_id=query.page_id, limit=query.limit)
+    page = await store.search_messages(query.q, query.conversation_filter, page_id=query.page_id, limit=query.limit)
     response = json_response(orjson.dumps(page.as_json()))
-    tell_indexed(response, page.indexed, page.conversations)
+    set_text_indexed(response, page.indexed, page.conversations)
     return response

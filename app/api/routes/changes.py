@@ -11,8 +11,9 @@ from fastapi import APIRouter, Depends, Header, Query, Request, Response
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 from pydantic import BaseModel
 
-from app.api.parameters import ErrorBody, Limit, Store, json_response
-from app.api.stream import ending
+from app.api.errors import ErrorBody
+from app.api.params import Limit, Store
+from app.api.responses import ending_stream, json_response
 from app.errors import ChangesGone
 from app.model.change_token import ChangeToken, ListChange, parse_change_token
 from app.model.ids import dashed
@@ -20,7 +21,7 @@ from app.store.read.reader import PAGE_MAX
 
 router = APIRouter(prefix="/api/changes", tags=["changes"])
 
-_WAIT_MOST_S = 60
+_WAIT_MAX_S = 60
 _SILENCE_S = 15.0
 _RESPONSES: dict[int | str, dict[str, Any]] = {400: {"model": ErrorBody}, 410: {"model": ErrorBody}}
 
@@ -45,7 +46,7 @@ Since = Annotated[
 ]
 
 
-async def _start(
+async def _find_start(
     store: Store,
     since: Since = None,
     last_event_id: Annotated[str | None, Header(description="the same, as a browser sends it; wins")] = None,
@@ -56,11 +57,11 @@ async def _start(
     return None if token is None else parse_change_token(token)
 
 
-Start = Annotated[ChangeToken | None, Depends(_start)]
+Start = Annotated[ChangeToken | None, Depends(_find_start)]
 
 
-async def _start_of_stream(store: Store, start: Start) -> ChangeToken | None:
-    """Find out before the answer begins what is wrong, so that it gets its status."""
+async def _find_stream_start(store: Store, start: Start) -> ChangeToken | None:
+    """Check the request before the answer begins, so that an error still gets its status."""
     store.followers.require_room()
     await store.list_changes(start, 1)
     return start
@@ -72,9 +73,7 @@ async def list_changes(
     store: Store,
     start: Start,
     limit: Limit = PAGE_MAX,
-    wait: Annotated[
-        int, Query(ge=0, le=_WAIT_MOST_S, description="seconds to wait for a change, if there is none")
-    ] = 0,
+    wait: Annotated[int, Query(ge=0, le=_WAIT_MAX_S, description="seconds to wait for a change, if there is none")] = 0,
 ) -> Response:
     """Return what changed since a token. 410 says that everything has to be listed again, see `detail`."""
     if wait:
@@ -87,13 +86,13 @@ async def list_changes(
 
 @router.get("/stream", response_class=EventSourceResponse, responses=_RESPONSES)
 async def stream_changes(
-    store: Store, start: Annotated[ChangeToken | None, Depends(_start_of_stream)]
+    store: Store, start: Annotated[ChangeToken | None, Depends(_find_stream_start)]
 ) -> AsyncIterator[ServerSentEvent]:
     """Send what changed since a token and what changes from now on; `id` is the token to go on with.
 
     An event `gone` is the last one: the index was built anew, and everything has to be listed again.
     """
-    with ending("the changes"):
+    with ending_stream("the changes"):
         async with aclosing(store.follow_changes(start, PAGE_MAX, _SILENCE_S)) as pages:
             try:
                 async for page in pages:

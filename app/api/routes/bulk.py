@@ -1,4 +1,7 @@
-"""The trash, and deleting, restoring, tagging and archiving many at once."""
+"""Delete, tag, archive or restore many conversations in one request.
+
+An error of one conversation is in its item of the answer; the others are still changed.
+"""
 
 from __future__ import annotations
 
@@ -6,18 +9,19 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
 from functools import partial
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, field_validator, model_validator
 
-from app.api.errors import UNEXPECTED
-from app.api.filtering import FilterQuery
-from app.api.parameters import AnyId, ErrorBody, IdInPath, Store, Warned, WritableStore, written_response
+from app.api.errors import UNEXPECTED, ErrorBody
+from app.api.params import AnyId, WritableStore
+from app.api.query_filters import FilterQuery
+from app.api.responses import Warned
 from app.errors import StoreError, UnexpectedCount
 from app.model.filters import is_blank
 from app.model.ids import ConversationId, dashed
-from app.model.times import format_us, to_us
+from app.model.times import to_us
 from app.model.validation import check_tags
 from app.store.read.reader import PAGE_MAX
 from app.store.store import ConversationStore
@@ -25,45 +29,15 @@ from app.store.write.backlog import Done
 
 log = logging.getLogger(__name__)
 
-router = APIRouter(tags=["trash"], responses={422: {"model": ErrorBody}})
+router = APIRouter(prefix="/api/conversations/bulk", tags=["trash"], responses={422: {"model": ErrorBody}})
 
-_MOST = 10_000
+_IDS_MAX = 10_000
 _CONFLICT: dict[int | str, dict[str, Any]] = {
     409: {
         "model": ErrorBody,
         "description": "`unexpected_count`: `expected_count` is missing or wrong; nothing is done",
     }
 }
-
-
-class TrashedConversation(BaseModel):
-    """A deleted conversation."""
-
-    id: str
-    title: str | None
-    deleted_at: str
-
-
-class TrashPage(BaseModel):
-    """What is in the trash, the last deleted first."""
-
-    items: list[TrashedConversation]
-    total: int
-
-
-@router.get("/api/trash")
-async def list_trash(
-    store: Store,
-    limit: Annotated[int, Query(gt=0, le=1000)] = 100,
-    offset: Annotated[int, Query(ge=0, le=1_000_000)] = 0,
-) -> TrashPage:
-    """List what was deleted and can be restored."""
-    entries, total = await store.list_trash(offset, limit)
-    items = [
-        TrashedConversation(id=dashed(one.id), title=title, deleted_at=format_us(one.deleted_at_us))
-        for one, title in entries
-    ]
-    return TrashPage(items=items, total=total)
 
 
 class BulkFilter(FilterQuery):
@@ -84,7 +58,7 @@ class Bulk(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    ids: list[AnyId] | None = Field(default=None, max_length=_MOST)
+    ids: list[AnyId] | None = Field(default=None, max_length=_IDS_MAX)
     filter: BulkFilter | None = None
     all: StrictBool = Field(
         default=False,
@@ -100,10 +74,10 @@ class Bulk(BaseModel):
     dry_run: bool = Field(default=False, description="say what would be done, and do nothing")
 
     @model_validator(mode="after")
-    def _says_which(self) -> Bulk:
+    def _require_one_choice(self) -> Bulk:
         if (self.ids is None) == (self.filter is None):
             raise ValueError('give ids, or a filter; {"filter": {}, "all": true} means all conversations')
-        narrows = self.filter is None or self.filter.asked.narrows
+        narrows = self.filter is None or self.filter.conversation_filter.narrows
         if not narrows and not self.all:
             raise ValueError('this filter means all conversations; add "all": true if you want that, or give filters')
         if narrows and self.all:
@@ -136,12 +110,12 @@ class BulkRestore(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    ids: list[AnyId] | None = Field(default=None, max_length=_MOST)
+    ids: list[AnyId] | None = Field(default=None, max_length=_IDS_MAX)
     deleted_at__gte: datetime | None = None
     dry_run: bool = False
 
     @model_validator(mode="after")
-    def _one_of_both(self) -> BulkRestore:
+    def _require_one_choice(self) -> BulkRestore:
         if (self.ids is None) == (self.deleted_at__gte is None):
             raise ValueError("give ids, or deleted_at__gte")
         return self
@@ -165,16 +139,16 @@ class BulkAnswer(BaseModel):
     dry_run: bool
 
 
-@router.post("/api/conversations/bulk/delete", responses=_CONFLICT, response_model_exclude_unset=True)
+@router.post("/delete", responses=_CONFLICT, response_model_exclude_unset=True)
 async def bulk_delete(store: WritableStore, request: BulkDelete) -> BulkAnswer:
     """Move many conversations into the trash, or with `permanent` remove them for good."""
-    ids = await _chosen(store, request, for_good=request.permanent)
+    ids = await _select(store, request, for_good=request.permanent)
     if request.dry_run:
         return await _each(ids, partial(store.require_deletable, force=request.force), dry_run=True)
     return await _each(ids, partial(store.delete, permanent=request.permanent, force=request.force))
 
 
-@router.post("/api/conversations/bulk/tag", responses=_CONFLICT, response_model_exclude_unset=True)
+@router.post("/tag", responses=_CONFLICT, response_model_exclude_unset=True)
 async def bulk_tag(store: WritableStore, request: BulkTag) -> BulkAnswer:
     """Set and remove tags of many conversations."""
     check_tags(request.set)
@@ -186,22 +160,22 @@ async def bulk_tag(store: WritableStore, request: BulkTag) -> BulkAnswer:
         async with store.writer(one) as conversation:
             return await conversation.change_tags(change)
 
-    work: _Work = partial(store.require_taggable, change=change) if request.dry_run else tag
-    return await _each(await _chosen(store, request), work, dry_run=request.dry_run)
+    operation: _Operation = partial(store.require_taggable, change=change) if request.dry_run else tag
+    return await _each(await _select(store, request), operation, dry_run=request.dry_run)
 
 
-@router.post("/api/conversations/bulk/archive", responses=_CONFLICT, response_model_exclude_unset=True)
+@router.post("/archive", responses=_CONFLICT, response_model_exclude_unset=True)
 async def bulk_archive(store: WritableStore, request: BulkArchive) -> BulkAnswer:
     """Archive many conversations, or take them out of the archive."""
 
     async def archive(one: ConversationId) -> Done:
         return await store.mark(one, archived=request.archived)
 
-    work: _Work = store.require_deletable if request.dry_run else archive  # who may delete it may write to it
-    return await _each(await _chosen(store, request), work, dry_run=request.dry_run)
+    operation: _Operation = store.require_deletable if request.dry_run else archive  # who may delete it may write to it
+    return await _each(await _select(store, request), operation, dry_run=request.dry_run)
 
 
-@router.post("/api/conversations/bulk/restore", response_model_exclude_unset=True)
+@router.post("/restore", response_model_exclude_unset=True)
 async def bulk_restore(store: WritableStore, request: BulkRestore) -> BulkAnswer:
     """Put many deleted conversations back."""
     if request.ids is not None:
@@ -210,49 +184,39 @@ async def bulk_restore(store: WritableStore, request: BulkRestore) -> BulkAnswer
         entries, _ = await store.list_trash(0, None)
         since_us = to_us(request.deleted_at__gte) if request.deleted_at__gte else 0
         ids = list(dict.fromkeys(one.id for one, _ in entries if one.deleted_at_us >= since_us))
-    work: _Work = store.require_restorable if request.dry_run else store.restore
-    return await _each(ids, work, dry_run=request.dry_run)
+    operation: _Operation = store.require_restorable if request.dry_run else store.restore
+    return await _each(ids, operation, dry_run=request.dry_run)
 
 
-@router.post(
-    "/api/conversations/{conversation_id}/restore",
-    responses={200: {"model": dict[str, Any]}, 404: {"model": ErrorBody}, 409: {"model": ErrorBody}},
-    response_class=Response,
-)
-async def restore_conversation(store: WritableStore, conversation_id: IdInPath) -> Response:
-    """Put the last deleted conversation of this id back."""
-    wanted = ConversationId(conversation_id)
-    done = await store.restore(wanted)
-    return await written_response(store, wanted, done.warning)
-
-
-async def _chosen(store: ConversationStore, request: Bulk, *, for_good: bool = False) -> list[ConversationId]:
+async def _select(store: ConversationStore, request: Bulk, *, for_good: bool = False) -> list[ConversationId]:
     if request.filter is None:
         ids = list(dict.fromkeys(ConversationId(one) for one in request.ids or ()))
     else:
-        ids = await store.list_ids(request.filter.asked)
+        ids = await store.list_ids(request.filter.conversation_filter)
     found, expected = len(ids), request.expected_count
     unasked = request.dry_run or request.filter is None or found <= (0 if for_good else PAGE_MAX)
     if expected == found or (expected is None and unasked):
         return ids
     if expected is None:
         what = "remove any for good" if for_good else f"change more than {PAGE_MAX}"
-        told = f"the filter matches {found} conversations, and expected_count must be given to {what}"
+        reason = f"the filter matches {found} conversations, and expected_count must be given to {what}"
     else:
-        told = f"expected_count is {expected}, but {found} conversations match now"
-    raise UnexpectedCount(f'{told}; nothing was done. Check with "dry_run": true, then send "expected_count": {found}')
+        reason = f"expected_count is {expected}, but {found} conversations match now"
+    raise UnexpectedCount(
+        f'{reason}; nothing was done. Check with "dry_run": true, then send "expected_count": {found}'
+    )
 
 
-_Work = Callable[[ConversationId], Awaitable[Done | None]]
-"""Does one of many, or with a dry run only says whether it would be done."""
+_Operation = Callable[[ConversationId], Awaitable[Done | None]]
+"""Changes one conversation, or in a dry run raises the error that the change would raise."""
 
 
-async def _each(ids: list[ConversationId], work: _Work, *, dry_run: bool = False) -> BulkAnswer:
+async def _each(ids: list[ConversationId], operation: _Operation, *, dry_run: bool = False) -> BulkAnswer:
     items = []
     for one in ids:
         item = BulkItem(id=dashed(one), error=None, code=None)
         try:
-            done = await work(one)
+            done = await operation(one)
             if done is not None and done.warning is not None:
                 item.warning = done.warning
         except StoreError as error:

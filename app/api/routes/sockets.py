@@ -1,7 +1,7 @@
-"""The socket of a conversation's events, as openhands-agent-server 1.58 has it (sockets.py), for RemoteConversation.
+"""The WebSocket of a conversation's events, as openhands-agent-server 1.58 has it (sockets.py), for RemoteConversation.
 
-After authentication the first frame is the whole state, which is not in the log; then the events that the client asks
-for again, then those to come, each once and in log order.
+After authentication the first frame is the whole state, which is not in the log. Then come the events that the client
+asks for again, and then new events. Each event is sent once, in log order.
 """
 
 from __future__ import annotations
@@ -18,13 +18,14 @@ import orjson
 from fastapi import APIRouter, Query, WebSocket, WebSocketDisconnect
 from starlette.websockets import WebSocketState
 
-from app.api.auth import HEADER, Keys
+from app.api.auth import Keys
+from app.api.headers import API_KEY
 from app.errors import ConversationNotFound, InvalidId, StoreError, TooManyFollowers
 from app.model.filters import EventFilter
 from app.model.ids import ConversationId, EventName, parse_conversation_id
 from app.model.times import to_us
 from app.store.read.event_reader import EventReader
-from app.store.store import ConversationStore
+from app.store.read.reader import StoreReader
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +39,7 @@ STOPPING = 1012
 
 _AUTH_TIMEOUT_S = 10.0
 _REPLAY_BATCH = 100
-_MOVES_WITH_EVENTS = ("event_count", "last_event_at", "updated_at", "leaf_event_id", "stats", "cost", "tokens")
+_CHANGED_BY_EVENTS = ("event_count", "last_event_at", "updated_at", "leaf_event_id", "stats", "cost", "tokens")
 
 
 @router.websocket("/events/{conversation_id}")
@@ -50,17 +51,17 @@ async def stream_events(
     resend_all: Annotated[bool, Query(deprecated=True)] = False,
 ) -> None:
     """Send a conversation's state, then its events: all, those not before `after_timestamp`, or only those to come."""
-    if not await _admitted(socket):
+    if not await _authenticate(socket):
         await _close(socket, UNAUTHORIZED, "Authentication failed")
         return
-    store = cast(ConversationStore, socket.app.state.store)
+    store = cast(StoreReader, socket.app.state.store)
     since_us = None
     if resend_mode == "since" and after_timestamp is not None:
         since_us = to_us(after_timestamp, store.reader.zone)
     everything = resend_mode == "all" or (resend_mode is None and resend_all)
     try:
         one = parse_conversation_id(conversation_id)
-        await _until_one_ends(_send(socket, store, one, since_us, everything=everything), _receive(socket))
+        await _run_until_one_ends(_send(socket, store, one, since_us, everything=everything), _receive(socket))
     except WebSocketDisconnect:
         return
     except (InvalidId, ConversationNotFound):
@@ -74,8 +75,8 @@ async def stream_events(
         await _close(socket, STOPPING, "The server stops")
 
 
-async def _until_one_ends(*works: Coroutine[Any, Any, None]) -> None:
-    """Run all until the first ends or fails, then end the others. What the first that failed raised is raised."""
+async def _run_until_one_ends(*works: Coroutine[Any, Any, None]) -> None:
+    """Run all until one ends or fails, then cancel the others. Raises the error of the first that failed."""
     tasks = [asyncio.create_task(work) for work in works]
     try:
         await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -89,12 +90,12 @@ async def _until_one_ends(*works: Coroutine[Any, Any, None]) -> None:
 
 
 async def _close(socket: WebSocket, code: int, reason: str) -> None:
-    """Close a socket, which its client may have done already."""
+    """Close a socket, unless its client has closed it already."""
     with suppress(WebSocketDisconnect, RuntimeError):
         await socket.close(code, reason)
 
 
-async def _say(socket: WebSocket, text: str) -> None:
+async def _send_text(socket: WebSocket, text: str) -> None:
     """Send a frame.
 
     Raises:
@@ -105,13 +106,13 @@ async def _say(socket: WebSocket, text: str) -> None:
     await socket.send_text(text)
 
 
-async def _admitted(socket: WebSocket) -> bool:
-    """Accept the socket and say whether it carries a key: in its header, or in its first frame."""
+async def _authenticate(socket: WebSocket) -> bool:
+    """Accept the socket and return whether it has a valid key, in its header or in its first frame."""
     keys: Keys = socket.app.state.keys
     await socket.accept()
     if not keys.required:
         return True
-    given = socket.headers.get(HEADER)
+    given = socket.headers.get(API_KEY)
     if given is not None:
         return keys.admit(given.encode())
     try:
@@ -125,9 +126,9 @@ async def _admitted(socket: WebSocket) -> bool:
 
 
 async def _send(
-    socket: WebSocket, store: ConversationStore, one: ConversationId, since_us: int | None, *, everything: bool
+    socket: WebSocket, store: StoreReader, one: ConversationId, since_us: int | None, *, everything: bool
 ) -> None:
-    """Send until the server stops.
+    """Send the state and the events until the server stops.
 
     Raises:
         WebSocketDisconnect: the client has gone.
@@ -135,24 +136,24 @@ async def _send(
     """
     log = await store.open_log(one)
     last = await log.find_last()
-    shown = await _send_state(socket, store, one, None)
+    sent = await _send_state(socket, store, one, None)
     if since_us is not None and last is not None:
         await _resend(socket, log, since_us, last)
     async with aclosing(store.follow(one, after=None if everything else last)) as batches:
         async for batch in batches:
             for event in batch:
-                await _say(socket, event.raw.decode(errors="replace"))
-            shown = await _send_state(socket, store, one, shown)
+                await _send_text(socket, event.raw.decode(errors="replace"))
+            sent = await _send_state(socket, store, one, sent)
 
 
 async def _send_state(
-    socket: WebSocket, store: ConversationStore, one: ConversationId, shown: dict[str, Any] | None
+    socket: WebSocket, store: StoreReader, one: ConversationId, sent: dict[str, Any] | None
 ) -> dict[str, Any]:
-    """Send the whole state if it is not the one that was sent last, apart from what every event moves; return it."""
+    """Send the whole state if it differs from `sent`, and return it; both lack the fields that every event changes."""
     info: dict[str, Any] = orjson.loads(await store.get_conversation(one))
-    now = {name: value for name, value in info.items() if name not in _MOVES_WITH_EVENTS}
-    if now != shown:
-        await _say(socket, orjson.dumps(_state_event(info)).decode())
+    now = {name: value for name, value in info.items() if name not in _CHANGED_BY_EVENTS}
+    if now != sent:
+        await _send_text(socket, orjson.dumps(_state_event(info)).decode())
     return now
 
 
@@ -169,7 +170,7 @@ def _state_event(info: dict[str, Any]) -> dict[str, Any]:
 
 
 async def _resend(socket: WebSocket, log: EventReader, since_us: int, last: EventName) -> None:
-    """Send the events up to `last` that are not before a time."""
+    """Send the readable events from a time on, up to `last`."""
     asked = EventFilter(timestamp_gte_us=since_us)
     after: EventName | None = None
     while batch := await log.list_after(asked, after, _REPLAY_BATCH):
@@ -177,15 +178,15 @@ async def _resend(socket: WebSocket, log: EventReader, since_us: int, last: Even
             if event.name > last:
                 return
             if event.unreadable is None:
-                await _say(socket, event.raw.decode(errors="replace"))
+                await _send_text(socket, event.raw.decode(errors="replace"))
         after = batch[-1].name
 
 
 async def _receive(socket: WebSocket) -> None:
-    """Read what the client sends until it goes away; messages come by POST, so a frame is answered with an error."""
+    """Read frames until the client goes away. A frame is answered with an error, because messages come by POST."""
     while (message := await socket.receive())["type"] != "websocket.disconnect":
         if not _is_auth(message.get("text") or ""):
-            await _say(socket, orjson.dumps(_refusal()).decode())
+            await _send_text(socket, orjson.dumps(_refusal()).decode())
     raise WebSocketDisconnect
 
 
