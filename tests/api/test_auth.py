@@ -14,7 +14,7 @@ from app.api.app import create_app
 from app.api.auth import OPEN_PATHS, load_keys
 from app.api.headers import API_KEY
 from app.errors import InvalidSettings
-from tests.builders import make_conversation
+from tests.builders import make_conversation, make_id
 from tests.conftest import serving
 
 COUNT = "/api/conversations/count"
@@ -175,3 +175,14 @@ async def test_a_header_that_comes_twice_is_refused(client: httpx.AsyncClient, n
     good, other = ("localhost", "evil.example") if name == "Host" else (LOCAL, "http://evil.example")
     answer = await client.post("/alive", headers=[(name, good), (name, other), (API_KEY, "the-key")])
     assert answer.status_code == status
+
+
+async def test_a_foreign_page_may_not_write(root: Path) -> None:
+    one = f"/api/conversations/{make_id(1)}"
+    make_conversation(root)
+    async with serving(Settings(store=root)) as client:
+        answer = await client.patch(one, json={"title": "x"}, headers={"Origin": "https://evil.example"})
+        assert answer.status_code == 403
+        text = await client.patch(one, content='{"title": "x"}', headers={"Content-Type": "text/plain"})
+        assert text.status_code == 422
+        assert (await client.get(one)).json()["title"] == "A title"

@@ -14,6 +14,7 @@ import pytest
 from app import Settings
 from app.api.headers import SECURITY_HEADERS
 from app.store.store import ConversationStore
+from tests.api.clients import raising
 from tests.builders import make_conversation, make_id
 from tests.conftest import serving
 
@@ -49,10 +50,7 @@ async def test_data_cannot_be_taken_for_a_page(client: httpx.AsyncClient, path: 
 
 
 async def test_an_unexpected_error_cannot_either(client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    async def fail(*_: object, **__: object) -> None:
-        raise RuntimeError("<script>")
-
-    monkeypatch.setattr(ConversationStore, "get_status", fail)
+    monkeypatch.setattr(ConversationStore, "get_status", raising(RuntimeError("<script>")))
     answer = await client.get("/api/index/status")
     assert (answer.status_code, answer.headers.get_list("Content-Security-Policy")) == (500, [STRICT])
     assert "<script>" not in answer.text

@@ -1,66 +1,27 @@
-"""The socket and the event stream of a conversation, over a real server."""
+"""The WebSocket of a conversation, over a real server."""
 
 from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import logging
 from pathlib import Path
-from typing import Any
 
-import httpx
 import pytest
-import uvicorn
-from websockets.asyncio.client import ClientConnection, connect
+from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-from app import Settings
-from app.api.app import create_app
-from app.cli.serve import listen, options
+from tests.api.clients import HEADERS, KEY, close_code, frame, frames, http_client, listening, socket, unreadable
 from tests.builders import make_conversation, make_event, make_id, write_event
 
-KEY = "a-key"
 ONE = make_id(1)
-HEADERS = {"X-Session-API-Key": KEY}
-
-
-@asynccontextmanager
-async def listening(root: Path, **settings: object) -> AsyncIterator[str]:
-    """Run a real server on this loop and give host:port."""
-    asked = Settings.model_validate({"store": root, "port": 0, "shutdown_timeout_s": 1, **settings})
-    with listen(asked) as listener:
-        server = uvicorn.Server(uvicorn.Config(create_app(asked, [KEY]), **options(asked)))
-        running = asyncio.create_task(server.serve(sockets=[listener]))
-        try:
-            while not server.started:
-                await asyncio.sleep(0.01)
-            yield f"127.0.0.1:{listener.getsockname()[1]}"
-        finally:
-            server.should_exit = True
-            await running
-
-
-@asynccontextmanager
-async def socket(host: str, query: str = "", conversation: str = ONE) -> AsyncIterator[ClientConnection]:
-    async with connect(f"ws://{host}/sockets/events/{conversation}{query}") as connection:
-        await connection.send(json.dumps({"type": "auth", "session_api_key": KEY}))
-        yield connection
-
-
-async def frame(connection: ClientConnection) -> Any:
-    return json.loads(await asyncio.wait_for(connection.recv(), 5))
-
-
-async def frames(connection: ClientConnection, number: int) -> list[Any]:
-    return [await frame(connection) for _ in range(number)]
 
 
 async def test_the_first_frame_is_the_whole_state_and_not_in_the_log(root: Path) -> None:
     make_conversation(root)
     async with listening(root) as host, socket(host) as connection:
         first = await frame(connection)
-        async with httpx.AsyncClient(base_url=f"http://{host}", headers=HEADERS) as client:
+        async with http_client(host) as client:
             counted = (await client.get(f"/api/conversations/{ONE}/events/count")).json()
     assert (first["kind"], first["key"], first["source"]) == (
         "ConversationStateUpdateEvent",
@@ -211,74 +172,78 @@ async def test_a_page_on_this_machine_gets_a_socket(root: Path) -> None:
         assert (await frame(connection))["key"] == "full_state"
 
 
-async def read_stream(response: httpx.Response, number: int) -> list[tuple[str, Any]]:
-    """Return (id, data) of the next events."""
-    got: list[tuple[str, Any]] = []
-    fields: dict[str, str] = {}
-    lines = response.aiter_lines()
-    while len(got) < number:
-        line = await asyncio.wait_for(anext(lines), 5)
-        if line:
-            name, _, value = line.partition(": ")
-            fields[name] = value
-        elif "data" in fields:
-            got.append((fields["id"], json.loads(fields["data"])))
-            fields = {}
-    return got
+async def test_an_error_of_the_store_closes_with_1013_and_the_client_may_come_back(
+    root: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    directory = make_conversation(root)
+    async with listening(root) as host:
+        async with socket(host) as connection:
+            await frame(connection)
+            with unreadable(root):
+                assert await close_code(connection) == 1013
+        assert [record.levelname for record in caplog.records if record.name == "app.api.routes.sockets"] == ["WARNING"]
+        async with socket(host) as connection:
+            await frame(connection)
+            write_event(directory, 2)
+            assert await frame(connection) == make_event(2)
 
 
-async def test_the_stream_goes_from_replay_to_live_without_a_seam(root: Path) -> None:
+async def test_a_store_that_cannot_be_read_at_first_closes_with_1013(root: Path) -> None:
+    make_conversation(root)
+    async with listening(root) as host:
+        async with socket(host) as connection:
+            await frame(connection)
+        with unreadable(root):
+            async with socket(host) as connection:
+                assert await close_code(connection) == 1013
+
+
+async def test_an_unmounted_store_closes_with_1013_and_answers_503(root: Path) -> None:
+    directory = make_conversation(root)
+    async with listening(root) as host, http_client(host) as client:
+        async with socket(host) as connection:
+            await frame(connection)
+            directory.rename(root / "away")
+            assert await close_code(connection) == 1013
+        answer = await client.get(f"/api/conversations/{ONE}")
+    assert (answer.status_code, answer.json()["code"]) == (503, "store_unavailable")
+
+
+async def test_a_server_that_stops_closes_with_1012(root: Path) -> None:
+    make_conversation(root)
+    async with listening(root) as host:
+        connection = await connect(f"ws://{host}/sockets/events/{ONE}", additional_headers=HEADERS)
+        await frame(connection)
+    assert await close_code(connection) == 1012
+
+
+async def test_a_binary_frame_is_answered_and_the_socket_goes_on(root: Path) -> None:
+    directory = make_conversation(root)
+    async with listening(root) as host, socket(host) as connection:
+        await frame(connection)
+        await connection.send(b"\x00\xff")
+        assert (await frame(connection))["kind"] == "ServerErrorEvent"
+        write_event(directory, 2)
+        assert await frame(connection) == make_event(2)
+
+
+@pytest.mark.parametrize(("query", "sent"), [("?resend_all=true", 3), ("?resend_all=true&resend_mode=since", 0)])
+async def test_resend_all_is_understood_where_no_mode_is_given(root: Path, query: str, sent: int) -> None:
     directory = make_conversation(root, events=3)
-    async with (
-        listening(root) as host,
-        httpx.AsyncClient(base_url=f"http://{host}", headers=HEADERS) as client,
-        client.stream("GET", f"/api/conversations/{ONE}/events/stream") as response,
-    ):
+    async with listening(root) as host, socket(host, query) as connection:
+        await frame(connection)
         write_event(directory, 3)
-        got = await read_stream(response, 4)
-    assert got == [(make_event(number)["id"], make_event(number)) for number in range(4)]
-    assert response.headers["content-type"].startswith("text/event-stream")
+        got = await frames(connection, sent + 1)
+    assert got == [make_event(number) for number in range(3 - sent, 4)]
 
 
-@pytest.mark.parametrize("how", ["header", "parameter"])
-async def test_the_stream_goes_on_after_the_last_event_that_a_client_has(root: Path, how: str) -> None:
-    make_conversation(root, events=5)
-    seen = make_event(2)["id"]
-    asked: dict[str, Any] = {"headers": {"Last-Event-ID": seen}} if how == "header" else {"params": {"after": seen}}
-    async with (
-        listening(root) as host,
-        httpx.AsyncClient(base_url=f"http://{host}", headers=HEADERS) as client,
-        client.stream("GET", f"/api/conversations/{ONE}/events/stream", **asked) as response,
-    ):
-        got = await read_stream(response, 2)
-    assert [data for _, data in got] == [make_event(3), make_event(4)]
-
-
-async def test_the_stream_can_begin_with_what_comes(root: Path) -> None:
-    directory = make_conversation(root, events=5)
-    async with (
-        listening(root) as host,
-        httpx.AsyncClient(base_url=f"http://{host}", headers=HEADERS) as client,
-        client.stream("GET", f"/api/conversations/{ONE}/events/stream?after=latest") as response,
-    ):
-        write_event(directory, 5)
-        assert [data for _, data in await read_stream(response, 1)] == [make_event(5)]
-
-
-@pytest.mark.parametrize(("conversation", "after"), [(make_id(9), None), (ONE, "unknown")])
-async def test_a_stream_of_nothing_is_404(root: Path, conversation: str, after: str | None) -> None:
+async def test_a_client_that_goes_before_it_says_who_it_is_is_no_error(
+    root: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     make_conversation(root)
-    params = {"after": after} if after else {}
-    async with listening(root) as host, httpx.AsyncClient(base_url=f"http://{host}", headers=HEADERS) as client:
-        answer = await client.get(f"/api/conversations/{conversation}/events/stream", params=params)
-    assert answer.status_code == 404
-
-
-async def test_one_stream_too_many_is_503(root: Path) -> None:
-    make_conversation(root)
-    async with (
-        listening(root, followers=0) as host,
-        httpx.AsyncClient(base_url=f"http://{host}", headers=HEADERS) as client,
-    ):
-        answer = await client.get(f"/api/conversations/{ONE}/events/stream")
-    assert (answer.status_code, answer.json()["code"]) == (503, "too_many_followers")
+    async with listening(root) as host:
+        for _ in range(3):
+            await (await connect(f"ws://{host}/sockets/events/{ONE}")).close()
+        async with socket(host) as connection:
+            await frame(connection)
+    assert [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING] == []

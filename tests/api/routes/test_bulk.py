@@ -232,3 +232,37 @@ async def test_the_api_describes_what_a_large_request_needs(root: Path) -> None:
     assert "must be true" in schemas["BulkTag"]["properties"]["all"]["description"]
     for route in (DELETE, TAG, ARCHIVE):
         assert "unexpected_count" in document["paths"][route]["post"]["responses"]["409"]["description"]
+
+
+async def test_many_are_tagged_deleted_and_restored_by_id_and_by_filter(root: Path) -> None:
+    for number in (1, 2, 3):
+        make_conversation(root, number, state={"execution_status": "error" if number == 3 else "finished"})
+    ids = [make_id(1), make_id(2), make_id(9)]
+    async with serving(Settings(store=root)) as client:
+        dry = (await client.post("/api/conversations/bulk/delete", json={"ids": ids, "dry_run": True})).json()
+        assert [item["code"] for item in dry["items"]] == [None, None, "conversation_not_found"]
+        assert (dry["done"], dry["dry_run"]) == (0, True)
+        archived = {"ids": ids[:2], "archived": True}
+        assert (await client.post("/api/conversations/bulk/archive", json=archived | {"dry_run": True})).json()[
+            "done"
+        ] == 0
+        assert (await client.post("/api/conversations/bulk/archive", json=archived)).json()["done"] == 2
+        every = (await client.get("/api/conversations/count?archived=true")).json()
+        back = {"filter": {"archived": "true"}, "archived": False}
+        assert (every, (await client.post("/api/conversations/bulk/archive", json=back)).json()["done"]) == (2, 2)
+        assert (await client.get("/api/conversations/count?archived=true")).json() == 0
+        tagged = (await client.post("/api/conversations/bulk/tag", json={"ids": ids, "set": {"a": "b"}})).json()
+        assert (tagged["done"], tagged["items"][2]["code"]) == (2, "conversation_not_found")
+        assert (await client.get(f"/api/conversations/{IDS[0]}")).json()["tags"] == {"a": "b"}
+        chosen = {"filter": {"status": "finished"}}
+        assert (await client.post("/api/conversations/bulk/delete", json=chosen)).json()["done"] == 2
+        assert (await client.get("/api/conversations/count")).json() == 1
+        since = {"deleted_at__gte": "2026-01-01T00:00:00Z"}
+        dry = (await client.post("/api/conversations/bulk/restore", json={"ids": ids[1:], "dry_run": True})).json()
+        assert [item["code"] for item in dry["items"]] == [None, "not_in_trash"]
+        assert (await client.get("/api/conversations/count")).json() == 1
+        assert (await client.post("/api/conversations/bulk/restore", json=since)).json()["done"] == 2
+        assert (await client.get("/api/conversations/count")).json() == 3
+        wrongs: list[dict[str, Any]] = [{}, {"ids": ids, "filter": {}}, {"filter": {"nothing": 1}}, {"ids": ["x"]}]
+        for wrong in wrongs:
+            assert (await client.post("/api/conversations/bulk/delete", json=wrong)).status_code == 422

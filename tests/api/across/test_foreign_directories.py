@@ -12,8 +12,7 @@ import pytest
 from app import Settings
 from app.files import trash
 from app.model.ids import dashed
-from tests.api.test_writes import START
-from tests.builders import FOREIGN, details_in, make_conversation, make_foreign, make_id, names_in
+from tests.builders import FOREIGN, NEW_CONVERSATION, details_in, make_conversation, make_foreign, make_id, names_in
 from tests.conftest import serving
 
 ONE, TWO = make_id(1), make_id(2)
@@ -72,12 +71,12 @@ async def test_no_conversation_is_put_in_the_place_of_something_else(root: Path,
     before = put_foreign(root, what)
     async with serving(Settings(store=root)) as client:
         answers = [
-            await client.post("/api/conversations", json=START | {"conversation_id": dashed(ONE)}),
+            await client.post("/api/conversations", json=NEW_CONVERSATION | {"conversation_id": dashed(ONE)}),
             await client.post(f"/api/conversations/{TWO}/fork", json={"id": ONE}),
             await client.post(f"{URL}/restore"),
         ]
         restored = bulk("restore", await client.post("/api/conversations/bulk/restore", json={"ids": [ONE]}))
-        child = await client.post("/api/conversations", json=START | {"parent_conversation_id": ONE})
+        child = await client.post("/api/conversations", json=NEW_CONVERSATION | {"parent_conversation_id": ONE})
         assert (await client.get("/api/conversations/count")).json() == 1
     assert [(one.status_code, one.json()["code"]) for one in answers] == [(409, "directory_taken")] * 3
     assert f"{root / ONE} is in the way: it is no conversation" in answers[0].json()["detail"]
@@ -96,7 +95,9 @@ async def test_a_ghost_is_404_and_gives_way_to_a_new_conversation(root: Path) ->
         for asked in ({}, {"permanent": True}):
             assert (await client.delete(URL, params=asked)).status_code == 404
         assert details_in(root / ONE) == before
-        assert (await client.post("/api/conversations", json=START | {"conversation_id": ONE})).status_code == 201
+        assert (
+            await client.post("/api/conversations", json=NEW_CONVERSATION | {"conversation_id": ONE})
+        ).status_code == 201
         assert (await client.delete(URL)).status_code == 200
     assert [one.directory for one in trash.list_trash(root)] == [ONE]
 

@@ -1,4 +1,4 @@
-"""Request ids, what is counted for Prometheus, and readiness."""
+"""Middleware: request ids, counted and logged requests, and the limit of a body."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from pathlib import Path
 
 import httpx
 import pytest
-from prometheus_client.parser import text_string_to_metric_families
 
-from app import Settings
+from app import ConversationStore, Settings
 from app.api.headers import API_KEY, REQUEST_ID
-from app.store.store import ConversationStore
+from app.api.middleware import BODY_MAX_BYTES
+from tests.api.clients import http_client, listening, raising, read_metrics
 from tests.builders import make_conversation, make_id
 from tests.conftest import serving
 
@@ -27,26 +27,6 @@ async def client(root: Path) -> AsyncIterator[httpx.AsyncClient]:
     make_conversation(root, 2, state={"agent": None, "execution_status": 7})
     async with serving(Settings(store=root)) as client:
         yield client
-
-
-def break_index(root: Path) -> None:
-    """Overwrite the index with its log and the map of the log, so that the next look at it fails."""
-    for suffix in ("", "-wal", "-shm"):
-        with (root / ".convstore" / f"index.db{suffix}").open("r+b") as file:
-            size = file.seek(0, 2)
-            file.seek(0)
-            file.write(b"\x55" * size)
-
-
-async def metrics(client: httpx.AsyncClient) -> dict[tuple[str, ...], float]:
-    """Return every sample by its name and the values of its labels."""
-    answer = await client.get("/metrics")
-    assert answer.headers["content-type"].startswith("text/plain; version=")
-    return {
-        (sample.name, *sample.labels.values()): sample.value
-        for family in text_string_to_metric_families(answer.text)
-        for sample in family.samples
-    }
 
 
 @pytest.mark.parametrize(
@@ -80,22 +60,19 @@ async def test_an_id_that_could_harm_a_log_is_replaced(client: httpx.AsyncClient
 async def test_an_unexpected_error_is_answered_and_logged_under_its_id(
     client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async def fail(*_: object, **__: object) -> None:
-        raise RuntimeError("boom")
-
-    monkeypatch.setattr(ConversationStore, "get_status", fail)
+    monkeypatch.setattr(ConversationStore, "get_status", raising(RuntimeError("boom")))
     answer = await client.get("/api/index/status", headers={REQUEST_ID: "mine"})
     assert (answer.status_code, answer.json()["code"], answer.headers[REQUEST_ID]) == (500, "internal_error", "mine")
     assert "GET /api/index/status failed" in caplog.text
     monkeypatch.undo()
-    assert (await metrics(client))["convstore_requests_total", "GET", "/api/index/status", "500"] == 1
+    assert (await read_metrics(client))["convstore_requests_total", "GET", "/api/index/status", "500"] == 1
 
 
 async def test_requests_are_counted_by_the_pattern_of_their_path(client: httpx.AsyncClient) -> None:
     for path in (SEARCH, SEARCH, f"{SEARCH}?limit=0", f"/api/conversations/{make_id(1)}", "/a", f"/b/{make_id(1)}"):
         await client.get(path)
     await client.request("FROB", "/a")
-    counted = await metrics(client)
+    counted = await read_metrics(client)
     of_requests = {
         labels: value
         for (name, *labels_), value in counted.items()
@@ -112,65 +89,6 @@ async def test_requests_are_counted_by_the_pattern_of_their_path(client: httpx.A
     assert not any(make_id(1) in label for labels in counted for label in labels)
 
 
-async def test_metrics_tell_how_the_index_is(client: httpx.AsyncClient, root: Path) -> None:
-    told = await metrics(client)
-    status = (await client.get("/api/index/status")).json()
-    assert {
-        "conversations": told["convstore_conversations",],
-        "unreadable": told["convstore_conversations_unreadable",],
-        "dirty": told["convstore_conversations_dirty",],
-        "revision": told["convstore_index_revision",],
-    } == {name: status[name] for name in ("conversations", "unreadable", "dirty", "revision")}
-    assert told["convstore_index_up",] == 1
-    assert told["convstore_sync_seconds_count",] == 1
-    assert told["convstore_commit_seconds_count",] == told["convstore_lock_wait_seconds_count",] > 0
-    assert told["convstore_index_bytes",] == (root / ".convstore" / "index.db").stat().st_size
-    assert told["convstore_wal_bytes",] > 0
-    assert told["process_open_fds",] > 0
-
-
-async def test_metrics_answer_when_the_index_does_not(client: httpx.AsyncClient, root: Path) -> None:
-    break_index(root)
-    told = await metrics(client)
-    assert told["convstore_index_up",] == 0
-    assert ("convstore_conversations",) not in told
-
-
-async def test_metrics_need_the_key_unless_a_setting_opens_them(root: Path) -> None:
-    for opened, status in ((False, 401), (True, 200)):
-        async with serving(Settings(store=root, open_metrics=opened)) as client:
-            del client.headers[API_KEY]
-            assert (await client.get("/metrics")).status_code == status
-            assert (await client.get(SEARCH)).status_code == 401
-
-
-async def test_a_server_is_ready(client: httpx.AsyncClient) -> None:
-    answer = await client.get("/ready")
-    assert (answer.status_code, answer.json()) == (200, {"status": "ready"})
-
-
-async def test_it_is_not_ready_without_its_directory(client: httpx.AsyncClient, root: Path) -> None:
-    root.rename(root.with_name("elsewhere"))
-    answer = await client.get("/ready")
-    assert (answer.status_code, answer.json()["code"]) == (503, "store_unavailable")
-    assert answer.headers["Retry-After"] == "1"
-    root.with_name("elsewhere").rename(root)
-    assert (await client.get("/ready")).status_code == 200
-
-
-async def test_it_is_not_ready_when_the_index_was_deleted(client: httpx.AsyncClient, root: Path) -> None:
-    (root / ".convstore" / "index.db").unlink()
-    answer = await client.get("/ready")
-    assert (answer.status_code, answer.json()["code"]) == (503, "index_unusable")
-    assert (await client.get("/health")).status_code == 200
-
-
-async def test_it_is_not_ready_when_the_index_does_not_answer(client: httpx.AsyncClient, root: Path) -> None:
-    break_index(root)
-    answer = await client.get("/ready")
-    assert (answer.status_code, answer.json()["code"]) == (503, "index_damaged")
-
-
 async def test_requests_are_logged_at_debug_and_failures_always(
     client: httpx.AsyncClient, root: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -183,3 +101,47 @@ async def test_requests_are_logged_at_debug_and_failures_always(
     await client.get("/ready")
     said = [(record.levelname, record.getMessage().rsplit(" in ")[0]) for record in caplog.records]
     assert [line for line in said if "/" in line[1]] == [("DEBUG", f"GET {SEARCH} 200"), ("WARNING", "GET /ready 503")]
+
+
+MESSAGE = b'{"role": "user", "content": []}'
+EVENTS = f"/api/conversations/{make_id(1)}/events"
+
+
+async def in_pieces(size_bytes: int) -> AsyncIterator[bytes]:
+    """Give a body whose size is not announced: a message after much white space."""
+    for _ in range((size_bytes - len(MESSAGE)) >> 20):
+        yield b" " * (1 << 20)
+    yield b" " * ((size_bytes - len(MESSAGE)) % (1 << 20))
+    yield MESSAGE
+
+
+@pytest.mark.parametrize(("size_bytes", "status"), [(BODY_MAX_BYTES, 200), (BODY_MAX_BYTES + 1, 413)])
+@pytest.mark.parametrize("announced", [True, False])
+async def test_a_body_has_a_limit(root: Path, size_bytes: int, status: int, announced: bool) -> None:
+    make_conversation(root)
+    async with serving(Settings(store=root)) as client:
+        body = b" " * (size_bytes - len(MESSAGE)) + MESSAGE if announced else in_pieces(size_bytes)
+        answer = await client.post(EVENTS, content=body, headers={"Content-Type": "application/json"})
+    assert answer.status_code == status
+    assert answer.json() == {"success": True} or answer.json()["code"] == "body_too_large"
+
+
+async def test_a_server_reads_no_further_than_the_limit(root: Path) -> None:
+    make_conversation(root)
+    sent = 0
+
+    async def endless() -> AsyncIterator[bytes]:
+        nonlocal sent
+        while sent < 4 * BODY_MAX_BYTES:
+            sent += 1 << 20
+            yield b" " * (1 << 20)
+
+    async with listening(root) as host, http_client(host) as client:
+        answer = await client.post(EVENTS, content=endless(), timeout=60)
+    assert (answer.status_code, answer.json()["code"]) == (413, "body_too_large")
+
+
+async def test_an_import_has_a_limit_of_its_own(root: Path) -> None:
+    async with serving(Settings(store=root)) as client:
+        answer = await client.post("/api/conversations/import", content=in_pieces(BODY_MAX_BYTES + 1))
+    assert (answer.status_code, answer.json()["code"]) == (422, "archive_refused")

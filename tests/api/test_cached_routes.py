@@ -16,7 +16,8 @@ from app.api import cached_routes
 from app.api.app import create_app
 from app.api.routes import conversations
 from app.index.conversation_list import Page
-from tests.builders import make_conversation, make_id, second_process
+from tests.api.clients import sync_in_another_process
+from tests.builders import make_conversation, make_id
 from tests.conftest import serving
 
 SEARCH = "/api/conversations/search"
@@ -114,20 +115,8 @@ async def test_another_process_s_change_is_seen_at_once(root: Path) -> None:
     async with serving(Settings(store=root)) as client:
         assert (await client.get(COUNT)).json() == 1
         make_conversation(root, 2)
-        with second_process(_SYNC, root) as other:
-            assert other.hear() == "synced"
+        sync_in_another_process(root)
         assert (await client.get(COUNT)).json() == 2
-
-
-_SYNC = """
-import asyncio, sys
-from app import ConversationStore, Settings
-async def main():
-    async with ConversationStore.open(Settings(store=sys.argv[1])) as store:
-        await store.sync()
-    print("synced", flush=True)
-asyncio.run(main())
-"""
 
 
 async def test_a_client_that_has_the_answer_gets_304_until_the_index_changes(root: Path) -> None:

@@ -111,3 +111,38 @@ async def test_who_owns_a_conversation_is_shown_when_the_claim_is_answered(root:
         assert await shown(client) == ("you", 1)
         await client.delete(LEASE, params={"owner": "you", "generation": 2})
         assert await shown(client) == (None, 0)
+
+
+async def test_what_another_owner_has_is_listed_and_refused(root: Path) -> None:
+    path = make_conversation(root)
+    async with serving(Settings(store=root)) as client:
+        claimed = (await client.post(f"{ONE}/lease", json={"owner": "other", "ttl_s": 100})).json()
+        assert (claimed["owner"], claimed["generation"]) == ("other", 1)
+        refused: list[tuple[str, str, Any]] = [
+            ("PATCH", ONE, {"title": "x"}),
+            ("POST", f"{ONE}/events", {"content": []}),
+            ("POST", f"{ONE}/navigate", {}),
+            ("POST", f"{ONE}/lease", {"owner": "third"}),
+            ("DELETE", ONE, None),
+        ]
+        for method, url, body in refused:
+            answer = await client.request(method, url, json=body)
+            assert (answer.status_code, answer.json()["code"]) == (409, "conversation_owned"), url
+        assert (await client.get(ONE)).status_code == 200
+        held = {"owner": "other", "generation": 1}
+        batch = await client.post(f"{ONE}/events/batch", json=held | {"events": [make_event(5), make_event(6)]})
+        assert [item["seq"] for item in batch.json()["items"]] == [2, 3]
+        assert (await client.put(f"{ONE}/lease", json=held)).status_code == 200
+        taken = (await client.post(f"{ONE}/lease", json={"owner": "third", "force": True})).json()
+        assert taken["generation"] == 2
+        for method, url, body in (
+            ("POST", f"{ONE}/events/batch", held | {"events": [make_event(7)]}),
+            ("PUT", f"{ONE}/lease", held),
+        ):
+            answer = await client.request(method, url, json=body)
+            assert (answer.status_code, answer.json()["code"]) == (409, "ownership_lost")
+        assert (await client.delete(f"{ONE}/lease", params={"owner": "third", "generation": 2})).status_code == 200
+        assert (await client.patch(ONE, json={"title": "x"})).status_code == 200
+        unknown = held | {"events": [make_event(7)], "more": 1}
+        assert (await client.post(f"{ONE}/events/batch", json=unknown)).status_code == 422
+    assert len(list((path / "events").glob("event-*"))) == 4

@@ -18,8 +18,8 @@ from app.index import state
 from app.index.sqlite.database import ReadConnection
 from app.model.ids import dashed
 from app.store.follow.rebuild import rebuild
-from tests.api.test_sockets import HEADERS, listening, read_stream
-from tests.builders import index_path, make_conversation, make_id, make_meta, second_process
+from tests.api.clients import http_client, listening, read_stream, sync_in_another_process
+from tests.builders import index_path, make_conversation, make_id, make_meta
 from tests.conftest import serving
 
 CHANGES = "/api/changes"
@@ -93,23 +93,9 @@ async def test_a_request_may_wait_for_a_change_of_another_process(root: Path, cl
     await asyncio.sleep(0.3)
     assert not waiting.done()
     make_conversation(root, 3)
-    with second_process(SYNC, root) as other:
-        assert other.hear() == "synced"
+    sync_in_another_process(root)
     said, _ = await asyncio.wait_for(waiting, 10)
     assert said == {THREE: "A title"}
-
-
-SYNC = """
-import asyncio, sys
-from app import ConversationStore, Settings
-from app.index import state
-from app.index.sqlite.database import ReadConnection, WriteConnection
-async def main():
-    async with ConversationStore.open(Settings(store=sys.argv[1])) as store:
-        await store.sync()
-    print("synced", flush=True)
-asyncio.run(main())
-"""
 
 
 async def test_waiting_in_vain_gives_the_same_token(client: httpx.AsyncClient) -> None:
@@ -201,7 +187,7 @@ async def stream(root: Path, since: str) -> list[str]:
     """Return of which conversations the stream tells first."""
     async with (
         listening(root) as host,
-        httpx.AsyncClient(base_url=f"http://{host}", headers=HEADERS) as client,
+        http_client(host) as client,
         client.stream("GET", f"{CHANGES}/stream", params={"since": since}) as response,
     ):
         return [told["id"] for _, told in await read_stream(response, 2)]
@@ -211,7 +197,7 @@ async def test_it_is_streamed_and_goes_on_after_the_last_event_that_a_client_has
     make_conversation(root, 1)
     async with (
         listening(root) as host,
-        httpx.AsyncClient(base_url=f"http://{host}", headers=HEADERS) as client,
+        http_client(host) as client,
     ):
         async with client.stream("GET", f"{CHANGES}/stream") as response:
             [(token, first)] = await read_stream(response, 1)
@@ -227,7 +213,7 @@ async def test_a_stream_ends_when_the_index_is_built_anew(root: Path) -> None:
     make_conversation(root, 1)
     async with (
         listening(root) as host,
-        httpx.AsyncClient(base_url=f"http://{host}", headers=HEADERS) as client,
+        http_client(host) as client,
         client.stream("GET", f"{CHANGES}/stream?since=now") as response,
     ):
         while not (await client.get("/api/index/status")).json()["last_sweep_at"]:
@@ -243,7 +229,7 @@ async def test_a_stream_ends_with_a_line_in_the_log_when_the_index_fails(
     make_conversation(root)
     async with (
         listening(root) as host,
-        httpx.AsyncClient(base_url=f"http://{host}", headers=HEADERS) as client,
+        http_client(host) as client,
         client.stream("GET", f"{CHANGES}/stream?since=now") as response,
     ):
         while not (await client.get("/api/index/status")).json()["last_sweep_at"]:
@@ -261,7 +247,7 @@ async def test_who_goes_away_waits_no_longer(root: Path) -> None:
     make_conversation(root)
     async with (
         listening(root, followers=1) as host,
-        httpx.AsyncClient(base_url=f"http://{host}", headers=HEADERS) as client,
+        http_client(host) as client,
     ):
         async with asyncio.timeout(30):
             while not (await client.get("/api/index/status")).json()["last_sweep_at"]:

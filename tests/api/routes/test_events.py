@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 import tracemalloc
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -15,7 +17,8 @@ from app import Settings
 from app.model.filters import EventFilter, digest
 from app.model.ids import ConversationId
 from app.model.page import Cursor, EventOrder, encode_token
-from tests.builders import make_conversation, make_event, make_id, write_event
+from tests.api.clients import error_lines, http_client, listening, read_stream, unreadable, walk_pages
+from tests.builders import make_conversation, make_event, make_id, make_message_event, write_event
 from tests.conftest import StoreOpener, serving
 
 ONE = f"/api/conversations/{make_id(1)}"
@@ -23,19 +26,14 @@ SEARCH = f"{ONE}/events/search"
 COUNT = f"{ONE}/events/count"
 
 
-def say(number: int, text: str, **fields: Any) -> dict[str, Any]:
-    content = [{"type": "text", "text": text, "cache_prompt": False}]
-    return make_event(number, llm_message={"role": "user", "content": content}, **fields)
-
-
 LOG = [
     make_event(0, kind="SystemPromptEvent", source="agent"),
-    say(1, "Please FIX the parser"),
+    make_message_event(1, "Please FIX the parser"),
     make_event(2, kind="ActionEvent", source="agent", tool_name="terminal", action={"command": "fix"}),
     make_event(3, kind="ObservationEvent", source="environment", tool_name="terminal"),
-    say(4, "It is done", source="agent"),
+    make_message_event(4, "It is done", source="agent"),
     make_event(5, kind="ConversationStateUpdateEvent", source="environment"),
-    say(6, "thanks", source="user", extended_content=[{"type": "text", "text": "a prefix"}]),
+    make_message_event(6, "thanks", source="user", extended_content=[{"type": "text", "text": "a prefix"}]),
 ]
 
 
@@ -49,13 +47,7 @@ async def client(root: Path) -> AsyncIterator[httpx.AsyncClient]:
 async def numbers(client: httpx.AsyncClient, **params: Any) -> list[int]:
     """Return the places in the log of the events of all pages."""
     places = {event["id"]: place for place, event in enumerate(LOG)}
-    found: list[int] = []
-    while True:
-        page = (await client.get(SEARCH, params=params)).json()
-        found += [places[event["id"]] for event in page["items"]]
-        if page["next_page_id"] is None:
-            return found
-        params["page_id"] = page["next_page_id"]
+    return [places[event["id"]] async for page in walk_pages(client, SEARCH, **params) for event in page["items"]]
 
 
 @pytest.mark.parametrize("limit", [1, 2, 6, 7, 100])
@@ -123,14 +115,9 @@ async def test_what_cannot_be_served_is_told_once_on_the_page_where_it_lies(root
     told: list[tuple[int, bool]] = []
     served = 0
     async with serving(Settings(store=root)) as client:
-        params = {"limit": "2", "sort_order": order}
-        while True:
-            page = (await client.get(SEARCH, params=params)).json()
+        async for page in walk_pages(client, SEARCH, limit=2, sort_order=order):
             served += len(page["items"])
             told += [(bad["seq"], bad["event_id"] is None) for bad in page.get("unreadable", [])]
-            if page["next_page_id"] is None:
-                break
-            params["page_id"] = page["next_page_id"]
         counted = (await client.get(COUNT)).json()
     assert (served, counted) == (6, 6)
     assert told == sorted([(2, False), (5, True)], reverse=order == "TIMESTAMP_DESC")
@@ -185,60 +172,8 @@ async def test_an_event_that_was_just_written_is_served_and_counted(client: http
     assert (await client.get(SEARCH, params={"limit": 1, "sort_order": "TIMESTAMP_DESC"})).json()["items"] == [fresh]
 
 
-@pytest.mark.parametrize(
-    ("last", "expected"),
-    [
-        ([], ""),
-        ([say(1, "hello")], ""),
-        ([say(1, "mine", source="agent"), say(2, "yours")], "mine"),
-        ([say(1, "early", source="agent"), make_event(2, kind="ActionEvent", source="agent", tool_name="finish",
-          action={"kind": "FinishAction", "message": "all done"})], "all done"),
-        ([make_event(1, kind="ActionEvent", source="agent", tool_name="terminal", action={"command": "ls"})], ""),
-    ],
-)  # fmt: skip
-async def test_the_final_response_is_the_agent_s_last_word(
-    root: Path, last: list[dict[str, Any]], expected: str
-) -> None:
-    make_conversation(root, events=last)
-    async with serving(Settings(store=root)) as client:
-        assert (await client.get(f"{ONE}/agent_final_response")).json() == {"response": expected}
-
-
-@pytest.mark.parametrize(
-    ("state", "expected"),
-    [
-        ({"leaf_event_id": 0}, ""),
-        ({"leaf_event_id": 1}, "A"),
-        ({"leaf_event_id": 2}, ""),
-        ({"leaf_event_id": 3}, "B"),
-        ({"leaf_event_id": 4}, "A"),
-        ({"leaf_event_id": 3, "execution_status": "running"}, "B"),
-        ({"leaf_event_id": 0, "execution_status": "running"}, "A"),
-        ({"leaf_event_id": None}, "A"),
-        ({"leaf_event_id": None, "head_is_empty": True}, ""),
-    ],
-)
-async def test_the_final_response_is_one_of_the_active_branch(root: Path, state: dict[str, Any], expected: str) -> None:
-    question = make_event(0)
-    first = say(1, "A", source="agent", parent_id=question["id"])
-    again = make_event(2, parent_id=question["id"])
-    second = say(3, "B", source="agent", parent_id=again["id"])
-    log = [question, first, again, second, make_event(4, parent_id=first["id"])]
-    leaf = state["leaf_event_id"]
-    make_conversation(root, events=log, state=state | {"leaf_event_id": leaf if leaf is None else log[leaf]["id"]})
-    async with serving(Settings(store=root)) as client:
-        assert (await client.get(f"{ONE}/agent_final_response")).json() == {"response": expected}
-
-
-async def test_where_a_branch_cannot_be_followed_the_log_is_taken_for_one(root: Path) -> None:
-    path = make_conversation(root, events=[say(0, "A", source="agent"), make_event(1), make_event(2)])
-    write_event(path, 1).write_text("{")
-    async with serving(Settings(store=root)) as client:
-        assert (await client.get(f"{ONE}/agent_final_response")).json() == {"response": "A"}
-
-
 async def test_counting_by_text_keeps_one_batch_of_messages_at_a_time(root: Path, open_store: StoreOpener) -> None:
-    make_conversation(root, events=[say(number, f"{number}" + "x" * 20_000) for number in range(1000)])
+    make_conversation(root, events=[make_message_event(number, f"{number}" + "x" * 20_000) for number in range(1000)])
     async with open_store(root) as store:
         tracemalloc.start()
         try:
@@ -254,3 +189,128 @@ async def test_events_are_json_for_every_client(client: httpx.AsyncClient) -> No
     answer = await client.get(SEARCH)
     assert answer.headers["Content-Type"] == "application/json"
     assert orjson.loads(answer.content)["items"] == LOG
+
+
+async def test_the_stream_goes_from_replay_to_live_without_a_seam(root: Path) -> None:
+    directory = make_conversation(root, events=3)
+    async with (
+        listening(root) as host,
+        http_client(host) as client,
+        client.stream("GET", f"{ONE}/events/stream") as response,
+    ):
+        write_event(directory, 3)
+        got = await read_stream(response, 4)
+    assert got == [(make_event(number)["id"], make_event(number)) for number in range(4)]
+    assert response.headers["content-type"].startswith("text/event-stream")
+
+
+@pytest.mark.parametrize("how", ["header", "parameter"])
+async def test_the_stream_goes_on_after_the_last_event_that_a_client_has(root: Path, how: str) -> None:
+    make_conversation(root, events=5)
+    seen = make_event(2)["id"]
+    asked: dict[str, Any] = {"headers": {"Last-Event-ID": seen}} if how == "header" else {"params": {"after": seen}}
+    async with (
+        listening(root) as host,
+        http_client(host) as client,
+        client.stream("GET", f"{ONE}/events/stream", **asked) as response,
+    ):
+        got = await read_stream(response, 2)
+    assert [data for _, data in got] == [make_event(3), make_event(4)]
+
+
+async def test_the_stream_can_begin_with_what_comes(root: Path) -> None:
+    directory = make_conversation(root, events=5)
+    async with (
+        listening(root) as host,
+        http_client(host) as client,
+        client.stream("GET", f"{ONE}/events/stream?after=latest") as response,
+    ):
+        write_event(directory, 5)
+        assert [data for _, data in await read_stream(response, 1)] == [make_event(5)]
+
+
+@pytest.mark.parametrize(("conversation", "after"), [(make_id(9), None), (make_id(1), "unknown")])
+async def test_a_stream_of_nothing_is_404(root: Path, conversation: str, after: str | None) -> None:
+    make_conversation(root)
+    params = {"after": after} if after else {}
+    async with listening(root) as host, http_client(host) as client:
+        answer = await client.get(f"/api/conversations/{conversation}/events/stream", params=params)
+    assert answer.status_code == 404
+
+
+async def test_one_stream_too_many_is_503(root: Path) -> None:
+    make_conversation(root)
+    async with (
+        listening(root, followers=0) as host,
+        http_client(host) as client,
+    ):
+        answer = await client.get(f"{ONE}/events/stream")
+    assert (answer.status_code, answer.json()["code"]) == (503, "too_many_followers")
+
+
+async def test_a_stream_ends_with_its_conversation(root: Path, caplog: pytest.LogCaptureFixture) -> None:
+    make_conversation(root)
+    async with (
+        listening(root) as host,
+        http_client(host) as client,
+        client.stream("GET", f"{ONE}/events/stream") as response,
+    ):
+        lines = response.aiter_lines()
+        await anext(lines)
+        assert (await client.delete(ONE)).is_success
+        async with asyncio.timeout(5):
+            assert [line async for line in lines]
+    assert error_lines(caplog) == []
+
+
+async def test_a_stream_ends_at_an_error_of_the_store(root: Path, caplog: pytest.LogCaptureFixture) -> None:
+    make_conversation(root)
+    async with (
+        listening(root) as host,
+        http_client(host) as client,
+        client.stream("GET", f"{ONE}/events/stream") as response,
+    ):
+        lines = response.aiter_lines()
+        await anext(lines)
+        with unreadable(root):
+            async with asyncio.timeout(5):
+                assert [line async for line in lines]
+    assert [record.levelname for record in caplog.records if record.name == "app.api.responses"] == ["WARNING"]
+    assert error_lines(caplog) == []
+
+
+@pytest.mark.parametrize("event", [{"source": []}, {"source": {}}, {"text": "\ud800"}, {"parent_id": "\ud800"}])
+async def test_an_event_that_cannot_be_is_refused(root: Path, event: dict[str, Any]) -> None:
+    make_conversation(root)
+    body = json.dumps({"events": [make_event(7) | event]})
+    async with serving(Settings(store=root)) as client:
+        answer = await client.post(f"{ONE}/events/batch", content=body, headers={"Content-Type": "application/json"})
+        assert (answer.status_code, answer.json()["code"]) == (422, "invalid_event")
+        assert (await client.get(ONE)).json()["event_count"] == 2
+
+
+async def test_a_message_that_agent_server_would_not_read_is_refused(root: Path) -> None:
+    path = make_conversation(root)
+    async with serving(Settings(store=root)) as client:
+        for part in (
+            {"type": "text"},
+            {"type": "image"},
+            {"type": "image", "text": "a"},
+            {"type": "video", "text": "a"},
+        ):
+            assert (await client.post(f"{ONE}/events", json={"content": [part]})).status_code == 422
+        image = {"content": [{"type": "image", "image_urls": ["data:image/png;base64,"]}]}
+        assert (await client.post(f"{ONE}/events", json=image)).status_code == 200
+    assert len(list((path / "events").glob("event-*"))) == 3
+
+
+async def test_a_message_is_appended_and_running_is_refused(root: Path) -> None:
+    make_conversation(root)
+    async with serving(Settings(store=root)) as client:
+        body = {"role": "user", "content": [{"type": "text", "text": "more", "cache_prompt": True}], "sender": "me"}
+        assert (await client.post(f"{ONE}/events", json=body)).json()["success"] is True
+        last = (await client.get(f"{ONE}/events/search?sort_order=TIMESTAMP_DESC&limit=1")).json()["items"][0]
+        assert (last["kind"], last["source"], last["parent_id"]) == ("MessageEvent", "user", make_event(1)["id"])
+        refused = await client.post(f"{ONE}/events", json=body | {"run": True})
+        assert (refused.status_code, refused.json()["code"]) == (501, "needs_agent")
+        assert (await client.get(f"{ONE}/events/count")).json() == 3

@@ -14,18 +14,14 @@ import pytest
 from app import Settings
 from app.index import search
 from app.index.sqlite import read_connection
-from tests.builders import make_conversation, make_event, make_id
+from tests.api.clients import walk_pages
+from tests.builders import make_conversation, make_id, make_message_event
 from tests.conftest import serving
 from tests.plain import plain
 
 SEARCH = "/api/messages/search"
 LIST = "/api/conversations/search"
 COUNT = "/api/conversations/count"
-
-
-def says(number: int, *texts: str, **fields: Any) -> dict[str, Any]:
-    blocks = [{"type": "text", "text": text} for text in texts]
-    return make_event(number, llm_message={"role": "user", "content": blocks}, **fields)
 
 
 async def get(client: httpx.AsyncClient, path: str, **parameters: object) -> Any:
@@ -39,7 +35,10 @@ async def relevant(client: httpx.AsyncClient, **parameters: object) -> Any:
 
 
 async def test_a_hit_says_where_it_is_and_shows_what_was_found(root: Path) -> None:
-    events = [says(0, "nothing of the kind"), says(1, "the <b>lease</b> & its renewal", source="agent")]
+    events = [
+        make_message_event(0, "nothing of the kind"),
+        make_message_event(1, "the <b>lease</b> & its renewal", source="agent"),
+    ]
     make_conversation(root, 1, events=events, meta={"title": "On locks"})
     async with serving(Settings(store=root)) as client:
         found = await get(client, SEARCH, q="lease")
@@ -66,12 +65,7 @@ async def test_pages_give_every_hit_once_the_best_first(corpus: Path) -> None:
     async with serving(Settings(store=corpus)) as client:
         everything = (await get(client, SEARCH, q="the", limit=100))["items"]
         assert len(everything) > 50
-        paged: list[dict[str, Any]] = []
-        page: dict[str, Any] = {"next_page_id": None}
-        while not paged or page["next_page_id"]:
-            token = {"page_id": page["next_page_id"]} if paged else {}
-            page = await get(client, SEARCH, q="the", limit=7, **token)
-            paged += page["items"]
+        paged = [hit async for page in walk_pages(client, SEARCH, q="the", limit=7) for hit in page["items"]]
     assert paged[: len(everything)] == everything
     assert [hit["score"] for hit in paged] == sorted((hit["score"] for hit in paged), reverse=True)
     places = [(hit["conversation_id"], hit["seq"]) for hit in paged]
@@ -79,10 +73,10 @@ async def test_pages_give_every_hit_once_the_best_first(corpus: Path) -> None:
 
 
 async def test_a_page_goes_on_where_the_one_before_ended_although_more_is_said_meanwhile(root: Path) -> None:
-    make_conversation(root, 1, events=[says(number, f"lease number {number}") for number in range(9)])
+    make_conversation(root, 1, events=[make_message_event(number, f"lease number {number}") for number in range(9)])
     async with serving(Settings(store=root)) as client:
         first = await get(client, SEARCH, q="lease", limit=4)
-        event = says(90, "lease lease lease", timestamp="2026-12-01T00:00:00")
+        event = make_message_event(90, "lease lease lease", timestamp="2026-12-01T00:00:00")
         batch = await client.post(f"/api/conversations/{make_id(1)}/events/batch", json={"events": [event]})
         assert batch.status_code < 300, batch.text
         rest = await get(client, SEARCH, q="lease", limit=100, page_id=first["next_page_id"])
@@ -93,10 +87,16 @@ async def test_a_page_goes_on_where_the_one_before_ended_although_more_is_said_m
 
 async def test_titles_count_more_and_what_is_recent_a_little_more(root: Path) -> None:
     old, new = "2026-01-01T00:00:00", "2026-10-01T00:00:00"
-    make_conversation(root, 1, events=[says(0, "a lease of ours", timestamp=old)], meta={"title": "Something"})
-    make_conversation(root, 2, events=[says(0, "a lease of ours", timestamp=new)], meta={"title": "Another"})
-    make_conversation(root, 3, events=[says(0, "hello")], meta={"title": "A lease of ours"})
-    make_conversation(root, 4, events=[says(0, "lease, lease, lease, lease", timestamp=old)], meta={"title": "Much"})
+    make_conversation(
+        root, 1, events=[make_message_event(0, "a lease of ours", timestamp=old)], meta={"title": "Something"}
+    )
+    make_conversation(
+        root, 2, events=[make_message_event(0, "a lease of ours", timestamp=new)], meta={"title": "Another"}
+    )
+    make_conversation(root, 3, events=[make_message_event(0, "hello")], meta={"title": "A lease of ours"})
+    make_conversation(
+        root, 4, events=[make_message_event(0, "lease, lease, lease, lease", timestamp=old)], meta={"title": "Much"}
+    )
     async with serving(Settings(store=root)) as client:
         hits = (await get(client, SEARCH, q="lease"))["items"]
         listed = (await relevant(client, q="lease"))["items"]
@@ -144,7 +144,7 @@ async def test_relevance_is_paged_and_without_a_question_it_is_the_last_update(c
 
 async def test_more_matches_than_are_ranked_are_told(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(search, "RANKED", 3)
-    events = [says(n, "lease " * (9 - n), timestamp=f"2026-0{n + 1}-01T00:00:00") for n in range(5)]
+    events = [make_message_event(n, "lease " * (9 - n), timestamp=f"2026-0{n + 1}-01T00:00:00") for n in range(5)]
     make_conversation(root, 1, events=events)
     async with serving(Settings(store=root)) as client:
         found = await get(client, SEARCH, q="lease")
@@ -160,7 +160,9 @@ async def test_pages_of_the_newest_matches_are_whole_while_more_is_said(
 ) -> None:
     monkeypatch.setattr(search, "RANKED", 9)
     for number in (1, 2, 3):
-        make_conversation(root, number, events=[says(n, "lease " * (n + 1)) for n in range(4)], meta={"title": "x"})
+        make_conversation(
+            root, number, events=[make_message_event(n, "lease " * (n + 1)) for n in range(4)], meta={"title": "x"}
+        )
     async with serving(Settings(store=root)) as client:
         expected = [hit["event_id"] for hit in (await get(client, SEARCH, q="lease"))["items"]]
         shown: list[str] = []
@@ -170,7 +172,7 @@ async def test_pages_of_the_newest_matches_are_whole_while_more_is_said(
             assert page["truncated"]
             if page["next_page_id"] is None:
                 break
-            event = says(9 + len(shown), "lease")
+            event = make_message_event(9 + len(shown), "lease")
             written = await client.post(f"/api/conversations/{make_id(1)}/events/batch", json={"events": [event]})
             assert written.status_code == 201, written.text
             page = await get(client, SEARCH, q="lease", limit=2, page_id=page["next_page_id"])
@@ -206,7 +208,7 @@ PHRASES = " OR ".join(f'"{"a " * 30}b{number}"' for number in range(31))
 
 
 async def test_looking_for_many_phrases_in_long_texts_is_quick(root: Path) -> None:
-    make_conversation(root, 1, events=[says(number, "xylo " + "a" * 32_000) for number in range(50)])
+    make_conversation(root, 1, events=[make_message_event(number, "xylo " + "a" * 32_000) for number in range(50)])
     async with serving(Settings(store=root, search_timeout_s=20)) as client:
         began = time.process_time()
         found = await get(client, SEARCH, q=f"xylo OR {PHRASES}", limit=50)
@@ -222,7 +224,7 @@ async def test_ranking_is_stopped_as_well(corpus: Path) -> None:
 
 async def test_so_are_snippets(root: Path) -> None:
     text = "a" * 31_000 + "".join(f" {'a ' * 30}b{number}" for number in range(12))
-    make_conversation(root, 1, events=[says(number, text) for number in range(20)])
+    make_conversation(root, 1, events=[make_message_event(number, text) for number in range(20)])
     async with serving(Settings(store=root)) as client:
         answer = await client.get(SEARCH, params={"q": PHRASES})
     assert (answer.status_code, answer.json()["code"]) == (422, "query_too_slow")

@@ -9,8 +9,7 @@ import pytest
 
 from app import Settings
 from app.files import trash
-from tests.api.test_writes import START
-from tests.builders import make_conversation
+from tests.builders import NEW_CONVERSATION, make_conversation
 from tests.conftest import serving
 
 ONE = uuid.UUID("abababab-abab-4bab-8bab-abababababab")
@@ -62,11 +61,11 @@ async def test_what_is_listed_is_not_created_a_second_time(root: Path, spelling:
         ghost_of(root)
     async with serving(Settings(store=root)) as client:
         before = directories(root)
-        made = await client.post("/api/conversations", json=START | {"conversation_id": str(ONE)})
+        made = await client.post("/api/conversations", json=NEW_CONVERSATION | {"conversation_id": str(ONE)})
         assert (made.status_code, made.json()["title"]) == (200, "A title")
         one = (await client.get("/api/conversations/search")).json()["items"][0]["id"]
         assert (await client.post(f"/api/conversations/{one}/fork", json={"id": str(ONE)})).status_code == 409
-        child = await client.post("/api/conversations", json=START | {"parent_conversation_id": str(ONE)})
+        child = await client.post("/api/conversations", json=NEW_CONVERSATION | {"parent_conversation_id": str(ONE)})
         assert child.status_code == 201
         assert directories(root) == before
 
