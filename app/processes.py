@@ -37,13 +37,13 @@ class Spawn(SpawnContext):
     Process = _Process
 
 
-def die_with_parent() -> None:
-    """End this process when its parent ends, however that ends."""
+def die_with_parent(signal_number: int = signal.SIGKILL) -> None:
+    """Send this process a signal when its parent ends, however the parent ends."""
     parent = parent_process()
     if parent is not None:
-        threading.Thread(target=_wait_and_exit, args=(parent.sentinel,), daemon=True).start()
+        threading.Thread(target=_wait_and_signal, args=(parent.sentinel, signal_number), daemon=True).start()
 
 
-def _wait_and_exit(sentinel: int) -> None:
+def _wait_and_signal(sentinel: int, signal_number: int) -> None:
     connection.wait([sentinel])
-    os._exit(1)
+    os.kill(os.getpid(), signal_number)

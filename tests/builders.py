@@ -36,6 +36,12 @@ def make_event(number: int = 0, **fields: Any) -> dict[str, Any]:
     } | fields
 
 
+def make_message_event(number: int, *texts: str, **fields: Any) -> dict[str, Any]:
+    """Return an event with a message of `texts`, each in a block of its own."""
+    content = [{"type": "text", "text": text} for text in texts]
+    return make_event(number, llm_message={"role": "user", "content": content}, **fields)
+
+
 def make_meta(conversation_id: str, **fields: Any) -> dict[str, Any]:
     """Return a meta.json."""
     return {
@@ -93,6 +99,17 @@ def make_conversation(
     for place, event in enumerate([make_event(i) for i in range(events)] if isinstance(events, int) else events):
         write_event(path, place, event)
     return path
+
+
+NEW_CONVERSATION = {
+    "agent": {"llm": {"model": "a/model", "api_key": "sk-plain"}, "tools": [], "mcp_config": {"env": {"T": "plain-2"}}},
+    "workspace": {"working_dir": "/home/dev/new"},
+    "secrets": {"TOKEN": {"kind": "StaticSecret", "value": "plain-3"}},
+    "tags": {"area": "store"},
+    "initial_message": {"role": "user", "content": [{"type": "text", "text": "hello"}], "unknown": 1},
+    "unknown_field": True,
+}
+"""A StartConversationRequest with secrets, a tag, a message and unknown fields."""
 
 
 FOREIGN = {
@@ -166,6 +183,15 @@ _HELD = {
         FROM message LEFT JOIN conversation ON conversation = conversation.id ORDER BY uuid, seq, event_id""",
     "sync_state": "SELECT phase, done, total, last_error, derived_by FROM sync_state",
 }
+
+
+def break_index(root: Path) -> None:
+    """Overwrite the index with its log and the map of the log, so that the next look at it fails."""
+    for suffix in ("", "-wal", "-shm"):
+        with (root / ".convstore" / f"index.db{suffix}").open("r+b") as file:
+            size = file.seek(0, 2)
+            file.seek(0)
+            file.write(b"\x55" * size)
 
 
 def index_tables(path: Path) -> dict[str, list[tuple[Any, ...]]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import signal
 import socket
 import time
 from collections.abc import AsyncIterator, Sequence
@@ -13,32 +14,30 @@ from fastapi import FastAPI
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 
-from app import __version__
-from app.api import (
+from app import __version__, logs
+from app.api import errors, openapi
+from app.api.auth import OPEN_PATHS, ApiKeyMiddleware, HostMiddleware, Keys, load_keys
+from app.api.cached_routes import CachedRoutesMiddleware
+from app.api.headers import TEXT_INDEXED
+from app.api.metrics import Metrics
+from app.api.middleware import BODY_MAX_BYTES, BodyLimitMiddleware, ObservabilityMiddleware, StartupErrorMiddleware
+from app.api.process import end_process_within, on_stop
+from app.api.routes import (
+    agents,
     archives,
+    bulk,
     changes,
     conversations,
-    description,
-    docs,
-    errors,
     events,
+    index,
+    leases,
     messages,
     metrics,
-    owning,
     server,
     sockets,
-    stream,
     trash,
-    writes,
 )
-from app.api.auth import OPEN_PATHS, HostAllowed, KeyRequired, Keys, load_keys
-from app.api.hot import HotPaths
-from app.api.limiting import BODY_MAX_BYTES, BodyLimited
-from app.api.metrics import Metrics
-from app.api.observing import Observed
-from app.api.parameters import INDEXED_HEADER
-from app.api.starting import StartTold
-from app.api.stopping import end_process_within, on_stop
+from app.processes import die_with_parent
 from app.settings import LOOPBACK_HOSTS, Settings
 from app.store.follow.background import run_background
 from app.store.store import ConversationStore
@@ -47,19 +46,40 @@ log = logging.getLogger(__name__)
 
 _LOCAL_ORIGIN = r"https?://(localhost|127\.0\.0\.1|\[::1\])(:\d+)?"
 
+_ROUTERS = (
+    bulk.router,  # before the trash, whose `{conversation_id}/restore` matches `bulk/restore` too
+    trash.router,
+    conversations.router,
+    leases.router,
+    conversations.write_router,
+    archives.router,
+    changes.router,
+    events.router,
+    events.write_router,
+    agents.router,
+    messages.router,
+    sockets.router,
+    server.router,
+    index.router,
+    metrics.router,
+)
+"""In the order of /docs."""
+
 
 def create_app(settings: Settings, keys: Sequence[str] | None = None, *, ends_process: bool = False) -> FastAPI:
     """Return the application. `keys` are those of `load_keys`, which is called when they are not given.
 
-    With `ends_process`, the process ends at the latest `settings.shutdown_timeout_s` after the application was told to.
+    With `ends_process`, the process exits at the latest `settings.shutdown_timeout_s` after the application begins to
+    stop.
 
     Raises:
-        InvalidSettings: keys are off although others can reach the server, or the key file cannot be used.
+        InvalidSettings: authentication is off although other machines can reach the server, or the key file cannot
+            be used.
     """
     if keys is None:
         keys, _ = load_keys(settings)
-    known = Keys(keys)
-    counted = Metrics()
+    valid_keys = Keys(keys)
+    app_metrics = Metrics()
     open_paths = OPEN_PATHS | ({"/metrics"} if settings.open_metrics else frozenset())
     app = FastAPI(
         title="convstore",
@@ -69,76 +89,72 @@ def create_app(settings: Settings, keys: Sequence[str] | None = None, *, ends_pr
         docs_url=None,
         redoc_url=None,
         middleware=[
-            Middleware(Observed, metrics=counted, unrouted=conversations.HOT_PATHS),
-            Middleware(HostAllowed, hosts=_allowed_hosts(settings)),
+            Middleware(ObservabilityMiddleware, metrics=app_metrics, unrouted=conversations.CACHED_ROUTES),
+            Middleware(HostMiddleware, hosts=_allowed_hosts(settings)),
             Middleware(
                 CORSMiddleware,
                 allow_origin_regex=_LOCAL_ORIGIN,
                 allow_methods=["*"],
                 allow_headers=["*"],
                 allow_credentials=True,
-                expose_headers=["ETag", INDEXED_HEADER],
+                expose_headers=["ETag", TEXT_INDEXED],
             ),
-            *([Middleware(KeyRequired, keys=known, open_paths=open_paths)] if known.required else []),
-            Middleware(BodyLimited, most_bytes=BODY_MAX_BYTES, free=("/api/conversations/import",)),
-            Middleware(HotPaths, paths=conversations.HOT_PATHS),
-            Middleware(StartTold),
+            *([Middleware(ApiKeyMiddleware, keys=valid_keys, open_paths=open_paths)] if valid_keys.required else []),
+            Middleware(BodyLimitMiddleware, max_bytes=BODY_MAX_BYTES, exempt=("/api/conversations/import",)),
+            Middleware(CachedRoutesMiddleware, routes=conversations.CACHED_ROUTES),
+            Middleware(StartupErrorMiddleware),
         ],
     )
     app.state.settings = settings
     app.state.ends_process = ends_process
-    app.state.keys = known
-    app.state.metrics = counted
+    app.state.keys = valid_keys
+    app.state.metrics = app_metrics
     app.state.started = time.monotonic()
     errors.install(app)
-    routers = (
-        trash.router,
-        conversations.router,
-        owning.router,
-        writes.router,
-        archives.router,
-        changes.router,
-        stream.router,
-        events.router,
-        messages.router,
-        sockets.router,
-        server.router,
-        metrics.router,
-    )
-    for router in routers:
+    for router in _ROUTERS:
         app.include_router(router)
-    docs.install(app)
-    description.install(app)
+    openapi.install(app, OPEN_PATHS)
     return app
+
+
+def create_worker() -> FastAPI:
+    """Return the application of a worker of `convstore serve --workers N`, with settings from the environment.
+
+    The worker stops when its parent ends: otherwise it would keep the socket.
+    """
+    settings = Settings()
+    logs.configure(settings.log_level, settings.log_format)
+    die_with_parent(signal.SIGTERM)
+    return create_app(settings, ends_process=True)
 
 
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
-    """Open the store, and keep its index in step with the files behind the answers."""
+    """Open the store, and follow changes of the files in a background task."""
     settings: Settings = app.state.settings
     async with ConversationStore.open(settings, note=app.state.metrics.note) as store:
         app.state.store = store
         if app.state.ends_process:
             on_stop(store.followers.close)
-        behind = asyncio.create_task(run_background(store))
-        behind.add_done_callback(_report_failure)
+        background = asyncio.create_task(run_background(store))
+        background.add_done_callback(_report_failure)
         try:
             yield
         finally:
             if app.state.ends_process:
                 end_process_within(settings.shutdown_timeout_s)
-            behind.cancel()
-            await asyncio.wait([behind])
+            background.cancel()
+            await asyncio.wait([background])
 
 
 def _report_failure(task: asyncio.Task[None]) -> None:
-    """Say at once that a background task failed; nobody awaits it before the end."""
+    """Log the failure of the background task at once: nobody awaits it before the application stops."""
     error = None if task.cancelled() else task.exception()
     if error is not None:
         log.error("the conversations are no longer followed", exc_info=error)
 
 
 def _allowed_hosts(settings: Settings) -> list[str]:
-    """Return the Host headers to accept: this machine's names, the address listened on, and the setting's."""
+    """Return the hosts to accept: names of this machine, the address that is listened on, and those of the settings."""
     own = [] if settings.loopback else [settings.host, socket.gethostname()]
     return [*LOOPBACK_HOSTS, *own, *settings.allowed_hosts]

@@ -1,4 +1,4 @@
-"""Who may ask: the key that every route but the health checks wants, the file it is kept in, and the Host header."""
+"""Who may send requests: checks of the API key, the Host header and the Origin header; and the file with the key."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ from tempfile import NamedTemporaryFile
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from app.api import docs
 from app.api.errors import error_response
+from app.api.headers import API_KEY, join_header
+from app.api.openapi import DOCS_PATHS
 from app.errors import InvalidSettings
 from app.settings import Settings
 
-HEADER = "X-Session-API-Key"
-OPEN_PATHS = frozenset({"/alive", "/health", "/ready", "/server_info"}) | docs.OPEN_PATHS
-"""What needs no key: the health checks, and the description of the API, which holds no data."""
+OPEN_PATHS = frozenset({"/alive", "/health", "/ready", "/server_info"}) | DOCS_PATHS
+"""Paths that need no key: the health checks, and the description of the API. They give no data of the store."""
 
-_HEADER = HEADER.lower().encode()
-_WITH_HEADERS = ("http", "websocket")
+_API_KEY = API_KEY.lower().encode()
+_REQUESTS = ("http", "websocket")
 _SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 
 
-class HostAllowed:
-    """ASGI middleware: 400 unless the Host header names this server, so that no page can reach it by rebinding a name.
+class HostMiddleware:
+    """Answers 400 unless the Host header names this server. This prevents DNS rebinding.
 
-    A write or a socket that a browser makes for a page of another origin gets 403. `hosts` are names or addresses
-    without a port; "*" allows any.
+    Answers 403 to a write or a WebSocket that a page of another origin starts. `hosts` are names or addresses without
+    a port; "*" allows any.
     """
 
     def __init__(self, app: ASGIApp, hosts: Sequence[str]) -> None:
@@ -37,13 +37,13 @@ class HostAllowed:
         self._hosts = frozenset(host.lower().encode() for host in hosts)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on, or answer 400, or 403 for one that a page of another origin makes."""
-        if scope["type"] not in _WITH_HEADERS or b"*" in self._hosts:
+        """Pass the request on, or refuse it."""
+        if scope["type"] not in _REQUESTS or b"*" in self._hosts:
             await self._app(scope, receive, send)
-        elif not self._admits(_header(scope, b"host")):
+        elif not self._admits(join_header(scope, b"host")):
             detail = "the Host header names another server; add the name to CONVSTORE_ALLOWED_HOSTS if it is this one's"
             await _refuse(400, "host_not_allowed", detail, scope, receive, send)
-        elif _changes_or_stays_open(scope) and not self._admits_origin(_header(scope, b"origin")):
+        elif _is_write_or_socket(scope) and not self._admits_origin(join_header(scope, b"origin")):
             detail = "a page of another origin may not do this; add its host to CONVSTORE_ALLOWED_HOSTS if it may"
             await _refuse(403, "origin_not_allowed", detail, scope, receive, send)
         else:
@@ -56,22 +56,17 @@ class HostAllowed:
         return host.strip(b"[]") in self._hosts
 
     def _admits_origin(self, origin: bytes) -> bool:
-        """Whether a browser sent none (then it is no page that asks), or that of an allowed host."""
+        """Whether the origin is missing, then no page of a browser sent the request, or is that of an allowed host."""
         scheme, separator, host = origin.partition(b"://")
         return not origin or (bool(separator) and scheme in (b"http", b"https") and self._admits(host))
 
 
-def _header(scope: Scope, wanted: bytes) -> bytes:
-    """Return a header, b"" if there is none. One that is repeated is a list, and so no host, origin or key."""
-    return b", ".join(value for name, value in scope["headers"] if name == wanted)
-
-
-def _changes_or_stays_open(scope: Scope) -> bool:
+def _is_write_or_socket(scope: Scope) -> bool:
     return scope["type"] == "websocket" or scope["method"] not in _SAFE_METHODS
 
 
 async def _refuse(status: int, code: str, detail: str, scope: Scope, receive: Receive, send: Send) -> None:
-    """Answer an error; a socket that was not accepted can only be closed, which its client sees as 403."""
+    """Answer an error. A WebSocket that is not accepted yet can only be closed; its client gets 403."""
     if scope["type"] == "websocket":
         await receive()
         await send({"type": "websocket.close", "code": 1008, "reason": detail[:120]})
@@ -80,24 +75,24 @@ async def _refuse(status: int, code: str, detail: str, scope: Scope, receive: Re
 
 
 class Keys:
-    """The valid keys; none means that no key is asked for."""
+    """The valid keys. Without any, no key is required."""
 
     def __init__(self, keys: Sequence[str]) -> None:
         self._digests = [sha256(key.encode()).digest() for key in keys]
 
     @property
     def required(self) -> bool:
-        """Whether a key is asked for."""
+        """Whether requests need a key."""
         return bool(self._digests)
 
     def admit(self, given: bytes) -> bool:
-        """Whether this is one of the keys; takes as long for any that is not."""
+        """Whether this is one of the keys. The time that it takes does not depend on how much of a key is right."""
         digest = sha256(given).digest()
         return sum(secrets.compare_digest(digest, known) for known in self._digests) > 0
 
 
-class KeyRequired:
-    """ASGI middleware: 401 unless the request has one of the keys or its path is open. A socket asks for it itself."""
+class ApiKeyMiddleware:
+    """Answers 401 unless the request has a valid key or its path is open. WebSockets check the key themselves."""
 
     def __init__(self, app: ASGIApp, keys: Keys, open_paths: frozenset[str] = OPEN_PATHS) -> None:
         self._app = app
@@ -109,21 +104,22 @@ class KeyRequired:
         if scope["type"] != "http" or scope["path"] in self._open_paths:
             await self._app(scope, receive, send)
             return
-        given = _header(scope, _HEADER)
+        given = join_header(scope, _API_KEY)
         if self._keys.admit(given):
             await self._app(scope, receive, send)
             return
-        detail = f"this needs the API key in the header {HEADER}"
+        detail = f"this needs the API key in the header {API_KEY}"
         if given:
-            detail = f"the API key in the header {HEADER} is none of this server's"
+            detail = f"the API key in the header {API_KEY} is none of this server's"
         await error_response(401, "unauthorized", detail)(scope, receive, send)
 
 
 def load_keys(settings: Settings) -> tuple[list[str], bool]:
-    """Return the valid keys, and whether one was made just now; none when the server runs without.
+    """Return (the valid keys, whether a key was made just now). There are no keys when authentication is off.
 
     Raises:
-        InvalidSettings: keys are off although others can reach the server, or the key file cannot be used.
+        InvalidSettings: authentication is off although other machines can reach the server, or the key file cannot
+            be used.
     """
     if settings.no_auth:
         if not settings.loopback:
@@ -144,12 +140,13 @@ def load_keys(settings: Settings) -> tuple[list[str], bool]:
 
 
 def _read_or_make(path: Path) -> tuple[list[str], bool]:
-    """Return the keys in a file; one that is missing is made whole, so that nobody reads half of it."""
+    """Return the keys in a file, which is made with a new key if it is missing."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     key = secrets.token_urlsafe(32)
     with NamedTemporaryFile("w", dir=path.parent, prefix=".api-key-") as fresh:
         fresh.write(f"{key}\n")
         fresh.flush()
+        # a link appears with its whole content, so no other process reads half a key
         try:
             os.link(fresh.name, path)
         except FileExistsError:

@@ -11,10 +11,11 @@ from fastapi import FastAPI, Request
 from fastapi.encoders import jsonable_encoder
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
 from app import errors, logs
-from app.api.observing import HEADER, SAFE_HEADERS
+from app.api.headers import REQUEST_ID, SECURITY_HEADERS
 from app.errors import StoreError
 
 log = logging.getLogger(__name__)
@@ -65,20 +66,27 @@ UNEXPECTED = "an unexpected error; the server's log has it under the id in X-Req
 
 
 class _AsciiResponse(JSONResponse):
-    """JSON in ASCII: an error may name what a client sent, which need not be text that UTF-8 can hold."""
+    """JSON in ASCII: an error may quote what a client sent, and UTF-8 cannot encode a lone surrogate."""
 
     def render(self, content: Any) -> bytes:  # noqa: ANN401
         """Return the body."""
         return json.dumps(content, separators=(",", ":")).encode()
 
 
+class ErrorBody(BaseModel):
+    """Every error's body. `detail` is a text, or for wrong parameters a list of what is wrong with each."""
+
+    detail: str | list[dict[str, Any]]
+    code: str
+
+
 def error_response(status: int, code: str, detail: Any, headers: dict[str, str] | None = None) -> JSONResponse:  # noqa: ANN401
-    """Return the error body that every route answers with."""
+    """Return an answer with the error body that all routes share."""
     return _AsciiResponse({"detail": detail, "code": code}, status, headers)
 
 
 def install(app: FastAPI) -> None:
-    """Have every error of `app` answered with the one body."""
+    """Register the handlers that answer every error of `app` with this body."""
     app.add_exception_handler(StoreError, _store_error)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http_error)
@@ -86,18 +94,18 @@ def install(app: FastAPI) -> None:
 
 
 async def _store_error(_request: Request, error: Exception) -> JSONResponse:
-    return answer(cast(StoreError, error))
+    return store_error_response(cast(StoreError, error))
 
 
-def answer(known: StoreError) -> JSONResponse:
-    """Return what an expected error is answered with."""
+def store_error_response(known: StoreError) -> JSONResponse:
+    """Return the answer to an error of the store, with the status of its code."""
     status = STATUS_OF[known.code]
     headers = {"Retry-After": RETRY_AFTER_S} if status == HTTPStatus.SERVICE_UNAVAILABLE else None
     return error_response(status, known.code, str(known), headers)
 
 
 async def _invalid(_request: Request, error: Exception) -> JSONResponse:
-    """Say where the request is wrong, and not what it held: that may be a secret, or no JSON."""
+    """Say where the request is wrong, but do not quote it: it may hold a secret, or values that JSON cannot hold."""
     detail = jsonable_encoder(cast(RequestValidationError, error).errors(), exclude={"ctx", "input"})
     return error_response(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid_parameter", detail)
 
@@ -110,5 +118,6 @@ async def _http_error(_request: Request, error: Exception) -> JSONResponse:
 
 async def _unexpected(request: Request, error: Exception) -> JSONResponse:
     log.error("%s %s failed", request.method, request.url.path, exc_info=error)
-    headers = {HEADER: logs.request_id.get(), **SAFE_HEADERS}  # this answer is made outside of `observing`
+    # Starlette makes this answer outside of all middleware, so it lacks the headers of `ObservabilityMiddleware`
+    headers = {REQUEST_ID: logs.request_id.get(), **SECURITY_HEADERS}
     return error_response(HTTPStatus.INTERNAL_SERVER_ERROR, "internal_error", UNEXPECTED, headers)

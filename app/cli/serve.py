@@ -99,12 +99,12 @@ def _serve_by_workers(settings: Settings, listener: socket.socket) -> None:
     """Serve with spawned processes that share the socket; one that dies is started again."""
     import uvicorn  # noqa: PLC0415
 
-    from app.api.supervisor import Supervisor  # noqa: PLC0415
+    from app.api.process import Supervisor  # noqa: PLC0415
 
     with TemporaryDirectory(prefix="convstore-metrics-") as counted:
         os.environ |= settings.as_environment() | {"PROMETHEUS_MULTIPROC_DIR": counted}
         config = uvicorn.Config(
-            "app.api.worker:create_worker",
+            "app.api.app:create_worker",
             factory=True,
             workers=settings.workers,
             timeout_worker_healthcheck=_WORKER_SILENT_S,

@@ -11,9 +11,10 @@ import pytest
 
 from app import Settings
 from app.api.app import create_app
-from app.api.auth import HEADER, OPEN_PATHS, load_keys
+from app.api.auth import OPEN_PATHS, load_keys
+from app.api.headers import API_KEY
 from app.errors import InvalidSettings
-from tests.builders import make_conversation
+from tests.builders import make_conversation, make_id
 from tests.conftest import serving
 
 COUNT = "/api/conversations/count"
@@ -29,27 +30,27 @@ async def client(root: Path) -> AsyncIterator[httpx.AsyncClient]:
 
 @pytest.mark.parametrize("key", [None, "", "another", "the-key ", "THE-KEY", "the-keythe-key"])
 async def test_without_a_valid_key_nothing_is_answered(client: httpx.AsyncClient, key: str | None) -> None:
-    del client.headers[HEADER]
-    answer = await client.get(COUNT, headers={} if key is None else {HEADER: key})
-    told = f"the API key in the header {HEADER} is none of this server's"
-    told = told if key else f"this needs the API key in the header {HEADER}"
+    del client.headers[API_KEY]
+    answer = await client.get(COUNT, headers={} if key is None else {API_KEY: key})
+    told = f"the API key in the header {API_KEY} is none of this server's"
+    told = told if key else f"this needs the API key in the header {API_KEY}"
     assert (answer.status_code, answer.json()) == (401, {"detail": told, "code": "unauthorized"})
 
 
 @pytest.mark.parametrize("path", ["/nothing", "/api/index/status", "/api/conversations/count/", "//health", "/health/"])
 async def test_every_other_path_needs_the_key_too(client: httpx.AsyncClient, path: str) -> None:
-    del client.headers[HEADER]
+    del client.headers[API_KEY]
     assert (await client.get(f"http://localhost{path}")).status_code == 401
 
 
 async def test_a_key_in_the_url_does_not_count(client: httpx.AsyncClient) -> None:
-    del client.headers[HEADER]
-    assert (await client.get(COUNT, params={HEADER: "the-key", "api_key": "the-key"})).status_code == 401
+    del client.headers[API_KEY]
+    assert (await client.get(COUNT, params={API_KEY: "the-key", "api_key": "the-key"})).status_code == 401
 
 
 @pytest.mark.parametrize("path", sorted(OPEN_PATHS))
 async def test_health_and_the_description_need_no_key(client: httpx.AsyncClient, path: str) -> None:
-    del client.headers[HEADER]
+    del client.headers[API_KEY]
     assert (await client.get(path)).status_code == (307 if path == "/" else 200)
 
 
@@ -60,7 +61,7 @@ async def test_each_of_several_keys_is_valid(root: Path) -> None:
     transport = httpx.ASGITransport(create_app(settings))
     async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
         statuses = [
-            (await client.get("/nothing", headers={HEADER: key})).status_code for key in ("one", "two", "three")
+            (await client.get("/nothing", headers={API_KEY: key})).status_code for key in ("one", "two", "three")
         ]
     assert statuses == [404, 404, 401]
 
@@ -139,11 +140,11 @@ async def test_a_host_that_is_allowed_is_accepted(root: Path) -> None:
 
 @pytest.mark.parametrize("origin", [LOCAL, "http://127.0.0.1:5173", "https://localhost", "http://[::1]:3000"])
 async def test_a_preflight_of_a_local_page_needs_no_key(client: httpx.AsyncClient, origin: str) -> None:
-    asked = {"Access-Control-Request-Method": "GET", "Access-Control-Request-Headers": HEADER}
-    del client.headers[HEADER]
+    asked = {"Access-Control-Request-Method": "GET", "Access-Control-Request-Headers": API_KEY}
+    del client.headers[API_KEY]
     answer = await client.options(COUNT, headers={"Origin": origin} | asked)
     assert (answer.status_code, answer.headers["Access-Control-Allow-Origin"]) == (200, origin)
-    assert HEADER in answer.headers["Access-Control-Allow-Headers"]
+    assert API_KEY in answer.headers["Access-Control-Allow-Headers"]
 
 
 @pytest.mark.parametrize(
@@ -157,7 +158,7 @@ async def test_a_page_from_elsewhere_is_allowed_nothing(client: httpx.AsyncClien
 
 
 async def test_a_local_page_may_read_an_error(client: httpx.AsyncClient) -> None:
-    del client.headers[HEADER]
+    del client.headers[API_KEY]
     answer = await client.get(COUNT, headers={"Origin": LOCAL})
     assert (answer.status_code, answer.headers["Access-Control-Allow-Origin"]) == (401, LOCAL)
 
@@ -172,5 +173,16 @@ async def test_a_page_from_elsewhere_may_not_write(client: httpx.AsyncClient, or
 @pytest.mark.parametrize(("name", "status"), [("Host", 400), ("Origin", 403)])
 async def test_a_header_that_comes_twice_is_refused(client: httpx.AsyncClient, name: str, status: int) -> None:
     good, other = ("localhost", "evil.example") if name == "Host" else (LOCAL, "http://evil.example")
-    answer = await client.post("/alive", headers=[(name, good), (name, other), (HEADER, "the-key")])
+    answer = await client.post("/alive", headers=[(name, good), (name, other), (API_KEY, "the-key")])
     assert answer.status_code == status
+
+
+async def test_a_foreign_page_may_not_write(root: Path) -> None:
+    one = f"/api/conversations/{make_id(1)}"
+    make_conversation(root)
+    async with serving(Settings(store=root)) as client:
+        answer = await client.patch(one, json={"title": "x"}, headers={"Origin": "https://evil.example"})
+        assert answer.status_code == 403
+        text = await client.patch(one, content='{"title": "x"}', headers={"Content-Type": "text/plain"})
+        assert text.status_code == 422
+        assert (await client.get(one)).json()["title"] == "A title"

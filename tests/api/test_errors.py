@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
@@ -14,6 +13,7 @@ from app.api.errors import STATUS_OF
 from app.errors import StoreError
 from app.model.filters import ConversationFilter, EventFilter, digest
 from app.model.page import Cursor, EventOrder, SortOrder, encode_token
+from tests.api.clients import raising
 from tests.builders import make_conversation, make_id
 from tests.conftest import serving
 
@@ -95,11 +95,8 @@ async def test_a_message_names_what_was_asked_for(root: Path) -> None:
 
 
 async def ask_with(failure: Exception, root: Path, monkeypatch: pytest.MonkeyPatch) -> httpx.Response:
-    async def fail(*_: Any) -> None:
-        raise failure
-
     async with serving(Settings(store=root)) as client:
-        monkeypatch.setattr("app.index.conversation_list.count_conversations", fail)
+        monkeypatch.setattr("app.index.conversation_list.count_conversations", raising(failure))
         return await client.get("/api/conversations/count")
 
 

@@ -12,8 +12,9 @@ import httpx
 import pytest
 
 from app import Settings
-from app.api.observing import SAFE_HEADERS
+from app.api.headers import SECURITY_HEADERS
 from app.store.store import ConversationStore
+from tests.api.clients import raising
 from tests.builders import make_conversation, make_id
 from tests.conftest import serving
 
@@ -41,18 +42,15 @@ async def client(root: Path) -> AsyncIterator[httpx.AsyncClient]:
 async def test_data_cannot_be_taken_for_a_page(client: httpx.AsyncClient, path: str, status: int) -> None:
     answer = await client.get(path)
     assert answer.status_code == status
-    assert {name: answer.headers.get_list(name) for name in SAFE_HEADERS} == {
-        name: [value] for name, value in SAFE_HEADERS.items()
+    assert {name: answer.headers.get_list(name) for name in SECURITY_HEADERS} == {
+        name: [value] for name, value in SECURITY_HEADERS.items()
     }
-    assert SAFE_HEADERS["Content-Security-Policy"] == STRICT
+    assert SECURITY_HEADERS["Content-Security-Policy"] == STRICT
     assert answer.headers["content-type"].split(";")[0] in ("application/json", "text/plain")
 
 
 async def test_an_unexpected_error_cannot_either(client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    async def fail(*_: object, **__: object) -> None:
-        raise RuntimeError("<script>")
-
-    monkeypatch.setattr(ConversationStore, "get_status", fail)
+    monkeypatch.setattr(ConversationStore, "get_status", raising(RuntimeError("<script>")))
     answer = await client.get("/api/index/status")
     assert (answer.status_code, answer.headers.get_list("Content-Security-Policy")) == (500, [STRICT])
     assert "<script>" not in answer.text

@@ -18,7 +18,7 @@ import pytest
 from typer.testing import CliRunner
 
 from app.cli.main import app
-from tests.api.test_secrets import METAS, PLANTED, STATES
+from tests.api.across.test_secrets import METAS, PLANTED, STATES
 from tests.builders import make_conversation, make_event, make_id
 from tests.cli.test_serve import served
 
@@ -170,7 +170,7 @@ def test_a_planted_secret_comes_out_nowhere(tmp_path: Path) -> None:
     assert [secret for secret in [*hidden, *in_events] if secret.encode() in in_bytes(tmp_path / "index")] == []
 
 
-def test_what_was_deleted_for_good_is_not_in_the_bytes_of_an_index_that_is_built_again(tmp_path: Path) -> None:
+def test_a_rebuilt_index_has_no_bytes_of_what_was_deleted_for_good(tmp_path: Path) -> None:
     root = tmp_path / "conversations"
     _, _, own = plant(root)
     runner = CliRunner()

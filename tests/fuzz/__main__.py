@@ -19,7 +19,7 @@ from typing import NamedTuple
 import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
-from app.api.auth import HEADER
+from app.api.headers import API_KEY
 from tests.builders import make_conversation
 from tests.cli.test_serve import served, wait_until_in_step
 
@@ -74,10 +74,10 @@ def fuzz(directory: Path, examples: int, seed: int, *arguments: str) -> Fuzzed:
     with served(store, CONVSTORE_API_KEY=KEY) as server:
         wait_until_in_step(server.url, KEY)
         command = [str(Path(sys.executable).with_name("st")), "run", f"{server.url}/openapi.json"]
-        command += ["--header", f"{HEADER}: {KEY}", "--max-examples", str(examples), "--seed", str(seed)]
+        command += ["--header", f"{API_KEY}: {KEY}", "--max-examples", str(examples), "--seed", str(seed)]
         command += ["--exclude-checks", ",".join(left_out), "--exclude-path-regex", _ENDLESS, "--no-color"]
         command += ["--suppress-health-check", "all", "--request-timeout", "30", *arguments]
-        with httpx.Client(base_url=server.url, headers={HEADER: KEY}, timeout=60) as client, _kept_there(client):
+        with httpx.Client(base_url=server.url, headers={API_KEY: KEY}, timeout=60) as client, _kept_there(client):
             done = subprocess.run(
                 command, capture_output=True, text=True, check=False, cwd=directory, env=os.environ | {"COLUMNS": "120"}
             )

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from app import Settings
-from tests.api.test_messages import ask_at_random
+from tests.api.routes.test_messages import ask_at_random
 from tests.conftest import serving
 
 NUMBER = int(os.environ.get("CONVSTORE_TEST_QUESTIONS", "1000"))

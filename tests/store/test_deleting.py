@@ -8,8 +8,7 @@ import pytest
 
 from app.errors import ConversationNotFound, DirectoryTaken
 from app.model.ids import ConversationId, dashed
-from tests.api.test_writes import START
-from tests.builders import details_in, make_conversation, make_foreign, make_id
+from tests.builders import NEW_CONVERSATION, details_in, make_conversation, make_foreign, make_id
 from tests.conftest import StoreOpener
 
 ONE = ConversationId(make_id(1))
@@ -28,7 +27,7 @@ async def test_what_took_the_place_of_a_listed_conversation_is_not_touched(root:
             async with store.writer(ONE):
                 pass
         with pytest.raises(DirectoryTaken):
-            await store.create(START | {"conversation_id": ONE})
+            await store.create(NEW_CONVERSATION | {"conversation_id": ONE})
     assert details_in(path) == before
 
 

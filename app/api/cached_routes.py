@@ -1,0 +1,136 @@
+"""A fast path with a cache for the GETs that clients repeat all the time: a page of the list, a count, facets.
+
+FastAPI matches the route and resolves its parameters again for every request. Of a list page inside the server
+(0.43 ms) that took 0.29 ms, while the SQL of the page takes 0.04. So GETs of a few paths go straight to their endpoint,
+and parsed query strings are cached. The FastAPI routes remain: they document these paths, and they answer when the fast
+path meets an error. The cost is two ways to one endpoint; `tests/api/test_cached_routes.py` checks that both answer
+alike.
+
+Answers are cached until the state of the index changes; asking for the state takes 6 microseconds. A client that has
+the answer gets 304: clients ask for the same first page every few seconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from functools import lru_cache
+from typing import Any, ClassVar
+from urllib.parse import parse_qsl
+
+from fastapi import Response
+from pydantic import BaseModel, ValidationError
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from app.api.errors import store_error_response
+from app.api.headers import join_header
+from app.errors import QueryTooSlow, StoreError
+
+
+class CachedQuery(BaseModel):
+    """The query parameters of a cached route."""
+
+    repeated: ClassVar[frozenset[str]] = frozenset()
+    """Those that may be given several times."""
+
+    @property
+    def depends_on_index_only(self) -> bool:
+        """Whether the answer depends neither on a file nor on the time of day."""
+        return True
+
+
+Endpoint = Callable[[Any, Any], Awaitable[Response]]
+"""An endpoint that takes the store and one query model."""
+
+_QUERIES_MAX = 256
+_QUERY_MAX_BYTES = 1024
+_ANSWERS_MAX_BYTES = 8 << 20
+_HEADERS_OF_304 = (b"etag", b"cache-control")
+
+
+class CachedRoutesMiddleware:
+    """Passes GETs of `routes` (path: endpoint and query model) straight to their endpoint, and caches the answers."""
+
+    def __init__(self, app: ASGIApp, routes: Mapping[str, tuple[Endpoint, type[CachedQuery]]]) -> None:
+        self._app = app
+        self._routes = routes
+        self._cache = _AnswerCache()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer, or pass the request on."""
+        route = self._routes.get(scope["path"]) if scope["type"] == "http" and scope["method"] == "GET" else None
+        if route is None or len(scope["query_string"]) > _QUERY_MAX_BYTES:
+            await self._app(scope, receive, send)
+            return
+        store = scope["app"].state.store
+        state = store.index.find_state()  # before the answer is made: it may be newer than this state, never older
+        key = scope["path"], scope["query_string"]
+        response = self._cache.find(state, key)
+        if response is None:
+            endpoint, model = route
+            try:
+                query = parse_query(model, scope["query_string"])
+                response = await endpoint(store, query)
+            except QueryTooSlow as error:
+                # the FastAPI route would run the query again, which would take as long again
+                await store_error_response(error)(scope, receive, send)
+                return
+            except (StoreError, ValidationError):
+                await self._app(scope, receive, send)
+                return
+            if state is not None and query.depends_on_index_only:
+                self._cache.put(state, key, response)
+        await _send(response, scope, send)
+
+
+async def _send(response: Response, scope: Scope, send: Send) -> None:
+    status, headers, body = response.status_code, response.raw_headers, response.body
+    etag = response.headers.get("etag")
+    if etag is not None and _has_etag(scope, etag.encode()):
+        status, body = 304, b""
+        headers = [(name, value) for name, value in headers if name in _HEADERS_OF_304]
+    # a copy, because other middleware adds headers, and the cached answer may be sent again
+    await send({"type": "http.response.start", "status": status, "headers": [*headers]})
+    await send({"type": "http.response.body", "body": body})
+
+
+def _has_etag(scope: Scope, etag: bytes) -> bool:
+    """Whether If-None-Match names the ETag."""
+    return etag in (tag.strip().removeprefix(b"W/") for tag in join_header(scope, b"if-none-match").split(b","))
+
+
+class _AnswerCache:
+    """Answers that were made since the index last changed."""
+
+    def __init__(self) -> None:
+        self._state: str | None = None
+        self._answers: dict[tuple[str, bytes], Response] = {}
+        self._size_bytes = 0
+
+    def find(self, state: str | None, key: tuple[str, bytes]) -> Response | None:
+        """Return the answer for a path and query string at this state of the index, or None."""
+        return self._answers.get(key) if state is not None and state == self._state else None
+
+    def put(self, state: str, key: tuple[str, bytes], response: Response) -> None:
+        """Keep an answer, and give it its ETag. Answers of another state, or too many bytes of them, are dropped."""
+        response.headers["etag"] = f'"{state}"'
+        response.headers["cache-control"] = "private, no-cache"
+        if state != self._state or self._size_bytes > _ANSWERS_MAX_BYTES:
+            self._state, self._answers, self._size_bytes = state, {}, 0
+        self._answers[key] = response
+        self._size_bytes += len(response.body) + len(key[1])
+
+
+@lru_cache(maxsize=_QUERIES_MAX)
+def parse_query(model: type[CachedQuery], query_string: bytes) -> CachedQuery:
+    """Parse a query string as FastAPI does: unknown parameters are ignored, the last of a repeated one counts.
+
+    Raises:
+        ValidationError: a parameter is wrong.
+    """
+    given: dict[str, Any] = {}
+    for name, value in parse_qsl(query_string.decode("latin-1"), keep_blank_values=True):
+        if name in model.repeated:
+            given.setdefault(name, []).append(value)
+        else:
+            given[name] = value
+    return model.model_validate(given)

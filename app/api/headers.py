@@ -1,0 +1,26 @@
+"""The headers that this server reads and sends."""
+
+from __future__ import annotations
+
+from starlette.types import Scope
+
+API_KEY = "X-Session-API-Key"
+REQUEST_ID = "X-Request-ID"
+TEXT_INDEXED = "X-Text-Indexed"
+"""(conversations with indexed text)/(all conversations): `1000/2500`."""
+
+SECURITY_HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+}
+"""Sent to browsers with every answer; a page has a Content-Security-Policy of its own."""
+
+
+def join_header(scope: Scope, name: bytes) -> bytes:
+    """Return the values of a header, given in lower case, joined with ", "; b"" if the request does not have it.
+
+    A header that must occur once and is repeated therefore matches no host, origin, key or size.
+    """
+    return b", ".join(value for header, value in scope["headers"] if header == name)

@@ -1,0 +1,168 @@
+"""Middleware around every request: request ids, metrics and the log; limits of bodies; errors at start-up.
+
+Authentication and hosts are in `auth`.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import secrets
+import sys
+from collections.abc import Container, Iterable
+from http import HTTPStatus
+from time import perf_counter
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app import logs
+from app.api.errors import error_response
+from app.api.headers import REQUEST_ID, SECURITY_HEADERS, join_header
+from app.api.metrics import Metrics
+from app.errors import StoreError
+
+log = logging.getLogger(__name__)
+
+BODY_MAX_BYTES = 64 << 20
+"""A thousand events of 64 kB, the most that are appended at once, or a few that hold images."""
+
+_SECURITY = [(name.lower().encode(), value.encode()) for name, value in SECURITY_HEADERS.items()]
+_SECURITY_OF_PAGES = _SECURITY[:-1]
+_CONTENT_POLICY = _SECURITY[-1][0]
+_REQUEST_ID = REQUEST_ID.lower().encode()
+_match_id = re.compile(rb"[A-Za-z0-9._-]{1,64}").fullmatch
+_SLOW_S = 2.0
+_PATH_MAX = 200
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+_OTHER = "other"
+_WITHOUT_BODY = frozenset({"GET", "HEAD"})
+
+
+class ObservabilityMiddleware:
+    """Gives each request an id and each answer that id and the security headers; counts and logs both.
+
+    A request may bring an id of 1 to 64 letters, digits, dots, underscores and dashes in X-Request-ID; otherwise one is
+    made. Metrics have the pattern of a path as a label. `unrouted` are paths that are answered without a FastAPI route.
+    """
+
+    def __init__(self, app: ASGIApp, metrics: Metrics, unrouted: Iterable[str]) -> None:
+        self._app = app
+        self._metrics = metrics
+        self._unrouted = frozenset(unrouted)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on."""
+        if scope["type"] not in ("http", "websocket"):
+            await self._app(scope, receive, send)
+            return
+        given = join_header(scope, _REQUEST_ID)
+        request_id = given if _match_id(given) else secrets.token_hex(8).encode()
+        logs.request_id.set(request_id.decode())
+        if scope["type"] == "websocket":
+            await self._app(scope, receive, send)
+            return
+        status = 0
+        seconds = 0.0
+
+        async def send_with_headers(message: Message) -> None:
+            nonlocal status, seconds
+            if message["type"] == "http.response.start":
+                status, seconds = message["status"], perf_counter() - began
+                headers = message["headers"]
+                security = _SECURITY_OF_PAGES if any(name == _CONTENT_POLICY for name, _ in headers) else _SECURITY
+                message["headers"] = [*headers, *security, (_REQUEST_ID, request_id)]
+            await send(message)
+
+        began = perf_counter()
+        try:
+            await self._app(scope, receive, send_with_headers)
+        except Exception:
+            status = status or 500
+            raise
+        finally:
+            self._record(scope, status, seconds or perf_counter() - began)
+
+    def _record(self, scope: Scope, status: int, seconds: float) -> None:
+        method = scope["method"] if scope["method"] in _METHODS else _OTHER
+        count, duration = self._metrics.request(method, self._route(scope), status)
+        count.inc()
+        duration.observe(seconds)
+        failed = status >= 500 and status != HTTPStatus.NOT_IMPLEMENTED
+        level = logging.WARNING if failed or seconds > _SLOW_S else logging.DEBUG
+        if log.isEnabledFor(level):
+            log.log(level, "%s %s %d in %.1f ms", method, scope["path"][:_PATH_MAX], status, seconds * 1000)
+
+    def _route(self, scope: Scope) -> str:
+        """Return the pattern of the path, so that no id becomes a label."""
+        if scope["path"] in self._unrouted:
+            return str(scope["path"])
+        return str(getattr(scope.get("route"), "path", _OTHER))
+
+
+class BodyLimitMiddleware:
+    """Answers 413 to a body that is larger than `max_bytes`, whether its size is announced or not.
+
+    A body is read into memory before a route gets it. `exempt` are the paths whose routes read the body as a stream and
+    have their own limit.
+    """
+
+    def __init__(self, app: ASGIApp, max_bytes: int, exempt: Container[str]) -> None:
+        self._app = app
+        self._max_bytes = max_bytes
+        self._exempt = exempt
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on, or answer 413 as soon as more than the limit has come."""
+        if scope["type"] != "http" or scope["method"] in _WITHOUT_BODY or scope["path"] in self._exempt:
+            await self._app(scope, receive, send)
+            return
+        size_bytes = 0
+        answered = False
+        refused = _announced_bytes(scope) > self._max_bytes
+
+        async def receive_limited() -> Message:
+            nonlocal size_bytes, refused
+            message = await receive()
+            size_bytes += len(message.get("body", b""))
+            refused = size_bytes > self._max_bytes and not answered
+            return {"type": "http.disconnect"} if refused else message
+
+        async def send_unless_refused(message: Message) -> None:
+            nonlocal answered
+            if not refused:
+                answered = True
+                await send(message)
+
+        if not refused:
+            await self._app(scope, receive_limited, send_unless_refused)
+        if not refused:
+            return
+        detail = f"the body is larger than {self._max_bytes:,} bytes; send it in parts"
+        await error_response(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "body_too_large", detail)(scope, receive, send)
+
+
+def _announced_bytes(scope: Scope) -> int:
+    """Return the Content-Length of a request, or 0."""
+    given = join_header(scope, b"content-length")
+    return int(given) if given.isdigit() else 0
+
+
+class StartupErrorMiddleware:
+    """Logs an error of the store that stops the start of the application as one line.
+
+    Starlette would log a traceback of about a hundred lines.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass everything on."""
+
+        async def send_reason(message: Message) -> None:
+            error = sys.exc_info()[1]
+            if message["type"] == "lifespan.startup.failed" and isinstance(error, StoreError):
+                message["message"] = str(error)
+            await send(message)
+
+        await self._app(scope, receive, send_reason if scope["type"] == "lifespan" else send)

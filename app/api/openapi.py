@@ -1,0 +1,179 @@
+"""The OpenAPI document, its page at /docs, and the schemas of JSON that pydantic models do not describe.
+
+FastAPI's own page loads its script from a CDN, and people paste their key into it. fastapi-offline has the same files.
+The page may run them and its one inline script, known by its hash, and may connect to this server alone.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+from collections.abc import Awaitable, Callable, Container
+from importlib.resources import as_file, files
+from typing import Annotated, Any
+
+from fastapi import Body, FastAPI
+from fastapi.openapi.docs import get_swagger_ui_html
+from fastapi.responses import FileResponse, HTMLResponse, RedirectResponse
+from pydantic import Field, WithJsonSchema
+
+from app.api.errors import ErrorBody
+from app.api.headers import API_KEY
+from app.api.params import ID_SCHEMA
+from app.model.conversation import TITLE_MAX
+from app.model.facets import FacetKind
+from app.model.info import TAG_KEY, TAG_VALUE_MAX
+from app.model.validation import EVENT_ID, EVENT_KIND, SOURCES
+
+_DOCS = "/docs"
+_DOCS_FILES = ("swagger-ui-bundle.js", "swagger-ui.css", "favicon.png")
+DOCS_PATHS = frozenset({"/", "/openapi.json", _DOCS, *(f"{_DOCS}/{name}" for name in _DOCS_FILES)})
+"""Paths of the document and its page, which hold no data."""
+
+_FASTAPI_ERROR = "HTTPValidationError"
+_ERROR = {
+    "description": "Any error: 400 a bad token, 401 no key, 403 a foreign origin, 404 unknown, 409 owned by another "
+    "or not as expected, 410 gone, 422 a bad parameter, 503 the index or the directory cannot be used now",
+    "content": {"application/json": {"schema": {"$ref": f"#/components/schemas/{ErrorBody.__name__}"}}},
+}
+
+# Request bodies that are stored with all their fields, also unknown ones. `app.model` checks them; these describe them.
+_MESSAGE = {
+    "role": "user",
+    "content": [{"type": "text", "text": "Add retry with jitter."}],
+}
+_NEW = {
+    "agent": {"kind": "Agent", "llm": {"model": "openai/gpt-5.1"}, "tools": []},
+    "workspace": {"kind": "LocalWorkspace", "working_dir": "/home/dev/project"},
+    "initial_message": _MESSAGE,
+    "title": "Retry with jitter",
+    "tags": {"area": "auth"},
+}
+_NEW_SCHEMA = {
+    "type": "object",
+    "description": "a StartConversationRequest of agent-server; `agent_settings` may stand in the place of `agent`",
+    "properties": {
+        "conversation_id": {**ID_SCHEMA, "description": "its id; a new one if there is none"},
+        "parent_conversation_id": ID_SCHEMA,
+        "agent": {
+            "type": "object",
+            "properties": {
+                "kind": {"type": "string"},
+                "llm": {"type": "object", "properties": {"model": {"type": "string"}}},
+            },
+            "required": ["kind"],
+        },
+        "agent_settings": {"type": "object"},
+        "workspace": {
+            "type": "object",
+            "properties": {"working_dir": {"type": "string"}},
+            "required": ["working_dir"],
+        },
+        "initial_message": {
+            "type": "object",
+            "properties": {"role": {"type": "string"}, "content": {"type": "array", "items": {"type": "object"}}},
+        },
+        "title": {"type": "string", "minLength": 1, "maxLength": TITLE_MAX},
+        "tags": {
+            "type": "object",
+            "propertyNames": {"pattern": TAG_KEY},
+            "additionalProperties": {"type": "string", "maxLength": TAG_VALUE_MAX},
+        },
+    },
+    "required": ["workspace"],
+    "examples": [_NEW],
+}
+
+_EVENT_SCHEMA = {
+    "type": "object",
+    "properties": {
+        "id": {"type": "string", "pattern": EVENT_ID, "description": "a new one if there is none"},
+        "timestamp": {"type": "string", "description": "ISO 8601; now if there is none"},
+        "source": {"enum": list(SOURCES)},
+        "kind": {"type": "string", "pattern": EVENT_KIND},
+        "parent_id": {"type": "string", "description": "an event of this conversation; HEAD if there is none"},
+    },
+    "required": ["source", "kind"],
+    "examples": [{"source": "user", "kind": "MessageEvent", "llm_message": _MESSAGE}],
+}
+
+_KIND = f"({'|'.join(FacetKind)}|{FacetKind.TAG}:[^,]+)"
+_FACETS_SCHEMA = {"type": "string", "pattern": f"^{_KIND}(,{_KIND})*$", "examples": ["status", "model,tag:area"]}
+
+FacetNames = Annotated[str, Field(max_length=1000), WithJsonSchema(_FACETS_SCHEMA)]
+NewConversation = Annotated[dict[str, Any], Body(), WithJsonSchema(_NEW_SCHEMA)]
+AnyEvent = Annotated[dict[str, Any], WithJsonSchema(_EVENT_SCHEMA)]
+
+
+def install(app: FastAPI, open_paths: Container[str]) -> None:
+    """Complete the document of `app` and serve the page. `open_paths` need no key."""
+    incomplete = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            _complete(incomplete(), open_paths)
+        return incomplete()
+
+    app.openapi = openapi  # type: ignore[method-assign]
+    _serve_page(app)
+
+
+def _complete(document: dict[str, Any], open_paths: Container[str]) -> None:
+    """Say which requests need the key, and what every error looks like."""
+    components = document.setdefault("components", {})
+    components["securitySchemes"] = {"key": {"type": "apiKey", "in": "header", "name": API_KEY}}
+    document["security"] = [{"key": []}]
+    schemas = components.setdefault("schemas", {})
+    for unused in (_FASTAPI_ERROR, "ValidationError"):
+        schemas.pop(unused, None)
+    schemas[ErrorBody.__name__] = ErrorBody.model_json_schema()
+    for path, operations in document["paths"].items():
+        for operation in operations.values():
+            if path in open_paths:
+                operation["security"] = []
+            if _FASTAPI_ERROR in str(operation["responses"].get("422")):
+                del operation["responses"]["422"]
+            operation["responses"]["default"] = _ERROR
+
+
+def _serve_page(app: FastAPI) -> None:
+    page = get_swagger_ui_html(
+        openapi_url="/openapi.json",
+        title=f"{app.title}: API",
+        swagger_js_url=f"{_DOCS}/{_DOCS_FILES[0]}",
+        swagger_css_url=f"{_DOCS}/{_DOCS_FILES[1]}",
+        swagger_favicon_url=f"{_DOCS}/{_DOCS_FILES[2]}",
+        swagger_ui_parameters={"persistAuthorization": False},
+    )
+    html = bytes(page.body)
+    policy = {"Content-Security-Policy": _policy(html.decode())}
+
+    async def get_page() -> HTMLResponse:
+        return HTMLResponse(html, headers=policy)
+
+    async def redirect_to_page() -> RedirectResponse:
+        return RedirectResponse(_DOCS)
+
+    app.add_api_route("/", redirect_to_page, include_in_schema=False)
+    app.add_api_route(_DOCS, get_page, include_in_schema=False)
+    for name in _DOCS_FILES:
+        with as_file(files("fastapi_offline") / "static" / name) as path:
+            app.add_api_route(f"{_DOCS}/{name}", _file_endpoint(str(path)), include_in_schema=False)
+
+
+def _file_endpoint(path: str) -> Callable[[], Awaitable[FileResponse]]:
+    async def get_file() -> FileResponse:
+        return FileResponse(path, headers={"Cache-Control": "max-age=86400"})
+
+    return get_file
+
+
+def _policy(html: str) -> str:
+    """Return a Content-Security-Policy that allows what the page needs and nothing else."""
+    inline = re.findall(r"<script>(.*?)</script>", html, re.DOTALL)
+    hashes = " ".join(f"'sha256-{base64.b64encode(hashlib.sha256(s.encode()).digest()).decode()}'" for s in inline)
+    return (
+        f"default-src 'none'; script-src 'self' {hashes}; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
+        "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    )

@@ -1,0 +1,54 @@
+"""Parameters that several routes share: the store, ids, times, and those of pages."""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime
+from typing import Annotated, cast
+
+from fastapi import Depends, Path, Query, Request
+from pydantic import AfterValidator, BeforeValidator, WithJsonSchema
+
+from app.errors import InvalidId
+from app.model.ids import ConversationId, parse_conversation_id
+from app.store.read.reader import StoreReader
+from app.store.store import ConversationStore
+
+_ZONE_AFTER_SPACE = re.compile(r"(:\d\d(?:\.\d+)?) (\d\d:?\d\d)$")
+
+
+def _parse_id(text: str) -> ConversationId:
+    try:
+        return parse_conversation_id(text)
+    except InvalidId as error:
+        raise ValueError(str(error)) from error
+
+
+def _restore_plus(given: object) -> object:
+    """Restore the plus of a time's zone. Typed into a URL without escaping, it arrives as a space."""
+    return _ZONE_AFTER_SPACE.sub(r"\1+\2", given) if isinstance(given, str) else given
+
+
+async def _get_store(request: Request) -> StoreReader:
+    return cast(StoreReader, request.app.state.store)
+
+
+async def get_writable_store(request: Request) -> ConversationStore:
+    """Return the store with its writing methods. A GET or HEAD must not depend on this."""
+    if request.method in ("GET", "HEAD"):
+        raise TypeError("what answers a GET must not write")
+    return cast(ConversationStore, request.app.state.store)
+
+
+Store = Annotated[StoreReader, Depends(_get_store)]
+WritableStore = Annotated[ConversationStore, Depends(get_writable_store)]
+ID_SCHEMA = {
+    "type": "string",
+    "pattern": "^([0-9A-Fa-f]{32}|[0-9A-Fa-f]{8}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{12})$",
+}
+AnyId = Annotated[str, AfterValidator(_parse_id), WithJsonSchema(ID_SCHEMA)]
+IdInPath = Annotated[AnyId, Path(description="32 hexadecimal digits, with or without dashes")]
+Moment = Annotated[datetime, BeforeValidator(_restore_plus)]
+PageId = Annotated[str | None, Query(description="next_page_id of the page before")]
+Limit = Annotated[int, Query(description="the most items in the page", gt=0, le=100)]
+IncludeSkills = Annotated[bool, Query(description="send agent.agent_context.skills too; opens the page's files")]

@@ -1,0 +1,129 @@
+"""The filters of conversations as parameters, the same for search, count, facets, messages and bulk requests."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, ClassVar
+
+from pydantic import BeforeValidator, ConfigDict, Field
+
+from app.api.cached_routes import CachedQuery
+from app.api.openapi import FacetNames
+from app.api.params import AnyId, Moment
+from app.model.facets import Facet, parse_facets
+from app.model.filters import Archived, ConversationFilter, Status, parse_tag
+from app.model.ids import ConversationId
+from app.model.times import to_us
+
+_INT64_MAX = 2**63 - 1
+
+Text = Annotated[str, Field(max_length=1000)]
+TagText = Annotated[str, Field(min_length=1, max_length=600)]
+Cost = Annotated[float, Field(allow_inf_nan=False)]
+Number = Annotated[int, Field(ge=0, le=_INT64_MAX)]
+
+
+def _as_list(given: object) -> object:
+    """Make a list of a single text, which a body may have in the place of a list."""
+    return [given] if isinstance(given, str) else given
+
+
+class FilterQuery(CachedQuery):
+    """Which conversations. Several filters must all be met; times without a zone are UTC."""
+
+    repeated: ClassVar[frozenset[str]] = frozenset({"status", "tag"})
+
+    q: str | None = Field(
+        default=None,
+        description='in which this is said or titled: words, "exact phrases", -excluded ones, OR between two; '
+        "the last word may be only begun",
+    )
+    status: Annotated[list[Status], BeforeValidator(_as_list)] = Field(
+        default=[], description="with this execution status; repeated: with any of these"
+    )
+    title__contains: str | None = Field(
+        default=None, max_length=200, description="with this in the title, whatever its case and accents"
+    )
+    tag: Annotated[list[TagText], BeforeValidator(_as_list)] = Field(
+        default=[], max_length=20, description="with this tag, key, key:value or key=value; repeated: with all of these"
+    )
+    workspace: Text | None = Field(default=None, description="with this working directory")
+    model: Text | None = Field(default=None, description="with this model")
+    agent_kind: Text | None = Field(default=None, description="with this kind of agent")
+    parent_conversation_id: AnyId | None = Field(default=None, description="children of this conversation")
+    top_level: bool | None = Field(default=None, description="without a parent, or with one")
+    forked_from: AnyId | None = Field(default=None, description="forked from this conversation")
+    created_at__gte: Moment | None = Field(default=None, description="created at this time or later")
+    created_at__lt: Moment | None = Field(default=None, description="created before")
+    updated_at__gte: Moment | None = Field(default=None, description="updated at this time or later")
+    updated_at__lt: Moment | None = Field(default=None, description="updated before")
+    last_event_at__gte: Moment | None = Field(default=None, description="with the last event at this time or later")
+    last_event_at__lt: Moment | None = Field(default=None, description="with the last event before")
+    cost__gte: Cost | None = Field(default=None, description="that cost this or more")
+    cost__lt: Cost | None = Field(default=None, description="that cost less")
+    event_count__gte: Number | None = Field(default=None, description="with so many events or more")
+    event_count__lt: Number | None = Field(default=None, description="with fewer events")
+    archived: Archived = Field(default=Archived.FALSE, description="not archived, archived, or any")
+    unreadable: bool | None = Field(default=None, description="whose files cannot be read as they should, or can")
+    owned: bool | None = Field(default=None, description="that a server owns at this moment, or none")
+
+    @property
+    def depends_on_index_only(self) -> bool:
+        """Whether the answer does not depend on the time of day, as that of `owned` does."""
+        return self.owned is None
+
+    @property
+    def conversation_filter(self) -> ConversationFilter:
+        """The filter that these parameters describe."""
+        return ConversationFilter(
+            q=self.q,
+            statuses=tuple(self.status),
+            title_contains=self.title__contains,
+            tags=tuple(parse_tag(text) for text in self.tag),
+            workspace=self.workspace,
+            model=self.model,
+            agent_kind=self.agent_kind,
+            parent=_parse_id(self.parent_conversation_id),
+            top_level=self.top_level,
+            forked_from=_parse_id(self.forked_from),
+            created_at_gte_us=_to_us(self.created_at__gte),
+            created_at_lt_us=_to_us(self.created_at__lt),
+            updated_at_gte_us=_to_us(self.updated_at__gte),
+            updated_at_lt_us=_to_us(self.updated_at__lt),
+            last_event_at_gte_us=_to_us(self.last_event_at__gte),
+            last_event_at_lt_us=_to_us(self.last_event_at__lt),
+            cost_gte=self.cost__gte,
+            cost_lt=self.cost__lt,
+            event_count_gte=self.event_count__gte,
+            event_count_lt=self.event_count__lt,
+            archived=self.archived.asked,
+            unreadable=self.unreadable,
+            owned=self.owned,
+        )
+
+
+class FacetQuery(FilterQuery):
+    """What to count by, under the filters of search. A misspelt one is refused: it would be counted without."""
+
+    model_config = ConfigDict(extra="forbid")
+    repeated: ClassVar[frozenset[str]] = FilterQuery.repeated | {"by"}
+
+    by: list[FacetNames] = Field(
+        min_length=1,
+        description="status, model, workspace, agent_kind, tag (keys), tag:key (values), day, month (of creation, UTC);"
+        " several with commas, or repeated",
+    )
+    limit: int = Field(default=20, gt=0, le=1000, description="the most values of each")
+
+    @property
+    def facets(self) -> list[Facet]:
+        """The facets to count by, without repetitions."""
+        return parse_facets(",".join(self.by))
+
+
+def _parse_id(text: str | None) -> ConversationId | None:
+    return None if text is None else ConversationId(text)
+
+
+def _to_us(moment: datetime | None) -> int | None:
+    return None if moment is None else to_us(moment)

@@ -1,0 +1,83 @@
+"""Answers that several routes share: finished JSON, pages, warnings, and the end of a stream."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Annotated, Literal
+
+import orjson
+from fastapi import Response
+from pydantic import BaseModel, Field
+
+from app.api.headers import TEXT_INDEXED
+from app.errors import ConversationNotFound, StoreError
+from app.model.ids import ConversationId
+from app.store.store import ConversationStore
+
+log = logging.getLogger(__name__)
+
+Warned = Annotated[
+    str | None,
+    Field(description="only when the index does not show it yet; it will by itself: do not repeat the request"),
+]
+
+
+class Success(BaseModel):
+    """What was asked for is done and durable."""
+
+    success: Literal[True] = True
+    warning: Warned = None
+
+
+class TextIndexed(BaseModel):
+    """Of how many conversations the text is known, and how many there are."""
+
+    conversations: int
+    total: int
+
+
+def set_text_indexed(response: Response, indexed: int, total: int) -> None:
+    """Say in a header of a search's answer how many of all conversations have their text in the index."""
+    response.headers[TEXT_INDEXED] = f"{indexed}/{total}"
+
+
+def json_response(body: bytes, status: int = 200) -> Response:
+    """Send finished JSON."""
+    return Response(body, status, media_type="application/json")
+
+
+async def written_response(
+    store: ConversationStore,
+    conversation_id: ConversationId,
+    warning: str | None,
+    *,
+    include_skills: bool = False,
+    status: int = 200,
+) -> Response:
+    """Answer a write with the ConversationInfo of the conversation, and with `warning` if there is one."""
+    body, warning = await store.describe(conversation_id, warning, include_skills=include_skills)
+    if warning is not None:
+        body = b"%b,%b" % (body[:-1], orjson.dumps({"warning": warning})[1:])
+    return json_response(body, status)
+
+
+def page_response(items: Iterable[bytes], next_page_id: str | None, **more: object) -> Response:
+    """Send a page of finished JSON items, the token of the next page, and `more` fields."""
+    rest = orjson.dumps({"next_page_id": next_page_id, **more})
+    return json_response(b'{"items":[%b],%b' % (b",".join(items), rest[1:]))
+
+
+@contextmanager
+def ending_stream(what: str) -> Iterator[None]:
+    """End a stream of events at an error of the store, and log the error.
+
+    The answer has begun, so it cannot get another status; the client gets one when it connects again.
+    """
+    try:
+        yield
+    except ConversationNotFound:
+        return
+    except StoreError as error:
+        log.warning("a stream of %s ends: %s", what, error)

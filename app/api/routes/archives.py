@@ -1,0 +1,131 @@
+"""Conversations as files: downloads and imports."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Annotated, BinaryIO
+
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import StreamingResponse
+from pydantic import BaseModel
+
+from app.api.errors import ErrorBody
+from app.api.params import IdInPath, Store, WritableStore
+from app.api.responses import Warned
+from app.errors import ArchiveTooLarge, UnreadableFile
+from app.index.sqlite.index_file import make_directory
+from app.model.archive_format import FOREIGN_ARCHIVE, ExportFormat, OnClash
+from app.model.ids import ConversationId, dashed
+from app.store.admin.archive_export import ExportReport, aiter_of, export, find_named
+from app.store.admin.archive_import import Action, import_conversations
+from app.store.write.backlog import find_warning
+
+log = logging.getLogger(__name__)
+
+router = APIRouter(prefix="/api/conversations", tags=["archives"])
+
+Format = Annotated[ExportFormat, Query(alias="format", description="zip and jsonl can be imported again")]
+
+
+@router.get(
+    "/{conversation_id}/export",
+    response_class=StreamingResponse,
+    responses={404: {"model": ErrorBody}, 409: {"model": ErrorBody}},
+)
+async def export_conversation(
+    store: Store, conversation_id: IdInPath, kind: Format = ExportFormat.ZIP
+) -> StreamingResponse:
+    """Download a conversation: its files as a zip, as JSON Lines, or as Markdown. Secrets are masked."""
+    wanted = ConversationId(conversation_id)
+    await store.get_conversation(wanted)
+    report = ExportReport()
+    named = aiter_of(await find_named(store, [wanted]))
+    chunks = export(store.reader, named, kind, report)
+    first = await anext(chunks, b"")
+    if report.unread:
+        await chunks.aclose()
+        raise UnreadableFile(f"conversation {dashed(wanted)} is not exported: {report.left_out[-1][1].reason}")
+    return StreamingResponse(
+        _log_left_out(first, chunks, report),
+        media_type=kind.media_type,
+        headers={"Content-Disposition": f'attachment; filename="{wanted}{kind.suffix}"'},
+    )
+
+
+class ImportedConversation(BaseModel):
+    """A conversation of an archive, and what became of it; `id` is the one that it has here."""
+
+    id: str
+    archive_id: str
+    action: Action
+    files: int
+    size_bytes: int
+
+
+class ImportAnswer(BaseModel):
+    """What an import did, or with dry_run would do."""
+
+    items: list[ImportedConversation]
+    dry_run: bool
+    warning: Warned = None
+
+
+@router.post(
+    "/import",
+    responses={409: {"model": ErrorBody}, 413: {"model": ErrorBody}, 422: {"model": ErrorBody}},
+    response_model_exclude_none=True,
+)
+async def import_archive(
+    store: WritableStore,
+    request: Request,
+    on_clash: Annotated[OnClash, Query(description="with a conversation whose id is taken by another")] = OnClash.FAIL,
+    new_ids: Annotated[bool, Query(description="give every conversation a new id")] = False,
+    dry_run: Annotated[bool, Query(description="check all of it, and say what would be done")] = False,
+) -> ImportAnswer:
+    """Import the zip or the JSON Lines in the body: all of it is checked before anything is written."""
+    settings = store.settings
+    await asyncio.to_thread(make_directory, settings.index_path)
+    with TemporaryDirectory(dir=settings.index_path.parent, prefix="import-") as directory:
+        archive = Path(directory, "the archive")  # error messages show this name
+        with await asyncio.to_thread(archive.open, "xb") as upload:
+            await _receive(request, upload, settings.import_max_bytes)
+        plan = await import_conversations(
+            store, [archive], FOREIGN_ARCHIVE, on_clash=on_clash, new_ids=new_ids, dry_run=dry_run
+        )
+    items = [
+        ImportedConversation(
+            id=dashed(one.target),
+            archive_id=dashed(one.id),
+            action=one.action,
+            files=one.files,
+            size_bytes=one.size_bytes,
+        )
+        for one in plan
+    ]
+    return ImportAnswer(items=items, dry_run=dry_run, warning=find_warning(plan))
+
+
+async def _receive(request: Request, upload: BinaryIO, max_bytes: int) -> None:
+    size_bytes = 0
+    async for chunk in request.stream():
+        size_bytes += len(chunk)
+        if size_bytes > max_bytes:
+            raise ArchiveTooLarge(
+                f"the archive is larger than {max_bytes:,} bytes; set CONVSTORE_IMPORT_MAX_BYTES, or use "
+                "`convstore import` on the server's machine"
+            )
+        await asyncio.to_thread(upload.write, chunk)
+    await asyncio.to_thread(upload.flush)
+
+
+async def _log_left_out(first: bytes, chunks: AsyncIterator[bytes], report: ExportReport) -> AsyncIterator[bytes]:
+    """Yield the chunks, then log what the export left out."""
+    yield first
+    async for chunk in chunks:
+        yield chunk
+    for conversation_id, left_out in report.left_out:
+        log.warning("export of %s leaves out %s: %s", conversation_id, left_out.name, left_out.reason)

@@ -1,0 +1,229 @@
+"""Delete, tag, archive or restore many conversations in one request.
+
+An error of one conversation is in its item of the answer; the others are still changed.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import datetime
+from functools import partial
+from typing import Any
+
+from fastapi import APIRouter
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, field_validator, model_validator
+
+from app.api.errors import UNEXPECTED, ErrorBody
+from app.api.params import AnyId, WritableStore
+from app.api.query_filters import FilterQuery
+from app.api.responses import Warned
+from app.errors import StoreError, UnexpectedCount
+from app.model.filters import is_blank
+from app.model.ids import ConversationId, dashed
+from app.model.times import to_us
+from app.model.validation import check_tags
+from app.store.read.reader import PAGE_MAX
+from app.store.store import ConversationStore
+from app.store.write.backlog import Done
+
+log = logging.getLogger(__name__)
+
+router = APIRouter(prefix="/api/conversations/bulk", tags=["trash"], responses={422: {"model": ErrorBody}})
+
+_IDS_MAX = 10_000
+_CONFLICT: dict[int | str, dict[str, Any]] = {
+    409: {
+        "model": ErrorBody,
+        "description": "`unexpected_count`: `expected_count` is missing or wrong; nothing is done",
+    }
+}
+
+
+class BulkFilter(FilterQuery):
+    """The filters of search. Unknown ones and blank texts are refused: without them more conversations would match."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    @field_validator("q", "title__contains")
+    @classmethod
+    def _not_blank(cls, text: str | None) -> str | None:
+        if is_blank(text):
+            raise ValueError("a blank text leaves no conversation out; give a text, or leave this filter out")
+        return text
+
+
+class Bulk(BaseModel):
+    """Which conversations: by id, or by filter."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    ids: list[AnyId] | None = Field(default=None, max_length=_IDS_MAX)
+    filter: BulkFilter | None = None
+    all: StrictBool = Field(
+        default=False,
+        description="must be true with a filter that is empty or has only `archived` false or any, "
+        "and means all these conversations; not allowed with ids or other filters",
+    )
+    expected_count: StrictInt | None = Field(
+        default=None,
+        ge=0,
+        description="`matched` of a dry run: if another number matches now, the answer is 409 and nothing is done. "
+        f"Required when a filter matches more than {PAGE_MAX} conversations, and for `permanent` with a filter",
+    )
+    dry_run: bool = Field(default=False, description="say what would be done, and do nothing")
+
+    @model_validator(mode="after")
+    def _require_one_choice(self) -> Bulk:
+        if (self.ids is None) == (self.filter is None):
+            raise ValueError('give ids, or a filter; {"filter": {}, "all": true} means all conversations')
+        narrows = self.filter is None or self.filter.conversation_filter.narrows
+        if not narrows and not self.all:
+            raise ValueError('this filter means all conversations; add "all": true if you want that, or give filters')
+        if narrows and self.all:
+            raise ValueError('"all" goes with an empty filter; leave out "all", or the ids or filters')
+        return self
+
+
+class BulkDelete(Bulk):
+    """Which conversations to delete."""
+
+    permanent: bool = Field(default=False, description="remove them for good, instead of into the trash")
+    force: bool = Field(default=False, description="also those that another owner is writing to")
+
+
+class BulkTag(Bulk):
+    """Which conversations get which tags, and lose which; other tags stay."""
+
+    set: dict[str, str] = {}
+    remove: list[str] = []
+
+
+class BulkArchive(Bulk):
+    """Which conversations to archive, or to take out of the archive; a filter finds archived ones when it asks."""
+
+    archived: bool = True
+
+
+class BulkRestore(BaseModel):
+    """Which conversations to restore: by id, or all that were deleted since a time."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    ids: list[AnyId] | None = Field(default=None, max_length=_IDS_MAX)
+    deleted_at__gte: datetime | None = None
+    dry_run: bool = False
+
+    @model_validator(mode="after")
+    def _require_one_choice(self) -> BulkRestore:
+        if (self.ids is None) == (self.deleted_at__gte is None):
+            raise ValueError("give ids, or deleted_at__gte")
+        return self
+
+
+class BulkItem(BaseModel):
+    """What became of one conversation; `error` is null when it was done, or would be."""
+
+    id: str
+    error: str | None = None
+    code: str | None = None
+    warning: Warned = None
+
+
+class BulkAnswer(BaseModel):
+    """What became of each; `matched` is how many conversations there are in `items`."""
+
+    items: list[BulkItem]
+    matched: int
+    done: int
+    dry_run: bool
+
+
+@router.post("/delete", responses=_CONFLICT, response_model_exclude_unset=True)
+async def bulk_delete(store: WritableStore, request: BulkDelete) -> BulkAnswer:
+    """Move many conversations into the trash, or with `permanent` remove them for good."""
+    ids = await _select(store, request, for_good=request.permanent)
+    if request.dry_run:
+        return await _each(ids, partial(store.require_deletable, force=request.force), dry_run=True)
+    return await _each(ids, partial(store.delete, permanent=request.permanent, force=request.force))
+
+
+@router.post("/tag", responses=_CONFLICT, response_model_exclude_unset=True)
+async def bulk_tag(store: WritableStore, request: BulkTag) -> BulkAnswer:
+    """Set and remove tags of many conversations."""
+    check_tags(request.set)
+
+    def change(tags: Mapping[str, str]) -> dict[str, str]:
+        return {key: value for key, value in tags.items() if key not in request.remove} | request.set
+
+    async def tag(one: ConversationId) -> Done:
+        async with store.writer(one) as conversation:
+            return await conversation.change_tags(change)
+
+    operation: _Operation = partial(store.require_taggable, change=change) if request.dry_run else tag
+    return await _each(await _select(store, request), operation, dry_run=request.dry_run)
+
+
+@router.post("/archive", responses=_CONFLICT, response_model_exclude_unset=True)
+async def bulk_archive(store: WritableStore, request: BulkArchive) -> BulkAnswer:
+    """Archive many conversations, or take them out of the archive."""
+
+    async def archive(one: ConversationId) -> Done:
+        return await store.mark(one, archived=request.archived)
+
+    operation: _Operation = store.require_deletable if request.dry_run else archive  # who may delete it may write to it
+    return await _each(await _select(store, request), operation, dry_run=request.dry_run)
+
+
+@router.post("/restore", response_model_exclude_unset=True)
+async def bulk_restore(store: WritableStore, request: BulkRestore) -> BulkAnswer:
+    """Put many deleted conversations back."""
+    if request.ids is not None:
+        ids = [ConversationId(one) for one in request.ids]
+    else:
+        entries, _ = await store.list_trash(0, None)
+        since_us = to_us(request.deleted_at__gte) if request.deleted_at__gte else 0
+        ids = list(dict.fromkeys(one.id for one, _ in entries if one.deleted_at_us >= since_us))
+    operation: _Operation = store.require_restorable if request.dry_run else store.restore
+    return await _each(ids, operation, dry_run=request.dry_run)
+
+
+async def _select(store: ConversationStore, request: Bulk, *, for_good: bool = False) -> list[ConversationId]:
+    if request.filter is None:
+        ids = list(dict.fromkeys(ConversationId(one) for one in request.ids or ()))
+    else:
+        ids = await store.list_ids(request.filter.conversation_filter)
+    found, expected = len(ids), request.expected_count
+    unasked = request.dry_run or request.filter is None or found <= (0 if for_good else PAGE_MAX)
+    if expected == found or (expected is None and unasked):
+        return ids
+    if expected is None:
+        what = "remove any for good" if for_good else f"change more than {PAGE_MAX}"
+        reason = f"the filter matches {found} conversations, and expected_count must be given to {what}"
+    else:
+        reason = f"expected_count is {expected}, but {found} conversations match now"
+    raise UnexpectedCount(
+        f'{reason}; nothing was done. Check with "dry_run": true, then send "expected_count": {found}'
+    )
+
+
+_Operation = Callable[[ConversationId], Awaitable[Done | None]]
+"""Changes one conversation, or in a dry run raises the error that the change would raise."""
+
+
+async def _each(ids: list[ConversationId], operation: _Operation, *, dry_run: bool = False) -> BulkAnswer:
+    items = []
+    for one in ids:
+        item = BulkItem(id=dashed(one), error=None, code=None)
+        try:
+            done = await operation(one)
+            if done is not None and done.warning is not None:
+                item.warning = done.warning
+        except StoreError as error:
+            item.error, item.code = str(error), error.code
+        except Exception:
+            log.exception("conversation %s, one of many: failed", one)
+            item.error, item.code = UNEXPECTED, "internal_error"
+        items.append(item)
+    number = 0 if dry_run else sum(item.error is None for item in items)
+    return BulkAnswer(items=items, matched=len(items), done=number, dry_run=dry_run)

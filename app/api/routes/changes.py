@@ -1,0 +1,107 @@
+"""The change feed: which conversations changed or were deleted since a token, as JSON or as server-sent events."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from typing import Annotated, Any
+
+import orjson
+from fastapi import APIRouter, Depends, Header, Query, Request, Response
+from fastapi.sse import EventSourceResponse, ServerSentEvent
+from pydantic import BaseModel
+
+from app.api.errors import ErrorBody
+from app.api.params import Limit, Store
+from app.api.responses import ending_stream, json_response
+from app.errors import ChangesGone
+from app.model.change_token import ChangeToken, ListChange, parse_change_token
+from app.model.ids import dashed
+from app.store.read.reader import PAGE_MAX
+
+router = APIRouter(prefix="/api/changes", tags=["changes"])
+
+_WAIT_MAX_S = 60
+_SILENCE_S = 15.0
+_RESPONSES: dict[int | str, dict[str, Any]] = {400: {"model": ErrorBody}, 410: {"model": ErrorBody}}
+
+
+class ChangedConversation(BaseModel):
+    """A conversation as it is now, or null when it was deleted."""
+
+    id: str
+    conversation: dict[str, Any] | None
+
+
+class ChangesBody(BaseModel):
+    """Changes in their order; `next` is the token to go on with, `more` says that there are more already."""
+
+    items: list[ChangedConversation]
+    next: str
+    more: bool
+
+
+Since = Annotated[
+    str | None, Query(description="`next` of the answer before; `now`: only what changes from now on; none: everything")
+]
+
+
+async def _find_start(
+    store: Store,
+    since: Since = None,
+    last_event_id: Annotated[str | None, Header(description="the same, as a browser sends it; wins")] = None,
+) -> ChangeToken | None:
+    token = last_event_id or since
+    if token == "now":  # noqa: S105 - a word, no secret
+        return await store.get_place()
+    return None if token is None else parse_change_token(token)
+
+
+Start = Annotated[ChangeToken | None, Depends(_find_start)]
+
+
+async def _find_stream_start(store: Store, start: Start) -> ChangeToken | None:
+    """Check the request before the answer begins, so that an error still gets its status."""
+    store.followers.require_room()
+    await store.list_changes(start, 1)
+    return start
+
+
+@router.get("", responses={200: {"model": ChangesBody}, **_RESPONSES}, response_class=Response)
+async def list_changes(
+    request: Request,
+    store: Store,
+    start: Start,
+    limit: Limit = PAGE_MAX,
+    wait: Annotated[int, Query(ge=0, le=_WAIT_MAX_S, description="seconds to wait for a change, if there is none")] = 0,
+) -> Response:
+    """Return what changed since a token. 410 says that everything has to be listed again, see `detail`."""
+    if wait:
+        page = await store.wait_for_changes(start, limit, wait, request.is_disconnected)
+    else:
+        page = await store.list_changes(start, limit)
+    rest = orjson.dumps({"next": page.next.token, "more": page.more})
+    return json_response(b'{"items":[%b],%b' % (b",".join(map(_item, page.items)), rest[1:]))
+
+
+@router.get("/stream", response_class=EventSourceResponse, responses=_RESPONSES)
+async def stream_changes(
+    store: Store, start: Annotated[ChangeToken | None, Depends(_find_stream_start)]
+) -> AsyncIterator[ServerSentEvent]:
+    """Send what changed since a token and what changes from now on; `id` is the token to go on with.
+
+    An event `gone` is the last one: the index was built anew, and everything has to be listed again.
+    """
+    with ending_stream("the changes"):
+        async with aclosing(store.follow_changes(start, PAGE_MAX, _SILENCE_S)) as pages:
+            try:
+                async for page in pages:
+                    for change in page.items:
+                        yield ServerSentEvent(raw_data=_item(change).decode(), id=change.place.token)
+            except ChangesGone as error:
+                yield ServerSentEvent(event="gone", data=str(error))
+
+
+def _item(change: ListChange) -> bytes:
+    info = b"null" if change.info is None else change.info
+    return b'{"id":"%b","conversation":%b}' % (dashed(change.id).encode(), info)

@@ -1,0 +1,281 @@
+"""Conversations: search, count, facets, one and several; and create, update, delete, fork and navigate."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import orjson
+from fastapi import APIRouter, Body, Query, Response
+from pydantic import BaseModel, Field
+
+from app.api.cached_routes import CachedQuery, Endpoint
+from app.api.errors import ErrorBody
+from app.api.openapi import NewConversation
+from app.api.params import AnyId, IdInPath, IncludeSkills, Store, WritableStore
+from app.api.query_filters import FacetQuery, FilterQuery
+from app.api.responses import (
+    Success,
+    TextIndexed,
+    json_response,
+    page_response,
+    set_text_indexed,
+    written_response,
+)
+from app.api.routes.agents import NO_AGENT
+from app.errors import NeedsAgent
+from app.model.ids import ConversationId
+from app.model.page import SortOrder
+from app.store.read.reader import PAGE_MAX
+
+router = APIRouter(prefix="/api/conversations", tags=["conversations"])
+
+# The routes of agent-server that write ignore unknown fields, as it does. Each holds the conversation's lease while it
+# works, and answers 409 while another owner has it.
+write_router = APIRouter(
+    prefix="/api/conversations", tags=["writing"], responses={409: {"model": ErrorBody}, 422: {"model": ErrorBody}}
+)
+
+_NOT_FOUND: dict[int | str, dict[str, Any]] = {404: {"model": ErrorBody}}
+
+
+class ConversationPage(BaseModel):
+    """A page of ConversationInfo. With `q` it says how far the text is known.
+
+    `truncated`, by relevance: there were more matches than the newest 5,000, which are ranked.
+    """
+
+    items: list[dict[str, Any]]
+    next_page_id: str | None
+    truncated: bool = False
+    text_indexed: TextIndexed | None = None
+
+
+class FinalResponse(BaseModel):
+    """What the agent said last."""
+
+    response: str
+
+
+class FacetValue(BaseModel):
+    """How many conversations have a value."""
+
+    value: str
+    count: int
+
+
+class FacetBody(BaseModel):
+    """The commonest values, biggest count first; how many conversations have no value, and how many another one."""
+
+    values: list[FacetValue]
+    null: int
+    other: int
+
+
+class FacetsBody(BaseModel):
+    """How many conversations there are, and how many by each facet's values."""
+
+    count: int
+    facets: dict[str, FacetBody]
+
+
+class SearchQuery(FilterQuery):
+    """The parameters of search."""
+
+    page_id: str | None = Field(default=None, description="next_page_id of the page before")
+    limit: int = Field(default=PAGE_MAX, gt=0, le=PAGE_MAX, description="the most items in the page")
+    sort_order: SortOrder = SortOrder.CREATED_AT_DESC
+    include_skills: bool = Field(
+        default=False, description="send agent.agent_context.skills too; opens the page's files"
+    )
+
+    @property
+    def depends_on_index_only(self) -> bool:
+        """Whether the answer depends neither on a file nor on the time of day."""
+        return super().depends_on_index_only and not self.include_skills
+
+
+class UpdateRequest(BaseModel):
+    """What to set; tags replace all tags."""
+
+    title: str | None = Field(default=None, min_length=1, max_length=200)
+    tags: dict[str, str] | None = None
+    archived: bool | None = Field(default=None, description="leave it out of lists that do not ask for archived ones")
+    pinned: bool | None = Field(default=None, description="keep it, whatever its age")
+
+
+class ForkRequest(BaseModel):
+    """What the copy is to be."""
+
+    id: AnyId | None = Field(default=None, description="its id; a new one if null")
+    title: str | None = Field(default=None, max_length=200)
+    tags: dict[str, str] | None = None
+    reset_metrics: bool = Field(default=True, description="begin with no cost and no tokens spent")
+    from_event_id: str | None = Field(default=None, description="copy only the branch up to this event")
+
+
+class NavigateRequest(BaseModel):
+    """Where to go on from; null is the empty tree."""
+
+    event_id: str | None = None
+
+
+@router.get("/search", responses={200: {"model": ConversationPage}, 400: {"model": ErrorBody}}, response_class=Response)
+async def search_conversations(store: Store, query: Annotated[SearchQuery, Query()]) -> Response:
+    """List conversations. Reads the index alone."""
+    page = await store.list_conversations(
+        query.conversation_filter,
+        order=query.sort_order,
+        page_id=query.page_id,
+        limit=query.limit,
+        include_skills=query.include_skills,
+    )
+    if query.q is None:
+        return page_response(page.items, page.next_page_id)
+    indexed, total = await store.count_text()
+    text_indexed = {"conversations": indexed, "total": total}
+    response = page_response(page.items, page.next_page_id, truncated=page.truncated, text_indexed=text_indexed)
+    set_text_indexed(response, indexed, total)
+    return response
+
+
+@router.get("/count", responses={200: {"model": int}}, response_class=Response)
+async def count_conversations(store: Store, query: Annotated[FilterQuery, Query()]) -> Response:
+    """Count conversations under the filters of search."""
+    response = json_response(b"%d" % await store.count_conversations(query.conversation_filter))
+    if query.q is not None:
+        set_text_indexed(response, *await store.count_text())
+    return response
+
+
+@router.get("/facets", responses={200: {"model": FacetsBody}}, response_class=Response)
+async def count_facets(store: Store, query: Annotated[FacetQuery, Query()]) -> Response:
+    """Count conversations by status, model, tag and the like, under the filters of search."""
+    found = await store.count_facets(query.facets, query.conversation_filter, limit=query.limit)
+    response = json_response(orjson.dumps(found.as_json()))
+    if query.q is not None:
+        set_text_indexed(response, *await store.count_text())
+    return response
+
+
+@router.get("/{conversation_id}", responses={200: {"model": dict[str, Any]}, 404: {"model": ErrorBody}})
+async def get_conversation(store: Store, conversation_id: IdInPath, include_skills: IncludeSkills = False) -> Response:
+    """Return one conversation, after a look at whether its files changed."""
+    return json_response(await store.get_conversation(ConversationId(conversation_id), include_skills=include_skills))
+
+
+@router.get("", responses={200: {"model": list[dict[str, Any] | None]}})
+async def find_conversations(
+    store: Store, ids: Annotated[list[AnyId], Query(max_length=99)], include_skills: IncludeSkills = False
+) -> Response:
+    """Return several conversations in the order asked, null for each that does not exist."""
+    found = await store.find_conversations([ConversationId(i) for i in ids], include_skills=include_skills)
+    return json_response(b"[%b]" % b",".join(b"null" if body is None else body for body in found))
+
+
+@router.get("/{conversation_id}/agent_final_response", responses={404: {"model": ErrorBody}})
+async def get_final_response(store: Store, conversation_id: IdInPath) -> FinalResponse:
+    """Return the agent's last finish message or message, "" when there is none."""
+    return FinalResponse(response=await store.get_final_response(ConversationId(conversation_id)))
+
+
+CACHED_ROUTES: dict[str, tuple[Endpoint, type[CachedQuery]]] = {
+    "/api/conversations/search": (search_conversations, SearchQuery),
+    "/api/conversations/count": (count_conversations, FilterQuery),
+    "/api/conversations/facets": (count_facets, FacetQuery),
+}
+"""The routes that `app.api.cached_routes` answers without FastAPI."""
+
+
+@write_router.post(
+    "",
+    status_code=201,
+    responses={200: {"model": dict[str, Any]}, 201: {"model": dict[str, Any]}, 501: {"model": ErrorBody}},
+    response_class=Response,
+)
+async def create_conversation(
+    store: WritableStore,
+    request: NewConversation,
+    include_skills: IncludeSkills = False,
+) -> Response:
+    """Create a conversation; 200 when the id exists already. Its secrets are encrypted or masked.
+
+    409 when something that is no conversation has its place, such as a directory of other files.
+    """
+    message = request.get("initial_message")
+    if isinstance(message, dict) and message.get("run"):
+        raise NeedsAgent(NO_AGENT)
+    made = await store.create(request)
+    status = 201 if made.is_new else 200
+    return await written_response(store, made.id, made.warning, include_skills=include_skills, status=status)
+
+
+@write_router.patch("/{conversation_id}", responses=_NOT_FOUND, response_model_exclude_none=True)
+async def update_conversation(store: WritableStore, conversation_id: IdInPath, request: UpdateRequest) -> Success:
+    """Set title, tags, archive and pin. Appends no event."""
+    wanted = ConversationId(conversation_id)
+    if request.title is None and request.tags is None:
+        done = await store.mark(wanted, archived=request.archived, pinned=request.pinned)
+    else:
+        async with store.writer(wanted) as conversation:
+            done = await conversation.update(
+                title=request.title, tags=request.tags, archived=request.archived, pinned=request.pinned
+            )
+    return Success(warning=done.warning)
+
+
+@write_router.delete("/{conversation_id}", responses=_NOT_FOUND, response_model_exclude_none=True)
+async def delete_conversation(
+    store: WritableStore,
+    conversation_id: IdInPath,
+    permanent: Annotated[bool, Query(description="remove it for good, instead of into the trash")] = False,
+    force: Annotated[bool, Query(description="also when another owner is writing to it")] = False,
+) -> Success:
+    """Move a conversation into the trash. It is not opened, and can be restored.
+
+    404 for a directory that holds no conversation; it is not touched.
+    """
+    done = await store.delete(ConversationId(conversation_id), permanent=permanent, force=force)
+    return Success(warning=done.warning)
+
+
+@write_router.post(
+    "/{conversation_id}/fork",
+    status_code=201,
+    responses=_NOT_FOUND | {201: {"model": dict[str, Any]}},
+    response_class=Response,
+)
+async def fork_conversation(
+    store: WritableStore,
+    conversation_id: IdInPath,
+    request: Annotated[ForkRequest | None, Body()] = None,
+    include_skills: IncludeSkills = False,
+) -> Response:
+    """Copy a conversation, whole or up to an event. The source is only read."""
+    asked = request or ForkRequest()
+    made = await store.fork(
+        ConversationId(conversation_id),
+        fork_id=None if asked.id is None else ConversationId(asked.id),
+        title=asked.title,
+        tags=asked.tags,
+        reset_metrics=asked.reset_metrics,
+        from_event_id=asked.from_event_id,
+    )
+    return await written_response(store, made.id, made.warning, include_skills=include_skills, status=201)
+
+
+@write_router.post(
+    "/{conversation_id}/navigate",
+    responses=_NOT_FOUND | {200: {"model": dict[str, Any]}},
+    response_class=Response,
+)
+async def navigate_conversation(
+    store: WritableStore,
+    conversation_id: IdInPath,
+    request: NavigateRequest,
+    include_skills: IncludeSkills = False,
+) -> Response:
+    """Move HEAD to an event, from which the next one goes on."""
+    wanted = ConversationId(conversation_id)
+    async with store.writer(wanted) as conversation:
+        done = await conversation.navigate(request.event_id)
+    return await written_response(store, wanted, done.warning, include_skills=include_skills)

@@ -1,0 +1,197 @@
+"""The events of one conversation: search, count, one, a stream; and append a message or a batch.
+
+Every event is sent as the bytes of its file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Depends, Header, Query, Response
+from fastapi.sse import EventSourceResponse, ServerSentEvent
+from pydantic import BaseModel, ConfigDict, Field
+
+from app.api.errors import ErrorBody
+from app.api.openapi import AnyEvent
+from app.api.params import IdInPath, Limit, Moment, PageId, Store, WritableStore
+from app.api.responses import Success, Warned, ending_stream, json_response, page_response
+from app.api.routes.agents import NO_AGENT
+from app.api.routes.leases import Generation, Owner
+from app.errors import InvalidConversation, NeedsAgent
+from app.files.lease import Lease
+from app.model.filters import EventFilter
+from app.model.ids import ConversationId, EventName
+from app.model.page import EventOrder
+from app.model.times import to_us
+from app.model.validation import check_message, make_message
+from app.store.read.reader import PAGE_MAX
+
+router = APIRouter(prefix="/api/conversations/{conversation_id}/events", tags=["events"])
+write_router = APIRouter(
+    prefix="/api/conversations/{conversation_id}/events",
+    responses={404: {"model": ErrorBody}, 409: {"model": ErrorBody}, 422: {"model": ErrorBody}},
+)
+
+_BATCH_MAX = 1000
+
+
+class UnreadableEvent(BaseModel):
+    """An event of this page's range that cannot be served, or a gap in the log (then without an id)."""
+
+    seq: int
+    event_id: str | None
+    reason: str
+
+
+class EventPageBody(BaseModel):
+    """A page of events."""
+
+    items: list[dict[str, Any]]
+    next_page_id: str | None
+    unreadable: list[UnreadableEvent] = []
+
+
+class Content(BaseModel):
+    """A text or images; other fields are ignored."""
+
+    type: Literal["text", "image"] = "text"
+    text: str | None = None
+    image_urls: list[str] | None = None
+    cache_prompt: bool = False
+
+
+class MessageRequest(BaseModel):
+    """A message, which is appended to the log."""
+
+    role: Literal["user", "system", "assistant", "tool"] = "user"
+    content: list[Content] = []
+    run: bool = Field(default=False, description="true answers 501: no agent runs here")
+
+
+class Batch(BaseModel):
+    """Events to append with one acknowledgement; with owner and generation, under that client's lease."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    events: list[AnyEvent] = Field(min_length=1, max_length=_BATCH_MAX)
+    owner: Owner | None = None
+    generation: Generation | None = None
+
+
+class AppendedEvent(BaseModel):
+    """An event that is in the log, durably."""
+
+    seq: int
+    event_id: str
+
+
+class BatchAnswer(BaseModel):
+    """The events in their order."""
+
+    items: list[AppendedEvent]
+    warning: Warned = None
+
+
+async def _parse_filter(
+    store: Store,
+    kind: Annotated[str | None, Query(description="class name of the event, bare or as a dotted path")] = None,
+    source: Annotated[str | None, Query(description="agent, user or environment")] = None,
+    body: Annotated[str | None, Query(description="a part of a message's text, whatever its case")] = None,
+    timestamp__gte: Annotated[Moment | None, Query(description="not before; without a zone: the server's")] = None,
+    timestamp__lt: Annotated[Moment | None, Query(description="before; without a zone: the server's")] = None,
+) -> EventFilter:
+    zone = store.reader.zone
+    return EventFilter(
+        kind=kind.rsplit(".", 1)[-1] if kind is not None else None,
+        source=source,
+        body=body,
+        timestamp_gte_us=to_us(timestamp__gte, zone) if timestamp__gte is not None else None,
+        timestamp_lt_us=to_us(timestamp__lt, zone) if timestamp__lt is not None else None,
+    )
+
+
+Filter = Annotated[EventFilter, Depends(_parse_filter)]
+
+
+async def _find_start(
+    store: Store,
+    conversation_id: IdInPath,
+    after: Annotated[str | None, Query(description="id of an event: only those after it; `latest`: only new")] = None,
+    last_event_id: Annotated[str | None, Header(description="the same, as a browser sends it; wins")] = None,
+) -> EventName | None:
+    """Find the event to start after. This runs before the answer begins, so that an error still gets its status."""
+    store.followers.require_room()
+    event_log = await store.open_log(ConversationId(conversation_id))
+    event_id = last_event_id or after
+    if event_id is None:
+        return None
+    return await event_log.find_last() if event_id == "latest" else await event_log.get_name(event_id)
+
+
+@router.get(
+    "/stream", response_class=EventSourceResponse, responses={404: {"model": ErrorBody}, 503: {"model": ErrorBody}}
+)
+async def stream_events(
+    store: Store, conversation_id: IdInPath, start: Annotated[EventName | None, Depends(_find_start)]
+) -> AsyncIterator[ServerSentEvent]:
+    """Send a conversation's events as they come. `id` is the event's id, so that `Last-Event-ID` goes on after it."""
+    with ending_stream(f"conversation {conversation_id}"):
+        async with aclosing(store.follow(ConversationId(conversation_id), after=start)) as batches:
+            async for batch in batches:
+                for event in batch:
+                    yield ServerSentEvent(raw_data=event.raw.decode(errors="replace"), id=event.name.event_id)
+
+
+@router.get("/search", responses={200: {"model": EventPageBody}, 404: {"model": ErrorBody}}, response_class=Response)
+async def search_events(
+    store: Store,
+    conversation_id: IdInPath,
+    event_filter: Filter,
+    page_id: PageId = None,
+    limit: Limit = PAGE_MAX,
+    sort_order: EventOrder = EventOrder.TIMESTAMP,
+) -> Response:
+    """List events in log order or its reverse. Opens the files of the page and no other."""
+    wanted = ConversationId(conversation_id)
+    page = await store.list_events(wanted, event_filter, order=sort_order, page_id=page_id, limit=limit)
+    more = {"unreadable": [event._asdict() for event in page.unreadable]} if page.unreadable else {}
+    return page_response(page.items, page.next_page_id, **more)
+
+
+@router.get("/count", responses={404: {"model": ErrorBody}})
+async def count_events(store: Store, conversation_id: IdInPath, event_filter: Filter) -> int:
+    """Count events under the filters of search."""
+    return await store.count_events(ConversationId(conversation_id), event_filter)
+
+
+@router.get("/{event_id}", responses={200: {"model": dict[str, Any]}, 404: {"model": ErrorBody}})
+async def get_event(store: Store, conversation_id: IdInPath, event_id: str) -> Response:
+    """Return one event."""
+    return json_response(await store.get_event(ConversationId(conversation_id), event_id))
+
+
+@write_router.post("", tags=["writing"], responses={501: {"model": ErrorBody}}, response_model_exclude_none=True)
+async def send_message(store: WritableStore, conversation_id: IdInPath, request: MessageRequest) -> Success:
+    """Append a message."""
+    if request.run:
+        raise NeedsAgent(NO_AGENT)
+    role, content = check_message(request.model_dump(exclude_none=True))
+    async with store.writer(ConversationId(conversation_id)) as conversation:
+        done = await conversation.append(make_message(role, content))
+    return Success(warning=done.warning)
+
+
+@write_router.post("/batch", tags=["owning"], status_code=201, response_model_exclude_none=True)
+async def append_batch(store: WritableStore, conversation_id: IdInPath, request: Batch) -> BatchAnswer:
+    """Append events of any kind, durably; a missing id, timestamp and parent are filled."""
+    if (request.owner is None) != (request.generation is None):
+        raise InvalidConversation("owner and generation go together: both, or neither")
+    held = None
+    if request.owner is not None and request.generation is not None:
+        held = Lease(request.owner, request.generation, 0.0)
+    async with store.writer(ConversationId(conversation_id), held=held) as conversation:
+        done = await conversation.append_batch(request.events)
+    items = [AppendedEvent(seq=one.seq, event_id=one.event_id) for one in done]
+    return BatchAnswer(items=items, warning=done[0].warning)

@@ -1,0 +1,72 @@
+"""The index: its status, and a sync with the files."""
+
+from __future__ import annotations
+
+import time
+from typing import Literal
+
+from fastapi import APIRouter
+from pydantic import BaseModel
+
+from app.api.errors import ErrorBody
+from app.api.params import Store, WritableStore
+from app.model.times import format_us
+
+router = APIRouter(prefix="/api/index", tags=["server"])
+
+_SILENT_US = 15_000_000
+"""A sync without a heartbeat for this long is over: its process has died."""
+
+
+class IndexStatus(BaseModel):
+    """How far the index is. `dirty` conversations have event rows that may lag behind their files."""
+
+    phase: Literal["idle", "metadata", "events", "text"]
+    done: int
+    total: int
+    conversations: int
+    unreadable: int
+    dirty: int
+    epoch: str
+    revision: int
+    last_sweep_at: str | None
+    last_error: str | None
+
+
+class IndexSync(BaseModel):
+    """What a comparison of index and files found: all conversations, and of them those that changed since the last."""
+
+    conversations: int
+    added: int
+    changed: int
+    removed: int
+    unreadable: int
+    duplicates: list[str]
+    seconds: float
+
+
+@router.get("/status")
+async def get_index_status(store: Store) -> IndexStatus:
+    """Say what the index holds, and what a sync is doing."""
+    progress, totals = await store.get_status()
+    running = progress.phase != "idle" and time.time_ns() // 1000 - progress.heartbeat_at < _SILENT_US
+    return IndexStatus.model_validate(
+        {
+            "phase": progress.phase if running else "idle",
+            "done": progress.done if running else 0,
+            "total": progress.total if running else 0,
+            "conversations": totals.conversations,
+            "unreadable": totals.unreadable,
+            "dirty": totals.behind,
+            "epoch": progress.epoch,
+            "revision": progress.revision,
+            "last_sweep_at": format_us(progress.last_sweep_at) if progress.last_sweep_at else None,
+            "last_error": progress.last_error,
+        }
+    )
+
+
+@router.post("/sync", responses={503: {"model": ErrorBody}})
+async def sync_index(store: WritableStore) -> IndexSync:
+    """Compare all files with the index now, and answer when it is in step; unchanged conversations are not opened."""
+    return IndexSync.model_validate(await store.sync(), from_attributes=True)

@@ -1,0 +1,69 @@
+"""Full-text search over messages and titles."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import orjson
+from fastapi import APIRouter, Query, Response
+from pydantic import BaseModel, ConfigDict, Field
+
+from app.api.errors import ErrorBody
+from app.api.params import Store
+from app.api.query_filters import FilterQuery
+from app.api.responses import TextIndexed, json_response, set_text_indexed
+from app.store.read.reader import PAGE_MAX
+
+router = APIRouter(prefix="/api/messages", tags=["messages"])
+
+_DEFAULT_LIMIT = 20
+
+
+class MessageQuery(FilterQuery):
+    """What to look for, and in which conversations. A misspelt filter is refused, as of facets."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    q: str = Field(
+        description='words, "exact phrases", -excluded ones, OR between two; the last word may be only begun'
+    )
+    page_id: str | None = Field(default=None, description="next_page_id of the page before")
+    limit: int = Field(default=_DEFAULT_LIMIT, gt=0, le=PAGE_MAX, description="the most items in the page")
+
+
+class MessageHit(BaseModel):
+    """A message or a title that holds what was looked for. A title has source "title" and no event.
+
+    The snippet is HTML: the words stand between <mark> and </mark>, all else is escaped.
+    """
+
+    conversation_id: str
+    title: str | None
+    event_id: str | None
+    seq: int | None
+    source: str
+    timestamp: str | None
+    score: float
+    snippet: str
+
+
+class MessagePage(BaseModel):
+    """Hits, the best first. `truncated`: there are more matches than the newest 5,000, which were ranked."""
+
+    items: list[MessageHit]
+    next_page_id: str | None
+    truncated: bool
+    text_indexed: TextIndexed
+
+
+@router.get(
+    "/search",
+    responses={200: {"model": MessagePage}, 400: {"model": ErrorBody}, 422: {"model": ErrorBody}},
+    response_class=Response,
+)
+async def search_messages(store: Store, query: Annotated[MessageQuery, Query()]) -> Response:
+    """Find what was said, in any conversation. Reads the index alone."""
+    page = await store.search_messages(query.q, query.conversation_filter, page_id=query.page_id, limit=query.limit)
+    response = json_response(orjson.dumps(page.as_json()))
+    set_text_indexed(response, page.indexed, page.conversations)
+    return response

@@ -1,0 +1,58 @@
+"""The trash: list the deleted conversations, and restore one."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Response
+from pydantic import BaseModel
+
+from app.api.errors import ErrorBody
+from app.api.params import IdInPath, Store, WritableStore
+from app.api.responses import written_response
+from app.model.ids import ConversationId, dashed
+from app.model.times import format_us
+
+router = APIRouter(tags=["trash"], responses={422: {"model": ErrorBody}})
+
+
+class TrashedConversation(BaseModel):
+    """A deleted conversation."""
+
+    id: str
+    title: str | None
+    deleted_at: str
+
+
+class TrashPage(BaseModel):
+    """What is in the trash, the last deleted first."""
+
+    items: list[TrashedConversation]
+    total: int
+
+
+@router.get("/api/trash")
+async def list_trash(
+    store: Store,
+    limit: Annotated[int, Query(gt=0, le=1000)] = 100,
+    offset: Annotated[int, Query(ge=0, le=1_000_000)] = 0,
+) -> TrashPage:
+    """List what was deleted and can be restored."""
+    entries, total = await store.list_trash(offset, limit)
+    items = [
+        TrashedConversation(id=dashed(one.id), title=title, deleted_at=format_us(one.deleted_at_us))
+        for one, title in entries
+    ]
+    return TrashPage(items=items, total=total)
+
+
+@router.post(
+    "/api/conversations/{conversation_id}/restore",
+    responses={200: {"model": dict[str, Any]}, 404: {"model": ErrorBody}, 409: {"model": ErrorBody}},
+    response_class=Response,
+)
+async def restore_conversation(store: WritableStore, conversation_id: IdInPath) -> Response:
+    """Put the last deleted conversation of this id back."""
+    wanted = ConversationId(conversation_id)
+    done = await store.restore(wanted)
+    return await written_response(store, wanted, done.warning)

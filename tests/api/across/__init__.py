@@ -1,0 +1,1 @@
+"""Behaviours that hold across several routes."""

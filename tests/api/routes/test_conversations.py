@@ -1,0 +1,380 @@
+"""Conversations over HTTP: search, count, one and several; create, update, delete, fork and navigate."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import orjson
+import pytest
+from pydantic import SecretStr
+
+from app import Settings
+from app.model.ids import dashed
+from tests.api.clients import walk_pages
+from tests.builders import (
+    NEW_CONVERSATION,
+    make_conversation,
+    make_event,
+    make_id,
+    make_message_event,
+    make_state,
+    names_in,
+    write_event,
+)
+from tests.conftest import serving
+
+SEARCH = "/api/conversations/search"
+COUNT = "/api/conversations/count"
+ONE = f"/api/conversations/{make_id(1)}"
+SKILLS = [{"name": "a skill", "content": "do it", "trigger": None}]
+
+
+def created(hour: int) -> str:
+    return f"2026-10-{1 + hour // 24:02d}T{hour % 24:02d}:00:00Z"
+
+
+@pytest.fixture
+async def client(root: Path) -> AsyncIterator[httpx.AsyncClient]:
+    """Nine conversations: the n-th was made at n o'clock, updated in the reverse order; each third is running."""
+    for number in range(1, 10):
+        times = {"created_at": created(number), "updated_at": created(100 - number)}
+        status = "running" if number % 3 == 0 else "finished"
+        make_conversation(root, number, meta=times, state={"execution_status": status})
+    async with serving(Settings(store=root)) as client:
+        yield client
+
+
+async def ids(client: httpx.AsyncClient, path: str, **params: Any) -> list[int]:
+    """Return the numbers of the conversations of all pages."""
+    return [
+        int(info["id"].replace("-", "")[-4:], 16)
+        async for page in walk_pages(client, path, **params)
+        for info in page["items"]
+    ]
+
+
+@pytest.mark.parametrize("limit", [1, 2, 3, 8, 9, 100])
+@pytest.mark.parametrize(
+    ("order", "first", "last"),
+    [("CREATED_AT", 1, 9), ("CREATED_AT_DESC", 9, 1), ("UPDATED_AT", 9, 1), ("UPDATED_AT_DESC", 1, 9)],
+)
+async def test_pages_come_in_the_asked_order(
+    client: httpx.AsyncClient, limit: int, order: str, first: int, last: int
+) -> None:
+    step = 1 if first < last else -1
+    assert await ids(client, SEARCH, sort_order=order, limit=limit) == list(range(first, last + step, step))
+
+
+async def test_the_newest_come_first_unless_asked_otherwise(client: httpx.AsyncClient) -> None:
+    assert await ids(client, SEARCH) == [9, 8, 7, 6, 5, 4, 3, 2, 1]
+
+
+async def test_a_page_is_last_when_it_holds_the_last_row(client: httpx.AsyncClient) -> None:
+    assert (await client.get(SEARCH, params={"limit": 9})).json()["next_page_id"] is None
+    assert (await client.get(SEARCH, params={"limit": 8})).json()["next_page_id"]
+
+
+@pytest.mark.parametrize(
+    ("status", "expected"), [("running", [9, 6, 3]), ("finished", [8, 7, 5, 4, 2, 1]), ("idle", [])]
+)
+async def test_a_status_filters_list_and_count(client: httpx.AsyncClient, status: str, expected: list[int]) -> None:
+    assert await ids(client, SEARCH, status=status, limit=2) == expected
+    assert (await client.get(COUNT, params={"status": status})).json() == len(expected)
+
+
+async def test_unknown_parameters_are_ignored(client: httpx.AsyncClient) -> None:
+    assert await ids(client, SEARCH, colour="x", cache="1") == [9, 8, 7, 6, 5, 4, 3, 2, 1]
+
+
+async def test_a_store_without_conversations_is_an_empty_list(root: Path) -> None:
+    async with serving(Settings(store=root)) as client:
+        assert (await client.get(SEARCH)).json() == {"items": [], "next_page_id": None}
+        assert (await client.get(COUNT)).json() == 0
+
+
+async def test_several_are_found_in_the_order_asked_with_null_for_the_missing(client: httpx.AsyncClient) -> None:
+    asked = [make_id(3), dashed(make_id(1)), make_id(77), make_id(3)]
+    found = (await client.get("/api/conversations", params={"ids": asked})).json()
+    assert [info and info["id"] for info in found] == [dashed(make_id(3)), dashed(make_id(1)), None, dashed(make_id(3))]
+
+
+async def test_a_conversation_is_the_same_in_list_and_alone(client: httpx.AsyncClient) -> None:
+    listed = (await client.get(SEARCH, params={"limit": 1})).json()["items"]
+    alone = (await client.get(f"/api/conversations/{make_id(9)}")).json()
+    several = (await client.get("/api/conversations", params={"ids": make_id(9)})).json()
+    assert listed == several == [alone]
+
+
+async def test_a_parent_lists_its_children_by_age(root: Path) -> None:
+    for number, hour in ((1, 1), (2, 5), (3, 4)):
+        parent = make_id(1) if number > 1 else None
+        make_conversation(root, number, meta={"created_at": created(hour), "parent_conversation_id": parent})
+    async with serving(Settings(store=root)) as client:
+        infos = {info["id"]: info for info in (await client.get(SEARCH)).json()["items"]}
+        alone = (await client.get(f"/api/conversations/{make_id(1)}")).json()
+    one, two, three = (dashed(make_id(number)) for number in (1, 2, 3))
+    assert [infos[i]["sub_conversation_ids"] for i in (one, two, three)] == [[three, two], [], []]
+    assert [infos[i]["parent_conversation_id"] for i in (one, two, three)] == [None, one, one]
+    assert alone == infos[one]
+
+
+async def test_skills_come_only_when_asked_for(root: Path) -> None:
+    agent = {"kind": "Agent", "llm": {"model": "m"}, "tools": [], "agent_context": {"skills": SKILLS}}
+    make_conversation(root, state={"agent": agent})
+    one = f"/api/conversations/{make_id(1)}"
+    async with serving(Settings(store=root)) as client:
+        for path, pick in ((SEARCH, "items"), (f"/api/conversations?ids={make_id(1)}", None), (one, None)):
+            for include, expected in ((False, []), (True, SKILLS)):
+                url = httpx.URL(path).copy_merge_params({"include_skills": str(include)})
+                body = (await client.get(url)).json()
+                info = body[pick][0] if pick else body[0] if isinstance(body, list) else body
+                assert info["agent"]["agent_context"]["skills"] == expected, url
+
+
+async def test_a_change_on_disk_is_seen_when_a_conversation_is_opened(client: httpx.AsyncClient, root: Path) -> None:
+    state = root / make_id(1) / "base_state.json"
+    fresh = state.with_name("fresh")
+    fresh.write_bytes(orjson.dumps(make_state(make_id(1), execution_status="paused")))
+    fresh.replace(state)
+    info = (await client.get(f"/api/conversations/{make_id(1)}")).json()
+    assert info["execution_status"] == "paused"
+    assert (await client.get(COUNT, params={"status": "paused"})).json() == 1
+
+
+async def test_a_new_directory_is_found_when_it_is_opened(client: httpx.AsyncClient, root: Path) -> None:
+    make_conversation(root, 50, events=3)
+    assert (await client.get(f"/api/conversations/{make_id(50)}")).json()["title"] == "A title"
+    assert (await client.get(f"/api/conversations/{make_id(50)}/events/count")).json() == 3
+    assert (await client.get(COUNT)).json() == 10
+
+
+async def test_a_directory_that_is_gone_is_404_when_it_is_opened(client: httpx.AsyncClient, root: Path) -> None:
+    (root / make_id(1)).rename(root / "elsewhere")
+    assert (await client.get(f"/api/conversations/{make_id(1)}")).status_code == 404
+    assert (await client.get(COUNT)).json() == 8
+
+
+@pytest.mark.parametrize("directory", [make_id(2748).upper(), dashed(make_id(2748)).upper()])
+async def test_a_directory_named_in_capitals_is_opened_after_a_change(root: Path, directory: str) -> None:
+    path = make_conversation(root, 2748, directory=directory)
+    async with serving(Settings(store=root)) as client:
+        write_event(path, 2)
+        assert (await client.get(f"/api/conversations/{make_id(2748)}/events/count")).json() == 3
+
+
+async def test_a_link_to_a_directory_is_no_conversation(root: Path, tmp_path: Path) -> None:
+    make_conversation(tmp_path, 1)
+    (root / make_id(1)).symlink_to(tmp_path / make_id(1))
+    async with serving(Settings(store=root)) as client:
+        assert (await client.get(COUNT)).json() == 0
+        assert (await client.get(f"/api/conversations/{make_id(1)}")).status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("last", "expected"),
+    [
+        ([], ""),
+        ([make_message_event(1, "hello")], ""),
+        ([make_message_event(1, "mine", source="agent"), make_message_event(2, "yours")], "mine"),
+        ([make_message_event(1, "early", source="agent"), make_event(2, kind="ActionEvent", source="agent",
+          tool_name="finish", action={"kind": "FinishAction", "message": "all done"})], "all done"),
+        ([make_event(1, kind="ActionEvent", source="agent", tool_name="terminal", action={"command": "ls"})], ""),
+    ],
+)  # fmt: skip
+async def test_the_final_response_is_the_agent_s_last_word(
+    root: Path, last: list[dict[str, Any]], expected: str
+) -> None:
+    make_conversation(root, events=last)
+    async with serving(Settings(store=root)) as client:
+        assert (await client.get(f"{ONE}/agent_final_response")).json() == {"response": expected}
+
+
+@pytest.mark.parametrize(
+    ("state", "expected"),
+    [
+        ({"leaf_event_id": 0}, ""),
+        ({"leaf_event_id": 1}, "A"),
+        ({"leaf_event_id": 2}, ""),
+        ({"leaf_event_id": 3}, "B"),
+        ({"leaf_event_id": 4}, "A"),
+        ({"leaf_event_id": 3, "execution_status": "running"}, "B"),
+        ({"leaf_event_id": 0, "execution_status": "running"}, "A"),
+        ({"leaf_event_id": None}, "A"),
+        ({"leaf_event_id": None, "head_is_empty": True}, ""),
+    ],
+)
+async def test_the_final_response_is_one_of_the_active_branch(root: Path, state: dict[str, Any], expected: str) -> None:
+    question = make_event(0)
+    first = make_message_event(1, "A", source="agent", parent_id=question["id"])
+    again = make_event(2, parent_id=question["id"])
+    second = make_message_event(3, "B", source="agent", parent_id=again["id"])
+    log = [question, first, again, second, make_event(4, parent_id=first["id"])]
+    leaf = state["leaf_event_id"]
+    make_conversation(root, events=log, state=state | {"leaf_event_id": leaf if leaf is None else log[leaf]["id"]})
+    async with serving(Settings(store=root)) as client:
+        assert (await client.get(f"{ONE}/agent_final_response")).json() == {"response": expected}
+
+
+async def test_where_a_branch_cannot_be_followed_the_log_is_taken_for_one(root: Path) -> None:
+    path = make_conversation(root, events=[make_message_event(0, "A", source="agent"), make_event(1), make_event(2)])
+    write_event(path, 1).write_text("{")
+    async with serving(Settings(store=root)) as client:
+        assert (await client.get(f"{ONE}/agent_final_response")).json() == {"response": "A"}
+
+
+def files_of(path: Path) -> str:
+    return "".join(file.read_text() for file in path.rglob("*.json"))
+
+
+async def test_a_conversation_is_created_once_with_its_tags_and_without_plain_secrets(root: Path) -> None:
+    async with serving(Settings(store=root)) as client:
+        made = await client.post("/api/conversations", json=NEW_CONVERSATION | {"conversation_id": make_id(9)})
+        again = await client.post("/api/conversations", json=NEW_CONVERSATION | {"conversation_id": make_id(9)})
+        assert (made.status_code, again.status_code) == (201, 200)
+        info = made.json()
+        assert (info["tags"], info["execution_status"], info["event_count"]) == ({"area": "store"}, "idle", 1)
+        assert again.json() == info
+        page = (await client.get(f"/api/conversations/{make_id(9)}/events/search")).json()
+        assert page["items"][0]["llm_message"]["content"][0]["text"] == "hello"
+        assert page["items"][0]["id"] == info["leaf_event_id"]
+        listed = (await client.get("/api/conversations/search")).json()["items"]
+        assert [row["id"] for row in listed] == [info["id"]]
+    stored = files_of(root / make_id(9))
+    assert "plain" not in stored
+    assert stored.count("**********") >= 3
+    assert [name for name in names_in(root) if name.startswith(".new")] == []
+
+
+async def test_secrets_are_encrypted_with_the_key(root: Path) -> None:
+    async with serving(Settings(store=root, secret_key=SecretStr("a key"))) as client:
+        made = await client.post("/api/conversations", json=NEW_CONVERSATION)
+        assert "gAAAA" not in made.text
+    stored = files_of(root / made.json()["id"].replace("-", ""))
+    assert "plain" not in stored
+    assert stored.count("gAAAA") >= 3
+
+
+@pytest.mark.parametrize(
+    ("change", "status"),
+    [
+        ({"agent": None}, 422),
+        ({"agent": {"tools": []}}, 422),
+        ({"workspace": None}, 422),
+        ({"conversation_id": "../x"}, 422),
+        ({"agent": {"kind": "Agent", "llm": {}}}, 422),
+        ({"agent": {"kind": "Agent", "llm": {"model": "a/model"}, "tools": "all"}}, 422),
+        ({"title": ""}, 422),
+        ({"title": 5}, 422),
+        ({"tags": {"A": "b"}}, 422),
+        ({"tags": {"a": None}}, 422),
+        ({"tags": ["a"]}, 422),
+        ({"max_iterations": 2**64}, 422),
+        ({"stuck_detection": "yes"}, 422),
+        ({"user_id": 2**70}, 422),
+        ({"secrets": {"a": 1}}, 422),
+        ({"secrets": {"a": {"value": "plain"}}}, 422),
+        ({"secrets": {"a": {"kind": "StaticSecret", "value": []}}}, 422),
+        ({"secrets": {"a": "plain"}}, 422),
+        ({"client_tools": [1]}, 422),
+        ({"tool_module_qualnames": {"a": 1}}, 422),
+        ({"agent_definitions": ["a"]}, 422),
+        ({"agent_definitions": [{}]}, 422),
+        ({"plugins": [{}]}, 422),
+        ({"client_tools": [{"name": "a"}]}, 422),
+        ({"agent": {"llm": {"model": "a/model"}, "tools": [{}]}}, 422),
+        ({"agent": {"llm": {"model": "a/model", "api_key": 5}}}, 422),
+        ({"agent": {"llm": {"model": ""}}}, 422),
+        ({"agent": {"llm": {"model": "a/model"}, "condenser": {}}}, 422),
+        ({"agent": {"llm": {"model": "a/model", "extra_headers": {"a": 1}}}}, 422),
+        ({"agent": {"llm": {"model": "a/model"}, "agent_context": {"skills": [{"name": "a"}]}}}, 422),
+        ({"worktree_options": []}, 422),
+        ({"agent": {"llm": {"model": "a/model"}, "agent_context": []}}, 422),
+        ({"agent": {"llm": {"model": "a/model"}, "tools": ["bash"]}}, 422),
+        ({"agent": {"llm": {"model": "a/model"}, "mcp_config": {"a": 1}}}, 422),
+        ({"initial_message": "hello"}, 422),
+        ({"initial_message": {"content": "hello"}}, 422),
+        ({"initial_message": {"content": [{"type": "text"}]}}, 422),
+        ({"parent_conversation_id": make_id(77)}, 422),
+        ({"initial_message": {"content": [], "run": True}}, 501),
+    ],
+)
+async def test_what_cannot_be_created_is_said_and_leaves_nothing(
+    root: Path, change: dict[str, Any], status: int
+) -> None:
+    async with serving(Settings(store=root)) as client:
+        answer = await client.post("/api/conversations", json=NEW_CONVERSATION | change)
+    assert answer.status_code == status, answer.text
+    assert "this one has 0" not in answer.text or change == {"title": ""}
+    assert [name for name in names_in(root) if name != ".convstore"] == []
+
+
+async def test_title_and_tags_are_set_and_no_event_is_appended(root: Path) -> None:
+    path = make_conversation(root)
+    async with serving(Settings(store=root)) as client:
+        answer = await client.patch(ONE, json={"title": " New ", "tags": {"a": "b"}, "unknown": 1})
+        assert (answer.status_code, answer.json()["success"]) == (200, True)
+        info = (await client.get(ONE)).json()
+        assert (info["title"], info["tags"], info["event_count"]) == ("New", {"a": "b"}, 2)
+        assert (await client.patch(ONE, json={"archived": True, "pinned": True})).status_code == 200
+        info = (await client.get(ONE)).json()
+        assert (info["title"], info["archived"], info["pinned"]) == ("New", True, True)
+        wrongs: list[dict[str, Any]] = [{"title": ""}, {"title": "  "}, {"title": "x" * 201}, {"tags": {"A": "b"}}]
+        for wrong in [*wrongs, {"tags": []}]:
+            assert (await client.patch(ONE, json=wrong)).status_code == 422
+        missing = await client.patch(f"/api/conversations/{make_id(5)}", json={"title": "x"})
+        assert (missing.status_code, missing.json()["code"]) == (404, "conversation_not_found")
+    assert len(list((path / "events").glob("event-*"))) == 2
+
+
+@pytest.mark.parametrize("method", ["PATCH", "POST"])
+async def test_a_tag_that_is_no_text_for_utf_8_is_refused(root: Path, method: str) -> None:
+    make_conversation(root)
+    body, url = json.dumps({"tags": {"a": "\ud800"}}), ONE if method == "PATCH" else f"{ONE}/fork"
+    async with serving(Settings(store=root)) as client:
+        answer = await client.request(method, url, content=body, headers={"Content-Type": "application/json"})
+        assert (answer.status_code, answer.json()["code"]) == (422, "invalid_conversation")
+
+
+async def test_a_fork_has_the_events_and_an_identity_of_its_own(root: Path) -> None:
+    stats = {"usage_to_metrics": {"agent": {"accumulated_cost": 2.0}}}
+    make_conversation(root, events=4, state={"stats": stats, "leaf_event_id": make_event(1)["id"], "x": [1]})
+    async with serving(Settings(store=root)) as client:
+        whole = (await client.post(f"{ONE}/fork", json={"title": "Copy", "tags": {"a": "b"}})).json()
+        assert (whole["event_count"], whole["cost"], whole["leaf_event_id"]) == (4, 0.0, make_event(1)["id"])
+        assert (whole["title"], whole["tags"], whole["execution_status"]) == ("Copy", {"a": "b"}, "idle")
+        assert whole["forked_from_conversation_id"].replace("-", "") == make_id(1)
+        asked = {"id": make_id(8), "from_event_id": make_event(2)["id"], "reset_metrics": False}
+        branch = await client.post(f"{ONE}/fork", json=asked)
+        assert (branch.status_code, branch.json()["event_count"], branch.json()["cost"]) == (201, 3, 2.0)
+        assert branch.json()["forked_from_event_id"] == branch.json()["leaf_event_id"] == make_event(2)["id"]
+        assert (await client.post(f"{ONE}/fork", json=asked)).status_code == 409
+        assert (await client.post(f"{ONE}/fork", json={"from_event_id": make_id(77)})).status_code == 404
+        assert (await client.post(f"{ONE}/fork")).status_code == 201
+        made = await client.post(f"/api/conversations/{whole['id']}/events", json={"content": []})
+        assert made.status_code == 200
+        events = (await client.get(f"/api/conversations/{whole['id']}/events/search")).json()["items"]
+        assert events[4]["parent_id"] == make_event(1)["id"]  # the navigation of the source is not undone
+    assert json.loads((root / make_id(8) / "base_state.json").read_text())["x"] == [1]
+
+
+async def test_navigating_moves_head(root: Path) -> None:
+    make_conversation(root)
+    async with serving(Settings(store=root)) as client:
+        answer = await client.post(f"{ONE}/navigate", json={"event_id": make_event(0)["id"]})
+        assert answer.json()["leaf_event_id"] == make_event(0)["id"]
+        assert (await client.post(f"{ONE}/navigate", json={})).json()["head_is_empty"] is True
+        assert (await client.post(f"{ONE}/navigate", json={"event_id": make_id(7)})).status_code == 404
+
+
+async def test_one_that_cannot_be_read_is_archived_and_its_title_is_409_with_what_to_do(root: Path) -> None:
+    (make_conversation(root, 1) / "base_state.json").unlink()
+    async with serving(Settings(store=root)) as client:
+        assert (await client.patch(ONE, json={"archived": True})).status_code == 200
+        assert (await client.get("/api/conversations/count?archived=true")).json() == 1
+        refused = await client.patch(ONE, json={"title": "Other"})
+        assert (refused.status_code, refused.json()["code"]) == (409, "unreadable_file")
+        assert f"`convstore repair {make_id(1)}`" in refused.json()["detail"]

@@ -1,0 +1,147 @@
+"""Middleware: request ids, counted and logged requests, and the limit of a body."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from app import ConversationStore, Settings
+from app.api.headers import API_KEY, REQUEST_ID
+from app.api.middleware import BODY_MAX_BYTES
+from tests.api.clients import http_client, listening, raising, read_metrics
+from tests.builders import make_conversation, make_id
+from tests.conftest import serving
+
+SEARCH = "/api/conversations/search"
+MADE = re.compile(r"[0-9a-f]{16}")
+
+
+@pytest.fixture
+async def client(root: Path) -> AsyncIterator[httpx.AsyncClient]:
+    make_conversation(root)
+    make_conversation(root, 2, state={"agent": None, "execution_status": 7})
+    async with serving(Settings(store=root)) as client:
+        yield client
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [(SEARCH, 200), (f"{SEARCH}?limit=0", 422), ("/nothing", 404), (f"/api/conversations/{make_id(1)}", 200)],
+)
+async def test_every_answer_has_an_id_of_its_own(client: httpx.AsyncClient, path: str, status: int) -> None:
+    one, other = await client.get(path), await client.get(path)
+    assert one.status_code == status
+    assert MADE.fullmatch(one.headers[REQUEST_ID])
+    assert one.headers[REQUEST_ID] != other.headers[REQUEST_ID]
+
+
+async def test_a_refused_request_has_an_id_too(client: httpx.AsyncClient) -> None:
+    for headers, status in (({API_KEY: "wrong"}, 401), ({"Host": "evil.example"}, 400)):
+        answer = await client.get(SEARCH, headers=headers)
+        assert (answer.status_code, bool(MADE.fullmatch(answer.headers[REQUEST_ID]))) == (status, True)
+
+
+@pytest.mark.parametrize("given", ["a", "A-1_b.c", "x" * 64])
+async def test_the_id_that_a_request_brings_is_kept(client: httpx.AsyncClient, given: str) -> None:
+    assert (await client.get(SEARCH, headers={REQUEST_ID: given})).headers[REQUEST_ID] == given
+
+
+@pytest.mark.parametrize("given", ["", "x" * 65, "a b", "a\x1b[31m", "é", 'a"', "a/b", "{x}"])
+async def test_an_id_that_could_harm_a_log_is_replaced(client: httpx.AsyncClient, given: str) -> None:
+    answer = await client.get(SEARCH, headers=[(REQUEST_ID.encode(), given.encode())])
+    assert MADE.fullmatch(answer.headers[REQUEST_ID])
+
+
+async def test_an_unexpected_error_is_answered_and_logged_under_its_id(
+    client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(ConversationStore, "get_status", raising(RuntimeError("boom")))
+    answer = await client.get("/api/index/status", headers={REQUEST_ID: "mine"})
+    assert (answer.status_code, answer.json()["code"], answer.headers[REQUEST_ID]) == (500, "internal_error", "mine")
+    assert "GET /api/index/status failed" in caplog.text
+    monkeypatch.undo()
+    assert (await read_metrics(client))["convstore_requests_total", "GET", "/api/index/status", "500"] == 1
+
+
+async def test_requests_are_counted_by_the_pattern_of_their_path(client: httpx.AsyncClient) -> None:
+    for path in (SEARCH, SEARCH, f"{SEARCH}?limit=0", f"/api/conversations/{make_id(1)}", "/a", f"/b/{make_id(1)}"):
+        await client.get(path)
+    await client.request("FROB", "/a")
+    counted = await read_metrics(client)
+    of_requests = {
+        labels: value
+        for (name, *labels_), value in counted.items()
+        if name == "convstore_requests_total" and (labels := tuple(labels_))[1] != "/api/index/status"
+    }
+    assert of_requests == {
+        ("GET", SEARCH, "200"): 2,
+        ("GET", SEARCH, "422"): 1,
+        ("GET", "/api/conversations/{conversation_id}", "200"): 1,
+        ("GET", "other", "404"): 2,
+        ("other", "other", "404"): 1,
+    }
+    assert counted["convstore_request_seconds_count", SEARCH] == 3
+    assert not any(make_id(1) in label for labels in counted for label in labels)
+
+
+async def test_requests_are_logged_at_debug_and_failures_always(
+    client: httpx.AsyncClient, root: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG, "app.api.middleware")
+    await client.get(f"{SEARCH}?q=private")
+    caplog.set_level(logging.INFO, "app.api.middleware")
+    await client.get(SEARCH)
+    await client.post(f"/api/conversations/{make_id(1)}/run")
+    (root / ".convstore" / "index.db").unlink()
+    await client.get("/ready")
+    said = [(record.levelname, record.getMessage().rsplit(" in ")[0]) for record in caplog.records]
+    assert [line for line in said if "/" in line[1]] == [("DEBUG", f"GET {SEARCH} 200"), ("WARNING", "GET /ready 503")]
+
+
+MESSAGE = b'{"role": "user", "content": []}'
+EVENTS = f"/api/conversations/{make_id(1)}/events"
+
+
+async def in_pieces(size_bytes: int) -> AsyncIterator[bytes]:
+    """Give a body whose size is not announced: a message after much white space."""
+    for _ in range((size_bytes - len(MESSAGE)) >> 20):
+        yield b" " * (1 << 20)
+    yield b" " * ((size_bytes - len(MESSAGE)) % (1 << 20))
+    yield MESSAGE
+
+
+@pytest.mark.parametrize(("size_bytes", "status"), [(BODY_MAX_BYTES, 200), (BODY_MAX_BYTES + 1, 413)])
+@pytest.mark.parametrize("announced", [True, False])
+async def test_a_body_has_a_limit(root: Path, size_bytes: int, status: int, announced: bool) -> None:
+    make_conversation(root)
+    async with serving(Settings(store=root)) as client:
+        body = b" " * (size_bytes - len(MESSAGE)) + MESSAGE if announced else in_pieces(size_bytes)
+        answer = await client.post(EVENTS, content=body, headers={"Content-Type": "application/json"})
+    assert answer.status_code == status
+    assert answer.json() == {"success": True} or answer.json()["code"] == "body_too_large"
+
+
+async def test_a_server_reads_no_further_than_the_limit(root: Path) -> None:
+    make_conversation(root)
+    sent = 0
+
+    async def endless() -> AsyncIterator[bytes]:
+        nonlocal sent
+        while sent < 4 * BODY_MAX_BYTES:
+            sent += 1 << 20
+            yield b" " * (1 << 20)
+
+    async with listening(root) as host, http_client(host) as client:
+        answer = await client.post(EVENTS, content=endless(), timeout=60)
+    assert (answer.status_code, answer.json()["code"]) == (413, "body_too_large")
+
+
+async def test_an_import_has_a_limit_of_its_own(root: Path) -> None:
+    async with serving(Settings(store=root)) as client:
+        answer = await client.post("/api/conversations/import", content=in_pieces(BODY_MAX_BYTES + 1))
+    assert (answer.status_code, answer.json()["code"]) == (422, "archive_refused")
