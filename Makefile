@@ -68,7 +68,7 @@ writers: .venv/dev
 .PHONY: openings
 # Open 100,000 ids for writing and look at what is kept; 200 different ones at once.
 openings: .venv/dev
-	CONVSTORE_TEST_IDS=100000 CONVSTORE_TEST_OPENINGS=200 $(LONG) tests/store/test_many_openings.py
+	CONVSTORE_TEST_IDS=100000 CONVSTORE_TEST_OPENINGS=200 $(LONG) tests/store/write/test_many_openings.py
 # Random combinations of filters against a plain filter over the files.
 filters: .venv/dev
 	CONVSTORE_TEST_FILTERS=1500 $(LONG) tests/properties/test_filters.py

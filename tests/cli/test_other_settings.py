@@ -29,7 +29,7 @@ from tests.builders import (
 from tests.cli.conftest import Command
 from tests.cli.test_serve import served, wait_until_in_step
 from tests.conftest import StoreOpener
-from tests.store.importing import snapshot
+from tests.store.admin.importing import snapshot
 
 ID = make_id(1)
 KEY = "a-key"

@@ -17,8 +17,8 @@ from app.store.follow import full_sync, ingest
 from app.store.follow.watcher import Watcher
 from tests.builders import make_conversation, second_process
 from tests.conftest import StoreOpener
-from tests.store.test_writing import ID
-from tests.store.test_writing_beside_a_sync import then_once
+from tests.store.test_writes_beside_a_sync import then_once
+from tests.store.write.test_conversation_writer import ID
 
 CYCLES = 40
 

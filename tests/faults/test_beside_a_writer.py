@@ -18,8 +18,8 @@ from app.model.archive_format import ArchiveFile
 from app.model.event import gap_rows
 from tests.builders import make_conversation, make_event, make_id, make_state, second_process, write_event
 from tests.conftest import StoreOpener
-from tests.store.test_forking import append_without_head
-from tests.store.test_writing import ID
+from tests.store.write.test_conversation_writer import ID
+from tests.store.write.test_creation import append_without_head
 
 _LONG = 2000
 """Events of a log whose names take several looks of the system to list, and disks list them in no order."""

@@ -8,7 +8,7 @@ from pathlib import Path
 from app.files import lease
 from tests.builders import make_conversation, make_event, second_process
 from tests.conftest import StoreOpener
-from tests.store.test_writing import ID, log_of, state_of
+from tests.store.write.test_conversation_writer import ID, log_of, state_of
 
 # A worker: writes for a client who holds a lease, or for itself, and dies before HEAD of its second event is written.
 DYING = """

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tests.builders import SecondProcess, make_conversation, make_event, second_process
 from tests.conftest import StoreOpener
-from tests.store.test_writing import ID, log_of, state_of
+from tests.store.write.test_conversation_writer import ID, log_of, state_of
 
 FOR_S = 12.0
 WRITERS = [("one", 2, ""), ("one", 2, ""), ("two", 1, ""), ("three", 1, "a client")]

@@ -154,7 +154,10 @@ def check(filled: Filled, asked: ConversationFilter, order: SortOrder, limit: in
 
 
 def test_no_filter_is_forgotten_here() -> None:
-    assert {field.name for field in fields(ConversationFilter)} == {*ASKED, "q"}  # tests/store/test_search.py holds q
+    assert {field.name for field in fields(ConversationFilter)} == {
+        *ASKED,
+        "q",
+    }  # tests/store/read/test_search_beside_a_plain_scan.py holds q
 
 
 @pytest.mark.parametrize("name", sorted(ASKED))

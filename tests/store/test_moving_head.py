@@ -10,7 +10,7 @@ import pytest
 
 from tests.builders import make_conversation, make_event, names_in
 from tests.conftest import StoreOpener
-from tests.store.test_writing import ID, is_rebuilt_equal, log_of, state_of
+from tests.store.write.test_conversation_writer import ID, is_rebuilt_equal, log_of, state_of
 
 
 async def test_head_moves_in_its_file_and_a_backup_of_hard_links_stays_as_it_was(

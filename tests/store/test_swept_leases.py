@@ -12,7 +12,7 @@ import pytest
 
 from tests.builders import make_conversation, opened_files
 from tests.conftest import StoreOpener
-from tests.store.test_sweep import LEASE, OLD, OLD_EVENTS, ONE, listed, replace, swept, today
+from tests.store.follow.test_watcher import LEASE, OLD, OLD_EVENTS, ONE, listed, replace, swept, today
 
 
 def lease(directory: Path, *, expires_in_s: float, owner: str = "another-server") -> None:

@@ -14,7 +14,7 @@ from app.store.admin.archive_import import Action, import_conversations
 from tests.builders import make_event, make_id
 from tests.conftest import StoreOpener
 from tests.files.archives import ONE, file_line, good_entries, hostile_lines, hostile_zips, make_lines, make_zip
-from tests.store.importing import imported, snapshot, written
+from tests.store.admin.importing import imported, snapshot, written
 
 HOSTILE = {**hostile_zips(), **{f"lines: {what}": raw for what, raw in hostile_lines().items()}}
 

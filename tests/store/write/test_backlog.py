@@ -18,7 +18,7 @@ from app.model.ids import ConversationId
 from app.store.write import metadata_edit
 from tests.builders import busy_index, index_tables, make_conversation, make_id, names_in
 from tests.conftest import StoreOpener
-from tests.store.importing import exported, imported, written
+from tests.store.admin.importing import exported, imported, written
 
 ONE, TWO, NEW = (ConversationId(make_id(number)) for number in (1, 2, 9))
 START = {"agent": {"llm": {"model": "a/model"}, "tools": []}, "workspace": {"working_dir": "/x"}}

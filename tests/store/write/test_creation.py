@@ -14,7 +14,7 @@ from app.files.log.branches import Fork, read_fork
 from app.model.ids import ConversationId, EventName
 from tests.builders import make_conversation, make_event, make_id, second_process, write_event
 from tests.conftest import StoreOpener
-from tests.store.test_writing import ID, log_of, state_of
+from tests.store.write.test_conversation_writer import ID, log_of, state_of
 
 FORKS = 15
 

@@ -25,7 +25,7 @@ from app.model.ids import ConversationId
 from app.store.admin import prune
 from tests.builders import index_tables, make_conversation, make_event, make_id, names_in, opened_files, write_event
 from tests.conftest import StoreOpener
-from tests.store.importing import exported, imported, written
+from tests.store.admin.importing import exported, imported, written
 
 ID = ConversationId(make_id(1))
 LATER = make_event(5, timestamp="2026-10-02T08:00:00")

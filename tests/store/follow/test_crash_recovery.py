@@ -30,7 +30,7 @@ from tests.builders import (
 )
 from tests.conftest import StoreOpener, serving
 from tests.files.test_lease_unread import refused
-from tests.store.test_writing import is_rebuilt_equal, log_of, state_of
+from tests.store.write.test_conversation_writer import is_rebuilt_equal, log_of, state_of
 
 ONE, TWO = ConversationId(make_id(1)), ConversationId(make_id(2))
 

@@ -33,7 +33,7 @@ from tests.files.archives import (
     good_entries,
     make_zip,
 )
-from tests.store.importing import exported, imported, snapshot, written
+from tests.store.admin.importing import exported, imported, snapshot, written
 
 LOSSLESS = [ExportFormat.ZIP, ExportFormat.JSONL]
 
