@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from types import ModuleType
@@ -15,38 +14,22 @@ from app import ConversationStore
 from app.errors import ConversationNotFound, StoreUnavailable
 from app.files import layout
 from app.files.layout import ConversationDir
-from app.files.metadata_reader import Reader
 from app.files.row_reader import read_rows
 from app.index import change_feed, conversation_lookup, conversation_rows, state
 from app.index.sqlite.database import ReadConnection
 from app.index.sqlite.text_index import clear_messages
 from app.index.sqlite.write_connection import WriteConnection
 from app.index.statements import Sql
-from app.model.conversation import IndexedRow
 from app.model.ids import ConversationId
 from app.store.follow import full_sync, ingest
 from app.store.follow.watcher import Watcher
 from tests.builders import make_conversation, make_event, make_id, make_meta, opened_files
 from tests.conftest import StoreOpener
+from tests.store.helpers import then_once
 
 ID = ConversationId(make_id(1))
 NEW = {"agent": {"llm": {"model": "a/model"}}, "workspace": {"working_dir": "/home/dev/project"}}
 _FORGET = Sql("DELETE FROM conversation", {})
-
-
-def then_once(
-    work: Callable[[], object],
-) -> Callable[[Reader, Sequence[ConversationDir]], tuple[list[IndexedRow], list[ConversationDir]]]:
-    """Return `read_rows` that does something more, in its thread, after it has read for the first time."""
-    left = [work]
-
-    def read(reader: Reader, named: Sequence[ConversationDir]) -> tuple[list[IndexedRow], list[ConversationDir]]:
-        found = read_rows(reader, named)
-        while left:
-            left.pop()()
-        return found
-
-    return read
 
 
 async def title(store: ConversationStore) -> object:

@@ -30,7 +30,7 @@ from tests.builders import (
 )
 from tests.conftest import StoreOpener, serving
 from tests.files.test_lease_unread import refused
-from tests.store.write.test_conversation_writer import is_rebuilt_equal, log_of, state_of
+from tests.store.helpers import is_rebuilt_equal, log_of, state_of
 
 ONE, TWO = ConversationId(make_id(1)), ConversationId(make_id(2))
 
@@ -276,7 +276,7 @@ async def test_a_run_whose_end_could_not_be_written_is_ended_by_the_next_opening
         assert state_of(three / ONE)["execution_status"] == "error"
 
 
-async def test_a_run_whose_error_is_written_and_its_status_not_is_ended_by_the_next_opening(
+async def test_a_run_whose_error_is_written_but_not_its_status_is_ended_when_opened(
     crashed: Crash, open_store: StoreOpener, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     three = crashed("running", "action")

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import json
 import shutil
+import sqlite3
 import time
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import orjson
 import pytest
 
-from app import ConversationStore, Settings
+from app import ConversationStore
 from app.errors import StoreUnavailable, SyncRunning
 from app.files import layout
 from app.files.layout import ConversationDir
-from app.index import conversation_rows
+from app.model.filters import ConversationFilter
 from app.model.ids import ConversationId, dashed
 from app.store.follow.full_sync import SyncReport
 from tests.builders import (
@@ -33,6 +34,7 @@ from tests.builders import (
     write_event,
 )
 from tests.conftest import StoreOpener
+from tests.store.helpers import listed
 
 
 def found(report: SyncReport) -> dict[str, Any]:
@@ -40,14 +42,8 @@ def found(report: SyncReport) -> dict[str, Any]:
     return {name: value for name, value in asdict(report).items() if value and name != "seconds"}
 
 
-async def infos(store: ConversationStore) -> dict[str, dict[str, Any]]:
-    """Return all that is listed, by id."""
-    page = await store.list_conversations()
-    return {info["id"].replace("-", ""): info for info in map(orjson.loads, page.items)}
-
-
 async def titles(store: ConversationStore) -> dict[str, str | None]:
-    return {key: info["title"] for key, info in (await infos(store)).items()}
+    return {key: info["title"] for key, info in (await listed(store)).items()}
 
 
 async def test_the_first_sync_reads_every_conversation_and_its_log(root: Path, open_store: StoreOpener) -> None:
@@ -133,10 +129,10 @@ async def test_a_change_is_noticed(
     directory = make_conversation(root, 1)
     make_conversation(root, 2)
     async with open_store(root, timezone="UTC") as store:
-        before = await infos(store)
+        before = await listed(store)
         change(directory)
         assert found(await store.sync()) == {"conversations": 2, "opened": 1, "changed": 1, "logs": 1}
-        assert await infos(store) == before | {make_id(1): before[make_id(1)] | after}
+        assert await listed(store) == before | {make_id(1): before[make_id(1)] | after}
 
 
 async def test_an_appended_event_gets_its_row(root: Path, open_store: StoreOpener) -> None:
@@ -195,7 +191,7 @@ async def test_an_empty_root_empties_the_index_when_that_is_allowed(root: Path, 
     async with open_store(root) as store:
         shutil.rmtree(directory)
         assert found(await store.sync(allow_empty=True)) == {"removed": 1}
-        assert await infos(store) == {}
+        assert await listed(store) == {}
 
 
 async def test_two_directories_for_one_id_are_reported_and_the_plain_one_is_listed(
@@ -225,22 +221,6 @@ async def test_what_changed_a_moment_ago_is_read_again(
         }
 
 
-async def test_another_time_zone_has_everything_derived_anew(root: Path) -> None:
-    make_conversation(root, events=[make_event(0, timestamp="2026-10-01T12:00:00")])
-    seen = []
-    for zone in ("UTC", "Asia/Tokyo"):
-        async with ConversationStore.open(Settings(store=root, timezone=zone)) as store:
-            report = await store.sync()
-            last_event_at = (await infos(store))[make_id(1)]["last_event_at"]
-        [event] = index_tables(index_path(root))["event"]
-        seen.append((report.opened, report.logs, last_event_at, event[5]))
-    noon_us = 1_790_856_000_000_000
-    assert seen == [
-        (1, 1, "2026-10-01T12:00:00Z", noon_us),
-        (1, 1, "2026-10-01T03:00:00Z", noon_us - 9 * 3_600_000_000),
-    ]
-
-
 async def test_a_sync_is_refused_while_another_process_syncs(root: Path, open_store: StoreOpener) -> None:
     make_conversation(root)
     async with open_store(root, synced=False) as store:
@@ -259,7 +239,7 @@ async def test_a_directory_of_lock_files_alone_is_no_conversation(root: Path, op
     (ghost.parent / ".owner_lease.lock").touch()
     async with open_store(root, synced=False) as store:
         assert found(await store.sync()) == {}
-        assert await infos(store) == {}
+        assert await listed(store) == {}
 
 
 async def test_a_deleted_index_comes_back_equal(corpus: Path, open_store: StoreOpener) -> None:
@@ -272,15 +252,60 @@ async def test_a_deleted_index_comes_back_equal(corpus: Path, open_store: StoreO
     assert index_tables(index_path(corpus)) == before
 
 
-async def test_of_how_many_conversations_the_text_is_known_is_part_of_the_state(
-    root: Path, open_store: StoreOpener
+async def test_progress_is_told_in_two_phases(root: Path, open_store: StoreOpener) -> None:
+    for number in range(3):
+        make_conversation(root, number)
+    told: list[tuple[str, int, int]] = []
+    async with open_store(root, synced=False) as store:
+        await store.sync(on_progress=lambda *step: told.append(step))
+    assert told[:2] == [("metadata", 3, 3), ("events", 3, 3)]
+    assert {phase for phase, *_ in told[2:]} <= {"text"}
+
+
+async def test_after_many_logs_the_words_are_merged_in_a_phase_of_its_own(
+    root: Path, open_store: StoreOpener, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    make_conversation(root)
+    monkeypatch.setattr("app.store.follow.full_sync._LOG_BATCH", 1)
+    monkeypatch.setattr("app.store.follow.full_sync._WORTH_MERGING", 3)
+    for number in range(3):
+        make_conversation(root, number)
+    told: list[tuple[str, str]] = []
+
+    def note(phase: str, _done: int, _total: int) -> None:
+        [(stored, *_)] = index_tables(index_path(root))["sync_state"]
+        told.append((phase, stored))
+
+    async with open_store(root, synced=False) as store:
+        await store.sync(on_progress=note)
+        assert (await store.get_status())[0].phase == "idle"
+    assert told == [("metadata", "metadata"), *[("events", "events")] * 3, *[("text", "text")] * (len(told) - 4)]
+    assert len(told) > 4
+    assert count_segments(index_path(root)) == 1
+
+
+def count_segments(path: Path) -> int:
+    """Return in how many parts the index of words is."""
+    with closing(sqlite3.connect(path)) as index:
+        [[number]] = index.execute("SELECT count(DISTINCT segid) FROM message_fts_idx")
+    return int(number)
+
+
+ONE = ConversationId(make_id(1))
+
+
+async def test_a_convstore_json_that_appears_is_seen_by_the_next_sync(root: Path, open_store: StoreOpener) -> None:
+    path = make_conversation(root, 1)
     async with open_store(root) as store:
-        states = [(store.index.find_state(), await store.count_text())]
-        await store.index.write(conversation_rows.invalidate_all)
-        states.append((store.index.find_state(), await store.count_text()))
+        (path / "convstore.json").write_text(json.dumps({"archived": True}))
+        assert (await store.sync()).changed == 1
+        assert await store.count_conversations() == 0
+
+
+async def test_a_damaged_convstore_json_is_told_and_archives_nothing(root: Path, open_store: StoreOpener) -> None:
+    (make_conversation(root, 1) / "convstore.json").write_text("{")
+    async with open_store(root) as store:
+        assert await store.count_conversations(ConversationFilter(unreadable=True)) == 1
+        async with store.writer(ONE) as conversation:
+            await conversation.update_own(archived=True)
         await store.sync()
-        states.append((store.index.find_state(), await store.count_text()))
-    assert [known for _, known in states] == [(1, 1), (0, 1), (1, 1)]
-    assert len({state for state, _ in states}) == 3
+        assert await store.count_conversations(ConversationFilter(unreadable=False, archived=True)) == 1

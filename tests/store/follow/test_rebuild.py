@@ -2,30 +2,22 @@
 
 from __future__ import annotations
 
-import asyncio
-import json
 import shutil
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from app import Settings
 from app.errors import ChangesGone, IndexUnusable, InvalidToken, RebuildRefused, SyncRunning
-from app.files.layout import ConversationDir
-from app.files.metadata_reader import Reader
-from app.files.row_reader import read_rows
 from app.index.sqlite import migrations
 from app.model.filters import ConversationFilter
 from app.model.ids import ConversationId
 from app.model.page import SortOrder
 from app.store.follow.full_sync import SyncReport
-from app.store.follow.ingest import ingest
 from app.store.follow.leader import sync_lock
 from app.store.follow.rebuild import rebuild
 from app.store.store import ConversationStore
-from tests.builders import make_conversation, make_id, make_meta
+from tests.builders import make_conversation, make_id
 from tests.conftest import StoreOpener
 
 
@@ -69,7 +61,7 @@ async def test_what_a_killed_rebuild_read_is_not_read_again(root: Path, open_sto
     assert (await rebuilt(root)).opened == 1
 
 
-async def test_each_rebuild_ends_what_was_followed_before_also_one_that_goes_on_with_what_the_last_one_left(
+async def test_each_rebuild_ends_what_was_followed_before_also_one_that_was_resumed(
     root: Path, open_store: StoreOpener, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(_: Path) -> None:
@@ -157,20 +149,3 @@ async def test_a_search_does_not_go_on_in_an_index_that_numbers_its_matches_in_a
             await store.search_messages("lease", page_id=hits.next_page_id)
         with pytest.raises(InvalidToken, match="built anew"):
             await store.list_conversations(asked, order=SortOrder.RELEVANCE, page_id=listed.next_page_id)
-
-
-async def test_what_was_read_before_a_rebuild_does_not_replace_what_the_rebuild_read(
-    root: Path, open_store: StoreOpener, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def read_and_rebuild(reader: Reader, named: Sequence[ConversationDir]) -> Any:
-        read = read_rows(reader, named)
-        monkeypatch.setattr("app.store.follow.ingest.read_rows", read_rows)
-        (root / make_id(1) / "meta.json").write_text(json.dumps(make_meta(make_id(1), title="Changed")))
-        asyncio.run(rebuilt(root))
-        return read
-
-    make_conversation(root, 1)
-    async with open_store(root) as store:
-        monkeypatch.setattr("app.store.follow.ingest.read_rows", read_and_rebuild)
-        await ingest(store.index, store.reader, [ConversationDir(make_id(1), ConversationId(make_id(1)))])
-        assert await store.count_conversations(ConversationFilter(title_contains="changed")) == 1

@@ -3,40 +3,28 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import shutil
 from pathlib import Path
-from typing import Any
 
 import orjson
 import pytest
 
-from app import ConversationStore
-from app.errors import ConversationNotFound, EventNotFound, IndexBusy, StoreUnavailable
+from app.errors import ConversationNotFound, IndexBusy, StoreUnavailable
 from app.files.layout import list_directories
-from app.model.ids import ConversationId, dashed, parse_conversation_id
+from app.model.ids import ConversationId, parse_conversation_id
 from tests.builders import (
     held_by_another_process,
     index_tables,
     make_conversation,
     make_event,
     make_id,
-    make_meta,
     opened_files,
     write_event,
 )
 from tests.conftest import StoreOpener
+from tests.store.helpers import ONE, retitle, title
 
-ONE = ConversationId(make_id(1))
 TWO = ConversationId(make_id(2))
-
-
-def retitle(directory: Path, title: str) -> None:
-    (directory / "meta.json").write_text(json.dumps(make_meta(directory.name, title=title)))
-
-
-async def title(store: ConversationStore, conversation_id: ConversationId = ONE) -> Any:
-    return orjson.loads(await store.get_conversation(conversation_id))["title"]
 
 
 def writer_lock(root: Path) -> Path:
@@ -64,16 +52,6 @@ async def test_of_a_conversation_that_is_written_here_no_file_is_opened(root: Pa
         assert await title(store) == "By another program"
 
 
-@pytest.mark.parametrize("directory", [ONE, dashed(ONE)])
-async def test_a_conversation_that_appeared_after_the_sync_is_found(
-    root: Path, open_store: StoreOpener, directory: str
-) -> None:
-    async with open_store(root) as store:
-        make_conversation(root, directory=directory, meta={"title": "New"})
-        assert await title(store) == "New"
-        assert await store.count_events(ONE) == 2
-
-
 async def test_a_conversation_that_appeared_is_listed_once_it_was_opened(root: Path, open_store: StoreOpener) -> None:
     async with open_store(root) as store:
         make_conversation(root)
@@ -88,37 +66,6 @@ async def test_a_changed_title_is_served_without_a_sync(root: Path, open_store: 
         assert await title(store) == "Changed"
 
 
-async def test_an_appended_event_is_served_without_a_sync(root: Path, open_store: StoreOpener) -> None:
-    directory = make_conversation(root, events=1)
-    async with open_store(root) as store:
-        event = write_event(directory, 1)
-        assert await store.get_event(ONE, make_event(1)["id"]) == event.read_bytes()
-        assert len((await store.list_events(ONE)).items) == 2
-
-
-async def test_an_event_whose_file_is_gone_is_not_found(root: Path, open_store: StoreOpener) -> None:
-    directory = make_conversation(root, events=2)
-    async with open_store(root) as store:
-        sorted((directory / "events").iterdir())[1].unlink()
-        with pytest.raises(EventNotFound):
-            await store.get_event(ONE, make_event(1)["id"])
-
-
-async def test_a_deleted_directory_is_not_found_and_its_rows_go_with_the_next_sync(
-    root: Path, open_store: StoreOpener
-) -> None:
-    make_conversation(root, 2)
-    async with open_store(root) as store:
-        without = index_tables(root / ".convstore" / "index.db")
-        directory = make_conversation(root, 1)
-        await store.sync()
-        shutil.rmtree(directory)
-        with pytest.raises(ConversationNotFound, match=dashed(ONE)):
-            await store.get_conversation(ONE)
-        await store.sync()
-    assert index_tables(root / ".convstore" / "index.db") == without
-
-
 async def test_opening_erases_nothing_while_the_disk_is_away(root: Path, open_store: StoreOpener) -> None:
     directory = make_conversation(root)
     async with open_store(root) as store:
@@ -131,15 +78,6 @@ async def test_opening_erases_nothing_while_the_disk_is_away(root: Path, open_st
         assert index_tables(root / ".convstore" / "index.db") == before
         away.rename(directory)
         assert await title(store) == "A title"
-
-
-async def test_a_renamed_directory_is_followed(root: Path, open_store: StoreOpener) -> None:
-    directory = make_conversation(root, events=1)
-    async with open_store(root) as store:
-        body = await store.get_conversation(ONE)
-        directory.rename(root / dashed(ONE))
-        assert await store.get_conversation(ONE) == body
-        assert len((await store.list_events(ONE)).items) == 1
 
 
 async def test_what_opening_writes_is_what_a_sync_writes(
@@ -227,14 +165,6 @@ async def test_a_known_conversation_is_served_as_indexed_while_the_index_cannot_
         assert await title(store) == "A title"
         writer_lock(root).rmdir()
         assert await title(store) == "Changed"
-
-
-async def test_a_page_token_is_good_after_the_directory_was_renamed(root: Path, open_store: StoreOpener) -> None:
-    directory = make_conversation(root, events=3)
-    async with open_store(root) as store:
-        page = await store.list_events(ONE, limit=2)
-        directory.rename(root / dashed(ONE))
-        assert len((await store.list_events(ONE, page_id=page.next_page_id, limit=2)).items) == 1
 
 
 async def test_opening_one_conversation_does_not_wait_for_another(root: Path, open_store: StoreOpener) -> None:

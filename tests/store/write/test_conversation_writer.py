@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
+import errno
 import json
 import os
 from pathlib import Path
@@ -11,76 +11,39 @@ from typing import Any
 import orjson
 import pytest
 
-from app import ConversationStore
 from app.errors import (
-    ConversationNotFound,
     EventExists,
     EventNotFound,
     InvalidConversation,
     InvalidEvent,
-    UnreadableFile,
     WriteFailed,
 )
-from app.files.open_conversation import OpenFiles
-from app.index import ownership
-from app.index.sqlite.text_index import clear_messages
-from app.index.sqlite.write_connection import WriteConnection
-from app.index.statements import Sql
 from app.model.filters import Status
-from app.model.ids import ConversationId
 from tests.builders import index_tables, make_conversation, make_event, make_id, names_in, write_event
 from tests.conftest import StoreOpener
-
-ID = ConversationId(make_id(1))
-_FORGET = Sql("DELETE FROM conversation", {})
-
-
-def log_of(path: Path) -> list[dict[str, Any]]:
-    return [json.loads(file.read_text()) for file in sorted((path / "events").glob("event-*.json"))]
-
-
-def state_of(path: Path) -> dict[str, Any]:
-    value: dict[str, Any] = json.loads((path / "base_state.json").read_text())
-    return value
-
-
-async def is_rebuilt_equal(store: ConversationStore) -> bool:
-    """Whether the index is what reading all files anew makes of them."""
-    before = index_tables(store.index.path)
-
-    def write(connection: WriteConnection) -> None:
-        clear_messages(connection)
-        connection.execute_many(_FORGET, [{}])
-
-    await store.index.write(write)
-    await store.sync()
-    after = index_tables(store.index.path)
-    for tables in (before, after):
-        del tables["sync_state"]
-    assert after == before
-    return True
+from tests.store.helpers import ONE, is_rebuilt_equal, log_of, state_of
 
 
 async def test_an_appended_event_is_in_the_log_in_the_index_and_under_head(root: Path, open_store: StoreOpener) -> None:
     path = make_conversation(root)
     async with open_store(root) as store:
-        async with store.writer(ID) as conversation:
+        async with store.writer(ONE) as conversation:
             done = await conversation.append(make_event(7, kind="SomethingNew", extra={"a": [1]}))
         events = log_of(path)
         assert (done.seq, done.warning) == (2, None)
         assert events[2] == make_event(7, kind="SomethingNew", extra={"a": [1]}) | {"parent_id": make_event(1)["id"]}
         assert list(events[2]) == ["id", "timestamp", "source", "parent_id", "llm_message", "kind", "extra"]
         assert state_of(path)["leaf_event_id"] == done.event_id
-        info = orjson.loads(await store.get_conversation(ID))
+        info = orjson.loads(await store.get_conversation(ONE))
         assert (info["event_count"], info["leaf_event_id"]) == (3, done.event_id)
-        assert orjson.loads(await store.get_event(ID, done.event_id)) == events[2]
+        assert orjson.loads(await store.get_event(ONE, done.event_id)) == events[2]
         assert ".eventlog-len-3.marker" in names_in(path / "events")
         assert await is_rebuilt_equal(store)
 
 
 async def test_what_is_missing_in_an_event_is_filled(root: Path, open_store: StoreOpener) -> None:
     path = make_conversation(root, events=0)
-    async with open_store(root) as store, store.writer(ID) as conversation:
+    async with open_store(root) as store, store.writer(ONE) as conversation:
         first = await conversation.append({"source": "user", "kind": "MessageEvent"})
         second = await conversation.append({"source": "agent", "kind": "MessageEvent", "parent_id": None})
     events = log_of(path)
@@ -93,7 +56,7 @@ async def test_what_is_missing_in_an_event_is_filled(root: Path, open_store: Sto
 async def test_a_batch_is_one_after_the_other(root: Path, open_store: StoreOpener) -> None:
     path = make_conversation(root)
     async with open_store(root) as store:
-        async with store.writer(ID) as conversation:
+        async with store.writer(ONE) as conversation:
             done = await conversation.append_batch([make_event(i) for i in range(2, 6)])
         assert [one.seq for one in done] == [2, 3, 4, 5]
         events = log_of(path)
@@ -110,7 +73,7 @@ async def test_everything_that_was_not_set_stays_to_the_byte(root: Path, open_st
     raw_meta = b'{"secrets":{"A":"gAAAAx"},  "title":"old", "created_at":"2026-10-01T12:00:00Z", "new":[1,2]}'
     (path / "base_state.json").write_bytes(raw_state)
     (path / "meta.json").write_bytes(raw_meta)
-    async with open_store(root) as store, store.writer(ID) as conversation:
+    async with open_store(root) as store, store.writer(ONE) as conversation:
         done = await conversation.append(make_event(5))
         await conversation.set_title("new")
     assert (path / "base_state.json").read_bytes() == raw_state.replace(b"null", b'"%b"' % done.event_id.encode())
@@ -121,7 +84,7 @@ async def test_everything_that_was_not_set_stays_to_the_byte(root: Path, open_st
 async def test_state_title_tags_and_head_are_set(root: Path, open_store: StoreOpener) -> None:
     path = make_conversation(root, events=3)
     async with open_store(root) as store:
-        async with store.writer(ID) as conversation:
+        async with store.writer(ONE) as conversation:
             await conversation.set_status(Status.RUNNING)
             await conversation.update_state(
                 stats={"usage_to_metrics": {"agent": {"accumulated_cost": 1.5}}}, agent_state={"a": 1}
@@ -129,7 +92,7 @@ async def test_state_title_tags_and_head_are_set(root: Path, open_store: StoreOp
             await conversation.set_title("  A new title ")
             await conversation.set_tags({"area": "store"})
             await conversation.navigate(make_event(0)["id"])
-        info = orjson.loads(await store.get_conversation(ID))
+        info = orjson.loads(await store.get_conversation(ONE))
         assert (info["execution_status"], info["cost"], info["title"]) == ("running", 1.5, "A new title")
         assert (info["tags"], info["agent_state"]) == ({"area": "store"}, {"a": 1})
         assert info["updated_at"] > "2026-10-02"
@@ -140,7 +103,7 @@ async def test_state_title_tags_and_head_are_set(root: Path, open_store: StoreOp
 
 async def test_navigating_to_the_empty_tree_makes_the_next_event_a_root(root: Path, open_store: StoreOpener) -> None:
     path = make_conversation(root)
-    async with open_store(root) as store, store.writer(ID) as conversation:
+    async with open_store(root) as store, store.writer(ONE) as conversation:
         await conversation.navigate(None)
         assert (state_of(path)["leaf_event_id"], state_of(path)["head_is_empty"]) == (None, True)
         await conversation.append(make_event(5))
@@ -150,7 +113,7 @@ async def test_navigating_to_the_empty_tree_makes_the_next_event_a_root(root: Pa
 
 async def test_a_state_update_moves_no_head_and_an_error_does(root: Path, open_store: StoreOpener) -> None:
     path = make_conversation(root)
-    async with open_store(root) as store, store.writer(ID) as conversation:
+    async with open_store(root) as store, store.writer(ONE) as conversation:
         first = await conversation.append(make_event(5))
         await conversation.append(make_event(6, kind="ConversationStateUpdateEvent", source="environment"))
         assert state_of(path)["leaf_event_id"] == first.event_id
@@ -178,7 +141,7 @@ async def test_what_is_wrong_is_not_written(
     root: Path, open_store: StoreOpener, event: dict[str, Any], error: type[Exception]
 ) -> None:
     path = make_conversation(root)
-    async with open_store(root) as store, store.writer(ID) as conversation:
+    async with open_store(root) as store, store.writer(ONE) as conversation:
         with pytest.raises(error):
             await conversation.append_batch([make_event(5), event])
         assert len(log_of(path)) == 2
@@ -193,75 +156,29 @@ async def test_what_is_wrong_is_not_written(
         assert (await conversation.append(make_event(8))).seq == 2
 
 
-async def test_an_unknown_conversation_cannot_be_opened_and_nothing_is_made(
-    root: Path, open_store: StoreOpener
-) -> None:
-    async with open_store(root) as store:
-        with pytest.raises(ConversationNotFound):
-            async with store.writer(ID):
-                pass
-    assert not (root / ID).exists()
-
-
-async def test_a_conversation_that_could_not_be_opened_is_not_taken_for_one_that_a_crash_left(
-    root: Path, open_store: StoreOpener
-) -> None:
-    (make_conversation(root) / "base_state.json").write_bytes(b"")
-    async with open_store(root) as store:
-        with pytest.raises(UnreadableFile):
-            async with store.writer(ID):
-                pass
-        async with store.index.read() as connection:
-            assert await ownership.list_dirty(connection) == []
-
-
-async def test_a_conversation_without_meta_gets_one_that_agent_server_reads_when_it_is_named(
+async def test_a_conversation_without_meta_gets_one_for_agent_server_when_it_is_named(
     root: Path, open_store: StoreOpener
 ) -> None:
     path = make_conversation(root)
     (path / "meta.json").unlink()
     async with open_store(root) as store:
-        before = orjson.loads(await store.get_conversation(ID))
-        async with store.writer(ID) as conversation:
+        before = orjson.loads(await store.get_conversation(ONE))
+        async with store.writer(ONE) as conversation:
             await conversation.append(make_event(5))
             assert not (path / "meta.json").exists()
             await conversation.set_title("named")
-        after = orjson.loads(await store.get_conversation(ID))
+        after = orjson.loads(await store.get_conversation(ONE))
         assert (after["title"], after["created_at"]) == ("named", before["created_at"])
         meta = json.loads((path / "meta.json").read_text())
         assert meta["workspace"] == state_of(path)["workspace"]
         assert await is_rebuilt_equal(store)
 
 
-async def test_many_first_accesses_open_once(
-    root: Path, open_store: StoreOpener, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    make_conversation(root)
-    loads: list[str] = []
-    real = OpenFiles.load
-
-    def load(self: OpenFiles, *, after_crash: bool) -> str | None:
-        loads.append(self.id)
-        return real(self, after_crash=after_crash)
-
-    monkeypatch.setattr(OpenFiles, "load", load)
-
-    async def append(store: ConversationStore, number: int) -> int:
-        async with store.writer(ID) as conversation:
-            return (await conversation.append(make_event(number))).seq
-
-    async with open_store(root) as store:
-        seqs = await asyncio.gather(*(append(store, number) for number in range(10, 110)))
-        assert sorted(seqs) == list(range(2, 102))
-        assert await is_rebuilt_equal(store)
-    assert loads == [ID]
-
-
 async def test_a_change_by_another_program_is_noticed_before_the_next_write(
     root: Path, open_store: StoreOpener
 ) -> None:
     path = make_conversation(root)
-    async with open_store(root) as store, store.writer(ID) as conversation:
+    async with open_store(root) as store, store.writer(ONE) as conversation:
         await conversation.append(make_event(2))
         other = path / "events" / f"event-00003-{make_event(3)['id']}.json"
         other.write_text(json.dumps(make_event(3)))
@@ -271,11 +188,11 @@ async def test_a_change_by_another_program_is_noticed_before_the_next_write(
         assert done.seq == 4
         assert log_of(path)[4]["parent_id"] == make_event(3)["id"]
         assert state_of(path)["execution_status"] == "paused"
-        assert await store.count_events(ID) == 5
+        assert await store.count_events(ONE) == 5
         assert await is_rebuilt_equal(store)
 
 
-async def test_what_another_program_writes_in_the_middle_of_a_write_is_noticed_before_the_next(
+async def test_what_another_program_writes_during_a_write_is_noticed_before_the_next(
     root: Path, open_store: StoreOpener, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     meta = make_conversation(root) / "meta.json"
@@ -285,13 +202,13 @@ async def test_what_another_program_writes_in_the_middle_of_a_write_is_noticed_b
         meta.write_text(json.dumps(json.loads(meta.read_text()) | {"title": "Meanwhile"}))
         real(descriptor)
 
-    async with open_store(root) as store, store.writer(ID) as conversation:
+    async with open_store(root) as store, store.writer(ONE) as conversation:
         await conversation.append(make_event(2))
         with monkeypatch.context() as during:
             during.setattr(os, "fsync", fsync)
             await conversation.append(make_event(3))
         await conversation.append(make_event(4))
-        assert json.loads(await store.get_conversation(ID))["title"] == "Meanwhile"
+        assert json.loads(await store.get_conversation(ONE))["title"] == "Meanwhile"
         await conversation.set_tags({"area": "x"})
         assert json.loads(meta.read_text())["title"] == "Meanwhile"
         assert await is_rebuilt_equal(store)
@@ -300,10 +217,109 @@ async def test_what_another_program_writes_in_the_middle_of_a_write_is_noticed_b
 async def test_a_log_whose_numbers_are_used_up_takes_no_more(root: Path, open_store: StoreOpener) -> None:
     path = make_conversation(root, events=1)
     write_event(path, 10**18 - 2, make_event(5))
-    async with open_store(root) as store, store.writer(ID) as conversation:
+    async with open_store(root) as store, store.writer(ONE) as conversation:
         assert (await conversation.append(make_event(7))).seq == 10**18 - 1
         before = names_in(path / "events")
         with pytest.raises(WriteFailed, match=r"cannot say a number above .* nothing was appended"):
             await conversation.append(make_event(8))
         assert names_in(path / "events") == before
         assert await store.verify() == []
+
+
+async def test_head_moves_in_its_file_and_a_backup_of_hard_links_stays_as_it_was(
+    root: Path, open_store: StoreOpener
+) -> None:
+    path = make_conversation(root)
+    state, backup = path / "base_state.json", root.parent / "backup.json"
+    async with open_store(root) as store, store.writer(ONE) as conversation:
+        await conversation.append(make_event(7))
+        before, inode = state.read_bytes(), state.stat().st_ino
+        await conversation.append(make_event(8))
+        assert state.stat().st_ino == inode
+        now = state.read_bytes()
+        assert now == before.replace(make_event(7)["id"].encode(), make_event(8)["id"].encode()) != before
+        backup.hardlink_to(state)
+        await conversation.append(make_event(9))
+        assert backup.read_bytes() == now
+        assert (backup.stat().st_ino, state_of(path)["leaf_event_id"]) == (inode, make_event(9)["id"])
+        assert state.stat().st_ino != inode
+
+
+async def test_an_append_makes_one_file_and_syncs_three_times(
+    root: Path, open_store: StoreOpener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = make_conversation(root)
+    synced: list[int] = []
+    real = os.fsync
+
+    def fsync(descriptor: int) -> None:
+        synced.append(os.fstat(descriptor).st_ino)
+        real(descriptor)
+
+    def inodes() -> set[int]:
+        return {file.stat().st_ino for file in path.rglob("*")}
+
+    async with open_store(root) as store, store.writer(ONE) as conversation:
+        await conversation.append(make_event(7))
+        before = inodes()
+        monkeypatch.setattr(os, "fsync", fsync)
+        await conversation.append(make_event(8))
+        event = path / "events" / f"event-00003-{make_event(8)['id']}.json"
+        assert synced == [file.stat().st_ino for file in (event, path / "events", path / "base_state.json")]
+        assert inodes() == before | {event.stat().st_ino}
+        assert ".eventlog-len-4.marker" in names_in(path / "events")
+
+
+async def test_after_an_error_head_goes_to_a_new_file(
+    root: Path, open_store: StoreOpener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = make_conversation(root)
+    state = path / "base_state.json"
+    real = os.fsync
+
+    def refuse(descriptor: int) -> None:
+        if os.fstat(descriptor).st_ino == inode:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        real(descriptor)
+
+    async with open_store(root) as store, store.writer(ONE) as conversation:
+        await conversation.append(make_event(7))
+        inode = state.stat().st_ino
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "fsync", refuse)
+            done = await conversation.append(make_event(8))
+        assert "not what belongs to them" in (done.warning or "")
+        done = await conversation.append(make_event(9))
+        assert (done.warning, state_of(path)["leaf_event_id"]) == (None, make_event(9)["id"])
+        assert state.stat().st_ino != inode
+        assert log_of(path)[-1]["parent_id"] == make_event(8)["id"]
+        assert await is_rebuilt_equal(store)
+
+
+async def test_a_conversation_is_archived_and_pinned_independently_and_unknown_fields_stay(
+    root: Path, open_store: StoreOpener
+) -> None:
+    own = make_conversation(root, 1) / "convstore.json"
+    own.write_text('{"later": {"x": 1.50}}')
+    async with open_store(root) as store, store.writer(ONE) as conversation:
+        await conversation.update_own(pinned=True)
+        await conversation.update_own(archived=True)
+    assert own.read_text() == '{"later": {"x": 1.50},"pinned":true,"archived":true}'
+
+
+async def test_what_changes_nothing_writes_nothing(root: Path, open_store: StoreOpener) -> None:
+    path = make_conversation(root, 1)
+    async with open_store(root) as store, store.writer(ONE) as conversation:
+        await conversation.update_own(archived=False)
+        assert not (path / "convstore.json").exists()
+
+
+async def test_tags_follow_what_is_written_and_go_with_their_conversation(root: Path, open_store: StoreOpener) -> None:
+    make_conversation(root, 1, state={"tags": {"a": "1", "b": "2"}})
+    async with open_store(root) as store:
+        async with store.writer(ONE) as conversation:
+            await conversation.set_tags({"b": "3", "c": "4"})
+        held = index_tables(store.settings.index_path)
+        assert held["conversation_tag"] == [(ONE, "b", "3"), (ONE, "c", "4")]
+        await store.delete(ONE)
+        assert index_tables(store.settings.index_path)["conversation_tag"] == []

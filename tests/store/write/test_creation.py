@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import time
 from pathlib import Path
 
 import pytest
@@ -12,35 +10,11 @@ import pytest
 from app.files import layout, lease, metadata_reader
 from app.files.log.branches import Fork, read_fork
 from app.model.ids import ConversationId, EventName
-from tests.builders import make_conversation, make_event, make_id, second_process, write_event
+from tests.builders import appending, make_conversation, make_event, make_id
 from tests.conftest import StoreOpener
-from tests.store.write.test_conversation_writer import ID, log_of, state_of
+from tests.store.helpers import ONE, append_without_head, log_of, state_of
 
 FORKS = 15
-
-# Appends to a conversation until it is killed.
-WRITER = """
-import asyncio, sys, uuid
-from app import ConversationStore, Settings
-from tests.builders import make_event, make_id
-
-async def main():
-    async with ConversationStore.open(Settings(store=sys.argv[1])) as store, store.writer(make_id(1)) as conversation:
-        await conversation.append(make_event(5))
-        print("writing", flush=True)
-        while True:
-            await conversation.append(make_event(6, id=str(uuid.uuid4())))
-
-asyncio.run(main())
-"""
-
-
-def append_without_head(path: Path) -> None:
-    """Leave what a crash leaves between an event and HEAD."""
-    now_ns = time.time_ns()
-    os.utime(path / "base_state.json", ns=(now_ns - 2, now_ns - 2))
-    event = make_event(7, parent_id=state_of(path)["leaf_event_id"])
-    os.utime(write_event(path, 2, event), ns=(now_ns - 1, now_ns - 1))
 
 
 @pytest.mark.parametrize("crashed", [True, False])
@@ -55,7 +29,7 @@ async def test_what_a_crash_kept_head_from_is_under_the_head_of_a_fork(
         if not crashed:
             lease.release(root, path.name, claimed.lease)
         before = (path / "base_state.json").read_bytes()
-        fork = root / (await store.fork(ID)).id
+        fork = root / (await store.fork(ONE)).id
         assert len(log_of(fork)) == 3
         assert state_of(fork)["leaf_event_id"] == make_event(7 if crashed else 1)["id"]
         assert (path / "base_state.json").read_bytes() == before
@@ -66,10 +40,9 @@ async def test_a_fork_beside_a_writer_ends_with_its_own_last_event(root: Path, o
     lengths = set()
     async with open_store(root) as store:
         await store.sync()
-        with second_process(WRITER, root) as writer:
-            assert writer.hear() == "writing"
+        with appending(root):
             for number in range(FORKS):
-                fork = root / (await store.fork(ID, fork_id=ConversationId(make_id(100 + number)))).id
+                fork = root / (await store.fork(ONE, fork_id=ConversationId(make_id(100 + number)))).id
                 log = log_of(fork)
                 assert state_of(fork)["leaf_event_id"] == log[-1]["id"], f"fork {number}, with {len(log)} events"
                 lengths.add(len(log))
@@ -89,7 +62,7 @@ async def test_a_fork_ends_with_its_last_event_also_when_the_owner_lets_go_meanw
         return list_event_names(events_fd)
 
     async with open_store(root) as store:
-        source = metadata_reader.read_conversation(store.reader, ID, ID)
+        source = metadata_reader.read_conversation(store.reader, ONE, ONE)
         assert source is not None
         monkeypatch.setattr(layout, "list_event_names", after_an_append)
         fork = list(read_fork(store.reader, source, Fork(ConversationId(make_id(100)), 0)))

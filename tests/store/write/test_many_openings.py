@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -23,7 +22,6 @@ from tests.builders import make_conversation, make_event, make_id
 from tests.conftest import StoreOpener
 
 IDS = int(os.environ.get("CONVSTORE_TEST_IDS", "1000"))
-MANY = int(os.environ.get("CONVSTORE_TEST_OPENINGS", "40"))
 _AT_ONCE = 200
 
 
@@ -66,28 +64,6 @@ async def test_a_thousand_first_accesses_build_once(root: Path, open_store: Stor
     assert loads == [one(1)]
 
 
-async def test_of_many_first_accesses_none_waits_for_a_slow_one(
-    root: Path, open_store: StoreOpener, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for number in range(1, MANY + 1):
-        make_conversation(root, number, events=0)
-    go_on = threading.Event()
-    real = OpenFiles.load
-
-    def load(self: OpenFiles, *, after_crash: bool) -> str | None:
-        if self.id == one(1):
-            go_on.wait(60)
-        return real(self, after_crash=after_crash)
-
-    monkeypatch.setattr(OpenFiles, "load", load)
-    async with open_store(root, open_conversations=MANY) as store:
-        slow = asyncio.create_task(append(store, 1, 1))
-        assert set(await asyncio.gather(*(append(store, number, 1) for number in range(2, MANY + 1)))) == {0}
-        assert not slow.done()
-        go_on.set()
-        assert await slow == 0
-
-
 async def test_nothing_is_kept_of_what_is_not_open(root: Path, open_store: StoreOpener) -> None:
     for number in range(1, 31):
         make_conversation(root, number, events=0)
@@ -106,15 +82,6 @@ async def test_nothing_is_kept_of_what_is_not_open(root: Path, open_store: Store
         assert len(store._writers._open) <= 5
         assert store._opening._running == {}
         assert len(asyncio.all_tasks()) == tasks
-
-
-async def test_the_byte_budget_closes_the_least_recently_used(root: Path, open_store: StoreOpener) -> None:
-    for number in (1, 2, 3):
-        make_conversation(root, number, events=0, state={"agent_state": {"a": "x" * 100_000}})
-    async with open_store(root, open_bytes=1_000_000) as store:
-        for number in (1, 2, 1, 3):
-            await append(store, number, 10 * number + len(store._writers._open))
-        assert {key.id for key in store._writers._open} == {one(1), one(3)}
 
 
 async def test_eight_writers_on_large_states_parse_and_dump_none(

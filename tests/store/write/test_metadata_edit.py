@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import orjson
 import pytest
 
-from app.errors import ConversationNotFound, ConversationOwned
+from app.errors import ConversationNotFound, ConversationOwned, UnreadableFile
 from app.model.event import STATE_UPDATE
+from app.model.filters import ConversationFilter
 from app.model.ids import ConversationId, dashed
 from app.model.salvage import salvage
 from tests.builders import make_conversation, make_event, make_id, make_state, names_in, write_event
@@ -245,3 +247,66 @@ WHOLE = b' {"a": 1, "b": {"c": [1, "x,y"]}, "d": "\\u00e9", "e": 12.5} '
 )
 def test_salvage_takes_what_stands_whole(raw: bytes, found: dict[str, Any]) -> None:
     assert salvage(raw) == found
+
+
+def lose(path: Path) -> None:
+    path.unlink()
+
+
+def tear(path: Path) -> None:
+    path.write_bytes(b'{"id": "to')
+
+
+@pytest.mark.parametrize(
+    ("damage", "names"),
+    [
+        (lose, ["base_state.json"]),
+        (lose, ["base_state.json", "meta.json"]),
+        (tear, ["base_state.json"]),
+        (tear, ["meta.json"]),
+        (tear, ["base_state.json", "meta.json"]),
+    ],
+)
+async def test_an_unreadable_conversation_is_archived_and_pinned_and_else_unchanged(
+    root: Path, open_store: StoreOpener, damage: Callable[[Path], None], names: list[str]
+) -> None:
+    path = make_conversation(root, 1)
+    for name in names:
+        damage(path / name)
+    kept = {each.name: each.read_bytes() for each in path.iterdir() if each.suffix == ".json"}
+    async with open_store(root) as store:
+        await store.mark(ONE, archived=True, pinned=True)
+        counts = [await store.count_conversations(ConversationFilter(archived=one)) for one in (False, True)]
+        assert counts == [0, 1]
+        assert await store.count_conversations(ConversationFilter(archived=True, unreadable=True)) == 1
+        assert await store.verify() == []
+        await store.mark(ONE, archived=False)
+        assert await store.count_conversations(ConversationFilter(unreadable=True)) == 1
+    assert json.loads((path / "convstore.json").read_bytes()) == {"archived": False, "pinned": True}
+    now = {each.name: each.read_bytes() for each in path.iterdir() if each.suffix == ".json"}
+    assert {name: raw for name, raw in now.items() if name not in ("convstore.json", "owner_lease.json")} == kept
+
+
+async def test_an_unreadable_conversation_of_another_owner_is_archived_only_by_force(
+    root: Path, open_store: StoreOpener
+) -> None:
+    path = make_conversation(root, 1)
+    (path / "base_state.json").unlink()
+    async with open_store(root) as store, open_store(root, synced=False, instance="other") as other:
+        await other.claim(ONE, "a-client", ttl_s=60)
+        with pytest.raises(ConversationOwned):
+            await store.mark(ONE, archived=True)
+        assert not (path / "convstore.json").exists()
+        await store.mark(ONE, archived=True, force=True)
+        assert await store.count_conversations() == 0
+
+
+async def test_a_write_to_an_unreadable_conversation_says_how_to_repair_it(root: Path, open_store: StoreOpener) -> None:
+    (make_conversation(root, 1) / "base_state.json").unlink()
+    async with open_store(root) as store:
+        with pytest.raises(UnreadableFile, match=rf"base_state.json: missing; `convstore repair {ONE}` mends"):
+            async with store.writer(ONE) as conversation:
+                await conversation.set_title("Other")
+        await store.repair(ONE)
+        async with store.writer(ONE) as conversation:
+            await conversation.set_title("Other")

@@ -131,7 +131,7 @@ async def test_an_opening_that_fails_leaves_the_lease_to_the_worker_that_has_it_
             write(other, 3)
 
 
-async def test_nobody_holds_a_lease_that_a_worker_took_while_another_did_not_know_yet_that_its_own_was_lost(
+async def test_a_worker_that_lost_its_lease_unnoticed_keeps_no_lease_of_another_held(
     root: Path, open_store: StoreOpener
 ) -> None:
     make_conversation(root)
@@ -176,7 +176,7 @@ async def test_a_worker_that_has_a_conversation_open_sees_what_another_one_set(
         assert await store.verify() == []
 
 
-async def test_events_of_two_workers_have_two_numbers_also_where_the_time_of_a_directory_is_coarse(
+async def test_events_of_two_workers_get_two_numbers_where_directory_times_are_coarse(
     root: Path, open_store: StoreOpener, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     make_conversation(root)

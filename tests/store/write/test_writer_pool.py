@@ -1,11 +1,13 @@
-"""Closing a conversation while it is opened again."""
+"""Conversations open for writing: opened once, kept under a budget, and closed before they are opened again."""
 
 from __future__ import annotations
 
 import asyncio
 import json
+import os
 import sqlite3
 import threading
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
 from pathlib import Path
@@ -13,12 +15,20 @@ from pathlib import Path
 import pytest
 
 from app import ConversationStore
-from app.files import lease
+from app.errors import (
+    ConversationNotFound,
+    UnreadableFile,
+)
+from app.files import layout, lease
+from app.files.layout import LOG_LOCK
+from app.files.open_conversation import OpenFiles
+from app.index import ownership
+from app.locks import hold_lock
 from app.model.ids import ConversationId
 from tests.builders import index_path, make_conversation, make_event, make_id
 from tests.conftest import StoreOpener
+from tests.store.helpers import ONE, is_rebuilt_equal
 
-ONE = ConversationId(make_id(1))
 TWO = ConversationId(make_id(2))
 
 
@@ -147,3 +157,120 @@ async def test_a_store_closes_what_is_open_all_at_once(
         monkeypatch.setattr(lease, "release", release)
     assert not together.broken
     assert [lease.find_holder(root, one) for one in ids] == [None] * 3
+
+
+def expires_at(root: Path, conversation_id: ConversationId) -> float:
+    held = lease.find_lease(root, conversation_id)
+    return held.expires_at if held else 0.0
+
+
+async def test_leases_are_renewed_while_a_write_waits_for_another_program(
+    root: Path, open_store: StoreOpener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lease, "RENEW_EVERY_S", 0.1)
+    for number in (1, 2):
+        make_conversation(root, number)
+    async with open_store(root) as store:
+        for one in (ONE, TWO):
+            async with store.writer(one) as conversation:
+                await conversation.append(make_event(5))
+        async with store.writer(ONE) as conversation:
+            with layout.open_directory(os.fspath(root / ONE / "events")) as fd, hold_lock(LOG_LOCK, 30, dir_fd=fd):
+                waits = asyncio.create_task(conversation.append(make_event(6)))
+                await asyncio.sleep(1.5)
+                before, deadline = expires_at(root, TWO), time.monotonic() + 8
+                while expires_at(root, TWO) == before and time.monotonic() < deadline:
+                    await asyncio.sleep(0.05)
+                assert expires_at(root, TWO) > before
+                assert not waits.done()
+            assert (await waits).seq == 3
+    assert [lease.find_holder(root, one) for one in (ONE, TWO)] == [None, None]
+
+
+MANY = int(os.environ.get("CONVSTORE_TEST_OPENINGS", "40"))
+
+
+def one(number: int) -> ConversationId:
+    return ConversationId(make_id(number))
+
+
+async def append(store: ConversationStore, number: int, event: int) -> int:
+    async with store.writer(one(number)) as conversation:
+        return (await conversation.append(make_event(event))).seq
+
+
+async def test_of_many_first_accesses_none_waits_for_a_slow_one(
+    root: Path, open_store: StoreOpener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(1, MANY + 1):
+        make_conversation(root, number, events=0)
+    go_on = threading.Event()
+    real = OpenFiles.load
+
+    def load(self: OpenFiles, *, after_crash: bool) -> str | None:
+        if self.id == one(1):
+            go_on.wait(60)
+        return real(self, after_crash=after_crash)
+
+    monkeypatch.setattr(OpenFiles, "load", load)
+    async with open_store(root, open_conversations=MANY) as store:
+        slow = asyncio.create_task(append(store, 1, 1))
+        assert set(await asyncio.gather(*(append(store, number, 1) for number in range(2, MANY + 1)))) == {0}
+        assert not slow.done()
+        go_on.set()
+        assert await slow == 0
+
+
+async def test_the_byte_budget_closes_the_least_recently_used(root: Path, open_store: StoreOpener) -> None:
+    for number in (1, 2, 3):
+        make_conversation(root, number, events=0, state={"agent_state": {"a": "x" * 100_000}})
+    async with open_store(root, open_bytes=1_000_000) as store:
+        for number in (1, 2, 1, 3):
+            await append(store, number, 10 * number + len(store._writers._open))
+        assert {key.id for key in store._writers._open} == {one(1), one(3)}
+
+
+async def test_an_unknown_conversation_cannot_be_opened_and_nothing_is_made(
+    root: Path, open_store: StoreOpener
+) -> None:
+    async with open_store(root) as store:
+        with pytest.raises(ConversationNotFound):
+            async with store.writer(ONE):
+                pass
+    assert not (root / ONE).exists()
+
+
+async def test_a_conversation_that_could_not_be_opened_is_not_left_marked_dirty(
+    root: Path, open_store: StoreOpener
+) -> None:
+    (make_conversation(root) / "base_state.json").write_bytes(b"")
+    async with open_store(root) as store:
+        with pytest.raises(UnreadableFile):
+            async with store.writer(ONE):
+                pass
+        async with store.index.read() as connection:
+            assert await ownership.list_dirty(connection) == []
+
+
+async def test_many_first_accesses_open_once(
+    root: Path, open_store: StoreOpener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_conversation(root)
+    loads: list[str] = []
+    real = OpenFiles.load
+
+    def load(self: OpenFiles, *, after_crash: bool) -> str | None:
+        loads.append(self.id)
+        return real(self, after_crash=after_crash)
+
+    monkeypatch.setattr(OpenFiles, "load", load)
+
+    async def append(store: ConversationStore, number: int) -> int:
+        async with store.writer(ONE) as conversation:
+            return (await conversation.append(make_event(number))).seq
+
+    async with open_store(root) as store:
+        seqs = await asyncio.gather(*(append(store, number) for number in range(10, 110)))
+        assert sorted(seqs) == list(range(2, 102))
+        assert await is_rebuilt_equal(store)
+    assert loads == [ONE]

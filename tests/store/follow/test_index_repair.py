@@ -83,7 +83,7 @@ async def test_what_was_made_of_the_lost_index_is_not_written_to_the_new_one(
         await store.index.write(lambda _: None, read_from=store.index.opened)
 
 
-async def test_the_first_write_after_an_opening_goes_to_the_index_that_was_opened_or_to_none(
+async def test_the_first_write_goes_to_the_index_that_was_opened_or_to_none(
     root_of_few: Path, open_store: StoreOpener
 ) -> None:
     async with open_store(root_of_few):

@@ -1,9 +1,8 @@
-"""A server follows the files until it ends, and of several processes one does."""
+"""Of several processes that serve one index, one leads; when it ends, another takes over."""
 
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,50 +10,14 @@ from typing import Any
 import pytest
 
 from app import ConversationStore, Settings
-from app.store.follow import background
 from app.store.follow.background import run_background
 from tests.builders import make_conversation, second_process
-from tests.conftest import StoreOpener
 
 
 async def until(condition: Callable[[], Any]) -> None:
     async with asyncio.timeout(20):
         while not await condition():
             await asyncio.sleep(0.02)
-
-
-async def test_a_server_follows_until_it_ends(
-    root: Path,
-    open_store: StoreOpener,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    monkeypatch.setattr(background, "TICK_S", 0.02)
-    monkeypatch.setattr(background, "_RETRY_S", 0.02)
-    caplog.set_level(logging.INFO)
-    make_conversation(root, 1)
-    async with open_store(root, synced=False, index_url=f"sqlite:///{tmp_path / 'elsewhere.db'}") as store:
-
-        async def counted(number: int) -> bool:
-            return await store.count_conversations() == number
-
-        async def told(error: str | None) -> bool:
-            found = (await store.get_status())[0].last_error
-            return found == error if error is None else error in str(found)
-
-        following = asyncio.create_task(run_background(store))
-        await until(lambda: counted(1))
-        make_conversation(root, 2)
-        await until(lambda: counted(2))
-        root.rename(tmp_path / "away")
-        await until(lambda: told("cannot be read"))
-        (tmp_path / "away").rename(root)
-        make_conversation(root, 3)
-        await until(lambda: counted(3))
-        await until(lambda: told(None))
-        following.cancel()
-    assert caplog.text.count("changes of the conversations cannot be followed") == 1
 
 
 FOLLOW = """
