@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
-import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -14,7 +11,7 @@ import pytest
 
 from app.errors import StoreUnavailable
 from app.store.follow.worker_pool import readers, run_ahead
-from tests.builders import index_tables, make_conversation
+from tests.builders import index_tables
 from tests.conftest import StoreOpener
 
 
@@ -46,28 +43,6 @@ async def test_a_killed_process_is_an_error_that_says_what_to_do() -> None:
         _ = [result async for result in run_ahead(executor, 1, die, numbers(5))]
 
 
-def test_ctrl_c_in_a_terminal_is_left_to_the_program_that_reads() -> None:
-    with readers(1) as executor:
-        process = executor.submit(os.getpid).result()
-        os.kill(process, signal.SIGINT)
-        assert executor.submit(os.getpid).result() == process
-
-
-def test_a_reading_process_does_not_import_the_program_that_started_it(tmp_path: Path) -> None:
-    program = tmp_path / "program.py"
-    program.write_text(
-        "import pydantic, sys\n"
-        "from app.store.follow.worker_pool import readers\n"
-        "if __name__ == '__main__':\n"
-        "    with readers(1) as executor:\n"
-        "        print(executor.submit(eval, 'sorted(__import__(\"sys\").modules)').result())\n"
-        "    assert sys.modules['__main__'].__file__ == sys.argv[0]\n"
-    )
-    imported = subprocess.run((sys.executable, str(program)), check=True, capture_output=True, text=True).stdout
-    assert "'app.processes'" in imported
-    assert not [name for name in ("pydantic", "sqlalchemy", "asyncio") if f"'{name}'" in imported]
-
-
 @pytest.mark.parametrize("processes", [1, 3])
 async def test_processes_read_what_a_thread_reads(
     corpus: Path, tmp_path: Path, open_store: StoreOpener, monkeypatch: pytest.MonkeyPatch, processes: int
@@ -81,19 +56,3 @@ async def test_processes_read_what_a_thread_reads(
             pass
         tables.append(index_tables(path))
     assert tables[0] == tables[1]
-
-
-def test_reading_processes_end_with_a_server_that_is_killed(tmp_path: Path) -> None:
-    for number in range(1, 1501):
-        make_conversation(tmp_path, number, events=8)
-    command = (sys.executable, "-m", "app.cli.main", "index", "sync", "--store", str(tmp_path))
-    with subprocess.Popen(command, env=os.environ | {"CONVSTORE_SYNC_PROCESSES": "2"}) as process:
-        children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
-        until = time.monotonic() + 30
-        while len(started := children.read_text().split()) < 2:
-            assert time.monotonic() < until
-            time.sleep(0.01)
-        process.kill()
-    while any(Path(f"/proc/{child}/cmdline").exists() for child in started):
-        assert time.monotonic() < until
-        time.sleep(0.01)
