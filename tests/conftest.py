@@ -20,7 +20,7 @@ from app.api.app import create_app
 from app.index.sqlite import migrations
 from app.index.sqlite.database import Index, WriteConnection
 
-pytest_plugins = ["tests.untried", "tests.watchdog"]
+pytest_plugins = ["tests.suites", "tests.untried", "tests.watchdog"]
 
 DATA = Path(__file__).parent / "data"
 
