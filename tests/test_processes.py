@@ -9,6 +9,8 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
+
 from app.store.follow.worker_pool import readers
 from tests.builders import make_conversation
 
@@ -35,6 +37,7 @@ def test_a_reading_process_does_not_import_the_program_that_started_it(tmp_path:
     assert not [name for name in ("pydantic", "sqlalchemy", "asyncio") if f"'{name}'" in imported]
 
 
+@pytest.mark.long
 def test_reading_processes_end_with_a_server_that_is_killed(tmp_path: Path) -> None:
     for number in range(1, 1501):
         make_conversation(tmp_path, number, events=8)

@@ -57,6 +57,7 @@ async def _fix(store: ConversationStore) -> None:
     await store.verify(fix=True)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("look", [_sync, _sweep, _fix])
 async def test_what_is_restored_beside_a_comparison_stays_listed(
     root: Path, open_store: StoreOpener, look: Callable[[ConversationStore], Awaitable[None]]

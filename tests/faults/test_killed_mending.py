@@ -21,6 +21,8 @@ from app import ConversationStore, Settings
 from app.store.follow.rebuild import rebuild
 from tests.builders import index_tables, make_conversation, make_event, make_id, second_process
 
+pytestmark = pytest.mark.long
+
 CONVERSATIONS = 400
 
 CODE = """

@@ -8,9 +8,13 @@ import time
 from contextlib import ExitStack
 from pathlib import Path
 
+import pytest
+
 from tests.builders import SecondProcess, make_conversation, make_event, second_process
 from tests.conftest import StoreOpener
 from tests.store.helpers import ONE, log_of, state_of
+
+pytestmark = pytest.mark.long
 
 FOR_S = 12.0
 WRITERS = [("one", 2, ""), ("one", 2, ""), ("two", 1, ""), ("three", 1, "a client")]

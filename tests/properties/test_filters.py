@@ -169,6 +169,7 @@ def test_each_filter_is_the_plain_filter(
     check(filled, data.draw(some_of([name])), order, limit)
 
 
+@pytest.mark.long
 @given(asked=ANY, order=st.sampled_from(COLUMN_ORDERS), limit=st.integers(1, 30))
 @settings(max_examples=EXAMPLES, deadline=None)
 def test_any_filters_together_are_the_plain_filter(

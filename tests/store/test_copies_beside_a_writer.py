@@ -83,6 +83,7 @@ async def differences(store: ConversationStore) -> list[object]:
     return [difference async for difference in verify(store.index, store.reader, lambda _done, _total: None)]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("passes", [1, 2])
 async def test_a_copy_without_the_index_is_a_store(
     root: Path, tmp_path: Path, open_store: StoreOpener, passes: int

@@ -19,6 +19,7 @@ from tests.store.admin.importing import imported, snapshot, written
 HOSTILE = {**hostile_zips(), **{f"lines: {what}": raw for what, raw in hostile_lines().items()}}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("what", HOSTILE)
 async def test_a_hostile_archive_is_refused_before_anything_is_written(
     root: Path, tmp_path: Path, archive: Path, open_store: StoreOpener, what: str
@@ -58,6 +59,7 @@ async def test_a_bomb_is_refused_by_what_comes_out_of_it(
     assert not (root / ONE).exists()
 
 
+@pytest.mark.long
 async def test_a_bomb_is_refused_by_its_ratio(root: Path, archive: Path, open_store: StoreOpener) -> None:
     written(archive, make_zip([*good_entries(), *((f"{ONE}/a{n}", bytes(30 << 20)) for n in range(3))]))
     async with open_store(root) as store:

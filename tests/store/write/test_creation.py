@@ -35,6 +35,7 @@ async def test_what_a_crash_kept_head_from_is_under_the_head_of_a_fork(
         assert (path / "base_state.json").read_bytes() == before
 
 
+@pytest.mark.long
 async def test_a_fork_beside_a_writer_ends_with_its_own_last_event(root: Path, open_store: StoreOpener) -> None:
     make_conversation(root, state={"leaf_event_id": make_event(1)["id"]})
     lengths = set()

@@ -21,6 +21,8 @@ from app.model.ids import ConversationId
 from tests.builders import make_conversation, make_event, make_id
 from tests.conftest import StoreOpener
 
+pytestmark = pytest.mark.long
+
 IDS = int(os.environ.get("CONVSTORE_TEST_IDS", "1000"))
 _AT_ONCE = 200
 
