@@ -38,8 +38,9 @@ class _Suites:
         self.seconds[suite] += report.duration
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
-        terminalreporter.section("suites")
-        terminalreporter.write_line(f"{'suite':<24}{'tests':>6}{'seconds':>9}")
+        if self.seconds:
+            terminalreporter.section("suites")
+            terminalreporter.write_line(f"{'suite':<24}{'tests':>6}{'seconds':>9}")
         for suite in sorted(self.seconds, key=self.seconds.__getitem__, reverse=True):
             terminalreporter.write_line(f"{suite:<24}{len(self.tests[suite]):>6}{self.seconds[suite]:>9.1f}")
         if self.left:
