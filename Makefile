@@ -10,18 +10,24 @@ SAMPLE := tests/data/conversations.tar.gz
 LONG := $(BIN)/python -m pytest --timeout=0
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: run test check format lint types contracts bench filters faults machine soak audit fuzz fuzz-parsers hostile kills questions true clean
+.PHONY: run test long check format lint types contracts bench filters faults machine soak audit fuzz fuzz-parsers hostile kills questions true clean
 
 run: .venv/run $(if $(filter .sample/conversations,$(DIR)),.sample/conversations)
 	$(BIN)/convstore serve "$(DIR)" --port $(PORT)
 
 # So many processes run the tests; WORKERS=0 for one, which shows what a test prints (PYTEST=-s).
 WORKERS ?= 2
+TESTS := $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
+# All tests but the long ones, or what PYTEST names, whole: PYTEST=tests/faults.
 test: .venv/dev
-	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(PYTEST)
+	$(TESTS) $(if $(findstring tests/,$(PYTEST)),,-m "not long") $(PYTEST)
+
+# The long tests alone: samples of the long runs below, and tests with many processes.
+long: .venv/dev
+	$(TESTS) -m long $(PYTEST)
 
 check: format lint types contracts
-	$(MAKE) test PYTEST="--cov --cov-report=term"
+	$(TESTS) --cov --cov-report=term $(PYTEST)
 
 format: .venv/dev
 	$(BIN)/ruff format --check
@@ -68,7 +74,7 @@ writers: .venv/dev
 .PHONY: openings
 # Open 100,000 ids for writing and look at what is kept; 200 different ones at once.
 openings: .venv/dev
-	CONVSTORE_TEST_IDS=100000 CONVSTORE_TEST_OPENINGS=200 $(LONG) tests/store/test_many_openings.py
+	CONVSTORE_TEST_IDS=100000 CONVSTORE_TEST_OPENINGS=200 $(LONG) tests/store/write/test_many_openings.py
 # Random combinations of filters against a plain filter over the files.
 filters: .venv/dev
 	CONVSTORE_TEST_FILTERS=1500 $(LONG) tests/properties/test_filters.py

@@ -260,6 +260,39 @@ def second_process(code: str, *arguments: object) -> Iterator[SecondProcess]:
             process.kill()
 
 
+_APPEND = """
+import asyncio, os, sys, time, uuid
+from app import ConversationStore, Settings
+from tests.builders import make_event, make_id
+
+slow_head_s, pwrite = float(sys.argv[2]), os.pwrite
+
+def slow(*arguments):
+    time.sleep(slow_head_s)
+    return pwrite(*arguments)
+
+async def main():
+    async with ConversationStore.open(Settings(store=sys.argv[1])) as store:
+        await store.sync()
+        async with store.writer(make_id(1)) as conversation:
+            await conversation.append(make_event(5))
+            os.pwrite = slow
+            print("writing", flush=True)
+            while True:
+                await conversation.append(make_event(6, id=str(uuid.uuid4())))
+
+asyncio.run(main())
+"""
+
+
+@contextmanager
+def appending(root: Path, *, slow_head_s: float = 0) -> Iterator[None]:
+    """Have another process append to the first conversation meanwhile, on a disk that may be slow to take HEAD."""
+    with second_process(_APPEND, root, slow_head_s) as other:
+        assert other.hear() == "writing"
+        yield
+
+
 _HOLD_LOCK = """
 import sys
 from filelock import FileLock

@@ -21,7 +21,7 @@ from app.index.connections import WriteConnection
 from app.index.sqlite import migrations
 from app.index.sqlite.database import Index
 
-pytest_plugins = ["tests.untried", "tests.watchdog"]
+pytest_plugins = ["tests.suites", "tests.untried", "tests.watchdog"]
 
 DATA = Path(__file__).parent / "data"
 

@@ -22,6 +22,8 @@ from tests.api.across.test_secrets import METAS, PLANTED, STATES
 from tests.builders import make_conversation, make_event, make_id
 from tests.cli.test_serve import served
 
+pytestmark = pytest.mark.long
+
 KEY = "planted-server-key"
 Json = dict[str, Any]
 

@@ -29,7 +29,7 @@ from tests.builders import (
 from tests.cli.conftest import Command
 from tests.cli.test_serve import served, wait_until_in_step
 from tests.conftest import StoreOpener
-from tests.store.importing import snapshot
+from tests.store.admin.importing import snapshot
 
 ID = make_id(1)
 KEY = "a-key"
@@ -136,6 +136,7 @@ async def test_a_new_event_has_its_time_in_the_zone_of_all_others(derived: Path,
             await store.sync()
 
 
+@pytest.mark.long
 def test_a_real_server_and_a_process_elsewhere_agree(
     root: Path, convstore: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -154,6 +155,7 @@ def test_a_real_server_and_a_process_elsewhere_agree(
         assert info["last_event_at"] == "2026-10-01T12:00:02Z"
 
 
+@pytest.mark.long
 def test_a_server_reads_everything_as_its_own_settings_say(derived: Path) -> None:
     with (
         served(derived, "--workers", 2, CONVSTORE_API_KEY=KEY) as server,

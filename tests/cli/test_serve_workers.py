@@ -20,6 +20,8 @@ from app.files import lease
 from tests.builders import held_by_another_process, make_conversation, make_id, names_in
 from tests.cli.test_serve import served
 
+pytestmark = pytest.mark.long
+
 GONE = """
 import shutil
 from app.cli import main, serve

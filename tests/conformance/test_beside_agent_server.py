@@ -71,7 +71,7 @@ def until(condition: Callable[[], Any], within_s: float) -> Any:
 
 
 @needs_agent_server
-def test_what_it_runs_is_listed_with_its_owner_read_and_searched_and_no_other_may_write(tmp_path: Path) -> None:
+def test_what_it_runs_is_listed_with_its_owner_and_searched_and_no_other_may_write(tmp_path: Path) -> None:
     store = tmp_path / "conversations"
     make_conversation(store, 1)
     with (

@@ -80,7 +80,7 @@ async def test_bug_05_concurrent_appends_get_a_number_each_and_two_writers_are_f
     assert (sorted(got), numbers_of(directory)) == (list(range(2, 22)), list(range(22)))
 
 
-async def test_bug_06_after_a_crash_head_moves_forward_along_the_parents_through_newer_files(
+async def test_bug_06_after_a_crash_head_goes_forward_along_parents_through_newer_files(
     root: Path, open_store: StoreOpener
 ) -> None:
     """Three events stand after HEAD: its child, that one's child, and the child of an older event, a dead branch."""

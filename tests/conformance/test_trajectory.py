@@ -10,7 +10,7 @@ from app.store.admin.archive_import import Action, import_conversations
 from tests.builders import make_conversation, make_id
 from tests.conformance.agent_server import agent_server, needs_agent_server
 from tests.conftest import StoreOpener
-from tests.store.importing import snapshot
+from tests.store.admin.importing import snapshot
 
 
 @needs_agent_server

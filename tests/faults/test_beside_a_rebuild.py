@@ -6,12 +6,15 @@ import asyncio
 from pathlib import Path
 
 import orjson
+import pytest
 
 from app.model.filters import ConversationFilter
 from app.model.ids import ConversationId, dashed
 from app.model.page import SortOrder
 from tests.builders import make_conversation, make_event, make_id, second_process
 from tests.conftest import StoreOpener
+
+pytestmark = pytest.mark.long
 
 REBUILDS = 8
 

@@ -17,8 +17,7 @@ from app.store.follow import full_sync, ingest
 from app.store.follow.watcher import Watcher
 from tests.builders import make_conversation, second_process
 from tests.conftest import StoreOpener
-from tests.store.test_writing import ID
-from tests.store.test_writing_beside_a_sync import then_once
+from tests.store.helpers import ONE, then_once
 
 CYCLES = 40
 
@@ -58,6 +57,7 @@ async def _fix(store: ConversationStore) -> None:
     await store.verify(fix=True)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("look", [_sync, _sweep, _fix])
 async def test_what_is_restored_beside_a_comparison_stays_listed(
     root: Path, open_store: StoreOpener, look: Callable[[ConversationStore], Awaitable[None]]
@@ -71,7 +71,7 @@ async def test_what_is_restored_beside_a_comparison_stays_listed(
             while not missed.done():
                 await look(store)
             assert await missed == "0"
-        assert await store.count_events(ID) == 3
+        assert await store.count_events(ONE) == 3
         assert await store.verify() == []
 
 
@@ -89,7 +89,7 @@ async def test_what_is_put_there_after_it_was_found_gone_stays_listed(
         def put_back() -> None:
             path.rmdir()
             (tmp_path / "away").rename(path)
-            again = ingest.ingest(other.context, [ConversationDir(ID, ID)])
+            again = ingest.ingest(other.context, [ConversationDir(ONE, ONE)])
             asyncio.run_coroutine_threadsafe(again, loop).result()
 
         monkeypatch.setattr(by, "read_rows", then_once(put_back))
@@ -97,7 +97,7 @@ async def test_what_is_put_there_after_it_was_found_gone_stays_listed(
             report = await store.sync()
             assert (report.conversations, report.added, report.removed) == (2, 0, 0)
         else:
-            done = await ingest.ingest(store.context, [ConversationDir(ID, ID)])
+            done = await ingest.ingest(store.context, [ConversationDir(ONE, ONE)])
             assert (done.removed, done.empty) == (0, {})
         assert await store.count_conversations() == 2
         assert await store.verify() == []
@@ -114,9 +114,9 @@ async def test_what_is_restored_before_its_row_is_deleted_stays_listed(
 
         def then_restore(root: Path, directory: str, instance: str, now_us: int, *, force: bool) -> TrashEntry:
             entry = delete(root, directory, instance, now_us, force=force)
-            asyncio.run_coroutine_threadsafe(other.restore(ID), loop).result()
+            asyncio.run_coroutine_threadsafe(other.restore(ONE), loop).result()
             return entry
 
         monkeypatch.setattr(trash, "delete_conversation", then_restore)
-        await store.delete(ID)
+        await store.delete(ONE)
         assert await store.count_conversations() == 2

@@ -16,10 +16,9 @@ from app.files import layout, lease
 from app.files.archive.export_reader import read_files
 from app.model.archive_format import ArchiveFile
 from app.model.event import gap_rows
-from tests.builders import make_conversation, make_event, make_id, make_state, second_process, write_event
+from tests.builders import appending, make_conversation, make_event, make_id, make_state, second_process, write_event
 from tests.conftest import StoreOpener
-from tests.store.test_forking import append_without_head
-from tests.store.test_writing import ID
+from tests.store.helpers import ONE, append_without_head
 
 _LONG = 2000
 """Events of a log whose names take several looks of the system to list, and disks list them in no order."""
@@ -28,7 +27,7 @@ _LONG = 2000
 APPEND = """
 import os, sys
 from pathlib import Path
-from tests.builders import make_event, make_id
+from tests.builders import appending, make_event, make_id
 
 events, seq = Path(sys.argv[1]), int(sys.argv[2])
 while True:
@@ -63,32 +62,6 @@ def test_a_gap_that_there_is_is_listed(tmp_path: Path) -> None:
         assert [name.seq for name in layout.list_event_names(fd)] == [0, 1, 5]
 
 
-# Appends to a conversation until it is killed, on a disk that is slow to take HEAD.
-SLOW_WRITER = """
-import asyncio, os, sys, time, uuid
-from app import ConversationStore, Settings
-from tests.builders import make_event, make_id
-
-pwrite = os.pwrite
-
-def slow(*arguments):
-    time.sleep(0.02)
-    return pwrite(*arguments)
-
-async def main():
-    async with ConversationStore.open(Settings(store=sys.argv[1])) as store:
-        await store.sync()
-        async with store.writer(make_id(1)) as conversation:
-            await conversation.append(make_event(5))
-            os.pwrite = slow
-            print("writing", flush=True)
-            while True:
-                await conversation.append(make_event(6, id=str(uuid.uuid4())))
-
-asyncio.run(main())
-"""
-
-
 def exported(root: Path) -> tuple[str | None, str]:
     """Return the HEAD and the last event that an export has."""
     files = {one.name: one.raw for one in read_files(root, make_id(1)) if isinstance(one, ArchiveFile)}
@@ -99,8 +72,7 @@ def exported(root: Path) -> tuple[str | None, str]:
 def test_the_head_of_an_export_beside_a_writer_is_its_last_event(root: Path) -> None:
     make_conversation(root, state={"leaf_event_id": make_event(1)["id"]})
     found = set()
-    with second_process(SLOW_WRITER, root) as writer:
-        assert writer.hear() == "writing"
+    with appending(root, slow_head_s=0.02):
         until = time.monotonic() + 2
         while time.monotonic() < until:
             found.add(exported(root))
@@ -147,7 +119,7 @@ async def test_an_event_that_the_system_refuses_for_a_moment_is_given_later(
         return real(path, *arguments, **options)
 
     given: list[int] = []
-    async with open_store(root) as store, aclosing(store.follow(ID)) as batches:
+    async with open_store(root) as store, aclosing(store.follow(ONE)) as batches:
         monkeypatch.setattr("app.store.read.followers._REFUSED_MOST", 2)
         monkeypatch.setattr(os, "open", refuse)
         async for batch in batches:
@@ -161,7 +133,7 @@ async def test_an_event_that_the_system_refuses_for_a_moment_is_given_later(
 ASKED = """
 import json, sys
 from pathlib import Path
-from tests.builders import make_event, make_id, write_event
+from tests.builders import appending, make_event, make_id, write_event
 
 path, seq = Path(sys.argv[1]) / make_id(1), int(sys.argv[2])
 while sys.stdin.readline():
@@ -181,14 +153,14 @@ async def test_who_asks_after_an_append_gets_it_also_while_others_ask_all_the_ti
 
         async def ask() -> None:
             while True:
-                await store.get_conversation(ID)
+                await store.get_conversation(ONE)
 
         asking = [tasks.create_task(ask()) for _ in range(3)]
         with second_process(ASKED, root, 50) as other:
             for _ in range(50):
                 other.say()
                 number = int(await asyncio.to_thread(other.hear))
-                found = await store.count_events(ID)
+                found = await store.count_events(ONE)
                 late += [(number, found)] if found < number else []
         for task in asking:
             task.cancel()

@@ -8,7 +8,7 @@ from pathlib import Path
 from app.files import lease
 from tests.builders import make_conversation, make_event, second_process
 from tests.conftest import StoreOpener
-from tests.store.test_writing import ID, log_of, state_of
+from tests.store.helpers import ONE, log_of, state_of
 
 # A worker: writes for a client who holds a lease, or for itself, and dies before HEAD of its second event is written.
 DYING = """
@@ -45,9 +45,9 @@ async def test_a_client_goes_on_after_the_event_that_its_server_died_on(root: Pa
         server.say()
         server.end()
     assert left_behind(path)
-    held = lease.find_lease(root, ID)
+    held = lease.find_lease(root, ONE)
     async with open_store(root) as store:
-        async with store.writer(ID, held=held) as conversation:
+        async with store.writer(ONE, held=held) as conversation:
             await conversation.append(make_event(7))
         assert log_of(path)[-1]["parent_id"] == make_event(6)["id"]
         assert await store.verify() == []
@@ -56,7 +56,7 @@ async def test_a_client_goes_on_after_the_event_that_its_server_died_on(root: Pa
 async def test_a_worker_goes_on_after_the_event_that_another_died_on(root: Path, open_store: StoreOpener) -> None:
     path = make_conversation(root)
     async with open_store(root, instance="one") as store:
-        async with store.writer(ID) as conversation:
+        async with store.writer(ONE) as conversation:
             await conversation.append(make_event(4))
             with second_process(DYING, root, "one", "") as sibling:
                 assert sibling.hear() == "mine"
@@ -71,12 +71,12 @@ async def test_a_worker_goes_on_after_the_event_that_another_died_on(root: Path,
 async def test_a_lease_undoes_no_navigation_in_a_copy_that_lost_its_times(root: Path, open_store: StoreOpener) -> None:
     path = make_conversation(root, events=[make_event(0), make_event(1, parent_id=make_event(0)["id"])])
     async with open_store(root) as store:
-        async with store.writer(ID) as conversation:
+        async with store.writer(ONE) as conversation:
             await conversation.navigate(make_event(0)["id"])
-        await store.release(ID, await store.claim(ID, "a client", ttl_s=600))
+        await store.release(ONE, await store.claim(ONE, "a client", ttl_s=600))
         for file in path.rglob("*"):
             os.utime(file, ns=(0, 0))
-        held = await store.claim(ID, "a client", ttl_s=600)
-        async with store.writer(ID, held=held) as conversation:
+        held = await store.claim(ONE, "a client", ttl_s=600)
+        async with store.writer(ONE, held=held) as conversation:
             await conversation.append(make_event(7))
     assert log_of(path)[-1]["parent_id"] == make_event(0)["id"]

@@ -8,8 +8,12 @@ import shutil
 import time
 from pathlib import Path
 
+import pytest
+
 from tests.builders import index_path, make_conversation, second_process
 from tests.faults.test_damaged_index import DAMAGES, SERVE, delete, delete_the_log
+
+pytestmark = pytest.mark.long
 
 TIMES = int(os.environ.get("CONVSTORE_TEST_DAMAGES", "5"))
 NUMBER = 20

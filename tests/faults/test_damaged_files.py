@@ -52,7 +52,7 @@ def events_that_is_a_file(directory: Path) -> None:
         (events_that_is_a_file, "events/ cannot be listed"),
     ],
 )
-async def test_a_conversation_that_cannot_be_read_is_listed_with_its_reason_and_harms_no_other(
+async def test_an_unreadable_conversation_is_listed_with_its_reason_and_harms_no_other(
     root: Path, open_store: StoreOpener, harm: Callable[[Path], None], reason: str
 ) -> None:
     directory = make_conversation(root, 1)

@@ -207,6 +207,7 @@ asyncio.run(main())
 """
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("damage", [no_database, delete, flip_pages])
 def test_of_several_processes_one_sets_the_index_aside(many: Path, damage: Callable[[Path], None]) -> None:
     with second_process(SERVE, many, NUMBER) as one, second_process(SERVE, many, NUMBER) as two:
@@ -243,6 +244,7 @@ def seeds() -> range:
     return range(int(os.environ.get("CONVSTORE_TEST_FAULTS", "12")))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("seed", seeds())
 async def test_a_random_fault_is_detected_or_harmless(many: Path, open_store: StoreOpener, seed: int) -> None:
     async with open_store(many):

@@ -18,6 +18,8 @@ from tests.builders import make_conversation, make_event, make_id
 from tests.cli.test_serve import COMMAND, served
 from tests.faults.disks import small_disk
 
+pytestmark = pytest.mark.long
+
 KEY = "a-key"
 DAY_S = 86_400
 ONE = f"/api/conversations/{make_id(1)}"

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from tests.faults.__main__ import run
 from tests.faults.operations import ALL
+
+pytestmark = pytest.mark.long
 
 
 def test_a_kill_or_an_error_at_a_system_call_leaves_nothing_half_done(tmp_path: Path) -> None:

@@ -21,6 +21,8 @@ from app import ConversationStore, Settings
 from app.store.follow.rebuild import rebuild
 from tests.builders import index_tables, make_conversation, make_event, make_id, second_process
 
+pytestmark = pytest.mark.long
+
 CONVERSATIONS = 400
 
 CODE = """
@@ -147,7 +149,7 @@ asyncio.run(main())
 """
 
 
-async def test_what_is_written_during_a_rebuild_is_in_it_and_readers_in_other_processes_go_on(root: Path) -> None:
+async def test_writes_during_a_rebuild_are_in_it_and_readers_in_other_processes_go_on(root: Path) -> None:
     for number in range(1, 61):
         make_conversation(root, number)
     made = iter(range(1000, 2000))

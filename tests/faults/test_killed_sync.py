@@ -13,6 +13,8 @@ import pytest
 from app import ConversationStore, Settings
 from tests.builders import index_tables, make_conversation, make_event, make_id, second_process
 
+pytestmark = pytest.mark.long
+
 CONVERSATIONS = 2100
 
 SYNC = """

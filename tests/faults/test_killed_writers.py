@@ -12,6 +12,8 @@ from tests.conftest import StoreOpener
 from tests.faults.aftermath import check_files, check_recovery
 from tests.faults.workload import Workload, make_store
 
+pytestmark = pytest.mark.long
+
 KILLS = int(os.environ.get("CONVSTORE_TEST_WRITER_KILLS", "50"))
 _EACH = 12
 _STORES = ceil(KILLS / 500)

@@ -7,9 +7,13 @@ import os
 import time
 from pathlib import Path
 
+import pytest
+
 from tests.conftest import StoreOpener
 from tests.faults.aftermath import check_files, check_recovery
 from tests.faults.workload import Workload, make_store
+
+pytestmark = pytest.mark.long
 
 SECONDS = float(os.environ.get("CONVSTORE_TEST_WRITING_S", "5"))
 PROCESSES = 16

@@ -8,9 +8,13 @@ import time
 from contextlib import ExitStack
 from pathlib import Path
 
+import pytest
+
 from tests.builders import SecondProcess, make_conversation, make_event, second_process
 from tests.conftest import StoreOpener
-from tests.store.test_writing import ID, log_of, state_of
+from tests.store.helpers import ONE, log_of, state_of
+
+pytestmark = pytest.mark.long
 
 FOR_S = 12.0
 WRITERS = [("one", 2, ""), ("one", 2, ""), ("two", 1, ""), ("three", 1, "a client")]
@@ -76,7 +80,7 @@ async def test_killed_writers_leave_no_event_off_the_active_branch(root: Path, o
     await asyncio.to_thread(kill_and_start, root)
     await asyncio.sleep(0.6)  # the end of a client's lease
     async with open_store(root) as store:
-        async with store.writer(ID) as conversation:
+        async with store.writer(ONE) as conversation:
             await conversation.append(make_event(7))
         log = log_of(path)
         assert [event["parent_id"] for event in log[1:]] == [event["id"] for event in log[:-1]]

@@ -8,6 +8,8 @@ import pytest
 
 from tests.faults.power import KINDS, disk_of, run
 
+pytestmark = pytest.mark.long
+
 CUTS = 2
 
 

@@ -23,6 +23,8 @@ from tests.cli.test_serve import served, wait_until_in_step
 from tests.conftest import StoreOpener
 from tests.faults.edits import SOME, OtherPrograms, on_disk
 
+pytestmark = pytest.mark.long
+
 SEED = int(os.environ.get("CONVSTORE_TEST_SEED", "1"))
 KEY = "a-key"
 HEADERS = {"X-Session-API-Key": KEY}

@@ -15,6 +15,8 @@ from app.model.ids import ConversationId
 from tests.builders import index_path, index_tables, make_conversation, make_id
 from tests.conftest import StoreOpener
 
+pytestmark = pytest.mark.long
+
 SEEDS = int(os.environ.get("CONVSTORE_TEST_FAULTS", "12")) // 3
 """One for each of the faults here, 100 with `make true`."""
 MOMENTS = 4

@@ -35,6 +35,7 @@ def test_an_index_of_an_earlier_release_becomes_equal_to_a_new_one(
     assert migrations.drift(path) == []
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("revision", ["base", *revisions()])
 def test_down_to_any_schema_and_up_again_becomes_equal_to_a_new_one(
     index: Path, pristine_corpus: Path, tmp_path: Path, revision: str

@@ -37,6 +37,7 @@ def dump(path: Path) -> str:
         return "\n".join(db.iterdump())
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("begin", "target"), [("base", HEAD), (revisions()[0], HEAD), (HEAD, "base")])
 def test_a_migration_that_is_killed_is_whole_once_it_is_run_again(index: Path, begin: str, target: str) -> None:
     if begin != HEAD:
@@ -191,6 +192,7 @@ else:
 """
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kib", [0, 8, 40])
 def test_without_space_the_index_stands_as_it_was(index: Path, kib: int) -> None:
     """No file may grow beyond so many KiB, the write-ahead log least of all."""

@@ -8,7 +8,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from app.index.sqlite.schema_version import HEAD
+
+pytestmark = pytest.mark.long
 
 CHECKOUT = Path(__file__).parents[2]
 

@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import orjson
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -16,6 +17,8 @@ from app.errors import ChangesGone
 from app.model.change_token import ChangeToken
 from app.store.follow.rebuild import rebuild
 from tests.builders import make_conversation, make_id, make_meta, write_event
+
+pytestmark = pytest.mark.long
 
 NUMBERS = st.integers(0, 2)
 STEPS = st.lists(

@@ -154,7 +154,10 @@ def check(filled: Filled, asked: ConversationFilter, order: SortOrder, limit: in
 
 
 def test_no_filter_is_forgotten_here() -> None:
-    assert {field.name for field in fields(ConversationFilter)} == {*ASKED, "q"}  # tests/store/test_search.py holds q
+    assert {field.name for field in fields(ConversationFilter)} == {
+        *ASKED,
+        "q",
+    }  # tests/store/read/test_search_beside_a_plain_scan.py holds q
 
 
 @pytest.mark.parametrize("name", sorted(ASKED))
@@ -166,6 +169,7 @@ def test_each_filter_is_the_plain_filter(
     check(filled, data.draw(some_of([name])), order, limit)
 
 
+@pytest.mark.long
 @given(asked=ANY, order=st.sampled_from(COLUMN_ORDERS), limit=st.integers(1, 30))
 @settings(max_examples=EXAMPLES, deadline=None)
 def test_any_filters_together_are_the_plain_filter(

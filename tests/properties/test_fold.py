@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -25,6 +26,8 @@ from tests.builders import (
     make_state,
     write_event,
 )
+
+pytestmark = pytest.mark.long
 
 Tables = dict[str, list[tuple[Any, ...]]]
 

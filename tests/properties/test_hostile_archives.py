@@ -23,6 +23,8 @@ from app.store.admin.archive_import import Action, import_conversations
 from tests.builders import make_event, make_id
 from tests.files.archives import ONE, Entry, file_line, good_entries, hostile_lines, hostile_zips, make_lines, make_zip
 
+pytestmark = pytest.mark.long
+
 EXAMPLES = int(os.environ.get("CONVSTORE_TEST_EXAMPLES", "60"))
 LIMITS = Limits(file_bytes=1 << 20, total_bytes=4 << 20, files=200)
 

@@ -22,6 +22,8 @@ from tests.builders import make_event, make_id
 from tests.cli.test_serve import served
 from tests.properties.driving import DONE, Driver, Http, Library, Shown
 
+pytestmark = pytest.mark.long
+
 STEPS = int(os.environ.get("CONVSTORE_TEST_STEPS", "600"))
 """How many steps all machines take together."""
 

@@ -5,9 +5,13 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import pytest
+
 from app import Settings
 from tests.api.routes.test_messages import ask_at_random
 from tests.conftest import serving
+
+pytestmark = pytest.mark.long
 
 NUMBER = int(os.environ.get("CONVSTORE_TEST_QUESTIONS", "1000"))
 SEED = int(os.environ.get("CONVSTORE_TEST_SEED", "1"))

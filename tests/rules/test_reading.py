@@ -213,8 +213,3 @@ def test_only_the_writer_commits_and_only_a_reader_that_cannot_write_begins_too(
     }
     beginning = {name for name, text in texts.items() if re.search(r"\bBEGIN\b", text)}
     assert beginning == {"index/sqlite/write_connection.py", "index/sqlite/read_connection.py"}
-
-
-def test_every_error_has_a_code_of_its_own() -> None:
-    classes: list[type[errors.StoreError]] = [errors.StoreError, *errors.StoreError.__subclasses__()]
-    assert len({error.code for error in classes}) == len(classes) > 10

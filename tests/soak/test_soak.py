@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from tests.soak.__main__ import soak
+
+pytestmark = pytest.mark.long
 
 
 def test_a_server_under_mixed_load_and_kills_keeps_what_it_promised(tmp_path: Path) -> None:

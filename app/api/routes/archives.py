@@ -17,7 +17,6 @@ from app.api.errors import ErrorBody
 from app.api.params import IdInPath, Store, WritableStore
 from app.api.responses import Warned
 from app.errors import ArchiveTooLarge, UnreadableFile
-from app.index.sqlite.index_file import make_directory
 from app.model.archive_format import FOREIGN_ARCHIVE, ExportFormat, OnClash
 from app.model.ids import ConversationId, dashed
 from app.store.admin.archive_export import ExportReport, aiter_of, export, find_named
@@ -88,7 +87,7 @@ async def import_archive(
 ) -> ImportAnswer:
     """Import the zip or the JSON Lines in the body: all of it is checked before anything is written."""
     settings = store.settings
-    await asyncio.to_thread(make_directory, settings.index_path)
+    await asyncio.to_thread(store.index.make_directory)
     with TemporaryDirectory(dir=settings.index_path.parent, prefix="import-") as directory:
         archive = Path(directory, "the archive")  # error messages show this name
         with await asyncio.to_thread(archive.open, "xb") as upload:

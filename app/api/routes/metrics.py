@@ -12,7 +12,6 @@ from app import __version__
 from app.api.metrics import Metrics
 from app.api.params import Store
 from app.errors import StoreError
-from app.index.sqlite import index_file
 from app.store.read.reader import StoreReader
 
 router = APIRouter(tags=["server"])
@@ -25,7 +24,7 @@ _US = 1e6
 async def get_metrics(request: Request, store: Store) -> Response:
     """Return what Prometheus collects."""
     metrics: Metrics = request.app.state.metrics
-    sizes = await asyncio.to_thread(index_file.measure_files, store.index.path)
+    sizes = await asyncio.to_thread(store.index.measure_files)
     families = [*await _index_families(store), *(_gauge(name, "size of a file", size) for name, size in sizes.items())]
     return Response(metrics.render(families), media_type=CONTENT_TYPE_LATEST)
 

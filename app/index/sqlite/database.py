@@ -27,7 +27,15 @@ from app.index import state
 from app.index.connections import ReadConnection, WriteConnection
 from app.index.sqlite import open_lock
 from app.index.sqlite.db_errors import ERRORS, During, explain, is_damage
-from app.index.sqlite.index_file import FileIdentity, find_identity, pin_file, require_in_place, require_same
+from app.index.sqlite.index_file import (
+    FileIdentity,
+    find_identity,
+    make_directory,
+    measure_files,
+    pin_file,
+    require_in_place,
+    require_same,
+)
 from app.index.sqlite.read_connection import SqliteReadConnection, connect
 from app.index.sqlite.write_connection import Writer
 from app.index.sqlite.writer_lock import Asked, WriterQueue, try_lock_beside, writer_lock, writer_lock_of_task
@@ -205,6 +213,18 @@ class Index:
                 "the index was damaged and is being built again from the files, so nobody knows yet which conversations"
                 " there are; one by its id can be read meanwhile. See GET /api/index/status, and try again soon"
             )
+
+    def measure_files(self) -> dict[str, int]:
+        """Return the bytes of the index's files: `index_bytes` and `wal_bytes`, 0 for one that does not exist."""
+        return measure_files(self.path)
+
+    def make_directory(self) -> None:
+        """Make the directory that the index is in, if it is missing.
+
+        Raises:
+            IndexUnusable: it cannot be made or written to, or is on a network file system.
+        """
+        make_directory(self.path)
 
     def find_state(self) -> str | None:
         """Return the index's epoch and revision as a text, which differs after every change; None if it is not known.

@@ -1,1 +1,1 @@
-"""Reading: lists, one conversation, its events, and subscriptions to what changes."""
+"""Reading: lists, one conversation, its events, and followers of what changes."""

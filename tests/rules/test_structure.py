@@ -1,0 +1,148 @@
+"""The structure that the code keeps: where modules and their tests are, and who may import what."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections import defaultdict
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+import app
+
+APP = Path(app.__file__).parent
+TESTS = Path(__file__).parents[1]
+MIRRORED = 0.43
+MOST_MODULES = 15
+MOST_LONG_NAMES = 6
+LARGE = {
+    "app.api": "one module a resource",
+    "app.cli": "one module a group of commands",
+    "app.model": "one module a type of the vocabulary that all other packages share",
+}
+DOMAIN = ("app.store", "app.index", "app.files", "app.model")
+DATABASES = ("app.index.sqlite", "app.index.postgres")
+
+
+@cache
+def modules() -> dict[str, ast.Module]:
+    """Return every module of the package but the `__init__` ones, by its dotted name."""
+    return {
+        ".".join(path.relative_to(APP.parent).with_suffix("").parts): ast.parse(path.read_bytes())
+        for path in sorted(APP.rglob("*.py"))
+        if path.stem != "__init__"
+    }
+
+
+def imported(tree: ast.AST) -> Iterator[str]:
+    """Give what a module imports anywhere, by dotted names: `a.b` for `import a.b` and for `from a import b`."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def importers(wanted: str) -> set[str]:
+    """Return the modules that import a module, or something of it."""
+    return {
+        name for name, tree in modules().items() if any(f"{one}.".startswith(f"{wanted}.") for one in imported(tree))
+    }
+
+
+def in_package(name: str, package: str) -> bool:
+    return name.startswith(f"{package}.")
+
+
+def test_modules_have_a_test_of_their_name_in_the_folder_of_their_package() -> None:
+    without = []
+    for name in modules():
+        *packages, stem = name.split(".")[1:]
+        if not TESTS.joinpath(*packages, f"test_{stem}.py").exists():
+            without.append(name)
+    assert len(without) <= (1 - MIRRORED) * len(modules()), without
+
+
+def test_no_two_modules_of_the_domain_have_the_same_stem() -> None:
+    places: defaultdict[str, list[str]] = defaultdict(list)
+    for name in modules():
+        if any(in_package(name, package) for package in DOMAIN):
+            places[name.rpartition(".")[2]].append(name)
+    same = {stem: names for stem, names in places.items() if len(names) > 1}
+    assert [names for names in same.values() if {one.rpartition(".")[0] for one in names} != {*DATABASES}] == []
+
+
+def test_no_package_has_more_modules_than_a_reader_sees_at_a_glance() -> None:
+    sizes: defaultdict[str, int] = defaultdict(int)
+    for name in modules():
+        sizes[name.rpartition(".")[0]] += 1
+    assert {package: size for package, size in sizes.items() if size > MOST_MODULES and package not in LARGE} == {}
+    assert [package for package in LARGE if sizes[package] <= MOST_MODULES] == []
+
+
+def test_a_test_says_what_it_shows_in_80_characters() -> None:
+    long = [
+        f"{path.relative_to(TESTS)}::{node.name}"
+        for path in TESTS.rglob("test_*.py")
+        for node in ast.walk(ast.parse(path.read_bytes()))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name.startswith("test_")
+        if len(node.name) > 80
+    ]
+    assert len(long) <= MOST_LONG_NAMES, long
+
+
+def test_file_locks_are_taken_in_one_module() -> None:
+    assert importers("fcntl") == {"app.locks"}
+
+
+def test_the_signature_of_a_conversations_files_is_made_in_one_module() -> None:
+    signing = [name for name in importers("hashlib.blake2b") if not in_package(name, "app.model")]
+    assert [name.rpartition(".")[0] for name in signing] == ["app.files"]
+
+
+def test_what_writes_to_the_index_is_a_plain_function() -> None:
+    waiting = [
+        f"{name}:{node.name}"
+        for name, tree in modules().items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.AsyncFunctionDef)
+        for argument in (*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs)
+        if isinstance(argument.annotation, ast.Name) and argument.annotation.id == "WriteConnection"
+    ]
+    assert waiting == []
+
+
+def loaded(code: str, *arguments: object) -> set[str]:
+    """Return the top-level packages that a fresh process has imported after it ran some code."""
+    told = f"{code}\nimport sys\nprint(*sys.modules, sep='\\n')"
+    ran = subprocess.run(
+        [sys.executable, "-c", told, *map(str, arguments)], check=True, capture_output=True, text=True, timeout=60
+    )
+    return {name.partition(".")[0] for name in ran.stdout.split()}
+
+
+def test_a_process_that_reads_files_loads_nothing_of_a_database_or_a_server() -> None:
+    heavy = {"sqlalchemy", "aiosqlite", "alembic", "sqlite3", "fastapi", "starlette", "pydantic"}
+    assert loaded("import app.files.row_reader") & heavy == set()
+
+
+_OPEN = """
+import asyncio, sys
+from app import ConversationStore, Settings
+
+async def main():
+    async with ConversationStore.open(Settings(store=sys.argv[1])) as store:
+        await store.sync()
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.parametrize("code", ["import app.api.app, app.api.server", _OPEN])
+def test_a_start_with_a_current_index_loads_no_migrations(root: Path, code: str) -> None:
+    assert "app" in (found := loaded(code, root))
+    assert "alembic" not in found

@@ -1,0 +1,31 @@
+"""Rows are derived by this program's version and the settings that decide what rows say."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from app import ConversationStore, Settings
+from tests.builders import (
+    index_path,
+    index_tables,
+    make_conversation,
+    make_event,
+    make_id,
+)
+from tests.store.helpers import listed
+
+
+async def test_another_time_zone_has_everything_derived_anew(root: Path) -> None:
+    make_conversation(root, events=[make_event(0, timestamp="2026-10-01T12:00:00")])
+    seen = []
+    for zone in ("UTC", "Asia/Tokyo"):
+        async with ConversationStore.open(Settings(store=root, timezone=zone)) as store:
+            report = await store.sync()
+            last_event_at = (await listed(store))[make_id(1)]["last_event_at"]
+        [event] = index_tables(index_path(root))["event"]
+        seen.append((report.opened, report.logs, last_event_at, event[5]))
+    noon_us = 1_790_856_000_000_000
+    assert seen == [
+        (1, 1, "2026-10-01T12:00:00Z", noon_us),
+        (1, 1, "2026-10-01T03:00:00Z", noon_us - 9 * 3_600_000_000),
+    ]

@@ -1,0 +1,35 @@
+"""Group commit: writes that come while the index is written share the next transaction, and each is acknowledged."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+from app.model.ids import ConversationId
+from tests.builders import busy_index, make_conversation, make_event, make_id
+from tests.conftest import StoreOpener
+from tests.store.helpers import is_rebuilt_equal
+
+MANY = range(1, 9)
+
+
+async def test_writes_that_wait_for_the_index_are_committed_together(root: Path, open_store: StoreOpener) -> None:
+    for number in MANY:
+        make_conversation(root, number)
+    async with open_store(root) as store:
+
+        async def append(number: int, event: int) -> int:
+            async with store.writer(ConversationId(make_id(number))) as conversation:
+                return (await conversation.append(make_event(event))).seq
+
+        for number in MANY:
+            await append(number, 2)
+        before = (await store.get_status())[0].revision
+        with busy_index(root):
+            writing = [asyncio.create_task(append(number, 3)) for number in MANY]
+            async with asyncio.timeout(20):
+                while len(list(root.glob("*/events/event-00003-*.json"))) < len(MANY):
+                    await asyncio.sleep(0.02)
+        assert await asyncio.gather(*writing) == [3] * len(MANY)
+        assert (await store.get_status())[0].revision - before <= 3
+        assert await is_rebuilt_equal(store)
