@@ -18,7 +18,14 @@ import orjson
 from app.errors import StoreError, UnreadableFile
 from app.files import durable, layout, lease, metadata_reader
 from app.files.edit import Edit, PreparedEvent, Written, prepare_events
-from app.files.fingerprint import FileFingerprints, find_fingerprint, find_fingerprints, fingerprint_of
+from app.files.fingerprint import (
+    FAILED,
+    UNTRUSTED,
+    ConversationFingerprints,
+    find_fingerprint,
+    find_fingerprints,
+    fingerprint_of,
+)
 from app.files.lease import Lease
 from app.files.log import event_log
 from app.files.log.branches import first_meta
@@ -64,7 +71,7 @@ class OpenFiles:
         self._torn = False
         self.log_read = False
         """Whether `files` tell of the log: they do after a write."""
-        self._marks = FileFingerprints()
+        self._marks = ConversationFingerprints()
 
     @property
     def size_bytes(self) -> int:
@@ -203,7 +210,7 @@ class OpenFiles:
                 raise
             self.broken = True
             warning = f"the events are written, but not what belongs to them: {error}"
-        signature = layout.FAILED if self.untrusted else layout.UNTRUSTED
+        signature = FAILED if self.untrusted else UNTRUSTED
         return Written(rows, self.files, signature, reread, warning)
 
     def _write_state(self, fd: int, change: Edit, head: Head | None) -> None:
@@ -261,7 +268,7 @@ class OpenFiles:
         if not change.own:
             return
         raw, status = write_sidecar(fd, change.own)
-        self._marks = self._marks._replace(own=fingerprint_of(status))
+        self._marks = self._marks._replace(sidecar=fingerprint_of(status))
         others = tuple(problem for problem in self.files.problems if not problem.startswith(layout.SIDECAR))
         self.files = replace(self.files, own=parse_json_object(raw), problems=others)
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from app.files import layout, metadata_reader
+from app.files import fingerprint, layout, metadata_reader
+from app.files.fingerprint import FAILED
 from app.files.layout import ConversationDir
 from app.files.log import event_log
 from app.files.metadata_reader import Reader
@@ -18,7 +19,7 @@ from app.model.event import KnownLog, LogChange, gap_rows
 
 def read_signatures(reader: Reader, named: Iterable[ConversationDir]) -> dict[str, bytes]:
     """Return the signature of each directory. Opens no file."""
-    return {one.directory: layout.signature(reader.root, one.directory) for one in named}
+    return {one.directory: fingerprint.signature(reader.root, one.directory) for one in named}
 
 
 def find_present(root: Path, directories: Iterable[str]) -> set[str]:
@@ -34,12 +35,12 @@ def read_rows(reader: Reader, named: Sequence[ConversationDir]) -> tuple[list[In
     """Read conversations and fold them; also return those whose directories hold no conversation."""
     rows, gone = [], []
     for one in named:
-        signature = layout.signature(reader.root, one.directory)
+        signature = fingerprint.signature(reader.root, one.directory)
         files = metadata_reader.read_conversation(reader, one.directory, one.id)
         if files is None:
             gone.append(one)
         else:
-            rows.append(IndexedRow(fold(files), layout.FAILED if files.failed else signature))
+            rows.append(IndexedRow(fold(files), FAILED if files.failed else signature))
     return rows, gone
 
 

@@ -13,8 +13,9 @@ from typing import NoReturn
 import pytest
 
 from app.errors import StoreUnavailable, UnreadableFile
-from app.files import layout
-from app.files.layout import EVENTS, META, STATE, UNTRUSTED, ConversationDir, Kind
+from app.files import fingerprint, layout
+from app.files.fingerprint import UNTRUSTED
+from app.files.layout import EVENTS, META, STATE, ConversationDir, Kind
 from app.files.metadata_reader import Reader, read_conversation
 from app.model.ids import ConversationId, EventName, dashed
 from tests.builders import FOREIGN, make_conversation, make_event, make_foreign, make_id, write_event
@@ -109,24 +110,24 @@ CHANGES: dict[str, Callable[[Path], object]] = {
 @pytest.mark.parametrize("change", CHANGES)
 def test_a_signature_differs_after_a_change(tmp_path: Path, change: str) -> None:
     path = make_conversation(tmp_path)
-    before = layout.signature(tmp_path, ONE)
-    assert layout.signature(tmp_path, ONE) == before != UNTRUSTED
+    before = fingerprint.signature(tmp_path, ONE)
+    assert fingerprint.signature(tmp_path, ONE) == before != UNTRUSTED
     CHANGES[change](path)
-    assert layout.signature(tmp_path, ONE) != before
+    assert fingerprint.signature(tmp_path, ONE) != before
 
 
 def test_a_signature_is_the_same_after_reading_and_beside_other_files(tmp_path: Path) -> None:
     path = make_conversation(tmp_path)
-    before = layout.signature(tmp_path, ONE)
+    before = fingerprint.signature(tmp_path, ONE)
     (path / META).read_bytes()
     (path / "owner_lease.json").write_text("{}")
     (path / "observations").mkdir()
-    assert layout.signature(tmp_path, ONE) == before
+    assert fingerprint.signature(tmp_path, ONE) == before
 
 
 def test_a_missing_directory_has_a_signature_of_its_own(tmp_path: Path) -> None:
     make_conversation(tmp_path)
-    signatures = {layout.signature(tmp_path, name) for name in (ONE, TWO, THREE)}
+    signatures = {fingerprint.signature(tmp_path, name) for name in (ONE, TWO, THREE)}
     assert len(signatures - {UNTRUSTED}) == 3
 
 
@@ -138,15 +139,15 @@ def test_what_changed_within_two_seconds_is_not_trusted(
 ) -> None:
     path = make_conversation(tmp_path)
     changed_ns = max((path / name).stat().st_ctime_ns for name in (META, STATE, EVENTS))
-    monkeypatch.setattr(layout, "time_ns", lambda: changed_ns + int(later_s * 1e9))
-    assert (layout.signature(tmp_path, ONE) != UNTRUSTED) is trusted
+    monkeypatch.setattr(fingerprint, "time_ns", lambda: changed_ns + int(later_s * 1e9))
+    assert (fingerprint.signature(tmp_path, ONE) != UNTRUSTED) is trusted
 
 
 def test_a_time_in_the_future_hides_no_change_of_just_now(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     meta = make_conversation(tmp_path) / META
     os.utime(meta, (4e9, 4e9))
-    monkeypatch.setattr(layout, "time_ns", lambda: meta.stat().st_ctime_ns + 1_000_000_000)
-    assert layout.signature(tmp_path, ONE) == UNTRUSTED
+    monkeypatch.setattr(fingerprint, "time_ns", lambda: meta.stat().st_ctime_ns + 1_000_000_000)
+    assert fingerprint.signature(tmp_path, ONE) == UNTRUSTED
 
 
 def test_a_file_is_read_with_its_time(directory: tuple[Path, int]) -> None:

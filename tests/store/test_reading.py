@@ -12,7 +12,8 @@ from pathlib import Path
 import orjson
 import pytest
 
-from app.files.layout import FAILED, ConversationDir
+from app.files.fingerprint import FAILED
+from app.files.layout import ConversationDir
 from app.files.metadata_reader import Reader
 from app.files.row_reader import read_changes, read_rows
 from app.model.event import KnownLog

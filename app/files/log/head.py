@@ -72,7 +72,7 @@ def find_missing_head(fd: int, events_fd: int, state: Mapping[str, Any], *, own:
     newest_ns = os.stat(layout.STATE, dir_fd=fd, follow_symlinks=False).st_mtime_ns
     claimed = find_fingerprint(layout.LAST_LEASE, fd) if own else None
     if claimed is not None:
-        newest_ns = max(newest_ns, claimed[1])
+        newest_ns = max(newest_ns, claimed.mtime_ns)
     return find_moved_head(events_fd, state, newest_ns, layout.list_event_names(events_fd))
 
 

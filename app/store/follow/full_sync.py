@@ -21,6 +21,7 @@ from typing import NamedTuple, TypeVar
 
 from app.errors import QueryTooSlow, StoreUnavailable
 from app.files import layout
+from app.files.fingerprint import UNTRUSTED
 from app.files.layout import ConversationDir
 from app.files.metadata_reader import Reader
 from app.files.row_reader import find_present, read_changes, read_rows, read_signatures
@@ -194,7 +195,7 @@ class _Run:
     def _is_changed(self, before: bytes | None, now: bytes | None) -> bool:
         if before is None:
             self.report.added += 1
-        elif before == now != layout.UNTRUSTED:
+        elif before == now != UNTRUSTED:
             return False
         else:
             self.report.changed += 1
@@ -228,7 +229,7 @@ class _Run:
             self.report.untrusted += [
                 ConversationDir(one.row.directory, one.row.uuid)
                 for one in rows
-                if one.signature == layout.UNTRUSTED and one.row.uuid not in newer
+                if one.signature == UNTRUSTED and one.row.uuid not in newer
             ]
             self._on_progress(*step)
         return left

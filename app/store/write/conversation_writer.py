@@ -12,8 +12,9 @@ from contextlib import suppress
 from typing import Any, NamedTuple
 
 from app.errors import ConversationNotFound, IndexBusy, IndexUnusable, OwnershipLost, StoreError
-from app.files import layout, lease
+from app.files import fingerprint, layout, lease
 from app.files.edit import Edit, TagEdit, Written
+from app.files.fingerprint import UNTRUSTED
 from app.files.log.head import Head
 from app.files.open_conversation import OpenFiles
 from app.model.conversation import Folded, IndexedRow, fold_next
@@ -290,7 +291,7 @@ class ConversationWriter:
         is_behind = saved_us is not None and saved_us < listed_us <= time.time_ns() // 1000
         if files.untrusted or not is_behind or not files.save_updated_at(listed_us):
             return False
-        self.behind = self._write_index(Written([], files.files, layout.UNTRUSTED)) is not None
+        self.behind = self._write_index(Written([], files.files, UNTRUSTED)) is not None
         return True
 
     async def settle(self) -> None:
@@ -311,8 +312,8 @@ class ConversationWriter:
         files = self.files
         if files.untrusted or not files.log_read:
             return
-        signature = layout.signature(files.reader.root, files.directory)
-        if signature != layout.UNTRUSTED and files.is_unchanged():
+        signature = fingerprint.signature(files.reader.root, files.directory)
+        if signature != UNTRUSTED and files.is_unchanged():
             self._folded = fold_next(self._folded, files.files)
             row = IndexedRow(self._folded.row, signature)
             self._commits.write(Commit(self.id, files.lease.generation, row, []))
