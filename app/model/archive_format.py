@@ -1,13 +1,19 @@
-"""What archives are made of: their formats, and the names that may stand in one."""
+"""What archives are made of: their formats, the names that may stand in one, and ids in files that get another one."""
 
 from __future__ import annotations
 
+import json
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
+
+import orjson
+
+from app.model.ids import ConversationId, dashed, find_conversation_id
+from app.model.json_splice import iter_members
 
 NAME_MAX_BYTES = 255
 DEPTH_MAX = 32
@@ -146,3 +152,35 @@ class Paths:
 def folded(path: str) -> str:
     """Return what is equal for paths that a file system takes for one which ignores case or normal forms."""
     return unicodedata.normalize("NFC", path).casefold()
+
+
+_ID_FIELDS = {
+    "meta.json": ("id", "conversation_id", "parent_conversation_id", "forked_from_conversation_id"),
+    "base_state.json": ("id",),
+}
+
+
+def with_new_ids(file: ArchiveFile, new_ids: Mapping[ConversationId, ConversationId]) -> ArchiveFile:
+    """Return a file with each id that has a new one replaced by it, spelled as it was; every other byte stays.
+
+    A damaged file stays as it is. What Python's own parser reads is not damaged, such as NaN: `repair` reads it too.
+    """
+    fields = _ID_FIELDS.get(file.name)
+    if fields is None or not new_ids:
+        return file
+    raw = file.raw
+    try:
+        members = list(iter_members(raw)) if isinstance(json.loads(raw.decode()), dict) else []
+    except (ValueError, RecursionError):
+        return file
+    for name, begin, end in reversed(members):
+        if name in fields:
+            raw = raw[:begin] + _replace_id(raw[begin:end], new_ids) + raw[end:]
+    return ArchiveFile(file.name, raw)
+
+
+def _replace_id(raw: bytes, new_ids: Mapping[ConversationId, ConversationId]) -> bytes:
+    value = json.loads(raw)
+    old = find_conversation_id(value) if isinstance(value, str) else None
+    new = new_ids.get(old) if old is not None else None
+    return raw if new is None else orjson.dumps(dashed(new) if "-" in value else new)

@@ -7,7 +7,7 @@ parsed nor dumped for one new id.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import orjson
@@ -76,12 +76,14 @@ def parse_raw_object(raw: bytes) -> RawObject:
         UnreadableFile: `raw` is no JSON object.
     """
     parse_json_object(raw)
-    return RawObject(raw, _find_spans(raw))
+    return RawObject(raw, {name: (begin, end) for name, begin, end in iter_members(raw)})
 
 
-def _find_spans(raw: bytes) -> dict[str, tuple[int, int]]:
-    """Find the values of a valid JSON object."""
-    spans: dict[str, tuple[int, int]] = {}
+def iter_members(raw: bytes) -> Iterator[tuple[str, int, int]]:
+    """Give the name of each member of an object that was parsed before, and where in `raw` its value begins and ends.
+
+    A name that is there twice comes twice.
+    """
     depth = 0
     key: str | None = None
     text = b""
@@ -94,14 +96,13 @@ def _find_spans(raw: bytes) -> dict[str, tuple[int, int]]:
             key, begin = orjson.loads(text), token.end()
         elif depth == 1 and what in (b",", b"}"):
             if key is not None:
-                spans[key] = _trimmed(raw, begin, token.start())
+                yield key, *_trimmed(raw, begin, token.start())
             key = None
             depth -= what == b"}"
         elif what in _CLOSING:
             depth -= 1
         elif depth == 1 and key is None:
             text = what
-    return spans
 
 
 def _trimmed(raw: bytes, begin: int, end: int) -> tuple[int, int]:

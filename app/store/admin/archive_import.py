@@ -23,9 +23,8 @@ from app.files.archive.import_zip import ZipSource
 from app.files.layout import ConversationDir, Kind
 from app.files.metadata_reader import Reader
 from app.files.staging import ContentDigest, Staged
-from app.model.archive_format import ArchiveFile, ExportFormat, LeftOut, Limits, OnClash
+from app.model.archive_format import ArchiveFile, ExportFormat, LeftOut, Limits, OnClash, with_new_ids
 from app.model.ids import ConversationId, dashed
-from app.model.renaming import renamed
 from app.store.follow.full_sync import OnProgress, ignore_progress
 from app.store.store import ConversationStore
 
@@ -284,7 +283,7 @@ def _stage_each(
             raise _changed(planned)
         files = _as_planned(one.files, planned)
         if planned.action is Action.IMPORT:
-            yield planned, staging.stage(root, planned.target, (renamed(file, new_ids) for file in files))
+            yield planned, staging.stage(root, planned.target, (with_new_ids(file, new_ids) for file in files))
         else:
             yield planned, None
 
