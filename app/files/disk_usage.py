@@ -25,11 +25,11 @@ class DiskUsage:
         self.disk_bytes += other.disk_bytes
 
 
-Seen = set[tuple[int, int]]
+SeenInodes = set[tuple[int, int]]
 """Device and inode of the files with several names that were met."""
 
 
-def measure(path: Path, seen: Seen) -> DiskUsage:
+def measure(path: Path, seen: SeenInodes) -> DiskUsage:
     """Return what a directory, or a file, takes with all that is in it. What vanishes meanwhile is not counted."""
     usage = DiskUsage()
     pending = [str(path)]
@@ -50,7 +50,7 @@ def measure(path: Path, seen: Seen) -> DiskUsage:
     return usage
 
 
-def _count(status: os.stat_result, usage: DiskUsage, seen: Seen) -> None:
+def _count(status: os.stat_result, usage: DiskUsage, seen: SeenInodes) -> None:
     if status.st_nlink > 1 and not stat.S_ISDIR(status.st_mode):
         key = (status.st_dev, status.st_ino)
         if key in seen:

@@ -29,7 +29,7 @@ class Edit:
     head: Head | None = None
     state: Mapping[str, Any] = field(default_factory=dict)
     meta: Mapping[str, Any] = field(default_factory=dict)
-    own: Mapping[str, Any] = field(default_factory=dict)
+    sidecar: Mapping[str, Any] = field(default_factory=dict)
     tags: TagEdit | None = None
 
     def with_tags(self, files: ConversationFiles) -> Edit:
@@ -57,7 +57,7 @@ class Written(NamedTuple):
     reread: bool = False
     warning: str | None = None
 
-    def warned(self, warning: str) -> Written:
+    def with_warning(self, warning: str) -> Written:
         """Return the same with one more warning."""
         return self._replace(warning="; ".join(filter(None, (self.warning, warning))))
 

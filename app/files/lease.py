@@ -51,11 +51,11 @@ class Lease(NamedTuple):
         """Whether its owner gave it back."""
         return self.expires_at <= _NO_TIME
 
-    def given_back(self) -> Lease:
+    def as_released(self) -> Lease:
         """Return it as it is when its owner has given it back."""
         return self._replace(expires_at=_NO_TIME)
 
-    def is_of(self, other: Lease) -> bool:
+    def is_same_ownership(self, other: Lease) -> bool:
         """Whether this is the same ownership as another lease, however long either lasts; a server's is no client's."""
         return (self.owner, self.generation, self.boot) == (other.owner, other.generation, other.boot)
 
@@ -181,7 +181,7 @@ def claim(
             socket.gethostname(),
             liveness.boot_id() if boot is None else boot,
         )
-        if last is None or not last.is_of(mine):
+        if last is None or not last.is_same_ownership(mine):
             durable.replace(fd, LAST_LEASE, _dump(mine), sync_name=False)
         share = _share(fd) if shared else None
         try:
@@ -240,7 +240,7 @@ def hold_lease(root: Path, directory: str, fd: int, lease: Lease) -> Iterator[No
         now_lease = _read(fd, LEASE)
         if now_lease is None and os.path.lexists(root / directory / LEASE):
             now_lease = _read(fd, LAST_LEASE)
-        if now_lease is None or now_lease.released or not now_lease.is_of(lease):
+        if now_lease is None or now_lease.released or not now_lease.is_same_ownership(lease):
             raise OwnershipLost(
                 f"conversation {directory} is no longer owned by {lease.owner} (generation {lease.generation}), "
                 f"but by {now_lease.owner if now_lease and not now_lease.released else 'nobody'}; "
@@ -312,7 +312,7 @@ def release(root: Path, directory: str, held: Lease) -> bool:
         with open_to_write(root, directory) as fd, hold_lease(root, directory, fd, held):
             if held.boot and _is_shared(fd):
                 return False
-            write_lease(fd, held.given_back())
+            write_lease(fd, held.as_released())
     except (OwnershipLost, ConversationNotFound):
         return False
     return True
@@ -329,18 +329,18 @@ def undo_claim(root: Path, directory: str, claimed: ClaimedLease) -> bool:
         hold_lease(root, directory, fd, claimed.lease),
     ):
         if not _is_shared(fd):
-            write_undone(root, fd, claimed)
+            undo_claim_locked(root, fd, claimed)
             return True
     return False
 
 
-def write_undone(root: Path, fd: int, claimed: ClaimedLease) -> None:
+def undo_claim_locked(root: Path, fd: int, claimed: ClaimedLease) -> None:
     """Give a lease back as `undo_claim` does, in an open directory and at any rate. The caller is in `hold_lease`."""
     before = claimed.before
     if before is None:
         durable.remove_if_there(fd, LEASE)
     elif before.released or is_held(root, before):
-        write_lease(fd, claimed.lease.given_back())
+        write_lease(fd, claimed.lease.as_released())
     else:
         write_lease(fd, before._replace(generation=claimed.lease.generation))
 

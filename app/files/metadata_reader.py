@@ -16,8 +16,8 @@ from app.model.conversation import (
     EventTime,
     LogSummary,
     MetaTimes,
-    believe_event,
-    believe_meta,
+    plausible_event_time,
+    plausible_meta_times,
 )
 from app.model.event import STATE_UPDATE, parse_json_object
 from app.model.ids import ConversationId, EventName, event_file_name
@@ -70,13 +70,13 @@ def not_writable(directory: str, files: ConversationFiles | None) -> UnreadableF
     )
 
 
-def list_ahead(root: Path, latest_us: int) -> list[ConversationId]:
+def list_future_conversations(root: Path, latest_us: int) -> list[ConversationId]:
     """Return the conversations whose meta.json tells a later time. Opens each; what cannot be read is left out."""
     found = []
     for directory in layout.list_directories(root)[0]:
         try:
             with layout.open_directory(f"{root}/{directory}") as fd:
-                times = believe_meta(parse_json_object(layout.read_file(layout.META, fd)[0]), None)
+                times = plausible_meta_times(parse_json_object(layout.read_file(layout.META, fd)[0]), None)
         except (OSError, UnreadableFile):
             continue
         if max(times.created_us or 0, times.updated_us or 0) > latest_us:
@@ -116,9 +116,9 @@ def _read(
         return None
     if state is None and not any(str(problem).startswith(layout.STATE) for problem in problems):
         problems.append(UnreadableFile(f"{layout.STATE}: missing"))
-    own, _ = _read_json(fd, layout.SIDECAR, problems)
+    sidecar, _ = _read_json(fd, layout.SIDECAR, problems)
     meta_placed_ns = None if meta_status is None else layout.placed_ns(meta_status)
-    meta_times = believe_meta(meta, meta_placed_ns)
+    meta_times = plausible_meta_times(meta, meta_placed_ns)
     log = summarize_log(reader, fd, names, meta_times) if with_log else LogSummary(len(names))
     return ConversationFiles(
         id=conversation_id,
@@ -130,7 +130,7 @@ def _read(
         modified_us=_modified_ns(fd, state_status or meta_status) // 1000,
         problems=tuple(str(problem) for problem in problems),
         failed=log.failed or any(problem.failed for problem in problems),
-        own=own or {},
+        sidecar=sidecar or {},
         meta_placed_ns=meta_placed_ns,
     )
 
@@ -200,5 +200,5 @@ def _read_event(reader: Reader, events_fd: int, name: EventName) -> _End:
             raise
         return _End(EventTime(None, is_past=True))
     told_us = find_time_us(event.get("timestamp"), reader.zone)
-    time = believe_event(told_us, status.st_mtime_ns, layout.placed_ns(status))
+    time = plausible_event_time(told_us, status.st_mtime_ns, layout.placed_ns(status))
     return _End(time, event.get("kind"), status.st_mtime_ns)

@@ -48,7 +48,7 @@ _HEAD = "leaf_event_id"
 _UNDER_BOTH_LOCKS = (layout.META, layout.STATE, layout.SIDECAR, layout.LEASE, layout.LAST_LEASE)
 
 
-class OpenFiles:
+class OpenConversation:
     """The files of a conversation that this process may write to. Synchronous; one call at a time.
 
     After an error while writing, `broken` is set: what is on disk may differ from what is kept, and the next write
@@ -66,12 +66,12 @@ class OpenFiles:
         self._state: RawObject | None = None
         self._meta: RawObject | None = None
         self._head: Head | None = None
-        self._moved: dict[str, bytes] = {}
+        self._overwritten: dict[str, bytes] = {}
         """HEAD as it stands in base_state.json, where `_state` has an earlier one."""
-        self._torn = False
+        self._overwrite_failed = False
         self.log_read = False
         """Whether `files` tell of the log: they do after a write."""
-        self._marks = ConversationFingerprints()
+        self._fingerprints = ConversationFingerprints()
 
     @property
     def size_bytes(self) -> int:
@@ -80,7 +80,7 @@ class OpenFiles:
         return raw * (1 + _DICT_FACTOR) + len(self.names.numbers) * _ID_BYTES
 
     @contextmanager
-    def _writing(self) -> Iterator[tuple[int, int]]:
+    def _lock(self) -> Iterator[tuple[int, int]]:
         """Hold both locks, in agent-server's order, and give the conversation's and the log's directory."""
         root = self.reader.root
         with (
@@ -101,12 +101,12 @@ class OpenFiles:
             OwnershipLost, ConversationNotFound, LockTimeout: it is not ours to write to.
             UnreadableFile: base_state.json is missing or cannot be read.
         """
-        with self._writing() as (fd, events_fd):
+        with self._lock() as (fd, events_fd):
             self._read(fd, events_fd)
             self._tidy(fd, events_fd)
-            self._recover_head(fd, events_fd, own=not after_crash and self.status != Status.RUNNING)
+            self._recover_head(fd, events_fd, same_lease=not after_crash and self.status != Status.RUNNING)
             self.broken = False
-            self._marks = self._marks._replace(events=fingerprint_of(os.fstat(events_fd)))
+            self._fingerprints = self._fingerprints._replace(events=fingerprint_of(os.fstat(events_fd)))
         return self.status
 
     @property
@@ -115,7 +115,7 @@ class OpenFiles:
         status = (self.files.state or {}).get("execution_status")
         return status if isinstance(status, str) else None
 
-    def write(self, change: Edit) -> Written:
+    def apply(self, change: Edit) -> Written:
         """Do one change. Events are durable when this returns, and so are the fields.
 
         Raises:
@@ -123,21 +123,21 @@ class OpenFiles:
             EventExists, InvalidEvent, EventNotFound, InvalidConversation: the change is wrong; nothing was written.
             DiskFull, WriteFailed: it could not be written, and no event was appended.
         """
-        with self._writing() as (fd, events_fd):
-            reread = self.broken or find_fingerprints(fd, fingerprint_of(os.fstat(events_fd))) != self._marks
+        with self._lock() as (fd, events_fd):
+            reread = self.broken or find_fingerprints(fd, fingerprint_of(os.fstat(events_fd))) != self._fingerprints
             reread |= bool(change.events) and not event_log.has_same_length(events_fd, self.names)
             if reread:
                 self._read(fd, events_fd)
                 if self.broken:
                     self._tidy(fd, events_fd)
-                self._recover_head(fd, events_fd, own=not self.broken)
+                self._recover_head(fd, events_fd, same_lease=not self.broken)
                 self.broken = False
             change = change.with_tags(self.files)
             prepared = prepare_events(
                 change, self.names, partial(self._get_head, events_fd), self.reader, self.directory
             )
             try:
-                return self._write(fd, events_fd, change, prepared, reread=reread)
+                return self._apply(fd, events_fd, change, prepared, reread=reread)
             except BaseException:
                 self.broken = True
                 raise
@@ -151,8 +151,8 @@ class OpenFiles:
             OwnershipLost, ConversationNotFound, LockTimeout: it is not ours to write to.
             DiskFull, WriteFailed: it could not be written; the old meta.json or the new one stands.
         """
-        with self._writing() as (fd, events_fd):
-            if find_fingerprints(fd, fingerprint_of(os.fstat(events_fd))) != self._marks:
+        with self._lock() as (fd, events_fd):
+            if find_fingerprints(fd, fingerprint_of(os.fstat(events_fd))) != self._fingerprints:
                 return False
             self._write_meta(fd, {"updated_at": format_us(updated_at_us)})
         return True
@@ -166,14 +166,14 @@ class OpenFiles:
         """Whether nobody else changed the files since they were last read or written here."""
         try:
             with layout.open_directory(self.reader.root / self.directory) as fd:
-                return find_fingerprints(fd, find_fingerprint(layout.EVENTS, fd)) == self._marks
+                return find_fingerprints(fd, find_fingerprint(layout.EVENTS, fd)) == self._fingerprints
         except OSError:
             return False
 
     def _read(self, fd: int, events_fd: int) -> None:
-        self._marks = find_fingerprints(fd, fingerprint_of(os.fstat(events_fd)))
+        self._fingerprints = find_fingerprints(fd, fingerprint_of(os.fstat(events_fd)))
         self._state, self._meta = find_json_object(fd, layout.STATE), find_json_object(fd, layout.META)
-        self._moved = {}
+        self._overwritten = {}
         self.names = event_log.list_names(events_fd)
         files = metadata_reader.read_conversation(self.reader, self.directory, self.id, with_log=False)
         if files is None or files.failed or files.state is None or self._state is None:
@@ -187,7 +187,7 @@ class OpenFiles:
         event_log.remove_leftovers_in_log(events_fd, self.names)
         durable.remove_temporaries(fd, _UNDER_BOTH_LOCKS)
 
-    def _write(self, fd: int, events_fd: int, change: Edit, prepared: list[PreparedEvent], *, reread: bool) -> Written:
+    def _apply(self, fd: int, events_fd: int, change: Edit, prepared: list[PreparedEvent], *, reread: bool) -> Written:
         rows: list[EventRow] = []
         head = change.head
         if prepared:
@@ -202,9 +202,9 @@ class OpenFiles:
         try:
             self._write_state(fd, change, head)
             self._write_meta(fd, change.meta)
-            self._write_own(fd, change)
+            self._write_sidecar(fd, change)
             self._read_log(fd)
-            self._marks = self._marks._replace(events=fingerprint_of(os.fstat(events_fd)))
+            self._fingerprints = self._fingerprints._replace(events=fingerprint_of(os.fstat(events_fd)))
         except Exception as error:
             if not rows:
                 raise
@@ -225,11 +225,11 @@ class OpenFiles:
         dumped = {name: orjson.dumps(value) for name, value in values.items()}
         status = self._move_head(fd, dumped[_HEAD]) if head is not None and list(dumped) == [_HEAD] else None
         if status is None:
-            kept = self._state.with_values(self._moved | dumped)
+            kept = self._state.with_values(self._overwritten | dumped)
             status = durable.replace(fd, layout.STATE, kept.raw, sync_name=bool(change.state or change.head))
-            self._state, self._moved = kept, {}
-        self._torn = False
-        self._marks = self._marks._replace(state=fingerprint_of(status))
+            self._state, self._overwritten = kept, {}
+        self._overwrite_failed = False
+        self._fingerprints = self._fingerprints._replace(state=fingerprint_of(status))
         state = {**(self.files.state or {}), **{name: orjson.loads(value) for name, value in dumped.items()}}
         self.files = replace(self.files, state=state, modified_us=status.st_mtime_ns // 1000)
         self._head = head or self._head
@@ -240,13 +240,13 @@ class OpenFiles:
         None: nothing was done. After an error the file is not written to again, for who knows what is on the disk.
         """
         span = self._state.spans.get(_HEAD) if self._state else None
-        if self._torn or span is None or span[1] - span[0] != len(leaf):
+        if self._overwrite_failed or span is None or span[1] - span[0] != len(leaf):
             return None
-        self._torn = True
-        known = self._marks.state
+        self._overwrite_failed = True
+        known = self._fingerprints.state
         status = durable.overwrite(fd, layout.STATE, span[0], leaf, lambda status: fingerprint_of(status) == known)
         if status is not None:
-            self._moved = {_HEAD: leaf}
+            self._overwritten = {_HEAD: leaf}
         return status
 
     def _write_meta(self, fd: int, values: Mapping[str, Any]) -> None:
@@ -256,7 +256,7 @@ class OpenFiles:
         kept = kept.with_values({name: orjson.dumps(value) for name, value in values.items()})
         status = durable.replace(fd, layout.META, kept.raw)
         self._meta = kept
-        self._marks = self._marks._replace(meta=fingerprint_of(status))
+        self._fingerprints = self._fingerprints._replace(meta=fingerprint_of(status))
         self.files = replace(
             self.files,
             meta=parse_json_object(kept.raw),
@@ -264,13 +264,13 @@ class OpenFiles:
             meta_placed_ns=layout.placed_ns(status),
         )
 
-    def _write_own(self, fd: int, change: Edit) -> None:
-        if not change.own:
+    def _write_sidecar(self, fd: int, change: Edit) -> None:
+        if not change.sidecar:
             return
-        raw, status = write_sidecar(fd, change.own)
-        self._marks = self._marks._replace(sidecar=fingerprint_of(status))
+        raw, status = write_sidecar(fd, change.sidecar)
+        self._fingerprints = self._fingerprints._replace(sidecar=fingerprint_of(status))
         others = tuple(problem for problem in self.files.problems if not problem.startswith(layout.SIDECAR))
-        self.files = replace(self.files, own=parse_json_object(raw), problems=others)
+        self.files = replace(self.files, sidecar=parse_json_object(raw), problems=others)
 
     def _first_meta(self, fd: int) -> RawObject:
         """Return a meta.json for a conversation that has none, as the CLI leaves it: what agent-server needs in one.
@@ -290,10 +290,10 @@ class OpenFiles:
             self._head = find_head(events_fd, self.files.state or {}, self.names)
         return self._head
 
-    def _recover_head(self, fd: int, events_fd: int, *, own: bool) -> None:
+    def _recover_head(self, fd: int, events_fd: int, *, same_lease: bool) -> None:
         state = self.files.state or {}
         if self.names.numbers.get(str(state.get(_HEAD))) != self.names.next_seq - 1:
-            moved = find_missing_head(fd, events_fd, state, own=own)
+            moved = find_missing_head(fd, events_fd, state, same_lease=same_lease)
             if moved is not None:
                 self._write_state(fd, Edit(), moved)
 
@@ -329,7 +329,7 @@ def lend_to_client(
     mine, before, _ = claimed
     if before is not None and not before.released and before.owner != owner:
         try:
-            OpenFiles(reader, directory, conversation_id, mine).load(after_crash=True)
+            OpenConversation(reader, directory, conversation_id, mine).load(after_crash=True)
         except StoreError as error:
             if not isinstance(error, UnreadableFile) or error.failed:
                 with suppress(StoreError):

@@ -27,7 +27,7 @@ def set_flags(root: Path, directory: str, instance: str, fields: Mapping[str, bo
         try:
             write_sidecar(fd, fields)
         finally:
-            lease.write_undone(root, fd, claimed)
+            lease.undo_claim_locked(root, fd, claimed)
 
 
 def write_sidecar(fd: int, fields: Mapping[str, object]) -> tuple[bytes, os.stat_result]:

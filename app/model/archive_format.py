@@ -85,14 +85,14 @@ class ArchiveFile(NamedTuple):
     raw: bytes
 
 
-class LeftOut(NamedTuple):
+class LeftOutFile(NamedTuple):
     """A file of a conversation that an export has to leave out, and why."""
 
     name: str
     reason: str
 
 
-def name_problem(path: str) -> str | None:
+def find_path_problem(path: str) -> str | None:
     """Return why a path must not be written below a conversation's directory, or None when it may.
 
     What is refused leads out of the directory, or means something else on another system: a path that begins at the
@@ -120,20 +120,20 @@ def _part_problem(part: str) -> str | None:
     return None
 
 
-class Paths:
+class ArchivePaths:
     """The paths of one conversation so far; says which must not be added to them."""
 
     def __init__(self, directories: Iterable[str] = ()) -> None:
         """Begin with directories that must be none but directories."""
         self._files: set[str] = set()
-        self._directories = {folded(path): path for path in directories}
+        self._directories = {fold_path(path): path for path in directories}
 
     def add(self, path: str) -> str | None:
         """Add the path of a file and return None, or return why it must not stand beside the others."""
-        problem = name_problem(path)
+        problem = find_path_problem(path)
         if problem is not None:
             return problem
-        name = folded(path)
+        name = fold_path(path)
         if name in self._files:
             return "it is there twice, or differs from another in case alone"
         if name in self._directories:
@@ -141,15 +141,15 @@ class Paths:
         parts = path.split("/")
         for depth in range(1, len(parts)):
             directory = "/".join(parts[:depth])
-            if folded(directory) in self._files:
+            if fold_path(directory) in self._files:
                 return "it is below a file"
-            if self._directories.setdefault(folded(directory), directory) != directory:
+            if self._directories.setdefault(fold_path(directory), directory) != directory:
                 return "its directory differs from another in case alone"
         self._files.add(name)
         return None
 
 
-def folded(path: str) -> str:
+def fold_path(path: str) -> str:
     """Return what is equal for paths that a file system takes for one which ignores case or normal forms."""
     return unicodedata.normalize("NFC", path).casefold()
 

@@ -51,7 +51,7 @@ def _after(text: str, at: int, sign: str) -> int:
     return place + 1 if text.startswith(sign, place) else 0
 
 
-def is_of(value: Mapping[str, Any], conversation_id: ConversationId) -> bool:
+def is_same_id(value: Mapping[str, Any], conversation_id: ConversationId) -> bool:
     """Whether a file's fields name no other conversation."""
     named = value.get("id", conversation_id)
     return isinstance(named, str) and find_conversation_id(named) == conversation_id

@@ -14,7 +14,7 @@ import pytest
 
 from app.files.archive.export_formats import make_encoder
 from app.files.archive.export_reader import read_files
-from app.model.archive_format import ArchiveFile, ExportFormat, LeftOut
+from app.model.archive_format import ArchiveFile, ExportFormat, LeftOutFile
 from app.model.ids import ConversationId
 from app.model.json_splice import parse_raw_object
 from app.model.jsonlines import file_line
@@ -29,8 +29,8 @@ def names(root: Path, *, with_secrets: bool = False) -> list[str]:
     return [one.name for one in found if isinstance(one, ArchiveFile)]
 
 
-def left_out(root: Path) -> list[LeftOut]:
-    return [one for one in read_files(root, make_id(1)) if isinstance(one, LeftOut)]
+def left_out(root: Path) -> list[LeftOutFile]:
+    return [one for one in read_files(root, make_id(1)) if isinstance(one, LeftOutFile)]
 
 
 def encoded(root: Path, kind: ExportFormat) -> bytes:
@@ -119,7 +119,9 @@ def test_a_name_that_cannot_be_imported_everywhere_is_left_out_and_told(tmp_path
 def test_a_torn_state_is_left_out_for_the_secrets_in_it(tmp_path: Path) -> None:
     path = make_conversation(tmp_path)
     (path / "base_state.json").write_text('{"agent": {"llm": {"api_key": "planted')
-    assert left_out(tmp_path) == [LeftOut("base_state.json", "it is damaged, so that secrets in it cannot be found")]
+    assert left_out(tmp_path) == [
+        LeftOutFile("base_state.json", "it is damaged, so that secrets in it cannot be found")
+    ]
     assert "base_state.json" in names(tmp_path, with_secrets=True)
 
 

@@ -17,7 +17,7 @@ import pytest
 
 from app import ConversationStore
 from app.errors import ConversationNotFound
-from app.files.open_conversation import OpenFiles
+from app.files.open_conversation import OpenConversation
 from app.model.ids import ConversationId
 from tests.builders import make_conversation, make_event, make_id
 from tests.conftest import StoreOpener
@@ -43,13 +43,13 @@ async def append(store: ConversationStore, number: int, event: int) -> int:
 def loads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Collect which conversations are built."""
     built: list[str] = []
-    real = OpenFiles.load
+    real = OpenConversation.load
 
-    def load(self: OpenFiles, *, after_crash: bool) -> str | None:
+    def load(self: OpenConversation, *, after_crash: bool) -> str | None:
         built.append(self.id)
         return real(self, after_crash=after_crash)
 
-    monkeypatch.setattr(OpenFiles, "load", load)
+    monkeypatch.setattr(OpenConversation, "load", load)
     return built
 
 
@@ -72,14 +72,14 @@ async def test_of_many_first_accesses_none_waits_for_a_slow_one(
     for number in range(1, MANY + 1):
         make_conversation(root, number, events=0)
     go_on = threading.Event()
-    real = OpenFiles.load
+    real = OpenConversation.load
 
-    def load(self: OpenFiles, *, after_crash: bool) -> str | None:
+    def load(self: OpenConversation, *, after_crash: bool) -> str | None:
         if self.id == one(1):
             go_on.wait(60)
         return real(self, after_crash=after_crash)
 
-    monkeypatch.setattr(OpenFiles, "load", load)
+    monkeypatch.setattr(OpenConversation, "load", load)
     async with open_store(root, open_conversations=MANY) as store:
         slow = asyncio.create_task(append(store, 1, 1))
         assert set(await asyncio.gather(*(append(store, number, 1) for number in range(2, MANY + 1)))) == {0}

@@ -124,7 +124,7 @@ async def test_an_opening_that_fails_leaves_the_lease_to_the_worker_that_has_it_
     async with open_store(root, **SAME) as store:
         with sibling(root) as other:
             write(other, 2)
-            monkeypatch.setattr("app.files.open_conversation.OpenFiles.load", fails)
+            monkeypatch.setattr("app.files.open_conversation.OpenConversation.load", fails)
             with pytest.raises(OSError, match="Input/output"):
                 await append(store, 3)
             assert held(root) == OURS

@@ -21,7 +21,7 @@ from app.errors import (
     UnreadableFile,
     WriteFailed,
 )
-from app.files.open_conversation import OpenFiles
+from app.files.open_conversation import OpenConversation
 from app.index import ownership
 from app.index.sqlite.text_index import clear_messages
 from app.index.sqlite.write_connection import WriteConnection
@@ -238,13 +238,13 @@ async def test_many_first_accesses_open_once(
 ) -> None:
     make_conversation(root)
     loads: list[str] = []
-    real = OpenFiles.load
+    real = OpenConversation.load
 
-    def load(self: OpenFiles, *, after_crash: bool) -> str | None:
+    def load(self: OpenConversation, *, after_crash: bool) -> str | None:
         loads.append(self.id)
         return real(self, after_crash=after_crash)
 
-    monkeypatch.setattr(OpenFiles, "load", load)
+    monkeypatch.setattr(OpenConversation, "load", load)
 
     async def append(store: ConversationStore, number: int) -> int:
         async with store.writer(ID) as conversation:

@@ -56,7 +56,7 @@ def read_fork(reader: Reader, source: ConversationFiles, fork: Fork) -> Iterator
     except OSError as error:
         raise ConversationNotFound(f"there is no conversation {source.directory} ({error.strerror})") from error
     try:
-        meta = _kept(fd, layout.META)[0] if source.meta is not None else _meta_of(source)
+        meta = _read_raw(fd, layout.META)[0] if source.meta is not None else _make_meta(source)
         with layout.open_directory(layout.EVENTS, fd) as events_fd:
             state, names, moved = _read_moment(fd, events_fd)
             head = fork.from_event_id
@@ -66,7 +66,7 @@ def read_fork(reader: Reader, source: ConversationFiles, fork: Fork) -> Iterator
             else:
                 copied, head = [(name, name) for name in names], moved.event_id if moved else None
             for name, new_name in copied:
-                with _naming(f"{layout.EVENTS}/{event_file_name(name)}"):
+                with _name_in_errors(f"{layout.EVENTS}/{event_file_name(name)}"):
                     raw, _ = layout.read_file(event_file_name(name), events_fd)
                 yield ArchiveFile(f"{layout.EVENTS}/{event_file_name(new_name)}", raw)
         directory = str(reader.root / fork.id)
@@ -97,11 +97,11 @@ def _read_moment(fd: int, events_fd: int) -> tuple[RawObject, list[EventName], H
     go since, and then nothing tells that HEAD was behind.
     """
     for _ in range(_LOOKS):
-        state, state_ns = _kept(fd, layout.STATE)
+        state, state_ns = _read_raw(fd, layout.STATE)
         names = layout.list_event_names(events_fd)
         fields = parse_json_object(state.raw)
         moved = find_moved_head(events_fd, fields, state_ns, names) if may_be_behind(fd, fields) else None
-        if _kept(fd, layout.STATE)[0].raw == state.raw:
+        if _read_raw(fd, layout.STATE)[0].raw == state.raw:
             break
     return state, names, moved
 
@@ -166,14 +166,14 @@ def _parent(event: dict[str, Any], names: list[EventName], place: int) -> str | 
 def _read_event(events_fd: int, name: EventName) -> dict[str, Any]:
     file = event_file_name(name)
     try:
-        with _naming(f"{layout.EVENTS}/{file}"):
+        with _name_in_errors(f"{layout.EVENTS}/{file}"):
             return parse_json_object(layout.read_file(file, events_fd)[0])
     except FileNotFoundError as error:
         raise EventNotFound(f"event {name.event_id} is gone") from error
 
 
 @contextmanager
-def _naming(file: str) -> Iterator[None]:
+def _name_in_errors(file: str) -> Iterator[None]:
     """Say of which file it is that it cannot be read."""
     try:
         yield
@@ -181,17 +181,17 @@ def _naming(file: str) -> Iterator[None]:
         raise UnreadableFile(f"{file}: {error}", failed=error.failed) from error
 
 
-def _kept(fd: int, name: str) -> tuple[RawObject, int]:
+def _read_raw(fd: int, name: str) -> tuple[RawObject, int]:
     """Return a file, and its mtime in nanoseconds as it was before it was read."""
     try:
-        with _naming(name):
+        with _name_in_errors(name):
             raw, mtime_ns = layout.read_file(name, fd)
             return parse_raw_object(raw), mtime_ns
     except FileNotFoundError as error:
         raise UnreadableFile(f"{name}: missing") from error
 
 
-def _meta_of(source: ConversationFiles) -> RawObject:
+def _make_meta(source: ConversationFiles) -> RawObject:
     """Return a meta.json for a source that has none, as the CLI leaves it."""
     if any(problem.startswith(layout.META) for problem in source.problems):
         raise UnreadableFile("; ".join(source.problems))

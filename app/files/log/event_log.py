@@ -113,7 +113,7 @@ _match_temporary = re.compile(
 class LogNames:
     """The names in a log, kept while a conversation is open: ids to numbers, and the next number.
 
-    In a log with a gap, or two files of one number, `whole` is false; it has no marker, so that agent-server counts.
+    A log with a gap, or with two files of one number, has no marker, so that agent-server counts its files.
     """
 
     def __init__(self, names: Sequence[EventName]) -> None:
@@ -124,7 +124,7 @@ class LogNames:
         self.file_count = len(names)
 
     @property
-    def whole(self) -> bool:
+    def is_gapless(self) -> bool:
         """Whether the numbers are 0, 1, 2, ... with one file each."""
         return self.file_count == self.next_seq
 
@@ -183,7 +183,7 @@ def append(
             raise
     for name, _, _ in written:
         known.add(name)
-    if known.whole:
+    if known.is_gapless:
         _write_marker(events_fd, known.next_seq, spare=spare)
     elif spare:
         durable.remove_if_there(events_fd, _SPARE_MARKER)
@@ -199,7 +199,7 @@ def remove_leftovers_in_log(events_fd: int, known: LogNames) -> None:
 
 def list_stale_markers(events_fd: int, known: LogNames) -> list[str]:
     """Return the names of the markers that say another length than the log has."""
-    right = _marker(known.next_seq) if known.whole else None
+    right = _marker(known.next_seq) if known.is_gapless else None
     return [name for name in os.listdir(events_fd) if _match_marker(name) and name != right]
 
 
@@ -208,7 +208,7 @@ def has_same_length(events_fd: int, known: LogNames) -> bool:
 
     The time of a directory does not tell of every append: before Linux 6.13 it is 4 ms coarse.
     """
-    return not known.whole or find_fingerprint(_marker(known.next_seq), events_fd) is not None
+    return not known.is_gapless or find_fingerprint(_marker(known.next_seq), events_fd) is not None
 
 
 def list_names(events_fd: int) -> LogNames:

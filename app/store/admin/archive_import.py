@@ -23,7 +23,7 @@ from app.files.archive.import_zip import ZipSource
 from app.files.layout import ConversationDir, Kind
 from app.files.metadata_reader import Reader
 from app.files.staging import ContentDigest, Staged
-from app.model.archive_format import ArchiveFile, ExportFormat, LeftOut, Limits, OnClash, with_new_ids
+from app.model.archive_format import ArchiveFile, ExportFormat, LeftOutFile, Limits, OnClash, with_new_ids
 from app.model.ids import ConversationId, dashed
 from app.store.follow.full_sync import OnProgress, ignore_progress
 from app.store.store import ConversationStore
@@ -52,7 +52,7 @@ class PlannedImport:
     files: int
     size_bytes: int
     digest: bytes
-    left_out: list[LeftOut] = field(default_factory=list)
+    left_out: list[LeftOutFile] = field(default_factory=list)
     warning: str | None = None
     """Of an imported one: what the index does not show yet; it will, without another import."""
 
@@ -179,7 +179,7 @@ class _Planning:
     def _decide(self, source: Source, incoming: Incoming) -> PlannedImport:
         contents, left_out = ContentDigest(), []
         for file in incoming.files:
-            if isinstance(file, LeftOut):
+            if isinstance(file, LeftOutFile):
                 left_out.append(file)
             else:
                 contents.add(file)
@@ -288,7 +288,7 @@ def _stage_each(
             yield planned, None
 
 
-def _as_planned(files: Iterable[ArchiveFile | LeftOut], planned: PlannedImport) -> Iterator[ArchiveFile]:
+def _as_planned(files: Iterable[ArchiveFile | LeftOutFile], planned: PlannedImport) -> Iterator[ArchiveFile]:
     """Give the files, and refuse them at the end when they are not those that were checked."""
     came = ContentDigest()
     for file in files:

@@ -16,7 +16,7 @@ from app.files import fingerprint, layout, lease
 from app.files.edit import Edit, TagEdit, Written
 from app.files.fingerprint import UNTRUSTED
 from app.files.log.head import Head
-from app.files.open_conversation import OpenFiles
+from app.files.open_conversation import OpenConversation
 from app.model.conversation import Folded, IndexedRow, fold_next
 from app.model.filters import Status
 from app.model.ids import ConversationId
@@ -46,7 +46,7 @@ class ConversationWriter:
 
     def __init__(
         self,
-        files: OpenFiles,
+        files: OpenConversation,
         commits: GroupCommit,
         threads: Executor,
         *,
@@ -161,12 +161,12 @@ class ConversationWriter:
         if meta or wanted is not None:
             meta["updated_at"] = format_us(time.time_ns() // 1000)
         given = {"archived": archived, "pinned": pinned}
-        own = {name: value for name, value in given.items() if value is not None}
-        if all(self.files.files.own.get(name, False) == value for name, value in own.items()):
-            own = {}
-        if not (meta or own):
+        sidecar = {name: value for name, value in given.items() if value is not None}
+        if all(self.files.files.sidecar.get(name, False) == value for name, value in sidecar.items()):
+            sidecar = {}
+        if not (meta or sidecar):
             return Done()
-        return await self._done(Edit(meta=meta, own=own, tags=None if wanted is None else lambda _: wanted))
+        return await self._done(Edit(meta=meta, sidecar=sidecar, tags=None if wanted is None else lambda _: wanted))
 
     async def update_meta(self, *, title: str | None = None, tags: Mapping[str, str] | None = None) -> Done:
         """Do `update` of title and tags.
@@ -200,7 +200,7 @@ class ConversationWriter:
             except (IndexBusy, IndexUnusable) as late:
                 self.behind = True
                 log.warning("conversation %s is written, but not yet in the index: %s", self.id, late)
-                written = written.warned(warning_of(late))
+                written = written.with_warning(warning_of(late))
         self._wake()
         return written
 
@@ -211,7 +211,7 @@ class ConversationWriter:
             OwnershipLost: a later owner has the conversation, or has written its rows.
         """
         try:
-            written = self.files.write(change)
+            written = self.files.apply(change)
             self._unsaved = True
             return written, None if written.reread or self.behind else self._write_index(written)
         except (OwnershipLost, ConversationNotFound):
@@ -238,7 +238,7 @@ class ConversationWriter:
     async def _refresh(self) -> None:
         async with self._writing:
             try:
-                if (await asyncio.to_thread(self.files.write, Edit())).reread:
+                if (await asyncio.to_thread(self.files.apply, Edit())).reread:
                     self.behind = True
                     self.behind = not await self._reindex()
             except (OwnershipLost, ConversationNotFound):
