@@ -1,6 +1,6 @@
-"""Mending a conversation's files where there is one safe answer; a copy of all of it goes into the trash before.
+"""Repair of a conversation's files where there is one safe answer. A copy of all files goes into the trash first.
 
-Both locks are held and the lease is ours, so nobody writes meanwhile. What has no safe answer is left, and told.
+The repair holds the lease and both locks, so nobody writes meanwhile. What has no safe answer is left and reported.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _match_leftover = re.compile(r"\..+\.tmp").fullmatch
 
 
 class Mend(NamedTuple):
-    """One file of a conversation, what was wrong and is done; `content` None deletes it."""
+    """One file to repair: what was wrong and what is done. `content` None deletes the file."""
 
     file: str
     what: str
@@ -40,18 +40,18 @@ class Mend(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Repair:
-    """What was mended, or would be; what no safe answer is known for; and the copy in the trash, if one was made."""
+    """What was or would be repaired, the problems that are left, and the name of the copy in the trash, if any."""
 
     mended: list[Mend]
     left: list[str]
     copy: str | None = None
     warning: str | None = None
-    """What the index does not show yet, by itself it will."""
+    """Set if the index does not show the repair yet; it will by itself."""
 
 
 @dataclass(frozen=True, slots=True)
 class _OpenedFiles:
-    """A conversation's directory, open, and what was read of it."""
+    """An open conversation directory and what was read of it."""
 
     reader: Reader
     fd: int
@@ -75,7 +75,7 @@ def plan(reader: Reader, directory: str, conversation_id: ConversationId) -> Rep
 
 
 def repair(reader: Reader, directory: str, conversation_id: ConversationId, instance: str, now_us: int) -> Repair:
-    """Mend what has one safe answer and return what was done. `instance` lives.
+    """Repair what has one safe answer and return what was done. `instance` lives.
 
     Raises:
         ConversationNotFound: there is no such directory, or it holds no conversation.
@@ -156,7 +156,7 @@ def _read(opened: _OpenedFiles, name: str) -> bytes:
 
 
 def _find_unfinished(opened: _OpenedFiles, name: str) -> tuple[str, bytes] | None:
-    """Return the newest temporary file of `name` that a crash left, if it holds all of this conversation's."""
+    """Return the newest temporary file of `name` that a crash left, if it is whole and of this conversation."""
     found: list[tuple[int, str, bytes]] = []
     for temporary in opened.names:
         if not (temporary.startswith(f".{name}.") and _match_leftover(temporary)):
@@ -218,7 +218,7 @@ def _mend_meta(opened: _OpenedFiles, state: dict[str, Any] | None) -> Mend:
 
 
 def _mend_head(opened: _OpenedFiles, state: dict[str, Any]) -> list[Mend]:
-    """Put HEAD where it belongs: it names no event of the log, or a crash kept it from going on."""
+    """Repair a HEAD that names no event of the log, or that a crash left behind the log."""
     if opened.events_fd is None:
         return []
     known = event_log.list_names(opened.events_fd)

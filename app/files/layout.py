@@ -133,7 +133,7 @@ def find_occupant(root: Path, conversation_id: ConversationId) -> tuple[str, Kin
 
 
 def directory_taken(root: Path, name: str) -> DirectoryTaken:
-    """Return the error for a place that something which is no conversation has."""
+    """Return the error for a name at which something stands that is no conversation."""
     return DirectoryTaken(
         f"{root / name} is in the way: it is no conversation, and is left as it is; move it away, and try again"
     )
@@ -264,7 +264,7 @@ def open_directory(path: str | Path, dir_fd: int | None = None) -> Iterator[int]
 
 
 def is_transient_error(error: OSError) -> bool:
-    """Whether an error of opening is one of the system, and not how the files are: missing, a link, a socket."""
+    """Whether an error of opening may pass; False if the file is missing, a link or a socket."""
     return error.errno not in _STATES
 
 
@@ -301,7 +301,7 @@ def read_with_status(name: str, dir_fd: int) -> tuple[bytes, os.stat_result]:
 
 
 def placed_ns(status: os.stat_result) -> int:
-    """Return when a file came to where it is: its ctime, which no copy keeps, or its mtime where that is later."""
+    """Return when a file came to its place: the later of its mtime and its ctime, which no copy keeps."""
     return max(status.st_mtime_ns, status.st_ctime_ns)
 
 
@@ -338,9 +338,10 @@ def list_events(conversation_fd: int) -> list[EventName]:
 
 
 def list_event_names(events_fd: int) -> list[EventName]:
-    """Return what the names in an open events/ directory say, in log order.
+    """Return the names of the events in an open events/ directory, in log order.
 
-    Beside appends a listing may have an event and lack the one before it: with a gap it is made again, up to its last.
+    While another process appends, a listing may hold an event and lack the one before it. So a listing with a gap is
+    made again, up to its last event.
     """
     names = sorted(filter(None, map(find_event_name, os.listdir(events_fd))))
     if names and names[-1].seq >= len(names):

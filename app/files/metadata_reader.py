@@ -21,6 +21,7 @@ from app.model.conversation import (
 )
 from app.model.event import STATE_UPDATE, parse_json_object
 from app.model.ids import ConversationId, EventName, event_file_name
+from app.model.json_splice import RawObject, parse_raw_object
 from app.model.times import find_time_us
 
 
@@ -148,6 +149,14 @@ def _read_json(
     except UnreadableFile as error:
         problems.append(UnreadableFile(f"{name}: {error}", failed=error.failed))
         return None, status
+
+
+def find_raw_object(fd: int, name: str) -> RawObject | None:
+    """Return the JSON object in a file of an open directory, or None if there is none that can be read."""
+    try:
+        return parse_raw_object(layout.read_file(name, fd)[0])
+    except (FileNotFoundError, UnreadableFile):
+        return None
 
 
 def summarize_log(reader: Reader, fd: int, names: list[EventName], meta: MetaTimes | None) -> LogSummary:

@@ -1,7 +1,7 @@
-"""An open conversation's files: what of them is kept in memory, and the one way to change them.
+"""A conversation that is open for writing: what is kept of it in memory, and the one way to change its files.
 
 Kept are the bytes of meta.json and base_state.json, their fields for the index, and the names in the log. Before each
-write four stats tell whether another program changed them; then they are read again.
+write, four stats tell whether another program changed a file; if one did, all are read again.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ from app.files.log import event_log
 from app.files.log.branches import first_meta
 from app.files.log.event_log import LogNames
 from app.files.log.head import Head, find_head, find_missing_head
-from app.files.metadata_reader import Reader
-from app.files.sidecar import find_json_object, write_sidecar
+from app.files.metadata_reader import Reader, find_raw_object
+from app.files.sidecar import write_sidecar
 from app.locks import hold_lock
 from app.model.conversation import ConversationFiles
 from app.model.event import EventRow, parse_json_object
@@ -42,17 +42,20 @@ from app.model.json_splice import RawObject
 from app.model.times import format_us
 
 _DICT_FACTOR = 3
+"""A parsed object takes about so many times the memory of its bytes."""
+
 _ID_BYTES = 150
+"""About the memory of one event's id and number."""
+
 _HEAD = "leaf_event_id"
 
 _UNDER_BOTH_LOCKS = (layout.META, layout.STATE, layout.SIDECAR, layout.LEASE, layout.LAST_LEASE)
 
 
 class OpenConversation:
-    """The files of a conversation that this process may write to. Synchronous; one call at a time.
+    """A conversation that this process may write to. Synchronous; one call at a time.
 
-    After an error while writing, `broken` is set: what is on disk may differ from what is kept, and the next write
-    reads it again first.
+    An error while writing sets `broken`: the disk may differ from what is kept, so the next write reads it again first.
     """
 
     def __init__(self, reader: Reader, directory: str, conversation_id: ConversationId, held: Lease) -> None:
@@ -67,10 +70,10 @@ class OpenConversation:
         self._meta: RawObject | None = None
         self._head: Head | None = None
         self._overwritten: dict[str, bytes] = {}
-        """HEAD as it stands in base_state.json, where `_state` has an earlier one."""
+        """The HEAD that was written over in base_state.json since `_state` was read."""
         self._overwrite_failed = False
         self.log_read = False
-        """Whether `files` tell of the log: they do after a write."""
+        """Whether `files.log` is read: it is after a write."""
         self._fingerprints = ConversationFingerprints()
 
     @property
@@ -81,7 +84,11 @@ class OpenConversation:
 
     @contextmanager
     def _lock(self) -> Iterator[tuple[int, int]]:
-        """Hold both locks, in agent-server's order, and give the conversation's and the log's directory."""
+        """Hold both locks and give the descriptors of the conversation's directory and of events/.
+
+        The log's lock comes before the lease's, as in agent-server 1.58: in another order the two could wait for each
+        other for good.
+        """
         root = self.reader.root
         with (
             lease.open_to_write(root, self.directory) as fd,
@@ -94,11 +101,11 @@ class OpenConversation:
     def load(self, *, after_crash: bool) -> str | None:
         """Read the conversation, tidy its log, and return its status. Opens meta.json and base_state.json.
 
-        A HEAD that a crash left behind is moved, and the events that it may have missed are read: with `after_crash`
-        those of the owner before, else those that were appended under this lease.
+        A HEAD that a crash left behind the log is moved. With `after_crash`, the owner before crashed; otherwise only
+        events that were appended under this lease count.
 
         Raises:
-            OwnershipLost, ConversationNotFound, LockTimeout: it is not ours to write to.
+            OwnershipLost, ConversationNotFound, LockTimeout: this process must not write to it.
             UnreadableFile: base_state.json is missing or cannot be read.
         """
         with self._lock() as (fd, events_fd):
@@ -116,10 +123,10 @@ class OpenConversation:
         return status if isinstance(status, str) else None
 
     def apply(self, change: Edit) -> Written:
-        """Do one change. Events are durable when this returns, and so are the fields.
+        """Make one change. Its events and fields are durable when this returns.
 
         Raises:
-            OwnershipLost, ConversationNotFound, LockTimeout: it is not ours to write to; nothing was written.
+            OwnershipLost, ConversationNotFound, LockTimeout: this process must not write to it; nothing was written.
             EventExists, InvalidEvent, EventNotFound, InvalidConversation: the change is wrong; nothing was written.
             DiskFull, WriteFailed: it could not be written, and no event was appended.
         """
@@ -145,10 +152,10 @@ class OpenConversation:
     def save_updated_at(self, updated_at_us: int) -> bool:
         """Set `updated_at` in meta.json, unless another program changed the files meanwhile; return whether it was set.
 
-        No error sets `broken`.
+        An error does not set `broken`.
 
         Raises:
-            OwnershipLost, ConversationNotFound, LockTimeout: it is not ours to write to.
+            OwnershipLost, ConversationNotFound, LockTimeout: this process must not write to it.
             DiskFull, WriteFailed: it could not be written; the old meta.json or the new one stands.
         """
         with self._lock() as (fd, events_fd):
@@ -159,7 +166,7 @@ class OpenConversation:
 
     @property
     def untrusted(self) -> bool:
-        """Whether what is kept, and was written to the index, may differ from the files, after an error."""
+        """Whether an error may have left what is kept, and what the index holds, different from the files."""
         return self.broken or self.files.log.failed
 
     def is_unchanged(self) -> bool:
@@ -172,7 +179,7 @@ class OpenConversation:
 
     def _read(self, fd: int, events_fd: int) -> None:
         self._fingerprints = find_fingerprints(fd, fingerprint_of(os.fstat(events_fd)))
-        self._state, self._meta = find_json_object(fd, layout.STATE), find_json_object(fd, layout.META)
+        self._state, self._meta = find_raw_object(fd, layout.STATE), find_raw_object(fd, layout.META)
         self._overwritten = {}
         self.names = event_log.list_names(events_fd)
         files = metadata_reader.read_conversation(self.reader, self.directory, self.id, with_log=False)
@@ -183,7 +190,7 @@ class OpenConversation:
         self._head = None
 
     def _tidy(self, fd: int, events_fd: int) -> None:
-        """Delete what a crash, or an error, may have left: temporary files, and markers of other lengths."""
+        """Delete what a crash or an error left: temporary files, and markers of a wrong length."""
         event_log.remove_leftovers_in_log(events_fd, self.names)
         durable.remove_temporaries(fd, _UNDER_BOTH_LOCKS)
 
@@ -235,14 +242,15 @@ class OpenConversation:
         self._head = head or self._head
 
     def _move_head(self, fd: int, leaf: bytes) -> os.stat_result | None:
-        """Put the id of an event in the place of another: 36 bytes, where a new file would be all of them, 260 kB.
+        """Write the new HEAD over the old one and return the file's status, or None if the file must be replaced.
 
-        None: nothing was done. After an error the file is not written to again, for who knows what is on the disk.
+        It writes 36 bytes, where a new file would have 260 kB. After an error the next HEAD goes into a new file: which
+        bytes are on the disk is not known.
         """
         span = self._state.spans.get(_HEAD) if self._state else None
         if self._overwrite_failed or span is None or span[1] - span[0] != len(leaf):
             return None
-        self._overwrite_failed = True
+        self._overwrite_failed = True  # until `_write_state` knows that it did not
         known = self._fingerprints.state
         status = durable.overwrite(fd, layout.STATE, span[0], leaf, lambda status: fingerprint_of(status) == known)
         if status is not None:
@@ -273,10 +281,10 @@ class OpenConversation:
         self.files = replace(self.files, sidecar=parse_json_object(raw), problems=others)
 
     def _first_meta(self, fd: int) -> RawObject:
-        """Return a meta.json for a conversation that has none, as the CLI leaves it: what agent-server needs in one.
+        """Return a meta.json for a conversation that has none: the OpenHands CLI never writes one.
 
         Raises:
-            UnreadableFile: it has one, which cannot be read.
+            UnreadableFile: it has one that cannot be read.
         """
         if find_fingerprint(layout.META, fd) is not None:
             raise UnreadableFile(f"conversation {self.directory}: {layout.META} cannot be read, so it is not replaced")
@@ -298,7 +306,7 @@ class OpenConversation:
                 self._write_state(fd, Edit(), moved)
 
     def _read_log(self, fd: int) -> None:
-        """Look at the log's ends, once; after that each event that is appended tells what changes."""
+        """Read the ends of the log, unless they are known: after that, `LogSummary.with_event` keeps them current."""
         if not self.log_read:
             names = layout.list_events(fd)
             log = metadata_reader.summarize_log(self.reader, fd, names, None)
@@ -316,14 +324,14 @@ def lend_to_client(
     force: bool,
     over: str | None,
 ) -> Lease:
-    """Claim a conversation for a client and return the lease, after HEAD was put right if the owner before crashed.
+    """Claim a conversation for a client and return the lease. A HEAD that a crashed owner left behind is moved first.
 
-    `over` is the server who lends, of which another worker may have the conversation open.
+    `over` is the server that lends; another of its workers may have the conversation open.
 
     Raises:
         ConversationNotFound: there is no such directory.
         ConversationOwned: another owner has it; `force` takes it over.
-        UnreadableFile, LockTimeout, DiskFull, WriteFailed: HEAD could not be put right now; nobody got the lease.
+        UnreadableFile, LockTimeout, DiskFull, WriteFailed: HEAD could not be moved now; nobody got the lease.
     """
     claimed = lease.claim(reader.root, directory, owner, ttl_s=ttl_s, force=force, boot="", over=over)
     mine, before, _ = claimed

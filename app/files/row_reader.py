@@ -1,6 +1,6 @@
-"""Reading many conversations, for the sync: pure functions over files, so that they can run in processes of their own.
+"""Reading many conversations for a sync: plain functions over files, so that they can run in worker processes.
 
-Imports no SQL, which keeps those processes small.
+Imports no SQL, which keeps the worker processes small.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def read_rows(reader: Reader, named: Sequence[ConversationDir]) -> tuple[list[In
 def read_changes(reader: Reader, logs: Sequence[KnownLog]) -> list[LogChange]:
     """Read of each log what its rows lack: new files, those that were unreadable, and the last one again.
 
-    Of a log that the operating system refuses to list, the rows stay as they are.
+    If the operating system refuses to list a log, its rows stay as they are.
     """
     changes = []
     for log in logs:

@@ -62,7 +62,7 @@ def find_entry(name: str) -> TrashEntry | None:
 
 
 def move_to_trash(root: Path, directory: str, now_us: int) -> TrashEntry:
-    """Delete a conversation by one rename, durably. Opens nothing in it.
+    """Move a conversation into the trash by one rename, durably. Opens nothing in it.
 
     Raises:
         ConversationNotFound: there is no such directory.
@@ -158,7 +158,7 @@ def list_leftovers(root: Path) -> list[str]:
 
 
 def _is_left(root: Path, name: str) -> bool:
-    """Whether a crash left it; what somebody wrote into a ghost while it was moved aside is kept."""
+    """Whether a crash left it. A former ghost into which somebody wrote meanwhile is kept."""
     ghost = _match_ghost(name) is not None and layout.find_kind(root / TRASH, name) is Kind.GHOST
     return ghost or _match_removing(name) is not None
 

@@ -57,7 +57,7 @@ class OnClash(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What an archive may hold, as it is when it is unpacked. `ratio` is that of all bytes to the archive's own."""
+    """What an archive may hold once it is unpacked. `ratio` is all unpacked bytes to the bytes of the archive."""
 
     file_bytes: int
     total_bytes: int
@@ -86,7 +86,7 @@ class ArchiveFile(NamedTuple):
 
 
 class LeftOutFile(NamedTuple):
-    """A file of a conversation that an export has to leave out, and why."""
+    """A file that an export leaves out, and the reason."""
 
     name: str
     reason: str
@@ -121,7 +121,7 @@ def _part_problem(part: str) -> str | None:
 
 
 class ArchivePaths:
-    """The paths of one conversation so far; says which must not be added to them."""
+    """The paths of one conversation so far; refuses a path that clashes with them."""
 
     def __init__(self, directories: Iterable[str] = ()) -> None:
         """Begin with directories that must be none but directories."""
@@ -150,7 +150,7 @@ class ArchivePaths:
 
 
 def fold_path(path: str) -> str:
-    """Return what is equal for paths that a file system takes for one which ignores case or normal forms."""
+    """Return a path in a form that is equal for paths that differ only in case or in Unicode's normal forms."""
     return unicodedata.normalize("NFC", path).casefold()
 
 

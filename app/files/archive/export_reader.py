@@ -28,6 +28,8 @@ from app.model.times import format_us
 
 _TOP = (layout.META, layout.STATE, layout.SIDECAR)
 _LOOKS = 5
+"""How often files are read again that change meanwhile."""
+
 _PAUSE_S = 0.02
 """A slow disk takes so long between an event and HEAD."""
 
@@ -36,7 +38,7 @@ _CREDENTIALS = "acp"
 
 
 class _Core(NamedTuple):
-    """The files that are replaced while a conversation goes on, when base_state.json was, and the names in its log."""
+    """The files that a running conversation replaces, the mtime of base_state.json, and the names in the log."""
 
     top: dict[str, bytes | LeftOutFile]
     state_ns: int
@@ -79,10 +81,10 @@ def read_files(
 
 
 def _read_core(fd: int) -> _Core:
-    """Read state and names until both are of one moment, or a few times.
+    """Read state and names until two readings are equal and HEAD is current, at most `_LOOKS` times.
 
-    An event that HEAD has to follow yet is about to be acknowledged, or its owner died. Then HEAD is put where the next
-    opening puts it: nobody would in a copy, which has neither the lease nor the files' times.
+    If HEAD stays behind the log, an append goes on or its owner died. Then HEAD is moved to where the next opening
+    would move it: in a copy nobody would, since a copy has neither the lease nor the files' times.
     """
     core = _look(fd)
     for _ in range(_LOOKS):
@@ -116,7 +118,7 @@ def _look(fd: int) -> _Core:
 
 
 def _find_moved(fd: int, core: _Core) -> bytes | None:
-    """Return base_state.json with the HEAD that it is kept from as yet; None: it stands."""
+    """Return base_state.json with the HEAD that it should name but does not yet, or None if it is current."""
     raw = core.top.get(layout.STATE)
     if isinstance(raw, bytes) and core.names:
         try:
@@ -131,7 +133,7 @@ def _find_moved(fd: int, core: _Core) -> bytes | None:
 
 
 def _set_updated_at(reader: Reader, fd: int, directory: str, core: _Core) -> None:
-    """Put the `updated_at` that lists show into the meta.json that was read; one that cannot be read stays as it is."""
+    """Set the `updated_at` that lists show in the meta.json that was read, unless that is damaged."""
     raw = core.top.get(layout.META)
     if not isinstance(raw, bytes):
         return
