@@ -37,7 +37,7 @@ def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(autouse=True)
 def settled_clock(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let files look a minute old to this process, so that their signatures are trusted at once."""
-    monkeypatch.setattr("app.files.layout.time_ns", lambda: time.time_ns() + 60_000_000_000)
+    monkeypatch.setattr("app.files.fingerprint.time_ns", lambda: time.time_ns() + 60_000_000_000)
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,6 @@
-"""Mending a conversation's files where there is one safe answer; a copy of all of it goes into the trash before.
+"""Repair of a conversation's files where there is one safe answer. A copy of all files goes into the trash first.
 
-Both locks are held and the lease is ours, so nobody writes meanwhile. What has no safe answer is left, and told.
+The repair holds the lease and both locks, so nobody writes meanwhile. What has no safe answer is left and reported.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from app.model.conversation import ConversationFiles, fold
 from app.model.event import gap_rows, parse_json_object
 from app.model.ids import ConversationId, event_file_name
 from app.model.json_splice import parse_raw_object
-from app.model.salvage import is_of, rebuild_state, replay_state, salvage
+from app.model.salvage import is_same_id, rebuild_state, replay_state, salvage
 
 _match_leftover = re.compile(r"\..+\.tmp").fullmatch
 
 
 class Mend(NamedTuple):
-    """One file of a conversation, what was wrong and is done; `content` None deletes it."""
+    """One file to repair: what was wrong and what is done. `content` None deletes the file."""
 
     file: str
     what: str
@@ -40,18 +40,18 @@ class Mend(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Repair:
-    """What was mended, or would be; what no safe answer is known for; and the copy in the trash, if one was made."""
+    """What was or would be repaired, the problems that are left, and the name of the copy in the trash, if any."""
 
     mended: list[Mend]
     left: list[str]
     copy: str | None = None
     warning: str | None = None
-    """What the index does not show yet, by itself it will."""
+    """Set if the index does not show the repair yet; it will by itself."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Seen:
-    """A conversation's directory, open, and what was read of it."""
+class _OpenedFiles:
+    """An open conversation directory and what was read of it."""
 
     reader: Reader
     fd: int
@@ -70,12 +70,12 @@ def plan(reader: Reader, directory: str, conversation_id: ConversationId) -> Rep
     held = lease.find_holder(reader.root, directory)
     if held is not None:
         raise ConversationOwned(lease.describe_owner(directory, held))
-    with _opened(reader, directory, conversation_id) as seen:
-        return _plan(seen)
+    with _open_files(reader, directory, conversation_id) as opened:
+        return _plan(opened)
 
 
 def repair(reader: Reader, directory: str, conversation_id: ConversationId, instance: str, now_us: int) -> Repair:
-    """Mend what has one safe answer and return what was done. `instance` lives.
+    """Repair what has one safe answer and return what was done. `instance` lives.
 
     Raises:
         ConversationNotFound: there is no such directory, or it holds no conversation.
@@ -84,37 +84,37 @@ def repair(reader: Reader, directory: str, conversation_id: ConversationId, inst
         DiskFull, WriteFailed: not all of it was mended; the copy is in the trash.
     """
     claimed = lease.claim(reader.root, directory, instance)
-    with _opened(reader, directory, conversation_id) as seen, ExitStack() as locks:
-        if seen.events_fd is not None:
-            locks.enter_context(hold_lock(layout.LOG_LOCK, layout.LOG_LOCK_TIMEOUT_S, dir_fd=seen.events_fd))
-        locks.enter_context(lease.hold_lease(reader.root, directory, seen.fd, claimed.lease))
+    with _open_files(reader, directory, conversation_id) as opened, ExitStack() as locks:
+        if opened.events_fd is not None:
+            locks.enter_context(hold_lock(layout.LOG_LOCK, layout.LOG_LOCK_TIMEOUT_S, dir_fd=opened.events_fd))
+        locks.enter_context(lease.hold_lease(reader.root, directory, opened.fd, claimed.lease))
         try:
-            found = _plan(seen)
+            found = _plan(opened)
             if found.mended:
                 found = replace(found, copy=trash.copy_to_trash(reader.root, directory, now_us).name)
             for mend in found.mended:
-                _apply(seen, mend)
+                _apply(opened, mend)
         finally:
-            lease.write_undone(reader.root, seen.fd, claimed)
+            lease.undo_claim_locked(reader.root, opened.fd, claimed)
         return found
 
 
 @contextmanager
-def _opened(reader: Reader, directory: str, conversation_id: ConversationId) -> Iterator[_Seen]:
-    with lease.open_to_write(reader.root, directory) as fd, ExitStack() as opened:
+def _open_files(reader: Reader, directory: str, conversation_id: ConversationId) -> Iterator[_OpenedFiles]:
+    with lease.open_to_write(reader.root, directory) as fd, ExitStack() as stack:
         files = metadata_reader.read_conversation(reader, directory, conversation_id)
         if files is None:
             raise ConversationNotFound(f"{directory} holds no conversation")
         try:
-            events_fd = opened.enter_context(layout.open_directory(layout.EVENTS, fd))
+            events_fd = stack.enter_context(layout.open_directory(layout.EVENTS, fd))
         except OSError:
             events_fd = None
-        yield _Seen(reader, fd, events_fd, files, layout.list_all(fd))
+        yield _OpenedFiles(reader, fd, events_fd, files, layout.list_all(fd))
 
 
-def _apply(seen: _Seen, mend: Mend) -> None:
+def _apply(opened: _OpenedFiles, mend: Mend) -> None:
     name = Path(mend.file).name
-    fd = seen.fd if mend.file == name or seen.events_fd is None else seen.events_fd
+    fd = opened.fd if mend.file == name or opened.events_fd is None else opened.events_fd
     if mend.content is not None:
         durable.replace(fd, name, mend.content)
         return
@@ -123,92 +123,92 @@ def _apply(seen: _Seen, mend: Mend) -> None:
         durable.sync_directory(fd)
 
 
-def _plan(seen: _Seen) -> Repair:
-    left = [problem for problem in seen.files.problems if "cannot be" in problem or "not a regular" in problem]
+def _plan(opened: _OpenedFiles) -> Repair:
+    left = [problem for problem in opened.files.problems if "cannot be" in problem or "not a regular" in problem]
     mended: list[Mend] = []
-    state = seen.files.state
+    state = opened.files.state
     if state is None and not _is_refused(layout.STATE, left):
-        mended.append(_mend_state(seen))
+        mended.append(_mend_state(opened))
         state = parse_json_object(mended[0].content or b"")
     elif state is not None:
-        mended += _mend_head(seen, state)
-        left += _wrong_state(seen)
-    if seen.files.meta is None and not _is_refused(layout.META, left):
-        mended.append(_mend_meta(seen, state))
-    mended += _leftovers(seen)
-    return Repair(mended, left + _unreadable_events(seen))
+        mended += _mend_head(opened, state)
+        left += _wrong_state(opened)
+    if opened.files.meta is None and not _is_refused(layout.META, left):
+        mended.append(_mend_meta(opened, state))
+    mended += _leftovers(opened)
+    return Repair(mended, left + _unreadable_events(opened))
 
 
 def _is_refused(name: str, left: list[str]) -> bool:
     return any(problem.startswith(name) for problem in left)
 
 
-def _wrong_state(seen: _Seen) -> list[str]:
-    reason = fold(replace(seen.files, problems=(), state=dict(seen.files.state or {}))).unreadable
+def _wrong_state(opened: _OpenedFiles) -> list[str]:
+    reason = fold(replace(opened.files, problems=(), state=dict(opened.files.state or {}))).unreadable
     return [reason] if reason else []
 
 
-def _read(seen: _Seen, name: str) -> bytes:
+def _read(opened: _OpenedFiles, name: str) -> bytes:
     try:
-        return layout.read_file(name, seen.fd)[0]
+        return layout.read_file(name, opened.fd)[0]
     except (FileNotFoundError, UnreadableFile):
         return b""
 
 
-def _find_unfinished(seen: _Seen, name: str) -> tuple[str, bytes] | None:
-    """Return the newest temporary file of `name` that a crash left, if it holds all of this conversation's."""
+def _find_unfinished(opened: _OpenedFiles, name: str) -> tuple[str, bytes] | None:
+    """Return the newest temporary file of `name` that a crash left, if it is whole and of this conversation."""
     found: list[tuple[int, str, bytes]] = []
-    for temporary in seen.names:
+    for temporary in opened.names:
         if not (temporary.startswith(f".{name}.") and _match_leftover(temporary)):
             continue
         try:
-            raw, mtime_ns = layout.read_file(temporary, seen.fd)
-            if is_of(parse_json_object(raw), seen.files.id):
+            raw, mtime_ns = layout.read_file(temporary, opened.fd)
+            if is_same_id(parse_json_object(raw), opened.files.id):
                 found.append((mtime_ns, temporary, raw))
         except (FileNotFoundError, UnreadableFile):
             continue
     return max(found)[1:] if found else None
 
 
-def _how(seen: _Seen, name: str) -> str:
-    return next((p.removeprefix(f"{name}: ") for p in seen.files.problems if p.startswith(name)), "missing")
+def _find_problem(opened: _OpenedFiles, name: str) -> str:
+    return next((p.removeprefix(f"{name}: ") for p in opened.files.problems if p.startswith(name)), "missing")
 
 
-def _mend_state(seen: _Seen) -> Mend:
-    was = _how(seen, layout.STATE)
-    whole = _find_unfinished(seen, layout.STATE)
+def _mend_state(opened: _OpenedFiles) -> Mend:
+    was = _find_problem(opened, layout.STATE)
+    whole = _find_unfinished(opened, layout.STATE)
     if whole is not None:
         return Mend(layout.STATE, f"{was}; taken from {whole[0]}, which a crash kept from taking its place", whole[1])
-    salvaged = salvage(_read(seen, layout.STATE))
-    salvaged = salvaged if is_of(salvaged, seen.files.id) else {}
-    meta = seen.files.meta or salvage(_read(seen, layout.META))
-    logged = replay_state(_events(seen))
-    state = rebuild_state(seen.files.id, salvaged=salvaged, logged=logged, meta=meta)
+    salvaged = salvage(_read(opened, layout.STATE))
+    salvaged = salvaged if is_same_id(salvaged, opened.files.id) else {}
+    meta = opened.files.meta or salvage(_read(opened, layout.META))
+    logged = replay_state(_events(opened))
+    state = rebuild_state(opened.files.id, salvaged=salvaged, logged=logged, meta=meta)
     leaf = None
-    if seen.events_fd is not None:
-        leaf = find_head(seen.events_fd, salvaged, event_log.list_names(seen.events_fd)).event_id
+    if opened.events_fd is not None:
+        leaf = find_head(opened.events_fd, salvaged, event_log.list_names(opened.events_fd)).event_id
     state["leaf_event_id"] = leaf
     parts = [f"{len(salvaged)} fields that stood whole in it"] if salvaged else []
-    parts += ["the log", *(["meta.json"] if seen.files.meta else [])]
+    parts += ["the log", *(["meta.json"] if opened.files.meta else [])]
     agent = "" if "agent" in salvaged or "agent" in logged else "; its agent is not known any more and is a stub"
     return Mend(layout.STATE, f"{was}; made again from {' and '.join(parts)}{agent}", orjson.dumps(state))
 
 
-def _events(seen: _Seen) -> Iterator[dict[str, Any]]:
-    names = event_log.list_events(seen.reader, seen.files.directory)
-    for event in event_log.read_events(seen.reader, seen.files.directory, names):
+def _events(opened: _OpenedFiles) -> Iterator[dict[str, Any]]:
+    names = event_log.list_events(opened.reader, opened.files.directory)
+    for event in event_log.read_events(opened.reader, opened.files.directory, names):
         if event.unreadable is None:
             yield parse_json_object(event.raw)
 
 
-def _mend_meta(seen: _Seen, state: dict[str, Any] | None) -> Mend:
-    was = _how(seen, layout.META)
-    whole = _find_unfinished(seen, layout.META)
+def _mend_meta(opened: _OpenedFiles, state: dict[str, Any] | None) -> Mend:
+    was = _find_problem(opened, layout.META)
+    whole = _find_unfinished(opened, layout.META)
     if whole is not None:
         return Mend(layout.META, f"{was}; taken from {whole[0]}, which a crash kept from taking its place", whole[1])
-    salvaged = salvage(_read(seen, layout.META))
-    salvaged = salvaged if is_of(salvaged, seen.files.id) else {}
-    made = first_meta(replace(seen.files, state=dict(state or {}), meta=salvaged, problems=()))
+    salvaged = salvage(_read(opened, layout.META))
+    salvaged = salvaged if is_same_id(salvaged, opened.files.id) else {}
+    made = first_meta(replace(opened.files, state=dict(state or {}), meta=salvaged, problems=()))
     kept = {name: orjson.dumps(value) for name, value in salvaged.items() if value is not None}
     tags = (state or {}).get("tags")
     if isinstance(tags, dict) and tags:
@@ -217,36 +217,36 @@ def _mend_meta(seen: _Seen, state: dict[str, Any] | None) -> Mend:
     return Mend(layout.META, f"{was}; made again from the log and base_state.json{lost}", made.with_values(kept).raw)
 
 
-def _mend_head(seen: _Seen, state: dict[str, Any]) -> list[Mend]:
-    """Put HEAD where it belongs: it names no event of the log, or a crash kept it from going on."""
-    if seen.events_fd is None:
+def _mend_head(opened: _OpenedFiles, state: dict[str, Any]) -> list[Mend]:
+    """Repair a HEAD that names no event of the log, or that a crash left behind the log."""
+    if opened.events_fd is None:
         return []
-    known = event_log.list_names(seen.events_fd)
+    known = event_log.list_names(opened.events_fd)
     leaf = state.get("leaf_event_id")
     if isinstance(leaf, str) and leaf not in known.numbers:
-        head, why = find_head(seen.events_fd, {}, known), f"HEAD was {leaf}, which the log does not have"
+        head, why = find_head(opened.events_fd, {}, known), f"HEAD was {leaf}, which the log does not have"
     else:
-        moved = find_missing_head(seen.fd, seen.events_fd, state, own=False)
+        moved = find_missing_head(opened.fd, opened.events_fd, state, same_lease=False)
         if moved is None:
             return []
         head, why = moved, "HEAD was left behind by a crash"
-    kept = parse_raw_object(_read(seen, layout.STATE)).with_values({"leaf_event_id": orjson.dumps(head.event_id)})
+    kept = parse_raw_object(_read(opened, layout.STATE)).with_values({"leaf_event_id": orjson.dumps(head.event_id)})
     return [Mend(layout.STATE, f"{why}; it is {head.event_id or 'empty'} now", kept.raw)]
 
 
-def _leftovers(seen: _Seen) -> list[Mend]:
-    found = [Mend(name, "left by a crash; deleted", None) for name in sorted(seen.names) if _match_leftover(name)]
-    if seen.events_fd is None:
+def _leftovers(opened: _OpenedFiles) -> list[Mend]:
+    found = [Mend(name, "left by a crash; deleted", None) for name in sorted(opened.names) if _match_leftover(name)]
+    if opened.events_fd is None:
         return found
-    stale = event_log.list_stale_markers(seen.events_fd, event_log.list_names(seen.events_fd))
-    inside = sorted(name for name in layout.list_all(seen.events_fd) if _match_leftover(name))
+    stale = event_log.list_stale_markers(opened.events_fd, event_log.list_names(opened.events_fd))
+    inside = sorted(name for name in layout.list_all(opened.events_fd) if _match_leftover(name))
     found += [Mend(f"{layout.EVENTS}/{name}", "left by a crash; deleted", None) for name in inside]
     wrong = "says another length than the log has; deleted, so that agent-server counts"
     return found + [Mend(f"{layout.EVENTS}/{name}", wrong, None) for name in stale]
 
 
-def _unreadable_events(seen: _Seen) -> list[str]:
-    names = event_log.list_events(seen.reader, seen.files.directory)
-    rows = event_log.read_rows(seen.reader, seen.files.directory, names)[0]
+def _unreadable_events(opened: _OpenedFiles) -> list[str]:
+    names = event_log.list_events(opened.reader, opened.files.directory)
+    rows = event_log.read_rows(opened.reader, opened.files.directory, names)[0]
     torn = [f"{layout.EVENTS}/{event_file_name(row.name)}: {row.unreadable}" for row in rows if row.unreadable]
     return torn + [str(gap.unreadable) for gap in gap_rows(names)]

@@ -1,4 +1,4 @@
-"""How much room directories take. Follows no link; a file with several names is counted where it is met first."""
+"""How much room directories take. Follows no link; a file with several hard links is counted once."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ _BLOCK_BYTES = 512
 
 @dataclass(slots=True)
 class DiskUsage:
-    """Inodes (files, directories, links), what their contents measure, and what they take on disk."""
+    """The number of inodes (files, directories, links), the bytes in them, and the bytes that they take on disk."""
 
     inodes: int = 0
     size_bytes: int = 0
     disk_bytes: int = 0
 
     def add(self, other: DiskUsage) -> None:
-        """Add what another takes."""
+        """Add another usage to this one."""
         self.inodes += other.inodes
         self.size_bytes += other.size_bytes
         self.disk_bytes += other.disk_bytes
 
 
-Seen = set[tuple[int, int]]
-"""Device and inode of the files with several names that were met."""
+SeenInodes = set[tuple[int, int]]
+"""Device and inode of the files with several hard links that are counted already."""
 
 
-def measure(path: Path, seen: Seen) -> DiskUsage:
-    """Return what a directory, or a file, takes with all that is in it. What vanishes meanwhile is not counted."""
+def measure(path: Path, seen: SeenInodes) -> DiskUsage:
+    """Return the usage of a directory with all that is in it, or of a file. What vanishes meanwhile is not counted."""
     usage = DiskUsage()
     pending = [str(path)]
     try:
@@ -50,7 +50,7 @@ def measure(path: Path, seen: Seen) -> DiskUsage:
     return usage
 
 
-def _count(status: os.stat_result, usage: DiskUsage, seen: Seen) -> None:
+def _count(status: os.stat_result, usage: DiskUsage, seen: SeenInodes) -> None:
     if status.st_nlink > 1 and not stat.S_ISDIR(status.st_mode):
         key = (status.st_dev, status.st_ino)
         if key in seen:

@@ -1,4 +1,4 @@
-"""What one write to a conversation does, and what came of it; plain data, and the events made ready to be written."""
+"""One write to a conversation as plain data: the edit, the events prepared for it, and its result."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ from app.model.event import EventFacts, EventRow, event_facts, parse_json_object
 from app.model.validation import ROOT, check_tags, dump_event, find_tags, moves_head
 
 TagEdit = Callable[[Mapping[str, str]], Mapping[str, str]]
-"""Makes of the tags that a conversation has those that it is to have."""
+"""Returns the new tags of a conversation, given its tags."""
 
 
 @dataclass(frozen=True, slots=True)
 class Edit:
     """What one write does, in this order: events appended, HEAD moved, fields of the three files set.
 
-    `tags` stand in two of them: in meta.json, and in base_state.json, which answers with them.
+    `tags` are written to two files: to meta.json, and to base_state.json, from which answers take them.
     """
 
     events: Sequence[Mapping[str, Any]] = ()
     head: Head | None = None
     state: Mapping[str, Any] = field(default_factory=dict)
     meta: Mapping[str, Any] = field(default_factory=dict)
-    own: Mapping[str, Any] = field(default_factory=dict)
+    sidecar: Mapping[str, Any] = field(default_factory=dict)
     tags: TagEdit | None = None
 
     def with_tags(self, files: ConversationFiles) -> Edit:
-        """Return the same with the tags that are made of those in the files, which nobody changes meanwhile.
+        """Return the same edit with its tags computed from those in the files. The caller holds the locks.
 
         Raises:
             InvalidConversation: one of them is wrong.
@@ -45,10 +45,10 @@ class Edit:
 
 
 class Written(NamedTuple):
-    """What a write did: the rows of its events, and what the conversation's row is made of.
+    """What a write did: the rows of its events, and the files of which the conversation's row is made.
 
-    `reread` says that another program had changed files before, so that the index must read them. `warning` tells what
-    could not be done after the events were durable; the next opening does it.
+    `reread`: another program had changed the files before, so the index must read them. `warning` says what could not
+    be done after the events were durable; the next opening does it.
     """
 
     events: list[EventRow]
@@ -57,13 +57,13 @@ class Written(NamedTuple):
     reread: bool = False
     warning: str | None = None
 
-    def warned(self, warning: str) -> Written:
-        """Return the same with one more warning."""
+    def with_warning(self, warning: str) -> Written:
+        """Return a copy with one more warning."""
         return self._replace(warning="; ".join(filter(None, (self.warning, warning))))
 
 
 class PreparedEvent(NamedTuple):
-    """An event as it will be written, and whether it moves HEAD."""
+    """An event as it will be written; `moves` tells whether it moves HEAD."""
 
     event_id: str
     raw: bytes
@@ -74,7 +74,7 @@ class PreparedEvent(NamedTuple):
 def prepare_events(
     change: Edit, names: LogNames, find_head: Callable[[], Head], reader: Reader, directory: str
 ) -> list[PreparedEvent]:
-    """Return the events of a change with their parents, ready to be written; HEAD is asked for when one is.
+    """Return the events of an edit with their parents, ready to be written. `find_head` is called only for events.
 
     Raises:
         EventExists, InvalidEvent, EventNotFound: the change is wrong.
@@ -103,7 +103,7 @@ def prepare_events(
 
 
 def with_parent(event: Mapping[str, Any], parent: str | None) -> Mapping[str, Any]:
-    """Return an event with its parent, which stands fourth, as agent-server writes it; None leaves it out."""
+    """Return an event with its parent as the fourth field, where agent-server writes it; None leaves it out."""
     if parent is None or event.get("parent_id") == parent:
         return event
     first = {name: event[name] for name in ("id", "timestamp", "source")}

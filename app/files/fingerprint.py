@@ -1,43 +1,123 @@
-"""What tells that another program changed one of a conversation's files since it was looked at last."""
+"""Fingerprints of files: whether another program changed something since it was last looked at. Opens no file.
+
+A file has a `Fingerprint`; an open conversation keeps those of its files; the index keeps 16 bytes made of them, the
+conversation's signature.
+"""
 
 from __future__ import annotations
 
 import os
+from hashlib import blake2b
+from pathlib import Path
+from struct import Struct
+from time import time_ns
 from typing import NamedTuple
 
-from app.files import layout
+from app.files.layout import EVENTS, META, SIDECAR, STATE, store_unavailable
 
-Mark = tuple[int, int, int, int] | None
-"""What of a file's status differs once it was changed; None while it is missing."""
+UNTRUSTED = b""
+"""The signature of what changed too recently to be trusted; it is unequal to every real one."""
 
+FAILED = b"!"
+"""The signature of what the operating system would not let us read; unequal to every real one, so it is tried again."""
 
-class FileFingerprints(NamedTuple):
-    """Those of events/, base_state.json, meta.json and convstore.json."""
-
-    events: Mark = None
-    state: Mark = None
-    meta: Mark = None
-    own: Mark = None
+_SIGNED = (META, STATE, SIDECAR, EVENTS)
+_RACY_NS = 2_000_000_000
 
 
-def fingerprint_of(status: os.stat_result) -> Mark:
-    """Return the mark of a file of this status."""
-    return status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino
+class Fingerprint(NamedTuple):
+    """What of the status of a file or directory differs once it was changed."""
+
+    size_bytes: int
+    mtime_ns: int
+    ctime_ns: int
+    inode: int
+
+    def is_racy(self, now_ns: int) -> bool:
+        """Whether it changed within the last two seconds, so that the next change may have the same time (git's rule).
+
+        File systems stamp files with a clock that ticks: every 4 ms before Linux 6.13, every 2 s on FAT.
+        """
+        return abs(now_ns - self.mtime_ns) < _RACY_NS or abs(now_ns - self.ctime_ns) < _RACY_NS
 
 
-def find_fingerprint(name: str, fd: int) -> Mark:
-    """Return the mark of a file in the open directory `fd`."""
+_MISSING = Fingerprint(-1, -1, -1, -1)
+_pack = Struct(f"<{len(Fingerprint._fields) * len(_SIGNED)}Q").pack
+
+
+class ConversationFingerprints(NamedTuple):
+    """Those of a conversation's files; None for one that is missing."""
+
+    events: Fingerprint | None = None
+    state: Fingerprint | None = None
+    meta: Fingerprint | None = None
+    sidecar: Fingerprint | None = None
+
+
+def fingerprint_of(status: os.stat_result) -> Fingerprint:
+    """Return the fingerprint of a file of this status."""
+    return Fingerprint(status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
+
+
+def find_fingerprint(name: str, dir_fd: int) -> Fingerprint | None:
+    """Return the fingerprint of a file in an open directory, or None if it is missing.
+
+    Raises:
+        OSError: the operating system does not say.
+    """
     try:
-        return fingerprint_of(os.stat(name, dir_fd=fd, follow_symlinks=False))
+        return fingerprint_of(os.stat(name, dir_fd=dir_fd, follow_symlinks=False))
     except FileNotFoundError:
         return None
 
 
-def find_fingerprints(fd: int, events: Mark) -> FileFingerprints:
-    """Return the marks of a conversation's files, given that of its log."""
-    return FileFingerprints(
-        events,
-        find_fingerprint(layout.STATE, fd),
-        find_fingerprint(layout.META, fd),
-        find_fingerprint(layout.SIDECAR, fd),
+def guess_fingerprint(path: str) -> Fingerprint | None:
+    """Return the fingerprint of a file, or None if it is missing or the operating system does not say."""
+    try:
+        return fingerprint_of(os.lstat(path))
+    except OSError:
+        return None
+
+
+def find_fingerprints(fd: int, events: Fingerprint | None) -> ConversationFingerprints:
+    """Return the fingerprints of the files in an open conversation directory, given that of its events/."""
+    return ConversationFingerprints(
+        events, find_fingerprint(STATE, fd), find_fingerprint(META, fd), find_fingerprint(SIDECAR, fd)
     )
+
+
+def signature(root: Path, directory: str) -> bytes:
+    """Return 16 bytes that differ once one of a conversation's files or the list of events changes.
+
+    They are made of the fingerprints of the three files and of events/, and of the directory's name. `UNTRUSTED` while
+    one is racy: then the conversation is read again next time.
+    """
+    now_ns = time_ns()  # before the files are looked at: what changes meanwhile must be racy
+    prints = [guess_fingerprint(f"{root}/{directory}/{name}") for name in _SIGNED]
+    if any(one.is_racy(now_ns) for one in prints if one):
+        return UNTRUSTED
+    packed = _pack(*[number % 2**64 for one in prints for number in one or _MISSING])
+    return blake2b(packed + directory.encode(), digest_size=16).digest()
+
+
+def changed_ns(root: Path, directory: str) -> int:
+    """Return when a name was last added to a conversation's directory or its events/, or taken away.
+
+    It is 0 where the directory is gone. A file that is written in place changes neither.
+    """
+    prints = map(guess_fingerprint, (f"{root}/{directory}", f"{root}/{directory}/{EVENTS}"))
+    return max((max(one.mtime_ns, one.ctime_ns) for one in prints if one), default=0)
+
+
+def find_root_fingerprint(root: Path) -> Fingerprint | None:
+    """Return what differs once a directory appears in the store or vanishes; None while it is racy.
+
+    Raises:
+        StoreUnavailable: `root` cannot be read.
+    """
+    now_ns = time_ns()
+    try:
+        found = fingerprint_of(root.stat())
+    except OSError as error:
+        raise store_unavailable(root, error) from error
+    return None if found.is_racy(now_ns) else found

@@ -1,4 +1,4 @@
-"""Where things are in a conversations directory, what is a conversation there, and how to tell that it changed.
+"""Names on disk in a conversations directory, what is a conversation there, and opening files without following links.
 
 <root>/<id>/meta.json  base_state.json  convstore.json  events/event-00000-<event id>.json
 """
@@ -12,10 +12,7 @@ import stat
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from enum import Enum
-from hashlib import blake2b
 from pathlib import Path
-from struct import Struct
-from time import time_ns
 from typing import NamedTuple
 
 from app.errors import DirectoryTaken, StoreUnavailable, UnreadableFile
@@ -41,15 +38,6 @@ LOG_LOCK = ".eventlog.lock"
 LOG_LOCK_TIMEOUT_S = 30.0
 """How long agent-server waits for this lock; see openhands-sdk 1.58, conversation/event_store.py."""
 
-UNTRUSTED = b""
-"""The signature of what changed too recently to be trusted; it is unequal to every real one."""
-
-FAILED = b"!"
-"""The signature of what the operating system would not let us read; unequal to every real one, so it is tried again."""
-
-_SIGNED = (META, STATE, SIDECAR, EVENTS)
-_FACTS = Struct(f"<{4 * len(_SIGNED)}Q")
-_RACY_NS = 2_000_000_000
 _FILE_MAX_BYTES = 512 * 1024 * 1024
 _STATES = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO})
 _match_lease_file = re.compile(
@@ -145,7 +133,7 @@ def find_occupant(root: Path, conversation_id: ConversationId) -> tuple[str, Kin
 
 
 def directory_taken(root: Path, name: str) -> DirectoryTaken:
-    """Return the error for a place that something which is no conversation has."""
+    """Return the error for a name at which something stands that is no conversation."""
     return DirectoryTaken(
         f"{root / name} is in the way: it is no conversation, and is left as it is; move it away, and try again"
     )
@@ -261,61 +249,6 @@ def is_directory(root: Path, name: str) -> bool:
         raise store_unavailable(root, error) from error
 
 
-def signature(root: Path, directory: str) -> bytes:
-    """Return 16 bytes that differ once one of a conversation's files or the list of events changes. Opens no file.
-
-    It covers size, mtime, ctime and inode of the three files and of events/. What changed within the last two seconds
-    may change again within the file system's clock tick, so it gets `UNTRUSTED` and is read again next time (git's
-    rule).
-    """
-    base = f"{root}/{directory}/"
-    facts = []
-    now_ns = time_ns()
-    racy = False
-    for name in _SIGNED:
-        try:
-            status = os.lstat(base + name)
-        except OSError:
-            facts += [-1, -1, -1, -1]
-            continue
-        facts += [status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino]
-        racy = racy or abs(now_ns - status.st_mtime_ns) < _RACY_NS or abs(now_ns - status.st_ctime_ns) < _RACY_NS
-    if racy:
-        return UNTRUSTED
-    packed = _FACTS.pack(*[fact % 2**64 for fact in facts])
-    return blake2b(packed + directory.encode(), digest_size=16).digest()
-
-
-def changed_ns(root: Path, directory: str) -> int:
-    """Return when a name was last added to a conversation's directory or its events/, or taken away. Opens no file.
-
-    It is 0 where the directory is gone. A file that is written in place changes neither.
-    """
-    newest_ns = 0
-    for path in (f"{root}/{directory}", f"{root}/{directory}/{EVENTS}"):
-        try:
-            status = os.lstat(path)
-        except OSError:
-            continue
-        newest_ns = max(newest_ns, status.st_mtime_ns, status.st_ctime_ns)
-    return newest_ns
-
-
-def root_signature(root: Path) -> tuple[int, ...]:
-    """Return what differs once a directory appears in the store or vanishes; empty while it may change unnoticed.
-
-    Raises:
-        StoreUnavailable: `root` cannot be read.
-    """
-    try:
-        status = root.stat()
-    except OSError as error:
-        raise store_unavailable(root, error) from error
-    if abs(time_ns() - status.st_mtime_ns) < _RACY_NS:
-        return ()
-    return status.st_dev, status.st_ino, status.st_mtime_ns, status.st_ctime_ns
-
-
 @contextmanager
 def open_directory(path: str | Path, dir_fd: int | None = None) -> Iterator[int]:
     """Open a directory without following a link and give its descriptor.
@@ -331,7 +264,7 @@ def open_directory(path: str | Path, dir_fd: int | None = None) -> Iterator[int]
 
 
 def is_transient_error(error: OSError) -> bool:
-    """Whether an error of opening is one of the system, and not how the files are: missing, a link, a socket."""
+    """Whether an error of opening may pass; False if the file is missing, a link or a socket."""
     return error.errno not in _STATES
 
 
@@ -368,7 +301,7 @@ def read_with_status(name: str, dir_fd: int) -> tuple[bytes, os.stat_result]:
 
 
 def placed_ns(status: os.stat_result) -> int:
-    """Return when a file came to where it is: its ctime, which no copy keeps, or its mtime where that is later."""
+    """Return when a file came to its place: the later of its mtime and its ctime, which no copy keeps."""
     return max(status.st_mtime_ns, status.st_ctime_ns)
 
 
@@ -405,9 +338,10 @@ def list_events(conversation_fd: int) -> list[EventName]:
 
 
 def list_event_names(events_fd: int) -> list[EventName]:
-    """Return what the names in an open events/ directory say, in log order.
+    """Return the names of the events in an open events/ directory, in log order.
 
-    Beside appends a listing may have an event and lack the one before it: with a gap it is made again, up to its last.
+    While another process appends, a listing may hold an event and lack the one before it. So a listing with a gap is
+    made again, up to its last event.
     """
     names = sorted(filter(None, map(find_event_name, os.listdir(events_fd))))
     if names and names[-1].seq >= len(names):

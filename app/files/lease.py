@@ -48,15 +48,15 @@ class Lease(NamedTuple):
 
     @property
     def released(self) -> bool:
-        """Whether its owner gave it back."""
+        """Whether its owner released it."""
         return self.expires_at <= _NO_TIME
 
-    def given_back(self) -> Lease:
-        """Return it as it is when its owner has given it back."""
+    def as_released(self) -> Lease:
+        """Return the same lease, released."""
         return self._replace(expires_at=_NO_TIME)
 
-    def is_of(self, other: Lease) -> bool:
-        """Whether this is the same ownership as another lease, however long either lasts; a server's is no client's."""
+    def is_same_ownership(self, other: Lease) -> bool:
+        """Whether both leases are one ownership, whatever their times. `boot` tells a server's from a client's."""
         return (self.owner, self.generation, self.boot) == (other.owner, other.generation, other.boot)
 
 
@@ -69,10 +69,10 @@ def read_lease(conversation_fd: int) -> Lease | None:
 
 
 def _read(fd: int, name: str) -> Lease | None:
-    """Return a lease for one who is to write under it or over it, None when there is none, or a torn one.
+    """Return the lease in a file, or None if there is none or it is torn.
 
     Raises:
-        WriteFailed: the system will not let it be read now, so that it may be anybody's.
+        WriteFailed: the operating system refuses to let it be read, so anybody may be the owner.
     """
     try:
         value = parse_json_object(layout.read_file(name, fd)[0])
@@ -121,15 +121,15 @@ def find_lease(root: Path, directory: str) -> Lease | None:
 
 
 def find_holder(root: Path, directory: str) -> Lease | None:
-    """Return the lease that keeps others out of a conversation, None when nobody's does. Takes no lock."""
+    """Return the lease that keeps others out of a conversation, or None if none does. Takes no lock."""
     lease = find_lease(root, directory)
     return lease if is_held(root, lease) else None
 
 
 class ClaimedLease(NamedTuple):
-    """A lease that was claimed, and the one before it, if any; one that was not released tells of a crash.
+    """A lease that was claimed, and the one before it, if any. One before that was not released tells of a crash.
 
-    `share` keeps other workers of the server from giving the lease back, until this descriptor is closed.
+    While the descriptor `share` is open, no other worker of the server releases the lease.
     """
 
     lease: Lease
@@ -148,17 +148,17 @@ def claim(
     over: str | None = None,
     shared: bool = False,
 ) -> ClaimedLease:
-    """Become the owner of a conversation, or stay it.
+    """Become the owner of a conversation, or remain it.
 
-    `instance` is one that lives (`liveness.living`); with an empty `boot` it is a client, whose lease ends by its time.
-    A new owner's generation is higher than any before. `over` is an owner from whom it is taken without `force`. With
-    `shared`, other workers of this server do not give it back while the claim's `share` is open.
+    `instance` lives (`liveness.stay_alive`); with an empty `boot` it is a client, whose lease ends at its time. A new
+    owner's generation is higher than any before. From the owner `over` it is taken without `force`. With `shared`, no
+    other worker of this server releases it while the claim's `share` is open.
 
     Raises:
         ConversationOwned: another owner lives; `force` takes it over, and its next write is refused.
-        ConversationNotFound: there is no such directory, or it is no conversation's; nothing is written into it.
+        ConversationNotFound: there is no such directory, or it holds no conversation; nothing is written into it.
         LockTimeout: another program held the lease's lock for 10 s.
-        DiskFull, WriteFailed: the lease could not be written, or the one that stands not be read.
+        DiskFull, WriteFailed: the lease could not be written, or the one before it could not be read.
     """
     with open_to_write(root, directory) as fd, ExitStack() as locks:
         if not layout.holds_conversation(fd):
@@ -181,7 +181,8 @@ def claim(
             socket.gethostname(),
             liveness.boot_id() if boot is None else boot,
         )
-        if last is None or not last.is_of(mine):
+        if last is None or not last.is_same_ownership(mine):
+            # before the lease: a crash between the two leaves a generation that is too high, never one used twice
             durable.replace(fd, LAST_LEASE, _dump(mine), sync_name=False)
         share = _share(fd) if shared else None
         try:
@@ -200,12 +201,12 @@ def _share(fd: int) -> int:
 
 
 def open_last_lease(fd: int) -> int:
-    """Open the file in an open directory that workers lock who share its lease. The caller holds the lease's lock."""
+    """Open the file that workers of one server lock while they share a lease. The caller holds the lease's lock."""
     return os.open(LAST_LEASE, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW, dir_fd=fd)
 
 
 def describe_owner(directory: str, lease: Lease | None) -> str:
-    """Return the text that tells whose a conversation is."""
+    """Return the error text that names the owner of a conversation."""
     owner = f"{lease.owner}{f' on {lease.host}' if lease.host else ''}" if lease else "another program"
     return (
         f"conversation {directory} is owned by {owner}, which is writing to it; ask that one, or wait until it lets go"
@@ -213,10 +214,10 @@ def describe_owner(directory: str, lease: Lease | None) -> str:
 
 
 def renew(root: Path, directory: str, lease: Lease, *, ttl_s: float = TTL_S) -> Lease:
-    """Extend a lease that is still its owner's and return it.
+    """Extend a lease and return it.
 
     Raises:
-        OwnershipLost: another owner has it, or a client gave it back.
+        OwnershipLost: another owner has it, or a client released it.
         ConversationNotFound: the directory is gone.
     """
     with open_to_write(root, directory) as fd, hold_lease(root, directory, fd, lease):
@@ -227,12 +228,12 @@ def renew(root: Path, directory: str, lease: Lease, *, ttl_s: float = TTL_S) -> 
 
 @contextmanager
 def hold_lease(root: Path, directory: str, fd: int, lease: Lease) -> Iterator[None]:
-    """Hold the lease's lock for one write into the open directory `fd`, after checking that the lease is still ours.
+    """Hold the lease's lock for one write into the open directory `fd`, after checking that the lease still stands.
 
-    Whoever also needs the log's lock takes that one first: agent-server takes them in this order.
+    Lock order: a caller that also needs the log's lock takes that one first, as agent-server 1.58 does.
 
     Raises:
-        OwnershipLost: another owner has it, it was given back, or the directory was moved away.
+        OwnershipLost: another owner has it, it was released, or the directory was moved away.
         LockTimeout: another program held the lock for 10 s.
         WriteFailed: the lease cannot be read.
     """
@@ -240,7 +241,7 @@ def hold_lease(root: Path, directory: str, fd: int, lease: Lease) -> Iterator[No
         now_lease = _read(fd, LEASE)
         if now_lease is None and os.path.lexists(root / directory / LEASE):
             now_lease = _read(fd, LAST_LEASE)
-        if now_lease is None or now_lease.released or not now_lease.is_of(lease):
+        if now_lease is None or now_lease.released or not now_lease.is_same_ownership(lease):
             raise OwnershipLost(
                 f"conversation {directory} is no longer owned by {lease.owner} (generation {lease.generation}), "
                 f"but by {now_lease.owner if now_lease and not now_lease.released else 'nobody'}; "
@@ -252,7 +253,7 @@ def hold_lease(root: Path, directory: str, fd: int, lease: Lease) -> Iterator[No
 
 
 def check_lease(root: Path, directory: str, lease: Lease) -> Lease:
-    """Return a client's lease as it stands, if it is still its owner's and was not given back.
+    """Return a client's lease as it is on disk, if it still stands.
 
     Raises:
         OwnershipLost: another owner has it, or nobody.
@@ -304,24 +305,24 @@ def _dump(lease: Lease) -> bytes:
 
 
 def release(root: Path, directory: str, held: Lease) -> bool:
-    """Give a lease back; return whether it is nobody's now. The file stays, so that the generation goes on.
+    """Release a lease and return whether nobody has it now. The file stays, so that the generation goes on.
 
-    A server's stays its own while one of its workers has the conversation open under it.
+    A server's lease is kept while another of its workers has the conversation open under it.
     """
     try:
         with open_to_write(root, directory) as fd, hold_lease(root, directory, fd, held):
             if held.boot and _is_shared(fd):
                 return False
-            write_lease(fd, held.given_back())
+            write_lease(fd, held.as_released())
     except (OwnershipLost, ConversationNotFound):
         return False
     return True
 
 
 def undo_claim(root: Path, directory: str, claimed: ClaimedLease) -> bool:
-    """Give a lease back under which nothing was looked at, as `release`, and return what that does.
+    """Release a lease under which nothing was read, and return whether nobody has it now.
 
-    Whoever comes next finds what a crash before the claim left.
+    If the lease before it told of a crash, it comes back, so that the next owner still sees the crash.
     """
     with (
         suppress(OwnershipLost, ConversationNotFound),
@@ -329,18 +330,18 @@ def undo_claim(root: Path, directory: str, claimed: ClaimedLease) -> bool:
         hold_lease(root, directory, fd, claimed.lease),
     ):
         if not _is_shared(fd):
-            write_undone(root, fd, claimed)
+            undo_claim_locked(root, fd, claimed)
             return True
     return False
 
 
-def write_undone(root: Path, fd: int, claimed: ClaimedLease) -> None:
-    """Give a lease back as `undo_claim` does, in an open directory and at any rate. The caller is in `hold_lease`."""
+def undo_claim_locked(root: Path, fd: int, claimed: ClaimedLease) -> None:
+    """Do what `undo_claim` does in an open directory, shared or not. The caller is in `hold_lease`."""
     before = claimed.before
     if before is None:
         durable.remove_if_there(fd, LEASE)
     elif before.released or is_held(root, before):
-        write_lease(fd, claimed.lease.given_back())
+        write_lease(fd, claimed.lease.as_released())
     else:
         write_lease(fd, before._replace(generation=claimed.lease.generation))
 

@@ -41,7 +41,9 @@ def boot_id() -> str:
 
 @contextmanager
 def stay_alive(root: Path, instance: str) -> Iterator[None]:
-    """Be alive, as `instance`, for all who ask. A child process must be spawned, not forked: it would keep the lock.
+    """Hold the lock that tells others that `instance` lives.
+
+    Child processes must be spawned, not forked: a forked one would inherit the lock and keep it.
 
     Raises:
         StoreUnavailable: the lock file cannot be made.
@@ -76,7 +78,7 @@ def _is_locked(path: Path) -> bool:
     except FileNotFoundError:
         return False
     except OSError:
-        return True  # who cannot look must not take
+        return True  # unknown counts as alive: a claim must not take over from a live owner
     try:
         with _looking(path.parent) as alone:
             return not any(_was_free(descriptor, number) for number in range(1 if alone else _TRIES))
@@ -86,13 +88,13 @@ def _is_locked(path: Path) -> bool:
 
 def _was_free(descriptor: int, number: int) -> bool:
     if number:
-        time.sleep(_RETRY_S)  # another one who looks holds it for a moment
+        time.sleep(_RETRY_S)  # another process that tests the lock holds it for a moment
     return try_lock(descriptor)
 
 
 @contextmanager
 def _looking(directory: Path) -> Iterator[bool]:
-    """Look at locks alone, so that one look tells; False when somebody else looks all the time, or it cannot be had."""
+    """Keep others from testing locks, so that one test is enough; gives False if the lock for that is not to be had."""
     try:
         descriptor = os.open(directory / _LOOK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     except OSError:

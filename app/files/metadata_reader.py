@@ -16,11 +16,12 @@ from app.model.conversation import (
     EventTime,
     LogSummary,
     MetaTimes,
-    believe_event,
-    believe_meta,
+    plausible_event_time,
+    plausible_meta_times,
 )
 from app.model.event import STATE_UPDATE, parse_json_object
 from app.model.ids import ConversationId, EventName, event_file_name
+from app.model.json_splice import RawObject, parse_raw_object
 from app.model.times import find_time_us
 
 
@@ -69,13 +70,13 @@ def not_writable(directory: str, files: ConversationFiles | None) -> UnreadableF
     )
 
 
-def list_ahead(root: Path, latest_us: int) -> list[ConversationId]:
+def list_future_conversations(root: Path, latest_us: int) -> list[ConversationId]:
     """Return the conversations whose meta.json tells a later time. Opens each; what cannot be read is left out."""
     found = []
     for directory in layout.list_directories(root)[0]:
         try:
             with layout.open_directory(f"{root}/{directory}") as fd:
-                times = believe_meta(parse_json_object(layout.read_file(layout.META, fd)[0]), None)
+                times = plausible_meta_times(parse_json_object(layout.read_file(layout.META, fd)[0]), None)
         except (OSError, UnreadableFile):
             continue
         if max(times.created_us or 0, times.updated_us or 0) > latest_us:
@@ -115,9 +116,9 @@ def _read(
         return None
     if state is None and not any(str(problem).startswith(layout.STATE) for problem in problems):
         problems.append(UnreadableFile(f"{layout.STATE}: missing"))
-    own, _ = _read_json(fd, layout.SIDECAR, problems)
+    sidecar, _ = _read_json(fd, layout.SIDECAR, problems)
     meta_placed_ns = None if meta_status is None else layout.placed_ns(meta_status)
-    meta_times = believe_meta(meta, meta_placed_ns)
+    meta_times = plausible_meta_times(meta, meta_placed_ns)
     log = summarize_log(reader, fd, names, meta_times) if with_log else LogSummary(len(names))
     return ConversationFiles(
         id=conversation_id,
@@ -129,7 +130,7 @@ def _read(
         modified_us=_modified_ns(fd, state_status or meta_status) // 1000,
         problems=tuple(str(problem) for problem in problems),
         failed=log.failed or any(problem.failed for problem in problems),
-        own=own or {},
+        sidecar=sidecar or {},
         meta_placed_ns=meta_placed_ns,
     )
 
@@ -147,6 +148,14 @@ def _read_json(
     except UnreadableFile as error:
         problems.append(UnreadableFile(f"{name}: {error}", failed=error.failed))
         return None, status
+
+
+def find_raw_object(fd: int, name: str) -> RawObject | None:
+    """Return the JSON object in a file of an open directory, or None if there is none that can be read."""
+    try:
+        return parse_raw_object(layout.read_file(name, fd)[0])
+    except (FileNotFoundError, UnreadableFile):
+        return None
 
 
 def summarize_log(reader: Reader, fd: int, names: list[EventName], meta: MetaTimes | None) -> LogSummary:
@@ -199,5 +208,5 @@ def _read_event(reader: Reader, events_fd: int, name: EventName) -> _End:
             raise
         return _End(EventTime(None, is_past=True))
     told_us = find_time_us(event.get("timestamp"), reader.zone)
-    time = believe_event(told_us, status.st_mtime_ns, layout.placed_ns(status))
+    time = plausible_event_time(told_us, status.st_mtime_ns, layout.placed_ns(status))
     return _End(time, event.get("kind"), status.st_mtime_ns)

@@ -1,7 +1,7 @@
-"""An open conversation's files: what of them is kept in memory, and the one way to change them.
+"""A conversation that is open for writing: what is kept of it in memory, and the one way to change its files.
 
 Kept are the bytes of meta.json and base_state.json, their fields for the index, and the names in the log. Before each
-write four stats tell whether another program changed them; then they are read again.
+write, four stats tell whether another program changed a file; if one did, all are read again.
 """
 
 from __future__ import annotations
@@ -18,14 +18,21 @@ import orjson
 from app.errors import StoreError, UnreadableFile
 from app.files import durable, layout, lease, metadata_reader
 from app.files.edit import Edit, PreparedEvent, Written, prepare_events
-from app.files.fingerprint import FileFingerprints, find_fingerprint, find_fingerprints, fingerprint_of
+from app.files.fingerprint import (
+    FAILED,
+    UNTRUSTED,
+    ConversationFingerprints,
+    find_fingerprint,
+    find_fingerprints,
+    fingerprint_of,
+)
 from app.files.lease import Lease
 from app.files.log import event_log
 from app.files.log.branches import first_meta
 from app.files.log.event_log import LogNames
 from app.files.log.head import Head, find_head, find_missing_head
-from app.files.metadata_reader import Reader
-from app.files.sidecar import find_json_object, write_sidecar
+from app.files.metadata_reader import Reader, find_raw_object
+from app.files.sidecar import write_sidecar
 from app.locks import hold_lock
 from app.model.conversation import ConversationFiles
 from app.model.event import EventRow, parse_json_object
@@ -35,17 +42,20 @@ from app.model.json_splice import RawObject
 from app.model.times import format_us
 
 _DICT_FACTOR = 3
+"""A parsed object takes about so many times the memory of its bytes."""
+
 _ID_BYTES = 150
+"""About the memory of one event's id and number."""
+
 _HEAD = "leaf_event_id"
 
 _UNDER_BOTH_LOCKS = (layout.META, layout.STATE, layout.SIDECAR, layout.LEASE, layout.LAST_LEASE)
 
 
-class OpenFiles:
-    """The files of a conversation that this process may write to. Synchronous; one call at a time.
+class OpenConversation:
+    """A conversation that this process may write to. Synchronous; one call at a time.
 
-    After an error while writing, `broken` is set: what is on disk may differ from what is kept, and the next write
-    reads it again first.
+    An error while writing sets `broken`: the disk may differ from what is kept, so the next write reads it again first.
     """
 
     def __init__(self, reader: Reader, directory: str, conversation_id: ConversationId, held: Lease) -> None:
@@ -59,12 +69,12 @@ class OpenFiles:
         self._state: RawObject | None = None
         self._meta: RawObject | None = None
         self._head: Head | None = None
-        self._moved: dict[str, bytes] = {}
-        """HEAD as it stands in base_state.json, where `_state` has an earlier one."""
-        self._torn = False
+        self._overwritten: dict[str, bytes] = {}
+        """The HEAD that was written over in base_state.json since `_state` was read."""
+        self._overwrite_failed = False
         self.log_read = False
-        """Whether `files` tell of the log: they do after a write."""
-        self._marks = FileFingerprints()
+        """Whether `files.log` is read: it is after a write."""
+        self._fingerprints = ConversationFingerprints()
 
     def read_as(self, reader: Reader) -> None:
         """Read the files from now on as `reader` says."""
@@ -77,8 +87,12 @@ class OpenFiles:
         return raw * (1 + _DICT_FACTOR) + len(self.names.numbers) * _ID_BYTES
 
     @contextmanager
-    def _writing(self) -> Iterator[tuple[int, int]]:
-        """Hold both locks, in agent-server's order, and give the conversation's and the log's directory."""
+    def _lock(self) -> Iterator[tuple[int, int]]:
+        """Hold both locks and give the descriptors of the conversation's directory and of events/.
+
+        The log's lock comes before the lease's, as in agent-server 1.58: in another order the two could wait for each
+        other for good.
+        """
         root = self.reader.root
         with (
             lease.open_to_write(root, self.directory) as fd,
@@ -91,19 +105,19 @@ class OpenFiles:
     def load(self, *, after_crash: bool) -> str | None:
         """Read the conversation, tidy its log, and return its status. Opens meta.json and base_state.json.
 
-        A HEAD that a crash left behind is moved, and the events that it may have missed are read: with `after_crash`
-        those of the owner before, else those that were appended under this lease.
+        A HEAD that a crash left behind the log is moved. With `after_crash`, the owner before crashed; otherwise only
+        events that were appended under this lease count.
 
         Raises:
-            OwnershipLost, ConversationNotFound, LockTimeout: it is not ours to write to.
+            OwnershipLost, ConversationNotFound, LockTimeout: this process must not write to it.
             UnreadableFile: base_state.json is missing or cannot be read.
         """
-        with self._writing() as (fd, events_fd):
+        with self._lock() as (fd, events_fd):
             self._read(fd, events_fd)
             self._tidy(fd, events_fd)
-            self._recover_head(fd, events_fd, own=not after_crash and self.status != Status.RUNNING)
+            self._recover_head(fd, events_fd, same_lease=not after_crash and self.status != Status.RUNNING)
             self.broken = False
-            self._marks = self._marks._replace(events=fingerprint_of(os.fstat(events_fd)))
+            self._fingerprints = self._fingerprints._replace(events=fingerprint_of(os.fstat(events_fd)))
         return self.status
 
     @property
@@ -112,29 +126,29 @@ class OpenFiles:
         status = (self.files.state or {}).get("execution_status")
         return status if isinstance(status, str) else None
 
-    def write(self, change: Edit) -> Written:
-        """Do one change. Events are durable when this returns, and so are the fields.
+    def apply(self, change: Edit) -> Written:
+        """Make one change. Its events and fields are durable when this returns.
 
         Raises:
-            OwnershipLost, ConversationNotFound, LockTimeout: it is not ours to write to; nothing was written.
+            OwnershipLost, ConversationNotFound, LockTimeout: this process must not write to it; nothing was written.
             EventExists, InvalidEvent, EventNotFound, InvalidConversation: the change is wrong; nothing was written.
             DiskFull, WriteFailed: it could not be written, and no event was appended.
         """
-        with self._writing() as (fd, events_fd):
-            reread = self.broken or find_fingerprints(fd, fingerprint_of(os.fstat(events_fd))) != self._marks
+        with self._lock() as (fd, events_fd):
+            reread = self.broken or find_fingerprints(fd, fingerprint_of(os.fstat(events_fd))) != self._fingerprints
             reread |= bool(change.events) and not event_log.has_same_length(events_fd, self.names)
             if reread:
                 self._read(fd, events_fd)
                 if self.broken:
                     self._tidy(fd, events_fd)
-                self._recover_head(fd, events_fd, own=not self.broken)
+                self._recover_head(fd, events_fd, same_lease=not self.broken)
                 self.broken = False
             change = change.with_tags(self.files)
             prepared = prepare_events(
                 change, self.names, partial(self._get_head, events_fd), self.reader, self.directory
             )
             try:
-                return self._write(fd, events_fd, change, prepared, reread=reread)
+                return self._apply(fd, events_fd, change, prepared, reread=reread)
             except BaseException:
                 self.broken = True
                 raise
@@ -142,35 +156,35 @@ class OpenFiles:
     def save_updated_at(self, updated_at_us: int) -> bool:
         """Set `updated_at` in meta.json, unless another program changed the files meanwhile; return whether it was set.
 
-        No error sets `broken`.
+        An error does not set `broken`.
 
         Raises:
-            OwnershipLost, ConversationNotFound, LockTimeout: it is not ours to write to.
+            OwnershipLost, ConversationNotFound, LockTimeout: this process must not write to it.
             DiskFull, WriteFailed: it could not be written; the old meta.json or the new one stands.
         """
-        with self._writing() as (fd, events_fd):
-            if find_fingerprints(fd, fingerprint_of(os.fstat(events_fd))) != self._marks:
+        with self._lock() as (fd, events_fd):
+            if find_fingerprints(fd, fingerprint_of(os.fstat(events_fd))) != self._fingerprints:
                 return False
             self._write_meta(fd, {"updated_at": format_us(updated_at_us)})
         return True
 
     @property
     def untrusted(self) -> bool:
-        """Whether what is kept, and was written to the index, may differ from the files, after an error."""
+        """Whether an error may have left what is kept, and what the index holds, different from the files."""
         return self.broken or self.files.log.failed
 
     def is_unchanged(self) -> bool:
         """Whether nobody else changed the files since they were last read or written here."""
         try:
             with layout.open_directory(self.reader.root / self.directory) as fd:
-                return find_fingerprints(fd, find_fingerprint(layout.EVENTS, fd)) == self._marks
+                return find_fingerprints(fd, find_fingerprint(layout.EVENTS, fd)) == self._fingerprints
         except OSError:
             return False
 
     def _read(self, fd: int, events_fd: int) -> None:
-        self._marks = find_fingerprints(fd, fingerprint_of(os.fstat(events_fd)))
-        self._state, self._meta = find_json_object(fd, layout.STATE), find_json_object(fd, layout.META)
-        self._moved = {}
+        self._fingerprints = find_fingerprints(fd, fingerprint_of(os.fstat(events_fd)))
+        self._state, self._meta = find_raw_object(fd, layout.STATE), find_raw_object(fd, layout.META)
+        self._overwritten = {}
         self.names = event_log.list_names(events_fd)
         files = metadata_reader.read_conversation(self.reader, self.directory, self.id, with_log=False)
         if files is None or files.failed or files.state is None or self._state is None:
@@ -180,11 +194,11 @@ class OpenFiles:
         self._head = None
 
     def _tidy(self, fd: int, events_fd: int) -> None:
-        """Delete what a crash, or an error, may have left: temporary files, and markers of other lengths."""
+        """Delete what a crash or an error left: temporary files, and markers of a wrong length."""
         event_log.remove_leftovers_in_log(events_fd, self.names)
         durable.remove_temporaries(fd, _UNDER_BOTH_LOCKS)
 
-    def _write(self, fd: int, events_fd: int, change: Edit, prepared: list[PreparedEvent], *, reread: bool) -> Written:
+    def _apply(self, fd: int, events_fd: int, change: Edit, prepared: list[PreparedEvent], *, reread: bool) -> Written:
         rows: list[EventRow] = []
         head = change.head
         if prepared:
@@ -199,15 +213,15 @@ class OpenFiles:
         try:
             self._write_state(fd, change, head)
             self._write_meta(fd, change.meta)
-            self._write_own(fd, change)
+            self._write_sidecar(fd, change)
             self._read_log(fd)
-            self._marks = self._marks._replace(events=fingerprint_of(os.fstat(events_fd)))
+            self._fingerprints = self._fingerprints._replace(events=fingerprint_of(os.fstat(events_fd)))
         except Exception as error:
             if not rows:
                 raise
             self.broken = True
             warning = f"the events are written, but not what belongs to them: {error}"
-        signature = layout.FAILED if self.untrusted else layout.UNTRUSTED
+        signature = FAILED if self.untrusted else UNTRUSTED
         return Written(rows, self.files, signature, reread, warning)
 
     def _write_state(self, fd: int, change: Edit, head: Head | None) -> None:
@@ -222,28 +236,29 @@ class OpenFiles:
         dumped = {name: orjson.dumps(value) for name, value in values.items()}
         status = self._move_head(fd, dumped[_HEAD]) if head is not None and list(dumped) == [_HEAD] else None
         if status is None:
-            kept = self._state.with_values(self._moved | dumped)
+            kept = self._state.with_values(self._overwritten | dumped)
             status = durable.replace(fd, layout.STATE, kept.raw, sync_name=bool(change.state or change.head))
-            self._state, self._moved = kept, {}
-        self._torn = False
-        self._marks = self._marks._replace(state=fingerprint_of(status))
+            self._state, self._overwritten = kept, {}
+        self._overwrite_failed = False
+        self._fingerprints = self._fingerprints._replace(state=fingerprint_of(status))
         state = {**(self.files.state or {}), **{name: orjson.loads(value) for name, value in dumped.items()}}
         self.files = replace(self.files, state=state, modified_us=status.st_mtime_ns // 1000)
         self._head = head or self._head
 
     def _move_head(self, fd: int, leaf: bytes) -> os.stat_result | None:
-        """Put the id of an event in the place of another: 36 bytes, where a new file would be all of them, 260 kB.
+        """Write the new HEAD over the old one and return the file's status, or None if the file must be replaced.
 
-        None: nothing was done. After an error the file is not written to again, for who knows what is on the disk.
+        It writes 36 bytes, where a new file would have 260 kB. After an error the next HEAD goes into a new file: which
+        bytes are on the disk is not known.
         """
         span = self._state.spans.get(_HEAD) if self._state else None
-        if self._torn or span is None or span[1] - span[0] != len(leaf):
+        if self._overwrite_failed or span is None or span[1] - span[0] != len(leaf):
             return None
-        self._torn = True
-        known = self._marks.state
+        self._overwrite_failed = True  # until `_write_state` knows that it did not
+        known = self._fingerprints.state
         status = durable.overwrite(fd, layout.STATE, span[0], leaf, lambda status: fingerprint_of(status) == known)
         if status is not None:
-            self._moved = {_HEAD: leaf}
+            self._overwritten = {_HEAD: leaf}
         return status
 
     def _write_meta(self, fd: int, values: Mapping[str, Any]) -> None:
@@ -253,7 +268,7 @@ class OpenFiles:
         kept = kept.with_values({name: orjson.dumps(value) for name, value in values.items()})
         status = durable.replace(fd, layout.META, kept.raw)
         self._meta = kept
-        self._marks = self._marks._replace(meta=fingerprint_of(status))
+        self._fingerprints = self._fingerprints._replace(meta=fingerprint_of(status))
         self.files = replace(
             self.files,
             meta=parse_json_object(kept.raw),
@@ -261,19 +276,19 @@ class OpenFiles:
             meta_placed_ns=layout.placed_ns(status),
         )
 
-    def _write_own(self, fd: int, change: Edit) -> None:
-        if not change.own:
+    def _write_sidecar(self, fd: int, change: Edit) -> None:
+        if not change.sidecar:
             return
-        raw, status = write_sidecar(fd, change.own)
-        self._marks = self._marks._replace(own=fingerprint_of(status))
+        raw, status = write_sidecar(fd, change.sidecar)
+        self._fingerprints = self._fingerprints._replace(sidecar=fingerprint_of(status))
         others = tuple(problem for problem in self.files.problems if not problem.startswith(layout.SIDECAR))
-        self.files = replace(self.files, own=parse_json_object(raw), problems=others)
+        self.files = replace(self.files, sidecar=parse_json_object(raw), problems=others)
 
     def _first_meta(self, fd: int) -> RawObject:
-        """Return a meta.json for a conversation that has none, as the CLI leaves it: what agent-server needs in one.
+        """Return a meta.json for a conversation that has none: the OpenHands CLI never writes one.
 
         Raises:
-            UnreadableFile: it has one, which cannot be read.
+            UnreadableFile: it has one that cannot be read.
         """
         if find_fingerprint(layout.META, fd) is not None:
             raise UnreadableFile(f"conversation {self.directory}: {layout.META} cannot be read, so it is not replaced")
@@ -287,15 +302,15 @@ class OpenFiles:
             self._head = find_head(events_fd, self.files.state or {}, self.names)
         return self._head
 
-    def _recover_head(self, fd: int, events_fd: int, *, own: bool) -> None:
+    def _recover_head(self, fd: int, events_fd: int, *, same_lease: bool) -> None:
         state = self.files.state or {}
         if self.names.numbers.get(str(state.get(_HEAD))) != self.names.next_seq - 1:
-            moved = find_missing_head(fd, events_fd, state, own=own)
+            moved = find_missing_head(fd, events_fd, state, same_lease=same_lease)
             if moved is not None:
                 self._write_state(fd, Edit(), moved)
 
     def _read_log(self, fd: int) -> None:
-        """Look at the log's ends, once; after that each event that is appended tells what changes."""
+        """Read the ends of the log, unless they are known: after that, `LogSummary.with_event` keeps them current."""
         if not self.log_read:
             names = layout.list_events(fd)
             log = metadata_reader.summarize_log(self.reader, fd, names, None)
@@ -313,20 +328,20 @@ def lend_to_client(
     force: bool,
     over: str | None,
 ) -> Lease:
-    """Claim a conversation for a client and return the lease, after HEAD was put right if the owner before crashed.
+    """Claim a conversation for a client and return the lease. A HEAD that a crashed owner left behind is moved first.
 
-    `over` is the server who lends, of which another worker may have the conversation open.
+    `over` is the server that lends; another of its workers may have the conversation open.
 
     Raises:
         ConversationNotFound: there is no such directory.
         ConversationOwned: another owner has it; `force` takes it over.
-        UnreadableFile, LockTimeout, DiskFull, WriteFailed: HEAD could not be put right now; nobody got the lease.
+        UnreadableFile, LockTimeout, DiskFull, WriteFailed: HEAD could not be moved now; nobody got the lease.
     """
     claimed = lease.claim(reader.root, directory, owner, ttl_s=ttl_s, force=force, boot="", over=over)
     mine, before, _ = claimed
     if before is not None and not before.released and before.owner != owner:
         try:
-            OpenFiles(reader, directory, conversation_id, mine).load(after_crash=True)
+            OpenConversation(reader, directory, conversation_id, mine).load(after_crash=True)
         except StoreError as error:
             if not isinstance(error, UnreadableFile) or error.failed:
                 with suppress(StoreError):

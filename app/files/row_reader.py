@@ -1,6 +1,6 @@
-"""Reading many conversations, for the sync: pure functions over files, so that they can run in processes of their own.
+"""Reading many conversations for a sync: plain functions over files, so that they can run in worker processes.
 
-Imports no SQL, which keeps those processes small.
+Imports no SQL, which keeps the worker processes small.
 """
 
 from __future__ import annotations
@@ -9,7 +9,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 
-from app.files import layout, metadata_reader
+from app.files import fingerprint, layout, metadata_reader
+from app.files.fingerprint import FAILED
 from app.files.layout import ConversationDir
 from app.files.log import event_log
 from app.files.metadata_reader import Reader
@@ -19,7 +20,7 @@ from app.model.event import KnownLog, LogChange, gap_rows
 
 def read_signatures(reader: Reader, named: Iterable[ConversationDir]) -> dict[str, bytes]:
     """Return the signature of each directory. Opens no file."""
-    return {one.directory: layout.signature(reader.root, one.directory) for one in named}
+    return {one.directory: fingerprint.signature(reader.root, one.directory) for one in named}
 
 
 def find_present(root: Path, directories: Iterable[str]) -> set[str]:
@@ -40,19 +41,19 @@ def read_rows(
     """
     rows, gone = [], []
     for one in named:
-        signature = known.get(one.directory) or layout.signature(reader.root, one.directory)
+        signature = known.get(one.directory) or fingerprint.signature(reader.root, one.directory)
         files = metadata_reader.read_conversation(reader, one.directory, one.id)
         if files is None:
             gone.append(one)
         else:
-            rows.append(IndexedRow(fold(files), layout.FAILED if files.failed else signature))
+            rows.append(IndexedRow(fold(files), FAILED if files.failed else signature))
     return rows, gone
 
 
 def read_changes(reader: Reader, logs: Sequence[KnownLog]) -> list[LogChange]:
     """Read of each log what its rows lack: new files, those that were unreadable, and the last one again.
 
-    Of a log that the operating system refuses to list, the rows stay as they are.
+    If the operating system refuses to list a log, its rows stay as they are.
     """
     changes = []
     for log in logs:

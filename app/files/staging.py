@@ -40,11 +40,14 @@ _OWN_DIRECTORY = ".convstore"
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
 _TAKEN = frozenset({errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR})
 _SPARE_BYTES = 16 << 20
+"""Room that must be left on the disk after an import."""
+
 _MANY = 64
+"""From so many files on, one sync of the file system is faster than an fsync of each."""
 
 
 class ContentDigest:
-    """What a set of files is: a digest that does not depend on their order, their number and size."""
+    """The digest of a set of files, which does not depend on their order, with their number and total size."""
 
     def __init__(self) -> None:
         self.files = 0
@@ -64,7 +67,7 @@ class ContentDigest:
 
 @contextmanager
 def import_lock(root: Path) -> Iterator[None]:
-    """Be the only one who imports into a store, and remove what a killed import left.
+    """Hold the lock of imports into a store, and remove what a killed import left.
 
     Raises:
         ImportRunning: another process is importing.
@@ -89,7 +92,7 @@ def import_lock(root: Path) -> Iterator[None]:
 
 
 def require_space(root: Path, size_bytes: int) -> None:
-    """Refuse what cannot fit.
+    """Check that so many bytes fit on the disk.
 
     Raises:
         DiskFull: there is not that much space.
@@ -115,7 +118,7 @@ def publish_new(
 
 
 class Staged(NamedTuple):
-    """A conversation that was written beside its place: what was written, and the paths of it that must be durable."""
+    """A conversation that is written but not published: what was written, and the paths that must be made durable."""
 
     id: ConversationId
     path: Path
@@ -144,7 +147,7 @@ def stage(
 
 
 def publish(root: Path, staged: Sequence[Staged]) -> Iterator[Staged]:
-    """Put conversations in their places, and give each that is; all of those are durable when this ends or raises.
+    """Rename conversations into place and give each; those are durable when this ends or raises.
 
     Raises:
         ConversationExists: there is one of this id. It and those after it are not put in their places, nor left.
@@ -167,7 +170,7 @@ def publish(root: Path, staged: Sequence[Staged]) -> Iterator[Staged]:
 
 
 def _settle(root: Path, paths: Sequence[Path]) -> None:
-    """Make files durable: each by itself, or where they are many the whole file system, which is many times faster."""
+    """Make files durable: each by an fsync, or many by one sync of the file system, which is many times faster."""
     if len(paths) < _MANY:
         for path in paths:
             _sync(path)

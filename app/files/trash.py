@@ -62,7 +62,7 @@ def find_entry(name: str) -> TrashEntry | None:
 
 
 def move_to_trash(root: Path, directory: str, now_us: int) -> TrashEntry:
-    """Delete a conversation by one rename, durably. Opens nothing in it.
+    """Move a conversation into the trash by one rename, durably. Opens nothing in it.
 
     Raises:
         ConversationNotFound: there is no such directory.
@@ -70,7 +70,7 @@ def move_to_trash(root: Path, directory: str, now_us: int) -> TrashEntry:
     """
     entry = _new_entry(directory, now_us)
     with durable.explain_errors(f"conversation {directory} in the trash"):
-        _make(root)
+        _make_trash(root)
         with sync_directories(root / TRASH, root):
             try:
                 rename(root / directory, root / TRASH / entry.name)
@@ -79,7 +79,7 @@ def move_to_trash(root: Path, directory: str, now_us: int) -> TrashEntry:
     return entry
 
 
-def _make(root: Path) -> None:
+def _make_trash(root: Path) -> None:
     """Make the trash, if there is none.
 
     Raises:
@@ -111,7 +111,7 @@ def copy_to_trash(root: Path, directory: str, now_us: int) -> TrashEntry:
     entry = _new_entry(directory, now_us)
     building = root / TRASH / f"{_COPY}{entry.name}"
     with durable.explain_errors(f"a copy of conversation {directory} in the trash"):
-        _make(root)
+        _make_trash(root)
         try:
             shutil.copytree(root / directory, building, symlinks=True)
             durable.sync_tree(building)
@@ -158,7 +158,7 @@ def list_leftovers(root: Path) -> list[str]:
 
 
 def _is_left(root: Path, name: str) -> bool:
-    """Whether a crash left it; what somebody wrote into a ghost while it was moved aside is kept."""
+    """Whether a crash left it. A former ghost into which somebody wrote meanwhile is kept."""
     ghost = _match_ghost(name) is not None and layout.find_kind(root / TRASH, name) is Kind.GHOST
     return ghost or _match_removing(name) is not None
 
@@ -188,7 +188,7 @@ def restore(root: Path, entry: TrashEntry) -> str:
     if found is not None:
         clear_ghost(root, found)
     with durable.explain_errors(f"conversation {entry.directory}"):
-        _make(root)
+        _make_trash(root)
         with sync_directories(root, root / TRASH):
             try:
                 rename(root / TRASH / entry.name, root / entry.directory)
@@ -233,10 +233,10 @@ def empty_trash(root: Path, before_us: int) -> Iterator[TrashEntry]:
     """
     failed: list[StoreError] = []
     for name in list_leftovers(root):
-        with _kept(failed):
+        with _collect_errors(failed):
             remove_tree(root / TRASH / name)
     for entry in list_older(root, before_us):
-        with _kept(failed):
+        with _collect_errors(failed):
             if remove(root, entry):
                 yield entry
     if failed:
@@ -244,7 +244,7 @@ def empty_trash(root: Path, before_us: int) -> Iterator[TrashEntry]:
 
 
 @contextmanager
-def _kept(failed: list[StoreError]) -> Iterator[None]:
+def _collect_errors(failed: list[StoreError]) -> Iterator[None]:
     try:
         yield
     except StoreError as error:
@@ -264,7 +264,7 @@ def remove(root: Path, entry: TrashEntry) -> bool:
     """
     aside = _name_aside(root, "removing")
     with durable.explain_errors(f"{entry.name} in the trash"):
-        _make(root)
+        _make_trash(root)
         with sync_directories(root / TRASH):
             try:
                 rename(root / TRASH / entry.name, aside)
@@ -280,7 +280,7 @@ def clear_ghost(root: Path, directory: str) -> bool:
         return False
     aside = _name_aside(root, "ghost")
     with durable.explain_errors(f"what locks left in {directory}"):
-        _make(root)
+        _make_trash(root)
         rename(root / directory, aside)
         if layout.find_kind(aside.parent, aside.name) not in (Kind.GHOST, None):  # somebody wrote into it just now
             rename(aside, root / directory)
@@ -311,5 +311,5 @@ def delete_conversation(root: Path, directory: str, instance: str, now_us: int, 
         else:
             locks.enter_context(hold_lock(LOG_LOCK, LOG_LOCK_TIMEOUT_S, dir_fd=events_fd))
         locks.enter_context(lease.hold_lease(root, directory, fd, claimed.lease))
-        lease.write_undone(root, fd, claimed)
+        lease.undo_claim_locked(root, fd, claimed)
         return move_to_trash(root, directory, now_us)

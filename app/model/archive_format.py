@@ -1,13 +1,19 @@
-"""What archives are made of: their formats, and the names that may stand in one."""
+"""What archives are made of: their formats, the names that may stand in one, and ids in files that get another one."""
 
 from __future__ import annotations
 
+import json
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
+
+import orjson
+
+from app.model.ids import ConversationId, dashed, find_conversation_id
+from app.model.json_splice import iter_members
 
 NAME_MAX_BYTES = 255
 DEPTH_MAX = 32
@@ -51,7 +57,7 @@ class OnClash(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What an archive may hold, as it is when it is unpacked. `ratio` is that of all bytes to the archive's own."""
+    """What an archive may hold once it is unpacked. `ratio` is all unpacked bytes to the bytes of the archive."""
 
     file_bytes: int
     total_bytes: int
@@ -79,14 +85,14 @@ class ArchiveFile(NamedTuple):
     raw: bytes
 
 
-class LeftOut(NamedTuple):
-    """A file of a conversation that an export has to leave out, and why."""
+class LeftOutFile(NamedTuple):
+    """A file that an export leaves out, and the reason."""
 
     name: str
     reason: str
 
 
-def name_problem(path: str) -> str | None:
+def find_path_problem(path: str) -> str | None:
     """Return why a path must not be written below a conversation's directory, or None when it may.
 
     What is refused leads out of the directory, or means something else on another system: a path that begins at the
@@ -114,20 +120,20 @@ def _part_problem(part: str) -> str | None:
     return None
 
 
-class Paths:
-    """The paths of one conversation so far; says which must not be added to them."""
+class ArchivePaths:
+    """The paths of one conversation so far; refuses a path that clashes with them."""
 
     def __init__(self, directories: Iterable[str] = ()) -> None:
         """Begin with directories that must be none but directories."""
         self._files: set[str] = set()
-        self._directories = {folded(path): path for path in directories}
+        self._directories = {fold_path(path): path for path in directories}
 
     def add(self, path: str) -> str | None:
         """Add the path of a file and return None, or return why it must not stand beside the others."""
-        problem = name_problem(path)
+        problem = find_path_problem(path)
         if problem is not None:
             return problem
-        name = folded(path)
+        name = fold_path(path)
         if name in self._files:
             return "it is there twice, or differs from another in case alone"
         if name in self._directories:
@@ -135,14 +141,46 @@ class Paths:
         parts = path.split("/")
         for depth in range(1, len(parts)):
             directory = "/".join(parts[:depth])
-            if folded(directory) in self._files:
+            if fold_path(directory) in self._files:
                 return "it is below a file"
-            if self._directories.setdefault(folded(directory), directory) != directory:
+            if self._directories.setdefault(fold_path(directory), directory) != directory:
                 return "its directory differs from another in case alone"
         self._files.add(name)
         return None
 
 
-def folded(path: str) -> str:
-    """Return what is equal for paths that a file system takes for one which ignores case or normal forms."""
+def fold_path(path: str) -> str:
+    """Return a path in a form that is equal for paths that differ only in case or in Unicode's normal forms."""
     return unicodedata.normalize("NFC", path).casefold()
+
+
+_ID_FIELDS = {
+    "meta.json": ("id", "conversation_id", "parent_conversation_id", "forked_from_conversation_id"),
+    "base_state.json": ("id",),
+}
+
+
+def with_new_ids(file: ArchiveFile, new_ids: Mapping[ConversationId, ConversationId]) -> ArchiveFile:
+    """Return a file with each id that has a new one replaced by it, spelled as it was; every other byte stays.
+
+    A damaged file stays as it is. What Python's own parser reads is not damaged, such as NaN: `repair` reads it too.
+    """
+    fields = _ID_FIELDS.get(file.name)
+    if fields is None or not new_ids:
+        return file
+    raw = file.raw
+    try:
+        members = list(iter_members(raw)) if isinstance(json.loads(raw.decode()), dict) else []
+    except (ValueError, RecursionError):
+        return file
+    for name, begin, end in reversed(members):
+        if name in fields:
+            raw = raw[:begin] + _replace_id(raw[begin:end], new_ids) + raw[end:]
+    return ArchiveFile(file.name, raw)
+
+
+def _replace_id(raw: bytes, new_ids: Mapping[ConversationId, ConversationId]) -> bytes:
+    value = json.loads(raw)
+    old = find_conversation_id(value) if isinstance(value, str) else None
+    new = new_ids.get(old) if old is not None else None
+    return raw if new is None else orjson.dumps(dashed(new) if "-" in value else new)

@@ -1,4 +1,4 @@
-"""The token of the change feed: up to where a reader has seen the changes of one build of an index."""
+"""The token of the change feed: how far a reader has seen the changes of one build of an index."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def parse_change_token(token: str) -> ChangeToken:
 
 
 class ListChange(NamedTuple):
-    """What became of one conversation: its ConversationInfo as it is now, or None when it was deleted."""
+    """One change: the conversation's ConversationInfo as it is now, or None if it was deleted."""
 
     place: ChangeToken
     id: ConversationId
@@ -62,7 +62,7 @@ class ListChange(NamedTuple):
 
 
 class ChangePage(NamedTuple):
-    """Some changes in their order, the place after them, and whether more are there already."""
+    """Some changes in order, the token after them, and whether more changes are there already."""
 
     items: list[ListChange]
     next: ChangeToken

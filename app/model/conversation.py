@@ -46,8 +46,8 @@ class EventTime(NamedTuple):
     is_past: bool
 
 
-def believe_event(told_us: int | None, mtime_ns: int, placed_ns: int) -> EventTime:
-    """Return the time that an event tells, or its file's where the event tells a time that was yet to come.
+def plausible_event_time(told_us: int | None, mtime_ns: int, placed_ns: int) -> EventTime:
+    """Return the time in an event, or the mtime of its file if that time was still to come when the file was written.
 
     `placed_ns` is when the file came to where it is, the later of mtime and ctime: a zip unpacks to files of 1980.
     """
@@ -73,15 +73,15 @@ class MetaTimes(NamedTuple):
         """Whether the last event is later than `updated_us`."""
         return last_us is not None and self.updated_us is not None and last_us > self.updated_us
 
-    def is_of(self, first_us: int | None) -> bool:
-        """Whether a log began before `updated_us`, or less than a day after."""
+    def fits_log(self, first_us: int | None) -> bool:
+        """Whether a log whose first event is of `first_us` began before `updated_us`, or less than a day after."""
         if first_us is None or self.updated_us is None:
             return False
         return first_us < self.updated_us + AHEAD_MAX_US
 
 
-def believe_meta(meta: Mapping[str, Any] | None, placed_ns: int | None) -> MetaTimes:
-    """Return the times of a meta.json that came to where it is at `placed_ns`; None: whenever."""
+def plausible_meta_times(meta: Mapping[str, Any] | None, placed_ns: int | None) -> MetaTimes:
+    """Return the times in a meta.json, without those later than a day after `placed_ns`; None: all of them."""
     told = (find_time_us((meta or {}).get(name)) for name in ("created_at", "updated_at"))
     latest_us = None if placed_ns is None else placed_ns // 1000 + AHEAD_MAX_US
     return MetaTimes(*(us if us is None or latest_us is None or us <= latest_us else None for us in told))
@@ -93,9 +93,9 @@ class LogSummary:
 
     `last_us` is the time of the last event that is no ConversationStateUpdateEvent, `last_mtime_ns` its file's, and
     `since_last` how many event files come after that one; it counts when it is one of the last `LOOK_BACK`.
-    `last_is_past` is told by `believe_event`. `first_us` is that of the first event that has a time, known where the
-    fold needs it (`MetaTimes.needs_first`). `failed`: the operating system refused to let some of it be read, which may
-    pass.
+    `last_is_past` comes from `plausible_event_time`. `first_us` is that of the first event that has a time; it is read
+    only where the fold needs it (`MetaTimes.needs_first`). `failed`: the operating system refused to let some of it be
+    read, which may pass.
     """
 
     event_count: int = 0
@@ -109,7 +109,7 @@ class LogSummary:
     def with_event(self, facts: EventFacts, mtime_ns: int) -> LogSummary:
         """Return the summary after one more event: the one that reading the ends of the longer log would give."""
         first_us = self.first_us
-        time_us, is_past = believe_event(facts.timestamp_us, mtime_ns, mtime_ns)
+        time_us, is_past = plausible_event_time(facts.timestamp_us, mtime_ns, mtime_ns)
         if first_us is None and self.event_count < LOOK_BACK:
             first_us = time_us
         if time_us is not None and facts.kind != STATE_UPDATE:
@@ -125,7 +125,8 @@ class ConversationFiles:
 
     `meta` and `state` are None where the file is missing or unreadable; `problems` says why, except for a missing
     meta.json, which the OpenHands CLI never writes; `failed` says that the operating system refused, which may pass.
-    `own` is convstore.json, empty where there is none. `modified_us` is that of a file or of events/, the last resort.
+    `sidecar` is convstore.json, empty where there is none. `modified_us` is the time of a file or of events/, the last
+    resort.
     """
 
     id: ConversationId
@@ -137,14 +138,14 @@ class ConversationFiles:
     modified_us: int
     problems: tuple[str, ...] = ()
     failed: bool = False
-    own: dict[str, Any] = field(default_factory=dict)
+    sidecar: dict[str, Any] = field(default_factory=dict)
     meta_placed_ns: int | None = None
     """When meta.json came to where it is, the later of its mtime and ctime; None: there is none."""
 
     @property
     def meta_times(self) -> MetaTimes:
         """The times of meta.json."""
-        return believe_meta(self.meta, self.meta_placed_ns)
+        return plausible_meta_times(self.meta, self.meta_placed_ns)
 
 
 class ConversationRow(NamedTuple):
@@ -203,7 +204,7 @@ def fold_next(before: Folded | None, files: ConversationFiles) -> Folded:
 
 def _only_log_and_head_differ(before: ConversationFiles, now: ConversationFiles) -> bool:
     """Whether all else is the same objects as before; a HEAD that is no text is left to the whole fold."""
-    same = before.meta is now.meta and before.own is now.own and before.problems == now.problems
+    same = before.meta is now.meta and before.sidecar is now.sidecar and before.problems == now.problems
     if not same or before.state is None or now.state is None or before.state.keys() != now.state.keys():
         return False
     states = (before.state, now.state)
@@ -248,13 +249,13 @@ def _fold(files: ConversationFiles, *, include_skills: bool) -> tuple[Conversati
     problems = [*files.problems, *_state_problems(files.state)]
     shaped_state = _shaped("base_state.json", state, problems)
     shaped_meta = _shaped("meta.json", meta, problems)
-    cost, tokens = spent(state)
+    cost, tokens = sum_cost_and_tokens(state)
     model = _model(state)
     info = compose_info(shaped_state, shaped_meta, include_skills=include_skills)
     status = Status.ERROR if problems else state.get("execution_status", Status.IDLE)
-    title = bounded(meta.get("title"), TITLE_MAX)
-    unreadable = bounded("; ".join(problems), _TEXT_MAX) if problems else None
-    archived = files.own.get("archived") is True
+    title = truncate_text(meta.get("title"), TITLE_MAX)
+    unreadable = truncate_text("; ".join(problems), _TEXT_MAX) if problems else None
+    archived = files.sidecar.get("archived") is True
     info |= {
         "id": dashed(files.id),
         "title": title,
@@ -266,7 +267,7 @@ def _fold(files: ConversationFiles, *, include_skills: bool) -> tuple[Conversati
         "cost": cost,
         "tokens": tokens,
         "archived": archived,
-        "pinned": files.own.get("pinned") is True,
+        "pinned": files.sidecar.get("pinned") is True,
     }
     if unreadable:
         info["unreadable"] = unreadable
@@ -280,7 +281,7 @@ def _fold(files: ConversationFiles, *, include_skills: bool) -> tuple[Conversati
         updated_at=0,
         last_event_at=0,
         event_count=0,
-        workspace=bounded(info["workspace"].get("working_dir"), _TEXT_MAX),
+        workspace=truncate_text(info["workspace"].get("working_dir"), _TEXT_MAX),
         agent_kind=info["agent"]["kind"][:TITLE_MAX],
         model=model,
         parent=related_id(meta, "parent_conversation_id"),
@@ -333,7 +334,7 @@ def _times(files: ConversationFiles) -> tuple[int, int]:
         updated_us = created_us if log.last_us is None else log.last_us
     elif log.last_us is not None and log.last_us > updated_us:
         is_newer = log.last_mtime_ns > files.meta_mtime_ns
-        if is_newer or (log.last_is_past and meta.is_of(log.first_us)):
+        if is_newer or (log.last_is_past and meta.fits_log(log.first_us)):
             updated_us = log.last_us
     return created_us, updated_us
 
@@ -357,10 +358,10 @@ def _model(state: dict[str, Any]) -> str | None:
     if not isinstance(agent, dict):
         return None
     llm = agent.get("llm")
-    return bounded(llm.get("model") if isinstance(llm, dict) else agent.get("acp_model"), TITLE_MAX)
+    return truncate_text(llm.get("model") if isinstance(llm, dict) else agent.get("acp_model"), TITLE_MAX)
 
 
-def bounded(text: object, most: int) -> str | None:
+def truncate_text(text: object, most: int) -> str | None:
     """Return `text` cut to `most` characters, its end replaced by an ellipsis, or None when it is no text."""
     if not isinstance(text, str):
         return None
@@ -370,7 +371,7 @@ def bounded(text: object, most: int) -> str | None:
 _INT64_MAX = 2**63 - 1
 
 
-def spent(state: dict[str, Any]) -> tuple[float, int]:
+def sum_cost_and_tokens(state: dict[str, Any]) -> tuple[float, int]:
     """Return accumulated cost and prompt plus completion tokens, summed over all uses."""
     stats = state.get("stats")
     usages = stats.get("usage_to_metrics") if isinstance(stats, dict) else None

@@ -1,4 +1,4 @@
-"""What a search through messages finds, and its JSON, which the API and the command both give."""
+"""Hits of a search through messages, and their JSON, which the API and the command both return."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from app.model.times import format_us
 
 
 class Hit(NamedTuple):
-    """A message that holds what was looked for. `event_id` and `seq` are None when it is the conversation's title.
+    """A message that matches. `event_id` and `seq` are None if it is the conversation's title.
 
-    `snippet` is HTML: the words stand between <mark> and </mark>, all else is escaped.
+    `snippet` is HTML: matches stand between <mark> and </mark>, all else is escaped.
     """
 
     conversation_id: ConversationId
@@ -32,9 +32,9 @@ class Hit(NamedTuple):
 
 
 class HitPage(NamedTuple):
-    """Some hits, the best first, and the token of the next page; `truncated` when not all matches were ranked.
+    """Some hits, the best first, and the token of the next page. `truncated`: not all matches were ranked.
 
-    Of `conversations` the text of `indexed` is known; of the others a sync is reading it.
+    The text of `indexed` of the `conversations` is in the index; a sync is reading that of the others.
     """
 
     items: list[Hit]

@@ -1,13 +1,12 @@
-"""A JSON object whose bytes are kept: single values are put in the place of others, all else stays to the byte.
+"""A JSON object as bytes, in which single values are replaced and every other byte stays.
 
-So that fields which this version does not know, and secrets, survive every rewrite, and 260 kB of state are neither
-parsed nor dumped for one new id.
+So unknown fields and secrets survive every rewrite, and 260 kB of state are neither parsed nor dumped for one new id.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import orjson
@@ -21,7 +20,7 @@ _OPENING, _CLOSING = frozenset({b"{", b"["}), frozenset({b"}", b"]"})
 
 @dataclass(frozen=True, slots=True)
 class RawObject:
-    """The bytes of a JSON object, and where in them the value of each of its keys stands."""
+    """The bytes of a JSON object, and the (begin, end) of each key's value in them."""
 
     raw: bytes
     spans: Mapping[str, tuple[int, int]]
@@ -32,7 +31,7 @@ class RawObject:
         return self.raw[slice(*span)] if span else None
 
     def with_values(self, values: Mapping[str, bytes]) -> RawObject:
-        """Return the object with these values, each finished JSON; a key that it has not comes last."""
+        """Return the object with these values, each given as JSON; new keys come last."""
         known = sorted((self.spans[name], name) for name in values if name in self.spans)
         pieces: list[bytes] = []
         spans: dict[str, tuple[int, int]] = {}
@@ -60,7 +59,7 @@ class RawObject:
 
 
 def _moved(moves: list[tuple[int, int]], position: int) -> int:
-    """Return by how much what stands at `position` moves when the values before it change their length."""
+    """Return by how many bytes `position` moves when values before it change their length."""
     moved = 0
     for end, shift in moves:
         if end > position:
@@ -70,18 +69,20 @@ def _moved(moves: list[tuple[int, int]], position: int) -> int:
 
 
 def parse_raw_object(raw: bytes) -> RawObject:
-    """Return the object in `raw` with the places of its values; of a key that is there twice, the last counts.
+    """Return the object in `raw`. Of a key that is there twice, the last counts.
 
     Raises:
         UnreadableFile: `raw` is no JSON object.
     """
     parse_json_object(raw)
-    return RawObject(raw, _find_spans(raw))
+    return RawObject(raw, {name: (begin, end) for name, begin, end in iter_members(raw)})
 
 
-def _find_spans(raw: bytes) -> dict[str, tuple[int, int]]:
-    """Find the values of a valid JSON object."""
-    spans: dict[str, tuple[int, int]] = {}
+def iter_members(raw: bytes) -> Iterator[tuple[str, int, int]]:
+    """Give the name of each member of an object that was parsed before, and where in `raw` its value begins and ends.
+
+    A name that is there twice comes twice.
+    """
     depth = 0
     key: str | None = None
     text = b""
@@ -94,14 +95,13 @@ def _find_spans(raw: bytes) -> dict[str, tuple[int, int]]:
             key, begin = orjson.loads(text), token.end()
         elif depth == 1 and what in (b",", b"}"):
             if key is not None:
-                spans[key] = _trimmed(raw, begin, token.start())
+                yield key, *_trimmed(raw, begin, token.start())
             key = None
             depth -= what == b"}"
         elif what in _CLOSING:
             depth -= 1
         elif depth == 1 and key is None:
             text = what
-    return spans
 
 
 def _trimmed(raw: bytes, begin: int, end: int) -> tuple[int, int]:

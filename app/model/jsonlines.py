@@ -1,4 +1,4 @@
-"""Conversations as JSON Lines: what the lines mean, and the bytes of JSON values inside them.
+"""Conversations as JSON Lines: what the lines mean, and how they are written.
 
     {"convstore":"conversation","version":1,"id":"45685019-..."}
     {"convstore":"file","name":"meta.json","json":{...}}   a file; "text" or "base64" where JSON would change it
@@ -64,7 +64,7 @@ def _is_one_line(raw: bytes) -> bool:
     if not raw.startswith(b"{") or not raw.endswith(b"}") or b"\n" in raw:
         return False
     try:
-        json.loads(raw)
+        json.loads(raw)  # Python's own parser allows less depth, and it reads the lines in other tools
         orjson.loads(raw)
     except (ValueError, RecursionError):
         return False
@@ -74,67 +74,3 @@ def _is_one_line(raw: bytes) -> bool:
 def _speaks_for_itself(raw: bytes, event_id: str) -> bool:
     event = orjson.loads(raw)
     return event.get("id") == event_id and MARK not in event
-
-
-def raw_members(line: str) -> dict[str, str]:
-    """Return the members of a JSON object, each value as the text that stands there; of a repeated name the last.
-
-    Raises:
-        ValueError: the text is no JSON object, or a value in it is nested too deeply.
-    """
-    members: dict[str, str] = {}
-    for name, begin, end in member_spans(line):
-        members[name] = line[begin:end]
-    return members
-
-
-def member_spans(text: str) -> list[tuple[str, int, int]]:
-    """Return the name of each member of a JSON object, and where its value begins and ends in `text`.
-
-    Raises:
-        ValueError: the text is no JSON object, or a value in it is nested too deeply.
-    """
-    spans = []
-    try:
-        place = _expect(text, _skip(text, 0), "{")
-        if text[place : place + 1] == "}":
-            _require_end(text, place + 1)
-            return []
-        while True:
-            name, place = _decode(text, place)
-            if not isinstance(name, str):
-                raise ValueError(f"a name is expected before character {place}")  # noqa: TRY004 - of a text
-            begin = _expect(text, _skip(text, place), ":")
-            _, end = _decode(text, begin)
-            spans.append((name, begin, end))
-            place = _skip(text, end)
-            if text[place : place + 1] == "}":
-                _require_end(text, place + 1)
-                return spans
-            place = _expect(text, place, ",")
-    except RecursionError as error:
-        raise ValueError("a value is nested too deeply") from error
-
-
-_raw_decode = json.JSONDecoder().raw_decode
-
-
-def _decode(text: str, place: int) -> tuple[object, int]:
-    return _raw_decode(text, place)
-
-
-def _skip(text: str, place: int) -> int:
-    while text[place : place + 1] in (" ", "\t", "\n", "\r"):
-        place += 1
-    return place
-
-
-def _expect(text: str, place: int, mark: str) -> int:
-    if text[place : place + 1] != mark:
-        raise ValueError(f"{mark!r} is expected at character {place}")
-    return _skip(text, place + 1)
-
-
-def _require_end(text: str, place: int) -> None:
-    if _skip(text, place) != len(text):
-        raise ValueError(f"the object ends at character {place}, and more follows")

@@ -26,7 +26,7 @@ _TRACES = (b"api_key", b"aws_", b"gAAAA", STATE_UPDATE.encode(), b"\\u00")
 """Bytes of which a file with a secret has at least one; the last for a name that is spelled in escapes."""
 
 
-def redacted(name: str, raw: bytes) -> bytes:
+def redact_file(name: str, raw: bytes) -> bytes:
     """Return a file's bytes with its secrets masked; the same object when there are none.
 
     Raises:

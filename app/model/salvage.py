@@ -1,6 +1,6 @@
-"""What a conversation's two files are made of again when one is missing or torn: what stands whole in it, and the log.
+"""Rebuilding meta.json or base_state.json when it is missing or torn, from its whole fields and from the log.
 
-What nobody knows any more gets agent-server's default: a stub of an agent, which a user replaces before it runs.
+A field that is lost gets agent-server's default; a lost agent becomes a stub, which a user replaces before a run.
 """
 
 from __future__ import annotations
@@ -22,7 +22,10 @@ _skip = re.compile(r"[ \t\r\n]*").match
 
 
 def salvage(raw: bytes) -> dict[str, Any]:
-    """Return the values that stand whole at the beginning of a torn JSON object, by their keys."""
+    """Return the members at the beginning of a torn JSON object that are whole.
+
+    It walks with Python's decoder, since `json_splice` needs an object that is whole.
+    """
     text = raw.decode(errors="replace")
     decode = json.JSONDecoder().raw_decode
     found: dict[str, Any] = {}
@@ -51,14 +54,14 @@ def _after(text: str, at: int, sign: str) -> int:
     return place + 1 if text.startswith(sign, place) else 0
 
 
-def is_of(value: Mapping[str, Any], conversation_id: ConversationId) -> bool:
-    """Whether a file's fields name no other conversation."""
+def is_same_id(value: Mapping[str, Any], conversation_id: ConversationId) -> bool:
+    """Whether a file's `id` is missing or is that of the conversation."""
     named = value.get("id", conversation_id)
     return isinstance(named, str) and find_conversation_id(named) == conversation_id
 
 
 def replay_state(events: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
-    """Return the fields of a base_state.json as the ConversationStateUpdateEvents of a log tell them, if it has any."""
+    """Return the fields of base_state.json that the ConversationStateUpdateEvents of a log set."""
     state: dict[str, Any] = {}
     for event in events:
         if event.get("kind") != STATE_UPDATE:
@@ -74,7 +77,7 @@ def replay_state(events: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
 def rebuild_state(
     conversation_id: ConversationId, *, salvaged: dict[str, Any], logged: dict[str, Any], meta: dict[str, Any]
 ) -> dict[str, Any]:
-    """Return a base_state.json: what was salvaged of it, else what the log told, else what meta.json says too.
+    """Return a base_state.json. Each field comes from what was salvaged, else the log, else meta.json, else a default.
 
     A status of `running` becomes `error`, as after any crash.
     """
@@ -83,8 +86,8 @@ def rebuild_state(
     default = compose_new(request, conversation_id, 0, mask_all)[1]
     shared = {name: meta[name] for name in default if meta.get(name) is not None and name not in ("id", "workspace")}
     state = default | shared
-    for told in (logged, salvaged):
-        state |= {name: value for name, value in told.items() if type(value) is type(state.get(name, value))}
+    for found in (logged, salvaged):
+        state |= {name: value for name, value in found.items() if type(value) is type(state.get(name, value))}
     if not isinstance(state["agent"].get("kind"), str):
         state["agent"] = dict(STUB_AGENT)
     if state["execution_status"] not in _STATUSES or state["execution_status"] == Status.RUNNING:

@@ -15,7 +15,7 @@ import pytest
 
 from app.files.archive import export_reader
 from app.files.durable import new_file
-from app.model.archive_format import ArchiveFile, LeftOut
+from app.model.archive_format import ArchiveFile, LeftOutFile
 from tests.builders import make_conversation, make_id, names_in
 from tests.cli.conftest import Command
 
@@ -99,7 +99,7 @@ def forbidden(three: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The store, in which the second conversation may not be read."""
     plain = export_reader.read_files
 
-    def refuse(root: Path, directory: str, **how: Any) -> Iterator[ArchiveFile | LeftOut]:
+    def refuse(root: Path, directory: str, **how: Any) -> Iterator[ArchiveFile | LeftOutFile]:
         if directory == make_id(2):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), directory)
         yield from plain(root, directory, **how)

@@ -17,7 +17,7 @@ import pytest
 
 from app import Settings
 from app.errors import ConversationNotFound, StoreUnavailable
-from app.files import layout
+from app.files import fingerprint
 from app.model.conversation import TITLE_MAX
 from app.model.filters import ConversationFilter, Status
 from app.model.ids import ConversationId, dashed
@@ -172,7 +172,7 @@ async def test_bug_29_what_changed_within_two_seconds_is_read_again(
     async with open_store(root, synced=False) as store:
         opened = []
         for later_s in (1, 1, 3, 3):
-            monkeypatch.setattr(layout, "time_ns", lambda later_s=later_s: now_ns + later_s * 1_000_000_000)
+            monkeypatch.setattr(fingerprint, "time_ns", lambda later_s=later_s: now_ns + later_s * 1_000_000_000)
             opened.append((await store.sync()).opened)
     assert opened == [1, 1, 1, 0]
 

@@ -19,7 +19,7 @@ import orjson
 
 from app import ConversationStore, Settings
 from app.errors import ConversationExists, ConversationNotFound, EventExists, EventNotFound, NotInTrash
-from app.files import layout, trash
+from app.files import fingerprint, trash
 from app.index.sqlite import migrations
 from app.model.archive_format import OWN_ARCHIVE
 from app.model.filters import ConversationFilter, Status
@@ -165,7 +165,7 @@ IN_STEPS = {"append a batch"}
 
 def settle_clock() -> None:
     """Let files look a minute old to this process, so that their signatures are trusted at once."""
-    setattr(layout, "time_ns", lambda: time.time_ns() + 60_000_000_000)  # noqa: B010 - it is imported there, not exported
+    setattr(fingerprint, "time_ns", lambda: time.time_ns() + 60_000_000_000)  # noqa: B010 - it is imported there, not exported
 
 
 def make_store(root: Path, template: Path) -> None:

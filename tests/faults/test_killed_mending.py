@@ -31,7 +31,7 @@ import app.files.layout
 from app import ConversationStore, Settings
 from app.store.follow.rebuild import rebuild
 
-app.files.layout.time_ns = lambda: time.time_ns() + 60_000_000_000
+app.files.fingerprint.time_ns = lambda: time.time_ns() + 60_000_000_000
 settings = Settings(store=sys.argv[1], index_url=sys.argv[2])
 
 async def verify():
@@ -80,7 +80,7 @@ def whole(many: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
             await store.sync()
 
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr("app.files.layout.time_ns", lambda: time.time_ns() + 60_000_000_000)
+        patched.setattr("app.files.fingerprint.time_ns", lambda: time.time_ns() + 60_000_000_000)
         asyncio.run(undisturbed())
     return path
 

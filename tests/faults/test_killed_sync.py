@@ -22,7 +22,7 @@ import asyncio, sys, time
 import app.files.layout
 from app import ConversationStore, Settings
 
-app.files.layout.time_ns = lambda: time.time_ns() + 60_000_000_000
+app.files.fingerprint.time_ns = lambda: time.time_ns() + 60_000_000_000
 
 async def main():
     async with ConversationStore.open(Settings(store=sys.argv[1], index_url=sys.argv[2])) as store:

@@ -44,7 +44,7 @@ def edits() -> int:
 async def test_none_is_missed_after_one_full_sweep(
     root: Path, open_store: StoreOpener, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.files.layout.time_ns", time.time_ns)
+    monkeypatch.setattr("app.files.fingerprint.time_ns", time.time_ns)
     others = OtherPrograms(root, SEED)
     for _ in range(SOME):
         others.create(root)

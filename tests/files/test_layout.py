@@ -14,7 +14,7 @@ import pytest
 
 from app.errors import StoreUnavailable, UnreadableFile
 from app.files import layout
-from app.files.layout import EVENTS, META, STATE, UNTRUSTED, ConversationDir, Kind
+from app.files.layout import EVENTS, META, STATE, ConversationDir, Kind
 from app.files.metadata_reader import Reader, read_conversation
 from app.model.ids import ConversationId, EventName, dashed
 from tests.builders import FOREIGN, make_conversation, make_event, make_foreign, make_id, write_event
@@ -73,80 +73,6 @@ def test_a_link_or_a_file_is_no_directory_to_find(tmp_path: Path) -> None:
     (tmp_path / ONE).symlink_to(tmp_path, target_is_directory=True)
     (tmp_path / TWO).touch()
     assert [layout.find_directory(tmp_path, one) for one in (ONE, TWO, THREE)] == [None, None, None]
-
-
-def replace(path: Path, content: bytes) -> None:
-    """Put another file of the same times in the place of `path`."""
-    before = path.stat()
-    fresh = path.with_name("fresh")
-    fresh.write_bytes(content)
-    os.utime(fresh, ns=(before.st_atime_ns, before.st_mtime_ns))
-    fresh.replace(path)
-
-
-def rewrite_in_place(path: Path) -> None:
-    before = path.stat()
-    path.write_bytes(path.read_bytes()[::-1])
-    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
-
-
-CHANGES: dict[str, Callable[[Path], object]] = {
-    "meta written": lambda path: (path / META).write_text("{}"),
-    "state written": lambda path: (path / STATE).write_text("{}"),
-    "meta replaced by one of its size and time": lambda path: replace(path / META, (path / META).read_bytes()),
-    "state replaced by one of its size and time": lambda path: replace(path / STATE, (path / STATE).read_bytes()),
-    "state written in place in its size and time": lambda path: rewrite_in_place(path / STATE),
-    "meta gone": lambda path: (path / META).unlink(),
-    "state gone": lambda path: (path / STATE).unlink(),
-    "an event more": lambda path: write_event(path, 2),
-    "an event less": lambda path: write_event(path, 1).unlink(),
-    "an event renamed": lambda path: write_event(path, 1).rename(path / EVENTS / "away"),
-    "events gone": lambda path: (path / EVENTS).rename(path / "away"),
-    "times set back": lambda path: os.utime(path / STATE, ns=(0, 0)),
-}
-
-
-@pytest.mark.parametrize("change", CHANGES)
-def test_a_signature_differs_after_a_change(tmp_path: Path, change: str) -> None:
-    path = make_conversation(tmp_path)
-    before = layout.signature(tmp_path, ONE)
-    assert layout.signature(tmp_path, ONE) == before != UNTRUSTED
-    CHANGES[change](path)
-    assert layout.signature(tmp_path, ONE) != before
-
-
-def test_a_signature_is_the_same_after_reading_and_beside_other_files(tmp_path: Path) -> None:
-    path = make_conversation(tmp_path)
-    before = layout.signature(tmp_path, ONE)
-    (path / META).read_bytes()
-    (path / "owner_lease.json").write_text("{}")
-    (path / "observations").mkdir()
-    assert layout.signature(tmp_path, ONE) == before
-
-
-def test_a_missing_directory_has_a_signature_of_its_own(tmp_path: Path) -> None:
-    make_conversation(tmp_path)
-    signatures = {layout.signature(tmp_path, name) for name in (ONE, TWO, THREE)}
-    assert len(signatures - {UNTRUSTED}) == 3
-
-
-@pytest.mark.parametrize(
-    ("later_s", "trusted"), [(0, False), (1.9, False), (2.1, True), (3600, True), (-1.9, False), (-3600, True)]
-)
-def test_what_changed_within_two_seconds_is_not_trusted(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, later_s: float, trusted: bool
-) -> None:
-    path = make_conversation(tmp_path)
-    changed_ns = max((path / name).stat().st_ctime_ns for name in (META, STATE, EVENTS))
-    monkeypatch.setattr(layout, "time_ns", lambda: changed_ns + int(later_s * 1e9))
-    assert (layout.signature(tmp_path, ONE) != UNTRUSTED) is trusted
-
-
-def test_a_time_in_the_future_hides_no_change_of_just_now(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    meta = make_conversation(tmp_path) / META
-    os.utime(meta, (4e9, 4e9))
-    monkeypatch.setattr(layout, "time_ns", lambda: meta.stat().st_ctime_ns + 1_000_000_000)
-    assert layout.signature(tmp_path, ONE) == UNTRUSTED
 
 
 def test_a_file_is_read_with_its_time(directory: tuple[Path, int]) -> None:

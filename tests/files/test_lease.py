@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from app.errors import ConversationNotFound, ConversationOwned, OwnershipLost
+from app.errors import ConversationNotFound, ConversationOwned, OwnershipLost, WriteFailed
 from app.files import layout, lease, liveness
-from app.files.layout import LEASE
+from app.files.layout import LAST_LEASE, LEASE
 from app.files.lease import Lease
 from tests.builders import details_in, make_conversation, make_foreign, make_id, second_process
 
@@ -57,6 +59,21 @@ def agent_server_holds(path: Path, generation: int, *, for_s: float) -> None:
 
 def living_elsewhere(path: Path) -> Any:
     return second_process(_LIVE, path.parent, path.name, OTHER)
+
+
+@contextmanager
+def refused(monkeypatch: pytest.MonkeyPatch, number: int, *names: str, mode: int = os.O_RDONLY) -> Iterator[None]:
+    """Opening files of these names fails."""
+    real = os.open
+
+    def failing(path: Any, flags: int, *args: Any, **options: Any) -> int:
+        if path in names and flags & os.O_ACCMODE == mode:
+            raise OSError(number, os.strerror(number))
+        return real(path, flags, *args, **options)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "open", failing)
+        yield
 
 
 def test_a_claim_is_one_that_agent_server_reads_and_leaves_until_it_expires(path: Path) -> None:
@@ -164,31 +181,6 @@ def test_renewing_makes_it_last_longer(path: Path) -> None:
     assert lease.renew(path.parent, path.name, held).expires_at > held.expires_at + 40
 
 
-def test_a_stopped_owner_lives_and_a_killed_one_does_not(path: Path) -> None:
-    with living_elsewhere(path) as other:
-        other.hear()
-        other.signal("STOP")
-        assert liveness.is_alive(path.parent, OTHER)
-        other.signal("CONT")
-        other.kill()
-        assert not liveness.is_alive(path.parent, OTHER)
-
-
-def test_two_workers_are_one_owner_that_lives_until_the_last_ends(root: Path) -> None:
-    with liveness.stay_alive(root, ME):
-        with liveness.stay_alive(root, ME):
-            pass
-        assert liveness.is_alive(root, ME)
-    assert not liveness.is_alive(root, ME)
-
-
-def test_the_lock_files_of_the_dead_are_removed(root: Path) -> None:
-    with liveness.stay_alive(root, OTHER):
-        pass
-    with liveness.stay_alive(root, ME):
-        assert [path.name for path in (root / ".convstore" / "owners").glob("*.lock")] == [f"{ME}.lock"]
-
-
 @pytest.mark.parametrize("what", ["older OpenHands", None])
 def test_what_is_no_conversation_gets_no_lease(root: Path, what: str | None) -> None:
     path = root / make_id(2)
@@ -200,3 +192,38 @@ def test_what_is_no_conversation_gets_no_lease(root: Path, what: str | None) -> 
     with pytest.raises(ConversationNotFound, match="holds no conversation; it is left as it is"):
         claim(path, force=True)
     assert details_in(path) == before
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.EIO, errno.EACCES])
+@pytest.mark.parametrize("names", [(LEASE,), (LEASE, LAST_LEASE)])
+def test_a_lease_that_cannot_be_read_is_not_taken_from_its_owner(
+    root: Path, monkeypatch: pytest.MonkeyPatch, names: tuple[str, ...], number: int
+) -> None:
+    path = make_conversation(root)
+    with liveness.stay_alive(root, ME):
+        lease.claim(root, path.name, ME)
+        theirs = {"owner_instance_id": "agent-server", "generation": 7, "expires_at": time.time() + 60}
+        (path / LEASE).write_text(json.dumps(theirs))
+        with refused(monkeypatch, number, *names), pytest.raises(WriteFailed, match="whose the conversation is"):
+            lease.claim(root, path.name, ME)
+    assert json.loads((path / LEASE).read_text()) == theirs
+
+
+def test_an_owner_whose_lease_cannot_be_read_has_not_lost_it(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = make_conversation(root)
+    with liveness.stay_alive(root, ME):
+        mine = lease.claim(root, path.name, ME).lease
+        with (
+            refused(monkeypatch, errno.EMFILE, LEASE, LAST_LEASE),
+            pytest.raises(WriteFailed, match="whose the conversation is"),
+        ):
+            lease.check_lease(root, path.name, mine)
+        assert lease.check_lease(root, path.name, mine) == mine
+
+
+def test_a_claim_that_cannot_be_shared_leaves_the_lease_as_it_was(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = make_conversation(root)
+    with liveness.stay_alive(root, ME):
+        with refused(monkeypatch, errno.EMFILE, LAST_LEASE, mode=os.O_RDWR), pytest.raises(WriteFailed):
+            lease.claim(root, path.name, ME, shared=True)
+        assert lease.find_holder(root, path.name) is None

@@ -9,7 +9,15 @@ from typing import Any
 import orjson
 import pytest
 
-from app.model.conversation import TITLE_MAX, ConversationFiles, ConversationRow, LogSummary, bounded, fold, fold_next
+from app.model.conversation import (
+    TITLE_MAX,
+    ConversationFiles,
+    ConversationRow,
+    LogSummary,
+    fold,
+    fold_next,
+    truncate_text,
+)
 from app.model.filters import Status
 from app.model.ids import ConversationId, dashed
 from app.model.times import format_us
@@ -216,7 +224,7 @@ def test_long_texts_are_bounded() -> None:
     ("text", "expected"), [("abc", "abc"), ("abcd", "ab…"), ("", ""), (None, None), (5, None), (["a"], None)]
 )
 def test_a_text_is_cut_with_an_ellipsis(text: object, expected: str | None) -> None:
-    assert bounded(text, 3) == expected
+    assert truncate_text(text, 3) == expected
 
 
 @pytest.mark.parametrize(
@@ -276,9 +284,9 @@ def test_the_tags_of_a_row_are_bounded_texts(tags: object, found: object) -> Non
 
 @pytest.mark.parametrize("value", [None, 0, "true", 1, [True]])
 def test_only_a_plain_true_archives(value: object) -> None:
-    row = fold(replace(files({}, {}), own={"archived": value}))
+    row = fold(replace(files({}, {}), sidecar={"archived": value}))
     assert (row.archived, body(row)["archived"], body(row)["pinned"]) == (False, False, False)
-    row = fold(replace(files({}, {}), own={"archived": True, "pinned": True}))
+    row = fold(replace(files({}, {}), sidecar={"archived": True, "pinned": True}))
     assert (row.archived, body(row)["archived"], body(row)["pinned"]) == (True, True, True)
 
 
@@ -292,7 +300,7 @@ LATER: list[dict[str, Any]] = [
     {"state": {"execution_status": "running"}},
     {"state": {"agent": None}},
     {"meta": {"title": "another", "updated_at": "2026-10-02T12:00:00Z"}},
-    {"own": {"archived": True, "pinned": True}},
+    {"sidecar": {"archived": True, "pinned": True}},
     {"problems": ("convstore.json: not valid JSON",)},
     {"log": NEXT_LOG, "meta_mtime_ns": 9},
 ]

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from app.errors import UnreadableFile
-from app.model.redaction import redacted
+from app.model.redaction import redact_file
 from app.model.secrets import MASK
 from tests.builders import make_event, make_id, make_meta, make_state
 
@@ -50,11 +50,11 @@ def encoded(value: object) -> bytes:
 )  # fmt: skip
 def test_a_secret_is_masked_and_all_else_is_kept(name: str, value: dict[str, Any]) -> None:
     raw = json.dumps(value).encode()
-    masked = redacted(name, raw)
+    masked = redact_file(name, raw)
     assert PLANTED.encode() not in masked
     expected = raw.decode().replace("gAAAA" + PLANTED, MASK).replace(PLANTED, MASK)
     assert json.loads(masked) == json.loads(expected)
-    assert redacted(name, masked) == masked
+    assert redact_file(name, masked) == masked
 
 
 @pytest.mark.parametrize(
@@ -73,7 +73,7 @@ def test_a_secret_is_masked_and_all_else_is_kept(name: str, value: dict[str, Any
 )
 def test_what_is_no_secret_keeps_its_bytes(name: str, value: Any) -> None:
     raw = encoded(value)
-    assert redacted(name, raw) is raw
+    assert redact_file(name, raw) is raw
 
 
 @pytest.mark.parametrize(
@@ -87,14 +87,14 @@ def test_what_is_no_secret_keeps_its_bytes(name: str, value: Any) -> None:
 )
 def test_a_damaged_file_that_may_hold_a_secret_is_refused(name: str, raw: bytes) -> None:
     with pytest.raises(UnreadableFile, match="it is damaged"):
-        redacted(name, raw)
+        redact_file(name, raw)
 
 
 @pytest.mark.parametrize(("name", "raw"), [("meta.json", b""), ("events/e.json", b'{"id": "torn')])
 def test_a_damaged_file_that_holds_none_keeps_its_bytes(name: str, raw: bytes) -> None:
-    assert redacted(name, raw) == raw
+    assert redact_file(name, raw) == raw
 
 
 def test_numbers_keep_their_digits() -> None:
     raw = b'{"api_key":"s","a":123456789012345678901234567890,"b":0.1}'
-    assert redacted("base_state.json", raw) == raw.replace(b'"s"', f'"{MASK}"'.encode())
+    assert redact_file("base_state.json", raw) == raw.replace(b'"s"', f'"{MASK}"'.encode())

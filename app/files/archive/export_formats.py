@@ -19,12 +19,12 @@ import orjson
 from app.errors import UnreadableFile
 from app.files.layout import META, STATE
 from app.model import transcript
-from app.model.archive_format import ArchiveFile, ExportFormat, LeftOut
+from app.model.archive_format import ArchiveFile, ExportFormat, LeftOutFile
 from app.model.event import parse_json_object
 from app.model.ids import ConversationId
 from app.model.jsonlines import conversation_line, end_line, file_line, find_event
 
-Files = Iterable[ArchiveFile | LeftOut]
+Files = Iterable[ArchiveFile | LeftOutFile]
 
 _TIME = (1980, 1, 1, 0, 0, 0)
 _UNIX = 3
@@ -36,7 +36,7 @@ _CHUNK_BYTES = 1 << 16
 class Encoder(Protocol):
     """One archive that is being written."""
 
-    left_out: list[tuple[ConversationId, LeftOut]]
+    left_out: list[tuple[ConversationId, LeftOutFile]]
     """What the archive has to do without."""
 
     def add(self, conversation_id: ConversationId, files: Files) -> Iterator[bytes]:
@@ -84,16 +84,16 @@ class ZipEncoder:
     """A zip in the layout of agent-server's own download: `<id>/meta.json`, `<id>/events/event-00000-....json`."""
 
     def __init__(self) -> None:
-        self.left_out: list[tuple[ConversationId, LeftOut]] = []
+        self.left_out: list[tuple[ConversationId, LeftOutFile]] = []
         self._sink = _Sink()
         self._archive = zipfile.ZipFile(cast(IO[bytes], self._sink), "w", zipfile.ZIP_DEFLATED, compresslevel=_LEVEL)
         self._archive.filelist = ZipDirectoryOnDisk(_zip_entry)
-        self._archive.NameToInfo = NoNames()
+        self._archive.NameToInfo = DiscardedNames()
 
     def add(self, conversation_id: ConversationId, files: Files) -> Iterator[bytes]:
         """Give the bytes of a conversation. Holds one file at a time."""
         for file in files:
-            if isinstance(file, LeftOut):
+            if isinstance(file, LeftOutFile):
                 self.left_out.append((conversation_id, file))
                 continue
             self._archive.writestr(_zip_entry(f"{conversation_id}/{file.name}"), file.raw)
@@ -120,7 +120,7 @@ class JsonLinesEncoder:
     """JSON Lines, as `app.model.jsonlines` describes them. Needs no memory for what was written."""
 
     def __init__(self) -> None:
-        self.left_out: list[tuple[ConversationId, LeftOut]] = []
+        self.left_out: list[tuple[ConversationId, LeftOutFile]] = []
 
     def add(self, conversation_id: ConversationId, files: Files) -> Iterator[bytes]:
         """Give the lines of a conversation."""
@@ -128,7 +128,7 @@ class JsonLinesEncoder:
         digest, lines, next_seq = sha256(line), 1, 0
         yield line
         for file in files:
-            if isinstance(file, LeftOut):
+            if isinstance(file, LeftOutFile):
                 self.left_out.append((conversation_id, file))
                 continue
             line = file_line(file, next_seq)
@@ -149,7 +149,7 @@ class MarkdownEncoder:
     """Markdown for people; it cannot be imported again."""
 
     def __init__(self) -> None:
-        self.left_out: list[tuple[ConversationId, LeftOut]] = []
+        self.left_out: list[tuple[ConversationId, LeftOutFile]] = []
         self._begun = False
 
     def add(self, conversation_id: ConversationId, files: Files) -> Iterator[bytes]:
@@ -160,7 +160,7 @@ class MarkdownEncoder:
         top: dict[str, dict[str, Any]] = {}
         headed = False
         for file in files:
-            if isinstance(file, LeftOut):
+            if isinstance(file, LeftOutFile):
                 self.left_out.append((conversation_id, file))
                 continue
             if file.name in (META, STATE):
@@ -231,7 +231,7 @@ class ZipDirectoryOnDisk(list[ZipInfo]):
             yield entry
 
 
-class NoNames(dict[str, ZipInfo]):
+class DiscardedNames(dict[str, ZipInfo]):
     """In the place of `ZipFile.NameToInfo`, which is for reading and for a warning about names that come twice."""
 
     def __setitem__(self, name: str, entry: ZipInfo, /) -> None:

@@ -17,17 +17,19 @@ from app.files import layout
 from app.files.layout import LAST_LEASE, LEASE
 from app.files.log.head import find_moved_head, may_be_behind
 from app.files.metadata_reader import Reader, summarize_log
-from app.model.archive_format import DEPTH_MAX, ArchiveFile, LeftOut, name_problem
-from app.model.conversation import ConversationFiles, believe_meta, find_unsaved_update_us
+from app.model.archive_format import DEPTH_MAX, ArchiveFile, LeftOutFile, find_path_problem
+from app.model.conversation import ConversationFiles, find_unsaved_update_us, plausible_meta_times
 from app.model.event import parse_json_object
 from app.model.ids import ConversationId, EventName
 from app.model.json_splice import parse_raw_object
 from app.model.jsonlines import event_path, find_event
-from app.model.redaction import redacted
+from app.model.redaction import redact_file
 from app.model.times import format_us
 
 _TOP = (layout.META, layout.STATE, layout.SIDECAR)
 _LOOKS = 5
+"""How often files are read again that change meanwhile."""
+
 _PAUSE_S = 0.02
 """A slow disk takes so long between an event and HEAD."""
 
@@ -36,16 +38,16 @@ _CREDENTIALS = "acp"
 
 
 class _Core(NamedTuple):
-    """The files that are replaced while a conversation goes on, when base_state.json was, and the names in its log."""
+    """The files that a running conversation replaces, the mtime of base_state.json, and the names in the log."""
 
-    top: dict[str, bytes | LeftOut]
+    top: dict[str, bytes | LeftOutFile]
     state_ns: int
     names: list[EventName]
 
 
 def read_files(
     root: Path, directory: str, *, with_secrets: bool = False, as_listed: bool = True, zone: tzinfo | None = None
-) -> Iterator[ArchiveFile | LeftOut]:
+) -> Iterator[ArchiveFile | LeftOutFile]:
     """Give a conversation's files in a fixed order: meta.json, base_state.json, convstore.json, events, others by name.
 
     With `as_listed`, meta.json has the `updated_at` that lists show; `zone` is that of events' times which carry none.
@@ -61,7 +63,11 @@ def read_files(
         if as_listed:
             _set_updated_at(Reader(root, zone), fd, directory, core)
         for name, found in core.top.items():
-            yield found if isinstance(found, LeftOut) else _masked(ArchiveFile(name, found), with_secrets=with_secrets)
+            yield (
+                found
+                if isinstance(found, LeftOutFile)
+                else _masked(ArchiveFile(name, found), with_secrets=with_secrets)
+            )
         seen = set(_TOP)
         if core.names:
             with layout.open_directory(layout.EVENTS, fd) as events_fd:
@@ -75,10 +81,10 @@ def read_files(
 
 
 def _read_core(fd: int) -> _Core:
-    """Read state and names until both are of one moment, or a few times.
+    """Read state and names until two readings are equal and HEAD is current, at most `_LOOKS` times.
 
-    An event that HEAD has to follow yet is about to be acknowledged, or its owner died. Then HEAD is put where the next
-    opening puts it: nobody would in a copy, which has neither the lease nor the files' times.
+    If HEAD stays behind the log, an append goes on or its owner died. Then HEAD is moved to where the next opening
+    would move it: in a copy nobody would, since a copy has neither the lease nor the files' times.
     """
     core = _look(fd)
     for _ in range(_LOOKS):
@@ -94,7 +100,7 @@ def _read_core(fd: int) -> _Core:
 
 
 def _look(fd: int) -> _Core:
-    top: dict[str, bytes | LeftOut] = {}
+    top: dict[str, bytes | LeftOutFile] = {}
     state_ns = 0
     for name in _TOP:
         try:
@@ -102,17 +108,17 @@ def _look(fd: int) -> _Core:
         except FileNotFoundError:
             continue
         except UnreadableFile as error:
-            top[name] = LeftOut(name, str(error))
+            top[name] = LeftOutFile(name, str(error))
         else:
             state_ns = mtime_ns if name == layout.STATE else state_ns
     try:
         return _Core(top, state_ns, layout.list_events(fd))
     except UnreadableFile as error:
-        return _Core({**top, layout.EVENTS: LeftOut(layout.EVENTS, str(error))}, state_ns, [])
+        return _Core({**top, layout.EVENTS: LeftOutFile(layout.EVENTS, str(error))}, state_ns, [])
 
 
 def _find_moved(fd: int, core: _Core) -> bytes | None:
-    """Return base_state.json with the HEAD that it is kept from as yet; None: it stands."""
+    """Return base_state.json with the HEAD that it should name but does not yet, or None if it is current."""
     raw = core.top.get(layout.STATE)
     if isinstance(raw, bytes) and core.names:
         try:
@@ -127,7 +133,7 @@ def _find_moved(fd: int, core: _Core) -> bytes | None:
 
 
 def _set_updated_at(reader: Reader, fd: int, directory: str, core: _Core) -> None:
-    """Put the `updated_at` that lists show into the meta.json that was read; one that cannot be read stays as it is."""
+    """Set the `updated_at` that lists show in the meta.json that was read, unless that is damaged."""
     raw = core.top.get(layout.META)
     if not isinstance(raw, bytes):
         return
@@ -135,7 +141,7 @@ def _set_updated_at(reader: Reader, fd: int, directory: str, core: _Core) -> Non
         meta = parse_json_object(raw)
         status = os.stat(layout.META, dir_fd=fd, follow_symlinks=False)
         placed_ns = layout.placed_ns(status)
-        log = summarize_log(reader, fd, core.names, believe_meta(meta, placed_ns))
+        log = summarize_log(reader, fd, core.names, plausible_meta_times(meta, placed_ns))
         modified_us = status.st_mtime_ns // 1000
         files = ConversationFiles(
             ConversationId(directory), directory, meta, status.st_mtime_ns, None, log, modified_us,
@@ -149,26 +155,26 @@ def _set_updated_at(reader: Reader, fd: int, directory: str, core: _Core) -> Non
         return
 
 
-def _read(path: str, parent_fd: int, *, with_secrets: bool) -> ArchiveFile | LeftOut:
-    problem = name_problem(path)
+def _read(path: str, parent_fd: int, *, with_secrets: bool) -> ArchiveFile | LeftOutFile:
+    problem = find_path_problem(path)
     if problem is not None:
-        return LeftOut(path.encode("utf-8", "replace").decode(), problem)
+        return LeftOutFile(path.encode("utf-8", "replace").decode(), problem)
     try:
         raw, _ = layout.read_file(path.rsplit("/", 1)[-1], parent_fd)
     except FileNotFoundError:
-        return LeftOut(path, "it vanished meanwhile")
+        return LeftOutFile(path, "it vanished meanwhile")
     except UnreadableFile as error:
-        return LeftOut(path, str(error))
+        return LeftOutFile(path, str(error))
     return _masked(ArchiveFile(path, raw), with_secrets=with_secrets)
 
 
-def _masked(file: ArchiveFile, *, with_secrets: bool) -> ArchiveFile | LeftOut:
+def _masked(file: ArchiveFile, *, with_secrets: bool) -> ArchiveFile | LeftOutFile:
     if with_secrets:
         return file
     try:
-        return ArchiveFile(file.name, redacted(file.name, file.raw))
+        return ArchiveFile(file.name, redact_file(file.name, file.raw))
     except UnreadableFile as error:
-        return LeftOut(file.name, str(error))
+        return LeftOutFile(file.name, str(error))
 
 
 def _others(fd: int, prefix: str, *, with_secrets: bool) -> Iterator[tuple[str, int]]:

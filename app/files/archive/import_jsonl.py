@@ -15,7 +15,8 @@ from app.errors import ArchiveRefused, ArchiveTooLarge
 from app.files.archive.import_sources import Incoming, Meter, check_files
 from app.model.archive_format import ArchiveFile, Limits
 from app.model.ids import ConversationId, EventName, event_file_name, find_conversation_id, find_event_name
-from app.model.jsonlines import MARK, VERSION, event_path, find_event, raw_members
+from app.model.json_splice import parse_raw_object
+from app.model.jsonlines import MARK, VERSION, event_path, find_event
 
 _FRAME_BYTES: Final = 8192
 
@@ -105,7 +106,7 @@ class JsonLinesSource:
             return ArchiveFile(event_path(name), line.removesuffix(b"\n"))
         match value:
             case {"convstore": "file", "name": str(path), "json": _}:
-                return ArchiveFile(path, self._raw_json(line))
+                return ArchiveFile(path, parse_raw_object(line).find("json") or b"")
             case {"convstore": "file", "name": str(path), "text": str(text)}:
                 return ArchiveFile(path, text.encode())
             case {"convstore": "file", "name": str(path), "base64": str(text)}:
@@ -114,12 +115,6 @@ class JsonLinesSource:
                 except (binascii.Error, ValueError) as error:
                     raise self._refused(f"not base64 ({error})") from error
         raise self._refused("a line of convstore's that this version does not know")
-
-    def _raw_json(self, line: bytes) -> bytes:
-        try:
-            return raw_members(line.decode())["json"].encode()
-        except (ValueError, KeyError) as error:
-            raise self._refused(f"not valid JSON ({error})") from error
 
     def _parse(self, line: bytes) -> dict[str, Any]:
         try:

@@ -16,7 +16,7 @@ import orjson
 from app.errors import ArchiveRefused, ArchiveTooLarge
 from app.files import layout
 from app.files.archive.export_reader import is_transient, read_files
-from app.model.archive_format import RATIO_FROM_BYTES, ArchiveFile, LeftOut, Limits, Paths
+from app.model.archive_format import RATIO_FROM_BYTES, ArchiveFile, ArchivePaths, LeftOutFile, Limits
 from app.model.ids import ConversationId, find_conversation_id
 from app.model.jsonlines import find_event
 
@@ -27,7 +27,7 @@ class Incoming(NamedTuple):
     """A conversation that is to be imported. Its files have to be taken before the next conversation is."""
 
     id: ConversationId
-    files: Iterator[ArchiveFile | LeftOut]
+    files: Iterator[ArchiveFile | LeftOutFile]
 
 
 class Source(Protocol):
@@ -72,7 +72,9 @@ class Meter:
             raise ArchiveTooLarge(f"{self._name} unpacks to more than {ratio} times its size; is it a bomb?")
 
 
-def check_files(name: str, files: Iterable[ArchiveFile | LeftOut], meter: Meter) -> Iterator[ArchiveFile | LeftOut]:
+def check_files(
+    name: str, files: Iterable[ArchiveFile | LeftOutFile], meter: Meter
+) -> Iterator[ArchiveFile | LeftOutFile]:
     """Give a conversation's files after checking each one's name against those before it.
 
     Locks, leases and markers, which agent-server's downloads hold, are left out.
@@ -80,11 +82,11 @@ def check_files(name: str, files: Iterable[ArchiveFile | LeftOut], meter: Meter)
     Raises:
         ArchiveRefused: a name must not be written, or it is no conversation.
     """
-    paths = Paths([layout.EVENTS])
+    paths = ArchivePaths([layout.EVENTS])
     known = False
     for file in files:
         if isinstance(file, ArchiveFile):
-            refuse_bad(name, file.name, paths.add(file.name) or _misplaced(file.name))
+            require_good_path(name, file.name, paths.add(file.name) or _misplaced(file.name))
             meter.file()
             if is_transient(file.name.rsplit("/", 1)[-1]):
                 continue
@@ -98,7 +100,7 @@ def _misplaced(path: str) -> str | None:
     return "it is below a file" if "/" in path and path.split("/", 1)[0] in (*CORE, layout.SIDECAR) else None
 
 
-def refuse_bad(name: str, path: str, problem: str | None) -> None:
+def require_good_path(name: str, path: str, problem: str | None) -> None:
     """Refuse a path that has a problem.
 
     Raises:
@@ -161,7 +163,7 @@ class DirectorySource:
         files = check_files(str(path), self._measured(path, meter), meter)
         return Incoming(conversation_id, files)
 
-    def _measured(self, path: Path, meter: Meter) -> Iterator[ArchiveFile | LeftOut]:
+    def _measured(self, path: Path, meter: Meter) -> Iterator[ArchiveFile | LeftOutFile]:
         for file in read_files(path.parent, path.name, with_secrets=True, zone=self._zone):
             if isinstance(file, ArchiveFile):
                 meter.unpacked(file.name, len(file.raw), len(file.raw))

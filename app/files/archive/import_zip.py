@@ -17,8 +17,8 @@ from typing import NamedTuple
 
 from app.errors import ArchiveRefused, ArchiveTooLarge
 from app.files import layout
-from app.files.archive.import_sources import CORE, Incoming, Meter, check_files, find_stated_id, refuse_bad
-from app.model.archive_format import ArchiveFile, Limits, name_problem
+from app.files.archive.import_sources import CORE, Incoming, Meter, check_files, find_stated_id, require_good_path
+from app.model.archive_format import ArchiveFile, Limits, find_path_problem
 from app.model.ids import ConversationId
 from app.model.jsonlines import find_event
 
@@ -100,20 +100,20 @@ class ZipSource:
         """
         name = info.orig_filename
         directory = name.endswith("/")
-        refuse_bad(self.name, name, name_problem(name[:-1] if directory else name))
+        require_good_path(self.name, name, find_path_problem(name[:-1] if directory else name))
         if info.filename != name:
-            refuse_bad(self.name, name, "it has two names")
+            require_good_path(self.name, name, "it has two names")
         kind = stat.S_IFMT(info.external_attr >> 16)
         if kind not in (0, stat.S_IFDIR if directory else stat.S_IFREG):
-            refuse_bad(self.name, name, "it is a link or a special file")
+            require_good_path(self.name, name, "it is a link or a special file")
         if info.flag_bits & _ENCRYPTED:
-            refuse_bad(self.name, name, "it is encrypted")
+            require_good_path(self.name, name, "it is encrypted")
         if info.compress_type not in _METHODS:
-            refuse_bad(self.name, name, "it is packed with another method than deflate")
+            require_good_path(self.name, name, "it is packed with another method than deflate")
         if directory and info.file_size:
-            refuse_bad(self.name, name, "it is a directory with content")
+            require_good_path(self.name, name, "it is a directory with content")
         if info.compress_size > self._path.stat().st_size:
-            refuse_bad(self.name, name, "it is larger than the archive")
+            require_good_path(self.name, name, "it is larger than the archive")
         if info.file_size > self._limits.file_bytes:
             raise ArchiveTooLarge(f"{self.name}: {name[:200]!r} is larger than {self._limits.file_bytes:,} bytes")
         return not directory

@@ -25,6 +25,7 @@ from app.model.times import format_us
 from app.model.validation import ROOT
 
 _LOOKS = 5
+"""How often files are read again that change meanwhile."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +43,8 @@ class Fork:
 def read_fork(reader: Reader, source: ConversationFiles, fork: Fork) -> Iterator[ArchiveFile]:
     """Give the files of a fork: its events, base_state.json after them, and meta.json.
 
-    An event that is newer than base_state.json would count as one that a crash kept HEAD from. Where the source's HEAD
-    is behind, as between the two files of an append and after a crash there, the fork's is not: nobody would move it.
+    base_state.json comes after the events, because an event newer than it would look like one that a crash kept from
+    HEAD. If the source's HEAD is behind its log (an append goes on, or crashed), the fork gets the right one.
 
     Raises:
         ConversationNotFound: the source is gone.
@@ -56,7 +57,7 @@ def read_fork(reader: Reader, source: ConversationFiles, fork: Fork) -> Iterator
     except OSError as error:
         raise ConversationNotFound(f"there is no conversation {source.directory} ({error.strerror})") from error
     try:
-        meta = _kept(fd, layout.META)[0] if source.meta is not None else _meta_of(source)
+        meta = _read_raw(fd, layout.META)[0] if source.meta is not None else _make_meta(source)
         with layout.open_directory(layout.EVENTS, fd) as events_fd:
             state, names, moved = _read_moment(fd, events_fd)
             head = fork.from_event_id
@@ -66,7 +67,7 @@ def read_fork(reader: Reader, source: ConversationFiles, fork: Fork) -> Iterator
             else:
                 copied, head = [(name, name) for name in names], moved.event_id if moved else None
             for name, new_name in copied:
-                with _naming(f"{layout.EVENTS}/{event_file_name(name)}"):
+                with _name_in_errors(f"{layout.EVENTS}/{event_file_name(name)}"):
                     raw, _ = layout.read_file(event_file_name(name), events_fd)
                 yield ArchiveFile(f"{layout.EVENTS}/{event_file_name(new_name)}", raw)
         directory = str(reader.root / fork.id)
@@ -91,17 +92,17 @@ def read_fork(reader: Reader, source: ConversationFiles, fork: Fork) -> Iterator
 
 
 def _read_moment(fd: int, events_fd: int) -> tuple[RawObject, list[EventName], Head | None]:
-    """Return base_state.json, the names in the log, and HEAD where it is behind them.
+    """Return base_state.json, the names in the log, and the right HEAD if the one in base_state.json is behind.
 
-    They are looked at again, a few times, when base_state.json is another by then: an owner who wrote it may have let
-    go since, and then nothing tells that HEAD was behind.
+    They are read again if base_state.json changed meanwhile: its owner may have released the lease since, and then
+    nothing tells that HEAD was behind.
     """
     for _ in range(_LOOKS):
-        state, state_ns = _kept(fd, layout.STATE)
+        state, state_ns = _read_raw(fd, layout.STATE)
         names = layout.list_event_names(events_fd)
         fields = parse_json_object(state.raw)
         moved = find_moved_head(events_fd, fields, state_ns, names) if may_be_behind(fd, fields) else None
-        if _kept(fd, layout.STATE)[0].raw == state.raw:
+        if _read_raw(fd, layout.STATE)[0].raw == state.raw:
             break
     return state, names, moved
 
@@ -117,9 +118,9 @@ def list_branch(events_fd: int, names: list[EventName], leaf: str) -> list[Event
 
 
 def find_on_branch(reader: Reader, directory: str, wanted: Sequence[EventName]) -> EventName | None:
-    """Return the last of some events, in log order, that is on the active branch; it is read from HEAD to there.
+    """Return the last of some events, given in log order, that is on the branch of HEAD; None if none is.
 
-    Where the branch cannot be followed, the log is taken for one.
+    If the branch cannot be followed, the whole log counts as the branch.
     """
     try:
         with (
@@ -166,40 +167,40 @@ def _parent(event: dict[str, Any], names: list[EventName], place: int) -> str | 
 def _read_event(events_fd: int, name: EventName) -> dict[str, Any]:
     file = event_file_name(name)
     try:
-        with _naming(f"{layout.EVENTS}/{file}"):
+        with _name_in_errors(f"{layout.EVENTS}/{file}"):
             return parse_json_object(layout.read_file(file, events_fd)[0])
     except FileNotFoundError as error:
         raise EventNotFound(f"event {name.event_id} is gone") from error
 
 
 @contextmanager
-def _naming(file: str) -> Iterator[None]:
-    """Say of which file it is that it cannot be read."""
+def _name_in_errors(file: str) -> Iterator[None]:
+    """Put the name of the file before the reason why it cannot be read."""
     try:
         yield
     except UnreadableFile as error:
         raise UnreadableFile(f"{file}: {error}", failed=error.failed) from error
 
 
-def _kept(fd: int, name: str) -> tuple[RawObject, int]:
-    """Return a file, and its mtime in nanoseconds as it was before it was read."""
+def _read_raw(fd: int, name: str) -> tuple[RawObject, int]:
+    """Return a JSON file, and its mtime in nanoseconds from before it was read."""
     try:
-        with _naming(name):
+        with _name_in_errors(name):
             raw, mtime_ns = layout.read_file(name, fd)
             return parse_raw_object(raw), mtime_ns
     except FileNotFoundError as error:
         raise UnreadableFile(f"{name}: missing") from error
 
 
-def _meta_of(source: ConversationFiles) -> RawObject:
-    """Return a meta.json for a source that has none, as the CLI leaves it."""
+def _make_meta(source: ConversationFiles) -> RawObject:
+    """Return a meta.json for a source that has none: the OpenHands CLI never writes one."""
     if any(problem.startswith(layout.META) for problem in source.problems):
         raise UnreadableFile("; ".join(source.problems))
     return first_meta(source)
 
 
 def first_meta(source: ConversationFiles) -> RawObject:
-    """Return the meta.json that a conversation without one would have: what agent-server needs in it."""
+    """Return a new meta.json for a conversation that has none, with the fields that agent-server needs."""
     workspace = (source.state or {}).get("workspace")
     row = fold(source)
     times = {"created_at": format_us(row.created_at), "updated_at": format_us(row.updated_at)}

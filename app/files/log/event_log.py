@@ -1,10 +1,9 @@
 """The event files of one conversation: reading them, and appending to them.
 
-The order of an append keeps its promise: temporary files, fsync; the old length marker is removed; the files are linked
-to their final names, which must be free; fsync of events/; the new marker is written. agent-server 1.58 trusts a marker
-of its own length instead of counting files. A marker older than the log would make it write over the last event. The
-old marker is put aside and becomes the new one: making a file takes 0.2 ms and more, as long as an fsync, and renaming
-one takes 0.05 ms.
+An append does this in order: write temporary files and fsync them; take the old length marker away; link the files to
+their final names, which must be free; fsync events/; write the new marker. agent-server 1.58 trusts the marker instead
+of counting files, so a marker older than the log would make it write over the last event. The old marker is renamed
+aside and becomes the new one: making a file takes 0.2 ms and more, as long as an fsync, and renaming one 0.05 ms.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ from app.model.ids import SEQ_MAX, EventName, event_file_name
 
 
 class RawEvent(NamedTuple):
-    """The bytes of an event's file, or the reason why there are none; `failed`: the system refused, which may pass."""
+    """The bytes of an event's file, or the reason why it has none. `failed`: the system refused, which may pass."""
 
     name: EventName
     raw: bytes
@@ -33,7 +32,7 @@ class RawEvent(NamedTuple):
 
 
 def list_events(reader: Reader, directory: str) -> list[EventName]:
-    """Return the names of a conversation's events in log order; none when it has no readable events/ directory."""
+    """Return the names of a conversation's events in log order; none if events/ is missing or cannot be read."""
     return find_events(reader, directory) or []
 
 
@@ -113,7 +112,7 @@ _match_temporary = re.compile(
 class LogNames:
     """The names in a log, kept while a conversation is open: ids to numbers, and the next number.
 
-    In a log with a gap, or two files of one number, `whole` is false; it has no marker, so that agent-server counts.
+    A log with a gap, or with two files of one number, has no marker, so that agent-server counts its files.
     """
 
     def __init__(self, names: Sequence[EventName]) -> None:
@@ -124,7 +123,7 @@ class LogNames:
         self.file_count = len(names)
 
     @property
-    def whole(self) -> bool:
+    def is_gapless(self) -> bool:
         """Whether the numbers are 0, 1, 2, ... with one file each."""
         return self.file_count == self.next_seq
 
@@ -168,14 +167,15 @@ def append(
             for seq, (event_id, data) in enumerate(files, start=known.next_seq):
                 name = EventName(seq, event_id)
                 written.append((name, *durable.write_temporary(events_fd, event_file_name(name), data)))
-            spare = _put_marker_aside(events_fd, known.next_seq)
+            spare = _put_marker_aside(events_fd, known.next_seq)  # before the log grows: see above
             for name, temporary, _ in written:
                 final = event_file_name(name)
+                # a link fails where another program took the name; a rename would replace its event
                 os.link(temporary, final, src_dir_fd=events_fd, dst_dir_fd=events_fd, follow_symlinks=False)
                 linked.append(final)
             for _, temporary, _ in written:
                 os.unlink(temporary, dir_fd=events_fd)
-            durable.sync_directory(events_fd)
+            durable.sync_directory(events_fd)  # without it a power cut takes the names back
         except BaseException:
             for left in [*linked, *(temporary for _, temporary, _ in written), _SPARE_MARKER]:
                 with suppress(OSError):
@@ -183,7 +183,7 @@ def append(
             raise
     for name, _, _ in written:
         known.add(name)
-    if known.whole:
+    if known.is_gapless:
         _write_marker(events_fd, known.next_seq, spare=spare)
     elif spare:
         durable.remove_if_there(events_fd, _SPARE_MARKER)
@@ -199,16 +199,16 @@ def remove_leftovers_in_log(events_fd: int, known: LogNames) -> None:
 
 def list_stale_markers(events_fd: int, known: LogNames) -> list[str]:
     """Return the names of the markers that say another length than the log has."""
-    right = _marker(known.next_seq) if known.whole else None
+    right = _marker(known.next_seq) if known.is_gapless else None
     return [name for name in os.listdir(events_fd) if _match_marker(name) and name != right]
 
 
 def has_same_length(events_fd: int, known: LogNames) -> bool:
-    """Whether the marker says that a log is as long as is known; it is not told of one that has none for its gaps.
+    """Whether the marker confirms the known length; True for a log with gaps, which has no marker.
 
-    The time of a directory does not tell of every append: before Linux 6.13 it is 4 ms coarse.
+    The fingerprint of events/ does not tell of every append: before Linux 6.13, times are 4 ms coarse.
     """
-    return not known.whole or find_fingerprint(_marker(known.next_seq), events_fd) is not None
+    return not known.is_gapless or find_fingerprint(_marker(known.next_seq), events_fd) is not None
 
 
 def list_names(events_fd: int) -> LogNames:
@@ -221,7 +221,7 @@ def _marker(length: int) -> str:
 
 
 def _put_marker_aside(events_fd: int, length: int) -> bool:
-    """Take the marker of this length away, and return whether there was one."""
+    """Rename the marker of this length aside and return whether there was one."""
     try:
         os.rename(_marker(length), _SPARE_MARKER, src_dir_fd=events_fd, dst_dir_fd=events_fd)
     except FileNotFoundError:
@@ -230,7 +230,7 @@ def _put_marker_aside(events_fd: int, length: int) -> bool:
 
 
 def _write_marker(events_fd: int, length: int, *, spare: bool) -> None:
-    """Say how long the log is. One that cannot be written is none, and then agent-server counts."""
+    """Write the marker of this length. If that fails there is none, and agent-server counts the files."""
     with suppress(OSError):
         if spare:
             os.rename(_SPARE_MARKER, _marker(length), src_dir_fd=events_fd, dst_dir_fd=events_fd)

@@ -1,4 +1,4 @@
-"""HEAD: the event that the next one follows. Where it stands, and where a crash kept it from standing."""
+"""HEAD, the event that the next one follows: where base_state.json says it is, and where it should be."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from app.model.validation import is_node, moves_head
 
 
 class Head(NamedTuple):
-    """A place in the tree to go on from; None is the empty tree."""
+    """The id of the event that the next one follows; None is the empty tree."""
 
     event_id: str | None
 
@@ -41,10 +41,11 @@ def _find_last_node(events_fd: int) -> Head:
 
 
 def find_moved_head(events_fd: int, state: Mapping[str, Any], state_ns: int, names: Sequence[EventName]) -> Head | None:
-    """Return what a crash, or a write that goes on, keeps HEAD from as yet; None: it stands.
+    """Return the HEAD that base_state.json should name but does not yet, or None if it is current.
 
-    It is found forward, along the parent chain, through files that are newer than base_state.json, which was written at
-    `state_ns`. A navigation wrote that one after all events, so it is never undone.
+    An append writes the event first and HEAD after it, so a crash, or a write that goes on, leaves HEAD behind. The
+    missing HEAD is found along the parent chain, through events whose files are newer than base_state.json, which was
+    written at `state_ns`. A navigation writes base_state.json after all events, so it is never undone.
     """
     leaf = state.get("leaf_event_id")
     if not isinstance(leaf, str):
@@ -64,20 +65,21 @@ def find_moved_head(events_fd: int, state: Mapping[str, Any], state_ns: int, nam
     return Head(found) if found != leaf else None
 
 
-def find_missing_head(fd: int, events_fd: int, state: Mapping[str, Any], *, own: bool) -> Head | None:
-    """Return what a crash keeps HEAD from, in a conversation whose locks the caller holds; None: it stands.
+def find_missing_head(fd: int, events_fd: int, state: Mapping[str, Any], *, same_lease: bool) -> Head | None:
+    """Return the HEAD that a crash kept from base_state.json, or None if it is current. The caller holds both locks.
 
-    With `own`, a crash under the lease that stands: of another worker, or of the server before, under a client's lease.
+    With `same_lease`, only events that were appended under the lease that stands count: by another worker of the
+    server, or, under a client's lease, by the server before.
     """
     newest_ns = os.stat(layout.STATE, dir_fd=fd, follow_symlinks=False).st_mtime_ns
-    claimed = find_fingerprint(layout.LAST_LEASE, fd) if own else None
+    claimed = find_fingerprint(layout.LAST_LEASE, fd) if same_lease else None
     if claimed is not None:
-        newest_ns = max(newest_ns, claimed[1])
+        newest_ns = max(newest_ns, claimed.mtime_ns)
     return find_moved_head(events_fd, state, newest_ns, layout.list_event_names(events_fd))
 
 
 def may_be_behind(fd: int, state: Mapping[str, Any]) -> bool:
-    """Whether HEAD may be behind the log: the conversation runs, or its owner has not given it back, or died."""
+    """Whether HEAD may be behind the log: the conversation runs, or its owner has not released it, or died."""
     owner = lease.read_lease(fd)
     return state.get("execution_status") == Status.RUNNING or (owner is not None and not owner.released)
 

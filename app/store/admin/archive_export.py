@@ -13,7 +13,7 @@ from app.files.archive.export_formats import make_encoder
 from app.files.layout import ConversationDir
 from app.files.metadata_reader import Reader
 from app.index import conversation_list, conversation_lookup
-from app.model.archive_format import ExportFormat, LeftOut
+from app.model.archive_format import ExportFormat, LeftOutFile
 from app.model.filters import ConversationFilter
 from app.model.ids import ConversationId, dashed
 from app.store.read.reader import StoreReader
@@ -35,7 +35,7 @@ class ExportReport:
     conversations: int = 0
     unread: int = 0
     size_bytes: int = 0
-    left_out: list[tuple[ConversationId, LeftOut]] = field(default_factory=list)
+    left_out: list[tuple[ConversationId, LeftOutFile]] = field(default_factory=list)
 
 
 async def list_named(store: StoreReader, asked: ConversationFilter) -> AsyncIterator[ConversationDir]:
@@ -86,10 +86,10 @@ async def export(
                 report.size_bytes += len(data)
                 yield data
         except FileNotFoundError:
-            report.left_out.append((one.id, LeftOut(one.directory, "it was deleted meanwhile")))
+            report.left_out.append((one.id, LeftOutFile(one.directory, "it was deleted meanwhile")))
         except PermissionError as error:
             report.unread += 1
-            report.left_out.append((one.id, LeftOut(one.directory, f"it cannot be read ({error.strerror})")))
+            report.left_out.append((one.id, LeftOutFile(one.directory, f"it cannot be read ({error.strerror})")))
         else:
             report.conversations += 1
     async for data in _in_thread(encoder.end()):

@@ -23,9 +23,8 @@ from app.files.archive.import_zip import ZipSource
 from app.files.layout import ConversationDir, Kind
 from app.files.metadata_reader import Reader
 from app.files.staging import ContentDigest, Staged
-from app.model.archive_format import ArchiveFile, ExportFormat, LeftOut, Limits, OnClash
+from app.model.archive_format import ArchiveFile, ExportFormat, LeftOutFile, Limits, OnClash, with_new_ids
 from app.model.ids import ConversationId, dashed
-from app.model.renaming import renamed
 from app.store.follow.full_sync import OnProgress, ignore_progress
 from app.store.store import ConversationStore
 
@@ -53,7 +52,7 @@ class PlannedImport:
     files: int
     size_bytes: int
     digest: bytes
-    left_out: list[LeftOut] = field(default_factory=list)
+    left_out: list[LeftOutFile] = field(default_factory=list)
     warning: str | None = None
     """Of an imported one: what the index does not show yet; it will, without another import."""
 
@@ -180,7 +179,7 @@ class _Planning:
     def _decide(self, source: Source, incoming: Incoming) -> PlannedImport:
         contents, left_out = ContentDigest(), []
         for file in incoming.files:
-            if isinstance(file, LeftOut):
+            if isinstance(file, LeftOutFile):
                 left_out.append(file)
             else:
                 contents.add(file)
@@ -284,12 +283,12 @@ def _stage_each(
             raise _changed(planned)
         files = _as_planned(one.files, planned)
         if planned.action is Action.IMPORT:
-            yield planned, staging.stage(root, planned.target, (renamed(file, new_ids) for file in files))
+            yield planned, staging.stage(root, planned.target, (with_new_ids(file, new_ids) for file in files))
         else:
             yield planned, None
 
 
-def _as_planned(files: Iterable[ArchiveFile | LeftOut], planned: PlannedImport) -> Iterator[ArchiveFile]:
+def _as_planned(files: Iterable[ArchiveFile | LeftOutFile], planned: PlannedImport) -> Iterator[ArchiveFile]:
     """Give the files, and refuse them at the end when they are not those that were checked."""
     came = ContentDigest()
     for file in files:

@@ -20,7 +20,7 @@ from typing import NamedTuple
 from app.errors import IndexBusy, IndexDamaged, IndexUnusable, StoreError, StoreUnavailable
 from app.files import layout, lease, liveness, staging, trash
 from app.files.layout import LEASE
-from app.files.metadata_reader import list_ahead
+from app.files.metadata_reader import list_future_conversations
 from app.filesystem import FileSystem, find_file_system
 from app.index import conversation_lookup
 from app.index import state as index_state
@@ -166,7 +166,7 @@ async def _clocks(index: Index, settings: Settings) -> Finding:
     latest_us = time.time_ns() // 1000 + AHEAD_MAX_US
     async with index.read() as connection:
         by_events = await integrity.list_ahead(connection, latest_us)
-    ahead = sorted({*by_events, *await asyncio.to_thread(list_ahead, settings.root, latest_us)})
+    ahead = sorted({*by_events, *await asyncio.to_thread(list_future_conversations, settings.root, latest_us)})
     if not ahead:
         return ok("clocks", "no conversation tells a time in the future")
     shown = ", ".join(map(dashed, ahead[:3])) + (" and others" if len(ahead) > 3 else "")

@@ -10,7 +10,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from app.files import disk_usage
-from app.files.disk_usage import DiskUsage, Seen
+from app.files.disk_usage import DiskUsage, SeenInodes
 from app.files.trash import TRASH
 from app.index import conversation_lookup
 from app.index.conversation_lookup import Placement
@@ -79,7 +79,7 @@ class _Measuring:
     def __init__(self, root: Path, by: By) -> None:
         self._root = root
         self._name = _NAMES[by]
-        self._seen: Seen = set()
+        self._seen: SeenInodes = set()
         self._shares: dict[str, Share] = {}
         self._all = Share("conversations")
         self._directories: set[str] = set()

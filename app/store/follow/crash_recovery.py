@@ -23,7 +23,7 @@ from app.files.edit import Edit
 from app.files.layout import ConversationDir
 from app.files.lease import Lease
 from app.files.log import event_log
-from app.files.open_conversation import OpenFiles
+from app.files.open_conversation import OpenConversation
 from app.index import conversation_lookup, ownership
 from app.index.connections import WriteConnection
 from app.index.conversation_lookup import IndexedState
@@ -91,7 +91,7 @@ def was_left_open(before: Lease | None, instance: str) -> bool:
     return before is None or (not before.released and before.owner != instance)
 
 
-def _errors(files: OpenFiles) -> list[dict[str, object]]:
+def _errors(files: OpenConversation) -> list[dict[str, object]]:
     names = event_log.list_events(files.reader, files.directory)
     found = event_log.read_events(files.reader, files.directory, names)
     action = find_unfinished_action(parse_json_object(one.raw) for one in found if one.unreadable is None)

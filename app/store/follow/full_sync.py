@@ -21,6 +21,7 @@ from typing import NamedTuple, TypeVar
 
 from app.errors import QueryTooSlow, StoreUnavailable
 from app.files import layout
+from app.files.fingerprint import UNTRUSTED
 from app.files.layout import ConversationDir
 from app.files.metadata_reader import Reader
 from app.files.row_reader import read_changes, read_rows, read_signatures
@@ -195,7 +196,7 @@ class _Run:
                 read_signatures, self._context.reader, map(layout.conversation_dir, known)
             )
             changed |= {
-                one: signatures.get(one, layout.UNTRUSTED)
+                one: signatures.get(one, UNTRUSTED)
                 for one in chunk
                 if self._is_changed(known.get(one), signatures.get(one))
             }
@@ -204,7 +205,7 @@ class _Run:
     def _is_changed(self, before: bytes | None, now: bytes | None) -> bool:
         if before is None:
             self.report.added += 1
-        elif before == now != layout.UNTRUSTED:
+        elif before == now != UNTRUSTED:
             return False
         else:
             self.report.changed += 1
@@ -224,7 +225,7 @@ class _Run:
             done += len(read) + len(empty)
             step = _Step("metadata", done, len(changed))
             written = await self._write(partial(self._write_metadata, read=read, empty=empty, as_of=as_of, step=step))
-            again |= {one.directory: layout.UNTRUSTED for one in written.again}
+            again |= {one.directory: UNTRUSTED for one in written.again}
             self._count(written)
             self._on_progress(*step)
         return again
@@ -251,7 +252,7 @@ class _Run:
         self.report.added -= number - written.removed
         self.report.conversations -= number
         self.report.untrusted += [
-            ConversationDir(one.row.directory, one.row.uuid) for one in rows if one.signature == layout.UNTRUSTED
+            ConversationDir(one.row.directory, one.row.uuid) for one in rows if one.signature == UNTRUSTED
         ]
 
     async def _metadata_batches(

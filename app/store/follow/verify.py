@@ -17,6 +17,7 @@ import orjson
 
 from app.errors import IndexDamaged, IndexUnusable
 from app.files import layout
+from app.files.fingerprint import FAILED, UNTRUSTED
 from app.files.layout import ConversationDir
 from app.files.log import event_log
 from app.files.metadata_reader import Reader
@@ -201,8 +202,7 @@ async def _compare_settled(
         doubtful = [
             one
             for one in differing
-            if after[one.directory] in (layout.UNTRUSTED, layout.FAILED)
-            or after[one.directory] != before[one.directory]
+            if after[one.directory] in (UNTRUSTED, FAILED) or after[one.directory] != before[one.directory]
         ]
         found |= {one: differences for one, differences in differing.items() if one not in doubtful}
         if not doubtful:

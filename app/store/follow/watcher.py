@@ -13,7 +13,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-import os
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -22,7 +21,8 @@ from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
-from app.files import layout, lease, liveness
+from app.files import fingerprint, layout, lease, liveness
+from app.files.fingerprint import UNTRUSTED, Fingerprint
 from app.files.layout import LEASE, ConversationDir
 from app.files.lease import Lease
 from app.files.row_reader import read_signatures
@@ -73,7 +73,7 @@ class _Walk:
         """Whether a conversation's directories tell that it needs no closer look."""
         if self.full or seen.key % FULL_EVERY == self.number % FULL_EVERY:
             return False
-        return 0 < layout.changed_ns(root, seen.directory) < self.since_ns
+        return 0 < fingerprint.changed_ns(root, seen.directory) < self.since_ns
 
     def step(self) -> int:
         """Return how many conversations are due now, so that the walk takes `WALK_S`."""
@@ -99,7 +99,7 @@ class Watcher:
         """
         self._context = context
         self._leases = LeaseWatch(context.root)
-        self._root: tuple[int, ...] = ()
+        self._root: Fingerprint | None = None
         self._duplicates = frozenset(duplicates)
         self._lately: dict[ConversationId, float] = {}
         self._empty: dict[ConversationDir, bytes] = {}
@@ -119,7 +119,7 @@ class Watcher:
 
     async def walk_all(self, *, full: bool = True) -> int:
         """Look at every conversation once, now, and return how many rows changed."""
-        self._root = ()
+        self._root = None
         changed = await self.tick()
         self._walk = await self._next_walk(full=full)
         while not self._walk.over:
@@ -128,8 +128,8 @@ class Watcher:
 
     async def _look_at_root(self) -> int:
         """When a directory appeared or vanished, find out which."""
-        now = await asyncio.to_thread(layout.root_signature, self._context.root)
-        if now == self._root != ():
+        now = await asyncio.to_thread(fingerprint.find_root_fingerprint, self._context.root)
+        if now is not None and now == self._root:
             return 0
         directories, duplicates = await asyncio.to_thread(layout.list_directories, self._context.root)
         for name in sorted({*duplicates} - self._duplicates):
@@ -137,7 +137,7 @@ class Watcher:
         self._duplicates = frozenset(duplicates)
         new, gone = await self._compare_names(directories)
         changed = await self._read_again(
-            {one: layout.UNTRUSTED for one in map(layout.conversation_dir, new) if one not in self._empty}
+            {one: UNTRUSTED for one in map(layout.conversation_dir, new) if one not in self._empty}
         )
         if gone:
             changed += await self._context.index.write(
@@ -179,7 +179,7 @@ class Watcher:
         return {
             one: now[one.directory]
             for one, before in self._empty.items()
-            if now[one.directory] != before or before == layout.UNTRUSTED
+            if now[one.directory] != before or before == UNTRUSTED
         }
 
     async def _look_at_active(self) -> int:
@@ -225,7 +225,7 @@ class Watcher:
     async def _next_walk(self, *, full: bool = False) -> _Walk:
         number = self._walk.number + 1
         if full or number % FULL_EVERY == 0:
-            self._root = ()
+            self._root = None
             self._empty.clear()
         return _Walk(number, await self._count(), self._walk.began_ns - _MARGIN_NS, full)
 
@@ -248,8 +248,8 @@ class Watcher:
         for seen in rows:
             if walk is not None and walk.is_unchanged(root, seen):
                 continue
-            now = layout.signature(root, seen.directory)
-            if now != seen.signature or now == layout.UNTRUSTED or seen.events_behind:
+            now = fingerprint.signature(root, seen.directory)
+            if now != seen.signature or now == UNTRUSTED or seen.events_behind:
                 looked.changed[ConversationDir(seen.directory, seen.id)] = now
             owned = self._leases.find_change(seen)
             if owned is not None:
@@ -286,7 +286,7 @@ class Watcher:
 class _Read(NamedTuple):
     """A lease as it was read, and what its file looked like then."""
 
-    facts: tuple[int, ...]
+    file: Fingerprint
     lease: Lease | None
 
 
@@ -319,14 +319,12 @@ class LeaseWatch:
         return None if now[1:] == (seen.owner, seen.owner_until) else now
 
     def _read(self, directory: str) -> Lease | None:
-        try:
-            status = os.lstat(f"{self._root}/{directory}/{LEASE}")
-        except OSError:
+        file = fingerprint.guess_fingerprint(f"{self._root}/{directory}/{LEASE}")
+        if file is None:
             return None
-        facts = (status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
         known = self._before.get(directory)
-        if known is None or known.facts != facts:
-            known = _Read(facts, lease.find_lease(self._root, directory))
+        if known is None or known.file != file:
+            known = _Read(file, lease.find_lease(self._root, directory))
         self._now[directory] = known
         return known.lease
 

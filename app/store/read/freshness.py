@@ -13,7 +13,8 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 
 from app.errors import ConversationNotFound, IndexBusy, IndexUnusable
-from app.files import layout
+from app.files import fingerprint, layout
+from app.files.fingerprint import UNTRUSTED
 from app.files.layout import ConversationDir
 from app.index import conversation_lookup
 from app.index.conversation_lookup import IndexedState
@@ -86,7 +87,7 @@ class Freshness:
         if located is not None and not located.events_behind and await self._is_written_here(conversation_id):
             return located
         directory, signature = await asyncio.to_thread(self._look, conversation_id, located)
-        if located is not None and signature == located.signature != layout.UNTRUSTED and not located.events_behind:
+        if located is not None and signature == located.signature != UNTRUSTED and not located.events_behind:
             return located
         if directory is None:
             await self._forget(located)
@@ -106,7 +107,7 @@ class Freshness:
             directory: str | None = located.directory
         else:
             directory = layout.find_directory(root, conversation_id)
-        return directory, layout.signature(root, directory) if directory else layout.UNTRUSTED
+        return directory, fingerprint.signature(root, directory) if directory else UNTRUSTED
 
     async def _locate(self, conversation_id: ConversationId) -> IndexedState | None:
         async with self._context.index.read() as connection:

@@ -12,10 +12,11 @@ from contextlib import suppress
 from typing import Any, NamedTuple
 
 from app.errors import ConversationNotFound, IndexBusy, IndexUnusable, OwnershipLost, StoreError
-from app.files import layout, lease
+from app.files import fingerprint, layout, lease
 from app.files.edit import Edit, TagEdit, Written
+from app.files.fingerprint import UNTRUSTED
 from app.files.log.head import Head
-from app.files.open_conversation import OpenFiles
+from app.files.open_conversation import OpenConversation
 from app.model.conversation import Folded, IndexedRow, fold_next
 from app.model.event import EventRow
 from app.model.filters import Status
@@ -48,7 +49,7 @@ class ConversationWriter:
     def __init__(
         self,
         context: StoreContext,
-        files: OpenFiles,
+        files: OpenConversation,
         commits: GroupCommit,
         threads: Executor,
         *,
@@ -167,12 +168,12 @@ class ConversationWriter:
         if meta or wanted is not None:
             meta["updated_at"] = format_us(time.time_ns() // 1000)
         given = {"archived": archived, "pinned": pinned}
-        own = {name: value for name, value in given.items() if value is not None}
-        if all(self.files.files.own.get(name, False) == value for name, value in own.items()):
-            own = {}
-        if not (meta or own):
+        sidecar = {name: value for name, value in given.items() if value is not None}
+        if all(self.files.files.sidecar.get(name, False) == value for name, value in sidecar.items()):
+            sidecar = {}
+        if not (meta or sidecar):
             return Done()
-        return await self._done(Edit(meta=meta, own=own, tags=None if wanted is None else lambda _: wanted))
+        return await self._done(Edit(meta=meta, sidecar=sidecar, tags=None if wanted is None else lambda _: wanted))
 
     async def update_meta(self, *, title: str | None = None, tags: Mapping[str, str] | None = None) -> Done:
         """Do `update` of title and tags.
@@ -206,7 +207,7 @@ class ConversationWriter:
             except (IndexBusy, IndexUnusable) as late:
                 self.behind = True
                 log.warning("conversation %s is written, but not yet in the index: %s", self.id, late)
-                written = written.warned(warning_of(late))
+                written = written.with_warning(warning_of(late))
         self._notify()
         return written
 
@@ -214,7 +215,7 @@ class ConversationWriter:
         """Write the files and then the index, unless it must read them again. Return why the index was not written."""
         try:
             self.files.read_as(self._context.reader)
-            written = self.files.write(change)
+            written = self.files.apply(change)
             self._unsaved = True
             if not (written.reread or self.behind):
                 self._commits.write(self._next_commit(written.signature, written.events))
@@ -240,7 +241,7 @@ class ConversationWriter:
     async def _refresh(self) -> None:
         async with self._writing:
             try:
-                if (await asyncio.to_thread(self.files.write, Edit())).reread:
+                if (await asyncio.to_thread(self.files.apply, Edit())).reread:
                     self.behind = True
                     self.behind = not await self._reindex()
             except (OwnershipLost, ConversationNotFound):
@@ -294,7 +295,7 @@ class ConversationWriter:
         if files.untrusted or not is_behind or not files.save_updated_at(listed_us):
             return False
         try:
-            self._commits.write(self._next_commit(layout.UNTRUSTED, []))
+            self._commits.write(self._next_commit(UNTRUSTED, []))
         except (IndexBusy, IndexUnusable):
             self.behind = True
         return True
@@ -317,8 +318,8 @@ class ConversationWriter:
         files = self.files
         if files.untrusted or not files.log_read:
             return
-        signature = layout.signature(files.reader.root, files.directory)
-        if signature != layout.UNTRUSTED and files.is_unchanged():
+        signature = fingerprint.signature(files.reader.root, files.directory)
+        if signature != UNTRUSTED and files.is_unchanged():
             self._commits.write(self._next_commit(signature, []))
 
     async def is_in_step(self) -> bool:

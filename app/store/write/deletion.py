@@ -11,7 +11,7 @@ from app.errors import ConversationOwned, NotInTrash, UnreadableFile
 from app.files import layout, lease, trash
 from app.files.layout import ConversationDir
 from app.files.trash import TrashEntry
-from app.model.conversation import TITLE_MAX, bounded
+from app.model.conversation import TITLE_MAX, truncate_text
 from app.model.event import parse_json_object
 from app.model.ids import ConversationId, dashed
 from app.store.context import StoreContext
@@ -91,4 +91,4 @@ def _title(root: Path, entry: TrashEntry) -> str | None:
             title = parse_json_object(layout.read_file(layout.META, fd)[0]).get("title")
     except (OSError, UnreadableFile):
         return None
-    return bounded(title, TITLE_MAX)
+    return truncate_text(title, TITLE_MAX)

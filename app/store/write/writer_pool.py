@@ -20,7 +20,7 @@ from typing import NamedTuple
 from app.errors import ConversationNotFound, OwnershipLost, StoreError
 from app.files import lease, liveness
 from app.files.lease import ClaimedLease, Lease
-from app.files.open_conversation import OpenFiles
+from app.files.open_conversation import OpenConversation
 from app.index import ownership
 from app.model.filters import Status
 from app.model.ids import ConversationId, dashed
@@ -138,7 +138,7 @@ class WriterPool:
         else:
             shared = self._settings.workers > 1
             claim = await asyncio.to_thread(lease.claim, root, directory, self.instance, force=force, shared=shared)
-        files = OpenFiles(self._context.reader, directory, conversation_id, claim.lease)
+        files = OpenConversation(self._context.reader, directory, conversation_id, claim.lease)
         left = held is None and claim.before is not None and not claim.before.released
         try:
             mark = partial(

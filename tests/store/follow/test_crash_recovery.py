@@ -29,7 +29,7 @@ from tests.builders import (
     write_event,
 )
 from tests.conftest import StoreOpener, serving
-from tests.files.test_lease_unread import refused
+from tests.files.test_lease import refused
 from tests.store.helpers import is_rebuilt_equal, log_of, state_of
 
 ONE, TWO = ConversationId(make_id(1)), ConversationId(make_id(2))

@@ -16,7 +16,7 @@ import pytest
 
 from app import ConversationStore
 from app.errors import StoreUnavailable, SyncRunning
-from app.files import layout
+from app.files import fingerprint
 from app.files.layout import ConversationDir
 from app.model.filters import ConversationFilter
 from app.model.ids import ConversationId, dashed
@@ -66,13 +66,13 @@ async def test_files_are_looked_at_once_for_a_new_conversation_and_again_for_a_k
     root: Path, open_store: StoreOpener, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     looked: list[str] = []
-    signature = layout.signature
+    signature = fingerprint.signature
 
     def note(root: Path, directory: str) -> bytes:
         looked.append(directory)
         return signature(root, directory)
 
-    monkeypatch.setattr(layout, "signature", note)
+    monkeypatch.setattr(fingerprint, "signature", note)
     make_conversation(root, 1)
     async with open_store(root, synced=False) as store:
         await store.sync()
@@ -207,7 +207,7 @@ async def test_two_directories_for_one_id_are_reported_and_the_plain_one_is_list
 async def test_what_changed_a_moment_ago_is_read_again(
     root: Path, open_store: StoreOpener, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.files.layout.time_ns", time.time_ns)
+    monkeypatch.setattr("app.files.fingerprint.time_ns", time.time_ns)
     make_conversation(root)
     one = ConversationDir(make_id(1), ConversationId(make_id(1)))
     async with open_store(root, synced=False) as store:

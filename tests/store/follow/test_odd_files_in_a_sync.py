@@ -12,12 +12,8 @@ from pathlib import Path
 import orjson
 import pytest
 
-from app.files.layout import FAILED, ConversationDir
-from app.files.metadata_reader import Reader
-from app.files.row_reader import read_changes, read_rows
-from app.model.event import KnownLog
 from app.model.ids import ConversationId
-from tests.builders import make_conversation, make_id, names_in, opened_files
+from tests.builders import make_conversation, make_id, opened_files
 from tests.conftest import StoreOpener
 
 ONE = ConversationId(make_id(1))
@@ -82,28 +78,6 @@ async def test_a_link_and_what_is_no_file_are_read_once_and_agree_with_the_index
         assert [name for name in opened if ".convstore" not in name] == []
         assert (body.get("unreadable") or "") == reason.strip()
         assert await store.verify() == []
-
-
-def test_what_the_operating_system_refuses_is_not_trusted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    refuse(monkeypatch, make_conversation(tmp_path) / "meta.json")
-    [row], _ = read_rows(Reader(tmp_path, None), [ConversationDir(ONE, ONE)])
-    assert (row.signature, row.row.unreadable) == (FAILED, "meta.json: cannot be opened (Input/output error)")
-
-
-def test_a_row_is_read_from_its_files_and_the_last_event(tmp_path: Path) -> None:
-    path = make_conversation(tmp_path, events=20)
-    last = max(names_in(path / "events"))
-    with opened_files() as opened:
-        read_rows(Reader(tmp_path, None), [ConversationDir(ONE, ONE)])
-    assert opened == [str(path), "meta.json", "base_state.json", "events", "convstore.json", "events", last]
-
-
-def test_a_log_is_read_once(tmp_path: Path) -> None:
-    path = make_conversation(tmp_path, events=20)
-    names = sorted(names_in(path / "events"))
-    with opened_files() as opened:
-        read_changes(Reader(tmp_path, None), [KnownLog(1, ONE, {})])
-    assert opened == [str(path), "events", str(path), "events", *names]
 
 
 async def test_what_the_operating_system_refused_is_read_again_by_the_next_sync(

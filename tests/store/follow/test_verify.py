@@ -222,7 +222,7 @@ async def test_what_is_changed_meanwhile_is_looked_at_again_before_it_is_told(
 ) -> None:
     directory = make_conversation(root, 1)
     monkeypatch.setattr("app.store.follow.verify._SETTLE_S", 0.2)
-    monkeypatch.setattr("app.files.layout.time_ns", time.time_ns)
+    monkeypatch.setattr("app.files.fingerprint.time_ns", time.time_ns)
     async with open_store(root) as store:
         write_event(directory, 2)
         checking = asyncio.create_task(store.verify())
@@ -239,7 +239,7 @@ async def test_what_goes_on_changing_is_told_once_it_is_left_alone(
     async with open_store(root) as store:
         write_event(directory, 2)
         with monkeypatch.context() as changing:
-            changing.setattr("app.files.layout.time_ns", time.time_ns)
+            changing.setattr("app.files.fingerprint.time_ns", time.time_ns)
             assert await store.verify() == []
         assert "event 2" in [one.what for one in await store.verify()]
 

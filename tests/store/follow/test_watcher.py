@@ -252,7 +252,7 @@ async def test_what_was_read_half_written_is_read_again(
 ) -> None:
     """The signature of what changed a moment ago is not trusted, so a write in the same clock tick is found."""
     ahead_ns = 0
-    monkeypatch.setattr("app.files.layout.time_ns", lambda: time.time_ns() + ahead_ns)
+    monkeypatch.setattr("app.files.fingerprint.time_ns", lambda: time.time_ns() + ahead_ns)
     directory = make_conversation(root, 1, meta=OLD, events=OLD_EVENTS)
     async with open_store(root) as store:
         looking = swept(store)

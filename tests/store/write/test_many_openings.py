@@ -16,7 +16,7 @@ import pytest
 
 from app import ConversationStore
 from app.errors import ConversationNotFound
-from app.files.open_conversation import OpenFiles
+from app.files.open_conversation import OpenConversation
 from app.model.ids import ConversationId
 from tests.builders import make_conversation, make_event, make_id
 from tests.conftest import StoreOpener
@@ -43,13 +43,13 @@ async def append(store: ConversationStore, number: int, event: int) -> int:
 def loads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Collect which conversations are built."""
     built: list[str] = []
-    real = OpenFiles.load
+    real = OpenConversation.load
 
-    def load(self: OpenFiles, *, after_crash: bool) -> str | None:
+    def load(self: OpenConversation, *, after_crash: bool) -> str | None:
         built.append(self.id)
         return real(self, after_crash=after_crash)
 
-    monkeypatch.setattr(OpenFiles, "load", load)
+    monkeypatch.setattr(OpenConversation, "load", load)
     return built
 
 

@@ -16,7 +16,6 @@ from app.errors import ConversationNotFound, ConversationOwned, UnreadableFile
 from app.model.event import STATE_UPDATE
 from app.model.filters import ConversationFilter
 from app.model.ids import ConversationId, dashed
-from app.model.salvage import salvage
 from tests.builders import make_conversation, make_event, make_id, make_state, names_in, write_event
 from tests.conftest import StoreOpener
 
@@ -225,28 +224,6 @@ async def test_the_copy_comes_back_as_any_deleted_one(root: Path, open_store: St
         await store.delete(ONE, permanent=True)
         await store.restore(ONE)
     assert (directory / "base_state.json").read_text() == "{"
-
-
-WHOLE = b' {"a": 1, "b": {"c": [1, "x,y"]}, "d": "\\u00e9", "e": 12.5} '
-
-
-@pytest.mark.parametrize(
-    ("raw", "found"),
-    [
-        (b"", {}),
-        (b"[1]", {}),
-        (b"\0" * 20, {}),
-        (b'{"a": 1', {}),
-        (b'{"a": 1,', {"a": 1}),
-        (b'{"a": 1, "a": 2, 3: 4', {"a": 2}),
-        (b'{"a": "x\0\0\0\0', {}),
-        (b'{"a": ' + b"[" * 100_000, {}),
-        (WHOLE[:-2], {"a": 1, "b": {"c": [1, "x,y"]}, "d": "é"}),
-        (WHOLE, {"a": 1, "b": {"c": [1, "x,y"]}, "d": "é", "e": 12.5}),
-    ],
-)
-def test_salvage_takes_what_stands_whole(raw: bytes, found: dict[str, Any]) -> None:
-    assert salvage(raw) == found
 
 
 def lose(path: Path) -> None:

@@ -187,7 +187,7 @@ async def test_one_that_a_client_owned_is_saved_when_it_gives_it_back(root: Path
 async def test_an_idle_one_is_closed_once_its_new_row_can_be_trusted(
     root: Path, open_store: StoreOpener, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.files.layout.time_ns", time.time_ns)
+    monkeypatch.setattr("app.files.fingerprint.time_ns", time.time_ns)
     path = make_old(root)
     async with opened(open_store, root, idle_s=0.5) as store:
         await append(store)

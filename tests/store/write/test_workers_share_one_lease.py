@@ -13,7 +13,7 @@ import pytest
 
 from app import ConversationStore
 from app.files import lease, open_conversation
-from app.files.fingerprint import Mark, fingerprint_of
+from app.files.fingerprint import Fingerprint, fingerprint_of
 from app.model.filters import ConversationFilter
 from app.model.ids import ConversationId
 from tests.builders import SecondProcess, index_path, make_conversation, make_event, make_id, second_process
@@ -124,7 +124,7 @@ async def test_an_opening_that_fails_leaves_the_lease_to_the_worker_that_has_it_
     async with open_store(root, **SAME) as store:
         with sibling(root) as other:
             write(other, 2)
-            monkeypatch.setattr("app.files.open_conversation.OpenFiles.load", fails)
+            monkeypatch.setattr("app.files.open_conversation.OpenConversation.load", fails)
             with pytest.raises(OSError, match="Input/output"):
                 await append(store, 3)
             assert held(root) == OURS
@@ -181,8 +181,8 @@ async def test_events_of_two_workers_get_two_numbers_where_directory_times_are_c
 ) -> None:
     make_conversation(root)
 
-    def coarse(status: os.stat_result) -> Mark:
-        return (0, 0, 0, 0) if S_ISDIR(status.st_mode) else fingerprint_of(status)
+    def coarse(status: os.stat_result) -> Fingerprint:
+        return Fingerprint(0, 0, 0, 0) if S_ISDIR(status.st_mode) else fingerprint_of(status)
 
     monkeypatch.setattr(open_conversation, "fingerprint_of", coarse)
     async with open_store(root, **SAME) as store, store.writer(ONE) as conversation:

@@ -21,7 +21,7 @@ from app.errors import (
 )
 from app.files import layout, lease
 from app.files.layout import LOG_LOCK
-from app.files.open_conversation import OpenFiles
+from app.files.open_conversation import OpenConversation
 from app.index import conversation_lookup
 from app.locks import hold_lock
 from app.model.ids import ConversationId
@@ -205,14 +205,14 @@ async def test_of_many_first_accesses_none_waits_for_a_slow_one(
     for number in range(1, MANY + 1):
         make_conversation(root, number, events=0)
     go_on = threading.Event()
-    real = OpenFiles.load
+    real = OpenConversation.load
 
-    def load(self: OpenFiles, *, after_crash: bool) -> str | None:
+    def load(self: OpenConversation, *, after_crash: bool) -> str | None:
         if self.id == one(1):
             go_on.wait(60)
         return real(self, after_crash=after_crash)
 
-    monkeypatch.setattr(OpenFiles, "load", load)
+    monkeypatch.setattr(OpenConversation, "load", load)
     async with open_store(root, open_conversations=MANY) as store:
         slow = asyncio.create_task(append(store, 1, 1))
         assert set(await asyncio.gather(*(append(store, number, 1) for number in range(2, MANY + 1)))) == {0}
@@ -257,13 +257,13 @@ async def test_many_first_accesses_open_once(
 ) -> None:
     make_conversation(root)
     loads: list[str] = []
-    real = OpenFiles.load
+    real = OpenConversation.load
 
-    def load(self: OpenFiles, *, after_crash: bool) -> str | None:
+    def load(self: OpenConversation, *, after_crash: bool) -> str | None:
         loads.append(self.id)
         return real(self, after_crash=after_crash)
 
-    monkeypatch.setattr(OpenFiles, "load", load)
+    monkeypatch.setattr(OpenConversation, "load", load)
 
     async def append(store: ConversationStore, number: int) -> int:
         async with store.writer(ONE) as conversation:

@@ -52,7 +52,9 @@ def test_setting_is_what_a_dictionary_does(
         assert orjson.loads(kept.find(name) or b"") == value
 
 
-def test_what_is_no_object_is_refused() -> None:
-    for raw in (b"", b"[1]", b'{"a":'):
-        with pytest.raises(UnreadableFile):
-            parse_raw_object(raw)
+@pytest.mark.parametrize(
+    "text", ["", "[]", "[1]", "{", '{"a":', '{"a" 1}', '{"a": 1,}', '{"a": 1} x', "{1: 2}", '{"a":' + "[" * 99999]
+)
+def test_what_is_no_object_is_refused(text: str) -> None:
+    with pytest.raises(UnreadableFile):
+        parse_raw_object(text.encode())

@@ -1,0 +1,119 @@
+"""An open conversation: one write does all of an edit, and what others change is read again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+
+from app.errors import EventExists, OwnershipLost, UnreadableFile
+from app.files import lease, liveness
+from app.files.edit import Edit
+from app.files.fingerprint import UNTRUSTED
+from app.files.log.head import Head
+from app.files.metadata_reader import Reader, read_conversation
+from app.files.open_conversation import OpenConversation
+from app.model.conversation import fold
+from app.model.ids import ConversationId
+from tests.builders import make_conversation, make_event, make_id, opened_files, write_event
+
+ONE = ConversationId(make_id(1))
+ME = "convstore-me"
+IDS = [make_event(number)["id"] for number in range(5)]
+
+
+@pytest.fixture
+def path(root: Path) -> Iterator[Path]:
+    with liveness.stay_alive(root, ME):
+        yield make_conversation(root, state={"leaf_event_id": IDS[1]})
+
+
+def load(path: Path) -> OpenConversation:
+    claimed = lease.claim(path.parent, path.name, ME)
+    opened = OpenConversation(Reader(path.parent, None), path.name, ONE, claimed.lease)
+    assert opened.load(after_crash=False) == "finished"
+    return opened
+
+
+def state_of(path: Path) -> dict[str, Any]:
+    state: dict[str, Any] = json.loads((path / "base_state.json").read_text())
+    return state
+
+
+def test_one_edit_sets_all_that_it_says(path: Path) -> None:
+    opened = load(path)
+    edit = Edit(
+        [make_event(2)], state={"execution_status": "idle"}, meta={"title": "New"}, sidecar={"archived": True},
+        tags=lambda tags: {**tags, "a": "b"},
+    )  # fmt: skip
+    written = opened.apply(edit)
+    assert ([row.name.seq for row in written.events], written.signature, written.warning) == ([2], UNTRUSTED, None)
+    found = read_conversation(opened.reader, path.name, ONE)
+    assert found is not None
+    assert fold(written.files) == fold(found)
+    assert state_of(path)["leaf_event_id"] == IDS[2]
+    assert (written.files.meta or {})["title"] == "New"
+    assert (written.files.state or {})["tags"] == {"a": "b"}
+    assert written.files.sidecar == {"archived": True}
+    assert opened.is_unchanged()
+
+
+def test_what_another_program_changed_is_read_before_the_next_write(path: Path) -> None:
+    opened = load(path)
+    write_event(path, 2)
+    (path / "meta.json").write_text('{"title": "Theirs", "unknown": 1}')
+    assert not opened.is_unchanged()
+    written = opened.apply(Edit([make_event(3)], meta={"title": "Ours"}))
+    assert (written.reread, written.events[0].name.seq) == (True, 3)
+    assert orjson.loads((path / "meta.json").read_bytes()) == {"title": "Ours", "unknown": 1}
+    assert not opened.apply(Edit([make_event(4)])).reread
+
+
+def test_an_append_opens_no_file_of_the_conversation_but_its_state(path: Path) -> None:
+    opened = load(path)
+    opened.apply(Edit([make_event(2)]))
+    with opened_files() as names:
+        opened.apply(Edit([make_event(3)]))
+    assert [name for name in names if name.endswith(".json")] == ["owner_lease.json", "base_state.json"]
+
+
+def test_an_edit_that_is_refused_writes_nothing(path: Path) -> None:
+    opened = load(path)
+    before = state_of(path)
+    with pytest.raises(EventExists):
+        opened.apply(Edit([make_event(1)], state={"execution_status": "idle"}))
+    assert (state_of(path), opened.broken) == (before, False)
+
+
+def test_head_moves_to_an_event_or_to_nothing(path: Path) -> None:
+    opened = load(path)
+    opened.apply(Edit(head=Head(IDS[0])))
+    assert state_of(path)["leaf_event_id"] == IDS[0]
+    opened.apply(Edit(head=Head(None)))
+    assert (state_of(path)["leaf_event_id"], state_of(path)["head_is_empty"]) == (None, True)
+
+
+def test_a_time_is_saved_only_where_nobody_else_wrote(path: Path) -> None:
+    opened = load(path)
+    assert opened.save_updated_at(1_000_000)
+    assert json.loads((path / "meta.json").read_text())["updated_at"] == "1970-01-01T00:00:01Z"
+    write_event(path, 2)
+    assert not opened.save_updated_at(2_000_000)
+
+
+def test_one_without_a_state_is_not_opened(path: Path) -> None:
+    (path / "base_state.json").unlink()
+    with pytest.raises(UnreadableFile, match=r"base_state\.json: missing"):
+        load(path)
+
+
+def test_an_owner_that_was_taken_over_writes_nothing(path: Path) -> None:
+    opened = load(path)
+    with liveness.stay_alive(path.parent, "another"):
+        lease.claim(path.parent, path.name, "another", force=True)
+        with pytest.raises(OwnershipLost, match="is no longer owned by"):
+            opened.apply(Edit([make_event(2)]))

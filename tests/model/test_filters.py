@@ -1,0 +1,46 @@
+"""Filters: what a tag is, which text is blank, and what narrows a list."""
+
+from __future__ import annotations
+
+import pytest
+
+from app.model.filters import Archived, ConversationFilter, EventFilter, Status, Tag, digest, is_blank, parse_tag
+
+
+@pytest.mark.parametrize(
+    ("text", "tag"),
+    [("area", Tag("area")), ("area:auth", Tag("area", "auth")), ("a=b:c", Tag("a", "b:c")), ("a:", Tag("a", ""))],
+)
+def test_a_tag_is_asked_for_by_key_or_by_key_and_value(text: str, tag: Tag) -> None:
+    assert parse_tag(text) == tag
+
+
+@pytest.mark.parametrize(("text", "blank"), [(None, False), ("", True), (" \t", True), ("a", False), ("\u0301", True)])
+def test_a_text_without_anything_to_find_is_blank(text: str | None, *, blank: bool) -> None:
+    assert is_blank(text) is blank
+
+
+@pytest.mark.parametrize(
+    ("asked", "narrows"),
+    [
+        (ConversationFilter(), False),
+        (ConversationFilter(q=" ", title_contains=""), False),
+        (ConversationFilter(archived=None), False),
+        (ConversationFilter(archived=True), True),
+        (ConversationFilter(statuses=(Status.IDLE,)), True),
+        (ConversationFilter(event_count_gte=0), True),
+    ],
+)
+def test_a_filter_narrows_when_it_can_leave_one_out(asked: ConversationFilter, *, narrows: bool) -> None:
+    assert asked.narrows is narrows
+
+
+def test_users_ask_for_the_archive_in_three_ways() -> None:
+    assert [one.asked for one in Archived] == [False, True, None]
+
+
+def test_a_digest_is_that_of_order_filter_and_scope() -> None:
+    asked = [("A", ConversationFilter(), ""), ("B", ConversationFilter(), ""), ("A", EventFilter(), "")]
+    digests = [digest(*one) for one in (*asked, ("A", ConversationFilter(q="x"), ""), ("A", ConversationFilter(), "s"))]
+    assert len(set(digests)) == 5
+    assert digest("A", ConversationFilter()) == digests[0]

@@ -1,0 +1,42 @@
+"""Hits of a search, as they are answered."""
+
+from __future__ import annotations
+
+from app.model.hits import Hit, HitPage
+from app.model.ids import ConversationId, dashed
+from tests.builders import make_id
+
+ONE = ConversationId(make_id(1))
+
+
+def test_a_page_of_hits_is_answered_with_what_is_indexed() -> None:
+    message = Hit(ONE, "A title", "an-event", 3, "user", 1_000_000, 1.5, "<mark>a</mark>")
+    title = Hit(ONE, None, None, None, "title", None, 1.0, "a")
+    answer = HitPage([message, title], "next", truncated=True, indexed=1, conversations=2).as_json()
+    assert answer == {
+        "items": [
+            {
+                "conversation_id": dashed(ONE),
+                "title": "A title",
+                "event_id": "an-event",
+                "seq": 3,
+                "source": "user",
+                "score": 1.5,
+                "snippet": "<mark>a</mark>",
+                "timestamp": "1970-01-01T00:00:01Z",
+            },
+            {
+                "conversation_id": dashed(ONE),
+                "title": None,
+                "event_id": None,
+                "seq": None,
+                "source": "title",
+                "score": 1.0,
+                "snippet": "a",
+                "timestamp": None,
+            },
+        ],
+        "next_page_id": "next",
+        "truncated": True,
+        "text_indexed": {"conversations": 1, "total": 2},
+    }

@@ -1,0 +1,39 @@
+"""What was said in an event."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from app.model.event import STATE_UPDATE
+from app.model.text.event_text import SAID_MAX, searchable_text, searchable_title
+from tests.builders import make_event
+
+
+@pytest.mark.parametrize(
+    ("event", "said", "with_tools"),
+    [
+        (make_event(0), "message 0", "message 0"),
+        ({"kind": "ActionEvent", "thought": "a", "action": {"kind": "X", "command": "ls"}}, "a", "a\nls"),
+        ({"kind": "ActionEvent", "action": {"kind": "FinishAction", "message": "done"}}, "done", "done"),
+        ({"kind": "ActionEvent", "action": {"kind": "ThinkAction", "thought": "hm"}}, "hm", "hm"),
+        ({"kind": "ObservationEvent", "observation": {"content": "out"}}, "", "out"),
+        ({"kind": STATE_UPDATE, "error": "e"}, "", ""),
+        ({"kind": "X", "error": "e", "other": "o", "detail": ["d"]}, "e\nd", "e\nd"),
+        ({}, "", ""),
+    ],
+)
+def test_what_was_said_is_searched_and_tools_only_if_asked(event: dict[str, Any], said: str, with_tools: str) -> None:
+    assert (searchable_text(event), searchable_text(event, tools=True)) == (said, with_tools)
+
+
+def test_a_text_is_bounded_and_in_one_normal_form() -> None:
+    assert searchable_text({"error": "e\u0301\0x"}) == "é x"
+    assert len(searchable_text({"error": "a" * (SAID_MAX + 5)})) == SAID_MAX
+
+
+def test_a_secret_in_a_title_is_not_searched() -> None:
+    assert searchable_title("key gAAAAabcdefghijklmnopqrstuvwxyz at https://me:pw@host ") == (
+        "key ********** at https://**********@host"
+    )
