@@ -40,6 +40,45 @@ _SHOWN = 10
 _FORBIDDEN = os.strerror(errno.EACCES)
 """The reason that `convstore repair` cannot remove."""
 _REBUILD = "`convstore index rebuild`; a running server, or any command, also builds a damaged index anew by itself"
+_SPARE_BYTES = 256 << 20
+_SPARE_INODES = 10_000
+_MB = 1_000_000
+_STAGING = (".new-", ".import-")
+_OLD_S = 3600
+
+ELSEWHERE = "make its directory readable and writable, or set CONVSTORE_INDEX_URL=sqlite:////a/writable/path/index.db"
+
+
+class Level(StrEnum):
+    """The result of a check. A note needs no action."""
+
+    OK = "ok"
+    NOTE = "note"
+    PROBLEM = "problem"
+
+
+class Finding(NamedTuple):
+    """The name of a check, its result, and what to do, "" for nothing."""
+
+    check: str
+    level: Level
+    found: str
+    advice: str = ""
+
+
+def ok(check: str, found: str) -> Finding:
+    """Return a finding without a problem."""
+    return Finding(check, Level.OK, found)
+
+
+def note(check: str, found: str, advice: str = "") -> Finding:
+    """Return a finding that is worth knowing."""
+    return Finding(check, Level.NOTE, found, advice)
+
+
+def problem(check: str, found: str, advice: str) -> Finding:
+    """Return a finding that needs action."""
+    return Finding(check, Level.PROBLEM, found, advice)
 
 
 async def examine_store(settings: Settings, version: str, *, sample: int) -> AsyncIterator[Finding]:
@@ -190,47 +229,6 @@ async def _compare_with_files(index: Index, settings: Settings, sample: int) -> 
     )
     more = f" and {len(found) - 3} more differences" if len(found) > 3 else ""
     return problem("files", f"{shown}{more}", "`convstore index sync`, then `convstore index verify --fix`")
-
-
-class Level(StrEnum):
-    """The result of a check. A note needs no action."""
-
-    OK = "ok"
-    NOTE = "note"
-    PROBLEM = "problem"
-
-
-class Finding(NamedTuple):
-    """The name of a check, its result, and what to do, "" for nothing."""
-
-    check: str
-    level: Level
-    found: str
-    advice: str = ""
-
-
-def ok(check: str, found: str) -> Finding:
-    """Return a finding without a problem."""
-    return Finding(check, Level.OK, found)
-
-
-def note(check: str, found: str, advice: str = "") -> Finding:
-    """Return a finding that is worth knowing."""
-    return Finding(check, Level.NOTE, found, advice)
-
-
-def problem(check: str, found: str, advice: str) -> Finding:
-    """Return a finding that needs action."""
-    return Finding(check, Level.PROBLEM, found, advice)
-
-
-_SPARE_BYTES = 256 << 20
-_SPARE_INODES = 10_000
-_MB = 1_000_000
-_STAGING = (".new-", ".import-")
-_OLD_S = 3600
-
-ELSEWHERE = "make its directory readable and writable, or set CONVSTORE_INDEX_URL=sqlite:////a/writable/path/index.db"
 
 
 def look_around(settings: Settings, version: str) -> Iterator[Finding]:

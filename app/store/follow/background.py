@@ -17,7 +17,7 @@ from pathlib import Path
 from app.errors import IndexBusy, IndexUnusable, StoreError, StoreUnavailable, SyncRunning
 from app.files import staging
 from app.index import conversation_lookup, state
-from app.store.follow.full_sync import SyncReport, keep_words_small
+from app.store.follow.full_sync import SyncReport, merge_words
 from app.store.follow.index_repair import keep_usable
 from app.store.follow.leader import lead
 from app.store.follow.verify import BATCH, verify
@@ -66,7 +66,8 @@ async def _keep_words_small(store: ConversationStore) -> None:
     while True:
         await asyncio.sleep(_MERGE_EVERY_S)
         with suppress(StoreError):
-            await keep_words_small(store.index)
+            async for _ in merge_words(store.index, always=False):
+                pass
 
 
 async def sync_until_done(store: ConversationStore) -> SyncReport:

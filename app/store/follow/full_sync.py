@@ -295,14 +295,11 @@ _COUNT_S = 5.0
 """Time limit for the count of merge steps."""
 
 
-async def keep_words_small(index: Index) -> None:
-    """Merge the word index if it became much larger than necessary."""
-    async for _ in merge_words(index, always=False):
-        pass
-
-
 async def merge_words(index: Index, *, always: bool) -> AsyncIterator[tuple[int, int]]:
-    """Merge the word index if it is worth it; yield before each step (steps done, approximate number of steps)."""
+    """Merge the word index if it is much larger than necessary, or `always`.
+
+    Yield before each step (steps done, approximate number of steps).
+    """
     try:
         async with index.read(within_s=_COUNT_S) as connection:
             total = await text_index.count_merges(connection, always=always)

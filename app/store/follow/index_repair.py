@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 _OPENINGS = 3
 _LOOK_S = 0.5
 _REST_S = 20.0
-"""The shortest time between two replacements of the index."""
+"""After a replacement, an index that is damaged again is left alone for so long."""
 
 
 async def open_index(index: Index, timeout_s: float) -> None:

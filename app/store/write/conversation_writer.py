@@ -133,7 +133,7 @@ class ConversationWriter:
         """Replace all tags.
 
         Raises:
-            InvalidConversation: a key has other than lower-case letters and digits, or a value over 256 characters.
+            InvalidConversation: a key has not only lower-case letters and digits, or a value is over 256 characters.
         """
         return await self.update(tags=tags)
 

@@ -17,14 +17,18 @@ from app.store.read.lookup import get_directory
 
 async def require_deletable(
     context: StoreContext, conversation_id: ConversationId, instance: str, *, force: bool = False
-) -> None:
-    """Raise what `delete` would raise."""
-    await _require_free(context, conversation_id, instance, force=force)
+) -> str:
+    """Raise what `delete` would raise; return the directory."""
+    directory = await get_directory(context, conversation_id)
+    holder = await asyncio.to_thread(lease.find_holder, context.root, directory)
+    if not force and holder is not None and holder.owner != instance:
+        raise ConversationOwned(lease.describe_owner(directory, holder))
+    return directory
 
 
 async def require_writable(context: StoreContext, conversation_id: ConversationId, instance: str) -> ConversationFiles:
     """Raise what setting title or tags would raise; return what the files hold."""
-    directory = await _require_free(context, conversation_id, instance)
+    directory = await require_deletable(context, conversation_id, instance)  # who may delete it may write to it
     read = partial(metadata_reader.read_conversation, context.reader, directory, conversation_id, with_log=False)
     files = await asyncio.to_thread(read)
     if files is None:
@@ -40,14 +44,3 @@ async def require_taggable(
 ) -> None:
     """Raise what changing the tags would raise."""
     check_tags(change(find_tags(await require_writable(context, conversation_id, instance))))
-
-
-async def _require_free(
-    context: StoreContext, conversation_id: ConversationId, instance: str, *, force: bool = False
-) -> str:
-    """Return the directory of a conversation that no other living owner has."""
-    directory = await get_directory(context, conversation_id)
-    holder = await asyncio.to_thread(lease.find_holder, context.root, directory)
-    if not force and holder is not None and holder.owner != instance:
-        raise ConversationOwned(lease.describe_owner(directory, holder))
-    return directory
