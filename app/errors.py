@@ -1,7 +1,7 @@
-"""Every error that convstore raises on purpose.
+"""All errors that convstore raises on purpose.
 
-An error carries a code. `app.api` maps codes to HTTP statuses and `app.cli` to exit codes; a message says what was
-wrong, with what, and what to do about it.
+Each error has a code. `app.api` maps codes to HTTP statuses, and `app.cli` maps them to exit codes. A message says what
+is wrong, with what, and what to do about it.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import ClassVar
 
 
 class StoreError(Exception):
-    """Base of all errors that a caller can expect; `code` is stable, the text is for people."""
+    """Base class of all errors that a caller can expect. `code` is stable; the message is for people."""
 
     code: ClassVar[str] = "store_error"
 
@@ -28,25 +28,25 @@ class EventNotFound(StoreError):
 
 
 class InvalidId(StoreError):
-    """The text is no conversation id (32 hexadecimal digits, with or without dashes)."""
+    """The text is not a conversation id (32 hexadecimal digits, with or without dashes)."""
 
     code = "invalid_id"
 
 
 class InvalidToken(StoreError):
-    """The page token is damaged, of another version, or was given out for another query."""
+    """The page token is damaged, of another version, or belongs to another query."""
 
     code = "invalid_page_token"
 
 
 class InvalidFacet(StoreError):
-    """What was to be counted by is nothing that conversations can be counted by."""
+    """The requested facet is not one that conversations can be counted by."""
 
     code = "invalid_facet"
 
 
 class ChangesGone(StoreError):
-    """The changes since a token of the change feed are no longer known; everything has to be listed again."""
+    """The changes since a token of the change feed are no longer known; the client must list everything again."""
 
     code = "changes_gone"
 
@@ -70,37 +70,37 @@ class SchemaTooNew(StoreError):
 
 
 class IndexUnusable(StoreError):
-    """The index file cannot be opened or is no convstore index."""
+    """The index file cannot be opened, or is not a convstore index."""
 
     code = "index_unusable"
 
 
 class IndexDamaged(IndexUnusable):
-    """The index file is no database, or one whose content is damaged; it has to be made again."""
+    """The index file is not a database, or its content is damaged. It must be built again."""
 
     code = "index_damaged"
 
 
 class MigrationFailed(StoreError):
-    """A change of the schema failed or was refused; the index stands as it was before that step."""
+    """A schema migration failed or was refused. The index is as it was before that step."""
 
     code = "migration_failed"
 
 
 class IndexRebuilding(StoreError):
-    """The index was damaged and is being built again, so nobody knows yet which conversations there are."""
+    """The index was damaged and is being built again. It does not know all conversations yet."""
 
     code = "index_rebuilding"
 
 
 class IndexBusy(StoreError):
-    """Another process held the index's writer lock for longer than the timeout, or writes rows that this one cannot."""
+    """Another process holds the index's writer lock for longer than the timeout, or derives rows in an unknown way."""
 
     code = "index_busy"
 
 
 class QueryTooSlow(StoreError):
-    """A search was stopped, since it took longer than it may."""
+    """A search took longer than its time limit and was stopped."""
 
     code = "query_too_slow"
 
@@ -112,25 +112,25 @@ class SyncRunning(StoreError):
 
 
 class TooManyFollowers(StoreError):
-    """As many clients follow conversations in this process as the settings allow."""
+    """The process has as many followers as the settings allow."""
 
     code = "too_many_followers"
 
 
 class RebuildRefused(StoreError):
-    """A rebuild gave an empty or mostly unreadable result and was not put in place."""
+    """The result of a rebuild is empty or mostly unreadable, and did not replace the index."""
 
     code = "rebuild_refused"
 
 
 class ArchiveRefused(StoreError):
-    """What was to be imported is damaged, hostile or no archive; nothing was written."""
+    """The file to import is damaged, hostile or not an archive; nothing was written."""
 
     code = "archive_refused"
 
 
 class ArchiveTooLarge(StoreError):
-    """What was to be imported is larger than is allowed; nothing was written."""
+    """The archive to import is larger than allowed; nothing was written."""
 
     code = "archive_too_large"
 
@@ -142,15 +142,15 @@ class ImportRunning(StoreError):
 
 
 class OutputRefused(StoreError):
-    """A file cannot be written where it was asked for, or something else is there."""
+    """An output file cannot be written at the requested path, or the path exists already."""
 
     code = "output_refused"
 
 
 class UnreadableFile(StoreError):
-    """A file of a conversation cannot be read; the message is the reason shown to users.
+    """A file of a conversation cannot be read. The message is the reason shown to users.
 
-    `failed` says that the operating system refused, which may pass, and not that the content is wrong.
+    `failed` is true if the operating system refused, which may pass, and false if the content is wrong.
     """
 
     code = "unreadable_file"
@@ -161,78 +161,78 @@ class UnreadableFile(StoreError):
 
 
 class LockTimeout(StoreError):
-    """Another program held a conversation's lock for longer than the timeout."""
+    """Another program holds a conversation's lock for longer than the timeout."""
 
     code = "lock_timeout"
 
 
 class ConversationOwned(StoreError):
-    """Another owner, who lives, is writing to the conversation."""
+    """Another living owner has the conversation."""
 
     code = "conversation_owned"
 
 
 class OwnershipLost(StoreError):
-    """Another owner has taken the conversation over; what was to be written is not."""
+    """Another owner has taken the conversation over; the change was not written."""
 
     code = "ownership_lost"
 
 
 class ConversationExists(StoreError):
-    """There is a conversation of this id already."""
+    """A conversation has this id already."""
 
     code = "conversation_exists"
 
 
 class DirectoryTaken(StoreError):
-    """Something that is no conversation stands where the conversation of this id would be."""
+    """Something that is not a conversation has the directory name of this id."""
 
     code = "directory_taken"
 
 
 class DiskFull(StoreError):
-    """There is no space left for what was to be written; nothing changed."""
+    """The disk has no space for the change; nothing changed."""
 
     code = "disk_full"
 
 
 class WriteFailed(StoreError):
-    """The operating system refused a write; what was to be written is not acknowledged."""
+    """The operating system refused a write; the change is not acknowledged."""
 
     code = "write_failed"
 
 
 class NotInTrash(StoreError):
-    """The trash holds nothing of this name or id."""
+    """The trash has no entry of this name or id."""
 
     code = "not_in_trash"
 
 
 class UnexpectedCount(StoreError):
-    """A request would change more conversations than it may without saying how many, or another number than it says."""
+    """A request would change another number of conversations than it states, or many and it states no number."""
 
     code = "unexpected_count"
 
 
 class InvalidEvent(StoreError):
-    """An event to be written lacks what every event has, or has it wrong."""
+    """An event to be written has a missing or wrong field."""
 
     code = "invalid_event"
 
 
 class EventExists(StoreError):
-    """The conversation has an event of this id already."""
+    """The conversation has an event with this id already."""
 
     code = "event_exists"
 
 
 class InvalidConversation(StoreError):
-    """A field that was to be set on a conversation has a value that agent-server would not accept."""
+    """A field to be set on a conversation has a value that agent-server would not accept."""
 
     code = "invalid_conversation"
 
 
 class NeedsAgent(StoreError):
-    """What was asked for needs an agent, and convstore runs none."""
+    """The request needs an agent, and convstore runs none."""
 
     code = "needs_agent"

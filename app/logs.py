@@ -1,7 +1,7 @@
-"""What a program says about itself: log lines on standard error, and how long things took.
+"""Log lines on standard error, and the type of a callback for durations.
 
-In a terminal a line is plain; elsewhere it is one JSON object, for the programs that collect logs. Either way text from
-users and files cannot break a line or steer a terminal.
+In a terminal a line is plain text. Elsewhere it is one JSON object, for programs that collect logs. In both formats,
+text from users and files cannot break a line or control a terminal.
 """
 
 from __future__ import annotations
@@ -16,23 +16,23 @@ from contextvars import ContextVar
 from datetime import UTC, datetime
 
 Note = Callable[[str, float], None]
-"""Called with the name of what was done and the seconds it took."""
+"""Called with the name of a finished task and its duration in seconds."""
 
 request_id: ContextVar[str] = ContextVar("request_id", default="")
-"""The id of the HTTP request that is being answered, "" outside of one."""
+"""The id of the HTTP request that is being answered, or "" outside of a request."""
 
 
 def ignore_note(_what: str, _seconds: float) -> None:
-    """Tell nobody."""
+    """Do nothing."""
 
 
 def is_plain(log_format: str) -> bool:
-    """Whether this format ("auto", "plain" or "json") means plain lines here; "auto" does in a terminal."""
+    """Whether a format ("auto", "plain" or "json") means plain lines here; "auto" means plain lines in a terminal."""
     return log_format == "plain" or (log_format == "auto" and sys.stderr.isatty())
 
 
 def configure(level: str, log_format: str = "auto") -> None:
-    """Send everything from `level` ("debug" to "error") upwards to standard error."""
+    """Send records of `level` ("debug" to "error") and above to standard error."""
     formatter = PlainFormatter if is_plain(log_format) else JsonFormatter
     logging.config.dictConfig(
         {
@@ -53,12 +53,15 @@ def configure(level: str, log_format: str = "auto") -> None:
 
 
 def _is_of_no_socket(record: logging.LogRecord) -> bool:
-    """Whether a line of uvicorn's may be shown: it logs a socket's URL, and below INFO frames; both may hold a key."""
+    """Whether a record of uvicorn may be shown. Its records of sockets have the URL, which may contain an API key.
+
+    Its records below INFO have frames, which may contain one too; the level of the logger drops them.
+    """
     return not str(record.msg).startswith(('%s - "WebSocket ', "connection open", "connection closed"))
 
 
 class PlainFormatter(logging.Formatter):
-    """One line a record; a traceback follows on lines of its own, indented."""
+    """One line for each record. A traceback follows on further lines, indented."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line."""
@@ -73,7 +76,7 @@ class PlainFormatter(logging.Formatter):
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object a record: time (UTC), level, logger, message, request_id, error, in ASCII."""
+    """One JSON object for each record, in ASCII: time (UTC), level, logger, message, request_id, error."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line."""
@@ -92,7 +95,7 @@ class JsonFormatter(logging.Formatter):
 
 
 def printable(text: str, *, lines: bool = False) -> str:
-    """Return text that cannot steer a terminal: control and direction characters become "�"; `lines` keeps breaks."""
+    """Return text that cannot control a terminal: control and direction characters become "�"; `lines` keeps breaks."""
     return "".join(
         c
         if (lines and c in "\n\t") or unicodedata.category(c) not in ("Cc", "Cf", "Cs", "Zl", "Zp") or c == "\u200d"

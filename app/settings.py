@@ -1,4 +1,4 @@
-"""The settings: `CONVSTORE_*` environment variables, or keyword arguments. Nothing is read at import."""
+"""The settings, from `CONVSTORE_*` environment variables or keyword arguments. Nothing is read at import."""
 
 from __future__ import annotations
 
@@ -144,7 +144,7 @@ class Settings(BaseSettings):
         """The index's database file.
 
         Raises:
-            InvalidSettings: CONVSTORE_INDEX_URL is no SQLite URL with a path.
+            InvalidSettings: CONVSTORE_INDEX_URL is not a SQLite URL with a path.
         """
         if self.index_url is None:
             return self.root / ".convstore" / "index.db"
@@ -166,7 +166,7 @@ class Settings(BaseSettings):
         return self.host in LOOPBACK_HOSTS
 
     def as_environment(self) -> dict[str, str]:
-        """Return the environment variables that give a process of its own these settings."""
+        """Return the environment variables that give another process these settings."""
         given = {name: getattr(self, name) for name in type(self).model_fields}
         return {f"CONVSTORE_{name.upper()}": _as_text(value) for name, value in given.items() if value is not None}
 

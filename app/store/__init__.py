@@ -1,6 +1,6 @@
-"""Where files and index meet: the use cases. `store.ConversationStore` is the way in.
+"""The use cases, which need both files and index. Callers start at `store.ConversationStore`.
 
-What a use case raises is stated once, at the method of `ConversationStore` or `StoreReader`.
+The errors of a use case are stated once, at the method of `ConversationStore`, `StoreReader` or `ConversationWriter`.
 
-Imports `app.index` and `app.files`; knows no HTTP and no terminal. File calls run in worker threads.
+This package imports `app.index` and `app.files`. It knows no HTTP and no terminal. File calls run in worker threads.
 """

@@ -1,4 +1,4 @@
-"""What every use case of an open store needs: its index, and how its files are read."""
+"""StoreContext: the index of an open store, and the reader of its files. Every use case takes it."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from app.settings import Settings
 
 
 class StoreContext:
-    """An index, and how the files are read that it is made of. All use cases of an open store share one.
+    """The index of a store and the reader of its files. All use cases of an open store share one context.
 
-    `reader` changes only by `read_as`: `app.store.follow.derivation` decides.
+    Only `read_as` changes `reader`, and only `app.store.follow.derivation` calls it.
     """
 
     def __init__(self, index: Index, reader: Reader) -> None:
@@ -24,7 +24,7 @@ class StoreContext:
 
     @property
     def reader(self) -> Reader:
-        """How files are read now."""
+        """The reader: the conversations directory and the settings by which its files are read."""
         return self._reader
 
     @property
@@ -33,27 +33,27 @@ class StoreContext:
         return self._reader.root
 
     def read_as(self, reader: Reader) -> None:
-        """Read files from now on as `reader` says."""
+        """Replace the reader."""
         self._reader = reader
 
 
 def make_reader(settings: Settings) -> Reader:
-    """Return how the settings want the files of a store to be read."""
+    """Return the reader that the settings ask for."""
     zone = ZoneInfo(settings.timezone) if settings.timezone else None
     return Reader(settings.root, zone, settings.sync_processes or 0, settings.search_tools)
 
 
 def require_directory(settings: Settings) -> None:
-    """Make sure that there is a directory of conversations.
+    """Check before a store is opened that the conversations directory exists.
 
     Raises:
-        StoreUnavailable: there is none, or the disk does not say.
+        StoreUnavailable: it does not exist, or the operating system refuses to tell.
     """
     try:
-        there = settings.root.is_dir()
+        exists = settings.root.is_dir()
     except OSError as error:
         raise layout.store_unavailable(settings.root, error) from error
-    if not there:
+    if not exists:
         raise StoreUnavailable(
             f"{settings.root} is no directory; give the one that holds the conversation directories, "
             "for agent-server workspace/conversations"
@@ -61,12 +61,7 @@ def require_directory(settings: Settings) -> None:
 
 
 def require_files(root: Path, index_path: Path) -> None:
-    """Make sure that the conversations directory and the index's file are there.
-
-    Raises:
-        StoreUnavailable: the directory is gone.
-        IndexUnusable: the index was deleted under this process.
-    """
+    """Check while a store is open that the conversations directory and the index file still exist."""
     if not root.is_dir():
         raise StoreUnavailable(f"the conversations directory {root} is gone; mount or restore it")
     if not index_path.exists():

@@ -1,4 +1,4 @@
-"""ConversationStore: one conversations directory with its index, open to be read and written."""
+"""ConversationStore: a conversations directory and its index, open for reading and writing."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import AbstractAsyncContextManager, suppress
+from dataclasses import replace
 from functools import partial
 from typing import Any
 from uuid import uuid4
 
 from app.errors import ConversationNotFound, ConversationOwned, IndexBusy, IndexUnusable, UnreadableFile
-from app.files import lease, open_conversation
+from app.files import conversation_repair, lease, open_conversation, sidecar
 from app.files.conversation_repair import Repair
 from app.files.edit import TagEdit
 from app.files.layout import ConversationDir
@@ -26,8 +27,9 @@ from app.settings import Settings
 from app.store.follow import crash_recovery
 from app.store.follow.crash_recovery import Recovered, was_left_open
 from app.store.read.info_from_files import compose_from_files
+from app.store.read.lookup import get_directory
 from app.store.read.reader import StoreReader
-from app.store.write import creation, deletion, metadata_edit
+from app.store.write import creation, deletion, dry_runs
 from app.store.write.backlog import Backlog, Created, Done, warning_of
 from app.store.write.conversation_writer import ConversationWriter
 from app.store.write.creation import make_seal
@@ -35,7 +37,7 @@ from app.store.write.writer_pool import WriterPool
 
 
 class ConversationStore(StoreReader):
-    """A conversations directory and its index, to be read and written."""
+    """A conversations directory and its index, open for reading and writing."""
 
     def __init__(self, settings: Settings, note: Note = ignore_note) -> None:
         super().__init__(settings, note)
@@ -46,7 +48,7 @@ class ConversationStore(StoreReader):
         return await self._writers.is_in_step(conversation_id)
 
     async def close(self) -> None:
-        """Give all leases back and close the index; `open` does it."""
+        """Release all leases and close the index. The context manager `open` calls it."""
         try:
             await self._writers.close()
             await self.backlog.close()
@@ -56,35 +58,36 @@ class ConversationStore(StoreReader):
     def writer(
         self, conversation_id: ConversationId, *, force: bool = False, held: Lease | None = None
     ) -> AbstractAsyncContextManager[ConversationWriter]:
-        """Open a conversation for writing: `async with store.writer(id) as conversation`. One owner at a time may.
+        """Open a conversation for writing: `async with store.writer(id) as conversation`.
 
-        It stays open afterwards, for the next one, until it is idle too long or others need the room.
+        A conversation has one owner at a time. It stays open afterwards, until it was idle for `idle_s` or the pool
+        is over its budget. With `held`, it is opened under this lease of a client.
 
         Raises:
-            ConversationNotFound: there is none.
-            ConversationOwned: another owner lives; `force` takes it over.
-            OwnershipLost: with `held`, a client's lease under which to write, that this is no longer valid.
-            UnreadableFile: its base_state.json is missing or cannot be read.
+            ConversationNotFound: no conversation has this id.
+            ConversationOwned: another living owner has it, and not `force`.
+            OwnershipLost: `held` is no longer valid.
+            UnreadableFile: base_state.json is missing or cannot be read.
         """
-        return self._writers.writer(conversation_id, force=force, held=held)
+        return self._writers.writer(conversation_id, force=force, client_lease=held)
 
     async def recover(self, *, end_runs: bool = False, dry_run: bool = False) -> Recovered:
-        """Read again what a crash left open, and no more; with `end_runs`, end the runs that dead owners left, too.
+        """Read again only the conversations that a crash left open; with `end_runs`, also end the runs of dead owners.
 
-        A run ends as when its conversation is opened for writing: `running` becomes `error`, and an action without a
-        result gets an AgentErrorEvent. What a living owner has is left alone. With `dry_run` only the index is changed.
+        A run ends in the same way as when its conversation is opened for writing: `running` becomes `error`, and an
+        action without a result gets an AgentErrorEvent. A conversation of a living owner is left alone. With `dry_run`
+        only the index is changed.
 
         Raises:
             DiskFull, WriteFailed: the end of a run could not be written.
         """
         read = await crash_recovery.ingest_left_open(self.context)
         ended = []
-        asked = ConversationFilter((Status.RUNNING,), archived=None)
-        running = await self.list_ids(asked) if end_runs else []
-        for one in running:
+        running = await self.list_ids(ConversationFilter((Status.RUNNING,), archived=None)) if end_runs else []
+        for conversation_id in running:
             with suppress(ConversationNotFound, ConversationOwned, UnreadableFile):
-                if await (self._would_end_run(one) if dry_run else self._end_run(one)):
-                    ended.append(one)
+                if await (self._would_end_run(conversation_id) if dry_run else self._end_run(conversation_id)):
+                    ended.append(conversation_id)
         return Recovered(read, ended)
 
     async def _end_run(self, conversation_id: ConversationId) -> bool:
@@ -93,34 +96,42 @@ class ConversationStore(StoreReader):
 
     async def _would_end_run(self, conversation_id: ConversationId) -> bool:
         instance = self._writers.instance
-        files = await metadata_edit.require_writable(self.context, conversation_id, instance)
+        files = await dry_runs.require_writable(self.context, conversation_id, instance)
         before = await asyncio.to_thread(lease.find_lease, self.reader.root, files.directory)
         return was_left_open(before, instance)
 
     async def repair(self, conversation_id: ConversationId, *, dry_run: bool = False) -> Repair:
-        """Mend of a conversation's files what has one safe answer, after a copy of all of it into the trash.
+        """Repair what has one safe answer in a conversation's files, after a copy of the whole to the trash.
 
-        A missing or torn base_state.json or meta.json is made again from what stands whole in it and from the log;
-        HEAD, stale length markers and temporary files of a crash are put right. With `dry_run` nothing is written.
+        A missing or torn base_state.json or meta.json is composed from its readable parts and from the log. HEAD, stale
+        length markers and temporary files of a crash are corrected. With `dry_run` nothing is written.
 
         Raises:
-            ConversationNotFound: there is none.
-            ConversationOwned: another owner lives.
-            DiskFull, WriteFailed: not all of it was mended; a copy of how it was is in the trash.
+            ConversationNotFound: no conversation has this id.
+            ConversationOwned: another living owner has it.
+            DiskFull, WriteFailed: the repair is incomplete; the trash has a copy from before it.
         """
-        instance = "" if dry_run else await self._writers.close_conversation(conversation_id)
-        done = await metadata_edit.repair(self.context, self.backlog, conversation_id, instance, dry_run=dry_run)
+        if dry_run:
+            directory = await get_directory(self.context, conversation_id)
+            return await asyncio.to_thread(conversation_repair.plan, self.reader, directory, conversation_id)
+        instance = await self._writers.close_conversation(conversation_id)
+        directory = await get_directory(self.context, conversation_id)
+        now_us = time.time_ns() // 1000
+        repair = await asyncio.to_thread(
+            conversation_repair.repair, self.reader, directory, conversation_id, instance, now_us
+        )
+        done = await self.backlog.rewrite_rows(ConversationDir(directory, conversation_id))
         self.followers.notify(conversation_id)
-        return done
+        return replace(repair, warning=done.warning)
 
     async def create(self, request: Mapping[str, Any]) -> Created:
-        """Create the conversation that a StartConversationRequest asks for, unless there is one of its id.
+        """Create the conversation that a StartConversationRequest asks for, unless its id exists already.
 
-        Its secrets are encrypted with the secret key of the settings, or masked; never stored plain.
+        Its secrets are encrypted with the secret key of the settings, or masked. They are never stored in plain text.
 
         Raises:
-            InvalidConversation: there is no workspace or agent in it, or its parent, title or tags are wrong.
-            DirectoryTaken: something that is no conversation is in its place.
+            InvalidConversation: it has no workspace or agent, or its parent, title or tags are wrong.
+            DirectoryTaken: something that is no conversation has the name of its directory.
             DiskFull, WriteFailed: it could not be written; nothing is left of it.
         """
         return await creation.create(self.context, self.backlog, request, make_seal(self.settings))
@@ -136,21 +147,21 @@ class ConversationStore(StoreReader):
         from_event_id: str | None = None,
         dry_run: bool = False,
     ) -> Created:
-        """Copy a conversation, whole or only the branch up to an event, and return the copy.
+        """Copy a conversation and return the copy; with `from_event_id`, only the branch up to this event.
 
-        With `dry_run` all is read and nothing written.
+        With `dry_run` everything is read and nothing is written.
 
         Raises:
-            ConversationNotFound: there is no such source.
-            ConversationExists: `fork_id` is taken.
-            DirectoryTaken: something that is no conversation is in the copy's place.
+            ConversationNotFound: no conversation has the id of the source.
+            ConversationExists: a conversation has the id `fork_id`.
+            DirectoryTaken: something that is no conversation has the name of the copy's directory.
             EventNotFound: the source has no such event.
             UnreadableFile: the source's base_state.json or meta.json cannot be read.
             InvalidConversation: title or tags are wrong.
             DiskFull, WriteFailed: it could not be written; nothing is left of it.
         """
         source = ConversationDir((await self._freshness.bring_in_step(source_id)).directory, source_id)
-        wanted = Fork(
+        fork = Fork(
             id=fork_id or ConversationId(uuid4().hex),
             now_us=time.time_ns() // 1000,
             title=None if title is None else check_title(title),
@@ -158,15 +169,15 @@ class ConversationStore(StoreReader):
             reset_metrics=reset_metrics,
             from_event_id=from_event_id,
         )
-        return await creation.fork(self.context, self.backlog, source, wanted, dry_run=dry_run)
+        return await creation.fork(self.context, self.backlog, source, fork, dry_run=dry_run)
 
     async def delete(self, conversation_id: ConversationId, *, permanent: bool = False, force: bool = False) -> Done:
-        """Move a conversation into the trash, or with `permanent` remove it for good. Opens nothing in it.
+        """Move a conversation into the trash, or with `permanent` remove it for good. None of its files is opened.
 
         Raises:
-            ConversationNotFound: there is none.
-            ConversationOwned: another owner lives; `force` deletes all the same.
-            DiskFull, WriteFailed: it could not be moved, or not all of it removed; then the rest is in the trash.
+            ConversationNotFound: no conversation has this id.
+            ConversationOwned: another living owner has it, and not `force`.
+            DiskFull, WriteFailed: it could not be moved, or its removal is incomplete and the rest is in the trash.
         """
         instance = await self._writers.close_conversation(conversation_id)
         done = await deletion.delete(
@@ -183,70 +194,74 @@ class ConversationStore(StoreReader):
         pinned: bool | None = None,
         force: bool = False,
     ) -> Done:
-        """Archive a conversation, which leaves it out of lists that do not ask for it, or pin it; or undo that.
+        """Set whether a conversation is archived or pinned. Lists leave out an archived one unless asked for it.
 
-        Also one whose files cannot be read: this stands in a file of its own.
+        This also works when its files cannot be read, because the sidecar holds these flags.
 
         Raises:
-            ConversationNotFound: there is none.
-            ConversationOwned: another owner lives; `force` takes it over.
-            DiskFull, WriteFailed: it could not be written.
+            ConversationNotFound: no conversation has this id.
+            ConversationOwned: another living owner has it, and not `force`.
+            DiskFull, WriteFailed: the sidecar could not be written.
         """
         try:
             async with self.writer(conversation_id, force=force) as conversation:
                 return await conversation.update(archived=archived, pinned=pinned)
         except UnreadableFile:
             given = {"archived": archived, "pinned": pinned}
-            fields = {name: value for name, value in given.items() if value is not None}
-            instance = await self._writers.close_conversation(conversation_id)
-            done = await metadata_edit.set_flags(
-                self.context, self.backlog, conversation_id, instance, fields, force=force
-            )
-            self.followers.notify(conversation_id)
-            return done
+            flags = {name: value for name, value in given.items() if value is not None}
+            return await self._set_flags(conversation_id, flags, force=force)
+
+    async def _set_flags(self, conversation_id: ConversationId, flags: Mapping[str, bool], *, force: bool) -> Done:
+        """Set flags in the sidecar of a conversation that cannot be opened."""
+        instance = await self._writers.close_conversation(conversation_id)
+        directory = await get_directory(self.context, conversation_id)
+        write = partial(sidecar.set_flags, self.reader.root, directory, instance, flags, force=force)
+        await asyncio.to_thread(write)
+        done = await self.backlog.upsert_rows([ConversationDir(directory, conversation_id)])
+        self.followers.notify(conversation_id)
+        return done
 
     async def require_deletable(self, conversation_id: ConversationId, *, force: bool = False) -> None:
-        """Make sure that `delete` would be done, which changes nothing; raises what that would."""
-        instance = self._writers.instance
-        await deletion.require_deletable(self.context, conversation_id, instance, force=force)
+        """Raise what `delete` would raise, without a change."""
+        await dry_runs.require_deletable(self.context, conversation_id, self._writers.instance, force=force)
 
     async def require_taggable(self, conversation_id: ConversationId, change: TagEdit) -> None:
-        """Make sure that the tags could be changed, which changes nothing; raises what that would."""
-        await metadata_edit.require_taggable(self.context, conversation_id, self._writers.instance, change)
+        """Raise what changing the tags would raise, without a change."""
+        await dry_runs.require_taggable(self.context, conversation_id, self._writers.instance, change)
 
     async def require_writable(self, conversation_id: ConversationId) -> None:
-        """Make sure that title and tags could be set, which changes nothing; raises what that would."""
-        await metadata_edit.require_writable(self.context, conversation_id, self._writers.instance)
+        """Raise what setting title or tags would raise, without a change."""
+        await dry_runs.require_writable(self.context, conversation_id, self._writers.instance)
 
     async def require_restorable(self, conversation_id: ConversationId) -> None:
-        """Make sure that `restore` would be done, which changes nothing; raises what that would."""
+        """Raise what `restore` would raise, without a change."""
         await asyncio.to_thread(deletion.require_restorable, self.reader.root, conversation_id)
 
     async def restore(self, conversation_id: ConversationId) -> Done:
-        """Put the last deleted conversation of this id back.
+        """Move the last deleted conversation of this id out of the trash.
 
         Raises:
-            NotInTrash: there is none in the trash.
-            ConversationExists: there is a conversation of this id again.
-            DirectoryTaken: something that is no conversation is in its place.
+            NotInTrash: the trash has no conversation of this id.
+            ConversationExists: a conversation has this id again.
+            DirectoryTaken: something that is no conversation has the name of its directory.
             DiskFull, WriteFailed: it could not be moved.
         """
         return await deletion.restore(self.reader.root, self.backlog, conversation_id)
 
     def empty_trash(self, before_us: int) -> AsyncGenerator[TrashEntry]:
-        """Remove for good what was deleted before a time, the oldest first, and give each as it is gone.
+        """Remove for good what was deleted before a time, the oldest first; yield each entry after its removal.
 
         Raises:
-            WriteFailed: something could not be removed; the others are gone by then.
+            WriteFailed: an entry could not be removed. It is raised after all others were removed.
         """
         return deletion.empty(self.reader.root, before_us)
 
     async def claim(self, conversation_id: ConversationId, owner: str, *, ttl_s: float, force: bool = False) -> Lease:
-        """Lend a conversation to a client, who renews the lease before `ttl_s` have passed, and return the lease.
+        """Give a client the lease of a conversation. The client renews it before `ttl_s` have passed.
 
         Raises:
-            ConversationNotFound: there is none.
-            ConversationOwned: another owner has it; `force` takes it over.
+            ConversationNotFound: no conversation has this id.
+            ConversationOwned: another living owner has it, and not `force`.
         """
         instance = await self._writers.close_conversation(conversation_id)
         over = None if self._writers.has_open(conversation_id) else instance
@@ -269,15 +284,15 @@ class ConversationStore(StoreReader):
         """Extend a client's lease.
 
         Raises:
-            OwnershipLost: another owner has it, or nobody.
+            OwnershipLost: another owner has the conversation, or the lease was released.
         """
         directory = (await self._freshness.bring_in_step(conversation_id)).directory
-        longer = await asyncio.to_thread(partial(lease.renew, self.reader.root, directory, held, ttl_s=ttl_s))
+        renewed = await asyncio.to_thread(partial(lease.renew, self.reader.root, directory, held, ttl_s=ttl_s))
         await self.backlog.show_owner(ConversationDir(directory, conversation_id))
-        return longer
+        return renewed
 
     async def release(self, conversation_id: ConversationId, held: Lease) -> None:
-        """Take a client's lease back; that it is another's by now is no error."""
+        """Release a client's lease. It is no error if another owner has the conversation by now."""
         directory = (await self._freshness.bring_in_step(conversation_id)).directory
         await self._writers.close_conversation(conversation_id, held)
         if await asyncio.to_thread(lease.release, self.reader.root, directory, held):
@@ -286,12 +301,12 @@ class ConversationStore(StoreReader):
     async def describe(
         self, conversation_id: ConversationId, warning: str | None, *, include_skills: bool = False
     ) -> tuple[bytes, str | None]:
-        """Return the ConversationInfo of a conversation that was just written, and the warning, if there is one.
+        """Return the ConversationInfo of a conversation that was just written, and a warning or None.
 
-        With a warning, or when the index cannot be brought in step now, it is composed from the files.
+        The index gives it. The files give it if the write had a warning, or if the index cannot be brought in step now.
 
         Raises:
-            ConversationNotFound: it is gone already.
+            ConversationNotFound: the conversation was deleted meanwhile.
         """
         if warning is None:
             try:

@@ -1,1 +1,1 @@
-"""What administrators ask for: doctor, disk usage, retention, import and export."""
+"""Tasks of an administrator: doctor, disk usage, retention, import and export."""

@@ -1,4 +1,4 @@
-"""Exporting conversations: their files, in a fixed order, as one stream of bytes."""
+"""Export: the files of conversations, in a fixed order, as one stream of bytes."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ T = TypeVar("T")
 
 _PAGE = 500
 _HOP_BYTES = 1 << 18
-"""How much is read before the bytes go to the event loop: a thread hop costs more than a small file."""
+"""Bytes that a thread reads before it returns to the event loop: a thread hop costs more than a small file."""
 
 
 @dataclass(slots=True)
 class ExportReport:
-    """What an export holds, and how many conversations could not be read.
+    """The number of exported conversations and of those that could not be read.
 
-    `left_out` names the files that it had to do without, with the reason.
+    `left_out` has the files that are not in the export, with the reason.
     """
 
     conversations: int = 0
@@ -39,7 +39,7 @@ class ExportReport:
 
 
 async def list_named(store: StoreReader, asked: ConversationFilter) -> AsyncIterator[ConversationDir]:
-    """Give the conversations that a filter admits, in order of their ids."""
+    """Yield the conversations that match, in ascending order of their ids."""
     after = ""
     while True:
         async with store.index.read() as connection:
@@ -52,10 +52,10 @@ async def list_named(store: StoreReader, asked: ConversationFilter) -> AsyncIter
 
 
 async def find_named(store: StoreReader, ids: Iterable[ConversationId]) -> list[ConversationDir]:
-    """Return these conversations, each once, in order of their ids.
+    """Return these conversations, each once, in ascending order of their ids.
 
     Raises:
-        ConversationNotFound: the index has none of one of these ids.
+        ConversationNotFound: the index does not have one of these ids.
     """
     found = []
     for conversation_id in sorted(set(ids)):
@@ -75,7 +75,7 @@ async def export(
     *,
     with_secrets: bool = False,
 ) -> AsyncGenerator[bytes]:
-    """Give the bytes of an export, and fill `report` on the way. What is gone by then is left out."""
+    """Yield the bytes of an export, and fill `report`. A conversation that was deleted meanwhile is left out."""
     encoder = make_encoder(kind)
     encoder.left_out = report.left_out
     async for one in named:
@@ -99,22 +99,22 @@ async def export(
 
 async def _in_thread(chunks: Iterator[bytes]) -> AsyncIterator[bytes]:
     """Run a generator in a thread, a quarter of a megabyte at a time."""
-    while data := await asyncio.to_thread(_take, chunks):
+    while data := await asyncio.to_thread(_read_some, chunks):
         yield data
 
 
-def _take(chunks: Iterator[bytes]) -> bytes:
-    taken: list[bytes] = []
+def _read_some(chunks: Iterator[bytes]) -> bytes:
+    data: list[bytes] = []
     size = 0
     for chunk in chunks:
-        taken.append(chunk)
+        data.append(chunk)
         size += len(chunk)
         if size >= _HOP_BYTES:
             break
-    return b"".join(taken)
+    return b"".join(data)
 
 
 async def aiter_of(items: Iterable[T]) -> AsyncIterator[T]:
-    """Give the items."""
+    """Yield the items."""
     for item in items:
         yield item

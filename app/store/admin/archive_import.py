@@ -1,6 +1,6 @@
-"""Importing conversations: all of it is checked first, then each is put in its place whole, then indexed.
+"""Import: the whole archive is checked first, then each conversation is published complete, then ingested.
 
-An import that was interrupted is run again: what is there already, and equal, is left alone.
+An interrupted import is simply run again: a conversation that exists already with equal files is left alone.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Action(StrEnum):
 
 @dataclass(slots=True)
 class PlannedImport:
-    """A conversation of an archive, and what becomes of it. `target` is the id that it gets or has."""
+    """A conversation of an archive, and what the import does with it. `target` is its id in the store."""
 
     source: str
     id: ConversationId
@@ -54,35 +54,35 @@ class PlannedImport:
     digest: bytes
     left_out: list[LeftOutFile] = field(default_factory=list)
     warning: str | None = None
-    """Of an imported one: what the index does not show yet; it will, without another import."""
+    """What the index does not show yet of an imported conversation. It will, without another import."""
 
 
 def find_sources(paths: Iterable[Path], limits: Limits, zone: tzinfo | None) -> list[Source]:
-    """Return what is to be read: each path is an archive, a conversation's directory, or a directory of any of these.
+    """Return the sources to read. A path is an archive, a conversation's directory, or a directory of these.
 
-    `zone` is that of events' times which carry none.
+    `zone` is the time zone of event times without one.
 
     Raises:
-        ArchiveRefused: there is nothing.
+        ArchiveRefused: there is nothing to import, or a path cannot be read.
     """
-    sources = [source for path in paths for source in _sources_of(path, limits, zone)]
+    sources = [source for path in paths for source in _list_sources(path, limits, zone)]
     if not sources:
         raise ArchiveRefused("there is nothing to import: no zip, no .jsonl, and no conversation's directory")
     return sources
 
 
-def _sources_of(path: Path, limits: Limits, zone: tzinfo | None) -> Iterator[Source]:
+def _list_sources(path: Path, limits: Limits, zone: tzinfo | None) -> Iterator[Source]:
     if not path.is_dir():
-        yield _archive(path, limits)
+        yield _open_archive(path, limits)
         return
     archives = sorted(file for file in path.iterdir() if file.suffix in (".zip", ".jsonl") and file.is_file())
-    yield from (_archive(file, limits) for file in archives)
+    yield from (_open_archive(file, limits) for file in archives)
     directory = DirectorySource(path, limits, zone)
     if next(directory.read(), None) is not None:
         yield directory
 
 
-def _archive(path: Path, limits: Limits) -> Source:
+def _open_archive(path: Path, limits: Limits) -> Source:
     if path.suffix.lower() == ExportFormat.MARKDOWN.suffix:
         raise ArchiveRefused(f"{path} is Markdown, which is for reading and cannot be imported; export a zip or jsonl")
     try:
@@ -103,18 +103,18 @@ async def import_conversations(
     dry_run: bool = False,
     on_progress: OnProgress = ignore_progress,
 ) -> list[PlannedImport]:
-    """Import conversations, and return what was, or with `dry_run` would be, done with each.
+    """Import conversations, and return what was done with each, or with `dry_run` what would be done.
 
-    A conversation that stands there with the same files is unchanged, whatever `on_clash` says. A new id follows from
-    the old one and the content, so that an import may be repeated.
+    A conversation that exists with the same files is unchanged, whatever `on_clash` says. A new id is computed from the
+    old id and the content, so that an import may be repeated.
 
     Raises:
-        ArchiveRefused, ArchiveTooLarge: something must not be imported; nothing was written.
-        ConversationExists: an id is taken, and `on_clash` is FAIL; nothing was written.
-        DirectoryTaken: the same, by something that is no conversation.
+        ArchiveRefused, ArchiveTooLarge: an archive must not be imported; nothing was written.
+        ConversationExists: a conversation has one of the ids, and `on_clash` is FAIL; nothing was written.
+        DirectoryTaken: something that is no conversation has a directory's name; nothing was written.
         ImportRunning: another process is importing.
-        DiskFull, WriteFailed: a conversation could not be written; those before it stand.
-        StoreUnavailable: something could not be read; what was imported before stands.
+        DiskFull, WriteFailed: a conversation could not be written; those before it are imported.
+        StoreUnavailable: a file could not be read; the conversations before it are imported.
     """
     try:
         return await _import(store, paths, limits, on_clash, new_ids, dry_run, on_progress)
@@ -136,23 +136,23 @@ async def _import(
 ) -> list[PlannedImport]:
     root = store.reader.root
     sources = await asyncio.to_thread(find_sources, paths, limits, store.reader.zone)
-    planning = _Planning(store.reader, on_clash, new_ids=new_ids)
+    planner = _Planner(store.reader, on_clash, new_ids=new_ids)
     if dry_run:
-        return await asyncio.to_thread(planning.plan, sources, on_progress)
+        return await asyncio.to_thread(planner.plan, sources, on_progress)
     lock = staging.import_lock(root)
     await asyncio.to_thread(lock.__enter__)
     try:
-        plan = await asyncio.to_thread(planning.plan, sources, on_progress)
-        wanted = [one for one in plan if one.action is Action.IMPORT]
-        await asyncio.to_thread(staging.require_space, root, sum(one.size_bytes for one in wanted))
+        plan = await asyncio.to_thread(planner.plan, sources, on_progress)
+        size_bytes = sum(planned.size_bytes for planned in plan if planned.action is Action.IMPORT)
+        await asyncio.to_thread(staging.require_space, root, size_bytes)
         await _carry_out(store, sources, plan, on_progress)
     finally:
         lock.__exit__(None, None, None)
     return plan
 
 
-class _Planning:
-    """Reads everything once, and decides what becomes of each conversation."""
+class _Planner:
+    """Reads all sources once, and decides what is done with each conversation."""
 
     def __init__(self, reader: Reader, on_clash: OnClash, *, new_ids: bool) -> None:
         self._root = reader.root
@@ -169,9 +169,9 @@ class _Planning:
                 plan.append(self._decide(source, incoming))
                 on_progress("checked", len(plan), len(plan))
         if self._clashes:
-            some = ", ".join(dashed(one) for one in self._clashes[:_SHOWN])
+            shown = ", ".join(dashed(one) for one in self._clashes[:_SHOWN])
             raise ConversationExists(
-                f"{len(self._clashes)} of {len(plan)} conversations exist with other content ({some}); nothing was "
+                f"{len(self._clashes)} of {len(plan)} conversations exist with other content ({shown}); nothing was "
                 "imported. Choose with --on-clash (on_clash): skip leaves those out, new-id imports them under new ids"
             )
         return plan
@@ -184,40 +184,40 @@ class _Planning:
             else:
                 contents.add(file)
         digest = contents.digest()
-        target, action = self._target(source, incoming.id, digest)
+        target, action = self._choose_target(source, incoming.id, digest)
         return PlannedImport(
             source.name, incoming.id, target, action, contents.files, contents.size_bytes, digest, left_out
         )
 
-    def _target(self, source: Source, wanted: ConversationId, digest: bytes) -> tuple[ConversationId, Action]:
-        if wanted in self._seen:
-            if self._seen[wanted] != digest:
+    def _choose_target(self, source: Source, old_id: ConversationId, digest: bytes) -> tuple[ConversationId, Action]:
+        if old_id in self._seen:
+            if self._seen[old_id] != digest:
                 raise ArchiveRefused(
-                    f"{source.name}: conversation {dashed(wanted)} comes twice, with different content"
+                    f"{source.name}: conversation {dashed(old_id)} comes twice, with different content"
                 )
-            return wanted, Action.UNCHANGED
-        self._seen[wanted] = digest
+            return old_id, Action.UNCHANGED
+        self._seen[old_id] = digest
         if not self._new_ids:
-            directory, kind = layout.find_occupant(self._root, wanted)
+            directory, kind = layout.find_occupant(self._root, old_id)
             if kind is None or kind is Kind.GHOST:
-                return wanted, Action.IMPORT
+                return old_id, Action.IMPORT
             if kind is Kind.CONVERSATION and self._is_equal(directory, digest):
-                return wanted, Action.UNCHANGED
+                return old_id, Action.UNCHANGED
             if self._on_clash is OnClash.SKIP:
-                return wanted, Action.SKIP
+                return old_id, Action.SKIP
             if self._on_clash is OnClash.FAIL:
                 if kind is Kind.OTHER:
                     raise layout.directory_taken(self._root, directory)
-                self._clashes.append(wanted)
-                return wanted, Action.SKIP
-        target = ConversationId(uuid5(_NEW_IDS, f"{wanted}:{digest.hex()}").hex)
+                self._clashes.append(old_id)
+                return old_id, Action.SKIP
+        target = ConversationId(uuid5(_NEW_IDS, f"{old_id}:{digest.hex()}").hex)
         directory, kind = layout.find_occupant(self._root, target)
         if kind is Kind.OTHER:
             raise layout.directory_taken(self._root, directory)
         return target, Action.UNCHANGED if kind is Kind.CONVERSATION else Action.IMPORT
 
     def _is_equal(self, directory: str, digest: bytes) -> bool:
-        """Whether what stands there is what comes: as it is, or as an export would mask it or set its `updated_at`."""
+        """Whether a directory has these files: as they are, or as an export masks them or sets `updated_at`."""
         return any(
             self._digest(directory, with_secrets=with_secrets, as_listed=as_listed) == digest
             for as_listed, with_secrets in product((True, False), repeat=2)
@@ -242,20 +242,22 @@ async def _carry_out(
     while True:
         batch: list[PlannedImport] = []
         try:
-            await asyncio.to_thread(_take, store.reader.root, staged, batch)
-        finally:  # also what was placed before one that could not be
-            placed = [one for one in batch if one.action is Action.IMPORT]
-            shown = await store.backlog.read_again([ConversationDir(one.target, one.target) for one in placed])
-            for one in placed:
-                one.warning = shown.warning
+            await asyncio.to_thread(_publish_batch, store.reader.root, staged, batch)
+        finally:  # after an error, ingest those that were published before it
+            published = [one for one in batch if one.action is Action.IMPORT]
+            ingested = await store.backlog.upsert_rows([ConversationDir(one.target, one.target) for one in published])
+            for one in published:
+                one.warning = ingested.warning
         if not batch:
             return
         done += len(batch)
         on_progress("imported", done, len(plan))
 
 
-def _take(root: Path, staged: Iterator[tuple[PlannedImport, Staged | None]], batch: list[PlannedImport]) -> None:
-    """Put some conversations in their places; `batch` gets those that are, also those before one that could not be."""
+def _publish_batch(
+    root: Path, staged: Iterator[tuple[PlannedImport, Staged | None]], batch: list[PlannedImport]
+) -> None:
+    """Publish the next conversations. `batch` gets those that are done, also if a later one fails."""
     waiting: list[Staged] = []
     plans: list[PlannedImport] = []
     try:
@@ -289,13 +291,13 @@ def _stage_each(
 
 
 def _as_planned(files: Iterable[ArchiveFile | LeftOutFile], planned: PlannedImport) -> Iterator[ArchiveFile]:
-    """Give the files, and refuse them at the end when they are not those that were checked."""
-    came = ContentDigest()
+    """Yield the files; raise at the end if they are not those that were checked."""
+    contents = ContentDigest()
     for file in files:
         if isinstance(file, ArchiveFile):
-            came.add(file)
+            contents.add(file)
             yield file
-    if came.digest() != planned.digest:
+    if contents.digest() != planned.digest:
         raise _changed(planned)
 
 

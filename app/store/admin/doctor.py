@@ -1,6 +1,6 @@
-"""A doctor's look at a store: what is well, what is not, and what to do. It mends nothing, and makes no index.
+"""The doctor: it checks a store, and says what is wrong and what to do. It repairs nothing and makes no index.
 
-The first part needs no index: versions, disks, permissions, leases, the trash, what was left over.
+The first checks need no index: versions, disks, permissions, leases, the trash, leftovers.
 """
 
 from __future__ import annotations
@@ -37,12 +37,52 @@ from app.store.follow.leader import has_leader_elsewhere
 from app.store.follow.verify import verify
 
 _SHOWN = 10
-_FORBIDDEN = os.strerror(errno.EACCES)  # which a repair does not mend
+_FORBIDDEN = os.strerror(errno.EACCES)
+"""The reason that `convstore repair` cannot remove."""
 _REBUILD = "`convstore index rebuild`; a running server, or any command, also builds a damaged index anew by itself"
+_SPARE_BYTES = 256 << 20
+_SPARE_INODES = 10_000
+_MB = 1_000_000
+_STAGING = (".new-", ".import-")
+_OLD_S = 3600
+
+ELSEWHERE = "make its directory readable and writable, or set CONVSTORE_INDEX_URL=sqlite:////a/writable/path/index.db"
+
+
+class Level(StrEnum):
+    """The result of a check. A note needs no action."""
+
+    OK = "ok"
+    NOTE = "note"
+    PROBLEM = "problem"
+
+
+class Finding(NamedTuple):
+    """The name of a check, its result, and what to do, "" for nothing."""
+
+    check: str
+    level: Level
+    found: str
+    advice: str = ""
+
+
+def ok(check: str, found: str) -> Finding:
+    """Return a finding without a problem."""
+    return Finding(check, Level.OK, found)
+
+
+def note(check: str, found: str, advice: str = "") -> Finding:
+    """Return a finding that is worth knowing."""
+    return Finding(check, Level.NOTE, found, advice)
+
+
+def problem(check: str, found: str, advice: str) -> Finding:
+    """Return a finding that needs action."""
+    return Finding(check, Level.PROBLEM, found, advice)
 
 
 async def examine_store(settings: Settings, version: str, *, sample: int) -> AsyncIterator[Finding]:
-    """Give every finding. `sample` conversations, chosen at random, are compared with their rows.
+    """Yield all findings. `sample` conversations, chosen at random, are compared with their rows.
 
     Raises:
         StoreUnavailable: the conversations directory is missing or cannot be read.
@@ -51,34 +91,32 @@ async def examine_store(settings: Settings, version: str, *, sample: int) -> Asy
         raise StoreUnavailable(f"{settings.root} is no directory; give the one that holds the conversation directories")
     for finding in await asyncio.to_thread(lambda: list(look_around(settings, version))):
         yield finding
-    found = await asyncio.to_thread(_schema, settings)
-    for finding in found:
-        yield finding
-    if not found[-1].advice:
-        async for finding in _index(settings, sample):
+    schema = await asyncio.to_thread(_check_schema, settings.index_path)
+    yield schema
+    if not schema.advice:
+        async for finding in _check_index(settings, sample):
             yield finding
 
 
-def _schema(settings: Settings) -> list[Finding]:
-    """Say whether the index can be opened; the last finding has an advice when it cannot."""
-    path = settings.index_path
-    hindrance = _find_hindrance(path)
-    if hindrance:
-        return [hindrance]
+def _check_schema(path: Path) -> Finding:
+    """Check whether the index can be opened. If it cannot, the finding has an advice."""
+    obstacle = _find_obstacle(path)
+    if obstacle:
+        return obstacle
     try:
-        now = read_revision(path)
-        wrong = migrations.drift(path) if now == HEAD else []
+        revision = read_revision(path)
+        wrong = migrations.drift(path) if revision == HEAD else []
     except IndexUnusable as error:
-        return [_unusable(error)]
+        return _report_unusable(error)
     except StoreError as error:
-        return [problem("index", str(error), "look again when the other program is done")]
-    if now != HEAD:
-        return [problem("schema", f"{now or 'none'}, this convstore needs {HEAD}", "`convstore db upgrade`")]
-    return [problem("schema", "; ".join(wrong[:3]), _REBUILD) if wrong else ok("schema", f"{now}, sound")]
+        return problem("index", str(error), "look again when the other program is done")
+    if revision != HEAD:
+        return problem("schema", f"{revision or 'none'}, this convstore needs {HEAD}", "`convstore db upgrade`")
+    return problem("schema", "; ".join(wrong[:3]), _REBUILD) if wrong else ok("schema", f"{revision}, sound")
 
 
-def _find_hindrance(path: Path) -> Finding | None:
-    """Return what keeps the index from being opened, as far as its name and place tell."""
+def _find_obstacle(path: Path) -> Finding | None:
+    """Return why the index cannot be opened, as far as its file's name and status tell, or None."""
     try:
         path.stat()
     except FileNotFoundError:
@@ -92,29 +130,29 @@ def _find_hindrance(path: Path) -> Finding | None:
     )
 
 
-async def _index(settings: Settings, sample: int) -> AsyncIterator[Finding]:
+async def _check_index(settings: Settings, sample: int) -> AsyncIterator[Finding]:
     index = Index(settings.index_path, readers=1, busy_timeout_s=settings.busy_timeout_s)
     try:
         await index.open()
         try:
-            yield await _pragmas(index)
-            async for finding in _state(index, settings):
+            yield await _check_pragmas(index)
+            async for finding in _check_state(index, settings):
                 yield finding
-            async for finding in _unreadable(index):
+            async for finding in _list_unreadable(index):
                 yield finding
-            yield await _clocks(index, settings)
-            yield await _compared(index, settings, sample)
+            yield await _check_clocks(index, settings)
+            yield await _compare_with_files(index, settings, sample)
         finally:
             await index.close()
     except IndexUnusable as error:
-        yield _unusable(error)
+        yield _report_unusable(error)
 
 
-def _unusable(error: IndexUnusable) -> Finding:
+def _report_unusable(error: IndexUnusable) -> Finding:
     return problem("index", str(error), _REBUILD if isinstance(error, IndexDamaged) else ELSEWHERE)
 
 
-async def _pragmas(index: Index) -> Finding:
+async def _check_pragmas(index: Index) -> Finding:
     async with index.read() as connection:
         found = await integrity.read_pragmas(connection)
     wrong = [
@@ -125,7 +163,7 @@ async def _pragmas(index: Index) -> Finding:
     return ok("pragmas", ", ".join(f"{name} {value}" for name, value in found.items()))
 
 
-async def _state(index: Index, settings: Settings) -> AsyncIterator[Finding]:
+async def _check_state(index: Index, settings: Settings) -> AsyncIterator[Finding]:
     async with index.read() as connection:
         state = await index_state.get_state(connection)
         totals = await conversation_lookup.count_totals(connection)
@@ -139,30 +177,30 @@ async def _state(index: Index, settings: Settings) -> AsyncIterator[Finding]:
     else:
         yield note("server", "none looks after the index", "`convstore serve` follows changes; commands look first")
     dead = {one.dirty_by for one in dirty if one.dirty_by and not liveness.is_alive(settings.root, one.dirty_by)}
-    left = [dashed(one.id) for one in dirty if one.dirty_by in dead]
-    if left:
+    left_open = [dashed(one.id) for one in dirty if one.dirty_by in dead]
+    if left_open:
         yield note(
             "crash",
-            f"{len(left)} conversations were open when their convstore ended: {', '.join(left[:3])}",
+            f"{len(left_open)} conversations were open when their convstore ended: {', '.join(left_open[:3])}",
             "a server that starts, or the next one who writes to them, puts them right",
         )
 
 
-async def _unreadable(index: Index) -> AsyncIterator[Finding]:
+async def _list_unreadable(index: Index) -> AsyncIterator[Finding]:
     async with index.read() as connection:
         number = (await conversation_lookup.count_totals(connection)).unreadable
         found = await conversation_lookup.list_unreadable(connection, _SHOWN)
     if not number:
         yield ok("unreadable", "none")
     for conversation_id, reason in found:
-        one = dashed(conversation_id)
-        advice = "let this user read it: its owner and mode" if _FORBIDDEN in reason else f"`convstore repair {one}`"
-        yield problem("unreadable", f"{one}: {reason}", advice)
+        name = dashed(conversation_id)
+        advice = "let this user read it: its owner and mode" if _FORBIDDEN in reason else f"`convstore repair {name}`"
+        yield problem("unreadable", f"{name}: {reason}", advice)
     if number > len(found):
         yield problem("unreadable", f"{number - len(found)} more", "`convstore list --unreadable` lists them")
 
 
-async def _clocks(index: Index, settings: Settings) -> Finding:
+async def _check_clocks(index: Index, settings: Settings) -> Finding:
     latest_us = time.time_ns() // 1000 + AHEAD_MAX_US
     async with index.read() as connection:
         by_events = await integrity.list_ahead(connection, latest_us)
@@ -177,7 +215,7 @@ async def _clocks(index: Index, settings: Settings) -> Finding:
     )
 
 
-async def _compared(index: Index, settings: Settings, sample: int) -> Finding:
+async def _compare_with_files(index: Index, settings: Settings, sample: int) -> Finding:
     context = StoreContext(index, make_reader(settings))
     try:
         await adopt_index_settings(context)
@@ -193,61 +231,20 @@ async def _compared(index: Index, settings: Settings, sample: int) -> Finding:
     return problem("files", f"{shown}{more}", "`convstore index sync`, then `convstore index verify --fix`")
 
 
-class Level(StrEnum):
-    """How a check came out; a note needs no action."""
-
-    OK = "ok"
-    NOTE = "note"
-    PROBLEM = "problem"
-
-
-class Finding(NamedTuple):
-    """One thing that was looked at, what was found, and what to do; nothing to do is ""."""
-
-    check: str
-    level: Level
-    found: str
-    advice: str = ""
-
-
-def ok(check: str, found: str) -> Finding:
-    """Return a finding that all is as it should be."""
-    return Finding(check, Level.OK, found)
-
-
-def note(check: str, found: str, advice: str = "") -> Finding:
-    """Return a finding that is worth knowing."""
-    return Finding(check, Level.NOTE, found, advice)
-
-
-def problem(check: str, found: str, advice: str) -> Finding:
-    """Return a finding that needs action."""
-    return Finding(check, Level.PROBLEM, found, advice)
-
-
-_SPARE_BYTES = 256 << 20
-_SPARE_INODES = 10_000
-_MB = 1_000_000
-_LEFT = (".new-", ".import-")
-_OLD_S = 3600
-
-ELSEWHERE = "make its directory readable and writable, or set CONVSTORE_INDEX_URL=sqlite:////a/writable/path/index.db"
-
-
 def look_around(settings: Settings, version: str) -> Iterator[Finding]:
-    """Give what is found around the index; `version` is convstore's own."""
+    """Yield the findings of the checks that need no index; `version` is that of convstore."""
     root, index = settings.root, settings.index_path
-    yield from _versions(version)
-    yield from _disks(root, index)
-    yield from _permissions(settings, root, index)
-    yield from _leases(root)
-    yield from _trash(root)
+    yield from _check_versions(version)
+    yield from _check_disks(root, index)
+    yield from _check_permissions(settings, root, index)
+    yield from _check_leases(root)
+    yield from _check_trash(root)
     if os.access(index.parent, os.R_OK | os.X_OK):
-        yield from _beside_the_index(index)
-    yield from _leftovers(root)
+        yield from _find_index_leftovers(index)
+    yield from _find_staging_leftovers(root)
 
 
-def _versions(version: str) -> Iterator[Finding]:
+def _check_versions(version: str) -> Iterator[Finding]:
     sqlite = integrity.sqlite_version()
     text = ".".join(map(str, sqlite))
     yield ok("versions", f"convstore {version}, Python {platform.python_version()}, SQLite {text}")
@@ -259,26 +256,26 @@ def _versions(version: str) -> Iterator[Finding]:
         )
 
 
-def _disks(root: Path, index: Path) -> Iterator[Finding]:
-    of_index, of_store = find_file_system(index.parent), find_file_system(root)
-    if of_index.network:
+def _check_disks(root: Path, index: Path) -> Iterator[Finding]:
+    index_disk, store_disk = find_file_system(index.parent), find_file_system(root)
+    if index_disk.network:
         yield problem(
             "index disk",
-            f"{of_index.type}: a network file system, where SQLite's locks cannot be trusted; it is refused",
+            f"{index_disk.type}: a network file system, where SQLite's locks cannot be trusted; it is refused",
             "put the index on a local disk: CONVSTORE_INDEX_URL=sqlite:////var/lib/convstore/index.db",
         )
     else:
-        yield _room("index disk", of_index, needed=_size(index))
-    yield _room("store disk", of_store, needed=0)
-    if of_store.network:
+        yield _check_space("index disk", index_disk, needed=_size_bytes(index))
+    yield _check_space("store disk", store_disk, needed=0)
+    if store_disk.network:
         yield note(
             "store disk",
-            f"{of_store.type}: a network file system",
+            f"{store_disk.type}: a network file system",
             "reading is safe. Write from one machine alone: locks and times differ between machines",
         )
 
 
-def _room(check: str, disk: FileSystem, *, needed: int) -> Finding:
+def _check_space(check: str, disk: FileSystem, *, needed: int) -> Finding:
     inodes = "" if disk.free_inodes is None else f", {disk.free_inodes:,} inodes"
     found = f"{disk.type}, {disk.free_bytes // _MB:,} of {disk.size_bytes // _MB:,} MB free{inodes}"
     if disk.free_bytes < needed + _SPARE_BYTES:
@@ -288,14 +285,14 @@ def _room(check: str, disk: FileSystem, *, needed: int) -> Finding:
     return ok(check, found)
 
 
-def _size(path: Path) -> int:
+def _size_bytes(path: Path) -> int:
     try:
         return path.stat().st_size
     except OSError:
         return 0
 
 
-def _permissions(settings: Settings, root: Path, index: Path) -> Iterator[Finding]:
+def _check_permissions(settings: Settings, root: Path, index: Path) -> Iterator[Finding]:
     if not os.access(root, os.R_OK | os.X_OK):
         yield problem("permissions", f"{root} cannot be read", "run as the user who owns it, or give this one access")
     elif not os.access(root, os.W_OK):
@@ -315,9 +312,9 @@ def _is_open_to_others(path: Path) -> bool:
     return bool(file & (stat.S_IRGRP | stat.S_IROTH) and directory & (stat.S_IXGRP | stat.S_IXOTH))
 
 
-def _leases(root: Path) -> Iterator[Finding]:
+def _check_leases(root: Path) -> Iterator[Finding]:
     held: Counter[str] = Counter()
-    left: list[str] = []
+    expired: list[str] = []
     torn: list[str] = []
     for directory in layout.list_directories(root)[0]:
         if not os.path.lexists(f"{root}/{directory}/{LEASE}"):
@@ -328,19 +325,19 @@ def _leases(root: Path) -> Iterator[Finding]:
         elif lease.is_held(root, found):
             held[f"{found.owner}{f' on {found.host}' if found.host else ''}"] += 1
         elif not found.released and found.boot != liveness.boot_id():
-            left.append(directory)
-    owned = ", ".join(f"{number} by {owner}" for owner, number in held.most_common(5))
-    yield ok("leases", f"{held.total()} conversations are owned now{f': {owned}' if owned else ''}")
-    if left:
+            expired.append(directory)
+    owners = ", ".join(f"{number} by {owner}" for owner, number in held.most_common(5))
+    yield ok("leases", f"{held.total()} conversations are owned now{f': {owners}' if owners else ''}")
+    if expired:
         yield note(
             "leases",
-            f"{len(left)} ended by their time, their owners never gave them back: {_some(left)}",
+            f"{len(expired)} ended by their time, their owners never gave them back: {_shorten(expired)}",
             "a server crashed or was killed. Nothing to do: the next owner takes over",
         )
     if torn:
         yield problem(
             "leases",
-            f"{len(torn)} lease files cannot be read: {_some(torn)}",
+            f"{len(torn)} lease files cannot be read: {_shorten(torn)}",
             "agent-server takes such a conversation for free: end all but one server, and let that one open them",
         )
 
@@ -353,13 +350,13 @@ def _read_lease(root: Path, directory: str) -> lease.Lease | None:
         return None
 
 
-def _some(names: list[str]) -> str:
+def _shorten(names: list[str]) -> str:
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
-def _trash(root: Path) -> Iterator[Finding]:
+def _check_trash(root: Path) -> Iterator[Finding]:
     try:
-        entries, left = trash.list_trash(root), trash.list_leftovers(root)
+        entries, leftovers = trash.list_trash(root), trash.list_leftovers(root)
     except StoreUnavailable as error:
         yield problem("trash", str(error), "make it readable and writable for those that run convstore")
         return
@@ -368,35 +365,37 @@ def _trash(root: Path) -> Iterator[Finding]:
         yield ok("trash", f"{len(entries)} conversations, the oldest of {oldest}")
     else:
         yield ok("trash", "empty")
-    if left:
+    if leftovers:
         yield note(
             "trash",
-            f"{len(left)} half-made copies or half-removed conversations of a crash: {_some(left)}",
+            f"{len(leftovers)} half-made copies or half-removed conversations of a crash: {_shorten(leftovers)}",
             "a running server removes them, and `convstore trash empty` does",
         )
 
 
-def _beside_the_index(index: Path) -> Iterator[Finding]:
-    aside = [path for path in index.parent.glob(f"{index.name}.damaged-*") if not path.name.endswith(("-wal", "-shm"))]
-    if aside:
-        size = sum(_size(path) for path in aside)
+def _find_index_leftovers(index: Path) -> Iterator[Finding]:
+    named = index.parent.glob(f"{index.name}.damaged-*")
+    damaged = [path for path in named if not path.name.endswith(("-wal", "-shm"))]
+    if damaged:
+        size_mb = sum(_size_bytes(path) for path in damaged) // _MB
+        names = _shorten([path.name for path in damaged])
         yield note(
             "leftovers",
-            f"{len(aside)} damaged indexes were set aside, {size // _MB:,} MB: {_some([path.name for path in aside])}",
+            f"{len(damaged)} damaged indexes were set aside, {size_mb:,} MB: {names}",
             f"delete them when nobody wants to look into what happened: rm {index}.damaged-*",
         )
     if index.with_name("rebuild.db").exists():
         yield note("leftovers", "a rebuild is running or was interrupted", "`convstore index rebuild` goes on with it")
 
 
-def _leftovers(root: Path) -> Iterator[Finding]:
-    since = time.time() - _OLD_S
-    named = [path for prefix in _LEFT for path in root.glob(f"{prefix}*") if staging.is_staging(path.name, prefix)]
-    left = [path for path in named if _changed_s(path) < since]
-    if left:
+def _find_staging_leftovers(root: Path) -> Iterator[Finding]:
+    before_s = time.time() - _OLD_S
+    staged = [path for prefix in _STAGING for path in root.glob(f"{prefix}*") if staging.is_staging(path.name, prefix)]
+    leftovers = [path for path in staged if _changed_s(path) < before_s]
+    if leftovers:
         yield note(
             "leftovers",
-            f"{len(left)} half-made conversations of a crash: {_some([path.name for path in left])}",
+            f"{len(leftovers)} half-made conversations of a crash: {_shorten([path.name for path in leftovers])}",
             "they are no conversations and can be deleted",
         )
 

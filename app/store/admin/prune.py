@@ -1,4 +1,4 @@
-"""Retention: which conversations have had their time, and moving them into the trash."""
+"""Retention: find the conversations that are old enough, and move them into the trash."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from app.store.store import ConversationStore
 
 
 class Candidate(NamedTuple):
-    """A conversation that retention would take, as it was when it was chosen."""
+    """A conversation that retention would delete, as it was when it was found."""
 
     id: ConversationId
     title: str | None
@@ -28,9 +28,10 @@ class Candidate(NamedTuple):
 
 
 class Pruned(NamedTuple):
-    """What became of a candidate; `error` says why it stays, and `failed` that nobody else keeps it.
+    """The result for a candidate. `error` says why it was kept.
 
-    `warning` says that it is in the trash, but still listed.
+    `failed` is true unless another owner has it, or it changed or was deleted. `warning` says that it is in the trash
+    but still listed.
     """
 
     candidate: Candidate
@@ -40,9 +41,9 @@ class Pruned(NamedTuple):
 
 
 def quiet_since(asked: ConversationFilter, before_us: int) -> ConversationFilter:
-    """Return a filter that also demands: created, and the last event said, before a time in microseconds UTC.
+    """Return a filter that also requires creation and last event before a time in microseconds UTC.
 
-    `updated_at` does not count, because renaming and tagging set it. The creation counts, because the events of a new
+    `updated_at` does not count, because a new title or tag sets it. The creation counts, because the events of a new
     fork may be old.
     """
     return replace(
@@ -59,7 +60,7 @@ def _earlier(asked_us: int | None, before_us: int) -> int:
 async def find_candidates(
     store: StoreReader, asked: ConversationFilter, keep_tags: Collection[Tag] = ()
 ) -> list[Candidate]:
-    """Return what a filter admits, the oldest last event first. What is pinned, or has one of the tags, is kept."""
+    """Return the matching conversations, the oldest last event first, except pinned ones and those with these tags."""
     found: list[Candidate] = []
     token = None
     while True:
@@ -89,20 +90,20 @@ def _candidate(info: Mapping[str, Any]) -> Candidate:
 async def prune(
     store: ConversationStore, candidates: Sequence[Candidate], on_progress: OnProgress = ignore_progress
 ) -> list[Pruned]:
-    """Move conversations into the trash. What has changed since it was chosen, or somebody writes to, stays."""
-    done = []
-    for number, one in enumerate(candidates, 1):
+    """Move conversations into the trash. One that changed since it was found, or that has an owner, is kept."""
+    results = []
+    for number, candidate in enumerate(candidates, 1):
         error, failed, warning = None, False, None
         try:
-            info = orjson.loads(await store.get_conversation(one.id))
-            if info["pinned"] or _candidate(info) != one:
+            info = orjson.loads(await store.get_conversation(candidate.id))
+            if info["pinned"] or _candidate(info) != candidate:
                 error = "it has changed meanwhile"
             else:
-                warning = (await store.delete(one.id)).warning
+                warning = (await store.delete(candidate.id)).warning
         except ConversationNotFound:
             error = "it is gone already"
         except StoreError as refused:
             error, failed = str(refused), not isinstance(refused, ConversationOwned | LockTimeout)
-        done.append(Pruned(one, error, failed, warning))
+        results.append(Pruned(candidate, error, failed, warning))
         on_progress("moved into the trash", number, len(candidates))
-    return done
+    return results

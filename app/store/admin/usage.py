@@ -1,16 +1,16 @@
-"""Disk use of a store, by conversation, workspace, status or month."""
+"""Disk usage of a store, by conversation, workspace, status or month."""
 
 from __future__ import annotations
 
 import asyncio
 import heapq
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
 from app.files import disk_usage
-from app.files.disk_usage import DiskUsage, SeenInodes
+from app.files.disk_usage import DiskUsage
 from app.files.trash import TRASH
 from app.index import conversation_lookup
 from app.index.conversation_lookup import Placement
@@ -23,7 +23,7 @@ _PAGE = 200
 
 
 class By(StrEnum):
-    """What disk use is added up by. A month is that of the last update, in UTC."""
+    """How disk usage is grouped. The month is that of the last update, in UTC."""
 
     CONVERSATION = "conversation"
     WORKSPACE = "workspace"
@@ -33,7 +33,7 @@ class By(StrEnum):
 
 @dataclass(slots=True)
 class Share:
-    """What the conversations of one group take."""
+    """The disk usage of a group of conversations."""
 
     name: str
     conversations: int = 0
@@ -42,7 +42,7 @@ class Share:
 
 @dataclass(slots=True)
 class StoreUsage:
-    """What a store takes: the largest groups, all conversations, the trash, the index, and whatever else lies there."""
+    """The disk usage of a store: the largest groups, all conversations, the trash, the index, and everything else."""
 
     shares: list[Share]
     groups: int
@@ -55,8 +55,8 @@ class StoreUsage:
 async def measure(
     store: ConversationStore, by: By, limit: int, on_progress: OnProgress = ignore_progress
 ) -> StoreUsage:
-    """Measure a whole store; the `limit` largest groups are named (0: all). A file with several names counts once."""
-    measuring = _Measuring(store.reader.root, by)
+    """Measure a store. `shares` has the `limit` largest groups (0: all). A file with several hard links counts once."""
+    measurement = _Measurement(store.reader.root, by)
     async with store.index.read() as connection:
         total = (await conversation_lookup.count_totals(connection)).conversations
     after = ""
@@ -66,56 +66,51 @@ async def measure(
             page = await conversation_lookup.list_placements(connection, after, _PAGE)
         if not page:
             break
-        await asyncio.to_thread(measuring.add, page)
+        await asyncio.to_thread(measurement.add, page)
         after = page[-1].id
         done += len(page)
         on_progress("measured", done, total)
-    return await asyncio.to_thread(measuring.finish, store.settings.index_path, limit)
+    return await asyncio.to_thread(measurement.finish, store.settings.index_path, limit)
 
 
-class _Measuring:
-    """Adds up while it goes over the conversations."""
+class _Measurement:
+    """The sums over the conversations measured so far."""
 
     def __init__(self, root: Path, by: By) -> None:
         self._root = root
-        self._name = _NAMES[by]
+        self._name_of = _NAMES[by]
         self._seen: SeenInodes = set()
         self._shares: dict[str, Share] = {}
         self._all = Share("conversations")
         self._directories: set[str] = set()
 
     def add(self, page: list[Placement]) -> None:
-        for one in page:
-            used = disk_usage.measure(self._root / one.directory, self._seen)
-            name = self._name(one)
+        for placement in page:
+            usage = disk_usage.measure(self._root / placement.directory, self._seen)
+            name = self._name_of(placement)
             share = self._shares.setdefault(name, Share(name))
-            for counted in (share, self._all):
-                counted.conversations += 1
-                counted.usage.add(used)
-            self._directories.add(one.directory)
+            for group in (share, self._all):
+                group.conversations += 1
+                group.usage.add(usage)
+            self._directories.add(placement.directory)
 
     def finish(self, index: Path, limit: int) -> StoreUsage:
-        shares = heapq.nlargest(limit or len(self._shares), self._shares.values(), key=_size)
-        trash = disk_usage.measure(self._root / TRASH, self._seen)
-        inside = DiskUsage()
-        for path in self._index_files(index):
-            inside.add(disk_usage.measure(path, self._seen))
-        other = DiskUsage()
-        for path in self._root.iterdir():
-            if path.name not in self._directories and path.name != TRASH and path != index.parent:
-                other.add(disk_usage.measure(path, self._seen))
-        return StoreUsage(shares, len(self._shares), self._all, trash, inside, other)
+        shares = heapq.nlargest(
+            limit or len(self._shares), self._shares.values(), key=lambda share: (share.usage.disk_bytes, share.name)
+        )
+        # The index's own directory if it has one in the store, else its files.
+        own_directory = index.parent.parent == self._root
+        trash = self._sum([self._root / TRASH])
+        index_usage = self._sum([index.parent] if own_directory else index.parent.glob(f"{index.name}*"))
+        measured = {*self._directories, TRASH}
+        other = self._sum(path for path in self._root.iterdir() if path.name not in measured and path != index.parent)
+        return StoreUsage(shares, len(self._shares), self._all, trash, index_usage, other)
 
-    def _index_files(self, index: Path) -> Iterator[Path]:
-        """Give what belongs to the index: its own directory when it has one in the store, else its files."""
-        if index.parent.parent == self._root:
-            yield index.parent
-        else:
-            yield from index.parent.glob(f"{index.name}*")
-
-
-def _size(share: Share) -> tuple[int, str]:
-    return share.usage.disk_bytes, share.name
+    def _sum(self, paths: Iterable[Path]) -> DiskUsage:
+        usage = DiskUsage()
+        for path in paths:
+            usage.add(disk_usage.measure(path, self._seen))
+        return usage
 
 
 _NAMES: dict[By, Callable[[Placement], str]] = {

@@ -1,1 +1,1 @@
-"""Keeping the index in step with the files: ingest, the full sync, the watcher, verify, rebuild and repair."""
+"""Keeping the index in step with the files: ingest, full sync, watcher, leader, verify, rebuild, crash recovery."""

@@ -1,7 +1,8 @@
-"""What a serving process does in the background, for as long as it lives, without anybody waiting.
+"""The background tasks of a serving process.
 
-It keeps the index usable and in step with the files. It removes for good what was deleted long ago, and what a killed
-create or fork left half-built. It keeps the index of words small. It compares all rows with the files slowly, if asked.
+Every process keeps its own index connections usable. The leader also runs the full sync and the watcher, empties the
+trash of old conversations, removes what a killed create or fork left half-built, keeps the word index small, and
+compares all rows with the files slowly if the settings ask for it.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from pathlib import Path
 from app.errors import IndexBusy, IndexUnusable, StoreError, StoreUnavailable, SyncRunning
 from app.files import staging
 from app.index import conversation_lookup, state
-from app.store.follow.full_sync import SyncReport, keep_words_small
+from app.store.follow.full_sync import SyncReport, merge_words
 from app.store.follow.index_repair import keep_usable
 from app.store.follow.leader import lead
 from app.store.follow.verify import BATCH, verify
@@ -33,40 +34,44 @@ _RETRY_S = 10.0
 _SOON_S = 1.0
 _SAY_EVERY_S = 10.0
 _REST = 10
-"""A look that takes long is followed by a rest of so many times its duration, up to `_REST_MOST_S`."""
+"""After a long tick, the watcher rests for so many times its duration, up to `_REST_MOST_S`."""
 _REST_MOST_S = 1.5
+_TIDY_EVERY_S = 600.0
+_STAGING_AGE_S = 24 * 3600.0
+"""A staging directory this old belongs to no running create or fork."""
+_DAY_US = 24 * 3600 * 1_000_000
+_VERIFY_RETRY_S = 60.0
+_WAIT_S = 1.0
 
 
 async def run_background(store: ConversationStore) -> None:
-    """Keep the index usable, and in step with the files, for as long as the process lives.
-
-    Every process looks after its own connections; of several processes on one store, one looks at the files.
-    """
+    """Run the background tasks for as long as the process lives."""
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(keep_usable(store.context))
-        tasks.create_task(_keep_in_step(store))
+        tasks.create_task(_lead(store))
 
 
-async def _keep_in_step(store: ConversationStore) -> None:
+async def _lead(store: ConversationStore) -> None:
     async with lead(store.index), asyncio.TaskGroup() as tasks:
-        tasks.create_task(keep_tidy(store.reader.root, store.settings.trash_days))
-        tasks.create_task(keep_verifying(store, store.settings.verify_hours))
+        tasks.create_task(_keep_tidy(store.reader.root, store.settings.trash_days))
+        tasks.create_task(_keep_verifying(store, store.settings.verify_hours))
         tasks.create_task(_keep_words_small(store))
         while True:
             began_ns = time.time_ns()
             report = await sync_until_done(store)
-            await _keep_sweeping(store, Watcher(store.context, report.duplicates, since_ns=began_ns))
+            await _watch(store, Watcher(store.context, report.duplicates, since_ns=began_ns))
 
 
 async def _keep_words_small(store: ConversationStore) -> None:
     while True:
         await asyncio.sleep(_MERGE_EVERY_S)
         with suppress(StoreError):
-            await keep_words_small(store.index)
+            async for _ in merge_words(store.index, always=False):
+                pass
 
 
 async def sync_until_done(store: ConversationStore) -> SyncReport:
-    """Compare everything once, trying again while that fails or another process does it, and say what was found."""
+    """Run a full sync, retry it while it fails or another process runs one, and log the result."""
     report = await _sync_when_possible(store)
     for name in report.duplicates:
         log.warning("%s is a second directory for an id and is not listed", name)
@@ -77,9 +82,9 @@ async def sync_until_done(store: ConversationStore) -> SyncReport:
     return report
 
 
-async def _keep_sweeping(store: ConversationStore, sweep: Watcher) -> None:
-    """Sweep until another index stands in the place of the one that was swept."""
-    told: str | None = None
+async def _watch(store: ConversationStore, watcher: Watcher) -> None:
+    """Run the watcher until the index is replaced by another one."""
+    logged: str | None = None
     opened = store.index.opened
     pause = TICK_S
     while True:
@@ -88,41 +93,36 @@ async def _keep_sweeping(store: ConversationStore, sweep: Watcher) -> None:
             return
         began = time.monotonic()
         try:
-            await sweep.tick()
-            if told is not None:
-                told = None
+            await watcher.tick()
+            if logged is not None:
+                logged = None
                 log.info("the conversations are looked at again")
                 await _note_error(store, None)
             took = time.monotonic() - began
             pause = max(TICK_S - took, min(took * _REST, _REST_MOST_S))
         except (StoreError, OSError) as error:
-            if str(error) != told and store.index.opened == opened:
-                told = str(error)
-                log.error("changes of the conversations cannot be followed, trying again: %s", told)  # noqa: TRY400
-                await _note_error(store, told)
+            if str(error) != logged and store.index.opened == opened:
+                logged = str(error)
+                log.error("changes of the conversations cannot be followed, trying again: %s", logged)  # noqa: TRY400
+                await _note_error(store, logged)
             pause = _pause_s(error)
 
 
-async def _leap(store: ConversationStore) -> None:
-    """Begin with a revision that no server has given out: a crash, or a lost log, may have taken some back."""
-    await store.index.write(partial(state.raise_revision, to=time.time_ns() // 1_000_000))
-
-
 async def _note_error(store: ConversationStore, text: str | None) -> None:
-    """Have the index's status tell what is wrong, if the index can be written."""
+    """Write an error into the index's status, if the index can be written."""
     with suppress(StoreError):
         await store.index.write(partial(state.set_state, last_error=text))
 
 
 class _Progress:
-    """Says in the log how far a sync is, every ten seconds while it lasts."""
+    """Logs the progress of a full sync every ten seconds."""
 
     def __init__(self) -> None:
-        self._said_at = time.monotonic()
+        self._logged_at = time.monotonic()
 
     def show(self, phase: str, done: int, total: int) -> None:
-        if time.monotonic() - self._said_at >= _SAY_EVERY_S:
-            self._said_at = time.monotonic()
+        if time.monotonic() - self._logged_at >= _SAY_EVERY_S:
+            self._logged_at = time.monotonic()
             if phase == "text":
                 log.info("merging the index of words: step %d of about %d", done, total)
             else:
@@ -130,40 +130,36 @@ class _Progress:
 
 
 async def _sync_when_possible(store: ConversationStore) -> SyncReport:
-    told = ""
+    logged = ""
     while True:
         try:
-            await _leap(store)
+            # A crash, or a lost WAL, may have taken back revisions that were given out: begin above all of them.
+            await store.index.write(partial(state.raise_revision, to=time.time_ns() // 1_000_000))
             await store.recover()
             return await store.sync(on_progress=_Progress().show)
         except SyncRunning as error:
-            if not told:
+            if not logged:
                 log.info("%s", error)
-            told = str(error)
+            logged = str(error)
             await asyncio.sleep(_OTHER_SYNC_S)
         except StoreError as error:
-            if str(error) != told:
-                told = str(error)
-                log.error("the index could not be brought up to date, trying again: %s", told)  # noqa: TRY400
+            if str(error) != logged:
+                logged = str(error)
+                log.error("the index could not be brought up to date, trying again: %s", logged)  # noqa: TRY400
             await asyncio.sleep(_pause_s(error))
 
 
 def _pause_s(error: Exception) -> float:
-    """Return how long to wait after an error: not long when a look is cheap and may find the store usable again."""
+    """Return the pause after an error: short if another attempt is cheap and the store may soon be usable again."""
     return _SOON_S if isinstance(error, IndexBusy | IndexUnusable | StoreUnavailable) else _RETRY_S
 
 
-EVERY_S = 600.0
-_LEFT_S = 24 * 3600.0
-_DAY_US = 24 * 3600 * 1_000_000
-
-
-async def keep_tidy(root: Path, trash_days: float) -> None:
-    """Look at once and every ten minutes, for as long as the process lives; with 0 days the trash keeps everything."""
+async def _keep_tidy(root: Path, trash_days: float) -> None:
+    """Remove leftovers and old entries of the trash, now and every ten minutes. With 0 days the trash keeps all."""
     while True:
-        await asyncio.to_thread(staging.remove_leftovers, root, STAGING, time.time() - _LEFT_S)
+        await asyncio.to_thread(staging.remove_leftovers, root, STAGING, time.time() - _STAGING_AGE_S)
         await _empty_trash(root, trash_days)
-        await asyncio.sleep(EVERY_S)
+        await asyncio.sleep(_TIDY_EVERY_S)
 
 
 async def _empty_trash(root: Path, days: float) -> None:
@@ -178,36 +174,32 @@ async def _empty_trash(root: Path, days: float) -> None:
         log.info("%d conversations that were deleted %g days ago are removed for good", removed, days)
 
 
-_VERIFY_RETRY_S = 60.0
-_WAIT_S = 1.0
-
-
-async def keep_verifying(store: ConversationStore, hours: float) -> None:
-    """Go through all conversations again and again, each time within about so many hours; 0 does nothing."""
+async def _keep_verifying(store: ConversationStore, hours: float) -> None:
+    """Verify all conversations again and again, each time within about so many hours; 0 means never."""
     while hours:
         try:
             if not store.index.rebuilding and (await store.get_status())[0].last_sweep_at:
                 await verify_slowly(store, hours * 3600)
             else:
-                await asyncio.sleep(_WAIT_S)  # what was never read is no difference
+                await asyncio.sleep(_WAIT_S)  # a conversation that was never read would count as a difference
         except (StoreError, OSError) as error:
             log.error("index and files cannot be compared, trying again: %s", error)  # noqa: TRY400
             await asyncio.sleep(_VERIFY_RETRY_S)
 
 
 async def verify_slowly(store: ConversationStore, within_s: float) -> int:
-    """Compare everything once in about `within_s` seconds, mend what differs, log it, and return how much it was."""
+    """Verify everything in about `within_s` seconds, correct and log each difference, and return their number."""
     async with store.index.read() as connection:
-        number = (await conversation_lookup.count_totals(connection)).conversations
-    pause_s = within_s / (number // BATCH + 1)
-    found = 0
+        conversations = (await conversation_lookup.count_totals(connection)).conversations
+    pause_s = within_s / (conversations // BATCH + 1)
+    differences = 0
     async for one in verify(store.context, fix=True, pause_s=pause_s):
-        found += 1
+        differences += 1
         log.warning(
             "index and files differed in conversation %s, %s: %s, in the files %s%s",
             one.conversation, one.what, one.in_index, one.in_files, "; mended" if one.fixed else "",
         )  # fmt: skip
-    if not number:
+    if not conversations:
         await asyncio.sleep(within_s)
-    log.info("index and files compared: %d conversations, %d differences", number, found)
-    return found
+    log.info("index and files compared: %d conversations, %d differences", conversations, differences)
+    return differences

@@ -1,11 +1,11 @@
-"""After a crash: reading again what dead owners had open, and nothing else, and ending the runs that were cut off.
+"""Crash recovery: ingest only the conversations that dead owners had open, and end the runs that were cut off.
 
-Each conversation is marked in the index, durably, before its first file is written (`app.index.ownership`), so the
-marks of owners that live no more tell which these are. Reading them again changes no file of theirs; HEAD and an
-unfinished run are put right when one is next opened for writing.
+A dirty mark is written durably to the index before the first file of a conversation is written (`app.index.ownership`).
+So the marks of dead owners name the conversations to read. Ingest changes none of their files. HEAD and an unfinished
+run are corrected when the conversation is next opened for writing.
 
-A run is ended as agent-server 1.58 does it when it opens such a conversation: `running` becomes `error`, and an action
-without a result gets one. It is never done twice, since the second time the action has a result.
+A run is ended as agent-server 1.58 does when it opens such a conversation: `running` becomes `error`, and an action
+without a result gets one. It never happens twice, because the second time the action has a result.
 """
 
 from __future__ import annotations
@@ -41,33 +41,33 @@ _BATCH = 50
 
 
 class Recovered(NamedTuple):
-    """What was read again after a crash, and of which conversations the run was ended."""
+    """The conversations that were read again after a crash, and those whose run was ended."""
 
     read: list[ConversationId]
     ended: list[ConversationId]
 
 
 async def ingest_left_open(context: StoreContext) -> list[ConversationId]:
-    """Bring in step what dead owners had open, forget that they had, and return it. Reads no other conversation."""
+    """Ingest the conversations that dead owners had open, clear their dirty marks, and return their ids."""
     async with context.index.read() as connection:
         dirty = await conversation_lookup.list_dirty(connection)
-    left = await asyncio.to_thread(_of_the_dead, context.root, dirty)
+    left = await asyncio.to_thread(_select_dead, context.root, dirty)
     for begin in range(0, len(left), _BATCH):
         batch = left[begin : begin + _BATCH]
         await ingest(context, [ConversationDir(one.directory, one.id) for one in batch])
-        await context.index.write(partial(_clear_all, batch=batch))
+        await context.index.write(partial(_clear_marks, batch=batch))
     if left:
         log.info("%d conversations that were open at a crash were read again", len(left))
     return [one.id for one in left]
 
 
-def _clear_all(connection: WriteConnection, batch: Sequence[IndexedState]) -> None:
+def _clear_marks(connection: WriteConnection, batch: Sequence[IndexedState]) -> None:
     for one in batch:
         if one.dirty_by is not None:
             ownership.clear_dirty(connection, one.id, one.dirty_by)
 
 
-def _of_the_dead(root: Path, dirty: Sequence[IndexedState]) -> list[IndexedState]:
+def _select_dead(root: Path, dirty: Sequence[IndexedState]) -> list[IndexedState]:
     owners = {one.dirty_by for one in dirty if one.dirty_by is not None}
     dead = {owner for owner in owners if not liveness.is_alive(root, owner)}
     return [one for one in dirty if one.dirty_by in dead]
@@ -77,9 +77,9 @@ async def end_interrupted_run(conversation: ConversationWriter) -> None:
     """Set the status to error, and append one AgentErrorEvent for the first action without a result, if any.
 
     Raises:
-        DiskFull, WriteFailed: the status could not be set, whether the event was appended or not; do it again.
+        DiskFull, WriteFailed: the status could not be set. The event may be appended; the call may be repeated.
     """
-    events = await asyncio.to_thread(_errors, conversation.files)
+    events = await asyncio.to_thread(_make_errors, conversation.files)
     written = await conversation.write(Edit(events=events, state={"execution_status": Status.ERROR.value}))
     if conversation.files.broken:
         raise WriteFailed(f"conversation {conversation.id}: its run could not be ended: {written.warning}")
@@ -87,12 +87,12 @@ async def end_interrupted_run(conversation: ConversationWriter) -> None:
 
 
 def was_left_open(before: Lease | None, instance: str) -> bool:
-    """Whether the owner before `instance` ended without giving its lease back, or took none."""
+    """Whether the owner before `instance` ended without a release of its lease, or had none."""
     return before is None or (not before.released and before.owner != instance)
 
 
-def _errors(files: OpenConversation) -> list[dict[str, object]]:
+def _make_errors(files: OpenConversation) -> list[dict[str, object]]:
     names = event_log.list_events(files.reader, files.directory)
-    found = event_log.read_events(files.reader, files.directory, names)
-    action = find_unfinished_action(parse_json_object(one.raw) for one in found if one.unreadable is None)
+    events = event_log.read_events(files.reader, files.directory, names)
+    action = find_unfinished_action(parse_json_object(event.raw) for event in events if event.unreadable is None)
     return [] if action is None else [complete_event(interrupted_error(action), files.reader.zone)]

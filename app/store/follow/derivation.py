@@ -1,4 +1,4 @@
-"""By what rows are derived from files: the version of this program, and the settings that decide what rows say."""
+"""The derivation of rows: the program's version and the settings (time zone, tools) by which files become rows."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from app.store.follow.leader import has_leader_elsewhere
 
 
 def describe_derivation(reader: Reader) -> str:
-    """Return what differs where the same files make other rows."""
-    return f"{VERSIONS}:{'tools' if reader.tools else ''}:{_describe(reader.zone)}"
+    """Return the derivation as text. Two texts differ if the same files may give different rows."""
+    return f"{VERSIONS}:{'tools' if reader.tools else ''}:{_name_of(reader.zone)}"
 
 
-def _describe(zone: tzinfo | None) -> str:
-    """Return the name of a zone; that of the host's where it has one, so that other hosts and programs know it."""
+def _name_of(zone: tzinfo | None) -> str:
+    """Return the name of a zone; for None that of the host's zone, so that other hosts and programs know it."""
     if zone is not None:
         return str(zone)
     if {*time.tzname} == {"UTC"}:
@@ -40,13 +40,13 @@ def _describe(zone: tzinfo | None) -> str:
 
 
 async def adopt_index_settings(context: StoreContext) -> None:
-    """Have files read from now on as the rows of the index were derived, whatever the settings say.
+    """Use the time zone and tool setting that the index was built with, so that new rows agree with the others.
 
-    So what is written here goes with all the rest. The settings hold where the index knows nothing yet, or nobody
-    looks after it and it was made in a way that is not known here; and for a sync, see `StoreReader.sync`.
+    The settings of this process are used if the index is empty, or if there is no leader and the index's derivation is
+    unknown to this version. A full sync uses `make_sync_context` instead.
 
     Raises:
-        IndexBusy: another process looks after the index, and reads in a way that is not known here.
+        IndexBusy: another process is the leader, and its derivation is unknown to this version.
     """
     async with context.index.read() as connection:
         derived_by = (await state.get_state(connection)).derived_by
@@ -56,8 +56,8 @@ async def adopt_index_settings(context: StoreContext) -> None:
     tools, _, zone = settings.partition(":")
     with suppress(ZoneInfoNotFoundError, ValueError):
         if version == VERSIONS:
-            read_in = None if zone == _describe(None) else ZoneInfo(zone)
-            context.read_as(replace(context.reader, zone=read_in, tools=tools == "tools"))
+            index_zone = None if zone == _name_of(None) else ZoneInfo(zone)
+            context.read_as(replace(context.reader, zone=index_zone, tools=tools == "tools"))
             return
     if await asyncio.to_thread(has_leader_elsewhere, context.index):
         raise IndexBusy(
@@ -67,10 +67,10 @@ async def adopt_index_settings(context: StoreContext) -> None:
 
 
 async def make_sync_context(index: Index, settings: Settings) -> StoreContext:
-    """Return how all files are to be read: as the settings say, or as another process does that is the leader.
+    """Return a context that reads files by the settings, or by the index's derivation if another process is the leader.
 
     Raises:
-        IndexBusy: how that one does is not known here.
+        IndexBusy: another process is the leader, and its derivation is unknown to this version.
     """
     context = StoreContext(index, make_reader(settings))
     if await asyncio.to_thread(has_leader_elsewhere, index):
@@ -79,9 +79,9 @@ async def make_sync_context(index: Index, settings: Settings) -> StoreContext:
 
 
 async def invalidate_other_derivations(context: StoreContext) -> str | None:
-    """Have everything read again when another version of this program, or another setting, made the rows.
+    """Mark all rows to be read again if another version of this program, or another setting, made them.
 
-    Where the index does not know all conversations yet, return what is to be noted once it does.
+    While an index that was set aside is built again, return instead the derivation to write once it is complete.
     """
     derived_by = describe_derivation(context.reader)
     opened = context.index.opened
@@ -91,11 +91,11 @@ async def invalidate_other_derivations(context: StoreContext) -> str | None:
         return None
     if before == state.RECOVERING:
         return derived_by
-    await context.index.write(partial(_forget, derived_by=derived_by), read_from=opened)
+    await context.index.write(partial(_invalidate, derived_by=derived_by), read_from=opened)
     return None
 
 
-def _forget(connection: WriteConnection, derived_by: str) -> None:
+def _invalidate(connection: WriteConnection, derived_by: str) -> None:
     conversation_rows.invalidate_all(connection)
     event_rows.delete_all(connection)
     state.set_state(connection, derived_by=derived_by)

@@ -1,10 +1,10 @@
-"""Bringing the index up to date with the files, in two phases: metadata of all conversations, then events and text.
+"""The full sync: bring all rows in step with the files, first the `metadata` of all conversations, then their `events`.
 
-An event's row and its words are written in one transaction, so that none is found without the other. What is told as
-the phase `text` is what then remains to be done for the words: merging the many parts of their index into one.
+An event's row and its words are written in one transaction, so that neither is found without the other. The reported
+phase `text` then merges the many parts of the word index into one.
 
-A conversation whose signature is the one that the index holds is not opened. Only one sync runs on an index at a time;
-the lock is the operating system's, so a sync that dies leaves nothing behind but work for the next.
+A conversation whose signature is equal to that in the index is not opened. Only one full sync runs on an index at a
+time. The lock is the operating system's, so a sync that dies leaves only work for the next one.
 """
 
 from __future__ import annotations
@@ -44,13 +44,13 @@ _BATCH = 300
 _LOG_BATCH = 100
 _WORTH_PROCESSES = 1000
 _WORTH_MERGING = 1000
-"""After so many logs were read, the words are merged, so that searches after a first build are as fast as later."""
+"""After a sync that read so many logs the word index is merged, so that searches are fast right after a first build."""
 _LAST = "\U0010ffff"
 
 
 @dataclass(slots=True)
 class SyncReport:
-    """What a sync found and did. `opened` and `logs` count the conversations whose files, or whose logs, were read."""
+    """The result of a full sync. `opened` counts conversations whose files were read, `logs` those whose log was."""
 
     conversations: int = 0
     opened: int = 0
@@ -65,11 +65,11 @@ class SyncReport:
 
 
 OnProgress = Callable[[str, int, int], None]
-"""Called with phase, done and total."""
+"""Called with the phase, the number of finished items, and the number of all."""
 
 
 class _Step(NamedTuple):
-    """How far a phase is."""
+    """The progress of a phase, as in the index's state."""
 
     phase: str
     done: int
@@ -77,18 +77,13 @@ class _Step(NamedTuple):
 
 
 def ignore_progress(_phase: str, _done: int, _total: int) -> None:
-    """Tell nobody."""
+    """Do nothing."""
 
 
 async def sync(
     context: StoreContext, *, on_progress: OnProgress = ignore_progress, allow_empty: bool = False
 ) -> SyncReport:
-    """Compare the whole directory with the index and bring the index up to date.
-
-    Raises:
-        SyncRunning: another process does the same.
-        StoreUnavailable: the directory cannot be read, or is empty although the index is not.
-    """
+    """Run a full sync under the sync lock. `StoreReader.sync` states the errors."""
     async with sync_lock(context.index):
         return await bring_up_to_date(context, on_progress=on_progress, allow_empty=allow_empty)
 
@@ -96,11 +91,11 @@ async def sync(
 async def bring_up_to_date(
     context: StoreContext, *, on_progress: OnProgress = ignore_progress, allow_empty: bool = False
 ) -> SyncReport:
-    """Do what `sync` does for a caller that holds the sync lock."""
+    """Run a full sync for a caller that holds the sync lock."""
     started = time.monotonic()
     run = _Run(context, on_progress, allow_empty=allow_empty)
     try:
-        await run.everything()
+        await run.run()
     except StoreUnavailable as error:
         await context.index.write(partial(state.set_state, phase="idle", last_error=str(error)))
         raise
@@ -123,11 +118,7 @@ async def bring_up_to_date(
 
 
 def require_plausible(root: Path, found: int, known: int) -> None:
-    """Refuse to believe that all conversations were removed.
-
-    Raises:
-        StoreUnavailable: none was `found`, although the index knows some.
-    """
+    """Raise StoreUnavailable if no conversation was found although the index knows some: a disk may not be mounted."""
     if known and not found:
         raise StoreUnavailable(
             f"{root} holds no conversation but the index knows {known}; is a disk not mounted? "
@@ -136,7 +127,7 @@ def require_plausible(root: Path, found: int, known: int) -> None:
 
 
 class _Run:
-    """One sync while it runs."""
+    """One full sync."""
 
     def __init__(self, context: StoreContext, on_progress: OnProgress, *, allow_empty: bool) -> None:
         self.report = SyncReport()
@@ -145,11 +136,11 @@ class _Run:
         self._write = partial(context.index.write, read_from=context.index.opened)
         self._on_progress = on_progress
 
-    async def everything(self) -> None:
+    async def run(self) -> None:
         derived_by = await invalidate_other_derivations(self._context)
         directories, self.report.duplicates = await asyncio.to_thread(layout.list_directories, self._context.root)
         self.report.conversations = len(directories)
-        before = await self._totals()
+        before = await self._count_totals()
         if not self._allow_empty:
             require_plausible(self._context.root, len(directories), before.conversations)
         changed, gone = await self._find_changes(directories)
@@ -161,7 +152,7 @@ class _Run:
                 changed = await self._read_metadata(executor, max(processes, 1), changed)
             self.report.removed += await self._write(partial(self._finish_metadata, gone=gone, derived_by=derived_by))
             await self._read_logs(executor, max(processes, 1))
-        self.report.unreadable = (await self._totals()).unreadable
+        self.report.unreadable = (await self._count_totals()).unreadable
 
     def _finish_metadata(self, connection: WriteConnection, *, gone: list[str], derived_by: str | None) -> int:
         removed = delete_vanished(connection, self._context.root, gone, allow_empty=self._allow_empty)
@@ -169,14 +160,14 @@ class _Run:
             state.set_state(connection, derived_by=derived_by)
         return removed
 
-    async def _totals(self) -> conversation_lookup.Totals:
+    async def _count_totals(self) -> conversation_lookup.Totals:
         async with self._context.index.read() as connection:
             return await conversation_lookup.count_totals(connection)
 
     async def _find_changes(self, directories: list[str]) -> tuple[dict[str, bytes], list[str]]:
-        """Return the directories that are new or changed on disk, with their signatures, and those that are gone.
+        """Return (new and changed directories with their signatures, directories that are gone).
 
-        A new one was not looked at yet: its signature is `UNTRUSTED`.
+        The signature of a new directory is `UNTRUSTED`, because it was not read yet.
         """
         changed: dict[str, bytes] = {}
         gone: list[str] = []
@@ -187,7 +178,7 @@ class _Run:
             last = _LAST if end >= len(directories) else chunk[-1]
             present = set(chunk)
             known: dict[str, bytes] = {}
-            while rows := await self._known_signatures(after, last):
+            while rows := await self._list_signatures(after, last):
                 after = rows[-1][0]
                 known.update((directory, signature) for directory, signature in rows if directory in present)
                 gone += [directory for directory, _ in rows if directory not in present]
@@ -196,13 +187,14 @@ class _Run:
                 read_signatures, self._context.reader, map(layout.conversation_dir, known)
             )
             changed |= {
-                one: signatures.get(one, UNTRUSTED)
-                for one in chunk
-                if self._is_changed(known.get(one), signatures.get(one))
+                directory: signatures.get(directory, UNTRUSTED)
+                for directory in chunk
+                if self._count_change(known.get(directory), signatures.get(directory))
             }
         return changed, gone
 
-    def _is_changed(self, before: bytes | None, now: bytes | None) -> bool:
+    def _count_change(self, before: bytes | None, now: bytes | None) -> bool:
+        """Add a new or changed conversation to the report; return whether it is one."""
         if before is None:
             self.report.added += 1
         elif before == now != UNTRUSTED:
@@ -211,12 +203,12 @@ class _Run:
             self.report.changed += 1
         return True
 
-    async def _known_signatures(self, after: str, last: str) -> list[tuple[str, bytes]]:
+    async def _list_signatures(self, after: str, last: str) -> list[tuple[str, bytes]]:
         async with self._context.index.read() as connection:
             return await conversation_lookup.list_signatures(connection, after, last)
 
     async def _read_metadata(self, executor: Executor, ahead: int, changed: dict[str, bytes]) -> dict[str, bytes]:
-        """Phase one: ingest the metadata of conversations, and return those that have to be read once more."""
+        """Phase `metadata`: write the rows of conversations, and return the directories that must be read again."""
         done = 0
         again: dict[str, bytes] = {}
         async with self._context.index.read() as connection:
@@ -226,7 +218,7 @@ class _Run:
             step = _Step("metadata", done, len(changed))
             written = await self._write(partial(self._write_metadata, read=read, empty=empty, as_of=as_of, step=step))
             again |= {one.directory: UNTRUSTED for one in written.again}
-            self._count(written)
+            self._count_written(written)
             self._on_progress(*step)
         return again
 
@@ -242,18 +234,18 @@ class _Run:
         state.set_state(connection, **step._asdict(), heartbeat_at=_now_us())
         return written
 
-    def _count(self, written: RowsWritten) -> None:
-        """Add to the report; what has to be read once more is counted then."""
-        number = len(written.gone)
-        rows = [one for one in written.rows if ConversationDir(one.row.directory, one.row.uuid) not in written.again]
-        self.report.opened += len(rows)
+    def _count_written(self, written: RowsWritten) -> None:
+        """Add to the report. A conversation that must be read again is counted at its last read."""
         self.report.removed += written.removed
         self.report.changed -= written.removed
-        self.report.added -= number - written.removed
-        self.report.conversations -= number
-        self.report.untrusted += [
-            ConversationDir(one.row.directory, one.row.uuid) for one in rows if one.signature == UNTRUSTED
-        ]
+        self.report.added -= len(written.gone) - written.removed
+        self.report.conversations -= len(written.gone)
+        for one in written.rows:
+            directory = ConversationDir(one.row.directory, one.row.uuid)
+            if directory not in written.again:
+                self.report.opened += 1
+                if one.signature == UNTRUSTED:
+                    self.report.untrusted.append(directory)
 
     async def _metadata_batches(
         self, changed: dict[str, bytes]
@@ -262,9 +254,9 @@ class _Run:
             yield self._context.reader, [layout.conversation_dir(directory) for directory, _ in batch], dict(batch)
 
     async def _read_logs(self, executor: Executor, ahead: int) -> None:
-        """Phase two: bring the event rows of all that lag behind in step."""
+        """Phase `events`: bring the event rows of all conversations in step whose rows are behind their logs."""
         done = 0
-        total = (await self._totals()).behind
+        total = (await self._count_totals()).behind
         async for changes in run_ahead(executor, ahead, read_changes, self._log_batches()):
             done += len(changes)
             step = _Step("events", done, total)
@@ -301,19 +293,17 @@ def _now_us() -> int:
     return time.time_ns() // 1000
 
 
-_LOOK_S = 5.0
-
-
-async def keep_words_small(index: Index) -> None:
-    """Merge the words' index if it became much larger than it has to be."""
-    async for _ in merge_words(index, always=False):
-        pass
+_COUNT_S = 5.0
+"""Time limit for the count of merge steps."""
 
 
 async def merge_words(index: Index, *, always: bool) -> AsyncIterator[tuple[int, int]]:
-    """Merge the words' index if it is worth it, and give before each step how many were done, of about how many."""
+    """Merge the word index if it is much larger than necessary, or `always`.
+
+    Yield before each step (steps done, approximate number of steps).
+    """
     try:
-        async with index.read(within_s=_LOOK_S) as connection:
+        async with index.read(within_s=_COUNT_S) as connection:
             total = await text_index.count_merges(connection, always=always)
     except QueryTooSlow:
         return

@@ -1,4 +1,4 @@
-"""Keeping a usable index open: a damaged, deleted or replaced one is put right while the server goes on answering."""
+"""Index repair: a damaged, deleted or replaced index is replaced or reopened while the server goes on answering."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ log = logging.getLogger(__name__)
 _OPENINGS = 3
 _LOOK_S = 0.5
 _REST_S = 20.0
-"""An index that is damaged again so soon after it was put right is left alone until then."""
+"""After a replacement, an index that is damaged again is left alone for so long."""
 
 
 async def open_index(index: Index, timeout_s: float) -> None:
-    """Open an index, making or upgrading it first; a damaged one is set aside, and an empty one made in its place."""
+    """Make or upgrade an index, and open it. A damaged one is set aside, and an empty one is made in its place."""
     path = index.path
     await asyncio.to_thread(make_directory, path)
     damaged = find_identity(path)
@@ -43,7 +43,7 @@ async def open_index(index: Index, timeout_s: float) -> None:
 
 
 async def _open_migrated(index: Index, wait_s: float) -> None:
-    """Open an index at the schema that this program needs, migrating it first when it has an older one."""
+    """Migrate an index to the schema of this program if it has an older one, and open it."""
     for _ in range(_OPENINGS):
         if await asyncio.to_thread(read_revision, index.path) != HEAD:
             from app.index.sqlite import migrations  # noqa: PLC0415 - Alembic takes 0.2 s to import, and few starts migrate
@@ -60,48 +60,48 @@ async def _open_migrated(index: Index, wait_s: float) -> None:
 
 
 def _is_emptied(path: Path) -> bool:
-    """Whether an index was cut to nothing, and is not just being made by another process."""
+    """Whether an index file was truncated to 0 bytes, and is not just being made by another process."""
     try:
         if path.exists() and path.stat().st_size == 0:
             with open_lock.hold_alone(path, 0):
                 return path.stat().st_size == 0
     except IndexBusy:
-        pass  # somebody makes it just now
+        pass  # another process is making it
     return False
 
 
 async def keep_usable(context: StoreContext) -> None:
-    """Look all the time whether the index has to be put right or opened again, and do it."""
+    """Check all the time whether the index must be replaced or reopened, and do it."""
     index = context.index
-    mended_at = -_REST_S
-    told = ""
+    replaced_at = -_REST_S
+    logged = ""
     while True:
         await asyncio.sleep(_LOOK_S)
         try:
-            if index.damaged or await asyncio.to_thread(_is_needed, index):
-                if time.monotonic() - mended_at >= _REST_S:
-                    mended_at = time.monotonic()
+            if index.damaged or await asyncio.to_thread(_is_unusable, index):
+                if time.monotonic() - replaced_at >= _REST_S:
+                    replaced_at = time.monotonic()
                     await replace_unusable(context)
-                    told = ""
+                    logged = ""
             elif index.rebuilding:
                 await index.refresh_rebuilding()
         except (StoreError, OSError) as error:
-            if str(error) != told:
-                told = str(error)
-                log.error("the index cannot be put right, trying again: %s", told)  # noqa: TRY400
-            mended_at = time.monotonic() - _REST_S + 2 * _LOOK_S
+            if str(error) != logged:
+                logged = str(error)
+                log.error("the index cannot be put right, trying again: %s", logged)  # noqa: TRY400
+            replaced_at = time.monotonic() - _REST_S + 2 * _LOOK_S
 
 
-def _is_needed(index: Index) -> bool:
+def _is_unusable(index: Index) -> bool:
     return is_marked_damaged(index.path) or index.is_out_of_place()
 
 
 async def replace_unusable(context: StoreContext) -> None:
-    """Close the index, have an empty one in its place if it is damaged or gone, and open what is there then.
+    """Close the index, put an empty one in its place if it is damaged or gone, and open the index again.
 
     Raises:
-        StoreUnavailable: the store is gone with its index; an empty index would say that it has no conversations.
-        IndexUnusable: that is not possible now.
+        StoreUnavailable: the conversations directory is gone too; an empty index would list no conversations.
+        IndexUnusable: the index cannot be replaced now.
     """
     index = context.index
     await asyncio.to_thread(_require_store, context.root, index.path)

@@ -1,8 +1,8 @@
-"""From files to rows: the one way in which conversations that are new or changed get into the index.
+"""Ingest: files become rows. This is the only way in which new and changed conversations get into the index.
 
-It is called when a conversation is accessed, by the watcher, after a write, by verify --fix, and by the full sync,
-which reads in many batches. What is written in a transaction is compared with the disk inside it, so that nothing that
-was deleted or restored meanwhile gets lost.
+It is called when a conversation is accessed, by the watcher, after a write, and by verify --fix. The full sync calls
+`write_rows` for its batches. Each transaction compares its rows with the disk inside the transaction, so that no
+conversation is lost that was deleted or restored meanwhile.
 """
 
 from __future__ import annotations
@@ -30,18 +30,18 @@ from app.store.context import StoreContext
 from app.store.follow.derivation import adopt_index_settings
 
 LOOKS = 3
-"""How often a conversation is read, at most, when others write its row meanwhile."""
+"""The most times that a conversation is read if others write its row meanwhile."""
 
 _NONE_KNOWN: Mapping[str, bytes] = MappingProxyType({})
 _IN_DOUBT = "in doubt"
-"""Said of an event's row to have its file read again."""
+"""The reason given for an event's row to have its file read again."""
 
 
 @dataclass(slots=True)
 class IngestReport:
-    """What came of it: how many rows are new or changed, how many are gone, and which directories are empty.
+    """How many rows are new or changed, how many were deleted, and which directories hold no conversation.
 
-    `empty` has those that hold no conversation, with the signature that they had before they were read.
+    `empty` maps such a directory to the signature that it had before it was read.
     """
 
     changed: int = 0
@@ -50,10 +50,11 @@ class IngestReport:
 
 
 class RowsWritten(NamedTuple):
-    """What became of conversations that were read.
+    """The result of `write_rows`.
 
-    `rows` were written, but for those that must be read `again`, since the index has a newer row by now, or since their
-    directory was filled after it was found empty. `gone` hold no conversation; `removed` of these had a row.
+    `rows` were written, except those of `again`. Directories in `again` must be read once more: the index has a newer
+    row by now, or the directory was filled after it was found empty. Directories in `gone` hold no conversation;
+    `removed` of them had a row. `changed` counts the rows that are new or changed.
     """
 
     rows: list[IndexedRow]
@@ -65,29 +66,28 @@ class RowsWritten(NamedTuple):
 
 async def ingest(
     context: StoreContext,
-    named: Collection[ConversationDir],
+    directories: Collection[ConversationDir],
     *,
     signatures: Mapping[str, bytes] = _NONE_KNOWN,
     every_event: bool = False,
 ) -> IngestReport:
-    """Read conversations and bring their rows in step: of their logs what is new, or `every_event`.
+    """Read conversations and bring their rows in step: of their logs the new events, or `every_event`.
 
-    `signatures` are those that a directory had when it was compared, just before. What was deleted meanwhile gets no
-    row; what somebody else changed in the index is read once more. A row that changes all the time is left alone in the
-    end; its files are looked at again by the next sweep.
+    `signatures` are those that the caller has just read. A conversation that was deleted meanwhile gets no row. One
+    whose row somebody else changed meanwhile is read again, at most `LOOKS` times; after that the watcher finds it.
 
     Raises:
-        IndexBusy: another process looks after the index and derives rows in a way that is not known here.
+        IndexBusy: another process is the leader, and its derivation is unknown to this version.
         StoreUnavailable: all conversations vanished while these were read; nothing was written.
     """
     await adopt_index_settings(context)
     report = IngestReport()
     read: dict[ConversationId, None] = {}
     for _ in range(LOOKS):
-        written = await _ingest_rows(context, named, signatures, report)
-        read |= {one.row.uuid: None for one in written.rows}
-        named, signatures = written.again, _NONE_KNOWN
-        if not named:
+        written = await _ingest_rows(context, directories, signatures, report)
+        read |= {indexed.row.uuid: None for indexed in written.rows}
+        directories, signatures = written.again, _NONE_KNOWN
+        if not directories:
             break
     if read:
         await _ingest_logs(context, list(read), every_event=every_event)
@@ -95,12 +95,15 @@ async def ingest(
 
 
 async def _ingest_rows(
-    context: StoreContext, named: Collection[ConversationDir], signatures: Mapping[str, bytes], report: IngestReport
+    context: StoreContext,
+    directories: Collection[ConversationDir],
+    signatures: Mapping[str, bytes],
+    report: IngestReport,
 ) -> RowsWritten:
     opened = context.index.opened
     async with context.index.read() as connection:
         as_of = await state.get_revision(connection)
-    seen, rows, empty = await asyncio.to_thread(_read, context.reader, named, signatures)
+    signatures, rows, empty = await asyncio.to_thread(_read, context.reader, directories, signatures)
     gone = empty
     if gone and not await asyncio.to_thread(layout.has_conversations, context.root):
         gone = []  # the whole disk may be away
@@ -110,15 +113,15 @@ async def _ingest_rows(
         written = await context.index.write(work, read_from=opened)
     report.changed += written.changed
     report.removed += written.removed
-    report.empty |= {one: seen[one.directory] for one in empty if one not in written.again}
+    report.empty |= {one: signatures[one.directory] for one in empty if one not in written.again}
     return written
 
 
 def _read(
-    reader: Reader, named: Collection[ConversationDir], known: Mapping[str, bytes]
+    reader: Reader, directories: Collection[ConversationDir], known: Mapping[str, bytes]
 ) -> tuple[dict[str, bytes], list[IndexedRow], list[ConversationDir]]:
-    signatures = {**known, **read_signatures(reader, [one for one in named if one.directory not in known])}
-    return signatures, *read_rows(reader, named, signatures)
+    signatures = {**known, **read_signatures(reader, [one for one in directories if one.directory not in known])}
+    return signatures, *read_rows(reader, directories, signatures)
 
 
 def write_rows(
@@ -130,13 +133,13 @@ def write_rows(
     *,
     allow_empty: bool = False,
 ) -> RowsWritten:
-    """Write the rows of conversations that were read when the index stood at `as_of`, and delete those of the gone.
+    """Write the rows of conversations that were read at the index's revision `as_of`; delete those of `empty` ones.
 
-    Where the index was built anew meanwhile, nothing is written and all have to be read again: its revisions tell
-    nothing of what was read before.
+    If the index was rebuilt meanwhile, nothing is written and all must be read again, because its revisions do not
+    compare with `as_of`.
 
     Raises:
-        StoreUnavailable: rows were deleted, and no conversation is there at all, and not `allow_empty`. The transaction
+        StoreUnavailable: rows were deleted, the disk has no conversation at all, and not `allow_empty`. The transaction
             must not be committed.
     """
     if state.get_revision_to_write(connection).epoch != as_of.epoch:
@@ -147,9 +150,9 @@ def write_rows(
     removed, filled = delete_empty(connection, context.reader, gone)
     if removed and not allow_empty:
         require_conversations(context.root)
-    done = conversation_rows.upsert_many(connection, rows, as_of=as_of.revision)
-    again = [_directory_of(one) for one in rows if one.row.uuid in done.newer] + filled
-    return RowsWritten(rows, [one for one in gone if one not in filled], again, done.changed, removed)
+    upserted = conversation_rows.upsert_many(connection, rows, as_of=as_of.revision)
+    again = [_directory_of(one) for one in rows if one.row.uuid in upserted.newer] + filled
+    return RowsWritten(rows, [one for one in gone if one not in filled], again, upserted.changed, removed)
 
 
 def _directory_of(indexed: IndexedRow) -> ConversationDir:
@@ -157,30 +160,31 @@ def _directory_of(indexed: IndexedRow) -> ConversationDir:
 
 
 def delete_empty(
-    connection: WriteConnection, reader: Reader, named: Sequence[ConversationDir]
+    connection: WriteConnection, reader: Reader, directories: Sequence[ConversationDir]
 ) -> tuple[int, list[ConversationDir]]:
-    """Delete the rows of those of these directories that hold no conversation now: gone, or only what locks leave.
+    """Delete the rows of directories that hold no conversation now: they are gone, or have only lock files.
 
-    Return how many rows there were, and which directories hold one. They are read inside the transaction for the
-    reason that `delete_vanished` tells: what was restored since they were read before has its row already.
+    Return how many rows there were, and which directories do hold a conversation. They are read inside the transaction
+    for the reason given at `delete_vanished`: one that was restored since the read before has its row already.
     """
-    if not named:
+    if not directories:
         return 0, []
-    _, empty = read_rows(reader, named)
+    _, empty = read_rows(reader, directories)
     removed = conversation_rows.delete_many(connection, [one.directory for one in empty])
-    return removed, [one for one in named if one not in empty]
+    return removed, [one for one in directories if one not in empty]
 
 
 def delete_vanished(
     connection: WriteConnection, root: Path, directories: Sequence[str], *, allow_empty: bool = False
 ) -> int:
-    """Delete the rows of those of these directories that are not there, and return how many there were.
+    """Delete the rows of directories that do not exist, and return how many there were.
 
-    Inside the transaction nothing can come between: who creates a conversation, or deletes one, does that to its
-    directory first, and then to its row.
+    The check inside the transaction cannot be overtaken: a conversation is created or deleted first on disk, and then
+    in the index.
 
     Raises:
-        StoreUnavailable: no conversation is there at all, and not `allow_empty`. The transaction must not be committed.
+        StoreUnavailable: the disk has no conversation at all, and not `allow_empty`. The transaction must not be
+            committed.
     """
     present = find_present(root, directories)
     removed = conversation_rows.delete_many(connection, [one for one in directories if one not in present])
@@ -190,11 +194,7 @@ def delete_vanished(
 
 
 def require_conversations(root: Path) -> None:
-    """Refuse to believe that all conversations were removed just now; asked after rows were deleted, before the commit.
-
-    Raises:
-        StoreUnavailable: there is none.
-    """
+    """Raise StoreUnavailable if no conversation exists. It is called after rows were deleted, before the commit."""
     if not layout.has_conversations(root):
         raise StoreUnavailable(
             f"the conversations directory {root} is gone or empty, though conversations are known; "
@@ -205,11 +205,11 @@ def require_conversations(root: Path) -> None:
 async def _ingest_logs(context: StoreContext, ids: Sequence[ConversationId], *, every_event: bool) -> None:
     opened = context.index.opened
     async with context.index.read() as connection:
-        seen = await conversation_lookup.find_states(connection, ids)
-        known = await event_rows.list_known(connection, [one.key for one in seen])
+        states = await conversation_lookup.find_states(connection, ids)
+        known = await event_rows.list_known(connection, [one.key for one in states])
     if every_event:
         known = {key: dict.fromkeys(names, _IN_DOUBT) for key, names in known.items()}
-    logs = [KnownLog(one.key, one.directory, known[one.key]) for one in seen]
+    logs = [KnownLog(one.key, one.directory, known[one.key]) for one in states]
     if logs:
         changes = await asyncio.to_thread(read_changes, context.reader, logs)
         await context.index.write(partial(event_rows.apply_changes, changes=changes), read_from=opened)

@@ -1,6 +1,6 @@
-"""The duty: of all processes that serve one index, one looks after it, and another takes over when that one ends.
+"""The leader: of all processes that serve an index, one looks after it. Another takes over when that one ends.
 
-Without it each of them would compare the whole directory for itself. The lock is the operating system's.
+Without a leader each process would compare the whole directory by itself. The lock is the operating system's.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _POLL_S = 1.0
 
 
 def has_leader_elsewhere(index: Index) -> bool:
-    """Whether another process is on duty for this index now."""
+    """Whether another process is the leader of this index now."""
     if index.holds_lock("duty"):
         return False
     lock = index.try_lock("duty")
@@ -27,7 +27,7 @@ def has_leader_elsewhere(index: Index) -> bool:
 
 @asynccontextmanager
 async def lead(index: Index) -> AsyncIterator[None]:
-    """Wait until no other process is on duty, and be on duty meanwhile."""
+    """Wait until no other process is the leader, then be the leader while the context lasts."""
     lock: HeldLock | None = None
     while True:
         with suppress(IndexUnusable):
@@ -43,10 +43,10 @@ async def lead(index: Index) -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def sync_lock(index: Index) -> AsyncIterator[None]:
-    """Be the only one who syncs or rebuilds this index.
+    """Be the only process that syncs or rebuilds this index.
 
     Raises:
-        SyncRunning: another process is.
+        SyncRunning: another process does it now.
         IndexUnusable: the directory of the index is gone, or cannot be written to.
     """
     lock = index.try_lock("sync")

@@ -1,4 +1,4 @@
-"""Building a new index beside the old one and putting it in the old one's place while others use it."""
+"""Rebuild: build a new index beside the live one, and copy it into the live one while others use that."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ log = logging.getLogger(__name__)
 
 
 async def rebuild(settings: Settings, on_progress: OnProgress, *, force: bool = False) -> SyncReport:
-    """Build the index anew from the files and copy it into the live one in one step.
+    """Build a new index from the files, and copy it into the live one in one step.
 
-    A rebuild that was killed goes on where it was. Readers and writers of the live index go on meanwhile; what they
-    changed is caught up before the copy.
+    A rebuild that was killed continues where it was. Readers and writers of the live index continue meanwhile. What
+    they changed is read again before the copy.
 
     Raises:
         StoreUnavailable: the conversations directory is missing or cannot be read.
-        RebuildRefused: the result is empty or mostly unreadable and the live index is not; `force` overrules.
+        RebuildRefused: the result is empty or mostly unreadable, the live index is not, and not `force`.
         SyncRunning: another process is syncing or rebuilding.
-        IndexBusy: a server looks after the index and derives rows in a way that is not known here.
+        IndexBusy: another process is the leader, and its derivation is unknown to this version.
     """
     await asyncio.to_thread(require_directory, settings)
     live_path = settings.index_path
@@ -56,7 +56,7 @@ async def rebuild(settings: Settings, on_progress: OnProgress, *, force: bool = 
 
 
 async def _make_usable(path: Path, timeout_s: float) -> None:
-    """Give the live index the current schema; one that is no usable database is set aside first, under a new name."""
+    """Migrate the live index to the current schema. A damaged one is first set aside under a new name."""
     damaged = find_identity(path)
     try:
         await asyncio.to_thread(migrations.upgrade, path, wait_s=timeout_s)
@@ -79,13 +79,13 @@ async def _build(
         report = await bring_up_to_date(context, on_progress=on_progress, allow_empty=True)
         if not force:
             await _require_plausible(live, fresh)
-        async with live.locked():
-            late = await bring_up_to_date(context, allow_empty=True)
+        async with live.locked():  # no other process writes rows between the last sync and the copy
+            last_sync = await bring_up_to_date(context, allow_empty=True)
             await copy_into(fresh, live)
     finally:
         await fresh.close()
-    report.added += late.added
-    report.seconds += late.seconds
+    report.added += last_sync.added
+    report.seconds += last_sync.seconds
     return report
 
 

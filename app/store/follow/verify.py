@@ -1,7 +1,7 @@
-"""Comparing the index with the files: every row, body and event, by reading everything; and mending what differs.
+"""Verify: read all files, compare every row, body and event with the index, and with `fix` correct the differences.
 
-Other programs write meanwhile, also a server that uses this index. So what differs is looked at again while its files
-are not settled, and mending is reading again, as a sweep does it: a row that somebody changes meanwhile is left alone.
+Other programs write meanwhile, also a server that uses this index. So a conversation that differs is compared again
+while its files still change. The correction is an ingest, which leaves a row alone that somebody else has changed.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _ABSENT = "-"
 _SHOWN = 80
 _LOOKS = 5
 _SETTLE_S = 0.6
-_UNSOUND = {
+_UNSOUND_INDEXES = {
     "words": ("other words than the messages have", "what was said"),
     "title parts": ("other parts than the titles have", "the titles"),
 }
@@ -50,7 +50,7 @@ _ROW_FIELDS = [name for name in ConversationRow._fields if name not in ("uuid", 
 
 
 class Difference(NamedTuple):
-    """One thing in which index and files disagree, what each has, "-" for nothing, and whether it was mended."""
+    """A difference between index and files: what each has ("-" for nothing), and whether it was corrected."""
 
     conversation: str
     what: str
@@ -64,7 +64,7 @@ OnVerified = Callable[[int, int], None]
 
 
 def ignore_verified(_done: int, _total: int) -> None:
-    """Tell nobody."""
+    """Do nothing."""
 
 
 class _OnDisk(NamedTuple):
@@ -80,13 +80,10 @@ async def verify(
     sample: int | None = None,
     pause_s: float = 0.0,
 ) -> AsyncIterator[Difference]:
-    """Give every difference between the index and the files, in order of the directories' names.
+    """Yield every difference between the index and the files, in order of the directories' names.
 
-    With `fix` what differs is mended, and nothing else is written; a second directory for an id can only be told. With
-    `sample` only so many conversations, chosen at random, are read. After each `BATCH` of them there is a pause.
-
-    Raises:
-        StoreUnavailable: the conversations directory cannot be read.
+    With `fix` the differences are corrected and nothing else is written. A second directory for an id is only
+    reported. With `sample` only so many conversations, chosen at random, are read. After each `BATCH` there is a pause.
     """
     directories, duplicates = await asyncio.to_thread(layout.list_directories, context.root)
     for directory in duplicates:
@@ -96,8 +93,8 @@ async def verify(
         yield difference
     chosen = directories if sample is None else sorted(random.sample(directories, min(sample, len(directories))))
     for begin in range(0, len(chosen), BATCH):
-        named = [layout.conversation_dir(directory) for directory in chosen[begin : begin + BATCH]]
-        for difference in await _verify_or_mend(context, named, fix=fix):
+        batch = [layout.conversation_dir(directory) for directory in chosen[begin : begin + BATCH]]
+        for difference in await _verify_or_replace(context, batch, fix=fix):
             yield difference
         on_verified(min(begin + BATCH, len(chosen)), len(chosen))
         await asyncio.sleep(pause_s)
@@ -131,7 +128,7 @@ async def _check_database(context: StoreContext, *, fix: bool, whole: bool) -> A
     for name in await _list_unsound(context.index) if whole and not damage else []:
         if fix:
             await context.index.write(partial(integrity.rebuild_text_index, name=name))
-        yield Difference(_ABSENT, name, *_UNSOUND[name], fix)
+        yield Difference(_ABSENT, name, *_UNSOUND_INDEXES[name], fix)
     for key in orphans:
         yield Difference(_ABSENT, "orphan", f"rows of conversation key {key}, which does not exist", _ABSENT, fix)
 
@@ -144,92 +141,91 @@ async def _list_unsound(index: Index) -> list[str]:
         return []
 
 
-async def _verify_or_mend(context: StoreContext, named: Sequence[ConversationDir], *, fix: bool) -> list[Difference]:
-    """Compare some conversations; where a row cannot even be read, the whole index is set aside with `fix`."""
+async def _verify_or_replace(
+    context: StoreContext, directories: Sequence[ConversationDir], *, fix: bool
+) -> list[Difference]:
+    """Verify some conversations. If a row cannot be read at all, replace the index with `fix`."""
     try:
-        return await verify_some(context, named, fix=fix)
+        return await verify_some(context, directories, fix=fix)
     except IndexDamaged as error:
         damage = Difference(_ABSENT, "database", str(error), _ABSENT, fix)
         if not fix:
             return [damage]
     context.index.note_damage()
     await replace_unusable(context)
-    return [damage, *await verify_some(context, named, fix=True)]
+    return [damage, *await verify_some(context, directories, fix=True)]
 
 
 async def verify_some(
-    context: StoreContext, named: Sequence[ConversationDir], *, fix: bool = False
+    context: StoreContext, directories: Sequence[ConversationDir], *, fix: bool = False
 ) -> list[Difference]:
-    """Compare some conversations, mend with `fix` what differs, and return what differed."""
-    found = await _compare_settled(context, named)
+    """Compare some conversations, correct with `fix` what differs, and return the differences."""
+    found = await _compare_settled(context, directories)
     if fix:
-        await _settle(context, [one for one in named if one not in found])
+        await _ingest_behind(context, [one for one in directories if one not in found])
     if not (fix and found):
         return [difference for differences in found.values() for difference in differences]
     await ingest(context, list(found), every_event=True)
-    left = await _compare_settled(context, list(found))
+    remaining = await _compare_settled(context, list(found))
     return [
-        difference._replace(fixed=not any(other.what == difference.what for other in left.get(one, [])))
+        difference._replace(fixed=not any(other.what == difference.what for other in remaining.get(one, [])))
         for one, differences in found.items()
         for difference in differences
     ]
 
 
-async def _settle(context: StoreContext, named: Sequence[ConversationDir]) -> None:
-    """Read again those that agree but are marked as lagging behind their logs, as one that was killed leaves them."""
+async def _ingest_behind(context: StoreContext, directories: Sequence[ConversationDir]) -> None:
+    """Ingest those that agree but whose rows are marked as behind their logs, as a killed process leaves them."""
     async with context.index.read() as connection:
-        behind = [
-            one
-            for one in await conversation_lookup.find_states(connection, [one.id for one in named])
-            if one.events_behind
-        ]
+        states = await conversation_lookup.find_states(connection, [one.id for one in directories])
+    behind = [ConversationDir(one.directory, one.id) for one in states if one.events_behind]
     if behind:
-        await ingest(context, [ConversationDir(one.directory, one.id) for one in behind])
+        await ingest(context, behind)
 
 
 async def _compare_settled(
-    context: StoreContext, named: Sequence[ConversationDir]
+    context: StoreContext, directories: Sequence[ConversationDir]
 ) -> dict[ConversationDir, list[Difference]]:
-    """Compare conversations; those whose files just changed again a moment later, and without those that go on so."""
+    """Compare conversations, and those that changed meanwhile again; leave out those that change all the time."""
     found: dict[ConversationDir, list[Difference]] = {}
-    doubtful: Sequence[ConversationDir] = named
+    unsettled = directories
     for look in range(_LOOKS):
         if look:
             await asyncio.sleep(_SETTLE_S)
-        before = await asyncio.to_thread(read_signatures, context.reader, doubtful)
-        differing = await _compare_batch(context, doubtful)
+        before = await asyncio.to_thread(read_signatures, context.reader, unsettled)
+        differing = await _compare_batch(context, unsettled)
         after = await asyncio.to_thread(read_signatures, context.reader, list(differing))
-        doubtful = [
+        unsettled = [
             one
             for one in differing
             if after[one.directory] in (UNTRUSTED, FAILED) or after[one.directory] != before[one.directory]
         ]
-        found |= {one: differences for one, differences in differing.items() if one not in doubtful}
-        if not doubtful:
+        found |= {one: differences for one, differences in differing.items() if one not in unsettled}
+        if not unsettled:
             break
     return found
 
 
 async def _compare_batch(
-    context: StoreContext, named: Sequence[ConversationDir]
+    context: StoreContext, directories: Sequence[ConversationDir]
 ) -> dict[ConversationDir, list[Difference]]:
-    on_disk = await asyncio.to_thread(_read_all, context.reader, named)
+    """Compare conversations once, and return those that differ."""
+    on_disk = await asyncio.to_thread(_read_all, context.reader, directories)
     async with context.index.read() as connection:
-        known = await conversation_rows.find_known(connection, [one.id for one in named])
-        logs = {one.row.uuid: await event_rows.list_rows(connection, one.key) for one in known.values()}
-    compared = {one: list(_compare(one, on_disk[one], known.get(one.id), logs.get(one.id, []))) for one in named}
-    for one in named:
-        if (there := known.get(one.id)) and (row := on_disk[one].row):
-            found = {"title in search": searchable_title(row.title or "") or None}
-            compared[one] += _compare_fields(
-                dashed(one.id), "", {"title in search": there.searched_title}, found, found
-            )
+        stored = await conversation_rows.find_known(connection, [one.id for one in directories])
+        logs = {one.row.uuid: await event_rows.list_rows(connection, one.key) for one in stored.values()}
+    compared = {one: list(_compare(one, on_disk[one], stored.get(one.id), logs.get(one.id, []))) for one in directories}
+    for one in directories:
+        if (in_index := stored.get(one.id)) and (row := on_disk[one].row):
+            title = {"title in search": searchable_title(row.title or "") or None}
+            indexed_title = {"title in search": in_index.searched_title}
+            compared[one] += _compare_fields(dashed(one.id), "", indexed_title, title, title)
     return {one: differences for one, differences in compared.items() if differences}
 
 
-def _read_all(reader: Reader, named: Sequence[ConversationDir]) -> dict[ConversationDir, _OnDisk]:
+def _read_all(reader: Reader, directories: Sequence[ConversationDir]) -> dict[ConversationDir, _OnDisk]:
     found = {}
-    for one in named:
+    for one in directories:
         rows, _ = read_rows(reader, [one])
         names = event_log.list_events(reader, one.directory)
         log = [*event_log.read_rows(reader, one.directory, names)[0], *gap_rows(names)]
@@ -238,17 +234,17 @@ def _read_all(reader: Reader, named: Sequence[ConversationDir]) -> dict[Conversa
 
 
 def _compare(
-    one: ConversationDir, on_disk: _OnDisk, known: KnownRow | None, log: list[EventRow]
+    directory: ConversationDir, on_disk: _OnDisk, stored: KnownRow | None, log: list[EventRow]
 ) -> Iterator[Difference]:
-    name = dashed(one.id)
-    if on_disk.row is None or known is None:
+    name = dashed(directory.id)
+    if on_disk.row is None or stored is None:
         if on_disk.row is not None:
-            yield Difference(name, "row", _ABSENT, one.directory)
-        if known is not None:
-            yield Difference(name, "row", known.row.directory, _ABSENT)
+            yield Difference(name, "row", _ABSENT, directory.directory)
+        if stored is not None:
+            yield Difference(name, "row", stored.row.directory, _ABSENT)
         return
-    yield from _compare_fields(name, "", known.row._asdict(), on_disk.row._asdict(), _ROW_FIELDS)
-    bodies = _parse(known.row.body), _parse(on_disk.row.body)
+    yield from _compare_fields(name, "", stored.row._asdict(), on_disk.row._asdict(), _ROW_FIELDS)
+    bodies = _parse(stored.row.body), _parse(on_disk.row.body)
     yield from _compare_fields(name, "info.", *bodies, sorted({*bodies[0], *bodies[1]}))
     yield from _compare_logs(name, log, on_disk.log)
 
@@ -262,19 +258,19 @@ def _parse(body: bytes) -> dict[str, Any]:
 
 
 def _compare_logs(name: str, index: list[EventRow], files: list[EventRow]) -> Iterator[Difference]:
-    left: dict[EventName, EventRow] = {row.name: row for row in index}
-    right: dict[EventName, EventRow] = {row.name: row for row in files}
-    for event_name in sorted({*left, *right}):
+    in_index: dict[EventName, EventRow] = {row.name: row for row in index}
+    in_files: dict[EventName, EventRow] = {row.name: row for row in files}
+    for event_name in sorted({*in_index, *in_files}):
         what = f"event {event_name.seq}"
-        known, found = left.get(event_name), right.get(event_name)
-        if known is None or found is None:
+        indexed, read = in_index.get(event_name), in_files.get(event_name)
+        if indexed is None or read is None:
             label = event_name.event_id or "a gap"
-            yield Difference(name, what, label if known else _ABSENT, label if found else _ABSENT)
+            yield Difference(name, what, label if indexed else _ABSENT, label if read else _ABSENT)
             continue
-        yield from _compare_fields(name, f"{what} ", _flat(known), _flat(found), _flat(known))
+        yield from _compare_fields(name, f"{what} ", _as_dict(indexed), _as_dict(read), _as_dict(indexed))
 
 
-def _flat(row: EventRow) -> dict[str, object]:
+def _as_dict(row: EventRow) -> dict[str, object]:
     return {**row.facts._asdict(), "unreadable": row.unreadable}
 
 
@@ -282,17 +278,18 @@ def _compare_fields(
     name: str, prefix: str, index: dict[str, Any], files: dict[str, Any], fields: Iterable[str]
 ) -> Iterator[Difference]:
     for field in fields:
-        left, right = index.get(field), files.get(field)
-        if left != right:
-            yield Difference(name, f"{prefix}{field}", _shown(left), _shown(right))
+        in_index, in_files = index.get(field), files.get(field)
+        if in_index != in_files:
+            yield Difference(name, f"{prefix}{field}", _shorten(in_index), _shorten(in_files))
 
 
-def _shown(value: object) -> str:
+def _shorten(value: object) -> str:
     text = _ABSENT if value is None else str(value)
     return text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…"
 
 
 async def _find_extra(context: StoreContext, on_disk: set[str], *, fix: bool) -> AsyncIterator[Difference]:
+    """Yield the rows whose directory does not exist."""
     after = ""
     while True:
         async with context.index.read() as connection:

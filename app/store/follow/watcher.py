@@ -1,11 +1,15 @@
-"""Following other writers: a sweep that looks, all the time, at what may have changed on disk.
+"""The watcher: it finds, all the time, what other programs changed on disk, and ingests it.
 
-Every second: the root's own times, which tell of new and vanished directories; and three stats each of the
-conversations that were updated today, are owned, have unsettled rows, or changed lately. Spread over every minute: two
-directory stats of every other one, which tell of files that were added or replaced; and, of a tenth of them, another
-one each minute, the files' stats, which also tell of what was written in place. Signatures are streamed from the index
-and never held. Who owns a conversation costs one stat; a lease file is opened only when it changed. Of several
-processes, one sweeps (`app.store.follow.leader`).
+Every second it stats:
+- the root, whose times show new and vanished directories;
+- three files each of the conversations that were updated today, have an owner, have unsettled rows, or changed lately.
+
+Spread over every minute it stats:
+- two directories of every other conversation, which shows added and replaced files;
+- the files of a tenth of them, another tenth each minute, which also shows what was written in place.
+
+Signatures are streamed from the index and never kept. The owner of a conversation costs one stat; a lease file is
+opened only if it changed. Of several processes, only the leader watches (`app.store.follow.leader`).
 """
 
 from __future__ import annotations
@@ -39,7 +43,7 @@ log = logging.getLogger(__name__)
 TICK_S = 1.0
 WALK_S = 50.0
 FULL_EVERY = 10
-"""In so many walks over everything, each conversation's files are looked at themselves once."""
+"""In so many walks over all conversations, the files themselves of each conversation are compared once."""
 
 _LEAST_STEP = 200
 _BATCH = 50
@@ -54,9 +58,10 @@ _LAST_NAME = "\U0010ffff"
 
 @dataclass(slots=True)
 class _Walk:
-    """One way through all conversations. `since_ns`: what has not changed since then needs no closer look.
+    """One walk over all conversations.
 
-    Unless it is its turn in this walk; in a `full` one it is everybody's.
+    The files of a conversation are compared only if its directories changed after `since_ns`, or if it is its turn in
+    this walk. In a `full` walk the files of every conversation are compared.
     """
 
     number: int
@@ -69,11 +74,11 @@ class _Walk:
     done: int = 0
     over: bool = False
 
-    def is_unchanged(self, root: Path, seen: IndexedState) -> bool:
-        """Whether a conversation's directories tell that it needs no closer look."""
-        if self.full or seen.key % FULL_EVERY == self.number % FULL_EVERY:
+    def may_skip(self, root: Path, indexed: IndexedState) -> bool:
+        """Whether a conversation's files need no comparison in this walk."""
+        if self.full or indexed.key % FULL_EVERY == self.number % FULL_EVERY:
             return False
-        return 0 < fingerprint.changed_ns(root, seen.directory) < self.since_ns
+        return 0 < fingerprint.changed_ns(root, indexed.directory) < self.since_ns
 
     def step(self) -> int:
         """Return how many conversations are due now, so that the walk takes `WALK_S`."""
@@ -81,21 +86,20 @@ class _Walk:
         return max(due, _LEAST_STEP)
 
 
-class _Looked(NamedTuple):
-    """Which of some conversations have to be read again, and who owns them now where that changed."""
+class _Changes(NamedTuple):
+    """The conversations that changed on disk, with their signatures, and the changes of owners."""
 
-    changed: dict[ConversationDir, bytes]
-    """With the signatures that were found."""
-    owned: list[Ownership]
+    directories: dict[ConversationDir, bytes]
+    owners: list[Ownership]
 
 
 class Watcher:
-    """What one process keeps while it sweeps a store: little, and nothing for each conversation."""
+    """The state of the watcher of a store. It is small, and has nothing for each conversation."""
 
     def __init__(self, context: StoreContext, duplicates: Iterable[str] = (), *, since_ns: int | None = None) -> None:
-        """`duplicates` are the second directories for an id that were told already.
+        """`duplicates` are second directories for an id that were logged already.
 
-        `since_ns` is when everything was compared before, None when it was not.
+        `since_ns` is the time of the last comparison of everything, or None if there was none.
         """
         self._context = context
         self._leases = LeaseWatch(context.root)
@@ -106,19 +110,19 @@ class Watcher:
         self._walk = _Walk(0, 0, 0, began_ns=since_ns or 0, began=-math.inf, over=True)
 
     async def tick(self) -> int:
-        """Look at what is due now, bring the index in step, and return how many rows changed.
+        """Compare what is due now, ingest what changed, and return how many rows changed.
 
         Raises:
-            StoreUnavailable: the directory cannot be read, or is empty although the index is not.
+            StoreUnavailable: the conversations directory cannot be read, or is empty although the index is not.
         """
-        self._leases.begin_look()
-        changed = await self._look_at_root()
-        changed += await self._look_at_empty()
-        changed += await self._look_at_active()
+        self._leases.begin_tick()
+        changed = await self._check_root()
+        changed += await self._check_empty()
+        changed += await self._check_active()
         return changed + await self._walk_on()
 
     async def walk_all(self, *, full: bool = True) -> int:
-        """Look at every conversation once, now, and return how many rows changed."""
+        """Compare every conversation once, now, and return how many rows changed."""
         self._root = None
         changed = await self.tick()
         self._walk = await self._next_walk(full=full)
@@ -126,84 +130,83 @@ class Watcher:
             changed += await self._walk_on(CHUNK)
         return changed
 
-    async def _look_at_root(self) -> int:
-        """When a directory appeared or vanished, find out which."""
-        now = await asyncio.to_thread(fingerprint.find_root_fingerprint, self._context.root)
-        if now is not None and now == self._root:
+    async def _check_root(self) -> int:
+        """If the root changed, find the directories that appeared or vanished."""
+        found = await asyncio.to_thread(fingerprint.find_root_fingerprint, self._context.root)
+        if found is not None and found == self._root:
             return 0
         directories, duplicates = await asyncio.to_thread(layout.list_directories, self._context.root)
         for name in sorted({*duplicates} - self._duplicates):
             log.warning("%s is a second directory for an id and is not listed", name)
         self._duplicates = frozenset(duplicates)
         new, gone = await self._compare_names(directories)
-        changed = await self._read_again(
+        changed = await self._ingest(
             {one: UNTRUSTED for one in map(layout.conversation_dir, new) if one not in self._empty}
         )
         if gone:
             changed += await self._context.index.write(
                 partial(delete_vanished, root=self._context.root, directories=gone)
             )
-        self._root = now
+        self._root = found
         return changed
 
     async def _compare_names(self, names: list[str]) -> tuple[list[str], list[str]]:
-        """Return the directories that the index does not know, and those it knows that are not there."""
+        """Return (directories that the index does not know, directories of the index that do not exist).
+
+        It merges two sorted lists, so that the names in the index are never all in memory.
+        """
         new: list[str] = []
         gone: list[str] = []
-        require_plausible(self._context.root, len(names), await self._count())
-        place, after = 0, ""
+        require_plausible(self._context.root, len(names), await self._count_conversations())
+        position, after = 0, ""
         while True:
             async with self._context.index.read() as connection:
                 rows = await conversation_lookup.list_signatures(connection, after, _LAST_NAME)
             for directory, _ in rows:
-                while place < len(names) and names[place] < directory:
-                    new.append(names[place])
-                    place += 1
-                if place < len(names) and names[place] == directory:
-                    place += 1
+                while position < len(names) and names[position] < directory:
+                    new.append(names[position])
+                    position += 1
+                if position < len(names) and names[position] == directory:
+                    position += 1
                 else:
                     gone.append(directory)
             if not rows:
-                return new + names[place:], gone
+                return new + names[position:], gone
             after = rows[-1][0]
 
-    async def _look_at_empty(self) -> int:
-        """Look whether directories that held no conversation hold one now."""
+    async def _check_empty(self) -> int:
+        """Check directories that held no conversation at their last read."""
         if not self._empty:
             return 0
-        changed = await asyncio.to_thread(self._no_longer_empty)
-        return await self._read_again(changed)
+        signatures = await asyncio.to_thread(read_signatures, self._context.reader, list(self._empty))
+        return await self._ingest(
+            {
+                one: signatures[one.directory]
+                for one, before in self._empty.items()
+                if signatures[one.directory] != before or before == UNTRUSTED
+            }
+        )
 
-    def _no_longer_empty(self) -> dict[ConversationDir, bytes]:
-        now = read_signatures(self._context.reader, self._empty)
-        return {
-            one: now[one.directory]
-            for one, before in self._empty.items()
-            if now[one.directory] != before or before == UNTRUSTED
-        }
-
-    async def _look_at_active(self) -> int:
+    async def _check_active(self) -> int:
+        """Check the conversations that are likely to change."""
         changed = 0
         since_us = time.time_ns() // 1000 - _ACTIVE_US
         before = _LAST_KEY
         while True:
             async with self._context.index.read() as connection:
                 rows = await conversation_lookup.list_active(connection, since_us, before)
-            changed += await self._look_at(rows)
+            changed += await self._check(rows)
             if len(rows) < CHUNK:
                 break
             before = rows[-1].key
-        async with self._context.index.read() as connection:
-            rows = await conversation_lookup.find_states(connection, self._changed_lately())
-        return changed + await self._look_at(rows)
-
-    def _changed_lately(self) -> list[ConversationId]:
         now = time.monotonic()
         self._lately = {one: until for one, until in self._lately.items() if until > now}
-        return list(self._lately)
+        async with self._context.index.read() as connection:
+            rows = await conversation_lookup.find_states(connection, list(self._lately))
+        return changed + await self._check(rows)
 
     async def _walk_on(self, limit: int = 0) -> int:
-        """Go on with the walk over all conversations, and begin the next one when it is time."""
+        """Continue the walk over all conversations, and begin the next one when it is time."""
         if self._walk.over:
             if time.monotonic() < self._walk.began + WALK_S and not limit:
                 return 0
@@ -212,12 +215,12 @@ class Watcher:
         limit = limit or walk.step()
         async with self._context.index.read() as connection:
             rows = await conversation_lookup.list_after(connection, walk.after, limit)
-        changed = await self._look_at(rows, walk)
+        changed = await self._check(rows, walk)
         walk.done += len(rows)
         if len(rows) < limit:
             walk.over = True
-            swept = partial(state.set_state, last_sweep_at=time.time_ns() // 1000, last_error=None)
-            await self._context.index.write(swept)
+            finish = partial(state.set_state, last_sweep_at=time.time_ns() // 1000, last_error=None)
+            await self._context.index.write(finish)
         else:
             walk.after = rows[-1].key
         return changed
@@ -227,48 +230,48 @@ class Watcher:
         if full or number % FULL_EVERY == 0:
             self._root = None
             self._empty.clear()
-        return _Walk(number, await self._count(), self._walk.began_ns - _MARGIN_NS, full)
+        return _Walk(number, await self._count_conversations(), self._walk.began_ns - _MARGIN_NS, full)
 
-    async def _count(self) -> int:
+    async def _count_conversations(self) -> int:
         async with self._context.index.read() as connection:
             return (await conversation_lookup.count_totals(connection)).conversations
 
-    async def _look_at(self, rows: list[IndexedState], walk: _Walk | None = None) -> int:
-        """Compare conversations with their files and read again what changed; in a walk, those that may have."""
+    async def _check(self, rows: list[IndexedState], walk: _Walk | None = None) -> int:
+        """Compare conversations with their files and ingest what changed; in a walk, without those it may skip."""
         if not rows:
             return 0
-        looked = await asyncio.to_thread(self._compare, rows, walk)
-        if looked.owned:
-            await self._context.index.write(partial(ownership.set_owners, owned=looked.owned))
-        return await self._read_again(looked.changed)
+        changes = await asyncio.to_thread(self._find_changes, rows, walk)
+        if changes.owners:
+            await self._context.index.write(partial(ownership.set_owners, owned=changes.owners))
+        return await self._ingest(changes.directories)
 
-    def _compare(self, rows: list[IndexedState], walk: _Walk | None) -> _Looked:
+    def _find_changes(self, rows: list[IndexedState], walk: _Walk | None) -> _Changes:
         root = self._context.root
-        looked = _Looked({}, [])
-        for seen in rows:
-            if walk is not None and walk.is_unchanged(root, seen):
+        changes = _Changes({}, [])
+        for indexed in rows:
+            if walk is not None and walk.may_skip(root, indexed):
                 continue
-            now = fingerprint.signature(root, seen.directory)
-            if now != seen.signature or now == UNTRUSTED or seen.events_behind:
-                looked.changed[ConversationDir(seen.directory, seen.id)] = now
-            owned = self._leases.find_change(seen)
-            if owned is not None:
-                looked.owned.append(owned)
-        return looked
+            signature = fingerprint.signature(root, indexed.directory)
+            if signature != indexed.signature or signature == UNTRUSTED or indexed.events_behind:
+                changes.directories[ConversationDir(indexed.directory, indexed.id)] = signature
+            owner = self._leases.find_change(indexed)
+            if owner is not None:
+                changes.owners.append(owner)
+        return changes
 
-    async def _read_again(self, changed: Mapping[ConversationDir, bytes]) -> int:
-        """Ingest what changed, given with its signature, or with `UNTRUSTED` where that was not looked at."""
+    async def _ingest(self, changed: Mapping[ConversationDir, bytes]) -> int:
+        """Ingest directories, given with their signatures, or with `UNTRUSTED` if these were not read."""
         number = 0
         remaining = iter(changed.items())
         while batch := dict(islice(remaining, _BATCH)):
             signatures = {one.directory: signature for one, signature in batch.items() if signature}
-            done = await ingest(self._context, batch, signatures=signatures)
-            number += done.changed + done.removed
-            self._remember(batch, done.empty)
+            report = await ingest(self._context, batch, signatures=signatures)
+            number += report.changed + report.removed
+            self._remember(batch, report.empty)
         return number
 
     def _remember(self, read: Iterable[ConversationDir], empty: dict[ConversationDir, bytes]) -> None:
-        """Keep an eye on what changed just now, and on directories that may be filled soon."""
+        """Remember what changed just now, and the empty directories, which may be filled soon."""
         until = time.monotonic() + _LATELY_S
         for one in read:
             self._empty.pop(one, None)
@@ -283,40 +286,40 @@ class Watcher:
             del self._empty[next(iter(self._empty))]
 
 
-class _Read(NamedTuple):
-    """A lease as it was read, and what its file looked like then."""
+class _ReadLease(NamedTuple):
+    """A lease, and the fingerprint of its file when it was read."""
 
     file: Fingerprint
     lease: Lease | None
 
 
-def owned(conversation_id: ConversationId, held: Lease | None) -> Ownership:
-    """Return what the index keeps of the lease that keeps others out of a conversation, or of none."""
+def ownership_of(conversation_id: ConversationId, held: Lease | None) -> Ownership:
+    """Return what the index stores of a lease that is held, or of none."""
     if held is None:
         return Ownership(conversation_id, None, None)
     return Ownership(conversation_id, held.owner, min(int(held.expires_at * 1_000_000), 2**63 - 1))
 
 
 class LeaseWatch:
-    """The leases of the conversations that are looked at all the time, as they were last read."""
+    """The leases of the conversations that the last two ticks compared."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
-        self._before: dict[str, _Read] = {}
-        self._now: dict[str, _Read] = {}
+        self._before: dict[str, _ReadLease] = {}
+        self._now: dict[str, _ReadLease] = {}
         self._living: dict[str, bool] = {}
 
-    def begin_look(self) -> None:
-        """Begin a new look at everybody; forget those that the last one did not look at."""
+    def begin_tick(self) -> None:
+        """Forget the leases that the last tick did not read, and which owners live."""
         self._before, self._now, self._living = self._now, {}, {}
 
-    def find_change(self, seen: IndexedState) -> Ownership | None:
-        """Return who owns a conversation now, when the index says otherwise."""
-        held = self._read(seen.directory)
-        if held is not None and not self._is_held(held):
-            held = None
-        now = owned(seen.id, held)
-        return None if now[1:] == (seen.owner, seen.owner_until) else now
+    def find_change(self, indexed: IndexedState) -> Ownership | None:
+        """Return the owner of a conversation if the index has another, else None."""
+        found = self._read(indexed.directory)
+        if found is not None and not self._is_held(found):
+            found = None
+        ownership_now = ownership_of(indexed.id, found)
+        return None if ownership_now[1:] == (indexed.owner, indexed.owner_until) else ownership_now
 
     def _read(self, directory: str) -> Lease | None:
         file = fingerprint.guess_fingerprint(f"{self._root}/{directory}/{LEASE}")
@@ -324,14 +327,14 @@ class LeaseWatch:
             return None
         known = self._before.get(directory)
         if known is None or known.file != file:
-            known = _Read(file, lease.find_lease(self._root, directory))
+            known = _ReadLease(file, lease.find_lease(self._root, directory))
         self._now[directory] = known
         return known.lease
 
-    def _is_held(self, held: Lease) -> bool:
-        """Whether a lease keeps others out; whether a convstore lives is asked once a look."""
-        if held.released or held.boot != liveness.boot_id():
-            return not held.released and held.expires_at > time.time()
-        if held.owner not in self._living:
-            self._living[held.owner] = lease.is_held(self._root, held)
-        return self._living[held.owner]
+    def _is_held(self, found: Lease) -> bool:
+        """Whether a lease is held. Whether an owner lives is checked once a tick."""
+        if found.released or found.boot != liveness.boot_id():
+            return not found.released and found.expires_at > time.time()
+        if found.owner not in self._living:
+            self._living[found.owner] = lease.is_held(self._root, found)
+        return self._living[found.owner]

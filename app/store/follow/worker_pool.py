@@ -1,7 +1,7 @@
-"""Running the reading of many files ahead of those who take the results: in a thread, or in processes of their own.
+"""Reading many files ahead of the code that takes the results: in a thread, or in spawned processes.
 
-Parsing holds Python's interpreter lock. A large first build therefore goes to spawned processes, which leaves a server
-free to answer and uses the other cores; what a sync finds later is small, and a thread is enough.
+Parsing holds Python's interpreter lock. A large first build therefore runs in spawned processes, which uses the other
+cores and leaves a server free to answer. Later syncs read little, and a thread is enough.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ T = TypeVar("T")
 
 @contextmanager
 def readers(processes: int) -> Iterator[Executor]:
-    """Give what runs reading work: that many processes, started when they are needed, or one thread for 0."""
+    """Yield the executor for reading: this many processes, each started when it is needed, or one thread for 0."""
     executor: Executor
     if processes:
         executor = ProcessPoolExecutor(processes, Spawn(), initializer=die_with_parent)
@@ -40,7 +40,7 @@ def readers(processes: int) -> Iterator[Executor]:
 async def run_ahead(
     executor: Executor, ahead: int, work: Callable[..., T], batches: AsyncIterator[tuple[object, ...]]
 ) -> AsyncIterator[T]:
-    """Run `work` on each batch, at most `ahead` batches before the one whose result was taken, and give the results.
+    """Run `work` on each batch and yield the results in order. At most `ahead` batches run before a result is taken.
 
     Raises:
         StoreUnavailable: a reading process was killed.
@@ -60,5 +60,5 @@ async def run_ahead(
             "set CONVSTORE_SYNC_PROCESSES=0 to read in one thread"
         ) from error
     finally:
-        for left in running:
-            left.cancel()
+        for future in running:
+            future.cancel()

@@ -1,9 +1,9 @@
-"""Subscriptions: the events of one conversation as they come, and the changes of the list as they come.
+"""Followers: clients that follow the events of a conversation, or the changes of the list.
 
-The events come in log order, each once. Replay and live are one thing: the page after the last event that was given,
-read from the index, which an opening brings in step with the files. So nothing is lost or given twice where one ends
-and the other begins. A writer in this process notifies its subscribers at once; what other programs write is found by
-looking, three stats each time.
+Events come in log order, each once. Old and new events are read in the same way: as the page after the last event that
+the client has, from the index, after its rows were brought in step with the files. So no event is lost or repeated
+between replay and live. A writer in this process notifies its followers at once. What other programs write is found by
+polling, at three stats each time.
 """
 
 from __future__ import annotations
@@ -27,37 +27,36 @@ _BATCH = 100
 _EAGER_S = 0.5
 _IDLE_S = 2.0
 _IDLE_AFTER = 120
-"""Looks without a find, after which a follower looks only every `_IDLE_S`."""
+"""After so many polls without a new event, a follower polls only every `_IDLE_S`."""
 _REFUSED_MOST = 120
-"""Looks at an event that the system refuses to read, after which it is left out."""
+"""After so many polls at which the operating system refused to read an event, the event is left out."""
 
 _ALL = EventFilter()
 
 
 class Followers:
-    """Who follows which conversation in this process; nothing is kept of one that nobody follows."""
+    """The followers in this process, by conversation. Nothing is kept of a conversation that nobody follows."""
 
-    def __init__(self, most: int) -> None:
-        self._most = most
+    def __init__(self, maximum: int) -> None:
+        self._maximum = maximum
         self._number = 0
         self.closed = False
-        self._woken: dict[ConversationId, set[asyncio.Event]] = {}
+        self._notified: dict[ConversationId, set[asyncio.Event]] = {}
 
     def notify(self, conversation_id: ConversationId) -> None:
-        """Have the followers of a conversation look at once."""
-        for woken in self._woken.get(conversation_id, ()):
-            woken.set()
+        """Make the followers of a conversation poll now."""
+        for notified in self._notified.get(conversation_id, ()):
+            notified.set()
 
     def close(self) -> None:
-        """Have all followers end, as before the process does."""
+        """End all followers, before the process ends."""
         self.closed = True
-        for all_woken in self._woken.values():
-            for woken in all_woken:
-                woken.set()
+        for conversation_id in self._notified:
+            self.notify(conversation_id)
 
     def require_room(self) -> None:
-        """Raise TooManyFollowers when there are as many followers as the settings allow."""
-        if self._number >= self._most:
+        """Raise TooManyFollowers if there are as many followers as the settings allow."""
+        if self._number >= self._maximum:
             raise TooManyFollowers(
                 f"{self._number} clients follow conversations here already; try again later, "
                 "or raise CONVSTORE_FOLLOWERS"
@@ -65,39 +64,32 @@ class Followers:
 
     @contextmanager
     def subscribe(self, conversation_id: ConversationId) -> Iterator[asyncio.Event]:
-        """Give an event that `notify` sets.
-
-        Raises:
-            TooManyFollowers: there are as many as the settings allow.
-        """
+        """Yield an asyncio.Event that `notify` sets. It raises what `require_room` does."""
         self.require_room()
-        woken = asyncio.Event()
+        notified = asyncio.Event()
         self._number += 1
-        self._woken.setdefault(conversation_id, set()).add(woken)
+        self._notified.setdefault(conversation_id, set()).add(notified)
         try:
-            yield woken
+            yield notified
         finally:
             self._number -= 1
-            others = self._woken[conversation_id]
-            others.discard(woken)
+            others = self._notified[conversation_id]
+            others.discard(notified)
             if not others:
-                del self._woken[conversation_id]
+                del self._notified[conversation_id]
 
 
 async def follow_events(
-    open_log: Callable[[], Awaitable[EventReader]], woken: asyncio.Event, after: EventName | None
+    open_log: Callable[[], Awaitable[EventReader]], notified: asyncio.Event, after: EventName | None
 ) -> AsyncGenerator[list[RawEvent], None]:
-    """Give the readable events after `after` (None: all), then those to come, in batches.
+    """Yield the readable events after `after` (None: all), then those to come, in batches.
 
-    An empty batch is given after each look that found no event, so that a caller can look at other things too. What the
-    operating system refuses to read, which may pass, is waited for, for a minute; then it is left out.
-
-    Raises:
-        ConversationNotFound: the conversation is gone.
+    After each poll without a new event an empty batch is yielded, so that the caller can check other things. An event
+    that the operating system refuses to read is waited for, because this may pass; after a minute it is left out.
     """
     quiet = refused = 0
     while True:
-        woken.clear()
+        notified.clear()
         log = await open_log()
         found = await log.list_after(_ALL, after, _BATCH)
         ready = list(takewhile(lambda event: not event.failed, found))
@@ -110,24 +102,24 @@ async def follow_events(
         else:
             quiet += 1
             with suppress(TimeoutError):
-                await asyncio.wait_for(woken.wait(), _EAGER_S if quiet < _IDLE_AFTER else _IDLE_S)
+                await asyncio.wait_for(notified.wait(), _EAGER_S if quiet < _IDLE_AFTER else _IDLE_S)
 
 
 EVERYTHING = ConversationId("*")
-"""What a follower of the list follows, in place of a conversation's id."""
+"""Stands for all conversations, where a follower of the list subscribes."""
 
 _POLL_S = 0.2
 
 
 async def get_latest_token(index: Index) -> ChangeToken:
-    """Return the place after everything that has changed until now."""
+    """Return the token after the last change."""
     async with index.read(whole=True) as connection:
         position = await state.get_revision(connection)
     return token_after_all(position.epoch, position.revision)
 
 
 async def list_changes(index: Index, since: ChangeToken | None, limit: int) -> ChangePage:
-    """Return the next changes after a place; None is the beginning."""
+    """Return the next changes after a token; None is the beginning."""
     async with index.read(whole=True) as connection, connection.snapshot():
         return await change_feed.list_changes(connection, since, limit)
 
@@ -140,12 +132,9 @@ async def wait_for_changes(
     wait_s: float,
     is_gone: Callable[[], Awaitable[bool]] | None = None,
 ) -> ChangePage:
-    """Return the next changes after a place, as soon as there are any; none when there are none in `wait_s`.
-
-    It waits no longer once `is_gone` says that nobody wants to know any more.
-    """
+    """Return the next changes after a token as soon as there are any; an empty page after `wait_s`, or on `is_gone`."""
     deadline = time.monotonic() + wait_s
-    with followers.subscribe(EVERYTHING) as woken:
+    with followers.subscribe(EVERYTHING) as notified:
         while True:
             state = index.find_state()
             page = await list_changes(index, since, limit)
@@ -155,7 +144,7 @@ async def wait_for_changes(
                 if followers.closed or time.monotonic() >= deadline or (is_gone and await is_gone()):
                     return page
                 try:
-                    await asyncio.wait_for(woken.wait(), _POLL_S)
+                    await asyncio.wait_for(notified.wait(), _POLL_S)
                 except TimeoutError:
                     continue
 
@@ -163,7 +152,7 @@ async def wait_for_changes(
 async def follow_changes(
     index: Index, followers: Followers, since: ChangeToken | None, limit: int, every_s: float
 ) -> AsyncGenerator[ChangePage, None]:
-    """Give the changes after a place and those to come, in pages; an empty page when nothing changed in `every_s`."""
+    """Yield the changes after a token and those to come, in pages; an empty page if nothing changed in `every_s`."""
     while not followers.closed:
         page = await wait_for_changes(index, followers, since, limit, every_s)
         yield page

@@ -1,8 +1,9 @@
-"""Opening one conversation: before anything of it is served, its rows are brought in step with its files.
+"""Freshness: before a conversation is read, its rows are brought in step with its files.
 
-When nothing changed this costs a few stats and no open, also of one that this store is appending to. It is single-
-flight: any number of simultaneous requests for one conversation read it once, those that come while it is read once
-more if it changed, and none waits for another conversation's. Nothing is kept for one that nobody reads.
+If nothing changed, this costs a few stats and opens no file, also while this store appends to the conversation. It is
+single-flight: simultaneous requests for a conversation share one look. Requests that come during a look share the next
+one, which reads the files only if they changed. No request waits for another conversation. Nothing is kept of a
+conversation that nobody reads.
 """
 
 from __future__ import annotations
@@ -27,22 +28,22 @@ log = logging.getLogger(__name__)
 
 
 class Freshness:
-    """The conversations of one store that are being brought in step right now."""
+    """The conversations of a store that are being brought in step now."""
 
     def __init__(self, context: StoreContext, is_written_here: Callable[[ConversationId], Awaitable[bool]]) -> None:
-        """`is_written_here` says whether this store has a conversation open, and its rows show all of it."""
+        """`is_written_here` says whether this store has a conversation open for writing with all its rows in step."""
         self._context = context
         self._running: dict[ConversationId, asyncio.Task[IndexedState | None]] = {}
         self._next: dict[ConversationId, asyncio.Task[IndexedState | None]] = {}
-        """Those that have not begun to look."""
+        """Queued looks that have not started."""
         self._is_written_here = is_written_here
 
     async def bring_in_step(self, conversation_id: ConversationId) -> IndexedState:
-        """Return where a conversation is, with its rows in step with its files.
+        """Bring a conversation's rows in step with its files, and return its location.
 
         Raises:
-            ConversationNotFound: there is none, neither in the index nor on disk.
-            StoreUnavailable: there is one in the index, and none at all on disk.
+            ConversationNotFound: neither the index nor the disk has it.
+            StoreUnavailable: the index has it, but the disk has no conversation at all.
         """
         task = self._next.get(conversation_id)
         if task is None:
@@ -53,26 +54,22 @@ class Freshness:
         return located
 
     async def find(self, conversation_id: ConversationId) -> IndexedState:
-        """Return where a conversation is, whether its rows are in step or not.
-
-        Raises:
-            ConversationNotFound: there is none, neither in the index nor on disk.
-            StoreUnavailable: there is one in the index, and none at all on disk.
-        """
+        """Return a conversation's location without bringing its rows in step. It raises what `bring_in_step` does."""
         located = await self._locate(conversation_id)
         if located is not None and await asyncio.to_thread(layout.is_directory, self._context.root, located.directory):
             return located
         return await self.bring_in_step(conversation_id)
 
-    async def read_again(self, conversation_id: ConversationId) -> IndexedState | None:
-        """Read a conversation's files and write its rows, whatever its signature says; None when it is gone."""
+    async def ingest_again(self, conversation_id: ConversationId) -> IndexedState | None:
+        """Ingest a conversation even if its signature is unchanged; return None if it is gone."""
         directory = await find_directory(self._context, conversation_id)
-        return None if directory is None else await self._read_again(conversation_id, directory)
+        return None if directory is None else await self._ingest(conversation_id, directory)
 
     async def _in_turn(self, conversation_id: ConversationId) -> IndexedState | None:
-        """Bring a conversation in step once the one that does it now has ended.
+        """Wait for the running look at this conversation, then look again.
 
-        Whoever asks from then on waits for the next one: this one may have looked before an event came that they know.
+        A request that comes after this look has begun waits for the next one. This look may have read the files before
+        an event was appended that the caller knows of.
         """
         if conversation_id in self._running:
             await asyncio.wait([self._running[conversation_id]])
@@ -86,22 +83,26 @@ class Freshness:
         located = await self._locate(conversation_id)
         if located is not None and not located.events_behind and await self._is_written_here(conversation_id):
             return located
-        directory, signature = await asyncio.to_thread(self._look, conversation_id, located)
+        directory, signature = await asyncio.to_thread(self._read_signature, conversation_id, located)
         if located is not None and signature == located.signature != UNTRUSTED and not located.events_behind:
             return located
         if directory is None:
-            await self._forget(located)
+            if located is not None:  # raises StoreUnavailable if no other conversation exists: the disk may be away
+                delete_row = partial(delete_vanished, root=self._context.root, directories=[located.directory])
+                await self._context.index.write(delete_row)
             return None
         try:
-            return await self._read_again(conversation_id, directory)
+            return await self._ingest(conversation_id, directory)
         except (IndexBusy, IndexUnusable) as error:
             if located is None:
                 raise
             log.warning("conversation %s is served as the index has it: %s", conversation_id, error)
             return located
 
-    def _look(self, conversation_id: ConversationId, located: IndexedState | None) -> tuple[str | None, bytes]:
-        """Return the conversation's directory, None when there is none (any more), and the signature of its files."""
+    def _read_signature(
+        self, conversation_id: ConversationId, located: IndexedState | None
+    ) -> tuple[str | None, bytes]:
+        """Return the conversation's directory, or None if there is none, and the signature of its files."""
         root = self._context.root
         if located is not None and layout.is_directory(root, located.directory):
             directory: str | None = located.directory
@@ -113,18 +114,6 @@ class Freshness:
         async with self._context.index.read() as connection:
             return await conversation_lookup.locate_conversation(connection, conversation_id)
 
-    async def _forget(self, located: IndexedState | None) -> None:
-        """Remove the rows of a conversation whose directory is gone.
-
-        Raises:
-            StoreUnavailable: there is no other one either, so the whole disk may be gone.
-        """
-        if located is None:
-            return
-        vanished = partial(delete_vanished, root=self._context.root, directories=[located.directory])
-        await self._context.index.write(vanished)
-
-    async def _read_again(self, conversation_id: ConversationId, directory: str) -> IndexedState | None:
-        """Read a conversation's files and write its rows."""
+    async def _ingest(self, conversation_id: ConversationId, directory: str) -> IndexedState | None:
         await ingest(self._context, [ConversationDir(directory, conversation_id)])
         return await self._locate(conversation_id)

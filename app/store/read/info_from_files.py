@@ -1,4 +1,4 @@
-"""A ConversationInfo composed from the files: for the agent's skills, which no row has, or when the row is behind."""
+"""ConversationInfo composed from the files: for the agent's skills, which no row has, or when the row is behind."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from app.store.read.lookup import get_directory
 
 
 async def add_skills(context: StoreContext, body: bytes) -> bytes:
-    """Compose a ConversationInfo anew from its files, skills included; the index keeps none."""
+    """Return the ConversationInfo `body` composed again from the files, with the skills; the index keeps no skills."""
     info = orjson.loads(body)
     conversation_id = ConversationId(info["id"].replace("-", ""))
     async with context.index.read() as connection:
@@ -40,11 +40,7 @@ def _compose(reader: Reader, body: bytes, directory: str, conversation_id: Conve
 
 
 async def compose_from_files(context: StoreContext, conversation_id: ConversationId, *, include_skills: bool) -> bytes:
-    """Return a ConversationInfo as the files say it; of the index it takes only which sub-conversations there are.
-
-    Raises:
-        ConversationNotFound: there is no such conversation.
-    """
+    """Return a ConversationInfo from the files, or raise ConversationNotFound. The index gives only the children."""
     directory = await get_directory(context, conversation_id)
     files = await asyncio.to_thread(metadata_reader.read_conversation, context.reader, directory, conversation_id)
     if files is None:

@@ -1,6 +1,6 @@
-"""Which conversation is meant, and where it is.
+"""Finding conversations: by the beginning of an id, by a filter, and the directory of one.
 
-An id may be given by its beginning. Where a conversation is, says the index, which is what lists show, else the disk.
+The directory is that of the index, which lists show. If the index does not know it, the disk is searched.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ _PREFIX = re.compile(r"[0-9a-f]{4,32}")
 
 
 async def find_directory(context: StoreContext, conversation_id: ConversationId) -> str | None:
-    """Return the name of a conversation's directory, or of what stands in its place; None when there is nothing.
+    """Return the name of a conversation's directory, or of whatever else has that name; None if nothing has.
 
     Raises:
-        StoreUnavailable: the disk does not say.
+        StoreUnavailable: the operating system refuses to read the conversations directory.
     """
     located = None
     with suppress(IndexBusy, IndexUnusable):
@@ -42,22 +42,13 @@ def _holds_conversation(root: Path, directory: str) -> bool:
 
 
 async def find_occupant(context: StoreContext, conversation_id: ConversationId) -> tuple[str, Kind | None]:
-    """Return what stands where a conversation is or would be: a name in `root` and its kind, None for nothing.
-
-    Raises:
-        StoreUnavailable: the disk does not say.
-    """
+    """Return the name of a conversation's directory, and the kind of what has that name, or None if nothing has."""
     name = await find_directory(context, conversation_id) or conversation_id
     return name, await asyncio.to_thread(layout.find_kind, context.root, name)
 
 
 async def get_directory(context: StoreContext, conversation_id: ConversationId) -> str:
-    """Return the name of a conversation's directory.
-
-    Raises:
-        ConversationNotFound: there is none.
-        StoreUnavailable: the disk does not say.
-    """
+    """Return the name of a conversation's directory, or raise ConversationNotFound."""
     directory, kind = await find_occupant(context, conversation_id)
     if kind is not Kind.CONVERSATION:
         other = f"; {context.root / directory} is something else, and is left as it is" if kind is Kind.OTHER else ""
@@ -66,10 +57,10 @@ async def get_directory(context: StoreContext, conversation_id: ConversationId) 
 
 
 async def resolve(context: StoreContext, text: str) -> ConversationId:
-    """Return the id that `text` is, or the beginning of (four characters or more), without ambiguity."""
-    whole = find_conversation_id(text)
-    if whole is not None:
-        return whole
+    """Return the only id that begins with `text`, which has four or more digits."""
+    complete = find_conversation_id(text)
+    if complete is not None:
+        return complete
     prefix = text.replace("-", "").lower()
     if not _PREFIX.fullmatch(prefix):
         raise InvalidId(f"{text[:64]!r} is no conversation id, nor the first 4 or more digits of one")
@@ -82,12 +73,12 @@ async def resolve(context: StoreContext, text: str) -> ConversationId:
     return found[0]
 
 
-async def list_ids(context: StoreContext, asked: ConversationFilter) -> list[ConversationId]:
-    """Return the ids of all conversations that the filter admits, in their order."""
+async def list_ids(context: StoreContext, filter_: ConversationFilter) -> list[ConversationId]:
+    """Return the ids of all conversations that match, in ascending order."""
     ids: list[ConversationId] = []
     while True:
         async with context.index.read(whole=True) as connection:
-            found = await conversation_list.list_located(connection, asked, ids[-1] if ids else "", _IDS)
-        ids += [one for one, _ in found]
+            found = await conversation_list.list_located(connection, filter_, ids[-1] if ids else "", _IDS)
+        ids += [conversation_id for conversation_id, _ in found]
         if len(found) < _IDS:
             return ids

@@ -1,4 +1,4 @@
-"""StoreReader: one conversations directory with its index, open to be read."""
+"""StoreReader: a conversations directory and its index, open for reading."""
 
 from __future__ import annotations
 
@@ -47,9 +47,9 @@ _ANY_EVENT = EventFilter()
 
 
 class StoreReader:
-    """A conversations directory and its index, to be read: nothing here writes into a conversation's directory.
+    """A conversations directory and its index, open for reading. No method writes into a conversation's directory.
 
-    What answers a GET has this type, and so no way to a writer.
+    A handler of a GET request gets this type, so it cannot reach a writer.
     """
 
     def __init__(self, settings: Settings, note: Note = ignore_note) -> None:
@@ -64,7 +64,7 @@ class StoreReader:
 
     @property
     def reader(self) -> Reader:
-        """How the files are read now."""
+        """The reader of the files."""
         return self.context.reader
 
     async def _is_written_here(self, _: ConversationId) -> bool:
@@ -73,10 +73,10 @@ class StoreReader:
     @classmethod
     @asynccontextmanager
     async def open(cls, settings: Settings, note: Note = ignore_note) -> AsyncIterator[Self]:
-        """Open a store, making or upgrading its index; the rows come with `sync`. `note` is told how long work took.
+        """Open a store, and make or upgrade its index. `sync` writes the rows. `note` is called with durations of work.
 
         Raises:
-            StoreUnavailable: the directory is missing.
+            StoreUnavailable: the conversations directory does not exist.
             SchemaTooNew: a newer convstore made the index.
             IndexUnusable: the index cannot be made or opened.
         """
@@ -91,13 +91,20 @@ class StoreReader:
             await store.close()
 
     async def close(self) -> None:
-        """Close what is open; `open` does it."""
+        """Close the index. The context manager `open` calls it."""
         await self.index.close()
 
     async def sync(self, *, on_progress: OnProgress = ignore_progress, allow_empty: bool = False) -> SyncReport:
-        """Bring the index up to date with the files; see `app.store.follow.full_sync`. A damaged one is built anew.
+        """Bring the index up to date with the files by a full sync. A damaged index is replaced by a new one first.
 
-        It is read as the settings say, all of it where that differs from before; beside a server as that one does.
+        The files are read as the settings of this store say. If the rows were derived in another way, all are read
+        again. While another process is the leader, the files are read as the index was derived.
+
+        Raises:
+            SyncRunning: another process is syncing or rebuilding.
+            StoreUnavailable: the conversations directory cannot be read, or is empty although the index is not and
+                not `allow_empty`.
+            IndexBusy: another process is the leader and derives rows in a way that this version does not know.
         """
         context = await make_sync_context(self.index, self.settings)
         work = partial(sync, context, on_progress=on_progress, allow_empty=allow_empty)
@@ -114,7 +121,14 @@ class StoreReader:
     async def verify(
         self, *, fix: bool = False, sample: int | None = None, on_verified: OnVerified = ignore_verified
     ) -> list[Difference]:
-        """Compare the index with the files, mend with `fix` what differs, and return it."""
+        """Compare the index with the files, correct with `fix` what differs, and return all differences.
+
+        With `sample`, only so many conversations, chosen at random, are compared in full.
+
+        Raises:
+            StoreUnavailable: the conversations directory cannot be read.
+            IndexBusy: another process is the leader and derives rows in a way that this version does not know.
+        """
         await adopt_index_settings(self.context)
         found = verify(self.context, on_verified, fix=fix, sample=sample)
         differences = [difference async for difference in found]
@@ -123,11 +137,11 @@ class StoreReader:
         return differences
 
     async def require_ready(self) -> None:
-        """Make sure that the directory is there and that the index answers.
+        """Check that the conversations directory exists and that the index answers.
 
         Raises:
             StoreUnavailable: the directory is gone.
-            IndexUnusable: the index does not answer, or its file was deleted under this process.
+            IndexUnusable: the index does not answer, or its file was deleted while it was open.
         """
         await asyncio.to_thread(require_files, self.settings.root, self.index.path)
         async with self.index.read() as connection:
@@ -142,11 +156,11 @@ class StoreReader:
         limit: int = PAGE_MAX,
         include_skills: bool = False,
     ) -> Page:
-        """Return a page of ConversationInfo, each as JSON. Only `include_skills` opens files, those of the page.
+        """Return a page of ConversationInfo, each as JSON. With `include_skills`, the files of the page are opened.
 
         Raises:
             InvalidToken: `page_id` is damaged or belongs to another query.
-            QueryTooSlow: looking for `asked.q` takes longer than the settings allow.
+            QueryTooSlow: the search for `asked.q` takes longer than the settings allow.
         """
         if order is SortOrder.RELEVANCE and asked.q and asked.q.strip():
             async with self._read_for(asked) as connection, connection.snapshot():
@@ -161,45 +175,45 @@ class StoreReader:
         return page
 
     def _read_for(self, asked: ConversationFilter) -> AbstractAsyncContextManager[ReadConnection]:
-        """Lend a connection for what a filter asks; a search has its time."""
+        """Return a connection for a filter; a search through texts has a time limit."""
         return self.index.read(within_s=self.settings.search_timeout_s if asked.q else inf, whole=True)
 
     async def search_messages(
         self, text: str, asked: ConversationFilter = _ANY, *, page_id: str | None = None, limit: int = PAGE_MAX
     ) -> HitPage:
-        """Return a page of the messages and titles that hold what is looked for, the best first, with snippets.
+        """Return a page of the messages and titles that match, with snippets, the best first.
 
-        `text` is what a user types: words, "phrases", -excluded ones, OR; the last word may be only begun. `asked` says
-        in which conversations.
+        `text` is what a user types: words, "phrases", -excluded words, OR. The last word may be incomplete. `asked`
+        selects the conversations.
 
         Raises:
             InvalidToken: `page_id` is damaged or belongs to another query.
-            QueryTooSlow: it takes longer than the settings allow.
+            QueryTooSlow: the search takes longer than the settings allow.
         """
         read = self.index.read(within_s=self.settings.search_timeout_s, whole=True)
         async with read as connection, connection.snapshot():
             return await search.search_messages(connection, replace(asked, q=text), page_id, limit)
 
     async def count_text(self) -> tuple[int, int]:
-        """Return of how many conversations the text is known to the index, and how many there are."""
+        """Return (conversations with indexed text, all conversations)."""
         async with self.index.read() as connection:
             totals = await conversation_lookup.count_totals(connection)
         return totals.conversations - totals.behind, totals.conversations
 
     async def count_conversations(self, asked: ConversationFilter = _ANY) -> int:
-        """Return how many conversations the filter admits.
+        """Return how many conversations match.
 
         Raises:
-            QueryTooSlow: looking for `asked.q` takes longer than the settings allow.
+            QueryTooSlow: the search for `asked.q` takes longer than the settings allow.
         """
         async with self._read_for(asked) as connection:
             return await conversation_list.count_conversations(connection, asked)
 
     async def count_facets(self, by: Sequence[Facet], asked: ConversationFilter = _ANY, *, limit: int = 20) -> Facets:
-        """Count what the filter admits by each facet, the `limit` commonest of its values; all from one state.
+        """Count the conversations that match, for the `limit` most frequent values of each facet, in one snapshot.
 
         Raises:
-            QueryTooSlow: looking for `asked.q` takes longer than the settings allow.
+            QueryTooSlow: the search for `asked.q` takes longer than the settings allow.
         """
         async with self._read_for(asked) as connection:
             return await facet_counts.count_facets(connection, asked, by, limit)
@@ -207,7 +221,7 @@ class StoreReader:
     async def find_conversations(
         self, ids: Sequence[ConversationId], *, include_skills: bool = False
     ) -> list[bytes | None]:
-        """Return the ConversationInfo of each id as the index has it, in their order; None for each unknown one."""
+        """Return the ConversationInfo of each id from the index, in the order of `ids`; None for an unknown id."""
         return await self._find(ids, include_skills=include_skills, whole=True)
 
     async def _find(
@@ -220,10 +234,11 @@ class StoreReader:
         return found
 
     async def get_conversation(self, conversation_id: ConversationId, *, include_skills: bool = False) -> bytes:
-        """Return one ConversationInfo as JSON, after a look at whether its files changed.
+        """Bring a conversation in step with its files, and return its ConversationInfo as JSON.
 
         Raises:
-            ConversationNotFound: there is none.
+            ConversationNotFound: no conversation has this id.
+            StoreUnavailable: the index has this conversation, but the disk has none at all.
         """
         opened = self.index.opened
         try:
@@ -241,11 +256,11 @@ class StoreReader:
         return found[0]
 
     async def resolve(self, text: str) -> ConversationId:
-        """Return the id that `text` is, or the beginning of (four characters or more), without ambiguity.
+        """Return `text` as an id, or the only id that begins with `text`, which has four or more hexadecimal digits.
 
         Raises:
-            InvalidId: `text` can be the beginning of no id, or begins several.
-            ConversationNotFound: it begins none.
+            InvalidId: no id can begin with `text`, or several do.
+            ConversationNotFound: no conversation's id begins with `text`.
         """
         return await lookup.resolve(self.context, text)
 
@@ -258,21 +273,21 @@ class StoreReader:
         page_id: str | None = None,
         limit: int = PAGE_MAX,
     ) -> EventPage:
-        """Return a page of events in log order or its reverse. Opens the files of the page and no other.
+        """Return a page of events in log order or in reverse. Only the files of the page are opened.
 
-        With `asked.body`, the messages are opened until the page is full.
+        With `asked.body`, messages are opened until the page is full.
 
         Raises:
-            ConversationNotFound: there is no such conversation.
+            ConversationNotFound: no conversation has this id.
             InvalidToken: `page_id` is damaged or belongs to another query.
         """
         return await (await self.open_log(conversation_id)).list_events(asked, order, page_id, limit)
 
     async def count_events(self, conversation_id: ConversationId, asked: EventFilter = _ANY_EVENT) -> int:
-        """Return how many readable events the filter admits.
+        """Return how many readable events match. With `asked.body`, all messages are read.
 
         Raises:
-            ConversationNotFound: there is no such conversation.
+            ConversationNotFound: no conversation has this id.
         """
         return await (await self.open_log(conversation_id)).count_events(asked)
 
@@ -280,16 +295,16 @@ class StoreReader:
         """Return the bytes of one event's file.
 
         Raises:
-            ConversationNotFound: there is no such conversation.
-            EventNotFound: it has no such event, or the event's file cannot be read.
+            ConversationNotFound: no conversation has this id.
+            EventNotFound: the conversation has no such event, or the event's file cannot be read.
         """
         return await (await self.open_log(conversation_id)).get_event(event_id)
 
     async def get_final_response(self, conversation_id: ConversationId) -> str:
-        """Return the agent's last finish message or message, "" when there is none.
+        """Return the agent's last finish message or message on the active branch, or "" if there is none.
 
         Raises:
-            ConversationNotFound: there is no such conversation.
+            ConversationNotFound: no conversation has this id.
             EventNotFound: the file of that message cannot be read.
         """
         return await (await self.open_log(conversation_id)).get_final_response()
@@ -297,37 +312,38 @@ class StoreReader:
     async def follow(
         self, conversation_id: ConversationId, *, after: EventName | None = None
     ) -> AsyncGenerator[list[RawEvent], None]:
-        """Give the readable events after `after` (None: all), then those to come; each once, in log order, in batches.
+        """Yield the readable events after `after` (None: all), then those to come: in batches, in log order, each once.
 
-        An empty batch says that a look found no new event. Close the iterator (`contextlib.aclosing`) to end it;
+        An empty batch means that there was no new event. To end it, close the iterator (`contextlib.aclosing`);
         `followers.close()` ends all.
 
         Raises:
-            ConversationNotFound: there is no such conversation (any more).
+            ConversationNotFound: no conversation has this id, or it was deleted.
             TooManyFollowers: there are as many followers as the settings allow.
         """
-        with self.followers.subscribe(conversation_id) as woken:
-            async with aclosing(follow_events(partial(self.open_log, conversation_id), woken, after)) as batches:
+        with self.followers.subscribe(conversation_id) as notified:
+            async with aclosing(follow_events(partial(self.open_log, conversation_id), notified, after)) as batches:
                 async for batch in batches:
                     yield batch
                     if self.followers.closed:
                         return
 
     async def open_log(self, conversation_id: ConversationId) -> EventReader:
-        """Return the log of a conversation, its rows in step with its files.
+        """Bring a conversation in step with its files, and return the reader of its log.
 
         Raises:
-            ConversationNotFound: there is none.
+            ConversationNotFound: no conversation has this id.
+            StoreUnavailable: the index has this conversation, but the disk has none at all.
         """
         located = await self._freshness.bring_in_step(conversation_id)
         return EventReader(self.context, conversation_id, located.directory)
 
     async def get_place(self) -> ChangeToken:
-        """Return the place in the change feed after everything that has changed until now."""
+        """Return the token of the change feed after the last change."""
         return await followers.get_latest_token(self.index)
 
     async def list_changes(self, since: ChangeToken | None = None, limit: int = PAGE_MAX) -> ChangePage:
-        """Return which conversations changed or were deleted after a place, each as it is now; None: all there are.
+        """Return the conversations that changed or were deleted after a token, each as it is now; None gives all.
 
         Raises:
             ChangesGone: the changes since then are no longer known; list everything again.
@@ -341,9 +357,9 @@ class StoreReader:
         wait_s: float = 30.0,
         is_gone: Callable[[], Awaitable[bool]] | None = None,
     ) -> ChangePage:
-        """Return the changes after a place as soon as there are any; none when there are none in `wait_s` seconds.
+        """Return the changes after a token as soon as there are any, or an empty page after `wait_s` seconds.
 
-        It waits no longer once `is_gone` says that nobody wants to know any more.
+        It also returns once `is_gone` says that the client has gone.
 
         Raises:
             ChangesGone: the changes since then are no longer known; list everything again.
@@ -354,7 +370,7 @@ class StoreReader:
     def follow_changes(
         self, since: ChangeToken | None = None, limit: int = PAGE_MAX, every_s: float = 30.0
     ) -> AsyncGenerator[ChangePage, None]:
-        """Give the changes after a place and those to come, in pages; an empty one when none came in `every_s`.
+        """Yield the changes after a token and those to come, in pages; an empty page if nothing changed in `every_s`.
 
         Raises:
             ChangesGone: the changes since then are no longer known; list everything again.
@@ -363,14 +379,14 @@ class StoreReader:
         return followers.follow_changes(self.index, self.followers, since, limit, every_s)
 
     async def get_status(self) -> tuple[IndexState, Totals]:
-        """Return what the sync is doing and what the index holds."""
+        """Return the state of the full sync, and the totals of the index."""
         async with self.index.read() as connection:
             return await state.get_state(connection), await conversation_lookup.count_totals(connection)
 
     async def list_ids(self, asked: ConversationFilter) -> list[ConversationId]:
-        """Return the ids of all conversations that the filter admits, in their order."""
+        """Return the ids of all conversations that match, in ascending order."""
         return await lookup.list_ids(self.context, asked)
 
     async def list_trash(self, offset: int, limit: int | None) -> tuple[list[tuple[TrashEntry, str | None]], int]:
-        """Return deleted conversations with their titles, the last deleted first, and how many there are."""
+        """Return a page of deleted conversations with their titles, the last deleted first, and the number of all."""
         return await asyncio.to_thread(deletion.list_titled, self.reader.root, offset, limit)

@@ -1,1 +1,1 @@
-"""Writing: open conversations and their leases, new conversations, changes and deletion, with the index in step."""
+"""Writing to the files and then to the index: open conversations, new conversations, deletion, and the backlog."""

@@ -1,4 +1,4 @@
-"""An open conversation: what may be written to it, one write after the other, with the index in step."""
+"""A conversation that is open for writing. Writes run one after the other: each to the files, then to the index."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 
 
 class Appended(NamedTuple):
-    """An event that is in the log, durably. `warning` tells what beside it could not be done yet, and will be."""
+    """An event that is durable in the log. `warning` says what the index does not show yet. It will, by itself."""
 
     seq: int
     event_id: str
@@ -39,11 +39,14 @@ class Appended(NamedTuple):
 
 
 class ConversationWriter:
-    """A conversation that this store may write to. `ConversationStore.writer` opens it.
+    """A conversation that `ConversationStore.writer` has opened for writing.
 
-    Every method returns when the change is durable and the index shows it, or else with a `warning` that says why the
-    index does not yet. Any of them raises OwnershipLost when another owner took the conversation over, and DiskFull or
-    WriteFailed when the change could not be written.
+    Every method that changes it returns when the change is durable and the index shows it. If the index does not show
+    it yet, the result has a `warning` that says why.
+
+    Raises:
+        OwnershipLost: by every method; another owner took the conversation over.
+        DiskFull, WriteFailed: by every method; the change could not be written.
     """
 
     def __init__(
@@ -63,9 +66,9 @@ class ConversationWriter:
         self._context = context
         self.lost = False
         self.behind = behind
-        """Whether the index could not be written, or files not be read, so that the index must read them again."""
+        """Whether the rows must be read from the files again: an index write failed, or a file could not be read."""
         self._unsaved = False
-        """Whether something was written since `updated_at` was last looked at in meta.json."""
+        """Whether something was written after the last `save_updated_at`."""
         self._commits = commits
         self._threads = threads
         self._reindex = reindex
@@ -75,13 +78,13 @@ class ConversationWriter:
         self._share = share
 
     def release_share(self) -> None:
-        """Let other workers of this server give the lease back."""
+        """Close the lock that keeps other workers of this server from releasing the shared lease."""
         if self._share is not None:
             os.close(self._share)
             self._share = None
 
     async def append(self, event: Mapping[str, Any]) -> Appended:
-        """Append one event. A missing id, timestamp and parent are filled; any kind and any further field is good.
+        """Append one event. A missing id, timestamp or parent is filled in. Any kind and any further field is accepted.
 
         Raises:
             InvalidEvent: id, timestamp, source, kind or parent is wrong.
@@ -92,10 +95,10 @@ class ConversationWriter:
         return Appended(*written.events[0].name, written.warning)
 
     async def append_batch(self, events: Sequence[Mapping[str, Any]]) -> list[Appended]:
-        """Append several events with one acknowledgement; a crash before it leaves some first ones, or none.
+        """Append several events with one acknowledgement. A crash before it leaves none of them, or some of the first.
 
         Raises:
-            InvalidEvent, EventExists: one of them is wrong; none was appended.
+            InvalidEvent, EventExists: one event is wrong; none was appended.
         """
         if not events:
             return []
@@ -104,7 +107,7 @@ class ConversationWriter:
         return [Appended(*row.name, written.warning) for row in written.events]
 
     async def navigate(self, event_id: str | None) -> Done:
-        """Move HEAD to an event; the next one follows it. None is the empty tree.
+        """Move HEAD to an event, which becomes the parent of the next one. None moves it before the first event.
 
         Raises:
             EventNotFound: there is no such event.
@@ -116,7 +119,7 @@ class ConversationWriter:
         return await self._done(Edit(state={"execution_status": status.value}))
 
     async def update_state(self, **fields: Any) -> Done:  # noqa: ANN401
-        """Set fields of base_state.json, such as `stats` or `agent_state`; all others stay to the byte."""
+        """Set fields of base_state.json, such as `stats` or `agent_state`. The bytes of all others are kept."""
         return await self._done(Edit(state=fields))
 
     async def set_title(self, title: str) -> Done:
@@ -128,23 +131,23 @@ class ConversationWriter:
         return await self.update(title=title)
 
     async def set_tags(self, tags: Mapping[str, str]) -> Done:
-        """Set all tags anew.
+        """Replace all tags.
 
         Raises:
-            InvalidConversation: a key is not of lower-case letters and digits, or a value has more than 256 characters.
+            InvalidConversation: a key has not only lower-case letters and digits, or a value is over 256 characters.
         """
         return await self.update(tags=tags)
 
     @property
     def tags(self) -> dict[str, str]:
-        """The tags as they are."""
+        """The current tags."""
         return find_tags(self.files.files)
 
     async def change_tags(self, change: TagEdit) -> Done:
-        """Set the tags that `change` makes of those that stand when it is called, whoever else sets some at once.
+        """Set the tags that `change` returns for the current ones. No concurrent change of tags is lost.
 
         Raises:
-            InvalidConversation: one of them is wrong; none was set.
+            InvalidConversation: a tag is wrong; none was set.
         """
         return await self._done(Edit(meta={"updated_at": format_us(time.time_ns() // 1000)}, tags=change))
 
@@ -156,16 +159,14 @@ class ConversationWriter:
         archived: bool | None = None,
         pinned: bool | None = None,
     ) -> Done:
-        """Set title and tags, archive and pin with one write; None leaves a thing as it is.
-
-        Lists leave an archived conversation out unless they ask for it.
+        """Set title, tags, `archived` and `pinned` with one write. None leaves a field as it is.
 
         Raises:
-            InvalidConversation: one of them is wrong; nothing was set.
+            InvalidConversation: title or tags are wrong; nothing was set.
         """
         meta = {} if title is None else {"title": check_title(title)}
-        wanted = None if tags is None else check_tags(tags)
-        if meta or wanted is not None:
+        checked = None if tags is None else check_tags(tags)
+        if meta or checked is not None:
             meta["updated_at"] = format_us(time.time_ns() // 1000)
         given = {"archived": archived, "pinned": pinned}
         sidecar = {name: value for name, value in given.items() if value is not None}
@@ -173,25 +174,21 @@ class ConversationWriter:
             sidecar = {}
         if not (meta or sidecar):
             return Done()
-        return await self._done(Edit(meta=meta, sidecar=sidecar, tags=None if wanted is None else lambda _: wanted))
+        return await self._done(Edit(meta=meta, sidecar=sidecar, tags=None if checked is None else lambda _: checked))
 
     async def update_meta(self, *, title: str | None = None, tags: Mapping[str, str] | None = None) -> Done:
-        """Do `update` of title and tags.
-
-        Raises:
-            InvalidConversation: one of them is wrong; nothing was set.
-        """
+        """Set title and tags, as `update` does."""
         return await self.update(title=title, tags=tags)
 
     async def update_own(self, *, archived: bool | None = None, pinned: bool | None = None) -> Done:
-        """Do `update` of what convstore.json says."""
+        """Set `archived` and `pinned` in the sidecar, as `update` does."""
         return await self.update(archived=archived, pinned=pinned)
 
     async def _done(self, change: Edit) -> Done:
         return Done((await self.write(change)).warning)
 
     async def write(self, change: Edit) -> Written:
-        """Do one change: files, then index. Goes on to its end also when the one who asked is cancelled."""
+        """Write one change: files, then index. The write finishes even if the caller is cancelled."""
         return await asyncio.shield(asyncio.create_task(self._write(change)))
 
     async def _write(self, change: Edit) -> Written:
@@ -204,15 +201,15 @@ class ConversationWriter:
                     raise error
                 if written.reread or self.behind:
                     self.behind = not await self._reindex()
-            except (IndexBusy, IndexUnusable) as late:
+            except (IndexBusy, IndexUnusable) as index_error:
                 self.behind = True
-                log.warning("conversation %s is written, but not yet in the index: %s", self.id, late)
-                written = written.with_warning(warning_of(late))
+                log.warning("conversation %s is written, but not yet in the index: %s", self.id, index_error)
+                written = written.with_warning(warning_of(index_error))
         self._notify()
         return written
 
     def _write_files_and_index(self, change: Edit) -> tuple[Written, StoreError | None]:
-        """Write the files and then the index, unless it must read them again. Return why the index was not written."""
+        """Write the files, and the rows unless they must be read again. The error is that of the index, if any."""
         try:
             self.files.read_as(self._context.reader)
             written = self.files.apply(change)
@@ -231,10 +228,10 @@ class ConversationWriter:
         return Commit(self.id, self.files.lease.generation, IndexedRow(self._folded.row, signature), events)
 
     async def refresh(self) -> None:
-        """Read again what another worker of this server changed meanwhile, to the end as `write` does.
+        """Read what another worker of this server changed meanwhile. It finishes as `write` does.
 
         Raises:
-            OwnershipLost, ConversationNotFound: it is not ours to write to any more.
+            ConversationNotFound: the conversation was deleted.
         """
         await asyncio.shield(asyncio.create_task(self._refresh()))
 
@@ -249,11 +246,7 @@ class ConversationWriter:
                 raise
 
     async def renew(self) -> None:
-        """Extend the lease.
-
-        Raises:
-            OwnershipLost: another owner has the conversation.
-        """
+        """Extend the lease."""
         async with self._writing:
             files = self.files
             try:
@@ -263,7 +256,7 @@ class ConversationWriter:
                 raise
 
     async def catch_up(self) -> None:
-        """Try again to bring the index in step after it could not be written."""
+        """Bring the rows in step after a write to the index failed."""
         async with self._writing:
             if self.behind:
                 self.behind = not await self._reindex()
@@ -271,8 +264,9 @@ class ConversationWriter:
     async def save_updated_at(self) -> bool:
         """Write the `updated_at` that lists show into meta.json, as agent-server does when it closes a conversation.
 
-        Done once after something was written here, where meta.json has an earlier one; returns whether it was. An error
-        is logged: then meta.json is as after a crash. A time to come, of a client's wrong clock, is not made to last.
+        This happens once after a write of this store, if meta.json has an earlier time. Return whether it was written.
+        An error is logged; meta.json is then as after a crash. A time in the future, from a client's wrong clock, is
+        not written.
         """
         async with self._writing:
             if not self._unsaved or self.lost or self.behind:
@@ -301,10 +295,10 @@ class ConversationWriter:
         return True
 
     async def settle(self) -> None:
-        """Write the row with the files' signature, once they were left alone long enough for it to be trusted.
+        """Write the row with the files' signature, once the files are unchanged long enough for it to be trusted.
 
-        The row goes with it, although it was written before: what the index holds may be what another program read
-        earlier. Opens no file; where nothing was written here since the opening, the row came with its signature.
+        The row is written again with it, because the row in the index may be what another program read earlier. No file
+        is opened. If nothing was written here since the opening, the row already has its signature.
 
         Raises:
             IndexBusy, IndexUnusable: the index cannot be written to.
@@ -323,7 +317,7 @@ class ConversationWriter:
             self._commits.write(self._next_commit(signature, []))
 
     async def is_in_step(self) -> bool:
-        """Whether the index shows all that was acknowledged, and nobody else changed the files meanwhile."""
+        """Whether the index shows all acknowledged changes, and no other program changed the files meanwhile."""
         if self.lost or self.behind or self.files.untrusted:
             return False
         return self._writing.locked() or await asyncio.to_thread(self.files.is_unchanged)

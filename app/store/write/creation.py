@@ -1,6 +1,6 @@
-"""New conversations: asked for by a client, or forked from another. Each is built aside, and then renamed.
+"""New conversations: created by a request, or forked from another. Each is built in a staging directory, then renamed.
 
-Secrets in a request are encrypted as agent-server does it, or masked; never stored plain.
+Secrets in a request are encrypted as agent-server does it, or masked. They are never stored in plain text.
 
 Source: openhands-sdk 1.58, utils/cipher.py: Fernet with the SHA-256 of OH_SECRET_KEY.
 """
@@ -37,22 +37,22 @@ STAGING = ".new-"
 
 
 async def create(context: StoreContext, backlog: Backlog, request: Mapping[str, Any], seal: Seal) -> Created:
-    """Create the conversation that a StartConversationRequest asks for."""
+    """Create the conversation that a StartConversationRequest asks for, unless its id exists already."""
     await adopt_index_settings(context)
-    conversation_id = _wanted_id(request.get("conversation_id"))
+    conversation_id = _make_id(request.get("conversation_id"))
     if await _exists(context, conversation_id):
         return Created(conversation_id, is_new=False)
     await _check_parent(context, request, conversation_id)
-    files = list(_new_files(context.reader, request, conversation_id, seal))
+    files = list(_make_files(context.reader, request, conversation_id, seal))
     try:
         await asyncio.to_thread(staging.publish_new, context.root, conversation_id, files, staging_prefix=STAGING)
     except ConversationExists:
         return Created(conversation_id, is_new=False)
-    done = await backlog.read_again([ConversationDir(conversation_id, conversation_id)])
+    done = await backlog.upsert_rows([ConversationDir(conversation_id, conversation_id)])
     return Created(conversation_id, is_new=True, warning=done.warning)
 
 
-def _wanted_id(given: object) -> ConversationId:
+def _make_id(given: object) -> ConversationId:
     if given is None:
         return ConversationId(uuid4().hex)
     found = find_conversation_id(given) if isinstance(given, str) else None
@@ -62,14 +62,10 @@ def _wanted_id(given: object) -> ConversationId:
 
 
 async def _exists(context: StoreContext, conversation_id: ConversationId) -> bool:
-    """Say whether there is a conversation of this id.
-
-    Raises:
-        DirectoryTaken: something that is no conversation is in its place.
-    """
-    found, kind = await find_occupant(context, conversation_id)
+    """Whether a conversation has this id; raises DirectoryTaken if something else has its directory's name."""
+    name, kind = await find_occupant(context, conversation_id)
     if kind is Kind.OTHER:
-        raise layout.directory_taken(context.root, found)
+        raise layout.directory_taken(context.root, name)
     return kind is Kind.CONVERSATION
 
 
@@ -78,12 +74,12 @@ async def _check_parent(context: StoreContext, request: Mapping[str, Any], conve
     if given is None:
         return
     parent = find_conversation_id(given) if isinstance(given, str) else None
-    there = parent is not None and (await find_occupant(context, parent))[1] is Kind.CONVERSATION
-    if not there or parent == conversation_id:
+    exists = parent is not None and (await find_occupant(context, parent))[1] is Kind.CONVERSATION
+    if not exists or parent == conversation_id:
         raise InvalidConversation(f"parent_conversation_id {str(given)[:64]!r} is no other conversation here")
 
 
-def _new_files(
+def _make_files(
     reader: Reader, request: Mapping[str, Any], conversation_id: ConversationId, seal: Seal
 ) -> Iterator[ArchiveFile]:
     try:
@@ -112,35 +108,37 @@ def _new_files(
 async def fork(
     context: StoreContext, backlog: Backlog, source: ConversationDir, wanted: Fork, *, dry_run: bool
 ) -> Created:
-    """Copy a conversation, whole or up to an event. The source is only read."""
+    """Copy a conversation, or its branch up to an event. The source is only read."""
     await adopt_index_settings(context)
     if await _exists(context, wanted.id):
         raise ConversationExists(f"there is a conversation {dashed(wanted.id)} already; choose another id, or none")
-    await asyncio.to_thread(_place_fork, context.reader, source, wanted, dry_run=dry_run)
-    done = Done() if dry_run else await backlog.read_again([ConversationDir(wanted.id, wanted.id)])
+    await asyncio.to_thread(_publish_fork, context.reader, source, wanted, dry_run=dry_run)
+    done = Done() if dry_run else await backlog.upsert_rows([ConversationDir(wanted.id, wanted.id)])
     return Created(wanted.id, is_new=not dry_run, warning=done.warning)
 
 
-def _place_fork(reader: Reader, source: ConversationDir, wanted: Fork, *, dry_run: bool) -> None:
+def _publish_fork(reader: Reader, source: ConversationDir, wanted: Fork, *, dry_run: bool) -> None:
     files = metadata_reader.read_conversation(reader, source.directory, source.id)
     if files is None:
         raise ConversationNotFound(f"no conversation has the id {dashed(source.id)}")
     try:
         copied = read_fork(reader, files, wanted)
         if dry_run:
-            deque(copied, maxlen=0)
+            deque(copied, maxlen=0)  # reads all of it
         else:
             staging.publish_new(reader.root, wanted.id, copied, staging_prefix=STAGING)
     except UnreadableFile as error:
-        told = f"conversation {source.directory} cannot be copied: {error}; "
-        mends = f"`convstore repair {source.directory}` mends what has one safe answer"
-        raise UnreadableFile(told + mends, failed=error.failed) from error
+        raise UnreadableFile(
+            f"conversation {source.directory} cannot be copied: {error}; "
+            f"`convstore repair {source.directory}` mends what has one safe answer",
+            failed=error.failed,
+        ) from error
     except FileNotFoundError as error:
         raise EventNotFound(f"a file of conversation {dashed(source.id)} went away while it was copied") from error
 
 
 def make_seal(settings: Settings) -> Seal:
-    """Return what makes of a secret the text that may be stored."""
+    """Return the function that turns a secret into the text that is stored."""
     if settings.secret_key is None:
         return mask_all
     from cryptography.fernet import Fernet  # noqa: PLC0415 - slow to import, and only creating needs it

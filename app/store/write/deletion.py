@@ -1,4 +1,4 @@
-"""Deleting and restoring: one rename each, and the rows with it."""
+"""Deleting and restoring a conversation: one rename each, then the rows; and emptying the trash."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import time
 from collections.abc import AsyncGenerator
 from pathlib import Path
 
-from app.errors import ConversationOwned, NotInTrash, UnreadableFile
-from app.files import layout, lease, trash
+from app.errors import NotInTrash, UnreadableFile
+from app.files import layout, trash
 from app.files.layout import ConversationDir
 from app.files.trash import TrashEntry
 from app.model.conversation import TITLE_MAX, truncate_text
@@ -28,7 +28,7 @@ async def delete(
     permanent: bool = False,
     force: bool = False,
 ) -> Done:
-    """Move a conversation into the trash, or with `permanent` remove it for good. Opens nothing in it."""
+    """Rename a conversation's directory into the trash, delete its rows, and with `permanent` remove the directory."""
     root = context.root
     directory = await get_directory(context, conversation_id)
     now_us = time.time_ns() // 1000
@@ -39,22 +39,8 @@ async def delete(
     return done
 
 
-async def require_deletable(
-    context: StoreContext, conversation_id: ConversationId, instance: str, *, force: bool = False
-) -> None:
-    """Make sure that `delete` would be done. Changes nothing."""
-    directory = await get_directory(context, conversation_id)
-    holder = await asyncio.to_thread(lease.find_holder, context.root, directory)
-    if not force and holder is not None and holder.owner != instance:
-        raise ConversationOwned(lease.describe_owner(directory, holder))
-
-
 def require_restorable(root: Path, conversation_id: ConversationId) -> TrashEntry:
-    """Make sure that `restore` would be done, and return what it would put back. Changes nothing.
-
-    Raises:
-        NotInTrash, ConversationExists, DirectoryTaken: as `restore`.
-    """
+    """Raise what `restore` would raise; return the entry that it would put back."""
     entry = trash.find_in_trash(root, conversation_id)
     if entry is None:
         raise NotInTrash(
@@ -65,27 +51,27 @@ def require_restorable(root: Path, conversation_id: ConversationId) -> TrashEntr
 
 
 async def restore(root: Path, backlog: Backlog, conversation_id: ConversationId) -> Done:
-    """Put the last deleted conversation of this id back."""
+    """Rename the last deleted conversation of this id back, and write its rows."""
     entry = await asyncio.to_thread(require_restorable, root, conversation_id)
     directory = await asyncio.to_thread(trash.restore, root, entry)
-    return await backlog.read_again([ConversationDir(directory, conversation_id)])
+    return await backlog.upsert_rows([ConversationDir(directory, conversation_id)])
 
 
 async def empty(root: Path, before_us: int) -> AsyncGenerator[TrashEntry]:
-    """Remove for good what was deleted before a time, the oldest first, and give each as it is gone."""
+    """Remove for good what was deleted before a time, the oldest first; yield each entry after its removal."""
     removed = trash.empty_trash(root, before_us)
     while (entry := await asyncio.to_thread(next, removed, None)) is not None:
         yield entry
 
 
 def list_titled(root: Path, offset: int, limit: int | None) -> tuple[list[tuple[TrashEntry, str | None]], int]:
-    """Return what is in the trash with titles, the last deleted first, and how many there are. Reads meta.json."""
+    """Return the entries of the trash with the title from meta.json, the last deleted first, and their number."""
     entries = trash.list_trash(root)
-    wanted = entries[offset:] if limit is None else entries[offset : offset + limit]
-    return [(one, _title(root, one)) for one in wanted], len(entries)
+    page = entries[offset:] if limit is None else entries[offset : offset + limit]
+    return [(entry, _find_title(root, entry)) for entry in page], len(entries)
 
 
-def _title(root: Path, entry: TrashEntry) -> str | None:
+def _find_title(root: Path, entry: TrashEntry) -> str | None:
     try:
         with layout.open_directory(root / trash.TRASH / entry.name) as fd:
             title = parse_json_object(layout.read_file(layout.META, fd)[0]).get("title")

@@ -1,6 +1,6 @@
-"""Group commit: what many open conversations wrote goes to the index in one transaction; each still waits for its own.
+"""Group commit: one index transaction for the writes of many open conversations. Each write waits for its own commit.
 
-While one transaction runs, what comes in is collected for the next, which the first of those who wait writes for all.
+While a transaction runs, new commits are collected. The first thread that waits then writes all of them.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from functools import partial
 from app.errors import IndexUnusable, OwnershipLost
 from app.index import conversation_rows, event_rows
 from app.index.connections import WriteConnection
-from app.index.conversation_rows import KnownRow, find_known_to_write
+from app.index.conversation_rows import KnownRow
 from app.index.sqlite.database import Index
 from app.model.conversation import IndexedRow
 from app.model.event import EventRow, LogChange
@@ -21,7 +21,7 @@ from app.model.ids import ConversationId
 
 @dataclass(slots=True)
 class Commit:
-    """What one write changes in the index, under a lease's generation."""
+    """The index changes of one write, with the generation of the lease under which it was made."""
 
     id: ConversationId
     generation: int
@@ -29,7 +29,7 @@ class Commit:
     events: list[EventRow]
     done: bool = False
     error: Exception | None = None
-    """Why it was not written."""
+    """The reason why it was not written, or None."""
 
 
 class GroupCommit:
@@ -38,50 +38,50 @@ class GroupCommit:
     def __init__(self, index: Index) -> None:
         self._index = index
         self._waiting: list[Commit] = []
-        self._coming = threading.Lock()
-        self._going = threading.Lock()
+        self._waiting_lock = threading.Lock()
+        self._transaction_lock = threading.Lock()
 
     def write(self, commit: Commit) -> None:
-        """Write to the index, in the calling thread or in that of another, and return when it is committed.
+        """Write a commit to the index, in this thread or in that of another writer; return when it is committed.
 
         Commits of one conversation keep their order.
 
         Raises:
-            OwnershipLost: a later owner has written the conversation's rows; these are not written.
-            IndexBusy, IndexUnusable: the index cannot be written to; the files repair it later.
+            OwnershipLost: a later owner has written the conversation's rows; this commit is not written.
+            IndexBusy, IndexUnusable: the index cannot be written to; its rows are read from the files later.
         """
-        with self._coming:
+        with self._waiting_lock:
             self._waiting.append(commit)
-        with self._going:  # whoever had it before may have written this one too
+        with self._transaction_lock:  # the thread that held it before may have written this commit too
             if not commit.done:
-                with self._coming:
+                with self._waiting_lock:
                     batch, self._waiting = self._waiting, []
                 try:
                     self._index.write_in_thread(partial(_apply, batch=batch))
-                except Exception as error:  # noqa: BLE001 - whatever it is, those who wait are told
-                    for one in batch:
-                        one.error = error
-                for one in batch:
-                    one.done = True
+                except Exception as error:  # noqa: BLE001 - each waiting writer must get the error, whatever it is
+                    for waiting in batch:
+                        waiting.error = error
+                for waiting in batch:
+                    waiting.done = True
         if commit.error is not None:
             raise commit.error
 
 
 def _apply(connection: WriteConnection, batch: list[Commit]) -> None:
-    """Write the rows of a batch, of each conversation the last row and all events; what is refused gets its error."""
+    """Write a batch: of each conversation the last row and all events. A refused commit gets its error."""
     known = find_known_to_write(connection, list({commit.id for commit in batch}))
     rows: dict[ConversationId, IndexedRow] = {}
     logs: dict[ConversationId, list[EventRow]] = {}
     for commit in batch:
-        commit.error = _refusal(commit, known.get(commit.id))
+        commit.error = _find_refusal(commit, known.get(commit.id))
         if commit.error is None:
             rows[commit.id] = commit.row
             logs.setdefault(commit.id, []).extend(commit.events)
     conversation_rows.write_rows(connection, known, list(rows.values()), events_too=True)
-    event_rows.write_changes(connection, [LogChange(known[one].key, log, []) for one, log in logs.items()])
+    event_rows.write_changes(connection, [LogChange(known[id_].key, log, []) for id_, log in logs.items()])
 
 
-def _refusal(commit: Commit, known: KnownRow | None) -> Exception | None:
+def _find_refusal(commit: Commit, known: KnownRow | None) -> Exception | None:
     if known is None:
         return IndexUnusable(f"conversation {commit.id} is not in the index; it is read again from its files")
     if known.generation > commit.generation:

@@ -1,7 +1,8 @@
-"""The conversations that one store has open for writing: opened once, kept under a budget, closed when idle.
+"""The conversations that a store has open for writing: each is opened once, kept within a budget, and closed when idle.
 
-Opening claims the lease, notes in the index (durably) that the conversation is open, and reads it. It is single-flight,
-none waits for another's, and nothing is kept of a conversation that is not open.
+Opening claims the lease, sets the dirty mark in the index (durably), and reads the files. It is single-flight:
+simultaneous requests for a conversation share one opening. No opening waits for that of another conversation. Nothing
+is kept of a conversation that is not open.
 """
 
 from __future__ import annotations
@@ -32,10 +33,39 @@ from app.store.read.freshness import Freshness
 from app.store.write.conversation_writer import ConversationWriter
 from app.store.write.group_commit import GroupCommit
 
+log = logging.getLogger(__name__)
+
 _TICK_S = 1.0
 _SETTLED_S = 2.1
 _THREADS = 16
-"""How many conversations are written to at once, and at most share a commit; a write waits in its thread."""
+"""Writes that run at once, and so the most that can share a commit: each write waits in its own thread."""
+
+
+class PoolKey(NamedTuple):
+    """A conversation, and the lease under which it is open: this store's own (generation 0), or a client's."""
+
+    id: ConversationId
+    owner: str
+    generation: int
+
+
+@dataclass(slots=True, eq=False)
+class PoolEntry:
+    """A conversation that is open or being opened. The times are those of `time.monotonic`."""
+
+    task: asyncio.Task[ConversationWriter]
+    users: int = 0
+    used_at: float = 0.0
+    renewed_at: float = 0.0
+    settled: bool = False
+    maintenance: asyncio.Task[None] | None = None
+    """The present or the last run of `_maintain`."""
+
+    @property
+    def ready(self) -> ConversationWriter | None:
+        """The conversation, or None while it is being opened."""
+        done = self.task.done() and not self.task.cancelled() and self.task.exception() is None
+        return self.task.result() if done else None
 
 
 class WriterPool:
@@ -57,21 +87,21 @@ class WriterPool:
         self._threads = ThreadPoolExecutor(_THREADS, "writing")
         self._open: dict[PoolKey, PoolEntry] = {}
         self._closing: dict[PoolKey, asyncio.Task[None]] = {}
-        self._kept: dict[PoolKey, ConversationWriter] = {}
-        """Closed, but for their leases, which could not be given back: tried again one a tick, the eldest first."""
+        self._unreleased: dict[PoolKey, ConversationWriter] = {}
+        """Closed conversations whose lease could not be released. One is retried in each tick, the oldest first."""
         self._life = ExitStack()
-        self._coming_alive = asyncio.Lock()
-        self._keeper: asyncio.Task[None] | None = None
+        self._life_lock = asyncio.Lock()
+        self._maintenance: asyncio.Task[None] | None = None
 
     @asynccontextmanager
     async def writer(
-        self, conversation_id: ConversationId, *, force: bool = False, held: Lease | None = None
+        self, conversation_id: ConversationId, *, force: bool = False, client_lease: Lease | None = None
     ) -> AsyncIterator[ConversationWriter]:
-        """Open a conversation for writing, or share the open one; with `held`, under a client's lease."""
-        key = PoolKey(conversation_id, *((held.owner, held.generation) if held else (self.instance, 0)))
+        """Open a conversation for writing, or share the open one."""
+        key = self._key(conversation_id, client_lease)
         if self._settings.workers > 1:
             await self._refresh(key)
-        entry = self._entry(key, held, force=force)
+        entry = self._get_entry(key, client_lease, force=force)
         entry.users += 1
         try:
             yield await asyncio.shield(entry.task)
@@ -87,7 +117,7 @@ class WriterPool:
                 await self._keep_budget()
 
     async def _refresh(self, key: PoolKey) -> None:
-        """Have what this process has open show what other workers did to it; forget it if the lease is another."""
+        """Read what other workers changed in an open conversation; close it if another owner has the lease."""
         entry = self._open.get(key)
         if entry is not None and entry.ready is not None:
             with suppress(StoreError):
@@ -95,64 +125,72 @@ class WriterPool:
             if entry.ready.lost:
                 await self._close(key, entry)
 
-    async def close_conversation(self, conversation_id: ConversationId, held: Lease | None = None) -> str:
-        """Close a conversation that nobody uses just now, and return the name of this owner, who lives."""
+    def _key(self, conversation_id: ConversationId, client_lease: Lease | None = None) -> PoolKey:
+        if client_lease is None:
+            return PoolKey(conversation_id, self.instance, 0)
+        return PoolKey(conversation_id, client_lease.owner, client_lease.generation)
+
+    async def close_conversation(self, conversation_id: ConversationId, client_lease: Lease | None = None) -> str:
+        """Close a conversation unless it is in use, and return this store's instance, which holds its life lock now."""
         await self._come_alive()
-        key = PoolKey(conversation_id, *((held.owner, held.generation) if held else (self.instance, 0)))
+        key = self._key(conversation_id, client_lease)
         if (entry := self._open.get(key)) is not None:
             await self._close(key, entry)
         await self._wait_until_closed(conversation_id)
         return self.instance
 
     def has_open(self, conversation_id: ConversationId) -> bool:
-        """Whether this process has a conversation open, under this store's own lease."""
-        return PoolKey(conversation_id, self.instance, 0) in self._open
+        """Whether this process has a conversation open under this store's own lease."""
+        return self._key(conversation_id) in self._open
 
     async def is_in_step(self, conversation_id: ConversationId) -> bool:
-        """Whether a conversation is open here, its rows show all of it, and nobody else changed its files."""
-        entry = self._open.get(PoolKey(conversation_id, self.instance, 0))
+        """Whether this process has a conversation open, its rows are in step, and nobody else changed its files."""
+        entry = self._open.get(self._key(conversation_id))
         return entry is not None and entry.ready is not None and await entry.ready.is_in_step()
 
-    def _entry(self, key: PoolKey, held: Lease | None, *, force: bool) -> PoolEntry:
+    def _get_entry(self, key: PoolKey, client_lease: Lease | None, *, force: bool) -> PoolEntry:
         entry = self._open.get(key)
         if entry is not None and not (entry.ready and entry.ready.lost):
             return entry
-        entry = PoolEntry(asyncio.create_task(self._build(key.id, held, force=force)), renewed_at=time.monotonic())
+        opening = asyncio.create_task(self._open_conversation(key.id, client_lease, force=force))
+        entry = PoolEntry(opening, renewed_at=time.monotonic())
         self._open[key] = entry
         entry.task.add_done_callback(lambda task: self._forget_failed(key, entry, task))
         return entry
 
     def _forget_failed(self, key: PoolKey, entry: PoolEntry, task: asyncio.Task[ConversationWriter]) -> None:
-        """Let the next one try afresh."""
+        """Remove the entry of a failed opening, so that the next request opens the conversation again."""
         if (task.cancelled() or task.exception() is not None) and self._open.get(key) is entry:
             del self._open[key]
 
-    async def _build(self, conversation_id: ConversationId, held: Lease | None, *, force: bool) -> ConversationWriter:
+    async def _open_conversation(
+        self, conversation_id: ConversationId, client_lease: Lease | None, *, force: bool
+    ) -> ConversationWriter:
         located = await self._freshness.find(conversation_id)
         await adopt_index_settings(self._context)
         await self._come_alive()
         await self._wait_until_closed(conversation_id)
         root, directory = self._context.root, located.directory
-        if held is not None:
-            claim = ClaimedLease(await asyncio.to_thread(lease.check_lease, root, directory, held), held)
+        if client_lease is not None:
+            before = await asyncio.to_thread(lease.check_lease, root, directory, client_lease)
+            claim = ClaimedLease(before, client_lease)
         else:
             shared = self._settings.workers > 1
             claim = await asyncio.to_thread(lease.claim, root, directory, self.instance, force=force, shared=shared)
         files = OpenConversation(self._context.reader, directory, conversation_id, claim.lease)
-        left = held is None and claim.before is not None and not claim.before.released
+        unreleased = client_lease is None and claim.before is not None and not claim.before.released
         try:
-            mark = partial(
+            set_dirty = partial(
                 ownership.set_dirty,
                 conversation_id=conversation_id,
                 owner=self.instance,
                 generation=claim.lease.generation,
             )
             # Durable, and before the first file is written: a power cut must not take it back.
-            await self._context.index.write(mark, durable=True)
-            status = await asyncio.to_thread(files.load, after_crash=left)
-            located = await self._freshness.bring_in_step(
-                conversation_id
-            )  # after the claim: until then, others could write
+            await self._context.index.write(set_dirty, durable=True)
+            status = await asyncio.to_thread(files.load, after_crash=unreleased)
+            # After the claim, because until then others could write.
+            located = await self._freshness.bring_in_step(conversation_id)
             conversation = ConversationWriter(
                 self._context,
                 files,
@@ -163,46 +201,47 @@ class WriterPool:
                 share=claim.share,
                 behind=located.events_behind,
             )
-            if held is None and status == Status.RUNNING and was_left_open(claim.before, self.instance):
+            if client_lease is None and status == Status.RUNNING and was_left_open(claim.before, self.instance):
                 await end_interrupted_run(conversation)
         except BaseException:
             if claim.share is not None:
                 os.close(claim.share)
-            undone = held is None and await asyncio.to_thread(lease.undo_claim, root, directory, claim)
-            if undone and not left:  # else the mark is that of a crash, or of another worker
-                await self._unmark(conversation_id, claim.lease)
+            undone = client_lease is None and await asyncio.to_thread(lease.undo_claim, root, directory, claim)
+            if undone and not unreleased:  # else the dirty mark is that of a crash, or of another worker
+                await self._clear_dirty(conversation_id, claim.lease)
             raise
         return conversation
 
     async def _reindex(self, conversation_id: ConversationId) -> bool:
-        located = await self._freshness.read_again(conversation_id)
+        located = await self._freshness.ingest_again(conversation_id)
         if located is None:
             raise ConversationNotFound(f"conversation {dashed(conversation_id)} is gone")
         return not located.events_behind
 
     async def _come_alive(self) -> None:
-        """Hold the lock that says that this store lives, from its first write on, and start to look after leases."""
-        if self._keeper is None:
-            async with self._coming_alive:
-                if self._keeper is None:
+        """From the first write on, hold the lock that shows that this instance lives, and run the maintenance."""
+        if self._maintenance is None:
+            async with self._life_lock:
+                if self._maintenance is None:
                     living = liveness.stay_alive(self._context.root, self.instance)
                     await asyncio.to_thread(self._life.enter_context, living)
-                    self._keeper = asyncio.create_task(self._look_after())
+                    self._maintenance = asyncio.create_task(self._maintain_all())
 
-    async def _look_after(self) -> None:
-        """Renew leases, close what is idle, note signatures that can be trusted, and retry what was refused.
+    async def _maintain_all(self) -> None:
+        """Renew leases, close idle conversations, write trusted signatures, and retry failed index writes and releases.
 
-        Each open conversation has a task of its own for it: what holds one up holds up no other.
+        Each open conversation has its own task, so that a slow one delays no other.
         """
         while True:
             await asyncio.sleep(_TICK_S)
-            for key in [key for key in self._kept if key not in self._open and key not in self._closing][:1]:
-                self._begin_to_close(key, self._kept.pop(key))
+            for key in [key for key in self._unreleased if key not in self._open and key not in self._closing][:1]:
+                self._begin_to_close(key, self._unreleased.pop(key))
             for key, entry in list(self._open.items()):
-                if entry.ready is not None and (entry.looking is None or entry.looking.done()):
-                    entry.looking = asyncio.create_task(log_errors(key.id, self._look_at(key, entry, entry.ready)))
+                if entry.ready is not None and (entry.maintenance is None or entry.maintenance.done()):
+                    work = self._maintain(key, entry, entry.ready)
+                    entry.maintenance = asyncio.create_task(_log_errors(key.id, work))
 
-    async def _look_at(self, key: PoolKey, entry: PoolEntry, conversation: ConversationWriter) -> None:
+    async def _maintain(self, key: PoolKey, entry: PoolEntry, conversation: ConversationWriter) -> None:
         now = time.monotonic()
         if conversation.behind:
             await conversation.catch_up()
@@ -224,7 +263,7 @@ class WriterPool:
             await conversation.settle()
 
     async def _keep_budget(self) -> None:
-        """Close the least recently used idle conversations while there are too many, or too large ones."""
+        """Close the least recently used idle conversations while the pool has too many conversations or bytes."""
         idle = [(entry.used_at, key) for key, entry in self._open.items() if not entry.users and entry.ready]
         for _, key in sorted(idle):
             if not self._is_over_budget():
@@ -237,7 +276,7 @@ class WriterPool:
         return len(self._open) > self._settings.open_conversations or sum(sizes) > self._settings.open_bytes
 
     async def _close(self, key: PoolKey, entry: PoolEntry) -> None:
-        """Close an open conversation, to the end also when whoever waits for that is cancelled."""
+        """Close an open conversation. The closing finishes even if the caller is cancelled."""
         conversation = entry.ready
         if self._open.get(key) is not entry or entry.users or conversation is None:
             return
@@ -248,21 +287,21 @@ class WriterPool:
             await asyncio.shield(self._begin_to_close(key, conversation))
 
     def _begin_to_close(self, key: PoolKey, conversation: ConversationWriter) -> asyncio.Task[None]:
-        closing = self._closing[key] = asyncio.create_task(self._give_back(key, conversation))
+        closing = self._closing[key] = asyncio.create_task(self._close_and_release(key, conversation))
         closing.add_done_callback(lambda _: self._closing.pop(key))
         return closing
 
     async def _wait_until_closed(self, conversation_id: ConversationId) -> None:
-        """Wait while a conversation is being closed: a claim before its end would be given back with the old one."""
+        """Wait for a closing in progress: its release would also end a lease that was claimed before it finished."""
         closing = [task for key, task in self._closing.items() if key.id == conversation_id]
         if closing:
             await asyncio.wait(closing)
 
-    async def _give_back(self, key: PoolKey, conversation: ConversationWriter) -> None:
-        """End what opening began: the lease goes, unless another worker has it, and then the mark, if rows are in step.
+    async def _close_and_release(self, key: PoolKey, conversation: ConversationWriter) -> None:
+        """Release the lease unless another worker has it, then clear the dirty mark if the rows are in step.
 
-        What an error left is put right first. If that fails, the lease stays until it can be given back, and whoever
-        opens the conversation before looks for a crash.
+        Files that an error left broken are put right first. If that fails, the lease is kept and its release retried.
+        Whoever opens the conversation before that looks for a crash.
         """
         files = conversation.files
         await conversation.save_updated_at()
@@ -276,23 +315,24 @@ class WriterPool:
                     await asyncio.to_thread(files.load, after_crash=True)
                 released = await asyncio.to_thread(lease.release, self._context.root, files.directory, files.lease)
             except StoreError:
-                self._kept[key] = conversation
+                self._unreleased[key] = conversation
                 return
             in_step = in_step and released
         if in_step:
-            await self._unmark(key.id, files.lease)
+            await self._clear_dirty(key.id, files.lease)
 
-    async def _unmark(self, conversation_id: ConversationId, held: Lease) -> None:
+    async def _clear_dirty(self, conversation_id: ConversationId, own_lease: Lease) -> None:
+        generation = own_lease.generation
         with suppress(StoreError):
             await self._context.index.write(
-                lambda connection: ownership.clear_dirty(connection, conversation_id, self.instance, held.generation)
+                lambda connection: ownership.clear_dirty(connection, conversation_id, self.instance, generation)
             )
 
     async def close(self) -> None:
-        """Close all conversations, at once, for there is little time for it, and stop living."""
-        if self._keeper is not None:
-            self._keeper.cancel()
-            await asyncio.wait([self._keeper])
+        """Close all conversations in parallel, because a server has little time to stop; then give up the life lock."""
+        if self._maintenance is not None:
+            self._maintenance.cancel()
+            await asyncio.wait([self._maintenance])
         await asyncio.gather(*(self._end(key, entry) for key, entry in self._open.items()))
         if self._closing:
             await asyncio.wait(self._closing.values())
@@ -303,44 +343,14 @@ class WriterPool:
         with suppress(Exception):
             await entry.task
         entry.users = 0
-        if entry.looking is not None:
-            entry.looking.cancel()
+        if entry.maintenance is not None:
+            entry.maintenance.cancel()
         await self._close(key, entry)
 
 
-log = logging.getLogger(__name__)
-
-
-class PoolKey(NamedTuple):
-    """A conversation and for whom it is open: for this store, or under a client's lease."""
-
-    id: ConversationId
-    owner: str
-    generation: int
-
-
-async def log_errors(conversation_id: ConversationId, work: Awaitable[None]) -> None:
-    """Wait for what nobody else waits for; an error of the store is logged."""
+async def _log_errors(conversation_id: ConversationId, work: Awaitable[None]) -> None:
+    """Await work of a background task, and log an error of the store."""
     try:
         await work
     except StoreError as error:
         log.warning("conversation %s: %s", conversation_id, error)
-
-
-@dataclass(slots=True, eq=False)
-class PoolEntry:
-    """An open conversation, or one that is being opened, how many use it, and when what was last done for it."""
-
-    task: asyncio.Task[ConversationWriter]
-    users: int = 0
-    used_at: float = 0.0
-    renewed_at: float = 0.0
-    settled: bool = False
-    looking: asyncio.Task[None] | None = None
-    """What the store does for it by itself just now, or did last."""
-
-    @property
-    def ready(self) -> ConversationWriter | None:
-        """The conversation, once it is open."""
-        done = self.task.done() and not self.task.cancelled() and self.task.exception() is None
-        return self.task.result() if done else None

@@ -15,7 +15,6 @@ from app.errors import IndexBusy
 from app.files.trash import list_trash, move_to_trash
 from app.model.archive_format import ExportFormat
 from app.model.ids import ConversationId
-from app.store.write import metadata_edit
 from tests.builders import busy_index, index_tables, make_conversation, make_id, names_in
 from tests.conftest import StoreOpener
 from tests.store.admin.importing import exported, imported, written
@@ -102,9 +101,7 @@ async def test_archiving_what_cannot_be_read_is_told_with_a_warning(root: Path, 
     (path / "base_state.json").unlink()
     async with open_store(root, busy_timeout_s=0.2) as store:
         with busy_index(root):
-            done = await metadata_edit.set_flags(
-                store.context, store.backlog, ONE, "me", {"archived": True}, force=False
-            )
+            done = await store._set_flags(ONE, {"archived": True}, force=False)
             assert done.warning is not None
         assert json.loads((path / "convstore.json").read_text())["archived"] is True
         await soon(store, set())
