@@ -30,6 +30,7 @@ from app.store.store import ConversationStore
 
 _BATCH = 100
 _NEW_IDS = UUID("6f0f6b0e-7c0e-4d5c-9d0e-5b1f6a6e2c11")
+"""The namespace of the ids of renamed conversations. It must never change, so that an import may be repeated."""
 _SHOWN = 5
 
 

@@ -49,6 +49,7 @@ _LEAST_STEP = 200
 _BATCH = 50
 _ACTIVE_US = 24 * 3600 * 1_000_000
 _LATELY_S = 600.0
+"""For so long after a change, a conversation is checked every second."""
 _LATELY_MOST = 1000
 _EMPTY_MOST = 1000
 _MARGIN_NS = 3_000_000_000
@@ -94,7 +95,7 @@ class _Changes(NamedTuple):
 
 
 class Watcher:
-    """The state of the watcher of a store. It is small, and has nothing for each conversation."""
+    """Compares a store with its index, a part in each tick. It keeps little, and nothing for each conversation."""
 
     def __init__(self, context: StoreContext, duplicates: Iterable[str] = (), *, since_ns: int | None = None) -> None:
         """`duplicates` are second directories for an id that were logged already.

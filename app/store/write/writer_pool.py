@@ -37,6 +37,7 @@ log = logging.getLogger(__name__)
 
 _TICK_S = 1.0
 _SETTLED_S = 2.1
+"""A little more than the two seconds after which `layout.signature` trusts unchanged files."""
 _THREADS = 16
 """Writes that run at once, and so the most that can share a commit: each write waits in its own thread."""
 
