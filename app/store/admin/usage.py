@@ -10,7 +10,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from app.files import disk_usage
-from app.files.disk_usage import DiskUsage
+from app.files.disk_usage import DiskUsage, SeenInodes
 from app.files.trash import TRASH
 from app.index import conversation_lookup
 from app.index.conversation_lookup import Placement

@@ -12,7 +12,7 @@ from functools import partial
 from app.errors import IndexUnusable, OwnershipLost
 from app.index import conversation_rows, event_rows
 from app.index.connections import WriteConnection
-from app.index.conversation_rows import KnownRow
+from app.index.conversation_rows import KnownRow, find_known_to_write
 from app.index.sqlite.database import Index
 from app.model.conversation import IndexedRow
 from app.model.event import EventRow, LogChange
