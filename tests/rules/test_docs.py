@@ -12,7 +12,14 @@ from prometheus_client.parser import text_string_to_metric_families
 from pydantic_core import PydanticUndefined
 
 from app import Settings, __version__
+from app.api.middleware import BODY_MAX_BYTES
+from app.index.change_feed import DELETIONS_KEPT
+from app.index.conversation_list import WALKED
+from app.index.search import RANKED
 from app.index.sqlite.schema_version import HEAD
+from app.model.text.event_text import SAID_MAX
+from app.model.text.ranking import SCORED
+from app.model.text.tokenizer import TERMS_MAX, TOKEN_MAX
 from tests.conftest import serving
 from tests.documents import CHANGELOG, PAGES, ROOT, TEXT
 from tests.rules.test_commands import COMMANDS
@@ -21,7 +28,7 @@ README_MAX_BYTES = 8000
 CHANGELOG_MAX_WORDS = 850
 """Of one version: what is read in about three minutes."""
 LINE_MAX = 130
-TERMS_MAX = 25
+GLOSSARY_MAX = 25
 
 
 def without_code(text: str) -> str:
@@ -71,7 +78,24 @@ def test_the_docs_name_the_setting_with_its_default(setting: str) -> None:
 
 def test_the_docs_name_no_setting_that_there_is_not() -> None:
     named = {name.lower() for name in re.findall(r"CONVSTORE_([A-Z_]+)", TEXT)}
-    assert {name for name in named if not name.startswith("test_")} <= {*Settings.model_fields}
+    assert named <= {*Settings.model_fields}
+
+
+@pytest.mark.parametrize(
+    ("page", "told"),
+    [
+        ("docs/search.md", f"The newest {RANKED:,} matches are ranked"),
+        ("docs/search.md", f"only the first {SCORED:,} characters"),
+        ("docs/search.md", f"| words and phrases in a search | {TERMS_MAX} |"),
+        ("docs/search.md", f"| characters of a word that are compared | {TOKEN_MAX} |"),
+        ("docs/search.md", f"| characters of an event that are searched | {SAID_MAX:,} |"),
+        ("docs/api.md", f"looks through the next {WALKED:,} rows"),
+        ("docs/api.md", f"(the last {DELETIONS_KEPT:,} are)"),
+        ("docs/api.md", f"the body is larger than {BODY_MAX_BYTES >> 20} MiB"),
+    ],
+)
+def test_a_limit_in_the_docs_is_that_of_the_program(page: str, told: str) -> None:
+    assert told in " ".join(PAGES[page].split())
 
 
 async def test_the_docs_name_every_metric(root: Path) -> None:
@@ -99,7 +123,7 @@ def test_the_readme_leads_to_every_page() -> None:
 
 @pytest.mark.parametrize("page", ["docs/architecture.md", "docs/contributing.md", "docs/evidence.md"])
 def test_a_page_names_only_files_that_there_are(page: str) -> None:
-    named = re.findall(r"`((?:app|tests|migrations|docs)/[\w/.]*)`", PAGES[page])
+    named = re.findall(r"[`=]((?:app|tests|migrations|docs)/[\w/.]*)`", PAGES[page])
     assert [name for name in named if not (ROOT / name).exists()] == []
 
 
@@ -124,7 +148,7 @@ def test_the_readme_is_read_to_the_end() -> None:
 def test_the_glossary_is_short() -> None:
     glossary = PAGES["docs/architecture.md"].partition("\n## Glossary\n")[2].partition("\n## ")[0]
     terms = [line for line in glossary.splitlines() if line.startswith("| ") and not line.startswith("| term")]
-    assert 0 < len(terms) <= TERMS_MAX
+    assert 0 < len(terms) <= GLOSSARY_MAX
 
 
 def test_the_changelog_has_this_version_and_is_short() -> None:
