@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from app.settings import Settings as Settings
     from app.store.store import ConversationStore as ConversationStore
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 __all__ = ["ConversationStore", "Settings", "__version__"]
 
 

@@ -1,14 +1,13 @@
-"""The recipes of the README, as it has them."""
+"""The recipes of the docs, as they have them."""
 
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
-README = (Path(__file__).parents[2] / "README.md").read_text()
+from tests.documents import TEXT
 
 
 def recipe(language: str) -> str:
-    """Return the README's one block of a language."""
-    [block] = re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+    """Return the one block of a language in the docs."""
+    [block] = re.findall(rf"```{language}\n(.*?)```", TEXT, re.DOTALL)
     return str(block)

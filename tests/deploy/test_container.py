@@ -1,4 +1,4 @@
-"""The image of the README takes what it is built of, and nothing else that lies in the directory."""
+"""The image of the docs takes what it is built of, and nothing else that lies in the directory."""
 
 from __future__ import annotations
 

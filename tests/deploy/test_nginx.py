@@ -1,4 +1,4 @@
-"""The README's recipe that puts convstore in front of an agent-server, with a real nginx.
+"""The docs' recipe that puts convstore in front of an agent-server, with a real nginx.
 
 The agent-server is a real one where OPENHANDS_PYTHON names a Python that has it, else one that repeats its request.
 """
@@ -82,7 +82,7 @@ def running(*command: str) -> Iterator[None]:
 
 @contextmanager
 def nginx(directory: Path, convstore_port: int, agent_port: int) -> Iterator[str]:
-    """Run nginx with the README's recipe and give the URL of its server."""
+    """Run nginx with the docs' recipe and give the URL of its server."""
     port = free_port()
     text = recipe("nginx")
     for told, real in (("127.0.0.1:3000", agent_port), ("127.0.0.1:8000", convstore_port)):

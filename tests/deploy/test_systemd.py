@@ -1,4 +1,4 @@
-"""The unit of the README is one that systemd accepts."""
+"""The unit of the docs is one that systemd accepts."""
 
 from __future__ import annotations
 
