@@ -12,6 +12,7 @@ from tests.builders import make_conversation
 from tests.cli.conftest import COMMAND
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("command", "closed", "code"), [("prune --older-than 1m", 0, 2), ("list --json", 1, 0), ("show ffff", 2, 2)]
 )

@@ -17,6 +17,7 @@ def test_the_version_is_printed(convstore: Command) -> None:
     assert re.fullmatch(r"convstore \d+\.\d+\.\d+\n", convstore("--version").out)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 @pytest.mark.parametrize(
     ("words", "found"),
@@ -40,6 +41,7 @@ def test_completion_is_set_up_in_a_shell(tmp_path: Path) -> None:
     assert (ran.returncode, "convstore" in (tmp_path / ".bashrc").read_text()) == (0, True)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("command", [("list",), ("list", "--json"), ("export", "--all", "-o", "-")], ids=" ".join)
 def test_output_that_cannot_be_written_is_told_in_a_line(root: Path, command: tuple[str, ...]) -> None:
     make_conversation(root)
@@ -50,6 +52,7 @@ def test_output_that_cannot_be_written_is_told_in_a_line(root: Path, command: tu
     assert (ran.returncode, ran.stderr) == (2, "convstore: the output: No space left on device\n")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "command",
     [("list",), ("list", "--json"), ("search", "message"), ("export", "--all", "-o", "-"), ("doctor",)],
@@ -66,6 +69,7 @@ def test_a_reader_that_ends_ends_the_command_quietly_and_is_nothing_found(root: 
     assert (ran.returncode, ran.stderr) == (141, "")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("command", [("--help",), ("--version",), ("list", "--help"), ("db", "--help")], ids=" ".join)
 def test_a_reader_of_a_help_may_end_too(command: tuple[str, ...]) -> None:
     reading, writing = os.pipe()

@@ -71,6 +71,7 @@ def test_a_pipe_gets_every_column_whole_and_no_blanks_at_the_end(titled: Path, c
     assert len({row.index(" 2026-10-01") for row in rows}) == 1
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", PRINTING)
 def test_a_terminal_is_not_steered_and_json_says_the_same(root: Path, name: str) -> None:
     content = [{"type": "text", "text": HOSTILE}]

@@ -141,6 +141,7 @@ def interrupt(asking: subprocess.Popen[bytes]) -> None:
             asking.wait(5)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("key", "code"), [("\x03", 130), ("\x04", 2), ("n\n", 2), ("y\n", 0)], ids=repr)
 def test_it_ends_as_the_question_is_answered(five: Path, key: str, code: int) -> None:
     outside, terminal = pty.openpty()

@@ -50,6 +50,7 @@ def test_emptying_the_trash_takes_what_is_old_enough(root: Path, convstore: Comm
     assert convstore("trash", "empty", "--older-than", "soon", "--store", root).code == 2
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("command", [("delete", ONE, "--permanent"), ("trash", "empty")], ids=" ".join)
 @pytest.mark.parametrize(("answer", "code", "left"), [("y\n", 0, 0), ("n\n", 2, 1)])
 def test_what_cannot_be_undone_is_asked_for(

@@ -202,6 +202,7 @@ async def test_a_lease_is_lent_and_its_owner_shown_soon(root: Path) -> None:
             await asyncio.sleep(0.02)
 
 
+@pytest.mark.long
 async def test_those_who_wait_at_once_wait_no_longer_than_one(root: Path) -> None:
     async with busy(root, busy_timeout_s=1.0) as client:
         with busy_index(root):
