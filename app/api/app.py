@@ -88,6 +88,8 @@ def create_app(settings: Settings, keys: Sequence[str] | None = None, *, ends_pr
         lifespan=_lifespan,
         docs_url=None,
         redoc_url=None,
+        # As they are: include_router would build each route a second time at every start.
+        routes=[route for router in _ROUTERS for route in router.routes],
         middleware=[
             Middleware(ObservabilityMiddleware, metrics=app_metrics, unrouted=conversations.CACHED_ROUTES),
             Middleware(HostMiddleware, hosts=_allowed_hosts(settings)),
@@ -111,8 +113,6 @@ def create_app(settings: Settings, keys: Sequence[str] | None = None, *, ends_pr
     app.state.metrics = app_metrics
     app.state.started = time.monotonic()
     errors.install(app)
-    for router in _ROUTERS:
-        app.include_router(router)
     openapi.install(app, OPEN_PATHS)
     return app
 
