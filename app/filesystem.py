@@ -29,7 +29,7 @@ class FileSystem(NamedTuple):
 
 
 def find_file_system(path: Path) -> FileSystem:
-    """Return what `path` stands on, or will: of a path that does not exist, the nearest directory above counts."""
+    """Return the file system of `path`, or of its nearest existing parent."""
     there = path
     while not os.path.exists(there) and there != there.parent:  # noqa: PTH110 - hidden counts as absent
         there = there.parent

@@ -58,7 +58,7 @@ def sync_command(
         bool, typer.Option("--allow-empty", help="Accept that the directory holds no conversation any more.")
     ] = False,
     recover: Annotated[
-        bool, typer.Option("--recover", help="Also end the runs that owners who died left: status error.")
+        bool, typer.Option("--recover", help="Also end the runs of owners that died; their status becomes error.")
     ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="With --recover: say which runs would be ended, and end none.")

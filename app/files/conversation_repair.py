@@ -40,7 +40,7 @@ class Mend(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Repair:
-    """What was or would be repaired, the problems that are left, and the name of the copy in the trash, if any."""
+    """The repairs made or planned, the problems that remain, and the name of the copy in the trash, if any."""
 
     mended: list[Mend]
     left: list[str]

@@ -33,12 +33,12 @@ _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
 
 
 def replace(dir_fd: int, name: str, data: bytes, *, sync_name: bool = True) -> os.stat_result:
-    """Write a file in the place of one that may exist, whose mode it keeps, and return its status.
+    """Write a file, replacing an existing one and keeping its mode, and return its status.
 
     A reader sees the old file or the new one. Without `sync_name` a power cut may bring the old one back, whole.
 
     Raises:
-        DiskFull, WriteFailed: it could not be written; the old file stands.
+        DiskFull, WriteFailed: writing failed; the old file is unchanged.
     """
     with explain_errors(name):
         mode = FILE_MODE
@@ -216,7 +216,7 @@ def remove_tree(path: Path) -> None:
 
 
 def _allow_removal(path: Path) -> None:
-    """Give this user the permission to delete in the directories from `path` down; links are not followed."""
+    """Allow this user to delete in `path` and in all directories below it; links are not followed."""
     path.chmod(0o700)
     for directory, names, _, fd in os.fwalk(path, follow_symlinks=False):
         for name in names:
@@ -237,7 +237,7 @@ def sync_directories(*directories: Path) -> Iterator[None]:
 
 @contextmanager
 def new_file(path: Path, *, replace: bool) -> Iterator[BinaryIO]:
-    """Give a file to write to, which becomes `path`, durable and with mode 0600, when the block ends.
+    """Open a file to write to. When the block ends, it becomes `path`, durably and with mode 0600.
 
     When the block raises, nothing is left behind.
 

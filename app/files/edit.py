@@ -20,7 +20,7 @@ TagEdit = Callable[[Mapping[str, str]], Mapping[str, str]]
 
 @dataclass(frozen=True, slots=True)
 class Edit:
-    """What one write does, in this order: events appended, HEAD moved, fields of the three files set.
+    """One write. It appends events, then moves HEAD, then sets fields of the three files.
 
     `tags` are written to two files: to meta.json, and to base_state.json, from which answers take them.
     """
@@ -45,7 +45,7 @@ class Edit:
 
 
 class Written(NamedTuple):
-    """What a write did: the rows of its events, and the files of which the conversation's row is made.
+    """The result of a write: the rows of its events, and the files from which the conversation's row is made.
 
     `reread`: another program had changed the files before, so the index must read them. `warning` says what could not
     be done after the events were durable; the next opening does it.

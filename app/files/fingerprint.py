@@ -26,7 +26,7 @@ _RACY_NS = 2_000_000_000
 
 
 class Fingerprint(NamedTuple):
-    """What of the status of a file or directory differs once it was changed."""
+    """The parts of a file's or directory's status that differ after a change."""
 
     size_bytes: int
     mtime_ns: int
@@ -110,7 +110,7 @@ def changed_ns(root: Path, directory: str) -> int:
 
 
 def find_root_fingerprint(root: Path) -> Fingerprint | None:
-    """Return what differs once a directory appears in the store or vanishes; None while it is racy.
+    """Return a value that changes when a directory appears in the store or vanishes; None while it is racy.
 
     Raises:
         StoreUnavailable: `root` cannot be read.

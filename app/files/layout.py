@@ -58,7 +58,7 @@ class ConversationDir(NamedTuple):
 
 
 class Kind(Enum):
-    """What stands under a name that spells a conversation's id.
+    """The kind of thing found under a name that is a conversation's id.
 
     CONVERSATION: a directory with a meta.json, a base_state.json or an event file, readable or not; or one that may
         have such files, because it or its events/ cannot be opened. Lists show it, and it can be deleted.
@@ -74,7 +74,7 @@ class Kind(Enum):
 
 
 def find_kind(root: Path, name: str) -> Kind | None:
-    """Return what stands in `root` under a name that spells an id; None when there is nothing."""
+    """Return the kind of thing in `root` under a name that is an id; None when there is nothing."""
     try:
         with open_directory(root / name) as fd:
             if holds_conversation(fd):
@@ -123,10 +123,12 @@ def _is_file(entry: os.DirEntry[str], match: Callable[[str], object]) -> bool:
 
 
 def find_occupant(root: Path, conversation_id: ConversationId) -> tuple[str, Kind | None]:
-    """Return what stands where a conversation is or would be: a name in `root` and its kind, None for nothing.
+    """Return the name in `root` that is a conversation's id, and the kind of thing found there: None for nothing.
+
+    Where nothing is found, the name is the id in its usual form.
 
     Raises:
-        StoreUnavailable: the disk does not say.
+        StoreUnavailable: the disk cannot be read.
     """
     name = find_directory(root, conversation_id) or conversation_id
     return name, find_kind(root, name)
@@ -218,7 +220,7 @@ def find_directory(root: Path, conversation_id: ConversationId) -> str | None:
     it is, is not looked at.
 
     Raises:
-        StoreUnavailable: the disk does not say.
+        StoreUnavailable: the disk cannot be read.
     """
     spelled = (conversation_id, dashed(conversation_id))
     names = dict.fromkeys((*spelled, *(name.upper() for name in spelled)))
@@ -239,7 +241,7 @@ def is_directory(root: Path, name: str) -> bool:
     """Whether `root` holds a directory, no link, of this name.
 
     Raises:
-        StoreUnavailable: the disk does not say.
+        StoreUnavailable: the disk cannot be read.
     """
     try:
         return stat.S_ISDIR(os.lstat(root / name).st_mode)

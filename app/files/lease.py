@@ -1,13 +1,17 @@
-"""Who may write to a conversation: `owner_lease.json`, in agent-server's protocol, so that the two exclude each other.
+"""Who may write to a conversation: `owner_lease.json`.
 
-What is better than there, and why:
-- Whether a convstore of this machine lives is a held lock (`app.files.liveness`); its lease does not end by the clock.
-- The generation never falls: a release leaves the file, expired, and `.owner_lease.last` says which was the last, also
-  when the lease file is deleted, empty or torn.
-- The workers of a server are one owner. Each holds a shared lock on `.owner_lease.last`, a new file for each new owner,
-  while it has the conversation open, so that the last one knows that it has to give the lease back.
-- No `owner_pid` is written: agent-server would take over from a live owner in another container of the same host name.
-  The cost: after a crash of convstore, agent-server waits for the end of the lease, 45 s at most.
+It follows agent-server's protocol, so that convstore and agent-server never write to one conversation at the same time.
+
+Where convstore improves on agent-server, and why:
+- A convstore on this machine is alive as long as it holds its lock (`app.files.liveness`). Other convstores on the
+  machine go by that lock, not by the time at which the lease expires.
+- The generation never falls. A release marks the lease as expired and does not delete the file. `.owner_lease.last`
+  holds the last generation, in case the lease file is deleted, empty or torn.
+- The workers of a server are one owner. While a worker has the conversation open, it holds a shared lock on
+  `.owner_lease.last`. So the worker that closes it last knows that it must release the lease. Each new owner makes
+  this file anew.
+- No `owner_pid` is written. With one, agent-server would take over from a live owner in another container with the
+  same host name. The cost: after a crash of convstore, agent-server waits until the lease expires, 45 s at most.
 
 Source of the protocol: openhands-agent-server 1.58, conversation_lease.py.
 """
@@ -347,7 +351,7 @@ def undo_claim_locked(root: Path, fd: int, claimed: ClaimedLease) -> None:
 
 
 def _is_shared(fd: int) -> bool:
-    """Whether a worker has a conversation open under the lease that stands. The caller is in `hold_lease`."""
+    """Return whether a worker has a conversation open under the present lease. The caller is in `hold_lease`."""
     try:
         descriptor = open_last_lease(fd)
     except OSError:

@@ -32,7 +32,7 @@ def make_instance_id(prefix: str | None = None) -> str:
 
 @cache
 def boot_id() -> str:
-    """Return what names this run of this machine's kernel; locks mean something only within one."""
+    """Return the id of this machine's boot. A lock says something only within one boot."""
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     except OSError:

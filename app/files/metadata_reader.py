@@ -185,7 +185,7 @@ def summarize_log(reader: Reader, fd: int, names: list[EventName], meta: MetaTim
 
 
 class _End(NamedTuple):
-    """What the summary needs of an event at an end of a log."""
+    """An event at the beginning or the end of a log, as far as the summary needs it."""
 
     time: EventTime
     kind: object = None

@@ -88,7 +88,7 @@ class OpenConversation:
 
     @contextmanager
     def _lock(self) -> Iterator[tuple[int, int]]:
-        """Hold both locks and give the descriptors of the conversation's directory and of events/.
+        """Hold both locks and yield the descriptors of the conversation's directory and of events/.
 
         The log's lock comes before the lease's, as in agent-server 1.58: in another order the two could wait for each
         other for good.
@@ -109,7 +109,7 @@ class OpenConversation:
         events that were appended under this lease count.
 
         Raises:
-            OwnershipLost, ConversationNotFound, LockTimeout: this process must not write to it.
+            OwnershipLost, ConversationNotFound, LockTimeout: this process may not write to the conversation now.
             UnreadableFile: base_state.json is missing or cannot be read.
         """
         with self._lock() as (fd, events_fd):
@@ -159,8 +159,8 @@ class OpenConversation:
         An error does not set `broken`.
 
         Raises:
-            OwnershipLost, ConversationNotFound, LockTimeout: this process must not write to it.
-            DiskFull, WriteFailed: it could not be written; the old meta.json or the new one stands.
+            OwnershipLost, ConversationNotFound, LockTimeout: this process may not write to the conversation now.
+            DiskFull, WriteFailed: writing failed; meta.json is either the old one or the new one.
         """
         with self._lock() as (fd, events_fd):
             if find_fingerprints(fd, fingerprint_of(os.fstat(events_fd))) != self._fingerprints:

@@ -55,7 +55,7 @@ class TrashEntry(NamedTuple):
 
 
 def find_entry(name: str) -> TrashEntry | None:
-    """Return what an entry's name says, or None when it is another thing's."""
+    """Return the parts of an entry's name, or None when the name is not one of the trash's."""
     match = _match_entry(name)
     conversation_id = find_conversation_id(match[1]) if match else None
     return TrashEntry(name, conversation_id, match[1], int(match[2])) if match and conversation_id else None
@@ -66,7 +66,7 @@ def move_to_trash(root: Path, directory: str, now_us: int) -> TrashEntry:
 
     Raises:
         ConversationNotFound: there is no such directory.
-        DiskFull, WriteFailed: it could not be moved; it stands as it was.
+        DiskFull, WriteFailed: it could not be moved; nothing changed.
     """
     entry = _new_entry(directory, now_us)
     with durable.explain_errors(f"conversation {directory} in the trash"):
@@ -126,10 +126,10 @@ def copy_to_trash(root: Path, directory: str, now_us: int) -> TrashEntry:
 
 
 def list_trash(root: Path) -> list[TrashEntry]:
-    """Return what is in the trash, the last deleted first.
+    """Return the trash's entries, the last deleted first.
 
     Raises:
-        StoreUnavailable: the disk does not say.
+        StoreUnavailable: the disk cannot be read.
     """
     entries = filter(None, map(find_entry, _list_names(root)))
     return sorted(entries, key=lambda one: (one.deleted_at_us, one.name), reverse=True)
@@ -151,7 +151,7 @@ def list_leftovers(root: Path) -> list[str]:
     """Return the names of what crashes left in the trash: half-removed conversations, and unfinished copies.
 
     Raises:
-        StoreUnavailable: the disk does not say.
+        StoreUnavailable: the disk cannot be read.
     """
     before_us = time.time_ns() // 1000 - _COPIED_US
     return [name for name in sorted(_list_names(root)) if _is_left(root, name) or _is_old_copy(name, before_us)]
@@ -182,7 +182,7 @@ def restore(root: Path, entry: TrashEntry) -> str:
         ConversationExists: there is a conversation of this id again.
         DirectoryTaken: something that is no conversation is in its place.
         NotInTrash: it is not there (any more).
-        DiskFull, WriteFailed: it could not be moved; it stands as it was.
+        DiskFull, WriteFailed: it could not be moved; nothing changed.
     """
     found = require_room(root, entry)
     if found is not None:
@@ -252,7 +252,7 @@ def _collect_errors(failed: list[StoreError]) -> Iterator[None]:
 
 
 def list_older(root: Path, before_us: int) -> list[TrashEntry]:
-    """Return what was deleted before a time, the oldest first."""
+    """Return the entries deleted before a time, the oldest first."""
     return [one for one in reversed(list_trash(root)) if one.deleted_at_us < before_us]
 
 
@@ -300,7 +300,7 @@ def delete_conversation(root: Path, directory: str, instance: str, now_us: int, 
         ConversationOwned: another owner lives; `force` deletes all the same.
         ConversationNotFound: there is none.
         LockTimeout: another program is writing to it all the time.
-        DiskFull, WriteFailed: it could not be moved; it stands as it was.
+        DiskFull, WriteFailed: it could not be moved; nothing changed.
     """
     claimed = lease.claim(root, directory, instance, force=force)
     with lease.open_to_write(root, directory) as fd, ExitStack() as locks:

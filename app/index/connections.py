@@ -1,4 +1,4 @@
-"""What the index's modules ask of a connection, whichever database is behind it.
+"""The methods that the index's modules use of a connection, whichever database is behind it.
 
 These are types alone: the connections of a database have these methods themselves, so nothing is called twice.
 """

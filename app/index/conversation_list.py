@@ -44,7 +44,7 @@ class Page(NamedTuple):
 
 
 class ListShape(NamedTuple):
-    """What the statement of a page depends on: order, names of the conditions, and which parts the cursor has."""
+    """The things that a page's statement depends on: its order, the names of its conditions, and the cursor's parts."""
 
     order: SortOrder
     names: tuple[str, ...]

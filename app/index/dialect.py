@@ -1,4 +1,4 @@
-"""What differs between databases in the statements: how they are compiled, and INSERT with a conflict."""
+"""The differences between databases in statements: how they are compiled, and INSERT with a conflict."""
 
 from __future__ import annotations
 

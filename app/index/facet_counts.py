@@ -118,7 +118,10 @@ def _grouped(counted: Select[*tuple[Any, ...]]) -> Subquery:
 
 
 def _tags_of_all(place: int, names: tuple[str, ...], *, keyed: bool) -> Subquery:
-    """Return the counts by tags from the tags alone; only archived (or other) conversations are looked up."""
+    """Return the counts by tag without joining the conversations.
+
+    The ids to leave out come from one subquery: the archived ones, or, where only archived ones count, all others.
+    """
     tag = conversation_tag.alias(f"tag_{place}")
     others = {"archived": "not archived", "not archived": "archived"}
     away: list[ColumnElement[bool]] = [

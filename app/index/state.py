@@ -52,7 +52,7 @@ async def get_state(index: ReadConnection) -> IndexState:
     """Return the state of the index.
 
     Raises:
-        IndexDamaged: its row is missing, which the migration has made.
+        IndexDamaged: the row of the state, which the migration creates, is missing.
     """
     rows = await index.fetch_all(_progress_sql())
     if not rows:
@@ -71,7 +71,7 @@ def _bump_sql() -> Sql:
 
 
 def bump_revision(index: WriteConnection) -> int:
-    """Raise the revision, because this transaction changes what a reader sees, and return it."""
+    """Raise the revision and return the new one. Every transaction that changes what a reader sees calls it."""
     [row] = index.fetch_all(_bump_sql())
     return int(row[0])
 

@@ -1,4 +1,4 @@
-"""What archives are made of: their formats, the names that may stand in one, and ids in files that get another one."""
+"""Archives: their formats, the names allowed in them, and the ids to change when a conversation gets a new one."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ _MEDIA_TYPES = {
 
 
 class OnClash(StrEnum):
-    """What an import does with a conversation whose id is taken by another one."""
+    """The ways to import a conversation whose id another conversation already has."""
 
     FAIL = "fail"
     SKIP = "skip"
@@ -57,7 +57,7 @@ class OnClash(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What an archive may hold once it is unpacked. `ratio` is all unpacked bytes to the bytes of the archive."""
+    """Limits of an unpacked archive. `ratio` is the unpacked size divided by the archive's size."""
 
     file_bytes: int
     total_bytes: int

@@ -89,7 +89,7 @@ def plausible_meta_times(meta: Mapping[str, Any] | None, placed_ns: int | None) 
 
 @dataclass(frozen=True, slots=True)
 class LogSummary:
-    """What a conversation's row needs of its log. Times are microseconds UTC, None when no event has one.
+    """The facts of a log that a conversation's row needs. Times are microseconds UTC, None when no event has one.
 
     `last_us` is the time of the last event that is no ConversationStateUpdateEvent, `last_mtime_ns` its file's, and
     `since_last` how many event files come after that one; it counts when it is one of the last `LOOK_BACK`.
@@ -121,7 +121,7 @@ class LogSummary:
 
 @dataclass(frozen=True, slots=True)
 class ConversationFiles:
-    """What was read of one conversation directory.
+    """The content of one conversation directory, as it was read.
 
     `meta` and `state` are None where the file is missing or unreadable; `problems` says why, except for a missing
     meta.json, which the OpenHands CLI never writes; `failed` says that the operating system refused, which may pass.
@@ -194,7 +194,7 @@ def fold(files: ConversationFiles, *, include_skills: bool = False) -> Conversat
 
 
 def fold_next(before: Folded | None, files: ConversationFiles) -> Folded:
-    """Return what `fold` gives. After an event was appended to `before`, only HEAD and the log are looked at."""
+    """Return the same as `fold`, but after an append to `before` look at HEAD and the log only."""
     if before is None or before.info is None or not _only_log_and_head_differ(before.files, files):
         return _fold_whole(files, include_skills=False)
     head = {_HEAD: files.state[_HEAD]} if files.state and _HEAD in files.state else {}

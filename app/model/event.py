@@ -23,7 +23,7 @@ _NAME_MAX = 200
 
 
 class EventFacts(NamedTuple):
-    """What the index keeps of an event.
+    """The facts of an event that the index keeps.
 
     `kind` and `source` are empty where the file has none, `text` where nothing was said.
     """
@@ -50,7 +50,7 @@ class EventRow(NamedTuple):
 
 
 class LogChange(NamedTuple):
-    """What has to change in the event rows of one conversation, `key` in the index, so that they match its log.
+    """The changes that make one conversation's event rows match its log. `key` is the conversation's key in the index.
 
     `directory` is where the log was read, if it matters that the key still means it. `failed`: the system refused to
     let some of it be read; the rows stay marked as lagging behind, so that it is tried again.
@@ -102,7 +102,7 @@ def parse_json_object(raw: bytes) -> dict[str, Any]:
 
 
 def event_facts(event: dict[str, Any], zone: tzinfo | None, *, tools: bool = False) -> EventFacts:
-    """Return what the index keeps of an event, with `tools` also what a tool was given and answered.
+    """Return the facts of an event that the index keeps. With `tools`, its text has the tools' input and output too.
 
     A naive timestamp is taken to be in `zone` (None: the host's).
     """
@@ -147,7 +147,7 @@ def content_texts(content: object) -> list[str]:
 
 
 def final_response(event: dict[str, Any]) -> str:
-    """Return what an event of the agent says as its final response: a finish message or a plain message.
+    """Return the agent's final response in this event, a finish message or a plain message; empty if it has none.
 
     Source: openhands-sdk 1.58, conversation/response_utils.py.
     """

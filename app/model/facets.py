@@ -1,4 +1,4 @@
-"""What conversations can be counted by."""
+"""Facets: the values by which conversations can be counted."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What can be asked for: the filters that list and count share, and their digest for page tokens."""
+"""The filters that list and count share, and their digest for page tokens."""
 
 from __future__ import annotations
 

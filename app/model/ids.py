@@ -23,7 +23,7 @@ _match_event_name = re.compile(r"event-([0-9]{5}|[1-9][0-9]{5,17})-([0-9a-fA-F-]
 
 
 class EventName(NamedTuple):
-    """What the name of an event file says: its place in the log and its id."""
+    """The parts of an event file's name: its place in the log and its id."""
 
     seq: int
     event_id: str
@@ -55,7 +55,7 @@ def dashed(conversation_id: str) -> str:
 
 
 def find_event_name(file_name: str) -> EventName | None:
-    """Return what an event file's name says, or None when it is another kind of file.
+    """Return the parts of an event file's name, or None when it is another kind of file.
 
     The number has five digits, and more only past 99999: the form in which agent-server looks a file up again
     (openhands-sdk 1.58, conversation/persistence_const.py).

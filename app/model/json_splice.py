@@ -79,9 +79,9 @@ def parse_raw_object(raw: bytes) -> RawObject:
 
 
 def iter_members(raw: bytes) -> Iterator[tuple[str, int, int]]:
-    """Give the name of each member of an object that was parsed before, and where in `raw` its value begins and ends.
+    """Yield the name of each member of an object that was parsed before, and where in `raw` its value begins and ends.
 
-    A name that is there twice comes twice.
+    A repeated name is yielded each time.
     """
     depth = 0
     key: str | None = None

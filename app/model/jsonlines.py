@@ -35,7 +35,7 @@ def end_line(conversation_id: str, lines: int, sha256: str) -> bytes:
 
 
 def find_event(name: str) -> EventName | None:
-    """Return what a path says when it is that of an event's file."""
+    """Return the parts of an event file's name, or None when the path is another file's."""
     return find_event_name(name.removeprefix(EVENTS_PREFIX)) if name.startswith(EVENTS_PREFIX) else None
 
 

@@ -1,4 +1,4 @@
-"""What a new conversation's two files hold: one that a client asked for, and one that was forked from another.
+"""The two files of a new conversation: of one that a client asked for, and of a fork.
 
 The fields of meta.json are those of agent-server 1.58's StoredConversation (models.py, and openhands-sdk's
 conversation/request.py), those of base_state.json those of its ConversationState.

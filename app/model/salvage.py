@@ -22,9 +22,9 @@ _skip = re.compile(r"[ \t\r\n]*").match
 
 
 def salvage(raw: bytes) -> dict[str, Any]:
-    """Return the members at the beginning of a torn JSON object that are whole.
+    """Return the complete members at the beginning of a torn JSON object.
 
-    It walks with Python's decoder, since `json_splice` needs an object that is whole.
+    Python's decoder reads them one by one, since `json_splice` needs a complete object.
     """
     text = raw.decode(errors="replace")
     decode = json.JSONDecoder().raw_decode

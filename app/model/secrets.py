@@ -1,4 +1,4 @@
-"""Masking: what must not come out of a conversation's files.
+"""Masking: secrets in a conversation's files that no answer may show.
 
 Secret are the fields that openhands-sdk 1.58 keeps as such (llm.LLM_SECRET_FIELDS, mcp.config, secret.secrets), what
 stands under a name like theirs in any spelling, and Fernet tokens and logins in URLs wherever they stand. What a user
@@ -83,7 +83,7 @@ def mask_secrets(value: object) -> object:
 
 @lru_cache(maxsize=4096)
 def _mask_under(name: str) -> Callable[[object], object]:
-    """Return what masks a value that stands under a name; the same few hundred names come again and again."""
+    """Return the function that masks a value under this name. Cached, because the same few hundred names recur."""
     if name in _MAPS_OF_NAMES:
         return _mask_each
     if name in _NO_SECRETS:

@@ -1,4 +1,4 @@
-"""What is written: an event made complete and checked, titles and tags checked, and HEAD in the tree of events."""
+"""Checks before a write: events completed and checked, titles and tags checked, and HEAD in the tree of events."""
 
 from __future__ import annotations
 

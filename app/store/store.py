@@ -257,7 +257,7 @@ class ConversationStore(StoreReader):
         return deletion.empty(self.reader.root, before_us)
 
     async def claim(self, conversation_id: ConversationId, owner: str, *, ttl_s: float, force: bool = False) -> Lease:
-        """Give a client the lease of a conversation. The client renews it before `ttl_s` have passed.
+        """Grant a client the lease of a conversation. The client renews it before `ttl_s` have passed.
 
         Raises:
             ConversationNotFound: no conversation has this id.

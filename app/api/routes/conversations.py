@@ -72,7 +72,7 @@ class FacetBody(BaseModel):
 
 
 class FacetsBody(BaseModel):
-    """How many conversations there are, and how many by each facet's values."""
+    """How many conversations there are in all, and how many for each value of each facet."""
 
     count: int
     facets: dict[str, FacetBody]

@@ -40,14 +40,14 @@ class Encoder(Protocol):
     """What the archive has to do without."""
 
     def add(self, conversation_id: ConversationId, files: Files) -> Iterator[bytes]:
-        """Give the bytes of a conversation. Holds one file at a time."""
+        """Yield the bytes of a conversation. One file at a time is held in memory."""
 
     def end(self) -> Iterator[bytes]:
-        """Give the last bytes."""
+        """Yield the last bytes."""
 
 
 def make_encoder(kind: ExportFormat) -> Encoder:
-    """Return what writes a new archive of this kind."""
+    """Return an encoder that writes a new archive of this kind."""
     match kind:
         case ExportFormat.ZIP:
             return ZipEncoder()
@@ -91,7 +91,7 @@ class ZipEncoder:
         self._archive.NameToInfo = DiscardedNames()
 
     def add(self, conversation_id: ConversationId, files: Files) -> Iterator[bytes]:
-        """Give the bytes of a conversation. Holds one file at a time."""
+        """Yield the bytes of a conversation. One file at a time is held in memory."""
         for file in files:
             if isinstance(file, LeftOutFile):
                 self.left_out.append((conversation_id, file))
@@ -100,7 +100,7 @@ class ZipEncoder:
             yield self._sink.take()
 
     def end(self) -> Iterator[bytes]:
-        """Give the table of contents."""
+        """Yield the zip's table of contents."""
         with SpooledTemporaryFile(MEMORY_BYTES) as aside:
             self._sink.aside = aside
             self._archive.close()
@@ -123,7 +123,7 @@ class JsonLinesEncoder:
         self.left_out: list[tuple[ConversationId, LeftOutFile]] = []
 
     def add(self, conversation_id: ConversationId, files: Files) -> Iterator[bytes]:
-        """Give the lines of a conversation."""
+        """Yield the lines of a conversation."""
         line = conversation_line(conversation_id)
         digest, lines, next_seq = sha256(line), 1, 0
         yield line
@@ -141,7 +141,7 @@ class JsonLinesEncoder:
         yield end_line(conversation_id, lines, digest.hexdigest())
 
     def end(self) -> Iterator[bytes]:
-        """Give nothing: the last line has been given."""
+        """Yield nothing: the last conversation's lines end the file."""
         return iter(())
 
 
@@ -153,7 +153,7 @@ class MarkdownEncoder:
         self._begun = False
 
     def add(self, conversation_id: ConversationId, files: Files) -> Iterator[bytes]:
-        """Give the text of a conversation."""
+        """Yield the text of a conversation."""
         if self._begun:
             yield b"\n---\n\n"
         self._begun = True
@@ -176,7 +176,7 @@ class MarkdownEncoder:
             yield self._heading(conversation_id, top)
 
     def end(self) -> Iterator[bytes]:
-        """Give nothing: the last event has been given."""
+        """Yield nothing: the last event's text ends the file."""
         return iter(())
 
     def _heading(self, conversation_id: ConversationId, top: dict[str, dict[str, Any]]) -> bytes:

@@ -48,7 +48,7 @@ class _Core(NamedTuple):
 def read_files(
     root: Path, directory: str, *, with_secrets: bool = False, as_listed: bool = True, zone: tzinfo | None = None
 ) -> Iterator[ArchiveFile | LeftOutFile]:
-    """Give a conversation's files in a fixed order: meta.json, base_state.json, convstore.json, events, others by name.
+    """Yield a conversation's files in fixed order: meta.json, base_state.json, convstore.json, events, others by name.
 
     With `as_listed`, meta.json has the `updated_at` that lists show; `zone` is that of events' times which carry none.
     Locks, leases, markers and temporary files are not part of it. Secrets are masked unless `with_secrets`; a damaged
@@ -178,7 +178,7 @@ def _masked(file: ArchiveFile, *, with_secrets: bool) -> ArchiveFile | LeftOutFi
 
 
 def _others(fd: int, prefix: str, *, with_secrets: bool) -> Iterator[tuple[str, int]]:
-    """Give (path, descriptor of its directory) of the regular files below an open directory, sorted by name."""
+    """Yield (path, descriptor of its directory) of the regular files below an open directory, sorted by name."""
     for name in sorted(os.listdir(fd)):
         path = prefix + name
         try:

@@ -32,7 +32,7 @@ class JsonLinesSource:
         self._number = 0
 
     def read(self) -> Iterator[Incoming]:
-        """Give its conversations in the order in which they stand there."""
+        """Yield the conversations in the order of the file."""
         self._number = 0
         meter = Meter(self.name, self._limits)
         try:
@@ -72,7 +72,7 @@ class JsonLinesSource:
     def _files(
         self, file: BinaryIO, first: bytes, conversation_id: ConversationId, meter: Meter
     ) -> Iterator[ArchiveFile]:
-        """Give the files of a conversation whose first line was read, up to and with its last line."""
+        """Yield the files of a conversation whose first line was already read, up to and including its last line."""
         digest, lines, next_seq = sha256(first), 1, 0
         while line := self._next(file):
             value = self._parse(line)

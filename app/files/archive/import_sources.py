@@ -36,7 +36,7 @@ class Source(Protocol):
     name: str
 
     def read(self) -> Iterator[Incoming]:
-        """Give its conversations, from the beginning.
+        """Yield the conversations, from the beginning.
 
         Raises:
             ArchiveRefused, ArchiveTooLarge: it cannot be read, or must not be.
@@ -75,7 +75,7 @@ class Meter:
 def check_files(
     name: str, files: Iterable[ArchiveFile | LeftOutFile], meter: Meter
 ) -> Iterator[ArchiveFile | LeftOutFile]:
-    """Give a conversation's files after checking each one's name against those before it.
+    """Yield a conversation's files after checking the name of each against those before it.
 
     Locks, leases and markers, which agent-server's downloads hold, are left out.
 
@@ -142,7 +142,7 @@ class DirectorySource:
         self._zone = zone
 
     def read(self) -> Iterator[Incoming]:
-        """Give its conversations in order of their ids."""
+        """Yield the conversations in order of their ids."""
         meter = Meter(self.name, self._limits)
         try:
             if is_conversation(self._path):

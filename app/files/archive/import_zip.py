@@ -50,7 +50,7 @@ class ZipSource:
         self._limits = limits
 
     def read(self) -> Iterator[Incoming]:
-        """Give its conversations in order of their ids; what lies outside of conversations is not looked at."""
+        """Yield the conversations in order of their ids. Members that belong to no conversation are ignored."""
         with self._explained():
             self._require_few_records()
             meter = Meter(self.name, self._limits, self._path.stat().st_size)
@@ -159,7 +159,7 @@ def _root(path: str) -> str | None:
 
 
 def _ancestors(path: str) -> Iterator[str]:
-    """Give the directories above a path, each with its "/", from the root ("") down."""
+    """Yield the directories above a path, each ending in "/", from the root ("") down."""
     yield ""
     place = path.find("/")
     while place >= 0:

@@ -30,7 +30,7 @@ _LOOKS = 5
 
 @dataclass(frozen=True, slots=True)
 class Fork:
-    """What a fork is to be; `from_event_id` None takes the whole log and its HEAD."""
+    """The fork that is asked for. With `from_event_id` None it has the whole log and its HEAD."""
 
     id: ConversationId
     now_us: int
@@ -41,7 +41,7 @@ class Fork:
 
 
 def read_fork(reader: Reader, source: ConversationFiles, fork: Fork) -> Iterator[ArchiveFile]:
-    """Give the files of a fork: its events, base_state.json after them, and meta.json.
+    """Yield the files of a fork: its events, then base_state.json, then meta.json.
 
     base_state.json comes after the events, because an event newer than it would look like one that a crash kept from
     HEAD. If the source's HEAD is behind its log (an append goes on, or crashed), the fork gets the right one.
@@ -139,7 +139,7 @@ def find_on_branch(reader: Reader, directory: str, wanted: Sequence[EventName]) 
 
 
 def _walk_back(events_fd: int, names: list[EventName], leaf: str) -> Iterator[EventName]:
-    """Give the events from `leaf` to a root, by their parents; one without a parent follows the one before it.
+    """Yield the events from `leaf` up to a root. An event without a parent follows the event before it in the log.
 
     A cycle ends the branch where it closes. Source: openhands-sdk 1.58, event_store.py, `path_to_root`.
     """

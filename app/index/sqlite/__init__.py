@@ -1,1 +1,1 @@
-"""What only SQLite has: connections, locks, migrations, integrity, backups and the full-text index."""
+"""The SQLite engine: connections, locks, migrations, integrity, backups and the full-text index."""

@@ -13,7 +13,7 @@ ERRORS = (sqlite3.Error, UnicodeDecodeError)
 
 
 class During(Enum):
-    """What was being done to an index when an error came."""
+    """The operation on an index during which an error came."""
 
     USE = auto()
     OPENING = auto()
@@ -101,7 +101,7 @@ _MEANINGS: dict[tuple[During, _Kind], tuple[type[StoreError], str]] = {
 
 
 def explain(during: During, error: BaseException, path: Path | None = None) -> StoreError:
-    """Return what a database error means to a user. `path` is the index; errors in its use do not name it."""
+    """Return the error that explains a database error to a user. `path` is the index's."""
     meaning = _MEANINGS.get((during, _kind(error))) or _MEANINGS[during, _Kind.OTHER]
     return meaning[0](meaning[1].format(path=path, error=error))
 

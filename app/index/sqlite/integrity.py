@@ -39,7 +39,7 @@ def count_rows(database: sqlite3.Connection) -> dict[str, int]:
 def find_faults(
     database: sqlite3.Connection, before: Mapping[str, int] = _NO_COUNTS, *, whole: bool = False
 ) -> list[str]:
-    """Return what is wrong with a database; nothing if it is sound.
+    """Return the faults of a database; none if it is sound.
 
     `before` is what `count_rows` gave before a change. Without `whole` indexes are not compared with their tables.
     """
@@ -58,7 +58,7 @@ def find_faults(
 
 
 async def list_damaged(index: ReadConnection, *, whole: bool = True) -> list[str]:
-    """Return what SQLite's own check finds; nothing if the database is sound. `whole` as for `find_faults`."""
+    """Return the faults that SQLite's own check finds; none if the database is sound. `whole` as for `find_faults`."""
     return _not_ok(await index.fetch_all(Sql(_check_text(whole=whole, most=20), {})))
 
 

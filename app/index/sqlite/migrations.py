@@ -58,7 +58,7 @@ def history(path: Path) -> list[Revision]:
 
 
 class Plan(NamedTuple):
-    """What a migration would do: its steps in order, and the size of the index.
+    """The plan of a migration: its steps in order, and the size of the index.
 
     `reads_again` says that the next sync will read all conversations, as a rebuild does.
     """
@@ -73,7 +73,7 @@ class Plan(NamedTuple):
 
 
 def plan(path: Path, target: str, *, down: bool = False) -> Plan:
-    """Return what migrating up or down to `target` would do.
+    """Return the plan of migrating up or down to `target`.
 
     Raises:
         SchemaTooNew: the index is newer than this program.

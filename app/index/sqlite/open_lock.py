@@ -81,7 +81,7 @@ def hold_alone(path: Path, wait_s: float) -> Iterator[None]:
 
 
 def _others(path: Path) -> str:
-    """Return which processes hold the lock, as far as the system knows."""
+    """Return a phrase that names the other processes with the lock, or "another process" where none is known."""
     found: set[str] = set()
     with suppress(OSError, IndexError):
         inode = str(lock_path(path).stat().st_ino)

@@ -76,7 +76,7 @@ class SqliteReadConnection:
             await self._driver.rollback()  # after a BEGIN that still waits for its turn, when its caller is cancelled
 
     async def fetch_kept(self, sql: Sql) -> list[tuple[Any, ...]]:
-        """Run one SELECT, or return the rows that it had at this `data_version`."""
+        """Run one SELECT. Where it already ran at this `data_version`, return the rows kept from then."""
         [[version]] = await self.fetch_all(_DATA_VERSION)
         if version != self._version:
             self._version, self._kept = version, {}

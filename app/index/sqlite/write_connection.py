@@ -47,7 +47,7 @@ class SqliteWriteConnection:
         return self._driver.execute(sql.text, {**sql.constants, **params}).fetchall()
 
     def execute_many(self, sql: Sql, rows: Iterable[Params]) -> int:
-        """Run one statement for each of `rows` and return how many rows of tables it changed in all."""
+        """Run one statement for each of `rows` and return how many table rows it changed in all."""
         parameters = [{**sql.constants, **row} for row in rows]
         return self._driver.executemany(sql.text, parameters).rowcount if parameters else 0
 

@@ -1,4 +1,4 @@
-"""What was said in an event: the text that full-text search looks through.
+"""The text of an event that full-text search looks through.
 
 That is what people and agents said: messages, reasoning and thoughts, final answers, errors, summaries. What tools were
 given and answered comes in only when it is asked for. Secrets are masked, as in every answer, and the text is bounded.
@@ -25,7 +25,7 @@ _NOT_SAID = frozenset({"kind", "id", "timestamp", "source", "parent_id"})
 
 
 def searchable_text(event: dict[str, Any], *, tools: bool = False) -> str:
-    """Return what was said in an event, "" for nothing; with `tools` also what a tool was given or answered.
+    """Return the searchable text of an event, "" for none; with `tools` also the tools' input and output.
 
     The fields are those of openhands-sdk 1.58's events; of other kinds, the fields that tell of errors.
     """
@@ -74,7 +74,7 @@ def _action(action: object, *, tools: bool) -> Iterator[str]:
 
 
 def _content(blocks: object) -> Iterator[str]:
-    """Give the texts of content blocks; a plain text stands for one of them."""
+    """Yield the texts of content blocks; a plain string counts as one block."""
     if isinstance(blocks, str):
         yield blocks
     for block in blocks if isinstance(blocks, list) else ():
@@ -83,7 +83,7 @@ def _content(blocks: object) -> Iterator[str]:
 
 
 def _strings(value: object) -> Iterator[str]:
-    """Give all texts in a value, however deep; JSON that was read has a bounded depth."""
+    """Yield all strings in a value, at any depth; the JSON reader bounds the depth."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, dict):

@@ -1,4 +1,4 @@
-"""Ranking: how well a text fits what was looked for.
+"""Ranking: how well a text matches a query.
 
 As in BM25 a word counts the more the oftener it stands in a text, less and less so, and the more in a shorter text. But
 no word counts more than another for being rare: that would change with every message that is written, and a page would
@@ -36,7 +36,7 @@ Score = Callable[[str, bool, int], int]
 
 
 def make_score(terms: Sequence[Term]) -> Score:
-    """Return what scores texts by these terms. The age is how many hours a text is older than the newest match."""
+    """Return a function that scores texts by these terms. A text's age is in hours before the newest match."""
     firsts = [[normalize("NFKD", run[0]) for run in term.runs] for term in terms]
     words = [(first, others) for first, *others in firsts]
 

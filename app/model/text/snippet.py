@@ -22,7 +22,7 @@ _CUT = "…"
 
 
 class Span(NamedTuple):
-    """A place in a text where the `term`-th of the terms stands."""
+    """A place in a text where term number `term` occurs."""
 
     start: int
     end: int

@@ -81,7 +81,7 @@ def fold(text: str) -> str:
 
 
 def folded_lengths(text: str) -> list[int]:
-    """Return how many characters each one of a text becomes in `fold`."""
+    """Return, for each character of a text, the number of characters that `fold` makes of it."""
     return [len(_IN_PLACE[code]) for code in map(ord, text)]
 
 
@@ -136,7 +136,7 @@ class Term:
 
 @dataclass(frozen=True)
 class Question:
-    """What a user looks for: all of the groups, of each group any term, and none of the excluded."""
+    """A parsed query: a text matches if it has a term of every group and none of the excluded terms."""
 
     groups: tuple[tuple[Term, ...], ...]
     excluded: tuple[Term, ...] = ()

@@ -295,7 +295,7 @@ class _ReadLease(NamedTuple):
 
 
 def ownership_of(conversation_id: ConversationId, held: Lease | None) -> Ownership:
-    """Return what the index stores of a lease that is held, or of none."""
+    """Return the form in which the index stores a lease, or its absence."""
     if held is None:
         return Ownership(conversation_id, None, None)
     return Ownership(conversation_id, held.owner, min(int(held.expires_at * 1_000_000), 2**63 - 1))

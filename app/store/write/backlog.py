@@ -47,7 +47,7 @@ class Warned(Protocol):
 
     @property
     def warning(self) -> str | None:
-        """What the index does not show yet, or None."""
+        """The warning that tells what the index does not show yet, or None."""
 
 
 def find_warning(results: Iterable[Warned]) -> str | None:
