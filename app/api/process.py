@@ -1,4 +1,4 @@
-"""The processes of the server: how one stops in time, and how the parent of several keeps them running."""
+"""The server's processes: how a process stops in time, and how a parent process keeps its workers running."""
 
 from __future__ import annotations
 

@@ -38,10 +38,10 @@ def prune_command(
     yes: YesOption = False,
     context: ContextOptions,
 ) -> None:
-    """Move old conversations into the trash, archived ones too. Asks first. What is written to meanwhile stays.
+    """Move old conversations into the trash, archived ones too. Asks first. One that is written to meanwhile is kept.
 
-    The age is that of the last event, or of the conversation where that is newer, as a fork may be. Renaming, tagging,
-    pinning and archiving do not make a conversation younger.
+    The age is counted from the last event or from the creation, whichever is later: a fork may be newer than its
+    events. Renaming, tagging, pinning and archiving do not make a conversation younger.
 
     Example: convstore prune --older-than 180d --status finished --keep-tag pinned --dry-run --store conversations
     """

@@ -116,7 +116,7 @@ def _serve_by_workers(settings: Settings, listener: socket.socket) -> None:
 
 
 def options(settings: Settings) -> dict[str, Any]:
-    """Return the options of uvicorn that one server and each of several workers have."""
+    """Return uvicorn's options, the same for a single server and for each of several workers."""
     return {
         "log_config": None,
         "access_log": False,

@@ -135,7 +135,7 @@ def find_occupant(root: Path, conversation_id: ConversationId) -> tuple[str, Kin
 
 
 def directory_taken(root: Path, name: str) -> DirectoryTaken:
-    """Return the error for a name at which something stands that is no conversation."""
+    """Return the error for a name that something other than a conversation already has."""
     return DirectoryTaken(
         f"{root / name} is in the way: it is no conversation, and is left as it is; move it away, and try again"
     )

@@ -105,8 +105,8 @@ class OpenConversation:
     def load(self, *, after_crash: bool) -> str | None:
         """Read the conversation, tidy its log, and return its status. Opens meta.json and base_state.json.
 
-        A HEAD that a crash left behind the log is moved. With `after_crash`, the owner before crashed; otherwise only
-        events that were appended under this lease count.
+        If a crash came between an append and the move of HEAD, HEAD is moved to the appended event. `after_crash` says
+        that the previous owner crashed. Without it, HEAD is moved only to events that were appended under this lease.
 
         Raises:
             OwnershipLost, ConversationNotFound, LockTimeout: this process may not write to the conversation now.

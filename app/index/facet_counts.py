@@ -63,7 +63,7 @@ def _admitted(kinds: set[FacetKind], names: tuple[str, ...]) -> CTE | None:
 
 
 def _days(names: tuple[str, ...], admitted: CTE | None) -> CTE:
-    """Return (day, number), from which days and months are counted."""
+    """Return the rows (day, number of conversations) from which the counts of days and of months are made."""
     if admitted is None or _is_in_one_index(FacetKind.DAY, names):
         days = select(_day(bare("created_at")).label("day"), func.count().label("number")).where(*clauses(names, bare))
     else:

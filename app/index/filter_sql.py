@@ -28,7 +28,7 @@ Clause = Callable[[Column], ColumnElement[bool]]
 
 
 class CompiledFilter(NamedTuple):
-    """A filter for SQL: the names of its conditions, and the values of their parameters."""
+    """A filter compiled for SQL: which conditions it uses, by name, and the values of their parameters."""
 
     names: tuple[str, ...]
     values: dict[str, object]

@@ -139,9 +139,10 @@ def find_on_branch(reader: Reader, directory: str, wanted: Sequence[EventName]) 
 
 
 def _walk_back(events_fd: int, names: list[EventName], leaf: str) -> Iterator[EventName]:
-    """Yield the events from `leaf` up to a root. An event without a parent follows the event before it in the log.
+    """Yield the events from `leaf` back to the beginning of its branch.
 
-    A cycle ends the branch where it closes. Source: openhands-sdk 1.58, event_store.py, `path_to_root`.
+    If an event names no parent, its parent is the event before it in the log. The walk stops at an event that it has
+    met before. Source: openhands-sdk 1.58, event_store.py, `path_to_root`.
     """
     places: dict[str, int] = {}
     for place, name in enumerate(names):

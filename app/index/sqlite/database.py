@@ -332,8 +332,8 @@ class Index:
     def _left_s(self, asked_at: float) -> float:
         """Return how long a writer may still wait for another process.
 
-        The time that it waited for its turn counts. Otherwise the last of ten writers that wait while another process
-        holds the index would wait ten times the timeout.
+        The timeout begins when the writer asks for its turn (`asked_at`), not when its turn comes. Otherwise the tenth
+        writer in the queue would wait ten timeouts while another process holds the index.
         """
         return max(self._busy_timeout_s - (time.monotonic() - asked_at), min(self._busy_timeout_s, _LEAST_S))
 
