@@ -132,7 +132,7 @@ class WriterPool:
         return PoolKey(conversation_id, client_lease.owner, client_lease.generation)
 
     async def close_conversation(self, conversation_id: ConversationId, client_lease: Lease | None = None) -> str:
-        """Close a conversation unless it is in use; return the owner name of this store, which counts as alive from now on."""
+        """Close a conversation unless it is in use; return this store's owner name, which counts as alive now."""
         await self._come_alive()
         key = self._key(conversation_id, client_lease)
         if (entry := self._open.get(key)) is not None:
