@@ -147,12 +147,12 @@ def stage(
 
 
 def publish(root: Path, staged: Sequence[Staged]) -> Iterator[Staged]:
-    """Rename conversations into place and give each; those are durable when this ends or raises.
+    """Rename conversations into place and yield each. Those yielded are durable when this ends or raises.
 
     Raises:
-        ConversationExists: there is one of this id. It and those after it are not put in their places, nor left.
+        ConversationExists: one of this id exists. Neither it nor later ones are published; their copies are removed.
         DirectoryTaken: the same, where something that is no conversation is in its place.
-        DiskFull, WriteFailed: as above; or one reads back otherwise than it was written.
+        DiskFull, WriteFailed: one could not be made durable, or differs when it is read back.
     """
     try:
         with durable.explain_errors(f"conversation {staged[0].id}" if len(staged) == 1 else "conversations"):
