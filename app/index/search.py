@@ -163,7 +163,7 @@ def _after(page_id: str, epoch: str, query: str) -> _After:
                     "ask for the first page again, without page_id"
                 )
             return _After(cursor.key, int(last), cursor.bound, int(oldest))
-    raise InvalidToken("the page token is damaged; ask for the first page again, without page_id")
+    raise InvalidToken("the page token is damaged; request the first page again, without page_id")
 
 
 def _rank(rows: Sequence[tuple[Any, ...]], terms: Sequence[Term], newest: int, deadline: float) -> list[_Ranked]:

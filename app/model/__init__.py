@@ -1,1 +1,1 @@
-"""Pure code: bytes and values in, values out. No I/O, no framework; imports `app.errors` alone."""
+"""Pure code: it takes bytes and values and returns bytes and values. It does no I/O and imports `app.errors` alone."""

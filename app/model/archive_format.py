@@ -1,4 +1,4 @@
-"""Archives: their formats, the names allowed in them, and the ids to change when a conversation gets a new one."""
+"""The format of archives: kinds of export, size limits, permitted paths, and new ids for imported conversations."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _RESERVED = frozenset('<>:"|?*')
 
 
 class ExportFormat(StrEnum):
-    """How conversations are written out. `zip` and `jsonl` can be imported again, `markdown` is for people."""
+    """The formats of an export. `zip` and `jsonl` can be imported again; `markdown` is for people to read."""
 
     ZIP = "zip"
     JSONL = "jsonl"
@@ -31,12 +31,12 @@ class ExportFormat(StrEnum):
 
     @property
     def suffix(self) -> str:
-        """The ending of a file's name."""
+        """The file name extension."""
         return ".md" if self is ExportFormat.MARKDOWN else f".{self.value}"
 
     @property
     def media_type(self) -> str:
-        """The media type of a download."""
+        """The media type of the HTTP response."""
         return _MEDIA_TYPES[self]
 
 
@@ -48,7 +48,7 @@ _MEDIA_TYPES = {
 
 
 class OnClash(StrEnum):
-    """The ways to import a conversation whose id another conversation already has."""
+    """How an import treats a conversation whose id is already in the store."""
 
     FAIL = "fail"
     SKIP = "skip"
@@ -66,37 +66,40 @@ class Limits:
 
 
 OWN_ARCHIVE = Limits(file_bytes=512 << 20, total_bytes=1 << 42, files=10_000_000)
-"""For an administrator who imports a whole store."""
+"""The limits for an administrator who imports a whole store."""
 
 NO_LIMITS = Limits(file_bytes=1 << 50, total_bytes=1 << 60, files=1 << 40, ratio=None)
-"""For what nobody doubts."""
+"""The limits for data that the store itself wrote."""
 
 FOREIGN_ARCHIVE = Limits(file_bytes=64 << 20, total_bytes=2 << 30, files=200_000)
-"""For what comes over the network."""
+"""The limits for an archive that arrives over HTTP."""
 
 RATIO_FROM_BYTES = 64 << 20
-"""Below this many bytes the ratio does not matter: a small log of equal lines is no bomb."""
+"""The ratio is checked from this unpacked size on, because a small log of equal lines also compresses very well."""
 
 
 class ArchiveFile(NamedTuple):
-    """A file of a conversation: its path in the conversation's directory, parts joined by "/", and its bytes."""
+    """A file of a conversation.
+
+    `name` is its path relative to the conversation's directory, with "/" between the parts.
+    """
 
     name: str
     raw: bytes
 
 
 class LeftOutFile(NamedTuple):
-    """A file that an export leaves out, and the reason."""
+    """A file that an export omits, and the reason."""
 
     name: str
     reason: str
 
 
 def find_path_problem(path: str) -> str | None:
-    """Return why a path must not be written below a conversation's directory, or None when it may.
+    """Return why a path must not be written below a conversation's directory, or None if it is safe.
 
-    What is refused leads out of the directory, or means something else on another system: a path that begins at the
-    root, "..", backslashes, drive letters, device names, control characters, names that end in a dot or a space.
+    A path is refused if it leads out of the directory or means something else on another system: absolute paths, "..",
+    backslashes, drive letters, device names, control characters, and names that end in a dot or a space.
     """
     if not path or len(path.encode("utf-8", "surrogatepass")) > _PATH_MAX_BYTES:
         return "it is empty or too long"
@@ -108,9 +111,13 @@ def find_path_problem(path: str) -> str | None:
 
 def _part_problem(part: str) -> str | None:
     if part in ("", ".", ".."):
-        return "it leads out of its place" if part == ".." else "it is absolute, or has an empty part"
+        return (
+            "it leads out of the conversation's directory"
+            if part == ".."
+            else "it is absolute, or a part of it is empty"
+        )
     if "\\" in part or any(c in _RESERVED for c in part):
-        return "it has a character that is not allowed in names everywhere"
+        return "it has a character that some systems do not allow in names"
     if any(unicodedata.category(c) in ("Cc", "Cs") for c in part):
         return "it has a control character"
     if len(part.encode()) > NAME_MAX_BYTES:
@@ -121,21 +128,21 @@ def _part_problem(part: str) -> str | None:
 
 
 class ArchivePaths:
-    """The paths of one conversation so far; refuses a path that clashes with them."""
+    """The paths of one conversation that were accepted so far. Refuses a path that conflicts with one of them."""
 
     def __init__(self, directories: Iterable[str] = ()) -> None:
-        """Begin with directories that must be none but directories."""
+        """Start with paths that may only be directories."""
         self._files: set[str] = set()
         self._directories = {fold_path(path): path for path in directories}
 
     def add(self, path: str) -> str | None:
-        """Add the path of a file and return None, or return why it must not stand beside the others."""
+        """Add the path of a file and return None, or return why the path conflicts with an earlier one."""
         problem = find_path_problem(path)
         if problem is not None:
             return problem
         name = fold_path(path)
         if name in self._files:
-            return "it is there twice, or differs from another in case alone"
+            return "it occurs twice, or differs from another path only in case"
         if name in self._directories:
             return "it is a file and a directory"
         parts = path.split("/")
@@ -144,13 +151,13 @@ class ArchivePaths:
             if fold_path(directory) in self._files:
                 return "it is below a file"
             if self._directories.setdefault(fold_path(directory), directory) != directory:
-                return "its directory differs from another in case alone"
+                return "its directory differs from another one only in case"
         self._files.add(name)
         return None
 
 
 def fold_path(path: str) -> str:
-    """Return a path in a form that is equal for paths that differ only in case or in Unicode's normal forms."""
+    """Return a key that is equal for paths that differ only in case or in Unicode normalization."""
     return unicodedata.normalize("NFC", path).casefold()
 
 
@@ -161,9 +168,10 @@ _ID_FIELDS = {
 
 
 def with_new_ids(file: ArchiveFile, new_ids: Mapping[ConversationId, ConversationId]) -> ArchiveFile:
-    """Return a file with each id that has a new one replaced by it, spelled as it was; every other byte stays.
+    """Return the file with every id in `new_ids` replaced, in the same spelling. All other bytes stay the same.
 
-    A damaged file stays as it is. What Python's own parser reads is not damaged, such as NaN: `repair` reads it too.
+    A file that Python's `json` cannot parse is returned unchanged. Python's parser is used because it accepts NaN, as
+    `convstore repair` does.
     """
     fields = _ID_FIELDS.get(file.name)
     if fields is None or not new_ids:

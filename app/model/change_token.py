@@ -1,4 +1,4 @@
-"""The token of the change feed: how far a reader has seen the changes of one build of an index."""
+"""The token of the change feed. It says which changes of an index build a reader has already seen."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ _AFTER_ALL = "g"
 
 
 class ChangeToken(NamedTuple):
-    """A place among the changes: after the conversation `id` of a revision. Ids of one revision come in their order.
+    """A position in the change feed: after conversation `id` at `revision`. Changes of one revision are sorted by id.
 
-    A reader that began with everything has `begun` at a revision, and misses no deletion up to that one.
+    `begun` is the revision at which a reader started with a full list. Such a reader needs no deletions up to `begun`.
     """
 
     epoch: str
@@ -25,36 +25,36 @@ class ChangeToken(NamedTuple):
 
     @property
     def token(self) -> str:
-        """The text that a reader gives back."""
+        """The token as text, which a reader sends to continue."""
         begun = f".{self.begun}" if self.begun > self.revision else ""
         return f"{self.epoch}.{self.revision}.{'all' if self.id == _AFTER_ALL else self.id}{begun}"
 
     def misses(self, forgotten: int) -> bool:
-        """Whether a reader here would miss a deletion, when those up to the revision `forgotten` are not kept."""
+        """Whether the index has dropped deletions, those up to revision `forgotten`, that this reader has not seen."""
         return self.begun < forgotten and self < token_after_all(self.epoch, forgotten)
 
 
 def token_after_all(epoch: str, revision: int) -> ChangeToken:
-    """Return the place after everything of a revision."""
+    """Return the position after all changes of a revision."""
     return ChangeToken(epoch, revision, _AFTER_ALL)
 
 
 def parse_change_token(token: str) -> ChangeToken:
-    """Return the place that a token names.
+    """Return the position that a token encodes.
 
     Raises:
-        InvalidToken: it is no token of this feed.
+        InvalidToken: the text is not a token of the change feed.
     """
     match = _match_token(token)
     if match is None:
         raise InvalidToken(
-            f"{token[:64]!r} is no token of the change feed; begin without `since`, or with since=now after listing"
+            f"{token[:64]!r} is not a token of the change feed; start without `since`, or list first and use since=now"
         )
     return ChangeToken(match[1], int(match[2]), _AFTER_ALL if match[3] == "all" else match[3], int(match[4] or 0))
 
 
 class ListChange(NamedTuple):
-    """One change: the conversation's ConversationInfo as it is now, or None if it was deleted."""
+    """One change: the conversation's current ConversationInfo, or None if the conversation was deleted."""
 
     place: ChangeToken
     id: ConversationId
@@ -62,7 +62,7 @@ class ListChange(NamedTuple):
 
 
 class ChangePage(NamedTuple):
-    """Some changes in order, the token after them, and whether more changes are there already."""
+    """Changes in order, the token that continues after them, and whether more changes already exist."""
 
     items: list[ListChange]
     next: ChangeToken

@@ -1,6 +1,6 @@
-"""The fold: from what was read of a conversation's files to its row in the index.
+"""The fold: a pure function from the contents of a conversation's files to its row in the index.
 
-One function serves the first build, the sync, the rebuild and verify, so that they cannot differ.
+Appends, syncs, rebuilds and verify all use this function, so they compute equal rows.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from app.model.text.tokenizer import SPLIT_VERSION, fold_title
 from app.model.times import AHEAD_MAX_US, find_time_us, format_us
 
 FOLD_VERSION = 7
-"""Rises when the fold or an event's facts change; an index made by another version is read again from the files."""
+"""Increased when the fold or EventFacts change. An index with another version is filled from the files again."""
 
 VERSIONS = f"{FOLD_VERSION}.{SAID_VERSION}.{SPLIT_VERSION}"
-"""Of all that the index derives from files."""
+"""The version of everything that the index derives from files."""
 
 LOOK_BACK = 64
-"""How many events from an end of a log are opened at most to find one that tells a time."""
+"""The maximum number of events that are opened at either end of a log to find one with a timestamp."""
 
 TITLE_MAX = 200
 _TEXT_MAX = 500
@@ -40,16 +40,20 @@ _STATUSES = frozenset(status.value for status in Status)
 
 
 class EventTime(NamedTuple):
-    """When an event happened, and whether that is not later than its file: else the zone or a clock is wrong."""
+    """The time of an event.
+
+    `is_past` is false if the time is later than the event's file; then a zone or clock is wrong.
+    """
 
     us: int | None
     is_past: bool
 
 
 def plausible_event_time(told_us: int | None, mtime_ns: int, placed_ns: int) -> EventTime:
-    """Return the time in an event, or the mtime of its file if that time was still to come when the file was written.
+    """Return the time that an event states, or its file's mtime if the stated time is over a day later than the file.
 
-    `placed_ns` is when the file came to where it is, the later of mtime and ctime: a zip unpacks to files of 1980.
+    `placed_ns` is the later of the file's mtime and ctime. The ctime is needed because unpacking a zip may set the
+    mtime to 1980.
     """
     if told_us is None:
         return EventTime(None, is_past=True)
@@ -60,13 +64,13 @@ def plausible_event_time(told_us: int | None, mtime_ns: int, placed_ns: int) -> 
 
 
 class MetaTimes(NamedTuple):
-    """`created_at` and `updated_at` of a meta.json; None for one that it does not tell or that was yet to come."""
+    """`created_at` and `updated_at` of a meta.json. A time is None if it is missing or implausible."""
 
     created_us: int | None
     updated_us: int | None
 
     def needs_first(self, last_us: int | None) -> bool:
-        """Whether the fold needs the time of the first event, given that of the last one."""
+        """Whether the fold needs the time of the first event. `last_us` is the time of the last event."""
         return self.created_us is None or self.is_behind(last_us)
 
     def is_behind(self, last_us: int | None) -> bool:
@@ -74,14 +78,17 @@ class MetaTimes(NamedTuple):
         return last_us is not None and self.updated_us is not None and last_us > self.updated_us
 
     def fits_log(self, first_us: int | None) -> bool:
-        """Whether a log whose first event is of `first_us` began before `updated_us`, or less than a day after."""
+        """Whether the first event is earlier than `updated_us` plus one day."""
         if first_us is None or self.updated_us is None:
             return False
         return first_us < self.updated_us + AHEAD_MAX_US
 
 
 def plausible_meta_times(meta: Mapping[str, Any] | None, placed_ns: int | None) -> MetaTimes:
-    """Return the times in a meta.json, without those later than a day after `placed_ns`; None: all of them."""
+    """Return the times in a meta.json, except times more than a day after `placed_ns`.
+
+    If `placed_ns` is None, return both.
+    """
     told = (find_time_us((meta or {}).get(name)) for name in ("created_at", "updated_at"))
     latest_us = None if placed_ns is None else placed_ns // 1000 + AHEAD_MAX_US
     return MetaTimes(*(us if us is None or latest_us is None or us <= latest_us else None for us in told))
@@ -89,13 +96,13 @@ def plausible_meta_times(meta: Mapping[str, Any] | None, placed_ns: int | None) 
 
 @dataclass(frozen=True, slots=True)
 class LogSummary:
-    """The facts of a log that a conversation's row needs. Times are microseconds UTC, None when no event has one.
+    """The facts about a log that a conversation's row needs.
 
-    `last_us` is the time of the last event that is no ConversationStateUpdateEvent, `last_mtime_ns` its file's, and
-    `since_last` how many event files come after that one; it counts when it is one of the last `LOOK_BACK`.
-    `last_is_past` comes from `plausible_event_time`. `first_us` is that of the first event that has a time; it is read
-    only where the fold needs it (`MetaTimes.needs_first`). `failed`: the operating system refused to let some of it be
-    read, which may pass.
+    Times are microseconds UTC, or None if no event has a time. `last_us` is the time of the last event that is not a
+    ConversationStateUpdateEvent, if it is among the last `LOOK_BACK` events. `last_mtime_ns` is the mtime of its file,
+    and `since_last` is the number of event files after it. `last_is_past` comes from `plausible_event_time`. `first_us`
+    is the time of the first event that has one; it is read only if the fold needs it (`MetaTimes.needs_first`).
+    `failed` means that the operating system refused to read some files, so another read may succeed.
     """
 
     event_count: int = 0
@@ -107,7 +114,7 @@ class LogSummary:
     last_is_past: bool = True
 
     def with_event(self, facts: EventFacts, mtime_ns: int) -> LogSummary:
-        """Return the summary after one more event: the one that reading the ends of the longer log would give."""
+        """Return the summary after one more event. It equals a new summary of the longer log."""
         first_us = self.first_us
         time_us, is_past = plausible_event_time(facts.timestamp_us, mtime_ns, mtime_ns)
         if first_us is None and self.event_count < LOOK_BACK:
@@ -121,12 +128,12 @@ class LogSummary:
 
 @dataclass(frozen=True, slots=True)
 class ConversationFiles:
-    """The content of one conversation directory, as it was read.
+    """The contents of a conversation's directory.
 
-    `meta` and `state` are None where the file is missing or unreadable; `problems` says why, except for a missing
-    meta.json, which the OpenHands CLI never writes; `failed` says that the operating system refused, which may pass.
-    `sidecar` is convstore.json, empty where there is none. `modified_us` is the time of a file or of events/, the last
-    resort.
+    `meta` and `state` are None if the file is missing or unreadable. `problems` has the reasons, but a missing
+    meta.json is not a problem, because the OpenHands CLI never writes one. `failed` means that the operating system
+    refused to read a file, so another read may succeed. `sidecar` is the object in convstore.json, or an empty one.
+    `modified_us` is the mtime of a file or of events/; it is used only if no other time is known.
     """
 
     id: ConversationId
@@ -140,16 +147,16 @@ class ConversationFiles:
     failed: bool = False
     sidecar: dict[str, Any] = field(default_factory=dict)
     meta_placed_ns: int | None = None
-    """When meta.json came to where it is, the later of its mtime and ctime; None: there is none."""
+    """The later of meta.json's mtime and ctime, or None if there is no meta.json."""
 
     @property
     def meta_times(self) -> MetaTimes:
-        """The times of meta.json."""
+        """The plausible times of meta.json."""
         return plausible_meta_times(self.meta, self.meta_placed_ns)
 
 
 class ConversationRow(NamedTuple):
-    """A conversation as the index keeps it; `body` is the finished JSON of its ConversationInfo without skills."""
+    """A conversation's row in the index. `body` is the JSON of its ConversationInfo without skills."""
 
     uuid: ConversationId
     directory: str
@@ -174,14 +181,14 @@ class ConversationRow(NamedTuple):
 
 
 class IndexedRow(NamedTuple):
-    """A row with the signature that its files had before they were read."""
+    """A row with the signature of its files, computed before they were read."""
 
     row: ConversationRow
     signature: bytes
 
 
 class Folded(NamedTuple):
-    """A row, the files that it was folded from, and the ConversationInfo in its body; None where it cannot be kept."""
+    """A row, the files it was folded from, and its ConversationInfo. `info` is None if it cannot be reused."""
 
     row: ConversationRow
     files: ConversationFiles
@@ -189,12 +196,12 @@ class Folded(NamedTuple):
 
 
 def fold(files: ConversationFiles, *, include_skills: bool = False) -> ConversationRow:
-    """Return the row of a conversation. Never fails: what cannot be used becomes the row's `unreadable` reason."""
+    """Return the row of a conversation. Never raises: problems with the files go into the row's `unreadable` text."""
     return _fold_whole(files, include_skills=include_skills).row
 
 
 def fold_next(before: Folded | None, files: ConversationFiles) -> Folded:
-    """Return the same as `fold`, but after an append to `before` look at HEAD and the log only."""
+    """Return the same as `fold`, but if only the log and HEAD changed since `before`, reuse the other fields."""
     if before is None or before.info is None or not _only_log_and_head_differ(before.files, files):
         return _fold_whole(files, include_skills=False)
     head = {_HEAD: files.state[_HEAD]} if files.state and _HEAD in files.state else {}
@@ -203,7 +210,7 @@ def fold_next(before: Folded | None, files: ConversationFiles) -> Folded:
 
 
 def _only_log_and_head_differ(before: ConversationFiles, now: ConversationFiles) -> bool:
-    """Whether all else is the same objects as before; a HEAD that is no text is left to the whole fold."""
+    """Whether all else is identical (`is`). False if a HEAD is not a string, so that the full fold handles it."""
     same = before.meta is now.meta and before.sidecar is now.sidecar and before.problems == now.problems
     if not same or before.state is None or now.state is None or before.state.keys() != now.state.keys():
         return False
@@ -223,7 +230,7 @@ def _fold_whole(files: ConversationFiles, *, include_skills: bool) -> Folded:
 
 
 def _with_log(row: ConversationRow, info: dict[str, Any], files: ConversationFiles) -> Folded:
-    """Return a row and its info, which is changed, with what the log and the times of files tell."""
+    """Return the row and info with the fields that depend on the log and the files' times. Changes `info` in place."""
     created_us, updated_us = _times(files)
     last_event_us = files.log.last_us
     if last_event_us is None:
@@ -243,7 +250,7 @@ def _with_log(row: ConversationRow, info: dict[str, Any], files: ConversationFil
 
 
 def _fold(files: ConversationFiles, *, include_skills: bool) -> tuple[ConversationRow, dict[str, Any]]:
-    """Return all of a row and its info but what `_with_log` puts in its place."""
+    """Return the row and info without the fields that `_with_log` sets."""
     meta = files.meta or {}
     state = files.state or {}
     problems = [*files.problems, *_state_problems(files.state)]
@@ -309,7 +316,7 @@ def _state_problems(state: dict[str, Any] | None) -> list[str]:
 
 
 def _shaped(name: str, fields: dict[str, Any], problems: list[str]) -> dict[str, Any]:
-    """Return a file's fields without those that would break a page for agent-server's clients; `problems` tell them."""
+    """Return the fields that agent-server's clients can parse. Adds the names of the others to `problems`."""
     wrong = list_misshapen(fields)
     if not wrong:
         return fields
@@ -318,13 +325,13 @@ def _shaped(name: str, fields: dict[str, Any], problems: list[str]) -> dict[str,
 
 
 def _times(files: ConversationFiles) -> tuple[int, int]:
-    """Return created_at and updated_at: meta.json's, else the log's, else the directory's.
+    """Return created_at and updated_at from meta.json, else from the log, else from the directory.
 
-    agent-server keeps updated_at in memory while a conversation is open, so that a later event is the better answer. A
-    copy may have lost the times of the files, and so what the files say is compared first: an event that is later than
-    meta.json says, in a log that began before that or soon after. Where the log began a day later or more, or its last
-    event is later than its own file, the times are not of one clock. Then the event counts if its file is newer than
-    meta.json.
+    agent-server keeps updated_at in memory while a conversation is open, so a later event is more recent than
+    meta.json. Copying files may lose their mtimes, so times inside the files are compared first: a last event that is
+    later than meta.json counts if the log began before `updated_at` or less than a day after it. If the log began
+    later, or the last event is later than its own file, the clocks differ. Then the event counts only if its file is
+    newer than meta.json.
     """
     meta, log = files.meta_times, files.log
     created_us, updated_us = meta
@@ -340,14 +347,14 @@ def _times(files: ConversationFiles) -> tuple[int, int]:
 
 
 def find_unsaved_update_us(files: ConversationFiles) -> int | None:
-    """Return the `updated_at` that lists show, or None where meta.json tells the same or none at all."""
+    """Return the `updated_at` that lists show if meta.json states another one. Otherwise return None."""
     told_us = find_time_us((files.meta or {}).get("updated_at"))
     _, listed_us = _times(files)
     return None if told_us is None or told_us == listed_us else listed_us
 
 
 def _tags(stored: object) -> dict[str, str]:
-    """Return the tags that can be asked for: texts, bounded, and of very many some."""
+    """Return the tags that can be filtered by. Long texts are cut, and only the first `_TAGS_MAX` tags count."""
     pairs = stored.items() if isinstance(stored, dict) else ()
     texts = ((key[:_TAG_MAX], value[:_TAG_MAX]) for key, value in pairs if isinstance(value, str))
     return dict(islice(texts, _TAGS_MAX))
@@ -362,7 +369,7 @@ def _model(state: dict[str, Any]) -> str | None:
 
 
 def truncate_text(text: object, most: int) -> str | None:
-    """Return `text` cut to `most` characters, its end replaced by an ellipsis, or None when it is no text."""
+    """Return `text` cut to `most` characters, with an ellipsis at the end, or None if it is not a string."""
     if not isinstance(text, str):
         return None
     return text if len(text) <= most else text[: most - 1] + "…"
@@ -372,7 +379,7 @@ _INT64_MAX = 2**63 - 1
 
 
 def sum_cost_and_tokens(state: dict[str, Any]) -> tuple[float, int]:
-    """Return accumulated cost and prompt plus completion tokens, summed over all uses."""
+    """Return the cost and the number of prompt and completion tokens, summed over all LLM usages."""
     stats = state.get("stats")
     usages = stats.get("usage_to_metrics") if isinstance(stats, dict) else None
     cost, tokens = 0.0, 0

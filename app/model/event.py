@@ -1,4 +1,4 @@
-"""One event: what the index keeps of it, and what a person reads in it."""
+"""Events: the facts that the index stores, and the texts that people read."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from app.model.text.event_text import searchable_text
 from app.model.times import find_time_us
 
 STATE_UPDATE = "ConversationStateUpdateEvent"
-"""The kind that agent-server writes for its own bookkeeping; it does not count as activity."""
+"""The event kind of agent-server's own bookkeeping. It does not count as activity."""
 
 CONVERSATION_ERROR = "ConversationErrorEvent"
-"""The kind that agent-server writes when a run fails; with the one above it is no place to go on from."""
+"""The event kind that agent-server writes when a run fails. In a log without HEAD, it is never the HEAD."""
 
 _NAME_MAX = 200
 
 
 class EventFacts(NamedTuple):
-    """The facts of an event that the index keeps.
+    """The facts of an event that the index stores.
 
-    `kind` and `source` are empty where the file has none, `text` where nothing was said.
+    `kind` and `source` are "" if the event has none. `text` is "" if nothing was said.
     """
 
     kind: str
@@ -38,11 +38,11 @@ class EventFacts(NamedTuple):
 NO_FACTS = EventFacts("", "", None, None)
 
 GAP_ID = ""
-"""The event id of a row that stands for missing files."""
+"""The event id of a row for missing event files."""
 
 
 class EventRow(NamedTuple):
-    """An event as the index keeps it. `unreadable` is the reason when its file cannot be served."""
+    """An event's row in the index. `unreadable` is the reason if the file cannot be served."""
 
     name: EventName
     facts: EventFacts
@@ -50,10 +50,11 @@ class EventRow(NamedTuple):
 
 
 class LogChange(NamedTuple):
-    """The changes that make one conversation's event rows match its log. `key` is the conversation's key in the index.
+    """Rows to write and delete so that the event rows match a conversation's log.
 
-    `directory` is where the log was read, if it matters that the key still means it. `failed`: the system refused to
-    let some of it be read; the rows stay marked as lagging behind, so that it is tried again.
+    `key` is the conversation's integer key. `directory` is where the log was read; it is set if `key` may belong to
+    another conversation by now. `failed` means that the operating system refused to read some files; the rows stay
+    marked as incomplete, so they are read again.
     """
 
     key: int
@@ -64,7 +65,10 @@ class LogChange(NamedTuple):
 
 
 class KnownLog(NamedTuple):
-    """The event rows that the index has of one conversation, with the reasons of unreadable ones."""
+    """The event rows that the index has of one conversation.
+
+    `known` maps each event to its `unreadable` reason or None.
+    """
 
     key: int
     directory: str
@@ -72,7 +76,7 @@ class KnownLog(NamedTuple):
 
 
 def gap_rows(names: Sequence[EventName]) -> list[EventRow]:
-    """Return a row, with its reason, for each gap in the numbers of a log, at the first missing one."""
+    """Return one row for each gap in the event numbers, at the first missing number, with the reason."""
     rows = []
     expected = 0
     for name in names:
@@ -88,7 +92,7 @@ def parse_json_object(raw: bytes) -> dict[str, Any]:
     """Return the JSON object in `raw`.
 
     Raises:
-        UnreadableFile: `raw` is empty, torn, no JSON, or no object; the message says which.
+        UnreadableFile: `raw` is empty, torn, not JSON, or not an object; the message says which.
     """
     if not raw.strip():
         raise UnreadableFile("the file is empty")
@@ -102,9 +106,9 @@ def parse_json_object(raw: bytes) -> dict[str, Any]:
 
 
 def event_facts(event: dict[str, Any], zone: tzinfo | None, *, tools: bool = False) -> EventFacts:
-    """Return the facts of an event that the index keeps. With `tools`, its text has the tools' input and output too.
+    """Return the facts of an event that the index stores. With `tools`, the text includes the tools' input and output.
 
-    A naive timestamp is taken to be in `zone` (None: the host's).
+    A timestamp without a zone is in `zone` (None: the host's zone).
     """
     return EventFacts(
         kind=_name(event.get("kind")) or "",
@@ -120,7 +124,7 @@ def _name(value: object) -> str | None:
 
 
 def message_text(event: dict[str, Any]) -> str:
-    """Return a MessageEvent's text, extended text and reasoning, joined as agent-server's `body` filter sees them.
+    """Return a MessageEvent's text, extended text and reasoning, joined as agent-server's `body` filter joins them.
 
     Source: openhands-agent-server 1.58, event_service.py, `_event_matches_body`.
     """
@@ -134,7 +138,7 @@ def message_text(event: dict[str, Any]) -> str:
 
 
 def content_texts(content: object) -> list[str]:
-    """Return the texts of a list of content blocks; an image becomes "[Image: 1 URLs]", as the SDK writes it."""
+    """Return the texts of content blocks. An image becomes "[Image: 1 URLs]", as the SDK writes it."""
     texts = []
     for block in content if isinstance(content, list) else []:
         if not isinstance(block, dict):
@@ -147,7 +151,7 @@ def content_texts(content: object) -> list[str]:
 
 
 def final_response(event: dict[str, Any]) -> str:
-    """Return the agent's final response in this event, a finish message or a plain message; empty if it has none.
+    """Return the agent's final response in this event (a finish message or a plain message), or "" if there is none.
 
     Source: openhands-sdk 1.58, conversation/response_utils.py.
     """

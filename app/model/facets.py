@@ -1,4 +1,4 @@
-"""Facets: the values by which conversations can be counted."""
+"""Facets: the values by which conversations are counted."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import NamedTuple
 from app.errors import InvalidFacet
 
 FACETS_MAX = 20
-"""The most facets that are counted at once."""
+"""The maximum number of facets in one request."""
 
 
 class FacetKind(StrEnum):
-    """What a facet's values are: `tag` are the keys of tags, `day` and `month` those of creation, in UTC."""
+    """The kinds of facets. `tag` counts by tag key; `day` and `month` count by creation time in UTC."""
 
     STATUS = "status"
     MODEL = "model"
@@ -25,21 +25,22 @@ class FacetKind(StrEnum):
 
 
 class Facet(NamedTuple):
-    """What to count by; of the kind `tag` with a key: by the values of that tag."""
+    """A field to count by. With kind `tag` and a `key`, conversations are counted by the value of that tag."""
 
     kind: FacetKind
     tag_key: str | None = None
 
     @property
     def name(self) -> str:
-        """As it is asked for: `status`, or `tag:area`."""
+        """The name in requests and answers: `status`, or `tag:area`."""
         return self.kind.value if self.tag_key is None else f"{self.kind.value}:{self.tag_key}"
 
 
 class FacetCounts(NamedTuple):
-    """The commonest values with their counts, biggest first; how many have no value; and how many have another one.
+    """The most frequent values with their counts, most frequent first.
 
-    Unless the facet is `tag`, of which one conversation may have several, all of these together are all conversations.
+    `null` counts conversations without a value, `other` those with a value that is not listed. The counts add up to all
+    conversations, except for `tag`, because one conversation may have several tags.
     """
 
     values: list[tuple[str, int]]
@@ -49,13 +50,13 @@ class FacetCounts(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Facets:
-    """How many conversations there are under a filter, and how many by each facet's values."""
+    """The number of conversations that match a filter, and their counts by each facet."""
 
     count: int
     by: dict[str, FacetCounts]
 
     def as_json(self) -> dict[str, object]:
-        """Return what the API answers."""
+        """Return the JSON that the API answers."""
         return {
             "count": self.count,
             "facets": {
@@ -70,14 +71,14 @@ class Facets:
 
 
 def parse_facets(text: str) -> list[Facet]:
-    """Return the facets of a text like `status,model,tag:area`, each once.
+    """Return the facets in a text like `status,model,tag:area`, without duplicates.
 
     Raises:
-        InvalidFacet: one of them is none, or they are too many.
+        InvalidFacet: a name is not a facet, or there are too many.
     """
     facets = list(dict.fromkeys(_parse_facet(one) for one in text.split(",")))
     if len(facets) > FACETS_MAX:
-        raise InvalidFacet(f"{len(facets)} facets were asked for; at most {FACETS_MAX} are counted at once")
+        raise InvalidFacet(f"{len(facets)} facets were requested; at most {FACETS_MAX} can be counted at once")
     return facets
 
 
@@ -87,4 +88,4 @@ def _parse_facet(text: str) -> Facet:
         return Facet(FacetKind(kind))
     if kind == FacetKind.TAG and key:
         return Facet(FacetKind.TAG, key[:256])
-    raise InvalidFacet(f"{text[:64]!r} is nothing to count by; there are {', '.join(FacetKind)}, and tag:key")
+    raise InvalidFacet(f"{text[:64]!r} is not a facet; use one of {', '.join(FacetKind)}, or tag:key")

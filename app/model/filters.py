@@ -1,4 +1,4 @@
-"""The filters that list and count share, and their digest for page tokens."""
+"""The filters for conversations and events, and the digest that ties a page token to its query."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Status(StrEnum):
 
 
 class Archived(StrEnum):
-    """Which conversations as to the archive, as users say it."""
+    """The values of the `archived` parameter."""
 
     FALSE = "false"
     TRUE = "true"
@@ -35,12 +35,12 @@ class Archived(StrEnum):
 
     @property
     def asked(self) -> bool | None:
-        """As the filter has it."""
+        """The value for `ConversationFilter.archived`."""
         return {Archived.FALSE: False, Archived.TRUE: True}.get(self)
 
 
 class Tag(NamedTuple):
-    """A tag to have; without a value: with any value."""
+    """A tag that a conversation must have. Without `value`, any value matches."""
 
     key: str
     value: str | None = None
@@ -48,11 +48,11 @@ class Tag(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class ConversationFilter:
-    """Which conversations; None, or an empty tuple, means any. Times are microseconds UTC.
+    """Conditions on conversations. None or an empty tuple means no condition. Times are microseconds UTC.
 
-    `q` is what a user looks for in titles and messages (`app.model.text.tokenizer`); a blank one admits all.
-    `title_contains` knows no case and no accents. `archived` ones are left out unless asked for; of `tags` all must be
-    there; `owned` ones are held by a server at this moment.
+    `q` is a search text for titles and messages (`app.model.text.tokenizer`); a blank one matches all conversations.
+    `title_contains` ignores case and accents. By default, archived conversations do not match. A conversation must have
+    all of `tags`. `owned` means that a server holds the lease now.
     """
 
     statuses: tuple[Status, ...] = ()
@@ -81,7 +81,7 @@ class ConversationFilter:
 
     @property
     def narrows(self) -> bool:
-        """Whether it leaves conversations out, apart from archived ones. Blank texts leave none out."""
+        """Whether the filter excludes any conversation, apart from archived ones. Blank texts exclude none."""
         q, title = (None if is_blank(text) else text for text in (self.q, self.title_contains))
         rest = replace(self, q=q, title_contains=title, archived=False)
         return self.archived is True or rest != ConversationFilter()
@@ -89,9 +89,9 @@ class ConversationFilter:
 
 @dataclass(frozen=True, slots=True)
 class EventFilter:
-    """Which events of one conversation; None means any. Times are microseconds UTC.
+    """Conditions on the events of one conversation. None means no condition. Times are microseconds UTC.
 
-    `kind` is a bare class name; `body` is a case-insensitive part of a MessageEvent's text.
+    `kind` is a class name without its module. `body` is a part of a MessageEvent's text; case is ignored.
     """
 
     kind: str | None = None
@@ -102,17 +102,17 @@ class EventFilter:
 
 
 def is_blank(text: str | None) -> bool:
-    """Return whether a text to look for, in titles or in what was said, holds nothing to find. None is not blank."""
+    """Return whether a search text contains nothing to search for. None is not blank."""
     return text is not None and not fold_title(text).strip()
 
 
 def parse_tag(text: str) -> Tag:
-    """Return the tag that `key`, `key:value` or `key=value` asks for."""
+    """Return the tag in `key`, `key:value` or `key=value`."""
     key, *value = re.split("[:=]", text, maxsplit=1)
     return Tag(key, *value)
 
 
 @lru_cache(maxsize=1024)
 def digest(order: str, asked: ConversationFilter | EventFilter, scope: str = "") -> str:
-    """Return a short fingerprint of a query; a page token is good for the query with its fingerprint alone."""
+    """Return a short hash of a query. A page token is valid only for the query with the same hash."""
     return blake2b(repr((scope, str(order), asked)).encode(), digest_size=6).hexdigest()

@@ -1,4 +1,4 @@
-"""Hits of a search through messages, and their JSON, which the API and the command both return."""
+"""Search hits, and the JSON that the API and the command print for them."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from app.model.times import format_us
 
 
 class Hit(NamedTuple):
-    """A message that matches. `event_id` and `seq` are None if it is the conversation's title.
+    """A message that matches. For a match in the title, `event_id` and `seq` are None.
 
-    `snippet` is HTML: matches stand between <mark> and </mark>, all else is escaped.
+    `snippet` is HTML: matches are inside <mark> and </mark>, all other text is escaped.
     """
 
     conversation_id: ConversationId
@@ -24,7 +24,7 @@ class Hit(NamedTuple):
     snippet: str
 
     def as_json(self) -> dict[str, Any]:
-        """Return it as the API gives it."""
+        """Return the JSON that the API answers."""
         fields = self._asdict()
         time_us = fields.pop("time_us")
         timestamp = None if time_us is None else format_us(time_us)
@@ -32,9 +32,9 @@ class Hit(NamedTuple):
 
 
 class HitPage(NamedTuple):
-    """Some hits, the best first, and the token of the next page. `truncated`: not all matches were ranked.
+    """A page of hits, best first, and the token of the next page. `truncated` means that not all matches were ranked.
 
-    The text of `indexed` of the `conversations` is in the index; a sync is reading that of the others.
+    `indexed` of `conversations` conversations have their text in the index; a sync is adding the others.
     """
 
     items: list[Hit]
@@ -44,7 +44,7 @@ class HitPage(NamedTuple):
     conversations: int
 
     def as_json(self) -> dict[str, Any]:
-        """Return it as the API gives it."""
+        """Return the JSON that the API answers."""
         return {
             "items": [hit.as_json() for hit in self.items],
             "next_page_id": self.next_page_id,

@@ -1,7 +1,7 @@
 """Conversation ids and the names of event files.
 
-An id is 32 hexadecimal digits in directory names and meta.json, and the same with dashes in the API and in
-base_state.json. In this package an id is always the 32 lower-case digits.
+An id is 32 hexadecimal digits in directory names and meta.json, and has dashes in the API and in base_state.json. In
+this package an id is always 32 lower-case digits.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ ConversationId = NewType("ConversationId", str)
 """32 lower-case hexadecimal digits."""
 
 SEQ_MAX = 10**18 - 1
-"""The largest place in a log that the name of an event file can say."""
+"""The largest event number that a file name can contain."""
 
 _PLAIN = re.compile(r"[0-9a-f]{32}")
 _ID = re.compile(r"[0-9a-f]{32}|[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.IGNORECASE)
@@ -23,14 +23,17 @@ _match_event_name = re.compile(r"event-([0-9]{5}|[1-9][0-9]{5,17})-([0-9a-fA-F-]
 
 
 class EventName(NamedTuple):
-    """The parts of an event file's name: its place in the log and its id."""
+    """The parts of an event file's name: the event's number in the log and its id."""
 
     seq: int
     event_id: str
 
 
 def find_conversation_id(text: str) -> ConversationId | None:
-    """Return the id that `text` spells, with or without dashes, or None; the same object when it is spelled plainly."""
+    """Return the id that `text` spells, with or without dashes, or None.
+
+    Returns `text` itself if it is already an id.
+    """
     if _PLAIN.fullmatch(text):
         return ConversationId(text)
     return ConversationId(text.replace("-", "").lower()) if _ID.fullmatch(text) else None
@@ -40,11 +43,13 @@ def parse_conversation_id(text: str) -> ConversationId:
     """Return the id that `text` spells.
 
     Raises:
-        InvalidId: it spells none.
+        InvalidId: `text` does not spell an id.
     """
     found = find_conversation_id(text)
     if found is None:
-        raise InvalidId(f"{text[:64]!r} is no conversation id; it has 32 hexadecimal digits, with or without dashes")
+        raise InvalidId(
+            f"{text[:64]!r} is not a conversation id; an id has 32 hexadecimal digits, with or without dashes"
+        )
     return found
 
 
@@ -55,10 +60,10 @@ def dashed(conversation_id: str) -> str:
 
 
 def find_event_name(file_name: str) -> EventName | None:
-    """Return the parts of an event file's name, or None when it is another kind of file.
+    """Return the parts of an event file's name, or None if the name is not an event file's.
 
-    The number has five digits, and more only past 99999: the form in which agent-server looks a file up again
-    (openhands-sdk 1.58, conversation/persistence_const.py).
+    The number has five digits, and more only above 99999. agent-server looks for exactly this form (openhands-sdk 1.58,
+    conversation/persistence_const.py).
     """
     match = _match_event_name(file_name)
     return EventName(int(match[1]), match[2]) if match else None

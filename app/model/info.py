@@ -1,9 +1,10 @@
-"""ConversationInfo: what the API answers for one conversation, composed from its two files; the shape of its fields.
+"""ConversationInfo: the API's answer for one conversation, composed from meta.json and base_state.json.
 
-One row whose fields have another shape than clients expect breaks the whole page for them, so such fields are found.
+One field with an unexpected type makes a whole page unreadable for agent-server's clients, so such fields are found and
+left out.
 
-Source of the fields: openhands-agent-server 1.58, models.py, `_ConversationInfoBase` and `_compose_conversation_info`;
-its nested models are not followed further.
+Source of the fields: openhands-agent-server 1.58, models.py, `_ConversationInfoBase` and `_compose_conversation_info`.
+Types inside nested models are not checked further.
 """
 
 from __future__ import annotations
@@ -23,10 +24,10 @@ _SHOWN_AS_STORED = ("tags", "stats")
 
 
 def compose_info(state: dict[str, Any], meta: dict[str, Any], *, include_skills: bool) -> dict[str, Any]:
-    """Return the fields of ConversationInfo that come from the files alone, with secrets masked.
+    """Return the fields of ConversationInfo that come from the two files, with secrets masked.
 
-    Id, title, status and times are the fold's to add; `sub_conversation_ids` is known to the index alone. `state` is
-    changed; pass a dictionary that nobody else uses. Without `include_skills` the agent's skills are cut to `[]`.
+    The fold adds id, title, status and times; the index adds `sub_conversation_ids`. Changes `state` in place, so pass
+    a dictionary that is used nowhere else. Without `include_skills`, the agent's skills are replaced by `[]`.
     """
     agent = state.get("agent")
     context = agent.get("agent_context") if isinstance(agent, dict) else None
@@ -53,7 +54,7 @@ def compose_info(state: dict[str, Any], meta: dict[str, Any], *, include_skills:
 
 
 def is_agent(value: object) -> bool:
-    """Whether a client can read it as an agent: of any kind, but the kind `Agent` has a model."""
+    """Whether a client can parse the value as an agent: any kind is accepted, but the kind `Agent` needs a model."""
     match value:
         case {"kind": "Agent", "llm": {"model": str()}}:
             return True
@@ -63,7 +64,7 @@ def is_agent(value: object) -> bool:
 
 
 def related_id(meta: dict[str, Any], name: str) -> str | None:
-    """Return the id that meta.json has under `name`, or None when it has none or a bad one."""
+    """Return the id in field `name` of meta.json, or None if it is missing or invalid."""
     value = meta.get(name)
     return find_conversation_id(value) if isinstance(value, str) else None
 
@@ -81,7 +82,7 @@ def _models(state: dict[str, Any]) -> dict[str, Any]:
 
 
 TAG_VALUE_MAX = 256
-"""Characters; see openhands-sdk 1.58, conversation/types.py."""
+"""In characters; source: openhands-sdk 1.58, conversation/types.py."""
 
 TAG_KEY = "^[a-z0-9]+$"
 match_tag_key = re.compile(TAG_KEY).fullmatch
@@ -159,6 +160,6 @@ _OR_NULL: Mapping[str, Callable[[object], bool]] = {
 
 
 def list_misshapen(fields: Mapping[str, Any]) -> list[str]:
-    """Return the names of those fields of a file that clients would not read."""
+    """Return the names of the fields whose types agent-server's clients cannot parse."""
     wrong = [name for name, fits in _NEVER_NULL.items() if name in fields and not fits(fields[name])]
     return wrong + [name for name, fits in _OR_NULL.items() if fields.get(name) is not None and not fits(fields[name])]

@@ -1,6 +1,6 @@
-"""A JSON object as bytes, in which single values are replaced and every other byte stays.
+"""A JSON object as bytes, in which single values are replaced while all other bytes stay the same.
 
-So unknown fields and secrets survive every rewrite, and 260 kB of state are neither parsed nor dumped for one new id.
+Unknown fields and secrets thus survive every rewrite, and a new HEAD does not need 260 kB of state parsed and dumped.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ _OPENING, _CLOSING = frozenset({b"{", b"["}), frozenset({b"}", b"]"})
 
 @dataclass(frozen=True, slots=True)
 class RawObject:
-    """The bytes of a JSON object, and the (begin, end) of each key's value in them."""
+    """The bytes of a JSON object, and the (begin, end) offsets of each value by key."""
 
     raw: bytes
     spans: Mapping[str, tuple[int, int]]
 
     def find(self, name: str) -> bytes | None:
-        """Return the bytes of one value, or None when there is no such key."""
+        """Return the bytes of a value, or None if the key is missing."""
         span = self.spans.get(name)
         return self.raw[slice(*span)] if span else None
 
     def with_values(self, values: Mapping[str, bytes]) -> RawObject:
-        """Return the object with these values, each given as JSON; new keys come last."""
+        """Return the object with these values replaced or added. Values are JSON; new keys are added at the end."""
         known = sorted((self.spans[name], name) for name in values if name in self.spans)
         pieces: list[bytes] = []
         spans: dict[str, tuple[int, int]] = {}
@@ -59,7 +59,7 @@ class RawObject:
 
 
 def _moved(moves: list[tuple[int, int]], position: int) -> int:
-    """Return by how many bytes `position` moves when values before it change their length."""
+    """Return how far `position` shifts because values before it changed their length."""
     moved = 0
     for end, shift in moves:
         if end > position:
@@ -69,17 +69,17 @@ def _moved(moves: list[tuple[int, int]], position: int) -> int:
 
 
 def parse_raw_object(raw: bytes) -> RawObject:
-    """Return the object in `raw`. Of a key that is there twice, the last counts.
+    """Return the object in `raw`. If a key occurs twice, the last value counts.
 
     Raises:
-        UnreadableFile: `raw` is no JSON object.
+        UnreadableFile: `raw` is not a JSON object.
     """
     parse_json_object(raw)
     return RawObject(raw, {name: (begin, end) for name, begin, end in iter_members(raw)})
 
 
 def iter_members(raw: bytes) -> Iterator[tuple[str, int, int]]:
-    """Yield the name of each member of an object that was parsed before, and where in `raw` its value begins and ends.
+    """Yield (name, begin, end) for each member of a valid JSON object; the offsets are those of its value in `raw`.
 
     A repeated name is yielded each time.
     """

@@ -1,12 +1,12 @@
-"""Conversations as JSON Lines: what the lines mean, and how they are written.
+"""The JSON Lines format of conversations.
 
     {"convstore":"conversation","version":1,"id":"45685019-..."}
-    {"convstore":"file","name":"meta.json","json":{...}}   a file; "text" or "base64" where JSON would change it
-    {...}                                                  an event, as its file has it; the next of the log
-    {"convstore":"file","name":"events/event-....json",...}   an event that is damaged, or not the next of the log
-    {"convstore":"end","id":"45685019-...","lines":9,"sha256":"..."}   of the lines before, from the first one
+    {"convstore":"file","name":"meta.json","json":{...}}   a file; "text" or "base64" where JSON would change its bytes
+    {...}                                                  an event's file as it is; the next event of the log
+    {"convstore":"file","name":"events/event-....json",...}   an event that is damaged or out of order
+    {"convstore":"end","id":"45685019-...","lines":9,"sha256":"..."}   count and hash of all lines before this one
 
-What a line holds as JSON is the bytes of the file, so that writing it back gives the same file.
+JSON inside a line has exactly the bytes of the file, so an import writes the same file.
 """
 
 from __future__ import annotations
@@ -25,27 +25,27 @@ EVENTS_PREFIX = "events/"
 
 
 def conversation_line(conversation_id: str) -> bytes:
-    """Return the line that begins a conversation."""
+    """Return the first line of a conversation."""
     return orjson.dumps({MARK: "conversation", "version": VERSION, "id": dashed(conversation_id)}) + b"\n"
 
 
 def end_line(conversation_id: str, lines: int, sha256: str) -> bytes:
-    """Return the line that ends a conversation; `lines` and `sha256` are of those before it."""
+    """Return the last line of a conversation; `lines` and `sha256` describe the lines before it."""
     return orjson.dumps({MARK: "end", "id": dashed(conversation_id), "lines": lines, "sha256": sha256}) + b"\n"
 
 
 def find_event(name: str) -> EventName | None:
-    """Return the parts of an event file's name, or None when the path is another file's."""
+    """Return the parts of an event file's name, or None if the path is not an event's."""
     return find_event_name(name.removeprefix(EVENTS_PREFIX)) if name.startswith(EVENTS_PREFIX) else None
 
 
 def event_path(name: EventName) -> str:
-    """Return the path of an event's file in its conversation's directory."""
+    """Return an event file's path relative to its conversation's directory."""
     return EVENTS_PREFIX + event_file_name(name)
 
 
 def file_line(file: ArchiveFile, next_seq: int) -> bytes:
-    """Return the line of a file; bare when it is the event that is `next_seq` in the log."""
+    """Return the line of a file: the bare event if it has number `next_seq`, otherwise an object with the name."""
     inline = _is_one_line(file.raw)
     event = find_event(file.name)
     if inline and event is not None and event.seq == next_seq and _speaks_for_itself(file.raw, event.event_id):
@@ -60,11 +60,11 @@ def file_line(file: ArchiveFile, next_seq: int) -> bytes:
 
 
 def _is_one_line(raw: bytes) -> bool:
-    """Whether `raw` is a JSON object that can stand in a line as it is and be taken out again."""
+    """Whether `raw` is a JSON object that can be written as a line and read back unchanged."""
     if not raw.startswith(b"{") or not raw.endswith(b"}") or b"\n" in raw:
         return False
     try:
-        json.loads(raw)  # Python's own parser allows less depth, and it reads the lines in other tools
+        json.loads(raw)  # Other tools read the lines with Python's own parser, which allows less nesting than orjson
         orjson.loads(raw)
     except (ValueError, RecursionError):
         return False

@@ -1,7 +1,7 @@
-"""The two files of a new conversation: of one that a client asked for, and of a fork.
+"""The two files of a new conversation or of a fork.
 
-The fields of meta.json are those of agent-server 1.58's StoredConversation (models.py, and openhands-sdk's
-conversation/request.py), those of base_state.json those of its ConversationState.
+The fields of meta.json come from agent-server 1.58's StoredConversation (models.py, and openhands-sdk's
+conversation/request.py), the fields of base_state.json from its ConversationState.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from app.model.times import format_us
 from app.model.validation import check_tags
 
 Seal = Callable[[str], str]
-"""Makes of a secret what may be stored: a token that only the key opens, or the mask."""
+"""Turns a secret into a text that may be stored: a token encrypted with the key, or the mask."""
 
 _ENCRYPTED = "gAAAA"
 _META_DEFAULTS: dict[str, Any] = {
@@ -100,7 +100,7 @@ _NAMES_INSIDE: dict[str, tuple[str, ...]] = {
     "tools": ("name",),
     "skills": ("name", "content"),
 }
-"""Texts without which agent-server reads nothing of a list: of its models, those fields that have no default."""
+"""Text fields that list items must have: agent-server's models have no default for them and reject the whole list."""
 
 _SECRETS = ("StaticSecret", "LookupSecret")
 _NOT_IN_META = frozenset({"agent", "agent_settings", "agent_profile_id", "title", "conversation_runtime", "container"})
@@ -108,17 +108,17 @@ _IN_BOTH = ("max_iterations", "stuck_detection", "confirmation_policy", "securit
 
 
 def mask_all(_secret: str) -> str:
-    """Seal by masking: what agent-server does without a key."""
+    """Return the mask for any secret, as agent-server does if it has no key."""
     return MASK
 
 
 def compose_new(
     request: Mapping[str, Any], conversation_id: ConversationId, now_us: int, seal: Seal
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return meta.json and base_state.json of a conversation as a StartConversationRequest asks for it.
+    """Return meta.json and base_state.json for a StartConversationRequest.
 
     Raises:
-        InvalidConversation: there is no workspace or agent in it, or something that agent-server would not read.
+        InvalidConversation: the workspace or agent is missing, or agent-server could not read a value.
     """
     agent, workspace = _agent(request), _workspace(request)
     tags = check_tags(request.get("tags") or {})
@@ -169,12 +169,14 @@ def compose_new(
         *([] if _are_secrets(given.get("secrets", {})) else ["secrets"]),
     }
     if wrong:
-        raise InvalidConversation(f"{', '.join(sorted(wrong))}: agent-server would not read what was given")
+        raise InvalidConversation(
+            f"{', '.join(sorted(wrong))}: agent-server cannot read these values; correct or omit them"
+        )
     return meta, state
 
 
 def _of_another_type(fields: Mapping[str, Any], types: Mapping[str, type]) -> list[str]:
-    """Return the names of those fields that have a value of another type, or hold one."""
+    """Return the names of fields whose value, or an item inside the value, has the wrong type."""
     return [name for name, kind in types.items() if name in fields and not _is_of_type(name, fields[name], kind)]
 
 
@@ -204,7 +206,7 @@ def _workspace(request: Mapping[str, Any]) -> dict[str, Any]:
     given = request.get("workspace")
     workspace: dict[str, Any] = {"kind": "LocalWorkspace", **given} if isinstance(given, dict) else {}
     if not all(isinstance(workspace.get(name), str) for name in ("kind", "working_dir")):
-        raise InvalidConversation("workspace: an object with a working_dir is needed")
+        raise InvalidConversation("workspace: must be an object with a working_dir")
     return workspace
 
 
@@ -219,12 +221,12 @@ def _agent(request: Mapping[str, Any]) -> dict[str, Any]:
         kept = {name: settings[name] for name in ("llm", "tools", "mcp_config", "agent_context") if name in settings}
         return {"llm": {"model": "unknown"}, "tools": [], **kept, "kind": "Agent"}
     raise InvalidConversation(
-        "agent: an object with a kind or an llm is needed, or agent_settings; agent profiles are not known here"
+        "agent: must be an object with a kind or an llm, or send agent_settings; agent profiles are not supported"
     )
 
 
 def seal_secrets(value: dict[str, Any], seal: Seal) -> dict[str, Any]:
-    """Return a copy in which every secret is sealed; what is sealed already, or masked, stays."""
+    """Return a copy with every secret sealed. Secrets that are already encrypted or masked stay as they are."""
     masked = mask_secrets(orjson.loads(orjson.dumps(value)))
     sealed: dict[str, Any] = _merge(value, masked, seal)
     return sealed
@@ -249,9 +251,9 @@ def forked_state(
     head: str | None,
     reset_metrics: bool,
 ) -> RawObject:
-    """Return the base_state.json of a fork: the source's bytes, but idle, with its own id, tags and HEAD.
+    """Return the base_state.json of a fork: the source's bytes with status idle and the fork's own id, tags and HEAD.
 
-    `head` is the id of an event, or None to keep the source's.
+    `head` is an event id; None keeps the source's HEAD.
     """
     values: dict[str, Any] = {
         "id": dashed(fork_id),
@@ -280,7 +282,7 @@ def forked_meta(
     now_us: int,
     reset_metrics: bool,
 ) -> RawObject:
-    """Return the meta.json of a fork: the source's bytes, but with what makes it another conversation."""
+    """Return the meta.json of a fork: the source's bytes with the fork's own id, title, tags, times and origin."""
     values = {
         "id": fork_id,
         "title": title,

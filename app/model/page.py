@@ -1,8 +1,8 @@
-"""Pages: sort orders and the opaque token that leads from one page to the next.
+"""Sort orders, and the opaque token that leads from one page to the next.
 
-A page is cut by keyset: the token names the sort key and the id of the last row that was returned, so that a row
-which is added or deleted meanwhile moves no other. An ascending walk also carries the largest key of its beginning, so
-that it ends although rows keep moving to its end.
+Paging is by keyset: a token contains the sort key and id of the last row that was returned, so adding or deleting other
+rows does not shift a page. In ascending order a token also contains the largest key at the start, so that paging ends
+although updated rows keep moving to the end.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ import orjson
 from app.errors import InvalidToken
 
 _VERSION = 1
-_BAD = "the page token is damaged or of another version; ask for the first page again, without page_id"
+_BAD = "the page token is damaged or from another version; request the first page again, without page_id"
 _INT64 = range(-(2**63), 2**63)
 
 
 class SortOrder(StrEnum):
-    """The orders of a list of conversations. Those without a title come before all titles.
+    """Sort orders for conversations. By title, conversations without a title come before all others.
 
-    RELEVANCE, which goes with a question, has the best matches first; without one it is UPDATED_AT_DESC.
+    RELEVANCE puts the best matches for `q` first; without `q` it means UPDATED_AT_DESC.
     """
 
     CREATED_AT = "CREATED_AT"
@@ -48,22 +48,22 @@ class SortOrder(StrEnum):
 
     @property
     def column(self) -> str:
-        """The column that the order sorts by; it is never null."""
+        """The column that is sorted by; it is never null."""
         name = self.removesuffix("_DESC").lower()
         return "title_key" if name == "title" else name
 
     @property
     def key_type(self) -> type[int | float | str]:
-        """The type of that column's values."""
+        """The Python type of the column's values."""
         return {"title_key": str, "cost": float}.get(self.column, int)
 
 
 COLUMN_ORDERS = tuple(order for order in SortOrder if order is not SortOrder.RELEVANCE)
-"""The orders by a column."""
+"""The orders that sort by a column."""
 
 
 class EventOrder(StrEnum):
-    """The orders of a list of events: the log's, or the reverse."""
+    """Sort orders for events: the order of the log, or the reverse."""
 
     TIMESTAMP = "TIMESTAMP"
     TIMESTAMP_DESC = "TIMESTAMP_DESC"
@@ -73,7 +73,10 @@ Key = TypeVar("Key", bound=int | float | str)
 
 
 class Cursor(NamedTuple, Generic[Key]):
-    """The place after which a page begins: sort key and id of the last row before it, and the walk's upper bound."""
+    """The sort key and id of the last row before a page.
+
+    `bound` is the largest key that an ascending walk still returns.
+    """
 
     key: Key
     id: str
@@ -81,15 +84,15 @@ class Cursor(NamedTuple, Generic[Key]):
 
 
 def encode_token(cursor: Cursor[Key], digest: str) -> str:
-    """Return the token that leads to the page after `cursor` of the query with this digest."""
+    """Return the token for the page after `cursor`. `digest` identifies the query."""
     return urlsafe_b64encode(orjson.dumps([_VERSION, digest, *cursor])).rstrip(b"=").decode()
 
 
 def decode_token(token: str, digest: str, key_type: type[Key]) -> Cursor[Key]:
-    """Return the place that a token names, in an order whose keys have this type.
+    """Return the cursor in a token. `key_type` is the type of the sort key.
 
     Raises:
-        InvalidToken: it is damaged, of another version, or was given out for another query.
+        InvalidToken: the token is damaged, from another version, or belongs to another query.
     """
     try:
         raw = urlsafe_b64decode(token.encode() + b"=" * (-len(token) % 4))
@@ -101,7 +104,7 @@ def decode_token(token: str, digest: str, key_type: type[Key]) -> Cursor[Key]:
             if made_for != digest:
                 raise InvalidToken(
                     "the page token belongs to another query; "
-                    "keep filters and sort order while paging, or ask for the first page"
+                    "use the same filters and sort order for all pages, or request the first page"
                 )
             if _is_key(key, key_type) and (bound is None or _is_key(bound, key_type)):
                 return Cursor(key, row_id, bound)

@@ -1,9 +1,9 @@
-"""Taking secrets out of a conversation's files, for exports.
+"""Removing secrets from a conversation's files for exports.
 
-meta.json and base_state.json are masked as their answers are (`app.model.secrets`). An event is the record of what was
-said and done: there, as in agent-server's own download (openhands-agent-server 1.58, _secret_redaction.py), a value is
-masked where its name is that of a credential or where it is encrypted, and in an update of the state as in the state.
-A copy (`base_state.json.bak`) is masked as what its name says that it is. A file without secrets keeps its bytes.
+meta.json and base_state.json are masked like API answers (`app.model.secrets`). In an event, which records what was
+said and done, a value is masked if its name is a credential's or if it is encrypted, as in agent-server's own download
+(openhands-agent-server 1.58, _secret_redaction.py). A state update event is masked like the state. A backup copy
+(`base_state.json.bak`) is masked like its original. A file without secrets keeps its bytes.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ STATE_FIELDS_OPEN = ("tags", "stats")
 
 _WHOLE = {"meta.json": META_FIELDS_OPEN, "base_state.json": STATE_FIELDS_OPEN}
 _TRACES = (b"api_key", b"aws_", b"gAAAA", STATE_UPDATE.encode(), b"\\u00")
-"""Bytes of which a file with a secret has at least one; the last for a name that is spelled in escapes."""
+"""A file with a secret contains at least one of these; the last one is for names written with escapes."""
 
 
 def redact_file(name: str, raw: bytes) -> bytes:
-    """Return a file's bytes with its secrets masked; the same object when there are none.
+    """Return a file's bytes with secrets masked. Returns the same object if there are none.
 
     Raises:
-        UnreadableFile: it is damaged, so that a secret in it could not be found.
+        UnreadableFile: the file is damaged, so that secrets cannot be found.
     """
     if not raw:
         return raw

@@ -1,6 +1,6 @@
-"""Rebuilding meta.json or base_state.json when it is missing or torn, from its whole fields and from the log.
+"""Rebuilding a missing or torn meta.json or base_state.json from its complete fields and from the log.
 
-A field that is lost gets agent-server's default; a lost agent becomes a stub, which a user replaces before a run.
+A lost field gets agent-server's default. A lost agent becomes a stub, which a user must replace before the next run.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _skip = re.compile(r"[ \t\r\n]*").match
 def salvage(raw: bytes) -> dict[str, Any]:
     """Return the complete members at the beginning of a torn JSON object.
 
-    Python's decoder reads them one by one, since `json_splice` needs a complete object.
+    Uses Python's decoder, because `json_splice` needs a complete object.
     """
     text = raw.decode(errors="replace")
     decode = json.JSONDecoder().raw_decode
@@ -49,13 +49,13 @@ def _space(text: str, at: int) -> int:
 
 
 def _after(text: str, at: int, sign: str) -> int:
-    """Return the place after `sign`, which must be the next but for space, and 0 when it is not."""
+    """Return the offset after `sign` if it follows at `at` (white space may precede it), otherwise 0."""
     place = _space(text, at)
     return place + 1 if text.startswith(sign, place) else 0
 
 
 def is_same_id(value: Mapping[str, Any], conversation_id: ConversationId) -> bool:
-    """Whether a file's `id` is missing or is that of the conversation."""
+    """Whether a file's `id` is missing or equals the conversation's id."""
     named = value.get("id", conversation_id)
     return isinstance(named, str) and find_conversation_id(named) == conversation_id
 
@@ -77,9 +77,9 @@ def replay_state(events: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
 def rebuild_state(
     conversation_id: ConversationId, *, salvaged: dict[str, Any], logged: dict[str, Any], meta: dict[str, Any]
 ) -> dict[str, Any]:
-    """Return a base_state.json. Each field comes from what was salvaged, else the log, else meta.json, else a default.
+    """Return a base_state.json. Each field is salvaged, else from the log, else from meta.json, else a default.
 
-    A status of `running` becomes `error`, as after any crash.
+    Status `running` becomes `error`, as after any crash.
     """
     workspace = meta.get("workspace")
     request = {"agent": STUB_AGENT, "workspace": workspace if _has_directory(workspace) else STUB_WORKSPACE}

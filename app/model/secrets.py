@@ -1,8 +1,8 @@
-"""Masking: secrets in a conversation's files that no answer may show.
+"""Masking secrets in a conversation's files, so that no answer contains them.
 
-Secret are the fields that openhands-sdk 1.58 keeps as such (llm.LLM_SECRET_FIELDS, mcp.config, secret.secrets), what
-stands under a name like theirs in any spelling, and Fernet tokens and logins in URLs wherever they stand. What a user
-typed into a message, a title or a tag is the user's own text; for what stands in events there is `mask_credentials`.
+Secrets are: fields that openhands-sdk 1.58 treats as such (llm.LLM_SECRET_FIELDS, mcp.config, secret.secrets), values
+with similar names in any spelling, and Fernet tokens and logins in URLs anywhere. Messages, titles and tags are the
+user's own text and are not masked by name; events are masked with `mask_credentials`.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from collections.abc import Callable
 from functools import lru_cache
 
 MASK = "**********"
-"""What stands in an answer for a secret; the SDK reads it as "not set"."""
+"""Replaces a secret in answers. The SDK reads it as "not set"."""
 
 _MASKED_TYPES = (str, dict, list)
 _FERNET_PREFIX = "gAAAA"
 _FERNET_TOKEN = re.compile(r"(?:\AgAAAA|(?<![A-Za-z0-9+])gAAAA(?=[A-Za-z0-9_-]{20}))[A-Za-z0-9_-]*={0,2}")
-"""Not behind a letter or digit: "gAAAA" stands in the base64 of most PNG images."""
+"""Does not match after a letter or digit, because the base64 of most PNG images contains "gAAAA"."""
 
 _HUMP = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 _KEYED = r"(?:api|access|auth|bearer|client|private|refresh|secret|session)[_-]?"
@@ -32,10 +32,10 @@ _AUTH = re.compile(r"(?:.*[_-])?auth", re.IGNORECASE)
 _KINDS = frozenset({"kind", "type", "strategy"})
 _OPEN_IN_A_SOURCE = _KINDS | {"description"}
 _OPEN_VALUES = frozenset({"oauth", "none", "client_secret_post", "client_secret_basic", "private_key_jwt"})
-"""How an MCP server is logged in to; a client reads no other words there (openhands-sdk 1.58, mcp.config)."""
+"""The login methods of MCP servers, the only values that clients accept there (openhands-sdk 1.58, mcp.config)."""
 
 _NO_SECRETS = frozenset({"acp_file_secrets"})
-"""It says where an ACPAgent's secrets go (openhands-sdk 1.58, ACPFileSecretSpec)."""
+"""Says where an ACPAgent's secrets are put, and contains none (openhands-sdk 1.58, ACPFileSecretSpec)."""
 
 _MAPS_OF_NAMES = frozenset({"properties", "$defs", "definitions", "mcpServers", "mcp_config"})
 _IN_SCHEMAS_AND_SERVERS = frozenset({"type", "$ref", "anyOf", "allOf", "oneOf", "enum", "const", "command", "url"})
@@ -51,9 +51,10 @@ _CREDENTIALS = frozenset(
 
 
 def mask_credentials(value: object) -> object:
-    """Return `value` with what stands under a credential's name, and every Fernet token, replaced by `MASK`.
+    """Replace values with a credential's name, and all Fernet tokens, by `MASK`; return the value.
 
-    This is for what a user or an agent wrote, where "token" or "key" are words. Changed in place, as `mask_secrets`.
+    For texts by users and agents, in which "token" and "key" are ordinary words. Dictionaries and lists change in
+    place.
     """
     if isinstance(value, dict):
         for name, item in value.items():
@@ -67,7 +68,7 @@ def mask_credentials(value: object) -> object:
 
 
 def mask_secrets(value: object) -> object:
-    """Return `value` with every secret replaced by `MASK`; dictionaries and lists are changed in place."""
+    """Replace every secret in `value` by `MASK` and return it. Dictionaries and lists change in place."""
     if isinstance(value, dict):
         for name, item in value.items():
             if isinstance(item, _MASKED_TYPES):
@@ -83,7 +84,7 @@ def mask_secrets(value: object) -> object:
 
 @lru_cache(maxsize=4096)
 def _mask_under(name: str) -> Callable[[object], object]:
-    """Return the function that masks a value under this name. Cached, because the same few hundred names recur."""
+    """Return the function that masks a value with this name. Cached, because the same few hundred names recur."""
     if name in _MAPS_OF_NAMES:
         return _mask_each
     if name in _NO_SECRETS:
@@ -99,7 +100,7 @@ def _mask_under(name: str) -> Callable[[object], object]:
 
 
 def _mask_each(value: object) -> object:
-    """Mask what is in the JSON schemas and MCP servers of an object: they are no secrets, whatever they are called."""
+    """Mask values by name, but treat JSON schemas and MCP servers as objects without secret names."""
     if not isinstance(value, dict):
         return mask_secrets(value)
     for name, item in value.items():
@@ -109,7 +110,7 @@ def _mask_each(value: object) -> object:
 
 
 def _mask_texts(value: object) -> object:
-    """Mask all texts; numbers are counts and times."""
+    """Mask all texts, but not numbers, which are counts and times."""
     if isinstance(value, dict):
         return {name: _mask_texts(item) for name, item in value.items()}
     if isinstance(value, list):
@@ -132,7 +133,7 @@ def _mask_sources(value: object) -> object:
 
 
 def _mask_source(value: object) -> object:
-    """Mask a SecretSource; of what kind it is, and what for, stays."""
+    """Mask a SecretSource except for its kind and description."""
     if not isinstance(value, dict) or "kind" not in value:
         return _mask_all(value)
     return {
@@ -142,7 +143,7 @@ def _mask_source(value: object) -> object:
 
 
 def _mask_login(value: object) -> object:
-    """Mask how an MCP server is logged in to; in which way, and until when, stays."""
+    """Mask an MCP server's login data except for the method."""
     if not isinstance(value, dict):
         return _mask_texts(value)
     return {
@@ -151,7 +152,7 @@ def _mask_login(value: object) -> object:
 
 
 def mask_text(text: str) -> str:
-    """Return a text with every Fernet token, and what logs in in a URL, replaced by `MASK`."""
+    """Return a text with all Fernet tokens, and logins in URLs, replaced by `MASK`."""
     text = _mask_tokens(text)
     if "://" not in text:
         return text

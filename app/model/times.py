@@ -1,4 +1,4 @@
-"""Times are integer microseconds since 1970 in UTC."""
+"""Times are integers: microseconds since 1970 in UTC."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
 AHEAD_MAX_US = 86_400_000_000
-"""How far a time may be ahead of the clock and still count, a day: naive times of another zone are hours ahead."""
+"""A time may be one day ahead of the clock, because times without a zone may come from a zone hours ahead."""
 
 
 def to_us(moment: datetime, zone: tzinfo | None = UTC) -> int:
-    """Return microseconds UTC; a naive `moment` is taken to be in `zone` (None: the host's zone)."""
+    """Return microseconds UTC. A `moment` without a zone is in `zone` (None: the host's zone)."""
     if moment.tzinfo is None:
         moment = _localised(moment) if zone is None else moment.replace(tzinfo=zone)
     return (moment - _EPOCH) // _MICROSECOND
 
 
 def _localised(moment: datetime) -> datetime:
-    """Return a naive time of the host's zone as an aware one; at the ends of the calendar the zone does not matter."""
+    """Return a time in the host's zone as an aware one. Times at the limits of the calendar are read as UTC."""
     try:
         return moment.astimezone()
     except (ValueError, OverflowError, OSError):
@@ -31,9 +31,9 @@ _LAST_US = to_us(datetime.max.replace(tzinfo=UTC))
 
 
 def find_time_us(text: object, zone: tzinfo | None = UTC) -> int | None:
-    """Return the microseconds of an ISO 8601 text, or None when it is none in the years 1 to 9999 of UTC.
+    """Return the microseconds of an ISO 8601 text, or None if it is invalid or outside the years 1 to 9999 UTC.
 
-    A naive one is taken to be in `zone`, as in `to_us`.
+    A time without a zone is in `zone`, as in `to_us`.
     """
     if not isinstance(text, str):
         return None
@@ -45,5 +45,5 @@ def find_time_us(text: object, zone: tzinfo | None = UTC) -> int | None:
 
 
 def format_us(moment_us: int) -> str:
-    """Return the ISO 8601 text, as pydantic writes it: 2026-10-18T04:58:00Z, with six decimals when there are any."""
+    """Return ISO 8601 text as pydantic writes it: 2026-10-18T04:58:00Z, with six decimals if there are any."""
     return (_EPOCH + timedelta(microseconds=moment_us)).isoformat().replace("+00:00", "Z")

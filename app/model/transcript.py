@@ -1,6 +1,6 @@
-"""Events as a person reads them: who spoke and what, and a conversation as Markdown.
+"""Events as people read them, and a conversation as Markdown.
 
-Markdown has headings for who spoke, their words as they are, and the rest in fences.
+In Markdown, headings name the speakers; their words are plain text, and everything else is in fences.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _LINES_MAX = 200
 
 
 def heading(conversation_id: str, meta: dict[str, Any], state: dict[str, Any]) -> Iterator[str]:
-    """Yield the head of a conversation's text: its title and metadata."""
+    """Yield the head of a conversation's text: title and metadata."""
     title = meta.get("title")
     yield f"# {_inline(title if isinstance(title, str) and title.strip() else '(no title)')}\n\n"
     agent = state.get("agent")
@@ -42,7 +42,7 @@ def heading(conversation_id: str, meta: dict[str, Any], state: dict[str, Any]) -
 
 
 def event_text(event: dict[str, Any]) -> Iterator[str]:
-    """Yield the text of an event; nothing for agent-server's own bookkeeping."""
+    """Yield the text of an event. agent-server's bookkeeping events yield nothing."""
     if event.get("kind") == STATE_UPDATE:
         return
     yield f"\n## {_inline(who(event))}\n\n"
@@ -55,7 +55,7 @@ def event_text(event: dict[str, Any]) -> Iterator[str]:
 
 
 def problem_text(name: str, reason: str) -> str:
-    """Return the text shown in place of a file that cannot be shown."""
+    """Return the text that replaces a file which cannot be shown."""
     return f"\n> {_inline(name)} is left out: {_inline(reason)}\n"
 
 
@@ -64,7 +64,7 @@ def _inline(text: str) -> str:
 
 
 def _fenced(text: str) -> str:
-    """Return text in a fence that is longer than any in it, cut to a number of lines."""
+    """Return text in a fence that is longer than any fence inside it. Only the first lines are kept."""
     lines = text.rstrip().splitlines()
     if len(lines) > _LINES_MAX:
         lines = [*lines[:_LINES_MAX], f"… {len(lines) - _LINES_MAX} more lines"]
@@ -93,7 +93,7 @@ def who(event: dict[str, Any]) -> str:
 
 
 def texts(event: dict[str, Any]) -> Iterator[str]:
-    """Yield the texts of an event, each of one or more lines."""
+    """Yield the texts of an event; each has one or more lines."""
     match event.get("kind"):
         case "MessageEvent":
             message = event.get("llm_message")
@@ -125,7 +125,7 @@ def _observation(observation: object) -> Iterator[str]:
 
 
 def _fields(value: object) -> Iterator[str]:
-    """Yield an object's fields, one a line, without those that only agent-server needs."""
+    """Yield an object's fields, one per line, except those that only agent-server needs."""
     for name, item in value.items() if isinstance(value, dict) else ():
         if name in ("kind", "id", "timestamp", "source", "parent_id") or item in (None, False, "", [], {}):
             continue

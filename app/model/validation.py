@@ -1,4 +1,4 @@
-"""Checks before a write: events completed and checked, titles and tags checked, and HEAD in the tree of events."""
+"""Checks before a write: events, titles, tags and messages."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from app.model.info import TAG_VALUE_MAX, match_tag_key
 from app.model.times import find_time_us
 
 ROOT = "__root__"
-"""The parent of an event that is an explicit root."""
+"""The `parent_id` of an explicit root event."""
 
 SOURCES = ("agent", "environment", "hook", "user")
 
@@ -33,12 +33,12 @@ _match_kind = re.compile(EVENT_KIND).fullmatch
 
 
 def complete_event(event: Mapping[str, Any], zone: tzinfo | None) -> dict[str, Any]:
-    """Return an event with id and timestamp, the four named fields first; any kind is good, and any further field.
+    """Return an event with an id and a timestamp, its named fields first. Any kind and additional fields are accepted.
 
-    A new timestamp is naive local time in `zone` (None: the host's), as agent-server writes it.
+    A new timestamp is local time in `zone` (None: the host's) without an offset, as agent-server writes it.
 
     Raises:
-        InvalidEvent: id, timestamp, source, kind or parent_id has a value that agent-server would not read.
+        InvalidEvent: agent-server could not read the id, timestamp, source, kind or parent_id.
     """
     given = dict(event)
     event_id = given.pop("id", None)
@@ -46,22 +46,22 @@ def complete_event(event: Mapping[str, Any], zone: tzinfo | None) -> dict[str, A
     event_id = str(uuid4()) if event_id is None else event_id
     timestamp = datetime.now(zone).replace(tzinfo=None).isoformat() if timestamp is None else timestamp
     if not isinstance(event_id, str) or not _match_id(event_id):
-        raise InvalidEvent(f"event id {_shown(event_id)} is none; it has 8 to 64 hexadecimal digits or dashes")
+        raise InvalidEvent(f"event id {_shown(event_id)} is invalid; an id has 8 to 64 hexadecimal digits or dashes")
     if find_time_us(timestamp, zone) is None:
-        raise InvalidEvent(f"event {event_id}: timestamp {_shown(timestamp)} is no ISO 8601 time")
+        raise InvalidEvent(f"event {event_id}: timestamp {_shown(timestamp)} is not an ISO 8601 time")
     if given.get("source") not in SOURCES:
-        raise InvalidEvent(f"event {event_id}: source {_shown(given.get('source'))} is none of {', '.join(SOURCES)}")
+        raise InvalidEvent(f"event {event_id}: source {_shown(given.get('source'))} is not one of {', '.join(SOURCES)}")
     if not isinstance(given.get("kind"), str) or not _match_kind(given["kind"]):
-        raise InvalidEvent(f"event {event_id}: kind {_shown(given.get('kind'))} is no class name")
+        raise InvalidEvent(f"event {event_id}: kind {_shown(given.get('kind'))} is not a class name")
     parent = given.pop("parent_id", None)
     if parent is not None and (not isinstance(parent, str) or parent == event_id):
-        raise InvalidEvent(f"event {event_id}: parent_id {_shown(parent)} is no other event's id")
+        raise InvalidEvent(f"event {event_id}: parent_id {_shown(parent)} is not the id of another event")
     first = {"id": event_id, "timestamp": timestamp, "source": given.pop("source")}
     return first | ({} if parent is None else {"parent_id": parent}) | given
 
 
 def moves_head(event: Mapping[str, Any]) -> bool:
-    """Whether an event becomes the HEAD; a ConversationStateUpdateEvent is no node of the tree.
+    """Whether an event becomes the HEAD. A ConversationStateUpdateEvent does not.
 
     Source: openhands-sdk 1.58, conversation/state.py, `append_event`.
     """
@@ -69,7 +69,7 @@ def moves_head(event: Mapping[str, Any]) -> bool:
 
 
 def is_node(event: Mapping[str, Any]) -> bool:
-    """Whether an event can be the HEAD that an old log, which names none, has."""
+    """Whether an event can be the HEAD of an old log whose base_state.json names no HEAD."""
     return event.get("kind") not in (STATE_UPDATE, CONVERSATION_ERROR)
 
 
@@ -77,7 +77,7 @@ def dump_event(event: Mapping[str, Any]) -> bytes:
     """Return the bytes of an event's file.
 
     Raises:
-        InvalidEvent: it holds something that JSON cannot.
+        InvalidEvent: the event contains a value that JSON cannot represent.
     """
     try:
         return orjson.dumps(event)
@@ -86,16 +86,16 @@ def dump_event(event: Mapping[str, Any]) -> bytes:
 
 
 def check_title(title: object) -> str:
-    """Return a title that agent-server accepts: 1 to 200 characters, not blank, no half of a surrogate pair.
+    """Return a title that agent-server accepts: 1 to 200 characters, not blank, no unpaired surrogate.
 
     Raises:
-        InvalidConversation: it is another.
+        InvalidConversation: agent-server would not accept the title.
     """
     if not isinstance(title, str):
-        raise InvalidConversation(f"a title is a text; this one is {_shown(title)}")
+        raise InvalidConversation(f"a title must be a string; this one is {_shown(title)}")
     if not title.strip() or len(title) > TITLE_MAX:
         raise InvalidConversation(
-            f"a title has 1 to {TITLE_MAX} characters and is not blank; this one has {len(title)}"
+            f"a title must have 1 to {TITLE_MAX} characters and not be blank; this one has {len(title)}"
         )
     if not _is_unicode(title):
         raise InvalidConversation(f"the title {_shown(title)} cannot be written as UTF-8")
@@ -106,15 +106,15 @@ def check_tags(tags: object) -> dict[str, str]:
     """Return tags that agent-server accepts.
 
     Raises:
-        InvalidConversation: they are no object, or a key or a value is another.
+        InvalidConversation: `tags` is not an object, or agent-server would not accept a key or value.
     """
     if not isinstance(tags, Mapping):
-        raise InvalidConversation(f"tags {_shown(tags)} are no object of keys and values")
+        raise InvalidConversation(f"tags {_shown(tags)} are not an object of keys and values")
     for key, value in tags.items():
         if not match_tag_key(key):
-            raise InvalidConversation(f"tag key {_shown(key)} may have lower-case letters and digits only")
+            raise InvalidConversation(f"tag key {_shown(key)} may only contain lower-case letters and digits")
         if not isinstance(value, str):
-            raise InvalidConversation(f"the value of tag {key!r} is no text: {_shown(value)}")
+            raise InvalidConversation(f"the value of tag {key!r} is not a string: {_shown(value)}")
         if not _is_unicode(value):
             raise InvalidConversation(f"the value of tag {key!r} cannot be written as UTF-8: {_shown(value)}")
         if len(value) > TAG_VALUE_MAX:
@@ -123,7 +123,7 @@ def check_tags(tags: object) -> dict[str, str]:
 
 
 def find_tags(files: ConversationFiles) -> dict[str, str]:
-    """Return the tags of a conversation as they stand in its files."""
+    """Return the tags in a conversation's files."""
     for fields in (files.state, files.meta):
         tags = (fields or {}).get("tags")
         if isinstance(tags, dict):
@@ -132,17 +132,19 @@ def find_tags(files: ConversationFiles) -> dict[str, str]:
 
 
 def check_message(message: object) -> tuple[str, list[dict[str, Any]]]:
-    """Return role and content of a SendMessageRequest as agent-server accepts it.
+    """Return the role and content of a SendMessageRequest that agent-server accepts.
 
     Raises:
-        InvalidConversation: it is another.
+        InvalidConversation: agent-server would not accept the message.
     """
     given = message if isinstance(message, dict) else {}
     role, content = given.get("role", "user"), given.get("content", [])
     if message is not given or role not in ROLES or not isinstance(content, list):
-        raise InvalidConversation(f"the message {_shown(message)} has no role of {', '.join(ROLES)}, or no content")
+        raise InvalidConversation(
+            f"the message {_shown(message)} needs a role ({', '.join(ROLES)}) and a list of content"
+        )
     if not all(_is_content(part) for part in content):
-        raise InvalidConversation(f"the content {_shown(content)} of the message is no list of texts and images")
+        raise InvalidConversation(f"the content {_shown(content)} of the message must be a list of texts and images")
     return role, content
 
 
@@ -156,7 +158,7 @@ def _is_content(part: object) -> bool:
 
 
 def make_message(role: str, content: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return a MessageEvent with what a client sent, as agent-server writes it."""
+    """Return a MessageEvent with a client's message, as agent-server writes it."""
     return {
         "source": _SOURCE_OF.get(role, "environment"),
         "llm_message": {"role": role, "content": content, "thinking_blocks": []},
@@ -167,7 +169,7 @@ def make_message(role: str, content: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _is_unicode(text: str) -> bool:
-    """Whether a text has no half of a surrogate pair, which JSON may spell and UTF-8 cannot hold."""
+    """Whether a text has no unpaired surrogate. JSON can contain one, UTF-8 cannot."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -185,8 +187,8 @@ _RESULTS = frozenset({"ObservationEvent", "UserRejectObservation", "AgentErrorEv
 def find_unfinished_action(events: Iterable[Mapping[str, Any]]) -> Mapping[str, Any] | None:
     """Return the first action of a log that has no result, or None.
 
-    A rejection or observation is matched by the action's id or its tool call's, an error by the tool call's alone.
-    Source: openhands-sdk 1.58, conversation/state.py, `get_unmatched_actions`, and event_service.py.
+    A rejection or observation refers to the action's id or its tool call's id; an error refers only to the tool call's
+    id. Source: openhands-sdk 1.58, conversation/state.py, `get_unmatched_actions`, and event_service.py.
     """
     actions: list[Mapping[str, Any]] = []
     done: set[object] = set()
@@ -199,7 +201,7 @@ def find_unfinished_action(events: Iterable[Mapping[str, Any]]) -> Mapping[str, 
 
 
 def interrupted_error(action: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the AgentErrorEvent that stands for the result of an action which a crash cut off."""
+    """Return the AgentErrorEvent that is the result of an action which a crash interrupted."""
     return {
         "source": "agent",
         "parent_id": action.get("id"),

@@ -68,7 +68,7 @@ def test_the_beginning_of_an_id_is_found_without_an_index(corpus: Path, convstor
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("zz", "'zz' is no conversation id"),
+        ("zz", "'zz' is neither a conversation id nor"),
         ("ffff", "no conversation's id begins with 'ffff'"),
         ("0000", "several ids begin with '0000'"),
         (make_id(9), "no conversation has the id 00000000-0000-4000-8000-000000000009"),

@@ -51,9 +51,9 @@ def test_list_count_and_a_count_by_status_agree_under_every_filter(corpus: Path,
 @pytest.mark.parametrize(
     ("option", "value", "told"),
     [
-        ("--by", "colour", "'colour' is nothing to count by"),
+        ("--by", "colour", "'colour' is not a facet"),
         ("--since", "yesterday", "--since 'yesterday' is no time"),
-        ("--parent", "x", "'x' is no conversation id"),
+        ("--parent", "x", "'x' is not a conversation id"),
     ],
 )
 def test_a_filter_that_says_nothing_is_refused(

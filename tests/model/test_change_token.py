@@ -28,7 +28,7 @@ def test_a_token_is_read_as_it_was_written(token: ChangeToken, text: str) -> Non
     "text", ["", "now", f"{EPOCH}.7", f"{EPOCH}.-1.", f"{EPOCH}.7.some", f"{EPOCH}.7..x", "x" * 999]
 )
 def test_any_other_text_is_refused(text: str) -> None:
-    with pytest.raises(InvalidToken, match="is no token of the change feed; begin without `since`"):
+    with pytest.raises(InvalidToken, match="is not a token of the change feed; start without `since`"):
         parse_change_token(text)
 
 

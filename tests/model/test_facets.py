@@ -17,14 +17,14 @@ def test_facets_are_read_each_once() -> None:
 
 @pytest.mark.parametrize("text", ["", "status,", "colour", "status:idle", "tag:", "TAG"])
 def test_what_nothing_can_be_counted_by_is_refused(text: str) -> None:
-    with pytest.raises(InvalidFacet, match="is nothing to count by; there are status, model"):
+    with pytest.raises(InvalidFacet, match="is not a facet; use one of status, model"):
         parse_facets(text)
 
 
 def test_too_many_facets_are_refused() -> None:
     names = [f"tag:{number}" for number in range(FACETS_MAX + 1)]
     assert len(parse_facets(",".join(names[1:]))) == FACETS_MAX
-    with pytest.raises(InvalidFacet, match="21 facets were asked for; at most 20"):
+    with pytest.raises(InvalidFacet, match="21 facets were requested; at most 20"):
         parse_facets(",".join(names))
 
 

@@ -35,7 +35,7 @@ def test_an_id_is_read_in_every_spelling(text: str) -> None:
 )  # fmt: skip
 def test_what_is_no_id_is_refused(text: str) -> None:
     assert find_conversation_id(text) is None
-    with pytest.raises(InvalidId, match="is no conversation id"):
+    with pytest.raises(InvalidId, match="is not a conversation id"):
         parse_conversation_id(text)
 
 

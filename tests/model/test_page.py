@@ -80,7 +80,7 @@ def test_any_other_json_is_refused(fields: object) -> None:
     ],
 )
 def test_a_token_of_another_version_or_form_is_refused(fields: object) -> None:
-    with pytest.raises(InvalidToken, match="damaged or of another version"):
+    with pytest.raises(InvalidToken, match="damaged or from another version"):
         decode_token(token_of(fields), QUERY, int)
 
 

@@ -1,7 +1,7 @@
-"""The text of an event that full-text search looks through.
+"""The searchable text of an event.
 
-That is what people and agents said: messages, reasoning and thoughts, final answers, errors, summaries. What tools were
-given and answered comes in only when it is asked for. Secrets are masked, as in every answer, and the text is bounded.
+It has what people and agents said: messages, reasoning, thoughts, final answers, errors and summaries. The input and
+output of tools is included only on request. Secrets are masked as in every answer, and the length is limited.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from unicodedata import normalize
 from app.model.secrets import MASK, mask_credentials, mask_text
 
 SAID_VERSION = 1
-"""Rises when `searchable_text` changes; an index made by another version is filled again."""
+"""Increased when `searchable_text` changes. An index with another version is filled again."""
 
 SAID_MAX = 32_768
-"""The most characters that are kept of one event."""
+"""The maximum length of one event's text, in characters."""
 
 _THINKS = ("ThinkAction",)
 _ENDS = ("FinishAction",)
@@ -25,9 +25,9 @@ _NOT_SAID = frozenset({"kind", "id", "timestamp", "source", "parent_id"})
 
 
 def searchable_text(event: dict[str, Any], *, tools: bool = False) -> str:
-    """Return the searchable text of an event, "" for none; with `tools` also the tools' input and output.
+    """Return the searchable text of an event, or "". With `tools`, include the tools' input and output.
 
-    The fields are those of openhands-sdk 1.58's events; of other kinds, the fields that tell of errors.
+    The fields are those of openhands-sdk 1.58's events; for unknown kinds, the fields that contain errors.
     """
     texts = (text.strip() for text in _texts(event, tools=tools))
     joined = "\n".join(text for text in texts if text and text != MASK)[:SAID_MAX].replace("\0", " ")
@@ -35,7 +35,7 @@ def searchable_text(event: dict[str, Any], *, tools: bool = False) -> str:
 
 
 def searchable_title(title: str) -> str:
-    """Return a conversation's title as search looks through it."""
+    """Return the searchable text of a conversation's title."""
     return mask_text(normalize("NFC", title.replace("\0", " "))).strip()
 
 
@@ -74,7 +74,7 @@ def _action(action: object, *, tools: bool) -> Iterator[str]:
 
 
 def _content(blocks: object) -> Iterator[str]:
-    """Yield the texts of content blocks; a plain string counts as one block."""
+    """Yield the texts of content blocks. A plain string counts as one block."""
     if isinstance(blocks, str):
         yield blocks
     for block in blocks if isinstance(blocks, list) else ():
@@ -83,7 +83,7 @@ def _content(blocks: object) -> Iterator[str]:
 
 
 def _strings(value: object) -> Iterator[str]:
-    """Yield all strings in a value, at any depth; the JSON reader bounds the depth."""
+    """Yield all strings in a value at any depth. The JSON parser limits the depth."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, dict):

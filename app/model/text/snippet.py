@@ -1,6 +1,6 @@
-"""Snippets: the piece of a text where the words that were looked for stand, as HTML with `<mark>` around them.
+"""Snippets: the part of a text that contains the search terms, as HTML with `<mark>` around each match.
 
-Made from the original text and not from the index, whose words are folded.
+A snippet comes from the original text, because the index has only folded words.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import NamedTuple
 from app.model.text.tokenizer import TOKEN_MAX, Term, fold, folded_lengths, is_unspaced
 
 SNIPPET_MAX = 240
-"""About how many characters of a text a snippet shows."""
+"""The approximate length of a snippet, in characters."""
 
 _LEAD = 60
 _MARKS_MAX = 200
@@ -22,7 +22,7 @@ _CUT = "…"
 
 
 class Span(NamedTuple):
-    """A place in a text where term number `term` occurs."""
+    """An occurrence of term number `term` in a text."""
 
     start: int
     end: int
@@ -30,7 +30,10 @@ class Span(NamedTuple):
 
 
 def find_spans(text: str, terms: Sequence[Term]) -> list[Span]:
-    """Return where the terms stand in a text, in its order, without overlaps; the first ones when there are many."""
+    """Return the occurrences of the terms, in order and without overlaps.
+
+    Of a frequent term, only the first are returned.
+    """
     folded = fold(text)
     joined = folded.replace(" ", "")
     places = range(len(text) + 1) if text.isascii() else _places(text)
@@ -51,7 +54,7 @@ def find_spans(text: str, terms: Sequence[Term]) -> list[Span]:
 
 
 def _places(text: str) -> Sequence[int]:
-    """Return for each place in the folded text the one in the text."""
+    """Return a map from each position in the folded text to the position in the text."""
     lengths = folded_lengths(text)
     if lengths.count(1) == len(lengths):
         return range(len(text) + 1)
@@ -80,7 +83,7 @@ def _places_of_run(folded: str, run: Sequence[str]) -> Iterator[tuple[int, int]]
 
 
 def _is_border(folded: str, at: int, text: str, place: int) -> bool:
-    """Whether a word, or a part of an identifier, begins or ends at a place."""
+    """Whether a word, or a part of an identifier, begins or ends at this position."""
     if at in (0, len(folded)) or " " in (folded[at - 1], folded[at]):
         return True
     if is_unspaced(folded[at - 1]) or is_unspaced(folded[at]):
@@ -90,7 +93,7 @@ def _is_border(folded: str, at: int, text: str, place: int) -> bool:
 
 
 def make_snippet(text: str, terms: Sequence[Term]) -> str:
-    """Return the piece of a text that holds the most of the terms, as HTML; its beginning when it holds none."""
+    """Return the part of a text that contains the most terms, as HTML, or its beginning if it contains none."""
     spans = find_spans(text, terms)
     start = _best_start(spans)
     end = min(start + SNIPPET_MAX, len(text))
@@ -121,7 +124,7 @@ def _best_start(spans: Sequence[Span]) -> int:
 
 
 def _whole_words(text: str, start: int, end: int) -> tuple[int, int]:
-    """Move the cuts to where words begin and end, if that is near."""
+    """Move both ends to word boundaries if these are near."""
     if start:
         space = text.find(" ", start, start + _LEAD // 2)
         start = space + 1 if space >= 0 else start

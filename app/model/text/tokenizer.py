@@ -1,9 +1,9 @@
-"""Words: how texts are cut into them for the index, and how a user's question is read.
+"""The tokenizer: splits texts into words for the index, and parses search queries.
 
-Index and question are cut by one function, so that they cannot differ. A text is folded (case, accents, width), runs of
-letters and digits are words, and a character of a script that is written without spaces is a word of its own. After
-the text come the parts of the identifiers in it, each group between separators: `HTTPServerError` is the word
-httpservererror and the run http server error. SQLite's `ascii` tokenizer then cuts at what is no ASCII letter or digit.
+One function splits both, so that they agree. Text is folded (case, accents, width). Runs of letters and digits are
+words; in scripts without spaces each character is a word. After the text come the parts of its identifiers, separated
+by a border word: `HTTPServerError` becomes the word httpservererror and the words http server error. Then SQLite's
+`ascii` tokenizer splits at ASCII characters that are neither letters nor digits.
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ from functools import cached_property, lru_cache
 from unicodedata import category, combining, normalize
 
 SPLIT_VERSION = 1
-"""Rises when `split` changes; an index made by another version is filled again."""
+"""Increased when `split` changes. An index with another version is filled again."""
 
 PREFIX_MIN = 3
-"""The shortest beginning of a word that is searched for: one letter of a million messages took 2.9 s."""
+"""The shortest prefix that is searched for. A prefix of one letter took 2.9 s with a million messages."""
 
 TERMS_MAX = 32
-"""How many words and phrases of a question count."""
+"""The maximum number of words and phrases in a query; further ones are ignored."""
 
 QUESTION_MAX = 10_000
 _PHRASE_MAX = 32
 TOKEN_MAX = 64
-"""How many characters of a word count."""
+"""The maximum length of a word; further characters are ignored."""
 
 _IDENTIFIER_MAX = 256
 _PARTS_MAX = 32
@@ -48,7 +48,7 @@ Tokens = tuple[str, ...]
 
 
 class _Folding(dict[int, str]):
-    """What each character becomes, found out once: folded, alone between spaces, or a space."""
+    """A cached map from a character to its folded form: letters, a space, or a word of its own between spaces."""
 
     def __init__(self, around: str) -> None:
         self._around = around
@@ -76,22 +76,22 @@ _IN_PLACE = _Folding("")
 
 
 def fold(text: str) -> str:
-    """Return a text as it is compared: without case, accents and width; what is no word is a space."""
+    """Return a text without case, accents and width. Characters that are not part of a word become spaces."""
     return text.translate(_IN_PLACE)
 
 
 def folded_lengths(text: str) -> list[int]:
-    """Return, for each character of a text, the number of characters that `fold` makes of it."""
+    """Return, for each character of a text, the length of its folded form."""
     return [len(_IN_PLACE[code]) for code in map(ord, text)]
 
 
 def is_unspaced(char: str) -> bool:
-    """Whether a folded character is a word of its own."""
+    """Whether a folded character is a word by itself."""
     return _UNSPACED.match(char) is not None or category(char) == "So"
 
 
 def split(text: str) -> str:
-    """Return the words of a text, then the parts of its identifiers, for SQLite's `ascii` tokenizer."""
+    """Return the words of a text, then the parts of its identifiers, as text for SQLite's `ascii` tokenizer."""
     text = text.replace("\0", " ")
     words = text.lower() if text.isascii() else text.translate(_WORDS)
     written = set(text.split())
@@ -106,19 +106,19 @@ def split(text: str) -> str:
 
 
 def tokens_of(text: str) -> Tokens:
-    """Return the words of a text in their order, without the parts of identifiers."""
+    """Return the words of a text in order, without the parts of identifiers."""
     words = text.translate(_WORDS)
     return tuple(word[:TOKEN_MAX] for word in words.split())
 
 
 def _parts_of(text: str) -> Tokens:
-    """Return the words of a text with every identifier in it cut into its parts."""
+    """Return the words of a text with every identifier split into its parts."""
     return tokens_of(" ".join(_PARTS.findall(text)))
 
 
 @dataclass(frozen=True, slots=True)
 class Term:
-    """A word or phrase that is looked for: the runs of words that it is found as, the last one whole or begun."""
+    """A word or phrase to search for. `runs` are its alternative spellings; with `begun`, the last word is a prefix."""
 
     runs: tuple[Tokens, ...]
     begun: bool = False
@@ -136,14 +136,14 @@ class Term:
 
 @dataclass(frozen=True)
 class Question:
-    """A parsed query: a text matches if it has a term of every group and none of the excluded terms."""
+    """A parsed query. A text matches if it contains a term of every group and no excluded term."""
 
     groups: tuple[tuple[Term, ...], ...]
     excluded: tuple[Term, ...] = ()
 
     @cached_property
     def match(self) -> str | None:
-        """The FTS5 expression; None when nothing can be found, since no word is looked for."""
+        """The FTS5 expression, or None if the query has no word to search for."""
         if not self.groups:
             return None
         wanted = " AND ".join(f"({' OR '.join(term.match for term in group)})" for group in self.groups)
@@ -153,15 +153,15 @@ class Question:
 
     @property
     def terms(self) -> tuple[Term, ...]:
-        """What is looked for, without what is excluded."""
+        """All terms except the excluded ones."""
         return tuple(term for group in self.groups for term in group)
 
 
 @lru_cache(maxsize=256)
 def parse_question(text: str) -> Question:
-    """Read what a user typed: words, "phrases", -excluded ones, and OR between two. Everything else is text.
+    """Parse a user's query: words, "phrases", -excluded words, and OR. All other characters are plain text.
 
-    The last word may be only begun, unless a space follows it. Never raises; what is too long is cut.
+    The last word is a prefix unless a space follows it. Never raises; queries that are too long are cut.
     """
     text = normalize("NFC", text[:QUESTION_MAX].encode(errors="replace").decode().replace("\0", " "))
     groups: list[tuple[Term, ...]] = []
@@ -196,13 +196,14 @@ def _term(text: str, *, begun: bool) -> Term | None:
 
 
 _ACCENT = 200
-"""The lowest combining class of what is attached above or below a letter; vowel signs and the like have lower ones."""
+"""The lowest Unicode combining class of accents. Vowel signs and similar marks have lower classes."""
 
 
 def fold_title(title: str | None) -> str:
-    """Return what a title is sorted by; a part of a title is in it when its own fold is in the title's. None: "".
+    """Return the key for sorting and matching titles, "" for None.
 
-    Compatibility forms count as their letters (Unicode's NFKD), accents are taken off, cases are folded.
+    A title contains a text if its key contains the text's key. Compatibility characters become plain ones (Unicode
+    NFKD); accents and case are removed.
     """
     if title is None:
         return ""

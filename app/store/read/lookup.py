@@ -63,7 +63,7 @@ async def resolve(context: StoreContext, text: str) -> ConversationId:
         return complete
     prefix = text.replace("-", "").lower()
     if not _PREFIX.fullmatch(prefix):
-        raise InvalidId(f"{text[:64]!r} is no conversation id, nor the first 4 or more digits of one")
+        raise InvalidId(f"{text[:64]!r} is neither a conversation id nor the first 4 or more digits of one")
     async with context.index.read(whole=True) as connection:
         found = await conversation_lookup.list_ids(connection, prefix, 5)
     if not found:

@@ -57,7 +57,7 @@ def _make_id(given: object) -> ConversationId:
         return ConversationId(uuid4().hex)
     found = find_conversation_id(given) if isinstance(given, str) else None
     if found is None:
-        raise InvalidConversation(f"conversation_id {str(given)[:64]!r} is none; it has 32 hexadecimal digits")
+        raise InvalidConversation(f"conversation_id {str(given)[:64]!r} is invalid; an id has 32 hexadecimal digits")
     return found
 
 

@@ -35,7 +35,7 @@ def test_a_directory_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
     ("names", "problem"),
     [
         (["../a"], "leads out"),
-        (["meta.json", "META.json"], "differs from another in case alone"),
+        (["meta.json", "META.json"], "differs from another path only in case"),
         (["meta.json/x"], "below a file"),
         (["notes.txt"], "has neither meta.json"),
     ],
