@@ -136,16 +136,26 @@ class Settings(BaseSettings):
 
     @cached_property
     def root(self) -> Path:
-        """The store as an absolute path."""
-        return Path(os.path.abspath(self.store.expanduser()))  # noqa: PTH100 - resolve() would follow a symlinked root
+        """The store as an absolute path without symbolic links. It is resolved once, so all parts use one directory."""
+        return Path(os.path.realpath(self.store.expanduser()))
+
+    @cached_property
+    def shown_root(self) -> str:
+        """The store for messages: the path as its user wrote it and, if a link is in it, where that leads."""
+        written = Path(os.path.abspath(self.store.expanduser()))  # noqa: PTH100 - resolve() would follow links
+        return str(written) if written == self.root else f"{written} (that is {self.root})"
 
     @cached_property
     def index_path(self) -> Path:
-        """The index's database file.
+        """The index's database file, without symbolic links: its locks are beside it, and all processes share them.
 
         Raises:
             InvalidSettings: CONVSTORE_INDEX_URL is not a SQLite URL with a path.
         """
+        return Path(os.path.realpath(self._written_index_path))
+
+    @cached_property
+    def _written_index_path(self) -> Path:
         if self.index_url is None:
             return self.root / ".convstore" / "index.db"
         url = urlsplit(self.index_url)
@@ -158,7 +168,7 @@ class Settings(BaseSettings):
     @cached_property
     def key_path(self) -> Path:
         """The file that holds the generated API key."""
-        return self.api_key_file or self.index_path.with_name("api-key")
+        return self.api_key_file or self._written_index_path.with_name("api-key")
 
     @property
     def loopback(self) -> bool:
@@ -167,7 +177,7 @@ class Settings(BaseSettings):
 
     def as_environment(self) -> dict[str, str]:
         """Return the environment variables that give another process these settings."""
-        given = {name: getattr(self, name) for name in type(self).model_fields}
+        given = {name: getattr(self, name) for name in type(self).model_fields} | {"store": self.root}
         return {f"CONVSTORE_{name.upper()}": _as_text(value) for name, value in given.items() if value is not None}
 
 

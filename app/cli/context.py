@@ -141,7 +141,7 @@ class CommandContext:
 
         async def run(store: ConversationStore) -> T:
             if not self.no_sync and not (await sync(store)).conversations:
-                warn(f"convstore: no conversation directories in {self.settings.root}")
+                warn(f"convstore: no conversation directories in {self.settings.shown_root}")
             return await work(store)
 
         return self.run(run)

@@ -155,9 +155,9 @@ def _greet(settings: Settings, port: int, keys: list[str], *, made: bool) -> Non
     url = f"http://{host}:{port}"
     if not logs.is_plain(settings.log_format):
         where = "in CONVSTORE_API_KEY" if settings.api_key else f"in {settings.key_path}" if keys else "not asked for"
-        log.info("convstore serves %s at %s; the key is %s", settings.root, url, where)
+        log.info("convstore serves %s at %s; the key is %s", settings.shown_root, url, where)
         return
-    lines = [f"convstore serves {settings.root}", f"  open  {url}/docs"]
+    lines = [f"convstore serves {settings.shown_root}", f"  open  {url}/docs"]
     header = ""
     if made:
         lines += [f"  key   {keys[0]}", f"        shown this once; kept in {settings.key_path}"]

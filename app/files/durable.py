@@ -262,7 +262,7 @@ def new_file(path: Path, *, replace: bool) -> Iterator[BinaryIO]:
                 os.link(temporary, path)
         finally:
             Path(temporary).unlink(missing_ok=True)
-        with layout.open_directory(path.parent) as fd:
+        with layout.open_directory(path.parent.resolve()) as fd:
             sync_directory(fd)
     except FileExistsError as error:
         raise _exists(path) from error

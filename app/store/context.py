@@ -55,7 +55,7 @@ def require_directory(settings: Settings) -> None:
         raise layout.store_unavailable(settings.root, error) from error
     if not exists:
         raise StoreUnavailable(
-            f"{settings.root} is no directory; give the one that holds the conversation directories, "
+            f"{settings.shown_root} is no directory; give the one that holds the conversation directories, "
             "for agent-server workspace/conversations"
         )
 

@@ -50,6 +50,18 @@ def test_a_directory_that_is_no_store_is_told(tmp_path: Path, convstore: Command
     assert convstore("count", "--store", tmp_path).err == ""
 
 
+def test_a_store_behind_a_link_is_named_as_it_was_given_and_as_it_is(tmp_path: Path, convstore: Command) -> None:
+    (tmp_path / "store").mkdir()
+    link = tmp_path / "link"
+    link.symlink_to("store")
+    told = f"convstore: no conversation directories in {link} (that is {tmp_path / 'store'})\n"
+    assert convstore("count", "--store", link).err == told
+    link.unlink()
+    link.symlink_to("nothing")
+    ran = convstore("count", "--store", link)
+    assert (ran.code, f"{link} (that is {tmp_path / 'nothing'}) is no directory" in ran.err) == (2, True)
+
+
 def test_list_notices_what_other_programs_did_unless_told_not_to(root: Path, convstore: Command) -> None:
     make_conversation(root, 1)
     assert convstore("count", "--store", root).out == "1\n"

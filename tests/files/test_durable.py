@@ -51,6 +51,14 @@ def test_the_file_is_synced_before_it_has_its_name_and_the_name_after(
     assert seen == [(False, False), (True, True)]
 
 
+def test_a_file_may_be_made_in_a_directory_behind_a_link(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to("real")
+    with new_file(tmp_path / "link" / "a", replace=False) as file:
+        file.write(b"1")
+    assert (tmp_path / "real" / "a").read_bytes() == b"1"
+
+
 @pytest.mark.parametrize(("number", "expected"), [(errno.ENOSPC, DiskFull), (errno.EIO, WriteFailed)])
 @pytest.mark.parametrize("call", ["write", "fsync", "open"])
 def test_what_the_system_refuses_is_said_and_leaves_nothing(

@@ -133,11 +133,12 @@ def find_stated_id(name: str, prefix: str, core: Iterable[bytes]) -> Conversatio
 
 
 class DirectorySource:
-    """A conversation's directory, or one that holds many. Links are not followed."""
+    """A conversation's directory, or one that holds many. Its own path may be a link; links in it are not followed."""
 
     def __init__(self, path: Path, limits: Limits, zone: tzinfo | None) -> None:
         self.name = str(path)
-        self._path = path
+        self._path = path.resolve()
+        self._spelled = path.name if find_conversation_id(path.name) else self._path.name
         self._limits = limits
         self._zone = zone
 
@@ -147,7 +148,7 @@ class DirectorySource:
         try:
             if is_conversation(self._path):
                 core = [raw for name in CORE if (raw := self._find(name)) is not None]
-                yield self._incoming(self._path, find_stated_id(self.name, self._path.name, core), meter)
+                yield self._incoming(self._path, find_stated_id(self.name, self._spelled, core), meter)
                 return
             for one in map(layout.conversation_dir, layout.list_directories(self._path)[0]):
                 if is_conversation(self._path / one.directory):

@@ -88,7 +88,9 @@ async def examine_store(settings: Settings, version: str, *, sample: int) -> Asy
         StoreUnavailable: the conversations directory is missing or cannot be read.
     """
     if not await asyncio.to_thread(settings.root.is_dir):
-        raise StoreUnavailable(f"{settings.root} is no directory; give the one that holds the conversation directories")
+        raise StoreUnavailable(
+            f"{settings.shown_root} is no directory; give the one that holds the conversation directories"
+        )
     for finding in await asyncio.to_thread(lambda: list(look_around(settings, version))):
         yield finding
     schema = await asyncio.to_thread(_check_schema, settings.index_path)

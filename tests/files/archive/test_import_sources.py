@@ -26,6 +26,15 @@ def test_a_store_and_a_single_conversation_are_taken(tmp_path: Path) -> None:
     assert (one.id, len(list(one.files))) == (make_id(2), 4)
 
 
+@pytest.mark.parametrize("link", ["a link", make_id(2)])
+def test_a_conversation_behind_a_link_is_taken(tmp_path: Path, link: str) -> None:
+    path = make_conversation(tmp_path, 1)
+    (tmp_path / "links").mkdir()
+    (tmp_path / "links" / link).symlink_to(path)
+    [one] = DirectorySource(tmp_path / "links" / link, LIMITS, UTC).read()
+    assert (one.id, len(list(one.files))) == (make_id(2) if link == make_id(2) else make_id(1), 4)
+
+
 def test_a_directory_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
     with pytest.raises(StoreUnavailable, match="cannot be read"):
         list(DirectorySource(tmp_path / "nothing", LIMITS, UTC).read())
