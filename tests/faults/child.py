@@ -1,19 +1,28 @@
-"""The process that is killed: `python -m tests.faults.child` imports everything once, and forks for each run.
+"""The process that is killed: `python -m tests.faults.child STORE` imports everything once, and forks for each run.
+
+Before that, it does each operation on a copy of the store, so that a fork begins with filled caches. It holds no lock
+and no thread itself.
 
 It reads lines `OPERATION<tab>STORE<tab>retry|once` and prints, for each: `ready {threads}`; after a line on its input,
-what became of the operation, `done` or `failed CODE: TEXT`; and `ended STATUS`. It holds no lock and no thread itself.
+what became of the operation, `done` or `failed CODE: TEXT`; and `ended STATUS`.
 """
 
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import os
+import shutil
+import signal
+import sys
+import tempfile
 import threading
 import time
 import traceback
+from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 from app import ConversationStore, Settings
@@ -25,6 +34,8 @@ MAIN = "MainThread"
 
 _TRIES = 5
 _PAUSE_S = 0.05
+_HANGS_S = 120
+"""A run that takes longer is ended by SIGALRM, which its status tells."""
 
 
 def say(text: str) -> None:
@@ -44,13 +55,7 @@ def hear() -> str:
 
 async def run(operation: str, root: Path, *, retry: bool) -> None:
     """Do one operation between a barrier and an acknowledgement, and close the store."""
-    asyncio.get_running_loop().set_default_executor(
-        ThreadPoolExecutor(1, "files")
-    )  # so that each run has the same calls
-    async with ConversationStore.open(Settings(store=root)) as store:
-        if operation != "sync":
-            await store.sync()
-        await store.index.write(lambda _: None)
+    async with _open(operation, root) as store:
         wait_at_barrier()
         for left in reversed(range(_TRIES if retry else 1)):
             try:
@@ -60,6 +65,34 @@ async def run(operation: str, root: Path, *, retry: bool) -> None:
             else:
                 say("done")
                 break
+
+
+@asynccontextmanager
+async def _open(operation: str, root: Path) -> AsyncIterator[ConversationStore]:
+    """Open a store, ready for an operation; with one thread for files, so that each run has the same calls."""
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(1, "files"))
+    async with ConversationStore.open(Settings(store=root)) as store:
+        if operation != "sync":
+            await store.sync()
+        await store.index.write(lambda _: None)
+        yield store
+
+
+def warm_up(fresh: Path) -> None:
+    """Do each operation on a copy of a store, and wait until the threads that it started have ended."""
+    for operation in OPERATIONS:
+        with tempfile.TemporaryDirectory(dir=fresh.parent) as directory:
+            root = Path(shutil.copytree(fresh, Path(directory, "store")))
+            asyncio.run(_do(operation, root))
+    gc.collect()
+    while threading.active_count() > 1:
+        time.sleep(_PAUSE_S)
+    gc.freeze()  # a fork shares these objects as long as it does not look at them
+
+
+async def _do(operation: str, root: Path) -> None:
+    async with _open(operation, root) as store:
+        await OPERATIONS[operation](store)
 
 
 def run_alone(root: Path, *, retry: bool) -> None:
@@ -94,6 +127,7 @@ def tell_failure(error: StoreError, left: int) -> None:
 def main() -> None:
     """Fork for each line until there is none."""
     settle_clock()
+    warm_up(Path(sys.argv[1]))
     while True:
         line = hear()
         if "\t" not in line:
@@ -101,6 +135,7 @@ def main() -> None:
         operation, root, mode = line.split("\t")
         pid = os.fork()
         if not pid:
+            signal.alarm(_HANGS_S)
             try:
                 if operation == UPGRADE:
                     run_alone(Path(root), retry=mode == "retry")

@@ -13,17 +13,19 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from tests.faults.child import MAIN
-from tests.faults.operations import ID, IN_STEPS, looks, make_store
-from tests.faults.strace import Point, attached, find_points
+from tests.faults.operations import ID, IN_STEPS, looks
+from tests.faults.strace import NEW, Point, attached, find_points
 
 _CHECKOUT = Path(__file__).parents[2]
 _KILLED = 9
+KILL = "kill"
 
 _LOOKING = frozenset({"read", "pread64", "newfstatat", "statx", "stat", "lstat", "fstat", "getdents64"})
 _NAMING = frozenset(
@@ -38,6 +40,16 @@ CAN_FAIL = {
     "EINTR": _CONTENT | {"read", "pread64"},  # Linux does not interrupt the others on a disk
 }
 """Which calls a disk makes fail so."""
+
+
+class Fault(NamedTuple):
+    """A point of an operation, and what happens there: a kill, or an error; and how the store looks without it."""
+
+    operation: str
+    point: Point
+    kind: str
+    before: dict[str, Any]
+    after: dict[str, Any]
 
 
 class Failure(NamedTuple):
@@ -63,13 +75,13 @@ class Ran(NamedTuple):
 class Machine:
     """The forking process, the store that every run begins with, and how each operation leaves it."""
 
-    def __init__(self, directory: Path) -> None:
-        self._directory = directory
-        self._fresh = directory / "fresh"
+    def __init__(self, fresh: Path) -> None:
+        """Begin each run with a copy of a store, beside it."""
+        self._fresh = fresh
+        self._directory = Path(tempfile.mkdtemp(dir=fresh.parent))
         self._runs = 0
-        make_store(self._fresh, directory / "template.db")
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.faults.child"],
+            [sys.executable, "-m", "tests.faults.child", str(fresh)],
             cwd=_CHECKOUT,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -131,7 +143,30 @@ class Machine:
             assert (ran.said, ran.status) == (["done"], 0), ran
             return find_points(log, names, root), before, look(root)
 
-    def kill(self, operation: str, point: Point, before: dict[str, Any], after: dict[str, Any]) -> str | None:
+    def list_faults(self, operation: str) -> list[Fault]:
+        """Return all that can happen to an operation where it touches the store."""
+        points, before, after = self.list_points(operation)
+        points = [point for point in points if point.on_store]
+        kinds = [(point, KILL) for point in points]
+        kinds += [
+            (point, error)
+            for point in points
+            if point.thread != NEW  # each attempt would have such a thread, and fail again
+            for error, calls in CAN_FAIL.items()
+            if point.call in calls
+        ]
+        return [Fault(operation, point, kind, before, after) for point, kind in kinds]
+
+    def try_fault(self, fault: Fault) -> Failure | None:
+        """Let it happen, and return what is wrong then, or None."""
+        operation, point, kind, before, after = fault
+        if kind == KILL:
+            reason = self._kill(operation, point, before, after)
+        else:
+            reason = self._fail(operation, point, kind, after)
+        return None if reason is None else Failure(operation, point, kind, reason)
+
+    def _kill(self, operation: str, point: Point, before: dict[str, Any], after: dict[str, Any]) -> str | None:
         """Kill an operation at a point and return what is wrong then, or None."""
         with self._copy() as root:
             ran = self.run(operation, root, _inject(point, "signal=SIGKILL"), retry=False)
@@ -146,7 +181,7 @@ class Machine:
             return None
         return f"neither as before nor as after (acknowledged: {ran.done}): {_differences(now, before, after)}"
 
-    def fail(self, operation: str, point: Point, error: str, after: dict[str, Any]) -> str | None:
+    def _fail(self, operation: str, point: Point, error: str, after: dict[str, Any]) -> str | None:
         """Have one call fail, try the operation again in the same process, and return what is wrong then, or None."""
         with self._copy() as root:
             ran = self.run(operation, root, _inject(point, f"error={error}"), retry=True)

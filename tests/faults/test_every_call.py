@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.__main__ import run
+from tests.faults.every_call import run
 from tests.faults.operations import ALL
 
 pytestmark = pytest.mark.long
