@@ -151,12 +151,14 @@ def claim(
     boot: str | None = None,
     over: str | None = None,
     shared: bool = False,
+    known_generation: int = 0,
 ) -> ClaimedLease:
     """Become the owner of a conversation, or remain it.
 
     `instance` lives (`liveness.stay_alive`); with an empty `boot` it is a client, whose lease ends at its time. A new
     owner's generation is higher than any before. From the owner `over` it is taken without `force`. With `shared`, no
-    other worker of this server releases it while the claim's `share` is open.
+    other worker of this server releases it while the claim's `share` is open. The generation is not below
+    `known_generation`, and above it for a new owner: a directory that was put back from a backup may hold older leases.
 
     Raises:
         ConversationOwned: another owner lives; `force` takes it over, and its next write is refused.
@@ -173,11 +175,12 @@ def claim(
         if now_lease is None and os.path.lexists(root / directory / LEASE):
             now_lease = last  # an empty or torn lease file lets nobody in while its owner lives
         same = now_lease is not None and now_lease.owner == instance and not now_lease.released
+        goes_on = same and now_lease is not None and now_lease.generation >= known_generation
         given = now_lease is not None and now_lease.owner == over
         if not same and not given and not force and is_held(root, now_lease):
             raise ConversationOwned(describe_owner(directory, now_lease))
-        highest = max((one.generation for one in (now_lease, last) if one is not None), default=0)
-        generation = now_lease.generation if same and now_lease is not None else highest + 1
+        highest = max(known_generation, *(one.generation for one in (now_lease, last) if one is not None), 0)
+        generation = now_lease.generation if goes_on and now_lease is not None else highest + 1
         mine = Lease(
             instance,
             generation,

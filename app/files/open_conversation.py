@@ -327,17 +327,28 @@ def lend_to_client(
     ttl_s: float,
     force: bool,
     over: str | None,
+    known_generation: int,
 ) -> Lease:
     """Claim a conversation for a client and return the lease. A HEAD that a crashed owner left behind is moved first.
 
-    `over` is the server that lends; another of its workers may have the conversation open.
+    `over` is the server that lends; another of its workers may have the conversation open. `known_generation` is that
+    of `lease.claim`.
 
     Raises:
         ConversationNotFound: there is no such directory.
         ConversationOwned: another owner has it; `force` takes it over.
         UnreadableFile, LockTimeout, DiskFull, WriteFailed: HEAD could not be moved now; nobody got the lease.
     """
-    claimed = lease.claim(reader.root, directory, owner, ttl_s=ttl_s, force=force, boot="", over=over)
+    claimed = lease.claim(
+        reader.root,
+        directory,
+        owner,
+        ttl_s=ttl_s,
+        force=force,
+        boot="",
+        over=over,
+        known_generation=known_generation,
+    )
     mine, before, _ = claimed
     if before is not None and not before.released and before.owner != owner:
         try:

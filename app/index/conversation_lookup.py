@@ -30,7 +30,7 @@ class IndexedState(NamedTuple):
     """Where a conversation is on disk, how far its rows are, and who has it, as the index last saw it.
 
     `owner` holds its lease until `owner_until`, in microseconds UTC. `dirty_by` has it open for writing, or had when it
-    crashed.
+    crashed. `generation` is that of the last lease under which convstore wrote its rows.
     """
 
     key: int
@@ -41,6 +41,7 @@ class IndexedState(NamedTuple):
     owner: str | None
     owner_until: int | None
     dirty_by: str | None
+    generation: int
 
 
 def _select_state(*conditions: ColumnElement[bool]) -> Select[*tuple[object, ...]]:
@@ -54,6 +55,7 @@ def _select_state(*conditions: ColumnElement[bool]) -> Select[*tuple[object, ...
         columns.owner,
         columns.owner_until,
         columns.dirty_by,
+        columns.lease_generation,
     ).where(*conditions)
 
 

@@ -265,7 +265,8 @@ class ConversationStore(StoreReader):
         """
         instance = await self._writers.close_conversation(conversation_id)
         over = None if self._writers.has_open(conversation_id) else instance
-        directory = (await self._freshness.bring_in_step(conversation_id)).directory
+        located = await self._freshness.bring_in_step(conversation_id)
+        directory = located.directory
         lend = partial(
             open_conversation.lend_to_client,
             self.reader,
@@ -275,6 +276,7 @@ class ConversationStore(StoreReader):
             ttl_s=ttl_s,
             force=force,
             over=over,
+            known_generation=located.generation,
         )
         lent = await asyncio.to_thread(lend)
         await self.backlog.show_owner(ConversationDir(directory, conversation_id))

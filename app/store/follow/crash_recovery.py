@@ -12,14 +12,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 from app.errors import WriteFailed
 from app.files import liveness
-from app.files.edit import Edit
+from app.files.edit import Edit, Written
 from app.files.layout import ConversationDir
 from app.files.lease import Lease
 from app.files.log import event_log
@@ -33,7 +33,6 @@ from app.model.ids import ConversationId
 from app.model.validation import complete_event, find_unfinished_action, interrupted_error
 from app.store.context import StoreContext
 from app.store.follow.ingest import ingest
-from app.store.write.conversation_writer import ConversationWriter
 
 log = logging.getLogger(__name__)
 
@@ -73,17 +72,19 @@ def _select_dead(root: Path, dirty: Sequence[IndexedState]) -> list[IndexedState
     return [one for one in dirty if one.dirty_by in dead]
 
 
-async def end_interrupted_run(conversation: ConversationWriter) -> None:
+async def end_interrupted_run(files: OpenConversation, write: Callable[[Edit], Awaitable[Written]]) -> None:
     """Set the status to error, and append one AgentErrorEvent for the first action without a result, if any.
+
+    `write` writes to the conversation that `files` are.
 
     Raises:
         DiskFull, WriteFailed: the status could not be set. The event may be appended; the call may be repeated.
     """
-    events = await asyncio.to_thread(_make_errors, conversation.files)
-    written = await conversation.write(Edit(events=events, state={"execution_status": Status.ERROR.value}))
-    if conversation.files.broken:
-        raise WriteFailed(f"conversation {conversation.id}: its run could not be ended: {written.warning}")
-    log.info("conversation %s was running when its owner died; it is in error now", conversation.id)
+    events = await asyncio.to_thread(_make_errors, files)
+    written = await write(Edit(events=events, state={"execution_status": Status.ERROR.value}))
+    if files.broken:
+        raise WriteFailed(f"conversation {files.id}: its run could not be ended: {written.warning}")
+    log.info("conversation %s was running when its owner died; it is in error now", files.id)
 
 
 def was_left_open(before: Lease | None, instance: str) -> bool:

@@ -8,13 +8,15 @@ import os
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import Executor
-from contextlib import suppress
+from contextlib import AbstractAsyncContextManager, suppress
+from functools import partial
 from typing import Any, NamedTuple
 
-from app.errors import ConversationNotFound, IndexBusy, IndexUnusable, OwnershipLost, StoreError
+from app.errors import ConversationNotFound, ConversationOwned, IndexBusy, IndexUnusable, OwnershipLost, StoreError
 from app.files import fingerprint, layout, lease
 from app.files.edit import Edit, TagEdit, Written
 from app.files.fingerprint import UNTRUSTED
+from app.files.lease import Lease
 from app.files.log.head import Head
 from app.files.open_conversation import OpenConversation
 from app.model.conversation import Folded, IndexedRow, fold_next
@@ -24,6 +26,7 @@ from app.model.ids import ConversationId
 from app.model.times import find_time_us, format_us
 from app.model.validation import check_tags, check_title, complete_event, find_tags
 from app.store.context import StoreContext
+from app.store.follow.crash_recovery import end_interrupted_run
 from app.store.write.backlog import Done, warning_of
 from app.store.write.group_commit import Commit, GroupCommit
 
@@ -38,11 +41,27 @@ class Appended(NamedTuple):
     warning: str | None = None
 
 
+class OpenedFiles(NamedTuple):
+    """The files of a conversation under a lease that was just claimed.
+
+    `share` keeps other workers of this server from releasing the lease. `behind`: the index does not show all of the
+    files. `left_running`: the last owner died in a run, which is to be ended.
+    """
+
+    files: OpenConversation
+    share: int | None
+    behind: bool
+    left_running: bool
+
+
 class ConversationWriter:
     """A conversation that `ConversationStore.writer` has opened for writing.
 
     Every method that changes it returns when the change is durable and the index shows it. If the index does not show
     it yet, the result has a `warning` that says why.
+
+    If the lease is gone and nobody owns the conversation, the next write claims it anew and reads all files again. Its
+    lease file was deleted, for example, or the directory was put back from a backup.
 
     Raises:
         OwnershipLost: by every method; another owner took the conversation over.
@@ -52,30 +71,31 @@ class ConversationWriter:
     def __init__(
         self,
         context: StoreContext,
-        files: OpenConversation,
+        opened: OpenedFiles,
         commits: GroupCommit,
         threads: Executor,
         *,
+        open_again: Callable[[Lease], AbstractAsyncContextManager[OpenedFiles]] | None,
         reindex: Callable[[], Awaitable[bool]],
         notify: Callable[[], None],
-        share: int | None,
-        behind: bool,
     ) -> None:
-        self.id: ConversationId = files.id
-        self.files = files
+        """`open_again` claims the conversation after its lease is gone. A client claims for itself; then it is None."""
+        self.id: ConversationId = opened.files.id
+        self.files = opened.files
         self._context = context
         self.lost = False
-        self.behind = behind
+        self.behind = opened.behind
         """Whether the rows must be read from the files again: an index write failed, or a file could not be read."""
         self._unsaved = False
         """Whether something was written after the last `save_updated_at`."""
         self._commits = commits
         self._threads = threads
+        self._open_again = open_again
         self._reindex = reindex
         self._notify = notify
         self._writing = asyncio.Lock()
         self._folded: Folded | None = None
-        self._share = share
+        self._share = opened.share
 
     def release_share(self) -> None:
         """Close the lock that keeps other workers of this server from releasing the shared lease."""
@@ -193,35 +213,73 @@ class ConversationWriter:
 
     async def _write(self, change: Edit) -> Written:
         async with self._writing:
-            written, error = await asyncio.get_running_loop().run_in_executor(
-                self._threads, self._write_files_and_index, change
-            )
-            try:
-                if error is not None:
-                    raise error
-                if written.reread or self.behind:
-                    self.behind = not await self._reindex()
-            except (IndexBusy, IndexUnusable) as index_error:
-                self.behind = True
-                log.warning("conversation %s is written, but not yet in the index: %s", self.id, index_error)
-                written = written.with_warning(warning_of(index_error))
+            written = await self._write_in_turn(change)
         self._notify()
         return written
 
+    async def _write_in_turn(self, change: Edit) -> Written:
+        """Write one change. The caller holds `_writing`."""
+        write = partial(asyncio.get_running_loop().run_in_executor, self._threads, self._write_files_and_index, change)
+        try:
+            written, error = await write()
+        except (OwnershipLost, ConversationNotFound) as lost:
+            await self._claim_anew(lost)
+            written, error = await write()
+        try:
+            if error is not None:
+                raise error
+            if written.reread or self.behind:
+                self.behind = not await self._reindex()
+        except (IndexBusy, IndexUnusable) as index_error:
+            self.behind = True
+            log.warning("conversation %s is written, but not yet in the index: %s", self.id, index_error)
+            written = written.with_warning(warning_of(index_error))
+        return written
+
     def _write_files_and_index(self, change: Edit) -> tuple[Written, StoreError | None]:
-        """Write the files, and the rows unless they must be read again. The error is that of the index, if any."""
+        """Write the files, and the rows unless they must be read again. The error is that of the index, if any.
+
+        Raises:
+            OwnershipLost, ConversationNotFound: this process must not write to the files; nothing was written.
+        """
         try:
             self.files.read_as(self._context.reader)
             written = self.files.apply(change)
-            self._unsaved = True
-            if not (written.reread or self.behind):
-                self._commits.write(self._next_commit(written.signature, written.events))
         except (OwnershipLost, ConversationNotFound):
             self.lost = True
             raise
+        self._unsaved = True
+        try:
+            if not (written.reread or self.behind):
+                self._commits.write(self._next_commit(written.signature, written.events))
+        except OwnershipLost as error:
+            self.lost = True
+            return written, error
         except (IndexBusy, IndexUnusable) as error:
             return written, error
         return written, None
+
+    async def _claim_anew(self, lost: StoreError) -> None:
+        """Open the conversation again if nobody owns it, after a write was refused with `lost`. Holds `_writing`.
+
+        The new lease has a higher generation, so that whoever wrote under an older one stays refused.
+
+        Raises:
+            OwnershipLost, ConversationNotFound: `lost`, if another owner has it, or a client must claim it for itself.
+        """
+        if self._open_again is None or self.files.broken:
+            raise lost
+        self.release_share()
+        self.behind = True  # so that the rows are compared with the files, although a write goes on
+        try:
+            async with self._open_again(self.files.lease) as opened:
+                self.files, self._folded, self.behind = opened.files, None, opened.behind
+                if opened.left_running:
+                    await end_interrupted_run(opened.files, self._write_in_turn)
+        except ConversationOwned:
+            raise lost from None
+        self._share, self.lost = opened.share, False
+        log.info("conversation %s was claimed anew (generation %d): %s", self.id, self.files.lease.generation, lost)
 
     def _next_commit(self, signature: bytes, events: list[EventRow]) -> Commit:
         self._folded = fold_next(self._folded, self.files.files)

@@ -30,7 +30,7 @@ from app.store.context import StoreContext
 from app.store.follow.crash_recovery import end_interrupted_run, was_left_open
 from app.store.follow.derivation import adopt_index_settings
 from app.store.read.freshness import Freshness
-from app.store.write.conversation_writer import ConversationWriter
+from app.store.write.conversation_writer import ConversationWriter, OpenedFiles
 from app.store.write.group_commit import GroupCommit
 
 log = logging.getLogger(__name__)
@@ -111,10 +111,10 @@ class WriterPool:
             entry.used_at = time.monotonic()
             entry.settled = False
             if entry.ready is not None:
-                if entry.ready.lost:
+                if entry.ready.lost and self._open.get(key) is entry:
+                    del self._open[key]
+                if self._open.get(key) is not entry:
                     entry.ready.release_share()
-                    if self._open.get(key) is entry:
-                        del self._open[key]
                 await self._keep_budget()
 
     async def _refresh(self, key: PoolKey) -> None:
@@ -167,17 +167,53 @@ class WriterPool:
     async def _open_conversation(
         self, conversation_id: ConversationId, client_lease: Lease | None, *, force: bool
     ) -> ConversationWriter:
-        located = await self._freshness.find(conversation_id)
-        await adopt_index_settings(self._context)
         await self._come_alive()
         await self._wait_until_closed(conversation_id)
+        async with self._opened_files(conversation_id, client_lease, force=force) as opened:
+            conversation = ConversationWriter(
+                self._context,
+                opened,
+                self._commits,
+                self._threads,
+                open_again=None if client_lease else partial(self._opened_files, conversation_id, None),
+                reindex=partial(self._reindex, conversation_id),
+                notify=partial(self._notify, conversation_id),
+            )
+            if opened.left_running:
+                await end_interrupted_run(opened.files, conversation.write)
+        return conversation
+
+    @asynccontextmanager
+    async def _opened_files(
+        self,
+        conversation_id: ConversationId,
+        client_lease: Lease | None,
+        gone: Lease | None = None,
+        *,
+        force: bool = False,
+    ) -> AsyncIterator[OpenedFiles]:
+        """Claim a conversation, mark it dirty, read its files, and bring its rows in step.
+
+        `gone` is the lease under which this store had it open until now. An error, also in the block, takes the claim
+        back.
+        """
+        located = await self._freshness.find(conversation_id)
+        await adopt_index_settings(self._context)
         root, directory = self._context.root, located.directory
         if client_lease is not None:
             before = await asyncio.to_thread(lease.check_lease, root, directory, client_lease)
             claim = ClaimedLease(before, client_lease)
         else:
             shared = self._settings.workers > 1
-            claim = await asyncio.to_thread(lease.claim, root, directory, self.instance, force=force, shared=shared)
+            claim = await asyncio.to_thread(
+                lease.claim,
+                root,
+                directory,
+                self.instance,
+                force=force,
+                shared=shared,
+                known_generation=max(located.generation, gone.generation if gone else 0),
+            )
         files = OpenConversation(self._context.reader, directory, conversation_id, claim.lease)
         unreleased = client_lease is None and claim.before is not None and not claim.before.released
         try:
@@ -192,18 +228,10 @@ class WriterPool:
             status = await asyncio.to_thread(files.load, after_crash=unreleased)
             # After the claim, because until then others could write.
             located = await self._freshness.bring_in_step(conversation_id)
-            conversation = ConversationWriter(
-                self._context,
-                files,
-                self._commits,
-                self._threads,
-                reindex=partial(self._reindex, conversation_id),
-                notify=partial(self._notify, conversation_id),
-                share=claim.share,
-                behind=located.events_behind,
+            left_open = client_lease is None and was_left_open(claim.before or gone, self.instance)
+            yield OpenedFiles(
+                files, claim.share, located.events_behind, left_running=left_open and status == Status.RUNNING
             )
-            if client_lease is None and status == Status.RUNNING and was_left_open(claim.before, self.instance):
-                await end_interrupted_run(conversation)
         except BaseException:
             if claim.share is not None:
                 os.close(claim.share)
@@ -211,7 +239,6 @@ class WriterPool:
             if undone and not unreleased:  # else the dirty mark is that of a crash, or of another worker
                 await self._clear_dirty(conversation_id, claim.lease)
             raise
-        return conversation
 
     async def _reindex(self, conversation_id: ConversationId) -> bool:
         located = await self._freshness.ingest_again(conversation_id)
@@ -304,10 +331,10 @@ class WriterPool:
         Files that an error left broken are put right first. If that fails, the lease is kept and its release retried.
         Whoever opens the conversation before that looks for a crash.
         """
-        files = conversation.files
         await conversation.save_updated_at()
         with suppress(StoreError):
             await conversation.settle()
+        files = conversation.files
         in_step = not conversation.behind and not files.broken
         conversation.release_share()
         if key.owner == self.instance:

@@ -263,7 +263,7 @@ async def test_a_run_whose_end_could_not_be_written_is_ended_by_the_next_opening
 ) -> None:
     three = crashed("running")
 
-    async def fails(_: object) -> None:
+    async def fails(*_: object) -> None:
         raise DiskFull("no space")
 
     async with open_store(three) as store:
