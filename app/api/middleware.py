@@ -13,6 +13,7 @@ from collections.abc import Container, Iterable
 from http import HTTPStatus
 from time import perf_counter
 
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app import logs
@@ -35,6 +36,9 @@ _SLOW_S = 2.0
 _PATH_MAX = 200
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _OTHER = "other"
+_CLIENT_LEFT = 499
+"""The status in metrics and log of a request whose client left before it was answered; nginx has the same."""
+
 _WITHOUT_BODY = frozenset({"GET", "HEAD"})
 
 
@@ -76,6 +80,8 @@ class ObservabilityMiddleware:
         began = perf_counter()
         try:
             await self._app(scope, receive, send_with_headers)
+        except ClientDisconnect:  # in the middle of its request; there is nobody to answer
+            status = status or _CLIENT_LEFT
         except Exception:
             status = status or 500
             raise

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated, BinaryIO
 
 from fastapi import APIRouter, Query, Request
-from fastapi.responses import StreamingResponse
 from pydantic import BaseModel
 
 from app.api.errors import ErrorBody
 from app.api.params import IdInPath, Store, WritableStore
 from app.api.responses import Warned
+from app.api.streamed import StreamedResponse
 from app.errors import ArchiveTooLarge, UnreadableFile
 from app.model.archive_format import FOREIGN_ARCHIVE, ExportFormat, OnClash
 from app.model.ids import ConversationId, dashed
@@ -32,12 +33,13 @@ Format = Annotated[ExportFormat, Query(alias="format", description="zip and json
 
 @router.get(
     "/{conversation_id}/export",
-    response_class=StreamingResponse,
+    response_class=StreamedResponse,
+    status_code=200,
     responses={404: {"model": ErrorBody}, 409: {"model": ErrorBody}},
 )
 async def export_conversation(
     store: Store, conversation_id: IdInPath, kind: Format = ExportFormat.ZIP
-) -> StreamingResponse:
+) -> StreamedResponse:
     """Download a conversation: its files as a zip, as JSON Lines, or as Markdown. Secrets are masked."""
     wanted = ConversationId(conversation_id)
     await store.get_conversation(wanted)
@@ -48,10 +50,10 @@ async def export_conversation(
     if report.unread:
         await chunks.aclose()
         raise UnreadableFile(f"conversation {dashed(wanted)} is not exported: {report.left_out[-1][1].reason}")
-    return StreamingResponse(
+    return StreamedResponse(
         _log_left_out(first, chunks, report),
-        media_type=kind.media_type,
-        headers={"Content-Disposition": f'attachment; filename="{wanted}{kind.suffix}"'},
+        kind.media_type,
+        {"Content-Disposition": f'attachment; filename="{wanted}{kind.suffix}"'},
     )
 
 
@@ -121,10 +123,13 @@ async def _receive(request: Request, upload: BinaryIO, max_bytes: int) -> None:
     await asyncio.to_thread(upload.flush)
 
 
-async def _log_left_out(first: bytes, chunks: AsyncIterator[bytes], report: ExportReport) -> AsyncIterator[bytes]:
+async def _log_left_out(
+    first: bytes, chunks: AsyncGenerator[bytes, None], report: ExportReport
+) -> AsyncGenerator[bytes, None]:
     """Yield the chunks, then log what the export left out."""
-    yield first
-    async for chunk in chunks:
-        yield chunk
+    async with aclosing(chunks):
+        yield first
+        async for chunk in chunks:
+            yield chunk
     for conversation_id, left_out in report.left_out:
         log.warning("export of %s leaves out %s: %s", conversation_id, left_out.name, left_out.reason)

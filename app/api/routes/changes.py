@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Annotated, Any
 
 import orjson
 from fastapi import APIRouter, Depends, Header, Query, Request, Response
-from fastapi.sse import EventSourceResponse, ServerSentEvent
 from pydantic import BaseModel
 
 from app.api.errors import ErrorBody
 from app.api.params import Limit, Store
 from app.api.responses import ending_stream, json_response
+from app.api.streamed import EVENT_STREAM, EventStream, sent_event
 from app.errors import ChangesGone
 from app.model.change_token import ChangeToken, ListChange, parse_change_token
 from app.model.ids import dashed
@@ -84,22 +84,28 @@ async def list_changes(
     return json_response(b'{"items":[%b],%b' % (b",".join(map(_item, page.items)), rest[1:]))
 
 
-@router.get("/stream", response_class=EventSourceResponse, responses=_RESPONSES)
+@router.get("/stream", response_class=EventStream, status_code=200, responses={200: EVENT_STREAM, **_RESPONSES})
 async def stream_changes(
     store: Store, start: Annotated[ChangeToken | None, Depends(_find_stream_start)]
-) -> AsyncIterator[ServerSentEvent]:
+) -> EventStream:
     """Send what changed since a token and what changes from now on; `id` is the token to go on with.
 
     An event `gone` is the last one: the index was built anew, and everything has to be listed again.
     """
+    return EventStream(_follow(store, start))
+
+
+async def _follow(store: Store, start: ChangeToken | None) -> AsyncGenerator[bytes, None]:
     with ending_stream("the changes"):
         async with aclosing(store.follow_changes(start, PAGE_MAX, _SILENCE_S)) as pages:
             try:
                 async for page in pages:
+                    if not page.items:
+                        yield b""
                     for change in page.items:
-                        yield ServerSentEvent(raw_data=_item(change).decode(), id=change.place.token)
+                        yield sent_event(_item(change), event_id=change.place.token)
             except ChangesGone as error:
-                yield ServerSentEvent(event="gone", data=str(error))
+                yield sent_event(orjson.dumps(str(error)), event="gone")
 
 
 def _item(change: ListChange) -> bytes:

@@ -5,12 +5,11 @@ Every event is sent as the bytes of its file.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Header, Query, Response
-from fastapi.sse import EventSourceResponse, ServerSentEvent
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.api.errors import ErrorBody
@@ -19,6 +18,7 @@ from app.api.params import IdInPath, Limit, Moment, PageId, Store, WritableStore
 from app.api.responses import Success, Warned, ending_stream, json_response, page_response
 from app.api.routes.agents import NO_AGENT
 from app.api.routes.leases import Generation, Owner
+from app.api.streamed import EVENT_STREAM, EventStream, sent_event
 from app.errors import InvalidConversation, NeedsAgent
 from app.files.lease import Lease
 from app.model.filters import EventFilter
@@ -131,17 +131,28 @@ async def _find_start(
 
 
 @router.get(
-    "/stream", response_class=EventSourceResponse, responses={404: {"model": ErrorBody}, 503: {"model": ErrorBody}}
+    "/stream",
+    response_class=EventStream,
+    status_code=200,
+    responses={200: EVENT_STREAM, 404: {"model": ErrorBody}, 503: {"model": ErrorBody}},
 )
 async def stream_events(
     store: Store, conversation_id: IdInPath, start: Annotated[EventName | None, Depends(_find_start)]
-) -> AsyncIterator[ServerSentEvent]:
+) -> EventStream:
     """Send a conversation's events as they come. `id` is the event's id, so that `Last-Event-ID` goes on after it."""
+    return EventStream(_follow(store, ConversationId(conversation_id), start))
+
+
+async def _follow(
+    store: Store, conversation_id: ConversationId, start: EventName | None
+) -> AsyncGenerator[bytes, None]:
     with ending_stream(f"conversation {conversation_id}"):
-        async with aclosing(store.follow(ConversationId(conversation_id), after=start)) as batches:
+        async with aclosing(store.follow(conversation_id, after=start)) as batches:
             async for batch in batches:
+                if not batch:
+                    yield b""
                 for event in batch:
-                    yield ServerSentEvent(raw_data=event.raw.decode(errors="replace"), id=event.name.event_id)
+                    yield sent_event(event.raw, event_id=event.name.event_id)
 
 
 @router.get("/search", responses={200: {"model": EventPageBody}, 404: {"model": ErrorBody}}, response_class=Response)

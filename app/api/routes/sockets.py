@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine
 from contextlib import aclosing, suppress
 from datetime import datetime
 from typing import Annotated, Any, Literal, cast
@@ -20,6 +19,7 @@ from starlette.websockets import WebSocketState
 
 from app.api.auth import Keys
 from app.api.headers import API_KEY
+from app.api.streamed import run_until_one_ends
 from app.errors import ConversationNotFound, InvalidId, StoreError, TooManyFollowers
 from app.model.filters import EventFilter
 from app.model.ids import ConversationId, EventName, parse_conversation_id
@@ -51,7 +51,11 @@ async def stream_events(
     resend_all: Annotated[bool, Query(deprecated=True)] = False,
 ) -> None:
     """Send a conversation's state, then its events: all, those not before `after_timestamp`, or only those to come."""
-    if not await _authenticate(socket):
+    try:
+        admitted = await _authenticate(socket)
+    except WebSocketDisconnect:
+        return
+    if not admitted:
         await _close(socket, UNAUTHORIZED, "Authentication failed")
         return
     store = cast(StoreReader, socket.app.state.store)
@@ -61,7 +65,7 @@ async def stream_events(
     everything = resend_mode == "all" or (resend_mode is None and resend_all)
     try:
         one = parse_conversation_id(conversation_id)
-        await _run_until_one_ends(_send(socket, store, one, since_us, everything=everything), _receive(socket))
+        await run_until_one_ends(_send(socket, store, one, since_us, everything=everything), _receive(socket))
     except WebSocketDisconnect:
         return
     except (InvalidId, ConversationNotFound):
@@ -73,20 +77,6 @@ async def stream_events(
         await _close(socket, TRY_AGAIN, "Try again later")
     else:
         await _close(socket, STOPPING, "The server stops")
-
-
-async def _run_until_one_ends(*works: Coroutine[Any, Any, None]) -> None:
-    """Run all until one ends or fails, then cancel the others. Raises the error of the first that failed."""
-    tasks = [asyncio.create_task(work) for work in works]
-    try:
-        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for task in tasks:
-            task.cancel()
-        ended = await asyncio.gather(*tasks, return_exceptions=True)
-    for error in ended:
-        if isinstance(error, Exception):
-            raise error
 
 
 async def _close(socket: WebSocket, code: int, reason: str) -> None:

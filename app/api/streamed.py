@@ -1,0 +1,100 @@
+"""Answers that are sent piece by piece, and end with their client.
+
+Starlette's StreamingResponse leaves the generator of the pieces to Python's garbage collector when the client goes away
+while a piece is being sent. The generator would hold its place among the followers, and what it read, until then. So
+would a task group of anyio, whose frames and the error that cancelled them lead to each other.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncGenerator, Coroutine, Mapping
+from contextlib import aclosing
+from time import monotonic
+from typing import Any
+
+from fastapi.responses import StreamingResponse
+from starlette.types import Receive, Scope, Send
+
+_PING_S = 15.0
+_PING = b": ping\n\n"
+"""A comment, which keeps proxies from closing a silent connection."""
+
+_EVENT_STREAM = "text/event-stream"
+EVENT_STREAM: dict[str, Any] = {
+    "content": {
+        _EVENT_STREAM: {
+            "itemSchema": {
+                "type": "object",
+                "properties": {name: {"type": "string"} for name in ("data", "event", "id")},
+            }
+        }
+    }
+}
+"""What OpenAPI says of such an answer."""
+
+_UNBUFFERED = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
+"""Neither caches nor nginx may hold a stream back."""
+
+_end_line = re.compile(rb"\r\n|\r|\n")
+
+
+async def run_until_one_ends(*works: Coroutine[Any, Any, None]) -> None:
+    """Run all until one ends or fails, then cancel the others. Raises the error of the first that failed."""
+    tasks = [asyncio.create_task(work) for work in works]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        ended = await asyncio.gather(*tasks, return_exceptions=True)
+    error = next((one for one in ended if isinstance(one, Exception)), None)
+    try:
+        if error is not None:
+            raise error
+    finally:  # an error leads to its frames: in a cycle with this one, what they hold would wait for the collector
+        del error, ended, tasks
+
+
+class StreamedResponse(StreamingResponse):
+    """An answer whose generator is closed as soon as the answer ends, or the client is gone."""
+
+    def __init__(
+        self, pieces: AsyncGenerator[bytes, None], media_type: str, headers: Mapping[str, str] | None = None
+    ) -> None:
+        super().__init__(pieces, media_type=media_type, headers=headers)
+        self._pieces = pieces
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002
+        """Send the pieces."""
+        async with aclosing(self._pieces):
+            await run_until_one_ends(self.stream_response(send), self.listen_for_disconnect(receive))
+
+
+class EventStream(StreamedResponse):
+    """Server-sent events, with a comment after each 15 s of silence. An empty piece says that nothing is new."""
+
+    media_type = _EVENT_STREAM
+
+    def __init__(self, pieces: AsyncGenerator[bytes, None]) -> None:
+        super().__init__(_with_pings(pieces), _EVENT_STREAM, _UNBUFFERED)
+
+
+async def _with_pings(pieces: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
+    sent_at = monotonic()
+    async with aclosing(pieces):
+        async for piece in pieces:
+            now = monotonic()
+            if piece or now - sent_at >= _PING_S:
+                yield piece or _PING
+                sent_at = now
+
+
+def sent_event(data: bytes, *, event_id: str | None = None, event: str | None = None) -> bytes:
+    """Return one server-sent event. Each line of `data` becomes a field of its own, as the format wants it."""
+    fields = [b"event: %b" % event.encode()] if event is not None else []
+    fields.append(b"data: %b" % _end_line.sub(b"\ndata: ", data))
+    if event_id is not None:
+        fields.append(b"id: %b" % event_id.encode())
+    return b"\n".join(fields) + b"\n\n"
