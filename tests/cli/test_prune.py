@@ -171,7 +171,7 @@ async def test_what_changed_since_it_was_chosen_stays(five: Path, open_store: St
         meta.write_text(json.dumps(json.loads(meta.read_text()) | {"title": "used again"}))
         await store.delete(chosen[1].id)
         async with store.writer(chosen[2].id) as conversation:
-            await conversation.update_own(pinned=True)
+            await conversation.update(pinned=True)
         left = await prune.find_candidates(store, ConversationFilter())
         assert [one.id for one in left] == [first.id, chosen[3].id, chosen[4].id]
         done = await prune.prune(store, chosen[:4])

@@ -84,6 +84,8 @@ def warm_up(fresh: Path) -> None:
         with tempfile.TemporaryDirectory(dir=fresh.parent) as directory:
             root = Path(shutil.copytree(fresh, Path(directory, "store")))
             asyncio.run(_do(operation, root))
+            make_old(root)
+            upgrade(root)
     gc.collect()
     while threading.active_count() > 1:
         time.sleep(_PAUSE_S)

@@ -224,7 +224,7 @@ def open_to_all(index: Path) -> Iterator[Path]:
 
 AS_ANOTHER_USER = """
 import os, sys
-import secrets  # for the migrations: that user may not be able to read the library of Python
+import alembic.command, secrets  # for the migrations: that user may not be able to read the library of Python
 from pathlib import Path
 from app.errors import StoreError
 from app.index.sqlite import migrations

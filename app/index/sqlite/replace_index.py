@@ -14,6 +14,7 @@ import os
 import time
 from pathlib import Path
 
+from app.index.sqlite import migrations
 from app.index.sqlite.index_file import FileIdentity, find_identity, make_directory, unusable_directory
 from app.index.sqlite.open_lock import lock_path
 from app.index.sqlite.writer_lock import writer_lock
@@ -79,8 +80,6 @@ def _is_replaced(path: Path, damaged: FileIdentity | None) -> bool:
 
 def _replace(path: Path) -> None:
     """Make an empty index beside the old one, set the old one aside, and rename the new one."""
-    from app.index.sqlite import migrations  # noqa: PLC0415 - Alembic takes 0.2 s to import, and this is rare
-
     fresh = path.with_name(f"{path.name}.fresh-{time.time_ns()}")
     migrations.upgrade(fresh)
     migrations.mark_recovering(fresh)

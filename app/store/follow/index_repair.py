@@ -10,7 +10,7 @@ from pathlib import Path
 
 from app.errors import IndexBusy, IndexDamaged, StoreError, StoreUnavailable
 from app.files import layout
-from app.index.sqlite import open_lock
+from app.index.sqlite import migrations, open_lock
 from app.index.sqlite.database import Index
 from app.index.sqlite.index_file import find_identity, make_directory
 from app.index.sqlite.replace_index import is_marked_damaged, replace_damaged
@@ -46,8 +46,6 @@ async def _open_migrated(index: Index, wait_s: float) -> None:
     """Migrate an index to the schema of this program if it has an older one, and open it."""
     for _ in range(_OPENINGS):
         if await asyncio.to_thread(read_revision, index.path) != HEAD:
-            from app.index.sqlite import migrations  # noqa: PLC0415 - Alembic takes 0.2 s to import, and few starts migrate
-
             emptied = await asyncio.to_thread(_is_emptied, index.path)
             await asyncio.to_thread(migrations.upgrade, index.path, wait_s=wait_s)
             if emptied:

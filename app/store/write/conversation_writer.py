@@ -196,14 +196,6 @@ class ConversationWriter:
             return Done()
         return await self._done(Edit(meta=meta, sidecar=sidecar, tags=None if checked is None else lambda _: checked))
 
-    async def update_meta(self, *, title: str | None = None, tags: Mapping[str, str] | None = None) -> Done:
-        """Set title and tags, as `update` does."""
-        return await self.update(title=title, tags=tags)
-
-    async def update_own(self, *, archived: bool | None = None, pinned: bool | None = None) -> Done:
-        """Set `archived` and `pinned` in the sidecar, as `update` does."""
-        return await self.update(archived=archived, pinned=pinned)
-
     async def _done(self, change: Edit) -> Done:
         return Done((await self.write(change)).warning)
 

@@ -306,6 +306,6 @@ async def test_a_damaged_convstore_json_is_told_and_archives_nothing(root: Path,
     async with open_store(root) as store:
         assert await store.count_conversations(ConversationFilter(unreadable=True)) == 1
         async with store.writer(ONE) as conversation:
-            await conversation.update_own(archived=True)
+            await conversation.update(archived=True)
         await store.sync()
         assert await store.count_conversations(ConversationFilter(unreadable=False, archived=True)) == 1

@@ -26,14 +26,14 @@ async def test_an_archived_conversation_leaves_lists_and_counts_until_it_is_aske
     before = (path / "meta.json").read_bytes()
     async with open_store(root) as store:
         async with store.writer(ONE) as conversation:
-            await conversation.update_own(archived=True)
+            await conversation.update(archived=True)
         asked = [ConversationFilter(archived=one) for one in (False, True, None)]
         assert [await store.count_conversations(one) for one in asked] == [1, 1, 2]
         assert [len((await store.list_conversations(one)).items) for one in asked] == [1, 1, 2]
         assert b'"archived":true' in await store.get_conversation(ONE)
         assert await store.verify() == []
         async with store.writer(ONE) as conversation:
-            await conversation.update_own(archived=False)
+            await conversation.update(archived=False)
         assert await store.count_conversations() == 2
     assert (path / "meta.json").read_bytes() == before
 

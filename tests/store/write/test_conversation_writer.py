@@ -302,15 +302,15 @@ async def test_a_conversation_is_archived_and_pinned_independently_and_unknown_f
     own = make_conversation(root, 1) / "convstore.json"
     own.write_text('{"later": {"x": 1.50}}')
     async with open_store(root) as store, store.writer(ONE) as conversation:
-        await conversation.update_own(pinned=True)
-        await conversation.update_own(archived=True)
+        await conversation.update(pinned=True)
+        await conversation.update(archived=True)
     assert own.read_text() == '{"later": {"x": 1.50},"pinned":true,"archived":true}'
 
 
 async def test_what_changes_nothing_writes_nothing(root: Path, open_store: StoreOpener) -> None:
     path = make_conversation(root, 1)
     async with open_store(root) as store, store.writer(ONE) as conversation:
-        await conversation.update_own(archived=False)
+        await conversation.update(archived=False)
         assert not (path / "convstore.json").exists()
 
 
