@@ -25,7 +25,9 @@ from app.model.conversation import ConversationFiles, fold
 from app.model.event import gap_rows, parse_json_object
 from app.model.ids import ConversationId, event_file_name
 from app.model.json_splice import parse_raw_object
-from app.model.salvage import is_same_id, rebuild_state, replay_state, salvage
+from app.model.salvage import find_whole, is_same_id, rebuild_state, replay_state, salvage
+
+_ALL_KEPT = "all of it stood whole, and what was around it is removed"
 
 _match_leftover = re.compile(r"\..+\.tmp").fullmatch
 
@@ -131,12 +133,15 @@ def _plan(opened: _OpenedFiles) -> Repair:
         mended.append(_mend_state(opened))
         state = parse_json_object(mended[0].content or b"")
     elif state is not None:
-        mended += _mend_head(opened, state)
+        mended += _mend_head(opened, state, _read(opened, layout.STATE))
         left += _wrong_state(opened)
     if opened.files.meta is None and not _is_refused(layout.META, left):
         mended.append(_mend_meta(opened, state))
+    if any(problem.startswith(layout.SIDECAR) for problem in opened.files.problems):
+        mended += [] if _is_refused(layout.SIDECAR, left) else [_mend_sidecar(opened)]
     mended += _leftovers(opened)
-    return Repair(mended, left + _unreadable_events(opened))
+    events, torn = _mend_events(opened)
+    return Repair(mended + events, left + torn)
 
 
 def _is_refused(name: str, left: list[str]) -> bool:
@@ -148,9 +153,9 @@ def _wrong_state(opened: _OpenedFiles) -> list[str]:
     return [reason] if reason else []
 
 
-def _read(opened: _OpenedFiles, name: str) -> bytes:
+def _read(opened: _OpenedFiles, name: str, fd: int | None = None) -> bytes:
     try:
-        return layout.read_file(name, opened.fd)[0]
+        return layout.read_file(name, opened.fd if fd is None else fd)[0]
     except (FileNotFoundError, UnreadableFile):
         return b""
 
@@ -179,6 +184,10 @@ def _mend_state(opened: _OpenedFiles) -> Mend:
     whole = _find_unfinished(opened, layout.STATE)
     if whole is not None:
         return Mend(layout.STATE, f"{was}; taken from {whole[0]}, which a crash kept from taking its place", whole[1])
+    kept = _find_whole(opened, layout.STATE)
+    if kept is not None:
+        heads = _mend_head(opened, parse_json_object(kept), kept)
+        return Mend(layout.STATE, "; ".join([was, _ALL_KEPT, *(head.what for head in heads)]), _last(kept, heads))
     salvaged = salvage(_read(opened, layout.STATE))
     salvaged = salvaged if is_same_id(salvaged, opened.files.id) else {}
     meta = opened.files.meta or salvage(_read(opened, layout.META))
@@ -206,6 +215,9 @@ def _mend_meta(opened: _OpenedFiles, state: dict[str, Any] | None) -> Mend:
     whole = _find_unfinished(opened, layout.META)
     if whole is not None:
         return Mend(layout.META, f"{was}; taken from {whole[0]}, which a crash kept from taking its place", whole[1])
+    kept_whole = _find_whole(opened, layout.META)
+    if kept_whole is not None:
+        return Mend(layout.META, f"{was}; {_ALL_KEPT}", kept_whole)
     salvaged = salvage(_read(opened, layout.META))
     salvaged = salvaged if is_same_id(salvaged, opened.files.id) else {}
     made = first_meta(replace(opened.files, state=dict(state or {}), meta=salvaged, problems=()))
@@ -217,7 +229,25 @@ def _mend_meta(opened: _OpenedFiles, state: dict[str, Any] | None) -> Mend:
     return Mend(layout.META, f"{was}; made again from the log and base_state.json{lost}", made.with_values(kept).raw)
 
 
-def _mend_head(opened: _OpenedFiles, state: dict[str, Any]) -> list[Mend]:
+def _find_whole(opened: _OpenedFiles, name: str) -> bytes | None:
+    """Return the object in a file if it is whole, of this conversation, and spoilt only by what is around it."""
+    whole = find_whole(_read(opened, name))
+    return whole if whole is not None and is_same_id(parse_json_object(whole), opened.files.id) else None
+
+
+def _last(whole: bytes, mends: list[Mend]) -> bytes:
+    return next((mend.content for mend in mends if mend.content is not None), whole)
+
+
+def _mend_sidecar(opened: _OpenedFiles) -> Mend:
+    """Keep the fields that are whole; without any, the file is deleted, which is the same as no flag set."""
+    kept = salvage(_read(opened, layout.SIDECAR))
+    what = f"made again from {len(kept)} fields that stood whole in it" if kept else "deleted"
+    content = orjson.dumps(kept) if kept else None
+    return Mend(layout.SIDECAR, f"{_find_problem(opened, layout.SIDECAR)}; {what}", content)
+
+
+def _mend_head(opened: _OpenedFiles, state: dict[str, Any], raw: bytes) -> list[Mend]:
     """Repair a HEAD that names no event of the log, or that a crash left behind the log."""
     if opened.events_fd is None:
         return []
@@ -230,7 +260,7 @@ def _mend_head(opened: _OpenedFiles, state: dict[str, Any]) -> list[Mend]:
         if moved is None:
             return []
         head, why = moved, "HEAD was left behind by a crash"
-    kept = parse_raw_object(_read(opened, layout.STATE)).with_values({"leaf_event_id": orjson.dumps(head.event_id)})
+    kept = parse_raw_object(raw).with_values({"leaf_event_id": orjson.dumps(head.event_id)})
     return [Mend(layout.STATE, f"{why}; it is {head.event_id or 'empty'} now", kept.raw)]
 
 
@@ -245,8 +275,17 @@ def _leftovers(opened: _OpenedFiles) -> list[Mend]:
     return found + [Mend(f"{layout.EVENTS}/{name}", wrong, None) for name in stale]
 
 
-def _unreadable_events(opened: _OpenedFiles) -> list[str]:
+def _mend_events(opened: _OpenedFiles) -> tuple[list[Mend], list[str]]:
+    """Return repairs of event files with a whole event in them, and what is wrong with the rest of the log."""
     names = event_log.list_events(opened.reader, opened.files.directory)
     rows = event_log.read_rows(opened.reader, opened.files.directory, names)[0]
-    torn = [f"{layout.EVENTS}/{event_file_name(row.name)}: {row.unreadable}" for row in rows if row.unreadable]
-    return torn + [str(gap.unreadable) for gap in gap_rows(names)]
+    mended: list[Mend] = []
+    torn: list[str] = []
+    for name, reason in [(row.name, row.unreadable) for row in rows if row.unreadable]:
+        file = f"{layout.EVENTS}/{event_file_name(name)}"
+        whole = find_whole(_read(opened, event_file_name(name), opened.events_fd))
+        if whole is not None and parse_json_object(whole).get("id") == name.event_id:
+            mended.append(Mend(file, f"{reason}; {_ALL_KEPT}", whole))
+        else:
+            torn.append(f"{file}: {reason}")
+    return mended, torn + [str(gap.unreadable) for gap in gap_rows(names)]

@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import orjson
 
+from app.errors import UnreadableFile
 from app.files import durable, layout, lease
 from app.files.metadata_reader import find_raw_object
 from app.model.json_splice import parse_raw_object
+from app.model.salvage import salvage
 
 
 def set_flags(root: Path, directory: str, instance: str, fields: Mapping[str, bool], *, force: bool = False) -> None:
@@ -30,11 +33,18 @@ def set_flags(root: Path, directory: str, instance: str, fields: Mapping[str, bo
             lease.undo_claim_locked(root, fd, claimed)
 
 
+def _salvage(fd: int) -> dict[str, Any]:
+    try:
+        return salvage(layout.read_file(layout.SIDECAR, fd)[0])
+    except (FileNotFoundError, UnreadableFile):
+        return {}
+
+
 def write_sidecar(fd: int, fields: Mapping[str, object]) -> tuple[bytes, os.stat_result]:
     """Set fields of convstore.json in an open directory and return its content and status. The caller owns it.
 
-    A missing or damaged file is replaced: no other program writes it.
+    A missing or damaged file is replaced: no other program writes it. Fields that are whole in a damaged one are kept.
     """
-    before = find_raw_object(fd, layout.SIDECAR) or parse_raw_object(b"{}")
+    before = find_raw_object(fd, layout.SIDECAR) or parse_raw_object(orjson.dumps(_salvage(fd)))
     kept = before.with_values({name: orjson.dumps(value) for name, value in fields.items()})
     return kept.raw, durable.replace(fd, layout.SIDECAR, kept.raw)

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import json
 import re
+from codecs import BOM_UTF16_BE, BOM_UTF16_LE
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from app.model.event import STATE_UPDATE
+from app.errors import UnreadableFile
+from app.model.event import STATE_UPDATE, parse_json_object
 from app.model.filters import Status
 from app.model.ids import ConversationId, find_conversation_id
 from app.model.info import STUB_AGENT, STUB_WORKSPACE
@@ -21,12 +23,32 @@ _STATUSES = frozenset(status.value for status in Status)
 _skip = re.compile(r"[ \t\r\n]*").match
 
 
+def find_whole(raw: bytes) -> bytes | None:
+    """Return the complete JSON object in a file that is no JSON only for what is around the object; else None.
+
+    Around it are a byte order mark and NULs, or whatever follows it. An object in UTF-16 is returned in UTF-8.
+    """
+    try:
+        text = _decode(raw, "strict")
+        whole = text[: json.JSONDecoder().raw_decode(text)[1]].encode()
+        parse_json_object(whole)
+    except (ValueError, RecursionError, UnreadableFile):
+        return None
+    return whole
+
+
+def _decode(raw: bytes, errors: str) -> str:
+    """Return the text of a file, without a byte order mark and NULs before it."""
+    encoding = "utf-16" if raw.startswith((BOM_UTF16_LE, BOM_UTF16_BE)) else "utf-8-sig"
+    return raw.decode(encoding, errors).lstrip("\0 \t\r\n")
+
+
 def salvage(raw: bytes) -> dict[str, Any]:
-    """Return the complete members at the beginning of a torn JSON object.
+    """Return the complete members at the beginning of a torn JSON object, which a byte order mark may precede.
 
     Uses Python's decoder, because `json_splice` needs a complete object.
     """
-    text = raw.decode(errors="replace")
+    text = _decode(raw, "replace")
     decode = json.JSONDecoder().raw_decode
     found: dict[str, Any] = {}
     at = _after(text, 0, "{")
@@ -35,7 +57,8 @@ def salvage(raw: bytes) -> dict[str, Any]:
             key, end = decode(text, _space(text, at))
             value, end = decode(text, _space(text, _after(text, end, ":")))
             at = _after(text, end, ",")
-            if not isinstance(key, str) or not (at or _after(text, end, "}")):
+            is_cut = type(value) in (int, float) and not (at or _after(text, end, "}"))
+            if not isinstance(key, str) or is_cut:
                 break
             found[key] = value
     except (ValueError, RecursionError):
@@ -87,12 +110,17 @@ def rebuild_state(
     shared = {name: meta[name] for name in default if meta.get(name) is not None and name not in ("id", "workspace")}
     state = default | shared
     for found in (logged, salvaged):
-        state |= {name: value for name, value in found.items() if type(value) is type(state.get(name, value))}
+        state |= {name: value for name, value in found.items() if isinstance(value, _types_of(state.get(name)))}
     if not isinstance(state["agent"].get("kind"), str):
         state["agent"] = dict(STUB_AGENT)
     if state["execution_status"] not in _STATUSES or state["execution_status"] == Status.RUNNING:
         state["execution_status"] = Status.ERROR.value
     return state | {"id": default["id"]}
+
+
+def _types_of(value: object) -> type:
+    """Return the type that a salvaged field must have to replace `value`. None says nothing about it."""
+    return object if value is None else type(value)
 
 
 def _has_directory(workspace: object) -> bool:

@@ -11,9 +11,9 @@ from tests.conftest import StoreOpener
 
 
 def _harm(directory: Path, number: int) -> None:
-    """Do one of six things to a conversation's files."""
+    """Do one of eight things to a conversation's files."""
     state, meta = directory / "base_state.json", directory / "meta.json"
-    match number % 6:
+    match number % 8:
         case 0:
             state.unlink()
         case 1:
@@ -27,6 +27,13 @@ def _harm(directory: Path, number: int) -> None:
         case 5:
             state.write_bytes(b"")
             meta.write_bytes(b"")
+        case 6:
+            state.write_bytes(b"\xef\xbb\xbf" + state.read_bytes())
+            meta.write_bytes(b"\xef\xbb\xbf" + meta.read_bytes())
+        case 7:
+            meta.write_bytes(meta.read_bytes() + bytes(40))
+            last = max(directory.glob("events/event-*"))
+            last.write_bytes(last.read_bytes() + bytes(40))
 
 
 @needs_agent_server

@@ -10,7 +10,7 @@ import pytest
 
 from app.errors import ConversationNotFound, ConversationOwned
 from app.files import conversation_repair, lease, liveness, trash
-from app.files.layout import META, STATE
+from app.files.layout import META, SIDECAR, STATE
 from app.files.metadata_reader import Reader
 from app.model.ids import ConversationId
 from tests.builders import details_in, make_conversation, make_event, make_id, make_state
@@ -46,6 +46,54 @@ def test_a_repair_does_what_its_plan_says(root: Path, damage: str) -> None:
     assert [(mend.file, mend.what) for mend in done.mended] == [(mend.file, mend.what) for mend in planned.mended]
     assert [entry.name for entry in trash.list_trash(root)] == [done.copy]
     assert conversation_repair.plan(reader, path.name, ONE) == conversation_repair.Repair([], [])
+
+
+BOM = b"\xef\xbb\xbf"
+AROUND = {"a byte order mark": (BOM, b""), "NULs at the end": (b"", bytes(99)), "both": (BOM, bytes(3) + b"}")}
+
+
+@pytest.mark.parametrize("around", AROUND)
+@pytest.mark.parametrize("file", [META, STATE, SIDECAR, f"events/event-00001-{LAST}.json"])
+def test_what_is_whole_is_kept_to_the_byte(root: Path, file: str, around: str) -> None:
+    path = make_conversation(root, state={"leaf_event_id": LAST, "unknown": 1.50, "execution_status": "running"})
+    (path / SIDECAR).write_text('{"archived":true}')
+    whole = (path / file).read_bytes()
+    (path / file).write_bytes(AROUND[around][0] + whole + AROUND[around][1])
+    with liveness.stay_alive(root, ME):
+        done = conversation_repair.repair(Reader(root, None), path.name, ONE, ME, 1)
+    assert ([mend.file for mend in done.mended], done.left, (path / file).read_bytes()) == ([file], [], whole)
+
+
+def test_a_whole_state_gets_the_head_that_the_log_has(root: Path) -> None:
+    path = make_conversation(root, state={"leaf_event_id": "none"})
+    (path / STATE).write_bytes(BOM + (path / STATE).read_bytes())
+    with liveness.stay_alive(root, ME):
+        [mend] = conversation_repair.repair(Reader(root, None), path.name, ONE, ME, 1).mended
+    assert "all of it stood whole" in mend.what
+    assert "HEAD was none" in mend.what
+    assert json.loads((path / STATE).read_text())["leaf_event_id"] == LAST
+
+
+def test_an_event_of_another_name_is_not_mended(root: Path) -> None:
+    path = make_conversation(root)
+    file = path / "events" / f"event-00001-{LAST}.json"
+    file.write_bytes(BOM + json.dumps(make_event(7)).encode())
+    planned = conversation_repair.plan(Reader(root, None), path.name, ONE)
+    assert (planned.mended, len(planned.left)) == ([], 1)
+
+
+@pytest.mark.parametrize(
+    ("raw", "kept"), [(b'{"pinned": true, "archi', {"pinned": True}), (b"", None), (b"torn", None), (bytes(9), None)]
+)
+def test_of_a_torn_sidecar_the_flags_that_are_whole_are_kept(
+    root: Path, raw: bytes, kept: dict[str, object] | None
+) -> None:
+    path = make_conversation(root)
+    (path / SIDECAR).write_bytes(raw)
+    with liveness.stay_alive(root, ME):
+        done = conversation_repair.repair(Reader(root, None), path.name, ONE, ME, 1)
+    assert ([mend.file for mend in done.mended], done.left) == ([SIDECAR], [])
+    assert (json.loads((path / SIDECAR).read_text()) if (path / SIDECAR).exists() else None) == kept
 
 
 def test_what_stood_whole_in_a_torn_state_is_kept(root: Path) -> None:

@@ -23,6 +23,8 @@ ME = "convstore-me"
         ('{"pinned": true, "unknown": 1}', {"pinned": True, "unknown": 1, "archived": True}),
         ("torn", {"archived": True}),
         ("[]", {"archived": True}),
+        ('\ufeff{"pinned": true}', {"pinned": True, "archived": True}),
+        ('{"pinned": true, "unkn', {"pinned": True, "archived": True}),
     ],
 )
 def test_flags_are_set_and_the_lease_is_given_back(root: Path, before: str | None, after: dict[str, object]) -> None:

@@ -129,6 +129,23 @@ async def test_a_torn_meta_keeps_what_stands_whole(root: Path, open_store: Store
     )
 
 
+@pytest.mark.parametrize("around", [("\ufeff", ""), ("", "\0" * 40)])
+async def test_all_that_stands_whole_in_spoilt_files_is_listed_again(
+    root: Path, open_store: StoreOpener, around: tuple[str, str]
+) -> None:
+    directory = make_conversation(root, events=EVENTS, state={"tags": {"area": "store"}})
+    last = max((directory / "events").glob("event-*"))
+    for file in (directory / "meta.json", directory / "base_state.json", last):
+        file.write_text(file.read_text().join(around))
+    mended, left, listed = await repaired(root, open_store)
+    assert ([file for file, _ in mended], left) == (["base_state.json", "meta.json", f"events/{last.name}"], [])
+    assert (listed["title"], listed["tags"], listed["agent"]["llm"]["model"]) == (
+        "A title",
+        {"area": "store"},
+        "a/model",
+    )
+
+
 async def test_both_files_are_made_from_the_log_alone(root: Path, open_store: StoreOpener) -> None:
     directory = make_conversation(root, events=EVENTS)
     for name in ("base_state.json", "meta.json"):
