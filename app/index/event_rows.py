@@ -137,6 +137,18 @@ async def find_event(index: ReadConnection, uuid: ConversationId, event_id: str)
 
 
 @cache
+def _has_sql() -> Sql:
+    return compiled(
+        select(event.c.seq).where(_HERE, event.c.seq == bindparam("seq"), event.c.event_id == bindparam("event_id"))
+    )
+
+
+async def has_event(index: ReadConnection, uuid: ConversationId, name: EventName) -> bool:
+    """Whether the log has an event of this number and id."""
+    return await index.fetch_one(_has_sql(), {"uuid": uuid, **name._asdict()}) is not None
+
+
+@cache
 def _responses_sql() -> Sql:
     said = or_(
         (event.c.kind == "ActionEvent") & (event.c.tool == "finish"),

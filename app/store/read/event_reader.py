@@ -78,6 +78,16 @@ class EventReader:
         names, _ = await self._list_names(_ANY, EventOrder.TIMESTAMP_DESC, None, number)
         return await self._read(names[::-1])
 
+    async def list_names_up_to(self, last: EventName, limit: int) -> list[EventName]:
+        """Return the names of at most `limit` readable events before `last`, and `last`, in log order."""
+        names, _ = await self._list_names(_ANY, EventOrder.TIMESTAMP_DESC, Cursor(*last), limit)
+        return [*names[::-1], last]
+
+    async def has_event(self, name: EventName) -> bool:
+        """Whether the log still has an event; one whose append failed is taken back."""
+        async with self._context.index.read() as connection:
+            return await event_rows.has_event(connection, self._id, name)
+
     async def find_last(self) -> EventName | None:
         """Return the name of the last readable event, or None if there is none."""
         names, _ = await self._list_names(_ANY, EventOrder.TIMESTAMP_DESC, None, 1)

@@ -4,12 +4,17 @@ Events come in log order, each once. Old and new events are read in the same way
 the client has, from the index, after its rows were brought in step with the files. So no event is lost or repeated
 between replay and live. A writer in this process notifies its followers at once. What other programs write is found by
 polling, at three stats each time.
+
+A follower in another process may see events whose append then fails, for example with EIO at the directory's fsync.
+The writer takes such events back, and the next ones get their numbers. The follower then goes on after the last event
+that still stands, so that its client gets every acknowledged event.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
+from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
 from itertools import takewhile
@@ -30,6 +35,9 @@ _IDLE_AFTER = 120
 """After so many polls without a new event, a follower polls only every `_IDLE_S`."""
 _REFUSED_MOST = 120
 """After so many polls at which the operating system refused to read an event, the event is left out."""
+
+_REMEMBERED = 1000
+"""The last events that a follower remembers: as many as the largest batch of POST .../events/batch appends."""
 
 _ALL = EventFilter()
 
@@ -88,9 +96,13 @@ async def follow_events(
     that the operating system refuses to read is waited for, because this may pass; after a minute it is left out.
     """
     quiet = refused = 0
+    sent: deque[EventName] = deque(maxlen=_REMEMBERED)
+    if after is not None:
+        sent.extend(await (await open_log()).list_names_up_to(after, _REMEMBERED))
     while True:
         notified.clear()
         log = await open_log()
+        after = await _step_back(log, sent, after)
         found = await log.list_after(_ALL, after, _BATCH)
         ready = list(takewhile(lambda event: not event.failed, found))
         refused = refused + 1 if len(ready) < len(found) else 0
@@ -98,11 +110,24 @@ async def follow_events(
             found = ready
         yield [event for event in found if event.unreadable is None]
         if found:
+            sent.extend(event.name for event in found)
             after, quiet = found[-1].name, 0
         else:
             quiet += 1
+            if quiet == _IDLE_AFTER:  # what stood for so long stays, and many followers may be idle
+                sent = deque(list(sent)[-1:], _REMEMBERED)
             with suppress(TimeoutError):
                 await asyncio.wait_for(notified.wait(), _EAGER_S if quiet < _IDLE_AFTER else _IDLE_S)
+
+
+async def _step_back(log: EventReader, sent: deque[EventName], after: EventName | None) -> EventName | None:
+    """Return the last sent event that still stands, and forget those that were taken back.
+
+    If none of the remembered ones stands, it returns a name that sorts before the first of them.
+    """
+    while sent and not await log.has_event(sent[-1]):
+        after = EventName(sent.pop().seq, "")
+    return sent[-1] if sent else after
 
 
 EVERYTHING = ConversationId("*")

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
+import threading
+import uuid
 from contextlib import aclosing
 from pathlib import Path
 
 import pytest
 
-from app.errors import TooManyFollowers
-from app.model.ids import ConversationId
+from app import ConversationStore
+from app.errors import TooManyFollowers, WriteFailed
+from app.files import durable
+from app.model.ids import ConversationId, EventName
 from app.store.read.followers import Followers
 from tests.builders import make_conversation, make_event, make_id, write_event
 from tests.conftest import StoreOpener
+from tests.store.helpers import is_rebuilt_equal
 
 ONE = ConversationId(make_id(1))
 
@@ -55,3 +62,82 @@ async def test_more_followers_than_the_settings_allow_are_refused() -> None:
             followers.subscribe(ONE),
         ):
             pass
+
+
+def make_ids(first: int, number: int) -> list[str]:
+    return [str(uuid.UUID(int=first + i, version=4)) for i in range(number)]
+
+
+async def _follow(store: ConversationStore, after: EventName | None, given: list[EventName]) -> None:
+    async with aclosing(store.follow(ONE, after=after)) as batches:
+        async for batch in batches:
+            given += [event.name for event in batch]
+
+
+async def _wait_for(given: list[EventName], number: int) -> None:
+    async with asyncio.timeout(20):
+        while len(given) < number:
+            await asyncio.sleep(0.01)
+
+
+@pytest.mark.parametrize("lost", [1, 3, 120])
+@pytest.mark.parametrize("from_the_first", [True, False])
+async def test_a_follower_elsewhere_gets_what_took_the_place_of_events_taken_back(
+    root: Path, open_store: StoreOpener, monkeypatch: pytest.MonkeyPatch, lost: int, from_the_first: bool
+) -> None:
+    make_conversation(root, events=2)
+    seen = threading.Event()
+    sync_directory = durable.sync_directory
+
+    def refuse(fd: int) -> None:
+        if Path(f"/proc/self/fd/{fd}").readlink().name == "events" and not seen.is_set():
+            assert seen.wait(20)
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        sync_directory(fd)
+
+    given: list[EventName] = []
+    async with open_store(root) as writing, open_store(root) as elsewhere, writing.writer(ONE) as conversation:
+        monkeypatch.setattr(durable, "sync_directory", refuse)
+        log = await elsewhere.open_log(ONE)
+        after = None if from_the_first else await log.find_last()
+        before = 2 if from_the_first else 0
+        following = asyncio.create_task(_follow(elsewhere, after, given))
+        taken_back = [make_event(100 + i, id=one) for i, one in enumerate(make_ids(2**100, lost))]
+        failing = asyncio.create_task(conversation.append_batch(taken_back))
+        await _wait_for(given, before + lost)
+        token = await elsewhere.get_place()
+        seen.set()
+        with pytest.raises(WriteFailed):
+            await failing
+        acknowledged = await conversation.append_batch(
+            [make_event(300 + i, id=one) for i, one in enumerate(make_ids(1, 2))]
+        )
+        await _wait_for(given, before + lost + 2)
+        assert given[before + lost :] == [EventName(one.seq, one.event_id) for one in acknowledged]
+        assert await elsewhere.count_events(ONE) == 4
+        assert len((await elsewhere.list_changes(token)).items) == 1
+        hits = await elsewhere.search_messages("message")
+        assert [hit.event_id for hit in hits.items if hit.event_id in {one["id"] for one in taken_back}] == []
+        await conversation.append(make_event(400))
+        await _wait_for(given, before + lost + 3)
+        assert len(given) == before + lost + 3
+        following.cancel()
+        await asyncio.wait([following])
+        assert await is_rebuilt_equal(elsewhere)
+
+
+async def test_a_follower_steps_back_before_all_that_it_remembers(root: Path, open_store: StoreOpener) -> None:
+    path = make_conversation(root, events=0)
+    files = [write_event(path, number, make_event(number, id=one)) for number, one in enumerate(make_ids(2**100, 3))]
+    given: list[EventName] = []
+    async with open_store(root) as store:
+        following = asyncio.create_task(_follow(store, None, given))
+        await _wait_for(given, 3)
+        for file in files:
+            file.unlink()
+        for number, one in enumerate(make_ids(1, 2)):
+            write_event(path, number, make_event(10 + number, id=one))
+        await _wait_for(given, 5)
+        following.cancel()
+        await asyncio.wait([following])
+    assert [name.seq for name in given] == [0, 1, 2, 0, 1]
