@@ -1,6 +1,6 @@
-"""Which file system something is on, and how much of it is left.
+"""The file system of a path: its type, and its free space.
 
-SQLite's write-ahead log is shared memory and byte-range locks: over a network, neither is what it is on a local disk.
+SQLite's write-ahead log needs shared memory and byte-range locks, which network file systems do not fully support.
 """
 
 from __future__ import annotations
@@ -19,7 +19,10 @@ _NETWORK_FUSE = frozenset(
 
 
 class FileSystem(NamedTuple):
-    """A file system's type, as the kernel calls it, and what is free for this user; no inodes where it counts none."""
+    """A file system's type, as the kernel calls it, and its free bytes and inodes for this user.
+
+    None: it has no inodes.
+    """
 
     type: str
     network: bool
@@ -52,9 +55,9 @@ def _read_mounts() -> str:
 
 
 def find_type(mounts: str, path: Path) -> str:
-    """Return the type of the file system that an absolute path is on, "unknown" when `mounts` does not say.
+    """Return the type of the file system of an absolute path, or "unknown" if it is not in `mounts`.
 
-    `mounts` is what Linux has in /proc/self/mountinfo; of two mounts on one directory, the later one hides the other.
+    `mounts` is the text of /proc/self/mountinfo. If two mounts have the same directory, the later one hides the other.
     """
     longest, kind = -1, "unknown"
     for line in mounts.splitlines():

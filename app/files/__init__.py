@@ -1,4 +1,4 @@
-"""Conversation directories, the truth. Synchronous; reading opens files read-only, without following links.
+"""Reading and writing conversation directories. Files are opened read-only to read, and links are never followed.
 
-Imports `app.model` and `app.errors` alone. Call it from a worker thread, never on an event loop.
+All functions block, so call them from a worker thread, not from an event loop. Imports `app.model` and `app.errors`.
 """

@@ -1,6 +1,6 @@
-"""Repair of a conversation's files where there is one safe answer. A copy of all files goes into the trash first.
+"""Repair of a conversation's files where only one repair is safe. First, all files are copied into the trash.
 
-The repair holds the lease and both locks, so nobody writes meanwhile. What has no safe answer is left and reported.
+A repair holds the lease and both locks, so nobody else writes meanwhile. Other problems are reported and left.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _match_leftover = re.compile(r"\..+\.tmp").fullmatch
 
 
 class Mend(NamedTuple):
-    """One file to repair: what was wrong and what is done. `content` None deletes the file."""
+    """The repair of one file: the problem and the new content. `content` None deletes the file."""
 
     file: str
     what: str
@@ -42,18 +42,18 @@ class Mend(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Repair:
-    """The repairs made or planned, the problems that remain, and the name of the copy in the trash, if any."""
+    """The repairs that were made or planned, the remaining problems, and the name of the copy in the trash, if any."""
 
     mended: list[Mend]
     left: list[str]
     copy: str | None = None
     warning: str | None = None
-    """Set if the index does not show the repair yet; it will by itself."""
+    """Set if the index does not show the repair yet. A later sync updates the index."""
 
 
 @dataclass(frozen=True, slots=True)
 class _OpenedFiles:
-    """An open conversation directory and what was read of it."""
+    """An open conversation directory and the contents that were read."""
 
     reader: Reader
     fd: int
@@ -63,11 +63,11 @@ class _OpenedFiles:
 
 
 def plan(reader: Reader, directory: str, conversation_id: ConversationId) -> Repair:
-    """Return what `repair` would do.
+    """Return the repairs that `repair` would make.
 
     Raises:
-        ConversationNotFound: there is no such directory, or it holds no conversation.
-        ConversationOwned: another owner lives.
+        ConversationNotFound: there is no such directory, or it is not a conversation.
+        ConversationOwned: another owner is alive.
     """
     held = lease.find_holder(reader.root, directory)
     if held is not None:
@@ -77,13 +77,13 @@ def plan(reader: Reader, directory: str, conversation_id: ConversationId) -> Rep
 
 
 def repair(reader: Reader, directory: str, conversation_id: ConversationId, instance: str, now_us: int) -> Repair:
-    """Repair what has one safe answer and return what was done. `instance` lives.
+    """Make all safe repairs and return them. The lock of `instance` must be held (`liveness.stay_alive`).
 
     Raises:
-        ConversationNotFound: there is no such directory, or it holds no conversation.
-        ConversationOwned: another owner lives.
-        LockTimeout: another program is writing to it all the time.
-        DiskFull, WriteFailed: not all of it was mended; the copy is in the trash.
+        ConversationNotFound: there is no such directory, or it is not a conversation.
+        ConversationOwned: another owner is alive.
+        LockTimeout: another program kept a lock.
+        DiskFull, WriteFailed: some repairs failed; the copy is in the trash.
     """
     claimed = lease.claim(reader.root, directory, instance)
     with _open_files(reader, directory, conversation_id) as opened, ExitStack() as locks:
@@ -161,7 +161,7 @@ def _read(opened: _OpenedFiles, name: str, fd: int | None = None) -> bytes:
 
 
 def _find_unfinished(opened: _OpenedFiles, name: str) -> tuple[str, bytes] | None:
-    """Return the newest temporary file of `name` that a crash left, if it is whole and of this conversation."""
+    """Return the newest complete temporary file of `name` that a crash left for this conversation, or None."""
     found: list[tuple[int, str, bytes]] = []
     for temporary in opened.names:
         if not (temporary.startswith(f".{name}.") and _match_leftover(temporary)):
@@ -230,7 +230,7 @@ def _mend_meta(opened: _OpenedFiles, state: dict[str, Any] | None) -> Mend:
 
 
 def _find_whole(opened: _OpenedFiles, name: str) -> bytes | None:
-    """Return the object in a file if it is whole, of this conversation, and spoilt only by what is around it."""
+    """Return the JSON object in a file if it belongs to this conversation and only the bytes around it are damaged."""
     whole = find_whole(_read(opened, name))
     return whole if whole is not None and is_same_id(parse_json_object(whole), opened.files.id) else None
 
@@ -240,7 +240,7 @@ def _last(whole: bytes, mends: list[Mend]) -> bytes:
 
 
 def _mend_sidecar(opened: _OpenedFiles) -> Mend:
-    """Keep the fields that are whole; without any, the file is deleted, which is the same as no flag set."""
+    """Keep the complete fields. If there are none, delete the file, which means the same as no flags."""
     kept = salvage(_read(opened, layout.SIDECAR))
     what = f"made again from {len(kept)} fields that stood whole in it" if kept else "deleted"
     content = orjson.dumps(kept) if kept else None
@@ -248,7 +248,7 @@ def _mend_sidecar(opened: _OpenedFiles) -> Mend:
 
 
 def _mend_head(opened: _OpenedFiles, state: dict[str, Any], raw: bytes) -> list[Mend]:
-    """Repair a HEAD that names no event of the log, or that a crash left behind the log."""
+    """Repair a HEAD that names a missing event or, after a crash, is behind the log."""
     if opened.events_fd is None:
         return []
     known = event_log.list_names(opened.events_fd)

@@ -1,4 +1,4 @@
-"""How much room directories take. Follows no link; a file with several hard links is counted once."""
+"""Disk usage of directories. Follows no link; a file with several hard links counts once."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _BLOCK_BYTES = 512
 
 @dataclass(slots=True)
 class DiskUsage:
-    """The number of inodes (files, directories, links), the bytes in them, and the bytes that they take on disk."""
+    """The number of inodes (files, directories, links), their size in bytes, and the bytes allocated on disk."""
 
     inodes: int = 0
     size_bytes: int = 0
@@ -26,11 +26,11 @@ class DiskUsage:
 
 
 SeenInodes = set[tuple[int, int]]
-"""Device and inode of the files with several hard links that are counted already."""
+"""(device, inode) of the files with several hard links that were already counted."""
 
 
 def measure(path: Path, seen: SeenInodes) -> DiskUsage:
-    """Return the usage of a directory with all that is in it, or of a file. What vanishes meanwhile is not counted."""
+    """Return the usage of a file, or of a directory with its contents. Files deleted during the count are ignored."""
     usage = DiskUsage()
     pending = [str(path)]
     try:

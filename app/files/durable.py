@@ -1,8 +1,8 @@
-"""Writing so that a power cut takes nothing back: temporary file, fsync, its name, fsync of the directory.
+"""Durable writes, which survive a power cut: temporary file, fsync, rename, fsync of the directory.
 
-Names of a conversation's files are relative to an open directory, so that a directory which somebody moves away is not
-made again. fsync of the file alone is not enough: without that of the directory, a power cut takes the last names back.
-Here are also whole directories, moved and removed durably, and files that appear whole or not at all elsewhere.
+Without the fsync of the directory, a power cut may undo the rename. Files of a conversation are named relative to an
+open directory, so that a write never recreates a directory that somebody moved away. This module also moves and removes
+directories durably, and creates output files atomically.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from app.errors import DiskFull, OutputRefused, WriteFailed
 from app.files import layout
 
 FILE_MODE = 0o600
-"""The mode of new files, as agent-server gives it to its own."""
+"""The mode of new files; agent-server uses the same."""
 
 _SECTOR = 512
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
@@ -33,9 +33,10 @@ _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
 
 
 def replace(dir_fd: int, name: str, data: bytes, *, sync_name: bool = True) -> os.stat_result:
-    """Write a file, replacing an existing one and keeping its mode, and return its status.
+    """Create or replace a file, keep an existing file's mode, and return the file's status.
 
-    A reader sees the old file or the new one. Without `sync_name` a power cut may bring the old one back, whole.
+    Readers see either the old file or the new one. Without `sync_name`, a power cut may bring back the complete old
+    file.
 
     Raises:
         DiskFull, WriteFailed: writing failed; the old file is unchanged.
@@ -58,14 +59,14 @@ def replace(dir_fd: int, name: str, data: bytes, *, sync_name: bool = True) -> o
 def overwrite(
     dir_fd: int, name: str, at: int, data: bytes, is_known: Callable[[os.stat_result], bool]
 ) -> os.stat_result | None:
-    """Write over some bytes of a file, durably, and return its status; None: nothing was done, it must be replaced.
+    """Overwrite bytes of a file in place, durably, and return the file's status. Return None if this is not safe.
 
-    It is done where a power cut cannot tear it, in one sector, which a disk writes whole or not at all; where the file
-    `is_known`, by its status, to hold what is meant to be written over; and where nobody else has it: under another
-    name, as in a backup made of hard links, it must stay as it is.
+    It is safe if a power cut cannot tear the bytes (they are in one sector, which a disk writes atomically), if
+    `is_known` accepts the file's status, so that nobody else changed it, and if the file has no other hard link, as in
+    a backup.
 
     Raises:
-        OSError: it failed; the bytes on the disk may be the old ones or the new.
+        OSError: writing failed; the disk has either the old bytes or the new ones.
     """
     if at // _SECTOR != (at + len(data) - 1) // _SECTOR:
         return None
@@ -86,17 +87,17 @@ def overwrite(
 
 
 def write_temporary(dir_fd: int, name: str, data: bytes, mode: int = FILE_MODE) -> tuple[str, os.stat_result]:
-    """Write a file of another name beside `name`, fsync it, and return its name and status. Nothing is left on error.
+    """Write and fsync a temporary file for `name`, and return its name and status. After an error, no file is left.
 
-    The name is one that agent-server takes for no event: `.<name>.<random>.tmp`.
+    agent-server ignores the name, `.<name>.<random>.tmp`.
 
     Raises:
-        OSError: it could not be written.
+        OSError: writing failed.
     """
     temporary = f".{name}.{secrets.token_hex(8)}.tmp"
     descriptor = os.open(temporary, _CREATE, mode, dir_fd=dir_fd)
     try:
-        os.fchmod(descriptor, mode)  # what the umask took away
+        os.fchmod(descriptor, mode)  # restore the permissions that the umask removed
         write_all(descriptor, data)
         _finish(descriptor)
         return temporary, os.fstat(descriptor)
@@ -108,21 +109,24 @@ def write_temporary(dir_fd: int, name: str, data: bytes, mode: int = FILE_MODE) 
 
 
 def _finish(descriptor: int) -> None:
-    """Stamp a file with the exact time, for the kernel's stamps are 4 ms coarse and order tells HEAD; and fsync it."""
+    """Set the exact time and fsync.
+
+    The kernel's times are 4 ms coarse, and finding HEAD depends on the order of times.
+    """
     now_ns = time.time_ns()
     os.utime(descriptor, ns=(now_ns, now_ns))
     os.fsync(descriptor)
 
 
 def remove_temporaries(dir_fd: int, names: Iterable[str]) -> None:
-    """Delete what a crash of `write_temporary` left beside files of these names."""
+    """Delete the files that a crash of `write_temporary` left for these names."""
     is_temporary = re.compile(rf"\.({'|'.join(map(re.escape, names))})\.[0-9a-f]{{16}}\.tmp").fullmatch
     for name in filter(is_temporary, os.listdir(dir_fd)):
         remove_if_there(dir_fd, name)
 
 
 def write_all(descriptor: int, data: bytes) -> None:
-    """Write all of `data`, however little the system takes at once."""
+    """Write all of `data`, even if the system writes only a part at a time."""
     left = memoryview(data)
     while left:
         left = left[os.write(descriptor, left) :]
@@ -147,16 +151,16 @@ def sync_tree(path: Path) -> None:
 
 
 def remove_if_there(dir_fd: int, name: str) -> None:
-    """Delete a file; that there is none is no error."""
+    """Delete a file if it exists."""
     with suppress(FileNotFoundError):
         os.unlink(name, dir_fd=dir_fd)
 
 
 def sync_file_system(fd: int) -> None:
-    """Make durable all that was written to the file system that a descriptor is on, also by others.
+    """Make everything on a descriptor's file system durable, including other programs' writes.
 
     Raises:
-        OSError: the disk refused something.
+        OSError: the disk reported an error.
     """
     if ctypes.CDLL(None, use_errno=True).syncfs(fd):
         error = ctypes.get_errno()
@@ -165,11 +169,11 @@ def sync_file_system(fd: int) -> None:
 
 @contextmanager
 def explain_errors(what: str) -> Iterator[None]:
-    """Turn what the operating system says about writing `what` into an error for users; a taken name stays as it is.
+    """Convert an OSError of the block into an error for users; `what` names the written thing. FileExistsError passes.
 
     Raises:
-        DiskFull: there is no space left, or no quota.
-        WriteFailed: anything else.
+        DiskFull: no space or quota is left.
+        WriteFailed: any other error.
     """
     try:
         yield
@@ -187,7 +191,7 @@ def explain_errors(what: str) -> Iterator[None]:
 
 
 def rename(source: Path, target: Path) -> None:
-    """Rename a directory; one that is read-only needs the permission, since its `..` changes."""
+    """Rename a directory. A read-only directory is made writable first, because a move changes its `..` entry."""
     try:
         source.rename(target)
     except PermissionError:
@@ -198,10 +202,10 @@ def rename(source: Path, target: Path) -> None:
 
 
 def remove_tree(path: Path) -> None:
-    """Remove a directory with all that is in it; that there is none is no error.
+    """Remove a directory and its contents, if it exists.
 
     Raises:
-        WriteFailed: something in it could not be removed.
+        WriteFailed: something in the directory could not be removed.
     """
     try:
         _allow_removal(path)
@@ -210,13 +214,13 @@ def remove_tree(path: Path) -> None:
         return
     except OSError as error:
         raise WriteFailed(
-            f"{error.filename or path} could not be removed ({error.strerror}); what is left is in {path}, "
-            "and goes when the trash is emptied"
+            f"{error.filename or path} could not be removed ({error.strerror}); the rest is in {path}, "
+            "and will be removed when the trash is emptied"
         ) from error
 
 
 def _allow_removal(path: Path) -> None:
-    """Allow this user to delete in `path` and in all directories below it; links are not followed."""
+    """Make `path` and all directories below it writable for this user. Links are not followed."""
     path.chmod(0o700)
     for directory, names, _, fd in os.fwalk(path, follow_symlinks=False):
         for name in names:
@@ -227,7 +231,7 @@ def _allow_removal(path: Path) -> None:
 
 @contextmanager
 def sync_directories(*directories: Path) -> Iterator[None]:
-    """Open directories before something is renamed between them, and make that durable, in this order."""
+    """Open directories, run the block, which renames something between them, and then fsync them in this order."""
     with ExitStack() as opened:
         descriptors = [opened.enter_context(layout.open_directory(directory)) for directory in directories]
         yield
@@ -237,18 +241,19 @@ def sync_directories(*directories: Path) -> Iterator[None]:
 
 @contextmanager
 def new_file(path: Path, *, replace: bool) -> Iterator[BinaryIO]:
-    """Open a file to write to. When the block ends, it becomes `path`, durably and with mode 0600.
+    """Open a new file for writing. At the end of the block it becomes `path`, durably and with mode 0600.
 
-    When the block raises, nothing is left behind.
+    If the block raises, no file is left.
 
     Raises:
-        OutputRefused: `path` exists and may not be replaced, or is a device, a pipe or a directory, or it cannot be
-            written.
+        OutputRefused: `path` exists and `replace` is false, it is not a regular file, or it cannot be written.
     """
     if not replace and os.path.lexists(path):
         raise _exists(path)
     if path.exists() and not path.is_file():
-        raise OutputRefused(f"{path} is no regular file and is not replaced; name another, or - for standard output")
+        raise OutputRefused(
+            f"{path} is not a regular file and is not replaced; name another file, or - for standard output"
+        )
     try:
         descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
         try:
@@ -268,20 +273,20 @@ def new_file(path: Path, *, replace: bool) -> Iterator[BinaryIO]:
         raise _exists(path) from error
     except OSError as error:
         raise OutputRefused(
-            f"{path} cannot be written ({error.strerror}); check that its directory is there, writable and not full"
+            f"{path} cannot be written ({error.strerror}); check that its directory exists, is writable and not full"
         ) from error
 
 
 def make_directory(path: Path) -> None:
-    """Make a directory, and those above it, unless it is there.
+    """Make a directory and its parents, if they do not exist.
 
     Raises:
-        OutputRefused: it cannot be made.
+        OutputRefused: the directory cannot be made.
     """
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise OutputRefused(f"the directory {path} cannot be made ({error.strerror}); name another") from error
+        raise OutputRefused(f"the directory {path} cannot be made ({error.strerror}); name another one") from error
 
 
 def _exists(path: Path) -> OutputRefused:

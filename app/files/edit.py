@@ -1,4 +1,4 @@
-"""One write to a conversation as plain data: the edit, the events prepared for it, and its result."""
+"""One write to a conversation as plain data: the edit, its prepared events, and the result."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from app.model.event import EventFacts, EventRow, event_facts, parse_json_object
 from app.model.validation import ROOT, check_tags, dump_event, find_tags, moves_head
 
 TagEdit = Callable[[Mapping[str, str]], Mapping[str, str]]
-"""Returns the new tags of a conversation, given its tags."""
+"""Takes the tags of a conversation and returns the new tags."""
 
 
 @dataclass(frozen=True, slots=True)
 class Edit:
     """One write. It appends events, then moves HEAD, then sets fields of the three files.
 
-    `tags` are written to two files: to meta.json, and to base_state.json, from which answers take them.
+    `tags` go into two files: meta.json, and base_state.json, from which answers take them.
     """
 
     events: Sequence[Mapping[str, Any]] = ()
@@ -33,10 +33,10 @@ class Edit:
     tags: TagEdit | None = None
 
     def with_tags(self, files: ConversationFiles) -> Edit:
-        """Return the same edit with its tags computed from those in the files. The caller holds the locks.
+        """Return the edit with its new tags computed from those in the files. The caller holds the locks.
 
         Raises:
-            InvalidConversation: one of them is wrong.
+            InvalidConversation: a tag is invalid.
         """
         if self.tags is None:
             return self
@@ -45,10 +45,10 @@ class Edit:
 
 
 class Written(NamedTuple):
-    """The result of a write: the rows of its events, and the files from which the conversation's row is made.
+    """The result of a write: the rows of the new events, and the files from which the conversation's row is made.
 
-    `reread`: another program had changed the files before, so the index must read them. `warning` says what could not
-    be done after the events were durable; the next opening does it.
+    `reread` means that another program had changed the files before, so the index must read them. `warning` names a
+    step that failed after the events were durable; the next opening repeats that step.
     """
 
     events: list[EventRow]
@@ -58,12 +58,12 @@ class Written(NamedTuple):
     warning: str | None = None
 
     def with_warning(self, warning: str) -> Written:
-        """Return a copy with one more warning."""
+        """Return a copy with a further warning."""
         return self._replace(warning="; ".join(filter(None, (self.warning, warning))))
 
 
 class PreparedEvent(NamedTuple):
-    """An event as it will be written; `moves` tells whether it moves HEAD."""
+    """An event that is ready to be written. `moves` means that it becomes the HEAD."""
 
     event_id: str
     raw: bytes
@@ -74,10 +74,10 @@ class PreparedEvent(NamedTuple):
 def prepare_events(
     change: Edit, names: LogNames, find_head: Callable[[], Head], reader: Reader, directory: str
 ) -> list[PreparedEvent]:
-    """Return the events of an edit with their parents, ready to be written. `find_head` is called only for events.
+    """Return the events of an edit with their parents. `find_head` is called only if there are events.
 
     Raises:
-        EventExists, InvalidEvent, EventNotFound: the change is wrong.
+        EventExists, InvalidEvent, EventNotFound: the edit is invalid.
     """
     seen: set[str] = set()
     head = find_head() if change.events else None
@@ -85,9 +85,9 @@ def prepare_events(
     for event in change.events:
         event_id, parent = event["id"], event.get("parent_id")
         if event_id in names.numbers or event_id in seen:
-            raise EventExists(f"conversation {directory} has an event {event_id} already")
+            raise EventExists(f"conversation {directory} already has an event {event_id}")
         if parent is not None and parent != ROOT and parent not in names.numbers and parent not in seen:
-            raise InvalidEvent(f"event {event_id}: its parent {parent} is no event of this conversation")
+            raise InvalidEvent(f"event {event_id}: its parent {parent} is not an event of this conversation")
         if parent is None:
             parent = head.event_id if head else None
             if parent is None and (names.numbers or seen):
@@ -103,7 +103,7 @@ def prepare_events(
 
 
 def with_parent(event: Mapping[str, Any], parent: str | None) -> Mapping[str, Any]:
-    """Return an event with its parent as the fourth field, where agent-server writes it; None leaves it out."""
+    """Return an event with its parent as the fourth field, as in agent-server's files. None adds no parent."""
     if parent is None or event.get("parent_id") == parent:
         return event
     first = {name: event[name] for name in ("id", "timestamp", "source")}

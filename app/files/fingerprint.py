@@ -1,7 +1,7 @@
-"""Fingerprints of files: whether another program changed something since it was last looked at. Opens no file.
+"""Fingerprints of files, which detect changes by other programs. Opens no file.
 
-A file has a `Fingerprint`; an open conversation keeps those of its files; the index keeps 16 bytes made of them, the
-conversation's signature.
+A `Fingerprint` describes one file. An open conversation keeps the fingerprints of its files. The index keeps a
+conversation's signature: 16 bytes computed from the fingerprints of its files.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from typing import NamedTuple
 from app.files.layout import EVENTS, META, SIDECAR, STATE, store_unavailable
 
 UNTRUSTED = b""
-"""The signature of what changed too recently to be trusted; it is unequal to every real one."""
+"""The signature of files that changed too recently. It equals no computed signature, so the files are read again."""
 
 FAILED = b"!"
-"""The signature of what the operating system would not let us read; unequal to every real one, so it is tried again."""
+"""The signature of files that could not be read. It equals no computed signature, so the files are read again."""
 
 _SIGNED = (META, STATE, SIDECAR, EVENTS)
 _RACY_NS = 2_000_000_000
 
 
 class Fingerprint(NamedTuple):
-    """The parts of a file's or directory's status that differ after a change."""
+    """The fields of a file's or directory's status that show a change."""
 
     size_bytes: int
     mtime_ns: int
@@ -34,9 +34,10 @@ class Fingerprint(NamedTuple):
     inode: int
 
     def is_racy(self, now_ns: int) -> bool:
-        """Whether it changed within the last two seconds, so that the next change may have the same time (git's rule).
+        """Whether the file changed within the last two seconds.
 
-        File systems stamp files with a clock that ticks: every 4 ms before Linux 6.13, every 2 s on FAT.
+        A further change may then get the same time (git's rule). File times have the resolution of a clock tick: 4 ms
+        before Linux 6.13, 2 s on FAT.
         """
         return abs(now_ns - self.mtime_ns) < _RACY_NS or abs(now_ns - self.ctime_ns) < _RACY_NS
 
@@ -46,7 +47,7 @@ _pack = Struct(f"<{len(Fingerprint._fields) * len(_SIGNED)}Q").pack
 
 
 class ConversationFingerprints(NamedTuple):
-    """Those of a conversation's files; None for one that is missing."""
+    """The fingerprints of a conversation's files, None for a missing file."""
 
     events: Fingerprint | None = None
     state: Fingerprint | None = None
@@ -55,7 +56,7 @@ class ConversationFingerprints(NamedTuple):
 
 
 def fingerprint_of(status: os.stat_result) -> Fingerprint:
-    """Return the fingerprint of a file of this status."""
+    """Return the fingerprint of a file with this status."""
     return Fingerprint(status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
 
 
@@ -63,7 +64,7 @@ def find_fingerprint(name: str, dir_fd: int) -> Fingerprint | None:
     """Return the fingerprint of a file in an open directory, or None if it is missing.
 
     Raises:
-        OSError: the operating system does not say.
+        OSError: the operating system refused.
     """
     try:
         return fingerprint_of(os.stat(name, dir_fd=dir_fd, follow_symlinks=False))
@@ -72,7 +73,7 @@ def find_fingerprint(name: str, dir_fd: int) -> Fingerprint | None:
 
 
 def guess_fingerprint(path: str) -> Fingerprint | None:
-    """Return the fingerprint of a file, or None if it is missing or the operating system does not say."""
+    """Return the fingerprint of a file, or None if it is missing or the operating system refuses."""
     try:
         return fingerprint_of(os.lstat(path))
     except OSError:
@@ -80,19 +81,19 @@ def guess_fingerprint(path: str) -> Fingerprint | None:
 
 
 def find_fingerprints(fd: int, events: Fingerprint | None) -> ConversationFingerprints:
-    """Return the fingerprints of the files in an open conversation directory, given that of its events/."""
+    """Return the fingerprints of the files in an open conversation directory; the caller passes that of events/."""
     return ConversationFingerprints(
         events, find_fingerprint(STATE, fd), find_fingerprint(META, fd), find_fingerprint(SIDECAR, fd)
     )
 
 
 def signature(root: Path, directory: str) -> bytes:
-    """Return 16 bytes that differ once one of a conversation's files or the list of events changes.
+    """Return 16 bytes that change when one of a conversation's files or the list of its events changes.
 
-    They are made of the fingerprints of the three files and of events/, and of the directory's name. `UNTRUSTED` while
-    one is racy: then the conversation is read again next time.
+    They are a hash of the fingerprints of the three files and of events/, and of the directory's name. Returns
+    `UNTRUSTED` if a file is racy, so that the conversation is read again next time.
     """
-    now_ns = time_ns()  # before the files are looked at: what changes meanwhile must be racy
+    now_ns = time_ns()  # take the time before the files' status, so that a change in between counts as racy
     prints = [guess_fingerprint(f"{root}/{directory}/{name}") for name in _SIGNED]
     if any(one.is_racy(now_ns) for one in prints if one):
         return UNTRUSTED
@@ -101,16 +102,16 @@ def signature(root: Path, directory: str) -> bytes:
 
 
 def changed_ns(root: Path, directory: str) -> int:
-    """Return when a name was last added to a conversation's directory or its events/, or taken away.
+    """Return when a name was last added to or removed from a conversation's directory or its events/.
 
-    It is 0 where the directory is gone. A file that is written in place changes neither.
+    Returns 0 if the directory is missing. Writing a file in place changes neither time.
     """
     prints = map(guess_fingerprint, (f"{root}/{directory}", f"{root}/{directory}/{EVENTS}"))
     return max((max(one.mtime_ns, one.ctime_ns) for one in prints if one), default=0)
 
 
 def find_root_fingerprint(root: Path) -> Fingerprint | None:
-    """Return a value that changes when a directory appears in the store or vanishes; None while it is racy.
+    """Return a value that changes when a directory is added to or removed from the store, or None while it is racy.
 
     Raises:
         StoreUnavailable: `root` cannot be read.

@@ -1,6 +1,8 @@
-"""Names on disk in a conversations directory, what is a conversation there, and opening files without following links.
+"""The layout of a conversations directory: names of files, which directories are conversations, and opening files.
 
-<root>/<id>/meta.json  base_state.json  convstore.json  events/event-00000-<event id>.json
+<root>/<id>/meta.json base_state.json convstore.json events/event-00000-<event id>.json
+
+Links are never followed.
 """
 
 from __future__ import annotations
@@ -29,14 +31,14 @@ META = "meta.json"
 STATE = "base_state.json"
 EVENTS = "events"
 SIDECAR = "convstore.json"
-"""What convstore keeps of a conversation and agent-server has no field for: whether it is archived, and pinned."""
+"""The file for the flags that agent-server has no field for: `archived` and `pinned`."""
 
 LEASE = "owner_lease.json"
 LEASE_LOCK = ".owner_lease.lock"
 LAST_LEASE = ".owner_lease.last"
 LOG_LOCK = ".eventlog.lock"
 LOG_LOCK_TIMEOUT_S = 30.0
-"""How long agent-server waits for this lock; see openhands-sdk 1.58, conversation/event_store.py."""
+"""agent-server waits as long for this lock; see openhands-sdk 1.58, conversation/event_store.py."""
 
 _FILE_MAX_BYTES = 512 * 1024 * 1024
 _STATES = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO})
@@ -51,21 +53,21 @@ _READ = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 
 
 class ConversationDir(NamedTuple):
-    """A conversation directory: its name on disk and the id that the name spells."""
+    """A conversation directory: its name on disk, and the id that the name spells."""
 
     directory: str
     id: ConversationId
 
 
 class Kind(Enum):
-    """The kind of thing found under a name that is a conversation's id.
+    """What exists in the store under a name that is a conversation id.
 
-    CONVERSATION: a directory with a meta.json, a base_state.json or an event file, readable or not; or one that may
-        have such files, because it or its events/ cannot be opened. Lists show it, and it can be deleted.
-    GHOST: a directory that is empty, or holds only lock and lease files. An agent-server leaves one when a conversation
-        is deleted while it has it open. It is no conversation, and is removed when one is put in its place.
-    OTHER: anything else: a directory of an older OpenHands, a user's own files, a link, a file. It is no conversation,
-        and nothing in it is ever touched.
+    CONVERSATION: a directory with a meta.json, a base_state.json or an event file, readable or not; or a directory that
+        may have such files, because it or its events/ cannot be opened. Lists show it, and it can be deleted.
+    GHOST: a directory that is empty, or contains only lock and lease files. agent-server leaves a ghost if it has a
+        conversation open that is deleted. A ghost is not a conversation; creating a conversation removes it.
+    OTHER: anything else: a directory of an older OpenHands, a user's own files, a link, a file. It is not a
+        conversation, and convstore never changes it.
     """
 
     CONVERSATION = "conversation"
@@ -74,7 +76,7 @@ class Kind(Enum):
 
 
 def find_kind(root: Path, name: str) -> Kind | None:
-    """Return the kind of thing in `root` under a name that is an id; None when there is nothing."""
+    """Return the kind of the entry in `root` with this name, or None if there is no entry."""
     try:
         with open_directory(root / name) as fd:
             if holds_conversation(fd):
@@ -87,7 +89,7 @@ def find_kind(root: Path, name: str) -> Kind | None:
 
 
 def holds_conversation(fd: int) -> bool:
-    """Whether an open directory is a conversation's; see `Kind`."""
+    """Whether an open directory is a conversation (`Kind.CONVERSATION`)."""
     try:
         return _is_there(META, fd) or _is_there(STATE, fd) or bool(list_events(fd))
     except UnreadableFile:
@@ -100,12 +102,12 @@ def _is_there(name: str, dir_fd: int) -> bool:
     except FileNotFoundError:
         return False
     except OSError:
-        return True  # a name that the system will not look at may be a conversation's
+        return True  # a name that the system refuses to look up may belong to a conversation
     return True
 
 
 def _holds_only_locks(fd: int) -> bool:
-    """Whether an open directory, which holds no conversation, holds nothing but lock and lease files."""
+    """Whether an open directory contains nothing but lock and lease files."""
     try:
         with os.scandir(fd) as entries:
             if not all(one.name == EVENTS or _is_file(one, _match_lease_file) for one in entries):
@@ -123,9 +125,7 @@ def _is_file(entry: os.DirEntry[str], match: Callable[[str], object]) -> bool:
 
 
 def find_occupant(root: Path, conversation_id: ConversationId) -> tuple[str, Kind | None]:
-    """Return the name in `root` that is a conversation's id, and the kind of thing found there: None for nothing.
-
-    Where nothing is found, the name is the id in its usual form.
+    """Return the name of the entry for an id and its kind. If there is none, return the id and None.
 
     Raises:
         StoreUnavailable: the disk cannot be read.
@@ -135,23 +135,23 @@ def find_occupant(root: Path, conversation_id: ConversationId) -> tuple[str, Kin
 
 
 def directory_taken(root: Path, name: str) -> DirectoryTaken:
-    """Return the error for a name that something other than a conversation already has."""
+    """Return the error for a name that is already used by something other than a conversation."""
     return DirectoryTaken(
-        f"{root / name} is in the way: it is no conversation, and is left as it is; move it away, and try again"
+        f"{root / name} already exists and is not a conversation; it was not changed. Move it away and try again"
     )
 
 
 def conversation_dir(directory: str) -> ConversationDir:
-    """Return a directory that `list_directories` gave together with the id that its name spells."""
+    """Return a directory name from `list_directories` together with the id that it spells."""
     return ConversationDir(directory, parse_conversation_id(directory))
 
 
 def list_directories(root: Path) -> tuple[list[str], list[str]]:
-    """Return the names of the conversation directories under `root`, sorted, and those that spell an id once more.
+    """Return the sorted names of the conversation directories under `root`, and the names of duplicates.
 
-    Of two directories for one id, the one with meta.json or base_state.json is the conversation, then one with events,
-    then the one with the plain name. What kind each is, is not looked at. Names alone, for there may be many: with
-    their ids in tuples, 100,000 take twice the memory.
+    If two directories spell one id, the conversation is the one with meta.json or base_state.json, else the one with
+    events, else the one with the plain name. The kind of the other directories is not checked. Returns names without
+    ids, because 100,000 tuples would need twice the memory.
 
     Raises:
         StoreUnavailable: `root` cannot be read.
@@ -183,7 +183,7 @@ def store_unavailable(root: Path, error: OSError) -> StoreUnavailable:
 
 
 def _settle(root: Path, plain: list[str], others: list[ConversationDir]) -> tuple[list[str], list[str]]:
-    """Choose one directory for each id that a name with dashes or capitals spells; return all, and those not chosen."""
+    """Return one directory for each id, and the duplicates. Only names with dashes or capitals can be duplicates."""
     rivals: dict[str, list[ConversationDir]] = {}
     for one in others:
         rivals.setdefault(one.id, []).append(one)
@@ -214,10 +214,10 @@ def _has_files(directory: Path) -> bool:
 
 
 def find_directory(root: Path, conversation_id: ConversationId) -> str | None:
-    """Return the name of the directory that an id spells without listing the root, or None when there is none.
+    """Return the name of an id's directory without listing the root, or None if there is none.
 
-    Of several it is the one that `list_directories` gives. A name of small and capital letters is not found. What kind
-    it is, is not looked at.
+    Of duplicates, it returns the same directory as `list_directories`. Names that mix small and capital letters are not
+    found. The kind is not checked.
 
     Raises:
         StoreUnavailable: the disk cannot be read.
@@ -229,7 +229,7 @@ def find_directory(root: Path, conversation_id: ConversationId) -> str | None:
 
 
 def has_conversations(root: Path) -> bool:
-    """Whether there is any conversation directory under `root`; when there is none, a disk may not be mounted."""
+    """Whether `root` has any conversation directory. If it has none, a disk may not be mounted."""
     try:
         with os.scandir(root) as entries:
             return any(find_conversation_id(entry.name) and entry.is_dir(follow_symlinks=False) for entry in entries)
@@ -238,7 +238,7 @@ def has_conversations(root: Path) -> bool:
 
 
 def is_directory(root: Path, name: str) -> bool:
-    """Whether `root` holds a directory, no link, of this name.
+    """Whether `root` has a directory with this name. A link does not count.
 
     Raises:
         StoreUnavailable: the disk cannot be read.
@@ -253,10 +253,10 @@ def is_directory(root: Path, name: str) -> bool:
 
 @contextmanager
 def open_directory(path: str | Path, dir_fd: int | None = None) -> Iterator[int]:
-    """Open a directory without following a link and give its descriptor.
+    """Open a directory without following a link, and yield its descriptor.
 
     Raises:
-        OSError: it is missing, no directory, or a link.
+        OSError: the path is missing, not a directory, or a link.
     """
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW, dir_fd=dir_fd)
     try:
@@ -266,7 +266,7 @@ def open_directory(path: str | Path, dir_fd: int | None = None) -> Iterator[int]
 
 
 def is_transient_error(error: OSError) -> bool:
-    """Whether an error of opening may pass; False if the file is missing, a link or a socket."""
+    """Whether a later attempt to open the file may succeed. False if the file is missing, a link or a socket."""
     return error.errno not in _STATES
 
 
@@ -274,15 +274,15 @@ def read_file(name: str, dir_fd: int) -> tuple[bytes, int]:
     """Return the bytes of a regular file in an open directory, and its mtime in nanoseconds.
 
     Raises:
-        FileNotFoundError: there is none.
-        UnreadableFile: it cannot be read; the message says why.
+        FileNotFoundError: there is no such file.
+        UnreadableFile: the file cannot be read; the message says why.
     """
     raw, status = read_with_status(name, dir_fd)
     return raw, status.st_mtime_ns
 
 
 def read_with_status(name: str, dir_fd: int) -> tuple[bytes, os.stat_result]:
-    """Return the bytes of a regular file, and its status. Raises what `read_file` raises."""
+    """Return the bytes of a regular file, and its status. Raises the same errors as `read_file`."""
     try:
         descriptor = os.open(name, _READ, dir_fd=dir_fd)
     except FileNotFoundError:
@@ -303,7 +303,7 @@ def read_with_status(name: str, dir_fd: int) -> tuple[bytes, os.stat_result]:
 
 
 def placed_ns(status: os.stat_result) -> int:
-    """Return when a file came to its place: the later of its mtime and its ctime, which no copy keeps."""
+    """Return the later of a file's mtime and ctime. A copied file may keep its mtime, but always gets a new ctime."""
     return max(status.st_mtime_ns, status.st_ctime_ns)
 
 
@@ -323,7 +323,7 @@ def list_all(fd: int) -> list[str]:
 
 
 def list_events(conversation_fd: int) -> list[EventName]:
-    """Return the event files of a conversation in log order. A conversation without events/ has none.
+    """Return the event files of a conversation in log order; an empty list if there is no events/.
 
     Raises:
         UnreadableFile: events/ cannot be listed.
@@ -342,8 +342,8 @@ def list_events(conversation_fd: int) -> list[EventName]:
 def list_event_names(events_fd: int) -> list[EventName]:
     """Return the names of the events in an open events/ directory, in log order.
 
-    While another process appends, a listing may hold an event and lack the one before it. So a listing with a gap is
-    made again, up to its last event.
+    While another process appends, a listing may contain an event but not the one before it. So a listing with a gap is
+    repeated, up to its last event.
     """
     names = sorted(filter(None, map(find_event_name, os.listdir(events_fd))))
     if names and names[-1].seq >= len(names):

@@ -42,7 +42,7 @@ _NO_TIME = 0.0
 
 
 class Lease(NamedTuple):
-    """Who owns a conversation. `expires_at` is in seconds since 1970; `boot` is empty for an agent-server's."""
+    """A lease. `expires_at` is in seconds since 1970. `boot` is "" for a lease of agent-server or of a client."""
 
     owner: str
     generation: int
@@ -52,20 +52,23 @@ class Lease(NamedTuple):
 
     @property
     def released(self) -> bool:
-        """Whether its owner released it."""
+        """Whether the owner released the lease."""
         return self.expires_at <= _NO_TIME
 
     def as_released(self) -> Lease:
-        """Return the same lease, released."""
+        """Return the lease, marked as released."""
         return self._replace(expires_at=_NO_TIME)
 
     def is_same_ownership(self, other: Lease) -> bool:
-        """Whether both leases are one ownership, whatever their times. `boot` tells a server's from a client's."""
+        """Whether both leases have the same owner and generation.
+
+        `boot` distinguishes a server's lease from a client's.
+        """
         return (self.owner, self.generation, self.boot) == (other.owner, other.generation, other.boot)
 
 
 def read_lease(conversation_fd: int) -> Lease | None:
-    """Return the lease in an open conversation directory, None when there is none or it cannot be read."""
+    """Return the lease in an open conversation directory, or None if it is missing or unreadable."""
     try:
         return _read(conversation_fd, LEASE)
     except WriteFailed:
@@ -73,10 +76,10 @@ def read_lease(conversation_fd: int) -> Lease | None:
 
 
 def _read(fd: int, name: str) -> Lease | None:
-    """Return the lease in a file, or None if there is none or it is torn.
+    """Return the lease in a file, or None if the file is missing or torn.
 
     Raises:
-        WriteFailed: the operating system refuses to let it be read, so anybody may be the owner.
+        WriteFailed: the operating system refuses to read the file, so the owner is unknown.
     """
     try:
         value = parse_json_object(layout.read_file(name, fd)[0])
@@ -84,9 +87,7 @@ def _read(fd: int, name: str) -> Lease | None:
         return None
     except UnreadableFile as error:
         if error.failed:
-            raise WriteFailed(
-                f"{name} {error}, so whose the conversation is is not known; nothing was written"
-            ) from error
+            raise WriteFailed(f"{name} {error}, so the conversation's owner is unknown; nothing was written") from error
         return None
     return _parse(value)
 
@@ -107,7 +108,7 @@ def _parse(value: dict[str, Any]) -> Lease | None:
 
 
 def is_held(root: Path, lease: Lease | None) -> bool:
-    """Whether a lease keeps others out now: its convstore lives on this machine, or it has not expired."""
+    """Whether a lease excludes others now: its convstore is alive on this machine, or the lease has not expired."""
     if lease is None or lease.released:
         return False
     if lease.boot == liveness.boot_id():
@@ -116,7 +117,7 @@ def is_held(root: Path, lease: Lease | None) -> bool:
 
 
 def find_lease(root: Path, directory: str) -> Lease | None:
-    """Return a conversation's lease, None when there is none or it cannot be read. Takes no lock."""
+    """Return a conversation's lease, or None if it is missing or unreadable. Takes no lock."""
     try:
         with layout.open_directory(root / directory) as fd:
             return read_lease(fd)
@@ -125,13 +126,13 @@ def find_lease(root: Path, directory: str) -> Lease | None:
 
 
 def find_holder(root: Path, directory: str) -> Lease | None:
-    """Return the lease that keeps others out of a conversation, or None if none does. Takes no lock."""
+    """Return the lease that excludes others from a conversation, or None if there is none. Takes no lock."""
     lease = find_lease(root, directory)
     return lease if is_held(root, lease) else None
 
 
 class ClaimedLease(NamedTuple):
-    """A lease that was claimed, and the one before it, if any. One before that was not released tells of a crash.
+    """A claimed lease and the previous lease, if any. If the previous one was not released, its owner crashed.
 
     While the descriptor `share` is open, no other worker of the server releases the lease.
     """
@@ -153,27 +154,29 @@ def claim(
     shared: bool = False,
     known_generation: int = 0,
 ) -> ClaimedLease:
-    """Become the owner of a conversation, or remain it.
+    """Become the owner of a conversation, or extend an existing ownership.
 
-    `instance` lives (`liveness.stay_alive`); with an empty `boot` it is a client, whose lease ends at its time. A new
-    owner's generation is higher than any before. From the owner `over` it is taken without `force`. With `shared`, no
-    other worker of this server releases it while the claim's `share` is open. The generation is not below
-    `known_generation`, and above it for a new owner: a directory that was put back from a backup may hold older leases.
+    The lock of `instance` must be held (`liveness.stay_alive`). With an empty `boot`, the owner is a client, and the
+    lease ends when it expires. A new owner gets a higher generation than all before. The lease of owner `over` is taken
+    over without `force`. With `shared`, no other worker of this server releases the lease while `share` is open.
+
+    The generation is at least `known_generation`, and higher for a new owner, because a directory that was restored
+    from a backup may contain older leases.
 
     Raises:
-        ConversationOwned: another owner lives; `force` takes it over, and its next write is refused.
-        ConversationNotFound: there is no such directory, or it holds no conversation; nothing is written into it.
+        ConversationOwned: another owner is alive. With `force`, it loses the lease, and its next write is refused.
+        ConversationNotFound: the directory is missing or not a conversation; nothing was written.
         LockTimeout: another program held the lease's lock for 10 s.
-        DiskFull, WriteFailed: the lease could not be written, or the one before it could not be read.
+        DiskFull, WriteFailed: the lease could not be written, or the previous one could not be read.
     """
     with open_to_write(root, directory) as fd, ExitStack() as locks:
         if not layout.holds_conversation(fd):
-            raise ConversationNotFound(f"{root / directory} holds no conversation; it is left as it is")
+            raise ConversationNotFound(f"{root / directory} is not a conversation; it was not changed")
         locks.enter_context(hold_lock(LEASE_LOCK, _LOCK_TIMEOUT_S, dir_fd=fd))
         now_lease = _read(fd, LEASE)
         last = _read(fd, LAST_LEASE)
         if now_lease is None and os.path.lexists(root / directory / LEASE):
-            now_lease = last  # an empty or torn lease file lets nobody in while its owner lives
+            now_lease = last  # while its owner is alive, an empty or torn lease file still excludes others
         same = now_lease is not None and now_lease.owner == instance and not now_lease.released
         goes_on = same and now_lease is not None and now_lease.generation >= known_generation
         given = now_lease is not None and now_lease.owner == over
@@ -189,7 +192,7 @@ def claim(
             liveness.boot_id() if boot is None else boot,
         )
         if last is None or not last.is_same_ownership(mine):
-            # before the lease: a crash between the two leaves a generation that is too high, never one used twice
+            # written before the lease: a crash in between may skip a generation, but never use one twice
             durable.replace(fd, LAST_LEASE, _dump(mine), sync_name=False)
         share = _share(fd) if shared else None
         try:
@@ -208,7 +211,7 @@ def _share(fd: int) -> int:
 
 
 def open_last_lease(fd: int) -> int:
-    """Open the file that workers of one server lock while they share a lease. The caller holds the lease's lock."""
+    """Open the file that a server's workers lock while they share a lease. The caller holds the lease's lock."""
     return os.open(LAST_LEASE, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW, dir_fd=fd)
 
 
@@ -216,7 +219,8 @@ def describe_owner(directory: str, lease: Lease | None) -> str:
     """Return the error text that names the owner of a conversation."""
     owner = f"{lease.owner}{f' on {lease.host}' if lease.host else ''}" if lease else "another program"
     return (
-        f"conversation {directory} is owned by {owner}, which is writing to it; ask that one, or wait until it lets go"
+        f"conversation {directory} is owned by {owner}, which is writing to it; "
+        "ask the owner to make the change, or wait until it releases the lease"
     )
 
 
@@ -224,8 +228,8 @@ def renew(root: Path, directory: str, lease: Lease, *, ttl_s: float = TTL_S) -> 
     """Extend a lease and return it.
 
     Raises:
-        OwnershipLost: another owner has it, or a client released it.
-        ConversationNotFound: the directory is gone.
+        OwnershipLost: another owner has the lease, or the client released it.
+        ConversationNotFound: the directory is missing.
     """
     with open_to_write(root, directory) as fd, hold_lease(root, directory, fd, lease):
         longer = lease._replace(expires_at=time.time() + ttl_s)
@@ -235,12 +239,12 @@ def renew(root: Path, directory: str, lease: Lease, *, ttl_s: float = TTL_S) -> 
 
 @contextmanager
 def hold_lease(root: Path, directory: str, fd: int, lease: Lease) -> Iterator[None]:
-    """Hold the lease's lock for one write into the open directory `fd`, after checking that the lease still stands.
+    """Check that `lease` is still valid, and hold its lock for one write into the open directory `fd`.
 
-    Lock order: a caller that also needs the log's lock takes that one first, as agent-server 1.58 does.
+    Lock order: a caller that also needs the log's lock must take that lock first, as agent-server 1.58 does.
 
     Raises:
-        OwnershipLost: another owner has it, it was released, or the directory was moved away.
+        OwnershipLost: the lease has another owner, it was released, or the directory was moved away.
         LockTimeout: another program held the lock for 10 s.
         WriteFailed: the lease cannot be read.
     """
@@ -260,11 +264,11 @@ def hold_lease(root: Path, directory: str, fd: int, lease: Lease) -> Iterator[No
 
 
 def check_lease(root: Path, directory: str, lease: Lease) -> Lease:
-    """Return a client's lease as it is on disk, if it still stands.
+    """Return a client's lease as it is on disk, if it is still valid.
 
     Raises:
-        OwnershipLost: another owner has it, or nobody.
-        ConversationNotFound: the directory is gone.
+        OwnershipLost: another owner or nobody has the lease.
+        ConversationNotFound: the directory is missing.
     """
     with open_to_write(root, directory) as fd, hold_lease(root, directory, fd, lease):
         return read_lease(fd) or lease
@@ -272,11 +276,11 @@ def check_lease(root: Path, directory: str, lease: Lease) -> Lease:
 
 @contextmanager
 def open_to_write(root: Path, directory: str) -> Iterator[int]:
-    """Open a conversation's directory to write into it.
+    """Open a conversation's directory for writing, and convert OSErrors in the block.
 
     Raises:
-        ConversationNotFound: there is none of this name, or it was deleted meanwhile.
-        DiskFull, WriteFailed: what the operating system refused in the block.
+        ConversationNotFound: there is no such directory, or it was just deleted.
+        DiskFull, WriteFailed: the operating system refused a write in the block.
     """
     with durable.explain_errors(f"conversation {directory}"):
         try:
@@ -312,9 +316,9 @@ def _dump(lease: Lease) -> bytes:
 
 
 def release(root: Path, directory: str, held: Lease) -> bool:
-    """Release a lease and return whether nobody has it now. The file stays, so that the generation goes on.
+    """Release a lease and return whether the conversation now has no owner. The file stays, to keep the generation.
 
-    A server's lease is kept while another of its workers has the conversation open under it.
+    A server's lease is not released while another of its workers has the conversation open.
     """
     try:
         with open_to_write(root, directory) as fd, hold_lease(root, directory, fd, held):
@@ -327,9 +331,9 @@ def release(root: Path, directory: str, held: Lease) -> bool:
 
 
 def undo_claim(root: Path, directory: str, claimed: ClaimedLease) -> bool:
-    """Release a lease under which nothing was read, and return whether nobody has it now.
+    """Release a lease under which nothing was read, and return whether the conversation now has no owner.
 
-    If the lease before it told of a crash, it comes back, so that the next owner still sees the crash.
+    If the previous owner crashed, the previous lease is restored, so that the next owner also detects the crash.
     """
     with (
         suppress(OwnershipLost, ConversationNotFound),
@@ -343,7 +347,7 @@ def undo_claim(root: Path, directory: str, claimed: ClaimedLease) -> bool:
 
 
 def undo_claim_locked(root: Path, fd: int, claimed: ClaimedLease) -> None:
-    """Do what `undo_claim` does in an open directory, shared or not. The caller is in `hold_lease`."""
+    """Do the same as `undo_claim`, but in an open directory and without regard to other workers. Needs `hold_lease`."""
     before = claimed.before
     if before is None:
         durable.remove_if_there(fd, LEASE)
@@ -354,7 +358,7 @@ def undo_claim_locked(root: Path, fd: int, claimed: ClaimedLease) -> None:
 
 
 def _is_shared(fd: int) -> bool:
-    """Return whether a worker has a conversation open under the present lease. The caller is in `hold_lease`."""
+    """Whether a worker has the conversation open under the current lease. The caller is in `hold_lease`."""
     try:
         descriptor = open_last_lease(fd)
     except OSError:

@@ -1,7 +1,7 @@
-"""Whether a convstore lives: each of a server's workers holds a shared lock on `.convstore/owners/<instance>.lock`.
+"""Detecting live convstores: each worker of a server holds a shared lock on `.convstore/owners/<instance>.lock`.
 
-The operating system drops the lock when the last of them ends, however it ends; so neither a pid, which is reused and
-means nothing in another container, nor a clock decides. A stopped process lives.
+The operating system drops the lock when the last worker ends, for any reason. A pid would not do, because pids are
+reused and differ between containers. A clock would not do either: a process that is stopped is still alive.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ _RETRY_S = 0.002
 
 
 def make_instance_id(prefix: str | None = None) -> str:
-    """Return a new name for an owner: one convstore, with all its workers, from its start to its end."""
+    """Return a new name for an owner: one run of a convstore with all its workers."""
     return f"{(prefix or 'convstore')[:_PREFIX_MAX]}-{secrets.token_hex(8)}"
 
 
 @cache
 def boot_id() -> str:
-    """Return the id of this machine's boot. A lock says something only within one boot."""
+    """Return the id of this machine's boot. Locks are comparable only within one boot."""
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     except OSError:
@@ -41,9 +41,9 @@ def boot_id() -> str:
 
 @contextmanager
 def stay_alive(root: Path, instance: str) -> Iterator[None]:
-    """Hold the lock that tells others that `instance` lives.
+    """Hold the lock that shows other processes that `instance` is alive.
 
-    Child processes must be spawned, not forked: a forked one would inherit the lock and keep it.
+    Child processes must be spawned, not forked, because a forked child would keep the inherited lock.
 
     Raises:
         StoreUnavailable: the lock file cannot be made.
@@ -54,8 +54,8 @@ def stay_alive(root: Path, instance: str) -> Iterator[None]:
         descriptor = lock_file(directory / f"{instance}.lock", SHARED, timeout_s=inf)
     except OSError as error:
         raise StoreUnavailable(
-            f"{directory} cannot be written to ({error.strerror}), so nobody could tell that this convstore writes; "
-            "make it writable, or only read"
+            f"{directory} cannot be written to ({error.strerror}), so no other process could see that it writes; "
+            "make it writable, or use the store only for reading"
         ) from error
     try:
         _forget_dead(directory)
@@ -66,7 +66,7 @@ def stay_alive(root: Path, instance: str) -> Iterator[None]:
 
 
 def is_alive(root: Path, instance: str) -> bool:
-    """Whether a convstore of this name lives on this machine."""
+    """Whether a convstore with this name is alive on this machine."""
     if "/" in instance or "\0" in instance:
         return False
     return _is_locked(root / _DIRECTORY / f"{instance}.lock")
@@ -78,7 +78,7 @@ def _is_locked(path: Path) -> bool:
     except FileNotFoundError:
         return False
     except OSError:
-        return True  # unknown counts as alive: a claim must not take over from a live owner
+        return True  # if in doubt, the owner counts as alive, because a claim must not take over from a live owner
     try:
         with _looking(path.parent) as alone:
             return not any(_was_free(descriptor, number) for number in range(1 if alone else _TRIES))
@@ -88,13 +88,13 @@ def _is_locked(path: Path) -> bool:
 
 def _was_free(descriptor: int, number: int) -> bool:
     if number:
-        time.sleep(_RETRY_S)  # another process that tests the lock holds it for a moment
+        time.sleep(_RETRY_S)  # another process that tests the lock holds it briefly
     return try_lock(descriptor)
 
 
 @contextmanager
 def _looking(directory: Path) -> Iterator[bool]:
-    """Keep others from testing locks, so that one test is enough; gives False if the lock for that is not to be had."""
+    """Exclude other processes that test locks, so that one test is enough. Yields False if that is not possible."""
     try:
         descriptor = os.open(directory / _LOOK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     except OSError:
@@ -107,7 +107,7 @@ def _looking(directory: Path) -> Iterator[bool]:
 
 
 def _forget_dead(directory: Path) -> None:
-    """Delete the lock files that dead owners left."""
+    """Delete the lock files of dead owners."""
     with suppress(OSError), _looking(directory):
         for path in directory.glob("*.lock"):
             _forget_if_dead(path)

@@ -1,4 +1,4 @@
-"""Reading one conversation's metadata: meta.json, base_state.json, convstore.json, and the ends of its log."""
+"""Reading the metadata of one conversation: meta.json, base_state.json, convstore.json, and both ends of the log."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ from app.model.times import find_time_us
 
 @dataclass(frozen=True, slots=True)
 class Reader:
-    """How a store is read.
+    """How the files of a store are read.
 
-    `zone` is that of times which carry none (None: the host's), `processes` how many may read at once (0: a thread),
-    `tools` whether what tools were given and answered counts as text.
+    `zone` applies to times without a zone (None: the host's zone). `processes` is the number of reader processes (0: a
+    thread instead). `tools` says whether searchable text includes the tools' input and output.
     """
 
     root: Path
@@ -42,10 +42,10 @@ class Reader:
 def read_conversation(
     reader: Reader, directory: str, conversation_id: ConversationId, *, with_log: bool = True
 ) -> ConversationFiles | None:
-    """Read what a conversation's row needs. Returns None when the directory holds no conversation (any more).
+    """Return everything that a conversation's row needs, or None if the directory is not a conversation.
 
-    Without `with_log` no event is opened, and of its log only the length is told.
-    What holds one is defined in `layout.Kind`. What cannot be read is told in `problems`.
+    `layout.Kind` defines what a conversation is. Without `with_log`, no event is opened, and the summary has only the
+    length of the log. Files that cannot be read are listed in `problems`.
     """
     try:
         with layout.open_directory(f"{reader.root}/{directory}") as fd:
@@ -61,17 +61,17 @@ def read_conversation(
 
 
 def not_writable(directory: str, files: ConversationFiles | None) -> UnreadableFile:
-    """Return the error for a conversation that cannot be written to until its files are mended."""
+    """Return the error for a conversation that must be repaired before a write."""
     return UnreadableFile(
-        f"conversation {directory} cannot be written to: "
+        f"conversation {directory} cannot be changed: "
         f"{'; '.join(files.problems) if files else 'it has no files'}; "
-        f"`convstore repair {directory}` mends what has one safe answer",
+        f"run `convstore repair {directory}`, which makes all safe repairs",
         failed=files is not None and files.failed,
     )
 
 
 def list_future_conversations(root: Path, latest_us: int) -> list[ConversationId]:
-    """Return the conversations whose meta.json tells a later time. Opens each; what cannot be read is left out."""
+    """Return the conversations whose meta.json states a later time. Opens each file and skips unreadable ones."""
     found = []
     for directory in layout.list_directories(root)[0]:
         try:
@@ -92,7 +92,7 @@ def _modified_us(path: Path) -> int:
 
 
 def _modified_ns(fd: int, status: os.stat_result | None) -> int:
-    """Return the time of a file, or of events/, which the signature covers, or of the directory it would be in."""
+    """Return the time of a file, or of events/ (as in the signature), or of the directory itself."""
     if status is not None:
         return status.st_mtime_ns
     try:
@@ -138,7 +138,7 @@ def _read(
 def _read_json(
     fd: int, name: str, problems: list[UnreadableFile]
 ) -> tuple[dict[str, Any] | None, os.stat_result | None]:
-    """Return the object and its file's status (None: it cannot be read); a problem is appended to `problems`."""
+    """Return the object and its file's status, or (None, ...) after adding a problem to `problems`."""
     status = None
     try:
         raw, status = layout.read_with_status(name, fd)
@@ -151,7 +151,7 @@ def _read_json(
 
 
 def find_raw_object(fd: int, name: str) -> RawObject | None:
-    """Return the JSON object in a file of an open directory, or None if there is none that can be read."""
+    """Return the JSON object in a file of an open directory, or None if the file is missing or unreadable."""
     try:
         return parse_raw_object(layout.read_file(name, fd)[0])
     except (FileNotFoundError, UnreadableFile):
@@ -159,9 +159,9 @@ def find_raw_object(fd: int, name: str) -> RawObject | None:
 
 
 def summarize_log(reader: Reader, fd: int, names: list[EventName], meta: MetaTimes | None) -> LogSummary:
-    """Look at the ends of a log: the last event that is no ConversationStateUpdateEvent, and the first with a time.
+    """Read both ends of a log: the last event that is not a ConversationStateUpdateEvent, and the first with a time.
 
-    The first is looked for where the fold needs it beside the times of `meta`; None: always.
+    The first event is read only if the fold needs it in addition to `meta`; if `meta` is None, always.
     """
     if not names:
         return LogSummary()
@@ -185,7 +185,7 @@ def summarize_log(reader: Reader, fd: int, names: list[EventName], meta: MetaTim
 
 
 class _End(NamedTuple):
-    """An event at the beginning or the end of a log, as far as the summary needs it."""
+    """An event at either end of a log."""
 
     time: EventTime
     kind: object = None
@@ -193,10 +193,10 @@ class _End(NamedTuple):
 
 
 def _read_event(reader: Reader, events_fd: int, name: EventName) -> _End:
-    """Read one event; one that cannot be read, which the event rows report, has no time.
+    """Read an event. An unreadable one has no time; its event row states the reason.
 
     Raises:
-        UnreadableFile: the operating system refused, which may pass.
+        UnreadableFile: the operating system refused; a later read may succeed.
     """
     try:
         raw, status = layout.read_with_status(event_file_name(name), events_fd)

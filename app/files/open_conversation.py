@@ -1,7 +1,7 @@
-"""A conversation that is open for writing: what is kept of it in memory, and the one way to change its files.
+"""An open conversation: the state that is kept in memory, and the only way to change its files.
 
-Kept are the bytes of meta.json and base_state.json, their fields for the index, and the names in the log. Before each
-write, four stats tell whether another program changed a file; if one did, all are read again.
+The state is the bytes of meta.json and base_state.json, their fields for the index, and the names in the log. Before
+each write, four stats show whether another program changed a file. If one did, all files are read again.
 """
 
 from __future__ import annotations
@@ -42,10 +42,10 @@ from app.model.json_splice import RawObject
 from app.model.times import format_us
 
 _DICT_FACTOR = 3
-"""A parsed object takes about so many times the memory of its bytes."""
+"""A parsed object takes about this many times the memory of its JSON."""
 
 _ID_BYTES = 150
-"""About the memory of one event's id and number."""
+"""The approximate memory of one event's id and number."""
 
 _HEAD = "leaf_event_id"
 
@@ -53,9 +53,10 @@ _UNDER_BOTH_LOCKS = (layout.META, layout.STATE, layout.SIDECAR, layout.LEASE, la
 
 
 class OpenConversation:
-    """A conversation that this process may write to. Synchronous; one call at a time.
+    """A conversation that this process may write to. Its methods block; call one at a time.
 
-    An error while writing sets `broken`: the disk may differ from what is kept, so the next write reads it again first.
+    An error during a write sets `broken`. The files may then differ from memory, so the next write reads them again
+    first.
     """
 
     def __init__(self, reader: Reader, directory: str, conversation_id: ConversationId, held: Lease) -> None:
@@ -70,28 +71,28 @@ class OpenConversation:
         self._meta: RawObject | None = None
         self._head: Head | None = None
         self._overwritten: dict[str, bytes] = {}
-        """The HEAD that was written over in base_state.json since `_state` was read."""
+        """The HEAD that was overwritten in place since `_state` was read."""
         self._overwrite_failed = False
         self.log_read = False
-        """Whether `files.log` is read: it is after a write."""
+        """Whether `files.log` was read, which happens at the first write."""
         self._fingerprints = ConversationFingerprints()
 
     def read_as(self, reader: Reader) -> None:
-        """Read the files from now on as `reader` says."""
+        """Use `reader` for all further reads."""
         self.reader = reader
 
     @property
     def size_bytes(self) -> int:
-        """About how much memory this takes."""
+        """The approximate memory of this object."""
         raw = sum(len(kept.raw) for kept in (self._state, self._meta) if kept)
         return raw * (1 + _DICT_FACTOR) + len(self.names.numbers) * _ID_BYTES
 
     @contextmanager
     def _lock(self) -> Iterator[tuple[int, int]]:
-        """Hold both locks and yield the descriptors of the conversation's directory and of events/.
+        """Hold both locks, and yield the descriptors of the conversation's directory and of events/.
 
-        The log's lock comes before the lease's, as in agent-server 1.58: in another order the two could wait for each
-        other for good.
+        The log's lock is taken before the lease's lock, as in agent-server 1.58. In another order, the programs could
+        deadlock.
         """
         root = self.reader.root
         with (
@@ -103,14 +104,15 @@ class OpenConversation:
             yield fd, events_fd
 
     def load(self, *, after_crash: bool) -> str | None:
-        """Read the conversation, tidy its log, and return its status. Opens meta.json and base_state.json.
+        """Read the conversation, remove leftovers from its log, and return its status.
 
-        If a crash came between an append and the move of HEAD, HEAD is moved to the appended event. `after_crash` says
-        that the previous owner crashed. Without it, HEAD is moved only to events that were appended under this lease.
+        Opens meta.json and base_state.json. If a crash happened between an append and the move of HEAD, HEAD is moved
+        to the appended event. `after_crash` means that the previous owner crashed. Otherwise HEAD is moved only to
+        events that were appended under this lease.
 
         Raises:
             OwnershipLost, ConversationNotFound, LockTimeout: this process may not write to the conversation now.
-            UnreadableFile: base_state.json is missing or cannot be read.
+            UnreadableFile: base_state.json is missing or unreadable.
         """
         with self._lock() as (fd, events_fd):
             self._read(fd, events_fd)
@@ -127,12 +129,12 @@ class OpenConversation:
         return status if isinstance(status, str) else None
 
     def apply(self, change: Edit) -> Written:
-        """Make one change. Its events and fields are durable when this returns.
+        """Make one edit. It is durable when this returns.
 
         Raises:
-            OwnershipLost, ConversationNotFound, LockTimeout: this process must not write to it; nothing was written.
-            EventExists, InvalidEvent, EventNotFound, InvalidConversation: the change is wrong; nothing was written.
-            DiskFull, WriteFailed: it could not be written, and no event was appended.
+            OwnershipLost, ConversationNotFound, LockTimeout: this process may not write now; nothing was written.
+            EventExists, InvalidEvent, EventNotFound, InvalidConversation: the edit is invalid; nothing was written.
+            DiskFull, WriteFailed: writing failed; no event was appended.
         """
         with self._lock() as (fd, events_fd):
             reread = self.broken or find_fingerprints(fd, fingerprint_of(os.fstat(events_fd))) != self._fingerprints
@@ -154,7 +156,7 @@ class OpenConversation:
                 raise
 
     def save_updated_at(self, updated_at_us: int) -> bool:
-        """Set `updated_at` in meta.json, unless another program changed the files meanwhile; return whether it was set.
+        """Set `updated_at` in meta.json, unless another program changed the files. Return whether it was set.
 
         An error does not set `broken`.
 
@@ -170,11 +172,11 @@ class OpenConversation:
 
     @property
     def untrusted(self) -> bool:
-        """Whether an error may have left what is kept, and what the index holds, different from the files."""
+        """Whether memory and index may differ from the files because of an error."""
         return self.broken or self.files.log.failed
 
     def is_unchanged(self) -> bool:
-        """Whether nobody else changed the files since they were last read or written here."""
+        """Whether no other program changed the files since this object last read or wrote them."""
         try:
             with layout.open_directory(self.reader.root / self.directory) as fd:
                 return find_fingerprints(fd, find_fingerprint(layout.EVENTS, fd)) == self._fingerprints
@@ -194,7 +196,7 @@ class OpenConversation:
         self._head = None
 
     def _tidy(self, fd: int, events_fd: int) -> None:
-        """Delete what a crash or an error left: temporary files, and markers of a wrong length."""
+        """Delete temporary files and wrong markers that a crash or an error left."""
         event_log.remove_leftovers_in_log(events_fd, self.names)
         durable.remove_temporaries(fd, _UNDER_BOTH_LOCKS)
 
@@ -220,7 +222,7 @@ class OpenConversation:
             if not rows:
                 raise
             self.broken = True
-            warning = f"the events are written, but not what belongs to them: {error}"
+            warning = f"the events are written, but HEAD or other fields are not: {error}"
         signature = FAILED if self.untrusted else UNTRUSTED
         return Written(rows, self.files, signature, reread, warning)
 
@@ -246,15 +248,15 @@ class OpenConversation:
         self._head = head or self._head
 
     def _move_head(self, fd: int, leaf: bytes) -> os.stat_result | None:
-        """Write the new HEAD over the old one and return the file's status, or None if the file must be replaced.
+        """Overwrite HEAD in place and return the file's status, or None if the file must be replaced.
 
-        It writes 36 bytes, where a new file would have 260 kB. After an error the next HEAD goes into a new file: which
-        bytes are on the disk is not known.
+        This writes 36 bytes instead of a new file of 260 kB. After an error, the file is replaced next time, because it
+        is unknown which bytes are on the disk.
         """
         span = self._state.spans.get(_HEAD) if self._state else None
         if self._overwrite_failed or span is None or span[1] - span[0] != len(leaf):
             return None
-        self._overwrite_failed = True  # until `_write_state` knows that it did not
+        self._overwrite_failed = True  # `_write_state` resets this after success
         known = self._fingerprints.state
         status = durable.overwrite(fd, layout.STATE, span[0], leaf, lambda status: fingerprint_of(status) == known)
         if status is not None:
@@ -285,10 +287,10 @@ class OpenConversation:
         self.files = replace(self.files, sidecar=parse_json_object(raw), problems=others)
 
     def _first_meta(self, fd: int) -> RawObject:
-        """Return a meta.json for a conversation that has none: the OpenHands CLI never writes one.
+        """Return a meta.json for a conversation without one; the OpenHands CLI never writes one.
 
         Raises:
-            UnreadableFile: it has one that cannot be read.
+            UnreadableFile: the conversation has a meta.json, but it cannot be read.
         """
         if find_fingerprint(layout.META, fd) is not None:
             raise UnreadableFile(f"conversation {self.directory}: {layout.META} cannot be read, so it is not replaced")
@@ -310,7 +312,7 @@ class OpenConversation:
                 self._write_state(fd, Edit(), moved)
 
     def _read_log(self, fd: int) -> None:
-        """Read the ends of the log, unless they are known: after that, `LogSummary.with_event` keeps them current."""
+        """Read the ends of the log once. Afterwards `LogSummary.with_event` keeps the summary current."""
         if not self.log_read:
             names = layout.list_events(fd)
             log = metadata_reader.summarize_log(self.reader, fd, names, None)
@@ -329,10 +331,10 @@ def lend_to_client(
     over: str | None,
     known_generation: int,
 ) -> Lease:
-    """Claim a conversation for a client and return the lease. A HEAD that a crashed owner left behind is moved first.
+    """Claim a conversation for a client and return the lease. If a crash left HEAD behind the log, HEAD is moved first.
 
-    `over` is the server that lends; another of its workers may have the conversation open. `known_generation` is that
-    of `lease.claim`.
+    `over` is the server that lends the conversation; another of its workers may have it open. `known_generation`: see
+    `lease.claim`.
 
     Raises:
         ConversationNotFound: there is no such directory.

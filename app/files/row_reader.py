@@ -1,4 +1,4 @@
-"""Reading many conversations for a sync: plain functions over files, so that they can run in worker processes.
+"""Reading many conversations. These are plain functions over files, so that they can run in worker processes.
 
 Imports no SQL, which keeps the worker processes small.
 """
@@ -24,10 +24,10 @@ def read_signatures(reader: Reader, named: Iterable[ConversationDir]) -> dict[st
 
 
 def find_present(root: Path, directories: Iterable[str]) -> set[str]:
-    """Return those of these directories that are there now.
+    """Return those of these directories that exist.
 
     Raises:
-        StoreUnavailable: the disk does not say.
+        StoreUnavailable: the disk cannot be read.
     """
     return {directory for directory in directories if layout.is_directory(root, directory)}
 
@@ -35,9 +35,9 @@ def find_present(root: Path, directories: Iterable[str]) -> set[str]:
 def read_rows(
     reader: Reader, named: Iterable[ConversationDir], known: Mapping[str, bytes] = MappingProxyType({})
 ) -> tuple[list[IndexedRow], list[ConversationDir]]:
-    """Read conversations and fold them; also return those whose directories hold no conversation.
+    """Read and fold conversations. Also return the directories that are not conversations.
 
-    `known` has the signatures of directories that were looked at before; the others are looked at before they are read.
+    `known` has signatures that were already computed; missing ones are computed before the conversation is read.
     """
     rows, gone = [], []
     for one in named:
@@ -51,9 +51,9 @@ def read_rows(
 
 
 def read_changes(reader: Reader, logs: Sequence[KnownLog]) -> list[LogChange]:
-    """Read of each log what its rows lack: new files, those that were unreadable, and the last one again.
+    """Read the events of each log that its rows lack: new files, files that were unreadable, and again the last file.
 
-    If the operating system refuses to list a log, its rows stay as they are.
+    If the operating system refuses to list a log, its rows are not changed.
     """
     changes = []
     for log in logs:

@@ -1,4 +1,4 @@
-"""convstore.json: what convstore keeps of a conversation and agent-server has no field for (archived, pinned)."""
+"""convstore.json: the flags `archived` and `pinned`, which agent-server has no field for."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from app.model.salvage import salvage
 
 
 def set_flags(root: Path, directory: str, instance: str, fields: Mapping[str, bool], *, force: bool = False) -> None:
-    """Set fields in convstore.json of a conversation that is not open. Its other files need not be readable.
+    """Set fields in the convstore.json of a conversation that is not open. Its other files may be unreadable.
 
     Raises:
-        ConversationNotFound: there is none.
-        ConversationOwned: another owner lives; `force` takes it over.
-        LockTimeout: another program is writing to it all the time.
-        DiskFull, WriteFailed: it could not be written.
+        ConversationNotFound: there is no such conversation.
+        ConversationOwned: another owner is alive; `force` takes over.
+        LockTimeout: another program kept a lock.
+        DiskFull, WriteFailed: writing failed.
     """
     claimed = lease.claim(root, directory, instance, force=force)
     with lease.open_to_write(root, directory) as fd, lease.hold_lease(root, directory, fd, claimed.lease):
@@ -41,9 +41,10 @@ def _salvage(fd: int) -> dict[str, Any]:
 
 
 def write_sidecar(fd: int, fields: Mapping[str, object]) -> tuple[bytes, os.stat_result]:
-    """Set fields of convstore.json in an open directory and return its content and status. The caller owns it.
+    """Set fields of convstore.json in an open directory, and return its content and status. The caller holds the lease.
 
-    A missing or damaged file is replaced: no other program writes it. Fields that are whole in a damaged one are kept.
+    A missing or damaged file is replaced, because no other program writes it. Complete fields of a damaged file are
+    kept.
     """
     before = find_raw_object(fd, layout.SIDECAR) or parse_raw_object(orjson.dumps(_salvage(fd)))
     kept = before.with_values({name: orjson.dumps(value) for name, value in fields.items()})

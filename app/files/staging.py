@@ -1,6 +1,6 @@
-"""Putting a whole conversation in its place: built beside it, made durable, read back, and renamed.
+"""Publishing a whole conversation: it is written to a staging directory, made durable, read back, and renamed.
 
-Until the rename nobody sees it; a process that is killed leaves a `.import-<id>-...` that the next import removes.
+Nobody sees it before the rename. A killed process leaves a `.import-<id>-...` directory, which the next import removes.
 """
 
 from __future__ import annotations
@@ -40,14 +40,14 @@ _OWN_DIRECTORY = ".convstore"
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
 _TAKEN = frozenset({errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR})
 _SPARE_BYTES = 16 << 20
-"""Room that must be left on the disk after an import."""
+"""The free bytes that must remain on the disk after an import."""
 
 _MANY = 64
-"""From so many files on, one sync of the file system is faster than an fsync of each."""
+"""From this number of files on, one sync of the file system is faster than one fsync per file."""
 
 
 class ContentDigest:
-    """The digest of a set of files, which does not depend on their order, with their number and total size."""
+    """The digest of a set of files, independent of their order, with their number and total size."""
 
     def __init__(self) -> None:
         self.files = 0
@@ -67,11 +67,11 @@ class ContentDigest:
 
 @contextmanager
 def import_lock(root: Path) -> Iterator[None]:
-    """Hold the lock of imports into a store, and remove what a killed import left.
+    """Hold the store's import lock, and remove the leftovers of killed imports.
 
     Raises:
         ImportRunning: another process is importing.
-        StoreUnavailable: the directory cannot be written to.
+        StoreUnavailable: the directory is not writable.
     """
     try:
         (root / _OWN_DIRECTORY).mkdir(mode=0o700, exist_ok=True)
@@ -92,10 +92,10 @@ def import_lock(root: Path) -> Iterator[None]:
 
 
 def require_space(root: Path, size_bytes: int) -> None:
-    """Check that so many bytes fit on the disk.
+    """Check that the disk has space for `size_bytes`.
 
     Raises:
-        DiskFull: there is not that much space.
+        DiskFull: there is not enough space.
     """
     status = os.statvfs(root)
     free_bytes = status.f_bavail * status.f_frsize
@@ -106,19 +106,19 @@ def require_space(root: Path, size_bytes: int) -> None:
 def publish_new(
     root: Path, conversation_id: ConversationId, files: Iterable[ArchiveFile], *, staging_prefix: str = _STAGING
 ) -> None:
-    """Write a conversation and put it in its place, durably. It is built beside the others, as `stage` says.
+    """Create a conversation durably: `stage` and `publish` in one.
 
     Raises:
-        ConversationExists: there is one of this id.
-        DirectoryTaken: something that is no conversation is in its place.
-        DiskFull, WriteFailed: it could not be written, or reads back otherwise; nothing is left of it.
+        ConversationExists: the id already has a conversation.
+        DirectoryTaken: the name is used by something other than a conversation.
+        DiskFull, WriteFailed: writing or reading back failed; nothing is left.
     """
     for _ in publish(root, [stage(root, conversation_id, files, staging_prefix=staging_prefix)]):
         pass
 
 
 class Staged(NamedTuple):
-    """A conversation that is written but not published: what was written, and the paths that must be made durable."""
+    """A conversation that is written but not published: the digest of its files, and the paths to make durable."""
 
     id: ConversationId
     path: Path
@@ -129,12 +129,13 @@ class Staged(NamedTuple):
 def stage(
     root: Path, conversation_id: ConversationId, files: Iterable[ArchiveFile], *, staging_prefix: str = _STAGING
 ) -> Staged:
-    """Write a conversation into a directory of its own beside the others, for `publish` to put in its place.
+    """Write a conversation into a staging directory, from which `publish` renames it.
 
-    Its name begins with `staging_prefix` and the id and ends at random: two processes may create one conversation.
+    The directory's name is `staging_prefix`, the id and a random part, because two processes may create one
+    conversation.
 
     Raises:
-        DiskFull, WriteFailed: it could not be written; nothing is left of it.
+        DiskFull, WriteFailed: writing failed; nothing is left.
     """
     path = root / f"{staging_prefix}{conversation_id}-{uuid4().hex}"
     with durable.explain_errors(f"conversation {conversation_id}"):
@@ -147,12 +148,12 @@ def stage(
 
 
 def publish(root: Path, staged: Sequence[Staged]) -> Iterator[Staged]:
-    """Rename conversations into place and yield each. Those yielded are durable when this ends or raises.
+    """Rename staged conversations into place, and yield each. Those yielded are durable when this ends or raises.
 
     Raises:
-        ConversationExists: one of this id exists. Neither it nor later ones are published; their copies are removed.
-        DirectoryTaken: the same, where something that is no conversation is in its place.
-        DiskFull, WriteFailed: one could not be made durable, or differs when it is read back.
+        ConversationExists: the id already has a conversation. The staged copies of this and later ones are removed.
+        DirectoryTaken: the same, if the name is used by something other than a conversation.
+        DiskFull, WriteFailed: a conversation could not be made durable, or differs when it is read back.
     """
     try:
         with durable.explain_errors(f"conversation {staged[0].id}" if len(staged) == 1 else "conversations"):
@@ -170,7 +171,7 @@ def publish(root: Path, staged: Sequence[Staged]) -> Iterator[Staged]:
 
 
 def _settle(root: Path, paths: Sequence[Path]) -> None:
-    """Make files durable: each by an fsync, or many by one sync of the file system, which is many times faster."""
+    """Make files durable. For many files, one sync of the file system is many times faster than one fsync per file."""
     if len(paths) < _MANY:
         for path in paths:
             _sync(path)
@@ -180,12 +181,12 @@ def _settle(root: Path, paths: Sequence[Path]) -> None:
 
 
 def is_staging(name: str, staging_prefix: str = _STAGING) -> bool:
-    """Whether `stage` gives such names, now or in an earlier version. Another's `.import-old` is not one to remove."""
+    """Whether a name is that of a staging directory, of this or an earlier version. `.import-old` of a user is not."""
     return name.startswith(staging_prefix) and _match_staged(name.removeprefix(staging_prefix)) is not None
 
 
 def remove_leftovers(root: Path, staging_prefix: str, before_s: float) -> None:
-    """Remove what a killed process was building when it was begun before a time, in seconds since 1970."""
+    """Remove staging directories that were begun before a time (seconds since 1970)."""
     with suppress(OSError), os.scandir(root) as entries:
         for left in [entry for entry in entries if is_staging(entry.name, staging_prefix)]:
             with suppress(OSError):
@@ -194,10 +195,10 @@ def remove_leftovers(root: Path, staging_prefix: str, before_s: float) -> None:
 
 
 def _write(staging: Path, files: Iterable[ArchiveFile]) -> tuple[ContentDigest, list[Path]]:
-    """Write the files, base_state.json and meta.json last, as agent-server does; return them and all their paths.
+    """Write the files, with base_state.json and meta.json last, like agent-server. Return them and all their paths.
 
-    An event that is newer than meta.json would count as activity after its updated_at, and one that is newer than
-    base_state.json as one that a crash kept HEAD from.
+    An event that is newer than meta.json would count as activity after `updated_at`. An event that is newer than
+    base_state.json would look as if a crash had prevented the HEAD from moving to it.
     """
     written = ContentDigest()
     last: dict[str, ArchiveFile] = {}
@@ -249,10 +250,10 @@ def _sync(path: Path) -> None:
 
 
 def _verify(staged: Staged) -> None:
-    """Read everything back.
+    """Read all files back.
 
     Raises:
-        WriteFailed: it is not what was written.
+        WriteFailed: a file differs from the one that was written.
     """
     found = ContentDigest()
     for directory, _, names in os.walk(staged.path):
@@ -261,7 +262,9 @@ def _verify(staged: Staged) -> None:
             if not name.endswith(".marker"):
                 found.add(ArchiveFile(str(path.relative_to(staged.path)), path.read_bytes()))
     if found.digest() != staged.written.digest():
-        raise WriteFailed(f"conversation {staged.id} reads back otherwise than it was written; check the disk")
+        raise WriteFailed(
+            f"conversation {staged.id} differs from what was written when it is read back; check the disk"
+        )
 
 
 def _publish(root: Path, staged: Staged) -> None:
@@ -279,4 +282,4 @@ def _publish(root: Path, staged: Staged) -> None:
 def _refusal(root: Path, directory: str) -> ConversationExists | DirectoryTaken:
     if layout.find_kind(root, directory) is Kind.OTHER:
         return layout.directory_taken(root, directory)
-    return ConversationExists(f"there is a conversation {directory} by now; it is left as it is")
+    return ConversationExists(f"conversation {directory} already exists; it was not changed")

@@ -1,9 +1,9 @@
-"""The trash: `.trash/` in the conversations directory. Deleting is one rename into it, and can be undone.
+"""The trash: `.trash/` in the conversations directory. Deleting is one rename into it and can be undone.
 
-An entry is called `<directory>.<microseconds UTC>.<random>`, so that one id can be in it many times. A conversation is
-deleted without being opened: it is owned, given back and moved, under both of its locks. What is removed for good is
-renamed first, to `.removing-<random>`: half of it can never be restored, and what a crash leaves goes when the trash is
-emptied next.
+An entry is called `<directory>.<microseconds UTC>.<random>`, so the trash may have several entries for one id. A
+conversation is not read to be deleted: its lease is claimed and released, and it is moved under both of its locks.
+Before a permanent removal, an entry is renamed to `.removing-<random>`, so that a half-removed entry can never be
+restored. If a removal crashes, the rest is removed when the trash is emptied next.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _match_removing = re.compile(r"\.removing-[0-9a-f]{16}").fullmatch
 _match_ghost = re.compile(r"\.ghost-[0-9a-f]{16}").fullmatch
 _COPY = ".copy-"
 _COPIED_US = 24 * 3600 * 1_000_000
-"""After so long an unfinished copy is one that a crash left."""
+"""An unfinished copy older than this was left by a crash."""
 
 _TAKEN = frozenset({errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR})
 
@@ -55,18 +55,18 @@ class TrashEntry(NamedTuple):
 
 
 def find_entry(name: str) -> TrashEntry | None:
-    """Return the parts of an entry's name, or None when the name is not one of the trash's."""
+    """Return the parts of an entry's name, or None if the name is not an entry's."""
     match = _match_entry(name)
     conversation_id = find_conversation_id(match[1]) if match else None
     return TrashEntry(name, conversation_id, match[1], int(match[2])) if match and conversation_id else None
 
 
 def move_to_trash(root: Path, directory: str, now_us: int) -> TrashEntry:
-    """Move a conversation into the trash by one rename, durably. Opens nothing in it.
+    """Move a conversation into the trash by one rename, durably. Opens no file in it.
 
     Raises:
         ConversationNotFound: there is no such directory.
-        DiskFull, WriteFailed: it could not be moved; nothing changed.
+        DiskFull, WriteFailed: the move failed; nothing changed.
     """
     entry = _new_entry(directory, now_us)
     with durable.explain_errors(f"conversation {directory} in the trash"):
@@ -80,10 +80,10 @@ def move_to_trash(root: Path, directory: str, now_us: int) -> TrashEntry:
 
 
 def _make_trash(root: Path) -> None:
-    """Make the trash, if there is none.
+    """Make the trash if it is missing.
 
     Raises:
-        WriteFailed: something else is there; a link is not followed.
+        WriteFailed: the name is used by something else, such as a link.
     """
     with suppress(FileExistsError):
         (root / TRASH).mkdir(mode=0o700)
@@ -92,21 +92,21 @@ def _make_trash(root: Path) -> None:
 
 
 def _no_directory(root: Path) -> str:
-    return f"{root / TRASH} is a link, or no directory, and nothing was moved; move it away, and a new trash is made"
+    return f"{root / TRASH} is not a directory; nothing was moved. Move it away, and convstore makes a new trash"
 
 
 def _new_entry(directory: str, now_us: int) -> TrashEntry:
     entry = find_entry(f"{directory}.{now_us}.{secrets.token_hex(4)}")
     if entry is None:
-        raise ConversationNotFound(f"{directory!r} is no conversation's directory")
+        raise ConversationNotFound(f"{directory!r} is not a conversation's directory")
     return entry
 
 
 def copy_to_trash(root: Path, directory: str, now_us: int) -> TrashEntry:
-    """Put a copy of a conversation into the trash, as if it had been deleted, durably. The caller holds its locks.
+    """Put a copy of a conversation into the trash, durably, as if it had been deleted. The caller holds its locks.
 
     Raises:
-        DiskFull, WriteFailed: it could not be copied; nothing is left of the copy.
+        DiskFull, WriteFailed: copying failed; nothing is left of the copy.
     """
     entry = _new_entry(directory, now_us)
     building = root / TRASH / f"{_COPY}{entry.name}"
@@ -126,7 +126,7 @@ def copy_to_trash(root: Path, directory: str, now_us: int) -> TrashEntry:
 
 
 def list_trash(root: Path) -> list[TrashEntry]:
-    """Return the trash's entries, the last deleted first.
+    """Return the trash's entries, most recently deleted first.
 
     Raises:
         StoreUnavailable: the disk cannot be read.
@@ -148,7 +148,7 @@ def _list_names(root: Path) -> list[str]:
 
 
 def list_leftovers(root: Path) -> list[str]:
-    """Return the names of what crashes left in the trash: half-removed conversations, and unfinished copies.
+    """Return the names that crashes left in the trash: half-removed conversations and unfinished copies.
 
     Raises:
         StoreUnavailable: the disk cannot be read.
@@ -158,7 +158,7 @@ def list_leftovers(root: Path) -> list[str]:
 
 
 def _is_left(root: Path, name: str) -> bool:
-    """Whether a crash left it. A former ghost into which somebody wrote meanwhile is kept."""
+    """Whether a crash left this name. A former ghost is kept if somebody has written into it since."""
     ghost = _match_ghost(name) is not None and layout.find_kind(root / TRASH, name) is Kind.GHOST
     return ghost or _match_removing(name) is not None
 
@@ -169,20 +169,20 @@ def _is_old_copy(name: str, before_us: int) -> bool:
 
 
 def find_in_trash(root: Path, conversation_id: ConversationId) -> TrashEntry | None:
-    """Return the last deleted conversation of this id, or None."""
+    """Return the most recently deleted conversation with this id, or None."""
     return next((one for one in list_trash(root) if one.id == conversation_id), None)
 
 
 def restore(root: Path, entry: TrashEntry) -> str:
-    """Put a deleted conversation back where it was and return its directory.
+    """Move a deleted conversation back to its former place, and return its directory.
 
-    A ghost in its place (`layout.Kind`) is cleared.
+    A ghost in that place (`layout.Kind`) is removed.
 
     Raises:
-        ConversationExists: there is a conversation of this id again.
-        DirectoryTaken: something that is no conversation is in its place.
-        NotInTrash: it is not there (any more).
-        DiskFull, WriteFailed: it could not be moved; nothing changed.
+        ConversationExists: the id has a conversation again.
+        DirectoryTaken: the name is used by something other than a conversation.
+        NotInTrash: there is no such entry.
+        DiskFull, WriteFailed: the move failed; nothing changed.
     """
     found = require_room(root, entry)
     if found is not None:
@@ -194,7 +194,7 @@ def restore(root: Path, entry: TrashEntry) -> str:
                 rename(root / TRASH / entry.name, root / entry.directory)
             except FileNotFoundError as error:
                 raise NotInTrash(
-                    f"the trash holds no {entry.name}; see `GET /api/trash` or `convstore trash list`"
+                    f"the trash has no entry {entry.name}; see `GET /api/trash` or `convstore trash list`"
                 ) from error
             except OSError as error:
                 if error.errno in _TAKEN:
@@ -204,11 +204,11 @@ def restore(root: Path, entry: TrashEntry) -> str:
 
 
 def require_room(root: Path, entry: TrashEntry) -> str | None:
-    """Make sure that there is no conversation of this id again; return the directory of a ghost of it, if there is one.
+    """Check that the id has no conversation, and return the directory of its ghost, if there is one.
 
     Raises:
-        ConversationExists: there is one.
-        DirectoryTaken: something that is no conversation is in its place.
+        ConversationExists: the id has a conversation.
+        DirectoryTaken: the name is used by something other than a conversation.
     """
     found, kind = layout.find_occupant(root, entry.id)
     if kind in (Kind.CONVERSATION, Kind.OTHER):
@@ -220,16 +220,18 @@ def _refusal(root: Path, directory: str, entry: TrashEntry) -> ConversationExist
     if layout.find_kind(root, directory) is Kind.OTHER:
         return layout.directory_taken(root, directory)
     return ConversationExists(
-        f"there is a conversation {directory} again; delete that one first, or leave {entry.name} in the trash"
+        f"conversation {directory} exists again; delete it first, or leave {entry.name} in the trash"
     )
 
 
 def empty_trash(root: Path, before_us: int) -> Iterator[TrashEntry]:
-    """Remove for good what was deleted before a time, the oldest first, and give each. Goes on after a failure.
+    """Permanently remove entries that were deleted before a time, oldest first, and yield each.
+
+    Continues after a failure.
 
     Raises:
-        StoreUnavailable: the disk does not say what is in it.
-        WriteFailed: at the end, when something could not be removed.
+        StoreUnavailable: the trash cannot be listed.
+        WriteFailed: raised at the end if an entry could not be removed.
     """
     failed: list[StoreError] = []
     for name in list_leftovers(root):
@@ -252,15 +254,15 @@ def _collect_errors(failed: list[StoreError]) -> Iterator[None]:
 
 
 def list_older(root: Path, before_us: int) -> list[TrashEntry]:
-    """Return the entries deleted before a time, the oldest first."""
+    """Return the entries that were deleted before a time, oldest first."""
     return [one for one in reversed(list_trash(root)) if one.deleted_at_us < before_us]
 
 
 def remove(root: Path, entry: TrashEntry) -> bool:
-    """Remove a deleted conversation for good, and say whether it was still there.
+    """Permanently remove an entry, and return whether it still existed.
 
     Raises:
-        WriteFailed: a file could not be removed; what is left cannot be restored, and goes when the trash is emptied.
+        WriteFailed: a file could not be removed. The rest cannot be restored; emptying the trash removes it.
     """
     aside = _name_aside(root, "removing")
     with durable.explain_errors(f"{entry.name} in the trash"):
@@ -275,14 +277,14 @@ def remove(root: Path, entry: TrashEntry) -> bool:
 
 
 def clear_ghost(root: Path, directory: str) -> bool:
-    """Remove a directory that is a ghost (`layout.Kind`), and say whether it was one."""
+    """Remove a directory if it is a ghost (`layout.Kind`), and return whether it was."""
     if layout.find_kind(root, directory) is not Kind.GHOST:
         return False
     aside = _name_aside(root, "ghost")
-    with durable.explain_errors(f"what locks left in {directory}"):
+    with durable.explain_errors(f"the lock files in {directory}"):
         _make_trash(root)
         rename(root / directory, aside)
-        if layout.find_kind(aside.parent, aside.name) not in (Kind.GHOST, None):  # somebody wrote into it just now
+        if layout.find_kind(aside.parent, aside.name) not in (Kind.GHOST, None):  # another program just wrote into it
             rename(aside, root / directory)
             return False
     remove_tree(aside)
@@ -294,20 +296,22 @@ def _name_aside(root: Path, what: str) -> Path:
 
 
 def delete_conversation(root: Path, directory: str, instance: str, now_us: int, *, force: bool = False) -> TrashEntry:
-    """Move a conversation into the trash, durably. Nobody's write is cut in two, and a stale owner's is refused.
+    """Move a conversation into the trash, durably.
+
+    A write in progress finishes first; a later one by its owner is refused.
 
     Raises:
-        ConversationOwned: another owner lives; `force` deletes all the same.
-        ConversationNotFound: there is none.
-        LockTimeout: another program is writing to it all the time.
-        DiskFull, WriteFailed: it could not be moved; nothing changed.
+        ConversationOwned: another owner is alive; `force` deletes anyway.
+        ConversationNotFound: there is no such conversation.
+        LockTimeout: another program kept a lock.
+        DiskFull, WriteFailed: the move failed; nothing changed.
     """
     claimed = lease.claim(root, directory, instance, force=force)
     with lease.open_to_write(root, directory) as fd, ExitStack() as locks:
         try:
             events_fd = locks.enter_context(layout.open_directory(layout.EVENTS, fd))
         except OSError:
-            pass  # no events/, and so no log that somebody appends to
+            pass  # without events/ there is no log to lock
         else:
             locks.enter_context(hold_lock(LOG_LOCK, LOG_LOCK_TIMEOUT_S, dir_fd=events_fd))
         locks.enter_context(lease.hold_lease(root, directory, fd, claimed.lease))

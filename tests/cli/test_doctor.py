@@ -132,7 +132,7 @@ PROBLEMS: list[tuple[Callable[[Path], None], str, str, str]] = [
     (vanished, "files", "row:", "convstore index sync"),
     (opened_to_others, "permissions", "can be read by others", "chmod 600"),
     (torn_lease, "leases", "1 lease files cannot be read", "end all but one"),
-    (linked_trash, "trash", "is a link, or no directory", "make it readable"),
+    (linked_trash, "trash", "is not a directory", "make it readable"),
     (failing_sweep, "index", "no disk", "mend what it says"),
     (older_schema, "schema", "0001, this convstore needs", "convstore db upgrade"),
     (dropped_index, "schema", "ix_conversation_parent", "convstore index rebuild"),

@@ -189,7 +189,7 @@ def test_what_is_no_conversation_gets_no_lease(root: Path, what: str | None) -> 
     else:
         make_foreign(path, what)
     before = details_in(path)
-    with pytest.raises(ConversationNotFound, match="holds no conversation; it is left as it is"):
+    with pytest.raises(ConversationNotFound, match="is not a conversation; it was not changed"):
         claim(path, force=True)
     assert details_in(path) == before
 
@@ -204,7 +204,10 @@ def test_a_lease_that_cannot_be_read_is_not_taken_from_its_owner(
         lease.claim(root, path.name, ME)
         theirs = {"owner_instance_id": "agent-server", "generation": 7, "expires_at": time.time() + 60}
         (path / LEASE).write_text(json.dumps(theirs))
-        with refused(monkeypatch, number, *names), pytest.raises(WriteFailed, match="whose the conversation is"):
+        with (
+            refused(monkeypatch, number, *names),
+            pytest.raises(WriteFailed, match="so the conversation's owner is unknown"),
+        ):
             lease.claim(root, path.name, ME)
     assert json.loads((path / LEASE).read_text()) == theirs
 
@@ -215,7 +218,7 @@ def test_an_owner_whose_lease_cannot_be_read_has_not_lost_it(root: Path, monkeyp
         mine = lease.claim(root, path.name, ME).lease
         with (
             refused(monkeypatch, errno.EMFILE, LEASE, LAST_LEASE),
-            pytest.raises(WriteFailed, match="whose the conversation is"),
+            pytest.raises(WriteFailed, match="so the conversation's owner is unknown"),
         ):
             lease.check_lease(root, path.name, mine)
         assert lease.check_lease(root, path.name, mine) == mine

@@ -60,5 +60,8 @@ def test_an_instance_has_a_name_of_its_own() -> None:
 
 def test_a_directory_for_owners_that_cannot_be_made_is_told(root: Path) -> None:
     (root / ".convstore" / "owners").write_text("")
-    with pytest.raises(StoreUnavailable, match="make it writable, or only read"), liveness.stay_alive(root, ME):
+    with (
+        pytest.raises(StoreUnavailable, match="make it writable, or use the store only for reading"),
+        liveness.stay_alive(root, ME),
+    ):
         pass

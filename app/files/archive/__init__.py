@@ -1,1 +1,1 @@
-"""Exports and imports: conversations as zip, JSON Lines or Markdown, and what may be read back from one."""
+"""Export and import of conversations as zip, JSON Lines or Markdown."""

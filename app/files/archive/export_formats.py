@@ -1,7 +1,7 @@
-"""Writing conversations out as one stream of bytes: zip, JSON Lines or Markdown.
+"""Writing conversations as one stream of bytes: zip, JSON Lines or Markdown.
 
-The bytes depend on the files alone: times are fixed, and the order is that in which the files are given. A zip's table
-of contents is kept on disk while the zip is written; zipfile would keep 0.6 kB a file in memory.
+The bytes depend only on the files: timestamps are fixed, and files keep the order in which they were added. The zip's
+directory is kept on disk while the zip is written, because zipfile would use 0.6 kB of memory per file.
 """
 
 from __future__ import annotations
@@ -34,20 +34,20 @@ _CHUNK_BYTES = 1 << 16
 
 
 class Encoder(Protocol):
-    """One archive that is being written."""
+    """An archive that is being written."""
 
     left_out: list[tuple[ConversationId, LeftOutFile]]
-    """What the archive has to do without."""
+    """The files that were left out of the archive."""
 
     def add(self, conversation_id: ConversationId, files: Files) -> Iterator[bytes]:
-        """Yield the bytes of a conversation. One file at a time is held in memory."""
+        """Yield the bytes of a conversation. Only one file at a time is in memory."""
 
     def end(self) -> Iterator[bytes]:
-        """Yield the last bytes."""
+        """Yield the last bytes of the archive."""
 
 
 def make_encoder(kind: ExportFormat) -> Encoder:
-    """Return an encoder that writes a new archive of this kind."""
+    """Return an encoder for a new archive of this format."""
     match kind:
         case ExportFormat.ZIP:
             return ZipEncoder()
@@ -58,12 +58,12 @@ def make_encoder(kind: ExportFormat) -> Encoder:
 
 
 class _Sink:
-    """Where zipfile writes: it cannot seek, so that the same bytes go to a file and to a socket."""
+    """An output for zipfile that cannot seek, so that a file and a socket get the same bytes."""
 
     def __init__(self) -> None:
         self._parts: list[bytes] = []
         self.aside: IO[bytes] | None = None
-        """Takes what is too much to be kept in parts."""
+        """Receives pieces that are too large to be collected first."""
 
     def write(self, data: bytes, /) -> int:
         if self.aside is not None:
@@ -72,7 +72,7 @@ class _Sink:
         return len(data)
 
     def flush(self) -> None:
-        """Do nothing; whoever takes the bytes writes them."""
+        """Do nothing; the caller writes the bytes."""
 
     def take(self) -> bytes:
         taken = b"".join(self._parts)
@@ -81,7 +81,7 @@ class _Sink:
 
 
 class ZipEncoder:
-    """A zip in the layout of agent-server's own download: `<id>/meta.json`, `<id>/events/event-00000-....json`."""
+    """A zip in the layout of agent-server's download: `<id>/meta.json`, `<id>/events/event-00000-....json`."""
 
     def __init__(self) -> None:
         self.left_out: list[tuple[ConversationId, LeftOutFile]] = []
@@ -91,7 +91,7 @@ class ZipEncoder:
         self._archive.NameToInfo = DiscardedNames()
 
     def add(self, conversation_id: ConversationId, files: Files) -> Iterator[bytes]:
-        """Yield the bytes of a conversation. One file at a time is held in memory."""
+        """Yield the bytes of a conversation. Only one file at a time is in memory."""
         for file in files:
             if isinstance(file, LeftOutFile):
                 self.left_out.append((conversation_id, file))
@@ -100,7 +100,7 @@ class ZipEncoder:
             yield self._sink.take()
 
     def end(self) -> Iterator[bytes]:
-        """Yield the zip's table of contents."""
+        """Yield the zip's directory."""
         with SpooledTemporaryFile(MEMORY_BYTES) as aside:
             self._sink.aside = aside
             self._archive.close()
@@ -117,7 +117,7 @@ def _zip_entry(name: str) -> zipfile.ZipInfo:
 
 
 class JsonLinesEncoder:
-    """JSON Lines, as `app.model.jsonlines` describes them. Needs no memory for what was written."""
+    """JSON Lines as described in `app.model.jsonlines`. Memory use does not grow with the archive."""
 
     def __init__(self) -> None:
         self.left_out: list[tuple[ConversationId, LeftOutFile]] = []
@@ -141,12 +141,12 @@ class JsonLinesEncoder:
         yield end_line(conversation_id, lines, digest.hexdigest())
 
     def end(self) -> Iterator[bytes]:
-        """Yield nothing: the last conversation's lines end the file."""
+        """Yield nothing, because the last conversation's end line ends the file."""
         return iter(())
 
 
 class MarkdownEncoder:
-    """Markdown for people; it cannot be imported again."""
+    """Markdown for people to read; it cannot be imported."""
 
     def __init__(self) -> None:
         self.left_out: list[tuple[ConversationId, LeftOutFile]] = []
@@ -176,7 +176,7 @@ class MarkdownEncoder:
             yield self._heading(conversation_id, top)
 
     def end(self) -> Iterator[bytes]:
-        """Yield nothing: the last event's text ends the file."""
+        """Yield nothing, because the last event's text ends the file."""
         return iter(())
 
     def _heading(self, conversation_id: ConversationId, top: dict[str, dict[str, Any]]) -> bytes:
@@ -195,16 +195,16 @@ def _encoded(text: str) -> bytes:
 
 
 MEMORY_BYTES = 1 << 20
-"""So much is kept in memory before a temporary file is made."""
+"""The number of bytes that are kept in memory before a temporary file is used."""
 
 _FIELDS = ("flag_bits", "CRC", "compress_size", "file_size", "header_offset")
 
 
 class ZipDirectoryOnDisk(list[ZipInfo]):
-    """In the place of `ZipFile.filelist`: takes each file as it is written, and gives all of them at the end."""
+    """Replaces `ZipFile.filelist`: stores each entry on disk when it is written, and yields all entries at the end."""
 
     def __init__(self, make_entry: Callable[[str], ZipInfo]) -> None:
-        """`make_entry` returns an entry of this name as it was before it was written."""
+        """`make_entry` returns a new entry for a file name."""
         super().__init__()
         self._make_entry = make_entry
         self._file = SpooledTemporaryFile(MEMORY_BYTES)  # noqa: SIM115 - it lives as long as this
@@ -212,7 +212,7 @@ class ZipDirectoryOnDisk(list[ZipInfo]):
         self._count = 0
 
     def append(self, entry: ZipInfo, /) -> None:
-        """Note a file."""
+        """Store an entry."""
         self._file.write(orjson.dumps([entry.filename, *(getattr(entry, name) for name in _FIELDS)]) + b"\n")
         self._count += 1
 
@@ -220,7 +220,7 @@ class ZipDirectoryOnDisk(list[ZipInfo]):
         return self._count
 
     def __iter__(self) -> Iterator[ZipInfo]:
-        if self._file.closed:  # an archive that is given up is closed by the garbage collector, in any order
+        if self._file.closed:  # the garbage collector closes the objects of an abandoned archive in any order
             return
         self._file.seek(0)
         for line in self._file:
@@ -232,7 +232,7 @@ class ZipDirectoryOnDisk(list[ZipInfo]):
 
 
 class DiscardedNames(dict[str, ZipInfo]):
-    """In the place of `ZipFile.NameToInfo`, which is for reading and for a warning about names that come twice."""
+    """Replaces `ZipFile.NameToInfo`, which zipfile needs only for reading and for a warning about duplicate names."""
 
     def __setitem__(self, name: str, entry: ZipInfo, /) -> None:
-        """Keep nothing."""
+        """Store nothing."""

@@ -1,4 +1,4 @@
-"""Reading what an export takes of a conversation's directory. Follows no link and takes no lock."""
+"""Reading the files of a conversation that an export contains. Follows no link and takes no lock."""
 
 from __future__ import annotations
 
@@ -28,17 +28,17 @@ from app.model.times import format_us
 
 _TOP = (layout.META, layout.STATE, layout.SIDECAR)
 _LOOKS = 5
-"""How often files are read again that change meanwhile."""
+"""The maximum number of attempts to read files that change during the read."""
 
 _PAUSE_S = 0.02
-"""A slow disk takes so long between an event and HEAD."""
+"""On a slow disk, this much time passes between writing an event and writing HEAD."""
 
 _CREDENTIALS = "acp"
-"""A directory in which agent-server keeps credentials of a running agent; its own downloads leave it out too."""
+"""The directory with a running agent's credentials. agent-server's own downloads omit it too."""
 
 
 class _Core(NamedTuple):
-    """The files that a running conversation replaces, the mtime of base_state.json, and the names in the log."""
+    """The files that change while a conversation runs, the mtime of base_state.json, and the event files in the log."""
 
     top: dict[str, bytes | LeftOutFile]
     state_ns: int
@@ -50,10 +50,10 @@ def read_files(
 ) -> Iterator[ArchiveFile | LeftOutFile]:
     """Yield a conversation's files in fixed order: meta.json, base_state.json, convstore.json, events, others by name.
 
-    With `as_listed`, meta.json has the `updated_at` that lists show; `zone` is that of events' times which carry none.
-    Locks, leases, markers and temporary files are not part of it. Secrets are masked unless `with_secrets`; a damaged
-    file that may hold one is left out then. A conversation that goes on meanwhile is read as of one moment: no HEAD
-    whose event is not there.
+    With `as_listed`, meta.json gets the `updated_at` that lists show. `zone` applies to event times without a zone.
+    Locks, leases, markers and temporary files are skipped. Secrets are masked unless `with_secrets` is set; then a
+    damaged file that may contain a secret is left out. All files describe one moment, also while the conversation is
+    being written: HEAD never names an event that is missing.
 
     Raises:
         OSError: the directory cannot be opened.
@@ -76,15 +76,17 @@ def read_files(
                     seen.add(path)
                     yield _read(path, events_fd, with_secrets=with_secrets)
         for path, parent_fd in _others(fd, "", with_secrets=with_secrets):
-            if path not in seen and find_event(path) is None:  # an event that is not in the list came after it
+            if (
+                path not in seen and find_event(path) is None
+            ):  # an event that is not in the list was appended after listing
                 yield _read(path, parent_fd, with_secrets=with_secrets)
 
 
 def _read_core(fd: int) -> _Core:
-    """Read state and names until two readings are equal and HEAD is current, at most `_LOOKS` times.
+    """Read the files until two reads are equal and HEAD is current, at most `_LOOKS` times.
 
-    If HEAD stays behind the log, an append goes on or its owner died. Then HEAD is moved to where the next opening
-    would move it: in a copy nobody would, since a copy has neither the lease nor the files' times.
+    If HEAD is still behind the log, an append is in progress or its owner died. Then HEAD is moved as the next opening
+    would move it. Nobody could do this in the copy, because it has neither the lease nor the files' times.
     """
     core = _look(fd)
     for _ in range(_LOOKS):
@@ -133,7 +135,7 @@ def _find_moved(fd: int, core: _Core) -> bytes | None:
 
 
 def _set_updated_at(reader: Reader, fd: int, directory: str, core: _Core) -> None:
-    """Set the `updated_at` that lists show in the meta.json that was read, unless that is damaged."""
+    """Set the `updated_at` that lists show in the copy of meta.json, unless that file is damaged."""
     raw = core.top.get(layout.META)
     if not isinstance(raw, bytes):
         return
@@ -162,7 +164,7 @@ def _read(path: str, parent_fd: int, *, with_secrets: bool) -> ArchiveFile | Lef
     try:
         raw, _ = layout.read_file(path.rsplit("/", 1)[-1], parent_fd)
     except FileNotFoundError:
-        return LeftOutFile(path, "it vanished meanwhile")
+        return LeftOutFile(path, "it was deleted during the export")
     except UnreadableFile as error:
         return LeftOutFile(path, str(error))
     return _masked(ArchiveFile(path, raw), with_secrets=with_secrets)
@@ -178,7 +180,7 @@ def _masked(file: ArchiveFile, *, with_secrets: bool) -> ArchiveFile | LeftOutFi
 
 
 def _others(fd: int, prefix: str, *, with_secrets: bool) -> Iterator[tuple[str, int]]:
-    """Yield (path, descriptor of its directory) of the regular files below an open directory, sorted by name."""
+    """Yield (path, descriptor of its directory) for the regular files below an open directory, sorted by name."""
     for name in sorted(os.listdir(fd)):
         path = prefix + name
         try:
@@ -193,5 +195,5 @@ def _others(fd: int, prefix: str, *, with_secrets: bool) -> Iterator[tuple[str, 
 
 
 def is_transient(name: str) -> bool:
-    """Whether a file of this name is a lock, a lease, a marker or unfinished: no part of a conversation's record."""
+    """Whether a file with this name is a lock, a lease, a marker or a temporary file, and so never exported."""
     return name.endswith((".tmp", ".lock", ".marker")) or name in (LEASE, LAST_LEASE)

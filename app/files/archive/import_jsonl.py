@@ -1,4 +1,4 @@
-"""Reading JSON Lines that are to be imported; `app.model.jsonlines` says what the lines mean."""
+"""Reading JSON Lines for an import. `app.model.jsonlines` describes the format."""
 
 from __future__ import annotations
 
@@ -59,11 +59,9 @@ class JsonLinesSource:
     def _begun(self, line: bytes) -> ConversationId:
         control = self._parse(line)
         if control.get(MARK) != "conversation":
-            raise self._refused(
-                'a conversation begins with a line {"convstore":"conversation",...}, as exports have it'
-            )
+            raise self._refused('a conversation must begin with a line {"convstore":"conversation",...}, as in exports')
         if control.get("version") != VERSION:
-            raise self._refused(f"version {control.get('version')!r} of the format is not known; upgrade convstore")
+            raise self._refused(f"version {control.get('version')!r} of the format is unknown; upgrade convstore")
         conversation_id = find_conversation_id(str(control.get("id")))
         if conversation_id is None:
             raise self._refused("the conversation has no id")
@@ -72,7 +70,7 @@ class JsonLinesSource:
     def _files(
         self, file: BinaryIO, first: bytes, conversation_id: ConversationId, meter: Meter
     ) -> Iterator[ArchiveFile]:
-        """Yield the files of a conversation whose first line was already read, up to and including its last line."""
+        """Yield the files of a conversation, starting after its first line and consuming its last line."""
         digest, lines, next_seq = sha256(first), 1, 0
         while line := self._next(file):
             value = self._parse(line)
@@ -87,22 +85,22 @@ class JsonLinesSource:
             digest.update(line)
             lines += 1
             yield found
-        raise self._refused("the file ends in the middle of a conversation; it was not written or copied whole")
+        raise self._refused("the file ends in the middle of a conversation; copy or export it again")
 
     def _require_whole(self, end: dict[str, Any], conversation_id: str, lines: int, digest: str) -> None:
         if find_conversation_id(str(end.get("id"))) != conversation_id or end.get("lines") != lines:
-            raise self._refused(f"the conversation ends after {lines} lines, and its last line says otherwise")
+            raise self._refused(f"the conversation has {lines} lines, but its last line states another")
         if end.get("sha256", digest) != digest:
             raise self._refused(
-                "the lines are not those that were exported; take sha256 out of the last line if they were edited on "
-                "purpose"
+                "the lines differ from the exported ones; if they were edited on purpose, "
+                "remove sha256 from the last line"
             )
 
     def _file(self, line: bytes, value: dict[str, Any], next_seq: int) -> ArchiveFile:
         if MARK not in value:
             name = EventName(next_seq, value["id"] if isinstance(value.get("id"), str) else "")
             if find_event_name(event_file_name(name)) != name:
-                raise self._refused("an event without an id that can be a file's name")
+                raise self._refused("the event has no id, or its id cannot be part of a file name")
             return ArchiveFile(event_path(name), line.removesuffix(b"\n"))
         match value:
             case {"convstore": "file", "name": str(path), "json": _}:
@@ -114,7 +112,7 @@ class JsonLinesSource:
                     return ArchiveFile(path, b64decode(text, validate=True))
                 except (binascii.Error, ValueError) as error:
                     raise self._refused(f"not base64 ({error})") from error
-        raise self._refused("a line of convstore's that this version does not know")
+        raise self._refused("this version of convstore does not know this kind of line; upgrade convstore")
 
     def _parse(self, line: bytes) -> dict[str, Any]:
         try:

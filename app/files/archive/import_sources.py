@@ -1,7 +1,7 @@
-"""Reading what is to be imported: directories, zips, JSON Lines. Writes nothing, and trusts nothing.
+"""Reading the sources of an import: directories, zips and JSON Lines. Writes nothing, and treats all input as hostile.
 
-A source gives conversations one after the other, each with its files, and can be read twice: once to check all of it,
-once to write. Its names, sizes as they really are, and sums are checked while it is read.
+A source yields conversations one after the other, each with its files. It can be read twice, first to check everything
+and then to write. Names, actual sizes and checksums are checked while reading.
 """
 
 from __future__ import annotations
@@ -24,30 +24,30 @@ CORE = (layout.META, layout.STATE)
 
 
 class Incoming(NamedTuple):
-    """A conversation that is to be imported. Its files have to be taken before the next conversation is."""
+    """A conversation to import. Its files must be read before the next conversation is requested."""
 
     id: ConversationId
     files: Iterator[ArchiveFile | LeftOutFile]
 
 
 class Source(Protocol):
-    """An archive or a directory."""
+    """An archive or directory to import."""
 
     name: str
 
     def read(self) -> Iterator[Incoming]:
-        """Yield the conversations, from the beginning.
+        """Yield the conversations from the beginning.
 
         Raises:
-            ArchiveRefused, ArchiveTooLarge: it cannot be read, or must not be.
+            ArchiveRefused, ArchiveTooLarge: the source is unreadable, unsafe or too large.
         """
 
 
 class Meter:
-    """Counts what was unpacked of one source, and refuses what is too much."""
+    """Counts the files and bytes unpacked from one source, and enforces the limits."""
 
     def __init__(self, name: str, limits: Limits, packed_bytes: int | None = None) -> None:
-        """`packed_bytes` is the size of the archive's file, where the ratio to it matters."""
+        """`packed_bytes` is the size of the archive file, or None if the ratio is not limited."""
         self._name = name
         self._limits = limits
         self._packed_bytes = packed_bytes
@@ -61,7 +61,7 @@ class Meter:
             raise ArchiveTooLarge(f"{self._name} holds more than {self._limits.files:,} files")
 
     def unpacked(self, file: str, size_bytes: int, more_bytes: int) -> None:
-        """Count `more_bytes` of a file, of which `size_bytes` were unpacked by now."""
+        """Count `more_bytes` of a file; `size_bytes` of the file have been unpacked so far."""
         if size_bytes > self._limits.file_bytes:
             raise ArchiveTooLarge(f"{self._name}: {file} is larger than {self._limits.file_bytes:,} bytes")
         self._bytes += more_bytes
@@ -75,12 +75,12 @@ class Meter:
 def check_files(
     name: str, files: Iterable[ArchiveFile | LeftOutFile], meter: Meter
 ) -> Iterator[ArchiveFile | LeftOutFile]:
-    """Yield a conversation's files after checking the name of each against those before it.
+    """Yield a conversation's files, after checking each name against the earlier ones.
 
-    Locks, leases and markers, which agent-server's downloads hold, are left out.
+    Locks, leases and markers, which agent-server's downloads contain, are skipped.
 
     Raises:
-        ArchiveRefused: a name must not be written, or it is no conversation.
+        ArchiveRefused: a name is unsafe, or the files are not a conversation.
     """
     paths = ArchivePaths([layout.EVENTS])
     known = False
@@ -101,20 +101,20 @@ def _misplaced(path: str) -> str | None:
 
 
 def require_good_path(name: str, path: str, problem: str | None) -> None:
-    """Refuse a path that has a problem.
+    """Check a path.
 
     Raises:
-        ArchiveRefused: it has.
+        ArchiveRefused: the path is unsafe.
     """
     if problem is not None:
         raise ArchiveRefused(f"{name}: {path[:200]!r} is refused: {problem}; nothing was imported")
 
 
 def find_stated_id(name: str, prefix: str, core: Iterable[bytes]) -> ConversationId:
-    """Return the id of a conversation: what its directory's name spells, else what its files say.
+    """Return a conversation's id from its directory's name, otherwise from its files.
 
     Raises:
-        ArchiveRefused: neither says.
+        ArchiveRefused: neither states an id.
     """
     spelled = find_conversation_id(prefix.rstrip("/").rsplit("/", 1)[-1])
     for raw in () if spelled else core:
@@ -126,14 +126,14 @@ def find_stated_id(name: str, prefix: str, core: Iterable[bytes]) -> Conversatio
             spelled = spelled or find_conversation_id(value["id"])
     if spelled is None:
         raise ArchiveRefused(
-            f"{name}: which conversation {prefix or 'this'!r} is cannot be told, neither from its name nor from an id "
-            f"in {layout.META} or {layout.STATE}"
+            f"{name}: the id of conversation {prefix or 'this'!r} is unknown: neither the directory's name nor an id "
+            f"in {layout.META} or {layout.STATE} states it"
         )
     return spelled
 
 
 class DirectorySource:
-    """A conversation's directory, or one that holds many. Its own path may be a link; links in it are not followed."""
+    """A conversation's directory, or a directory of conversations. `path` may be a link; links inside are skipped."""
 
     def __init__(self, path: Path, limits: Limits, zone: tzinfo | None) -> None:
         self.name = str(path)
@@ -172,7 +172,7 @@ class DirectorySource:
 
 
 def is_conversation(path: Path) -> bool:
-    """Whether a directory looks like a conversation's."""
+    """Whether a directory looks like a conversation."""
     if any((path / name).is_file() for name in CORE):
         return True
     try:

@@ -1,7 +1,7 @@
-"""Reading zips that are to be imported: convstore's own, agent-server's downloads, or directories that somebody packed.
+"""Reading zips for an import: from convstore, from agent-server's downloads, or packed by hand.
 
-zipfile unpacks; what it would let pass is refused here: links, devices, encryption, names that lead elsewhere or clash,
-NULs, more entries, bytes or a higher ratio than allowed. Sizes are those of the bytes that come out.
+zipfile unpacks them. This module also refuses links, devices, encryption, unsafe or conflicting names, NULs, and more
+entries, bytes or compression than the limits allow. Sizes are counted from the unpacked bytes.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _DAMAGED = (
     zipfile.BadZipFile, zipfile.LargeZipFile, zlib.error, struct.error, EOFError, OSError, ValueError, LookupError,
     RuntimeError, OverflowError, MemoryError,
 )  # fmt: skip
-"""What zipfile raises for damaged and for hostile archives."""
+"""The exceptions that zipfile raises for damaged and hostile archives."""
 
 _CENTRAL_RECORD = b"PK\x01\x02"
 _PREFIX_DEPTH = 3
@@ -42,7 +42,7 @@ class _Entry(NamedTuple):
 
 
 class ZipSource:
-    """A zip."""
+    """A zip archive."""
 
     def __init__(self, path: Path, limits: Limits) -> None:
         self.name = path.name
@@ -69,17 +69,17 @@ class ZipSource:
                     yield Incoming(conversation_id, check_files(self.name, files, meter))
 
     def _require_few_records(self) -> None:
-        """Count what may be entries before zipfile makes an object of each: its own count can lie."""
+        """Limit the number of entries before zipfile creates an object for each. The zip's own count may be false."""
         number, tail = 0, b""
         with self._path.open("rb") as file:
             while chunk := file.read(_CHUNK):
                 number += (tail + chunk).count(_CENTRAL_RECORD)
                 tail = chunk[-3:]
-                if number > self._limits.files * 2:  # a directory may have an entry too
+                if number > self._limits.files * 2:  # the zip may also have an entry for the directory itself
                     raise ArchiveTooLarge(f"{self.name} holds more than {self._limits.files:,} files")
 
     def _group(self, archive: zipfile.ZipFile) -> dict[str, list[_Entry]]:
-        """Return the entries of each conversation, by the path of its directory, after checking every name."""
+        """Return the entries of each conversation by directory path, after checking all names."""
         infos = [info for info in archive.infolist() if self._is_file(info)]
         roots: set[str] = set()
         for prefix in sorted({_root(info.filename) for info in infos} - {None}, key=lambda one: len(one or "")):
@@ -93,10 +93,10 @@ class ZipSource:
         return groups
 
     def _is_file(self, info: zipfile.ZipInfo) -> bool:
-        """Whether an entry is a file and no directory.
+        """Whether an entry is a file; False for a directory.
 
         Raises:
-            ArchiveRefused: it is neither, or has a name or a form that is refused.
+            ArchiveRefused: the entry is something else, or its name or format is not allowed.
         """
         name = info.orig_filename
         directory = name.endswith("/")
@@ -109,9 +109,9 @@ class ZipSource:
         if info.flag_bits & _ENCRYPTED:
             require_good_path(self.name, name, "it is encrypted")
         if info.compress_type not in _METHODS:
-            require_good_path(self.name, name, "it is packed with another method than deflate")
+            require_good_path(self.name, name, "it is not compressed with deflate")
         if directory and info.file_size:
-            require_good_path(self.name, name, "it is a directory with content")
+            require_good_path(self.name, name, "it is a directory, but contains data")
         if info.compress_size > self._path.stat().st_size:
             require_good_path(self.name, name, "it is larger than the archive")
         if info.file_size > self._limits.file_bytes:
@@ -142,12 +142,12 @@ class ZipSource:
             yield
         except _DAMAGED as error:
             said = f"{type(error).__name__}: {error}"[:200]
-            told = f"{self.name} is damaged, or no zip and no JSON Lines of an export ({said}); nothing was imported"
+            told = f"{self.name} is damaged, or is neither a zip nor a JSON Lines export ({said}); nothing was imported"
             raise ArchiveRefused(told) from error
 
 
 def _root(path: str) -> str | None:
-    """Return the path of the conversation's directory that a file shows to be one, None when it shows none."""
+    """Return the path of the conversation's directory if this file proves one, otherwise None."""
     parts = path.split("/")
     if parts[-1] in CORE:
         depth = len(parts) - 1
@@ -159,7 +159,7 @@ def _root(path: str) -> str | None:
 
 
 def _ancestors(path: str) -> Iterator[str]:
-    """Yield the directories above a path, each ending in "/", from the root ("") down."""
+    """Yield the directories above a path, from the root ("") down. Each ends in "/"."""
     yield ""
     place = path.find("/")
     while place >= 0:
@@ -168,7 +168,7 @@ def _ancestors(path: str) -> Iterator[str]:
 
 
 def _place(entry: _Entry) -> tuple[int, int, str]:
-    """Return where a file stands in an export."""
+    """Return the path that an export would use for a file."""
     if entry.path in _FIRST:
         return (0, _FIRST.index(entry.path), "")
     event = find_event(entry.path)

@@ -1,1 +1,1 @@
-"""The log of one conversation: its event files, its HEAD and its branches."""
+"""A conversation's log: event files, HEAD and branches."""

@@ -1,4 +1,4 @@
-"""Branches of a log: which events lead to HEAD, and the files that a fork begins with, of all or of one branch."""
+"""Branches of a log: the events that lead to HEAD, and the files of a fork."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ from app.model.times import format_us
 from app.model.validation import ROOT
 
 _LOOKS = 5
-"""How often files are read again that change meanwhile."""
+"""The maximum number of attempts to read files that change during the read."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fork:
-    """The fork that is asked for. With `from_event_id` None it has the whole log and its HEAD."""
+    """The requested fork. If `from_event_id` is None, the fork has the whole log and its HEAD."""
 
     id: ConversationId
     now_us: int
@@ -43,13 +43,14 @@ class Fork:
 def read_fork(reader: Reader, source: ConversationFiles, fork: Fork) -> Iterator[ArchiveFile]:
     """Yield the files of a fork: its events, then base_state.json, then meta.json.
 
-    base_state.json comes after the events, because an event newer than it would look like one that a crash kept from
-    HEAD. If the source's HEAD is behind its log (an append goes on, or crashed), the fork gets the right one.
+    base_state.json comes after the events. Otherwise the last event would be newer and look as if a crash had prevented
+    the HEAD from moving to it. If the source's HEAD is behind its log (an append is in progress, or crashed), the fork
+    gets the correct HEAD.
 
     Raises:
-        ConversationNotFound: the source is gone.
-        EventNotFound: it has no such event, or a file of the branch is missing.
-        UnreadableFile: its base_state.json or meta.json cannot be read.
+        ConversationNotFound: the source is missing.
+        EventNotFound: there is no such event, or a file of the branch is missing.
+        UnreadableFile: base_state.json or meta.json cannot be read.
     """
     try:
         opened = layout.open_directory(reader.root / source.directory)
@@ -92,10 +93,10 @@ def read_fork(reader: Reader, source: ConversationFiles, fork: Fork) -> Iterator
 
 
 def _read_moment(fd: int, events_fd: int) -> tuple[RawObject, list[EventName], Head | None]:
-    """Return base_state.json, the names in the log, and the right HEAD if the one in base_state.json is behind.
+    """Return base_state.json, the names in the log, and the correct HEAD if the one in base_state.json is behind.
 
-    They are read again if base_state.json changed meanwhile: its owner may have released the lease since, and then
-    nothing tells that HEAD was behind.
+    They are read again if base_state.json changed during the read. Its owner may have released the lease in between,
+    and then nothing would show that HEAD was behind.
     """
     for _ in range(_LOOKS):
         state, state_ns = _read_raw(fd, layout.STATE)
@@ -108,7 +109,7 @@ def _read_moment(fd: int, events_fd: int) -> tuple[RawObject, list[EventName], H
 
 
 def list_branch(events_fd: int, names: list[EventName], leaf: str) -> list[EventName]:
-    """Return the events from a root to `leaf`.
+    """Return the events from the root to `leaf`.
 
     Raises:
         EventNotFound: the log has no such event, or a parent is missing.
@@ -118,7 +119,7 @@ def list_branch(events_fd: int, names: list[EventName], leaf: str) -> list[Event
 
 
 def find_on_branch(reader: Reader, directory: str, wanted: Sequence[EventName]) -> EventName | None:
-    """Return the last of some events, given in log order, that is on the branch of HEAD; None if none is.
+    """Return the last of these events that is on the branch of HEAD, or None. The events are in log order.
 
     If the branch cannot be followed, the whole log counts as the branch.
     """
@@ -139,10 +140,10 @@ def find_on_branch(reader: Reader, directory: str, wanted: Sequence[EventName]) 
 
 
 def _walk_back(events_fd: int, names: list[EventName], leaf: str) -> Iterator[EventName]:
-    """Yield the events from `leaf` back to the beginning of its branch.
+    """Yield the events from `leaf` back to the root.
 
-    If an event names no parent, its parent is the event before it in the log. The walk stops at an event that it has
-    met before. Source: openhands-sdk 1.58, event_store.py, `path_to_root`.
+    An event that names no parent follows the event before it in the log. The walk stops at an event that it has already
+    visited. Source: openhands-sdk 1.58, event_store.py, `path_to_root`.
     """
     places: dict[str, int] = {}
     for place, name in enumerate(names):
@@ -176,7 +177,7 @@ def _read_event(events_fd: int, name: EventName) -> dict[str, Any]:
 
 @contextmanager
 def _name_in_errors(file: str) -> Iterator[None]:
-    """Put the name of the file before the reason why it cannot be read."""
+    """Put the file's name in front of an UnreadableFile's reason."""
     try:
         yield
     except UnreadableFile as error:
@@ -184,7 +185,7 @@ def _name_in_errors(file: str) -> Iterator[None]:
 
 
 def _read_raw(fd: int, name: str) -> tuple[RawObject, int]:
-    """Return a JSON file, and its mtime in nanoseconds from before it was read."""
+    """Return a JSON file, and its mtime in nanoseconds, taken before reading."""
     try:
         with _name_in_errors(name):
             raw, mtime_ns = layout.read_file(name, fd)
@@ -194,14 +195,14 @@ def _read_raw(fd: int, name: str) -> tuple[RawObject, int]:
 
 
 def _make_meta(source: ConversationFiles) -> RawObject:
-    """Return a meta.json for a source that has none: the OpenHands CLI never writes one."""
+    """Return a meta.json for a source without one; the OpenHands CLI never writes one."""
     if any(problem.startswith(layout.META) for problem in source.problems):
         raise UnreadableFile("; ".join(source.problems))
     return first_meta(source)
 
 
 def first_meta(source: ConversationFiles) -> RawObject:
-    """Return a new meta.json for a conversation that has none, with the fields that agent-server needs."""
+    """Return a new meta.json for a conversation without one, with the fields that agent-server needs."""
     workspace = (source.state or {}).get("workspace")
     row = fold(source)
     times = {"created_at": format_us(row.created_at), "updated_at": format_us(row.updated_at)}

@@ -1,9 +1,9 @@
-"""The event files of one conversation: reading them, and appending to them.
+"""The event files of one conversation: reading and appending.
 
-An append does this in order: write temporary files and fsync them; take the old length marker away; link the files to
-their final names, which must be free; fsync events/; write the new marker. agent-server 1.58 trusts the marker instead
-of counting files, so a marker older than the log would make it write over the last event. The old marker is renamed
-aside and becomes the new one: making a file takes 0.2 ms and more, as long as an fsync, and renaming one 0.05 ms.
+An append does these steps in order: write temporary files and fsync them; rename the old length marker away; link the
+files to their final names, which must be free; fsync events/; write the new marker. agent-server 1.58 trusts the marker
+instead of counting files, so with a marker that is too low it would overwrite the last event. The old marker is renamed
+and reused, because creating a file takes at least 0.2 ms, as long as an fsync, but renaming one takes 0.05 ms.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from app.model.ids import SEQ_MAX, EventName, event_file_name
 
 
 class RawEvent(NamedTuple):
-    """The bytes of an event's file, or the reason why it has none. `failed`: the system refused, which may pass."""
+    """The bytes of an event's file, or the reason why it is unreadable. `failed`: a later read may succeed."""
 
     name: EventName
     raw: bytes
@@ -32,12 +32,12 @@ class RawEvent(NamedTuple):
 
 
 def list_events(reader: Reader, directory: str) -> list[EventName]:
-    """Return the names of a conversation's events in log order; none if events/ is missing or cannot be read."""
+    """Return the names of a conversation's events in log order; an empty list if events/ is missing or unreadable."""
     return find_events(reader, directory) or []
 
 
 def find_events(reader: Reader, directory: str) -> list[EventName] | None:
-    """Return the same, or None when the operating system refused to list them, which may pass."""
+    """Return the names of a conversation's events in log order, or None if the system refuses to list them."""
     try:
         with layout.open_directory(reader.root / directory) as fd:
             return layout.list_events(fd)
@@ -48,9 +48,9 @@ def find_events(reader: Reader, directory: str) -> list[EventName] | None:
 
 
 def read_rows(reader: Reader, directory: str, names: Iterable[EventName]) -> tuple[list[EventRow], bool]:
-    """Read event files and return their rows, and whether the operating system refused any, which may pass.
+    """Return the rows of event files, and whether the operating system refused to read any of them.
 
-    A file that cannot be read gets a row with its reason.
+    An unreadable file gets a row with the reason.
     """
     rows: list[EventRow] = []
     refused = False
@@ -67,7 +67,7 @@ def read_rows(reader: Reader, directory: str, names: Iterable[EventName]) -> tup
 
 
 def read_events(reader: Reader, directory: str, names: Iterable[EventName]) -> list[RawEvent]:
-    """Read event files and return their bytes, each checked to be one JSON object."""
+    """Return the bytes of event files. Each is checked to be one JSON object."""
     events = []
     for event in _read_files(reader, directory, names):
         if event.unreadable is None:
@@ -110,9 +110,9 @@ _match_temporary = re.compile(
 
 
 class LogNames:
-    """The names in a log, kept while a conversation is open: ids to numbers, and the next number.
+    """The names in a log, kept while a conversation is open: a map from event ids to numbers, and the next number.
 
-    A log with a gap, or with two files of one number, has no marker, so that agent-server counts its files.
+    A log with gaps or duplicate numbers has no marker, so that agent-server counts its files.
     """
 
     def __init__(self, names: Sequence[EventName]) -> None:
@@ -128,7 +128,7 @@ class LogNames:
         return self.file_count == self.next_seq
 
     def add(self, name: EventName) -> None:
-        """Note a file that was appended."""
+        """Add a file that was appended."""
         self.numbers[name.event_id] = name.seq
         self.next_seq = name.seq + 1
         self.file_count += 1
@@ -136,7 +136,7 @@ class LogNames:
 
 @contextmanager
 def open_events(conversation_fd: int) -> Iterator[int]:
-    """Open events/ to write into it, and make it when a conversation has none."""
+    """Open events/ for writing, and create it if it is missing."""
     if find_fingerprint(layout.EVENTS, conversation_fd) is None:
         with suppress(FileExistsError):
             os.mkdir(layout.EVENTS, 0o777, dir_fd=conversation_fd)
@@ -148,17 +148,18 @@ def open_events(conversation_fd: int) -> Iterator[int]:
 def append(
     events_fd: int, known: LogNames, files: Sequence[tuple[str, bytes]]
 ) -> list[tuple[EventName, os.stat_result]]:
-    """Append (event id, bytes) pairs to a log and return their names and statuses. Durable when this returns.
+    """Append (event id, bytes) pairs to a log, durably, and return their names and statuses.
 
-    The caller holds both locks, and no id is in the log. A crash leaves some first ones of `files`, or none.
+    The caller holds both locks, and no id is in the log yet. A crash leaves none, some or all of the files, without
+    gaps.
 
     Raises:
         DiskFull, WriteFailed: nothing was appended.
     """
     if known.next_seq + len(files) - 1 > SEQ_MAX:
         raise WriteFailed(
-            f"the log ends with event {known.next_seq - 1:,}, and a file's name cannot say a number above {SEQ_MAX:,}; "
-            "nothing was appended. Give that last file the number that follows the one before it"
+            f"the log ends with event {known.next_seq - 1:,}, and a file name has no number above {SEQ_MAX:,}; "
+            "nothing was appended. Rename the last file to the number after the previous file's"
         )
     with durable.explain_errors(f"event {files[0][0]}"):
         written: list[tuple[EventName, str, os.stat_result]] = []
@@ -167,15 +168,15 @@ def append(
             for seq, (event_id, data) in enumerate(files, start=known.next_seq):
                 name = EventName(seq, event_id)
                 written.append((name, *durable.write_temporary(events_fd, event_file_name(name), data)))
-            spare = _put_marker_aside(events_fd, known.next_seq)  # before the log grows: see above
+            spare = _put_marker_aside(events_fd, known.next_seq)  # before the log grows, see the module's docstring
             for name, temporary, _ in written:
                 final = event_file_name(name)
-                # a link fails where another program took the name; a rename would replace its event
+                # a link fails if another program already used the name, but a rename would replace that program's event
                 os.link(temporary, final, src_dir_fd=events_fd, dst_dir_fd=events_fd, follow_symlinks=False)
                 linked.append(final)
             for _, temporary, _ in written:
                 os.unlink(temporary, dir_fd=events_fd)
-            durable.sync_directory(events_fd)  # without it a power cut takes the names back
+            durable.sync_directory(events_fd)  # without this fsync, a power cut undoes the new names
         except BaseException:
             for left in [*linked, *(temporary for _, temporary, _ in written), _SPARE_MARKER]:
                 with suppress(OSError):
@@ -191,28 +192,28 @@ def append(
 
 
 def remove_leftovers_in_log(events_fd: int, known: LogNames) -> None:
-    """Delete what a crash left in a log whose lock the caller holds: temporary files, and markers of other lengths."""
+    """Delete temporary files and wrong markers that a crash left. The caller holds the log's lock."""
     temporary = filter(_match_temporary, os.listdir(events_fd))
     for name in (*temporary, *list_stale_markers(events_fd, known)):
         durable.remove_if_there(events_fd, name)
 
 
 def list_stale_markers(events_fd: int, known: LogNames) -> list[str]:
-    """Return the names of the markers that say another length than the log has."""
+    """Return the names of the markers that state a wrong length."""
     right = _marker(known.next_seq) if known.is_gapless else None
     return [name for name in os.listdir(events_fd) if _match_marker(name) and name != right]
 
 
 def has_same_length(events_fd: int, known: LogNames) -> bool:
-    """Whether the marker confirms the known length; True for a log with gaps, which has no marker.
+    """Whether the marker states the known length. True for a log with gaps, which has no marker.
 
-    The fingerprint of events/ does not tell of every append: before Linux 6.13, times are 4 ms coarse.
+    The fingerprint of events/ is not enough: before Linux 6.13, times are 4 ms coarse, so it may miss an append.
     """
     return not known.is_gapless or find_fingerprint(_marker(known.next_seq), events_fd) is not None
 
 
 def list_names(events_fd: int) -> LogNames:
-    """List a log."""
+    """Return the names in a log."""
     return LogNames(layout.list_event_names(events_fd))
 
 
@@ -221,7 +222,7 @@ def _marker(length: int) -> str:
 
 
 def _put_marker_aside(events_fd: int, length: int) -> bool:
-    """Rename the marker of this length aside and return whether there was one."""
+    """Rename the marker of this length to a temporary name, and return whether it existed."""
     try:
         os.rename(_marker(length), _SPARE_MARKER, src_dir_fd=events_fd, dst_dir_fd=events_fd)
     except FileNotFoundError:
@@ -230,7 +231,7 @@ def _put_marker_aside(events_fd: int, length: int) -> bool:
 
 
 def _write_marker(events_fd: int, length: int, *, spare: bool) -> None:
-    """Write the marker of this length. If that fails there is none, and agent-server counts the files."""
+    """Write the marker of this length. If this fails, there is no marker, and agent-server counts the files."""
     with suppress(OSError):
         if spare:
             os.rename(_SPARE_MARKER, _marker(length), src_dir_fd=events_fd, dst_dir_fd=events_fd)

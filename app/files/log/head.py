@@ -1,4 +1,4 @@
-"""HEAD, the event that the next one follows: where base_state.json says it is, and where it should be."""
+"""HEAD, the event that the next event follows: which one base_state.json names, and which one it should name."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from app.model.validation import is_node, moves_head
 
 
 class Head(NamedTuple):
-    """The id of the event that the next one follows; None is the empty tree."""
+    """The id of HEAD. None means an empty tree."""
 
     event_id: str | None
 
 
 def find_head(events_fd: int, state: Mapping[str, Any], names: LogNames) -> Head:
-    """Return HEAD: the leaf, or in a log that names none the last node; see openhands-sdk 1.58, state.py."""
+    """Return HEAD. In a log without `leaf_event_id`, it is the last node; see openhands-sdk 1.58, state.py."""
     leaf = state.get("leaf_event_id")
     if isinstance(leaf, str) and leaf in names.numbers:
         return Head(leaf)
@@ -43,9 +43,9 @@ def _find_last_node(events_fd: int) -> Head:
 def find_moved_head(events_fd: int, state: Mapping[str, Any], state_ns: int, names: Sequence[EventName]) -> Head | None:
     """Return the HEAD that base_state.json should name but does not yet, or None if it is current.
 
-    An append writes the event first and HEAD after it, so a crash, or a write that goes on, leaves HEAD behind. The
-    missing HEAD is found along the parent chain, through events whose files are newer than base_state.json, which was
-    written at `state_ns`. A navigation writes base_state.json after all events, so it is never undone.
+    An append writes the event first and HEAD afterwards, so HEAD is behind during an append and after a crash. The
+    correct HEAD is found along the parent chain, through events whose files are newer than base_state.json, which was
+    written at `state_ns`. A navigation writes base_state.json later than all events, so it is never undone.
     """
     leaf = state.get("leaf_event_id")
     if not isinstance(leaf, str):
@@ -53,7 +53,7 @@ def find_moved_head(events_fd: int, state: Mapping[str, Any], state_ns: int, nam
     newer: list[EventName] = []
     for name in reversed(names):
         if name.event_id == leaf:
-            break  # what follows an event comes after it in the log
+            break  # the children of an event come after it in the log
         if os.stat(event_file_name(name), dir_fd=events_fd, follow_symlinks=False).st_mtime_ns < state_ns:
             break
         newer.append(name)
@@ -66,10 +66,10 @@ def find_moved_head(events_fd: int, state: Mapping[str, Any], state_ns: int, nam
 
 
 def find_missing_head(fd: int, events_fd: int, state: Mapping[str, Any], *, same_lease: bool) -> Head | None:
-    """Return the HEAD that a crash kept from base_state.json, or None if it is current. The caller holds both locks.
+    """Return the HEAD that a crash kept out of base_state.json, or None if HEAD is current.
 
-    With `same_lease`, only events that were appended under the lease that stands count: by another worker of the
-    server, or, under a client's lease, by the server before.
+    The caller holds both locks. With `same_lease`, only events that are newer than the current lease count, such as
+    those of another worker of this server.
     """
     newest_ns = os.stat(layout.STATE, dir_fd=fd, follow_symlinks=False).st_mtime_ns
     claimed = find_fingerprint(layout.LAST_LEASE, fd) if same_lease else None
@@ -79,7 +79,7 @@ def find_missing_head(fd: int, events_fd: int, state: Mapping[str, Any], *, same
 
 
 def may_be_behind(fd: int, state: Mapping[str, Any]) -> bool:
-    """Whether HEAD may be behind the log: the conversation runs, or its owner has not released it, or died."""
+    """Whether HEAD may be behind the log: the conversation is running, or its owner has not released it or died."""
     owner = lease.read_lease(fd)
     return state.get("execution_status") == Status.RUNNING or (owner is not None and not owner.released)
 

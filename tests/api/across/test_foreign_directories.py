@@ -79,7 +79,7 @@ async def test_no_conversation_is_put_in_the_place_of_something_else(root: Path,
         child = await client.post("/api/conversations", json=NEW_CONVERSATION | {"parent_conversation_id": ONE})
         assert (await client.get("/api/conversations/count")).json() == 1
     assert [(one.status_code, one.json()["code"]) for one in answers] == [(409, "directory_taken")] * 3
-    assert f"{root / ONE} is in the way: it is no conversation" in answers[0].json()["detail"]
+    assert f"{root / ONE} already exists and is not a conversation" in answers[0].json()["detail"]
     assert (restored, child.status_code, child.json()["code"]) == ("directory_taken", 422, "invalid_conversation")
     assert details_in(root / ONE) == before
     assert len(trash.list_trash(root)) == 1

@@ -83,5 +83,5 @@ def test_an_id_is_that_of_the_directory_or_of_the_files(prefix: str, core: bytes
     if expected is not None:
         assert find_stated_id("a.zip", prefix, [b"[]", core]) == expected
         return
-    with pytest.raises(ArchiveRefused, match="cannot be told"):
+    with pytest.raises(ArchiveRefused, match="the id of conversation"):
         find_stated_id("a.zip", prefix, [core])

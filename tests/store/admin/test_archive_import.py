@@ -253,7 +253,7 @@ async def test_nothing_is_imported_into_the_place_of_something_else(
     written(archive, make_zip([*good_entries(make_id(2)), *good_entries(ONE)]))
     async with open_store(root) as store:
         for dry_run in (True, False):
-            with pytest.raises(DirectoryTaken, match=f"{ONE} is in the way: it is no conversation"):
+            with pytest.raises(DirectoryTaken, match=f"{ONE} already exists and is not a conversation"):
                 await imported(store, archive, dry_run=dry_run)
         assert not (root / make_id(2)).exists()
         skipped = await imported(store, archive, on_clash=OnClash.SKIP)

@@ -174,7 +174,7 @@ async def test_bytes_that_read_back_otherwise_are_noticed(
     plain = durable.write_all
     monkeypatch.setattr(durable, "write_all", lambda fd, data: plain(fd, data.replace(b"message 1", b"message 2")))
     async with open_store(root) as store:
-        with pytest.raises(WriteFailed, match="reads back otherwise"):
+        with pytest.raises(WriteFailed, match="differs from what was written"):
             await imported(store, archive)
     assert not (root / ONE).exists()
 

@@ -220,7 +220,7 @@ async def test_a_log_whose_numbers_are_used_up_takes_no_more(root: Path, open_st
     async with open_store(root) as store, store.writer(ONE) as conversation:
         assert (await conversation.append(make_event(7))).seq == 10**18 - 1
         before = names_in(path / "events")
-        with pytest.raises(WriteFailed, match=r"cannot say a number above .* nothing was appended"):
+        with pytest.raises(WriteFailed, match=r"has no number above .* nothing was appended"):
             await conversation.append(make_event(8))
         assert names_in(path / "events") == before
         assert await store.verify() == []
@@ -288,7 +288,7 @@ async def test_after_an_error_head_goes_to_a_new_file(
         with monkeypatch.context() as patch:
             patch.setattr(os, "fsync", refuse)
             done = await conversation.append(make_event(8))
-        assert "not what belongs to them" in (done.warning or "")
+        assert "but HEAD or other fields are not" in (done.warning or "")
         done = await conversation.append(make_event(9))
         assert (done.warning, state_of(path)["leaf_event_id"]) == (None, make_event(9)["id"])
         assert state.stat().st_ino != inode
