@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from bisect import bisect_left
 from contextlib import aclosing
 from functools import partial
 from typing import Annotated
@@ -89,23 +90,26 @@ def restore_command(conversations: IdsArgument, context: ContextOptions, dry_run
     """
 
     async def restore(store: ConversationStore) -> None:
-        entries, _ = await store.list_trash(0, None)
-        deleted = [entry.id for entry, _ in entries]
-        ids = list(dict.fromkeys(_resolve_deleted(one, deleted) for one in conversations))
+        deleted = await store.list_last_deleted()
+        known = sorted(deleted)
+        ids = list(dict.fromkeys(_resolve_deleted(one, known) for one in conversations))
         for one in ids:
-            await store.require_restorable(one)
-        await do_each("restored", ids, store.restore, dry_run=dry_run, json=context.json)
+            await store.require_restorable(one, deleted=deleted)
+        act = partial(store.restore, deleted=deleted)
+        await do_each("restored", ids, act, dry_run=dry_run, json=context.json)
 
     context.run(restore)
 
 
 def _resolve_deleted(text: str, deleted: list[ConversationId]) -> ConversationId:
+    """Return the only one of these ids, which are sorted, that begins with a text."""
     prefix = text.replace("-", "").lower()
-    found = {one for one in deleted if one.startswith(prefix)} if len(prefix) >= 4 else set()
+    first = bisect_left(deleted, prefix)
+    found = [one for one in deleted[first : first + 2] if one.startswith(prefix)] if len(prefix) >= 4 else []
     if len(found) != 1:
         what = "several" if found else "no"
         raise ConversationNotFound(f"{what} conversations in the trash begin with {text!r}; see `convstore trash list`")
-    return found.pop()
+    return found[0]
 
 
 @add_command(app, "empty")

@@ -13,7 +13,7 @@ import re
 import secrets
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -52,6 +52,10 @@ class TrashEntry(NamedTuple):
     id: ConversationId
     directory: str
     deleted_at_us: int
+
+
+Deleted = Mapping[ConversationId, TrashEntry]
+"""The most recently deleted conversation of each id."""
 
 
 def find_entry(name: str) -> TrashEntry | None:
@@ -168,9 +172,28 @@ def _is_old_copy(name: str, before_us: int) -> bool:
     return copied is not None and copied.deleted_at_us < before_us
 
 
-def find_in_trash(root: Path, conversation_id: ConversationId) -> TrashEntry | None:
-    """Return the most recently deleted conversation with this id, or None."""
-    return next((one for one in list_trash(root) if one.id == conversation_id), None)
+def list_last_deleted(root: Path) -> dict[ConversationId, TrashEntry]:
+    """Return the most recently deleted conversation of each id, the newest first.
+
+    Raises:
+        StoreUnavailable: the disk cannot be read.
+    """
+    found: dict[ConversationId, TrashEntry] = {}
+    for entry in list_trash(root):
+        found.setdefault(entry.id, entry)
+    return found
+
+
+def find_in_trash(root: Path, conversation_id: ConversationId, deleted: Deleted | None = None) -> TrashEntry | None:
+    """Return the most recently deleted conversation with this id, or None.
+
+    With `deleted`, as `list_last_deleted` returned it, the trash is listed again only if that entry has gone.
+    """
+    if deleted is not None:
+        entry = deleted.get(conversation_id)
+        if entry is None or layout.is_directory(root / TRASH, entry.name):
+            return entry
+    return list_last_deleted(root).get(conversation_id)
 
 
 def restore(root: Path, entry: TrashEntry) -> str:

@@ -12,13 +12,13 @@ from typing import Any
 from uuid import uuid4
 
 from app.errors import ConversationNotFound, ConversationOwned, IndexBusy, IndexUnusable, UnreadableFile
-from app.files import conversation_repair, lease, open_conversation, sidecar
+from app.files import conversation_repair, lease, open_conversation, sidecar, trash
 from app.files.conversation_repair import Repair
 from app.files.edit import TagEdit
 from app.files.layout import ConversationDir
 from app.files.lease import Lease
 from app.files.log.branches import Fork
-from app.files.trash import TrashEntry
+from app.files.trash import Deleted, TrashEntry
 from app.logs import Note, ignore_note
 from app.model.filters import ConversationFilter, Status
 from app.model.ids import ConversationId
@@ -233,12 +233,18 @@ class ConversationStore(StoreReader):
         """Raise what setting title or tags would raise, without a change."""
         await dry_runs.require_writable(self.context, conversation_id, self._writers.instance)
 
-    async def require_restorable(self, conversation_id: ConversationId) -> None:
-        """Raise what `restore` would raise, without a change."""
-        await asyncio.to_thread(deletion.require_restorable, self.reader.root, conversation_id)
+    async def list_last_deleted(self) -> Deleted:
+        """Return the last deleted conversation of each id, the last deleted first."""
+        return await asyncio.to_thread(trash.list_last_deleted, self.reader.root)
 
-    async def restore(self, conversation_id: ConversationId) -> Done:
+    async def require_restorable(self, conversation_id: ConversationId, *, deleted: Deleted | None = None) -> None:
+        """Raise what `restore` would raise, without a change."""
+        await asyncio.to_thread(deletion.require_restorable, self.reader.root, conversation_id, deleted)
+
+    async def restore(self, conversation_id: ConversationId, *, deleted: Deleted | None = None) -> Done:
         """Move the last deleted conversation of this id out of the trash.
+
+        Whoever restores many passes `list_last_deleted` as `deleted`, so that the trash is not listed for each.
 
         Raises:
             NotInTrash: the trash has no conversation of this id.
@@ -246,7 +252,7 @@ class ConversationStore(StoreReader):
             DirectoryTaken: something that is no conversation has the name of its directory.
             DiskFull, WriteFailed: it could not be moved.
         """
-        return await deletion.restore(self.reader.root, self.backlog, conversation_id)
+        return await deletion.restore(self.reader.root, self.backlog, conversation_id, deleted)
 
     def empty_trash(self, before_us: int) -> AsyncGenerator[TrashEntry]:
         """Remove for good what was deleted before a time, the oldest first; yield each entry after its removal.

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from app.files import layout
 from app.files.trash import list_trash, move_to_trash
 from app.model.ids import ConversationId, dashed
 from tests.builders import make_conversation, make_id, names_in
@@ -96,3 +97,19 @@ def test_none_is_restored_when_one_cannot_be(three: Path, convstore: Command) ->
     make_conversation(three, 2)
     ran = convstore("restore", ONE, TWO, "--store", three)
     assert (ran.code, ran.out, len(list_trash(three))) == (2, "", 2)
+
+
+def test_restoring_many_lists_the_trash_once(root: Path, convstore: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(1, 6):
+        move_to_trash(root, make_conversation(root, number).name, number)
+    listed: list[int] = []
+    list_all = layout.list_all
+
+    def count_listings(fd: int) -> list[str]:
+        listed.append(fd)
+        return list_all(fd)
+
+    monkeypatch.setattr(layout, "list_all", count_listings)
+    ids = [make_id(number) for number in range(1, 6)]
+    ran = convstore("restore", *ids, "--store", root)
+    assert (ran.code, len(ran.out.splitlines()), len(listed)) == (0, 5, 1)

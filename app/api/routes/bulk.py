@@ -178,14 +178,15 @@ async def bulk_archive(store: WritableStore, request: BulkArchive) -> BulkAnswer
 @router.post("/restore", response_model_exclude_unset=True)
 async def bulk_restore(store: WritableStore, request: BulkRestore) -> BulkAnswer:
     """Put many deleted conversations back."""
+    deleted = await store.list_last_deleted()
     if request.ids is not None:
         ids = [ConversationId(one) for one in request.ids]
     else:
-        entries, _ = await store.list_trash(0, None)
         since_us = to_us(request.deleted_at__gte) if request.deleted_at__gte else 0
-        ids = list(dict.fromkeys(one.id for one, _ in entries if one.deleted_at_us >= since_us))
-    operation: _Operation = store.require_restorable if request.dry_run else store.restore
-    return await _each(ids, operation, dry_run=request.dry_run)
+        ids = [one.id for one in deleted.values() if one.deleted_at_us >= since_us]
+    if request.dry_run:
+        return await _each(ids, partial(store.require_restorable, deleted=deleted), dry_run=True)
+    return await _each(ids, partial(store.restore, deleted=deleted))
 
 
 async def _select(store: ConversationStore, request: Bulk, *, for_good: bool = False) -> list[ConversationId]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from app.errors import NotInTrash, UnreadableFile
 from app.files import layout, trash
 from app.files.layout import ConversationDir
-from app.files.trash import TrashEntry
+from app.files.trash import Deleted, TrashEntry
 from app.model.conversation import TITLE_MAX, truncate_text
 from app.model.event import parse_json_object
 from app.model.ids import ConversationId, dashed
@@ -39,9 +39,9 @@ async def delete(
     return done
 
 
-def require_restorable(root: Path, conversation_id: ConversationId) -> TrashEntry:
+def require_restorable(root: Path, conversation_id: ConversationId, deleted: Deleted | None = None) -> TrashEntry:
     """Raise what `restore` would raise; return the entry that it would put back."""
-    entry = trash.find_in_trash(root, conversation_id)
+    entry = trash.find_in_trash(root, conversation_id, deleted)
     if entry is None:
         raise NotInTrash(
             f"the trash holds no conversation {dashed(conversation_id)}; see `GET /api/trash` or `convstore trash list`"
@@ -50,9 +50,11 @@ def require_restorable(root: Path, conversation_id: ConversationId) -> TrashEntr
     return entry
 
 
-async def restore(root: Path, backlog: Backlog, conversation_id: ConversationId) -> Done:
+async def restore(
+    root: Path, backlog: Backlog, conversation_id: ConversationId, deleted: Deleted | None = None
+) -> Done:
     """Rename the last deleted conversation of this id back, and write its rows."""
-    entry = await asyncio.to_thread(require_restorable, root, conversation_id)
+    entry = await asyncio.to_thread(require_restorable, root, conversation_id, deleted)
     directory = await asyncio.to_thread(trash.restore, root, entry)
     return await backlog.upsert_rows([ConversationDir(directory, conversation_id)])
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,8 @@ from typing import Any
 import pytest
 
 from app import ConversationStore, Settings
+from app.files import layout
+from app.files.trash import move_to_trash
 from tests.builders import make_conversation, make_id
 from tests.conftest import serving
 
@@ -266,3 +269,29 @@ async def test_many_are_tagged_deleted_and_restored_by_id_and_by_filter(root: Pa
         wrongs: list[dict[str, Any]] = [{}, {"ids": ids, "filter": {}}, {"filter": {"nothing": 1}}, {"ids": ["x"]}]
         for wrong in wrongs:
             assert (await client.post("/api/conversations/bulk/delete", json=wrong)).status_code == 422
+
+
+@pytest.mark.parametrize("dry_run", [True, False])
+@pytest.mark.parametrize("by", ["ids", "time"])
+async def test_restoring_many_lists_the_trash_once(
+    root: Path, monkeypatch: pytest.MonkeyPatch, by: str, *, dry_run: bool
+) -> None:
+    for number in range(1, 13):
+        move_to_trash(root, make_conversation(root, number).name, time.time_ns() // 1000)
+    listed: list[int] = []
+    list_all = layout.list_all
+
+    def count_listings(fd: int) -> list[str]:
+        listed.append(fd)
+        return list_all(fd)
+
+    monkeypatch.setattr(layout, "list_all", count_listings)
+    chosen: dict[str, Any] = {"ids": [make_id(number) for number in range(1, 20)]}
+    if by == "time":
+        chosen = {"deleted_at__gte": "1970-01-01T00:00:00Z"}
+    async with serving(Settings(store=root, trash_days=0)) as client:
+        listed.clear()
+        asked = chosen | {"dry_run": dry_run}
+        answer = (await client.post("/api/conversations/bulk/restore", json=asked)).json()
+    assert sum("code" not in item or item["code"] is None for item in answer["items"]) == 12
+    assert len(listed) == 1

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from app.errors import ConversationNotFound, DirectoryTaken
+from app.files import trash
 from app.model.ids import ConversationId, dashed
 from tests.builders import NEW_CONVERSATION, details_in, make_conversation, make_foreign, make_id
 from tests.conftest import StoreOpener
@@ -41,3 +42,13 @@ async def test_a_conversation_that_was_renamed_under_a_ghost_is_the_one_deleted(
         await store.delete(ONE)
     assert path.exists()
     assert not (root / dashed(ONE)).exists()
+
+
+async def test_what_another_program_deleted_again_meanwhile_is_restored(root: Path, open_store: StoreOpener) -> None:
+    first = trash.move_to_trash(root, make_conversation(root, 1).name, 1)
+    async with open_store(root) as store:
+        deleted = await store.list_last_deleted()
+        trash.restore(root, first)
+        trash.move_to_trash(root, ONE, 2)
+        await store.restore(ONE, deleted=deleted)
+    assert (trash.list_trash(root), (root / ONE).is_dir()) == ([], True)
