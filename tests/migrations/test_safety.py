@@ -223,12 +223,13 @@ def open_to_all(index: Path) -> Iterator[Path]:
 
 
 AS_ANOTHER_USER = """
-import os, sys
-import alembic.command, secrets  # for the migrations: that user may not be able to read the library of Python
+import os, sys, tempfile
 from pathlib import Path
 from app.errors import StoreError
 from app.index.sqlite import migrations
 path = Path(sys.argv[1])
+with tempfile.TemporaryDirectory() as other:  # imports all: that user may not be able to read the library of Python
+    migrations.upgrade(Path(other, "index.db"))
 if os.geteuid() == 0:
     os.seteuid(65534)
 try:

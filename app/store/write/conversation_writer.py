@@ -12,7 +12,15 @@ from contextlib import AbstractAsyncContextManager, suppress
 from functools import partial
 from typing import Any, NamedTuple
 
-from app.errors import ConversationNotFound, ConversationOwned, IndexBusy, IndexUnusable, OwnershipLost, StoreError
+from app.errors import (
+    ConversationNotFound,
+    ConversationOwned,
+    IndexBusy,
+    IndexUnusable,
+    OwnershipLost,
+    StoreError,
+    StoreUnavailable,
+)
 from app.files import fingerprint, layout, lease
 from app.files.edit import Edit, TagEdit, Written
 from app.files.fingerprint import UNTRUSTED
@@ -221,8 +229,9 @@ class ConversationWriter:
             if error is not None:
                 raise error
             if written.reread or self.behind:
+                self.behind = True
                 self.behind = not await self._reindex()
-        except (IndexBusy, IndexUnusable) as index_error:
+        except (IndexBusy, IndexUnusable, StoreUnavailable) as index_error:
             self.behind = True
             log.warning("conversation %s is written, but not yet in the index: %s", self.id, index_error)
             written = written.with_warning(warning_of(index_error))

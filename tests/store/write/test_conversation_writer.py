@@ -270,6 +270,29 @@ async def test_an_append_makes_one_file_and_syncs_three_times(
         assert ".eventlog-len-4.marker" in names_in(path / "events")
 
 
+async def test_rows_that_a_failing_disk_kept_from_being_read_are_written_later(
+    root: Path, open_store: StoreOpener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = make_conversation(root)
+    real = os.lstat
+
+    def refuse(name: Any, **options: Any) -> os.stat_result:
+        if Path(name) == path and len(log_of(path)) > 3:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return real(name, **options)
+
+    async with open_store(root) as store:
+        async with store.writer(ONE) as conversation:
+            write_event(path, 2, make_event(6))  # by another program, so that the rows must be read from the files
+            with monkeypatch.context() as patch:
+                patch.setattr(os, "lstat", refuse)
+                done = await conversation.append(make_event(7))
+            assert "not yet in the index" in (done.warning or "")
+            await conversation.catch_up()  # as the pool does within a second
+        assert await store.verify() == []
+        assert await is_rebuilt_equal(store)
+
+
 async def test_after_an_error_head_goes_to_a_new_file(
     root: Path, open_store: StoreOpener, monkeypatch: pytest.MonkeyPatch
 ) -> None:
