@@ -36,7 +36,7 @@ from app.model.jsonlines import find_event
 _STAGING = ".import-"
 _match_staged = re.compile(r"[0-9a-f]{32}(-[0-9a-f]{32})?").fullmatch
 _LOCK = "import.lock"
-_OWN_DIRECTORY = ".convstore"
+OWN_DIRECTORY = ".convstore"
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
 _TAKEN = frozenset({errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR})
 _SPARE_BYTES = 16 << 20
@@ -74,8 +74,8 @@ def import_lock(root: Path) -> Iterator[None]:
         StoreUnavailable: the directory is not writable.
     """
     try:
-        (root / _OWN_DIRECTORY).mkdir(mode=0o700, exist_ok=True)
-        with layout.open_directory(root / _OWN_DIRECTORY) as fd:
+        (root / OWN_DIRECTORY).mkdir(mode=0o700, exist_ok=True)
+        with layout.open_directory(root / OWN_DIRECTORY) as fd:
             lock = hold_lock(_LOCK, 0, dir_fd=fd)
             lock.__enter__()
     except LockTimeout as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import binascii
 from base64 import b64decode
+from codecs import BOM_UTF8
 from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
@@ -37,7 +38,7 @@ class JsonLinesSource:
         meter = Meter(self.name, self._limits)
         try:
             with self._path.open("rb") as file:
-                while line := self._next(file):
+                while line := self._next_beginning(file):
                     conversation_id = self._begun(line)
                     files = check_files(self.name, self._files(file, line, conversation_id, meter), meter)
                     yield Incoming(conversation_id, files)
@@ -45,15 +46,21 @@ class JsonLinesSource:
                         pass
         except OSError as error:
             raise ArchiveRefused(f"{self.name} cannot be read ({error.strerror})") from error
-        if not self._number:
-            raise ArchiveRefused(f"{self.name} is empty")
 
     def _next(self, file: BinaryIO) -> bytes:
         line = file.readline(self._line_max + 1)
         if len(line) > self._line_max:
             raise ArchiveTooLarge(f"{self.name}: line {self._number + 1} is longer than {self._line_max:,} bytes")
-        if line:
-            self._number += 1
+        if not line:
+            return b""
+        self._number += 1
+        line = line.removeprefix(BOM_UTF8)
+        return line[:-2] + b"\n" if line.endswith(b"\r\n") else line  # as it was written: an editor may have changed it
+
+    def _next_beginning(self, file: BinaryIO) -> bytes:
+        """Return the next line that is not blank: an editor may have added blank ones after a conversation."""
+        while (line := self._next(file)) and not line.strip():
+            pass
         return line
 
     def _begun(self, line: bytes) -> ConversationId:

@@ -16,11 +16,17 @@ import orjson
 from app.errors import ArchiveRefused, ArchiveTooLarge
 from app.files import layout
 from app.files.archive.export_reader import is_transient, read_files
+from app.files.staging import OWN_DIRECTORY
+from app.files.trash import TRASH
 from app.model.archive_format import RATIO_FROM_BYTES, ArchiveFile, ArchivePaths, LeftOutFile, Limits
 from app.model.ids import ConversationId, find_conversation_id
 from app.model.jsonlines import find_event
 
 CORE = (layout.META, layout.STATE)
+DEPTH_MAX = 8
+"""The most directories above a conversation's own in which it is looked for."""
+
+_OWN = frozenset({TRASH, OWN_DIRECTORY})
 
 
 class Incoming(NamedTuple):
@@ -132,8 +138,20 @@ def find_stated_id(name: str, prefix: str, core: Iterable[bytes]) -> Conversatio
     return spelled
 
 
+def is_stored(directories: Iterable[str]) -> bool:
+    """Whether a path below a store leads to what the store has: not into its trash, its index, or a copy half made.
+
+    `directories` are the names on the path to a conversation's directory, with that one as the last.
+    """
+    names = list(directories)
+    return _OWN.isdisjoint(names) and not (names and names[-1].startswith("."))
+
+
 class DirectorySource:
-    """A conversation's directory, or a directory of conversations. `path` may be a link; links inside are skipped."""
+    """A conversation's directory, or a directory of conversations, which may be in at most `DEPTH_MAX` others.
+
+    `path` may be a link; links inside are skipped.
+    """
 
     def __init__(self, path: Path, limits: Limits, zone: tzinfo | None) -> None:
         self.name = str(path)
@@ -143,16 +161,17 @@ class DirectorySource:
         self._zone = zone
 
     def read(self) -> Iterator[Incoming]:
-        """Yield the conversations in order of their ids."""
+        """Yield the conversations of a directory in order of their ids, then those of each directory in it."""
         meter = Meter(self.name, self._limits)
         try:
             if is_conversation(self._path):
                 core = [raw for name in CORE if (raw := self._find(name)) is not None]
                 yield self._incoming(self._path, find_stated_id(self.name, self._spelled, core), meter)
                 return
-            for one in map(layout.conversation_dir, layout.list_directories(self._path)[0]):
-                if is_conversation(self._path / one.directory):
-                    yield self._incoming(self._path / one.directory, one.id, meter)
+            for store in _list_stores(self._path, DEPTH_MAX):
+                for one in map(layout.conversation_dir, layout.list_directories(store)[0]):
+                    if is_conversation(store / one.directory):
+                        yield self._incoming(store / one.directory, one.id, meter)
         except OSError as error:
             raise ArchiveRefused(f"{self.name} cannot be read ({error.strerror})") from error
 
@@ -169,6 +188,19 @@ class DirectorySource:
             if isinstance(file, ArchiveFile):
                 meter.unpacked(file.name, len(file.raw), len(file.raw))
             yield file
+
+
+def _list_stores(path: Path, depth: int) -> Iterator[Path]:
+    """Yield a directory and those in it that may hold conversations, each before what is in it."""
+    yield path
+    if depth:
+        for entry in sorted(path.iterdir()):
+            if (
+                entry.name not in _OWN
+                and not find_conversation_id(entry.name)
+                and layout.is_directory(path, entry.name)
+            ):
+                yield from _list_stores(entry, depth - 1)
 
 
 def is_conversation(path: Path) -> bool:

@@ -17,9 +17,18 @@ from typing import NamedTuple
 
 from app.errors import ArchiveRefused, ArchiveTooLarge
 from app.files import layout
-from app.files.archive.import_sources import CORE, Incoming, Meter, check_files, find_stated_id, require_good_path
+from app.files.archive.import_sources import (
+    CORE,
+    DEPTH_MAX,
+    Incoming,
+    Meter,
+    check_files,
+    find_stated_id,
+    is_stored,
+    require_good_path,
+)
 from app.model.archive_format import ArchiveFile, Limits, find_path_problem
-from app.model.ids import ConversationId
+from app.model.ids import ConversationId, find_conversation_id
 from app.model.jsonlines import find_event
 
 _DAMAGED = (
@@ -29,7 +38,8 @@ _DAMAGED = (
 """The exceptions that zipfile raises for damaged and hostile archives."""
 
 _CENTRAL_RECORD = b"PK\x01\x02"
-_PREFIX_DEPTH = 3
+_UNNAMED_DEPTH = 2
+"""The depth to which a directory may be a conversation whose name is no id."""
 _ENCRYPTED = 0x1
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _CHUNK = 1 << 20
@@ -50,7 +60,10 @@ class ZipSource:
         self._limits = limits
 
     def read(self) -> Iterator[Incoming]:
-        """Yield the conversations in order of their ids. Members that belong to no conversation are ignored."""
+        """Yield the conversations in order of their ids. Members that belong to no conversation are ignored.
+
+        Ignored are also the trash of a store, its index, and what a crash left half copied, at any depth.
+        """
         with self._explained():
             self._require_few_records()
             meter = Meter(self.name, self._limits, self._path.stat().st_size)
@@ -142,8 +155,7 @@ class ZipSource:
             yield
         except _DAMAGED as error:
             said = f"{type(error).__name__}: {error}"[:200]
-            told = f"{self.name} is damaged, or is neither a zip nor a JSON Lines export ({said}); nothing was imported"
-            raise ArchiveRefused(told) from error
+            raise ArchiveRefused(f"{self.name} is a damaged zip ({said}); nothing was imported") from error
 
 
 def _root(path: str) -> str | None:
@@ -155,7 +167,10 @@ def _root(path: str) -> str | None:
         depth = len(parts) - 2
     else:
         return None
-    return "/".join([*parts[:depth], ""]) if depth < _PREFIX_DEPTH else None
+    named = depth and find_conversation_id(parts[depth - 1]) is not None
+    if depth > (DEPTH_MAX + 1 if named else _UNNAMED_DEPTH) or not is_stored(parts[:depth]):
+        return None
+    return "/".join([*parts[:depth], ""])
 
 
 def _ancestors(path: str) -> Iterator[str]:

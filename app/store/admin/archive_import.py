@@ -17,6 +17,7 @@ from uuid import UUID, uuid5
 from app.errors import ArchiveRefused, ConversationExists, StoreUnavailable, WriteFailed
 from app.files import layout, staging
 from app.files.archive.export_reader import read_files
+from app.files.archive.file_kind import find_format
 from app.files.archive.import_jsonl import JsonLinesSource
 from app.files.archive.import_sources import DirectorySource, Incoming, Source
 from app.files.archive.import_zip import ZipSource
@@ -32,6 +33,7 @@ _BATCH = 100
 _NEW_IDS = UUID("6f0f6b0e-7c0e-4d5c-9d0e-5b1f6a6e2c11")
 """The namespace of the ids of renamed conversations. It must never change, so that an import may be repeated."""
 _SHOWN = 5
+_SUFFIXES = (ExportFormat.ZIP.suffix, ExportFormat.JSONL.suffix)
 
 
 class Action(StrEnum):
@@ -76,7 +78,7 @@ def _list_sources(path: Path, limits: Limits, zone: tzinfo | None) -> Iterator[S
     if not path.is_dir():
         yield _open_archive(path, limits)
         return
-    archives = sorted(file for file in path.iterdir() if file.suffix in (".zip", ".jsonl") and file.is_file())
+    archives = sorted(file for file in path.iterdir() if file.suffix.lower() in _SUFFIXES and file.is_file())
     yield from (_open_archive(file, limits) for file in archives)
     directory = DirectorySource(path, limits, zone)
     if next(directory.read(), None) is not None:
@@ -86,12 +88,8 @@ def _list_sources(path: Path, limits: Limits, zone: tzinfo | None) -> Iterator[S
 def _open_archive(path: Path, limits: Limits) -> Source:
     if path.suffix.lower() == ExportFormat.MARKDOWN.suffix:
         raise ArchiveRefused(f"{path} is Markdown, which is for reading and cannot be imported; export a zip or jsonl")
-    try:
-        with path.open("rb") as file:
-            first = file.read(1)
-    except OSError as error:
-        raise ArchiveRefused(f"{path} cannot be read ({error.strerror})") from error
-    return JsonLinesSource(path, limits) if first == b"{" else ZipSource(path, limits)
+    kind = find_format(path, path.name)
+    return JsonLinesSource(path, limits) if kind is ExportFormat.JSONL else ZipSource(path, limits)
 
 
 async def import_conversations(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from base64 import b64encode
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,8 @@ import pytest
 from app.errors import ArchiveRefused, ArchiveTooLarge
 from app.files.archive.import_jsonl import JsonLinesSource
 from app.model.archive_format import ArchiveFile, Limits
+from app.model.jsonlines import conversation_line, end_line
+from app.model.jsonlines import file_line as file_line_of
 from tests.builders import make_event, make_id
 from tests.files.archives import file_line, hostile_lines, make_lines
 
@@ -40,6 +43,16 @@ def test_the_bytes_of_each_file_are_those_that_were_written(tmp_path: Path) -> N
         ],
         make_id(2): [ArchiveFile(f"events/event-00000-{make_event(0)['id']}.json", event)],
     }
+
+
+@pytest.mark.parametrize("blank", [b"", b"\n", b"\r\n \r\n"])
+@pytest.mark.parametrize("ending", [b"\n", b"\r\n"])
+@pytest.mark.parametrize("before", [b"", b"\xef\xbb\xbf"])
+def test_what_an_editor_adds_is_no_part_of_it(tmp_path: Path, before: bytes, ending: bytes, blank: bytes) -> None:
+    one = conversation_line(make_id(1)) + file_line_of(ArchiveFile("meta.json", b'{"a": 1}'), 0)
+    one += end_line(make_id(1), 2, sha256(one).hexdigest())
+    raw = before + one.replace(b"\n", ending) + blank
+    assert read(tmp_path / "a.jsonl", raw + raw + blank) == {make_id(1): [ArchiveFile("meta.json", b'{"a": 1}')]}
 
 
 @pytest.mark.parametrize("what", [what for what in HOSTILE if what != "twice with other content"])

@@ -26,6 +26,17 @@ def test_a_store_and_a_single_conversation_are_taken(tmp_path: Path) -> None:
     assert (one.id, len(list(one.files))) == (make_id(2), 4)
 
 
+def test_directories_are_looked_into_but_for_what_a_store_threw_away(tmp_path: Path) -> None:
+    store = tmp_path / "monday" / ".openhands"
+    paths = [make_conversation(store, 1), make_conversation(tmp_path / "tuesday", 2)]
+    make_conversation(paths[0] / "subagents", 3)
+    for number, other in enumerate((".trash", ".convstore", ".convstore/deeper"), 4):
+        make_conversation(store / other, number)
+    (tmp_path / "link").symlink_to(store)
+    found = [one.id for one in DirectorySource(tmp_path, LIMITS, UTC).read()]
+    assert found == [make_id(1), make_id(2)]
+
+
 @pytest.mark.parametrize("link", ["a link", make_id(2)])
 def test_a_conversation_behind_a_link_is_taken(tmp_path: Path, link: str) -> None:
     path = make_conversation(tmp_path, 1)

@@ -29,6 +29,21 @@ def test_conversations_come_by_id_and_their_files_in_the_order_of_an_export(tmp_
     assert list(found.values()) == [names, names]
 
 
+@pytest.mark.parametrize("above", ["", "conversations/", "backup/of/monday/.openhands/conversations/"])
+def test_the_trash_of_a_zipped_store_stays_out(tmp_path: Path, above: str) -> None:
+    one, other = make_id(1), make_id(2)
+    entries = [
+        *good_entries(prefix=f"{above}{one}/"),
+        *good_entries(prefix=f"{above}.trash/{one}.1795883164361911.ff138b0e/"),
+        *good_entries(other, prefix=f"{above}.trash/{other}.1795883164361911.ff138b0e/"),
+        *good_entries(other, prefix=f"{above}.trash/{other}/"),
+        *good_entries(other, prefix=f"{above}.convstore/import-x/{other}/"),
+        *good_entries(other, prefix=f"{above}.import-{other}-0123456789abcdef0123456789abcdef/"),
+    ]
+    found = read(tmp_path / "a.zip", make_zip(entries))
+    assert {id_: len(names) for id_, names in found.items()} == {one: 4}
+
+
 @pytest.mark.parametrize("what", HOSTILE)
 def test_a_hostile_zip_is_refused(tmp_path: Path, what: str) -> None:
     with pytest.raises((ArchiveRefused, ArchiveTooLarge)):

@@ -90,6 +90,21 @@ async def test_a_log_without_gaps_gets_the_marker_that_agent_server_trusts(
     assert [path.name for path in (root / ONE / "events").glob(".*")] == [".eventlog-len-2.marker"]
 
 
+async def test_a_zip_of_a_whole_store_brings_back_what_it_has_and_not_its_trash(
+    root: Path, tmp_path: Path, open_store: StoreOpener
+) -> None:
+    path = make_conversation(root, 1)
+    make_conversation(root, 2)
+    (path / "meta.json").write_text("torn")
+    (tmp_path / "other").mkdir()
+    async with open_store(root) as store, open_store(tmp_path / "other") as other:
+        await store.repair(ConversationId(ONE))  # a copy of it is in the trash
+        await store.delete(ConversationId(make_id(2)))
+        raw = Path(shutil.make_archive(str(tmp_path / "a"), "zip", tmp_path, "conversations"))
+        assert [one.id for one in await import_conversations(other, [raw], FOREIGN_ARCHIVE)] == [ONE]
+        assert await other.count_conversations() == 1
+
+
 async def test_agent_servers_download_is_taken(root: Path, archive: Path, open_store: StoreOpener) -> None:
     """It has entries for directories, and holds locks, a lease and markers."""
     raw = make_zip(
