@@ -34,6 +34,7 @@ from app.api.routes import (
     messages,
     metrics,
     server,
+    session_sockets,
     sockets,
     trash,
 )
@@ -59,6 +60,7 @@ _ROUTERS = (
     agents.router,
     messages.router,
     sockets.router,
+    session_sockets.router,
     server.router,
     index.router,
     metrics.router,

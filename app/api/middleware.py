@@ -47,6 +47,9 @@ class ObservabilityMiddleware:
 
     A request may bring an id of 1 to 64 letters, digits, dots, underscores and dashes in X-Request-ID; otherwise one is
     made. Metrics have the pattern of a path as a label. `unrouted` are paths that are answered without a FastAPI route.
+
+    Takes the query string out of the scope that the server keeps, because servers write it to their logs, and that of a
+    WebSocket may hold the API key.
     """
 
     def __init__(self, app: ASGIApp, metrics: Metrics, unrouted: Iterable[str]) -> None:
@@ -59,6 +62,8 @@ class ObservabilityMiddleware:
         if scope["type"] not in ("http", "websocket"):
             await self._app(scope, receive, send)
             return
+        servers, scope = scope, dict(scope)
+        servers["query_string"] = b""
         given = join_header(scope, _REQUEST_ID)
         request_id = given if _match_id(given) else secrets.token_hex(8).encode()
         logs.request_id.set(request_id.decode())

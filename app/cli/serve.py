@@ -27,8 +27,8 @@ log = logging.getLogger(__name__)
 
 _WORKER_SILENT_S = 30
 _KEY_HEADER = "X-Session-API-Key"
-_FRAME_MAX_BYTES = 65_536
-"""The largest frame that a socket accepts: clients send nothing but a key."""
+_FRAME_MAX_BYTES = 16 << 20
+"""The largest frame that a socket accepts, as in agent-server: a message may hold images."""
 
 
 def serve_command(

@@ -56,6 +56,13 @@ async def listening(root: Path, **settings: object) -> AsyncIterator[str]:
 
 
 @asynccontextmanager
+async def session(host: str, query: str = "", conversation: str = ONE) -> AsyncIterator[ClientConnection]:
+    """Open a session socket with the key in its header. `query` begins with ?."""
+    async with connect(f"ws://{host}/sockets/session/{conversation}{query}", additional_headers=HEADERS) as connection:
+        yield connection
+
+
+@asynccontextmanager
 async def socket(host: str, query: str = "", conversation: str = ONE) -> AsyncIterator[ClientConnection]:
     async with connect(f"ws://{host}/sockets/events/{conversation}{query}") as connection:
         await connection.send(json.dumps({"type": "auth", "session_api_key": KEY}))

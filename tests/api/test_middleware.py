@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 import logging
 import re
 from collections.abc import AsyncIterator
@@ -9,10 +11,15 @@ from pathlib import Path
 
 import httpx
 import pytest
+import uvicorn
+from websockets.asyncio.client import connect
+from websockets.exceptions import InvalidStatus
 
 from app import ConversationStore, Settings
+from app.api.app import create_app
 from app.api.headers import API_KEY, REQUEST_ID
 from app.api.middleware import BODY_MAX_BYTES
+from app.cli.serve import listen
 from tests.api.clients import http_client, listening, raising, read_metrics
 from tests.builders import make_conversation, make_id
 from tests.conftest import serving
@@ -145,3 +152,28 @@ async def test_an_import_has_a_limit_of_its_own(root: Path) -> None:
     async with serving(Settings(store=root)) as client:
         answer = await client.post("/api/conversations/import", content=in_pieces(BODY_MAX_BYTES + 1))
     assert (answer.status_code, answer.json()["code"]) == (422, "archive_refused")
+
+
+async def test_a_query_string_is_in_no_log_of_the_server_either(root: Path, caplog: pytest.LogCaptureFixture) -> None:
+    make_conversation(root)
+    settings = Settings(store=root, port=0, shutdown_timeout_s=1)
+    caplog.set_level(logging.INFO)
+    with listen(settings) as listener:
+        config = uvicorn.Config(create_app(settings, ["a-key"]), log_config=None, access_log=True)
+        server = uvicorn.Server(config)
+        running = asyncio.create_task(server.serve(sockets=[listener]))
+        host = f"127.0.0.1:{listener.getsockname()[1]}"
+        while not server.started:
+            await asyncio.sleep(0.01)
+        async with http_client(host) as client:
+            assert (await client.get("/api/conversations/count?q=the-query")).json() == 0
+        async with connect(f"ws://{host}/sockets/events/{make_id(1)}?session_api_key=a-key&x=the-query") as socket:
+            assert json.loads(await socket.recv())["key"] == "full_state"
+        with pytest.raises(InvalidStatus):
+            await connect(f"ws://{host}/sockets/events/{make_id(1)}?session_api_key=the-query")
+        server.should_exit = True
+        await running
+    lines = [record.getMessage() for record in caplog.records if record.name in ("uvicorn.access", "uvicorn.error")]
+    assert any("/api/conversations/count HTTP" in line for line in lines)
+    assert sum("WebSocket /sockets/events" in line for line in lines) == 2
+    assert "the-query" not in "".join(lines)

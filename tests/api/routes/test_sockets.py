@@ -103,32 +103,9 @@ async def test_a_wrong_first_frame_closes_with_4001(root: Path, first: str) -> N
     assert closed.value.rcvd.code == 4001
 
 
-async def test_a_key_in_the_header_is_enough_and_a_wrong_one_closes(root: Path) -> None:
+async def test_an_unknown_conversation_closes_with_4004(root: Path) -> None:
     make_conversation(root)
-    url = f"/sockets/events/{ONE}"
-    async with listening(root) as host:
-        async with connect(f"ws://{host}{url}", additional_headers=HEADERS) as connection:
-            assert (await frame(connection))["key"] == "full_state"
-        async with connect(f"ws://{host}{url}", additional_headers={"X-Session-API-Key": "no"}) as connection:
-            with pytest.raises(ConnectionClosed) as closed:
-                await asyncio.wait_for(connection.recv(), 5)
-    assert closed.value.rcvd is not None
-    assert closed.value.rcvd.code == 4001
-
-
-async def test_a_large_frame_is_not_taken_in(root: Path) -> None:
-    make_conversation(root)
-    async with listening(root) as host, connect(f"ws://{host}/sockets/events/{ONE}") as connection:
-        await connection.send(" " * 65_537)
-        async with asyncio.timeout(10):
-            await connection.wait_closed()
-    assert connection.close_code == 1009
-
-
-@pytest.mark.parametrize("conversation", [make_id(9), "no-id"])
-async def test_an_unknown_conversation_closes_with_4004(root: Path, conversation: str) -> None:
-    make_conversation(root)
-    async with listening(root) as host, socket(host, conversation=conversation) as connection:
+    async with listening(root) as host, socket(host, conversation=make_id(9)) as connection:
         with pytest.raises(ConnectionClosed) as closed:
             await asyncio.wait_for(connection.recv(), 5)
     assert closed.value.rcvd is not None
@@ -181,7 +158,9 @@ async def test_an_error_of_the_store_closes_with_1013_and_the_client_may_come_ba
             await frame(connection)
             with unreadable(root):
                 assert await close_code(connection) == 1013
-        assert [record.levelname for record in caplog.records if record.name == "app.api.routes.sockets"] == ["WARNING"]
+        assert [record.levelname for record in caplog.records if record.name == "app.api.conversation_socket"] == [
+            "WARNING"
+        ]
         async with socket(host) as connection:
             await frame(connection)
             write_event(directory, 2)

@@ -1,0 +1,188 @@
+"""What the two WebSockets of a conversation have in common: the key, messages of the client, and close codes.
+
+Source: openhands-agent-server 1.58, sockets.py and session_socket.py.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import suppress
+from datetime import datetime
+from typing import Any, NamedTuple, cast
+from uuid import uuid4
+
+import orjson
+from fastapi import WebSocket, WebSocketDisconnect
+from starlette.websockets import WebSocketState
+
+from app.api.auth import Keys
+from app.api.headers import API_KEY
+from app.api.streamed import run_until_one_ends
+from app.errors import ConversationNotFound, InvalidConversation, StoreError, TooManyFollowers
+from app.model.ids import ConversationId
+from app.model.validation import check_message, make_message
+from app.store.read.reader import StoreReader
+from app.store.store import ConversationStore
+
+log = logging.getLogger(__name__)
+
+UNAUTHORIZED = 4001
+NOT_FOUND = 4004
+TRY_AGAIN = 1013
+STOPPING = 1012
+"""Close codes of agent-server 1.58; its client does not come back after the first two."""
+
+State = dict[str, Any]
+
+_CHANGED_BY_EVENTS = ("event_count", "last_event_at", "updated_at", "leaf_event_id", "stats", "cost", "tokens")
+_AUTH_TIMEOUT_S = 10.0
+_AUTH_FIELDS = frozenset({"type", "session_api_key"})
+
+NOTHING_RUNS = (
+    "Your message is saved in the conversation. Nobody answers it here: convstore keeps conversations and runs no "
+    "agents. To go on, open this conversation in an agent-server."
+)
+
+
+class SlowClient(Exception):
+    """The client did not take its frames, or one of them is too large. The message is the reason to close."""
+
+
+class Frames(NamedTuple):
+    """How a socket sends what is not in the log."""
+
+    send_error: Callable[[str, str], Awaitable[None]]
+    """Takes a code and a detail: the request of the client failed."""
+    send_notice: Callable[[dict[str, Any]], Awaitable[None]]
+    """Takes an event that is shown to the user."""
+
+
+Send = Callable[[ConversationStore, ConversationId], Coroutine[Any, Any, None]]
+
+
+async def serve_socket(
+    socket: WebSocket, conversation_id: ConversationId, key: str | None, send: Send, frames: Frames
+) -> None:
+    """Authenticate, then run `send` and take messages until one of them ends; close with the code for its reason."""
+    try:
+        admitted = await _authenticate(socket, key)
+    except WebSocketDisconnect:
+        return
+    if not admitted:
+        await _close(socket, UNAUTHORIZED, "Authentication failed")
+        return
+    store = cast(ConversationStore, socket.app.state.store)
+    try:
+        await run_until_one_ends(send(store, conversation_id), _receive(socket, store, conversation_id, frames))
+    except WebSocketDisconnect:
+        return
+    except ConversationNotFound:
+        await _close(socket, NOT_FOUND, "Conversation not found")
+    except TooManyFollowers:
+        await _close(socket, TRY_AGAIN, "Too many connections")
+    except SlowClient as error:
+        await _close(socket, TRY_AGAIN, str(error))
+    except StoreError as error:
+        log.warning("a socket of conversation %s is closed: %s", conversation_id, error)
+        await _close(socket, TRY_AGAIN, "Try again later")
+    else:
+        await _close(socket, STOPPING, "The server stops")
+
+
+async def send_text(socket: WebSocket, text: str) -> None:
+    """Send a frame.
+
+    Raises:
+        WebSocketDisconnect: the client has gone.
+    """
+    if socket.application_state is WebSocketState.DISCONNECTED:
+        raise WebSocketDisconnect
+    await socket.send_text(text)
+
+
+def make_environment_event(kind: str, **fields: Any) -> dict[str, Any]:  # noqa: ANN401
+    """Return an event of the environment that is sent to clients and not stored."""
+    now = datetime.now().isoformat()  # noqa: DTZ005 - event times are naive server-local text
+    return {"id": str(uuid4()), "timestamp": now, "source": "environment", **fields, "kind": kind}
+
+
+async def find_changed_state(
+    store: StoreReader, one: ConversationId, known: State | None
+) -> tuple[State, dict[str, Any] | None]:
+    """Return (the state of a conversation, an event of the whole state, or None if it equals `known`).
+
+    The returned state and `known` lack the fields that every event changes.
+    """
+    info: dict[str, Any] = orjson.loads(await store.get_conversation(one))
+    now = {name: value for name, value in info.items() if name not in _CHANGED_BY_EVENTS}
+    if now == known:
+        return now, None
+    value = {name: value for name, value in info.items() if value is not None}
+    return now, make_environment_event("ConversationStateUpdateEvent", key="full_state", value=value)
+
+
+async def _close(socket: WebSocket, code: int, reason: str) -> None:
+    """Close a socket, unless its client has closed it already. Before it is accepted, the client gets 403."""
+    with suppress(WebSocketDisconnect, RuntimeError):
+        await socket.close(code, reason)
+
+
+async def _authenticate(socket: WebSocket, key: str | None) -> bool:
+    """Accept the socket and return whether it has a valid key: in its query, its header or its first frame.
+
+    A wrong key in the query or the header is refused before the socket is accepted.
+    """
+    keys: Keys = socket.app.state.keys
+    given = key if key is not None else socket.headers.get(API_KEY)
+    if keys.required and given is not None and not keys.admit(given.encode(errors="replace")):
+        return False
+    await socket.accept()
+    return not keys.required or given is not None or keys.admit(await _receive_key(socket))
+
+
+async def _receive_key(socket: WebSocket) -> bytes:
+    """Return the key in the first frame, or b"" if the frame is another or does not come in time."""
+    try:
+        first = orjson.loads(await asyncio.wait_for(socket.receive_text(), _AUTH_TIMEOUT_S))
+    except (TimeoutError, orjson.JSONDecodeError, WebSocketDisconnect, KeyError):
+        return b""
+    match first:
+        case {"type": "auth", "session_api_key": str(key)}:
+            return key.encode()
+    return b""
+
+
+async def _receive(socket: WebSocket, store: ConversationStore, one: ConversationId, frames: Frames) -> None:
+    """Append the messages that the client sends, until it goes away. Another frame is answered with an error.
+
+    The codes of the errors are those of agent-server.
+    """
+    while (received := await socket.receive())["type"] != "websocket.disconnect":
+        try:
+            frame = orjson.loads(received.get("text") or "")
+            if isinstance(frame, dict) and frame.get("type") == "auth" and frame.keys() <= _AUTH_FIELDS:
+                continue
+            await _append(store, one, frame)
+        except orjson.JSONDecodeError as error:
+            await frames.send_error("JSONDecodeError", f"a frame is a message as JSON; this one is no JSON: {error}")
+        except InvalidConversation as error:
+            await frames.send_error("ValidationError", str(error))
+        except StoreError as error:
+            await frames.send_error(error.code, f"Your message is not saved: {error}")
+        else:
+            notice = make_environment_event("ConversationErrorEvent", code="NoAgent", detail=NOTHING_RUNS)
+            await frames.send_notice(notice)
+    raise WebSocketDisconnect
+
+
+async def _append(store: ConversationStore, one: ConversationId, frame: object) -> None:
+    """Append a message of a user; agent-server takes no other from a socket."""
+    if not isinstance(frame, dict) or frame.get("role") != "user":
+        raise InvalidConversation('a frame is a message of a user: {"role": "user", "content": [...]}')
+    content = frame.get("content", [])
+    texts = [{"type": "text", "text": content}] if isinstance(content, str) else content
+    role, parts = check_message(frame | {"content": texts})
+    async with store.writer(one) as conversation:
+        await conversation.append(make_message(role, parts))

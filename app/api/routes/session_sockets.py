@@ -1,0 +1,126 @@
+"""The session socket, the newer WebSocket of a conversation (openhands-agent-server 1.58, session_protocol.py).
+
+Every frame is an envelope. The first is `sync`; then come the stored events, `durable`, each with its number in the
+log, by which a client goes on after it lost its connection. What is not stored is `transient` or `error`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from contextlib import aclosing
+from typing import Annotated, Any
+
+import orjson
+from fastapi import APIRouter, Query, WebSocket
+
+from app.api.conversation_socket import (
+    Frames,
+    SlowClient,
+    State,
+    find_changed_state,
+    send_text,
+    serve_socket,
+)
+from app.api.params import IdInPath
+from app.api.streamed import run_until_one_ends
+from app.model.ids import ConversationId, EventName
+from app.store.read.reader import StoreReader
+
+router = APIRouter(prefix="/sockets", tags=["sockets"])
+
+_SEQ_MAX = 2**62
+_FRAME_MAX_BYTES = 4 << 20
+_BEHIND_MAX_BYTES = 4 * _FRAME_MAX_BYTES
+_ROOM_WAIT_S = 2.0
+"""A client that is too far behind and takes nothing for so long is dropped; one that reads slowly is waited for."""
+
+
+@router.websocket("/session/{conversation_id}")
+async def stream_session(
+    socket: WebSocket,
+    conversation_id: IdInPath,
+    session_api_key: Annotated[str | None, Query()] = None,
+    after_seq: Annotated[int | None, Query(ge=-_SEQ_MAX, le=_SEQ_MAX)] = None,
+) -> None:
+    """Send the events after number `after_seq` (-1: all), then those to come; without it, only those to come."""
+    outbox = _Outbox(socket)
+
+    async def send(store: StoreReader, one: ConversationId) -> None:
+        await run_until_one_ends(outbox.send_all(), _put_events(outbox, store, one, after_seq))
+
+    async def send_error(code: str, detail: str) -> None:
+        await outbox.put(orjson.dumps({"type": "error", "code": code, "detail": detail}))
+
+    await serve_socket(
+        socket, ConversationId(conversation_id), session_api_key, send, Frames(send_error, outbox.put_transient)
+    )
+
+
+async def _put_events(outbox: _Outbox, store: StoreReader, one: ConversationId, after_seq: int | None) -> None:
+    last = await (await store.open_log(one)).find_last()
+    sync = {"type": "sync", "from_seq": after_seq, "through_seq": None if last is None else last.seq}
+    await outbox.put(orjson.dumps({name: value for name, value in sync.items() if value is not None}))
+    # (number, "") comes before all events of that number, since no event has an empty id
+    after = last if after_seq is None else EventName(max(after_seq, -1) + 1, "")
+    known: State | None = None
+    async with aclosing(store.follow(one, after=after)) as batches:
+        async for batch in batches:
+            for stored in batch:
+                await outbox.put(b'{"type":"durable","seq":%d,"event":%b}' % (stored.name.seq, stored.raw))
+            if batch and last is not None and batch[-1].name < last:
+                continue  # agent-server sends the state after the replay
+            known, event = await find_changed_state(store, one, known)
+            if event is not None:
+                await outbox.put_transient(event)
+
+
+class _Outbox:
+    """Frames that wait until the client takes them, up to a number of bytes."""
+
+    def __init__(self, socket: WebSocket) -> None:
+        self._socket = socket
+        self._waiting: deque[bytes] = deque()
+        self._size_bytes = 0
+        self._filled = asyncio.Event()
+        self._taken = asyncio.Event()
+
+    async def put(self, frame: bytes) -> None:
+        """Add a frame, once there is room for it.
+
+        Raises:
+            SlowClient: the frame is too large, or there is no room and the client takes nothing.
+        """
+        if len(frame) > _FRAME_MAX_BYTES:
+            raise SlowClient("frame_too_large")
+        while self._size_bytes + len(frame) > _BEHIND_MAX_BYTES:
+            self._taken.clear()
+            try:
+                await asyncio.wait_for(self._taken.wait(), _ROOM_WAIT_S)
+            except TimeoutError:
+                raise SlowClient("slow_consumer") from None
+        self._waiting.append(frame)
+        self._size_bytes += len(frame)
+        self._filled.set()
+
+    async def put_transient(self, event: dict[str, Any]) -> None:
+        """Add a frame with an event that is not in the log."""
+        await self.put(orjson.dumps({"type": "transient", "event": event}))
+
+    async def send_all(self) -> None:
+        """Send the frames in their order, until it is cancelled.
+
+        Raises:
+            WebSocketDisconnect: the client has gone.
+        """
+        try:
+            while True:
+                while self._waiting:
+                    frame = self._waiting.popleft()
+                    await send_text(self._socket, frame.decode(errors="replace"))
+                    self._size_bytes -= len(frame)
+                    self._taken.set()
+                self._filled.clear()
+                await self._filled.wait()
+        finally:
+            self._waiting.clear()  # the close frame may have to wait for the client, up to 40 s
