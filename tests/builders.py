@@ -171,7 +171,8 @@ _HELD = {
                agent_kind, model, parent, forked_from, cost, tokens, unreadable, archived, title_key, events_behind
         FROM conversation ORDER BY uuid""",
     "conversation_info": """
-        SELECT uuid, CAST(body AS TEXT) FROM conversation_info JOIN conversation ON conversation = id ORDER BY uuid""",
+        SELECT uuid, CAST(body AS TEXT), preview FROM conversation_info JOIN conversation ON conversation = id
+        ORDER BY uuid""",
     "conversation_tag": """
         SELECT uuid, key, value FROM conversation_tag LEFT JOIN conversation ON conversation = id
         ORDER BY uuid, key""",

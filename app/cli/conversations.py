@@ -17,6 +17,7 @@ from app.logs import printable
 from app.model.facets import Facets, parse_facets
 from app.model.ids import ConversationId
 from app.model.page import EventOrder, SortOrder
+from app.model.transcript import name_conversation
 from app.store.read.event_reader import EventPage
 from app.store.read.reader import PAGE_MAX
 from app.store.store import ConversationStore
@@ -60,7 +61,7 @@ def list_command(
                 item["updated_at"][:16].replace("T", " "),
                 str(item["event_count"]),
                 f"{item['cost']:.2f}",
-                "; ".join(filter(None, (item["title"], item.get("unreadable")))) or "(no title)",
+                "; ".join(filter(None, (item["title"] or item["preview"], item.get("unreadable")))) or "(no title)",
             )
             for item in items
         ),
@@ -146,9 +147,10 @@ async def _list_pages(store: ConversationStore, conversation_id: ConversationId,
 
 
 def _print_heading(info: dict[str, Any]) -> None:
-    out.print(Text(printable(info["title"] or "(no title)"), style="bold"))
+    out.print(Text(printable(name_conversation(info["title"], info["preview"])), style="bold"))
     facts = {
         "id": info["id"],
+        "preview": info["preview"] if info["title"] else None,
         "status": info["execution_status"],
         "created": info["created_at"],
         "updated": info["updated_at"],

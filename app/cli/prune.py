@@ -11,6 +11,7 @@ from app.cli.context import ContextOptions, DryRunOption, YesOption, confirm, pa
 from app.cli.filters import AnyArchivedFilterOptions, read_tags
 from app.cli.output import LateBar, counted, out, print_json, print_table, print_warning, warn
 from app.model.ids import dashed
+from app.model.transcript import name_conversation
 from app.store.admin.prune import Candidate, Pruned, find_candidates, prune, quiet_since
 from app.store.write.backlog import find_warning
 
@@ -78,7 +79,8 @@ def _print_candidates(candidates: list[Candidate]) -> None:
     if not candidates:
         return
     rows = [
-        (dashed(one.id), one.status, one.last_event_at[:10], one.title or "(no title)") for one in candidates[:_SHOWN]
+        (dashed(one.id), one.status, one.last_event_at[:10], name_conversation(one.title, one.preview))
+        for one in candidates[:_SHOWN]
     ]
     if len(candidates) > _SHOWN:
         rows.append((f"and {len(candidates) - _SHOWN} more; --json names them all", "", "", ""))

@@ -14,6 +14,7 @@ from app.cli.filters import FilterOptions
 from app.cli.output import counted, out, print_json
 from app.logs import printable
 from app.model.hits import Hit, HitPage
+from app.model.transcript import name_conversation
 from app.store.read.reader import PAGE_MAX
 
 _MARK = re.compile(r"<mark>(.*?)</mark>", re.DOTALL)
@@ -48,7 +49,7 @@ def search_command(
 def _print_hit(hit: Hit) -> None:
     fields = hit.as_json()
     heading = Text(f"{hit.conversation_id[:8]}  ", style="dim")
-    heading.append(printable(hit.title or "(no title)"), style="bold")
+    heading.append(printable(name_conversation(hit.title, hit.preview)), style="bold")
     place = hit.source if hit.seq is None else f"{hit.source} in event {hit.seq}"
     heading.append(f"  {printable(place)}  {(fields['timestamp'] or '')[:16].replace('T', ' ')}", style="dim")
     out.print(heading)

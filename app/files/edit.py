@@ -12,6 +12,7 @@ from app.files.log.head import Head
 from app.files.metadata_reader import Reader
 from app.model.conversation import ConversationFiles
 from app.model.event import EventFacts, EventRow, event_facts, parse_json_object
+from app.model.text.event_text import preview_text
 from app.model.validation import ROOT, check_tags, dump_event, find_tags, moves_head
 
 TagEdit = Callable[[Mapping[str, str]], Mapping[str, str]]
@@ -63,11 +64,12 @@ class Written(NamedTuple):
 
 
 class PreparedEvent(NamedTuple):
-    """An event that is ready to be written. `moves` means that it becomes the HEAD."""
+    """An event that is ready to be written. `preview` is its `preview_text`. `moves` means that it becomes the HEAD."""
 
     event_id: str
     raw: bytes
     facts: EventFacts
+    preview: str
     moves: bool
 
 
@@ -93,8 +95,9 @@ def prepare_events(
             if parent is None and (names.numbers or seen):
                 parent = ROOT
         raw = dump_event(with_parent(event, parent))
-        facts = event_facts(parse_json_object(raw), reader.zone, tools=reader.tools)
-        prepared.append(PreparedEvent(event_id, raw, facts, moves_head(event)))
+        written = parse_json_object(raw)
+        facts = event_facts(written, reader.zone, tools=reader.tools)
+        prepared.append(PreparedEvent(event_id, raw, facts, preview_text(written), moves_head(event)))
         seen.add(event_id)
         head = Head(event_id) if moves_head(event) else head
     if change.head and change.head.event_id is not None and change.head.event_id not in names.numbers:

@@ -22,6 +22,7 @@ from app.model.conversation import (
 from app.model.event import STATE_UPDATE, parse_json_object
 from app.model.ids import ConversationId, EventName, event_file_name
 from app.model.json_splice import RawObject, parse_raw_object
+from app.model.text.event_text import preview_text
 from app.model.times import find_time_us
 
 
@@ -159,13 +160,15 @@ def find_raw_object(fd: int, name: str) -> RawObject | None:
 
 
 def summarize_log(reader: Reader, fd: int, names: list[EventName], meta: MetaTimes | None) -> LogSummary:
-    """Read both ends of a log: the last event that is not a ConversationStateUpdateEvent, and the first with a time.
+    """Read both ends of a log.
 
-    The first event is read only if the fold needs it in addition to `meta`; if `meta` is None, always.
+    Read are the last event that is not a ConversationStateUpdateEvent, the first event with a text of a user, and the
+    first with a time. The last one is read only if the fold needs it in addition to `meta`; if `meta` is None, always.
     """
     if not names:
         return LogSummary()
     first_us = last_us = None
+    preview = ""
     last_is_past, last_mtime_ns = True, 0
     since_last = min(len(names), LOOK_BACK)
     try:
@@ -175,13 +178,19 @@ def summarize_log(reader: Reader, fd: int, names: list[EventName], meta: MetaTim
                 if event.time.us is not None and event.kind != STATE_UPDATE:
                     (last_us, last_is_past), last_mtime_ns, since_last = event.time, event.mtime_ns, place
                     break
-            for name in names[:LOOK_BACK] if meta is None or meta.needs_first(last_us) else ():
-                first_us = _read_event(reader, events_fd, name).time.us
-                if first_us is not None:
+            needs_first = meta is None or meta.needs_first(last_us)
+            for name in names[:LOOK_BACK]:
+                needs_time = needs_first and first_us is None
+                if preview and not needs_time:
                     break
+                event = _read_event(reader, events_fd, name, holding=b"" if needs_time else _MESSAGE)
+                first_us = event.time.us if needs_time else first_us
+                preview = preview or event.preview
     except (OSError, UnreadableFile):
         return LogSummary(event_count=len(names), failed=True)
-    return LogSummary(len(names), first_us, last_us, last_mtime_ns, since_last, last_is_past=last_is_past)
+    return LogSummary(
+        len(names), first_us, last_us, last_mtime_ns, since_last, last_is_past=last_is_past, preview=preview or None
+    )
 
 
 class _End(NamedTuple):
@@ -190,23 +199,33 @@ class _End(NamedTuple):
     time: EventTime
     kind: object = None
     mtime_ns: int = 0
+    preview: str = ""
 
 
-def _read_event(reader: Reader, events_fd: int, name: EventName) -> _End:
+_NO_END = _End(EventTime(None, is_past=True))
+_MESSAGE = b"MessageEvent"
+"""These bytes are in the file of every message. So a system prompt of 60 kB is not parsed to look for a preview."""
+
+
+def _read_event(reader: Reader, events_fd: int, name: EventName, *, holding: bytes = b"") -> _End:
     """Read an event. An unreadable one has no time; its event row states the reason.
+
+    An event whose file does not contain the bytes `holding` is not parsed, and has no time either.
 
     Raises:
         UnreadableFile: the operating system refused; a later read may succeed.
     """
     try:
         raw, status = layout.read_with_status(event_file_name(name), events_fd)
+        if holding not in raw:
+            return _NO_END
         event = parse_json_object(raw)
     except FileNotFoundError:
-        return _End(EventTime(None, is_past=True))
+        return _NO_END
     except UnreadableFile as error:
         if error.failed:
             raise
-        return _End(EventTime(None, is_past=True))
+        return _NO_END
     told_us = find_time_us(event.get("timestamp"), reader.zone)
     time = plausible_event_time(told_us, status.st_mtime_ns, layout.placed_ns(status))
-    return _End(time, event.get("kind"), status.st_mtime_ns)
+    return _End(time, event.get("kind"), status.st_mtime_ns, preview_text(event))

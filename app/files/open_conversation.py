@@ -208,7 +208,7 @@ class OpenConversation:
             appended = event_log.append(events_fd, self.names, [(one.event_id, one.raw) for one in prepared])
             for (name, status), one in zip(appended, prepared, strict=True):
                 rows.append(EventRow(name, one.facts))
-                log = self.files.log.with_event(one.facts, status.st_mtime_ns)
+                log = self.files.log.with_event(one.facts, one.preview, status.st_mtime_ns)
                 self.files = replace(self.files, log=log)
                 head = Head(name.event_id) if one.moves and change.head is None else head
         warning = None

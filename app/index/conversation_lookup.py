@@ -20,7 +20,7 @@ from sqlalchemy import (
 from app.index.connections import ReadConnection
 from app.index.conversation_body import compose_info_body, select_info
 from app.index.dialect import Sql, compiled
-from app.index.tables import conversation
+from app.index.tables import conversation, conversation_info
 from app.model.ids import ConversationId
 
 SIGNATURE_CHUNK = 2000
@@ -257,6 +257,7 @@ class Placement(NamedTuple):
     id: ConversationId
     directory: str
     title: str | None
+    preview: str | None
     workspace: str | None
     status: str
     updated_at: int
@@ -266,7 +267,9 @@ class Placement(NamedTuple):
 def _placements_sql() -> Sql:
     columns = conversation.c
     return compiled(
-        select(columns.uuid, columns.directory, columns.title, columns.workspace, columns.status, columns.updated_at)
+        select(columns.uuid, columns.directory, columns.title, conversation_info.c.preview)
+        .add_columns(columns.workspace, columns.status, columns.updated_at)
+        .join_from(conversation, conversation_info, conversation_info.c.conversation == columns.id, isouter=True)
         .where(columns.uuid > bindparam("after"))
         .order_by(columns.uuid)
         .limit(bindparam("row_limit"))

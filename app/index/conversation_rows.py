@@ -17,8 +17,11 @@ from app.index.tables import conversation, conversation_info, conversation_tag
 from app.model.conversation import ConversationRow, IndexedRow
 from app.model.ids import ConversationId
 
-COLUMNS = [name for name in ConversationRow._fields if name not in ("tags", "body")]
+COLUMNS = [name for name in ConversationRow._fields if name not in ("tags", "preview", "body")]
 """The fields that are columns of `conversation`; they come first."""
+
+_NUMBER = len(COLUMNS)
+_INFO = (conversation_info.c.preview, conversation_info.c.body)
 
 
 class KnownRow(NamedTuple):
@@ -50,16 +53,16 @@ def known_sql(number: int) -> Sql:
     )
     more = (columns.id, columns.lease_generation, columns.revision, columns.signature, columns.events_behind)
     return compiled(
-        select(*more, title_text(), *(columns[name] for name in COLUMNS), tags, conversation_info.c.body)
+        select(*more, title_text(), *(columns[name] for name in COLUMNS), tags, *_INFO)
         .join_from(conversation, conversation_info, conversation_info.c.conversation == columns.id, isouter=True)
         .where(columns.uuid.in_(wanted))
     )
 
 
 def _as_known(values: Sequence[Any]) -> KnownRow:
-    key, generation, revision, signature, events_behind, searched_title, *columns, tags, body = values
+    key, generation, revision, signature, events_behind, searched_title, *columns, tags, preview, body = values
     pairs = sorted((name, value) for name, value in orjson.loads(tags))
-    row = ConversationRow._make((*columns, tuple(pairs), body or b""))
+    row = ConversationRow._make((*columns, tuple(pairs), preview, body or b""))
     return KnownRow(key, generation, revision, signature, events_behind, searched_title, row)
 
 
@@ -93,7 +96,10 @@ def _update_sql(names: tuple[str, ...]) -> Sql:
 def _upsert_info_sql() -> Sql:
     statement = insert(conversation_info)
     return compiled(
-        statement.on_conflict_do_update(index_elements=["conversation"], set_={"body": statement.excluded.body})
+        statement.on_conflict_do_update(
+            index_elements=["conversation"],
+            set_={"body": statement.excluded.body, "preview": statement.excluded.preview},
+        )
     )
 
 
@@ -112,11 +118,11 @@ def insert_rows(index: WriteConnection, fresh: Sequence[IndexedRow], *, revision
     [[last]] = index.fetch_all(_LAST_KEY)
     keyed = [(key, indexed.row) for key, indexed in enumerate(fresh, last + 1)]
     values = [
-        (key, *row[:-2], indexed.signature, events_behind, revision)
+        (key, *row[:_NUMBER], indexed.signature, events_behind, revision)
         for (key, row), indexed in zip(keyed, fresh, strict=True)
     ]
     index.insert_many(conversation, ("id", *_WRITTEN), values)
-    index.execute_many(_upsert_info_sql(), [{"conversation": key, "body": row.body} for key, row in keyed])
+    index.execute_many(_upsert_info_sql(), [_info(key, row) for key, row in keyed])
     _add_tags(index, keyed)
     add_messages(index, [title_message(key, row.title, row.created_at) for key, row in keyed if row.title])
 
@@ -132,14 +138,14 @@ def update_rows(
     bodies, retagged, retitled = [], [], []
     for stored, (row, signature) in known:
         behind = max(events_behind, stored.events_behind)
-        now = *row[:-2], signature, behind, revision if row != stored.row else stored.revision
-        was = *stored.row[:-2], stored.signature, stored.events_behind, stored.revision
+        now = *row[:_NUMBER], signature, behind, revision if row != stored.row else stored.revision
+        was = *stored.row[:_NUMBER], stored.signature, stored.events_behind, stored.revision
         differs = {name: value for name, value, before in zip(_WRITTEN, now, was, strict=True) if value != before}
         if differs:
             values: dict[str, object] = {f"{name}_": value for name, value in differs.items()}
             updates.setdefault(tuple(differs), []).append(values | {"key_": stored.key})
-        if row.body != stored.row.body:
-            bodies.append({"conversation": stored.key, "body": row.body})
+        if (row.body, row.preview) != (stored.row.body, stored.row.preview):
+            bodies.append(_info(stored.key, row))
         if row.tags != stored.row.tags:
             retagged.append((stored.key, row))
         title = title_message(stored.key, row.title or "", row.created_at)
@@ -153,6 +159,10 @@ def update_rows(
         _add_tags(index, retagged)
     if retitled:
         write_messages(index, retitled)
+
+
+def _info(key: int, row: ConversationRow) -> dict[str, object]:
+    return {"conversation": key, "body": row.body, "preview": row.preview}
 
 
 def _add_tags(index: WriteConnection, keyed: Iterable[tuple[int, ConversationRow]]) -> None:

@@ -85,6 +85,7 @@ conversation_info = Table(
     metadata,
     Column("conversation", Integer, ForeignKey("conversation.id", ondelete="CASCADE"), primary_key=True),
     Column("body", LargeBinary, nullable=False, comment="the JSON of its ConversationInfo, without skills"),
+    Column("preview", Text, comment="how the first user's message begins"),
 )
 
 conversation_tag = Table(

@@ -22,7 +22,7 @@ from app.model.text.event_text import SAID_VERSION
 from app.model.text.tokenizer import SPLIT_VERSION, fold_title
 from app.model.times import AHEAD_MAX_US, find_time_us, format_us
 
-FOLD_VERSION = 7
+FOLD_VERSION = 8
 """Increased when the fold or EventFacts change. An index with another version is filled from the files again."""
 
 VERSIONS = f"{FOLD_VERSION}.{SAID_VERSION}.{SPLIT_VERSION}"
@@ -102,7 +102,8 @@ class LogSummary:
     ConversationStateUpdateEvent, if it is among the last `LOOK_BACK` events. `last_mtime_ns` is the mtime of its file,
     and `since_last` is the number of event files after it. `last_is_past` comes from `plausible_event_time`. `first_us`
     is the time of the first event that has one; it is read only if the fold needs it (`MetaTimes.needs_first`).
-    `failed` means that the operating system refused to read some files, so another read may succeed.
+    `failed` means that the operating system refused to read some files, so another read may succeed. `preview` is the
+    beginning of the first text of a user (`preview_text`), if it is among the first `LOOK_BACK` events.
     """
 
     event_count: int = 0
@@ -112,18 +113,23 @@ class LogSummary:
     since_last: int = 0
     failed: bool = False
     last_is_past: bool = True
+    preview: str | None = None
 
-    def with_event(self, facts: EventFacts, mtime_ns: int) -> LogSummary:
-        """Return the summary after one more event. It equals a new summary of the longer log."""
-        first_us = self.first_us
+    def with_event(self, facts: EventFacts, preview: str, mtime_ns: int) -> LogSummary:
+        """Return the summary after one more event. It equals a new summary of the longer log.
+
+        `preview` is the `preview_text` of that event.
+        """
         time_us, is_past = plausible_event_time(facts.timestamp_us, mtime_ns, mtime_ns)
-        if first_us is None and self.event_count < LOOK_BACK:
-            first_us = time_us
+        longer = replace(self, event_count=self.event_count + 1, since_last=self.since_last + 1)
+        if self.event_count < LOOK_BACK:
+            first_us = time_us if self.first_us is None else self.first_us
+            longer = replace(longer, first_us=first_us, preview=self.preview or preview or None)
         if time_us is not None and facts.kind != STATE_UPDATE:
-            return LogSummary(self.event_count + 1, first_us, time_us, mtime_ns, last_is_past=is_past)
-        if self.since_last + 1 >= LOOK_BACK:
-            return LogSummary(self.event_count + 1, first_us, since_last=LOOK_BACK)
-        return replace(self, event_count=self.event_count + 1, first_us=first_us, since_last=self.since_last + 1)
+            return replace(longer, last_us=time_us, last_mtime_ns=mtime_ns, since_last=0, last_is_past=is_past)
+        if longer.since_last >= LOOK_BACK:
+            return replace(longer, last_us=None, last_mtime_ns=0, since_last=LOOK_BACK, last_is_past=True)
+        return longer
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +162,10 @@ class ConversationFiles:
 
 
 class ConversationRow(NamedTuple):
-    """A conversation's row in the index. `body` is the JSON of its ConversationInfo without skills."""
+    """A conversation's row in the index. `body` is the JSON of its ConversationInfo without skills.
+
+    `preview` is the beginning of the first text of a user.
+    """
 
     uuid: ConversationId
     directory: str
@@ -177,6 +186,7 @@ class ConversationRow(NamedTuple):
     unreadable: str | None
     archived: bool
     tags: tuple[tuple[str, str], ...]
+    preview: str | None
     body: bytes
 
 
@@ -239,11 +249,13 @@ def _with_log(row: ConversationRow, info: dict[str, Any], files: ConversationFil
     info["updated_at"] = format_us(updated_us)
     info["last_event_at"] = format_us(last_event_us)
     info["event_count"] = files.log.event_count
+    info["preview"] = files.log.preview
     row = row._replace(
         created_at=created_us,
         updated_at=updated_us,
         last_event_at=last_event_us,
         event_count=files.log.event_count,
+        preview=files.log.preview,
         body=orjson.dumps(info),
     )
     return Folded(row, files, info)
@@ -271,6 +283,7 @@ def _fold(files: ConversationFiles, *, include_skills: bool) -> tuple[Conversati
         "updated_at": "",
         "last_event_at": "",
         "event_count": 0,
+        "preview": None,
         "cost": cost,
         "tokens": tokens,
         "archived": archived,
@@ -298,6 +311,7 @@ def _fold(files: ConversationFiles, *, include_skills: bool) -> tuple[Conversati
         unreadable=unreadable,
         archived=archived,
         tags=tuple(sorted(_tags(state.get("tags", meta.get("tags"))).items())),
+        preview=None,
         body=b"",
     )
     return row, info

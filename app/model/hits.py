@@ -11,11 +11,13 @@ from app.model.times import format_us
 class Hit(NamedTuple):
     """A message that matches. For a match in the title, `event_id` and `seq` are None.
 
+    `preview` is the beginning of the first text of a user in the conversation.
     `snippet` is HTML: matches are inside <mark> and </mark>, all other text is escaped.
     """
 
     conversation_id: ConversationId
     title: str | None
+    preview: str | None
     event_id: str | None
     seq: int | None
     source: str

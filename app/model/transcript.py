@@ -19,10 +19,9 @@ _TICKS = re.compile(r"`+")
 _LINES_MAX = 200
 
 
-def heading(conversation_id: str, meta: dict[str, Any], state: dict[str, Any]) -> Iterator[str]:
-    """Yield the head of a conversation's text: title and metadata."""
-    title = meta.get("title")
-    yield f"# {_inline(title if isinstance(title, str) and title.strip() else '(no title)')}\n\n"
+def heading(conversation_id: str, meta: dict[str, Any], state: dict[str, Any], preview: str = "") -> Iterator[str]:
+    """Yield the head of a conversation's text: its title, or else its preview, and metadata."""
+    yield f"# {_inline(name_conversation(find_title(meta), preview))}\n\n"
     agent = state.get("agent")
     llm = agent.get("llm") if isinstance(agent, dict) else None
     workspace = state.get("workspace")
@@ -39,6 +38,17 @@ def heading(conversation_id: str, meta: dict[str, Any], state: dict[str, Any]) -
     for name, value in facts.items():
         if value:
             yield f"- {name}: {_inline(str(value))}\n"
+
+
+def find_title(meta: dict[str, Any]) -> str | None:
+    """Return the title in a meta.json, or None if it has none or a blank one."""
+    title = meta.get("title")
+    return title if isinstance(title, str) and title.strip() else None
+
+
+def name_conversation(title: str | None, preview: str | None) -> str:
+    """Return the line by which a person tells a conversation from others: its title, or else its preview."""
+    return next((text for text in (title, preview) if text and text.strip()), "(no title)")
 
 
 def event_text(event: dict[str, Any]) -> Iterator[str]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.builders import make_conversation, make_event, make_id
+from tests.builders import make_conversation, make_event, make_id, make_message_event
 from tests.cli.conftest import Command
 
 
@@ -42,6 +42,21 @@ def test_list_and_count_agree_under_a_filter(corpus: Path, convstore: Command) -
 def test_a_list_of_what_is_unreadable_says_why(root: Path, convstore: Command) -> None:
     (make_conversation(root) / "base_state.json").write_text("")
     assert "A title; base_state.json: the file is empty\n" in convstore("list", "--unreadable", "--store", root).out
+
+
+def test_without_a_title_the_preview_is_shown_in_its_place(root: Path, convstore: Command) -> None:
+    for number, title in ((1, None), (2, "A title")):
+        make_conversation(root, number, events=[make_message_event(0, "Fix\x1b[31m the\nbuild")], meta={"title": title})
+    shown = "Fix\ufffd[31m the build"
+    lines = convstore("list", "--store", root, "--sort", "TITLE").out.splitlines()
+    assert [lines[1].endswith(f"  {shown}"), lines[2].endswith("  A title")] == [True, True]
+    assert convstore("show", make_id(1), "--store", root).out.startswith(f"{shown}\nid ")
+    assert f"\npreview    {shown}\n" in convstore("show", make_id(2), "--store", root).out
+    assert convstore("search", "build", "--store", root).out.count(f"00000000  {shown}  user in event 0") == 1
+    hits = convstore("search", "build", "--store", root, "--json").json["items"]
+    assert {hit["preview"] for hit in hits} == {"Fix\x1b[31m the build"}
+    assert f"  {shown}\n" in convstore("prune", "--older-than", "1m", "--dry-run", "--store", root).out
+    assert f"{make_id(1)[:8]}-0000-4000-8000-000000000001  {shown}" in convstore("du", "--store", root).out
 
 
 def test_count_by_shows_the_biggest_first_and_names_the_rest(corpus: Path, convstore: Command) -> None:

@@ -12,10 +12,19 @@ from typing import Any
 import pytest
 
 from app.files.metadata_reader import Reader, read_conversation
-from app.model.conversation import ConversationFiles, LogSummary, fold
+from app.model.conversation import LOOK_BACK, ConversationFiles, LogSummary, fold
 from app.model.event import STATE_UPDATE
 from app.model.ids import ConversationId
-from tests.builders import make_conversation, make_event, make_id, make_meta, make_state, write_event
+from tests.builders import (
+    make_conversation,
+    make_event,
+    make_id,
+    make_message_event,
+    make_meta,
+    make_state,
+    opened_files,
+    write_event,
+)
 
 ONE = ConversationId(make_id(1))
 NOON_US = 1_790_856_000_000_000
@@ -46,7 +55,7 @@ def test_everything_that_a_row_needs_is_read(tmp_path: Path) -> None:
         meta=make_meta(ONE),
         meta_mtime_ns=mtime_ns(path / "meta.json"),
         state=make_state(ONE),
-        log=LogSummary(3, None, NOON_US + 2 * SECOND_US, mtime_ns(last)),
+        log=LogSummary(3, None, NOON_US + 2 * SECOND_US, mtime_ns(last), preview="message 0"),
         modified_us=mtime_ns(path / "base_state.json") // 1000,
         problems=(),
         meta_placed_ns=(path / "meta.json").stat().st_ctime_ns,
@@ -190,3 +199,34 @@ def test_files_from_the_epoch_are_read(tmp_path: Path) -> None:
         os.utime(path / name, ns=(0, 0))
     found = read(tmp_path)
     assert (found.meta, found.state, found.problems) == (make_meta(ONE), make_state(ONE), ())
+
+
+PROMPT = {"kind": "SystemPromptEvent", "source": "agent", "llm_message": None}
+
+
+def test_a_preview_is_the_first_text_of_a_user(tmp_path: Path) -> None:
+    events = [
+        make_event(0, **PROMPT),
+        make_message_event(1),
+        make_message_event(2, "hello", source="agent"),
+        make_message_event(3, "Fix the build"),
+        make_message_event(4, "Now the tests"),
+    ]
+    assert log_of(tmp_path, events).preview == "Fix the build"
+    (tmp_path / ONE / "meta.json").unlink()
+    assert read(tmp_path).log.preview == "Fix the build"
+
+
+@pytest.mark.parametrize("odd", [b"", b"torn", b"{}", b'{"kind": "MessageEvent"}'])
+def test_a_damaged_event_before_a_preview_is_passed_over(tmp_path: Path, odd: bytes) -> None:
+    write_event(make_conversation(tmp_path, events=3), 0).write_bytes(odd)
+    assert read(tmp_path).log.preview == "message 1"
+
+
+def test_a_preview_is_looked_for_in_so_many_events(tmp_path: Path) -> None:
+    log = [make_event(number, **PROMPT) for number in range(LOOK_BACK)]
+    assert log_of(tmp_path / "a", [*log[1:], make_event(100)]).preview == "message 100"
+    make_conversation(tmp_path / "b", events=[*log, make_event(100)])
+    with opened_files() as opened:
+        assert read(tmp_path / "b").log.preview is None
+    assert len(opened) < LOOK_BACK + 10

@@ -87,7 +87,7 @@ def test_a_backup_that_cannot_be_made_leaves_nothing(
     def damaged(source: Path, copy: Path) -> None:
         plain(source, copy)
         with closing(sqlite3.connect(copy)) as db:
-            db.execute("INSERT INTO conversation_info VALUES (999999, x'00')")
+            db.execute("INSERT INTO conversation_info (conversation, body) VALUES (999999, x'00')")
             db.commit()
 
     plain = backup._copy

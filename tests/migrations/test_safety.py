@@ -165,7 +165,10 @@ def test_a_step_whose_result_is_wrong_is_taken_back(index: Path, monkeypatch: py
     ("statement", "told"),
     [
         ("DELETE FROM event WHERE seq = 0", "event had 271 rows and has 241"),
-        ("INSERT INTO conversation_info VALUES (999999, x'00')", "a row of conversation_info belongs to"),
+        (
+            "INSERT INTO conversation_info (conversation, body) VALUES (999999, x'00')",
+            "a row of conversation_info belongs to",
+        ),
     ],
 )
 def test_the_check_after_a_step_finds_lost_and_loose_rows(index: Path, statement: str, told: str) -> None:

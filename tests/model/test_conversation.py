@@ -10,6 +10,7 @@ import orjson
 import pytest
 
 from app.model.conversation import (
+    LOOK_BACK,
     TITLE_MAX,
     ConversationFiles,
     ConversationRow,
@@ -18,6 +19,7 @@ from app.model.conversation import (
     fold_next,
     truncate_text,
 )
+from app.model.event import STATE_UPDATE, EventFacts
 from app.model.filters import Status
 from app.model.ids import ConversationId, dashed
 from app.model.times import format_us
@@ -29,7 +31,7 @@ NOON_US = 1_790_856_000_000_000
 
 SECOND_US = 1_000_000
 HOUR_US = 3600 * SECOND_US
-LOG = LogSummary(event_count=3, first_us=NOON_US + 1, last_us=NOON_US + 5 * SECOND_US, last_mtime_ns=1)
+LOG = LogSummary(3, first_us=NOON_US + 1, last_us=NOON_US + 5 * SECOND_US, last_mtime_ns=1, preview="Fix it")
 
 
 def files(meta: dict[str, Any] | None = None, state: dict[str, Any] | None = None, **fields: Any) -> ConversationFiles:
@@ -89,6 +91,7 @@ def test_every_column_of_a_row() -> None:
         unreadable=None,
         archived=False,
         tags=(),
+        preview="Fix it",
         body=b"",
     )
 
@@ -109,6 +112,7 @@ def test_every_field_of_a_body() -> None:
         "updated_at": "2026-10-01T13:00:00Z",
         "last_event_at": "2026-10-01T12:00:05Z",
         "event_count": 3,
+        "preview": "Fix it",
         "cost": 0.0,
         "tokens": 0,
         "archived": False,
@@ -291,8 +295,10 @@ def test_only_a_plain_true_archives(value: object) -> None:
 
 
 NEXT_LOG = LogSummary(event_count=4, first_us=NOON_US + 1, last_us=NOON_US + 2 * HOUR_US, last_mtime_ns=3)
+PREVIEWED = replace(NEXT_LOG, preview="Fix it")
 LATER: list[dict[str, Any]] = [
     {"state": {"leaf_event_id": make_id(8)}, "log": NEXT_LOG},
+    {"state": {"leaf_event_id": make_id(9)}, "log": PREVIEWED},
     {"state": {"leaf_event_id": "gAAAAABnot-an-id"}},
     {"state": {"leaf_event_id": None}},
     {"state": {"leaf_event_id": ["no text"]}},
@@ -306,7 +312,7 @@ LATER: list[dict[str, Any]] = [
 ]
 
 
-@pytest.mark.parametrize("first", [0, 2, 3, 6])
+@pytest.mark.parametrize("first", [0, 3, 4, 7])
 def test_folding_on_gives_what_folding_anew_gives(first: int) -> None:
     now = changed(files(state={"leaf_event_id": make_id(7), "tags": {"area": "x"}}), LATER[first])
     folded = fold_next(None, now)
@@ -332,3 +338,24 @@ def test_after_an_event_was_appended_the_state_is_not_looked_through_again() -> 
     assert again.info
     assert again.info["agent"] is folded.info["agent"]
     assert (again.info["leaf_event_id"], again.row.event_count) == (make_id(8), 4)
+
+
+@pytest.mark.parametrize(
+    ("before", "said", "after"),
+    [
+        (LogSummary(0), "Fix it", "Fix it"),
+        (LogSummary(0), "", None),
+        (LogSummary(3, preview="Fix it"), "And that", "Fix it"),
+        (LogSummary(LOOK_BACK - 1), "Fix it", "Fix it"),
+        (LogSummary(LOOK_BACK), "Fix it", None),
+    ],
+)
+@pytest.mark.parametrize("kind", ["MessageEvent", STATE_UPDATE])
+def test_a_log_keeps_its_first_preview(before: LogSummary, said: str, after: str | None, kind: str) -> None:
+    for time_us in (None, NOON_US):
+        assert before.with_event(EventFacts(kind, "user", time_us, None), said, 1).preview == after
+
+
+def test_a_log_that_could_not_be_read_stays_so_after_an_event() -> None:
+    log = LogSummary(3, failed=True).with_event(EventFacts("MessageEvent", "user", NOON_US, None), "Fix it", 1)
+    assert log.failed

@@ -10,14 +10,15 @@ ONE = ConversationId(make_id(1))
 
 
 def test_a_page_of_hits_is_answered_with_what_is_indexed() -> None:
-    message = Hit(ONE, "A title", "an-event", 3, "user", 1_000_000, 1.5, "<mark>a</mark>")
-    title = Hit(ONE, None, None, None, "title", None, 1.0, "a")
+    message = Hit(ONE, "A title", "Fix it", "an-event", 3, "user", 1_000_000, 1.5, "<mark>a</mark>")
+    title = Hit(ONE, None, None, None, None, "title", None, 1.0, "a")
     answer = HitPage([message, title], "next", truncated=True, indexed=1, conversations=2).as_json()
     assert answer == {
         "items": [
             {
                 "conversation_id": dashed(ONE),
                 "title": "A title",
+                "preview": "Fix it",
                 "event_id": "an-event",
                 "seq": 3,
                 "source": "user",
@@ -28,6 +29,7 @@ def test_a_page_of_hits_is_answered_with_what_is_indexed() -> None:
             {
                 "conversation_id": dashed(ONE),
                 "title": None,
+                "preview": None,
                 "event_id": None,
                 "seq": None,
                 "source": "title",

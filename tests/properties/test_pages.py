@@ -106,6 +106,7 @@ def indexed(number: int, row: Row) -> IndexedRow:
         unreadable=None,
         archived=row.archived,
         tags=(),
+        preview=None,
         body=orjson.dumps({"id": uuid}),
     )
     return IndexedRow(folded, b"signature")

@@ -39,6 +39,7 @@ class MessageHit(BaseModel):
 
     conversation_id: str
     title: str | None
+    preview: str | None = Field(description="how the first user's message in the conversation begins")
     event_id: str | None
     seq: int | None
     source: str

@@ -20,9 +20,11 @@ from app.errors import UnreadableFile
 from app.files.layout import META, STATE
 from app.model import transcript
 from app.model.archive_format import ArchiveFile, ExportFormat, LeftOutFile
+from app.model.conversation import LOOK_BACK
 from app.model.event import parse_json_object
 from app.model.ids import ConversationId
 from app.model.jsonlines import conversation_line, end_line, file_line, find_event
+from app.model.text.event_text import preview_text
 
 Files = Iterable[ArchiveFile | LeftOutFile]
 
@@ -158,7 +160,7 @@ class MarkdownEncoder:
             yield b"\n---\n\n"
         self._begun = True
         top: dict[str, dict[str, Any]] = {}
-        headed = False
+        waiting: list[bytes] | None = []  # the texts of events before a preview is found; None: the heading is written
         for file in files:
             if isinstance(file, LeftOutFile):
                 self.left_out.append((conversation_id, file))
@@ -166,21 +168,31 @@ class MarkdownEncoder:
             if file.name in (META, STATE):
                 top[file.name] = _find_object(file) or {}
             elif find_event(file.name):
-                if not headed:
-                    yield self._heading(conversation_id, top)
-                    headed = True
                 event = _find_object(file)
                 texts = transcript.event_text(event) if event else [transcript.problem_text(file.name, "it is damaged")]
-                yield _encoded("".join(texts))
-        if not headed:
-            yield self._heading(conversation_id, top)
+                text = _encoded("".join(texts))
+                if waiting is None:
+                    yield text
+                    continue
+                waiting.append(text)
+                preview = preview_text(event or {})
+                if preview or transcript.find_title(top.get(META, {})) or _is_enough(waiting):
+                    yield b"".join([self._heading(conversation_id, top, preview), *waiting])
+                    waiting = None
+        if waiting is not None:
+            yield b"".join([self._heading(conversation_id, top), *waiting])
 
     def end(self) -> Iterator[bytes]:
         """Yield nothing, because the last event's text ends the file."""
         return iter(())
 
-    def _heading(self, conversation_id: ConversationId, top: dict[str, dict[str, Any]]) -> bytes:
-        return _encoded("".join(transcript.heading(conversation_id, top.get(META, {}), top.get(STATE, {}))))
+    def _heading(self, conversation_id: ConversationId, top: dict[str, dict[str, Any]], preview: str = "") -> bytes:
+        return _encoded("".join(transcript.heading(conversation_id, top.get(META, {}), top.get(STATE, {}), preview)))
+
+
+def _is_enough(waiting: list[bytes]) -> bool:
+    """Whether no more events are held back to look for a preview."""
+    return len(waiting) >= LOOK_BACK or sum(map(len, waiting)) > MEMORY_BYTES
 
 
 def _find_object(file: ArchiveFile) -> dict[str, Any] | None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from app.index.sqlite.db_errors import ERRORS, During, explain
 from app.index.sqlite.index_file import unusable_directory
 
-HEAD = "0009"
+HEAD = "0010"
 """The newest migration; a test in `tests/migrations` checks that."""
 
 

@@ -18,6 +18,9 @@ SAID_VERSION = 1
 SAID_MAX = 32_768
 """The maximum length of one event's text, in characters."""
 
+PREVIEW_MAX = 200
+"""The most characters of a preview."""
+
 _THINKS = ("ThinkAction",)
 _ENDS = ("FinishAction",)
 _PLAIN = ("error", "detail", "summary", "rejection_reason")
@@ -32,6 +35,16 @@ def searchable_text(event: dict[str, Any], *, tools: bool = False) -> str:
     texts = (text.strip() for text in _texts(event, tools=tools))
     joined = "\n".join(text for text in texts if text and text != MASK)[:SAID_MAX].replace("\0", " ")
     return mask_text(joined if joined.isascii() else normalize("NFC", joined))[:SAID_MAX].strip()
+
+
+def preview_text(event: dict[str, Any]) -> str:
+    """Return the beginning of what a user wrote in an event, on one line, secrets masked; "" if that is nothing."""
+    message = event.get("llm_message")
+    if event.get("kind") != "MessageEvent" or event.get("source") != "user" or not isinstance(message, dict):
+        return ""
+    text = mask_text("\n".join(_content(message.get("content")))[:SAID_MAX].replace("\0", " "))
+    line = " ".join(text[:SAID_MAX].split())
+    return line if len(line) <= PREVIEW_MAX else line[: PREVIEW_MAX - 1].rstrip() + "…"
 
 
 def searchable_title(title: str) -> str:

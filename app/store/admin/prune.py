@@ -22,6 +22,7 @@ class Candidate(NamedTuple):
 
     id: ConversationId
     title: str | None
+    preview: str | None
     status: str
     updated_at: str
     last_event_at: str
@@ -81,6 +82,7 @@ def _candidate(info: Mapping[str, Any]) -> Candidate:
     return Candidate(
         parse_conversation_id(info["id"]),
         info["title"],
+        info["preview"],
         str(info["execution_status"]),
         str(info["updated_at"]),
         str(info["last_event_at"]),

@@ -16,6 +16,7 @@ from app.index import conversation_lookup
 from app.index.conversation_lookup import Placement
 from app.model.ids import dashed
 from app.model.times import format_us
+from app.model.transcript import name_conversation
 from app.store.follow.full_sync import OnProgress, ignore_progress
 from app.store.store import ConversationStore
 
@@ -114,7 +115,7 @@ class _Measurement:
 
 
 _NAMES: dict[By, Callable[[Placement], str]] = {
-    By.CONVERSATION: lambda one: f"{dashed(one.id)}  {one.title or '(no title)'}",
+    By.CONVERSATION: lambda one: f"{dashed(one.id)}  {name_conversation(one.title, one.preview)}",
     By.WORKSPACE: lambda one: one.workspace or "(none)",
     By.STATUS: lambda one: one.status,
     By.MONTH: lambda one: format_us(one.updated_at)[:7],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import json
 import os
+import re
 import tracemalloc
 import zipfile
 from io import BytesIO
@@ -15,8 +16,9 @@ import pytest
 from app.files.archive.export_formats import make_encoder
 from app.files.archive.export_reader import read_files
 from app.model.archive_format import ArchiveFile, ExportFormat
+from app.model.conversation import LOOK_BACK
 from app.model.ids import ConversationId
-from tests.builders import make_conversation, make_event, make_id, write_event
+from tests.builders import make_conversation, make_event, make_id, make_message_event, write_event
 
 ONE = ConversationId(make_id(1))
 MANY = 10_000
@@ -77,6 +79,25 @@ def test_markdown_shows_who_said_what_and_escapes_what_would_be_syntax(tmp_path:
     assert "````\ncommand: echo '```'\n````\n" in text
     assert "StateUpdate" not in text
     assert "is left out: it is damaged" in text
+
+
+@pytest.mark.parametrize("title", [None, " "])
+def test_markdown_without_a_title_is_headed_by_the_preview(tmp_path: Path, title: str | None) -> None:
+    prompt = make_event(0, kind="SystemPromptEvent", source="agent", llm_message=None)
+    make_conversation(tmp_path, events=[prompt, make_message_event(1, "Fix\nthe *build*")], meta={"title": title})
+    text = encoded(tmp_path, ExportFormat.MARKDOWN).decode()
+    assert text.startswith("# Fix the \\*build\\*\n\n- id: 00000000-")
+    assert text.index("- id: ") < text.index("system prompt, 0 tools") < text.index("\n## user\n")
+
+
+def test_markdown_of_a_conversation_that_no_user_began_is_whole(tmp_path: Path) -> None:
+    thoughts = [make_message_event(number, f"thought {number}", source="agent") for number in range(LOOK_BACK + 2)]
+    for number, events in ((1, thoughts), (2, thoughts[:2]), (3, [])):
+        root = tmp_path / str(number)
+        make_conversation(root, events=events, meta={"title": None})
+        text = encoded(root, ExportFormat.MARKDOWN).decode()
+        assert text.startswith("# (no title)\n\n- id: ")
+        assert [int(said) for said in re.findall(r"thought (\d+)", text)] == [*range(len(events))]
 
 
 def test_a_zip_of_many_files_takes_no_memory_for_each(tmp_path: Path) -> None:

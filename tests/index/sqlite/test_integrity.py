@@ -25,7 +25,7 @@ async def test_a_sound_index_has_no_faults(index: Index) -> None:
 async def test_rows_without_a_conversation_are_found_and_deleted(index: Index) -> None:
     await put(index, make_row(1))
     with closing(sqlite3.connect(index.path)) as database, database:
-        database.execute("INSERT INTO conversation_info VALUES (99, x'00')")
+        database.execute("INSERT INTO conversation_info (conversation, body) VALUES (99, x'00')")
         fault = "a row of conversation_info belongs to a row of conversation that is not there"
         assert integrity.find_faults(database, whole=True) == [fault]
     await index.write(integrity.delete_orphans)

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from app.model.event import STATE_UPDATE
-from app.model.text.event_text import SAID_MAX, searchable_text, searchable_title
-from tests.builders import make_event
+from app.model.text.event_text import PREVIEW_MAX, SAID_MAX, preview_text, searchable_text, searchable_title
+from tests.builders import make_event, make_message_event
 
 
 @pytest.mark.parametrize(
@@ -37,3 +37,28 @@ def test_a_secret_in_a_title_is_not_searched() -> None:
     assert searchable_title("key gAAAAabcdefghijklmnopqrstuvwxyz at https://me:pw@host ") == (
         "key ********** at https://**********@host"
     )
+
+
+@pytest.mark.parametrize(
+    ("event", "preview"),
+    [
+        (make_event(0), "message 0"),
+        (make_message_event(0, " Fix\n\tthe ", "", "build\0now"), "Fix the build now"),
+        (make_message_event(0, "a", extended_content=[{"type": "text", "text": "a skill"}]), "a"),
+        (make_message_event(0), ""),
+        (make_message_event(0, "a", source="agent"), ""),
+        (make_message_event(0, "a", kind="SystemPromptEvent"), ""),
+        ({"kind": "MessageEvent", "source": "user", "llm_message": "a"}, ""),
+        (make_message_event(0, "key gAAAAabcdefghijklmnopqrstuvwxyz"), "key **********"),
+        ({}, ""),
+    ],
+)
+def test_a_preview_is_the_users_text_on_one_line(event: dict[str, Any], preview: str) -> None:
+    assert preview_text(event) == preview
+
+
+def test_a_long_preview_is_cut_and_shows_no_part_of_a_secret() -> None:
+    assert preview_text(make_message_event(0, "a" * PREVIEW_MAX)) == "a" * PREVIEW_MAX
+    assert preview_text(make_message_event(0, "ab " * PREVIEW_MAX)) == ("ab " * PREVIEW_MAX)[: PREVIEW_MAX - 1] + "…"
+    secret = "a" * (PREVIEW_MAX - 10) + " gAAAAabcdefghijklmnopqrstuvwxyz"
+    assert "gAAAA" not in preview_text(make_message_event(0, secret))

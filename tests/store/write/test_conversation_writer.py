@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import json
 import os
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,15 @@ from app.errors import (
     WriteFailed,
 )
 from app.model.filters import Status
-from tests.builders import index_tables, make_conversation, make_event, make_id, names_in, write_event
+from tests.builders import (
+    index_tables,
+    make_conversation,
+    make_event,
+    make_id,
+    make_message_event,
+    names_in,
+    write_event,
+)
 from tests.conftest import StoreOpener
 from tests.store.helpers import ONE, is_rebuilt_equal, log_of, state_of
 
@@ -346,3 +356,28 @@ async def test_tags_follow_what_is_written_and_go_with_their_conversation(root: 
         assert held["conversation_tag"] == [(ONE, "b", "3"), (ONE, "c", "4")]
         await store.delete(ONE)
         assert index_tables(store.settings.index_path)["conversation_tag"] == []
+
+
+async def test_a_preview_is_written_once_and_kept(root: Path, open_store: StoreOpener) -> None:
+    make_conversation(root, events=0, meta={"title": None})
+    async with open_store(root) as store:
+        seen = []
+        async with store.writer(ONE) as conversation:
+            for event in (
+                make_event(0, kind="SystemPromptEvent", source="agent"),
+                make_message_event(1, "key gAAAAabcdefghijklmnopqrstuvwxyz\nis the key"),
+                make_message_event(2, "Now the tests"),
+            ):
+                await conversation.append(event)
+                seen.append(orjson.loads(await store.get_conversation(ONE))["preview"])
+            await conversation.update_state(execution_status="error", agent_state={"a": 1})
+            await conversation.set_tags({"area": "auth"})
+        assert seen == [None, "key ********** is the key", "key ********** is the key"]
+        forked = await store.fork(ONE)
+        page = await store.list_conversations()
+        assert {orjson.loads(item)["preview"] for item in page.items} == {seen[-1]}
+        assert forked.is_new
+        with closing(sqlite3.connect(store.index.path)) as db:
+            assert db.execute("SELECT DISTINCT preview FROM conversation_info").fetchall() == [(seen[-1],)]
+        assert await store.verify() == []
+        assert await is_rebuilt_equal(store)
