@@ -1,13 +1,13 @@
-"""convstore: the conversations of AI-agent servers, listed from a SQLite index, opened from their files.
+"""convstore: stores the conversations of AI-agent servers. Files hold the data; a SQLite index lists and searches them.
 
-The rooms, from the top; imports point down only (import-linter holds it):
+The packages, from the top; imports point down only (import-linter checks this):
 
     cli     the `convstore` command
     api     the REST API
-    store   where files and index meet: opening, bringing up to date, verifying, rebuilding
-    index   the SQLite index and the only SQL            files   conversation directories, the truth
+    store   the use cases, where files and index meet
+    index   the SQLite index and all SQL              files   conversation directories, the truth
     model   pure: ids, events, the fold from files to a row, filters, page tokens
-    settings, logs, errors
+    settings, logs, errors, locks, filesystem, processes
 
 A program that uses the library needs two names:
 
@@ -28,7 +28,7 @@ __all__ = ["ConversationStore", "Settings", "__version__"]
 
 
 def __getattr__(name: str) -> object:
-    """Import the public names when they are asked for, so that a reader process loads no SQL."""
+    """Import the public names on first use, so that a reader process loads no SQL."""
     if name == "ConversationStore":
         from app.store.store import ConversationStore  # noqa: PLC0415
 

@@ -1,7 +1,7 @@
 """All errors that convstore raises on purpose.
 
 Each error has a code. `app.api` maps codes to HTTP statuses, and `app.cli` maps them to exit codes. A message says what
-is wrong, with what, and what to do about it.
+was wrong, with what, and what to do next.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import ClassVar
 
 
 class StoreError(Exception):
-    """Base class of all errors that a caller can expect. `code` is stable; the message is for people."""
+    """The base class of all expected errors. `code` is stable; the message is for people."""
 
     code: ClassVar[str] = "store_error"
 
@@ -34,25 +34,25 @@ class InvalidId(StoreError):
 
 
 class InvalidToken(StoreError):
-    """The page token is damaged, of another version, or belongs to another query."""
+    """The page token is damaged, from another version, or belongs to another query."""
 
     code = "invalid_page_token"
 
 
 class InvalidFacet(StoreError):
-    """The requested facet is not one that conversations can be counted by."""
+    """Conversations cannot be counted by the requested facet."""
 
     code = "invalid_facet"
 
 
 class ChangesGone(StoreError):
-    """The changes since a token of the change feed are no longer known; the client must list everything again."""
+    """The changes since a change token are no longer known. The client must list everything again."""
 
     code = "changes_gone"
 
 
 class InvalidSettings(StoreError):
-    """A setting has a value that cannot work."""
+    """A setting has an invalid value."""
 
     code = "invalid_settings"
 
@@ -64,7 +64,7 @@ class StoreUnavailable(StoreError):
 
 
 class SchemaTooNew(StoreError):
-    """The index was made by a newer convstore than this one."""
+    """A newer convstore made the index."""
 
     code = "schema_too_new"
 
@@ -76,25 +76,25 @@ class IndexUnusable(StoreError):
 
 
 class IndexDamaged(IndexUnusable):
-    """The index file is not a database, or its content is damaged. It must be built again."""
+    """The index file is damaged or not a database. It must be rebuilt."""
 
     code = "index_damaged"
 
 
 class MigrationFailed(StoreError):
-    """A schema migration failed or was refused. The index is as it was before that step."""
+    """A migration failed or was refused. The index is as it was before the failed step."""
 
     code = "migration_failed"
 
 
 class IndexRebuilding(StoreError):
-    """The index was damaged and is being built again. It does not know all conversations yet."""
+    """The index was damaged and is being rebuilt. It does not have all conversations yet."""
 
     code = "index_rebuilding"
 
 
 class IndexBusy(StoreError):
-    """Another process holds the index's writer lock for longer than the timeout, or derives rows in an unknown way."""
+    """Another process held the writer lock for longer than the timeout, or fills the index with other settings."""
 
     code = "index_busy"
 
@@ -106,19 +106,19 @@ class QueryTooSlow(StoreError):
 
 
 class SyncRunning(StoreError):
-    """Another process is bringing this index up to date."""
+    """Another process is syncing this index."""
 
     code = "sync_running"
 
 
 class TooManyFollowers(StoreError):
-    """The process has as many followers as the settings allow."""
+    """The process has as many event streams and sockets open as the settings allow."""
 
     code = "too_many_followers"
 
 
 class RebuildRefused(StoreError):
-    """The result of a rebuild is empty or mostly unreadable, and did not replace the index."""
+    """The rebuilt index is empty or mostly unreadable, so it did not replace the old one."""
 
     code = "rebuild_refused"
 
@@ -150,7 +150,7 @@ class OutputRefused(StoreError):
 class UnreadableFile(StoreError):
     """A file of a conversation cannot be read. The message is the reason shown to users.
 
-    `failed` is true if the operating system refused, which may pass, and false if the content is wrong.
+    `failed` is true if the operating system refused, so a retry may succeed, and false if the content is wrong.
     """
 
     code = "unreadable_file"
@@ -161,31 +161,31 @@ class UnreadableFile(StoreError):
 
 
 class LockTimeout(StoreError):
-    """Another program holds a conversation's lock for longer than the timeout."""
+    """Another program held a conversation's lock for longer than the timeout."""
 
     code = "lock_timeout"
 
 
 class ConversationOwned(StoreError):
-    """Another living owner has the conversation."""
+    """Another owner, which is alive, has the conversation."""
 
     code = "conversation_owned"
 
 
 class OwnershipLost(StoreError):
-    """Another owner has taken the conversation over; the change was not written."""
+    """Another owner has taken over the conversation; the change was not written."""
 
     code = "ownership_lost"
 
 
 class ConversationExists(StoreError):
-    """A conversation has this id already."""
+    """The id already has a conversation."""
 
     code = "conversation_exists"
 
 
 class DirectoryTaken(StoreError):
-    """Something that is not a conversation has the directory name of this id."""
+    """The directory name of this id is used by something other than a conversation."""
 
     code = "directory_taken"
 
@@ -203,36 +203,36 @@ class WriteFailed(StoreError):
 
 
 class NotInTrash(StoreError):
-    """The trash has no entry of this name or id."""
+    """The trash has no entry with this name or id."""
 
     code = "not_in_trash"
 
 
 class UnexpectedCount(StoreError):
-    """A request would change another number of conversations than it states, or many and it states no number."""
+    """A request would change more or fewer conversations than it states, or many without stating a number."""
 
     code = "unexpected_count"
 
 
 class InvalidEvent(StoreError):
-    """An event to be written has a missing or wrong field."""
+    """An event to write has a missing or invalid field."""
 
     code = "invalid_event"
 
 
 class EventExists(StoreError):
-    """The conversation has an event with this id already."""
+    """The conversation already has an event with this id."""
 
     code = "event_exists"
 
 
 class InvalidConversation(StoreError):
-    """A field to be set on a conversation has a value that agent-server would not accept."""
+    """agent-server would not accept a value that a request sets on a conversation."""
 
     code = "invalid_conversation"
 
 
 class NeedsAgent(StoreError):
-    """The request needs an agent, and convstore runs none."""
+    """The request needs an agent, but convstore runs no agents."""
 
     code = "needs_agent"

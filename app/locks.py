@@ -1,8 +1,8 @@
-"""File locks (flock): the one place where this program locks a file.
+"""File locks (flock). All of convstore's file locks are taken here.
 
-A lock belongs to the open descriptor. It ends when the descriptor is closed, or when its process ends, however that
-happens, so a crash leaves no lock behind. agent-server's `filelock` uses the same call, so the two exclude each other.
-filelock itself creates a missing directory again, which would bring a deleted conversation back; this does not.
+A lock belongs to the open descriptor. It ends when the descriptor is closed or when its process ends for any reason, so
+a crash leaves no lock behind. agent-server's `filelock` uses the same call, so both programs exclude each other.
+filelock itself is not used, because it recreates a missing directory, which would bring back a deleted conversation.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _LONGEST_PAUSE_S = 0.02
 
 
 def try_lock(descriptor: int, kind: int = ALONE) -> bool:
-    """Lock an open file and return True, or return False at once when another descriptor holds it.
+    """Lock an open file and return True, or return False at once if another descriptor holds the lock.
 
     Raises:
         OSError: the file system has no locks.
@@ -42,12 +42,15 @@ def try_lock(descriptor: int, kind: int = ALONE) -> bool:
 
 
 def try_lock_file(path: str | Path, kind: int = ALONE, *, dir_fd: int | None = None) -> int | None:
-    """Do what `lock_file` does, trying once."""
+    """Do the same as `lock_file`, but try only once."""
     return lock_file(path, kind, timeout_s=0, dir_fd=dir_fd)
 
 
 def pause_longer(waited_s: float) -> float:
-    """Return the pause before the next try: short at first, since most locks are held for less than a millisecond."""
+    """Return the pause before the next attempt.
+
+    It is short at first, because most locks are held for under a millisecond.
+    """
     return min(max(waited_s, _FIRST_PAUSE_S), _LONGEST_PAUSE_S)
 
 
@@ -59,19 +62,19 @@ def lock_file(
     dir_fd: int | None = None,
     pause_s: Callable[[float], float] = pause_longer,
 ) -> int | None:
-    """Open a lock file, creating it with mode 0600, and lock it. Return the descriptor, or None when it stays held.
+    """Open a lock file (created with mode 0600) and lock it. Return the descriptor, or None after a timeout.
 
-    It tries again for `timeout_s` seconds. `pause_s` gets the seconds waited so far and returns how long to sleep
-    before the next try.
+    It tries for `timeout_s` seconds. `pause_s` takes the seconds waited so far and returns the pause before the next
+    attempt.
 
     Raises:
-        OSError: it cannot be opened or locked; FileNotFoundError when its directory is gone.
+        OSError: the file cannot be opened or locked; FileNotFoundError if its directory is missing.
     """
     began = time.monotonic()
     while True:
         descriptor = os.open(path, _OPEN, 0o600, dir_fd=dir_fd)
         try:
-            # A file without a name was deleted between open and flock: others now lock a new file of this name.
+            # A file without links was deleted between open and flock; other processes now lock a new file of this name.
             if try_lock(descriptor, kind) and os.fstat(descriptor).st_nlink:
                 return descriptor
         except BaseException:
@@ -86,11 +89,11 @@ def lock_file(
 
 @contextmanager
 def hold_lock(name: str, timeout_s: float, *, dir_fd: int) -> Iterator[None]:
-    """Hold a lock file in an open directory while the block runs.
+    """Hold a lock file in an open directory during the block.
 
     Raises:
-        LockTimeout: another program held it for `timeout_s` seconds.
-        OSError: it cannot be opened; FileNotFoundError when the directory was deleted.
+        LockTimeout: another program held the lock for `timeout_s` seconds.
+        OSError: the file cannot be opened; FileNotFoundError if the directory was deleted.
     """
     descriptor = lock_file(name, timeout_s=timeout_s, dir_fd=dir_fd)
     if descriptor is None:

@@ -1,4 +1,4 @@
-"""Log lines on standard error, and the type of a callback for durations.
+"""Log lines on standard error, and the type of callbacks for durations.
 
 In a terminal a line is plain text. Elsewhere it is one JSON object, for programs that collect logs. In both formats,
 text from users and files cannot break a line or control a terminal.
@@ -27,7 +27,10 @@ def ignore_note(_what: str, _seconds: float) -> None:
 
 
 def is_plain(log_format: str) -> bool:
-    """Whether a format ("auto", "plain" or "json") means plain lines here; "auto" means plain lines in a terminal."""
+    """Whether log lines are plain text.
+
+    `format` is "plain", "json", or "auto", which means plain only in a terminal.
+    """
     return log_format == "plain" or (log_format == "auto" and sys.stderr.isatty())
 
 
@@ -53,15 +56,15 @@ def configure(level: str, log_format: str = "auto") -> None:
 
 
 def _is_of_no_socket(record: logging.LogRecord) -> bool:
-    """Whether a record of uvicorn may be shown. Its records of sockets have the URL, which may contain an API key.
+    """Whether a record of uvicorn may be logged. Its records about sockets contain the URL, and so perhaps an API key.
 
-    Its records below INFO have frames, which may contain one too; the level of the logger drops them.
+    Its records below INFO contain frames, which may also contain a key; the logger's level drops them.
     """
     return not str(record.msg).startswith(('%s - "WebSocket ', "connection open", "connection closed"))
 
 
 class PlainFormatter(logging.Formatter):
-    """One line for each record. A traceback follows on further lines, indented."""
+    """One plain line for each record. A traceback follows on indented lines."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line."""
@@ -95,7 +98,10 @@ class JsonFormatter(logging.Formatter):
 
 
 def printable(text: str, *, lines: bool = False) -> str:
-    """Return text that cannot control a terminal: control and direction characters become "�"; `lines` keeps breaks."""
+    """Return text that cannot control a terminal: control and direction characters become "�".
+
+    `lines` keeps line breaks.
+    """
     return "".join(
         c
         if (lines and c in "\n\t") or unicodedata.category(c) not in ("Cc", "Cf", "Cs", "Zl", "Zp") or c == "\u200d"

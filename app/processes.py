@@ -1,6 +1,6 @@
-"""Processes that read: spawned, never forked, small, and gone when their parent is.
+"""Child processes for reading: spawned, not forked, small, and ended with their parent.
 
-Imports nothing that such a process does not need, since each imports this.
+Each such process imports this module, so it imports nothing that they do not need.
 """
 
 from __future__ import annotations
@@ -15,15 +15,16 @@ from types import ModuleType
 
 
 class _Process(SpawnProcess):
-    """A spawned process that does not import the program of its parent, which costs more than most reading.
+    """A spawned process that does not import its parent's main program, which would cost more than most reading.
 
-    Ctrl-C, which a terminal sends to all of its processes, is the parent's to answer; it ends its children then.
+    The process ignores Ctrl-C, which a terminal sends to all its processes. The parent handles it and ends its
+    children.
     """
 
     def start(self) -> None:
-        blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # which the child inherits
+        blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # the child inherits this mask
         program = sys.modules["__main__"]
-        sys.modules["__main__"] = ModuleType("__main__")  # multiprocessing has the child import what stands here
+        sys.modules["__main__"] = ModuleType("__main__")  # multiprocessing makes the child import this module
         try:
             super().start()
         finally:
@@ -32,13 +33,13 @@ class _Process(SpawnProcess):
 
 
 class Spawn(SpawnContext):
-    """The context of multiprocessing in which such processes start."""
+    """The multiprocessing context that starts such processes."""
 
     Process = _Process
 
 
 def die_with_parent(signal_number: int = signal.SIGKILL) -> None:
-    """Send this process a signal when its parent ends, however the parent ends."""
+    """Send this process a signal when its parent ends for any reason."""
     parent = parent_process()
     if parent is not None:
         threading.Thread(target=_wait_and_signal, args=(parent.sentinel, signal_number), daemon=True).start()

@@ -18,22 +18,23 @@ LOOPBACK_HOSTS = ("127.0.0.1", "localhost", "::1")
 
 
 class Settings(BaseSettings):
-    """All settings of one store and its server.
+    """All settings of a store and its server.
 
     Raises:
-        pydantic.ValidationError: a value is of the wrong type or out of range.
+        pydantic.ValidationError: a value has the wrong type or is out of range.
     """
 
     model_config = SettingsConfigDict(env_prefix="CONVSTORE_", extra="ignore", populate_by_name=True)
 
     store: Path = Field(description="The directory that holds the conversation directories.")
     index_url: str | None = Field(
-        default=None, description="Where the index is, as sqlite:///PATH. Default: .convstore/index.db in the store."
+        default=None,
+        description="The location of the index, as sqlite:///PATH. Default: .convstore/index.db in the store.",
     )
     host: str = Field(default="127.0.0.1", description="The address to listen on.")
     port: int = Field(default=8000, ge=0, le=65535, description="The port to listen on; 0 takes a free one.")
     api_key: Annotated[list[SecretStr], NoDecode] = Field(
-        default=[], description="The API keys that are valid, separated by commas. Wins over the key file."
+        default=[], description="The valid API keys, separated by commas. If set, the key file is ignored."
     )
     api_key_file: Path | None = Field(
         default=None, description="The file that holds the API key; made if missing. Default: api-key beside the index."
@@ -43,11 +44,13 @@ class Settings(BaseSettings):
         default=[], description="Further Host headers to accept, separated by commas; * accepts any."
     )
     timezone: str | None = Field(
-        default=None, description="The zone of event times without one, e.g. Europe/Paris. Default: the host's zone."
+        default=None,
+        description="The time zone of event times without a zone, e.g. Europe/Paris. Default: the host's zone.",
     )
     log_level: str = Field(default="info", description="debug, info, warning or error.")
     log_format: Literal["auto", "plain", "json"] = Field(
-        default="auto", description="Log lines: plain, json, or auto, which is plain in a terminal and json elsewhere."
+        default="auto",
+        description="The format of log lines: plain, json, or auto (plain in a terminal, json elsewhere).",
     )
     open_metrics: bool = Field(default=False, description="Answer GET /metrics without a key.")
     busy_timeout_s: float = Field(
@@ -61,53 +64,55 @@ class Settings(BaseSettings):
         "Default: one per core, at most 4, for the command; 0 for the library.",
     )
     search_tools: bool = Field(
-        default=False, description="Search also through what tools were given and answered, not only what was said."
+        default=False, description="Make the input and output of tools searchable, not only messages."
     )
-    search_timeout_s: float = Field(
-        default=0.8, gt=0, description="Seconds after which a search through texts is stopped."
-    )
-    workers: int = Field(default=1, ge=1, le=64, description="Processes that serve, on one socket.")
+    search_timeout_s: float = Field(default=0.8, gt=0, description="Seconds after which a full-text search is stopped.")
+    workers: int = Field(default=1, ge=1, le=64, description="The number of server processes, which share one socket.")
     shutdown_timeout_s: float = Field(
-        default=10.0, gt=0, description="Seconds that a server that was told to stop may take to finish what it does."
+        default=10.0, gt=0, description="Seconds that a stopping server may take to finish running requests."
     )
     secret_key: SecretStr | None = Field(
         default=None,
         validation_alias=AliasChoices("CONVSTORE_SECRET_KEY", "OH_SECRET_KEY"),
-        description="The key that encrypts secrets of conversations created here, as OH_SECRET_KEY does there. "
-        "Without one they are masked.",
+        description="The key that encrypts the secrets of conversations created here, as OH_SECRET_KEY does. "
+        "Without a key, secrets are masked.",
     )
     instance: str | None = Field(
         default=None,
         pattern=r"^[A-Za-z0-9._-]{1,64}$",
-        description="The name under which conversations are owned; processes that share one are one owner, and `serve` "
-        "adds to it what makes it new. Default: a new one.",
+        description="The name of the owner of conversations. Processes with the same name are one owner. `serve` "
+        "adds a random suffix. Default: a random name.",
     )
     open_conversations: int = Field(
-        default=100, ge=1, description="Conversations kept open for writing at most, those in use apart."
+        default=100, ge=1, description="The maximum number of idle conversations that stay open for writing."
     )
     open_bytes: int = Field(
-        default=64 * 1024 * 1024, ge=0, description="Bytes that the open conversations may take, those in use apart."
+        default=64 * 1024 * 1024,
+        ge=0,
+        description="The maximum memory in bytes of idle conversations that stay open for writing.",
     )
     idle_s: float = Field(
-        default=60.0, ge=0, description="Seconds after which a conversation that nobody writes to is closed."
+        default=60.0, ge=0, description="Seconds without a write after which an open conversation is closed."
     )
     verify_hours: float = Field(
         default=0.0,
         ge=0,
-        description="Hours in which a server compares everything with the files once, a little all the time, and mends "
-        "what differs; 0: never.",
+        description="Hours within which a server compares the whole index with the files, in small steps, and corrects "
+        "differences; 0: never.",
     )
     trash_days: float = Field(
         default=30.0,
         ge=0,
-        description="Days after which a running server removes a deleted conversation for good; 0 keeps all of them.",
+        description="Days after which a running server permanently removes a deleted conversation; 0: never.",
     )
     readers: int = Field(default=2, ge=1, le=64, description="Read connections to the index, one thread each.")
     import_max_bytes: int = Field(
-        default=256 << 20, ge=0, description="The largest archive that POST /api/conversations/import accepts, packed."
+        default=256 << 20,
+        ge=0,
+        description="The maximum size in bytes of an archive for POST /api/conversations/import, before unpacking.",
     )
     followers: int = Field(
-        default=500, ge=0, description="Sockets and event streams that may be open at once, in each process."
+        default=500, ge=0, description="The maximum number of open sockets and event streams in each process."
     )
 
     @field_validator("api_key", "allowed_hosts", mode="before")

@@ -1,6 +1,6 @@
-"""The index that lists, counts and searches conversations, and the only SQL. Everything in it comes from the files.
+"""The index that lists, counts and searches conversations, and all SQL. Its contents come only from the files.
 
-It imports neither `app.files` nor `app.store`. Each module here holds the statements of one subject, written with
-SQLAlchemy Core, compiled once and run by the driver. `connections` and `dialect` are what they ask of a database;
-`sqlite` holds what only SQLite has.
+It imports neither `app.files` nor `app.store`. Each module has the statements of one subject. They are written with
+SQLAlchemy Core, compiled once, and run by the driver. `connections` and `dialect` are the interface to a database;
+`sqlite` is the implementation for SQLite.
 """

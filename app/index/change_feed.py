@@ -31,7 +31,7 @@ def _touch_sql() -> Sql:
 
 
 def touch_conversations(index: WriteConnection, uuids: Iterable[str | None], at: int) -> None:
-    """Set the revision of conversations to `at`; None and unknown ids are ignored."""
+    """Set the revision of conversations to `at`. None and unknown ids are ignored."""
     index.execute_many(_touch_sql(), [{"uuid_": uuid, "revision_": at} for uuid in uuids if uuid is not None])
 
 
@@ -83,10 +83,10 @@ def _changes_sql() -> Sql:
 
 
 async def list_changes(index: ReadConnection, since: ChangeToken | None, limit: int) -> ChangePage:
-    """Return the next changes after `since`, in order of their revisions. None begins with all conversations.
+    """Return the next changes after `since`, in order of their revisions. None starts with all conversations.
 
-    Each conversation comes once, in its present state. The caller holds a snapshot, so that no change is missed between
-    the statements.
+    Each conversation occurs once, in its current state. The caller holds a snapshot, so that no change is missed
+    between the statements.
 
     Raises:
         ChangesGone: the index was rebuilt since then, or deletions since then are no longer kept.
@@ -94,9 +94,11 @@ async def list_changes(index: ReadConnection, since: ChangeToken | None, limit: 
     position = await state.get_revision(index)
     place = ChangeToken(position.epoch, 0, begun=position.revision) if since is None else since
     if place.epoch != position.epoch:
-        raise ChangesGone("the index was built anew since this token was given; list everything again, then follow")
+        raise ChangesGone(
+            "the index was rebuilt since this token was issued; list everything again, then follow the changes"
+        )
     if place.misses(position.forgotten):
-        raise ChangesGone("this token is too old: deletions since then are no longer known; list everything again")
+        raise ChangesGone("this token is too old: later deletions are no longer known; list everything again")
     asked = {"after_revision": place.revision, "after_id": place.id, "row_limit": limit + 1}
     rows = await index.fetch_all(_changes_sql(), asked)
     items = [

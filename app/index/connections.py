@@ -1,6 +1,6 @@
-"""The methods that the index's modules use of a connection, whichever database is behind it.
+"""The interface that the index's modules use, independent of the database.
 
-These are types alone: the connections of a database have these methods themselves, so nothing is called twice.
+These are only types. The connections of a database have these methods themselves, so there is no extra call.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ class ReadConnection(Protocol):
     """A connection that cannot write."""
 
     deadline: float
-    """A time of the monotonic clock at which a statement is stopped, and what is made of its rows."""
+    """The time on the monotonic clock at which a statement, or work on its rows, is stopped."""
 
     async def fetch_all(self, sql: Sql, params: Params = NO_PARAMS) -> list[tuple[Any, ...]]:
         """Run one SELECT and return its rows.
 
         Raises:
-            QueryTooSlow: it was not done in the time for which the connection was lent.
-            IndexBusy: another program holds the index.
+            QueryTooSlow: the time limit of the connection was reached.
+            IndexBusy: another program has locked the index.
             IndexUnusable: the database is damaged or the disk fails.
         """
 
@@ -38,33 +38,36 @@ class ReadConnection(Protocol):
         """Run one SELECT and return its first row, or None."""
 
     async def fetch_kept(self, sql: Sql) -> list[tuple[Any, ...]]:
-        """Run one SELECT without parameters, or return the rows that it had if nobody has committed since."""
+        """Run one SELECT without parameters.
+
+        If nobody has committed since the last call, return the same rows again.
+        """
 
     def snapshot(self) -> AbstractAsyncContextManager[None]:
-        """Have all statements of the block see one state of the index, whatever is written or put in its place."""
+        """Show one state of the index to all statements in the block, even if it is changed or replaced meanwhile."""
 
 
 class WriteConnection(Protocol):
-    """The connection inside one write transaction. `Index.write` commits it; nothing else does."""
+    """The connection inside a write transaction. Only `Index.write` commits."""
 
     def execute(self, statement: ClauseElement) -> list[tuple[Any, ...]]:
-        """Run one statement that is not worth keeping compiled, and return its rows, if it has any."""
+        """Run one statement without caching its compiled form, and return its rows, if any."""
 
     def fetch_all(self, sql: Sql, params: Params = NO_PARAMS) -> list[tuple[Any, ...]]:
         """Run one statement inside the transaction and return its rows."""
 
     def execute_many(self, sql: Sql, rows: Iterable[Params]) -> int:
-        """Run one statement for each of `rows` and return how many rows of tables it changed in all."""
+        """Run one statement for each of `rows` and return the total number of changed table rows."""
 
     def insert_many(self, table: Table, names: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-        """Insert rows that give these columns, many with a statement."""
+        """Insert rows with values for these columns, several rows per statement."""
 
 
 def require_time(deadline: float) -> None:
-    """Go on until a time of the monotonic clock.
+    """Check a deadline on the monotonic clock.
 
     Raises:
-        QueryTooSlow: it is over.
+        QueryTooSlow: the deadline has passed.
     """
     if time.monotonic() > deadline:
-        raise QueryTooSlow("this takes too long to find; look for more words or rarer ones, or set filters")
+        raise QueryTooSlow("the search takes too long; search for more words or rarer ones, or add filters")

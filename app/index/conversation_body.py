@@ -1,4 +1,4 @@
-"""The JSON of a ConversationInfo in a list: the stored body, and the fields that depend on other rows."""
+"""The JSON of a ConversationInfo in a list: the stored body and the fields that depend on other rows."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _children = conversation.alias("child")
 
 
 def _sub_conversations() -> ScalarSelect[str]:
-    """Return the comma-separated uuids of a row's children, oldest first, as a column of that row."""
+    """Return a column with the comma-separated uuids of a row's children, oldest first."""
     ordered = (
         select(_children.c.uuid)
         .where(_children.c.parent == conversation.c.uuid)
@@ -33,7 +33,7 @@ COLUMNS: tuple[ColumnElement[Any], ...] = (
     conversation.c.owner,
     _sub_conversations().label("children"),
 )
-"""The columns that `compose_info_body` takes, in its order."""
+"""The arguments of `compose_info_body` as columns, in the same order."""
 
 
 def select_info(*columns: ColumnElement[Any]) -> Select[*tuple[Any, ...]]:
@@ -44,7 +44,7 @@ def select_info(*columns: ColumnElement[Any]) -> Select[*tuple[Any, ...]]:
 
 
 def compose_info_body(body: bytes, owner: str | None, children: str | None) -> bytes:
-    """Return a body with `owner` and `sub_conversation_ids` added; `children` are uuids separated by commas."""
+    """Return a body with `owner` and `sub_conversation_ids` added. `children` are uuids separated by commas."""
     if not (owner or children):
         return body[:-1] + _NOBODY
     ids = [dashed(child) for child in children.split(",")] if children else []

@@ -1,11 +1,11 @@
-"""Pages and counts of the conversations that match a filter, in one statement or two.
+"""Pages and counts of the conversations that match a filter, in one or two statements.
 
-- If an index holds the matching rows in the requested order, a page walks that index and sorts nothing.
-- Otherwise a page looks through the next `WALKED` rows in that order. Most filters find enough there.
-- If they do not, or if a filter matches few rows by nature, a page starts from those few rows or scans the table
-  (15 ms for 100,000 rows), and sorts what it found.
+- If a database index has the matching rows in the requested order, a page walks that index and sorts nothing.
+- Otherwise a page filters the next `WALKED` rows in that order, which is enough for most filters.
+- If too few of these rows match, or a filter always matches few rows, a page starts from those few rows or scans the
+  table (15 ms for 100,000 rows), and sorts the result.
 
-All three give the same page. Bodies are joined last, for the rows of the page only.
+All three return the same page. Bodies are joined last, and only for the rows of the page.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ from app.model.ids import ConversationId
 from app.model.page import Cursor, SortOrder, decode_token, encode_token
 
 WALKED = 1000
-"""How many rows a page looks through, in the requested order, before it scans the table."""
+"""The number of rows that a page filters, in the requested order, before it scans the table."""
 
 _BY_STATUS = frozenset({"created_at", "updated_at"})
-"""The sort columns that also have an index which begins with the status."""
+"""The sort columns that also have a database index starting with the status."""
 
 
 class Page(NamedTuple):
-    """Finished JSON items, and the token of the next page if there is one.
+    """Finished JSON items and the token of the next page, or None.
 
-    `truncated` is True if the order is relevance and there were more matches than are ranked.
+    `truncated` is True if the order is relevance and only the newest matches were ranked.
     """
 
     items: list[bytes]
@@ -44,7 +44,7 @@ class Page(NamedTuple):
 
 
 class ListShape(NamedTuple):
-    """The things that a page's statement depends on: its order, the names of its conditions, and the cursor's parts."""
+    """The inputs that determine a page's SQL: the order, the names of the conditions, and the cursor's parts."""
 
     order: SortOrder
     names: tuple[str, ...]
@@ -53,7 +53,7 @@ class ListShape(NamedTuple):
 
 
 def is_in_order(shape: ListShape) -> bool:
-    """Whether an index holds the rows that match the filter in the requested order."""
+    """Whether a database index has the matching rows in the requested order."""
     if not _walked(shape):
         return False
     more = filter_sql.columns_of(shape.names) - {"archived", shape.order.column}
@@ -61,18 +61,21 @@ def is_in_order(shape: ListShape) -> bool:
 
 
 def _walked(shape: ListShape) -> list[str]:
-    """Return the condition on `archived`, with which the indexes of all orders begin, if the filter has one."""
+    """Return the condition on `archived`, if the filter has one.
+
+    All database indexes for sorting start with that column.
+    """
     return [name for name in shape.names if name in ("archived", "not archived")]
 
 
 def ordered_sql(shape: ListShape) -> Sql:
-    """Return the statement of a page whose rows an index holds in the requested order."""
+    """Return the statement for a page that walks a database index in the requested order."""
     statement = _selected(shape).where(*clauses(shape.names, bare), *_place(shape, bare))
     return compiled(statement.order_by(*_directions(shape, bare)).limit(bindparam("row_limit")))
 
 
 def walking_sql(shape: ListShape) -> Sql:
-    """Return the statement of a page that looks through the next `WALKED` rows in the requested order."""
+    """Return the statement for a page that filters the next `WALKED` rows in the requested order."""
     nearest = (
         select(*(conversation.c[name] for name in filter_sql.COLUMNS))
         .where(*clauses(_walked(shape), bare), *_place(shape, bare))
@@ -90,7 +93,7 @@ def walking_sql(shape: ListShape) -> Sql:
 
 
 def reading_sql(shape: ListShape) -> Sql:
-    """Return the statement of a page that starts from few rows or scans the table, and sorts."""
+    """Return the statement for a page that starts from few rows or scans the table, and sorts."""
     found = select(conversation.c.id).where(*clauses_by_index(shape.names), *_place(shape, unindexed))
     return _page_of(shape, found.order_by(*_directions(shape, unindexed)).correlate(None))
 
@@ -110,7 +113,7 @@ def _selected(shape: ListShape) -> Select[*tuple[Any, ...]]:
 
 
 def _place(shape: ListShape, column: filter_sql.Column) -> list[ColumnElement[bool]]:
-    """Return the conditions that put a page behind its cursor."""
+    """Return the conditions that select the rows after the cursor."""
     key = column(shape.order.column)
     place = []
     if shape.after:
@@ -128,7 +131,7 @@ def _directions(shape: ListShape, column: filter_sql.Column) -> tuple[ColumnElem
 
 @lru_cache(maxsize=512)
 def list_sqls(shape: ListShape) -> tuple[Sql, ...]:
-    """Return the statements of a page; each is run if the one before it found too few rows."""
+    """Return the statements for a page. Each one is run only if the previous one found too few rows."""
     if is_in_order(shape):
         return (ordered_sql(shape),)
     walkable = _walked(shape) and not filter_sql.FEW & {*shape.names}
@@ -178,7 +181,7 @@ async def count_conversations(index: ReadConnection, asked: ConversationFilter) 
 
 @lru_cache(maxsize=64)
 def located_sql(names: tuple[str, ...]) -> Sql:
-    """Return the statement that walks all conversations that a filter admits, in order of their ids."""
+    """Return the statement that lists all matching conversations in order of their ids."""
     columns = conversation.c
     return compiled(
         select(columns.uuid, columns.directory)

@@ -1,4 +1,4 @@
-"""Finding conversations by id, by directory and by state. Lists for users are in `conversation_list`."""
+"""Finding conversations by id, directory and state. The lists for users are in `conversation_list`."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ SIGNATURE_CHUNK = 2000
 
 
 class IndexedState(NamedTuple):
-    """Where a conversation is on disk, how far its rows are, and who has it, as the index last saw it.
+    """A conversation's state in the index: its directory, how current its rows are, and its owner.
 
-    `owner` holds its lease until `owner_until`, in microseconds UTC. `dirty_by` has it open for writing, or had when it
-    crashed. `generation` is that of the last lease under which convstore wrote its rows.
+    `owner` has the lease until `owner_until`, in microseconds UTC. `dirty_by` is the process that has the conversation
+    open for writing, or had it open when it crashed.
     """
 
     key: int
@@ -66,7 +66,7 @@ def _find_sql(number: int) -> Sql:
 
 
 async def find_conversations(index: ReadConnection, ids: Sequence[ConversationId]) -> list[bytes | None]:
-    """Return the ConversationInfo of each id, in their order; None for each that is unknown."""
+    """Return the ConversationInfo of each id in the given order, None for an unknown id."""
     if not ids:
         return []
     rows = await index.fetch_all(_find_sql(len(ids)), {f"id_{i}": uuid for i, uuid in enumerate(ids)})
@@ -80,7 +80,7 @@ def _locate_sql() -> Sql:
 
 
 async def locate_conversation(index: ReadConnection, conversation_id: ConversationId) -> IndexedState | None:
-    """Return where a conversation is, or None when the index has none of this id."""
+    """Return a conversation's directory and state, or None if the index has no such id."""
     row = await index.fetch_one(_locate_sql(), {"uuid": conversation_id})
     return IndexedState(*row) if row else None
 
@@ -97,7 +97,7 @@ def _prefix_sql() -> Sql:
 
 
 async def list_ids(index: ReadConnection, prefix: str, most: int) -> list[ConversationId]:
-    """Return at most `most` ids that begin with `prefix`, the lowest first."""
+    """Return at most `most` ids that begin with `prefix`, lowest first."""
     parameters = {"first": prefix, "last": f"{prefix}g", "most": most}
     return [ConversationId(row[0]) for row in await index.fetch_all(_prefix_sql(), parameters)]
 
@@ -127,7 +127,7 @@ def _children_sql() -> Sql:
 
 
 async def list_children(index: ReadConnection, conversation_id: ConversationId) -> list[ConversationId]:
-    """Return the ids of the children of a conversation, the oldest first."""
+    """Return the ids of a conversation's children, oldest first."""
     return [ConversationId(row[0]) for row in await index.fetch_all(_children_sql(), {"parent_": conversation_id})]
 
 
@@ -165,7 +165,7 @@ def _totals_sql() -> Sql:
 
 
 async def count_totals(index: ReadConnection) -> Totals:
-    """Count the conversations, those that cannot be read, and those whose event rows may be out of date."""
+    """Count all conversations, the unreadable ones, and those whose event rows may be out of date."""
     rows = await index.fetch_kept(_totals_sql())
     return Totals(*rows[0])
 
@@ -190,7 +190,7 @@ async def list_unreadable(index: ReadConnection, limit: int) -> list[tuple[Conve
 CHUNK = 1000
 
 _EITHER: tuple[ColumnElement[int], ...] = (literal_column("0"), literal_column("1"))
-"""Archived or not. The index of `updated_at` begins with that column."""
+"""The values of `archived`. They are listed because the database index of `updated_at` starts with that column."""
 
 
 @cache
@@ -208,9 +208,9 @@ def _active_sql() -> Sql:
 
 
 async def list_active(index: ReadConnection, since_us: int, before: int) -> list[IndexedState]:
-    """Return the next conversations with a key below `before`, the newest first, that every sweep looks at.
+    """Return the next conversations with a key below `before`, newest first, that every sweep checks.
 
-    They were updated since `since_us`, are owned or open, or have rows that are known to be out of date.
+    They were updated after `since_us`, are owned or open, or have rows that are known to be out of date.
     """
     asked = {"since": since_us, "before": before, "row_limit": CHUNK}
     return [IndexedState(*row) for row in await index.fetch_all(_active_sql(), asked)]
@@ -234,7 +234,7 @@ def _some_sql(number: int) -> Sql:
 
 
 async def find_states(index: ReadConnection, ids: Sequence[ConversationId]) -> list[IndexedState]:
-    """Return those of these conversations that the index has."""
+    """Return the states of those of these conversations that are in the index."""
     if not ids:
         return []
     asked = {f"id_{i}": conversation_id for i, conversation_id in enumerate(ids)}
@@ -247,12 +247,12 @@ def _dirty_sql() -> Sql:
 
 
 async def list_dirty(index: ReadConnection) -> list[IndexedState]:
-    """Return the conversations that somebody has open, or had when it crashed."""
+    """Return the conversations that a process has open for writing, or had open when it crashed."""
     return [IndexedState(*row) for row in await index.fetch_all(_dirty_sql())]
 
 
 class Placement(NamedTuple):
-    """A conversation's directory, and the columns by which disk usage is grouped."""
+    """A conversation's directory, and the columns for grouping disk usage."""
 
     id: ConversationId
     directory: str

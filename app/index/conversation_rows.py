@@ -18,30 +18,30 @@ from app.model.conversation import ConversationRow, IndexedRow
 from app.model.ids import ConversationId
 
 COLUMNS = [name for name in ConversationRow._fields if name not in ("tags", "preview", "body")]
-"""The fields that are columns of `conversation`; they come first."""
+"""The fields of ConversationRow that are columns of `conversation`. They come first in both."""
 
 _NUMBER = len(COLUMNS)
 _INFO = (conversation_info.c.preview, conversation_info.c.body)
 
 
 class KnownRow(NamedTuple):
-    """A conversation as the index has it."""
+    """A conversation's row as it is in the index now."""
 
     key: int
     generation: int
-    """That of the last owner who opened it."""
+    """The lease generation of the last owner who opened the conversation."""
     revision: int
     signature: bytes
     events_behind: int
     searched_title: str | None
-    """Its title as search looks through it."""
+    """The searchable title."""
     row: ConversationRow
-    """Its body is empty when the index has none."""
+    """The body is empty if the index has none."""
 
 
 @lru_cache(maxsize=128)
 def known_sql(number: int) -> Sql:
-    """Return the statement for so many conversations by their ids."""
+    """Return the statement that reads this number of conversations by id."""
     columns = conversation.c
     wanted: list[BindParameter[str]] = [bindparam(f"id_{i}") for i in range(number)]
     pair = func.json_array(conversation_tag.c.key, conversation_tag.c.value)
@@ -71,13 +71,13 @@ def _asked_ids(ids: Sequence[ConversationId]) -> dict[str, object]:
 
 
 async def find_known(index: ReadConnection, ids: Sequence[ConversationId]) -> dict[ConversationId, KnownRow]:
-    """Return those of `ids` that the index knows."""
+    """Return the rows of those of `ids` that are in the index."""
     rows = await index.fetch_all(known_sql(len(ids)), _asked_ids(ids)) if ids else []
     return {one.row.uuid: one for one in map(_as_known, rows)}
 
 
 def find_known_to_write(index: WriteConnection, ids: Sequence[ConversationId]) -> dict[ConversationId, KnownRow]:
-    """Return those of `ids` that the index knows, inside a transaction that changes them."""
+    """Do the same as `find_known`, inside a write transaction."""
     return {one.row.uuid: one for one in map(_as_known, index.fetch_all(known_sql(len(ids)), _asked_ids(ids)))}
 
 
@@ -87,7 +87,7 @@ _LAST_KEY = Sql("SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 
 
 @lru_cache(maxsize=256)
 def _update_sql(names: tuple[str, ...]) -> Sql:
-    """Return the statement that sets these columns only: updating their indexes is most of the work."""
+    """Return the statement that sets only these columns, because updating database indexes costs most."""
     values: dict[str, BindParameter[object]] = {name: bindparam(f"{name}_") for name in names}
     return compiled(update(conversation).where(conversation.c.id == bindparam("key_")).values(values))
 
@@ -114,7 +114,7 @@ def _add_tag_sql() -> Sql:
 
 
 def insert_rows(index: WriteConnection, fresh: Sequence[IndexedRow], *, revision: int, events_behind: int) -> None:
-    """Write rows of new conversations. Keys are assigned here, so that nothing has to be looked up."""
+    """Write rows of new conversations. Keys are assigned here, so that they need not be read back."""
     [[last]] = index.fetch_all(_LAST_KEY)
     keyed = [(key, indexed.row) for key, indexed in enumerate(fresh, last + 1)]
     values = [
@@ -130,9 +130,9 @@ def insert_rows(index: WriteConnection, fresh: Sequence[IndexedRow], *, revision
 def update_rows(
     index: WriteConnection, known: Sequence[tuple[KnownRow, IndexedRow]], *, revision: int, events_behind: int
 ) -> None:
-    """Set the columns that differ. Rows that differ in more than the signature get the `revision`.
+    """Set the columns that differ. A row that differs in more than its signature gets the `revision`.
 
-    `events_behind` is never reset here: an append adds its own events, not the others that may be missing.
+    `events_behind` is never reset here, because an append adds only its own events, and others may be missing.
     """
     updates: dict[tuple[str, ...], list[dict[str, object]]] = {}
     bodies, retagged, retitled = [], [], []
@@ -166,7 +166,7 @@ def _info(key: int, row: ConversationRow) -> dict[str, object]:
 
 
 def _add_tags(index: WriteConnection, keyed: Iterable[tuple[int, ConversationRow]]) -> None:
-    """Write the tags of conversations that have none yet, given with their keys."""
+    """Write the tags of conversations that have none yet; each row comes with its key."""
     tags = [{"conversation": number, "key": key, "value": value} for number, row in keyed for key, value in row.tags]
     index.execute_many(_add_tag_sql(), tags)
 
@@ -175,7 +175,7 @@ _WRITE_CHUNK = 500
 
 
 class Upserted(NamedTuple):
-    """How many rows are new or changed, and which were skipped because the index has a newer row."""
+    """The number of new and changed rows, and the rows that were skipped because the index has newer ones."""
 
     changed: int
     newer: frozenset[ConversationId] = frozenset()
@@ -186,10 +186,10 @@ def upsert_many(
 ) -> Upserted:
     """Write the rows and bodies of conversations.
 
-    Their event rows count as out of date until `event_rows.apply_changes` has written them. With `events_too` the same
-    transaction writes them, so that only those stay out of date that were before.
+    Their event rows count as out of date until `event_rows.apply_changes` has written them. With `events_too`, the same
+    transaction writes the event rows, so only rows that were out of date before stay so.
 
-    `as_of` is the revision of the index before the files were read. A row that somebody else changed since then is
+    `as_of` is the revision of the index before the files were read. A row that another process changed since then is
     newer and is skipped.
     """
     done = Upserted(0)
@@ -209,7 +209,7 @@ def write_rows(
     as_of: int | None = None,
     events_too: bool = False,
 ) -> Upserted:
-    """Do what `upsert_many` does; `before` was read by `find_known_to_write` in the same transaction."""
+    """Do the same as `upsert_many`. `before` was read by `find_known_to_write` in the same transaction."""
     fresh: list[IndexedRow] = []
     known: list[tuple[KnownRow, IndexedRow]] = []
     newer: list[ConversationId] = []
@@ -234,7 +234,7 @@ def write_rows(
 
 
 def _touched_parents(before: KnownRow | None, now: ConversationRow) -> set[str | None]:
-    """Return the parents whose list of children changes with this row."""
+    """Return the parents whose list of children changes."""
     if before is None:
         return {now.parent}
     if (before.row.parent, before.row.created_at) == (now.parent, now.created_at):
@@ -254,7 +254,7 @@ def _delete_sql() -> Sql:
 
 
 def delete_many(index: WriteConnection, directories: Iterable[str]) -> int:
-    """Delete conversations by their directories, with all their rows, and return how many there were."""
+    """Delete conversations by directory, with all their rows, and return their number."""
     doomed = [row for directory in directories for row in index.fetch_all(_doomed_sql(), {"directory": directory})]
     if not doomed:
         return 0
@@ -267,6 +267,6 @@ def delete_many(index: WriteConnection, directories: Iterable[str]) -> int:
 
 
 def invalidate_all(index: WriteConnection) -> None:
-    """Make the next sync read every conversation again. The rows are served until then."""
+    """Make the next sync read every conversation again. Until then, the current rows are served."""
     index.execute(update(conversation).values(signature=b"", events_behind=1))
     state.bump_revision(index)

@@ -1,4 +1,4 @@
-"""The differences between databases in statements: how they are compiled, and INSERT with a conflict."""
+"""How statements are compiled for a database, and its INSERT with conflict handling."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ _DIALECT = sqlite.dialect(paramstyle="named")
 
 
 class Sql(NamedTuple):
-    """A statement's text and the constants in it, apart from the parameters that each call gives."""
+    """The text of a statement and its constants. The other parameters come with each call."""
 
     text: str
     constants: Mapping[str, object]
 
     def bind(self, parameters: Mapping[str, object]) -> dict[str, object]:
-        """Return all that the driver has to bind."""
+        """Return the constants and parameters for the driver."""
         return {**self.constants, **parameters}
 
 
 def compiled(statement: ClauseElement) -> Sql:
-    """Compile a statement; its parameters are named bindparams, given by each call."""
+    """Compile a statement. Its parameters are named bindparams, whose values come with each call."""
     result = cast(SQLCompiler, statement.compile(dialect=_DIALECT))
     constants = {name: bind.effective_value for bind, name in result.bind_names.items() if not bind.required}
     return Sql(str(result), constants)

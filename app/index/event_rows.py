@@ -1,4 +1,4 @@
-"""The event rows of one conversation: its log without the payloads."""
+"""The event rows of one conversation: the log without the payloads."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from app.model.ids import ConversationId, EventName
 from app.model.page import Cursor, EventOrder
 
 UNREADABLE_MAX = 1000
-"""How many unreadable events a page reports at most."""
+"""The maximum number of unreadable events that a page reports."""
 
 _HERE = event.c.conversation == (
     select(conversation.c.id).where(conversation.c.uuid == bindparam("uuid")).scalar_subquery()
@@ -79,7 +79,10 @@ async def list_events(
     after: Cursor[int] | None,
     limit: int,
 ) -> list[EventName]:
-    """Return the names of readable events in log order or its reverse; `asked.body` matches every message."""
+    """Return the names of readable events in log order or its reverse.
+
+    The caller compares texts with `asked.body`; here it only selects MessageEvents.
+    """
     parameters = _asked(asked)
     sql = list_sql(order, tuple(parameters), after=after is not None)
     parameters |= {"uuid": uuid, "row_limit": limit}
@@ -95,7 +98,7 @@ def count_sql(names: tuple[str, ...]) -> Sql:
 
 
 async def count_events(index: ReadConnection, uuid: ConversationId, asked: EventFilter) -> int:
-    """Return how many readable events match the filter; `asked.body` matches every message."""
+    """Return the number of readable events that match the filter. `asked.body` only selects MessageEvents."""
     parameters = _asked(asked)
     rows = await index.fetch_all(count_sql(tuple(parameters)), parameters | {"uuid": uuid})
     return int(rows[0][0])
@@ -196,7 +199,7 @@ def _rows_sql() -> Sql:
 
 
 async def list_rows(index: ReadConnection, key: int) -> list[EventRow]:
-    """Return all event rows of a conversation in log order, with their texts, including gaps."""
+    """Return all event rows of a conversation, including gaps, with their texts, in log order."""
     rows = await index.fetch_all(_rows_sql(), {"conversation": key})
     return [EventRow(EventName(*row[:2]), EventFacts(*row[2:7]), row[7]) for row in rows]
 
@@ -213,7 +216,7 @@ def _known_sql(number: int) -> Sql:
 
 
 async def list_known(index: ReadConnection, keys: Sequence[int]) -> dict[int, dict[EventName, str | None]]:
-    """Return for each key the names of its events, each with the reason if it is unreadable."""
+    """Return, for each key, the names of its events, each with its reason if it is unreadable."""
     found: dict[int, dict[EventName, str | None]] = {key: {} for key in keys}
     if keys:
         rows = await index.fetch_all(_known_sql(len(keys)), {f"key_{i}": key for i, key in enumerate(keys)})
@@ -260,9 +263,9 @@ def _in_step_sql() -> Sql:
 
 
 def apply_changes(index: WriteConnection, changes: Sequence[LogChange]) -> None:
-    """Write and delete event rows and their texts. Conversations of which everything was read are up to date again.
+    """Write and delete event rows and their texts. Conversations that were read completely are then up to date.
 
-    A change is dropped if its conversation was deleted meanwhile, or if its key belongs to another directory now,
+    A change is dropped if its conversation was deleted meanwhile, or if its key now belongs to another directory
     because the index was replaced.
     """
     keys = {f"key_{i}": change.key for i, change in enumerate(changes)}
@@ -277,7 +280,7 @@ def apply_changes(index: WriteConnection, changes: Sequence[LogChange]) -> None:
 
 
 def write_changes(index: WriteConnection, changes: Sequence[LogChange]) -> int:
-    """Write and delete event rows and texts of existing conversations, and return how many differed."""
+    """Write and delete event rows and texts of existing conversations, and return the number of rows that differed."""
     gone = [
         {"conversation": change.key, "seq": name.seq, "event_id": name.event_id}
         for change in changes
@@ -293,7 +296,9 @@ def write_changes(index: WriteConnection, changes: Sequence[LogChange]) -> int:
     said = [MessageText(key, *row.name, row.facts.timestamp_us, row.facts.text) for key, row in rows]
     deleted = index.execute_many(_delete_sql(), gone) if gone else 0
     inserted = index.execute_many(_insert_sql(), fresh)
-    if not gone and inserted == len(fresh):  # texts are written with their events, so new events have none yet
+    if not gone and inserted == len(
+        fresh
+    ):  # texts are written together with their events, so new events have no texts yet
         return inserted + add_messages(index, said)
     unsaid = [MessageText(change.key, *name, None, "") for change in changes for name in change.delete]
     changed = deleted + inserted + write_messages(index, unsaid + said)
@@ -301,6 +306,6 @@ def write_changes(index: WriteConnection, changes: Sequence[LogChange]) -> int:
 
 
 def delete_all(index: WriteConnection) -> None:
-    """Delete all event rows and texts; the next sync reads the logs again."""
+    """Delete all event rows and texts. The next sync reads the logs again."""
     clear_messages(index)
     index.execute(delete(event))

@@ -1,7 +1,7 @@
 """Counts by status, model, tag and so on, under any filter. One statement counts all facets, so that they agree.
 
-If one index holds the matching rows in the order of a facet's values, the facet is counted in that index. All other
-facets share one evaluation of the filter: SQLite materialises its result if it is used more than once.
+If one database index has the matching rows in the order of a facet's values, the facet is counted in that index. All
+other facets share one evaluation of the filter; SQLite materialises a result that is used more than once.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ _DAY_S: ColumnElement[int] = literal_column("86400")
 _BEFORE_1970_US: ColumnElement[int] = literal_column("62135596800000000")
 _BEFORE_1970_DAYS: ColumnElement[int] = literal_column("719162")
 _BY = {FacetKind.DAY: "created_at", FacetKind.MONTH: "created_at", FacetKind.TAG: "id"}
-"""The columns of those facets that have another name than their column."""
+"""The columns of the facets that are named differently from their column."""
 
 
 @lru_cache(maxsize=256)
 def facets_sql(kinds: tuple[tuple[FacetKind, bool], ...], names: tuple[str, ...]) -> Sql:
-    """Return the statement that counts by these kinds, each with or without the key of a tag, under these conditions.
+    """Return the statement that counts by these facets (kind, whether a tag key is given) under these conditions.
 
-    Its rows are (number of the facet, value, count, sum of the facet's counts); the value null comes first, then the
-    largest count. A conversation has several tags, so if all facets are of tags, the facet -1 gives the total.
+    Its rows are (number of the facet, value, count, sum of the facet's counts). The null value comes first, then the
+    largest count. A conversation may have several tags, so if all facets are tags, facet -1 has the total.
     """
     admitted = _admitted({kind for kind, _ in kinds if not _is_in_one_index(kind, names)}, names)
     days = _days(names, admitted)
@@ -48,13 +48,16 @@ def facets_sql(kinds: tuple[tuple[FacetKind, bool], ...], names: tuple[str, ...]
 
 
 def _is_in_one_index(kind: FacetKind, names: tuple[str, ...]) -> bool:
-    """Whether an index holds the matching rows in the order of a facet's values; tags have one for all rows."""
+    """Whether one database index has the matching rows in the order of a facet's values.
+
+    The database index of tags covers all conversations, so any other filter rules it out.
+    """
     more = filter_sql.columns_of(names) - {"archived"}
     return not more if kind is FacetKind.TAG else more <= {_BY.get(kind, kind.value)}
 
 
 def _admitted(kinds: set[FacetKind], names: tuple[str, ...]) -> CTE | None:
-    """Return the matching rows with the columns of these facets; None if there are no facets."""
+    """Return the matching rows with the columns of these facets, or None if there are no facets."""
     if not kinds:
         return None
     columns = sorted({_BY.get(kind, kind.value) for kind in kinds} | {"id", "created_at"})
@@ -63,7 +66,7 @@ def _admitted(kinds: set[FacetKind], names: tuple[str, ...]) -> CTE | None:
 
 
 def _days(names: tuple[str, ...], admitted: CTE | None) -> CTE:
-    """Return the rows (day, number of conversations) from which the counts of days and of months are made."""
+    """Return the rows (day, number of conversations), from which days and months are counted."""
     if admitted is None or _is_in_one_index(FacetKind.DAY, names):
         days = select(_day(bare("created_at")).label("day"), func.count().label("number")).where(*clauses(names, bare))
     else:
@@ -120,7 +123,7 @@ def _grouped(counted: Select[*tuple[Any, ...]]) -> Subquery:
 def _tags_of_all(place: int, names: tuple[str, ...], *, keyed: bool) -> Subquery:
     """Return the counts by tag without joining the conversations.
 
-    The ids to leave out come from one subquery: the archived ones, or, where only archived ones count, all others.
+    One subquery finds the conversations to exclude: the archived ones, or, if only archived ones count, all others.
     """
     tag = conversation_tag.alias(f"tag_{place}")
     others = {"archived": "not archived", "not archived": "archived"}
@@ -138,7 +141,7 @@ def _tags_of_all(place: int, names: tuple[str, ...], *, keyed: bool) -> Subquery
 
 
 def _day(time_us: ColumnElement[int]) -> ColumnElement[int]:
-    """Return the day since 1970. It counts from the year 1, because SQLite's division truncates towards zero."""
+    """Return the day since 1970. It is computed from the year 1, because SQLite's division truncates towards zero."""
     days = (time_us + _BEFORE_1970_US).self_group().op("/")(_DAY_US)
     return days - _BEFORE_1970_DAYS
 

@@ -1,9 +1,9 @@
-"""The one filter builder: a ConversationFilter as SQL, for lists, counts, facets and search.
+"""The only filter builder: it converts a ConversationFilter to SQL for lists, counts, facets and search.
 
-A filter is a set of named conditions; a statement is built once for each set of names. A condition is either found in
-an index of its own or checked row by row. In a statement that scans rows anyway, columns with few distinct values are
-written `+column`. This keeps SQLite from using their index and then looking up each row in the table, which takes three
-times as long as a scan of 100,000 rows.
+A filter is a set of named conditions; a statement is built once for each set of names. A condition is either found in a
+database index or checked row by row. In a statement that scans rows anyway, columns with few distinct values are
+written `+column`. Otherwise SQLite would use their database index and then look up each row in the table, which takes
+three times as long as a scan of 100,000 rows.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from app.model.filters import ConversationFilter
 from app.model.text.tokenizer import fold_title, parse_question
 
 Column = Callable[[str], ColumnElement[Any]]
-"""Gives a column of `conversation` by its name."""
+"""Returns a column of `conversation` by name."""
 
 Clause = Callable[[Column], ColumnElement[bool]]
 
 
 class CompiledFilter(NamedTuple):
-    """A filter compiled for SQL: which conditions it uses, by name, and the values of their parameters."""
+    """The names of a filter's conditions, and the values of their parameters."""
 
     names: tuple[str, ...]
     values: dict[str, object]
@@ -40,7 +40,7 @@ def bare(name: str) -> ColumnElement[Any]:
 
 
 def unindexed(name: str) -> ColumnElement[Any]:
-    """Return a column for which SQLite uses no index, neither to find rows nor to sort."""
+    """Return a column in a form for which SQLite uses no database index, neither to find rows nor to sort."""
     column = conversation.c[name]
     return UnaryExpression(column, operator=custom_op("+"), type_=column.type)
 
@@ -64,7 +64,7 @@ def _titled(column: Column) -> ColumnElement[bool]:
 RANGED = ("created_at", "updated_at", "last_event_at", "cost", "event_count")
 
 COUNTED = ("status", "workspace", "model", "agent_kind")
-"""The columns with few values that have an index, which begins with `archived`."""
+"""The columns with few distinct values. Each has a database index that starts with `archived`."""
 
 _CLAUSES: dict[str, Clause] = {
     "q": lambda column: column("id").in_(SAYING),
@@ -90,13 +90,13 @@ _CLAUSES: dict[str, Clause] = {
 }
 
 FEW = frozenset({"q", "nothing", "parent", "forked_from", "unreadable", "owned"})
-"""Conditions that match few rows and find them in an index of their own."""
+"""The conditions that match few rows, each with its own database index."""
 
 COLUMNS = (
     "id", "uuid", "status", "title_key", "workspace", "model", "agent_kind", "parent", "forked_from", "archived",
     "unreadable", "owner_until", *RANGED,
 )  # fmt: skip
-"""The columns that conditions and orders use."""
+"""The columns that conditions and sort orders use."""
 
 _TRIGRAM = 3
 _ONE_OF = "one of statuses: "
@@ -112,14 +112,14 @@ _VALUES = {
     **{f"{name}_{end}": f"{name}_{end}_us" for name in RANGED[:3] for end in ("gte", "lt")},
     **{f"{name}_{end}": f"{name}_{end}" for name in RANGED[3:] for end in ("gte", "lt")},
 }
-"""The conditions that compare with one value, each with the field of the filter."""
+"""The conditions that compare with one value, each with its field of the filter."""
 
 _CHOICES = {"archived": "archived", "top level": "top_level", "unreadable": "unreadable", "owned": "owned"}
-"""The conditions that can be required or excluded, each with the field of the filter."""
+"""The conditions that can be required or excluded, each with its field of the filter."""
 
 
 def compile_filter(asked: ConversationFilter) -> CompiledFilter:
-    """Return the conditions of a filter. `owned` compares with the present time."""
+    """Return the conditions of a filter. `owned` is compared with the current time."""
     values: dict[str, object] = {
         name: value for name, field in _VALUES.items() if (value := getattr(asked, field)) is not None
     }
@@ -152,17 +152,17 @@ def compile_filter(asked: ConversationFilter) -> CompiledFilter:
 
 
 def clauses(names: Iterable[str], column: Column) -> list[ColumnElement[bool]]:
-    """Return conditions that check row by row, over the columns that `column` gives."""
+    """Return conditions that are checked row by row. `column` returns the columns to use."""
     return [_clause(name, column) for name in names]
 
 
 def clauses_by_index(names: Iterable[str]) -> list[ColumnElement[bool]]:
-    """Return conditions for a statement that starts from few rows or else scans all."""
+    """Return conditions for a statement that either starts from few rows or scans all rows."""
     return [_clause_by_few(name) for name in names]
 
 
 def clauses_to_count(names: Iterable[str]) -> list[ColumnElement[bool]]:
-    """Return conditions for a count: in one covering index if there is one, else as `clauses_by_index`."""
+    """Return conditions for a count: for one covering database index if there is one, else as in `clauses_by_index`."""
     names = tuple(names)
     more = columns_of(names) - {"archived"}
     return clauses(names, bare) if len(more) <= 1 and more <= {*COUNTED, *RANGED} else clauses_by_index(names)
@@ -195,7 +195,7 @@ def _tagged(name: str) -> Select[int]:
 
 
 def columns_of(names: Iterable[str]) -> frozenset[str]:
-    """Return the columns that conditions use, or the name of a condition that finds rows in another way."""
+    """Return the columns that these conditions use. A condition on anything else is returned by its own name."""
     return frozenset(
         "statuses" if name.startswith(_ONE_OF) else name.removeprefix("not ").removesuffix("_gte").removesuffix("_lt")
         for name in names

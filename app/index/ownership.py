@@ -1,7 +1,7 @@
-"""Who has conversations open for writing, and who owns their leases, as the index knows it.
+"""The index's record of open conversations and of the owners of leases.
 
 The dirty flag of an open conversation is committed with `synchronous=FULL` before its first file is written, so that it
-survives a power cut. After a crash only the conversations that were open are read again.
+survives a power cut. After a crash, only the conversations that were open are read again.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def _mark_sql() -> Sql:
 
 
 def set_dirty(index: WriteConnection, conversation_id: ConversationId, owner: str, generation: int) -> None:
-    """Set the flag that `owner` may write to a conversation from now on. Commit it durably."""
+    """Set the flag that `owner` may write to a conversation. The caller commits it durably."""
     row = {"uuid_": conversation_id, "owner_": owner, "generation_": generation}
     index.execute_many(_mark_sql(), [row])
 
@@ -48,13 +48,13 @@ def _clear_sql() -> Sql:
 def clear_dirty(
     index: WriteConnection, conversation_id: ConversationId, owner: str, generation: int = 2**63 - 1
 ) -> None:
-    """Clear the flag of `owner`, whose rows are up to date, unless it opened the conversation with a later lease."""
+    """Clear the flag of `owner`, whose rows are up to date, unless the conversation was reopened with a later lease."""
     row = {"uuid_": conversation_id, "owner_": owner, "generation_": generation}
     index.execute_many(_clear_sql(), [row])
 
 
 class Ownership(NamedTuple):
-    """Who owns a conversation until when, in microseconds UTC; None: nobody."""
+    """The owner of a conversation and the end of its lease in microseconds UTC, or None if there is no owner."""
 
     id: ConversationId
     owner: str | None
@@ -77,7 +77,7 @@ def _until_sql() -> Sql:
 
 
 def set_owners(index: WriteConnection, owned: Sequence[Ownership]) -> None:
-    """Set the owners of conversations. Another owner, or none, raises the revision; a renewed lease does not."""
+    """Set the owners of conversations. A different owner, or none, raises the revision; a renewed lease does not."""
     changed = [one.id for one in owned if index.execute_many(_own_sql(), [{"uuid_": one.id, "owner_": one.owner}])]
     index.execute_many(_until_sql(), [{"uuid_": one.id, "until_": one.owner_until} for one in owned])
     if changed:

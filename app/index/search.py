@@ -1,6 +1,6 @@
-"""Full-text search: which messages contain the words, which of them match best, and where in the text.
+"""Full-text search: finds messages that contain the words, ranks them, and makes snippets.
 
-The text index gives the newest matches first. The newest `RANKED` of them are ranked; a page says if there were more.
+The text index returns the newest matches first. The newest `RANKED` of them are ranked; a page says if there were more.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from app.model.text.snippet import make_snippet
 from app.model.text.tokenizer import Term, parse_question
 
 RANKED = 5000
-"""How many matches are ranked at most."""
+"""The maximum number of matches that are ranked."""
 
 _NEWEST = 2**62
 TITLE_SOURCE = "title"
@@ -45,9 +45,10 @@ class _Ranked(NamedTuple):
 
 
 class _After(NamedTuple):
-    """Where a page begins: after this score and id, among the ids between `oldest` and `newest` of the first page.
+    """The position of a page: after this score and id, among the ids from `oldest` to `newest` of the first page.
 
-    So new messages do not push any of the ranked ones out. Ids are valid for one build of the index only.
+    The limits keep new messages from displacing ranked ones between pages. Ids are valid only for one build of the
+    index.
     """
 
     score: int
@@ -58,7 +59,7 @@ class _After(NamedTuple):
 
 @lru_cache(maxsize=256)
 def matches_sql(names: tuple[str, ...]) -> Sql:
-    """Return the statement for the newest messages that match, in conversations under these conditions."""
+    """Return the statement for the newest matching messages of conversations under these conditions."""
     return newest_matches(clauses(names, bare))
 
 
@@ -92,11 +93,11 @@ class _Ranking(NamedTuple):
 
 
 async def search_messages(index: ReadConnection, asked: ConversationFilter, page_id: str | None, limit: int) -> HitPage:
-    """Return a page of the messages that match `asked.q`, in the conversations that match the filter.
+    """Return a page of the messages that match `asked.q` in the conversations that match the filter.
 
     Raises:
         InvalidToken: `page_id` is damaged, or belongs to another query or another build of the index.
-        QueryTooSlow: it takes longer than the time for which the connection was lent.
+        QueryTooSlow: the time limit of the connection was reached.
     """
     query = digest("", asked, "messages")
     epoch = (await state.get_revision(index)).epoch
@@ -113,11 +114,11 @@ async def search_messages(index: ReadConnection, asked: ConversationFilter, page
 
 
 async def rank_conversations(index: ReadConnection, asked: ConversationFilter, page_id: str | None, limit: int) -> Page:
-    """Return a page of ConversationInfo, ordered by the score of their best message for `asked.q`.
+    """Return a page of ConversationInfo, sorted by the score of each conversation's best message for `asked.q`.
 
     Raises:
         InvalidToken: `page_id` is damaged, or belongs to another query or another build of the index.
-        QueryTooSlow: it takes longer than the time for which the connection was lent.
+        QueryTooSlow: the time limit of the connection was reached.
     """
     query = digest(SortOrder.RELEVANCE, asked)
     epoch = (await state.get_revision(index)).epoch
@@ -138,7 +139,7 @@ async def rank_conversations(index: ReadConnection, asked: ConversationFilter, p
 
 
 async def _rank_matches(index: ReadConnection, asked: ConversationFilter, after: _After | None) -> _Ranking:
-    """Return the newest matches, the best first."""
+    """Return the newest matches, best first."""
     question = parse_question(asked.q or "")
     if question.match is None:
         return _Ranking([], 0, 0, truncated=False)
@@ -160,8 +161,8 @@ def _after(page_id: str, epoch: str, query: str) -> _After:
         case [last, oldest, made_in] if last.isdecimal() and oldest.isdecimal() and cursor.bound is not None:
             if made_in != epoch:
                 raise InvalidToken(
-                    "the index was built anew since this page token was given; "
-                    "ask for the first page again, without page_id"
+                    "the index was rebuilt since this page token was issued; "
+                    "request the first page again, without page_id"
                 )
             return _After(cursor.key, int(last), cursor.bound, int(oldest))
     raise InvalidToken("the page token is damaged; request the first page again, without page_id")

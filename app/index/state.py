@@ -1,4 +1,4 @@
-"""The state of the index: the progress of a sync, and the revision that rises with every change."""
+"""The state of the index: the progress of a sync, and the revision, which every change raises."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from app.index.dialect import Sql, compiled
 from app.index.tables import revision, sync_state
 
 RECOVERING = "recovering"
-"""`derived_by` of an index that replaced a damaged one and does not have all conversations yet."""
+"""The value of `derived_by` while an index that replaced a damaged one is incomplete."""
 
 
 class IndexState(NamedTuple):
@@ -56,12 +56,12 @@ async def get_state(index: ReadConnection) -> IndexState:
     """
     rows = await index.fetch_all(_progress_sql())
     if not rows:
-        raise IndexDamaged("the index is damaged (the row of its state is gone); a server builds it again")
+        raise IndexDamaged("the index is damaged (its state row is missing); a server builds it again")
     return IndexState(*rows[0])
 
 
 def set_state(index: WriteConnection, **values: object) -> None:
-    """Set columns of `sync_state`, by their names."""
+    """Set columns of `sync_state` by name."""
     index.execute(update(sync_state).values(values))
 
 
@@ -71,7 +71,7 @@ def _bump_sql() -> Sql:
 
 
 def bump_revision(index: WriteConnection) -> int:
-    """Raise the revision and return the new one. Every transaction that changes what a reader sees calls it."""
+    """Raise the revision and return it. Every transaction that changes what readers see must call this."""
     [row] = index.fetch_all(_bump_sql())
     return int(row[0])
 
@@ -102,11 +102,11 @@ def get_revision_to_write(index: WriteConnection) -> Revision:
 
 
 def raise_revision(index: WriteConnection, to: int) -> None:
-    """Raise the revision to `to` at least, so that no revision that a crash took back is used again."""
+    """Raise the revision to at least `to`, so that a revision that a power cut undid is never used again."""
     index.execute(update(revision).values(revision=func.max(revision.c.revision + 1, to)))
 
 
 def begin_epoch(index: WriteConnection, above: int) -> None:
-    """Begin a new epoch at a revision above `above`, so that readers of the old index never see it fall."""
+    """Begin a new epoch with a revision above `above`, so that readers of the old index never see a lower revision."""
     higher = func.max(revision.c.revision, above + 1)
     index.execute(update(revision).values(epoch=secrets.token_hex(8), revision=higher))

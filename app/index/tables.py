@@ -1,6 +1,6 @@
-"""The tables. Made by the migrations alone; `convstore db check` finds no drift between the two.
+"""The table definitions. Only migrations create tables; `convstore db check` compares both.
 
-Times are integer microseconds UTC. Only what filters and sorts run over stands in `conversation`.
+Times are integer microseconds UTC. The table `conversation` has only the columns that filters and sort orders use.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ conversation = Table(
     Index("ix_conversation_owner_until", "owner_until", sqlite_where=text("owner_until IS NOT NULL")),
     Index("ix_conversation_unsettled", "id", sqlite_where=text("length(signature) < 16")),
     Index("ix_conversation_dirty_by", "id", sqlite_where=text("dirty_by IS NOT NULL")),
-    sqlite_autoincrement=True,  # a key is never used again, so that late event rows cannot go to another conversation
+    sqlite_autoincrement=True,  # keys are never reused, so that late event rows cannot be added to another conversation
 )
 
 conversation_info = Table(
@@ -122,9 +122,9 @@ message = Table(
     Column("text", Text, nullable=False, comment="what was said, bounded, secrets masked"),
     Index("ix_message_conversation_seq", "conversation", "seq"),
 )
-"""Beside it, made by the migration: the view `message_words`, and over it the FTS5 table `message_fts`.
+"""The migration also makes the view `message_words`, and the FTS5 table `message_fts` over that view.
 
-A conversation cannot be deleted while it has messages, so that none is deleted before its words
+A conversation cannot be deleted while it has messages, so that no message is deleted before its words
 (`app.index.sqlite.text_index`).
 """
 
@@ -163,5 +163,5 @@ deletion = Table(
 
 
 def include_name(name: str | None, kind: str, _parents: object) -> bool:
-    """Whether Alembic compares a thing of this name; SQLite makes FTS5's own tables."""
+    """Whether Alembic compares an object with this name. SQLite itself makes FTS5's tables."""
     return not (kind == "table" and name is not None and name.startswith(("message_fts", "title_fts")))

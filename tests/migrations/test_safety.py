@@ -153,7 +153,7 @@ def test_a_step_whose_result_is_wrong_is_taken_back(index: Path, monkeypatch: py
         return plain(database, {**rows, "event": rows["event"] + 1})
 
     monkeypatch.setattr(integrity, "find_faults", faults)
-    with pytest.raises(MigrationFailed, match=r"0002 .* was taken back, .* event had 272 rows and has 271"):
+    with pytest.raises(MigrationFailed, match=r"0002 .* was rolled back; .* event had 272 rows and has 271"):
         migrations.upgrade(index)
     assert dump(index) == before
     monkeypatch.undo()
@@ -208,7 +208,7 @@ def test_without_space_the_index_stands_as_it_was(index: Path, kib: int) -> None
         text=True,
         check=True,
     )
-    assert re.match(r"IndexUnusable .* free space|MigrationFailed .* stands as before: free some space", ran.stdout)
+    assert re.match(r"IndexUnusable .* free space|MigrationFailed .* is as before: free some space", ran.stdout)
     assert dump(index) == before
     migrations.upgrade(index)
     assert migrations.drift(index) == []
@@ -247,7 +247,7 @@ else:
 @pytest.mark.parametrize(
     ("file_mode", "directory_mode", "told"),
     [
-        (0o444, 0o777, "readonly database) and stands as before: make the file writable"),
+        (0o444, 0o777, "readonly database) and is as before: make the file writable"),
         (0o444, 0o555, "make its directory writable"),
     ],
 )

@@ -1,7 +1,7 @@
-"""Backups of an index, and replacing the content of a live one, while others use it.
+"""Backing up an index, and replacing the contents of an index that is in use.
 
-A backup is made with VACUUM INTO, checked, and then linked to its target. A rebuilt index replaces the content of the
-live one through SQLite's backup API, in one transaction: a rename over a database that somebody has open corrupts it.
+A backup is made with VACUUM INTO, checked, and then linked to its target. A rebuilt index is copied into the existing
+file through SQLite's backup API in one transaction, because a rename over an open database corrupts it.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from app.index.sqlite.schema_version import read_revision
 
 
 class Backup(NamedTuple):
-    """A backup: its path, the revision of its schema, and what it holds."""
+    """A backup: its path, schema revision, number of conversations, and size."""
 
     path: Path
     revision: str | None
@@ -33,9 +33,10 @@ class Backup(NamedTuple):
 
 
 def back_up(index: Path, target: Path) -> Backup:
-    """Make a durable copy of an index as of one moment, also while it is in use.
+    """Make a durable copy of an index at one moment, even while it is in use.
 
-    The copy gets an epoch of its own: used in place of the index, it must refuse the change tokens given out since.
+    The copy gets a new epoch. If the copy replaces the index later, it must refuse change tokens issued after the
+    backup.
 
     Raises:
         OutputRefused: `target` exists, or cannot be written.
@@ -59,7 +60,7 @@ def back_up(index: Path, target: Path) -> Backup:
         raise OutputRefused(f"{target} exists; name another file") from error
     except OSError as error:
         raise OutputRefused(
-            f"{target} cannot be written ({error.strerror}); check that its directory is there, writable and not full"
+            f"{target} cannot be written ({error.strerror}); check that its directory exists, is writable and not full"
         ) from error
     return Backup(target, revision, conversations, target.stat().st_size)
 
@@ -74,7 +75,7 @@ def _copy(index: Path, copy: Path) -> None:
 
 
 def _require_sound(index: Path, copy: Path, revision: str) -> int:
-    """Return how many conversations a copy holds; raise IndexUnusable if it is damaged or has another schema."""
+    """Return the number of conversations in a copy. Raises IndexUnusable if it is damaged or has another schema."""
     with closing(sqlite3.connect(copy)) as database:
         faults = find_faults(database, whole=True)
         now = database.execute("SELECT version_num FROM alembic_version").fetchone()[0]
@@ -82,8 +83,8 @@ def _require_sound(index: Path, copy: Path, revision: str) -> int:
             faults.append(f"its schema is {now}, the index had {revision}")
         if faults:
             raise IndexUnusable(
-                f"the copy of the index {index} is not sound ({faults[0]}), so it was thrown away; "
-                "`convstore index rebuild` makes the index anew from the files"
+                f"the copy of the index {index} is not sound ({faults[0]}), so it was deleted; "
+                "`convstore index rebuild` builds the index again from the files"
             )
         return int(database.execute("SELECT count(*) FROM conversation").fetchone()[0])
 
@@ -97,10 +98,10 @@ def _sync(path: Path) -> None:
 
 
 async def copy_into(source: Index, target: Index) -> None:
-    """Replace the content of `target` by that of `source`. The caller holds `target.locked()`.
+    """Replace the contents of `target` with those of `source`. The caller holds `target.locked()`.
 
-    The revision continues from the higher of the two. The epoch is a new one, also if a rebuild that was killed had
-    copied the source before, so that old change tokens are recognised.
+    The revision continues from the higher of both revisions. The epoch is new, even if a killed rebuild had already
+    copied the source before, so that old change tokens are refused.
     """
     revision = await asyncio.to_thread(_find_revision, target.path)
     await source.write(lambda connection: state.begin_epoch(connection, revision))

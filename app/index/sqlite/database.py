@@ -1,8 +1,8 @@
-"""An open index: `Index.read()` lends one of a few read-only connections, `Index.write()` runs a write transaction.
+"""An open index. `Index.read()` lends a read-only connection, and `Index.write()` runs a write transaction.
 
-The rules for SQLite 3.40, each of which was measured: every write transaction takes SQLite's lock at once
-(`app.index.sqlite.write_connection`), behind one file lock that all processes share; readers have `query_only` on and
-never checkpoint; there is no mmap; the database file is never opened except through SQLite.
+The rules for SQLite 3.40, each of them measured: every write transaction takes SQLite's lock at once
+(`app.index.sqlite.write_connection`), behind one file lock that all processes share; read connections have `query_only`
+on and never checkpoint; there is no mmap; only SQLite opens the database file.
 """
 
 from __future__ import annotations
@@ -46,20 +46,20 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 _LEAST_S = 0.5
-"""Each writer waits this long for another process, however long it waited for its turn in this process."""
+"""The minimum time that a writer waits for other processes, even after a long wait for its turn in this process."""
 
 
 LockName = Literal["duty", "sync"]
 
 
 class HeldLock(NamedTuple):
-    """A lock of an index, until it is released."""
+    """A lock of an index that is held until `release` is called."""
 
     release: Callable[[], None]
 
 
 class _Pool:
-    """Read connections to lend."""
+    """A pool of read connections."""
 
     def __init__(self, size: int) -> None:
         self.size = size
@@ -68,7 +68,7 @@ class _Pool:
 
 
 class Index:
-    """An index file with its connections. `migrations.upgrade` must have made or upgraded the file before `open`."""
+    """An index file with its connections. `migrations.upgrade` must create or upgrade the file before `open`."""
 
     def __init__(self, path: Path, *, readers: int, busy_timeout_s: float, note: Note = ignore_note) -> None:
         self.path = path
@@ -86,16 +86,16 @@ class Index:
         self._damaged = False
         self._rebuilding = False
         self.opened: FileIdentity | None = None
-        """The file that was opened last."""
+        """The identity of the file that was opened last."""
         self._log: FileIdentity | None = None
         self._pin: int | None = None
 
     async def open(self) -> None:
-        """Open the read connections. The first write opens the writing connection.
+        """Open the read connections. The first write opens the write connection.
 
         Raises:
             IndexBusy: the index is being migrated.
-            IndexDamaged: the file is no database, or a damaged one.
+            IndexDamaged: the file is damaged or not a database.
             IndexUnusable: the file cannot be opened.
         """
         self._presence = await asyncio.to_thread(open_lock.hold_open, self.path)
@@ -128,7 +128,7 @@ class Index:
         self._let_go()
 
     async def _disconnect(self) -> None:
-        """Close the readers first, so that the last one to close, which checkpoints, is the writer."""
+        """Close the readers first. The last connection to close checkpoints, and this must be the writer."""
         for driver in self._drivers:
             await driver.close()
         self._drivers.clear()
@@ -145,10 +145,10 @@ class Index:
 
     def _close_writer(self, writer: Writer) -> None:
         try:
-            with writer_lock(self.path, self._busy_timeout_s):  # closing may checkpoint
+            with writer_lock(self.path, self._busy_timeout_s):  # closing may checkpoint, which needs the writer lock
                 writer.close()
         except (IndexBusy, IndexUnusable):
-            writer.close()  # another process has it open, or the disk fails; there is no more to do
+            writer.close()  # another process has the index open, or the disk fails; nothing else can be done
 
     def _let_go(self) -> None:
         if self._pin is not None:
@@ -160,19 +160,19 @@ class Index:
         return self.path.with_name(f"{self.path.name}-wal")
 
     def is_out_of_place(self) -> bool:
-        """Whether the open file, or its write-ahead log, was deleted or replaced. This costs two stats."""
+        """Whether the open file or its write-ahead log was deleted or replaced. Costs two stats."""
         if not self._drivers or find_identity(self.path) != self.opened:
             return True
         return self._log is not None and find_identity(self._log_path) != self._log
 
     @asynccontextmanager
     async def closed(self) -> AsyncIterator[None]:
-        """Close all connections of this process for the time of the block, then open the file of this name.
+        """Close all connections of this process during the block, and then open the file again.
 
-        The index counts as `rebuilding` until `refresh_rebuilding` was called.
+        Afterwards the index counts as `rebuilding` until `refresh_rebuilding` is called.
 
         Raises:
-            IndexUnusable: it cannot be opened again; the index stays closed.
+            IndexUnusable: the file cannot be opened again; the index stays closed.
         """
         async with self._queue.turn_of_task():
             lent = [pool.free for pool in (self._lists, self._searches) for _ in range(pool.size)]
@@ -181,7 +181,7 @@ class Index:
             try:
                 await self._disconnect()
                 yield
-                self._rebuilding = True  # else a reader that waits for a connection would count an empty index
+                self._rebuilding = True  # otherwise a reader that waits for a connection would read an empty index
                 self._seen = None
                 await self.open()
             finally:
@@ -194,12 +194,12 @@ class Index:
         return self._damaged
 
     def note_damage(self) -> None:
-        """Say that the index is damaged; `app.store.follow.index_repair` then replaces it."""
+        """Record that the index is damaged. `app.store.follow.index_repair` then replaces it."""
         self._damaged = True
 
     @property
     def rebuilding(self) -> bool:
-        """Whether the index replaced a damaged one and does not have all conversations yet, as of the last refresh."""
+        """Whether the index replaced a damaged one and is still incomplete, according to the last refresh."""
         return self._rebuilding
 
     async def refresh_rebuilding(self) -> None:
@@ -210,28 +210,27 @@ class Index:
     def _require_whole(self) -> None:
         if self._rebuilding:
             raise IndexRebuilding(
-                "the index was damaged and is being built again from the files, so nobody knows yet which conversations"
-                " there are; one by its id can be read meanwhile. See GET /api/index/status, and try again soon"
+                "the index was damaged and is being built again from the files, so its list of conversations is still"
+                " incomplete; a conversation can be read by its id. See GET /api/index/status, and try again soon"
             )
 
     def measure_files(self) -> dict[str, int]:
-        """Return the bytes of the index's files: `index_bytes` and `wal_bytes`, 0 for one that does not exist."""
+        """Return the sizes of the index's files: `index_bytes` and `wal_bytes`, 0 for a missing file."""
         return measure_files(self.path)
 
     def make_directory(self) -> None:
-        """Make the directory that the index is in, if it is missing.
+        """Make the index's directory if it is missing.
 
         Raises:
-            IndexUnusable: it cannot be made or written to, or is on a network file system.
+            IndexUnusable: the directory cannot be made or written to, or is on a network file system.
         """
         make_directory(self.path)
 
     def find_state(self) -> str | None:
-        """Return the index's epoch and revision as a text, which differs after every change; None if it is not known.
+        """Return a text that differs after every change (the index's epoch and revision), or None if it is unknown.
 
-        This is called on the event loop for every list request. While no process commits it costs one pragma: 6
-        microseconds of shared memory and no disk, where a read through a connection's thread costs 100. It never waits
-        for a lock.
+        Every list request calls this on the event loop. If no process has committed, it costs one pragma: 6 us of
+        shared memory and no disk access; a read in a connection's thread would cost 100 us. It never waits for a lock.
         """
         if self._watch is None:
             return None
@@ -248,19 +247,19 @@ class Index:
     async def read(self, *, within_s: float = inf, whole: bool = False) -> AsyncIterator[ReadConnection]:
         """Lend one of the read connections.
 
-        A statement that may take long gives `within_s`, after which it is stopped; it gets a connection from another
-        pool, so that no list waits for it. `whole` refuses an index that is being rebuilt.
+        Pass `within_s` for a statement that may take long: it is stopped after this time, and it gets a connection from
+        another pool, so that no list waits for it. `whole` refuses an index that is being rebuilt.
 
         Raises:
-            IndexRebuilding: the index does not know all conversations.
-            IndexUnusable: the index is closed at the moment.
+            IndexRebuilding: the index does not have all conversations yet.
+            IndexUnusable: the index is closed now.
         """
         pool = self._lists if within_s == inf else self._searches
         async with pool.free:
             if whole:
                 self._require_whole()
             if not pool.connections:
-                raise IndexUnusable("the index is closed while it is built again from the files; try again soon")
+                raise IndexUnusable("the index is closed while it is rebuilt from the files; try again soon")
             connection = pool.connections.pop()
             connection.deadline = time.monotonic() + within_s
             try:
@@ -274,16 +273,16 @@ class Index:
     async def write(
         self, work: Callable[[WriteConnection], T], *, durable: bool = False, read_from: FileIdentity | None = None
     ) -> T:
-        """Run `work` in a transaction, in a thread, and return its result. If `work` raises, everything is rolled back.
+        """Run `work` in a transaction in a thread, and return its result. If `work` raises, everything is rolled back.
 
-        `work` must not wait for anything else that writes to the index. A power cut may undo the last commits, which a
-        sync repairs from the files; it does not undo a `durable` one. If the changes depend on something that was read
-        before, `read_from` is what `opened` was then. A transaction that has its turn runs to its end, also if the
-        caller is cancelled.
+        `work` must not wait for another write to the index. A power cut may undo the last commits, which a sync repairs
+        from the files, but it never undoes a `durable` one. If the changes depend on an earlier read, pass the value of
+        `opened` at that time as `read_from`. A transaction that has started runs to its end, even if the caller is
+        cancelled.
 
         Raises:
             IndexBusy: another writer held the index for too long.
-            IndexUnusable: the database is damaged, or the disk is full or fails, or the file is not `read_from`.
+            IndexUnusable: the database is damaged, the disk is full or fails, or the file is not `read_from`.
         """
         asked = self._queue.ask()
         in_turn = partial(self.write_in_thread, work, durable=durable, read_from=read_from, asked=asked)
@@ -294,7 +293,7 @@ class Index:
             asked.turn.cancel()
             await asyncio.wait([running])
             if (failed := running.exception()) is not None and not asked.turn.cancelled():
-                log.warning("a change of the index whose caller was cancelled failed: %s", failed)
+                log.warning("a write to the index failed after its caller was cancelled: %s", failed)
             raise
 
     def write_in_thread(
@@ -305,12 +304,12 @@ class Index:
         read_from: FileIdentity | None = None,
         asked: Asked | None = None,
     ) -> T:
-        """Do what `write` does in the calling thread, which must not be that of the event loop.
+        """Do the same as `write` in the calling thread, which must not run the event loop.
 
-        `asked` is a turn that the caller has asked for already.
+        `asked` is a turn that the caller already requested.
 
         Raises:
-            IndexBusy, IndexUnusable: as `write`.
+            IndexBusy, IndexUnusable: as for `write`.
         """
         asked = asked or self._queue.ask()
         with self._queue.turn(asked), writer_lock(self.path, self._left_s(asked.at)):
@@ -330,20 +329,20 @@ class Index:
             return result
 
     def _left_s(self, asked_at: float) -> float:
-        """Return how long a writer may still wait for another process.
+        """Return the seconds that a writer may still wait for another process.
 
-        The timeout begins when the writer asks for its turn (`asked_at`), not when its turn comes. Otherwise the tenth
-        writer in the queue would wait ten timeouts while another process holds the index.
+        The timeout starts when the writer asks for its turn (`asked_at`), not when its turn comes. Otherwise, while
+        another process holds the index, the tenth writer in the queue would wait for ten timeouts.
         """
         return max(self._busy_timeout_s - (time.monotonic() - asked_at), min(self._busy_timeout_s, _LEAST_S))
 
     def try_lock(self, name: LockName) -> HeldLock | None:
-        """Take a named lock of the index, or return None if somebody else holds it.
+        """Take a named lock of the index, or return None if another process or object holds it.
 
-        All processes that use the index share it. The operating system releases it when its process ends.
+        All processes that use the index share the lock. The operating system releases it when its process ends.
 
         Raises:
-            IndexUnusable: the directory of the index is gone, or cannot be written to.
+            IndexUnusable: the directory of the index is missing or not writable.
         """
         descriptor = try_lock_beside(self.path, f"{name}.lock")
         if descriptor is None:
@@ -356,11 +355,11 @@ class Index:
         os.close(descriptor)
 
     def holds_lock(self, name: LockName) -> bool:
-        """Whether this object holds a lock of the index."""
+        """Whether this object holds the named lock."""
         return name in self._held
 
     @asynccontextmanager
     async def locked(self) -> AsyncIterator[None]:
-        """Exclude every other writer during the block, which may replace the whole content."""
+        """Exclude all other writers during the block, which may replace the whole contents."""
         async with self._queue.turn_of_task(), writer_lock_of_task(self.path, self._busy_timeout_s):
             yield

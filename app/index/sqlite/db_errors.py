@@ -1,4 +1,4 @@
-"""What an error of the database means: the content of the file is wrong, or the system refused, which may pass."""
+"""Classifies database errors: either the file's content is damaged, or the system refused and a retry may succeed."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from pathlib import Path
 from app.errors import IndexBusy, IndexDamaged, IndexUnusable, MigrationFailed, OutputRefused, StoreError
 
 ERRORS = (sqlite3.Error, UnicodeDecodeError)
-"""What the driver raises. It raises UnicodeDecodeError if a damaged database puts bytes into an error message."""
+"""The driver's exceptions. UnicodeDecodeError occurs if a damaged database puts bytes into an error message."""
 
 
 class During(Enum):
-    """The operation on an index during which an error came."""
+    """The operation during which an error occurred."""
 
     USE = auto()
     OPENING = auto()
@@ -23,7 +23,7 @@ class During(Enum):
 
 
 class _Kind(Enum):
-    """What an error says. SQLite finds a file corrupt; a mismatch is content that this program never wrote."""
+    """The kind of an error. CORRUPT: SQLite found the file corrupt. MISMATCH: convstore never wrote such content."""
 
     BUSY = auto()
     CORRUPT = auto()
@@ -38,10 +38,10 @@ _MISMATCH_TEXTS = ("no such table", "no such column", "Could not decode to UTF-8
 
 _DAMAGED_IN_USE = "the index is damaged ({error}); a server builds it again from the files, try again soon"
 _DAMAGED = (
-    "the index {path} is damaged ({error}); run `convstore index rebuild`, or just start a server or list: "
-    "it is kept under another name and made again from the files"
+    "the index {path} is damaged ({error}); run `convstore index rebuild`, or start a server or list conversations: "
+    "the damaged file is kept under another name, and the index is built again from the files"
 )
-_FAILED = "the index {path} could not be changed ({error}) and stands as before: "
+_FAILED = "the index {path} could not be changed ({error}) and is as before: "
 
 _MEANINGS: dict[tuple[During, _Kind], tuple[type[StoreError], str]] = {
     (During.USE, _Kind.BUSY): (IndexBusy, "another program has been holding the index for too long; try again"),
@@ -51,7 +51,7 @@ _MEANINGS: dict[tuple[During, _Kind], tuple[type[StoreError], str]] = {
         IndexUnusable,
         (
             "the index cannot be used ({error}); free space if the disk is full, "
-            "else stop the server and run `convstore index rebuild`: the index is made again from the files"
+            "else stop the server and run `convstore index rebuild`, which builds it again from the files"
         ),
     ),
     (During.OPENING, _Kind.BUSY): (
@@ -63,7 +63,7 @@ _MEANINGS: dict[tuple[During, _Kind], tuple[type[StoreError], str]] = {
     (During.OPENING, _Kind.READONLY): (
         IndexUnusable,
         (
-            "the index {path} cannot be opened ({error}), for SQLite keeps a write-ahead log beside it; make its "
+            "the index {path} cannot be opened ({error}), because SQLite needs a write-ahead log beside it; make its "
             "directory writable, or set CONVSTORE_INDEX_URL=sqlite:////a/writable/path/index.db"
         ),
     ),
@@ -73,7 +73,7 @@ _MEANINGS: dict[tuple[During, _Kind], tuple[type[StoreError], str]] = {
     ),
     (During.MIGRATION, _Kind.BUSY): (
         MigrationFailed,
-        f"{_FAILED}another program holds the index; end it and run it again",
+        f"{_FAILED}another program uses the index; end that program and run the migration again",
     ),
     (During.MIGRATION, _Kind.CORRUPT): (IndexDamaged, _DAMAGED),
     (During.MIGRATION, _Kind.READONLY): (
@@ -82,11 +82,11 @@ _MEANINGS: dict[tuple[During, _Kind], tuple[type[StoreError], str]] = {
     ),
     (During.MIGRATION, _Kind.FULL): (
         MigrationFailed,
-        f"{_FAILED}free some space (a migration may need as much as the index is large) and run it again",
+        f"{_FAILED}free some space (a migration may need as much as the size of the index) and run the migration again",
     ),
     (During.MIGRATION, _Kind.OTHER): (
         MigrationFailed,
-        f"{_FAILED}read the message, mend the cause and run it again",
+        f"{_FAILED}correct the cause and run the migration again",
     ),
     (During.BACKUP, _Kind.OTHER): (
         OutputRefused,
@@ -95,24 +95,27 @@ _MEANINGS: dict[tuple[During, _Kind], tuple[type[StoreError], str]] = {
             "`convstore index verify` says whether the index itself is sound"
         ),
     ),
-    (During.CHECK, _Kind.OTHER): (IndexUnusable, "the words in the index {path} could not be checked ({error})"),
+    (During.CHECK, _Kind.OTHER): (
+        IndexUnusable,
+        "the full-text index in {path} could not be checked ({error}); check the disk and its free space",
+    ),
 }
-"""What is raised instead of an error. A kind that is not listed means the same as OTHER."""
+"""The error to raise for each database error. A kind that is not listed is handled like OTHER."""
 
 
 def explain(during: During, error: BaseException, path: Path | None = None) -> StoreError:
-    """Return the error that explains a database error to a user. `path` is the index's."""
+    """Return the error for users that explains a database error. `path` is the index's path."""
     meaning = _MEANINGS.get((during, _kind(error))) or _MEANINGS[during, _Kind.OTHER]
     return meaning[0](meaning[1].format(path=path, error=error))
 
 
 def damaged_index(path: Path, reason: str) -> IndexDamaged:
-    """Return the error for an index that cannot be opened because its content is wrong."""
+    """Return the error for an index that cannot be opened because its content is damaged."""
     return IndexDamaged(_DAMAGED.format(path=path, error=reason))
 
 
 def is_damage(error: BaseException) -> bool:
-    """Whether a database error says that the file's content is wrong, and not that the system refused."""
+    """Whether a database error means damaged content, as opposed to a refusal by the system."""
     return _kind(error) in (_Kind.CORRUPT, _Kind.MISMATCH)
 
 

@@ -1,4 +1,4 @@
-"""The file of the index: its directory, size and identity. The file is never opened except through SQLite."""
+"""The index's file: its directory, size and identity. Only SQLite opens the file."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from app.filesystem import find_file_system
 
 
 class FileIdentity(NamedTuple):
-    """The identity of a file, whatever its name."""
+    """The identity of a file, independent of its name."""
 
     device: int
     inode: int
@@ -28,10 +28,10 @@ def find_identity(path: Path) -> FileIdentity | None:
 
 
 def make_directory(path: Path, *, parents: bool = True) -> None:
-    """Make the directory of the index; without `parents` the directory around it must exist.
+    """Make the index's directory. Without `parents`, its parent directory must exist.
 
     Raises:
-        IndexUnusable: it cannot be made or written to, or is on a network file system.
+        IndexUnusable: the directory cannot be made or written to, or is on a network file system.
     """
     require_local(path)
     try:
@@ -44,16 +44,16 @@ def make_directory(path: Path, *, parents: bool = True) -> None:
 
 
 def make_private(path: Path) -> None:
-    """Make an empty file that only its owner may read, if there is none. SQLite would follow the umask.
+    """Make an empty file with mode 0600 if there is none, because SQLite would use the umask.
 
-    SQLite gives the write-ahead log the same mode. If this fails, SQLite fails too and reports it.
+    SQLite gives the write-ahead log the same mode. If this function fails, opening the index fails too and reports why.
     """
     with suppress(OSError):
         os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600))
 
 
 def unusable_directory(path: Path, error: OSError) -> IndexUnusable:
-    """Return the error for a directory of the index that cannot be looked into."""
+    """Return the error for an index directory that cannot be used."""
     todo = "check its disk"
     if isinstance(error, PermissionError):
         todo = "make it readable and writable for this user, or set CONVSTORE_INDEX_URL=sqlite:////a/writable/path/index.db"
@@ -61,38 +61,40 @@ def unusable_directory(path: Path, error: OSError) -> IndexUnusable:
 
 
 def require_directory(path: Path) -> None:
-    """Raise an error if the directory of the index is gone.
+    """Check that the index's directory exists.
 
     Raises:
-        IndexUnusable: it is gone.
+        IndexUnusable: the directory is missing.
     """
     if not os.path.isdir(path.parent):  # noqa: PTH112 - an error of the disk counts as gone
-        raise IndexUnusable(f"the index directory {path.parent} is gone; mount or restore it, and it is used again")
+        raise IndexUnusable(
+            f"the index directory {path.parent} is missing; mount or restore it, and convstore uses it again"
+        )
 
 
 def require_in_place(path: Path, opened: FileIdentity | None) -> None:
-    """Raise an error unless the file of this name is the one that was opened.
+    """Check that the path still refers to the file that was opened.
 
     Raises:
-        IndexUnusable: it is another one, or gone.
+        IndexUnusable: the file was replaced or deleted.
     """
     require_same(path, opened, find_identity(path))
 
 
 def require_same(path: Path, before: FileIdentity | None, now: FileIdentity | None) -> None:
-    """Raise an error unless both identities are of the same file.
+    """Check that both identities are of the same file.
 
     Raises:
-        IndexUnusable: they are not, or one is None.
+        IndexUnusable: they differ, or one is None.
     """
     if before is None or before != now:
-        raise IndexUnusable(f"the index {path} was deleted or replaced meanwhile; try again")
+        raise IndexUnusable(f"the index {path} was deleted or replaced during the request; try again")
 
 
 def pin_file(path: Path) -> int | None:
     """Return a descriptor that keeps the inode of this file from being reused, or None if there is no file.
 
-    It is opened with O_PATH: closing any other descriptor of the file would drop SQLite's POSIX locks.
+    It is opened with O_PATH, because closing any other descriptor of the file would drop SQLite's POSIX locks.
     """
     try:
         return os.open(path, os.O_PATH | os.O_CLOEXEC)
@@ -101,10 +103,10 @@ def pin_file(path: Path) -> int | None:
 
 
 def require_local(index: Path) -> None:
-    """Refuse an index that would be on another machine.
+    """Check that the index is on a local file system.
 
     Raises:
-        IndexUnusable: it is on a network file system.
+        IndexUnusable: the index is on a network file system.
     """
     found = find_file_system(index.parent)
     if found.network:
@@ -115,7 +117,7 @@ def require_local(index: Path) -> None:
 
 
 def measure_files(index_path: Path) -> dict[str, int]:
-    """Return the bytes of the index's files: `index_bytes` and `wal_bytes`, 0 for one that does not exist."""
+    """Return the sizes of the index's files: `index_bytes` and `wal_bytes`, 0 for a missing file."""
     sizes = {}
     for name, suffix in (("index_bytes", ""), ("wal_bytes", "-wal")):
         try:

@@ -1,4 +1,4 @@
-"""Checks of a database: SQLite's own, references between tables, the text indexes, and the pragmas."""
+"""Checks of a database: SQLite's own check, foreign keys, the text indexes, and the pragmas."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from app.model.ids import ConversationId
 from app.model.text.tokenizer import split
 
 LOST_BY_NOBODY = ("conversation", "conversation_info", "conversation_tag", "event", "message")
-"""Tables of which no migration may lose a row."""
+"""The tables from which no migration may lose a row."""
 
 _NO_COUNTS: Mapping[str, int] = {}
 
@@ -39,13 +39,14 @@ def count_rows(database: sqlite3.Connection) -> dict[str, int]:
 def find_faults(
     database: sqlite3.Connection, before: Mapping[str, int] = _NO_COUNTS, *, whole: bool = False
 ) -> list[str]:
-    """Return the faults of a database; none if it is sound.
+    """Return the faults of a database; an empty list if it is sound.
 
-    `before` is what `count_rows` gave before a change. Without `whole` indexes are not compared with their tables.
+    `before` is the result of `count_rows` before a change. Without `whole`, database indexes are not compared with
+    tables.
     """
     faults = _not_ok(database.execute(_check_text(whole=whole, most=5)))
     faults += [
-        f"a row of {row[0]} belongs to a row of {row[2]} that is not there"
+        f"a row of {row[0]} belongs to a missing row of {row[2]}"
         for row in database.execute("PRAGMA foreign_key_check").fetchmany(5)
     ]
     after = count_rows(database)
@@ -58,7 +59,10 @@ def find_faults(
 
 
 async def list_damaged(index: ReadConnection, *, whole: bool = True) -> list[str]:
-    """Return the faults that SQLite's own check finds; none if the database is sound. `whole` as for `find_faults`."""
+    """Return the faults that SQLite's own check finds; an empty list if the database is sound.
+
+    `whole`: see `find_faults`.
+    """
     return _not_ok(await index.fetch_all(Sql(_check_text(whole=whole, most=20), {})))
 
 
@@ -71,14 +75,14 @@ def _not_ok(rows: Iterable[tuple[Any, ...]]) -> list[str]:
 
 
 def copy_database(index: Path, copy: Path) -> None:
-    """Copy an index as of one moment, also while it is in use. Raises `ERRORS` of the driver."""
+    """Copy an index at one moment, even while it is in use. Raises the driver's `ERRORS`."""
     with closing(sqlite3.connect(index, isolation_level=None)) as database:
         database.execute("PRAGMA busy_timeout=5000")
         database.execute("VACUUM INTO ?", (str(copy),))
 
 
 def find_derivation(database: sqlite3.Connection) -> str | None:
-    """Return `sync_state.derived_by`: which version of the fold made the rows."""
+    """Return `sync_state.derived_by`, the version of the fold that made the rows."""
     if not _has_state(database):
         return None
     [found] = database.execute("SELECT derived_by FROM sync_state").fetchone() or (None,)
@@ -104,12 +108,12 @@ EXPECTED = {"journal_mode": "wal", "query_only": 1, "mmap_size": 0, "wal_autoche
 
 
 def sqlite_version() -> tuple[int, int, int]:
-    """Return the version of the SQLite library that this Python is linked with."""
+    """Return the version of the SQLite library of this Python."""
     return sqlite3.sqlite_version_info[:3]
 
 
 async def read_pragmas(index: ReadConnection) -> dict[str, object]:
-    """Return the values of the pragmas of `EXPECTED` on a read connection."""
+    """Return the values of the pragmas in `EXPECTED` on a read connection."""
     found = {}
     for name in _PRAGMAS:
         row = await index.fetch_one(Sql(f"PRAGMA {name}", {}))
@@ -125,12 +129,12 @@ def _ahead_sql() -> Sql:
 
 
 async def list_ahead(index: ReadConnection, latest_us: int) -> list[ConversationId]:
-    """Return the conversations that have an event later than `latest_us`. This reads all event rows."""
+    """Return the conversations with an event later than `latest_us`. This reads all event rows."""
     return [ConversationId(row[0]) for row in await index.fetch_all(_ahead_sql(), {"latest": latest_us})]
 
 
 _FULL_TEXT = {"words": "message_fts", "title parts": "title_fts"}
-"""The text indexes of FTS5: what each holds, and its table."""
+"""The FTS5 text indexes: the name and table of each."""
 
 
 @cache
@@ -147,12 +151,12 @@ def _orphans_sql() -> Sql:
 
 
 async def list_orphans(index: ReadConnection) -> list[int]:
-    """Return the keys of bodies, tags, event rows or messages without a conversation; a sound index has none."""
+    """Return the keys of bodies, tags, event rows and messages without a conversation. A sound index has none."""
     return [row[0] for row in await index.fetch_all(_orphans_sql())]
 
 
 def delete_orphans(index: WriteConnection) -> None:
-    """Delete the bodies, tags, event rows and messages whose conversation does not exist."""
+    """Delete the bodies, tags, event rows and messages without a conversation."""
     keys = select(conversation.c.id)
     spoken = index.execute(select(message.c.conversation).where(message.c.conversation.not_in(keys)).distinct())
     delete_messages(index, [row[0] for row in spoken])
@@ -162,12 +166,12 @@ def delete_orphans(index: WriteConnection) -> None:
 
 
 def list_unsound_text_indexes(index: Path) -> list[str]:
-    """Return those of "words" and "title parts" whose text index differs from the messages, or from the titles.
+    """Return which text indexes differ from their sources: "words" from the messages, "title parts" from the titles.
 
     FTS5's check takes long and needs a write lock, so it runs on a copy.
 
     Raises:
-        IndexUnusable: there is no room for a copy, or the index cannot be read.
+        IndexUnusable: there is no space for a copy, or the index cannot be read.
     """
     with TemporaryDirectory(dir=index.parent, prefix=".verify-") as directory:
         copy = Path(directory) / "index.db"

@@ -44,7 +44,7 @@ def ignore_step(_revision: str) -> None:
 
 
 class Revision(NamedTuple):
-    """A migration: its id, what it does, and whether it is the index's present revision."""
+    """A migration: its id, its summary, and whether it is the index's current revision."""
 
     id: str
     summary: str
@@ -52,7 +52,7 @@ class Revision(NamedTuple):
 
 
 def history(path: Path) -> list[Revision]:
-    """Return all migrations, the newest first."""
+    """Return all migrations, newest first."""
     now = read_revision(path)
     return [Revision(s.revision, (s.doc or "").splitlines()[0], s.revision == now) for s in _scripts().walk_revisions()]
 
@@ -60,7 +60,7 @@ def history(path: Path) -> list[Revision]:
 class Plan(NamedTuple):
     """The plan of a migration: its steps in order, and the size of the index.
 
-    `reads_again` says that the next sync will read all conversations, as a rebuild does.
+    `reads_again` means that the next sync reads all conversations, as a rebuild does.
     """
 
     before: str | None
@@ -73,12 +73,12 @@ class Plan(NamedTuple):
 
 
 def plan(path: Path, target: str, *, down: bool = False) -> Plan:
-    """Return the plan of migrating up or down to `target`.
+    """Return the plan for migrating up or down to `target`.
 
     Raises:
         SchemaTooNew: the index is newer than this program.
-        IndexUnusable: the file is no database.
-        MigrationFailed: `target` is no revision in that direction.
+        IndexUnusable: the file is not a database.
+        MigrationFailed: there is no revision `target` in that direction.
     """
     from alembic.script.revision import RevisionError
     from alembic.util import CommandError
@@ -111,7 +111,7 @@ def _is_at(now: str | None, target: str) -> bool:
 
 
 def _none_for_base(script: ScriptDirectory, now: str, target: str) -> str:
-    """Return the revision to go down to. `target` may be relative to `now`, such as -1."""
+    """Return the revision to migrate down to. `target` may be relative to `now`, such as -1."""
     from alembic.util import CommandError
 
     if not target.startswith("-"):
@@ -134,7 +134,7 @@ def _no_target(target: str, error: Exception) -> MigrationFailed:
 
 
 def require_known(path: Path) -> str | None:
-    """Return the index's revision, which this program must know.
+    """Return the index's revision, if this program knows it.
 
     Raises:
         SchemaTooNew: a newer program made the index.
@@ -154,16 +154,16 @@ def require_known(path: Path) -> str | None:
 def upgrade(
     path: Path, target: str = "head", *, wait_s: float = MIGRATION_WAIT_S, on_step: OnStep = ignore_step
 ) -> None:
-    """Migrate the index up to `target`, unless it is there. Nobody else may have the index open.
+    """Migrate the index up to `target`, if necessary. No other process may have the index open.
 
-    Each step is a transaction whose result is checked before it is committed. A step that fails or is interrupted
-    leaves the index as it was before that step.
+    Each step is a transaction, which is checked before its commit. If a step fails or is interrupted, the index stays
+    as it was before that step.
 
     Raises:
         SchemaTooNew: the index is newer than this program.
         IndexBusy: another process has the index open.
-        IndexUnusable: the file is no database, or its directory cannot be written to.
-        MigrationFailed: `target` is no later revision, or a step failed; the index is as it was before that step.
+        IndexUnusable: the file is not a database, or its directory is not writable.
+        MigrationFailed: `target` is not a later revision, or a step failed; the index is as it was before that step.
     """
     from alembic import command
 
@@ -172,9 +172,9 @@ def upgrade(
 
 
 def downgrade(path: Path, target: str, *, wait_s: float = MIGRATION_WAIT_S, on_step: OnStep = ignore_step) -> None:
-    """Migrate the index down to `target`; "base" leaves no table. Nobody else may have the index open.
+    """Migrate the index down to `target`; "base" removes all tables. No other process may have the index open.
 
-    The first sync after a later upgrade reads all files, which restores what is lost.
+    The first sync after a later upgrade reads all files, which restores the lost data.
 
     Raises:
         SchemaTooNew, IndexBusy, IndexUnusable, MigrationFailed: as for `upgrade`.
@@ -185,7 +185,7 @@ def downgrade(path: Path, target: str, *, wait_s: float = MIGRATION_WAIT_S, on_s
 
 
 def _while_alone(path: Path, target: str, wait_s: float, work: Callable[[], None]) -> None:
-    """Run `work` once nobody else has the index open, unless it is at `target` by then."""
+    """Run `work` with no other process having the index open, unless the index has reached `target` by then."""
     deadline = time.monotonic() + wait_s
     while (require_known(path) or "base") != target:
         try:
@@ -207,7 +207,7 @@ def _migrate(path: Path, target: str, work: Callable[[Config, str], None], on_st
         before = integrity.count_rows(_driver(connection))
 
         def checked(*, step: MigrationInfo, **_: object) -> None:
-            """Look at what a step has done, inside its transaction."""
+            """Check the result of a step inside its transaction."""
             database = _driver(connection)
             revision = str(step.up_revision_id if step.is_upgrade else next(iter(step.down_revision_ids), "base"))
             if not step.is_upgrade:
@@ -215,8 +215,8 @@ def _migrate(path: Path, target: str, work: Callable[[Config, str], None], on_st
             found = integrity.find_faults(database, before)
             if found:
                 raise MigrationFailed(
-                    f"migration {revision} of the index {path} was taken back, since its result is wrong: {found[0]}. "
-                    "Run `convstore index rebuild`: the index is made again from the files"
+                    f"migration {revision} of the index {path} was rolled back; its result is wrong: {found[0]}. "
+                    "Run `convstore index rebuild`, which builds the index again from the files"
                 )
             on_step(revision)
 
@@ -230,7 +230,7 @@ def _migrate(path: Path, target: str, work: Callable[[Config, str], None], on_st
 
 
 def drift(path: Path) -> list[str]:
-    """Return how the tables differ from what this program expects, and what is damaged."""
+    """Return the differences between the tables and this program's schema, and any damage."""
     from alembic.autogenerate import compare_metadata
     from alembic.migration import MigrationContext
 
@@ -248,7 +248,7 @@ def _driver(connection: Connection) -> sqlite3.Connection:
 
 
 def mark_recovering(path: Path) -> None:
-    """Mark an empty index as one that replaces a damaged one, until a sync has read all conversations."""
+    """Mark an empty index as the replacement of a damaged one, until a sync has read all conversations."""
     with _connect(path, writing=True) as connection, connection.begin():
         connection.execute(update(sync_state).values(derived_by=RECOVERING))
 
@@ -269,7 +269,7 @@ def _connect(path: Path, *, writing: bool = False) -> Iterator[Connection]:
     try:
         with engine.connect() as connection:
             yield connection
-    except (DatabaseError, *ERRORS) as error:  # a transaction that meets one is rolled back
+    except (DatabaseError, *ERRORS) as error:  # the transaction is rolled back
         raise explain(During.MIGRATION, getattr(error, "orig", error), path) from error
     finally:
         engine.dispose()

@@ -1,7 +1,7 @@
-"""The lock `<index>.open`: shared by every process that has the index open, exclusive for a migration.
+"""The lock `<index>.open`: shared by all processes that have the index open, exclusive for a migration.
 
-So nobody reads or writes tables while a migration changes them, and no program that expects an older schema is running
-then. The operating system releases the lock when its process ends.
+So nobody reads or writes tables during a migration, and no program that expects an older schema is running then. The
+operating system releases the lock when its process ends.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from app.errors import IndexBusy, IndexUnusable
 from app.locks import SHARED, lock_file
 
 MIGRATION_WAIT_S = 600.0
-"""How long opening an index waits for a running migration."""
+"""The seconds that opening an index waits for a running migration."""
 
 _UNWRITABLE = frozenset({errno.EACCES, errno.EROFS, errno.ENOENT, errno.EPERM})
 
@@ -29,10 +29,10 @@ def lock_path(path: Path) -> Path:
 def hold_open(path: Path, wait_s: float = MIGRATION_WAIT_S) -> int | None:
     """Take the shared lock and return its descriptor for `release`.
 
-    Returns None if nothing can be written there: then nobody can migrate either.
+    Returns None if the directory is not writable; then nobody can migrate either.
 
     Raises:
-        IndexBusy: it is being migrated, for longer than `wait_s`.
+        IndexBusy: a migration took longer than `wait_s`.
         IndexUnusable: the disk is full or fails.
     """
     try:
@@ -59,8 +59,8 @@ def hold_alone(path: Path, wait_s: float) -> Iterator[None]:
     """Hold the exclusive lock during the block.
 
     Raises:
-        IndexBusy: others have it open, for longer than `wait_s`.
-        IndexUnusable: the index's directory cannot be written to.
+        IndexBusy: other processes have the index open for longer than `wait_s`.
+        IndexUnusable: the index's directory is not writable.
     """
     try:
         descriptor = lock_file(lock_path(path), timeout_s=wait_s)
@@ -81,12 +81,12 @@ def hold_alone(path: Path, wait_s: float) -> Iterator[None]:
 
 
 def _others(path: Path) -> str:
-    """Return a phrase that names the other processes with the lock, or "another process" where none is known."""
+    """Return a phrase that names the other processes with the lock, or "another process" if none is known."""
     found: set[str] = set()
     with suppress(OSError, IndexError):
         inode = str(lock_path(path).stat().st_ino)
         for line in Path("/proc/locks").read_text().splitlines():
-            fields = line.split()  # 1: FLOCK ADVISORY READ 4711 08:01:1234567 0 EOF
+            fields = line.split()  # a line looks like this: 1: FLOCK ADVISORY READ 4711 08:01:1234567 0 EOF
             if fields[1] == "FLOCK" and fields[5].rsplit(":", 1)[-1] == inode:
                 found.add(fields[4])
     numbers = sorted(number for number in found if number.isdigit() and number != str(os.getpid()))

@@ -1,4 +1,4 @@
-"""A connection that cannot write, in a thread of its own. A statement is one hop to that thread."""
+"""A read-only connection with its own thread. Each statement costs one hop to that thread."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ _DATA_VERSION = Sql("PRAGMA data_version", {})
 _BEGIN = Sql("BEGIN", {})
 
 _OPERATIONS = 20_000
-"""SQLite's steps between two looks at the deadline, about a millisecond."""
+"""The number of SQLite's operations between two checks of the deadline: about a millisecond."""
 
 
 async def connect(path: Path) -> aiosqlite.Connection:
-    """Open a driver connection. Its thread is a daemon, so that a program can end without closing it."""
+    """Open a driver connection. Its thread is a daemon, so that a program can end without closing the connection."""
     connecting = aiosqlite.connect(path, isolation_level=None)
     connecting._thread.daemon = True  # noqa: SLF001 - aiosqlite has no other way
     return await connecting
 
 
 class SqliteReadConnection:
-    """A connection that cannot write: by its methods, and by `PRAGMA query_only`."""
+    """A connection that cannot write: it has no such methods, and `PRAGMA query_only` is set."""
 
     __slots__ = ("_driver", "_kept", "_version", "deadline")
 
@@ -43,7 +43,7 @@ class SqliteReadConnection:
 
     @classmethod
     async def open(cls, driver: aiosqlite.Connection) -> SqliteReadConnection:
-        """Set up a new driver connection that cannot write and can be stopped."""
+        """Set up a driver connection so that it cannot write and can be stopped at a deadline."""
         for pragma in ("query_only=ON", "mmap_size=0", "wal_autocheckpoint=0", "busy_timeout=5000"):
             await driver.execute(f"PRAGMA {pragma}")
         await driver.execute_fetchall("SELECT count(*) FROM sqlite_master")
@@ -59,7 +59,7 @@ class SqliteReadConnection:
         try:
             return await self._driver.execute_fetchall(sql.text, sql.bind(params))  # type: ignore[return-value]
         except asyncio.CancelledError:
-            await self._driver.interrupt()  # else the next user of the connection waits for this statement to end
+            await self._driver.interrupt()  # otherwise the next user of the connection would wait for this statement
             raise
         except ERRORS as error:
             if not is_damage(error):
@@ -68,15 +68,15 @@ class SqliteReadConnection:
 
     @asynccontextmanager
     async def snapshot(self) -> AsyncIterator[None]:
-        """Hold one state of the index."""
+        """Show one state of the index to all statements in the block."""
         try:
             await self.fetch_all(_BEGIN)
             yield
         finally:
-            await self._driver.rollback()  # after a BEGIN that still waits for its turn, when its caller is cancelled
+            await self._driver.rollback()  # needed also if the caller was cancelled while its BEGIN was still queued
 
     async def fetch_kept(self, sql: Sql) -> list[tuple[Any, ...]]:
-        """Run one SELECT. Where it already ran at this `data_version`, return the rows kept from then."""
+        """Run one SELECT, or return its earlier rows if `data_version` has not changed since."""
         [[version]] = await self.fetch_all(_DATA_VERSION)
         if version != self._version:
             self._version, self._kept = version, {}

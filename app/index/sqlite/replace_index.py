@@ -1,9 +1,10 @@
-"""Replacing an index that is damaged or gone by an empty one; the damaged one is kept under a new name.
+"""Replacing a damaged or missing index by an empty one. The damaged file is kept under a new name.
 
-Nobody may have the old file open when the new one takes its name: closing the last connection to the old file deletes,
-by name, the write-ahead log of the new one. So every process holds a shared lock while it has the index open. The first
-process that finds damage leaves a marker; all others see it and close their connections; one of them does the work. It
-waits only for a limited time: damage that a process does which did not close is repaired again.
+Nobody may have the old file open when the new one takes its name, because closing the last connection to the old file
+would delete the new file's write-ahead log by name. So every process holds a shared lock while it has the index open.
+The first process that finds damage creates a marker; all others see the marker and close their connections; then one of
+them replaces the file. It waits only for a limited time. If a process has not closed the old file by then and damages
+the new one, the new one is replaced in turn.
 """
 
 from __future__ import annotations
@@ -29,10 +30,10 @@ _POLL_S = 0.05
 
 
 def is_marked_damaged(path: Path) -> bool:
-    """Whether a process found damage and wants all others to close the index.
+    """Whether a process found damage and asks all others to close the index.
 
     Raises:
-        IndexUnusable: the directory cannot be looked into.
+        IndexUnusable: the directory cannot be read.
     """
     try:
         return _marker(path).exists()
@@ -41,15 +42,16 @@ def is_marked_damaged(path: Path) -> bool:
 
 
 async def replace_damaged(path: Path, damaged: FileIdentity | None) -> bool:
-    """Set the index aside if it is still the `damaged` file, and make an empty one. This process has closed the index.
+    """Rename the index if it is still the `damaged` file, and make an empty one.
 
-    Returns True if this process did it, False if another one was faster.
+    This process has closed the index before. Returns True if this process replaced the file, and False if another one
+    had already done so.
 
     Raises:
-        IndexBusy: another process was at it for too long.
-        IndexUnusable: the directory cannot be written to.
+        IndexBusy: another process was replacing the file for too long.
+        IndexUnusable: the directory is not writable.
     """
-    make_directory(path, parents=False)  # a store that is deleted or unmounted meanwhile is not made again, empty
+    make_directory(path, parents=False)  # no parents: a store that was deleted or unmounted must not come back empty
     if not _is_replaced(path, damaged):
         _marker(path).touch()
     deadline = time.monotonic() + _LET_GO_S
@@ -57,7 +59,9 @@ async def replace_damaged(path: Path, damaged: FileIdentity | None) -> bool:
     try:
         while not try_lock(descriptor) and not _is_replaced(path, damaged):
             if time.monotonic() > deadline:
-                log.warning("another process still has the damaged index open; it is not waited for")
+                log.warning(
+                    "another process still has the damaged index open; replacing the index without waiting longer"
+                )
                 break
             await asyncio.sleep(_POLL_S)
         return await asyncio.to_thread(_replace_if_damaged, path, damaged)
@@ -79,7 +83,7 @@ def _is_replaced(path: Path, damaged: FileIdentity | None) -> bool:
 
 
 def _replace(path: Path) -> None:
-    """Make an empty index beside the old one, set the old one aside, and rename the new one."""
+    """Make an empty index beside the old one, rename the old one, and then rename the new one into place."""
     fresh = path.with_name(f"{path.name}.fresh-{time.time_ns()}")
     migrations.upgrade(fresh)
     migrations.mark_recovering(fresh)
@@ -88,13 +92,16 @@ def _replace(path: Path) -> None:
     lock_path(fresh).unlink(missing_ok=True)
     _marker(path).unlink(missing_ok=True)
     kept = f"; the damaged one is kept as {aside.name}" if aside else ""
-    log.error("the index %s was damaged or gone and is built again from the files%s", path, kept)
+    log.error("the index %s was damaged or missing and is built again from the files%s", path, kept)
 
 
 def set_aside(path: Path) -> Path | None:
     """Rename the index's files and return the new path, or None if there is no index. Nobody may have it open."""
     aside = path.with_name(f"{path.name}.damaged-{time.time_ns()}")
-    for suffix in (*_PARTS, *_PARTS):  # twice: somebody may have opened it in between and made a log
+    for suffix in (
+        *_PARTS,
+        *_PARTS,
+    ):  # twice, because another process may have opened the index in between and created a log
         part = path.with_name(path.name + suffix)
         if part.exists():
             part.replace(aside.with_name(aside.name + suffix))

@@ -1,4 +1,4 @@
-"""The revision of an index's schema, and the one that this program needs. Importing Alembic would take 0.2 s."""
+"""The schema revision of an index, and the one that this program needs. Does not import Alembic, which takes 0.2 s."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from app.index.sqlite.db_errors import ERRORS, During, explain
 from app.index.sqlite.index_file import unusable_directory
 
 HEAD = "0010"
-"""The newest migration; a test in `tests/migrations` checks that."""
+"""The newest migration; a test in `tests/migrations` checks this."""
 
 
 def read_revision(path: Path) -> str | None:
     """Return the index's revision, or None if there is no index or it has no schema yet.
 
     Raises:
-        IndexBusy: another program holds the index.
-        IndexUnusable: the file is no database.
+        IndexBusy: another program has locked the index.
+        IndexUnusable: the file is not a database.
     """
     try:
         if not path.exists():

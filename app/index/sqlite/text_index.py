@@ -1,11 +1,11 @@
-"""The text of events and titles, and the full-text index over its words. Only SQLite has FTS5.
+"""The texts of events and titles, and the full-text index of their words, which uses SQLite's FTS5.
 
-FTS5's content is a view of split words. FTS5 can remove the entries of a message only if it gets the same words again,
-so the entries are deleted before the message itself. Only this module writes messages.
+FTS5's content is a view of split words. To remove a message's entries, FTS5 needs the same words again, so the entries
+are deleted before the message itself. Only this module writes messages.
 
 The id of a message consists of its hour, the key of its conversation, and a number. So the newest matches have the
-highest ids, which FTS5 gives first without sorting. And the conversation of a match costs one shift, where a lookup in
-an index took 200 ms for a million matches. The cost: within one hour, messages are ordered by conversation.
+highest ids, which FTS5 returns first without sorting, and the conversation of a match is found by a bit shift. A lookup
+in a database index took 200 ms for a million matches. The cost: within one hour, messages are sorted by conversation.
 """
 
 from __future__ import annotations
@@ -24,37 +24,37 @@ from app.index.tables import conversation, message
 from app.model.text.event_text import searchable_title
 
 _NUMBER_BITS, _KEY_BITS, _HOUR_BITS = 18, 25, 20
-"""262,144 messages of a conversation in an hour, 33 million conversations, hours until 2089: 63 bits."""
+"""63 bits in all: 262,144 messages per conversation and hour, 33 million conversations, and hours until 2089."""
 
 _HOUR_US = 3_600_000_000
 _HOUR_SHIFT = _NUMBER_BITS + _KEY_BITS
 
 NUMBERS = 1 << _NUMBER_BITS
-"""How many ids a conversation has for an hour; further messages are not searchable."""
+"""The number of ids per conversation and hour. Further messages of that hour are not searchable."""
 
 CONVERSATION_OF_MATCH = f"((message_fts.rowid >> {_NUMBER_BITS}) & {(1 << _KEY_BITS) - 1})"
-"""SQL for the key of the conversation of a match."""
+"""The SQL expression for the key of a match's conversation."""
 
 SAYING: Any = (
     text(f"SELECT {CONVERSATION_OF_MATCH} FROM message_fts WHERE message_fts MATCH :match")  # noqa: S608
     .bindparams(bindparam("match"))
     .columns(conversation.c.id)
 )
-"""The keys of the conversations with a message that matches `match`; a million matches take 0.1 s."""
+"""A SELECT of the keys of conversations with a message that matches `match`. A million matches take 0.1 s."""
 
 TITLED: Any = (
     text("SELECT title_fts.rowid FROM title_fts WHERE title_fts MATCH :title_parts")
     .bindparams(bindparam("title_parts"))
     .columns(conversation.c.id)
 )
-"""The keys of the conversations whose title contains `title_parts`, which has at least three characters."""
+"""A SELECT of the keys of conversations whose title contains `title_parts`, which has at least three characters."""
 
 
 def newest_matches(conditions: Sequence[ColumnElement[bool]]) -> Sql:
-    """Return the statement for the newest messages that match, in conversations under these conditions.
+    """Return the statement for the newest matching messages of conversations under these conditions.
 
-    It takes `match`, the largest and the smallest id, `newest` and `oldest`, and how many at `most`. Its rows are (id,
-    key of the conversation, seq, text).
+    Its parameters are `match`, the largest id `newest`, the smallest id `oldest`, and the limit `most`. Its rows are
+    (id, key of the conversation, seq, text).
     """
     admitted = compiled(
         select(conversation.c.id).where(conversation.c.id == literal_column(CONVERSATION_OF_MATCH), *conditions)
@@ -70,10 +70,10 @@ def newest_matches(conditions: Sequence[ColumnElement[bool]]) -> Sql:
 
 
 def first_id(time_us: int | None, conversation: int) -> int:
-    """Return the lowest message id for a time, which may be unknown, in a conversation.
+    """Return the lowest message id for a conversation and a time. None for the time means the year 1970.
 
     Raises:
-        IndexUnusable: the index had more conversations than ids have room for.
+        IndexUnusable: the key of the conversation is too large for an id.
     """
     if conversation >> _KEY_BITS:
         raise IndexUnusable(
@@ -84,20 +84,20 @@ def first_id(time_us: int | None, conversation: int) -> int:
 
 
 def is_among(message_id: int, first: int) -> bool:
-    """Whether an id is one of those that begin with `first`."""
+    """Whether an id belongs to the same conversation and hour as `first`, which is a `first_id`."""
     return first <= message_id < first + NUMBERS
 
 
 def hour_of(message_id: int) -> int:
-    """Return the hour since 1970."""
+    """Return the hour of a message id, counted from 1970."""
     return message_id >> _HOUR_SHIFT
 
 
 TITLE_SEQ = -1
-"""The `seq` of a title: titles are stored as messages too."""
+"""The `seq` of titles, which are stored as messages too."""
 
 MERGED_PAGES = 500
-"""How many pages of 4 kB are merged in one transaction, which takes about 50 ms."""
+"""The number of pages of 4 kB that are merged in one transaction, which takes about 50 ms."""
 
 _PAGE_BYTES = 4050
 _MERGED_SOMETHING = 2
@@ -105,7 +105,7 @@ _Key = tuple[int, int, str]
 
 
 class MessageText(NamedTuple):
-    """The text of an event, or "" if it has none. `conversation` is a key."""
+    """The text of an event, or "" if it has none. `conversation` is the integer key."""
 
     conversation: int
     seq: int
@@ -115,7 +115,7 @@ class MessageText(NamedTuple):
 
     @property
     def first_id(self) -> int:
-        """The first of the ids that it may have."""
+        """The lowest possible id of this message."""
         return first_id(self.time_us, self.conversation)
 
 
@@ -154,7 +154,7 @@ def _delete_all_sql() -> Sql:
 
 
 def write_messages(index: WriteConnection, said: Iterable[MessageText]) -> int:
-    """Write texts, each in place of the earlier text of its event, and return how many differed."""
+    """Write texts, replacing the earlier texts of the same events, and return the number that differed."""
     wanted: dict[_Key, MessageText] = {one[:3]: one for one in said}
     stale: list[dict[str, object]] = []
     for *key, message_id, known in index.fetch_all(_FIND, {"wanted": orjson.dumps(list(wanted)).decode()}):
@@ -169,7 +169,7 @@ def write_messages(index: WriteConnection, said: Iterable[MessageText]) -> int:
 
 
 def add_messages(index: WriteConnection, said: Iterable[MessageText]) -> int:
-    """Write texts of events or titles that have none yet, and return how many were written."""
+    """Write texts of events or titles that have none yet, and return their number."""
     fresh = sorted((one.first_id, one) for one in said if one.text)
     last = _last_ids(index, {first for first, _ in fresh})
     rows = []
@@ -186,7 +186,7 @@ def add_messages(index: WriteConnection, said: Iterable[MessageText]) -> int:
 
 
 def _last_ids(index: WriteConnection, firsts: set[int]) -> dict[int, int]:
-    """Return for each first id the highest id in use from there on, or the first id minus 1."""
+    """Return, for each first id, the highest used id of the same conversation and hour, or the first id minus 1."""
     if not firsts:
         return {}
     rows = index.fetch_all(_LAST_IDS, {"firsts": orjson.dumps(sorted(firsts)).decode()})
@@ -220,7 +220,7 @@ _STRAY = Sql(
 
 
 async def list_stray(index: ReadConnection) -> list[int]:
-    """Return the keys of conversations of which the index has a message but no such event; a sound one has none."""
+    """Return the keys of conversations that have a message without an event row. A sound index has none."""
     return list(dict.fromkeys(row[0] for row in await index.fetch_all(_STRAY)))
 
 
@@ -232,7 +232,7 @@ def delete_stray(index: WriteConnection) -> None:
 
 
 def delete_messages(index: WriteConnection, keys: Sequence[int]) -> None:
-    """Delete all messages of conversations, before the conversations themselves."""
+    """Delete all messages of conversations; the caller then deletes the conversations."""
     parameters = [{"key": key} for key in keys]
     index.execute_many(_DELETE_WORDS_OF_ALL, parameters)
     index.execute_many(_delete_all_sql(), parameters)
@@ -250,10 +250,10 @@ _MERGE = Sql("INSERT INTO message_fts (message_fts, rank) VALUES ('merge', :page
 
 
 async def count_merges(index: ReadConnection, *, always: bool) -> int:
-    """Return about how many steps merging the text index takes; 0 if it is merged, or if merging is not worth it.
+    """Return the approximate number of steps to merge the text index, or 0 if merging is unnecessary or not worthwhile.
 
-    Texts that were deleted or written again leave entries behind. Merging is worth it when the text index is about as
-    large as the texts, which is twice its merged size; with `always` also before.
+    Deleted and rewritten texts leave entries behind. Merging is worthwhile if the text index is larger than the texts,
+    which is about twice its merged size. With `always`, it is merged in any case.
     """
     row = await index.fetch_one(_HOW_LOOSE)
     segments, size_bytes, text_bytes = row or (0, None, None)
@@ -263,7 +263,7 @@ async def count_merges(index: ReadConnection, *, always: bool) -> int:
 
 
 def merge_words(index: WriteConnection, *, begin: bool) -> bool:
-    """Do one step of merging and return whether there is more to do. The first step has `begin`."""
+    """Do one step of merging and return whether there is more to do. Pass `begin` for the first step."""
     [[before]] = index.fetch_all(_CHANGES)
     index.execute_many(_MERGE, [{"pages": -MERGED_PAGES if begin else MERGED_PAGES}])
     [[after]] = index.fetch_all(_CHANGES)
@@ -271,6 +271,6 @@ def merge_words(index: WriteConnection, *, begin: bool) -> bool:
 
 
 def clear_messages(index: WriteConnection) -> None:
-    """Delete all messages; a sync reads them again."""
+    """Delete all messages. A sync reads them again."""
     index.execute_many(_DELETE_ALL_WORDS, [{}])
     index.execute(delete(message))

@@ -1,7 +1,7 @@
-"""The connection of a process that writes.
+"""The write connection of a process.
 
 A hop between threads costs 64 us, more than the SQL of a small transaction. So a transaction is a plain function that
-runs from BEGIN to COMMIT in one thread: the thread in which an append wrote its files, or one hop away from a task.
+runs from BEGIN to COMMIT in one thread: for an append, the thread that wrote the files; for a task, one hop away.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from app.model.text.tokenizer import split
 _ROWS_MAX = 100
 _PATIENCE_S = 5.0
 _STEP_S = 0.1
-"""Waiting times are rounded up to a multiple of this, so that not every transaction sets the pragma."""
+"""Timeouts are rounded up to a multiple of this, so that few transactions have to set the pragma."""
 _BEGIN = "BEGIN IMMEDIATE"
 """Every transaction takes the write lock at once, so that it cannot get SQLITE_BUSY in the middle."""
 
 
 class SqliteWriteConnection:
-    """What a transaction runs its statements with."""
+    """The connection inside one write transaction."""
 
     __slots__ = ("_driver",)
 
@@ -39,7 +39,7 @@ class SqliteWriteConnection:
         self._driver = driver
 
     def execute(self, statement: ClauseElement) -> list[tuple[Any, ...]]:
-        """Run one statement that is not worth keeping compiled, and return its rows, if it has any."""
+        """Run one statement without caching its compiled form, and return its rows, if any."""
         return self.fetch_all(compiled(statement))
 
     def fetch_all(self, sql: Sql, params: Params = NO_PARAMS) -> list[tuple[Any, ...]]:
@@ -47,14 +47,14 @@ class SqliteWriteConnection:
         return self._driver.execute(sql.text, {**sql.constants, **params}).fetchall()
 
     def execute_many(self, sql: Sql, rows: Iterable[Params]) -> int:
-        """Run one statement for each of `rows` and return how many table rows it changed in all."""
+        """Run one statement for each of `rows` and return the total number of changed table rows."""
         parameters = [{**sql.constants, **row} for row in rows]
         return self._driver.executemany(sql.text, parameters).rowcount if parameters else 0
 
     def insert_many(self, table: Table, names: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-        """Insert rows that give these columns, many with a statement.
+        """Insert rows with values for these columns, several rows per statement.
 
-        In SQLite 3.40 FTS5 flushes its buffer before each statement that fires a trigger, so one statement per row
+        In SQLite 3.40, FTS5 flushes its buffer before each statement that fires a trigger, so one statement per row
         costs twice as much.
         """
         for begin in range(0, len(rows), _ROWS_MAX):
@@ -65,16 +65,19 @@ class SqliteWriteConnection:
 
 @lru_cache(maxsize=256)
 def _insert_text(table: Table, names: tuple[str, ...], rows: int) -> str:
-    """Return a statement with unnamed parameters, because SQLite looks up names one by one."""
+    """Return an INSERT with unnamed parameters, because SQLite looks up named ones one by one."""
     one = f"({', '.join('?' * len(names))})"
     return f"INSERT INTO {table.name} ({', '.join(names)}) VALUES {', '.join([one] * rows)}"  # noqa: S608
 
 
 class Writer:
-    """The writing connection of a process. The caller ensures one transaction at a time; any thread may run it."""
+    """The write connection of a process.
+
+    Only one transaction may run at a time, in any thread; the caller ensures this.
+    """
 
     def __init__(self, path: Path, opened: FileIdentity | None) -> None:
-        """Write only to the file `opened`, which the readers have open, and to no other file of this name."""
+        """Write only to the file `opened`, which the readers have open, and not to another file with the same name."""
         self._path = path
         self._opened = opened
         self._level = "NORMAL"
@@ -85,7 +88,7 @@ class Writer:
     def transaction(self, *, patience_s: float, durable: bool) -> Iterator[SqliteWriteConnection]:
         """Run the block in a transaction in the calling thread. If the block raises, it is rolled back.
 
-        It waits at most `patience_s` seconds for another program that holds SQLite's own lock.
+        Waits at most `patience_s` seconds for another program that holds SQLite's own lock.
         """
         try:
             yield SqliteWriteConnection(self._begin(patience_s, durable=durable))
@@ -141,7 +144,7 @@ def sync_url(path: Path) -> URL:
 
 
 def on_connect(driver: Any, _record: object) -> None:  # noqa: ANN401
-    """Set the function and pragmas of a new writing connection, and turn off the driver's own BEGIN."""
+    """Set up a new write connection: its SQL function and pragmas, and no BEGIN by the driver."""
     driver.isolation_level = None
     driver.create_function("split", 1, split, deterministic=True)
     cursor = driver.cursor()
@@ -159,5 +162,5 @@ def on_connect(driver: Any, _record: object) -> None:  # noqa: ANN401
 
 
 def on_begin(connection: Connection) -> None:
-    """Begin a transaction of SQLAlchemy, in which migrations run, like all others."""
+    """Begin SQLAlchemy's transactions, in which migrations run, like all others."""
     connection.exec_driver_sql(_BEGIN)

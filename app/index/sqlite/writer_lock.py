@@ -1,10 +1,10 @@
-"""Who may write to an index: one writer in a process at a time, and one process of all.
+"""Mutual exclusion of writers: one writer at a time in a process, and one process at a time.
 
-Within a process, writers take turns in the order in which they asked, threads and tasks alike. Between processes a lock
-file decides. A waiting process first takes `<index>.turn`, and only its holder tries to take `<index>.lock`. So a
-process that releases the lock and wants it again at once, as a backfill does, cannot overtake one that waits. With one
-lock only, some of 16 writers waited over 5 s on a slow disk while others wrote a hundred times. Locking both files
-takes 10 us; filelock takes 120 us for one.
+Within a process, threads and tasks take turns in the order in which they asked. Between processes, file locks decide. A
+waiting process first takes `<index>.turn`, and only its holder tries to take `<index>.lock`. So a process that releases
+the lock and immediately wants it again, such as a backfill, cannot overtake a waiting process. With one lock only, some
+of 16 writers waited over 5 s on a slow disk while others wrote a hundred times. Locking both files takes 10 us;
+filelock takes 120 us for one.
 """
 
 from __future__ import annotations
@@ -27,21 +27,21 @@ from app.locks import lock_file, try_lock_file
 
 _PATIENCE_S = 0.01
 _IMPATIENCE_S = 0.001
-"""The pause between two tries: at first, and after a second of waiting or when holding the turn."""
+"""The pauses between attempts: at first, and after a second of waiting or while holding the turn."""
 
 _NO_LOCKS = frozenset({errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP})
 
 
 class Asked(NamedTuple):
-    """A place in the queue: done when its turn has come; cancelling `turn` before that gives the place up."""
+    """A position in the queue. `turn` is done when the turn has come; cancelling it before that leaves the queue."""
 
     turn: Future[None]
     at: float
-    """When it was asked for, by the monotonic clock."""
+    """The time of the request on the monotonic clock."""
 
 
 class WriterQueue:
-    """The waiting writers of one process, in the order in which they asked."""
+    """The waiting writers of one process, in the order of their requests."""
 
     def __init__(self) -> None:
         self._guard = threading.Lock()
@@ -64,7 +64,7 @@ class WriterQueue:
         """Wait in this thread for the turn, and hold it during the block.
 
         Raises:
-            concurrent.futures.CancelledError: the place was given up.
+            concurrent.futures.CancelledError: the turn was cancelled.
         """
         asked.turn.result()
         try:
@@ -79,7 +79,7 @@ class WriterQueue:
         try:
             await asyncio.wrap_future(asked.turn)
         except asyncio.CancelledError:
-            if not asked.turn.cancel():  # the turn had come, but the task did not know yet
+            if not asked.turn.cancel():  # the turn had come, but the task was cancelled before it noticed
                 self._pass_on()
             raise
         try:
@@ -99,11 +99,11 @@ class WriterQueue:
 
 @contextmanager
 def writer_lock(path: Path, timeout_s: float) -> Iterator[None]:
-    """Hold the lock of all processes that write to an index. This waits in the calling thread.
+    """Hold the lock of all processes that write to an index. Waits in the calling thread.
 
     Raises:
-        IndexBusy: another process held it for `timeout_s` seconds.
-        IndexUnusable: the lock file cannot be opened, or its directory is gone.
+        IndexBusy: another process held the lock for `timeout_s` seconds.
+        IndexUnusable: the lock file cannot be opened, or its directory is missing.
     """
     descriptor = _lock_to_write(path, timeout_s)
     try:
@@ -114,10 +114,10 @@ def writer_lock(path: Path, timeout_s: float) -> Iterator[None]:
 
 @asynccontextmanager
 async def writer_lock_of_task(path: Path, timeout_s: float) -> AsyncIterator[None]:
-    """Hold the same lock over awaits, which only replacing the whole index does.
+    """Hold the same lock across awaits. Only the replacement of the whole index needs this.
 
     Raises:
-        IndexBusy, IndexUnusable: as `writer_lock`.
+        IndexBusy, IndexUnusable: as for `writer_lock`.
     """
     taking = asyncio.create_task(asyncio.to_thread(_lock_to_write, path, timeout_s))
     try:
@@ -153,10 +153,10 @@ def _lock_to_write(path: Path, timeout_s: float) -> int:
 
 
 def try_lock_beside(path: Path, name: str) -> int | None:
-    """Lock the file `name` beside the index and return its descriptor, or None if somebody else holds it.
+    """Lock the file `name` in the index's directory and return its descriptor, or None if another process holds it.
 
     Raises:
-        IndexUnusable: it cannot be made, opened or locked, or its directory is gone.
+        IndexUnusable: the file cannot be made, opened or locked, or its directory is missing.
     """
     try:
         return try_lock_file(path.with_name(name))

@@ -69,7 +69,7 @@ async def test_a_failure_that_its_cancelled_caller_does_not_see_is_logged(
         with pytest.raises(asyncio.CancelledError):
             await writing
     assert [record.getMessage() for record in caplog.records] == [
-        "a change of the index whose caller was cancelled failed: lost"
+        "a write to the index failed after its caller was cancelled: lost"
     ]
 
 

@@ -46,7 +46,7 @@ def readonly(tmp_path: Path) -> sqlite3.Error:
         (During.OPENING, IndexDamaged, "index.db is damaged .* run `convstore index rebuild`"),
         (During.MIGRATION, IndexDamaged, "index.db is damaged .* run `convstore index rebuild`"),
         (During.BACKUP, OutputRefused, "index.db could not be copied .* `convstore index verify`"),
-        (During.CHECK, IndexUnusable, "the words in the index .*index.db could not be checked"),
+        (During.CHECK, IndexUnusable, "the full-text index in .*index.db could not be checked"),
     ],
 )
 def test_a_corrupt_file_is_told_by_what_was_done(
@@ -62,7 +62,7 @@ def test_a_corrupt_file_is_told_by_what_was_done(
     [
         (During.USE, IndexBusy, "has been holding the index for too long"),
         (During.OPENING, IndexBusy, "has been holding the index .*index.db for too long"),
-        (During.MIGRATION, MigrationFailed, "stands as before: another program holds the index"),
+        (During.MIGRATION, MigrationFailed, "is as before: another program uses the index"),
     ],
 )
 def test_a_locked_index_is_busy(

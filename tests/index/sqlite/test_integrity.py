@@ -26,7 +26,7 @@ async def test_rows_without_a_conversation_are_found_and_deleted(index: Index) -
     await put(index, make_row(1))
     with closing(sqlite3.connect(index.path)) as database, database:
         database.execute("INSERT INTO conversation_info (conversation, body) VALUES (99, x'00')")
-        fault = "a row of conversation_info belongs to a row of conversation that is not there"
+        fault = "a row of conversation_info belongs to a missing row of conversation"
         assert integrity.find_faults(database, whole=True) == [fault]
     await index.write(integrity.delete_orphans)
     async with index.read() as connection:

@@ -145,7 +145,7 @@ async def test_a_search_does_not_go_on_in_an_index_that_numbers_its_matches_in_a
     assert hits.items[0].conversation_id == ConversationId(make_id(1))
     async with open_store(root) as store:
         await rebuilt(root)
-        with pytest.raises(InvalidToken, match="built anew"):
+        with pytest.raises(InvalidToken, match="index was rebuilt"):
             await store.search_messages("lease", page_id=hits.next_page_id)
-        with pytest.raises(InvalidToken, match="built anew"):
+        with pytest.raises(InvalidToken, match="index was rebuilt"):
             await store.list_conversations(asked, order=SortOrder.RELEVANCE, page_id=listed.next_page_id)
