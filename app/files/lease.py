@@ -82,7 +82,7 @@ def _read(fd: int, name: str) -> Lease | None:
         WriteFailed: the operating system refuses to read the file, so the owner is unknown.
     """
     try:
-        value = parse_json_object(layout.read_file(name, fd)[0])
+        value = parse_json_object(layout.read_with_status(name, fd)[0])
     except FileNotFoundError:
         return None
     except UnreadableFile as error:

@@ -16,6 +16,7 @@ from app.index.sqlite.text_index import add_messages, delete_messages, title_mes
 from app.index.tables import conversation, conversation_info, conversation_tag
 from app.model.conversation import ConversationRow, IndexedRow
 from app.model.ids import ConversationId
+from app.model.text.event_text import searchable_title
 
 COLUMNS = [name for name in ConversationRow._fields if name not in ("tags", "preview", "body")]
 """The fields of ConversationRow that are columns of `conversation`. They come first in both."""
@@ -88,8 +89,8 @@ _LAST_KEY = Sql("SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 
 @lru_cache(maxsize=256)
 def _update_sql(names: tuple[str, ...]) -> Sql:
     """Return the statement that sets only these columns, because updating database indexes costs most."""
-    values: dict[str, BindParameter[object]] = {name: bindparam(f"{name}_") for name in names}
-    return compiled(update(conversation).where(conversation.c.id == bindparam("key_")).values(values))
+    values = ", ".join(f"{name} = :{name}_" for name in names)
+    return Sql(f"UPDATE conversation SET {values} WHERE id = :key_", {})  # noqa: S608
 
 
 @cache
@@ -124,10 +125,10 @@ def insert_rows(index: WriteConnection, fresh: Sequence[IndexedRow], *, revision
     index.insert_many(conversation, ("id", *_WRITTEN), values)
     index.execute_many(_upsert_info_sql(), [_info(key, row) for key, row in keyed])
     _add_tags(index, keyed)
-    add_messages(index, [title_message(key, row.title, row.created_at) for key, row in keyed if row.title])
+    add_messages(index, [title_message(key, row.title, row.created_at) for key, row in keyed])
 
 
-def update_rows(
+def _update_columns(
     index: WriteConnection, known: Sequence[tuple[KnownRow, IndexedRow]], *, revision: int, events_behind: int
 ) -> None:
     """Set the columns that differ. A row that differs in more than its signature gets the `revision`.
@@ -135,7 +136,7 @@ def update_rows(
     `events_behind` is never reset here, because an append adds only its own events, and others may be missing.
     """
     updates: dict[tuple[str, ...], list[dict[str, object]]] = {}
-    bodies, retagged, retitled = [], [], []
+    bodies, retagged = [], []
     for stored, (row, signature) in known:
         behind = max(events_behind, stored.events_behind)
         now = *row[:_NUMBER], signature, behind, revision if row != stored.row else stored.revision
@@ -148,17 +149,12 @@ def update_rows(
             bodies.append(_info(stored.key, row))
         if row.tags != stored.row.tags:
             retagged.append((stored.key, row))
-        title = title_message(stored.key, row.title or "", row.created_at)
-        if (title.text, row.created_at) != (stored.searched_title or "", stored.row.created_at):
-            retitled.append(title)
     for names, values_of_all in updates.items():
         index.execute_many(_update_sql(names), values_of_all)
     index.execute_many(_upsert_info_sql(), bodies)
     if retagged:
         index.execute_many(_delete_tags_sql(), [{"key": key} for key, _ in retagged])
         _add_tags(index, retagged)
-    if retitled:
-        write_messages(index, retitled)
 
 
 def _info(key: int, row: ConversationRow) -> dict[str, object]:
@@ -226,7 +222,14 @@ def write_rows(
     if fresh:
         insert_rows(index, fresh, revision=revision, events_behind=int(not events_too))
         change_feed.forget_deletions(index, [one.row.uuid for one in fresh])
-    update_rows(index, known, revision=revision, events_behind=int(not events_too))
+    _update_columns(index, known, revision=revision, events_behind=int(not events_too))
+    retitled = [
+        title_message(stored.key, row.title, row.created_at)
+        for stored, (row, _) in known
+        if searchable_title(row.title or "") != (stored.searched_title or "") or row.created_at != stored.row.created_at
+    ]
+    if retitled:
+        write_messages(index, retitled)
     parents = {parent for one in changed for parent in _touched_parents(before.get(one.row.uuid), one.row)}
     if parents:
         change_feed.touch_conversations(index, parents, revision)

@@ -155,11 +155,6 @@ class ConversationFiles:
     meta_placed_ns: int | None = None
     """The later of meta.json's mtime and ctime, or None if there is no meta.json."""
 
-    @property
-    def meta_times(self) -> MetaTimes:
-        """The plausible times of meta.json."""
-        return plausible_meta_times(self.meta, self.meta_placed_ns)
-
 
 class ConversationRow(NamedTuple):
     """A conversation's row in the index. `body` is the JSON of its ConversationInfo without skills.
@@ -347,7 +342,7 @@ def _times(files: ConversationFiles) -> tuple[int, int]:
     later, or the last event is later than its own file, the clocks differ. Then the event counts only if its file is
     newer than meta.json.
     """
-    meta, log = files.meta_times, files.log
+    meta, log = plausible_meta_times(files.meta, files.meta_placed_ns), files.log
     created_us, updated_us = meta
     if created_us is None:
         created_us = files.modified_us if log.first_us is None else log.first_us

@@ -63,7 +63,7 @@ def mask_credentials(value: object) -> object:
     elif isinstance(value, list):
         value[:] = [mask_credentials(item) if isinstance(item, _MASKED_TYPES) else item for item in value]
     elif isinstance(value, str):
-        return _mask_tokens(value)
+        return _FERNET_TOKEN.sub(MASK, value) if _FERNET_PREFIX in value else value
     return value
 
 
@@ -153,11 +153,8 @@ def _mask_login(value: object) -> object:
 
 def mask_text(text: str) -> str:
     """Return a text with all Fernet tokens, and logins in URLs, replaced by `MASK`."""
-    text = _mask_tokens(text)
+    if _FERNET_PREFIX in text:
+        text = _FERNET_TOKEN.sub(MASK, text)
     if "://" not in text:
         return text
     return _URL_PARAMETER.sub(rf"\1{MASK}", _URL_LOGIN.sub(f"{MASK}@", text))
-
-
-def _mask_tokens(text: str) -> str:
-    return _FERNET_TOKEN.sub(MASK, text) if _FERNET_PREFIX in text else text

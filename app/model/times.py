@@ -38,7 +38,8 @@ def find_time_us(text: object, zone: tzinfo | None = UTC) -> int | None:
     if not isinstance(text, str):
         return None
     try:
-        moment_us = to_us(datetime.fromisoformat(text), zone)
+        moment = datetime.fromisoformat(text)
+        moment_us = (moment - _EPOCH) // _MICROSECOND if moment.tzinfo else to_us(moment, zone)
     except ValueError:
         return None
     return moment_us if _FIRST_US <= moment_us <= _LAST_US else None

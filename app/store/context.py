@@ -20,21 +20,17 @@ class StoreContext:
 
     def __init__(self, index: Index, reader: Reader) -> None:
         self.index = index
-        self._reader = reader
-
-    @property
-    def reader(self) -> Reader:
-        """The reader: the conversations directory and the settings by which its files are read."""
-        return self._reader
+        self.reader = reader
+        """The conversations directory and the settings by which its files are read."""
 
     @property
     def root(self) -> Path:
         """The conversations directory."""
-        return self._reader.root
+        return self.reader.root
 
     def read_as(self, reader: Reader) -> None:
         """Replace the reader."""
-        self._reader = reader
+        self.reader = reader
 
 
 def make_reader(settings: Settings) -> Reader:

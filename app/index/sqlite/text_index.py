@@ -22,6 +22,7 @@ from app.index.connections import ReadConnection, WriteConnection
 from app.index.dialect import Sql, compiled
 from app.index.tables import conversation, message
 from app.model.text.event_text import searchable_title
+from app.model.text.tokenizer import split
 
 _NUMBER_BITS, _KEY_BITS, _HOUR_BITS = 18, 25, 20
 """63 bits in all: 262,144 messages per conversation and hour, 33 million conversations, and hours until 2089."""
@@ -113,11 +114,6 @@ class MessageText(NamedTuple):
     time_us: int | None
     text: str
 
-    @property
-    def first_id(self) -> int:
-        """The lowest possible id of this message."""
-        return first_id(self.time_us, self.conversation)
-
 
 _FIND = Sql(
     "SELECT message.conversation, message.seq, message.event_id, message.id, message.text"
@@ -129,7 +125,7 @@ _LAST_IDS = Sql(
     "SELECT value, (SELECT max(id) FROM message WHERE id >= value AND id < value + :numbers) FROM json_each(:firsts)",
     {"numbers": NUMBERS},
 )
-_ADD_WORDS = Sql("INSERT INTO message_fts (rowid, text) VALUES (:id, split(:text))", {})
+_ADD_WORDS = Sql("INSERT INTO message_fts (rowid, text) VALUES (:id, :words)", {})
 _DELETE_WORDS = (
     "INSERT INTO message_fts (message_fts, rowid, text) SELECT 'delete', id, split(text) FROM message WHERE "
 )
@@ -159,7 +155,7 @@ def write_messages(index: WriteConnection, said: Iterable[MessageText]) -> int:
     stale: list[dict[str, object]] = []
     for *key, message_id, known in index.fetch_all(_FIND, {"wanted": orjson.dumps(list(wanted)).decode()}):
         one = wanted[tuple(key)]
-        if one.text == known and is_among(message_id, one.first_id):
+        if one.text == known and is_among(message_id, first_id(one.time_us, one.conversation)):
             del wanted[tuple(key)]
         else:
             stale.append({"id": message_id})
@@ -170,8 +166,11 @@ def write_messages(index: WriteConnection, said: Iterable[MessageText]) -> int:
 
 def add_messages(index: WriteConnection, said: Iterable[MessageText]) -> int:
     """Write texts of events or titles that have none yet, and return their number."""
-    fresh = sorted((one.first_id, one) for one in said if one.text)
-    last = _last_ids(index, {first for first, _ in fresh})
+    fresh = sorted((first_id(one.time_us, one.conversation), one) for one in said if one.text)
+    if not fresh:
+        return 0
+    firsts = orjson.dumps(sorted({first for first, _ in fresh})).decode()
+    last = {first: first - 1 if top is None else top for first, top in index.fetch_all(_LAST_IDS, {"firsts": firsts})}
     rows = []
     for first, one in fresh:
         last[first] += 1
@@ -181,16 +180,8 @@ def add_messages(index: WriteConnection, said: Iterable[MessageText]) -> int:
                 | {"text": one.text}
             )
     index.execute_many(_insert_sql(), rows)
-    index.execute_many(_ADD_WORDS, [{"id": row["id"], "text": row["text"]} for row in rows])
+    index.execute_many(_ADD_WORDS, [{"id": row["id"], "words": split(str(row["text"]))} for row in rows])
     return len(rows)
-
-
-def _last_ids(index: WriteConnection, firsts: set[int]) -> dict[int, int]:
-    """Return, for each first id, the highest used id of the same conversation and hour, or the first id minus 1."""
-    if not firsts:
-        return {}
-    rows = index.fetch_all(_LAST_IDS, {"firsts": orjson.dumps(sorted(firsts)).decode()})
-    return {first: first - 1 if last is None else last for first, last in rows}
 
 
 def title_text() -> ScalarSelect[str]:
@@ -206,9 +197,9 @@ def title_text() -> ScalarSelect[str]:
     )
 
 
-def title_message(key: int, title: str, created_at_us: int) -> MessageText:
+def title_message(key: int, title: str | None, created_at_us: int) -> MessageText:
     """Return the message for the title of the conversation `key`."""
-    return MessageText(key, TITLE_SEQ, "", created_at_us, searchable_title(title))
+    return MessageText(key, TITLE_SEQ, "", created_at_us, searchable_title(title or ""))
 
 
 _STRAY = Sql(

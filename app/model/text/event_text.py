@@ -92,7 +92,8 @@ def _content(blocks: object) -> Iterator[str]:
         yield blocks
     for block in blocks if isinstance(blocks, list) else ():
         if isinstance(block, dict):
-            yield from _strings(block.get("text"))
+            text = block.get("text")
+            yield from (text,) if isinstance(text, str) else _strings(text)
 
 
 def _strings(value: object) -> Iterator[str]:

@@ -8,7 +8,7 @@ import os
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import Executor
-from contextlib import AbstractAsyncContextManager, suppress
+from contextlib import AbstractAsyncContextManager, nullcontext, suppress
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -211,30 +211,26 @@ class ConversationWriter:
         """Write one change: files, then index. The write finishes even if the caller is cancelled."""
         return await asyncio.shield(asyncio.create_task(self._write(change)))
 
-    async def _write(self, change: Edit) -> Written:
-        async with self._writing:
-            written = await self._write_in_turn(change)
-        self._notify()
-        return written
-
-    async def _write_in_turn(self, change: Edit) -> Written:
-        """Write one change. The caller holds `_writing`."""
+    async def _write(self, change: Edit, *, in_turn: bool = False) -> Written:
+        """Write one change. With `in_turn` the caller holds `_writing`."""
         write = partial(asyncio.get_running_loop().run_in_executor, self._threads, self._write_files_and_index, change)
-        try:
-            written, error = await write()
-        except (OwnershipLost, ConversationNotFound) as lost:
-            await self._claim_anew(lost)
-            written, error = await write()
-        try:
-            if error is not None:
-                raise error
-            if written.reread or self.behind:
+        async with nullcontext() if in_turn else self._writing:
+            try:
+                written, error = await write()
+            except (OwnershipLost, ConversationNotFound) as lost:
+                await self._claim_anew(lost)
+                written, error = await write()
+            try:
+                if error is not None:
+                    raise error
+                if written.reread or self.behind:
+                    self.behind = True
+                    self.behind = not await self._reindex()
+            except (IndexBusy, IndexUnusable, StoreUnavailable) as index_error:
                 self.behind = True
-                self.behind = not await self._reindex()
-        except (IndexBusy, IndexUnusable, StoreUnavailable) as index_error:
-            self.behind = True
-            log.warning("conversation %s is written, but not yet in the index: %s", self.id, index_error)
-            written = written.with_warning(warning_of(index_error))
+                log.warning("conversation %s is written, but not yet in the index: %s", self.id, index_error)
+                written = written.with_warning(warning_of(index_error))
+        self._notify()
         return written
 
     def _write_files_and_index(self, change: Edit) -> tuple[Written, StoreError | None]:
@@ -276,7 +272,7 @@ class ConversationWriter:
             async with self._open_again(self.files.lease) as opened:
                 self.files, self._folded, self.behind = opened.files, None, opened.behind
                 if opened.left_running:
-                    await end_interrupted_run(opened.files, self._write_in_turn)
+                    await end_interrupted_run(opened.files, partial(self._write, in_turn=True))
         except ConversationOwned:
             raise lost from None
         self._share, self.lost = opened.share, False
