@@ -1,4 +1,4 @@
-"""Log lines on standard error, and the type of callbacks for durations.
+"""Log lines on standard error.
 
 In a terminal a line is plain text. Elsewhere it is one JSON object, for programs that collect logs. In both formats,
 text from users and files cannot break a line or control a terminal.
@@ -11,19 +11,11 @@ import logging
 import logging.config
 import sys
 import unicodedata
-from collections.abc import Callable
 from contextvars import ContextVar
 from datetime import UTC, datetime
 
-Note = Callable[[str, float], None]
-"""Called with the name of a finished task and its duration in seconds."""
-
 request_id: ContextVar[str] = ContextVar("request_id", default="")
 """The id of the HTTP request that is being answered, or "" outside of a request."""
-
-
-def ignore_note(_what: str, _seconds: float) -> None:
-    """Do nothing."""
 
 
 def is_plain(log_format: str) -> bool:

@@ -14,12 +14,12 @@ from uuid import uuid4
 from app.errors import ConversationNotFound, ConversationOwned, IndexBusy, IndexUnusable, UnreadableFile
 from app.files import conversation_repair, lease, open_conversation, sidecar, trash
 from app.files.conversation_repair import Repair
-from app.files.edit import TagEdit
 from app.files.layout import ConversationDir
 from app.files.lease import Lease
 from app.files.log.branches import Fork
+from app.files.open_conversation import TagEdit
 from app.files.trash import Deleted, TrashEntry
-from app.logs import Note, ignore_note
+from app.index.sqlite.database import Note, ignore_note
 from app.model.filters import ConversationFilter, Status
 from app.model.ids import ConversationId
 from app.model.validation import check_tags, check_title

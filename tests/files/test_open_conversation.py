@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import orjson
 import pytest
 
-from app.errors import EventExists, OwnershipLost, UnreadableFile
+from app.errors import EventExists, EventNotFound, InvalidEvent, OwnershipLost, StoreError, UnreadableFile
 from app.files import lease, liveness
-from app.files.edit import Edit
 from app.files.fingerprint import UNTRUSTED
+from app.files.log.event_log import LogNames
 from app.files.log.head import Head
 from app.files.metadata_reader import Reader, read_conversation
-from app.files.open_conversation import OpenConversation
+from app.files.open_conversation import Edit, OpenConversation, prepare_events, with_parent
 from app.model.conversation import fold
-from app.model.ids import ConversationId
+from app.model.event import STATE_UPDATE
+from app.model.ids import ConversationId, EventName
 from tests.builders import make_conversation, make_event, make_id, opened_files, write_event
 
 ONE = ConversationId(make_id(1))
@@ -117,3 +118,36 @@ def test_an_owner_that_was_taken_over_writes_nothing(path: Path) -> None:
         lease.claim(path.parent, path.name, "another", force=True)
         with pytest.raises(OwnershipLost, match="is no longer owned by"):
             opened.apply(Edit([make_event(2)]))
+
+
+def parents(edit: Edit, head: str | None, names: Sequence[EventName]) -> list[str | None]:
+    prepared = prepare_events(edit, LogNames(names), lambda: Head(head), Reader(Path(), None), make_id(1))
+    return [orjson.loads(one.raw).get("parent_id") for one in prepared]
+
+
+def test_each_event_follows_the_one_before_it() -> None:
+    events = [make_event(1), make_event(2, kind=STATE_UPDATE), make_event(3)]
+    assert parents(Edit(events), IDS[0], [EventName(0, IDS[0])]) == [IDS[0], IDS[1], IDS[1]]
+    assert parents(Edit(events[:1]), None, []) == [None]
+    assert parents(Edit(events[:1]), None, [EventName(0, IDS[0])]) == ["__root__"]
+    assert parents(Edit([make_event(1, parent_id=IDS[0])]), IDS[2], [EventName(0, IDS[0])]) == [IDS[0]]
+
+
+@pytest.mark.parametrize(
+    ("edit", "error"),
+    [
+        (Edit([make_event(0)]), EventExists),
+        (Edit([make_event(1), make_event(1)]), EventExists),
+        (Edit([make_event(1, parent_id="none")]), InvalidEvent),
+        (Edit(head=Head("none")), EventNotFound),
+    ],
+)
+def test_a_wrong_change_is_refused(edit: Edit, error: type[StoreError]) -> None:
+    with pytest.raises(error):
+        parents(edit, IDS[0], [EventName(0, IDS[0])])
+
+
+def test_a_parent_stands_where_agent_server_writes_it() -> None:
+    event: dict[str, Any] = {"kind": "X", "id": "a", "timestamp": "t", "source": "user"}
+    assert list(with_parent(event, "p")) == ["id", "timestamp", "source", "parent_id", "kind"]
+    assert with_parent(event, None) is event

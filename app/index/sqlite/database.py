@@ -39,7 +39,14 @@ from app.index.sqlite.index_file import (
 from app.index.sqlite.read_connection import SqliteReadConnection, connect
 from app.index.sqlite.write_connection import Writer
 from app.index.sqlite.writer_lock import Asked, WriterQueue, try_lock_beside, writer_lock, writer_lock_of_task
-from app.logs import Note, ignore_note
+
+Note = Callable[[str, float], None]
+"""Called with the name of a finished task and its duration in seconds."""
+
+
+def ignore_note(_what: str, _seconds: float) -> None:
+    """Do nothing."""
+
 
 log = logging.getLogger(__name__)
 

@@ -19,11 +19,10 @@ from typing import NamedTuple
 
 from app.errors import WriteFailed
 from app.files import liveness
-from app.files.edit import Edit, Written
 from app.files.layout import ConversationDir
 from app.files.lease import Lease
 from app.files.log import event_log
-from app.files.open_conversation import OpenConversation
+from app.files.open_conversation import Edit, OpenConversation, Written
 from app.index import conversation_lookup, ownership
 from app.index.connections import WriteConnection
 from app.index.conversation_lookup import IndexedState

@@ -18,9 +18,8 @@ from app.index import conversation_list, conversation_lookup, facet_counts, sear
 from app.index.connections import ReadConnection
 from app.index.conversation_list import Page
 from app.index.conversation_lookup import Totals
-from app.index.sqlite.database import Index
+from app.index.sqlite.database import Index, Note, ignore_note
 from app.index.state import IndexState
-from app.logs import Note, ignore_note
 from app.model.change_token import ChangePage, ChangeToken
 from app.model.facets import Facet, Facets
 from app.model.filters import ConversationFilter, EventFilter

@@ -22,11 +22,10 @@ from app.errors import (
     StoreUnavailable,
 )
 from app.files import fingerprint, layout, lease
-from app.files.edit import Edit, TagEdit, Written
 from app.files.fingerprint import UNTRUSTED
 from app.files.lease import Lease
 from app.files.log.head import Head
-from app.files.open_conversation import OpenConversation
+from app.files.open_conversation import Edit, OpenConversation, TagEdit, Written
 from app.model.conversation import Folded, IndexedRow, fold_next
 from app.model.event import EventRow
 from app.model.filters import Status

@@ -7,7 +7,7 @@ from functools import partial
 
 from app.errors import ConversationNotFound, ConversationOwned
 from app.files import layout, lease, metadata_reader
-from app.files.edit import TagEdit
+from app.files.open_conversation import TagEdit
 from app.model.conversation import ConversationFiles
 from app.model.ids import ConversationId, dashed
 from app.model.validation import check_tags, find_tags
