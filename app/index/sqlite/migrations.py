@@ -20,6 +20,7 @@ from app.errors import IndexBusy, MigrationFailed, SchemaTooNew
 from app.index.sqlite import index_file, integrity, open_lock
 from app.index.sqlite.db_errors import ERRORS, During, damaged_index, explain
 from app.index.sqlite.open_lock import MIGRATION_WAIT_S
+from app.index.sqlite.schema_shape import SHAPE_SQL, as_shape, require_parts
 from app.index.sqlite.schema_version import HEAD, read_revision
 from app.index.sqlite.write_connection import on_begin, on_connect, sync_url
 from app.index.state import RECOVERING
@@ -199,11 +200,11 @@ def _while_alone(path: Path, target: str, wait_s: float, work: Callable[[], None
 
 
 def _migrate(path: Path, target: str, work: Callable[[Config, str], None], on_step: OnStep) -> None:
-    from alembic.config import Config
     from alembic.util import CommandError
 
     index_file.make_private(path)
     with _connect(path, writing=True) as connection:
+        _require_shape(path, _driver(connection))
         before = integrity.count_rows(_driver(connection))
 
         def checked(*, step: MigrationInfo, **_: object) -> None:
@@ -220,13 +221,42 @@ def _migrate(path: Path, target: str, work: Callable[[Config, str], None], on_st
                 )
             on_step(revision)
 
-        config = Config()
-        config.set_main_option("script_location", _scripts().dir.replace("%", "%%"))
-        config.attributes.update(connection=connection, on_step=checked)
         try:
-            work(config, target)
+            work(_configure(connection, on_step=checked), target)
         except CommandError as error:
             raise _no_target(target, error) from error
+
+
+def _configure(connection: Connection, **attributes: object) -> Config:
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", _scripts().dir.replace("%", "%%"))
+    config.attributes.update(connection=connection, **attributes)
+    return config
+
+
+def _require_shape(path: Path, database: sqlite3.Connection) -> None:
+    """Check that an index has what its revision makes today: before 0.2.0, migrations were changed after their use.
+
+    Raises:
+        IndexDamaged: it has not.
+    """
+    from alembic import command
+
+    revision = read_revision(path)
+    if revision is None:
+        return
+    engine = create_engine("sqlite://")
+    event.listen(engine, "connect", on_connect)
+    event.listen(engine, "begin", on_begin)
+    try:
+        with engine.connect() as connection:
+            command.upgrade(_configure(connection), revision)
+            expected = as_shape(_driver(connection).execute(SHAPE_SQL.text).fetchall())
+    finally:
+        engine.dispose()
+    require_parts(path, revision, expected, database.execute(SHAPE_SQL.text).fetchall())
 
 
 def drift(path: Path) -> list[str]:

@@ -14,6 +14,7 @@ from app.index.sqlite import migrations, open_lock
 from app.index.sqlite.database import Index
 from app.index.sqlite.index_file import find_identity, make_directory
 from app.index.sqlite.replace_index import is_marked_damaged, replace_damaged
+from app.index.sqlite.schema_shape import require_shape
 from app.index.sqlite.schema_version import HEAD, read_revision
 from app.store.context import StoreContext
 
@@ -35,7 +36,8 @@ async def open_index(index: Index, timeout_s: float) -> None:
             await replace_damaged(path, damaged)
         await _open_migrated(index, timeout_s)
         await index.refresh_rebuilding()
-    except IndexDamaged:
+    except IndexDamaged as error:
+        log.warning("%s", error)
         await index.close()
         await replace_damaged(path, damaged)
         await index.open()
@@ -52,6 +54,8 @@ async def _open_migrated(index: Index, wait_s: float) -> None:
                 await asyncio.to_thread(migrations.mark_recovering, index.path)
         await index.open()
         if await asyncio.to_thread(read_revision, index.path) == HEAD:
+            async with index.read() as connection:
+                await require_shape(connection, index.path)
             return
         await index.close()
     raise IndexBusy(f"the schema of the index {index.path} is being changed again and again; try later")

@@ -1,0 +1,85 @@
+"""The shape of a schema: which tables, columns and indexes there are. It tells an index that is not what it says.
+
+A migration was changed after its first use, before 0.2.0. So an index can have a revision, and not what this revision
+makes today. Such an index is damaged: it is built again from the files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+
+from app.index.connections import ReadConnection
+from app.index.dialect import Sql
+from app.index.sqlite.db_errors import damaged_index
+from app.index.tables import metadata
+
+
+class Part(NamedTuple):
+    """A column, or "AUTOINCREMENT" if the table never uses a key again. An index, trigger or view has `table` ""."""
+
+    table: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.table} has no {self.name}" if self.table else f"{self.name} is missing"
+
+
+Shape = frozenset[Part]
+
+_AUTOINCREMENT = "AUTOINCREMENT"
+_TEXT_INDEXES = {
+    ("message_fts", "text"), ("title_fts", "title_key"), ("", "message_words"),
+    ("", "title_fts_insert"), ("", "title_fts_delete"), ("", "title_fts_update"),
+}  # fmt: skip
+"""The parts of the newest schema that `app.index.tables` does not have."""
+
+SHAPE_SQL = Sql(
+    f"""
+    SELECT one.name, field.name FROM sqlite_master AS one JOIN pragma_table_info(one.name) AS field
+        WHERE one.type = 'table'
+    UNION ALL SELECT name, '{_AUTOINCREMENT}' FROM sqlite_master
+        WHERE type = 'table' AND sql LIKE '%{_AUTOINCREMENT}%'
+    UNION ALL SELECT '', name FROM sqlite_master WHERE type IN ('index', 'trigger', 'view') AND sql IS NOT NULL
+    """,  # noqa: S608
+    {},
+)
+
+
+async def require_shape(index: ReadConnection, path: Path) -> None:
+    """Check that an index has the parts of the newest schema, which it says to have. One statement.
+
+    Raises:
+        IndexDamaged: it has not.
+    """
+    require_parts(path, "the newest one", expected_shape(), await index.fetch_all(SHAPE_SQL, {}))
+
+
+def require_parts(path: Path, revision: str, expected: Shape, rows: Sequence[Sequence[str]]) -> None:
+    """Check that the rows of `SHAPE_SQL` have the parts of a revision.
+
+    Raises:
+        IndexDamaged: one is missing.
+    """
+    missing = min(expected - as_shape(rows), default=None)
+    if missing is not None:
+        raise damaged_index(path, f"its schema is said to be {revision}, but {missing}")
+
+
+def as_shape(rows: Sequence[Sequence[str]]) -> Shape:
+    """Return the shape that the rows of `SHAPE_SQL` are."""
+    return frozenset(Part(table, name) for table, name in rows)
+
+
+@cache
+def expected_shape() -> Shape:
+    """Return the parts of the newest schema, apart from SQLite's own tables."""
+    tables = metadata.tables.values()
+    return frozenset(
+        [Part(table.name, column.name) for table in tables for column in table.columns]
+        + [Part("", str(one.name)) for table in tables for one in table.indexes]
+        + [Part(one.name, _AUTOINCREMENT) for one in tables if one.dialect_options["sqlite"]["autoincrement"]]
+        + [Part(*one) for one in _TEXT_INDEXES]
+    )
