@@ -220,7 +220,7 @@ def import_command(
                 on_clash=on_clash, new_ids=new_ids, dry_run=dry_run, on_progress=bar.show,
             )  # fmt: skip
 
-    _print_plan(context.run(work), dry_run=dry_run, json=context.json)
+    _print_plan(context.run(work, may_create=True), dry_run=dry_run, json=context.json)
 
 
 def _print_plan(plan: list[PlannedImport], *, dry_run: bool, json: bool) -> None:

@@ -20,6 +20,7 @@ from pydantic import ValidationError
 from app.cli.output import LateBar, warn
 from app.errors import InvalidSettings
 from app.settings import Settings
+from app.store.context import require_store
 from app.store.follow.full_sync import SyncReport
 from app.store.store import ConversationStore
 
@@ -39,6 +40,11 @@ _ALIKE_MIN = 0.7  # difflib's ratio for names that are nearly the same: PROT and
 _UNITS_S = {"m": 60, "h": 3600, "d": 86_400, "w": 7 * 86_400}
 _match_age = re.compile(r"([0-9]{1,6})([mhdw])").fullmatch
 
+DirArgument = Annotated[
+    Path | None,
+    typer.Argument(metavar="DIR", help="The directory that holds the conversations.", show_default="CONVSTORE_STORE"),
+]
+SameStoreOption = Annotated[Path | None, typer.Option("--store", help="The same, as an option.", show_default=False)]
 StoreOption = Annotated[
     Path | None,
     typer.Option(
@@ -127,8 +133,13 @@ class CommandContext:
         """The settings, read when a command first asks for them. Raises as `make_settings` does."""
         return make_settings(store=self.store, index_url=self.index)
 
-    def run(self, work: Callable[[ConversationStore], Awaitable[T]]) -> T:
-        """Return the result of work on the open store, whose index is used as it is."""
+    def run(self, work: Callable[[ConversationStore], Awaitable[T]], *, may_create: bool = False) -> T:
+        """Return the result of work on the open store, whose index is used as it is.
+
+        A directory without a store is refused, unless the command `may_create` one.
+        """
+        if not may_create:
+            require_store(self.settings)
 
         async def run() -> T:
             async with ConversationStore.open(self.settings) as store:
@@ -157,8 +168,7 @@ class CommandContext:
         return self.run(run)
 
 
-def make_context(store: StoreOption = None, index: IndexOption = None, json: JsonOption = False) -> CommandContext:
-    """Return the context of a command that has no --no-sync."""
+def _make_context(store: StoreOption = None, index: IndexOption = None, json: JsonOption = False) -> CommandContext:
     return CommandContext(store, index, json)
 
 
@@ -168,8 +178,42 @@ def _make_sync_context(
     return CommandContext(store, index, json, no_sync)
 
 
-ContextOptions = Annotated[CommandContext, OptionGroup(make_context, at_end=("index", "json"))]
+def make_dir_context(
+    directory: DirArgument = None, store: SameStoreOption = None, index: IndexOption = None, json: JsonOption = False
+) -> CommandContext:
+    """Return the context of a command that takes DIR, and has no --no-sync."""
+    return CommandContext(choose_store(directory, store), index, json)
+
+
+def _make_sync_dir_context(
+    directory: DirArgument = None,
+    store: SameStoreOption = None,
+    index: IndexOption = None,
+    no_sync: NoSyncOption = False,
+    json: JsonOption = False,
+) -> CommandContext:
+    return CommandContext(choose_store(directory, store), index, json, no_sync)
+
+
+def choose_store(directory: Path | None, store: Path | None) -> Path | None:
+    """Return the directory that DIR or --store names.
+
+    Raises:
+        InvalidSettings: both are given.
+    """
+    if directory and store:
+        raise InvalidSettings("DIR and --store are the same; give one of them")
+    return directory or store
+
+
+ContextOptions = Annotated[CommandContext, OptionGroup(_make_context, at_end=("index", "json"))]
 SyncContextOptions = Annotated[CommandContext, OptionGroup(_make_sync_context, at_end=("index", "no_sync", "json"))]
+DirContextOptions = Annotated[CommandContext, OptionGroup(make_dir_context, at_end=("index", "json"))]
+"""For commands without another argument: the store may be given as DIR."""
+
+SyncDirContextOptions = Annotated[
+    CommandContext, OptionGroup(_make_sync_dir_context, at_end=("index", "no_sync", "json"))
+]
 
 
 def make_settings(**given: object) -> Settings:

@@ -9,7 +9,7 @@ import orjson
 import typer
 from rich.text import Text
 
-from app.cli.context import SyncContextOptions
+from app.cli.context import SyncContextOptions, SyncDirContextOptions
 from app.cli.conversation_ids import IdArgument
 from app.cli.filters import FilterOptions
 from app.cli.output import out, print_event, print_json, print_table
@@ -27,7 +27,7 @@ _STATUS_STYLES = {"error": "red", "stuck": "red", "running": "green", "waiting_f
 
 def list_command(
     asked: FilterOptions,
-    context: SyncContextOptions,
+    context: SyncDirContextOptions,
     sort: Annotated[SortOrder, typer.Option(help="The order.")] = SortOrder.UPDATED_AT_DESC,
     limit: Annotated[int, typer.Option(min=0, help="The most conversations to list; 0 lists all.")] = 20,
     page: Annotated[str | None, typer.Option(help="next_page_id of the page before.", show_default=False)] = None,
@@ -71,7 +71,7 @@ def list_command(
 
 def count_command(
     asked: FilterOptions,
-    context: SyncContextOptions,
+    context: SyncDirContextOptions,
     by: Annotated[
         list[str] | None,
         typer.Option(

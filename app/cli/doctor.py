@@ -9,7 +9,7 @@ import typer
 from rich.text import Text
 
 from app import __version__
-from app.cli.context import ContextOptions
+from app.cli.context import DirContextOptions
 from app.cli.output import out, print_json
 from app.logs import printable
 from app.store.admin.doctor import Finding, Level, examine_store
@@ -21,7 +21,7 @@ _STYLES = {Level.OK: "green", Level.NOTE: "yellow", Level.PROBLEM: "bold red"}
 def doctor_command(
     *,
     sample: Annotated[int, typer.Option(min=1, help="How many conversations to compare with the index.")] = 20,
-    context: ContextOptions,
+    context: DirContextOptions,
 ) -> None:
     """Look at everything that a store stands on and say what to do. Changes nothing. Exit code 1 for a problem.
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from app.cli.context import SyncContextOptions
+from app.cli.context import SyncDirContextOptions
 from app.cli.output import LateBar, print_json, print_table
 from app.files.disk_usage import DiskUsage
 from app.store.admin.usage import By, StoreUsage, measure
@@ -18,7 +18,7 @@ def du_command(
     *,
     by: Annotated[By, typer.Option(help="What to add up by; a month is that of the last update.")] = By.CONVERSATION,
     limit: Annotated[int, typer.Option(min=0, help="The most lines, the largest first; 0 shows all.")] = 20,
-    context: SyncContextOptions,
+    context: SyncDirContextOptions,
 ) -> None:
     """Show how much disk conversations take, and how many inodes. A file with several names counts once.
 

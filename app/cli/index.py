@@ -7,12 +7,16 @@ from dataclasses import asdict
 from typing import Annotated
 
 import typer
+from rich.text import Text
 
-from app.cli.context import CommandContext, OptionGroup, add_command, make_context, sync
+from app.cli.context import CommandContext, OptionGroup, add_command, make_dir_context, sync
 from app.cli.output import LateBar, counted, out, print_json, print_table
 from app.errors import InvalidSettings
+from app.files.census import Census, describe, take_census
+from app.logs import printable
 from app.model.ids import dashed
 from app.model.times import format_us
+from app.store.context import require_store
 from app.store.follow.crash_recovery import Recovered
 from app.store.follow.full_sync import SyncReport
 from app.store.follow.rebuild import rebuild
@@ -23,7 +27,7 @@ app = typer.Typer(help="The index: how far it is, bring it up to date, compare i
 
 _FOUND = 1
 
-_ContextOptions = Annotated[CommandContext, OptionGroup(make_context, at_end=("json",))]
+_ContextOptions = Annotated[CommandContext, OptionGroup(make_dir_context, at_end=("json",))]
 
 
 @add_command(app, "status")
@@ -76,7 +80,8 @@ def sync_command(
         return report, await store.recover(end_runs=True, dry_run=dry_run) if recover else None
 
     report, recovered = context.run(work)
-    _print_report(report, recovered, dry_run=dry_run, json=context.json)
+    census = take_census(context.settings.root, report.empty)
+    _print_report(report, census, recovered, dry_run=dry_run, json=context.json)
 
 
 @add_command(app, "rebuild")
@@ -88,25 +93,30 @@ def rebuild_command(
 
     Example: convstore index rebuild --store workspace/conversations
     """
+    require_store(context.settings)
     with LateBar() as bar:
         report = asyncio.run(rebuild(context.settings, bar.show, force=force))
-    _print_report(report, json=context.json)
+    _print_report(report, take_census(context.settings.root, report.empty), json=context.json)
 
 
-def _print_report(report: SyncReport, recovered: Recovered | None = None, *, dry_run: bool = False, json: bool) -> None:
+def _print_report(
+    report: SyncReport, census: Census, recovered: Recovered | None = None, *, dry_run: bool = False, json: bool
+) -> None:
     if json:
         more: dict[str, object] = {}
         if recovered:
             more = {name: [dashed(one) for one in ids] for name, ids in recovered._asdict().items()}
             more["dry_run"] = dry_run
-        print_json(asdict(report) | {"untrusted": [one.directory for one in report.untrusted]} | more)
+        fields = {name: value for name, value in asdict(report).items() if name != "empty"}
+        untrusted = [one.directory for one in report.untrusted]
+        print_json(fields | {"untrusted": untrusted, "not_conversations": census} | more)
         return
     out.print(
         f"{counted(report.conversations, 'conversation')}: {report.added} new, {report.changed} changed, "
         f"{report.removed} removed, {report.unreadable} unreadable; {report.opened} read in {report.seconds:.2f} s"
     )
-    for directory in report.duplicates:
-        out.print(f"{directory}: a second directory for the same id; it is not listed", style="yellow")
+    for text in describe(census).values():
+        out.print(Text(f"not listed: {printable(text)}", style="yellow"))
     if recovered:
         ended = "would be ended" if dry_run else "is ended" if len(recovered.ended) == 1 else "are ended"
         read, runs = len(recovered.read), len(recovered.ended)

@@ -30,7 +30,9 @@ class _Group(TyperGroup):
     def make_context(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - as for `invoke`
         """Parse the command line, and print the help or the version if that is asked for."""
         with _end_quietly():
-            return super().make_context(*args, **kwargs)
+            name, given, *more = args
+            given = ["--version", *given[1:]] if given[:1] == ["version"] else given
+            return super().make_context(name, given, *more, **kwargs)
 
     def invoke(self, ctx: Any) -> Any:  # noqa: ANN401 - by its version, typer has click inside or beside it
         """Run the command."""
@@ -60,6 +62,7 @@ app = typer.Typer(
     help="A store for the conversations of AI-agent servers: files are the truth, an index lists them.",
     epilog=EXIT_CODES,
     no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
 )
 add_command(app, "serve")(serve.serve_command)
@@ -99,7 +102,10 @@ def _print_version(wanted: bool) -> None:
 @app.callback()
 def main(
     _version: Annotated[
-        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version; `version` does the same."
+        ),
     ] = False,
 ) -> None:
     """Declare the options that come before a command."""

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from app.cli.context import ContextOptions, DryRunOption, YesOption, confirm, parse_age
+from app.cli.context import DirContextOptions, DryRunOption, YesOption, confirm, parse_age
 from app.cli.filters import AnyArchivedFilterOptions, read_tags
 from app.cli.output import LateBar, counted, out, print_json, print_table, print_warning, warn
 from app.model.ids import dashed
@@ -37,7 +37,7 @@ def prune_command(
     ] = None,
     dry_run: DryRunOption = False,
     yes: YesOption = False,
-    context: ContextOptions,
+    context: DirContextOptions,
 ) -> None:
     """Move old conversations into the trash, archived ones too. Asks first. One that is written to meanwhile is kept.
 

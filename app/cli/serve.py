@@ -16,7 +16,7 @@ import typer
 from rich.text import Text
 
 from app import logs
-from app.cli.context import IndexOption, make_settings
+from app.cli.context import DirArgument, IndexOption, SameStoreOption, choose_store, make_settings
 from app.cli.output import err
 from app.errors import InvalidSettings, StoreUnavailable
 from app.files import liveness
@@ -32,13 +32,8 @@ _FRAME_MAX_BYTES = 16 << 20
 
 
 def serve_command(
-    directory: Annotated[
-        Path | None,
-        typer.Argument(
-            metavar="DIR", help="The directory that holds the conversations.", show_default="CONVSTORE_STORE"
-        ),
-    ] = None,
-    store: Annotated[Path | None, typer.Option("--store", help="The same, as an option.", show_default=False)] = None,
+    directory: DirArgument = None,
+    store: SameStoreOption = None,
     host: Annotated[str | None, typer.Option(help="The address to listen on.", show_default="127.0.0.1")] = None,
     port: Annotated[
         int | None, typer.Option(help="The port to listen on; 0 takes a free one.", show_default="8000")
@@ -54,10 +49,8 @@ def serve_command(
 
     Example: convstore serve workspace/conversations --port 8000
     """
-    if directory and store:
-        raise InvalidSettings("DIR and --store are the same; give one of them")
     settings = make_settings(
-        store=directory or store,
+        store=choose_store(directory, store),
         index_url=index,
         host=host,
         port=port,

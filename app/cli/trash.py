@@ -10,7 +10,16 @@ from typing import Annotated
 
 import typer
 
-from app.cli.context import ContextOptions, DryRunOption, ForceOption, YesOption, add_command, confirm, parse_age
+from app.cli.context import (
+    ContextOptions,
+    DirContextOptions,
+    DryRunOption,
+    ForceOption,
+    YesOption,
+    add_command,
+    confirm,
+    parse_age,
+)
 from app.cli.conversation_ids import IdsArgument, do_each, resolve_all
 from app.cli.output import LateBar, counted, out, print_json, print_table
 from app.errors import ConversationNotFound
@@ -57,7 +66,7 @@ def delete_command(
 
 
 @add_command(app, "list")
-def list_command(*, older_than: OlderOption = None, context: ContextOptions) -> None:
+def list_command(*, older_than: OlderOption = None, context: DirContextOptions) -> None:
     """List what is in the trash, the last deleted first.
 
     Example: convstore trash list --store workspace/conversations --older-than 30d
@@ -114,7 +123,7 @@ def _resolve_deleted(text: str, deleted: list[ConversationId]) -> ConversationId
 
 @add_command(app, "empty")
 def empty_command(
-    *, older_than: OlderOption = None, dry_run: DryRunOption = False, yes: YesOption = False, context: ContextOptions
+    *, older_than: OlderOption = None, dry_run: DryRunOption = False, yes: YesOption = False, context: DirContextOptions
 ) -> None:
     """Remove for good what is in the trash. Asks first.
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 from app.errors import IndexUnusable, StoreUnavailable
-from app.files import layout
+from app.files import census, layout, trash
 from app.files.metadata_reader import Reader
 from app.index.sqlite.database import Index
 from app.settings import Settings
@@ -54,6 +54,31 @@ def require_directory(settings: Settings) -> None:
             f"{settings.shown_root} is no directory; give the one that holds the conversation directories, "
             "for agent-server workspace/conversations"
         )
+    if census.is_conversation(settings.root):
+        raise StoreUnavailable(
+            f"{settings.shown_root} is one conversation; give the directory that holds it: {settings.root.parent}"
+        )
+
+
+def require_store(settings: Settings) -> None:
+    """Check that there is a store already: an index, a conversation, or something in the trash.
+
+    Only what makes a new store goes without this check. So a mistyped path gets no index.
+
+    Raises:
+        StoreUnavailable: there is none; the message says what the directory has.
+    """
+    require_directory(settings)
+    root = settings.root
+    if settings.index_path.exists() or census.has_conversation(root) or trash.list_trash(root):
+        return
+    found = "; ".join(census.describe(census.take_census(root)).values()) or "it is empty"
+    nested = census.find_nested(root)
+    raise StoreUnavailable(
+        f"{settings.shown_root} has no conversation ({found}); "
+        f"give the directory that has the conversation directories{f': {nested}' if nested else ''}. "
+        "`convstore serve` and `convstore import` make a new store in an empty directory"
+    )
 
 
 def require_files(root: Path, index_path: Path) -> None:

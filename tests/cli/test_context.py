@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
 import typer
 
 from app.cli.context import CommandContext, ContextOptions, add_command
-from tests.builders import make_conversation
+from tests.builders import make_conversation, make_foreign, make_id
 from tests.cli.conftest import Command
 
 
@@ -43,19 +44,71 @@ def test_a_variable_that_is_nearly_a_setting_is_told(
     assert (ran.code, ran.out, ran.err) == (0, "1\n", told)
 
 
-def test_a_directory_that_is_no_store_is_told(tmp_path: Path, convstore: Command) -> None:
-    ran = convstore("count", "--store", tmp_path)
-    assert (ran.code, ran.out, ran.err) == (0, "0\n", f"convstore: no conversation directories in {tmp_path}\n")
-    make_conversation(tmp_path)
-    assert convstore("count", "--store", tmp_path).err == ""
+@pytest.mark.parametrize(
+    "command", [("list",), ("count", "--no-sync"), ("show", make_id(1)), ("index", "sync")], ids=str
+)
+@pytest.mark.parametrize(
+    ("what", "told"),
+    [
+        ("", "has no conversation (it is empty); give the directory that has the conversation directories. "),
+        ("older OpenHands", f"has no conversation (1 directory has history of OpenHands V0: {make_id(1)}); give"),
+        ("a link", f"has no conversation (1 symbolic link is not followed: {make_id(1)}); give the directory"),
+        (
+            "nested",
+            "(1 other entry is not a conversation: workspace); give the directory that has the conversation dir",
+        ),
+        ("itself", "is one conversation; give the directory that holds it: "),
+    ],
+)
+def test_a_directory_without_a_store_gets_none(
+    tmp_path: Path, convstore: Command, command: tuple[str, ...], what: str, told: str
+) -> None:
+    root = tmp_path / "store"
+    root.mkdir()
+    if what == "nested":
+        make_conversation(root / "workspace" / "conversations")
+    elif what == "itself":
+        root = make_conversation(root)
+    elif what:
+        make_foreign(root / make_id(1), what)
+    ran = convstore(*command, "--store", root)
+    assert (ran.code, ran.out, ran.err.count("\n")) == (2, "", 1)
+    assert told in ran.err
+    assert not (root / ".convstore").exists()
+    if what == "nested":
+        assert f": {root / 'workspace' / 'conversations'}. `convstore serve`" in ran.err
+
+
+def test_a_store_without_conversations_is_none_the_less_one(root: Path, tmp_path: Path, convstore: Command) -> None:
+    make_conversation(root)
+    convstore("export", make_id(1), "--store", root, "-o", tmp_path / "one.zip")
+    convstore("delete", make_id(1), "--store", root)
+    told = f"convstore: no conversation directories in {root}\n"
+    assert (convstore("count", "--store", root)) == (0, "0\n", told)
+    (tmp_path / "new").mkdir()
+    assert convstore("import", tmp_path / "one.zip", "--store", tmp_path / "new").code == 0
+    shutil.rmtree(root / ".convstore")
+    assert convstore("trash", "list", "--store", root).out.count("A title") == 1
+
+
+@pytest.mark.parametrize("command", ["list", "count", "du", "doctor", "index sync", "index verify", "trash list"])
+def test_a_command_without_other_arguments_takes_the_store_as_one(
+    root: Path, tmp_path: Path, convstore: Command, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    make_conversation(root)
+    named = convstore(*command.split(), "--store", root, "--json")
+    monkeypatch.setenv("CONVSTORE_STORE", str(tmp_path / "nowhere"))
+    ran = convstore(*command.split(), root, "--json")
+    assert (ran.code, type(ran.json)) == (named.code, type(named.json))
+    twice = convstore(*command.split(), root, "--store", root)
+    assert (twice.code, twice.err) == (2, "convstore: DIR and --store are the same; give one of them\n")
 
 
 def test_a_store_behind_a_link_is_named_as_it_was_given_and_as_it_is(tmp_path: Path, convstore: Command) -> None:
     (tmp_path / "store").mkdir()
     link = tmp_path / "link"
     link.symlink_to("store")
-    told = f"convstore: no conversation directories in {link} (that is {tmp_path / 'store'})\n"
-    assert convstore("count", "--store", link).err == told
+    assert f"{link} (that is {tmp_path / 'store'}) has no conversation" in convstore("count", "--store", link).err
     link.unlink()
     link.symlink_to("nothing")
     ran = convstore("count", "--store", link)

@@ -17,7 +17,7 @@ import pytest
 
 from app import filesystem
 from app.model.ids import ConversationId, dashed
-from tests.builders import held_by_another_process, make_conversation, make_event, make_id
+from tests.builders import held_by_another_process, make_conversation, make_event, make_foreign, make_id
 from tests.cli.conftest import COMMAND, Command, Ran
 
 
@@ -257,3 +257,21 @@ def test_a_network_file_system_is_told_and_refused(
     assert "nfs4, a network file system" in refused.err
     elsewhere = convstore("list", "--store", store, "--index", f"sqlite:///{tmp_path / 'local' / 'index.db'}")
     assert elsewhere.code == 0
+
+
+def test_what_is_no_conversation_is_named(store: Path, convstore: Command) -> None:
+    nothing = [("ok", "nothing: all that is here are conversations", "")]
+    assert found(convstore("doctor", "--store", store, "--json"), "not listed") == nothing
+    make_foreign(store / make_id(3), "older OpenHands")
+    make_foreign(store / make_id(4), "a link to nothing")
+    told = found(convstore("doctor", "--store", store, "--json"), "not listed")
+    assert [(level, text) for level, text, _ in told] == [
+        ("note", f"1 directory has history of OpenHands V0: {make_id(3)}"),
+        ("note", f"1 symbolic link is not followed: {make_id(4)}"),
+    ]
+    assert all(advice for *_, advice in told)
+
+
+def test_one_conversation_is_no_store(store: Path, convstore: Command) -> None:
+    ran = convstore("doctor", store / make_id(1))
+    assert (ran.code, "is one conversation; give the directory that holds it: " in ran.err) == (2, True)

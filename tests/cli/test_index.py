@@ -6,7 +6,7 @@ import sqlite3
 from pathlib import Path
 
 from app.model.ids import dashed
-from tests.builders import make_conversation, make_id
+from tests.builders import make_conversation, make_foreign, make_id
 from tests.cli.conftest import Command
 
 
@@ -76,3 +76,17 @@ def test_an_emptied_directory_is_not_believed_at_once(root: Path, convstore: Com
     assert "--allow-empty" in ran.err
     assert convstore("index", "sync", "--allow-empty", "--store", root).code == 0
     assert convstore("count", "--store", root).out == "0\n"
+
+
+def test_a_sync_names_what_is_no_conversation(root: Path, convstore: Command) -> None:
+    make_conversation(root, 1)
+    make_foreign(root / make_id(2), "older OpenHands")
+    (root / make_id(3)).mkdir()
+    for command in ("sync", "rebuild"):
+        ran = convstore("index", command, "--store", root)
+        assert ran.out.splitlines()[1:] == [
+            f"not listed: 1 directory has history of OpenHands V0: {make_id(2)}",
+            f"not listed: 1 directory is empty or has only lock files: {make_id(3)}",
+        ]
+        told = convstore("index", command, "--store", root, "--json").json["not_conversations"]
+        assert told == {"v0": [make_id(2)], "link": [], "twin": [], "locks": [make_id(3)], "other": []}

@@ -14,7 +14,15 @@ from tests.cli.conftest import COMMAND, Command
 
 
 def test_the_version_is_printed(convstore: Command) -> None:
-    assert re.fullmatch(r"convstore \d+\.\d+\.\d+\n", convstore("--version").out)
+    told = convstore("--version")
+    assert re.fullmatch(r"convstore \d+\.\d+\.\d+\n", told.out)
+    assert convstore("version") == told
+
+
+@pytest.mark.parametrize("command", ["", "list", "trash", "trash list", "serve"])
+def test_h_is_help(convstore: Command, command: str) -> None:
+    asked = convstore(*command.split(), "-h")
+    assert (asked.code, asked) == (0, convstore(*command.split(), "--help"))
 
 
 @pytest.mark.long

@@ -19,6 +19,7 @@ from typing import NamedTuple
 
 from app.errors import IndexBusy, IndexDamaged, IndexUnusable, StoreError, StoreUnavailable
 from app.files import layout, lease, liveness, staging, trash
+from app.files.census import Foreign, describe, take_census
 from app.files.layout import LEASE
 from app.files.metadata_reader import list_future_conversations
 from app.filesystem import FileSystem, find_file_system
@@ -31,7 +32,7 @@ from app.index.sqlite.schema_version import HEAD, read_revision
 from app.model.ids import dashed
 from app.model.times import AHEAD_MAX_US, format_us
 from app.settings import Settings
-from app.store.context import StoreContext, make_reader
+from app.store.context import StoreContext, make_reader, require_directory
 from app.store.follow.derivation import adopt_index_settings
 from app.store.follow.leader import has_leader_elsewhere
 from app.store.follow.verify import verify
@@ -87,10 +88,7 @@ async def examine_store(settings: Settings, version: str, *, sample: int) -> Asy
     Raises:
         StoreUnavailable: the conversations directory is missing or cannot be read.
     """
-    if not await asyncio.to_thread(settings.root.is_dir):
-        raise StoreUnavailable(
-            f"{settings.shown_root} is no directory; give the one that holds the conversation directories"
-        )
+    await asyncio.to_thread(require_directory, settings)
     for finding in await asyncio.to_thread(lambda: list(look_around(settings, version))):
         yield finding
     schema = await asyncio.to_thread(_check_schema, settings.index_path)
@@ -239,6 +237,7 @@ def look_around(settings: Settings, version: str) -> Iterator[Finding]:
     yield from _check_versions(version)
     yield from _check_disks(root, index)
     yield from _check_permissions(settings, root, index)
+    yield from _check_foreign(root)
     yield from _check_leases(root)
     yield from _check_trash(root)
     if os.access(index.parent, os.R_OK | os.X_OK):
@@ -312,6 +311,23 @@ def _is_open_to_others(path: Path) -> bool:
     except OSError:
         return False
     return bool(file & (stat.S_IRGRP | stat.S_IROTH) and directory & (stat.S_IXGRP | stat.S_IXOTH))
+
+
+_FOREIGN = {
+    Foreign.V0: "convstore and OpenHands 1 do not read it; keep it, or open it with the OpenHands that wrote it",
+    Foreign.LINK: "move what they lead to into the store, or give its directory as a store of its own",
+    Foreign.TWIN: "lists show the one with meta.json or base_state.json; look into the others, and move them away",
+    Foreign.LOCKS: "agent-server leaves them after a deletion; they do no harm",
+    Foreign.OTHER: "convstore leaves them alone",
+}
+
+
+def _check_foreign(root: Path) -> Iterator[Finding]:
+    census = take_census(root)
+    if not any(census.values()):
+        yield ok("not listed", "nothing: all that is here are conversations")
+    for kind, text in describe(census).items():
+        yield note("not listed", text, _FOREIGN[kind])
 
 
 def _check_leases(root: Path) -> Iterator[Finding]:

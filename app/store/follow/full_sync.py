@@ -50,7 +50,10 @@ _LAST = "\U0010ffff"
 
 @dataclass(slots=True)
 class SyncReport:
-    """The result of a full sync. `opened` counts conversations whose files were read, `logs` those whose log was."""
+    """The result of a full sync. `opened` counts conversations whose files were read, `logs` those whose log was.
+
+    `duplicates` are directories whose id another directory has. `empty` are directories with an id but no conversation.
+    """
 
     conversations: int = 0
     opened: int = 0
@@ -60,6 +63,7 @@ class SyncReport:
     logs: int = 0
     unreadable: int = 0
     duplicates: list[str] = field(default_factory=list)
+    empty: list[str] = field(default_factory=list)
     untrusted: list[ConversationDir] = field(default_factory=list)
     seconds: float = 0.0
 
@@ -240,6 +244,7 @@ class _Run:
         self.report.changed -= written.removed
         self.report.added -= len(written.gone) - written.removed
         self.report.conversations -= len(written.gone)
+        self.report.empty += [one.directory for one in written.gone]
         for one in written.rows:
             directory = ConversationDir(one.row.directory, one.row.uuid)
             if directory not in written.again:
