@@ -145,10 +145,16 @@ class Settings(BaseSettings):
         return Path(os.path.realpath(self.store.expanduser()))
 
     @cached_property
+    def written_root(self) -> Path:
+        """The store as an absolute path, as its user wrote it: links in it are not followed."""
+        return Path(os.path.abspath(self.store.expanduser()))  # noqa: PTH100 - resolve() would follow links
+
+    @cached_property
     def shown_root(self) -> str:
         """The store for messages: the path as its user wrote it and, if a link is in it, where that leads."""
-        written = Path(os.path.abspath(self.store.expanduser()))  # noqa: PTH100 - resolve() would follow links
-        return str(written) if written == self.root else f"{written} (that is {self.root})"
+        return (
+            str(self.written_root) if self.written_root == self.root else f"{self.written_root} (that is {self.root})"
+        )
 
     @cached_property
     def index_path(self) -> Path:

@@ -136,6 +136,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     settings: Settings = app.state.settings
     async with ConversationStore.open(settings, note=app.state.metrics.note) as store:
         app.state.store = store
+        await store.context.presence.refresh(store.index)
         if app.state.ends_process:
             on_stop(store.followers.close)
         background = asyncio.create_task(run_background(store))

@@ -50,7 +50,8 @@ def stay_alive(root: Path, instance: str) -> Iterator[None]:
     """
     directory = root / _DIRECTORY
     try:
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for path in (directory.parent, directory):  # no further parents: a store that is gone is not made again
+            path.mkdir(mode=0o700, exist_ok=True)
         descriptor = lock_file(directory / f"{instance}.lock", SHARED, timeout_s=inf)
     except OSError as error:
         raise StoreUnavailable(

@@ -10,6 +10,7 @@ from app.files import census, layout, trash
 from app.files.metadata_reader import Reader
 from app.index.sqlite.database import Index
 from app.settings import Settings
+from app.store.presence import Presence
 
 
 class StoreContext:
@@ -18,8 +19,9 @@ class StoreContext:
     Only `read_as` changes `reader`, and only `app.store.follow.derivation` calls it.
     """
 
-    def __init__(self, index: Index, reader: Reader) -> None:
+    def __init__(self, index: Index, reader: Reader, presence: Presence | None = None) -> None:
         self.index = index
+        self.presence = presence or Presence(reader.root, reader.root)
         self.reader = reader
         """The conversations directory and the settings by which its files are read."""
 

@@ -252,6 +252,7 @@ class ConversationStore(StoreReader):
             DirectoryTaken: something that is no conversation has the name of its directory.
             DiskFull, WriteFailed: it could not be moved.
         """
+        self.index.require_present()
         return await deletion.restore(self.reader.root, self.backlog, conversation_id, deleted)
 
     def empty_trash(self, before_us: int) -> AsyncGenerator[TrashEntry]:

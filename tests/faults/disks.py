@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -22,3 +22,23 @@ def small_disk(path: Path, *, size: str = "8m", inodes: int = 1000) -> Iterator[
         yield path
     finally:
         subprocess.run(["umount", path], check=True)
+
+
+@contextmanager
+def mounted_twice(disk: Path, path: Path) -> Iterator[tuple[Callable[[], None], Callable[[], None]]]:
+    """Give how to mount a directory at `path` and unmount it. The test is left out where this is not allowed."""
+    tried = subprocess.run(["mount", "--bind", disk, path], capture_output=True, check=False)
+    if tried.returncode:
+        pytest.skip(f"NOT TRIED: mounting needs root ({tried.stderr.decode().strip()})")
+
+    def mount() -> None:
+        subprocess.run(["mount", "--bind", disk, path], check=True)
+
+    def unmount() -> None:
+        subprocess.run(["umount", "--lazy", path], check=True)
+
+    unmount()
+    try:
+        yield mount, unmount
+    finally:
+        subprocess.run(["umount", "--lazy", path], capture_output=True, check=False)

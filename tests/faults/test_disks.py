@@ -16,7 +16,7 @@ import pytest
 
 from tests.builders import make_conversation, make_event, make_id
 from tests.cli.test_serve import COMMAND, served
-from tests.faults.disks import small_disk
+from tests.faults.disks import mounted_twice, small_disk
 
 pytestmark = pytest.mark.long
 
@@ -204,3 +204,23 @@ def test_a_clock_that_jumps_by_a_day_costs_nobody_a_conversation(tmp_path: Path)
             owner.until((200, number), "GET", COUNT)
         assert owner.ask("GET", f"{ONE}/events/count") == (200, 7)
         assert owner.ask("DELETE", ONE)[0] == 200
+
+
+def test_a_disk_that_is_unmounted_and_mounted_again_is_noticed(tmp_path: Path) -> None:
+    disk, root = tmp_path / "disk", tmp_path / "mounted"
+    disk.mkdir()
+    root.mkdir()
+    make_conversation(disk, 1)
+    with mounted_twice(disk, root) as (mount, unmount):
+        mount()
+        with running(root, "--index", f"sqlite:///{tmp_path / 'index.db'}") as client:
+            unmount()
+            client.until((503, "store_unavailable"), "GET", COUNT)
+            assert client.ask("GET", "/ready") == (503, "store_unavailable")
+            time.sleep(2)
+            assert client.ask("GET", COUNT) == (503, "store_unavailable")
+            assert list(root.iterdir()) == []
+            mount()
+            client.until((200, 1), "GET", COUNT)
+            assert client.ask("GET", "/ready") == (200, {"status": "ready"})
+            assert client.append() == "appended"

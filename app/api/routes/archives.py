@@ -89,6 +89,7 @@ async def import_archive(
 ) -> ImportAnswer:
     """Import the zip or the JSON Lines in the body: all of it is checked before anything is written."""
     settings = store.settings
+    store.index.require_present()
     await asyncio.to_thread(store.index.make_directory)
     with TemporaryDirectory(dir=settings.index_path.parent, prefix="import-") as directory:
         archive = Path(directory, "the archive")  # error messages show this name

@@ -69,4 +69,5 @@ async def get_index_status(store: Store) -> IndexStatus:
 @router.post("/sync", responses={503: {"model": ErrorBody}})
 async def sync_index(store: WritableStore) -> IndexSync:
     """Compare all files with the index now, and answer when it is in step; unchanged conversations are not opened."""
+    store.index.require_present()
     return IndexSync.model_validate(await store.sync(), from_attributes=True)

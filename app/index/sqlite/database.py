@@ -22,7 +22,7 @@ from typing import Literal, NamedTuple, TypeVar
 
 import aiosqlite
 
-from app.errors import IndexBusy, IndexDamaged, IndexRebuilding, IndexUnusable
+from app.errors import IndexBusy, IndexDamaged, IndexRebuilding, IndexUnusable, StoreUnavailable
 from app.index import state
 from app.index.connections import ReadConnection, WriteConnection
 from app.index.sqlite import open_lock
@@ -92,6 +92,7 @@ class Index:
         self._held: set[LockName] = set()
         self._damaged = False
         self._rebuilding = False
+        self._absence: str | None = None
         self.opened: FileIdentity | None = None
         """The identity of the file that was opened last."""
         self._log: FileIdentity | None = None
@@ -214,7 +215,21 @@ class Index:
         async with self.read() as connection:
             self._rebuilding = (await state.get_state(connection)).derived_by == state.RECOVERING
 
+    def note_absence(self, absence: str | None) -> None:
+        """Say why the conversations that the index knows are not on disk now; None if they are."""
+        self._absence = absence
+
+    def require_present(self) -> None:
+        """Check that the conversations are on disk, as of the last `note_absence`.
+
+        Raises:
+            StoreUnavailable: they are not.
+        """
+        if self._absence is not None:
+            raise StoreUnavailable(self._absence)
+
     def _require_whole(self) -> None:
+        self.require_present()
         if self._rebuilding:
             raise IndexRebuilding(
                 "the index was damaged and is being built again from the files, so its list of conversations is still"
@@ -226,20 +241,22 @@ class Index:
         return measure_files(self.path)
 
     def make_directory(self) -> None:
-        """Make the index's directory if it is missing.
+        """Make the index's directory if it is missing. A store that is gone is not made again.
 
         Raises:
             IndexUnusable: the directory cannot be made or written to, or is on a network file system.
         """
-        make_directory(self.path)
+        make_directory(self.path, parents=False)
 
     def find_state(self) -> str | None:
         """Return a text that differs after every change (the index's epoch and revision), or None if it is unknown.
 
+        It is also None while the conversations are not on disk, so that no cached answer is sent.
+
         Every list request calls this on the event loop. If no process has committed, it costs one pragma: 6 us of
         shared memory and no disk access; a read in a connection's thread would cost 100 us. It never waits for a lock.
         """
-        if self._watch is None:
+        if self._watch is None or self._absence is not None:
             return None
         try:
             [version] = self._watch.execute("PRAGMA data_version").fetchone()
@@ -255,9 +272,11 @@ class Index:
         """Lend one of the read connections.
 
         Pass `within_s` for a statement that may take long: it is stopped after this time, and it gets a connection from
-        another pool, so that no list waits for it. `whole` refuses an index that is being rebuilt.
+        another pool, so that no list waits for it. `whole` refuses an index that is being rebuilt, or whose
+        conversations are not on disk.
 
         Raises:
+            StoreUnavailable: the conversations are not on disk.
             IndexRebuilding: the index does not have all conversations yet.
             IndexUnusable: the index is closed now.
         """

@@ -134,6 +134,7 @@ async def _import(
     on_progress: OnProgress,
 ) -> list[PlannedImport]:
     root = store.reader.root
+    store.index.require_present()
     sources = await asyncio.to_thread(find_sources, paths, limits, store.reader.zone)
     planner = _Planner(store.reader, on_clash, new_ids=new_ids)
     if dry_run:

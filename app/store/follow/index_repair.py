@@ -73,13 +73,14 @@ def _is_emptied(path: Path) -> bool:
 
 
 async def keep_usable(context: StoreContext) -> None:
-    """Check all the time whether the index must be replaced or reopened, and do it."""
+    """Check all the time whether the conversations are there, and the index usable; replace or reopen it if not."""
     index = context.index
     replaced_at = -_REST_S
     logged = ""
     while True:
         await asyncio.sleep(_LOOK_S)
         try:
+            await context.presence.refresh(index)
             if index.damaged or await asyncio.to_thread(_is_unusable, index):
                 if time.monotonic() - replaced_at >= _REST_S:
                     replaced_at = time.monotonic()

@@ -145,9 +145,10 @@ class Watcher:
             {one: UNTRUSTED for one in map(layout.conversation_dir, new) if one not in self._empty}
         )
         if gone:
-            changed += await self._context.index.write(
-                partial(delete_vanished, root=self._context.root, directories=gone)
+            delete_rows = partial(
+                delete_vanished, root=self._context.root, directories=gone, allow_empty=self._context.presence.emptied
             )
+            changed += await self._context.index.write(delete_rows)
         self._root = found
         return changed
 
@@ -158,7 +159,8 @@ class Watcher:
         """
         new: list[str] = []
         gone: list[str] = []
-        require_plausible(self._context.root, len(names), await self._count_conversations())
+        if not self._context.presence.emptied:
+            require_plausible(self._context.root, len(names), await self._count_conversations())
         position, after = 0, ""
         while True:
             async with self._context.index.read() as connection:

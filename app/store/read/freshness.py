@@ -45,6 +45,7 @@ class Freshness:
             ConversationNotFound: neither the index nor the disk has it.
             StoreUnavailable: the index has it, but the disk has no conversation at all.
         """
+        self._context.index.require_present()
         task = self._next.get(conversation_id)
         if task is None:
             task = self._next[conversation_id] = asyncio.create_task(self._in_turn(conversation_id))

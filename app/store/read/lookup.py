@@ -26,8 +26,9 @@ async def find_directory(context: StoreContext, conversation_id: ConversationId)
     """Return the name of a conversation's directory, or of whatever else has that name; None if nothing has.
 
     Raises:
-        StoreUnavailable: the operating system refuses to read the conversations directory.
+        StoreUnavailable: the operating system refuses to read the conversations directory, or it is away.
     """
+    context.index.require_present()
     located = None
     with suppress(IndexBusy, IndexUnusable):
         async with context.index.read() as connection:

@@ -32,6 +32,7 @@ from app.store.follow.derivation import adopt_index_settings, make_sync_context
 from app.store.follow.full_sync import OnProgress, SyncReport, ignore_progress, sync
 from app.store.follow.index_repair import open_index, replace_unusable
 from app.store.follow.verify import Difference, OnVerified, ignore_verified, verify
+from app.store.presence import Presence
 from app.store.read import followers, lookup
 from app.store.read.event_reader import EventPage, EventReader
 from app.store.read.followers import Followers, follow_events
@@ -56,7 +57,8 @@ class StoreReader:
         self.index = Index(
             settings.index_path, readers=settings.readers, busy_timeout_s=settings.busy_timeout_s, note=note
         )
-        self.context = StoreContext(self.index, make_reader(settings))
+        presence = Presence(settings.root, settings.written_root)
+        self.context = StoreContext(self.index, make_reader(settings), presence)
         self._note = note
         self.followers = Followers(settings.followers)
         self._freshness = Freshness(self.context, self._is_written_here)
@@ -139,9 +141,11 @@ class StoreReader:
         """Check that the conversations directory exists and that the index answers.
 
         Raises:
-            StoreUnavailable: the directory is gone.
+            StoreUnavailable: the directory is gone, or empty although the index knows conversations.
             IndexUnusable: the index does not answer, or its file was deleted while it was open.
         """
+        await self.context.presence.refresh(self.index)
+        self.index.require_present()
         await asyncio.to_thread(require_files, self.settings.root, self.index.path)
         async with self.index.read() as connection:
             await state.get_state(connection)
@@ -388,4 +392,5 @@ class StoreReader:
 
     async def list_trash(self, offset: int, limit: int | None) -> tuple[list[tuple[TrashEntry, str | None]], int]:
         """Return a page of deleted conversations with their titles, the last deleted first, and the number of all."""
+        self.index.require_present()
         return await asyncio.to_thread(deletion.list_titled, self.reader.root, offset, limit)

@@ -99,6 +99,7 @@ class WriterPool:
         self, conversation_id: ConversationId, *, force: bool = False, client_lease: Lease | None = None
     ) -> AsyncIterator[ConversationWriter]:
         """Open a conversation for writing, or share the open one."""
+        self._context.index.require_present()
         key = self._key(conversation_id, client_lease)
         if self._settings.workers > 1:
             await self._refresh(key)
@@ -248,6 +249,7 @@ class WriterPool:
 
     async def _come_alive(self) -> None:
         """From the first write on, hold the lock that shows that this instance lives, and run the maintenance."""
+        self._context.index.require_present()
         if self._maintenance is None:
             async with self._life_lock:
                 if self._maintenance is None:

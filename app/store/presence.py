@@ -1,0 +1,90 @@
+"""Presence: whether the conversations directory is the one whose rows the index has, or its disk is not mounted.
+
+Without its disk, a mount point is an empty directory, or it is missing. The index may be elsewhere, or still be open,
+so its rows would be listed although nobody can open them. A serving process looks every half second. While the
+directory is away, whatever answers from rows is refused with StoreUnavailable, nothing is written, and no row is
+deleted. When the directory is back, its rows are served again.
+
+A directory that was emptied on purpose looks the same. It is believed if this process saw a conversation in the same
+directory (by device and inode, which a mount point without its disk does not share), and it stays empty for a minute.
+Before that, and in other processes, `convstore index sync --allow-empty` says so.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import NamedTuple
+
+from app.errors import IndexUnusable
+from app.files import layout
+from app.index import conversation_lookup
+from app.index.sqlite.database import Index
+
+_SETTLED_AFTER_S = 1.0
+"""A delete of the last conversation moves its directory first, and then deletes its row."""
+
+_BELIEVED_AFTER_S = 60.0
+
+
+class _Identity(NamedTuple):
+    """The identity of a directory, whatever its name."""
+
+    device: int
+    inode: int
+
+
+class Presence:
+    """What one process knows about the conversations directory of an open store."""
+
+    def __init__(self, root: Path, written: Path) -> None:
+        """`written` is the path as it was given; it may lead to `root` through a symbolic link."""
+        self._root = root
+        self._written = written
+        self._inhabited: _Identity | None = None
+        """The directory in which a conversation was last seen."""
+        self._empty_since: float | None = None
+        self._rows_known = 0
+        self.emptied = False
+        """Whether all conversations were removed on purpose, as far as this process can tell."""
+
+    async def refresh(self, index: Index) -> None:
+        """Look at the directory, and tell the index whether its rows may be served."""
+        absence, is_empty = await asyncio.to_thread(self._look)
+        if is_empty and not self.emptied and (known := await self._count_rows(index)):
+            absence = (
+                f"{self._root} holds no conversation but the index knows {known}; is a disk not mounted? They are "
+                "served again when they are back. If they were all removed on purpose, run "
+                "`convstore index sync --allow-empty`"
+            )
+        index.note_absence(absence)
+
+    def _look(self) -> tuple[str | None, bool]:
+        """Return (why the directory is away, if it is missing; whether it holds no conversation, and not just now)."""
+        try:
+            status = self._root.stat()
+            inhabited = layout.has_conversations(self._root)
+        except OSError as error:
+            return f"the conversations directory {self._root} is gone ({error.strerror}); mount or restore it", False
+        leads_to = self._written.resolve()
+        if leads_to != self._root:
+            return f"{self._written} leads to {leads_to} now, but this process has {self._root} open; restart it", False
+        identity, now = _Identity(status.st_dev, status.st_ino), time.monotonic()
+        if inhabited:
+            self._inhabited = identity
+        if inhabited or identity != self._inhabited:
+            self._empty_since = None
+        elif self._empty_since is None:
+            self._empty_since = now
+        empty_s = 0.0 if self._empty_since is None else now - self._empty_since
+        self.emptied = empty_s >= _BELIEVED_AFTER_S
+        return None, not inhabited and (self._empty_since is None or empty_s >= _SETTLED_AFTER_S)
+
+    async def _count_rows(self, index: Index) -> int:
+        """Return how many conversations the index knows; if it cannot be read, as many as when it was last read."""
+        with suppress(IndexUnusable):
+            async with index.read() as connection:
+                self._rows_known = (await conversation_lookup.count_totals(connection)).conversations
+        return self._rows_known
