@@ -6,7 +6,8 @@ was wrong, with what, and what to do next.
 
 from __future__ import annotations
 
-from typing import ClassVar
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
 
 
 class StoreError(Exception):
@@ -227,9 +228,20 @@ class EventExists(StoreError):
 
 
 class InvalidConversation(StoreError):
-    """agent-server would not accept a value that a request sets on a conversation."""
+    """agent-server would not accept a value that a request sets on a conversation.
+
+    `problems` lists each wrong value as agent-server lists them, if there is such a list: `{type, loc, msg}`.
+    """
 
     code = "invalid_conversation"
+
+    def __init__(self, message: str, *, problems: Sequence[Mapping[str, Any]] = ()) -> None:
+        super().__init__(message)
+        self.problems = problems
+
+
+class ParentRefused(InvalidConversation):
+    """The parent of a new conversation is none, or has another workspace."""
 
 
 class NeedsAgent(StoreError):

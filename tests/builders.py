@@ -102,7 +102,11 @@ def make_conversation(
 
 
 NEW_CONVERSATION = {
-    "agent": {"llm": {"model": "a/model", "api_key": "sk-plain"}, "tools": [], "mcp_config": {"env": {"T": "plain-2"}}},
+    "agent": {
+        "llm": {"model": "a/model", "api_key": "sk-plain"},
+        "tools": [],
+        "mcp_config": {"m": {"command": "a", "env": {"T": "plain-2"}}},
+    },
     "workspace": {"working_dir": "/home/dev/new"},
     "secrets": {"TOKEN": {"kind": "StaticSecret", "value": "plain-3"}},
     "tags": {"area": "store"},

@@ -72,7 +72,7 @@ class CachedRoutesMiddleware:
                 response = await endpoint(store, query)
             except QueryTooSlow as error:
                 # the FastAPI route would run the query again, which would take as long again
-                await store_error_response(error)(scope, receive, send)
+                await store_error_response(error, scope["method"], scope["path"])(scope, receive, send)
                 return
             except (StoreError, ValidationError):
                 await self._app(scope, receive, send)

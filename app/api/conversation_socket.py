@@ -22,7 +22,7 @@ from app.api.headers import API_KEY
 from app.api.streamed import run_until_one_ends
 from app.errors import ConversationNotFound, InvalidConversation, StoreError, TooManyFollowers
 from app.model.ids import ConversationId
-from app.model.validation import check_message, make_message
+from app.model.validation import check_message
 from app.store.read.reader import StoreReader
 from app.store.store import ConversationStore
 
@@ -185,4 +185,4 @@ async def _append(store: ConversationStore, one: ConversationId, frame: object) 
     texts = [{"type": "text", "text": content}] if isinstance(content, str) else content
     role, parts = check_message(frame | {"content": texts})
     async with store.writer(one) as conversation:
-        await conversation.append(make_message(role, parts))
+        await conversation.send_message(role, parts)

@@ -16,7 +16,7 @@ from starlette.exceptions import HTTPException
 
 from app import errors, logs
 from app.api.headers import REQUEST_ID, SECURITY_HEADERS
-from app.errors import StoreError
+from app.errors import InvalidConversation, ParentRefused, StoreError
 
 log = logging.getLogger(__name__)
 
@@ -93,15 +93,35 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(Exception, _unexpected)
 
 
-async def _store_error(_request: Request, error: Exception) -> JSONResponse:
-    return store_error_response(cast(StoreError, error))
+async def _store_error(request: Request, error: Exception) -> JSONResponse:
+    route = request.scope.get("route")
+    return store_error_response(cast(StoreError, error), request.method, getattr(route, "path", ""))
 
 
-def store_error_response(known: StoreError) -> JSONResponse:
-    """Return the answer to an error of the store, with the status of its code."""
+def store_error_response(known: StoreError, method: str, route: str) -> JSONResponse:
+    """Return the answer to an error of the store, with the status of its code; `route` is the path with its names."""
     status = STATUS_OF[known.code]
     headers = {"Retry-After": RETRY_AFTER_S} if status == HTTPStatus.SERVICE_UNAVAILABLE else None
-    return error_response(status, known.code, str(known), headers)
+    listed = status == HTTPStatus.UNPROCESSABLE_ENTITY and route in _OF_AGENT_SERVER
+    detail = _list_problems(known, method) if listed and not isinstance(known, ParentRefused) else str(known)
+    return error_response(status, known.code, detail, headers)
+
+
+_ONE = "/api/conversations/{conversation_id}"
+_OF_AGENT_SERVER = frozenset({
+    "/api/conversations", "/api/conversations/search", "/api/conversations/count", _ONE, f"{_ONE}/fork",
+    f"{_ONE}/navigate", f"{_ONE}/events", f"{_ONE}/events/search", f"{_ONE}/events/count",
+    f"{_ONE}/events/{{event_id}}",
+})  # fmt: skip
+"""The routes on which a 422 lists the problems, as in agent-server. What is wrong with a parent is a text there too."""
+
+
+def _list_problems(known: StoreError, method: str) -> list[dict[str, Any]]:
+    where = "query" if method == "GET" else "body"
+    problems = known.problems if isinstance(known, InvalidConversation) else ()
+    return [{**one, "loc": [where, *one["loc"]]} for one in problems] or [
+        {"type": "value_error", "loc": [where], "msg": str(known)}
+    ]
 
 
 async def _invalid(_request: Request, error: Exception) -> JSONResponse:

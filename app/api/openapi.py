@@ -52,7 +52,8 @@ _NEW = {
 }
 _NEW_SCHEMA = {
     "type": "object",
-    "description": "a StartConversationRequest of agent-server; `agent_settings` may stand in the place of `agent`",
+    "description": "a StartConversationRequest of agent-server; `agent_settings` may stand in the place of `agent`. "
+    "What agent-server 1.58.2 would refuse is 422",
     "properties": {
         "conversation_id": {**ID_SCHEMA, "description": "its id; a new one if there is none"},
         "parent_conversation_id": ID_SCHEMA,
@@ -64,7 +65,7 @@ _NEW_SCHEMA = {
             },
             "required": ["kind"],
         },
-        "agent_settings": {"type": "object"},
+        "agent_settings": {"type": "object", "properties": {"agent_kind": {"enum": ["openhands", "acp"]}}},
         "workspace": {
             "type": "object",
             "properties": {"working_dir": {"type": "string"}},

@@ -70,13 +70,17 @@ class Edit:
     meta: Mapping[str, Any] = field(default_factory=dict)
     sidecar: Mapping[str, Any] = field(default_factory=dict)
     tags: TagEdit | None = None
+    is_message: bool = False
+    """Whether the user says something: that makes a finished or stuck conversation idle, as in agent-server."""
 
-    def with_tags(self, files: ConversationFiles) -> Edit:
-        """Return the edit with its new tags computed from those in the files. The caller holds the locks.
+    def resolve(self, files: ConversationFiles) -> Edit:
+        """Return the edit with the tags and the status that follow from the files. The caller holds the locks.
 
         Raises:
             InvalidConversation: a tag is invalid.
         """
+        if self.is_message and (files.state or {}).get("execution_status") in (Status.FINISHED, Status.STUCK):
+            return replace(self, state={**self.state, "execution_status": Status.IDLE.value}, is_message=False)
         if self.tags is None:
             return self
         tags = check_tags(self.tags(find_tags(files)))
@@ -244,7 +248,7 @@ class OpenConversation:
                     self._tidy(fd, events_fd)
                 self._recover_head(fd, events_fd, same_lease=not self.broken)
                 self.broken = False
-            change = change.with_tags(self.files)
+            change = change.resolve(self.files)
             prepared = prepare_events(
                 change, self.names, partial(self._get_head, events_fd), self.reader, self.directory
             )

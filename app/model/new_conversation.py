@@ -11,9 +11,7 @@ from typing import Any
 
 import orjson
 
-from app.errors import InvalidConversation
-from app.model.ids import ConversationId, dashed
-from app.model.info import is_agent, list_misshapen
+from app.model.ids import ConversationId, dashed, find_conversation_id
 from app.model.json_splice import RawObject
 from app.model.secrets import MASK, mask_secrets
 from app.model.times import format_us
@@ -50,60 +48,17 @@ _META_DEFAULTS: dict[str, Any] = {
     "title_llm_profile": None,
     "prompt": None,
 }
-_META_TYPES: dict[str, type] = {
-    **{name: type(value) for name, value in _META_DEFAULTS.items() if value is not None},
-    "plugins": list,
-    "title_llm_profile": str,
-    "user_id": str,
-    "worktree_options": dict,
-    "agent_launch_additions": dict,
-    "observability_parent_span_context": str,
-    "prompt": str,
-}
-_AGENT_TYPES: dict[str, type] = {"tools": list, "mcp_config": dict, "include_default_tools": list}
-_AGENT_TYPES_OR_NULL: dict[str, type] = {
-    "agent_context": dict,
-    "condenser": dict,
-    "critic": dict,
-    "filter_tools_regex": str,
-    "system_prompt": str,
-    "system_prompt_filename": str,
-    "security_policy_filename": str,
-}
-_CONTEXT_TYPES_OR_NULL: dict[str, type] = {
-    "skills": list,
-    "secrets": dict,
-    "system_message_suffix": str,
-    "user_message_suffix": str,
-}
-_LLM_TYPES_OR_NULL: dict[str, type] = {
-    **dict.fromkeys(("api_key", "base_url", "api_version", "usage_id", "auth_type"), str),
-    **dict.fromkeys(("aws_access_key_id", "aws_secret_access_key", "aws_session_token", "aws_region_name"), str),
-    **dict.fromkeys(("extra_headers", "litellm_extra_body"), dict),
-}
-_TYPES_INSIDE: dict[str, type] = {
-    "client_tools": dict,
-    "tool_module_qualnames": str,
-    "agent_definitions": dict,
-    "plugins": dict,
-    "observability_tags": str,
-    "tools": dict,
-    "mcp_config": dict,
-    "include_default_tools": str,
-    "skills": dict,
-    "extra_headers": str,
-}
-_NAMES_INSIDE: dict[str, tuple[str, ...]] = {
-    "client_tools": ("name", "description"),
-    "agent_definitions": ("name",),
-    "plugins": ("source",),
-    "tools": ("name",),
-    "skills": ("name", "content"),
-}
-"""Text fields that list items must have: agent-server's models have no default for them and reject the whole list."""
-
-_SECRETS = ("StaticSecret", "LookupSecret")
-_NOT_IN_META = frozenset({"agent", "agent_settings", "agent_profile_id", "title", "conversation_runtime", "container"})
+_NOT_IN_META = frozenset(
+    {
+        "agent",
+        "agent_settings",
+        "agent_profile_id",
+        "title",
+        "conversation_runtime",
+        "container",
+        "agent_launch_additions",
+    }
+)
 _IN_BOTH = ("max_iterations", "stuck_detection", "confirmation_policy", "security_analyzer", "hook_config")
 
 
@@ -118,20 +73,26 @@ def compose_new(
     """Return meta.json and base_state.json for a StartConversationRequest.
 
     Raises:
-        InvalidConversation: the workspace or agent is missing, or agent-server could not read a value.
+        InvalidConversation: there is something in it that agent-server would refuse.
     """
-    agent, workspace = _agent(request), _workspace(request)
+    from app.model.agent_server.conversation_request import read_request  # noqa: PLC0415 - slow, and only needed here
+
+    now = format_us(now_us)
+    request = read_request(request, now)
+    agent, workspace = request["agent"], {"kind": "LocalWorkspace", **request["workspace"]}
     tags = check_tags(request.get("tags") or {})
+    parent = find_conversation_id(request.get("parent_conversation_id") or "")
     given = {name: value for name, value in request.items() if name not in _NOT_IN_META and value is not None}
     meta = _META_DEFAULTS | given
     meta |= {
         "workspace": workspace,
+        "parent_conversation_id": parent,
         "tags": tags,
         "id": conversation_id,
         "title": request.get("title"),
         "metrics": None,
-        "created_at": format_us(now_us),
-        "updated_at": format_us(now_us),
+        "created_at": now,
+        "updated_at": now,
         "forked_from_conversation_id": None,
         "forked_from_event_id": None,
         "launched_agent_profile": None,
@@ -155,74 +116,7 @@ def compose_new(
         "tags": tags,
         "agent_state": {},
     }
-    wrong = {
-        *_of_another_type(given, _META_TYPES),
-        *list_misshapen(meta),
-        *list_misshapen(state),
-        *(f"agent.{name}" for name in _of_another_type(agent, _AGENT_TYPES)),
-        *(f"agent.{name}" for name in _wrong_if_set(agent, _AGENT_TYPES_OR_NULL)),
-        *(f"agent.llm.{name}" for name in _wrong_if_set(agent.get("llm"), _LLM_TYPES_OR_NULL)),
-        *(f"agent.agent_context.{name}" for name in _wrong_if_set(agent.get("agent_context"), _CONTEXT_TYPES_OR_NULL)),
-        *(f"agent.{name}" for name in ("condenser", "critic") if not _is_kind_or_null(agent.get(name))),
-        *([] if is_agent(agent) else ["agent"]),
-        *(["agent.llm.model"] if isinstance(agent.get("llm"), dict) and agent["llm"].get("model") == "" else []),
-        *([] if _are_secrets(given.get("secrets", {})) else ["secrets"]),
-    }
-    if wrong:
-        raise InvalidConversation(
-            f"{', '.join(sorted(wrong))}: agent-server cannot read these values; correct or omit them"
-        )
     return meta, state
-
-
-def _of_another_type(fields: Mapping[str, Any], types: Mapping[str, type]) -> list[str]:
-    """Return the names of fields whose value, or an item inside the value, has the wrong type."""
-    return [name for name, kind in types.items() if name in fields and not _is_of_type(name, fields[name], kind)]
-
-
-def _wrong_if_set(fields: object, types: Mapping[str, type]) -> list[str]:
-    given = fields if isinstance(fields, dict) else {}
-    return _of_another_type({name: value for name, value in given.items() if value is not None}, types)
-
-
-def _is_of_type(name: str, value: Any, kind: type) -> bool:  # noqa: ANN401
-    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    right = name not in _TYPES_INSIDE or all(type(one) is _TYPES_INSIDE[name] for one in inner)
-    named = right and all(type(one.get(key)) is str for one in inner for key in _NAMES_INSIDE.get(name, ()))
-    return named and type(value) is kind
-
-
-def _is_kind_or_null(value: object) -> bool:
-    return not isinstance(value, dict) or isinstance(value.get("kind"), str)
-
-
-def _are_secrets(value: object) -> bool:
-    if not isinstance(value, dict) or not all(isinstance(one, dict) for one in value.values()):
-        return False
-    return all(one.get("kind") in _SECRETS and isinstance(one.get("value", ""), str | None) for one in value.values())
-
-
-def _workspace(request: Mapping[str, Any]) -> dict[str, Any]:
-    given = request.get("workspace")
-    workspace: dict[str, Any] = {"kind": "LocalWorkspace", **given} if isinstance(given, dict) else {}
-    if not all(isinstance(workspace.get(name), str) for name in ("kind", "working_dir")):
-        raise InvalidConversation("workspace: must be an object with a working_dir")
-    return workspace
-
-
-def _agent(request: Mapping[str, Any]) -> dict[str, Any]:
-    agent = request.get("agent")
-    if isinstance(agent, dict):
-        kind = agent.get("kind", "Agent" if "llm" in agent else None)
-        if isinstance(kind, str):
-            return agent | {"kind": kind}
-    settings = request.get("agent_settings")
-    if agent is None and isinstance(settings, dict):
-        kept = {name: settings[name] for name in ("llm", "tools", "mcp_config", "agent_context") if name in settings}
-        return {"llm": {"model": "unknown"}, "tools": [], **kept, "kind": "Agent"}
-    raise InvalidConversation(
-        "agent: must be an object with a kind or an llm, or send agent_settings; agent profiles are not supported"
-    )
 
 
 def seal_secrets(value: dict[str, Any], seal: Seal) -> dict[str, Any]:

@@ -25,7 +25,7 @@ from app.model.filters import EventFilter
 from app.model.ids import ConversationId, EventName
 from app.model.page import EventOrder
 from app.model.times import to_us
-from app.model.validation import check_message, make_message
+from app.model.validation import check_message
 from app.store.read.reader import PAGE_MAX
 
 router = APIRouter(prefix="/api/conversations/{conversation_id}/events", tags=["events"])
@@ -185,12 +185,12 @@ async def get_event(store: Store, conversation_id: IdInPath, event_id: str) -> R
 
 @write_router.post("", tags=["writing"], responses={501: {"model": ErrorBody}}, response_model_exclude_none=True)
 async def send_message(store: WritableStore, conversation_id: IdInPath, request: MessageRequest) -> Success:
-    """Append a message."""
+    """Append a message. A user's message makes a finished or stuck conversation idle."""
     if request.run:
         raise NeedsAgent(NO_AGENT)
     role, content = check_message(request.model_dump(exclude_none=True))
     async with store.writer(ConversationId(conversation_id)) as conversation:
-        done = await conversation.append(make_message(role, content))
+        done = await conversation.send_message(role, content)
     return Success(warning=done.warning)
 
 

@@ -31,7 +31,7 @@ from app.model.event import EventRow
 from app.model.filters import Status
 from app.model.ids import ConversationId
 from app.model.times import find_time_us, format_us
-from app.model.validation import check_tags, check_title, complete_event, find_tags
+from app.model.validation import check_tags, check_title, complete_event, find_tags, make_message
 from app.store.context import StoreContext
 from app.store.follow.crash_recovery import end_interrupted_run
 from app.store.write.backlog import Done, warning_of
@@ -119,6 +119,12 @@ class ConversationWriter:
         """
         complete = complete_event(event, self._context.reader.zone)
         written = await self.write(Edit(events=[complete]))
+        return Appended(*written.events[0].name, written.warning)
+
+    async def send_message(self, role: str, content: list[dict[str, Any]]) -> Appended:
+        """Append a message. A user's message makes a finished or stuck conversation idle, as in agent-server."""
+        event = complete_event(make_message(role, content), self._context.reader.zone)
+        written = await self.write(Edit(events=[event], is_message=role == "user"))
         return Appended(*written.events[0].name, written.warning)
 
     async def append_batch(self, events: Sequence[Mapping[str, Any]]) -> list[Appended]:

@@ -8,6 +8,7 @@ Source: openhands-sdk 1.58, utils/cipher.py: Fernet with the SHA-256 of OH_SECRE
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from base64 import b64encode
 from collections import deque
@@ -18,7 +19,14 @@ from uuid import uuid4
 
 import orjson
 
-from app.errors import ConversationExists, ConversationNotFound, EventNotFound, InvalidConversation, UnreadableFile
+from app.errors import (
+    ConversationExists,
+    ConversationNotFound,
+    EventNotFound,
+    InvalidConversation,
+    ParentRefused,
+    UnreadableFile,
+)
 from app.files import layout, metadata_reader, staging
 from app.files.layout import ConversationDir, Kind
 from app.files.log.branches import Fork, read_fork
@@ -74,9 +82,22 @@ async def _check_parent(context: StoreContext, request: Mapping[str, Any], conve
     if given is None:
         return
     parent = find_conversation_id(given) if isinstance(given, str) else None
-    exists = parent is not None and (await find_occupant(context, parent))[1] is Kind.CONVERSATION
-    if not exists or parent == conversation_id:
-        raise InvalidConversation(f"parent_conversation_id {str(given)[:64]!r} is no other conversation here")
+    directory, kind = (None, None) if parent is None else await find_occupant(context, parent)
+    if parent is None or directory is None or kind is not Kind.CONVERSATION or parent == conversation_id:
+        raise ParentRefused(f"parent_conversation_id {str(given)[:64]!r} is no other conversation here")
+    files = await asyncio.to_thread(metadata_reader.read_conversation, context.reader, directory, parent)
+    theirs, ours = _working_dir((files.meta or files.state) if files else None), _working_dir(request)
+    if theirs is None or ours is None or theirs != ours:
+        raise ParentRefused(
+            f"the parent conversation {dashed(parent)} has another workspace; choose the same, or no parent"
+        )
+
+
+def _working_dir(fields: Mapping[str, Any] | None) -> str | None:
+    """Return the working directory in meta.json or a request as one spelling of it, or None."""
+    workspace = (fields or {}).get("workspace")
+    path = workspace.get("working_dir") if isinstance(workspace, dict) else None
+    return os.path.realpath(path) if isinstance(path, str) else None
 
 
 def _make_files(
@@ -89,9 +110,6 @@ def _make_files(
     title = request.get("title")
     if title is not None:
         request = {**request, "title": check_title(title)}
-    parent = request.get("parent_conversation_id")
-    if isinstance(parent, str):
-        request = {**request, "parent_conversation_id": find_conversation_id(parent)}
     meta, state = compose_new(request, conversation_id, time.time_ns() // 1000, seal)
     state["persistence_dir"] = str(reader.root / conversation_id)
     message = request.get("initial_message")
@@ -100,6 +118,8 @@ def _make_files(
         event = complete_event(make_message(role, content), reader.zone)
         name = EventName(0, event["id"])
         state["leaf_event_id"] = event["id"]
+        if role == "user":
+            state["last_user_message_id"] = event["id"]
         yield ArchiveFile(f"{layout.EVENTS}/{event_file_name(name)}", dump_event(event))
     yield ArchiveFile(layout.STATE, orjson.dumps(state))
     yield ArchiveFile(layout.META, orjson.dumps(meta))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import uuid
 from pathlib import Path
 
@@ -56,7 +57,9 @@ async def test_what_is_deleted_is_what_is_listed(root: Path, spelling: str, haun
 @pytest.mark.parametrize("spelling", SPELLINGS)
 @pytest.mark.parametrize("haunted", [False, True])
 async def test_what_is_listed_is_not_created_a_second_time(root: Path, spelling: str, haunted: bool) -> None:
-    conversation_of(root, spelling)
+    path = conversation_of(root, spelling)
+    meta = json.loads((path / "meta.json").read_bytes())
+    (path / "meta.json").write_text(json.dumps(meta | {"workspace": NEW_CONVERSATION["workspace"]}))
     if haunted:
         ghost_of(root)
     async with serving(Settings(store=root)) as client:

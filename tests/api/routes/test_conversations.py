@@ -13,7 +13,7 @@ import pytest
 from pydantic import SecretStr
 
 from app import Settings
-from app.model.ids import dashed
+from app.model.ids import ConversationId, dashed
 from tests.api.clients import walk_pages
 from tests.builders import (
     NEW_CONVERSATION,
@@ -273,7 +273,19 @@ async def test_secrets_are_encrypted_with_the_key(root: Path) -> None:
         ({"tags": {"a": None}}, 422),
         ({"tags": ["a"]}, 422),
         ({"max_iterations": 2**64}, 422),
-        ({"stuck_detection": "yes"}, 422),
+        ({"stuck_detection": "perhaps"}, 422),
+        ({"agent": None, "agent_settings": {"agent_kind": "acp", "llm": {"model": "a"}}}, 422),
+        ({"agent": None, "agent_settings": {"agent_kind": "other"}}, 422),
+        ({"agent": None, "agent_settings": {"llm": {"model": "a", "temperature": "x"}}}, 422),
+        ({"agent": None, "agent_settings": {"schema_version": 99}}, 422),
+        ({"agent": {"kind": "Other", "llm": {"model": "a"}}}, 422),
+        ({"agent": {"llm": {"model": "a", "temperature": "x"}}}, 422),
+        ({"agent": {"llm": {"model": "a", "top_p": 2}}}, 422),
+        ({"workspace": {"kind": "RemoteWorkspace", "working_dir": "/a"}}, 422),
+        ({"confirmation_policy": {"kind": "Other"}}, 422),
+        ({"security_analyzer": {"kind": "Other"}}, 422),
+        ({"conversation_runtime": "docker"}, 422),
+        ({"client_tools": [{"name": "terminal", "description": "a", "parameters": {"type": "object"}}]}, 422),
         ({"user_id": 2**70}, 422),
         ({"secrets": {"a": 1}}, 422),
         ({"secrets": {"a": {"value": "plain"}}}, 422),
@@ -310,6 +322,53 @@ async def test_what_cannot_be_created_is_said_and_leaves_nothing(
     assert answer.status_code == status, answer.text
     assert "this one has 0" not in answer.text or change == {"title": ""}
     assert [name for name in names_in(root) if name != ".convstore"] == []
+
+
+async def test_a_wrong_value_is_listed_with_its_place_as_agent_server_lists_it(root: Path) -> None:
+    wrong = {"agent": {"llm": {"model": "a/model", "temperature": "x"}}}
+    async with serving(Settings(store=root)) as client:
+        answer = await client.post("/api/conversations", json=NEW_CONVERSATION | wrong)
+        place = ["body", "agent", "llm", "temperature"]
+        said = "Input should be a valid number, unable to parse string as a number"
+        assert answer.json()["detail"] == [{"type": "float_parsing", "loc": place, "msg": said}]
+        make_conversation(root)
+        for method, path in (("PATCH", ONE), ("POST", f"{ONE}/fork")):
+            detail = (await client.request(method, path, json={"tags": {"A": "b"}})).json()["detail"]
+            assert [set(one) for one in detail] == [{"type", "loc", "msg"}]
+
+
+async def test_a_parent_must_have_the_same_workspace(root: Path) -> None:
+    workspace = {"kind": "LocalWorkspace", "working_dir": "/home/dev/project"}
+    make_conversation(root, meta={"workspace": workspace})
+    request = NEW_CONVERSATION | {"parent_conversation_id": make_id(1)}
+    async with serving(Settings(store=root)) as client:
+        other = await client.post("/api/conversations", json=request | {"workspace": {"working_dir": "/elsewhere"}})
+        assert (other.status_code, other.json()["code"]) == (422, "invalid_conversation")
+        assert "has another workspace" in other.json()["detail"]
+        same = await client.post("/api/conversations", json=request | {"workspace": workspace})
+        assert (same.status_code, same.json()["parent_conversation_id"]) == (201, dashed(ConversationId(make_id(1))))
+
+
+async def test_acp_settings_make_an_agent_of_that_kind(root: Path) -> None:
+    settings = {"agent_kind": "acp", "acp_server": "codex", "acp_model": "gpt", "acp_env": {"KEY": "plain"}}
+    request = {name: value for name, value in NEW_CONVERSATION.items() if name != "agent"}
+    async with serving(Settings(store=root)) as client:
+        made = await client.post("/api/conversations", json=request | {"agent_settings": settings})
+    agent = made.json()["agent"]
+    assert (agent["kind"], agent["acp_server"], agent["acp_model"]) == ("ACPAgent", "codex", "gpt")
+    assert agent["acp_command"][-1].startswith("@agentclientprotocol/codex-acp@")
+    assert made.json()["current_model_id"] == "gpt"
+    assert "plain" not in files_of(root)
+
+
+@pytest.mark.parametrize(("status", "then"), [("finished", "idle"), ("stuck", "idle"), ("paused", "paused")])
+async def test_a_message_makes_a_finished_or_stuck_conversation_idle(root: Path, status: str, then: str) -> None:
+    make_conversation(root, state={"execution_status": status})
+    async with serving(Settings(store=root)) as client:
+        sent = await client.post(f"{ONE}/events", json={"content": [{"type": "text", "text": "go on"}]})
+        assert (sent.status_code, sent.json()) == (200, {"success": True})
+        assert (await client.get(ONE)).json()["execution_status"] == then
+        assert (await client.get("/api/conversations/count", params={"status": then})).json() == 1
 
 
 async def test_title_and_tags_are_set_and_no_event_is_appended(root: Path) -> None:

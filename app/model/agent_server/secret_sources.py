@@ -1,0 +1,37 @@
+"""The two kinds of secrets: one with its value, and one that is looked up at a URL."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, Field
+
+from app.model.agent_server.base import Guest
+
+
+def _check_url(url: str) -> str:
+    urlsplit(url)  # raises ValueError
+    return url
+
+
+class _Secret(Guest):
+    description: str | None = None
+
+
+class StaticSecret(_Secret):
+    """A secret with its value."""
+
+    kind: Literal["StaticSecret"]
+    value: str | None = None
+
+
+class LookupSecret(_Secret):
+    """A secret that is looked up when it is needed."""
+
+    kind: Literal["LookupSecret"]
+    url: Annotated[str, AfterValidator(_check_url)]
+    headers: dict[str, str] = {}
+
+
+SecretSource = Annotated[StaticSecret | LookupSecret, Field(discriminator="kind")]

@@ -1,0 +1,186 @@
+"""What convstore creates, and refuses to create, beside the real agent-server 1.58.2.
+
+convstore refuses a little more: a `working_dir` that is no text, which agent-server makes one of, and an `api_key` that
+is no text. It stores requests with `secrets_encrypted` although it has no key; agent-server without a key fails.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+
+from app import Settings
+from app.errors import InvalidConversation
+from app.model.ids import ConversationId
+from app.model.new_conversation import compose_new, mask_all
+from app.model.secrets import MASK
+from tests.builders import make_conversation, make_id
+from tests.conformance.agent_server import agent_server, needs_agent_server
+from tests.conformance.requests_to_create import REQUEST, Requests
+from tests.conftest import StoreOpener, serving
+
+ID = ConversationId(make_id(1))
+ACP = {"agent_kind": "acp"}
+LLM = {"model": "openai/none", "api_key": "sk-planted", "temperature": 0.5}
+SETTINGS: list[dict[str, Any]] = [
+    {},
+    {"llm": LLM},
+    {"agent_kind": "llm", "llm": LLM, "tools": None},
+    {"llm": LLM, "tools": [{"name": "terminal"}, {"name": "FinishTool", "params": {"response_schema": {}}}]},
+    {"llm": LLM, "tools": [{"name": "switch_llm"}, {"name": "SwitchLLMTool"}], "persona": "a pirate"},
+    {"llm": LLM, "enable_classify_and_switch_llm_tool": True, "active_meta_profile": "m"},
+    {"llm": LLM, "mcp_config": {"mcpServers": {"a": {"url": "http://a/mcp"}}}, "tool_concurrency_limit": 2},
+    {"llm": LLM, "condenser": {"enabled": False}, "verification": {"critic_enabled": True}},
+    {"llm": LLM, "condenser": {"condenser_kind": "no_op"}},
+    {"llm": LLM, "condenser": {"max_size": 50, "keep_first": 3, "max_tokens": None}},
+    {"llm": LLM, "condenser": {"max_size": 20, "keep_first": 9}},
+    {"llm": LLM, "verification": {"critic_enabled": True, "critic_api_key": "k", "enable_iterative_refinement": True}},
+    {"llm": LLM, "agent_context": {"skills": [{"name": "s", "content": "c"}], "current_datetime": None}},
+    {"schema_version": 9, "llm": LLM},
+    {"schema_version": 99, "llm": LLM},
+    {"llm": {"model": "a", "temperature": "x"}},
+    {"enable_sub_agents": True},
+    {"agent_kind": "other"},
+    ACP,
+    *(
+        {**ACP, "acp_server": server}
+        for server in ("codex", "gemini-cli", "kimi-code", "pi", "opencode", "custom", "x")
+    ),
+    {**ACP, "acp_server": "custom", "acp_command": ["a"], "acp_args": ["b"], "acp_env": {"A": "b"}},
+    {**ACP, "acp_model": "m", "acp_prompt_timeout": 5, "acp_session_mode": "s", "acp_isolate_data_dir": True},
+    {**ACP, "acp_prompt_timeout": 0},
+    {**ACP, "llm": LLM},
+    {**ACP, "agent_context": {"load_user_skills": True, "system_message_suffix": "x"}},
+]
+
+
+def ask(lines: Iterable[Any]) -> list[Any]:
+    """Ask `accepting.py` about each line."""
+    run = subprocess.run(
+        [os.environ["OPENHANDS_PYTHON"], str(Path(__file__).with_name("accepting.py"))],
+        input=b"\n".join(orjson.dumps(line) for line in lines),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        check=True,
+    )
+    answers = [line for line in run.stdout.splitlines() if line.startswith(b"answer:")]
+    return [orjson.loads(line.removeprefix(b"answer:")) for line in answers]
+
+
+def compose(request: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]] | str:
+    """Return the two files that convstore makes, or why it refuses."""
+    try:
+        meta, state = compose_new(request, ID, 0, mask_all)
+    except InvalidConversation as error:
+        return str(error)
+    return meta, state
+
+
+def with_settings(settings: dict[str, Any]) -> dict[str, Any]:
+    return {"workspace": REQUEST["workspace"], "agent_settings": settings}
+
+
+@needs_agent_server
+@pytest.mark.long
+def test_what_agent_server_refuses_is_refused_and_what_is_created_it_reads() -> None:
+    schema, *_ = ask([{}])
+    requests = list({orjson.dumps(one): one for one in Requests(schema)}.values())
+    requests += [with_settings(settings) for settings in SETTINGS]
+    assert len(requests) > 10_000
+    composed = [compose(request) for request in requests]
+    refusals = ask({"request": request} for request in requests)
+    wrong = [
+        (request, theirs)
+        for request, ours, theirs in zip(requests, composed, refusals, strict=True)
+        if not isinstance(ours, str) and theirs is not None and not request.get("secrets_encrypted")
+    ]
+    assert wrong == []
+    stricter = {
+        ours for ours, theirs in zip(composed, refusals, strict=True) if isinstance(ours, str) and theirs is None
+    }
+    assert {
+        one for one in stricter if "working_dir" not in one and "api_key" not in one and "workspace.kind" not in one
+    } == set()
+    files = [one for one in composed if not isinstance(one, str)]
+    assert [said for said in ask({"meta": meta, "state": state} for meta, state in files) if said] == []
+
+
+@needs_agent_server
+async def test_agent_server_lists_and_opens_what_was_created(tmp_path: Path) -> None:
+    store, work = tmp_path / "conversations", tmp_path / "work"
+    store.mkdir()
+    work.mkdir()
+    workspace = {"kind": "LocalWorkspace", "working_dir": str(work)}
+    message = {"initial_message": {"role": "user", "content": [{"type": "text", "text": "hello"}]}}
+    asked = [request for request in map(with_settings, SETTINGS) if not isinstance(compose(request), str)]
+    asked += [{**REQUEST, "title": "A title", "tags": {"a": "b"}}, {**REQUEST, **message}]
+    async with serving(Settings(store=store)) as client:
+        made = [(await client.post("/api/conversations", json=one | {"workspace": workspace})).json() for one in asked]
+        child = await client.post(
+            "/api/conversations", json={**REQUEST, "workspace": workspace, "parent_conversation_id": made[0]["id"]}
+        )
+        made.append(child.json())
+    with agent_server(store) as server:
+        listed = server.client.get("/api/conversations/search?limit=100").json()["items"]
+        assert {one["id"] for one in listed} == {one["id"] for one in made}
+        for one in made:
+            path = f"/api/conversations/{one['id']}"
+            assert server.client.get(path).status_code == 200
+            events = server.client.get(f"{path}/events/search")
+            assert (events.status_code, len(events.json()["items"])) == (200, one["event_count"])
+
+
+@needs_agent_server
+async def test_an_agent_is_built_of_its_settings_as_there(tmp_path: Path) -> None:
+    """Only times differ, the `max_tokens` of a condenser that agent-server knows of some models, and its browser."""
+    store, work = tmp_path / "conversations", tmp_path / "work"
+    store.mkdir()
+    work.mkdir()
+    (tmp_path / "ours").mkdir()
+    different: dict[int, Any] = {}
+    with agent_server(store, OH_ENABLE_BROWSER="false") as server:
+        async with serving(Settings(store=tmp_path / "ours")) as client:
+            for number, settings in enumerate(SETTINGS):
+                request = with_settings(settings) | {"workspace": {"working_dir": str(work)}, "autotitle": False}
+                theirs = server.client.post("/api/conversations", json=request)
+                ours = await client.post("/api/conversations", json=request)
+                if theirs.status_code != ours.status_code:
+                    different[number] = (theirs.status_code, ours.status_code, ours.text)
+                elif ours.status_code == 201:
+                    wanted, got = theirs.json()["agent"], ours.json()["agent"]
+                    if found := [name for name in got if not _agrees(got[name], wanted[name])]:
+                        different[number] = [(name, got[name], wanted[name]) for name in found]
+    assert different == {}
+
+
+def _agrees(ours: Any, theirs: Any) -> bool:
+    """Whether all that we say stands there; agent-server says every default, and shows secrets as null."""
+    if isinstance(ours, dict) and isinstance(theirs, dict):
+        return all(name in _TIMES or _agrees(value, theirs.get(name)) for name, value in ours.items())
+    return bool(ours == theirs) or (ours == MASK and theirs is None)
+
+
+_TIMES = frozenset({"current_datetime"})
+
+
+@needs_agent_server
+async def test_a_workspace_is_answered_as_there_before_and_while_it_is_loaded(
+    tmp_path: Path, open_store: StoreOpener
+) -> None:
+    store = tmp_path / "conversations"
+    places = [{"kind": "LocalWorkspace", "working_dir": str(tmp_path / name)} for name in ("meta", "state")]
+    make_conversation(store, 1, meta={"workspace": places[0]}, state={"workspace": places[1]}, events=0)
+    with agent_server(store) as server:
+        path = f"/api/conversations/{ID}"
+        async with open_store(store) as convstore:
+            cold = orjson.loads(await convstore.get_conversation(ID))["workspace"]
+            assert cold == server.client.get(path).json()["workspace"] == places[1]
+            assert server.client.get(f"{path}/events/search").status_code == 200  # loads it
+            loaded = orjson.loads(await convstore.get_conversation(ID))["workspace"]
+            assert loaded == server.client.get(path).json()["workspace"] == places[0]
