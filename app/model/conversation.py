@@ -370,11 +370,22 @@ def _tags(stored: object) -> dict[str, str]:
 
 
 def _model(state: dict[str, Any]) -> str | None:
+    """Return the agent's model. An ACP agent's is `acp_model`, or else the one that its program said it uses."""
     agent = state.get("agent")
     if not isinstance(agent, dict):
         return None
-    llm = agent.get("llm")
-    return truncate_text(llm.get("model") if isinstance(llm, dict) else agent.get("acp_model"), TITLE_MAX)
+    llm, hints = agent.get("llm"), state.get("agent_state")
+    model = llm.get("model") if isinstance(llm, dict) else None
+    if agent.get("kind") == "ACPAgent":
+        said = hints.get("acp_current_model_id") if isinstance(hints, dict) else None
+        model = agent.get("acp_model") or said or (None if model == _ACP_MANAGED else model)
+    elif not isinstance(llm, dict):
+        model = agent.get("acp_model")
+    return truncate_text(model, TITLE_MAX)
+
+
+_ACP_MANAGED = "acp-managed"
+"""The model that openhands-sdk 1.58 stores of an ACP agent that names none (agent/acp_agent.py)."""
 
 
 def truncate_text(text: object, most: int) -> str | None:

@@ -214,6 +214,21 @@ def test_every_status_is_kept(status: Status) -> None:
     assert (row.status, body(row)["execution_status"], row.unreadable) == (status, status, None)
 
 
+@pytest.mark.parametrize(
+    ("agent", "said", "model"),
+    [
+        ({"kind": "ACPAgent", "acp_model": "given", "llm": {"model": "given"}}, "switched", "given"),
+        ({"kind": "ACPAgent", "acp_model": None, "llm": {"model": "acp-managed"}}, "told", "told"),
+        ({"kind": "ACPAgent", "llm": {"model": "acp-managed"}}, None, None),
+        ({"kind": "ACPAgent", "llm": {"model": "other"}}, None, "other"),
+        ({"kind": "Agent", "llm": {"model": "a/model"}}, "told", "a/model"),
+    ],
+)
+def test_the_model_of_an_acp_agent_is_the_one_given_or_told(agent: dict[str, Any], said: object, model: object) -> None:
+    row = fold(files(state={"agent": agent, "agent_state": {"acp_current_model_id": said}}))
+    assert row.model == model
+
+
 def test_long_texts_are_bounded() -> None:
     long = "é" * 100_000
     agent = {"kind": long, "llm": {"model": long}}

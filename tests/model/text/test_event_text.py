@@ -10,6 +10,23 @@ from app.model.event import STATE_UPDATE
 from app.model.text.event_text import PREVIEW_MAX, SAID_MAX, preview_text, searchable_text, searchable_title
 from tests.builders import make_event, make_message_event
 
+ACP_CALL = {
+    "kind": "ACPToolCallEvent",
+    "title": "Edit a.py",
+    "tool_kind": "edit",
+    "raw_input": {"path": "a.py", "api_key": "sk-planted"},
+    "raw_output": ["done"],
+    "content": [{"type": "diff", "oldText": "old line", "newText": "new line"}],
+}
+HOOK = {
+    "kind": "HookExecutionEvent",
+    "error": "failed",
+    "hook_command": "check.sh",
+    "stdout": "out",
+    "reason": "no",
+    "hook_input": {"command": "ls"},
+}
+
 
 @pytest.mark.parametrize(
     ("event", "said", "with_tools"),
@@ -19,6 +36,8 @@ from tests.builders import make_event, make_message_event
         ({"kind": "ActionEvent", "action": {"kind": "FinishAction", "message": "done"}}, "done", "done"),
         ({"kind": "ActionEvent", "action": {"kind": "ThinkAction", "thought": "hm"}}, "hm", "hm"),
         ({"kind": "ObservationEvent", "observation": {"content": "out"}}, "", "out"),
+        (ACP_CALL, "", "Edit a.py\na.py\ndone\ndiff\nold line\nnew line"),
+        (HOOK, "failed", "failed\ncheck.sh\nout\nno\nls"),
         ({"kind": STATE_UPDATE, "error": "e"}, "", ""),
         ({"kind": "X", "error": "e", "other": "o", "detail": ["d"]}, "e\nd", "e\nd"),
         ({}, "", ""),
