@@ -25,8 +25,10 @@ PREVIEW_MAX = 200
 _THINKS = ("ThinkAction",)
 _ENDS = ("FinishAction",)
 _PLAIN = ("error", "detail", "summary", "rejection_reason")
-_ACP_CALL = ("title", "raw_input", "raw_output", "content")
-_HOOK = ("hook_command", "stdout", "stderr", "reason", "additional_context", "hook_input")
+_OF_TOOLS = {
+    "ACPToolCallEvent": ("title", "raw_input", "raw_output", "content"),  # diffs of files stand in `content`
+    "HookExecutionEvent": ("hook_command", "stdout", "stderr", "reason", "additional_context", "hook_input"),
+}
 _NOT_SAID = frozenset({"kind", "id", "timestamp", "source", "parent_id"})
 
 
@@ -71,22 +73,16 @@ def _texts(event: dict[str, Any], *, tools: bool) -> Iterator[str]:
             observation = event.get("observation")
             if tools and isinstance(observation, dict):
                 yield from _content(observation.get("content"))
-        case "ACPToolCallEvent":
-            if tools:
-                yield from _fields(event, _ACP_CALL)
-        case "HookExecutionEvent":
-            yield from _strings(event.get("error"))
-            if tools:
-                yield from _fields(event, _HOOK)
         case "ConversationStateUpdateEvent" | "SystemPromptEvent":
             return
         case _:
             for name in _PLAIN:
                 yield from _strings(event.get(name))
+            yield from _fields(event, _OF_TOOLS.get(str(event.get("kind")), ()) if tools else ())
 
 
 def _fields(event: dict[str, Any], names: tuple[str, ...]) -> Iterator[str]:
-    """Yield the strings in some fields, with credentials masked. Diffs of files stand in `content`."""
+    """Yield the strings in some fields, with credentials masked."""
     for name in names:
         yield from _strings(mask_credentials(deepcopy(event.get(name))))
 
