@@ -192,12 +192,12 @@ def upsert_many(
     for begin in range(0, len(rows), _WRITE_CHUNK):
         some = rows[begin : begin + _WRITE_CHUNK]
         before = find_known_to_write(index, [one.row.uuid for one in some])
-        written = write_rows(index, before, some, as_of=as_of, events_too=events_too)
+        written = upsert_rows(index, before, some, as_of=as_of, events_too=events_too)
         done = Upserted(done.changed + written.changed, done.newer | written.newer)
     return done
 
 
-def write_rows(
+def upsert_rows(
     index: WriteConnection,
     before: Mapping[ConversationId, KnownRow],
     rows: Sequence[IndexedRow],

@@ -273,13 +273,13 @@ def apply_changes(index: WriteConnection, changes: Sequence[LogChange]) -> None:
     changes = [
         change for change in changes if change.key in existing and change.directory in (None, existing[change.key])
     ]
-    changed = write_changes(index, changes)
+    changed = upsert_events(index, changes)
     changed += index.execute_many(_in_step_sql(), [{"key_": one.key} for one in changes if not one.failed])
     if changed:
         state.bump_revision(index)
 
 
-def write_changes(index: WriteConnection, changes: Sequence[LogChange]) -> int:
+def upsert_events(index: WriteConnection, changes: Sequence[LogChange]) -> int:
     """Write and delete event rows and texts of existing conversations, and return the number of rows that differed."""
     gone = [
         {"conversation": change.key, "seq": name.seq, "event_id": name.event_id}

@@ -90,7 +90,7 @@ async def test_an_appended_event_takes_eight_statements(index: Index) -> None:
     def write(connection: WriteConnection) -> list[str]:
         with counted(connection) as ran:
             conversation_rows.upsert_many(connection, [longer], events_too=True)
-            event_rows.write_changes(connection, [LogChange(key, [make_message("hello")], [])])
+            event_rows.upsert_events(connection, [LogChange(key, [make_message("hello")], [])])
         return ran
 
     ran = await index.write(write)

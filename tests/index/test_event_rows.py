@@ -60,9 +60,9 @@ async def test_an_event_that_a_sync_wrote_before_is_written_over_with_what_it_sa
 
     def write(connection: WriteConnection) -> None:
         both = [make_message("after"), make_message("more", 1)]
-        assert event_rows.write_changes(connection, [LogChange(key, [make_message("before")], [])]) == 2
-        assert event_rows.write_changes(connection, [LogChange(key, both, [])]) == 4
-        assert event_rows.write_changes(connection, [LogChange(key, [make_message("more", 1)], [])]) == 0
+        assert event_rows.upsert_events(connection, [LogChange(key, [make_message("before")], [])]) == 2
+        assert event_rows.upsert_events(connection, [LogChange(key, both, [])]) == 4
+        assert event_rows.upsert_events(connection, [LogChange(key, [make_message("more", 1)], [])]) == 0
 
     await index.write(write)
     with closing(sqlite3.connect(index.path)) as db:

@@ -214,11 +214,11 @@ class ConversationWriter:
 
     async def write(self, change: Edit) -> Written:
         """Write one change: files, then index. The write finishes even if the caller is cancelled."""
-        return await asyncio.shield(asyncio.create_task(self._write(change)))
+        return await asyncio.shield(asyncio.create_task(self._apply(change)))
 
-    async def _write(self, change: Edit, *, in_turn: bool = False) -> Written:
+    async def _apply(self, change: Edit, *, in_turn: bool = False) -> Written:
         """Write one change. With `in_turn` the caller holds `_writing`."""
-        write = partial(asyncio.get_running_loop().run_in_executor, self._threads, self._write_files_and_index, change)
+        write = partial(asyncio.get_running_loop().run_in_executor, self._threads, self._apply_in_thread, change)
         async with nullcontext() if in_turn else self._writing:
             try:
                 written, error = await write()
@@ -238,7 +238,7 @@ class ConversationWriter:
         self._notify()
         return written
 
-    def _write_files_and_index(self, change: Edit) -> tuple[Written, StoreError | None]:
+    def _apply_in_thread(self, change: Edit) -> tuple[Written, StoreError | None]:
         """Write the files, and the rows unless they must be read again. The error is that of the index, if any.
 
         Raises:
@@ -253,7 +253,7 @@ class ConversationWriter:
         self._unsaved = True
         try:
             if not (written.reread or self.behind):
-                self._commits.write(self._next_commit(written.signature, written.events))
+                self._commits.commit(self._next_commit(written.signature, written.events))
         except OwnershipLost as error:
             self.lost = True
             return written, error
@@ -277,7 +277,7 @@ class ConversationWriter:
             async with self._open_again(self.files.lease) as opened:
                 self.files, self._folded, self.behind = opened.files, None, opened.behind
                 if opened.left_running:
-                    await end_interrupted_run(opened.files, partial(self._write, in_turn=True))
+                    await end_interrupted_run(opened.files, partial(self._apply, in_turn=True))
         except ConversationOwned:
             raise lost from None
         self._share, self.lost = opened.share, False
@@ -349,7 +349,7 @@ class ConversationWriter:
         if files.untrusted or not is_behind or not files.save_updated_at(listed_us):
             return False
         try:
-            self._commits.write(self._next_commit(UNTRUSTED, []))
+            self._commits.commit(self._next_commit(UNTRUSTED, []))
         except (IndexBusy, IndexUnusable):
             self.behind = True
         return True
@@ -374,7 +374,7 @@ class ConversationWriter:
             return
         signature = fingerprint.signature(files.reader.root, files.directory)
         if signature != UNTRUSTED and files.is_unchanged():
-            self._commits.write(self._next_commit(signature, []))
+            self._commits.commit(self._next_commit(signature, []))
 
     async def is_in_step(self) -> bool:
         """Whether the index shows all acknowledged changes, and no other program changed the files meanwhile."""

@@ -41,7 +41,7 @@ class GroupCommit:
         self._waiting_lock = threading.Lock()
         self._transaction_lock = threading.Lock()
 
-    def write(self, commit: Commit) -> None:
+    def commit(self, commit: Commit) -> None:
         """Write a commit to the index, in this thread or in that of another writer; return when it is committed.
 
         Commits of one conversation keep their order.
@@ -77,8 +77,8 @@ def _apply(connection: WriteConnection, batch: list[Commit]) -> None:
         if commit.error is None:
             rows[commit.id] = commit.row
             logs.setdefault(commit.id, []).extend(commit.events)
-    conversation_rows.write_rows(connection, known, list(rows.values()), events_too=True)
-    event_rows.write_changes(connection, [LogChange(known[id_].key, log, []) for id_, log in logs.items()])
+    conversation_rows.upsert_rows(connection, known, list(rows.values()), events_too=True)
+    event_rows.upsert_events(connection, [LogChange(known[id_].key, log, []) for id_, log in logs.items()])
 
 
 def _find_refusal(commit: Commit, known: KnownRow | None) -> Exception | None:

@@ -213,7 +213,7 @@ async def test_an_index_that_cannot_be_written_follows_later(
 
     async with opened(open_store, root) as store:
         await append(store)
-        monkeypatch.setattr(conversation_rows, "write_rows", busy)
+        monkeypatch.setattr(conversation_rows, "upsert_rows", busy)
     monkeypatch.undo()
     assert meta_of(path)["updated_at"] == SAVED
     assert json.loads((path / "owner_lease.json").read_text())["expires_at"] == 0
