@@ -1,4 +1,4 @@
-"""StoreContext: the index of an open store, and the reader of its files. Every use case takes it."""
+"""StoreContext: the index of an open store, and the reader of its files."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class StoreContext:
         self.index = index
         self.presence = presence or Presence(reader.root, reader.root)
         self.reader = reader
-        """The conversations directory and the settings by which its files are read."""
+        """The conversations directory and the settings for reading its files."""
 
     @property
     def root(self) -> Path:
@@ -36,16 +36,16 @@ class StoreContext:
 
 
 def make_reader(settings: Settings) -> Reader:
-    """Return the reader that the settings ask for."""
+    """Return the reader for these settings."""
     zone = ZoneInfo(settings.timezone) if settings.timezone else None
     return Reader(settings.root, zone, settings.sync_processes or 0, settings.search_tools)
 
 
 def require_directory(settings: Settings) -> None:
-    """Check before a store is opened that the conversations directory exists.
+    """Check, before a store is opened, that the conversations directory exists.
 
     Raises:
-        StoreUnavailable: it does not exist, or the operating system refuses to tell.
+        StoreUnavailable: the directory does not exist, or the operating system refuses access.
     """
     try:
         exists = settings.root.is_dir()
@@ -53,8 +53,8 @@ def require_directory(settings: Settings) -> None:
         raise layout.store_unavailable(settings.root, error) from error
     if not exists:
         raise StoreUnavailable(
-            f"{settings.shown_root} is no directory; give the one that holds the conversation directories, "
-            "for agent-server workspace/conversations"
+            f"{settings.shown_root} is not a directory; give the directory that contains the conversations, "
+            "which is workspace/conversations for agent-server"
         )
     if census.is_conversation(settings.root):
         raise StoreUnavailable(
@@ -84,10 +84,10 @@ def require_store(settings: Settings) -> None:
 
 
 def require_files(root: Path, index_path: Path) -> None:
-    """Check while a store is open that the conversations directory and the index file still exist."""
+    """Check, while a store is open, that the conversations directory and the index file still exist."""
     if not root.is_dir():
-        raise StoreUnavailable(f"the conversations directory {root} is gone; mount or restore it")
+        raise StoreUnavailable(f"the conversations directory {root} is missing; mount or restore it")
     if not index_path.exists():
         raise IndexUnusable(
-            f"the index {index_path} is gone; a server builds it again soon, when the conversations are there"
+            f"the index {index_path} is missing; a server builds it again soon, if the conversations are there"
         )

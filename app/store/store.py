@@ -48,7 +48,7 @@ class ConversationStore(StoreReader):
         return await self._writers.is_in_step(conversation_id)
 
     async def close(self) -> None:
-        """Release all leases and close the index. The context manager `open` calls it."""
+        """Release all leases and close the index. The context manager `open` calls this."""
         try:
             await self._writers.close()
             await self.backlog.close()
@@ -61,22 +61,22 @@ class ConversationStore(StoreReader):
         """Open a conversation for writing: `async with store.writer(id) as conversation`.
 
         A conversation has one owner at a time. It stays open afterwards, until it was idle for `idle_s` or the pool
-        is over its budget. With `held`, it is opened under this lease of a client.
+        exceeds its budget. With `held`, it is opened under this lease of a client.
 
         Raises:
             ConversationNotFound: no conversation has this id.
-            ConversationOwned: another living owner has it, and not `force`.
+            ConversationOwned: another owner is alive, and `force` is false.
             OwnershipLost: `held` is no longer valid.
             UnreadableFile: base_state.json is missing or cannot be read.
         """
         return self._writers.writer(conversation_id, force=force, client_lease=held)
 
     async def recover(self, *, end_runs: bool = False, dry_run: bool = False) -> Recovered:
-        """Read again only the conversations that a crash left open; with `end_runs`, also end the runs of dead owners.
+        """Read only the conversations again that a crash left open. With `end_runs`, also end the runs of dead owners.
 
-        A run ends in the same way as when its conversation is opened for writing: `running` becomes `error`, and an
-        action without a result gets an AgentErrorEvent. A conversation of a living owner is left alone. With `dry_run`
-        only the index is changed.
+        A run is ended as if the conversation were opened for writing: `running` becomes `error`, and an action without
+        a result gets an AgentErrorEvent. Conversations of living owners are not changed. With `dry_run`, only the index
+        is changed.
 
         Raises:
             DiskFull, WriteFailed: the end of a run could not be written.
@@ -101,15 +101,15 @@ class ConversationStore(StoreReader):
         return was_left_open(before, instance)
 
     async def repair(self, conversation_id: ConversationId, *, dry_run: bool = False) -> Repair:
-        """Repair what has one safe answer in a conversation's files, after a copy of the whole to the trash.
+        """Make all safe repairs of a conversation's files, after copying all of them into the trash.
 
-        A missing or torn base_state.json or meta.json is composed from its readable parts and from the log. HEAD, stale
-        length markers and temporary files of a crash are corrected. With `dry_run` nothing is written.
+        A missing or torn base_state.json or meta.json is composed from its readable parts and from the log. HEAD, wrong
+        length markers and temporary files of a crash are corrected. With `dry_run`, nothing is written.
 
         Raises:
             ConversationNotFound: no conversation has this id.
-            ConversationOwned: another living owner has it.
-            DiskFull, WriteFailed: the repair is incomplete; the trash has a copy from before it.
+            ConversationOwned: another owner is alive.
+            DiskFull, WriteFailed: the repair is incomplete; the trash has a copy of the earlier state.
         """
         if dry_run:
             directory = await get_directory(self.context, conversation_id)
@@ -125,14 +125,14 @@ class ConversationStore(StoreReader):
         return replace(repair, warning=done.warning)
 
     async def create(self, request: Mapping[str, Any]) -> Created:
-        """Create the conversation that a StartConversationRequest asks for, unless its id exists already.
+        """Create a conversation from a StartConversationRequest, unless its id already exists.
 
         Its secrets are encrypted with the secret key of the settings, or masked. They are never stored in plain text.
 
         Raises:
-            InvalidConversation: it has no workspace or agent, or its parent, title or tags are wrong.
-            DirectoryTaken: something that is no conversation has the name of its directory.
-            DiskFull, WriteFailed: it could not be written; nothing is left of it.
+            InvalidConversation: the workspace or agent is missing, or the parent, title or tags are invalid.
+            DirectoryTaken: its directory's name is used by something other than a conversation.
+            DiskFull, WriteFailed: writing failed; nothing is left of the conversation.
         """
         return await creation.create(self.context, self.backlog, request, make_seal(self.settings))
 
@@ -147,18 +147,18 @@ class ConversationStore(StoreReader):
         from_event_id: str | None = None,
         dry_run: bool = False,
     ) -> Created:
-        """Copy a conversation and return the copy; with `from_event_id`, only the branch up to this event.
+        """Copy a conversation and return the copy. With `from_event_id`, copy only the branch up to this event.
 
-        With `dry_run` everything is read and nothing is written.
+        With `dry_run`, everything is read and nothing is written.
 
         Raises:
             ConversationNotFound: no conversation has the id of the source.
-            ConversationExists: a conversation has the id `fork_id`.
-            DirectoryTaken: something that is no conversation has the name of the copy's directory.
+            ConversationExists: the id `fork_id` already has a conversation.
+            DirectoryTaken: the copy's directory name is used by something other than a conversation.
             EventNotFound: the source has no such event.
             UnreadableFile: the source's base_state.json or meta.json cannot be read.
-            InvalidConversation: title or tags are wrong.
-            DiskFull, WriteFailed: it could not be written; nothing is left of it.
+            InvalidConversation: title or tags are invalid.
+            DiskFull, WriteFailed: writing failed; nothing is left of the copy.
         """
         source = ConversationDir((await self._freshness.bring_in_step(source_id)).directory, source_id)
         fork = Fork(
@@ -172,12 +172,12 @@ class ConversationStore(StoreReader):
         return await creation.fork(self.context, self.backlog, source, fork, dry_run=dry_run)
 
     async def delete(self, conversation_id: ConversationId, *, permanent: bool = False, force: bool = False) -> Done:
-        """Move a conversation into the trash, or with `permanent` remove it for good. None of its files is opened.
+        """Move a conversation into the trash, or with `permanent` remove it permanently. Opens none of its files.
 
         Raises:
             ConversationNotFound: no conversation has this id.
-            ConversationOwned: another living owner has it, and not `force`.
-            DiskFull, WriteFailed: it could not be moved, or its removal is incomplete and the rest is in the trash.
+            ConversationOwned: another owner is alive, and `force` is false.
+            DiskFull, WriteFailed: the move failed, or the removal is incomplete and the rest is in the trash.
         """
         instance = await self._writers.close_conversation(conversation_id)
         done = await deletion.delete(
@@ -194,13 +194,13 @@ class ConversationStore(StoreReader):
         pinned: bool | None = None,
         force: bool = False,
     ) -> Done:
-        """Set whether a conversation is archived or pinned. Lists leave out an archived one unless asked for it.
+        """Set whether a conversation is archived or pinned. Lists show an archived conversation only on request.
 
-        This also works when its files cannot be read, because the sidecar holds these flags.
+        This also works if its files cannot be read, because the sidecar has these flags.
 
         Raises:
             ConversationNotFound: no conversation has this id.
-            ConversationOwned: another living owner has it, and not `force`.
+            ConversationOwned: another owner is alive, and `force` is false.
             DiskFull, WriteFailed: the sidecar could not be written.
         """
         try:
@@ -222,15 +222,15 @@ class ConversationStore(StoreReader):
         return done
 
     async def require_deletable(self, conversation_id: ConversationId, *, force: bool = False) -> None:
-        """Raise what `delete` would raise, without a change."""
+        """Raise the errors of `delete` without making a change."""
         await dry_runs.require_deletable(self.context, conversation_id, self._writers.instance, force=force)
 
     async def require_taggable(self, conversation_id: ConversationId, change: TagEdit) -> None:
-        """Raise what changing the tags would raise, without a change."""
+        """Raise the errors of changing tags without making a change."""
         await dry_runs.require_taggable(self.context, conversation_id, self._writers.instance, change)
 
     async def require_writable(self, conversation_id: ConversationId) -> None:
-        """Raise what setting title or tags would raise, without a change."""
+        """Raise the errors of setting title or tags without making a change."""
         await dry_runs.require_writable(self.context, conversation_id, self._writers.instance)
 
     async def list_last_deleted(self) -> Deleted:
@@ -238,37 +238,37 @@ class ConversationStore(StoreReader):
         return await asyncio.to_thread(trash.list_last_deleted, self.reader.root)
 
     async def require_restorable(self, conversation_id: ConversationId, *, deleted: Deleted | None = None) -> None:
-        """Raise what `restore` would raise, without a change."""
+        """Raise the errors of `restore` without making a change."""
         await asyncio.to_thread(deletion.require_restorable, self.reader.root, conversation_id, deleted)
 
     async def restore(self, conversation_id: ConversationId, *, deleted: Deleted | None = None) -> Done:
-        """Move the last deleted conversation of this id out of the trash.
-
-        Whoever restores many passes `list_last_deleted` as `deleted`, so that the trash is not listed for each.
+        """Move the most recently deleted conversation with this id out of the trash.
 
         Raises:
-            NotInTrash: the trash has no conversation of this id.
-            ConversationExists: a conversation has this id again.
-            DirectoryTaken: something that is no conversation has the name of its directory.
-            DiskFull, WriteFailed: it could not be moved.
+            NotInTrash: the trash has no conversation with this id.
+            ConversationExists: the id has a conversation again.
+            DirectoryTaken: its directory's name is used by something other than a conversation.
+            DiskFull, WriteFailed: the move failed.
         """
         self.index.require_present()
         return await deletion.restore(self.reader.root, self.backlog, conversation_id, deleted)
 
     def empty_trash(self, before_us: int) -> AsyncGenerator[TrashEntry]:
-        """Remove for good what was deleted before a time, the oldest first; yield each entry after its removal.
+        """Permanently remove entries that were deleted before a time, oldest first.
+
+        Yields each entry after its removal.
 
         Raises:
-            WriteFailed: an entry could not be removed. It is raised after all others were removed.
+            WriteFailed: an entry could not be removed. Raised after all others were removed.
         """
         return deletion.empty(self.reader.root, before_us)
 
     async def claim(self, conversation_id: ConversationId, owner: str, *, ttl_s: float, force: bool = False) -> Lease:
-        """Grant a client the lease of a conversation. The client renews it before `ttl_s` have passed.
+        """Grant a client the lease of a conversation. The client must renew the lease within `ttl_s` seconds.
 
         Raises:
             ConversationNotFound: no conversation has this id.
-            ConversationOwned: another living owner has it, and not `force`.
+            ConversationOwned: another owner is alive, and `force` is false.
         """
         instance = await self._writers.close_conversation(conversation_id)
         over = None if self._writers.has_open(conversation_id) else instance
@@ -301,7 +301,7 @@ class ConversationStore(StoreReader):
         return renewed
 
     async def release(self, conversation_id: ConversationId, held: Lease) -> None:
-        """Release a client's lease. It is no error if another owner has the conversation by now."""
+        """Release a client's lease. Does nothing if another owner has the conversation."""
         directory = (await self._freshness.bring_in_step(conversation_id)).directory
         await self._writers.close_conversation(conversation_id, held)
         if await asyncio.to_thread(lease.release, self.reader.root, directory, held):
@@ -312,7 +312,7 @@ class ConversationStore(StoreReader):
     ) -> tuple[bytes, str | None]:
         """Return the ConversationInfo of a conversation that was just written, and a warning or None.
 
-        The index gives it. The files give it if the write had a warning, or if the index cannot be brought in step now.
+        It comes from the index, or from the files if the write had a warning or the index cannot be updated now.
 
         Raises:
             ConversationNotFound: the conversation was deleted meanwhile.

@@ -199,4 +199,4 @@ def test_an_export_has_the_format_of_its_name(
 def test_markdown_cannot_be_imported(root: Path, tmp_path: Path, convstore: Command) -> None:
     (tmp_path / "x.md").write_text("# A talk\n")
     ran = convstore("import", tmp_path / "x.md", "--store", root)
-    assert (ran.code, "is Markdown, which is for reading and cannot be imported" in ran.err) == (2, True)
+    assert (ran.code, "is Markdown, which cannot be imported" in ran.err) == (2, True)

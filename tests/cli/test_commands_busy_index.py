@@ -14,7 +14,7 @@ from tests.cli.conftest import Command
 from tests.files.archives import good_entries, make_zip
 
 ONE, TWO, NEW = (make_id(number) for number in (1, 2, 9))
-WARNING = "convstore: done on disk, but not yet in the index: the index is busy."
+WARNING = "convstore: saved on disk, but not yet in the index: the index is busy."
 
 
 @pytest.mark.parametrize(

@@ -183,7 +183,7 @@ def test_what_would_write_rows_in_another_way_is_refused(
 ) -> None:
     before = index_tables(index_path(unknown)), snapshot(unknown)
     ran = convstore(*command, "--store", unknown)
-    assert (ran.code, "looks after this index" in ran.err) == (2, True)
+    assert (ran.code, "keeps this index up to date" in ran.err) == (2, True)
     assert (index_tables(index_path(unknown)), snapshot(unknown)) == before
 
 

@@ -112,7 +112,7 @@ def test_a_store_behind_a_link_is_named_as_it_was_given_and_as_it_is(tmp_path: P
     link.unlink()
     link.symlink_to("nothing")
     ran = convstore("count", "--store", link)
-    assert (ran.code, f"{link} (that is {tmp_path / 'nothing'}) is no directory" in ran.err) == (2, True)
+    assert (ran.code, f"{link} (that is {tmp_path / 'nothing'}) is not a directory" in ran.err) == (2, True)
 
 
 def test_list_notices_what_other_programs_did_unless_told_not_to(root: Path, convstore: Command) -> None:

@@ -70,7 +70,7 @@ def test_a_store_without_an_index_gets_none(tmp_path: Path, convstore: Command) 
 def test_a_store_that_is_not_there_is_a_failure(tmp_path: Path, convstore: Command) -> None:
     ran = convstore("doctor", "--store", tmp_path / "nowhere")
     assert ran.code == 2
-    assert "is no directory" in ran.err
+    assert "is not a directory" in ran.err
 
 
 def unreadable(store: Path) -> None:
@@ -127,13 +127,13 @@ def no_database(store: Path) -> None:
 
 PROBLEMS: list[tuple[Callable[[Path], None], str, str, str]] = [
     (unreadable, "unreadable", "base_state.json: the file is empty", f"convstore repair {'00000000-0000-4000'}"),
-    (forbidden, "unreadable", "meta.json: cannot be opened (Permission denied)", "its owner and mode"),
+    (forbidden, "unreadable", "meta.json: cannot be opened (Permission denied)", "change its owner or mode"),
     (retitled, "files", "title: other", "convstore index verify --fix"),
     (vanished, "files", "row:", "convstore index sync"),
     (opened_to_others, "permissions", "can be read by others", "chmod 600"),
-    (torn_lease, "leases", "1 lease files cannot be read", "end all but one"),
+    (torn_lease, "leases", "1 lease files cannot be read", "stop all servers but one"),
     (linked_trash, "trash", "is not a directory", "make it readable"),
-    (failing_sweep, "index", "no disk", "mend what it says"),
+    (failing_sweep, "index", "no disk", "correct the cause"),
     (older_schema, "schema", "0001, this convstore needs", "convstore db upgrade"),
     (dropped_index, "schema", "ix_conversation_parent", "convstore index rebuild"),
     (no_database, "index", "not a database", "convstore index rebuild"),
@@ -162,8 +162,8 @@ def test_a_time_in_the_future_is_told(store: Path, convstore: Command) -> None:
     convstore("index", "sync", "--store", store)
     [(level, said, advice)] = found(convstore("doctor", "--store", store, "--json"), "clocks")
     ahead = ", ".join(dashed(ConversationId(make_id(number))) for number in (3, 4))
-    assert (level, said) == ("note", f"2 conversations tell a time more than a day in the future: {ahead}")
-    assert advice.startswith("set the clock of")
+    assert (level, said) == ("note", f"2 conversations have a time more than a day in the future: {ahead}")
+    assert advice.startswith("correct the clocks of")
 
 
 def test_an_index_that_cannot_be_where_it_is_said_is_a_problem(store: Path, tmp_path: Path, convstore: Command) -> None:
@@ -171,7 +171,7 @@ def test_an_index_that_cannot_be_where_it_is_said_is_a_problem(store: Path, tmp_
     ran = convstore("doctor", "--store", store, "--index", f"sqlite:///{tmp_path / 'file' / 'index.db'}", "--json")
     assert ran.code == 1
     [(level, said, advice)] = found(ran, "index")
-    assert (level, said.endswith("cannot be looked at (Not a directory)")) == ("problem", True)
+    assert (level, said.endswith("cannot be examined (Not a directory)")) == ("problem", True)
     assert "CONVSTORE_INDEX_URL" in advice
 
 
@@ -230,10 +230,10 @@ def test_the_trash_a_crash_and_what_was_set_aside_are_told(store: Path, convstor
     assert ran.code == 0
     kept, left = found(ran, "trash")
     assert kept[1].startswith("1 conversations, the oldest of 20")
-    assert (left[0], left[1].startswith("1 half-made copies or half-removed")) == ("note", True)
+    assert (left[0], left[1].startswith("1 incomplete copies or half-removed")) == ("note", True)
     leftovers = found(ran, "leftovers")
     assert [level for level, *_ in leftovers] == ["note", "note"]
-    assert leftovers[1][1].startswith("1 half-made conversations of a crash")
+    assert leftovers[1][1].startswith("1 incomplete conversations after a crash")
     assert found(ran, "crash")[0][1].startswith("1 conversations were open when their convstore ended")
 
 

@@ -175,8 +175,8 @@ async def test_what_changed_since_it_was_chosen_stays(five: Path, open_store: St
         left = await prune.find_candidates(store, ConversationFilter())
         assert [one.id for one in left] == [first.id, chosen[3].id, chosen[4].id]
         done = await prune.prune(store, chosen[:4])
-    changed = "it has changed meanwhile"
-    assert [one.error for one in done] == [changed, "it is gone already", changed, None]
+    changed = "it has changed since it was found"
+    assert [one.error for one in done] == [changed, "it was already deleted", changed, None]
     assert meta.exists()
 
 

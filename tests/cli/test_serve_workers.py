@@ -140,7 +140,7 @@ def test_a_server_whose_store_goes_before_it_starts_says_so_and_fails(root: Path
     command = (sys.executable, "-c", GONE, "serve", str(root), "--port", "0", "--no-auth", "--workers", str(workers))
     done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
     assert done.returncode == 2
-    assert done.stderr.count(f"{root} is no directory; give the one that holds the conversation directories") >= 1
+    assert done.stderr.count(f"{root} is not a directory; give the directory that contains the conversations") >= 1
     assert done.stderr.endswith("convstore: the server could not start; the log says why\n")
     assert "Traceback" not in done.stderr
 

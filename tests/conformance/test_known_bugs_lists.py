@@ -213,7 +213,7 @@ async def test_bug_33_an_empty_root_stops_a_sync_and_erases_nothing(root: Path, 
     path = make_conversation(root)
     async with open_store(root) as store:
         path.rename(root.parent / "unmounted")
-        with pytest.raises(StoreUnavailable, match="holds no conversation but the index knows 1"):
+        with pytest.raises(StoreUnavailable, match="contains no conversations, but the index has 1"):
             await store.sync()
         assert await listed_ids(store) == [ONE]
         report = await store.sync(allow_empty=True)

@@ -17,7 +17,7 @@ async def test_what_is_no_directory_is_not_opened_and_nothing_is_made(tmp_path: 
     path = tmp_path / "store"
     if what == "a file":
         path.touch()
-    with pytest.raises(StoreUnavailable, match="is no directory; give the one that holds the conversation"):
+    with pytest.raises(StoreUnavailable, match="is not a directory; give the directory that contains"):
         async with ConversationStore.open(Settings(store=path)):
             pass
     assert not path.is_dir()

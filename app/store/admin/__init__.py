@@ -1,1 +1,1 @@
-"""Tasks of an administrator: doctor, disk usage, retention, import and export."""
+"""Administration: doctor, disk usage, retention, import and export."""

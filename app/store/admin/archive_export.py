@@ -1,4 +1,4 @@
-"""Export: the files of conversations, in a fixed order, as one stream of bytes."""
+"""Export: the files of conversations as one stream of bytes, in a fixed order."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ T = TypeVar("T")
 
 _PAGE = 500
 _HOP_BYTES = 1 << 18
-"""Bytes that a thread reads before it returns to the event loop: a thread hop costs more than a small file."""
+"""The bytes that a thread reads before it returns to the event loop. A thread hop costs more than a small file."""
 
 
 @dataclass(slots=True)
@@ -52,7 +52,7 @@ async def list_named(store: StoreReader, asked: ConversationFilter) -> AsyncIter
 
 
 async def find_named(store: StoreReader, ids: Iterable[ConversationId]) -> list[ConversationDir]:
-    """Return these conversations, each once, in ascending order of their ids.
+    """Return these conversations without duplicates, in ascending order of their ids.
 
     Raises:
         ConversationNotFound: the index does not have one of these ids.
@@ -75,7 +75,7 @@ async def export(
     *,
     with_secrets: bool = False,
 ) -> AsyncGenerator[bytes]:
-    """Yield the bytes of an export, and fill `report`. A conversation that was deleted meanwhile is left out."""
+    """Yield the bytes of an export, and fill `report`. A conversation that is deleted during the export is left out."""
     encoder = make_encoder(kind)
     encoder.left_out = report.left_out
     async for one in named:
@@ -86,7 +86,7 @@ async def export(
                 report.size_bytes += len(data)
                 yield data
         except FileNotFoundError:
-            report.left_out.append((one.id, LeftOutFile(one.directory, "it was deleted meanwhile")))
+            report.left_out.append((one.id, LeftOutFile(one.directory, "it was deleted during the export")))
         except PermissionError as error:
             report.unread += 1
             report.left_out.append((one.id, LeftOutFile(one.directory, f"it cannot be read ({error.strerror})")))
@@ -98,7 +98,7 @@ async def export(
 
 
 async def _in_thread(chunks: Iterator[bytes]) -> AsyncIterator[bytes]:
-    """Run a generator in a thread, a quarter of a megabyte at a time."""
+    """Run a generator in a thread, in steps of a quarter of a megabyte."""
     while data := await asyncio.to_thread(_read_some, chunks):
         yield data
 
@@ -115,6 +115,6 @@ def _read_some(chunks: Iterator[bytes]) -> bytes:
 
 
 async def aiter_of(items: Iterable[T]) -> AsyncIterator[T]:
-    """Yield the items."""
+    """Return an asynchronous iterator over the items."""
     for item in items:
         yield item

@@ -1,6 +1,6 @@
-"""Import: the whole archive is checked first, then each conversation is published complete, then ingested.
+"""Import: first the whole archive is checked, then each conversation is published complete and ingested.
 
-An interrupted import is simply run again: a conversation that exists already with equal files is left alone.
+An interrupted import can simply be run again, because a conversation that already exists with equal files is skipped.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from app.store.store import ConversationStore
 
 _BATCH = 100
 _NEW_IDS = UUID("6f0f6b0e-7c0e-4d5c-9d0e-5b1f6a6e2c11")
-"""The namespace of the ids of renamed conversations. It must never change, so that an import may be repeated."""
+"""The namespace for new ids. It must never change, so that a repeated import computes the same ids."""
 _SHOWN = 5
 _SUFFIXES = (ExportFormat.ZIP.suffix, ExportFormat.JSONL.suffix)
 
@@ -46,7 +46,7 @@ class Action(StrEnum):
 
 @dataclass(slots=True)
 class PlannedImport:
-    """A conversation of an archive, and what the import does with it. `target` is its id in the store."""
+    """A conversation of an archive, and the action for it. `target` is its id in the store."""
 
     source: str
     id: ConversationId
@@ -57,7 +57,7 @@ class PlannedImport:
     digest: bytes
     left_out: list[LeftOutFile] = field(default_factory=list)
     warning: str | None = None
-    """What the index does not show yet of an imported conversation. It will, without another import."""
+    """A warning if the index does not show the conversation yet. The index is updated without another import."""
 
 
 def find_sources(paths: Iterable[Path], limits: Limits, zone: tzinfo | None) -> list[Source]:
@@ -70,7 +70,9 @@ def find_sources(paths: Iterable[Path], limits: Limits, zone: tzinfo | None) -> 
     """
     sources = [source for path in paths for source in _list_sources(path, limits, zone)]
     if not sources:
-        raise ArchiveRefused("there is nothing to import: no zip, no .jsonl, and no conversation's directory")
+        raise ArchiveRefused(
+            "nothing to import: found no .zip, no .jsonl and no conversation directory; check the paths"
+        )
     return sources
 
 
@@ -87,7 +89,7 @@ def _list_sources(path: Path, limits: Limits, zone: tzinfo | None) -> Iterator[S
 
 def _open_archive(path: Path, limits: Limits) -> Source:
     if path.suffix.lower() == ExportFormat.MARKDOWN.suffix:
-        raise ArchiveRefused(f"{path} is Markdown, which is for reading and cannot be imported; export a zip or jsonl")
+        raise ArchiveRefused(f"{path} is Markdown, which cannot be imported; export as zip or jsonl instead")
     kind = find_format(path, path.name)
     return JsonLinesSource(path, limits) if kind is ExportFormat.JSONL else ZipSource(path, limits)
 
@@ -102,25 +104,25 @@ async def import_conversations(
     dry_run: bool = False,
     on_progress: OnProgress = ignore_progress,
 ) -> list[PlannedImport]:
-    """Import conversations, and return what was done with each, or with `dry_run` what would be done.
+    """Import conversations, and return the action for each. With `dry_run`, write nothing.
 
-    A conversation that exists with the same files is unchanged, whatever `on_clash` says. A new id is computed from the
-    old id and the content, so that an import may be repeated.
+    A conversation that exists with the same files stays unchanged for every `on_clash`. A new id is computed from the
+    old id and the content, so that a repeated import computes the same id.
 
     Raises:
         ArchiveRefused, ArchiveTooLarge: an archive must not be imported; nothing was written.
-        ConversationExists: a conversation has one of the ids, and `on_clash` is FAIL; nothing was written.
-        DirectoryTaken: something that is no conversation has a directory's name; nothing was written.
+        ConversationExists: an id already has a conversation, and `on_clash` is FAIL; nothing was written.
+        DirectoryTaken: a directory's name is used by something other than a conversation; nothing was written.
         ImportRunning: another process is importing.
-        DiskFull, WriteFailed: a conversation could not be written; those before it are imported.
+        DiskFull, WriteFailed: a conversation could not be written; the ones before it are imported.
         StoreUnavailable: a file could not be read; the conversations before it are imported.
     """
     try:
         return await _import(store, paths, limits, on_clash, new_ids, dry_run, on_progress)
     except OSError as error:
         raise StoreUnavailable(
-            f"the import ended, for {error.filename or 'a file'} cannot be read ({error.strerror}); "
-            "what was imported before stands. Check the disk, and import again"
+            f"the import stopped: {error.filename or 'a file'} cannot be read ({error.strerror}). "
+            "Earlier conversations are imported. Check the disk, and import again"
         ) from error
 
 
@@ -152,7 +154,7 @@ async def _import(
 
 
 class _Planner:
-    """Reads all sources once, and decides what is done with each conversation."""
+    """Reads all sources once, and decides the action for each conversation."""
 
     def __init__(self, reader: Reader, on_clash: OnClash, *, new_ids: bool) -> None:
         self._root = reader.root
@@ -172,7 +174,7 @@ class _Planner:
             shown = ", ".join(dashed(one) for one in self._clashes[:_SHOWN])
             raise ConversationExists(
                 f"{len(self._clashes)} of {len(plan)} conversations exist with other content ({shown}); nothing was "
-                "imported. Choose with --on-clash (on_clash): skip leaves those out, new-id imports them under new ids"
+                "imported. Choose with --on-clash (on_clash): skip omits these, new-id imports them under new ids"
             )
         return plan
 
@@ -193,7 +195,7 @@ class _Planner:
         if old_id in self._seen:
             if self._seen[old_id] != digest:
                 raise ArchiveRefused(
-                    f"{source.name}: conversation {dashed(old_id)} comes twice, with different content"
+                    f"{source.name}: conversation {dashed(old_id)} occurs twice with different content; remove one"
                 )
             return old_id, Action.UNCHANGED
         self._seen[old_id] = digest
@@ -217,7 +219,7 @@ class _Planner:
         return target, Action.UNCHANGED if kind is Kind.CONVERSATION else Action.IMPORT
 
     def _is_equal(self, directory: str, digest: bytes) -> bool:
-        """Whether a directory has these files: as they are, or as an export masks them or sets `updated_at`."""
+        """Whether a directory has these files, unchanged or as an export writes them (masked, `updated_at` set)."""
         return any(
             self._digest(directory, with_secrets=with_secrets, as_listed=as_listed) == digest
             for as_listed, with_secrets in product((True, False), repeat=2)
@@ -243,7 +245,7 @@ async def _carry_out(
         batch: list[PlannedImport] = []
         try:
             await asyncio.to_thread(_publish_batch, store.reader.root, staged, batch)
-        finally:  # after an error, ingest those that were published before it
+        finally:  # after an error, ingest the conversations that were published before it
             published = [one for one in batch if one.action is Action.IMPORT]
             ingested = await store.backlog.upsert_rows([ConversationDir(one.target, one.target) for one in published])
             for one in published:
@@ -257,7 +259,10 @@ async def _carry_out(
 def _publish_batch(
     root: Path, staged: Iterator[tuple[PlannedImport, Staged | None]], batch: list[PlannedImport]
 ) -> None:
-    """Publish the next conversations. `batch` gets those that are done, also if a later one fails."""
+    """Publish the next conversations.
+
+    Adds each published one to `batch`, so that they are known if a later one fails.
+    """
     waiting: list[Staged] = []
     plans: list[PlannedImport] = []
     try:
@@ -291,7 +296,7 @@ def _stage_each(
 
 
 def _as_planned(files: Iterable[ArchiveFile | LeftOutFile], planned: PlannedImport) -> Iterator[ArchiveFile]:
-    """Yield the files; raise at the end if they are not those that were checked."""
+    """Yield the files. Raises at the end if they differ from those that were checked."""
     contents = ContentDigest()
     for file in files:
         if isinstance(file, ArchiveFile):
@@ -302,4 +307,4 @@ def _as_planned(files: Iterable[ArchiveFile | LeftOutFile], planned: PlannedImpo
 
 
 def _changed(planned: PlannedImport) -> WriteFailed:
-    return WriteFailed(f"{planned.source} changed while it was imported; what was imported before stands, try again")
+    return WriteFailed(f"{planned.source} changed during the import; earlier conversations are imported. Import again")

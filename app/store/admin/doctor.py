@@ -1,4 +1,4 @@
-"""The doctor: it checks a store, and says what is wrong and what to do. It repairs nothing and makes no index.
+"""The doctor: checks a store, and reports each problem with the next step. It repairs nothing and creates no index.
 
 The first checks need no index: versions, disks, permissions, leases, the trash, leftovers.
 """
@@ -39,8 +39,8 @@ from app.store.follow.verify import verify
 
 _SHOWN = 10
 _FORBIDDEN = os.strerror(errno.EACCES)
-"""The reason that `convstore repair` cannot remove."""
-_REBUILD = "`convstore index rebuild`; a running server, or any command, also builds a damaged index anew by itself"
+"""The start of a reason that `convstore repair` cannot remove."""
+_REBUILD = "`convstore index rebuild`; a running server, or any command, also rebuilds a damaged index by itself"
 _SPARE_BYTES = 256 << 20
 _SPARE_INODES = 10_000
 _MB = 1_000_000
@@ -59,7 +59,7 @@ class Level(StrEnum):
 
 
 class Finding(NamedTuple):
-    """The name of a check, its result, and what to do, "" for nothing."""
+    """The name of a check, its result, and the next step ("" for none)."""
 
     check: str
     level: Level
@@ -73,7 +73,7 @@ def ok(check: str, found: str) -> Finding:
 
 
 def note(check: str, found: str, advice: str = "") -> Finding:
-    """Return a finding that is worth knowing."""
+    """Return a finding that is informative but needs no action."""
     return Finding(check, Level.NOTE, found, advice)
 
 
@@ -83,7 +83,7 @@ def problem(check: str, found: str, advice: str) -> Finding:
 
 
 async def examine_store(settings: Settings, version: str, *, sample: int) -> AsyncIterator[Finding]:
-    """Yield all findings. `sample` conversations, chosen at random, are compared with their rows.
+    """Yield all findings. `sample` randomly chosen conversations are compared with their rows.
 
     Raises:
         StoreUnavailable: the conversations directory is missing or cannot be read.
@@ -99,7 +99,7 @@ async def examine_store(settings: Settings, version: str, *, sample: int) -> Asy
 
 
 def _check_schema(path: Path) -> Finding:
-    """Check whether the index can be opened. If it cannot, the finding has an advice."""
+    """Check whether the index can be opened. If not, the finding has a next step."""
     obstacle = _find_obstacle(path)
     if obstacle:
         return obstacle
@@ -109,25 +109,21 @@ def _check_schema(path: Path) -> Finding:
     except IndexUnusable as error:
         return _report_unusable(error)
     except StoreError as error:
-        return problem("index", str(error), "look again when the other program is done")
+        return problem("index", str(error), "run the doctor again when the other program has finished")
     if revision != HEAD:
         return problem("schema", f"{revision or 'none'}, this convstore needs {HEAD}", "`convstore db upgrade`")
     return problem("schema", "; ".join(wrong[:3]), _REBUILD) if wrong else ok("schema", f"{revision}, sound")
 
 
 def _find_obstacle(path: Path) -> Finding | None:
-    """Return why the index cannot be opened, as far as its file's name and status tell, or None."""
+    """Return why the index cannot be opened, as far as its file's name and status show, or None."""
     try:
         path.stat()
     except FileNotFoundError:
-        return note("index", f"there is no index {path} yet", "`convstore serve`, or `convstore index sync`, makes it")
+        return note("index", f"there is no index {path} yet", "`convstore serve` or `convstore index sync` creates it")
     except OSError as error:
-        return problem("index", f"{path} cannot be looked at ({error.strerror})", ELSEWHERE)
-    return (
-        problem("index", f"{path} was found damaged and is to be built anew", _REBUILD)
-        if is_marked_damaged(path)
-        else None
-    )
+        return problem("index", f"{path} cannot be examined ({error.strerror})", ELSEWHERE)
+    return problem("index", f"{path} is damaged and must be rebuilt", _REBUILD) if is_marked_damaged(path) else None
 
 
 async def _check_index(settings: Settings, sample: int) -> AsyncIterator[Finding]:
@@ -171,18 +167,20 @@ async def _check_state(index: Index, settings: Settings) -> AsyncIterator[Findin
     swept = f"compared with the files at {format_us(state.last_sweep_at)}" if state.last_sweep_at else "never compared"
     yield ok("index", f"{totals.conversations:,} conversations, {swept}")
     if state.last_error:
-        yield problem("index", state.last_error, "mend what it says; a running server then goes on by itself")
+        yield problem("index", state.last_error, "correct the cause; a running server then continues by itself")
     if await asyncio.to_thread(has_leader_elsewhere, index):
-        yield ok("server", "one looks after the index")
+        yield ok("server", "a server keeps the index up to date")
     else:
-        yield note("server", "none looks after the index", "`convstore serve` follows changes; commands look first")
+        yield note(
+            "server", "no server keeps the index up to date", "`convstore serve` follows changes; commands sync first"
+        )
     dead = {one.dirty_by for one in dirty if one.dirty_by and not liveness.is_alive(settings.root, one.dirty_by)}
     left_open = [dashed(one.id) for one in dirty if one.dirty_by in dead]
     if left_open:
         yield note(
             "crash",
             f"{len(left_open)} conversations were open when their convstore ended: {', '.join(left_open[:3])}",
-            "a server that starts, or the next one who writes to them, puts them right",
+            "a starting server, or the next writer, repairs them",
         )
 
 
@@ -194,7 +192,9 @@ async def _list_unreadable(index: Index) -> AsyncIterator[Finding]:
         yield ok("unreadable", "none")
     for conversation_id, reason in found:
         name = dashed(conversation_id)
-        advice = "let this user read it: its owner and mode" if _FORBIDDEN in reason else f"`convstore repair {name}`"
+        advice = (
+            "let this user read it: change its owner or mode" if _FORBIDDEN in reason else f"`convstore repair {name}`"
+        )
         yield problem("unreadable", f"{name}: {reason}", advice)
     if number > len(found):
         yield problem("unreadable", f"{number - len(found)} more", "`convstore list --unreadable` lists them")
@@ -206,12 +206,12 @@ async def _check_clocks(index: Index, settings: Settings) -> Finding:
         by_events = await integrity.list_ahead(connection, latest_us)
     ahead = sorted({*by_events, *await asyncio.to_thread(list_future_conversations, settings.root, latest_us)})
     if not ahead:
-        return ok("clocks", "no conversation tells a time in the future")
+        return ok("clocks", "no conversation has a time in the future")
     shown = ", ".join(map(dashed, ahead[:3])) + (" and others" if len(ahead) > 3 else "")
     return note(
         "clocks",
-        f"{len(ahead)} conversations tell a time more than a day in the future: {shown}",
-        "set the clock of the programs that wrote them; convstore takes the times of their files instead",
+        f"{len(ahead)} conversations have a time more than a day in the future: {shown}",
+        "correct the clocks of the programs that wrote them; convstore uses the times of their files instead",
     )
 
 
@@ -232,7 +232,7 @@ async def _compare_with_files(index: Index, settings: Settings, sample: int) -> 
 
 
 def look_around(settings: Settings, version: str) -> Iterator[Finding]:
-    """Yield the findings of the checks that need no index; `version` is that of convstore."""
+    """Yield the findings of the checks that need no index. `version` is convstore's version."""
     root, index = settings.root, settings.index_path
     yield from _check_versions(version)
     yield from _check_disks(root, index)
@@ -252,8 +252,8 @@ def _check_versions(version: str) -> Iterator[Finding]:
     if sqlite < integrity.WAL_RESET_FIXED:
         yield note(
             "sqlite",
-            f"SQLite {text} has the WAL-reset race (fixed in 3.51.3), in which two checkpoints at once lose a commit",
-            "convstore avoids it: one checkpoint at a time, under a lock. Open the index with no other program",
+            f"SQLite {text} has the WAL-reset race (fixed in 3.51.3): two checkpoints at once can lose a commit",
+            "convstore avoids it: one checkpoint at a time, under a lock. Do not open the index with other programs",
         )
 
 
@@ -262,7 +262,7 @@ def _check_disks(root: Path, index: Path) -> Iterator[Finding]:
     if index_disk.network:
         yield problem(
             "index disk",
-            f"{index_disk.type}: a network file system, where SQLite's locks cannot be trusted; it is refused",
+            f"{index_disk.type}: a network file system, where SQLite's locks are unreliable; convstore refuses it",
             "put the index on a local disk: CONVSTORE_INDEX_URL=sqlite:////var/lib/convstore/index.db",
         )
     else:
@@ -272,7 +272,7 @@ def _check_disks(root: Path, index: Path) -> Iterator[Finding]:
         yield note(
             "store disk",
             f"{store_disk.type}: a network file system",
-            "reading is safe. Write from one machine alone: locks and times differ between machines",
+            "reading is safe. Write from one machine only, because locks and times differ between machines",
         )
 
 
@@ -295,14 +295,16 @@ def _size_bytes(path: Path) -> int:
 
 def _check_permissions(settings: Settings, root: Path, index: Path) -> Iterator[Finding]:
     if not os.access(root, os.R_OK | os.X_OK):
-        yield problem("permissions", f"{root} cannot be read", "run as the user who owns it, or give this one access")
+        yield problem("permissions", f"{root} cannot be read", "run as the user who owns it, or give this user access")
     elif not os.access(root, os.W_OK):
-        yield note("permissions", f"{root} cannot be written to", "reading needs no more; writing and deleting do")
+        yield note(
+            "permissions", f"{root} cannot be written to", "reading still works; writing and deleting need write access"
+        )
     if os.path.exists(index.parent) and not os.access(index.parent, os.W_OK):  # noqa: PTH110 - hidden counts as absent
         yield problem("permissions", f"{index.parent} cannot be written to", ELSEWHERE)
     for path, what in ((settings.key_path, "the API key"), (index, "titles and texts of all conversations")):
         if _is_open_to_others(path):
-            yield problem("permissions", f"{path} can be read by others; it holds {what}", f"chmod 600 {path}")
+            yield problem("permissions", f"{path} can be read by others; it contains {what}", f"chmod 600 {path}")
 
 
 def _is_open_to_others(path: Path) -> bool:
@@ -349,14 +351,14 @@ def _check_leases(root: Path) -> Iterator[Finding]:
     if expired:
         yield note(
             "leases",
-            f"{len(expired)} ended by their time, their owners never gave them back: {_shorten(expired)}",
-            "a server crashed or was killed. Nothing to do: the next owner takes over",
+            f"{len(expired)} expired without being released by their owners: {_shorten(expired)}",
+            "a server crashed or was killed. Nothing to do; the next owner takes over",
         )
     if torn:
         yield problem(
             "leases",
             f"{len(torn)} lease files cannot be read: {_shorten(torn)}",
-            "agent-server takes such a conversation for free: end all but one server, and let that one open them",
+            "agent-server treats such a conversation as free: stop all servers but one, and let that one open them",
         )
 
 
@@ -376,7 +378,7 @@ def _check_trash(root: Path) -> Iterator[Finding]:
     try:
         entries, leftovers = trash.list_trash(root), trash.list_leftovers(root)
     except StoreUnavailable as error:
-        yield problem("trash", str(error), "make it readable and writable for those that run convstore")
+        yield problem("trash", str(error), "make it readable and writable for the users that run convstore")
         return
     if entries:
         oldest = format_us(entries[-1].deleted_at_us)
@@ -386,8 +388,8 @@ def _check_trash(root: Path) -> Iterator[Finding]:
     if leftovers:
         yield note(
             "trash",
-            f"{len(leftovers)} half-made copies or half-removed conversations of a crash: {_shorten(leftovers)}",
-            "a running server removes them, and `convstore trash empty` does",
+            f"{len(leftovers)} incomplete copies or half-removed conversations after a crash: {_shorten(leftovers)}",
+            "a running server removes them, and so does `convstore trash empty`",
         )
 
 
@@ -400,10 +402,10 @@ def _find_index_leftovers(index: Path) -> Iterator[Finding]:
         yield note(
             "leftovers",
             f"{len(damaged)} damaged indexes were set aside, {size_mb:,} MB: {names}",
-            f"delete them when nobody wants to look into what happened: rm {index}.damaged-*",
+            f"delete them if nobody needs to investigate the damage: rm {index}.damaged-*",
         )
     if index.with_name("rebuild.db").exists():
-        yield note("leftovers", "a rebuild is running or was interrupted", "`convstore index rebuild` goes on with it")
+        yield note("leftovers", "a rebuild is running or was interrupted", "`convstore index rebuild` continues it")
 
 
 def _find_staging_leftovers(root: Path) -> Iterator[Finding]:
@@ -413,8 +415,8 @@ def _find_staging_leftovers(root: Path) -> Iterator[Finding]:
     if leftovers:
         yield note(
             "leftovers",
-            f"{len(leftovers)} half-made conversations of a crash: {_shorten([path.name for path in leftovers])}",
-            "they are no conversations and can be deleted",
+            f"{len(leftovers)} incomplete conversations after a crash: {_shorten([path.name for path in leftovers])}",
+            "these directories are not conversations and can be deleted",
         )
 
 

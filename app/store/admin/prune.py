@@ -1,4 +1,4 @@
-"""Retention: find the conversations that are old enough, and move them into the trash."""
+"""Retention: finds conversations that are old enough, and moves them into the trash."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from app.store.store import ConversationStore
 
 
 class Candidate(NamedTuple):
-    """A conversation that retention would delete, as it was when it was found."""
+    """A conversation to delete, with its state when it was found."""
 
     id: ConversationId
     title: str | None
@@ -31,8 +31,8 @@ class Candidate(NamedTuple):
 class Pruned(NamedTuple):
     """The result for a candidate. `error` says why it was kept.
 
-    `failed` is true unless another owner has it, or it changed or was deleted. `warning` says that it is in the trash
-    but still listed.
+    `failed` is false if another owner has the conversation, or if it changed or was deleted. `warning` says that the
+    conversation is in the trash but still listed.
     """
 
     candidate: Candidate
@@ -44,8 +44,8 @@ class Pruned(NamedTuple):
 def quiet_since(asked: ConversationFilter, before_us: int) -> ConversationFilter:
     """Return a filter that also requires creation and last event before a time in microseconds UTC.
 
-    `updated_at` does not count, because a new title or tag sets it. The creation counts, because the events of a new
-    fork may be old.
+    `updated_at` does not count, because a new title or tag sets it. The creation counts, because a new fork may have
+    only old events.
     """
     return replace(
         asked,
@@ -61,7 +61,7 @@ def _earlier(asked_us: int | None, before_us: int) -> int:
 async def find_candidates(
     store: StoreReader, asked: ConversationFilter, keep_tags: Collection[Tag] = ()
 ) -> list[Candidate]:
-    """Return the matching conversations, the oldest last event first, except pinned ones and those with these tags."""
+    """Return the matching conversations by last event, oldest first, except pinned ones and ones with these tags."""
     found: list[Candidate] = []
     token = None
     while True:
@@ -92,18 +92,21 @@ def _candidate(info: Mapping[str, Any]) -> Candidate:
 async def prune(
     store: ConversationStore, candidates: Sequence[Candidate], on_progress: OnProgress = ignore_progress
 ) -> list[Pruned]:
-    """Move conversations into the trash. One that changed since it was found, or that has an owner, is kept."""
+    """Move conversations into the trash.
+
+    A conversation that has changed since it was found, or has an owner, is kept.
+    """
     results = []
     for number, candidate in enumerate(candidates, 1):
         error, failed, warning = None, False, None
         try:
             info = orjson.loads(await store.get_conversation(candidate.id))
             if info["pinned"] or _candidate(info) != candidate:
-                error = "it has changed meanwhile"
+                error = "it has changed since it was found"
             else:
                 warning = (await store.delete(candidate.id)).warning
         except ConversationNotFound:
-            error = "it is gone already"
+            error = "it was already deleted"
         except StoreError as refused:
             error, failed = str(refused), not isinstance(refused, ConversationOwned | LockTimeout)
         results.append(Pruned(candidate, error, failed, warning))

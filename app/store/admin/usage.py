@@ -24,7 +24,7 @@ _PAGE = 200
 
 
 class By(StrEnum):
-    """How disk usage is grouped. The month is that of the last update, in UTC."""
+    """How disk usage is grouped. A month is that of the last update, in UTC."""
 
     CONVERSATION = "conversation"
     WORKSPACE = "workspace"
@@ -99,7 +99,7 @@ class _Measurement:
         shares = heapq.nlargest(
             limit or len(self._shares), self._shares.values(), key=lambda share: (share.usage.disk_bytes, share.name)
         )
-        # The index's own directory if it has one in the store, else its files.
+        # If the index has its own directory inside the store, measure the directory, otherwise the files.
         own_directory = index.parent.parent == self._root
         trash = self._sum([self._root / TRASH])
         index_usage = self._sum([index.parent] if own_directory else index.parent.glob(f"{index.name}*"))

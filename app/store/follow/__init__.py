@@ -1,1 +1,1 @@
-"""Keeping the index in step with the files: ingest, full sync, watcher, leader, verify, rebuild, crash recovery."""
+"""Keeping the index up to date with the files: ingest, full sync, watcher, leader, verify, rebuild, crash recovery."""

@@ -1,8 +1,8 @@
 """The background tasks of a serving process.
 
-Every process keeps its own index connections usable. The leader also runs the full sync and the watcher, empties the
-trash of old conversations, removes what a killed create or fork left half-built, keeps the word index small, and
-compares all rows with the files slowly if the settings ask for it.
+Every process keeps its own index connections usable. The leader also runs the full sync and the watcher, removes old
+conversations from the trash, removes leftovers of a killed create or fork, keeps the text index small, and slowly
+compares all rows with the files if the settings ask for it.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ _RETRY_S = 10.0
 _SOON_S = 1.0
 _SAY_EVERY_S = 10.0
 _REST = 10
-"""After a long tick, the watcher rests for so many times its duration, up to `_REST_MOST_S`."""
+"""After a long tick, the watcher pauses for this many times the tick's duration, up to `_REST_MOST_S`."""
 _REST_MOST_S = 1.5
 _TIDY_EVERY_S = 600.0
 _STAGING_AGE_S = 24 * 3600.0
-"""A staging directory this old belongs to no running create or fork."""
+"""A staging directory older than this does not belong to a running create or fork."""
 _DAY_US = 24 * 3600 * 1_000_000
 _VERIFY_RETRY_S = 60.0
 _WAIT_S = 1.0
@@ -71,12 +71,12 @@ async def _keep_words_small(store: ConversationStore) -> None:
 
 
 async def sync_until_done(store: ConversationStore) -> SyncReport:
-    """Run a full sync, retry it while it fails or another process runs one, and log the result."""
+    """Run a full sync and log the result. Retry while it fails or while another process is syncing."""
     report = await _sync_when_possible(store)
     for name in report.duplicates:
         log.warning("%s is a second directory for an id and is not listed", name)
     log.info(
-        "index in step: %d conversations (%d new, %d changed, %d removed, %d unreadable) in %.1f s",
+        "index is up to date: %d conversations (%d new, %d changed, %d removed, %d unreadable) in %.1f s",
         report.conversations, report.added, report.changed, report.removed, report.unreadable, report.seconds,
     )  # fmt: skip
     return report
@@ -96,14 +96,14 @@ async def _watch(store: ConversationStore, watcher: Watcher) -> None:
             await watcher.tick()
             if logged is not None:
                 logged = None
-                log.info("the conversations are looked at again")
+                log.info("the conversations can be read again")
                 await _note_error(store, None)
             took = time.monotonic() - began
             pause = max(TICK_S - took, min(took * _REST, _REST_MOST_S))
         except (StoreError, OSError) as error:
             if str(error) != logged and store.index.opened == opened:
                 logged = str(error)
-                log.error("changes of the conversations cannot be followed, trying again: %s", logged)  # noqa: TRY400
+                log.error("changes to the conversations cannot be followed; trying again: %s", logged)  # noqa: TRY400
                 await _note_error(store, logged)
             pause = _pause_s(error)
 
@@ -124,7 +124,7 @@ class _Progress:
         if time.monotonic() - self._logged_at >= _SAY_EVERY_S:
             self._logged_at = time.monotonic()
             if phase == "text":
-                log.info("merging the index of words: step %d of about %d", done, total)
+                log.info("merging the text index: step %d of about %d", done, total)
             else:
                 log.info("reading %s: %d of %d conversations", phase, done, total)
 
@@ -133,7 +133,7 @@ async def _sync_when_possible(store: ConversationStore) -> SyncReport:
     logged = ""
     while True:
         try:
-            # A crash, or a lost WAL, may have taken back revisions that were given out: begin above all of them.
+            # A power cut or a lost WAL may have undone revisions that clients already know, so start above all of them.
             await store.index.write(partial(state.raise_revision, to=time.time_ns() // 1_000_000))
             await store.recover()
             return await store.sync(on_progress=_Progress().show)
@@ -145,17 +145,17 @@ async def _sync_when_possible(store: ConversationStore) -> SyncReport:
         except StoreError as error:
             if str(error) != logged:
                 logged = str(error)
-                log.error("the index could not be brought up to date, trying again: %s", logged)  # noqa: TRY400
+                log.error("the index could not be brought up to date; trying again: %s", logged)  # noqa: TRY400
             await asyncio.sleep(_pause_s(error))
 
 
 def _pause_s(error: Exception) -> float:
-    """Return the pause after an error: short if another attempt is cheap and the store may soon be usable again."""
+    """Return the pause after an error. It is short if a retry is cheap and the store may soon be usable again."""
     return _SOON_S if isinstance(error, IndexBusy | IndexUnusable | StoreUnavailable) else _RETRY_S
 
 
 async def _keep_tidy(root: Path, trash_days: float) -> None:
-    """Remove leftovers and old entries of the trash, now and every ten minutes. With 0 days the trash keeps all."""
+    """Remove leftovers and old entries of the trash, now and every ten minutes. 0 days keeps all entries."""
     while True:
         await asyncio.to_thread(staging.remove_leftovers, root, STAGING, time.time() - _STAGING_AGE_S)
         await _empty_trash(root, trash_days)
@@ -169,26 +169,28 @@ async def _empty_trash(root: Path, days: float) -> None:
         async for _ in deletion.empty(root, before_us):
             removed += 1
     except StoreError as error:
-        log.warning("the trash cannot be emptied: %s", error)
+        log.warning("old entries of the trash cannot be removed; trying again: %s", error)
     if removed:
-        log.info("%d conversations that were deleted %g days ago are removed for good", removed, days)
+        log.info("permanently removed %d conversations that were deleted %g days ago", removed, days)
 
 
 async def _keep_verifying(store: ConversationStore, hours: float) -> None:
-    """Verify all conversations again and again, each time within about so many hours; 0 means never."""
+    """Verify all conversations repeatedly, each within about this number of hours; 0 means never."""
     while hours:
         try:
             if not store.index.rebuilding and (await store.get_status())[0].last_sweep_at:
                 await verify_slowly(store, hours * 3600)
             else:
-                await asyncio.sleep(_WAIT_S)  # a conversation that was never read would count as a difference
+                await asyncio.sleep(
+                    _WAIT_S
+                )  # wait for the first sync, because a conversation without a row would count as a difference
         except (StoreError, OSError) as error:
-            log.error("index and files cannot be compared, trying again: %s", error)  # noqa: TRY400
+            log.error("index and files cannot be compared; trying again: %s", error)  # noqa: TRY400
             await asyncio.sleep(_VERIFY_RETRY_S)
 
 
 async def verify_slowly(store: ConversationStore, within_s: float) -> int:
-    """Verify everything in about `within_s` seconds, correct and log each difference, and return their number."""
+    """Verify all conversations in about `within_s` seconds, correct and log differences, and return their number."""
     async with store.index.read() as connection:
         conversations = (await conversation_lookup.count_totals(connection)).conversations
     pause_s = within_s / (conversations // BATCH + 1)
@@ -197,7 +199,7 @@ async def verify_slowly(store: ConversationStore, within_s: float) -> int:
         differences += 1
         log.warning(
             "index and files differed in conversation %s, %s: %s, in the files %s%s",
-            one.conversation, one.what, one.in_index, one.in_files, "; mended" if one.fixed else "",
+            one.conversation, one.what, one.in_index, one.in_files, "; corrected" if one.fixed else "",
         )  # fmt: skip
     if not conversations:
         await asyncio.sleep(within_s)

@@ -1,11 +1,11 @@
-"""Crash recovery: ingest only the conversations that dead owners had open, and end the runs that were cut off.
+"""Crash recovery: ingests only the conversations that dead owners had open, and ends their interrupted runs.
 
-A dirty mark is written durably to the index before the first file of a conversation is written (`app.index.ownership`).
-So the marks of dead owners name the conversations to read. Ingest changes none of their files. HEAD and an unfinished
+A dirty flag is durably written to the index before the first file of a conversation is written (`app.index.ownership`).
+So the flags of dead owners name the conversations to read. Ingest changes none of their files. HEAD and an interrupted
 run are corrected when the conversation is next opened for writing.
 
-A run is ended as agent-server 1.58 does when it opens such a conversation: `running` becomes `error`, and an action
-without a result gets one. It never happens twice, because the second time the action has a result.
+A run is ended as agent-server 1.58 does it: `running` becomes `error`, and an action without a result gets one. A
+second attempt changes nothing, because the action then has a result.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Recovered(NamedTuple):
 
 
 async def ingest_left_open(context: StoreContext) -> list[ConversationId]:
-    """Ingest the conversations that dead owners had open, clear their dirty marks, and return their ids."""
+    """Ingest the conversations that dead owners had open, clear their dirty flags, and return their ids."""
     async with context.index.read() as connection:
         dirty = await conversation_lookup.list_dirty(connection)
     left = await asyncio.to_thread(_select_dead, context.root, dirty)
@@ -55,7 +55,7 @@ async def ingest_left_open(context: StoreContext) -> list[ConversationId]:
         await ingest(context, [ConversationDir(one.directory, one.id) for one in batch])
         await context.index.write(partial(_clear_marks, batch=batch))
     if left:
-        log.info("%d conversations that were open at a crash were read again", len(left))
+        log.info("read %d conversations again that were open during a crash", len(left))
     return [one.id for one in left]
 
 
@@ -74,7 +74,7 @@ def _select_dead(root: Path, dirty: Sequence[IndexedState]) -> list[IndexedState
 async def end_interrupted_run(files: OpenConversation, write: Callable[[Edit], Awaitable[Written]]) -> None:
     """Set the status to error, and append one AgentErrorEvent for the first action without a result, if any.
 
-    `write` writes to the conversation that `files` are.
+    `write` writes to the conversation of `files`.
 
     Raises:
         DiskFull, WriteFailed: the status could not be set. The event may be appended; the call may be repeated.
@@ -83,11 +83,11 @@ async def end_interrupted_run(files: OpenConversation, write: Callable[[Edit], A
     written = await write(Edit(events=events, state={"execution_status": Status.ERROR.value}))
     if files.broken:
         raise WriteFailed(f"conversation {files.id}: its run could not be ended: {written.warning}")
-    log.info("conversation %s was running when its owner died; it is in error now", files.id)
+    log.info("conversation %s was running when its owner died; its status is now error", files.id)
 
 
 def was_left_open(before: Lease | None, instance: str) -> bool:
-    """Whether the owner before `instance` ended without a release of its lease, or had none."""
+    """Whether the previous owner ended without releasing its lease. True also if there is no lease."""
     return before is None or (not before.released and before.owner != instance)
 
 

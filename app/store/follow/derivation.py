@@ -1,4 +1,4 @@
-"""The derivation of rows: the program's version and the settings (time zone, tools) by which files become rows."""
+"""The derivation of rows: the program's version and the settings (time zone, tools) that determine the rows."""
 
 from __future__ import annotations
 
@@ -23,12 +23,15 @@ from app.store.follow.leader import has_leader_elsewhere
 
 
 def describe_derivation(reader: Reader) -> str:
-    """Return the derivation as text. Two texts differ if the same files may give different rows."""
+    """Return the derivation as text. Two texts differ if the same files may yield different rows."""
     return f"{VERSIONS}:{'tools' if reader.tools else ''}:{_name_of(reader.zone)}"
 
 
 def _name_of(zone: tzinfo | None) -> str:
-    """Return the name of a zone; for None that of the host's zone, so that other hosts and programs know it."""
+    """Return the name of a zone.
+
+    None yields the name of the host's zone, so that other hosts and programs can use it.
+    """
     if zone is not None:
         return str(zone)
     if {*time.tzname} == {"UTC"}:
@@ -61,13 +64,13 @@ async def adopt_index_settings(context: StoreContext) -> None:
             return
     if await asyncio.to_thread(has_leader_elsewhere, context.index):
         raise IndexBusy(
-            f"a server of another version, or in a time zone without a name, looks after this index ({derived_by}); "
-            "restart it, give it a CONVSTORE_TIMEZONE, or stop it. --no-sync answers from the index as it is"
+            f"a server of another version, or in an unnamed time zone, keeps this index up to date ({derived_by}); "
+            "restart it, set CONVSTORE_TIMEZONE for it, or stop it. With --no-sync, the index is used as it is"
         )
 
 
 async def make_sync_context(index: Index, settings: Settings) -> StoreContext:
-    """Return a context that reads files by the settings, or by the index's derivation if another process is the leader.
+    """Return a context with the settings' derivation, or with the index's if another process is the leader.
 
     Raises:
         IndexBusy: another process is the leader, and its derivation is unknown to this version.
@@ -79,9 +82,9 @@ async def make_sync_context(index: Index, settings: Settings) -> StoreContext:
 
 
 async def invalidate_other_derivations(context: StoreContext) -> str | None:
-    """Mark all rows to be read again if another version of this program, or another setting, made them.
+    """Mark all rows for reading if another version of this program or another setting made them.
 
-    While an index that was set aside is built again, return instead the derivation to write once it is complete.
+    While the index replaces a damaged one and is incomplete, return instead the derivation to write at the end.
     """
     derived_by = describe_derivation(context.reader)
     opened = context.index.opened

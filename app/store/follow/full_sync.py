@@ -1,10 +1,10 @@
-"""The full sync: bring all rows in step with the files, first the `metadata` of all conversations, then their `events`.
+"""The full sync: brings all rows up to date, first the `metadata` of all conversations, then their `events`.
 
-An event's row and its words are written in one transaction, so that neither is found without the other. The reported
-phase `text` then merges the many parts of the word index into one.
+An event's row and its words are written in one transaction, so that neither exists without the other. The reported
+phase `text` then merges the parts of the text index into one.
 
-A conversation whose signature is equal to that in the index is not opened. Only one full sync runs on an index at a
-time. The lock is the operating system's, so a sync that dies leaves only work for the next one.
+A conversation whose signature equals the one in the index is not opened. Only one full sync runs on an index at a time.
+The operating system releases its lock if the sync dies, and the next sync continues.
 """
 
 from __future__ import annotations
@@ -44,15 +44,16 @@ _BATCH = 300
 _LOG_BATCH = 100
 _WORTH_PROCESSES = 1000
 _WORTH_MERGING = 1000
-"""After a sync that read so many logs the word index is merged, so that searches are fast right after a first build."""
+"""After a sync that read this many logs, the text index is merged, so that searches after a first build are fast."""
 _LAST = "\U0010ffff"
 
 
 @dataclass(slots=True)
 class SyncReport:
-    """The result of a full sync. `opened` counts conversations whose files were read, `logs` those whose log was.
+    """The result of a full sync.
 
-    `duplicates` are directories whose id another directory has. `empty` are directories with an id but no conversation.
+    `opened` counts conversations whose files were read, `logs` those whose log was read. `duplicates` are directories
+    whose id another directory has. `empty` are directories that are named like an id but are not conversations.
     """
 
     conversations: int = 0
@@ -69,7 +70,7 @@ class SyncReport:
 
 
 OnProgress = Callable[[str, int, int], None]
-"""Called with the phase, the number of finished items, and the number of all."""
+"""Called with the phase, the number of finished items, and the total."""
 
 
 class _Step(NamedTuple):
@@ -122,11 +123,11 @@ async def bring_up_to_date(
 
 
 def require_plausible(root: Path, found: int, known: int) -> None:
-    """Raise StoreUnavailable if no conversation was found although the index knows some: a disk may not be mounted."""
+    """Raise StoreUnavailable if the index has conversations but none was found: a disk may not be mounted."""
     if known and not found:
         raise StoreUnavailable(
-            f"{root} holds no conversation but the index knows {known}; is a disk not mounted? "
-            "If they were all removed on purpose, run `convstore index sync --allow-empty`"
+            f"{root} contains no conversations, but the index has {known}; check that its disk "
+            "is mounted. If they were all removed on purpose, run `convstore index sync --allow-empty`"
         )
 
 
@@ -169,9 +170,9 @@ class _Run:
             return await conversation_lookup.count_totals(connection)
 
     async def _find_changes(self, directories: list[str]) -> tuple[dict[str, bytes], list[str]]:
-        """Return (new and changed directories with their signatures, directories that are gone).
+        """Return the new and changed directories with their signatures, and the removed directories.
 
-        The signature of a new directory is `UNTRUSTED`, because it was not read yet.
+        The signature of a new directory is `UNTRUSTED`, because its files were not read yet.
         """
         changed: dict[str, bytes] = {}
         gone: list[str] = []
@@ -198,7 +199,7 @@ class _Run:
         return changed, gone
 
     def _count_change(self, before: bytes | None, now: bytes | None) -> bool:
-        """Add a new or changed conversation to the report; return whether it is one."""
+        """Add a new or changed conversation to the report. Returns False if it is neither."""
         if before is None:
             self.report.added += 1
         elif before == now != UNTRUSTED:
@@ -239,7 +240,7 @@ class _Run:
         return written
 
     def _count_written(self, written: RowsWritten) -> None:
-        """Add to the report. A conversation that must be read again is counted at its last read."""
+        """Add to the report. A conversation that must be read again is counted only at its last read."""
         self.report.removed += written.removed
         self.report.changed -= written.removed
         self.report.added -= len(written.gone) - written.removed
@@ -259,7 +260,7 @@ class _Run:
             yield self._context.reader, [layout.conversation_dir(directory) for directory, _ in batch], dict(batch)
 
     async def _read_logs(self, executor: Executor, ahead: int) -> None:
-        """Phase `events`: bring the event rows of all conversations in step whose rows are behind their logs."""
+        """Phase `events`: update the event rows of all conversations whose rows are behind their logs."""
         done = 0
         total = (await self._count_totals()).behind
         async for changes in run_ahead(executor, ahead, read_changes, self._log_batches()):
@@ -299,13 +300,13 @@ def _now_us() -> int:
 
 
 _COUNT_S = 5.0
-"""Time limit for the count of merge steps."""
+"""The time limit for counting the merge steps, in seconds."""
 
 
 async def merge_words(index: Index, *, always: bool) -> AsyncIterator[tuple[int, int]]:
-    """Merge the word index if it is much larger than necessary, or `always`.
+    """Merge the text index if it is much larger than necessary, or with `always`.
 
-    Yield before each step (steps done, approximate number of steps).
+    Yields (steps done, approximate number of steps) before each step.
     """
     try:
         async with index.read(within_s=_COUNT_S) as connection:

@@ -1,4 +1,4 @@
-"""Index repair: a damaged, deleted or replaced index is replaced or reopened while the server goes on answering."""
+"""Index repair: replaces or reopens a damaged, deleted or replaced index while the server keeps answering."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ log = logging.getLogger(__name__)
 _OPENINGS = 3
 _LOOK_S = 0.5
 _REST_S = 20.0
-"""After a replacement, an index that is damaged again is left alone for so long."""
+"""The seconds after a replacement during which an index is not replaced again."""
 
 
 async def open_index(index: Index, timeout_s: float) -> None:
-    """Make or upgrade an index, and open it. A damaged one is set aside, and an empty one is made in its place."""
+    """Make or upgrade an index, and open it. A damaged one is set aside, and an empty one takes its place."""
     path = index.path
     await asyncio.to_thread(make_directory, path)
     damaged = find_identity(path)
@@ -58,22 +58,24 @@ async def _open_migrated(index: Index, wait_s: float) -> None:
                 await require_shape(connection, index.path)
             return
         await index.close()
-    raise IndexBusy(f"the schema of the index {index.path} is being changed again and again; try later")
+    raise IndexBusy(
+        f"the schema of the index {index.path} keeps changing, so another program is migrating it; try again later"
+    )
 
 
 def _is_emptied(path: Path) -> bool:
-    """Whether an index file was truncated to 0 bytes, and is not just being made by another process."""
+    """Whether an index file was truncated to 0 bytes. False if another process is just creating it."""
     try:
         if path.exists() and path.stat().st_size == 0:
             with open_lock.hold_alone(path, 0):
                 return path.stat().st_size == 0
     except IndexBusy:
-        pass  # another process is making it
+        pass  # another process is creating it
     return False
 
 
 async def keep_usable(context: StoreContext) -> None:
-    """Check all the time whether the conversations are there, and the index usable; replace or reopen it if not."""
+    """Check continuously that the conversations exist and the index is usable; otherwise replace or reopen it."""
     index = context.index
     replaced_at = -_REST_S
     logged = ""
@@ -91,7 +93,7 @@ async def keep_usable(context: StoreContext) -> None:
         except (StoreError, OSError) as error:
             if str(error) != logged:
                 logged = str(error)
-                log.error("the index cannot be put right, trying again: %s", logged)  # noqa: TRY400
+                log.error("the index cannot be repaired; trying again: %s", logged)  # noqa: TRY400
             replaced_at = time.monotonic() - _REST_S + 2 * _LOOK_S
 
 
@@ -100,21 +102,21 @@ def _is_unusable(index: Index) -> bool:
 
 
 async def replace_unusable(context: StoreContext) -> None:
-    """Close the index, put an empty one in its place if it is damaged or gone, and open the index again.
+    """Close the index, replace it with an empty one if it is damaged or missing, and open it again.
 
     Raises:
-        StoreUnavailable: the conversations directory is gone too; an empty index would list no conversations.
+        StoreUnavailable: the conversations directory is missing too; an empty index would list no conversations.
         IndexUnusable: the index cannot be replaced now.
     """
     index = context.index
     await asyncio.to_thread(_require_store, context.root, index.path)
     damaged = index.opened
     async with index.closed():
-        if index.opened == damaged:  # else another task of this process was faster
+        if index.opened == damaged:  # otherwise another task of this process was faster
             await replace_damaged(index.path, damaged)
     await index.refresh_rebuilding()
 
 
 def _require_store(root: Path, path: Path) -> None:
     if not os.path.isdir(root) or not (path.parent.is_dir() or layout.has_conversations(root)):  # noqa: PTH112
-        raise StoreUnavailable(f"the conversations directory {root} is gone, or empty all at once; mount or restore it")
+        raise StoreUnavailable(f"the conversations directory {root} is missing or suddenly empty; mount or restore it")

@@ -1,8 +1,8 @@
-"""Ingest: files become rows. This is the only way in which new and changed conversations get into the index.
+"""Ingest: turns files into rows. All new and changed conversations get into the index only this way.
 
 It is called when a conversation is accessed, by the watcher, after a write, and by verify --fix. The full sync calls
-`write_rows` for its batches. Each transaction compares its rows with the disk inside the transaction, so that no
-conversation is lost that was deleted or restored meanwhile.
+`write_rows` for its batches. Each transaction compares its rows with the disk once more, so that a conversation that
+was just deleted or restored gets the correct result.
 """
 
 from __future__ import annotations
@@ -30,18 +30,18 @@ from app.store.context import StoreContext
 from app.store.follow.derivation import adopt_index_settings
 
 LOOKS = 3
-"""The most times that a conversation is read if others write its row meanwhile."""
+"""The maximum number of times that a conversation is read if others keep changing its row."""
 
 _NONE_KNOWN: Mapping[str, bytes] = MappingProxyType({})
 _IN_DOUBT = "in doubt"
-"""The reason given for an event's row to have its file read again."""
+"""The `unreadable` reason of an event row whose file must be read again."""
 
 
 @dataclass(slots=True)
 class IngestReport:
-    """How many rows are new or changed, how many were deleted, and which directories hold no conversation.
+    """The number of new and changed rows, the number of deleted rows, and the directories without a conversation.
 
-    `empty` maps such a directory to the signature that it had before it was read.
+    `empty` maps such a directory to its signature, computed before it was read.
     """
 
     changed: int = 0
@@ -52,9 +52,9 @@ class IngestReport:
 class RowsWritten(NamedTuple):
     """The result of `write_rows`.
 
-    `rows` were written, except those of `again`. Directories in `again` must be read once more: the index has a newer
-    row by now, or the directory was filled after it was found empty. Directories in `gone` hold no conversation;
-    `removed` of them had a row. `changed` counts the rows that are new or changed.
+    `rows` were written, except those in `again`. Directories in `again` must be read once more: the index has a newer
+    row, or the directory was filled after it was found empty. Directories in `gone` are not conversations; `removed` of
+    them had a row. `changed` counts the new and changed rows.
     """
 
     rows: list[IndexedRow]
@@ -71,14 +71,15 @@ async def ingest(
     signatures: Mapping[str, bytes] = _NONE_KNOWN,
     every_event: bool = False,
 ) -> IngestReport:
-    """Read conversations and bring their rows in step: of their logs the new events, or `every_event`.
+    """Read conversations and write their rows and their new events, or with `every_event` all events.
 
-    `signatures` are those that the caller has just read. A conversation that was deleted meanwhile gets no row. One
-    whose row somebody else changed meanwhile is read again, at most `LOOKS` times; after that the watcher finds it.
+    `signatures` are those that the caller has just read. A conversation that is deleted meanwhile gets no row. If
+    another process changes a row meanwhile, the conversation is read again, at most `LOOKS` times; later changes are
+    found by the watcher.
 
     Raises:
         IndexBusy: another process is the leader, and its derivation is unknown to this version.
-        StoreUnavailable: all conversations vanished while these were read; nothing was written.
+        StoreUnavailable: all conversations vanished during the read; nothing was written.
     """
     await adopt_index_settings(context)
     report = IngestReport()
@@ -106,7 +107,7 @@ async def _ingest_rows(
     signatures, rows, empty = await asyncio.to_thread(_read, context.reader, directories, signatures)
     gone = empty
     if gone and not await asyncio.to_thread(layout.has_conversations, context.root):
-        gone = []  # the whole disk may be away
+        gone = []  # the whole disk may be unmounted
     written = RowsWritten([], gone, [])
     if rows or gone:
         work = partial(write_rows, context=context, read=rows, empty=gone, as_of=as_of)
@@ -133,13 +134,13 @@ def write_rows(
     *,
     allow_empty: bool = False,
 ) -> RowsWritten:
-    """Write the rows of conversations that were read at the index's revision `as_of`; delete those of `empty` ones.
+    """Write the rows of conversations that were read at revision `as_of`, and delete the rows of `empty` ones.
 
-    If the index was rebuilt meanwhile, nothing is written and all must be read again, because its revisions do not
-    compare with `as_of`.
+    If the index was rebuilt meanwhile, nothing is written and all conversations must be read again, because revisions
+    of different builds are not comparable.
 
     Raises:
-        StoreUnavailable: rows were deleted, the disk has no conversation at all, and not `allow_empty`. The transaction
+        StoreUnavailable: rows were deleted, the disk has no conversation, and `allow_empty` is false. The transaction
             must not be committed.
     """
     if state.get_revision_to_write(connection).epoch != as_of.epoch:
@@ -162,10 +163,10 @@ def _directory_of(indexed: IndexedRow) -> ConversationDir:
 def delete_empty(
     connection: WriteConnection, reader: Reader, directories: Sequence[ConversationDir]
 ) -> tuple[int, list[ConversationDir]]:
-    """Delete the rows of directories that hold no conversation now: they are gone, or have only lock files.
+    """Delete the rows of directories that are not conversations now: they are missing or have only lock files.
 
-    Return how many rows there were, and which directories do hold a conversation. They are read inside the transaction
-    for the reason given at `delete_vanished`: one that was restored since the read before has its row already.
+    Returns the number of deleted rows, and the directories that are conversations after all. These are read inside the
+    transaction for the reason given at `delete_vanished`: a conversation that was just restored already has its row.
     """
     if not directories:
         return 0, []
@@ -177,13 +178,13 @@ def delete_empty(
 def delete_vanished(
     connection: WriteConnection, root: Path, directories: Sequence[str], *, allow_empty: bool = False
 ) -> int:
-    """Delete the rows of directories that do not exist, and return how many there were.
+    """Delete the rows of directories that do not exist, and return the number of deleted rows.
 
-    The check inside the transaction cannot be overtaken: a conversation is created or deleted first on disk, and then
-    in the index.
+    The check is inside the transaction, so nothing can change in between: a conversation is created or deleted first on
+    disk, and then in the index.
 
     Raises:
-        StoreUnavailable: the disk has no conversation at all, and not `allow_empty`. The transaction must not be
+        StoreUnavailable: the disk has no conversation, and `allow_empty` is false. The transaction must not be
             committed.
     """
     present = find_present(root, directories)
@@ -194,11 +195,11 @@ def delete_vanished(
 
 
 def require_conversations(root: Path) -> None:
-    """Raise StoreUnavailable if no conversation exists. It is called after rows were deleted, before the commit."""
+    """Raise StoreUnavailable if no conversation exists. Called after rows were deleted, before the commit."""
     if not layout.has_conversations(root):
         raise StoreUnavailable(
-            f"the conversations directory {root} is gone or empty, though conversations are known; "
-            "check that its disk is mounted; `convstore index sync --allow-empty` accepts that all were removed"
+            f"the conversations directory {root} is missing or empty, but the index has conversations; "
+            "check that its disk is mounted; if all were removed on purpose, run `convstore index sync --allow-empty`"
         )
 
 

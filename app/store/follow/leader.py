@@ -1,6 +1,6 @@
-"""The leader: of all processes that serve an index, one looks after it. Another takes over when that one ends.
+"""The leader: one of the processes that serve an index keeps it up to date. When the leader ends, another takes over.
 
-Without a leader each process would compare the whole directory by itself. The lock is the operating system's.
+Without a leader, each process would compare the whole directory. The operating system releases the leader's lock.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def has_leader_elsewhere(index: Index) -> bool:
 
 @asynccontextmanager
 async def lead(index: Index) -> AsyncIterator[None]:
-    """Wait until no other process is the leader, then be the leader while the context lasts."""
+    """Wait until no other process is the leader, and then be the leader during the block."""
     lock: HeldLock | None = None
     while True:
         with suppress(IndexUnusable):
@@ -43,16 +43,16 @@ async def lead(index: Index) -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def sync_lock(index: Index) -> AsyncIterator[None]:
-    """Be the only process that syncs or rebuilds this index.
+    """Hold the lock that allows only one process to sync or rebuild this index.
 
     Raises:
-        SyncRunning: another process does it now.
-        IndexUnusable: the directory of the index is gone, or cannot be written to.
+        SyncRunning: another process holds the lock.
+        IndexUnusable: the directory of the index is missing or not writable.
     """
     lock = index.try_lock("sync")
     if lock is None:
         raise SyncRunning(
-            f"another process is bringing the index {index.path} up to date; see `convstore index status`"
+            f"another process is syncing the index {index.path}; see `convstore index status`, and try again"
         )
     try:
         yield

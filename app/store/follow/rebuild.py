@@ -1,4 +1,4 @@
-"""Rebuild: build a new index beside the live one, and copy it into the live one while others use that."""
+"""Rebuild: builds a new index beside the current one, and then copies it into the current one while that is in use."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ log = logging.getLogger(__name__)
 
 
 async def rebuild(settings: Settings, on_progress: OnProgress, *, force: bool = False) -> SyncReport:
-    """Build a new index from the files, and copy it into the live one in one step.
+    """Build a new index from the files, and copy it into the current index in one step.
 
-    A rebuild that was killed continues where it was. Readers and writers of the live index continue meanwhile. What
-    they changed is read again before the copy.
+    A killed rebuild continues at its last state. The current index can be read and written meanwhile; conversations
+    that change are read again before the copy.
 
     Raises:
         StoreUnavailable: the conversations directory is missing or cannot be read.
-        RebuildRefused: the result is empty or mostly unreadable, the live index is not, and not `force`.
+        RebuildRefused: the result is empty or mostly unreadable, the current index is not, and `force` is false.
         SyncRunning: another process is syncing or rebuilding.
         IndexBusy: another process is the leader, and its derivation is unknown to this version.
     """
@@ -51,12 +51,12 @@ async def rebuild(settings: Settings, on_progress: OnProgress, *, force: bool = 
         try:
             _discard(building)
         except IndexUnusable as error:
-            log.warning("the index is built anew, but what it was built in is left: %s", error)
+            log.warning("the index is rebuilt, but its temporary directory could not be removed: %s", error)
     return report
 
 
 async def _make_usable(path: Path, timeout_s: float) -> None:
-    """Migrate the live index to the current schema. A damaged one is first set aside under a new name."""
+    """Migrate the current index to the current schema. A damaged one is first set aside under a new name."""
     damaged = find_identity(path)
     try:
         await asyncio.to_thread(migrations.upgrade, path, wait_s=timeout_s)
@@ -96,13 +96,13 @@ async def _require_plausible(live: Index, fresh: Index) -> None:
         after = await conversation_lookup.count_totals(connection)
     if before.conversations and not after.conversations:
         raise RebuildRefused(
-            f"the rebuilt index is empty, the present one knows {before.conversations} conversations; "
-            "is a disk not mounted? Use --force if they were all removed on purpose"
+            f"the rebuilt index is empty, but the current one has {before.conversations} conversations; "
+            "check that the disk is mounted. Use --force if all were removed on purpose"
         )
     if after.unreadable > max(before.unreadable, after.conversations // 2):
         raise RebuildRefused(
-            f"{after.unreadable} of {after.conversations} conversations could not be read, more than in the present "
-            f"index ({before.unreadable}); check the disk, or use --force to take the result as it is"
+            f"{after.unreadable} of {after.conversations} conversations could not be read, more than in the current "
+            f"index ({before.unreadable}); check the disk, or use --force to accept the result"
         )
 
 

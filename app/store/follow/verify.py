@@ -1,7 +1,7 @@
-"""Verify: read all files, compare every row, body and event with the index, and with `fix` correct the differences.
+"""Verify: reads all files, compares every row, body and event with the index, and with `fix` corrects the differences.
 
-Other programs write meanwhile, also a server that uses this index. So a conversation that differs is compared again
-while its files still change. The correction is an ingest, which leaves a row alone that somebody else has changed.
+Other programs, including a server that uses this index, may write meanwhile. So a conversation that differs is compared
+again while its files still change. The correction is an ingest, which keeps a row that another process has changed.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ _ROW_FIELDS = [name for name in ConversationRow._fields if name not in ("uuid", 
 
 
 class Difference(NamedTuple):
-    """A difference between index and files: what each has ("-" for nothing), and whether it was corrected."""
+    """A difference: the values in the index and in the files ("-" for none), and whether it was corrected."""
 
     conversation: str
     what: str
@@ -60,7 +60,7 @@ class Difference(NamedTuple):
 
 
 OnVerified = Callable[[int, int], None]
-"""Called with the number of conversations compared, and of all."""
+"""Called with the number of conversations compared, and the total."""
 
 
 def ignore_verified(_done: int, _total: int) -> None:
@@ -82,8 +82,9 @@ async def verify(
 ) -> AsyncIterator[Difference]:
     """Yield every difference between the index and the files, in order of the directories' names.
 
-    With `fix` the differences are corrected and nothing else is written. A second directory for an id is only
-    reported. With `sample` only so many conversations, chosen at random, are read. After each `BATCH` there is a pause.
+    With `fix`, the differences are corrected and nothing else is written. A second directory for an id is only
+    reported. `sample` is the number of randomly chosen conversations to read; None reads all. There is a pause after
+    each `BATCH`.
     """
     directories, duplicates = await asyncio.to_thread(layout.list_directories, context.root)
     for directory in duplicates:
@@ -124,7 +125,7 @@ async def _check_database(context: StoreContext, *, fix: bool, whole: bool) -> A
     if stray and fix:
         await context.index.write(text_index.delete_stray)
     for key in stray:
-        yield Difference(_ABSENT, "message", f"a text of conversation key {key} without its event", _ABSENT, fix)
+        yield Difference(_ABSENT, "message", f"a text of conversation key {key} without an event", _ABSENT, fix)
     for name in await _list_unsound(context.index) if whole and not damage else []:
         if fix:
             await context.index.write(partial(integrity.rebuild_text_index, name=name))
@@ -137,14 +138,14 @@ async def _list_unsound(index: Index) -> list[str]:
     try:
         return await asyncio.to_thread(integrity.list_unsound_text_indexes, index.path)
     except IndexUnusable as error:
-        log.warning("what search finds is not compared: %s", error)
+        log.warning("the text indexes were not compared: %s", error)
         return []
 
 
 async def _verify_or_replace(
     context: StoreContext, directories: Sequence[ConversationDir], *, fix: bool
 ) -> list[Difference]:
-    """Verify some conversations. If a row cannot be read at all, replace the index with `fix`."""
+    """Verify some conversations. If a row cannot be read at all and `fix` is set, replace the index."""
     try:
         return await verify_some(context, directories, fix=fix)
     except IndexDamaged as error:
@@ -159,7 +160,7 @@ async def _verify_or_replace(
 async def verify_some(
     context: StoreContext, directories: Sequence[ConversationDir], *, fix: bool = False
 ) -> list[Difference]:
-    """Compare some conversations, correct with `fix` what differs, and return the differences."""
+    """Compare some conversations, correct differences if `fix` is set, and return the differences."""
     found = await _compare_settled(context, directories)
     if fix:
         await _ingest_behind(context, [one for one in directories if one not in found])
@@ -175,7 +176,10 @@ async def verify_some(
 
 
 async def _ingest_behind(context: StoreContext, directories: Sequence[ConversationDir]) -> None:
-    """Ingest those that agree but whose rows are marked as behind their logs, as a killed process leaves them."""
+    """Ingest conversations that agree but whose rows are marked as behind their logs.
+
+    A killed process leaves such marks.
+    """
     async with context.index.read() as connection:
         states = await conversation_lookup.find_states(connection, [one.id for one in directories])
     behind = [ConversationDir(one.directory, one.id) for one in states if one.events_behind]
@@ -186,7 +190,7 @@ async def _ingest_behind(context: StoreContext, directories: Sequence[Conversati
 async def _compare_settled(
     context: StoreContext, directories: Sequence[ConversationDir]
 ) -> dict[ConversationDir, list[Difference]]:
-    """Compare conversations, and those that changed meanwhile again; leave out those that change all the time."""
+    """Compare conversations. Compare those again that changed meanwhile, and skip those that keep changing."""
     found: dict[ConversationDir, list[Difference]] = {}
     unsettled = directories
     for look in range(_LOOKS):

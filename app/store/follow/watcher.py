@@ -1,15 +1,15 @@
-"""The watcher: it finds, all the time, what other programs changed on disk, and ingests it.
+"""The watcher: finds changes by other programs on disk while the server runs, and ingests them.
 
 Every second it stats:
-- the root, whose times show new and vanished directories;
-- three files each of the conversations that were updated today, have an owner, have unsettled rows, or changed lately.
+- the root, whose times show new and removed directories;
+- three files of each conversation that was updated today, has an owner, has unsettled rows, or changed lately.
 
-Spread over every minute it stats:
+In every minute, spread evenly, it stats:
 - two directories of every other conversation, which shows added and replaced files;
-- the files of a tenth of them, another tenth each minute, which also shows what was written in place.
+- the files of a tenth of these conversations (a different tenth each minute), which also shows overwritten files.
 
-Signatures are streamed from the index and never kept. The owner of a conversation costs one stat; a lease file is
-opened only if it changed. Of several processes, only the leader watches (`app.store.follow.leader`).
+Signatures are streamed from the index and never kept in memory. The owner of a conversation costs one stat; a lease
+file is opened only if it changed. Only the leader watches (`app.store.follow.leader`).
 """
 
 from __future__ import annotations
@@ -43,13 +43,13 @@ log = logging.getLogger(__name__)
 TICK_S = 1.0
 WALK_S = 50.0
 FULL_EVERY = 10
-"""In so many walks over all conversations, the files themselves of each conversation are compared once."""
+"""In this many walks over all conversations, the files of each conversation are compared once."""
 
 _LEAST_STEP = 200
 _BATCH = 50
 _ACTIVE_US = 24 * 3600 * 1_000_000
 _LATELY_S = 600.0
-"""For so long after a change, a conversation is checked every second."""
+"""The seconds after a change during which a conversation is checked every second."""
 _LATELY_MOST = 1000
 _EMPTY_MOST = 1000
 _MARGIN_NS = 3_000_000_000
@@ -61,8 +61,8 @@ _LAST_NAME = "\U0010ffff"
 class _Walk:
     """One walk over all conversations.
 
-    The files of a conversation are compared only if its directories changed after `since_ns`, or if it is its turn in
-    this walk. In a `full` walk the files of every conversation are compared.
+    The files of a conversation are compared if its directories changed after `since_ns`, or if it is its turn in this
+    walk. In a `full` walk, the files of every conversation are compared.
     """
 
     number: int
@@ -82,7 +82,7 @@ class _Walk:
         return 0 < fingerprint.changed_ns(root, indexed.directory) < self.since_ns
 
     def step(self) -> int:
-        """Return how many conversations are due now, so that the walk takes `WALK_S`."""
+        """Return the number of conversations that are due now, so that the walk takes `WALK_S`."""
         due = int(self.total * (time.monotonic() - self.began + TICK_S) / WALK_S) - self.done
         return max(due, _LEAST_STEP)
 
@@ -95,12 +95,15 @@ class _Changes(NamedTuple):
 
 
 class Watcher:
-    """Compares a store with its index, a part in each tick. It keeps little, and nothing for each conversation."""
+    """Compares a store with its index, one part in each tick.
+
+    Its memory does not grow with the number of conversations.
+    """
 
     def __init__(self, context: StoreContext, duplicates: Iterable[str] = (), *, since_ns: int | None = None) -> None:
-        """`duplicates` are second directories for an id that were logged already.
+        """`duplicates` are second directories for an id that were already logged.
 
-        `since_ns` is the time of the last comparison of everything, or None if there was none.
+        `since_ns` is the time of the last complete comparison, or None if there was none.
         """
         self._context = context
         self._leases = LeaseWatch(context.root)
@@ -111,7 +114,7 @@ class Watcher:
         self._walk = _Walk(0, 0, 0, began_ns=since_ns or 0, began=-math.inf, over=True)
 
     async def tick(self) -> int:
-        """Compare what is due now, ingest what changed, and return how many rows changed.
+        """Compare the conversations that are due now, ingest changes, and return the number of changed rows.
 
         Raises:
             StoreUnavailable: the conversations directory cannot be read, or is empty although the index is not.
@@ -123,7 +126,7 @@ class Watcher:
         return changed + await self._walk_on()
 
     async def walk_all(self, *, full: bool = True) -> int:
-        """Compare every conversation once, now, and return how many rows changed."""
+        """Compare every conversation once, now, and return the number of changed rows."""
         self._root = None
         changed = await self.tick()
         self._walk = await self._next_walk(full=full)
@@ -132,7 +135,7 @@ class Watcher:
         return changed
 
     async def _check_root(self) -> int:
-        """If the root changed, find the directories that appeared or vanished."""
+        """If the root changed, find new and removed directories."""
         found = await asyncio.to_thread(fingerprint.find_root_fingerprint, self._context.root)
         if found is not None and found == self._root:
             return 0
@@ -153,7 +156,7 @@ class Watcher:
         return changed
 
     async def _compare_names(self, names: list[str]) -> tuple[list[str], list[str]]:
-        """Return (directories that the index does not know, directories of the index that do not exist).
+        """Return the directories that are missing in the index, and the directories of the index that do not exist.
 
         It merges two sorted lists, so that the names in the index are never all in memory.
         """
@@ -178,7 +181,7 @@ class Watcher:
             after = rows[-1][0]
 
     async def _check_empty(self) -> int:
-        """Check directories that held no conversation at their last read."""
+        """Check directories that were not conversations when they were last read."""
         if not self._empty:
             return 0
         signatures = await asyncio.to_thread(read_signatures, self._context.reader, list(self._empty))
@@ -209,7 +212,7 @@ class Watcher:
         return changed + await self._check(rows)
 
     async def _walk_on(self, limit: int = 0) -> int:
-        """Continue the walk over all conversations, and begin the next one when it is time."""
+        """Continue the walk over all conversations, and begin the next walk when it is time."""
         if self._walk.over:
             if time.monotonic() < self._walk.began + WALK_S and not limit:
                 return 0
@@ -240,7 +243,7 @@ class Watcher:
             return (await conversation_lookup.count_totals(connection)).conversations
 
     async def _check(self, rows: list[IndexedState], walk: _Walk | None = None) -> int:
-        """Compare conversations with their files and ingest what changed; in a walk, without those it may skip."""
+        """Compare conversations with their files, except those that the walk may skip, and ingest changes."""
         if not rows:
             return 0
         changes = await asyncio.to_thread(self._find_changes, rows, walk)
@@ -263,7 +266,7 @@ class Watcher:
         return changes
 
     async def _ingest(self, changed: Mapping[ConversationDir, bytes]) -> int:
-        """Ingest directories, given with their signatures, or with `UNTRUSTED` if these were not read."""
+        """Ingest directories. Each comes with its signature, or with `UNTRUSTED` if that was not read."""
         number = 0
         remaining = iter(changed.items())
         while batch := dict(islice(remaining, _BATCH)):
@@ -274,7 +277,7 @@ class Watcher:
         return number
 
     def _remember(self, read: Iterable[ConversationDir], empty: dict[ConversationDir, bytes]) -> None:
-        """Remember what changed just now, and the empty directories, which may be filled soon."""
+        """Remember the directories that just changed, and the empty directories, which may be filled soon."""
         until = time.monotonic() + _LATELY_S
         for one in read:
             self._empty.pop(one, None)
@@ -297,7 +300,7 @@ class _ReadLease(NamedTuple):
 
 
 def ownership_of(conversation_id: ConversationId, held: Lease | None) -> Ownership:
-    """Return the form in which the index stores a lease, or its absence."""
+    """Return the form in which the index stores a lease or its absence."""
     if held is None:
         return Ownership(conversation_id, None, None)
     return Ownership(conversation_id, held.owner, min(int(held.expires_at * 1_000_000), 2**63 - 1))
@@ -313,11 +316,11 @@ class LeaseWatch:
         self._living: dict[str, bool] = {}
 
     def begin_tick(self) -> None:
-        """Forget the leases that the last tick did not read, and which owners live."""
+        """Forget the leases that the last tick did not read, and which owners are alive."""
         self._before, self._now, self._living = self._now, {}, {}
 
     def find_change(self, indexed: IndexedState) -> Ownership | None:
-        """Return the owner of a conversation if the index has another, else None."""
+        """Return the current owner of a conversation if the index has another one, otherwise None."""
         found = self._read(indexed.directory)
         if found is not None and not self._is_held(found):
             found = None
@@ -335,7 +338,7 @@ class LeaseWatch:
         return known.lease
 
     def _is_held(self, found: Lease) -> bool:
-        """Whether a lease is held. Whether an owner lives is checked once a tick."""
+        """Whether a lease is held. Each tick checks only once whether an owner is alive."""
         if found.released or found.boot != liveness.boot_id():
             return not found.released and found.expires_at > time.time()
         if found.owner not in self._living:

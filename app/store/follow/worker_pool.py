@@ -1,7 +1,7 @@
-"""Reading many files ahead of the code that takes the results: in a thread, or in spawned processes.
+"""Reading many files in advance, in a thread or in spawned processes.
 
-Parsing holds Python's interpreter lock. A large first build therefore runs in spawned processes, which uses the other
-cores and leaves a server free to answer. Later syncs read little, and a thread is enough.
+Parsing holds Python's interpreter lock. So a large first build runs in spawned processes, which uses the other cores
+and keeps a server responsive. Later syncs read little, so a thread is enough.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ T = TypeVar("T")
 
 @contextmanager
 def readers(processes: int) -> Iterator[Executor]:
-    """Yield the executor for reading: this many processes, each started when it is needed, or one thread for 0."""
+    """Yield the executor for reading: up to this many processes, started on demand, or one thread for 0."""
     executor: Executor
     if processes:
         executor = ProcessPoolExecutor(processes, Spawn(), initializer=die_with_parent)
@@ -40,7 +40,7 @@ def readers(processes: int) -> Iterator[Executor]:
 async def run_ahead(
     executor: Executor, ahead: int, work: Callable[..., T], batches: AsyncIterator[tuple[object, ...]]
 ) -> AsyncIterator[T]:
-    """Run `work` on each batch and yield the results in order. At most `ahead` batches run before a result is taken.
+    """Run `work` on each batch and yield the results in order. At most `ahead` batches are in progress at once.
 
     Raises:
         StoreUnavailable: a reading process was killed.
@@ -56,7 +56,7 @@ async def run_ahead(
             yield await running.popleft()
     except BrokenProcessPool as error:
         raise StoreUnavailable(
-            "a process that was reading conversations was killed, perhaps for want of memory; "
+            "a process that was reading conversations was killed, perhaps because memory ran out; "
             "set CONVSTORE_SYNC_PROCESSES=0 to read in one thread"
         ) from error
     finally:

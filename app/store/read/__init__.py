@@ -1,1 +1,1 @@
-"""Reading: lists, one conversation, its events, and followers of what changes."""
+"""Reading: lists, conversations, events, and followers of changes."""

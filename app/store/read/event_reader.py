@@ -1,4 +1,4 @@
-"""The events of a conversation whose rows are in step: the index gives their names, the files give their content."""
+"""The events of a conversation whose rows are up to date: names come from the index, contents from the files."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class EventPage(NamedTuple):
 class _Batch(NamedTuple):
     events: list[RawEvent]
     last: EventName | None
-    """The last event if more follow it, else None."""
+    """The last event of the page if more follow, otherwise None."""
 
 
 class EventReader:
@@ -74,17 +74,17 @@ class EventReader:
         return await self._read(names)
 
     async def list_last(self, number: int) -> list[RawEvent]:
-        """Return the last `number` events in log order, also one whose file just became unreadable."""
+        """Return the last `number` events in log order. An event whose file just became unreadable is included."""
         names, _ = await self._list_names(_ANY, EventOrder.TIMESTAMP_DESC, None, number)
         return await self._read(names[::-1])
 
     async def list_names_up_to(self, last: EventName, limit: int) -> list[EventName]:
-        """Return the names of at most `limit` readable events before `last`, and `last`, in log order."""
+        """Return the name `last` after the names of up to `limit` readable events before it, in log order."""
         names, _ = await self._list_names(_ANY, EventOrder.TIMESTAMP_DESC, Cursor(*last), limit)
         return [*names[::-1], last]
 
     async def has_event(self, name: EventName) -> bool:
-        """Whether the log still has an event; one whose append failed is taken back."""
+        """Whether the log still has an event. A failed append removes its events."""
         async with self._context.index.read() as connection:
             return await event_rows.has_event(connection, self._id, name)
 
@@ -102,7 +102,7 @@ class EventReader:
         return name
 
     async def count_events(self, filter_: EventFilter) -> int:
-        """Return how many readable events match; with `filter_.body` all messages are read."""
+        """Return the number of readable events that match. With `filter_.body`, all messages are read."""
         if filter_.body is not None:
             return sum([len(found) async for found in self._search(filter_, EventOrder.TIMESTAMP, None)])
         async with self._context.index.read() as connection:
@@ -113,7 +113,7 @@ class EventReader:
         return await self._read_one(await self.get_name(event_id))
 
     async def get_final_response(self) -> str:
-        """Return the agent's last finish message or message on the active branch, or "" if there is none."""
+        """Return the agent's last finish message or plain message on the active branch, or "" if there is none."""
         async with self._context.index.read() as connection:
             responses = await event_rows.list_responses(connection, self._id)
         if not responses:
@@ -158,7 +158,7 @@ class EventReader:
     async def _search(
         self, filter_: EventFilter, order: EventOrder, after: Cursor[int] | None
     ) -> AsyncGenerator[list[RawEvent], None]:
-        """Read the messages in batches; yield of each batch those that contain `filter_.body`."""
+        """Read the messages in batches, and yield the events of each batch that contain `filter_.body`."""
         text = (filter_.body or "").lower()
         more = filter_.kind in (None, "MessageEvent")
         while more:
@@ -169,7 +169,7 @@ class EventReader:
     async def _list_unreadable_between(
         self, order: EventOrder, after: Cursor[int] | None, last: EventName | None
     ) -> list[UnreadableEvent]:
-        """Return the unreadable events in the index between the end of the page before and the end of this page."""
+        """Return the unreadable events from the end of the previous page to the end of this page."""
         if order is EventOrder.TIMESTAMP:
             first, final = (min(after.key, _SEQ_MAX - 1) + 1 if after else 0), (last.seq if last else _SEQ_MAX)
         else:

@@ -1,13 +1,13 @@
 """Followers: clients that follow the events of a conversation, or the changes of the list.
 
-Events come in log order, each once. Old and new events are read in the same way: as the page after the last event that
-the client has, from the index, after its rows were brought in step with the files. So no event is lost or repeated
-between replay and live. A writer in this process notifies its followers at once. What other programs write is found by
-polling, at three stats each time.
+Events come in log order, each once. Old and new events are read in the same way: as a page after the last event that
+the client has, after the rows were brought up to date. So no event is lost or repeated between replay and live events.
+A writer in this process notifies its followers at once. Changes by other programs are found by polling, which costs
+three stats each time.
 
-A follower in another process may see events whose append then fails, for example with EIO at the directory's fsync.
-The writer takes such events back, and the next ones get their numbers. The follower then goes on after the last event
-that still stands, so that its client gets every acknowledged event.
+A follower in another process may receive events whose append then fails, for example with EIO at the directory's fsync.
+The writer removes such events, and the next events get their numbers. The follower then continues after the last event
+that still exists, so that its client receives every acknowledged event.
 """
 
 from __future__ import annotations
@@ -32,18 +32,18 @@ _BATCH = 100
 _EAGER_S = 0.5
 _IDLE_S = 2.0
 _IDLE_AFTER = 120
-"""After so many polls without a new event, a follower polls only every `_IDLE_S`."""
+"""After this many polls without a new event, a follower polls only every `_IDLE_S`."""
 _REFUSED_MOST = 120
-"""After so many polls at which the operating system refused to read an event, the event is left out."""
+"""After this many polls at which the operating system refused to read an event, the event is left out."""
 
 _REMEMBERED = 1000
-"""The last events that a follower remembers: as many as the largest batch of POST .../events/batch appends."""
+"""The number of events that a follower remembers: the largest batch that POST .../events/batch appends."""
 
 _ALL = EventFilter()
 
 
 class Followers:
-    """The followers in this process, by conversation. Nothing is kept of a conversation that nobody follows."""
+    """The followers in this process, by conversation. A conversation without followers uses no memory."""
 
     def __init__(self, maximum: int) -> None:
         self._maximum = maximum
@@ -57,7 +57,7 @@ class Followers:
             notified.set()
 
     def close(self) -> None:
-        """End all followers, before the process ends."""
+        """End all followers before the process ends."""
         self.closed = True
         for conversation_id in self._notified:
             self.notify(conversation_id)
@@ -66,13 +66,13 @@ class Followers:
         """Raise TooManyFollowers if there are as many followers as the settings allow."""
         if self._number >= self._maximum:
             raise TooManyFollowers(
-                f"{self._number} clients follow conversations here already; try again later, "
+                f"{self._number} clients are already following conversations here; try again later, "
                 "or raise CONVSTORE_FOLLOWERS"
             )
 
     @contextmanager
     def subscribe(self, conversation_id: ConversationId) -> Iterator[asyncio.Event]:
-        """Yield an asyncio.Event that `notify` sets. It raises what `require_room` does."""
+        """Yield an asyncio.Event that `notify` sets. Raises TooManyFollowers, like `require_room`."""
         self.require_room()
         notified = asyncio.Event()
         self._number += 1
@@ -90,10 +90,10 @@ class Followers:
 async def follow_events(
     open_log: Callable[[], Awaitable[EventReader]], notified: asyncio.Event, after: EventName | None
 ) -> AsyncGenerator[list[RawEvent], None]:
-    """Yield the readable events after `after` (None: all), then those to come, in batches.
+    """Yield the readable events after `after` (None: all), and then new ones, in batches.
 
-    After each poll without a new event an empty batch is yielded, so that the caller can check other things. An event
-    that the operating system refuses to read is waited for, because this may pass; after a minute it is left out.
+    After each poll without a new event, an empty batch is yielded, so that the caller can check other things. If the
+    operating system refuses to read an event, the follower retries for a minute and then leaves the event out.
     """
     quiet = refused = 0
     sent: deque[EventName] = deque(maxlen=_REMEMBERED)
@@ -114,16 +114,18 @@ async def follow_events(
             after, quiet = found[-1].name, 0
         else:
             quiet += 1
-            if quiet == _IDLE_AFTER:  # what stood for so long stays, and many followers may be idle
+            if (
+                quiet == _IDLE_AFTER
+            ):  # old events are not removed any more, and many idle followers should use little memory
                 sent = deque(list(sent)[-1:], _REMEMBERED)
             with suppress(TimeoutError):
                 await asyncio.wait_for(notified.wait(), _EAGER_S if quiet < _IDLE_AFTER else _IDLE_S)
 
 
 async def _step_back(log: EventReader, sent: deque[EventName], after: EventName | None) -> EventName | None:
-    """Return the last sent event that still stands, and forget those that were taken back.
+    """Return the last sent event that still exists, and forget the removed ones.
 
-    If none of the remembered ones stands, it returns a name that sorts before the first of them.
+    If none of the remembered events exists, return a name that sorts before the first of them.
     """
     while sent and not await log.has_event(sent[-1]):
         after = EventName(sent.pop().seq, "")
@@ -131,7 +133,7 @@ async def _step_back(log: EventReader, sent: deque[EventName], after: EventName 
 
 
 EVERYTHING = ConversationId("*")
-"""Stands for all conversations, where a follower of the list subscribes."""
+"""The id that followers of the list subscribe to. It means all conversations."""
 
 _POLL_S = 0.2
 
@@ -144,7 +146,7 @@ async def get_latest_token(index: Index) -> ChangeToken:
 
 
 async def list_changes(index: Index, since: ChangeToken | None, limit: int) -> ChangePage:
-    """Return the next changes after a token; None is the beginning."""
+    """Return the next changes after a token. None starts at the beginning."""
     async with index.read(whole=True) as connection, connection.snapshot():
         return await change_feed.list_changes(connection, since, limit)
 
@@ -157,7 +159,10 @@ async def wait_for_changes(
     wait_s: float,
     is_gone: Callable[[], Awaitable[bool]] | None = None,
 ) -> ChangePage:
-    """Return the next changes after a token as soon as there are any; an empty page after `wait_s`, or on `is_gone`."""
+    """Return the next changes after a token as soon as there are any.
+
+    Returns an empty page after `wait_s` seconds, or if `is_gone` says that the client has gone.
+    """
     deadline = time.monotonic() + wait_s
     with followers.subscribe(EVERYTHING) as notified:
         while True:
@@ -177,7 +182,10 @@ async def wait_for_changes(
 async def follow_changes(
     index: Index, followers: Followers, since: ChangeToken | None, limit: int, every_s: float
 ) -> AsyncGenerator[ChangePage, None]:
-    """Yield the changes after a token and those to come, in pages; an empty page if nothing changed in `every_s`."""
+    """Yield the changes after a token and then new ones, in pages.
+
+    Yields an empty page after `every_s` without a change.
+    """
     while not followers.closed:
         page = await wait_for_changes(index, followers, since, limit, every_s)
         yield page

@@ -1,9 +1,9 @@
-"""Freshness: before a conversation is read, its rows are brought in step with its files.
+"""Freshness: before a conversation is read, its rows are brought up to date with its files.
 
-If nothing changed, this costs a few stats and opens no file, also while this store appends to the conversation. It is
-single-flight: simultaneous requests for a conversation share one look. Requests that come during a look share the next
-one, which reads the files only if they changed. No request waits for another conversation. Nothing is kept of a
-conversation that nobody reads.
+If nothing changed, this costs a few stats and opens no file, even while this store appends to the conversation. It is
+single-flight: simultaneous requests for a conversation share one check. A request that arrives during a check shares
+the next one, which reads the files only if they changed. No request waits for another conversation. A conversation that
+is not being read uses no memory.
 """
 
 from __future__ import annotations
@@ -28,18 +28,18 @@ log = logging.getLogger(__name__)
 
 
 class Freshness:
-    """The conversations of a store that are being brought in step now."""
+    """The checks of conversations that are running or queued in a store."""
 
     def __init__(self, context: StoreContext, is_written_here: Callable[[ConversationId], Awaitable[bool]]) -> None:
-        """`is_written_here` says whether this store has a conversation open for writing with all its rows in step."""
+        """`is_written_here` says whether this store has a conversation open for writing and its rows are up to date."""
         self._context = context
         self._running: dict[ConversationId, asyncio.Task[IndexedState | None]] = {}
         self._next: dict[ConversationId, asyncio.Task[IndexedState | None]] = {}
-        """Queued looks that have not started."""
+        """The queued checks that have not started."""
         self._is_written_here = is_written_here
 
     async def bring_in_step(self, conversation_id: ConversationId) -> IndexedState:
-        """Bring a conversation's rows in step with its files, and return its location.
+        """Bring a conversation's rows up to date with its files, and return its location.
 
         Raises:
             ConversationNotFound: neither the index nor the disk has it.
@@ -55,22 +55,22 @@ class Freshness:
         return located
 
     async def find(self, conversation_id: ConversationId) -> IndexedState:
-        """Return a conversation's location without bringing its rows in step. It raises what `bring_in_step` does."""
+        """Return a conversation's location without updating its rows. Raises the same errors as `bring_in_step`."""
         located = await self._locate(conversation_id)
         if located is not None and await asyncio.to_thread(layout.is_directory, self._context.root, located.directory):
             return located
         return await self.bring_in_step(conversation_id)
 
     async def ingest_again(self, conversation_id: ConversationId) -> IndexedState | None:
-        """Ingest a conversation even if its signature is unchanged; return None if it is gone."""
+        """Ingest a conversation even if its signature is unchanged. Returns None if it does not exist."""
         directory = await find_directory(self._context, conversation_id)
         return None if directory is None else await self._ingest(conversation_id, directory)
 
     async def _in_turn(self, conversation_id: ConversationId) -> IndexedState | None:
-        """Wait for the running look at this conversation, then look again.
+        """Wait for the running check of this conversation, and then check again.
 
-        A request that comes after this look has begun waits for the next one. This look may have read the files before
-        an event was appended that the caller knows of.
+        A request that arrives during a check waits for the next one, because the running check may have read the files
+        before an event that the caller already knows was appended.
         """
         if conversation_id in self._running:
             await asyncio.wait([self._running[conversation_id]])
@@ -88,7 +88,9 @@ class Freshness:
         if located is not None and signature == located.signature != UNTRUSTED and not located.events_behind:
             return located
         if directory is None:
-            if located is not None:  # raises StoreUnavailable if no other conversation exists: the disk may be away
+            if (
+                located is not None
+            ):  # raises StoreUnavailable if no other conversation exists, because the disk may be unmounted
                 delete_row = partial(delete_vanished, root=self._context.root, directories=[located.directory])
                 await self._context.index.write(delete_row)
             return None
@@ -97,13 +99,15 @@ class Freshness:
         except (IndexBusy, IndexUnusable) as error:
             if located is None:
                 raise
-            log.warning("conversation %s is served as the index has it: %s", conversation_id, error)
+            log.warning(
+                "conversation %s is served from the index, which may be out of date: %s", conversation_id, error
+            )
             return located
 
     def _read_signature(
         self, conversation_id: ConversationId, located: IndexedState | None
     ) -> tuple[str | None, bytes]:
-        """Return the conversation's directory, or None if there is none, and the signature of its files."""
+        """Return the conversation's directory (None if it does not exist) and the signature of its files."""
         root = self._context.root
         if located is not None and layout.is_directory(root, located.directory):
             directory: str | None = located.directory

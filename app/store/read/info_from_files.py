@@ -1,4 +1,4 @@
-"""ConversationInfo composed from the files: for the agent's skills, which no row has, or when the row is behind."""
+"""ConversationInfo composed from the files, for the agent's skills (which no row has) or if the row is out of date."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from app.store.read.lookup import get_directory
 
 
 async def add_skills(context: StoreContext, body: bytes) -> bytes:
-    """Return the ConversationInfo `body` composed again from the files, with the skills; the index keeps no skills."""
+    """Return the ConversationInfo `body` with the agent's skills, which only the files have."""
     info = orjson.loads(body)
     conversation_id = ConversationId(info["id"].replace("-", ""))
     async with context.index.read() as connection:
@@ -40,7 +40,10 @@ def _compose(reader: Reader, body: bytes, directory: str, conversation_id: Conve
 
 
 async def compose_from_files(context: StoreContext, conversation_id: ConversationId, *, include_skills: bool) -> bytes:
-    """Return a ConversationInfo from the files, or raise ConversationNotFound. The index gives only the children."""
+    """Return a ConversationInfo from the files, or raise ConversationNotFound.
+
+    Only the children come from the index.
+    """
     directory = await get_directory(context, conversation_id)
     files = await asyncio.to_thread(metadata_reader.read_conversation, context.reader, directory, conversation_id)
     if files is None:

@@ -1,6 +1,6 @@
-"""Finding conversations: by the beginning of an id, by a filter, and the directory of one.
+"""Finding conversations: by the beginning of an id or by a filter, and finding a conversation's directory.
 
-The directory is that of the index, which lists show. If the index does not know it, the disk is searched.
+The directory is the one in the index, which lists show. If the index has none, the disk is searched.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _PREFIX = re.compile(r"[0-9a-f]{4,32}")
 
 
 async def find_directory(context: StoreContext, conversation_id: ConversationId) -> str | None:
-    """Return the name of a conversation's directory, or of whatever else has that name; None if nothing has.
+    """Return the name of a conversation's directory, or None. The directory may be something other than a conversation.
 
     Raises:
         StoreUnavailable: the operating system refuses to read the conversations directory, or it is away.
@@ -43,7 +43,7 @@ def _holds_conversation(root: Path, directory: str) -> bool:
 
 
 async def find_occupant(context: StoreContext, conversation_id: ConversationId) -> tuple[str, Kind | None]:
-    """Return the name of a conversation's directory, and the kind of what has that name, or None if nothing has."""
+    """Return the name of a conversation's directory and the kind of what is there, or None if nothing is there."""
     name = await find_directory(context, conversation_id) or conversation_id
     return name, await asyncio.to_thread(layout.find_kind, context.root, name)
 
@@ -52,13 +52,13 @@ async def get_directory(context: StoreContext, conversation_id: ConversationId) 
     """Return the name of a conversation's directory, or raise ConversationNotFound."""
     directory, kind = await find_occupant(context, conversation_id)
     if kind is not Kind.CONVERSATION:
-        other = f"; {context.root / directory} is something else, and is left as it is" if kind is Kind.OTHER else ""
+        other = f"; {context.root / directory} is not a conversation and was not changed" if kind is Kind.OTHER else ""
         raise ConversationNotFound(f"no conversation has the id {dashed(conversation_id)}{other}")
     return directory
 
 
 async def resolve(context: StoreContext, text: str) -> ConversationId:
-    """Return the only id that begins with `text`, which has four or more digits."""
+    """Return the only id that begins with `text`, which must have at least four digits."""
     complete = find_conversation_id(text)
     if complete is not None:
         return complete

@@ -74,7 +74,7 @@ class StoreReader:
     @classmethod
     @asynccontextmanager
     async def open(cls, settings: Settings, note: Note = ignore_note) -> AsyncIterator[Self]:
-        """Open a store, and make or upgrade its index. `sync` writes the rows. `note` is called with durations of work.
+        """Open a store, and create or upgrade its index; `sync` fills it. `note` is called with durations of work.
 
         Raises:
             StoreUnavailable: the conversations directory does not exist.
@@ -92,20 +92,20 @@ class StoreReader:
             await store.close()
 
     async def close(self) -> None:
-        """Close the index. The context manager `open` calls it."""
+        """Close the index. The context manager `open` calls this."""
         await self.index.close()
 
     async def sync(self, *, on_progress: OnProgress = ignore_progress, allow_empty: bool = False) -> SyncReport:
-        """Bring the index up to date with the files by a full sync. A damaged index is replaced by a new one first.
+        """Bring the index up to date with the files by a full sync. A damaged index is replaced first.
 
-        The files are read as the settings of this store say. If the rows were derived in another way, all are read
-        again. While another process is the leader, the files are read as the index was derived.
+        Files are read with the settings of this store. If the rows were made with other settings, all files are read
+        again. While another process is the leader, the index's settings are used instead.
 
         Raises:
             SyncRunning: another process is syncing or rebuilding.
-            StoreUnavailable: the conversations directory cannot be read, or is empty although the index is not and
-                not `allow_empty`.
-            IndexBusy: another process is the leader and derives rows in a way that this version does not know.
+            StoreUnavailable: the conversations directory cannot be read, or it is empty, the index is not, and
+                `allow_empty` is false.
+            IndexBusy: another process is the leader, and its derivation is unknown to this version.
         """
         context = await make_sync_context(self.index, self.settings)
         work = partial(sync, context, on_progress=on_progress, allow_empty=allow_empty)
@@ -122,13 +122,13 @@ class StoreReader:
     async def verify(
         self, *, fix: bool = False, sample: int | None = None, on_verified: OnVerified = ignore_verified
     ) -> list[Difference]:
-        """Compare the index with the files, correct with `fix` what differs, and return all differences.
+        """Compare the index with the files, correct differences if `fix` is set, and return all differences.
 
-        With `sample`, only so many conversations, chosen at random, are compared in full.
+        `sample` is the number of randomly chosen conversations to compare in full; None compares all.
 
         Raises:
             StoreUnavailable: the conversations directory cannot be read.
-            IndexBusy: another process is the leader and derives rows in a way that this version does not know.
+            IndexBusy: another process is the leader, and its derivation is unknown to this version.
         """
         await adopt_index_settings(self.context)
         found = verify(self.context, on_verified, fix=fix, sample=sample)
@@ -141,7 +141,7 @@ class StoreReader:
         """Check that the conversations directory exists and that the index answers.
 
         Raises:
-            StoreUnavailable: the directory is gone, or empty although the index knows conversations.
+            StoreUnavailable: the directory is missing, or it is empty but the index is not.
             IndexUnusable: the index does not answer, or its file was deleted while it was open.
         """
         await self.context.presence.refresh(self.index)
@@ -159,11 +159,13 @@ class StoreReader:
         limit: int = PAGE_MAX,
         include_skills: bool = False,
     ) -> Page:
-        """Return a page of ConversationInfo, each as JSON. With `include_skills`, the files of the page are opened.
+        """Return a page of ConversationInfo, each as JSON.
+
+        With `include_skills`, the files of the page's items are opened.
 
         Raises:
             InvalidToken: `page_id` is damaged or belongs to another query.
-            QueryTooSlow: the search for `asked.q` takes longer than the settings allow.
+            QueryTooSlow: the search for `asked.q` took longer than the settings allow.
         """
         if order is SortOrder.RELEVANCE and asked.q and asked.q.strip():
             async with self._read_for(asked) as connection, connection.snapshot():
@@ -178,20 +180,20 @@ class StoreReader:
         return page
 
     def _read_for(self, asked: ConversationFilter) -> AbstractAsyncContextManager[ReadConnection]:
-        """Return a connection for a filter; a search through texts has a time limit."""
+        """Return a connection for a filter. A full-text search has a time limit."""
         return self.index.read(within_s=self.settings.search_timeout_s if asked.q else inf, whole=True)
 
     async def search_messages(
         self, text: str, asked: ConversationFilter = _ANY, *, page_id: str | None = None, limit: int = PAGE_MAX
     ) -> HitPage:
-        """Return a page of the messages and titles that match, with snippets, the best first.
+        """Return a page of matching messages and titles with snippets, best first.
 
-        `text` is what a user types: words, "phrases", -excluded words, OR. The last word may be incomplete. `asked`
+        `text` is a user's query: words, "phrases", -excluded words, OR. The last word may be incomplete. `asked`
         selects the conversations.
 
         Raises:
             InvalidToken: `page_id` is damaged or belongs to another query.
-            QueryTooSlow: the search takes longer than the settings allow.
+            QueryTooSlow: the search took longer than the settings allow.
         """
         read = self.index.read(within_s=self.settings.search_timeout_s, whole=True)
         async with read as connection, connection.snapshot():
@@ -204,19 +206,19 @@ class StoreReader:
         return totals.conversations - totals.behind, totals.conversations
 
     async def count_conversations(self, asked: ConversationFilter = _ANY) -> int:
-        """Return how many conversations match.
+        """Return the number of conversations that match.
 
         Raises:
-            QueryTooSlow: the search for `asked.q` takes longer than the settings allow.
+            QueryTooSlow: the search for `asked.q` took longer than the settings allow.
         """
         async with self._read_for(asked) as connection:
             return await conversation_list.count_conversations(connection, asked)
 
     async def count_facets(self, by: Sequence[Facet], asked: ConversationFilter = _ANY, *, limit: int = 20) -> Facets:
-        """Count the conversations that match, for the `limit` most frequent values of each facet, in one snapshot.
+        """Count the matching conversations by the `limit` most frequent values of each facet, in one snapshot.
 
         Raises:
-            QueryTooSlow: the search for `asked.q` takes longer than the settings allow.
+            QueryTooSlow: the search for `asked.q` took longer than the settings allow.
         """
         async with self._read_for(asked) as connection:
             return await facet_counts.count_facets(connection, asked, by, limit)
@@ -237,7 +239,7 @@ class StoreReader:
         return found
 
     async def get_conversation(self, conversation_id: ConversationId, *, include_skills: bool = False) -> bytes:
-        """Bring a conversation in step with its files, and return its ConversationInfo as JSON.
+        """Bring a conversation's rows up to date, and return its ConversationInfo as JSON.
 
         Raises:
             ConversationNotFound: no conversation has this id.
@@ -249,7 +251,7 @@ class StoreReader:
         except ConversationNotFound:
             if self.index.opened == opened:
                 raise
-        return await self._get(conversation_id, include_skills=include_skills)  # the index was set aside in between
+        return await self._get(conversation_id, include_skills=include_skills)  # the index was replaced in between
 
     async def _get(self, conversation_id: ConversationId, *, include_skills: bool) -> bytes:
         await self._freshness.bring_in_step(conversation_id)
@@ -259,7 +261,7 @@ class StoreReader:
         return found[0]
 
     async def resolve(self, text: str) -> ConversationId:
-        """Return `text` as an id, or the only id that begins with `text`, which has four or more hexadecimal digits.
+        """Return the id that `text` spells, or the only id that begins with `text`, which needs at least four digits.
 
         Raises:
             InvalidId: no id can begin with `text`, or several do.
@@ -276,7 +278,7 @@ class StoreReader:
         page_id: str | None = None,
         limit: int = PAGE_MAX,
     ) -> EventPage:
-        """Return a page of events in log order or in reverse. Only the files of the page are opened.
+        """Return a page of events in log order or in reverse. Only the files of the page's events are opened.
 
         With `asked.body`, messages are opened until the page is full.
 
@@ -287,7 +289,7 @@ class StoreReader:
         return await (await self.open_log(conversation_id)).list_events(asked, order, page_id, limit)
 
     async def count_events(self, conversation_id: ConversationId, asked: EventFilter = _ANY_EVENT) -> int:
-        """Return how many readable events match. With `asked.body`, all messages are read.
+        """Return the number of readable events that match. With `asked.body`, all messages are read.
 
         Raises:
             ConversationNotFound: no conversation has this id.
@@ -304,7 +306,7 @@ class StoreReader:
         return await (await self.open_log(conversation_id)).get_event(event_id)
 
     async def get_final_response(self, conversation_id: ConversationId) -> str:
-        """Return the agent's last finish message or message on the active branch, or "" if there is none.
+        """Return the agent's last finish message or plain message on the active branch, or "" if there is none.
 
         Raises:
             ConversationNotFound: no conversation has this id.
@@ -315,14 +317,14 @@ class StoreReader:
     async def follow(
         self, conversation_id: ConversationId, *, after: EventName | None = None
     ) -> AsyncGenerator[list[RawEvent], None]:
-        """Yield the readable events after `after` (None: all), then those to come: in batches, in log order, each once.
+        """Yield the readable events after `after` (None: all), and then new ones: in batches, in log order, each once.
 
-        An empty batch means that there was no new event. To end it, close the iterator (`contextlib.aclosing`);
-        `followers.close()` ends all.
+        An empty batch means that there was no new event. To stop, close the iterator (`contextlib.aclosing`);
+        `followers.close()` stops all.
 
         Raises:
             ConversationNotFound: no conversation has this id, or it was deleted.
-            TooManyFollowers: there are as many followers as the settings allow.
+            TooManyFollowers: the settings allow no further follower.
         """
         with self.followers.subscribe(conversation_id) as notified:
             async with aclosing(follow_events(partial(self.open_log, conversation_id), notified, after)) as batches:
@@ -332,7 +334,7 @@ class StoreReader:
                         return
 
     async def open_log(self, conversation_id: ConversationId) -> EventReader:
-        """Bring a conversation in step with its files, and return the reader of its log.
+        """Bring a conversation's rows up to date, and return the reader of its log.
 
         Raises:
             ConversationNotFound: no conversation has this id.
@@ -342,11 +344,13 @@ class StoreReader:
         return EventReader(self.context, conversation_id, located.directory)
 
     async def get_place(self) -> ChangeToken:
-        """Return the token of the change feed after the last change."""
+        """Return the change token after the last change."""
         return await followers.get_latest_token(self.index)
 
     async def list_changes(self, since: ChangeToken | None = None, limit: int = PAGE_MAX) -> ChangePage:
-        """Return the conversations that changed or were deleted after a token, each as it is now; None gives all.
+        """Return the conversations that changed or were deleted after a token, each in its current state.
+
+        None returns all.
 
         Raises:
             ChangesGone: the changes since then are no longer known; list everything again.
@@ -362,22 +366,24 @@ class StoreReader:
     ) -> ChangePage:
         """Return the changes after a token as soon as there are any, or an empty page after `wait_s` seconds.
 
-        It also returns once `is_gone` says that the client has gone.
+        It also returns if `is_gone` says that the client has gone.
 
         Raises:
             ChangesGone: the changes since then are no longer known; list everything again.
-            TooManyFollowers: there are as many followers as the settings allow.
+            TooManyFollowers: the settings allow no further follower.
         """
         return await followers.wait_for_changes(self.index, self.followers, since, limit, wait_s, is_gone)
 
     def follow_changes(
         self, since: ChangeToken | None = None, limit: int = PAGE_MAX, every_s: float = 30.0
     ) -> AsyncGenerator[ChangePage, None]:
-        """Yield the changes after a token and those to come, in pages; an empty page if nothing changed in `every_s`.
+        """Yield the changes after a token and then new ones, in pages.
+
+        Yields an empty page after `every_s` without a change.
 
         Raises:
             ChangesGone: the changes since then are no longer known; list everything again.
-            TooManyFollowers: there are as many followers as the settings allow.
+            TooManyFollowers: the settings allow no further follower.
         """
         return followers.follow_changes(self.index, self.followers, since, limit, every_s)
 
@@ -391,6 +397,6 @@ class StoreReader:
         return await lookup.list_ids(self.context, asked)
 
     async def list_trash(self, offset: int, limit: int | None) -> tuple[list[tuple[TrashEntry, str | None]], int]:
-        """Return a page of deleted conversations with their titles, the last deleted first, and the number of all."""
+        """Return a page of deleted conversations with titles, most recently deleted first, and the total number."""
         self.index.require_present()
         return await asyncio.to_thread(deletion.list_titled, self.reader.root, offset, limit)

@@ -1,1 +1,1 @@
-"""Writing to the files and then to the index: open conversations, new conversations, deletion, and the backlog."""
+"""Writing first to the files and then to the index: open conversations, new conversations, deletion, the backlog."""

@@ -1,6 +1,7 @@
-"""Rows that could not be written after the files were: the request gets a warning, and the rows are written later.
+"""The backlog: rows that could not be written after the files.
 
-A file that was renamed into place cannot be taken back. So a write does not fail when the index is busy after that.
+The request gets a warning, and the rows are written later. A file that was renamed into place cannot be undone, so a
+write does not fail if the index is busy afterwards.
 """
 
 from __future__ import annotations
@@ -24,18 +25,21 @@ from app.store.follow.watcher import ownership_of
 log = logging.getLogger(__name__)
 
 _RETRY_S = 0.5
-"""Pause between two attempts. An attempt waits for the index itself, so most succeed as soon as the index is free."""
+"""The pause between two attempts. An attempt itself waits for the index, so most succeed as soon as it is free."""
 _BATCH = 50
 
 
 class Done(NamedTuple):
-    """A durable change. `warning` says what the index does not show yet. It will, without another request."""
+    """A durable change.
+
+    `warning` is set if the index does not show the change yet; the index is updated automatically.
+    """
 
     warning: str | None = None
 
 
 class Created(NamedTuple):
-    """A conversation on disk, and whether this request created it. `warning` is that of `Done`."""
+    """A conversation on disk, and whether this request created it. `warning`: see `Done`."""
 
     id: ConversationId
     is_new: bool
@@ -47,7 +51,7 @@ class Warned(Protocol):
 
     @property
     def warning(self) -> str | None:
-        """The warning that tells what the index does not show yet, or None."""
+        """A text if the index does not show the change yet, otherwise None."""
 
 
 def find_warning(results: Iterable[Warned]) -> str | None:
@@ -58,20 +62,20 @@ def find_warning(results: Iterable[Warned]) -> str | None:
 def warning_of(error: StoreError) -> str:
     """Return the warning for a change that is on disk but not in the index. The client must not repeat the request."""
     reason = "the index is busy" if isinstance(error, IndexBusy) else str(error)
-    return f"done on disk, but not yet in the index: {reason}. The index follows by itself; do not repeat the request"
+    return f"saved on disk, but not yet in the index: {reason}. The index will be updated; do not repeat the request"
 
 
 _Write = Callable[[Sequence[ConversationDir]], Awaitable[None]]
 
 
 class Backlog:
-    """The conversations of a store whose rows could not be written, and the task that retries until they are."""
+    """The conversations of a store whose rows could not be written, and the task that retries."""
 
     def __init__(self, context: StoreContext, notify: Callable[[ConversationId], None]) -> None:
         self._context = context
         self._notify = notify
         self._pending: dict[_Write, dict[ConversationDir, None]] = {}
-        """For each write method, the conversations for which it must be called again."""
+        """For each write method, the conversations to call it with again."""
         self._task: asyncio.Task[None] | None = None
 
     async def upsert_rows(self, directories: Sequence[ConversationDir]) -> Done:
@@ -79,7 +83,7 @@ class Backlog:
         return await self._try(self._ingest, directories)
 
     async def rewrite_rows(self, directory: ConversationDir) -> Done:
-        """Write all rows of a conversation again, also those of events that the index knows."""
+        """Write all rows of a conversation again, including those of known events."""
         return await self._try(self._ingest_every_event, [directory])
 
     async def delete_rows(self, directory: ConversationDir) -> Done:
@@ -87,11 +91,11 @@ class Backlog:
         return await self._try(self._delete_empty, [directory])
 
     async def show_owner(self, directory: ConversationDir) -> Done:
-        """Write into the index who holds the lease of a conversation now."""
+        """Write the current owner of a conversation's lease into the index."""
         return await self._try(self._set_owners, [directory])
 
     async def close(self) -> None:
-        """Stop retrying. The next comparison with the files finds the rows that are still missing."""
+        """Stop retrying. The next sync or sweep finds the rows that are still missing."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait([self._task])
@@ -104,7 +108,7 @@ class Backlog:
         except StoreError as error:
             self._retry_later(write, directories)
             ids = ", ".join(directory.id for directory in directories)
-            log.info("not yet in the index, tried again until it is: %s: %s", ids, error)
+            log.info("not yet in the index, retrying: %s: %s", ids, error)
             return Done(warning_of(error))
         except asyncio.CancelledError:
             self._retry_later(write, directories)
@@ -124,7 +128,7 @@ class Backlog:
                 while batch := directories[:_BATCH]:
                     try:
                         await write(batch)
-                    except StoreError:  # logged at the first attempt
+                    except StoreError:  # the first attempt logged the error
                         self._pending.setdefault(write, {}).update(dict.fromkeys(directories))
                         break
                     del directories[:_BATCH]

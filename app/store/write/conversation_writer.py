@@ -1,4 +1,4 @@
-"""A conversation that is open for writing. Writes run one after the other: each to the files, then to the index."""
+"""An open conversation. Its writes run one after the other, each to the files first and then to the index."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ log = logging.getLogger(__name__)
 
 
 class Appended(NamedTuple):
-    """An event that is durable in the log. `warning` says what the index does not show yet. It will, by itself."""
+    """An event that is durable in the log. `warning`: see `backlog.Done`."""
 
     seq: int
     event_id: str
@@ -51,8 +51,8 @@ class Appended(NamedTuple):
 class OpenedFiles(NamedTuple):
     """The files of a conversation under a lease that was just claimed.
 
-    `share` keeps other workers of this server from releasing the lease. `behind`: the index does not show all of the
-    files. `left_running`: the last owner died in a run, which is to be ended.
+    `share` keeps other workers of this server from releasing the lease. `behind` means that the rows are out of date.
+    `left_running` means that the last owner died during a run, which must be ended.
     """
 
     files: OpenConversation
@@ -64,14 +64,14 @@ class OpenedFiles(NamedTuple):
 class ConversationWriter:
     """A conversation that `ConversationStore.writer` has opened for writing.
 
-    Every method that changes it returns when the change is durable and the index shows it. If the index does not show
-    it yet, the result has a `warning` that says why.
+    Every method that changes the conversation returns when the change is durable and the index shows it. If the index
+    does not show the change yet, the result has a `warning` with the reason.
 
-    If the lease is gone and nobody owns the conversation, the next write claims it anew and reads all files again. Its
-    lease file was deleted, for example, or the directory was put back from a backup.
+    If nobody owns the conversation any more, the next write claims a new lease and reads all files again. This happens,
+    for example, if its lease file was deleted or its directory was restored from a backup.
 
     Raises:
-        OwnershipLost: by every method; another owner took the conversation over.
+        OwnershipLost: by every method; another owner has taken over the conversation.
         DiskFull, WriteFailed: by every method; the change could not be written.
     """
 
@@ -86,13 +86,16 @@ class ConversationWriter:
         reindex: Callable[[], Awaitable[bool]],
         notify: Callable[[], None],
     ) -> None:
-        """`open_again` claims the conversation after its lease is gone. A client claims for itself; then it is None."""
+        """`open_again` claims the conversation again if its lease is lost.
+
+        None for a client, which must claim it itself.
+        """
         self.id: ConversationId = opened.files.id
         self.files = opened.files
         self._context = context
         self.lost = False
         self.behind = opened.behind
-        """Whether the rows must be read from the files again: an index write failed, or a file could not be read."""
+        """Whether the rows must be read from the files, because an index write failed or a file was unreadable."""
         self._unsaved = False
         """Whether something was written after the last `save_updated_at`."""
         self._commits = commits
@@ -105,17 +108,19 @@ class ConversationWriter:
         self._share = opened.share
 
     def release_share(self) -> None:
-        """Close the lock that keeps other workers of this server from releasing the shared lease."""
+        """Release the lock that keeps other workers of this server from releasing the shared lease."""
         if self._share is not None:
             os.close(self._share)
             self._share = None
 
     async def append(self, event: Mapping[str, Any]) -> Appended:
-        """Append one event. A missing id, timestamp or parent is filled in. Any kind and any further field is accepted.
+        """Append one event. A missing id, timestamp or parent is filled in.
+
+        Any kind and additional fields are accepted.
 
         Raises:
-            InvalidEvent: id, timestamp, source, kind or parent is wrong.
-            EventExists: the log has an event of this id.
+            InvalidEvent: the id, timestamp, source, kind or parent is invalid.
+            EventExists: the log already has an event with this id.
         """
         complete = complete_event(event, self._context.reader.zone)
         written = await self.write(Edit(events=[complete]))
@@ -128,10 +133,10 @@ class ConversationWriter:
         return Appended(*written.events[0].name, written.warning)
 
     async def append_batch(self, events: Sequence[Mapping[str, Any]]) -> list[Appended]:
-        """Append several events with one acknowledgement. A crash before it leaves none of them, or some of the first.
+        """Append several events with one acknowledgement. A crash before that leaves none or only the first of them.
 
         Raises:
-            InvalidEvent, EventExists: one event is wrong; none was appended.
+            InvalidEvent, EventExists: one event is invalid; none was appended.
         """
         if not events:
             return []
@@ -140,7 +145,7 @@ class ConversationWriter:
         return [Appended(*row.name, written.warning) for row in written.events]
 
     async def navigate(self, event_id: str | None) -> Done:
-        """Move HEAD to an event, which becomes the parent of the next one. None moves it before the first event.
+        """Move HEAD to an event, which becomes the parent of the next one. None moves HEAD before the first event.
 
         Raises:
             EventNotFound: there is no such event.
@@ -152,14 +157,17 @@ class ConversationWriter:
         return await self._done(Edit(state={"execution_status": status.value}))
 
     async def update_state(self, **fields: Any) -> Done:  # noqa: ANN401
-        """Set fields of base_state.json, such as `stats` or `agent_state`. The bytes of all others are kept."""
+        """Set fields of base_state.json, such as `stats` or `agent_state`.
+
+        The bytes of all other fields stay the same.
+        """
         return await self._done(Edit(state=fields))
 
     async def set_title(self, title: str) -> Done:
         """Set the title.
 
         Raises:
-            InvalidConversation: it is blank, or has more than 200 characters.
+            InvalidConversation: the title is blank or has more than 200 characters.
         """
         return await self.update(title=title)
 
@@ -167,7 +175,7 @@ class ConversationWriter:
         """Replace all tags.
 
         Raises:
-            InvalidConversation: a key has not only lower-case letters and digits, or a value is over 256 characters.
+            InvalidConversation: a key has characters other than lower-case letters and digits, or a value is too long.
         """
         return await self.update(tags=tags)
 
@@ -177,10 +185,10 @@ class ConversationWriter:
         return find_tags(self.files.files)
 
     async def change_tags(self, change: TagEdit) -> Done:
-        """Set the tags that `change` returns for the current ones. No concurrent change of tags is lost.
+        """Call `change` with the current tags and set the tags that it returns. Concurrent changes are not lost.
 
         Raises:
-            InvalidConversation: a tag is wrong; none was set.
+            InvalidConversation: a tag is invalid; no tag was set.
         """
         return await self._done(Edit(meta={"updated_at": format_us(time.time_ns() // 1000)}, tags=change))
 
@@ -192,10 +200,10 @@ class ConversationWriter:
         archived: bool | None = None,
         pinned: bool | None = None,
     ) -> Done:
-        """Set title, tags, `archived` and `pinned` with one write. None leaves a field as it is.
+        """Set title, tags, `archived` and `pinned` with one write. None leaves a field unchanged.
 
         Raises:
-            InvalidConversation: title or tags are wrong; nothing was set.
+            InvalidConversation: title or tags are invalid; nothing was set.
         """
         meta = {} if title is None else {"title": check_title(title)}
         checked = None if tags is None else check_tags(tags)
@@ -239,7 +247,7 @@ class ConversationWriter:
         return written
 
     def _apply_in_thread(self, change: Edit) -> tuple[Written, StoreError | None]:
-        """Write the files, and the rows unless they must be read again. The error is that of the index, if any.
+        """Write the files, and then the rows unless they must be read again. Returns the index's error, if any.
 
         Raises:
             OwnershipLost, ConversationNotFound: this process must not write to the files; nothing was written.
@@ -262,17 +270,18 @@ class ConversationWriter:
         return written, None
 
     async def _claim_anew(self, lost: StoreError) -> None:
-        """Open the conversation again if nobody owns it, after a write was refused with `lost`. Holds `_writing`.
+        """Claim a conversation that nobody owns, after a write was refused with the error `lost`.
 
-        The new lease has a higher generation, so that whoever wrote under an older one stays refused.
+        The caller holds `_writing`. The new lease has a higher generation, so writers under an older lease are still
+        refused.
 
         Raises:
-            OwnershipLost, ConversationNotFound: `lost`, if another owner has it, or a client must claim it for itself.
+            OwnershipLost, ConversationNotFound: `lost`, if another owner has it, or if only the client may claim it.
         """
         if self._open_again is None or self.files.broken:
             raise lost
         self.release_share()
-        self.behind = True  # so that the rows are compared with the files, although a write goes on
+        self.behind = True  # makes freshness compare the rows with the files even during a write
         try:
             async with self._open_again(self.files.lease) as opened:
                 self.files, self._folded, self.behind = opened.files, None, opened.behind
@@ -281,14 +290,14 @@ class ConversationWriter:
         except ConversationOwned:
             raise lost from None
         self._share, self.lost = opened.share, False
-        log.info("conversation %s was claimed anew (generation %d): %s", self.id, self.files.lease.generation, lost)
+        log.info("conversation %s was claimed again (generation %d): %s", self.id, self.files.lease.generation, lost)
 
     def _next_commit(self, signature: bytes, events: list[EventRow]) -> Commit:
         self._folded = fold_next(self._folded, self.files.files)
         return Commit(self.id, self.files.lease.generation, IndexedRow(self._folded.row, signature), events)
 
     async def refresh(self) -> None:
-        """Read what another worker of this server changed meanwhile. It finishes as `write` does.
+        """Read changes by another worker of this server. Like `write`, it finishes even if the caller is cancelled.
 
         Raises:
             ConversationNotFound: the conversation was deleted.
@@ -316,7 +325,7 @@ class ConversationWriter:
                 raise
 
     async def catch_up(self) -> None:
-        """Bring the rows in step after a write to the index failed."""
+        """Update the rows after a write to the index failed."""
         async with self._writing:
             if self.behind:
                 self.behind = not await self._reindex()
@@ -324,9 +333,9 @@ class ConversationWriter:
     async def save_updated_at(self) -> bool:
         """Write the `updated_at` that lists show into meta.json, as agent-server does when it closes a conversation.
 
-        This happens once after a write of this store, if meta.json has an earlier time. Return whether it was written.
-        An error is logged; meta.json is then as after a crash. A time in the future, from a client's wrong clock, is
-        not written.
+        This happens once after a write of this store, if meta.json has an earlier time, and returns whether it was
+        written. An error is only logged, because meta.json is then as after a crash. A future time, from a client with
+        a wrong clock, is not written.
         """
         async with self._writing:
             if not self._unsaved or self.lost or self.behind:
@@ -337,7 +346,7 @@ class ConversationWriter:
             except (OwnershipLost, ConversationNotFound):
                 return False
             except StoreError as error:
-                log.warning("conversation %s: its updated_at is not in %s: %s", self.id, layout.META, error)
+                log.warning("conversation %s: updated_at could not be written to %s: %s", self.id, layout.META, error)
                 return False
 
     def _save_updated_at(self) -> bool:
@@ -355,10 +364,10 @@ class ConversationWriter:
         return True
 
     async def settle(self) -> None:
-        """Write the row with the files' signature, once the files are unchanged long enough for it to be trusted.
+        """Write the row with the files' signature, once the files have been unchanged long enough to trust it.
 
-        The row is written again with it, because the row in the index may be what another program read earlier. No file
-        is opened. If nothing was written here since the opening, the row already has its signature.
+        The whole row is written, because another program may have written the row in the index from older files. No
+        file is opened. If nothing was written here since the opening, the row already has its signature.
 
         Raises:
             IndexBusy, IndexUnusable: the index cannot be written to.
@@ -377,7 +386,7 @@ class ConversationWriter:
             self._commits.commit(self._next_commit(signature, []))
 
     async def is_in_step(self) -> bool:
-        """Whether the index shows all acknowledged changes, and no other program changed the files meanwhile."""
+        """Whether the index shows all acknowledged changes, and no other program has changed the files."""
         if self.lost or self.behind or self.files.untrusted:
             return False
         return self._writing.locked() or await asyncio.to_thread(self.files.is_unchanged)

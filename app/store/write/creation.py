@@ -1,6 +1,6 @@
-"""New conversations: created by a request, or forked from another. Each is built in a staging directory, then renamed.
+"""New conversations: created by a request, or forked. Each is built in a staging directory and then renamed.
 
-Secrets in a request are encrypted as agent-server does it, or masked. They are never stored in plain text.
+Secrets in a request are encrypted in agent-server's format, or masked. They are never stored in plain text.
 
 Source: openhands-sdk 1.58, utils/cipher.py: Fernet with the SHA-256 of OH_SECRET_KEY.
 """
@@ -45,7 +45,7 @@ STAGING = ".new-"
 
 
 async def create(context: StoreContext, backlog: Backlog, request: Mapping[str, Any], seal: Seal) -> Created:
-    """Create the conversation that a StartConversationRequest asks for, unless its id exists already."""
+    """Create a conversation from a StartConversationRequest, unless its id already exists."""
     await adopt_index_settings(context)
     conversation_id = _make_id(request.get("conversation_id"))
     if await _exists(context, conversation_id):
@@ -70,7 +70,7 @@ def _make_id(given: object) -> ConversationId:
 
 
 async def _exists(context: StoreContext, conversation_id: ConversationId) -> bool:
-    """Whether a conversation has this id; raises DirectoryTaken if something else has its directory's name."""
+    """Whether a conversation has this id. Raises DirectoryTaken if something else uses its directory's name."""
     name, kind = await find_occupant(context, conversation_id)
     if kind is Kind.OTHER:
         raise layout.directory_taken(context.root, name)
@@ -84,7 +84,9 @@ async def _check_parent(context: StoreContext, request: Mapping[str, Any], conve
     parent = find_conversation_id(given) if isinstance(given, str) else None
     directory, kind = (None, None) if parent is None else await find_occupant(context, parent)
     if parent is None or directory is None or kind is not Kind.CONVERSATION or parent == conversation_id:
-        raise ParentRefused(f"parent_conversation_id {str(given)[:64]!r} is no other conversation here")
+        raise ParentRefused(
+            f"parent_conversation_id {str(given)[:64]!r} is not the id of another conversation in this store"
+        )
     files = await asyncio.to_thread(metadata_reader.read_conversation, context.reader, directory, parent)
     theirs, ours = _working_dir((files.meta or files.state) if files else None), _working_dir(request)
     if theirs is None or ours is None or theirs != ours:
@@ -94,7 +96,7 @@ async def _check_parent(context: StoreContext, request: Mapping[str, Any], conve
 
 
 def _working_dir(fields: Mapping[str, Any] | None) -> str | None:
-    """Return the working directory in meta.json or a request as one spelling of it, or None."""
+    """Return the working directory in meta.json or a request in one spelling, or None."""
     workspace = (fields or {}).get("workspace")
     path = workspace.get("working_dir") if isinstance(workspace, dict) else None
     return os.path.realpath(path) if isinstance(path, str) else None
@@ -128,10 +130,10 @@ def _make_files(
 async def fork(
     context: StoreContext, backlog: Backlog, source: ConversationDir, wanted: Fork, *, dry_run: bool
 ) -> Created:
-    """Copy a conversation, or its branch up to an event. The source is only read."""
+    """Copy a conversation or its branch up to an event. Only reads the source."""
     await adopt_index_settings(context)
     if await _exists(context, wanted.id):
-        raise ConversationExists(f"there is a conversation {dashed(wanted.id)} already; choose another id, or none")
+        raise ConversationExists(f"conversation {dashed(wanted.id)} already exists; choose another id, or none")
     await asyncio.to_thread(_publish_fork, context.reader, source, wanted, dry_run=dry_run)
     done = Done() if dry_run else await backlog.upsert_rows([ConversationDir(wanted.id, wanted.id)])
     return Created(wanted.id, is_new=not dry_run, warning=done.warning)
@@ -144,21 +146,23 @@ def _publish_fork(reader: Reader, source: ConversationDir, wanted: Fork, *, dry_
     try:
         copied = read_fork(reader, files, wanted)
         if dry_run:
-            deque(copied, maxlen=0)  # reads all of it
+            deque(copied, maxlen=0)  # reads the whole source
         else:
             staging.publish_new(reader.root, wanted.id, copied, staging_prefix=STAGING)
     except UnreadableFile as error:
         raise UnreadableFile(
             f"conversation {source.directory} cannot be copied: {error}; "
-            f"`convstore repair {source.directory}` mends what has one safe answer",
+            f"run `convstore repair {source.directory}`, which makes all safe repairs",
             failed=error.failed,
         ) from error
     except FileNotFoundError as error:
-        raise EventNotFound(f"a file of conversation {dashed(source.id)} went away while it was copied") from error
+        raise EventNotFound(
+            f"a file of conversation {dashed(source.id)} was deleted during the copy; try again"
+        ) from error
 
 
 def make_seal(settings: Settings) -> Seal:
-    """Return the function that turns a secret into the text that is stored."""
+    """Return the function that turns a secret into the text to store."""
     if settings.secret_key is None:
         return mask_all
     from cryptography.fernet import Fernet  # noqa: PLC0415 - slow to import, and only creating needs it

@@ -1,4 +1,4 @@
-"""Deleting and restoring a conversation: one rename each, then the rows; and emptying the trash."""
+"""Deleting and restoring a conversation by one rename and an update of its rows; and emptying the trash."""
 
 from __future__ import annotations
 
@@ -40,11 +40,11 @@ async def delete(
 
 
 def require_restorable(root: Path, conversation_id: ConversationId, deleted: Deleted | None = None) -> TrashEntry:
-    """Raise what `restore` would raise; return the entry that it would put back."""
+    """Raise the errors of `restore`, or return the trash entry that it would restore."""
     entry = trash.find_in_trash(root, conversation_id, deleted)
     if entry is None:
         raise NotInTrash(
-            f"the trash holds no conversation {dashed(conversation_id)}; see `GET /api/trash` or `convstore trash list`"
+            f"the trash has no conversation {dashed(conversation_id)}; see `GET /api/trash` or `convstore trash list`"
         )
     trash.require_room(root, entry)
     return entry
@@ -53,21 +53,21 @@ def require_restorable(root: Path, conversation_id: ConversationId, deleted: Del
 async def restore(
     root: Path, backlog: Backlog, conversation_id: ConversationId, deleted: Deleted | None = None
 ) -> Done:
-    """Rename the last deleted conversation of this id back, and write its rows."""
+    """Rename the most recently deleted conversation with this id back, and write its rows."""
     entry = await asyncio.to_thread(require_restorable, root, conversation_id, deleted)
     directory = await asyncio.to_thread(trash.restore, root, entry)
     return await backlog.upsert_rows([ConversationDir(directory, conversation_id)])
 
 
 async def empty(root: Path, before_us: int) -> AsyncGenerator[TrashEntry]:
-    """Remove for good what was deleted before a time, the oldest first; yield each entry after its removal."""
+    """Permanently remove entries that were deleted before a time, oldest first. Yields each entry after its removal."""
     removed = trash.empty_trash(root, before_us)
     while (entry := await asyncio.to_thread(next, removed, None)) is not None:
         yield entry
 
 
 def list_titled(root: Path, offset: int, limit: int | None) -> tuple[list[tuple[TrashEntry, str | None]], int]:
-    """Return the entries of the trash with the title from meta.json, the last deleted first, and their number."""
+    """Return the entries of the trash with their titles, most recently deleted first, and the total number."""
     entries = trash.list_trash(root)
     page = entries[offset:] if limit is None else entries[offset : offset + limit]
     return [(entry, _find_title(root, entry)) for entry in page], len(entries)

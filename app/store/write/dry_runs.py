@@ -1,4 +1,4 @@
-"""Dry runs: find out whether a conversation could be deleted or edited, without a change."""
+"""Dry runs: check whether a conversation could be deleted or edited, without making a change."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from app.store.read.lookup import get_directory
 async def require_deletable(
     context: StoreContext, conversation_id: ConversationId, instance: str, *, force: bool = False
 ) -> str:
-    """Raise what `delete` would raise; return the directory."""
+    """Raise the errors of `delete`, or return the directory."""
     directory = await get_directory(context, conversation_id)
     holder = await asyncio.to_thread(lease.find_holder, context.root, directory)
     if not force and holder is not None and holder.owner != instance:
@@ -27,8 +27,8 @@ async def require_deletable(
 
 
 async def require_writable(context: StoreContext, conversation_id: ConversationId, instance: str) -> ConversationFiles:
-    """Raise what setting title or tags would raise; return what the files hold."""
-    directory = await require_deletable(context, conversation_id, instance)  # who may delete it may write to it
+    """Raise the errors of setting title or tags, or return the conversation's files."""
+    directory = await require_deletable(context, conversation_id, instance)  # deleting and writing need the same lease
     read = partial(metadata_reader.read_conversation, context.reader, directory, conversation_id, with_log=False)
     files = await asyncio.to_thread(read)
     if files is None:
@@ -42,5 +42,5 @@ async def require_writable(context: StoreContext, conversation_id: ConversationI
 async def require_taggable(
     context: StoreContext, conversation_id: ConversationId, instance: str, change: TagEdit
 ) -> None:
-    """Raise what changing the tags would raise."""
+    """Raise the errors of changing the tags."""
     check_tags(change(find_tags(await require_writable(context, conversation_id, instance))))

@@ -1,6 +1,6 @@
-"""Group commit: one index transaction for the writes of many open conversations. Each write waits for its own commit.
+"""Group commit: one index transaction for writes to several open conversations. Each write waits for its own commit.
 
-While a transaction runs, new commits are collected. The first thread that waits then writes all of them.
+While a transaction runs, new commits are collected. The first waiting thread then writes all of them.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from app.model.ids import ConversationId
 
 @dataclass(slots=True)
 class Commit:
-    """The index changes of one write, with the generation of the lease under which it was made."""
+    """The index changes of one write, and the generation of the lease under which it was made."""
 
     id: ConversationId
     generation: int
@@ -29,7 +29,7 @@ class Commit:
     events: list[EventRow]
     done: bool = False
     error: Exception | None = None
-    """The reason why it was not written, or None."""
+    """The error if the commit was refused, otherwise None."""
 
 
 class GroupCommit:
@@ -42,17 +42,17 @@ class GroupCommit:
         self._transaction_lock = threading.Lock()
 
     def commit(self, commit: Commit) -> None:
-        """Write a commit to the index, in this thread or in that of another writer; return when it is committed.
+        """Write a commit to the index, in this thread or in another writer's, and return when it is committed.
 
         Commits of one conversation keep their order.
 
         Raises:
-            OwnershipLost: a later owner has written the conversation's rows; this commit is not written.
-            IndexBusy, IndexUnusable: the index cannot be written to; its rows are read from the files later.
+            OwnershipLost: a later owner has already written the conversation's rows; this commit is not written.
+            IndexBusy, IndexUnusable: the index cannot be written to; the rows are read from the files later.
         """
         with self._waiting_lock:
             self._waiting.append(commit)
-        with self._transaction_lock:  # the thread that held it before may have written this commit too
+        with self._transaction_lock:  # the thread that held the lock before may have written this commit too
             if not commit.done:
                 with self._waiting_lock:
                     batch, self._waiting = self._waiting, []
@@ -68,7 +68,7 @@ class GroupCommit:
 
 
 def _apply(connection: WriteConnection, batch: list[Commit]) -> None:
-    """Write a batch: of each conversation the last row and all events. A refused commit gets its error."""
+    """Write a batch: the last row and all events of each conversation. A refused commit gets its error."""
     known = find_known_to_write(connection, list({commit.id for commit in batch}))
     rows: dict[ConversationId, IndexedRow] = {}
     logs: dict[ConversationId, list[EventRow]] = {}
@@ -83,10 +83,10 @@ def _apply(connection: WriteConnection, batch: list[Commit]) -> None:
 
 def _find_refusal(commit: Commit, known: KnownRow | None) -> Exception | None:
     if known is None:
-        return IndexUnusable(f"conversation {commit.id} is not in the index; it is read again from its files")
+        return IndexUnusable(f"conversation {commit.id} is not in the index; it will be read from its files")
     if known.generation > commit.generation:
         return OwnershipLost(
             f"conversation {commit.id} was taken over (generation {known.generation} after {commit.generation}) "
-            "while this was written; what its files hold counts. Open it again"
+            "during this write; its files are what counts. Open the conversation again"
         )
     return None

@@ -1,8 +1,8 @@
-"""The conversations that a store has open for writing: each is opened once, kept within a budget, and closed when idle.
+"""The conversations that a store has open for writing. Each is opened once and closed when idle or over the budget.
 
-Opening claims the lease, sets the dirty mark in the index (durably), and reads the files. It is single-flight:
-simultaneous requests for a conversation share one opening. No opening waits for that of another conversation. Nothing
-is kept of a conversation that is not open.
+Opening claims the lease, sets the dirty flag in the index (durably), and reads the files. It is single-flight:
+simultaneous requests for a conversation share one opening. No opening waits for another conversation. A conversation
+that is not open uses no memory.
 """
 
 from __future__ import annotations
@@ -37,13 +37,13 @@ log = logging.getLogger(__name__)
 
 _TICK_S = 1.0
 _SETTLED_S = 2.1
-"""A little more than the two seconds after which `layout.signature` trusts unchanged files."""
+"""A little more than the two seconds after which `fingerprint.signature` trusts unchanged files."""
 _THREADS = 16
-"""Writes that run at once, and so the most that can share a commit: each write waits in its own thread."""
+"""The maximum number of writes at once, and so of writes that share a commit: each waits in its own thread."""
 
 
 class PoolKey(NamedTuple):
-    """A conversation, and the lease under which it is open: this store's own (generation 0), or a client's."""
+    """A conversation and the lease under which it is open: this store's own lease (generation 0) or a client's."""
 
     id: ConversationId
     owner: str
@@ -52,7 +52,7 @@ class PoolKey(NamedTuple):
 
 @dataclass(slots=True, eq=False)
 class PoolEntry:
-    """A conversation that is open or being opened. The times are those of `time.monotonic`."""
+    """A conversation that is open or being opened. Times are those of `time.monotonic`."""
 
     task: asyncio.Task[ConversationWriter]
     users: int = 0
@@ -60,7 +60,7 @@ class PoolEntry:
     renewed_at: float = 0.0
     settled: bool = False
     maintenance: asyncio.Task[None] | None = None
-    """The present or the last run of `_maintain`."""
+    """The current or the last run of `_maintain`."""
 
     @property
     def ready(self) -> ConversationWriter | None:
@@ -89,7 +89,7 @@ class WriterPool:
         self._open: dict[PoolKey, PoolEntry] = {}
         self._closing: dict[PoolKey, asyncio.Task[None]] = {}
         self._unreleased: dict[PoolKey, ConversationWriter] = {}
-        """Closed conversations whose lease could not be released. One is retried in each tick, the oldest first."""
+        """Closed conversations whose lease could not be released. Each tick retries one, oldest first."""
         self._life = ExitStack()
         self._life_lock = asyncio.Lock()
         self._maintenance: asyncio.Task[None] | None = None
@@ -119,7 +119,7 @@ class WriterPool:
                 await self._keep_budget()
 
     async def _refresh(self, key: PoolKey) -> None:
-        """Read what other workers changed in an open conversation; close it if another owner has the lease."""
+        """Read other workers' changes to an open conversation. Close it if another owner has the lease."""
         entry = self._open.get(key)
         if entry is not None and entry.ready is not None:
             with suppress(StoreError):
@@ -133,7 +133,10 @@ class WriterPool:
         return PoolKey(conversation_id, client_lease.owner, client_lease.generation)
 
     async def close_conversation(self, conversation_id: ConversationId, client_lease: Lease | None = None) -> str:
-        """Close a conversation unless it is in use; return this store's owner name, which counts as alive now."""
+        """Close a conversation unless it is in use.
+
+        Returns this store's owner name, whose liveness lock is then held.
+        """
         await self._come_alive()
         key = self._key(conversation_id, client_lease)
         if (entry := self._open.get(key)) is not None:
@@ -146,7 +149,7 @@ class WriterPool:
         return self._key(conversation_id) in self._open
 
     async def is_in_step(self, conversation_id: ConversationId) -> bool:
-        """Whether this process has a conversation open, its rows are in step, and nobody else changed its files."""
+        """Whether this process has a conversation open, its rows are up to date, and nobody else changed its files."""
         entry = self._open.get(self._key(conversation_id))
         return entry is not None and entry.ready is not None and await entry.ready.is_in_step()
 
@@ -193,10 +196,10 @@ class WriterPool:
         *,
         force: bool = False,
     ) -> AsyncIterator[OpenedFiles]:
-        """Claim a conversation, mark it dirty, read its files, and bring its rows in step.
+        """Claim a conversation, set its dirty flag, read its files, and update its rows.
 
-        `gone` is the lease under which this store had it open until now. An error, also in the block, takes the claim
-        back.
+        `gone` is the lost lease under which this store had the conversation open. After an error, also one in the
+        block, the claim is undone.
         """
         located = await self._freshness.find(conversation_id)
         await adopt_index_settings(self._context)
@@ -224,10 +227,10 @@ class WriterPool:
                 owner=self.instance,
                 generation=claim.lease.generation,
             )
-            # Durable, and before the first file is written: a power cut must not take it back.
+            # Durable, and before the first file is written, because a power cut must not undo the flag.
             await self._context.index.write(set_dirty, durable=True)
             status = await asyncio.to_thread(files.load, after_crash=unreleased)
-            # After the claim, because until then others could write.
+            # After the claim, because others could write before it.
             located = await self._freshness.bring_in_step(conversation_id)
             left_open = client_lease is None and was_left_open(claim.before or gone, self.instance)
             yield OpenedFiles(
@@ -237,7 +240,7 @@ class WriterPool:
             if claim.share is not None:
                 os.close(claim.share)
             undone = client_lease is None and await asyncio.to_thread(lease.undo_claim, root, directory, claim)
-            if undone and not unreleased:  # else the dirty mark is that of a crash, or of another worker
+            if undone and not unreleased:  # otherwise the dirty flag belongs to a crashed owner or another worker
                 await self._clear_dirty(conversation_id, claim.lease)
             raise
 
@@ -248,7 +251,7 @@ class WriterPool:
         return not located.events_behind
 
     async def _come_alive(self) -> None:
-        """From the first write on, hold the lock that shows that this instance lives, and run the maintenance."""
+        """At the first write, take the lock that shows that this instance is alive, and start the maintenance."""
         self._context.index.require_present()
         if self._maintenance is None:
             async with self._life_lock:
@@ -293,7 +296,7 @@ class WriterPool:
             await conversation.settle()
 
     async def _keep_budget(self) -> None:
-        """Close the least recently used idle conversations while the pool has too many conversations or bytes."""
+        """While the pool is over its budget, close the least recently used idle conversation."""
         idle = [(entry.used_at, key) for key, entry in self._open.items() if not entry.users and entry.ready]
         for _, key in sorted(idle):
             if not self._is_over_budget():
@@ -306,7 +309,7 @@ class WriterPool:
         return len(self._open) > self._settings.open_conversations or sum(sizes) > self._settings.open_bytes
 
     async def _close(self, key: PoolKey, entry: PoolEntry) -> None:
-        """Close an open conversation. The closing finishes even if the caller is cancelled."""
+        """Close an open conversation. This finishes even if the caller is cancelled."""
         conversation = entry.ready
         if self._open.get(key) is not entry or entry.users or conversation is None:
             return
@@ -322,16 +325,16 @@ class WriterPool:
         return closing
 
     async def _wait_until_closed(self, conversation_id: ConversationId) -> None:
-        """Wait for a closing in progress: its release would also end a lease that was claimed before it finished."""
+        """Wait for a closing in progress, whose release would also end a lease that is claimed before it finishes."""
         closing = [task for key, task in self._closing.items() if key.id == conversation_id]
         if closing:
             await asyncio.wait(closing)
 
     async def _close_and_release(self, key: PoolKey, conversation: ConversationWriter) -> None:
-        """Release the lease unless another worker has it, then clear the dirty mark if the rows are in step.
+        """Release the lease unless another worker has it, and then clear the dirty flag if the rows are up to date.
 
-        Files that an error left broken are put right first. If that fails, the lease is kept and its release retried.
-        Whoever opens the conversation before that looks for a crash.
+        Files that an error left inconsistent are repaired first. If the repair fails, the lease is kept and its release
+        is retried. If someone opens the conversation before that, the opening checks for a crash.
         """
         await conversation.save_updated_at()
         with suppress(StoreError):
@@ -359,7 +362,10 @@ class WriterPool:
             )
 
     async def close(self) -> None:
-        """Close all conversations in parallel, because a server has little time to stop; then give up the life lock."""
+        """Close all conversations, and then release the liveness lock.
+
+        They are closed in parallel, because a stopping server has little time.
+        """
         if self._maintenance is not None:
             self._maintenance.cancel()
             await asyncio.wait([self._maintenance])
@@ -379,7 +385,7 @@ class WriterPool:
 
 
 async def _log_errors(conversation_id: ConversationId, work: Awaitable[None]) -> None:
-    """Await work of a background task, and log an error of the store."""
+    """Await a background task's work, and log a StoreError."""
     try:
         await work
     except StoreError as error:

@@ -27,7 +27,7 @@ START = {
     "conversation_id": NEW,
 }
 WARNING = (
-    "done on disk, but not yet in the index: the index is busy. The index follows by itself; do not repeat the request"
+    "saved on disk, but not yet in the index: the index is busy. The index will be updated; do not repeat the request"
 )
 SOON_S = 2.0
 

@@ -52,4 +52,4 @@ async def test_what_is_deleted_meanwhile_is_left_out_and_named(root: Path, open_
         shutil.rmtree(root / ONE)
         raw = b"".join([chunk async for chunk in export(store.reader, named, ExportFormat.JSONL, report)])
     assert (report.conversations, report.size_bytes) == (1, len(raw))
-    assert [(one, left.reason) for one, left in report.left_out] == [(ONE, "it was deleted meanwhile")]
+    assert [(one, left.reason) for one, left in report.left_out] == [(ONE, "it was deleted during the export")]

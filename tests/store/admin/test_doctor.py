@@ -43,7 +43,7 @@ def lose_index(root: Path) -> None:
     [
         (tear_meta, Level.PROBLEM, "convstore"),
         (damage_index, Level.PROBLEM, "rebuild"),
-        (lose_index, Level.NOTE, "makes it"),
+        (lose_index, Level.NOTE, "creates it"),
     ],
 )
 async def test_it_tells_what_is_wrong_and_touches_nothing(

@@ -185,7 +185,7 @@ async def test_an_archive_that_changes_meanwhile_is_noticed(
     written(archive, make_lines(make_event(0)))
     monkeypatch.setattr(staging, "require_space", lambda *_: archive.write_bytes(make_lines(make_event(1))))
     async with open_store(root) as store:
-        with pytest.raises(WriteFailed, match="changed while it was imported"):
+        with pytest.raises(WriteFailed, match="changed during the import"):
             await imported(store, archive)
     assert not (root / ONE).exists()
 

@@ -48,7 +48,7 @@ async def test_what_changed_or_went_since_it_was_chosen_stays_as_it_is(root: Pat
         done = await prune(store, candidates)
     assert {one.candidate.id: one.error for one in done} == {
         ONE: None,
-        TWO: "it has changed meanwhile",
-        THREE: "it is gone already",
+        TWO: "it has changed since it was found",
+        THREE: "it was already deleted",
     }
     assert [name for name in names_in(root) if not name.startswith(".")] == [TWO]

@@ -129,7 +129,7 @@ async def test_a_trash_that_is_a_link_is_told_and_harms_nothing(root: Path, capl
     (root / ".trash").symlink_to(root)
     make_conversation(root)
     async with serving(Settings(store=root)) as client, asyncio.timeout(10):
-        while "the trash cannot be emptied" not in caplog.text:
+        while "old entries of the trash cannot be removed" not in caplog.text:
             await asyncio.sleep(0.01)
         assert (await client.delete(f"/api/conversations/{make_id(1)}")).status_code == 500
         assert (await client.get("/api/conversations/count")).json() == 1
@@ -146,7 +146,7 @@ async def test_what_cannot_be_removed_is_told_and_harms_nothing(
 
     monkeypatch.setattr("shutil.rmtree", refuse)
     async with serving(Settings(store=root)) as client, asyncio.timeout(10):
-        while "the trash cannot be emptied" not in caplog.text:
+        while "old entries of the trash cannot be removed" not in caplog.text:
             await asyncio.sleep(0.01)
         assert (await client.get("/ready")).status_code == 200
     assert len(names_in(root / ".trash")) == 1
@@ -189,4 +189,4 @@ async def test_a_server_follows_until_it_ends(
         await until(lambda: counted(3))
         await until(lambda: told(None))
         following.cancel()
-    assert caplog.text.count("changes of the conversations cannot be followed") == 1
+    assert caplog.text.count("changes to the conversations cannot be followed") == 1

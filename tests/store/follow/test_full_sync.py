@@ -178,10 +178,10 @@ async def test_an_empty_root_with_a_filled_index_is_refused(root: Path, open_sto
     async with open_store(root) as store:
         before = index_tables(index_path(root))
         shutil.rmtree(directory)
-        with pytest.raises(StoreUnavailable, match="the index knows 1; is a disk not mounted"):
+        with pytest.raises(StoreUnavailable, match="the index has 1; check that its disk is mounted"):
             await store.sync()
         after = index_tables(index_path(root))
-    assert "is a disk not mounted" in after.pop("sync_state")[0][3]
+    assert "check that its disk is mounted" in after.pop("sync_state")[0][3]
     before.pop("sync_state")
     assert after == before
 
@@ -226,7 +226,7 @@ async def test_a_sync_is_refused_while_another_process_syncs(root: Path, open_st
     async with open_store(root, synced=False) as store:
         with (
             held_by_another_process(root / ".convstore" / "sync.lock"),
-            pytest.raises(SyncRunning, match="another process is bringing the index"),
+            pytest.raises(SyncRunning, match="another process is syncing the index"),
         ):
             await store.sync()
         assert found(await store.sync())["added"] == 1

@@ -205,7 +205,7 @@ async def test_fix_does_not_believe_that_all_were_removed(root: Path, open_store
     directory = make_conversation(root, 1)
     async with open_store(root) as store:
         directory.rename(root.parent / "away")
-        with pytest.raises(StoreUnavailable, match="is a disk not mounted"):
+        with pytest.raises(StoreUnavailable, match="check that its disk is mounted"):
             await store.verify(fix=True)
         assert await store.count_conversations() == 1
 
@@ -264,7 +264,7 @@ async def test_a_server_that_is_told_to_verifies_slowly_all_the_time(
             while "120 conversations, 1 differences" not in caplog.text:
                 await asyncio.sleep(0.02)
         following.cancel()
-        assert "event 1 kind: other, in the files MessageEvent; mended" in caplog.text
+        assert "event 1 kind: other, in the files MessageEvent; corrected" in caplog.text
         assert await store.verify() == []
 
 

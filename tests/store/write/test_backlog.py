@@ -44,7 +44,7 @@ async def test_created_forked_and_restored_ones_are_listed_by_themselves(root: P
             fork = await store.fork(ONE)
             back = await store.restore(TWO)
         assert (made.is_new, fork.is_new) == (True, True)
-        assert [(done.warning or "")[:13] for done in (made, fork, back)] == ["done on disk,"] * 3
+        assert [(done.warning or "")[:13] for done in (made, fork, back)] == ["saved on disk"] * 3
         await soon(store, {ONE, TWO, made.id, fork.id})
         assert await store.count_events(fork.id) == 2
         assert (await store.create(START)).warning is None

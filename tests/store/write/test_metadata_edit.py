@@ -298,7 +298,7 @@ async def test_an_unreadable_conversation_of_another_owner_is_archived_only_by_f
 async def test_a_write_to_an_unreadable_conversation_says_how_to_repair_it(root: Path, open_store: StoreOpener) -> None:
     (make_conversation(root, 1) / "base_state.json").unlink()
     async with open_store(root) as store:
-        with pytest.raises(UnreadableFile, match=rf"base_state.json: missing; `convstore repair {ONE}` mends"):
+        with pytest.raises(UnreadableFile, match=rf"missing; run `convstore repair {ONE}`, which"):
             async with store.writer(ONE) as conversation:
                 await conversation.set_title("Other")
         await store.repair(ONE)

@@ -168,7 +168,7 @@ async def test_an_error_keeps_no_lease(
     async with opened(open_store, root) as store:
         await append(store)
     assert json.loads((path / "owner_lease.json").read_text())["expires_at"] == 0
-    assert "its updated_at is not in meta.json" in caplog.text
+    assert "updated_at could not be written to meta.json" in caplog.text
     async with opened(open_store, root) as store:
         assert await listed(store) == SAVED
         assert await store.verify() == []
