@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from app.store.follow.worker_pool import readers
+from app.store.follow.full_sync import readers
 from tests.builders import make_conversation
 
 
@@ -26,7 +26,7 @@ def test_a_reading_process_does_not_import_the_program_that_started_it(tmp_path:
     program = tmp_path / "program.py"
     program.write_text(
         "import pydantic, sys\n"
-        "from app.store.follow.worker_pool import readers\n"
+        "from app.store.follow.full_sync import readers\n"
         "if __name__ == '__main__':\n"
         "    with readers(1) as executor:\n"
         "        print(executor.submit(eval, 'sorted(__import__(\"sys\").modules)').result())\n"

@@ -15,8 +15,7 @@ from app.cli.output import LateBar, counted, out, print_json, print_table
 from app.index.sqlite import migrations
 from app.index.sqlite.backup import Backup, back_up
 from app.index.sqlite.index_file import make_directory
-from app.index.sqlite.migrations import OnStep, Plan
-from app.index.sqlite.schema_version import HEAD, read_revision
+from app.index.sqlite.migrations import HEAD, OnStep, Plan, read_revision
 from app.settings import Settings
 from app.store.context import require_directory
 from app.store.follow.full_sync import SyncReport

@@ -9,8 +9,7 @@ import typer
 
 from app.cli.context import SyncDirContextOptions
 from app.cli.output import LateBar, print_json, print_table
-from app.files.disk_usage import DiskUsage
-from app.store.admin.usage import By, StoreUsage, measure
+from app.store.admin.usage import By, DiskUsage, StoreUsage, measure
 from app.store.store import ConversationStore
 
 

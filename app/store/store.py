@@ -26,10 +26,9 @@ from app.model.validation import check_tags, check_title
 from app.settings import Settings
 from app.store.follow import crash_recovery
 from app.store.follow.crash_recovery import Recovered, was_left_open
-from app.store.read.info_from_files import compose_from_files
-from app.store.read.lookup import get_directory
+from app.store.read.lookup import compose_from_files, get_directory
 from app.store.read.reader import StoreReader
-from app.store.write import creation, deletion, dry_runs
+from app.store.write import creation, deletion
 from app.store.write.backlog import Backlog, Created, Done, warning_of
 from app.store.write.conversation_writer import ConversationWriter
 from app.store.write.creation import make_seal
@@ -96,7 +95,7 @@ class ConversationStore(StoreReader):
 
     async def _would_end_run(self, conversation_id: ConversationId) -> bool:
         instance = self._writers.instance
-        files = await dry_runs.require_writable(self.context, conversation_id, instance)
+        files = await deletion.require_writable(self.context, conversation_id, instance)
         before = await asyncio.to_thread(lease.find_lease, self.reader.root, files.directory)
         return was_left_open(before, instance)
 
@@ -223,15 +222,15 @@ class ConversationStore(StoreReader):
 
     async def require_deletable(self, conversation_id: ConversationId, *, force: bool = False) -> None:
         """Raise the errors of `delete` without making a change."""
-        await dry_runs.require_deletable(self.context, conversation_id, self._writers.instance, force=force)
+        await deletion.require_deletable(self.context, conversation_id, self._writers.instance, force=force)
 
     async def require_taggable(self, conversation_id: ConversationId, change: TagEdit) -> None:
         """Raise the errors of changing tags without making a change."""
-        await dry_runs.require_taggable(self.context, conversation_id, self._writers.instance, change)
+        await deletion.require_taggable(self.context, conversation_id, self._writers.instance, change)
 
     async def require_writable(self, conversation_id: ConversationId) -> None:
         """Raise the errors of setting title or tags without making a change."""
-        await dry_runs.require_writable(self.context, conversation_id, self._writers.instance)
+        await deletion.require_writable(self.context, conversation_id, self._writers.instance)
 
     async def list_last_deleted(self) -> Deleted:
         """Return the last deleted conversation of each id, the last deleted first."""

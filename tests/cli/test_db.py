@@ -7,7 +7,7 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
-from app.index.sqlite.schema_version import HEAD
+from app.index.sqlite.migrations import HEAD
 from tests.builders import make_conversation
 from tests.cli.conftest import Command
 

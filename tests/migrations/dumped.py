@@ -15,7 +15,7 @@ from tempfile import TemporaryDirectory
 
 from app import ConversationStore, Settings
 from app.index.sqlite.backup import back_up
-from app.index.sqlite.schema_version import HEAD
+from app.index.sqlite.migrations import HEAD
 from tests.conftest import DATA
 
 

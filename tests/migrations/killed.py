@@ -27,7 +27,7 @@ from sqlalchemy import event
 from sqlalchemy.engine import Engine
 
 from app.index.sqlite import migrations
-from app.index.sqlite.schema_version import read_revision
+from app.index.sqlite.migrations import read_revision
 
 
 def migrate(path: Path, target: str) -> None:

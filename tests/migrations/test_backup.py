@@ -14,7 +14,7 @@ from app import ConversationStore, Settings
 from app.errors import ChangesGone, IndexUnusable, OutputRefused, StoreError
 from app.index.sqlite import backup
 from app.index.sqlite.backup import back_up
-from app.index.sqlite.schema_version import HEAD
+from app.index.sqlite.migrations import HEAD
 from tests.builders import make_conversation, make_id, second_process
 from tests.migrations.conftest import synced
 

@@ -13,7 +13,7 @@ import pytest
 
 from app import ConversationStore, Settings
 from app.index.sqlite import migrations
-from app.index.sqlite.schema_version import read_revision
+from app.index.sqlite.migrations import read_revision
 from app.index.tables import metadata
 from app.model.filters import ConversationFilter
 from tests.conftest import DATA

@@ -11,7 +11,7 @@ import pytest
 from app import ConversationStore, Settings
 from app.errors import MigrationFailed, SchemaTooNew
 from app.index.sqlite import migrations
-from app.index.sqlite.schema_version import HEAD, read_revision
+from app.index.sqlite.migrations import HEAD, read_revision
 from tests.builders import make_conversation, second_process
 
 

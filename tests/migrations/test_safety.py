@@ -21,7 +21,7 @@ import pytest
 from app import ConversationStore, Settings
 from app.errors import IndexBusy, MigrationFailed
 from app.index.sqlite import integrity, migrations, open_lock
-from app.index.sqlite.schema_version import HEAD, read_revision
+from app.index.sqlite.migrations import HEAD, read_revision
 from tests.builders import index_tables, make_conversation, second_process
 from tests.migrations.conftest import revisions, synced
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from app.index.sqlite.schema_version import HEAD
+from app.index.sqlite.migrations import HEAD
 
 pytestmark = pytest.mark.long
 

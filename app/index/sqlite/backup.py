@@ -20,7 +20,7 @@ from app.index import state
 from app.index.sqlite.database import Index
 from app.index.sqlite.db_errors import ERRORS, During, explain
 from app.index.sqlite.integrity import copy_database, find_faults
-from app.index.sqlite.schema_version import read_revision
+from app.index.sqlite.migrations import read_revision
 
 
 class Backup(NamedTuple):

@@ -9,7 +9,7 @@ import shutil
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, cast
 
@@ -19,9 +19,9 @@ from sqlalchemy.exc import DatabaseError
 from app.errors import IndexBusy, MigrationFailed, SchemaTooNew
 from app.index.sqlite import index_file, integrity, open_lock
 from app.index.sqlite.db_errors import ERRORS, During, damaged_index, explain
+from app.index.sqlite.index_file import unusable_directory
 from app.index.sqlite.open_lock import MIGRATION_WAIT_S
 from app.index.sqlite.schema_shape import SHAPE_SQL, as_shape, require_parts
-from app.index.sqlite.schema_version import HEAD, read_revision
 from app.index.sqlite.write_connection import on_begin, on_connect, sync_url
 from app.index.state import RECOVERING
 from app.index.tables import include_name, metadata, sync_state
@@ -31,6 +31,9 @@ if TYPE_CHECKING:
     from alembic.config import Config
     from alembic.runtime.migration import MigrationInfo
     from alembic.script import ScriptDirectory
+
+HEAD = "0010"
+"""The newest migration; a test in `tests/migrations` checks this."""
 
 _LOOK_AGAIN_S = 0.2
 _PACKAGE = Path(__file__).resolve().parents[2]
@@ -303,3 +306,25 @@ def _connect(path: Path, *, writing: bool = False) -> Iterator[Connection]:
         raise explain(During.MIGRATION, getattr(error, "orig", error), path) from error
     finally:
         engine.dispose()
+
+
+def read_revision(path: Path) -> str | None:
+    """Return the index's revision, or None if there is no index or it has no schema yet.
+
+    Raises:
+        IndexBusy: another program has locked the index.
+        IndexUnusable: the file is not a database.
+    """
+    try:
+        if not path.exists():
+            return None
+    except OSError as error:
+        raise unusable_directory(path, error) from error
+    try:
+        with closing(sqlite3.connect(path)) as database:
+            row = database.execute("SELECT version_num FROM alembic_version").fetchone()
+    except ERRORS as error:
+        if "no such table" in str(error):
+            return None
+        raise explain(During.OPENING, error, path) from error
+    return row[0] if row else None

@@ -27,8 +27,8 @@ from app.index import conversation_lookup
 from app.index import state as index_state
 from app.index.sqlite import integrity, migrations
 from app.index.sqlite.database import Index
+from app.index.sqlite.migrations import HEAD, read_revision
 from app.index.sqlite.replace_index import is_marked_damaged
-from app.index.sqlite.schema_version import HEAD, read_revision
 from app.model.ids import dashed
 from app.model.times import AHEAD_MAX_US, format_us
 from app.settings import Settings

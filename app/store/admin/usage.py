@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import heapq
+import os
+import stat
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
-from app.files import disk_usage
-from app.files.disk_usage import DiskUsage, SeenInodes
 from app.files.trash import TRASH
 from app.index import conversation_lookup
 from app.index.conversation_lookup import Placement
@@ -19,6 +19,60 @@ from app.model.times import format_us
 from app.model.transcript import name_conversation
 from app.store.follow.full_sync import OnProgress, ignore_progress
 from app.store.store import ConversationStore
+
+_BLOCK_BYTES = 512
+
+
+@dataclass(slots=True)
+class DiskUsage:
+    """The number of inodes (files, directories, links), their size in bytes, and the bytes allocated on disk."""
+
+    inodes: int = 0
+    size_bytes: int = 0
+    disk_bytes: int = 0
+
+    def add(self, other: DiskUsage) -> None:
+        """Add another usage to this one."""
+        self.inodes += other.inodes
+        self.size_bytes += other.size_bytes
+        self.disk_bytes += other.disk_bytes
+
+
+SeenInodes = set[tuple[int, int]]
+"""(device, inode) of the files with several hard links that were already counted."""
+
+
+def measure_path(path: Path, seen: SeenInodes) -> DiskUsage:
+    """Return the usage of a file, or of a directory with its contents. Files deleted during the count are ignored."""
+    usage = DiskUsage()
+    pending = [str(path)]
+    try:
+        _count(os.lstat(path), usage, seen)
+    except OSError:
+        return usage
+    while pending:
+        try:
+            with os.scandir(pending.pop()) as entries:
+                for entry in entries:
+                    status = entry.stat(follow_symlinks=False)
+                    _count(status, usage, seen)
+                    if stat.S_ISDIR(status.st_mode):
+                        pending.append(entry.path)
+        except OSError:
+            continue
+    return usage
+
+
+def _count(status: os.stat_result, usage: DiskUsage, seen: SeenInodes) -> None:
+    if status.st_nlink > 1 and not stat.S_ISDIR(status.st_mode):
+        key = (status.st_dev, status.st_ino)
+        if key in seen:
+            return
+        seen.add(key)
+    usage.inodes += 1
+    usage.size_bytes += 0 if stat.S_ISDIR(status.st_mode) else status.st_size
+    usage.disk_bytes += status.st_blocks * _BLOCK_BYTES
+
 
 _PAGE = 200
 
@@ -87,7 +141,7 @@ class _Measurement:
 
     def add(self, page: list[Placement]) -> None:
         for placement in page:
-            usage = disk_usage.measure(self._root / placement.directory, self._seen)
+            usage = measure_path(self._root / placement.directory, self._seen)
             name = self._name_of(placement)
             share = self._shares.setdefault(name, Share(name))
             for group in (share, self._all):
@@ -110,7 +164,7 @@ class _Measurement:
     def _sum(self, paths: Iterable[Path]) -> DiskUsage:
         usage = DiskUsage()
         for path in paths:
-            usage.add(disk_usage.measure(path, self._seen))
+            usage.add(measure_path(path, self._seen))
         return usage
 
 

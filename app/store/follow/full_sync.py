@@ -11,13 +11,16 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
-from concurrent.futures import Executor
+from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from app.errors import QueryTooSlow, StoreUnavailable
 from app.files import layout
@@ -32,11 +35,11 @@ from app.index.sqlite.database import Index
 from app.index.state import Revision
 from app.model.conversation import IndexedRow
 from app.model.event import KnownLog, LogChange
+from app.processes import Spawn, die_with_parent
 from app.store.context import StoreContext
 from app.store.follow.derivation import invalidate_other_derivations
 from app.store.follow.ingest import LOOKS, RowsWritten, delete_vanished, write_rows
 from app.store.follow.leader import sync_lock
-from app.store.follow.worker_pool import readers, run_ahead
 
 T = TypeVar("T")
 
@@ -318,3 +321,50 @@ async def merge_words(index: Index, *, always: bool) -> AsyncIterator[tuple[int,
         yield done, max(done, total)
         more = await index.write(partial(text_index.merge_words, begin=done == 0))
         done += 1
+
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@contextmanager
+def readers(processes: int) -> Iterator[Executor]:
+    """Yield the executor for reading: up to this many processes, started on demand, or one thread for 0."""
+    executor: Executor
+    # Parsing holds Python's interpreter lock. A large first build runs in spawned processes, which uses the other cores
+    # and leaves a server free to answer. Later syncs read little, and a thread is enough.
+    if processes:
+        executor = ProcessPoolExecutor(processes, Spawn(), initializer=die_with_parent)
+    else:
+        executor = ThreadPoolExecutor(1, "reader")
+    try:
+        yield executor
+    finally:
+        executor.shutdown(wait=not processes, cancel_futures=True)
+
+
+async def run_ahead(
+    executor: Executor, ahead: int, work: Callable[..., T], batches: AsyncIterator[tuple[object, ...]]
+) -> AsyncIterator[T]:
+    """Run `work` on each batch and yield the results in order. At most `ahead` batches are in progress at once.
+
+    Raises:
+        StoreUnavailable: a reading process was killed.
+    """
+    loop = asyncio.get_running_loop()
+    running: deque[asyncio.Future[T]] = deque()
+    try:
+        async for batch in batches:
+            running.append(loop.run_in_executor(executor, work, *batch))
+            if len(running) > ahead:
+                yield await running.popleft()
+        while running:
+            yield await running.popleft()
+    except BrokenProcessPool as error:
+        raise StoreUnavailable(
+            "a process that was reading conversations was killed, perhaps because memory ran out; "
+            "set CONVSTORE_SYNC_PROCESSES=0 to read in one thread"
+        ) from error
+    finally:
+        for future in running:
+            future.cancel()

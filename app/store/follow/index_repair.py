@@ -13,9 +13,9 @@ from app.files import layout
 from app.index.sqlite import migrations, open_lock
 from app.index.sqlite.database import Index
 from app.index.sqlite.index_file import find_identity, make_directory
+from app.index.sqlite.migrations import HEAD, read_revision
 from app.index.sqlite.replace_index import is_marked_damaged, replace_damaged
 from app.index.sqlite.schema_shape import require_shape
-from app.index.sqlite.schema_version import HEAD, read_revision
 from app.store.context import StoreContext
 
 log = logging.getLogger(__name__)

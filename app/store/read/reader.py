@@ -37,7 +37,7 @@ from app.store.read import followers, lookup
 from app.store.read.event_reader import EventPage, EventReader
 from app.store.read.followers import Followers, follow_events
 from app.store.read.freshness import Freshness
-from app.store.read.info_from_files import add_skills
+from app.store.read.lookup import add_skills
 from app.store.write import deletion
 
 PAGE_MAX = 100

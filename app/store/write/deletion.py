@@ -1,19 +1,25 @@
-"""Deleting and restoring a conversation by one rename and an update of its rows; and emptying the trash."""
+"""Deleting and restoring a conversation by one rename and an update of its rows; and emptying the trash.
+
+The `require_` functions are dry runs: they raise the errors of deleting or editing a conversation without a change.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import time
 from collections.abc import AsyncGenerator
+from functools import partial
 from pathlib import Path
 
-from app.errors import NotInTrash, UnreadableFile
-from app.files import layout, trash
+from app.errors import ConversationNotFound, ConversationOwned, NotInTrash, UnreadableFile
+from app.files import layout, lease, metadata_reader, trash
 from app.files.layout import ConversationDir
+from app.files.open_conversation import TagEdit
 from app.files.trash import Deleted, TrashEntry
-from app.model.conversation import TITLE_MAX, truncate_text
+from app.model.conversation import TITLE_MAX, ConversationFiles, truncate_text
 from app.model.event import parse_json_object
 from app.model.ids import ConversationId, dashed
+from app.model.validation import check_tags, find_tags
 from app.store.context import StoreContext
 from app.store.read.lookup import get_directory
 from app.store.write.backlog import Backlog, Done
@@ -80,3 +86,34 @@ def _find_title(root: Path, entry: TrashEntry) -> str | None:
     except (OSError, UnreadableFile):
         return None
     return truncate_text(title, TITLE_MAX)
+
+
+async def require_deletable(
+    context: StoreContext, conversation_id: ConversationId, instance: str, *, force: bool = False
+) -> str:
+    """Raise the errors of `delete`, or return the directory."""
+    directory = await get_directory(context, conversation_id)
+    holder = await asyncio.to_thread(lease.find_holder, context.root, directory)
+    if not force and holder is not None and holder.owner != instance:
+        raise ConversationOwned(lease.describe_owner(directory, holder))
+    return directory
+
+
+async def require_writable(context: StoreContext, conversation_id: ConversationId, instance: str) -> ConversationFiles:
+    """Raise the errors of setting title or tags, or return the conversation's files."""
+    directory = await require_deletable(context, conversation_id, instance)  # deleting and writing need the same lease
+    read = partial(metadata_reader.read_conversation, context.reader, directory, conversation_id, with_log=False)
+    files = await asyncio.to_thread(read)
+    if files is None:
+        raise ConversationNotFound(f"no conversation has the id {dashed(conversation_id)}")
+    torn = files.meta is None and any(problem.startswith(layout.META) for problem in files.problems)
+    if files.failed or files.state is None or torn:
+        raise metadata_reader.not_writable(directory, files)
+    return files
+
+
+async def require_taggable(
+    context: StoreContext, conversation_id: ConversationId, instance: str, change: TagEdit
+) -> None:
+    """Raise the errors of changing the tags."""
+    check_tags(change(find_tags(await require_writable(context, conversation_id, instance))))

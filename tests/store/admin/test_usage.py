@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from app.model.ids import ConversationId
-from app.store.admin.usage import By, measure
+from app.store.admin.usage import By, DiskUsage, SeenInodes, measure, measure_path
 from tests.builders import make_conversation, make_id
 from tests.conftest import StoreOpener
 
@@ -51,3 +51,24 @@ async def test_a_file_of_two_names_counts_once_and_the_trash_apart(root: Path, o
     assert megabytes == [1, 2]
     assert used.other.disk_bytes >= 500_000
     assert used.index.disk_bytes > 0
+
+
+def test_files_with_several_names_are_counted_once_and_links_not_followed(tmp_path: Path) -> None:
+    one, other = tmp_path / "one", tmp_path / "other"
+    for path in (one / "inner", other):
+        path.mkdir(parents=True)
+    (one / "inner" / "file").write_bytes(bytes(10_000))
+    os.link(one / "inner" / "file", other / "same")
+    (other / "link").symlink_to(one)
+    seen: SeenInodes = set()
+    first, second = measure_path(one, seen), measure_path(other, seen)
+    assert (first.inodes, first.size_bytes) == (3, 10_000)
+    assert first.disk_bytes >= 10_000
+    assert (second.inodes, second.size_bytes) == (2, len(str(one)))
+    assert measure_path(one / "inner" / "file", set()).size_bytes == 10_000
+    second.add(first)
+    assert (second.inodes, second.size_bytes) == (5, 10_000 + len(str(one)))
+
+
+def test_what_is_not_there_takes_nothing(tmp_path: Path) -> None:
+    assert measure_path(tmp_path / "nothing", set()) == DiskUsage()

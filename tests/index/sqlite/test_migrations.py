@@ -13,8 +13,8 @@ import pytest
 
 from app.errors import IndexDamaged, IndexUnusable
 from app.index.sqlite import migrations
+from app.index.sqlite.migrations import HEAD, read_revision
 from app.index.sqlite.replace_index import is_marked_damaged
-from app.index.sqlite.schema_version import HEAD, read_revision
 
 
 def test_a_schema_whose_names_are_no_text_any_more_is_damage(tmp_path: Path) -> None:
