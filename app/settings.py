@@ -176,6 +176,11 @@ class Settings(BaseSettings):
             )
         return Path(os.path.abspath(url.path[1:]))  # noqa: PTH100
 
+    @property
+    def state_dir(self) -> Path:
+        """The directory of what a server keeps beside the index: its key, its address, and logins of the page."""
+        return self.index_path.parent
+
     @cached_property
     def key_path(self) -> Path:
         """The file that holds the generated API key."""

@@ -35,6 +35,7 @@ from app.api.routes import (
     metrics,
     server,
     session_sockets,
+    session,
     sockets,
     trash,
 )
@@ -42,6 +43,7 @@ from app.processes import die_with_parent
 from app.settings import LOOPBACK_HOSTS, Settings
 from app.store.follow.background import run_background
 from app.store.store import ConversationStore
+from app.web import pages
 
 log = logging.getLogger(__name__)
 
@@ -61,6 +63,7 @@ _ROUTERS = (
     messages.router,
     sockets.router,
     session_sockets.router,
+    session.router,
     server.router,
     index.router,
     metrics.router,
@@ -80,7 +83,7 @@ def create_app(settings: Settings, keys: Sequence[str] | None = None, *, ends_pr
     """
     if keys is None:
         keys, _ = load_keys(settings)
-    valid_keys = Keys(keys)
+    valid_keys = Keys(keys, settings.state_dir)
     app_metrics = Metrics()
     open_paths = OPEN_PATHS | ({"/metrics"} if settings.open_metrics else frozenset())
     app = FastAPI(
@@ -91,7 +94,7 @@ def create_app(settings: Settings, keys: Sequence[str] | None = None, *, ends_pr
         docs_url=None,
         redoc_url=None,
         # As they are: include_router would build each route a second time at every start.
-        routes=[route for router in _ROUTERS for route in router.routes],
+        routes=[*(route for router in _ROUTERS for route in router.routes), *pages.ROUTES],
         middleware=[
             Middleware(ObservabilityMiddleware, metrics=app_metrics, unrouted=conversations.CACHED_ROUTES),
             Middleware(HostMiddleware, hosts=_allowed_hosts(settings)),

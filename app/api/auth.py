@@ -14,11 +14,16 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from app.api.errors import error_response
 from app.api.headers import API_KEY, join_header
 from app.api.openapi import DOCS_PATHS
+from app.api.sessions import Tokens
 from app.errors import InvalidSettings
 from app.settings import Settings
 
-OPEN_PATHS = frozenset({"/alive", "/health", "/ready", "/server_info"}) | DOCS_PATHS
-"""Paths that need no key: the health checks, and the description of the API. They give no data of the store."""
+OPEN_PATHS = frozenset({"/alive", "/health", "/ready", "/server_info", "/api/session"}) | DOCS_PATHS
+"""Paths that need no key: the health checks, signing in, and the description of the API. They give no data."""
+
+SHELL_PATHS = frozenset({"/", "/overview", "/trash", "/compare"})
+SHELL_PREFIXES = ("/c/", "/static/")
+"""Paths of the page without its data, which need no key either."""
 
 _API_KEY = API_KEY.lower().encode()
 _REQUESTS = ("http", "websocket")
@@ -75,10 +80,11 @@ async def _refuse(status: int, code: str, detail: str, scope: Scope, receive: Re
 
 
 class Keys:
-    """The valid keys. Without any, no key is required."""
+    """The valid keys, and the tokens of the page that are signed with them. Without any key, none is required."""
 
-    def __init__(self, keys: Sequence[str]) -> None:
+    def __init__(self, keys: Sequence[str], state_dir: Path) -> None:
         self._digests = [sha256(key.encode()).digest() for key in keys]
+        self.tokens = Tokens(keys, state_dir)
 
     @property
     def required(self) -> bool:
@@ -86,6 +92,10 @@ class Keys:
         return bool(self._digests)
 
     def admit(self, given: bytes) -> bool:
+        """Whether this is one of the keys, or a token that was made with one."""
+        return self.admit_key(given) or self.tokens.admit(given)
+
+    def admit_key(self, given: bytes) -> bool:
         """Whether this is one of the keys. The time that it takes does not depend on how much of a key is right."""
         digest = sha256(given).digest()
         return sum(secrets.compare_digest(digest, known) for known in self._digests) > 0
@@ -101,7 +111,7 @@ class ApiKeyMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on, or answer 401."""
-        if scope["type"] != "http" or scope["path"] in self._open_paths:
+        if scope["type"] != "http" or self._is_open(scope["path"]):
             await self._app(scope, receive, send)
             return
         given = join_header(scope, _API_KEY)
@@ -112,6 +122,9 @@ class ApiKeyMiddleware:
         if given:
             detail = f"the API key in the header {API_KEY} is none of this server's"
         await error_response(401, "unauthorized", detail)(scope, receive, send)
+
+    def _is_open(self, path: str) -> bool:
+        return path in self._open_paths or path in SHELL_PATHS or path.startswith(SHELL_PREFIXES)
 
 
 def load_keys(settings: Settings) -> tuple[list[str], bool]:

@@ -15,7 +15,7 @@ from typing import Annotated, Any
 
 from fastapi import Body, FastAPI
 from fastapi.openapi.docs import get_swagger_ui_html
-from fastapi.responses import FileResponse, HTMLResponse, RedirectResponse
+from fastapi.responses import FileResponse, HTMLResponse
 from pydantic import Field, WithJsonSchema
 
 from app.api.errors import ErrorBody
@@ -28,7 +28,7 @@ from app.model.validation import EVENT_ID, EVENT_KIND, SOURCES
 
 _DOCS = "/docs"
 _DOCS_FILES = ("swagger-ui-bundle.js", "swagger-ui.css", "favicon.png")
-DOCS_PATHS = frozenset({"/", "/openapi.json", _DOCS, *(f"{_DOCS}/{name}" for name in _DOCS_FILES)})
+DOCS_PATHS = frozenset({"/openapi.json", _DOCS, *(f"{_DOCS}/{name}" for name in _DOCS_FILES)})
 """Paths of the document and its page, which hold no data."""
 
 _FASTAPI_ERROR = "HTTPValidationError"
@@ -153,10 +153,6 @@ def _serve_page(app: FastAPI) -> None:
     async def get_page() -> HTMLResponse:
         return HTMLResponse(html, headers=policy)
 
-    async def redirect_to_page() -> RedirectResponse:
-        return RedirectResponse(_DOCS)
-
-    app.add_api_route("/", redirect_to_page, include_in_schema=False)
     app.add_api_route(_DOCS, get_page, include_in_schema=False)
     for name in _DOCS_FILES:
         with as_file(files("fastapi_offline") / "static" / name) as path:

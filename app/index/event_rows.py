@@ -32,7 +32,7 @@ from app.model.page import Cursor, EventOrder
 UNREADABLE_MAX = 1000
 """The maximum number of unreadable events that a page reports."""
 
-_HERE = event.c.conversation == (
+HERE = event.c.conversation == (
     select(conversation.c.id).where(conversation.c.uuid == bindparam("uuid")).scalar_subquery()
 )
 """Filters by uuid, because keys change when the index is rebuilt."""
@@ -55,7 +55,7 @@ def _conditions(names: Iterable[str]) -> list[ColumnElement[bool]]:
         "timestamp_gte": event.c.timestamp >= bindparam("timestamp_gte"),
         "timestamp_lt": event.c.timestamp < bindparam("timestamp_lt"),
     }
-    return [_HERE, event.c.unreadable.is_(None), *(clauses[name] for name in names)]
+    return [HERE, event.c.unreadable.is_(None), *(clauses[name] for name in names)]
 
 
 @lru_cache(maxsize=256)
@@ -105,10 +105,37 @@ async def count_events(index: ReadConnection, uuid: ConversationId, asked: Event
 
 
 @cache
+def _between_sql() -> Sql:
+    here = event.c.seq.between(bindparam("first"), bindparam("last"))
+    return compiled(
+        select(event.c.seq, event.c.event_id)
+        .where(HERE, event.c.unreadable.is_(None), here)
+        .order_by(event.c.seq, event.c.event_id)
+    )
+
+
+async def list_between(index: ReadConnection, uuid: ConversationId, first: int, last: int) -> list[EventName]:
+    """Return the names of the readable events between two sequence numbers, in log order."""
+    rows = await index.fetch_all(_between_sql(), {"uuid": uuid, "first": first, "last": last})
+    return [EventName(*row) for row in rows]
+
+
+@cache
+def _count_log_sql() -> Sql:
+    return compiled(select(func.count(), func.coalesce(func.max(event.c.seq), literal_column("-1"))).where(HERE))
+
+
+async def count_log(index: ReadConnection, uuid: ConversationId) -> tuple[int, int]:
+    """Return (how many events a log has, readable or not; its last sequence number, -1 if there is none)."""
+    [row] = await index.fetch_all(_count_log_sql(), {"uuid": uuid})
+    return int(row[0]), int(row[1])
+
+
+@cache
 def _unreadable_sql() -> Sql:
     return compiled(
         select(event.c.seq, event.c.event_id, event.c.unreadable)
-        .where(_HERE, event.c.unreadable.is_not(None), event.c.seq.between(bindparam("first"), bindparam("last")))
+        .where(HERE, event.c.unreadable.is_not(None), event.c.seq.between(bindparam("first"), bindparam("last")))
         .order_by(event.c.seq, event.c.event_id)
         .limit(bindparam("row_limit"))
     )
@@ -127,7 +154,7 @@ async def list_unreadable(
 def _find_sql() -> Sql:
     return compiled(
         select(event.c.seq, event.c.event_id)
-        .where(_HERE, event.c.event_id == bindparam("event_id"))
+        .where(HERE, event.c.event_id == bindparam("event_id"))
         .order_by(event.c.seq)
         .limit(1)
     )
@@ -159,7 +186,7 @@ def _responses_sql() -> Sql:
     )
     return compiled(
         select(event.c.seq, event.c.event_id)
-        .where(_HERE, event.c.source == "agent", event.c.unreadable.is_(None), said)
+        .where(HERE, event.c.source == "agent", event.c.unreadable.is_(None), said)
         .order_by(event.c.seq, event.c.event_id)
     )
 

@@ -178,6 +178,13 @@ async def get_final_response(store: Store, conversation_id: IdInPath) -> FinalRe
     return FinalResponse(response=await store.get_final_response(ConversationId(conversation_id)))
 
 
+@router.get("/{conversation_id}/outline", responses={200: {"model": dict[str, Any]}, 404: {"model": ErrorBody}})
+async def get_outline(store: Store, conversation_id: IdInPath) -> Response:
+    """Return counts by kind and tool, a user's turns, marks and bins of the log. Reads the index alone."""
+    outline = await store.get_outline(ConversationId(conversation_id))
+    return json_response(orjson.dumps(outline.as_json()))
+
+
 CACHED_ROUTES: dict[str, tuple[Endpoint, type[CachedQuery]]] = {
     "/api/conversations/search": (search_conversations, SearchQuery),
     "/api/conversations/count": (count_conversations, FilterQuery),

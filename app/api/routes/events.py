@@ -9,6 +9,7 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Annotated, Any, Literal
 
+import orjson
 from fastapi import APIRouter, Depends, Header, Query, Response
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -35,6 +36,8 @@ write_router = APIRouter(
 )
 
 _BATCH_MAX = 1000
+_NUMBER_DIGITS = 12
+"""Fewer than the digits of an event id."""
 
 
 class UnreadableEvent(BaseModel):
@@ -51,6 +54,23 @@ class EventPageBody(BaseModel):
     items: list[dict[str, Any]]
     next_page_id: str | None
     unreadable: list[UnreadableEvent] = []
+
+
+class NumberedEvent(BaseModel):
+    """An event with its number in the log."""
+
+    seq: int
+    event: dict[str, Any]
+
+
+class WindowBody(BaseModel):
+    """The events numbered `first` to `last` of a log with `count` events."""
+
+    first: int
+    last: int
+    count: int
+    items: list[NumberedEvent]
+    unreadable: list[UnreadableEvent]
 
 
 class Content(BaseModel):
@@ -175,6 +195,32 @@ async def search_events(
 async def count_events(store: Store, conversation_id: IdInPath, event_filter: Filter) -> int:
     """Count events under the filters of search."""
     return await store.count_events(ConversationId(conversation_id), event_filter)
+
+
+@router.get("/window", responses={200: {"model": WindowBody}, 404: {"model": ErrorBody}}, response_class=Response)
+async def get_window(
+    store: Store,
+    conversation_id: IdInPath,
+    around: Annotated[str, Query(description="the number or the id of an event")],
+    before: Annotated[int, Query(ge=0, le=500, description="how many events before it")] = 50,
+    after: Annotated[int, Query(ge=0, le=500, description="how many events after it")] = 50,
+    max_bytes: Annotated[int, Query(ge=1, le=64 << 20, description="end the window after so many bytes")] = 4 << 20,
+) -> Response:
+    """Return the events around one event, each with its number in the log."""
+    place = int(around) if around.isascii() and around.isdigit() and len(around) < _NUMBER_DIGITS else around
+    window = await store.get_window(
+        ConversationId(conversation_id), place, before=before, after=after, max_bytes=max_bytes
+    )
+    items = [b'{"seq":%d,"event":%b}' % (event.name.seq, event.raw) for event in window.items]
+    rest = orjson.dumps(
+        {
+            "first": window.first,
+            "last": window.last,
+            "count": window.total,
+            "unreadable": [event._asdict() for event in window.unreadable],
+        }
+    )
+    return json_response(b'{"items":[%b],%b' % (b",".join(items), rest[1:]))
 
 
 @router.get("/{event_id}", responses={200: {"model": dict[str, Any]}, 404: {"model": ErrorBody}})

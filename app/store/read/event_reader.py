@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from itertools import groupby
+from operator import attrgetter
 from typing import NamedTuple
 
 from app.errors import EventNotFound
 from app.files.log import event_log
 from app.files.log.branches import find_on_branch
 from app.files.log.event_log import RawEvent
+from app.files.metadata_reader import Reader
 from app.index import event_rows
 from app.model.event import final_response, message_text, parse_json_object
 from app.model.filters import EventFilter, digest
@@ -37,6 +40,19 @@ class EventPage(NamedTuple):
     items: list[bytes]
     unreadable: list[UnreadableEvent]
     next_page_id: str | None
+
+
+class Window(NamedTuple):
+    """The events numbered `first` to `last`, with the unreadable ones and gaps among them; `total` are all of the log.
+
+    A window ends early where its files would take more than the bytes that were asked for, but has one event at least.
+    """
+
+    first: int
+    last: int
+    total: int
+    items: list[RawEvent]
+    unreadable: list[UnreadableEvent]
 
 
 class _Batch(NamedTuple):
@@ -72,6 +88,21 @@ class EventReader:
         cursor = None if after is None else Cursor(*after)
         names, _ = await self._list_names(filter_, EventOrder.TIMESTAMP, cursor, limit)
         return await self._read(names)
+
+    async def read_window(self, first: int, limit: int, max_bytes: int) -> Window:
+        """Return the events with `limit` numbers from `first` on."""
+        first = max(first, 0)
+        end = min(first + limit, _SEQ_MAX)
+        async with self._context.index.read() as connection, connection.snapshot():
+            count, last_seq = await event_rows.count_log(connection, self._id)
+            names = await event_rows.list_between(connection, self._id, first, end - 1)
+            gone = await event_rows.list_unreadable(connection, self._id, first, end - 1)
+        events = await asyncio.to_thread(_read_within, self._context.reader, self._directory, names, max_bytes)
+        cut = len(events) < len(names)
+        last = names[len(events)].seq - 1 if cut else min(end - 1, last_seq)
+        unreadable = [UnreadableEvent(*one.name, one.unreadable) for one in events if one.unreadable]
+        unreadable += [UnreadableEvent(name.seq, name.event_id or None, why) for name, why in gone if name.seq <= last]
+        return Window(first, last, count, [one for one in events if not one.unreadable], sorted(unreadable))
 
     async def list_last(self, number: int) -> list[RawEvent]:
         """Return the last `number` events in log order. An event whose file just became unreadable is included."""
@@ -177,6 +208,19 @@ class EventReader:
         async with self._context.index.read() as connection:
             found = await event_rows.list_unreadable(connection, self._id, first, final)
         return [UnreadableEvent(name.seq, name.event_id or None, reason) for name, reason in found]
+
+
+def _read_within(reader: Reader, directory: str, names: list[EventName], max_bytes: int) -> list[RawEvent]:
+    """Read event files until they take `max_bytes`, one at least; never a part of those with one number."""
+    events: list[RawEvent] = []
+    size_bytes = 0
+    for _, same in groupby(names, key=attrgetter("seq")):
+        read = event_log.read_events(reader, directory, same)
+        size_bytes += sum(len(event.raw) for event in read)
+        if events and size_bytes > max_bytes:
+            break
+        events += read
+    return events
 
 
 def _contains(event: RawEvent, text: str) -> bool:

@@ -14,11 +14,12 @@ from app.errors import ConversationNotFound, IndexBusy, IndexDamaged
 from app.files.log.event_log import RawEvent
 from app.files.metadata_reader import Reader
 from app.files.trash import TrashEntry
-from app.index import conversation_list, conversation_lookup, facet_counts, search, state
+from app.index import conversation_list, conversation_lookup, event_outline, facet_counts, search, state
 from app.index.connections import ReadConnection
 from app.index.conversation_list import Page
 from app.index.conversation_lookup import Totals
 from app.index.sqlite.database import Index, Note, ignore_note
+from app.index.event_outline import Outline
 from app.index.state import IndexState
 from app.model.change_token import ChangePage, ChangeToken
 from app.model.facets import Facet, Facets
@@ -34,7 +35,7 @@ from app.store.follow.index_repair import open_index, replace_unusable
 from app.store.follow.verify import Difference, OnVerified, ignore_verified, verify
 from app.store.presence import Presence
 from app.store.read import followers, lookup
-from app.store.read.event_reader import EventPage, EventReader
+from app.store.read.event_reader import EventPage, EventReader, Window
 from app.store.read.followers import Followers, follow_events
 from app.store.read.freshness import Freshness
 from app.store.read.lookup import add_skills
@@ -304,6 +305,29 @@ class StoreReader:
             EventNotFound: the conversation has no such event, or the event's file cannot be read.
         """
         return await (await self.open_log(conversation_id)).get_event(event_id)
+
+    async def get_outline(self, conversation_id: ConversationId) -> Outline:
+        """Return counts, turns, marks and bins of a conversation's log, from the index alone.
+
+        Raises:
+            ConversationNotFound: no conversation has this id.
+        """
+        await self._freshness.bring_in_step(conversation_id)
+        async with self.index.read() as connection:
+            return await event_outline.read_outline(connection, conversation_id)
+
+    async def get_window(
+        self, conversation_id: ConversationId, around: str | int, *, before: int, after: int, max_bytes: int
+    ) -> Window:
+        """Return the events around an event, which is given by its number or its id.
+
+        Raises:
+            ConversationNotFound: no conversation has this id.
+            EventNotFound: the conversation has no event with this id.
+        """
+        log = await self.open_log(conversation_id)
+        seq = around if isinstance(around, int) else (await log.get_name(around)).seq
+        return await log.read_window(seq - before, before + after + 1 + min(seq - before, 0), max_bytes)
 
     async def get_final_response(self, conversation_id: ConversationId) -> str:
         """Return the agent's last finish message or plain message on the active branch, or "" if there is none.

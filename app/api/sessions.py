@@ -1,0 +1,112 @@
+"""Signing in to the page: one-time login codes, and the tokens that a browser sends in place of the key.
+
+There is no cookie: a browser sends a cookie of 127.0.0.1:8000 to every other port of 127.0.0.1 too, where other
+programs serve pages.
+"""
+
+from __future__ import annotations
+
+import hmac
+import os
+import secrets
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from hashlib import sha256
+from pathlib import Path
+
+CODE_VALID_S = 60
+TOKEN_VALID_S = 12 * 60 * 60
+
+_LOGINS = "logins"
+_ENDED = "ended-"
+
+
+def make_code(state_dir: Path, valid_s: float = CODE_VALID_S) -> str:
+    """Return a new login code of 128 bits, valid once and for `valid_s` seconds.
+
+    A file with the hash of the code stands for it, so that any worker of the server can spend it.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    logins = state_dir / _LOGINS
+    logins.mkdir(mode=0o700, parents=True, exist_ok=True)
+    _remove_expired(logins)
+    code = secrets.token_urlsafe(16)
+    _touch_until(logins / _hash(code), time.time() + valid_s)
+    return code
+
+
+def spend_code(state_dir: Path, code: str) -> bool:
+    """Whether this code is valid. It is not afterwards: of several that spend it at once, one succeeds."""
+    path = state_dir / _LOGINS / _hash(code)
+    try:
+        expires = path.stat().st_mtime
+        path.unlink()
+    except FileNotFoundError:
+        return False
+    return time.time() < expires
+
+
+class Tokens:
+    """Makes and checks tokens: `expiry.nonce.signature`, signed with a key of the server.
+
+    A token ends after 12 hours, when its key is changed, or when its user signs out.
+    """
+
+    def __init__(self, keys: Sequence[str], state_dir: Path) -> None:
+        self._secrets = [sha256(b"convstore token " + key.encode()).digest() for key in keys]
+        self._logins = state_dir / _LOGINS
+
+    def make(self) -> tuple[str, int]:
+        """Return (a new token, the second since 1970 at which it ends)."""
+        expires = int(time.time()) + TOKEN_VALID_S
+        claim = f"{expires}.{secrets.token_urlsafe(12)}"
+        return f"{claim}.{_sign(self._secrets[0], claim)}", expires
+
+    def admit(self, given: bytes) -> bool:
+        """Whether this is a token of this server that has not ended."""
+        token = given.decode("latin-1")
+        claim, _, signature = token.rpartition(".")
+        expires, _, nonce = claim.partition(".")
+        if not (expires.isascii() and expires.isdigit() and nonce):
+            return False
+        signed = sum(hmac.compare_digest(signature.encode(), _sign(key, claim).encode()) for key in self._secrets)
+        return bool(signed) and time.time() < int(expires) and not (self._logins / _ended_name(nonce)).exists()
+
+    def end(self, given: bytes) -> None:
+        """End a token that is valid, for all workers of the server."""
+        expires, nonce, _ = given.decode("latin-1").split(".")
+        self._logins.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _remove_expired(self._logins)
+        _touch_until(self._logins / _ended_name(nonce), int(expires))
+
+
+def _hash(code: str) -> str:
+    return sha256(code.encode()).hexdigest()
+
+
+def _sign(key: bytes, claim: str) -> str:
+    return hmac.new(key, claim.encode(), sha256).hexdigest()
+
+
+def _ended_name(nonce: str) -> str:
+    return f"{_ENDED}{_hash(nonce)}"
+
+
+def _touch_until(path: Path, expires: float) -> None:
+    """Make an empty file for this user alone, whose modification time is the time at which it expires."""
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        os.utime(fd, (expires, expires))
+    finally:
+        os.close(fd)
+
+
+def _remove_expired(logins: Path) -> None:
+    oldest = time.time() - CODE_VALID_S  # a file that is being made has no time of expiry yet
+    for path in logins.iterdir():
+        with suppress(FileNotFoundError):
+            if path.stat().st_mtime < oldest:
+                path.unlink()

@@ -1,0 +1,146 @@
+"""What the page of a conversation shows: facts, ribbon, outline, and its events in sections of 100 numbers."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import orjson
+
+from app.errors import EventNotFound
+from app.index.event_outline import BINS, Outline
+from app.model.ids import event_file_name
+from app.model.redaction import redact_file
+from app.store.read.event_reader import EventReader
+from app.web import event_blocks
+from app.web.event_blocks import PAIR_DISTANCE, Event
+from app.web.rows import make_row
+
+SECTION = 100
+SECTION_MAX_BYTES = 16 << 20
+
+_MARK_WORDS = {
+    "AgentErrorEvent": ("tool call failed", True),
+    "ConversationErrorEvent": ("run failed", True),
+    "Condensation": ("condensed", False),
+    "UserRejectObservation": ("rejected", True),
+    "HookExecutionEvent": ("hook", False),
+}
+_GROUPS = (("messages", "Messages"), ("tools", "Tools"), ("edits", "Edits"), ("errors", "Errors"), ("state", "State"))
+
+
+class Line(NamedTuple):
+    """A line of the outline: a turn, or an event worth finding below it."""
+
+    seq: int
+    text: str
+    sub: bool
+    bad: bool
+
+
+def make_head(body: bytes, outline: Outline) -> dict[str, object]:
+    """Return the context of conversation.html."""
+    row = make_row(body)
+    return {
+        "row": row,
+        "count": outline.total,
+        "last": outline.last_seq,
+        "unreadable": outline.unreadable,
+        "sections": list(range(0, outline.last_seq + 1, SECTION)),
+        "lines": _lines(outline),
+        "open_at": outline.turns[-1].seq if outline.turns else max(outline.last_seq, 0),
+        "groups": [(name, label, _count(outline, name)) for name, label in _GROUPS],
+        "bars": _bars(outline),
+        "turns": len(outline.turns),
+        "errors": sum(1 for mark in outline.marks if _MARK_WORDS.get(mark.kind, ("", True))[1]),
+    }
+
+
+def _lines(outline: Outline) -> list[Line]:
+    lines = [Line(turn.seq, " ".join(turn.text.split()) or "(no text)", sub=False, bad=False) for turn in outline.turns]
+    for mark in outline.marks:
+        words, bad = _MARK_WORDS.get(mark.kind, ("unreadable", True))
+        lines.append(Line(mark.seq, words if mark.tool is None else f"{mark.tool}: {words}", sub=True, bad=bad))
+    return sorted(lines)
+
+
+def _count(outline: Outline, group: str) -> int:
+    return sum(count for kind, _, tool, count in outline.kinds if _group(kind, tool) == group)
+
+
+def _group(kind: str, tool: str | None) -> str:
+    if kind == "MessageEvent" or (kind == "ActionEvent" and tool == "finish"):
+        return "messages"
+    if kind in ("AgentErrorEvent", "ConversationErrorEvent", "UserRejectObservation"):
+        return "errors"
+    if kind == "ActionEvent" and tool in ("file_editor", "str_replace_editor", "planning_file_editor"):
+        return "edits"
+    return "tools" if kind in ("ActionEvent", "ACPToolCallEvent") else "state" if kind != "ObservationEvent" else ""
+
+
+def _bars(outline: Outline) -> list[dict[str, Any]]:
+    most = max((one.user + one.edits + one.errors + one.other for one in outline.bins), default=1)
+    width = 860 / BINS
+    bars = []
+    for one in outline.bins:
+        total = one.user + one.edits + one.errors + one.other
+        height = 3 + 23 * total / most
+        shape = "e" if one.errors else "u" if one.user else "w" if one.edits else "o"
+        bars.append({"x": f"{one.number * width:.1f}", "y": f"{28 - height:.1f}", "h": f"{height:.1f}", "c": shape})
+    return bars
+
+
+async def make_section(log: EventReader, conversation_id: str, start: int, limit: int) -> dict[str, object]:
+    """Return the context of events.html: the blocks of the events numbered from `start` on."""
+    before = (
+        await log.read_window(start - PAIR_DISTANCE, min(start, PAIR_DISTANCE), SECTION_MAX_BYTES) if start else None
+    )
+    window = await log.read_window(start, limit, SECTION_MAX_BYTES)
+    after = await log.read_window(start + limit, PAIR_DISTANCE, SECTION_MAX_BYTES)
+    events = [_parse(one) for one in window.items]
+    blocks = event_blocks.make_blocks(
+        events, [_parse(one) for one in before.items] if before else [], [_parse(one) for one in after.items]
+    )
+    shown = {block.event.seq for block in blocks}
+    return {
+        "conversation_id": conversation_id,
+        "first": start,
+        "last": window.last,
+        "blocks": sorted([*((block.event.seq, 0, block) for block in blocks), *_gone(window.unreadable)], key=_place),
+        "folded": [event.seq for event in events if event.seq not in shown],
+    }
+
+
+def _place(entry: tuple[int, int, object]) -> tuple[int, int]:
+    return entry[:2]
+
+
+def _gone(unreadable: list[Any]) -> list[tuple[int, int, Any]]:
+    return [(one.seq, 1, one) for one in unreadable]
+
+
+async def make_inside(
+    log: EventReader, conversation_id: str, event_id: str, observation_id: str, *, whole: bool
+) -> dict[str, object]:
+    """Return the context of body.html: the inside of an event, with that of its observation.
+
+    Raises:
+        EventNotFound: the log has no such event.
+    """
+    event = await _read(log, event_id)
+    observation = None
+    if observation_id:
+        observation = await _read(log, observation_id)
+        if observation.value.get("action_id") != event.id:
+            raise EventNotFound(f"event {observation_id[:64]} does not answer event {event_id[:64]}")
+    body = event_blocks.make_body(event, observation, whole=whole)
+    return {"conversation_id": conversation_id, "body": body, "event": event, "observation": observation}
+
+
+async def _read(log: EventReader, event_id: str) -> Event:
+    name = await log.get_name(event_id)
+    raw = await log.get_event(event_id)
+    return Event(name.seq, orjson.loads(redact_file(event_file_name(name), raw)))
+
+
+def _parse(one: Any) -> Event:  # noqa: ANN401
+    return Event(one.name.seq, orjson.loads(redact_file(event_file_name(one.name), one.raw)))

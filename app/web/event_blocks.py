@@ -1,0 +1,486 @@
+"""Events as blocks of a page: what each kind of event shows, open or folded. A pure function of the events.
+
+An action and its observation are one block. Every event is in exactly one block, so that nothing is left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+import orjson
+from markupsafe import Markup
+
+from app.model.event import STATE_UPDATE, content_texts
+from app.web import markup
+
+GAP_S = 600
+"""A longer pause between two events is said."""
+PAIR_DISTANCE = 50
+"""An observation is shown with its action if it follows within so many events."""
+
+_WHAT_MAX = 300
+_MINUS = "\N{MINUS SIGN}"
+_RESULT_MAX = 80
+_FIELDS_MAX = 20_000
+_EDITORS = ("FileEditorAction", "StrReplaceEditorAction", "PlanningFileEditorAction")
+
+
+@dataclass(slots=True)
+class Event:
+    """A readable event with its number. `value` is its JSON with secrets masked."""
+
+    seq: int
+    value: dict[str, Any]
+
+    @property
+    def id(self) -> str:
+        """The event's id."""
+        return str(self.value.get("id") or "")
+
+    @property
+    def kind(self) -> str:
+        """The name of its class."""
+        return str(self.value.get("kind") or "")
+
+    @property
+    def time(self) -> datetime | None:
+        """Its time as it stands in the file, often without a zone."""
+        try:
+            return datetime.fromisoformat(str(self.value.get("timestamp")))
+        except ValueError:
+            return None
+
+
+@dataclass(slots=True)
+class Block:
+    """A part of the page for one event, or for an action with its observation.
+
+    `shape` names the macro that renders it; `group` is what a filter of kinds calls it; `others` are the numbers of
+    further events that it shows.
+    """
+
+    shape: str
+    group: str
+    event: Event
+    who: str = ""
+    html: Markup = field(default_factory=Markup)
+    tool: str = ""
+    what: str = ""
+    result: Markup = field(default_factory=Markup)
+    note: str = ""
+    bad: bool = False
+    open: bool = False
+    images: list[str] = field(default_factory=list)
+    links: list[str] = field(default_factory=list)
+    thought: str = ""
+    reasoning: str = ""
+    body: Body | None = None
+    has_body: bool = False
+    observation: Event | None = None
+    gap: str = ""
+    day: str = ""
+
+    @property
+    def at(self) -> str:
+        """The time of day, HH:MM."""
+        time = self.event.time
+        return f"{time:%H:%M}" if time else ""
+
+    @property
+    def iso(self) -> str:
+        """The time as ISO 8601."""
+        time = self.event.time
+        return time.isoformat(timespec="seconds") if time else ""
+
+
+@dataclass(slots=True)
+class Body:
+    """The inside of a folded block: a diff, output of a terminal, code, or fields as JSON."""
+
+    diff: markup.Diff | None = None
+    code: list[Markup] | None = None
+    output: Markup | None = None
+    shown: int = 0
+    total: int = 0
+    html: Markup | None = None
+    fields: str = ""
+    images: list[str] = field(default_factory=list)
+    path: str = ""
+
+
+def make_blocks(events: Iterable[Event], earlier: Iterable[Event] = (), later: Iterable[Event] = ()) -> list[Block]:
+    """Return the blocks of a stretch of a log.
+
+    `earlier` are the events before it: an observation whose action is among them is shown there and not here. `later`
+    are those after it: observations of actions of this stretch are taken from them. Give `PAIR_DISTANCE` of each.
+    """
+    events = list(events)
+    observations = {_action_id(event): event for event in [*events, *later]}
+    actions = {event.id: event.seq for event in [*earlier, *events] if event.kind == "ActionEvent"}
+    blocks: list[Block] = []
+    before: Event | None = None
+    for event in events:
+        action_seq = actions.get(_action_id(event))
+        if action_seq is not None and 0 < event.seq - action_seq <= PAIR_DISTANCE:
+            continue
+        observation = observations.get(event.id) if event.kind == "ActionEvent" and event.id else None
+        if observation is not None and not 0 < observation.seq - event.seq <= PAIR_DISTANCE:
+            observation = None
+        block = _make(event, observation)
+        block.gap, block.day = _pause(before, event)
+        blocks.append(block)
+        before = event
+    return blocks
+
+
+def make_body(event: Event, observation: Event | None, *, whole: bool = False) -> Body:
+    """Return the inside of a block; with `whole`, all lines of an output."""
+    action = _dict(event.value.get("action"))
+    seen = _dict((observation or event).value.get("observation"))
+    if event.kind == "ACPToolCallEvent":
+        return _acp_body(event, whole=whole)
+    if "old_content" in seen or "new_content" in seen:
+        return _edit_body(seen, action)
+    text = "\n".join(content_texts(seen.get("content"))) or _error_text(observation)
+    if seen.get("kind") == "TerminalObservation" or _is_command(action):
+        return _output_body(text, whole=whole)
+    body = _output_body(text, whole=whole) if text else Body()
+    body.images = _images(seen.get("content"))
+    body.fields = _pretty(action or event.value)
+    return body
+
+
+def _make(event: Event, observation: Event | None) -> Block:
+    maker = _MAKERS.get(event.kind)
+    if maker is not None:
+        return maker(event)
+    if event.kind == "ActionEvent":
+        return _action(event, observation)
+    return _folded(event, event.kind or "event without a kind")
+
+
+def _message(event: Event) -> Block:
+    message = _dict(event.value.get("llm_message"))
+    content = message.get("content")
+    texts = content_texts(_without_images(content)) + content_texts(event.value.get("extended_content"))
+    user = event.value.get("source") == "user"
+    sender = event.value.get("sender")
+    block = Block("message" if user else "say", "messages", event, who="You" if user else "Agent")
+    if isinstance(sender, str) and sender:
+        block.who = sender
+    block.html = markup.markdown("\n\n".join(texts))
+    block.reasoning = str(message.get("reasoning_content") or "")
+    urls = _images(content)
+    block.images = [url for url in urls if url.startswith("data:image/")]
+    block.links = [url for url in urls if url.startswith(("http://", "https://"))]
+    return block
+
+
+def _action(event: Event, observation: Event | None) -> Block:
+    action = _dict(event.value.get("action"))
+    thought = "\n\n".join(text for text in content_texts(event.value.get("thought")) if text.strip())
+    reasoning = str(event.value.get("reasoning_content") or "")
+    if action.get("kind") == "FinishAction":
+        block = Block("done", "messages", event, who="Agent", html=markup.markdown(str(action.get("message") or "")))
+    else:
+        block = Block("step", "tools", event)
+        block.tool, block.what = _tool_and_what(event, action)
+        block.group = "edits" if _is_edit(action) else "tools"
+        block.has_body = True
+        _add_result(block, observation)
+    block.observation, block.thought, block.reasoning = observation, thought, reasoning
+    return block
+
+
+def _add_result(block: Block, observation: Event | None) -> None:
+    """Say in a line how an action ended, and open it if it failed."""
+    if observation is None:
+        return
+    block.observation = observation
+    seen = _dict(observation.value.get("observation"))
+    block.result, block.bad = _result(seen)
+    took = _seconds_between(block.event, observation)
+    if took:
+        block.result = Markup("{} · {}").format(block.result, took) if block.result else Markup(took)  # noqa: S704
+    if block.bad:
+        block.group, block.open = "errors", True
+        block.body = make_body(block.event, observation)
+
+
+def _result(seen: dict[str, Any]) -> tuple[Markup, bool]:
+    """Return (how an observation ended, in a few words; whether it failed)."""
+    exit_code = seen.get("exit_code")
+    ended = isinstance(exit_code, int) and exit_code != -1
+    if ended and exit_code != 0:
+        return Markup('<span class="no">exit {}</span>').format(exit_code), True
+    if seen.get("is_error") or seen.get("timeout"):
+        return Markup('<span class="no">{}</span>').format("timed out" if seen.get("timeout") else "error"), True
+    return Markup('<span class="ok">exit 0</span>') if ended else _changes(seen), False
+
+
+def _changes(seen: dict[str, Any]) -> Markup:
+    """Return what a tool that succeeded did: lines added and removed, lines read, or the beginning of its answer."""
+    old, new = seen.get("old_content"), seen.get("new_content")
+    text = "\n".join(content_texts(seen.get("content")))
+    if seen.get("command") == "create" and not seen.get("prev_exist"):
+        return Markup('<span class="plus">+{}</span> new file').format(_count_lines(new))
+    if isinstance(old, str) and isinstance(new, str):
+        added, removed = markup.count_changes(old, new)
+        return Markup('<span class="plus">+{}</span> <span class="minus">{}{}</span>').format(added, _MINUS, removed)
+    if seen.get("command") == "view":
+        return Markup("{} lines").format(_count_lines(text))
+    return Markup("{}").format(_line(text, _RESULT_MAX))
+
+
+def _observation(event: Event) -> Block:
+    """Return the block of an observation whose action is far away or missing."""
+    seen = _dict(event.value.get("observation"))
+    block = Block("step", "tools", event, tool=str(event.value.get("tool_name") or "tool"), has_body=True)
+    block.what = _line("\n".join(content_texts(seen.get("content"))), _WHAT_MAX)
+    block.result, block.bad = _result(seen)
+    block.group = "errors" if block.bad else "tools"
+    return block
+
+
+def _acp(event: Event) -> Block:
+    value = event.value
+    block = Block("step", "tools", event, tool=str(value.get("tool_kind") or "tool"), has_body=True)
+    block.what = _line(str(value.get("title") or ""), _WHAT_MAX)
+    block.bad = bool(value.get("is_error")) or value.get("status") == "failed"
+    block.result = Markup('<span class="{}">{}</span>').format("no" if block.bad else "ok", value.get("status") or "")
+    changes = _acp_diffs(value.get("content"))
+    block.group = "errors" if block.bad else "edits" if changes else "tools"
+    if block.bad:
+        block.open, block.body = True, make_body(event, None)
+    return block
+
+
+def _acp_diffs(content: object) -> list[dict[str, Any]]:
+    return [one for one in _dicts(content) if one.get("type") == "diff"]
+
+
+def _acp_body(event: Event, *, whole: bool) -> Body:
+    diffs = _acp_diffs(event.value.get("content"))
+    if diffs:
+        one = diffs[0]
+        old, new = (
+            str(one.get("oldText") or one.get("old_text") or ""),
+            str(one.get("newText") or one.get("new_text") or ""),
+        )
+        path = str(one.get("path") or "")
+        return Body(diff=markup.diff(old, new, path), path=path)
+    parts = [_dict(one.get("content")).get("text") for one in _dicts(event.value.get("content"))]
+    text = "\n".join(part for part in parts if isinstance(part, str))
+    output = event.value.get("raw_output")
+    body = _output_body(text or (output if isinstance(output, str) else ""), whole=whole)
+    body.fields = _pretty(event.value.get("raw_input"))
+    return body
+
+
+def _agent_error(event: Event) -> Block:
+    return _note(event, "The tool call failed.", str(event.value.get("error") or ""), "bad")
+
+
+def _conversation_error(event: Event) -> Block:
+    retry = _dict(event.value.get("classification")).get("retryable")
+    more = ", may be tried again" if retry else ""
+    block = _note(event, "The run failed.", str(event.value.get("detail") or ""), "bad")
+    block.what = f"{event.value.get('code') or ''}{more}"
+    return block
+
+
+def _reject(event: Event) -> Block:
+    who = "A hook" if event.value.get("rejection_source") == "hook" else "You"
+    return _note(event, f"{who} rejected this:", str(event.value.get("rejection_reason") or ""), "warn")
+
+
+def _hook(event: Event) -> Block:
+    value = event.value
+    name = str(value.get("hook_event_type") or "")
+    if value.get("blocked"):
+        block = _note(
+            event, f"Hook {name} stopped this:", str(value.get("reason") or value.get("stderr") or ""), "warn"
+        )
+        block.what = str(value.get("hook_command") or "")
+        return block
+    block = _folded(event, f"hook {name}")
+    block.bad = value.get("success") is False
+    block.group = "errors" if block.bad else "state"
+    block.what = _line(str(value.get("hook_command") or ""), _WHAT_MAX)
+    return block
+
+
+def _note(event: Event, title: str, text: str, level: str) -> Block:
+    return Block("note", "errors", event, note=title, html=Markup("{}").format(text), tool=level, bad=level == "bad")
+
+
+def _condensation(event: Event) -> Block:
+    gone = event.value.get("forgotten_event_ids")
+    count = len(gone) if isinstance(gone, list) else 0
+    text = f"Context condensed: {count} event{'' if count == 1 else 's'} left the model's view"
+    summary = str(event.value.get("summary") or "")
+    return Block("rule", "messages", event, note=text, html=markup.markdown(summary) if summary else Markup())
+
+
+def _condensation_summary(event: Event) -> Block:
+    summary = markup.markdown(str(event.value.get("summary") or ""))
+    return Block("rule", "messages", event, note="Summary of what was condensed", html=summary)
+
+
+def _system_prompt(event: Event) -> Block:
+    tools = event.value.get("tools")
+    block = _folded(event, "system prompt")
+    block.what = f"{len(tools) if isinstance(tools, list) else 0} tools"
+    return block
+
+
+def _state(event: Event) -> Block:
+    block = _folded(event, "state")
+    key, value = event.value.get("key"), event.value.get("value")
+    block.what = f"{key}: {value}" if isinstance(value, str | int | float | bool) else str(key or "")
+    block.what = _line(block.what, _WHAT_MAX)
+    return block
+
+
+def _pause_event(event: Event) -> Block:
+    return Block("rule", "state", event, note="Paused" if event.kind == "PauseEvent" else "Interrupted")
+
+
+def _folded(event: Event, name: str) -> Block:
+    return Block("dim", "state", event, tool=name, has_body=True)
+
+
+_MAKERS: dict[str, Callable[[Event], Block]] = {
+    "MessageEvent": _message,
+    "ObservationEvent": _observation,
+    "ACPToolCallEvent": _acp,
+    "AgentErrorEvent": _agent_error,
+    "ConversationErrorEvent": _conversation_error,
+    "UserRejectObservation": _reject,
+    "HookExecutionEvent": _hook,
+    "Condensation": _condensation,
+    "CondensationSummaryEvent": _condensation_summary,
+    "SystemPromptEvent": _system_prompt,
+    STATE_UPDATE: _state,
+    "PauseEvent": _pause_event,
+    "InterruptEvent": _pause_event,
+}
+
+
+def _tool_and_what(event: Event, action: dict[str, Any]) -> tuple[str, str]:
+    """Return the name of a tool in a word, and its most telling argument."""
+    tool = str(event.value.get("tool_name") or "tool")
+    if _is_command(action):
+        return "terminal", _line(str(action["command"]), _WHAT_MAX)
+    if action.get("kind") in _EDITORS:
+        return ("read" if action.get("command") == "view" else "edit"), str(action.get("path") or "")
+    tasks = action.get("task_list")
+    if isinstance(tasks, list) and tasks:
+        done = sum(_dict(task).get("status") == "done" for task in tasks)
+        return "tasks", f"{done} of {len(tasks)} done"
+    for name in ("url", "thought", "pattern", "query", "path", "prompt", "description"):
+        if isinstance(action.get(name), str) and action[name].strip():
+            return tool, _line(action[name], _WHAT_MAX)
+    given = {name: value for name, value in action.items() if name != "kind"}
+    arguments = _dict(event.value.get("tool_call")).get("arguments") if not given else None
+    return tool, _line(str(arguments) if arguments else orjson.dumps(given).decode(), _WHAT_MAX)
+
+
+def _is_command(action: dict[str, Any]) -> bool:
+    return action.get("kind") in ("TerminalAction", "ExecuteBashAction") and isinstance(action.get("command"), str)
+
+
+def _is_edit(action: dict[str, Any]) -> bool:
+    return action.get("kind") in _EDITORS and action.get("command") != "view"
+
+
+def _action_id(event: Event) -> str:
+    """Return the id of the action that an observation answers, or ""."""
+    return str(event.value.get("action_id") or "") if event.kind == "ObservationEvent" else ""
+
+
+def _edit_body(seen: dict[str, Any], action: dict[str, Any]) -> Body:
+    path = str(seen.get("path") or action.get("path") or "")
+    old, new = seen.get("old_content"), seen.get("new_content")
+    old, new = old if isinstance(old, str) else "", new if isinstance(new, str) else ""
+    return Body(diff=markup.diff(old, new, path), path=path)
+
+
+def _output_body(text: str, *, whole: bool) -> Body:
+    last = markup.tail(text, 1_000_000 if whole else markup.TERMINAL_LINES)
+    return Body(output=markup.terminal(last.text), shown=last.shown, total=last.total)
+
+
+def _error_text(event: Event | None) -> str:
+    return str(event.value.get("error") or "") if event is not None else ""
+
+
+def _pause(before: Event | None, event: Event) -> tuple[str, str]:
+    """Return (how long a long pause before an event was, the date if it is another day)."""
+    if before is None or before.time is None or event.time is None:
+        return "", ""
+    try:
+        seconds = (event.time - before.time).total_seconds()
+    except TypeError:  # one of the times has a zone
+        return "", ""
+    day = f"{event.time:%d %B %Y}" if event.time.date() != before.time.date() else ""
+    return (f"{_duration(seconds)} later" if seconds > GAP_S else ""), day
+
+
+def _seconds_between(first: Event, second: Event) -> str:
+    if first.time is None or second.time is None:
+        return ""
+    try:
+        seconds = (second.time - first.time).total_seconds()
+    except TypeError:
+        return ""
+    return _duration(seconds) if seconds >= 0.05 else ""
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    minutes = int(seconds // 60)
+    if minutes < 60:
+        return f"{minutes} min"
+    hours = minutes // 60
+    return f"{hours} h {minutes % 60} min" if hours < 48 else f"{hours // 24} days"
+
+
+def _count_lines(text: object) -> int:
+    return len(text.splitlines()) if isinstance(text, str) else 0
+
+
+def _line(text: str, longest: int) -> str:
+    one = " ".join(text.split())
+    return one if len(one) <= longest else f"{one[: longest - 1]}…"
+
+
+def _pretty(value: object) -> str:
+    """Return JSON with indentation, cut to a length."""
+    if value is None:
+        return ""
+    text = orjson.dumps(value, option=orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS, default=str).decode()
+    return text if len(text) <= _FIELDS_MAX else f"{text[:_FIELDS_MAX]}\n… cut; Raw shows all"
+
+
+def _images(content: object) -> list[str]:
+    found = [url for one in _dicts(content) for url in (one.get("image_urls") or [])]
+    return [url for url in found if isinstance(url, str)]
+
+
+def _without_images(content: object) -> list[dict[str, Any]]:
+    return [one for one in _dicts(content) if one.get("type") != "image"]
+
+
+def _dict(value: object) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _dicts(value: object) -> list[dict[str, Any]]:
+    return [one for one in value if isinstance(one, dict)] if isinstance(value, list) else []

@@ -1,0 +1,161 @@
+"""What the list shows: filters with counts, chips, rows with hits. Links carry the whole state in the address."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from datetime import date, timedelta
+from typing import NamedTuple
+from urllib.parse import parse_qsl, urlencode
+
+from app.index.conversation_list import Page
+from app.model.facets import Facets
+from app.model.hits import HitPage
+from app.model.page import SortOrder
+from app.web.rows import Row, make_row
+
+_BARS = 28
+_HITS = 2
+_NOT_FILTERS = ("sort_order", "page_id", "q")
+_ORDERS = (
+    (SortOrder.UPDATED_AT_DESC, "Updated"),
+    (SortOrder.CREATED_AT_DESC, "Created"),
+    (SortOrder.LAST_EVENT_AT_DESC, "Last event"),
+    (SortOrder.COST_DESC, "Cost"),
+    (SortOrder.EVENT_COUNT_DESC, "Events"),
+    (SortOrder.TITLE, "Title"),
+)
+_LABELS = {
+    "status": "status", "workspace": "workspace", "workspace_under": "below", "model": "model", "tag": "tag",
+    "archived": "archived", "unreadable": "unreadable", "top_level": "without a parent", "owned": "owned",
+    "created_at__gte": "since", "created_at__lt": "until",
+}  # fmt: skip
+
+
+class Choice(NamedTuple):
+    """A value of a filter: its words, how many conversations have it, and the address that turns it on or off."""
+
+    label: str
+    number: int
+    href: str
+    on: bool
+    shape: str = ""
+
+
+class Chip(NamedTuple):
+    """An active filter, and the address without it."""
+
+    label: str
+    href: str
+
+
+class Bar(NamedTuple):
+    """A bar of the histogram."""
+
+    x: int
+    y: int
+    height: int
+    selected: bool
+
+
+class Address:
+    """The query of the page's address."""
+
+    def __init__(self, query: str) -> None:
+        self.pairs = [pair for pair in parse_qsl(query) if pair[0] != "page_id"]
+
+    def toggle(self, name: str, value: str, *, several: bool = False) -> str:
+        """Return the address with a value turned on, or off if it is on. Unless `several`, it replaces another."""
+        if (name, value) in self.pairs:
+            return self._href([pair for pair in self.pairs if pair != (name, value)])
+        kept = self.pairs if several else [pair for pair in self.pairs if pair[0] != name]
+        return self._href([*kept, (name, value)])
+
+    def without(self, name: str, value: str) -> str:
+        """Return the address without a value."""
+        return self._href([pair for pair in self.pairs if pair != (name, value)])
+
+    def has(self, name: str, value: str) -> bool:
+        """Whether a value is on."""
+        return (name, value) in self.pairs
+
+    @staticmethod
+    def _href(pairs: list[tuple[str, str]]) -> str:
+        return f"/?{urlencode(pairs)}" if pairs else "/"
+
+
+def make_list(
+    query: str, facets: Facets, days: Facets, page: Page, hits: HitPage | None, order: SortOrder
+) -> dict[str, object]:
+    """Return the context of list.html and rows.html."""
+    address = Address(query)
+    asked = dict(address.pairs)
+    return {
+        "count": facets.count,
+        "q": asked.get("q", ""),
+        "hits": len(hits.items) if hits else 0,
+        "groups": _groups(address, facets),
+        "more": _more(address),
+        "bars": _bars(days),
+        "chips": [
+            Chip(f"{_LABELS.get(name, name)}: {value}", address.without(name, value))
+            for name, value in address.pairs
+            if name not in _NOT_FILTERS
+        ],
+        "rows": _rows(page, hits),
+        "next": page.next_page_id,
+        "order": order.value,
+        "orders": [
+            *([(SortOrder.RELEVANCE.value, "Relevance")] if asked.get("q") else []),
+            *((one.value, label) for one, label in _ORDERS),
+        ],
+    }
+
+
+def _groups(address: Address, facets: Facets) -> list[tuple[str, list[Choice]]]:
+    groups = []
+    for name, title in (("status", "Status"), ("workspace", "Workspace"), ("model", "Model"), ("tag", "Tag")):
+        choices = [
+            Choice(
+                value, count, address.toggle(name, value, several=name in ("status", "tag")), address.has(name, value)
+            )
+            for value, count in facets.by[name].values
+        ]
+        groups.append((title, choices))
+    return [(title, choices) for title, choices in groups if choices]
+
+
+def _more(address: Address) -> list[Choice]:
+    named = (
+        ("archived", "true", "Archived"),
+        ("top_level", "false", "With a parent"),
+        ("unreadable", "true", "Unreadable"),
+    )
+    return [Choice(label, -1, address.toggle(name, value), address.has(name, value)) for name, value, label in named]
+
+
+def _bars(days: Facets) -> list[Bar]:
+    """Return a bar for each of the last 28 weeks of the store's conversations, by their creation."""
+    counted: dict[date, int] = {date.fromisoformat(day): count for day, count in days.by["day"].values}
+    if not counted:
+        return []
+    last = max(counted)
+    weeks = [0] * _BARS
+    for day, count in counted.items():
+        ago = (last - day) // timedelta(days=7)
+        if ago < _BARS:
+            weeks[_BARS - 1 - ago] += count
+    most = max(weeks)
+    heights = [round(41 * count / most) for count in weeks]
+    return [Bar(7 * place, 44 - height, height, selected=False) for place, height in enumerate(heights)]
+
+
+def _rows(page: Page, hits: HitPage | None) -> list[Row]:
+    rows = [make_row(body) for body in page.items]
+    if hits is not None:
+        found = defaultdict(list)
+        for hit in hits.items:
+            if hit.seq is not None and hit.event_id is not None:
+                found[hit.as_json()["conversation_id"]].append(hit)
+        for row in rows:
+            row.hits = found[row.id][:_HITS]
+    return rows

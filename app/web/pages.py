@@ -1,0 +1,117 @@
+"""The routes of the page: the shell and its files, which hold no data, and the fragments, which need the key."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import HTMLResponse
+from pydantic import Field
+from starlette.routing import BaseRoute, Mount, Route
+from starlette.staticfiles import StaticFiles
+from starlette.types import Scope
+
+from app.api.params import IdInPath, Store
+from app.api.query_filters import FilterQuery
+from app.model.facets import Facet, FacetKind
+from app.model.ids import ConversationId
+from app.model.page import SortOrder
+from app.web import conversation_view, list_view
+from app.web.templates import render
+
+CONTENT_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; connect-src 'self'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
+    "require-trusted-types-for 'script'; trusted-types convstore"
+)
+_SHELL_HEADERS = {
+    "Content-Security-Policy": CONTENT_POLICY,
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cache-Control": "no-cache",
+}
+_ROWS = 50
+_FACETS = (Facet(FacetKind.STATUS), Facet(FacetKind.WORKSPACE), Facet(FacetKind.MODEL), Facet(FacetKind.TAG))
+
+router = APIRouter(prefix="/ui", include_in_schema=False, default_response_class=HTMLResponse)
+
+
+class ListQuery(FilterQuery):
+    """The filters and the order of the list, as they stand in the address of the page."""
+
+    sort_order: SortOrder | None = Field(default=None)
+    page_id: str | None = None
+
+
+@router.get("/list")
+async def get_list(request: Request, store: Store, query: Annotated[ListQuery, Query()]) -> HTMLResponse:
+    """Render the filters with their counts, and the first rows."""
+    asked = query.conversation_filter
+    order = _order(query)
+    facets = await store.count_facets(_FACETS, asked, limit=12)
+    days = await store.count_facets([Facet(FacetKind.DAY)], asked, limit=1000)
+    page = await store.list_conversations(asked, order=order, page_id=query.page_id, limit=_ROWS)
+    hits = await store.search_messages(query.q, asked) if query.q and query.q.strip() else None
+    context = list_view.make_list(request.url.query, facets, days, page, hits, order)
+    return HTMLResponse(render("rows.html" if query.page_id else "list.html", context))
+
+
+@router.get("/c/{conversation_id}")
+async def get_conversation(store: Store, conversation_id: IdInPath) -> HTMLResponse:
+    """Render a conversation's facts, its outline, and empty sections for its events."""
+    wanted = ConversationId(conversation_id)
+    body = await store.get_conversation(wanted)
+    outline = await store.get_outline(wanted)
+    return HTMLResponse(render("conversation.html", conversation_view.make_head(body, outline)))
+
+
+@router.get("/c/{conversation_id}/events")
+async def get_events(
+    store: Store,
+    conversation_id: IdInPath,
+    start: Annotated[int, Query(alias="from", ge=0)],
+    limit: Annotated[int, Query(ge=1, le=200)] = conversation_view.SECTION,
+) -> HTMLResponse:
+    """Render a section of the log."""
+    log = await store.open_log(ConversationId(conversation_id))
+    context = await conversation_view.make_section(log, conversation_id, start, limit)
+    return HTMLResponse(render("events.html", context))
+
+
+@router.get("/c/{conversation_id}/body/{event_id}")
+async def get_body(
+    store: Store, conversation_id: IdInPath, event_id: str, observation: str = "", whole: bool = False
+) -> HTMLResponse:
+    """Render the inside of a folded event."""
+    log = await store.open_log(ConversationId(conversation_id))
+    context = await conversation_view.make_inside(log, conversation_id, event_id, observation, whole=whole)
+    return HTMLResponse(render("body.html", context))
+
+
+def _order(query: ListQuery) -> SortOrder:
+    if query.sort_order is not None:
+        return query.sort_order
+    return SortOrder.RELEVANCE if query.q and query.q.strip() else SortOrder.UPDATED_AT_DESC
+
+
+class _Files(StaticFiles):
+    """The files of the page. A browser asks whether they changed, so that a new version is seen at once."""
+
+    async def get_response(self, path: str, scope: Scope) -> Any:  # noqa: ANN401 - starlette's own type
+        response = await super().get_response(path, scope)
+        response.headers["Cache-Control"] = "no-cache"
+        return response
+
+
+async def _get_shell(request: Request) -> HTMLResponse:
+    needs_key = request.app.state.keys.required
+    html = await asyncio.to_thread(render, "shell.html", {"path": request.url.path, "needs_key": needs_key})
+    return HTMLResponse(html, headers=_SHELL_HEADERS)
+
+
+ROUTES: list[BaseRoute] = [
+    *(Route(path, _get_shell) for path in ("/", "/overview", "/trash", "/compare", "/c/{conversation_id}")),
+    Mount("/static", _Files(packages=[("app.web", "static")])),
+    *router.routes,
+]
+"""The shell is a route for each page, so that an address can be opened, copied and bookmarked."""

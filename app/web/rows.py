@@ -1,0 +1,98 @@
+"""Conversations as rows of the list, out of the ConversationInfo that the index keeps."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+
+from app.model.hits import Hit
+
+_STATUS_SHAPES = {
+    "waiting_for_confirmation": ("waiting", "waiting for you"),
+    "stuck": ("error", "stuck"),
+    "deleting": ("paused", "deleting"),
+}
+
+
+@dataclass(slots=True)
+class Row:
+    """What the page shows of a conversation. `cost` is None where nothing was recorded."""
+
+    id: str
+    title: str
+    preview: str
+    status: str
+    shape: str
+    workspace: str
+    model: str
+    tags: list[tuple[str, str]]
+    cost: float | None
+    events: int
+    prompt_tokens: int
+    completion_tokens: int
+    cached_tokens: int
+    created_at: str
+    updated_at: str
+    archived: bool
+    pinned: bool
+    unreadable: str
+    parent: str
+    children: list[str]
+    hits: list[Hit] = field(default_factory=list)
+
+    @property
+    def name(self) -> str:
+        """The title, or else the beginning of what was asked, or else the beginning of the id."""
+        return self.title or self.preview or self.id[:8]
+
+
+def make_row(body: bytes) -> Row:
+    """Return the row of a ConversationInfo."""
+    info: dict[str, Any] = orjson.loads(body)
+    agent, workspace = _dict(info.get("agent")), _dict(info.get("workspace"))
+    status = str(info.get("execution_status") or "idle")
+    shape, words = _STATUS_SHAPES.get(status, (status, status))
+    usages = [one for one in _dict(_dict(info.get("stats")).get("usage_to_metrics")).values() if isinstance(one, dict)]
+    tokens = [_dict(usage.get("accumulated_token_usage")) for usage in usages]
+    costs = [usage["accumulated_cost"] for usage in usages if isinstance(usage.get("accumulated_cost"), int | float)]
+    prompt, completion, cached = (
+        sum(_int(one.get(name)) for one in tokens)
+        for name in ("prompt_tokens", "completion_tokens", "cache_read_tokens")
+    )
+    model = info.get("current_model_id") or _dict(agent.get("llm")).get("model") or ""
+    return Row(
+        id=str(info.get("id")),
+        title=str(info.get("title") or "").strip(),
+        preview=str(info.get("preview") or ""),
+        status=words,
+        shape=shape,
+        workspace=_text(workspace.get("working_dir")),
+        model=_text(model),
+        tags=[(str(key), str(value)) for key, value in _dict(info.get("tags")).items()],
+        cost=sum(costs) if any(costs) or prompt else None,
+        events=_int(info.get("event_count")),
+        prompt_tokens=prompt,
+        completion_tokens=completion,
+        cached_tokens=cached,
+        created_at=str(info.get("created_at") or ""),
+        updated_at=str(info.get("updated_at") or ""),
+        archived=bool(info.get("archived")),
+        pinned=bool(info.get("pinned")),
+        unreadable=_text(info.get("unreadable")),
+        parent=_text(info.get("parent_conversation_id")),
+        children=[str(one) for one in info.get("sub_conversation_ids") or []],
+    )
+
+
+def _dict(value: object) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _int(value: object) -> int:
+    return value if isinstance(value, int) else 0
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else ""

@@ -1,0 +1,59 @@
+// The shell: theme, signing in, and the page that the address names.
+import { signedIn, signIn, signOut, needsKey, onSignedOut } from './session.js';
+import { $, showTimes, notice } from './dom.js';
+import { startKeys } from './keys.js';
+
+const root = document.documentElement;
+const theme = localStorage.getItem('convstore.theme');
+if (theme) root.dataset.theme = theme;
+$('#theme').addEventListener('click', () => {
+  const dark = getComputedStyle(root).colorScheme === 'dark'
+    || (root.dataset.theme !== 'light' && matchMedia('(prefers-color-scheme: dark)').matches && !root.dataset.theme);
+  root.dataset.theme = dark ? 'light' : 'dark';
+  localStorage.setItem('convstore.theme', root.dataset.theme);
+});
+
+const pages = {
+  list: () => import('./list.js'),
+  conversation: () => import('./conversation.js'),
+  overview: () => import('./overview.js'),
+  trash: () => import('./trash.js'),
+  compare: () => import('./compare.js'),
+};
+
+async function start() {
+  $('#sign-out').hidden = !needsKey();
+  const page = await pages[document.body.dataset.page]();
+  startKeys(page.keys ?? {});
+  await page.start();
+  setInterval(showTimes, 30_000);
+}
+
+function ask() {
+  const main = $('#main');
+  $('#side').hidden = true;
+  document.body.classList.add('signed-out');
+  main.replaceChildren($('#sign-in').content.cloneNode(true));
+  const form = $('#sign-in-form');
+  form.addEventListener('submit', async (event) => {
+    event.preventDefault();
+    const error = await signIn({ key: form.elements.key.value });
+    const line = form.querySelector('[role=alert]');
+    line.hidden = !error;
+    line.textContent = error ?? '';
+    if (!error) location.reload();
+  });
+  form.elements.key.focus();
+}
+
+$('#sign-out').addEventListener('click', async () => { await signOut(); ask(); });
+onSignedOut(ask);
+
+const code = /^#login=([\w-]+)$/.exec(location.hash);
+if (code) {
+  history.replaceState(null, '', location.pathname + location.search);
+  const error = await signIn({ code: code[1] });
+  if (error) notice(error, 'bad');
+}
+if (signedIn()) await start();
+else ask();

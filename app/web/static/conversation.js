@@ -1,0 +1,341 @@
+// One conversation: sections of its log that are filled near the viewport, the outline, live events, actions.
+import { $, $$, swap, parse, showTimes, notice, askText, askYes, whileLoading, saveAs } from './dom.js';
+import { ask, send } from './session.js';
+import { follow } from './live.js';
+
+const id = location.pathname.split('/')[2];
+const seenName = `convstore.seen.${id}`;
+const SECTION = 100;
+const ROW_HEIGHT = 44;
+const NEAR = 1500;
+const FAR = 6000;
+let last = -1;
+let following = false;
+let unseen = 0;
+const filled = new Map();
+
+export async function start() {
+  try {
+    await whileLoading(async () => swap(await (await ask(`/ui/c/${id}`)).text()));
+  } catch (error) {
+    if (error.status === 404) {
+      const line = document.createElement('p');
+      line.className = 'state';
+      line.textContent = 'No conversation has this id. It may be in the trash.';
+      $('#main').replaceChildren(line);
+    } else if (error.status !== 401) notice(error.message, 'bad');
+    return;
+  }
+  const talk = $('.talk');
+  last = Number(talk.dataset.last);
+  document.title = `${$('h1').textContent} · convstore`;
+  for (const section of $$('.part')) prepare(section);
+  const asked = /^#e(\d+)$/.exec(location.hash);
+  const seen = Number(localStorage.getItem(seenName) ?? -1);
+  if (asked) await jump(Number(asked[1]));
+  else if (seen >= 0 && seen < last) await jump(seen + 1, { rule: true });
+  else await jump(Number(talk.dataset.openAt));
+  addEventListener('hashchange', () => { const to = /^#e(\d+)$/.exec(location.hash); if (to) jump(Number(to[1])); });
+  addEventListener('scroll', onScroll, { passive: true });
+  document.addEventListener('click', onClick);
+  document.addEventListener('toggle', onToggle, true);
+  $('#find').addEventListener('submit', () => {});
+  onScroll();
+  follow(`/api/conversations/${id}/events/stream?after=latest`, onEvent, { onState: showLive });
+  localStorage.setItem(seenName, String(last));
+}
+
+// Sections: empty ones keep the height that they had, or are thought to have.
+function prepare(section) {
+  const from = Number(section.dataset.from);
+  section.style.minHeight = `${Math.min(SECTION, last - from + 1) * ROW_HEIGHT}px`;
+}
+
+async function fill(section, { again = false } = {}) {
+  const from = Number(section.dataset.from);
+  if (filled.has(from) && !again) return filled.get(from);
+  const work = (async () => {
+    const html = await (await ask(`/ui/c/${id}/events?from=${from}&limit=${SECTION}`)).text();
+    keepPlace(section, () => {
+      const open = new Set($$('details[open][data-event]', section).map((one) => one.dataset.event));
+      section.replaceChildren(parse(html));
+      section.style.minHeight = '';
+      for (const one of $$('details[data-event]', section)) if (open.has(one.dataset.event)) one.open = true;
+      applyGroups(section);
+    });
+    showTimes();
+  })();
+  filled.set(from, work);
+  try { await work; } catch (error) { filled.delete(from); throw error; }
+  return work;
+}
+
+function empty(section) {
+  section.style.minHeight = `${section.offsetHeight}px`;
+  section.replaceChildren();
+  filled.delete(Number(section.dataset.from));
+}
+
+// What changes above the window moves nothing in it.
+function keepPlace(section, work) {
+  const above = section.getBoundingClientRect().bottom < 80;
+  const before = document.documentElement.scrollHeight;
+  work();
+  if (above) scrollBy({ top: document.documentElement.scrollHeight - before, behavior: 'instant' });
+}
+
+let pending = false;
+function onScroll() {
+  if (pending) return;
+  pending = true;
+  requestAnimationFrame(async () => {
+    pending = false;
+    for (const section of $$('.part')) {
+      const box = section.getBoundingClientRect();
+      const near = box.bottom > -NEAR && box.top < innerHeight + NEAR;
+      const far = box.bottom < -FAR || box.top > innerHeight + FAR;
+      const has = filled.has(Number(section.dataset.from));
+      if (near && !has) fill(section).then(onScroll, () => {});
+      else if (far && has && section.childElementCount) empty(section);
+    }
+    following = innerHeight + scrollY >= document.documentElement.scrollHeight - 80;
+    if (following) { unseen = 0; showLive(liveState); }
+    markPlace();
+  });
+}
+
+function markPlace() {
+  const articles = $$('.ev');
+  const first = articles.find((one) => one.getBoundingClientRect().bottom > 90);
+  const end = articles.findLast((one) => one.getBoundingClientRect().top < innerHeight);
+  if (!first || !end) return;
+  const view = $('#ribbon rect.v');
+  if (view) {
+    const scale = 860 / (last + 1);
+    view.setAttribute('x', String(Number(first.dataset.seq) * scale));
+    view.setAttribute('width', String(Math.max(4, (Number(end.dataset.seq) - Number(first.dataset.seq) + 1) * scale)));
+  }
+  let now = null;
+  for (const link of $$('.outline nav a')) {
+    if (Number(link.hash.slice(2)) <= Number(first.dataset.seq)) now = link;
+    link.parentElement.classList.remove('on');
+    link.removeAttribute('aria-current');
+  }
+  now?.parentElement.classList.add('on');
+  now?.setAttribute('aria-current', 'true');
+}
+
+function find(seq) {
+  return $(`article[data-seq="${seq}"]`) ?? $(`article[data-with="${seq}"]`);
+}
+
+// Show an event at the top of the window, after its section and the one before it are filled.
+async function jump(seq, { rule = false } = {}) {
+  if (last < 0) return;
+  const to = Math.max(0, Math.min(seq, last));
+  const sections = $$('.part');
+  const at = Math.floor(to / SECTION);
+  const around = [sections[at - 1], sections[at], sections[at + 1]].filter(Boolean);
+  try { await Promise.all(around.map((section) => fill(section))); } catch (error) { notice(error.message, 'bad'); return; }
+  const target = find(to) ?? sections[at];
+  if (rule && target.matches('article')) {
+    const line = document.createElement('p');
+    line.className = 'rule new';
+    const words = document.createElement('span');
+    words.textContent = 'new since your last visit';
+    line.append(words);
+    target.before(line);
+  }
+  target.scrollIntoView({ block: 'start', behavior: 'instant' });
+  setCurrent(target);
+  onScroll();
+}
+
+function setCurrent(article) {
+  $('.ev.cur')?.classList.remove('cur');
+  if (article?.matches('article')) article.classList.add('cur');
+}
+
+// Live: the last section is rendered again, so that an action gets its result.
+let renewing = null;
+function onEvent() {
+  renewing ??= setTimeout(renew, 100);
+}
+
+async function renew() {
+  renewing = null;
+  const stayed = following;
+  const before = last;
+  try {
+    const count = await (await ask(`/api/conversations/${id}/events/window?around=999999999999&before=0&after=0`.replace('999999999999', String(Math.max(last, 0))))).json();
+    last = Math.max(last, count.count - 1);
+  } catch { /* the next event tries again */ return; }
+  $('#count').textContent = (last + 1).toLocaleString();
+  let sections = $$('.part');
+  while (sections.length * SECTION <= last) {
+    const section = document.createElement('section');
+    section.className = 'part';
+    section.dataset.from = String(sections.length * SECTION);
+    $('#log').append(section);
+    sections = $$('.part');
+  }
+  for (const section of sections.slice(Math.floor(Math.max(before, 0) / SECTION))) await fill(section, { again: true });
+  if (stayed) scrollTo(0, document.documentElement.scrollHeight);
+  else unseen += Math.max(0, last - before);
+  localStorage.setItem(seenName, String(last));
+  showLive(liveState);
+}
+
+let liveState = '';
+function showLive(state) {
+  liveState = state;
+  const place = $('#live');
+  if (!place) return;
+  place.hidden = !state;
+  place.classList.toggle('lost', state === 'lost');
+  $('b', place).textContent = state === 'lost' ? 'Not connected' : 'Live';
+  $('span', place).textContent = state === 'lost' ? 'trying again' : unseen && !following ? `${unseen} new` : following ? 'following' : 'jump to the end';
+}
+
+function toEnd() {
+  const sections = $$('.part');
+  if (!sections.length) return;
+  fill(sections.at(-1)).then(() => { scrollTo(0, document.documentElement.scrollHeight); onScroll(); });
+}
+
+async function onToggle(event) {
+  const details = event.target;
+  if (!details.open || !details.dataset?.event) return;
+  const place = $('.inside', details);
+  if ('filled' in place.dataset) return;
+  place.dataset.filled = '';
+  try {
+    place.replaceChildren(parse(await body(details, false)));
+  } catch (error) {
+    delete place.dataset.filled;
+    place.textContent = error.message;
+  }
+}
+
+const body = async (details, whole) =>
+  (await ask(`/ui/c/${id}/body/${details.dataset.event}?observation=${details.dataset.observation}&whole=${whole}`)).text();
+
+async function onClick(event) {
+  const button = event.target.closest('button');
+  if (event.target.closest('#ribbon')) {
+    const box = $('#ribbon').getBoundingClientRect();
+    jump(Math.floor(((event.clientX - box.left) / box.width) * (last + 1)));
+  }
+  if (!button) return;
+  if (button.id === 'live') toEnd();
+  if (button.dataset.group) {
+    const on = button.getAttribute('aria-pressed') !== 'true';
+    button.setAttribute('aria-pressed', String(on));
+    applyGroups(document);
+    onScroll();
+  }
+  const inside = button.closest('.inside');
+  if ('whole' in button.dataset) inside.replaceChildren(parse(await body(button.closest('details'), true)));
+  if ('copy' in button.dataset) { await navigator.clipboard.writeText($('pre', inside).textContent); notice('Copied.'); }
+  if (button.dataset.raw) {
+    const raw = await (await ask(`/api/conversations/${id}/events/${button.dataset.raw}`)).json();
+    const pre = document.createElement('pre');
+    pre.className = 'out';
+    pre.tabIndex = 0;
+    pre.textContent = JSON.stringify(raw, null, 2);
+    inside.append(pre);
+    button.remove();
+  }
+  if (button.dataset.act) actions[button.dataset.act](button);
+}
+
+function applyGroups(where) {
+  const off = new Set($$('[data-group][aria-pressed="false"]').map((one) => one.dataset.group));
+  for (const one of $$('.ev', where)) one.hidden = off.has(one.dataset.group);
+}
+
+async function patch(change, text) {
+  try { await send('PATCH', `/api/conversations/${id}`, change); } catch (error) { notice(error.message, 'bad'); return; }
+  notice(text);
+  const kept = scrollY;
+  const sections = $('#log');
+  swap(await (await ask(`/ui/c/${id}`)).text());
+  $('#log').replaceWith(sections);
+  scrollTo(0, kept);
+  showLive(liveState);
+}
+
+const actions = {
+  async rename() {
+    const title = await askText('Rename', $('h1').textContent, 'Title');
+    if (title?.trim()) patch({ title: title.trim() }, 'Renamed.');
+  },
+  async tag(button) {
+    const tags = JSON.parse(button.dataset.tags);
+    const text = await askText('Tags', Object.entries(tags).map(([key, value]) => (value ? `${key}=${value}` : key)).join(', '), 'key=value, …');
+    if (text === null) return;
+    const given = text.split(',').map((one) => one.trim()).filter(Boolean).map((one) => one.split('='));
+    patch({ tags: Object.fromEntries(given.map(([key, ...value]) => [key.trim(), value.join('=').trim()])) }, 'Tagged.');
+  },
+  pin: (button) => patch({ pinned: button.getAttribute('aria-pressed') !== 'true' }, 'Done.'),
+  archive: (button) => patch({ archived: button.getAttribute('aria-pressed') !== 'true' }, 'Done.'),
+  async fork() {
+    if (!(await askYes('Copy this conversation to a new one?', 'Fork'))) return;
+    const from = $('.ev.cur')?.dataset.id;
+    try {
+      const made = await (await send('POST', `/api/conversations/${id}/fork`, from ? {} : {})).json();
+      location.assign(`/c/${made.id}`);
+    } catch (error) { notice(error.message, 'bad'); }
+  },
+  export: async () => saveAs(await ask(`/api/conversations/${id}/export`), `${id}.zip`),
+  async continue() {
+    const command = `openhands --resume ${id}`;
+    await navigator.clipboard.writeText(command);
+    notice(`Copied: ${command}`);
+  },
+  async delete() {
+    try {
+      await ask(`/api/conversations/${id}`, { method: 'DELETE' });
+      notice('Moved to the trash.', '', { label: 'Undo', run: async () => { await send('POST', `/api/conversations/${id}/restore`); location.reload(); } });
+    } catch (error) { notice(error.message, 'bad'); }
+  },
+};
+
+function step(selector, direction) {
+  const all = $$(selector).filter((one) => !one.hidden);
+  const at = all.indexOf($('.ev.cur'));
+  let next = at >= 0 ? all[at + direction] : null;
+  if (at < 0) next = direction > 0 ? all.find((one) => one.getBoundingClientRect().top > 60) : all.findLast((one) => one.getBoundingClientRect().top < 60);
+  if (!next) return;
+  setCurrent(next);
+  next.scrollIntoView({ block: 'nearest' });
+}
+
+const toLine = (lines, direction) => {
+  const here = Number($('.ev.cur')?.dataset.seq ?? 0);
+  const places = lines.map((link) => Number(link.hash.slice(2)));
+  const to = direction > 0 ? places.find((seq) => seq > here) : places.findLast((seq) => seq < here);
+  if (to !== undefined) jump(to);
+};
+const turns = () => $$('.outline li:not(.sub) > a');
+const errors = () => $$('.outline li > a').filter((one) => $('.bad', one));
+
+export const keys = {
+  j: ['Next event', () => step('.ev', 1)],
+  k: ['Previous event', () => step('.ev', -1)],
+  J: ['Next turn of yours', () => toLine(turns(), 1)],
+  K: ['Previous turn of yours', () => toLine(turns(), -1)],
+  n: ['Next error', () => toLine(errors(), 1)],
+  p: ['Previous error', () => toLine(errors(), -1)],
+  Enter: ['Open or fold', (event) => { if (event.target === document.body) { const d = $('.ev.cur details'); if (d) d.open = !d.open; } }],
+  f: ['Follow', toEnd],
+  Home: ['Go to the first event', () => jump(0)],
+  End: ['Go to the end', toEnd],
+  v: ['Show only what was said', () => { for (const one of $$('[data-group]:not([data-group="messages"]):not(article)')) one.click(); }],
+  s: ['Pin', () => $('[data-act=pin]').click()],
+  e: ['Archive', () => $('[data-act=archive]').click()],
+  l: ['Tag', () => actions.tag($('[data-act=tag]'))],
+  c: ['Copy how to continue', () => actions.continue()],
+  '#': ['Delete', () => actions.delete()],
+  u: ['Back to the list', () => (document.referrer.startsWith(`${location.origin}/?`) || document.referrer === `${location.origin}/` ? history.back() : location.assign('/'))],
+};

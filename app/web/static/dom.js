@@ -1,0 +1,127 @@
+// Elements, fragments, times, notices and dialogs. `swap` is the one place where text becomes HTML.
+export const $ = (selector, from = document) => from.querySelector(selector);
+export const $$ = (selector, from = document) => [...from.querySelectorAll(selector)];
+
+const policy = window.trustedTypes?.createPolicy('convstore', { createHTML: (html) => html })
+  ?? { createHTML: (html) => html };
+
+// Return the content of a fragment that this server rendered and escaped.
+export function parse(html) {
+  const template = document.createElement('template');
+  template.innerHTML = policy.createHTML(html);
+  return template.content;
+}
+
+// Put each part of a fragment, <div data-part="main">, in the place of that name.
+export function swap(html) {
+  for (const part of $$('[data-part]', parse(html))) {
+    const place = $(`#${part.dataset.part}`);
+    place.hidden = false;
+    place.replaceChildren(...part.childNodes);
+  }
+  showTimes();
+}
+
+const relative = new Intl.RelativeTimeFormat(undefined, { numeric: 'auto', style: 'short' });
+const sameYear = new Intl.DateTimeFormat(undefined, { month: 'short', day: 'numeric' });
+const otherYear = new Intl.DateTimeFormat(undefined, { year: 'numeric', month: 'short', day: 'numeric' });
+const full = new Intl.DateTimeFormat(undefined, { dateStyle: 'full', timeStyle: 'short' });
+
+export function showTimes() {
+  const now = Date.now();
+  for (const time of $$('time[data-ago]')) {
+    const at = new Date(time.dateTime);
+    const seconds = (at - now) / 1000;
+    time.title = full.format(at);
+    if (seconds > -60) time.textContent = relative.format(Math.round(seconds), 'second');
+    else if (seconds > -3600) time.textContent = relative.format(Math.round(seconds / 60), 'minute');
+    else if (seconds > -86400) time.textContent = relative.format(Math.round(seconds / 3600), 'hour');
+    else if (seconds > -6 * 86400) time.textContent = relative.format(Math.round(seconds / 86400), 'day');
+    else time.textContent = (at.getFullYear() === new Date(now).getFullYear() ? sameYear : otherYear).format(at);
+  }
+}
+
+let clearing;
+
+// Say something at the foot of the page; with `action`, {label, run}, a button beside it.
+export function notice(text, kind = '', action = null) {
+  const place = $('#notice');
+  clearTimeout(clearing);
+  place.className = `notice ${kind}`;
+  place.replaceChildren(text);
+  if (action) {
+    const button = document.createElement('button');
+    button.className = 'link';
+    button.textContent = action.label;
+    button.addEventListener('click', () => { place.hidden = true; action.run(); });
+    place.append(' ', button);
+  }
+  place.hidden = !text;
+  if (text) clearing = setTimeout(() => { place.hidden = true; }, action ? 12_000 : 6_000);
+}
+
+// Ask for a text. Resolves to the text, or null if the dialog was closed.
+export function askText(title, value, label, ok = 'Save') {
+  const dialog = $('#ask');
+  const form = $('form', dialog);
+  const heading = document.createElement('h2');
+  heading.textContent = title;
+  const field = document.createElement('label');
+  const input = document.createElement('input');
+  input.value = value ?? '';
+  field.append(label, ' ', input);
+  const buttons = document.createElement('p');
+  for (const [text, answer, style] of [['Cancel', '', ''], [ok, 'ok', 'on']]) {
+    const button = document.createElement('button');
+    button.className = `btn ${style}`;
+    button.value = answer;
+    button.textContent = text;
+    if (answer === '') button.formNoValidate = true;
+    buttons.append(button, ' ');
+  }
+  form.replaceChildren(heading, ...(value === undefined ? [] : [field]), buttons);
+  dialog.returnValue = '';
+  form.onkeydown = (event) => {
+    if (event.key === 'Enter' && event.target === input) {
+      event.preventDefault();
+      dialog.close('ok');
+    }
+  };
+  dialog.showModal();
+  (value === undefined ? buttons.lastElementChild : input).focus();
+  return new Promise((resolve) => {
+    dialog.addEventListener('close', () => resolve(dialog.returnValue === 'ok' ? input.value : null), { once: true });
+  });
+}
+
+// Resolves to whether the user agrees.
+export const askYes = async (title, ok) => (await askText(title, undefined, '', ok)) !== null;
+
+// Dim the old content if new content takes longer than 150 ms.
+export async function whileLoading(work) {
+  const main = $('#main');
+  const timer = setTimeout(() => main.classList.add('loading'), 150);
+  try {
+    return await work();
+  } finally {
+    clearTimeout(timer);
+    main.classList.remove('loading');
+  }
+}
+
+// Save what an answer holds as a file.
+export async function saveAs(answer, name) {
+  const link = document.createElement('a');
+  link.href = URL.createObjectURL(await answer.blob());
+  link.download = name;
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
+}
+
+document.addEventListener('click', (event) => {
+  const button = event.target.closest('[data-folds]');
+  if (!button) return;
+  const open = button.getAttribute('aria-expanded') !== 'true';
+  button.setAttribute('aria-expanded', String(open));
+  button.closest('.side').classList.toggle('unfolded', open);
+});

@@ -1,0 +1,64 @@
+// The token of this browser, and requests that bring it. A cookie would go to every port of this host; a header does not.
+const NAME = 'convstore.token';
+const HEADER = 'X-Session-API-Key';
+let signedOut = () => {};
+
+export const needsKey = () => document.body.dataset.needsKey === 'yes';
+export const onSignedOut = (then) => { signedOut = then; };
+
+function token() {
+  const kept = JSON.parse(localStorage.getItem(NAME) ?? 'null');
+  return kept && kept.expires_at * 1000 > Date.now() ? kept.token : null;
+}
+
+export const signedIn = () => !needsKey() || token() !== null;
+
+// Exchange a code or the key for a token. Returns the reason if it fails.
+export async function signIn(given) {
+  const answer = await fetch('/api/session', {
+    method: 'POST', headers: { 'Content-Type': 'application/json' }, body: JSON.stringify(given),
+  });
+  const body = await answer.json();
+  if (!answer.ok) return body.detail;
+  localStorage.setItem(NAME, JSON.stringify(body));
+  return null;
+}
+
+export async function signOut() {
+  const kept = token();
+  localStorage.removeItem(NAME);
+  if (kept) await fetch('/api/session', { method: 'DELETE', headers: { [HEADER]: kept } });
+}
+
+export class Failure extends Error {
+  constructor(status, detail, code, retryAfter) {
+    super(detail);
+    Object.assign(this, { status, code, retryAfter });
+  }
+}
+
+// Ask the server, with the token. Throws a Failure with the server's words; status 0 when it does not answer.
+export async function ask(path, options = {}) {
+  const headers = new Headers(options.headers);
+  const kept = token();
+  if (kept) headers.set(HEADER, kept);
+  let answer;
+  try {
+    answer = await fetch(path, { ...options, headers });
+  } catch (error) {
+    if (error.name === 'AbortError') throw error;
+    throw new Failure(0, 'The server does not answer.');
+  }
+  if (answer.ok) return answer;
+  const body = await answer.json().catch(() => ({}));
+  if (answer.status === 401) {
+    localStorage.removeItem(NAME);
+    signedOut();
+  }
+  const detail = typeof body.detail === 'string' ? body.detail : `The server answers ${answer.status}.`;
+  throw new Failure(answer.status, detail, body.code, Number(answer.headers.get('Retry-After') ?? 0));
+}
+
+export const send = (method, path, body) => ask(path, {
+  method, headers: { 'Content-Type': 'application/json' }, body: body === undefined ? undefined : JSON.stringify(body),
+});

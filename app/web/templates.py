@@ -1,0 +1,49 @@
+"""Rendering the templates. Every text is escaped unless `app.web.markup` made it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from app import __version__
+from app.web import markup
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("app.web", "html"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"number": _number, "money": _money, "short_path": _short_path}
+    environment.filters |= {"markdown": markup.markdown, "snippet": markup.snippet}
+    environment.globals["version"] = __version__
+    return environment
+
+
+def render(name: str, context: Mapping[str, object]) -> str:
+    """Return a template filled in."""
+    return _environment().get_template(name).render(context)
+
+
+def _number(value: int) -> str:
+    """Return a number as people read it: 362, 4,180, 1.24 M."""
+    return f"{value / 1_000_000:.2f} M" if value >= 1_000_000 else f"{value:,}"
+
+
+def _money(value: float | None) -> str:
+    """Return dollars; a dash where no cost was recorded, for that is not nothing."""
+    if value is None:
+        return "—"
+    return f"${value:,.2f}" if value >= 0.01 or value == 0 else f"${value:.4f}"
+
+
+def _short_path(path: str) -> str:
+    """Return a directory with the home directory as ~."""
+    parts = path.split("/")
+    return "/".join(["~", *parts[3:]]) if len(parts) > 3 and parts[1] in ("home", "Users") and parts[0] == "" else path
