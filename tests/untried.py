@@ -15,6 +15,7 @@ _LEFT_OUT = {
     for test, there, why in (
         ("deploy/test_nginx.py", shutil.which("nginx"), "nginx is not installed"),
         ("deploy/test_systemd.py", shutil.which("systemd-analyze"), "systemd-analyze is not installed"),
+        ("web/test_browser.py", shutil.which("chromium"), "chromium is not installed"),
         ("faults/test_every_call.py", is_usable(), "strace is missing or may not attach to a process"),
     )
     if not there

@@ -34,8 +34,8 @@ from app.api.routes import (
     messages,
     metrics,
     server,
-    session_sockets,
     session,
+    session_sockets,
     sockets,
     trash,
 )

@@ -18,12 +18,12 @@ from app.api.sessions import Tokens
 from app.errors import InvalidSettings
 from app.settings import Settings
 
-OPEN_PATHS = frozenset({"/alive", "/health", "/ready", "/server_info", "/api/session"}) | DOCS_PATHS
-"""Paths that need no key: the health checks, signing in, and the description of the API. They give no data."""
+OPEN_PATHS = frozenset({"/alive", "/health", "/ready", "/server_info"}) | DOCS_PATHS
+"""Paths that need no key: the health checks, and the description of the API. They give no data of the store."""
 
-SHELL_PATHS = frozenset({"/", "/overview", "/trash", "/compare"})
+SHELL_PATHS = frozenset({"/", "/overview", "/trash", "/compare", "/api/session"})
 SHELL_PREFIXES = ("/c/", "/static/")
-"""Paths of the page without its data, which need no key either."""
+"""Paths of the page without its data, and of signing in, which need no key either."""
 
 _API_KEY = API_KEY.lower().encode()
 _REQUESTS = ("http", "websocket")

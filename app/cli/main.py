@@ -15,6 +15,7 @@ from typer.core import TyperGroup
 
 from app import __version__
 from app.cli import archives, conversations, db, doctor, du, edit, index, prune, repair, search, serve, tail, trash
+from app.cli import open as page
 from app.cli.context import EXIT_CODES, PYDANTIC_PREFIX, add_command
 from app.cli.output import err
 from app.errors import StoreError
@@ -66,6 +67,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 add_command(app, "serve")(serve.serve_command)
+add_command(app, "open")(page.open_command)
 add_command(app, "list")(conversations.list_command)
 add_command(app, "count")(conversations.count_command)
 add_command(app, "search")(search.search_command)

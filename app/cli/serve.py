@@ -8,6 +8,7 @@ import logging
 import math
 import os
 import socket
+from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated, Any
@@ -17,6 +18,7 @@ from rich.text import Text
 
 from app import logs
 from app.cli.context import DirArgument, IndexOption, SameStoreOption, choose_store, make_settings
+from app.cli.open import announced, login_address
 from app.cli.output import err
 from app.errors import InvalidSettings, StoreUnavailable
 from app.files import liveness
@@ -26,6 +28,7 @@ from app.store.store import ConversationStore
 log = logging.getLogger(__name__)
 
 _WORKER_SILENT_S = 30
+_LOGIN_VALID_S = 600
 _KEY_HEADER = "X-Session-API-Key"
 _FRAME_MAX_BYTES = 16 << 20
 """The largest frame that a socket accepts, as in agent-server: a message may hold images."""
@@ -69,8 +72,11 @@ def serve_command(
     logs.configure(settings.log_level, settings.log_format)
     asyncio.run(_require_usable(settings))
     keys, made = load_keys(settings)
-    with listen(settings) as listener:
-        _greet(settings, listener.getsockname()[1], keys, made=made)
+    with ExitStack() as stack:
+        listener = stack.enter_context(listen(settings))
+        url = _url(settings, listener.getsockname()[1])
+        _greet(settings, url, keys, made=made)
+        stack.enter_context(announced(settings, url, needs_key=bool(keys)))
         if settings.workers > 1:
             _serve_by_workers(settings, listener)
             return
@@ -142,15 +148,28 @@ def listen(settings: Settings) -> socket.socket:
         ) from error
 
 
-def _greet(settings: Settings, port: int, keys: list[str], *, made: bool) -> None:
-    """Print the URL, the key and an example; in a JSON log, one line without the key."""
-    host = f"[{settings.host}]" if ":" in settings.host else settings.host
-    url = f"http://{host}:{port}"
+def _url(settings: Settings, port: int) -> str:
+    """Return the address of the page as a browser on this machine reaches it."""
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.host, settings.host)  # noqa: S104
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def _greet(settings: Settings, url: str, keys: list[str], *, made: bool) -> None:
+    """Print the address that signs in, the key and an example; in a JSON log, one line without code and key."""
     if not logs.is_plain(settings.log_format):
         where = "in CONVSTORE_API_KEY" if settings.api_key else f"in {settings.key_path}" if keys else "not asked for"
-        log.info("convstore serves %s at %s; the key is %s", settings.shown_root, url, where)
+        log.info(
+            "convstore serves %s at %s; the key is %s; `convstore open --print` makes an address that signs in",
+            settings.shown_root,
+            url,
+            where,
+        )
         return
-    lines = [f"convstore serves {settings.shown_root}", f"  open  {url}/docs"]
+    page = login_address(settings, url, "/", _LOGIN_VALID_S) if keys else f"{url}/"
+    lines = [f"convstore serves {settings.shown_root}", f"  open  {page}"]
+    if keys:
+        lines.append("        signs in once, within 10 minutes; `convstore open` makes another")
+    lines.append(f"  docs  {url}/docs")
     header = ""
     if made:
         lines += [f"  key   {keys[0]}", f"        shown this once; kept in {settings.key_path}"]

@@ -169,7 +169,7 @@ async def find_event(index: ReadConnection, uuid: ConversationId, event_id: str)
 @cache
 def _has_sql() -> Sql:
     return compiled(
-        select(event.c.seq).where(_HERE, event.c.seq == bindparam("seq"), event.c.event_id == bindparam("event_id"))
+        select(event.c.seq).where(HERE, event.c.seq == bindparam("seq"), event.c.event_id == bindparam("event_id"))
     )
 
 

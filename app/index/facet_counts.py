@@ -1,4 +1,6 @@
-"""Counts by status, model, tag and so on, under any filter. One statement counts all facets, so that they agree.
+"""Counts by status, model, tag and so on, and sums of cost and tokens, under any filter.
+
+One statement counts all facets, so that they agree.
 
 If one database index has the matching rows in the order of a facet's values, the facet is counted in that index. All
 other facets share one evaluation of the filter; SQLite materialises a result that is used more than once.
@@ -8,18 +10,34 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
-from sqlalchemy import CTE, ColumnElement, Select, Subquery, bindparam, func, literal_column, null, select, union_all
+from sqlalchemy import (
+    CTE,
+    ColumnElement,
+    Integer,
+    Select,
+    Subquery,
+    bindparam,
+    cast,
+    func,
+    literal_column,
+    null,
+    select,
+    union_all,
+)
 
 from app.index import filter_sql
 from app.index.connections import ReadConnection
 from app.index.dialect import Sql, compiled
 from app.index.filter_sql import bare, clauses, clauses_by_index, clauses_to_count
-from app.index.tables import conversation, conversation_tag
+from app.index.tables import conversation, conversation_tag, event
 from app.model.facets import Facet, FacetCounts, FacetKind, Facets
 from app.model.filters import ConversationFilter
 
+_WORKSPACES = 8
+"""How many workspaces are listed by their cost."""
+_US: ColumnElement[int] = literal_column("1000000")
 _DAY_US: ColumnElement[int] = literal_column("86400000000")
 _DAY_S: ColumnElement[int] = literal_column("86400")
 _BEFORE_1970_US: ColumnElement[int] = literal_column("62135596800000000")
@@ -166,3 +184,83 @@ def _counts(rows: list[tuple[str | None, int, int]], limit: int) -> FacetCounts:
     missing = sum(number for value, number, _ in rows if value is None)
     values = [(value, number) for value, number, _ in rows if value is not None][:limit]
     return FacetCounts(values, missing, total - missing - sum(number for _, number in values))
+
+
+class Sums(NamedTuple):
+    """Sums of the matching conversations. `priced` of the `number` have a cost; `tokens` are of prompts and answers."""
+
+    number: int
+    priced: int
+    cost: float
+    tokens: int
+
+
+class WorkspaceCost(NamedTuple):
+    """A workspace with the cost of its conversations."""
+
+    workspace: str
+    number: int
+    cost: float
+
+
+class HourCount(NamedTuple):
+    """How many events there are on a weekday (0: Monday) in an hour, in UTC shifted by the offset asked for."""
+
+    weekday: int
+    hour: int
+    events: int
+
+
+@lru_cache(maxsize=256)
+def _sums_sql(names: tuple[str, ...]) -> Sql:
+    cost = conversation.c.cost
+    priced = func.sum(cast(cost > literal_column("0"), Integer))
+    statement = select(func.count(), priced, func.sum(cost), func.sum(conversation.c.tokens))
+    return compiled(statement.where(*clauses_by_index(names)))
+
+
+@lru_cache(maxsize=256)
+def _workspaces_sql(names: tuple[str, ...]) -> Sql:
+    workspace, cost = bare("workspace"), func.sum(conversation.c.cost).label("cost")
+    return compiled(
+        select(workspace, func.count(), cost)
+        .where(*clauses_by_index(names), workspace.is_not(None))
+        .group_by(workspace)
+        .order_by(literal_column("cost").desc(), workspace)
+        .limit(_WORKSPACES)
+    )
+
+
+@lru_cache(maxsize=256)
+def _hours_sql(names: tuple[str, ...]) -> Sql:
+    seconds = event.c.timestamp // _US + bindparam("offset_s", type_=Integer)
+    weekday = (seconds // literal_column("86400") + literal_column("3")) % literal_column("7")
+    hour = seconds // literal_column("3600") % literal_column("24")
+    admitted = select(conversation.c.id).where(*clauses_by_index(names)).correlate(None)
+    return compiled(
+        select(weekday.label("weekday"), hour.label("hour"), func.count())
+        .where(event.c.conversation.in_(admitted), event.c.timestamp >= bindparam("since_us"))
+        .group_by(literal_column("1"), literal_column("2"))
+    )
+
+
+async def read_sums(index: ReadConnection, asked: ConversationFilter) -> Sums:
+    """Return the sums over the conversations that match."""
+    names, values = filter_sql.compile_filter(asked)
+    [row] = await index.fetch_all(_sums_sql(names), values)
+    return Sums(row[0], row[1] or 0, row[2] or 0.0, row[3] or 0)
+
+
+async def list_workspace_costs(index: ReadConnection, asked: ConversationFilter) -> list[WorkspaceCost]:
+    """Return the costliest workspaces of the conversations that match."""
+    names, values = filter_sql.compile_filter(asked)
+    return [WorkspaceCost(*row) for row in await index.fetch_all(_workspaces_sql(names), values)]
+
+
+async def count_hours(
+    index: ReadConnection, asked: ConversationFilter, since_us: int, offset_s: int
+) -> list[HourCount]:
+    """Return how many events since a time the matching conversations have, by weekday and hour."""
+    names, values = filter_sql.compile_filter(asked)
+    rows = await index.fetch_all(_hours_sql(names), values | {"since_us": since_us, "offset_s": offset_s})
+    return [HourCount(*row) for row in rows]

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import orjson
 
 from app.errors import EventNotFound
-from app.index.event_outline import BINS, Outline
+from app.index.event_outline import BINS, TURNS_MAX, Outline
 from app.model.ids import event_file_name
 from app.model.redaction import redact_file
 from app.store.read.event_reader import EventReader
@@ -47,7 +47,7 @@ def make_head(body: bytes, outline: Outline) -> dict[str, object]:
         "unreadable": outline.unreadable,
         "sections": list(range(0, outline.last_seq + 1, SECTION)),
         "lines": _lines(outline),
-        "open_at": outline.turns[-1].seq if outline.turns else max(outline.last_seq, 0),
+        "open_at": outline.turns[-1].seq if 0 < len(outline.turns) < TURNS_MAX else max(outline.last_seq, 0),
         "groups": [(name, label, _count(outline, name)) for name, label in _GROUPS],
         "bars": _bars(outline),
         "turns": len(outline.turns),

@@ -28,7 +28,7 @@ _FIELDS_MAX = 20_000
 _EDITORS = ("FileEditorAction", "StrReplaceEditorAction", "PlanningFileEditorAction")
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Event:
     """A readable event with its number. `value` is its JSON with secrets masked."""
 
@@ -118,22 +118,31 @@ def make_blocks(events: Iterable[Event], earlier: Iterable[Event] = (), later: I
     are those after it: observations of actions of this stretch are taken from them. Give `PAIR_DISTANCE` of each.
     """
     events = list(events)
-    observations = {_action_id(event): event for event in [*events, *later]}
-    actions = {event.id: event.seq for event in [*earlier, *events] if event.kind == "ActionEvent"}
+    answers = _pair([*earlier, *events], [*events, *later])
+    folded = set(answers.values())
     blocks: list[Block] = []
     before: Event | None = None
     for event in events:
-        action_seq = actions.get(_action_id(event))
-        if action_seq is not None and 0 < event.seq - action_seq <= PAIR_DISTANCE:
+        if event in folded:
             continue
-        observation = observations.get(event.id) if event.kind == "ActionEvent" and event.id else None
-        if observation is not None and not 0 < observation.seq - event.seq <= PAIR_DISTANCE:
-            observation = None
-        block = _make(event, observation)
+        block = _make(event, answers.get(event))
         block.gap, block.day = _pause(before, event)
         blocks.append(block)
         before = event
     return blocks
+
+
+def _pair(actions: Iterable[Event], observations: Iterable[Event]) -> dict[Event, Event]:
+    """Return the first observation of each action that is near it."""
+    by_id = {event.id: event for event in actions if event.kind == "ActionEvent" and event.id}
+    answers: dict[Event, Event] = {}
+    for observation in observations:
+        if observation.kind != "ObservationEvent":
+            continue
+        action = by_id.get(str(observation.value.get("action_id")))
+        if action is not None and 0 < observation.seq - action.seq <= PAIR_DISTANCE:
+            answers.setdefault(action, observation)
+    return answers
 
 
 def make_body(event: Event, observation: Event | None, *, whole: bool = False) -> Body:
@@ -395,11 +404,6 @@ def _is_command(action: dict[str, Any]) -> bool:
 
 def _is_edit(action: dict[str, Any]) -> bool:
     return action.get("kind") in _EDITORS and action.get("command") != "view"
-
-
-def _action_id(event: Event) -> str:
-    """Return the id of the action that an observation answers, or ""."""
-    return str(event.value.get("action_id") or "") if event.kind == "ObservationEvent" else ""
 
 
 def _edit_body(seen: dict[str, Any], action: dict[str, Any]) -> Body:

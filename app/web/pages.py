@@ -12,12 +12,14 @@ from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
-from app.api.params import IdInPath, Store
+from app.api.params import AnyId, IdInPath, Store
 from app.api.query_filters import FilterQuery
 from app.model.facets import Facet, FacetKind
-from app.model.ids import ConversationId
+from app.model.ids import ConversationId, dashed
 from app.model.page import SortOrder
-from app.web import conversation_view, list_view
+from app.model.times import format_us
+from app.settings import Settings
+from app.web import conversation_view, list_view, overview
 from app.web.templates import render
 
 CONTENT_POLICY = (
@@ -86,6 +88,39 @@ async def get_body(
     log = await store.open_log(ConversationId(conversation_id))
     context = await conversation_view.make_inside(log, conversation_id, event_id, observation, whole=whole)
     return HTMLResponse(render("body.html", context))
+
+
+@router.get("/overview")
+async def get_overview(
+    request: Request,
+    store: Store,
+    days: Annotated[int, Query(ge=0, le=10_000)] = 30,
+    offset: Annotated[int, Query(ge=-1440, le=1440, description="minutes east of UTC")] = 0,
+) -> HTMLResponse:
+    """Render sums, the hours of work, the costliest conversations and workspaces, and the health of the store."""
+    settings: Settings = request.app.state.settings
+    context = await overview.make_overview(store, settings, days, offset)
+    return HTMLResponse(render("overview.html", context))
+
+
+@router.get("/trash")
+async def get_trash(store: Store, offset: Annotated[int, Query(ge=0, le=1_000_000)] = 0) -> HTMLResponse:
+    """Render a page of the trash."""
+    entries, total = await store.list_trash(offset, _ROWS)
+    items = [(dashed(one.id), title, format_us(one.deleted_at_us)) for one, title in entries]
+    more = offset + _ROWS if offset + _ROWS < total else None
+    return HTMLResponse(render("trash.html", {"items": items, "total": total, "more": more}))
+
+
+@router.get("/compare")
+async def get_compare(store: Store, a: AnyId, b: AnyId) -> HTMLResponse:
+    """Render two conversations side by side."""
+    sides = []
+    for one in (a, b):
+        wanted = ConversationId(one)
+        head = conversation_view.make_head(await store.get_conversation(wanted), await store.get_outline(wanted))
+        sides.append(head | {"response": await store.get_final_response(wanted)})
+    return HTMLResponse(render("compare.html", {"sides": sides}))
 
 
 def _order(query: ListQuery) -> SortOrder:

@@ -18,8 +18,9 @@ from app.index import conversation_list, conversation_lookup, event_outline, fac
 from app.index.connections import ReadConnection
 from app.index.conversation_list import Page
 from app.index.conversation_lookup import Totals
-from app.index.sqlite.database import Index, Note, ignore_note
 from app.index.event_outline import Outline
+from app.index.facet_counts import HourCount, Sums, WorkspaceCost
+from app.index.sqlite.database import Index, Note, ignore_note
 from app.index.state import IndexState
 from app.model.change_token import ChangePage, ChangeToken
 from app.model.facets import Facet, Facets
@@ -223,6 +224,23 @@ class StoreReader:
         """
         async with self._read_for(asked) as connection:
             return await facet_counts.count_facets(connection, asked, by, limit)
+
+    async def get_sums(self, asked: ConversationFilter = _ANY) -> Sums:
+        """Return number, cost and tokens of the conversations that match."""
+        async with self._read_for(asked) as connection:
+            return await facet_counts.read_sums(connection, asked)
+
+    async def list_workspace_costs(self, asked: ConversationFilter = _ANY) -> list[WorkspaceCost]:
+        """Return the costliest workspaces of the conversations that match."""
+        async with self._read_for(asked) as connection:
+            return await facet_counts.list_workspace_costs(connection, asked)
+
+    async def count_hours(
+        self, asked: ConversationFilter = _ANY, *, since_us: int = 0, offset_s: int = 0
+    ) -> list[HourCount]:
+        """Return how many events since a time the matching conversations have, by weekday and hour."""
+        async with self._read_for(asked) as connection:
+            return await facet_counts.count_hours(connection, asked, since_us, offset_s)
 
     async def find_conversations(
         self, ids: Sequence[ConversationId], *, include_skills: bool = False

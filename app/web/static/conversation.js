@@ -39,7 +39,6 @@ export async function start() {
   addEventListener('scroll', onScroll, { passive: true });
   document.addEventListener('click', onClick);
   document.addEventListener('toggle', onToggle, true);
-  $('#find').addEventListener('submit', () => {});
   onScroll();
   follow(`/api/conversations/${id}/events/stream?after=latest`, onEvent, { onState: showLive });
   localStorage.setItem(seenName, String(last));
@@ -138,6 +137,7 @@ async function jump(seq, { rule = false } = {}) {
   const around = [sections[at - 1], sections[at], sections[at + 1]].filter(Boolean);
   try { await Promise.all(around.map((section) => fill(section))); } catch (error) { notice(error.message, 'bad'); return; }
   const target = find(to) ?? sections[at];
+  if (target.hidden) showGroup(target.dataset.group);
   if (rule && target.matches('article')) {
     const line = document.createElement('p');
     line.className = 'rule new';
@@ -167,7 +167,7 @@ async function renew() {
   const stayed = following;
   const before = last;
   try {
-    const count = await (await ask(`/api/conversations/${id}/events/window?around=999999999999&before=0&after=0`.replace('999999999999', String(Math.max(last, 0))))).json();
+    const count = await (await ask(`/api/conversations/${id}/events/window?around=${Math.max(last, 0)}&before=0&after=0`)).json();
     last = Math.max(last, count.count - 1);
   } catch { /* the next event tries again */ return; }
   $('#count').textContent = (last + 1).toLocaleString();
@@ -249,6 +249,11 @@ async function onClick(event) {
   if (button.dataset.act) actions[button.dataset.act](button);
 }
 
+function showGroup(name) {
+  $(`[data-group="${name}"][aria-pressed]`)?.setAttribute('aria-pressed', 'true');
+  applyGroups(document);
+}
+
 function applyGroups(where) {
   const off = new Set($$('[data-group][aria-pressed="false"]').map((one) => one.dataset.group));
   for (const one of $$('.ev', where)) one.hidden = off.has(one.dataset.group);
@@ -281,9 +286,8 @@ const actions = {
   archive: (button) => patch({ archived: button.getAttribute('aria-pressed') !== 'true' }, 'Done.'),
   async fork() {
     if (!(await askYes('Copy this conversation to a new one?', 'Fork'))) return;
-    const from = $('.ev.cur')?.dataset.id;
     try {
-      const made = await (await send('POST', `/api/conversations/${id}/fork`, from ? {} : {})).json();
+      const made = await (await send('POST', `/api/conversations/${id}/fork`, {})).json();
       location.assign(`/c/${made.id}`);
     } catch (error) { notice(error.message, 'bad'); }
   },

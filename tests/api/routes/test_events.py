@@ -314,3 +314,43 @@ async def test_a_message_is_appended_and_running_is_refused(root: Path) -> None:
         refused = await client.post(f"{ONE}/events", json=body | {"run": True})
         assert (refused.status_code, refused.json()["code"]) == (501, "needs_agent")
         assert (await client.get(f"{ONE}/events/count")).json() == 3
+
+
+async def test_a_window_has_the_events_around_one_with_their_numbers(client: httpx.AsyncClient) -> None:
+    answer = await client.get(f"{ONE}/events/window", params={"around": 3, "before": 1, "after": 2})
+    body = answer.json()
+    assert [(item["seq"], item["event"]["id"]) for item in body["items"]] == [
+        (seq, LOG[seq]["id"]) for seq in (2, 3, 4, 5)
+    ]
+    assert (body["first"], body["last"], body["count"], body["unreadable"]) == (2, 5, 7, [])
+    by_id = await client.get(f"{ONE}/events/window", params={"around": LOG[3]["id"], "before": 1, "after": 2})
+    assert by_id.content == answer.content
+
+
+@pytest.mark.parametrize(("around", "numbers"), [(0, [0, 1]), (1, [0, 1, 2]), (6, [5, 6]), (7, [6]), (50, [])], ids=str)
+async def test_a_window_ends_with_the_log(client: httpx.AsyncClient, around: int, numbers: list[int]) -> None:
+    answer = await client.get(f"{ONE}/events/window", params={"around": around, "before": 1, "after": 1})
+    assert [item["seq"] for item in answer.json()["items"]] == numbers
+
+
+async def test_a_window_ends_at_its_size_but_has_one_event(client: httpx.AsyncClient) -> None:
+    small = await client.get(f"{ONE}/events/window", params={"around": 3, "before": 3, "max_bytes": 1})
+    assert [item["seq"] for item in small.json()["items"]] == [0]
+    assert small.json()["last"] == 0
+
+
+async def test_a_window_names_an_unreadable_event(client: httpx.AsyncClient, root: Path) -> None:
+    write_event(root / make_id(1), 7).write_text("torn {")
+    answer = (await client.get(f"{ONE}/events/window", params={"around": 7, "before": 1, "after": 0})).json()
+    assert [item["seq"] for item in answer["items"]] == [6]
+    assert [one["seq"] for one in answer["unreadable"]] == [7]
+
+
+async def test_an_unknown_event_has_no_window(client: httpx.AsyncClient) -> None:
+    assert (await client.get(f"{ONE}/events/window", params={"around": "none"})).status_code == 404
+
+
+async def test_the_outline_is_served(client: httpx.AsyncClient) -> None:
+    outline = (await client.get(f"{ONE}/outline")).json()
+    assert (outline["total"], outline["last_seq"]) == (7, 6)
+    assert [turn["seq"] for turn in outline["turns"]] == [1, 6]

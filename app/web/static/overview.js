@@ -1,0 +1,26 @@
+// The overview: sums of a period that the address keeps.
+import { swap, notice, whileLoading } from './dom.js';
+import { ask } from './session.js';
+
+const load = async () => {
+  const days = new URLSearchParams(location.search).get('days') ?? '30';
+  const offset = -new Date().getTimezoneOffset();
+  try {
+    await whileLoading(async () => swap(await (await ask(`/ui/overview?days=${encodeURIComponent(days)}&offset=${offset}`)).text()));
+  } catch (error) {
+    if (error.status !== 401) notice(error.message, 'bad');
+  }
+};
+
+export async function start() {
+  document.title = 'Overview · convstore';
+  document.body.classList.add('wide');
+  await load();
+  addEventListener('popstate', load);
+  document.addEventListener('click', (event) => {
+    const button = event.target.closest('[data-days], [data-doctor]');
+    if (!button) return;
+    if (button.dataset.days) history.pushState(null, '', `/overview?days=${button.dataset.days}`);
+    load();
+  });
+}

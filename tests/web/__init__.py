@@ -1,0 +1,1 @@
+"""The page, from its functions to a real browser."""

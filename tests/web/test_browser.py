@@ -1,0 +1,186 @@
+"""The page in a real browser, under its own Content-Security-Policy."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import axe_playwright_python  # type: ignore[import-untyped]
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from app.api.sessions import make_code
+from tests.builders import make_conversation, make_event, make_id, make_message_event, make_meta, write_event
+from tests.web.conftest import KEY, Site
+from tests.web.logs import EVERY_KIND
+
+pytestmark = pytest.mark.long
+
+AXE = next(Path(axe_playwright_python.__file__).parent.rglob("axe.min.js")).read_text()
+ONE = f"/c/{make_id(1)}"
+LONG = f"/c/{make_id(100)}"
+
+
+def find_violations(page: Page) -> list[str]:
+    page.evaluate(AXE)
+    found = page.evaluate("axe.run().then((found) => found.violations.map((one) => `${one.id}: ${one.nodes[0].html}`))")
+    return list(found)
+
+
+def test_an_address_signs_in_once_and_leaves_no_code_behind(browser: Browser, served_store: tuple[str, Path]) -> None:
+    url, root = served_store
+    address = f"{url}/#login={make_code(root / '.convstore')}"
+    for works in (True, False):
+        context = browser.new_context()
+        page = context.new_page()
+        page.goto(address)
+        page.wait_for_selector(".rows" if works else "#sign-in-form")
+        assert "login" not in page.url
+        context.close()
+
+
+def test_the_key_signs_in_and_signing_out_forgets(browser: Browser, served_store: tuple[str, Path]) -> None:
+    context = browser.new_context()
+    page = context.new_page()
+    page.goto(served_store[0])
+    page.fill("input[name=key]", "wrong")
+    page.click("#sign-in-form button")
+    expect(page.locator("#sign-in-form [role=alert]")).to_have_text("this is none of the server's keys")
+    page.fill("input[name=key]", KEY)
+    page.click("#sign-in-form button")
+    page.wait_for_selector(".rows")
+    page.click("#sign-out")
+    page.wait_for_selector("#sign-in-form")
+    page.reload()
+    page.wait_for_selector("#sign-in-form")
+    context.close()
+
+
+def test_the_list_scrolls_on_and_filters_keep_the_address(site: Site) -> None:
+    page = site.open("/")
+    assert page.locator(".row[data-id]").count() == 50
+    page.mouse.wheel(0, 100_000)
+    expect(page.locator(".row[data-id]")).to_have_count(70)
+    page.click("#side a[title=finished]")
+    expect(page.locator(".chip")).to_contain_text("status: finished")
+    assert page.url.endswith("/?status=finished")
+    page.go_back()
+    expect(page.locator(".chip")).to_have_count(0)
+
+
+def test_typing_searches_and_a_hit_leads_to_its_event(site: Site) -> None:
+    page = site.open("/")
+    page.keyboard.press("/")
+    page.keyboard.type("fix")
+    expect(page.locator("h1")).to_have_text("1 conversation")
+    assert page.url.endswith("/?q=fix")
+    page.click(".hit a")
+    page.wait_for_selector("#e1.cur")
+    assert "#e1" in page.url
+
+
+def test_the_keyboard_alone_reaches_a_conversation_and_back(site: Site) -> None:
+    page = site.open("/")
+    for key in ("j", "j", "k", "Enter"):
+        page.keyboard.press(key)
+    page.wait_for_selector(".talk")
+    page.keyboard.press("u")
+    page.wait_for_selector(".rows")
+    page.keyboard.press("?")
+    expect(page.locator("#keys")).to_be_visible()
+    page.keyboard.press("Escape")
+    page.keyboard.press("g")
+    page.keyboard.press("t")
+    page.wait_for_url("**/trash")
+
+
+def test_every_event_is_shown_folded_or_unreadable(site: Site) -> None:
+    page = site.open(f"{ONE}#e0")
+    page.wait_for_selector("#e0")
+    numbers = page.locator("[data-seq]").evaluate_all("(all) => all.map((one) => Number(one.dataset.seq))")
+    assert sorted(numbers) == list(range(len(EVERY_KIND)))
+    for button in page.locator("[data-group][aria-pressed=false]").all():
+        button.click()
+    page.click("article#e4 summary")
+    expect(page.locator("article#e4 table.diff tr.a")).to_contain_text("return 2")
+    expect(page.locator("article#e6 details[open] .out")).to_contain_text("no rule")
+    expect(page.locator("article#e1 img")).to_be_visible()
+
+
+def test_a_long_log_keeps_few_elements_and_jumps_anywhere(site: Site) -> None:
+    page = site.open(LONG)
+    page.wait_for_selector("#e1190.cur")
+    assert page.locator("#log *").count() < 3000
+    page.keyboard.press("Home")
+    page.wait_for_selector("#e0.cur")
+    page.wait_for_timeout(300)
+    assert page.evaluate("document.querySelector('#e0').getBoundingClientRect().top") < 860
+    page.evaluate("location.hash = '#e600'")
+    page.wait_for_selector("#e600.cur")
+    page.wait_for_timeout(300)
+    assert abs(page.evaluate("document.querySelector('#e600').getBoundingClientRect().top") - 70) < 60
+    assert page.locator("#log *").count() < 3000
+
+
+def test_an_event_on_disk_is_on_the_screen_soon(site: Site) -> None:
+    directory = make_conversation(site.root, 200, meta=make_meta(make_id(200), title="Live"), events=[make_event(0)])
+    site.page.wait_for_timeout(2500)
+    page = site.open(f"/c/{make_id(200)}")
+    expect(page.locator("#live")).to_contain_text("Live")
+    write_event(directory, 1, make_message_event(1, "just appended"))
+    expect(page.locator("#e1")).to_contain_text("just appended", timeout=5000)
+    expect(page.locator("#count")).to_have_text("2")
+
+
+def test_rename_tag_pin_archive_delete_and_undo(site: Site) -> None:
+    make_conversation(site.root, 201, meta=make_meta(make_id(201), title="To change"), events=[make_event(0)])
+    site.page.wait_for_timeout(2500)
+    page = site.open(f"/c/{make_id(201)}")
+    page.click("[data-act=rename]")
+    page.fill("#ask input", "Renamed <b>")
+    page.keyboard.press("Enter")
+    expect(page.locator("h1")).to_have_text("Renamed <b>")
+    page.click("[data-act=tag]")
+    page.fill("#ask input", "area=auth, team=core")
+    page.keyboard.press("Enter")
+    expect(page.locator(".facts .tag")).to_have_text(["area=auth", "team=core"])
+    page.click("[data-act=pin]")
+    expect(page.locator("[data-act=pin]")).to_have_text("Pinned")
+    page.click("[data-act=archive]")
+    expect(page.locator("[data-act=archive]")).to_have_text("Archived")
+    kept = json.loads((site.root / make_id(201) / "convstore.json").read_text())
+    assert (kept["pinned"], kept["archived"]) == (True, True)
+    page.click("[data-act=delete]")
+    page.click("#notice button")
+    page.wait_for_selector(".talk")
+    assert (site.root / make_id(201)).is_dir()
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("width", [390, 1280])
+def test_axe_finds_no_violation_on_any_screen(site: Site, width: int, theme: str) -> None:
+    site.page.set_viewport_size({"width": width, "height": 860})
+    site.page.emulate_media(color_scheme="dark" if theme == "dark" else "light", reduced_motion="reduce")
+    compare = f"/compare?a={make_id(1)}&b={make_id(2)}"
+    for path in ("/", "/?q=say", "/?status=stuck", ONE, "/overview?days=0", "/trash", compare):
+        page = site.open(path)
+        page.wait_for_timeout(300)
+        assert find_violations(page) == [], path
+        assert page.evaluate("document.documentElement.scrollWidth") <= width, path
+
+
+def test_a_page_of_another_port_reads_and_changes_nothing(site: Site, browser: Browser) -> None:
+    context = browser.new_context()
+    page = context.new_page()
+    page.goto("data:text/html,<p>an attacker</p>")
+    outcome = page.evaluate(
+        """async (url) => {
+            const read = await fetch(`${url}/ui/list`).then((answer) => answer.status, () => "refused");
+            const write = await fetch(`${url}/api/session`, {method: "POST", body: '{"code": "x"}',
+                headers: {"Content-Type": "application/json"}}).then((answer) => answer.status, () => "refused");
+            return [read, write];
+        }""",
+        site.url,
+    )
+    assert outcome == ["refused", "refused"]
+    context.close()

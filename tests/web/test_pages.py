@@ -1,0 +1,158 @@
+"""The fragments of the page over HTTP."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from app import Settings
+from tests.builders import make_conversation, make_event, make_id, make_message_event, make_meta, make_state
+from tests.conftest import serving
+from tests.web.elements import elements
+from tests.web.logs import EVERY_KIND
+
+ONE = f"/ui/c/{make_id(1)}"
+HOSTILE = '"><script>alert(1)</script><img src=x onerror=alert(2)>'
+
+
+@pytest.fixture
+async def client(root: Path) -> AsyncIterator[httpx.AsyncClient]:
+    directory = make_conversation(root, events=EVERY_KIND)
+    (directory / "events" / f"event-{len(EVERY_KIND):05d}-{make_event(99)['id']}.json").write_text("torn {")
+    make_conversation(root, 2, events=[make_message_event(0, "another matter")])
+    async with serving(Settings(store=root, timezone="UTC")) as client:
+        yield client
+
+
+async def text(client: httpx.AsyncClient, path: str) -> str:
+    answer = await client.get(path)
+    assert answer.status_code == 200, answer.text
+    assert answer.headers["content-type"] == "text/html; charset=utf-8"
+    return answer.text
+
+
+async def test_the_list_has_rows_facets_and_their_counts(client: httpx.AsyncClient) -> None:
+    html = await text(client, "/ui/list")
+    assert "2 conversations" in html
+    assert html.count('class="row" data-id') == 2
+    assert f'href="/?workspace={httpx.QueryParams({"w": "/home/dev/project"})}'.replace("w=", "") in html
+
+
+async def test_a_filter_is_a_chip_that_its_link_removes(client: httpx.AsyncClient) -> None:
+    html = await text(client, "/ui/list?status=finished&model=a%2Fmodel")
+    assert re.search(r'class="chip">status: finished<a href="/\?model=a%2Fmodel"', html)
+    assert await text(client, "/ui/list?status=paused") != html
+
+
+async def test_a_search_shows_its_hits_with_links_to_the_events(client: httpx.AsyncClient) -> None:
+    html = await text(client, "/ui/list?q=another")
+    assert "1 conversation" in html
+    assert f'href="/c/{make_meta(make_id(2))["id"]}' not in html
+    assert re.search(r'#e0">.*<mark>another</mark> matter', html)
+
+
+async def test_a_list_without_a_match_says_how_to_widen_it(client: httpx.AsyncClient) -> None:
+    html = await text(client, "/ui/list?status=stuck")
+    assert "No conversation matches" in html
+    assert "Remove status: stuck" in html
+
+
+async def test_every_event_is_shown_folded_or_named_unreadable(client: httpx.AsyncClient) -> None:
+    html = await text(client, f"{ONE}/events?from=0")
+    shown = re.findall(r'<article class="ev" id="e(\d+)"', html)
+    folded = re.findall(r'<span class="folded" id="e(\d+)"', html)
+    assert sorted(map(int, shown + folded)) == list(range(len(EVERY_KIND) + 1))
+    assert f"Event {len(EVERY_KIND)} cannot be read." in html
+
+
+async def test_a_section_begins_anywhere(client: httpx.AsyncClient) -> None:
+    html = await text(client, f"{ONE}/events?from=3&limit=2")
+    assert sorted(re.findall(r' id="e(\d+)"', html)) == ["3", "4"]
+    assert re.findall(r' id="e(\d+)"', await text(client, f"{ONE}/events?from=5000")) == []
+
+
+async def test_the_head_has_facts_and_an_outline(client: httpx.AsyncClient) -> None:
+    html = await text(client, ONE)
+    assert f'data-last="{len(EVERY_KIND)}"' in html
+    assert 'href="#e1"' in html
+
+
+async def test_the_inside_of_an_event_is_asked_for_alone(client: httpx.AsyncClient) -> None:
+    action = next(event for event in EVERY_KIND if event["kind"] == "ActionEvent")
+    seen = next(event for event in EVERY_KIND if event.get("action_id") == action["id"])
+    html = await text(client, f"{ONE}/body/{action['id']}?observation={seen['id']}")
+    assert '<span class="t-green">ok</span>' in html
+    wrong = await client.get(f"{ONE}/body/{action['id']}?observation={EVERY_KIND[0]['id']}")
+    assert wrong.status_code == 404
+
+
+async def test_an_unknown_conversation_is_404(client: httpx.AsyncClient) -> None:
+    for path in (f"/ui/c/{make_id(9)}", f"/ui/c/{make_id(9)}/events?from=0"):
+        assert (await client.get(path)).status_code == 404
+
+
+async def test_the_overview_has_sums_and_findings(client: httpx.AsyncClient) -> None:
+    html = await text(client, "/ui/overview?days=0")
+    assert '<dd class="num">2</dd>' in html
+    assert '<dd class="num">— ' in html  # no cost was recorded: that is not nothing
+    assert "Store health" in html
+
+
+async def test_two_conversations_are_compared(client: httpx.AsyncClient) -> None:
+    html = await text(client, f"/ui/compare?a={make_id(1)}&b={make_id(2)}")
+    assert html.count('<section class="card"') == 2
+
+
+async def test_the_trash_lists_what_was_deleted(client: httpx.AsyncClient) -> None:
+    assert "The trash is empty." in await text(client, "/ui/trash")
+    await client.delete(f"/api/conversations/{make_id(2)}")
+    assert "1 deleted conversation<" in await text(client, "/ui/trash")
+
+
+async def test_hostile_text_in_every_field_stays_text(root: Path) -> None:
+    make_conversation(
+        root,
+        meta=make_meta(make_id(1), title=HOSTILE, tags={"a": HOSTILE}),
+        state=make_state(
+            make_id(1),
+            tags={"a": HOSTILE},
+            workspace={"kind": "LocalWorkspace", "working_dir": HOSTILE},
+            agent={"kind": "Agent", "llm": {"model": HOSTILE}, "tools": []},
+        ),
+        events=[_hostile(event) for event in EVERY_KIND],
+    )
+    async with serving(Settings(store=root, timezone="UTC")) as client:
+        for path in ("/ui/list", f"/ui/list?q={httpx.QueryParams({'q': HOSTILE})}", ONE, f"{ONE}/events?from=0",
+                     "/ui/overview?days=0", f"/ui/compare?a={make_id(1)}&b={make_id(1)}"):  # fmt: skip
+            html = await text(client, path)
+            for tag, attributes in elements(html):
+                assert tag not in ("script", "iframe", "object", "style", "link"), path
+                assert tag != "img" or attributes["src"].startswith("data:image/"), path
+                assert not [name for name in attributes if name.startswith("on") or name == "style"], path
+
+
+def _hostile(value: object, name: str = "") -> dict[str, object]:
+    return _change(value, name)  # type: ignore[return-value]
+
+
+def _change(value: object, name: str) -> object:
+    if isinstance(value, dict):
+        return {key: _change(inner, key) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_change(inner, name) for inner in value]
+    kept = ("id", "kind", "timestamp", "action_id", "source", "parent_id", "type", "command")
+    return HOSTILE if isinstance(value, str) and name not in kept else value
+
+
+async def test_a_planted_secret_is_in_no_fragment(root: Path) -> None:
+    secret = "sk-planted-1234567890"  # noqa: S105 - made up
+    action = {"kind": "TerminalAction", "command": "ls", "api_key": secret}
+    events = [make_event(0, kind="ActionEvent", source="agent", tool_name="terminal", action=action, thought=[])]
+    make_conversation(root, events=events)
+    async with serving(Settings(store=root)) as client:
+        for path in (f"{ONE}/events?from=0", f"{ONE}/body/{events[0]['id']}"):
+            assert secret not in await text(client, path)
