@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 import sqlite3
+from collections.abc import Callable
 from itertools import chain, combinations
 from types import ModuleType
 
@@ -15,6 +16,7 @@ from app.index import (
     conversation_list,
     conversation_lookup,
     conversation_rows,
+    event_outline,
     event_rows,
     facet_counts,
     filter_sql,
@@ -84,6 +86,10 @@ def narrowed() -> dict[str, Sql]:
         "unreadable events": event_rows._unreadable_sql(),
         "find event": event_rows._find_sql(),
         "has event": event_rows._has_sql(),
+        "events between": event_rows._between_sql(),
+        "size of a log": event_rows._count_log_sql(),
+        "turns": event_outline._turns_sql(),
+        "marks": event_outline._marks_sql(),
         "final response": event_rows._responses_sql(),
         "known events": event_rows._known_sql(100),
         "directories": event_rows._directories_sql(100),
@@ -163,6 +169,19 @@ def test_a_page_with_a_range_of_its_order_walks_that_range(database: sqlite3.Con
         assert f"(archived=? AND {order.column}>? AND {order.column}<?)" in plan(database, sql)[0]
 
 
+@pytest.mark.parametrize("maker", [event_outline._kinds_sql, event_outline._bins_sql])
+def test_an_outline_groups_the_rows_of_one_conversation(database: sqlite3.Connection, maker: Callable[[], Sql]) -> None:
+    steps = plan(database, maker())
+    assert "SEARCH event USING PRIMARY KEY (conversation=?)" in steps
+    assert not [step for step in steps if step.startswith("SCAN") or "AUTOMATIC" in step]
+
+
+@pytest.mark.parametrize("maker", [facet_counts._sums_sql, facet_counts._workspaces_sql, facet_counts._hours_sql])
+def test_sums_make_no_index_of_their_own(database: sqlite3.Connection, maker: Callable[..., Sql]) -> None:
+    for names in ((), LISTED, ("q", *LISTED)):
+        assert not [step for step in plan(database, maker(names)) if "AUTOMATIC" in step]
+
+
 @pytest.mark.parametrize("order", EventOrder)
 def test_a_following_page_of_events_begins_at_its_place(database: sqlite3.Connection, order: EventOrder) -> None:
     sign = "<" if order is EventOrder.TIMESTAMP_DESC else ">"
@@ -189,12 +208,15 @@ SEEN = {
         "_unreadable_sql",
         "_find_sql",
         "_has_sql",
+        "_between_sql",
+        "_count_log_sql",
         "_responses_sql",
         "_known_sql",
         "_directories_sql",
         "_rows_sql",
     },
-    facet_counts: {"facets_sql"},
+    facet_counts: {"facets_sql", "_sums_sql", "_workspaces_sql", "_hours_sql"},
+    event_outline: {"_kinds_sql", "_turns_sql", "_marks_sql", "_bins_sql"},
     conversation_rows: {"known_sql", "_doomed_sql"},
 }
 
