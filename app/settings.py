@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Literal
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import AliasChoices, Field, SecretStr, field_validator
@@ -122,6 +123,11 @@ class Settings(BaseSettings):
             return [part.strip() for part in value.split(",") if part.strip()]
         return value
 
+    @field_validator("allowed_hosts")
+    @classmethod
+    def _only_names(cls, value: list[str]) -> list[str]:
+        return [_host_name(host) for host in value]
+
     @field_validator("timezone")
     @classmethod
     def _known_zone(cls, value: str | None) -> str | None:
@@ -195,6 +201,24 @@ class Settings(BaseSettings):
         """Return the environment variables that give another process these settings."""
         given = {name: getattr(self, name) for name in type(self).model_fields} | {"store": self.root}
         return {f"CONVSTORE_{name.upper()}": _as_text(value) for name, value in given.items() if value is not None}
+
+
+def _host_name(given: str) -> str:
+    """Return the name in a host, which may have a scheme, a port, or a slash at the end."""
+    if given == "*" or re.fullmatch(r"[0-9a-fA-F:.]*:[0-9a-fA-F:.]*:[0-9a-fA-F:.]*", given):  # an IPv6 address
+        return given
+    try:
+        url = urlsplit(given if "://" in given else f"//{given}")
+        name, _ = url.hostname, url.port  # the port raises ValueError if it is no number
+    except ValueError:
+        name = None
+    if not name or not re.fullmatch(r"[^\s*@/\\]+", name) or url.username is not None or _has_more(url):
+        raise ValueError(f"{given!r} is no host; write a name such as conversations.example, or * for any")
+    return name
+
+
+def _has_more(url: SplitResult) -> bool:
+    return bool(url.path.strip("/") or url.query or url.fragment)
 
 
 def _as_text(value: object) -> str:

@@ -17,8 +17,8 @@ from app.model.times import to_us
 
 _INT64_MAX = 2**63 - 1
 
-Text = Annotated[str, Field(max_length=1000)]
-TagText = Annotated[str, Field(min_length=1, max_length=600)]
+Text = Annotated[str, Field(max_length=10_000)]
+TagText = Annotated[str, Field(min_length=1, max_length=10_000)]
 Cost = Annotated[float, Field(allow_inf_nan=False)]
 Number = Annotated[int, Field(ge=0, le=_INT64_MAX)]
 

@@ -18,7 +18,8 @@ from sqlalchemy.sql.operators import custom_op
 
 from app.index.sqlite.text_index import SAYING, TITLED
 from app.index.tables import conversation, conversation_tag
-from app.model.filters import ConversationFilter
+from app.model.conversation import COLUMN_MAX, TAG_MAX, truncate_text
+from app.model.filters import ConversationFilter, Tag
 from app.model.text.tokenizer import fold_title, parse_question
 
 Column = Callable[[str], ColumnElement[Any]]
@@ -121,14 +122,14 @@ _CHOICES = {"archived": "archived", "top level": "top_level", "unreadable": "unr
 def compile_filter(asked: ConversationFilter) -> CompiledFilter:
     """Return the conditions of a filter. `owned` is compared with the current time."""
     values: dict[str, object] = {
-        name: value for name, field in _VALUES.items() if (value := getattr(asked, field)) is not None
+        name: _cut(name, value) for name, field in _VALUES.items() if (value := getattr(asked, field)) is not None
     }
     names = list(values)
     title = fold_title(asked.title_contains)
     if title:
         names.append("title" if len(title) < _TRIGRAM else "long title")
         values |= {"title": title, "title_parts": '"{}"'.format(title.replace('"', '""'))}
-    for place, (key, value) in enumerate(sorted({*asked.tags}, key=str)):
+    for place, (key, value) in enumerate(sorted({_cut_tag(tag) for tag in asked.tags}, key=str)):
         names.append(f"{_TAG if value is None else _TAG_VALUE}{place}")
         values |= {f"tag_key_{place}": key, f"tag_value_{place}": value}
     if asked.q and asked.q.strip():
@@ -149,6 +150,14 @@ def compile_filter(asked: ConversationFilter) -> CompiledFilter:
     if asked.owned is not None:
         values["now"] = time.time_ns() // 1000
     return CompiledFilter(tuple(names), values)
+
+
+def _cut(name: str, value: object) -> object:
+    return truncate_text(value, COLUMN_MAX[name]) if name in COLUMN_MAX else value
+
+
+def _cut_tag(tag: Tag) -> Tag:
+    return Tag(tag.key[:TAG_MAX], None if tag.value is None else tag.value[:TAG_MAX])
 
 
 def clauses(names: Iterable[str], column: Column) -> list[ColumnElement[bool]]:

@@ -33,8 +33,13 @@ LOOK_BACK = 64
 
 TITLE_MAX = 200
 _TEXT_MAX = 500
-_TAG_MAX = 256
-_TAGS_MAX = 1000
+TAG_MAX = 256
+"""The maximum length of a tag's key, and of its value, in the index."""
+
+COLUMN_MAX = {"workspace": _TEXT_MAX, "agent_kind": TITLE_MAX, "model": TITLE_MAX}
+"""The maximum length of a text in the index. A filter cuts a longer text, so that it finds what was cut."""
+
+_TAGS_MAX = 100_000
 _HEAD = "leaf_event_id"
 _STATUSES = frozenset(status.value for status in Status)
 
@@ -296,8 +301,8 @@ def _fold(files: ConversationFiles, *, include_skills: bool) -> tuple[Conversati
         updated_at=0,
         last_event_at=0,
         event_count=0,
-        workspace=truncate_text(info["workspace"].get("working_dir"), _TEXT_MAX),
-        agent_kind=info["agent"]["kind"][:TITLE_MAX],
+        workspace=truncate_text(info["workspace"].get("working_dir"), COLUMN_MAX["workspace"]),
+        agent_kind=truncate_text(info["agent"]["kind"], COLUMN_MAX["agent_kind"]) or "",
         model=model,
         parent=related_id(meta, "parent_conversation_id"),
         forked_from=related_id(meta, "forked_from_conversation_id"),
@@ -365,7 +370,7 @@ def find_unsaved_update_us(files: ConversationFiles) -> int | None:
 def _tags(stored: object) -> dict[str, str]:
     """Return the tags that can be filtered by. Long texts are cut, and only the first `_TAGS_MAX` tags count."""
     pairs = stored.items() if isinstance(stored, dict) else ()
-    texts = ((key[:_TAG_MAX], value[:_TAG_MAX]) for key, value in pairs if isinstance(value, str))
+    texts = ((key[:TAG_MAX], value[:TAG_MAX]) for key, value in pairs if isinstance(value, str))
     return dict(islice(texts, _TAGS_MAX))
 
 
@@ -381,7 +386,7 @@ def _model(state: dict[str, Any]) -> str | None:
         model = agent.get("acp_model") or said or (None if model == _ACP_MANAGED else model)
     elif not isinstance(llm, dict):
         model = agent.get("acp_model")
-    return truncate_text(model, TITLE_MAX)
+    return truncate_text(model, COLUMN_MAX["model"])
 
 
 _ACP_MANAGED = "acp-managed"

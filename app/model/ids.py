@@ -39,13 +39,25 @@ def find_conversation_id(text: str) -> ConversationId | None:
     return ConversationId(text.replace("-", "").lower()) if _ID.fullmatch(text) else None
 
 
+def strip_pasted(text: str) -> str:
+    """Return a pasted id, or the beginning of one, without what is often around it.
+
+    This is white space, quotes, braces, `urn:uuid:`, and the slash at the end of a directory's name.
+    """
+    bare = text.strip()
+    for opening, closing in (("{", "}"), ('"', '"'), ("'", "'")):
+        if bare.startswith(opening) and bare.endswith(closing):
+            bare = bare[1:-1].strip()
+    return bare.removeprefix("urn:uuid:").removesuffix("/")
+
+
 def parse_conversation_id(text: str) -> ConversationId:
-    """Return the id that `text` spells.
+    """Return the id that a user wrote or pasted.
 
     Raises:
         InvalidId: `text` does not spell an id.
     """
-    found = find_conversation_id(text)
+    found = find_conversation_id(strip_pasted(text))
     if found is None:
         raise InvalidId(
             f"{text[:64]!r} is not a conversation id; an id has 32 hexadecimal digits, with or without dashes"

@@ -138,6 +138,29 @@ async def test_a_host_that_is_allowed_is_accepted(root: Path) -> None:
     assert statuses == [200, 200, 400]
 
 
+@pytest.mark.parametrize(
+    "given", ["conv.example", "conv.example:8443", "https://conv.example", "HTTPS://Conv.Example:8443/"]
+)
+async def test_a_host_may_be_written_as_in_an_address(root: Path, given: str) -> None:
+    async with serving(Settings.model_validate({"store": root, "allowed_hosts": given})) as client:
+        hosts = ["conv.example", "conv.example:8443", "CONV.example", "other.example"]
+        statuses = [(await client.get(COUNT, headers={"Host": host})).status_code for host in hosts]
+    assert statuses == [200, 200, 200, 400]
+
+
+async def test_an_ipv6_address_is_a_host(root: Path) -> None:
+    async with serving(Settings.model_validate({"store": root, "allowed_hosts": "fd00::1,[fd00::2]:80"})) as client:
+        hosts = ["[fd00::1]", "[fd00::1]:8000", "[fd00::2]", "[fd00::3]"]
+        statuses = [(await client.get(COUNT, headers={"Host": host})).status_code for host in hosts]
+    assert statuses == [200, 200, 200, 400]
+
+
+@pytest.mark.parametrize("given", ["a.example/path", "*.example", "user@a.example", "a.example:x", "https://", "a b"])
+def test_what_is_no_host_is_refused_with_its_name(root: Path, given: str) -> None:
+    with pytest.raises(ValueError, match="is no host; write a name such as"):
+        Settings.model_validate({"store": root, "allowed_hosts": given})
+
+
 @pytest.mark.parametrize("origin", [LOCAL, "http://127.0.0.1:5173", "https://localhost", "http://[::1]:3000"])
 async def test_a_preflight_of_a_local_page_needs_no_key(client: httpx.AsyncClient, origin: str) -> None:
     asked = {"Access-Control-Request-Method": "GET", "Access-Control-Request-Headers": API_KEY}

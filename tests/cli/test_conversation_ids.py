@@ -81,3 +81,14 @@ def test_an_id_that_leads_nowhere_is_explained(text: str, message: str, root: Pa
     ran = convstore("show", text, "--store", root)
     assert ran.code == 2
     assert message in ran.err
+
+
+@pytest.mark.parametrize("around", ["{{{}}}", " {} ", "{}/", "urn:uuid:{}", "'{}'", "{}\n"])
+def test_an_id_is_understood_as_it_was_pasted(three: Path, convstore: Command, around: str) -> None:
+    whole = around.format(dashed(ConversationId(IDS[0])))
+    assert dashed(ConversationId(IDS[0])) in convstore("show", whole, "--json", "--store", three).out
+    assert convstore("list", "--parent", whole, "--store", three).code == 0
+
+
+def test_the_beginning_of_an_id_may_end_in_a_slash(corpus: Path, convstore: Command) -> None:
+    assert convstore("show", "7e2749/", "--store", corpus).code == 0

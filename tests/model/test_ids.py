@@ -24,12 +24,22 @@ EVENT = "5a10bd1c-e0ef-4ebd-9a94-7f3bdda20318"
 
 @pytest.mark.parametrize("text", [HEX, DASHED, HEX.upper(), DASHED.upper()])
 def test_an_id_is_read_in_every_spelling(text: str) -> None:
+    assert find_conversation_id(text) == HEX
     assert parse_conversation_id(text) == HEX
+
+
+PASTED = [f"{HEX}\n", f" {HEX}\t", f"{{{DASHED}}}", f"urn:uuid:{DASHED}", f"{HEX}/", f'"{DASHED}"', f"'{HEX}/'"]
+
+
+@pytest.mark.parametrize("text", PASTED)
+def test_a_pasted_id_is_understood_and_is_no_name_of_a_directory(text: str) -> None:
+    assert parse_conversation_id(text) == HEX
+    assert find_conversation_id(text) is None
 
 
 @pytest.mark.parametrize(
     "text",
-    ["", HEX[:-1], f"{HEX}0", f"{HEX}\n", f" {HEX}", f"{{{DASHED}}}", f"urn:uuid:{DASHED}", DASHED[:-1],
+    ["", HEX[:-1], f"{HEX}0", f"{HEX} 0", f"{{{DASHED}", f"/{HEX}", f"urn:{DASHED}", DASHED[:-1],
      HEX.replace("4", "g"), DASHED.replace("-", "_"), f"4568-5019{HEX[8:]}", "../" + HEX, ".trash",
      HEX.replace("4", "\u0664")],
 )  # fmt: skip

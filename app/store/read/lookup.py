@@ -22,7 +22,7 @@ from app.index import conversation_list, conversation_lookup
 from app.index.conversation_body import compose_info_body
 from app.model.conversation import fold
 from app.model.filters import ConversationFilter
-from app.model.ids import ConversationId, dashed, find_conversation_id
+from app.model.ids import ConversationId, dashed, find_conversation_id, strip_pasted
 from app.store.context import StoreContext
 
 _IDS = 1000
@@ -66,6 +66,7 @@ async def get_directory(context: StoreContext, conversation_id: ConversationId) 
 
 async def resolve(context: StoreContext, text: str) -> ConversationId:
     """Return the only id that begins with `text`, which must have at least four digits."""
+    text = strip_pasted(text)
     complete = find_conversation_id(text)
     if complete is not None:
         return complete

@@ -6,6 +6,7 @@ import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 import orjson
@@ -437,3 +438,26 @@ async def test_one_that_cannot_be_read_is_archived_and_its_title_is_409_with_wha
         refused = await client.patch(ONE, json={"title": "Other"})
         assert (refused.status_code, refused.json()["code"]) == (409, "unreadable_file")
         assert f"`convstore repair {make_id(1)}`" in refused.json()["detail"]
+
+
+async def test_long_values_and_many_tags_find_what_they_show(root: Path) -> None:
+    tags = {"l": "v" * 2000} | {f"k{number}": str(number) for number in range(3000)}
+    path, model = "/" + "d" * 3000, "m" * 3000
+    agent = {"kind": "A" * 3000, "llm": {"model": model}, "tools": []}
+    workspace = {"kind": "LocalWorkspace", "working_dir": path}
+    make_conversation(root, 1, state={"tags": tags, "workspace": workspace, "agent": agent})
+    make_conversation(root, 2)
+    async with serving(Settings(store=root)) as client:
+        facets = (await client.get("/api/conversations/facets?by=workspace,model,agent_kind")).json()["facets"]
+        shown = {(name, one["value"]) for name in facets for one in facets[name]["values"] if len(one["value"]) > 100}
+        for name, value in {*shown, ("workspace", path), ("model", model), ("agent_kind", "A" * 3000)}:
+            assert (await client.get(COUNT, params={name: value})).json() == 1
+        for tag in ("k2999", "k2999:2999", f"l:{'v' * 2000}"):
+            assert (await client.get(COUNT, params={"tag": tag})).json() == 1
+    assert len(shown) == 3
+
+
+@pytest.mark.parametrize("pasted", [f"{{{dashed(make_id(1))}}}", f" {make_id(1)} ", f"urn:uuid:{dashed(make_id(1))}"])
+async def test_a_pasted_id_is_understood(client: httpx.AsyncClient, pasted: str) -> None:
+    answer = await client.get(f"/api/conversations/{quote(pasted)}")
+    assert (answer.status_code, answer.json()["id"]) == (200, dashed(make_id(1)))
