@@ -94,6 +94,12 @@ class IndexRebuilding(StoreError):
     code = "index_rebuilding"
 
 
+class IndexBuilding(StoreError):
+    """The index is being built for the first time and does not list all conversations yet."""
+
+    code = "index_building"
+
+
 class IndexBusy(StoreError):
     """Another process held the writer lock for longer than the timeout, or fills the index with other settings."""
 

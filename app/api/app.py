@@ -18,7 +18,7 @@ from app import __version__, logs
 from app.api import errors, openapi
 from app.api.auth import OPEN_PATHS, ApiKeyMiddleware, HostMiddleware, Keys, load_keys
 from app.api.cached_routes import CachedRoutesMiddleware
-from app.api.headers import TEXT_INDEXED
+from app.api.headers import INDEXED, TEXT_INDEXED
 from app.api.metrics import Metrics
 from app.api.middleware import BODY_MAX_BYTES, BodyLimitMiddleware, ObservabilityMiddleware, StartupErrorMiddleware
 from app.api.process import end_process_within, on_stop
@@ -104,7 +104,7 @@ def create_app(settings: Settings, keys: Sequence[str] | None = None, *, ends_pr
                 allow_methods=["*"],
                 allow_headers=["*"],
                 allow_credentials=True,
-                expose_headers=["ETag", TEXT_INDEXED],
+                expose_headers=["ETag", INDEXED, TEXT_INDEXED],
             ),
             *([Middleware(ApiKeyMiddleware, keys=valid_keys, open_paths=open_paths)] if valid_keys.required else []),
             Middleware(BodyLimitMiddleware, max_bytes=BODY_MAX_BYTES, exempt=("/api/conversations/import",)),

@@ -62,7 +62,10 @@ class CachedRoutesMiddleware:
             await self._app(scope, receive, send)
             return
         store = scope["app"].state.store
-        state = store.index.find_state()  # before the answer is made: it may be newer than this state, never older
+        # no ETag and no cached answer during the first build, since they would outlast it
+        state = (
+            None if store.index.building else store.index.find_state()
+        )  # before the answer is made: it may be newer than this state, never older
         key = scope["path"], scope["query_string"]
         response = self._cache.find(state, key)
         if response is None:

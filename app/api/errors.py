@@ -35,6 +35,7 @@ STATUS_OF: dict[str, HTTPStatus] = {
     errors.IndexUnusable.code: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.IndexDamaged.code: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.IndexRebuilding.code: HTTPStatus.SERVICE_UNAVAILABLE,
+    errors.IndexBuilding.code: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.SyncRunning.code: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.TooManyFollowers.code: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.SchemaTooNew.code: HTTPStatus.SERVICE_UNAVAILABLE,

@@ -18,9 +18,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app import logs
 from app.api.errors import error_response
-from app.api.headers import REQUEST_ID, SECURITY_HEADERS, join_header
+from app.api.headers import INDEXED, REQUEST_ID, SECURITY_HEADERS, join_header
 from app.api.metrics import Metrics
 from app.errors import StoreError
+from app.store.read.reader import StoreReader
 
 log = logging.getLogger(__name__)
 
@@ -31,6 +32,7 @@ _SECURITY = [(name.lower().encode(), value.encode()) for name, value in SECURITY
 _SECURITY_OF_PAGES = _SECURITY[:-1]
 _CONTENT_POLICY = _SECURITY[-1][0]
 _REQUEST_ID = REQUEST_ID.lower().encode()
+_INDEXED = INDEXED.lower().encode()
 _match_id = re.compile(rb"[A-Za-z0-9._-]{1,64}").fullmatch
 _SLOW_S = 2.0
 _PATH_MAX = 200
@@ -79,7 +81,7 @@ class ObservabilityMiddleware:
                 status, seconds = message["status"], perf_counter() - began
                 headers = message["headers"]
                 security = _SECURITY_OF_PAGES if any(name == _CONTENT_POLICY for name, _ in headers) else _SECURITY
-                message["headers"] = [*headers, *security, (_REQUEST_ID, request_id)]
+                message["headers"] = [*headers, *security, (_REQUEST_ID, request_id), *_progress(scope)]
             await send(message)
 
         began = perf_counter()
@@ -108,6 +110,13 @@ class ObservabilityMiddleware:
         if scope["path"] in self._unrouted:
             return str(scope["path"])
         return str(getattr(scope.get("route"), "path", _OTHER))
+
+
+def _progress(scope: Scope) -> list[tuple[bytes, bytes]]:
+    """Return the header that says how far the first build of the index is; none once all conversations are listed."""
+    store: StoreReader | None = getattr(scope["app"].state, "store", None)
+    building = None if store is None else store.index.building
+    return [] if building is None else [(_INDEXED, str(building).encode())]
 
 
 class BodyLimitMiddleware:

@@ -14,6 +14,7 @@ from pydantic import BaseModel, Field
 from app.api.headers import TEXT_INDEXED
 from app.errors import ConversationNotFound, StoreError
 from app.model.ids import ConversationId
+from app.store.read.reader import StoreReader
 from app.store.store import ConversationStore
 
 log = logging.getLogger(__name__)
@@ -29,6 +30,13 @@ class Success(BaseModel):
 
     success: Literal[True] = True
     warning: Warned = None
+
+
+class Indexed(BaseModel):
+    """Only during the first build of an index: how many conversations are listed, and how many there are if known."""
+
+    conversations: int
+    total: int | None
 
 
 class TextIndexed(BaseModel):
@@ -61,6 +69,12 @@ async def written_response(
     if warning is not None:
         body = b"%b,%b" % (body[:-1], orjson.dumps({"warning": warning})[1:])
     return json_response(body, status)
+
+
+def progress_of(store: StoreReader) -> dict[str, object]:
+    """Return the field `indexed` of a list's answer during the first build of an index, else nothing."""
+    building = store.index.building
+    return {} if building is None else {"indexed": building._asdict()}
 
 
 def page_response(items: Iterable[bytes], next_page_id: str | None, **more: object) -> Response:

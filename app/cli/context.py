@@ -153,6 +153,8 @@ class CommandContext:
         async def run(store: ConversationStore) -> T:
             if not self.no_sync and not (await sync(store)).conversations:
                 warn(f"convstore: no conversation directories in {self.settings.shown_root}")
+            if store.index.building:
+                warn(f"convstore: the index is still being built; it lists {store.index.building} conversations")
             return await work(store)
 
         return self.run(run)

@@ -30,6 +30,22 @@ class IndexState(NamedTuple):
     epoch: str
     revision: int
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether a sync has listed all conversations once. The phases after `metadata` only add events and words."""
+        return self.last_sweep_at is not None or self.phase in ("events", "text")
+
+
+class Building(NamedTuple):
+    """The progress of the first build: the conversations read so far, and all of them, or None before the count."""
+
+    conversations: int
+    total: int | None
+
+    def __str__(self) -> str:
+        """Return the form `120/487`; the total is `*` while it is not known."""
+        return f"{self.conversations}/{'*' if self.total is None else self.total}"
+
 
 @cache
 def _progress_sql() -> Sql:

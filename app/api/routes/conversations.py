@@ -14,10 +14,12 @@ from app.api.openapi import NewConversation
 from app.api.params import AnyId, IdInPath, IncludeSkills, Store, WritableStore
 from app.api.query_filters import FacetQuery, FilterQuery
 from app.api.responses import (
+    Indexed,
     Success,
     TextIndexed,
     json_response,
     page_response,
+    progress_of,
     set_text_indexed,
     written_response,
 )
@@ -46,6 +48,7 @@ class ConversationPage(BaseModel):
 
     items: list[dict[str, Any]]
     next_page_id: str | None
+    indexed: Indexed | None = None
     truncated: bool = False
     text_indexed: TextIndexed | None = None
 
@@ -76,6 +79,7 @@ class FacetsBody(BaseModel):
 
     count: int
     facets: dict[str, FacetBody]
+    indexed: Indexed | None = None
 
 
 class SearchQuery(FilterQuery):
@@ -130,10 +134,11 @@ async def search_conversations(store: Store, query: Annotated[SearchQuery, Query
         include_skills=query.include_skills,
     )
     if query.q is None:
-        return page_response(page.items, page.next_page_id)
+        return page_response(page.items, page.next_page_id, **progress_of(store))
     indexed, total = await store.count_text()
     text_indexed = {"conversations": indexed, "total": total}
-    response = page_response(page.items, page.next_page_id, truncated=page.truncated, text_indexed=text_indexed)
+    more = {"truncated": page.truncated, "text_indexed": text_indexed, **progress_of(store)}
+    response = page_response(page.items, page.next_page_id, **more)
     set_text_indexed(response, indexed, total)
     return response
 
@@ -151,7 +156,7 @@ async def count_conversations(store: Store, query: Annotated[FilterQuery, Query(
 async def count_facets(store: Store, query: Annotated[FacetQuery, Query()]) -> Response:
     """Count conversations by status, model, tag and the like, under the filters of search."""
     found = await store.count_facets(query.facets, query.conversation_filter, limit=query.limit)
-    response = json_response(orjson.dumps(found.as_json()))
+    response = json_response(orjson.dumps(found.as_json() | progress_of(store)))
     if query.q is not None:
         set_text_indexed(response, *await store.count_text())
     return response

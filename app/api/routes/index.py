@@ -52,7 +52,7 @@ async def get_index_status(store: Store) -> IndexStatus:
     running = progress.phase != "idle" and time.time_ns() // 1000 - progress.heartbeat_at < _SILENT_US
     return IndexStatus.model_validate(
         {
-            "phase": progress.phase if running else "idle",
+            "phase": progress.phase if running else "idle" if progress.is_whole else "metadata",
             "done": progress.done if running else 0,
             "total": progress.total if running else 0,
             "conversations": totals.conversations,

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 import time
-from typing import Literal
+from typing import Annotated, Literal
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel
 
 from app import __version__
@@ -14,6 +15,9 @@ from app.api.errors import ErrorBody
 from app.api.params import Store
 
 router = APIRouter(tags=["server"])
+
+_WAIT_MAX_S = 60
+_POLL_S = 0.1
 
 
 class Health(BaseModel):
@@ -40,9 +44,24 @@ async def get_health() -> Health:
 
 
 @router.get("/ready", responses={503: {"model": ErrorBody}})
-async def get_readiness(store: Store) -> Health:
-    """Say that the directory is there and the index answers; a first build may still fill it, see /api/index/status."""
+async def get_readiness(
+    store: Store,
+    wait: Annotated[
+        float | None, Query(ge=0, le=_WAIT_MAX_S, description="seconds to wait until all conversations are listed")
+    ] = None,
+) -> Health:
+    """Say that the directory is there and the index answers.
+
+    A first build of the index may still be adding conversations. With `wait`, the answer is then 503 `index_building`,
+    with the progress, unless the build has listed all of them within so many seconds.
+    """
+    until = time.monotonic() + (wait or 0)
     await store.require_ready()
+    while wait is not None and store.index.building and time.monotonic() < until:
+        await asyncio.sleep(_POLL_S)
+        await store.require_ready()
+    if wait is not None:
+        store.index.require_built()
     return Health(status="ready")
 
 

@@ -22,7 +22,7 @@ from typing import Literal, NamedTuple, TypeVar
 
 import aiosqlite
 
-from app.errors import IndexBusy, IndexDamaged, IndexRebuilding, IndexUnusable, StoreUnavailable
+from app.errors import IndexBuilding, IndexBusy, IndexDamaged, IndexRebuilding, IndexUnusable, StoreUnavailable
 from app.index import state
 from app.index.connections import ReadConnection, WriteConnection
 from app.index.sqlite import open_lock
@@ -39,6 +39,7 @@ from app.index.sqlite.index_file import (
 from app.index.sqlite.read_connection import SqliteReadConnection, connect
 from app.index.sqlite.write_connection import Writer
 from app.index.sqlite.writer_lock import Asked, WriterQueue, try_lock_beside, writer_lock, writer_lock_of_task
+from app.index.state import Building
 
 Note = Callable[[str, float], None]
 """Called with the name of a finished task and its duration in seconds."""
@@ -93,6 +94,7 @@ class Index:
         self._damaged = False
         self._rebuilding = False
         self._absence: str | None = None
+        self._building: Building | None = None
         self.opened: FileIdentity | None = None
         """The identity of the file that was opened last."""
         self._log: FileIdentity | None = None
@@ -213,7 +215,26 @@ class Index:
     async def refresh_rebuilding(self) -> None:
         """Read from the index whether it is still being rebuilt."""
         async with self.read() as connection:
-            self._rebuilding = (await state.get_state(connection)).derived_by == state.RECOVERING
+            progress = await state.get_state(connection)
+        self._rebuilding = progress.derived_by == state.RECOVERING
+        self._building = None if progress.is_whole else Building(progress.done, progress.total or None)
+
+    @property
+    def building(self) -> Building | None:
+        """The progress of the first build, as of the last refresh; None if all conversations are listed."""
+        return self._building
+
+    def require_built(self) -> None:
+        """Check that all conversations are listed.
+
+        Raises:
+            IndexBuilding: the first build is not that far yet.
+        """
+        if self._building is not None:
+            raise IndexBuilding(
+                f"the index is being built for the first time; phase metadata: {self._building} conversations are "
+                "listed. GET /ready?wait=30 waits for the others; GET /api/index/status has the progress"
+            )
 
     def note_absence(self, absence: str | None) -> None:
         """Say why the conversations that the index knows are not on disk now; None if they are."""

@@ -143,9 +143,14 @@ class _Run:
         self._context = context
         self._write = partial(context.index.write, read_from=context.index.opened)
         self._on_progress = on_progress
+        self._total = 0
+        """How many conversations phase `metadata` counts: those to read, or in a first build all."""
 
     async def run(self) -> None:
         derived_by = await invalidate_other_derivations(self._context)
+        is_first = not await self._is_whole()
+        if is_first:
+            await self._show(_Step("metadata", 0, 0))
         directories, self.report.duplicates = await asyncio.to_thread(layout.list_directories, self._context.root)
         self.report.conversations = len(directories)
         before = await self._count_totals()
@@ -153,6 +158,9 @@ class _Run:
             require_plausible(self._context.root, len(directories), before.conversations)
         changed, gone = await self._find_changes(directories)
         processes = self._context.reader.processes if max(len(changed), before.behind) >= _WORTH_PROCESSES else 0
+        self._total = len(directories) if is_first else len(changed)
+        if changed:
+            await self._show(_Step("metadata", self._total - len(changed), self._total))
         with readers(processes) as executor:
             for _ in range(LOOKS):
                 if not changed:
@@ -161,6 +169,13 @@ class _Run:
             self.report.removed += await self._write(partial(self._finish_metadata, gone=gone, derived_by=derived_by))
             await self._read_logs(executor, max(processes, 1))
         self.report.unreadable = (await self._count_totals()).unreadable
+
+    async def _is_whole(self) -> bool:
+        async with self._context.index.read() as connection:
+            return (await state.get_state(connection)).is_whole
+
+    async def _show(self, step: _Step) -> None:
+        await self._write(partial(state.set_state, **step._asdict(), heartbeat_at=_now_us()))
 
     def _finish_metadata(self, connection: WriteConnection, *, gone: list[str], derived_by: str | None) -> int:
         removed = delete_vanished(connection, self._context.root, gone, allow_empty=self._allow_empty)
@@ -217,13 +232,13 @@ class _Run:
 
     async def _read_metadata(self, executor: Executor, ahead: int, changed: dict[str, bytes]) -> dict[str, bytes]:
         """Phase `metadata`: write the rows of conversations, and return the directories that must be read again."""
-        done = 0
+        done = self._total - len(changed)
         again: dict[str, bytes] = {}
         async with self._context.index.read() as connection:
             as_of = await state.get_revision(connection)
         async for read, empty in run_ahead(executor, ahead, read_rows, self._metadata_batches(changed)):
             done += len(read) + len(empty)
-            step = _Step("metadata", done, len(changed))
+            step = _Step("metadata", done, self._total)
             written = await self._write(partial(self._write_metadata, read=read, empty=empty, as_of=as_of, step=step))
             again |= {one.directory: UNTRUSTED for one in written.again}
             self._count_written(written)
@@ -266,6 +281,8 @@ class _Run:
         """Phase `events`: update the event rows of all conversations whose rows are behind their logs."""
         done = 0
         total = (await self._count_totals()).behind
+        if total:
+            await self._show(_Step("events", 0, total))
         async for changes in run_ahead(executor, ahead, read_changes, self._log_batches()):
             done += len(changes)
             step = _Step("events", done, total)

@@ -88,7 +88,7 @@ async def keep_usable(context: StoreContext) -> None:
                     replaced_at = time.monotonic()
                     await replace_unusable(context)
                     logged = ""
-            elif index.rebuilding:
+            elif index.rebuilding or index.building:
                 await index.refresh_rebuilding()
         except (StoreError, OSError) as error:
             if str(error) != logged:

@@ -149,8 +149,7 @@ class StoreReader:
         await self.context.presence.refresh(self.index)
         self.index.require_present()
         await asyncio.to_thread(require_files, self.settings.root, self.index.path)
-        async with self.index.read() as connection:
-            await state.get_state(connection)
+        await self.index.refresh_rebuilding()
 
     async def list_conversations(
         self,
