@@ -123,6 +123,15 @@ class Settings(BaseSettings):
             return [part.strip() for part in value.split(",") if part.strip()]
         return value
 
+    @field_validator("store")
+    @classmethod
+    def _known_home(cls, value: Path) -> Path:
+        try:
+            value.expanduser()
+        except RuntimeError as error:
+            raise ValueError(f"{str(value)!r} begins with the home directory of a user that does not exist") from error
+        return value
+
     @field_validator("allowed_hosts")
     @classmethod
     def _only_names(cls, value: list[str]) -> list[str]:

@@ -167,6 +167,12 @@ def sync_file_system(fd: int) -> None:
         raise OSError(error, os.strerror(error))
 
 
+_ADVICE = {
+    errno.EISDIR: "A directory has the name of the file; move it away",
+    errno.EROFS: "The file system is mounted read-only; mount it writable, or use commands that only read",
+}
+
+
 @contextmanager
 def explain_errors(what: str) -> Iterator[None]:
     """Convert an OSError of the block into an error for users; `what` names the written thing. FileExistsError passes.
@@ -184,9 +190,9 @@ def explain_errors(what: str) -> Iterator[None]:
             raise DiskFull(
                 f"{what} could not be written: {error.strerror}; nothing changed. Free some space and try again"
             ) from error
+        advice = _ADVICE.get(error.errno or 0, "Check the disk and the permissions of the conversations directory")
         raise WriteFailed(
-            f"{what} could not be written ({error.strerror or error}); it is not acknowledged. "
-            "Check the disk and the permissions of the conversations directory"
+            f"{what} could not be written ({error.strerror or error}); it is not acknowledged. {advice}"
         ) from error
 
 

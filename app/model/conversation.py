@@ -17,7 +17,7 @@ from app.model.event import STATE_UPDATE, EventFacts
 from app.model.filters import Status
 from app.model.ids import ConversationId, dashed
 from app.model.info import compose_info, is_agent, list_misshapen, related_id
-from app.model.secrets import mask_secrets
+from app.model.secrets import mask_shown
 from app.model.text.event_text import SAID_VERSION
 from app.model.text.tokenizer import SPLIT_VERSION, fold_title
 from app.model.times import AHEAD_MAX_US, find_time_us, format_us
@@ -215,7 +215,7 @@ def fold_next(before: Folded | None, files: ConversationFiles) -> Folded:
     if before is None or before.info is None or not _only_log_and_head_differ(before.files, files):
         return _fold_whole(files, include_skills=False)
     head = {_HEAD: files.state[_HEAD]} if files.state and _HEAD in files.state else {}
-    mask_secrets(head)
+    mask_shown(head)
     return _with_log(before.row, before.info | head, files)
 
 

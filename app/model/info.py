@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from app.model.ids import dashed, find_conversation_id
-from app.model.secrets import mask_secrets
+from app.model.secrets import mask_shown
 
 STUB_AGENT = {"kind": "Agent", "llm": {"model": "unknown"}, "tools": []}
 STUB_WORKSPACE = {"kind": "LocalWorkspace", "working_dir": "."}
@@ -34,17 +34,17 @@ def compose_info(state: dict[str, Any], meta: dict[str, Any], *, include_skills:
     if not include_skills and isinstance(context, dict) and context.get("skills"):
         context["skills"] = []
     info = {name: value for name, value in state.items() if name not in _SHOWN_AS_STORED}
-    mask_secrets(info)
+    mask_shown(info)
     info |= {name: state[name] for name in _SHOWN_AS_STORED if name in state}
     if not is_agent(agent):
         info["agent"] = dict(STUB_AGENT)
     workspace = state.get("workspace") or meta.get("workspace")
-    info["workspace"] = mask_secrets(workspace) if isinstance(workspace, dict) else dict(STUB_WORKSPACE)
+    info["workspace"] = mask_shown(workspace) if isinstance(workspace, dict) else dict(STUB_WORKSPACE)
     if "tags" not in info:
         info["tags"] = meta.get("tags") or {}
     for name in _FROM_META:
-        info[name] = mask_secrets(meta.get(name))
-    info["client_tools"] = mask_secrets(meta.get("client_tools")) or []
+        info[name] = mask_shown(meta.get(name))
+    info["client_tools"] = mask_shown(meta.get("client_tools")) or []
     info["tool_module_qualnames"] = meta.get("tool_module_qualnames") or {}
     for name in ("forked_from_conversation_id", "parent_conversation_id"):
         other = related_id(meta, name)

@@ -16,7 +16,7 @@ import orjson
 
 from app.errors import UnreadableFile
 from app.model.event import STATE_UPDATE
-from app.model.secrets import mask_credentials, mask_secrets
+from app.model.secrets import mask_credentials, mask_shown
 
 META_FIELDS_OPEN = ("title", "tags", "initial_message", "prompt")
 STATE_FIELDS_OPEN = ("tags", "stats")
@@ -59,10 +59,10 @@ def _masked(raw: bytes, mask: Callable[[Any], object]) -> bytes:
 
 def _mask_fields(value: Any, left_open: tuple[str, ...]) -> object:  # noqa: ANN401
     if not isinstance(value, dict):
-        return mask_secrets(value)
+        return mask_shown(value)
     kept = {name: value[name] for name in left_open if name in value}
     value.update(dict.fromkeys(kept))
-    masked = mask_secrets(value)
+    masked = mask_shown(value)
     value.update(kept)
     return masked
 

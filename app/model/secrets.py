@@ -158,3 +158,80 @@ def mask_text(text: str) -> str:
     if "://" not in text:
         return text
     return _URL_PARAMETER.sub(rf"\1{MASK}", _URL_LOGIN.sub(f"{MASK}@", text))
+
+
+_COMMAND = re.compile(r"(?:.*_)?(?:args|argv|commands?|cmd)", re.IGNORECASE)
+_OPTION = re.compile(r"--?([A-Za-z][A-Za-z0-9_-]*)")
+_ASSIGNMENT = re.compile(r"(-{0,2}([A-Za-z][A-Za-z0-9_-]*)(?:=|:\s*))(.+)", re.DOTALL)
+_REFERENCE = re.compile(r"\$\w+|\$\{[^}]*\}|\$\([^)]*\)")
+_VALUE = r"""((?:(?:bearer|basic|token)\s+)?(?:"[^"]*"|'[^']*'|[^\s"']+))"""
+_IN_COMMAND = re.compile(rf"(?<![\w-])(--?([a-z][\w-]*)(?:=|\s+(?!-))|([a-z][\w-]*)(?:=|:\s*)){_VALUE}", re.IGNORECASE)
+
+
+def mask_shown(value: object) -> object:
+    """Do what `mask_secrets` does, and mask the values of credentials in command lines; return the value.
+
+    Command lines are those of MCP servers, hooks and agents: `args: ["--token", "x"]`, `--api-key=x`, `TOKEN=x`.
+    They are stored as agent-server stores them, and masked where they are shown. Changes in place.
+    """
+    return _mask_commands(mask_secrets(value))
+
+
+def _mask_commands(value: object) -> object:
+    if isinstance(value, dict):
+        for name, item in value.items():
+            if not isinstance(item, _MASKED_TYPES):
+                continue
+            if isinstance(item, dict) or not _COMMAND.fullmatch(name):
+                _mask_commands(item)
+            elif isinstance(item, str):
+                value[name] = _mask_command(item)
+            else:
+                _mask_arguments(item)
+    elif isinstance(value, list):
+        for item in value:
+            if isinstance(item, dict | list):
+                _mask_commands(item)
+    return value
+
+
+def _mask_arguments(arguments: list[object]) -> None:
+    """Mask the arguments that follow an option with a credential's name, or are behind it in the same argument."""
+    follows = False
+    for place, item in enumerate(arguments):
+        if not isinstance(item, str):
+            _mask_commands(item)
+            follows = False
+            continue
+        option, assignment = _OPTION.fullmatch(item), _ASSIGNMENT.fullmatch(item)
+        if follows and option is None:
+            arguments[place] = _mask_value(item)
+        elif assignment is not None and _is_credential(assignment[2]):
+            arguments[place] = assignment[1] + _mask_value(assignment[3])
+        elif " " in item:  # a command line of its own, as of sh -c
+            arguments[place] = _mask_command(item)
+        follows = option is not None and _is_credential(option[1])
+
+
+def _mask_command(line: str) -> str:
+    """Mask the values of credentials in a command line."""
+    masked, at = "", 0
+    while (found := _IN_COMMAND.search(line, at)) is not None:
+        begin, end = found.span(4)
+        if _is_credential(found[2] or found[3]):
+            masked += line[at:begin] + _mask_value(line[begin:end])
+            at = end
+        else:
+            masked += line[at:begin]
+            at = begin
+    return masked + line[at:]
+
+
+def _is_credential(name: str) -> bool:
+    return not name.lower().startswith("no-") and _SECRET_NAME.fullmatch(_HUMP.sub("_", name)) is not None
+
+
+def _mask_value(value: str) -> str:
+    """Return `MASK`, unless the value is a number, or refers to a variable."""
+    bare = value.strip("\"'")
+    return value if not bare or bare.isdecimal() or _REFERENCE.fullmatch(bare) else MASK

@@ -40,6 +40,8 @@ def complete_event(event: Mapping[str, Any], zone: tzinfo | None) -> dict[str, A
     Raises:
         InvalidEvent: agent-server could not read the id, timestamp, source, kind or parent_id.
     """
+    if not isinstance(event, Mapping):
+        raise InvalidEvent(f"an event is an object of names and values; this one is {_shown(event)}")
     given = dict(event)
     event_id = given.pop("id", None)
     timestamp = given.pop("timestamp", None)
@@ -83,6 +85,19 @@ def dump_event(event: Mapping[str, Any]) -> bytes:
         return orjson.dumps(event)
     except (orjson.JSONEncodeError, RecursionError) as error:
         raise InvalidEvent(f"event {event.get('id')} cannot be written as JSON: {error}") from error
+
+
+def check_json(fields: Mapping[str, object]) -> None:
+    """Check that fields can be written as JSON.
+
+    Raises:
+        InvalidConversation: a value, or something in it, is no JSON.
+    """
+    for name, value in fields.items():
+        try:
+            orjson.dumps(value)
+        except (orjson.JSONEncodeError, RecursionError) as error:
+            raise InvalidConversation(f"{name} cannot be written as JSON: {error}") from error
 
 
 def check_title(title: object) -> str:

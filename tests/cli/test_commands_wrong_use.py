@@ -51,3 +51,9 @@ def test_no_command_touches_what_is_no_conversation(root: Path, convstore: Comma
     for command in ("index sync", "prune --older-than 1m --yes", "trash empty --yes"):
         assert convstore(*command.split(), "--store", root).code == 0, command
     assert details_in(root / ONE) == before
+
+
+def test_a_home_that_does_not_exist_is_told_in_a_line(convstore: Command) -> None:
+    ran = convstore("list", "--store", "~nobody-of-this-name/x")
+    assert (ran.code, len(ran.err.splitlines())) == (2, 1)
+    assert "'~nobody-of-this-name/x' begins with the home directory of a user that does not exist" in ran.err

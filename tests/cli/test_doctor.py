@@ -110,6 +110,12 @@ def failing_sweep(store: Path) -> None:
         database.execute("UPDATE sync_state SET last_error = 'no disk'")
 
 
+def newer_schema(store: Path) -> None:
+    with closing(sqlite3.connect(store / ".convstore" / "index.db")) as db:
+        db.execute("UPDATE alembic_version SET version_num = '9042'")
+        db.commit()
+
+
 def older_schema(store: Path) -> None:
     with closing(sqlite3.connect(store / ".convstore" / "index.db")) as database, database:
         database.execute("UPDATE alembic_version SET version_num = '0001'")
@@ -134,6 +140,12 @@ PROBLEMS: list[tuple[Callable[[Path], None], str, str, str]] = [
     (torn_lease, "leases", "1 lease files cannot be read", "stop all servers but one"),
     (linked_trash, "trash", "is not a directory", "make it readable"),
     (failing_sweep, "index", "no disk", "correct the cause"),
+    (
+        newer_schema,
+        "schema",
+        "9042: a newer convstore made the index",
+        "upgrade convstore, or set CONVSTORE_INDEX_URL=",
+    ),
     (older_schema, "schema", "0001, this convstore needs", "convstore db upgrade"),
     (dropped_index, "schema", "ix_conversation_parent", "convstore index rebuild"),
     (no_database, "index", "not a database", "convstore index rebuild"),

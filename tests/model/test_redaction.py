@@ -32,6 +32,8 @@ def encoded(value: object) -> bytes:
         ("meta.json", make_meta(make_id(1), secrets={"TOKEN": PLANTED})),
         ("meta.json", make_meta(make_id(1), hook_config={"hooks": [{"env": {"A": PLANTED}}]})),
         ("base_state.json", make_state(make_id(1), agent={"kind": "Agent", "llm": {"api_key": PLANTED}})),
+        ("base_state.json", make_state(make_id(1), agent={"mcp_config": {"a": {"args": ["--token", PLANTED]}}})),
+        ("meta.json", make_meta(make_id(1), hook_config={"stop": [{"hooks": [{"command": f"a --key={PLANTED}"}]}]})),
         ("base_state.json", make_state(make_id(1), secret_registry={"secret_sources": {"A": {"value": PLANTED}}})),
         ("base_state.json", make_state(make_id(1), agent={"mcp_config": {"a": {"headers": {"X": PLANTED}}}})),
         ("events/e.json", make_event(action={"arguments": {"api_key": PLANTED}})),

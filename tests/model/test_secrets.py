@@ -1,10 +1,11 @@
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import pytest
 
-from app.model.secrets import MASK, mask_secrets
+from app.model.secrets import MASK, mask_secrets, mask_shown
 
 TOKEN = f"gAAAA{'b' * 40}="
 
@@ -137,3 +138,31 @@ def test_an_absent_secret_stays_absent() -> None:
 def test_masking_twice_changes_nothing() -> None:
     once = mask_secrets([dict(secret) for secret in SECRETS])
     assert mask_secrets(once) == once
+
+
+COMMANDS: list[tuple[object, object]] = [
+    (["npx", "--token", "x", "a"], ["npx", "--token", MASK, "a"]),
+    (["--api-key=x", "--port", "80"], [f"--api-key={MASK}", "--port", "80"]),
+    (["run", "-e", "GITHUB_TOKEN=x", "image"], ["run", "-e", f"GITHUB_TOKEN={MASK}", "image"]),
+    (["-H", "Authorization: Bearer x"], ["-H", f"Authorization: {MASK}"]),
+    (["sh", "-c", "serve --password x --port 1"], ["sh", "-c", f"serve --password {MASK} --port 1"]),
+    (["--token", "--verbose"], ["--token", "--verbose"]),
+    (["--token", "${TOKEN}", "--max-tokens", "5"], ["--token", "${TOKEN}", "--max-tokens", "5"]),
+    (["--no-token", "a", "--keyboard", "b"], ["--no-token", "a", "--keyboard", "b"]),
+    ("curl -H 'Authorization: Bearer x' --data y", f"curl -H 'Authorization: {MASK}' --data y"),
+    ("API_KEY=x TOKEN='y z' run --secret=w --user me", f"API_KEY={MASK} TOKEN={MASK} run --secret={MASK} --user me"),
+    ("run --token $TOKEN --key-file", "run --token $TOKEN --key-file"),
+]
+
+
+@pytest.mark.parametrize(("given", "shown"), COMMANDS)
+@pytest.mark.parametrize("name", ["args", "command", "acp_command"])
+def test_values_of_credentials_in_command_lines_are_masked(given: object, shown: object, name: str) -> None:
+    for around in (lambda it: {"mcp_config": {"mcpServers": {"a": {name: it}}}}, lambda it: {"hooks": [{name: it}]}):
+        assert mask_shown(around(copy.deepcopy(given))) == around(shown)
+        assert mask_shown(around(copy.deepcopy(shown))) == around(shown)
+
+
+def test_text_that_is_no_command_line_is_left_alone() -> None:
+    value = {"skills": ["--token", "x", "password: y"], "note": "--token x", "arguments": {"text": "--token x"}}
+    assert mask_shown(copy.deepcopy(value)) == value

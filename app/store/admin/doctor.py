@@ -110,6 +110,11 @@ def _check_schema(path: Path) -> Finding:
         return _report_unusable(error)
     except StoreError as error:
         return problem("index", str(error), "run the doctor again when the other program has finished")
+    if revision is not None and revision > HEAD and revision.isdecimal():
+        newer = f"{revision}: a newer convstore made the index, and this one needs {HEAD}"
+        return problem(
+            "schema", newer, "upgrade convstore, or set CONVSTORE_INDEX_URL=sqlite:////another/path/index.db"
+        )
     if revision != HEAD:
         return problem("schema", f"{revision or 'none'}, this convstore needs {HEAD}", "`convstore db upgrade`")
     return problem("schema", "; ".join(wrong[:3]), _REBUILD) if wrong else ok("schema", f"{revision}, sound")

@@ -15,8 +15,10 @@ from typing import Any, NamedTuple
 from app.errors import (
     ConversationNotFound,
     ConversationOwned,
+    EventNotFound,
     IndexBusy,
     IndexUnusable,
+    InvalidConversation,
     OwnershipLost,
     StoreError,
     StoreUnavailable,
@@ -31,7 +33,7 @@ from app.model.event import EventRow
 from app.model.filters import Status
 from app.model.ids import ConversationId
 from app.model.times import find_time_us, format_us
-from app.model.validation import check_tags, check_title, complete_event, find_tags, make_message
+from app.model.validation import check_json, check_tags, check_title, complete_event, find_tags, make_message
 from app.store.context import StoreContext
 from app.store.follow.crash_recovery import end_interrupted_run
 from app.store.write.backlog import Done, warning_of
@@ -150,17 +152,29 @@ class ConversationWriter:
         Raises:
             EventNotFound: there is no such event.
         """
+        if not isinstance(event_id, str | None):
+            raise EventNotFound(f"{event_id!r} is not an event id")
         return await self._done(Edit(head=Head(event_id)))
 
     async def set_status(self, status: Status) -> Done:
-        """Set the execution status."""
-        return await self._done(Edit(state={"execution_status": status.value}))
+        """Set the execution status.
+
+        Raises:
+            InvalidConversation: agent-server does not know it.
+        """
+        if status not in list(Status):
+            raise InvalidConversation(f"{status!r} is not a status; use one of {', '.join(Status)}")
+        return await self._done(Edit(state={"execution_status": Status(status).value}))
 
     async def update_state(self, **fields: Any) -> Done:  # noqa: ANN401
         """Set fields of base_state.json, such as `stats` or `agent_state`.
 
         The bytes of all other fields stay the same.
+
+        Raises:
+            InvalidConversation: a value is no JSON; nothing was set.
         """
+        check_json(fields)
         return await self._done(Edit(state=fields))
 
     async def set_title(self, title: str) -> Done:

@@ -381,3 +381,34 @@ async def test_a_preview_is_written_once_and_kept(root: Path, open_store: StoreO
             assert db.execute("SELECT DISTINCT preview FROM conversation_info").fetchall() == [(seen[-1],)]
         assert await store.verify() == []
         assert await is_rebuilt_equal(store)
+
+
+@pytest.mark.parametrize(
+    ("write", "error", "told"),
+    [
+        (lambda it: it.append("x"), InvalidEvent, "an event is an object of names and values; this one is 'x'"),
+        (lambda it: it.append_batch("x"), InvalidEvent, "this one is 'x'"),
+        (lambda it: it.update_state(stats=object()), InvalidConversation, "stats cannot be written as JSON"),
+        (lambda it: it.update_state(stats={"a": {5: 1}}), InvalidConversation, "stats cannot be written as JSON"),
+        (lambda it: it.set_status("made up"), InvalidConversation, "'made up' is not a status; use one of idle"),
+        (lambda it: it.navigate(5), EventNotFound, "5 is not an event id"),
+    ],
+)
+async def test_wrong_arguments_are_explained_and_change_nothing(
+    root: Path, open_store: StoreOpener, write: Any, error: type[Exception], told: str
+) -> None:
+    path = make_conversation(root)
+    before = state_of(path)
+    async with open_store(root) as store, store.writer(ONE) as conversation:
+        with pytest.raises(error, match=told):
+            await write(conversation)
+        assert (state_of(path), conversation.files.broken) == (before, False)
+        await conversation.append(make_event(2))
+
+
+async def test_a_directory_in_the_place_of_a_sidecar_is_told(root: Path, open_store: StoreOpener) -> None:
+    path = make_conversation(root)
+    (path / "convstore.json").mkdir()
+    async with open_store(root) as store:
+        with pytest.raises(WriteFailed, match="A directory has the name of the file; move it away"):
+            await store.mark(ONE, archived=True)
