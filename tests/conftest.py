@@ -20,6 +20,7 @@ from app.api.app import create_app
 from app.index.connections import WriteConnection
 from app.index.sqlite import migrations
 from app.index.sqlite.database import Index
+from tests.builders import make_conversation
 
 pytest_plugins = ["tests.suites", "tests.untried", "tests.watchdog"]
 
@@ -120,6 +121,14 @@ async def serving(settings: Settings, key: str | None = "a-key") -> AsyncIterato
         ) as client,
     ):
         await _in_step(client, started)
+        yield client
+
+
+@pytest.fixture
+async def client(root: Path) -> AsyncIterator[httpx.AsyncClient]:
+    """A client of an application that serves one conversation."""
+    make_conversation(root)
+    async with serving(Settings(store=root)) as client:
         yield client
 
 

@@ -2,22 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from pathlib import Path
-
 import httpx
-import pytest
-
-from app import Settings
-from tests.builders import make_conversation
-from tests.conftest import serving
-
-
-@pytest.fixture
-async def client(root: Path) -> AsyncIterator[httpx.AsyncClient]:
-    make_conversation(root)
-    async with serving(Settings(store=root)) as client:
-        yield client
 
 
 async def test_the_api_describes_its_key_and_its_routes(client: httpx.AsyncClient) -> None:

@@ -5,27 +5,16 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
-from collections.abc import AsyncIterator
-from pathlib import Path
 
 import httpx
 import pytest
 
-from app import Settings
 from app.api.headers import SECURITY_HEADERS
 from app.store.store import ConversationStore
 from tests.api.clients import raising
-from tests.builders import make_conversation, make_id
-from tests.conftest import serving
+from tests.builders import make_id
 
 STRICT = "default-src 'none'; frame-ancestors 'none'"
-
-
-@pytest.fixture
-async def client(root: Path) -> AsyncIterator[httpx.AsyncClient]:
-    make_conversation(root)
-    async with serving(Settings(store=root)) as client:
-        yield client
 
 
 @pytest.mark.parametrize(

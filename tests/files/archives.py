@@ -35,8 +35,15 @@ def make_zip(entries: Iterable[Entry], *, method: int = zipfile.ZIP_DEFLATED) ->
     with warnings.catch_warnings(), zipfile.ZipFile(raw, "w", method) as archive:
         warnings.simplefilter("ignore")  # of names that are there twice
         for name, data in entries:
-            archive.writestr(name, data)
+            archive.writestr(name if isinstance(name, zipfile.ZipInfo) else _named(name, archive.compression), data)
     return raw.getvalue()
+
+
+def _named(name: str, method: int) -> zipfile.ZipInfo:
+    """Return an entry of any name: a ZipInfo that is made with it would end the name at its first NUL."""
+    info = zipfile.ZipInfo("-")
+    info.filename, info.compress_type = name, method
+    return info
 
 
 def entry(name: str, mode: int, data: bytes = b"x") -> Entry:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from app import ConversationStore, Settings
@@ -139,6 +139,7 @@ def test_a_damaged_archive_harms_nothing(place: Place, raw: bytes) -> None:
 
 
 @given(ENTRIES, st.booleans(), st.booleans())
+@example([("\0x", b""), ("", b"x")], True, False)
 @many
 def test_a_zip_of_any_names_harms_nothing(
     place: Place, entries: list[tuple[str, bytes]], good: bool, inside: bool

@@ -2,22 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import httpx
-import pytest
 
-from app import Settings, __version__
-from tests.builders import break_index, make_conversation
-from tests.conftest import serving
-
-
-@pytest.fixture
-async def client(root: Path) -> AsyncIterator[httpx.AsyncClient]:
-    make_conversation(root)
-    async with serving(Settings(store=root)) as client:
-        yield client
+from app import __version__
+from tests.builders import break_index
 
 
 async def test_the_server_says_what_it_is(client: httpx.AsyncClient) -> None:
