@@ -24,14 +24,16 @@ Number = Annotated[int, Field(ge=0, le=_INT64_MAX)]
 
 
 def _as_list(given: object) -> object:
-    """Make a list of a single text, which a body may have in the place of a list."""
+    """Make a list of a single text or null, which a body may have in the place of a list."""
+    if given is None:
+        return []
     return [given] if isinstance(given, str) else given
 
 
 class FilterQuery(CachedQuery):
     """Which conversations. Several filters must all be met; times without a zone are UTC."""
 
-    repeated: ClassVar[frozenset[str]] = frozenset({"status", "tag"})
+    repeated: ClassVar[frozenset[str]] = frozenset({"status", "tag", "workspace"})
 
     q: str | None = Field(
         default=None,
@@ -47,11 +49,19 @@ class FilterQuery(CachedQuery):
     tag: Annotated[list[TagText], BeforeValidator(_as_list)] = Field(
         default=[], max_length=20, description="with this tag, key, key:value or key=value; repeated: with all of these"
     )
-    workspace: Text | None = Field(default=None, description="with this working directory")
+    workspace: Annotated[list[Text], BeforeValidator(_as_list)] = Field(
+        default=[], max_length=100, description="with this working directory; repeated: with any of these"
+    )
+    workspace_under: Text | None = Field(
+        default=None, description="with this working directory or one below it, at any depth"
+    )
     model: Text | None = Field(default=None, description="with this model")
     agent_kind: Text | None = Field(default=None, description="with this kind of agent")
     parent_conversation_id: AnyId | None = Field(default=None, description="children of this conversation")
     top_level: bool | None = Field(default=None, description="without a parent, or with one")
+    orphaned: bool | None = Field(
+        default=None, description="with a parent that is not there, as after its deletion, or all others"
+    )
     forked_from: AnyId | None = Field(default=None, description="forked from this conversation")
     created_at__gte: Moment | None = Field(default=None, description="created at this time or later")
     created_at__lt: Moment | None = Field(default=None, description="created before")
@@ -80,11 +90,13 @@ class FilterQuery(CachedQuery):
             statuses=tuple(self.status),
             title_contains=self.title__contains,
             tags=tuple(parse_tag(text) for text in self.tag),
-            workspace=self.workspace,
+            workspaces=tuple(self.workspace),
+            workspace_under=self.workspace_under,
             model=self.model,
             agent_kind=self.agent_kind,
             parent=_parse_id(self.parent_conversation_id),
             top_level=self.top_level,
+            orphaned=self.orphaned,
             forked_from=_parse_id(self.forked_from),
             created_at_gte_us=_to_us(self.created_at__gte),
             created_at_lt_us=_to_us(self.created_at__lt),

@@ -29,13 +29,19 @@ def _make_filter(
     tag: Annotated[
         list[str] | None, typer.Option(metavar="KEY[=VALUE]", help="Only with this tag; repeated: with all of these.")
     ] = None,
-    workspace: Annotated[str | None, typer.Option(help="Only with this working directory.")] = None,
+    workspace: Annotated[
+        list[str] | None, typer.Option(help="Only with this working directory; repeated: with any of these.")
+    ] = None,
+    workspace_under: Annotated[
+        str | None, typer.Option(metavar="DIR", help="Only with this working directory or one below it.")
+    ] = None,
     model: Annotated[str | None, typer.Option(help="Only with this model.")] = None,
     agent_kind: Annotated[str | None, typer.Option(help="Only with this kind of agent.")] = None,
     parent: Annotated[str | None, typer.Option(metavar="ID", help="Only children of this conversation.")] = None,
     top_level: Annotated[
         bool | None, typer.Option("--top-level/--children", help="Only without a parent, or with one.")
     ] = None,
+    orphaned: Annotated[bool, typer.Option("--orphaned", help="Only with a parent that is not there.")] = False,
     forked_from: Annotated[str | None, typer.Option(metavar="ID", help="Only forks of this conversation.")] = None,
     since: Annotated[str | None, typer.Option(metavar="TIME", help=f"Only updated then or later: {_TIME}")] = None,
     before: Annotated[str | None, typer.Option(metavar="TIME", help="Only updated before this time.")] = None,
@@ -62,11 +68,13 @@ def _make_filter(
         statuses=tuple(status or ()),
         title_contains=_words("--title", title),
         tags=read_tags("--tag", tag),
-        workspace=workspace,
+        workspaces=tuple(workspace or ()),
+        workspace_under=workspace_under,
         model=model,
         agent_kind=agent_kind,
         parent=_id(parent),
         top_level=top_level,
+        orphaned=orphaned or None,
         forked_from=_id(forked_from),
         updated_at_gte_us=_time("--since", since),
         updated_at_lt_us=_time("--before", before),

@@ -21,6 +21,7 @@ from app.index.tables import conversation, conversation_tag
 from app.model.conversation import COLUMN_MAX, TAG_MAX, truncate_text
 from app.model.filters import ConversationFilter, Tag
 from app.model.text.tokenizer import fold_title, parse_question
+from app.model.workspace import find_below, normalize_workspace
 
 Column = Callable[[str], ColumnElement[Any]]
 """Returns a column of `conversation` by name."""
@@ -62,6 +63,14 @@ def _titled(column: Column) -> ColumnElement[bool]:
     return func.instr(column("title_key"), bindparam("title")) > literal_column("0")
 
 
+_parent = conversation.alias("parent_row")
+
+
+def _has_parent(column: Column) -> ColumnElement[bool]:
+    """Return whether the index has the conversation that a row names as its parent."""
+    return select(_parent.c.id).where(_parent.c.uuid == column("parent")).correlate_except(_parent).exists()
+
+
 RANGED = ("created_at", "updated_at", "last_event_at", "cost", "event_count")
 
 COUNTED = ("status", "workspace", "model", "agent_kind")
@@ -76,11 +85,17 @@ _CLAUSES: dict[str, Clause] = {
     "title": _titled,
     "long title": _titled,
     "workspace": _is("workspace"),
+    "workspace_under": lambda column: (
+        (column("workspace") == bindparam("workspace_under"))
+        | ((column("workspace") >= bindparam("workspace_first")) & (column("workspace") < bindparam("workspace_end")))
+    ),
     "model": _is("model"),
     "agent_kind": _is("agent_kind"),
     "parent": _is("parent"),
     "top level": lambda column: column("parent").is_(None),
     "not top level": lambda column: column("parent").is_not(None),
+    "orphaned": lambda column: (column("parent") > literal_column("''")) & ~_has_parent(column),  # finds its index
+    "not orphaned": lambda column: column("parent").is_(None) | _has_parent(column),
     "forked_from": _is("forked_from"),
     "unreadable": lambda column: column("unreadable").is_not(None),
     "not unreadable": lambda column: column("unreadable").is_(None),
@@ -90,7 +105,7 @@ _CLAUSES: dict[str, Clause] = {
     **{f"{name}_lt": _before(name) for name in RANGED},
 }
 
-FEW = frozenset({"q", "nothing", "parent", "forked_from", "unreadable", "owned"})
+FEW = frozenset({"q", "nothing", "parent", "orphaned", "forked_from", "unreadable", "owned"})
 """The conditions that match few rows, each with its own database index."""
 
 COLUMNS = (
@@ -100,12 +115,12 @@ COLUMNS = (
 """The columns that conditions and sort orders use."""
 
 _TRIGRAM = 3
-_ONE_OF = "one of statuses: "
+_ONE_OF = "one of "
+_COLUMN_OF = {"workspace_under": "workspace"}
 _TAG, _TAG_VALUE = "tag ", "tag and value "
 
 
 _VALUES = {
-    "workspace": "workspace",
     "model": "model",
     "agent_kind": "agent_kind",
     "parent": "parent",
@@ -115,7 +130,13 @@ _VALUES = {
 }
 """The conditions that compare with one value, each with its field of the filter."""
 
-_CHOICES = {"archived": "archived", "top level": "top_level", "unreadable": "unreadable", "owned": "owned"}
+_CHOICES = {
+    "archived": "archived",
+    "top level": "top_level",
+    "orphaned": "orphaned",
+    "unreadable": "unreadable",
+    "owned": "owned",
+}
 """The conditions that can be required or excluded, each with its field of the filter."""
 
 
@@ -136,13 +157,13 @@ def compile_filter(asked: ConversationFilter) -> CompiledFilter:
         match = parse_question(asked.q).match
         names.append("nothing" if match is None else "q")
         values["match"] = match
-    statuses = sorted({status.value for status in asked.statuses})
-    if len(statuses) == 1:
-        names.append("status")
-        values["status"] = statuses[0]
-    elif statuses:
-        names.append(f"{_ONE_OF}{len(statuses)}")
-        values |= {f"status_{place}": status for place, status in enumerate(statuses)}
+    for more in (
+        _compile_any("status", asked.statuses),
+        _compile_any("workspace", map(normalize_workspace, asked.workspaces)),
+        _compile_below(asked.workspace_under),
+    ):
+        names += more.names
+        values |= more.values
     for name, field in _CHOICES.items():
         wanted = getattr(asked, field)
         if wanted is not None:
@@ -158,6 +179,30 @@ def _cut(name: str, value: object) -> object:
 
 def _cut_tag(tag: Tag) -> Tag:
     return Tag(tag.key[:TAG_MAX], None if tag.value is None else tag.value[:TAG_MAX])
+
+
+def _compile_any(column: str, wanted: Iterable[str]) -> CompiledFilter:
+    """Return the condition that a column has any of some values."""
+    some = sorted({str(value) for value in wanted})
+    if len(some) == 1:
+        return CompiledFilter((column,), {column: some[0]})
+    names = (f"{_ONE_OF}{len(some)} {column}",) if some else ()
+    values: dict[str, object] = {f"{column}_{place}": value for place, value in enumerate(some)}
+    return CompiledFilter(names, values)
+
+
+def _compile_below(directory: str | None) -> CompiledFilter:
+    """Return the condition that the workspace is a directory or below it."""
+    if directory is None:
+        return CompiledFilter((), {})
+    directory = normalize_workspace(directory)
+    below = find_below(directory)
+    values: dict[str, object] = {
+        "workspace_under": directory,
+        "workspace_first": below.first,
+        "workspace_end": below.end,
+    }
+    return CompiledFilter(("workspace_under",), values)
 
 
 def clauses(names: Iterable[str], column: Column) -> list[ColumnElement[bool]]:
@@ -187,8 +232,8 @@ def _clause_by_few(name: str) -> ColumnElement[bool]:
 
 def _clause(name: str, column: Column) -> ColumnElement[bool]:
     if name.startswith(_ONE_OF):
-        number = int(name.removeprefix(_ONE_OF))
-        return column("status").in_([bindparam(f"status_{place}") for place in range(number)])
+        number, one = name.removeprefix(_ONE_OF).split()
+        return column(one).in_([bindparam(f"{one}_{place}") for place in range(int(number))])
     if name.startswith(_TAG):
         return _tagged(name).where(conversation_tag.c.conversation == column("id")).exists()
     return _CLAUSES[name](column)
@@ -206,6 +251,8 @@ def _tagged(name: str) -> Select[int]:
 def columns_of(names: Iterable[str]) -> frozenset[str]:
     """Return the columns that these conditions use. A condition on anything else is returned by its own name."""
     return frozenset(
-        "statuses" if name.startswith(_ONE_OF) else name.removeprefix("not ").removesuffix("_gte").removesuffix("_lt")
+        name.removeprefix(_ONE_OF)
+        if name.startswith(_ONE_OF)
+        else _COLUMN_OF.get(name) or name.removeprefix("not ").removesuffix("_gte").removesuffix("_lt")
         for name in names
     )

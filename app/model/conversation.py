@@ -21,6 +21,7 @@ from app.model.secrets import mask_shown
 from app.model.text.event_text import SAID_VERSION
 from app.model.text.tokenizer import SPLIT_VERSION, fold_title
 from app.model.times import AHEAD_MAX_US, find_time_us, format_us
+from app.model.workspace import normalize_workspace
 
 FOLD_VERSION = 8
 """Increased when the fold or EventFacts change. An index with another version is filled from the files again."""
@@ -36,8 +37,11 @@ _TEXT_MAX = 500
 TAG_MAX = 256
 """The maximum length of a tag's key, and of its value, in the index."""
 
-COLUMN_MAX = {"workspace": _TEXT_MAX, "agent_kind": TITLE_MAX, "model": TITLE_MAX}
-"""The maximum length of a text in the index. A filter cuts a longer text, so that it finds what was cut."""
+COLUMN_MAX = {"agent_kind": TITLE_MAX, "model": TITLE_MAX}
+"""The maximum length of a text in the index. A filter cuts a longer text, so that it finds what was cut.
+
+`normalize_workspace` cuts a workspace.
+"""
 
 _TAGS_MAX = 100_000
 _HEAD = "leaf_event_id"
@@ -301,7 +305,7 @@ def _fold(files: ConversationFiles, *, include_skills: bool) -> tuple[Conversati
         updated_at=0,
         last_event_at=0,
         event_count=0,
-        workspace=truncate_text(info["workspace"].get("working_dir"), COLUMN_MAX["workspace"]),
+        workspace=_workspace(info["workspace"].get("working_dir")),
         agent_kind=truncate_text(info["agent"]["kind"], COLUMN_MAX["agent_kind"]) or "",
         model=model,
         parent=related_id(meta, "parent_conversation_id"),
@@ -391,6 +395,11 @@ def _model(state: dict[str, Any]) -> str | None:
 
 _ACP_MANAGED = "acp-managed"
 """The model that openhands-sdk 1.58 stores of an ACP agent that names none (agent/acp_agent.py)."""
+
+
+def _workspace(path: object) -> str | None:
+    """Return the working directory as filters compare it; the body keeps it as it was written."""
+    return normalize_workspace(path) if isinstance(path, str) else None
 
 
 def truncate_text(text: object, most: int) -> str | None:

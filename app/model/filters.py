@@ -52,18 +52,21 @@ class ConversationFilter:
 
     `q` is a search text for titles and messages (`app.model.text.tokenizer`); a blank one matches all conversations.
     `title_contains` ignores case and accents. By default, archived conversations do not match. A conversation must have
-    all of `tags`. `owned` means that a server holds the lease now.
+    all of `tags`, and any of `workspaces`. `workspace_under` is a directory; those below it match, too. `orphaned`
+    means that the index does not have the parent. `owned` means that a server holds the lease now.
     """
 
     statuses: tuple[Status, ...] = ()
     q: str | None = None
     title_contains: str | None = None
     tags: tuple[Tag, ...] = ()
-    workspace: str | None = None
+    workspaces: tuple[str, ...] = ()
+    workspace_under: str | None = None
     model: str | None = None
     agent_kind: str | None = None
     parent: ConversationId | None = None
     top_level: bool | None = None
+    orphaned: bool | None = None
     forked_from: ConversationId | None = None
     created_at_gte_us: int | None = None
     created_at_lt_us: int | None = None

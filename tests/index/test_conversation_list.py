@@ -34,6 +34,7 @@ def test_a_page_with_another_filter_looks_through_a_bounded_number_of_rows_first
 
 FEW = {
     "parent": "ix_conversation_parent (parent=?)",
+    "orphaned": "ix_conversation_parent (parent>?)",
     "forked_from": "ix_conversation_forked_from (forked_from=?)",
     "owned": "ix_conversation_owner_until (owner_until>?)",
 }

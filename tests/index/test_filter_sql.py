@@ -6,11 +6,12 @@ import sqlite3
 
 import pytest
 
-from app.index import conversation_list
+from app.index import conversation_list, facet_counts
 from app.index.conversation_list import ListShape
 from app.index.sqlite.database import Index
+from app.model.facets import FacetKind
 from app.model.filters import ConversationFilter
-from app.model.page import SortOrder
+from app.model.page import COLUMN_ORDERS, SortOrder
 from tests.index.builders import make_row, put
 from tests.index.plans import LISTED, of_conversations, plan
 
@@ -49,3 +50,25 @@ async def titled(index: Index, part: str) -> tuple[int, int]:
 async def test_what_a_user_typed_is_text_and_no_syntax(index: Index, part: str) -> None:
     await put(index, make_row(1, title=f"<{part}>"), make_row(2, title="title_key say hi OR NEAR abab 50 ok 日本"))
     assert await titled(index, part) == (1, 1)
+
+
+@pytest.mark.parametrize("names", [("workspace_under",), ("workspace_under", "workspace")])
+def test_what_is_below_a_directory_is_counted_in_an_index(database: sqlite3.Connection, names: tuple[str, ...]) -> None:
+    for sql in (
+        conversation_list.count_sql((*names, *LISTED)),
+        facet_counts.facets_sql(((FacetKind.WORKSPACE, False),), (*names, *LISTED)),
+    ):
+        steps = of_conversations(database, sql)
+        assert steps
+        assert all("COVERING INDEX ix_conversation_workspace (archived=?" in step for step in steps)
+
+
+@pytest.mark.parametrize("order", COLUMN_ORDERS)
+@pytest.mark.parametrize("name", ["workspace_under", "one of 2 workspace", "not orphaned"])
+def test_a_page_under_a_directory_walks_the_index_of_its_order(
+    database: sqlite3.Connection, order: SortOrder, name: str
+) -> None:
+    walking, _ = conversation_list.list_sqls(ListShape(order, (name, *LISTED), after=True))
+    sign = "<" if order.descending else ">"
+    place = f"(archived=? AND ({order.column},uuid){sign}(?,?))"
+    assert f"SEARCH conversation USING INDEX ix_conversation_{order.column} {place}" in plan(database, walking)

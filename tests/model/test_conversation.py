@@ -23,6 +23,7 @@ from app.model.event import STATE_UPDATE, EventFacts
 from app.model.filters import Status
 from app.model.ids import ConversationId, dashed
 from app.model.times import format_us
+from app.model.workspace import WORKSPACE_MAX
 from tests.builders import make_id, make_meta, make_state
 
 ONE = ConversationId(make_id(1))
@@ -236,7 +237,7 @@ def test_long_texts_are_bounded() -> None:
     assert (row.title, len(row.title or "")) == ("é" * (TITLE_MAX - 1) + "…", TITLE_MAX)
     assert body(row)["title"] == row.title
     lengths = [len(text or "") for text in (row.agent_kind, row.model, row.workspace, row.unreadable)]
-    assert lengths == [200, 200, 500, 500]
+    assert lengths == [200, 200, WORKSPACE_MAX, 500]
 
 
 @pytest.mark.parametrize(
@@ -374,3 +375,9 @@ def test_a_log_keeps_its_first_preview(before: LogSummary, said: str, after: str
 def test_a_log_that_could_not_be_read_stays_so_after_an_event() -> None:
     log = LogSummary(3, failed=True).with_event(EventFacts("MessageEvent", "user", NOON_US, None), "Fix it", 1)
     assert log.failed
+
+
+@pytest.mark.parametrize("path", ["/home/dev/caf\u00e9/", "/home/dev/cafe\u0301", "/home/dev/caf\u00e9"])
+def test_a_workspace_is_filtered_by_one_spelling_and_shown_as_it_was_written(path: str) -> None:
+    row = fold(files(state={"workspace": {"kind": "LocalWorkspace", "working_dir": path}}))
+    assert (row.workspace, body(row)["workspace"]["working_dir"]) == ("/home/dev/caf\u00e9", path)

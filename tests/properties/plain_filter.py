@@ -28,7 +28,10 @@ TITLES = [
     "日本語のタイトル",
     "Ünïcode",
 ]
-WORKSPACES = ["/a", "/b", "/c"]
+WORKSPACES = ["/a", "/a/", "/a/b", "/a-b", "/a/e\u0301", "/a/\u00e9/x", "/", "C:\\d", "."]
+ABSENT = make_id(999)
+"""The id of a parent that is not there."""
+
 MODELS = ["x/one", "x/two"]
 KINDS = ["Agent", "ACPAgent"]
 AGENTS = [
@@ -50,6 +53,7 @@ class Plain:
     model: str | None
     agent_kind: str
     parent: str | None
+    orphaned: bool
     forked_from: str | None
     created_at: int
     updated_at: int
@@ -82,7 +86,7 @@ def make_store(root: Path) -> None:
                 "title": some(TITLES),
                 "created_at": created.isoformat(),
                 "updated_at": (created + timedelta(hours=some([1, 2, 50]))).isoformat(),
-                "parent_conversation_id": some([None, None, make_id(0), make_id(1)]),
+                "parent_conversation_id": some([None, None, make_id(0), make_id(1), ABSENT]),
                 "forked_from_conversation_id": some([None, None, make_id(2)]),
             },
             state={
@@ -122,10 +126,11 @@ def read_plain(path: Path) -> Plain:
         status=state.get("execution_status", "error"),
         title=meta["title"],
         tags=state.get("tags", meta["tags"]),
-        workspace=state.get("workspace", {"working_dir": "."})["working_dir"],
+        workspace=plain_path(state.get("workspace", {"working_dir": "."})["working_dir"]),
         model=agent["llm"].get("model") if "llm" in agent else agent["acp_model"],
         agent_kind=agent["kind"],
         parent=meta["parent_conversation_id"],
+        orphaned=meta["parent_conversation_id"] == ABSENT,
         forked_from=meta["forked_from_conversation_id"],
         created_at=created,
         updated_at=micros(meta["updated_at"]),
@@ -157,7 +162,9 @@ def admits(one: Plain, asked: ConversationFilter) -> bool:
             not asked.statuses or one.status in [status.value for status in asked.statuses],
             not part or (one.title is not None and part in plain_fold(one.title)),
             all(key in one.tags and value in (None, one.tags[key]) for key, value in asked.tags),
-            asked.workspace in (None, one.workspace),
+            not asked.workspaces or one.workspace in map(plain_path, asked.workspaces),
+            asked.workspace_under is None or is_under(one.workspace, plain_path(asked.workspace_under)),
+            asked.orphaned is None or asked.orphaned == one.orphaned,
             asked.model is None or asked.model == one.model,
             asked.agent_kind in (None, one.agent_kind),
             asked.parent is None or asked.parent == one.parent,
@@ -173,6 +180,16 @@ def admits(one: Plain, asked: ConversationFilter) -> bool:
             asked.owned in (None, one.owned),
         )
     )
+
+
+def plain_path(path: str) -> str:
+    path = unicodedata.normalize("NFC", path)
+    return path.rstrip("/") or path[:1]
+
+
+def is_under(path: str, directory: str) -> bool:
+    separator = "\\" if directory.startswith("C:") else "/"
+    return path == directory or path.startswith(directory.rstrip(separator) + separator)
 
 
 def within(value: float, first: float | None, end: float | None) -> bool:

@@ -29,7 +29,7 @@ WORKSPACES = st.sampled_from(["/a", "/b"])
 FILTERS = st.builds(
     ConversationFilter,
     statuses=st.sets(STATUSES).map(tuple),
-    workspace=st.none() | WORKSPACES,
+    workspaces=st.sets(WORKSPACES, max_size=1).map(tuple),
     cost_gte=st.none() | st.just(0.5),
     archived=st.sampled_from([False, False, True, None]),
 )
@@ -58,7 +58,7 @@ class Row(NamedTuple):
     def is_asked(self, asked: ConversationFilter) -> bool:
         return (
             self.status in (asked.statuses or (self.status,))
-            and self.workspace in (asked.workspace, asked.workspace or self.workspace)
+            and self.workspace in (asked.workspaces or (self.workspace,))
             and self.cost >= (asked.cost_gte or 0)
             and asked.archived in (None, self.archived)
         )

@@ -461,3 +461,62 @@ async def test_long_values_and_many_tags_find_what_they_show(root: Path) -> None
 async def test_a_pasted_id_is_understood(client: httpx.AsyncClient, pasted: str) -> None:
     answer = await client.get(f"/api/conversations/{quote(pasted)}")
     assert (answer.status_code, answer.json()["id"]) == (200, dashed(make_id(1)))
+
+
+PATHS = ["/p", "/p/", "/p/a", "/p-old", "/e\u0301/x", "/\u00e9", "/" + "d" * 5000]
+
+
+async def test_conversations_are_found_by_directory_however_it_is_spelt(root: Path) -> None:
+    for number, path in enumerate(PATHS):
+        workspace = {"kind": "LocalWorkspace", "working_dir": path}
+        events = [make_message_event(0, "hello")]
+        make_conversation(root, number, state={"workspace": workspace}, events=events)
+    asked: dict[str, set[int]] = {
+        "workspace=/p": {0, 1},
+        "workspace=/p/": {0, 1},
+        "workspace=/p&workspace=/p-old": {0, 1, 3},
+        f"workspace={quote(PATHS[-1])}": {6},
+        "workspace_under=/p": {0, 1, 2},
+        "workspace_under=/p/": {0, 1, 2},
+        f"workspace_under={quote(PATHS[5])}": {4, 5},
+        "workspace_under=/p&workspace=/p/a&workspace=/p-old": {2},
+        "workspace_under=/": set(range(7)),
+        "workspace_under=/nowhere": set(),
+    }
+    async with serving(Settings(store=root)) as client:
+        for query, numbers in asked.items():
+            wanted = {dashed(ConversationId(make_id(number))) for number in numbers}
+            listed = (await client.get(f"/api/conversations/search?{query}")).json()["items"]
+            assert {item["id"] for item in listed} == wanted, query
+            assert (await client.get(f"/api/conversations/count?{query}")).json() == len(wanted)
+            hits = (await client.get(f"/api/messages/search?q=hello&{query}")).json()["items"]
+            assert {hit["conversation_id"] for hit in hits} == wanted, query
+            facets = (await client.get(f"/api/conversations/facets?by=workspace&{query}")).json()
+            assert (
+                sum(one["count"] for one in facets["facets"]["workspace"]["values"]) == facets["count"] == len(wanted)
+            )
+            for one in facets["facets"]["workspace"]["values"]:
+                again = await client.get("/api/conversations/count", params={"workspace": one["value"]})
+                assert again.json() >= one["count"]
+        tagged = {"filter": {"workspace_under": "/p", "workspace": ["/p/", "/p/a"]}, "set": {"area": "p"}}
+        assert (await client.post("/api/conversations/bulk/tag", json=tagged)).json()["matched"] == 3
+
+
+async def test_children_whose_parent_was_deleted_are_found(root: Path) -> None:
+    parents = [None, make_id(0), make_id(1), make_id(77), make_id(4)]
+    for number, parent in enumerate(parents):
+        make_conversation(root, number, meta={"parent_conversation_id": parent})
+
+    async def find(client: httpx.AsyncClient, orphaned: str) -> set[int]:
+        items = (await client.get(f"/api/conversations/search?orphaned={orphaned}")).json()["items"]
+        counted = (await client.get(f"/api/conversations/count?orphaned={orphaned}")).json()
+        assert counted == len(items)
+        ids = [item["id"].replace("-", "") for item in items]
+        return {number for number in range(5) if make_id(number) in ids}
+
+    async with serving(Settings(store=root)) as client:
+        assert (await find(client, "true"), await find(client, "false")) == ({3}, {0, 1, 2, 4})
+        assert (await client.delete(f"/api/conversations/{make_id(0)}")).status_code == 200
+        assert (await find(client, "true"), await find(client, "false")) == ({1, 3}, {2, 4})
+        assert (await client.post(f"/api/conversations/{make_id(0)}/restore")).status_code == 200
+        assert await find(client, "true") == {3}
