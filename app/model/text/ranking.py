@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from functools import lru_cache
 from unicodedata import normalize
 
-from app.model.text.tokenizer import Term
+from app.model.text.tokenizer import Term, as_written
 
 SCORED = 2000
 """The number of characters of a text that are read."""
@@ -36,7 +36,7 @@ Score = Callable[[str, bool, int], int]
 
 def make_score(terms: Sequence[Term]) -> Score:
     """Return a function that scores texts by these terms. A text's age counts back from the newest match."""
-    firsts = [[normalize("NFKD", run[0]) for run in term.runs] for term in terms]
+    firsts = [[normalize("NFKD", as_written(run[0])) for run in term.runs] for term in terms]
     words = [(first, others) for first, *others in firsts]
 
     def score(text: str, is_title: bool, age_h: int) -> int:

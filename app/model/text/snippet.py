@@ -11,7 +11,7 @@ from html import escape
 from itertools import islice
 from typing import NamedTuple
 
-from app.model.text.tokenizer import TOKEN_MAX, Term, fold, folded_lengths, is_unspaced
+from app.model.text.tokenizer import TOKEN_MAX, Term, find_signed, fold, folded_lengths, is_unspaced
 
 SNIPPET_MAX = 240
 """The approximate length of a snippet, in characters."""
@@ -37,7 +37,9 @@ def find_spans(text: str, terms: Sequence[Term]) -> list[Span]:
     folded = fold(text)
     joined = folded.replace(" ", "")
     places = range(len(text) + 1) if text.isascii() else _places(text)
-    found = [
+    signed = [(word, Span(start, end, 0)) for word, start, end in find_signed(text)]
+    found = [span._replace(term=number) for number, term in enumerate(terms) for w, span in signed if (w,) in term.runs]
+    found += [
         Span(places[start], places[end], number)
         for number, term in enumerate(terms)
         for run in term.runs

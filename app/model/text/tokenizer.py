@@ -9,11 +9,12 @@ by a border word: `HTTPServerError` becomes the word httpservererror and the wor
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from unicodedata import category, combining, normalize
 
-SPLIT_VERSION = 1
+SPLIT_VERSION = 2
 """Increased when `split` changes. An index with another version is filled again."""
 
 PREFIX_MIN = 3
@@ -42,6 +43,10 @@ _HAS_PARTS = re.compile(
 )
 _MAY_HAVE_PARTS = re.compile(r".[A-Z0-9]")
 _PARTS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+|[^\x00-\x7f]+")
+_SIGNED = re.compile(r"(?<![\w+#.])(?:[a-z]\+\+|[a-z]#|\.net)(?![\w+#])", re.ASCII | re.IGNORECASE)
+"""Words whose signs tell them from a single letter: C++, C#, F#, .NET."""
+_SIGNS = {ord("+"): "\ue001", ord("#"): "\ue002", ord("."): "\ue003"}
+_WRITTEN = {ord(stored): chr(sign) for sign, stored in _SIGNS.items()}
 _TERM = re.compile(r'(-?)"([^"]*)"?|(\S+)')
 
 Tokens = tuple[str, ...]
@@ -102,7 +107,19 @@ def split(text: str) -> str:
         parts = _PARTS.findall(word) if len(word) <= _IDENTIFIER_MAX and _HAS_PARTS.search(word) else ()
         if 1 < len(parts) <= _PARTS_MAX:
             groups.append(" ".join(parts).translate(_WORDS))
-    return f" {_BORDER} ".join(groups)
+    signed = {word for word, _, _ in find_signed(text)}
+    return f" {_BORDER} ".join([*groups, *sorted(signed)])
+
+
+def find_signed(text: str) -> Iterator[tuple[str, int, int]]:
+    """Yield (word, start, end) for each word with signs, such as C++. SQLite does not split the yielded word."""
+    for found in _SIGNED.finditer(text):
+        yield found[0].lower().translate(_SIGNS), found.start(), found.end()
+
+
+def as_written(word: str) -> str:
+    """Return a word with its signs: `c++` for the word of C++ in the index."""
+    return word.translate(_WRITTEN)
 
 
 def tokens_of(text: str) -> Tokens:
@@ -188,6 +205,9 @@ def parse_question(text: str) -> Question:
 
 
 def _term(text: str, *, begun: bool) -> Term | None:
+    signed = tuple(word for word, _, _ in find_signed(text))
+    if len(signed) == 1 and not tokens_of(_SIGNED.sub(" ", text)):
+        return Term((signed,))
     words = tokens_of(text)[:_PHRASE_MAX]
     if not words:
         return None

@@ -16,6 +16,8 @@ from app.model.text.tokenizer import parse_question
         ('"the parser"', "the parser, the\nparser", "<mark>the parser</mark>, <mark>the parser</mark>"),
         ("nothing", "some text", "some text"),
         ("art", "party", "party"),
+        ("C++", "in C, then in C++.", "in C, then in <mark>C++</mark>."),
+        ('"c#" .net', "(C#) for .NET", "(<mark>C#</mark>) for <mark>.NET</mark>"),
     ],
 )
 def test_words_are_marked_and_all_else_is_escaped(question: str, text: str, snippet: str) -> None:
