@@ -50,7 +50,7 @@ log = logging.getLogger(__name__)
 _LOCAL_ORIGIN = r"https?://(localhost|127\.0\.0\.1|\[::1\])(:\d+)?"
 
 _ROUTERS = (
-    bulk.router,  # before the trash, whose `{conversation_id}/restore` matches `bulk/restore` too
+    bulk.router,  # before the trash, because its `{conversation_id}/restore` also matches `bulk/restore`
     trash.router,
     conversations.router,
     leases.router,
@@ -68,14 +68,13 @@ _ROUTERS = (
     index.router,
     metrics.router,
 )
-"""In the order of /docs."""
+"""The routers, in the order of /docs."""
 
 
 def create_app(settings: Settings, keys: Sequence[str] | None = None, *, ends_process: bool = False) -> FastAPI:
-    """Return the application. `keys` are those of `load_keys`, which is called when they are not given.
+    """Return the application. `keys` are those of `load_keys`, which is called if they are None.
 
-    With `ends_process`, the process exits at the latest `settings.shutdown_timeout_s` after the application begins to
-    stop.
+    With `ends_process`, the process exits at most `settings.shutdown_timeout_s` after the application begins to stop.
 
     Raises:
         InvalidSettings: authentication is off although other machines can reach the server, or the key file cannot
@@ -93,7 +92,7 @@ def create_app(settings: Settings, keys: Sequence[str] | None = None, *, ends_pr
         lifespan=_lifespan,
         docs_url=None,
         redoc_url=None,
-        # As they are: include_router would build each route a second time at every start.
+        # Append the routes directly, because include_router would build each route a second time at every start.
         routes=[*(route for router in _ROUTERS for route in router.routes), *pages.ROUTES],
         middleware=[
             Middleware(ObservabilityMiddleware, metrics=app_metrics, unrouted=conversations.CACHED_ROUTES),
@@ -125,7 +124,7 @@ def create_app(settings: Settings, keys: Sequence[str] | None = None, *, ends_pr
 def create_worker() -> FastAPI:
     """Return the application of a worker of `convstore serve --workers N`, with settings from the environment.
 
-    The worker stops when its parent ends: otherwise it would keep the socket.
+    The worker stops when its parent ends. Otherwise it would keep the socket.
     """
     settings = Settings()
     logs.configure(settings.log_level, settings.log_format)
@@ -135,7 +134,7 @@ def create_worker() -> FastAPI:
 
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
-    """Open the store, and follow changes of the files in a background task."""
+    """Open the store, and follow changes to the files in a background task."""
     settings: Settings = app.state.settings
     async with ConversationStore.open(settings, note=app.state.metrics.note) as store:
         app.state.store = store
@@ -154,13 +153,13 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
 
 
 def _report_failure(task: asyncio.Task[None]) -> None:
-    """Log the failure of the background task at once: nobody awaits it before the application stops."""
+    """Log the failure of the background task at once, because nothing awaits the task before the application stops."""
     error = None if task.cancelled() else task.exception()
     if error is not None:
-        log.error("the conversations are no longer followed", exc_info=error)
+        log.error("changes to the conversations are no longer followed", exc_info=error)
 
 
 def _allowed_hosts(settings: Settings) -> list[str]:
-    """Return the hosts to accept: names of this machine, the address that is listened on, and those of the settings."""
+    """Return the Host names to accept: this machine's names, the listening address, and the names in the settings."""
     own = [] if settings.loopback else [settings.host, socket.gethostname()]
     return [*LOOPBACK_HOSTS, *own, *settings.allowed_hosts]

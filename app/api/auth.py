@@ -1,4 +1,4 @@
-"""Who may send requests: checks of the API key, the Host header and the Origin header; and the file with the key."""
+"""Access control: checks of the API key, the Host header and the Origin header; and the key file."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from app.errors import InvalidSettings
 from app.settings import Settings
 
 OPEN_PATHS = frozenset({"/alive", "/health", "/ready", "/server_info"}) | DOCS_PATHS
-"""Paths that need no key: the health checks, and the description of the API. They give no data of the store."""
+"""Paths that need no key: the health checks, and the description of the API. They expose no data of the store."""
 
 SHELL_PATHS = frozenset({"/", "/overview", "/trash", "/compare", "/api/session"})
 SHELL_PREFIXES = ("/c/", "/static/")
@@ -31,10 +31,10 @@ _SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 
 
 class HostMiddleware:
-    """Answers 400 unless the Host header names this server. This prevents DNS rebinding.
+    """Answers 400 if the Host header does not name this server, which prevents DNS rebinding.
 
-    Answers 403 to a write or a WebSocket that a page of another origin starts. `hosts` are names or addresses without
-    a port; "*" allows any.
+    Answers 403 if a page of another origin starts a write or a WebSocket. `hosts` are names or addresses without a
+    port; "*" allows any.
     """
 
     def __init__(self, app: ASGIApp, hosts: Sequence[str]) -> None:
@@ -46,10 +46,10 @@ class HostMiddleware:
         if scope["type"] not in _REQUESTS or b"*" in self._hosts:
             await self._app(scope, receive, send)
         elif not self._admits(join_header(scope, b"host")):
-            detail = "the Host header names another server; add the name to CONVSTORE_ALLOWED_HOSTS if it is this one's"
+            detail = "the Host header names another server; if it names this one, add it to CONVSTORE_ALLOWED_HOSTS"
             await _refuse(400, "host_not_allowed", detail, scope, receive, send)
         elif _is_write_or_socket(scope) and not self._admits_origin(join_header(scope, b"origin")):
-            detail = "a page of another origin may not do this; add its host to CONVSTORE_ALLOWED_HOSTS if it may"
+            detail = "a page of another origin may not do this; to allow it, add its host to CONVSTORE_ALLOWED_HOSTS"
             await _refuse(403, "origin_not_allowed", detail, scope, receive, send)
         else:
             await self._app(scope, receive, send)
@@ -61,7 +61,10 @@ class HostMiddleware:
         return host.strip(b"[]") in self._hosts
 
     def _admits_origin(self, origin: bytes) -> bool:
-        """Whether the origin is missing, then no page of a browser sent the request, or is that of an allowed host."""
+        """Whether the Origin header names an allowed host or is missing.
+
+        Without one, the request does not come from a page.
+        """
         scheme, separator, host = origin.partition(b"://")
         return not origin or (bool(separator) and scheme in (b"http", b"https") and self._admits(host))
 
@@ -71,7 +74,7 @@ def _is_write_or_socket(scope: Scope) -> bool:
 
 
 async def _refuse(status: int, code: str, detail: str, scope: Scope, receive: Receive, send: Send) -> None:
-    """Answer an error. A WebSocket that is not accepted yet can only be closed; its client gets 403."""
+    """Answer with an error. A WebSocket that is not accepted yet can only be closed; its client gets 403."""
     if scope["type"] == "websocket":
         await receive()
         await send({"type": "websocket.close", "code": 1008, "reason": detail[:120]})
@@ -80,7 +83,7 @@ async def _refuse(status: int, code: str, detail: str, scope: Scope, receive: Re
 
 
 class Keys:
-    """The valid keys, and the tokens of the page that are signed with them. Without any key, none is required."""
+    """The valid keys, and the page's tokens, which are signed with the keys. Without keys, no key is required."""
 
     def __init__(self, keys: Sequence[str], state_dir: Path) -> None:
         self._digests = [sha256(key.encode()).digest() for key in keys]
@@ -92,11 +95,11 @@ class Keys:
         return bool(self._digests)
 
     def admit(self, given: bytes) -> bool:
-        """Whether this is one of the keys, or a token that was made with one."""
+        """Whether this is a valid key, or a token that was signed with one."""
         return self.admit_key(given) or self.tokens.admit(given)
 
     def admit_key(self, given: bytes) -> bool:
-        """Whether this is one of the keys. The time that it takes does not depend on how much of a key is right."""
+        """Whether this is a valid key. The comparison takes the same time for right and wrong keys."""
         digest = sha256(given).digest()
         return sum(secrets.compare_digest(digest, known) for known in self._digests) > 0
 
@@ -118,9 +121,9 @@ class ApiKeyMiddleware:
         if self._keys.admit(given):
             await self._app(scope, receive, send)
             return
-        detail = f"this needs the API key in the header {API_KEY}"
+        detail = f"send the API key in the header {API_KEY}"
         if given:
-            detail = f"the API key in the header {API_KEY} is none of this server's"
+            detail = f"the API key in the header {API_KEY} is not valid for this server"
         await error_response(401, "unauthorized", detail)(scope, receive, send)
 
     def _is_open(self, path: str) -> bool:
@@ -128,7 +131,7 @@ class ApiKeyMiddleware:
 
 
 def load_keys(settings: Settings) -> tuple[list[str], bool]:
-    """Return (the valid keys, whether a key was made just now). There are no keys when authentication is off.
+    """Return the valid keys, and whether a key was just created. If authentication is off, there are no keys.
 
     Raises:
         InvalidSettings: authentication is off although other machines can reach the server, or the key file cannot
@@ -137,8 +140,7 @@ def load_keys(settings: Settings) -> tuple[list[str], bool]:
     if settings.no_auth:
         if not settings.loopback:
             raise InvalidSettings(
-                f"--no-auth works on a loopback address only, not on {settings.host}; leave it out, "
-                "or listen on 127.0.0.1"
+                f"--no-auth works only on a loopback address, not on {settings.host}; omit it, or listen on 127.0.0.1"
             )
         return [], False
     if settings.api_key:
@@ -148,23 +150,23 @@ def load_keys(settings: Settings) -> tuple[list[str], bool]:
     except OSError as error:
         raise InvalidSettings(
             f"the key file {settings.key_path} cannot be used ({error.strerror}); set CONVSTORE_API_KEY, "
-            "or CONVSTORE_API_KEY_FILE to a file that can be written"
+            "or set CONVSTORE_API_KEY_FILE to a writable file"
         ) from error
 
 
 def _read_or_make(path: Path) -> tuple[list[str], bool]:
-    """Return the keys in a file, which is made with a new key if it is missing."""
+    """Return the keys in a file. If the file is missing, it is created with a new key."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     key = secrets.token_urlsafe(32)
     with NamedTemporaryFile("w", dir=path.parent, prefix=".api-key-") as fresh:
         fresh.write(f"{key}\n")
         fresh.flush()
-        # a link appears with its whole content, so no other process reads half a key
+        # link() publishes the complete file, so no other process reads half a key
         try:
             os.link(fresh.name, path)
         except FileExistsError:
             keys = path.read_text().split()
             if not keys:
-                raise InvalidSettings(f"the key file {path} is empty; delete it, and a new key is made") from None
+                raise InvalidSettings(f"the key file {path} is empty; delete it, and a new key is created") from None
             return keys, False
     return [key], True

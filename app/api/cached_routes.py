@@ -1,13 +1,12 @@
-"""A fast path with a cache for the GETs that clients repeat all the time: a page of the list, a count, facets.
+"""A fast path with a cache for GETs that clients repeat often: a page of the list, a count, facets.
 
-FastAPI matches the route and resolves its parameters again for every request. Of a list page inside the server
-(0.43 ms) that took 0.29 ms, while the SQL of the page takes 0.04. So GETs of a few paths go straight to their endpoint,
-and parsed query strings are cached. The FastAPI routes remain: they document these paths, and they answer when the fast
-path meets an error. The cost is two ways to one endpoint; `tests/api/test_cached_routes.py` checks that both answer
-alike.
+FastAPI matches the route and resolves its parameters for every request. This took 0.29 ms of the 0.43 ms for a list
+page; the SQL took 0.04 ms. So GETs of a few paths go directly to their endpoint, and parsed query strings are cached.
+The FastAPI routes remain: they document these paths, and answer if the fast path meets an error. The cost is that an
+endpoint has two entries; `tests/api/test_cached_routes.py` checks that both give the same answers.
 
-Answers are cached until the state of the index changes; asking for the state takes 6 microseconds. A client that has
-the answer gets 304: clients ask for the same first page every few seconds.
+Answers are cached until the state of the index changes; reading the state takes 6 us. A client that already has the
+answer gets 304, because clients request the same first page every few seconds.
 """
 
 from __future__ import annotations
@@ -30,16 +29,16 @@ class CachedQuery(BaseModel):
     """The query parameters of a cached route."""
 
     repeated: ClassVar[frozenset[str]] = frozenset()
-    """Those that may be given several times."""
+    """The parameters that may be repeated."""
 
     @property
     def depends_on_index_only(self) -> bool:
-        """Whether the answer depends neither on a file nor on the time of day."""
+        """Whether the answer depends only on the index, not on a file or on the current time."""
         return True
 
 
 Endpoint = Callable[[Any, Any], Awaitable[Response]]
-"""An endpoint that takes the store and one query model."""
+"""An endpoint whose arguments are the store and one query model."""
 
 _QUERIES_MAX = 256
 _QUERY_MAX_BYTES = 1024
@@ -48,7 +47,7 @@ _HEADERS_OF_304 = (b"etag", b"cache-control")
 
 
 class CachedRoutesMiddleware:
-    """Passes GETs of `routes` (path: endpoint and query model) straight to their endpoint, and caches the answers."""
+    """Passes GETs of `routes` (path: endpoint and query model) directly to their endpoint, and caches the answers."""
 
     def __init__(self, app: ASGIApp, routes: Mapping[str, tuple[Endpoint, type[CachedQuery]]]) -> None:
         self._app = app
@@ -62,10 +61,10 @@ class CachedRoutesMiddleware:
             await self._app(scope, receive, send)
             return
         store = scope["app"].state.store
-        # no ETag and no cached answer during the first build, since they would outlast it
+        # no ETag and no cached answer during the first build, because they would outlast it
         state = (
             None if store.index.building else store.index.find_state()
-        )  # before the answer is made: it may be newer than this state, never older
+        )  # read before the answer is made, so that the answer is never older than this state
         key = scope["path"], scope["query_string"]
         response = self._cache.find(state, key)
         if response is None:
@@ -74,7 +73,7 @@ class CachedRoutesMiddleware:
                 query = parse_query(model, scope["query_string"])
                 response = await endpoint(store, query)
             except QueryTooSlow as error:
-                # the FastAPI route would run the query again, which would take as long again
+                # do not fall back to the FastAPI route, which would run the slow query again
                 await store_error_response(error, scope["method"], scope["path"])(scope, receive, send)
                 return
             except (StoreError, ValidationError):
@@ -91,7 +90,7 @@ async def _send(response: Response, scope: Scope, send: Send) -> None:
     if etag is not None and _has_etag(scope, etag.encode()):
         status, body = 304, b""
         headers = [(name, value) for name, value in headers if name in _HEADERS_OF_304]
-    # a copy, because other middleware adds headers, and the cached answer may be sent again
+    # a copy, because other middleware adds headers to it and the cached answer may be sent again
     await send({"type": "http.response.start", "status": status, "headers": [*headers]})
     await send({"type": "http.response.body", "body": body})
 
@@ -102,7 +101,7 @@ def _has_etag(scope: Scope, etag: bytes) -> bool:
 
 
 class _AnswerCache:
-    """Answers that were made since the index last changed."""
+    """The answers that were made since the index last changed."""
 
     def __init__(self) -> None:
         self._state: str | None = None
@@ -114,7 +113,7 @@ class _AnswerCache:
         return self._answers.get(key) if state is not None and state == self._state else None
 
     def put(self, state: str, key: tuple[str, bytes], response: Response) -> None:
-        """Keep an answer, and give it its ETag. Answers of another state, or too many bytes of them, are dropped."""
+        """Store an answer and set its ETag. Answers of another state, or beyond the size limit, are dropped."""
         response.headers["etag"] = f'"{state}"'
         response.headers["cache-control"] = "private, no-cache"
         if state != self._state or self._size_bytes > _ANSWERS_MAX_BYTES:
@@ -125,10 +124,10 @@ class _AnswerCache:
 
 @lru_cache(maxsize=_QUERIES_MAX)
 def parse_query(model: type[CachedQuery], query_string: bytes) -> CachedQuery:
-    """Parse a query string as FastAPI does: unknown parameters are ignored, the last of a repeated one counts.
+    """Parse a query string as FastAPI does: unknown parameters are ignored, and the last of a repeated one counts.
 
     Raises:
-        ValidationError: a parameter is wrong.
+        ValidationError: a parameter is invalid.
     """
     given: dict[str, Any] = {}
     for name, value in parse_qsl(query_string.decode("latin-1"), keep_blank_values=True):

@@ -1,4 +1,4 @@
-"""What the two WebSockets of a conversation have in common: the key, messages of the client, and close codes.
+"""The common parts of a conversation's two WebSockets: the key, messages from the client, and close codes.
 
 Source: openhands-agent-server 1.58, sockets.py and session_socket.py.
 """
@@ -32,7 +32,7 @@ UNAUTHORIZED = 4001
 NOT_FOUND = 4004
 TRY_AGAIN = 1013
 STOPPING = 1012
-"""Close codes of agent-server 1.58; its client does not come back after the first two."""
+"""The close codes of agent-server 1.58. Its client does not reconnect after the first two."""
 
 State = dict[str, Any]
 
@@ -47,16 +47,16 @@ NOTHING_RUNS = (
 
 
 class SlowClient(Exception):
-    """The client did not take its frames, or one of them is too large. The message is the reason to close."""
+    """The client does not read its frames, or a frame is too large. The message is the reason for closing."""
 
 
 class Frames(NamedTuple):
-    """How a socket sends what is not in the log."""
+    """The functions by which a socket sends frames that are not in the log."""
 
     send_error: Callable[[str, str], Awaitable[None]]
-    """Takes a code and a detail: the request of the client failed."""
+    """Sends the code and detail of a failed client request."""
     send_notice: Callable[[dict[str, Any]], Awaitable[None]]
-    """Takes an event that is shown to the user."""
+    """Sends an event that is shown to the user but not stored."""
 
 
 Send = Callable[[ConversationStore, ConversationId], Coroutine[Any, Any, None]]
@@ -65,7 +65,7 @@ Send = Callable[[ConversationStore, ConversationId], Coroutine[Any, Any, None]]
 async def serve_socket(
     socket: WebSocket, conversation_id: ConversationId, key: str | None, send: Send, frames: Frames
 ) -> None:
-    """Authenticate, then run `send` and take messages until one of them ends; close with the code for its reason."""
+    """Authenticate, run `send` and receive messages until one of them ends, and then close with the matching code."""
     try:
         admitted = await _authenticate(socket, key)
     except WebSocketDisconnect:
@@ -85,7 +85,7 @@ async def serve_socket(
     except SlowClient as error:
         await _close(socket, TRY_AGAIN, str(error))
     except StoreError as error:
-        log.warning("a socket of conversation %s is closed: %s", conversation_id, error)
+        log.warning("a socket of conversation %s was closed: %s", conversation_id, error)
         await _close(socket, TRY_AGAIN, "Try again later")
     else:
         await _close(socket, STOPPING, "The server stops")
@@ -103,7 +103,7 @@ async def send_text(socket: WebSocket, text: str) -> None:
 
 
 def make_environment_event(kind: str, **fields: Any) -> dict[str, Any]:  # noqa: ANN401
-    """Return an event of the environment that is sent to clients and not stored."""
+    """Return an event with source `environment` that is sent to clients but not stored."""
     now = datetime.now().isoformat()  # noqa: DTZ005 - event times are naive server-local text
     return {"id": str(uuid4()), "timestamp": now, "source": "environment", **fields, "kind": kind}
 
@@ -111,7 +111,7 @@ def make_environment_event(kind: str, **fields: Any) -> dict[str, Any]:  # noqa:
 async def find_changed_state(
     store: StoreReader, one: ConversationId, known: State | None
 ) -> tuple[State, dict[str, Any] | None]:
-    """Return (the state of a conversation, an event of the whole state, or None if it equals `known`).
+    """Return a conversation's state, and an event with the whole state or None if it equals `known`.
 
     The returned state and `known` lack the fields that every event changes.
     """
@@ -124,13 +124,13 @@ async def find_changed_state(
 
 
 async def _close(socket: WebSocket, code: int, reason: str) -> None:
-    """Close a socket, unless its client has closed it already. Before it is accepted, the client gets 403."""
+    """Close a socket if its client has not closed it. Before it is accepted, the client gets 403."""
     with suppress(WebSocketDisconnect, RuntimeError):
         await socket.close(code, reason)
 
 
 async def _authenticate(socket: WebSocket, key: str | None) -> bool:
-    """Accept the socket and return whether it has a valid key: in its query, its header or its first frame.
+    """Accept the socket and return whether it has a valid key in its query, its header or its first frame.
 
     A wrong key in the query or the header is refused before the socket is accepted.
     """
@@ -143,7 +143,7 @@ async def _authenticate(socket: WebSocket, key: str | None) -> bool:
 
 
 async def _receive_key(socket: WebSocket) -> bytes:
-    """Return the key in the first frame, or b"" if the frame is another or does not come in time."""
+    """Return the key in the first frame, or b"" if that is another kind of frame or does not arrive in time."""
     try:
         first = orjson.loads(await asyncio.wait_for(socket.receive_text(), _AUTH_TIMEOUT_S))
     except (TimeoutError, orjson.JSONDecodeError, WebSocketDisconnect, KeyError):
@@ -155,9 +155,9 @@ async def _receive_key(socket: WebSocket) -> bytes:
 
 
 async def _receive(socket: WebSocket, store: ConversationStore, one: ConversationId, frames: Frames) -> None:
-    """Append the messages that the client sends, until it goes away. Another frame is answered with an error.
+    """Append the client's messages until the client disconnects. Other frames are answered with an error.
 
-    The codes of the errors are those of agent-server.
+    The error codes are those of agent-server.
     """
     while (received := await socket.receive())["type"] != "websocket.disconnect":
         try:
@@ -166,7 +166,9 @@ async def _receive(socket: WebSocket, store: ConversationStore, one: Conversatio
                 continue
             await _append(store, one, frame)
         except orjson.JSONDecodeError as error:
-            await frames.send_error("JSONDecodeError", f"a frame is a message as JSON; this one is no JSON: {error}")
+            await frames.send_error(
+                "JSONDecodeError", f"a frame must be a message as JSON; this one is not JSON: {error}"
+            )
         except InvalidConversation as error:
             await frames.send_error("ValidationError", str(error))
         except StoreError as error:
@@ -178,9 +180,9 @@ async def _receive(socket: WebSocket, store: ConversationStore, one: Conversatio
 
 
 async def _append(store: ConversationStore, one: ConversationId, frame: object) -> None:
-    """Append a message of a user; agent-server takes no other from a socket."""
+    """Append a user's message. Like agent-server, a socket accepts no other events."""
     if not isinstance(frame, dict) or frame.get("role") != "user":
-        raise InvalidConversation('a frame is a message of a user: {"role": "user", "content": [...]}')
+        raise InvalidConversation('a frame must be a user message: {"role": "user", "content": [...]}')
     content = frame.get("content", [])
     texts = [{"type": "text", "text": content}] if isinstance(content, str) else content
     role, parts = check_message(frame | {"content": texts})

@@ -1,4 +1,4 @@
-"""One error body, `{"detail", "code"}`, and the one table from error codes to HTTP statuses."""
+"""The error body `{"detail", "code"}`, and the only table from error codes to HTTP statuses."""
 
 from __future__ import annotations
 
@@ -63,11 +63,11 @@ STATUS_OF: dict[str, HTTPStatus] = {
 
 RETRY_AFTER_S = "1"
 
-UNEXPECTED = "an unexpected error; the server's log has it under the id in X-Request-ID"
+UNEXPECTED = "an unexpected error; look in the server's log for the id in X-Request-ID"
 
 
 class _AsciiResponse(JSONResponse):
-    """JSON in ASCII: an error may quote what a client sent, and UTF-8 cannot encode a lone surrogate."""
+    """JSON in ASCII. An error may quote a client's text, and UTF-8 cannot encode an unpaired surrogate in it."""
 
     def render(self, content: Any) -> bytes:  # noqa: ANN401
         """Return the body."""
@@ -75,19 +75,19 @@ class _AsciiResponse(JSONResponse):
 
 
 class ErrorBody(BaseModel):
-    """Every error's body. `detail` is a text, or for wrong parameters a list of what is wrong with each."""
+    """The body of every error. `detail` is a text, or for invalid parameters a list with one entry for each."""
 
     detail: str | list[dict[str, Any]]
     code: str
 
 
 def error_response(status: int, code: str, detail: Any, headers: dict[str, str] | None = None) -> JSONResponse:  # noqa: ANN401
-    """Return an answer with the error body that all routes share."""
+    """Return an answer with the common error body."""
     return _AsciiResponse({"detail": detail, "code": code}, status, headers)
 
 
 def install(app: FastAPI) -> None:
-    """Register the handlers that answer every error of `app` with this body."""
+    """Register the handlers that answer all errors of `app` with this body."""
     app.add_exception_handler(StoreError, _store_error)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http_error)
@@ -100,7 +100,7 @@ async def _store_error(request: Request, error: Exception) -> JSONResponse:
 
 
 def store_error_response(known: StoreError, method: str, route: str) -> JSONResponse:
-    """Return the answer to an error of the store, with the status of its code; `route` is the path with its names."""
+    """Return the answer to an error of the store, with the status for its code."""
     status = STATUS_OF[known.code]
     headers = {"Retry-After": RETRY_AFTER_S} if status == HTTPStatus.SERVICE_UNAVAILABLE else None
     listed = status == HTTPStatus.UNPROCESSABLE_ENTITY and route in _OF_AGENT_SERVER
@@ -126,7 +126,10 @@ def _list_problems(known: StoreError, method: str) -> list[dict[str, Any]]:
 
 
 async def _invalid(_request: Request, error: Exception) -> JSONResponse:
-    """Say where the request is wrong, but do not quote it: it may hold a secret, or values that JSON cannot hold."""
+    """Say where the request is invalid.
+
+    Does not quote it, because it may contain secrets or values that JSON cannot hold.
+    """
     detail = jsonable_encoder(cast(RequestValidationError, error).errors(), exclude={"ctx", "input"})
     return error_response(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid_parameter", detail)
 

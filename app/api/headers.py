@@ -17,12 +17,12 @@ SECURITY_HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
 }
-"""Sent to browsers with every answer; a page has a Content-Security-Policy of its own."""
+"""The headers of every answer for browsers. An HTML page has its own Content-Security-Policy."""
 
 
 def join_header(scope: Scope, name: bytes) -> bytes:
-    """Return the values of a header, given in lower case, joined with ", "; b"" if the request does not have it.
+    """Return the values of a header (lower-case name), joined with ", ", or b"" if the request does not have it.
 
-    A header that must occur once and is repeated therefore matches no host, origin, key or size.
+    If a header that must be unique is repeated, the joined value matches no host, origin, key or size.
     """
     return b", ".join(value for header, value in scope["headers"] if header == name)

@@ -1,7 +1,7 @@
-"""What this server counts for Prometheus: requests, commits and syncs. `routes/metrics` serves it.
+"""The server's metrics for Prometheus: requests, commits and syncs. `routes/metrics` serves them.
 
-Several workers of one server share a directory, which `serve` names in PROMETHEUS_MULTIPROC_DIR, and each of them
-answers for all.
+Several workers of one server share a directory, which `serve` sets in PROMETHEUS_MULTIPROC_DIR. Each worker reports the
+totals of all workers.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Metrics:
         )
         self._seconds = Histogram(
             "convstore_request_seconds",
-            "time from a request to the beginning of its answer",
+            "time from a request to the start of its answer",
             ["route"],
             buckets=_REQUEST_BUCKETS,
             registry=self.registry,
@@ -46,7 +46,7 @@ class Metrics:
         self._work = {
             what: Histogram(f"convstore_{what}_seconds", text, buckets=buckets, registry=self.registry)
             for what, text, buckets in (
-                ("commit", "write transactions of the index, without the wait for its lock", _WORK_BUCKETS),
+                ("commit", "write transactions of the index, without waiting for its lock", _WORK_BUCKETS),
                 ("lock_wait", "waiting for the lock that all writers of the index share", _WORK_BUCKETS),
                 ("sync", "comparisons of the whole index with the directory, backfills included", _SYNC_BUCKETS),
             )
@@ -59,11 +59,11 @@ class Metrics:
         return self._requests.labels(method, route, str(status)), self._seconds.labels(route)
 
     def note(self, what: str, seconds: float) -> None:
-        """Count a commit, lock_wait or sync of the store."""
+        """Record a commit, lock wait or sync of the store."""
         self._work[what].observe(seconds)
 
     def render(self, families: Iterable[GaugeMetricFamily]) -> bytes:
-        """Return the counts of all workers of this server, and `families`, as Prometheus reads them."""
+        """Return the metrics of all workers of this server, and `families`, in Prometheus's format."""
         registry = self.registry
         if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
             registry = CollectorRegistry()

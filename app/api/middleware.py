@@ -1,6 +1,6 @@
-"""Middleware around every request: request ids, metrics and the log; limits of bodies; errors at start-up.
+"""Middleware around every request: request ids, metrics and the log; limits on bodies; errors during start-up.
 
-Authentication and hosts are in `auth`.
+Authentication and host checks are in `auth`.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from app.store.read.reader import StoreReader
 log = logging.getLogger(__name__)
 
 BODY_MAX_BYTES = 64 << 20
-"""A thousand events of 64 kB, the most that are appended at once, or a few that hold images."""
+"""Enough for a batch of a thousand events of 64 kB, or for a few events with images."""
 
 _SECURITY = [(name.lower().encode(), value.encode()) for name, value in SECURITY_HEADERS.items()]
 _SECURITY_OF_PAGES = _SECURITY[:-1]
@@ -39,19 +39,19 @@ _PATH_MAX = 200
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _OTHER = "other"
 _CLIENT_LEFT = 499
-"""The status in metrics and log of a request whose client left before it was answered; nginx has the same."""
+"""The status in metrics and log if the client left before the answer, as in nginx."""
 
 _WITHOUT_BODY = frozenset({"GET", "HEAD"})
 
 
 class ObservabilityMiddleware:
-    """Gives each request an id and each answer that id and the security headers; counts and logs both.
+    """Adds an id to each request and its answer, adds the security headers, and counts and logs both.
 
-    A request may bring an id of 1 to 64 letters, digits, dots, underscores and dashes in X-Request-ID; otherwise one is
-    made. Metrics have the pattern of a path as a label. `unrouted` are paths that are answered without a FastAPI route.
+    A request may bring its own id (1 to 64 letters, digits, dots, underscores and dashes) in X-Request-ID. Metrics use
+    the pattern of a path as a label. `unrouted` are paths that are answered without a FastAPI route.
 
-    Takes the query string out of the scope that the server keeps, because servers write it to their logs, and that of a
-    WebSocket may hold the API key.
+    Removes the query string from the scope that the server keeps, because servers log it, and a WebSocket's query
+    string may contain the API key.
     """
 
     def __init__(self, app: ASGIApp, metrics: Metrics, unrouted: Iterable[str]) -> None:
@@ -87,7 +87,7 @@ class ObservabilityMiddleware:
         began = perf_counter()
         try:
             await self._app(scope, receive, send_with_headers)
-        except ClientDisconnect:  # in the middle of its request; there is nobody to answer
+        except ClientDisconnect:  # the client left during its request, so nobody receives an answer
             status = status or _CLIENT_LEFT
         except Exception:
             status = status or 500
@@ -120,9 +120,9 @@ def _progress(scope: Scope) -> list[tuple[bytes, bytes]]:
 
 
 class BodyLimitMiddleware:
-    """Answers 413 to a body that is larger than `max_bytes`, whether its size is announced or not.
+    """Answers 413 to a body larger than `max_bytes`, even if the client does not announce the size.
 
-    A body is read into memory before a route gets it. `exempt` are the paths whose routes read the body as a stream and
+    A body is read into memory before a route gets it. The routes of the `exempt` paths read the body as a stream and
     have their own limit.
     """
 
@@ -132,7 +132,7 @@ class BodyLimitMiddleware:
         self._exempt = exempt
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on, or answer 413 as soon as more than the limit has come."""
+        """Pass the request on, or answer 413 as soon as the body exceeds the limit."""
         if scope["type"] != "http" or scope["method"] in _WITHOUT_BODY or scope["path"] in self._exempt:
             await self._app(scope, receive, send)
             return
@@ -157,7 +157,7 @@ class BodyLimitMiddleware:
             await self._app(scope, receive_limited, send_unless_refused)
         if not refused:
             return
-        detail = f"the body is larger than {self._max_bytes:,} bytes; send it in parts"
+        detail = f"the body is larger than {self._max_bytes:,} bytes; send several smaller requests"
         await error_response(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "body_too_large", detail)(scope, receive, send)
 
 
@@ -168,10 +168,7 @@ def _announced_bytes(scope: Scope) -> int:
 
 
 class StartupErrorMiddleware:
-    """Logs an error of the store that stops the start of the application as one line.
-
-    Starlette would log a traceback of about a hundred lines.
-    """
+    """Logs a store error during start-up as one line. Starlette would log a traceback of about a hundred lines."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app

@@ -1,7 +1,7 @@
-"""The OpenAPI document, its page at /docs, and the schemas of JSON that pydantic models do not describe.
+"""The OpenAPI document, its page at /docs, and the JSON schemas that pydantic models do not describe.
 
-FastAPI's own page loads its script from a CDN, and people paste their key into it. fastapi-offline has the same files.
-The page may run them and its one inline script, known by its hash, and may connect to this server alone.
+FastAPI's own page loads its script from a CDN, and users paste their key into the page. fastapi-offline serves the same
+files locally. The page may run only them and its one inline script (known by hash), and connect only to this server.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from app.model.validation import EVENT_ID, EVENT_KIND, SOURCES
 _DOCS = "/docs"
 _DOCS_FILES = ("swagger-ui-bundle.js", "swagger-ui.css", "favicon.png")
 DOCS_PATHS = frozenset({"/openapi.json", _DOCS, *(f"{_DOCS}/{name}" for name in _DOCS_FILES)})
-"""Paths of the document and its page, which hold no data."""
+"""The paths of the document and its page, which contain no data."""
 
 _FASTAPI_ERROR = "HTTPValidationError"
 _ERROR = {
@@ -38,7 +38,7 @@ _ERROR = {
     "content": {"application/json": {"schema": {"$ref": f"#/components/schemas/{ErrorBody.__name__}"}}},
 }
 
-# Request bodies that are stored with all their fields, also unknown ones. `app.model` checks them; these describe them.
+# Request bodies that are stored with all fields, also unknown ones. `app.model` checks them; these only document them.
 _MESSAGE = {
     "role": "user",
     "content": [{"type": "text", "text": "Add retry with jitter."}],
@@ -55,7 +55,7 @@ _NEW_SCHEMA = {
     "description": "a StartConversationRequest of agent-server; `agent_settings` may stand in the place of `agent`. "
     "What agent-server 1.58.2 would refuse is 422",
     "properties": {
-        "conversation_id": {**ID_SCHEMA, "description": "its id; a new one if there is none"},
+        "conversation_id": {**ID_SCHEMA, "description": "the id of the conversation; if missing, a new one"},
         "parent_conversation_id": ID_SCHEMA,
         "agent": {
             "type": "object",
@@ -89,11 +89,11 @@ _NEW_SCHEMA = {
 _EVENT_SCHEMA = {
     "type": "object",
     "properties": {
-        "id": {"type": "string", "pattern": EVENT_ID, "description": "a new one if there is none"},
-        "timestamp": {"type": "string", "description": "ISO 8601; now if there is none"},
+        "id": {"type": "string", "pattern": EVENT_ID, "description": "if missing, a new one"},
+        "timestamp": {"type": "string", "description": "ISO 8601; if missing, the current time"},
         "source": {"enum": list(SOURCES)},
         "kind": {"type": "string", "pattern": EVENT_KIND},
-        "parent_id": {"type": "string", "description": "an event of this conversation; HEAD if there is none"},
+        "parent_id": {"type": "string", "description": "the id of an event of this conversation; if missing, HEAD"},
     },
     "required": ["source", "kind"],
     "examples": [{"source": "user", "kind": "MessageEvent", "llm_message": _MESSAGE}],
@@ -121,7 +121,7 @@ def install(app: FastAPI, open_paths: Container[str]) -> None:
 
 
 def _complete(document: dict[str, Any], open_paths: Container[str]) -> None:
-    """Say which requests need the key, and what every error looks like."""
+    """Document which requests need the key, and the body of errors."""
     components = document.setdefault("components", {})
     components["securitySchemes"] = {"key": {"type": "apiKey", "in": "header", "name": API_KEY}}
     document["security"] = [{"key": []}]
@@ -167,7 +167,7 @@ def _file_endpoint(path: str) -> Callable[[], Awaitable[FileResponse]]:
 
 
 def _policy(html: str) -> str:
-    """Return a Content-Security-Policy that allows what the page needs and nothing else."""
+    """Return a Content-Security-Policy that allows only the scripts and connections that the page needs."""
     inline = re.findall(r"<script>(.*?)</script>", html, re.DOTALL)
     hashes = " ".join(f"'sha256-{base64.b64encode(hashlib.sha256(s.encode()).digest()).decode()}'" for s in inline)
     return (

@@ -1,4 +1,4 @@
-"""Parameters that several routes share: the store, ids, times, and those of pages."""
+"""Parameters that several routes share: the store, ids, times and paging."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def _parse_id(text: str) -> ConversationId:
 
 
 def _restore_plus(given: object) -> object:
-    """Restore the plus of a time's zone. Typed into a URL without escaping, it arrives as a space."""
+    """Restore the plus of a time's zone offset. Unescaped in a URL, it arrives as a space."""
     return _ZONE_AFTER_SPACE.sub(r"\1+\2", given) if isinstance(given, str) else given
 
 
@@ -34,9 +34,9 @@ async def _get_store(request: Request) -> StoreReader:
 
 
 async def get_writable_store(request: Request) -> ConversationStore:
-    """Return the store with its writing methods. A GET or HEAD must not depend on this."""
+    """Return the store with its write methods. A GET or HEAD must not depend on this."""
     if request.method in ("GET", "HEAD"):
-        raise TypeError("what answers a GET must not write")
+        raise TypeError("a GET handler must not write")
     return cast(ConversationStore, request.app.state.store)
 
 
@@ -49,6 +49,8 @@ ID_SCHEMA = {
 AnyId = Annotated[str, AfterValidator(_parse_id), WithJsonSchema(ID_SCHEMA)]
 IdInPath = Annotated[AnyId, Path(description="32 hexadecimal digits, with or without dashes")]
 Moment = Annotated[datetime, BeforeValidator(_restore_plus)]
-PageId = Annotated[str | None, Query(description="next_page_id of the page before")]
-Limit = Annotated[int, Query(description="the most items in the page", gt=0, le=100)]
-IncludeSkills = Annotated[bool, Query(description="send agent.agent_context.skills too; opens the page's files")]
+PageId = Annotated[str | None, Query(description="`next_page_id` of the previous page")]
+Limit = Annotated[int, Query(description="the maximum number of items in the page", gt=0, le=100)]
+IncludeSkills = Annotated[
+    bool, Query(description="include agent.agent_context.skills; this opens the files of the page's items")
+]

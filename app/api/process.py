@@ -1,4 +1,4 @@
-"""The server's processes: how a process stops in time, and how a parent process keeps its workers running."""
+"""The server's processes: how a process stops in time, and how a parent keeps its workers running."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from uvicorn.supervisors import Multiprocess
 log = logging.getLogger(__name__)
 
 _FAILED_TO_START = 3
-"""The exit code of uvicorn when the application did not start."""
+"""uvicorn's exit code if the application did not start."""
 
 
 def on_stop(callback: Callable[[], None]) -> None:
-    """Call `callback` on the running event loop when a signal tells this process to stop.
+    """Call `callback` on the running event loop when a signal asks this process to stop.
 
-    uvicorn waits for open answers before it ends the application. An event stream has no end of its own, so it must
-    be told earlier.
+    uvicorn waits for unfinished answers before it ends the application. An event stream never finishes by itself, so it
+    must be notified earlier.
     """
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -38,24 +38,24 @@ def on_stop(callback: Callable[[], None]) -> None:
 
 
 def end_process_within(seconds: float) -> None:
-    """Exit after `seconds` even if a thread hangs in a read or write of the disk: Python cannot end a thread."""
+    """Exit after `seconds` even if a thread hangs in disk I/O. Python itself cannot end a thread."""
     threading.Thread(target=_end_process, args=(seconds,), daemon=True).start()
 
 
 def _end_process(after_s: float) -> None:
     time.sleep(after_s)
-    log.error("did not stop within %g s and is ended; what was acknowledged is on disk", after_s)
+    log.error("did not stop within %g s and was ended; all acknowledged changes are on disk", after_s)
     os._exit(1)
 
 
 class Supervisor(Multiprocess):
-    """The parent of the processes of `convstore serve --workers N`. Replaces a worker as soon as it has died."""
+    """The parent of the workers of `convstore serve --workers N`. Replaces a worker as soon as it has died."""
 
     def keep_subprocess_alive(self) -> None:
         """Check each worker once.
 
-        Closes the parent's copy of the worker's end of the pipe first: while it is open, the parent does not see that a
-        worker died during its health check.
+        First closes the parent's copy of the worker's end of the pipe. While that copy is open, the parent does not
+        notice if a worker dies during its health check.
         """
         for process in self.processes:
             process.child_conn.close()

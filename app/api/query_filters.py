@@ -1,4 +1,4 @@
-"""The filters of conversations as parameters, the same for search, count, facets, messages and bulk requests."""
+"""The conversation filters as parameters, the same for search, count, facets, messages and bulk requests."""
 
 from __future__ import annotations
 
@@ -24,30 +24,32 @@ Number = Annotated[int, Field(ge=0, le=_INT64_MAX)]
 
 
 def _as_list(given: object) -> object:
-    """Make a list of a single text or null, which a body may have in the place of a list."""
+    """Turn a single text or null, which a body may contain instead of a list, into a list."""
     if given is None:
         return []
     return [given] if isinstance(given, str) else given
 
 
 class FilterQuery(CachedQuery):
-    """Which conversations. Several filters must all be met; times without a zone are UTC."""
+    """Filters for conversations. A conversation must match all of them. Times without a zone are UTC."""
 
     repeated: ClassVar[frozenset[str]] = frozenset({"status", "tag", "workspace"})
 
     q: str | None = Field(
         default=None,
-        description='in which this is said or titled: words, "exact phrases", -excluded ones, OR between two; '
-        "the last word may be only begun",
+        description='with this text in messages or title: words, "exact phrases", -excluded words, OR between words; '
+        "the last word may be incomplete",
     )
     status: Annotated[list[Status], BeforeValidator(_as_list)] = Field(
         default=[], description="with this execution status; repeated: with any of these"
     )
     title__contains: str | None = Field(
-        default=None, max_length=200, description="with this in the title, whatever its case and accents"
+        default=None, max_length=200, description="with this text in the title; case and accents are ignored"
     )
     tag: Annotated[list[TagText], BeforeValidator(_as_list)] = Field(
-        default=[], max_length=20, description="with this tag, key, key:value or key=value; repeated: with all of these"
+        default=[],
+        max_length=20,
+        description="with this tag, given as key, key:value or key=value; repeated: with all of these",
     )
     workspace: Annotated[list[Text], BeforeValidator(_as_list)] = Field(
         default=[], max_length=100, description="with this working directory; repeated: with any of these"
@@ -58,28 +60,28 @@ class FilterQuery(CachedQuery):
     model: Text | None = Field(default=None, description="with this model")
     agent_kind: Text | None = Field(default=None, description="with this kind of agent")
     parent_conversation_id: AnyId | None = Field(default=None, description="children of this conversation")
-    top_level: bool | None = Field(default=None, description="without a parent, or with one")
+    top_level: bool | None = Field(default=None, description="true: without a parent; false: with a parent")
     orphaned: bool | None = Field(
-        default=None, description="with a parent that is not there, as after its deletion, or all others"
+        default=None, description="true: with a parent that does not exist, as after its deletion; false: all others"
     )
     forked_from: AnyId | None = Field(default=None, description="forked from this conversation")
     created_at__gte: Moment | None = Field(default=None, description="created at this time or later")
-    created_at__lt: Moment | None = Field(default=None, description="created before")
+    created_at__lt: Moment | None = Field(default=None, description="created before this time")
     updated_at__gte: Moment | None = Field(default=None, description="updated at this time or later")
-    updated_at__lt: Moment | None = Field(default=None, description="updated before")
+    updated_at__lt: Moment | None = Field(default=None, description="updated before this time")
     last_event_at__gte: Moment | None = Field(default=None, description="with the last event at this time or later")
-    last_event_at__lt: Moment | None = Field(default=None, description="with the last event before")
-    cost__gte: Cost | None = Field(default=None, description="that cost this or more")
-    cost__lt: Cost | None = Field(default=None, description="that cost less")
-    event_count__gte: Number | None = Field(default=None, description="with so many events or more")
-    event_count__lt: Number | None = Field(default=None, description="with fewer events")
-    archived: Archived = Field(default=Archived.FALSE, description="not archived, archived, or any")
-    unreadable: bool | None = Field(default=None, description="whose files cannot be read as they should, or can")
-    owned: bool | None = Field(default=None, description="that a server owns at this moment, or none")
+    last_event_at__lt: Moment | None = Field(default=None, description="with the last event before this time")
+    cost__gte: Cost | None = Field(default=None, description="with this cost or more")
+    cost__lt: Cost | None = Field(default=None, description="with less cost")
+    event_count__gte: Number | None = Field(default=None, description="with at least this many events")
+    event_count__lt: Number | None = Field(default=None, description="with fewer events than this")
+    archived: Archived = Field(default=Archived.FALSE, description="false: not archived; true: archived; any: both")
+    unreadable: bool | None = Field(default=None, description="true: with unreadable files; false: without")
+    owned: bool | None = Field(default=None, description="true: owned by a server now; false: not owned")
 
     @property
     def depends_on_index_only(self) -> bool:
-        """Whether the answer does not depend on the time of day, as that of `owned` does."""
+        """Whether the answer does not depend on the current time. A filter by `owned` does."""
         return self.owned is None
 
     @property
@@ -115,7 +117,10 @@ class FilterQuery(CachedQuery):
 
 
 class FacetQuery(FilterQuery):
-    """What to count by, under the filters of search. A misspelt one is refused: it would be counted without."""
+    """Facets to count by, under the filters of search.
+
+    Unknown parameters are refused, because they would be ignored.
+    """
 
     model_config = ConfigDict(extra="forbid")
     repeated: ClassVar[frozenset[str]] = FilterQuery.repeated | {"by"}
@@ -123,13 +128,13 @@ class FacetQuery(FilterQuery):
     by: list[FacetNames] = Field(
         min_length=1,
         description="status, model, workspace, agent_kind, tag (keys), tag:key (values), day, month (of creation, UTC);"
-        " several with commas, or repeated",
+        " separate several with commas, or repeat the parameter",
     )
-    limit: int = Field(default=20, gt=0, le=1000, description="the most values of each")
+    limit: int = Field(default=20, gt=0, le=1000, description="the maximum number of values of each facet")
 
     @property
     def facets(self) -> list[Facet]:
-        """The facets to count by, without repetitions."""
+        """The facets to count by, without duplicates."""
         return parse_facets(",".join(self.by))
 
 

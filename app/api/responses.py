@@ -21,12 +21,12 @@ log = logging.getLogger(__name__)
 
 Warned = Annotated[
     str | None,
-    Field(description="only when the index does not show it yet; it will by itself: do not repeat the request"),
+    Field(description="set if the index does not show the change yet; it will, so do not repeat the request"),
 ]
 
 
 class Success(BaseModel):
-    """What was asked for is done and durable."""
+    """The request succeeded, and the change is durable."""
 
     success: Literal[True] = True
     warning: Warned = None
@@ -40,14 +40,14 @@ class Indexed(BaseModel):
 
 
 class TextIndexed(BaseModel):
-    """Of how many conversations the text is known, and how many there are."""
+    """The number of conversations whose text is indexed, and the number of all conversations."""
 
     conversations: int
     total: int
 
 
 def set_text_indexed(response: Response, indexed: int, total: int) -> None:
-    """Say in a header of a search's answer how many of all conversations have their text in the index."""
+    """Set the header that says how many conversations have their text in the index."""
     response.headers[TEXT_INDEXED] = f"{indexed}/{total}"
 
 
@@ -64,7 +64,7 @@ async def written_response(
     include_skills: bool = False,
     status: int = 200,
 ) -> Response:
-    """Answer a write with the ConversationInfo of the conversation, and with `warning` if there is one."""
+    """Answer a write with the conversation's ConversationInfo, and with `warning` if there is one."""
     body, warning = await store.describe(conversation_id, warning, include_skills=include_skills)
     if warning is not None:
         body = b"%b,%b" % (body[:-1], orjson.dumps({"warning": warning})[1:])
@@ -85,13 +85,13 @@ def page_response(items: Iterable[bytes], next_page_id: str | None, **more: obje
 
 @contextmanager
 def ending_stream(what: str) -> Iterator[None]:
-    """End a stream of events at an error of the store, and log the error.
+    """End an event stream after an error of the store, and log the error.
 
-    The answer has begun, so it cannot get another status; the client gets one when it connects again.
+    The answer has begun, so its status cannot change. The client gets the status when it connects again.
     """
     try:
         yield
     except ConversationNotFound:
         return
     except StoreError as error:
-        log.warning("a stream of %s ends: %s", what, error)
+        log.warning("a stream of %s ended: %s", what, error)

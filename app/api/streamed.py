@@ -1,8 +1,8 @@
-"""Answers that are sent piece by piece, and end with their client.
+"""Answers that are sent in pieces and end with their client.
 
-Starlette's StreamingResponse leaves the generator of the pieces to Python's garbage collector when the client goes away
-while a piece is being sent. The generator would hold its place among the followers, and what it read, until then. So
-would a task group of anyio, whose frames and the error that cancelled them lead to each other.
+If the client disconnects while a piece is being sent, Starlette's StreamingResponse leaves the generator of the pieces
+to Python's garbage collector. Until then, the generator would still count as a follower and keep its data in memory. An
+anyio task group would do the same, because its frames and the error that cancelled them refer to each other.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from starlette.types import Receive, Scope, Send
 
 _PING_S = 15.0
 _PING = b": ping\n\n"
-"""A comment, which keeps proxies from closing a silent connection."""
+"""A comment line. It keeps proxies from closing a silent connection."""
 
 _EVENT_STREAM = "text/event-stream"
 EVENT_STREAM: dict[str, Any] = {
@@ -32,16 +32,16 @@ EVENT_STREAM: dict[str, Any] = {
         }
     }
 }
-"""What OpenAPI says of such an answer."""
+"""The OpenAPI description of such an answer."""
 
 _UNBUFFERED = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
-"""Neither caches nor nginx may hold a stream back."""
+"""The headers that keep caches and nginx from buffering a stream."""
 
 _end_line = re.compile(rb"\r\n|\r|\n")
 
 
 async def run_until_one_ends(*works: Coroutine[Any, Any, None]) -> None:
-    """Run all until one ends or fails, then cancel the others. Raises the error of the first that failed."""
+    """Run all until one ends or fails, and then cancel the others. Raises the error of the first that failed."""
     tasks = [asyncio.create_task(work) for work in works]
     try:
         await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -53,12 +53,12 @@ async def run_until_one_ends(*works: Coroutine[Any, Any, None]) -> None:
     try:
         if error is not None:
             raise error
-    finally:  # an error leads to its frames: in a cycle with this one, what they hold would wait for the collector
+    finally:  # an error refers to its frames; a cycle with this frame would keep their data until garbage collection
         del error, ended, tasks
 
 
 class StreamedResponse(StreamingResponse):
-    """An answer whose generator is closed as soon as the answer ends, or the client is gone."""
+    """An answer whose generator is closed as soon as the answer ends or the client disconnects."""
 
     def __init__(
         self, pieces: AsyncGenerator[bytes, None], media_type: str, headers: Mapping[str, str] | None = None
@@ -73,7 +73,7 @@ class StreamedResponse(StreamingResponse):
 
 
 class EventStream(StreamedResponse):
-    """Server-sent events, with a comment after each 15 s of silence. An empty piece says that nothing is new."""
+    """Server-sent events, with a comment after each 15 s of silence. An empty piece means that nothing is new."""
 
     media_type = _EVENT_STREAM
 
@@ -92,7 +92,7 @@ async def _with_pings(pieces: AsyncGenerator[bytes, None]) -> AsyncGenerator[byt
 
 
 def sent_event(data: bytes, *, event_id: str | None = None, event: str | None = None) -> bytes:
-    """Return one server-sent event. Each line of `data` becomes a field of its own, as the format wants it."""
+    """Return one server-sent event. As the format requires, each line of `data` becomes its own field."""
     fields = [b"event: %b" % event.encode()] if event is not None else []
     fields.append(b"data: %b" % _end_line.sub(b"\ndata: ", data))
     if event_id is not None:

@@ -37,45 +37,45 @@ _ALL = ConversationFilter(archived=None)
 def export_command(
     *,
     asked: AnyArchivedFilterOptions,
-    ids: Annotated[list[str] | None, typer.Argument(metavar="ID", help="Their ids, or the beginnings of them.")] = None,
-    everything: Annotated[bool, typer.Option("--all", help="All conversations that the filters admit.")] = False,
+    ids: Annotated[list[str] | None, typer.Argument(metavar="ID", help="The ids, or prefixes of them.")] = None,
+    everything: Annotated[bool, typer.Option("--all", help="All conversations that match the filters.")] = False,
     kind: Annotated[
         ExportFormat | None,
         typer.Option(
             "--format",
-            help="zip and jsonl can be imported again; markdown is for reading.",
-            show_default="as --output ends, else zip",
+            help="zip and jsonl can be imported again; markdown is only for reading.",
+            show_default="by the ending of --output, otherwise zip",
         ),
     ] = None,
     output: Annotated[
         Path | None,
         typer.Option(
-            "--output", "-o", help="The file to write; - is standard output.", show_default="named for the id"
+            "--output", "-o", help="The file to write; - is standard output.", show_default="named after the id"
         ),
     ] = None,
     to: Annotated[
         Path | None,
-        typer.Option("--to", metavar="DIR", help="Write a file for each conversation into this directory instead."),
+        typer.Option("--to", metavar="DIR", help="Write one file per conversation into this directory instead."),
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace files that exist.")] = False,
-    resume: Annotated[bool, typer.Option("--resume", help="With --to: leave files alone that exist.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace existing files.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="With --to: skip files that exist.")] = False,
     with_secrets: Annotated[
-        bool, typer.Option("--with-secrets", help="Leave secrets in: every file as it is, byte for byte.")
+        bool, typer.Option("--with-secrets", help="Include secrets: copy every file unchanged.")
     ] = False,
     context: SyncContextOptions,
 ) -> None:
-    """Write conversations out as a zip in agent-server's layout, as JSON Lines or as Markdown, without secrets.
+    """Write conversations as a zip in agent-server's layout, as JSON Lines or as Markdown. Secrets are masked.
 
     Example: convstore export 45685019 --store workspace/conversations --output a-talk.zip
     """
     if bool(ids) == everything:
-        raise InvalidSettings("say which conversations: their ids, or --all, which may be narrowed with filters")
+        raise InvalidSettings("give the ids of conversations, or --all, which may be combined with filters")
     if to and output:
-        raise InvalidSettings("--output and --to exclude each other")
+        raise InvalidSettings("--output and --to cannot be combined; give one of them")
     if ids and asked != _ALL:
-        raise InvalidSettings("filters go with --all, not with ids")
+        raise InvalidSettings("filters need --all and cannot be combined with ids")
     if resume and not to:
-        raise InvalidSettings("--resume goes with --to")
+        raise InvalidSettings("--resume needs --to")
     exported = _Export(_find_format(kind, output), force=force, resume=resume, with_secrets=with_secrets)
     where = context.run_synced(lambda store: exported.run(store, ids or [], asked, output, to))
     exported.print(where, json=context.json)
@@ -84,18 +84,20 @@ def export_command(
 
 
 def _find_format(asked: ExportFormat | None, output: Path | None) -> ExportFormat:
-    """Return the format that --format gives, or else the one of the file's suffix, or else zip."""
+    """Return the format from --format, otherwise from the file's ending, otherwise zip."""
     named = next((one for one in ExportFormat if output and output.suffix.lower() == one.suffix), None)
     if asked and named and asked != named:
-        raise InvalidSettings(f"{output} is named as {named}, but --format asks for {asked}; leave one of them out")
+        raise InvalidSettings(
+            f"{output} has the ending of {named}, but --format asks for {asked}; change or omit one of them"
+        )
     if output and output.suffix and not asked and not named:
-        told = "name it .zip, .jsonl or .md, or say with --format what it shall be"
-        raise InvalidSettings(f"{output} is named as nothing that can be written; {told}")
+        told = "end it with .zip, .jsonl or .md, or give --format"
+        raise InvalidSettings(f"{output} does not have the ending of an export format; {told}")
     return asked or named or ExportFormat.ZIP
 
 
 class _NothingReadError(Exception):
-    """No conversation of a file could be read, so the file is not written."""
+    """No conversation could be read, so the file is not written."""
 
 
 class _Export:
@@ -112,7 +114,7 @@ class _Export:
     async def run(
         self, store: ConversationStore, ids: list[str], asked: ConversationFilter, output: Path | None, to: Path | None
     ) -> Path:
-        """Export conversations, and return the file or the directory that they are in."""
+        """Export conversations, and return the path of the file or directory."""
         if ids:
             found = await find_named(store, [await store.resolve(text) for text in ids])
             total, named = len(found), aiter_of(found)
@@ -158,7 +160,7 @@ class _Export:
                     raise _NothingReadError
 
     def _shown(self, chunk: bytes) -> bytes:
-        """Return a chunk for standard output: if that is a terminal, characters that it obeys are escaped."""
+        """Return a chunk for standard output. In a terminal, control characters are escaped."""
         if not sys.stdout.isatty() or self._kind is ExportFormat.ZIP:
             return chunk
         if self._kind is ExportFormat.JSONL:
@@ -166,7 +168,7 @@ class _Export:
         return printable(chunk.decode(errors="replace"), lines=True).encode()
 
     def print(self, where: Path, *, json: bool) -> None:
-        """Print what was exported, and what was left out."""
+        """Print the results and the files that were left out."""
         report = self.report
         if json and where != _STDOUT:
             print_json(
@@ -193,22 +195,22 @@ def import_command(
     paths: Annotated[
         list[Path],
         typer.Argument(
-            metavar="PATH", help="Zips, JSON Lines, conversations' directories, or directories of any of these."
+            metavar="PATH", help="Zips, JSON Lines files, conversation directories, or directories of these."
         ),
     ],
     on_clash: Annotated[
-        OnClash, typer.Option(help="What to do with a conversation whose id is taken by another one.")
+        OnClash, typer.Option(help="The action for a conversation whose id already exists.")
     ] = OnClash.FAIL,
     new_ids: Annotated[bool, typer.Option("--new-ids", help="Give every conversation a new id.")] = False,
     dry_run: DryRunOption = False,
     no_limits: Annotated[
-        bool, typer.Option("--no-limits", help="Accept files of any size and number that unpack to any size.")
+        bool, typer.Option("--no-limits", help="Accept archives of any size and compression, with any number of files.")
     ] = False,
     context: ContextOptions,
 ) -> None:
-    """Import conversations that convstore or agent-server exported. All is checked before anything is written.
+    """Import conversations that convstore or agent-server exported. Everything is checked before anything is written.
 
-    What is there already, and equal, is left alone: an import that was interrupted is simply run again.
+    Conversations that already exist with equal files are skipped, so an interrupted import can simply be run again.
 
     Example: convstore import talk.zip --store workspace/conversations
     """

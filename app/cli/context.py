@@ -1,4 +1,4 @@
-"""What commands share: options, settings, opening the store, and the question before what cannot be undone."""
+"""Common parts of commands: options, settings, opening the store, and confirmation."""
 
 from __future__ import annotations
 
@@ -28,27 +28,31 @@ T = TypeVar("T")
 Command = Callable[..., None]
 
 PYDANTIC_PREFIX = "Value error, "
-"""What pydantic puts before the message of a validator."""
+"""The prefix that pydantic adds to a validator's message."""
 
 EXIT_CODES = (
-    "Exit codes: 0 done, 1 something was found (verify, check, doctor, repair), 2 wrong use, failure or a no, "
-    "130 interrupted, 141 nobody read on."
+    "Exit codes: 0 success, 1 problems found (verify, check, doctor, repair), 2 wrong use, failure or answer no, "
+    "130 interrupted, 141 output closed."
 )
 
 _PROCESSES_MAX = 4
-_ALIKE_MIN = 0.7  # difflib's ratio for names that are nearly the same: PROT and PORT have 0.75
+_ALIKE_MIN = 0.7  # difflib's ratio for similar names; it is 0.75 for PROT and PORT
 _UNITS_S = {"m": 60, "h": 3600, "d": 86_400, "w": 7 * 86_400}
 _match_age = re.compile(r"([0-9]{1,6})([mhdw])").fullmatch
 
 DirArgument = Annotated[
     Path | None,
-    typer.Argument(metavar="DIR", help="The directory that holds the conversations.", show_default="CONVSTORE_STORE"),
+    typer.Argument(
+        metavar="DIR", help="The directory that contains the conversations.", show_default="CONVSTORE_STORE"
+    ),
 ]
-SameStoreOption = Annotated[Path | None, typer.Option("--store", help="The same, as an option.", show_default=False)]
+SameStoreOption = Annotated[
+    Path | None, typer.Option("--store", help="The same as DIR, as an option.", show_default=False)
+]
 StoreOption = Annotated[
     Path | None,
     typer.Option(
-        "--store", envvar="CONVSTORE_STORE", help="The directory that holds the conversations.", show_default=False
+        "--store", envvar="CONVSTORE_STORE", help="The directory that contains the conversations.", show_default=False
     ),
 ]
 IndexOption = Annotated[
@@ -56,25 +60,25 @@ IndexOption = Annotated[
     typer.Option(
         "--index",
         envvar="CONVSTORE_INDEX_URL",
-        help="Where the index is, e.g. sqlite:////var/lib/convstore/index.db.",
+        help="The location of the index, e.g. sqlite:////var/lib/convstore/index.db.",
         show_default="DIR/.convstore/index.db",
     ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 NoSyncOption = Annotated[
-    bool, typer.Option("--no-sync", help="Answer from the index as it is, without comparing it with the files first.")
+    bool, typer.Option("--no-sync", help="Use the index as it is, without comparing it with the files first.")
 ]
-DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")]
-YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do it without asking.")]
-ForceOption = Annotated[bool, typer.Option("--force", help="Also while another program is writing to it.")]
+DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Show what would be done, and do nothing.")]
+YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")]
+ForceOption = Annotated[bool, typer.Option("--force", help="Also if another program owns the conversation.")]
 
 
 @dataclass(frozen=True)
 class OptionGroup:
-    """Options that several commands have: mark a parameter with `Annotated[Made, OptionGroup(make)]`.
+    """Options that several commands have. Mark a parameter with `Annotated[Made, OptionGroup(make)]`.
 
-    The command line has the options of `make` in place of that parameter; the command gets what `make` returns.
-    `at_end` names the options that the help shows after all others.
+    The command line gets the parameters of `make` as options, and the command gets the result of `make`. `at_end` names
+    the options that come last in the help.
     """
 
     make: Callable[..., Any]
@@ -82,7 +86,7 @@ class OptionGroup:
 
 
 def add_command(app: typer.Typer, name: str, summary: str | None = None) -> Callable[[Command], Command]:
-    """Register a command that may have option groups. Its help is `summary`, or else its docstring."""
+    """Register a command that may have option groups. The help is `summary`, or otherwise its docstring."""
 
     def registered(command: Command) -> Command:
         app.command(name, help=summary, epilog=EXIT_CODES)(_expand(command))
@@ -92,7 +96,7 @@ def add_command(app: typer.Typer, name: str, summary: str | None = None) -> Call
 
 
 def _expand(command: Command) -> Command:
-    """Return a command that has the options of its option groups as parameters, as Typer needs them."""
+    """Return a command with the options of its option groups as parameters, as Typer needs them."""
     parameters: list[inspect.Parameter] = []
     at_end: list[inspect.Parameter] = []
     groups: dict[str, tuple[Callable[..., Any], list[str]]] = {}
@@ -121,7 +125,7 @@ def _expand(command: Command) -> Command:
 
 @dataclass(frozen=True)
 class CommandContext:
-    """The values of the options that all commands share, and the store that they name."""
+    """The values of the options that all commands share, and access to the store."""
 
     store: Path | None
     index: str | None
@@ -130,14 +134,11 @@ class CommandContext:
 
     @cached_property
     def settings(self) -> Settings:
-        """The settings, read when a command first asks for them. Raises as `make_settings` does."""
+        """The settings, read on first use. Raises the errors of `make_settings`."""
         return make_settings(store=self.store, index_url=self.index)
 
     def run(self, work: Callable[[ConversationStore], Awaitable[T]], *, may_create: bool = False) -> T:
-        """Return the result of work on the open store, whose index is used as it is.
-
-        A directory without a store is refused, unless the command `may_create` one.
-        """
+        """Open the store, use its index as it is, and return the result of `work`."""
         if not may_create:
             require_store(self.settings)
 
@@ -148,7 +149,7 @@ class CommandContext:
         return asyncio.run(run())
 
     def run_synced(self, work: Callable[[ConversationStore], Awaitable[T]]) -> T:
-        """Do as `run`, but sync the index first, unless --no-sync is given."""
+        """Do the same as `run`, but sync the index first unless --no-sync is given."""
 
         async def run(store: ConversationStore) -> T:
             if not self.no_sync and not (await sync(store)).conversations:
@@ -160,7 +161,7 @@ class CommandContext:
         return self.run(run)
 
     def run_edit(self, work: Callable[[ConversationStore], Awaitable[T]]) -> T:
-        """Do as `run`, but first sync an index that has no conversations, so that ids can be found."""
+        """Do the same as `run`, but first sync an index without conversations, so that ids can be found."""
 
         async def run(store: ConversationStore) -> T:
             if not (await store.get_status())[1].conversations:
@@ -204,7 +205,7 @@ def choose_store(directory: Path | None, store: Path | None) -> Path | None:
         InvalidSettings: both are given.
     """
     if directory and store:
-        raise InvalidSettings("DIR and --store are the same; give one of them")
+        raise InvalidSettings("DIR and --store mean the same; give only one of them")
     return directory or store
 
 
@@ -219,16 +220,16 @@ SyncDirContextOptions = Annotated[
 
 
 def make_settings(**given: object) -> Settings:
-    """Return the settings: the values that are given, then CONVSTORE_*, then the defaults.
+    """Return the settings. Given values come first, then CONVSTORE_* variables, then the defaults.
 
     Raises:
-        InvalidSettings: a value is invalid, or no store was named.
+        InvalidSettings: a value is invalid, or no store was given.
     """
     try:
         settings = Settings(**{name: value for name, value in given.items() if value is not None})  # type: ignore[arg-type]
     except ValidationError as error:
         problems = [
-            "no store was named; use --store DIR or set CONVSTORE_STORE"
+            "no store was given; use --store DIR or set CONVSTORE_STORE"
             if problem["loc"] == ("store",) and problem["type"] == "missing"
             else f"{_find_source(str(problem['loc'][0]), given)}: {problem['msg'].removeprefix(PYDANTIC_PREFIX)}"
             for problem in error.errors()
@@ -241,19 +242,19 @@ def make_settings(**given: object) -> Settings:
 
 
 def _find_source(setting: str, given: Mapping[str, object]) -> str:
-    """Return the option or the environment variable that gave a setting its value."""
+    """Return the option or environment variable that a setting's value came from."""
     return f"CONVSTORE_{setting.upper()}" if given.get(setting) is None else f"--{setting.replace('_', '-')}"
 
 
 def _warn_of_misspelt_variables() -> None:
-    """Warn of environment variables that are nearly settings: they have no effect, and no other error shows it."""
+    """Warn about environment variables that resemble settings, because they are ignored without any other error."""
     known = [name.upper() for name in Settings.model_fields]
     for variable in sorted(os.environ):
         name = variable.removeprefix("CONVSTORE_")
         if name == variable or name in known:
             continue
         for meant in difflib.get_close_matches(name, known, 1, _ALIKE_MIN):
-            warn(f"convstore: {variable} is no setting and changes nothing; did you mean CONVSTORE_{meant}?")
+            warn(f"convstore: {variable} is not a setting and has no effect; did you mean CONVSTORE_{meant}?")
 
 
 async def sync(store: ConversationStore, *, allow_empty: bool = False) -> SyncReport:
@@ -266,11 +267,11 @@ def parse_age(text: str) -> int:
     """Return an age such as 30m, 12h, 180d or 4w in microseconds.
 
     Raises:
-        typer.BadParameter: the text is no age.
+        typer.BadParameter: the text is not an age.
     """
     match = _match_age(text)
     if match is None:
-        raise typer.BadParameter(f"{text!r} is no age; write a number and m, h, d or w, as in 180d")
+        raise typer.BadParameter(f"{text!r} is not an age; write a number and m, h, d or w, as in 180d")
     return int(match[1]) * _UNITS_S[match[2]] * 1_000_000
 
 
@@ -278,14 +279,14 @@ def confirm(question: str, *, yes: bool) -> None:
     """Ask before an action that cannot be undone, unless `yes` is set.
 
     Raises:
-        InvalidSettings: standard input is no terminal.
+        InvalidSettings: standard input is not a terminal.
         typer.Exit: the answer is no (exit code 2), or the question was interrupted (130).
     """
     if yes:
         return
     if not sys.stdin.isatty():
         raise InvalidSettings(
-            f"{question} Nobody can be asked here; give --yes, or --dry-run to see what would be done"
+            f"{question} Standard input is not a terminal; give --yes, or --dry-run to see what would be done"
         )
     try:
         agreed = typer.confirm(question, err=True)

@@ -1,4 +1,4 @@
-"""The conversations that a command names by their ids or prefixes of them, and what was done with each."""
+"""Conversation arguments of commands (ids or prefixes of ids), and printing the result for each."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from app.model.ids import ConversationId, dashed
 from app.store.store import ConversationStore
 from app.store.write.backlog import Done
 
-IdArgument = Annotated[str, typer.Argument(metavar="ID", help="Its id, or the beginning of it.")]
-IdsArgument = Annotated[list[str], typer.Argument(metavar="ID", help="Their ids, or the beginnings of them.")]
+IdArgument = Annotated[str, typer.Argument(metavar="ID", help="The id, or a prefix of it.")]
+IdsArgument = Annotated[list[str], typer.Argument(metavar="ID", help="The ids, or prefixes of them.")]
 
 
 async def resolve(store: ConversationStore, text: str) -> ConversationId:
-    """Return the only id that begins with a text, after a sync if the index has none.
+    """Return the only id that begins with a text. Syncs first if the index has none.
 
     Raises:
-        ConversationNotFound: no id begins with it, or several do.
+        ConversationNotFound: no id begins with the text, or several do.
     """
     try:
         return await store.resolve(text)
@@ -32,18 +32,18 @@ async def resolve(store: ConversationStore, text: str) -> ConversationId:
 
 
 async def resolve_all(store: ConversationStore, texts: Iterable[str], *, force: bool = False) -> list[ConversationId]:
-    """Return the ids that begin with the texts, each once, after a check that all may be changed.
+    """Return the ids that begin with the texts, without duplicates, after checking that all may be changed.
 
     Raises:
         ConversationNotFound: no id begins with one of the texts, or several do.
-        ConversationOwned: another process owns one of them, and `force` is not set.
+        ConversationOwned: a conversation has another owner, and `force` is false.
     """
     ids = list(dict.fromkeys([await resolve(store, text) for text in texts]))
     for one in ids:
         try:
-            await store.require_deletable(one, force=force)  # what may be deleted may be written to
+            await store.require_deletable(one, force=force)  # deleting and writing need the same lease
         except ConversationOwned as error:
-            raise ConversationOwned(f"{error}; --force does it all the same") from error
+            raise ConversationOwned(f"{error}; or use --force") from error
     return ids
 
 
@@ -55,7 +55,7 @@ async def do_each(
     dry_run: bool,
     json: bool,
 ) -> None:
-    """Do something with each conversation and print those that are done, also when one of them fails."""
+    """Change each conversation, and print those that were changed, even if one of them fails."""
     done = []
     warning = None
     try:
@@ -70,7 +70,7 @@ async def do_each(
 def print_done(
     done_word: str, ids: Iterable[ConversationId], warning: str | None, *, dry_run: bool, json: bool
 ) -> None:
-    """Print what was done, or would be, with which conversations, and the warning of the write."""
+    """Print which conversations were changed or would be, and the warning of the write."""
     print_warning(warning)
     if json:
         print_json({"ids": [dashed(one) for one in ids], "dry_run": dry_run})

@@ -28,11 +28,11 @@ _STATUS_STYLES = {"error": "red", "stuck": "red", "running": "green", "waiting_f
 def list_command(
     asked: FilterOptions,
     context: SyncDirContextOptions,
-    sort: Annotated[SortOrder, typer.Option(help="The order.")] = SortOrder.UPDATED_AT_DESC,
-    limit: Annotated[int, typer.Option(min=0, help="The most conversations to list; 0 lists all.")] = 20,
-    page: Annotated[str | None, typer.Option(help="next_page_id of the page before.", show_default=False)] = None,
+    sort: Annotated[SortOrder, typer.Option(help="The sort order.")] = SortOrder.UPDATED_AT_DESC,
+    limit: Annotated[int, typer.Option(min=0, help="The maximum number of conversations to list; 0 lists all.")] = 20,
+    page: Annotated[str | None, typer.Option(help="The next_page_id of the previous page.", show_default=False)] = None,
 ) -> None:
-    """List conversations, the most recently updated first.
+    """List conversations, most recently updated first.
 
     Example: convstore list --store workspace/conversations --status error
     """
@@ -75,12 +75,12 @@ def count_command(
     by: Annotated[
         list[str] | None,
         typer.Option(
-            help="Count by status, model, workspace, agent_kind, tag, tag:KEY, day or month; several with commas."
+            help="Count by status, model, workspace, agent_kind, tag, tag:KEY, day or month (separated by commas)."
         ),
     ] = None,
-    limit: Annotated[int, typer.Option(min=1, max=1000, help="With --by: the most values of each.")] = 20,
+    limit: Annotated[int, typer.Option(min=1, max=1000, help="With --by: the maximum number of values of each.")] = 20,
 ) -> None:
-    """Count conversations under the filters of list, or by what they have.
+    """Count conversations that match filters, in total or by a field.
 
     Example: convstore count --by model --since 2026-01-01 --store workspace/conversations
     """
@@ -106,10 +106,10 @@ def _print_facets(found: Facets) -> None:
 def show_command(
     conversation: IdArgument,
     context: SyncContextOptions,
-    last: Annotated[int, typer.Option(min=0, help="Only the last events, this many; 0 shows all.")] = 0,
-    full: Annotated[bool, typer.Option("--full", help="Show long texts whole.")] = False,
+    last: Annotated[int, typer.Option(min=0, help="The number of last events to show; 0 shows all.")] = 0,
+    full: Annotated[bool, typer.Option("--full", help="Show long texts completely.")] = False,
 ) -> None:
-    """Show one conversation: who said what, tools, results, status, cost.
+    """Show one conversation: messages, tools, results, status, cost.
 
     Example: convstore show 45685019 --store workspace/conversations --last 5
     """
@@ -133,7 +133,7 @@ def show_command(
 
 
 async def _list_pages(store: ConversationStore, conversation_id: ConversationId, most: int) -> AsyncIterator[EventPage]:
-    """Yield pages of events, the last events first, until there are `most` (0: all)."""
+    """Yield pages of events, last events first, until there are `most` events (0: all)."""
     given = 0
     token: str | None = None
     while True:

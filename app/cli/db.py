@@ -1,4 +1,4 @@
-"""`convstore db upgrade | downgrade | current | history | check | backup`: the index's schema, and copies of it."""
+"""`convstore db upgrade | downgrade | current | history | check | backup`: the schema and copies of the index."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from app.store.follow.full_sync import SyncReport
 from app.store.follow.rebuild import rebuild as rebuild_index
 
 app = typer.Typer(
-    help="The schema of the index, and copies of it. A server upgrades its index by itself; these are for looking, "
-    "for going back, and for doing it before."
+    help="Show and migrate the schema of the index, and copy the index. A server upgrades its index by itself; "
+    "use these commands to inspect, to downgrade, or to upgrade in advance."
 )
 
-BackupOption = Annotated[bool, typer.Option("--backup", help="Make a checked copy of the index first, beside it.")]
+BackupOption = Annotated[bool, typer.Option("--backup", help="First make a checked copy beside the index.")]
 
 _FOUND = 1
 
@@ -34,20 +34,20 @@ _FOUND = 1
 @add_command(app, "upgrade")
 def upgrade_command(
     *,
-    revision: Annotated[str, typer.Argument(help="The revision to go to.")] = "head",
+    revision: Annotated[str, typer.Argument(help="The revision to migrate to.")] = "head",
     dry_run: DryRunOption = False,
     backup: BackupOption = False,
     rebuild: Annotated[
-        bool, typer.Option("--rebuild", help="Then build it anew from the files, beside it, with `index rebuild`.")
+        bool, typer.Option("--rebuild", help="Then rebuild the index from the files, with `index rebuild`.")
     ] = False,
     context: ContextOptions,
 ) -> None:
-    """Migrate the index up, making it when there is none. Nobody else may have it open meanwhile.
+    """Migrate the index up, or create it. No other program may have it open meanwhile.
 
     Example: convstore db upgrade --backup --store workspace/conversations
     """
     if rebuild and revision not in ("head", HEAD):
-        raise typer.BadParameter(f"--rebuild makes an index of the newest schema, {HEAD}; leave REVISION out")
+        raise typer.BadParameter(f"--rebuild makes an index of the newest schema, {HEAD}; omit REVISION")
     settings = _require_store(context)
 
     def work(on_step: OnStep) -> None:
@@ -61,12 +61,12 @@ def upgrade_command(
 @add_command(app, "downgrade")
 def downgrade_command(
     *,
-    revision: Annotated[str, typer.Argument(help='The revision to go back to; "base" empties the index.')],
+    revision: Annotated[str, typer.Argument(help='The revision to migrate down to; "base" empties the index.')],
     dry_run: DryRunOption = False,
     backup: BackupOption = False,
     context: ContextOptions,
 ) -> None:
-    """Migrate the index down. What is lost is made again from the files after the next upgrade.
+    """Migrate the index down. After the next upgrade, lost data is restored from the files.
 
     Example: convstore db downgrade base --store workspace/conversations
     """
@@ -150,14 +150,14 @@ def _print_plan(plan: Plan) -> None:
     for step in plan.steps:
         out.print(f"  {step.id}  {step.summary}")
     if plan.reads_again and any(plan.rows.values()):
-        out.print("the first sync at this program's schema will read all conversations again" + _or_rebuild(plan))
+        out.print("the first sync with this program's schema will read all conversations again" + _or_rebuild(plan))
     if plan.free_bytes < plan.size_bytes:
         out.print("a step may need as many free bytes as the index has", style="yellow")
 
 
 def _or_rebuild(plan: Plan) -> str:
     up = plan.after is not None and (plan.before or "") < plan.after
-    return "; --rebuild does that now, beside the index, which is served as it is meanwhile" if up else ""
+    return "; --rebuild does that now, and the index stays in use meanwhile" if up else ""
 
 
 def _name_backup(index: Path) -> Path:
@@ -179,7 +179,7 @@ def current_command(context: ContextOptions) -> None:
 
 @add_command(app, "history")
 def history_command(context: ContextOptions) -> None:
-    """Show all revisions, the newest first.
+    """Show all revisions, newest first.
 
     Example: convstore db history --store workspace/conversations
     """
@@ -193,7 +193,7 @@ def history_command(context: ContextOptions) -> None:
 
 @add_command(app, "check")
 def check_command(context: ContextOptions) -> None:
-    """Compare the index's tables with what this program expects, and look for damage. Exit code 1 when there is any.
+    """Compare the index's tables with this program's schema, and look for damage. Exit code 1 if there is a difference.
 
     Example: convstore db check --store workspace/conversations
     """
@@ -201,7 +201,7 @@ def check_command(context: ContextOptions) -> None:
     if context.json:
         print_json(differences)
     else:
-        for line in differences or ["the schema is as this program expects it"]:
+        for line in differences or ["the schema is correct"]:
             out.print(line)
     if differences:
         raise typer.Exit(_FOUND)
@@ -211,7 +211,7 @@ def check_command(context: ContextOptions) -> None:
 def backup_command(
     *,
     file: Annotated[
-        Path | None, typer.Argument(help="Where to write it; must not exist.", show_default="beside the index")
+        Path | None, typer.Argument(help="The file to write; it must not exist.", show_default="beside the index")
     ] = None,
     context: ContextOptions,
 ) -> None:

@@ -20,10 +20,10 @@ _STYLES = {Level.OK: "green", Level.NOTE: "yellow", Level.PROBLEM: "bold red"}
 
 def doctor_command(
     *,
-    sample: Annotated[int, typer.Option(min=1, help="How many conversations to compare with the index.")] = 20,
+    sample: Annotated[int, typer.Option(min=1, help="The number of conversations to compare with the index.")] = 20,
     context: DirContextOptions,
 ) -> None:
-    """Look at everything that a store stands on and say what to do. Changes nothing. Exit code 1 for a problem.
+    """Check a store for problems, and show what to do. Changes nothing. Exit code 1 if there is a problem.
 
     Example: convstore doctor --store workspace/conversations
     """

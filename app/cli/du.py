@@ -15,11 +15,13 @@ from app.store.store import ConversationStore
 
 def du_command(
     *,
-    by: Annotated[By, typer.Option(help="What to add up by; a month is that of the last update.")] = By.CONVERSATION,
-    limit: Annotated[int, typer.Option(min=0, help="The most lines, the largest first; 0 shows all.")] = 20,
+    by: Annotated[
+        By, typer.Option(help="The field to group by; a month is that of the last update.")
+    ] = By.CONVERSATION,
+    limit: Annotated[int, typer.Option(min=0, help="The maximum number of lines, largest first; 0 shows all.")] = 20,
     context: SyncDirContextOptions,
 ) -> None:
-    """Show how much disk conversations take, and how many inodes. A file with several names counts once.
+    """Show the disk space and inodes of conversations. A file with several hard links counts once.
 
     Example: convstore du --by workspace --store workspace/conversations
     """

@@ -1,6 +1,6 @@
 """`convstore rename`, `tag`, `fork`, `archive`, `unarchive`, `pin` and `unpin`.
 
-Each command owns the conversation while it writes. It is refused while a server or an agent-server owns it.
+Each command owns the conversation while it writes. It fails if a server or an agent-server owns the conversation.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from app.store.write.backlog import Created, Done
 
 def rename_command(
     conversation: IdArgument,
-    title: Annotated[str, typer.Argument(metavar="TITLE", help="Its new title, 1 to 200 characters.")],
+    title: Annotated[str, typer.Argument(metavar="TITLE", help="The new title, 1 to 200 characters.")],
     context: ContextOptions,
     dry_run: DryRunOption = False,
 ) -> None:
@@ -49,11 +49,11 @@ def rename_command(
 
 def tag_command(
     conversation: IdArgument,
-    tags: Annotated[list[str], typer.Argument(metavar="KEY=VALUE", help="Tags to set; KEY= removes one.")],
+    tags: Annotated[list[str], typer.Argument(metavar="KEY=VALUE", help="Tags to set; KEY= removes a tag.")],
     context: ContextOptions,
     dry_run: DryRunOption = False,
 ) -> None:
-    """Set and remove tags of a conversation; its other tags stay.
+    """Set and remove tags of a conversation. Other tags stay.
 
     Example: convstore tag 45685019 area=store done= --store workspace/conversations
     """
@@ -82,7 +82,7 @@ def _change_tags(before: Mapping[str, str], given: Sequence[str]) -> dict[str, s
     for one in given:
         key, equals, value = one.partition("=")
         if not equals:
-            raise InvalidConversation(f"{one!r} is no tag; write key=value, or key= to remove one")
+            raise InvalidConversation(f"{one!r} is not a tag; write key=value, or key= to remove a tag")
         if value:
             tags[key] = value
         else:
@@ -95,10 +95,10 @@ def fork_command(
     context: ContextOptions,
     title: Annotated[str | None, typer.Option(help="The title of the copy.")] = None,
     from_event: Annotated[str | None, typer.Option(help="Copy only the branch up to this event's id.")] = None,
-    keep_metrics: Annotated[bool, typer.Option("--keep-metrics", help="Keep cost and tokens spent.")] = False,
+    keep_metrics: Annotated[bool, typer.Option("--keep-metrics", help="Keep the source's cost and tokens.")] = False,
     dry_run: DryRunOption = False,
 ) -> None:
-    """Copy a conversation, whole or up to an event, and print the id of the copy.
+    """Copy a conversation completely, or up to an event, and print the id of the copy.
 
     Example: convstore fork 45685019 --title "Another try" --store workspace/conversations
     """
@@ -140,7 +140,7 @@ def _make_flag_command(
 
 
 archive_command = _make_flag_command(
-    "Leave conversations out of lists, counts and searches that do not ask for archived ones.",
+    "Hide conversations from lists, counts and searches unless these ask for archived ones.",
     "archive",
     "archived",
     archived=True,
@@ -148,5 +148,7 @@ archive_command = _make_flag_command(
 unarchive_command = _make_flag_command(
     "Take conversations out of the archive.", "unarchive", "taken out of the archive", archived=False
 )
-pin_command = _make_flag_command("Pin conversations; `convstore prune` never takes them.", "pin", "pinned", pinned=True)
-unpin_command = _make_flag_command("Undo a pin.", "unpin", "unpinned", pinned=False)
+pin_command = _make_flag_command(
+    "Pin conversations, so that `convstore prune` keeps them.", "pin", "pinned", pinned=True
+)
+unpin_command = _make_flag_command("Unpin conversations.", "unpin", "unpinned", pinned=False)

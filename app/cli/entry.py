@@ -1,4 +1,4 @@
-"""The entry point of the `convstore` command, small so that Ctrl-C also works while the rest is imported."""
+"""The entry point of the `convstore` command. It is small so that Ctrl-C works while the rest is imported."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def run() -> None:
 
 
 def _open_closed_streams() -> None:
-    """Connect streams that the caller closed (`>&-`) to /dev/null; else the next file opened gets their number."""
+    """Connect streams that the caller closed (`>&-`) to /dev/null. Otherwise the next opened file gets their number."""
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         if getattr(sys, name) is None:
             nowhere = os.open(os.devnull, os.O_RDWR)

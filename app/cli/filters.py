@@ -1,4 +1,4 @@
-"""The filters of conversations as a group of options, the same for every command that has it."""
+"""The conversation filters as a group of options, the same for every command with filters."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from app.model.ids import ConversationId, parse_conversation_id
 from app.model.info import match_tag_key
 from app.model.times import find_time_us
 
-_TIME = "ISO 8601, e.g. 2026-01-31; without a zone UTC."
+_TIME = "ISO 8601, e.g. 2026-01-31; UTC without a zone."
 
 
 def _make_filter(
     q: Annotated[
-        str | None, typer.Option("--q", help="Only in which this was said; as `convstore search` takes it.")
+        str | None, typer.Option("--q", help="Only with this text in messages or title; see `convstore search`.")
     ] = None,
     status: Annotated[
         list[Status] | None, typer.Option(help="Only with this status; repeated: with any of these.")
     ] = None,
-    title: Annotated[str | None, typer.Option(help="Only with this in the title, whatever its case.")] = None,
+    title: Annotated[str | None, typer.Option(help="Only with this text in the title; case is ignored.")] = None,
     tag: Annotated[
         list[str] | None, typer.Option(metavar="KEY[=VALUE]", help="Only with this tag; repeated: with all of these.")
     ] = None,
@@ -39,28 +39,34 @@ def _make_filter(
     agent_kind: Annotated[str | None, typer.Option(help="Only with this kind of agent.")] = None,
     parent: Annotated[str | None, typer.Option(metavar="ID", help="Only children of this conversation.")] = None,
     top_level: Annotated[
-        bool | None, typer.Option("--top-level/--children", help="Only without a parent, or with one.")
+        bool | None, typer.Option("--top-level/--children", help="Only without a parent, or only with one.")
     ] = None,
     orphaned: Annotated[bool, typer.Option("--orphaned", help="Only with a parent that is not there.")] = False,
     forked_from: Annotated[str | None, typer.Option(metavar="ID", help="Only forks of this conversation.")] = None,
-    since: Annotated[str | None, typer.Option(metavar="TIME", help=f"Only updated then or later: {_TIME}")] = None,
-    before: Annotated[str | None, typer.Option(metavar="TIME", help="Only updated before this time.")] = None,
-    created_since: Annotated[str | None, typer.Option(metavar="TIME", help="Only created then or later.")] = None,
-    created_before: Annotated[str | None, typer.Option(metavar="TIME", help="Only created before.")] = None,
-    active_since: Annotated[
-        str | None, typer.Option(metavar="TIME", help="Only with the last event then or later.")
+    since: Annotated[
+        str | None, typer.Option(metavar="TIME", help=f"Only updated at this time or later: {_TIME}")
     ] = None,
-    active_before: Annotated[str | None, typer.Option(metavar="TIME", help="Only with the last event before.")] = None,
-    min_cost: Annotated[float | None, typer.Option(help="Only that cost this or more.")] = None,
-    max_cost: Annotated[float | None, typer.Option(help="Only that cost less.")] = None,
-    min_events: Annotated[int | None, typer.Option(min=0, help="Only with so many events or more.")] = None,
-    max_events: Annotated[int | None, typer.Option(min=0, help="Only with fewer events.")] = None,
+    before: Annotated[str | None, typer.Option(metavar="TIME", help="Only updated before this time.")] = None,
+    created_since: Annotated[
+        str | None, typer.Option(metavar="TIME", help="Only created at this time or later.")
+    ] = None,
+    created_before: Annotated[str | None, typer.Option(metavar="TIME", help="Only created before this time.")] = None,
+    active_since: Annotated[
+        str | None, typer.Option(metavar="TIME", help="Only with the last event at this time or later.")
+    ] = None,
+    active_before: Annotated[
+        str | None, typer.Option(metavar="TIME", help="Only with the last event before this time.")
+    ] = None,
+    min_cost: Annotated[float | None, typer.Option(help="Only with this cost or more.")] = None,
+    max_cost: Annotated[float | None, typer.Option(help="Only with less cost.")] = None,
+    min_events: Annotated[int | None, typer.Option(min=0, help="Only with at least this many events.")] = None,
+    max_events: Annotated[int | None, typer.Option(min=0, help="Only with fewer events than this.")] = None,
     archived: Annotated[Archived, typer.Option(help="Not archived, archived, or any.")] = Archived.FALSE,
     unreadable: Annotated[
-        bool | None, typer.Option("--unreadable/--readable", help="Only whose files cannot be read, or can.")
+        bool | None, typer.Option("--unreadable/--readable", help="Only with unreadable files, or only without.")
     ] = None,
     owned: Annotated[
-        bool | None, typer.Option("--owned/--free", help="Only that a server owns at this moment, or none.")
+        bool | None, typer.Option("--owned/--free", help="Only owned by a server now, or only not owned.")
     ] = None,
 ) -> ConversationFilter:
     return ConversationFilter(
@@ -98,37 +104,37 @@ def _id(text: str | None) -> ConversationId | None:
 
 def _words(option: str, text: str | None) -> str | None:
     if is_blank(text):
-        raise InvalidSettings(f"{option} {text!r} is blank and leaves nothing out; give words, or leave the option out")
+        raise InvalidSettings(f"{option} {text!r} is blank and excludes nothing; give words, or omit the option")
     return text
 
 
 def read_tags(option: str, given: list[str] | None) -> tuple[Tag, ...]:
-    """Return the tags that are given to an option.
+    """Return the tags given with an option.
 
     Raises:
-        InvalidSettings: a text is no tag that a conversation can have.
+        InvalidSettings: a text cannot be a conversation's tag.
     """
     tags = tuple(parse_tag(text) for text in given or ())
     for text, tag in zip(given or (), tags, strict=True):
         if not match_tag_key(tag.key):
             told = "write KEY, KEY:VALUE or KEY=VALUE, the key in lower-case letters and digits"
-            raise InvalidSettings(f"{option} {text[:64]!r} is no tag; {told}")
+            raise InvalidSettings(f"{option} {text[:64]!r} is not a tag; {told}")
     return tags
 
 
 def _cost(option: str, cost: float | None) -> float | None:
     if cost is not None and not math.isfinite(cost):
-        raise InvalidSettings(f"{option} {cost} is no cost; write a number")
+        raise InvalidSettings(f"{option} {cost} is not a cost; write a number")
     return cost
 
 
 def _time(option: str, text: str | None) -> int | None:
     found = find_time_us(text)
     if text is not None and found is None:
-        raise InvalidSettings(f"{option} {text[:64]!r} is no time; write it as 2026-01-31 or 2026-01-31T12:00:00Z")
+        raise InvalidSettings(f"{option} {text[:64]!r} is not a time; write it as 2026-01-31 or 2026-01-31T12:00:00Z")
     return found
 
 
 FilterOptions = Annotated[ConversationFilter, OptionGroup(_make_filter)]
 AnyArchivedFilterOptions = Annotated[ConversationFilter, OptionGroup(partial(_make_filter, archived=Archived.ANY))]
-"""Filters that archived conversations pass, too, unless --archived is given."""
+"""Filters that also match archived conversations unless --archived is given."""

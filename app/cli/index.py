@@ -23,7 +23,7 @@ from app.store.follow.rebuild import rebuild
 from app.store.follow.verify import Difference
 from app.store.store import ConversationStore
 
-app = typer.Typer(help="The index: how far it is, bring it up to date, compare it with the files, build it anew.")
+app = typer.Typer(help="Show the state of the index, sync it, compare it with the files, or rebuild it.")
 
 _FOUND = 1
 
@@ -32,7 +32,7 @@ _ContextOptions = Annotated[CommandContext, OptionGroup(make_dir_context, at_end
 
 @add_command(app, "status")
 def status_command(context: _ContextOptions) -> None:
-    """Show what the index holds and what a sync is doing.
+    """Show the contents of the index and the progress of a sync.
 
     Example: convstore index status --store workspace/conversations
     """
@@ -59,21 +59,21 @@ def status_command(context: _ContextOptions) -> None:
 def sync_command(
     context: _ContextOptions,
     allow_empty: Annotated[
-        bool, typer.Option("--allow-empty", help="Accept that the directory holds no conversation any more.")
+        bool, typer.Option("--allow-empty", help="Accept that the directory has no conversations any more.")
     ] = False,
     recover: Annotated[
-        bool, typer.Option("--recover", help="Also end the runs of owners that died; their status becomes error.")
+        bool, typer.Option("--recover", help="Also end the runs of dead owners; their status becomes error.")
     ] = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="With --recover: say which runs would be ended, and end none.")
+        bool, typer.Option("--dry-run", help="With --recover: show which runs would be ended, and end none.")
     ] = False,
 ) -> None:
-    """Bring the index up to date with the files; unchanged conversations are not opened.
+    """Bring the index up to date with the files. Unchanged conversations are not opened.
 
     Example: convstore index sync --store workspace/conversations
     """
     if dry_run and not recover:
-        raise InvalidSettings("--dry-run goes with --recover; a sync alone changes no conversation")
+        raise InvalidSettings("--dry-run needs --recover; a sync alone changes no conversation")
 
     async def work(store: ConversationStore) -> tuple[SyncReport, Recovered | None]:
         report = await sync(store, allow_empty=allow_empty)
@@ -87,9 +87,9 @@ def sync_command(
 @add_command(app, "rebuild")
 def rebuild_command(
     context: _ContextOptions,
-    force: Annotated[bool, typer.Option("--force", help="Take an empty or mostly unreadable result too.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Also accept an empty or mostly unreadable result.")] = False,
 ) -> None:
-    """Build the index anew from the files and put it in place, also while a server uses it.
+    """Build the index again from the files, even while a server uses it.
 
     Example: convstore index rebuild --store workspace/conversations
     """
@@ -129,12 +129,15 @@ def _print_report(
 @add_command(app, "verify")
 def verify_command(
     context: _ContextOptions,
-    fix: Annotated[bool, typer.Option("--fix", help="Mend what differs, also while a server uses the index.")] = False,
+    fix: Annotated[
+        bool, typer.Option("--fix", help="Correct differences, even while a server uses the index.")
+    ] = False,
     sample: Annotated[
-        int | None, typer.Option(min=1, help="Read only so many conversations, at random.", show_default="all")
+        int | None,
+        typer.Option(min=1, help="Compare only this many conversations, chosen at random.", show_default="all"),
     ] = None,
 ) -> None:
-    """Compare every row and event with the files. Exit code 1 when something differs and was not mended.
+    """Compare every row and event with the files. Exit code 1 if there are differences that were not corrected.
 
     Example: convstore index verify --store workspace/conversations --sample 100
     """
@@ -154,7 +157,7 @@ def verify_command(
             ("CONVERSATION", "WHAT", "MENDED", "INDEX", "FILES") if fix else ("CONVERSATION", "WHAT", "INDEX", "FILES"),
             (_make_row(difference, fix=fix) for difference in differences),
         )
-        mends = f"`--fix` mends {'it' if len(differences) == 1 else 'them'}"
+        mends = f"`--fix` corrects {'it' if len(differences) == 1 else 'them'}"
         done = f"{len(differences) - len(left)} mended" if fix else mends
         out.print(f"{counted(len(differences), 'difference')}; {done}")
     else:

@@ -1,4 +1,4 @@
-"""The `convstore` command: its subcommands, and how its errors are printed."""
+"""The `convstore` command: its subcommands, and the printing of errors."""
 
 from __future__ import annotations
 
@@ -26,10 +26,13 @@ _NOBODY_READS = 141
 
 
 class _Group(TyperGroup):
-    """The commands. If the reader of the output ends, as `head` does, they end quietly, as others do on SIGPIPE."""
+    """The commands.
+
+    If the reader of the output ends, as `head` does, they end quietly, like programs that get SIGPIPE.
+    """
 
     def make_context(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - as for `invoke`
-        """Parse the command line, and print the help or the version if that is asked for."""
+        """Parse the command line, and print the help or version on request."""
         with _end_quietly():
             name, given, *more = args
             given = ["--version", *given[1:]] if given[:1] == ["version"] else given
@@ -43,7 +46,10 @@ class _Group(TyperGroup):
 
 @contextmanager
 def _end_quietly() -> Iterator[None]:
-    """Exit with 141 if nobody reads the output; typer, and rich for a help, would exit with 1: something was found."""
+    """Exit with 141 if the reader of the output has ended.
+
+    Typer and rich would exit with 1, which means "problems found".
+    """
     try:
         yield
     except typer.BadParameter as error:
@@ -60,7 +66,7 @@ def _end_quietly() -> Iterator[None]:
 
 app = typer.Typer(
     cls=_Group,
-    help="A store for the conversations of AI-agent servers: files are the truth, an index lists them.",
+    help="A store for the conversations of AI-agent servers: files hold the data, an index lists and searches them.",
     epilog=EXIT_CODES,
     no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -114,7 +120,7 @@ def main(
 
 
 def run() -> None:
-    """Run the command; an expected error is one line on standard error and exit code 2."""
+    """Run the command. An expected error becomes one line on standard error and exit code 2."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
@@ -123,11 +129,13 @@ def run() -> None:
     except StoreError as error:
         _fail(str(error))
     except UnicodeEncodeError as error:
-        _fail(f"{error.object[:64]!r} is not UTF-8, as all but paths have to be")
+        _fail(f"{error.object[:64]!r} is not UTF-8; only paths may be in another encoding")
     except KeyboardInterrupt:
         sys.exit(130)
     except PermissionError as error:
-        _fail(f"{error.filename}: {error.strerror}; check its owner and mode, and those of the directories above it")
+        _fail(
+            f"{error.filename}: {error.strerror}; check the owner and mode of the file and of the directories above it"
+        )
     except OSError as error:
         _fail(f"{error.filename or 'the output'}: {error.strerror or error}")
 

@@ -1,4 +1,4 @@
-"""What commands print: tables, JSON, events, warnings and a progress bar, in text that is safe in a terminal."""
+"""The output of commands: tables, JSON, events, warnings and a progress bar. All text is safe in a terminal."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from app.model import transcript
 
 class _Console(Console):
     def on_broken_pipe(self) -> NoReturn:
-        """Raise, so that the command exits with 141; rich would exit with 1."""
+        """Raise, so that the command exits with 141. rich would exit with 1."""
         raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
 
 
@@ -33,18 +33,18 @@ out = _Console(highlight=False, soft_wrap=True)
 err = _Console(stderr=True, highlight=False, soft_wrap=True)
 
 _STEERING = re.compile("[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
-"""Characters that JSON leaves unescaped and that a terminal obeys."""
+"""Control characters that JSON does not escape."""
 
 _BAR_AFTER_S = 1.0
 _GAP = "  "
 _LAST_MIN = 10
 _EVENT_STYLES = {"user": "bold cyan", "agent": "bold green", "environment": "bold yellow", "error": "bold red"}
 _EVENT_LINES = 12
-"""How many lines of an event are shown without --full."""
+"""The number of lines of an event that are shown without --full."""
 
 
 class LateBar(AbstractContextManager["LateBar"]):
-    """A progress bar on standard error that appears after a second, and only in a terminal."""
+    """A progress bar on standard error. It appears after a second, and only in a terminal."""
 
     def __init__(self) -> None:
         self._begun = time.monotonic()
@@ -61,7 +61,7 @@ class LateBar(AbstractContextManager["LateBar"]):
         self._started = False
 
     def show(self, phase: str, done: int, total: int) -> None:
-        """Show that `done` of `total` are done in a phase."""
+        """Show that `done` of `total` items of a phase are done."""
         if not self._started:
             if time.monotonic() - self._begun < _BAR_AFTER_S:
                 return
@@ -72,7 +72,7 @@ class LateBar(AbstractContextManager["LateBar"]):
         self._bar.update(self._tasks[phase], completed=done, total=total)
 
     def __enter__(self) -> Self:
-        """Return the bar; its second began when it was made."""
+        """Return the bar. Its second starts when the bar is created."""
         return self
 
     def __exit__(
@@ -94,13 +94,13 @@ def warn(line: str) -> None:
 
 
 def print_warning(warning: str | None) -> None:
-    """Print the warning of a write that is done on disk but not yet in the index."""
+    """Print the warning of a change that is saved on disk but not yet in the index."""
     if warning is not None:
         warn(f"convstore: {warning}")
 
 
 def print_json(value: object) -> None:
-    """Print a value as indented JSON; a path that is not UTF-8 reads back as the same path."""
+    """Print a value as indented JSON. A path that is not UTF-8 can be read back as the same path."""
     try:
         raw = orjson.dumps(value, option=orjson.OPT_INDENT_2)
     except orjson.JSONEncodeError:
@@ -109,15 +109,15 @@ def print_json(value: object) -> None:
 
 
 def shown_json(raw: bytes) -> str:
-    """Return JSON for standard output: if that is a terminal, characters that it obeys are escaped."""
+    """Return JSON for standard output. In a terminal, control characters are escaped."""
     text = raw.decode(errors="replace")
     return _STEERING.sub(lambda found: f"\\u{ord(found[0]):04x}", text) if sys.stdout.isatty() else text
 
 
 def print_table(headings: Iterable[str], rows: Iterable[Iterable[str | Text]]) -> None:
-    """Print a table without a frame; headings that begin with ">" are right-aligned.
+    """Print a table without a frame. Columns whose heading begins with ">" are right-aligned.
 
-    In a terminal the last column is cut to the width that is left. Elsewhere all columns are whole.
+    In a terminal, the last column is cut to the remaining width. Elsewhere, all columns are complete.
     """
     names = list(headings)
     lines = [[Text(name.lstrip(">"), style="bold") for name in names]] if any(names) else []
@@ -136,7 +136,7 @@ def print_table(headings: Iterable[str], rows: Iterable[Iterable[str | Text]]) -
 
 
 def print_event(event: dict[str, Any], *, full: bool) -> None:
-    """Print who did what and when, then the text of the event, cut unless `full` is set."""
+    """Print an event's speaker, action and time, and then its text, which is cut unless `full` is set."""
     source = str(event.get("source") or "?")
     failed = str(event.get("kind")).endswith("ErrorEvent")
     style = _EVENT_STYLES["error" if failed else source] if source in _EVENT_STYLES else "bold"

@@ -28,20 +28,20 @@ def prune_command(
             "--older-than",
             metavar="AGE",
             parser=parse_age,
-            help="Created, and the last event, longer ago than this: 30m, 12h, 180d, 4w.",
+            help="The minimum age of creation and of the last event: 30m, 12h, 180d, 4w.",
         ),
     ],
     keep_tag: Annotated[
         list[str] | None,
-        typer.Option(metavar="KEY[=VALUE]", help="Keep what has this tag; repeated: one of these tags."),
+        typer.Option(metavar="KEY[=VALUE]", help="Keep conversations with this tag; repeated: with any of these tags."),
     ] = None,
     dry_run: DryRunOption = False,
     yes: YesOption = False,
     context: DirContextOptions,
 ) -> None:
-    """Move old conversations into the trash, archived ones too. Asks first. One that is written to meanwhile is kept.
+    """Move old conversations into the trash, including archived ones. Asks first. Conversations that change are kept.
 
-    The age is counted from the last event or from the creation, whichever is later: a fork may be newer than its
+    The age counts from the last event or from the creation, whichever is later, because a new fork may have only old
     events. Renaming, tagging, pinning and archiving do not make a conversation younger.
 
     Example: convstore prune --older-than 180d --status finished --keep-tag pinned --dry-run --store conversations

@@ -16,7 +16,7 @@ _FOUND = 1
 
 
 def repair_command(conversation: IdArgument, context: ContextOptions, dry_run: DryRunOption = False) -> None:
-    """Mend what has one safe answer, after a copy into the trash. Exit code 1 when something is left that has none.
+    """Make all safe repairs of a conversation's files, after copying it into the trash. Exit code 1 if problems remain.
 
     Example: convstore repair 45685019 --dry-run --store workspace/conversations
     """
@@ -49,6 +49,6 @@ def _print(done: Repair, *, dry_run: bool) -> None:
     for problem in done.left:
         out.print(printable(f"left    {problem}"), markup=False)
     if done.copy:
-        out.print(printable(f"how it was is kept in .trash/{done.copy}"), markup=False)
+        out.print(printable(f"a copy of the earlier files is in .trash/{done.copy}"), markup=False)
     if not (done.mended or done.left):
         out.print("there is nothing to mend")

@@ -24,15 +24,15 @@ def search_command(
     words: Annotated[
         list[str],
         typer.Argument(
-            metavar="WORDS", help='Words, "exact phrases", -excluded ones, OR; the last word may be only begun.'
+            metavar="WORDS", help='Words, "exact phrases", -excluded words, OR; the last word may be incomplete.'
         ),
     ],
     asked: FilterOptions,
     context: SyncContextOptions,
-    limit: Annotated[int, typer.Option(min=1, max=PAGE_MAX, help="The most hits to show.")] = 20,
-    page: Annotated[str | None, typer.Option(help="next_page_id of the page before.", show_default=False)] = None,
+    limit: Annotated[int, typer.Option(min=1, max=PAGE_MAX, help="The maximum number of hits to show.")] = 20,
+    page: Annotated[str | None, typer.Option(help="The next_page_id of the previous page.", show_default=False)] = None,
 ) -> None:
-    """Find what was said, in any conversation: titles, messages, thoughts, final answers, errors.
+    """Search titles, messages, thoughts, final answers and errors of all conversations.
 
     Example: convstore search 'lease renewal' --status error --since 2026-01-01 --store workspace/conversations
     """
@@ -62,7 +62,7 @@ def _print_hit(hit: Hit) -> None:
 def _print_end(found: HitPage) -> None:
     more = "; there are more (--page, or --limit)" if found.next_page_id else ""
     if found.truncated:
-        more += "; ranked are the newest 5,000 matches"
+        more += "; only the newest 5,000 matches are ranked"
     if found.indexed < found.conversations:
         more += f"; the text of {found.conversations - found.indexed} conversations is still being read"
     out.print(f"{counted(len(found.items), 'hit')}{more}", style="dim")

@@ -31,7 +31,7 @@ _WORKER_SILENT_S = 30
 _LOGIN_VALID_S = 600
 _KEY_HEADER = "X-Session-API-Key"
 _FRAME_MAX_BYTES = 16 << 20
-"""The largest frame that a socket accepts, as in agent-server: a message may hold images."""
+"""The largest frame that a socket accepts, as in agent-server. A message may contain images."""
 
 
 def serve_command(
@@ -43,10 +43,12 @@ def serve_command(
     ] = None,
     index: IndexOption = None,
     api_key_file: Annotated[
-        Path | None, typer.Option(help="The file that holds the API key.", show_default="api-key beside the index")
+        Path | None, typer.Option(help="The file with the API key.", show_default="api-key beside the index")
     ] = None,
-    no_auth: Annotated[bool, typer.Option("--no-auth", help="Ask for no key. Only on a loopback address.")] = False,
-    workers: Annotated[int | None, typer.Option(help="Processes that serve, on one socket.", show_default="1")] = None,
+    no_auth: Annotated[bool, typer.Option("--no-auth", help="Require no key. Only on a loopback address.")] = False,
+    workers: Annotated[
+        int | None, typer.Option(help="The number of server processes, which share one socket.", show_default="1")
+    ] = None,
 ) -> None:
     """Serve a conversations directory over HTTP, compatible with agent-server's clients.
 
@@ -63,7 +65,7 @@ def serve_command(
     )
     settings.instance = liveness.make_instance_id(
         settings.instance
-    )  # one for all workers, and no name of an instance that crashed
+    )  # one name for all workers, different from that of a crashed instance
     import uvicorn  # noqa: PLC0415 - HTTP takes 0.4 s to import, which no other command needs
 
     from app.api.app import create_app  # noqa: PLC0415
@@ -91,11 +93,11 @@ def serve_command(
 
 def _require_started(started: bool) -> None:
     if not started:
-        raise StoreUnavailable("the server could not start; the log says why")
+        raise StoreUnavailable("the server could not start; see the log for the reason")
 
 
 def _serve_by_workers(settings: Settings, listener: socket.socket) -> None:
-    """Serve with spawned processes that share the socket; one that dies is started again."""
+    """Serve with spawned processes that share the socket. A process that dies is replaced."""
     import uvicorn  # noqa: PLC0415
 
     from app.api.process import Supervisor  # noqa: PLC0415
@@ -115,7 +117,7 @@ def _serve_by_workers(settings: Settings, listener: socket.socket) -> None:
 
 
 def options(settings: Settings) -> dict[str, Any]:
-    """Return uvicorn's options, the same for a single server and for each of several workers."""
+    """Return uvicorn's options for a single server or for each of several workers."""
     return {
         "log_config": None,
         "access_log": False,
@@ -126,7 +128,7 @@ def options(settings: Settings) -> dict[str, Any]:
 
 
 async def _require_usable(settings: Settings) -> None:
-    """Open the store and close it again, so that its errors are printed before the server listens."""
+    """Open and close the store, so that its errors are printed before the server listens."""
     async with ConversationStore.open(settings):
         pass
 
@@ -135,7 +137,7 @@ def listen(settings: Settings) -> socket.socket:
     """Return a socket that listens on the host and port of the settings.
 
     Raises:
-        InvalidSettings: that address is taken, forbidden or unknown.
+        InvalidSettings: the address is in use, forbidden or unknown.
     """
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     try:
@@ -149,13 +151,13 @@ def listen(settings: Settings) -> socket.socket:
 
 
 def _url(settings: Settings, port: int) -> str:
-    """Return the address of the page as a browser on this machine reaches it."""
+    """Return the address at which a browser on this machine reaches the page."""
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.host, settings.host)  # noqa: S104
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 def _greet(settings: Settings, url: str, keys: list[str], *, made: bool) -> None:
-    """Print the address that signs in, the key and an example; in a JSON log, one line without code and key."""
+    """Print the sign-in address, the key and an example. In a JSON log, print one line without secrets."""
     if not logs.is_plain(settings.log_format):
         where = "in CONVSTORE_API_KEY" if settings.api_key else f"in {settings.key_path}" if keys else "not asked for"
         log.info(

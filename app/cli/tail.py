@@ -26,13 +26,11 @@ def _make_context(
 def tail_command(
     conversation: IdArgument,
     context: Annotated[CommandContext, OptionGroup(_make_context, at_end=("index", "json"))],
-    last: Annotated[int, typer.Option("--last", "-n", min=0, help="How many of the last events to show.")] = 10,
-    follow: Annotated[
-        bool, typer.Option("--follow", "-f", help="Go on with the events to come, until Ctrl-C.")
-    ] = False,
-    full: Annotated[bool, typer.Option("--full", help="Show long texts whole.")] = False,
+    last: Annotated[int, typer.Option("--last", "-n", min=0, help="The number of last events to show.")] = 10,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Continue with new events until Ctrl-C.")] = False,
+    full: Annotated[bool, typer.Option("--full", help="Show long texts completely.")] = False,
 ) -> None:
-    """Show the last events of a conversation and, with --follow, those to come.
+    """Show the last events of a conversation and, with --follow, new ones.
 
     Example: convstore tail 45685019 --store workspace/conversations -f
     """

@@ -28,7 +28,7 @@ from app.model.ids import ConversationId, dashed
 from app.model.times import format_us
 from app.store.store import ConversationStore
 
-app = typer.Typer(help="What was deleted: look, put back, remove for good.")
+app = typer.Typer(help="List, restore or permanently remove deleted conversations.")
 
 OlderOption = Annotated[
     int | None,
@@ -36,7 +36,7 @@ OlderOption = Annotated[
         "--older-than",
         metavar="AGE",
         parser=parse_age,
-        help="Only what was deleted so long ago: 30m, 12h, 180d, 4w.",
+        help="Only conversations deleted at least this long ago: 30m, 12h, 180d, 4w.",
         show_default="all",
     ),
 ]
@@ -45,12 +45,14 @@ OlderOption = Annotated[
 def delete_command(
     conversations: IdsArgument,
     context: ContextOptions,
-    permanent: Annotated[bool, typer.Option("--permanent", help="Remove it for good, not into the trash.")] = False,
+    permanent: Annotated[
+        bool, typer.Option("--permanent", help="Remove permanently instead of moving into the trash.")
+    ] = False,
     force: ForceOption = False,
     dry_run: DryRunOption = False,
     yes: YesOption = False,
 ) -> None:
-    """Move conversations into the trash; `convstore restore` puts them back. Asks before --permanent.
+    """Move conversations into the trash; `convstore restore` undoes this. Asks before --permanent.
 
     Example: convstore delete 45685019 --store workspace/conversations
     """
@@ -67,7 +69,7 @@ def delete_command(
 
 @add_command(app, "list")
 def list_command(*, older_than: OlderOption = None, context: DirContextOptions) -> None:
-    """List what is in the trash, the last deleted first.
+    """List deleted conversations, most recently deleted first.
 
     Example: convstore trash list --store workspace/conversations --older-than 30d
     """
@@ -93,7 +95,7 @@ def list_command(*, older_than: OlderOption = None, context: DirContextOptions) 
 
 @add_command(app, "restore")
 def restore_command(conversations: IdsArgument, context: ContextOptions, dry_run: DryRunOption = False) -> None:
-    """Put deleted conversations back; of one that was deleted more than once, the last.
+    """Restore deleted conversations. If one was deleted more than once, the most recent entry is restored.
 
     Example: convstore trash restore 45685019 --store workspace/conversations
     """
@@ -111,7 +113,7 @@ def restore_command(conversations: IdsArgument, context: ContextOptions, dry_run
 
 
 def _resolve_deleted(text: str, deleted: list[ConversationId]) -> ConversationId:
-    """Return the only one of these ids, which are sorted, that begins with a text."""
+    """Return the only one of these sorted ids that begins with a text."""
     prefix = text.replace("-", "").lower()
     first = bisect_left(deleted, prefix)
     found = [one for one in deleted[first : first + 2] if one.startswith(prefix)] if len(prefix) >= 4 else []
@@ -125,7 +127,7 @@ def _resolve_deleted(text: str, deleted: list[ConversationId]) -> ConversationId
 def empty_command(
     *, older_than: OlderOption = None, dry_run: DryRunOption = False, yes: YesOption = False, context: DirContextOptions
 ) -> None:
-    """Remove for good what is in the trash. Asks first.
+    """Permanently remove the entries of the trash. Asks first.
 
     Example: convstore trash empty --older-than 30d --store workspace/conversations
     """
@@ -139,7 +141,9 @@ def empty_command(
     if not dry_run:
         if entries:
             confirm(f"Remove {counted(len(entries), 'conversation')} for good?", yes=yes)
-        before_us = entries[-1].deleted_at_us + 1 if entries else 0  # entries deleted while the question waits stay
+        before_us = (
+            entries[-1].deleted_at_us + 1 if entries else 0
+        )  # entries that are deleted during the question are kept
         with LateBar() as bar:
             ids = context.run(lambda store: _empty(store, before_us, len(entries), bar))
     if context.json:
@@ -158,5 +162,5 @@ async def _empty(store: ConversationStore, before_us: int, total: int, bar: Late
 
 
 def _find_limit(age_us: int | None) -> int:
-    """Return the time that is `age_us` ago, or without an age one that is after all others."""
+    """Return the time `age_us` ago. Without an age, return a time after all others."""
     return 1 << 62 if age_us is None else time.time_ns() // 1000 - age_us

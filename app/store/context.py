@@ -58,7 +58,7 @@ def require_directory(settings: Settings) -> None:
         )
     if census.is_conversation(settings.root):
         raise StoreUnavailable(
-            f"{settings.shown_root} is one conversation; give the directory that holds it: {settings.root.parent}"
+            f"{settings.shown_root} is one conversation; give the directory that contains it: {settings.root.parent}"
         )
 
 

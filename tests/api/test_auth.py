@@ -32,8 +32,8 @@ async def client(root: Path) -> AsyncIterator[httpx.AsyncClient]:
 async def test_without_a_valid_key_nothing_is_answered(client: httpx.AsyncClient, key: str | None) -> None:
     del client.headers[API_KEY]
     answer = await client.get(COUNT, headers={} if key is None else {API_KEY: key})
-    told = f"the API key in the header {API_KEY} is none of this server's"
-    told = told if key else f"this needs the API key in the header {API_KEY}"
+    told = f"the API key in the header {API_KEY} is not valid for this server"
+    told = told if key else f"send the API key in the header {API_KEY}"
     assert (answer.status_code, answer.json()) == (401, {"detail": told, "code": "unauthorized"})
 
 

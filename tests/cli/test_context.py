@@ -40,7 +40,7 @@ def test_a_variable_that_is_nearly_a_setting_is_told(
     for name in ("CONVSTORE_PROT", "CONVSTORE_SERVICE_HOST"):
         monkeypatch.setenv(name, "8100")
     ran = convstore("count", "--store", root)
-    told = "convstore: CONVSTORE_PROT is no setting and changes nothing; did you mean CONVSTORE_PORT?\n"
+    told = "convstore: CONVSTORE_PROT is not a setting and has no effect; did you mean CONVSTORE_PORT?\n"
     assert (ran.code, ran.out, ran.err) == (0, "1\n", told)
 
 
@@ -57,7 +57,7 @@ def test_a_variable_that_is_nearly_a_setting_is_told(
             "nested",
             "(1 other entry is not a conversation: workspace); give the directory that has the conversation dir",
         ),
-        ("itself", "is one conversation; give the directory that holds it: "),
+        ("itself", "is one conversation; give the directory that contains it: "),
     ],
 )
 def test_a_directory_without_a_store_gets_none(
@@ -101,7 +101,7 @@ def test_a_command_without_other_arguments_takes_the_store_as_one(
     ran = convstore(*command.split(), root, "--json")
     assert (ran.code, type(ran.json)) == (named.code, type(named.json))
     twice = convstore(*command.split(), root, "--store", root)
-    assert (twice.code, twice.err) == (2, "convstore: DIR and --store are the same; give one of them\n")
+    assert (twice.code, twice.err) == (2, "convstore: DIR and --store mean the same; give only one of them\n")
 
 
 def test_a_store_behind_a_link_is_named_as_it_was_given_and_as_it_is(tmp_path: Path, convstore: Command) -> None:

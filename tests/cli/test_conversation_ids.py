@@ -24,7 +24,7 @@ def test_all_are_checked_before_the_first_is_changed(three: Path, convstore: Com
         ran = convstore(command, *IDS, "--store", three)
     assert (ran.code, ran.out) == (2, "")
     assert f"{IDS[1]} is owned by" in ran.err
-    assert ran.err.endswith("; --force does it all the same\n")
+    assert ran.err.endswith("; or use --force\n")
     assert [(three / one / "convstore.json").exists() for one in IDS] == [False] * 3
     assert list_trash(three) == []
 

@@ -66,7 +66,7 @@ def test_an_upgrade_offers_to_build_the_index_anew_and_does_it(root: Path, convs
     convstore("db", "downgrade", "0001", "--store", root)
     make_conversation(root, 2)
     dry = convstore("db", "upgrade", "--rebuild", "--dry-run", "--store", root)
-    assert "will read all conversations again; --rebuild does that now, beside the index" in dry.out
+    assert "will read all conversations again; --rebuild does that now, and the index" in dry.out
     assert convstore("db", "current", "--store", root, "--json").json["current"] == "0001"
     ran = convstore("db", "upgrade", "--rebuild", "--store", root)
     assert re.search(rf"\n0001 -> {HEAD}\nbuilt anew from 2 conversations in [\d.]+ s\n$", ran.out)

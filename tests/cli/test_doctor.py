@@ -286,4 +286,4 @@ def test_what_is_no_conversation_is_named(store: Path, convstore: Command) -> No
 
 def test_one_conversation_is_no_store(store: Path, convstore: Command) -> None:
     ran = convstore("doctor", store / make_id(1))
-    assert (ran.code, "is one conversation; give the directory that holds it: " in ran.err) == (2, True)
+    assert (ran.code, "is one conversation; give the directory that contains it: " in ran.err) == (2, True)

@@ -53,7 +53,7 @@ def test_list_count_and_a_count_by_status_agree_under_every_filter(corpus: Path,
     ("option", "value", "told"),
     [
         ("--by", "colour", "'colour' is not a facet"),
-        ("--since", "yesterday", "--since 'yesterday' is no time"),
+        ("--since", "yesterday", "--since 'yesterday' is not a time"),
         ("--parent", "x", "'x' is not a conversation id"),
     ],
 )

@@ -36,7 +36,7 @@ def test_a_sync_tells_which_runs_it_would_end(root: Path, convstore: Command) ->
     done = convstore(*sync, "--recover").out.splitlines()
     assert done[2] == f"{dashed(make_id(1))}: was running, is in error"
     refused = convstore(*sync, "--dry-run")
-    assert (refused.code, "--dry-run goes with --recover" in refused.err) == (2, True)
+    assert (refused.code, "--dry-run needs --recover" in refused.err) == (2, True)
 
 
 def test_verify_finds_and_rebuild_mends(root: Path, convstore: Command) -> None:
@@ -51,7 +51,7 @@ def test_verify_finds_and_rebuild_mends(root: Path, convstore: Command) -> None:
     listed = convstore("index", "verify", "--store", root, "--json")
 
     assert ran.code == listed.code == 1
-    assert "1 difference; `--fix` mends it" in ran.out
+    assert "1 difference; `--fix` corrects it" in ran.out
     assert listed.json == [
         {
             "conversation": "00000000-0000-4000-8000-000000000001",

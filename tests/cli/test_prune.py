@@ -129,7 +129,7 @@ def test_a_long_end_that_tells_no_time_leaves_it_to_updated_at(root: Path, convs
 def test_an_age_must_be_given_and_somebody_asked(five: Path, convstore: Command) -> None:
     assert convstore("prune", "--store", five).code == 2
     ran = convstore("prune", "--older-than", "1d", "--store", five)
-    assert (ran.code, "Move 5 conversations into the trash? Nobody can be asked here" in ran.err) == (2, True)
+    assert (ran.code, "Move 5 conversations into the trash? Standard input is not a terminal" in ran.err) == (2, True)
     assert list_trash(five) == []
 
 

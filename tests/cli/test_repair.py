@@ -20,7 +20,7 @@ def test_it_says_what_it_did_and_the_doctor_is_content(root: Path, convstore: Co
     done = convstore("repair", make_id(1), "--store", root)
     said = done.out.splitlines()
     assert said[0].startswith("mended  base_state.json: the file is empty; made again from the log")
-    assert said[1].startswith(f"how it was is kept in .trash/{make_id(1)}.")
+    assert said[1].startswith(f"a copy of the earlier files is in .trash/{make_id(1)}.")
     assert convstore("doctor", "--store", root).code == 0
     again = convstore("repair", make_id(1), "--store", root)
     assert (again.code, again.out) == (0, "there is nothing to mend\n")

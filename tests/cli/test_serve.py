@@ -137,7 +137,7 @@ def refused(*arguments: object) -> str:
 
 
 def test_no_key_on_a_public_address_is_refused(tmp_path: Path) -> None:
-    assert "--no-auth works on a loopback address only" in refused(tmp_path, "--host", "0.0.0.0", "--no-auth")  # noqa: S104
+    assert "--no-auth works only on a loopback address" in refused(tmp_path, "--host", "0.0.0.0", "--no-auth")  # noqa: S104
 
 
 def test_an_index_of_a_newer_program_is_refused(root: Path) -> None:

@@ -141,7 +141,7 @@ def test_a_server_whose_store_goes_before_it_starts_says_so_and_fails(root: Path
     done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
     assert done.returncode == 2
     assert done.stderr.count(f"{root} is not a directory; give the directory that contains the conversations") >= 1
-    assert done.stderr.endswith("convstore: the server could not start; the log says why\n")
+    assert done.stderr.endswith("convstore: the server could not start; see the log for the reason\n")
     assert "Traceback" not in done.stderr
 
 

@@ -61,7 +61,7 @@ def test_what_cannot_be_undone_is_asked_for(
     if command[0] == "trash":
         move_to_trash(root, path.name, 1)
     unasked = convstore(*command, "--store", root)
-    assert (unasked.code, "Nobody can be asked here; give --yes" in unasked.err) == (2, True)
+    assert (unasked.code, "Standard input is not a terminal; give --yes" in unasked.err) == (2, True)
     ours, theirs = pty.openpty()
     os.write(ours, answer.encode())
     ran = subprocess.run(

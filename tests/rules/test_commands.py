@@ -120,7 +120,7 @@ def test_an_id_that_is_none_is_told_in_a_line(name: str, conversation: str, root
 def test_a_store_must_be_named(name: str, convstore: Command) -> None:
     ran = convstore(*name.split(), *arguments(name))
     assert (ran.code, ran.out) == (2, "")
-    assert ran.err == "convstore: no store was named; use --store DIR or set CONVSTORE_STORE\n"
+    assert ran.err == "convstore: no store was given; use --store DIR or set CONVSTORE_STORE\n"
 
 
 @pytest.mark.parametrize("name", [name for name in COMMANDS if name not in NO_JSON | {"open"}])

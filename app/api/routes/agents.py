@@ -1,4 +1,4 @@
-"""Routes of agent-server that need an agent: convstore runs none and answers 501."""
+"""Routes of agent-server that need an agent. convstore runs no agents, so they answer 501."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ router = APIRouter(
 )
 
 NO_AGENT = (
-    "convstore keeps conversations and runs no agents: send this to an agent-server, "
-    "or leave `run` out to have the message appended"
+    "convstore stores conversations and runs no agents: send this request to an agent-server, "
+    "or omit `run` to append the message"
 )
 _AGENT_ROUTES = (
     "run", "pause", "interrupt", "goal", "goal/stop", "goal/resume", "secrets", "confirmation_policy",
@@ -24,7 +24,7 @@ _AGENT_ROUTES = (
 
 
 async def refuse(conversation_id: IdInPath) -> None:  # noqa: ARG001
-    """Answer 501: this needs an agent, and convstore runs none."""
+    """Answer 501, because this request needs an agent and convstore runs none."""
     raise NeedsAgent(NO_AGENT)
 
 

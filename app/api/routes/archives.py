@@ -40,7 +40,7 @@ Format = Annotated[ExportFormat, Query(alias="format", description="zip and json
 async def export_conversation(
     store: Store, conversation_id: IdInPath, kind: Format = ExportFormat.ZIP
 ) -> StreamedResponse:
-    """Download a conversation: its files as a zip, as JSON Lines, or as Markdown. Secrets are masked."""
+    """Download a conversation's files as a zip, as JSON Lines, or as Markdown. Secrets are masked."""
     wanted = ConversationId(conversation_id)
     await store.get_conversation(wanted)
     report = ExportReport()
@@ -49,7 +49,7 @@ async def export_conversation(
     first = await anext(chunks, b"")
     if report.unread:
         await chunks.aclose()
-        raise UnreadableFile(f"conversation {dashed(wanted)} is not exported: {report.left_out[-1][1].reason}")
+        raise UnreadableFile(f"conversation {dashed(wanted)} cannot be exported: {report.left_out[-1][1].reason}")
     return StreamedResponse(
         _log_left_out(first, chunks, report),
         kind.media_type,
@@ -58,7 +58,7 @@ async def export_conversation(
 
 
 class ImportedConversation(BaseModel):
-    """A conversation of an archive, and what became of it; `id` is the one that it has here."""
+    """A conversation of an archive, and the action for it. `id` is its id in this store."""
 
     id: str
     archive_id: str
@@ -68,7 +68,7 @@ class ImportedConversation(BaseModel):
 
 
 class ImportAnswer(BaseModel):
-    """What an import did, or with dry_run would do."""
+    """The actions of an import, or with `dry_run` the planned actions."""
 
     items: list[ImportedConversation]
     dry_run: bool
@@ -83,11 +83,13 @@ class ImportAnswer(BaseModel):
 async def import_archive(
     store: WritableStore,
     request: Request,
-    on_clash: Annotated[OnClash, Query(description="with a conversation whose id is taken by another")] = OnClash.FAIL,
+    on_clash: Annotated[
+        OnClash, Query(description="the action for a conversation whose id already exists")
+    ] = OnClash.FAIL,
     new_ids: Annotated[bool, Query(description="give every conversation a new id")] = False,
-    dry_run: Annotated[bool, Query(description="check all of it, and say what would be done")] = False,
+    dry_run: Annotated[bool, Query(description="check the archive and report the actions without writing")] = False,
 ) -> ImportAnswer:
-    """Import the zip or the JSON Lines in the body: all of it is checked before anything is written."""
+    """Import the zip or JSON Lines in the body. The whole archive is checked before anything is written."""
     settings = store.settings
     store.index.require_present()
     await asyncio.to_thread(store.index.make_directory)
@@ -127,7 +129,7 @@ async def _receive(request: Request, upload: BinaryIO, max_bytes: int) -> None:
 async def _log_left_out(
     first: bytes, chunks: AsyncGenerator[bytes, None], report: ExportReport
 ) -> AsyncGenerator[bytes, None]:
-    """Yield the chunks, then log what the export left out."""
+    """Yield the chunks, and then log the files that the export left out."""
     async with aclosing(chunks):
         yield first
         async for chunk in chunks:

@@ -1,6 +1,6 @@
 """Delete, tag, archive or restore many conversations in one request.
 
-An error of one conversation is in its item of the answer; the others are still changed.
+An error of one conversation is reported in its item of the answer; the others are still changed.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ _IDS_MAX = 10_000
 _CONFLICT: dict[int | str, dict[str, Any]] = {
     409: {
         "model": ErrorBody,
-        "description": "`unexpected_count`: `expected_count` is missing or wrong; nothing is done",
+        "description": "`unexpected_count`: `expected_count` is missing or wrong; nothing was done",
     }
 }
 
 
 class BulkFilter(FilterQuery):
-    """The filters of search. Unknown ones and blank texts are refused: without them more conversations would match."""
+    """The filters of search. Unknown filters and blank texts are refused, because ignoring them would match more."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -49,12 +49,12 @@ class BulkFilter(FilterQuery):
     @classmethod
     def _not_blank(cls, text: str | None) -> str | None:
         if is_blank(text):
-            raise ValueError("a blank text leaves no conversation out; give a text, or leave this filter out")
+            raise ValueError("a blank text excludes no conversation; give a text, or omit this filter")
         return text
 
 
 class Bulk(BaseModel):
-    """Which conversations: by id, or by filter."""
+    """The conversations to change: by ids or by a filter."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -62,51 +62,51 @@ class Bulk(BaseModel):
     filter: BulkFilter | None = None
     all: StrictBool = Field(
         default=False,
-        description="must be true with a filter that is empty or has only `archived` false or any, "
-        "and means all these conversations; not allowed with ids or other filters",
+        description="must be true if the filter is empty or has only `archived` with false or any; "
+        "it confirms that all these conversations are meant; not allowed with ids or other filters",
     )
     expected_count: StrictInt | None = Field(
         default=None,
         ge=0,
-        description="`matched` of a dry run: if another number matches now, the answer is 409 and nothing is done. "
+        description="`matched` of a dry run. If the number has changed since, the answer is 409 and nothing is done. "
         f"Required when a filter matches more than {PAGE_MAX} conversations, and for `permanent` with a filter",
     )
-    dry_run: bool = Field(default=False, description="say what would be done, and do nothing")
+    dry_run: bool = Field(default=False, description="report the changes without making them")
 
     @model_validator(mode="after")
     def _require_one_choice(self) -> Bulk:
         if (self.ids is None) == (self.filter is None):
-            raise ValueError('give ids, or a filter; {"filter": {}, "all": true} means all conversations')
+            raise ValueError('give ids or a filter; {"filter": {}, "all": true} means all conversations')
         narrows = self.filter is None or self.filter.conversation_filter.narrows
         if not narrows and not self.all:
-            raise ValueError('this filter means all conversations; add "all": true if you want that, or give filters')
+            raise ValueError('this filter matches all conversations; add "all": true to confirm, or give filters')
         if narrows and self.all:
-            raise ValueError('"all" goes with an empty filter; leave out "all", or the ids or filters')
+            raise ValueError('"all" is only allowed with an empty filter; omit "all", or omit the ids or filters')
         return self
 
 
 class BulkDelete(Bulk):
-    """Which conversations to delete."""
+    """The conversations to delete."""
 
-    permanent: bool = Field(default=False, description="remove them for good, instead of into the trash")
-    force: bool = Field(default=False, description="also those that another owner is writing to")
+    permanent: bool = Field(default=False, description="remove them permanently instead of moving them into the trash")
+    force: bool = Field(default=False, description="also delete conversations that have another owner")
 
 
 class BulkTag(Bulk):
-    """Which conversations get which tags, and lose which; other tags stay."""
+    """The conversations, the tags to set, and the tags to remove. Other tags stay."""
 
     set: dict[str, str] = {}
     remove: list[str] = []
 
 
 class BulkArchive(Bulk):
-    """Which conversations to archive, or to take out of the archive; a filter finds archived ones when it asks."""
+    """The conversations to archive, or to take out of the archive. A filter matches archived ones only on request."""
 
     archived: bool = True
 
 
 class BulkRestore(BaseModel):
-    """Which conversations to restore: by id, or all that were deleted since a time."""
+    """The conversations to restore: by ids, or all that were deleted since a time."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -122,7 +122,7 @@ class BulkRestore(BaseModel):
 
 
 class BulkItem(BaseModel):
-    """What became of one conversation; `error` is null when it was done, or would be."""
+    """The result for one conversation. `error` is null if it was changed, or in a dry run would be changed."""
 
     id: str
     error: str | None = None
@@ -131,7 +131,7 @@ class BulkItem(BaseModel):
 
 
 class BulkAnswer(BaseModel):
-    """What became of each; `matched` is how many conversations there are in `items`."""
+    """The result for each conversation. `matched` is the number of `items`."""
 
     items: list[BulkItem]
     matched: int
@@ -141,7 +141,7 @@ class BulkAnswer(BaseModel):
 
 @router.post("/delete", responses=_CONFLICT, response_model_exclude_unset=True)
 async def bulk_delete(store: WritableStore, request: BulkDelete) -> BulkAnswer:
-    """Move many conversations into the trash, or with `permanent` remove them for good."""
+    """Move many conversations into the trash, or with `permanent` remove them permanently."""
     ids = await _select(store, request, for_good=request.permanent)
     if request.dry_run:
         return await _each(ids, partial(store.require_deletable, force=request.force), dry_run=True)
@@ -171,13 +171,15 @@ async def bulk_archive(store: WritableStore, request: BulkArchive) -> BulkAnswer
     async def archive(one: ConversationId) -> Done:
         return await store.mark(one, archived=request.archived)
 
-    operation: _Operation = store.require_deletable if request.dry_run else archive  # who may delete it may write to it
+    operation: _Operation = (
+        store.require_deletable if request.dry_run else archive
+    )  # deleting and writing need the same lease
     return await _each(await _select(store, request), operation, dry_run=request.dry_run)
 
 
 @router.post("/restore", response_model_exclude_unset=True)
 async def bulk_restore(store: WritableStore, request: BulkRestore) -> BulkAnswer:
-    """Put many deleted conversations back."""
+    """Restore many deleted conversations."""
     deleted = await store.list_last_deleted()
     if request.ids is not None:
         ids = [ConversationId(one) for one in request.ids]
@@ -199,8 +201,8 @@ async def _select(store: ConversationStore, request: Bulk, *, for_good: bool = F
     if expected == found or (expected is None and unasked):
         return ids
     if expected is None:
-        what = "remove any for good" if for_good else f"change more than {PAGE_MAX}"
-        reason = f"the filter matches {found} conversations, and expected_count must be given to {what}"
+        what = "remove conversations permanently" if for_good else f"change more than {PAGE_MAX}"
+        reason = f"the filter matches {found} conversations, and expected_count is required to {what}"
     else:
         reason = f"expected_count is {expected}, but {found} conversations match now"
     raise UnexpectedCount(
@@ -209,7 +211,7 @@ async def _select(store: ConversationStore, request: Bulk, *, for_good: bool = F
 
 
 _Operation = Callable[[ConversationId], Awaitable[Done | None]]
-"""Changes one conversation, or in a dry run raises the error that the change would raise."""
+"""Changes one conversation, or in a dry run only raises the errors of the change."""
 
 
 async def _each(ids: list[ConversationId], operation: _Operation, *, dry_run: bool = False) -> BulkAnswer:
@@ -223,7 +225,7 @@ async def _each(ids: list[ConversationId], operation: _Operation, *, dry_run: bo
         except StoreError as error:
             item.error, item.code = str(error), error.code
         except Exception:
-            log.exception("conversation %s, one of many: failed", one)
+            log.exception("conversation %s of a bulk request failed", one)
             item.error, item.code = UNEXPECTED, "internal_error"
         items.append(item)
     number = 0 if dry_run else sum(item.error is None for item in items)

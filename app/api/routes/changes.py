@@ -1,4 +1,4 @@
-"""The change feed: which conversations changed or were deleted since a token, as JSON or as server-sent events."""
+"""The change feed: conversations that changed or were deleted since a token, as JSON or as server-sent events."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ _RESPONSES: dict[int | str, dict[str, Any]] = {400: {"model": ErrorBody}, 410: {
 
 
 class ChangedConversation(BaseModel):
-    """A conversation as it is now, or null when it was deleted."""
+    """A conversation in its current state, or null if it was deleted."""
 
     id: str
     conversation: dict[str, Any] | None
 
 
 class ChangesBody(BaseModel):
-    """Changes in their order; `next` is the token to go on with, `more` says that there are more already."""
+    """Changes in order. `next` is the token to continue with; `more` means that more changes already exist."""
 
     items: list[ChangedConversation]
     next: str
@@ -42,14 +42,16 @@ class ChangesBody(BaseModel):
 
 
 Since = Annotated[
-    str | None, Query(description="`next` of the answer before; `now`: only what changes from now on; none: everything")
+    str | None, Query(description="`next` of the previous answer; `now`: only future changes; none: all conversations")
 ]
 
 
 async def _find_start(
     store: Store,
     since: Since = None,
-    last_event_id: Annotated[str | None, Header(description="the same, as a browser sends it; wins")] = None,
+    last_event_id: Annotated[
+        str | None, Header(description="the same as `since`, sent by browsers that reconnect; takes precedence")
+    ] = None,
 ) -> ChangeToken | None:
     token = last_event_id or since
     if token == "now":  # noqa: S105 - a word, no secret
@@ -73,9 +75,9 @@ async def list_changes(
     store: Store,
     start: Start,
     limit: Limit = PAGE_MAX,
-    wait: Annotated[int, Query(ge=0, le=_WAIT_MAX_S, description="seconds to wait for a change, if there is none")] = 0,
+    wait: Annotated[int, Query(ge=0, le=_WAIT_MAX_S, description="the seconds to wait if there is no change yet")] = 0,
 ) -> Response:
-    """Return what changed since a token. 410 says that everything has to be listed again, see `detail`."""
+    """Return the changes since a token. 410 means that the client must list everything again; see `detail`."""
     if wait:
         page = await store.wait_for_changes(start, limit, wait, request.is_disconnected)
     else:
@@ -88,9 +90,9 @@ async def list_changes(
 async def stream_changes(
     store: Store, start: Annotated[ChangeToken | None, Depends(_find_stream_start)]
 ) -> EventStream:
-    """Send what changed since a token and what changes from now on; `id` is the token to go on with.
+    """Send the changes since a token and then future ones. `id` is the token to continue with.
 
-    An event `gone` is the last one: the index was built anew, and everything has to be listed again.
+    An event `gone` is the last one: the index was rebuilt, and the client must list everything again.
     """
     return EventStream(_follow(store, start))
 

@@ -1,4 +1,4 @@
-"""Conversations: search, count, facets, one and several; and create, update, delete, fork and navigate."""
+"""Conversations: search, count, facets, get one or several; and create, update, delete, fork and navigate."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from app.store.read.reader import PAGE_MAX
 
 router = APIRouter(prefix="/api/conversations", tags=["conversations"])
 
-# The routes of agent-server that write ignore unknown fields, as it does. Each holds the conversation's lease while it
+# Agent-server's write routes ignore unknown fields, as agent-server does. Each holds the conversation's lease while it
 # works, and answers 409 while another owner has it.
 write_router = APIRouter(
     prefix="/api/conversations", tags=["writing"], responses={409: {"model": ErrorBody}, 422: {"model": ErrorBody}}
@@ -41,9 +41,9 @@ _NOT_FOUND: dict[int | str, dict[str, Any]] = {404: {"model": ErrorBody}}
 
 
 class ConversationPage(BaseModel):
-    """A page of ConversationInfo. With `q` it says how far the text is known.
+    """A page of ConversationInfo. With `q`, it also says how many conversations have their text indexed.
 
-    `truncated`, by relevance: there were more matches than the newest 5,000, which are ranked.
+    `truncated` (by relevance): more than 5,000 messages matched, and only the newest 5,000 are ranked.
     """
 
     items: list[dict[str, Any]]
@@ -54,20 +54,20 @@ class ConversationPage(BaseModel):
 
 
 class FinalResponse(BaseModel):
-    """What the agent said last."""
+    """The agent's final response."""
 
     response: str
 
 
 class FacetValue(BaseModel):
-    """How many conversations have a value."""
+    """A value and the number of conversations that have it."""
 
     value: str
     count: int
 
 
 class FacetBody(BaseModel):
-    """The commonest values, biggest count first; how many conversations have no value, and how many another one."""
+    """The most frequent values, and the numbers of conversations with no value and with any other value."""
 
     values: list[FacetValue]
     null: int
@@ -75,7 +75,7 @@ class FacetBody(BaseModel):
 
 
 class FacetsBody(BaseModel):
-    """How many conversations there are in all, and how many for each value of each facet."""
+    """The number of all matching conversations, and the counts for each facet."""
 
     count: int
     facets: dict[str, FacetBody]
@@ -85,47 +85,49 @@ class FacetsBody(BaseModel):
 class SearchQuery(FilterQuery):
     """The parameters of search."""
 
-    page_id: str | None = Field(default=None, description="next_page_id of the page before")
-    limit: int = Field(default=PAGE_MAX, gt=0, le=PAGE_MAX, description="the most items in the page")
+    page_id: str | None = Field(default=None, description="`next_page_id` of the previous page")
+    limit: int = Field(default=PAGE_MAX, gt=0, le=PAGE_MAX, description="the maximum number of items in the page")
     sort_order: SortOrder = SortOrder.CREATED_AT_DESC
     include_skills: bool = Field(
-        default=False, description="send agent.agent_context.skills too; opens the page's files"
+        default=False, description="include agent.agent_context.skills; this opens the files of the page's items"
     )
 
     @property
     def depends_on_index_only(self) -> bool:
-        """Whether the answer depends neither on a file nor on the time of day."""
+        """Whether the answer depends only on the index, not on a file or on the current time."""
         return super().depends_on_index_only and not self.include_skills
 
 
 class UpdateRequest(BaseModel):
-    """What to set; tags replace all tags."""
+    """The fields to set. `tags` replaces all tags."""
 
     title: str | None = Field(default=None, min_length=1, max_length=200)
     tags: dict[str, str] | None = None
-    archived: bool | None = Field(default=None, description="leave it out of lists that do not ask for archived ones")
-    pinned: bool | None = Field(default=None, description="keep it, whatever its age")
+    archived: bool | None = Field(
+        default=None, description="hide it from lists unless they ask for archived conversations"
+    )
+    pinned: bool | None = Field(default=None, description="never prune it")
 
 
 class ForkRequest(BaseModel):
-    """What the copy is to be."""
+    """The properties of the copy."""
 
-    id: AnyId | None = Field(default=None, description="its id; a new one if null")
+    id: AnyId | None = Field(default=None, description="the id of the copy; null creates a new one")
     title: str | None = Field(default=None, max_length=200)
     tags: dict[str, str] | None = None
-    reset_metrics: bool = Field(default=True, description="begin with no cost and no tokens spent")
+    reset_metrics: bool = Field(default=True, description="start with zero cost and tokens")
     from_event_id: str | None = Field(default=None, description="copy only the branch up to this event")
 
 
 class NavigateRequest(BaseModel):
-    """Where to go on from; null is the empty tree."""
+    """The event to continue from. Null means before the first event."""
 
     event_id: str | None = None
 
 
 @router.get("/search", responses={200: {"model": ConversationPage}, 400: {"model": ErrorBody}}, response_class=Response)
 async def search_conversations(store: Store, query: Annotated[SearchQuery, Query()]) -> Response:
-    """List conversations. Reads the index alone."""
+    """List conversations. Reads only the index."""
     page = await store.list_conversations(
         query.conversation_filter,
         order=query.sort_order,
@@ -154,7 +156,7 @@ async def count_conversations(store: Store, query: Annotated[FilterQuery, Query(
 
 @router.get("/facets", responses={200: {"model": FacetsBody}}, response_class=Response)
 async def count_facets(store: Store, query: Annotated[FacetQuery, Query()]) -> Response:
-    """Count conversations by status, model, tag and the like, under the filters of search."""
+    """Count conversations by status, model, tag and so on, under the filters of search."""
     found = await store.count_facets(query.facets, query.conversation_filter, limit=query.limit)
     response = json_response(orjson.dumps(found.as_json() | progress_of(store)))
     if query.q is not None:
@@ -164,7 +166,7 @@ async def count_facets(store: Store, query: Annotated[FacetQuery, Query()]) -> R
 
 @router.get("/{conversation_id}", responses={200: {"model": dict[str, Any]}, 404: {"model": ErrorBody}})
 async def get_conversation(store: Store, conversation_id: IdInPath, include_skills: IncludeSkills = False) -> Response:
-    """Return one conversation, after a look at whether its files changed."""
+    """Return one conversation, after checking whether its files changed."""
     return json_response(await store.get_conversation(ConversationId(conversation_id), include_skills=include_skills))
 
 
@@ -172,14 +174,14 @@ async def get_conversation(store: Store, conversation_id: IdInPath, include_skil
 async def find_conversations(
     store: Store, ids: Annotated[list[AnyId], Query(max_length=99)], include_skills: IncludeSkills = False
 ) -> Response:
-    """Return several conversations in the order asked, null for each that does not exist."""
+    """Return several conversations in the requested order, with null for each that does not exist."""
     found = await store.find_conversations([ConversationId(i) for i in ids], include_skills=include_skills)
     return json_response(b"[%b]" % b",".join(b"null" if body is None else body for body in found))
 
 
 @router.get("/{conversation_id}/agent_final_response", responses={404: {"model": ErrorBody}})
 async def get_final_response(store: Store, conversation_id: IdInPath) -> FinalResponse:
-    """Return the agent's last finish message or message, "" when there is none."""
+    """Return the agent's last finish message or plain message, or "" if there is none."""
     return FinalResponse(response=await store.get_final_response(ConversationId(conversation_id)))
 
 
@@ -195,7 +197,7 @@ CACHED_ROUTES: dict[str, tuple[Endpoint, type[CachedQuery]]] = {
     "/api/conversations/count": (count_conversations, FilterQuery),
     "/api/conversations/facets": (count_facets, FacetQuery),
 }
-"""The routes that `app.api.cached_routes` answers without FastAPI."""
+"""The routes that `app.api.cached_routes` answers without FastAPI's routing."""
 
 
 @write_router.post(
@@ -209,9 +211,9 @@ async def create_conversation(
     request: NewConversation,
     include_skills: IncludeSkills = False,
 ) -> Response:
-    """Create a conversation; 200 when the id exists already. Its secrets are encrypted or masked.
+    """Create a conversation. Answers 200 if its id already exists. Its secrets are encrypted or masked.
 
-    409 when something that is no conversation has its place, such as a directory of other files.
+    Answers 409 if its directory's name is used by something other than a conversation.
     """
     message = request.get("initial_message")
     if isinstance(message, dict) and message.get("run"):
@@ -223,7 +225,7 @@ async def create_conversation(
 
 @write_router.patch("/{conversation_id}", responses=_NOT_FOUND, response_model_exclude_none=True)
 async def update_conversation(store: WritableStore, conversation_id: IdInPath, request: UpdateRequest) -> Success:
-    """Set title, tags, archive and pin. Appends no event."""
+    """Set title, tags, archived and pinned. Appends no event."""
     wanted = ConversationId(conversation_id)
     if request.title is None and request.tags is None:
         done = await store.mark(wanted, archived=request.archived, pinned=request.pinned)
@@ -239,12 +241,12 @@ async def update_conversation(store: WritableStore, conversation_id: IdInPath, r
 async def delete_conversation(
     store: WritableStore,
     conversation_id: IdInPath,
-    permanent: Annotated[bool, Query(description="remove it for good, instead of into the trash")] = False,
-    force: Annotated[bool, Query(description="also when another owner is writing to it")] = False,
+    permanent: Annotated[bool, Query(description="remove it permanently instead of moving it into the trash")] = False,
+    force: Annotated[bool, Query(description="also if it has another owner")] = False,
 ) -> Success:
-    """Move a conversation into the trash. It is not opened, and can be restored.
+    """Move a conversation into the trash. Its files are not opened, and it can be restored.
 
-    404 for a directory that holds no conversation; it is not touched.
+    Answers 404 for a directory that is not a conversation, and does not touch it.
     """
     done = await store.delete(ConversationId(conversation_id), permanent=permanent, force=force)
     return Success(warning=done.warning)
@@ -262,7 +264,7 @@ async def fork_conversation(
     request: Annotated[ForkRequest | None, Body()] = None,
     include_skills: IncludeSkills = False,
 ) -> Response:
-    """Copy a conversation, whole or up to an event. The source is only read."""
+    """Copy a conversation completely, or up to an event. Only reads the source."""
     asked = request or ForkRequest()
     made = await store.fork(
         ConversationId(conversation_id),
@@ -286,7 +288,7 @@ async def navigate_conversation(
     request: NavigateRequest,
     include_skills: IncludeSkills = False,
 ) -> Response:
-    """Move HEAD to an event, from which the next one goes on."""
+    """Move HEAD to an event; the next event follows it."""
     wanted = ConversationId(conversation_id)
     async with store.writer(wanted) as conversation:
         done = await conversation.navigate(request.event_id)

@@ -1,4 +1,4 @@
-"""The events of one conversation: search, count, one, a stream; and append a message or a batch.
+"""The events of one conversation: search, count, get, stream; and append a message or a batch.
 
 Every event is sent as the bytes of its file.
 """
@@ -41,7 +41,7 @@ _NUMBER_DIGITS = 12
 
 
 class UnreadableEvent(BaseModel):
-    """An event of this page's range that cannot be served, or a gap in the log (then without an id)."""
+    """An event of this page that cannot be served, or a gap in the log (then without an id)."""
 
     seq: int
     event_id: str | None
@@ -74,7 +74,7 @@ class WindowBody(BaseModel):
 
 
 class Content(BaseModel):
-    """A text or images; other fields are ignored."""
+    """A text or images. Other fields are ignored."""
 
     type: Literal["text", "image"] = "text"
     text: str | None = None
@@ -83,15 +83,18 @@ class Content(BaseModel):
 
 
 class MessageRequest(BaseModel):
-    """A message, which is appended to the log."""
+    """A message to append to the log."""
 
     role: Literal["user", "system", "assistant", "tool"] = "user"
     content: list[Content] = []
-    run: bool = Field(default=False, description="true answers 501: no agent runs here")
+    run: bool = Field(default=False, description="true is answered with 501, because convstore runs no agents")
 
 
 class Batch(BaseModel):
-    """Events to append with one acknowledgement; with owner and generation, under that client's lease."""
+    """Events to append with one acknowledgement.
+
+    With `owner` and `generation`, they are appended under that client's lease.
+    """
 
     model_config = ConfigDict(extra="forbid")
 
@@ -101,14 +104,14 @@ class Batch(BaseModel):
 
 
 class AppendedEvent(BaseModel):
-    """An event that is in the log, durably."""
+    """An event that is durable in the log."""
 
     seq: int
     event_id: str
 
 
 class BatchAnswer(BaseModel):
-    """The events in their order."""
+    """The appended events in order."""
 
     items: list[AppendedEvent]
     warning: Warned = None
@@ -116,11 +119,15 @@ class BatchAnswer(BaseModel):
 
 async def _parse_filter(
     store: Store,
-    kind: Annotated[str | None, Query(description="class name of the event, bare or as a dotted path")] = None,
+    kind: Annotated[str | None, Query(description="the class name of the event, with or without its module")] = None,
     source: Annotated[str | None, Query(description="agent, user or environment")] = None,
-    body: Annotated[str | None, Query(description="a part of a message's text, whatever its case")] = None,
-    timestamp__gte: Annotated[Moment | None, Query(description="not before; without a zone: the server's")] = None,
-    timestamp__lt: Annotated[Moment | None, Query(description="before; without a zone: the server's")] = None,
+    body: Annotated[str | None, Query(description="a part of a message's text; case is ignored")] = None,
+    timestamp__gte: Annotated[
+        Moment | None, Query(description="at this time or later; a time without a zone is in the server's zone")
+    ] = None,
+    timestamp__lt: Annotated[
+        Moment | None, Query(description="before this time; a time without a zone is in the server's zone")
+    ] = None,
 ) -> EventFilter:
     zone = store.reader.zone
     return EventFilter(
@@ -138,10 +145,14 @@ Filter = Annotated[EventFilter, Depends(_parse_filter)]
 async def _find_start(
     store: Store,
     conversation_id: IdInPath,
-    after: Annotated[str | None, Query(description="id of an event: only those after it; `latest`: only new")] = None,
-    last_event_id: Annotated[str | None, Header(description="the same, as a browser sends it; wins")] = None,
+    after: Annotated[
+        str | None, Query(description="the id of an event: only later events; `latest`: only new events")
+    ] = None,
+    last_event_id: Annotated[
+        str | None, Header(description="the same as `after`, sent by browsers that reconnect; takes precedence")
+    ] = None,
 ) -> EventName | None:
-    """Find the event to start after. This runs before the answer begins, so that an error still gets its status."""
+    """Return the event to start after. Runs before the answer begins, so that an error still gets its status."""
     store.followers.require_room()
     event_log = await store.open_log(ConversationId(conversation_id))
     event_id = last_event_id or after
@@ -159,7 +170,10 @@ async def _find_start(
 async def stream_events(
     store: Store, conversation_id: IdInPath, start: Annotated[EventName | None, Depends(_find_start)]
 ) -> EventStream:
-    """Send a conversation's events as they come. `id` is the event's id, so that `Last-Event-ID` goes on after it."""
+    """Send a conversation's events, including new ones.
+
+    `id` is the event's id, so `Last-Event-ID` continues after it.
+    """
     return EventStream(_follow(store, ConversationId(conversation_id), start))
 
 
@@ -184,7 +198,7 @@ async def search_events(
     limit: Limit = PAGE_MAX,
     sort_order: EventOrder = EventOrder.TIMESTAMP,
 ) -> Response:
-    """List events in log order or its reverse. Opens the files of the page and no other."""
+    """List events in log order or its reverse. Opens only the files of the page's events."""
     wanted = ConversationId(conversation_id)
     page = await store.list_events(wanted, event_filter, order=sort_order, page_id=page_id, limit=limit)
     more = {"unreadable": [event._asdict() for event in page.unreadable]} if page.unreadable else {}
@@ -242,9 +256,9 @@ async def send_message(store: WritableStore, conversation_id: IdInPath, request:
 
 @write_router.post("/batch", tags=["owning"], status_code=201, response_model_exclude_none=True)
 async def append_batch(store: WritableStore, conversation_id: IdInPath, request: Batch) -> BatchAnswer:
-    """Append events of any kind, durably; a missing id, timestamp and parent are filled."""
+    """Append events of any kind, durably. A missing id, timestamp or parent is filled in."""
     if (request.owner is None) != (request.generation is None):
-        raise InvalidConversation("owner and generation go together: both, or neither")
+        raise InvalidConversation("owner and generation must be given together")
     held = None
     if request.owner is not None and request.generation is not None:
         held = Lease(request.owner, request.generation, 0.0)

@@ -15,11 +15,11 @@ from app.model.times import format_us
 router = APIRouter(prefix="/api/index", tags=["server"])
 
 _SILENT_US = 15_000_000
-"""A sync without a heartbeat for this long is over: its process has died."""
+"""If a sync has had no heartbeat for this long, its process has died."""
 
 
 class IndexStatus(BaseModel):
-    """How far the index is. `dirty` conversations have event rows that may lag behind their files."""
+    """The state of the index. `dirty` is the number of conversations whose event rows may be out of date."""
 
     phase: Literal["idle", "metadata", "events", "text"]
     done: int
@@ -34,7 +34,7 @@ class IndexStatus(BaseModel):
 
 
 class IndexSync(BaseModel):
-    """What a comparison of index and files found: all conversations, and of them those that changed since the last."""
+    """The result of a sync: the number of all conversations, and of those that changed since the last sync."""
 
     conversations: int
     added: int
@@ -47,7 +47,7 @@ class IndexSync(BaseModel):
 
 @router.get("/status")
 async def get_index_status(store: Store) -> IndexStatus:
-    """Say what the index holds, and what a sync is doing."""
+    """Return the contents of the index, and the progress of a sync."""
     progress, totals = await store.get_status()
     running = progress.phase != "idle" and time.time_ns() // 1000 - progress.heartbeat_at < _SILENT_US
     return IndexStatus.model_validate(
@@ -68,6 +68,6 @@ async def get_index_status(store: Store) -> IndexStatus:
 
 @router.post("/sync", responses={503: {"model": ErrorBody}})
 async def sync_index(store: WritableStore) -> IndexSync:
-    """Compare all files with the index now, and answer when it is in step; unchanged conversations are not opened."""
+    """Sync the index with the files now, and answer when it is up to date. Unchanged conversations are not opened."""
     store.index.require_present()
     return IndexSync.model_validate(await store.sync(), from_attributes=True)

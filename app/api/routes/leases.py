@@ -1,4 +1,4 @@
-"""Leases of clients: claim, renew and release. `POST .../events/batch` appends under one."""
+"""Leases of clients: claim, renew and release. `POST .../events/batch` appends under a lease."""
 
 from __future__ import annotations
 
@@ -24,31 +24,31 @@ _TTL_MAX_S = 3600.0
 
 def _require_no_server_name(owner: str) -> str:
     if owner.startswith("convstore-"):
-        raise ValueError("names that begin with convstore- are those of servers; choose another")
+        raise ValueError("names that begin with convstore- are reserved for servers; choose another name")
     return owner
 
 
 Owner = Annotated[
     str,
-    Field(pattern=r"^[A-Za-z0-9._-]{1,64}$", description="the client's name, its own alone"),
+    Field(pattern=r"^[A-Za-z0-9._-]{1,64}$", description="the client's name, which no other client uses"),
     AfterValidator(_require_no_server_name),
 ]
-Generation = Annotated[int, Field(ge=1, description="the generation that the claim gave")]
-Ttl = Annotated[float, Field(gt=0, le=_TTL_MAX_S, description="seconds until it must be renewed")]
+Generation = Annotated[int, Field(ge=1, description="the generation in the answer to the claim")]
+Ttl = Annotated[float, Field(gt=0, le=_TTL_MAX_S, description="the seconds until the lease must be renewed")]
 
 
 class Claim(BaseModel):
-    """A claim; `owner` null makes a name."""
+    """A claim. If `owner` is null, a name is created."""
 
     model_config = ConfigDict(extra="forbid")
 
     owner: Owner | None = None
     ttl_s: Ttl = TTL_S
-    force: bool = Field(default=False, description="take it over from an owner who lives; its next write is refused")
+    force: bool = Field(default=False, description="take over from an owner that is alive; its next write is refused")
 
 
 class Renewal(BaseModel):
-    """A renewal of one's own lease."""
+    """A renewal of the client's own lease."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -66,14 +66,14 @@ class LeaseBody(BaseModel):
 
 
 class Released(BaseModel):
-    """The lease is nobody's, or another's."""
+    """The conversation has no owner now, or another owner."""
 
     success: bool = True
 
 
 @router.post("/lease")
 async def claim_lease(store: WritableStore, conversation_id: IdInPath, request: Claim | None = None) -> LeaseBody:
-    """Become the conversation's owner; 409 while another one is."""
+    """Become the conversation's owner. Answers 409 if another owner has it."""
     asked = request or Claim()
     owner = asked.owner or f"client-{secrets.token_hex(8)}"
     return _body(await store.claim(ConversationId(conversation_id), owner, ttl_s=asked.ttl_s, force=asked.force))
@@ -81,7 +81,7 @@ async def claim_lease(store: WritableStore, conversation_id: IdInPath, request: 
 
 @router.put("/lease")
 async def renew_lease(store: WritableStore, conversation_id: IdInPath, request: Renewal) -> LeaseBody:
-    """Stay the conversation's owner; 409 when another one is by now."""
+    """Extend the lease. Answers 409 if another owner has taken over."""
     held = Lease(request.owner, request.generation, 0.0)
     return _body(await store.renew(ConversationId(conversation_id), held, ttl_s=request.ttl_s))
 
@@ -93,7 +93,7 @@ async def release_lease(
     owner: Annotated[Owner, Query()],
     generation: Annotated[int, Query(ge=1)],
 ) -> Released:
-    """Give the lease back."""
+    """Release the lease."""
     await store.release(ConversationId(conversation_id), Lease(owner, generation, 0.0))
     return Released()
 

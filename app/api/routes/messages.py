@@ -20,21 +20,21 @@ _DEFAULT_LIMIT = 20
 
 
 class MessageQuery(FilterQuery):
-    """What to look for, and in which conversations. A misspelt filter is refused, as of facets."""
+    """The search text, and filters for the conversations. Unknown filters are refused, as for facets."""
 
     model_config = ConfigDict(extra="forbid")
 
     q: str = Field(
-        description='words, "exact phrases", -excluded ones, OR between two; the last word may be only begun'
+        description='words, "exact phrases", -excluded words, OR between words; the last word may be incomplete'
     )
-    page_id: str | None = Field(default=None, description="next_page_id of the page before")
-    limit: int = Field(default=_DEFAULT_LIMIT, gt=0, le=PAGE_MAX, description="the most items in the page")
+    page_id: str | None = Field(default=None, description="`next_page_id` of the previous page")
+    limit: int = Field(default=_DEFAULT_LIMIT, gt=0, le=PAGE_MAX, description="the maximum number of items in the page")
 
 
 class MessageHit(BaseModel):
-    """A message or a title that holds what was looked for. A title has source "title" and no event.
+    """A message or title that matches. A title has source "title" and no event.
 
-    The snippet is HTML: the words stand between <mark> and </mark>, all else is escaped.
+    The snippet is HTML: matches are inside <mark> and </mark>, all other text is escaped.
     """
 
     conversation_id: str
@@ -49,7 +49,7 @@ class MessageHit(BaseModel):
 
 
 class MessagePage(BaseModel):
-    """Hits, the best first. `truncated`: there are more matches than the newest 5,000, which were ranked."""
+    """Hits, best first. `truncated`: more than 5,000 messages matched, and only the newest 5,000 were ranked."""
 
     items: list[MessageHit]
     next_page_id: str | None
@@ -63,7 +63,7 @@ class MessagePage(BaseModel):
     response_class=Response,
 )
 async def search_messages(store: Store, query: Annotated[MessageQuery, Query()]) -> Response:
-    """Find what was said, in any conversation. Reads the index alone."""
+    """Search messages and titles of all conversations. Reads only the index."""
     page = await store.search_messages(query.q, query.conversation_filter, page_id=query.page_id, limit=query.limit)
     response = json_response(orjson.dumps(page.as_json()))
     set_text_indexed(response, page.indexed, page.conversations)

@@ -1,4 +1,4 @@
-"""GET /metrics, for Prometheus: what `app.api.metrics` counts, and gauges of the index, which are read on request."""
+"""GET /metrics for Prometheus: the metrics of `app.api.metrics`, and gauges of the index, which are read on request."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _US = 1e6
 
 @router.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
 async def get_metrics(request: Request, store: Store) -> Response:
-    """Return what Prometheus collects."""
+    """Return the metrics."""
     metrics: Metrics = request.app.state.metrics
     sizes = await asyncio.to_thread(store.index.measure_files)
     families = [*await _index_families(store), *(_gauge(name, "size of a file", size) for name, size in sizes.items())]
@@ -30,13 +30,13 @@ async def get_metrics(request: Request, store: Store) -> Response:
 
 
 async def _index_families(store: StoreReader) -> list[GaugeMetricFamily]:
-    """Return the gauges of the index, or only that it does not answer."""
+    """Return the gauges of the index, or only one gauge if the index does not answer."""
     info = _gauge("info", "this program", 1, version=__version__)
     try:
         progress, totals = await store.get_status()
     except StoreError:
         return [info, _gauge("index_up", "whether the index answers", 0)]
-    phase = GaugeMetricFamily("convstore_sync_phase", "1 for what a sync is doing now", labels=["phase"])
+    phase = GaugeMetricFamily("convstore_sync_phase", "1 for the phase of the sync that is running", labels=["phase"])
     for name in _PHASES:
         phase.add_metric([name], progress.phase == name)
     swept = (progress.last_sweep_at or 0) / _US
@@ -44,13 +44,15 @@ async def _index_families(store: StoreReader) -> list[GaugeMetricFamily]:
         info,
         _gauge("index_up", "whether the index answers", 1),
         _gauge("conversations", "conversations in the index", totals.conversations),
-        _gauge("conversations_unreadable", "those that cannot be read as they should", totals.unreadable),
-        _gauge("conversations_dirty", "those whose rows may lag behind their files", totals.behind),
-        _gauge("index_revision", "rises with every change of the index", progress.revision),
-        _gauge("index_last_sweep_timestamp_seconds", "when index and directory were last equal; 0: never", swept),
+        _gauge("conversations_unreadable", "conversations with unreadable files", totals.unreadable),
+        _gauge("conversations_dirty", "conversations whose rows may be out of date", totals.behind),
+        _gauge("index_revision", "a counter that rises with every change of the index", progress.revision),
+        _gauge(
+            "index_last_sweep_timestamp_seconds", "time of the last complete comparison with the files; 0: never", swept
+        ),
         phase,
         _gauge("sync_done", "conversations that the running phase has read", progress.done),
-        _gauge("sync_total", "conversations that it has to read", progress.total),
+        _gauge("sync_total", "conversations that the running phase must read", progress.total),
     ]
 
 

@@ -1,4 +1,4 @@
-"""The server: health, readiness, and its version."""
+"""The server: health, readiness and version."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Health(BaseModel):
 
 
 class ServerInfo(BaseModel):
-    """What answers here. `uptime` is in seconds."""
+    """The name and version of this server. `uptime` is in seconds."""
 
     title: str
     version: str
@@ -39,7 +39,7 @@ class ServerInfo(BaseModel):
 @router.get("/alive")
 @router.get("/health")
 async def get_health() -> Health:
-    """Say that the process runs."""
+    """Answer that the process is running."""
     return Health(status="ok")
 
 
@@ -50,10 +50,10 @@ async def get_readiness(
         float | None, Query(ge=0, le=_WAIT_MAX_S, description="seconds to wait until all conversations are listed")
     ] = None,
 ) -> Health:
-    """Say that the directory is there and the index answers.
+    """Check that the directory exists and the index answers.
 
-    A first build of the index may still be adding conversations. With `wait`, the answer is then 503 `index_building`,
-    with the progress, unless the build has listed all of them within so many seconds.
+    A first build of the index may still be adding conversations. With `wait`, the answer is then 503 `index_building`
+    with the progress, unless the build has listed all conversations within this number of seconds.
     """
     until = time.monotonic() + (wait or 0)
     await store.require_ready()
@@ -67,7 +67,7 @@ async def get_readiness(
 
 @router.get("/server_info")
 async def get_server_info(request: Request) -> ServerInfo:
-    """Say what answers here, and since when."""
+    """Return the server's name, version and uptime."""
     return ServerInfo(
         title="convstore",
         version=__version__,

@@ -1,7 +1,7 @@
 """The session socket, the newer WebSocket of a conversation (openhands-agent-server 1.58, session_protocol.py).
 
-Every frame is an envelope. The first is `sync`; then come the stored events, `durable`, each with its number in the
-log, by which a client goes on after it lost its connection. What is not stored is `transient` or `error`.
+Every frame is an envelope. The first is `sync`. Then come the stored events as `durable`, each with its number in the
+log, from which a client continues after a lost connection. Frames that are not stored are `transient` or `error`.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _SEQ_MAX = 2**62
 _FRAME_MAX_BYTES = 4 << 20
 _BEHIND_MAX_BYTES = 4 * _FRAME_MAX_BYTES
 _ROOM_WAIT_S = 2.0
-"""A client that is too far behind and takes nothing for so long is dropped; one that reads slowly is waited for."""
+"""The seconds after which a client that reads nothing is dropped. A client that reads slowly is not dropped."""
 
 
 @router.websocket("/session/{conversation_id}")
@@ -43,7 +43,7 @@ async def stream_session(
     session_api_key: Annotated[str | None, Query()] = None,
     after_seq: Annotated[int | None, Query(ge=-_SEQ_MAX, le=_SEQ_MAX)] = None,
 ) -> None:
-    """Send the events after number `after_seq` (-1: all), then those to come; without it, only those to come."""
+    """Send the events after number `after_seq` (-1: all) and then new ones. Without `after_seq`, send only new ones."""
     outbox = _Outbox(socket)
 
     async def send(store: StoreReader, one: ConversationId) -> None:
@@ -61,7 +61,7 @@ async def _put_events(outbox: _Outbox, store: StoreReader, one: ConversationId, 
     last = await (await store.open_log(one)).find_last()
     sync = {"type": "sync", "from_seq": after_seq, "through_seq": None if last is None else last.seq}
     await outbox.put(orjson.dumps({name: value for name, value in sync.items() if value is not None}))
-    # (number, "") comes before all events of that number, since no event has an empty id
+    # (number, "") sorts before all events with that number, because no event has an empty id
     after = last if after_seq is None else EventName(max(after_seq, -1) + 1, "")
     known: State | None = None
     async with aclosing(store.follow(one, after=after)) as batches:
@@ -76,7 +76,7 @@ async def _put_events(outbox: _Outbox, store: StoreReader, one: ConversationId, 
 
 
 class _Outbox:
-    """Frames that wait until the client takes them, up to a number of bytes."""
+    """Frames that wait for the client, up to a number of bytes."""
 
     def __init__(self, socket: WebSocket) -> None:
         self._socket = socket
@@ -86,10 +86,10 @@ class _Outbox:
         self._taken = asyncio.Event()
 
     async def put(self, frame: bytes) -> None:
-        """Add a frame, once there is room for it.
+        """Add a frame as soon as there is space.
 
         Raises:
-            SlowClient: the frame is too large, or there is no room and the client takes nothing.
+            SlowClient: the frame is too large, or there is no space and the client reads nothing.
         """
         if len(frame) > _FRAME_MAX_BYTES:
             raise SlowClient("frame_too_large")
@@ -108,7 +108,7 @@ class _Outbox:
         await self.put(orjson.dumps({"type": "transient", "event": event}))
 
     async def send_all(self) -> None:
-        """Send the frames in their order, until it is cancelled.
+        """Send the frames in order until the task is cancelled.
 
         Raises:
             WebSocketDisconnect: the client has gone.

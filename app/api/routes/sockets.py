@@ -1,7 +1,7 @@
-"""The WebSocket of a conversation's events, as openhands-agent-server 1.58 has it (sockets.py), for RemoteConversation.
+"""The WebSocket of a conversation's events, as in openhands-agent-server 1.58 (sockets.py), for RemoteConversation.
 
-After authentication the first frame is the whole state, which is not in the log. Then come the events that the client
-asks for again, and then new events. Each event is sent once, in log order. Messages of the client are appended.
+After authentication, the first frame is the whole state, which is not in the log. Then come the earlier events that the
+client requested, and then new events. Each event is sent once, in log order. The client's messages are appended.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ async def stream_events(
     after_timestamp: Annotated[datetime | None, Query()] = None,
     resend_all: Annotated[bool, Query(deprecated=True)] = False,
 ) -> None:
-    """Send a conversation's state, then its events: all, those not before `after_timestamp`, or only those to come."""
+    """Send a conversation's state and then its events: all, those from `after_timestamp` on, or only new ones."""
     everything = resend_mode == "all" or (resend_mode is None and resend_all)
     since = after_timestamp if resend_mode == "since" else None
 
@@ -65,7 +65,7 @@ async def _send(
 
     Raises:
         WebSocketDisconnect: the client has gone.
-        StoreError: the conversation is gone, or cannot be read.
+        StoreError: the conversation was deleted or cannot be read.
     """
     log = await store.open_log(one)
     last = await log.find_last()

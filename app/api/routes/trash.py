@@ -25,7 +25,7 @@ class TrashedConversation(BaseModel):
 
 
 class TrashPage(BaseModel):
-    """What is in the trash, the last deleted first."""
+    """The entries of the trash, most recently deleted first."""
 
     items: list[TrashedConversation]
     total: int
@@ -37,7 +37,7 @@ async def list_trash(
     limit: Annotated[int, Query(gt=0, le=1000)] = 100,
     offset: Annotated[int, Query(ge=0, le=1_000_000)] = 0,
 ) -> TrashPage:
-    """List what was deleted and can be restored."""
+    """List deleted conversations, which can be restored."""
     entries, total = await store.list_trash(offset, limit)
     items = [
         TrashedConversation(id=dashed(one.id), title=title, deleted_at=format_us(one.deleted_at_us))
@@ -52,7 +52,7 @@ async def list_trash(
     response_class=Response,
 )
 async def restore_conversation(store: WritableStore, conversation_id: IdInPath) -> Response:
-    """Put the last deleted conversation of this id back."""
+    """Restore the most recently deleted conversation with this id."""
     wanted = ConversationId(conversation_id)
     done = await store.restore(wanted)
     return await written_response(store, wanted, done.warning)

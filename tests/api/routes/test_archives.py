@@ -63,7 +63,7 @@ async def test_what_may_not_be_read_is_no_empty_download(root: Path, monkeypatch
     async with serving(Settings(store=root)) as client:
         answer = await client.get(f"/api/conversations/{make_id(1)}/export")
     assert (answer.status_code, answer.json()["code"]) == (409, "unreadable_file")
-    assert answer.json()["detail"].endswith(" is not exported: it cannot be read (Permission denied)")
+    assert answer.json()["detail"].endswith(" cannot be exported: it cannot be read (Permission denied)")
 
 
 DASHED = "00000000-0000-4000-8000-000000000001"

@@ -116,7 +116,7 @@ async def test_a_filter_that_means_all_needs_all(root: Path, route: str, more: d
             for given in ({}, {"all": False}, {"expected_count": 2}):
                 refused = await client.post(route, json=request | given)
                 assert (refused.status_code, refused.json()["code"]) == (422, "invalid_parameter")
-                assert 'add "all": true if you want that' in refused.json()["detail"][0]["msg"]
+                assert 'add "all": true to confirm' in refused.json()["detail"][0]["msg"]
         assert (await client.get(COUNT)).json() == 2
         assert (await client.get("/api/conversations/count?tag=a")).json() == 0
         for request in [{"filter": asked, "dry_run": True} for asked in ALL] + [{"filter": {}, "dry_run": False}]:
@@ -127,17 +127,17 @@ async def test_a_filter_that_means_all_needs_all(root: Path, route: str, more: d
 @pytest.mark.parametrize(
     ("request_", "told"),
     [
-        ({"filter": {"q": ""}}, "a blank text leaves no conversation out"),
-        ({"filter": {"q": " \t", "status": "finished"}}, "a blank text leaves no conversation out"),
-        ({"filter": {"title__contains": ""}}, "a blank text leaves no conversation out"),
-        ({"filter": {"title__contains": "\u0301"}, "all": True}, "a blank text leaves no conversation out"),
+        ({"filter": {"q": ""}}, "a blank text excludes no conversation"),
+        ({"filter": {"q": " \t", "status": "finished"}}, "a blank text excludes no conversation"),
+        ({"filter": {"title__contains": ""}}, "a blank text excludes no conversation"),
+        ({"filter": {"title__contains": "\u0301"}, "all": True}, "a blank text excludes no conversation"),
         ({"filter": {"titel": "x"}}, "Extra inputs are not permitted"),
         ({"filter": {"status": "finished"}, "dryrun": True}, "Extra inputs are not permitted"),
-        ({"filter": {"status": "finished"}, "all": True}, 'leave out "all"'),
-        ({"filter": {"archived": "true"}, "all": True}, 'leave out "all"'),
-        ({"ids": IDS[:1], "all": True}, 'leave out "all"'),
-        ({"all": True}, 'give ids, or a filter; {"filter": {}, "all": true} means all'),
-        ({"filter": None, "all": True}, "give ids, or a filter"),
+        ({"filter": {"status": "finished"}, "all": True}, 'omit "all"'),
+        ({"filter": {"archived": "true"}, "all": True}, 'omit "all"'),
+        ({"ids": IDS[:1], "all": True}, 'omit "all"'),
+        ({"all": True}, 'give ids or a filter; {"filter": {}, "all": true} means all'),
+        ({"filter": None, "all": True}, "give ids or a filter"),
         ({"filter": {}, "all": "yes"}, "Input should be a valid boolean"),
         ({"filter": {}, "all": True, "expected_count": True}, "Input should be a valid integer"),
         ({"filter": {}, "all": True, "expected_count": -1}, "greater than or equal to 0"),
@@ -220,7 +220,7 @@ async def test_removing_for_good_by_a_filter_always_needs_the_count(root: Path) 
         [found] = (await client.post(DELETE, json=asked | {"dry_run": True})).json()["items"]
         refused = await client.post(DELETE, json=asked)
         assert (refused.status_code, refused.json()["code"]) == (409, "unexpected_count")
-        assert "to remove any for good" in refused.json()["detail"]
+        assert "to remove conversations permanently" in refused.json()["detail"]
         assert (await client.get(f"/api/conversations/{found['id']}")).status_code == 200
         assert (await client.post(DELETE, json=none)).json()["matched"] == 0
         assert (await client.post(DELETE, json=asked | {"expected_count": 1})).json()["done"] == 1
