@@ -74,7 +74,7 @@ def test_there_are_commands() -> None:
 @pytest.mark.parametrize("name", COMMANDS)
 def test_help_shows_an_example_and_the_exit_codes(name: str, convstore: Command) -> None:
     ran = convstore(*name.split(), "--help")
-    assert (ran.code, f"Example: convstore {name}" in ran.out, "Exit codes: 0 done" in ran.out) == (0, True, True)
+    assert (ran.code, f"Example: convstore {name}" in ran.out, "Exit codes: 0 success" in ran.out) == (0, True, True)
 
 
 @pytest.mark.parametrize("name", COMMANDS)
