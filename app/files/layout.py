@@ -85,7 +85,9 @@ def find_kind(root: Path, name: str) -> Kind | None:
     except FileNotFoundError:
         return None
     except OSError as error:
-        return Kind.CONVERSATION if is_transient_error(error) else Kind.OTHER
+        if not is_transient_error(error):
+            return Kind.OTHER
+        return Kind.CONVERSATION if _is_there(f"{root}/{name}") else None
 
 
 def holds_conversation(fd: int) -> bool:
@@ -96,7 +98,7 @@ def holds_conversation(fd: int) -> bool:
         return True
 
 
-def _is_there(name: str, dir_fd: int) -> bool:
+def _is_there(name: str, dir_fd: int | None = None) -> bool:
     try:
         os.stat(name, dir_fd=dir_fd, follow_symlinks=False)
     except FileNotFoundError:

@@ -251,3 +251,17 @@ def test_of_two_directories_the_one_with_events_is_the_conversation(tmp_path: Pa
         make_foreign(tmp_path / ONE, what)
     assert layout.list_directories(tmp_path) == ([dashed(ONE)], [ONE])
     assert layout.find_directory(tmp_path, ONE) == dashed(ONE)
+
+
+def test_a_missing_directory_that_a_failing_disk_does_not_open_is_missing(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> int:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "open", refuse)
+        assert layout.find_occupant(root, ONE) == (ONE, None)
+    make_conversation(root)
+    monkeypatch.setattr(os, "open", refuse)
+    assert layout.find_occupant(root, ONE) == (ONE, Kind.CONVERSATION)
