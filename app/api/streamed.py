@@ -91,6 +91,18 @@ async def _with_pings(pieces: AsyncGenerator[bytes, None]) -> AsyncGenerator[byt
                 sent_at = now
 
 
+async def sent_event_in_pieces(pieces: AsyncGenerator[bytes, None], event_id: str) -> AsyncGenerator[bytes, None]:
+    """Yield one server-sent event whose data comes in pieces."""
+    yield b"id: %b\ndata: " % event_id.encode()
+    held = b""
+    async with aclosing(pieces):
+        async for piece in pieces:
+            whole = held + piece
+            held = b"\r" if whole.endswith(b"\r") else b""  # the line may end with the next piece's first byte
+            yield _end_line.sub(b"\ndata: ", whole.removesuffix(held) if held else whole)
+    yield _end_line.sub(b"\ndata: ", held) + b"\n\n"
+
+
 def sent_event(data: bytes, *, event_id: str | None = None, event: str | None = None) -> bytes:
     """Return one server-sent event. As the format requires, each line of `data` becomes its own field."""
     fields = [b"event: %b" % event.encode()] if event is not None else []

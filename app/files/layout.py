@@ -283,8 +283,17 @@ def read_file(name: str, dir_fd: int) -> tuple[bytes, int]:
     return raw, status.st_mtime_ns
 
 
-def read_with_status(name: str, dir_fd: int) -> tuple[bytes, os.stat_result]:
-    """Return the bytes of a regular file, and its status. Raises the same errors as `read_file`."""
+class LargeFile(Exception):
+    """A file has more bytes than its caller wants to read."""
+
+
+def read_with_status(name: str, dir_fd: int, max_bytes: int | None = None) -> tuple[bytes, os.stat_result]:
+    """Return the bytes of a regular file, and its status.
+
+    Raises:
+        FileNotFoundError, UnreadableFile: as `read_file`.
+        LargeFile: it is larger than `max_bytes`, and was not read.
+    """
     try:
         descriptor = os.open(name, _READ, dir_fd=dir_fd)
     except FileNotFoundError:
@@ -297,6 +306,8 @@ def read_with_status(name: str, dir_fd: int) -> tuple[bytes, os.stat_result]:
             raise UnreadableFile("not a regular file")
         if status.st_size > _FILE_MAX_BYTES:
             raise UnreadableFile(f"larger than {_FILE_MAX_BYTES >> 20} MiB")
+        if max_bytes is not None and status.st_size > max_bytes:
+            raise LargeFile
         return _read_all(descriptor, status.st_size), status
     except OSError as error:
         raise UnreadableFile(f"cannot be read ({error.strerror})", failed=True) from error

@@ -11,16 +11,18 @@ from app.files.metadata_reader import Reader
 from app.index.sqlite.database import Index
 from app.settings import Settings
 from app.store.presence import Presence
+from app.store.read.large_events import LargeEvents
 
 
 class StoreContext:
-    """The index of a store and the reader of its files. All use cases of an open store share one context.
+    """The index of a store, the reader of its files, and that of its large events. All use cases share one context.
 
     Only `read_as` changes `reader`, and only `app.store.follow.derivation` calls it.
     """
 
     def __init__(self, index: Index, reader: Reader, presence: Presence | None = None) -> None:
         self.index = index
+        self.large_events = LargeEvents()
         self.presence = presence or Presence(reader.root, reader.root)
         self.reader = reader
         """The conversations directory and the settings for reading its files."""

@@ -6,7 +6,7 @@ Every event is sent as the bytes of its file.
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from typing import Annotated, Any, Literal
 
 import orjson
@@ -19,14 +19,16 @@ from app.api.params import IdInPath, Limit, Moment, PageId, Store, WritableStore
 from app.api.responses import Success, Warned, ending_stream, json_response, page_response
 from app.api.routes.agents import NO_AGENT
 from app.api.routes.leases import Generation, Owner
-from app.api.streamed import EVENT_STREAM, EventStream, sent_event
-from app.errors import InvalidConversation, NeedsAgent
+from app.api.streamed import EVENT_STREAM, EventStream, StreamedResponse, sent_event, sent_event_in_pieces
+from app.errors import EventNotFound, InvalidConversation, NeedsAgent
 from app.files.lease import Lease
 from app.model.filters import EventFilter
 from app.model.ids import ConversationId, EventName
 from app.model.page import EventOrder
 from app.model.times import to_us
 from app.model.validation import check_message
+from app.store.read.event_reader import BegunPage, EventReader, sort_unreadable
+from app.store.read.event_reader import UnreadableEvent as UnreadableAt
 from app.store.read.reader import PAGE_MAX
 
 router = APIRouter(prefix="/api/conversations/{conversation_id}/events", tags=["events"])
@@ -181,12 +183,20 @@ async def _follow(
     store: Store, conversation_id: ConversationId, start: EventName | None
 ) -> AsyncGenerator[bytes, None]:
     with ending_stream(f"conversation {conversation_id}"):
-        async with aclosing(store.follow(conversation_id, after=start)) as batches:
+        log = await store.open_log(conversation_id)
+        async with aclosing(store.follow(conversation_id, after=start, whole=False)) as batches:
             async for batch in batches:
                 if not batch:
                     yield b""
                 for event in batch:
-                    yield sent_event(event.raw, event_id=event.name.event_id)
+                    if not event.large:
+                        yield sent_event(event.raw, event_id=event.name.event_id)
+                        continue
+                    with suppress(EventNotFound):  # it became unreadable just now, so it is left out like others
+                        pieces = await log.open_large(event.name)
+                        async with aclosing(sent_event_in_pieces(pieces, event.name.event_id)) as sent:
+                            async for piece in sent:
+                                yield piece
 
 
 @router.get("/search", responses={200: {"model": EventPageBody}, 404: {"model": ErrorBody}}, response_class=Response)
@@ -200,9 +210,44 @@ async def search_events(
 ) -> Response:
     """List events in log order or its reverse. Opens only the files of the page's events."""
     wanted = ConversationId(conversation_id)
-    page = await store.list_events(wanted, event_filter, order=sort_order, page_id=page_id, limit=limit)
-    more = {"unreadable": [event._asdict() for event in page.unreadable]} if page.unreadable else {}
-    return page_response(page.items, page.next_page_id, **more)
+    log = await store.open_log(wanted)
+    page = await log.begin_page(event_filter, sort_order, page_id, limit)
+    if page.rest or any(event.large for event in page.events):
+        return StreamedResponse(_send_page(log, page), "application/json")
+    unreadable = [UnreadableAt(*event.name, event.unreadable) for event in page.events if event.unreadable]
+    items = [event.raw for event in page.events if not event.unreadable]
+    return page_response(items, page.next_page_id, **_tell_unreadable(page, unreadable))
+
+
+def _tell_unreadable(page: BegunPage, found: list[UnreadableAt]) -> dict[str, object]:
+    told = sort_unreadable([*page.unreadable, *found], page.order)
+    return {"unreadable": [event._asdict() for event in told]} if told else {}
+
+
+async def _send_page(log: EventReader, page: BegunPage) -> AsyncGenerator[bytes, None]:
+    """Yield the bytes of a page, event by event as they are read; what is unreadable comes after the events."""
+    unreadable: list[UnreadableAt] = []
+    between = b'{"items":['
+    async with aclosing(log.read_on(page.events, page.rest)) as events:
+        async for event in events:
+            if event.unreadable:
+                unreadable.append(UnreadableAt(*event.name, event.unreadable))
+                continue
+            if not event.large:
+                yield b"%b%b" % (between, event.raw)
+            else:
+                try:
+                    pieces = await log.open_large(event.name)
+                except EventNotFound as error:
+                    unreadable.append(UnreadableAt(*event.name, str(error)))
+                    continue
+                yield between
+                async with aclosing(pieces):
+                    async for piece in pieces:
+                        yield piece
+            between = b","
+    rest = orjson.dumps({"next_page_id": page.next_page_id, **_tell_unreadable(page, unreadable)})
+    yield b"%b],%b" % (b"" if between == b"," else between, rest[1:])
 
 
 @router.get("/count", responses={404: {"model": ErrorBody}})
@@ -240,7 +285,9 @@ async def get_window(
 @router.get("/{event_id}", responses={200: {"model": dict[str, Any]}, 404: {"model": ErrorBody}})
 async def get_event(store: Store, conversation_id: IdInPath, event_id: str) -> Response:
     """Return one event."""
-    return json_response(await store.get_event(ConversationId(conversation_id), event_id))
+    log = await store.open_log(ConversationId(conversation_id))
+    event = await log.begin_event(event_id)
+    return json_response(event) if isinstance(event, bytes) else StreamedResponse(event, "application/json")
 
 
 @write_router.post("", tags=["writing"], responses={501: {"model": ErrorBody}}, response_model_exclude_none=True)

@@ -6,6 +6,7 @@ client requested, and then new events. Each event is sent once, in log order. Th
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import aclosing
 from datetime import datetime
 from typing import Annotated, Any, Literal
@@ -15,6 +16,7 @@ from fastapi import APIRouter, Query, WebSocket
 
 from app.api.conversation_socket import (
     Frames,
+    SlowClient,
     State,
     find_changed_state,
     make_environment_event,
@@ -22,6 +24,7 @@ from app.api.conversation_socket import (
     serve_socket,
 )
 from app.api.params import IdInPath
+from app.files.log.event_log import RawEvent
 from app.model.filters import EventFilter
 from app.model.ids import ConversationId, EventName
 from app.model.times import to_us
@@ -31,6 +34,8 @@ from app.store.read.reader import StoreReader
 router = APIRouter(prefix="/sockets", tags=["sockets"])
 
 _REPLAY_BATCH = 100
+_LARGE_S = 60.0
+"""A client that has not taken a large event by then is left: others wait for its room in memory."""
 
 
 @router.websocket("/events/{conversation_id}")
@@ -72,11 +77,24 @@ async def _send(
     sent = await _send_state(socket, store, one, None)
     if since is not None and last is not None:
         await _resend(socket, log, to_us(since, store.reader.zone), last)
-    async with aclosing(store.follow(one, after=None if everything else last)) as batches:
+    async with aclosing(store.follow(one, after=None if everything else last, whole=False)) as batches:
         async for batch in batches:
             for event in batch:
-                await send_text(socket, event.raw.decode(errors="replace"))
+                await _send_event(socket, log, event)
             sent = await _send_state(socket, store, one, sent)
+
+
+async def _send_event(socket: WebSocket, log: EventReader, event: RawEvent) -> None:
+    if not event.large:
+        await send_text(socket, event.raw.decode(errors="replace"))
+        return
+    async with log.whole(event.name) as loaded:
+        if loaded.unreadable is None:
+            try:
+                async with asyncio.timeout(_LARGE_S):  # `wait_for` leaves the bytes in a cycle of references
+                    await send_text(socket, loaded.raw.decode(errors="replace"))
+            except TimeoutError:
+                raise SlowClient("Too slow for a large event") from None
 
 
 async def _send_state(socket: WebSocket, store: StoreReader, one: ConversationId, sent: State | None) -> State:
@@ -96,5 +114,5 @@ async def _resend(socket: WebSocket, log: EventReader, since_us: int, last: Even
             if event.name > last:
                 return
             if event.unreadable is None:
-                await send_text(socket, event.raw.decode(errors="replace"))
+                await _send_event(socket, log, event)
         after = batch[-1].name

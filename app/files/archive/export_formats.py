@@ -172,7 +172,9 @@ class MarkdownEncoder:
                 texts = transcript.event_text(event) if event else [transcript.problem_text(file.name, "it is damaged")]
                 text = _encoded("".join(texts))
                 if waiting is None:
-                    yield text
+                    only = [text]
+                    del file, event, texts, text  # as in a zip
+                    yield only.pop()
                     continue
                 waiting.append(text)
                 preview = preview_text(event or {})

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import NamedTuple
 
-from app.errors import UnreadableFile, WriteFailed
+from app.errors import EventNotFound, UnreadableFile, WriteFailed
 from app.files import durable, layout
 from app.files.fingerprint import find_fingerprint
 from app.files.metadata_reader import Reader
@@ -29,6 +29,12 @@ class RawEvent(NamedTuple):
     raw: bytes
     unreadable: str | None = None
     failed: bool = False
+    large: bool = False
+    """The file is larger than `HOP_BYTES`, and `raw` is empty; `app.store.read.large_events` reads it."""
+
+
+HOP_BYTES = 1 << 19
+"""Bytes that are read at once, for a page or a client that follows: ordinary pages of events need no second hop."""
 
 
 def list_events(reader: Reader, directory: str) -> list[EventName]:
@@ -54,7 +60,7 @@ def read_rows(reader: Reader, directory: str, names: Iterable[EventName]) -> tup
     """
     rows: list[EventRow] = []
     refused = False
-    for name, raw, unreadable, failed in _read_files(reader, directory, names):
+    for name, raw, unreadable, failed, _ in _read_files(reader, directory, names):
         refused = refused or failed
         facts, reason = NO_FACTS, unreadable
         if reason is None:
@@ -68,20 +74,53 @@ def read_rows(reader: Reader, directory: str, names: Iterable[EventName]) -> tup
 
 def read_events(reader: Reader, directory: str, names: Iterable[EventName]) -> list[RawEvent]:
     """Return the bytes of event files. Each is checked to be one JSON object."""
-    events = []
-    for event in _read_files(reader, directory, names):
-        if event.unreadable is None:
+    return list(_check(_read_files(reader, directory, names)))
+
+
+def _check(events: Iterator[RawEvent]) -> Iterator[RawEvent]:
+    for event in events:
+        if event.unreadable is None and not event.large:
             try:
                 parse_json_object(event.raw)
             except UnreadableFile as error:
-                events.append(RawEvent(event.name, b"", str(error)))
+                yield RawEvent(event.name, b"", str(error))
                 continue
-        events.append(event)
-    return events
+        yield event
 
 
-def _read_files(reader: Reader, directory: str, names: Iterable[EventName]) -> Iterator[RawEvent]:
+def read_hop(reader: Reader, directory: str, names: Sequence[EventName]) -> list[RawEvent]:
+    """Read the first event files of `names`, as many as `HOP_BYTES` allow, one at least. Each is checked as above.
+
+    If the first is a larger file, it is returned alone and unread, as `large`.
+    """
+    return list(_check(_read_files(reader, directory, names, HOP_BYTES)))
+
+
+def open_event(reader: Reader, directory: str, name: EventName, size_bytes: int) -> int:
+    """Open an event file of this size and return the descriptor, which the caller closes.
+
+    Raises:
+        EventNotFound: it is gone, or another file by now.
+    """
+    path = reader.root / directory / layout.EVENTS / event_file_name(name)
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError as error:
+        raise EventNotFound(
+            f"event {name.event_id} cannot be served: it cannot be opened ({error.strerror})"
+        ) from error
+    if os.fstat(descriptor).st_size != size_bytes:
+        os.close(descriptor)
+        raise EventNotFound(f"event {name.event_id} cannot be served: its file was replaced meanwhile")
+    return descriptor
+
+
+def _read_files(
+    reader: Reader, directory: str, names: Iterable[EventName], max_bytes: int | None = None
+) -> Iterator[RawEvent]:
+    """Yield the files; with `max_bytes` only the first ones that fit."""
     names = list(names)
+    left = max_bytes
     try:
         with (
             layout.open_directory(reader.root / directory) as fd,
@@ -89,7 +128,14 @@ def _read_files(reader: Reader, directory: str, names: Iterable[EventName]) -> I
         ):
             for name in names:
                 try:
-                    yield RawEvent(name, layout.read_file(event_file_name(name), events_fd)[0])
+                    raw, _ = layout.read_with_status(event_file_name(name), events_fd, left)
+                    if left is not None:
+                        left -= len(raw)
+                    yield RawEvent(name, raw)
+                except layout.LargeFile:
+                    if left == max_bytes:
+                        yield RawEvent(name, b"", large=True)
+                    return
                 except FileNotFoundError:
                     yield RawEvent(name, b"", "the file is missing")
                 except UnreadableFile as error:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from tempfile import TemporaryFile
 from typing import TypeVar
 
 from app.errors import ConversationNotFound
@@ -23,6 +25,10 @@ T = TypeVar("T")
 _PAGE = 500
 _HOP_BYTES = 1 << 18
 """The bytes that a thread reads before it returns to the event loop. A thread hop costs more than a small file."""
+
+_CHUNK_BYTES = 1 << 20
+_THREADS = ThreadPoolExecutor(2, "export")
+"""Each reads one file at a time, whole: so many of them, however large, are in memory for all exports together."""
 
 
 @dataclass(slots=True)
@@ -98,9 +104,25 @@ async def export(
 
 
 async def _in_thread(chunks: Iterator[bytes]) -> AsyncIterator[bytes]:
-    """Run a generator in a thread, in steps of a quarter of a megabyte."""
-    while data := await asyncio.to_thread(_read_some, chunks):
+    """Run a generator in a thread, a quarter of a megabyte at a time."""
+    loop = asyncio.get_running_loop()
+    pieces = _cut(chunks)
+    while data := await loop.run_in_executor(_THREADS, _read_some, pieces):
         yield data
+
+
+def _cut(chunks: Iterator[bytes]) -> Iterator[bytes]:
+    """Yield the chunks; a large one goes through a temporary file, so that it is not in memory while a client reads."""
+    for chunk in chunks:
+        if len(chunk) <= _CHUNK_BYTES:
+            yield chunk
+            continue
+        with TemporaryFile() as aside:
+            aside.write(chunk)
+            del chunk
+            aside.seek(0)
+            while piece := aside.read(_HOP_BYTES):
+                yield piece
 
 
 def _read_some(chunks: Iterator[bytes]) -> bytes:

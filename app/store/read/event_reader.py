@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Iterable
+from contextlib import AbstractAsyncContextManager, aclosing
 from itertools import groupby
 from operator import attrgetter
 from typing import NamedTuple
@@ -55,10 +55,20 @@ class Window(NamedTuple):
     unreadable: list[UnreadableEvent]
 
 
-class _Batch(NamedTuple):
+class BegunPage(NamedTuple):
+    """A page of events of which the first were read, and the names of the others. Ordinary pages have no others."""
+
     events: list[RawEvent]
-    last: EventName | None
-    """The last event of the page if more follow, otherwise None."""
+    rest: list[EventName]
+    unreadable: list[UnreadableEvent]
+    """Of those that the index knows; what is unreadable among `events` and `rest` is found when they are read."""
+    next_page_id: str | None
+    order: EventOrder
+
+
+def sort_unreadable(found: Iterable[UnreadableEvent], order: EventOrder) -> list[UnreadableEvent]:
+    """Return the unreadable events of a page in its order."""
+    return sorted(found, reverse=order is EventOrder.TIMESTAMP_DESC)
 
 
 class EventReader:
@@ -70,24 +80,68 @@ class EventReader:
         self._directory = directory
 
     async def list_events(self, filter_: EventFilter, order: EventOrder, page_id: str | None, limit: int) -> EventPage:
-        """Return a page of events."""
-        query = digest(order, filter_, self._id)
-        after = None if page_id is None else decode_token(page_id, query, int)
-        read = self._read_page if filter_.body is None else self._search_page
-        batch = await read(filter_, order, after, limit)
-        unreadable = [UnreadableEvent(*event.name, event.unreadable) for event in batch.events if event.unreadable]
-        unreadable += await self._list_unreadable_between(order, after, batch.last)
+        """Return a page of events, all of it in memory."""
+        page = await self.begin_page(filter_, order, page_id, limit)
+        events = [await self._load(event) async for event in self.read_on(page.events, page.rest)]
+        unreadable = [UnreadableEvent(*event.name, event.unreadable) for event in events if event.unreadable]
         return EventPage(
-            [event.raw for event in batch.events if not event.unreadable],
-            sorted(unreadable, reverse=order is EventOrder.TIMESTAMP_DESC),
-            encode_token(Cursor(*batch.last), query) if batch.last else None,
+            [event.raw for event in events if not event.unreadable],
+            sort_unreadable([*page.unreadable, *unreadable], order),
+            page.next_page_id,
         )
 
+    async def begin_page(self, filter_: EventFilter, order: EventOrder, page_id: str | None, limit: int) -> BegunPage:
+        """Find the events of a page, and read the first of them, in one hop."""
+        query = digest(order, filter_, self._id)
+        after = None if page_id is None else decode_token(page_id, query, int)
+        find = self._list_names if filter_.body is None else self._search_names
+        names, more = await find(filter_, order, after, limit)
+        last = names[-1] if more else None
+        events = await self._read_hop(names)
+        return BegunPage(
+            events,
+            names[len(events) :],
+            await self._list_unreadable_between(order, after, last),
+            encode_token(Cursor(*last), query) if last else None,
+            order,
+        )
+
+    async def read_on(self, events: list[RawEvent], rest: list[EventName]) -> AsyncGenerator[RawEvent, None]:
+        """Yield the events, then read and yield the rest, a hop at a time. Large ones are not read."""
+        while True:
+            for event in events:
+                yield event
+            if not rest:
+                return
+            events = await self._read_hop(rest)
+            rest = rest[len(events) :]
+
+    async def open_large(self, name: EventName) -> AsyncGenerator[bytes, None]:
+        """Check a large event, and return a generator of its bytes. Raises EventNotFound if it cannot be served."""
+        return await self._context.large_events.open(self._context.reader, self._directory, name)
+
+    def whole(self, name: EventName) -> AbstractAsyncContextManager[RawEvent]:
+        """Yield a large event with its bytes, within the budget of such events in memory."""
+        return self._context.large_events.whole(self._context.reader, self._directory, name)
+
+    async def _load(self, event: RawEvent) -> RawEvent:
+        if not event.large:
+            return event
+        async with self.whole(event.name) as loaded:
+            return loaded
+
     async def list_after(self, filter_: EventFilter, after: EventName | None, limit: int) -> list[RawEvent]:
-        """Return at most `limit` events after `after` (None: from the first), with the bytes of their files."""
+        """Return the next events after `after` (None: from the first): `limit`, or as many as are read in one hop.
+
+        A large event is not read. None means that there are no more.
+        """
         cursor = None if after is None else Cursor(*after)
         names, _ = await self._list_names(filter_, EventOrder.TIMESTAMP, cursor, limit)
-        return await self._read(names)
+        return await self._read_hop(names)
+
+    async def load_all(self, events: Iterable[RawEvent]) -> list[RawEvent]:
+        """Return the events with the bytes of the large ones."""
+        return [await self._load(event) for event in events]
 
     async def read_window(self, first: int, limit: int, max_bytes: int) -> Window:
         """Return the events with `limit` numbers from `first` on."""
@@ -135,13 +189,19 @@ class EventReader:
     async def count_events(self, filter_: EventFilter) -> int:
         """Return the number of readable events that match. With `filter_.body`, all messages are read."""
         if filter_.body is not None:
-            return sum([len(found) async for found in self._search(filter_, EventOrder.TIMESTAMP, None)])
+            return sum([1 async for _ in self._search(filter_, EventOrder.TIMESTAMP, None)])
         async with self._context.index.read() as connection:
             return await event_rows.count_events(connection, self._id, filter_)
 
     async def get_event(self, event_id: str) -> bytes:
         """Return the bytes of one event's file."""
         return await self._read_one(await self.get_name(event_id))
+
+    async def begin_event(self, event_id: str) -> bytes | AsyncGenerator[bytes, None]:
+        """Return the bytes of one event's file, or of a large one a generator of its bytes."""
+        name = await self.get_name(event_id)
+        [event] = await self._read_hop([name])
+        return await self.open_large(name) if event.large else _require_readable(event).raw
 
     async def get_final_response(self) -> str:
         """Return the agent's last finish message or plain message on the active branch, or "" if there is none."""
@@ -155,11 +215,14 @@ class EventReader:
     async def _read(self, names: list[EventName]) -> list[RawEvent]:
         return await asyncio.to_thread(event_log.read_events, self._context.reader, self._directory, names)
 
+    async def _read_hop(self, names: list[EventName]) -> list[RawEvent]:
+        if not names:
+            return []
+        return await asyncio.to_thread(event_log.read_hop, self._context.reader, self._directory, names)
+
     async def _read_one(self, name: EventName) -> bytes:
         [event] = await self._read([name])
-        if event.unreadable:
-            raise EventNotFound(f"event {name.event_id} cannot be served: {event.unreadable}")
-        return event.raw
+        return _require_readable(event).raw
 
     async def _list_names(
         self, filter_: EventFilter, order: EventOrder, after: Cursor[int] | None, limit: int
@@ -169,33 +232,37 @@ class EventReader:
             names = await event_rows.list_events(connection, self._id, filter_, order, after, limit + 1)
         return names[:limit], len(names) > limit
 
-    async def _read_page(
+    async def _search_names(
         self, filter_: EventFilter, order: EventOrder, after: Cursor[int] | None, limit: int
-    ) -> _Batch:
-        names, more = await self._list_names(filter_, order, after, limit)
-        return _Batch(await self._read(names), names[-1] if more else None)
-
-    async def _search_page(
-        self, filter_: EventFilter, order: EventOrder, after: Cursor[int] | None, limit: int
-    ) -> _Batch:
-        found: list[RawEvent] = []
-        async with aclosing(self._search(filter_, order, after)) as batches:
-            async for batch in batches:
-                found += batch
+    ) -> tuple[list[EventName], bool]:
+        """Return at most `limit` names of messages that contain `filter_.body`, and whether there are more."""
+        found: list[EventName] = []
+        async with aclosing(self._search(filter_, order, after)) as names:
+            async for name in names:
+                found.append(name)
                 if len(found) > limit:
                     break
-        return _Batch(found[:limit], found[limit - 1].name if len(found) > limit else None)
+        return found[:limit], len(found) > limit
 
     async def _search(
         self, filter_: EventFilter, order: EventOrder, after: Cursor[int] | None
-    ) -> AsyncGenerator[list[RawEvent], None]:
-        """Read the messages in batches, and yield the events of each batch that contain `filter_.body`."""
+    ) -> AsyncGenerator[EventName, None]:
+        """Read the messages and yield the names of those that contain `filter_.body`. Keeps the bytes of one hop."""
         text = (filter_.body or "").lower()
         more = filter_.kind in (None, "MessageEvent")
         while more:
             names, more = await self._list_names(filter_, order, after, _BATCH)
-            yield [event for event in await self._read(names) if _contains(event, text)]
+            async with aclosing(self.read_on([], names)) as events:
+                async for event in events:
+                    if await self._contains(event, text):
+                        yield event.name
             after = Cursor(*names[-1]) if names else after
+
+    async def _contains(self, event: RawEvent, text: str) -> bool:
+        if event.large:
+            large = self._context.large_events
+            return await large.contains(self._context.reader, self._directory, event.name, text)
+        return not event.unreadable and text in message_text(parse_json_object(event.raw)).lower()
 
     async def _list_unreadable_between(
         self, order: EventOrder, after: Cursor[int] | None, last: EventName | None
@@ -223,5 +290,7 @@ def _read_within(reader: Reader, directory: str, names: list[EventName], max_byt
     return events
 
 
-def _contains(event: RawEvent, text: str) -> bool:
-    return not event.unreadable and text in message_text(parse_json_object(event.raw)).lower()
+def _require_readable(event: RawEvent) -> RawEvent:
+    if event.unreadable:
+        raise EventNotFound(f"event {event.name.event_id} cannot be served: {event.unreadable}")
+    return event

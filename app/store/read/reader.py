@@ -95,6 +95,7 @@ class StoreReader:
 
     async def close(self) -> None:
         """Close the index. The context manager `open` calls this."""
+        self.context.large_events.close()
         await self.index.close()
 
     async def sync(self, *, on_progress: OnProgress = ignore_progress, allow_empty: bool = False) -> SyncReport:
@@ -356,12 +357,12 @@ class StoreReader:
         return await (await self.open_log(conversation_id)).get_final_response()
 
     async def follow(
-        self, conversation_id: ConversationId, *, after: EventName | None = None
+        self, conversation_id: ConversationId, *, after: EventName | None = None, whole: bool = True
     ) -> AsyncGenerator[list[RawEvent], None]:
         """Yield the readable events after `after` (None: all), and then new ones: in batches, in log order, each once.
 
-        An empty batch means that there was no new event. To stop, close the iterator (`contextlib.aclosing`);
-        `followers.close()` stops all.
+        An empty batch means that there was no new event. Unless `whole`, large events are not read: see
+        `EventReader.open_large`. To stop, close the iterator (`contextlib.aclosing`); `followers.close()` stops all.
 
         Raises:
             ConversationNotFound: no conversation has this id, or it was deleted.
@@ -370,7 +371,10 @@ class StoreReader:
         with self.followers.subscribe(conversation_id) as notified:
             async with aclosing(follow_events(partial(self.open_log, conversation_id), notified, after)) as batches:
                 async for batch in batches:
-                    yield batch
+                    if whole and any(event.large for event in batch):
+                        yield await (await self.open_log(conversation_id)).load_all(batch)
+                    else:
+                        yield batch
                     if self.followers.closed:
                         return
 

@@ -119,3 +119,19 @@ def test_a_naive_time_is_in_the_reader_s_zone(tmp_path: Path) -> None:
     make_conversation(tmp_path, events=[make_event(0, timestamp="2026-10-01T14:00:00+02:00"), make_event(1)])
     rows, _ = event_log.read_rows(Reader(tmp_path, UTC), ONE, [name_of(0), name_of(1)])
     assert [row.facts.timestamp_us for row in rows] == [NOON_US, NOON_US + 1_000_000]
+
+
+def test_a_hop_reads_as_many_events_as_fit_and_leaves_a_large_one_unread(tmp_path: Path) -> None:
+    directory = make_conversation(tmp_path, events=0)
+    third = event_log.HOP_BYTES // 3
+    sizes = [third, third, third, event_log.HOP_BYTES * 2, 10]
+    for number, size in enumerate(sizes):
+        write_event(directory, number, make_event(number) | {"extra": "x" * size})
+    reader = Reader(tmp_path, UTC)
+    names = [name_of(number) for number in range(len(sizes))]
+    hops = []
+    while names:
+        hop = event_log.read_hop(reader, directory.name, names)
+        hops.append([(event.name.seq, event.large, bool(event.raw)) for event in hop])
+        names = names[len(hop) :]
+    assert hops == [[(0, False, True), (1, False, True)], [(2, False, True)], [(3, True, False)], [(4, False, True)]]

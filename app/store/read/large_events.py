@@ -1,0 +1,92 @@
+"""Events whose files are too large to be read like others: they are checked one after the other, and sent in pieces.
+
+Clients that read slowly, or not at all, may be many. So nobody holds the bytes of such an event while a client reads:
+it is read once to be checked, in the only thread that does so, and again from its file piece by piece. A WebSocket
+needs a whole message: one of these is in memory at a time, and a client that does not take its own in time is left.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from typing import TypeVar
+
+from app.errors import EventNotFound
+from app.files.log import event_log
+from app.files.log.event_log import RawEvent
+from app.files.metadata_reader import Reader
+from app.model.event import message_text, parse_json_object
+from app.model.ids import EventName
+
+T = TypeVar("T")
+
+_PIECE_BYTES = 1 << 18
+_WHOLE_AT_ONCE = 1
+"""Whole large events in memory at a time; a socket copies one several times. This and one check are the byte budget."""
+
+
+class LargeEvents:
+    """Reads the large events of one process."""
+
+    def __init__(self) -> None:
+        self._thread = ThreadPoolExecutor(1, "large-events")
+        self._whole = asyncio.Semaphore(_WHOLE_AT_ONCE)
+
+    def close(self) -> None:
+        """Take no more work."""
+        self._thread.shutdown(wait=False, cancel_futures=True)
+
+    async def open(self, reader: Reader, directory: str, name: EventName) -> AsyncGenerator[bytes, None]:
+        """Check an event's file, and return a generator of its bytes.
+
+        Raises:
+            EventNotFound: the file cannot be served; the message says why.
+        """
+        size_bytes = await self._run(_measure_checked, reader, directory, name)
+        return _read_pieces(reader, directory, name, size_bytes)
+
+    @asynccontextmanager
+    async def whole(self, reader: Reader, directory: str, name: EventName) -> AsyncIterator[RawEvent]:
+        """Yield an event with its bytes, which nobody may keep. Waits until fewer whole events are in memory."""
+        async with self._whole:
+            yield await self._run(_read_whole, reader, directory, name)
+
+    async def contains(self, reader: Reader, directory: str, name: EventName, text: str) -> bool:
+        """Whether an event is a message that contains a text, which is in small letters."""
+        return await self._run(_contains, reader, directory, name, text)
+
+    async def _run(self, work: Callable[..., T], *arguments: object) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work, *arguments)
+
+
+def _read_whole(reader: Reader, directory: str, name: EventName) -> RawEvent:
+    [event] = event_log.read_events(reader, directory, [name])
+    return event
+
+
+def _measure_checked(reader: Reader, directory: str, name: EventName) -> int:
+    event = _read_whole(reader, directory, name)
+    if event.unreadable is not None:
+        raise EventNotFound(f"event {name.event_id} cannot be served: {event.unreadable}")
+    return len(event.raw)
+
+
+def _contains(reader: Reader, directory: str, name: EventName, text: str) -> bool:
+    event = _read_whole(reader, directory, name)
+    return event.unreadable is None and text in message_text(parse_json_object(event.raw)).lower()
+
+
+async def _read_pieces(reader: Reader, directory: str, name: EventName, size_bytes: int) -> AsyncGenerator[bytes, None]:
+    descriptor = await asyncio.to_thread(event_log.open_event, reader, directory, name, size_bytes)
+    try:
+        for offset in range(0, size_bytes, _PIECE_BYTES):
+            wanted = min(_PIECE_BYTES, size_bytes - offset)
+            piece = await asyncio.to_thread(os.pread, descriptor, wanted, offset)
+            if len(piece) != wanted:
+                raise EventNotFound(f"event {name.event_id} was cut short while it was sent")
+            yield piece
+    finally:
+        os.close(descriptor)

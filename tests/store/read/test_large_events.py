@@ -1,0 +1,104 @@
+"""Events that are too large to be read like others."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import UTC
+from pathlib import Path
+
+import pytest
+
+from app.errors import EventNotFound
+from app.files.log import event_log
+from app.files.metadata_reader import Reader
+from app.model.filters import EventFilter
+from app.model.ids import ConversationId, EventName
+from app.store.read.large_events import LargeEvents
+from tests.builders import make_conversation, make_event, make_id, write_event
+from tests.conftest import StoreOpener
+
+ONE = ConversationId(make_id(1))
+SIZE = event_log.HOP_BYTES + 1
+
+
+@pytest.fixture
+async def large_events() -> AsyncIterator[LargeEvents]:
+    large = LargeEvents()
+    yield large
+    large.close()
+
+
+@pytest.fixture
+def file(root: Path) -> Path:
+    """Return the file of a large event, which is the second of its log."""
+    directory = make_conversation(root, events=1)
+    return write_event(directory, 1, make_event(1) | {"extra": "x" * SIZE})
+
+
+def name() -> EventName:
+    return EventName(1, make_event(1)["id"])
+
+
+async def test_a_large_event_is_sent_in_pieces_that_make_its_file(
+    root: Path, file: Path, large_events: LargeEvents
+) -> None:
+    pieces = [piece async for piece in await large_events.open(Reader(root, UTC), ONE, name())]
+    assert len(pieces) > 1
+    assert b"".join(pieces) == file.read_bytes()
+
+
+@pytest.mark.parametrize("damage", ["torn", "gone"])
+async def test_a_large_event_that_cannot_be_served_is_told_before_its_first_piece(
+    root: Path, file: Path, large_events: LargeEvents, damage: str
+) -> None:
+    if damage == "torn":
+        file.write_bytes(file.read_bytes()[:-1])
+    else:
+        file.unlink()
+    with pytest.raises(EventNotFound):
+        await large_events.open(Reader(root, UTC), ONE, name())
+
+
+async def test_a_file_that_was_replaced_after_its_check_is_not_mixed_with_the_old_one(
+    root: Path, file: Path, large_events: LargeEvents
+) -> None:
+    pieces = await large_events.open(Reader(root, UTC), ONE, name())
+    file.write_bytes(b"{}")
+    with pytest.raises(EventNotFound):
+        await anext(pieces)
+
+
+async def test_one_whole_event_is_in_memory_at_a_time(root: Path, file: Path, large_events: LargeEvents) -> None:
+    inside = most = 0
+
+    async def hold() -> None:
+        nonlocal inside, most
+        async with large_events.whole(Reader(root, UTC), ONE, name()) as event:
+            inside += 1
+            most = max(most, inside)
+            assert event.raw == file.read_bytes()
+            await asyncio.sleep(0.01)
+            inside -= 1
+
+    await asyncio.gather(*(hold() for _ in range(8)))
+    assert most == 1
+
+
+async def test_pages_followers_and_the_text_filter_have_large_events_too(
+    root: Path, file: Path, open_store: StoreOpener
+) -> None:
+    said = make_event(2) | {"kind": "MessageEvent", "source": "user", "extra": "x" * SIZE}
+    said["llm_message"] = {"role": "user", "content": [{"type": "text", "text": "Needle"}]}
+    last = write_event(root / ONE, 2, said)
+    async with open_store(root) as store:
+        page = await store.list_events(ONE)
+        assert page.items[1:] == [file.read_bytes(), last.read_bytes()]
+        got = []
+        async for batch in store.follow(ONE):
+            got += [event.raw for event in batch]
+            if len(got) == 3:
+                break
+        assert got == page.items
+        found = await store.list_events(ONE, EventFilter(body="needle"))
+        assert found.items == [last.read_bytes()]
