@@ -13,7 +13,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 .PHONY: run test long check format lint types contracts bench filters faults machine soak audit fuzz fuzz-parsers hostile kills questions true clean
 
 run: .venv/run $(if $(filter .sample/conversations,$(DIR)),.sample/conversations)
-	$(BIN)/convstore serve "$(DIR)" --port $(PORT)
+	@trap : INT; $(BIN)/convstore serve "$(DIR)" --port $(PORT) || [ $$? -eq 130 ]  # Ctrl-C is no error
 
 # So many processes run the tests; WORKERS=0 for one, which shows what a test prints (PYTEST=-s).
 WORKERS ?= 2

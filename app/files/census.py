@@ -1,4 +1,4 @@
-"""What a conversations directory has beside conversations: history of OpenHands V0, links, twins, locks, others."""
+"""The entries of a conversations directory that are not conversations: V0 history, links, duplicates, others."""
 
 from __future__ import annotations
 
@@ -47,9 +47,9 @@ _TEXTS = {
 
 
 def take_census(root: Path, empty: Collection[str] | None = None) -> Census:
-    """Return what is in `root` and is not a conversation.
+    """Return the entries in `root` that are not conversations.
 
-    `empty` are the directories with an id that are known to hold no conversation; None: each directory is opened.
+    `empty` are directories with an id that are known not to be conversations. If it is None, each directory is opened.
 
     Raises:
         StoreUnavailable: `root` cannot be read.
@@ -80,7 +80,7 @@ def _classify(path: Path) -> Foreign:
 
 
 def describe(census: Mapping[Foreign, Collection[str]]) -> dict[Foreign, str]:
-    """Return a sentence for each kind that there is: how many there are, and the first names."""
+    """Return a sentence for each kind that was found, with the number of entries and the first names."""
     return {kind: f"{_count(kind, len(names))}: {_shorten(sorted(names))}" for kind, names in census.items() if names}
 
 
@@ -94,7 +94,7 @@ def _shorten(names: list[str]) -> str:
 
 
 def has_conversation(root: Path) -> bool:
-    """Whether `root` has a conversation, readable or not. Opens directories up to the first one."""
+    """Whether `root` has a conversation, readable or not. Opens directories until it finds one."""
     try:
         with os.scandir(root) as entries:
             return any(

@@ -38,7 +38,7 @@ def find_whole(raw: bytes) -> bytes | None:
 
 
 def _decode(raw: bytes, errors: str) -> str:
-    """Return the text of a file, without a byte order mark and NULs before it."""
+    """Return the text of a file without the byte order mark and NULs at its beginning."""
     encoding = "utf-16" if raw.startswith((BOM_UTF16_LE, BOM_UTF16_BE)) else "utf-8-sig"
     return raw.decode(encoding, errors).lstrip("\0 \t\r\n")
 

@@ -1,13 +1,13 @@
-"""Presence: whether the conversations directory is the one whose rows the index has, or its disk is not mounted.
+"""Presence: whether the conversations directory is the one that the index describes, or its disk is not mounted.
 
-Without its disk, a mount point is an empty directory, or it is missing. The index may be elsewhere, or still be open,
-so its rows would be listed although nobody can open them. A serving process looks every half second. While the
-directory is away, whatever answers from rows is refused with StoreUnavailable, nothing is written, and no row is
-deleted. When the directory is back, its rows are served again.
+Without its disk, a mount point is empty or missing. The index may be on another disk or still open, so its rows would
+be listed although nobody can open the conversations. A serving process checks every half second. While the directory is
+missing, answers from rows are refused with StoreUnavailable, nothing is written, and no row is deleted. When the
+directory is back, its rows are served again.
 
-A directory that was emptied on purpose looks the same. It is believed if this process saw a conversation in the same
-directory (by device and inode, which a mount point without its disk does not share), and it stays empty for a minute.
-Before that, and in other processes, `convstore index sync --allow-empty` says so.
+A directory that was emptied on purpose looks the same. It counts as emptied if this process saw a conversation in the
+same directory (by device and inode, which differ for a mount point without its disk) and it stays empty for a minute.
+In other processes, or to skip the minute, run `convstore index sync --allow-empty`.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Presence:
     """What one process knows about the conversations directory of an open store."""
 
     def __init__(self, root: Path, written: Path) -> None:
-        """`written` is the path as it was given; it may lead to `root` through a symbolic link."""
+        """`written` is the path as the user gave it. It may be a symbolic link to `root`."""
         self._root = root
         self._written = written
         self._inhabited: _Identity | None = None
@@ -51,7 +51,7 @@ class Presence:
         """Whether all conversations were removed on purpose, as far as this process can tell."""
 
     async def refresh(self, index: Index) -> None:
-        """Look at the directory, and tell the index whether its rows may be served."""
+        """Check the directory, and tell the index whether its rows may be served."""
         absence, is_empty = await asyncio.to_thread(self._look)
         if is_empty and not self.emptied and (known := await self._count_rows(index)):
             absence = (

@@ -1,4 +1,4 @@
-"""What the page of a conversation shows: facts, ribbon, outline, and its events in sections of 100 numbers."""
+"""The contents of a conversation's page: facts, ribbon, outline, and events in sections of 100 numbers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""What the list shows: filters with counts, chips, rows with hits. Links carry the whole state in the address."""
+"""The contents of the list page: filters with counts, chips, and rows with hits.
+
+Links contain the whole filter state.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +35,7 @@ _LABELS = {
 
 
 class Choice(NamedTuple):
-    """A value of a filter: its words, how many conversations have it, and the address that turns it on or off."""
+    """A value of a filter: its label, the number of conversations, and the address that turns it on or off."""
 
     label: str
     number: int

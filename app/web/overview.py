@@ -1,4 +1,4 @@
-"""What the overview shows: sums of a period, hours of work, the costliest conversations, and the store's health."""
+"""The contents of the overview: totals, hours of work, the costliest conversations, the store's health."""
 
 from __future__ import annotations
 

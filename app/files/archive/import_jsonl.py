@@ -58,7 +58,7 @@ class JsonLinesSource:
         return line[:-2] + b"\n" if line.endswith(b"\r\n") else line  # as it was written: an editor may have changed it
 
     def _next_beginning(self, file: BinaryIO) -> bytes:
-        """Return the next line that is not blank: an editor may have added blank ones after a conversation."""
+        """Return the next line that is not blank, because an editor may have added blank lines after a conversation."""
         while (line := self._next(file)) and not line.strip():
             pass
         return line

@@ -66,7 +66,7 @@ def find_moved_head(events_fd: int, state: Mapping[str, Any], state_ns: int, nam
 
 
 def find_missing_head(fd: int, events_fd: int, state: Mapping[str, Any], *, same_lease: bool) -> Head | None:
-    """Return the HEAD that a crash kept out of base_state.json, or None if HEAD is current.
+    """Return the HEAD that base_state.json lacks because of a crash, or None if HEAD is current.
 
     The caller holds both locks. With `same_lease`, only events that are newer than the current lease count, such as
     those of another worker of this server.

@@ -41,7 +41,7 @@ def validate(model: type[M], fields: object, where: Sequence[str | int] = ()) ->
     """Return `fields` as an instance of `model`.
 
     Raises:
-        InvalidConversation: agent-server would refuse a value; it lists each with its place, below `where`.
+        InvalidConversation: agent-server would refuse some values; the message lists their paths below `where`.
     """
     try:
         return model.model_validate(fields)
