@@ -36,6 +36,8 @@ class ServerInfo(BaseModel):
     docs: str
 
 
+@router.head("/alive", include_in_schema=False)
+@router.head("/health", include_in_schema=False)
 @router.get("/alive")
 @router.get("/health")
 async def get_health() -> Health:
@@ -43,6 +45,7 @@ async def get_health() -> Health:
     return Health(status="ok")
 
 
+@router.head("/ready", include_in_schema=False)
 @router.get("/ready", responses={503: {"model": ErrorBody}})
 async def get_readiness(
     store: Store,
@@ -65,6 +68,7 @@ async def get_readiness(
     return Health(status="ready")
 
 
+@router.head("/server_info", include_in_schema=False)
 @router.get("/server_info")
 async def get_server_info(request: Request) -> ServerInfo:
     """Return the server's name, version and uptime."""

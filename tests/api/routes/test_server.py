@@ -5,9 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import httpx
+import pytest
 
-from app import __version__
+from app import Settings, __version__
 from tests.builders import break_index
+from tests.conftest import serving
 
 
 async def test_the_server_says_what_it_is(client: httpx.AsyncClient) -> None:
@@ -42,3 +44,10 @@ async def test_it_is_not_ready_when_the_index_does_not_answer(client: httpx.Asyn
     break_index(root)
     answer = await client.get("/ready")
     assert (answer.status_code, answer.json()["code"]) == (503, "index_damaged")
+
+
+@pytest.mark.parametrize("path", ["/alive", "/health", "/ready", "/server_info"])
+async def test_a_health_check_may_be_a_head_request(root: Path, path: str) -> None:
+    async with serving(Settings(store=root)) as client:
+        del client.headers["X-Session-API-Key"]
+        assert (await client.head(path)).status_code == 200
