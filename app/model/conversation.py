@@ -272,6 +272,9 @@ def _fold(files: ConversationFiles, *, include_skills: bool) -> tuple[Conversati
     problems = [*files.problems, *_state_problems(files.state)]
     shaped_state = _shaped("base_state.json", state, problems)
     shaped_meta = _shaped("meta.json", meta, problems)
+    path = next((one["workspace"] for one in (state, meta) if isinstance(one.get("workspace"), str)), None)
+    if path is not None and not shaped_state.get("workspace"):
+        shaped_state = shaped_state | {"workspace": {"kind": "LocalWorkspace", "working_dir": path}}
     cost, tokens = sum_cost_and_tokens(state)
     model = _model(state)
     info = compose_info(shaped_state, shaped_meta, include_skills=include_skills)

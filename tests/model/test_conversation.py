@@ -381,3 +381,13 @@ def test_a_log_that_could_not_be_read_stays_so_after_an_event() -> None:
 def test_a_workspace_is_filtered_by_one_spelling_and_shown_as_it_was_written(path: str) -> None:
     row = fold(files(state={"workspace": {"kind": "LocalWorkspace", "working_dir": path}}))
     assert (row.workspace, body(row)["workspace"]["working_dir"]) == ("/home/dev/caf\u00e9", path)
+
+
+@pytest.mark.parametrize("place", ["state", "meta"])
+def test_a_workspace_that_is_a_plain_path_is_shown_as_an_object(place: str) -> None:
+    given: dict[str, dict[str, Any]] = {"state": {"workspace": None}, "meta": {"workspace": None}}
+    given[place] = {"workspace": "/home/dev/plain/"}
+    row = fold(files(given["meta"], given["state"]))
+    assert row.workspace == "/home/dev/plain"
+    assert body(row)["workspace"] == {"kind": "LocalWorkspace", "working_dir": "/home/dev/plain/"}
+    assert "workspace cannot be" in (row.unreadable or "")
