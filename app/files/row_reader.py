@@ -51,7 +51,7 @@ def read_rows(
 
 
 def read_changes(reader: Reader, logs: Sequence[KnownLog]) -> list[LogChange]:
-    """Read the events of each log that its rows lack: new files, files that were unreadable, and again the last file.
+    """Read the events that have no current row: new files, files that were unreadable, and always the last file.
 
     If the operating system refuses to list a log, its rows are not changed.
     """

@@ -189,7 +189,7 @@ def downgrade(path: Path, target: str, *, wait_s: float = MIGRATION_WAIT_S, on_s
 
 
 def _while_alone(path: Path, target: str, wait_s: float, work: Callable[[], None]) -> None:
-    """Run `work` with no other process having the index open, unless the index has reached `target` by then."""
+    """Wait until no other process has the index open, and run `work` unless the index is already at `target`."""
     deadline = time.monotonic() + wait_s
     while (require_known(path) or "base") != target:
         try:

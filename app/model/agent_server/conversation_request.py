@@ -197,7 +197,7 @@ class ClientTool(Guest):
 
 
 class Hook(Guest):
-    """A command or a prompt that runs at some moment."""
+    """A command or prompt that runs on an event, such as the use of a tool."""
 
     type: Literal["command", "prompt", "agent"] = "command"
     name: str | None = None
