@@ -107,8 +107,9 @@ def split(text: str) -> str:
         parts = _PARTS.findall(word) if len(word) <= _IDENTIFIER_MAX and _HAS_PARTS.search(word) else ()
         if 1 < len(parts) <= _PARTS_MAX:
             groups.append(" ".join(parts).translate(_WORDS))
-    signed = {word for word, _, _ in find_signed(text)}
-    return f" {_BORDER} ".join([*groups, *sorted(signed)])
+    if _SIGNED.search(text):
+        groups += sorted({word for word, _, _ in find_signed(text)})
+    return f" {_BORDER} ".join(groups)
 
 
 def find_signed(text: str) -> Iterator[tuple[str, int, int]]:
