@@ -173,6 +173,12 @@ class LockTimeout(StoreError):
     code = "lock_timeout"
 
 
+class LocksUnsupported(StoreError):
+    """The file system of the conversations has no file locks, so convstore does not write there."""
+
+    code = "locks_unsupported"
+
+
 class ConversationOwned(StoreError):
     """Another owner, which is alive, has the conversation."""
 

@@ -15,28 +15,43 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from app.errors import LockTimeout
+from app.errors import LocksUnsupported, LockTimeout
 
 ALONE = fcntl.LOCK_EX
 SHARED = fcntl.LOCK_SH
 
 _OPEN = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
 _HELD = frozenset({errno.EACCES, errno.EAGAIN, errno.EWOULDBLOCK})
+_NONE = frozenset({errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP})
 _FIRST_PAUSE_S = 0.0005
 _LONGEST_PAUSE_S = 0.02
+
+
+class NoLocks(OSError):
+    """The file system has no file locks."""
+
+
+def no_locks(what: str) -> LocksUnsupported:
+    """Return the error for a write to a file system that has no locks."""
+    return LocksUnsupported(
+        f"{what} was not written: the file system has no file locks, and without them two writers could damage a "
+        "conversation. convstore only reads there; keep the store on a disk with locks to write to it"
+    )
 
 
 def try_lock(descriptor: int, kind: int = ALONE) -> bool:
     """Lock an open file and return True, or return False at once if another descriptor holds the lock.
 
     Raises:
-        OSError: the file system has no locks.
+        NoLocks: the file system has no locks.
     """
     try:
         fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
     except OSError as error:
         if error.errno in _HELD:
             return False
+        if error.errno in _NONE:
+            raise NoLocks(error.errno, error.strerror) from error
         raise
     return True
 

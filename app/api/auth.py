@@ -7,7 +7,7 @@ import secrets
 from collections.abc import Sequence
 from hashlib import sha256
 from pathlib import Path
-from tempfile import NamedTemporaryFile
+from tempfile import mkstemp
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -16,6 +16,7 @@ from app.api.headers import API_KEY, join_header
 from app.api.openapi import DOCS_PATHS
 from app.api.sessions import Tokens
 from app.errors import InvalidSettings
+from app.exclusive_rename import rename_exclusively
 from app.settings import Settings
 
 OPEN_PATHS = frozenset({"/alive", "/health", "/ready", "/server_info"}) | DOCS_PATHS
@@ -158,15 +159,18 @@ def _read_or_make(path: Path) -> tuple[list[str], bool]:
     """Return the keys in a file. If the file is missing, it is created with a new key."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     key = secrets.token_urlsafe(32)
-    with NamedTemporaryFile("w", dir=path.parent, prefix=".api-key-") as fresh:
-        fresh.write(f"{key}\n")
-        fresh.flush()
-        # link() publishes the complete file, so no other process reads half a key
+    descriptor, fresh = mkstemp(dir=path.parent, prefix=".api-key-")
+    try:
+        with os.fdopen(descriptor, "w") as file:
+            file.write(f"{key}\n")
+        # the file appears with its whole content, so no other process reads half a key
         try:
-            os.link(fresh.name, path)
+            rename_exclusively(fresh, path)
         except FileExistsError:
             keys = path.read_text().split()
             if not keys:
                 raise InvalidSettings(f"the key file {path} is empty; delete it, and a new key is created") from None
             return keys, False
+    finally:
+        Path(fresh).unlink(missing_ok=True)
     return [key], True

@@ -51,6 +51,7 @@ STATUS_OF: dict[str, HTTPStatus] = {
     errors.NeedsAgent.code: HTTPStatus.NOT_IMPLEMENTED,
     errors.NotInTrash.code: HTTPStatus.NOT_FOUND,
     errors.UnexpectedCount.code: HTTPStatus.CONFLICT,
+    errors.LocksUnsupported.code: HTTPStatus.NOT_IMPLEMENTED,
     errors.LockTimeout.code: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.DiskFull.code: HTTPStatus.INSUFFICIENT_STORAGE,
     errors.WriteFailed.code: HTTPStatus.INTERNAL_SERVER_ERROR,

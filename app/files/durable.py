@@ -22,7 +22,9 @@ from pathlib import Path
 from typing import BinaryIO
 
 from app.errors import DiskFull, OutputRefused, WriteFailed
+from app.exclusive_rename import rename_exclusively
 from app.files import layout
+from app.locks import NoLocks, no_locks
 
 FILE_MODE = 0o600
 """The mode of new files; agent-server uses the same."""
@@ -97,7 +99,8 @@ def write_temporary(dir_fd: int, name: str, data: bytes, mode: int = FILE_MODE) 
     temporary = f".{name}.{secrets.token_hex(8)}.tmp"
     descriptor = os.open(temporary, _CREATE, mode, dir_fd=dir_fd)
     try:
-        os.fchmod(descriptor, mode)  # restore the permissions that the umask removed
+        with suppress(PermissionError):  # FAT and exFAT have no modes
+            os.fchmod(descriptor, mode)  # restore the permissions that the umask removed
         write_all(descriptor, data)
         _finish(descriptor)
         return temporary, os.fstat(descriptor)
@@ -185,6 +188,8 @@ def explain_errors(what: str) -> Iterator[None]:
         yield
     except FileExistsError:
         raise
+    except NoLocks as error:
+        raise no_locks(what) from error
     except OSError as error:
         if error.errno in _FULL:
             raise DiskFull(
@@ -270,7 +275,7 @@ def new_file(path: Path, *, replace: bool) -> Iterator[BinaryIO]:
             if replace:
                 os.replace(temporary, path)  # noqa: PTH105 - the name is a text
             else:
-                os.link(temporary, path)
+                rename_exclusively(temporary, path)
         finally:
             Path(temporary).unlink(missing_ok=True)
         with layout.open_directory(path.parent.resolve()) as fd:

@@ -16,7 +16,7 @@ from math import inf
 from pathlib import Path
 
 from app.errors import StoreUnavailable
-from app.locks import SHARED, lock_file, try_lock
+from app.locks import SHARED, NoLocks, lock_file, no_locks, try_lock
 
 _DIRECTORY = ".convstore/owners"
 _LOOK = "look"
@@ -47,12 +47,15 @@ def stay_alive(root: Path, instance: str) -> Iterator[None]:
 
     Raises:
         StoreUnavailable: the lock file cannot be made.
+        LocksUnsupported: the file system has no locks.
     """
     directory = root / _DIRECTORY
     try:
         for path in (directory.parent, directory):  # no further parents: a store that is gone is not made again
             path.mkdir(mode=0o700, exist_ok=True)
         descriptor = lock_file(directory / f"{instance}.lock", SHARED, timeout_s=inf)
+    except NoLocks as error:
+        raise no_locks(str(directory)) from error
     except OSError as error:
         raise StoreUnavailable(
             f"{directory} cannot be written to ({error.strerror}), so no other process could see that it writes; "

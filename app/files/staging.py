@@ -28,7 +28,7 @@ from app.errors import (
 from app.files import durable, layout
 from app.files.layout import Kind
 from app.files.trash import clear_ghost
-from app.locks import hold_lock
+from app.locks import NoLocks, hold_lock, no_locks, try_lock
 from app.model.archive_format import ArchiveFile
 from app.model.ids import ConversationId, EventName
 from app.model.jsonlines import find_event
@@ -80,6 +80,8 @@ def import_lock(root: Path) -> Iterator[None]:
             lock.__enter__()
     except LockTimeout as error:
         raise ImportRunning(f"another import into {root} is running; try again when it is done") from error
+    except NoLocks as error:
+        raise no_locks("the import") from error
     except OSError as error:
         raise StoreUnavailable(f"{root} cannot be written to ({error.strerror}); nothing was imported") from error
     try:
@@ -141,6 +143,8 @@ def stage(
     with durable.explain_errors(f"conversation {conversation_id}"):
         try:
             path.mkdir(mode=0o755)
+            with layout.open_directory(path) as fd:
+                try_lock(fd)  # a store without locks gets no conversation that nobody could append to
             return Staged(conversation_id, path, *_write(path, files))
         except BaseException:
             shutil.rmtree(path, ignore_errors=True)

@@ -59,6 +59,15 @@ def test_a_file_may_be_made_in_a_directory_behind_a_link(tmp_path: Path) -> None
     assert (tmp_path / "real" / "a").read_bytes() == b"1"
 
 
+def test_a_disk_without_modes_is_written_to(fd: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+
+    monkeypatch.setattr(os, "fchmod", refuse)
+    durable.replace(fd, "a", b"1")
+    assert (tmp_path / "a").read_bytes() == b"1"
+
+
 @pytest.mark.parametrize(("number", "expected"), [(errno.ENOSPC, DiskFull), (errno.EIO, WriteFailed)])
 @pytest.mark.parametrize("call", ["write", "fsync", "open"])
 def test_what_the_system_refuses_is_said_and_leaves_nothing(

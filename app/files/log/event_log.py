@@ -1,20 +1,23 @@
 """The event files of one conversation: reading and appending.
 
-An append does these steps in order: write temporary files and fsync them; rename the old length marker away; link the
-files to their final names, which must be free; fsync events/; write the new marker. agent-server 1.58 trusts the marker
-instead of counting files, so with a marker that is too low it would overwrite the last event. The old marker is renamed
-and reused, because creating a file takes at least 0.2 ms, as long as an fsync, but renaming one takes 0.05 ms.
+An append does these steps in order: write temporary files and fsync them; rename the old length marker away; give the
+files their final names, which must be free (`app.exclusive_rename`); fsync events/; write the new marker. agent-server
+1.58 trusts the marker instead of counting files, so with a marker that is too low it would overwrite the last event.
+The old marker is renamed and reused, because creating a file takes at least 0.2 ms, as long as an fsync, but renaming
+one takes 0.05 ms.
 """
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from typing import NamedTuple
 
 from app.errors import EventNotFound, UnreadableFile, WriteFailed
+from app.exclusive_rename import accept, rename_exclusively
 from app.files import durable, layout
 from app.files.fingerprint import find_fingerprint
 from app.files.metadata_reader import Reader
@@ -209,7 +212,8 @@ def append(
         )
     with durable.explain_errors(f"event {files[0][0]}"):
         written: list[tuple[EventName, str, os.stat_result]] = []
-        linked: list[str] = []
+        named: list[str] = []
+        require_next: Callable[[], None] = partial(_require_next, events_fd, known.next_seq)
         try:
             for seq, (event_id, data) in enumerate(files, start=known.next_seq):
                 name = EventName(seq, event_id)
@@ -217,14 +221,13 @@ def append(
             spare = _put_marker_aside(events_fd, known.next_seq)  # before the log grows, see the module's docstring
             for name, temporary, _ in written:
                 final = event_file_name(name)
-                # a link fails if another program already used the name, but a rename would replace that program's event
-                os.link(temporary, final, src_dir_fd=events_fd, dst_dir_fd=events_fd, follow_symlinks=False)
-                linked.append(final)
-            for _, temporary, _ in written:
-                os.unlink(temporary, dir_fd=events_fd)
+                # fails if another program already used the name; a plain rename would replace that program's event
+                rename_exclusively(temporary, final, dir_fd=events_fd, before_rename=require_next)
+                require_next = accept  # the numbers after the first one are free, too
+                named.append(final)
             durable.sync_directory(events_fd)  # without this fsync, a power cut undoes the new names
         except BaseException:
-            for left in [*linked, *(temporary for _, temporary, _ in written), _SPARE_MARKER]:
+            for left in [*named, *(temporary for _, temporary, _ in written), _SPARE_MARKER]:
                 with suppress(OSError):
                     os.unlink(left, dir_fd=events_fd)
             raise
@@ -235,6 +238,19 @@ def append(
     elif spare:
         durable.remove_if_there(events_fd, _SPARE_MARKER)
     return [(name, status) for name, _, status in written]
+
+
+def _require_next(events_fd: int, seq: int) -> None:
+    """Check by a listing that `seq` is the log's next number.
+
+    Raises:
+        WriteFailed: the log has an event of this number or a higher one.
+    """
+    names = layout.list_event_names(events_fd)
+    if names and names[-1].seq >= seq:
+        raise WriteFailed(
+            f"another program appended event {names[-1].seq:,} meanwhile; nothing was appended. Try again"
+        )
 
 
 def remove_leftovers_in_log(events_fd: int, known: LogNames) -> None:

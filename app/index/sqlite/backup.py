@@ -16,6 +16,7 @@ from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 from app.errors import IndexUnusable, OutputRefused
+from app.exclusive_rename import rename_exclusively
 from app.index import state
 from app.index.sqlite.database import Index
 from app.index.sqlite.db_errors import ERRORS, During, explain
@@ -54,7 +55,7 @@ def back_up(index: Path, target: Path) -> Backup:
             conversations = _require_sound(index, copy, revision)
             copy.chmod(0o600)
             _sync(copy)
-            os.link(copy, target)
+            rename_exclusively(copy, target)
         _sync(target.parent)
     except FileExistsError as error:
         raise OutputRefused(f"{target} exists; name another file") from error

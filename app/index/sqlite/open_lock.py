@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from app.errors import IndexBusy, IndexUnusable
-from app.locks import SHARED, lock_file
+from app.locks import SHARED, NoLocks, lock_file
 
 MIGRATION_WAIT_S = 600.0
 """The seconds that opening an index waits for a running migration."""
@@ -40,9 +40,10 @@ def hold_open(path: Path, wait_s: float = MIGRATION_WAIT_S) -> int | None:
     except OSError as error:
         if error.errno in _UNWRITABLE:
             return None
-        raise IndexUnusable(
-            f"the index {path} cannot be opened ({error.strerror}); check its disk and free space"
-        ) from error
+        todo = "check its disk and free space"
+        if isinstance(error, NoLocks):
+            todo = "put it on a disk with file locks: CONVSTORE_INDEX_URL=sqlite:////var/lib/convstore/index.db"
+        raise IndexUnusable(f"the index {path} cannot be opened ({error.strerror}); {todo}") from error
     if descriptor is None:
         raise IndexBusy(f"the index {path} has been migrated for more than {wait_s:g} s by {_others(path)}; try again")
     return descriptor

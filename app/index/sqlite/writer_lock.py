@@ -171,7 +171,10 @@ def _busy(path: Path, timeout_s: float) -> IndexBusy:
 def _unlockable(path: Path, error: OSError) -> IndexUnusable:
     require_directory(path)
     if error.errno in _NO_LOCKS:
-        return IndexUnusable(f"the index {path} cannot be locked ({error.strerror})")
+        return IndexUnusable(
+            f"the index {path} cannot be locked ({error.strerror}); put it on a disk with file locks: "
+            "CONVSTORE_INDEX_URL=sqlite:////var/lib/convstore/index.db"
+        )
     return IndexUnusable(
         f"the index directory {path.parent} cannot be written to ({error.strerror}); make it writable, "
         "or set CONVSTORE_INDEX_URL=sqlite:////a/writable/path/index.db"

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from app.errors import IndexBusy, IndexDamaged, IndexUnusable, StoreError, StoreUnavailable
+from app.exclusive_rename import find_way
 from app.files import layout, lease, liveness, staging, trash
 from app.files.census import Foreign, describe, take_census
 from app.files.layout import LEASE
@@ -29,6 +30,7 @@ from app.index.sqlite import integrity, migrations
 from app.index.sqlite.database import Index
 from app.index.sqlite.migrations import HEAD, read_revision
 from app.index.sqlite.replace_index import is_marked_damaged
+from app.locks import SHARED, NoLocks, try_lock
 from app.model.ids import dashed
 from app.model.times import AHEAD_MAX_US, format_us
 from app.settings import Settings
@@ -241,6 +243,7 @@ def look_around(settings: Settings, version: str) -> Iterator[Finding]:
     root, index = settings.root, settings.index_path
     yield from _check_versions(version)
     yield from _check_disks(root, index)
+    yield from _check_writing(root)
     yield from _check_permissions(settings, root, index)
     yield from _check_foreign(root)
     yield from _check_leases(root)
@@ -279,6 +282,26 @@ def _check_disks(root: Path, index: Path) -> Iterator[Finding]:
             f"{store_disk.type}: a network file system",
             "reading is safe. Write from one machine only, because locks and times differ between machines",
         )
+
+
+def _check_writing(root: Path) -> Iterator[Finding]:
+    """Check that the store's disk has file locks, and say how files get their names there."""
+    try:
+        with layout.open_directory(root) as fd:
+            try_lock(fd, SHARED)
+    except NoLocks as error:
+        advice = "convstore only reads there; keep the store on a disk with locks to write to it"
+        yield problem("locks", f"the store's disk has no file locks ({error.strerror})", advice)
+    except OSError:
+        return  # `_check_permissions` says it
+    own = root / staging.OWN_DIRECTORY
+    if os.access(own, os.W_OK | os.X_OK):
+        try:
+            way = find_way(own)
+        except OSError as error:
+            yield problem("file names", f"no file can be made in {own} ({error.strerror})", "check the disk")
+        else:
+            yield ok("file names", f"new files get their names by {way.value}")
 
 
 def _check_space(check: str, disk: FileSystem, *, needed: int) -> Finding:
