@@ -20,7 +20,13 @@ from app.api.auth import OPEN_PATHS, ApiKeyMiddleware, HostMiddleware, Keys, loa
 from app.api.cached_routes import CachedRoutesMiddleware
 from app.api.headers import INDEXED, TEXT_INDEXED
 from app.api.metrics import Metrics
-from app.api.middleware import BODY_MAX_BYTES, BodyLimitMiddleware, ObservabilityMiddleware, StartupErrorMiddleware
+from app.api.middleware import (
+    BODY_MAX_BYTES,
+    BodyLimitMiddleware,
+    HeadMiddleware,
+    ObservabilityMiddleware,
+    StartupErrorMiddleware,
+)
 from app.api.process import end_process_within, on_stop
 from app.api.routes import (
     agents,
@@ -56,6 +62,7 @@ _ROUTERS = (
     leases.router,
     conversations.write_router,
     archives.router,
+    archives.agent_server_router,
     changes.router,
     events.router,
     events.write_router,
@@ -106,6 +113,7 @@ def create_app(settings: Settings, keys: Sequence[str] | None = None, *, ends_pr
                 expose_headers=["ETag", INDEXED, TEXT_INDEXED],
             ),
             *([Middleware(ApiKeyMiddleware, keys=valid_keys, open_paths=open_paths)] if valid_keys.required else []),
+            Middleware(HeadMiddleware),
             Middleware(BodyLimitMiddleware, max_bytes=BODY_MAX_BYTES, exempt=("/api/conversations/import",)),
             Middleware(CachedRoutesMiddleware, routes=conversations.CACHED_ROUTES),
             Middleware(StartupErrorMiddleware),

@@ -65,13 +65,8 @@ Send = Callable[[ConversationStore, ConversationId], Coroutine[Any, Any, None]]
 async def serve_socket(
     socket: WebSocket, conversation_id: ConversationId, key: str | None, send: Send, frames: Frames
 ) -> None:
-    """Authenticate, run `send` and receive messages until one of them ends, and then close with the matching code."""
-    try:
-        admitted = await _authenticate(socket, key)
-    except WebSocketDisconnect:
-        return
-    if not admitted:
-        await _close(socket, UNAUTHORIZED, "Authentication failed")
+    """Authenticate, then run `send` and take messages until one of them ends; close with the code for its reason."""
+    if not await authenticate(socket, key):
         return
     store = cast(ConversationStore, socket.app.state.store)
     try:
@@ -129,11 +124,21 @@ async def _close(socket: WebSocket, code: int, reason: str) -> None:
         await socket.close(code, reason)
 
 
-async def _authenticate(socket: WebSocket, key: str | None) -> bool:
-    """Accept the socket and return whether it has a valid key in its query, its header or its first frame.
+async def authenticate(socket: WebSocket, key: str | None) -> bool:
+    """Accept a socket with a valid key in its query, its header or its first frame, or close it; return which.
 
     A wrong key in the query or the header is refused before the socket is accepted.
     """
+    try:
+        admitted = await _has_key(socket, key)
+    except WebSocketDisconnect:
+        return False
+    if not admitted:
+        await _close(socket, UNAUTHORIZED, "Authentication failed")
+    return admitted
+
+
+async def _has_key(socket: WebSocket, key: str | None) -> bool:
     keys: Keys = socket.app.state.keys
     given = key if key is not None else socket.headers.get(API_KEY)
     if keys.required and given is not None and not keys.admit(given.encode(errors="replace")):

@@ -1,10 +1,11 @@
-"""Middleware around every request: request ids, metrics and the log; limits on bodies; errors during start-up.
+"""Middleware around every request: request ids, metrics and the log; HEAD; limits of bodies; errors at start-up.
 
 Authentication and host checks are in `auth`.
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import re
 import secrets
@@ -117,6 +118,36 @@ def _progress(scope: Scope) -> list[tuple[bytes, bytes]]:
     store: StoreReader | None = getattr(scope["app"].state, "store", None)
     building = None if store is None else store.index.building
     return [] if building is None else [(_INDEXED, str(building).encode())]
+
+
+class HeadMiddleware:
+    """Answers HEAD as GET, without the body. What would go on, a stream or a wait for changes, ends at once."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on."""
+        if scope["type"] != "http" or scope["method"] != "HEAD":
+            await self._app(scope, receive, send)
+            return
+        begun = asyncio.Event()
+
+        async def receive_until_begun() -> Message:
+            await begun.wait()
+            return {"type": "http.disconnect"}
+
+        async def send_start(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                await send(message)
+                await send({"type": "http.response.body"})
+                begun.set()
+
+        scope["method"] = "GET"
+        try:
+            await self._app(scope, receive_until_begun, send_start)
+        finally:
+            scope["method"] = "HEAD"  # for the metrics
 
 
 class BodyLimitMiddleware:

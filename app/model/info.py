@@ -19,6 +19,9 @@ from app.model.secrets import mask_shown
 STUB_AGENT = {"kind": "Agent", "llm": {"model": "unknown"}, "tools": []}
 STUB_WORKSPACE = {"kind": "LocalWorkspace", "working_dir": "."}
 
+RUNTIME_INFO = {"runtime_status": "available", "can_resume": True, "runtime_error": None}
+"""What agent-server says of a conversation that runs in no container."""
+
 _FROM_META = ("metrics", "forked_from_event_id", "launched_agent_profile")
 _SHOWN_AS_STORED = ("tags", "stats")
 
@@ -36,6 +39,7 @@ def compose_info(state: dict[str, Any], meta: dict[str, Any], *, include_skills:
     info = {name: value for name, value in state.items() if name not in _SHOWN_AS_STORED}
     mask_shown(info)
     info |= {name: state[name] for name in _SHOWN_AS_STORED if name in state}
+    _complete_stats(info.get("stats"))
     if not is_agent(agent):
         info["agent"] = dict(STUB_AGENT)
     workspace = state.get("workspace") or meta.get("workspace")
@@ -50,7 +54,16 @@ def compose_info(state: dict[str, Any], meta: dict[str, Any], *, include_skills:
         other = related_id(meta, name)
         info[name] = dashed(other) if other else None
     info.update(_models(state))
+    info["runtime_info"] = RUNTIME_INFO
     return info
+
+
+def _complete_stats(stats: object) -> None:
+    """Add the budget that agent-server leaves out of the file where it is null: agent-canvas fails without it."""
+    usages = stats.get("usage_to_metrics") if isinstance(stats, dict) else None
+    for usage in usages.values() if isinstance(usages, dict) else ():
+        if isinstance(usage, dict):
+            usage.setdefault("max_budget_per_task", None)
 
 
 def is_agent(value: object) -> bool:

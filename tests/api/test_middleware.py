@@ -177,3 +177,26 @@ async def test_a_query_string_is_in_no_log_of_the_server_either(root: Path, capl
     assert any("/api/conversations/count HTTP" in line for line in lines)
     assert sum("WebSocket /sockets/events" in line for line in lines) == 2
     assert "the-query" not in "".join(lines)
+
+
+HEADS = [
+    *("/health", "/server_info", "/docs", "/openapi.json", "/metrics", "/api/settings", "/api/index/status"),
+    *("/api/conversations/search", "/api/conversations/count", f"/api/conversations?ids={make_id(1)}"),
+    *(f"/api/conversations/{make_id(1)}{path}" for path in ("", "/events/search", "/export", "/runtime")),
+]
+
+
+async def test_head_answers_what_answers_get_without_the_body(root: Path) -> None:
+    make_conversation(root)
+    async with listening(root) as host, http_client(host) as client:
+        for path in HEADS:
+            asked, told = await client.get(path), await client.head(path)
+            assert (told.status_code, told.content) == (200, b""), path
+            assert told.headers.get("content-type") == asked.headers.get("content-type"), path
+        for path in (f"/api/conversations/{make_id(1)}/events/stream", "/api/changes/stream"):
+            told = await asyncio.wait_for(client.head(path), 5)
+            assert (told.status_code, told.headers["content-type"]) == (200, "text/event-stream; charset=utf-8")
+        assert (await client.head(f"/api/conversations/{make_id(9)}")).status_code == 404
+        assert (await client.head(f"/api/conversations/{make_id(1)}/run")).status_code == 405
+        samples = await read_metrics(client)
+    assert any("HEAD" in labels and "/api/conversations/search" in labels for labels in samples)

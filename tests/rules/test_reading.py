@@ -170,6 +170,7 @@ async def test_no_get_of_the_api_changes_a_file(corpus: Path) -> None:
         "/api/conversations": {"ids": one},
         "/api/messages/search": {"q": "the"},
         "/api/conversations/facets": {"by": "status"},
+        "/api/conversations/{conversation_id}/events/window": {"around": "0"},
     }
     before = snapshot(corpus)
     async with serving(Settings(store=corpus)) as client:
@@ -177,8 +178,11 @@ async def test_no_get_of_the_api_changes_a_file(corpus: Path) -> None:
         asked = [path for path, verbs in paths.items() if "get" in verbs and path not in ENDLESS]
         statuses = {}
         for path in asked:
-            filled = path.format(conversation_id=one, event_id=first.stem[len("event-00000-") :])
-            statuses[path] = (await client.get(filled, params=given.get(path))).status_code
+            filled = path.format(
+                conversation_id=one, runtime_conversation_id=one, event_id=first.stem[len("event-00000-") :]
+            )
+            body: list[str] | None = [] if path.endswith("/events") else None
+            statuses[path] = (await client.request("GET", filled, params=given.get(path), json=body)).status_code
     assert statuses == dict.fromkeys(asked, 200)
     assert len(asked) > 15
     assert snapshot(corpus) == before

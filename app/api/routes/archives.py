@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Annotated, BinaryIO
+from typing import Annotated, Any, BinaryIO
 
 from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel
@@ -28,15 +28,18 @@ log = logging.getLogger(__name__)
 
 router = APIRouter(prefix="/api/conversations", tags=["archives"])
 
+agent_server_router = APIRouter(tags=["archives"])
+
+_DOWNLOAD: dict[str, Any] = {
+    "response_class": StreamedResponse,
+    "status_code": 200,
+    "responses": {404: {"model": ErrorBody}, 409: {"model": ErrorBody}},
+}
+
 Format = Annotated[ExportFormat, Query(alias="format", description="zip and jsonl can be imported again")]
 
 
-@router.get(
-    "/{conversation_id}/export",
-    response_class=StreamedResponse,
-    status_code=200,
-    responses={404: {"model": ErrorBody}, 409: {"model": ErrorBody}},
-)
+@router.get("/{conversation_id}/export", **_DOWNLOAD)
 async def export_conversation(
     store: Store, conversation_id: IdInPath, kind: Format = ExportFormat.ZIP
 ) -> StreamedResponse:
@@ -55,6 +58,17 @@ async def export_conversation(
         kind.media_type,
         {"Content-Disposition": f'attachment; filename="{wanted}{kind.suffix}"'},
     )
+
+
+@agent_server_router.get("/api/file/download-trajectory/{conversation_id}", **_DOWNLOAD)
+@agent_server_router.get(
+    "/api/conversations/{runtime_conversation_id}/file/download-trajectory/{conversation_id}",
+    operation_id="download_trajectory_of_runtime",
+    **_DOWNLOAD,
+)
+async def download_trajectory(store: Store, conversation_id: IdInPath) -> StreamedResponse:
+    """Download a conversation as a zip of its files, with its secrets masked, as the clients of agent-server ask."""
+    return await export_conversation(store, conversation_id)
 
 
 class ImportedConversation(BaseModel):

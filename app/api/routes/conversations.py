@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import orjson
 from fastapi import APIRouter, Body, Query, Response
@@ -23,9 +23,9 @@ from app.api.responses import (
     set_text_indexed,
     written_response,
 )
-from app.api.routes.agents import NO_AGENT
-from app.errors import NeedsAgent
+from app.api.routes.agents import needs_agent
 from app.model.ids import ConversationId
+from app.model.info import RUNTIME_INFO
 from app.model.page import SortOrder
 from app.store.read.reader import PAGE_MAX
 
@@ -57,6 +57,14 @@ class FinalResponse(BaseModel):
     """The agent's final response."""
 
     response: str
+
+
+class RuntimeInfo(BaseModel):
+    """Whether a conversation can go on, as agent-server says it."""
+
+    runtime_status: Literal["available"]
+    can_resume: bool
+    runtime_error: None
 
 
 class FacetValue(BaseModel):
@@ -192,6 +200,13 @@ async def get_outline(store: Store, conversation_id: IdInPath) -> Response:
     return json_response(orjson.dumps(outline.as_json()))
 
 
+@router.get("/{conversation_id}/runtime", responses=_NOT_FOUND)
+async def get_runtime(store: Store, conversation_id: IdInPath) -> RuntimeInfo:
+    """Return the state of the conversation's runtime, which agent-server reports as available without a container."""
+    await store.get_conversation(ConversationId(conversation_id))
+    return RuntimeInfo.model_validate(RUNTIME_INFO)
+
+
 CACHED_ROUTES: dict[str, tuple[Endpoint, type[CachedQuery]]] = {
     "/api/conversations/search": (search_conversations, SearchQuery),
     "/api/conversations/count": (count_conversations, FilterQuery),
@@ -217,7 +232,7 @@ async def create_conversation(
     """
     message = request.get("initial_message")
     if isinstance(message, dict) and message.get("run"):
-        raise NeedsAgent(NO_AGENT)
+        raise needs_agent("run a new conversation", "leave `run` out of its first message to have it created")
     made = await store.create(request)
     status = 201 if made.is_new else 200
     return await written_response(store, made.id, made.warning, include_skills=include_skills, status=status)
@@ -250,6 +265,12 @@ async def delete_conversation(
     """
     done = await store.delete(ConversationId(conversation_id), permanent=permanent, force=force)
     return Success(warning=done.warning)
+
+
+@write_router.post("/{conversation_id}/runtime/reprovision", responses=_NOT_FOUND)
+async def reprovision_runtime(store: Store, conversation_id: IdInPath) -> RuntimeInfo:
+    """Return the state of the conversation's runtime; there is nothing to provision."""
+    return await get_runtime(store, conversation_id)
 
 
 @write_router.post(

@@ -10,17 +10,17 @@ from contextlib import aclosing, suppress
 from typing import Annotated, Any, Literal
 
 import orjson
-from fastapi import APIRouter, Depends, Header, Query, Response
+from fastapi import APIRouter, Body, Depends, Header, Query, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.api.errors import ErrorBody
 from app.api.openapi import AnyEvent
 from app.api.params import IdInPath, Limit, Moment, PageId, Store, WritableStore
 from app.api.responses import Success, Warned, ending_stream, json_response, page_response
-from app.api.routes.agents import NO_AGENT
+from app.api.routes.agents import needs_agent
 from app.api.routes.leases import Generation, Owner
 from app.api.streamed import EVENT_STREAM, EventStream, StreamedResponse, sent_event, sent_event_in_pieces
-from app.errors import EventNotFound, InvalidConversation, NeedsAgent
+from app.errors import EventNotFound, InvalidConversation
 from app.files.lease import Lease
 from app.model.filters import EventFilter
 from app.model.ids import ConversationId, EventName
@@ -282,6 +282,15 @@ async def get_window(
     return json_response(b'{"items":[%b],%b' % (b",".join(items), rest[1:]))
 
 
+@router.get("", responses={200: {"model": list[dict[str, Any] | None]}, 404: {"model": ErrorBody}})
+async def find_events(
+    store: Store, conversation_id: IdInPath, event_ids: Annotated[list[str], Body(max_length=_BATCH_MAX)]
+) -> Response:
+    """Return several events in the order asked, null for each that does not exist. The ids are a list in the body."""
+    found = await store.find_events(ConversationId(conversation_id), event_ids)
+    return json_response(b"[%b]" % b",".join(b"null" if raw is None else raw for raw in found))
+
+
 @router.get("/{event_id}", responses={200: {"model": dict[str, Any]}, 404: {"model": ErrorBody}})
 async def get_event(store: Store, conversation_id: IdInPath, event_id: str) -> Response:
     """Return one event."""
@@ -294,7 +303,8 @@ async def get_event(store: Store, conversation_id: IdInPath, event_id: str) -> R
 async def send_message(store: WritableStore, conversation_id: IdInPath, request: MessageRequest) -> Success:
     """Append a message. A user's message makes a finished or stuck conversation idle."""
     if request.run:
-        raise NeedsAgent(NO_AGENT)
+        await store.get_conversation(ConversationId(conversation_id))  # 404 comes first, as in agent-server
+        raise needs_agent("run this conversation", "leave `run` out to have the message appended")
     role, content = check_message(request.model_dump(exclude_none=True))
     async with store.writer(ConversationId(conversation_id)) as conversation:
         done = await conversation.send_message(role, content)

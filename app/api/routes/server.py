@@ -8,7 +8,7 @@ import time
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query, Request
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from app import __version__
 from app.api.errors import ErrorBody
@@ -26,14 +26,33 @@ class Health(BaseModel):
     status: Literal["ok", "ready"]
 
 
-class ServerInfo(BaseModel):
-    """The name and version of this server. `uptime` is in seconds."""
+COMPATIBLE_WITH = "1.58.2"
+"""The version of openhands-agent-server whose clients work with this one; they refuse a server that is too old."""
 
-    title: str
-    version: str
+
+class ServerInfo(BaseModel):
+    """What answers here, in the fields of agent-server. `uptime` and `idle_time` are in seconds."""
+
     uptime: float
-    python_version: str
-    docs: str
+    idle_time: float
+    title: Literal["convstore"] = "convstore"
+    version: Annotated[str, Field(description="of the agent-server that this is compatible with")] = COMPATIBLE_WITH
+    convstore_version: str = __version__
+    sdk_version: str = COMPATIBLE_WITH
+    tools_version: str = COMPATIBLE_WITH
+    workspace_version: str = COMPATIBLE_WITH
+    build_git_sha: str = "unknown"
+    build_git_ref: str = "unknown"
+    python_version: str = sys.version
+    usable_tools: list[str] = []
+    runtime_idle_timeout_seconds: float | None = None
+    conversation_runtime: Literal["local"] = "local"
+    available_conversation_runtimes: list[str] = []
+    capabilities: list[str] = []
+    app_backend_ingress_url: str | None = None
+    max_foreground_terminal_timeout_seconds: float | None = None
+    docs: str = "/docs"
+    redoc: str = "/docs"
 
 
 @router.head("/alive", include_in_schema=False)
@@ -71,11 +90,6 @@ async def get_readiness(
 @router.head("/server_info", include_in_schema=False)
 @router.get("/server_info")
 async def get_server_info(request: Request) -> ServerInfo:
-    """Return the server's name, version and uptime."""
-    return ServerInfo(
-        title="convstore",
-        version=__version__,
-        uptime=time.monotonic() - request.app.state.started,
-        python_version=sys.version,
-        docs="/docs",
-    )
+    """Say what answers here, and since when. No tools can be used, because no agent runs here."""
+    seconds = time.monotonic() - request.app.state.started
+    return ServerInfo(uptime=seconds, idle_time=seconds)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing
 from itertools import groupby
 from operator import attrgetter
@@ -202,6 +202,14 @@ class EventReader:
         name = await self.get_name(event_id)
         [event] = await self._read_hop([name])
         return await self.open_large(name) if event.large else _require_readable(event).raw
+
+    async def find_events(self, event_ids: Sequence[str]) -> list[bytes | None]:
+        """Return the bytes of several events' files, None for each that does not exist or cannot be read."""
+        async with self._context.index.read() as connection:
+            names = {event_id: await event_rows.find_event(connection, self._id, event_id) for event_id in event_ids}
+        events = await self._read([name for name in names.values() if name is not None])
+        raw = {event.name: event.raw for event in events if not event.unreadable}
+        return [raw.get(name) if (name := names[event_id]) is not None else None for event_id in event_ids]
 
     async def get_final_response(self) -> str:
         """Return the agent's last finish message or plain message on the active branch, or "" if there is none."""

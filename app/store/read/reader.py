@@ -324,6 +324,14 @@ class StoreReader:
         """
         return await (await self.open_log(conversation_id)).get_event(event_id)
 
+    async def find_events(self, conversation_id: ConversationId, event_ids: Sequence[str]) -> list[bytes | None]:
+        """Return the bytes of several events' files, in the order of `event_ids`; None for each that is not readable.
+
+        Raises:
+            ConversationNotFound: no conversation has this id.
+        """
+        return await (await self.open_log(conversation_id)).find_events(event_ids)
+
     async def get_outline(self, conversation_id: ConversationId) -> Outline:
         """Return counts, turns, marks and bins of a conversation's log, from the index alone.
 

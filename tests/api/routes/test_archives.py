@@ -116,3 +116,21 @@ async def test_what_is_refused_gets_a_status_and_a_reason(root: Path, raw: bytes
     assert (answer.status_code, answer.json()["code"]) == (status, code)
     assert "import-" not in answer.json()["detail"]
     assert not list((root / ".convstore").glob("import-*"))
+
+
+async def test_the_downloads_of_agent_server_are_the_export(root: Path) -> None:
+    make_conversation(root, state={"agent": {"kind": "Agent", "llm": {"model": "m", "api_key": "planted"}}})
+    paths = [
+        f"/api/file/download-trajectory/{make_id(1)}",
+        f"/api/conversations/{make_id(1)}/file/download-trajectory/{make_id(1)}",
+    ]
+    async with serving(Settings(store=root)) as client:
+        for path in paths:
+            answer = await client.get(path)
+            assert answer.headers["content-disposition"] == f'attachment; filename="{make_id(1)}.zip"'
+            with zipfile.ZipFile(BytesIO(answer.content)) as archive:
+                names = archive.namelist()
+                state = json.loads(archive.read(f"{make_id(1)}/base_state.json"))
+            assert sum("/events/event-" in name for name in names) == 2
+            assert state["agent"]["llm"]["api_key"] == "**********"
+            assert (await client.get(path.replace(make_id(1), make_id(9)))).status_code == 404

@@ -354,3 +354,15 @@ async def test_the_outline_is_served(client: httpx.AsyncClient) -> None:
     outline = (await client.get(f"{ONE}/outline")).json()
     assert (outline["total"], outline["last_seq"]) == (7, 6)
     assert [turn["seq"] for turn in outline["turns"]] == [1, 6]
+
+
+async def test_several_events_are_found_by_their_ids_in_the_order_asked(client: httpx.AsyncClient, root: Path) -> None:
+    next((root / make_id(1) / "events").glob("event-00002-*")).write_text("{")
+    asked = [LOG[3]["id"], "none", LOG[0]["id"], LOG[2]["id"], LOG[3]["id"]]
+    answer = await client.request("GET", f"{ONE}/events", json=asked)
+    assert (answer.status_code, answer.json()) == (200, [LOG[3], None, LOG[0], None, LOG[3]])
+    assert (await client.request("GET", f"{ONE}/events", json=[])).json() == []
+    assert (await client.request("GET", f"{ONE}/events")).status_code == 422
+    assert (await client.request("GET", f"{ONE}/events", json=["a"] * 1001)).status_code == 422
+    missing = await client.request("GET", f"/api/conversations/{make_id(9)}/events", json=asked)
+    assert missing.status_code == 404

@@ -14,7 +14,10 @@ from tests.conftest import serving
 
 async def test_the_server_says_what_it_is(client: httpx.AsyncClient) -> None:
     info = (await client.get("/server_info")).json()
-    assert (info["title"], info["version"]) == ("convstore", __version__)
+    assert (info["title"], info["version"]) == ("convstore", "1.58.2")
+    assert (info["convstore_version"], info["sdk_version"]) == (__version__, "1.58.2")
+    assert info["usable_tools"] == info["capabilities"] == []
+    assert info["conversation_runtime"] == "local"
     assert (await client.get("/alive")).json() == (await client.get("/health")).json() == {"status": "ok"}
     assert (await client.get("/ready")).json() == {"status": "ready"}
 
