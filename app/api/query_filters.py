@@ -30,6 +30,9 @@ def _as_list(given: object) -> object:
     return [given] if isinstance(given, str) else given
 
 
+SUBAGENTS = "not those of sub-agents below other conversations, only these, or any"
+
+
 class FilterQuery(CachedQuery):
     """Filters for conversations. A conversation must match all of them. Times without a zone are UTC."""
 
@@ -76,6 +79,7 @@ class FilterQuery(CachedQuery):
     event_count__gte: Number | None = Field(default=None, description="with at least this many events")
     event_count__lt: Number | None = Field(default=None, description="with fewer events than this")
     archived: Archived = Field(default=Archived.FALSE, description="false: not archived; true: archived; any: both")
+    subagents: Archived = Field(default=Archived.FALSE, description=SUBAGENTS)
     unreadable: bool | None = Field(default=None, description="true: with unreadable files; false: without")
     owned: bool | None = Field(default=None, description="true: owned by a server now; false: not owned")
 
@@ -111,6 +115,7 @@ class FilterQuery(CachedQuery):
             event_count_gte=self.event_count__gte,
             event_count_lt=self.event_count__lt,
             archived=self.archived.asked,
+            subagents=self.subagents.asked,
             unreadable=self.unreadable,
             owned=self.owned,
         )

@@ -62,6 +62,9 @@ def _make_filter(
     min_events: Annotated[int | None, typer.Option(min=0, help="Only with at least this many events.")] = None,
     max_events: Annotated[int | None, typer.Option(min=0, help="Only with fewer events than this.")] = None,
     archived: Annotated[Archived, typer.Option(help="Not archived, archived, or any.")] = Archived.FALSE,
+    subagents: Annotated[
+        Archived, typer.Option(help="Not those of sub-agents below other conversations, only these, or any.")
+    ] = Archived.FALSE,
     unreadable: Annotated[
         bool | None, typer.Option("--unreadable/--readable", help="Only with unreadable files, or only without.")
     ] = None,
@@ -93,6 +96,7 @@ def _make_filter(
         event_count_gte=min_events,
         event_count_lt=max_events,
         archived=archived.asked,
+        subagents=subagents.asked,
         unreadable=unreadable,
         owned=owned,
     )

@@ -14,6 +14,7 @@ from time import time_ns
 from typing import NamedTuple
 
 from app.files.layout import EVENTS, META, SIDECAR, STATE, store_unavailable
+from app.model.ids import SUBAGENTS
 
 UNTRUSTED = b""
 """The signature of files that changed too recently. It equals no computed signature, so the files are read again."""
@@ -97,16 +98,23 @@ def signature(root: Path, directory: str) -> bytes:
     prints = [guess_fingerprint(f"{root}/{directory}/{name}") for name in _SIGNED]
     if any(one.is_racy(now_ns) for one in prints if one):
         return UNTRUSTED
+    below = guess_fingerprint(f"{root}/{directory}/{SUBAGENTS}")
+    if below is not None:
+        if below.is_racy(now_ns):
+            return UNTRUSTED
+        directory += f"{below}"
     packed = _pack(*[number % 2**64 for one in prints for number in one or _MISSING])
     return blake2b(packed + directory.encode(), digest_size=16).digest()
 
 
 def changed_ns(root: Path, directory: str) -> int:
-    """Return when a name was last added to or removed from a conversation's directory or its events/.
+    """Return when a name was last added to or removed from a conversation's directory, its events/ or its subagents/.
 
     Returns 0 if the directory is missing. Writing a file in place changes neither time.
     """
-    prints = map(guess_fingerprint, (f"{root}/{directory}", f"{root}/{directory}/{EVENTS}"))
+    prints = map(
+        guess_fingerprint, (f"{root}/{directory}", f"{root}/{directory}/{EVENTS}", f"{root}/{directory}/{SUBAGENTS}")
+    )
     return max((max(one.mtime_ns, one.ctime_ns) for one in prints if one), default=0)
 
 

@@ -19,6 +19,7 @@ from typing import NamedTuple
 
 from app.errors import DirectoryTaken, StoreUnavailable, UnreadableFile
 from app.model.ids import (
+    SUBAGENTS,
     ConversationId,
     EventName,
     dashed,
@@ -145,7 +146,7 @@ def directory_taken(root: Path, name: str) -> DirectoryTaken:
 
 def conversation_dir(directory: str) -> ConversationDir:
     """Return a directory name from `list_directories` together with the id that it spells."""
-    return ConversationDir(directory, parse_conversation_id(directory))
+    return ConversationDir(directory, parse_conversation_id(directory.rpartition("/")[2]))
 
 
 def list_directories(root: Path) -> tuple[list[str], list[str]]:
@@ -257,9 +258,20 @@ def is_directory(root: Path, name: str) -> bool:
 def open_directory(path: str | Path, dir_fd: int | None = None) -> Iterator[int]:
     """Open a directory without following a link, and yield its descriptor.
 
+    In the path of a sub-agent's conversation no directory below the store may be a link.
+
     Raises:
         OSError: the path is missing, not a directory, or a link.
     """
+    above, separator, name = str(path).rpartition(f"/{SUBAGENTS}/")
+    if separator and find_conversation_id(name) and find_conversation_id(above.rpartition("/")[2]):
+        with (
+            open_directory(above, dir_fd) as parent_fd,
+            open_directory(SUBAGENTS, parent_fd) as below_fd,
+            open_directory(name, below_fd) as descriptor,
+        ):
+            yield descriptor
+        return
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW, dir_fd=dir_fd)
     try:
         yield descriptor

@@ -19,7 +19,7 @@ from app.index import filter_sql
 from app.index.connections import ReadConnection
 from app.index.conversation_body import compose_info_body, select_info
 from app.index.dialect import Sql, compiled
-from app.index.filter_sql import bare, clauses, clauses_by_index, clauses_to_count, unindexed
+from app.index.filter_sql import bare, clauses, clauses_by_index, clauses_to_count, find_shelves, unindexed
 from app.index.tables import conversation
 from app.model.filters import ConversationFilter, digest
 from app.model.ids import ConversationId
@@ -61,11 +61,11 @@ def is_in_order(shape: ListShape) -> bool:
 
 
 def _walked(shape: ListShape) -> list[str]:
-    """Return the condition on `archived`, if the filter has one.
+    """Return the condition on `archived`, if it is for one value.
 
     All database indexes for sorting start with that column.
     """
-    return [name for name in shape.names if name in ("archived", "not archived")]
+    return [name for name in shape.names if len(find_shelves(name)) == 1]
 
 
 def ordered_sql(shape: ListShape) -> Sql:

@@ -20,6 +20,7 @@ from sqlalchemy import (
 from app.index.connections import ReadConnection
 from app.index.conversation_body import compose_info_body, select_info
 from app.index.dialect import Sql, compiled
+from app.index.filter_sql import ALL_SHELVES
 from app.index.tables import conversation, conversation_info
 from app.model.ids import ConversationId
 
@@ -189,7 +190,7 @@ async def list_unreadable(index: ReadConnection, limit: int) -> list[tuple[Conve
 
 CHUNK = 1000
 
-_EITHER: tuple[ColumnElement[int], ...] = (literal_column("0"), literal_column("1"))
+_ANY_SHELF: tuple[ColumnElement[int], ...] = tuple(literal_column(str(shelf)) for shelf in ALL_SHELVES)
 """The values of `archived`. They are listed because the database index of `updated_at` starts with that column."""
 
 
@@ -197,7 +198,7 @@ _EITHER: tuple[ColumnElement[int], ...] = (literal_column("0"), literal_column("
 def _active_sql() -> Sql:
     columns = conversation.c
     active = union(
-        select(columns.id).where(columns.archived.in_(_EITHER), columns.updated_at >= bindparam("since")),
+        select(columns.id).where(columns.archived.in_(_ANY_SHELF), columns.updated_at >= bindparam("since")),
         select(columns.id).where(columns.events_behind == literal_column("1")),
         select(columns.id).where(columns.dirty_by.is_not(None)),
         select(columns.id).where(columns.owner_until.is_not(None)),

@@ -141,10 +141,12 @@ def _grouped(counted: Select[*tuple[Any, ...]]) -> Subquery:
 def _tags_of_all(place: int, names: tuple[str, ...], *, keyed: bool) -> Subquery:
     """Return the counts by tag without joining the conversations.
 
-    One subquery finds the conversations to exclude: the archived ones, or, if only archived ones count, all others.
+    One subquery finds the conversations to exclude: those with another value of `archived`.
     """
     tag = conversation_tag.alias(f"tag_{place}")
-    others = {"archived": "not archived", "not archived": "archived"}
+    others = {
+        name: filter_sql.shelf_name([*{*filter_sql.ALL_SHELVES} - {*filter_sql.find_shelves(name)}]) for name in names
+    }
     away: list[ColumnElement[bool]] = [
         tag.c.conversation.not_in(select(conversation.c.id).where(*clauses((others[name],), bare)).correlate(None))
         for name in names

@@ -9,7 +9,7 @@ three times as long as a scan of 100,000 rows.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 from sqlalchemy import ColumnElement, Select, bindparam, func, literal_column, select
@@ -79,8 +79,6 @@ COUNTED = ("status", "workspace", "model", "agent_kind")
 _CLAUSES: dict[str, Clause] = {
     "q": lambda column: column("id").in_(SAYING),
     "nothing": lambda _: literal_column("0") == literal_column("1"),
-    "archived": lambda column: column("archived") == literal_column("1"),
-    "not archived": lambda column: column("archived") == literal_column("0"),
     "status": _is("status"),
     "title": _titled,
     "long title": _titled,
@@ -114,6 +112,8 @@ COLUMNS = (
 )  # fmt: skip
 """The columns that conditions and sort orders use."""
 
+ALL_SHELVES = (0, 1, 2, 3)
+_ON_SHELVES = "archived "
 _TRIGRAM = 3
 _ONE_OF = "one of "
 _COLUMN_OF = {"workspace_under": "workspace"}
@@ -131,7 +131,6 @@ _VALUES = {
 """The conditions that compare with one value, each with its field of the filter."""
 
 _CHOICES = {
-    "archived": "archived",
     "top level": "top_level",
     "orphaned": "orphaned",
     "unreadable": "unreadable",
@@ -164,6 +163,8 @@ def compile_filter(asked: ConversationFilter) -> CompiledFilter:
     ):
         names += more.names
         values |= more.values
+    if asked.shelves != ALL_SHELVES:
+        names.append(shelf_name(asked.shelves))
     for name, field in _CHOICES.items():
         wanted = getattr(asked, field)
         if wanted is not None:
@@ -205,6 +206,16 @@ def _compile_below(directory: str | None) -> CompiledFilter:
     return CompiledFilter(("workspace_under",), values)
 
 
+def shelf_name(shelves: Sequence[int]) -> str:
+    """Return the name of the condition on `archived`, with which the indexes of all orders begin."""
+    return _ON_SHELVES + " ".join(map(str, shelves))
+
+
+def find_shelves(name: str) -> tuple[int, ...]:
+    """Return the values of `archived` in a condition that `shelf_name` named, or () for another condition."""
+    return tuple(map(int, name.removeprefix(_ON_SHELVES).split())) if name.startswith(_ON_SHELVES) else ()
+
+
 def clauses(names: Iterable[str], column: Column) -> list[ColumnElement[bool]]:
     """Return conditions that are checked row by row. `column` returns the columns to use."""
     return [_clause(name, column) for name in names]
@@ -231,6 +242,9 @@ def _clause_by_few(name: str) -> ColumnElement[bool]:
 
 
 def _clause(name: str, column: Column) -> ColumnElement[bool]:
+    shelves: list[ColumnElement[int]] = [literal_column(str(shelf)) for shelf in find_shelves(name)]
+    if shelves:
+        return column("archived") == shelves[0] if len(shelves) == 1 else column("archived").in_(shelves)
     if name.startswith(_ONE_OF):
         number, one = name.removeprefix(_ONE_OF).split()
         return column(one).in_([bindparam(f"{one}_{place}") for place in range(int(number))])
@@ -251,7 +265,9 @@ def _tagged(name: str) -> Select[int]:
 def columns_of(names: Iterable[str]) -> frozenset[str]:
     """Return the columns that these conditions use. A condition on anything else is returned by its own name."""
     return frozenset(
-        name.removeprefix(_ONE_OF)
+        "archived"
+        if name.startswith(_ON_SHELVES)
+        else name.removeprefix(_ONE_OF)
         if name.startswith(_ONE_OF)
         else _COLUMN_OF.get(name) or name.removeprefix("not ").removesuffix("_gte").removesuffix("_lt")
         for name in names

@@ -71,7 +71,8 @@ def _bodies_sql() -> Sql:
 
 _DETAILS = Sql(
     "SELECT message.id, conversation.uuid, conversation.title, conversation_info.preview, message.seq,"
-    " message.event_id, event.source, iif(message.seq = :title, conversation.created_at, event.timestamp)"
+    " message.event_id, event.source, iif(message.seq = :title, conversation.created_at, event.timestamp),"
+    " conversation.parent"
     " FROM json_each(:ids) AS one CROSS JOIN message ON message.id = one.value"
     " JOIN conversation ON conversation.id = message.conversation"
     " LEFT JOIN conversation_info ON conversation_info.conversation = message.conversation"
@@ -194,13 +195,14 @@ async def _show(index: ReadConnection, ranked: Sequence[_Ranked], terms: Sequenc
     hits = []
     for one, snippet in zip(ranked, snippets, strict=True):
         if one.id in details:
-            uuid, title, preview, seq, event_id, source, time_us = details[one.id]
+            uuid, title, preview, seq, event_id, source, time_us, parent = details[one.id]
             is_title = seq == TITLE_SEQ
             hits.append(
                 Hit(
                     conversation_id=uuid,
                     title=title,
                     preview=preview,
+                    parent=parent,
                     event_id=None if is_title else event_id,
                     seq=None if is_title else seq,
                     source=TITLE_SOURCE if is_title else source or "",

@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 import orjson
 
 from app.model.event import STATE_UPDATE, EventFacts
-from app.model.filters import Status
-from app.model.ids import ConversationId, dashed
+from app.model.filters import Status, shelf_of
+from app.model.ids import ConversationId, dashed, find_parent_in_path
 from app.model.info import compose_info, is_agent, list_misshapen, related_id
 from app.model.secrets import mask_shown
 from app.model.text.event_text import SAID_VERSION
@@ -168,7 +168,7 @@ class ConversationFiles:
 class ConversationRow(NamedTuple):
     """A conversation's row in the index. `body` is the JSON of its ConversationInfo without skills.
 
-    `preview` is the beginning of the first text of a user.
+    `preview` is the beginning of the first text of a user. `archived` says which lists show it; see `shelf_of`.
     """
 
     uuid: ConversationId
@@ -188,7 +188,7 @@ class ConversationRow(NamedTuple):
     cost: float
     tokens: int
     unreadable: str | None
-    archived: bool
+    archived: int
     tags: tuple[tuple[str, str], ...]
     preview: str | None
     body: bytes
@@ -282,6 +282,8 @@ def _fold(files: ConversationFiles, *, include_skills: bool) -> tuple[Conversati
     title = truncate_text(meta.get("title"), TITLE_MAX)
     unreadable = truncate_text("; ".join(problems), _TEXT_MAX) if problems else None
     archived = files.sidecar.get("archived") is True
+    above = find_parent_in_path(files.directory)
+    parent = above or related_id(meta, "parent_conversation_id")
     info |= {
         "id": dashed(files.id),
         "title": title,
@@ -294,6 +296,7 @@ def _fold(files: ConversationFiles, *, include_skills: bool) -> tuple[Conversati
         "cost": cost,
         "tokens": tokens,
         "archived": archived,
+        "parent_conversation_id": dashed(parent) if parent else None,
         "pinned": files.sidecar.get("pinned") is True,
     }
     if unreadable:
@@ -311,12 +314,12 @@ def _fold(files: ConversationFiles, *, include_skills: bool) -> tuple[Conversati
         workspace=_workspace(info["workspace"].get("working_dir")),
         agent_kind=truncate_text(info["agent"]["kind"], COLUMN_MAX["agent_kind"]) or "",
         model=model,
-        parent=related_id(meta, "parent_conversation_id"),
+        parent=parent,
         forked_from=related_id(meta, "forked_from_conversation_id"),
         cost=cost,
         tokens=tokens,
         unreadable=unreadable,
-        archived=archived,
+        archived=shelf_of(archived=archived, subagent=above is not None),
         tags=tuple(sorted(_tags(state.get("tags", meta.get("tags"))).items())),
         preview=None,
         body=b"",

@@ -26,8 +26,16 @@ class Status(StrEnum):
     DELETING = "deleting"
 
 
+def shelf_of(*, archived: bool, subagent: bool) -> int:
+    """Return the value of a conversation's `archived` column: 1 if it is archived, and 2 more if it is a sub-agent's.
+
+    One column has both, because all indexes for lists begin with it: lists leave out either kind by default.
+    """
+    return archived + 2 * subagent
+
+
 class Archived(StrEnum):
-    """The values of the `archived` parameter."""
+    """The values of the `archived` and the `subagents` parameter: without such conversations, only these, or any."""
 
     FALSE = "false"
     TRUE = "true"
@@ -35,7 +43,7 @@ class Archived(StrEnum):
 
     @property
     def asked(self) -> bool | None:
-        """The value for `ConversationFilter.archived`."""
+        """The value for `ConversationFilter.archived` and `subagents`."""
         return {Archived.FALSE: False, Archived.TRUE: True}.get(self)
 
 
@@ -51,9 +59,10 @@ class ConversationFilter:
     """Conditions on conversations. None or an empty tuple means no condition. Times are microseconds UTC.
 
     `q` is a search text for titles and messages (`app.model.text.tokenizer`); a blank one matches all conversations.
-    `title_contains` ignores case and accents. By default, archived conversations do not match. A conversation must have
-    all of `tags`, and any of `workspaces`. `workspace_under` is a directory; those below it match, too. `orphaned`
-    means that the index does not have the parent. `owned` means that a server holds the lease now.
+    `title_contains` ignores case and accents. By default, archived conversations do not match, nor those of
+    sub-agents below others, except for a filter by `parent`. A conversation must have all of `tags`, and any of
+    `workspaces`. `workspace_under` is a directory; those below it match, too. `orphaned` means that the index does not
+    have the parent. `owned` means that a server holds the lease now.
     """
 
     statuses: tuple[Status, ...] = ()
@@ -79,15 +88,28 @@ class ConversationFilter:
     event_count_gte: int | None = None
     event_count_lt: int | None = None
     archived: bool | None = False
+    subagents: bool | None = False
     unreadable: bool | None = None
     owned: bool | None = None
 
     @property
+    def shelves(self) -> tuple[int, ...]:
+        """The values of the `archived` column that match."""
+        both = (False, True)
+        subagents = None if self.parent is not None and self.subagents is False else self.subagents
+        return tuple(
+            shelf_of(archived=archived, subagent=subagent)
+            for subagent in both
+            for archived in both
+            if self.archived in (None, archived) and subagents in (None, subagent)
+        )
+
+    @property
     def narrows(self) -> bool:
-        """Whether the filter excludes any conversation, apart from archived ones. Blank texts exclude none."""
+        """Whether the filter excludes any but archived conversations and sub-agents'. Blank texts exclude none."""
         q, title = (None if is_blank(text) else text for text in (self.q, self.title_contains))
-        rest = replace(self, q=q, title_contains=title, archived=False)
-        return self.archived is True or rest != ConversationFilter()
+        rest = replace(self, q=q, title_contains=title, archived=False, subagents=False)
+        return self.archived is True or self.subagents is True or rest != ConversationFilter()
 
 
 @dataclass(frozen=True, slots=True)

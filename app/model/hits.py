@@ -11,13 +11,15 @@ from app.model.times import format_us
 class Hit(NamedTuple):
     """A message that matches. For a match in the title, `event_id` and `seq` are None.
 
-    `preview` is the beginning of the first text of a user in the conversation.
+    `preview` is the beginning of the first text of a user in the conversation. `parent` is the conversation to which a
+    sub-agent's belongs, or another parent.
     `snippet` is HTML: matches are inside <mark> and </mark>, all other text is escaped.
     """
 
     conversation_id: ConversationId
     title: str | None
     preview: str | None
+    parent: ConversationId | None
     event_id: str | None
     seq: int | None
     source: str
@@ -29,8 +31,13 @@ class Hit(NamedTuple):
         """Return the JSON that the API answers."""
         fields = self._asdict()
         time_us = fields.pop("time_us")
+        parent = fields.pop("parent")
         timestamp = None if time_us is None else format_us(time_us)
-        return fields | {"conversation_id": dashed(self.conversation_id), "timestamp": timestamp}
+        return fields | {
+            "conversation_id": dashed(self.conversation_id),
+            "parent_conversation_id": None if parent is None else dashed(parent),
+            "timestamp": timestamp,
+        }
 
 
 class HitPage(NamedTuple):

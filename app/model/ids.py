@@ -14,6 +14,9 @@ from app.errors import InvalidId
 ConversationId = NewType("ConversationId", str)
 """32 lower-case hexadecimal digits."""
 
+SUBAGENTS = "subagents"
+"""The directory below a conversation that holds the conversations of its sub-agents."""
+
 SEQ_MAX = 10**18 - 1
 """The largest event number that a file name can contain."""
 
@@ -63,6 +66,12 @@ def parse_conversation_id(text: str) -> ConversationId:
             f"{text[:64]!r} is not a conversation id; an id has 32 hexadecimal digits, with or without dashes"
         )
     return found
+
+
+def find_parent_in_path(directory: str) -> ConversationId | None:
+    """Return the id of the conversation below which a sub-agent's directory lies; None for other directories."""
+    above, separator, _ = directory.rpartition(f"/{SUBAGENTS}/")
+    return find_conversation_id(above.rpartition("/")[2]) if separator else None
 
 
 def dashed(conversation_id: str) -> str:

@@ -29,8 +29,9 @@ _SHOWN_AS_STORED = ("tags", "stats")
 def compose_info(state: dict[str, Any], meta: dict[str, Any], *, include_skills: bool) -> dict[str, Any]:
     """Return the fields of ConversationInfo that come from the two files, with secrets masked.
 
-    The fold adds id, title, status and times; the index adds `sub_conversation_ids`. Changes `state` in place, so pass
-    a dictionary that is used nowhere else. Without `include_skills`, the agent's skills are replaced by `[]`.
+    The fold adds id, title, status, times and parent; the index adds `sub_conversation_ids` and `subagent_ids`. Changes
+    `state` in place, so pass a dictionary that is used nowhere else. Without `include_skills`, the agent's skills are
+    replaced by `[]`.
     """
     agent = state.get("agent")
     context = agent.get("agent_context") if isinstance(agent, dict) else None

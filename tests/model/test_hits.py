@@ -10,8 +10,8 @@ ONE = ConversationId(make_id(1))
 
 
 def test_a_page_of_hits_is_answered_with_what_is_indexed() -> None:
-    message = Hit(ONE, "A title", "Fix it", "an-event", 3, "user", 1_000_000, 1.5, "<mark>a</mark>")
-    title = Hit(ONE, None, None, None, None, "title", None, 1.0, "a")
+    message = Hit(ONE, "A title", "Fix it", ONE, "an-event", 3, "user", 1_000_000, 1.5, "<mark>a</mark>")
+    title = Hit(ONE, None, None, None, None, None, "title", None, 1.0, "a")
     answer = HitPage([message, title], "next", truncated=True, indexed=1, conversations=2).as_json()
     assert answer == {
         "items": [
@@ -19,6 +19,7 @@ def test_a_page_of_hits_is_answered_with_what_is_indexed() -> None:
                 "conversation_id": dashed(ONE),
                 "title": "A title",
                 "preview": "Fix it",
+                "parent_conversation_id": dashed(ONE),
                 "event_id": "an-event",
                 "seq": 3,
                 "source": "user",
@@ -30,6 +31,7 @@ def test_a_page_of_hits_is_answered_with_what_is_indexed() -> None:
                 "conversation_id": dashed(ONE),
                 "title": None,
                 "preview": None,
+                "parent_conversation_id": None,
                 "event_id": None,
                 "seq": None,
                 "source": "title",

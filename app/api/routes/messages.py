@@ -10,8 +10,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from app.api.errors import ErrorBody
 from app.api.params import Store
-from app.api.query_filters import FilterQuery
+from app.api.query_filters import SUBAGENTS, FilterQuery
 from app.api.responses import TextIndexed, json_response, set_text_indexed
+from app.model.filters import Archived
 from app.store.read.reader import PAGE_MAX
 
 router = APIRouter(prefix="/api/messages", tags=["messages"])
@@ -27,6 +28,7 @@ class MessageQuery(FilterQuery):
     q: str = Field(
         description='words, "exact phrases", -excluded words, OR between words; the last word may be incomplete'
     )
+    subagents: Archived = Field(default=Archived.ANY, description=SUBAGENTS)
     page_id: str | None = Field(default=None, description="`next_page_id` of the previous page")
     limit: int = Field(default=_DEFAULT_LIMIT, gt=0, le=PAGE_MAX, description="the maximum number of items in the page")
 
@@ -40,6 +42,7 @@ class MessageHit(BaseModel):
     conversation_id: str
     title: str | None
     preview: str | None = Field(description="how the first user's message in the conversation begins")
+    parent_conversation_id: str | None = Field(description="whose sub-agent said it, or another parent")
     event_id: str | None
     seq: int | None
     source: str

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from app.errors import QueryTooSlow, StoreUnavailable
-from app.files import layout
+from app.files import layout, subagents
 from app.files.fingerprint import UNTRUSTED
 from app.files.layout import ConversationDir
 from app.files.metadata_reader import Reader
@@ -151,7 +151,7 @@ class _Run:
         is_first = not await self._is_whole()
         if is_first:
             await self._show(_Step("metadata", 0, 0))
-        directories, self.report.duplicates = await asyncio.to_thread(layout.list_directories, self._context.root)
+        directories, self.report.duplicates = await asyncio.to_thread(subagents.list_all, self._context.root)
         self.report.conversations = len(directories)
         before = await self._count_totals()
         if not self._allow_empty:

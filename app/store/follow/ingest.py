@@ -16,12 +16,14 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from app.errors import StoreUnavailable
-from app.files import layout
+from app.files import layout, subagents
+from app.files.fingerprint import FAILED, UNTRUSTED
 from app.files.layout import ConversationDir
 from app.files.metadata_reader import Reader
 from app.files.row_reader import find_present, read_changes, read_rows, read_signatures
 from app.index import conversation_lookup, conversation_rows, event_rows, state
 from app.index.connections import WriteConnection
+from app.index.conversation_lookup import IndexedState
 from app.index.state import Revision
 from app.model.conversation import IndexedRow
 from app.model.event import KnownLog
@@ -83,6 +85,7 @@ async def ingest(
     """
     await adopt_index_settings(context)
     report = IngestReport()
+    directories = [*directories, *await _find_changed_below(context, directories)]
     read: dict[ConversationId, None] = {}
     for _ in range(LOOKS):
         written = await _ingest_rows(context, directories, signatures, report)
@@ -93,6 +96,31 @@ async def ingest(
     if read:
         await _ingest_logs(context, list(read), every_event=every_event)
     return report
+
+
+async def _find_changed_below(context: StoreContext, directories: Collection[ConversationDir]) -> list[ConversationDir]:
+    """Return the conversations of sub-agents below others whose rows are missing or out of date.
+
+    A new sub-agent changes the signature of the conversation that it lies below, so it is found when that is read.
+    """
+    names = [one.directory for one in directories]
+    below = await asyncio.to_thread(subagents.list_below_all, context.root, names)
+    below = [one for one in dict.fromkeys(below) if one.directory not in names]
+    if not below:
+        return []
+    async with context.index.read() as connection:
+        states = await conversation_lookup.find_states(connection, [one.id for one in below])
+    known = {one.id: one for one in states}
+    signatures = await asyncio.to_thread(read_signatures, context.reader, below)
+    return [one for one in below if _is_out_of_date(context.root, one, known.get(one.id), signatures[one.directory])]
+
+
+def _is_out_of_date(root: Path, one: ConversationDir, known: IndexedState | None, signature: bytes) -> bool:
+    if known is None:
+        return True
+    if known.directory != one.directory:  # two directories for one id: the one that is known stays
+        return not layout.is_directory(root, known.directory)
+    return signature in (UNTRUSTED, FAILED) or signature != known.signature
 
 
 async def _ingest_rows(

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import orjson
 
 from app.errors import IndexDamaged, IndexUnusable
-from app.files import layout
+from app.files import layout, subagents
 from app.files.fingerprint import FAILED, UNTRUSTED
 from app.files.layout import ConversationDir
 from app.files.log import event_log
@@ -86,7 +86,7 @@ async def verify(
     reported. `sample` is the number of randomly chosen conversations to read; None reads all. There is a pause after
     each `BATCH`.
     """
-    directories, duplicates = await asyncio.to_thread(layout.list_directories, context.root)
+    directories, duplicates = await asyncio.to_thread(subagents.list_all, context.root)
     for directory in duplicates:
         conversation_id = find_conversation_id(directory)
         yield Difference(dashed(conversation_id or directory), "directory", _ABSENT, f"a second one: {directory}")

@@ -175,7 +175,7 @@ class Watcher:
                 if position < len(names) and names[position] == directory:
                     position += 1
                 else:
-                    gone.append(directory)
+                    gone.append(directory)  # those of sub-agents too, which are deleted only if they are gone
             if not rows:
                 return new + names[position:], gone
             after = rows[-1][0]

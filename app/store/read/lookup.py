@@ -110,7 +110,7 @@ def _compose(reader: Reader, body: bytes, directory: str, conversation_id: Conve
         return body
     whole = orjson.loads(fold(files, include_skills=True).body)
     listed = orjson.loads(body)
-    whole |= {name: listed[name] for name in ("owner", "sub_conversation_ids")}
+    whole |= {name: listed[name] for name in ("owner", "sub_conversation_ids", "subagent_ids")}
     return orjson.dumps(whole)
 
 

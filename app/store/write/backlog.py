@@ -86,9 +86,9 @@ class Backlog:
         """Write all rows of a conversation again, including those of known events."""
         return await self._try(self._ingest_every_event, [directory])
 
-    async def delete_rows(self, directory: ConversationDir) -> Done:
-        """Delete the rows of a conversation whose directory was just moved away."""
-        return await self._try(self._delete_empty, [directory])
+    async def delete_rows(self, directories: Sequence[ConversationDir]) -> Done:
+        """Delete the rows of conversations whose directories were just moved away."""
+        return await self._try(self._delete_empty, directories)
 
     async def show_owner(self, directory: ConversationDir) -> Done:
         """Write the current owner of a conversation's lease into the index."""

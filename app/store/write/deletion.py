@@ -11,14 +11,14 @@ from collections.abc import AsyncGenerator
 from functools import partial
 from pathlib import Path
 
-from app.errors import ConversationNotFound, ConversationOwned, NotInTrash, UnreadableFile
-from app.files import layout, lease, metadata_reader, trash
+from app.errors import ConversationNotFound, ConversationOwned, InvalidConversation, NotInTrash, UnreadableFile
+from app.files import layout, lease, metadata_reader, subagents, trash
 from app.files.layout import ConversationDir
 from app.files.open_conversation import TagEdit
 from app.files.trash import Deleted, TrashEntry
 from app.model.conversation import TITLE_MAX, ConversationFiles, truncate_text
 from app.model.event import parse_json_object
-from app.model.ids import ConversationId, dashed
+from app.model.ids import ConversationId, dashed, find_parent_in_path
 from app.model.validation import check_tags, find_tags
 from app.store.context import StoreContext
 from app.store.read.lookup import get_directory
@@ -37,9 +37,15 @@ async def delete(
     """Rename a conversation's directory into the trash, delete its rows, and with `permanent` remove the directory."""
     root = context.root
     directory = await get_directory(context, conversation_id)
+    if find_parent_in_path(directory) is not None:
+        raise InvalidConversation(
+            f"{dashed(conversation_id)} is a sub-agent's conversation, and is deleted and restored with its parent "
+            f"{dashed(find_parent_in_path(directory) or '')}"
+        )
+    below = await asyncio.to_thread(subagents.list_below, root, directory)
     now_us = time.time_ns() // 1000
     entry = await asyncio.to_thread(trash.delete_conversation, root, directory, instance, now_us, force=force)
-    done = await backlog.delete_rows(ConversationDir(directory, conversation_id))
+    done = await backlog.delete_rows([ConversationDir(directory, conversation_id), *below])
     if permanent:
         await asyncio.to_thread(trash.remove, root, entry)
     return done

@@ -1,0 +1,63 @@
+"""Conversations of sub-agents, stored at any depth below the one that started them: `<parent>/subagents/<id>/`.
+
+The tools `task` and `delegate` of openhands-sdk 1.58 make them, with a base_state.json and events/, and no meta.json.
+Their directory's name is the path below the root, `<parent>/subagents/<id>`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from app.files import layout
+from app.files.layout import ConversationDir, conversation_dir
+from app.model.ids import SUBAGENTS, find_conversation_id
+
+_DEPTH_MAX = 16
+"""Deeper ones are not looked for. Each level costs 43 characters of a path, which the system bounds."""
+
+
+def list_below(root: Path, directory: str) -> list[ConversationDir]:
+    """Return the conversations of a conversation's sub-agents, and of their sub-agents. Follows no link."""
+    found: list[ConversationDir] = []
+    try:
+        with (
+            layout.open_directory(root / directory) as fd,
+            layout.open_directory(SUBAGENTS, fd) as inner,
+            os.scandir(inner) as entries,
+        ):
+            names = [one.name for one in entries if one.is_dir(follow_symlinks=False)]
+    except OSError:
+        return found
+    for name in sorted(names):
+        if find_conversation_id(name) is not None:
+            nested = f"{directory}/{SUBAGENTS}/{name}"
+            found.append(conversation_dir(nested))
+            if nested.count(SUBAGENTS) < _DEPTH_MAX:
+                found += list_below(root, nested)
+    return found
+
+
+def list_all(root: Path) -> tuple[list[str], list[str]]:
+    """Return what `layout.list_directories` returns, with the conversations of sub-agents among the others.
+
+    Of several directories for one id the one that is not a sub-agent's is the conversation, else the first.
+
+    Raises:
+        StoreUnavailable: `root` cannot be read.
+    """
+    names, duplicates = layout.list_directories(root)
+    nested = [one for name in names if os.path.lexists(f"{root}/{name}/{SUBAGENTS}") for one in list_below(root, name)]
+    if nested:
+        seen = {conversation_dir(name).id for name in names}
+        for one in nested:
+            (duplicates if one.id in seen else names).append(one.directory)
+            seen.add(one.id)
+        names.sort()
+    return names, duplicates
+
+
+def list_below_all(root: Path, directories: Iterable[str]) -> list[ConversationDir]:
+    """Return the conversations of all sub-agents below these conversations."""
+    return [one for directory in directories for one in list_below(root, directory)]
