@@ -218,6 +218,17 @@ async def list_active(index: ReadConnection, since_us: int, before: int) -> list
 
 
 @cache
+def _newest_sql() -> Sql:
+    columns = conversation.c
+    return compiled(select(columns.directory).order_by(columns.updated_at.desc()).limit(bindparam("row_limit")))
+
+
+async def list_newest(index: ReadConnection, limit: int) -> list[str]:
+    """Return the directories of the conversations that were updated last, the last first."""
+    return [row[0] for row in await index.fetch_all(_newest_sql(), {"row_limit": limit})]
+
+
+@cache
 def _walk_sql() -> Sql:
     columns = conversation.c
     return compiled(_select_state(columns.id > bindparam("after")).order_by(columns.id).limit(bindparam("row_limit")))

@@ -37,7 +37,7 @@ THREE_FILTERS = {
 ALL_FACETS = f"{FACETS_PATH}?by=status,model,workspace,agent_kind,tag,day,month"
 
 LONG_EVENTS = 10_000
-_ALL = ("not archived",)
+_ALL = ("archived 0",)
 _PAGE = 20
 _EVENTS_PAGE = 100
 _MEMORY_REQUESTS = 200

@@ -88,6 +88,7 @@ def with_settings(settings: dict[str, Any]) -> dict[str, Any]:
 
 @needs_agent_server
 @pytest.mark.long
+@pytest.mark.timeout(900)
 def test_what_agent_server_refuses_is_refused_and_what_is_created_it_reads() -> None:
     schema, *_ = ask([{}])
     requests = list({orjson.dumps(one): one for one in Requests(schema)}.values())

@@ -16,7 +16,7 @@ from tests.index.builders import make_message, make_row, opened
 
 ROWS = 3000
 STATUSES = list(Status)
-LISTED = ("not archived",)
+LISTED = ("archived 0",)
 
 
 async def fill(path: Path) -> None:

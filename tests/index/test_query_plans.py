@@ -29,7 +29,7 @@ from tests.index.plans import LISTED, ROWS, plan
 EVENT_FILTERS = ("kind", "source", "timestamp_gte", "timestamp_lt")
 RANGED = filter_sql.RANGED
 BY_STATUS = [order for order in COLUMN_ORDERS if order.column in ("created_at", "updated_at")]
-WITH_STATUS = ("status", "not archived")
+WITH_STATUS = ("status", "archived 0")
 
 
 def unfiltered() -> dict[str, Sql]:

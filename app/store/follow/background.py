@@ -17,6 +17,7 @@ from pathlib import Path
 from app.errors import IndexBusy, IndexUnusable, StoreError, StoreUnavailable, SyncRunning
 from app.files import staging
 from app.index import conversation_lookup, state
+from app.store.follow.change_hints import ChangeHints
 from app.store.follow.full_sync import SyncReport, merge_words
 from app.store.follow.index_repair import keep_usable
 from app.store.follow.leader import lead
@@ -59,7 +60,13 @@ async def _lead(store: ConversationStore) -> None:
         while True:
             began_ns = time.time_ns()
             report = await sync_until_done(store)
-            await _watch(store, Watcher(store.context, report.duplicates, since_ns=began_ns))
+            watcher = Watcher(
+                store.context, report.duplicates, since_ns=began_ns, hints=ChangeHints(store.context.root)
+            )
+            try:
+                await _watch(store, watcher)
+            finally:
+                await watcher.close()
 
 
 async def _keep_words_small(store: ConversationStore) -> None:

@@ -1,6 +1,8 @@
 """The watcher: finds changes by other programs on disk while the server runs, and ingests them.
 
 Every second it stats:
+- the conversations of which the operating system says that something changed: those that were active last, as many as
+  half of its watches are for (`app.store.follow.change_hints`);
 - the root, whose times show new and removed directories;
 - three files of each conversation that was updated today, has an owner, has unsettled rows, or changed lately.
 
@@ -25,6 +27,7 @@ from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
+from app.errors import StoreError
 from app.files import fingerprint, layout, lease, liveness
 from app.files.fingerprint import UNTRUSTED, Fingerprint
 from app.files.layout import LEASE, ConversationDir
@@ -35,6 +38,7 @@ from app.index.conversation_lookup import CHUNK, IndexedState
 from app.index.ownership import Ownership
 from app.model.ids import ConversationId
 from app.store.context import StoreContext
+from app.store.follow.change_hints import ChangeHints, find_room
 from app.store.follow.full_sync import require_plausible
 from app.store.follow.ingest import delete_vanished, ingest
 
@@ -51,6 +55,8 @@ _ACTIVE_US = 24 * 3600 * 1_000_000
 _LATELY_S = 600.0
 """The seconds after a change during which a conversation is checked every second."""
 _LATELY_MOST = 1000
+_WATCH_AGAIN_S = 600.0
+"""After so long it is chosen anew which conversations are watched. New ones are checked every second all day."""
 _EMPTY_MOST = 1000
 _MARGIN_NS = 3_000_000_000
 _LAST_KEY = 2**63 - 1
@@ -100,13 +106,24 @@ class Watcher:
     Its memory does not grow with the number of conversations.
     """
 
-    def __init__(self, context: StoreContext, duplicates: Iterable[str] = (), *, since_ns: int | None = None) -> None:
-        """`duplicates` are second directories for an id that were already logged.
+    def __init__(
+        self,
+        context: StoreContext,
+        duplicates: Iterable[str] = (),
+        *,
+        since_ns: int | None = None,
+        hints: ChangeHints | None = None,
+    ) -> None:
+        """`duplicates` are second directories for an id that were logged already.
 
-        `since_ns` is the time of the last complete comparison, or None if there was none.
+        `since_ns` is the time of the last comparison of everything, or None if there was none. `hints`, if given, bring
+        looks forward.
         """
         self._context = context
         self._leases = LeaseWatch(context.root)
+        self._hints = hints
+        self._watching: asyncio.Task[None] | None = None
+        self._watch_again = -math.inf
         self._root: Fingerprint | None = None
         self._duplicates = frozenset(duplicates)
         self._lately: dict[ConversationId, float] = {}
@@ -120,7 +137,8 @@ class Watcher:
             StoreUnavailable: the conversations directory cannot be read, or is empty although the index is not.
         """
         self._leases.begin_tick()
-        changed = await self._check_root()
+        changed = await self._check_hinted()
+        changed += await self._check_root()
         changed += await self._check_empty()
         changed += await self._check_active()
         return changed + await self._walk_on()
@@ -133,6 +151,37 @@ class Watcher:
         while not self._walk.over:
             changed += await self._walk_on(CHUNK)
         return changed
+
+    async def close(self) -> None:
+        """Give back what the operating system holds for the watcher."""
+        if self._watching is not None:
+            await asyncio.wait([self._watching])
+        if self._hints is not None:
+            self._hints.close()
+
+    async def _check_hinted(self) -> int:
+        """Check the conversations in which something changed, and choose now and then which are watched."""
+        if self._hints is None:
+            return 0
+        changed = 0
+        hinted = iter(await asyncio.to_thread(self._hints.take))
+        while ids := list(islice(hinted, CHUNK)):
+            async with self._context.index.read() as connection:
+                rows = await conversation_lookup.find_states(connection, ids)
+            changed += await self._check(rows)
+        if time.monotonic() >= self._watch_again and (self._watching is None or self._watching.done()):
+            self._watch_again = time.monotonic() + _WATCH_AGAIN_S
+            self._watching = asyncio.create_task(self._choose_watched(self._hints))
+        return changed
+
+    async def _choose_watched(self, hints: ChangeHints) -> None:
+        """Watch the conversations that were active last. It takes 2 s for 45,000, and ticks go on meanwhile."""
+        try:
+            async with self._context.index.read(whole=True) as connection:
+                directories = await conversation_lookup.list_newest(connection, find_room())
+            await asyncio.to_thread(hints.watch, directories)
+        except (StoreError, OSError) as error:
+            log.warning("which conversations are watched was not chosen anew: %s", error)
 
     async def _check_root(self) -> int:
         """If the root changed, find new and removed directories."""

@@ -20,6 +20,7 @@ from app import ConversationStore
 from app.errors import StoreUnavailable
 from app.model.ids import ConversationId, dashed
 from app.store.follow import watcher
+from app.store.follow.change_hints import ChangeHints
 from app.store.follow.watcher import Watcher
 from tests.builders import (
     index_tables,
@@ -323,3 +324,20 @@ async def test_an_unreadable_lease_is_nobodys(root: Path, open_store: StoreOpene
         (directory / LEASE).write_text('{"owner_inst')
         await looking.tick()
         assert (await listed(store))[ONE]["owner"] is None
+
+
+@pytest.mark.usefixtures("settled_clock")
+async def test_a_hint_brings_the_look_at_an_idle_conversation_forward(root: Path, open_store: StoreOpener) -> None:
+    path = make_conversation(root, 1, meta=OLD, events=OLD_EVENTS)
+    async with open_store(root) as store:
+        await store.sync()
+        hints = ChangeHints(root)
+        watcher = Watcher(store.context, hints=hints)
+        await watcher.tick()
+        while not hints.watched:
+            await asyncio.sleep(0.01)
+        append(path)
+        await asyncio.sleep(0.2)
+        assert await watcher.tick() == 1
+        assert (await listed(store))[ONE]["event_count"] == 3
+        await watcher.close()
