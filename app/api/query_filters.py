@@ -81,6 +81,7 @@ class FilterQuery(CachedQuery):
     archived: Archived = Field(default=Archived.FALSE, description="false: not archived; true: archived; any: both")
     subagents: Archived = Field(default=Archived.FALSE, description=SUBAGENTS)
     unreadable: bool | None = Field(default=None, description="true: with unreadable files; false: without")
+    openable: bool | None = Field(default=None, description="true: that agent-server can open; false: that it cannot")
     owned: bool | None = Field(default=None, description="true: owned by a server now; false: not owned")
 
     @property
@@ -117,6 +118,7 @@ class FilterQuery(CachedQuery):
             archived=self.archived.asked,
             subagents=self.subagents.asked,
             unreadable=self.unreadable,
+            openable=self.openable,
             owned=self.owned,
         )
 

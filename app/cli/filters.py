@@ -68,6 +68,9 @@ def _make_filter(
     unreadable: Annotated[
         bool | None, typer.Option("--unreadable/--readable", help="Only with unreadable files, or only without.")
     ] = None,
+    openable: Annotated[
+        bool | None, typer.Option("--openable/--not-openable", help="Only that agent-server can open, or cannot.")
+    ] = None,
     owned: Annotated[
         bool | None, typer.Option("--owned/--free", help="Only owned by a server now, or only not owned.")
     ] = None,
@@ -98,6 +101,7 @@ def _make_filter(
         archived=archived.asked,
         subagents=subagents.asked,
         unreadable=unreadable,
+        openable=openable,
         owned=owned,
     )
 

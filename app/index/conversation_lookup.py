@@ -220,11 +220,16 @@ async def list_active(index: ReadConnection, since_us: int, before: int) -> list
 @cache
 def _newest_sql() -> Sql:
     columns = conversation.c
-    return compiled(select(columns.directory).order_by(columns.updated_at.desc()).limit(bindparam("row_limit")))
+    return compiled(
+        select(columns.directory)
+        .where(columns.archived == literal_column("0"))
+        .order_by(columns.updated_at.desc())
+        .limit(bindparam("row_limit"))
+    )
 
 
 async def list_newest(index: ReadConnection, limit: int) -> list[str]:
-    """Return the directories of the conversations that were updated last, the last first."""
+    """Return the directories of the conversations that lists show and that were updated last, the last first."""
     return [row[0] for row in await index.fetch_all(_newest_sql(), {"row_limit": limit})]
 
 

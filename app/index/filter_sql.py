@@ -97,6 +97,8 @@ _CLAUSES: dict[str, Clause] = {
     "forked_from": _is("forked_from"),
     "unreadable": lambda column: column("unreadable").is_not(None),
     "not unreadable": lambda column: column("unreadable").is_(None),
+    "openable": lambda column: column("openable") == literal_column("1"),
+    "not openable": lambda column: column("openable") == literal_column("0"),
     "owned": lambda column: column("owner_until") > bindparam("now"),
     "not owned": lambda column: (column("owner_until") <= bindparam("now")) | column("owner_until").is_(None),
     **{f"{name}_gte": _from(name) for name in RANGED},
@@ -108,7 +110,7 @@ FEW = frozenset({"q", "nothing", "parent", "orphaned", "forked_from", "unreadabl
 
 COLUMNS = (
     "id", "uuid", "status", "title_key", "workspace", "model", "agent_kind", "parent", "forked_from", "archived",
-    "unreadable", "owner_until", *RANGED,
+    "unreadable", "openable", "owner_until", *RANGED,
 )  # fmt: skip
 """The columns that conditions and sort orders use."""
 
@@ -134,6 +136,7 @@ _CHOICES = {
     "top level": "top_level",
     "orphaned": "orphaned",
     "unreadable": "unreadable",
+    "openable": "openable",
     "owned": "owned",
 }
 """The conditions that can be required or excluded, each with its field of the filter."""

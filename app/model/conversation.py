@@ -168,7 +168,8 @@ class ConversationFiles:
 class ConversationRow(NamedTuple):
     """A conversation's row in the index. `body` is the JSON of its ConversationInfo without skills.
 
-    `preview` is the beginning of the first text of a user. `archived` says which lists show it; see `shelf_of`.
+    `preview` is the beginning of the first text of a user. `archived` says which lists show it; see
+    `shelf_of`. agent-server can open what is `openable`: it needs both files.
     """
 
     uuid: ConversationId
@@ -189,6 +190,7 @@ class ConversationRow(NamedTuple):
     tokens: int
     unreadable: str | None
     archived: int
+    openable: bool
     tags: tuple[tuple[str, str], ...]
     preview: str | None
     body: bytes
@@ -320,6 +322,7 @@ def _fold(files: ConversationFiles, *, include_skills: bool) -> tuple[Conversati
         tokens=tokens,
         unreadable=unreadable,
         archived=shelf_of(archived=archived, subagent=above is not None),
+        openable=files.meta is not None and files.state is not None,
         tags=tuple(sorted(_tags(state.get("tags", meta.get("tags"))).items())),
         preview=None,
         body=b"",

@@ -62,7 +62,7 @@ class ConversationFilter:
     `title_contains` ignores case and accents. By default, archived conversations do not match, nor those of
     sub-agents below others, except for a filter by `parent`. A conversation must have all of `tags`, and any of
     `workspaces`. `workspace_under` is a directory; those below it match, too. `orphaned` means that the index does not
-    have the parent. `owned` means that a server holds the lease now.
+    have the parent. `openable` ones agent-server can open. `owned` means that a server holds the lease now.
     """
 
     statuses: tuple[Status, ...] = ()
@@ -90,6 +90,7 @@ class ConversationFilter:
     archived: bool | None = False
     subagents: bool | None = False
     unreadable: bool | None = None
+    openable: bool | None = None
     owned: bool | None = None
 
     @property

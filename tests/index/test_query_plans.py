@@ -199,7 +199,7 @@ WRITING = {"_in_step_sql", "_own_sql", "_until_sql", "_delete_tags_sql", "_repla
 WRITING |= {"_insert_info_sql", "_insert_sql", "_update_sql", "_upsert_sql", "_upsert_info_sql", "_delete_sql"}
 SEEN = {
     conversation_lookup: {"_find_sql", "_locate_sql", "_prefix_sql", "_signatures_sql", "_children_sql"}
-    | {"_behind_sql", "_totals_sql", "_active_sql", "_walk_sql", "_some_sql", "_dirty_sql"}
+    | {"_behind_sql", "_totals_sql", "_active_sql", "_newest_sql", "_walk_sql", "_some_sql", "_dirty_sql"}
     | {"_placements_sql", "_unreadable_sql"},
     conversation_list: {"ordered_sql", "walking_sql", "reading_sql", "count_sql", "located_sql"},
     event_rows: {

@@ -91,6 +91,7 @@ def test_every_column_of_a_row() -> None:
         tokens=130,
         unreadable=None,
         archived=False,
+        openable=True,
         tags=(),
         preview="Fix it",
         body=b"",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from app.model.filters import Archived, ConversationFilter, EventFilter, Status, Tag, digest, is_blank, parse_tag
+from app.model.ids import ConversationId
 
 
 @pytest.mark.parametrize(
@@ -44,3 +45,21 @@ def test_a_digest_is_that_of_order_filter_and_scope() -> None:
     digests = [digest(*one) for one in (*asked, ("A", ConversationFilter(q="x"), ""), ("A", ConversationFilter(), "s"))]
     assert len(set(digests)) == 5
     assert digest("A", ConversationFilter()) == digests[0]
+
+
+@pytest.mark.parametrize(
+    ("asked", "shelves"),
+    [
+        (ConversationFilter(), (0,)),
+        (ConversationFilter(archived=None), (0, 1)),
+        (ConversationFilter(subagents=True), (2,)),
+        (ConversationFilter(subagents=None), (0, 2)),
+        (ConversationFilter(archived=True, subagents=True), (3,)),
+        (ConversationFilter(archived=None, subagents=None), (0, 1, 2, 3)),
+        (ConversationFilter(parent=ConversationId("0" * 32)), (0, 2)),
+    ],
+)
+def test_archived_conversations_and_those_of_sub_agents_are_asked_for(
+    asked: ConversationFilter, shelves: tuple[int, ...]
+) -> None:
+    assert asked.shelves == shelves

@@ -62,6 +62,7 @@ class Plain:
     event_count: int
     archived: bool
     unreadable: bool
+    openable: bool
     owned: bool
 
 
@@ -139,6 +140,7 @@ def read_plain(path: Path) -> Plain:
         event_count=len(events),
         archived=own.exists() and json.loads(own.read_bytes())["archived"],
         unreadable=not state,
+        openable=bool(state),
         owned=lease.exists() and json.loads(lease.read_bytes())["expires_at"] > time.time(),
     )
 
@@ -177,6 +179,8 @@ def admits(one: Plain, asked: ConversationFilter) -> bool:
             within(one.event_count, asked.event_count_gte, asked.event_count_lt),
             asked.archived in (None, one.archived),
             asked.unreadable in (None, one.unreadable),
+            asked.openable in (None, one.openable),
+            asked.subagents is not True,  # there are none
             asked.owned in (None, one.owned),
         )
     )

@@ -102,7 +102,9 @@ ASKED: dict[str, st.SearchStrategy[Any]] = {
     **{f"cost_{end}": COSTS for end in ("gte", "lt")},
     **{f"event_count_{end}": COUNTS for end in ("gte", "lt")},
     "archived": st.sampled_from([True, None]),
+    "subagents": st.sampled_from([True, None]),
     "unreadable": st.booleans(),
+    "openable": st.booleans(),
     "owned": st.booleans(),
 }
 

@@ -105,6 +105,7 @@ def indexed(number: int, row: Row) -> IndexedRow:
         tokens=0,
         unreadable=None,
         archived=row.archived,
+        openable=True,
         tags=(),
         preview=None,
         body=orjson.dumps({"id": uuid}),

@@ -51,6 +51,7 @@ async def test_a_hit_says_where_it_is_and_shows_what_was_found(root: Path) -> No
         "conversation_id": "00000000-0000-4000-8000-000000000001",
         "title": "On locks",
         "preview": "nothing of the kind",
+        "parent_conversation_id": None,
         "event_id": events[1]["id"],
         "seq": 1,
         "source": "agent",
