@@ -256,7 +256,7 @@ def _mend_head(opened: _OpenedFiles, state: dict[str, Any], raw: bytes) -> list[
     if isinstance(leaf, str) and leaf not in known.numbers:
         head, why = find_head(opened.events_fd, {}, known), f"HEAD was {leaf}, which the log does not have"
     else:
-        moved = find_missing_head(opened.fd, opened.events_fd, state, same_lease=False)
+        moved = find_missing_head(opened.fd, opened.events_fd, state, known, same_lease=False)
         if moved is None:
             return []
         head, why = moved, "HEAD was left behind by a crash"

@@ -41,16 +41,22 @@ class Reader:
 
 
 def read_conversation(
-    reader: Reader, directory: str, conversation_id: ConversationId, *, with_log: bool = True
+    reader: Reader,
+    directory: str,
+    conversation_id: ConversationId,
+    *,
+    with_log: bool = True,
+    event_count: int | None = None,
 ) -> ConversationFiles | None:
     """Return everything that a conversation's row needs, or None if the directory is not a conversation.
 
     `layout.Kind` defines what a conversation is. Without `with_log`, no event is opened, and the summary has only the
-    length of the log. Files that cannot be read are listed in `problems`.
+    length of the log. With `event_count`, which is that length, events/ is not even listed. Files that cannot be read
+    are listed in `problems`.
     """
     try:
         with layout.open_directory(f"{reader.root}/{directory}") as fd:
-            return _read(reader, fd, directory, conversation_id, with_log=with_log)
+            return _read(reader, fd, directory, conversation_id, with_log=with_log, event_count=event_count)
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
@@ -103,14 +109,20 @@ def _modified_ns(fd: int, status: os.stat_result | None) -> int:
 
 
 def _read(
-    reader: Reader, fd: int, directory: str, conversation_id: ConversationId, *, with_log: bool
+    reader: Reader,
+    fd: int,
+    directory: str,
+    conversation_id: ConversationId,
+    *,
+    with_log: bool,
+    event_count: int | None,
 ) -> ConversationFiles | None:
     problems: list[UnreadableFile] = []
     meta, meta_status = _read_json(fd, layout.META, problems)
     state, state_status = _read_json(fd, layout.STATE, problems)
     names: list[EventName] = []
     try:
-        names = layout.list_events(fd)
+        names = layout.list_events(fd) if event_count is None else []
     except UnreadableFile as error:
         problems.append(error)
     if meta_status is None and state_status is None and not layout.holds_conversation(fd):
@@ -120,7 +132,10 @@ def _read(
     sidecar, _ = _read_json(fd, layout.SIDECAR, problems)
     meta_placed_ns = None if meta_status is None else layout.placed_ns(meta_status)
     meta_times = plausible_meta_times(meta, meta_placed_ns)
-    log = summarize_log(reader, fd, names, meta_times) if with_log else LogSummary(len(names))
+    if with_log and event_count is None:
+        log = summarize_log(reader, fd, names, meta_times)
+    else:
+        log = LogSummary(len(names) if event_count is None else event_count)
     return ConversationFiles(
         id=conversation_id,
         directory=directory,

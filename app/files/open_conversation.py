@@ -291,7 +291,9 @@ class OpenConversation:
         self._state, self._meta = find_raw_object(fd, layout.STATE), find_raw_object(fd, layout.META)
         self._overwritten = {}
         self.names = event_log.list_names(events_fd)
-        files = metadata_reader.read_conversation(self.reader, self.directory, self.id, with_log=False)
+        files = metadata_reader.read_conversation(
+            self.reader, self.directory, self.id, event_count=self.names.file_count
+        )
         if files is None or files.failed or files.state is None or self._state is None:
             raise metadata_reader.not_writable(self.directory, files)
         self.files = files
@@ -410,14 +412,14 @@ class OpenConversation:
     def _recover_head(self, fd: int, events_fd: int, *, same_lease: bool) -> None:
         state = self.files.state or {}
         if self.names.numbers.get(str(state.get(_HEAD))) != self.names.next_seq - 1:
-            moved = find_missing_head(fd, events_fd, state, same_lease=same_lease)
+            moved = find_missing_head(fd, events_fd, state, self.names, same_lease=same_lease)
             if moved is not None:
                 self._write_state(fd, Edit(), moved)
 
     def _read_log(self, fd: int) -> None:
         """Read the ends of the log once. Afterwards `LogSummary.with_event` keeps the summary current."""
         if not self.log_read:
-            names = layout.list_events(fd)
+            names = list(self.names)
             log = metadata_reader.summarize_log(self.reader, fd, names, None)
             self.files = replace(self.files, log=log)
             self.log_read = not log.failed

@@ -11,7 +11,7 @@ import orjson
 import pytest
 
 from app.errors import EventExists, EventNotFound, InvalidEvent, OwnershipLost, StoreError, UnreadableFile
-from app.files import lease, liveness
+from app.files import layout, lease, liveness
 from app.files.fingerprint import UNTRUSTED
 from app.files.log.event_log import LogNames
 from app.files.log.head import Head
@@ -151,3 +151,21 @@ def test_a_parent_stands_where_agent_server_writes_it() -> None:
     event: dict[str, Any] = {"kind": "X", "id": "a", "timestamp": "t", "source": "user"}
     assert list(with_parent(event, "p")) == ["id", "timestamp", "source", "parent_id", "kind"]
     assert with_parent(event, None) is event
+
+
+@pytest.mark.parametrize("head", ["the last event", "none"])
+def test_opening_and_the_first_append_each_list_the_log_once(
+    root: Path, monkeypatch: pytest.MonkeyPatch, head: str
+) -> None:
+    path = make_conversation(root, events=20, state={} if head == "none" else {"leaf_event_id": make_event(19)["id"]})
+    listed: list[int] = []
+    list_event_names = layout.list_event_names
+
+    def count_listings(events_fd: int) -> list[EventName]:
+        listed.append(events_fd)
+        return list_event_names(events_fd)
+
+    monkeypatch.setattr(layout, "list_event_names", count_listings)
+    opened = load(path)
+    opened.apply(Edit(events=[make_event(30)]))
+    assert len(listed) == 2  # each once: files that changed just now are not trusted, so the append reads them again

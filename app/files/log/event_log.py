@@ -170,6 +170,18 @@ class LogNames:
             self.numbers.setdefault(name.event_id, name.seq)
         self.next_seq = names[-1].seq + 1 if names else 0
         self.file_count = len(names)
+        self._with_twins = list(names) if len(self.numbers) < len(names) else None
+        """All names where two files have one id; else `numbers` has them all, in log order."""
+
+    def __iter__(self) -> Iterator[EventName]:
+        """Yield the names in log order, without listing the directory again."""
+        return reversed([*reversed(self)])
+
+    def __reversed__(self) -> Iterator[EventName]:
+        """Yield the names in reverse log order. The first ones cost nothing, however long the log is."""
+        if self._with_twins is not None:
+            return reversed(self._with_twins)
+        return (EventName(seq, event_id) for event_id, seq in reversed(self.numbers.items()))
 
     @property
     def is_gapless(self) -> bool:
@@ -179,6 +191,8 @@ class LogNames:
     def add(self, name: EventName) -> None:
         """Add a file that was appended."""
         self.numbers[name.event_id] = name.seq
+        if self._with_twins is not None:
+            self._with_twins.append(name)
         self.next_seq = name.seq + 1
         self.file_count += 1
 
@@ -255,15 +269,19 @@ def _require_next(events_fd: int, seq: int) -> None:
 
 def remove_leftovers_in_log(events_fd: int, known: LogNames) -> None:
     """Delete temporary files and wrong markers that a crash left. The caller holds the log's lock."""
-    temporary = filter(_match_temporary, os.listdir(events_fd))
-    for name in (*temporary, *list_stale_markers(events_fd, known)):
+    hidden = [name for name in os.listdir(events_fd) if name.startswith(".")]
+    for name in (*filter(_match_temporary, hidden), *_find_stale_markers(hidden, known)):
         durable.remove_if_there(events_fd, name)
 
 
 def list_stale_markers(events_fd: int, known: LogNames) -> list[str]:
     """Return the names of the markers that state a wrong length."""
+    return _find_stale_markers(os.listdir(events_fd), known)
+
+
+def _find_stale_markers(names: Iterable[str], known: LogNames) -> list[str]:
     right = _marker(known.next_seq) if known.is_gapless else None
-    return [name for name in os.listdir(events_fd) if _match_marker(name) and name != right]
+    return [name for name in names if _match_marker(name) and name != right]
 
 
 def has_same_length(events_fd: int, known: LogNames) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Reversible
 from typing import Any, NamedTuple
 
 from app.errors import UnreadableFile
@@ -29,18 +29,20 @@ def find_head(events_fd: int, state: Mapping[str, Any], names: LogNames) -> Head
         return Head(leaf)
     if leaf is None and state.get("head_is_empty"):
         return Head(None)
-    return _find_last_node(events_fd)
+    return _find_last_node(events_fd, names)
 
 
-def _find_last_node(events_fd: int) -> Head:
-    for name in reversed(layout.list_event_names(events_fd)):
+def _find_last_node(events_fd: int, names: LogNames) -> Head:
+    for name in reversed(names):
         event = _read_event(events_fd, name)
         if event is not None and is_node(event):
             return Head(name.event_id)
     return Head(None)
 
 
-def find_moved_head(events_fd: int, state: Mapping[str, Any], state_ns: int, names: Sequence[EventName]) -> Head | None:
+def find_moved_head(
+    events_fd: int, state: Mapping[str, Any], state_ns: int, names: Reversible[EventName]
+) -> Head | None:
     """Return the HEAD that base_state.json should name but does not yet, or None if it is current.
 
     An append writes the event first and HEAD afterwards, so HEAD is behind during an append and after a crash. The
@@ -65,7 +67,9 @@ def find_moved_head(events_fd: int, state: Mapping[str, Any], state_ns: int, nam
     return Head(found) if found != leaf else None
 
 
-def find_missing_head(fd: int, events_fd: int, state: Mapping[str, Any], *, same_lease: bool) -> Head | None:
+def find_missing_head(
+    fd: int, events_fd: int, state: Mapping[str, Any], names: LogNames, *, same_lease: bool
+) -> Head | None:
     """Return the HEAD that base_state.json lacks because of a crash, or None if HEAD is current.
 
     The caller holds both locks. With `same_lease`, only events that are newer than the current lease count, such as
@@ -75,7 +79,7 @@ def find_missing_head(fd: int, events_fd: int, state: Mapping[str, Any], *, same
     claimed = find_fingerprint(layout.LAST_LEASE, fd) if same_lease else None
     if claimed is not None:
         newest_ns = max(newest_ns, claimed.mtime_ns)
-    return find_moved_head(events_fd, state, newest_ns, layout.list_event_names(events_fd))
+    return find_moved_head(events_fd, state, newest_ns, names)
 
 
 def may_be_behind(fd: int, state: Mapping[str, Any]) -> bool:

@@ -135,3 +135,12 @@ def test_a_hop_reads_as_many_events_as_fit_and_leaves_a_large_one_unread(tmp_pat
         hops.append([(event.name.seq, event.large, bool(event.raw)) for event in hop])
         names = names[len(hop) :]
     assert hops == [[(0, False, True), (1, False, True)], [(2, False, True)], [(3, True, False)], [(4, False, True)]]
+
+
+@pytest.mark.parametrize("twins", [False, True])
+def test_names_are_kept_in_log_order_while_the_log_grows(*, twins: bool) -> None:
+    names = [EventName(0, "a"), EventName(1, "b"), EventName(2, "a" if twins else "c")]
+    known = event_log.LogNames(names)
+    known.add(EventName(3, "d"))
+    assert [*known] == [*names, EventName(3, "d")]
+    assert [*reversed(known)] == [EventName(3, "d"), *reversed(names)]

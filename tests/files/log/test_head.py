@@ -12,6 +12,7 @@ import pytest
 
 from app.files import layout, lease, liveness
 from app.files.log import event_log
+from app.files.log.event_log import list_names
 from app.files.log.head import Head, find_head, find_missing_head, find_moved_head, may_be_behind
 from tests.builders import make_conversation, make_event
 
@@ -67,10 +68,10 @@ def test_under_the_same_lease_only_events_after_the_claim_count(path: Path, open
     os.utime(path / layout.STATE, ns=(0, 0))
     with liveness.stay_alive(path.parent, "me"):
         lease.claim(path.parent, path.name, "me")
-    assert find_missing_head(*opened, state, same_lease=False) == Head(IDS[2])
+    assert find_missing_head(*opened, state, list_names(opened[1]), same_lease=False) == Head(IDS[2])
     for file in (path / layout.EVENTS).iterdir():
         os.utime(file, ns=(1, 1))
-    assert find_missing_head(*opened, state, same_lease=True) is None
+    assert find_missing_head(*opened, state, list_names(opened[1]), same_lease=True) is None
 
 
 def test_head_may_be_behind_in_a_run_and_under_a_lease(path: Path, opened: tuple[int, int]) -> None:
