@@ -118,7 +118,7 @@ fuzz: .venv/dev
 	$(BIN)/python -m tests.fuzz $(FUZZ)
 
 clean:
-	rm -rf .venv .audit .fuzz .sample dist .coverage* .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf .venv .audit .fuzz .clients .sample dist .coverage* .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 
 .venv/bin/python:
 	$(PYTHON) -m venv .venv
@@ -134,4 +134,15 @@ clean:
 .sample/conversations: $(SAMPLE)
 	mkdir -p .sample
 	tar -xzf $(SAMPLE) -C .sample
+	touch $@
+
+.PHONY: clients
+# The real clients for tests/clients, where npm is; two minutes at most, and the run goes on without them.
+clients:
+	-command -v npm >/dev/null && timeout 120 $(MAKE) .clients/ready
+
+.clients/ready:
+	mkdir -p .clients
+	npm install --silent --no-audit --no-fund --ignore-scripts --prefix .clients playwright-core@1.65.1
+	cd .clients && npm pack --silent @openhands/agent-canvas@1.20.0 && tar -xzf openhands-agent-canvas-1.20.0.tgz
 	touch $@

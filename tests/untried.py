@@ -16,6 +16,13 @@ _LEFT_OUT = {
         ("deploy/test_nginx.py", shutil.which("nginx"), "nginx is not installed"),
         ("deploy/test_systemd.py", shutil.which("systemd-analyze"), "systemd-analyze is not installed"),
         ("web/test_browser.py", shutil.which("chromium"), "chromium is not installed"),
+        (
+            "clients/test_agent_canvas.py",
+            shutil.which("chromium")
+            and shutil.which("node")
+            and (Path(__file__).parents[1] / ".clients/ready").exists(),
+            "npm, node or chromium is missing, or `make clients` was not run",
+        ),
         ("faults/test_every_call.py", is_usable(), "strace is missing or may not attach to a process"),
     )
     if not there

@@ -155,9 +155,8 @@ async function use([one, another]) {
     return (await (await api("GET", `/api/conversations/${one}`)).json()).title;
   });
   await step("downloads", async () => {
-    const begun = page.waitForEvent("download", { timeout: 15000 });
-    await menu("download-trajectory-button");
-    const file = await (await begun).path();
+    const [begun] = await Promise.all([page.waitForEvent("download", { timeout: 15000 }), menu("download-trajectory-button")]);
+    const file = await begun.path();
     return readFileSync(file).subarray(0, 2).toString();
   });
   for (const [name, item] of [["shows skills", "show-skills-button"], ["shows hooks", "show-hooks-button"], ["shows tools", "show-agent-tools-button"], ["shows costs", "display-cost-button"]]) {
@@ -168,14 +167,6 @@ async function use([one, another]) {
     });
     await page.goto(`${origin}/conversations/${one}`);
     await shows("sent from the page").catch(() => {});
-  }
-  await page.goto(`${origin}/conversations/${one}`);
-  await page.getByTestId("right-panel-toggle").waitFor({ timeout: 15000 });
-  if (!(await page.getByTestId("conversation-tab-files").isVisible())) await page.getByTestId("right-panel-toggle").click();
-  for (const tab of ["files", "commits", "planner", "terminal", "browser", "usage"]) {
-    await step(`tab ${tab}`, async () => {
-      await page.getByTestId(`conversation-tab-${tab}`).click({ timeout: 5000 });
-    });
   }
   await step("deletes", async () => {
     await page.goto(`${origin}/conversations/${another}`);

@@ -1,0 +1,1 @@
+"""The real agent-canvas against convstore. `make clients` gets it."""
