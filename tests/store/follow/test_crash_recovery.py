@@ -114,8 +114,9 @@ async def test_only_what_was_open_is_read_again(crashed: Crash, open_store: Stor
         assert sorted(recovered.read) == [ONE, TWO]
         assert not any(make_id(3) in path for path in opened)
         assert {path for path in read if path.startswith("event-")} <= {
-            f"event-{seq:05d}-{one['id']}.json" for seq, one in ((1, make_event(1)), (2, make_event(5)), (3, event))
-        }
+            f"event-{seq:05d}-{one['id']}.json"
+            for seq, one in ((0, make_event(0)), (1, make_event(1)), (2, make_event(5)), (3, event))
+        }  # both ends, for the preview and the times, and what is new
         assert await store.count_events(ONE) == 4
         assert await store.recover() == ([], [])
         assert await is_rebuilt_equal(store)
