@@ -17,13 +17,12 @@ from app.model.agent_server.agents import (
     ACPFileSecret,
     AgentContext,
     CriticMode,
-    MCPServer,
     NotNegative,
     PositiveInt,
     Tool,
-    read_servers,
 )
 from app.model.agent_server.base import AtLeastOne, Guest, OpenShare, Positive, Share, as_object, dump, validate
+from app.model.agent_server.mcp_servers import MCPServer, read_servers
 
 _REMOVED = ("enable_sub_agents", "enable_switch_llm_tool")
 _STANDARD_TOOLS = ("terminal", "file_editor", "task_tracker", "switch_llm")

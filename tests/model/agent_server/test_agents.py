@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from app.errors import InvalidConversation
-from app.model.agent_server.agents import Agent, MCPServer, Skill
+from app.model.agent_server.agents import Agent, Skill
 from app.model.agent_server.base import dump, validate
 
 AGENT: dict[str, Any] = {"kind": "Agent", "llm": {"model": "a"}}
@@ -26,20 +26,6 @@ AGENT: dict[str, Any] = {"kind": "Agent", "llm": {"model": "a"}}
 def test_agents_that_agent_server_refuses(wrong: dict[str, Any], said: str) -> None:
     with pytest.raises(InvalidConversation, match=said):
         validate(Agent, AGENT | wrong)
-
-
-@pytest.mark.parametrize(
-    "wrong",
-    [
-        {"transport": "stdio", "url": "http://a"},
-        {"transport": "sse", "command": "a"},
-        {"url": "http://a", "headers": {"Authorization": "b"}, "auth": {"strategy": "none"}},
-        {"unknown": 1},
-    ],
-)
-def test_mcp_servers_that_agent_server_refuses(wrong: dict[str, Any]) -> None:
-    with pytest.raises(InvalidConversation):
-        validate(MCPServer, wrong)
 
 
 def test_a_skill_is_read_as_agent_server_reads_it() -> None:
