@@ -12,6 +12,8 @@ const FAR = 6000;
 let last = -1;
 let following = false;
 let unseen = 0;
+let current = -1;
+let aimed = []; // sections that a jump needs, which stay filled until it is there
 const filled = new Map();
 
 export async function start() {
@@ -61,6 +63,7 @@ async function fill(section, { again = false } = {}) {
       section.style.minHeight = '';
       for (const one of $$('details[data-event]', section)) if (open.has(one.dataset.event)) one.open = true;
       applyGroups(section);
+      $(`article[data-seq="${current}"]`, section)?.classList.add('cur');
     });
     showTimes();
   })();
@@ -95,7 +98,7 @@ function onScroll() {
       const far = box.bottom < -FAR || box.top > innerHeight + FAR;
       const has = filled.has(Number(section.dataset.from));
       if (near && !has) fill(section).then(onScroll, () => {});
-      else if (far && has && section.childElementCount) empty(section);
+      else if (far && has && section.childElementCount && !aimed.includes(section)) empty(section);
     }
     following = innerHeight + scrollY >= document.documentElement.scrollHeight - 80;
     if (following) { unseen = 0; showLive(liveState); }
@@ -135,6 +138,7 @@ async function jump(seq, { rule = false } = {}) {
   const sections = $$('.part');
   const at = Math.floor(to / SECTION);
   const around = [sections[at - 1], sections[at], sections[at + 1]].filter(Boolean);
+  aimed = around;
   try { await Promise.all(around.map((section) => fill(section))); } catch (error) { notice(error.message, 'bad'); return; }
   const target = find(to) ?? sections[at];
   if (target.hidden) showGroup(target.dataset.group);
@@ -148,12 +152,15 @@ async function jump(seq, { rule = false } = {}) {
   }
   target.scrollIntoView({ block: 'start', behavior: 'instant' });
   setCurrent(target);
+  aimed = [];
   onScroll();
 }
 
 function setCurrent(article) {
   $('.ev.cur')?.classList.remove('cur');
-  if (article?.matches('article')) article.classList.add('cur');
+  if (!article?.matches('article')) return;
+  article.classList.add('cur');
+  current = Number(article.dataset.seq);
 }
 
 // Live: the last section is rendered again, so that an action gets its result.
