@@ -43,6 +43,7 @@ from app.api.routes import (
     session,
     session_sockets,
     sockets,
+    stats,
     trash,
 )
 from app.processes import die_with_parent
@@ -68,6 +69,7 @@ _ROUTERS = (
     events.write_router,
     agents.router,
     messages.router,
+    stats.router,
     sockets.router,
     session_sockets.router,
     session.router,

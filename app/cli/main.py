@@ -14,7 +14,22 @@ from rich.text import Text
 from typer.core import TyperGroup
 
 from app import __version__
-from app.cli import archives, conversations, db, doctor, du, edit, index, prune, repair, search, serve, tail, trash
+from app.cli import (
+    archives,
+    conversations,
+    db,
+    doctor,
+    du,
+    edit,
+    index,
+    prune,
+    repair,
+    search,
+    serve,
+    tail,
+    trash,
+    usage,
+)
 from app.cli import open as page
 from app.cli.context import EXIT_CODES, PYDANTIC_PREFIX, add_command
 from app.cli.output import err
@@ -94,6 +109,7 @@ add_command(app, "prune")(prune.prune_command)
 add_command(app, "export")(archives.export_command)
 add_command(app, "import")(archives.import_command)
 add_command(app, "du")(du.du_command)
+add_command(app, "usage")(usage.usage_command)
 add_command(app, "doctor")(doctor.doctor_command)
 add_command(app, "repair")(repair.repair_command)
 app.add_typer(trash.app, name="trash", no_args_is_help=True)

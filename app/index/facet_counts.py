@@ -34,6 +34,7 @@ from app.index.filter_sql import bare, clauses, clauses_by_index, clauses_to_cou
 from app.index.tables import conversation, conversation_tag, event
 from app.model.facets import Facet, FacetCounts, FacetKind, Facets
 from app.model.filters import ConversationFilter
+from app.model.usage import Amount
 
 _WORKSPACES = 8
 """How many workspaces are listed by their cost."""
@@ -266,3 +267,36 @@ async def count_hours(
     names, values = filter_sql.compile_filter(asked)
     rows = await index.fetch_all(_hours_sql(names), values | {"since_us": since_us, "offset_s": offset_s})
     return [HourCount(*row) for row in rows]
+
+
+@lru_cache(maxsize=256)
+def _usage_sql(names: tuple[str, ...], split: str | None) -> Sql:
+    calls = func.json_each(conversation.c.usage).table_valued("value").alias("calls")
+
+    def field(place: int) -> ColumnElement[Any]:
+        return func.json_extract(calls.c.value, literal_column(f"'$[{place}]'"))
+
+    last = conversation.c.last_event_at // literal_column("3600000000")
+    hour = func.coalesce(field(0), last).label("hour")
+    by: ColumnElement[Any] = field(1) if split == "model" else literal_column("''") if split is None else bare(split)
+    sums = [func.sum(field(place)) for place in (2, 3, 4, 5)]
+    return compiled(
+        select(hour, func.coalesce(by, literal_column("''")), *sums)
+        .select_from(conversation)
+        .join(calls, literal_column("1") == literal_column("1"))
+        .where(*clauses_by_index(names), conversation.c.usage.is_not(None), hour >= bindparam("since_hour"))
+        .group_by(literal_column("1"), literal_column("2"))
+    )
+
+
+async def list_usage(
+    index: ReadConnection, asked: ConversationFilter, split: str | None, since_hour: int
+) -> list[tuple[int, str, Amount]]:
+    """Return the usage of the matching conversations by hour since 1970, and by `split`.
+
+    `split` is `model`, `workspace`, `status`, or None for no split. Calls without a recorded time count at the
+    conversation's last event.
+    """
+    names, values = filter_sql.compile_filter(asked)
+    rows = await index.fetch_all(_usage_sql(names, split), values | {"since_hour": since_hour})
+    return [(hour, value, Amount(*amount)) for hour, value, *amount in rows]

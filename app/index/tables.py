@@ -50,6 +50,7 @@ conversation = Table(
     Column("forked_from", String(32), comment="uuid of the conversation that this one was forked from"),
     Column("cost", Float, nullable=False),
     Column("tokens", Integer, nullable=False, comment="prompt and completion tokens"),
+    Column("usage", Text, comment="cost and tokens by hour and model, as JSON"),
     Column("unreadable", Text, comment="why the conversation cannot be read as it should"),
     Column(
         "archived",

@@ -21,6 +21,7 @@ from app.model.secrets import mask_shown
 from app.model.text.event_text import SAID_VERSION
 from app.model.text.tokenizer import SPLIT_VERSION, fold_title
 from app.model.times import AHEAD_MAX_US, find_time_us, format_us
+from app.model.usage import usage_json
 from app.model.workspace import normalize_workspace
 
 FOLD_VERSION = 8
@@ -170,6 +171,7 @@ class ConversationRow(NamedTuple):
 
     `preview` is the beginning of the first text of a user. `archived` says which lists show it; see
     `shelf_of`. agent-server can open what is `openable`: it needs both files.
+    `usage` is that of `app.model.costs.usage_json`.
     """
 
     uuid: ConversationId
@@ -188,6 +190,7 @@ class ConversationRow(NamedTuple):
     forked_from: str | None
     cost: float
     tokens: int
+    usage: str | None
     unreadable: str | None
     archived: int
     openable: bool
@@ -320,6 +323,7 @@ def _fold(files: ConversationFiles, *, include_skills: bool) -> tuple[Conversati
         forked_from=related_id(meta, "forked_from_conversation_id"),
         cost=cost,
         tokens=tokens,
+        usage=usage_json(state),
         unreadable=unreadable,
         archived=shelf_of(archived=archived, subagent=above is not None),
         openable=files.meta is not None and files.state is not None,

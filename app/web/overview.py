@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import time
+from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from datetime import date, timedelta, timezone
+from typing import Any, NamedTuple
 
 from app import __version__
 from app.model.facets import Facet, FacetKind
 from app.model.filters import ConversationFilter, Status
 from app.model.page import SortOrder
+from app.model.usage import Period, Point
 from app.settings import Settings
 from app.store.admin.doctor import Level, examine_store
 from app.store.read.reader import StoreReader
@@ -20,6 +23,10 @@ PERIODS = ((7, "7 days"), (30, "30 days"), (90, "90 days"), (0, "All"))
 
 _DAY_US = 86_400_000_000
 _COSTLIEST = 5
+_COLOURS = 3
+_OTHERS = "others"
+_DAYS_MAX = 120
+_BAR_MAX = 40
 _WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 
 
@@ -35,7 +42,9 @@ async def make_overview(store: StoreReader, settings: Settings, days: int, offse
     )
     workspaces = await store.list_workspace_costs(replace(asked, cost_gte=0.000001))
     most = max((one.cost for one in workspaces), default=0)
+    zone = timezone(timedelta(minutes=offset_min))
     hours = await store.count_hours(asked, since_us=since_us or 0, offset_s=60 * offset_min)
+    days_of_cost = await store.list_usage(asked, Period.DAY, split="model", since_us=since_us or 0, zone=zone)
     findings = [finding async for finding in examine_store(settings, __version__, sample=20)]
     return {
         "days": days,
@@ -47,11 +56,73 @@ async def make_overview(store: StoreReader, settings: Settings, days: int, offse
         "failed_share": f"{100 * failed / sums.number:.1f} %" if sums.number else "",
         "costliest": [make_row(body) for body in costliest.items],
         "workspaces": [(one, max(1, round(20 * one.cost / most))) for one in workspaces],
+        "chart": _make_chart(days_of_cost),
         "cells": _cells({(one.weekday, one.hour): one.events for one in hours}),
         "weekdays": [(name, 20 + 26 * place) for place, name in enumerate(_WEEKDAYS)],
         "findings": sorted(findings, key=lambda one: list(Level).index(one.level), reverse=True),
         "root": str(settings.root),
     }
+
+
+class Chart(NamedTuple):
+    """Stacked bars of cost a day; `lines` are (height, label) of the grid, `rows` the same numbers as a table."""
+
+    bars: list[dict[str, Any]]
+    lines: list[tuple[str, str]]
+    labels: list[tuple[str, str]]
+    models: list[str]
+    average: float
+    rows: list[tuple[str, list[float]]]
+
+
+def _make_chart(points: list[Point]) -> Chart | None:
+    """Return the chart of cost a day by the costliest models; the others are one."""
+    sums: defaultdict[str, float] = defaultdict(float)
+    for point in points:
+        sums[point.split] += point.amount.cost
+    models = sorted((model for model in sums if sums[model]), key=lambda model: -sums[model])
+    if not models:
+        return None
+    shown = models[:_COLOURS] if len(models) <= _COLOURS else [*models[: _COLOURS - 1], _OTHERS]
+    first, last = points[0].begin.date(), points[-1].begin.date()
+    days = [last - timedelta(days=ago) for ago in range(min((last - first).days, _DAYS_MAX - 1), -1, -1)]
+    costs: dict[date, dict[str, float]] = {day: dict.fromkeys(shown, 0.0) for day in days}
+    for point in points:
+        day = costs.get(point.begin.date())
+        if day is not None:
+            day[point.split if point.split in shown else _OTHERS] += point.amount.cost or 0.0
+    most = max(sum(day.values()) for day in costs.values()) or 1.0
+    width = 686 / len(days)
+    bars = []
+    for place, (date_, day) in enumerate(costs.items()):
+        y = 186.0
+        for colour, (model, cost) in enumerate(day.items(), 1):
+            height = 170 * cost / most
+            y -= height
+            if cost:
+                label = f"{date_:%b} {date_.day}, {model or 'unknown'}: ${cost:,.2f}"
+                bars.append(
+                    {
+                        "colour": colour,
+                        "x": f"{36 + place * width:.1f}",
+                        "y": f"{y:.1f}",
+                        "width": f"{min(max(width - 2, 1), _BAR_MAX):.1f}",
+                        "height": f"{height:.1f}",
+                        "label": label,
+                    }
+                )
+    step = max(1, len(days) // 5)
+    return Chart(
+        bars,
+        [(f"{186 - 170 * part:.1f}", f"${most * part:,.2f}") for part in (0, 0.5, 1)],
+        [
+            (f"{36 + (place + 0.5) * width:.1f}", f"{days[place]:%b} {days[place].day}")
+            for place in range(0, len(days), step)
+        ],
+        [model or "unknown" for model in shown],
+        sum(sum(day.values()) for day in costs.values()) / len(days),
+        [(f"{day:%Y-%m-%d}", list(values.values())) for day, values in costs.items() if any(values.values())],
+    )
 
 
 def _cells(counted: dict[tuple[int, int], int]) -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""How a conversation's first user message begins, beside its body. The next sync reads it from the files.
+"""How a conversation's first user message begins, and its cost and tokens by hour. The next sync reads both.
 
 Revision ID: 0010
 Revises: 0009
@@ -17,7 +17,9 @@ depends_on = None
 
 def upgrade() -> None:
     op.add_column("conversation_info", sa.Column("preview", sa.Text))
+    op.add_column("conversation", sa.Column("usage", sa.Text))
 
 
 def downgrade() -> None:
+    op.drop_column("conversation", "usage")
     op.drop_column("conversation_info", "preview")

@@ -215,7 +215,7 @@ SEEN = {
         "_directories_sql",
         "_rows_sql",
     },
-    facet_counts: {"facets_sql", "_sums_sql", "_workspaces_sql", "_hours_sql"},
+    facet_counts: {"facets_sql", "_sums_sql", "_workspaces_sql", "_hours_sql", "_usage_sql"},
     event_outline: {"_kinds_sql", "_turns_sql", "_marks_sql", "_bins_sql"},
     conversation_rows: {"known_sql", "_doomed_sql"},
 }

@@ -89,6 +89,7 @@ def test_every_column_of_a_row() -> None:
         forked_from=make_id(3),
         cost=0.75,
         tokens=130,
+        usage='[[null,"",0.75,107,23,0]]',
         unreadable=None,
         archived=False,
         openable=True,

@@ -103,6 +103,7 @@ def indexed(number: int, row: Row) -> IndexedRow:
         forked_from=None,
         cost=row.cost,
         tokens=0,
+        usage=None,
         unreadable=None,
         archived=row.archived,
         openable=True,

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager, suppress
 from dataclasses import replace
+from datetime import UTC, tzinfo
 from functools import partial
 from math import inf
 from typing import Self
@@ -28,6 +29,7 @@ from app.model.filters import ConversationFilter, EventFilter
 from app.model.hits import HitPage
 from app.model.ids import ConversationId, EventName, dashed
 from app.model.page import EventOrder, SortOrder
+from app.model.usage import Period, Point, sum_periods
 from app.settings import Settings
 from app.store.context import StoreContext, make_reader, require_directory, require_files
 from app.store.follow.derivation import adopt_index_settings, make_sync_context
@@ -43,6 +45,7 @@ from app.store.read.lookup import add_skills
 from app.store.write import deletion
 
 PAGE_MAX = 100
+_HOUR_US = 3_600_000_000
 
 _ANY = ConversationFilter()
 _ANY_EVENT = EventFilter()
@@ -234,6 +237,24 @@ class StoreReader:
         """Return the costliest workspaces of the conversations that match."""
         async with self._read_for(asked) as connection:
             return await facet_counts.list_workspace_costs(connection, asked)
+
+    async def list_usage(
+        self,
+        asked: ConversationFilter,
+        period: Period,
+        *,
+        split: str | None = None,
+        since_us: int = 0,
+        zone: tzinfo = UTC,
+    ) -> list[Point]:
+        """Return cost and tokens of the matching conversations by period, by the time of each model call.
+
+        `split` is `model`, `workspace`, `status` or None.
+        """
+        since_hour = since_us // _HOUR_US
+        async with self._read_for(asked) as connection:
+            rows = await facet_counts.list_usage(connection, asked, split, since_hour)
+        return sum_periods(rows, period, zone)
 
     async def count_hours(
         self, asked: ConversationFilter = _ANY, *, since_us: int = 0, offset_s: int = 0
