@@ -15,7 +15,7 @@ import typer
 from app.cli.context import SyncDirContextOptions, parse_age
 from app.cli.filters import AnyArchivedFilterOptions
 from app.cli.output import print_json, print_table
-from app.model.usage import Amount, Period, Point
+from app.model.costs import Amount, Period, Point
 from app.store.store import ConversationStore
 
 _BAR = 30

@@ -32,9 +32,9 @@ from app.index.connections import ReadConnection
 from app.index.dialect import Sql, compiled
 from app.index.filter_sql import bare, clauses, clauses_by_index, clauses_to_count
 from app.index.tables import conversation, conversation_tag, event
+from app.model.costs import Amount
 from app.model.facets import Facet, FacetCounts, FacetKind, Facets
 from app.model.filters import ConversationFilter
-from app.model.usage import Amount
 
 _WORKSPACES = 8
 """How many workspaces are listed by their cost."""

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
+from app.model.costs import usage_json
 from app.model.event import STATE_UPDATE, EventFacts
 from app.model.filters import Status, shelf_of
 from app.model.ids import ConversationId, dashed, find_parent_in_path
@@ -21,7 +22,6 @@ from app.model.secrets import mask_shown
 from app.model.text.event_text import SAID_VERSION
 from app.model.text.tokenizer import SPLIT_VERSION, fold_title
 from app.model.times import AHEAD_MAX_US, find_time_us, format_us
-from app.model.usage import usage_json
 from app.model.workspace import normalize_workspace
 
 FOLD_VERSION = 8

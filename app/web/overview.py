@@ -10,10 +10,10 @@ from datetime import date, timedelta, timezone
 from typing import Any, NamedTuple
 
 from app import __version__
+from app.model.costs import Period, Point
 from app.model.facets import Facet, FacetKind
 from app.model.filters import ConversationFilter, Status
 from app.model.page import SortOrder
-from app.model.usage import Period, Point
 from app.settings import Settings
 from app.store.admin.doctor import Level, examine_store
 from app.store.read.reader import StoreReader

@@ -10,7 +10,7 @@ import pytest
 
 from tests.builders import make_conversation, make_id, make_state
 from tests.cli.conftest import Command
-from tests.model.test_usage import usage
+from tests.model.test_costs import usage
 
 
 @pytest.fixture

@@ -24,12 +24,12 @@ from app.index.facet_counts import HourCount, Sums, WorkspaceCost
 from app.index.sqlite.database import Index, Note, ignore_note
 from app.index.state import IndexState
 from app.model.change_token import ChangePage, ChangeToken
+from app.model.costs import Period, Point, sum_periods
 from app.model.facets import Facet, Facets
 from app.model.filters import ConversationFilter, EventFilter
 from app.model.hits import HitPage
 from app.model.ids import ConversationId, EventName, dashed
 from app.model.page import EventOrder, SortOrder
-from app.model.usage import Period, Point, sum_periods
 from app.settings import Settings
 from app.store.context import StoreContext, make_reader, require_directory, require_files
 from app.store.follow.derivation import adopt_index_settings, make_sync_context

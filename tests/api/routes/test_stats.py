@@ -11,7 +11,7 @@ import pytest
 from app import Settings
 from tests.builders import make_conversation, make_id, make_state
 from tests.conftest import serving
-from tests.model.test_usage import usage
+from tests.model.test_costs import usage
 
 SERIES = "/api/stats/series"
 
