@@ -20,6 +20,7 @@ MIRRORED = 0.85
 MOST_MODULES = 15
 MOST_LONG_NAMES = 0
 LARGE = {
+    "app.api.routes": "one module a resource",
     "app.cli": "one module a group of commands",
     "app.model": "one module a type of the vocabulary that all other packages share",
 }

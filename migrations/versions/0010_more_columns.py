@@ -1,4 +1,4 @@
-"""How a conversation's first user message begins, and its cost and tokens by hour. The next sync reads both.
+"""A preview, cost and tokens by hour, and whether agent-server can open it. The next sync reads them from the files.
 
 Revision ID: 0010
 Revises: 0009
@@ -18,8 +18,10 @@ depends_on = None
 def upgrade() -> None:
     op.add_column("conversation_info", sa.Column("preview", sa.Text))
     op.add_column("conversation", sa.Column("usage", sa.Text))
+    op.add_column("conversation", sa.Column("openable", sa.Integer, nullable=False, server_default="1"))
 
 
 def downgrade() -> None:
+    op.drop_column("conversation", "openable")
     op.drop_column("conversation", "usage")
     op.drop_column("conversation_info", "preview")
