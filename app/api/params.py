@@ -11,6 +11,7 @@ from pydantic import AfterValidator, BeforeValidator, WithJsonSchema
 
 from app.errors import InvalidId
 from app.model.ids import ConversationId, parse_conversation_id
+from app.model.page import View
 from app.store.read.reader import StoreReader
 from app.store.store import ConversationStore
 
@@ -51,6 +52,8 @@ IdInPath = Annotated[AnyId, Path(description="32 hexadecimal digits, with or wit
 Moment = Annotated[datetime, BeforeValidator(_restore_plus)]
 PageId = Annotated[str | None, Query(description="`next_page_id` of the previous page")]
 Limit = Annotated[int, Query(description="the maximum number of items in the page", gt=0, le=100)]
+VIEW = "full: ConversationInfo; row: about 500 bytes, without agent, metrics and settings (see ConversationRow)"
+ViewParameter = Annotated[View, Query(description=VIEW)]
 IncludeSkills = Annotated[
     bool, Query(description="include agent.agent_context.skills; this opens the files of the page's items")
 ]

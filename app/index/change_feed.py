@@ -19,6 +19,7 @@ from app.index.dialect import Sql, compiled, insert
 from app.index.tables import conversation, deletion, revision
 from app.model.change_token import ChangePage, ChangeToken, ListChange
 from app.model.ids import ConversationId
+from app.model.page import View
 
 DELETIONS_KEPT = 10_000
 
@@ -70,11 +71,11 @@ def _later(table: Table) -> ColumnElement[bool]:
 
 
 @cache
-def _changes_sql() -> Sql:
+def _changes_sql(view: View) -> Sql:
     columns = conversation.c
-    changed = conversation_body.select_info(columns.revision, columns.uuid).where(_later(conversation))
+    changed = conversation_body.select_view(view, columns.revision, columns.uuid).where(_later(conversation))
     changed = changed.order_by(columns.revision, columns.uuid).limit(bindparam("row_limit"))
-    nothing: list[ColumnElement[Any]] = [null() for _ in conversation_body.COLUMNS]
+    nothing: list[ColumnElement[Any]] = [null() for _ in conversation_body.columns_of(view)]
     deleted = select(deletion.c.revision, deletion.c.uuid, *nothing).where(_later(deletion))
     deleted = deleted.order_by(deletion.c.revision, deletion.c.uuid).limit(bindparam("row_limit"))
     both = union_all(select(changed.subquery("changed")), select(deleted.subquery("deleted"))).subquery("both")
@@ -82,7 +83,9 @@ def _changes_sql() -> Sql:
     return compiled(ordered.limit(bindparam("row_limit")))
 
 
-async def list_changes(index: ReadConnection, since: ChangeToken | None, limit: int) -> ChangePage:
+async def list_changes(
+    index: ReadConnection, since: ChangeToken | None, limit: int, view: View = View.FULL
+) -> ChangePage:
     """Return the next changes after `since`, in order of their revisions. None starts with all conversations.
 
     Each conversation occurs once, in its current state. The caller holds a snapshot, so that no change is missed
@@ -100,13 +103,13 @@ async def list_changes(index: ReadConnection, since: ChangeToken | None, limit: 
     if place.misses(position.forgotten):
         raise ChangesGone("this token is too old: later deletions are no longer known; list everything again")
     asked = {"after_revision": place.revision, "after_id": place.id, "row_limit": limit + 1}
-    rows = await index.fetch_all(_changes_sql(), asked)
+    rows = await index.fetch_all(_changes_sql(view), asked)
     items = [
         ListChange(
             place._replace(revision=at, id=uuid),
             ConversationId(uuid),
-            None if body is None else conversation_body.compose_info_body(body, *more),
+            None if values[0] is None else conversation_body.compose(view, values),
         )
-        for at, uuid, body, *more in rows[:limit]
+        for at, uuid, *values in rows[:limit]
     ]
     return ChangePage(items, items[-1].place if items else place, len(rows) > limit)

@@ -1,14 +1,20 @@
-"""The JSON of a ConversationInfo in a list: the stored body and the fields that depend on other rows."""
+"""The JSON of a conversation in a list: its ConversationInfo, or a short row out of columns alone.
+
+A ConversationInfo is the stored body and the fields that depend on other rows.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import orjson
 from sqlalchemy import ColumnElement, ScalarSelect, Select, case, func, literal_column, select
 
-from app.index.tables import conversation, conversation_info
-from app.model.ids import dashed
+from app.index.tables import conversation, conversation_info, conversation_tag, event
+from app.model.ids import ConversationId, dashed
+from app.model.page import View
+from app.model.times import format_us
 
 _NOBODY = b',"owner":null,"sub_conversation_ids":[],"subagent_ids":[]}'
 
@@ -37,13 +43,6 @@ COLUMNS: tuple[ColumnElement[Any], ...] = (
 """The arguments of `compose_info_body` as columns, in the same order."""
 
 
-def select_info(*columns: ColumnElement[Any]) -> Select[*tuple[Any, ...]]:
-    """Return a SELECT of these columns of `conversation`, followed by `COLUMNS`."""
-    return select(*columns, *COLUMNS).join_from(
-        conversation, conversation_info, conversation_info.c.conversation == conversation.c.id
-    )
-
-
 def compose_info_body(body: bytes, owner: str | None, children: str | None) -> bytes:
     """Return a body with `owner`, `sub_conversation_ids` and `subagent_ids` added; `children` are the row's."""
     if not (owner or children):
@@ -55,3 +54,73 @@ def compose_info_body(body: bytes, owner: str | None, children: str | None) -> b
         "subagent_ids": [dashed(child[:-1]) for child in ids if child.endswith("*")],
     }
     return body[:-1] + b"," + orjson.dumps(more)[1:]
+
+
+_ERRORS: ColumnElement[bool] = literal_column("event.kind IN ('AgentErrorEvent', 'ConversationErrorEvent')")
+"""The condition of the database index `ix_event_errors`, in its own words, so that SQLite uses it."""
+
+
+def _tags() -> ScalarSelect[str]:
+    """Return a column with a row's tags as a JSON object."""
+    tags = func.json_group_object(conversation_tag.c.key, conversation_tag.c.value)
+    return select(tags).where(conversation_tag.c.conversation == conversation.c.id).scalar_subquery()
+
+
+def _errors() -> ScalarSelect[int]:
+    return (
+        select(func.count()).select_from(event).where(event.c.conversation == conversation.c.id, _ERRORS)
+    ).scalar_subquery()
+
+
+def _children_count() -> ScalarSelect[int]:
+    return select(func.count()).where(_children.c.parent == conversation.c.uuid).scalar_subquery()
+
+
+_ROW_NAMES = (
+    "title", "preview", "status", "workspace", "model", "tags", "cost", "tokens", "event_count", "error_count",
+    "children", "created_at", "updated_at", "last_event_at", "archived", "pinned", "unreadable", "owner", "parent",
+    "forked_from",
+)  # fmt: skip
+
+
+def _row_columns() -> list[ColumnElement[Any]]:
+    more: dict[str, ColumnElement[Any]] = {
+        "preview": conversation_info.c.preview,
+        "tags": _tags(),
+        "error_count": _errors(),
+        "children": _children_count(),
+        "archived": conversation.c.archived % literal_column("2"),
+    }
+    return [(conversation.c[name] if name not in more else more[name]).label(f"row_{name}") for name in _ROW_NAMES]
+
+
+_COLUMNS = {View.FULL: COLUMNS, View.ROW: (conversation.c.uuid.label("row_uuid"), *_row_columns())}
+
+
+def columns_of(view: View) -> tuple[ColumnElement[Any], ...]:
+    """Return the columns that `compose` takes. The first one is null only for a row without a body."""
+    return _COLUMNS[view]
+
+
+def select_view(view: View, *columns: ColumnElement[Any]) -> Select[*tuple[Any, ...]]:
+    """Return a SELECT of these columns of `conversation`, followed by `columns_of(view)`."""
+    return select(*columns, *columns_of(view)).join_from(
+        conversation, conversation_info, conversation_info.c.conversation == conversation.c.id
+    )
+
+
+def compose(view: View, values: Sequence[Any]) -> bytes:
+    """Return the JSON of a conversation from the values of `columns_of(view)`."""
+    return compose_info_body(*values) if view is View.FULL else _compose_row(*values)
+
+
+def _compose_row(uuid: str, *values: Any) -> bytes:  # noqa: ANN401
+    row = dict(zip(_ROW_NAMES, values, strict=True))
+    return orjson.dumps(
+        {"id": dashed(ConversationId(uuid))}
+        | row
+        | {name: format_us(row[name]) for name in ("created_at", "updated_at", "last_event_at")}
+        | {name: bool(row[name]) for name in ("archived", "pinned")}
+        | {name: row[name] and dashed(ConversationId(row[name])) for name in ("parent", "forked_from")}
+        | {"tags": orjson.loads(row["tags"])}
+    )

@@ -17,13 +17,13 @@ from sqlalchemy import ColumnElement, Select, bindparam, func, null, select, tup
 
 from app.index import filter_sql
 from app.index.connections import ReadConnection
-from app.index.conversation_body import compose_info_body, select_info
+from app.index.conversation_body import compose, select_view
 from app.index.dialect import Sql, compiled
 from app.index.filter_sql import bare, clauses, clauses_by_index, clauses_to_count, find_shelves, unindexed
 from app.index.tables import conversation
 from app.model.filters import ConversationFilter, digest
 from app.model.ids import ConversationId
-from app.model.page import Cursor, SortOrder, decode_token, encode_token
+from app.model.page import Cursor, SortOrder, View, decode_token, encode_token
 
 WALKED = 1000
 """The number of rows that a page filters, in the requested order, before it scans the table."""
@@ -35,21 +35,23 @@ _BY_STATUS = frozenset({"created_at", "updated_at"})
 class Page(NamedTuple):
     """Finished JSON items and the token of the next page, or None.
 
-    `truncated` is True if the order is relevance and only the newest matches were ranked.
+    `truncated` is True if the order is relevance and only the newest matches were ranked. `ids` are those of the items.
     """
 
     items: list[bytes]
     next_page_id: str | None
     truncated: bool = False
+    ids: list[ConversationId] = []  # noqa: RUF012 - never changed
 
 
 class ListShape(NamedTuple):
-    """The inputs that determine a page's SQL: the order, the names of the conditions, and the cursor's parts."""
+    """The inputs that determine a page's SQL: order, names of the conditions, parts of the cursor, and columns."""
 
     order: SortOrder
     names: tuple[str, ...]
     after: bool = False
     bounded: bool = False
+    view: View = View.FULL
 
 
 def is_in_order(shape: ListShape) -> bool:
@@ -104,12 +106,12 @@ def _page_of(shape: ListShape, found: Select[int]) -> Sql:
 
 
 def _selected(shape: ListShape) -> Select[*tuple[Any, ...]]:
-    """Return a SELECT of uuid, sort key, largest key (on the first page of an ascending order), and the body."""
+    """Return a SELECT of uuid, sort key, largest key (on the first page of an ascending order), and the view."""
     key = conversation.c[shape.order.column]
     largest: ColumnElement[Any] = null()
     if not (shape.after or shape.order.descending):
         largest = select(func.max(key)).where(*clauses(_walked(shape), bare)).correlate(None).scalar_subquery()
-    return select_info(conversation.c.uuid, key, largest)
+    return select_view(shape.view, conversation.c.uuid, key, largest)
 
 
 def _place(shape: ListShape, column: filter_sql.Column) -> list[ColumnElement[bool]]:
@@ -139,9 +141,14 @@ def list_sqls(shape: ListShape) -> tuple[Sql, ...]:
 
 
 async def list_conversations(
-    index: ReadConnection, asked: ConversationFilter, order: SortOrder, page_id: str | None, limit: int
+    index: ReadConnection,
+    asked: ConversationFilter,
+    order: SortOrder,
+    page_id: str | None,
+    limit: int,
+    view: View = View.FULL,
 ) -> Page:
-    """Return a page of ConversationInfo.
+    """Return a page of conversations.
 
     Raises:
         InvalidToken: `page_id` is damaged, or belongs to another query.
@@ -152,7 +159,8 @@ async def list_conversations(
     parameters |= {"row_limit": limit + 1, "walked": WALKED}
     if cursor is not None:
         parameters |= {"after_key": cursor.key, "after_id": cursor.id, "bound": cursor.bound}
-    shape = ListShape(order, names, after=cursor is not None, bounded=cursor is not None and cursor.bound is not None)
+    bounded = cursor is not None and cursor.bound is not None
+    shape = ListShape(order, names, after=cursor is not None, bounded=bounded, view=view)
     rows: list[tuple[Any, ...]] = []
     for sql in list_sqls(shape):
         rows = await index.fetch_all(sql, parameters)
@@ -163,7 +171,8 @@ async def list_conversations(
         uuid, key, largest, *_ = rows[limit - 1]
         bound = largest if cursor is None else cursor.bound
         next_page_id = encode_token(Cursor(key, uuid, bound), query)
-    return Page([compose_info_body(*row[3:]) for row in rows[:limit]], next_page_id)
+    shown = rows[:limit]
+    return Page([compose(view, row[3:]) for row in shown], next_page_id, ids=[ConversationId(row[0]) for row in shown])
 
 
 @lru_cache(maxsize=256)

@@ -18,11 +18,12 @@ from sqlalchemy import (
 )
 
 from app.index.connections import ReadConnection
-from app.index.conversation_body import compose_info_body, select_info
+from app.index.conversation_body import compose_info_body, select_view
 from app.index.dialect import Sql, compiled
 from app.index.filter_sql import ALL_SHELVES
 from app.index.tables import conversation, conversation_info
 from app.model.ids import ConversationId
+from app.model.page import View
 
 SIGNATURE_CHUNK = 2000
 
@@ -63,7 +64,7 @@ def _select_state(*conditions: ColumnElement[bool]) -> Select[*tuple[object, ...
 @lru_cache(maxsize=128)
 def _find_sql(number: int) -> Sql:
     wanted: list[BindParameter[str]] = [bindparam(f"id_{i}") for i in range(number)]
-    return compiled(select_info(conversation.c.uuid).where(conversation.c.uuid.in_(wanted)))
+    return compiled(select_view(View.FULL, conversation.c.uuid).where(conversation.c.uuid.in_(wanted)))
 
 
 async def find_conversations(index: ReadConnection, ids: Sequence[ConversationId]) -> list[bytes | None]:

@@ -17,7 +17,7 @@ from sqlalchemy import bindparam, text
 from app.errors import InvalidToken
 from app.index import conversation_lookup, filter_sql, state
 from app.index.connections import ReadConnection, require_time
-from app.index.conversation_body import compose_info_body, select_info
+from app.index.conversation_body import compose, select_view
 from app.index.conversation_list import Page
 from app.index.dialect import Sql, compiled
 from app.index.filter_sql import bare, clauses
@@ -25,7 +25,8 @@ from app.index.sqlite.text_index import TITLE_SEQ, hour_of, newest_matches
 from app.index.tables import conversation
 from app.model.filters import ConversationFilter, digest
 from app.model.hits import Hit, HitPage
-from app.model.page import Cursor, SortOrder, decode_token, encode_token
+from app.model.ids import ConversationId
+from app.model.page import Cursor, SortOrder, View, decode_token, encode_token
 from app.model.text.ranking import make_score
 from app.model.text.snippet import make_snippet
 from app.model.text.tokenizer import Term, parse_question
@@ -64,9 +65,9 @@ def matches_sql(names: tuple[str, ...]) -> Sql:
 
 
 @cache
-def _bodies_sql() -> Sql:
+def _bodies_sql(view: View) -> Sql:
     keys = text("SELECT value FROM json_each(:keys)").bindparams(bindparam("keys")).columns(conversation.c.id)
-    return compiled(select_info(conversation.c.id, conversation.c.uuid).where(conversation.c.id.in_(keys)))
+    return compiled(select_view(view, conversation.c.id, conversation.c.uuid).where(conversation.c.id.in_(keys)))
 
 
 _DETAILS = Sql(
@@ -114,8 +115,10 @@ async def search_messages(index: ReadConnection, asked: ConversationFilter, page
     return HitPage(hits, next_page_id, ranking.truncated, totals.conversations - totals.behind, totals.conversations)
 
 
-async def rank_conversations(index: ReadConnection, asked: ConversationFilter, page_id: str | None, limit: int) -> Page:
-    """Return a page of ConversationInfo, sorted by the score of each conversation's best message for `asked.q`.
+async def rank_conversations(
+    index: ReadConnection, asked: ConversationFilter, page_id: str | None, limit: int, view: View = View.FULL
+) -> Page:
+    """Return a page of conversations, sorted by the score of each conversation's best message for `asked.q`.
 
     Raises:
         InvalidToken: `page_id` is damaged, or belongs to another query or another build of the index.
@@ -132,11 +135,13 @@ async def rank_conversations(index: ReadConnection, asked: ConversationFilter, p
     ranked.sort(reverse=True)
     shown = ranked[:limit]
     keys = orjson.dumps([key for _, key in shown]).decode()
-    bodies = {row[0]: compose_info_body(*row[2:]) for row in await index.fetch_all(_bodies_sql(), {"keys": keys})}
+    found = {row[0]: row[1:] for row in await index.fetch_all(_bodies_sql(view), {"keys": keys})}
     next_page_id = None
     if len(ranked) > limit:
         next_page_id = ranking.token(shown[-1], epoch, query)
-    return Page([bodies[key] for _, key in shown if key in bodies], next_page_id, ranking.truncated)
+    rows = [found[key] for _, key in shown if key in found]
+    ids = [ConversationId(row[0]) for row in rows]
+    return Page([compose(view, row[1:]) for row in rows], next_page_id, ranking.truncated, ids)
 
 
 async def _rank_matches(index: ReadConnection, asked: ConversationFilter, after: _After | None) -> _Ranking:

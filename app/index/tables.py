@@ -60,6 +60,7 @@ conversation = Table(
         comment="1: archived, and 2 more: a sub-agent's; left out of lists unless asked for",
     ),
     Column("openable", Integer, nullable=False, server_default="1", comment="1: agent-server can open it"),
+    Column("pinned", Integer, nullable=False, server_default="0", comment="1: never pruned"),
     Column("signature", LargeBinary, nullable=False, comment="of its files when they were read; empty: read again"),
     Column("events_behind", Integer, nullable=False, comment="1 while its event rows may lag behind its log"),
     Column("revision", Integer, nullable=False, server_default="0", comment="of the change that it was last part of"),
@@ -117,6 +118,12 @@ event = Table(
     Column("timestamp", Integer),
     Column("tool", Text),
     Column("unreadable", Text, comment="why its file cannot be served"),
+    Index(
+        "ix_event_errors",
+        "conversation",
+        "kind",
+        sqlite_where=text("kind IN ('AgentErrorEvent', 'ConversationErrorEvent')"),
+    ),
     sqlite_with_rowid=False,
 )
 

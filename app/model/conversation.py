@@ -194,6 +194,7 @@ class ConversationRow(NamedTuple):
     unreadable: str | None
     archived: int
     openable: bool
+    pinned: bool
     tags: tuple[tuple[str, str], ...]
     preview: str | None
     body: bytes
@@ -327,6 +328,7 @@ def _fold(files: ConversationFiles, *, include_skills: bool) -> tuple[Conversati
         unreadable=unreadable,
         archived=shelf_of(archived=archived, subagent=above is not None),
         openable=files.meta is not None and files.state is not None,
+        pinned=files.sidecar.get("pinned") is True,
         tags=tuple(sorted(_tags(state.get("tags", meta.get("tags"))).items())),
         preview=None,
         body=b"",

@@ -69,6 +69,13 @@ class EventOrder(StrEnum):
     TIMESTAMP_DESC = "TIMESTAMP_DESC"
 
 
+class View(StrEnum):
+    """How much of a conversation a list shows: the whole ConversationInfo, or the short row that people read."""
+
+    FULL = "full"
+    ROW = "row"
+
+
 Key = TypeVar("Key", bound=int | float | str)
 
 

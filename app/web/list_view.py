@@ -14,7 +14,7 @@ from app.index.conversation_list import Page
 from app.model.facets import Facets
 from app.model.hits import HitPage
 from app.model.page import SortOrder
-from app.web.rows import Row, make_row
+from app.web.rows import Row, make_list_row
 
 _BARS = 28
 _HITS = 2
@@ -153,7 +153,7 @@ def _bars(days: Facets) -> list[Bar]:
 
 
 def _rows(page: Page, hits: HitPage | None) -> list[Row]:
-    rows = [make_row(body) for body in page.items]
+    rows = [make_list_row(body) for body in page.items]
     if hits is not None:
         found = defaultdict(list)
         for hit in hits.items:

@@ -13,11 +13,11 @@ from app import __version__
 from app.model.costs import Period, Point
 from app.model.facets import Facet, FacetKind
 from app.model.filters import ConversationFilter, Status
-from app.model.page import SortOrder
+from app.model.page import SortOrder, View
 from app.settings import Settings
 from app.store.admin.doctor import Level, examine_store
 from app.store.read.reader import StoreReader
-from app.web.rows import make_row
+from app.web.rows import make_list_row
 
 PERIODS = ((7, "7 days"), (30, "30 days"), (90, "90 days"), (0, "All"))
 
@@ -38,7 +38,7 @@ async def make_overview(store: StoreReader, settings: Settings, days: int, offse
     statuses = dict((await store.count_facets([Facet(FacetKind.STATUS)], asked)).by["status"].values)
     failed = statuses.get(Status.ERROR, 0) + statuses.get(Status.STUCK, 0)
     costliest = await store.list_conversations(
-        replace(asked, cost_gte=0.000001), order=SortOrder.COST_DESC, limit=_COSTLIEST
+        replace(asked, cost_gte=0.000001), order=SortOrder.COST_DESC, limit=_COSTLIEST, view=View.ROW
     )
     workspaces = await store.list_workspace_costs(replace(asked, cost_gte=0.000001))
     most = max((one.cost for one in workspaces), default=0)
@@ -54,7 +54,7 @@ async def make_overview(store: StoreReader, settings: Settings, days: int, offse
         "waiting": statuses.get(Status.WAITING_FOR_CONFIRMATION, 0),
         "failed": failed,
         "failed_share": f"{100 * failed / sums.number:.1f} %" if sums.number else "",
-        "costliest": [make_row(body) for body in costliest.items],
+        "costliest": [make_list_row(body) for body in costliest.items],
         "workspaces": [(one, max(1, round(20 * one.cost / most))) for one in workspaces],
         "chart": _make_chart(days_of_cost),
         "cells": _cells({(one.weekday, one.hour): one.events for one in hours}),

@@ -16,7 +16,7 @@ from app.api.params import AnyId, IdInPath, Store
 from app.api.query_filters import FilterQuery
 from app.model.facets import Facet, FacetKind
 from app.model.ids import ConversationId, dashed
-from app.model.page import SortOrder
+from app.model.page import SortOrder, View
 from app.model.times import format_us
 from app.settings import Settings
 from app.web import conversation_view, list_view, overview
@@ -52,7 +52,7 @@ async def get_list(request: Request, store: Store, query: Annotated[ListQuery, Q
     order = _order(query)
     facets = await store.count_facets(_FACETS, asked, limit=12)
     days = await store.count_facets([Facet(FacetKind.DAY)], asked, limit=1000)
-    page = await store.list_conversations(asked, order=order, page_id=query.page_id, limit=_ROWS)
+    page = await store.list_conversations(asked, order=order, page_id=query.page_id, limit=_ROWS, view=View.ROW)
     hits = await store.search_messages(query.q, asked) if query.q and query.q.strip() else None
     context = list_view.make_list(request.url.query, facets, days, page, hits, order)
     return HTMLResponse(render("rows.html" if query.page_id else "list.html", context))

@@ -1,4 +1,4 @@
-"""Conversations as rows of the list, out of the ConversationInfo that the index keeps."""
+"""Conversations as rows of the list, and as the facts of their own page, which needs the whole ConversationInfo."""
 
 from __future__ import annotations
 
@@ -18,7 +18,10 @@ _STATUS_SHAPES = {
 
 @dataclass(slots=True)
 class Row:
-    """What the page shows of a conversation. `cost` is None where nothing was recorded."""
+    """What the page shows of a conversation. `cost` is None where nothing was recorded.
+
+    `prompt_tokens`, `cached_tokens` and `children` are those of a conversation's own page.
+    """
 
     id: str
     title: str
@@ -30,22 +33,49 @@ class Row:
     tags: list[tuple[str, str]]
     cost: float | None
     events: int
-    prompt_tokens: int
-    completion_tokens: int
-    cached_tokens: int
+    errors: int
+    tokens: int
     created_at: str
     updated_at: str
     archived: bool
     pinned: bool
     unreadable: str
     parent: str
-    children: list[str]
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
+    children: list[str] = field(default_factory=list)
     hits: list[Hit] = field(default_factory=list)
 
     @property
     def name(self) -> str:
         """The title, or else the beginning of what was asked, or else the beginning of the id."""
         return self.title or self.preview or self.id[:8]
+
+
+def make_list_row(short: bytes) -> Row:
+    """Return the row of a conversation in the view ROW."""
+    row: dict[str, Any] = orjson.loads(short)
+    shape, words = _STATUS_SHAPES.get(row["status"], (row["status"], row["status"]))
+    return Row(
+        id=row["id"],
+        title=(row["title"] or "").strip(),
+        preview=row["preview"] or "",
+        status=words,
+        shape=shape,
+        workspace=row["workspace"] or "",
+        model=row["model"] or "",
+        tags=list(row["tags"].items()),
+        cost=row["cost"] if row["cost"] or row["tokens"] else None,
+        events=row["event_count"],
+        errors=row["error_count"],
+        tokens=row["tokens"],
+        created_at=row["created_at"],
+        updated_at=row["updated_at"],
+        archived=row["archived"],
+        pinned=row["pinned"],
+        unreadable=row["unreadable"] or "",
+        parent=row["parent"] or "",
+    )
 
 
 def make_row(body: bytes) -> Row:
@@ -73,15 +103,16 @@ def make_row(body: bytes) -> Row:
         tags=[(str(key), str(value)) for key, value in _dict(info.get("tags")).items()],
         cost=sum(costs) if any(costs) or prompt else None,
         events=_int(info.get("event_count")),
-        prompt_tokens=prompt,
-        completion_tokens=completion,
-        cached_tokens=cached,
+        errors=0,
+        tokens=prompt + completion,
         created_at=str(info.get("created_at") or ""),
         updated_at=str(info.get("updated_at") or ""),
         archived=bool(info.get("archived")),
         pinned=bool(info.get("pinned")),
         unreadable=_text(info.get("unreadable")),
         parent=_text(info.get("parent_conversation_id")),
+        prompt_tokens=prompt,
+        cached_tokens=cached,
         children=[str(one) for one in info.get("sub_conversation_ids") or []],
     )
 

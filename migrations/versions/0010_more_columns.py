@@ -1,4 +1,6 @@
-"""A preview, cost and tokens by hour, and whether agent-server can open it. The next sync reads them from the files.
+"""A preview, cost and tokens by hour, whether agent-server can open it, pins, and an index of errors.
+
+The next sync reads the columns from the files.
 
 Revision ID: 0010
 Revises: 0009
@@ -19,9 +21,14 @@ def upgrade() -> None:
     op.add_column("conversation_info", sa.Column("preview", sa.Text))
     op.add_column("conversation", sa.Column("usage", sa.Text))
     op.add_column("conversation", sa.Column("openable", sa.Integer, nullable=False, server_default="1"))
+    op.add_column("conversation", sa.Column("pinned", sa.Integer, nullable=False, server_default="0"))
+    errors = sa.text("kind IN ('AgentErrorEvent', 'ConversationErrorEvent')")
+    op.create_index("ix_event_errors", "event", ["conversation", "kind"], sqlite_where=errors)
 
 
 def downgrade() -> None:
+    op.drop_index("ix_event_errors", "event")
+    op.drop_column("conversation", "pinned")
     op.drop_column("conversation", "openable")
     op.drop_column("conversation", "usage")
     op.drop_column("conversation_info", "preview")

@@ -23,7 +23,7 @@ from app.index import (
 )
 from app.index.conversation_list import ListShape
 from app.index.dialect import Sql
-from app.model.page import COLUMN_ORDERS, EventOrder, SortOrder
+from app.model.page import COLUMN_ORDERS, EventOrder, SortOrder, View
 from tests.index.plans import LISTED, ROWS, plan
 
 EVENT_FILTERS = ("kind", "source", "timestamp_gte", "timestamp_lt")
@@ -114,7 +114,9 @@ def faults(steps: list[str], allowed: str) -> list[str]:
 
 def test_the_change_feed_begins_at_its_place(database: sqlite3.Connection) -> None:
     steps = [
-        step for step in plan(database, change_feed._changes_sql()) if re.search(r"(conversation|deletion) USING", step)
+        step
+        for step in plan(database, change_feed._changes_sql(View.FULL))
+        if re.search(r"(conversation|deletion) USING", step)
     ]
     assert steps == [
         "SEARCH conversation USING INDEX ix_conversation_revision ((revision,uuid)>(?,?))",
@@ -229,3 +231,8 @@ def test_no_statement_is_forgotten_here(module: ModuleType) -> None:
         if name.endswith("_sql") and maker.__module__ == module.__name__
     }
     assert makers - WRITING == SEEN[module]
+
+
+def test_a_short_row_counts_its_errors_in_their_database_index(database: sqlite3.Connection) -> None:
+    steps = plan(database, conversation_list.ordered_sql(ListShape(SortOrder.CREATED_AT_DESC, LISTED, view=View.ROW)))
+    assert any(step.startswith("SEARCH event USING COVERING INDEX ix_event_errors") for step in steps), steps

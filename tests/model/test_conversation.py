@@ -93,6 +93,7 @@ def test_every_column_of_a_row() -> None:
         unreadable=None,
         archived=False,
         openable=True,
+        pinned=False,
         tags=(),
         preview="Fix it",
         body=b"",

@@ -107,6 +107,7 @@ def indexed(number: int, row: Row) -> IndexedRow:
         unreadable=None,
         archived=row.archived,
         openable=True,
+        pinned=False,
         tags=(),
         preview=None,
         body=orjson.dumps({"id": uuid}),

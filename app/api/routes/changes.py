@@ -11,12 +11,13 @@ from fastapi import APIRouter, Depends, Header, Query, Request, Response
 from pydantic import BaseModel
 
 from app.api.errors import ErrorBody
-from app.api.params import Limit, Store
+from app.api.params import Limit, Store, ViewParameter
 from app.api.responses import ending_stream, json_response
 from app.api.streamed import EVENT_STREAM, EventStream, sent_event
 from app.errors import ChangesGone
 from app.model.change_token import ChangeToken, ListChange, parse_change_token
 from app.model.ids import dashed
+from app.model.page import View
 from app.store.read.reader import PAGE_MAX
 
 router = APIRouter(prefix="/api/changes", tags=["changes"])
@@ -27,7 +28,7 @@ _RESPONSES: dict[int | str, dict[str, Any]] = {400: {"model": ErrorBody}, 410: {
 
 
 class ChangedConversation(BaseModel):
-    """A conversation in its current state, or null if it was deleted."""
+    """A conversation in its current state, as ConversationInfo or a short row, or null if it was deleted."""
 
     id: str
     conversation: dict[str, Any] | None
@@ -76,30 +77,33 @@ async def list_changes(
     start: Start,
     limit: Limit = PAGE_MAX,
     wait: Annotated[int, Query(ge=0, le=_WAIT_MAX_S, description="the seconds to wait if there is no change yet")] = 0,
+    view: ViewParameter = View.FULL,
 ) -> Response:
     """Return the changes since a token. 410 means that the client must list everything again; see `detail`."""
     if wait:
-        page = await store.wait_for_changes(start, limit, wait, request.is_disconnected)
+        page = await store.wait_for_changes(start, limit, wait, request.is_disconnected, view)
     else:
-        page = await store.list_changes(start, limit)
+        page = await store.list_changes(start, limit, view)
     rest = orjson.dumps({"next": page.next.token, "more": page.more})
     return json_response(b'{"items":[%b],%b' % (b",".join(map(_item, page.items)), rest[1:]))
 
 
 @router.get("/stream", response_class=EventStream, status_code=200, responses={200: EVENT_STREAM, **_RESPONSES})
 async def stream_changes(
-    store: Store, start: Annotated[ChangeToken | None, Depends(_find_stream_start)]
+    store: Store,
+    start: Annotated[ChangeToken | None, Depends(_find_stream_start)],
+    view: ViewParameter = View.FULL,
 ) -> EventStream:
     """Send the changes since a token and then future ones. `id` is the token to continue with.
 
     An event `gone` is the last one: the index was rebuilt, and the client must list everything again.
     """
-    return EventStream(_follow(store, start))
+    return EventStream(_follow(store, start, view))
 
 
-async def _follow(store: Store, start: ChangeToken | None) -> AsyncGenerator[bytes, None]:
+async def _follow(store: Store, start: ChangeToken | None, view: View) -> AsyncGenerator[bytes, None]:
     with ending_stream("the changes"):
-        async with aclosing(store.follow_changes(start, PAGE_MAX, _SILENCE_S)) as pages:
+        async with aclosing(store.follow_changes(start, PAGE_MAX, _SILENCE_S, view)) as pages:
             try:
                 async for page in pages:
                     if not page.items:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Annotated, Any, Literal
 
 import orjson
@@ -11,7 +12,7 @@ from pydantic import BaseModel, Field
 from app.api.cached_routes import CachedQuery, Endpoint
 from app.api.errors import ErrorBody
 from app.api.openapi import NewConversation
-from app.api.params import AnyId, IdInPath, IncludeSkills, Store, WritableStore
+from app.api.params import VIEW, AnyId, IdInPath, IncludeSkills, Store, WritableStore
 from app.api.query_filters import FacetQuery, FilterQuery
 from app.api.responses import (
     Indexed,
@@ -24,9 +25,10 @@ from app.api.responses import (
     written_response,
 )
 from app.api.routes.agents import needs_agent
+from app.model.filters import Status
 from app.model.ids import ConversationId
 from app.model.info import RUNTIME_INFO
-from app.model.page import SortOrder
+from app.model.page import SortOrder, View
 from app.store.read.reader import PAGE_MAX
 
 router = APIRouter(prefix="/api/conversations", tags=["conversations"])
@@ -40,13 +42,43 @@ write_router = APIRouter(
 _NOT_FOUND: dict[int | str, dict[str, Any]] = {404: {"model": ErrorBody}}
 
 
+class ConversationRow(BaseModel):
+    """A conversation in `view=row`, about 500 bytes.
+
+    `preview` is the first user text, at most 200 characters. `cost` and `tokens` are 0 where none were recorded.
+    `error_count` is the number of AgentErrorEvents and ConversationErrorEvents, `children` that of all children.
+    """
+
+    id: str
+    title: str | None
+    preview: str | None
+    status: Status
+    workspace: str | None
+    model: str | None
+    tags: dict[str, str]
+    cost: float
+    tokens: int
+    event_count: int
+    error_count: int
+    children: int
+    created_at: datetime
+    updated_at: datetime
+    last_event_at: datetime
+    archived: bool
+    pinned: bool
+    unreadable: str | None
+    owner: str | None
+    parent: str | None
+    forked_from: str | None
+
+
 class ConversationPage(BaseModel):
-    """A page of ConversationInfo. With `q`, it also says how many conversations have their text indexed.
+    """A page of ConversationInfo, or of short rows. With `q`, it also says how many have their text indexed.
 
     `truncated` (by relevance): more than 5,000 messages matched, and only the newest 5,000 are ranked.
     """
 
-    items: list[dict[str, Any]]
+    items: list[dict[str, Any]] | list[ConversationRow]
     next_page_id: str | None
     indexed: Indexed | None = None
     truncated: bool = False
@@ -96,6 +128,7 @@ class SearchQuery(FilterQuery):
     page_id: str | None = Field(default=None, description="`next_page_id` of the previous page")
     limit: int = Field(default=PAGE_MAX, gt=0, le=PAGE_MAX, description="the maximum number of items in the page")
     sort_order: SortOrder = SortOrder.CREATED_AT_DESC
+    view: View = Field(default=View.FULL, description=VIEW)
     include_skills: bool = Field(
         default=False, description="include agent.agent_context.skills; this opens the files of the page's items"
     )
@@ -142,6 +175,7 @@ async def search_conversations(store: Store, query: Annotated[SearchQuery, Query
         page_id=query.page_id,
         limit=query.limit,
         include_skills=query.include_skills,
+        view=query.view,
     )
     if query.q is None:
         return page_response(page.items, page.next_page_id, **progress_of(store))

@@ -26,6 +26,7 @@ from app.index.sqlite.database import Index
 from app.model.change_token import ChangePage, ChangeToken, token_after_all
 from app.model.filters import EventFilter
 from app.model.ids import ConversationId, EventName
+from app.model.page import View
 from app.store.read.event_reader import EventReader
 
 _BATCH = 100
@@ -145,10 +146,10 @@ async def get_latest_token(index: Index) -> ChangeToken:
     return token_after_all(position.epoch, position.revision)
 
 
-async def list_changes(index: Index, since: ChangeToken | None, limit: int) -> ChangePage:
+async def list_changes(index: Index, since: ChangeToken | None, limit: int, view: View = View.FULL) -> ChangePage:
     """Return the next changes after a token. None starts at the beginning."""
     async with index.read(whole=True) as connection, connection.snapshot():
-        return await change_feed.list_changes(connection, since, limit)
+        return await change_feed.list_changes(connection, since, limit, view)
 
 
 async def wait_for_changes(
@@ -158,6 +159,7 @@ async def wait_for_changes(
     limit: int,
     wait_s: float,
     is_gone: Callable[[], Awaitable[bool]] | None = None,
+    view: View = View.FULL,
 ) -> ChangePage:
     """Return the next changes after a token as soon as there are any.
 
@@ -167,7 +169,7 @@ async def wait_for_changes(
     with followers.subscribe(EVERYTHING) as notified:
         while True:
             state = index.find_state()
-            page = await list_changes(index, since, limit)
+            page = await list_changes(index, since, limit, view)
             if page.items:
                 return page
             while index.find_state() == state:
@@ -180,13 +182,13 @@ async def wait_for_changes(
 
 
 async def follow_changes(
-    index: Index, followers: Followers, since: ChangeToken | None, limit: int, every_s: float
+    index: Index, followers: Followers, since: ChangeToken | None, limit: int, every_s: float, view: View = View.FULL
 ) -> AsyncGenerator[ChangePage, None]:
     """Yield the changes after a token and then new ones, in pages.
 
     Yields an empty page after `every_s` without a change.
     """
     while not followers.closed:
-        page = await wait_for_changes(index, followers, since, limit, every_s)
+        page = await wait_for_changes(index, followers, since, limit, every_s, view=view)
         yield page
         since = page.next

@@ -29,7 +29,7 @@ from app.model.facets import Facet, Facets
 from app.model.filters import ConversationFilter, EventFilter
 from app.model.hits import HitPage
 from app.model.ids import ConversationId, EventName, dashed
-from app.model.page import EventOrder, SortOrder
+from app.model.page import EventOrder, SortOrder, View
 from app.settings import Settings
 from app.store.context import StoreContext, make_reader, require_directory, require_files
 from app.store.follow.derivation import adopt_index_settings, make_sync_context
@@ -163,10 +163,11 @@ class StoreReader:
         page_id: str | None = None,
         limit: int = PAGE_MAX,
         include_skills: bool = False,
+        view: View = View.FULL,
     ) -> Page:
-        """Return a page of ConversationInfo, each as JSON.
+        """Return a page of conversations, each as JSON: as ConversationInfo or, by `view`, as a short row.
 
-        With `include_skills`, the files of the page's items are opened.
+        With `include_skills`, the files of the page's items are opened; a short row has no skills.
 
         Raises:
             InvalidToken: `page_id` is damaged or belongs to another query.
@@ -174,12 +175,12 @@ class StoreReader:
         """
         if order is SortOrder.RELEVANCE and asked.q and asked.q.strip():
             async with self._read_for(asked) as connection, connection.snapshot():
-                page = await search.rank_conversations(connection, asked, page_id, limit)
+                page = await search.rank_conversations(connection, asked, page_id, limit, view)
         else:
             order = SortOrder.UPDATED_AT_DESC if order is SortOrder.RELEVANCE else order
             async with self._read_for(asked) as connection:
-                page = await conversation_list.list_conversations(connection, asked, order, page_id, limit)
-        if include_skills:
+                page = await conversation_list.list_conversations(connection, asked, order, page_id, limit, view)
+        if include_skills and view is View.FULL:
             bodies = [await add_skills(self.context, body) for body in page.items]
             return page._replace(items=bodies)
         return page
@@ -421,15 +422,17 @@ class StoreReader:
         """Return the change token after the last change."""
         return await followers.get_latest_token(self.index)
 
-    async def list_changes(self, since: ChangeToken | None = None, limit: int = PAGE_MAX) -> ChangePage:
+    async def list_changes(
+        self, since: ChangeToken | None = None, limit: int = PAGE_MAX, view: View = View.FULL
+    ) -> ChangePage:
         """Return the conversations that changed or were deleted after a token, each in its current state.
 
-        None returns all.
+        None returns all. `view` is that of `list_conversations`.
 
         Raises:
             ChangesGone: the changes since then are no longer known; list everything again.
         """
-        return await followers.list_changes(self.index, since, limit)
+        return await followers.list_changes(self.index, since, limit, view)
 
     async def wait_for_changes(
         self,
@@ -437,6 +440,7 @@ class StoreReader:
         limit: int = PAGE_MAX,
         wait_s: float = 30.0,
         is_gone: Callable[[], Awaitable[bool]] | None = None,
+        view: View = View.FULL,
     ) -> ChangePage:
         """Return the changes after a token as soon as there are any, or an empty page after `wait_s` seconds.
 
@@ -446,10 +450,14 @@ class StoreReader:
             ChangesGone: the changes since then are no longer known; list everything again.
             TooManyFollowers: the settings allow no further follower.
         """
-        return await followers.wait_for_changes(self.index, self.followers, since, limit, wait_s, is_gone)
+        return await followers.wait_for_changes(self.index, self.followers, since, limit, wait_s, is_gone, view)
 
     def follow_changes(
-        self, since: ChangeToken | None = None, limit: int = PAGE_MAX, every_s: float = 30.0
+        self,
+        since: ChangeToken | None = None,
+        limit: int = PAGE_MAX,
+        every_s: float = 30.0,
+        view: View = View.FULL,
     ) -> AsyncGenerator[ChangePage, None]:
         """Yield the changes after a token and then new ones, in pages.
 
@@ -459,7 +467,7 @@ class StoreReader:
             ChangesGone: the changes since then are no longer known; list everything again.
             TooManyFollowers: the settings allow no further follower.
         """
-        return followers.follow_changes(self.index, self.followers, since, limit, every_s)
+        return followers.follow_changes(self.index, self.followers, since, limit, every_s, view)
 
     async def get_status(self) -> tuple[IndexState, Totals]:
         """Return the state of the full sync, and the totals of the index."""

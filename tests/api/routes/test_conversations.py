@@ -22,6 +22,7 @@ from tests.builders import (
     make_event,
     make_id,
     make_message_event,
+    make_meta,
     make_state,
     names_in,
     write_event,
@@ -520,3 +521,57 @@ async def test_children_whose_parent_was_deleted_are_found(root: Path) -> None:
         assert (await find(client, "true"), await find(client, "false")) == ({1, 3}, {2, 4})
         assert (await client.post(f"/api/conversations/{make_id(0)}/restore")).status_code == 200
         assert await find(client, "true") == {3}
+
+
+async def test_a_short_row_has_what_a_list_shows(root: Path) -> None:
+    errors = [
+        make_event(1, kind="AgentErrorEvent", source="agent", error="no"),
+        make_event(2, kind="ConversationErrorEvent", source="environment", code="c", detail="d"),
+    ]
+    usage = {"accumulated_cost": 0.5, "accumulated_token_usage": {"prompt_tokens": 7, "completion_tokens": 3}}
+    make_conversation(
+        root,
+        1,
+        meta=make_meta(make_id(1), title="One"),
+        state=make_state(make_id(1), tags={"a": "b"}, stats={"usage_to_metrics": {"agent": usage}}),
+        events=[make_message_event(0, "Fix it"), *errors],
+    )
+    (root / make_id(1) / "convstore.json").write_text('{"pinned": true}')
+    make_conversation(root, 2, meta=make_meta(make_id(2), parent_conversation_id=make_id(1)))
+    async with serving(Settings(store=root)) as client:
+        full = (await client.get(f"/api/conversations/{make_id(1)}")).json()
+        for path in ("search?view=row&top_level=true", "search?view=row&q=fix&sort_order=RELEVANCE"):
+            [row] = (await client.get(f"/api/conversations/{path}")).json()["items"]
+            assert row == {
+                "id": full["id"],
+                "title": "One",
+                "preview": "Fix it",
+                "status": full["execution_status"],
+                "workspace": full["workspace"]["working_dir"],
+                "model": full["agent"]["llm"]["model"],
+                "tags": {"a": "b"},
+                "cost": 0.5,
+                "tokens": 10,
+                "event_count": 3,
+                "error_count": 2,
+                "children": 1,
+                "created_at": full["created_at"],
+                "updated_at": full["updated_at"],
+                "last_event_at": full["last_event_at"],
+                "archived": False,
+                "pinned": True,
+                "unreadable": None,
+                "owner": None,
+                "parent": None,
+                "forked_from": None,
+            }, path
+        changes = (await client.get("/api/changes?view=row")).json()["items"]
+        assert row in [one["conversation"] for one in changes]
+        assert all(len(orjson.dumps(one["conversation"])) < 700 for one in changes)
+
+
+async def test_short_rows_are_paged_as_whole_ones(client: httpx.AsyncClient) -> None:
+    path = "/api/conversations/search"
+    full = [one["id"] async for page in walk_pages(client, path, limit=2) for one in page["items"]]
+    short = [one["id"] async for page in walk_pages(client, path, limit=2, view="row") for one in page["items"]]
+    assert short == full
