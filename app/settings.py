@@ -40,6 +40,11 @@ class Settings(BaseSettings):
     api_key_file: Path | None = Field(
         default=None, description="The file that holds the API key; made if missing. Default: api-key beside the index."
     )
+    base_path: str = Field(
+        default="",
+        pattern=r"^(/[A-Za-z0-9._~-]+)*$",
+        description="The prefix of all paths behind a proxy, such as /convstore. Paths without it work, too.",
+    )
     no_auth: bool = Field(default=False, description="Serve without a key. Only on a loopback address.")
     allowed_hosts: Annotated[list[str], NoDecode] = Field(
         default=[], description="Further Host headers to accept, separated by commas; * accepts any."

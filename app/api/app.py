@@ -22,6 +22,7 @@ from app.api.headers import INDEXED, TEXT_INDEXED
 from app.api.metrics import Metrics
 from app.api.middleware import (
     BODY_MAX_BYTES,
+    BasePathMiddleware,
     BodyLimitMiddleware,
     HeadMiddleware,
     ObservabilityMiddleware,
@@ -104,6 +105,7 @@ def create_app(settings: Settings, keys: Sequence[str] | None = None, *, ends_pr
         # Append the routes directly, because include_router would build each route a second time at every start.
         routes=[*(route for router in _ROUTERS for route in router.routes), *pages.ROUTES],
         middleware=[
+            *([Middleware(BasePathMiddleware, base_path=settings.base_path)] if settings.base_path else []),
             Middleware(ObservabilityMiddleware, metrics=app_metrics, unrouted=conversations.CACHED_ROUTES),
             Middleware(HostMiddleware, hosts=_allowed_hosts(settings)),
             Middleware(
@@ -127,7 +129,7 @@ def create_app(settings: Settings, keys: Sequence[str] | None = None, *, ends_pr
     app.state.metrics = app_metrics
     app.state.started = time.monotonic()
     errors.install(app)
-    openapi.install(app, OPEN_PATHS)
+    openapi.install(app, OPEN_PATHS, settings.base_path)
     return app
 
 

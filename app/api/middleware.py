@@ -150,6 +150,25 @@ class HeadMiddleware:
             scope["method"] = "HEAD"  # for the metrics
 
 
+class BasePathMiddleware:
+    """Takes the prefix off a path that has it, so that everything else sees paths without it.
+
+    A proxy may pass the prefix on, or take it off itself.
+    """
+
+    def __init__(self, app: ASGIApp, base_path: str) -> None:
+        self._app = app
+        self._base_path = base_path
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on."""
+        path = scope.get("path", "")
+        if path == self._base_path or path.startswith(f"{self._base_path}/"):
+            rest = path[len(self._base_path) :] or "/"
+            scope = {**scope, "path": rest, "raw_path": rest.encode()}
+        await self._app(scope, receive, send)
+
+
 class BodyLimitMiddleware:
     """Answers 413 to a body larger than `max_bytes`, even if the client does not announce the size.
 

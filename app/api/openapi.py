@@ -107,7 +107,7 @@ NewConversation = Annotated[dict[str, Any], Body(), WithJsonSchema(_NEW_SCHEMA)]
 AnyEvent = Annotated[dict[str, Any], WithJsonSchema(_EVENT_SCHEMA)]
 
 
-def install(app: FastAPI, open_paths: Container[str]) -> None:
+def install(app: FastAPI, open_paths: Container[str], base_path: str) -> None:
     """Complete the document of `app` and serve the page. `open_paths` need no key."""
     incomplete = app.openapi
 
@@ -117,7 +117,9 @@ def install(app: FastAPI, open_paths: Container[str]) -> None:
         return incomplete()
 
     app.openapi = openapi  # type: ignore[method-assign]
-    _serve_page(app)
+    if base_path:
+        app.servers = [{"url": base_path}]
+    _serve_page(app, base_path)
 
 
 def _complete(document: dict[str, Any], open_paths: Container[str]) -> None:
@@ -138,13 +140,13 @@ def _complete(document: dict[str, Any], open_paths: Container[str]) -> None:
             operation["responses"]["default"] = _ERROR
 
 
-def _serve_page(app: FastAPI) -> None:
+def _serve_page(app: FastAPI, base_path: str) -> None:
     page = get_swagger_ui_html(
-        openapi_url="/openapi.json",
+        openapi_url=f"{base_path}/openapi.json",
         title=f"{app.title}: API",
-        swagger_js_url=f"{_DOCS}/{_DOCS_FILES[0]}",
-        swagger_css_url=f"{_DOCS}/{_DOCS_FILES[1]}",
-        swagger_favicon_url=f"{_DOCS}/{_DOCS_FILES[2]}",
+        swagger_js_url=f"{base_path}{_DOCS}/{_DOCS_FILES[0]}",
+        swagger_css_url=f"{base_path}{_DOCS}/{_DOCS_FILES[1]}",
+        swagger_favicon_url=f"{base_path}{_DOCS}/{_DOCS_FILES[2]}",
         swagger_ui_parameters={"persistAuthorization": False},
     )
     html = bytes(page.body)

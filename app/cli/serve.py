@@ -153,7 +153,7 @@ def listen(settings: Settings) -> socket.socket:
 def _url(settings: Settings, port: int) -> str:
     """Return the address at which a browser on this machine reaches the page."""
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.host, settings.host)  # noqa: S104
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    return f"http://[{host}]:{port}{settings.base_path}" if ":" in host else f"http://{host}:{port}{settings.base_path}"
 
 
 def _greet(settings: Settings, url: str, keys: list[str], *, made: bool) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
@@ -55,20 +56,21 @@ async def get_list(request: Request, store: Store, query: Annotated[ListQuery, Q
     page = await store.list_conversations(asked, order=order, page_id=query.page_id, limit=_ROWS, view=View.ROW)
     hits = await store.search_messages(query.q, asked) if query.q and query.q.strip() else None
     context = list_view.make_list(request.url.query, facets, days, page, hits, order)
-    return HTMLResponse(render("rows.html" if query.page_id else "list.html", context))
+    return _fragment(request, "rows.html" if query.page_id else "list.html", context)
 
 
 @router.get("/c/{conversation_id}")
-async def get_conversation(store: Store, conversation_id: IdInPath) -> HTMLResponse:
+async def get_conversation(request: Request, store: Store, conversation_id: IdInPath) -> HTMLResponse:
     """Render a conversation's facts, its outline, and empty sections for its events."""
     wanted = ConversationId(conversation_id)
     body = await store.get_conversation(wanted)
     outline = await store.get_outline(wanted)
-    return HTMLResponse(render("conversation.html", conversation_view.make_head(body, outline)))
+    return _fragment(request, "conversation.html", conversation_view.make_head(body, outline))
 
 
 @router.get("/c/{conversation_id}/events")
 async def get_events(
+    request: Request,
     store: Store,
     conversation_id: IdInPath,
     start: Annotated[int, Query(alias="from", ge=0)],
@@ -77,17 +79,22 @@ async def get_events(
     """Render a section of the log."""
     log = await store.open_log(ConversationId(conversation_id))
     context = await conversation_view.make_section(log, conversation_id, start, limit)
-    return HTMLResponse(render("events.html", context))
+    return _fragment(request, "events.html", context)
 
 
 @router.get("/c/{conversation_id}/body/{event_id}")
 async def get_body(
-    store: Store, conversation_id: IdInPath, event_id: str, observation: str = "", whole: bool = False
+    request: Request,
+    store: Store,
+    conversation_id: IdInPath,
+    event_id: str,
+    observation: str = "",
+    whole: bool = False,
 ) -> HTMLResponse:
     """Render the inside of a folded event."""
     log = await store.open_log(ConversationId(conversation_id))
     context = await conversation_view.make_inside(log, conversation_id, event_id, observation, whole=whole)
-    return HTMLResponse(render("body.html", context))
+    return _fragment(request, "body.html", context)
 
 
 @router.get("/overview")
@@ -100,27 +107,39 @@ async def get_overview(
     """Render sums, the hours of work, the costliest conversations and workspaces, and the health of the store."""
     settings: Settings = request.app.state.settings
     context = await overview.make_overview(store, settings, days, offset)
-    return HTMLResponse(render("overview.html", context))
+    return _fragment(request, "overview.html", context)
 
 
 @router.get("/trash")
-async def get_trash(store: Store, offset: Annotated[int, Query(ge=0, le=1_000_000)] = 0) -> HTMLResponse:
+async def get_trash(
+    request: Request, store: Store, offset: Annotated[int, Query(ge=0, le=1_000_000)] = 0
+) -> HTMLResponse:
     """Render a page of the trash."""
     entries, total = await store.list_trash(offset, _ROWS)
     items = [(dashed(one.id), title, format_us(one.deleted_at_us)) for one, title in entries]
     more = offset + _ROWS if offset + _ROWS < total else None
-    return HTMLResponse(render("trash.html", {"items": items, "total": total, "more": more}))
+    return _fragment(request, "trash.html", {"items": items, "total": total, "more": more})
 
 
 @router.get("/compare")
-async def get_compare(store: Store, a: AnyId, b: AnyId) -> HTMLResponse:
+async def get_compare(request: Request, store: Store, a: AnyId, b: AnyId) -> HTMLResponse:
     """Render two conversations side by side."""
     sides = []
     for one in (a, b):
         wanted = ConversationId(one)
         head = conversation_view.make_head(await store.get_conversation(wanted), await store.get_outline(wanted))
         sides.append(head | {"response": await store.get_final_response(wanted)})
-    return HTMLResponse(render("compare.html", {"sides": sides}))
+    return _fragment(request, "compare.html", {"sides": sides})
+
+
+def _fragment(request: Request, name: str, context: Mapping[str, object]) -> HTMLResponse:
+    return HTMLResponse(render(name, {**context, "base": _base(request)}))
+
+
+def _base(request: Request) -> str:
+    """Return the prefix of all addresses, "" without one."""
+    settings: Settings = request.app.state.settings
+    return settings.base_path
 
 
 def _order(query: ListQuery) -> SortOrder:
@@ -140,7 +159,8 @@ class _Files(StaticFiles):
 
 async def _get_shell(request: Request) -> HTMLResponse:
     needs_key = request.app.state.keys.required
-    html = await asyncio.to_thread(render, "shell.html", {"path": request.url.path, "needs_key": needs_key})
+    context = {"path": request.scope["path"], "needs_key": needs_key, "base": _base(request)}
+    html = await asyncio.to_thread(render, "shell.html", context)
     return HTMLResponse(html, headers=_SHELL_HEADERS)
 
 

@@ -1,9 +1,9 @@
 // One conversation: sections of its log that are filled near the viewport, the outline, live events, actions.
 import { $, $$, swap, parse, showTimes, notice, askText, askYes, whileLoading, saveAs } from './dom.js';
-import { ask, send } from './session.js';
+import { ask, base, send } from './session.js';
 import { follow } from './live.js';
 
-const id = location.pathname.split('/')[2];
+const id = location.pathname.slice(base.length).split('/')[2];
 const seenName = `convstore.seen.${id}`;
 const SECTION = 100;
 const ROW_HEIGHT = 44;
@@ -295,7 +295,7 @@ const actions = {
     if (!(await askYes('Copy this conversation to a new one?', 'Fork'))) return;
     try {
       const made = await (await send('POST', `/api/conversations/${id}/fork`, {})).json();
-      location.assign(`/c/${made.id}`);
+      location.assign(`${base}/c/${made.id}`);
     } catch (error) { notice(error.message, 'bad'); }
   },
   export: async () => saveAs(await ask(`/api/conversations/${id}/export`), `${id}.zip`),
@@ -348,5 +348,5 @@ export const keys = {
   l: ['Tag', () => actions.tag($('[data-act=tag]'))],
   c: ['Copy how to continue', () => actions.continue()],
   '#': ['Delete', () => actions.delete()],
-  u: ['Back to the list', () => (document.referrer.startsWith(`${location.origin}/?`) || document.referrer === `${location.origin}/` ? history.back() : location.assign('/'))],
+  u: ['Back to the list', () => ([`${location.origin}${base}/`, `${location.origin}${base}/?`].some((list) => document.referrer.startsWith(list)) ? history.back() : location.assign(`${base}/`))],
 };

@@ -1,9 +1,10 @@
 // Keyboard shortcuts. Single keys can be turned off, as WCAG 2.1.4 asks.
 import { tinykeys } from './tinykeys.js';
 import { $ } from './dom.js';
+import { base } from './session.js';
 
 const OFF = 'convstore.keys-off';
-const go = (path) => () => location.assign(path);
+const go = (path) => () => location.assign(base + path);
 
 const everywhere = {
   '/': ['Search', () => $('#find input').focus()],

@@ -1,6 +1,6 @@
 // The list: filters, search, rows that come as one scrolls, selection, and changes as they happen.
 import { $, $$, swap, parse, showTimes, notice, askText, askYes, whileLoading, saveAs } from './dom.js';
-import { ask, send } from './session.js';
+import { ask, base, send } from './session.js';
 import { move } from './keys.js';
 import { followChanges } from './live.js';
 
@@ -17,7 +17,7 @@ export async function start() {
   addEventListener('popstate', () => { $('#find input').value = new URLSearchParams(location.search).get('q') ?? ''; load(); });
   document.addEventListener('click', (event) => {
     const link = event.target.closest('#side a, .chip a, .state a');
-    if (link && link.origin === location.origin && link.pathname === '/' && !event.metaKey && !event.ctrlKey && !event.shiftKey) {
+    if (link && link.origin === location.origin && link.pathname === `${base}/` && !event.metaKey && !event.ctrlKey && !event.shiftKey) {
       event.preventDefault();
       go(link.search);
     }
@@ -35,7 +35,7 @@ export async function start() {
 }
 
 function go(query) {
-  history.pushState(null, '', `/${query}`);
+  history.pushState(null, '', `${base}/${query}`);
   load();
 }
 
@@ -141,7 +141,7 @@ const bulk = {
   },
   archive: (ids) => change('archive', ids, { archived: true }, { text: `Archived ${words(ids)}.` }),
   compare(ids) {
-    if (ids.length === 2) location.assign(`/compare?a=${ids[0]}&b=${ids[1]}`);
+    if (ids.length === 2) location.assign(`${base}/compare?a=${ids[0]}&b=${ids[1]}`);
     else notice('Select two conversations to compare.', 'warn');
   },
   async export(ids) {

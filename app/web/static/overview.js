@@ -1,6 +1,6 @@
 // The overview: sums of a period that the address keeps.
 import { swap, notice, whileLoading } from './dom.js';
-import { ask } from './session.js';
+import { ask, base } from './session.js';
 
 const load = async () => {
   const days = new URLSearchParams(location.search).get('days') ?? '30';
@@ -20,7 +20,7 @@ export async function start() {
   document.addEventListener('click', (event) => {
     const button = event.target.closest('[data-days], [data-doctor]');
     if (!button) return;
-    if (button.dataset.days) history.pushState(null, '', `/overview?days=${button.dataset.days}`);
+    if (button.dataset.days) history.pushState(null, '', `${base}/overview?days=${button.dataset.days}`);
     load();
   });
 }

@@ -1,4 +1,5 @@
 // The token of this browser, and requests that bring it. A cookie would go to every port of this host; a header does not.
+export const base = document.body.dataset.base;
 const NAME = 'convstore.token';
 const HEADER = 'X-Session-API-Key';
 let signedOut = () => {};
@@ -15,7 +16,7 @@ export const signedIn = () => !needsKey() || token() !== null;
 
 // Exchange a code or the key for a token. Returns the reason if it fails.
 export async function signIn(given) {
-  const answer = await fetch('/api/session', {
+  const answer = await fetch(`${base}/api/session`, {
     method: 'POST', headers: { 'Content-Type': 'application/json' }, body: JSON.stringify(given),
   });
   const body = await answer.json();
@@ -27,7 +28,7 @@ export async function signIn(given) {
 export async function signOut() {
   const kept = token();
   localStorage.removeItem(NAME);
-  if (kept) await fetch('/api/session', { method: 'DELETE', headers: { [HEADER]: kept } });
+  if (kept) await fetch(`${base}/api/session`, { method: 'DELETE', headers: { [HEADER]: kept } });
 }
 
 export class Failure extends Error {
@@ -44,7 +45,7 @@ export async function ask(path, options = {}) {
   if (kept) headers.set(HEADER, kept);
   let answer;
   try {
-    answer = await fetch(path, { ...options, headers });
+    answer = await fetch(base + path, { ...options, headers });
   } catch (error) {
     if (error.name === 'AbortError') throw error;
     throw new Failure(0, 'The server does not answer.');

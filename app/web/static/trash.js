@@ -1,6 +1,6 @@
 // The trash: restore what was deleted.
 import { swap, notice, whileLoading } from './dom.js';
-import { ask, send } from './session.js';
+import { ask, base, send } from './session.js';
 
 const load = async (offset = 0) => {
   try {
@@ -21,7 +21,7 @@ export async function start() {
     const id = button.dataset.restore;
     try {
       await send('POST', `/api/conversations/${id}/restore`);
-      notice('Restored.', '', { label: 'Open', run: () => location.assign(`/c/${id}`) });
+      notice('Restored.', '', { label: 'Open', run: () => location.assign(`${base}/c/${id}`) });
     } catch (error) { notice(error.message, 'bad'); }
     await load();
   });
