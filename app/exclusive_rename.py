@@ -2,9 +2,9 @@
 
 A hard link fails if the name is taken, where a plain rename would replace the other file. Some file systems have no
 hard links: mounts of some containers, FUSE, FAT and exFAT. There renameat2 with RENAME_NOREPLACE does the same; Python
-has no function for it. Where that is missing too, the name is looked up before a plain rename; only a lock that all
-writers hold keeps another one from taking the name in between. In each case, the caller makes the name durable by an
-fsync of the directory.
+has no function for it. Where that is missing too, the name is checked before a plain rename. Then only a
+lock that all writers take prevents another writer from using the name in between. In each case, the caller makes the
+name durable by an fsync of the directory.
 """
 
 from __future__ import annotations
@@ -29,23 +29,23 @@ class Way(Enum):
 
     LINK = "a hard link"
     EXCLUSIVE_RENAME = "renameat2 with RENAME_NOREPLACE"
-    RENAME = "a look at the name and a plain rename"
+    RENAME = "a check of the name and a plain rename"
 
 
 def accept() -> None:
-    """Accept what is there."""
+    """Do nothing: the default for `before_rename`."""
 
 
 def rename_exclusively(
     source: str | Path, target: str | Path, *, dir_fd: int | None = None, before_rename: Callable[[], None] = accept
 ) -> Way:
-    """Rename a file to a name that must be free, and return how it was done.
+    """Rename a file to a name that must be free, and return the way that was used.
 
     `before_rename` is called where there are no hard links, before the file is renamed.
 
     Raises:
         FileExistsError: the name is taken; nothing was changed.
-        OSError: it was refused; nothing was changed.
+        OSError: the system refused; nothing was changed.
     """
     try:
         os.link(source, target, src_dir_fd=dir_fd, dst_dir_fd=dir_fd, follow_symlinks=False)
@@ -95,10 +95,10 @@ def _exists(name: str | Path, dir_fd: int | None) -> bool:
 
 
 def find_way(directory: Path) -> Way:
-    """Try how files get their names in a directory, and leave nothing behind.
+    """Rename a test file in a directory, and return the way that was used. No file is left.
 
     Raises:
-        OSError: no file can be made there.
+        OSError: no file can be made in the directory.
     """
     with tempfile.TemporaryDirectory(dir=directory, prefix=".probe-") as probe:
         source = Path(probe, "source")

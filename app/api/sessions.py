@@ -25,7 +25,7 @@ _ENDED = "ended-"
 def make_code(state_dir: Path, valid_s: float = CODE_VALID_S) -> str:
     """Return a new login code of 128 bits, valid once and for `valid_s` seconds.
 
-    A file with the hash of the code stands for it, so that any worker of the server can spend it.
+    It is stored as a file named by its hash, so that any worker of the server can check it.
 
     Raises:
         OSError: the file cannot be written.
@@ -39,7 +39,7 @@ def make_code(state_dir: Path, valid_s: float = CODE_VALID_S) -> str:
 
 
 def spend_code(state_dir: Path, code: str) -> bool:
-    """Whether this code is valid. It is not afterwards: of several that spend it at once, one succeeds."""
+    """Use up a login code, and return whether it was valid. Each code succeeds only once."""
     path = state_dir / _LOGINS / _hash(code)
     try:
         expires = path.stat().st_mtime
@@ -96,7 +96,7 @@ def _ended_name(nonce: str) -> str:
 
 
 def _touch_until(path: Path, expires: float) -> None:
-    """Make an empty file for this user alone, whose modification time is the time at which it expires."""
+    """Make an empty file that only this user can read. Its modification time is the time at which it expires."""
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         os.utime(fd, (expires, expires))
@@ -105,7 +105,7 @@ def _touch_until(path: Path, expires: float) -> None:
 
 
 def _remove_expired(logins: Path) -> None:
-    oldest = time.time() - CODE_VALID_S  # a file that is being made has no time of expiry yet
+    oldest = time.time() - CODE_VALID_S  # a file that is just being made does not have its time of expiry yet
     for path in logins.iterdir():
         with suppress(FileNotFoundError):
             if path.stat().st_mtime < oldest:

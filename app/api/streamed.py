@@ -41,7 +41,7 @@ _end_line = re.compile(rb"\r\n|\r|\n")
 
 
 async def run_until_one_ends(*works: Coroutine[Any, Any, None]) -> None:
-    """Run all until one ends or fails, and then cancel the others. Raises the error of the first that failed."""
+    """Run all until one ends or fails, and then cancel the others. If one failed, raise its error."""
     tasks = [asyncio.create_task(work) for work in works]
     try:
         await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)

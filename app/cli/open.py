@@ -32,7 +32,7 @@ _SERVER = "server.json"
 
 @contextmanager
 def announced(settings: Settings, url: str, *, needs_key: bool) -> Iterator[None]:
-    """Leave a file beside the index that says where the server of this store listens, while it does."""
+    """During the block, keep a file beside the index that has the URL of this store's server."""
     path = settings.state_dir / _SERVER
     text = json.dumps({"url": url, "pid": os.getpid(), "needs_key": needs_key})
     try:
@@ -42,12 +42,12 @@ def announced(settings: Settings, url: str, *, needs_key: bool) -> Iterator[None
     try:
         yield
     finally:
-        if path.exists() and path.read_text() == text:  # another server of this store may have begun since
+        if path.exists() and path.read_text() == text:  # another server of this store may have started since
             path.unlink()
 
 
 def _write_private(path: Path, text: str) -> None:
-    """Write a file that this user alone can read, and put it in its place whole."""
+    """Write a file atomically that only this user can read."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     fresh = path.with_name(f".{path.name}-{os.getpid()}")
     with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
@@ -56,16 +56,16 @@ def _write_private(path: Path, text: str) -> None:
 
 
 def login_address(settings: Settings, url: str, path: str, valid_s: float) -> str:
-    """Return an address that signs a browser in once.
+    """Return an address that signs a browser in and works once.
 
     Raises:
-        InvalidSettings: the login code cannot be kept in the directory of the index.
+        InvalidSettings: the login code cannot be written into the directory of the index.
     """
     try:
         code = make_code(settings.state_dir, valid_s)
     except OSError as error:
         raise InvalidSettings(
-            f"no login code can be kept in {settings.state_dir} ({error.strerror}); "
+            f"the login code cannot be written to {settings.state_dir} ({error.strerror}); "
             "open the page and sign in with the API key"
         ) from error
     return f"{url}{path}#login={code}"
@@ -75,12 +75,12 @@ def open_command(
     conversation_id: Annotated[
         str | None, typer.Argument(metavar="ID", help="A conversation to open.", show_default=False)
     ] = None,
-    print_: Annotated[bool, typer.Option("--print", help="Print the address, and open no browser.")] = False,
+    print_: Annotated[bool, typer.Option("--print", help="Print the address instead of opening a browser.")] = False,
     json_: JsonOption = False,
     store: StoreOption = None,
     index: IndexOption = None,
 ) -> None:
-    """Open the page of a running server in a browser that is signed in. The address works once, for a minute.
+    """Open the page of a running server in a browser that is signed in. The address works once and for one minute.
 
     Example: convstore open --store workspace/conversations
     """

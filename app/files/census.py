@@ -16,15 +16,15 @@ _V0_FILES = ("metadata.json", "agent_state.pkl", f"{layout.EVENTS}/0.json")
 
 _SHOWN = 3
 _NESTED = ("conversations", "workspace/conversations", "agent-canvas/conversations")
-"""Where OpenHands keeps its conversations below the directory that a user may give by mistake."""
+"""The subdirectories in which OpenHands keeps conversations. A user may give the directory above by mistake."""
 
 
 class Foreign(StrEnum):
-    """A kind of entry that no list shows. Names that begin with a dot are not looked at.
+    """A kind of entry that no list shows. Names that begin with a dot are ignored.
 
-    V0: a directory with history of OpenHands before version 1. LINK: a symbolic link. TWIN: a directory whose name
-    spells an id that another directory has. LOCKS: a directory with an id that is empty, or has only lock and lease
-    files. OTHER: any other file or directory.
+    V0: a directory with conversations of OpenHands before version 1. LINK: a symbolic link. TWIN: a second directory
+    for an id. LOCKS: a directory that is named like an id and is empty, or has only lock and lease files. OTHER: any
+    other file or directory.
     """
 
     V0 = "v0"
@@ -49,7 +49,8 @@ _TEXTS = {
 def take_census(root: Path, empty: Collection[str] | None = None) -> Census:
     """Return the entries in `root` that are not conversations.
 
-    `empty` are directories with an id that are known not to be conversations. If it is None, each directory is opened.
+    `empty` are the directories named like an id that are known not to be conversations. If it is None, each directory
+    is opened.
 
     Raises:
         StoreUnavailable: `root` cannot be read.

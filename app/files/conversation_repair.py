@@ -27,7 +27,8 @@ from app.model.ids import ConversationId, event_file_name
 from app.model.json_splice import parse_raw_object
 from app.model.salvage import find_whole, is_same_id, rebuild_state, replay_state, salvage
 
-_ALL_KEPT = "all of it stood whole, and what was around it is removed"
+_ALL_KEPT = "its JSON object is undamaged; the bytes around the object are removed"
+_REPLACED = "replaced by {}, a complete new version that was not yet renamed when a crash happened"
 
 _match_leftover = re.compile(r"\..+\.tmp").fullmatch
 
@@ -183,7 +184,7 @@ def _mend_state(opened: _OpenedFiles) -> Mend:
     was = _find_problem(opened, layout.STATE)
     whole = _find_unfinished(opened, layout.STATE)
     if whole is not None:
-        return Mend(layout.STATE, f"{was}; taken from {whole[0]}, which a crash kept from taking its place", whole[1])
+        return Mend(layout.STATE, f"{was}; {_REPLACED.format(whole[0])}", whole[1])
     kept = _find_whole(opened, layout.STATE)
     if kept is not None:
         heads = _mend_head(opened, parse_json_object(kept), kept)
@@ -197,7 +198,7 @@ def _mend_state(opened: _OpenedFiles) -> Mend:
     if opened.events_fd is not None:
         leaf = find_head(opened.events_fd, salvaged, event_log.list_names(opened.events_fd)).event_id
     state["leaf_event_id"] = leaf
-    parts = [f"{len(salvaged)} fields that stood whole in it"] if salvaged else []
+    parts = [f"its {len(salvaged)} undamaged fields"] if salvaged else []
     parts += ["the log", *(["meta.json"] if opened.files.meta else [])]
     agent = "" if "agent" in salvaged or "agent" in logged else "; its agent is not known any more and is a stub"
     return Mend(layout.STATE, f"{was}; made again from {' and '.join(parts)}{agent}", orjson.dumps(state))
@@ -214,7 +215,7 @@ def _mend_meta(opened: _OpenedFiles, state: dict[str, Any] | None) -> Mend:
     was = _find_problem(opened, layout.META)
     whole = _find_unfinished(opened, layout.META)
     if whole is not None:
-        return Mend(layout.META, f"{was}; taken from {whole[0]}, which a crash kept from taking its place", whole[1])
+        return Mend(layout.META, f"{was}; {_REPLACED.format(whole[0])}", whole[1])
     kept_whole = _find_whole(opened, layout.META)
     if kept_whole is not None:
         return Mend(layout.META, f"{was}; {_ALL_KEPT}", kept_whole)
@@ -242,7 +243,7 @@ def _last(whole: bytes, mends: list[Mend]) -> bytes:
 def _mend_sidecar(opened: _OpenedFiles) -> Mend:
     """Keep the complete fields. If there are none, delete the file, which means the same as no flags."""
     kept = salvage(_read(opened, layout.SIDECAR))
-    what = f"made again from {len(kept)} fields that stood whole in it" if kept else "deleted"
+    what = f"made again from its {len(kept)} undamaged fields" if kept else "deleted"
     content = orjson.dumps(kept) if kept else None
     return Mend(layout.SIDECAR, f"{_find_problem(opened, layout.SIDECAR)}; {what}", content)
 
@@ -259,7 +260,7 @@ def _mend_head(opened: _OpenedFiles, state: dict[str, Any], raw: bytes) -> list[
         moved = find_missing_head(opened.fd, opened.events_fd, state, known, same_lease=False)
         if moved is None:
             return []
-        head, why = moved, "HEAD was left behind by a crash"
+        head, why = moved, "HEAD was behind the log after a crash"
     kept = parse_raw_object(raw).with_values({"leaf_event_id": orjson.dumps(head.event_id)})
     return [Mend(layout.STATE, f"{why}; it is {head.event_id or 'empty'} now", kept.raw)]
 
@@ -271,12 +272,12 @@ def _leftovers(opened: _OpenedFiles) -> list[Mend]:
     stale = event_log.list_stale_markers(opened.events_fd, event_log.list_names(opened.events_fd))
     inside = sorted(name for name in layout.list_all(opened.events_fd) if _match_leftover(name))
     found += [Mend(f"{layout.EVENTS}/{name}", "left by a crash; deleted", None) for name in inside]
-    wrong = "says another length than the log has; deleted, so that agent-server counts"
+    wrong = "states a wrong length of the log; deleted, so that agent-server counts the events"
     return found + [Mend(f"{layout.EVENTS}/{name}", wrong, None) for name in stale]
 
 
 def _mend_events(opened: _OpenedFiles) -> tuple[list[Mend], list[str]]:
-    """Return repairs of event files with a whole event in them, and what is wrong with the rest of the log."""
+    """Return repairs of event files that contain an undamaged event, and the other problems of the log."""
     names = event_log.list_events(opened.reader, opened.files.directory)
     rows = event_log.read_rows(opened.reader, opened.files.directory, names)[0]
     mended: list[Mend] = []

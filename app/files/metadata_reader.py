@@ -99,7 +99,7 @@ def _modified_us(path: Path) -> int:
 
 
 def _modified_ns(fd: int, status: os.stat_result | None) -> int:
-    """Return the time of a file, or of events/ (as in the signature), or of the directory itself."""
+    """Return the mtime of a file. If it is missing, return that of events/, or else of the conversation's directory."""
     if status is not None:
         return status.st_mtime_ns
     try:

@@ -71,7 +71,7 @@ class Edit:
     sidecar: Mapping[str, Any] = field(default_factory=dict)
     tags: TagEdit | None = None
     is_message: bool = False
-    """Whether the user says something: that makes a finished or stuck conversation idle, as in agent-server."""
+    """Whether an event is a message of the user. It makes a finished or stuck conversation idle, as in agent-server."""
 
     def resolve(self, files: ConversationFiles) -> Edit:
         """Return the edit with the tags and the status that follow from the files. The caller holds the locks.

@@ -1,7 +1,7 @@
-"""Conversations of sub-agents, stored at any depth below the one that started them: `<parent>/subagents/<id>/`.
+"""Conversations of sub-agents, stored at any depth below their parent: `<parent>/subagents/<id>/`.
 
-The tools `task` and `delegate` of openhands-sdk 1.58 make them, with a base_state.json and events/, and no meta.json.
-Their directory's name is the path below the root, `<parent>/subagents/<id>`.
+The tools `task` and `delegate` of openhands-sdk 1.58 create them with a base_state.json and events/, but without a
+meta.json. convstore uses the path below the root, `<parent>/subagents/<id>`, as the directory's name.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from app.files.layout import ConversationDir, conversation_dir
 from app.model.ids import SUBAGENTS, find_conversation_id
 
 _DEPTH_MAX = 16
-"""Deeper ones are not looked for. Each level costs 43 characters of a path, which the system bounds."""
+"""The maximum depth. Each level adds 43 characters to a path, whose length the operating system limits."""
 
 
 def list_below(root: Path, directory: str) -> list[ConversationDir]:
@@ -42,7 +42,7 @@ def list_below(root: Path, directory: str) -> list[ConversationDir]:
 def list_all(root: Path) -> tuple[list[str], list[str]]:
     """Return what `layout.list_directories` returns, with the conversations of sub-agents among the others.
 
-    Of several directories for one id the one that is not a sub-agent's is the conversation, else the first.
+    If several directories have one id, the conversation is the one that is not a sub-agent's, otherwise the first.
 
     Raises:
         StoreUnavailable: `root` cannot be read.

@@ -107,7 +107,7 @@ def _new_entry(directory: str, now_us: int) -> TrashEntry:
 
 
 def copy_to_trash(root: Path, directory: str, now_us: int) -> TrashEntry:
-    """Put a copy of a conversation into the trash, durably, as if it had been deleted. The caller holds its locks.
+    """Put a copy of a conversation into the trash, durably, like a deleted one. The caller holds its locks.
 
     Raises:
         DiskFull, WriteFailed: copying failed; nothing is left of the copy.

@@ -32,7 +32,7 @@ class Turn(NamedTuple):
 
 
 class Mark(NamedTuple):
-    """An event worth finding: an error, a condensation, a rejection, a hook, an unreadable file."""
+    """An important event: an error, a condensation, a rejection, a hook, or an unreadable file."""
 
     seq: int
     event_id: str
@@ -41,7 +41,7 @@ class Mark(NamedTuple):
 
 
 class Bin(NamedTuple):
-    """How many events of a stretch of the log are of each category."""
+    """The number of events of each category in one part of the log."""
 
     number: int
     user: int
@@ -51,7 +51,7 @@ class Bin(NamedTuple):
 
 
 class Outline(NamedTuple):
-    """A conversation at a glance. `last_seq` is -1 if it has no event; `kinds` are (kind, source, tool, count)."""
+    """The outline of a conversation. `last_seq` is -1 if it has no event; `kinds` are (kind, source, tool, count)."""
 
     total: int
     unreadable: int
@@ -62,7 +62,7 @@ class Outline(NamedTuple):
     bins: list[Bin]
 
     def as_json(self) -> dict[str, Any]:
-        """Return it as the API gives it."""
+        """Return the JSON that the API answers."""
         names = ("kind", "source", "tool", "count")
         return {
             **self._asdict(),
@@ -74,7 +74,7 @@ class Outline(NamedTuple):
 
 
 def _is_any(column: ColumnElement[str], values: tuple[str, ...]) -> ColumnElement[bool]:
-    """Return a comparison with constants; IN would be completed at each execution."""
+    """Return a comparison with constants. SQLAlchemy would expand an IN at each execution."""
     return or_(*(column == value for value in values))
 
 

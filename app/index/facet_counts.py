@@ -37,7 +37,7 @@ from app.model.facets import Facet, FacetCounts, FacetKind, Facets
 from app.model.filters import ConversationFilter
 
 _WORKSPACES = 8
-"""How many workspaces are listed by their cost."""
+"""The number of workspaces that are listed by their cost."""
 _US: ColumnElement[int] = literal_column("1000000")
 _DAY_US: ColumnElement[int] = literal_column("86400000000")
 _DAY_S: ColumnElement[int] = literal_column("86400")
@@ -190,7 +190,7 @@ def _counts(rows: list[tuple[str | None, int, int]], limit: int) -> FacetCounts:
 
 
 class Sums(NamedTuple):
-    """Sums of the matching conversations. `priced` of the `number` have a cost; `tokens` are of prompts and answers."""
+    """Sums over the matching conversations. `priced` is how many of them have a cost; `tokens` are input and output."""
 
     number: int
     priced: int
@@ -207,7 +207,7 @@ class WorkspaceCost(NamedTuple):
 
 
 class HourCount(NamedTuple):
-    """How many events there are on a weekday (0: Monday) in an hour, in UTC shifted by the offset asked for."""
+    """The number of events in an hour of a weekday (0: Monday), in UTC plus the requested offset."""
 
     weekday: int
     hour: int
@@ -263,7 +263,7 @@ async def list_workspace_costs(index: ReadConnection, asked: ConversationFilter)
 async def count_hours(
     index: ReadConnection, asked: ConversationFilter, since_us: int, offset_s: int
 ) -> list[HourCount]:
-    """Return how many events since a time the matching conversations have, by weekday and hour."""
+    """Return the numbers of events since a time in the matching conversations, by weekday and hour."""
     names, values = filter_sql.compile_filter(asked)
     rows = await index.fetch_all(_hours_sql(names), values | {"since_us": since_us, "offset_s": offset_s})
     return [HourCount(*row) for row in rows]

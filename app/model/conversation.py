@@ -39,9 +39,9 @@ TAG_MAX = 256
 """The maximum length of a tag's key, and of its value, in the index."""
 
 COLUMN_MAX = {"agent_kind": TITLE_MAX, "model": TITLE_MAX}
-"""The maximum length of a text in the index. A filter cuts a longer text, so that it finds what was cut.
+"""The maximum length of a text in the index. Filters cut their values in the same way, so that they still match.
 
-`normalize_workspace` cuts a workspace.
+For workspaces, `normalize_workspace` has its own maximum.
 """
 
 _TAGS_MAX = 100_000
@@ -170,8 +170,8 @@ class ConversationRow(NamedTuple):
     """A conversation's row in the index. `body` is the JSON of its ConversationInfo without skills.
 
     `preview` is the beginning of the first text of a user. `archived` says which lists show it; see
-    `shelf_of`. agent-server can open what is `openable`: it needs both files.
-    `usage` is that of `app.model.costs.usage_json`.
+    `shelf_of`. `openable` means that agent-server can open it: both files are readable.
+    `usage` is the result of `app.model.costs.usage_json`.
     """
 
     uuid: ConversationId
@@ -230,7 +230,7 @@ def fold_next(before: Folded | None, files: ConversationFiles) -> Folded:
 
 
 def _only_log_and_head_differ(before: ConversationFiles, now: ConversationFiles) -> bool:
-    """Whether all else is identical (`is`). False if a HEAD is not a string, so that the full fold handles it."""
+    """Whether everything else is identical (`is`). False if a HEAD is no string, so that the full fold handles it."""
     same = before.meta is now.meta and before.sidecar is now.sidecar and before.problems == now.problems
     if not same or before.state is None or now.state is None or before.state.keys() != now.state.keys():
         return False
@@ -353,7 +353,7 @@ def _shaped(name: str, fields: dict[str, Any], problems: list[str]) -> dict[str,
     wrong = list_misshapen(fields)
     if not wrong:
         return fields
-    problems.append(f"{name}: {', '.join(wrong)} cannot be what agent-server wrote")
+    problems.append(f"{name}: unexpected type of {', '.join(wrong)}")
     return {name: value for name, value in fields.items() if name not in wrong}
 
 
@@ -409,11 +409,11 @@ def _model(state: dict[str, Any]) -> str | None:
 
 
 _ACP_MANAGED = "acp-managed"
-"""The model that openhands-sdk 1.58 stores of an ACP agent that names none (agent/acp_agent.py)."""
+"""The model that openhands-sdk 1.58 stores for an ACP agent without a model (agent/acp_agent.py)."""
 
 
 def _workspace(path: object) -> str | None:
-    """Return the working directory as filters compare it; the body keeps it as it was written."""
+    """Return the normalized working directory for filters. The body keeps the original spelling."""
     return normalize_workspace(path) if isinstance(path, str) else None
 
 

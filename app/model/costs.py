@@ -1,4 +1,4 @@
-"""What a conversation cost, by the hour of each model call and by model; and such amounts summed over periods.
+"""The cost and tokens of a conversation by hour and model, and their sums over periods.
 
 Source of the fields: openhands-sdk 1.58, llm/utils/metrics.py: `costs` and `token_usages` have an entry for each call.
 """
@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import orjson
 
 HOURS_MAX = 500
-"""The most entries of a conversation; of a conversation with more, the hours of one day are one entry."""
+"""The maximum number of entries of a conversation. If it has more, they are summed up by day."""
 
 _MODEL_MAX = 200
 _HOUR_MAX = 10**6
@@ -42,7 +42,7 @@ class Amount(NamedTuple):
         )
 
     def above(self, other: Amount) -> Amount:
-        """Return by how much this is more than another amount; 0 where it is less."""
+        """Return this amount minus another one. A negative difference becomes 0."""
         return Amount(
             max(self.cost - other.cost, 0.0),
             max(self.prompt - other.prompt, 0),
@@ -52,7 +52,7 @@ class Amount(NamedTuple):
 
 
 class Period(StrEnum):
-    """The length of the stretches of time that a series sums up. A week begins on Monday."""
+    """The length of the periods of a series. A week begins on Monday."""
 
     HOUR = "hour"
     DAY = "day"
@@ -61,7 +61,7 @@ class Period(StrEnum):
 
 
 def usage_json(state: Mapping[str, Any]) -> str | None:
-    """Return `[[hour, model, cost, prompt, completion, cached], ...]` of a base_state.json, or None if it has none.
+    """Return `[[hour, model, cost, prompt, completion, cached], ...]` from base_state.json, or None if it has no usage.
 
     An hour is counted from 1970 in UTC; null stands for calls whose time is not recorded.
     """
@@ -84,7 +84,7 @@ def usage_json(state: Mapping[str, Any]) -> str | None:
 
 
 def _calls(usage: dict[str, Any]) -> Iterable[tuple[tuple[int | None, str], Amount]]:
-    """Yield the calls of one usage with their hour and model, then the rest of its accumulated amount."""
+    """Yield the calls of one usage with their hour and model. Then yield what its total has beyond these calls."""
     costs, tokens = _dicts(usage.get("costs")), _dicts(usage.get("token_usages"))
     model = _name(usage.get("model_name"))
     paired = tokens if len(tokens) == len(costs) else [{}] * len(costs)
@@ -134,7 +134,7 @@ def _dicts(value: object) -> list[dict[str, Any]]:
 
 
 def begin_of(hour: int, period: Period, zone: tzinfo = UTC) -> datetime:
-    """Return the beginning of the period that an hour since 1970 lies in, in a zone."""
+    """Return the beginning, in a zone, of the period that contains an hour (counted from 1970)."""
     at = datetime.fromtimestamp(hour * 3600, zone)
     if period is Period.HOUR:
         return at.replace(minute=0, second=0, microsecond=0)
@@ -145,7 +145,7 @@ def begin_of(hour: int, period: Period, zone: tzinfo = UTC) -> datetime:
 
 
 class Point(NamedTuple):
-    """The amount of one period and one value that a series is split by (a model, a workspace, a status; or "")."""
+    """The amount of one period and one value of the split: a model, a workspace, a status, or ""."""
 
     begin: datetime
     split: str
@@ -153,7 +153,7 @@ class Point(NamedTuple):
 
 
 def sum_periods(rows: Iterable[tuple[int, str, Amount]], period: Period, zone: tzinfo = UTC) -> list[Point]:
-    """Sum amounts with their hour and split over periods; the earliest period first, in it the costliest split."""
+    """Sum up amounts by period and split. The earliest period comes first; within a period, the costliest split."""
     sums: defaultdict[tuple[datetime, str], Amount] = defaultdict(Amount)
     for hour, split, amount in rows:
         sums[begin_of(hour, period, zone), split] += amount

@@ -61,8 +61,9 @@ class ConversationFilter:
     `q` is a search text for titles and messages (`app.model.text.tokenizer`); a blank one matches all conversations.
     `title_contains` ignores case and accents. By default, archived conversations do not match, nor those of
     sub-agents below others, except for a filter by `parent`. A conversation must have all of `tags`, and any of
-    `workspaces`. `workspace_under` is a directory; those below it match, too. `orphaned` means that the index does not
-    have the parent. `openable` ones agent-server can open. `owned` means that a server holds the lease now.
+    `workspaces`. `workspace_under` is a directory; directories below it match, too. `orphaned` means that the
+    parent is not in the index. `openable` means that agent-server can open it. `owned` means that a server
+    holds the lease now.
     """
 
     statuses: tuple[Status, ...] = ()
@@ -107,7 +108,7 @@ class ConversationFilter:
 
     @property
     def narrows(self) -> bool:
-        """Whether the filter excludes any but archived conversations and sub-agents'. Blank texts exclude none."""
+        """Whether the filter has more conditions than `archived` and `subagents`. Blank texts are no condition."""
         q, title = (None if is_blank(text) else text for text in (self.q, self.title_contains))
         rest = replace(self, q=q, title_contains=title, archived=False, subagents=False)
         return self.archived is True or self.subagents is True or rest != ConversationFilter()

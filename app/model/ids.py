@@ -43,9 +43,9 @@ def find_conversation_id(text: str) -> ConversationId | None:
 
 
 def strip_pasted(text: str) -> str:
-    """Return a pasted id, or the beginning of one, without what is often around it.
+    """Return a pasted id, or the beginning of one, without the characters that are often around it.
 
-    This is white space, quotes, braces, `urn:uuid:`, and the slash at the end of a directory's name.
+    These are white space, quotes, braces, `urn:uuid:`, and the slash at the end of a directory's name.
     """
     bare = text.strip()
     for opening, closing in (("{", "}"), ('"', '"'), ("'", "'")):
@@ -69,7 +69,7 @@ def parse_conversation_id(text: str) -> ConversationId:
 
 
 def find_parent_in_path(directory: str) -> ConversationId | None:
-    """Return the id of the conversation below which a sub-agent's directory lies; None for other directories."""
+    """Return the id of the parent from the path of a sub-agent's directory, or None for other directories."""
     above, separator, _ = directory.rpartition(f"/{SUBAGENTS}/")
     return find_conversation_id(above.rpartition("/")[2]) if separator else None
 

@@ -20,7 +20,7 @@ STUB_AGENT = {"kind": "Agent", "llm": {"model": "unknown"}, "tools": []}
 STUB_WORKSPACE = {"kind": "LocalWorkspace", "working_dir": "."}
 
 RUNTIME_INFO = {"runtime_status": "available", "can_resume": True, "runtime_error": None}
-"""What agent-server says of a conversation that runs in no container."""
+"""The answer of agent-server for a conversation that runs in no container."""
 
 _FROM_META = ("metrics", "forked_from_event_id", "launched_agent_profile")
 _SHOWN_AS_STORED = ("tags", "stats")
@@ -60,7 +60,7 @@ def compose_info(state: dict[str, Any], meta: dict[str, Any], *, include_skills:
 
 
 def _complete_stats(stats: object) -> None:
-    """Add the budget that agent-server leaves out of the file where it is null: agent-canvas fails without it."""
+    """Add `max_budget` if it is missing. agent-server does not store null, but agent-canvas fails without the field."""
     usages = stats.get("usage_to_metrics") if isinstance(stats, dict) else None
     for usage in usages.values() if isinstance(usages, dict) else ():
         if isinstance(usage, dict):

@@ -73,7 +73,7 @@ def compose_new(
     """Return meta.json and base_state.json for a StartConversationRequest.
 
     Raises:
-        InvalidConversation: there is something in it that agent-server would refuse.
+        InvalidConversation: agent-server would refuse a value in the request.
     """
     from app.model.agent_server.conversation_request import read_request  # noqa: PLC0415 - slow, and only needed here
 

@@ -71,7 +71,7 @@ def moves_head(event: Mapping[str, Any]) -> bool:
 
 
 def is_node(event: Mapping[str, Any]) -> bool:
-    """Whether an event can be the HEAD of an old log whose base_state.json names no HEAD."""
+    """Whether an event can be the HEAD. This matters only for old logs whose base_state.json names no HEAD."""
     return event.get("kind") not in (STATE_UPDATE, CONVERSATION_ERROR)
 
 

@@ -1,4 +1,4 @@
-"""Working directories as filters and facets compare them: one spelling for each, and what is below one."""
+"""Working directories in filters and facets: one normal spelling for each, and the range of paths below one."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from typing import NamedTuple
 from unicodedata import normalize
 
 WORKSPACE_MAX = 4096
-"""The most characters of a working directory that are compared; Linux opens no longer path."""
+"""Only this many characters of a working directory are compared. Linux opens no longer path."""
 
 _match_windows = re.compile(r"[A-Za-z]:[\\/]|\\\\").match
 _match_drive = re.compile(r"[A-Za-z]:").fullmatch
 
 
 def normalize_workspace(path: str) -> str:
-    """Return the one spelling of a path: in Unicode's form NFC, without separators at its end, and bounded.
+    """Return the normal spelling of a path: Unicode form NFC, no separators at its end, at most `WORKSPACE_MAX` long.
 
     macOS writes names in another Unicode form than Linux does, and programs write a directory with a `/` or without.
     """

@@ -1,9 +1,9 @@
 """Presence: whether the conversations directory is the one that the index describes, or its disk is not mounted.
 
-Without its disk, a mount point is empty or missing. The index may be on another disk or still open, so its rows would
-be listed although nobody can open the conversations. A serving process checks every half second. While the directory is
-missing, answers from rows are refused with StoreUnavailable, nothing is written, and no row is deleted. When the
-directory is back, its rows are served again.
+If its disk is not mounted, a mount point is empty or missing. The index may be on another disk or still open, so its
+rows would be listed although nobody can open the conversations. A serving process checks every half second. While the
+directory is missing, answers from rows are refused with StoreUnavailable, nothing is written, and no row is deleted.
+When the directory is back, its rows are served again.
 
 A directory that was emptied on purpose looks the same. It counts as emptied if this process saw a conversation in the
 same directory (by device and inode, which differ for a mount point without its disk) and it stays empty for a minute.
@@ -24,7 +24,7 @@ from app.index import conversation_lookup
 from app.index.sqlite.database import Index
 
 _SETTLED_AFTER_S = 1.0
-"""A delete of the last conversation moves its directory first, and then deletes its row."""
+"""The seconds for which an empty directory is accepted: deleting the last conversation moves it before its row goes."""
 
 _BELIEVED_AFTER_S = 60.0
 
@@ -40,7 +40,7 @@ class Presence:
     """What one process knows about the conversations directory of an open store."""
 
     def __init__(self, root: Path, written: Path) -> None:
-        """`written` is the path as the user gave it. It may be a symbolic link to `root`."""
+        """`written` is the path that the user gave. It may be a symbolic link to `root`."""
         self._root = root
         self._written = written
         self._inhabited: _Identity | None = None
@@ -55,14 +55,14 @@ class Presence:
         absence, is_empty = await asyncio.to_thread(self._look)
         if is_empty and not self.emptied and (known := await self._count_rows(index)):
             absence = (
-                f"{self._root} holds no conversation but the index knows {known}; is a disk not mounted? They are "
-                "served again when they are back. If they were all removed on purpose, run "
+                f"{self._root} contains no conversation, but the index has {known}; is a disk not mounted? They are "
+                "served again when they are back. If all were removed on purpose, run "
                 "`convstore index sync --allow-empty`"
             )
         index.note_absence(absence)
 
     def _look(self) -> tuple[str | None, bool]:
-        """Return (why the directory is away, if it is missing; whether it holds no conversation, and not just now)."""
+        """Return (the reason if the directory is missing, whether it has had no conversation for some time)."""
         try:
             status = self._root.stat()
             inhabited = layout.has_conversations(self._root)
@@ -70,7 +70,10 @@ class Presence:
             return f"the conversations directory {self._root} is gone ({error.strerror}); mount or restore it", False
         leads_to = self._written.resolve()
         if leads_to != self._root:
-            return f"{self._written} leads to {leads_to} now, but this process has {self._root} open; restart it", False
+            return (
+                f"the link {self._written} now leads to {leads_to}, but this process uses {self._root}; restart it",
+                False,
+            )
         identity, now = _Identity(status.st_dev, status.st_ino), time.monotonic()
         if inhabited:
             self._inhabited = identity
@@ -83,7 +86,7 @@ class Presence:
         return None, not inhabited and (self._empty_since is None or empty_s >= _SETTLED_AFTER_S)
 
     async def _count_rows(self, index: Index) -> int:
-        """Return how many conversations the index knows; if it cannot be read, as many as when it was last read."""
+        """Return the number of conversations in the index, or the last known number if the index cannot be read."""
         with suppress(IndexUnusable):
             async with index.read() as connection:
                 self._rows_known = (await conversation_lookup.count_totals(connection)).conversations

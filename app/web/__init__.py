@@ -1,4 +1,5 @@
 """The page: browse, search, read and keep conversations in a browser.
 
-The shell holds no data. Its modules fetch fragments of HTML with the key, rendered here from templates.
+The shell contains no data. Its JavaScript modules use the API key to fetch fragments of HTML, which are rendered here
+from templates.
 """

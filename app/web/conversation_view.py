@@ -1,4 +1,4 @@
-"""The contents of a conversation's page: facts, ribbon, outline, and events in sections of 100 numbers."""
+"""The contents of a conversation's page: facts, ribbon, outline, and events in sections of 100."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ def _gone(unreadable: list[Any]) -> list[tuple[int, int, Any]]:
 async def make_inside(
     log: EventReader, conversation_id: str, event_id: str, observation_id: str, *, whole: bool
 ) -> dict[str, object]:
-    """Return the context of body.html: the inside of an event, with that of its observation.
+    """Return the context of body.html: the body of an event and of its observation.
 
     Raises:
         EventNotFound: the log has no such event.
@@ -131,7 +131,7 @@ async def make_inside(
     if observation_id:
         observation = await _read(log, observation_id)
         if observation.value.get("action_id") != event.id:
-            raise EventNotFound(f"event {observation_id[:64]} does not answer event {event_id[:64]}")
+            raise EventNotFound(f"event {observation_id[:64]} is not the observation of event {event_id[:64]}")
     body = event_blocks.make_body(event, observation, whole=whole)
     return {"conversation_id": conversation_id, "body": body, "event": event, "observation": observation}
 

@@ -1,4 +1,4 @@
-"""Events as blocks of a page: what each kind of event shows, open or folded. A pure function of the events.
+"""Events as blocks of a page: the contents of each kind of event, open or folded. A pure function of the events.
 
 An action and its observation are one block. Every event is in exactly one block, so that nothing is left out.
 """
@@ -17,9 +17,9 @@ from app.model.event import STATE_UPDATE, content_texts
 from app.web import markup
 
 GAP_S = 600
-"""A longer pause between two events is said."""
+"""The page shows a pause between two events if it is longer than this."""
 PAIR_DISTANCE = 50
-"""An observation is shown with its action if it follows within so many events."""
+"""The maximum distance in the log at which an observation is shown with its action."""
 
 _WHAT_MAX = 300
 _MINUS = "\N{MINUS SIGN}"
@@ -47,7 +47,7 @@ class Event:
 
     @property
     def time(self) -> datetime | None:
-        """Its time as it stands in the file, often without a zone."""
+        """Its timestamp as in the file, often without a zone. None if it is invalid."""
         try:
             return datetime.fromisoformat(str(self.value.get("timestamp")))
         except ValueError:
@@ -58,8 +58,8 @@ class Event:
 class Block:
     """A part of the page for one event, or for an action with its observation.
 
-    `shape` names the macro that renders it; `group` is what a filter of kinds calls it; `others` are the numbers of
-    further events that it shows.
+    `shape` selects the HTML; `group` is its name in the filter by kind; `others` are the numbers of further events
+    that it shows.
     """
 
     shape: str
@@ -112,10 +112,10 @@ class Body:
 
 
 def make_blocks(events: Iterable[Event], earlier: Iterable[Event] = (), later: Iterable[Event] = ()) -> list[Block]:
-    """Return the blocks of a stretch of a log.
+    """Return the blocks of consecutive events.
 
-    `earlier` are the events before it: an observation whose action is among them is shown there and not here. `later`
-    are those after it: observations of actions of this stretch are taken from them. Give `PAIR_DISTANCE` of each.
+    `earlier` are the `PAIR_DISTANCE` events before them. An observation is left out if its action is among these.
+    `later` are as many events after them. They may have the observations of the last actions.
     """
     events = list(events)
     answers = _pair([*earlier, *events], [*events, *later])
@@ -133,7 +133,7 @@ def make_blocks(events: Iterable[Event], earlier: Iterable[Event] = (), later: I
 
 
 def _pair(actions: Iterable[Event], observations: Iterable[Event]) -> dict[Event, Event]:
-    """Return the first observation of each action that is near it."""
+    """Return the first observation of each action, if it is within `PAIR_DISTANCE`."""
     by_id = {event.id: event for event in actions if event.kind == "ActionEvent" and event.id}
     answers: dict[Event, Event] = {}
     for observation in observations:
@@ -146,7 +146,7 @@ def _pair(actions: Iterable[Event], observations: Iterable[Event]) -> dict[Event
 
 
 def make_body(event: Event, observation: Event | None, *, whole: bool = False) -> Body:
-    """Return the inside of a block; with `whole`, all lines of an output."""
+    """Return the body of a block; with `whole`, all lines of an output."""
     action = _dict(event.value.get("action"))
     seen = _dict((observation or event).value.get("observation"))
     if event.kind == "ACPToolCallEvent":
@@ -205,7 +205,7 @@ def _action(event: Event, observation: Event | None) -> Block:
 
 
 def _add_result(block: Block, observation: Event | None) -> None:
-    """Say in a line how an action ended, and open it if it failed."""
+    """Add the result of an action in a few words, and open the block if the action failed."""
     if observation is None:
         return
     block.observation = observation
@@ -220,7 +220,7 @@ def _add_result(block: Block, observation: Event | None) -> None:
 
 
 def _result(seen: dict[str, Any]) -> tuple[Markup, bool]:
-    """Return (how an observation ended, in a few words; whether it failed)."""
+    """Return (the result of an observation in a few words, whether it failed)."""
     exit_code = seen.get("exit_code")
     ended = isinstance(exit_code, int) and exit_code != -1
     if ended and exit_code != 0:
@@ -231,7 +231,7 @@ def _result(seen: dict[str, Any]) -> tuple[Markup, bool]:
 
 
 def _changes(seen: dict[str, Any]) -> Markup:
-    """Return what a tool that succeeded did: lines added and removed, lines read, or the beginning of its answer."""
+    """Return the result of a successful tool: lines added and removed, lines read, or the beginning of its output."""
     old, new = seen.get("old_content"), seen.get("new_content")
     text = "\n".join(content_texts(seen.get("content")))
     if seen.get("command") == "create" and not seen.get("prev_exist"):
@@ -380,7 +380,7 @@ _MAKERS: dict[str, Callable[[Event], Block]] = {
 
 
 def _tool_and_what(event: Event, action: dict[str, Any]) -> tuple[str, str]:
-    """Return the name of a tool in a word, and its most telling argument."""
+    """Return a short name of a tool, and its most important argument."""
     tool = str(event.value.get("tool_name") or "tool")
     if _is_command(action):
         return "terminal", _line(str(action["command"]), _WHAT_MAX)
@@ -423,7 +423,7 @@ def _error_text(event: Event | None) -> str:
 
 
 def _pause(before: Event | None, event: Event) -> tuple[str, str]:
-    """Return (how long a long pause before an event was, the date if it is another day)."""
+    """Return (the length of the pause before an event if it was long, the date if it is another day)."""
     if before is None or before.time is None or event.time is None:
         return "", ""
     try:

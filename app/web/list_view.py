@@ -61,24 +61,24 @@ class Bar(NamedTuple):
 
 
 class Address:
-    """The query of the page's address."""
+    """The query string of the page's address, which holds the filters and the order."""
 
     def __init__(self, query: str) -> None:
         self.pairs = [pair for pair in parse_qsl(query) if pair[0] != "page_id"]
 
     def toggle(self, name: str, value: str, *, several: bool = False) -> str:
-        """Return the address with a value turned on, or off if it is on. Unless `several`, it replaces another."""
+        """Return the address with a value added, or removed if present. Without `several`, it replaces other values."""
         if (name, value) in self.pairs:
             return self._href([pair for pair in self.pairs if pair != (name, value)])
         kept = self.pairs if several else [pair for pair in self.pairs if pair[0] != name]
         return self._href([*kept, (name, value)])
 
     def without(self, name: str, value: str) -> str:
-        """Return the address without a value."""
+        """Return the address without a filter value."""
         return self._href([pair for pair in self.pairs if pair != (name, value)])
 
     def has(self, name: str, value: str) -> bool:
-        """Whether a value is on."""
+        """Whether the address has a filter value."""
         return (name, value) in self.pairs
 
     @staticmethod
@@ -137,7 +137,7 @@ def _more(address: Address) -> list[Choice]:
 
 
 def _bars(days: Facets) -> list[Bar]:
-    """Return a bar for each of the last 28 weeks of the store's conversations, by their creation."""
+    """Return a bar for each of the last 28 weeks: the number of conversations created in it."""
     counted: dict[date, int] = {date.fromisoformat(day): count for day, count in days.by["day"].values}
     if not counted:
         return []

@@ -1,6 +1,6 @@
-"""Text of users and tools as safe HTML: Markdown, code, terminal output, diffs. Nothing else makes HTML of text.
+"""Text of users and tools as safe HTML: Markdown, code, terminal output, diffs. No other module makes HTML from text.
 
-Every function escapes what it is given; the result may go into a template as it is.
+Every function escapes its input, so a template may insert the result without escaping it again.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from rich.color import ColorType
 from rich.text import Text
 
 MARKDOWN_MAX = 100_000
-"""Characters of a message that are rendered as Markdown; a longer one is shown as it is."""
+"""The maximum length in characters of a message that is rendered as Markdown. A longer one is shown as plain text."""
 TERMINAL_LINES = 200
-"""The last lines of an output that are shown first."""
+"""The number of lines, from the end of an output, that are shown at first."""
 DIFF_LINES_MAX = 4000
-"""Lines of a file that are compared; difflib's time rises with the square of the lines."""
+"""The maximum number of lines that are compared. The time of difflib grows with the square of this number."""
 
 _TAGS = {
     *("p", "br", "hr", "strong", "em", "s", "del", "code", "pre", "blockquote", "ul", "ol", "li", "a"),
@@ -56,7 +56,7 @@ def _render_image(_self: object, tokens: list, index: int, _options: object, _en
 
 
 def markdown(text: str) -> Markup:
-    """Return Markdown as HTML of few elements; a very long text as it is."""
+    """Return Markdown as HTML with few kinds of elements. A very long text is only escaped."""
     if len(text) > MARKDOWN_MAX:
         return Markup("<pre>{}</pre>").format(text)
     html = nh3.clean(
@@ -70,7 +70,7 @@ def markdown(text: str) -> Markup:
 
 
 def snippet(html: str) -> Markup:
-    """Return the snippet of a hit, which is HTML already: all but its marks is escaped."""
+    """Return the snippet of a hit as HTML. The search has already escaped it, except for its own marks."""
     return Markup(html)  # noqa: S704
 
 
@@ -98,7 +98,7 @@ def _classes(style: object) -> list[str]:
 
 
 class Tail(NamedTuple):
-    """The last lines of a text, and how many lines it has in all."""
+    """The last lines of a text, their number, and the number of all lines."""
 
     text: str
     shown: int
@@ -117,7 +117,7 @@ def _formatter() -> HtmlFormatter[str]:
 
 
 def code_lines(text: str, path: str) -> list[Markup]:
-    """Return the lines of a file with syntax colours as classes, by the ending of its name."""
+    """Return the lines of a file with syntax colours as classes. The ending of its name decides its language."""
     try:
         lexer = get_lexer_for_filename(path, stripnl=False, ensurenl=False)
     except ClassNotFound:

@@ -31,7 +31,7 @@ _WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 
 
 async def make_overview(store: StoreReader, settings: Settings, days: int, offset_min: int) -> dict[str, object]:
-    """Return the context of overview.html for the conversations with an event in the last `days`; 0: all."""
+    """Return the context of overview.html for the conversations with an event in the last `days` (0: all)."""
     since_us = time.time_ns() // 1000 - days * _DAY_US if days else None
     asked = ConversationFilter(archived=None, last_event_at_gte_us=since_us)
     sums = await store.get_sums(asked)
@@ -65,7 +65,7 @@ async def make_overview(store: StoreReader, settings: Settings, days: int, offse
 
 
 class Chart(NamedTuple):
-    """Stacked bars of cost a day; `lines` are (height, label) of the grid, `rows` the same numbers as a table."""
+    """Stacked bars of the cost per day. `lines` are (height, label) of the grid; `rows` are the numbers as a table."""
 
     bars: list[dict[str, Any]]
     lines: list[tuple[str, str]]
@@ -76,7 +76,7 @@ class Chart(NamedTuple):
 
 
 def _make_chart(points: list[Point]) -> Chart | None:
-    """Return the chart of cost a day by the costliest models; the others are one."""
+    """Return the chart of the cost per day and model. All models but the costliest are summed up as one."""
     sums: defaultdict[str, float] = defaultdict(float)
     for point in points:
         sums[point.split] += point.amount.cost

@@ -40,7 +40,7 @@ router = APIRouter(prefix="/ui", include_in_schema=False, default_response_class
 
 
 class ListQuery(FilterQuery):
-    """The filters and the order of the list, as they stand in the address of the page."""
+    """The filters and the order of the list, as in the address of the page."""
 
     sort_order: SortOrder | None = Field(default=None)
     page_id: str | None = None
@@ -104,7 +104,7 @@ async def get_overview(
     days: Annotated[int, Query(ge=0, le=10_000)] = 30,
     offset: Annotated[int, Query(ge=-1440, le=1440, description="minutes east of UTC")] = 0,
 ) -> HTMLResponse:
-    """Render sums, the hours of work, the costliest conversations and workspaces, and the health of the store."""
+    """Render totals, the hours of work, the costliest conversations and workspaces, and the health of the store."""
     settings: Settings = request.app.state.settings
     context = await overview.make_overview(store, settings, days, offset)
     return _fragment(request, "overview.html", context)
@@ -149,7 +149,7 @@ def _order(query: ListQuery) -> SortOrder:
 
 
 class _Files(StaticFiles):
-    """The files of the page. A browser asks whether they changed, so that a new version is seen at once."""
+    """The files of the page. A browser checks each time whether they changed, so it uses a new version at once."""
 
     async def get_response(self, path: str, scope: Scope) -> Any:  # noqa: ANN401 - starlette's own type
         response = await super().get_response(path, scope)

@@ -1,4 +1,4 @@
-"""Conversations as rows of the list, and as the facts of their own page, which needs the whole ConversationInfo."""
+"""Conversations as rows of the list, and as the facts of a conversation's page. The facts need its ConversationInfo."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ _STATUS_SHAPES = {
 
 @dataclass(slots=True)
 class Row:
-    """What the page shows of a conversation. `cost` is None where nothing was recorded.
+    """The fields of a conversation that the page shows. `cost` is None if no cost was recorded.
 
-    `prompt_tokens`, `cached_tokens` and `children` are those of a conversation's own page.
+    `prompt_tokens`, `cached_tokens` and `children` are set only on a conversation's own page.
     """
 
     id: str
@@ -48,7 +48,7 @@ class Row:
 
     @property
     def name(self) -> str:
-        """The title, or else the beginning of what was asked, or else the beginning of the id."""
+        """The title, or else the beginning of the user's first message, or else the beginning of the id."""
         return self.title or self.preview or self.id[:8]
 
 

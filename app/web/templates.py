@@ -27,7 +27,7 @@ def _environment() -> Environment:
 
 
 def render(name: str, context: Mapping[str, object]) -> str:
-    """Return a template filled in."""
+    """Return a template rendered with these values."""
     return _environment().get_template(name).render(context)
 
 
@@ -37,7 +37,7 @@ def _number(value: int) -> str:
 
 
 def _money(value: float | None) -> str:
-    """Return dollars; a dash where no cost was recorded, for that is not nothing."""
+    """Return an amount in dollars, or a dash if no cost was recorded, because an unknown cost is not $0."""
     if value is None:
         return "—"
     return f"${value:,.2f}" if value >= 0.01 or value == 0 else f"${value:.4f}"

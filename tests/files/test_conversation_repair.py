@@ -69,7 +69,7 @@ def test_a_whole_state_gets_the_head_that_the_log_has(root: Path) -> None:
     (path / STATE).write_bytes(BOM + (path / STATE).read_bytes())
     with liveness.stay_alive(root, ME):
         [mend] = conversation_repair.repair(Reader(root, None), path.name, ONE, ME, 1).mended
-    assert "all of it stood whole" in mend.what
+    assert "its JSON object is undamaged" in mend.what
     assert "HEAD was none" in mend.what
     assert json.loads((path / STATE).read_text())["leaf_event_id"] == LAST
 

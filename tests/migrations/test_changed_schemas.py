@@ -55,7 +55,7 @@ def test_an_index_of_the_first_commit_becomes_equal_to_a_new_one(
     path = first_commit(corpus)
     shutil.copytree(pristine_corpus, tmp_path / "new")
     assert asyncio.run(synced(corpus)) == asyncio.run(synced(tmp_path / "new"))
-    assert "its schema is said to be 0001, but conversation has no AUTOINCREMENT" in caplog.text
+    assert "its schema is marked as 0001, but conversation has no AUTOINCREMENT" in caplog.text
     assert "is built again from the files; the damaged one is kept as" in caplog.text
     assert len(aside(path)) == 1
 
@@ -104,4 +104,4 @@ def test_the_command_and_the_server_list_what_the_files_have(corpus: Path, convs
     first_commit(corpus)
     with served(corpus) as server:
         pass
-    assert "its schema is said to be 0001" in server.greeting
+    assert "its schema is marked as 0001" in server.greeting

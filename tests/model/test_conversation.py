@@ -393,4 +393,4 @@ def test_a_workspace_that_is_a_plain_path_is_shown_as_an_object(place: str) -> N
     row = fold(files(given["meta"], given["state"]))
     assert row.workspace == "/home/dev/plain"
     assert body(row)["workspace"] == {"kind": "LocalWorkspace", "working_dir": "/home/dev/plain/"}
-    assert "workspace cannot be" in (row.unreadable or "")
+    assert "unexpected type of workspace" in (row.unreadable or "")

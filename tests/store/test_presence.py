@@ -150,7 +150,7 @@ async def test_a_link_that_leads_elsewhere_by_now_is_told(root: Path, tmp_path: 
         link.symlink_to("other")
         answer = await client.get("/ready")
         assert (answer.status_code, answer.json()["code"]) == (503, "store_unavailable")
-        assert f"{link} leads to {tmp_path / 'other'} now" in answer.json()["detail"]
+        assert f"the link {link} now leads to {tmp_path / 'other'}" in answer.json()["detail"]
         link.unlink()
         link.symlink_to(root)
         assert (await client.get("/ready")).status_code == 200

@@ -45,7 +45,7 @@ def test_the_key_signs_in_and_signing_out_forgets(browser: Browser, served_store
     page.goto(served_store[0])
     page.fill("input[name=key]", "wrong")
     page.click("#sign-in-form button")
-    expect(page.locator("#sign-in-form [role=alert]")).to_have_text("this is none of the server's keys")
+    expect(page.locator("#sign-in-form [role=alert]")).to_have_text("this is not a key of this server")
     page.fill("input[name=key]", KEY)
     page.click("#sign-in-form button")
     page.wait_for_selector(".rows")

@@ -22,7 +22,9 @@ class SignIn(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    code: str | None = Field(default=None, max_length=200, description="the code of an address that signs in")
+    code: str | None = Field(
+        default=None, max_length=200, description="the login code in the address that `convstore open` makes"
+    )
     key: str | None = Field(default=None, max_length=1000, description="the API key")
 
 
@@ -49,9 +51,9 @@ async def sign_in(request: Request, keys: ServerKeys, given: SignIn) -> Response
     else:
         signed_in = given.code is not None and await asyncio.to_thread(spend_code, settings.state_dir, given.code)
     if not (signed_in and keys.required):
-        detail = "this code was used, has ended, or is wrong; `convstore open` makes a new one"
+        detail = "this code is wrong, expired or already used; `convstore open` makes a new one"
         if given.key is not None:
-            detail = "this is none of the server's keys"
+            detail = "this is not a key of this server"
         return error_response(401, "unauthorized", detail)
     token, expires_at = keys.tokens.make()
     return Response(Session(token=token, expires_at=expires_at).model_dump_json(), 201, media_type="application/json")

@@ -33,7 +33,7 @@ _SEQ_MAX = 2**62
 _FRAME_MAX_BYTES = 4 << 20
 _BEHIND_MAX_BYTES = 4 * _FRAME_MAX_BYTES
 _ROOM_WAIT_S = 2.0
-"""The seconds after which a client that reads nothing is dropped. A client that reads slowly is not dropped."""
+"""The seconds after which a client that reads nothing is disconnected. A slow client stays connected."""
 
 
 @router.websocket("/session/{conversation_id}")

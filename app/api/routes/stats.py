@@ -26,7 +26,7 @@ def _known_zone(name: str) -> str:
 
 
 class SeriesQuery(FilterQuery):
-    """How to sum up, under the filters of search. An unknown parameter is refused, because it would be ignored."""
+    """The period, split and filters. An unknown parameter is refused, so that a typing error does not go unnoticed."""
 
     model_config = ConfigDict(extra="forbid")
     repeated: ClassVar[frozenset[str]] = FilterQuery.repeated

@@ -1,4 +1,4 @@
-"""What kind of file somebody wants to import: a zip, JSON Lines, or something else, which is named."""
+"""The kind of a file to import: a zip, JSON Lines, or something else, which the error then names."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def find_format(path: Path, name: str) -> ExportFormat:
     """Return the format of a file, by its content: zip or JSON Lines.
 
     Raises:
-        ArchiveRefused: it is neither, or cannot be read. The message says what the file is, and calls it `name`.
+        ArchiveRefused: it is neither, or cannot be read. The message names the file `name` and says its kind.
     """
     try:
         with path.open("rb") as file:

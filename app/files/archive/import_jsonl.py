@@ -55,7 +55,9 @@ class JsonLinesSource:
             return b""
         self._number += 1
         line = line.removeprefix(BOM_UTF8)
-        return line[:-2] + b"\n" if line.endswith(b"\r\n") else line  # as it was written: an editor may have changed it
+        return (
+            line[:-2] + b"\n" if line.endswith(b"\r\n") else line
+        )  # as it was exported: an editor may have changed the end of the line
 
     def _next_beginning(self, file: BinaryIO) -> bytes:
         """Return the next line that is not blank, because an editor may have added blank lines after a conversation."""

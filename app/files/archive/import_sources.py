@@ -24,7 +24,7 @@ from app.model.jsonlines import find_event
 
 CORE = (layout.META, layout.STATE)
 DEPTH_MAX = 8
-"""The most directories above a conversation's own in which it is looked for."""
+"""The maximum number of directories above a conversation's directory. Deeper ones are not searched."""
 
 _OWN = frozenset({TRASH, OWN_DIRECTORY})
 
@@ -139,7 +139,7 @@ def find_stated_id(name: str, prefix: str, core: Iterable[bytes]) -> Conversatio
 
 
 def is_stored(directories: Iterable[str]) -> bool:
-    """Whether a path below a store leads to what the store has: not into its trash, its index, or a copy half made.
+    """Whether a path below a store is part of the store's contents: not its trash, its index, or an incomplete copy.
 
     `directories` are the names on the path to a conversation's directory, with that one as the last.
     """
@@ -191,7 +191,7 @@ class DirectorySource:
 
 
 def _list_stores(path: Path, depth: int) -> Iterator[Path]:
-    """Yield a directory and those in it that may hold conversations, each before what is in it."""
+    """Yield a directory and those below it that may contain conversations. A parent comes before its children."""
     yield path
     if depth:
         for entry in sorted(path.iterdir()):

@@ -39,7 +39,7 @@ _DAMAGED = (
 
 _CENTRAL_RECORD = b"PK\x01\x02"
 _UNNAMED_DEPTH = 2
-"""The depth to which a directory may be a conversation whose name is no id."""
+"""The maximum depth of a conversation whose directory is not named like an id."""
 _ENCRYPTED = 0x1
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _CHUNK = 1 << 20
@@ -62,7 +62,7 @@ class ZipSource:
     def read(self) -> Iterator[Incoming]:
         """Yield the conversations in order of their ids. Members that belong to no conversation are ignored.
 
-        Ignored are also the trash of a store, its index, and what a crash left half copied, at any depth.
+        The trash and the index of a store, and incomplete copies that a crash left, are also ignored at any depth.
         """
         with self._explained():
             self._require_few_records()
@@ -159,7 +159,7 @@ class ZipSource:
 
 
 def _root(path: str) -> str | None:
-    """Return the path of the conversation's directory if this file proves one, otherwise None."""
+    """Return the path of the conversation's directory if this file is part of a conversation, otherwise None."""
     parts = path.split("/")
     if parts[-1] in CORE:
         depth = len(parts) - 1

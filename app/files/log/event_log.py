@@ -37,7 +37,7 @@ class RawEvent(NamedTuple):
 
 
 HOP_BYTES = 1 << 19
-"""Bytes that are read at once, for a page or a client that follows: ordinary pages of events need no second hop."""
+"""The maximum number of bytes that are read at once, for a page or a stream. Ordinary pages need only one read."""
 
 
 def list_events(reader: Reader, directory: str) -> list[EventName]:
@@ -103,7 +103,7 @@ def open_event(reader: Reader, directory: str, name: EventName, size_bytes: int)
     """Open an event file of this size and return the descriptor, which the caller closes.
 
     Raises:
-        EventNotFound: it is gone, or another file by now.
+        EventNotFound: the file is missing, or was replaced.
     """
     path = reader.root / directory / layout.EVENTS / event_file_name(name)
     try:
@@ -171,7 +171,7 @@ class LogNames:
         self.next_seq = names[-1].seq + 1 if names else 0
         self.file_count = len(names)
         self._with_twins = list(names) if len(self.numbers) < len(names) else None
-        """All names where two files have one id; else `numbers` has them all, in log order."""
+        """All names if two files have the same id. Otherwise None, because `numbers` has all names in log order."""
 
     def __iter__(self) -> Iterator[EventName]:
         """Yield the names in log order, without listing the directory again."""

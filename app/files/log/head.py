@@ -1,4 +1,4 @@
-"""HEAD, the event that the next event follows: which one base_state.json names, and which one it should name."""
+"""HEAD, the event that the next event follows: the HEAD that base_state.json names, and the one it should name."""
 
 from __future__ import annotations
 

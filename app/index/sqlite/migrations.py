@@ -146,7 +146,7 @@ def require_known(path: Path) -> str | None:
     now = read_revision(path)
     if now is not None and now not in {revision.id for revision in history(path)}:
         if not (now.isdecimal() and now > HEAD):
-            raise damaged_index(path, f"its schema is said to be {now[:20]!r}")
+            raise damaged_index(path, f"its schema is marked as {now[:20]!r}")
         raise SchemaTooNew(
             f"the index {path} has schema {now}, which this convstore does not know (its newest is {HEAD}): "
             "a newer convstore made it. Upgrade convstore, or give this one an index of its own with "

@@ -1,7 +1,7 @@
-"""The shape of a schema: which tables, columns and indexes there are. It tells an index that is not what it says.
+"""The shape of a schema: its tables, columns and indexes. It shows whether an index really has the schema it names.
 
-A migration was changed after its first use, before 0.2.0. So an index can have a revision, and not what this revision
-makes today. Such an index is damaged: it is built again from the files.
+Before 0.2.0, a migration was changed after its first use. So an index can name a revision without having the tables
+that this revision makes today. Such an index counts as damaged and is built again from the files.
 """
 
 from __future__ import annotations
@@ -18,7 +18,10 @@ from app.index.tables import metadata
 
 
 class Part(NamedTuple):
-    """A column, or "AUTOINCREMENT" if the table never uses a key again. An index, trigger or view has `table` ""."""
+    """A part of a schema: a column, index, trigger or view, or "AUTOINCREMENT" if a table never reuses a key.
+
+    `table` is "" for an index, a trigger or a view.
+    """
 
     table: str
     name: str
@@ -34,7 +37,7 @@ _TEXT_INDEXES = {
     ("message_fts", "text"), ("title_fts", "title_key"), ("", "message_words"),
     ("", "title_fts_insert"), ("", "title_fts_delete"), ("", "title_fts_update"),
 }  # fmt: skip
-"""The parts of the newest schema that `app.index.tables` does not have."""
+"""The parts of the newest schema that are not in `app.index.tables`."""
 
 SHAPE_SQL = Sql(
     f"""
@@ -49,27 +52,27 @@ SHAPE_SQL = Sql(
 
 
 async def require_shape(index: ReadConnection, path: Path) -> None:
-    """Check that an index has the parts of the newest schema, which it says to have. One statement.
+    """Check that an index has all parts of the newest schema. Executes one statement.
 
     Raises:
-        IndexDamaged: it has not.
+        IndexDamaged: a part is missing.
     """
     require_parts(path, "the newest one", expected_shape(), await index.fetch_all(SHAPE_SQL, {}))
 
 
 def require_parts(path: Path, revision: str, expected: Shape, rows: Sequence[Sequence[str]]) -> None:
-    """Check that the rows of `SHAPE_SQL` have the parts of a revision.
+    """Check that the rows of `SHAPE_SQL` contain all parts of a revision.
 
     Raises:
-        IndexDamaged: one is missing.
+        IndexDamaged: a part is missing.
     """
     missing = min(expected - as_shape(rows), default=None)
     if missing is not None:
-        raise damaged_index(path, f"its schema is said to be {revision}, but {missing}")
+        raise damaged_index(path, f"its schema is marked as {revision}, but {missing}")
 
 
 def as_shape(rows: Sequence[Sequence[str]]) -> Shape:
-    """Return the shape that the rows of `SHAPE_SQL` are."""
+    """Return the rows of `SHAPE_SQL` as a shape."""
     return frozenset(Part(table, name) for table, name in rows)
 
 

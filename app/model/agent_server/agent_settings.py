@@ -1,4 +1,4 @@
-"""Agent settings, and the agent that agent-server 1.58.2 builds of them.
+"""Agent settings, and the agent that agent-server 1.58.2 builds from them.
 
 Source: openhands-sdk 1.58.2, the models OpenHandsAgentSettings and ACPAgentSettings (settings/model.py), the ACP
 providers (settings/acp_providers.py), and the built-in tools (tool/builtins).
@@ -47,7 +47,7 @@ _COMMANDS: dict[str, tuple[str, ...]] = {
 
 
 class CondenserSettings(Guest):
-    """Whether and how old events are summed up."""
+    """Settings of the condenser, which replaces old events by a summary."""
 
     enabled: bool = True
     condenser_kind: Literal["llm_summarizing", "no_op"] = "llm_summarizing"
@@ -60,7 +60,7 @@ class CondenserSettings(Guest):
 
 
 class VerificationSettings(Guest):
-    """Whether and how a critic looks at what the agent did."""
+    """Settings of the critic, which rates the work of the agent."""
 
     critic_enabled: bool = False
     critic_mode: CriticMode = "finish_and_message"
@@ -73,7 +73,7 @@ class VerificationSettings(Guest):
 
 
 class _Settings(Guest):
-    schema_version: Literal[9] | None = None  # the newest that 1.58.2 reads; it would rewrite older ones
+    schema_version: Literal[9] | None = None  # the newest version that 1.58.2 reads; it would rewrite older ones
     mcp_config: Annotated[dict[str, MCPServer], BeforeValidator(read_servers)] = {}
 
 
@@ -119,25 +119,25 @@ class ACPSettings(_Settings):
     @model_validator(mode="after")
     def _check_command(self) -> Self:
         if self.acp_server == "custom" and not self.acp_command:
-            raise ValueError("the acp_server custom needs an acp_command")
+            raise ValueError("the acp_server `custom` needs an acp_command")
         return self
 
 
 def build_agent(settings: Mapping[str, Any], now: str) -> dict[str, Any]:
-    """Return the agent that agent-server builds of these settings; `now` is the time that the agent is told.
+    """Return the agent that agent-server builds from these settings. `now` is the start time for the agent's context.
 
     Raises:
-        InvalidConversation: they are those of no agent, or of another version than 1.58.2's.
+        InvalidConversation: the settings are invalid, or their version is not the one of 1.58.2.
     """
     removed = [name for name in _REMOVED if name in settings]
     if removed:
         raise InvalidConversation(
-            f"agent_settings: {', '.join(removed)} is no setting any more; name the tools in tools"
+            f"agent_settings: {', '.join(removed)} is not a setting any more; list the tools in `tools`"
         )
     where = ("agent_settings",)
     if settings.get("agent_kind") == "acp":
         if "llm" in settings:
-            raise InvalidConversation("agent_settings: those of the kind acp have an acp_model, and no llm")
+            raise InvalidConversation("agent_settings: settings of the kind acp have no llm; use acp_model")
         return _build_acp(validate(ACPSettings, settings, where), now)
     return _build_openhands(validate(OpenHandsSettings, settings, where), now)
 

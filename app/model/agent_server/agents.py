@@ -29,14 +29,14 @@ PositiveInt = Annotated[int, Field(gt=0)]
 
 
 class FallbackStrategy(Guest):
-    """Which models stand in when one fails."""
+    """The models to use instead if one fails."""
 
     fallback_llms: list[str]
     profile_store_dir: str | None = None
 
 
 class LLM(Guest):
-    """A model, how it is reached, and how it is asked."""
+    """A language model, its address, and the parameters of its calls."""
 
     model: Text
     api_key: str | None = None
@@ -106,26 +106,26 @@ class Tool(Guest):
     @classmethod
     def _check_name(cls, name: str) -> str:
         if not name.strip():
-            raise ValueError("a tool has a name")
+            raise ValueError("the name of a tool must not be blank")
         return name
 
 
 class KeywordTrigger(Guest):
-    """A skill that some words activate."""
+    """Activates a skill when a message has one of these words."""
 
     type: Literal["keyword"] = "keyword"
     keywords: list[str]
 
 
 class TaskTrigger(Guest):
-    """A skill that a task activates."""
+    """Activates a skill for a task."""
 
     type: Literal["task"] = "task"
     triggers: list[str]
 
 
 class PathTrigger(Guest):
-    """A skill that some paths activate."""
+    """Activates a skill for files with these paths."""
 
     type: Literal["path"] = "path"
     paths: list[str]
@@ -142,7 +142,7 @@ class SkillInput(Guest):
 
 
 class SkillResources(Guest):
-    """The files beside a skill."""
+    """The files that belong to a skill."""
 
     skill_root: str
     scripts: list[str] = []
@@ -185,7 +185,7 @@ class Skill(Guest):
 
 
 class Marketplace(Guest):
-    """Where skills come from."""
+    """A source of skills."""
 
     name: str
     source: str
@@ -197,12 +197,12 @@ class Marketplace(Guest):
 def _check_names(skills: list[Skill]) -> list[Skill]:
     names = [skill.name for skill in skills]
     if len(set(names)) < len(names):
-        raise ValueError("two skills have one name")
+        raise ValueError("two skills have the same name")
     return skills
 
 
 class AgentContext(Guest):
-    """What an agent knows besides the conversation."""
+    """The context of an agent: skills, and texts that are added to its prompts."""
 
     skills: Annotated[list[Skill], AfterValidator(_check_names)] = []
     system_message_suffix: str | None = None
@@ -226,7 +226,7 @@ class NoOpCondenser(Guest):
 
 
 class LLMSummarizingCondenser(Guest):
-    """Has a model sum up old events."""
+    """Replaces old events by a summary that a model writes."""
 
     kind: Literal["LLMSummarizingCondenser"]
     llm: LLM
@@ -240,7 +240,7 @@ class LLMSummarizingCondenser(Guest):
     @model_validator(mode="after")
     def _check(self) -> Self:
         if self.max_size // 2 - self.keep_first - 1 <= 0:
-            raise ValueError("keep_first must be less than half of max_size by more than one")
+            raise ValueError("keep_first must be less than max_size // 2 - 1")
         return self
 
 
@@ -262,7 +262,7 @@ CriticMode = Literal["finish_and_message", "all_actions"]
 
 
 class Refinement(Guest):
-    """How often an agent may try again."""
+    """How often an agent may improve its work after a critic rejected it."""
 
     success_threshold: Share = 0.6
     max_iterations: AtLeastOne = 3
@@ -274,25 +274,25 @@ class _Critic(Guest):
 
 
 class AgentFinishedCritic(_Critic):
-    """Looks whether the agent finished."""
+    """Accepts the work if the agent finished."""
 
     kind: Literal["AgentFinishedCritic"]
 
 
 class EmptyPatchCritic(_Critic):
-    """Looks whether the agent changed anything."""
+    """Accepts the work if the agent changed a file."""
 
     kind: Literal["EmptyPatchCritic"]
 
 
 class PassCritic(_Critic):
-    """Finds everything good."""
+    """Accepts everything."""
 
     kind: Literal["PassCritic"]
 
 
 class APIBasedCritic(_Critic):
-    """Asks a server; its key must be there, but may be null."""
+    """Asks a server. `api_key` is required, but may be null."""
 
     kind: Literal["APIBasedCritic"]
     server_url: str = ""
@@ -336,7 +336,7 @@ class _Agent(Guest):
     @model_validator(mode="after")
     def _check_prompt(self) -> Self:
         if self.system_prompt is not None and self.system_prompt_filename != _SYSTEM_PROMPT:
-            raise ValueError("an agent has a system_prompt, or another system_prompt_filename, not both")
+            raise ValueError("give an agent a system_prompt or a system_prompt_filename, not both")
         return self
 
 
@@ -350,13 +350,13 @@ class Agent(_Agent):
 
 def _check_basename(name: str) -> str:
     if "/" in name or "\\" in name or name in (".", ".."):
-        raise ValueError("the name of a file has no path")
+        raise ValueError("this must be the name of a file, without a directory")
     return name
 
 
 def _check_folder(path: str) -> str:
     if PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts or path.strip() in ("", "."):
-        raise ValueError("the path of a folder is relative, and has no '..'")
+        raise ValueError("the path of a folder must be relative and without '..'")
     return path
 
 
@@ -391,7 +391,7 @@ class ACPAgent(_Agent):
     @classmethod
     def _check_llm(cls, value: object) -> object:
         if value is None:
-            raise ValueError("llm is left out or an object")
+            raise ValueError("llm must be an object; leave it out for the default")
         return value
 
 

@@ -1,4 +1,4 @@
-"""What the models of this package share: their configuration, their tagged unions, and the errors they report."""
+"""The common base of this package's models: their configuration, tagged unions, and errors."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ class Guest(BaseModel):
 
 
 class Strict(BaseModel):
-    """An object of which agent-server refuses unknown fields."""
+    """An object in which agent-server refuses unknown fields."""
 
     model_config = ConfigDict(extra="forbid", defer_build=True, allow_inf_nan=False, protected_namespaces=())
 
 
 def dump(model: BaseModel) -> dict[str, Any]:
-    """Return the fields that a client sent, with the types that agent-server reads them as."""
+    """Return the fields that a client sent, converted to the types that agent-server uses."""
     fields: dict[str, Any] = model.model_dump(mode="json", exclude_unset=True, by_alias=True)
     return fields
 
@@ -53,7 +53,7 @@ def validate(model: type[M], fields: object, where: Sequence[str | int] = ()) ->
 
 
 def _place(loc: Sequence[str | int]) -> list[str | int]:
-    """Return where a value stands, without the kinds that pydantic adds for each tagged union."""
+    """Return the path of a value, without the kinds that pydantic adds for each tagged union."""
     return [part for part in loc if part not in _KINDS]
 
 
@@ -83,5 +83,5 @@ Parameters = Annotated[dict[str, Any], BeforeValidator(_empty_if_null)]
 
 
 def as_object(value: object) -> Mapping[str, Any]:
-    """Return `value` if it is an object, else an empty one."""
+    """Return `value` if it is a JSON object, otherwise an empty object."""
     return value if isinstance(value, dict) else {}

@@ -1,4 +1,4 @@
-"""A request to create a conversation: all of its fields but the checks that need the store.
+"""A request to create a conversation: all of its fields and all checks except those that need the store.
 
 Source: the OpenAPI document of openhands-agent-server 1.58.2 (StartConversationRequest), and checks of
 openhands-sdk 1.58.2 that it does not show.
@@ -33,7 +33,7 @@ class LocalWorkspace(Guest):
 
 
 class WorktreeOptions(Strict):
-    """How a git worktree for the conversation is made."""
+    """Settings of the conversation's git worktree."""
 
     base: Literal["default_branch", "head", "ref"] = "default_branch"
     ref: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]*$")] | None = None
@@ -42,24 +42,24 @@ class WorktreeOptions(Strict):
     @model_validator(mode="after")
     def _check(self) -> Self:
         if self.base == "ref" and self.ref is None:
-            raise ValueError("the base ref needs a ref")
+            raise ValueError("this kind of base ref needs a `ref`")
         return self
 
 
 class AlwaysConfirm(Guest):
-    """A person confirms each action."""
+    """The user must confirm each action."""
 
     kind: Literal["AlwaysConfirm"]
 
 
 class NeverConfirm(Guest):
-    """Nobody is asked."""
+    """The user confirms no action."""
 
     kind: Literal["NeverConfirm"]
 
 
 class ConfirmRisky(Guest):
-    """A person confirms actions of a risk."""
+    """The user must confirm actions with at least this risk."""
 
     kind: Literal["ConfirmRisky"]
     threshold: Literal["LOW", "MEDIUM", "HIGH"] = "HIGH"
@@ -72,7 +72,7 @@ _Patterns = list[tuple[str, str, str]]
 
 
 class PatternSecurityAnalyzer(Guest):
-    """Looks for patterns."""
+    """Rates the risk of an action by regular expressions."""
 
     kind: Literal["PatternSecurityAnalyzer"]
     high_patterns: _Patterns = []
@@ -82,13 +82,13 @@ class PatternSecurityAnalyzer(Guest):
 
 
 class PolicyRailSecurityAnalyzer(Guest):
-    """Has fixed rules."""
+    """Rates the risk of an action by fixed rules."""
 
     kind: Literal["PolicyRailSecurityAnalyzer"]
 
 
 class EnsembleSecurityAnalyzer(Guest):
-    """Asks several analyzers."""
+    """Combines several analyzers."""
 
     kind: Literal["EnsembleSecurityAnalyzer"]
     analyzers: Annotated[list[Analyzer], Field(min_length=1)]
@@ -96,7 +96,7 @@ class EnsembleSecurityAnalyzer(Guest):
 
 
 class GraySwanAnalyzer(Guest):
-    """Asks a server."""
+    """Has the Gray Swan server rate the risk of an action."""
 
     kind: Literal["GraySwanAnalyzer"]
     history_limit: int = 20
@@ -116,13 +116,13 @@ class GraySwanAnalyzer(Guest):
 
 
 class LLMSecurityAnalyzer(Guest):
-    """Asks the agent's model."""
+    """Has the agent's model rate the risk of an action."""
 
     kind: Literal["LLMSecurityAnalyzer"]
 
 
 class ToolShieldLLMSecurityAnalyzer(Guest):
-    """Asks a model of its own."""
+    """Has a separate model rate the risk of an action."""
 
     kind: Literal["ToolShieldLLMSecurityAnalyzer"]
     llm: LLM
@@ -174,12 +174,12 @@ class Message(Guest):
 
 def _check_object_schema(schema: dict[str, Any]) -> dict[str, Any]:
     if schema.get("type") != "object":
-        raise ValueError("the parameters of a tool are a JSON schema of the type object")
+        raise ValueError("the parameters of a tool must be a JSON schema with the type object")
     return schema
 
 
 class ToolAnnotations(Guest):
-    """What a tool does to the world."""
+    """Hints about the effects of a tool, such as whether it only reads."""
 
     title: str | None = None
     readOnlyHint: bool = False  # noqa: N815 - as the Model Context Protocol spells it
@@ -189,7 +189,7 @@ class ToolAnnotations(Guest):
 
 
 class ClientTool(Guest):
-    """A tool that the client runs."""
+    """A tool that the client, not agent-server, runs."""
 
     name: Text
     description: str
@@ -213,11 +213,11 @@ class Hook(Guest):
     @model_validator(mode="after")
     def _check(self) -> Self:
         if self.type == "command" and not self.command:
-            raise ValueError("a hook of the type command has a command")
+            raise ValueError("a hook of the type command needs a command")
         if self.type == "prompt" and not self.prompt:
-            raise ValueError("a hook of the type prompt has a prompt")
+            raise ValueError("a hook of the type prompt needs a prompt")
         if self.type != "command" and (self.command or self.asynchronous):
-            raise ValueError(f"a hook of the type {self.type} has no command, and is not async")
+            raise ValueError(f"a hook of the type {self.type} must not have a command or be async")
         return self
 
 
@@ -229,7 +229,7 @@ class HookMatcher(Guest):
 
 
 class Hooks(Strict):
-    """Hooks by moment. Moments may be spelled as `PreToolUse`, and all stand in `hooks`."""
+    """Hooks by event. The names may be written as `PreToolUse`, and all may be inside one object `hooks`."""
 
     pre_tool_use: list[HookMatcher] = []
     post_tool_use: list[HookMatcher] = []
@@ -246,12 +246,12 @@ class Hooks(Strict):
             return inner
         spelled = [_IN_A_WORD.sub("_", name).lower() for name in inner]
         if len(set(spelled)) < len(spelled):
-            raise ValueError("a moment is given twice")
+            raise ValueError("an event of the hooks is named twice")
         return dict(zip(spelled, inner.values(), strict=True))
 
 
 class AgentDefinition(Guest):
-    """An agent that may be asked for help."""
+    """A sub-agent to which the agent can give tasks."""
 
     name: str
     description: str = ""
@@ -280,7 +280,7 @@ def _check_repository_path(path: str) -> str:
 
 
 class Plugin(Guest):
-    """Where a plugin comes from."""
+    """The source of a plugin."""
 
     source: str
     ref: str | None = None
@@ -288,7 +288,7 @@ class Plugin(Guest):
 
 
 class LaunchAdditions(Strict):
-    """What is added to the agent when the conversation starts."""
+    """Texts and skills that are added to the agent when the conversation starts."""
 
     system_message_suffix_append: Annotated[str, Field(max_length=32768)] | None = None
     skills: list[Skill] | None = None
@@ -303,7 +303,7 @@ class LaunchAdditions(Strict):
 
 
 class Container(Strict):
-    """The container of another runtime; a local conversation has none."""
+    """Settings of a container in which another runtime runs the conversation. A local conversation has no container."""
 
     memory: Annotated[str, Field(pattern=r"^\d+(\.\d+)? ?[kKmMgGtTpP]?[iI]?[bB]?$")] | None = None
     cpus: Annotated[float, Field(ge=0.01)] | None = None
@@ -319,7 +319,7 @@ def _check_metadata(value: object) -> object:
     for name, one in as_object(value).items():
         kinds = {type(item) for item in one} if isinstance(one, list) else {type(one)}
         if not name or len(kinds) > 1 or not kinds <= set(_SCALARS):
-            raise ValueError("the metadata are scalars, or lists of scalars of one type, by name")
+            raise ValueError("each value of the metadata must be a scalar, or a list of scalars of one type")
     return value
 
 
@@ -336,7 +336,7 @@ def _span_if_null(value: object) -> object:
 
 
 class ConversationRequest(Guest):
-    """A StartConversationRequest but for its tags and title; its agent is built from its settings."""
+    """A StartConversationRequest without its tags and title. Its agent may be built from its agent settings."""
 
     workspace: LocalWorkspace
     worktree: bool = False
@@ -380,16 +380,16 @@ _SERVER_TOOLS = frozenset({
     "list_directory", "planning_file_editor", "read_file", "start_child_conversation", "task", "task_tool_set",
     "task_tracker", "terminal", "workflow", "workflow_tool_set", "write_file",
 })  # fmt: skip
-"""The tools that 1.58.2 brings. It refuses, or cannot open, a conversation with a client's tool of such a name."""
+"""The built-in tools of 1.58.2. It refuses or cannot open a conversation with a client tool of the same name."""
 
 
 def read_request(request: Mapping[str, Any], now: str) -> dict[str, Any]:
-    """Return a request as agent-server reads it, with the agent that the conversation starts with.
+    """Return a request as agent-server reads it, with the agent of the new conversation.
 
-    `now` is the time that the agent is told.
+    `now` is the start time for the agent's context.
 
     Raises:
-        InvalidConversation: agent-server would refuse it, or could not open what it makes.
+        InvalidConversation: agent-server would refuse the request, or could not open the new conversation.
     """
     given = {name: value for name, value in request.items() if value is not None or name not in _SOURCES}
     agent = given.get("agent")
@@ -420,7 +420,7 @@ def _check_tools(tools: list[dict[str, Any]]) -> None:
 
 
 def _launch(request: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the agent with what the request adds to it: a suffix, skills, and the client's tools."""
+    """Return the agent with the request's additions: a suffix, skills, and the client's tools."""
     agent: dict[str, Any] = dict(request["agent"])
     additions = as_object(request.get("agent_launch_additions"))
     context: dict[str, Any] = agent.get("agent_context") or {"current_datetime": None}
@@ -433,7 +433,7 @@ def _launch(request: Mapping[str, Any]) -> dict[str, Any]:
     added = {skill["name"]: skill for skill in reversed(additions.get("skills") or []) if skill["name"] not in taken}
     if added:
         changed["skills"] = [*context.get("skills", []), *reversed(added.values())]
-    if agent["kind"] == "ACPAgent":  # its program reads its own skills, so agent-server passes none on
+    if agent["kind"] == "ACPAgent":  # an ACP program reads its own skills, so agent-server passes none to it
         changed |= {name: empty for name, empty in _NOT_FOR_ACP.items() if context.get(name) or name in changed}
     if changed:
         agent["agent_context"] = context | changed

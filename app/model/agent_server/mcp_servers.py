@@ -1,4 +1,4 @@
-"""MCP servers: how each is started or reached, and how a client logs in.
+"""MCP servers: the command or URL of each, and its authentication.
 
 Source: the OpenAPI document of openhands-agent-server 1.58.2, and checks of openhands-sdk 1.58.2 that it does not show.
 """
@@ -49,7 +49,7 @@ class HeaderAuth(Guest):
 
 
 class OAuthSettings(Strict):
-    """How a token is asked for."""
+    """Parameters of a request for a token."""
 
     type: Literal["oauth"]
     client_auth_method: Literal["none", "client_secret_post", "client_secret_basic", "private_key_jwt"] | None = None
@@ -75,7 +75,7 @@ class OAuthClient(Guest):
 
 
 class OAuthState(Guest):
-    """What is known of a login."""
+    """The stored state of a login."""
 
     tokens: OAuthTokens | None = None
     client_info: OAuthClient | None = None
@@ -115,16 +115,16 @@ class MCPServer(Strict):
     @model_validator(mode="after")
     def _check(self) -> Self:
         if self.transport == "stdio" and self.command is None:
-            raise ValueError("an MCP server with the transport stdio has a command")
+            raise ValueError("an MCP server with the transport stdio needs a command")
         if self.transport in _REMOTE and self.url is None:
-            raise ValueError(f"an MCP server with the transport {self.transport} has a url")
+            raise ValueError(f"an MCP server with the transport {self.transport} needs a url")
         if self.auth is not None and any(name.lower() == "authorization" for name in self.headers or {}):
-            raise ValueError("an MCP server has auth, or a header Authorization, not both")
+            raise ValueError("give an MCP server either auth or a header Authorization, not both")
         return self
 
 
 def read_servers(value: object) -> object:
-    """Return MCP servers by name, from a bare object or one in `mcpServers`, without fields that are unknown."""
+    """Return MCP servers by name without unknown fields. The object may contain them directly or in `mcpServers`."""
     servers = as_object(value).get("mcpServers", value)
     if not isinstance(servers, dict):
         return {} if servers is None else servers

@@ -1,4 +1,4 @@
-"""The two kinds of secrets: one with its value, and one that is looked up at a URL."""
+"""The two kinds of secrets: a secret with its value, and a secret that is fetched from a URL."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class StaticSecret(_Secret):
 
 
 class LookupSecret(_Secret):
-    """A secret that is looked up when it is needed."""
+    """A secret that is fetched from a URL when it is needed."""
 
     kind: Literal["LookupSecret"]
     url: Annotated[str, AfterValidator(_check_url)]

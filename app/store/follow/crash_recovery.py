@@ -1,4 +1,4 @@
-"""Crash recovery: ingests only the conversations that dead owners had open, and ends their interrupted runs.
+"""Crash recovery: ingests the conversations that dead owners had open, and ends their interrupted runs.
 
 A dirty flag is durably written to the index before the first file of a conversation is written (`app.index.ownership`).
 So the flags of dead owners name the conversations to read. Ingest changes none of their files. HEAD and an interrupted

@@ -101,7 +101,7 @@ async def ingest(
 async def _find_changed_below(context: StoreContext, directories: Collection[ConversationDir]) -> list[ConversationDir]:
     """Return the conversations of sub-agents below others whose rows are missing or out of date.
 
-    A new sub-agent changes the signature of the conversation that it lies below, so it is found when that is read.
+    A new sub-agent changes the signature of its parent, so it is found when the parent is read.
     """
     names = [one.directory for one in directories]
     below = await asyncio.to_thread(subagents.list_below_all, context.root, names)
@@ -118,7 +118,7 @@ async def _find_changed_below(context: StoreContext, directories: Collection[Con
 def _is_out_of_date(root: Path, one: ConversationDir, known: IndexedState | None, signature: bytes) -> bool:
     if known is None:
         return True
-    if known.directory != one.directory:  # two directories for one id: the one that is known stays
+    if known.directory != one.directory:  # two directories for one id: keep the one that the index has
         return not layout.is_directory(root, known.directory)
     return signature in (UNTRUSTED, FAILED) or signature != known.signature
 

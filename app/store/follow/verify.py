@@ -43,8 +43,8 @@ _SHOWN = 80
 _LOOKS = 5
 _SETTLE_S = 0.6
 _UNSOUND_INDEXES = {
-    "words": ("other words than the messages have", "what was said"),
-    "title parts": ("other parts than the titles have", "the titles"),
+    "words": ("the words differ from those of the messages", "what was said"),
+    "title parts": ("the parts differ from those of the titles", "the titles"),
 }
 _ROW_FIELDS = [name for name in ConversationRow._fields if name not in ("uuid", "body")]
 

@@ -1,8 +1,8 @@
 """The watcher: finds changes by other programs on disk while the server runs, and ingests them.
 
 Every second it stats:
-- the conversations of which the operating system says that something changed: those that were active last, as many as
-  half of its watches are for (`app.store.follow.change_hints`);
+- the conversations for which the operating system reports a change. It reports changes of the most recently active
+  conversations, as many as half of its watches allow (`app.store.follow.change_hints`);
 - the root, whose times show new and removed directories;
 - three files of each conversation that was updated today, has an owner, has unsettled rows, or changed lately.
 
@@ -47,7 +47,7 @@ log = logging.getLogger(__name__)
 TICK_S = 1.0
 WALK_S = 50.0
 FULL_EVERY = 10
-"""In this many walks over all conversations, the files of each conversation are compared once."""
+"""The files of each conversation are compared once in this many walks over all conversations."""
 
 _LEAST_STEP = 200
 _BATCH = 50
@@ -56,7 +56,7 @@ _LATELY_S = 600.0
 """The seconds after a change during which a conversation is checked every second."""
 _LATELY_MOST = 1000
 _WATCH_AGAIN_S = 600.0
-"""After so long it is chosen anew which conversations are watched. New ones are checked every second all day."""
+"""The seconds after which the watched conversations are chosen again. New ones are checked every second all day."""
 _EMPTY_MOST = 1000
 _MARGIN_NS = 3_000_000_000
 _LAST_KEY = 2**63 - 1
@@ -116,8 +116,8 @@ class Watcher:
     ) -> None:
         """`duplicates` are second directories for an id that were logged already.
 
-        `since_ns` is the time of the last comparison of everything, or None if there was none. `hints`, if given, bring
-        looks forward.
+        `since_ns` is the time of the last comparison of everything, or None if there was none. `hints`, if given,
+        make checks earlier.
         """
         self._context = context
         self._leases = LeaseWatch(context.root)
@@ -153,14 +153,14 @@ class Watcher:
         return changed
 
     async def close(self) -> None:
-        """Give back what the operating system holds for the watcher."""
+        """Release the watches of the operating system."""
         if self._watching is not None:
             await asyncio.wait([self._watching])
         if self._hints is not None:
             self._hints.close()
 
     async def _check_hinted(self) -> int:
-        """Check the conversations in which something changed, and choose now and then which are watched."""
+        """Check the conversations with a hint, and sometimes choose again which conversations are watched."""
         if self._hints is None:
             return 0
         changed = 0
@@ -175,13 +175,13 @@ class Watcher:
         return changed
 
     async def _choose_watched(self, hints: ChangeHints) -> None:
-        """Watch the conversations that were active last. It takes 2 s for 45,000, and ticks go on meanwhile."""
+        """Watch the most recently active conversations. This takes 2 s for 45,000; ticks continue meanwhile."""
         try:
             async with self._context.index.read(whole=True) as connection:
                 directories = await conversation_lookup.list_newest(connection, find_room())
             await asyncio.to_thread(hints.watch, directories)
         except (StoreError, OSError) as error:
-            log.warning("which conversations are watched was not chosen anew: %s", error)
+            log.warning("the watched conversations could not be chosen again: %s", error)
 
     async def _check_root(self) -> int:
         """If the root changed, find new and removed directories."""
@@ -224,7 +224,9 @@ class Watcher:
                 if position < len(names) and names[position] == directory:
                     position += 1
                 else:
-                    gone.append(directory)  # those of sub-agents too, which are deleted only if they are gone
+                    gone.append(
+                        directory
+                    )  # includes directories of sub-agents; ingest deletes their rows only if they do not exist
             if not rows:
                 return new + names[position:], gone
             after = rows[-1][0]

@@ -87,6 +87,6 @@ def _find_refusal(commit: Commit, known: KnownRow | None) -> Exception | None:
     if known.generation > commit.generation:
         return OwnershipLost(
             f"conversation {commit.id} was taken over (generation {known.generation} after {commit.generation}) "
-            "during this write; its files are what counts. Open the conversation again"
+            "during this write; the new owner's files are valid. Open the conversation again"
         )
     return None

@@ -43,7 +43,7 @@ _THREADS = 16
 
 
 class PoolKey(NamedTuple):
-    """A conversation and the lease under which it is open: this store's own lease (generation 0) or a client's."""
+    """A conversation and the lease under which it is open: this store's own (generation 0) or a client's."""
 
     id: ConversationId
     owner: str

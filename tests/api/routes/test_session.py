@@ -43,7 +43,7 @@ async def test_the_key_is_exchanged_for_a_token_and_another_is_not(client: httpx
     answer = await sign_in(client, key="the-key")
     assert answer.status_code == 201
     assert await count(client, answer.json()["token"]) == 200
-    assert (await sign_in(client, key="another")).json()["detail"] == "this is none of the server's keys"
+    assert (await sign_in(client, key="another")).json()["detail"] == "this is not a key of this server"
 
 
 async def test_a_token_makes_no_other_token(client: httpx.AsyncClient) -> None:

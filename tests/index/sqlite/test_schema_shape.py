@@ -35,5 +35,5 @@ def test_the_migrations_make_what_the_tables_name(empty_index: Path) -> None:
 def test_what_is_missing_is_told_and_what_is_more_is_not(empty_index: Path, part: Part, said: str) -> None:
     rows = [*rows_of(empty_index), ("another", "table")]
     require_parts(empty_index, "9", expected_shape(), rows)
-    with pytest.raises(IndexDamaged, match=f"its schema is said to be 9, but {said}"):
+    with pytest.raises(IndexDamaged, match=f"its schema is marked as 9, but {said}"):
         require_parts(empty_index, "9", expected_shape(), [row for row in rows if row != part])

@@ -18,7 +18,7 @@ AGENT: dict[str, Any] = {"kind": "Agent", "llm": {"model": "a"}}
     [
         ({"system_prompt": "a", "system_prompt_filename": "b.j2"}, "not both"),
         ({"condenser": {"kind": "LLMSummarizingCondenser", "llm": {"model": "a"}, "max_size": 4}}, "keep_first"),
-        ({"agent_context": {"skills": [{"name": "a", "content": "b"}] * 2}}, "one name"),
+        ({"agent_context": {"skills": [{"name": "a", "content": "b"}] * 2}}, "same name"),
         ({"critic": {"kind": "APIBasedCritic"}}, "api_key"),
         ({"tools": [{"name": " "}]}, "name"),
     ],

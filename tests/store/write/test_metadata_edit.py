@@ -83,7 +83,7 @@ async def test_what_stands_whole_in_a_torn_state_is_kept(root: Path, open_store:
     whole = (directory / "base_state.json").read_bytes()
     (directory / "base_state.json").write_bytes(whole[: whole.index(b'"secret_registry"') - 1])
     mended, _, listed = await repaired(root, open_store)
-    assert "5 fields that stood whole in it" in mended[0][1]
+    assert "its 5 undamaged fields" in mended[0][1]
     assert (listed["execution_status"], listed["agent"]["llm"]["model"]) == ("error", "a/model")
     assert read(directory, "base_state.json")["agent"] == agent
 
@@ -110,7 +110,7 @@ async def test_a_temporary_file_that_is_whole_takes_its_place(root: Path, open_s
     (directory / name).write_bytes(whole[:40])
     mended, _, listed = await repaired(root, open_store)
     assert [file for file, _ in mended] == [name, f".{name}.abc.tmp", f".{name}.def.tmp"]
-    assert f"taken from .{name}.abc.tmp" in mended[0][1]
+    assert f"replaced by .{name}.abc.tmp" in mended[0][1]
     assert ((directory / name).read_bytes(), listed.get("unreadable")) == (whole, None)
     assert set(names_in(directory)) - LEASE_FILES == {"base_state.json", "events", "meta.json"}
 
