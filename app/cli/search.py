@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from html import unescape
 from typing import Annotated
 
@@ -10,12 +11,15 @@ import typer
 from rich.text import Text
 
 from app.cli.context import SyncContextOptions
+from app.cli.conversation_ids import resolve
 from app.cli.filters import FilterOptions
 from app.cli.output import counted, out, print_json
 from app.logs import printable
+from app.model.filters import ConversationFilter
 from app.model.hits import Hit, HitPage
 from app.model.transcript import name_conversation
 from app.store.read.reader import PAGE_MAX
+from app.store.store import ConversationStore
 
 _MARK = re.compile(r"<mark>(.*?)</mark>", re.DOTALL)
 
@@ -29,15 +33,31 @@ def search_command(
     ],
     asked: FilterOptions,
     context: SyncContextOptions,
+    within: Annotated[
+        str | None,
+        typer.Option(
+            "--in", metavar="ID", help="Find in this conversation, in the order of its log.", show_default=False
+        ),
+    ] = None,
     limit: Annotated[int, typer.Option(min=1, max=PAGE_MAX, help="The maximum number of hits to show.")] = 20,
     page: Annotated[str | None, typer.Option(help="The next_page_id of the previous page.", show_default=False)] = None,
 ) -> None:
     """Search titles, messages, thoughts, final answers and errors of all conversations.
 
+    With --in, only one conversation, in the order of its events.
+
     Example: convstore search 'lease renewal' --status error --since 2026-01-01 --store workspace/conversations
     """
     text = " ".join([*words, *([asked.q] if asked.q else [])])
-    found = context.run_synced(lambda store: store.search_messages(text, asked, page_id=page, limit=limit))
+    if within is not None and replace(asked, q=None) != ConversationFilter():
+        raise typer.BadParameter("--in searches one conversation; leave out the filters")
+
+    async def search(store: ConversationStore) -> HitPage:
+        if within is None:
+            return await store.search_messages(text, asked, page_id=page, limit=limit)
+        return await store.find_in_conversation(await resolve(store, within), text, page_id=page, limit=limit)
+
+    found = context.run_synced(search)
     if context.json:
         print_json(found.as_json())
         return
@@ -65,4 +85,5 @@ def _print_end(found: HitPage) -> None:
         more += "; only the newest 5,000 matches are ranked"
     if found.indexed < found.conversations:
         more += f"; the text of {found.conversations - found.indexed} conversations is still being read"
-    out.print(f"{counted(len(found.items), 'hit')}{more}", style="dim")
+    of = "" if found.total in (None, len(found.items)) else f" of {found.total:,}"
+    out.print(f"{counted(len(found.items), 'hit')}{of}{more}", style="dim")

@@ -6,13 +6,14 @@ The text index returns the newest matches first. The newest `RANKED` of them are
 from __future__ import annotations
 
 import asyncio
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache, lru_cache
 from typing import Any, NamedTuple
 
 import orjson
-from sqlalchemy import bindparam, text
+from sqlalchemy import ColumnElement, bindparam, select, text
 
 from app.errors import InvalidToken
 from app.index import conversation_lookup, filter_sql, state
@@ -21,8 +22,8 @@ from app.index.conversation_body import compose, select_view
 from app.index.conversation_list import Page
 from app.index.dialect import Sql, compiled
 from app.index.filter_sql import bare, clauses
-from app.index.sqlite.text_index import TITLE_SEQ, hour_of, newest_matches
-from app.index.tables import conversation
+from app.index.sqlite.text_index import SAID_HERE, TITLE_SEQ, hour_of, newest_matches
+from app.index.tables import conversation, message
 from app.model.filters import ConversationFilter, digest
 from app.model.hits import Hit, HitPage
 from app.model.ids import ConversationId
@@ -43,6 +44,7 @@ class _Ranked(NamedTuple):
     id: int
     conversation: int
     text: str
+    is_title: bool
 
 
 class _After(NamedTuple):
@@ -58,10 +60,18 @@ class _After(NamedTuple):
     oldest: int
 
 
+_WITHIN: ColumnElement[bool] = conversation.c.uuid.in_(
+    text("SELECT value FROM json_each(:within)").bindparams(bindparam("within")).columns(conversation.c.uuid)
+)
+
+
 @lru_cache(maxsize=256)
-def matches_sql(names: tuple[str, ...]) -> Sql:
-    """Return the statement for the newest matching messages of conversations under these conditions."""
-    return newest_matches(clauses(names, bare))
+def matches_sql(names: tuple[str, ...], *, within: bool = False) -> Sql:
+    """Return the statement for the newest matching messages of conversations under these conditions.
+
+    With `within`, a parameter has the ids of the only conversations to search.
+    """
+    return newest_matches([*clauses(names, bare), *([_WITHIN] if within else [])])
 
 
 @cache
@@ -94,18 +104,26 @@ class _Ranking(NamedTuple):
         return encode_token(Cursor(last[0], f"{last[1]}.{self.oldest}.{epoch}", self.newest), query)
 
 
-async def search_messages(index: ReadConnection, asked: ConversationFilter, page_id: str | None, limit: int) -> HitPage:
+async def search_messages(
+    index: ReadConnection,
+    asked: ConversationFilter,
+    page_id: str | None,
+    limit: int,
+    within: ConversationId | None = None,
+) -> HitPage:
     """Return a page of the messages that match `asked.q` in the conversations that match the filter.
+
+    With `within`, only those of one conversation, whatever else the filter says.
 
     Raises:
         InvalidToken: `page_id` is damaged, or belongs to another query or another build of the index.
         QueryTooSlow: the time limit of the connection was reached.
     """
-    query = digest("", asked, "messages")
+    query = digest("", asked, f"messages {within or ''}".rstrip())
     epoch = (await state.get_revision(index)).epoch
     after = None if page_id is None else _after(page_id, epoch, query)
     totals = await conversation_lookup.count_totals(index)
-    ranking = await _rank_matches(index, asked, after)
+    ranking = await _rank_matches(index, asked, after, within=None if within is None else [within])
     ranked = [one for one in ranking.matches if after is None or (one.score, one.id) < (after.score, after.id)]
     shown = ranked[:limit]
     next_page_id = None
@@ -113,6 +131,60 @@ async def search_messages(index: ReadConnection, asked: ConversationFilter, page
         next_page_id = ranking.token((shown[-1].score, shown[-1].id), epoch, query)
     hits = await _show(index, shown, parse_question(asked.q or "").terms)
     return HitPage(hits, next_page_id, ranking.truncated, totals.conversations - totals.behind, totals.conversations)
+
+
+async def find_in_log(
+    index: ReadConnection, uuid: ConversationId, text_: str, page_id: str | None, limit: int
+) -> HitPage:
+    """Return a page of the messages of a conversation that match, in the order of its log, and their total number.
+
+    Raises:
+        InvalidToken: `page_id` is damaged, or belongs to another query.
+        QueryTooSlow: the time limit of the connection was reached.
+    """
+    question = parse_question(text_)
+    query = digest("seq", ConversationFilter(q=text_), f"messages {uuid}")
+    after = None if page_id is None else decode_token(page_id, query, int)
+    totals = await conversation_lookup.count_totals(index)
+    found = [] if question.match is None else await index.fetch_all(SAID_HERE, {"match": question.match, "uuid": uuid})
+    rest = [row for row in found if after is None or (row[1], row[2]) > (after.key, after.id)]
+    shown = rest[:limit]
+    texts = await index.fetch_all(_texts_sql(), {"ids": orjson.dumps([row[0] for row in shown]).decode()})
+    ranked = await asyncio.to_thread(_rank, texts, question.terms, shown[-1][0] if shown else 0, index.deadline)
+    place = {row[0]: number for number, row in enumerate(shown)}
+    hits = await _show(index, sorted(ranked, key=lambda one: place[one.id]), question.terms)
+    next_page_id = encode_token(Cursor(shown[-1][1], shown[-1][2]), query) if len(rest) > limit else None
+    known = totals.conversations - totals.behind
+    return HitPage(
+        hits, next_page_id, truncated=False, indexed=known, conversations=totals.conversations, total=len(found)
+    )
+
+
+@cache
+def _texts_sql() -> Sql:
+    ids = text("SELECT value FROM json_each(:ids)").bindparams(bindparam("ids")).columns(message.c.id)
+    columns = message.c
+    return compiled(select(columns.id, columns.conversation, columns.seq, columns.text).where(columns.id.in_(ids)))
+
+
+async def list_best_hits(
+    index: ReadConnection, text_: str, ids: Sequence[ConversationId], number: int
+) -> dict[ConversationId, list[Hit]]:
+    """Return the best `number` matching messages of each of these conversations; titles are no messages.
+
+    Raises:
+        QueryTooSlow: the time limit of the connection was reached.
+    """
+    ranking = await _rank_matches(index, ConversationFilter(q=text_, archived=None, subagents=None), None, within=ids)
+    taken: defaultdict[int, list[_Ranked]] = defaultdict(list)
+    for one in ranking.matches:
+        if not one.is_title and len(taken[one.conversation]) < number:
+            taken[one.conversation].append(one)
+    shown = [one for some in taken.values() for one in some]
+    best: dict[ConversationId, list[Hit]] = {one: [] for one in ids}
+    for hit in await _show(index, shown, parse_question(text_).terms):
+        best[hit.conversation_id].append(hit)
+    return best
 
 
 async def rank_conversations(
@@ -144,15 +216,23 @@ async def rank_conversations(
     return Page([compose(view, row[1:]) for row in rows], next_page_id, ranking.truncated, ids)
 
 
-async def _rank_matches(index: ReadConnection, asked: ConversationFilter, after: _After | None) -> _Ranking:
-    """Return the newest matches, best first."""
+async def _rank_matches(
+    index: ReadConnection,
+    asked: ConversationFilter,
+    after: _After | None,
+    within: Sequence[ConversationId] | None = None,
+) -> _Ranking:
+    """Return the newest matches, best first; with `within`, only those in these conversations."""
     question = parse_question(asked.q or "")
     if question.match is None:
         return _Ranking([], 0, 0, truncated=False)
-    names, parameters = filter_sql.compile_filter(replace(asked, q=None))
+    asked = replace(asked, q=None) if within is None else ConversationFilter(archived=None, subagents=None)
+    names, parameters = filter_sql.compile_filter(asked)
+    if within is not None:
+        parameters["within"] = orjson.dumps(within).decode()
     newest, oldest, most = (after.newest, after.oldest, 2 * RANKED) if after else (_NEWEST, 0, RANKED + 1)
     parameters |= {"match": question.match, "newest": newest, "oldest": oldest, "most": most}
-    rows = await index.fetch_all(matches_sql(names), parameters)
+    rows = await index.fetch_all(matches_sql(names, within=within is not None), parameters)
     if after is None:
         newest = rows[0][0] if rows else 0
         oldest = rows[RANKED - 1][0] if len(rows) > RANKED else 0
@@ -180,7 +260,9 @@ def _rank(rows: Sequence[tuple[Any, ...]], terms: Sequence[Term], newest: int, d
     ranked = []
     for key, conversation_key, seq, said in rows:
         require_time(deadline)
-        ranked.append((score(said, seq == TITLE_SEQ, hour - hour_of(key)), key, conversation_key, said))
+        ranked.append(
+            (score(said, seq == TITLE_SEQ, hour - hour_of(key)), key, conversation_key, said, seq == TITLE_SEQ)
+        )
     ranked.sort(reverse=True)
     return list(map(_Ranked._make, ranked))
 

@@ -27,6 +27,11 @@ class Hit(NamedTuple):
     score: float
     snippet: str
 
+    def as_short_json(self) -> dict[str, Any]:
+        """Return the JSON without what it says of the conversation."""
+        fields = self.as_json()
+        return {name: fields[name] for name in ("event_id", "seq", "source", "timestamp", "score", "snippet")}
+
     def as_json(self) -> dict[str, Any]:
         """Return the JSON that the API answers."""
         fields = self._asdict()
@@ -43,7 +48,8 @@ class Hit(NamedTuple):
 class HitPage(NamedTuple):
     """A page of hits, best first, and the token of the next page. `truncated` means that not all matches were ranked.
 
-    `indexed` of `conversations` conversations have their text in the index; a sync is adding the others.
+    `indexed` of `conversations` conversations have their text in the index; a sync is adding the others. `total` is the
+    number of hits on all pages; only hits in the order of a log have one.
     """
 
     items: list[Hit]
@@ -51,6 +57,7 @@ class HitPage(NamedTuple):
     truncated: bool
     indexed: int
     conversations: int
+    total: int | None = None
 
     def as_json(self) -> dict[str, Any]:
         """Return the JSON that the API answers."""
@@ -59,4 +66,4 @@ class HitPage(NamedTuple):
             "next_page_id": self.next_page_id,
             "truncated": self.truncated,
             "text_indexed": {"conversations": self.indexed, "total": self.conversations},
-        }
+        } | ({} if self.total is None else {"total": self.total})

@@ -69,6 +69,13 @@ class EventOrder(StrEnum):
     TIMESTAMP_DESC = "TIMESTAMP_DESC"
 
 
+class HitOrder(StrEnum):
+    """Orders of the hits of a search in one conversation: the best first, or as they stand in the log."""
+
+    RELEVANCE = "relevance"
+    SEQ = "seq"
+
+
 class View(StrEnum):
     """How much of a conversation a list shows: the whole ConversationInfo, or the short row that people read."""
 

@@ -5,19 +5,19 @@ Links contain the whole filter state.
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections.abc import Mapping
 from datetime import date, timedelta
 from typing import NamedTuple
 from urllib.parse import parse_qsl, urlencode
 
 from app.index.conversation_list import Page
 from app.model.facets import Facets
-from app.model.hits import HitPage
+from app.model.hits import Hit
+from app.model.ids import ConversationId
 from app.model.page import SortOrder
 from app.web.rows import Row, make_list_row
 
 _BARS = 28
-_HITS = 2
 _NOT_FILTERS = ("sort_order", "page_id", "q")
 _ORDERS = (
     (SortOrder.UPDATED_AT_DESC, "Updated"),
@@ -87,7 +87,12 @@ class Address:
 
 
 def make_list(
-    query: str, facets: Facets, days: Facets, page: Page, hits: HitPage | None, order: SortOrder
+    query: str,
+    facets: Facets,
+    days: Facets,
+    page: Page,
+    hits: Mapping[ConversationId, list[Hit]],
+    order: SortOrder,
 ) -> dict[str, object]:
     """Return the context of list.html and rows.html."""
     address = Address(query)
@@ -95,7 +100,6 @@ def make_list(
     return {
         "count": facets.count,
         "q": asked.get("q", ""),
-        "hits": len(hits.items) if hits else 0,
         "groups": _groups(address, facets),
         "more": _more(address),
         "bars": _bars(days),
@@ -152,13 +156,8 @@ def _bars(days: Facets) -> list[Bar]:
     return [Bar(7 * place, 44 - height, height, selected=False) for place, height in enumerate(heights)]
 
 
-def _rows(page: Page, hits: HitPage | None) -> list[Row]:
+def _rows(page: Page, hits: Mapping[ConversationId, list[Hit]]) -> list[Row]:
     rows = [make_list_row(body) for body in page.items]
-    if hits is not None:
-        found = defaultdict(list)
-        for hit in hits.items:
-            if hit.seq is not None and hit.event_id is not None:
-                found[hit.as_json()["conversation_id"]].append(hit)
-        for row in rows:
-            row.hits = found[row.id][:_HITS]
+    for row, one in zip(rows, page.ids, strict=True):
+        row.hits = hits.get(one, [])
     return rows

@@ -34,6 +34,7 @@ _SHELL_HEADERS = {
     "Cache-Control": "no-cache",
 }
 _ROWS = 50
+_HITS = 2
 _FACETS = (Facet(FacetKind.STATUS), Facet(FacetKind.WORKSPACE), Facet(FacetKind.MODEL), Facet(FacetKind.TAG))
 
 router = APIRouter(prefix="/ui", include_in_schema=False, default_response_class=HTMLResponse)
@@ -54,7 +55,7 @@ async def get_list(request: Request, store: Store, query: Annotated[ListQuery, Q
     facets = await store.count_facets(_FACETS, asked, limit=12)
     days = await store.count_facets([Facet(FacetKind.DAY)], asked, limit=1000)
     page = await store.list_conversations(asked, order=order, page_id=query.page_id, limit=_ROWS, view=View.ROW)
-    hits = await store.search_messages(query.q, asked) if query.q and query.q.strip() else None
+    hits = await store.list_best_hits(query.q, page.ids, _HITS) if query.q and query.q.strip() else {}
     context = list_view.make_list(request.url.query, facets, days, page, hits, order)
     return _fragment(request, "rows.html" if query.page_id else "list.html", context)
 

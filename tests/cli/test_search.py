@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.builders import make_conversation, make_event
+from tests.builders import make_conversation, make_event, make_id, make_message_event
 from tests.cli.conftest import Command
 
 
@@ -32,3 +32,14 @@ def test_search_as_json_is_the_body_of_the_api(corpus: Path, convstore: Command)
     assert set(first) == {"items", "next_page_id", "truncated", "text_indexed"}
     assert len(first["items"]) == 3
     assert not [hit for hit in first["items"] if hit in rest["items"]]
+
+
+def test_search_in_one_conversation_goes_by_its_log(root: Path, convstore: Command) -> None:
+    make_conversation(root, 1, events=[make_message_event(seq, f"lease {seq}") for seq in range(3)])
+    make_conversation(root, 2, events=[make_message_event(0, "lease")])
+    ran = convstore("search", "lease", "--in", make_id(1), "--limit", 2, "--store", root)
+    assert [line.split("  ")[2] for line in ran.out.splitlines()[:4:2]] == ["user in event 0", "user in event 1"]
+    assert ran.out.splitlines()[-1] == "2 hits of 3; there are more (--page, or --limit)"
+    wrong = convstore("search", "lease", "--in", make_id(1), "--status", "error", "--store", root)
+    assert wrong.code == 2
+    assert "leave out the filters" in wrong.err

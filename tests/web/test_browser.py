@@ -184,3 +184,18 @@ def test_a_page_of_another_port_reads_and_changes_nothing(site: Site, browser: B
     )
     assert outcome == ["refused", "refused"]
     context.close()
+
+
+def test_finding_in_a_conversation_goes_from_hit_to_hit(site: Site) -> None:
+    page = site.open(f"{LONG}#e0")
+    page.wait_for_selector("#e0")
+    page.keyboard.press("/")
+    page.keyboard.type("turn")
+    page.keyboard.press("Enter")
+    expect(page.locator("#findbar output")).to_have_text("1 of 120")
+    page.keyboard.press("Shift+Enter")
+    expect(page.locator("#findbar output")).to_have_text("120 of 120")
+    expect(page.locator("#e1190")).to_be_in_viewport()
+    assert find_violations(page) == []
+    page.keyboard.press("Escape")
+    expect(page.locator("#findbar")).to_be_hidden()

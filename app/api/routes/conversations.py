@@ -26,6 +26,7 @@ from app.api.responses import (
 )
 from app.api.routes.agents import needs_agent
 from app.model.filters import Status
+from app.model.hits import Hit
 from app.model.ids import ConversationId
 from app.model.info import RUNTIME_INFO
 from app.model.page import SortOrder, View
@@ -129,6 +130,12 @@ class SearchQuery(FilterQuery):
     limit: int = Field(default=PAGE_MAX, gt=0, le=PAGE_MAX, description="the maximum number of items in the page")
     sort_order: SortOrder = SortOrder.CREATED_AT_DESC
     view: View = Field(default=View.FULL, description=VIEW)
+    hits: int = Field(
+        default=0,
+        ge=0,
+        le=10,
+        description="with `q`: each item has `hits`, its messages that match best, at most so many",
+    )
     include_skills: bool = Field(
         default=False, description="include agent.agent_context.skills; this opens the files of the page's items"
     )
@@ -179,12 +186,20 @@ async def search_conversations(store: Store, query: Annotated[SearchQuery, Query
     )
     if query.q is None:
         return page_response(page.items, page.next_page_id, **progress_of(store))
+    items = page.items
+    if query.hits and query.q.strip():
+        best = await store.list_best_hits(query.q, page.ids, query.hits)
+        items = [_with_hits(item, best[one]) for item, one in zip(items, page.ids, strict=True)]
     indexed, total = await store.count_text()
     text_indexed = {"conversations": indexed, "total": total}
     more = {"truncated": page.truncated, "text_indexed": text_indexed, **progress_of(store)}
-    response = page_response(page.items, page.next_page_id, **more)
+    response = page_response(items, page.next_page_id, **more)
     set_text_indexed(response, indexed, total)
     return response
+
+
+def _with_hits(item: bytes, hits: list[Hit]) -> bytes:
+    return b"%b,%b" % (item[:-1], orjson.dumps({"hits": [hit.as_short_json() for hit in hits]})[1:])
 
 
 @router.get("/count", responses={200: {"model": int}}, response_class=Response)

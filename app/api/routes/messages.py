@@ -6,13 +6,15 @@ from typing import Annotated
 
 import orjson
 from fastapi import APIRouter, Query, Response
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from app.api.errors import ErrorBody
-from app.api.params import Store
+from app.api.params import AnyId, Store
 from app.api.query_filters import SUBAGENTS, FilterQuery
 from app.api.responses import TextIndexed, json_response, set_text_indexed
 from app.model.filters import Archived
+from app.model.ids import ConversationId
+from app.model.page import HitOrder
 from app.store.read.reader import PAGE_MAX
 
 router = APIRouter(prefix="/api/messages", tags=["messages"])
@@ -28,9 +30,24 @@ class MessageQuery(FilterQuery):
     q: str = Field(
         description='words, "exact phrases", -excluded words, OR between words; the last word may be incomplete'
     )
+    conversation_id: AnyId | None = Field(
+        default=None, description="only in this conversation, archived or not; excludes all other filters"
+    )
+    order: HitOrder = Field(
+        default=HitOrder.RELEVANCE, description="seq: in the order of the log, with `total`; needs `conversation_id`"
+    )
     subagents: Archived = Field(default=Archived.ANY, description=SUBAGENTS)
     page_id: str | None = Field(default=None, description="`next_page_id` of the previous page")
     limit: int = Field(default=_DEFAULT_LIMIT, gt=0, le=PAGE_MAX, description="the maximum number of items in the page")
+
+    @model_validator(mode="after")
+    def _require_no_filter_within(self) -> MessageQuery:
+        if self.conversation_id is None and self.order is HitOrder.SEQ:
+            raise ValueError("order=seq needs conversation_id: hits of several conversations have no common order")
+        others = sorted(self.model_fields_set - {"q", "conversation_id", "order", "page_id", "limit"})
+        if self.conversation_id is not None and others:
+            raise ValueError(f"conversation_id searches one conversation; leave out {', '.join(others)}")
+        return self
 
 
 class MessageHit(BaseModel):
@@ -58,16 +75,28 @@ class MessagePage(BaseModel):
     next_page_id: str | None
     truncated: bool
     text_indexed: TextIndexed
+    total: int | None = Field(default=None, description="the number of hits on all pages; only with order=seq")
 
 
 @router.get(
     "/search",
-    responses={200: {"model": MessagePage}, 400: {"model": ErrorBody}, 422: {"model": ErrorBody}},
+    responses={
+        200: {"model": MessagePage},
+        400: {"model": ErrorBody},
+        404: {"model": ErrorBody},
+        422: {"model": ErrorBody},
+    },
     response_class=Response,
 )
 async def search_messages(store: Store, query: Annotated[MessageQuery, Query()]) -> Response:
-    """Search messages and titles of all conversations. Reads only the index."""
-    page = await store.search_messages(query.q, query.conversation_filter, page_id=query.page_id, limit=query.limit)
+    """Search messages and titles of all conversations, or the messages of one. Reads only the index."""
+    if query.conversation_id is None:
+        page = await store.search_messages(query.q, query.conversation_filter, page_id=query.page_id, limit=query.limit)
+    else:
+        wanted = ConversationId(query.conversation_id)
+        page = await store.find_in_conversation(
+            wanted, query.q, order=query.order, page_id=query.page_id, limit=query.limit
+        )
     response = json_response(orjson.dumps(page.as_json()))
     set_text_indexed(response, page.indexed, page.conversations)
     return response

@@ -70,6 +70,17 @@ def newest_matches(conditions: Sequence[ColumnElement[bool]]) -> Sql:
     )
 
 
+SAID_HERE = Sql(
+    "SELECT message.id, message.seq, message.event_id FROM message"  # noqa: S608
+    " JOIN conversation ON conversation.id = message.conversation AND conversation.uuid = :uuid"
+    " WHERE message.seq >= 0 AND message.id IN (SELECT message_fts.rowid FROM message_fts"
+    f" WHERE message_fts MATCH :match AND {CONVERSATION_OF_MATCH} ="
+    " (SELECT here.id FROM conversation AS here WHERE here.uuid = :uuid)) ORDER BY message.seq, message.event_id",
+    {},
+)
+"""The statement for the matching messages of one conversation (id, seq, event id), in the order of the log."""
+
+
 def first_id(time_us: int | None, conversation: int) -> int:
     """Return the lowest message id for a conversation and a time. None for the time means the year 1970.
 

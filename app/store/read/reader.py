@@ -27,9 +27,9 @@ from app.model.change_token import ChangePage, ChangeToken
 from app.model.costs import Period, Point, sum_periods
 from app.model.facets import Facet, Facets
 from app.model.filters import ConversationFilter, EventFilter
-from app.model.hits import HitPage
+from app.model.hits import Hit, HitPage
 from app.model.ids import ConversationId, EventName, dashed
-from app.model.page import EventOrder, SortOrder, View
+from app.model.page import EventOrder, HitOrder, SortOrder, View
 from app.settings import Settings
 from app.store.context import StoreContext, make_reader, require_directory, require_files
 from app.store.follow.derivation import adopt_index_settings, make_sync_context
@@ -204,6 +204,42 @@ class StoreReader:
         read = self.index.read(within_s=self.settings.search_timeout_s, whole=True)
         async with read as connection, connection.snapshot():
             return await search.search_messages(connection, replace(asked, q=text), page_id, limit)
+
+    async def find_in_conversation(
+        self,
+        conversation_id: ConversationId,
+        text: str,
+        *,
+        order: HitOrder = HitOrder.SEQ,
+        page_id: str | None = None,
+        limit: int = PAGE_MAX,
+    ) -> HitPage:
+        """Return a page of the messages of one conversation that match. In the order of the log, with their number.
+
+        Raises:
+            ConversationNotFound: no conversation has this id.
+            InvalidToken: `page_id` is damaged or belongs to another query.
+            QueryTooSlow: the search took longer than the settings allow.
+        """
+        await self._freshness.bring_in_step(conversation_id)
+        read = self.index.read(within_s=self.settings.search_timeout_s, whole=True)
+        async with read as connection, connection.snapshot():
+            if order is HitOrder.SEQ:
+                return await search.find_in_log(connection, conversation_id, text, page_id, limit)
+            asked = ConversationFilter(q=text)
+            return await search.search_messages(connection, asked, page_id, limit, within=conversation_id)
+
+    async def list_best_hits(
+        self, text: str, ids: Sequence[ConversationId], number: int
+    ) -> dict[ConversationId, list[Hit]]:
+        """Return the `number` messages of each conversation that match best.
+
+        Raises:
+            QueryTooSlow: the search took longer than the settings allow.
+        """
+        read = self.index.read(within_s=self.settings.search_timeout_s, whole=True)
+        async with read as connection, connection.snapshot():
+            return await search.list_best_hits(connection, text, ids, number)
 
     async def count_text(self) -> tuple[int, int]:
         """Return (conversations with indexed text, all conversations)."""

@@ -40,6 +40,7 @@ export async function start() {
   addEventListener('hashchange', () => { const to = /^#e(\d+)$/.exec(location.hash); if (to) jump(Number(to[1])); });
   addEventListener('scroll', onScroll, { passive: true });
   document.addEventListener('click', onClick);
+  document.addEventListener('keydown', onFindKey);
   document.addEventListener('toggle', onToggle, true);
   onScroll();
   follow(`/api/conversations/${id}/events/stream?after=latest`, onEvent, { onState: showLive });
@@ -210,6 +211,54 @@ function toEnd() {
   fill(sections.at(-1)).then(() => { scrollTo(0, document.documentElement.scrollHeight); onScroll(); });
 }
 
+// Find: hits of this conversation in the order of its log, a page at a time.
+let finding = { text: '', hits: [], total: 0, at: -1, next: null };
+function openFind() {
+  $('#findbar').hidden = false;
+  $('#findbar input').select();
+  $('#findbar input').focus();
+}
+
+async function loadHits() {
+  const query = new URLSearchParams({ q: finding.text, conversation_id: id, order: 'seq', limit: '100' });
+  if (finding.next) query.set('page_id', finding.next);
+  const page = await (await ask(`/api/messages/search?${query}`)).json();
+  finding.hits.push(...page.items);
+  finding.total = page.total;
+  finding.next = page.next_page_id;
+}
+
+async function findText(text, direction) {
+  try {
+    if (text !== finding.text) {
+      finding = { text, hits: [], total: 0, at: -1, next: null };
+      if (text) await loadHits();
+      const here = Number($('.ev.cur')?.dataset.seq ?? 0);
+      const from = finding.hits.findIndex((hit) => hit.seq >= here);
+      finding.at = from < 0 ? 0 : from;
+    } else {
+      finding.at += direction;
+      if (finding.at >= finding.hits.length && finding.next) await loadHits();
+      if (finding.at >= finding.hits.length) finding.at = 0;
+      if (finding.at < 0) {
+        while (finding.next) await loadHits();
+        finding.at = finding.hits.length - 1;
+      }
+    }
+  } catch (error) { notice(error.message, 'bad'); return; }
+  $('#findbar output').textContent = !text ? '' : finding.total ? `${finding.at + 1} of ${finding.total.toLocaleString()}` : 'no hit';
+  const hit = finding.hits[finding.at];
+  if (hit) await jump(hit.seq);
+}
+
+function onFindKey(event) {
+  if (!event.target.closest('#findbar')) return;
+  if (event.key === 'Escape') $('#findbar').hidden = true;
+  if (event.key !== 'Enter' || event.target.tagName !== 'INPUT') return;
+  event.preventDefault();
+  findText(event.target.value.trim(), event.shiftKey ? -1 : 1);
+}
+
 async function onToggle(event) {
   const details = event.target;
   if (!details.open || !details.dataset?.event) return;
@@ -235,6 +284,8 @@ async function onClick(event) {
   }
   if (!button) return;
   if (button.id === 'live') toEnd();
+  if (button.dataset.find === '0') $('#findbar').hidden = true;
+  else if (button.dataset.find) findText($('#findbar input').value.trim(), Number(button.dataset.find));
   if (button.dataset.group) {
     const on = button.getAttribute('aria-pressed') !== 'true';
     button.setAttribute('aria-pressed', String(on));
@@ -332,6 +383,7 @@ const turns = () => $$('.outline li:not(.sub) > a');
 const errors = () => $$('.outline li > a').filter((one) => $('.bad', one));
 
 export const keys = {
+  '/': ['Find in this conversation', openFind],
   j: ['Next event', () => step('.ev', 1)],
   k: ['Previous event', () => step('.ev', -1)],
   J: ['Next turn of yours', () => toLine(turns(), 1)],

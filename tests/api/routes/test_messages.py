@@ -273,3 +273,52 @@ async def ask_at_random(client: httpx.AsyncClient, number: int, seed: int) -> fl
                 assert "<" not in bare
                 assert plain(unescape(bare))
     return longest
+
+
+async def test_hits_in_one_conversation_come_in_the_order_of_its_log(root: Path) -> None:
+    said = ["a lease", "nothing", "lease lease lease", "the lease", "lease"]
+    make_conversation(root, 1, events=[make_message_event(seq, text) for seq, text in enumerate(said)])
+    (root / make_id(1) / "convstore.json").write_text('{"archived": true}')
+    make_conversation(root, 2, events=[make_message_event(0, "another lease")])
+    within = {"q": "lease", "conversation_id": make_id(1), "order": "seq"}
+    async with serving(Settings(store=root)) as client:
+        whole = await get(client, SEARCH, **within)
+        assert [hit["seq"] for hit in whole["items"]] == [0, 2, 3, 4]
+        pages = [page async for page in walk_pages(client, SEARCH, limit=3, **within)]
+        assert [[hit["seq"] for hit in page["items"]] for page in pages] == [[0, 2, 3], [4]]
+        assert {page["total"] for page in (whole, *pages)} == {4}
+        best = await get(client, SEARCH, q="lease", conversation_id=make_id(1))
+        assert sorted(hit["seq"] for hit in best["items"]) == [0, 2, 3, 4]
+        assert "total" not in best
+        assert (await get(client, SEARCH, q="-lease", conversation_id=make_id(1), order="seq"))["items"] == []
+        wrong = [
+            {"q": "lease", "order": "seq"},
+            within | {"status": "idle"},
+            within | {"page_id": best["items"][0]["event_id"]},
+            within | {"conversation_id": make_id(9)},
+        ]
+        assert [(await client.get(SEARCH, params=one)).status_code for one in wrong] == [422, 422, 400, 404]
+
+
+async def test_rows_of_a_search_have_their_best_hits(root: Path) -> None:
+    said = ["a lease of all the words that one could say", "lease", "none", "lease lease"]
+    make_conversation(root, 1, events=[make_message_event(seq, text) for seq, text in enumerate(said)])
+    make_conversation(root, 2, events=[make_message_event(0, "no")], meta={"title": "Lease"})
+    make_conversation(root, 3, events=[make_message_event(0, "another lease")])
+    async with serving(Settings(store=root)) as client:
+        for order in ("RELEVANCE", "CREATED_AT"):
+            page = await get(client, LIST, q="lease", hits=2, view="row", sort_order=order)
+            found = {row["id"][-1]: row["hits"] for row in page["items"]}
+            assert {number: len(hits) for number, hits in found.items()} == {"1": 2, "2": 0, "3": 1}
+            [hit] = found["3"]
+            assert hit == {
+                "event_id": make_message_event(0, "")["id"],
+                "seq": 0,
+                "source": "user",
+                "timestamp": "2026-10-01T12:00:00Z",
+                "score": hit["score"],
+                "snippet": "another <mark>lease</mark>",
+            }
+            assert found["1"][0]["score"] >= found["1"][1]["score"]
+        plain_page = await get(client, LIST, hits=2)
+        assert all("hits" not in row for row in plain_page["items"])
