@@ -8,7 +8,19 @@ from pathlib import Path
 
 import pytest
 
+from tests.documents import ROOT
 from tests.faults.strace import is_usable
+
+
+def _lacks(*programs: str) -> str:
+    """Say why a test with the real clients cannot run; empty if it can."""
+    missing = [program for program in programs if not shutil.which(program)]
+    if missing:
+        return f"{' and '.join(missing)} is not installed"
+    return "" if (ROOT / ".clients/ready").exists() else "`make clients` was not run, or got nothing from npm"
+
+
+_CANVAS_LACKS = _lacks("node", "chromium")
 
 _LEFT_OUT = {
     Path(__file__).parent / test: why
@@ -16,13 +28,7 @@ _LEFT_OUT = {
         ("deploy/test_nginx.py", shutil.which("nginx"), "nginx is not installed"),
         ("deploy/test_systemd.py", shutil.which("systemd-analyze"), "systemd-analyze is not installed"),
         ("web/test_browser.py", shutil.which("chromium"), "chromium is not installed"),
-        (
-            "clients/test_agent_canvas.py",
-            shutil.which("chromium")
-            and shutil.which("node")
-            and (Path(__file__).parents[1] / ".clients/ready").exists(),
-            "npm, node or chromium is missing, or `make clients` was not run",
-        ),
+        ("clients/test_agent_canvas.py", not _CANVAS_LACKS, _CANVAS_LACKS),
         ("faults/test_every_call.py", is_usable(), "strace is missing or may not attach to a process"),
     )
     if not there

@@ -181,7 +181,7 @@ try {
   if (asked.ids) await use(asked.ids);
   for (const [name, where] of asked.pages) {
     await page.goto(origin + where);
-    await look(name, 4000);
+    await look(name, 2500);
   }
 } catch (error) {
   errors.push(`script: ${error.stack}`);

@@ -49,13 +49,13 @@ def run(corpus: Path, tmp_path: Path) -> dict[str, Any]:
             "pages": [[page.replace("/", "-"), f"/{page}"] for page in PAGES],
         }
         done = subprocess.run(
-            ["node", str(script)], input=json.dumps(asked), capture_output=True, text=True, timeout=240, check=True
+            ["node", str(script)], input=json.dumps(asked), capture_output=True, text=True, timeout=170, check=True
         )
     found: dict[str, Any] = json.loads(done.stdout)
     return found
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(180)
 def test_the_page_works_for_all_that_needs_no_agent(run: dict[str, Any]) -> None:
     assert {name: got for name, got in run["steps"].items() if str(got).startswith("failed")} == {}
     assert run["steps"]["sends a message"] == 1
