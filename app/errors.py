@@ -252,8 +252,10 @@ class InvalidConversation(StoreError):
         self.problems = problems
 
 
-class ParentRefused(InvalidConversation):
+class ParentRefused(StoreError):
     """The parent of a new conversation is none, or has another workspace."""
+
+    code = "parent_refused"
 
 
 class NeedsAgent(StoreError):

@@ -48,6 +48,7 @@ STATUS_OF: dict[str, HTTPStatus] = {
     errors.EventExists.code: HTTPStatus.CONFLICT,
     errors.InvalidEvent.code: HTTPStatus.UNPROCESSABLE_ENTITY,
     errors.InvalidConversation.code: HTTPStatus.UNPROCESSABLE_ENTITY,
+    errors.ParentRefused.code: HTTPStatus.UNPROCESSABLE_ENTITY,
     errors.NeedsAgent.code: HTTPStatus.NOT_IMPLEMENTED,
     errors.NotInTrash.code: HTTPStatus.NOT_FOUND,
     errors.UnexpectedCount.code: HTTPStatus.CONFLICT,

@@ -94,7 +94,7 @@ def find_kind(root: Path, name: str) -> Kind | None:
 def holds_conversation(fd: int) -> bool:
     """Whether an open directory is a conversation (`Kind.CONVERSATION`)."""
     try:
-        return _is_there(META, fd) or _is_there(STATE, fd) or bool(list_events(fd))
+        return _is_there(META, fd) or _is_there(STATE, fd) or (_is_there(EVENTS, fd) and bool(list_events(fd)))
     except UnreadableFile:
         return True
 

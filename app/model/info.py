@@ -40,7 +40,8 @@ def compose_info(state: dict[str, Any], meta: dict[str, Any], *, include_skills:
     info = {name: value for name, value in state.items() if name not in _SHOWN_AS_STORED}
     mask_shown(info)
     info |= {name: state[name] for name in _SHOWN_AS_STORED if name in state}
-    _complete_stats(info.get("stats"))
+    if "stats" in info:
+        info["stats"] = _complete_stats(info["stats"])
     if not is_agent(agent):
         info["agent"] = dict(STUB_AGENT)
     workspace = state.get("workspace") or meta.get("workspace")
@@ -59,12 +60,19 @@ def compose_info(state: dict[str, Any], meta: dict[str, Any], *, include_skills:
     return info
 
 
-def _complete_stats(stats: object) -> None:
-    """Add `max_budget` if it is missing. agent-server does not store null, but agent-canvas fails without the field."""
+def _complete_stats(stats: object) -> object:
+    """Return stats with `max_budget_per_task`, which agent-server does not store if it is null.
+
+    agent-canvas fails without the field.
+    """
     usages = stats.get("usage_to_metrics") if isinstance(stats, dict) else None
-    for usage in usages.values() if isinstance(usages, dict) else ():
-        if isinstance(usage, dict):
-            usage.setdefault("max_budget_per_task", None)
+    if not isinstance(stats, dict) or not isinstance(usages, dict):
+        return stats
+    complete = {
+        name: {"max_budget_per_task": None} | usage if isinstance(usage, dict) else usage
+        for name, usage in usages.items()
+    }
+    return stats | {"usage_to_metrics": complete}
 
 
 def is_agent(value: object) -> bool:

@@ -45,7 +45,7 @@ NAMES = [
     "%00",
     f"{ONE}%00",
     f"{ONE}%2fmeta.json",
-    f"{ONE}%0a",
+    f"{ONE}%0a0",
     ONE + "0" * 4000,
     ".trash",
     ".convstore",

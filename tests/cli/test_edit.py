@@ -89,7 +89,7 @@ def test_what_cannot_be_read_is_refused_and_told(
     ran = convstore(*command, *dry, "--store", root)
     assert (ran.code, ran.out) == (2, "")
     assert f"conversation {ONE} cannot be " in ran.err
-    assert f"base_state.json: the file is empty; `convstore repair {ONE}` mends" in ran.err
+    assert f"base_state.json: the file is empty; run `convstore repair {ONE}`, which makes all safe repairs" in ran.err
 
 
 def test_a_fork_names_the_event_that_cannot_be_read(root: Path, convstore: Command) -> None:

@@ -99,7 +99,8 @@ def test_the_log_is_json_without_the_key_where_no_terminal_is(tmp_path: Path) ->
     with served(tmp_path) as server:
         lines = [json.loads(line) for line in server.greeting.splitlines()]
     assert lines[0]["message"] == (
-        f"convstore serves {tmp_path} at {server.url}; the key is in {tmp_path / '.convstore' / 'api-key'}"
+        f"convstore serves {tmp_path} at {server.url}; the key is in {tmp_path / '.convstore' / 'api-key'}; "
+        "`convstore open --print` makes an address that signs in"
     )
     assert {line["level"] for line in lines} == {"info"}
     assert (tmp_path / ".convstore" / "api-key").read_text().strip() not in server.greeting

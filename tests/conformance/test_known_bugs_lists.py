@@ -22,6 +22,7 @@ from app.model.conversation import TITLE_MAX
 from app.model.filters import ConversationFilter, Status
 from app.model.ids import ConversationId, dashed
 from app.model.page import COLUMN_ORDERS, SortOrder
+from app.model.workspace import WORKSPACE_MAX
 from tests.builders import make_conversation, make_event, make_id, make_state
 from tests.conformance.asking import event_ids, listed, listed_ids, logged, walked_ids
 from tests.conftest import StoreOpener, serving
@@ -205,6 +206,7 @@ async def test_bug_32_every_text_in_the_index_is_bounded(root: Path, open_store:
                 [(most,)] = database.execute(f"SELECT max(length({column})) FROM {table}")
                 longest[f"{table}.{column}"] = most or 0
     database.close()
+    assert longest.pop("conversation.workspace") == WORKSPACE_MAX
     assert {column for column, most in longest.items() if most > 500} == set()
     assert longest["conversation.title"] == TITLE_MAX
 

@@ -131,6 +131,7 @@ def test_every_field_of_a_body() -> None:
         "current_model_id": "m",
         "available_models": ["m"],
         "supports_runtime_model_switch": False,
+        "runtime_info": {"runtime_status": "available", "runtime_error": None, "can_resume": True},
     }
 
 

@@ -212,7 +212,7 @@ async def test_counting_events_opens_none(root: Path, watch: Watch) -> None:
 
 def test_only_the_writer_commits_and_only_a_reader_that_cannot_write_begins_too() -> None:
     texts = {str(path.relative_to(APP)): path.read_text() for path in APP.rglob("*.py")}
-    assert {name for name, text in texts.items() if re.search(r"\.commit\(|\bCOMMIT\b", text)} == {
+    assert {name for name, text in texts.items() if re.search(r"(?<!_commits)\.commit\(|\bCOMMIT\b", text)} == {
         "index/sqlite/write_connection.py"
     }
     beginning = {name for name, text in texts.items() if re.search(r"\bBEGIN\b", text)}

@@ -80,7 +80,7 @@ async def test_no_conversation_is_put_in_the_place_of_something_else(root: Path,
         assert (await client.get("/api/conversations/count")).json() == 1
     assert [(one.status_code, one.json()["code"]) for one in answers] == [(409, "directory_taken")] * 3
     assert f"{root / ONE} already exists and is not a conversation" in answers[0].json()["detail"]
-    assert (restored, child.status_code, child.json()["code"]) == ("directory_taken", 422, "invalid_conversation")
+    assert (restored, child.status_code, child.json()["code"]) == ("directory_taken", 422, "parent_refused")
     assert details_in(root / ONE) == before
     assert len(trash.list_trash(root)) == 1
     assert [name for name in names_in(root) if name.startswith(".new")] == []

@@ -125,7 +125,8 @@ async def test_the_search_for_leaks_finds_what_is_not_masked(root: Path) -> None
 
 async def test_what_a_user_wrote_is_served_as_it_is(root: Path) -> None:
     words = {"tags": {"token": "release 1", "key": "b"}}
-    stats = {"usage_to_metrics": {"agent": {"accumulated_token_usage": {"prompt_tokens": 3}}}}
+    usage = {"accumulated_token_usage": {"prompt_tokens": 3}, "max_budget_per_task": None}
+    stats = {"usage_to_metrics": {"agent": usage}}
     make_conversation(root, meta={"title": "gAAAA is how they begin"}, state=words | {"stats": stats})
     async with serving(Settings(store=root)) as client:
         info = (await client.get(f"/api/conversations/{make_id(1)}")).json()

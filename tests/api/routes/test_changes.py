@@ -239,7 +239,7 @@ async def test_a_stream_ends_with_a_line_in_the_log_when_the_index_fails(
         await response.aread()
     told = [record for record in caplog.records if record.name.startswith(("uvicorn", "app.api"))]
     assert [record.getMessage()[:39] for record in told if record.levelno >= logging.WARNING] == [
-        "a stream of the changes ends: the index"
+        "a stream of the changes ended: the inde"
     ]
 
 

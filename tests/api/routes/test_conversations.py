@@ -345,7 +345,7 @@ async def test_a_parent_must_have_the_same_workspace(root: Path) -> None:
     request = NEW_CONVERSATION | {"parent_conversation_id": make_id(1)}
     async with serving(Settings(store=root)) as client:
         other = await client.post("/api/conversations", json=request | {"workspace": {"working_dir": "/elsewhere"}})
-        assert (other.status_code, other.json()["code"]) == (422, "invalid_conversation")
+        assert (other.status_code, other.json()["code"]) == (422, "parent_refused")
         assert "has another workspace" in other.json()["detail"]
         same = await client.post("/api/conversations", json=request | {"workspace": workspace})
         assert (same.status_code, same.json()["parent_conversation_id"]) == (201, dashed(ConversationId(make_id(1))))

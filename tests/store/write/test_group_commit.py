@@ -31,5 +31,5 @@ async def test_writes_that_wait_for_the_index_are_committed_together(root: Path,
                 while len(list(root.glob("*/events/event-00003-*.json"))) < len(MANY):
                     await asyncio.sleep(0.02)
         assert await asyncio.gather(*writing) == [3] * len(MANY)
-        assert (await store.get_status())[0].revision - before <= 3
+        assert (await store.get_status())[0].revision - before < len(MANY)
         assert await is_rebuilt_equal(store)
