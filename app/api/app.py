@@ -46,6 +46,7 @@ from app.api.routes import (
     sockets,
     stats,
     trash,
+    upkeep,
 )
 from app.processes import die_with_parent
 from app.settings import LOOPBACK_HOSTS, Settings
@@ -76,6 +77,7 @@ _ROUTERS = (
     session.router,
     server.router,
     index.router,
+    upkeep.router,
     metrics.router,
 )
 """The routers, in the order of /docs."""
@@ -128,6 +130,7 @@ def create_app(settings: Settings, keys: Sequence[str] | None = None, *, ends_pr
     app.state.keys = valid_keys
     app.state.metrics = app_metrics
     app.state.started = time.monotonic()
+    upkeep.install(app, settings)
     errors.install(app)
     openapi.install(app, OPEN_PATHS, settings.base_path)
     return app

@@ -9,13 +9,13 @@ from dataclasses import replace
 from datetime import date, timedelta, timezone
 from typing import Any, NamedTuple
 
-from app import __version__
 from app.model.costs import Period, Point
 from app.model.facets import Facet, FacetKind
 from app.model.filters import ConversationFilter, Status
 from app.model.page import SortOrder, View
 from app.settings import Settings
-from app.store.admin.doctor import Level, examine_store
+from app.store.admin.doctor import Finding, Level
+from app.store.admin.usage import StoreUsage
 from app.store.read.reader import StoreReader
 from app.web.rows import make_list_row
 
@@ -27,10 +27,13 @@ _COLOURS = 3
 _OTHERS = "others"
 _DAYS_MAX = 120
 _BAR_MAX = 40
+_MONTHS_MAX = 12
 _WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 
 
-async def make_overview(store: StoreReader, settings: Settings, days: int, offset_min: int) -> dict[str, object]:
+async def make_overview(
+    store: StoreReader, settings: Settings, findings: list[Finding], days: int, offset_min: int
+) -> dict[str, object]:
     """Return the context of overview.html for the conversations with an event in the last `days` (0: all)."""
     since_us = time.time_ns() // 1000 - days * _DAY_US if days else None
     asked = ConversationFilter(archived=None, last_event_at_gte_us=since_us)
@@ -45,7 +48,6 @@ async def make_overview(store: StoreReader, settings: Settings, days: int, offse
     zone = timezone(timedelta(minutes=offset_min))
     hours = await store.count_hours(asked, since_us=since_us or 0, offset_s=60 * offset_min)
     days_of_cost = await store.list_usage(asked, Period.DAY, split="model", since_us=since_us or 0, zone=zone)
-    findings = [finding async for finding in examine_store(settings, __version__, sample=20)]
     return {
         "days": days,
         "periods": PERIODS,
@@ -61,6 +63,16 @@ async def make_overview(store: StoreReader, settings: Settings, days: int, offse
         "weekdays": [(name, 20 + 26 * place) for place, name in enumerate(_WEEKDAYS)],
         "findings": sorted(findings, key=lambda one: list(Level).index(one.level), reverse=True),
         "root": str(settings.root),
+    }
+
+
+def make_disk(found: StoreUsage) -> dict[str, object]:
+    """Return the context of disk.html: the disk usage by month, the latest first."""
+    most = max((share.usage.disk_bytes for share in found.shares), default=0) or 1
+    months = sorted(found.shares, key=lambda share: share.name, reverse=True)[:_MONTHS_MAX]
+    return {
+        "months": [(share, max(1, round(20 * share.usage.disk_bytes / most))) for share in months],
+        "others": [("all conversations", found.conversations.usage), ("trash", found.trash), ("index", found.index)],
     }
 
 

@@ -15,11 +15,13 @@ from starlette.types import Scope
 
 from app.api.params import AnyId, IdInPath, Store
 from app.api.query_filters import FilterQuery
+from app.api.routes.upkeep import find_findings, find_usage
 from app.model.facets import Facet, FacetKind
 from app.model.ids import ConversationId, dashed
 from app.model.page import SortOrder, View
 from app.model.times import format_us
 from app.settings import Settings
+from app.store.admin.usage import By
 from app.web import conversation_view, list_view, overview
 from app.web.templates import render
 
@@ -107,8 +109,14 @@ async def get_overview(
 ) -> HTMLResponse:
     """Render totals, the hours of work, the costliest conversations and workspaces, and the health of the store."""
     settings: Settings = request.app.state.settings
-    context = await overview.make_overview(store, settings, days, offset)
+    context = await overview.make_overview(store, settings, await find_findings(request), days, offset)
     return _fragment(request, "overview.html", context)
+
+
+@router.get("/overview/disk")
+async def get_disk(request: Request) -> HTMLResponse:
+    """Render the disk usage by month, which takes long to measure, so that the overview does not wait for it."""
+    return _fragment(request, "disk.html", overview.make_disk(await find_usage(request, By.MONTH)))
 
 
 @router.get("/trash")

@@ -100,6 +100,9 @@ async def test_the_overview_has_sums_and_findings(client: httpx.AsyncClient) -> 
     assert '<dd class="num">2</dd>' in html
     assert '<dd class="num">— ' in html  # no cost was recorded: that is not nothing
     assert "Store health" in html
+    disk = await text(client, "/ui/overview/disk")
+    assert re.search(r'"name">20\d\d-\d\d<svg', disk)
+    assert "all conversations" in disk
 
 
 async def test_two_conversations_are_compared(client: httpx.AsyncClient) -> None:

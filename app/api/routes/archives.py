@@ -54,7 +54,7 @@ async def export_conversation(
         await chunks.aclose()
         raise UnreadableFile(f"conversation {dashed(wanted)} cannot be exported: {report.left_out[-1][1].reason}")
     return StreamedResponse(
-        _log_left_out(first, chunks, report),
+        log_left_out(first, chunks, report),
         kind.media_type,
         {"Content-Disposition": f'attachment; filename="{wanted}{kind.suffix}"'},
     )
@@ -140,7 +140,7 @@ async def _receive(request: Request, upload: BinaryIO, max_bytes: int) -> None:
     await asyncio.to_thread(upload.flush)
 
 
-async def _log_left_out(
+async def log_left_out(
     first: bytes, chunks: AsyncGenerator[bytes, None], report: ExportReport
 ) -> AsyncGenerator[bytes, None]:
     """Yield the chunks, and then log the files that the export left out."""

@@ -1,4 +1,4 @@
-"""Delete, tag, archive or restore many conversations in one request.
+"""Delete, tag, archive, pin, restore or export many conversations in one request.
 
 An error of one conversation is reported in its item of the answer; the others are still changed.
 """
@@ -9,22 +9,25 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
 from functools import partial
-from typing import Any
+from typing import Any, Self
 
 from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, field_validator, model_validator
 
 from app.api.errors import UNEXPECTED, ErrorBody
-from app.api.params import AnyId, WritableStore
+from app.api.params import AnyId, Store, WritableStore
 from app.api.query_filters import FilterQuery
 from app.api.responses import Warned
+from app.api.routes.archives import log_left_out
+from app.api.streamed import StreamedResponse
 from app.errors import StoreError, UnexpectedCount
+from app.model.archive_format import ExportFormat
 from app.model.filters import is_blank
 from app.model.ids import ConversationId, dashed
 from app.model.times import to_us
 from app.model.validation import check_tags
-from app.store.read.reader import PAGE_MAX
-from app.store.store import ConversationStore
+from app.store.admin.archive_export import ExportReport, aiter_of, export, find_named
+from app.store.read.reader import PAGE_MAX, StoreReader
 from app.store.write.backlog import Done
 
 log = logging.getLogger(__name__)
@@ -53,8 +56,8 @@ class BulkFilter(FilterQuery):
         return text
 
 
-class Bulk(BaseModel):
-    """The conversations to change: by ids or by a filter."""
+class Selection(BaseModel):
+    """Conversations: by ids or by a filter."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -71,10 +74,9 @@ class Bulk(BaseModel):
         description="`matched` of a dry run. If the number has changed since, the answer is 409 and nothing is done. "
         f"Required when a filter matches more than {PAGE_MAX} conversations, and for `permanent` with a filter",
     )
-    dry_run: bool = Field(default=False, description="report the changes without making them")
 
     @model_validator(mode="after")
-    def _require_one_choice(self) -> Bulk:
+    def _require_one_choice(self) -> Self:
         if (self.ids is None) == (self.filter is None):
             raise ValueError('give ids or a filter; {"filter": {}, "all": true} means all conversations')
         narrows = self.filter is None or self.filter.conversation_filter.narrows
@@ -83,6 +85,18 @@ class Bulk(BaseModel):
         if narrows and self.all:
             raise ValueError('"all" is only allowed with an empty filter; omit "all", or omit the ids or filters')
         return self
+
+
+class Bulk(Selection):
+    """The conversations to change."""
+
+    dry_run: bool = Field(default=False, description="report the changes without making them")
+
+
+class BulkExport(Selection):
+    """The conversations to export, and the format."""
+
+    format: ExportFormat = Field(default=ExportFormat.ZIP, description="zip and jsonl can be imported again")
 
 
 class BulkDelete(Bulk):
@@ -103,6 +117,12 @@ class BulkArchive(Bulk):
     """The conversations to archive, or to take out of the archive. A filter matches archived ones only on request."""
 
     archived: bool = True
+
+
+class BulkPin(Bulk):
+    """The conversations to pin, or to unpin. A filter matches archived ones only on request."""
+
+    pinned: bool = True
 
 
 class BulkRestore(BaseModel):
@@ -177,6 +197,32 @@ async def bulk_archive(store: WritableStore, request: BulkArchive) -> BulkAnswer
     return await _each(await _select(store, request), operation, dry_run=request.dry_run)
 
 
+@router.post("/pin", responses=_CONFLICT, response_model_exclude_unset=True)
+async def bulk_pin(store: WritableStore, request: BulkPin) -> BulkAnswer:
+    """Pin many conversations, so that they are never pruned, or unpin them."""
+
+    async def pin(one: ConversationId) -> Done:
+        return await store.mark(one, pinned=request.pinned)
+
+    operation: _Operation = store.require_deletable if request.dry_run else pin
+    return await _each(await _select(store, request), operation, dry_run=request.dry_run)
+
+
+@router.post(
+    "/export", response_class=StreamedResponse, status_code=200, responses=_CONFLICT | {404: {"model": ErrorBody}}
+)
+async def bulk_export(store: Store, request: BulkExport) -> StreamedResponse:
+    """Download many conversations as one file. Secrets are masked; what cannot be read is left out and logged."""
+    report = ExportReport()
+    named = aiter_of(await find_named(store, await _select(store, request, for_reading=True)))
+    chunks = export(store.reader, named, request.format, report)
+    return StreamedResponse(
+        log_left_out(await anext(chunks, b""), chunks, report),
+        request.format.media_type,
+        {"Content-Disposition": f'attachment; filename="conversations{request.format.suffix}"'},
+    )
+
+
 @router.post("/restore", response_model_exclude_unset=True)
 async def bulk_restore(store: WritableStore, request: BulkRestore) -> BulkAnswer:
     """Restore many deleted conversations."""
@@ -191,13 +237,16 @@ async def bulk_restore(store: WritableStore, request: BulkRestore) -> BulkAnswer
     return await _each(ids, partial(store.restore, deleted=deleted))
 
 
-async def _select(store: ConversationStore, request: Bulk, *, for_good: bool = False) -> list[ConversationId]:
+async def _select(
+    store: StoreReader, request: Selection, *, for_good: bool = False, for_reading: bool = False
+) -> list[ConversationId]:
     if request.filter is None:
         ids = list(dict.fromkeys(ConversationId(one) for one in request.ids or ()))
     else:
         ids = await store.list_ids(request.filter.conversation_filter)
     found, expected = len(ids), request.expected_count
-    unasked = request.dry_run or request.filter is None or found <= (0 if for_good else PAGE_MAX)
+    dry_run = isinstance(request, Bulk) and request.dry_run
+    unasked = dry_run or for_reading or request.filter is None or found <= (0 if for_good else PAGE_MAX)
     if expected == found or (expected is None and unasked):
         return ids
     if expected is None:

@@ -86,6 +86,20 @@ class ConversationPage(BaseModel):
     text_indexed: TextIndexed | None = None
 
 
+class Side(BaseModel):
+    """One of two conversations."""
+
+    conversation: dict[str, Any]
+    outline: dict[str, Any]
+    final_response: str
+
+
+class Comparison(BaseModel):
+    """Two conversations in the order asked."""
+
+    items: list[Side]
+
+
 class FinalResponse(BaseModel):
     """The agent's final response."""
 
@@ -219,6 +233,21 @@ async def count_facets(store: Store, query: Annotated[FacetQuery, Query()]) -> R
     if query.q is not None:
         set_text_indexed(response, *await store.count_text())
     return response
+
+
+@router.get("/compare", responses=_NOT_FOUND | {200: {"model": Comparison}}, response_class=Response)
+async def compare_conversations(store: Store, a: AnyId, b: AnyId) -> Response:
+    """Return two conversations side by side: each with its outline and its final response."""
+    sides = []
+    for one in (a, b):
+        wanted = ConversationId(one)
+        body = await store.get_conversation(wanted)
+        rest = {
+            "outline": (await store.get_outline(wanted)).as_json(),
+            "final_response": await store.get_final_response(wanted),
+        }
+        sides.append(b'{"conversation":%b,%b' % (body, orjson.dumps(rest)[1:]))
+    return json_response(b'{"items":[%b,%b]}' % (sides[0], sides[1]))
 
 
 @router.get("/{conversation_id}", responses={200: {"model": dict[str, Any]}, 404: {"model": ErrorBody}})

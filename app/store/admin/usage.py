@@ -18,7 +18,7 @@ from app.model.ids import dashed
 from app.model.times import format_us
 from app.model.transcript import name_conversation
 from app.store.follow.full_sync import OnProgress, ignore_progress
-from app.store.store import ConversationStore
+from app.store.read.reader import StoreReader
 
 _BLOCK_BYTES = 512
 
@@ -107,9 +107,7 @@ class StoreUsage:
     other: DiskUsage
 
 
-async def measure(
-    store: ConversationStore, by: By, limit: int, on_progress: OnProgress = ignore_progress
-) -> StoreUsage:
+async def measure(store: StoreReader, by: By, limit: int, on_progress: OnProgress = ignore_progress) -> StoreUsage:
     """Measure a store. `shares` has the `limit` largest groups (0: all). A file with several hard links counts once."""
     measurement = _Measurement(store.reader.root, by)
     async with store.index.read() as connection:

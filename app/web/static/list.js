@@ -124,14 +124,6 @@ async function change(path, ids, more, done) {
 }
 
 const words = (ids) => (ids.length === 1 ? '1 conversation' : `${ids.length} conversations`);
-const each = async (ids, body, text) => {
-  for (const id of ids) {
-    try { await send('PATCH', `/api/conversations/${id}`, body); } catch (error) { fail(error); return; }
-  }
-  notice(text);
-  await load({ quiet: true });
-};
-
 const bulk = {
   async tag(ids) {
     const given = await askText(`Tag ${words(ids)}`, '', 'key=value');
@@ -144,10 +136,9 @@ const bulk = {
     if (ids.length === 2) location.assign(`${base}/compare?a=${ids[0]}&b=${ids[1]}`);
     else notice('Select two conversations to compare.', 'warn');
   },
+  pin: (ids) => change('pin', ids, { pinned: true }, { text: `Pinned ${words(ids)}.` }),
   async export(ids) {
-    for (const id of ids) {
-      try { await saveAs(await ask(`/api/conversations/${id}/export`), `${id}.zip`); } catch (error) { fail(error); return; }
-    }
+    try { await saveAs(await send('POST', '/api/conversations/bulk/export', { ids }), 'conversations.zip'); } catch (error) { fail(error); }
   },
   async delete(ids) {
     if (!ids.length || (ids.length > 1 && !(await askYes(`Move ${words(ids)} to the trash?`, 'Delete')))) return;
@@ -162,7 +153,7 @@ export const keys = {
   Enter: ['Open', (event) => { if (event.target === document.body) $('a.t', current() ?? document.body)?.click(); }],
   x: ['Select', () => { const box = $('input', current() ?? document.createElement('i')); if (box) { box.checked = !box.checked; showSelection(); } }],
   e: ['Archive', () => bulk.archive(aimed())],
-  s: ['Pin', () => each(aimed(), { pinned: true }, 'Pinned.')],
+  s: ['Pin', () => bulk.pin(aimed())],
   l: ['Tag', () => bulk.tag(aimed())],
   '#': ['Delete', () => bulk.delete(aimed())],
   z: ['Undo a deletion', () => undo?.()],

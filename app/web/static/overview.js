@@ -7,6 +7,7 @@ const load = async () => {
   const offset = -new Date().getTimezoneOffset();
   try {
     await whileLoading(async () => swap(await (await ask(`/ui/overview?days=${encodeURIComponent(days)}&offset=${offset}`)).text()));
+    swap(await (await ask('/ui/overview/disk')).text());
   } catch (error) {
     if (error.status !== 401) notice(error.message, 'bad');
   }

@@ -6,8 +6,10 @@ import asyncio
 import json
 import time
 from contextlib import AsyncExitStack
+from io import BytesIO
 from pathlib import Path
 from typing import Any
+from zipfile import ZipFile
 
 import pytest
 
@@ -295,3 +297,23 @@ async def test_restoring_many_lists_the_trash_once(
         answer = (await client.post("/api/conversations/bulk/restore", json=asked)).json()
     assert sum("code" not in item or item["code"] is None for item in answer["items"]) == 12
     assert len(listed) == 1
+
+
+async def test_many_are_pinned_and_exported_at_once(root: Path) -> None:
+    for number in (1, 2, 3):
+        make_conversation(root, number)
+    async with serving(Settings(store=root)) as client:
+        answer = (await client.post("/api/conversations/bulk/pin", json={"ids": [*IDS[:2], IDS[5]]})).json()
+        assert (answer["matched"], answer["done"], answer["items"][2]["code"]) == (3, 2, "conversation_not_found")
+        rows = (await client.get("/api/conversations/search?view=row")).json()["items"]
+        assert {row["id"][-1] for row in rows if row["pinned"]} == {"1", "2"}
+        export = "/api/conversations/bulk/export"
+        zipped = await client.post(export, json={"ids": IDS[:2]})
+        with ZipFile(BytesIO(zipped.content)) as archive:
+            names = archive.namelist()
+        assert all(any(one in name for name in names) for one in IDS[:2])
+        assert not [name for name in names if IDS[2] in name]
+        every = await client.post(export, json={"filter": {}, "all": True, "format": "jsonl"})
+        assert all(one in every.text for one in IDS[:3])
+        wrong = [{"ids": [IDS[5]]}, {"ids": IDS[:1], "dry_run": True}]
+        assert [(await client.post(export, json=one)).status_code for one in wrong] == [404, 422]

@@ -575,3 +575,16 @@ async def test_short_rows_are_paged_as_whole_ones(client: httpx.AsyncClient) -> 
     full = [one["id"] async for page in walk_pages(client, path, limit=2) for one in page["items"]]
     short = [one["id"] async for page in walk_pages(client, path, limit=2, view="row") for one in page["items"]]
     assert short == full
+
+
+async def test_two_conversations_are_compared_in_the_order_asked(root: Path) -> None:
+    make_conversation(root, 1, events=[make_message_event(0, "ask"), make_message_event(1, "done", source="agent")])
+    make_conversation(root, 2, events=0)
+    async with serving(Settings(store=root)) as client:
+        compared = await client.get(f"/api/conversations/compare?a={make_id(2)}&b={make_id(1)}")
+        first, second = compared.json()["items"]
+        assert first["conversation"] == (await client.get(f"/api/conversations/{make_id(2)}")).json()
+        assert second["outline"]["total"] == 2
+        assert (first["final_response"], second["final_response"]) == ("", "done")
+        unknown = await client.get(f"/api/conversations/compare?a={make_id(2)}&b={make_id(9)}")
+    assert unknown.status_code == 404

@@ -1,0 +1,110 @@
+"""The state of the store: what doctor finds, and how much disk the conversations use."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Annotated, cast
+
+from fastapi import APIRouter, FastAPI, Query, Request
+from pydantic import BaseModel, TypeAdapter
+
+from app import __version__
+from app.api.errors import ErrorBody
+from app.api.remembered import Remembered
+from app.settings import Settings
+from app.store.admin.doctor import Finding, Level, examine_store
+from app.store.admin.usage import By, StoreUsage, measure
+from app.store.read.reader import StoreReader
+
+router = APIRouter(prefix="/api", tags=["server"], responses={503: {"model": ErrorBody}})
+
+_SAMPLE = 20
+_DOCTOR_S = 15.0
+_USAGE_S = 300.0
+_LARGEST = 100
+
+
+class FindingBody(BaseModel):
+    """The result of one check. `advice` is the next step, or ""."""
+
+    check: str
+    level: Level
+    found: str
+    advice: str
+
+
+class DoctorBody(BaseModel):
+    """What `convstore doctor` says."""
+
+    items: list[FindingBody]
+
+
+class Disk(BaseModel):
+    """Inodes, size in bytes, and bytes allocated on disk."""
+
+    inodes: int
+    size_bytes: int
+    disk_bytes: int
+
+
+class Share(BaseModel):
+    """The disk usage of a group of conversations."""
+
+    name: str
+    conversations: int
+    usage: Disk
+
+
+class UsageBody(BaseModel):
+    """What `convstore du --json` says: the largest 100 groups, and the sums."""
+
+    shares: list[Share]
+    groups: int
+    conversations: Share
+    trash: Disk
+    index: Disk
+    other: Disk
+
+
+_USAGE = TypeAdapter(UsageBody)
+
+
+def install(app: FastAPI, settings: Settings) -> None:
+    """Give an application its memory of these answers."""
+
+    async def examine() -> list[Finding]:
+        return [finding async for finding in examine_store(settings, __version__, sample=_SAMPLE)]
+
+    def measuring(by: By) -> Remembered[StoreUsage]:
+        async def work() -> StoreUsage:
+            return await measure(cast(StoreReader, app.state.store), by, _LARGEST)
+
+        return Remembered(work, _USAGE_S)
+
+    app.state.findings = Remembered(examine, _DOCTOR_S)
+    app.state.usage = {by: measuring(by) for by in By}
+
+
+async def find_findings(request: Request) -> list[Finding]:
+    """Return what doctor found, at most 15 seconds ago."""
+    return await cast(Remembered[list[Finding]], request.app.state.findings).get()
+
+
+async def find_usage(request: Request, by: By) -> StoreUsage:
+    """Return the disk usage, as it was at most five minutes ago."""
+    return await cast(dict[By, Remembered[StoreUsage]], request.app.state.usage)[by].get()
+
+
+@router.get("/doctor")
+async def run_doctor(request: Request) -> DoctorBody:
+    """Check the store for problems, as `convstore doctor` does. The answer may be 15 seconds old."""
+    return DoctorBody(items=[FindingBody(**finding._asdict()) for finding in await find_findings(request)])
+
+
+@router.get("/usage")
+async def get_usage(
+    request: Request,
+    by: Annotated[By, Query(description="the field to group by; a month is that of the last update")] = By.MONTH,
+) -> UsageBody:
+    """Measure disk space and inodes, as `convstore du` does, without opening a file. It may be five minutes old."""
+    return _USAGE.validate_python(asdict(await find_usage(request, by)))
