@@ -5,7 +5,7 @@ PORT ?= 8000
 DIR ?= .sample/conversations
 
 BIN := .venv/bin
-SAMPLE := tests/data/conversations.tar.gz
+SAMPLE := tests/data/conversations.tar.gz tests/data/sample.tar.gz
 # The long runs: a test has as long as it takes, not the limit that it has in `make test`.
 LONG := $(BIN)/python -m pytest --timeout=0
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
@@ -133,7 +133,7 @@ clean:
 
 .sample/conversations: $(SAMPLE)
 	mkdir -p .sample
-	tar -xzf $(SAMPLE) -C .sample
+	for archive in $(SAMPLE); do tar -xzf $$archive -C .sample || exit; done
 	touch $@
 
 .PHONY: clients

@@ -32,7 +32,8 @@ def test_every_example_that_is_said_to_be_tested_is() -> None:
 @pytest.mark.parametrize(("code", "printed"), EXAMPLES)
 def test_an_example_prints_what_its_page_says(code: str, printed: str, tmp_path: Path) -> None:
     (tmp_path / "workspace" / "conversations").mkdir(parents=True)
-    with tarfile.open(DATA / "conversations.tar.gz") as archive:
-        archive.extractall(tmp_path / ".sample", filter="data")
+    for name in ("conversations.tar.gz", "sample.tar.gz"):
+        with tarfile.open(DATA / name) as archive:
+            archive.extractall(tmp_path / ".sample", filter="data")
     ran = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert (ran.stdout, ran.stderr) == (printed, "")
