@@ -25,6 +25,10 @@ _WHAT_MAX = 300
 _MINUS = "\N{MINUS SIGN}"
 _RESULT_MAX = 80
 _FIELDS_MAX = 20_000
+_IMAGE_STARTS = {"/9j/": "jpeg", "R0lGOD": "gif", "UklGR": "webp"}
+"""How the base64 of an image begins, but for PNG."""
+_SILENT = ("ThinkObservation", "TaskTrackerObservation")
+"""Their text is the same each time."""
 _EDITORS = ("FileEditorAction", "StrReplaceEditorAction", "PlanningFileEditorAction")
 
 
@@ -98,17 +102,16 @@ class Block:
 
 @dataclass(slots=True)
 class Body:
-    """The inside of a folded block: a diff, output of a terminal, code, or fields as JSON."""
+    """The inside of a folded block: diffs by the paths of their files, tasks, text, output, fields as JSON, images."""
 
-    diff: markup.Diff | None = None
-    code: list[Markup] | None = None
+    diffs: list[tuple[str, markup.Diff]] = field(default_factory=list)
+    tasks: list[tuple[str, str]] = field(default_factory=list)
+    html: Markup = field(default_factory=Markup)
     output: Markup | None = None
     shown: int = 0
     total: int = 0
-    html: Markup | None = None
     fields: str = ""
     images: list[str] = field(default_factory=list)
-    path: str = ""
 
 
 def make_blocks(events: Iterable[Event], earlier: Iterable[Event] = (), later: Iterable[Event] = ()) -> list[Block]:
@@ -153,11 +156,15 @@ def make_body(event: Event, observation: Event | None, *, whole: bool = False) -
         return _acp_body(event, whole=whole)
     if "old_content" in seen or "new_content" in seen:
         return _edit_body(seen, action)
+    if _tasks(action):
+        return Body(tasks=_tasks(action))
+    if action.get("kind") == "ThinkAction":
+        return Body(html=markup.markdown(str(action.get("thought") or "")))
     text = "\n".join(content_texts(seen.get("content"))) or _error_text(observation)
     if seen.get("kind") == "TerminalObservation" or _is_command(action):
         return _output_body(text, whole=whole)
     body = _output_body(text, whole=whole) if text else Body()
-    body.images = _images(seen.get("content"))
+    body.images = [*_images(seen.get("content")), *_screenshots(seen)]
     body.fields = _pretty(action or event.value)
     return body
 
@@ -211,6 +218,8 @@ def _add_result(block: Block, observation: Event | None) -> None:
     block.observation = observation
     seen = _dict(observation.value.get("observation"))
     block.result, block.bad = _result(seen)
+    if not block.bad and seen.get("kind") in _SILENT:
+        block.result = Markup()
     took = _seconds_between(block.event, observation)
     if took:
         block.result = Markup("{} · {}").format(block.result, took) if block.result else Markup(took)  # noqa: S704
@@ -274,19 +283,19 @@ def _acp_diffs(content: object) -> list[dict[str, Any]]:
 def _acp_body(event: Event, *, whole: bool) -> Body:
     diffs = _acp_diffs(event.value.get("content"))
     if diffs:
-        one = diffs[0]
-        old, new = (
-            str(one.get("oldText") or one.get("old_text") or ""),
-            str(one.get("newText") or one.get("new_text") or ""),
-        )
-        path = str(one.get("path") or "")
-        return Body(diff=markup.diff(old, new, path), path=path)
+        return Body(diffs=[_acp_diff(one) for one in diffs])
     parts = [_dict(one.get("content")).get("text") for one in _dicts(event.value.get("content"))]
     text = "\n".join(part for part in parts if isinstance(part, str))
     output = event.value.get("raw_output")
     body = _output_body(text or (output if isinstance(output, str) else ""), whole=whole)
     body.fields = _pretty(event.value.get("raw_input"))
     return body
+
+
+def _acp_diff(one: dict[str, Any]) -> tuple[str, markup.Diff]:
+    old, new = one.get("oldText") or one.get("old_text"), one.get("newText") or one.get("new_text")
+    path = str(one.get("path") or "")
+    return path, markup.diff(str(old or ""), str(new or ""), path)
 
 
 def _agent_error(event: Event) -> Block:
@@ -386,11 +395,10 @@ def _tool_and_what(event: Event, action: dict[str, Any]) -> tuple[str, str]:
         return "terminal", _line(str(action["command"]), _WHAT_MAX)
     if action.get("kind") in _EDITORS:
         return ("read" if action.get("command") == "view" else "edit"), str(action.get("path") or "")
-    tasks = action.get("task_list")
-    if isinstance(tasks, list) and tasks:
-        done = sum(_dict(task).get("status") == "done" for task in tasks)
-        return "tasks", f"{done} of {len(tasks)} done"
-    for name in ("url", "thought", "pattern", "query", "path", "prompt", "description"):
+    tasks = _tasks(action)
+    if tasks:
+        return "tasks", f"{sum(status == 'done' for status, _ in tasks)} of {len(tasks)} done"
+    for name in ("url", "thought", "pattern", "query", "path", "description", "prompt"):
         if isinstance(action.get(name), str) and action[name].strip():
             return tool, _line(action[name], _WHAT_MAX)
     given = {name: value for name, value in action.items() if name != "kind"}
@@ -406,11 +414,16 @@ def _is_edit(action: dict[str, Any]) -> bool:
     return action.get("kind") in _EDITORS and action.get("command") != "view"
 
 
+def _tasks(action: dict[str, Any]) -> list[tuple[str, str]]:
+    """Return (status, title) of each task of a list."""
+    return [(str(one.get("status") or ""), str(one.get("title") or "")) for one in _dicts(action.get("task_list"))]
+
+
 def _edit_body(seen: dict[str, Any], action: dict[str, Any]) -> Body:
     path = str(seen.get("path") or action.get("path") or "")
     old, new = seen.get("old_content"), seen.get("new_content")
     old, new = old if isinstance(old, str) else "", new if isinstance(new, str) else ""
-    return Body(diff=markup.diff(old, new, path), path=path)
+    return Body(diffs=[(path, markup.diff(old, new, path))])
 
 
 def _output_body(text: str, *, whole: bool) -> Body:
@@ -471,6 +484,15 @@ def _pretty(value: object) -> str:
         return ""
     text = orjson.dumps(value, option=orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS, default=str).decode()
     return text if len(text) <= _FIELDS_MAX else f"{text[:_FIELDS_MAX]}\n… cut; Raw shows all"
+
+
+def _screenshots(seen: dict[str, Any]) -> list[str]:
+    """Return the picture of a browser's page, whose type its first characters tell."""
+    data = seen.get("screenshot_data")
+    if not isinstance(data, str) or not data:
+        return []
+    kind = next((kind for start, kind in _IMAGE_STARTS.items() if data.startswith(start)), "png")
+    return [data if data.startswith("data:") else f"data:image/{kind};base64,{data}"]
 
 
 def _images(content: object) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from functools import cache
 
@@ -20,7 +21,7 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"number": _number, "money": _money, "short_path": _short_path}
+    environment.filters |= {"number": _number, "money": _money, "short_path": _short_path, "short_model": _short_model}
     environment.filters |= {"markdown": markup.markdown, "snippet": markup.snippet}
     environment.globals["version"] = __version__
     return environment
@@ -47,3 +48,8 @@ def _short_path(path: str) -> str:
     """Return a directory with the home directory as ~."""
     parts = path.split("/")
     return "/".join(["~", *parts[3:]]) if len(parts) > 3 and parts[1] in ("home", "Users") and parts[0] == "" else path
+
+
+def _short_model(model: str) -> str:
+    """Return the name of a model without its provider and the date of its version."""
+    return re.sub(r"-20\d{6}$", "", model.rpartition("/")[2])

@@ -94,11 +94,38 @@ def test_an_edit_is_a_diff_with_numbers() -> None:
     assert block.result.startswith('<span class="plus">+1</span> <span class="minus">')
     assert block.observation is not None
     body = make_body(block.event, block.observation)
-    assert body.diff is not None
-    assert [(line.sign, line.old, line.new) for line in body.diff.lines if line.sign in "+-"] == [
+    [(path, diff)] = body.diffs
+    assert path == "/p/a.py"
+    assert [(line.sign, line.old, line.new) for line in diff.lines if line.sign in "+-"] == [
         ("-", 2, None),
         ("+", None, 2),
     ]
+
+
+def test_an_acp_call_shows_the_diff_of_each_file() -> None:
+    content = [
+        {"type": "diff", "path": "a.py", "old_text": "a\n", "new_text": "b\n"},
+        {"type": "diff", "path": "b.py", "oldText": "c\n", "newText": "d\n"},
+    ]
+    body = make_body(event(0, kind="ACPToolCallEvent", title="Edit two files", content=content), None)
+    assert [(path, diff.added, diff.removed) for path, diff in body.diffs] == [("a.py", 1, 1), ("b.py", 1, 1)]
+
+
+def test_the_screenshot_of_a_browser_is_an_image() -> None:
+    action = event(0, kind="ActionEvent", tool_name="browser_navigate", thought=[], action={"url": "http://a/"})
+    seen = {"kind": "BrowserObservation", "content": [], "exit_code": None, "screenshot_data": "/9j/4AAQ"}
+    assert make_body(action, answer(1, action, **seen)).images == ["data:image/jpeg;base64,/9j/4AAQ"]
+
+
+def test_a_list_of_tasks_and_a_thought_are_read_as_such() -> None:
+    tasks = [{"title": "Write it", "status": "done", "notes": ""}, {"title": "Test it", "status": "in_progress"}]
+    action = event(0, kind="ActionEvent", tool_name="task_tracker", thought=[], action={"task_list": tasks})
+    block = one(action, answer(1, action, kind="TaskTrackerObservation", exit_code=None))
+    assert (block.what, block.result) == ("1 of 2 done", "1.0 s")
+    assert make_body(action, None).tasks == [("done", "Write it"), ("in_progress", "Test it")]
+    thought = {"kind": "ThinkAction", "thought": "**Why**?"}
+    thinking = event(0, kind="ActionEvent", tool_name="think", thought=[], action=thought)
+    assert "<strong>Why</strong>" in make_body(thinking, None).html
 
 
 @pytest.mark.parametrize(

@@ -159,3 +159,12 @@ async def test_a_planted_secret_is_in_no_fragment(root: Path) -> None:
     async with serving(Settings(store=root)) as client:
         for path in (f"{ONE}/events?from=0", f"{ONE}/body/{events[0]['id']}"):
             assert secret not in await text(client, path)
+
+
+async def test_the_thinking_before_an_answer_is_folded_and_not_left_out(root: Path) -> None:
+    message = {"role": "assistant", "content": [{"type": "text", "text": "Hello"}], "reasoning_content": "<hm>"}
+    make_conversation(root, 3, events=[make_event(0, kind="MessageEvent", source="agent", llm_message=message)])
+    async with serving(Settings(store=root, timezone="UTC")) as client:
+        html = await text(client, f"/ui/c/{make_id(3)}/events?from=0")
+    assert html.count("Agent</p>") == 1
+    assert '<details class="think"><summary>Thinking</summary><p>&lt;hm&gt;</p></details>' in html

@@ -8,8 +8,12 @@ export const needsKey = () => document.body.dataset.needsKey === 'yes';
 export const onSignedOut = (then) => { signedOut = then; };
 
 function token() {
-  const kept = JSON.parse(localStorage.getItem(NAME) ?? 'null');
-  return kept && kept.expires_at * 1000 > Date.now() ? kept.token : null;
+  try {
+    const kept = JSON.parse(localStorage.getItem(NAME) ?? 'null');
+    return kept && kept.expires_at * 1000 > Date.now() ? kept.token : null;
+  } catch {
+    return null; // not what signIn kept
+  }
 }
 
 export const signedIn = () => !needsKey() || token() !== null;
