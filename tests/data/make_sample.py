@@ -133,14 +133,15 @@ class Talk:
         self.add(events.MessageEvent, source="agent", llm_message=message)
 
     def call_model(self, cost: float | None = None) -> None:
-        """Record a call of the model."""
+        """Record a call of the model; a long conversation has the cheaper calls of a cache."""
         self.later(seconds=_random.uniform(1.2, 9))
-        prompt = min(22_000 + 400 * len(self.events), 40_000)
+        seq = len(self.events)
+        prompt = min(22_000 + 400 * seq, 40_000)
         usage = TokenUsage(
             model=self.model, prompt_tokens=prompt, completion_tokens=_random.randrange(60, 900),
             cache_read_tokens=int(prompt * 0.82), context_window=200_000, response_id=f"resp-{len(self.events)}",
         )  # fmt: skip
-        price = round(prompt * 1.1e-6 + usage.completion_tokens * 1.5e-5, 5) if cost is None else cost
+        price = cost or round((0.004 if seq > 100 else prompt * 1.1e-6) + usage.completion_tokens * 9e-6, 5)
         self.metrics.costs.append(Cost(model=self.model, cost=price, timestamp=self.now.timestamp()))
         self.metrics.accumulated_cost = round(self.metrics.accumulated_cost + price, 5)
         self.metrics.token_usages.append(usage)
@@ -254,10 +255,10 @@ class Talk:
         )  # fmt: skip
         stored = StoredConversation(
             id=self.id, title=self.title, workspace=workspace, created_at=self.start, updated_at=self.now,
-            tags=self.tags, parent_conversation_id=self.parent.id if self.parent else None,
+            tags=self.tags,
         )  # fmt: skip
-        files = {
-            "meta.json": stored.model_dump_json().encode(),
+        files = {} if self.parent else {"meta.json": stored.model_dump_json().encode()}  # the SDK alone writes none
+        files |= {
             "base_state.json": state.model_dump_json(exclude_none=True).encode(),
             "events/.eventlog.lock": b"",
             f"events/.eventlog-len-{len(self.events)}.marker": b"",
@@ -507,7 +508,7 @@ def make_acp() -> None:
 
 
 def make_subagents() -> None:
-    """Make a conversation that hands parts to two others."""
+    """Make a conversation that hands parts to two sub-agents."""
     parent = Talk("Review the auth module", day(2, 11), "auth", tags={"area": "auth", "kind": "review"})
     parent.user("Review the auth module: one look at security, one at speed. Then tell me what to fix first.")
     found = (
@@ -659,8 +660,8 @@ def make_small() -> None:
         talk.user(f"{title}. Keep the change small.")
         for step in range(1 + number % 3):
             talk.run("make check", f"{GREEN}{20 + step} passed{OFF}\n", 0, 5)
-            for _ in range(number % 4):
-                talk.call_model(round(_random.uniform(0.05, 0.9), 5))
+            for _ in range(1 + number % 4):
+                talk.call_model(round(_random.uniform(0.2, 1.4), 5))
         if number % 9 == 8:  # a model of which no cost is known
             talk.metrics = Metrics(model_name=talk.model)
         talk.finish(f"Done: {title.lower()}.")
@@ -674,7 +675,8 @@ def pack() -> None:
             for name, content in sorted(talk.files().items()):
                 if talk.title == "Explain the nightly report" and name.startswith("events/event-00003"):
                     content = content[:120]  # noqa: PLW2901 - the torn file, as a crash leaves it
-                entry = tarfile.TarInfo(f"conversations/{talk.id.hex}/{name}")
+                below = f"{talk.parent.id.hex}/subagents/" if talk.parent else ""
+                entry = tarfile.TarInfo(f"conversations/{below}{talk.id.hex}/{name}")
                 entry.size, entry.mtime, entry.mode = len(content), int(talk.now.timestamp()), 0o644
                 archive.addfile(entry, io.BytesIO(content))
     OUTPUT.write_bytes(gzip.compress(raw.getvalue(), 9, mtime=0))
