@@ -113,7 +113,7 @@ def test_an_acp_call_shows_the_diff_of_each_file() -> None:
 
 def test_the_screenshot_of_a_browser_is_an_image() -> None:
     action = event(0, kind="ActionEvent", tool_name="browser_navigate", thought=[], action={"url": "http://a/"})
-    seen = {"kind": "BrowserObservation", "content": [], "exit_code": None, "screenshot_data": "/9j/4AAQ"}
+    seen: Json = {"kind": "BrowserObservation", "content": [], "exit_code": None, "screenshot_data": "/9j/4AAQ"}
     assert make_body(action, answer(1, action, **seen)).images == ["data:image/jpeg;base64,/9j/4AAQ"]
 
 
