@@ -1,6 +1,8 @@
-"""Child processes for reading: spawned, not forked, small, and ended with their parent.
+"""What the operating system and the C library do for convstore's processes, and child processes for reading.
 
-Each such process imports this module, so it imports nothing that they do not need.
+The child processes are spawned, not forked, small, and ended with their parent.
+
+Each of them imports this module, so it imports nothing that they do not need.
 """
 
 from __future__ import annotations
@@ -9,9 +11,29 @@ import os
 import signal
 import sys
 import threading
+from contextlib import suppress
 from multiprocessing import connection, parent_process
 from multiprocessing.context import SpawnContext, SpawnProcess
 from types import ModuleType
+
+_M_MMAP_THRESHOLD, _M_ARENA_MAX = -3, -8
+_LARGE_BYTES = 1 << 20
+_ARENAS = 2
+
+
+def return_large_blocks() -> None:
+    """Make glibc return each freed block of a megabyte or more to the operating system at once.
+
+    By itself it raises that limit to the largest block that was freed, up to 32 MB, and serves smaller ones from an
+    arena per thread. There, small blocks that live on keep what was freed before them: 24 events of 20 MB, read one
+    after the other by several threads, left 850 MB behind. Other C libraries are left as they are.
+    """
+    import ctypes  # noqa: PLC0415 - only servers need it
+
+    with suppress(AttributeError, OSError):
+        set_option = ctypes.CDLL(None).mallopt
+        set_option(_M_MMAP_THRESHOLD, _LARGE_BYTES)
+        set_option(_M_ARENA_MAX, _ARENAS)
 
 
 class _Process(SpawnProcess):

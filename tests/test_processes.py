@@ -1,7 +1,8 @@
-"""Reading processes: small, gone with their parent, and Ctrl-C is not theirs to answer."""
+"""Reading processes: small, gone with their parent, and Ctrl-C is not theirs to answer. What servers do with memory."""
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 import subprocess
@@ -52,3 +53,30 @@ def test_reading_processes_end_with_a_server_that_is_killed(tmp_path: Path) -> N
     while any(Path(f"/proc/{child}/cmdline").exists() for child in started):
         assert time.monotonic() < until
         time.sleep(0.01)
+
+
+_FREED = """
+from pathlib import Path
+from app.processes import return_large_blocks
+
+def resident_mb():
+    return int(Path("/proc/self/status").read_text().partition("VmRSS:")[2].split()[0]) / 1024
+
+{call}
+bytes(30 << 20)  # glibc now serves blocks of this size from its heap
+blocks, small = [], []
+for number in range(10):
+    blocks.append(b"x" * (20 << 20))
+    small.append(b"x" * 2000)
+before = resident_mb()
+blocks.clear()
+print(before - resident_mb())
+"""
+
+
+@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallopt"), reason="only glibc has mallopt")
+@pytest.mark.parametrize(("call", "freed"), [("return_large_blocks()", True), ("", False)])
+def test_freed_large_blocks_leave_the_process_that_asks_for_it(call: str, *, freed: bool) -> None:
+    program = (sys.executable, "-c", _FREED.format(call=call))
+    printed = subprocess.run(program, check=True, capture_output=True, text=True).stdout
+    assert (float(printed) > 190) is freed

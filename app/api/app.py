@@ -48,7 +48,7 @@ from app.api.routes import (
     trash,
     upkeep,
 )
-from app.processes import die_with_parent
+from app.processes import die_with_parent, return_large_blocks
 from app.settings import LOOPBACK_HOSTS, Settings
 from app.store.follow.background import run_background
 from app.store.store import ConversationStore
@@ -144,6 +144,7 @@ def create_worker() -> FastAPI:
     settings = Settings()
     logs.configure(settings.log_level, settings.log_format)
     die_with_parent(signal.SIGTERM)
+    return_large_blocks()
     return create_app(settings, ends_process=True)
 
 

@@ -22,6 +22,7 @@ from app.cli.open import announced, login_address
 from app.cli.output import err
 from app.errors import InvalidSettings, StoreUnavailable
 from app.files import liveness
+from app.processes import return_large_blocks
 from app.settings import Settings
 from app.store.store import ConversationStore
 
@@ -71,6 +72,7 @@ def serve_command(
     from app.api.app import create_app  # noqa: PLC0415
     from app.api.auth import load_keys  # noqa: PLC0415
 
+    return_large_blocks()
     logs.configure(settings.log_level, settings.log_format)
     asyncio.run(_require_usable(settings))
     keys, made = load_keys(settings)
@@ -122,6 +124,7 @@ def options(settings: Settings) -> dict[str, Any]:
         "log_config": None,
         "access_log": False,
         "server_header": False,
+        "ws": "app.api.drained_socket:DrainedSocket",
         "ws_max_size": _FRAME_MAX_BYTES,
         "timeout_graceful_shutdown": math.ceil(settings.shutdown_timeout_s),
     }

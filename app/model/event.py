@@ -94,7 +94,7 @@ def parse_json_object(raw: bytes) -> dict[str, Any]:
     Raises:
         UnreadableFile: `raw` is empty, torn, not JSON, or not an object; the message says which.
     """
-    if not raw.strip():
+    if not raw or raw.isspace():
         raise UnreadableFile("the file is empty")
     try:
         value = orjson.loads(raw)

@@ -90,9 +90,11 @@ async def _send_event(socket: WebSocket, log: EventReader, event: RawEvent) -> N
         return
     async with log.whole(event.name) as loaded:
         if loaded.unreadable is None:
+            text = loaded.raw.decode(errors="replace")
+            del loaded  # sending makes more copies
             try:
                 async with asyncio.timeout(_LARGE_S):  # `wait_for` leaves the bytes in a cycle of references
-                    await send_text(socket, loaded.raw.decode(errors="replace"))
+                    await send_text(socket, text)
             except TimeoutError:
                 raise SlowClient("Too slow for a large event") from None
 

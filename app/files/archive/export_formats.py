@@ -99,6 +99,7 @@ class ZipEncoder:
                 self.left_out.append((conversation_id, file))
                 continue
             self._archive.writestr(_zip_entry(f"{conversation_id}/{file.name}"), file.raw)
+            del file  # otherwise it would be in memory for as long as the client does not read
             yield self._sink.take()
 
     def end(self) -> Iterator[bytes]:
@@ -139,7 +140,9 @@ class JsonLinesEncoder:
                 next_seq = event.seq + 1
             digest.update(line)
             lines += 1
-            yield line
+            only = [line]
+            del file, line  # as in a zip
+            yield only.pop()
         yield end_line(conversation_id, lines, digest.hexdigest())
 
     def end(self) -> Iterator[bytes]:
@@ -171,16 +174,17 @@ class MarkdownEncoder:
                 event = _find_object(file)
                 texts = transcript.event_text(event) if event else [transcript.problem_text(file.name, "it is damaged")]
                 text = _encoded("".join(texts))
-                if waiting is None:
-                    only = [text]
-                    del file, event, texts, text  # as in a zip
-                    yield only.pop()
-                    continue
-                waiting.append(text)
-                preview = preview_text(event or {})
-                if preview or transcript.find_title(top.get(META, {})) or _is_enough(waiting):
-                    yield b"".join([self._heading(conversation_id, top, preview), *waiting])
-                    waiting = None
+                preview = preview_text(event or {}) if waiting is not None else ""
+                ready = [text]
+                del file, event, texts, text  # as in a zip
+                if waiting is not None:
+                    waiting += ready
+                    if not (preview or transcript.find_title(top.get(META, {})) or _is_enough(waiting)):
+                        continue
+                    ready, waiting = [self._heading(conversation_id, top, preview), *waiting], None
+                joined = [b"".join(ready)]
+                ready.clear()
+                yield joined.pop()
         if waiting is not None:
             yield b"".join([self._heading(conversation_id, top), *waiting])
 

@@ -14,7 +14,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from app.errors import EventNotFound, UnreadableFile, WriteFailed
 from app.exclusive_rename import accept, rename_exclusively
@@ -89,6 +89,15 @@ def _check(events: Iterator[RawEvent]) -> Iterator[RawEvent]:
                 yield RawEvent(event.name, b"", str(error))
                 continue
         yield event
+
+
+def find_object(reader: Reader, directory: str, name: EventName) -> dict[str, Any] | None:
+    """Return the JSON object in an event's file, or None if it is unreadable."""
+    [event] = _read_files(reader, directory, [name])
+    try:
+        return None if event.unreadable else parse_json_object(event.raw)
+    except UnreadableFile:
+        return None
 
 
 def read_hop(reader: Reader, directory: str, names: Sequence[EventName]) -> list[RawEvent]:

@@ -18,7 +18,7 @@ from app.errors import EventNotFound
 from app.files.log import event_log
 from app.files.log.event_log import RawEvent
 from app.files.metadata_reader import Reader
-from app.model.event import message_text, parse_json_object
+from app.model.event import message_text
 from app.model.ids import EventName
 
 T = TypeVar("T")
@@ -75,8 +75,8 @@ def _measure_checked(reader: Reader, directory: str, name: EventName) -> int:
 
 
 def _contains(reader: Reader, directory: str, name: EventName, text: str) -> bool:
-    event = _read_whole(reader, directory, name)
-    return event.unreadable is None and text in message_text(parse_json_object(event.raw)).lower()
+    event = event_log.find_object(reader, directory, name)
+    return event is not None and text in message_text(event).lower()
 
 
 async def _read_pieces(reader: Reader, directory: str, name: EventName, size_bytes: int) -> AsyncGenerator[bytes, None]:

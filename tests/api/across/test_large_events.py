@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import statistics
 import time
 from collections.abc import Iterator
@@ -22,7 +23,7 @@ SOCKET_HEADERS = (
     "Sec-WebSocket-Version: 13",
     "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
 )
-_LARGE = 24
+_LARGE = int(os.environ.get("LARGE_EVENTS", "24"))
 _MORE_MB = 200
 _HEALTH_S = 0.3
 
@@ -31,7 +32,7 @@ pytestmark = pytest.mark.long
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
-    """Return a server of 24 events of 20 MB each, and of 100 events of 300 kB in another conversation."""
+    """Return a server of 24 events (or `LARGE_EVENTS`) of 20 MB each, and of 100 of 300 kB in another conversation."""
     root = tmp_path_factory.mktemp("large") / "conversations"
     root.mkdir()
     directory = make_conversation(root, events=1)
@@ -109,6 +110,7 @@ def test_a_page_of_large_events_is_whole_and_is_sent_as_it_is_read(server: Serve
         f"/api/conversations/{MANY}/events/search",
         f"/api/conversations/{ONE}/events/{make_event(5)['id']}",
         f"/api/conversations/{ONE}/export?format=jsonl",
+        f"/api/conversations/{ONE}/export?format=md",
         f"/api/conversations/{MANY}/export?format=zip",
     ],
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import inspect
 import json
 import os
 import re
@@ -27,6 +28,19 @@ MANY = 10_000
 def encoded(root: Path, kind: ExportFormat) -> bytes:
     encoder = make_encoder(kind)
     return b"".join(encoder.add(ONE, read_files(root, make_id(1)))) + b"".join(encoder.end())
+
+
+@pytest.mark.parametrize("kind", ExportFormat)
+def test_an_export_whose_client_does_not_read_keeps_no_file(kind: ExportFormat) -> None:
+    files = [ArchiveFile("meta.json", b"{}")]
+    for number in range(3):
+        event = make_message_event(number, "said " * 1000) | {"source": "user"}
+        files.append(ArchiveFile(f"events/event-{number:05}-{event['id']}.json", json.dumps(event).encode()))
+    pieces = make_encoder(kind).add(ONE, iter(files))
+    for _ in pieces:
+        held = inspect.getgeneratorlocals(pieces).values()  # type: ignore[arg-type]
+        assert not [value for value in held if isinstance(value, ArchiveFile)]
+        assert not [value for value in held if isinstance(value, bytes) and len(value) > 1000]
 
 
 def test_a_zip_has_agent_servers_layout_and_the_files_bytes(corpus: Path) -> None:
