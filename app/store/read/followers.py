@@ -103,7 +103,9 @@ async def follow_events(
     while True:
         notified.clear()
         log = await open_log()
-        after = await _step_back(log, sent, after)
+        if sent and not await log.has_event(sent[-1]):
+            log = await open_log()  # a sync may have deleted the rows after they were updated, to read the files again
+            after = await _step_back(log, sent, after)
         found = await log.list_after(_ALL, after, _BATCH)
         ready = list(takewhile(lambda event: not event.failed, found))
         refused = refused + 1 if len(ready) < len(found) else 0

@@ -8,6 +8,7 @@ import os
 import threading
 import uuid
 from contextlib import aclosing
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,9 @@ from app import ConversationStore
 from app.errors import TooManyFollowers, WriteFailed
 from app.files import durable
 from app.model.ids import ConversationId, EventName
-from app.store.read.followers import Followers
+from app.store.follow.derivation import _invalidate
+from app.store.read.event_reader import EventReader
+from app.store.read.followers import Followers, follow_events
 from tests.builders import make_conversation, make_event, make_id, write_event
 from tests.conftest import StoreOpener
 from tests.store.helpers import is_rebuilt_equal
@@ -124,6 +127,28 @@ async def test_a_follower_elsewhere_gets_what_took_the_place_of_events_taken_bac
         following.cancel()
         await asyncio.wait([following])
         assert await is_rebuilt_equal(elsewhere)
+
+
+async def test_events_come_once_while_a_sync_reads_all_of_them_anew(root: Path, open_store: StoreOpener) -> None:
+    make_conversation(root, events=3)
+    async with open_store(root) as store:
+        opened = 0
+
+        async def open_log() -> EventReader:
+            nonlocal opened
+            log = await store.open_log(ONE)
+            opened += 1
+            if opened in (2, 4):  # the rows go between the check of the files and the look at the rows
+                await store.index.write(partial(_invalidate, derived_by="another"))
+            return log
+
+        given: list[int] = []
+        async with asyncio.timeout(20), aclosing(follow_events(open_log, asyncio.Event(), EventName(1, ""))) as batches:
+            async for batch in batches:
+                given += [event.name.seq for event in batch]
+                if opened > 5:
+                    break
+    assert given == [1, 2]
 
 
 async def test_a_follower_steps_back_before_all_that_it_remembers(root: Path, open_store: StoreOpener) -> None:
