@@ -254,7 +254,7 @@ def _mend_head(opened: _OpenedFiles, state: dict[str, Any], raw: bytes) -> list[
         return []
     known = event_log.list_names(opened.events_fd)
     leaf = state.get("leaf_event_id")
-    if isinstance(leaf, str) and leaf not in known.numbers:
+    if isinstance(leaf, str) and leaf not in known:
         head, why = find_head(opened.events_fd, {}, known), f"HEAD was {leaf}, which the log does not have"
     else:
         moved = find_missing_head(opened.fd, opened.events_fd, state, known, same_lease=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import tzinfo
 from pathlib import Path
@@ -180,21 +181,28 @@ def summarize_log(reader: Reader, fd: int, names: list[EventName], meta: MetaTim
     Read are the last event that is not a ConversationStateUpdateEvent, the first event with a text of a user, and the
     first with a time. The last one is read only if the fold needs it in addition to `meta`; if `meta` is None, always.
     """
-    if not names:
+    return summarize_ends(reader, fd, names[:LOOK_BACK], names[-LOOK_BACK:], len(names), meta)
+
+
+def summarize_ends(
+    reader: Reader, fd: int, first: Sequence[EventName], last: Sequence[EventName], length: int, meta: MetaTimes | None
+) -> LogSummary:
+    """Do the same as `summarize_log` with the names of the first and the last `LOOK_BACK` events of a log."""
+    if not length:
         return LogSummary()
     first_us = last_us = None
     preview = ""
     last_is_past, last_mtime_ns = True, 0
-    since_last = min(len(names), LOOK_BACK)
+    since_last = min(length, LOOK_BACK)
     try:
         with layout.open_directory(layout.EVENTS, fd) as events_fd:
-            for place, name in enumerate(names[: -LOOK_BACK - 1 : -1]):
+            for place, name in enumerate(reversed(last)):
                 event = _read_event(reader, events_fd, name)
                 if event.time.us is not None and event.kind != STATE_UPDATE:
                     (last_us, last_is_past), last_mtime_ns, since_last = event.time, event.mtime_ns, place
                     break
             needs_first = meta is None or meta.needs_first(last_us)
-            for name in names[:LOOK_BACK]:
+            for name in first:
                 needs_time = needs_first and first_us is None
                 if preview and not needs_time:
                     break
@@ -202,9 +210,9 @@ def summarize_log(reader: Reader, fd: int, names: list[EventName], meta: MetaTim
                 first_us = event.time.us if needs_time else first_us
                 preview = preview or event.preview
     except (OSError, UnreadableFile):
-        return LogSummary(event_count=len(names), failed=True)
+        return LogSummary(event_count=length, failed=True)
     return LogSummary(
-        len(names), first_us, last_us, last_mtime_ns, since_last, last_is_past=last_is_past, preview=preview or None
+        length, first_us, last_us, last_mtime_ns, since_last, last_is_past=last_is_past, preview=preview or None
     )
 
 

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import orjson
 
 from app.errors import EventExists, EventNotFound, InvalidEvent, StoreError, UnreadableFile
-from app.files import durable, layout, lease, metadata_reader
+from app.files import durable, fingerprint, layout, lease, metadata_reader
 from app.files.fingerprint import (
     FAILED,
     UNTRUSTED,
@@ -33,10 +33,10 @@ from app.files.log.head import Head, find_head, find_missing_head
 from app.files.metadata_reader import Reader, find_raw_object
 from app.files.sidecar import write_sidecar
 from app.locks import hold_lock
-from app.model.conversation import ConversationFiles
-from app.model.event import EventFacts, EventRow, event_facts, parse_json_object
+from app.model.conversation import LOOK_BACK, ConversationFiles
+from app.model.event import EventFacts, EventRow, KnownEnds, event_facts, parse_json_object
 from app.model.filters import Status
-from app.model.ids import ConversationId
+from app.model.ids import ConversationId, EventName
 from app.model.json_splice import RawObject
 from app.model.text.event_text import preview_text
 from app.model.times import format_us
@@ -44,9 +44,6 @@ from app.model.validation import ROOT, check_tags, dump_event, find_tags, moves_
 
 _DICT_FACTOR = 3
 """A parsed object takes about this many times the memory of its JSON."""
-
-_ID_BYTES = 150
-"""The approximate memory of one event's id and number."""
 
 _HEAD = "leaf_event_id"
 
@@ -70,6 +67,8 @@ class Edit:
     meta: Mapping[str, Any] = field(default_factory=dict)
     sidecar: Mapping[str, Any] = field(default_factory=dict)
     tags: TagEdit | None = None
+    made_ids: frozenset[str] = frozenset()
+    """The ids of events that were made up for this edit, so that no log has them."""
     is_message: bool = False
     """Whether an event is a message of the user. It makes a finished or stuck conversation idle, as in agent-server."""
 
@@ -128,13 +127,13 @@ def prepare_events(
     prepared = []
     for event in change.events:
         event_id, parent = event["id"], event.get("parent_id")
-        if event_id in names.numbers or event_id in seen:
+        if event_id in seen or (event_id not in change.made_ids and event_id in names):
             raise EventExists(f"conversation {directory} already has an event {event_id}")
-        if parent is not None and parent != ROOT and parent not in names.numbers and parent not in seen:
+        if parent is not None and parent != ROOT and parent not in seen and parent not in names:
             raise InvalidEvent(f"event {event_id}: its parent {parent} is not an event of this conversation")
         if parent is None:
             parent = head.event_id if head else None
-            if parent is None and (names.numbers or seen):
+            if parent is None and (len(names) or seen):
                 parent = ROOT
         raw = dump_event(with_parent(event, parent))
         written = parse_json_object(raw)
@@ -142,7 +141,7 @@ def prepare_events(
         prepared.append(PreparedEvent(event_id, raw, facts, preview_text(written), moves_head(event)))
         seen.add(event_id)
         head = Head(event_id) if moves_head(event) else head
-    if change.head and change.head.event_id is not None and change.head.event_id not in names.numbers:
+    if change.head and change.head.event_id is not None and change.head.event_id not in names:
         raise EventNotFound(f"conversation {directory} has no event {change.head.event_id[:64]!r}")
     return prepared
 
@@ -188,7 +187,7 @@ class OpenConversation:
     def size_bytes(self) -> int:
         """The approximate memory of this object."""
         raw = sum(len(kept.raw) for kept in (self._state, self._meta) if kept)
-        return raw * (1 + _DICT_FACTOR) + len(self.names.numbers) * _ID_BYTES
+        return raw * (1 + _DICT_FACTOR) + self.names.size_bytes
 
     @contextmanager
     def _lock(self) -> Iterator[tuple[int, int]]:
@@ -206,19 +205,22 @@ class OpenConversation:
         ):
             yield fd, events_fd
 
-    def load(self, *, after_crash: bool) -> str | None:
+    def load(self, *, after_crash: bool, known: KnownEnds | None = None) -> str | None:
         """Read the conversation, remove leftovers from its log, and return its status.
 
         Opens meta.json and base_state.json. If a crash happened between an append and the move of HEAD, HEAD is moved
         to the appended event. `after_crash` means that the previous owner crashed. Otherwise HEAD is moved only to
         events that were appended under this lease.
 
+        `known` is what the index knows of the log, if the previous owner left nothing to delete in it. Then the log is
+        not listed, unless its files changed.
+
         Raises:
             OwnershipLost, ConversationNotFound, LockTimeout: this process may not write to the conversation now.
             UnreadableFile: base_state.json is missing or unreadable.
         """
         with self._lock() as (fd, events_fd):
-            self._read(fd, events_fd)
+            self._read(fd, events_fd, known)
             self._tidy(fd, events_fd)
             self._recover_head(fd, events_fd, same_lease=not after_crash and self.status != Status.RUNNING)
             self.broken = False
@@ -286,11 +288,11 @@ class OpenConversation:
         except OSError:
             return False
 
-    def _read(self, fd: int, events_fd: int) -> None:
+    def _read(self, fd: int, events_fd: int, known: KnownEnds | None = None) -> None:
         self._fingerprints = find_fingerprints(fd, fingerprint_of(os.fstat(events_fd)))
         self._state, self._meta = find_raw_object(fd, layout.STATE), find_raw_object(fd, layout.META)
         self._overwritten = {}
-        self.names = event_log.list_names(events_fd)
+        self.names = self._confirm(events_fd, known) or event_log.list_names(events_fd)
         files = metadata_reader.read_conversation(
             self.reader, self.directory, self.id, event_count=self.names.file_count
         )
@@ -300,9 +302,23 @@ class OpenConversation:
         self.log_read = False
         self._head = None
 
+    def _confirm(self, events_fd: int, known: KnownEnds | None) -> LogNames | None:
+        if known is None:
+            return None
+        found = fingerprint.signature(self.reader.root, self.directory)
+        return event_log.confirm_ends(events_fd, known, found, self._list_names)
+
+    def _list_names(self) -> list[EventName]:
+        try:
+            with layout.open_directory(self.reader.root / self.directory) as fd:
+                return layout.list_events(fd)
+        except OSError as error:
+            raise UnreadableFile(f"{self.directory} cannot be listed ({error.strerror})", failed=True) from error
+
     def _tidy(self, fd: int, events_fd: int) -> None:
         """Delete temporary files and wrong markers that a crash or an error left."""
-        event_log.remove_leftovers_in_log(events_fd, self.names)
+        if self.names.is_listed:
+            event_log.remove_leftovers_in_log(events_fd, self.names)
         durable.remove_temporaries(fd, _UNDER_BOTH_LOCKS)
 
     def _apply(self, fd: int, events_fd: int, change: Edit, prepared: list[PreparedEvent], *, reread: bool) -> Written:
@@ -411,7 +427,7 @@ class OpenConversation:
 
     def _recover_head(self, fd: int, events_fd: int, *, same_lease: bool) -> None:
         state = self.files.state or {}
-        if self.names.numbers.get(str(state.get(_HEAD))) != self.names.next_seq - 1:
+        if self.names.find_seq(state.get(_HEAD)) != self.names.next_seq - 1:
             moved = find_missing_head(fd, events_fd, state, self.names, same_lease=same_lease)
             if moved is not None:
                 self._write_state(fd, Edit(), moved)
@@ -419,8 +435,8 @@ class OpenConversation:
     def _read_log(self, fd: int) -> None:
         """Read the ends of the log once. Afterwards `LogSummary.with_event` keeps the summary current."""
         if not self.log_read:
-            names = list(self.names)
-            log = metadata_reader.summarize_log(self.reader, fd, names, None)
+            first, last = self.names.list_ends(LOOK_BACK)
+            log = metadata_reader.summarize_ends(self.reader, fd, first, last, len(self.names), None)
             self.files = replace(self.files, log=log)
             self.log_read = not log.failed
 

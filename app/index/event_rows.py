@@ -24,10 +24,14 @@ from app.index.connections import ReadConnection, WriteConnection
 from app.index.dialect import Sql, compiled, insert
 from app.index.sqlite.text_index import MessageText, add_messages, clear_messages, write_messages
 from app.index.tables import conversation, event, message
-from app.model.event import EventFacts, EventRow, LogChange
+from app.model.conversation import LOOK_BACK
+from app.model.event import EventFacts, EventRow, KnownEnds, LogChange
 from app.model.filters import EventFilter
 from app.model.ids import ConversationId, EventName
 from app.model.page import Cursor, EventOrder
+
+LONG_LOG = 1000
+"""The length from which a log is long. Listing a shorter one costs no more than asking for its ends."""
 
 UNREADABLE_MAX = 1000
 """The maximum number of unreadable events that a page reports."""
@@ -129,6 +133,38 @@ async def count_log(index: ReadConnection, uuid: ConversationId) -> tuple[int, i
     """Return (how many events a log has, readable or not; its last sequence number, -1 if there is none)."""
     [row] = await index.fetch_all(_count_log_sql(), {"uuid": uuid})
     return int(row[0]), int(row[1])
+
+
+@cache
+def _length_sql() -> Sql:
+    columns = conversation.c
+    current = (columns.uuid == bindparam("uuid"), columns.events_behind == 0)
+    return compiled(select(columns.signature, columns.event_count).where(*current))
+
+
+@lru_cache(maxsize=2)
+def _end_sql(*, last: bool) -> Sql:
+    columns = (event.c.seq, event.c.event_id)
+    order = [column.desc() for column in columns] if last else columns
+    return compiled(select(*columns).where(HERE).order_by(*order).limit(LOOK_BACK))
+
+
+async def find_ends(index: ReadConnection, uuid: ConversationId) -> KnownEnds | None:
+    """Return the names at both ends of a long log, or None if it is short, has gaps, or its rows are not current.
+
+    The work does not depend on the length of the log.
+    """
+    row = await index.fetch_one(_length_sql(), {"uuid": uuid})
+    if row is None or row[1] < LONG_LOG:
+        return None
+    [first, last] = [
+        [EventName(*name) for name in await index.fetch_all(_end_sql(last=last), {"uuid": uuid})]
+        for last in (False, True)
+    ]
+    signature, length = row
+    if [name.seq for name in (*first, *reversed(last))] != [*range(LOOK_BACK), *range(length - LOOK_BACK, length)]:
+        return None
+    return KnownEnds(signature, length, first, last[::-1])
 
 
 @cache

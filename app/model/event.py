@@ -75,6 +75,18 @@ class KnownLog(NamedTuple):
     known: Mapping[EventName, str | None]
 
 
+class KnownEnds(NamedTuple):
+    """The names at both ends of a log without gaps, in log order, as the index has them.
+
+    They are true of the files that have this signature. `length` is the number of the log's events.
+    """
+
+    signature: bytes
+    length: int
+    first: Sequence[EventName]
+    last: Sequence[EventName]
+
+
 def gap_rows(names: Sequence[EventName]) -> list[EventRow]:
     """Return one row for each gap in the event numbers, at the first missing number, with the reason."""
     rows = []

@@ -88,6 +88,8 @@ def narrowed() -> dict[str, Sql]:
         "has event": event_rows._has_sql(),
         "events between": event_rows._between_sql(),
         "size of a log": event_rows._count_log_sql(),
+        "length of a log": event_rows._length_sql(),
+        **{f"an end of a log {last=}": event_rows._end_sql(last=last) for last in (False, True)},
         "turns": event_outline._turns_sql(),
         "marks": event_outline._marks_sql(),
         "final response": event_rows._responses_sql(),
@@ -205,6 +207,8 @@ SEEN = {
     | {"_placements_sql", "_unreadable_sql"},
     conversation_list: {"ordered_sql", "walking_sql", "reading_sql", "count_sql", "located_sql"},
     event_rows: {
+        "_length_sql",
+        "_end_sql",
         "list_sql",
         "count_sql",
         "_unreadable_sql",

@@ -14,14 +14,15 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
+from itertools import islice
 from typing import Any, NamedTuple
 
 from app.errors import EventNotFound, UnreadableFile, WriteFailed
 from app.exclusive_rename import accept, rename_exclusively
 from app.files import durable, layout
-from app.files.fingerprint import find_fingerprint
+from app.files.fingerprint import UNTRUSTED, find_fingerprint
 from app.files.metadata_reader import Reader
-from app.model.event import NO_FACTS, EventRow, event_facts, parse_json_object
+from app.model.event import NO_FACTS, EventRow, KnownEnds, event_facts, parse_json_object
 from app.model.ids import SEQ_MAX, EventName, event_file_name
 
 
@@ -162,6 +163,9 @@ def _read_files(
 _MARK = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
 _match_marker = re.compile(r"\.eventlog-len-[0-9]+\.marker").fullmatch
 _SPARE_MARKER = ".eventlog-len.marker.tmp"
+_NAME_BYTES = 150
+"""The approximate memory of one event's id and number."""
+
 _match_temporary = re.compile(
     rf"\.event-[0-9]{{5,}}-[0-9a-fA-F-]+\.json\.[0-9a-f]{{16}}\.tmp|{re.escape(_SPARE_MARKER)}"
 ).fullmatch
@@ -174,23 +178,92 @@ class LogNames:
     """
 
     def __init__(self, names: Sequence[EventName]) -> None:
-        self.numbers: dict[str, int] = {}
+        self._list_names: Callable[[], Sequence[EventName]] | None = None
+        """Lists all names, if only those at the ends of the log are known."""
+        self._first: Sequence[EventName] = ()
+        """The names at the beginning of the log, if `_list_names` is set."""
+        self._take(names)
+
+    @classmethod
+    def from_ends(cls, ends: KnownEnds, list_names: Callable[[], Sequence[EventName]]) -> LogNames:
+        """Return the names of a long log of which only the ends are known. `list_names` lists all when they are needed.
+
+        It is called at most once, and only while the caller of another method holds the log's lock.
+        """
+        names = cls(ends.last)
+        names.file_count = ends.length
+        names._list_names, names._first = list_names, ends.first
+        return names
+
+    def _take(self, names: Sequence[EventName]) -> None:
+        self._numbers: dict[str, int] = {}
         for name in names:
-            self.numbers.setdefault(name.event_id, name.seq)
+            self._numbers.setdefault(name.event_id, name.seq)
         self.next_seq = names[-1].seq + 1 if names else 0
         self.file_count = len(names)
-        self._with_twins = list(names) if len(self.numbers) < len(names) else None
-        """All names if two files have the same id. Otherwise None, because `numbers` has all names in log order."""
+        self._with_twins = list(names) if len(self._numbers) < len(names) else None
+        """All names if two files have the same id. Otherwise None, because `_numbers` has all names in log order."""
+
+    def _complete(self) -> None:
+        """List the names between the ends."""
+        if self._list_names is not None:
+            names = self._list_names()
+            self._list_names, self._first = None, ()
+            self._take(names)
+
+    def find_seq(self, event_id: object) -> int | None:
+        """Return the number of an event, or None if the log has no event of this id."""
+        if not isinstance(event_id, str):
+            return None
+        if event_id not in self._numbers:
+            self._complete()
+        return self._numbers.get(event_id)
+
+    def __contains__(self, event_id: object) -> bool:
+        """Whether the log has an event of this id."""
+        return self.find_seq(event_id) is not None
+
+    def __len__(self) -> int:
+        """Return the number of files."""
+        return self.file_count
 
     def __iter__(self) -> Iterator[EventName]:
-        """Yield the names in log order, without listing the directory again."""
-        return reversed([*reversed(self)])
+        """Yield the names in log order."""
+        self._complete()
+        if self._with_twins is not None:
+            return iter(self._with_twins)
+        return (EventName(seq, event_id) for event_id, seq in self._numbers.items())
 
     def __reversed__(self) -> Iterator[EventName]:
         """Yield the names in reverse log order. The first ones cost nothing, however long the log is."""
+        known = len(self._numbers) if self._list_names else 0
+        yield from islice(self._backwards(), known or None)
+        if known:
+            self._complete()
+            yield from islice(self._backwards(), known, None)
+
+    def _backwards(self) -> Iterator[EventName]:
         if self._with_twins is not None:
             return reversed(self._with_twins)
-        return (EventName(seq, event_id) for event_id, seq in reversed(self.numbers.items()))
+        return (EventName(seq, event_id) for event_id, seq in reversed(self._numbers.items()))
+
+    def list_ends(self, number: int) -> tuple[list[EventName], list[EventName]]:
+        """Return at most `number` names at the beginning of the log, and as many at its end, both in log order.
+
+        `KnownEnds` must have as many.
+        """
+        last = list(islice(reversed(self), number))[::-1]
+        return list(islice(self._first or self, number)), last
+
+    @property
+    def size_bytes(self) -> int:
+        """The approximate memory of the names."""
+        return len(self._numbers) * _NAME_BYTES
+
+    @property
+    def is_listed(self) -> bool:
+        """Whether all names are known, not only those at the ends."""
+        return self._list_names is None
 
     @property
     def is_gapless(self) -> bool:
@@ -199,7 +272,7 @@ class LogNames:
 
     def add(self, name: EventName) -> None:
         """Add a file that was appended."""
-        self.numbers[name.event_id] = name.seq
+        self._numbers[name.event_id] = name.seq
         if self._with_twins is not None:
             self._with_twins.append(name)
         self.next_seq = name.seq + 1
@@ -298,12 +371,33 @@ def has_same_length(events_fd: int, known: LogNames) -> bool:
 
     The fingerprint of events/ is not enough: before Linux 6.13, times are 4 ms coarse, so it may miss an append.
     """
-    return not known.is_gapless or find_fingerprint(_marker(known.next_seq), events_fd) is not None
+    return not known.is_gapless or _has_marker(events_fd, known.next_seq)
+
+
+def _has_marker(events_fd: int, length: int) -> bool:
+    return find_fingerprint(_marker(length), events_fd) is not None
 
 
 def list_names(events_fd: int) -> LogNames:
     """Return the names in a log."""
     return LogNames(layout.list_event_names(events_fd))
+
+
+def confirm_ends(
+    events_fd: int, ends: KnownEnds, signature: bytes, list_names: Callable[[], Sequence[EventName]]
+) -> LogNames | None:
+    """Return the names of a log from the names that the index knows, or None if it must be listed.
+
+    Two writers could give two events one number, as a file's name holds the event's id: so a listing that is out of
+    date must never be trusted. The caller holds both locks. The directory must have the times of the index's listing,
+    and these must not be recent: `signature`, that of the files now, is `UNTRUSTED` then. And the length marker must
+    state the same length.
+    """
+    if signature == UNTRUSTED or signature != ends.signature:
+        return None
+    if len({name.event_id for name in ends.last}) < len(ends.last) or not _has_marker(events_fd, ends.length):
+        return None
+    return LogNames.from_ends(ends, list_names)
 
 
 def _marker(length: int) -> str:

@@ -25,7 +25,7 @@ class Head(NamedTuple):
 def find_head(events_fd: int, state: Mapping[str, Any], names: LogNames) -> Head:
     """Return HEAD. In a log without `leaf_event_id`, it is the last node; see openhands-sdk 1.58, state.py."""
     leaf = state.get("leaf_event_id")
-    if isinstance(leaf, str) and leaf in names.numbers:
+    if isinstance(leaf, str) and leaf in names:
         return Head(leaf)
     if leaf is None and state.get("head_is_empty"):
         return Head(None)

@@ -124,14 +124,14 @@ class ConversationWriter:
             InvalidEvent: the id, timestamp, source, kind or parent is invalid.
             EventExists: the log already has an event with this id.
         """
-        complete = complete_event(event, self._context.reader.zone)
-        written = await self.write(Edit(events=[complete]))
+        written = await self.write(self._append_all([event]))
         return Appended(*written.events[0].name, written.warning)
 
     async def send_message(self, role: str, content: list[dict[str, Any]]) -> Appended:
         """Append a message. A user's message makes a finished or stuck conversation idle, as in agent-server."""
         event = complete_event(make_message(role, content), self._context.reader.zone)
-        written = await self.write(Edit(events=[event], is_message=role == "user"))
+        made_ids = frozenset([event["id"]])
+        written = await self.write(Edit(events=[event], made_ids=made_ids, is_message=role == "user"))
         return Appended(*written.events[0].name, written.warning)
 
     async def append_batch(self, events: Sequence[Mapping[str, Any]]) -> list[Appended]:
@@ -142,9 +142,13 @@ class ConversationWriter:
         """
         if not events:
             return []
-        zone = self._context.reader.zone
-        written = await self.write(Edit(events=[complete_event(event, zone) for event in events]))
+        written = await self.write(self._append_all(events))
         return [Appended(*row.name, written.warning) for row in written.events]
+
+    def _append_all(self, events: Sequence[Mapping[str, Any]]) -> Edit:
+        complete = [complete_event(event, self._context.reader.zone) for event in events]
+        made = [one["id"] for one, given in zip(complete, events, strict=True) if given.get("id") is None]
+        return Edit(events=complete, made_ids=frozenset(made))
 
     async def navigate(self, event_id: str | None) -> Done:
         """Move HEAD to an event, which becomes the parent of the next one. None moves HEAD before the first event.

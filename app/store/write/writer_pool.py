@@ -22,7 +22,8 @@ from app.errors import ConversationNotFound, OwnershipLost, StoreError
 from app.files import lease, liveness
 from app.files.lease import ClaimedLease, Lease
 from app.files.open_conversation import OpenConversation
-from app.index import ownership
+from app.index import event_rows, ownership
+from app.model.event import KnownEnds
 from app.model.filters import Status
 from app.model.ids import ConversationId, dashed
 from app.settings import Settings
@@ -229,7 +230,10 @@ class WriterPool:
             )
             # Durable, and before the first file is written, because a power cut must not undo the flag.
             await self._context.index.write(set_dirty, durable=True)
-            status = await asyncio.to_thread(files.load, after_crash=unreleased)
+            # An owner that crashed may have left files in the log that the index does not know.
+            crashed = unreleased or claim.before is None or located.dirty_by is not None
+            known = None if crashed else await self._find_ends(conversation_id)
+            status = await asyncio.to_thread(files.load, after_crash=unreleased, known=known)
             # After the claim, because others could write before it.
             located = await self._freshness.bring_in_step(conversation_id)
             left_open = client_lease is None and was_left_open(claim.before or gone, self.instance)
@@ -243,6 +247,10 @@ class WriterPool:
             if undone and not unreleased:  # otherwise the dirty flag belongs to a crashed owner or another worker
                 await self._clear_dirty(conversation_id, claim.lease)
             raise
+
+    async def _find_ends(self, conversation_id: ConversationId) -> KnownEnds | None:
+        async with self._context.index.read() as connection:
+            return await event_rows.find_ends(connection, conversation_id)
 
     async def _reindex(self, conversation_id: ConversationId) -> bool:
         located = await self._freshness.ingest_again(conversation_id)

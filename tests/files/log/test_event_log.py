@@ -10,7 +10,7 @@ import pytest
 from app.files.log import event_log
 from app.files.log.event_log import RawEvent
 from app.files.metadata_reader import Reader
-from app.model.event import NO_FACTS, EventFacts, EventRow
+from app.model.event import NO_FACTS, EventFacts, EventRow, KnownEnds
 from app.model.ids import EventName
 from tests.builders import make_conversation, make_event, make_id, write_event
 
@@ -144,3 +144,23 @@ def test_names_are_kept_in_log_order_while_the_log_grows(*, twins: bool) -> None
     known.add(EventName(3, "d"))
     assert [*known] == [*names, EventName(3, "d")]
     assert [*reversed(known)] == [EventName(3, "d"), *reversed(names)]
+
+
+def test_of_a_long_log_only_the_ends_are_kept_until_more_is_needed() -> None:
+    names = [EventName(number, f"id-{number}") for number in range(10)]
+    calls: list[int] = []
+
+    def list_names() -> list[EventName]:
+        calls.append(1)
+        return [*names, EventName(10, "new")]
+
+    known = event_log.LogNames.from_ends(KnownEnds(b"", 10, names[:2], names[-2:]), list_names)
+    known.add(EventName(10, "new"))
+    assert (len(known), known.next_seq, known.is_gapless, known.is_listed) == (11, 11, True, False)
+    assert known.list_ends(2) == (names[:2], [names[9], EventName(10, "new")])
+    assert ("id-9" in known, known.find_seq("new"), None in known, calls) == (True, 10, False, [])
+    backwards = reversed(known)
+    assert [next(backwards) for _ in range(3)] == [EventName(10, "new"), names[9], names[8]]
+    assert calls == []
+    assert [*backwards] == names[7::-1]
+    assert ([*known], "none" in known, known.is_listed, calls) == (list_names(), False, True, [1, 1])

@@ -17,6 +17,7 @@ import pytest
 from app import ConversationStore
 from app.errors import ConversationNotFound
 from app.files.open_conversation import OpenConversation
+from app.model.event import KnownEnds
 from app.model.ids import ConversationId
 from tests.builders import make_conversation, make_event, make_id
 from tests.conftest import StoreOpener
@@ -45,9 +46,9 @@ def loads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     built: list[str] = []
     real = OpenConversation.load
 
-    def load(self: OpenConversation, *, after_crash: bool) -> str | None:
+    def load(self: OpenConversation, *, after_crash: bool, known: KnownEnds | None = None) -> str | None:
         built.append(self.id)
-        return real(self, after_crash=after_crash)
+        return real(self, after_crash=after_crash, known=known)
 
     monkeypatch.setattr(OpenConversation, "load", load)
     return built

@@ -24,6 +24,7 @@ from app.files.layout import LOG_LOCK
 from app.files.open_conversation import OpenConversation
 from app.index import conversation_lookup
 from app.locks import hold_lock
+from app.model.event import KnownEnds
 from app.model.ids import ConversationId
 from tests.builders import index_path, make_conversation, make_event, make_id
 from tests.conftest import StoreOpener
@@ -207,10 +208,10 @@ async def test_of_many_first_accesses_none_waits_for_a_slow_one(
     go_on = threading.Event()
     real = OpenConversation.load
 
-    def load(self: OpenConversation, *, after_crash: bool) -> str | None:
+    def load(self: OpenConversation, *, after_crash: bool, known: KnownEnds | None = None) -> str | None:
         if self.id == one(1):
             go_on.wait(60)
-        return real(self, after_crash=after_crash)
+        return real(self, after_crash=after_crash, known=known)
 
     monkeypatch.setattr(OpenConversation, "load", load)
     async with open_store(root, open_conversations=MANY) as store:
@@ -259,9 +260,9 @@ async def test_many_first_accesses_open_once(
     loads: list[str] = []
     real = OpenConversation.load
 
-    def load(self: OpenConversation, *, after_crash: bool) -> str | None:
+    def load(self: OpenConversation, *, after_crash: bool, known: KnownEnds | None = None) -> str | None:
         loads.append(self.id)
-        return real(self, after_crash=after_crash)
+        return real(self, after_crash=after_crash, known=known)
 
     monkeypatch.setattr(OpenConversation, "load", load)
 
