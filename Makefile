@@ -145,6 +145,6 @@ clients:
 .clients/ready: Makefile
 	mkdir -p .clients
 	rm -f $@
-	npm install --loglevel=error --no-audit --no-fund --ignore-scripts --prefix .clients playwright-core@1.65.1
+	npm install --loglevel=error --no-audit --no-fund --ignore-scripts --prefix .clients playwright-core@1.65.1 @openhands/typescript-client@1.39.0
 	cd .clients && npm pack --loglevel=error @openhands/agent-canvas@1.20.0 && tar -xzf openhands-agent-canvas-1.20.0.tgz
 	touch $@

@@ -1,1 +1,1 @@
-"""The real agent-canvas against convstore. `make clients` gets it."""
+"""The real agent-canvas and TypeScript client against convstore. `make clients` gets them from npm."""
