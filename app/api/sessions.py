@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hmac
 import os
+import re
 import secrets
 import time
 from collections.abc import Sequence
@@ -20,6 +21,7 @@ TOKEN_VALID_S = 12 * 60 * 60
 
 _LOGINS = "logins"
 _ENDED = "ended-"
+_match_name = re.compile(rf"(?:{_ENDED})?[0-9a-f]{{64}}").fullmatch
 
 
 def make_code(state_dir: Path, valid_s: float = CODE_VALID_S) -> str:
@@ -44,7 +46,7 @@ def spend_code(state_dir: Path, code: str) -> bool:
     try:
         expires = path.stat().st_mtime
         path.unlink()
-    except FileNotFoundError:
+    except OSError:  # there is no such code, or the directory cannot be used
         return False
     return time.time() < expires
 
@@ -107,6 +109,8 @@ def _touch_until(path: Path, expires: float) -> None:
 def _remove_expired(logins: Path) -> None:
     oldest = time.time() - CODE_VALID_S  # a file that is just being made does not have its time of expiry yet
     for path in logins.iterdir():
+        if not _match_name(path.name):
+            continue
         with suppress(FileNotFoundError):
             if path.stat().st_mtime < oldest:
                 path.unlink()

@@ -8,6 +8,7 @@ from functools import cache, lru_cache
 from sqlalchemy import (
     BindParameter,
     ColumnElement,
+    Integer,
     and_,
     bindparam,
     delete,
@@ -165,6 +166,17 @@ async def find_ends(index: ReadConnection, uuid: ConversationId) -> KnownEnds | 
     if [name.seq for name in (*first, *reversed(last))] != [*range(LOOK_BACK), *range(length - LOOK_BACK, length)]:
         return None
     return KnownEnds(signature, length, first, last[::-1])
+
+
+@cache
+def _starts_sql() -> Sql:
+    start = (event.c.seq // bindparam("size", type_=Integer)).label("start")
+    return compiled(select(start).where(HERE).distinct().order_by("start"))
+
+
+async def list_starts(index: ReadConnection, uuid: ConversationId, size: int) -> list[int]:
+    """Return the first numbers of the sections of `size` numbers in which the log has events, readable or not."""
+    return [size * int(row[0]) for row in await index.fetch_all(_starts_sql(), {"uuid": uuid, "size": size})]
 
 
 @cache

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import orjson
@@ -10,7 +12,7 @@ from app.errors import EventNotFound
 from app.index.event_outline import BINS, TURNS_MAX, Outline
 from app.model.ids import event_file_name
 from app.model.redaction import redact_file
-from app.store.read.event_reader import EventReader
+from app.store.read.event_reader import EventReader, Window
 from app.web import event_blocks
 from app.web.event_blocks import PAIR_DISTANCE, Event
 from app.web.rows import make_row
@@ -37,15 +39,15 @@ class Line(NamedTuple):
     bad: bool
 
 
-def make_head(body: bytes, outline: Outline) -> dict[str, object]:
-    """Return the context of conversation.html."""
+def make_head(body: bytes, outline: Outline, sections: Sequence[int] = ()) -> dict[str, object]:
+    """Return the context of conversation.html. `sections` are the numbers at which sections with events begin."""
     row = make_row(body)
     return {
         "row": row,
         "count": outline.total,
         "last": outline.last_seq,
         "unreadable": outline.unreadable,
-        "sections": list(range(0, outline.last_seq + 1, SECTION)),
+        "sections": sections,
         "lines": _lines(outline),
         "open_at": outline.turns[-1].seq if 0 < len(outline.turns) < TURNS_MAX else max(outline.last_seq, 0),
         "groups": [(name, label, _count(outline, name)) for name, label in _GROUPS],
@@ -90,12 +92,21 @@ def _bars(outline: Outline) -> list[dict[str, Any]]:
 
 
 async def make_section(log: EventReader, conversation_id: str, start: int, limit: int) -> dict[str, object]:
-    """Return the context of events.html: the blocks of the events numbered from `start` on."""
+    """Return the context of events.html: the blocks of the events numbered from `start` on.
+
+    Events of many bytes are not all shown at once; `rest` is the number of the first that is left.
+    """
     before = (
         await log.read_window(start - PAIR_DISTANCE, min(start, PAIR_DISTANCE), SECTION_MAX_BYTES) if start else None
     )
     window = await log.read_window(start, limit, SECTION_MAX_BYTES)
-    after = await log.read_window(start + limit, PAIR_DISTANCE, SECTION_MAX_BYTES)
+    after = await log.read_window(window.last + 1, PAIR_DISTANCE, SECTION_MAX_BYTES)
+    return await asyncio.to_thread(_make_section, conversation_id, before, window, after, start + limit)
+
+
+def _make_section(
+    conversation_id: str, before: Window | None, window: Window, after: Window, end: int
+) -> dict[str, object]:
     events = [_parse(one) for one in window.items]
     blocks = event_blocks.make_blocks(
         events, [_parse(one) for one in before.items] if before else [], [_parse(one) for one in after.items]
@@ -103,8 +114,7 @@ async def make_section(log: EventReader, conversation_id: str, start: int, limit
     shown = {block.event.seq for block in blocks}
     return {
         "conversation_id": conversation_id,
-        "first": start,
-        "last": window.last,
+        "rest": window.last + 1 if window.last < min(end - 1, after.last) else None,
         "blocks": sorted([*((block.event.seq, 0, block) for block in blocks), *_gone(window.unreadable)], key=_place),
         "folded": [event.seq for event in events if event.seq not in shown],
     }
@@ -132,7 +142,7 @@ async def make_inside(
         observation = await _read(log, observation_id)
         if observation.value.get("action_id") != event.id:
             raise EventNotFound(f"event {observation_id[:64]} is not the observation of event {event_id[:64]}")
-    body = event_blocks.make_body(event, observation, whole=whole)
+    body = await asyncio.to_thread(event_blocks.make_body, event, observation, whole=whole)
     return {"conversation_id": conversation_id, "body": body, "event": event, "observation": observation}
 
 

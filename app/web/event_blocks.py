@@ -29,6 +29,8 @@ _IMAGE_STARTS = {"/9j/": "jpeg", "R0lGOD": "gif", "UklGR": "webp"}
 """How the base64 of an image begins, but for PNG."""
 _SILENT = ("ThinkObservation", "TaskTrackerObservation")
 """Their text is the same each time."""
+_TEXT_MAX = 100_000
+_WHOLE_MAX = 4_000_000
 _EDITORS = ("FileEditorAction", "StrReplaceEditorAction", "PlanningFileEditorAction")
 
 
@@ -63,7 +65,7 @@ class Block:
     """A part of the page for one event, or for an action with its observation.
 
     `shape` selects the HTML; `group` is its name in the filter by kind; `others` are the numbers of further events
-    that it shows.
+    that it shows. `length` is that of a text of which only the beginning is shown.
     """
 
     shape: str
@@ -84,6 +86,7 @@ class Block:
     body: Body | None = None
     has_body: bool = False
     observation: Event | None = None
+    length: int = 0
     gap: str = ""
     day: str = ""
 
@@ -187,7 +190,7 @@ def _message(event: Event) -> Block:
     block = Block("message" if user else "say", "messages", event, who="You" if user else "Agent")
     if isinstance(sender, str) and sender:
         block.who = sender
-    block.html = markup.markdown("\n\n".join(texts))
+    _show_text(block, "\n\n".join(texts))
     block.reasoning = str(message.get("reasoning_content") or "")
     urls = _images(content)
     block.images = [url for url in urls if url.startswith("data:image/")]
@@ -195,12 +198,20 @@ def _message(event: Event) -> Block:
     return block
 
 
+def _show_text(block: Block, text: str) -> None:
+    """Show a message, and if it is very long, how it begins."""
+    if len(text) > _TEXT_MAX:
+        block.length, text = len(text), text[:_TEXT_MAX]
+    block.html = markup.markdown(text)
+
+
 def _action(event: Event, observation: Event | None) -> Block:
     action = _dict(event.value.get("action"))
     thought = "\n\n".join(text for text in content_texts(event.value.get("thought")) if text.strip())
     reasoning = str(event.value.get("reasoning_content") or "")
     if action.get("kind") == "FinishAction":
-        block = Block("done", "messages", event, who="Agent", html=markup.markdown(str(action.get("message") or "")))
+        block = Block("done", "messages", event, who="Agent")
+        _show_text(block, str(action.get("message") or ""))
     else:
         block = Block("step", "tools", event)
         block.tool, block.what = _tool_and_what(event, action)
@@ -394,7 +405,7 @@ def _tool_and_what(event: Event, action: dict[str, Any]) -> tuple[str, str]:
     if _is_command(action):
         return "terminal", _line(str(action["command"]), _WHAT_MAX)
     if action.get("kind") in _EDITORS:
-        return ("read" if action.get("command") == "view" else "edit"), str(action.get("path") or "")
+        return ("read" if action.get("command") == "view" else "edit"), _line(str(action.get("path") or ""), _WHAT_MAX)
     tasks = _tasks(action)
     if tasks:
         return "tasks", f"{sum(status == 'done' for status, _ in tasks)} of {len(tasks)} done"
@@ -427,7 +438,7 @@ def _edit_body(seen: dict[str, Any], action: dict[str, Any]) -> Body:
 
 
 def _output_body(text: str, *, whole: bool) -> Body:
-    last = markup.tail(text, 1_000_000 if whole else markup.TERMINAL_LINES)
+    last = markup.tail(text, _WHOLE_MAX, _WHOLE_MAX) if whole else markup.tail(text)
     return Body(output=markup.terminal(last.text), shown=last.shown, total=last.total)
 
 
@@ -496,8 +507,8 @@ def _screenshots(seen: dict[str, Any]) -> list[str]:
 
 
 def _images(content: object) -> list[str]:
-    found = [url for one in _dicts(content) for url in (one.get("image_urls") or [])]
-    return [url for url in found if isinstance(url, str)]
+    lists = [one.get("image_urls") for one in _dicts(content)]
+    return [url for urls in lists if isinstance(urls, list) for url in urls if isinstance(url, str)]
 
 
 def _without_images(content: object) -> list[dict[str, Any]]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import re
+from collections.abc import Iterator
 from functools import cache
 from html import escape
 from itertools import pairwise
@@ -17,25 +18,34 @@ from markdown_it import MarkdownIt
 from markupsafe import Markup
 from pygments import highlight
 from pygments.formatters import HtmlFormatter
+from pygments.lexer import Lexer
 from pygments.lexers import get_lexer_for_filename
 from pygments.util import ClassNotFound
 from rich.color import ColorType
-from rich.text import Text
+from rich.text import Span, Text
 
-MARKDOWN_MAX = 100_000
-"""The maximum length in characters of a message that is rendered as Markdown. A longer one is shown as plain text."""
+MARKDOWN_MAX = 20_000
+"""The maximum length in characters of a message that is rendered as Markdown. A longer one is shown as plain text. The
+parser's time grows with the square of the length of odd texts: 100,000 opening brackets take 10 s."""
 TERMINAL_LINES = 200
-"""The number of lines, from the end of an output, that are shown at first."""
-DIFF_LINES_MAX = 4000
-"""The maximum number of lines that are compared. The time of difflib grows with the square of this number."""
+TERMINAL_CHARACTERS = 100_000
+"""The number of lines and of characters, from the end of an output, that are shown at first."""
+CODE_MAX = 50_000
+CODE_LINE_MAX = 2000
+"""The maximum length of a file, and of its longest line, for syntax colours. In longer ones, an open string may take
+minutes."""
+DIFF_LINES_MAX = 2000
+"""The maximum number of lines between the first and the last change that are compared, and of lines of a diff that are
+shown. The time of difflib grows with the square of this number. Longer stretches count as replaced."""
 
 _TAGS = {
     *("p", "br", "hr", "strong", "em", "s", "del", "code", "pre", "blockquote", "ul", "ol", "li", "a"),
     *("h1", "h2", "h3", "h4", "h5", "h6", "table", "thead", "tbody", "tr", "th", "td"),
 }
 _ATTRIBUTES = {"a": {"href", "title"}, "ol": {"start"}, "code": {"class"}}
-_OSC = re.compile(r"\x1b\].*?(?:\x07|\x1b\\)", re.DOTALL)
+_OSC = re.compile(r"\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)")
 _OTHER_ESCAPES = re.compile(r"\x1b(?:\[[0-9;?]*[A-LN-Za-ln-z]|[()][A-Z0-9]|[=>78])")
+_NO_COLOUR = re.compile(r"\x1b(?!\[[0-9;]*m)")
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1a\x1c-\x1f\x7f]")
 _COLOURS = ("black", "red", "green", "yellow", "blue", "magenta", "cyan", "white")
 
@@ -76,15 +86,20 @@ def snippet(html: str) -> Markup:
 
 def terminal(text: str) -> Markup:
     """Return the output of a terminal with its colours as classes; other escape sequences are left out."""
-    text = _CONTROL.sub("", _OTHER_ESCAPES.sub("", _OSC.sub("", text))).replace("\r\n", "\n")
+    text = _NO_COLOUR.sub("", _CONTROL.sub("", _OTHER_ESCAPES.sub("", _OSC.sub("", text)))).replace("\r\n", "\n")
     parsed = Text.from_ansi(text)
     plain = parsed.plain
-    cuts = sorted({0, len(plain), *(span.start for span in parsed.spans), *(span.end for span in parsed.spans)})
+    begun: dict[int, list[Span]] = {}
+    for span in parsed.spans:
+        begun.setdefault(span.start, []).append(span)
+    cuts = sorted({0, len(plain), *begun, *(span.end for span in parsed.spans)})
+    active: list[Span] = []
     parts: list[str] = []
     for start, end in pairwise(cuts):
-        names = [name for span in parsed.spans if span.start <= start < span.end for name in _classes(span.style)]
+        active = [span for span in active if span.end > start] + begun.get(start, [])
+        names = {name for span in active for name in _classes(span.style)}
         piece = escape(plain[start:end])
-        parts.append(f'<span class="{" ".join(sorted(set(names)))}">{piece}</span>' if names else piece)
+        parts.append(f'<span class="{" ".join(sorted(names))}">{piece}</span>' if names else piece)
     return Markup("".join(parts))  # noqa: S704 - each piece is escaped
 
 
@@ -105,10 +120,12 @@ class Tail(NamedTuple):
     total: int
 
 
-def tail(text: str, lines: int = TERMINAL_LINES) -> Tail:
-    """Return the last lines of a text."""
+def tail(text: str, lines: int = TERMINAL_LINES, characters: int = TERMINAL_CHARACTERS) -> Tail:
+    """Return the last lines of a text. If they are too long, the first is cut, and not counted as shown."""
     all_lines = text.rstrip("\n").split("\n")
-    return Tail("\n".join(all_lines[-lines:]), min(lines, len(all_lines)), len(all_lines))
+    last = "\n".join(all_lines[-lines:])
+    kept = last[-characters:]
+    return Tail(kept, kept.count("\n") + (kept == last), len(all_lines))
 
 
 @cache
@@ -116,11 +133,18 @@ def _formatter() -> HtmlFormatter[str]:
     return HtmlFormatter(nowrap=True, classprefix="h-")
 
 
-def code_lines(text: str, path: str) -> list[Markup]:
-    """Return the lines of a file with syntax colours as classes. The ending of its name decides its language."""
+def _find_lexer(path: str) -> Lexer | None:
     try:
-        lexer = get_lexer_for_filename(path, stripnl=False, ensurenl=False)
+        return get_lexer_for_filename(path, stripnl=False, ensurenl=False)
     except ClassNotFound:
+        return None
+
+
+def code_lines(text: str, path: str) -> list[Markup]:
+    """Return the lines of a file, with syntax colours as classes by the ending of its name unless it is very long."""
+    plain = len(text) > CODE_MAX or max(map(len, text.split("\n"))) > CODE_LINE_MAX
+    lexer = None if plain else _find_lexer(path)
+    if lexer is None:
         return [Markup(escape(line)) for line in text.split("\n")]  # noqa: S704
     return [Markup(line) for line in highlight(text, lexer, _formatter()).split("\n")]  # noqa: S704 - pygments escapes
 
@@ -144,17 +168,46 @@ class Diff(NamedTuple):
 
 def count_changes(old: str, new: str) -> tuple[int, int]:
     """Return (lines added, lines removed) between two texts."""
-    matcher = _matcher(old.splitlines(), new.splitlines())
     added = removed = 0
-    for tag, i1, i2, j1, j2 in matcher.get_opcodes():
+    for tag, i1, i2, j1, j2 in _compare(old.splitlines(), new.splitlines(), 0):
         if tag != "equal":
             removed += i2 - i1
             added += j2 - j1
     return added, removed
 
 
-def _matcher(old: list[str], new: list[str]) -> difflib.SequenceMatcher[str]:
-    return difflib.SequenceMatcher(None, old[:DIFF_LINES_MAX], new[:DIFF_LINES_MAX], autojunk=True)
+_Change = tuple[str, int, int, int, int]
+
+
+def _compare(old: list[str], new: list[str], context: int) -> list[_Change]:
+    """Return the changes between two texts, as difflib's opcodes, with `context` equal lines before and after them."""
+    shortest = min(len(old), len(new))
+    same = next((place for place in range(shortest) if old[place] != new[place]), shortest)
+    ends = next((n for n in range(shortest - same) if old[-1 - n] != new[-1 - n]), shortest - same)
+    if same == len(old) == len(new):
+        return []
+    before, after = min(same, context), min(ends, context)
+    between = (same, len(old) - ends, same, len(new) - ends)
+    middle: list[_Change] = [("replace", *between)]
+    if max(between[1], between[3]) - same <= DIFF_LINES_MAX:
+        found = difflib.SequenceMatcher(None, old[same : between[1]], new[same : between[3]]).get_opcodes()
+        middle = [(tag, i1 + same, i2 + same, j1 + same, j2 + same) for tag, i1, i2, j1, j2 in found]
+    lead: list[_Change] = [("equal", same - before, same, same - before, same)] if before else []
+    end: list[_Change] = [("equal", between[1], between[1] + after, between[3], between[3] + after)] if after else []
+    return [*lead, *middle, *end]
+
+
+def _hunks(changes: list[_Change], context: int) -> Iterator[list[_Change]]:
+    """Yield the changes in groups, without the middle of more than twice `context` equal lines between two."""
+    group: list[_Change] = []
+    for tag, i1, i2, j1, j2 in changes:
+        if tag == "equal" and i2 - i1 > 2 * context:
+            yield [*group, (tag, i1, i1 + context, j1, j1 + context)]
+            group = [(tag, i2 - context, i2, j2 - context, j2)]
+        else:
+            group.append((tag, i1, i2, j1, j2))
+    if group:
+        yield group
 
 
 def diff(old: str, new: str, path: str, context: int = 3) -> Diff:
@@ -162,8 +215,8 @@ def diff(old: str, new: str, path: str, context: int = 3) -> Diff:
     old_html, new_html = code_lines(old, path), code_lines(new, path)
     lines: list[DiffLine] = []
     added = removed = 0
-    for group in _matcher(old.split("\n"), new.split("\n")).get_grouped_opcodes(context):
-        lines.append(DiffLine("@", None, None, Markup("line {}").format(group[0][3] + 1)))
+    for group in _hunks(_compare(old.split("\n"), new.split("\n"), context), context):
+        lines.append(DiffLine("@", None, None, Markup("line {}").format(group[0][1] + 1)))
         for tag, i1, i2, j1, j2 in group:
             if tag == "equal":
                 lines += [DiffLine(" ", i + 1, j1 + i - i1 + 1, old_html[i]) for i in range(i1, i2)]
@@ -172,4 +225,7 @@ def diff(old: str, new: str, path: str, context: int = 3) -> Diff:
             lines += [DiffLine("+", None, j + 1, new_html[j]) for j in range(j1, j2)]
             removed += i2 - i1
             added += j2 - j1
+    if len(lines) > DIFF_LINES_MAX:
+        left = len(lines) - DIFF_LINES_MAX
+        lines[DIFF_LINES_MAX:] = [DiffLine("@", None, None, Markup("{:,} more lines; Raw shows all").format(left))]
     return Diff(lines, added, removed)

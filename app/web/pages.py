@@ -17,7 +17,7 @@ from app.api.params import AnyId, IdInPath, Store
 from app.api.query_filters import FilterQuery
 from app.api.routes.upkeep import find_findings, find_usage
 from app.model.facets import Facet, FacetKind
-from app.model.ids import ConversationId, dashed
+from app.model.ids import SEQ_MAX, ConversationId, dashed
 from app.model.page import SortOrder, View
 from app.model.times import format_us
 from app.settings import Settings
@@ -68,7 +68,8 @@ async def get_conversation(request: Request, store: Store, conversation_id: IdIn
     wanted = ConversationId(conversation_id)
     body = await store.get_conversation(wanted)
     outline = await store.get_outline(wanted)
-    return _fragment(request, "conversation.html", conversation_view.make_head(body, outline))
+    sections = await (await store.open_log(wanted)).list_starts(conversation_view.SECTION)
+    return _fragment(request, "conversation.html", conversation_view.make_head(body, outline, sections))
 
 
 @router.get("/c/{conversation_id}/events")
@@ -76,13 +77,13 @@ async def get_events(
     request: Request,
     store: Store,
     conversation_id: IdInPath,
-    start: Annotated[int, Query(alias="from", ge=0)],
+    start: Annotated[int, Query(alias="from", ge=0, le=SEQ_MAX)],
     limit: Annotated[int, Query(ge=1, le=200)] = conversation_view.SECTION,
 ) -> HTMLResponse:
     """Render a section of the log."""
     log = await store.open_log(ConversationId(conversation_id))
     context = await conversation_view.make_section(log, conversation_id, start, limit)
-    return _fragment(request, "events.html", context)
+    return await asyncio.to_thread(_fragment, request, "events.html", context)
 
 
 @router.get("/c/{conversation_id}/body/{event_id}")
@@ -97,7 +98,7 @@ async def get_body(
     """Render the inside of a folded event."""
     log = await store.open_log(ConversationId(conversation_id))
     context = await conversation_view.make_inside(log, conversation_id, event_id, observation, whole=whole)
-    return _fragment(request, "body.html", context)
+    return await asyncio.to_thread(_fragment, request, "body.html", context)
 
 
 @router.get("/overview")
@@ -105,7 +106,7 @@ async def get_overview(
     request: Request,
     store: Store,
     days: Annotated[int, Query(ge=0, le=10_000)] = 30,
-    offset: Annotated[int, Query(ge=-1440, le=1440, description="minutes east of UTC")] = 0,
+    offset: Annotated[int, Query(gt=-1440, lt=1440, description="minutes east of UTC")] = 0,
 ) -> HTMLResponse:
     """Render totals, the hours of work, the costliest conversations and workspaces, and the health of the store."""
     settings: Settings = request.app.state.settings

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import stat
 import threading
 import time
@@ -108,3 +109,17 @@ def test_a_changed_token_is_refused(tmp_path: Path, change: str) -> None:
 def test_what_is_no_token_is_refused(tmp_path: Path, given: bytes) -> None:
     assert not Tokens(["a-key"], tmp_path).admit(given)
     assert not Tokens([], tmp_path).admit(given)
+
+
+def test_only_files_of_codes_and_tokens_are_removed(tmp_path: Path) -> None:
+    (tmp_path / "logins" / "a-directory").mkdir(parents=True)
+    other = tmp_path / "logins" / "thesis.txt"
+    other.write_text("mine")
+    os.utime(other, (0, 0))
+    assert spend_code(tmp_path, make_code(tmp_path))
+    assert other.exists()
+
+
+def test_no_code_is_valid_where_the_directory_of_logins_is_a_file(tmp_path: Path) -> None:
+    (tmp_path / "logins").touch()
+    assert not spend_code(tmp_path, "a-code")

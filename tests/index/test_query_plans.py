@@ -173,7 +173,7 @@ def test_a_page_with_a_range_of_its_order_walks_that_range(database: sqlite3.Con
         assert f"(archived=? AND {order.column}>? AND {order.column}<?)" in plan(database, sql)[0]
 
 
-@pytest.mark.parametrize("maker", [event_outline._kinds_sql, event_outline._bins_sql])
+@pytest.mark.parametrize("maker", [event_outline._kinds_sql, event_outline._bins_sql, event_rows._starts_sql])
 def test_an_outline_groups_the_rows_of_one_conversation(database: sqlite3.Connection, maker: Callable[[], Sql]) -> None:
     steps = plan(database, maker())
     assert "SEARCH event USING PRIMARY KEY (conversation=?)" in steps
@@ -216,6 +216,7 @@ SEEN = {
         "_has_sql",
         "_between_sql",
         "_count_log_sql",
+        "_starts_sql",
         "_responses_sql",
         "_known_sql",
         "_directories_sql",

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
+
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.web.markup import code_lines, diff, markdown, tail, terminal
+from app.web.markup import DIFF_LINES_MAX, code_lines, count_changes, diff, markdown, tail, terminal
 from tests.web.elements import elements
 
 HARMLESS = {
@@ -27,6 +30,7 @@ def tags(html: str) -> set[str]:
     return {tag for tag, _ in elements(html)}
 
 
+@settings(deadline=None)
 @given(HOSTILE)
 def test_hostile_text_makes_no_element_outside_the_list(text: str) -> None:
     for html in (markdown(text), terminal(text), *code_lines(text, "a.py")):
@@ -65,3 +69,52 @@ def test_a_diff_counts_its_lines() -> None:
     found = diff("a\nb\n", "a\nc\nd\n", "a.txt")
     assert (found.added, found.removed) == (2, 1)
     assert [line.sign for line in found.lines] == ["@", " ", "-", "+", "+", " "]
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: terminal("".join(f"\x1b[{31 + number % 7}mx" for number in range(10_000))),
+        lambda: terminal("\x1b]" * 100_000),
+        lambda: markdown("![" * 49_000),
+        lambda: markdown("a|b\n-|-\n" + "x\n" * 40_000),
+        lambda: diff("'" * 100_000, "(" * 100_000, "a.py"),
+        lambda: diff("\n".join("'" * 900 for _ in range(100)), "", "a.js"),
+        lambda: count_changes(
+            "\n".join(f"{n % 190}" for n in range(4000)), "\n".join(f"{n % 191}" for n in range(4000))
+        ),
+    ],
+    ids=["colours", "torn escapes", "brackets", "a table", "an open string", "open strings", "repeated lines"],
+)
+def test_what_is_odd_and_long_takes_no_long_time(make: Callable[[], object]) -> None:
+    began = time.thread_time()
+    make()
+    assert time.thread_time() - began < 2
+
+
+def test_a_cut_line_of_an_output_is_not_counted_as_shown() -> None:
+    assert tail("12345", 2, characters=3) == ("345", 0, 1)
+    assert tail("1\n2345\n67", 3, characters=5) == ("45\n67", 1, 3)
+
+
+def test_a_change_behind_many_lines_is_shown() -> None:
+    before = "\n".join(str(number) for number in range(9000))
+    found = diff(before, before.replace("8000", "x"), "a.txt")
+    assert (found.added, found.removed) == count_changes(before, before.replace("8000", "x")) == (1, 1)
+    assert [(line.sign, line.old, line.new) for line in found.lines][4:6] == [("-", 8001, None), ("+", None, 8001)]
+
+
+def test_a_long_rewrite_is_counted_whole_and_shown_in_part() -> None:
+    found = diff("a\n" * 9000, "b\n" * 9000, "a.txt")
+    assert (found.added, found.removed) == (9000, 9000)
+    assert len(found.lines) == DIFF_LINES_MAX + 1
+    assert found.lines[-1].html == "16,002 more lines; Raw shows all"
+
+
+@settings(deadline=None)
+@given(st.lists(st.sampled_from("abc"), max_size=20), st.lists(st.sampled_from("abc"), max_size=20))
+def test_a_diff_with_all_context_has_both_texts(old: list[str], new: list[str]) -> None:
+    lines = diff("\n".join(old), "\n".join(new), "", context=50).lines
+    if old != new and (old or new):
+        assert [str(line.html) for line in lines if line.sign in " -"] == (old or [""])
+        assert [str(line.html) for line in lines if line.sign in " +"] == (new or [""])

@@ -10,7 +10,15 @@ import httpx
 import pytest
 
 from app import Settings
-from tests.builders import make_conversation, make_event, make_id, make_message_event, make_meta, make_state
+from tests.builders import (
+    make_conversation,
+    make_event,
+    make_id,
+    make_message_event,
+    make_meta,
+    make_state,
+    write_event,
+)
 from tests.conftest import serving
 from tests.web.elements import elements
 from tests.web.logs import EVERY_KIND
@@ -168,3 +176,46 @@ async def test_the_thinking_before_an_answer_is_folded_and_not_left_out(root: Pa
         html = await text(client, f"/ui/c/{make_id(3)}/events?from=0")
     assert html.count("Agent</p>") == 1
     assert '<details class="think"><summary>Thinking</summary><p>&lt;hm&gt;</p></details>' in html
+
+
+async def test_a_number_far_away_makes_no_sections_between(client: httpx.AsyncClient, root: Path) -> None:
+    directory = make_conversation(root, 3)
+    write_event(directory, 10**16 + 5, make_event(2))
+    html = await text(client, f"/ui/c/{make_id(3)}")
+    assert re.findall(r'class="part" data-from="(\d+)"', html) == ["0", str(10**16)]
+
+
+async def test_events_of_many_bytes_come_in_parts_and_shortened(client: httpx.AsyncClient, root: Path) -> None:
+    make_conversation(root, 3, events=[make_message_event(number, "x" * 5_000_000) for number in range(5)])
+    path = f"/ui/c/{make_id(3)}/events?from=0"
+    html = await text(client, path)
+    assert len(html) < 1_000_000
+    assert "the beginning of 5.00 M characters" in html
+    seen = re.findall(r'<article class="ev" id="e(\d+)"', html)
+    while rest := re.search(r'data-rest="(\d+)"', html):
+        html = await text(client, f"/ui/c/{make_id(3)}/events?from={rest[1]}")
+        seen += re.findall(r'<article class="ev" id="e(\d+)"', html)
+    assert seen == ["0", "1", "2", "3", "4"]
+
+
+@pytest.mark.parametrize("value", [1, "x", [1], {"a": 1}, True, [None], "a\x00b", [{"type": "image", "image_urls": 5}]])
+async def test_fields_of_odd_types_are_shown(client: httpx.AsyncClient, root: Path, value: object) -> None:
+    kinds = {event["kind"]: event for event in EVERY_KIND}
+    events = [
+        make_event(number, kind=kind, **(dict.fromkeys(set(event) - {"id", "kind", "timestamp", "source"}, value)))
+        for number, (kind, event) in enumerate(kinds.items())
+    ]
+    for event in [*events]:
+        field = next((name for name in ("llm_message", "action", "observation") if name in event), None)
+        if field:
+            odd = dict.fromkeys(("content", "kind", "path", "command", "exit_code", "old_content", "message"), value)
+            events.append(make_event(len(events), kind=event["kind"], **{field: odd}))
+    make_conversation(root, 3, events=events)
+    assert (await text(client, f"/ui/c/{make_id(3)}/events?from=0")).count("<article") == len(events)
+
+
+@pytest.mark.parametrize(
+    "path", [f"{ONE}/events?from={2**63}", "/ui/overview?offset=1440", "/ui/overview?offset=-1440"]
+)
+async def test_numbers_out_of_range_are_refused(client: httpx.AsyncClient, path: str) -> None:
+    assert (await client.get(path)).status_code == 422

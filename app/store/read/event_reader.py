@@ -158,6 +158,11 @@ class EventReader:
         unreadable += [UnreadableEvent(name.seq, name.event_id or None, why) for name, why in gone if name.seq <= last]
         return Window(first, last, count, [one for one in events if not one.unreadable], sorted(unreadable))
 
+    async def list_starts(self, size: int) -> list[int]:
+        """Return the first numbers of the sections of `size` numbers in which the log has events."""
+        async with self._context.index.read() as connection:
+            return await event_rows.list_starts(connection, self._id, size)
+
     async def list_last(self, number: int) -> list[RawEvent]:
         """Return the last `number` events in log order. An event whose file just became unreadable is included."""
         names, _ = await self._list_names(_ANY, EventOrder.TIMESTAMP_DESC, None, number)

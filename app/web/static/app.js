@@ -31,6 +31,7 @@ async function start() {
 
 function ask() {
   const main = $('#main');
+  if ($('#sign-in-form')) return; // of several requests that are refused, the first asks
   $('#side').hidden = true;
   document.body.classList.add('signed-out');
   main.replaceChildren($('#sign-in').content.cloneNode(true));

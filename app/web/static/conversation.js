@@ -1,15 +1,17 @@
 // One conversation: sections of its log that are filled near the viewport, the outline, live events, actions.
 import { $, $$, swap, parse, showTimes, notice, askText, askYes, whileLoading, saveAs } from './dom.js';
-import { ask, base, send } from './session.js';
+import { ask, base, send, untilAnswered } from './session.js';
 import { follow } from './live.js';
 
 const id = location.pathname.slice(base.length).split('/')[2];
+const BEYOND = 10 ** 17; // no log has an event of this number
 const seenName = `convstore.seen.${id}`;
 const SECTION = 100;
 const ROW_HEIGHT = 44;
 const NEAR = 1500;
 const FAR = 6000;
 let last = -1;
+let count = 0;
 let following = false;
 let unseen = 0;
 let current = -1;
@@ -18,9 +20,9 @@ const filled = new Map();
 
 export async function start() {
   try {
-    await whileLoading(async () => swap(await (await ask(`/ui/c/${id}`)).text()));
+    await whileLoading(async () => swap(await (await untilAnswered(() => ask(`/ui/c/${id}`))).text()));
   } catch (error) {
-    if (error.status === 404) {
+    if (error.status === 404 || error.status === 422) {
       const line = document.createElement('p');
       line.className = 'state';
       line.textContent = 'No conversation has this id. It may be in the trash.';
@@ -30,6 +32,7 @@ export async function start() {
   }
   const talk = $('.talk');
   last = Number(talk.dataset.last);
+  count = Number(talk.dataset.count);
   document.title = `${$('h1').textContent} · convstore`;
   for (const section of $$('.part')) prepare(section);
   const asked = /^#e(\d+)$/.exec(location.hash);
@@ -57,10 +60,12 @@ async function fill(section, { again = false } = {}) {
   const from = Number(section.dataset.from);
   if (filled.has(from) && !again) return filled.get(from);
   const work = (async () => {
-    const html = await (await ask(`/ui/c/${id}/events?from=${from}&limit=${SECTION}`)).text();
+    const get = async (start) => parse(await (await ask(`/ui/c/${id}/events?from=${start}&limit=${from + SECTION - start}`)).text());
+    const content = await get(from);
+    for (let rest; (rest = $('[data-rest]', content));) rest.replaceWith(await get(Number(rest.dataset.rest)));
     keepPlace(section, () => {
       const open = new Set($$('details[open][data-event]', section).map((one) => one.dataset.event));
-      section.replaceChildren(parse(html));
+      section.replaceChildren(content);
       section.style.minHeight = '';
       for (const one of $$('details[data-event]', section)) if (open.has(one.dataset.event)) one.open = true;
       applyGroups(section);
@@ -137,7 +142,7 @@ async function jump(seq, { rule = false } = {}) {
   if (last < 0) return;
   const to = Math.max(0, Math.min(seq, last));
   const sections = $$('.part');
-  const at = Math.floor(to / SECTION);
+  const at = Math.max(0, sections.findLastIndex((section) => Number(section.dataset.from) <= to));
   const around = [sections[at - 1], sections[at], sections[at + 1]].filter(Boolean);
   aimed = around;
   try { await Promise.all(around.map((section) => fill(section))); } catch (error) { notice(error.message, 'bad'); return; }
@@ -175,19 +180,24 @@ async function renew() {
   const stayed = following;
   const before = last;
   try {
-    const count = await (await ask(`/api/conversations/${id}/events/window?around=${Math.max(last, 0)}&before=0&after=0`)).json();
-    last = Math.max(last, count.count - 1);
+    const log = await (await ask(`/api/conversations/${id}/events/window?around=${BEYOND}&before=0&after=0`)).json();
+    if (log.count === count && log.last === last) return;
+    if (log.last - before > 100 * SECTION) { location.reload(); return; }
+    last = log.last;
+    count = log.count;
+    $('#count').textContent = count.toLocaleString();
+    const places = $$('.part').map((section) => Number(section.dataset.from));
+    const first = Math.floor(Math.max(before, 0) / SECTION) * SECTION;
+    for (let from = first; from <= last; from += SECTION) {
+      if (places.includes(from)) continue;
+      const section = document.createElement('section');
+      section.className = 'part';
+      section.dataset.from = String(from);
+      $('#log > .state')?.remove();
+      $('#log').append(section);
+    }
+    for (const section of $$('.part')) if (Number(section.dataset.from) >= first) await fill(section, { again: true });
   } catch { /* the next event tries again */ return; }
-  $('#count').textContent = (last + 1).toLocaleString();
-  let sections = $$('.part');
-  while (sections.length * SECTION <= last) {
-    const section = document.createElement('section');
-    section.className = 'part';
-    section.dataset.from = String(sections.length * SECTION);
-    $('#log').append(section);
-    sections = $$('.part');
-  }
-  for (const section of sections.slice(Math.floor(Math.max(before, 0) / SECTION))) await fill(section, { again: true });
   if (stayed) scrollTo(0, document.documentElement.scrollHeight);
   else unseen += Math.max(0, last - before);
   localStorage.setItem(seenName, String(last));
@@ -196,13 +206,15 @@ async function renew() {
 
 let liveState = '';
 function showLive(state) {
+  if (state === 'live' && liveState !== 'live') onEvent(); // what came while the stream was away
+  if (state === 'gone') notice('This conversation was deleted, or its server has another store now.', 'warn');
   liveState = state;
   const place = $('#live');
   if (!place) return;
   place.hidden = !state;
-  place.classList.toggle('lost', state === 'lost');
-  $('b', place).textContent = state === 'lost' ? 'Not connected' : 'Live';
-  $('span', place).textContent = state === 'lost' ? 'trying again' : unseen && !following ? `${unseen} new` : following ? 'following' : 'jump to the end';
+  place.classList.toggle('lost', state !== 'live');
+  $('b', place).textContent = state === 'gone' ? 'Gone' : state === 'lost' ? 'Not connected' : 'Live';
+  $('span', place).textContent = state === 'gone' ? '' : state === 'lost' ? 'trying again' : unseen && !following ? `${unseen} new` : following ? 'following' : 'jump to the end';
 }
 
 function toEnd() {
@@ -276,7 +288,9 @@ async function onToggle(event) {
 const body = async (details, whole) =>
   (await ask(`/ui/c/${id}/body/${details.dataset.event}?observation=${details.dataset.observation}&whole=${whole}`)).text();
 
-async function onClick(event) {
+const onClick = (event) => click(event).catch((error) => { if (error.status !== 401) notice(error.message, 'bad'); });
+
+async function click(event) {
   const button = event.target.closest('button');
   if (event.target.closest('#ribbon')) {
     const box = $('#ribbon').getBoundingClientRect();
@@ -304,7 +318,7 @@ async function onClick(event) {
     inside.append(pre);
     button.remove();
   }
-  if (button.dataset.act) actions[button.dataset.act](button);
+  if (button.dataset.act) await actions[button.dataset.act](button);
 }
 
 function showGroup(name) {
@@ -324,6 +338,7 @@ async function patch(change, text) {
   const sections = $('#log');
   swap(await (await ask(`/ui/c/${id}`)).text());
   $('#log').replaceWith(sections);
+  applyGroups(document);
   scrollTo(0, kept);
   showLive(liveState);
 }
@@ -331,14 +346,15 @@ async function patch(change, text) {
 const actions = {
   async rename() {
     const title = await askText('Rename', $('h1').textContent, 'Title');
-    if (title?.trim()) patch({ title: title.trim() }, 'Renamed.');
+    if (title?.trim()) await patch({ title: title.trim() }, 'Renamed.');
   },
   async tag(button) {
     const tags = JSON.parse(button.dataset.tags);
-    const text = await askText('Tags', Object.entries(tags).map(([key, value]) => (value ? `${key}=${value}` : key)).join(', '), 'key=value, …');
-    if (text === null) return;
-    const given = text.split(',').map((one) => one.trim()).filter(Boolean).map((one) => one.split('='));
-    patch({ tags: Object.fromEntries(given.map(([key, ...value]) => [key.trim(), value.join('=').trim()])) }, 'Tagged.');
+    const spelled = Object.entries(tags).map(([key, value]) => (value ? `${key}=${value.replaceAll(',', '\\,')}` : key)).join(', ');
+    const text = await askText('Tags', spelled, 'key=value, …');
+    if (text === null || text === spelled) return;
+    const given = text.split(/(?<!\\),/).map((one) => one.trim().replaceAll('\\,', ',')).filter(Boolean).map((one) => one.split('='));
+    await patch({ tags: Object.fromEntries(given.map(([key, ...value]) => [key.trim(), value.join('=').trim()])) }, 'Tagged.');
   },
   pin: (button) => patch({ pinned: button.getAttribute('aria-pressed') !== 'true' }, 'Done.'),
   archive: (button) => patch({ archived: button.getAttribute('aria-pressed') !== 'true' }, 'Done.'),
@@ -351,7 +367,8 @@ const actions = {
   },
   export: async () => saveAs(await ask(`/api/conversations/${id}/export`), `${id}.zip`),
   async continue() {
-    const command = `openhands --resume ${id}`;
+    if (!$('.talk')) return;
+    const command = `openhands --resume ${$('.talk').dataset.id}`;
     await navigator.clipboard.writeText(command);
     notice(`Copied: ${command}`);
   },

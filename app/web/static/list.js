@@ -5,6 +5,7 @@ import { move } from './keys.js';
 import { followChanges } from './live.js';
 
 let running = null;
+let waiting = null;
 let undo = null;
 const selected = () => $$('.row input:checked').map((box) => box.closest('.row').dataset.id);
 const current = () => $('.row.cur');
@@ -59,6 +60,7 @@ async function load({ quiet = false } = {}) {
   const query = new URLSearchParams(location.search);
   document.title = `${query.get('q') ? `${query.get('q')} — ` : ''}convstore`;
   const kept = current()?.dataset.id;
+  clearTimeout(waiting);
   try {
     const get = async () => (await ask(`/ui/list${location.search}`, { signal })).text();
     const html = await (quiet ? get() : whileLoading(get));
@@ -77,11 +79,12 @@ function fail(error) {
   if (error.status === 401) return;
   if (error.status === 0 || error.status === 503) {
     let left = error.retryAfter || 5;
+    clearTimeout(waiting);
     const tick = () => {
       if (left <= 0) { load({ quiet: true }); return; }
       notice(`${error.message} Trying again in ${left} s.`, 'warn');
       left -= 1;
-      setTimeout(tick, 1000);
+      waiting = setTimeout(tick, 1000);
     };
     tick();
     return;

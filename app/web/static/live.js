@@ -25,7 +25,8 @@ export async function follow(path, then, { signal, onState = () => {} } = {}) {
         }
       }
     } catch (error) {
-      if (error.name === 'AbortError' || error.status === 401 || error.status === 404) return;
+      if (error.name === 'AbortError' || error.status === 401) return;
+      if (error.status === 404) { onState('gone'); return; }
     }
     if (signal?.aborted) return;
     onState('lost');
@@ -38,5 +39,10 @@ export async function follow(path, then, { signal, onState = () => {} } = {}) {
 export function followChanges(then) {
   let timer = null;
   const soon = () => { timer ??= setTimeout(() => { timer = null; then(); }, 700); };
-  follow('/api/changes/stream?since=now', soon);
+  let before = '';
+  const onState = (state) => {
+    if (state === 'live' && before === 'lost') soon(); // what changed while the stream was away
+    before = state;
+  };
+  follow('/api/changes/stream?since=now', soon, { onState });
 }

@@ -1,12 +1,12 @@
 // The overview: sums of a period that the address keeps.
 import { swap, notice, whileLoading } from './dom.js';
-import { ask, base } from './session.js';
+import { ask, base, untilAnswered } from './session.js';
 
 const load = async () => {
   const days = new URLSearchParams(location.search).get('days') ?? '30';
   const offset = -new Date().getTimezoneOffset();
   try {
-    await whileLoading(async () => swap(await (await ask(`/ui/overview?days=${encodeURIComponent(days)}&offset=${offset}`)).text()));
+    await whileLoading(async () => swap(await (await untilAnswered(() => ask(`/ui/overview?days=${encodeURIComponent(days)}&offset=${offset}`))).text()));
     swap(await (await ask('/ui/overview/disk')).text());
   } catch (error) {
     if (error.status !== 401) notice(error.message, 'bad');

@@ -20,11 +20,14 @@ export const signedIn = () => !needsKey() || token() !== null;
 
 // Exchange a code or the key for a token. Returns the reason if it fails.
 export async function signIn(given) {
-  const answer = await fetch(`${base}/api/session`, {
-    method: 'POST', headers: { 'Content-Type': 'application/json' }, body: JSON.stringify(given),
-  });
-  const body = await answer.json();
-  if (!answer.ok) return body.detail;
+  let answer;
+  try {
+    answer = await fetch(`${base}/api/session`, {
+      method: 'POST', headers: { 'Content-Type': 'application/json' }, body: JSON.stringify(given),
+    });
+  } catch { return 'The server does not answer.'; }
+  const body = await answer.json().catch(() => ({}));
+  if (!answer.ok) return typeof body.detail === 'string' ? body.detail : `The server answers ${answer.status}.`;
   localStorage.setItem(NAME, JSON.stringify(body));
   return null;
 }
@@ -32,7 +35,7 @@ export async function signIn(given) {
 export async function signOut() {
   const kept = token();
   localStorage.removeItem(NAME);
-  if (kept) await fetch(`${base}/api/session`, { method: 'DELETE', headers: { [HEADER]: kept } });
+  if (kept) await fetch(`${base}/api/session`, { method: 'DELETE', headers: { [HEADER]: kept } }).catch(() => {});
 }
 
 export class Failure extends Error {
@@ -62,6 +65,18 @@ export async function ask(path, options = {}) {
   }
   const detail = typeof body.detail === 'string' ? body.detail : `The server answers ${answer.status}.`;
   throw new Failure(answer.status, detail, body.code, Number(answer.headers.get('Retry-After') ?? 0));
+}
+
+// Call `get`, again and again while the server does not answer, or answers that it is not ready.
+export async function untilAnswered(get) {
+  const line = document.querySelector('#main > .state');
+  for (;;) {
+    try { return await get(); } catch (error) {
+      if (error.status !== 0 && error.status !== 503) throw error;
+      if (line) line.textContent = `${error.message} Trying again …`;
+      await new Promise((resolve) => setTimeout(resolve, 1000 * (error.retryAfter || 2)));
+    }
+  }
 }
 
 export const send = (method, path, body) => ask(path, {

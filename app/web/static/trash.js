@@ -1,10 +1,10 @@
 // The trash: restore what was deleted.
 import { swap, notice, whileLoading } from './dom.js';
-import { ask, base, send } from './session.js';
+import { ask, base, send, untilAnswered } from './session.js';
 
 const load = async (offset = 0) => {
   try {
-    await whileLoading(async () => swap(await (await ask(`/ui/trash?offset=${offset}`)).text()));
+    await whileLoading(async () => swap(await (await untilAnswered(() => ask(`/ui/trash?offset=${offset}`))).text()));
   } catch (error) {
     if (error.status !== 401) notice(error.message, 'bad');
   }
