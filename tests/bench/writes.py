@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, contextmanager
@@ -28,6 +29,8 @@ from tests.bench.rows import LONG_EVENTS, Effort, Row, bounded
 T = TypeVar("T")
 
 _SHORT_EVENTS = 10
+_VERY_LONG_EVENTS = 100_000
+_RACY_S = 2.1
 _EACH = 10
 _WRITERS = 8
 _EVENT: dict[str, Any] = {
@@ -74,7 +77,7 @@ def measure_writes(directory: Path, effort: Effort) -> list[Row]:
         _measure_bare(directory / "bare", effort),
         _measure_writers(directory, effort),
     ]
-    return rows + _measure_whole(directory, effort)
+    return [*rows, *_measure_whole(directory, effort), _measure_long(directory / "long", effort)]
 
 
 def _measure_appends(root: Path, state_kb: int, most: float | None, effort: Effort, *, across: bool = False) -> Row:
@@ -197,13 +200,9 @@ def _measure_whole(directory: Path, effort: Effort) -> list[Row]:
     third = add_long_conversation(root, 2 * _SHORT_EVENTS)
     with _opened(root, open_conversations=1) as opened:
 
-        async def open_and_append(one: ConversationId) -> None:
-            async with opened.store.writer(one) as conversation:
-                await conversation.append(_EVENT)
-
         def first_append(one: ConversationId) -> float:
-            opened.run(open_and_append(third))  # which closes the other
-            return _timed(lambda: opened.run(open_and_append(one)))
+            opened.run(_open_and_append(opened.store, third))  # which closes the other
+            return _timed(lambda: opened.run(_open_and_append(opened.store, one)))
 
         def delete(one: ConversationId) -> float:
             took = _timed(lambda: opened.run(opened.store.delete(one)))
@@ -217,6 +216,28 @@ def _measure_whole(directory: Path, effort: Effort) -> list[Row]:
         Row(f"open one {of}, to its first append", "ms", opens["small"], opens["large"]),
         Row(f"delete one {of}", "ms", deletes["small"], deletes["large"]),
     ]
+
+
+def _measure_long(root: Path, effort: Effort) -> Row:
+    """Measure the first append to long conversations that no other program changed since the index read them."""
+    ids = {"small": add_long_conversation(root, LONG_EVENTS), "large": add_long_conversation(root, _VERY_LONG_EVENTS)}
+
+    def first_append(one: ConversationId) -> float:
+        time.sleep(_RACY_S)  # a log that changed just now is listed
+        with _opened(root) as opened:
+            return _timed(lambda: opened.run(_open_and_append(opened.store, one)))
+
+    for one in ids.values():
+        first_append(one)  # which makes the length marker and the lease
+    times = rate_in_turns({name: partial(first_append, one) for name, one in ids.items()}, rounds=effort.starts)
+    name = f"first append to {LONG_EVENTS:,} and {_VERY_LONG_EVENTS:,} events"
+    return bounded(Row(name, "ms", times["small"], times["large"]), at_most=100)
+
+
+async def _open_and_append(store: ConversationStore, one: ConversationId) -> None:
+    """Open a conversation for writing and append one event."""
+    async with store.writer(one) as conversation:
+        await conversation.append(_EVENT)
 
 
 def _timed(work: Callable[[], object]) -> float:
