@@ -253,7 +253,7 @@ class InvalidConversation(StoreError):
 
 
 class ParentRefused(StoreError):
-    """The parent of a new conversation is none, or has another workspace."""
+    """The parent of a new conversation does not exist, or has another workspace."""
 
     code = "parent_refused"
 

@@ -166,12 +166,12 @@ class Settings(BaseSettings):
 
     @cached_property
     def written_root(self) -> Path:
-        """The store as an absolute path, as its user wrote it: links in it are not followed."""
+        """The store as an absolute path as the user wrote it, without following links."""
         return Path(os.path.abspath(self.store.expanduser()))  # noqa: PTH100 - resolve() would follow links
 
     @cached_property
     def shown_root(self) -> str:
-        """The store for messages: the path as its user wrote it and, if a link is in it, where that leads."""
+        """The store for messages: the path as the user wrote it and, if it has a link, the real path."""
         return (
             str(self.written_root) if self.written_root == self.root else f"{self.written_root} (that is {self.root})"
         )
@@ -198,7 +198,7 @@ class Settings(BaseSettings):
 
     @property
     def state_dir(self) -> Path:
-        """The directory of what a server keeps beside the index: its key, its address, and logins of the page."""
+        """The directory for the server's own files beside the index: its key, its address, and logins of the page."""
         return self.index_path.parent
 
     @cached_property
@@ -218,16 +218,16 @@ class Settings(BaseSettings):
 
 
 def _host_name(given: str) -> str:
-    """Return the name in a host, which may have a scheme, a port, or a slash at the end."""
+    """Return the name from a host that may have a scheme, a port, or a slash at the end."""
     if given == "*" or re.fullmatch(r"[0-9a-fA-F:.]*:[0-9a-fA-F:.]*:[0-9a-fA-F:.]*", given):  # an IPv6 address
         return given
     try:
         url = urlsplit(given if "://" in given else f"//{given}")
-        name, _ = url.hostname, url.port  # the port raises ValueError if it is no number
+        name, _ = url.hostname, url.port  # reading the port raises ValueError if it is not a number
     except ValueError:
         name = None
     if not name or not re.fullmatch(r"[^\s*@/\\]+", name) or url.username is not None or _has_more(url):
-        raise ValueError(f"{given!r} is no host; write a name such as conversations.example, or * for any")
+        raise ValueError(f"{given!r} is not a host; write a name such as conversations.example, or * for any")
     return name
 
 

@@ -116,7 +116,7 @@ _OF_AGENT_SERVER = frozenset({
     f"{_ONE}/navigate", f"{_ONE}/events", f"{_ONE}/events/search", f"{_ONE}/events/count",
     f"{_ONE}/events/{{event_id}}",
 })  # fmt: skip
-"""The routes on which a 422 lists the problems, as in agent-server. What is wrong with a parent is a text there too."""
+"""The routes on which a 422 lists the problems, as in agent-server. Only an error of the parent is a text there."""
 
 
 def _list_problems(known: StoreError, method: str) -> list[dict[str, Any]]:

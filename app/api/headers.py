@@ -9,7 +9,7 @@ REQUEST_ID = "X-Request-ID"
 TEXT_INDEXED = "X-Text-Indexed"
 """(conversations with indexed text)/(all conversations): `1000/2500`."""
 INDEXED = "X-Convstore-Indexed"
-"""(listed conversations)/(all conversations) during the first build of an index: `120/487`, at first `0/*`."""
+"""(listed conversations)/(all conversations) during the first build of an index: `120/487`, or `0/*` at first."""
 
 SECURITY_HEADERS = {
     "X-Content-Type-Options": "nosniff",

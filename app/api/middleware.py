@@ -114,14 +114,14 @@ class ObservabilityMiddleware:
 
 
 def _progress(scope: Scope) -> list[tuple[bytes, bytes]]:
-    """Return the header that says how far the first build of the index is; none once all conversations are listed."""
+    """Return the header with the progress of the first build of the index, or nothing if it is complete."""
     store: StoreReader | None = getattr(scope["app"].state, "store", None)
     building = None if store is None else store.index.building
     return [] if building is None else [(_INDEXED, str(building).encode())]
 
 
 class HeadMiddleware:
-    """Answers HEAD as GET, without the body. What would go on, a stream or a wait for changes, ends at once."""
+    """Answers HEAD like GET, without the body. A stream or a wait for changes ends at once."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -151,9 +151,9 @@ class HeadMiddleware:
 
 
 class BasePathMiddleware:
-    """Takes the prefix off a path that has it, so that everything else sees paths without it.
+    """Removes the prefix from paths, so that all other code sees paths without it.
 
-    A proxy may pass the prefix on, or take it off itself.
+    A proxy may pass the prefix on, or remove it itself.
     """
 
     def __init__(self, app: ASGIApp, base_path: str) -> None:

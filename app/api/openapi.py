@@ -52,8 +52,8 @@ _NEW = {
 }
 _NEW_SCHEMA = {
     "type": "object",
-    "description": "a StartConversationRequest of agent-server; `agent_settings` may stand in the place of `agent`. "
-    "What agent-server 1.58.2 would refuse is 422",
+    "description": "a StartConversationRequest of agent-server; it may have `agent_settings` instead of `agent`. "
+    "422 if agent-server 1.58.2 would refuse it",
     "properties": {
         "conversation_id": {**ID_SCHEMA, "description": "the id of the conversation; if missing, a new one"},
         "parent_conversation_id": ID_SCHEMA,

@@ -30,7 +30,7 @@ def _as_list(given: object) -> object:
     return [given] if isinstance(given, str) else given
 
 
-SUBAGENTS = "not those of sub-agents below other conversations, only these, or any"
+SUBAGENTS = "false: without conversations of sub-agents; true: only these; any: both"
 
 
 class FilterQuery(CachedQuery):
@@ -81,7 +81,7 @@ class FilterQuery(CachedQuery):
     archived: Archived = Field(default=Archived.FALSE, description="false: not archived; true: archived; any: both")
     subagents: Archived = Field(default=Archived.FALSE, description=SUBAGENTS)
     unreadable: bool | None = Field(default=None, description="true: with unreadable files; false: without")
-    openable: bool | None = Field(default=None, description="true: that agent-server can open; false: that it cannot")
+    openable: bool | None = Field(default=None, description="true: agent-server can open it; false: it cannot")
     owned: bool | None = Field(default=None, description="true: owned by a server now; false: not owned")
 
     @property

@@ -33,7 +33,7 @@ class Success(BaseModel):
 
 
 class Indexed(BaseModel):
-    """Only during the first build of an index: how many conversations are listed, and how many there are if known."""
+    """The number of listed conversations and of all (if known). Sent only during the first build of an index."""
 
     conversations: int
     total: int | None
@@ -72,7 +72,7 @@ async def written_response(
 
 
 def progress_of(store: StoreReader) -> dict[str, object]:
-    """Return the field `indexed` of a list's answer during the first build of an index, else nothing."""
+    """Return the field `indexed` of a list's answer during the first build of an index, otherwise nothing."""
     building = store.index.building
     return {} if building is None else {"indexed": building._asdict()}
 

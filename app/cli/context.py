@@ -212,7 +212,7 @@ def choose_store(directory: Path | None, store: Path | None) -> Path | None:
 ContextOptions = Annotated[CommandContext, OptionGroup(_make_context, at_end=("index", "json"))]
 SyncContextOptions = Annotated[CommandContext, OptionGroup(_make_sync_context, at_end=("index", "no_sync", "json"))]
 DirContextOptions = Annotated[CommandContext, OptionGroup(make_dir_context, at_end=("index", "json"))]
-"""For commands without another argument: the store may be given as DIR."""
+"""The context of commands without another argument, which accept the store as DIR."""
 
 SyncDirContextOptions = Annotated[
     CommandContext, OptionGroup(_make_sync_dir_context, at_end=("index", "no_sync", "json"))

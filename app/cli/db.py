@@ -80,7 +80,7 @@ def downgrade_command(
 
 
 def _require_store(context: CommandContext) -> Settings:
-    """Return the settings of a store that exists: a misspelt directory shall not get an index."""
+    """Return the settings, after checking that the store exists, so that a mistyped directory gets no index."""
     require_directory(context.settings)
     return context.settings
 

@@ -41,7 +41,7 @@ def _make_filter(
     top_level: Annotated[
         bool | None, typer.Option("--top-level/--children", help="Only without a parent, or only with one.")
     ] = None,
-    orphaned: Annotated[bool, typer.Option("--orphaned", help="Only with a parent that is not there.")] = False,
+    orphaned: Annotated[bool, typer.Option("--orphaned", help="Only with a parent that does not exist.")] = False,
     forked_from: Annotated[str | None, typer.Option(metavar="ID", help="Only forks of this conversation.")] = None,
     since: Annotated[
         str | None, typer.Option(metavar="TIME", help=f"Only updated at this time or later: {_TIME}")
@@ -63,13 +63,13 @@ def _make_filter(
     max_events: Annotated[int | None, typer.Option(min=0, help="Only with fewer events than this.")] = None,
     archived: Annotated[Archived, typer.Option(help="Not archived, archived, or any.")] = Archived.FALSE,
     subagents: Annotated[
-        Archived, typer.Option(help="Not those of sub-agents below other conversations, only these, or any.")
+        Archived, typer.Option(help="false: without conversations of sub-agents; true: only these; any: both.")
     ] = Archived.FALSE,
     unreadable: Annotated[
         bool | None, typer.Option("--unreadable/--readable", help="Only with unreadable files, or only without.")
     ] = None,
     openable: Annotated[
-        bool | None, typer.Option("--openable/--not-openable", help="Only that agent-server can open, or cannot.")
+        bool | None, typer.Option("--openable/--not-openable", help="Only those that agent-server can open, or cannot.")
     ] = None,
     owned: Annotated[
         bool | None, typer.Option("--owned/--free", help="Only owned by a server now, or only not owned.")

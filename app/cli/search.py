@@ -36,7 +36,10 @@ def search_command(
     within: Annotated[
         str | None,
         typer.Option(
-            "--in", metavar="ID", help="Find in this conversation, in the order of its log.", show_default=False
+            "--in",
+            metavar="ID",
+            help="Search only this conversation. Hits are in the order of its log.",
+            show_default=False,
         ),
     ] = None,
     limit: Annotated[int, typer.Option(min=1, max=PAGE_MAX, help="The maximum number of hits to show.")] = 20,

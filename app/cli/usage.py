@@ -34,9 +34,10 @@ class Split(StrEnum):
 def usage_command(
     *,
     by: Annotated[Period, typer.Option(help="The length of a period; a week begins on Monday.")] = Period.DAY,
-    split: Annotated[Split | None, typer.Option(help="Also add up by this value.", show_default=False)] = None,
+    split: Annotated[Split | None, typer.Option(help="Also sum up by this value.", show_default=False)] = None,
     last: Annotated[
-        str | None, typer.Option(metavar="AGE", help="Only model calls of this time, e.g. 30d.", show_default="all")
+        str | None,
+        typer.Option(metavar="AGE", help="Only model calls in this last period, e.g. 30d.", show_default="all"),
     ] = None,
     csv_: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
     asked: AnyArchivedFilterOptions,

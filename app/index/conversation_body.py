@@ -1,4 +1,4 @@
-"""The JSON of a conversation in a list: its ConversationInfo, or a short row out of columns alone.
+"""The JSON of a conversation in a list: its ConversationInfo, or a short row made only from columns.
 
 A ConversationInfo is the stored body and the fields that depend on other rows.
 """

@@ -230,7 +230,7 @@ def _newest_sql() -> Sql:
 
 
 async def list_newest(index: ReadConnection, limit: int) -> list[str]:
-    """Return the directories of the conversations that lists show and that were updated last, the last first."""
+    """Return the directories of the most recently updated conversations that lists show, newest first."""
     return [row[0] for row in await index.fetch_all(_newest_sql(), {"row_limit": limit})]
 
 

@@ -131,7 +131,7 @@ def _count_log_sql() -> Sql:
 
 
 async def count_log(index: ReadConnection, uuid: ConversationId) -> tuple[int, int]:
-    """Return (how many events a log has, readable or not; its last sequence number, -1 if there is none)."""
+    """Return (the number of events in a log, readable or not; its last sequence number, or -1)."""
     [row] = await index.fetch_all(_count_log_sql(), {"uuid": uuid})
     return int(row[0]), int(row[1])
 

@@ -67,7 +67,7 @@ _parent = conversation.alias("parent_row")
 
 
 def _has_parent(column: Column) -> ColumnElement[bool]:
-    """Return whether the index has the conversation that a row names as its parent."""
+    """Return the condition that the parent of a row is in the index."""
     return select(_parent.c.id).where(_parent.c.uuid == column("parent")).correlate_except(_parent).exists()
 
 
@@ -210,7 +210,7 @@ def _compile_below(directory: str | None) -> CompiledFilter:
 
 
 def shelf_name(shelves: Sequence[int]) -> str:
-    """Return the name of the condition on `archived`, with which the indexes of all orders begin."""
+    """Return the name of the condition on `archived`, the first column of all database indexes for sorting."""
     return _ON_SHELVES + " ".join(map(str, shelves))
 
 
@@ -230,7 +230,7 @@ def clauses_by_index(names: Iterable[str]) -> list[ColumnElement[bool]]:
 
 
 def clauses_to_count(names: Iterable[str]) -> list[ColumnElement[bool]]:
-    """Return conditions for a count: for one covering database index if there is one, else as in `clauses_by_index`."""
+    """Return conditions for a count: for a covering database index if possible, otherwise as in `clauses_by_index`."""
     names = tuple(names)
     more = columns_of(names) - {"archived"}
     return clauses(names, bare) if len(more) <= 1 and more <= {*COUNTED, *RANGED} else clauses_by_index(names)

@@ -113,7 +113,7 @@ async def search_messages(
 ) -> HitPage:
     """Return a page of the messages that match `asked.q` in the conversations that match the filter.
 
-    With `within`, only those of one conversation, whatever else the filter says.
+    With `within`, search only this conversation and ignore the other conditions.
 
     Raises:
         InvalidToken: `page_id` is damaged, or belongs to another query or another build of the index.
@@ -170,7 +170,7 @@ def _texts_sql() -> Sql:
 async def list_best_hits(
     index: ReadConnection, text_: str, ids: Sequence[ConversationId], number: int
 ) -> dict[ConversationId, list[Hit]]:
-    """Return the best `number` matching messages of each of these conversations; titles are no messages.
+    """Return the best `number` matching messages of each of these conversations. Titles are not included.
 
     Raises:
         QueryTooSlow: the time limit of the connection was reached.

@@ -15,7 +15,7 @@ from app.store.read.large_events import LargeEvents
 
 
 class StoreContext:
-    """The index of a store, the reader of its files, and that of its large events. All use cases share one context.
+    """The index of a store, and the readers of its files and large events. All use cases share one context.
 
     Only `read_as` changes `reader`, and only `app.store.follow.derivation` calls it.
     """
@@ -65,12 +65,12 @@ def require_directory(settings: Settings) -> None:
 
 
 def require_store(settings: Settings) -> None:
-    """Check that there is a store already: an index, a conversation, or something in the trash.
+    """Check that the store exists: it has an index, a conversation, or something in the trash.
 
-    Only what makes a new store goes without this check. So a mistyped path gets no index.
+    Only commands that make a new store skip this check. So a mistyped path gets no index.
 
     Raises:
-        StoreUnavailable: there is none; the message says what the directory has.
+        StoreUnavailable: there is no store; the message says what the directory contains.
     """
     require_directory(settings)
     root = settings.root

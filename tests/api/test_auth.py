@@ -157,7 +157,7 @@ async def test_an_ipv6_address_is_a_host(root: Path) -> None:
 
 @pytest.mark.parametrize("given", ["a.example/path", "*.example", "user@a.example", "a.example:x", "https://", "a b"])
 def test_what_is_no_host_is_refused_with_its_name(root: Path, given: str) -> None:
-    with pytest.raises(ValueError, match="is no host; write a name such as"):
+    with pytest.raises(ValueError, match="is not a host; write a name such as"):
         Settings.model_validate({"store": root, "allowed_hosts": given})
 
 

@@ -272,7 +272,7 @@ def test_a_network_file_system_is_told_and_refused(
 
 
 def test_what_is_no_conversation_is_named(store: Path, convstore: Command) -> None:
-    nothing = [("ok", "nothing: all that is here are conversations", "")]
+    nothing = [("ok", "none: every entry is a conversation", "")]
     assert found(convstore("doctor", "--store", store, "--json"), "not listed") == nothing
     make_foreign(store / make_id(3), "older OpenHands")
     make_foreign(store / make_id(4), "a link to nothing")

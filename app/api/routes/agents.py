@@ -1,8 +1,8 @@
-"""Routes of agent-server 1.58 for what convstore does not have: agents, their machine, settings, profiles and plugins.
+"""Routes of agent-server 1.58 for things that convstore does not have: agents, machines, settings, profiles, plugins.
 
-Clients ask for these at their start, and show every other answer than success as an error. So a GET answers the empty
-value of its schema, and 404 where it asks for one thing by its name. What would need an agent answers 501, with a
-sentence of its own. docs/compatibility.md lists every route.
+Clients send these requests at their start, and show an error unless they succeed. So a GET answers the empty value of
+its schema, or 404 if it names one thing. A request that needs an agent answers 501, with its own reason.
+docs/compatibility.md lists every route.
 
 These are plain routes of Starlette: 140 routes of FastAPI would take 0.1 s of every start.
 """
@@ -31,7 +31,7 @@ _OF_CONVERSATIONS = "/api/conversations/{conversation_id}"
 
 
 def needs_agent(what: str, instead: str = "use an agent-server") -> NeedsAgent:
-    """Return the error for what needs an agent: `what` it cannot do, and what to do `instead`."""
+    """Return the error for a request that needs an agent: `what` convstore cannot do, and what to do `instead`."""
     return NeedsAgent(f"convstore keeps conversations and runs no agents, so it cannot {what}; {instead}")
 
 
@@ -43,8 +43,8 @@ _ON_CONVERSATIONS = {
     "goal/stop": "stop working towards a goal",
     "goal/resume": "go on working towards a goal",
     "secrets": "give secrets to an agent",
-    "confirmation_policy": "change what an agent must ask before it does it",
-    "security_analyzer": "change who analyzes the actions of an agent",
+    "confirmation_policy": "change the confirmation policy of an agent",
+    "security_analyzer": "change the security analyzer of an agent",
     "switch_profile": "switch the profile of an agent",
     "switch_llm": "switch the model of an agent",
     "load_plugin": "load a plugin into an agent",
@@ -55,7 +55,7 @@ _ON_CONVERSATIONS = {
     "generate_title": "have a model find a title",
     "events/respond_to_confirmation": "pass an answer on to an agent that waits for it",
 }
-"""The routes that POST to a conversation, below its path, and what they would do."""
+"""The POST routes below the path of a conversation, and their actions, for the error."""
 
 _OF_THE_MACHINE: dict[str, object] = {
     "bash/bash_events/": [],
@@ -79,7 +79,7 @@ _ON_THE_MACHINE = {
     "POST file/upload": "take a file into a workspace",
     "POST file/create_directory": "make a directory in a workspace",
 }
-"""Requests below /api/ and below the path of a conversation, and what they would do."""
+"""Requests below /api/ and below the path of a conversation, and their actions, for the error."""
 
 _EMPTY: dict[str, object] = {
     "GET /api/agent-profiles": {"profiles": [], "active_agent_profile_id": None},
@@ -107,7 +107,7 @@ _EMPTY: dict[str, object] = {
         "agent_settings": {"agent_kind": "acp"},
         "conversation_settings": {},
         "llm_api_key_is_set": False,
-        # it asks for a consent on every page until it has an answer
+        # agent-canvas asks for consent on every page until it has an answer
         "misc_settings": {"app_preferences": {"user_consents_to_analytics": False}},
     },
     "GET /api/settings/agent-schema": {"model_name": "AgentSettings", "sections": []},
@@ -128,7 +128,7 @@ _EMPTY: dict[str, object] = {
 """Requests that only read, and their empty values. agent-server reads skills, plugins and the like by POST."""
 
 _WITHOUT_EFFECT = ("POST /api/auth/workspace-session", "DELETE /api/auth/workspace-session")
-"""The cookie with which a browser would see the files of a workspace. agent-canvas asks for it on every page."""
+"""Requests for a cookie that opens the files of a workspace. agent-canvas sends them on every page."""
 
 _NAMED = {
     "/api/agent-profiles/{name}": "profile of an agent",
@@ -149,7 +149,7 @@ _NAMED = {
     "/api/settings/secrets/{name}": "secret",
     "/api/skills/installed/{name}": "skill",
 }
-"""GETs of one thing, and what it is: there is none."""
+"""GETs of one named thing, and its kind. They answer 404, because convstore has none."""
 
 _ACTIONS = {
     "POST /api/acp/models": "ask an ACP agent for its models",
@@ -208,7 +208,7 @@ _ACTIONS = {
     "POST /v1/chat/completions": "answer as a model",
     "POST /v1/responses": "answer as a model",
 }
-"""What would change something that convstore does not have."""
+"""Requests that change things that convstore does not have, and their actions, for the error."""
 
 
 def _empty(value: object) -> Endpoint:
@@ -249,7 +249,7 @@ async def _require_conversation(request: Request) -> None:
 
     Raises:
         ConversationNotFound: no conversation has this id.
-        HTTPException: it is no id.
+        HTTPException: the path has no valid id.
     """
     given = request.path_params.get("conversation_id")
     if given is None:
@@ -280,7 +280,7 @@ router = APIRouter(routes=_routes(), tags=["agents"])
 
 @router.websocket("/sockets/bash-events")
 async def stream_bash_events(socket: WebSocket, session_api_key: Annotated[str | None, Query()] = None) -> None:
-    """Stay open, since clients connect again and again otherwise, and refuse commands."""
+    """Keep the socket open, because clients would reconnect endlessly, and refuse all commands."""
     if not await authenticate(socket, session_api_key):
         return
     while (received := await socket.receive())["type"] != "websocket.disconnect":

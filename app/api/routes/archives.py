@@ -67,7 +67,7 @@ async def export_conversation(
     **_DOWNLOAD,
 )
 async def download_trajectory(store: Store, conversation_id: IdInPath) -> StreamedResponse:
-    """Download a conversation as a zip of its files, with its secrets masked, as the clients of agent-server ask."""
+    """Download a conversation as a zip of its files, with secrets masked, at the path of agent-server."""
     return await export_conversation(store, conversation_id)
 
 

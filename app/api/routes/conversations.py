@@ -46,8 +46,8 @@ _NOT_FOUND: dict[int | str, dict[str, Any]] = {404: {"model": ErrorBody}}
 class ConversationRow(BaseModel):
     """A conversation in `view=row`, about 500 bytes.
 
-    `preview` is the first user text, at most 200 characters. `cost` and `tokens` are 0 where none were recorded.
-    `error_count` is the number of AgentErrorEvents and ConversationErrorEvents, `children` that of all children.
+    `preview` is the first user text, at most 200 characters. `cost` and `tokens` are 0 if none were recorded.
+    `error_count` is the number of AgentErrorEvents and ConversationErrorEvents. `children` is the number of children.
     """
 
     id: str
@@ -107,7 +107,7 @@ class FinalResponse(BaseModel):
 
 
 class RuntimeInfo(BaseModel):
-    """Whether a conversation can go on, as agent-server says it."""
+    """The state of a conversation's runtime, as in agent-server."""
 
     runtime_status: Literal["available"]
     can_resume: bool
@@ -148,7 +148,7 @@ class SearchQuery(FilterQuery):
         default=0,
         ge=0,
         le=10,
-        description="with `q`: each item has `hits`, its messages that match best, at most so many",
+        description="with `q`: each item has `hits`, at most this many of its best matching messages",
     )
     include_skills: bool = Field(
         default=False, description="include agent.agent_context.skills; this opens the files of the page's items"
@@ -310,7 +310,7 @@ async def create_conversation(
     """
     message = request.get("initial_message")
     if isinstance(message, dict) and message.get("run"):
-        raise needs_agent("run a new conversation", "leave `run` out of its first message to have it created")
+        raise needs_agent("run a new conversation", "to create it, leave `run` out of its first message")
     made = await store.create(request)
     status = 201 if made.is_new else 200
     return await written_response(store, made.id, made.warning, include_skills=include_skills, status=status)
@@ -347,7 +347,7 @@ async def delete_conversation(
 
 @write_router.post("/{conversation_id}/runtime/reprovision", responses=_NOT_FOUND)
 async def reprovision_runtime(store: Store, conversation_id: IdInPath) -> RuntimeInfo:
-    """Return the state of the conversation's runtime; there is nothing to provision."""
+    """Return the state of the conversation's runtime. Does nothing, because there is no runtime."""
     return await get_runtime(store, conversation_id)
 
 

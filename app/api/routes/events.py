@@ -192,7 +192,7 @@ async def _follow(
                     if not event.large:
                         yield sent_event(event.raw, event_id=event.name.event_id)
                         continue
-                    with suppress(EventNotFound):  # it became unreadable just now, so it is left out like others
+                    with suppress(EventNotFound):  # the event just became unreadable, so it is left out like others
                         pieces = await log.open_large(event.name)
                         async with aclosing(sent_event_in_pieces(pieces, event.name.event_id)) as sent:
                             async for piece in sent:
@@ -225,7 +225,7 @@ def _tell_unreadable(page: BegunPage, found: list[UnreadableAt]) -> dict[str, ob
 
 
 async def _send_page(log: EventReader, page: BegunPage) -> AsyncGenerator[bytes, None]:
-    """Yield the bytes of a page, event by event as they are read; what is unreadable comes after the events."""
+    """Yield the bytes of a page, one event after the other. The unreadable events come last."""
     unreadable: list[UnreadableAt] = []
     between = b'{"items":['
     async with aclosing(log.read_on(page.events, page.rest)) as events:
@@ -261,9 +261,11 @@ async def get_window(
     store: Store,
     conversation_id: IdInPath,
     around: Annotated[str, Query(description="the number or the id of an event")],
-    before: Annotated[int, Query(ge=0, le=500, description="how many events before it")] = 50,
-    after: Annotated[int, Query(ge=0, le=500, description="how many events after it")] = 50,
-    max_bytes: Annotated[int, Query(ge=1, le=64 << 20, description="end the window after so many bytes")] = 4 << 20,
+    before: Annotated[int, Query(ge=0, le=500, description="the number of events before it")] = 50,
+    after: Annotated[int, Query(ge=0, le=500, description="the number of events after it")] = 50,
+    max_bytes: Annotated[
+        int, Query(ge=1, le=64 << 20, description="the maximum size of the window in bytes; it has at least one event")
+    ] = 4 << 20,
 ) -> Response:
     """Return the events around one event, each with its number in the log."""
     place = int(around) if around.isascii() and around.isdigit() and len(around) < _NUMBER_DIGITS else around
@@ -286,7 +288,7 @@ async def get_window(
 async def find_events(
     store: Store, conversation_id: IdInPath, event_ids: Annotated[list[str], Body(max_length=_BATCH_MAX)]
 ) -> Response:
-    """Return several events in the order asked, null for each that does not exist. The ids are a list in the body."""
+    """Return several events in the requested order, null for each that is missing. The ids are a list in the body."""
     found = await store.find_events(ConversationId(conversation_id), event_ids)
     return json_response(b"[%b]" % b",".join(b"null" if raw is None else raw for raw in found))
 
@@ -304,7 +306,7 @@ async def send_message(store: WritableStore, conversation_id: IdInPath, request:
     """Append a message. A user's message makes a finished or stuck conversation idle."""
     if request.run:
         await store.get_conversation(ConversationId(conversation_id))  # 404 comes first, as in agent-server
-        raise needs_agent("run this conversation", "leave `run` out to have the message appended")
+        raise needs_agent("run this conversation", "leave `run` out to append the message")
     role, content = check_message(request.model_dump(exclude_none=True))
     async with store.writer(ConversationId(conversation_id)) as conversation:
         done = await conversation.send_message(role, content)

@@ -31,7 +31,7 @@ class MessageQuery(FilterQuery):
         description='words, "exact phrases", -excluded words, OR between words; the last word may be incomplete'
     )
     conversation_id: AnyId | None = Field(
-        default=None, description="only in this conversation, archived or not; excludes all other filters"
+        default=None, description="only in this conversation, even if archived; not allowed with other filters"
     )
     order: HitOrder = Field(
         default=HitOrder.RELEVANCE, description="seq: in the order of the log, with `total`; needs `conversation_id`"
@@ -58,8 +58,10 @@ class MessageHit(BaseModel):
 
     conversation_id: str
     title: str | None
-    preview: str | None = Field(description="how the first user's message in the conversation begins")
-    parent_conversation_id: str | None = Field(description="whose sub-agent said it, or another parent")
+    preview: str | None = Field(description="the beginning of the first user message of the conversation")
+    parent_conversation_id: str | None = Field(
+        description="the parent of the conversation, such as that of a sub-agent"
+    )
     event_id: str | None
     seq: int | None
     source: str

@@ -27,16 +27,18 @@ class Health(BaseModel):
 
 
 COMPATIBLE_WITH = "1.58.2"
-"""The version of openhands-agent-server whose clients work with this one; they refuse a server that is too old."""
+"""The version of agent-server whose clients work with this server. Clients refuse a server that is too old."""
 
 
 class ServerInfo(BaseModel):
-    """What answers here, in the fields of agent-server. `uptime` and `idle_time` are in seconds."""
+    """Information about this server, with agent-server's fields. `uptime` and `idle_time` are in seconds."""
 
     uptime: float
     idle_time: float
     title: Literal["convstore"] = "convstore"
-    version: Annotated[str, Field(description="of the agent-server that this is compatible with")] = COMPATIBLE_WITH
+    version: Annotated[str, Field(description="the version of agent-server whose clients work with this server")] = (
+        COMPATIBLE_WITH
+    )
     convstore_version: str = __version__
     sdk_version: str = COMPATIBLE_WITH
     tools_version: str = COMPATIBLE_WITH
@@ -90,6 +92,6 @@ async def get_readiness(
 @router.head("/server_info", include_in_schema=False)
 @router.get("/server_info")
 async def get_server_info(request: Request) -> ServerInfo:
-    """Say what answers here, and since when. No tools can be used, because no agent runs here."""
+    """Return the versions of this server and its uptime. The list of tools is empty, because no agent runs here."""
     seconds = time.monotonic() - request.app.state.started
     return ServerInfo(uptime=seconds, idle_time=seconds)

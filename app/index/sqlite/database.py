@@ -228,7 +228,7 @@ class Index:
         """Check that all conversations are listed.
 
         Raises:
-            IndexBuilding: the first build is not that far yet.
+            IndexBuilding: the first build has not listed all conversations yet.
         """
         if self._building is not None:
             raise IndexBuilding(
@@ -237,7 +237,7 @@ class Index:
             )
 
     def note_absence(self, absence: str | None) -> None:
-        """Say why the conversations that the index knows are not on disk now; None if they are."""
+        """Set the reason why the conversations are not on disk now, or None if they are."""
         self._absence = absence
 
     def require_present(self) -> None:
@@ -262,7 +262,7 @@ class Index:
         return measure_files(self.path)
 
     def make_directory(self) -> None:
-        """Make the index's directory if it is missing. A store that is gone is not made again.
+        """Make the index's directory if it is missing, but not the directory of a store that is gone.
 
         Raises:
             IndexUnusable: the directory cannot be made or written to, or is on a network file system.

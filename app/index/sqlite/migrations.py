@@ -1,6 +1,6 @@
 """The schema and its migrations, from a checkout or from an installed wheel.
 
-Functions import Alembic, not the module: it takes 0.2 s to import, and few starts migrate.
+Alembic is imported inside functions, because that takes 0.2 s and few starts migrate.
 """
 
 from __future__ import annotations
@@ -240,10 +240,10 @@ def _configure(connection: Connection, **attributes: object) -> Config:
 
 
 def _require_shape(path: Path, database: sqlite3.Connection) -> None:
-    """Check that an index has what its revision makes today: before 0.2.0, migrations were changed after their use.
+    """Check that an index has all parts of its revision. Before 0.2.0, migrations were changed after they were used.
 
     Raises:
-        IndexDamaged: it has not.
+        IndexDamaged: a part is missing.
     """
     from alembic import command
 

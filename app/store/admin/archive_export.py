@@ -32,7 +32,7 @@ _HOP_S = 0.05
 
 _CHUNK_BYTES = 1 << 20
 _THREADS = ThreadPoolExecutor(2, "export")
-"""Each reads one file at a time, whole: so many of them, however large, are in memory for all exports together."""
+"""The threads for all exports. Each reads one whole file at a time, so at most this many files are in memory."""
 
 
 @dataclass(slots=True)

@@ -285,7 +285,7 @@ def _check_disks(root: Path, index: Path) -> Iterator[Finding]:
 
 
 def _check_writing(root: Path) -> Iterator[Finding]:
-    """Check that the store's disk has file locks, and say how files get their names there."""
+    """Check that the store's disk has file locks, and report how files can be renamed on it."""
     try:
         with layout.open_directory(root) as fd:
             try_lock(fd, SHARED)
@@ -345,7 +345,7 @@ def _is_open_to_others(path: Path) -> bool:
 
 _FOREIGN = {
     Foreign.V0: "convstore and OpenHands 1 do not read it; keep it, or open it with the OpenHands that wrote it",
-    Foreign.LINK: "move what they lead to into the store, or give its directory as a store of its own",
+    Foreign.LINK: "move the target into the store, or use the target's directory as another store",
     Foreign.TWIN: "lists show the one with meta.json or base_state.json; look into the others, and move them away",
     Foreign.LOCKS: "agent-server leaves them after a deletion; they do no harm",
     Foreign.OTHER: "convstore leaves them alone",
@@ -355,7 +355,7 @@ _FOREIGN = {
 def _check_foreign(root: Path) -> Iterator[Finding]:
     census = take_census(root)
     if not any(census.values()):
-        yield ok("not listed", "nothing: all that is here are conversations")
+        yield ok("not listed", "none: every entry is a conversation")
     for kind, text in describe(census).items():
         yield note("not listed", text, _FOREIGN[kind])
 

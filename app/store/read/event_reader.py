@@ -43,9 +43,9 @@ class EventPage(NamedTuple):
 
 
 class Window(NamedTuple):
-    """The events numbered `first` to `last`, with the unreadable ones and gaps among them; `total` are all of the log.
+    """The events numbered `first` to `last`, and the unreadable ones and gaps among them. `total` counts the whole log.
 
-    A window ends early where its files would take more than the bytes that were asked for, but has one event at least.
+    A window ends early if its files have more bytes than requested, but it has at least one event.
     """
 
     first: int
@@ -56,12 +56,12 @@ class Window(NamedTuple):
 
 
 class BegunPage(NamedTuple):
-    """A page of events of which the first were read, and the names of the others. Ordinary pages have no others."""
+    """A page of events: the first ones were read, the others are only names. An ordinary page was read completely."""
 
     events: list[RawEvent]
     rest: list[EventName]
     unreadable: list[UnreadableEvent]
-    """Of those that the index knows; what is unreadable among `events` and `rest` is found when they are read."""
+    """The unreadable events that the index knows. Others in `events` and `rest` are found when they are read."""
     next_page_id: str | None
     order: EventOrder
 
@@ -91,7 +91,7 @@ class EventReader:
         )
 
     async def begin_page(self, filter_: EventFilter, order: EventOrder, page_id: str | None, limit: int) -> BegunPage:
-        """Find the events of a page, and read the first of them, in one hop."""
+        """Find the events of a page and read the first of them, with one call of a worker thread."""
         query = digest(order, filter_, self._id)
         after = None if page_id is None else decode_token(page_id, query, int)
         find = self._list_names if filter_.body is None else self._search_names
@@ -107,7 +107,7 @@ class EventReader:
         )
 
     async def read_on(self, events: list[RawEvent], rest: list[EventName]) -> AsyncGenerator[RawEvent, None]:
-        """Yield the events, then read and yield the rest, a hop at a time. Large ones are not read."""
+        """Yield the events, then read and yield the rest in batches. Large events are not read."""
         while True:
             for event in events:
                 yield event
@@ -121,7 +121,7 @@ class EventReader:
         return await self._context.large_events.open(self._context.reader, self._directory, name)
 
     def whole(self, name: EventName) -> AbstractAsyncContextManager[RawEvent]:
-        """Yield a large event with its bytes, within the budget of such events in memory."""
+        """Yield a large event with its bytes. It waits while too many large events are in memory."""
         return self._context.large_events.whole(self._context.reader, self._directory, name)
 
     async def _load(self, event: RawEvent) -> RawEvent:
@@ -131,7 +131,7 @@ class EventReader:
             return loaded
 
     async def list_after(self, filter_: EventFilter, after: EventName | None, limit: int) -> list[RawEvent]:
-        """Return the next events after `after` (None: from the first): `limit`, or as many as are read in one hop.
+        """Return the next events after `after` (None: from the first): `limit`, or as many as one batch holds.
 
         A large event is not read. None means that there are no more.
         """
@@ -260,7 +260,7 @@ class EventReader:
     async def _search(
         self, filter_: EventFilter, order: EventOrder, after: Cursor[int] | None
     ) -> AsyncGenerator[EventName, None]:
-        """Read the messages and yield the names of those that contain `filter_.body`. Keeps the bytes of one hop."""
+        """Read the messages and yield the names of those that contain `filter_.body`. One batch is in memory."""
         text = (filter_.body or "").lower()
         more = filter_.kind in (None, "MessageEvent")
         while more:
@@ -291,7 +291,7 @@ class EventReader:
 
 
 def _read_within(reader: Reader, directory: str, names: list[EventName], max_bytes: int) -> list[RawEvent]:
-    """Read event files until they take `max_bytes`, one at least; never a part of those with one number."""
+    """Read event files up to `max_bytes`, but at least one. Files with the same number are never separated."""
     events: list[RawEvent] = []
     size_bytes = 0
     for _, same in groupby(names, key=attrgetter("seq")):

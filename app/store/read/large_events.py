@@ -1,7 +1,7 @@
-"""Events whose files are too large to be read like others: they are checked one after the other, and sent in pieces.
+"""Large events are checked one after the other and sent in pieces, to limit the memory that they need.
 
-Clients that read slowly, or not at all, may be many. So nobody holds the bytes of such an event while a client reads:
-it is read once to be checked, in the only thread that does so, and again from its file piece by piece. A WebSocket
+Many clients may read slowly, or not at all. So the bytes of a large event are not kept while a client reads. One thread
+reads each file once to check it, and then the file is read again piece by piece for the client. A WebSocket
 needs a whole message: one of these is in memory at a time, and a client that does not take its own in time is left.
 """
 
@@ -25,7 +25,7 @@ T = TypeVar("T")
 
 _PIECE_BYTES = 1 << 18
 _WHOLE_AT_ONCE = 1
-"""Whole large events in memory at a time; a socket copies one several times. This and one check are the byte budget."""
+"""The number of whole large events in memory at a time, besides the one being checked. A socket copies it often."""
 
 
 class LargeEvents:
@@ -36,7 +36,7 @@ class LargeEvents:
         self._whole = asyncio.Semaphore(_WHOLE_AT_ONCE)
 
     def close(self) -> None:
-        """Take no more work."""
+        """Stop the thread that checks events."""
         self._thread.shutdown(wait=False, cancel_futures=True)
 
     async def open(self, reader: Reader, directory: str, name: EventName) -> AsyncGenerator[bytes, None]:
@@ -50,7 +50,7 @@ class LargeEvents:
 
     @asynccontextmanager
     async def whole(self, reader: Reader, directory: str, name: EventName) -> AsyncIterator[RawEvent]:
-        """Yield an event with its bytes, which nobody may keep. Waits until fewer whole events are in memory."""
+        """Yield an event with its bytes, which the caller must not keep. Waits while too many are in memory."""
         async with self._whole:
             yield await self._run(_read_whole, reader, directory, name)
 

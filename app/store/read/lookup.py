@@ -33,7 +33,7 @@ async def find_directory(context: StoreContext, conversation_id: ConversationId)
     """Return the name of a conversation's directory, or None. The directory may be something other than a conversation.
 
     Raises:
-        StoreUnavailable: the operating system refuses to read the conversations directory, or it is away.
+        StoreUnavailable: the operating system refuses to read the conversations directory, or it is missing.
     """
     context.index.require_present()
     located = None

@@ -214,7 +214,7 @@ class StoreReader:
         page_id: str | None = None,
         limit: int = PAGE_MAX,
     ) -> HitPage:
-        """Return a page of the messages of one conversation that match. In the order of the log, with their number.
+        """Return a page of the matching messages of one conversation in log order, and their total number.
 
         Raises:
             ConversationNotFound: no conversation has this id.
@@ -232,7 +232,7 @@ class StoreReader:
     async def list_best_hits(
         self, text: str, ids: Sequence[ConversationId], number: int
     ) -> dict[ConversationId, list[Hit]]:
-        """Return the `number` messages of each conversation that match best.
+        """Return the best `number` matching messages of each conversation.
 
         Raises:
             QueryTooSlow: the search took longer than the settings allow.
@@ -296,7 +296,7 @@ class StoreReader:
     async def count_hours(
         self, asked: ConversationFilter = _ANY, *, since_us: int = 0, offset_s: int = 0
     ) -> list[HourCount]:
-        """Return how many events since a time the matching conversations have, by weekday and hour."""
+        """Return the numbers of events since a time in the matching conversations, by weekday and hour."""
         async with self._read_for(asked) as connection:
             return await facet_counts.count_hours(connection, asked, since_us, offset_s)
 
