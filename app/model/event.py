@@ -20,6 +20,8 @@ CONVERSATION_ERROR = "ConversationErrorEvent"
 """The event kind that agent-server writes when a run fails. In a log without HEAD, it is never the HEAD."""
 
 _NAME_MAX = 200
+_IMAGE_STARTS = {"/9j/": "jpeg", "R0lGOD": "gif", "UklGR": "webp"}
+"""How the base64 of an image begins, but for PNG."""
 
 
 class EventFacts(NamedTuple):
@@ -160,6 +162,25 @@ def content_texts(content: object) -> list[str]:
         elif isinstance(block.get("image_urls"), list):
             texts.append(f"[Image: {len(block['image_urls'])} URLs]")
     return texts
+
+
+def image_urls(event: dict[str, Any]) -> list[str]:
+    """Return the addresses of an event's images in their order: of a message, an observation, a browser's page."""
+    message, seen = event.get("llm_message"), event.get("observation")
+    blocks = [one.get("content") for one in (message, seen) if isinstance(one, dict)]
+    urls = [
+        url
+        for content in blocks
+        for block in (content if isinstance(content, list) else [])
+        if isinstance(block, dict) and isinstance(block.get("image_urls"), list)
+        for url in block["image_urls"]
+        if isinstance(url, str)
+    ]
+    data = seen.get("screenshot_data") if isinstance(seen, dict) else None
+    if isinstance(data, str) and data:
+        kind = next((kind for start, kind in _IMAGE_STARTS.items() if data.startswith(start)), "png")
+        urls.append(data if data.startswith("data:") else f"data:image/{kind};base64,{data}")
+    return urls
 
 
 def final_response(event: dict[str, Any]) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 import orjson
 from markupsafe import Markup
 
-from app.model.event import STATE_UPDATE, content_texts
+from app.model.event import STATE_UPDATE, content_texts, image_urls
 from app.web import markup
 
 GAP_S = 600
@@ -25,8 +25,6 @@ _WHAT_MAX = 300
 _MINUS = "\N{MINUS SIGN}"
 _RESULT_MAX = 80
 _FIELDS_MAX = 20_000
-_IMAGE_STARTS = {"/9j/": "jpeg", "R0lGOD": "gif", "UklGR": "webp"}
-"""How the base64 of an image begins, but for PNG."""
 _SILENT = ("ThinkObservation", "TaskTrackerObservation")
 """Their text is the same each time."""
 _TEXT_MAX = 100_000
@@ -80,7 +78,6 @@ class Block:
     bad: bool = False
     open: bool = False
     images: list[str] = field(default_factory=list)
-    links: list[str] = field(default_factory=list)
     thought: str = ""
     reasoning: str = ""
     body: Body | None = None
@@ -167,7 +164,7 @@ def make_body(event: Event, observation: Event | None, *, whole: bool = False) -
     if seen.get("kind") == "TerminalObservation" or _is_command(action):
         return _output_body(text, whole=whole)
     body = _output_body(text, whole=whole) if text else Body()
-    body.images = [*_images(seen.get("content")), *_screenshots(seen)]
+    body.images = image_urls((observation or event).value)
     body.fields = _pretty(action or event.value)
     return body
 
@@ -192,9 +189,7 @@ def _message(event: Event) -> Block:
         block.who = sender
     _show_text(block, "\n\n".join(texts))
     block.reasoning = str(message.get("reasoning_content") or "")
-    urls = _images(content)
-    block.images = [url for url in urls if url.startswith("data:image/")]
-    block.links = [url for url in urls if url.startswith(("http://", "https://"))]
+    block.images = image_urls(event.value)
     return block
 
 
@@ -495,20 +490,6 @@ def _pretty(value: object) -> str:
         return ""
     text = orjson.dumps(value, option=orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS, default=str).decode()
     return text if len(text) <= _FIELDS_MAX else f"{text[:_FIELDS_MAX]}\n… cut; Raw shows all"
-
-
-def _screenshots(seen: dict[str, Any]) -> list[str]:
-    """Return the picture of a browser's page, whose type its first characters tell."""
-    data = seen.get("screenshot_data")
-    if not isinstance(data, str) or not data:
-        return []
-    kind = next((kind for start, kind in _IMAGE_STARTS.items() if data.startswith(start)), "png")
-    return [data if data.startswith("data:") else f"data:image/{kind};base64,{data}"]
-
-
-def _images(content: object) -> list[str]:
-    lists = [one.get("image_urls") for one in _dicts(content)]
-    return [url for urls in lists if isinstance(urls, list) for url in urls if isinstance(url, str)]
 
 
 def _without_images(content: object) -> list[dict[str, Any]]:

@@ -5,12 +5,13 @@ Every event is sent as the bytes of its file.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing, suppress
 from typing import Annotated, Any, Literal
 
 import orjson
-from fastapi import APIRouter, Body, Depends, Header, Query, Response
+from fastapi import APIRouter, Body, Depends, Header, Path, Query, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.api.errors import ErrorBody
@@ -22,8 +23,10 @@ from app.api.routes.leases import Generation, Owner
 from app.api.streamed import EVENT_STREAM, EventStream, StreamedResponse, sent_event, sent_event_in_pieces
 from app.errors import EventNotFound, InvalidConversation
 from app.files.lease import Lease
+from app.model.event import image_urls
 from app.model.filters import EventFilter
 from app.model.ids import ConversationId, EventName
+from app.model.image import Image, parse_data_url
 from app.model.page import EventOrder
 from app.model.times import to_us
 from app.model.validation import check_message
@@ -38,6 +41,9 @@ write_router = APIRouter(
 )
 
 _BATCH_MAX = 1000
+_IMAGE_HEADERS = {
+    "Cache-Control": "private, max-age=86400, immutable",
+}
 _NUMBER_DIGITS = 12
 """Fewer than the digits of an event id."""
 
@@ -299,6 +305,27 @@ async def get_event(store: Store, conversation_id: IdInPath, event_id: str) -> R
     log = await store.open_log(ConversationId(conversation_id))
     event = await log.begin_event(event_id)
     return json_response(event) if isinstance(event, bytes) else StreamedResponse(event, "application/json")
+
+
+@router.get(
+    "/{event_id}/images/{number}",
+    response_class=Response,
+    responses={200: {"content": {"image/*": {}}}, 404: {"model": ErrorBody}},
+)
+async def get_image(
+    store: Store, conversation_id: IdInPath, event_id: str, number: Annotated[int, Path(ge=0, le=10_000)]
+) -> Response:
+    """Return an image that is in an event, counted from 0: a PNG, JPEG, GIF or WebP by its bytes."""
+    raw = await store.get_event(ConversationId(conversation_id), event_id)
+    image = await asyncio.to_thread(_find_image, raw, number)
+    if image is None:
+        raise EventNotFound(f"event {event_id[:64]} has no image {number} that can be shown; see its `image_urls`")
+    return Response(image.data, media_type=image.media_type, headers=_IMAGE_HEADERS)
+
+
+def _find_image(raw: bytes, number: int) -> Image | None:
+    urls = image_urls(orjson.loads(raw))
+    return parse_data_url(urls[number]) if number < len(urls) else None
 
 
 @write_router.post("", tags=["writing"], responses={501: {"model": ErrorBody}}, response_model_exclude_none=True)

@@ -69,6 +69,7 @@ async function fill(section, { again = false } = {}) {
       section.style.minHeight = '';
       for (const one of $$('details[data-event]', section)) if (open.has(one.dataset.event)) one.open = true;
       applyGroups(section);
+      loadImages(section);
       $(`article[data-seq="${current}"]`, section)?.classList.add('cur');
     });
     showTimes();
@@ -76,6 +77,23 @@ async function fill(section, { again = false } = {}) {
   filled.set(from, work);
   try { await work; } catch (error) { filled.delete(from); throw error; }
   return work;
+}
+
+// Large images are asked for alone, when they come near: an address in an <img> would carry no key.
+const images = new IntersectionObserver(async (entries) => {
+  for (const { target, isIntersecting } of entries) {
+    if (!isIntersecting) continue;
+    images.unobserve(target);
+    try {
+      const url = URL.createObjectURL(await (await ask(target.dataset.image)).blob());
+      target.addEventListener('load', () => URL.revokeObjectURL(url), { once: true });
+      target.src = url;
+    } catch { target.alt += ', which cannot be shown'; }
+  }
+}, { rootMargin: '800px' });
+
+function loadImages(where) {
+  for (const one of $$('img[data-image]:not([src])', where)) images.observe(one);
 }
 
 function empty(section) {
@@ -279,6 +297,7 @@ async function onToggle(event) {
   place.dataset.filled = '';
   try {
     place.replaceChildren(parse(await body(details, false)));
+    loadImages(place);
   } catch (error) {
     delete place.dataset.filled;
     place.textContent = error.message;

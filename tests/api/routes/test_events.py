@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import tracemalloc
+from base64 import b64encode
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -366,3 +367,24 @@ async def test_several_events_are_found_by_their_ids_in_the_order_asked(client: 
     assert (await client.request("GET", f"{ONE}/events", json=["a"] * 1001)).status_code == 422
     missing = await client.request("GET", f"/api/conversations/{make_id(9)}/events", json=asked)
     assert missing.status_code == 404
+
+
+async def test_an_image_of_an_event_has_the_type_of_its_bytes(root: Path) -> None:
+    png = b"\x89PNG\r\n\x1a\n" + b"x" * 9000
+    urls = [f"data:image/svg+xml;base64,{b64encode(data).decode()}" for data in (png, b"<svg/>")]
+    content = [{"type": "image", "image_urls": urls}]
+    events = [
+        make_event(0, llm_message={"role": "user", "content": content}),
+        make_event(1, kind="ObservationEvent", observation={"content": content}),
+    ]
+    make_conversation(root, events=events)
+    async with serving(Settings(store=root)) as client:
+        for event in events:
+            path = f"/api/conversations/{make_id(1)}/events/{event['id']}/images"
+            answer = await client.get(f"{path}/0")
+            assert (answer.status_code, answer.content, answer.headers["content-type"]) == (200, png, "image/png")
+            assert answer.headers["x-content-type-options"] == "nosniff"
+            assert [(await client.get(f"{path}/{number}")).status_code for number in (1, 2)] == [404, 404]
+        html = (await client.get(f"/ui/c/{make_id(1)}/events?from=0")).text
+    assert f'data-image="/api/conversations/{make_id(1)}/events/{events[0]["id"]}/images/0"' in html
+    assert "base64" not in html.split('data-seq="1"')[0]
