@@ -26,7 +26,7 @@ _MINUS = "\N{MINUS SIGN}"
 _RESULT_MAX = 80
 _FIELDS_MAX = 20_000
 _SILENT = ("ThinkObservation", "TaskTrackerObservation")
-"""Their text is the same each time."""
+"""Kinds of observations whose text is not shown, because it is always the same."""
 _TEXT_MAX = 100_000
 _WHOLE_MAX = 4_000_000
 _EDITORS = ("FileEditorAction", "StrReplaceEditorAction", "PlanningFileEditorAction")
@@ -63,7 +63,7 @@ class Block:
     """A part of the page for one event, or for an action with its observation.
 
     `shape` selects the HTML; `group` is its name in the filter by kind; `others` are the numbers of further events
-    that it shows. `length` is that of a text of which only the beginning is shown.
+    that it shows. `length` is the full length of a text that is shown only in part.
     """
 
     shape: str
@@ -194,7 +194,7 @@ def _message(event: Event) -> Block:
 
 
 def _show_text(block: Block, text: str) -> None:
-    """Show a message, and if it is very long, how it begins."""
+    """Show a message, or only the beginning of a very long one."""
     if len(text) > _TEXT_MAX:
         block.length, text = len(text), text[:_TEXT_MAX]
     block.html = markup.markdown(text)

@@ -212,7 +212,7 @@ async def bulk_pin(store: WritableStore, request: BulkPin) -> BulkAnswer:
     "/export", response_class=StreamedResponse, status_code=200, responses=_CONFLICT | {404: {"model": ErrorBody}}
 )
 async def bulk_export(store: Store, request: BulkExport) -> StreamedResponse:
-    """Download many conversations as one file. Secrets are masked; what cannot be read is left out and logged."""
+    """Download many conversations as one file. Secrets are masked. Unreadable files are left out and logged."""
     report = ExportReport()
     named = aiter_of(await find_named(store, await _select(store, request, for_reading=True)))
     chunks = export(store.reader, named, request.format, report)

@@ -95,7 +95,7 @@ class Side(BaseModel):
 
 
 class Comparison(BaseModel):
-    """Two conversations in the order asked."""
+    """Two conversations in the requested order."""
 
     items: list[Side]
 

@@ -1,4 +1,4 @@
-"""The state of the store: what doctor finds, and how much disk the conversations use."""
+"""The state of the store: the findings of doctor, and the disk usage of the conversations."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class FindingBody(BaseModel):
 
 
 class DoctorBody(BaseModel):
-    """What `convstore doctor` says."""
+    """The findings of `convstore doctor`."""
 
     items: list[FindingBody]
 
@@ -56,7 +56,7 @@ class Share(BaseModel):
 
 
 class UsageBody(BaseModel):
-    """What `convstore du --json` says: the largest 100 groups, and the sums."""
+    """The disk usage as in `convstore du --json`: the largest 100 groups, and the sums."""
 
     shares: list[Share]
     groups: int
@@ -70,7 +70,7 @@ _USAGE = TypeAdapter(UsageBody)
 
 
 def install(app: FastAPI, settings: Settings) -> None:
-    """Give an application its memory of these answers."""
+    """Add the caches for these answers to an application."""
 
     async def examine() -> list[Finding]:
         return [finding async for finding in examine_store(settings, __version__, sample=_SAMPLE)]
@@ -86,12 +86,12 @@ def install(app: FastAPI, settings: Settings) -> None:
 
 
 async def find_findings(request: Request) -> list[Finding]:
-    """Return what doctor found, at most 15 seconds ago."""
+    """Return the findings of doctor, which may be 15 seconds old."""
     return await cast(Remembered[list[Finding]], request.app.state.findings).get()
 
 
 async def find_usage(request: Request, by: By) -> StoreUsage:
-    """Return the disk usage, as it was at most five minutes ago."""
+    """Return the disk usage, which may be five minutes old."""
     return await cast(dict[By, Remembered[StoreUsage]], request.app.state.usage)[by].get()
 
 

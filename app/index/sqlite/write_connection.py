@@ -162,5 +162,5 @@ def on_connect(driver: Any, _record: object) -> None:  # noqa: ANN401
 
 
 def on_begin(connection: Connection) -> None:
-    """Begin SQLAlchemy's transactions, in which migrations run, like all others."""
+    """Begin a transaction of SQLAlchemy with the same statement as all others. Migrations run in it."""
     connection.exec_driver_sql(_BEGIN)
