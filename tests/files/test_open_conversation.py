@@ -168,4 +168,4 @@ def test_opening_and_the_first_append_each_list_the_log_once(
     monkeypatch.setattr(layout, "list_event_names", count_listings)
     opened = load(path)
     opened.apply(Edit(events=[make_event(30)]))
-    assert len(listed) == 2  # each once: files that changed just now are not trusted, so the append reads them again
+    assert len(listed) == 2  # each once: a log without a length marker is listed again
