@@ -17,6 +17,7 @@ from app.cli.context import ContextOptions, DryRunOption, SyncContextOptions
 from app.cli.filters import AnyArchivedFilterOptions
 from app.cli.output import LateBar, counted, out, print_json, print_warning, shown_json, warn
 from app.errors import InvalidSettings
+from app.files.archive.export_formats import Encoder
 from app.files.durable import make_directory, new_file
 from app.files.layout import ConversationDir
 from app.logs import printable
@@ -43,7 +44,7 @@ def export_command(
         ExportFormat | None,
         typer.Option(
             "--format",
-            help="zip and jsonl can be imported again; markdown is only for reading.",
+            help="zip and jsonl can be imported again; markdown and html are only for reading.",
             show_default="by the ending of --output, otherwise zip",
         ),
     ] = None,
@@ -64,7 +65,7 @@ def export_command(
     ] = False,
     context: SyncContextOptions,
 ) -> None:
-    """Write conversations as a zip in agent-server's layout, as JSON Lines or as Markdown. Secrets are masked.
+    """Write conversations as a zip in agent-server's layout, as JSON Lines, as Markdown or as HTML. Secrets are masked.
 
     Example: convstore export 45685019 --store workspace/conversations --output a-talk.zip
     """
@@ -91,9 +92,17 @@ def _find_format(asked: ExportFormat | None, output: Path | None) -> ExportForma
             f"{output} has the ending of {named}, but --format asks for {asked}; change or omit one of them"
         )
     if output and output.suffix and not asked and not named:
-        told = "end it with .zip, .jsonl or .md, or give --format"
+        told = "end it with .zip, .jsonl, .md or .html, or give --format"
         raise InvalidSettings(f"{output} does not have the ending of an export format; {told}")
     return asked or named or ExportFormat.ZIP
+
+
+def _find_encoder(kind: ExportFormat) -> Encoder | None:
+    if kind is not ExportFormat.HTML:
+        return None
+    from app.web.html_export import HtmlEncoder  # noqa: PLC0415 - other commands load no templates
+
+    return HtmlEncoder()
 
 
 class _NothingReadError(Exception):
@@ -146,7 +155,10 @@ class _Export:
 
     async def _write_one(self, store: ConversationStore, named: AsyncIterator[ConversationDir], path: Path) -> None:
         before = self.report.conversations
-        chunks = export(store.reader, named, self._kind, self.report, with_secrets=self._with_secrets)
+        chunks = export(
+            store.reader, named, self._kind, self.report,
+            with_secrets=self._with_secrets, encoder=_find_encoder(self._kind),
+        )  # fmt: skip
         async with aclosing(chunks):
             if path == _STDOUT:
                 async for chunk in chunks:

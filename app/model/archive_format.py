@@ -23,11 +23,12 @@ _RESERVED = frozenset('<>:"|?*')
 
 
 class ExportFormat(StrEnum):
-    """The formats of an export. `zip` and `jsonl` can be imported again; `markdown` is for people to read."""
+    """The formats of an export. `zip` and `jsonl` can be imported again; `markdown` and `html` are for reading."""
 
     ZIP = "zip"
     JSONL = "jsonl"
     MARKDOWN = "markdown"
+    HTML = "html"
 
     @property
     def suffix(self) -> str:
@@ -44,6 +45,7 @@ _MEDIA_TYPES = {
     ExportFormat.ZIP: "application/zip",
     ExportFormat.JSONL: "application/x-ndjson",
     ExportFormat.MARKDOWN: "text/markdown; charset=utf-8",
+    ExportFormat.HTML: "text/html; charset=utf-8",
 }
 
 

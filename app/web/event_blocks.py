@@ -489,7 +489,7 @@ def _pretty(value: object) -> str:
     if value is None:
         return ""
     text = orjson.dumps(value, option=orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS, default=str).decode()
-    return text if len(text) <= _FIELDS_MAX else f"{text[:_FIELDS_MAX]}\n… cut; Raw shows all"
+    return text if len(text) <= _FIELDS_MAX else f"{text[:_FIELDS_MAX]}\n… cut; the raw event has all"
 
 
 def _without_images(content: object) -> list[dict[str, Any]]:

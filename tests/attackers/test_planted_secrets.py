@@ -126,7 +126,7 @@ def answers(client: httpx.Client) -> dict[str, str]:
     for info in client.get(paths[0]).json()["items"]:
         one = f"/api/conversations/{info['id']}"
         more = [one, f"{one}?include_skills=true", f"{one}/events/count", f"{one}/agent_final_response"]
-        more += [f"{one}/export?format={kind}" for kind in ("jsonl", "markdown")]
+        more += [f"{one}/export?format={kind}" for kind in ("jsonl", "markdown", "html")]
         found |= {path: client.get(path).text for path in more}
     return found
 

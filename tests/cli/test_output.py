@@ -23,6 +23,7 @@ PRINTING = {
     "tail": ["tail", make_id(1), "--json"],
     "jsonl": ["export", make_id(1), "--format", "jsonl", "-o", "-"],
     "markdown": ["export", make_id(1), "--format", "markdown", "-o", "-"],
+    "html": ["export", make_id(1), "--format", "html", "-o", "-"],
 }
 
 

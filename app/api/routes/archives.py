@@ -23,6 +23,7 @@ from app.model.ids import ConversationId, dashed
 from app.store.admin.archive_export import ExportReport, aiter_of, export, find_named
 from app.store.admin.archive_import import Action, import_conversations
 from app.store.write.backlog import find_warning
+from app.web.html_export import find_encoder
 
 log = logging.getLogger(__name__)
 
@@ -43,12 +44,12 @@ Format = Annotated[ExportFormat, Query(alias="format", description="zip and json
 async def export_conversation(
     store: Store, conversation_id: IdInPath, kind: Format = ExportFormat.ZIP
 ) -> StreamedResponse:
-    """Download a conversation's files as a zip, as JSON Lines, or as Markdown. Secrets are masked."""
+    """Download a conversation's files as a zip, as JSON Lines, as Markdown, or as HTML. Secrets are masked."""
     wanted = ConversationId(conversation_id)
     await store.get_conversation(wanted)
     report = ExportReport()
     named = aiter_of(await find_named(store, [wanted]))
-    chunks = export(store.reader, named, kind, report)
+    chunks = export(store.reader, named, kind, report, encoder=find_encoder(kind))
     first = await anext(chunks, b"")
     if report.unread:
         await chunks.aclose()

@@ -29,6 +29,7 @@ from app.model.validation import check_tags
 from app.store.admin.archive_export import ExportReport, aiter_of, export, find_named
 from app.store.read.reader import PAGE_MAX, StoreReader
 from app.store.write.backlog import Done
+from app.web.html_export import find_encoder
 
 log = logging.getLogger(__name__)
 
@@ -215,7 +216,7 @@ async def bulk_export(store: Store, request: BulkExport) -> StreamedResponse:
     """Download many conversations as one file. Secrets are masked. Unreadable files are left out and logged."""
     report = ExportReport()
     named = aiter_of(await find_named(store, await _select(store, request, for_reading=True)))
-    chunks = export(store.reader, named, request.format, report)
+    chunks = export(store.reader, named, request.format, report, encoder=find_encoder(request.format))
     return StreamedResponse(
         log_left_out(await anext(chunks, b""), chunks, report),
         request.format.media_type,

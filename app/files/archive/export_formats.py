@@ -49,7 +49,11 @@ class Encoder(Protocol):
 
 
 def make_encoder(kind: ExportFormat) -> Encoder:
-    """Return an encoder for a new archive of this format."""
+    """Return an encoder for a new archive of this format, except for HTML: that of the page is passed in.
+
+    Raises:
+        ValueError: the format is HTML.
+    """
     match kind:
         case ExportFormat.ZIP:
             return ZipEncoder()
@@ -57,6 +61,8 @@ def make_encoder(kind: ExportFormat) -> Encoder:
             return JsonLinesEncoder()
         case ExportFormat.MARKDOWN:
             return MarkdownEncoder()
+        case ExportFormat.HTML:
+            raise ValueError("app.web.html_export makes the encoder for HTML")
 
 
 class _Sink:

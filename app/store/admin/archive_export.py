@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from app.errors import ConversationNotFound
 from app.files.archive import export_reader
-from app.files.archive.export_formats import make_encoder
+from app.files.archive.export_formats import Encoder, make_encoder
 from app.files.layout import ConversationDir
 from app.files.metadata_reader import Reader
 from app.index import conversation_list, conversation_lookup
@@ -84,9 +84,13 @@ async def export(
     report: ExportReport,
     *,
     with_secrets: bool = False,
+    encoder: Encoder | None = None,
 ) -> AsyncGenerator[bytes]:
-    """Yield the bytes of an export, and fill `report`. A conversation that is deleted during the export is left out."""
-    encoder = make_encoder(kind)
+    """Yield the bytes of an export, and fill `report`. A conversation that is deleted during the export is left out.
+
+    HTML needs the `encoder` of the page, see `app.web.html_export`.
+    """
+    encoder = encoder or make_encoder(kind)
     encoder.left_out = report.left_out
     async for one in named:
         files = export_reader.read_files(reader.root, one.directory, with_secrets=with_secrets, zone=reader.zone)

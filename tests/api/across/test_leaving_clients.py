@@ -128,7 +128,7 @@ def test_a_dropped_upload_is_no_error_of_the_server(server: ServerProcess) -> No
 
 
 def test_a_dropped_download_is_no_error_of_the_server(server: ServerProcess) -> None:
-    for kind in ("zip", "jsonl", "markdown"):
+    for kind in ("zip", "jsonl", "markdown", "html"):
         connection = server.open_request("GET", f"/api/conversations/{ONE}/export?format={kind}")
         assert server.first_status(connection) == 200
         leave(connection)

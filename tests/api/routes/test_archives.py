@@ -26,6 +26,7 @@ from tests.files.archives import ONE, good_entries, make_lines, make_zip
         ("", "application/zip", "zip"),
         ("?format=zip", "application/zip", "zip"),
         ("?format=jsonl", "application/x-ndjson", "jsonl"),
+        ("?format=html", "text/html; charset=utf-8", "html"),
         ("?format=markdown", "text/markdown; charset=utf-8", "md"),
     ],
 )

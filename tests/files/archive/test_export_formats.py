@@ -56,7 +56,7 @@ def test_a_zip_has_agent_servers_layout_and_the_files_bytes(corpus: Path) -> Non
             assert archive.read(name) == (corpus / name).read_bytes()
 
 
-@pytest.mark.parametrize("kind", list(ExportFormat))
+@pytest.mark.parametrize("kind", [one for one in ExportFormat if one is not ExportFormat.HTML])
 def test_the_bytes_depend_on_the_files_alone(tmp_path: Path, kind: ExportFormat) -> None:
     make_conversation(tmp_path / "a")
     make_conversation(tmp_path / "b")

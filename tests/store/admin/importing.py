@@ -9,11 +9,12 @@ from app.model.filters import ConversationFilter
 from app.store.admin.archive_export import ExportReport, export, list_named
 from app.store.admin.archive_import import PlannedImport, import_conversations
 from app.store.store import ConversationStore
+from app.web.html_export import find_encoder
 
 
 async def exported(store: ConversationStore, kind: ExportFormat, *, with_secrets: bool = False) -> bytes:
     named = list_named(store, ConversationFilter())
-    chunks = export(store.reader, named, kind, ExportReport(), with_secrets=with_secrets)
+    chunks = export(store.reader, named, kind, ExportReport(), with_secrets=with_secrets, encoder=find_encoder(kind))
     return b"".join([chunk async for chunk in chunks])
 
 
