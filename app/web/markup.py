@@ -227,5 +227,7 @@ def diff(old: str, new: str, path: str, context: int = 3) -> Diff:
             added += j2 - j1
     if len(lines) > DIFF_LINES_MAX:
         left = len(lines) - DIFF_LINES_MAX
-        lines[DIFF_LINES_MAX:] = [DiffLine("@", None, None, Markup("{:,} more lines; Raw shows all").format(left))]
+        lines[DIFF_LINES_MAX:] = [
+            DiffLine("@", None, None, Markup("{:,} more lines; the raw event has all").format(left))
+        ]
     return Diff(lines, added, removed)

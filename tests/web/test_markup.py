@@ -108,7 +108,7 @@ def test_a_long_rewrite_is_counted_whole_and_shown_in_part() -> None:
     found = diff("a\n" * 9000, "b\n" * 9000, "a.txt")
     assert (found.added, found.removed) == (9000, 9000)
     assert len(found.lines) == DIFF_LINES_MAX + 1
-    assert found.lines[-1].html == "16,002 more lines; Raw shows all"
+    assert found.lines[-1].html == "16,002 more lines; the raw event has all"
 
 
 @settings(deadline=None)
