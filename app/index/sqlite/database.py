@@ -56,6 +56,9 @@ T = TypeVar("T")
 _LEAST_S = 0.5
 """The minimum time that a writer waits for other processes, even after a long wait for its turn in this process."""
 
+_HEAVY = 1
+"""Heavy reads at a time in one process; others wait. Each takes a processor for itself, so more of them slow lists."""
+
 
 LockName = Literal["duty", "sync"]
 
@@ -82,7 +85,7 @@ class Index:
         self.path = path
         self._note = note
         self._busy_timeout_s = busy_timeout_s
-        self._lists, self._searches = _Pool(readers), _Pool(readers)
+        self._light, self._heavy = _Pool(readers), _Pool(min(readers, _HEAVY))
         self._drivers: list[aiosqlite.Connection] = []
         self._watch: sqlite3.Connection | None = None
         self._seen: tuple[int, str] | None = None
@@ -114,7 +117,7 @@ class Index:
         self.opened = find_identity(self.path)
         try:
             require_in_place(self.path, self.opened)
-            for pool in (self._lists, self._searches):
+            for pool in (self._light, self._heavy):
                 for _ in range(pool.size):
                     driver = await connect(self.path)
                     self._drivers.append(driver)
@@ -145,7 +148,7 @@ class Index:
         if self._watch is not None:
             self._watch.close()
             self._watch = None
-        for pool in (self._lists, self._searches):
+        for pool in (self._light, self._heavy):
             pool.connections.clear()
         if self._writer is not None:
             writer, self._writer = self._writer, None
@@ -185,7 +188,7 @@ class Index:
             IndexUnusable: the file cannot be opened again; the index stays closed.
         """
         async with self._queue.turn_of_task():
-            lent = [pool.free for pool in (self._lists, self._searches) for _ in range(pool.size)]
+            lent = [pool.free for pool in (self._light, self._heavy) for _ in range(pool.size)]
             for free in lent:
                 await free.acquire()
             try:
@@ -289,19 +292,21 @@ class Index:
         return self._seen[1]
 
     @asynccontextmanager
-    async def read(self, *, within_s: float = inf, whole: bool = False) -> AsyncIterator[ReadConnection]:
+    async def read(
+        self, *, heavy: bool = False, within_s: float = inf, whole: bool = False
+    ) -> AsyncIterator[ReadConnection]:
         """Lend one of the read connections.
 
-        Pass `within_s` for a statement that may take long: it is stopped after this time, and it gets a connection from
-        another pool, so that no list waits for it. `whole` refuses an index that is being rebuilt, or whose
-        conversations are not on disk.
+        Pass `heavy` for statements that read many rows, and `within_s` for one that is stopped after this time. Both
+        get a connection from another pool, so that no list, no single conversation and no write waits for them.
+        `whole` refuses an index that is being rebuilt, or whose conversations are not on disk.
 
         Raises:
             StoreUnavailable: the conversations are not on disk.
             IndexRebuilding: the index does not have all conversations yet.
             IndexUnusable: the index is closed now.
         """
-        pool = self._lists if within_s == inf else self._searches
+        pool = self._heavy if heavy or within_s < inf else self._light
         async with pool.free:
             if whole:
                 self._require_whole()

@@ -185,9 +185,12 @@ class StoreReader:
             return page._replace(items=bodies)
         return page
 
-    def _read_for(self, asked: ConversationFilter) -> AbstractAsyncContextManager[ReadConnection]:
+    def _read_for(
+        self, asked: ConversationFilter, *, heavy: bool = False
+    ) -> AbstractAsyncContextManager[ReadConnection]:
         """Return a connection for a filter. A full-text search has a time limit."""
-        return self.index.read(within_s=self.settings.search_timeout_s if asked.q else inf, whole=True)
+        within_s = self.settings.search_timeout_s if asked.q else inf
+        return self.index.read(heavy=heavy, within_s=within_s, whole=True)
 
     async def search_messages(
         self, text: str, asked: ConversationFilter = _ANY, *, page_id: str | None = None, limit: int = PAGE_MAX
@@ -253,7 +256,7 @@ class StoreReader:
         Raises:
             QueryTooSlow: the search for `asked.q` took longer than the settings allow.
         """
-        async with self._read_for(asked) as connection:
+        async with self._read_for(asked, heavy=asked != _ANY) as connection:
             return await conversation_list.count_conversations(connection, asked)
 
     async def count_facets(self, by: Sequence[Facet], asked: ConversationFilter = _ANY, *, limit: int = 20) -> Facets:
@@ -262,17 +265,17 @@ class StoreReader:
         Raises:
             QueryTooSlow: the search for `asked.q` took longer than the settings allow.
         """
-        async with self._read_for(asked) as connection:
+        async with self._read_for(asked, heavy=True) as connection:
             return await facet_counts.count_facets(connection, asked, by, limit)
 
     async def get_sums(self, asked: ConversationFilter = _ANY) -> Sums:
         """Return number, cost and tokens of the conversations that match."""
-        async with self._read_for(asked) as connection:
+        async with self._read_for(asked, heavy=True) as connection:
             return await facet_counts.read_sums(connection, asked)
 
     async def list_workspace_costs(self, asked: ConversationFilter = _ANY) -> list[WorkspaceCost]:
         """Return the costliest workspaces of the conversations that match."""
-        async with self._read_for(asked) as connection:
+        async with self._read_for(asked, heavy=True) as connection:
             return await facet_counts.list_workspace_costs(connection, asked)
 
     async def list_usage(
@@ -289,7 +292,7 @@ class StoreReader:
         `split` is `model`, `workspace`, `status` or None.
         """
         since_hour = since_us // _HOUR_US
-        async with self._read_for(asked) as connection:
+        async with self._read_for(asked, heavy=True) as connection:
             rows = await facet_counts.list_usage(connection, asked, split, since_hour)
         return sum_periods(rows, period, zone)
 
@@ -297,7 +300,7 @@ class StoreReader:
         self, asked: ConversationFilter = _ANY, *, since_us: int = 0, offset_s: int = 0
     ) -> list[HourCount]:
         """Return the numbers of events since a time in the matching conversations, by weekday and hour."""
-        async with self._read_for(asked) as connection:
+        async with self._read_for(asked, heavy=True) as connection:
             return await facet_counts.count_hours(connection, asked, since_us, offset_s)
 
     async def find_conversations(
