@@ -199,3 +199,40 @@ def test_finding_in_a_conversation_goes_from_hit_to_hit(site: Site) -> None:
     assert find_violations(page) == []
     page.keyboard.press("Escape")
     expect(page.locator("#findbar")).to_be_hidden()
+
+
+def test_the_first_event_and_one_behind_a_gap_are_on_the_screen_soon(site: Site) -> None:
+    number = 301
+    directory = make_conversation(site.root, number, events=[])
+    page = site.page
+    page.goto(f"{site.url}/c/{make_id(number)}")
+    expect(page.locator("#log")).to_have_text("No event yet.")
+    expect(page.locator("#live")).to_be_visible()
+    write_event(directory, 0, make_message_event(0, "the first"))
+    expect(page.locator(".ev")).to_have_count(1, timeout=15_000)
+    assert "No event yet" not in page.inner_text("#log")
+    write_event(directory, 205, make_message_event(205, "far away"))
+    expect(page.locator("article[data-seq='205']")).to_contain_text("far away", timeout=15_000)
+    expect(page.locator("#count")).to_have_text("3")
+
+
+def test_words_without_a_space_are_no_wider_than_the_screen(site: Site) -> None:
+    number, word = 302, "W" * 200
+    state = {"workspace": {"kind": "LocalWorkspace", "working_dir": f"/{word}"}}
+    meta = {"title": word, "tags": {f"key{one}": word for one in range(30)}}
+    make_conversation(site.root, number, meta=meta, state=state, events=[make_message_event(0, word)])
+    site.page.set_viewport_size({"width": 390, "height": 800})
+    for path in (f"/c/{make_id(number)}", f"/compare?a={make_id(number)}&b={make_id(1)}"):
+        site.open(path)
+        expect(site.page.locator("main")).to_contain_text(word)
+        assert site.page.evaluate("document.documentElement.scrollWidth <= innerWidth"), path
+
+
+def test_an_address_with_another_id_puts_nothing_on_the_clipboard(site: Site) -> None:
+    page = site.page
+    page.goto(f"{site.url}/c/x;touch$IFS'y'")
+    expect(page.locator("#main")).to_contain_text("No conversation has this id.")
+    page.keyboard.press("c")
+    page.wait_for_timeout(300)
+    assert page.locator("#notice").is_hidden()
+    site.errors.clear()

@@ -4,7 +4,7 @@ import { ask, base, send, untilAnswered } from './session.js';
 import { follow } from './live.js';
 
 const id = location.pathname.slice(base.length).split('/')[2];
-const BEYOND = 10 ** 17; // no log has an event of this number
+const BEYOND = 99_999_999_999; // above the number of any event, and the longest that the route takes for a number
 const seenName = `convstore.seen.${id}`;
 const SECTION = 100;
 const ROW_HEIGHT = 44;
