@@ -48,8 +48,8 @@ class Hit(NamedTuple):
 class HitPage(NamedTuple):
     """A page of hits, best first, and the token of the next page. `truncated` means that not all matches were ranked.
 
-    `indexed` of `conversations` conversations have their text in the index; a sync is adding the others. `total` is the
-    number of hits on all pages; only hits in the order of a log have one.
+    `indexed` is the number of conversations whose text is in the index, `conversations` the number of all; a sync is
+    adding the others. `total` is the number of hits on all pages, known only for hits in the order of a log.
     """
 
     items: list[Hit]

@@ -148,7 +148,7 @@ def is_stored(directories: Iterable[str]) -> bool:
 
 
 class DirectorySource:
-    """A conversation's directory, or a directory of conversations, which may be in at most `DEPTH_MAX` others.
+    """A conversation's directory, or a directory with conversations, at most `DEPTH_MAX` directories deep.
 
     `path` may be a link; links inside are skipped.
     """

@@ -250,7 +250,7 @@ class LogNames:
     def list_ends(self, number: int) -> tuple[list[EventName], list[EventName]]:
         """Return at most `number` names at the beginning of the log, and as many at its end, both in log order.
 
-        `KnownEnds` must have as many.
+        If this log was made from `KnownEnds`, `number` must not be larger than the number of names there.
         """
         last = list(islice(reversed(self), number))[::-1]
         return list(islice(self._first or self, number)), last

@@ -96,7 +96,7 @@ def first_id(time_us: int | None, conversation: int) -> int:
 
 
 def is_among(message_id: int, first: int) -> bool:
-    """Whether an id belongs to the same conversation and hour as `first`, which is a `first_id`."""
+    """Whether an id belongs to the conversation and hour of `first`, which is a result of `first_id`."""
     return first <= message_id < first + NUMBERS
 
 

@@ -119,7 +119,7 @@ def find_signed(text: str) -> Iterator[tuple[str, int, int]]:
 
 
 def as_written(word: str) -> str:
-    """Return a word with its signs: `c++` for the word of C++ in the index."""
+    """Return a word of the index as users write it. In the index, the signs of `c++` or `.net` are other characters."""
     return word.translate(_WRITTEN)
 
 

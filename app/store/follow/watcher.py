@@ -367,7 +367,7 @@ class LeaseWatch:
         self._living: dict[str, bool] = {}
 
     def begin_tick(self) -> None:
-        """Forget the leases that the last tick did not read, and which owners are alive."""
+        """Drop the leases that the last tick did not read, and all cached results about living owners."""
         self._before, self._now, self._living = self._now, {}, {}
 
     def find_change(self, indexed: IndexedState) -> Ownership | None:

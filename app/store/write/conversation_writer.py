@@ -294,7 +294,8 @@ class ConversationWriter:
         refused.
 
         Raises:
-            OwnershipLost, ConversationNotFound: `lost`, if another owner has it, or if only the client may claim it.
+            OwnershipLost, ConversationNotFound: this is `lost`, raised again, because another owner has the
+                conversation, or only the client may claim it.
         """
         if self._open_again is None or self.files.broken:
             raise lost
