@@ -21,6 +21,7 @@ from app.cli import (
     doctor,
     du,
     edit,
+    edits,
     index,
     prune,
     repair,
@@ -92,6 +93,7 @@ add_command(app, "open")(page.open_command)
 add_command(app, "list")(conversations.list_command)
 add_command(app, "count")(conversations.count_command)
 add_command(app, "search")(search.search_command)
+add_command(app, "edits")(edits.edits_command)
 add_command(app, "show")(conversations.show_command)
 add_command(app, "tail")(tail.tail_command)
 add_command(app, "rename")(edit.rename_command)

@@ -1,10 +1,12 @@
-"""The event rows of one conversation: the log without the payloads."""
+"""The event rows of one conversation: the log without the payloads. Also the events that changed a file."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from functools import cache, lru_cache
+from typing import Any, NamedTuple
 
+import orjson
 from sqlalchemy import (
     BindParameter,
     ColumnElement,
@@ -24,12 +26,13 @@ from app.index import state
 from app.index.connections import ReadConnection, WriteConnection
 from app.index.dialect import Sql, compiled, insert
 from app.index.sqlite.text_index import MessageText, add_messages, clear_messages, write_messages
-from app.index.tables import conversation, event, message
+from app.index.tables import conversation, edit, event, message
 from app.model.conversation import LOOK_BACK
 from app.model.event import EventFacts, EventRow, KnownEnds, LogChange
 from app.model.filters import EventFilter
-from app.model.ids import ConversationId, EventName
+from app.model.ids import ConversationId, EventName, dashed
 from app.model.page import Cursor, EventOrder
+from app.model.times import format_us
 
 LONG_LOG = 1000
 """The length from which a log is long. Listing a shorter one costs no more than asking for its ends."""
@@ -257,6 +260,14 @@ def _rows_sql() -> Sql:
             columns.tool,
             func.coalesce(message.c.text, literal_column("''")),
             columns.unreadable,
+            select(func.json_group_array(edit.c.path))
+            .where(
+                edit.c.conversation == columns.conversation,
+                edit.c.seq == columns.seq,
+                edit.c.event_id == columns.event_id,
+            )
+            .correlate(event)
+            .scalar_subquery(),
         )
         .join_from(
             event,
@@ -276,7 +287,10 @@ def _rows_sql() -> Sql:
 async def list_rows(index: ReadConnection, key: int) -> list[EventRow]:
     """Return all event rows of a conversation, including gaps, with their texts, in log order."""
     rows = await index.fetch_all(_rows_sql(), {"conversation": key})
-    return [EventRow(EventName(*row[:2]), EventFacts(*row[2:7]), row[7]) for row in rows]
+    return [
+        EventRow(EventName(*row[:2]), EventFacts._make((*row[2:7], tuple(sorted(orjson.loads(row[8]))))), row[7])
+        for row in rows
+    ]
 
 
 @lru_cache(maxsize=128)
@@ -312,6 +326,18 @@ def _upsert_sql() -> Sql:
     differs = or_(*(event.c[name].is_distinct_from(value) for name, value in fresh.items()))
     key = ["conversation", "seq", "event_id"]
     return compiled(statement.on_conflict_do_update(index_elements=key, set_=fresh, where=differs))
+
+
+@cache
+def _insert_edits_sql() -> Sql:
+    return compiled(insert(edit).on_conflict_do_nothing())
+
+
+@cache
+def _delete_edits_sql() -> Sql:
+    columns = edit.c
+    key = (columns.conversation, columns.seq, columns.event_id)
+    return compiled(delete(edit).where(*(column == bindparam(column.name) for column in key)))
 
 
 @cache
@@ -371,6 +397,15 @@ def upsert_events(index: WriteConnection, changes: Sequence[LogChange]) -> int:
     said = [MessageText(key, *row.name, row.facts.timestamp_us, row.facts.text) for key, row in rows]
     deleted = index.execute_many(_delete_sql(), gone) if gone else 0
     inserted = index.execute_many(_insert_sql(), fresh)
+    edited = [
+        {"conversation": key, "seq": row.name.seq, "event_id": row.name.event_id, "path": path}
+        for key, row in rows
+        for path in row.facts.edits
+    ]
+    if inserted != len(fresh):
+        here = [{name: one[name] for name in ("conversation", "seq", "event_id")} for one in fresh]
+        index.execute_many(_delete_edits_sql(), here)
+    index.execute_many(_insert_edits_sql(), edited)
     if not gone and inserted == len(
         fresh
     ):  # texts are written together with their events, so new events have no texts yet
@@ -384,3 +419,42 @@ def delete_all(index: WriteConnection) -> None:
     """Delete all event rows and texts. The next sync reads the logs again."""
     clear_messages(index)
     index.execute(delete(event))
+
+
+_EDITS_SQL = Sql(
+    "SELECT conversation.uuid, conversation.title, conversation_info.preview, edit.seq, edit.event_id, event.timestamp,"
+    " edit.path FROM edit JOIN event ON event.conversation = edit.conversation AND event.seq = edit.seq"
+    " AND event.event_id = edit.event_id JOIN conversation ON conversation.id = edit.conversation"
+    " LEFT JOIN conversation_info ON conversation_info.conversation = edit.conversation"
+    " WHERE edit.path IN (SELECT value FROM json_each(:paths))"
+    " ORDER BY event.timestamp DESC, edit.conversation DESC, edit.seq DESC LIMIT :row_limit",
+    {},
+)
+
+
+class Edit(NamedTuple):
+    """An event that changed a file, with what lists show of its conversation."""
+
+    conversation_id: ConversationId
+    title: str | None
+    preview: str | None
+    seq: int
+    event_id: str
+    time_us: int | None
+    path: str
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the JSON that the API answers. `link` is an address of the page."""
+        fields = self._asdict()
+        time_us = fields.pop("time_us")
+        return fields | {
+            "conversation_id": dashed(self.conversation_id),
+            "timestamp": None if time_us is None else format_us(time_us),
+            "link": f"/c/{self.conversation_id}#e{self.seq}",
+        }
+
+
+async def list_edits(index: ReadConnection, paths: Sequence[str], limit: int) -> list[Edit]:
+    """Return the events that changed a file that is called by one of these paths, the latest first."""
+    rows = await index.fetch_all(_EDITS_SQL, {"paths": orjson.dumps(list(paths)).decode(), "row_limit": limit})
+    return [Edit(*row) for row in rows]

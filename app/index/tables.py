@@ -10,6 +10,7 @@ from sqlalchemy import (
     Column,
     Float,
     ForeignKey,
+    ForeignKeyConstraint,
     Index,
     Integer,
     LargeBinary,
@@ -124,6 +125,20 @@ event = Table(
         "kind",
         sqlite_where=text("kind IN ('AgentErrorEvent', 'ConversationErrorEvent')"),
     ),
+    sqlite_with_rowid=False,
+)
+
+edit = Table(
+    "edit",
+    metadata,
+    Column("conversation", Integer, primary_key=True),
+    Column("seq", Integer, primary_key=True),
+    Column("event_id", Text, primary_key=True),
+    Column("path", Text, primary_key=True, comment="a file that the event says was changed"),
+    ForeignKeyConstraint(
+        ["conversation", "seq", "event_id"], ["event.conversation", "event.seq", "event.event_id"], ondelete="CASCADE"
+    ),
+    Index("ix_edit_path", "path"),
     sqlite_with_rowid=False,
 )
 

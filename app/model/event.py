@@ -20,6 +20,8 @@ CONVERSATION_ERROR = "ConversationErrorEvent"
 """The event kind that agent-server writes when a run fails. In a log without HEAD, it is never the HEAD."""
 
 _NAME_MAX = 200
+_PATH_MAX = 4096
+_EDITS_MAX = 100
 _IMAGE_STARTS = {"/9j/": "jpeg", "R0lGOD": "gif", "UklGR": "webp"}
 """How the base64 of an image begins, but for PNG."""
 
@@ -27,7 +29,8 @@ _IMAGE_STARTS = {"/9j/": "jpeg", "R0lGOD": "gif", "UklGR": "webp"}
 class EventFacts(NamedTuple):
     """The facts of an event that the index stores.
 
-    `kind` and `source` are "" if the event has none. `text` is "" if nothing was said.
+    `kind` and `source` are "" if the event has none. `text` is "" if nothing was said. `edits` are the paths of the
+    files that it says were changed (`edited_paths`).
     """
 
     kind: str
@@ -35,6 +38,7 @@ class EventFacts(NamedTuple):
     timestamp_us: int | None
     tool: str | None
     text: str = ""
+    edits: tuple[str, ...] = ()
 
 
 NO_FACTS = EventFacts("", "", None, None)
@@ -130,7 +134,30 @@ def event_facts(event: dict[str, Any], zone: tzinfo | None, *, tools: bool = Fal
         timestamp_us=find_time_us(event.get("timestamp"), zone),
         tool=_name(event.get("tool_name")),
         text=searchable_text(event, tools=tools),
+        edits=edited_paths(event),
     )
+
+
+def edited_paths(event: dict[str, Any]) -> tuple[str, ...]:
+    """Return the paths of the files that an event says were changed, as they stand in it, sorted.
+
+    These are results of the editors and of patches that did not fail, and the diffs of an ACP agent's tool calls. What
+    a command in a terminal changed is not known. Source: openhands-sdk and openhands-tools 1.58.
+    """
+    found: list[object] = []
+    seen = event.get("observation")
+    if event.get("kind") == "ACPToolCallEvent" and not event.get("is_error") and event.get("status") != "failed":
+        content = event.get("content")
+        blocks = [one for one in content if isinstance(one, dict)] if isinstance(content, list) else []
+        found = [one.get("path") for one in blocks if one.get("type") == "diff"]
+    elif event.get("kind") == "ObservationEvent" and isinstance(seen, dict) and not seen.get("is_error"):
+        if isinstance(seen.get("new_content"), str) and seen.get("command") != "view":
+            found = [seen.get("path")]
+        commit = seen.get("commit")
+        changes = commit.get("changes") if isinstance(commit, dict) else None
+        found += list(changes) if isinstance(changes, dict) else []
+    paths = {path[:_PATH_MAX] for path in found if isinstance(path, str) and path and "\0" not in path}
+    return tuple(sorted(paths)[:_EDITS_MAX])
 
 
 def _name(value: object) -> str | None:

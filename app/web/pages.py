@@ -37,6 +37,7 @@ _SHELL_HEADERS = {
 }
 _ROWS = 50
 _HITS = 2
+_EDITS = 500
 _FACETS = (Facet(FacetKind.STATUS), Facet(FacetKind.WORKSPACE), Facet(FacetKind.MODEL), Facet(FacetKind.TAG))
 
 router = APIRouter(prefix="/ui", include_in_schema=False, default_response_class=HTMLResponse)
@@ -120,6 +121,14 @@ async def get_disk(request: Request) -> HTMLResponse:
     return _fragment(request, "disk.html", overview.make_disk(await find_usage(request, By.MONTH)))
 
 
+@router.get("/edits")
+async def get_edits(request: Request, store: Store, path: Annotated[str, Query(max_length=4096)]) -> HTMLResponse:
+    """Render the changes of a file in all conversations."""
+    found = await store.list_edits([path], _EDITS)
+    items = [(one, "" if one.time_us is None else format_us(one.time_us)) for one in found]
+    return _fragment(request, "edits.html", {"path": path, "items": items})
+
+
 @router.get("/trash")
 async def get_trash(
     request: Request, store: Store, offset: Annotated[int, Query(ge=0, le=1_000_000)] = 0
@@ -175,7 +184,7 @@ async def _get_shell(request: Request) -> HTMLResponse:
 
 
 ROUTES: list[BaseRoute] = [
-    *(Route(path, _get_shell) for path in ("/", "/overview", "/trash", "/compare", "/c/{conversation_id}")),
+    *(Route(path, _get_shell) for path in ("/", "/overview", "/trash", "/compare", "/edits", "/c/{conversation_id}")),
     Mount("/static", _Files(packages=[("app.web", "static")])),
     *router.routes,
 ]

@@ -1,4 +1,4 @@
-"""A preview, cost and tokens by hour, whether agent-server can open it, pins, and an index of errors.
+"""A preview, cost and tokens by hour, whether agent-server can open it, pins, errors, and edits of files.
 
 The next sync reads the columns from the files.
 
@@ -24,9 +24,24 @@ def upgrade() -> None:
     op.add_column("conversation", sa.Column("pinned", sa.Integer, nullable=False, server_default="0"))
     errors = sa.text("kind IN ('AgentErrorEvent', 'ConversationErrorEvent')")
     op.create_index("ix_event_errors", "event", ["conversation", "kind"], sqlite_where=errors)
+    key = ["conversation", "seq", "event_id"]
+    op.create_table(
+        "edit",
+        sa.Column("conversation", sa.Integer, nullable=False),
+        sa.Column("seq", sa.Integer, nullable=False),
+        sa.Column("event_id", sa.Text, nullable=False),
+        sa.Column("path", sa.Text, nullable=False),
+        sa.PrimaryKeyConstraint(*key, "path", name="pk_edit"),
+        sa.ForeignKeyConstraint(
+            key, [f"event.{name}" for name in key], name="fk_edit_conversation_seq_event_id", ondelete="CASCADE"
+        ),
+        sqlite_with_rowid=False,
+    )
+    op.create_index("ix_edit_path", "edit", ["path"])
 
 
 def downgrade() -> None:
+    op.drop_table("edit")
     op.drop_index("ix_event_errors", "event")
     op.drop_column("conversation", "pinned")
     op.drop_column("conversation", "openable")

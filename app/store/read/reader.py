@@ -15,11 +15,12 @@ from app.errors import ConversationNotFound, IndexBusy, IndexDamaged
 from app.files.log.event_log import RawEvent
 from app.files.metadata_reader import Reader
 from app.files.trash import TrashEntry
-from app.index import conversation_list, conversation_lookup, event_outline, facet_counts, search, state
+from app.index import conversation_list, conversation_lookup, event_outline, event_rows, facet_counts, search, state
 from app.index.connections import ReadConnection
 from app.index.conversation_list import Page
 from app.index.conversation_lookup import Totals
 from app.index.event_outline import Outline
+from app.index.event_rows import Edit
 from app.index.facet_counts import HourCount, Sums, WorkspaceCost
 from app.index.sqlite.database import Index, Note, ignore_note
 from app.index.state import IndexState
@@ -243,6 +244,11 @@ class StoreReader:
         read = self.index.read(within_s=self.settings.search_timeout_s, whole=True)
         async with read as connection, connection.snapshot():
             return await search.list_best_hits(connection, text, ids, number)
+
+    async def list_edits(self, paths: Sequence[str], limit: int = PAGE_MAX) -> list[Edit]:
+        """Return the events that changed a file that is called by one of these paths, the latest first."""
+        async with self.index.read(whole=True) as connection:
+            return await event_rows.list_edits(connection, paths, limit)
 
     async def count_text(self) -> tuple[int, int]:
         """Return (conversations with indexed text, all conversations)."""

@@ -18,6 +18,7 @@ const pages = {
   conversation: () => import('./conversation.js'),
   overview: () => import('./overview.js'),
   trash: () => import('./trash.js'),
+  edits: () => import('./edits.js'),
   compare: () => import('./compare.js'),
 };
 

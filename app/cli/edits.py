@@ -1,0 +1,35 @@
+"""`convstore edits`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from app.cli.context import SyncContextOptions
+from app.cli.output import counted, out, print_json
+from app.logs import printable
+from app.model.transcript import name_conversation
+from app.store.read.reader import PAGE_MAX
+
+
+def edits_command(
+    path: Annotated[str, typer.Argument(metavar="PATH", help="The file, as the agent named it, or relative to here.")],
+    context: SyncContextOptions,
+    limit: Annotated[int, typer.Option(min=1, max=1000, help="The maximum number of changes to show.")] = PAGE_MAX,
+) -> None:
+    """Show which conversations changed a file, the latest change first. Changes by terminal commands are not known.
+
+    Example: convstore edits src/app.py --store workspace/conversations
+    """
+    paths = list(dict.fromkeys((path, str(Path.cwd() / path))))
+    found = context.run_synced(lambda store: store.list_edits(paths, limit))
+    if context.json:
+        print_json([one.as_json() for one in found])
+        return
+    for one in found:
+        time = (one.as_json()["timestamp"] or "")[:16].replace("T", " ")
+        name = printable(name_conversation(one.title, one.preview))
+        out.print(f"{one.conversation_id[:8]}  {time:16}  event {one.seq:<5} {name}", markup=False, highlight=False)
+    out.print(counted(len(found), "change"), style="dim")
