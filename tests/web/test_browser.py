@@ -236,3 +236,17 @@ def test_an_address_with_another_id_puts_nothing_on_the_clipboard(site: Site) ->
     page.wait_for_timeout(300)
     assert page.locator("#notice").is_hidden()
     site.errors.clear()
+
+
+def test_the_tags_dialog_keeps_a_value_with_a_comma(site: Site) -> None:
+    number, tags = 303, {"note": "one, two", "empty": ""}
+    make_conversation(site.root, number, meta={"tags": tags}, state={"tags": tags})
+    page = site.open(f"/c/{make_id(number)}")
+    page.click("[data-act=tag]")
+    box = page.locator("#ask input")
+    box.fill(f"{box.input_value()}, more=3")
+    page.keyboard.press("Enter")
+    expect(page.locator(".facts .tag")).to_have_count(3)
+    kept = page.get_attribute("[data-act=tag]", "data-tags")
+    assert kept is not None
+    assert json.loads(kept) == {"note": "one, two", "empty": "", "more": "3"}
