@@ -42,12 +42,11 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
     for number in range(1, 100):
         write_event(many, number, make_event(number) | {"extra": "x" * 300_000})
     with serving_process(root, CONVSTORE_FOLLOWERS="200") as server, server.client() as client:
-        deadline = time.monotonic() + 60
-        while client.get(f"/api/conversations/{ONE}/events/count").json() != _LARGE:
+        deadline = time.monotonic() + 300  # a request for the events before would wait for all of them to be read
+        while client.get("/api/index/status").json()["phase"] != "idle":
             assert time.monotonic() < deadline
             time.sleep(0.1)
-        while client.get("/api/index/status").json()["phase"] != "idle":
-            time.sleep(0.1)
+        assert client.get(f"/api/conversations/{ONE}/events/count").json() == _LARGE
         yield server
 
 
