@@ -123,7 +123,10 @@ def _groups(address: Address, facets: Facets) -> list[tuple[str, list[Choice]]]:
     for name, title in (("status", "Status"), ("workspace", "Workspace"), ("model", "Model"), ("tag", "Tag")):
         choices = [
             Choice(
-                value, count, address.toggle(name, value, several=name in ("status", "tag")), address.has(name, value)
+                value,
+                count,
+                address.toggle(name, value, several=name in ("status", "tag", "workspace")),
+                address.has(name, value),
             )
             for value, count in facets.by[name].values
         ]

@@ -60,6 +60,8 @@ async def get_list(request: Request, store: Store, query: Annotated[ListQuery, Q
     page = await store.list_conversations(asked, order=order, page_id=query.page_id, limit=_ROWS, view=View.ROW)
     hits = await store.list_best_hits(query.q, page.ids, _HITS) if query.q and query.q.strip() else {}
     context = list_view.make_list(request.url.query, facets, days, page, hits, order)
+    sums = await store.get_sums(asked)
+    context["cost"] = sums.cost if sums.priced else None
     return _fragment(request, "rows.html" if query.page_id else "list.html", context)
 
 

@@ -219,3 +219,16 @@ async def test_fields_of_odd_types_are_shown(client: httpx.AsyncClient, root: Pa
 )
 async def test_numbers_out_of_range_are_refused(client: httpx.AsyncClient, path: str) -> None:
     assert (await client.get(path)).status_code == 422
+
+
+async def test_the_list_has_a_sum_of_costs_and_takes_several_workspaces(root: Path) -> None:
+    for number in (1, 2):
+        usage = {"agent": {"accumulated_cost": 0.75}}
+        workspace = {"kind": "LocalWorkspace", "working_dir": f"/w/{number}"}
+        state = make_state(make_id(number), stats={"usage_to_metrics": usage}, workspace=workspace)
+        make_conversation(root, number, state=state)
+    async with serving(Settings(store=root)) as client:
+        assert '<span class="dim num">$1.50</span>' in await text(client, "/ui/list")
+        one = await text(client, "/ui/list?workspace=%2Fw%2F1&workspace=%2Fw%2F2")
+        assert "2 conversations" in one
+        assert 'href="/?workspace=%2Fw%2F2"' in one
