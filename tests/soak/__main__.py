@@ -22,11 +22,13 @@ from typing import NamedTuple
 
 import httpx
 
-from tests.builders import make_conversation
+from tests.builders import make_conversation, make_event, write_event
 from tests.soak.load import Client
 
 CLIENTS = 6
 CONVERSATIONS = 300
+LONG_EVENTS = 5_000
+LARGE_BYTES = 5_000_000
 KEY = "a-key"
 
 _GROWTH_MB = 15.0
@@ -119,8 +121,7 @@ class _Outside:
 def soak(root: Path, seconds: float, kill_every_s: float, seed: int = 1) -> Soaked:
     """Run so long and return how it went."""
     dice = random.Random(seed)  # noqa: S311
-    for number in range(CONVERSATIONS):
-        make_conversation(root, 70_000 + number, events=3)
+    _fill(root)
     server = _Server(root)
     outside = [_Outside("library", root), _Outside("library", root), _Outside("files", root)]
     stop = threading.Event()
@@ -156,6 +157,16 @@ def soak(root: Path, seconds: float, kill_every_s: float, seed: int = 1) -> Soak
         counted += client.counted
     wrong = [one for client in clients for one in client.wrong] + _wrong_at_the_end(root, clients, outside)
     return _judge(counted, samples, wrong)
+
+
+def _fill(root: Path) -> None:
+    """Make small conversations, a long one, and one of large events."""
+    for number in range(CONVERSATIONS):
+        make_conversation(root, 70_000 + number, events=3)
+    make_conversation(root, 69_000, events=LONG_EVENTS)
+    large = make_conversation(root, 69_001, events=1)
+    for number in range(1, 6):
+        write_event(large, number, make_event(number) | {"extra": "x" * LARGE_BYTES})
 
 
 def _judge(counted: Counter[str], samples: list[tuple[float, int]], wrong: list[str]) -> Soaked:

@@ -12,7 +12,7 @@ from typing import Any
 
 import httpx
 
-from tests.builders import make_event
+from tests.builders import make_event, make_id
 
 _KEPT = 8
 """How many conversations a client keeps; older ones it deletes."""
@@ -20,6 +20,9 @@ _KEPT = 8
 _IN_ORDER = frozenset({200, 201, 304})
 _DOCUMENTED = {404, 409, 503}
 """What may be answered beside: deleted by another client, owned by another program, an index that is busy or new."""
+
+LONG, LARGE = make_id(69_000), make_id(69_001)
+"""Conversations of the store that are never deleted: one of many events, and one of large ones."""
 
 _DOWN_S = 0.2
 _FILTERS: list[dict[str, Any]] = [
@@ -46,6 +49,7 @@ class Client:
         """Ask until told to stop. A connection may break while the server may be down."""
         acts = [self._list, self._count, self._look, self._append, self._append, self._rename, self._create]
         acts += [self._delete, self._restore, self._fork, self._changes, self._metrics, self._export]
+        acts += [self._facets, self._tag_many, self._read_the_long_one, self._leave_the_large_one]
         while not stop.is_set():
             act = self._random.choice(acts)
             try:
@@ -153,3 +157,32 @@ class Client:
     def _export(self) -> None:
         if one := self._one():
             self._ask("GET", f"/api/conversations/{one}/export", params={"format": "jsonl"})
+
+    def _facets(self) -> None:
+        params: dict[str, Any] = {"by": ["status", "model", "workspace", "day"]} | self._random.choice(_FILTERS)
+        self._ask("GET", "/api/conversations/facets", params=params)
+
+    def _tag_many(self) -> None:
+        if self.acknowledged:
+            ids = [*self.acknowledged]
+            self._ask(
+                "POST", "/api/conversations/bulk/tag", json={"ids": ids, "set": {"round": str(self._random.random())}}
+            )
+
+    def _read_the_long_one(self) -> None:
+        place = self._random.randrange(5000)
+        self._ask("GET", f"/api/conversations/{LONG}/events/window", params={"around": place})
+        self._ask(
+            "GET", f"/api/conversations/{LONG}/events/search", params={"limit": 100, "sort_order": "TIMESTAMP_DESC"}
+        )
+
+    def _leave_the_large_one(self) -> None:
+        """Begin to read large events, and go away."""
+        way = self._random.choice(["events/stream", "events/search", "export?format=jsonl"])
+        with self._http.stream("GET", f"/api/conversations/{LARGE}/{way}") as answer:
+            self.counted["requests"] += 1
+            if answer.status_code in _IN_ORDER:
+                next(answer.iter_raw())
+                self.counted["left"] += 1
+            elif answer.status_code not in _DOCUMENTED:
+                self.wrong.append(f"{way}: {answer.status_code}")
