@@ -124,7 +124,7 @@ def options(settings: Settings) -> dict[str, Any]:
         "log_config": None,
         "access_log": False,
         "server_header": False,
-        "ws": "app.api.drained_socket:DrainedSocket",
+        "ws": "app.api.sockets.drained_socket:DrainedSocket",
         "ws_max_size": _FRAME_MAX_BYTES,
         "timeout_graceful_shutdown": math.ceil(settings.shutdown_timeout_s),
     }

@@ -19,8 +19,8 @@ from fastapi import APIRouter, Query, Request, Response, WebSocket
 from starlette.exceptions import HTTPException
 from starlette.routing import BaseRoute, Route
 
-from app.api.conversation_socket import authenticate, send_text
 from app.api.responses import json_response
+from app.api.sockets.conversation_socket import authenticate, send_text
 from app.errors import InvalidId, NeedsAgent
 from app.model.ids import parse_conversation_id
 from app.store.read.reader import StoreReader

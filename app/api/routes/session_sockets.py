@@ -14,7 +14,8 @@ from typing import Annotated, Any
 import orjson
 from fastapi import APIRouter, Query, WebSocket
 
-from app.api.conversation_socket import (
+from app.api.params import IdInPath
+from app.api.sockets.conversation_socket import (
     Frames,
     SlowClient,
     State,
@@ -22,7 +23,6 @@ from app.api.conversation_socket import (
     send_text,
     serve_socket,
 )
-from app.api.params import IdInPath
 from app.api.streamed import run_until_one_ends
 from app.model.ids import ConversationId, EventName
 from app.store.read.reader import StoreReader

@@ -14,7 +14,8 @@ from typing import Annotated, Any, Literal
 import orjson
 from fastapi import APIRouter, Query, WebSocket
 
-from app.api.conversation_socket import (
+from app.api.params import IdInPath
+from app.api.sockets.conversation_socket import (
     Frames,
     SlowClient,
     State,
@@ -23,7 +24,6 @@ from app.api.conversation_socket import (
     send_text,
     serve_socket,
 )
-from app.api.params import IdInPath
 from app.files.log.event_log import RawEvent
 from app.model.filters import EventFilter
 from app.model.ids import ConversationId, EventName

@@ -158,9 +158,9 @@ async def test_an_error_of_the_store_closes_with_1013_and_the_client_may_come_ba
             await frame(connection)
             with unreadable(root):
                 assert await close_code(connection) == 1013
-        assert [record.levelname for record in caplog.records if record.name == "app.api.conversation_socket"] == [
-            "WARNING"
-        ]
+        assert [
+            record.levelname for record in caplog.records if record.name == "app.api.sockets.conversation_socket"
+        ] == ["WARNING"]
         async with socket(host) as connection:
             await frame(connection)
             write_event(directory, 2)

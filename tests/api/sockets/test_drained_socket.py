@@ -10,7 +10,7 @@ import pytest
 import uvicorn
 from starlette.types import Receive, Scope, Send
 
-from app.api.drained_socket import DrainedSocket
+from app.api.sockets.drained_socket import DrainedSocket
 from tests.api.processes import leave
 
 _LARGE = 20_000_000

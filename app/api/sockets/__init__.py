@@ -1,0 +1,1 @@
+"""Sockets of conversations: frames, authentication, and clients that are behind."""
