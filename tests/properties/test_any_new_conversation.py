@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app import ConversationStore, Settings
-from app.errors import InvalidConversation, InvalidEvent
+from app.errors import InvalidConversation, InvalidEvent, ParentRefused
 from app.model.filters import ConversationFilter
 from tests.properties.test_any_json import JSON
 
@@ -71,7 +71,7 @@ class Creating(NamedTuple):
         before = await self.store.count_conversations()
         try:
             one = (await self.store.create(request)).id
-        except (InvalidConversation, InvalidEvent):
+        except (InvalidConversation, InvalidEvent, ParentRefused):
             return await self.store.count_conversations() == before
         return one not in await self.store.list_ids(ConversationFilter(unreadable=True))
 
