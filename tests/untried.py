@@ -30,6 +30,7 @@ _LEFT_OUT = {
         ("deploy/test_systemd.py", shutil.which("systemd-analyze"), "systemd-analyze is not installed"),
         ("web/test_browser.py", shutil.which("chromium"), "chromium is not installed"),
         ("clients/test_agent_canvas.py", not _CANVAS_LACKS, _CANVAS_LACKS),
+        ("clients/test_both_servers.py", not _CLIENT_LACKS, _CLIENT_LACKS),
         ("clients/test_typescript_client.py", not _CLIENT_LACKS, _CLIENT_LACKS),
         ("faults/test_every_call.py", is_usable(), "strace is missing or may not attach to a process"),
     )
