@@ -159,7 +159,7 @@ class Client:
             self._ask("GET", f"/api/conversations/{one}/export", params={"format": "jsonl"})
 
     def _facets(self) -> None:
-        params: dict[str, Any] = {"by": ["status", "model", "workspace", "day"]} | self._random.choice(_FILTERS)
+        params = {"by": ["status", "model", "workspace", "day"], "limit": self._random.choice([5, 20])}
         self._ask("GET", "/api/conversations/facets", params=params)
 
     def _tag_many(self) -> None:
