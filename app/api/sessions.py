@@ -33,7 +33,7 @@ def make_code(state_dir: Path, valid_s: float = CODE_VALID_S) -> str:
         OSError: the file cannot be written.
     """
     logins = state_dir / _LOGINS
-    logins.mkdir(mode=0o700, parents=True, exist_ok=True)
+    logins.mkdir(mode=0o700, exist_ok=True)
     _remove_expired(logins)
     code = secrets.token_urlsafe(16)
     _touch_until(logins / _hash(code), time.time() + valid_s)
@@ -80,7 +80,7 @@ class Tokens:
     def end(self, given: bytes) -> None:
         """End a token that is valid, for all workers of the server."""
         expires, nonce, _ = given.decode("latin-1").split(".")
-        self._logins.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._logins.mkdir(mode=0o700, exist_ok=True)
         _remove_expired(self._logins)
         _touch_until(self._logins / _ended_name(nonce), int(expires))
 

@@ -48,7 +48,6 @@ def announced(settings: Settings, url: str, *, needs_key: bool) -> Iterator[None
 
 def _write_private(path: Path, text: str) -> None:
     """Write a file atomically that only this user can read."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     fresh = path.with_name(f".{path.name}-{os.getpid()}")
     with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
         file.write(text)

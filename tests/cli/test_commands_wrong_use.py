@@ -22,7 +22,7 @@ ONE = make_id(1)
         ),
         (
             ("export", ONE, "-o", "x.json"),
-            "x.json does not have the ending of an export format; end it with .zip, .jsonl or .md",
+            "x.json does not have the ending of an export format; end it with .zip, .jsonl, .md or .html",
         ),
         (("list", "--min-cost", "nan"), "--min-cost nan is not a cost"),
         (("count", "--max-cost", "inf"), "--max-cost inf is not a cost"),

@@ -30,7 +30,7 @@ def encoded(root: Path, kind: ExportFormat) -> bytes:
     return b"".join(encoder.add(ONE, read_files(root, make_id(1)))) + b"".join(encoder.end())
 
 
-@pytest.mark.parametrize("kind", ExportFormat)
+@pytest.mark.parametrize("kind", [one for one in ExportFormat if one is not ExportFormat.HTML])
 def test_an_export_whose_client_does_not_read_keeps_no_file(kind: ExportFormat) -> None:
     files = [ArchiveFile("meta.json", b"{}")]
     for number in range(3):
