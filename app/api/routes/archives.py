@@ -11,6 +11,7 @@ from tempfile import TemporaryDirectory
 from typing import Annotated, Any, BinaryIO
 
 from fastapi import APIRouter, Query, Request
+from fastapi import Path as InPath
 from pydantic import BaseModel
 
 from app.api.errors import ErrorBody
@@ -62,13 +63,20 @@ async def export_conversation(
 
 
 @agent_server_router.get("/api/file/download-trajectory/{conversation_id}", **_DOWNLOAD)
-@agent_server_router.get(
-    "/api/conversations/{runtime_conversation_id}/file/download-trajectory/{conversation_id}",
-    operation_id="download_trajectory_of_runtime",
-    **_DOWNLOAD,
-)
 async def download_trajectory(store: Store, conversation_id: IdInPath) -> StreamedResponse:
     """Download a conversation as a zip of its files, with secrets masked, at the path of agent-server."""
+    return await export_conversation(store, conversation_id)
+
+
+@agent_server_router.get(
+    "/api/conversations/{runtime_conversation_id}/file/download-trajectory/{conversation_id}", **_DOWNLOAD
+)
+async def download_trajectory_of_runtime(
+    store: Store,
+    _runtime: Annotated[str, InPath(alias="runtime_conversation_id")],
+    conversation_id: IdInPath,
+) -> StreamedResponse:
+    """Do the same. The first id is ignored: in agent-server it chooses the runtime, of which there is one here."""
     return await export_conversation(store, conversation_id)
 
 
