@@ -17,10 +17,9 @@ from app.model.times import to_us
 
 _INT64_MAX = 2**63 - 1
 
-Text = Annotated[str, Field(max_length=10_000)]
-Directory = Annotated[str, Field(max_length=5_000)]
-"""Ten of them fit into an address: the server accepts 64 kB."""
-TagText = Annotated[str, Field(min_length=1, max_length=10_000)]
+Text = Annotated[str, Field(max_length=4_200)]
+"""More than the index keeps of a value. An address with all filters stays below the 64 kB that the server accepts."""
+TagText = Annotated[str, Field(min_length=1, max_length=4_200)]
 Cost = Annotated[float, Field(allow_inf_nan=False)]
 Number = Annotated[int, Field(ge=0, le=_INT64_MAX)]
 
@@ -56,8 +55,8 @@ class FilterQuery(CachedQuery):
         max_length=20,
         description="with this tag, given as key, key:value or key=value; repeated: with all of these",
     )
-    workspace: Annotated[list[Directory], BeforeValidator(_as_list)] = Field(
-        default=[], max_length=10, description="with this working directory; repeated: with any of these"
+    workspace: Annotated[list[Text], BeforeValidator(_as_list)] = Field(
+        default=[], max_length=8, description="with this working directory; repeated: with any of these"
     )
     workspace_under: Text | None = Field(
         default=None, description="with this working directory or one below it, at any depth"
