@@ -155,8 +155,11 @@ async def test_an_import_has_a_limit_of_its_own(root: Path) -> None:
     assert (answer.status_code, answer.json()["code"]) == (422, "archive_refused")
 
 
-async def test_a_query_string_is_in_no_log_of_the_server_either(root: Path, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_query_string_is_in_no_log_of_the_server_either(
+    root: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
     make_conversation(root)
+    monkeypatch.setattr(logging.getLogger("uvicorn.error"), "filters", [])  # that of `convstore serve` hides sockets
     settings = Settings(store=root, port=0, shutdown_timeout_s=1)
     for name in (None, "uvicorn.error", "uvicorn.access"):
         caplog.set_level(logging.INFO, name)
