@@ -15,7 +15,7 @@ from app.model.facets import Facets
 from app.model.hits import Hit
 from app.model.ids import ConversationId
 from app.model.page import SortOrder
-from app.web.rows import Row, make_list_row
+from app.web.rows import make_list_row
 
 _BARS = 28
 _NOT_FILTERS = ("sort_order", "page_id", "q")
@@ -94,7 +94,7 @@ def make_list(
     hits: Mapping[ConversationId, list[Hit]],
     order: SortOrder,
 ) -> dict[str, object]:
-    """Return the context of list.html and rows.html."""
+    """Return the context of list.html."""
     address = Address(query)
     asked = dict(address.pairs)
     return {
@@ -108,8 +108,7 @@ def make_list(
             for name, value in address.pairs
             if name not in _NOT_FILTERS
         ],
-        "rows": _rows(page, hits),
-        "next": page.next_page_id,
+        **make_rows(page, hits),
         "order": order.value,
         "orders": [
             *([(SortOrder.RELEVANCE.value, "Relevance")] if asked.get("q") else []),
@@ -159,8 +158,9 @@ def _bars(days: Facets) -> list[Bar]:
     return [Bar(7 * place, 44 - height, height, selected=False) for place, height in enumerate(heights)]
 
 
-def _rows(page: Page, hits: Mapping[ConversationId, list[Hit]]) -> list[Row]:
+def make_rows(page: Page, hits: Mapping[ConversationId, list[Hit]]) -> dict[str, object]:
+    """Return the context of rows.html."""
     rows = [make_list_row(body) for body in page.items]
     for row, one in zip(rows, page.ids, strict=True):
         row.hits = hits.get(one, [])
-    return rows
+    return {"rows": rows, "next": page.next_page_id}

@@ -52,17 +52,19 @@ class ListQuery(FilterQuery):
 
 @router.get("/list")
 async def get_list(request: Request, store: Store, query: Annotated[ListQuery, Query()]) -> HTMLResponse:
-    """Render the filters with their counts, and the first rows."""
+    """Render the filters with their counts, and the first rows. For a following page, render its rows alone."""
     asked = query.conversation_filter
     order = _order(query)
-    facets = await store.count_facets(_FACETS, asked, limit=12)
-    days = await store.count_facets([Facet(FacetKind.DAY)], asked, limit=1000)
     page = await store.list_conversations(asked, order=order, page_id=query.page_id, limit=_ROWS, view=View.ROW)
     hits = await store.list_best_hits(query.q, page.ids, _HITS) if query.q and query.q.strip() else {}
+    if query.page_id:
+        return _fragment(request, "rows.html", list_view.make_rows(page, hits))
+    facets = await store.count_facets(_FACETS, asked, limit=12)
+    days = await store.count_facets([Facet(FacetKind.DAY)], asked, limit=1000)
     context = list_view.make_list(request.url.query, facets, days, page, hits, order)
     sums = await store.get_sums(asked)
     context["cost"] = sums.cost if sums.priced else None
-    return _fragment(request, "rows.html" if query.page_id else "list.html", context)
+    return _fragment(request, "list.html", context)
 
 
 @router.get("/c/{conversation_id}")

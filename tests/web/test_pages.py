@@ -50,6 +50,18 @@ async def test_the_list_has_rows_facets_and_their_counts(client: httpx.AsyncClie
     assert f'href="/?workspace={httpx.QueryParams({"w": "/home/dev/project"})}'.replace("w=", "") in html
 
 
+async def test_a_following_page_has_its_rows_alone_and_counts_nothing_again(root: Path) -> None:
+    for number in range(1, 53):
+        make_conversation(root, number)
+    async with serving(Settings(store=root)) as client:
+        first = await text(client, "/ui/list")
+        found = re.search(r'data-next="([^"]+)"', first)
+        assert found is not None
+        following = await text(client, f"/ui/list?page_id={found[1]}")
+    assert (first.count('class="row" data-id'), following.count('class="row" data-id')) == (50, 2)
+    assert "data-part" not in following
+
+
 async def test_a_filter_is_a_chip_that_its_link_removes(client: httpx.AsyncClient) -> None:
     html = await text(client, "/ui/list?status=finished&model=a%2Fmodel")
     assert re.search(r'class="chip">status: finished<a href="/\?model=a%2Fmodel"', html)
