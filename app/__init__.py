@@ -20,8 +20,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from app.settings import Settings as Settings
-    from app.store.store import ConversationStore as ConversationStore
+    from .settings import Settings as Settings
+    from .store.store import ConversationStore as ConversationStore
 
 __version__ = "0.2.0"
 __all__ = ["ConversationStore", "Settings", "__version__"]
@@ -30,11 +30,11 @@ __all__ = ["ConversationStore", "Settings", "__version__"]
 def __getattr__(name: str) -> object:
     """Import the public names on first use, so that a reader process loads no SQL."""
     if name == "ConversationStore":
-        from app.store.store import ConversationStore  # noqa: PLC0415
+        from .store.store import ConversationStore  # noqa: PLC0415
 
         return ConversationStore
     if name == "Settings":
-        from app.settings import Settings  # noqa: PLC0415
+        from .settings import Settings  # noqa: PLC0415
 
         return Settings
     raise AttributeError(f"module 'app' has no attribute {name!r}")

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from app.errors import LocksUnsupported, LockTimeout
+from .errors import LocksUnsupported, LockTimeout
 
 ALONE = fcntl.LOCK_EX
 SHARED = fcntl.LOCK_SH

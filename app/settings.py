@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from pydantic import AliasChoices, Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from app.errors import InvalidSettings
+from .errors import InvalidSettings
 
 LOOPBACK_HOSTS = ("127.0.0.1", "localhost", "::1")
 

@@ -14,13 +14,18 @@ from fastapi import FastAPI
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 
-from app import __version__, logs
-from app.api import errors, openapi
-from app.api.auth import OPEN_PATHS, ApiKeyMiddleware, HostMiddleware, Keys, load_keys
-from app.api.cached_routes import CachedRoutesMiddleware
-from app.api.headers import INDEXED, TEXT_INDEXED
-from app.api.metrics import Metrics
-from app.api.middleware import (
+from .. import __version__, logs
+from ..processes import die_with_parent, return_large_blocks
+from ..settings import LOOPBACK_HOSTS, Settings
+from ..store.follow.background import run_background
+from ..store.store import ConversationStore
+from ..web import pages
+from . import errors, openapi
+from .auth import OPEN_PATHS, ApiKeyMiddleware, HostMiddleware, Keys, load_keys
+from .cached_routes import CachedRoutesMiddleware
+from .headers import INDEXED, TEXT_INDEXED
+from .metrics import Metrics
+from .middleware import (
     BODY_MAX_BYTES,
     BasePathMiddleware,
     BodyLimitMiddleware,
@@ -28,8 +33,8 @@ from app.api.middleware import (
     ObservabilityMiddleware,
     StartupErrorMiddleware,
 )
-from app.api.process import end_process_within, on_stop
-from app.api.routes import (
+from .process import end_process_within, on_stop
+from .routes import (
     agents,
     archives,
     bulk,
@@ -49,11 +54,6 @@ from app.api.routes import (
     trash,
     upkeep,
 )
-from app.processes import die_with_parent, return_large_blocks
-from app.settings import LOOPBACK_HOSTS, Settings
-from app.store.follow.background import run_background
-from app.store.store import ConversationStore
-from app.web import pages
 
 log = logging.getLogger(__name__)
 

@@ -11,13 +11,13 @@ from tempfile import mkstemp
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from app.api.errors import error_response
-from app.api.headers import API_KEY, join_header
-from app.api.openapi import DOCS_PATHS
-from app.api.sessions import Tokens
-from app.errors import InvalidSettings
-from app.exclusive_rename import rename_exclusively
-from app.settings import Settings
+from ..errors import InvalidSettings
+from ..exclusive_rename import rename_exclusively
+from ..settings import Settings
+from .errors import error_response
+from .headers import API_KEY, join_header
+from .openapi import DOCS_PATHS
+from .sessions import Tokens
 
 OPEN_PATHS = frozenset({"/alive", "/health", "/ready", "/server_info"}) | DOCS_PATHS
 """Paths that need no key: the health checks, and the description of the API. They expose no data of the store."""

@@ -20,9 +20,9 @@ from fastapi import Response
 from pydantic import BaseModel, ValidationError
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from app.api.errors import store_error_response
-from app.api.headers import join_header
-from app.errors import QueryTooSlow, StoreError
+from ..errors import QueryTooSlow, StoreError
+from .errors import store_error_response
+from .headers import join_header
 
 
 class CachedQuery(BaseModel):

@@ -14,9 +14,9 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
-from app import errors, logs
-from app.api.headers import REQUEST_ID, SECURITY_HEADERS
-from app.errors import InvalidConversation, ParentRefused, StoreError
+from .. import errors, logs
+from ..errors import InvalidConversation, ParentRefused, StoreError
+from .headers import REQUEST_ID, SECURITY_HEADERS
 
 log = logging.getLogger(__name__)
 

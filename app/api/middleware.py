@@ -17,12 +17,12 @@ from time import perf_counter
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app import logs
-from app.api.errors import error_response
-from app.api.headers import INDEXED, REQUEST_ID, SECURITY_HEADERS, join_header
-from app.api.metrics import Metrics
-from app.errors import StoreError
-from app.store.read.reader import StoreReader
+from .. import logs
+from ..errors import StoreError
+from ..store.read.reader import StoreReader
+from .errors import error_response
+from .headers import INDEXED, REQUEST_ID, SECURITY_HEADERS, join_header
+from .metrics import Metrics
 
 log = logging.getLogger(__name__)
 

@@ -18,13 +18,13 @@ from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.responses import FileResponse, HTMLResponse
 from pydantic import Field, WithJsonSchema
 
-from app.api.errors import ErrorBody
-from app.api.headers import API_KEY
-from app.api.params import ID_SCHEMA
-from app.model.conversation import TITLE_MAX
-from app.model.facets import FacetKind
-from app.model.info import TAG_KEY, TAG_VALUE_MAX
-from app.model.validation import EVENT_ID, EVENT_KIND, SOURCES
+from ..model.conversation import TITLE_MAX
+from ..model.facets import FacetKind
+from ..model.info import TAG_KEY, TAG_VALUE_MAX
+from ..model.validation import EVENT_ID, EVENT_KIND, SOURCES
+from .errors import ErrorBody
+from .headers import API_KEY
+from .params import ID_SCHEMA
 
 _DOCS = "/docs"
 _DOCS_FILES = ("swagger-ui-bundle.js", "swagger-ui.css", "favicon.png")

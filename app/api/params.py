@@ -9,11 +9,11 @@ from typing import Annotated, cast
 from fastapi import Depends, Path, Query, Request
 from pydantic import AfterValidator, BeforeValidator, WithJsonSchema
 
-from app.errors import InvalidId
-from app.model.ids import ConversationId, parse_conversation_id
-from app.model.page import View
-from app.store.read.reader import StoreReader
-from app.store.store import ConversationStore
+from ..errors import InvalidId
+from ..model.ids import ConversationId, parse_conversation_id
+from ..model.page import View
+from ..store.read.reader import StoreReader
+from ..store.store import ConversationStore
 
 _ZONE_AFTER_SPACE = re.compile(r"(:\d\d(?:\.\d+)?) (\d\d:?\d\d)$")
 

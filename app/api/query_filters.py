@@ -7,13 +7,13 @@ from typing import Annotated, ClassVar
 
 from pydantic import BeforeValidator, ConfigDict, Field
 
-from app.api.cached_routes import CachedQuery
-from app.api.openapi import FacetNames
-from app.api.params import AnyId, Moment
-from app.model.facets import Facet, parse_facets
-from app.model.filters import Archived, ConversationFilter, Status, parse_tag
-from app.model.ids import ConversationId
-from app.model.times import to_us
+from ..model.facets import Facet, parse_facets
+from ..model.filters import Archived, ConversationFilter, Status, parse_tag
+from ..model.ids import ConversationId
+from ..model.times import to_us
+from .cached_routes import CachedQuery
+from .openapi import FacetNames
+from .params import AnyId, Moment
 
 _INT64_MAX = 2**63 - 1
 

@@ -11,11 +11,11 @@ import orjson
 from fastapi import Response
 from pydantic import BaseModel, Field
 
-from app.api.headers import TEXT_INDEXED
-from app.errors import ConversationNotFound, StoreError
-from app.model.ids import ConversationId
-from app.store.read.reader import StoreReader
-from app.store.store import ConversationStore
+from ..errors import ConversationNotFound, StoreError
+from ..model.ids import ConversationId
+from ..store.read.reader import StoreReader
+from ..store.store import ConversationStore
+from .headers import TEXT_INDEXED
 
 log = logging.getLogger(__name__)
 

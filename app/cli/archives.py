@@ -13,21 +13,21 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
-from app.cli.context import ContextOptions, DryRunOption, SyncContextOptions
-from app.cli.filters import AnyArchivedFilterOptions
-from app.cli.output import LateBar, counted, out, print_json, print_warning, shown_json, warn
-from app.errors import InvalidSettings
-from app.files.archive.export_formats import Encoder
-from app.files.durable import make_directory, new_file
-from app.files.layout import ConversationDir
-from app.logs import printable
-from app.model.archive_format import NO_LIMITS, OWN_ARCHIVE, ExportFormat, OnClash
-from app.model.filters import ConversationFilter
-from app.model.ids import dashed
-from app.store.admin.archive_export import ExportReport, aiter_of, export, find_named, list_named
-from app.store.admin.archive_import import Action, PlannedImport, import_conversations
-from app.store.store import ConversationStore
-from app.store.write.backlog import find_warning
+from ..errors import InvalidSettings
+from ..files.archive.export_formats import Encoder
+from ..files.durable import make_directory, new_file
+from ..files.layout import ConversationDir
+from ..logs import printable
+from ..model.archive_format import NO_LIMITS, OWN_ARCHIVE, ExportFormat, OnClash
+from ..model.filters import ConversationFilter
+from ..model.ids import dashed
+from ..store.admin.archive_export import ExportReport, aiter_of, export, find_named, list_named
+from ..store.admin.archive_import import Action, PlannedImport, import_conversations
+from ..store.store import ConversationStore
+from ..store.write.backlog import find_warning
+from .context import ContextOptions, DryRunOption, SyncContextOptions
+from .filters import AnyArchivedFilterOptions
+from .output import LateBar, counted, out, print_json, print_warning, shown_json, warn
 
 _STDOUT = Path("-")
 _SHOWN = 20
@@ -100,7 +100,7 @@ def _find_format(asked: ExportFormat | None, output: Path | None) -> ExportForma
 def _find_encoder(kind: ExportFormat) -> Encoder | None:
     if kind is not ExportFormat.HTML:
         return None
-    from app.web.html_export import HtmlEncoder  # noqa: PLC0415 - other commands load no templates
+    from ..web.html_export import HtmlEncoder  # noqa: PLC0415 - other commands load no templates
 
     return HtmlEncoder()
 

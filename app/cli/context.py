@@ -17,12 +17,12 @@ from typing import Annotated, Any, TypeVar
 import typer
 from pydantic import ValidationError
 
-from app.cli.output import LateBar, warn
-from app.errors import InvalidSettings
-from app.settings import Settings
-from app.store.context import require_store
-from app.store.follow.full_sync import SyncReport
-from app.store.store import ConversationStore
+from ..errors import InvalidSettings
+from ..settings import Settings
+from ..store.context import require_store
+from ..store.follow.full_sync import SyncReport
+from ..store.store import ConversationStore
+from .output import LateBar, warn
 
 T = TypeVar("T")
 Command = Callable[..., None]

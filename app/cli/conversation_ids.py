@@ -7,12 +7,12 @@ from typing import Annotated
 
 import typer
 
-from app.cli.context import sync
-from app.cli.output import print_json, print_warning
-from app.errors import ConversationNotFound, ConversationOwned
-from app.model.ids import ConversationId, dashed
-from app.store.store import ConversationStore
-from app.store.write.backlog import Done
+from ..errors import ConversationNotFound, ConversationOwned
+from ..model.ids import ConversationId, dashed
+from ..store.store import ConversationStore
+from ..store.write.backlog import Done
+from .context import sync
+from .output import print_json, print_warning
 
 IdArgument = Annotated[str, typer.Argument(metavar="ID", help="The id, or a prefix of it.")]
 IdsArgument = Annotated[list[str], typer.Argument(metavar="ID", help="The ids, or prefixes of them.")]

@@ -9,18 +9,18 @@ import orjson
 import typer
 from rich.text import Text
 
-from app.cli.context import SyncContextOptions, SyncDirContextOptions
-from app.cli.conversation_ids import IdArgument
-from app.cli.filters import FilterOptions
-from app.cli.output import out, print_event, print_json, print_table
-from app.logs import printable
-from app.model.facets import Facets, parse_facets
-from app.model.ids import ConversationId
-from app.model.page import EventOrder, SortOrder
-from app.model.transcript import name_conversation
-from app.store.read.event_reader import EventPage
-from app.store.read.reader import PAGE_MAX
-from app.store.store import ConversationStore
+from ..logs import printable
+from ..model.facets import Facets, parse_facets
+from ..model.ids import ConversationId
+from ..model.page import EventOrder, SortOrder
+from ..model.transcript import name_conversation
+from ..store.read.event_reader import EventPage
+from ..store.read.reader import PAGE_MAX
+from ..store.store import ConversationStore
+from .context import SyncContextOptions, SyncDirContextOptions
+from .conversation_ids import IdArgument
+from .filters import FilterOptions
+from .output import out, print_event, print_json, print_table
 
 _STATUS_STYLES = {"error": "red", "stuck": "red", "running": "green", "waiting_for_confirmation": "yellow"}
 

@@ -10,16 +10,16 @@ from typing import Annotated
 
 import typer
 
-from app.cli.context import CommandContext, ContextOptions, DryRunOption, add_command
-from app.cli.output import LateBar, counted, out, print_json, print_table
-from app.index.sqlite import migrations
-from app.index.sqlite.backup import Backup, back_up
-from app.index.sqlite.index_file import make_directory
-from app.index.sqlite.migrations import HEAD, OnStep, Plan, read_revision
-from app.settings import Settings
-from app.store.context import require_directory
-from app.store.follow.full_sync import SyncReport
-from app.store.follow.rebuild import rebuild as rebuild_index
+from ..index.sqlite import migrations
+from ..index.sqlite.backup import Backup, back_up
+from ..index.sqlite.index_file import make_directory
+from ..index.sqlite.migrations import HEAD, OnStep, Plan, read_revision
+from ..settings import Settings
+from ..store.context import require_directory
+from ..store.follow.full_sync import SyncReport
+from ..store.follow.rebuild import rebuild as rebuild_index
+from .context import CommandContext, ContextOptions, DryRunOption, add_command
+from .output import LateBar, counted, out, print_json, print_table
 
 app = typer.Typer(
     help="Show and migrate the schema of the index, and copy the index. A server upgrades its index by itself; "

@@ -8,11 +8,11 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
-from app import __version__
-from app.cli.context import DirContextOptions
-from app.cli.output import out, print_json
-from app.logs import printable
-from app.store.admin.doctor import Finding, Level, examine_store
+from .. import __version__
+from ..logs import printable
+from ..store.admin.doctor import Finding, Level, examine_store
+from .context import DirContextOptions
+from .output import out, print_json
 
 _FOUND = 1
 _STYLES = {Level.OK: "green", Level.NOTE: "yellow", Level.PROBLEM: "bold red"}

@@ -7,10 +7,10 @@ from typing import Annotated
 
 import typer
 
-from app.cli.context import SyncDirContextOptions
-from app.cli.output import LateBar, print_json, print_table
-from app.store.admin.usage import By, DiskUsage, StoreUsage, measure
-from app.store.store import ConversationStore
+from ..store.admin.usage import By, DiskUsage, StoreUsage, measure
+from ..store.store import ConversationStore
+from .context import SyncDirContextOptions
+from .output import LateBar, print_json, print_table
 
 
 def du_command(

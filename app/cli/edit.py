@@ -12,14 +12,14 @@ from typing import Annotated
 import orjson
 import typer
 
-from app.cli.context import ContextOptions, DryRunOption, ForceOption
-from app.cli.conversation_ids import IdArgument, IdsArgument, do_each, print_done, resolve, resolve_all
-from app.cli.output import print_json, print_warning
-from app.errors import InvalidConversation
-from app.model.ids import dashed
-from app.model.validation import check_title
-from app.store.store import ConversationStore
-from app.store.write.backlog import Created, Done
+from ..errors import InvalidConversation
+from ..model.ids import dashed
+from ..model.validation import check_title
+from ..store.store import ConversationStore
+from ..store.write.backlog import Created, Done
+from .context import ContextOptions, DryRunOption, ForceOption
+from .conversation_ids import IdArgument, IdsArgument, do_each, print_done, resolve, resolve_all
+from .output import print_json, print_warning
 
 
 def rename_command(

@@ -7,11 +7,11 @@ from typing import Annotated
 
 import typer
 
-from app.cli.context import SyncContextOptions
-from app.cli.output import counted, out, print_json
-from app.logs import printable
-from app.model.transcript import name_conversation
-from app.store.read.reader import PAGE_MAX
+from ..logs import printable
+from ..model.transcript import name_conversation
+from ..store.read.reader import PAGE_MAX
+from .context import SyncContextOptions
+from .output import counted, out, print_json
 
 
 def edits_command(

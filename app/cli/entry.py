@@ -10,7 +10,7 @@ def run() -> None:
     """Run the command, as `app.cli.main.run` does."""
     try:
         _open_closed_streams()
-        from app.cli.main import run as run_command  # noqa: PLC0415 - it takes most of a second
+        from .main import run as run_command  # noqa: PLC0415 - it takes most of a second
 
         run_command()
     except KeyboardInterrupt:

@@ -8,12 +8,12 @@ from typing import Annotated
 
 import typer
 
-from app.cli.context import OptionGroup
-from app.errors import InvalidSettings
-from app.model.filters import Archived, ConversationFilter, Status, Tag, is_blank, parse_tag
-from app.model.ids import ConversationId, parse_conversation_id
-from app.model.info import match_tag_key
-from app.model.times import find_time_us
+from ..errors import InvalidSettings
+from ..model.filters import Archived, ConversationFilter, Status, Tag, is_blank, parse_tag
+from ..model.ids import ConversationId, parse_conversation_id
+from ..model.info import match_tag_key
+from ..model.times import find_time_us
+from .context import OptionGroup
 
 _TIME = "ISO 8601, e.g. 2026-01-31; UTC without a zone."
 

@@ -9,19 +9,19 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
-from app.cli.context import CommandContext, OptionGroup, add_command, make_dir_context, sync
-from app.cli.output import LateBar, counted, out, print_json, print_table
-from app.errors import InvalidSettings
-from app.files.census import Census, describe, take_census
-from app.logs import printable
-from app.model.ids import dashed
-from app.model.times import format_us
-from app.store.context import require_store
-from app.store.follow.crash_recovery import Recovered
-from app.store.follow.full_sync import SyncReport
-from app.store.follow.rebuild import rebuild
-from app.store.follow.verify import Difference
-from app.store.store import ConversationStore
+from ..errors import InvalidSettings
+from ..files.census import Census, describe, take_census
+from ..logs import printable
+from ..model.ids import dashed
+from ..model.times import format_us
+from ..store.context import require_store
+from ..store.follow.crash_recovery import Recovered
+from ..store.follow.full_sync import SyncReport
+from ..store.follow.rebuild import rebuild
+from ..store.follow.verify import Difference
+from ..store.store import ConversationStore
+from .context import CommandContext, OptionGroup, add_command, make_dir_context, sync
+from .output import LateBar, counted, out, print_json, print_table
 
 app = typer.Typer(help="Show the state of the index, sync it, compare it with the files, or rebuild it.")
 

@@ -13,8 +13,10 @@ import typer
 from rich.text import Text
 from typer.core import TyperGroup
 
-from app import __version__
-from app.cli import (
+from .. import __version__
+from ..errors import StoreError
+from ..logs import printable
+from . import (
     archives,
     conversations,
     db,
@@ -31,11 +33,9 @@ from app.cli import (
     trash,
     usage,
 )
-from app.cli import open as page
-from app.cli.context import EXIT_CODES, PYDANTIC_PREFIX, add_command
-from app.cli.output import err
-from app.errors import StoreError
-from app.logs import printable
+from . import open as page
+from .context import EXIT_CODES, PYDANTIC_PREFIX, add_command
+from .output import err
 
 _FAILED = 2
 _NOBODY_READS = 141

@@ -17,12 +17,12 @@ from urllib.parse import urlsplit
 import typer
 from rich.text import Text
 
-from app.api.sessions import make_code
-from app.cli.context import IndexOption, JsonOption, StoreOption, make_settings
-from app.cli.output import err, out, print_json
-from app.errors import InvalidSettings, StoreUnavailable
-from app.settings import Settings
-from app.store.store import ConversationStore
+from ..api.sessions import make_code
+from ..errors import InvalidSettings, StoreUnavailable
+from ..settings import Settings
+from ..store.store import ConversationStore
+from .context import IndexOption, JsonOption, StoreOption, make_settings
+from .output import err, out, print_json
 
 log = logging.getLogger(__name__)
 

@@ -19,8 +19,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-from app.logs import printable
-from app.model import transcript
+from ..logs import printable
+from ..model import transcript
 
 
 class _Console(Console):

@@ -7,13 +7,13 @@ from typing import Annotated
 
 import typer
 
-from app.cli.context import DirContextOptions, DryRunOption, YesOption, confirm, parse_age
-from app.cli.filters import AnyArchivedFilterOptions, read_tags
-from app.cli.output import LateBar, counted, out, print_json, print_table, print_warning, warn
-from app.model.ids import dashed
-from app.model.transcript import name_conversation
-from app.store.admin.prune import Candidate, Pruned, find_candidates, prune, quiet_since
-from app.store.write.backlog import find_warning
+from ..model.ids import dashed
+from ..model.transcript import name_conversation
+from ..store.admin.prune import Candidate, Pruned, find_candidates, prune, quiet_since
+from ..store.write.backlog import find_warning
+from .context import DirContextOptions, DryRunOption, YesOption, confirm, parse_age
+from .filters import AnyArchivedFilterOptions, read_tags
+from .output import LateBar, counted, out, print_json, print_table, print_warning, warn
 
 _SHOWN = 20
 _FAILED = 2

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import typer
 
-from app.cli.context import ContextOptions, DryRunOption
-from app.cli.conversation_ids import IdArgument, resolve
-from app.cli.output import out, print_json, print_warning
-from app.files.conversation_repair import Repair
-from app.logs import printable
-from app.model.ids import ConversationId, dashed
-from app.store.store import ConversationStore
+from ..files.conversation_repair import Repair
+from ..logs import printable
+from ..model.ids import ConversationId, dashed
+from ..store.store import ConversationStore
+from .context import ContextOptions, DryRunOption
+from .conversation_ids import IdArgument, resolve
+from .output import out, print_json, print_warning
 
 _FOUND = 1
 

@@ -10,16 +10,16 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
-from app.cli.context import SyncContextOptions
-from app.cli.conversation_ids import resolve
-from app.cli.filters import FilterOptions
-from app.cli.output import counted, out, print_json
-from app.logs import printable
-from app.model.filters import ConversationFilter
-from app.model.hits import Hit, HitPage
-from app.model.transcript import name_conversation
-from app.store.read.reader import PAGE_MAX
-from app.store.store import ConversationStore
+from ..logs import printable
+from ..model.filters import ConversationFilter
+from ..model.hits import Hit, HitPage
+from ..model.transcript import name_conversation
+from ..store.read.reader import PAGE_MAX
+from ..store.store import ConversationStore
+from .context import SyncContextOptions
+from .conversation_ids import resolve
+from .filters import FilterOptions
+from .output import counted, out, print_json
 
 _MARK = re.compile(r"<mark>(.*?)</mark>", re.DOTALL)
 

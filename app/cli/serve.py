@@ -16,15 +16,15 @@ from typing import Annotated, Any
 import typer
 from rich.text import Text
 
-from app import logs
-from app.cli.context import DirArgument, IndexOption, SameStoreOption, choose_store, make_settings
-from app.cli.open import announced, login_address
-from app.cli.output import err
-from app.errors import InvalidSettings, StoreUnavailable
-from app.files import liveness
-from app.processes import return_large_blocks
-from app.settings import Settings
-from app.store.store import ConversationStore
+from .. import logs
+from ..errors import InvalidSettings, StoreUnavailable
+from ..files import liveness
+from ..processes import return_large_blocks
+from ..settings import Settings
+from ..store.store import ConversationStore
+from .context import DirArgument, IndexOption, SameStoreOption, choose_store, make_settings
+from .open import announced, login_address
+from .output import err
 
 log = logging.getLogger(__name__)
 
@@ -69,8 +69,8 @@ def serve_command(
     )  # one name for all workers, different from that of a crashed instance
     import uvicorn  # noqa: PLC0415 - HTTP takes 0.4 s to import, which no other command needs
 
-    from app.api.app import create_app  # noqa: PLC0415
-    from app.api.auth import load_keys  # noqa: PLC0415
+    from ..api.app import create_app  # noqa: PLC0415
+    from ..api.auth import load_keys  # noqa: PLC0415
 
     return_large_blocks()
     logs.configure(settings.log_level, settings.log_format)
@@ -102,7 +102,7 @@ def _serve_by_workers(settings: Settings, listener: socket.socket) -> None:
     """Serve with spawned processes that share the socket. A process that dies is replaced."""
     import uvicorn  # noqa: PLC0415
 
-    from app.api.process import Supervisor  # noqa: PLC0415
+    from ..api.process import Supervisor  # noqa: PLC0415
 
     with TemporaryDirectory(prefix="convstore-metrics-") as counted:
         os.environ |= settings.as_environment() | {"PROMETHEUS_MULTIPROC_DIR": counted}

@@ -8,11 +8,11 @@ from typing import Annotated
 import orjson
 import typer
 
-from app.cli.context import CommandContext, IndexOption, OptionGroup, StoreOption
-from app.cli.conversation_ids import IdArgument, resolve
-from app.cli.output import print_event, shown_json
-from app.files.log.event_log import RawEvent
-from app.store.store import ConversationStore
+from ..files.log.event_log import RawEvent
+from ..store.store import ConversationStore
+from .context import CommandContext, IndexOption, OptionGroup, StoreOption
+from .conversation_ids import IdArgument, resolve
+from .output import print_event, shown_json
 
 
 def _make_context(

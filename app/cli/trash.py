@@ -10,7 +10,12 @@ from typing import Annotated
 
 import typer
 
-from app.cli.context import (
+from ..errors import ConversationNotFound
+from ..files.trash import TrashEntry, list_older
+from ..model.ids import ConversationId, dashed
+from ..model.times import format_us
+from ..store.store import ConversationStore
+from .context import (
     ContextOptions,
     DirContextOptions,
     DryRunOption,
@@ -20,13 +25,8 @@ from app.cli.context import (
     confirm,
     parse_age,
 )
-from app.cli.conversation_ids import IdsArgument, do_each, resolve_all
-from app.cli.output import LateBar, counted, out, print_json, print_table
-from app.errors import ConversationNotFound
-from app.files.trash import TrashEntry, list_older
-from app.model.ids import ConversationId, dashed
-from app.model.times import format_us
-from app.store.store import ConversationStore
+from .conversation_ids import IdsArgument, do_each, resolve_all
+from .output import LateBar, counted, out, print_json, print_table
 
 app = typer.Typer(help="List, restore or permanently remove deleted conversations.")
 

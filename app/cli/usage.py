@@ -12,11 +12,11 @@ from zoneinfo import ZoneInfo
 
 import typer
 
-from app.cli.context import SyncDirContextOptions, parse_age
-from app.cli.filters import AnyArchivedFilterOptions
-from app.cli.output import print_json, print_table
-from app.model.costs import Amount, Period, Point
-from app.store.store import ConversationStore
+from ..model.costs import Amount, Period, Point
+from ..store.store import ConversationStore
+from .context import SyncDirContextOptions, parse_age
+from .filters import AnyArchivedFilterOptions
+from .output import print_json, print_table
 
 _BAR = 30
 _FULL, _HALF = "█", "▌"

@@ -7,9 +7,9 @@ from collections.abc import Collection, Mapping
 from enum import StrEnum
 from pathlib import Path
 
-from app.files import layout
-from app.files.layout import Kind
-from app.model.ids import find_conversation_id
+from ..model.ids import find_conversation_id
+from . import layout
+from .layout import Kind
 
 _V0_FILES = ("metadata.json", "agent_state.pkl", f"{layout.EVENTS}/0.json")
 """Files of a V0 session. Source: OpenHands before 1.0, openhands/storage/locations.py."""

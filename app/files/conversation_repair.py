@@ -14,18 +14,18 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from app.errors import ConversationNotFound, ConversationOwned, UnreadableFile
-from app.files import durable, layout, lease, metadata_reader, trash
-from app.files.log import event_log
-from app.files.log.branches import first_meta
-from app.files.log.head import find_head, find_missing_head
-from app.files.metadata_reader import Reader
-from app.locks import hold_lock
-from app.model.conversation import ConversationFiles, fold
-from app.model.event import gap_rows, parse_json_object
-from app.model.ids import ConversationId, event_file_name
-from app.model.json_splice import parse_raw_object
-from app.model.salvage import find_whole, is_same_id, rebuild_state, replay_state, salvage
+from ..errors import ConversationNotFound, ConversationOwned, UnreadableFile
+from ..locks import hold_lock
+from ..model.conversation import ConversationFiles, fold
+from ..model.event import gap_rows, parse_json_object
+from ..model.ids import ConversationId, event_file_name
+from ..model.json_splice import parse_raw_object
+from ..model.salvage import find_whole, is_same_id, rebuild_state, replay_state, salvage
+from . import durable, layout, lease, metadata_reader, trash
+from .log import event_log
+from .log.branches import first_meta
+from .log.head import find_head, find_missing_head
+from .metadata_reader import Reader
 
 _ALL_KEPT = "its JSON object is undamaged; the bytes around the object are removed"
 _REPLACED = "replaced by {}, a complete new version that was not yet renamed when a crash happened"

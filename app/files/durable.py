@@ -21,10 +21,10 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from app.errors import DiskFull, OutputRefused, WriteFailed
-from app.exclusive_rename import rename_exclusively
-from app.files import layout
-from app.locks import NoLocks, no_locks
+from ..errors import DiskFull, OutputRefused, WriteFailed
+from ..exclusive_rename import rename_exclusively
+from ..locks import NoLocks, no_locks
+from . import layout
 
 FILE_MODE = 0o600
 """The mode of new files; agent-server uses the same."""

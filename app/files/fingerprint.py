@@ -13,8 +13,8 @@ from struct import Struct
 from time import time_ns
 from typing import NamedTuple
 
-from app.files.layout import EVENTS, META, SIDECAR, STATE, store_unavailable
-from app.model.ids import SUBAGENTS
+from ..model.ids import SUBAGENTS
+from .layout import EVENTS, META, SIDECAR, STATE, store_unavailable
 
 UNTRUSTED = b""
 """The signature of files that changed too recently. It equals no computed signature, so the files are read again."""

@@ -17,8 +17,8 @@ from enum import Enum
 from pathlib import Path
 from typing import NamedTuple
 
-from app.errors import DirectoryTaken, StoreUnavailable, UnreadableFile
-from app.model.ids import (
+from ..errors import DirectoryTaken, StoreUnavailable, UnreadableFile
+from ..model.ids import (
     SUBAGENTS,
     ConversationId,
     EventName,

@@ -28,11 +28,11 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from app.errors import ConversationNotFound, ConversationOwned, OwnershipLost, UnreadableFile, WriteFailed
-from app.files import durable, layout, liveness
-from app.files.layout import LAST_LEASE, LEASE, LEASE_LOCK
-from app.locks import SHARED, hold_lock, try_lock
-from app.model.event import parse_json_object
+from ..errors import ConversationNotFound, ConversationOwned, OwnershipLost, UnreadableFile, WriteFailed
+from ..locks import SHARED, hold_lock, try_lock
+from ..model.event import parse_json_object
+from . import durable, layout, liveness
+from .layout import LAST_LEASE, LEASE, LEASE_LOCK
 
 TTL_S = 45.0
 RENEW_EVERY_S = 15.0

@@ -15,8 +15,8 @@ from functools import cache
 from math import inf
 from pathlib import Path
 
-from app.errors import StoreUnavailable
-from app.locks import SHARED, NoLocks, lock_file, no_locks, try_lock
+from ..errors import StoreUnavailable
+from ..locks import SHARED, NoLocks, lock_file, no_locks, try_lock
 
 _DIRECTORY = ".convstore/owners"
 _LOOK = "look"

@@ -9,9 +9,8 @@ from datetime import tzinfo
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from app.errors import UnreadableFile
-from app.files import layout
-from app.model.conversation import (
+from ..errors import UnreadableFile
+from ..model.conversation import (
     LOOK_BACK,
     ConversationFiles,
     EventTime,
@@ -20,11 +19,12 @@ from app.model.conversation import (
     plausible_event_time,
     plausible_meta_times,
 )
-from app.model.event import STATE_UPDATE, parse_json_object
-from app.model.ids import ConversationId, EventName, event_file_name
-from app.model.json_splice import RawObject, parse_raw_object
-from app.model.text.event_text import preview_text
-from app.model.times import find_time_us
+from ..model.event import STATE_UPDATE, parse_json_object
+from ..model.ids import ConversationId, EventName, event_file_name
+from ..model.json_splice import RawObject, parse_raw_object
+from ..model.text.event_text import preview_text
+from ..model.times import find_time_us
+from . import layout
 
 
 @dataclass(frozen=True, slots=True)

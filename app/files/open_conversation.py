@@ -15,9 +15,18 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from app.errors import EventExists, EventNotFound, InvalidEvent, StoreError, UnreadableFile
-from app.files import durable, fingerprint, layout, lease, metadata_reader
-from app.files.fingerprint import (
+from ..errors import EventExists, EventNotFound, InvalidEvent, StoreError, UnreadableFile
+from ..locks import hold_lock
+from ..model.conversation import LOOK_BACK, ConversationFiles
+from ..model.event import EventFacts, EventRow, KnownEnds, event_facts, parse_json_object
+from ..model.filters import Status
+from ..model.ids import ConversationId, EventName
+from ..model.json_splice import RawObject
+from ..model.text.event_text import preview_text
+from ..model.times import format_us
+from ..model.validation import ROOT, check_tags, dump_event, find_tags, moves_head
+from . import durable, fingerprint, layout, lease, metadata_reader
+from .fingerprint import (
     FAILED,
     UNTRUSTED,
     ConversationFingerprints,
@@ -25,22 +34,13 @@ from app.files.fingerprint import (
     find_fingerprints,
     fingerprint_of,
 )
-from app.files.lease import Lease
-from app.files.log import event_log
-from app.files.log.branches import first_meta
-from app.files.log.event_log import LogNames
-from app.files.log.head import Head, find_head, find_missing_head
-from app.files.metadata_reader import Reader, find_raw_object
-from app.files.sidecar import write_sidecar
-from app.locks import hold_lock
-from app.model.conversation import LOOK_BACK, ConversationFiles
-from app.model.event import EventFacts, EventRow, KnownEnds, event_facts, parse_json_object
-from app.model.filters import Status
-from app.model.ids import ConversationId, EventName
-from app.model.json_splice import RawObject
-from app.model.text.event_text import preview_text
-from app.model.times import format_us
-from app.model.validation import ROOT, check_tags, dump_event, find_tags, moves_head
+from .lease import Lease
+from .log import event_log
+from .log.branches import first_meta
+from .log.event_log import LogNames
+from .log.head import Head, find_head, find_missing_head
+from .metadata_reader import Reader, find_raw_object
+from .sidecar import write_sidecar
 
 _DICT_FACTOR = 3
 """A parsed object takes about this many times the memory of its JSON."""

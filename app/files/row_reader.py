@@ -9,13 +9,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 
-from app.files import fingerprint, layout, metadata_reader
-from app.files.fingerprint import FAILED
-from app.files.layout import ConversationDir
-from app.files.log import event_log
-from app.files.metadata_reader import Reader
-from app.model.conversation import IndexedRow, fold
-from app.model.event import KnownLog, LogChange, gap_rows
+from ..model.conversation import IndexedRow, fold
+from ..model.event import KnownLog, LogChange, gap_rows
+from . import fingerprint, layout, metadata_reader
+from .fingerprint import FAILED
+from .layout import ConversationDir
+from .log import event_log
+from .metadata_reader import Reader
 
 
 def read_signatures(reader: Reader, named: Iterable[ConversationDir]) -> dict[str, bytes]:

@@ -9,11 +9,11 @@ from typing import Any
 
 import orjson
 
-from app.errors import UnreadableFile
-from app.files import durable, layout, lease
-from app.files.metadata_reader import find_raw_object
-from app.model.json_splice import parse_raw_object
-from app.model.salvage import salvage
+from ..errors import UnreadableFile
+from ..model.json_splice import parse_raw_object
+from ..model.salvage import salvage
+from . import durable, layout, lease
+from .metadata_reader import find_raw_object
 
 
 def set_flags(root: Path, directory: str, instance: str, fields: Mapping[str, bool], *, force: bool = False) -> None:

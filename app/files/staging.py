@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import NamedTuple
 from uuid import uuid4
 
-from app.errors import (
+from ..errors import (
     ConversationExists,
     DirectoryTaken,
     DiskFull,
@@ -25,13 +25,13 @@ from app.errors import (
     StoreUnavailable,
     WriteFailed,
 )
-from app.files import durable, layout
-from app.files.layout import Kind
-from app.files.trash import clear_ghost
-from app.locks import NoLocks, hold_lock, no_locks, try_lock
-from app.model.archive_format import ArchiveFile
-from app.model.ids import ConversationId, EventName
-from app.model.jsonlines import find_event
+from ..locks import NoLocks, hold_lock, no_locks, try_lock
+from ..model.archive_format import ArchiveFile
+from ..model.ids import ConversationId, EventName
+from ..model.jsonlines import find_event
+from . import durable, layout
+from .layout import Kind
+from .trash import clear_ghost
 
 _STAGING = ".import-"
 _match_staged = re.compile(r"[0-9a-f]{32}(-[0-9a-f]{32})?").fullmatch

@@ -10,9 +10,9 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from app.files import layout
-from app.files.layout import ConversationDir, conversation_dir
-from app.model.ids import SUBAGENTS, find_conversation_id
+from ..model.ids import SUBAGENTS, find_conversation_id
+from . import layout
+from .layout import ConversationDir, conversation_dir
 
 _DEPTH_MAX = 16
 """The maximum depth. Each level adds 43 characters to a path, whose length the operating system limits."""

@@ -18,7 +18,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from app.errors import (
+from ..errors import (
     ConversationExists,
     ConversationNotFound,
     DirectoryTaken,
@@ -27,11 +27,11 @@ from app.errors import (
     StoreUnavailable,
     WriteFailed,
 )
-from app.files import durable, layout, lease
-from app.files.durable import remove_tree, rename, sync_directories
-from app.files.layout import LOG_LOCK, LOG_LOCK_TIMEOUT_S, Kind
-from app.locks import hold_lock
-from app.model.ids import ConversationId, find_conversation_id
+from ..locks import hold_lock
+from ..model.ids import ConversationId, find_conversation_id
+from . import durable, layout, lease
+from .durable import remove_tree, rename, sync_directories
+from .layout import LOG_LOCK, LOG_LOCK_TIMEOUT_S, Kind
 
 TRASH = ".trash"
 

@@ -12,14 +12,14 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Table, bindparam, delete, null, select, tuple_, union_all, update
 
-from app.errors import ChangesGone
-from app.index import conversation_body, state
-from app.index.connections import ReadConnection, WriteConnection
-from app.index.dialect import Sql, compiled, insert
-from app.index.tables import conversation, deletion, revision
-from app.model.change_token import ChangePage, ChangeToken, ListChange
-from app.model.ids import ConversationId
-from app.model.page import View
+from ..errors import ChangesGone
+from ..model.change_token import ChangePage, ChangeToken, ListChange
+from ..model.ids import ConversationId
+from ..model.page import View
+from . import conversation_body, state
+from .connections import ReadConnection, WriteConnection
+from .dialect import Sql, compiled, insert
+from .tables import conversation, deletion, revision
 
 DELETIONS_KEPT = 10_000
 

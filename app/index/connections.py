@@ -12,8 +12,8 @@ from typing import Any, Protocol
 
 from sqlalchemy import ClauseElement, Table
 
-from app.errors import QueryTooSlow
-from app.index.dialect import Sql
+from ..errors import QueryTooSlow
+from .dialect import Sql
 
 Params = Mapping[str, object]
 NO_PARAMS: Params = {}

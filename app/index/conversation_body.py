@@ -11,10 +11,10 @@ from typing import Any
 import orjson
 from sqlalchemy import ColumnElement, ScalarSelect, Select, case, func, literal_column, select
 
-from app.index.tables import conversation, conversation_info, conversation_tag, event
-from app.model.ids import ConversationId, dashed
-from app.model.page import View
-from app.model.times import format_us
+from ..model.ids import ConversationId, dashed
+from ..model.page import View
+from ..model.times import format_us
+from .tables import conversation, conversation_info, conversation_tag, event
 
 _NOBODY = b',"owner":null,"sub_conversation_ids":[],"subagent_ids":[]}'
 

@@ -15,15 +15,15 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import ColumnElement, Select, bindparam, func, null, select, tuple_
 
-from app.index import filter_sql
-from app.index.connections import ReadConnection
-from app.index.conversation_body import compose, select_view
-from app.index.dialect import Sql, compiled
-from app.index.filter_sql import bare, clauses, clauses_by_index, clauses_to_count, find_shelves, unindexed
-from app.index.tables import conversation
-from app.model.filters import ConversationFilter, digest
-from app.model.ids import ConversationId
-from app.model.page import Cursor, SortOrder, View, decode_token, encode_token
+from ..model.filters import ConversationFilter, digest
+from ..model.ids import ConversationId
+from ..model.page import Cursor, SortOrder, View, decode_token, encode_token
+from . import filter_sql
+from .connections import ReadConnection
+from .conversation_body import compose, select_view
+from .dialect import Sql, compiled
+from .filter_sql import bare, clauses, clauses_by_index, clauses_to_count, find_shelves, unindexed
+from .tables import conversation
 
 WALKED = 1000
 """The number of rows that a page filters, in the requested order, before it scans the table."""

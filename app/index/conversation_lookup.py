@@ -17,13 +17,13 @@ from sqlalchemy import (
     union,
 )
 
-from app.index.connections import ReadConnection
-from app.index.conversation_body import compose_info_body, select_view
-from app.index.dialect import Sql, compiled
-from app.index.filter_sql import ALL_SHELVES
-from app.index.tables import conversation, conversation_info
-from app.model.ids import ConversationId
-from app.model.page import View
+from ..model.ids import ConversationId
+from ..model.page import View
+from .connections import ReadConnection
+from .conversation_body import compose_info_body, select_view
+from .dialect import Sql, compiled
+from .filter_sql import ALL_SHELVES
+from .tables import conversation, conversation_info
 
 SIGNATURE_CHUNK = 2000
 

@@ -9,14 +9,14 @@ from typing import Any, NamedTuple
 import orjson
 from sqlalchemy import BindParameter, bindparam, delete, func, select, update
 
-from app.index import change_feed, state
-from app.index.connections import ReadConnection, WriteConnection
-from app.index.dialect import Sql, compiled, insert
-from app.index.sqlite.text_index import add_messages, delete_messages, title_message, title_text, write_messages
-from app.index.tables import conversation, conversation_info, conversation_tag
-from app.model.conversation import ConversationRow, IndexedRow
-from app.model.ids import ConversationId
-from app.model.text.event_text import searchable_title
+from ..model.conversation import ConversationRow, IndexedRow
+from ..model.ids import ConversationId
+from ..model.text.event_text import searchable_title
+from . import change_feed, state
+from .connections import ReadConnection, WriteConnection
+from .dialect import Sql, compiled, insert
+from .sqlite.text_index import add_messages, delete_messages, title_message, title_text, write_messages
+from .tables import conversation, conversation_info, conversation_tag
 
 COLUMNS = [name for name in ConversationRow._fields if name not in ("tags", "preview", "body")]
 """The fields of ConversationRow that are columns of `conversation`. They come first in both."""

@@ -7,11 +7,11 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import ColumnElement, Integer, and_, bindparam, case, func, literal_column, or_, select
 
-from app.index.connections import ReadConnection
-from app.index.dialect import Sql, compiled
-from app.index.event_rows import HERE
-from app.index.tables import event, message
-from app.model.ids import ConversationId
+from ..model.ids import ConversationId
+from .connections import ReadConnection
+from .dialect import Sql, compiled
+from .event_rows import HERE
+from .tables import event, message
 
 TURNS_MAX = 1000
 MARKS_MAX = 1000

@@ -22,17 +22,17 @@ from sqlalchemy import (
     update,
 )
 
-from app.index import state
-from app.index.connections import ReadConnection, WriteConnection
-from app.index.dialect import Sql, compiled, insert
-from app.index.sqlite.text_index import MessageText, add_messages, clear_messages, write_messages
-from app.index.tables import conversation, edit, event, message
-from app.model.conversation import LOOK_BACK
-from app.model.event import EventFacts, EventRow, KnownEnds, LogChange
-from app.model.filters import EventFilter
-from app.model.ids import ConversationId, EventName, dashed
-from app.model.page import Cursor, EventOrder
-from app.model.times import format_us
+from ..model.conversation import LOOK_BACK
+from ..model.event import EventFacts, EventRow, KnownEnds, LogChange
+from ..model.filters import EventFilter
+from ..model.ids import ConversationId, EventName, dashed
+from ..model.page import Cursor, EventOrder
+from ..model.times import format_us
+from . import state
+from .connections import ReadConnection, WriteConnection
+from .dialect import Sql, compiled, insert
+from .sqlite.text_index import MessageText, add_messages, clear_messages, write_messages
+from .tables import conversation, edit, event, message
 
 LONG_LOG = 1000
 """The length from which a log is long. Listing a shorter one costs no more than asking for its ends."""

@@ -27,14 +27,14 @@ from sqlalchemy import (
     union_all,
 )
 
-from app.index import filter_sql
-from app.index.connections import ReadConnection
-from app.index.dialect import Sql, compiled
-from app.index.filter_sql import bare, clauses, clauses_by_index, clauses_to_count
-from app.index.tables import conversation, conversation_tag, event
-from app.model.costs import Amount
-from app.model.facets import Facet, FacetCounts, FacetKind, Facets
-from app.model.filters import ConversationFilter
+from ..model.costs import Amount
+from ..model.facets import Facet, FacetCounts, FacetKind, Facets
+from ..model.filters import ConversationFilter
+from . import filter_sql
+from .connections import ReadConnection
+from .dialect import Sql, compiled
+from .filter_sql import bare, clauses, clauses_by_index, clauses_to_count
+from .tables import conversation, conversation_tag, event
 
 _WORKSPACES = 8
 """The number of workspaces that are listed by their cost."""

@@ -16,12 +16,12 @@ from sqlalchemy import ColumnElement, Select, bindparam, func, literal_column, s
 from sqlalchemy.sql.elements import UnaryExpression
 from sqlalchemy.sql.operators import custom_op
 
-from app.index.sqlite.text_index import SAYING, TITLED
-from app.index.tables import conversation, conversation_tag
-from app.model.conversation import COLUMN_MAX, TAG_MAX, truncate_text
-from app.model.filters import ConversationFilter, Tag
-from app.model.text.tokenizer import fold_title, parse_question
-from app.model.workspace import find_below, normalize_workspace
+from ..model.conversation import COLUMN_MAX, TAG_MAX, truncate_text
+from ..model.filters import ConversationFilter, Tag
+from ..model.text.tokenizer import fold_title, parse_question
+from ..model.workspace import find_below, normalize_workspace
+from .sqlite.text_index import SAYING, TITLED
+from .tables import conversation, conversation_tag
 
 Column = Callable[[str], ColumnElement[Any]]
 """Returns a column of `conversation` by name."""

@@ -12,12 +12,12 @@ from typing import NamedTuple
 
 from sqlalchemy import bindparam, func, null, update
 
-from app.index import state
-from app.index.change_feed import touch_conversations
-from app.index.connections import WriteConnection
-from app.index.dialect import Sql, compiled
-from app.index.tables import conversation
-from app.model.ids import ConversationId
+from ..model.ids import ConversationId
+from . import state
+from .change_feed import touch_conversations
+from .connections import WriteConnection
+from .dialect import Sql, compiled
+from .tables import conversation
 
 
 @cache

@@ -15,22 +15,22 @@ from typing import Any, NamedTuple
 import orjson
 from sqlalchemy import ColumnElement, bindparam, select, text
 
-from app.errors import InvalidToken
-from app.index import conversation_lookup, filter_sql, state
-from app.index.connections import ReadConnection, require_time
-from app.index.conversation_body import compose, select_view
-from app.index.conversation_list import Page
-from app.index.dialect import Sql, compiled
-from app.index.filter_sql import bare, clauses
-from app.index.sqlite.text_index import SAID_HERE, TITLE_SEQ, hour_of, newest_matches
-from app.index.tables import conversation, message
-from app.model.filters import ConversationFilter, digest
-from app.model.hits import Hit, HitPage
-from app.model.ids import ConversationId
-from app.model.page import Cursor, SortOrder, View, decode_token, encode_token
-from app.model.text.ranking import make_score
-from app.model.text.snippet import make_snippet
-from app.model.text.tokenizer import Term, parse_question
+from ..errors import InvalidToken
+from ..model.filters import ConversationFilter, digest
+from ..model.hits import Hit, HitPage
+from ..model.ids import ConversationId
+from ..model.page import Cursor, SortOrder, View, decode_token, encode_token
+from ..model.text.ranking import make_score
+from ..model.text.snippet import make_snippet
+from ..model.text.tokenizer import Term, parse_question
+from . import conversation_lookup, filter_sql, state
+from .connections import ReadConnection, require_time
+from .conversation_body import compose, select_view
+from .conversation_list import Page
+from .dialect import Sql, compiled
+from .filter_sql import bare, clauses
+from .sqlite.text_index import SAID_HERE, TITLE_SEQ, hour_of, newest_matches
+from .tables import conversation, message
 
 RANKED = 5000
 """The maximum number of matches that are ranked."""

@@ -8,10 +8,10 @@ from typing import NamedTuple
 
 from sqlalchemy import func, select, update
 
-from app.errors import IndexDamaged
-from app.index.connections import ReadConnection, WriteConnection
-from app.index.dialect import Sql, compiled
-from app.index.tables import revision, sync_state
+from ..errors import IndexDamaged
+from .connections import ReadConnection, WriteConnection
+from .dialect import Sql, compiled
+from .tables import revision, sync_state
 
 RECOVERING = "recovering"
 """The value of `derived_by` while an index that replaced a damaged one is incomplete."""

@@ -12,8 +12,8 @@ from typing import NamedTuple
 
 import orjson
 
-from app.model.ids import ConversationId, dashed, find_conversation_id
-from app.model.json_splice import iter_members
+from .ids import ConversationId, dashed, find_conversation_id
+from .json_splice import iter_members
 
 NAME_MAX_BYTES = 255
 DEPTH_MAX = 32

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-from app.errors import InvalidToken
-from app.model.ids import ConversationId
+from ..errors import InvalidToken
+from .ids import ConversationId
 
 _match_token = re.compile(r"([0-9a-f]{16})\.([0-9]{1,18})\.([0-9a-f]{32}|all|)(?:\.([0-9]{1,18}))?", re.ASCII).fullmatch
 _AFTER_ALL = "g"

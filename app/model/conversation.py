@@ -13,16 +13,16 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from app.model.costs import usage_json
-from app.model.event import STATE_UPDATE, EventFacts
-from app.model.filters import Status, shelf_of
-from app.model.ids import ConversationId, dashed, find_parent_in_path
-from app.model.info import compose_info, is_agent, list_misshapen, related_id
-from app.model.secrets import mask_shown
-from app.model.text.event_text import SAID_VERSION
-from app.model.text.tokenizer import SPLIT_VERSION, fold_title
-from app.model.times import AHEAD_MAX_US, find_time_us, format_us
-from app.model.workspace import normalize_workspace
+from .costs import usage_json
+from .event import STATE_UPDATE, EventFacts
+from .filters import Status, shelf_of
+from .ids import ConversationId, dashed, find_parent_in_path
+from .info import compose_info, is_agent, list_misshapen, related_id
+from .secrets import mask_shown
+from .text.event_text import SAID_VERSION
+from .text.tokenizer import SPLIT_VERSION, fold_title
+from .times import AHEAD_MAX_US, find_time_us, format_us
+from .workspace import normalize_workspace
 
 FOLD_VERSION = 8
 """Increased when the fold or EventFacts change. An index with another version is filled from the files again."""

@@ -8,10 +8,10 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from app.errors import UnreadableFile
-from app.model.ids import EventName
-from app.model.text.event_text import searchable_text
-from app.model.times import find_time_us
+from ..errors import UnreadableFile
+from .ids import EventName
+from .text.event_text import searchable_text
+from .times import find_time_us
 
 STATE_UPDATE = "ConversationStateUpdateEvent"
 """The event kind of agent-server's own bookkeeping. It does not count as activity."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
 
-from app.errors import InvalidFacet
+from ..errors import InvalidFacet
 
 FACETS_MAX = 20
 """The maximum number of facets in one request."""

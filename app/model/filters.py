@@ -9,8 +9,8 @@ from functools import lru_cache
 from hashlib import blake2b
 from typing import NamedTuple
 
-from app.model.ids import ConversationId
-from app.model.text.tokenizer import fold_title
+from .ids import ConversationId
+from .text.tokenizer import fold_title
 
 
 class Status(StrEnum):

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from app.model.ids import ConversationId, dashed
-from app.model.times import format_us
+from .ids import ConversationId, dashed
+from .times import format_us
 
 
 class Hit(NamedTuple):

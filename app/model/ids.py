@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import NamedTuple, NewType
 
-from app.errors import InvalidId
+from ..errors import InvalidId
 
 ConversationId = NewType("ConversationId", str)
 """32 lower-case hexadecimal digits."""

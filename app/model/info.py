@@ -13,8 +13,8 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from app.model.ids import dashed, find_conversation_id
-from app.model.secrets import mask_shown
+from .ids import dashed, find_conversation_id
+from .secrets import mask_shown
 
 STUB_AGENT = {"kind": "Agent", "llm": {"model": "unknown"}, "tools": []}
 STUB_WORKSPACE = {"kind": "LocalWorkspace", "working_dir": "."}

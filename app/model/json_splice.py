@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import orjson
 
-from app.model.event import parse_json_object
+from .event import parse_json_object
 
 _TOKEN = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[{}\[\]:,]', re.DOTALL)
 _SPACE = b" \t\r\n"

@@ -16,8 +16,8 @@ from base64 import b64encode
 
 import orjson
 
-from app.model.archive_format import ArchiveFile
-from app.model.ids import EventName, dashed, event_file_name, find_event_name
+from .archive_format import ArchiveFile
+from .ids import EventName, dashed, event_file_name, find_event_name
 
 VERSION = 1
 MARK = "convstore"

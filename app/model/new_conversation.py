@@ -11,11 +11,11 @@ from typing import Any
 
 import orjson
 
-from app.model.ids import ConversationId, dashed, find_conversation_id
-from app.model.json_splice import RawObject
-from app.model.secrets import MASK, mask_secrets
-from app.model.times import format_us
-from app.model.validation import check_tags
+from .ids import ConversationId, dashed, find_conversation_id
+from .json_splice import RawObject
+from .secrets import MASK, mask_secrets
+from .times import format_us
+from .validation import check_tags
 
 Seal = Callable[[str], str]
 """Turns a secret into a text that may be stored: a token encrypted with the key, or the mask."""
@@ -75,7 +75,7 @@ def compose_new(
     Raises:
         InvalidConversation: agent-server would refuse a value in the request.
     """
-    from app.model.agent_server.conversation_request import read_request  # noqa: PLC0415 - slow, and only needed here
+    from .agent_server.conversation_request import read_request  # noqa: PLC0415 - slow, and only needed here
 
     now = format_us(now_us)
     request = read_request(request, now)

@@ -14,7 +14,7 @@ from typing import Generic, NamedTuple, TypeGuard, TypeVar
 
 import orjson
 
-from app.errors import InvalidToken
+from ..errors import InvalidToken
 
 _VERSION = 1
 _BAD = "the page token is damaged or from another version; request the first page again, without page_id"

@@ -14,9 +14,9 @@ from typing import Any
 
 import orjson
 
-from app.errors import UnreadableFile
-from app.model.event import STATE_UPDATE
-from app.model.secrets import mask_credentials, mask_shown
+from ..errors import UnreadableFile
+from .event import STATE_UPDATE
+from .secrets import mask_credentials, mask_shown
 
 META_FIELDS_OPEN = ("title", "tags", "initial_message", "prompt")
 STATE_FIELDS_OPEN = ("tags", "stats")

@@ -11,12 +11,12 @@ from codecs import BOM_UTF16_BE, BOM_UTF16_LE
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from app.errors import UnreadableFile
-from app.model.event import STATE_UPDATE, parse_json_object
-from app.model.filters import Status
-from app.model.ids import ConversationId, find_conversation_id
-from app.model.info import STUB_AGENT, STUB_WORKSPACE
-from app.model.new_conversation import compose_new, mask_all
+from ..errors import UnreadableFile
+from .event import STATE_UPDATE, parse_json_object
+from .filters import Status
+from .ids import ConversationId, find_conversation_id
+from .info import STUB_AGENT, STUB_WORKSPACE
+from .new_conversation import compose_new, mask_all
 
 _FULL_STATE = "full_state"
 _STATUSES = frozenset(status.value for status in Status)

@@ -11,8 +11,8 @@ from typing import Any
 
 import orjson
 
-from app.model.event import STATE_UPDATE, content_texts
-from app.model.ids import dashed
+from .event import STATE_UPDATE, content_texts
+from .ids import dashed
 
 _SPECIAL = re.compile(r"([\\`*_{}\[\]<>#|])")
 _TICKS = re.compile(r"`+")

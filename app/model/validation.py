@@ -10,11 +10,11 @@ from uuid import uuid4
 
 import orjson
 
-from app.errors import InvalidConversation, InvalidEvent
-from app.model.conversation import TITLE_MAX, ConversationFiles
-from app.model.event import CONVERSATION_ERROR, STATE_UPDATE
-from app.model.info import TAG_VALUE_MAX, match_tag_key
-from app.model.times import find_time_us
+from ..errors import InvalidConversation, InvalidEvent
+from .conversation import TITLE_MAX, ConversationFiles
+from .event import CONVERSATION_ERROR, STATE_UPDATE
+from .info import TAG_VALUE_MAX, match_tag_key
+from .times import find_time_us
 
 ROOT = "__root__"
 """The `parent_id` of an explicit root event."""

@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
-from app.errors import IndexUnusable, StoreUnavailable
-from app.files import census, layout, trash
-from app.files.metadata_reader import Reader
-from app.index.sqlite.database import Index
-from app.settings import Settings
-from app.store.presence import Presence
-from app.store.read.large_events import LargeEvents
+from ..errors import IndexUnusable, StoreUnavailable
+from ..files import census, layout, trash
+from ..files.metadata_reader import Reader
+from ..index.sqlite.database import Index
+from ..settings import Settings
+from .presence import Presence
+from .read.large_events import LargeEvents
 
 
 class StoreContext:

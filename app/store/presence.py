@@ -18,10 +18,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from app.errors import IndexUnusable
-from app.files import layout
-from app.index import conversation_lookup
-from app.index.sqlite.database import Index
+from ..errors import IndexUnusable
+from ..files import layout
+from ..index import conversation_lookup
+from ..index.sqlite.database import Index
 
 _SETTLED_AFTER_S = 1.0
 """The seconds for which an empty directory is accepted: deleting the last conversation moves it before its row goes."""

@@ -11,28 +11,28 @@ from functools import partial
 from typing import Any
 from uuid import uuid4
 
-from app.errors import ConversationNotFound, ConversationOwned, IndexBusy, IndexUnusable, UnreadableFile
-from app.files import conversation_repair, lease, open_conversation, sidecar, trash
-from app.files.conversation_repair import Repair
-from app.files.layout import ConversationDir
-from app.files.lease import Lease
-from app.files.log.branches import Fork
-from app.files.open_conversation import TagEdit
-from app.files.trash import Deleted, TrashEntry
-from app.index.sqlite.database import Note, ignore_note
-from app.model.filters import ConversationFilter, Status
-from app.model.ids import ConversationId
-from app.model.validation import check_tags, check_title
-from app.settings import Settings
-from app.store.follow import crash_recovery
-from app.store.follow.crash_recovery import Recovered, was_left_open
-from app.store.read.lookup import compose_from_files, get_directory
-from app.store.read.reader import StoreReader
-from app.store.write import creation, deletion
-from app.store.write.backlog import Backlog, Created, Done, warning_of
-from app.store.write.conversation_writer import ConversationWriter
-from app.store.write.creation import make_seal
-from app.store.write.writer_pool import WriterPool
+from ..errors import ConversationNotFound, ConversationOwned, IndexBusy, IndexUnusable, UnreadableFile
+from ..files import conversation_repair, lease, open_conversation, sidecar, trash
+from ..files.conversation_repair import Repair
+from ..files.layout import ConversationDir
+from ..files.lease import Lease
+from ..files.log.branches import Fork
+from ..files.open_conversation import TagEdit
+from ..files.trash import Deleted, TrashEntry
+from ..index.sqlite.database import Note, ignore_note
+from ..model.filters import ConversationFilter, Status
+from ..model.ids import ConversationId
+from ..model.validation import check_tags, check_title
+from ..settings import Settings
+from .follow import crash_recovery
+from .follow.crash_recovery import Recovered, was_left_open
+from .read.lookup import compose_from_files, get_directory
+from .read.reader import StoreReader
+from .write import creation, deletion
+from .write.backlog import Backlog, Created, Done, warning_of
+from .write.conversation_writer import ConversationWriter
+from .write.creation import make_seal
+from .write.writer_pool import WriterPool
 
 
 class ConversationStore(StoreReader):

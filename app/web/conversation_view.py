@@ -8,14 +8,14 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from app.errors import EventNotFound
-from app.index.event_outline import BINS, TURNS_MAX, Outline
-from app.model.ids import event_file_name
-from app.model.redaction import redact_file
-from app.store.read.event_reader import EventReader, Window
-from app.web import event_blocks
-from app.web.event_blocks import PAIR_DISTANCE, Event
-from app.web.rows import make_row
+from ..errors import EventNotFound
+from ..index.event_outline import BINS, TURNS_MAX, Outline
+from ..model.ids import event_file_name
+from ..model.redaction import redact_file
+from ..store.read.event_reader import EventReader, Window
+from . import event_blocks
+from .event_blocks import PAIR_DISTANCE, Event
+from .rows import make_row
 
 SECTION = 100
 SECTION_MAX_BYTES = 16 << 20

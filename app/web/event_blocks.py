@@ -13,8 +13,8 @@ from typing import Any
 import orjson
 from markupsafe import Markup
 
-from app.model.event import STATE_UPDATE, content_texts, image_urls
-from app.web import markup
+from ..model.event import STATE_UPDATE, content_texts, image_urls
+from . import markup
 
 GAP_S = 600
 """The page shows a pause between two events if it is longer than this."""

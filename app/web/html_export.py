@@ -10,18 +10,18 @@ from typing import Any
 
 import orjson
 
-from app.errors import UnreadableFile
-from app.files.archive.export_formats import Encoder, Files
-from app.files.layout import META, SIDECAR, STATE
-from app.model.archive_format import ArchiveFile, ExportFormat, LeftOutFile
-from app.model.event import parse_json_object
-from app.model.ids import ConversationId, dashed
-from app.model.jsonlines import find_event
-from app.model.text.event_text import preview_text
-from app.web.conversation_view import SECTION, SECTION_MAX_BYTES
-from app.web.event_blocks import PAIR_DISTANCE, Block, Event, make_blocks, make_body
-from app.web.rows import make_row
-from app.web.templates import render
+from ..errors import UnreadableFile
+from ..files.archive.export_formats import Encoder, Files
+from ..files.layout import META, SIDECAR, STATE
+from ..model.archive_format import ArchiveFile, ExportFormat, LeftOutFile
+from ..model.event import parse_json_object
+from ..model.ids import ConversationId, dashed
+from ..model.jsonlines import find_event
+from ..model.text.event_text import preview_text
+from .conversation_view import SECTION, SECTION_MAX_BYTES
+from .event_blocks import PAIR_DISTANCE, Block, Event, make_blocks, make_body
+from .rows import make_row
+from .templates import render
 
 
 def find_encoder(kind: ExportFormat) -> Encoder | None:

@@ -10,12 +10,12 @@ from datetime import date, timedelta
 from typing import NamedTuple
 from urllib.parse import parse_qsl, urlencode
 
-from app.index.conversation_list import Page
-from app.model.facets import Facets
-from app.model.hits import Hit
-from app.model.ids import ConversationId
-from app.model.page import SortOrder
-from app.web.rows import make_list_row
+from ..index.conversation_list import Page
+from ..model.facets import Facets
+from ..model.hits import Hit
+from ..model.ids import ConversationId
+from ..model.page import SortOrder
+from .rows import make_list_row
 
 _BARS = 28
 _NOT_FILTERS = ("sort_order", "page_id", "q")

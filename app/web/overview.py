@@ -9,15 +9,15 @@ from dataclasses import replace
 from datetime import date, timedelta, timezone
 from typing import Any, NamedTuple
 
-from app.model.costs import Period, Point
-from app.model.facets import Facet, FacetKind
-from app.model.filters import ConversationFilter, Status
-from app.model.page import SortOrder, View
-from app.settings import Settings
-from app.store.admin.doctor import Finding, Level
-from app.store.admin.usage import StoreUsage
-from app.store.read.reader import StoreReader
-from app.web.rows import make_list_row
+from ..model.costs import Period, Point
+from ..model.facets import Facet, FacetKind
+from ..model.filters import ConversationFilter, Status
+from ..model.page import SortOrder, View
+from ..settings import Settings
+from ..store.admin.doctor import Finding, Level
+from ..store.admin.usage import StoreUsage
+from ..store.read.reader import StoreReader
+from .rows import make_list_row
 
 PERIODS = ((7, "7 days"), (30, "30 days"), (90, "90 days"), (0, "All"))
 

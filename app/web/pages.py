@@ -13,17 +13,17 @@ from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
-from app.api.params import AnyId, IdInPath, Store
-from app.api.query_filters import FilterQuery
-from app.api.routes.upkeep import find_findings, find_usage
-from app.model.facets import Facet, FacetKind
-from app.model.ids import SEQ_MAX, ConversationId, dashed
-from app.model.page import SortOrder, View
-from app.model.times import format_us
-from app.settings import Settings
-from app.store.admin.usage import By
-from app.web import conversation_view, list_view, overview
-from app.web.templates import render
+from ..api.params import AnyId, IdInPath, Store
+from ..api.query_filters import FilterQuery
+from ..api.routes.upkeep import find_findings, find_usage
+from ..model.facets import Facet, FacetKind
+from ..model.ids import SEQ_MAX, ConversationId, dashed
+from ..model.page import SortOrder, View
+from ..model.times import format_us
+from ..settings import Settings
+from ..store.admin.usage import By
+from . import conversation_view, list_view, overview
+from .templates import render
 
 CONTENT_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; connect-src 'self'; "

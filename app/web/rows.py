@@ -7,7 +7,7 @@ from typing import Any
 
 import orjson
 
-from app.model.hits import Hit
+from ..model.hits import Hit
 
 _STATUS_SHAPES = {
     "waiting_for_confirmation": ("waiting", "waiting for you"),

@@ -8,8 +8,8 @@ from functools import cache
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from app import __version__
-from app.web import markup
+from .. import __version__
+from . import markup
 
 
 @cache

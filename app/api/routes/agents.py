@@ -19,11 +19,11 @@ from fastapi import APIRouter, Query, Request, Response, WebSocket
 from starlette.exceptions import HTTPException
 from starlette.routing import BaseRoute, Route
 
-from app.api.responses import json_response
-from app.api.sockets.conversation_socket import authenticate, send_text
-from app.errors import InvalidId, NeedsAgent
-from app.model.ids import parse_conversation_id
-from app.store.read.reader import StoreReader
+from ...errors import InvalidId, NeedsAgent
+from ...model.ids import parse_conversation_id
+from ...store.read.reader import StoreReader
+from ..responses import json_response
+from ..sockets.conversation_socket import authenticate, send_text
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 

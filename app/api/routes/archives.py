@@ -14,17 +14,17 @@ from fastapi import APIRouter, Query, Request
 from fastapi import Path as InPath
 from pydantic import BaseModel
 
-from app.api.errors import ErrorBody
-from app.api.params import IdInPath, Store, WritableStore
-from app.api.responses import Warned
-from app.api.streamed import StreamedResponse
-from app.errors import ArchiveTooLarge, UnreadableFile
-from app.model.archive_format import FOREIGN_ARCHIVE, ExportFormat, OnClash
-from app.model.ids import ConversationId, dashed
-from app.store.admin.archive_export import ExportReport, aiter_of, export, find_named
-from app.store.admin.archive_import import Action, import_conversations
-from app.store.write.backlog import find_warning
-from app.web.html_export import find_encoder
+from ...errors import ArchiveTooLarge, UnreadableFile
+from ...model.archive_format import FOREIGN_ARCHIVE, ExportFormat, OnClash
+from ...model.ids import ConversationId, dashed
+from ...store.admin.archive_export import ExportReport, aiter_of, export, find_named
+from ...store.admin.archive_import import Action, import_conversations
+from ...store.write.backlog import find_warning
+from ...web.html_export import find_encoder
+from ..errors import ErrorBody
+from ..params import IdInPath, Store, WritableStore
+from ..responses import Warned
+from ..streamed import StreamedResponse
 
 log = logging.getLogger(__name__)
 

@@ -14,22 +14,22 @@ from typing import Any, Self
 from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, field_validator, model_validator
 
-from app.api.errors import UNEXPECTED, ErrorBody
-from app.api.params import AnyId, Store, WritableStore
-from app.api.query_filters import FilterQuery
-from app.api.responses import Warned
-from app.api.routes.archives import log_left_out
-from app.api.streamed import StreamedResponse
-from app.errors import StoreError, UnexpectedCount
-from app.model.archive_format import ExportFormat
-from app.model.filters import is_blank
-from app.model.ids import ConversationId, dashed
-from app.model.times import to_us
-from app.model.validation import check_tags
-from app.store.admin.archive_export import ExportReport, aiter_of, export, find_named
-from app.store.read.reader import PAGE_MAX, StoreReader
-from app.store.write.backlog import Done
-from app.web.html_export import find_encoder
+from ...errors import StoreError, UnexpectedCount
+from ...model.archive_format import ExportFormat
+from ...model.filters import is_blank
+from ...model.ids import ConversationId, dashed
+from ...model.times import to_us
+from ...model.validation import check_tags
+from ...store.admin.archive_export import ExportReport, aiter_of, export, find_named
+from ...store.read.reader import PAGE_MAX, StoreReader
+from ...store.write.backlog import Done
+from ...web.html_export import find_encoder
+from ..errors import UNEXPECTED, ErrorBody
+from ..params import AnyId, Store, WritableStore
+from ..query_filters import FilterQuery
+from ..responses import Warned
+from ..streamed import StreamedResponse
+from .archives import log_left_out
 
 log = logging.getLogger(__name__)
 

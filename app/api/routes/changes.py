@@ -10,15 +10,15 @@ import orjson
 from fastapi import APIRouter, Depends, Header, Query, Request, Response
 from pydantic import BaseModel
 
-from app.api.errors import ErrorBody
-from app.api.params import Limit, Store, ViewParameter
-from app.api.responses import ending_stream, json_response
-from app.api.streamed import EVENT_STREAM, EventStream, sent_event
-from app.errors import ChangesGone
-from app.model.change_token import ChangeToken, ListChange, parse_change_token
-from app.model.ids import dashed
-from app.model.page import View
-from app.store.read.reader import PAGE_MAX
+from ...errors import ChangesGone
+from ...model.change_token import ChangeToken, ListChange, parse_change_token
+from ...model.ids import dashed
+from ...model.page import View
+from ...store.read.reader import PAGE_MAX
+from ..errors import ErrorBody
+from ..params import Limit, Store, ViewParameter
+from ..responses import ending_stream, json_response
+from ..streamed import EVENT_STREAM, EventStream, sent_event
 
 router = APIRouter(prefix="/api/changes", tags=["changes"])
 

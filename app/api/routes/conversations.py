@@ -9,12 +9,18 @@ import orjson
 from fastapi import APIRouter, Body, Query, Response
 from pydantic import BaseModel, Field
 
-from app.api.cached_routes import CachedQuery, Endpoint
-from app.api.errors import ErrorBody
-from app.api.openapi import NewConversation
-from app.api.params import VIEW, AnyId, IdInPath, IncludeSkills, Store, WritableStore
-from app.api.query_filters import FacetQuery, FilterQuery
-from app.api.responses import (
+from ...model.filters import Status
+from ...model.hits import Hit
+from ...model.ids import ConversationId
+from ...model.info import RUNTIME_INFO
+from ...model.page import SortOrder, View
+from ...store.read.reader import PAGE_MAX
+from ..cached_routes import CachedQuery, Endpoint
+from ..errors import ErrorBody
+from ..openapi import NewConversation
+from ..params import VIEW, AnyId, IdInPath, IncludeSkills, Store, WritableStore
+from ..query_filters import FacetQuery, FilterQuery
+from ..responses import (
     Indexed,
     Success,
     TextIndexed,
@@ -24,13 +30,7 @@ from app.api.responses import (
     set_text_indexed,
     written_response,
 )
-from app.api.routes.agents import needs_agent
-from app.model.filters import Status
-from app.model.hits import Hit
-from app.model.ids import ConversationId
-from app.model.info import RUNTIME_INFO
-from app.model.page import SortOrder, View
-from app.store.read.reader import PAGE_MAX
+from .agents import needs_agent
 
 router = APIRouter(prefix="/api/conversations", tags=["conversations"])
 

@@ -7,8 +7,8 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 from pydantic import BaseModel
 
-from app.api.params import Limit, Store
-from app.store.read.reader import PAGE_MAX
+from ...store.read.reader import PAGE_MAX
+from ..params import Limit, Store
 
 router = APIRouter(prefix="/api/edits", tags=["conversations"])
 

@@ -14,25 +14,25 @@ import orjson
 from fastapi import APIRouter, Body, Depends, Header, Path, Query, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from app.api.errors import ErrorBody
-from app.api.openapi import AnyEvent
-from app.api.params import IdInPath, Limit, Moment, PageId, Store, WritableStore
-from app.api.responses import Success, Warned, ending_stream, json_response, page_response
-from app.api.routes.agents import needs_agent
-from app.api.routes.leases import Generation, Owner
-from app.api.streamed import EVENT_STREAM, EventStream, StreamedResponse, sent_event, sent_event_in_pieces
-from app.errors import EventNotFound, InvalidConversation
-from app.files.lease import Lease
-from app.model.event import image_urls
-from app.model.filters import EventFilter
-from app.model.ids import ConversationId, EventName
-from app.model.image import Image, parse_data_url
-from app.model.page import EventOrder
-from app.model.times import to_us
-from app.model.validation import check_message
-from app.store.read.event_reader import BegunPage, EventReader, sort_unreadable
-from app.store.read.event_reader import UnreadableEvent as UnreadableAt
-from app.store.read.reader import PAGE_MAX
+from ...errors import EventNotFound, InvalidConversation
+from ...files.lease import Lease
+from ...model.event import image_urls
+from ...model.filters import EventFilter
+from ...model.ids import ConversationId, EventName
+from ...model.image import Image, parse_data_url
+from ...model.page import EventOrder
+from ...model.times import to_us
+from ...model.validation import check_message
+from ...store.read.event_reader import BegunPage, EventReader, sort_unreadable
+from ...store.read.event_reader import UnreadableEvent as UnreadableAt
+from ...store.read.reader import PAGE_MAX
+from ..errors import ErrorBody
+from ..openapi import AnyEvent
+from ..params import IdInPath, Limit, Moment, PageId, Store, WritableStore
+from ..responses import Success, Warned, ending_stream, json_response, page_response
+from ..streamed import EVENT_STREAM, EventStream, StreamedResponse, sent_event, sent_event_in_pieces
+from .agents import needs_agent
+from .leases import Generation, Owner
 
 router = APIRouter(prefix="/api/conversations/{conversation_id}/events", tags=["events"])
 write_router = APIRouter(

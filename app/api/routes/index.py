@@ -8,9 +8,9 @@ from typing import Literal
 from fastapi import APIRouter
 from pydantic import BaseModel
 
-from app.api.errors import ErrorBody
-from app.api.params import Store, WritableStore
-from app.model.times import format_us
+from ...model.times import format_us
+from ..errors import ErrorBody
+from ..params import Store, WritableStore
 
 router = APIRouter(prefix="/api/index", tags=["server"])
 

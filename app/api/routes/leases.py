@@ -8,10 +8,10 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from app.api.errors import ErrorBody
-from app.api.params import IdInPath, WritableStore
-from app.files.lease import TTL_S, Lease
-from app.model.ids import ConversationId
+from ...files.lease import TTL_S, Lease
+from ...model.ids import ConversationId
+from ..errors import ErrorBody
+from ..params import IdInPath, WritableStore
 
 router = APIRouter(
     prefix="/api/conversations/{conversation_id}",

@@ -8,14 +8,14 @@ import orjson
 from fastapi import APIRouter, Query, Response
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from app.api.errors import ErrorBody
-from app.api.params import AnyId, Store
-from app.api.query_filters import SUBAGENTS, FilterQuery
-from app.api.responses import TextIndexed, json_response, set_text_indexed
-from app.model.filters import Archived
-from app.model.ids import ConversationId
-from app.model.page import HitOrder
-from app.store.read.reader import PAGE_MAX
+from ...model.filters import Archived
+from ...model.ids import ConversationId
+from ...model.page import HitOrder
+from ...store.read.reader import PAGE_MAX
+from ..errors import ErrorBody
+from ..params import AnyId, Store
+from ..query_filters import SUBAGENTS, FilterQuery
+from ..responses import TextIndexed, json_response, set_text_indexed
 
 router = APIRouter(prefix="/api/messages", tags=["messages"])
 

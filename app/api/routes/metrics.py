@@ -8,11 +8,11 @@ from fastapi import APIRouter, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 from prometheus_client.core import GaugeMetricFamily
 
-from app import __version__
-from app.api.metrics import Metrics
-from app.api.params import Store
-from app.errors import StoreError
-from app.store.read.reader import StoreReader
+from ... import __version__
+from ...errors import StoreError
+from ...store.read.reader import StoreReader
+from ..metrics import Metrics
+from ..params import Store
 
 router = APIRouter(tags=["server"])
 

@@ -10,9 +10,9 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, Field
 
-from app import __version__
-from app.api.errors import ErrorBody
-from app.api.params import Store
+from ... import __version__
+from ..errors import ErrorBody
+from ..params import Store
 
 router = APIRouter(tags=["server"])
 

@@ -8,11 +8,11 @@ from typing import Annotated, cast
 from fastapi import APIRouter, Depends, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from app.api.auth import Keys
-from app.api.errors import ErrorBody, error_response
-from app.api.headers import API_KEY, join_header
-from app.api.sessions import spend_code
-from app.settings import Settings
+from ...settings import Settings
+from ..auth import Keys
+from ..errors import ErrorBody, error_response
+from ..headers import API_KEY, join_header
+from ..sessions import spend_code
 
 router = APIRouter(prefix="/api/session", tags=["server"], responses={401: {"model": ErrorBody}})
 

@@ -14,8 +14,10 @@ from typing import Annotated, Any
 import orjson
 from fastapi import APIRouter, Query, WebSocket
 
-from app.api.params import IdInPath
-from app.api.sockets.conversation_socket import (
+from ...model.ids import ConversationId, EventName
+from ...store.read.reader import StoreReader
+from ..params import IdInPath
+from ..sockets.conversation_socket import (
     Frames,
     SlowClient,
     State,
@@ -23,9 +25,7 @@ from app.api.sockets.conversation_socket import (
     send_text,
     serve_socket,
 )
-from app.api.streamed import run_until_one_ends
-from app.model.ids import ConversationId, EventName
-from app.store.read.reader import StoreReader
+from ..streamed import run_until_one_ends
 
 router = APIRouter(prefix="/sockets", tags=["sockets"])
 

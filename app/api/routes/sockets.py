@@ -14,8 +14,14 @@ from typing import Annotated, Any, Literal
 import orjson
 from fastapi import APIRouter, Query, WebSocket
 
-from app.api.params import IdInPath
-from app.api.sockets.conversation_socket import (
+from ...files.log.event_log import RawEvent
+from ...model.filters import EventFilter
+from ...model.ids import ConversationId, EventName
+from ...model.times import to_us
+from ...store.read.event_reader import EventReader
+from ...store.read.reader import StoreReader
+from ..params import IdInPath
+from ..sockets.conversation_socket import (
     Frames,
     SlowClient,
     State,
@@ -24,12 +30,6 @@ from app.api.sockets.conversation_socket import (
     send_text,
     serve_socket,
 )
-from app.files.log.event_log import RawEvent
-from app.model.filters import EventFilter
-from app.model.ids import ConversationId, EventName
-from app.model.times import to_us
-from app.store.read.event_reader import EventReader
-from app.store.read.reader import StoreReader
 
 router = APIRouter(prefix="/sockets", tags=["sockets"])
 

@@ -8,11 +8,11 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from fastapi import APIRouter, Query
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from app.api.errors import ErrorBody
-from app.api.params import Moment, Store
-from app.api.query_filters import FilterQuery
-from app.model.costs import Period
-from app.model.times import to_us
+from ...model.costs import Period
+from ...model.times import to_us
+from ..errors import ErrorBody
+from ..params import Moment, Store
+from ..query_filters import FilterQuery
 
 router = APIRouter(prefix="/api/stats", tags=["statistics"], responses={422: {"model": ErrorBody}})
 

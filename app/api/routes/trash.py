@@ -7,11 +7,11 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Response
 from pydantic import BaseModel
 
-from app.api.errors import ErrorBody
-from app.api.params import IdInPath, Store, WritableStore
-from app.api.responses import written_response
-from app.model.ids import ConversationId, dashed
-from app.model.times import format_us
+from ...model.ids import ConversationId, dashed
+from ...model.times import format_us
+from ..errors import ErrorBody
+from ..params import IdInPath, Store, WritableStore
+from ..responses import written_response
 
 router = APIRouter(tags=["trash"], responses={422: {"model": ErrorBody}})
 

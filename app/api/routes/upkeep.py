@@ -8,13 +8,13 @@ from typing import Annotated, cast
 from fastapi import APIRouter, FastAPI, Query, Request
 from pydantic import BaseModel, TypeAdapter
 
-from app import __version__
-from app.api.errors import ErrorBody
-from app.api.remembered import Remembered
-from app.settings import Settings
-from app.store.admin.doctor import Finding, Level, examine_store
-from app.store.admin.usage import By, StoreUsage, measure
-from app.store.read.reader import StoreReader
+from ... import __version__
+from ...settings import Settings
+from ...store.admin.doctor import Finding, Level, examine_store
+from ...store.admin.usage import By, StoreUsage, measure
+from ...store.read.reader import StoreReader
+from ..errors import ErrorBody
+from ..remembered import Remembered
 
 router = APIRouter(prefix="/api", tags=["server"], responses={503: {"model": ErrorBody}})
 

@@ -17,14 +17,14 @@ import orjson
 from fastapi import WebSocket, WebSocketDisconnect
 from starlette.websockets import WebSocketState
 
-from app.api.auth import Keys
-from app.api.headers import API_KEY
-from app.api.streamed import run_until_one_ends
-from app.errors import ConversationNotFound, InvalidConversation, StoreError, TooManyFollowers
-from app.model.ids import ConversationId
-from app.model.validation import check_message
-from app.store.read.reader import StoreReader
-from app.store.store import ConversationStore
+from ...errors import ConversationNotFound, InvalidConversation, StoreError, TooManyFollowers
+from ...model.ids import ConversationId
+from ...model.validation import check_message
+from ...store.read.reader import StoreReader
+from ...store.store import ConversationStore
+from ..auth import Keys
+from ..headers import API_KEY
+from ..streamed import run_until_one_ends
 
 log = logging.getLogger(__name__)
 

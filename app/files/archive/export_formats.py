@@ -16,15 +16,15 @@ from zipfile import ZipInfo
 
 import orjson
 
-from app.errors import UnreadableFile
-from app.files.layout import META, STATE
-from app.model import transcript
-from app.model.archive_format import ArchiveFile, ExportFormat, LeftOutFile
-from app.model.conversation import LOOK_BACK
-from app.model.event import parse_json_object
-from app.model.ids import ConversationId
-from app.model.jsonlines import conversation_line, end_line, file_line, find_event
-from app.model.text.event_text import preview_text
+from ...errors import UnreadableFile
+from ...model import transcript
+from ...model.archive_format import ArchiveFile, ExportFormat, LeftOutFile
+from ...model.conversation import LOOK_BACK
+from ...model.event import parse_json_object
+from ...model.ids import ConversationId
+from ...model.jsonlines import conversation_line, end_line, file_line, find_event
+from ...model.text.event_text import preview_text
+from ..layout import META, STATE
 
 Files = Iterable[ArchiveFile | LeftOutFile]
 

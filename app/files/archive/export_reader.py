@@ -12,19 +12,19 @@ from typing import NamedTuple
 
 import orjson
 
-from app.errors import UnreadableFile
-from app.files import layout
-from app.files.layout import LAST_LEASE, LEASE
-from app.files.log.head import find_moved_head, may_be_behind
-from app.files.metadata_reader import Reader, summarize_log
-from app.model.archive_format import DEPTH_MAX, ArchiveFile, LeftOutFile, find_path_problem
-from app.model.conversation import ConversationFiles, find_unsaved_update_us, plausible_meta_times
-from app.model.event import parse_json_object
-from app.model.ids import ConversationId, EventName
-from app.model.json_splice import parse_raw_object
-from app.model.jsonlines import event_path, find_event
-from app.model.redaction import redact_file
-from app.model.times import format_us
+from ...errors import UnreadableFile
+from ...model.archive_format import DEPTH_MAX, ArchiveFile, LeftOutFile, find_path_problem
+from ...model.conversation import ConversationFiles, find_unsaved_update_us, plausible_meta_times
+from ...model.event import parse_json_object
+from ...model.ids import ConversationId, EventName
+from ...model.json_splice import parse_raw_object
+from ...model.jsonlines import event_path, find_event
+from ...model.redaction import redact_file
+from ...model.times import format_us
+from .. import layout
+from ..layout import LAST_LEASE, LEASE
+from ..log.head import find_moved_head, may_be_behind
+from ..metadata_reader import Reader, summarize_log
 
 _TOP = (layout.META, layout.STATE, layout.SIDECAR)
 _LOOKS = 5

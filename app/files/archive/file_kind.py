@@ -6,8 +6,8 @@ import zipfile
 from codecs import BOM_UTF8, BOM_UTF16_BE, BOM_UTF16_LE
 from pathlib import Path
 
-from app.errors import ArchiveRefused
-from app.model.archive_format import ExportFormat
+from ...errors import ArchiveRefused
+from ...model.archive_format import ExportFormat
 
 _BEGINNING_BYTES = 512
 _TAR_AT = 257

@@ -12,12 +12,12 @@ from typing import Any, BinaryIO, Final
 
 import orjson
 
-from app.errors import ArchiveRefused, ArchiveTooLarge
-from app.files.archive.import_sources import Incoming, Meter, check_files
-from app.model.archive_format import ArchiveFile, Limits
-from app.model.ids import ConversationId, EventName, event_file_name, find_conversation_id, find_event_name
-from app.model.json_splice import parse_raw_object
-from app.model.jsonlines import MARK, VERSION, event_path, find_event
+from ...errors import ArchiveRefused, ArchiveTooLarge
+from ...model.archive_format import ArchiveFile, Limits
+from ...model.ids import ConversationId, EventName, event_file_name, find_conversation_id, find_event_name
+from ...model.json_splice import parse_raw_object
+from ...model.jsonlines import MARK, VERSION, event_path, find_event
+from .import_sources import Incoming, Meter, check_files
 
 _FRAME_BYTES: Final = 8192
 

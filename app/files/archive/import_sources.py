@@ -13,14 +13,14 @@ from typing import NamedTuple, Protocol
 
 import orjson
 
-from app.errors import ArchiveRefused, ArchiveTooLarge
-from app.files import layout
-from app.files.archive.export_reader import is_transient, read_files
-from app.files.staging import OWN_DIRECTORY
-from app.files.trash import TRASH
-from app.model.archive_format import RATIO_FROM_BYTES, ArchiveFile, ArchivePaths, LeftOutFile, Limits
-from app.model.ids import ConversationId, find_conversation_id
-from app.model.jsonlines import find_event
+from ...errors import ArchiveRefused, ArchiveTooLarge
+from ...model.archive_format import RATIO_FROM_BYTES, ArchiveFile, ArchivePaths, LeftOutFile, Limits
+from ...model.ids import ConversationId, find_conversation_id
+from ...model.jsonlines import find_event
+from .. import layout
+from ..staging import OWN_DIRECTORY
+from ..trash import TRASH
+from .export_reader import is_transient, read_files
 
 CORE = (layout.META, layout.STATE)
 DEPTH_MAX = 8

@@ -15,9 +15,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from app.errors import ArchiveRefused, ArchiveTooLarge
-from app.files import layout
-from app.files.archive.import_sources import (
+from ...errors import ArchiveRefused, ArchiveTooLarge
+from ...model.archive_format import ArchiveFile, Limits, find_path_problem
+from ...model.ids import ConversationId, find_conversation_id
+from ...model.jsonlines import find_event
+from .. import layout
+from .import_sources import (
     CORE,
     DEPTH_MAX,
     Incoming,
@@ -27,9 +30,6 @@ from app.files.archive.import_sources import (
     is_stored,
     require_good_path,
 )
-from app.model.archive_format import ArchiveFile, Limits, find_path_problem
-from app.model.ids import ConversationId, find_conversation_id
-from app.model.jsonlines import find_event
 
 _DAMAGED = (
     zipfile.BadZipFile, zipfile.LargeZipFile, zlib.error, struct.error, EOFError, OSError, ValueError, LookupError,

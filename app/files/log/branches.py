@@ -10,19 +10,19 @@ from typing import Any
 
 import orjson
 
-from app.errors import ConversationNotFound, EventNotFound, UnreadableFile
-from app.files import layout
-from app.files.log.event_log import LogNames
-from app.files.log.head import Head, find_head, find_moved_head, may_be_behind
-from app.files.metadata_reader import Reader
-from app.model.archive_format import ArchiveFile
-from app.model.conversation import ConversationFiles, fold
-from app.model.event import parse_json_object
-from app.model.ids import ConversationId, EventName, event_file_name
-from app.model.json_splice import RawObject, parse_raw_object
-from app.model.new_conversation import forked_meta, forked_state
-from app.model.times import format_us
-from app.model.validation import ROOT
+from ...errors import ConversationNotFound, EventNotFound, UnreadableFile
+from ...model.archive_format import ArchiveFile
+from ...model.conversation import ConversationFiles, fold
+from ...model.event import parse_json_object
+from ...model.ids import ConversationId, EventName, event_file_name
+from ...model.json_splice import RawObject, parse_raw_object
+from ...model.new_conversation import forked_meta, forked_state
+from ...model.times import format_us
+from ...model.validation import ROOT
+from .. import layout
+from ..metadata_reader import Reader
+from .event_log import LogNames
+from .head import Head, find_head, find_moved_head, may_be_behind
 
 _LOOKS = 5
 """The maximum number of attempts to read files that change during the read."""

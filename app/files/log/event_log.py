@@ -17,13 +17,13 @@ from functools import partial
 from itertools import islice
 from typing import Any, NamedTuple
 
-from app.errors import EventNotFound, UnreadableFile, WriteFailed
-from app.exclusive_rename import accept, rename_exclusively
-from app.files import durable, layout
-from app.files.fingerprint import UNTRUSTED, find_fingerprint
-from app.files.metadata_reader import Reader
-from app.model.event import NO_FACTS, EventRow, KnownEnds, event_facts, parse_json_object
-from app.model.ids import SEQ_MAX, EventName, event_file_name
+from ...errors import EventNotFound, UnreadableFile, WriteFailed
+from ...exclusive_rename import accept, rename_exclusively
+from ...model.event import NO_FACTS, EventRow, KnownEnds, event_facts, parse_json_object
+from ...model.ids import SEQ_MAX, EventName, event_file_name
+from .. import durable, layout
+from ..fingerprint import UNTRUSTED, find_fingerprint
+from ..metadata_reader import Reader
 
 
 class RawEvent(NamedTuple):

@@ -6,14 +6,14 @@ import os
 from collections.abc import Mapping, Reversible
 from typing import Any, NamedTuple
 
-from app.errors import UnreadableFile
-from app.files import layout, lease
-from app.files.fingerprint import find_fingerprint
-from app.files.log.event_log import LogNames
-from app.model.event import parse_json_object
-from app.model.filters import Status
-from app.model.ids import EventName, event_file_name
-from app.model.validation import is_node, moves_head
+from ...errors import UnreadableFile
+from ...model.event import parse_json_object
+from ...model.filters import Status
+from ...model.ids import EventName, event_file_name
+from ...model.validation import is_node, moves_head
+from .. import layout, lease
+from ..fingerprint import find_fingerprint
+from .event_log import LogNames
 
 
 class Head(NamedTuple):

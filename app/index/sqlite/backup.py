@@ -15,13 +15,13 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
-from app.errors import IndexUnusable, OutputRefused
-from app.exclusive_rename import rename_exclusively
-from app.index import state
-from app.index.sqlite.database import Index
-from app.index.sqlite.db_errors import ERRORS, During, explain
-from app.index.sqlite.integrity import copy_database, find_faults
-from app.index.sqlite.migrations import read_revision
+from ...errors import IndexUnusable, OutputRefused
+from ...exclusive_rename import rename_exclusively
+from .. import state
+from .database import Index
+from .db_errors import ERRORS, During, explain
+from .integrity import copy_database, find_faults
+from .migrations import read_revision
 
 
 class Backup(NamedTuple):

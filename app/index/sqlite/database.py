@@ -22,12 +22,13 @@ from typing import Literal, NamedTuple, TypeVar
 
 import aiosqlite
 
-from app.errors import IndexBuilding, IndexBusy, IndexDamaged, IndexRebuilding, IndexUnusable, StoreUnavailable
-from app.index import state
-from app.index.connections import ReadConnection, WriteConnection
-from app.index.sqlite import open_lock
-from app.index.sqlite.db_errors import ERRORS, During, explain, is_damage
-from app.index.sqlite.index_file import (
+from ...errors import IndexBuilding, IndexBusy, IndexDamaged, IndexRebuilding, IndexUnusable, StoreUnavailable
+from .. import state
+from ..connections import ReadConnection, WriteConnection
+from ..state import Building
+from . import open_lock
+from .db_errors import ERRORS, During, explain, is_damage
+from .index_file import (
     FileIdentity,
     find_identity,
     make_directory,
@@ -36,10 +37,9 @@ from app.index.sqlite.index_file import (
     require_in_place,
     require_same,
 )
-from app.index.sqlite.read_connection import SqliteReadConnection, connect
-from app.index.sqlite.write_connection import Writer
-from app.index.sqlite.writer_lock import Asked, WriterQueue, try_lock_beside, writer_lock, writer_lock_of_task
-from app.index.state import Building
+from .read_connection import SqliteReadConnection, connect
+from .write_connection import Writer
+from .writer_lock import Asked, WriterQueue, try_lock_beside, writer_lock, writer_lock_of_task
 
 Note = Callable[[str, float], None]
 """Called with the name of a finished task and its duration in seconds."""

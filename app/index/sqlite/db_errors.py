@@ -6,7 +6,7 @@ import sqlite3
 from enum import Enum, auto
 from pathlib import Path
 
-from app.errors import IndexBusy, IndexDamaged, IndexUnusable, MigrationFailed, OutputRefused, StoreError
+from ...errors import IndexBusy, IndexDamaged, IndexUnusable, MigrationFailed, OutputRefused, StoreError
 
 ERRORS = (sqlite3.Error, UnicodeDecodeError)
 """The driver's exceptions. UnicodeDecodeError occurs if a damaged database puts bytes into an error message."""

@@ -7,8 +7,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from app.errors import IndexUnusable
-from app.filesystem import find_file_system
+from ...errors import IndexUnusable
+from ...filesystem import find_file_system
 
 
 class FileIdentity(NamedTuple):

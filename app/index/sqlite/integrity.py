@@ -12,13 +12,13 @@ from typing import Any
 
 from sqlalchemy import bindparam, delete, exists, select, union_all
 
-from app.index.connections import ReadConnection, WriteConnection
-from app.index.dialect import Sql, compiled
-from app.index.sqlite.db_errors import ERRORS, During, explain, is_damage
-from app.index.sqlite.text_index import delete_messages
-from app.index.tables import conversation, conversation_info, conversation_tag, event, message
-from app.model.ids import ConversationId
-from app.model.text.tokenizer import split
+from ...model.ids import ConversationId
+from ...model.text.tokenizer import split
+from ..connections import ReadConnection, WriteConnection
+from ..dialect import Sql, compiled
+from ..tables import conversation, conversation_info, conversation_tag, event, message
+from .db_errors import ERRORS, During, explain, is_damage
+from .text_index import delete_messages
 
 LOST_BY_NOBODY = ("conversation", "conversation_info", "conversation_tag", "event", "message")
 """The tables from which no migration may lose a row."""

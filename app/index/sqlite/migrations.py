@@ -16,16 +16,16 @@ from typing import TYPE_CHECKING, NamedTuple, cast
 from sqlalchemy import Connection, create_engine, event, update
 from sqlalchemy.exc import DatabaseError
 
-from app.errors import IndexBusy, MigrationFailed, SchemaTooNew
-from app.index.sqlite import index_file, integrity, open_lock
-from app.index.sqlite.db_errors import ERRORS, During, damaged_index, explain
-from app.index.sqlite.index_file import unusable_directory
-from app.index.sqlite.open_lock import MIGRATION_WAIT_S
-from app.index.sqlite.schema_shape import SHAPE_SQL, as_shape, require_parts
-from app.index.sqlite.write_connection import on_begin, on_connect, sync_url
-from app.index.state import RECOVERING
-from app.index.tables import include_name, metadata, sync_state
-from app.model.conversation import VERSIONS
+from ...errors import IndexBusy, MigrationFailed, SchemaTooNew
+from ...model.conversation import VERSIONS
+from ..state import RECOVERING
+from ..tables import include_name, metadata, sync_state
+from . import index_file, integrity, open_lock
+from .db_errors import ERRORS, During, damaged_index, explain
+from .index_file import unusable_directory
+from .open_lock import MIGRATION_WAIT_S
+from .schema_shape import SHAPE_SQL, as_shape, require_parts
+from .write_connection import on_begin, on_connect, sync_url
 
 if TYPE_CHECKING:
     from alembic.config import Config

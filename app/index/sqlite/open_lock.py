@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from app.errors import IndexBusy, IndexUnusable
-from app.locks import SHARED, NoLocks, lock_file
+from ...errors import IndexBusy, IndexUnusable
+from ...locks import SHARED, NoLocks, lock_file
 
 MIGRATION_WAIT_S = 600.0
 """The seconds that opening an index waits for a running migration."""

@@ -12,9 +12,9 @@ from typing import Any
 
 import aiosqlite
 
-from app.index.connections import NO_PARAMS, Params, require_time
-from app.index.dialect import Sql
-from app.index.sqlite.db_errors import ERRORS, During, explain, is_damage
+from ..connections import NO_PARAMS, Params, require_time
+from ..dialect import Sql
+from .db_errors import ERRORS, During, explain, is_damage
 
 _DATA_VERSION = Sql("PRAGMA data_version", {})
 _BEGIN = Sql("BEGIN", {})

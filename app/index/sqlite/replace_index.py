@@ -15,11 +15,11 @@ import os
 import time
 from pathlib import Path
 
-from app.index.sqlite import migrations
-from app.index.sqlite.index_file import FileIdentity, find_identity, make_directory, unusable_directory
-from app.index.sqlite.open_lock import lock_path
-from app.index.sqlite.writer_lock import writer_lock
-from app.locks import try_lock
+from ...locks import try_lock
+from . import migrations
+from .index_file import FileIdentity, find_identity, make_directory, unusable_directory
+from .open_lock import lock_path
+from .writer_lock import writer_lock
 
 log = logging.getLogger(__name__)
 

@@ -11,10 +11,10 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
-from app.index.connections import ReadConnection
-from app.index.dialect import Sql
-from app.index.sqlite.db_errors import damaged_index
-from app.index.tables import metadata
+from ..connections import ReadConnection
+from ..dialect import Sql
+from ..tables import metadata
+from .db_errors import damaged_index
 
 
 class Part(NamedTuple):

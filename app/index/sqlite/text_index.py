@@ -17,12 +17,12 @@ from typing import Any, NamedTuple
 import orjson
 from sqlalchemy import ColumnElement, ScalarSelect, bindparam, delete, insert, literal_column, select, text
 
-from app.errors import IndexUnusable
-from app.index.connections import ReadConnection, WriteConnection
-from app.index.dialect import Sql, compiled
-from app.index.tables import conversation, message
-from app.model.text.event_text import searchable_title
-from app.model.text.tokenizer import split
+from ...errors import IndexUnusable
+from ...model.text.event_text import searchable_title
+from ...model.text.tokenizer import split
+from ..connections import ReadConnection, WriteConnection
+from ..dialect import Sql, compiled
+from ..tables import conversation, message
 
 _NUMBER_BITS, _KEY_BITS, _HOUR_BITS = 18, 25, 20
 """63 bits in all: 262,144 messages per conversation and hour, 33 million conversations, and hours until 2089."""

@@ -17,10 +17,10 @@ from typing import Any
 from sqlalchemy import ClauseElement, Connection, Table
 from sqlalchemy.engine import URL
 
-from app.index.connections import NO_PARAMS, Params
-from app.index.dialect import Sql, compiled
-from app.index.sqlite.index_file import FileIdentity, require_in_place
-from app.model.text.tokenizer import split
+from ...model.text.tokenizer import split
+from ..connections import NO_PARAMS, Params
+from ..dialect import Sql, compiled
+from .index_file import FileIdentity, require_in_place
 
 _ROWS_MAX = 100
 _PATIENCE_S = 5.0

@@ -21,9 +21,9 @@ from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from app.errors import IndexBusy, IndexUnusable
-from app.index.sqlite.index_file import require_directory
-from app.locks import lock_file, try_lock_file
+from ...errors import IndexBusy, IndexUnusable
+from ...locks import lock_file, try_lock_file
+from .index_file import require_directory
 
 _PATIENCE_S = 0.01
 _IMPATIENCE_S = 0.001

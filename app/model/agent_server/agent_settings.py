@@ -11,8 +11,8 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
-from app.errors import InvalidConversation
-from app.model.agent_server.agents import (
+from ...errors import InvalidConversation
+from .agents import (
     LLM,
     ACPFileSecret,
     AgentContext,
@@ -21,8 +21,8 @@ from app.model.agent_server.agents import (
     PositiveInt,
     Tool,
 )
-from app.model.agent_server.base import AtLeastOne, Guest, OpenShare, Positive, Share, as_object, dump, validate
-from app.model.agent_server.mcp_servers import MCPServer, read_servers
+from .base import AtLeastOne, Guest, OpenShare, Positive, Share, as_object, dump, validate
+from .mcp_servers import MCPServer, read_servers
 
 _REMOVED = ("enable_sub_agents", "enable_switch_llm_tool")
 _STANDARD_TOOLS = ("terminal", "file_editor", "task_tracker", "switch_llm")

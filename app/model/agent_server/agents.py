@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
 
-from app.model.agent_server.base import (
+from .base import (
     AtLeastOne,
     Guest,
     OpenShare,
@@ -20,8 +20,8 @@ from app.model.agent_server.base import (
     Share,
     Text,
 )
-from app.model.agent_server.mcp_servers import MCPServer, read_servers
-from app.model.agent_server.secret_sources import SecretSource
+from .mcp_servers import MCPServer, read_servers
+from .secret_sources import SecretSource
 
 NotNegative = Annotated[int, Field(ge=0)]
 NotNegativeNumber = Annotated[float, Field(ge=0)]

@@ -8,7 +8,7 @@ from typing import Annotated, Any, TypeVar
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from app.errors import InvalidConversation
+from ...errors import InvalidConversation
 
 M = TypeVar("M", bound=BaseModel)
 

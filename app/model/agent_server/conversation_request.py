@@ -14,12 +14,12 @@ from uuid import UUID
 
 from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
 
-from app.errors import InvalidConversation
-from app.model.agent_server.agent_settings import build_agent
-from app.model.agent_server.agents import LLM, AnyAgent, Condenser, PositiveInt, Skill
-from app.model.agent_server.base import AtLeastOne, Guest, Positive, Strict, Text, as_object, dump, validate
-from app.model.agent_server.mcp_servers import MCPServer
-from app.model.agent_server.secret_sources import SecretSource
+from ...errors import InvalidConversation
+from .agent_settings import build_agent
+from .agents import LLM, AnyAgent, Condenser, PositiveInt, Skill
+from .base import AtLeastOne, Guest, Positive, Strict, Text, as_object, dump, validate
+from .mcp_servers import MCPServer
+from .secret_sources import SecretSource
 
 _HOOKS = frozenset({"pre_tool_use", "post_tool_use", "user_prompt_submit", "session_start", "session_end", "stop"})
 _IN_A_WORD = re.compile(r"(?<!^)(?=[A-Z])")

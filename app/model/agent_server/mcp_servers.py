@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from app.model.agent_server.base import Guest, Strict, Text, as_object
+from .base import Guest, Strict, Text, as_object
 
 
 class NoAuth(Guest):

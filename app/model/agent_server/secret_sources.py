@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field
 
-from app.model.agent_server.base import Guest
+from .base import Guest
 
 
 def _check_url(url: str) -> str:

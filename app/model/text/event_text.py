@@ -11,7 +11,7 @@ from copy import deepcopy
 from typing import Any
 from unicodedata import normalize
 
-from app.model.secrets import MASK, mask_credentials, mask_text
+from ..secrets import MASK, mask_credentials, mask_text
 
 SAID_VERSION = 1
 """Increased when `searchable_text` changes. An index with another version is filled again."""

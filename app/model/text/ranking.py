@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from functools import lru_cache
 from unicodedata import normalize
 
-from app.model.text.tokenizer import Term, as_written
+from .tokenizer import Term, as_written
 
 SCORED = 2000
 """The number of characters of a text that are read."""

@@ -11,7 +11,7 @@ from html import escape
 from itertools import islice
 from typing import NamedTuple
 
-from app.model.text.tokenizer import TOKEN_MAX, Term, find_signed, fold, folded_lengths, is_unspaced
+from .tokenizer import TOKEN_MAX, Term, find_signed, fold, folded_lengths, is_unspaced
 
 SNIPPET_MAX = 240
 """The approximate length of a snippet, in characters."""

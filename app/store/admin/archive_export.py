@@ -10,16 +10,16 @@ from tempfile import TemporaryFile
 from time import monotonic
 from typing import TypeVar
 
-from app.errors import ConversationNotFound
-from app.files.archive import export_reader
-from app.files.archive.export_formats import Encoder, make_encoder
-from app.files.layout import ConversationDir
-from app.files.metadata_reader import Reader
-from app.index import conversation_list, conversation_lookup
-from app.model.archive_format import ExportFormat, LeftOutFile
-from app.model.filters import ConversationFilter
-from app.model.ids import ConversationId, dashed
-from app.store.read.reader import StoreReader
+from ...errors import ConversationNotFound
+from ...files.archive import export_reader
+from ...files.archive.export_formats import Encoder, make_encoder
+from ...files.layout import ConversationDir
+from ...files.metadata_reader import Reader
+from ...index import conversation_list, conversation_lookup
+from ...model.archive_format import ExportFormat, LeftOutFile
+from ...model.filters import ConversationFilter
+from ...model.ids import ConversationId, dashed
+from ..read.reader import StoreReader
 
 T = TypeVar("T")
 

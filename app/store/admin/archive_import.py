@@ -14,20 +14,20 @@ from itertools import chain, islice, product
 from pathlib import Path
 from uuid import UUID, uuid5
 
-from app.errors import ArchiveRefused, ConversationExists, StoreUnavailable, WriteFailed
-from app.files import layout, staging
-from app.files.archive.export_reader import read_files
-from app.files.archive.file_kind import find_format
-from app.files.archive.import_jsonl import JsonLinesSource
-from app.files.archive.import_sources import DirectorySource, Incoming, Source
-from app.files.archive.import_zip import ZipSource
-from app.files.layout import ConversationDir, Kind
-from app.files.metadata_reader import Reader
-from app.files.staging import ContentDigest, Staged
-from app.model.archive_format import ArchiveFile, ExportFormat, LeftOutFile, Limits, OnClash, with_new_ids
-from app.model.ids import ConversationId, dashed
-from app.store.follow.full_sync import OnProgress, ignore_progress
-from app.store.store import ConversationStore
+from ...errors import ArchiveRefused, ConversationExists, StoreUnavailable, WriteFailed
+from ...files import layout, staging
+from ...files.archive.export_reader import read_files
+from ...files.archive.file_kind import find_format
+from ...files.archive.import_jsonl import JsonLinesSource
+from ...files.archive.import_sources import DirectorySource, Incoming, Source
+from ...files.archive.import_zip import ZipSource
+from ...files.layout import ConversationDir, Kind
+from ...files.metadata_reader import Reader
+from ...files.staging import ContentDigest, Staged
+from ...model.archive_format import ArchiveFile, ExportFormat, LeftOutFile, Limits, OnClash, with_new_ids
+from ...model.ids import ConversationId, dashed
+from ..follow.full_sync import OnProgress, ignore_progress
+from ..store import ConversationStore
 
 _BATCH = 100
 _NEW_IDS = UUID("6f0f6b0e-7c0e-4d5c-9d0e-5b1f6a6e2c11")

@@ -17,27 +17,27 @@ from enum import StrEnum
 from pathlib import Path
 from typing import NamedTuple
 
-from app.errors import IndexBusy, IndexDamaged, IndexUnusable, StoreError, StoreUnavailable
-from app.exclusive_rename import find_way
-from app.files import layout, lease, liveness, staging, trash
-from app.files.census import Foreign, describe, take_census
-from app.files.layout import LEASE
-from app.files.metadata_reader import list_future_conversations
-from app.filesystem import FileSystem, find_file_system
-from app.index import conversation_lookup
-from app.index import state as index_state
-from app.index.sqlite import integrity, migrations
-from app.index.sqlite.database import Index
-from app.index.sqlite.migrations import HEAD, read_revision
-from app.index.sqlite.replace_index import is_marked_damaged
-from app.locks import SHARED, NoLocks, try_lock
-from app.model.ids import dashed
-from app.model.times import AHEAD_MAX_US, format_us
-from app.settings import Settings
-from app.store.context import StoreContext, make_reader, require_directory
-from app.store.follow.derivation import adopt_index_settings
-from app.store.follow.leader import has_leader_elsewhere
-from app.store.follow.verify import verify
+from ...errors import IndexBusy, IndexDamaged, IndexUnusable, StoreError, StoreUnavailable
+from ...exclusive_rename import find_way
+from ...files import layout, lease, liveness, staging, trash
+from ...files.census import Foreign, describe, take_census
+from ...files.layout import LEASE
+from ...files.metadata_reader import list_future_conversations
+from ...filesystem import FileSystem, find_file_system
+from ...index import conversation_lookup
+from ...index import state as index_state
+from ...index.sqlite import integrity, migrations
+from ...index.sqlite.database import Index
+from ...index.sqlite.migrations import HEAD, read_revision
+from ...index.sqlite.replace_index import is_marked_damaged
+from ...locks import SHARED, NoLocks, try_lock
+from ...model.ids import dashed
+from ...model.times import AHEAD_MAX_US, format_us
+from ...settings import Settings
+from ..context import StoreContext, make_reader, require_directory
+from ..follow.derivation import adopt_index_settings
+from ..follow.leader import has_leader_elsewhere
+from ..follow.verify import verify
 
 _SHOWN = 10
 _FORBIDDEN = os.strerror(errno.EACCES)

@@ -8,13 +8,13 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from app.errors import ConversationNotFound, ConversationOwned, LockTimeout, StoreError
-from app.model.filters import ConversationFilter, Tag
-from app.model.ids import ConversationId, parse_conversation_id
-from app.model.page import SortOrder
-from app.store.follow.full_sync import OnProgress, ignore_progress
-from app.store.read.reader import PAGE_MAX, StoreReader
-from app.store.store import ConversationStore
+from ...errors import ConversationNotFound, ConversationOwned, LockTimeout, StoreError
+from ...model.filters import ConversationFilter, Tag
+from ...model.ids import ConversationId, parse_conversation_id
+from ...model.page import SortOrder
+from ..follow.full_sync import OnProgress, ignore_progress
+from ..read.reader import PAGE_MAX, StoreReader
+from ..store import ConversationStore
 
 
 class Candidate(NamedTuple):

@@ -11,14 +11,14 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
-from app.files.trash import TRASH
-from app.index import conversation_lookup
-from app.index.conversation_lookup import Placement
-from app.model.ids import dashed
-from app.model.times import format_us
-from app.model.transcript import name_conversation
-from app.store.follow.full_sync import OnProgress, ignore_progress
-from app.store.read.reader import StoreReader
+from ...files.trash import TRASH
+from ...index import conversation_lookup
+from ...index.conversation_lookup import Placement
+from ...model.ids import dashed
+from ...model.times import format_us
+from ...model.transcript import name_conversation
+from ..follow.full_sync import OnProgress, ignore_progress
+from ..read.reader import StoreReader
 
 _BLOCK_BYTES = 512
 

@@ -14,18 +14,18 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
-from app.errors import IndexBusy, IndexUnusable, StoreError, StoreUnavailable, SyncRunning
-from app.files import staging
-from app.index import conversation_lookup, state
-from app.store.follow.change_hints import ChangeHints
-from app.store.follow.full_sync import SyncReport, merge_words
-from app.store.follow.index_repair import keep_usable
-from app.store.follow.leader import lead
-from app.store.follow.verify import BATCH, verify
-from app.store.follow.watcher import TICK_S, Watcher
-from app.store.store import ConversationStore
-from app.store.write import deletion
-from app.store.write.creation import STAGING
+from ...errors import IndexBusy, IndexUnusable, StoreError, StoreUnavailable, SyncRunning
+from ...files import staging
+from ...index import conversation_lookup, state
+from ..store import ConversationStore
+from ..write import deletion
+from ..write.creation import STAGING
+from .change_hints import ChangeHints
+from .full_sync import SyncReport, merge_words
+from .index_repair import keep_usable
+from .leader import lead
+from .verify import BATCH, verify
+from .watcher import TICK_S, Watcher
 
 log = logging.getLogger(__name__)
 

@@ -13,8 +13,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from app.files.layout import EVENTS
-from app.model.ids import ConversationId, find_conversation_id
+from ...files.layout import EVENTS
+from ...model.ids import ConversationId, find_conversation_id
 
 if TYPE_CHECKING:
     from watchfiles._rust_notify import RustNotify

@@ -17,21 +17,21 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from app.errors import WriteFailed
-from app.files import liveness
-from app.files.layout import ConversationDir
-from app.files.lease import Lease
-from app.files.log import event_log
-from app.files.open_conversation import Edit, OpenConversation, Written
-from app.index import conversation_lookup, ownership
-from app.index.connections import WriteConnection
-from app.index.conversation_lookup import IndexedState
-from app.model.event import parse_json_object
-from app.model.filters import Status
-from app.model.ids import ConversationId
-from app.model.validation import complete_event, find_unfinished_action, interrupted_error
-from app.store.context import StoreContext
-from app.store.follow.ingest import ingest
+from ...errors import WriteFailed
+from ...files import liveness
+from ...files.layout import ConversationDir
+from ...files.lease import Lease
+from ...files.log import event_log
+from ...files.open_conversation import Edit, OpenConversation, Written
+from ...index import conversation_lookup, ownership
+from ...index.connections import WriteConnection
+from ...index.conversation_lookup import IndexedState
+from ...model.event import parse_json_object
+from ...model.filters import Status
+from ...model.ids import ConversationId
+from ...model.validation import complete_event, find_unfinished_action, interrupted_error
+from ..context import StoreContext
+from .ingest import ingest
 
 log = logging.getLogger(__name__)
 

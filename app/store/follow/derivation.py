@@ -11,15 +11,15 @@ from datetime import tzinfo
 from functools import partial
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from app.errors import IndexBusy
-from app.files.metadata_reader import Reader
-from app.index import conversation_rows, event_rows, state
-from app.index.connections import WriteConnection
-from app.index.sqlite.database import Index
-from app.model.conversation import VERSIONS
-from app.settings import Settings
-from app.store.context import StoreContext, make_reader
-from app.store.follow.leader import has_leader_elsewhere
+from ...errors import IndexBusy
+from ...files.metadata_reader import Reader
+from ...index import conversation_rows, event_rows, state
+from ...index.connections import WriteConnection
+from ...index.sqlite.database import Index
+from ...model.conversation import VERSIONS
+from ...settings import Settings
+from ..context import StoreContext, make_reader
+from .leader import has_leader_elsewhere
 
 
 def describe_derivation(reader: Reader) -> str:

@@ -22,24 +22,24 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
-from app.errors import QueryTooSlow, StoreUnavailable
-from app.files import layout, subagents
-from app.files.fingerprint import UNTRUSTED
-from app.files.layout import ConversationDir
-from app.files.metadata_reader import Reader
-from app.files.row_reader import read_changes, read_rows, read_signatures
-from app.index import conversation_lookup, event_rows, state
-from app.index.connections import WriteConnection
-from app.index.sqlite import text_index
-from app.index.sqlite.database import Index
-from app.index.state import Revision
-from app.model.conversation import IndexedRow
-from app.model.event import KnownLog, LogChange
-from app.processes import Spawn, die_with_parent
-from app.store.context import StoreContext
-from app.store.follow.derivation import invalidate_other_derivations
-from app.store.follow.ingest import LOOKS, RowsWritten, delete_vanished, write_rows
-from app.store.follow.leader import sync_lock
+from ...errors import QueryTooSlow, StoreUnavailable
+from ...files import layout, subagents
+from ...files.fingerprint import UNTRUSTED
+from ...files.layout import ConversationDir
+from ...files.metadata_reader import Reader
+from ...files.row_reader import read_changes, read_rows, read_signatures
+from ...index import conversation_lookup, event_rows, state
+from ...index.connections import WriteConnection
+from ...index.sqlite import text_index
+from ...index.sqlite.database import Index
+from ...index.state import Revision
+from ...model.conversation import IndexedRow
+from ...model.event import KnownLog, LogChange
+from ...processes import Spawn, die_with_parent
+from ..context import StoreContext
+from .derivation import invalidate_other_derivations
+from .ingest import LOOKS, RowsWritten, delete_vanished, write_rows
+from .leader import sync_lock
 
 T = TypeVar("T")
 

@@ -8,15 +8,15 @@ import os
 import time
 from pathlib import Path
 
-from app.errors import IndexBusy, IndexDamaged, StoreError, StoreUnavailable
-from app.files import layout
-from app.index.sqlite import migrations, open_lock
-from app.index.sqlite.database import Index
-from app.index.sqlite.index_file import find_identity, make_directory
-from app.index.sqlite.migrations import HEAD, read_revision
-from app.index.sqlite.replace_index import is_marked_damaged, replace_damaged
-from app.index.sqlite.schema_shape import require_shape
-from app.store.context import StoreContext
+from ...errors import IndexBusy, IndexDamaged, StoreError, StoreUnavailable
+from ...files import layout
+from ...index.sqlite import migrations, open_lock
+from ...index.sqlite.database import Index
+from ...index.sqlite.index_file import find_identity, make_directory
+from ...index.sqlite.migrations import HEAD, read_revision
+from ...index.sqlite.replace_index import is_marked_damaged, replace_damaged
+from ...index.sqlite.schema_shape import require_shape
+from ..context import StoreContext
 
 log = logging.getLogger(__name__)
 

@@ -15,21 +15,21 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
 
-from app.errors import StoreUnavailable
-from app.files import layout, subagents
-from app.files.fingerprint import FAILED, UNTRUSTED
-from app.files.layout import ConversationDir
-from app.files.metadata_reader import Reader
-from app.files.row_reader import find_present, read_changes, read_rows, read_signatures
-from app.index import conversation_lookup, conversation_rows, event_rows, state
-from app.index.connections import WriteConnection
-from app.index.conversation_lookup import IndexedState
-from app.index.state import Revision
-from app.model.conversation import IndexedRow
-from app.model.event import KnownLog
-from app.model.ids import ConversationId
-from app.store.context import StoreContext
-from app.store.follow.derivation import adopt_index_settings
+from ...errors import StoreUnavailable
+from ...files import layout, subagents
+from ...files.fingerprint import FAILED, UNTRUSTED
+from ...files.layout import ConversationDir
+from ...files.metadata_reader import Reader
+from ...files.row_reader import find_present, read_changes, read_rows, read_signatures
+from ...index import conversation_lookup, conversation_rows, event_rows, state
+from ...index.connections import WriteConnection
+from ...index.conversation_lookup import IndexedState
+from ...index.state import Revision
+from ...model.conversation import IndexedRow
+from ...model.event import KnownLog
+from ...model.ids import ConversationId
+from ..context import StoreContext
+from .derivation import adopt_index_settings
 
 LOOKS = 3
 """The maximum number of times that a conversation is read if others keep changing its row."""

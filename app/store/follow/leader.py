@@ -9,8 +9,8 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
-from app.errors import IndexUnusable, SyncRunning
-from app.index.sqlite.database import HeldLock, Index
+from ...errors import IndexUnusable, SyncRunning
+from ...index.sqlite.database import HeldLock, Index
 
 _POLL_S = 1.0
 

@@ -6,19 +6,19 @@ import asyncio
 import logging
 from pathlib import Path
 
-from app.errors import IndexDamaged, IndexUnusable, MigrationFailed, RebuildRefused, SchemaTooNew
-from app.files.metadata_reader import Reader
-from app.index import conversation_lookup
-from app.index.sqlite import migrations
-from app.index.sqlite.backup import copy_into
-from app.index.sqlite.database import Index
-from app.index.sqlite.index_file import find_identity, make_directory
-from app.index.sqlite.replace_index import replace_damaged
-from app.settings import Settings
-from app.store.context import StoreContext, require_directory
-from app.store.follow.derivation import make_sync_context
-from app.store.follow.full_sync import OnProgress, SyncReport, bring_up_to_date
-from app.store.follow.leader import sync_lock
+from ...errors import IndexDamaged, IndexUnusable, MigrationFailed, RebuildRefused, SchemaTooNew
+from ...files.metadata_reader import Reader
+from ...index import conversation_lookup
+from ...index.sqlite import migrations
+from ...index.sqlite.backup import copy_into
+from ...index.sqlite.database import Index
+from ...index.sqlite.index_file import find_identity, make_directory
+from ...index.sqlite.replace_index import replace_damaged
+from ...settings import Settings
+from ..context import StoreContext, require_directory
+from .derivation import make_sync_context
+from .full_sync import OnProgress, SyncReport, bring_up_to_date
+from .leader import sync_lock
 
 log = logging.getLogger(__name__)
 

@@ -15,25 +15,25 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from app.errors import IndexDamaged, IndexUnusable
-from app.files import layout, subagents
-from app.files.fingerprint import FAILED, UNTRUSTED
-from app.files.layout import ConversationDir
-from app.files.log import event_log
-from app.files.metadata_reader import Reader
-from app.files.row_reader import read_rows, read_signatures
-from app.index import conversation_lookup, conversation_rows, event_rows
-from app.index.conversation_rows import KnownRow
-from app.index.sqlite import integrity, text_index
-from app.index.sqlite.database import Index
-from app.model.conversation import ConversationRow
-from app.model.event import EventRow, gap_rows
-from app.model.ids import EventName, dashed, find_conversation_id
-from app.model.text.event_text import searchable_title
-from app.store.context import StoreContext
-from app.store.follow.full_sync import require_plausible
-from app.store.follow.index_repair import replace_unusable
-from app.store.follow.ingest import delete_vanished, ingest
+from ...errors import IndexDamaged, IndexUnusable
+from ...files import layout, subagents
+from ...files.fingerprint import FAILED, UNTRUSTED
+from ...files.layout import ConversationDir
+from ...files.log import event_log
+from ...files.metadata_reader import Reader
+from ...files.row_reader import read_rows, read_signatures
+from ...index import conversation_lookup, conversation_rows, event_rows
+from ...index.conversation_rows import KnownRow
+from ...index.sqlite import integrity, text_index
+from ...index.sqlite.database import Index
+from ...model.conversation import ConversationRow
+from ...model.event import EventRow, gap_rows
+from ...model.ids import EventName, dashed, find_conversation_id
+from ...model.text.event_text import searchable_title
+from ..context import StoreContext
+from .full_sync import require_plausible
+from .index_repair import replace_unusable
+from .ingest import delete_vanished, ingest
 
 log = logging.getLogger(__name__)
 

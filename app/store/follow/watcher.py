@@ -27,20 +27,20 @@ from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
-from app.errors import StoreError
-from app.files import fingerprint, layout, lease, liveness
-from app.files.fingerprint import UNTRUSTED, Fingerprint
-from app.files.layout import LEASE, ConversationDir
-from app.files.lease import Lease
-from app.files.row_reader import read_signatures
-from app.index import conversation_lookup, ownership, state
-from app.index.conversation_lookup import CHUNK, IndexedState
-from app.index.ownership import Ownership
-from app.model.ids import ConversationId
-from app.store.context import StoreContext
-from app.store.follow.change_hints import ChangeHints, find_room
-from app.store.follow.full_sync import require_plausible
-from app.store.follow.ingest import delete_vanished, ingest
+from ...errors import StoreError
+from ...files import fingerprint, layout, lease, liveness
+from ...files.fingerprint import UNTRUSTED, Fingerprint
+from ...files.layout import LEASE, ConversationDir
+from ...files.lease import Lease
+from ...files.row_reader import read_signatures
+from ...index import conversation_lookup, ownership, state
+from ...index.conversation_lookup import CHUNK, IndexedState
+from ...index.ownership import Ownership
+from ...model.ids import ConversationId
+from ..context import StoreContext
+from .change_hints import ChangeHints, find_room
+from .full_sync import require_plausible
+from .ingest import delete_vanished, ingest
 
 log = logging.getLogger(__name__)
 

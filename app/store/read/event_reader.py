@@ -9,17 +9,17 @@ from itertools import groupby
 from operator import attrgetter
 from typing import NamedTuple
 
-from app.errors import EventNotFound
-from app.files.log import event_log
-from app.files.log.branches import find_on_branch
-from app.files.log.event_log import RawEvent
-from app.files.metadata_reader import Reader
-from app.index import event_rows
-from app.model.event import final_response, message_text, parse_json_object
-from app.model.filters import EventFilter, digest
-from app.model.ids import ConversationId, EventName, dashed
-from app.model.page import Cursor, EventOrder, decode_token, encode_token
-from app.store.context import StoreContext
+from ...errors import EventNotFound
+from ...files.log import event_log
+from ...files.log.branches import find_on_branch
+from ...files.log.event_log import RawEvent
+from ...files.metadata_reader import Reader
+from ...index import event_rows
+from ...model.event import final_response, message_text, parse_json_object
+from ...model.filters import EventFilter, digest
+from ...model.ids import ConversationId, EventName, dashed
+from ...model.page import Cursor, EventOrder, decode_token, encode_token
+from ..context import StoreContext
 
 _BATCH = 100
 _SEQ_MAX = 2**63 - 1

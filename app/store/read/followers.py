@@ -19,15 +19,15 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
 from itertools import takewhile
 
-from app.errors import TooManyFollowers
-from app.files.log.event_log import RawEvent
-from app.index import change_feed, state
-from app.index.sqlite.database import Index
-from app.model.change_token import ChangePage, ChangeToken, token_after_all
-from app.model.filters import EventFilter
-from app.model.ids import ConversationId, EventName
-from app.model.page import View
-from app.store.read.event_reader import EventReader
+from ...errors import TooManyFollowers
+from ...files.log.event_log import RawEvent
+from ...index import change_feed, state
+from ...index.sqlite.database import Index
+from ...model.change_token import ChangePage, ChangeToken, token_after_all
+from ...model.filters import EventFilter
+from ...model.ids import ConversationId, EventName
+from ...model.page import View
+from .event_reader import EventReader
 
 _BATCH = 100
 _EAGER_S = 0.5

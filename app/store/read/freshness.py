@@ -13,16 +13,16 @@ import logging
 from collections.abc import Awaitable, Callable
 from functools import partial
 
-from app.errors import ConversationNotFound, IndexBusy, IndexUnusable
-from app.files import fingerprint, layout
-from app.files.fingerprint import UNTRUSTED
-from app.files.layout import ConversationDir
-from app.index import conversation_lookup
-from app.index.conversation_lookup import IndexedState
-from app.model.ids import ConversationId, dashed
-from app.store.context import StoreContext
-from app.store.follow.ingest import delete_vanished, ingest
-from app.store.read.lookup import find_directory
+from ...errors import ConversationNotFound, IndexBusy, IndexUnusable
+from ...files import fingerprint, layout
+from ...files.fingerprint import UNTRUSTED
+from ...files.layout import ConversationDir
+from ...index import conversation_lookup
+from ...index.conversation_lookup import IndexedState
+from ...model.ids import ConversationId, dashed
+from ..context import StoreContext
+from ..follow.ingest import delete_vanished, ingest
+from .lookup import find_directory
 
 log = logging.getLogger(__name__)
 

@@ -14,12 +14,12 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from typing import TypeVar
 
-from app.errors import EventNotFound
-from app.files.log import event_log
-from app.files.log.event_log import RawEvent
-from app.files.metadata_reader import Reader
-from app.model.event import message_text
-from app.model.ids import EventName
+from ...errors import EventNotFound
+from ...files.log import event_log
+from ...files.log.event_log import RawEvent
+from ...files.metadata_reader import Reader
+from ...model.event import message_text
+from ...model.ids import EventName
 
 T = TypeVar("T")
 

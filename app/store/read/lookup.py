@@ -14,16 +14,16 @@ from pathlib import Path
 
 import orjson
 
-from app.errors import ConversationNotFound, IndexBusy, IndexUnusable, InvalidId
-from app.files import layout, lease, metadata_reader
-from app.files.layout import Kind
-from app.files.metadata_reader import Reader
-from app.index import conversation_list, conversation_lookup
-from app.index.conversation_body import compose_info_body
-from app.model.conversation import fold
-from app.model.filters import ConversationFilter
-from app.model.ids import ConversationId, dashed, find_conversation_id, strip_pasted
-from app.store.context import StoreContext
+from ...errors import ConversationNotFound, IndexBusy, IndexUnusable, InvalidId
+from ...files import layout, lease, metadata_reader
+from ...files.layout import Kind
+from ...files.metadata_reader import Reader
+from ...index import conversation_list, conversation_lookup
+from ...index.conversation_body import compose_info_body
+from ...model.conversation import fold
+from ...model.filters import ConversationFilter
+from ...model.ids import ConversationId, dashed, find_conversation_id, strip_pasted
+from ..context import StoreContext
 
 _IDS = 1000
 _PREFIX = re.compile(r"[0-9a-f]{4,32}")

@@ -11,39 +11,39 @@ from functools import partial
 from math import inf
 from typing import Self
 
-from app.errors import ConversationNotFound, IndexBusy, IndexDamaged
-from app.files.log.event_log import RawEvent
-from app.files.metadata_reader import Reader
-from app.files.trash import TrashEntry
-from app.index import conversation_list, conversation_lookup, event_outline, event_rows, facet_counts, search, state
-from app.index.connections import ReadConnection
-from app.index.conversation_list import Page
-from app.index.conversation_lookup import Totals
-from app.index.event_outline import Outline
-from app.index.event_rows import Edit
-from app.index.facet_counts import HourCount, Sums, WorkspaceCost
-from app.index.sqlite.database import Index, Note, ignore_note
-from app.index.state import IndexState
-from app.model.change_token import ChangePage, ChangeToken
-from app.model.costs import Period, Point, sum_periods
-from app.model.facets import Facet, Facets
-from app.model.filters import ConversationFilter, EventFilter
-from app.model.hits import Hit, HitPage
-from app.model.ids import ConversationId, EventName, dashed
-from app.model.page import EventOrder, HitOrder, SortOrder, View
-from app.settings import Settings
-from app.store.context import StoreContext, make_reader, require_directory, require_files
-from app.store.follow.derivation import adopt_index_settings, make_sync_context
-from app.store.follow.full_sync import OnProgress, SyncReport, ignore_progress, sync
-from app.store.follow.index_repair import open_index, replace_unusable
-from app.store.follow.verify import Difference, OnVerified, ignore_verified, verify
-from app.store.presence import Presence
-from app.store.read import followers, lookup
-from app.store.read.event_reader import EventPage, EventReader, Window
-from app.store.read.followers import Followers, follow_events
-from app.store.read.freshness import Freshness
-from app.store.read.lookup import add_skills
-from app.store.write import deletion
+from ...errors import ConversationNotFound, IndexBusy, IndexDamaged
+from ...files.log.event_log import RawEvent
+from ...files.metadata_reader import Reader
+from ...files.trash import TrashEntry
+from ...index import conversation_list, conversation_lookup, event_outline, event_rows, facet_counts, search, state
+from ...index.connections import ReadConnection
+from ...index.conversation_list import Page
+from ...index.conversation_lookup import Totals
+from ...index.event_outline import Outline
+from ...index.event_rows import Edit
+from ...index.facet_counts import HourCount, Sums, WorkspaceCost
+from ...index.sqlite.database import Index, Note, ignore_note
+from ...index.state import IndexState
+from ...model.change_token import ChangePage, ChangeToken
+from ...model.costs import Period, Point, sum_periods
+from ...model.facets import Facet, Facets
+from ...model.filters import ConversationFilter, EventFilter
+from ...model.hits import Hit, HitPage
+from ...model.ids import ConversationId, EventName, dashed
+from ...model.page import EventOrder, HitOrder, SortOrder, View
+from ...settings import Settings
+from ..context import StoreContext, make_reader, require_directory, require_files
+from ..follow.derivation import adopt_index_settings, make_sync_context
+from ..follow.full_sync import OnProgress, SyncReport, ignore_progress, sync
+from ..follow.index_repair import open_index, replace_unusable
+from ..follow.verify import Difference, OnVerified, ignore_verified, verify
+from ..presence import Presence
+from ..write import deletion
+from . import followers, lookup
+from .event_reader import EventPage, EventReader, Window
+from .followers import Followers, follow_events
+from .freshness import Freshness
+from .lookup import add_skills
 
 PAGE_MAX = 100
 _HOUR_US = 3_600_000_000

@@ -12,15 +12,15 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from functools import partial
 from typing import NamedTuple, Protocol
 
-from app.errors import IndexBusy, StoreError
-from app.files import lease
-from app.files.layout import ConversationDir
-from app.index import ownership
-from app.index.ownership import Ownership
-from app.model.ids import ConversationId
-from app.store.context import StoreContext
-from app.store.follow.ingest import delete_empty, ingest
-from app.store.follow.watcher import ownership_of
+from ...errors import IndexBusy, StoreError
+from ...files import lease
+from ...files.layout import ConversationDir
+from ...index import ownership
+from ...index.ownership import Ownership
+from ...model.ids import ConversationId
+from ..context import StoreContext
+from ..follow.ingest import delete_empty, ingest
+from ..follow.watcher import ownership_of
 
 log = logging.getLogger(__name__)
 

@@ -12,7 +12,7 @@ from contextlib import AbstractAsyncContextManager, nullcontext, suppress
 from functools import partial
 from typing import Any, NamedTuple
 
-from app.errors import (
+from ...errors import (
     ConversationNotFound,
     ConversationOwned,
     EventNotFound,
@@ -23,21 +23,21 @@ from app.errors import (
     StoreError,
     StoreUnavailable,
 )
-from app.files import fingerprint, layout, lease
-from app.files.fingerprint import UNTRUSTED
-from app.files.lease import Lease
-from app.files.log.head import Head
-from app.files.open_conversation import Edit, OpenConversation, TagEdit, Written
-from app.model.conversation import Folded, IndexedRow, fold_next
-from app.model.event import EventRow
-from app.model.filters import Status
-from app.model.ids import ConversationId
-from app.model.times import find_time_us, format_us
-from app.model.validation import check_json, check_tags, check_title, complete_event, find_tags, make_message
-from app.store.context import StoreContext
-from app.store.follow.crash_recovery import end_interrupted_run
-from app.store.write.backlog import Done, warning_of
-from app.store.write.group_commit import Commit, GroupCommit
+from ...files import fingerprint, layout, lease
+from ...files.fingerprint import UNTRUSTED
+from ...files.lease import Lease
+from ...files.log.head import Head
+from ...files.open_conversation import Edit, OpenConversation, TagEdit, Written
+from ...model.conversation import Folded, IndexedRow, fold_next
+from ...model.event import EventRow
+from ...model.filters import Status
+from ...model.ids import ConversationId
+from ...model.times import find_time_us, format_us
+from ...model.validation import check_json, check_tags, check_title, complete_event, find_tags, make_message
+from ..context import StoreContext
+from ..follow.crash_recovery import end_interrupted_run
+from .backlog import Done, warning_of
+from .group_commit import Commit, GroupCommit
 
 log = logging.getLogger(__name__)
 

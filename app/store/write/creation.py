@@ -19,7 +19,7 @@ from uuid import uuid4
 
 import orjson
 
-from app.errors import (
+from ...errors import (
     ConversationExists,
     ConversationNotFound,
     EventNotFound,
@@ -27,19 +27,19 @@ from app.errors import (
     ParentRefused,
     UnreadableFile,
 )
-from app.files import layout, metadata_reader, staging
-from app.files.layout import ConversationDir, Kind
-from app.files.log.branches import Fork, read_fork
-from app.files.metadata_reader import Reader
-from app.model.archive_format import ArchiveFile
-from app.model.ids import ConversationId, EventName, dashed, event_file_name, find_conversation_id
-from app.model.new_conversation import Seal, compose_new, mask_all
-from app.model.validation import check_message, check_title, complete_event, dump_event, make_message
-from app.settings import Settings
-from app.store.context import StoreContext
-from app.store.follow.derivation import adopt_index_settings
-from app.store.read.lookup import find_occupant
-from app.store.write.backlog import Backlog, Created, Done
+from ...files import layout, metadata_reader, staging
+from ...files.layout import ConversationDir, Kind
+from ...files.log.branches import Fork, read_fork
+from ...files.metadata_reader import Reader
+from ...model.archive_format import ArchiveFile
+from ...model.ids import ConversationId, EventName, dashed, event_file_name, find_conversation_id
+from ...model.new_conversation import Seal, compose_new, mask_all
+from ...model.validation import check_message, check_title, complete_event, dump_event, make_message
+from ...settings import Settings
+from ..context import StoreContext
+from ..follow.derivation import adopt_index_settings
+from ..read.lookup import find_occupant
+from .backlog import Backlog, Created, Done
 
 STAGING = ".new-"
 

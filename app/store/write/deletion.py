@@ -11,18 +11,18 @@ from collections.abc import AsyncGenerator
 from functools import partial
 from pathlib import Path
 
-from app.errors import ConversationNotFound, ConversationOwned, InvalidConversation, NotInTrash, UnreadableFile
-from app.files import layout, lease, metadata_reader, subagents, trash
-from app.files.layout import ConversationDir
-from app.files.open_conversation import TagEdit
-from app.files.trash import Deleted, TrashEntry
-from app.model.conversation import TITLE_MAX, ConversationFiles, truncate_text
-from app.model.event import parse_json_object
-from app.model.ids import ConversationId, dashed, find_parent_in_path
-from app.model.validation import check_tags, find_tags
-from app.store.context import StoreContext
-from app.store.read.lookup import get_directory
-from app.store.write.backlog import Backlog, Done
+from ...errors import ConversationNotFound, ConversationOwned, InvalidConversation, NotInTrash, UnreadableFile
+from ...files import layout, lease, metadata_reader, subagents, trash
+from ...files.layout import ConversationDir
+from ...files.open_conversation import TagEdit
+from ...files.trash import Deleted, TrashEntry
+from ...model.conversation import TITLE_MAX, ConversationFiles, truncate_text
+from ...model.event import parse_json_object
+from ...model.ids import ConversationId, dashed, find_parent_in_path
+from ...model.validation import check_tags, find_tags
+from ..context import StoreContext
+from ..read.lookup import get_directory
+from .backlog import Backlog, Done
 
 
 async def delete(

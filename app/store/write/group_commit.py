@@ -9,14 +9,14 @@ import threading
 from dataclasses import dataclass
 from functools import partial
 
-from app.errors import IndexUnusable, OwnershipLost
-from app.index import conversation_rows, event_rows
-from app.index.connections import WriteConnection
-from app.index.conversation_rows import KnownRow, find_known_to_write
-from app.index.sqlite.database import Index
-from app.model.conversation import IndexedRow
-from app.model.event import EventRow, LogChange
-from app.model.ids import ConversationId
+from ...errors import IndexUnusable, OwnershipLost
+from ...index import conversation_rows, event_rows
+from ...index.connections import WriteConnection
+from ...index.conversation_rows import KnownRow, find_known_to_write
+from ...index.sqlite.database import Index
+from ...model.conversation import IndexedRow
+from ...model.event import EventRow, LogChange
+from ...model.ids import ConversationId
 
 
 @dataclass(slots=True)

@@ -18,21 +18,21 @@ from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
 
-from app.errors import ConversationNotFound, OwnershipLost, StoreError
-from app.files import lease, liveness
-from app.files.lease import ClaimedLease, Lease
-from app.files.open_conversation import OpenConversation
-from app.index import event_rows, ownership
-from app.model.event import KnownEnds
-from app.model.filters import Status
-from app.model.ids import ConversationId, dashed
-from app.settings import Settings
-from app.store.context import StoreContext
-from app.store.follow.crash_recovery import end_interrupted_run, was_left_open
-from app.store.follow.derivation import adopt_index_settings
-from app.store.read.freshness import Freshness
-from app.store.write.conversation_writer import ConversationWriter, OpenedFiles
-from app.store.write.group_commit import GroupCommit
+from ...errors import ConversationNotFound, OwnershipLost, StoreError
+from ...files import lease, liveness
+from ...files.lease import ClaimedLease, Lease
+from ...files.open_conversation import OpenConversation
+from ...index import event_rows, ownership
+from ...model.event import KnownEnds
+from ...model.filters import Status
+from ...model.ids import ConversationId, dashed
+from ...settings import Settings
+from ..context import StoreContext
+from ..follow.crash_recovery import end_interrupted_run, was_left_open
+from ..follow.derivation import adopt_index_settings
+from ..read.freshness import Freshness
+from .conversation_writer import ConversationWriter, OpenedFiles
+from .group_commit import GroupCommit
 
 log = logging.getLogger(__name__)
 
