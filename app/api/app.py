@@ -31,6 +31,7 @@ from .middleware import (
     BodyLimitMiddleware,
     HeadMiddleware,
     ObservabilityMiddleware,
+    OptionsMiddleware,
     StartupErrorMiddleware,
 )
 from .process import end_process_within, on_stop
@@ -122,6 +123,7 @@ def create_app(settings: Settings, keys: Sequence[str] | None = None, *, ends_pr
             ),
             *([Middleware(ApiKeyMiddleware, keys=valid_keys, open_paths=open_paths)] if valid_keys.required else []),
             Middleware(HeadMiddleware),
+            Middleware(OptionsMiddleware),
             Middleware(BodyLimitMiddleware, max_bytes=BODY_MAX_BYTES, exempt=("/api/conversations/import",)),
             Middleware(CachedRoutesMiddleware, routes=conversations.CACHED_ROUTES),
             Middleware(StartupErrorMiddleware),

@@ -6,6 +6,7 @@ import os
 import secrets
 from collections.abc import Sequence
 from hashlib import sha256
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
 from tempfile import mkstemp
 
@@ -19,7 +20,10 @@ from .headers import API_KEY, join_header
 from .openapi import DOCS_PATHS
 from .sessions import Tokens
 
-OPEN_PATHS = frozenset({"/alive", "/health", "/ready", "/server_info"}) | DOCS_PATHS
+HEALTH_PATHS = frozenset({"/alive", "/health", "/ready"})
+"""Paths that accept any Host header. Probes address a server by its IP address, or send no Host header at all."""
+
+OPEN_PATHS = HEALTH_PATHS | {"/server_info"} | DOCS_PATHS
 """Paths that need no key: the health checks, and the description of the API. They expose no data of the store."""
 
 SHELL_PATHS = frozenset({"/", "/overview", "/trash", "/compare", "/api/session"})
@@ -35,7 +39,7 @@ class HostMiddleware:
     """Answers 400 if the Host header does not name this server, which prevents DNS rebinding.
 
     Answers 403 if a page of another origin starts a write or a WebSocket. `hosts` are names or addresses without a
-    port; "*" allows any.
+    port; "*" allows any. The address to which the connection came is always allowed: no DNS name can stand for it.
     """
 
     def __init__(self, app: ASGIApp, hosts: Sequence[str]) -> None:
@@ -46,28 +50,47 @@ class HostMiddleware:
         """Pass the request on, or refuse it."""
         if scope["type"] not in _REQUESTS or b"*" in self._hosts:
             await self._app(scope, receive, send)
-        elif not self._admits(join_header(scope, b"host")):
+        elif not (_is_health_check(scope) or self._admits(join_header(scope, b"host"), scope)):
             detail = "the Host header names another server; if it names this one, add it to CONVSTORE_ALLOWED_HOSTS"
             await _refuse(400, "host_not_allowed", detail, scope, receive, send)
-        elif _is_write_or_socket(scope) and not self._admits_origin(join_header(scope, b"origin")):
+        elif _is_write_or_socket(scope) and not self._admits_origin(join_header(scope, b"origin"), scope):
             detail = "a page of another origin may not do this; to allow it, add its host to CONVSTORE_ALLOWED_HOSTS"
             await _refuse(403, "origin_not_allowed", detail, scope, receive, send)
         else:
             await self._app(scope, receive, send)
 
-    def _admits(self, given: bytes) -> bool:
+    def _admits(self, given: bytes, scope: Scope) -> bool:
         host, _, port = given.lower().rpartition(b":")
         if not port.isdigit() or (b":" in host and not host.endswith(b"]")):
             host = given.lower()
-        return host.strip(b"[]") in self._hosts
+        name = host.strip(b"[]")
+        return name in self._hosts or _is_own_address(name.decode("latin-1"), scope)
 
-    def _admits_origin(self, origin: bytes) -> bool:
+    def _admits_origin(self, origin: bytes, scope: Scope) -> bool:
         """Whether the Origin header names an allowed host or is missing.
 
         Without one, the request does not come from a page.
         """
         scheme, separator, host = origin.partition(b"://")
-        return not origin or (bool(separator) and scheme in (b"http", b"https") and self._admits(host))
+        return not origin or (bool(separator) and scheme in (b"http", b"https") and self._admits(host, scope))
+
+
+def _is_health_check(scope: Scope) -> bool:
+    return scope["path"] in HEALTH_PATHS and not _is_write_or_socket(scope)
+
+
+def _is_own_address(host: str, scope: Scope) -> bool:
+    """Whether a host is the IP address to which this connection came."""
+    own = scope.get("server")
+    try:
+        return own is not None and _parse_address(host) == _parse_address(own[0])
+    except ValueError:  # a name, or the path of a Unix socket
+        return False
+
+
+def _parse_address(text: str) -> IPv4Address | IPv6Address:
+    address = ip_address(text)
+    return getattr(address, "ipv4_mapped", None) or address
 
 
 def _is_write_or_socket(scope: Scope) -> bool:

@@ -1,4 +1,4 @@
-"""Middleware around every request: request ids, metrics and the log; HEAD; limits of bodies; errors at start-up.
+"""Middleware around every request: ids, metrics and the log; HEAD and OPTIONS; limits of bodies; errors at start-up.
 
 Authentication and host checks are in `auth`.
 """
@@ -15,6 +15,8 @@ from http import HTTPStatus
 from time import perf_counter
 
 from starlette.requests import ClientDisconnect
+from starlette.responses import Response
+from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from .. import logs
@@ -148,6 +150,30 @@ class HeadMiddleware:
             await self._app(scope, receive_until_begun, send_start)
         finally:
             scope["method"] = "HEAD"  # for the metrics
+
+
+class OptionsMiddleware:
+    """Answers OPTIONS with the methods of the path. A preflight of a browser is answered before, by CORSMiddleware."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on, or answer it."""
+        if scope["type"] != "http" or scope["method"] != "OPTIONS":
+            await self._app(scope, receive, send)
+            return
+        methods = {
+            method
+            for route in scope["app"].routes
+            if route.matches(scope)[0] is not Match.NONE
+            for method in getattr(route, "methods", None) or ()
+        }
+        if not methods:
+            await self._app(scope, receive, send)
+            return
+        allowed = methods | {"OPTIONS"} | ({"HEAD"} if "GET" in methods else set())
+        await Response(status_code=204, headers={"Allow": ", ".join(sorted(allowed))})(scope, receive, send)
 
 
 class BasePathMiddleware:

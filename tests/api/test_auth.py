@@ -5,6 +5,7 @@ from __future__ import annotations
 import stat
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any, cast
 
 import httpx
 import pytest
@@ -127,7 +128,43 @@ async def test_this_machine_s_names_are_accepted_as_host(client: httpx.AsyncClie
     "host", ["evil.example", "localhost.evil.example", "127.0.0.1.evil.example:80", "10.0.0.1", ""]
 )
 async def test_another_host_is_refused(client: httpx.AsyncClient, host: str) -> None:
-    assert (await client.get("/health", headers={"Host": host})).status_code == 400
+    assert (await client.get(COUNT, headers={"Host": host})).status_code == 400
+
+
+@pytest.mark.parametrize("path", ["/alive", "/health", "/ready"])
+@pytest.mark.parametrize("host", ["10.0.0.1:8000", "evil.example", ""])
+async def test_a_health_check_may_come_with_any_host(client: httpx.AsyncClient, path: str, host: str) -> None:
+    del client.headers[API_KEY]
+    for method in ("GET", "HEAD", "OPTIONS"):
+        assert (await client.request(method, path, headers={"Host": host})).is_success
+    assert (await client.post(path, headers={"Host": host})).status_code == 400
+
+
+@pytest.mark.parametrize(
+    ("address", "host", "status"),
+    [
+        ("10.1.2.3", "10.1.2.3:8000", 200),
+        ("10.1.2.3", "10.1.2.4:8000", 400),
+        ("fd00::1", "[fd00::1]:8000", 200),
+        ("fd00::1", "[FD00:0::1]", 200),
+        ("::ffff:10.1.2.3", "10.1.2.3", 200),
+        ("/run/convstore.sock", "/run/convstore.sock", 400),
+    ],
+)
+async def test_the_address_of_the_connection_is_a_host(root: Path, address: str, host: str, status: int) -> None:
+    async with serving(Settings(store=root)) as client:
+        application = cast(httpx.ASGITransport, client._transport).app
+
+        async def arrived(scope: Any, receive: Any, send: Any) -> None:
+            await cast(Any, application)({**scope, "server": (address, 8000)}, receive, send)
+
+        async with httpx.AsyncClient(
+            transport=httpx.ASGITransport(arrived), base_url="http://x", headers=client.headers
+        ) as direct:
+            origin = {"Host": host, "Origin": f"http://{host}"}
+            assert (await direct.get(COUNT, headers={"Host": host})).status_code == status
+            written = await direct.post("/api/conversations", json={}, headers=origin)
+            assert (written.status_code == 422) == (status == 200)
 
 
 async def test_a_host_that_is_allowed_is_accepted(root: Path) -> None:

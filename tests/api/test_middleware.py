@@ -205,3 +205,21 @@ async def test_head_answers_what_answers_get_without_the_body(root: Path) -> Non
         assert (await client.head(f"/api/conversations/{make_id(1)}/run")).status_code == 405
         samples = await read_metrics(client)
     assert any("HEAD" in labels and "/api/conversations/search" in labels for labels in samples)
+
+
+@pytest.mark.parametrize(
+    ("path", "methods"),
+    [
+        ("/health", "GET, HEAD, OPTIONS"),
+        ("/", "GET, HEAD, OPTIONS"),
+        ("/api/conversations", "GET, HEAD, OPTIONS, POST"),
+        (f"/api/conversations/{make_id(1)}", "DELETE, GET, HEAD, OPTIONS, PATCH"),
+    ],
+)
+async def test_options_names_the_methods_of_a_path(client: httpx.AsyncClient, path: str, methods: str) -> None:
+    answer = await client.options(path)
+    assert (answer.status_code, answer.headers["Allow"], answer.content) == (204, methods, b"")
+
+
+async def test_options_of_an_unknown_path_is_not_found(client: httpx.AsyncClient) -> None:
+    assert (await client.options("/nothing")).status_code == 404

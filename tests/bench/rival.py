@@ -16,7 +16,7 @@ from tests.bench.client import HOST, Client
 from tests.bench.measure import Sample, take_turns
 from tests.bench.rows import COUNT_PATH, FIRST_PATH, LIST_PATH, Effort, Row, bounded
 from tests.bench.server import Server, Store, serving, wait_for, wait_until_in_step
-from tests.deploy.test_nginx import free_port
+from tests.deploy.recipes import free_port
 
 _OPENED = 20
 _BOUND_FROM = 10_000

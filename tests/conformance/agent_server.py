@@ -12,7 +12,7 @@ from typing import NamedTuple
 import httpx
 import pytest
 
-from tests.deploy.test_nginx import free_port, wait_for
+from tests.deploy.recipes import free_port, wait_for
 
 KEY = {"X-Session-API-Key": "the-key"}
 
