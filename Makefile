@@ -10,7 +10,7 @@ SAMPLE := tests/data/conversations.tar.gz tests/data/sample.tar.gz
 LONG := $(BIN)/python -m pytest --timeout=0
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: run test long check format lint types contracts bench filters faults machine soak audit fuzz fuzz-parsers hostile kills questions true clean
+.PHONY: run test long check format lint types contracts bench rivals filters faults machine soak audit fuzz fuzz-parsers hostile kills questions true clean
 
 run: .venv/run $(if $(filter .sample/conversations,$(DIR)),.sample/conversations)
 	@trap : INT; $(BIN)/convstore serve "$(DIR)" --port $(PORT) || [ $$? -eq 130 ]  # Ctrl-C is no error
@@ -41,8 +41,17 @@ types: .venv/dev
 contracts: .venv/dev
 	$(BIN)/lint-imports
 
+bench: export OPENHANDS_PYTHON ?= $(if $(wildcard .rivals/lib/*/site-packages/openhands/agent_server),$(CURDIR)/.rivals/bin/python)
+bench: export AGENTSVIEW ?= $(wildcard $(CURDIR)/.rivals/bin/agentsview)
 bench: .venv/dev
 	$(BIN)/python -m tests.bench $(BENCH)
+
+# The servers that `make bench` compares with. agent-server needs Python 3.12 or newer.
+RIVALS_PYTHON ?= python3.12
+rivals:
+	$(RIVALS_PYTHON) -m venv .rivals
+	-.rivals/bin/pip install --quiet agentsview==0.46.1
+	-.rivals/bin/pip install --quiet openhands-agent-server==1.58.2 openhands-sdk==1.58.2 openhands-tools==1.58.2
 
 # Import 2,000 damaged and hostile archives of each kind; make hostile EXAMPLES=10000 for more.
 EXAMPLES ?= 2000
@@ -118,7 +127,7 @@ fuzz: .venv/dev
 	$(BIN)/python -m tests.fuzz $(FUZZ)
 
 clean:
-	rm -rf .venv .audit .fuzz .clients .sample dist .coverage* .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf .venv .audit .fuzz .rivals .clients .sample dist .coverage* .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 
 .venv/bin/python:
 	$(PYTHON) -m venv .venv

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
 
+import orjson
 from rich.console import Console
 
 from app.files.layout import list_directories
@@ -16,11 +17,11 @@ from tests.bench.administration import measure_administration
 from tests.bench.builds import Builds, build_index, build_rows
 from tests.bench.following import measure_following
 from tests.bench.generate import add_long_conversation, make_store
-from tests.bench.rival import may_compare, measure_beside
+from tests.bench.rival import measure_beside, missing_rivals
 from tests.bench.rows import FULL, LONG_EVENTS, QUICK, Effort, Row, measure_served, measure_starts
 from tests.bench.search import measure_search
 from tests.bench.server import Store
-from tests.bench.table import describe_machine, print_machine, print_table, write_json
+from tests.bench.table import describe_machine, find_slower, print_machine, print_slower, print_table, write_json
 from tests.bench.writes import measure_writes
 
 _SIZES = "1000,10000"
@@ -120,10 +121,9 @@ class _Bench:
         return measure_administration(self._stores, self._directory)
 
     def beside(self) -> list[Row]:
-        """Measure agent-server on the same stores, where it is installed; it may write to them."""
-        if not may_compare():
-            _stages.print("NOT beside agent-server: OPENHANDS_PYTHON names no Python")
-            return []
+        """Measure other servers on the same stores, where they are installed; agent-server may write to them."""
+        for name, variable in missing_rivals().items():
+            _stages.print(f"NOT beside {name}: {variable} does not name it; `make rivals` installs it")
         own = [store for store in self._stores if store in self._own]
         padded = [self._padded] if self._padded else []
         return measure_beside([store for store in own + padded if store.conversations <= _MOST_BESIDE], self._effort)
@@ -151,6 +151,7 @@ def main() -> None:
     small, _, large = (asked.sizes or (_QUICK_SIZES if asked.quick else _SIZES)).partition(",")
     if not (small.isdecimal() and large.isdecimal()):
         parser.error("--sizes takes two numbers, as in --sizes 1000,10000")
+    earlier = orjson.loads(asked.against.read_bytes()) if asked.against else None
     console = Console(width=None if Console().is_terminal else 170, highlight=False)
     machine = describe_machine()
     print_machine(console, machine)
@@ -166,6 +167,8 @@ def main() -> None:
             print_table(console, rows, bench.sizes)
             if asked.json:
                 write_json(asked.json, machine, bench.sizes, rows)
+            if earlier:
+                print_slower(console, find_slower(rows, earlier))
 
 
 def _arguments() -> argparse.ArgumentParser:
@@ -175,6 +178,9 @@ def _arguments() -> argparse.ArgumentParser:
     parser.add_argument("--parts", default=",".join(_PARTS), help="what to measure; default %(default)s")
     parser.add_argument("--messages", type=int, metavar="N", help=f"how many are searched; default {_MESSAGES:,}")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write everything that was measured to this file")
+    parser.add_argument(
+        "--against", type=Path, metavar="FILE", help="an earlier run's JSON; say what became worse by more than 10 %"
+    )
     parser.add_argument(
         "--state-kb",
         type=int,

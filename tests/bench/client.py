@@ -14,6 +14,8 @@ HOST = "127.0.0.1"
 _TIMEOUT_S = 60.0
 _CHUNK = 1 << 18
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)\r\n", re.IGNORECASE)
+_CHUNKED = re.compile(rb"\r\ntransfer-encoding: *chunked\r\n", re.IGNORECASE)
+_LAST_CHUNK = b"\r\n0\r\n\r\n"
 
 
 class RequestError(Exception):
@@ -23,10 +25,11 @@ class RequestError(Exception):
 class _Answer:
     """How much of one answer has come."""
 
-    __slots__ = ("body_bytes", "head", "left")
+    __slots__ = ("body_bytes", "head", "left", "tail")
 
     def __init__(self) -> None:
         self.head = b""
+        self.tail: bytes | None = None
         self.body_bytes = 0
         self.left = -1
 
@@ -34,6 +37,8 @@ class _Answer:
         """Take what was received; return whether the answer is whole."""
         if not chunk:
             raise ConnectionResetError("the server closed the connection")
+        if self.tail is not None:
+            return self._add_chunked(chunk)
         if self.left >= 0:
             self.left -= len(chunk)
             return self.left == 0
@@ -41,12 +46,22 @@ class _Answer:
         end = self.head.find(b"\r\n\r\n")
         if end < 0:
             return False
+        if not self.head.startswith(b"HTTP/1.1 200 "):
+            raise RequestError(self.head.decode(errors="replace")[:500])
+        if _CHUNKED.search(self.head, 0, end + 2):
+            self.tail = b"\r\n"
+            return self._add_chunked(self.head[end + 4 :])
         length = _LENGTH.search(self.head, 0, end + 2)
-        if not self.head.startswith(b"HTTP/1.1 200 ") or length is None:
+        if length is None:
             raise RequestError(self.head.decode(errors="replace")[:500])
         self.body_bytes = int(length[1])
         self.left = self.body_bytes - (len(self.head) - end - 4)
         return self.left == 0
+
+    def _add_chunked(self, chunk: bytes) -> bool:
+        self.body_bytes += len(chunk)
+        self.tail = ((self.tail or b"") + chunk)[-len(_LAST_CHUNK) :]
+        return self.tail == _LAST_CHUNK
 
 
 class Client:
@@ -70,7 +85,7 @@ class Client:
         self.socket.close()
 
     def get(self, path: str) -> bytes:
-        """Return the body that a GET of `path` answers.
+        """Return the body that a GET of `path` answers. One that is sent in chunks has the chunks' lengths in it.
 
         Raises:
             RequestError: the answer was not 200.
@@ -95,7 +110,8 @@ class Client:
 
     def send(self, path: str) -> None:
         """Send a request without waiting for the answer."""
-        self.socket.sendall(b"GET %b HTTP/1.1\r\nHost: %b\r\n\r\n" % (path.encode(), HOST.encode()))
+        host = f"{HOST}:{self._port}"
+        self.socket.sendall(b"GET %b HTTP/1.1\r\nHost: %b\r\n\r\n" % (path.encode(), host.encode()))
 
 
 def requests_per_second(port: int, path: str, *, connections: int, requests: int) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
@@ -20,6 +20,8 @@ from app import __version__
 from tests.bench.measure import Sample
 from tests.bench.rows import Row
 
+_TOLERANCE = 0.1
+_NAMES = {"over_floor": "to floor", "growth": "B/A", "median": "median"}
 _PACKAGES = ("fastapi", "starlette", "uvicorn", "sqlalchemy", "aiosqlite", "orjson")
 
 
@@ -72,6 +74,37 @@ def write_json(file: Path, machine: dict[str, str], sizes: Sequence[int], rows: 
     """Write everything: min, median, max and number of every sample."""
     document = {"machine": machine, "sizes": list(sizes), "rows": [_plain(row) for row in rows]}
     file.write_bytes(orjson.dumps(document, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
+
+
+def find_slower(rows: Sequence[Row], earlier: Mapping[str, Any]) -> list[str]:
+    """Return a line for each row that got worse by more than 10 % since an earlier run's JSON.
+
+    A row's ratio is compared where it has one (to the floor, else B/A): it depends less on the machine than a time.
+    """
+    before = {row["name"]: row for row in earlier["rows"]}
+    lines = []
+    for row in rows:
+        for what in ("over_floor", "growth", "median"):
+            old, new = _figure(before.get(row.name, {}), what), _figure(_plain(row), what)
+            if old and new:
+                worse = old / new if row.unit.endswith("second") else new / old
+                if worse > 1 + _TOLERANCE:
+                    lines.append(f"{row.name}: {_NAMES[what]} {_format(old)} before, {_format(new)} now")
+                break
+    return lines
+
+
+def print_slower(console: Console, slower: Sequence[str]) -> None:
+    """Print what `find_slower` returned."""
+    title = "Worse by more than 10 % than in the earlier run:" if slower else "Nothing is worse by more than 10 %."
+    console.print("\n".join([title, *slower]), highlight=False)
+
+
+def _figure(row: Mapping[str, Any], what: str) -> float | None:
+    if what != "median":
+        return row.get(what)
+    sample = row.get("large") or row.get("small")
+    return sample["median"] if sample else None
 
 
 def _plain(row: Row) -> dict[str, Any]:
