@@ -16,8 +16,9 @@ import tempfile
 import threading
 import time
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from statistics import median
 from typing import NamedTuple
 
 import httpx
@@ -33,6 +34,7 @@ KEY = "a-key"
 
 _GROWTH_MB = 15.0
 _GROWTH_FILES = 10
+_SETTLING_S = 60
 _CHECKOUT = Path(__file__).parents[2]
 
 
@@ -41,13 +43,14 @@ class Soaked(NamedTuple):
 
     counted: Counter[str]
     memory_mb: tuple[float, float]
-    files: tuple[float, float]
+    files: tuple[int, int]
+    """How many files the last server had open before its first client, and after the last one had left."""
     wrong: list[str]
 
     def __str__(self) -> str:
         memory, files = self.memory_mb, self.files
         told = ", ".join(f"{number:,} {what}" for what, number in sorted(self.counted.items()))
-        flat = f"memory {memory[0]:.0f} to {memory[1]:.0f} MB, {files[0]:.0f} to {files[1]:.0f} open files"
+        flat = f"memory {memory[0]:.0f} to {memory[1]:.0f} MB, {files[0]} to {files[1]} open files"
         return f"{told}; {flat}; {len(self.wrong)} wrong"
 
 
@@ -60,7 +63,9 @@ class _Server:
             self.port = int(probe.getsockname()[1])
         self._root = root
         self.url = f"http://127.0.0.1:{self.port}"
-        self.down = threading.Event()
+        self.changes = 1
+        """How often it went up or down: odd while a request may find it down."""
+        self.files_at_start = 0
         self.start()
 
     def start(self) -> None:
@@ -68,26 +73,51 @@ class _Server:
         environment = os.environ | {"CONVSTORE_API_KEY": KEY, "CONVSTORE_LOG_LEVEL": "error"}
         self.process = subprocess.Popen(command, cwd=_CHECKOUT, env=environment)
         until = time.monotonic() + 60
-        while time.monotonic() < until:
-            try:
-                if httpx.get(f"{self.url}/ready").status_code == 200:
-                    break
-            except httpx.TransportError:
-                time.sleep(0.05)
-        time.sleep(0.2)  # for requests that were under way
-        self.down.clear()
+        while not self._is_ready():
+            assert time.monotonic() < until, "the server is not ready after 60 s"
+            time.sleep(0.05)
+        self.files_at_start = len(self.list_open())
+        self.changes += 1
 
-    def kill(self) -> None:
-        self.down.set()
+    def _is_ready(self) -> bool:
+        try:
+            return httpx.get(f"{self.url}/ready").status_code == 200
+        except httpx.TransportError:
+            return False
+
+    def kill_and_start(self) -> None:
+        self.changes += 1
         self.process.send_signal(signal.SIGKILL)
         self.process.wait()
         self.start()
 
-    def measure(self) -> tuple[float, int]:
-        """Return its memory in MB and how many files it has open."""
+    def measure_mb(self) -> float:
+        """Return the size of its memory."""
         lines = Path(f"/proc/{self.process.pid}/status").read_text().splitlines()
         memory_kib = next(int(line.split()[1]) for line in lines if line.startswith("VmRSS"))
-        return memory_kib * 1024 / 1e6, len(list(Path(f"/proc/{self.process.pid}/fd").iterdir()))
+        return memory_kib * 1024 / 1e6
+
+    def list_open(self) -> list[str]:
+        """Return what it has open: paths, and `socket:[number]` and the like."""
+        found = []
+        for descriptor in Path(f"/proc/{self.process.pid}/fd").iterdir():
+            with suppress(FileNotFoundError):
+                found.append(str(descriptor.readlink()))
+        return found
+
+    def find_left_open(self) -> list[str]:
+        """Return the files of conversations that stay open, and all that is open if this is more than at the start.
+
+        Nobody must use the server now. While it is used, the number tells nothing: it goes up and down by 20.
+        """
+        until = time.monotonic() + _SETTLING_S
+        while True:
+            found = self.list_open()
+            of_conversations = {one for one in found if one.startswith(f"{self._root}/") and "/.convstore/" not in one}
+            left = sorted(of_conversations if len(found) <= self.files_at_start + _GROWTH_FILES else found)
+            if not left or time.monotonic() > until:
+                return left
+            time.sleep(0.2)
 
 
 class _Outside:
@@ -117,46 +147,67 @@ class _Outside:
         self._process.wait()
         self._reader.join()
 
+    def kill_and_start(self) -> None:
+        self.kill()
+        self.start()
 
-def soak(root: Path, seconds: float, kill_every_s: float, seed: int = 1) -> Soaked:
-    """Run so long and return how it went."""
+
+def soak(
+    root: Path, seconds: float, kill_every_s: float, seed: int = 1, *, kills: int = 0, requests: int = 0
+) -> Soaked:
+    """Run so long, and until there were so many kills and requests, and return how it went."""
     dice = random.Random(seed)  # noqa: S311
     _fill(root)
     server = _Server(root)
     outside = [_Outside("library", root), _Outside("library", root), _Outside("files", root)]
-    stop = threading.Event()
     clients = [Client(server.url, KEY, seed + number) for number in range(CLIENTS)]
-    threads = [threading.Thread(target=one.run, args=(stop, server.down.is_set)) for one in clients]
-    for thread in threads:
-        thread.start()
     counted: Counter[str] = Counter()
-    samples: list[tuple[float, int]] = []
-    began = time.monotonic()
-    next_kill = began + kill_every_s
-    while (now := time.monotonic()) < began + seconds:
-        if now > next_kill:
-            next_kill = now + kill_every_s * dice.uniform(0.5, 1.5)
-            victims: list[_Server | _Outside] = [*outside, server] if now < began + seconds / 3 else [*outside]
-            victim = dice.choice(victims)
-            victim.kill()
-            if isinstance(victim, _Outside):
-                victim.start()
-            counted["kills"] += 1
-        if now > began + seconds / 2:
-            samples.append(server.measure())
-        time.sleep(min(1.0, seconds / 60))
-    samples.append(server.measure())
-    stop.set()
-    for thread in threads:
-        thread.join()
+    samples: list[float] = []
+    with _asking(server, clients):
+        began = time.monotonic()
+        next_kill = began + kill_every_s
+
+        def is_over(now: float) -> bool:
+            asked = sum(one.counted["requests"] for one in clients)
+            return now > began + seconds and counted["kills"] >= kills and asked >= requests
+
+        while not is_over(now := time.monotonic()):
+            if now > next_kill:
+                next_kill = now + kill_every_s * dice.uniform(0.5, 1.5)
+                victims: list[_Server | _Outside] = [*outside, server] if now < began + seconds / 3 else [*outside]
+                dice.choice(victims).kill_and_start()
+                counted["kills"] += 1
+            if now > began + seconds / 2:
+                samples.append(server.measure_mb())
+            time.sleep(min(1.0, seconds / 60))
+        samples.append(server.measure_mb())
     for one in outside:
         one.kill()
+    left_open = server.find_left_open()
+    files = server.files_at_start, len(server.list_open())
     server.process.terminate()
     server.process.wait(30)
     for client in clients:
         counted += client.counted
     wrong = [one for client in clients for one in client.wrong] + _wrong_at_the_end(root, clients, outside)
-    return _judge(counted, samples, wrong)
+    if left_open:
+        wrong.append(f"open files: {files[0]} at the start, {files[1]} after the last client; {', '.join(left_open)}")
+    return Soaked(counted, _judge_memory(samples, wrong), files, wrong)
+
+
+@contextmanager
+def _asking(server: _Server, clients: list[Client]) -> Iterator[None]:
+    """Have the clients ask during the block, each in a thread."""
+    stop = threading.Event()
+    threads = [threading.Thread(target=one.run, args=(stop, lambda: server.changes)) for one in clients]
+    for thread in threads:
+        thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
 
 
 def _fill(root: Path) -> None:
@@ -169,16 +220,12 @@ def _fill(root: Path) -> None:
         write_event(large, number, make_event(number) | {"extra": "x" * LARGE_BYTES})
 
 
-def _judge(counted: Counter[str], samples: list[tuple[float, int]], wrong: list[str]) -> Soaked:
+def _judge_memory(samples: list[float], wrong: list[str]) -> tuple[float, float]:
     part = max(1, len(samples) // 4)
-    first, last = samples[:part], samples[-part:]
-    memory = median(one[0] for one in first), median(one[0] for one in last)
-    files = float(median(one[1] for one in first)), float(median(one[1] for one in last))
-    if memory[1] - memory[0] > _GROWTH_MB:
-        wrong.append(f"memory grew from {memory[0]:.0f} to {memory[1]:.0f} MB")
-    if files[1] - files[0] > _GROWTH_FILES:
-        wrong.append(f"open files grew from {files[0]:.0f} to {files[1]:.0f}")
-    return Soaked(counted, memory, files, wrong)
+    first, last = min(samples[:part]), min(samples[-part:])  # a large event in memory is no growth
+    if last - first > _GROWTH_MB:
+        wrong.append(f"memory grew from {first:.0f} to {last:.0f} MB")
+    return first, last
 
 
 def _wrong_at_the_end(root: Path, clients: list[Client], outside: list[_Outside]) -> list[str]:

@@ -18,9 +18,11 @@ from collections import deque
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import Future
 from contextlib import asynccontextmanager, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
+from ...descriptors import opened_in_thread
 from ...errors import IndexBusy, IndexUnusable
 from ...locks import lock_file, try_lock_file
 from .index_file import require_directory
@@ -119,18 +121,8 @@ async def writer_lock_of_task(path: Path, timeout_s: float) -> AsyncIterator[Non
     Raises:
         IndexBusy, IndexUnusable: as for `writer_lock`.
     """
-    taking = asyncio.create_task(asyncio.to_thread(_lock_to_write, path, timeout_s))
-    try:
-        descriptor = await asyncio.shield(taking)
-    except asyncio.CancelledError:
-        await asyncio.wait([taking])
-        if taking.exception() is None:
-            os.close(taking.result())
-        raise
-    try:
+    async with opened_in_thread(partial(_lock_to_write, path, timeout_s)):
         yield
-    finally:
-        os.close(descriptor)
 
 
 def _lock_to_write(path: Path, timeout_s: float) -> int:

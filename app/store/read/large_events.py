@@ -12,8 +12,10 @@ import os
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import TypeVar
 
+from ...descriptors import opened_in_thread
 from ...errors import EventNotFound
 from ...files.log import event_log
 from ...files.log.event_log import RawEvent
@@ -80,13 +82,10 @@ def _contains(reader: Reader, directory: str, name: EventName, text: str) -> boo
 
 
 async def _read_pieces(reader: Reader, directory: str, name: EventName, size_bytes: int) -> AsyncGenerator[bytes, None]:
-    descriptor = await asyncio.to_thread(event_log.open_event, reader, directory, name, size_bytes)
-    try:
+    async with opened_in_thread(partial(event_log.open_event, reader, directory, name, size_bytes)) as descriptor:
         for offset in range(0, size_bytes, _PIECE_BYTES):
             wanted = min(_PIECE_BYTES, size_bytes - offset)
             piece = await asyncio.to_thread(os.pread, descriptor, wanted, offset)
             if len(piece) != wanted:
                 raise EventNotFound(f"event {name.event_id} was cut short while it was sent")
             yield piece
-    finally:
-        os.close(descriptor)
