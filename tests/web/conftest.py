@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from app.api.sessions import make_code
 from tests.builders import make_conversation, make_event, make_id, make_message_event, make_meta
@@ -21,6 +21,8 @@ _ARGUMENTS = [
     "--no-sandbox", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-sync",
 ]  # fmt: skip
 """Without the last ones Chromium asks for hosts elsewhere."""
+
+expect.set_options(timeout=30_000)
 
 
 @pytest.fixture(scope="module")

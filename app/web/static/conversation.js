@@ -35,6 +35,9 @@ export async function start() {
   count = Number(talk.dataset.count);
   document.title = `${$('h1').textContent} · convstore`;
   for (const section of $$('.part')) prepare(section);
+  document.addEventListener('click', onClick);
+  document.addEventListener('keydown', onFindKey);
+  document.addEventListener('toggle', onToggle, true);
   const asked = /^#e(\d+)$/.exec(location.hash);
   const seen = Number(localStorage.getItem(seenName) ?? -1);
   if (asked) await jump(Number(asked[1]));
@@ -42,12 +45,15 @@ export async function start() {
   else await jump(Number(talk.dataset.openAt));
   addEventListener('hashchange', () => { const to = /^#e(\d+)$/.exec(location.hash); if (to) jump(Number(to[1])); });
   addEventListener('scroll', onScroll, { passive: true });
-  document.addEventListener('click', onClick);
-  document.addEventListener('keydown', onFindKey);
-  document.addEventListener('toggle', onToggle, true);
   onScroll();
-  follow(`/api/conversations/${id}/events/stream?after=latest`, onEvent, { onState: showLive });
+  followEvents();
   localStorage.setItem(seenName, String(last));
+}
+
+let stream = null;
+function followEvents() {
+  stream = new AbortController();
+  follow(`/api/conversations/${id}/events/stream?after=latest`, onEvent, { onState: showLive, signal: stream.signal });
 }
 
 // Sections: empty ones keep the height that they had, or are thought to have.
@@ -392,10 +398,17 @@ const actions = {
     notice(`Copied: ${command}`);
   },
   async delete() {
+    stream?.abort(); // else its end would take the place of the Undo
     try {
       await ask(`/api/conversations/${id}`, { method: 'DELETE' });
-      notice('Moved to the trash.', '', { label: 'Undo', run: async () => { await send('POST', `/api/conversations/${id}/restore`); location.reload(); } });
-    } catch (error) { notice(error.message, 'bad'); }
+    } catch (error) {
+      notice(error.message, 'bad');
+      liveState = '';
+      if (stream) followEvents();
+      return;
+    }
+    showLive('gone');
+    notice('Moved to the trash.', '', { label: 'Undo', run: async () => { await send('POST', `/api/conversations/${id}/restore`); location.reload(); } });
   },
 };
 

@@ -53,7 +53,10 @@ export function notice(text, kind = '', action = null) {
     const button = document.createElement('button');
     button.className = 'link';
     button.textContent = action.label;
-    button.addEventListener('click', () => { place.hidden = true; action.run(); });
+    button.addEventListener('click', async () => {
+      place.hidden = true;
+      try { await action.run(); } catch (error) { if (error.status !== 401) notice(error.message, 'bad'); }
+    });
     place.append(' ', button);
   }
   place.hidden = !text;

@@ -14,7 +14,6 @@ const rows = () => $$('.row[data-id]');
 
 export async function start() {
   $('#find input').value = new URLSearchParams(location.search).get('q') ?? '';
-  await load();
   addEventListener('popstate', () => { $('#find input').value = new URLSearchParams(location.search).get('q') ?? ''; load(); });
   document.addEventListener('click', (event) => {
     const link = event.target.closest('#side a, .chip a, .state a');
@@ -32,6 +31,7 @@ export async function start() {
     if (event.target.id === 'sort') set('sort_order', event.target.value);
     if (event.target.closest('.row')) showSelection();
   });
+  await load();
   followChanges(() => { if (!selected().length) load({ quiet: true }); });
 }
 

@@ -16,7 +16,6 @@ const load = async () => {
 export async function start() {
   document.title = 'Overview · convstore';
   document.body.classList.add('wide');
-  await load();
   addEventListener('popstate', load);
   document.addEventListener('click', (event) => {
     const button = event.target.closest('[data-days], [data-doctor]');
@@ -24,4 +23,5 @@ export async function start() {
     if (button.dataset.days) history.pushState(null, '', `${base}/overview?days=${button.dataset.days}`);
     load();
   });
+  await load();
 }
