@@ -13,8 +13,9 @@ from ..index.event_outline import BINS, TURNS_MAX, Outline
 from ..model.ids import event_file_name
 from ..model.redaction import redact_file
 from ..store.read.event_reader import EventReader, Window
-from . import event_blocks
-from .event_blocks import PAIR_DISTANCE, Event
+from . import event_blocks, event_bodies
+from .event_blocks import PAIR_DISTANCE
+from .event_bodies import Event
 from .rows import make_row
 
 SECTION = 100
@@ -142,7 +143,7 @@ async def make_inside(
         observation = await _read(log, observation_id)
         if observation.value.get("action_id") != event.id:
             raise EventNotFound(f"event {observation_id[:64]} is not the observation of event {event_id[:64]}")
-    body = await asyncio.to_thread(event_blocks.make_body, event, observation, whole=whole)
+    body = await asyncio.to_thread(event_bodies.make_body, event, observation, whole=whole)
     return {"conversation_id": conversation_id, "body": body, "event": event, "observation": observation}
 
 

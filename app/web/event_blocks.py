@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import Any
 
 import orjson
@@ -15,6 +14,7 @@ from markupsafe import Markup
 
 from ..model.event import STATE_UPDATE, content_texts, image_urls
 from . import markup
+from .event_bodies import Body, Event, as_dict, is_command, list_acp_diffs, list_dicts, list_tasks, make_body
 
 GAP_S = 600
 """The page shows a pause between two events if it is longer than this."""
@@ -24,38 +24,10 @@ PAIR_DISTANCE = 50
 _WHAT_MAX = 300
 _MINUS = "\N{MINUS SIGN}"
 _RESULT_MAX = 80
-_FIELDS_MAX = 20_000
 _SILENT = ("ThinkObservation", "TaskTrackerObservation")
 """Kinds of observations whose text is not shown, because it is always the same."""
 _TEXT_MAX = 100_000
-_WHOLE_MAX = 4_000_000
 _EDITORS = ("FileEditorAction", "StrReplaceEditorAction", "PlanningFileEditorAction")
-
-
-@dataclass(slots=True, eq=False)
-class Event:
-    """A readable event with its number. `value` is its JSON with secrets masked."""
-
-    seq: int
-    value: dict[str, Any]
-
-    @property
-    def id(self) -> str:
-        """The event's id."""
-        return str(self.value.get("id") or "")
-
-    @property
-    def kind(self) -> str:
-        """The name of its class."""
-        return str(self.value.get("kind") or "")
-
-    @property
-    def time(self) -> datetime | None:
-        """Its timestamp as in the file, often without a zone. None if it is invalid."""
-        try:
-            return datetime.fromisoformat(str(self.value.get("timestamp")))
-        except ValueError:
-            return None
 
 
 @dataclass(slots=True)
@@ -100,20 +72,6 @@ class Block:
         return time.isoformat(timespec="seconds") if time else ""
 
 
-@dataclass(slots=True)
-class Body:
-    """The inside of a folded block: diffs by the paths of their files, tasks, text, output, fields as JSON, images."""
-
-    diffs: list[tuple[str, markup.Diff]] = field(default_factory=list)
-    tasks: list[tuple[str, str]] = field(default_factory=list)
-    html: Markup = field(default_factory=Markup)
-    output: Markup | None = None
-    shown: int = 0
-    total: int = 0
-    fields: str = ""
-    images: list[str] = field(default_factory=list)
-
-
 def make_blocks(events: Iterable[Event], earlier: Iterable[Event] = (), later: Iterable[Event] = ()) -> list[Block]:
     """Return the blocks of consecutive events.
 
@@ -148,27 +106,6 @@ def _pair(actions: Iterable[Event], observations: Iterable[Event]) -> dict[Event
     return answers
 
 
-def make_body(event: Event, observation: Event | None, *, whole: bool = False) -> Body:
-    """Return the body of a block; with `whole`, all lines of an output."""
-    action = _dict(event.value.get("action"))
-    seen = _dict((observation or event).value.get("observation"))
-    if event.kind == "ACPToolCallEvent":
-        return _acp_body(event, whole=whole)
-    if "old_content" in seen or "new_content" in seen:
-        return _edit_body(seen, action)
-    if _tasks(action):
-        return Body(tasks=_tasks(action))
-    if action.get("kind") == "ThinkAction":
-        return Body(html=markup.markdown(str(action.get("thought") or "")))
-    text = "\n".join(content_texts(seen.get("content"))) or _error_text(observation)
-    if seen.get("kind") == "TerminalObservation" or _is_command(action):
-        return _output_body(text, whole=whole)
-    body = _output_body(text, whole=whole) if text else Body()
-    body.images = image_urls((observation or event).value)
-    body.fields = _pretty(action or event.value)
-    return body
-
-
 def _make(event: Event, observation: Event | None) -> Block:
     maker = _MAKERS.get(event.kind)
     if maker is not None:
@@ -179,7 +116,7 @@ def _make(event: Event, observation: Event | None) -> Block:
 
 
 def _message(event: Event) -> Block:
-    message = _dict(event.value.get("llm_message"))
+    message = as_dict(event.value.get("llm_message"))
     content = message.get("content")
     texts = content_texts(_without_images(content)) + content_texts(event.value.get("extended_content"))
     user = event.value.get("source") == "user"
@@ -201,7 +138,7 @@ def _show_text(block: Block, text: str) -> None:
 
 
 def _action(event: Event, observation: Event | None) -> Block:
-    action = _dict(event.value.get("action"))
+    action = as_dict(event.value.get("action"))
     thought = "\n\n".join(text for text in content_texts(event.value.get("thought")) if text.strip())
     reasoning = str(event.value.get("reasoning_content") or "")
     if action.get("kind") == "FinishAction":
@@ -222,7 +159,7 @@ def _add_result(block: Block, observation: Event | None) -> None:
     if observation is None:
         return
     block.observation = observation
-    seen = _dict(observation.value.get("observation"))
+    seen = as_dict(observation.value.get("observation"))
     block.result, block.bad = _result(seen)
     if not block.bad and seen.get("kind") in _SILENT:
         block.result = Markup()
@@ -261,7 +198,7 @@ def _changes(seen: dict[str, Any]) -> Markup:
 
 def _observation(event: Event) -> Block:
     """Return the block of an observation whose action is far away or missing."""
-    seen = _dict(event.value.get("observation"))
+    seen = as_dict(event.value.get("observation"))
     block = Block("step", "tools", event, tool=str(event.value.get("tool_name") or "tool"), has_body=True)
     block.what = _line("\n".join(content_texts(seen.get("content"))), _WHAT_MAX)
     block.result, block.bad = _result(seen)
@@ -275,33 +212,11 @@ def _acp(event: Event) -> Block:
     block.what = _line(str(value.get("title") or ""), _WHAT_MAX)
     block.bad = bool(value.get("is_error")) or value.get("status") == "failed"
     block.result = Markup('<span class="{}">{}</span>').format("no" if block.bad else "ok", value.get("status") or "")
-    changes = _acp_diffs(value.get("content"))
+    changes = list_acp_diffs(value.get("content"))
     block.group = "errors" if block.bad else "edits" if changes else "tools"
     if block.bad:
         block.open, block.body = True, make_body(event, None)
     return block
-
-
-def _acp_diffs(content: object) -> list[dict[str, Any]]:
-    return [one for one in _dicts(content) if one.get("type") == "diff"]
-
-
-def _acp_body(event: Event, *, whole: bool) -> Body:
-    diffs = _acp_diffs(event.value.get("content"))
-    if diffs:
-        return Body(diffs=[_acp_diff(one) for one in diffs])
-    parts = [_dict(one.get("content")).get("text") for one in _dicts(event.value.get("content"))]
-    text = "\n".join(part for part in parts if isinstance(part, str))
-    output = event.value.get("raw_output")
-    body = _output_body(text or (output if isinstance(output, str) else ""), whole=whole)
-    body.fields = _pretty(event.value.get("raw_input"))
-    return body
-
-
-def _acp_diff(one: dict[str, Any]) -> tuple[str, markup.Diff]:
-    old, new = one.get("oldText") or one.get("old_text"), one.get("newText") or one.get("new_text")
-    path = str(one.get("path") or "")
-    return path, markup.diff(str(old or ""), str(new or ""), path)
 
 
 def _agent_error(event: Event) -> Block:
@@ -309,7 +224,7 @@ def _agent_error(event: Event) -> Block:
 
 
 def _conversation_error(event: Event) -> Block:
-    retry = _dict(event.value.get("classification")).get("retryable")
+    retry = as_dict(event.value.get("classification")).get("retryable")
     more = ", may be tried again" if retry else ""
     block = _note(event, "The run failed.", str(event.value.get("detail") or ""), "bad")
     block.what = f"{event.value.get('code') or ''}{more}"
@@ -397,48 +312,23 @@ _MAKERS: dict[str, Callable[[Event], Block]] = {
 def _tool_and_what(event: Event, action: dict[str, Any]) -> tuple[str, str]:
     """Return a short name of a tool, and its most important argument."""
     tool = str(event.value.get("tool_name") or "tool")
-    if _is_command(action):
+    if is_command(action):
         return "terminal", _line(str(action["command"]), _WHAT_MAX)
     if action.get("kind") in _EDITORS:
         return ("read" if action.get("command") == "view" else "edit"), _line(str(action.get("path") or ""), _WHAT_MAX)
-    tasks = _tasks(action)
+    tasks = list_tasks(action)
     if tasks:
         return "tasks", f"{sum(status == 'done' for status, _ in tasks)} of {len(tasks)} done"
     for name in ("url", "thought", "pattern", "query", "path", "description", "prompt"):
         if isinstance(action.get(name), str) and action[name].strip():
             return tool, _line(action[name], _WHAT_MAX)
     given = {name: value for name, value in action.items() if name != "kind"}
-    arguments = _dict(event.value.get("tool_call")).get("arguments") if not given else None
+    arguments = as_dict(event.value.get("tool_call")).get("arguments") if not given else None
     return tool, _line(str(arguments) if arguments else orjson.dumps(given).decode(), _WHAT_MAX)
-
-
-def _is_command(action: dict[str, Any]) -> bool:
-    return action.get("kind") in ("TerminalAction", "ExecuteBashAction") and isinstance(action.get("command"), str)
 
 
 def _is_edit(action: dict[str, Any]) -> bool:
     return action.get("kind") in _EDITORS and action.get("command") != "view"
-
-
-def _tasks(action: dict[str, Any]) -> list[tuple[str, str]]:
-    """Return (status, title) of each task of a list."""
-    return [(str(one.get("status") or ""), str(one.get("title") or "")) for one in _dicts(action.get("task_list"))]
-
-
-def _edit_body(seen: dict[str, Any], action: dict[str, Any]) -> Body:
-    path = str(seen.get("path") or action.get("path") or "")
-    old, new = seen.get("old_content"), seen.get("new_content")
-    old, new = old if isinstance(old, str) else "", new if isinstance(new, str) else ""
-    return Body(diffs=[(path, markup.diff(old, new, path))])
-
-
-def _output_body(text: str, *, whole: bool) -> Body:
-    last = markup.tail(text, _WHOLE_MAX, _WHOLE_MAX) if whole else markup.tail(text)
-    return Body(output=markup.terminal(last.text), shown=last.shown, total=last.total)
-
-
-def _error_text(event: Event | None) -> str:
-    return str(event.value.get("error") or "") if event is not None else ""
 
 
 def _pause(before: Event | None, event: Event) -> tuple[str, str]:
@@ -484,21 +374,5 @@ def _line(text: str, longest: int) -> str:
     return one if len(one) <= longest else f"{one[: longest - 1]}…"
 
 
-def _pretty(value: object) -> str:
-    """Return JSON with indentation, cut to a length."""
-    if value is None:
-        return ""
-    text = orjson.dumps(value, option=orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS, default=str).decode()
-    return text if len(text) <= _FIELDS_MAX else f"{text[:_FIELDS_MAX]}\n… cut; the raw event has all"
-
-
 def _without_images(content: object) -> list[dict[str, Any]]:
-    return [one for one in _dicts(content) if one.get("type") != "image"]
-
-
-def _dict(value: object) -> dict[str, Any]:
-    return value if isinstance(value, dict) else {}
-
-
-def _dicts(value: object) -> list[dict[str, Any]]:
-    return [one for one in value if isinstance(one, dict)] if isinstance(value, list) else []
+    return [one for one in list_dicts(content) if one.get("type") != "image"]

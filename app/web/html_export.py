@@ -19,7 +19,8 @@ from ..model.ids import ConversationId, dashed
 from ..model.jsonlines import find_event
 from ..model.text.event_text import preview_text
 from .conversation_view import SECTION, SECTION_MAX_BYTES
-from .event_blocks import PAIR_DISTANCE, Block, Event, make_blocks, make_body
+from .event_blocks import PAIR_DISTANCE, Block, make_blocks
+from .event_bodies import Event, make_body
 from .rows import make_row
 from .templates import render
 

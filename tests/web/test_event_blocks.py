@@ -8,7 +8,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from app.web.event_blocks import PAIR_DISTANCE, Block, Event, make_blocks, make_body
+from app.web.event_blocks import PAIR_DISTANCE, Block, make_blocks
+from app.web.event_bodies import Event, make_body
 from tests.builders import make_event, make_message_event
 
 Json = dict[str, Any]
@@ -100,21 +101,6 @@ def test_an_edit_is_a_diff_with_numbers() -> None:
         ("-", 2, None),
         ("+", None, 2),
     ]
-
-
-def test_an_acp_call_shows_the_diff_of_each_file() -> None:
-    content = [
-        {"type": "diff", "path": "a.py", "old_text": "a\n", "new_text": "b\n"},
-        {"type": "diff", "path": "b.py", "oldText": "c\n", "newText": "d\n"},
-    ]
-    body = make_body(event(0, kind="ACPToolCallEvent", title="Edit two files", content=content), None)
-    assert [(path, diff.added, diff.removed) for path, diff in body.diffs] == [("a.py", 1, 1), ("b.py", 1, 1)]
-
-
-def test_the_screenshot_of_a_browser_is_an_image() -> None:
-    action = event(0, kind="ActionEvent", tool_name="browser_navigate", thought=[], action={"url": "http://a/"})
-    seen: Json = {"kind": "BrowserObservation", "content": [], "exit_code": None, "screenshot_data": "/9j/4AAQ"}
-    assert make_body(action, answer(1, action, **seen)).images == ["data:image/jpeg;base64,/9j/4AAQ"]
 
 
 def test_a_list_of_tasks_and_a_thought_are_read_as_such() -> None:

@@ -1,0 +1,144 @@
+"""Events as the page reads them, and the insides of their folded blocks: diffs, output, tasks, fields as JSON."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+import orjson
+from markupsafe import Markup
+
+from ..model.event import content_texts, image_urls
+from . import markup
+
+_FIELDS_MAX = 20_000
+_WHOLE_MAX = 4_000_000
+
+
+@dataclass(slots=True, eq=False)
+class Event:
+    """A readable event with its number. `value` is its JSON with secrets masked."""
+
+    seq: int
+    value: dict[str, Any]
+
+    @property
+    def id(self) -> str:
+        """The event's id."""
+        return str(self.value.get("id") or "")
+
+    @property
+    def kind(self) -> str:
+        """The name of its class."""
+        return str(self.value.get("kind") or "")
+
+    @property
+    def time(self) -> datetime | None:
+        """Its timestamp as in the file, often without a zone. None if it is invalid."""
+        try:
+            return datetime.fromisoformat(str(self.value.get("timestamp")))
+        except ValueError:
+            return None
+
+
+@dataclass(slots=True)
+class Body:
+    """The inside of a folded block: diffs by the paths of their files, tasks, text, output, fields as JSON, images."""
+
+    diffs: list[tuple[str, markup.Diff]] = field(default_factory=list)
+    tasks: list[tuple[str, str]] = field(default_factory=list)
+    html: Markup = field(default_factory=Markup)
+    output: Markup | None = None
+    shown: int = 0
+    total: int = 0
+    fields: str = ""
+    images: list[str] = field(default_factory=list)
+
+
+def make_body(event: Event, observation: Event | None, *, whole: bool = False) -> Body:
+    """Return the body of a block; with `whole`, all lines of an output."""
+    action = as_dict(event.value.get("action"))
+    seen = as_dict((observation or event).value.get("observation"))
+    if event.kind == "ACPToolCallEvent":
+        return _acp_body(event, whole=whole)
+    if "old_content" in seen or "new_content" in seen:
+        return _edit_body(seen, action)
+    if list_tasks(action):
+        return Body(tasks=list_tasks(action))
+    if action.get("kind") == "ThinkAction":
+        return Body(html=markup.markdown(str(action.get("thought") or "")))
+    text = "\n".join(content_texts(seen.get("content"))) or _error_text(observation)
+    if seen.get("kind") == "TerminalObservation" or is_command(action):
+        return _output_body(text, whole=whole)
+    body = _output_body(text, whole=whole) if text else Body()
+    body.images = image_urls((observation or event).value)
+    body.fields = _pretty(action or event.value)
+    return body
+
+
+def is_command(action: dict[str, Any]) -> bool:
+    """Whether an action runs a command in a terminal."""
+    return action.get("kind") in ("TerminalAction", "ExecuteBashAction") and isinstance(action.get("command"), str)
+
+
+def list_tasks(action: dict[str, Any]) -> list[tuple[str, str]]:
+    """Return (status, title) of each task of a list."""
+    return [(str(one.get("status") or ""), str(one.get("title") or "")) for one in list_dicts(action.get("task_list"))]
+
+
+def _edit_body(seen: dict[str, Any], action: dict[str, Any]) -> Body:
+    path = str(seen.get("path") or action.get("path") or "")
+    old, new = seen.get("old_content"), seen.get("new_content")
+    old, new = old if isinstance(old, str) else "", new if isinstance(new, str) else ""
+    return Body(diffs=[(path, markup.diff(old, new, path))])
+
+
+def _output_body(text: str, *, whole: bool) -> Body:
+    last = markup.tail(text, _WHOLE_MAX, _WHOLE_MAX) if whole else markup.tail(text)
+    return Body(output=markup.terminal(last.text), shown=last.shown, total=last.total)
+
+
+def list_acp_diffs(content: object) -> list[dict[str, Any]]:
+    """Return the diffs among the contents of an ACP tool call."""
+    return [one for one in list_dicts(content) if one.get("type") == "diff"]
+
+
+def _acp_body(event: Event, *, whole: bool) -> Body:
+    diffs = list_acp_diffs(event.value.get("content"))
+    if diffs:
+        return Body(diffs=[_acp_diff(one) for one in diffs])
+    parts = [as_dict(one.get("content")).get("text") for one in list_dicts(event.value.get("content"))]
+    text = "\n".join(part for part in parts if isinstance(part, str))
+    output = event.value.get("raw_output")
+    body = _output_body(text or (output if isinstance(output, str) else ""), whole=whole)
+    body.fields = _pretty(event.value.get("raw_input"))
+    return body
+
+
+def _acp_diff(one: dict[str, Any]) -> tuple[str, markup.Diff]:
+    old, new = one.get("oldText") or one.get("old_text"), one.get("newText") or one.get("new_text")
+    path = str(one.get("path") or "")
+    return path, markup.diff(str(old or ""), str(new or ""), path)
+
+
+def _error_text(event: Event | None) -> str:
+    return str(event.value.get("error") or "") if event is not None else ""
+
+
+def _pretty(value: object) -> str:
+    """Return JSON with indentation, cut to a length."""
+    if value is None:
+        return ""
+    text = orjson.dumps(value, option=orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS, default=str).decode()
+    return text if len(text) <= _FIELDS_MAX else f"{text[:_FIELDS_MAX]}\n… cut; the raw event has all"
+
+
+def as_dict(value: object) -> dict[str, Any]:
+    """Return a value if it is an object of JSON, else an empty one."""
+    return value if isinstance(value, dict) else {}
+
+
+def list_dicts(value: object) -> list[dict[str, Any]]:
+    """Return the objects in a list of JSON; [] if the value is no list."""
+    return [one for one in value if isinstance(one, dict)] if isinstance(value, list) else []
