@@ -5,11 +5,12 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, ClassVar
 
-from pydantic import BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field
 
 from ..model.facets import Facet, parse_facets
 from ..model.filters import Archived, ConversationFilter, Status, parse_tag
 from ..model.ids import ConversationId
+from ..model.periods import QUARTER_US
 from ..model.times import to_us
 from .cached_routes import CachedQuery
 from .openapi import FacetNames
@@ -22,6 +23,15 @@ Text = Annotated[str, Field(max_length=4_200)]
 TagText = Annotated[str, Field(min_length=1, max_length=4_200)]
 Cost = Annotated[float, Field(allow_inf_nan=False)]
 Number = Annotated[int, Field(ge=0, le=_INT64_MAX)]
+
+
+def _require_quarter(moment: datetime) -> datetime:
+    if to_us(moment) % QUARTER_US:
+        raise ValueError("use a full quarter of an hour, such as 10:00, 10:15, 10:30 or 10:45")
+    return moment
+
+
+Quarter = Annotated[Moment, AfterValidator(_require_quarter)]
 
 
 def _as_list(given: object) -> object:
@@ -75,6 +85,12 @@ class FilterQuery(CachedQuery):
     updated_at__lt: Moment | None = Field(default=None, description="updated before this time")
     last_event_at__gte: Moment | None = Field(default=None, description="with the last event at this time or later")
     last_event_at__lt: Moment | None = Field(default=None, description="with the last event before this time")
+    event_at__gte: Quarter | None = Field(
+        default=None, description="with an event at this time or later; a full quarter of an hour, as each midnight is"
+    )
+    event_at__lt: Quarter | None = Field(
+        default=None, description="with an event before this time; with event_at__gte: with an event in that span"
+    )
     cost__gte: Cost | None = Field(default=None, description="with this cost or more")
     cost__lt: Cost | None = Field(default=None, description="with less cost")
     event_count__gte: Number | None = Field(default=None, description="with at least this many events")
@@ -112,6 +128,8 @@ class FilterQuery(CachedQuery):
             updated_at_lt_us=_to_us(self.updated_at__lt),
             last_event_at_gte_us=_to_us(self.last_event_at__gte),
             last_event_at_lt_us=_to_us(self.last_event_at__lt),
+            event_at_gte_us=_to_us(self.event_at__gte),
+            event_at_lt_us=_to_us(self.event_at__lt),
             cost_gte=self.cost__gte,
             cost_lt=self.cost__lt,
             event_count_gte=self.event_count__gte,

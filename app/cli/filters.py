@@ -12,6 +12,7 @@ from ..errors import InvalidSettings
 from ..model.filters import Archived, ConversationFilter, Status, Tag, is_blank, parse_tag
 from ..model.ids import ConversationId, parse_conversation_id
 from ..model.info import match_tag_key
+from ..model.periods import QUARTER_US
 from ..model.times import find_time_us
 from .context import OptionGroup
 
@@ -57,6 +58,13 @@ def _make_filter(
     active_before: Annotated[
         str | None, typer.Option(metavar="TIME", help="Only with the last event before this time.")
     ] = None,
+    events_since: Annotated[
+        str | None,
+        typer.Option(metavar="TIME", help="Only with an event at this time or later, in full quarter hours."),
+    ] = None,
+    events_before: Annotated[
+        str | None, typer.Option(metavar="TIME", help="Only with an event before this time, and after --events-since.")
+    ] = None,
     min_cost: Annotated[float | None, typer.Option(help="Only with this cost or more.")] = None,
     max_cost: Annotated[float | None, typer.Option(help="Only with less cost.")] = None,
     min_events: Annotated[int | None, typer.Option(min=0, help="Only with at least this many events.")] = None,
@@ -94,6 +102,8 @@ def _make_filter(
         created_at_lt_us=_time("--created-before", created_before),
         last_event_at_gte_us=_time("--active-since", active_since),
         last_event_at_lt_us=_time("--active-before", active_before),
+        event_at_gte_us=_quarter("--events-since", events_since),
+        event_at_lt_us=_quarter("--events-before", events_before),
         cost_gte=_cost("--min-cost", min_cost),
         cost_lt=_cost("--max-cost", max_cost),
         event_count_gte=min_events,
@@ -140,6 +150,13 @@ def _time(option: str, text: str | None) -> int | None:
     found = find_time_us(text)
     if text is not None and found is None:
         raise InvalidSettings(f"{option} {text[:64]!r} is not a time; write it as 2026-01-31 or 2026-01-31T12:00:00Z")
+    return found
+
+
+def _quarter(option: str, text: str | None) -> int | None:
+    found = _time(option, text)
+    if found is not None and found % QUARTER_US:
+        raise InvalidSettings(f"{option} {text!r} is no full quarter of an hour; write 10:00, 10:15, 10:30 or 10:45")
     return found
 
 

@@ -12,7 +12,8 @@ from zoneinfo import ZoneInfo
 
 import typer
 
-from ..model.costs import Amount, Period, Point
+from ..model.costs import Amount, Point
+from ..model.periods import Period
 from ..store.store import ConversationStore
 from .context import SyncDirContextOptions, parse_age
 from .filters import AnyArchivedFilterOptions

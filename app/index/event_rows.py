@@ -29,6 +29,7 @@ from ..model.ids import ConversationId, EventName, dashed
 from ..model.page import Cursor, EventOrder
 from ..model.times import format_us
 from . import state
+from .activity import add_activity, clear_activity, recount_activity
 from .connections import ReadConnection, WriteConnection
 from .dialect import Sql, compiled, insert
 from .sqlite.text_index import MessageText, add_messages, clear_messages, write_messages
@@ -409,15 +410,19 @@ def upsert_events(index: WriteConnection, changes: Sequence[LogChange]) -> int:
     if not gone and inserted == len(
         fresh
     ):  # texts are written together with their events, so new events have no texts yet
+        add_activity(index, [(key, row.facts.timestamp_us) for key, row in rows])
         return inserted + add_messages(index, said)
     unsaid = [MessageText(change.key, *name, None, "") for change in changes for name in change.delete]
-    changed = deleted + inserted + write_messages(index, unsaid + said)
-    return changed + index.execute_many(_upsert_sql(), fresh)
+    changed = deleted + inserted + index.execute_many(_upsert_sql(), fresh)
+    if changed:
+        recount_activity(index, {change.key for change in changes})
+    return changed + write_messages(index, unsaid + said)
 
 
 def delete_all(index: WriteConnection) -> None:
     """Delete all event rows and texts. The next sync reads the logs again."""
     clear_messages(index)
+    clear_activity(index)
     index.execute(delete(event))
 
 

@@ -34,11 +34,10 @@ from . import filter_sql
 from .connections import ReadConnection
 from .dialect import Sql, compiled
 from .filter_sql import bare, clauses, clauses_by_index, clauses_to_count
-from .tables import conversation, conversation_tag, event
+from .tables import conversation, conversation_tag
 
 _WORKSPACES = 8
 """The number of workspaces that are listed by their cost."""
-_US: ColumnElement[int] = literal_column("1000000")
 _DAY_US: ColumnElement[int] = literal_column("86400000000")
 _DAY_S: ColumnElement[int] = literal_column("86400")
 _BEFORE_1970_US: ColumnElement[int] = literal_column("62135596800000000")
@@ -206,14 +205,6 @@ class WorkspaceCost(NamedTuple):
     cost: float
 
 
-class HourCount(NamedTuple):
-    """The number of events in an hour of a weekday (0: Monday), in UTC plus the requested offset."""
-
-    weekday: int
-    hour: int
-    events: int
-
-
 @lru_cache(maxsize=256)
 def _sums_sql(names: tuple[str, ...]) -> Sql:
     cost = conversation.c.cost
@@ -234,19 +225,6 @@ def _workspaces_sql(names: tuple[str, ...]) -> Sql:
     )
 
 
-@lru_cache(maxsize=256)
-def _hours_sql(names: tuple[str, ...]) -> Sql:
-    seconds = event.c.timestamp // _US + bindparam("offset_s", type_=Integer)
-    weekday = (seconds // literal_column("86400") + literal_column("3")) % literal_column("7")
-    hour = seconds // literal_column("3600") % literal_column("24")
-    admitted = select(conversation.c.id).where(*clauses_by_index(names)).correlate(None)
-    return compiled(
-        select(weekday.label("weekday"), hour.label("hour"), func.count())
-        .where(event.c.conversation.in_(admitted), event.c.timestamp >= bindparam("since_us"))
-        .group_by(literal_column("1"), literal_column("2"))
-    )
-
-
 async def read_sums(index: ReadConnection, asked: ConversationFilter) -> Sums:
     """Return the sums over the conversations that match."""
     names, values = filter_sql.compile_filter(asked)
@@ -260,15 +238,6 @@ async def list_workspace_costs(index: ReadConnection, asked: ConversationFilter)
     return [WorkspaceCost(*row) for row in await index.fetch_all(_workspaces_sql(names), values)]
 
 
-async def count_hours(
-    index: ReadConnection, asked: ConversationFilter, since_us: int, offset_s: int
-) -> list[HourCount]:
-    """Return the numbers of events since a time in the matching conversations, by weekday and hour."""
-    names, values = filter_sql.compile_filter(asked)
-    rows = await index.fetch_all(_hours_sql(names), values | {"since_us": since_us, "offset_s": offset_s})
-    return [HourCount(*row) for row in rows]
-
-
 @lru_cache(maxsize=256)
 def _usage_sql(names: tuple[str, ...], split: str | None) -> Sql:
     calls = func.json_each(conversation.c.usage).table_valued("value").alias("calls")
@@ -276,7 +245,7 @@ def _usage_sql(names: tuple[str, ...], split: str | None) -> Sql:
     def field(place: int) -> ColumnElement[Any]:
         return func.json_extract(calls.c.value, literal_column(f"'$[{place}]'"))
 
-    last = conversation.c.last_event_at // literal_column("3600000000")
+    last = conversation.c.last_event_at // literal_column("3600000000", type_=Integer)
     hour = func.coalesce(field(0), last).label("hour")
     by: ColumnElement[Any] = field(1) if split == "model" else literal_column("''") if split is None else bare(split)
     sums = [func.sum(field(place)) for place in (2, 3, 4, 5)]

@@ -18,10 +18,11 @@ from sqlalchemy.sql.operators import custom_op
 
 from ..model.conversation import COLUMN_MAX, TAG_MAX, truncate_text
 from ..model.filters import ConversationFilter, Tag
+from ..model.periods import QUARTER_US
 from ..model.text.tokenizer import fold_title, parse_question
 from ..model.workspace import find_below, normalize_workspace
 from .sqlite.text_index import SAYING, TITLED
-from .tables import conversation, conversation_tag
+from .tables import activity, conversation, conversation_tag
 
 Column = Callable[[str], ColumnElement[Any]]
 """Returns a column of `conversation` by name."""
@@ -87,6 +88,11 @@ _CLAUSES: dict[str, Clause] = {
         (column("workspace") == bindparam("workspace_under"))
         | ((column("workspace") >= bindparam("workspace_first")) & (column("workspace") < bindparam("workspace_end")))
     ),
+    "active": lambda column: column("id").in_(
+        select(activity.c.conversation).where(
+            activity.c.quarter >= bindparam("active_first"), activity.c.quarter < bindparam("active_end")
+        )
+    ),
     "model": _is("model"),
     "agent_kind": _is("agent_kind"),
     "parent": _is("parent"),
@@ -105,7 +111,7 @@ _CLAUSES: dict[str, Clause] = {
     **{f"{name}_lt": _before(name) for name in RANGED},
 }
 
-FEW = frozenset({"q", "nothing", "parent", "orphaned", "forked_from", "unreadable", "owned"})
+FEW = frozenset({"active", "q", "nothing", "parent", "orphaned", "forked_from", "unreadable", "owned"})
 """The conditions that match few rows, each with its own database index."""
 
 COLUMNS = (
@@ -116,6 +122,7 @@ COLUMNS = (
 
 ALL_SHELVES = (0, 1, 2, 3)
 _ON_SHELVES = "archived "
+_ANY_QUARTER = 2**40
 _TRIGRAM = 3
 _ONE_OF = "one of "
 _COLUMN_OF = {"workspace_under": "workspace"}
@@ -163,6 +170,7 @@ def compile_filter(asked: ConversationFilter) -> CompiledFilter:
         _compile_any("status", asked.statuses),
         _compile_any("workspace", map(normalize_workspace, asked.workspaces)),
         _compile_below(asked.workspace_under),
+        _compile_active(asked.event_at_gte_us, asked.event_at_lt_us),
     ):
         names += more.names
         values |= more.values
@@ -207,6 +215,17 @@ def _compile_below(directory: str | None) -> CompiledFilter:
         "workspace_end": below.end,
     }
     return CompiledFilter(("workspace_under",), values)
+
+
+def _compile_active(since_us: int | None, until_us: int | None) -> CompiledFilter:
+    """Return the condition that a conversation has an event in a span of time."""
+    if since_us is None and until_us is None:
+        return CompiledFilter((), {})
+    values: dict[str, object] = {
+        "active_first": -_ANY_QUARTER if since_us is None else since_us // QUARTER_US,
+        "active_end": _ANY_QUARTER if until_us is None else until_us // QUARTER_US,
+    }
+    return CompiledFilter(("active",), values)
 
 
 def shelf_name(shelves: Sequence[int]) -> str:

@@ -128,6 +128,16 @@ event = Table(
     sqlite_with_rowid=False,
 )
 
+activity = Table(
+    "activity",
+    metadata,
+    Column("conversation", Integer, ForeignKey("conversation.id", ondelete="CASCADE"), primary_key=True),
+    Column("quarter", Integer, primary_key=True, comment="a quarter of an hour, counted from 1970 in UTC"),
+    Column("events", Integer, nullable=False, comment="events with a time in it, readable or not"),
+    Index("ix_activity_quarter", "quarter", "conversation", "events"),
+    sqlite_with_rowid=False,
+)
+
 edit = Table(
     "edit",
     metadata,

@@ -8,11 +8,12 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime, timedelta, tzinfo
-from enum import StrEnum
+from datetime import UTC, datetime, tzinfo
 from typing import Any, NamedTuple
 
 import orjson
+
+from .periods import Period, begin_of
 
 HOURS_MAX = 500
 """The maximum number of entries of a conversation. If it has more, they are summed up by day."""
@@ -49,15 +50,6 @@ class Amount(NamedTuple):
             max(self.completion - other.completion, 0),
             max(self.cached - other.cached, 0),
         )
-
-
-class Period(StrEnum):
-    """The length of the periods of a series. A week begins on Monday."""
-
-    HOUR = "hour"
-    DAY = "day"
-    WEEK = "week"
-    MONTH = "month"
 
 
 def usage_json(state: Mapping[str, Any]) -> str | None:
@@ -133,17 +125,6 @@ def _dicts(value: object) -> list[dict[str, Any]]:
     return [one for one in value if isinstance(one, dict)] if isinstance(value, list) else []
 
 
-def begin_of(hour: int, period: Period, zone: tzinfo = UTC) -> datetime:
-    """Return the beginning, in a zone, of the period that contains an hour (counted from 1970)."""
-    at = datetime.fromtimestamp(hour * 3600, zone)
-    if period is Period.HOUR:
-        return at.replace(minute=0, second=0, microsecond=0)
-    day = at.replace(hour=0, minute=0, second=0, microsecond=0)
-    if period is Period.WEEK:
-        return day - timedelta(days=day.weekday())
-    return day.replace(day=1) if period is Period.MONTH else day
-
-
 class Point(NamedTuple):
     """The amount of one period and one value of the split: a model, a workspace, a status, or ""."""
 
@@ -156,6 +137,6 @@ def sum_periods(rows: Iterable[tuple[int, str, Amount]], period: Period, zone: t
     """Sum up amounts by period and split. The earliest period comes first; within a period, the costliest split."""
     sums: defaultdict[tuple[datetime, str], Amount] = defaultdict(Amount)
     for hour, split, amount in rows:
-        sums[begin_of(hour, period, zone), split] += amount
+        sums[begin_of(3600 * hour, period, zone), split] += amount
     points = [Point(begin, split, amount) for (begin, split), amount in sums.items()]
     return sorted(points, key=lambda point: (point.begin, -point.amount.cost, point.split))

@@ -62,7 +62,8 @@ class ConversationFilter:
     `title_contains` ignores case and accents. By default, archived conversations do not match, nor those of
     sub-agents below others, except for a filter by `parent`. A conversation must have all of `tags`, and any of
     `workspaces`. `workspace_under` is a directory; directories below it match, too. `orphaned` means that the
-    parent is not in the index. `openable` means that agent-server can open it. `owned` means that a server
+    parent is not in the index. `event_at_gte_us` and `event_at_lt_us` together mean an event in that span; both are
+    rounded down to quarters of an hour. `openable` means that agent-server can open it. `owned` means that a server
     holds the lease now.
     """
 
@@ -84,6 +85,8 @@ class ConversationFilter:
     updated_at_lt_us: int | None = None
     last_event_at_gte_us: int | None = None
     last_event_at_lt_us: int | None = None
+    event_at_gte_us: int | None = None
+    event_at_lt_us: int | None = None
     cost_gte: float | None = None
     cost_lt: float | None = None
     event_count_gte: int | None = None

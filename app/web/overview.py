@@ -9,10 +9,11 @@ from dataclasses import replace
 from datetime import date, timedelta, timezone
 from typing import Any, NamedTuple
 
-from ..model.costs import Period, Point
+from ..model.costs import Point
 from ..model.facets import Facet, FacetKind
 from ..model.filters import ConversationFilter, Status
 from ..model.page import SortOrder, View
+from ..model.periods import Period
 from ..settings import Settings
 from ..store.admin.doctor import Finding, Level
 from ..store.admin.usage import StoreUsage
@@ -46,7 +47,7 @@ async def make_overview(
     workspaces = await store.list_workspace_costs(replace(asked, cost_gte=0.000001))
     most = max((one.cost for one in workspaces), default=0)
     zone = timezone(timedelta(minutes=offset_min))
-    hours = await store.count_hours(asked, since_us=since_us or 0, offset_s=60 * offset_min)
+    hours = await store.count_hours(asked, since_us=since_us or 0, offset_min=offset_min)
     days_of_cost = await store.list_usage(asked, Period.DAY, split="model", since_us=since_us or 0, zone=zone)
     return {
         "days": days,

@@ -1,4 +1,4 @@
-"""A preview, cost and tokens by hour, whether agent-server can open it, pins, errors, and edits of files.
+"""A preview, cost and tokens by hour, whether agent-server can open it, pins, errors, edits of files, and activity.
 
 The next sync reads the columns from the files.
 
@@ -15,6 +15,8 @@ revision = "0010"
 down_revision = "0009"
 branch_labels = None
 depends_on = None
+
+_QUARTER_US = 900_000_000
 
 
 def upgrade() -> None:
@@ -38,9 +40,27 @@ def upgrade() -> None:
         sqlite_with_rowid=False,
     )
     op.create_index("ix_edit_path", "edit", ["path"])
+    op.create_table(
+        "activity",
+        sa.Column("conversation", sa.Integer, nullable=False),
+        sa.Column("quarter", sa.Integer, nullable=False),
+        sa.Column("events", sa.Integer, nullable=False),
+        sa.PrimaryKeyConstraint("conversation", "quarter", name="pk_activity"),
+        sa.ForeignKeyConstraint(
+            ["conversation"], ["conversation.id"], name="fk_activity_conversation", ondelete="CASCADE"
+        ),
+        sqlite_with_rowid=False,
+    )
+    op.execute(
+        "INSERT INTO activity (conversation, quarter, events)"  # noqa: S608
+        f" SELECT conversation, (timestamp - (timestamp % {_QUARTER_US} + {_QUARTER_US}) % {_QUARTER_US})"
+        f" / {_QUARTER_US} AS quarter, count(*) FROM event WHERE timestamp IS NOT NULL GROUP BY conversation, quarter"
+    )
+    op.create_index("ix_activity_quarter", "activity", ["quarter", "conversation", "events"])
 
 
 def downgrade() -> None:
+    op.drop_table("activity")
     op.drop_table("edit")
     op.drop_index("ix_event_errors", "event")
     op.drop_column("conversation", "pinned")

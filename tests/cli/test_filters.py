@@ -30,6 +30,7 @@ FILTERS = [
         "2099-01-01",
     ),
     ("--archived", "any", "--readable", "--free", "--children"),
+    ("--events-since", "2026-11-23T21:45:00Z", "--events-before", "2026-11-24T03:30:00+05:30"),
     ("--workspace-under", "/home/dev/mobile-i8o161e0/"),
     ("--workspace", "/nowhere", "--workspace", "/else", "--orphaned"),
     ("--parent", make_id(1), "--forked-from", make_id(2)),
@@ -46,7 +47,7 @@ def test_list_count_and_a_count_by_status_agree_under_every_filter(corpus: Path,
         assert (counted, by["count"], sums) == (len(listed),) * 3
         numbers.append(counted)
     assert numbers[-2:] == [0, 0]
-    assert all(0 < number < 30 for number in numbers[:9])
+    assert all(0 < number < 30 for number in numbers[:10])
 
 
 @pytest.mark.parametrize(
@@ -54,6 +55,7 @@ def test_list_count_and_a_count_by_status_agree_under_every_filter(corpus: Path,
     [
         ("--by", "colour", "'colour' is not a facet"),
         ("--since", "yesterday", "--since 'yesterday' is not a time"),
+        ("--events-since", "2026-01-01T10:01", "is no full quarter of an hour"),
         ("--parent", "x", "'x' is not a conversation id"),
     ],
 )

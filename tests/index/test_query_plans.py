@@ -12,6 +12,7 @@ from types import ModuleType
 import pytest
 
 from app.index import (
+    activity,
     change_feed,
     conversation_list,
     conversation_lookup,
@@ -180,7 +181,7 @@ def test_an_outline_groups_the_rows_of_one_conversation(database: sqlite3.Connec
     assert not [step for step in steps if step.startswith("SCAN") or "AUTOMATIC" in step]
 
 
-@pytest.mark.parametrize("maker", [facet_counts._sums_sql, facet_counts._workspaces_sql, facet_counts._hours_sql])
+@pytest.mark.parametrize("maker", [facet_counts._sums_sql, facet_counts._workspaces_sql])
 def test_sums_make_no_index_of_their_own(database: sqlite3.Connection, maker: Callable[..., Sql]) -> None:
     for names in ((), LISTED, ("q", *LISTED)):
         assert not [step for step in plan(database, maker(names)) if "AUTOMATIC" in step]
@@ -223,7 +224,8 @@ SEEN = {
         "_directories_sql",
         "_rows_sql",
     },
-    facet_counts: {"facets_sql", "_sums_sql", "_workspaces_sql", "_hours_sql", "_usage_sql"},
+    facet_counts: {"facets_sql", "_sums_sql", "_workspaces_sql", "_usage_sql"},
+    activity: {"_hours_sql", "_spans_sql"},
     event_outline: {"_kinds_sql", "_turns_sql", "_marks_sql", "_bins_sql"},
     conversation_rows: {"known_sql", "_doomed_sql"},
 }

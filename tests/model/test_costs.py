@@ -9,7 +9,8 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from app.model.costs import HOURS_MAX, Amount, Period, Point, sum_periods, usage_json
+from app.model.costs import HOURS_MAX, Amount, Point, sum_periods, usage_json
+from app.model.periods import Period
 
 NOON = datetime(2026, 10, 1, 12, 30, tzinfo=UTC).timestamp()
 HOUR = int(NOON // 3600)

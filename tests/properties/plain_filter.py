@@ -60,6 +60,7 @@ class Plain:
     last_event_at: int
     cost: float
     event_count: int
+    event_times: tuple[int, ...]
     archived: bool
     unreadable: bool
     openable: bool
@@ -138,6 +139,7 @@ def read_plain(path: Path) -> Plain:
         last_event_at=last,
         cost=sum(usage["accumulated_cost"] for usage in spent.values()),
         event_count=len(events),
+        event_times=tuple(micros(event["timestamp"]) for event in events),
         archived=own.exists() and json.loads(own.read_bytes())["archived"],
         unreadable=not state,
         openable=bool(state),
@@ -175,6 +177,8 @@ def admits(one: Plain, asked: ConversationFilter) -> bool:
             within(one.created_at, asked.created_at_gte_us, asked.created_at_lt_us),
             within(one.updated_at, asked.updated_at_gte_us, asked.updated_at_lt_us),
             within(one.last_event_at, asked.last_event_at_gte_us, asked.last_event_at_lt_us),
+            (asked.event_at_gte_us, asked.event_at_lt_us) == (None, None)
+            or any(within(time, asked.event_at_gte_us, asked.event_at_lt_us) for time in one.event_times),
             within(one.cost, asked.cost_gte, asked.cost_lt),
             within(one.event_count, asked.event_count_gte, asked.event_count_lt),
             asked.archived in (None, one.archived),

@@ -98,7 +98,11 @@ ASKED: dict[str, st.SearchStrategy[Any]] = {
     "top_level": st.booleans(),
     "orphaned": st.booleans(),
     "forked_from": IDS,
-    **{f"{name}_{end}_us": TIMES for name in ("created_at", "updated_at", "last_event_at") for end in ("gte", "lt")},
+    **{
+        f"{name}_{end}_us": TIMES
+        for name in ("created_at", "updated_at", "last_event_at", "event_at")
+        for end in ("gte", "lt")
+    },
     **{f"cost_{end}": COSTS for end in ("gte", "lt")},
     **{f"event_count_{end}": COUNTS for end in ("gte", "lt")},
     "archived": st.sampled_from([True, None]),

@@ -16,7 +16,7 @@ from ...model.ids import ConversationId
 from ...model.text.tokenizer import split
 from ..connections import ReadConnection, WriteConnection
 from ..dialect import Sql, compiled
-from ..tables import conversation, conversation_info, conversation_tag, event, message
+from ..tables import activity, conversation, conversation_info, conversation_tag, event, message
 from .db_errors import ERRORS, During, explain, is_damage
 from .text_index import delete_messages
 
@@ -145,6 +145,7 @@ def _orphans_sql() -> Sql:
             select(conversation_info.c.conversation).where(conversation_info.c.conversation.not_in(keys)),
             select(conversation_tag.c.conversation).where(conversation_tag.c.conversation.not_in(keys)).distinct(),
             select(event.c.conversation).where(event.c.conversation.not_in(keys)).distinct(),
+            select(activity.c.conversation).where(activity.c.conversation.not_in(keys)).distinct(),
             select(message.c.conversation).where(message.c.conversation.not_in(keys)).distinct(),
         )
     )
@@ -163,6 +164,7 @@ def delete_orphans(index: WriteConnection) -> None:
     index.execute(delete(conversation_info).where(conversation_info.c.conversation.not_in(keys)))
     index.execute(delete(conversation_tag).where(conversation_tag.c.conversation.not_in(keys)))
     index.execute(delete(event).where(event.c.conversation.not_in(keys)))
+    index.execute(delete(activity).where(activity.c.conversation.not_in(keys)))
 
 
 def list_unsound_text_indexes(index: Path) -> list[str]:

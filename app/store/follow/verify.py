@@ -22,7 +22,7 @@ from ...files.layout import ConversationDir
 from ...files.log import event_log
 from ...files.metadata_reader import Reader
 from ...files.row_reader import read_rows, read_signatures
-from ...index import conversation_lookup, conversation_rows, event_rows
+from ...index import activity, conversation_lookup, conversation_rows, event_rows
 from ...index.conversation_rows import KnownRow
 from ...index.sqlite import integrity, text_index
 from ...index.sqlite.database import Index
@@ -92,6 +92,9 @@ async def verify(
         yield Difference(dashed(conversation_id or directory), "directory", _ABSENT, f"a second one: {directory}")
     async for difference in _check_database(context, fix=fix, whole=sample is None):
         yield difference
+    if sample is None:
+        async for difference in _check_activity(context, fix=fix):
+            yield difference
     chosen = directories if sample is None else sorted(random.sample(directories, min(sample, len(directories))))
     for begin in range(0, len(chosen), BATCH):
         batch = [layout.conversation_dir(directory) for directory in chosen[begin : begin + BATCH]]
@@ -132,6 +135,18 @@ async def _check_database(context: StoreContext, *, fix: bool, whole: bool) -> A
         yield Difference(_ABSENT, name, *_UNSOUND_INDEXES[name], fix)
     for key in orphans:
         yield Difference(_ABSENT, "orphan", f"rows of conversation key {key}, which does not exist", _ABSENT, fix)
+
+
+async def _check_activity(context: StoreContext, *, fix: bool) -> AsyncIterator[Difference]:
+    try:
+        async with context.index.read() as connection:
+            keys = await activity.list_miscounted(connection)
+    except IndexDamaged:  # told by `_check_database`
+        return
+    if keys and fix:
+        await context.index.write(partial(activity.recount_activity, keys=keys))
+    for key in keys:
+        yield Difference(_ABSENT, "activity", f"wrong counts of events of conversation key {key}", _ABSENT, fix)
 
 
 async def _list_unsound(index: Index) -> list[str]:

@@ -15,22 +15,33 @@ from ...errors import ConversationNotFound, IndexBusy, IndexDamaged
 from ...files.log.event_log import RawEvent
 from ...files.metadata_reader import Reader
 from ...files.trash import TrashEntry
-from ...index import conversation_list, conversation_lookup, event_outline, event_rows, facet_counts, search, state
+from ...index import (
+    activity,
+    conversation_list,
+    conversation_lookup,
+    event_outline,
+    event_rows,
+    facet_counts,
+    search,
+    state,
+)
+from ...index.activity import HourCount
 from ...index.connections import ReadConnection
 from ...index.conversation_list import Page
 from ...index.conversation_lookup import Totals
 from ...index.event_outline import Outline
 from ...index.event_rows import Edit
-from ...index.facet_counts import HourCount, Sums, WorkspaceCost
+from ...index.facet_counts import Sums, WorkspaceCost
 from ...index.sqlite.database import Index, Note, ignore_note
 from ...index.state import IndexState
 from ...model.change_token import ChangePage, ChangeToken
-from ...model.costs import Period, Point, sum_periods
+from ...model.costs import Point, sum_periods
 from ...model.facets import Facet, Facets
 from ...model.filters import ConversationFilter, EventFilter
 from ...model.hits import Hit, HitPage
 from ...model.ids import ConversationId, EventName, dashed
 from ...model.page import EventOrder, HitOrder, SortOrder, View
+from ...model.periods import LAST_QUARTER, QUARTER_US, ActivityPoint, Period, find_spans
 from ...settings import Settings
 from ..context import StoreContext, make_reader, require_directory, require_files
 from ..follow.derivation import adopt_index_settings, make_sync_context
@@ -47,6 +58,7 @@ from .lookup import add_skills
 
 PAGE_MAX = 100
 _HOUR_US = 3_600_000_000
+_LAST_HOUR = LAST_QUARTER // 4
 
 _ANY = ConversationFilter()
 _ANY_EVENT = EventFilter()
@@ -291,23 +303,52 @@ class StoreReader:
         *,
         split: str | None = None,
         since_us: int = 0,
+        until_us: int | None = None,
         zone: tzinfo = UTC,
     ) -> list[Point]:
         """Return cost and tokens of the matching conversations by period, by the time of each model call.
 
-        `split` is `model`, `workspace`, `status` or None.
+        `split` is `model`, `workspace`, `status` or None. `since_us` and `until_us` are rounded down to hours.
         """
-        since_hour = since_us // _HOUR_US
+        end = _LAST_HOUR if until_us is None else until_us // _HOUR_US
         async with self._read_for(asked, heavy=True) as connection:
-            rows = await facet_counts.list_usage(connection, asked, split, since_hour)
-        return sum_periods(rows, period, zone)
+            rows = await facet_counts.list_usage(connection, asked, split, since_us // _HOUR_US)
+        return sum_periods([row for row in rows if row[0] < end], period, zone)
+
+    async def list_activity(
+        self,
+        asked: ConversationFilter,
+        period: Period,
+        *,
+        split: str | None = None,
+        since_us: int = 0,
+        until_us: int | None = None,
+        zone: tzinfo = UTC,
+    ) -> list[ActivityPoint]:
+        """Return how many events were in a period, and in how many of the matching conversations. The earliest first.
+
+        `split` is `model`, `workspace`, `status` or None. `since_us` and `until_us` are rounded down to quarters of an
+        hour. Periods without an event are left out.
+        """
+        first = max(since_us // QUARTER_US, 0)
+        end = min(LAST_QUARTER if until_us is None else until_us // QUARTER_US, LAST_QUARTER)
+        async with self._read_for(asked, heavy=True) as connection, connection.snapshot():
+            spans = find_spans(await activity.list_quarters(connection, first, end), period, zone)
+            ends = [(span.first, span.last) for span in spans]
+            counted = await activity.count_spans(connection, asked, ends, split)
+        points = [ActivityPoint(spans[one.place].begin, *one[1:]) for one in counted]
+        return sorted(points, key=lambda point: (point.begin, -point.events, point.split))
 
     async def count_hours(
-        self, asked: ConversationFilter = _ANY, *, since_us: int = 0, offset_s: int = 0
+        self, asked: ConversationFilter = _ANY, *, since_us: int = 0, offset_min: int = 0
     ) -> list[HourCount]:
-        """Return the numbers of events since a time in the matching conversations, by weekday and hour."""
+        """Return the numbers of events in the matching conversations, by weekday and hour.
+
+        `since_us` and `offset_min`, the minutes by which the zone is ahead of UTC, are rounded down to quarters of an
+        hour.
+        """
         async with self._read_for(asked, heavy=True) as connection:
-            return await facet_counts.count_hours(connection, asked, since_us, offset_s)
+            return await activity.count_hours(connection, asked, max(since_us // QUARTER_US, 0), offset_min // 15)
 
     async def find_conversations(
         self, ids: Sequence[ConversationId], *, include_skills: bool = False

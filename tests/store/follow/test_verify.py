@@ -91,6 +91,7 @@ KINDS: dict[str, tuple[Damage, set[str]]] = {
         sql("UPDATE conversation_info SET preview = 'other' WHERE conversation = 1"),
         {"preview"},
     ),
+    "counts of events changed": (sql("UPDATE activity SET events = events + 1"), {"activity"}),
     "event row gone": (sql("DELETE FROM event WHERE conversation = 1 AND seq = 1"), {"event 1"}),
     "event row extra": (
         sql("INSERT INTO event (conversation, seq, event_id, kind, source) VALUES (1, 7, 'abcdef01', 'X', 'user')"),

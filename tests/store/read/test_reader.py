@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from app.index import conversation_rows
-from app.model.costs import Period
 from app.model.facets import Facet, FacetKind
 from app.model.filters import ConversationFilter, Tag
 from app.model.ids import ConversationId
+from app.model.periods import Period
 from tests.builders import NEW_CONVERSATION, make_conversation, make_id
 from tests.conftest import StoreOpener
 
@@ -96,6 +96,7 @@ async def test_lists_single_conversations_and_creates_do_not_wait_for_heavy_read
                 store.list_workspace_costs(),
                 store.list_usage(week, Period.DAY),
                 store.count_hours(),
+                store.list_activity(week, Period.DAY),
                 store.count_conversations(week),
                 store.search_messages("said"),
             )
