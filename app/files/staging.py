@@ -106,7 +106,12 @@ def require_space(root: Path, size_bytes: int) -> None:
 
 
 def publish_new(
-    root: Path, conversation_id: ConversationId, files: Iterable[ArchiveFile], *, staging_prefix: str = _STAGING
+    root: Path,
+    conversation_id: ConversationId,
+    files: Iterable[ArchiveFile],
+    *,
+    staging_prefix: str = _STAGING,
+    read_back: bool = True,
 ) -> None:
     """Create a conversation durably: `stage` and `publish` in one.
 
@@ -115,26 +120,36 @@ def publish_new(
         DirectoryTaken: the name is used by something other than a conversation.
         DiskFull, WriteFailed: writing or reading back failed; nothing is left.
     """
-    for _ in publish(root, [stage(root, conversation_id, files, staging_prefix=staging_prefix)]):
+    staged = stage(root, conversation_id, files, staging_prefix=staging_prefix, read_back=read_back)
+    for _ in publish(root, [staged]):
         pass
 
 
 class Staged(NamedTuple):
-    """A conversation that is written but not published: the digest of its files, and the paths to make durable."""
+    """A conversation that is written but not published: the digest of its files, and the paths to make durable.
+
+    Without a digest, the files are not read back.
+    """
 
     id: ConversationId
     path: Path
-    written: ContentDigest
+    written: ContentDigest | None
     paths: list[str]
 
 
 def stage(
-    root: Path, conversation_id: ConversationId, files: Iterable[ArchiveFile], *, staging_prefix: str = _STAGING
+    root: Path,
+    conversation_id: ConversationId,
+    files: Iterable[ArchiveFile],
+    *,
+    staging_prefix: str = _STAGING,
+    read_back: bool = True,
 ) -> Staged:
     """Write a conversation into a staging directory, from which `publish` renames it.
 
-    The directory's name is `staging_prefix`, the id and a random part, because two processes may create one
-    conversation.
+    With `read_back`, `publish` compares all files with what was written. The source of an import may be deleted
+    afterwards; that of a fork stays. The directory's name is `staging_prefix`, the id and a random part, because two
+    processes may create one conversation.
 
     Raises:
         DiskFull, WriteFailed: writing failed; nothing is left.
@@ -145,7 +160,8 @@ def stage(
             path.mkdir(mode=0o755)
             with layout.open_directory(path) as fd:
                 try_lock(fd)  # a store without locks gets no conversation that nobody could append to
-            return Staged(conversation_id, path, *_write(path, files))
+            written = ContentDigest() if read_back else None
+            return Staged(conversation_id, path, written, _write(path, files, written))
         except BaseException:
             shutil.rmtree(path, ignore_errors=True)
             raise
@@ -164,7 +180,8 @@ def publish(root: Path, staged: Sequence[Staged]) -> Iterator[Staged]:
             _settle(root, [path for one in staged for path in one.paths])
         for one in staged:
             with durable.explain_errors(f"conversation {one.id}"):
-                _verify(one)
+                if one.written is not None:
+                    _verify(one, one.written)
                 _publish(root, one)
             yield one
     finally:
@@ -198,20 +215,20 @@ def remove_leftovers(root: Path, staging_prefix: str, before_s: float) -> None:
                     shutil.rmtree(left.path)
 
 
-def _write(staging: Path, files: Iterable[ArchiveFile]) -> tuple[ContentDigest, list[str]]:
-    """Write the files, with base_state.json and meta.json last, like agent-server. Return them and all their paths.
+def _write(staging: Path, files: Iterable[ArchiveFile], written: ContentDigest | None) -> list[str]:
+    """Write the files, with base_state.json and meta.json last, like agent-server. Return all their paths.
 
     An event that is newer than meta.json would count as activity after `updated_at`. An event that is newer than
     base_state.json would look as if a crash had prevented the HEAD from moving to it.
     """
-    written = ContentDigest()
     last: dict[str, ArchiveFile] = {}
     events: list[EventName] = []
     directories = {f"{staging}"}
     _make_directory(f"{staging}/{layout.EVENTS}", directories)
     paths = []
     for file in files:
-        written.add(file)
+        if written is not None:
+            written.add(file)
         if file.name in (layout.STATE, layout.META):
             last[file.name] = file
             continue
@@ -224,12 +241,14 @@ def _write(staging: Path, files: Iterable[ArchiveFile]) -> tuple[ContentDigest, 
             _write_file(staging, ArchiveFile(f"{layout.EVENTS}/.eventlog-len-{len(events)}.marker", b""), directories)
         )
     paths += [_write_file(staging, last[name], directories) for name in (layout.STATE, layout.META) if name in last]
-    return written, [*paths, *directories]
+    return [*paths, *directories]
 
 
 def _write_file(staging: Path, file: ArchiveFile, directories: set[str]) -> str:
     path = f"{staging}/{file.name}"  # a text, because a Path costs as much as the file
-    _make_directory(path.rpartition("/")[0], directories)
+    directory = path.rpartition("/")[0]
+    if directory not in directories:
+        _make_directory(directory, directories)
     descriptor = os.open(path, _CREATE, durable.FILE_MODE)
     try:
         durable.write_all(descriptor, file.raw)
@@ -253,7 +272,7 @@ def _sync(path: str | Path) -> None:
         os.close(descriptor)
 
 
-def _verify(staged: Staged) -> None:
+def _verify(staged: Staged, written: ContentDigest) -> None:
     """Read all files back.
 
     Raises:
@@ -266,7 +285,7 @@ def _verify(staged: Staged) -> None:
                 path = f"{directory}/{name}"
                 with open(path, "rb", buffering=0) as file:  # noqa: PTH123 - a Path costs as much as reading the file
                     found.add(ArchiveFile(path.removeprefix(f"{staged.path}/"), file.read()))
-    if found.digest() != staged.written.digest():
+    if found.digest() != written.digest():
         raise WriteFailed(
             f"conversation {staged.id} differs from what was written when it is read back; check the disk"
         )

@@ -68,9 +68,12 @@ def read_fork(reader: Reader, source: ConversationFiles, fork: Fork) -> Iterator
             else:
                 copied, head = [(name, name) for name in names], moved.event_id if moved else None
             for name, new_name in copied:
-                with _name_in_errors(f"{layout.EVENTS}/{event_file_name(name)}"):
-                    raw, _ = layout.read_file(event_file_name(name), events_fd)
-                yield ArchiveFile(f"{layout.EVENTS}/{event_file_name(new_name)}", raw)
+                file = event_file_name(name)
+                try:
+                    raw, _ = layout.read_file(file, events_fd)
+                except UnreadableFile as error:
+                    raise _named(f"{layout.EVENTS}/{file}", error) from error
+                yield ArchiveFile(f"{layout.EVENTS}/{file if name is new_name else event_file_name(new_name)}", raw)
         directory = str(reader.root / fork.id)
         tags = fork.tags or {}
         new_state = forked_state(
@@ -181,7 +184,11 @@ def _name_in_errors(file: str) -> Iterator[None]:
     try:
         yield
     except UnreadableFile as error:
-        raise UnreadableFile(f"{file}: {error}", failed=error.failed) from error
+        raise _named(file, error) from error
+
+
+def _named(file: str, error: UnreadableFile) -> UnreadableFile:
+    return UnreadableFile(f"{file}: {error}", failed=error.failed)
 
 
 def _read_raw(fd: int, name: str) -> tuple[RawObject, int]:

@@ -25,7 +25,7 @@ from ...index import conversation_lookup, conversation_rows, event_rows, state
 from ...index.connections import WriteConnection
 from ...index.conversation_lookup import IndexedState
 from ...index.state import Revision
-from ...model.conversation import IndexedRow
+from ...model.conversation import ConversationRow, IndexedRow
 from ...model.event import KnownLog
 from ...model.ids import ConversationId
 from ..context import StoreContext
@@ -33,6 +33,9 @@ from .derivation import adopt_index_settings
 
 LOOKS = 3
 """The maximum number of times that a conversation is read if others keep changing its row."""
+
+_COPIED_AT_ONCE = 1000
+"""The number of events whose rows are copied in one transaction, which takes about 20 ms."""
 
 _NONE_KNOWN: Mapping[str, bytes] = MappingProxyType({})
 _IN_DOUBT = "in doubt"
@@ -72,12 +75,14 @@ async def ingest(
     *,
     signatures: Mapping[str, bytes] = _NONE_KNOWN,
     every_event: bool = False,
+    copied_from: ConversationId | None = None,
 ) -> IngestReport:
     """Read conversations and write their rows and their new events, or with `every_event` all events.
 
-    `signatures` are those that the caller has just read. A conversation that is deleted meanwhile gets no row. If
-    another process changes a row meanwhile, the conversation is read again, at most `LOOKS` times; later changes are
-    found by the watcher.
+    A log that was just copied from the conversation `copied_from` gets its event rows, and only its other events are
+    read. `signatures` are those that the caller has just read. A conversation that is deleted meanwhile gets no row.
+    If another process changes a row meanwhile, the conversation is read again, at most `LOOKS` times; later changes
+    are found by the watcher.
 
     Raises:
         IndexBusy: another process is the leader, and its derivation is unknown to this version.
@@ -93,6 +98,9 @@ async def ingest(
         directories, signatures = written.again, _NONE_KNOWN
         if not directories:
             break
+    if copied_from is not None:
+        for indexed in written.rows:
+            await _copy_events(context, copied_from, indexed.row)
     if read:
         await _ingest_logs(context, list(read), every_event=every_event)
     return report
@@ -229,6 +237,19 @@ def require_conversations(root: Path) -> None:
             f"the conversations directory {root} is missing or empty, but the index has conversations; "
             "check that its disk is mounted; if all were removed on purpose, run `convstore index sync --allow-empty`"
         )
+
+
+async def _copy_events(context: StoreContext, source: ConversationId, copy: ConversationRow) -> None:
+    """Copy the event rows of `source`, a part in each transaction, so that other writers need not wait for a long log.
+
+    The caller compares the rows with the copy's files: it reads the files that have no row, and deletes the rows that
+    have no file.
+    """
+    opened = context.index.opened
+    for first in range(0, copy.event_count, _COPIED_AT_ONCE):
+        last = first + _COPIED_AT_ONCE - 1
+        work = partial(event_rows.copy_events, source=source, target=copy.uuid, first=first, last=last)
+        await context.index.write(work, read_from=opened)
 
 
 async def _ingest_logs(context: StoreContext, ids: Sequence[ConversationId], *, every_event: bool) -> None:

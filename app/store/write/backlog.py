@@ -82,6 +82,10 @@ class Backlog:
         """Write the rows of conversations whose files were just written."""
         return await self._try(self._ingest, directories)
 
+    async def copy_rows(self, source: ConversationId, copy: ConversationDir) -> Done:
+        """Write the rows of a conversation whose log was just copied from `source`."""
+        return await self._try(partial(self._ingest, copied_from=source), [copy])
+
     async def rewrite_rows(self, directory: ConversationDir) -> Done:
         """Write all rows of a conversation again, including those of known events."""
         return await self._try(self._ingest_every_event, [directory])
@@ -135,8 +139,10 @@ class Backlog:
                     for directory in batch:
                         self._notify(directory.id)
 
-    async def _ingest(self, directories: Sequence[ConversationDir]) -> None:
-        await ingest(self._context, directories)
+    async def _ingest(
+        self, directories: Sequence[ConversationDir], *, copied_from: ConversationId | None = None
+    ) -> None:
+        await ingest(self._context, directories, copied_from=copied_from)
 
     async def _ingest_every_event(self, directories: Sequence[ConversationDir]) -> None:
         await ingest(self._context, directories, every_event=True)

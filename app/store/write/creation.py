@@ -135,7 +135,8 @@ async def fork(
     if await _exists(context, wanted.id):
         raise ConversationExists(f"conversation {dashed(wanted.id)} already exists; choose another id, or none")
     await asyncio.to_thread(_publish_fork, context.reader, source, wanted, dry_run=dry_run)
-    done = Done() if dry_run else await backlog.upsert_rows([ConversationDir(wanted.id, wanted.id)])
+    copy = ConversationDir(wanted.id, wanted.id)
+    done = Done() if dry_run else await backlog.copy_rows(source.id, copy)
     return Created(wanted.id, is_new=not dry_run, warning=done.warning)
 
 
@@ -148,7 +149,7 @@ def _publish_fork(reader: Reader, source: ConversationDir, wanted: Fork, *, dry_
         if dry_run:
             deque(copied, maxlen=0)  # reads the whole source
         else:
-            staging.publish_new(reader.root, wanted.id, copied, staging_prefix=STAGING)
+            staging.publish_new(reader.root, wanted.id, copied, staging_prefix=STAGING, read_back=False)
     except UnreadableFile as error:
         raise UnreadableFile(
             f"conversation {source.directory} cannot be copied: {error}; "

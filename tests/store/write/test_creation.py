@@ -1,20 +1,31 @@
-"""A fork's HEAD, where the source's is behind its log: between the two files of an append, or after a crash there."""
+"""Forks: the HEAD of one whose source's HEAD is behind its log, and the index rows that it takes from its source."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
 
 from app.files import layout, lease, metadata_reader
+from app.files.log import event_log
 from app.files.log.branches import Fork, read_fork
+from app.files.metadata_reader import Reader
+from app.model.event import EventRow
+from app.model.filters import ConversationFilter
 from app.model.ids import ConversationId, EventName
-from tests.builders import appending, make_conversation, make_event, make_id
+from app.store.follow import ingest
+from tests.builders import appending, make_conversation, make_event, make_id, make_message_event, write_event
 from tests.conftest import StoreOpener
-from tests.store.helpers import ONE, append_without_head, log_of, state_of
+from tests.store.helpers import ONE, append_without_head, is_rebuilt_equal, log_of, state_of
 
 FORKS = 15
+EDIT = {
+    "kind": "ObservationEvent",
+    "source": "environment",
+    "observation": {"path": "/p/a.py", "new_content": "x", "command": "create"},
+}
 
 
 @pytest.mark.parametrize("crashed", [True, False])
@@ -69,3 +80,50 @@ async def test_a_fork_ends_with_its_last_event_also_when_the_owner_lets_go_meanw
         fork = list(read_fork(store.reader, source, Fork(ConversationId(make_id(100)), 0)))
     state, events = json.loads(fork[-2].raw), [json.loads(file.raw) for file in fork[:-2]]
     assert state["leaf_event_id"] == events[-1]["id"] == make_event(7)["id"]
+
+
+@pytest.fixture
+def parsed(monkeypatch: pytest.MonkeyPatch) -> list[EventName]:
+    """Collect the names of the events that are read to make rows of them."""
+    names_read: list[EventName] = []
+    read_rows = event_log.read_rows
+
+    def collect(reader: Reader, directory: str, names: Iterable[EventName]) -> tuple[list[EventRow], bool]:
+        names_read.extend(names := list(names))
+        return read_rows(reader, directory, names)
+
+    monkeypatch.setattr(event_log, "read_rows", collect)
+    return names_read
+
+
+@pytest.mark.parametrize("up_to", [None, 5])
+async def test_a_fork_takes_the_rows_of_its_source_and_only_its_last_event_is_parsed(
+    root: Path, open_store: StoreOpener, parsed: list[EventName], monkeypatch: pytest.MonkeyPatch, up_to: int | None
+) -> None:
+    monkeypatch.setattr(ingest, "_COPIED_AT_ONCE", 3)
+    events = [make_event(0), make_message_event(1, "a wombat"), make_event(2, **EDIT), *map(make_event, range(3, 9))]
+    make_conversation(root, events=events, state={"leaf_event_id": events[-1]["id"]})
+    async with open_store(root) as store:
+        await store.sync()
+        parsed.clear()
+        fork = (await store.fork(ONE, from_event_id=None if up_to is None else events[up_to]["id"])).id
+        last = 8 if up_to is None else up_to
+        assert parsed == [EventName(last, events[last]["id"])]
+        assert {one.conversation_id for one in await store.list_edits(["/p/a.py"])} == {ONE, fork}
+        assert await store.count_conversations(ConversationFilter(q="wombat")) == 2
+        assert await is_rebuilt_equal(store)
+
+
+async def test_a_fork_reads_what_its_source_has_no_readable_row_of(root: Path, open_store: StoreOpener) -> None:
+    """The source has a torn file, a gap, and a second branch whose events the fork does not have."""
+    path = make_conversation(root, events=3, state={"leaf_event_id": make_event(7)["id"]})
+    write_event(path, 3).write_text("{")
+    for number, parent in ((5, 1), (6, 5), (7, 2)):
+        write_event(path, number, make_event(number, parent_id=make_event(parent)["id"]))
+    async with open_store(root) as store:
+        await store.sync()
+        whole, branch = [(await store.fork(ONE, from_event_id=one)).id for one in (None, make_event(7)["id"])]
+        assert [event["id"] for event in log_of(root / branch)] == [make_event(i)["id"] for i in (0, 1, 2, 7)]
+        page = await store.list_events(whole)
+        assert [(len(page.items), len(page.unreadable))] == [(6, 2)]
+        assert await is_rebuilt_equal(store)
