@@ -78,7 +78,7 @@ def export_command(
     if resume and not to:
         raise InvalidSettings("--resume needs --to")
     exported = _Export(_find_format(kind, output), force=force, resume=resume, with_secrets=with_secrets)
-    where = context.run_synced(lambda store: exported.run(store, ids or [], asked, output, to))
+    where = context.run_synced(lambda store: exported.run(store, ids or [], asked, output, to), exact=True)
     exported.print(where, json=context.json)
     if exported.report.unread:
         raise typer.Exit(_FAILED)

@@ -148,11 +148,15 @@ class CommandContext:
 
         return asyncio.run(run())
 
-    def run_synced(self, work: Callable[[ConversationStore], Awaitable[T]]) -> T:
-        """Do the same as `run`, but sync the index first unless --no-sync is given."""
+    def run_synced(self, work: Callable[[ConversationStore], Awaitable[T]], *, exact: bool = False) -> T:
+        """Do the same as `run`, but sync the index first unless --no-sync is given.
+
+        While a server keeps the index up to date, its index is used as it is unless the answer must be `exact`.
+        """
 
         async def run(store: ConversationStore) -> T:
-            if not self.no_sync and not (await sync(store)).conversations:
+            is_current = self.no_sync or (not exact and await store.is_followed_elsewhere())
+            if not is_current and not (await sync(store)).conversations:
                 warn(f"convstore: no conversation directories in {self.settings.shown_root}")
             if store.index.building:
                 warn(f"convstore: the index is still being built; it lists {store.index.building} conversations")

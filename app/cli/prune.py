@@ -48,7 +48,7 @@ def prune_command(
     """
     quiet = quiet_since(asked, time.time_ns() // 1000 - older_than)
     keep_tags = read_tags("--keep-tag", keep_tag)
-    candidates = context.run_synced(lambda store: find_candidates(store, quiet, keep_tags))
+    candidates = context.run_synced(lambda store: find_candidates(store, quiet, keep_tags), exact=True)
     if not context.json:
         _print_candidates(candidates)
     done: list[Pruned] = []

@@ -9,8 +9,19 @@ import pytest
 import typer
 
 from app.cli.context import CommandContext, ContextOptions, add_command
-from tests.builders import make_conversation, make_foreign, make_id
+from tests.builders import make_conversation, make_foreign, make_id, second_process
 from tests.cli.conftest import Command
+
+_LEADER = """
+import asyncio, sys
+from app import ConversationStore, Settings
+from app.store.follow.leader import lead
+async def main():
+    async with ConversationStore.open(Settings(store=sys.argv[1])) as store, lead(store.index):
+        print("leads", flush=True)
+        await asyncio.to_thread(sys.stdin.readline)
+asyncio.run(main())
+"""
 
 
 def test_a_bad_setting_is_named(tmp_path: Path, convstore: Command, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -136,3 +147,30 @@ def test_a_group_of_options_stands_in_place_of_its_parameter() -> None:
     names = [parameter.name for parameter in built.params if "completion" not in str(parameter.name)]
     assert names == ["store", "own", "index", "json"]
     assert made == [(CommandContext(Path("x"), None, json=True), True)]
+
+
+@pytest.mark.parametrize(
+    ("command", "told"),
+    [
+        (("count",), "1\n"),
+        (("count", "--by", "status"), "1 conversation"),
+        (("du", "--json"), '"conversations": 1'),
+        (("prune", "--older-than", "0d", "--dry-run"), "2 "),
+    ],
+)
+def test_a_command_beside_a_leader_compares_files_only_to_be_exact(
+    root: Path, convstore: Command, command: tuple[str, ...], told: str
+) -> None:
+    make_conversation(root, 1)
+    convstore("index", "sync", "--store", root)
+    with second_process(_LEADER, root) as leader:
+        assert leader.hear() == "leads"
+        make_conversation(root, 2)
+        assert told in convstore(*command, "--store", root).out
+
+
+def test_a_leader_that_has_not_yet_compared_the_files_is_not_relied_on(root: Path, convstore: Command) -> None:
+    make_conversation(root, 1)
+    with second_process(_LEADER, root) as leader:
+        assert leader.hear() == "leads"
+        assert convstore("count", "--store", root).out == "1\n"

@@ -33,7 +33,7 @@ from ...index.event_outline import Outline
 from ...index.event_rows import Edit
 from ...index.facet_counts import Sums, WorkspaceCost
 from ...index.sqlite.database import Index, Note, ignore_note
-from ...index.state import IndexState
+from ...index.state import IndexState, get_state
 from ...model.change_token import ChangePage, ChangeToken
 from ...model.costs import Point, sum_periods
 from ...model.facets import Facet, Facets
@@ -47,6 +47,7 @@ from ..context import StoreContext, make_reader, require_directory, require_file
 from ..follow.derivation import adopt_index_settings, make_sync_context
 from ..follow.full_sync import OnProgress, SyncReport, ignore_progress, sync
 from ..follow.index_repair import open_index, replace_unusable
+from ..follow.leader import has_leader_elsewhere
 from ..follow.verify import Difference, OnVerified, ignore_verified, verify
 from ..presence import Presence
 from ..write import deletion
@@ -137,6 +138,14 @@ class StoreReader:
         await adopt_index_settings(self.context)
         self._note("sync", report.seconds)
         return report
+
+    async def is_followed_elsewhere(self) -> bool:
+        """Whether a server in another process has compared this index with the files, and keeps it up to date."""
+        if not await asyncio.to_thread(has_leader_elsewhere, self.index):
+            return False
+        async with self.index.read() as connection:
+            state = await get_state(connection)
+        return state.phase == "idle" and state.last_sweep_at is not None and state.last_error is None
 
     async def verify(
         self, *, fix: bool = False, sample: int | None = None, on_verified: OnVerified = ignore_verified
