@@ -99,6 +99,7 @@ class FilterQuery(CachedQuery):
     subagents: Archived = Field(default=Archived.FALSE, description=SUBAGENTS)
     unreadable: bool | None = Field(default=None, description="true: with unreadable files; false: without")
     openable: bool | None = Field(default=None, description="true: agent-server can open it; false: it cannot")
+    pinned: bool | None = Field(default=None, description="true: pinned; false: not pinned")
     owned: bool | None = Field(default=None, description="true: owned by a server now; false: not owned")
 
     @property
@@ -138,6 +139,7 @@ class FilterQuery(CachedQuery):
             subagents=self.subagents.asked,
             unreadable=self.unreadable,
             openable=self.openable,
+            pinned=self.pinned,
             owned=self.owned,
         )
 

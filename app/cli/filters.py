@@ -79,6 +79,9 @@ def _make_filter(
     openable: Annotated[
         bool | None, typer.Option("--openable/--not-openable", help="Only those that agent-server can open, or cannot.")
     ] = None,
+    pinned: Annotated[
+        bool | None, typer.Option("--pinned/--not-pinned", help="Only pinned, or only not pinned.")
+    ] = None,
     owned: Annotated[
         bool | None, typer.Option("--owned/--free", help="Only owned by a server now, or only not owned.")
     ] = None,
@@ -112,6 +115,7 @@ def _make_filter(
         subagents=subagents.asked,
         unreadable=unreadable,
         openable=openable,
+        pinned=pinned,
         owned=owned,
     )
 

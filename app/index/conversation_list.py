@@ -10,10 +10,22 @@ All three return the same page. Bodies are joined last, and only for the rows of
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Select, bindparam, func, null, select, tuple_
+from sqlalchemy import (
+    BindParameter,
+    ColumnElement,
+    Select,
+    bindparam,
+    case,
+    func,
+    literal_column,
+    null,
+    select,
+    tuple_,
+)
 
 from ..model.filters import ConversationFilter, digest
 from ..model.ids import ConversationId
@@ -186,6 +198,43 @@ async def count_conversations(index: ReadConnection, asked: ConversationFilter) 
     names, parameters = filter_sql.compile_filter(asked)
     rows = await index.fetch_all(count_sql(names), parameters)
     return int(rows[0][0])
+
+
+class Family(NamedTuple):
+    """The children of a conversation, those of sub-agents too: their number, their statuses, and their cost.
+
+    agent-server adds a sub-agent's cost to its parent's, so `cost` has only that of the other children.
+    """
+
+    number: int
+    statuses: frozenset[str]
+    cost: float
+
+
+@lru_cache(maxsize=64)
+def _families_sql(number: int) -> Sql:
+    columns, subagent = conversation.c, conversation.c.archived >= literal_column("2")
+    own = func.sum(case((subagent, literal_column("0.0")), else_=columns.cost))
+    parents: list[BindParameter[str]] = [bindparam(f"id_{place}") for place in range(number)]
+    return compiled(
+        select(columns.parent, columns.status, func.count(), own)
+        .where(columns.parent.in_(parents))
+        .group_by(columns.parent, columns.status)
+    )
+
+
+async def list_families(index: ReadConnection, ids: Sequence[ConversationId]) -> dict[ConversationId, Family]:
+    """Return the children of each conversation that has any."""
+    families: dict[ConversationId, Family] = {}
+    if not ids:
+        return families
+    rows = await index.fetch_all(_families_sql(len(ids)), {f"id_{place}": one for place, one in enumerate(ids)})
+    for parent, status, number, cost in rows:
+        family = families.get(ConversationId(parent), Family(0, frozenset(), 0.0))
+        families[ConversationId(parent)] = Family(
+            family.number + number, family.statuses | {status}, family.cost + (cost or 0.0)
+        )
+    return families
 
 
 @lru_cache(maxsize=64)

@@ -105,6 +105,8 @@ _CLAUSES: dict[str, Clause] = {
     "not unreadable": lambda column: column("unreadable").is_(None),
     "openable": lambda column: column("openable") == literal_column("1"),
     "not openable": lambda column: column("openable") == literal_column("0"),
+    "pinned": lambda column: column("pinned") == literal_column("1"),
+    "not pinned": lambda column: column("pinned") == literal_column("0"),
     "owned": lambda column: column("owner_until") > bindparam("now"),
     "not owned": lambda column: (column("owner_until") <= bindparam("now")) | column("owner_until").is_(None),
     **{f"{name}_gte": _from(name) for name in RANGED},
@@ -116,7 +118,7 @@ FEW = frozenset({"active", "q", "nothing", "parent", "orphaned", "forked_from", 
 
 COLUMNS = (
     "id", "uuid", "status", "title_key", "workspace", "model", "agent_kind", "parent", "forked_from", "archived",
-    "unreadable", "openable", "owner_until", *RANGED,
+    "unreadable", "openable", "pinned", "owner_until", *RANGED,
 )  # fmt: skip
 """The columns that conditions and sort orders use."""
 
@@ -126,6 +128,7 @@ _ANY_QUARTER = 2**40
 _TRIGRAM = 3
 _ONE_OF = "one of "
 _COLUMN_OF = {"workspace_under": "workspace"}
+_FOLDED = "folded"
 _TAG, _TAG_VALUE = "tag ", "tag and value "
 
 
@@ -144,6 +147,7 @@ _CHOICES = {
     "orphaned": "orphaned",
     "unreadable": "unreadable",
     "openable": "openable",
+    "pinned": "pinned",
     "owned": "owned",
 }
 """The conditions that can be required or excluded, each with its field of the filter."""
@@ -180,6 +184,8 @@ def compile_filter(asked: ConversationFilter) -> CompiledFilter:
         wanted = getattr(asked, field)
         if wanted is not None:
             names.append(name if wanted else f"not {name}")
+    if asked.folded:
+        names.append(_FOLDED)
     if asked.owned is not None:
         values["now"] = time.time_ns() // 1000
     return CompiledFilter(tuple(names), values)
@@ -238,14 +244,14 @@ def find_shelves(name: str) -> tuple[int, ...]:
     return tuple(map(int, name.removeprefix(_ON_SHELVES).split())) if name.startswith(_ON_SHELVES) else ()
 
 
-def clauses(names: Iterable[str], column: Column) -> list[ColumnElement[bool]]:
+def clauses(names: Sequence[str], column: Column) -> list[ColumnElement[bool]]:
     """Return conditions that are checked row by row. `column` returns the columns to use."""
-    return [_clause(name, column) for name in names]
+    return [_clause(name, column) for name in names if name != _FOLDED] + _unfolded(names, column)
 
 
-def clauses_by_index(names: Iterable[str]) -> list[ColumnElement[bool]]:
+def clauses_by_index(names: Sequence[str]) -> list[ColumnElement[bool]]:
     """Return conditions for a statement that either starts from few rows or scans all rows."""
-    return [_clause_by_few(name) for name in names]
+    return [_clause_by_few(name) for name in names if name != _FOLDED] + _unfolded(names, unindexed)
 
 
 def clauses_to_count(names: Iterable[str]) -> list[ColumnElement[bool]]:
@@ -273,6 +279,19 @@ def _clause(name: str, column: Column) -> ColumnElement[bool]:
     if name.startswith(_TAG):
         return _tagged(name).where(conversation_tag.c.conversation == column("id")).exists()
     return _CLAUSES[name](column)
+
+
+def _unfolded(names: Sequence[str], column: Column) -> list[ColumnElement[bool]]:
+    """Return the condition that a row has no parent that has no parent itself and meets the other conditions."""
+    if _FOLDED not in names:
+        return []
+
+    def of_parent(name: str) -> ColumnElement[Any]:
+        return _parent.c[name]
+
+    others = clauses([name for name in names if name != _FOLDED], of_parent)
+    listed = select(_parent.c.id).where(_parent.c.uuid == column("parent"), _parent.c.parent.is_(None), *others)
+    return [column("parent").is_(None) | ~listed.correlate_except(_parent).exists()]
 
 
 def _tagged(name: str) -> Select[int]:

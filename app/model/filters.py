@@ -64,7 +64,7 @@ class ConversationFilter:
     `workspaces`. `workspace_under` is a directory; directories below it match, too. `orphaned` means that the
     parent is not in the index. `event_at_gte_us` and `event_at_lt_us` together mean an event in that span; both are
     rounded down to quarters of an hour. `openable` means that agent-server can open it. `owned` means that a server
-    holds the lease now.
+    holds the lease now. With `folded`, a child does not match if its parent matches, too, and has no parent itself.
     """
 
     statuses: tuple[Status, ...] = ()
@@ -95,7 +95,9 @@ class ConversationFilter:
     subagents: bool | None = False
     unreadable: bool | None = None
     openable: bool | None = None
+    pinned: bool | None = None
     owned: bool | None = None
+    folded: bool = False
 
     @property
     def shelves(self) -> tuple[int, ...]:
@@ -113,7 +115,7 @@ class ConversationFilter:
     def narrows(self) -> bool:
         """Whether the filter has more conditions than `archived` and `subagents`. Blank texts are no condition."""
         q, title = (None if is_blank(text) else text for text in (self.q, self.title_contains))
-        rest = replace(self, q=q, title_contains=title, archived=False, subagents=False)
+        rest = replace(self, q=q, title_contains=title, archived=False, subagents=False, folded=False)
         return self.archived is True or self.subagents is True or rest != ConversationFilter()
 
 

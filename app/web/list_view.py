@@ -6,16 +6,19 @@ Links contain the whole filter state.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import NamedTuple
 from urllib.parse import parse_qsl, urlencode
 
-from ..index.conversation_list import Page
-from ..model.facets import Facets
+from ..index.conversation_list import Family, Page
+from ..model.facets import FacetCounts, Facets
 from ..model.hits import Hit
 from ..model.ids import ConversationId
 from ..model.page import SortOrder
+from . import markup
 from .rows import make_list_row
+from .workspace_tree import Directory, make_tree
 
 _BARS = 28
 _NOT_FILTERS = ("sort_order", "page_id", "q")
@@ -29,9 +32,18 @@ _ORDERS = (
 )
 _LABELS = {
     "status": "status", "workspace": "workspace", "workspace_under": "below", "model": "model", "tag": "tag",
-    "archived": "archived", "unreadable": "unreadable", "top_level": "without a parent", "owned": "owned",
-    "created_at__gte": "since", "created_at__lt": "until",
+    "parent_conversation_id": "part of", "forked_from": "forked from", "created_at__gte": "created since",
+    "created_at__lt": "created before", "last_event_at__gte": "active since", "last_event_at__lt": "active before",
 }  # fmt: skip
+_SWITCHES = {
+    "archived": ("Archived", {"archived": "true"}),
+    "pinned": ("Pinned", {"pinned": "true"}),
+    "sub-conversations": ("Sub-conversations", {"top_level": "false", "subagents": "any"}),
+    "unreadable": ("Unreadable", {"unreadable": "true"}),
+}
+"""The filters under "More": a label, and the parameters that they set."""
+
+SWITCHES = tuple(_SWITCHES)
 
 
 class Choice(NamedTuple):
@@ -41,7 +53,15 @@ class Choice(NamedTuple):
     number: int
     href: str
     on: bool
-    shape: str = ""
+
+
+@dataclass(slots=True)
+class Branch:
+    """A directory of the filter by workspace, with those below it."""
+
+    choice: Choice
+    path: str
+    below: list[Branch]
 
 
 class Chip(NamedTuple):
@@ -73,6 +93,15 @@ class Address:
         kept = self.pairs if several else [pair for pair in self.pairs if pair[0] != name]
         return self._href([*kept, (name, value)])
 
+    def switch(self, pairs: Mapping[str, str]) -> str:
+        """Return the address with all of these values, or without them if it has them."""
+        kept = [pair for pair in self.pairs if pair[0] not in pairs]
+        return self._href(kept if self.has_all(pairs) else [*kept, *pairs.items()])
+
+    def has_all(self, pairs: Mapping[str, str]) -> bool:
+        """Whether the address has all of these filter values."""
+        return pairs.items() <= {*self.pairs}
+
     def without(self, name: str, value: str) -> str:
         """Return the address without a filter value."""
         return self._href([pair for pair in self.pairs if pair != (name, value)])
@@ -89,26 +118,26 @@ class Address:
 def make_list(
     query: str,
     facets: Facets,
+    workspaces: FacetCounts,
     days: Facets,
-    page: Page,
-    hits: Mapping[ConversationId, list[Hit]],
+    switches: Mapping[str, int],
     order: SortOrder,
 ) -> dict[str, object]:
-    """Return the context of list.html."""
+    """Return the context of list.html, but for its rows. `switches` has the count of each of `SWITCHES`."""
     address = Address(query)
     asked = dict(address.pairs)
     return {
         "count": facets.count,
         "q": asked.get("q", ""),
+        "without_q": address.without("q", asked.get("q", "")),
         "groups": _groups(address, facets),
-        "more": _more(address),
-        "bars": _bars(days),
-        "chips": [
-            Chip(f"{_LABELS.get(name, name)}: {value}", address.without(name, value))
-            for name, value in address.pairs
-            if name not in _NOT_FILTERS
+        "tree": [_branch(address, one) for one in make_tree(workspaces.values)],
+        "more": [
+            Choice(label, switches[name], address.switch(pairs), address.has_all(pairs))
+            for name, (label, pairs) in _SWITCHES.items()
         ],
-        **make_rows(page, hits),
+        "bars": _bars(days),
+        "chips": _chips(address),
         "order": order.value,
         "orders": [
             *([(SortOrder.RELEVANCE.value, "Relevance")] if asked.get("q") else []),
@@ -119,27 +148,34 @@ def make_list(
 
 def _groups(address: Address, facets: Facets) -> list[tuple[str, list[Choice]]]:
     groups = []
-    for name, title in (("status", "Status"), ("workspace", "Workspace"), ("model", "Model"), ("tag", "Tag")):
+    for name, title in (("status", "Status"), ("model", "Model"), ("tag", "Tag")):
         choices = [
-            Choice(
-                value,
-                count,
-                address.toggle(name, value, several=name in ("status", "tag", "workspace")),
-                address.has(name, value),
-            )
+            Choice(value, count, address.toggle(name, value, several=name != "model"), address.has(name, value))
             for value, count in facets.by[name].values
         ]
         groups.append((title, choices))
     return [(title, choices) for title, choices in groups if choices]
 
 
-def _more(address: Address) -> list[Choice]:
-    named = (
-        ("archived", "true", "Archived"),
-        ("top_level", "false", "With a parent"),
-        ("unreadable", "true", "Unreadable"),
-    )
-    return [Choice(label, -1, address.toggle(name, value), address.has(name, value)) for name, value, label in named]
+def _branch(address: Address, directory: Directory) -> Branch:
+    """Return a directory as a filter: by the directory and all below it, or if nothing is below, by it alone."""
+    name = "workspace_under" if directory.below else "workspace"
+    href = address.toggle(name, directory.path, several=name == "workspace")
+    choice = Choice(directory.label, directory.number, href, address.has(name, directory.path))
+    return Branch(choice, directory.path, [_branch(address, one) for one in directory.below])
+
+
+def _chips(address: Address) -> list[Chip]:
+    switched = {label: pairs for label, pairs in _SWITCHES.values() if address.has_all(pairs)}
+    hidden = {pair for pairs in switched.values() for pair in pairs.items()}
+    return [
+        *(
+            Chip(f"{_LABELS.get(name, name)}: {value}", address.without(name, value))
+            for name, value in address.pairs
+            if name not in _NOT_FILTERS and (name, value) not in hidden
+        ),
+        *(Chip(label.lower(), address.switch(pairs)) for label, pairs in switched.items()),
+    ]
 
 
 def _bars(days: Facets) -> list[Bar]:
@@ -158,9 +194,14 @@ def _bars(days: Facets) -> list[Bar]:
     return [Bar(7 * place, 44 - height, height, selected=False) for place, height in enumerate(heights)]
 
 
-def make_rows(page: Page, hits: Mapping[ConversationId, list[Hit]]) -> dict[str, object]:
+def make_rows(
+    page: Page, hits: Mapping[ConversationId, list[Hit]], families: Mapping[ConversationId, Family], question: str
+) -> dict[str, object]:
     """Return the context of rows.html."""
     rows = [make_list_row(body) for body in page.items]
     for row, one in zip(rows, page.ids, strict=True):
         row.hits = hits.get(one, [])
+        row.marked = markup.marked(row.name, question) if question else None
+        if one in families:
+            row.add_family(families[one])
     return {"rows": rows, "next": page.next_page_id}

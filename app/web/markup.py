@@ -24,6 +24,9 @@ from pygments.util import ClassNotFound
 from rich.color import ColorType
 from rich.text import Span, Text
 
+from ..model.text.snippet import find_spans
+from ..model.text.tokenizer import parse_question
+
 MARKDOWN_MAX = 20_000
 """The maximum length in characters of a message that is rendered as Markdown. A longer one is shown as plain text. The
 parser's time grows with the square of the length of odd texts: 100,000 opening brackets take 10 s."""
@@ -82,6 +85,15 @@ def markdown(text: str) -> Markup:
 def snippet(html: str) -> Markup:
     """Return the snippet of a hit as HTML. The search has already escaped it, except for its own marks."""
     return Markup(html)  # noqa: S704
+
+
+def marked(text: str, question: str) -> Markup:
+    """Return a text with the words of a search inside <mark>."""
+    parts, end = [], 0
+    for span in find_spans(text, parse_question(question).terms):
+        parts.append(f"{escape(text[end : span.start])}<mark>{escape(text[span.start : span.end])}</mark>")
+        end = span.end
+    return Markup("".join([*parts, escape(text[end:])]))  # noqa: S704 - each piece is escaped
 
 
 def terminal(text: str) -> Markup:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
@@ -16,12 +17,15 @@ from starlette.types import Scope
 from ..api.params import AnyId, IdInPath, Store
 from ..api.query_filters import FilterQuery
 from ..api.routes.upkeep import find_findings, find_usage
+from ..index.conversation_list import Page
 from ..model.facets import Facet, FacetKind
+from ..model.filters import ConversationFilter
 from ..model.ids import SEQ_MAX, ConversationId, dashed
 from ..model.page import SortOrder, View
 from ..model.times import format_us
 from ..settings import Settings
 from ..store.admin.usage import By
+from ..store.read.reader import StoreReader
 from . import conversation_view, list_view, overview
 from .templates import render
 
@@ -38,7 +42,9 @@ _SHELL_HEADERS = {
 _ROWS = 50
 _HITS = 2
 _EDITS = 500
-_FACETS = (Facet(FacetKind.STATUS), Facet(FacetKind.WORKSPACE), Facet(FacetKind.MODEL), Facet(FacetKind.TAG))
+_FACETS = (Facet(FacetKind.STATUS), Facet(FacetKind.MODEL), Facet(FacetKind.TAG))
+_WORKSPACES = 500
+_CHILDREN = 200
 
 router = APIRouter(prefix="/ui", include_in_schema=False, default_response_class=HTMLResponse)
 
@@ -54,17 +60,44 @@ class ListQuery(FilterQuery):
 async def get_list(request: Request, store: Store, query: Annotated[ListQuery, Query()]) -> HTMLResponse:
     """Render the filters with their counts, and the first rows. For a following page, render its rows alone."""
     asked = query.conversation_filter
+    question = (query.q or "").strip()
     order = _order(query)
-    page = await store.list_conversations(asked, order=order, page_id=query.page_id, limit=_ROWS, view=View.ROW)
-    hits = await store.list_best_hits(query.q, page.ids, _HITS) if query.q and query.q.strip() else {}
+    listed = asked if question or asked.parent else replace(asked, folded=True)
+    page = await store.list_conversations(listed, order=order, page_id=query.page_id, limit=_ROWS, view=View.ROW)
+    rows = await _make_rows(store, page, question)
     if query.page_id:
-        return _fragment(request, "rows.html", list_view.make_rows(page, hits))
+        return _fragment(request, "rows.html", rows)
     facets = await store.count_facets(_FACETS, asked, limit=12)
+    workspaces = await store.count_facets([Facet(FacetKind.WORKSPACE)], asked, limit=_WORKSPACES)
     days = await store.count_facets([Facet(FacetKind.DAY)], asked, limit=1000)
-    context = list_view.make_list(request.url.query, facets, days, page, hits, order)
+    switches = {
+        "archived": replace(asked, archived=True),
+        "pinned": replace(asked, pinned=True),
+        "sub-conversations": replace(asked, top_level=False, subagents=None),
+        "unreadable": replace(asked, unreadable=True),
+    }
+    counts = {name: await store.count_conversations(one) for name, one in switches.items()}
+    context = list_view.make_list(request.url.query, facets, workspaces.by["workspace"], days, counts, order) | rows
     sums = await store.get_sums(asked)
     context["cost"] = sums.cost if sums.priced else None
+    context["filter"] = query.model_dump(mode="json", exclude_unset=True, exclude={"sort_order", "page_id"})
+    context |= {"root": str(store.settings.root), "building": store.index.building}
+    context["searches_tools"] = store.settings.search_tools
     return _fragment(request, "list.html", context)
+
+
+@router.get("/children/{conversation_id}")
+async def get_children(request: Request, store: Store, conversation_id: IdInPath) -> HTMLResponse:
+    """Render the rows of a conversation's children, archived ones and those of sub-agents too, the oldest first."""
+    asked = ConversationFilter(parent=ConversationId(conversation_id), archived=None, subagents=None)
+    page = await store.list_conversations(asked, order=SortOrder.CREATED_AT, limit=_CHILDREN, view=View.ROW)
+    rows = await _make_rows(store, page._replace(next_page_id=None), "")
+    return _fragment(request, "rows.html", rows)
+
+
+async def _make_rows(store: StoreReader, page: Page, question: str) -> dict[str, object]:
+    hits = await store.list_best_hits(question, page.ids, _HITS) if question else {}
+    return list_view.make_rows(page, hits, await store.list_families(page.ids), question)
 
 
 @router.get("/c/{conversation_id}")

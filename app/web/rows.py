@@ -6,9 +6,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
+from markupsafe import Markup
 
+from ..index.conversation_list import Family
 from ..model.hits import Hit
 
+_WORST_FIRST = ("error", "stuck", "waiting_for_confirmation", "running", "deleting", "paused", "idle", "finished")
 _STATUS_SHAPES = {
     "waiting_for_confirmation": ("waiting", "waiting for you"),
     "stuck": ("error", "stuck"),
@@ -16,11 +19,27 @@ _STATUS_SHAPES = {
 }
 
 
+def show_status(status: str) -> tuple[str, str]:
+    """Return (the shape, the words) for a status."""
+    return _STATUS_SHAPES.get(status, (status, status))
+
+
+@dataclass(slots=True)
+class Children:
+    """The children of a row: their number, the shape and words of the worst status, and the cost with theirs."""
+
+    number: int
+    shape: str
+    status: str
+    cost: float | None
+
+
 @dataclass(slots=True)
 class Row:
     """The fields of a conversation that the page shows. `cost` is None if no cost was recorded.
 
-    `prompt_tokens`, `cached_tokens` and `children` are set only on a conversation's own page.
+    `prompt_tokens`, `cached_tokens`, `children` and `owner` are set only on a conversation's own page, `hits`, `family`
+    and `marked`, the name with marked matches, only in the list.
     """
 
     id: str
@@ -44,18 +63,27 @@ class Row:
     prompt_tokens: int = 0
     cached_tokens: int = 0
     children: list[str] = field(default_factory=list)
+    owner: str = ""
     hits: list[Hit] = field(default_factory=list)
+    family: Children | None = None
+    marked: Markup | None = None
 
     @property
     def name(self) -> str:
         """The title, or else the beginning of the user's first message, or else the beginning of the id."""
         return self.title or self.preview or self.id[:8]
 
+    def add_family(self, family: Family) -> None:
+        """Set `family` from the children in the index."""
+        worst = min(family.statuses, key=lambda one: _WORST_FIRST.index(one) if one in _WORST_FIRST else -1)
+        cost = (self.cost or 0.0) + family.cost if family.cost else None
+        self.family = Children(family.number, *show_status(worst), cost)
+
 
 def make_list_row(short: bytes) -> Row:
     """Return the row of a conversation in the view ROW."""
     row: dict[str, Any] = orjson.loads(short)
-    shape, words = _STATUS_SHAPES.get(row["status"], (row["status"], row["status"]))
+    shape, words = show_status(row["status"])
     return Row(
         id=row["id"],
         title=(row["title"] or "").strip(),
@@ -82,8 +110,7 @@ def make_row(body: bytes) -> Row:
     """Return the row of a ConversationInfo."""
     info: dict[str, Any] = orjson.loads(body)
     agent, workspace = _dict(info.get("agent")), _dict(info.get("workspace"))
-    status = str(info.get("execution_status") or "idle")
-    shape, words = _STATUS_SHAPES.get(status, (status, status))
+    shape, words = show_status(str(info.get("execution_status") or "idle"))
     usages = [one for one in _dict(_dict(info.get("stats")).get("usage_to_metrics")).values() if isinstance(one, dict)]
     tokens = [_dict(usage.get("accumulated_token_usage")) for usage in usages]
     costs = [usage["accumulated_cost"] for usage in usages if isinstance(usage.get("accumulated_cost"), int | float)]
@@ -113,7 +140,8 @@ def make_row(body: bytes) -> Row:
         parent=_text(info.get("parent_conversation_id")),
         prompt_tokens=prompt,
         cached_tokens=cached,
-        children=[str(one) for one in info.get("sub_conversation_ids") or []],
+        children=[str(one) for name in ("sub_conversation_ids", "subagent_ids") for one in info.get(name) or []],
+        owner=_text(info.get("owner")),
     )
 
 

@@ -64,6 +64,7 @@ class Plain:
     archived: bool
     unreadable: bool
     openable: bool
+    pinned: bool
     owned: bool
 
 
@@ -101,7 +102,7 @@ def make_store(root: Path) -> None:
             events=events,
         )  # fmt: skip
         if number % 5 == 0:
-            (path / "convstore.json").write_text(json.dumps({"archived": True}))
+            (path / "convstore.json").write_text(json.dumps({"archived": True, "pinned": number % 2 == 0}))
         if number % 7 == 0:
             lease = {"owner_instance_id": "x", "generation": 1, "expires_at": time.time() + some([-99, 9999])}
             (path / "owner_lease.json").write_text(json.dumps(lease | {"owner_host": "elsewhere", "owner_pid": 1}))
@@ -143,6 +144,7 @@ def read_plain(path: Path) -> Plain:
         archived=own.exists() and json.loads(own.read_bytes())["archived"],
         unreadable=not state,
         openable=bool(state),
+        pinned=own.exists() and json.loads(own.read_bytes()).get("pinned", False),
         owned=lease.exists() and json.loads(lease.read_bytes())["expires_at"] > time.time(),
     )
 
@@ -184,6 +186,7 @@ def admits(one: Plain, asked: ConversationFilter) -> bool:
             asked.archived in (None, one.archived),
             asked.unreadable in (None, one.unreadable),
             asked.openable in (None, one.openable),
+            asked.pinned in (None, one.pinned),
             asked.subagents is not True,  # there are none
             asked.owned in (None, one.owned),
         )

@@ -109,7 +109,9 @@ ASKED: dict[str, st.SearchStrategy[Any]] = {
     "subagents": st.sampled_from([True, None]),
     "unreadable": st.booleans(),
     "openable": st.booleans(),
+    "pinned": st.booleans(),
     "owned": st.booleans(),
+    "folded": st.just(True),
 }
 
 
@@ -145,6 +147,9 @@ def plain_counts(facet: Facet, admitted: list[Plain]) -> Counter[str | None]:
 def check(filled: Filled, asked: ConversationFilter, order: SortOrder, limit: int) -> None:
     store = filled.store
     admitted = [one for one in filled.plain if admits(one, asked)]
+    if asked.folded:
+        tops = {one.id for one in admitted if one.parent is None}
+        admitted = [one for one in admitted if one.parent not in tops]
     wanted = [one.id for one in sorted(admitted, key=sort_key(order), reverse=order.descending)]
     assert filled.runner.run(list_all(store, asked, order, limit)) == wanted
     assert filled.runner.run(store.count_conversations(asked)) == len(wanted)

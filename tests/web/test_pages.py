@@ -64,7 +64,7 @@ async def test_a_following_page_has_its_rows_alone_and_counts_nothing_again(root
 
 async def test_a_filter_is_a_chip_that_its_link_removes(client: httpx.AsyncClient) -> None:
     html = await text(client, "/ui/list?status=finished&model=a%2Fmodel")
-    assert re.search(r'class="chip">status: finished<a href="/\?model=a%2Fmodel"', html)
+    assert re.search(r'class="chip"><span>status: finished</span><a href="/\?model=a%2Fmodel"', html)
     assert await text(client, "/ui/list?status=paused") != html
 
 
@@ -244,3 +244,64 @@ async def test_the_list_has_a_sum_of_costs_and_takes_several_workspaces(root: Pa
         one = await text(client, "/ui/list?workspace=%2Fw%2F1&workspace=%2Fw%2F2")
         assert "2 conversations" in one
         assert 'href="/?workspace=%2Fw%2F2"' in one
+
+
+def _costing(number: int, cost: float, **more: object) -> dict[str, object]:
+    return make_state(make_id(number), stats={"usage_to_metrics": {"agent": {"accumulated_cost": cost}}}, **more)
+
+
+@pytest.fixture
+async def family(root: Path) -> AsyncIterator[httpx.AsyncClient]:
+    """A parent with a child that failed and a sub-agent, and another conversation."""
+    parent = make_conversation(root, 1, state=_costing(1, 1.0))
+    child = {"title": "The child", "parent_conversation_id": make_id(1)}
+    make_conversation(root, 2, meta=child, state=_costing(2, 0.5, execution_status="error"))
+    make_conversation(parent / "subagents", 3, state=_costing(3, 0.25, execution_status="finished"))
+    make_conversation(root, 4, meta={"title": "Another"})
+    async with serving(Settings(store=root, timezone="UTC")) as client:
+        yield client
+
+
+async def test_children_fold_under_their_parent_with_number_worst_status_and_cost(family: httpx.AsyncClient) -> None:
+    html = await text(family, "/ui/list")
+    assert "3 conversations" in html
+    assert "The child" not in html
+    line = re.search(r'class="kids" data-parent="([^"]+)"><summary>(.*?)</summary>', html)
+    assert line is not None
+    assert (line[1].replace("-", ""), line[2]) == (
+        make_id(1), '2 sub-conversations <span class="st error">error</span> <span class="num">$1.50 together</span>',
+    )  # fmt: skip
+    below = await text(family, f"/ui/children/{make_id(1)}")
+    assert below.count('class="row" data-id') == 2
+    assert "part of" in below
+
+
+async def test_a_child_whose_parent_does_not_match_is_a_row_of_its_own(family: httpx.AsyncClient) -> None:
+    for query in ("status=error", "q=child", "top_level=false"):
+        assert "The child" in await text(family, f"/ui/list?{query}"), query
+
+
+async def test_the_counts_beside_more_are_those_of_the_filters(family: httpx.AsyncClient) -> None:
+    await family.patch(f"/api/conversations/{make_id(4)}", json={"pinned": True})
+    html = await text(family, "/ui/list")
+    shown = re.findall(
+        r'href="/\?([^"]+)" title="(Archived|Pinned|Sub-conv[a-z]+|Unreadable)">[^<]+</a><[^>]+>(\d+)', html
+    )
+    assert [(label, number) for _, label, number in shown] == [
+        ("Archived", "0"), ("Pinned", "1"), ("Sub-conversations", "2"), ("Unreadable", "0"),
+    ]  # fmt: skip
+    for query, _, number in shown:
+        html = await text(family, f"/ui/list?{query.replace('&amp;', '&')}")
+        assert f">{number} conversation" in html, query
+    assert re.search(r'class="chip"><span>unreadable</span><a href="/">', html)
+
+
+async def test_a_match_in_a_title_is_marked_and_stays_text(root: Path) -> None:
+    make_conversation(root, meta={"title": "Fix <b> & the Parser"}, events=[])
+    async with serving(Settings(store=root, timezone="UTC")) as client:
+        assert ">Fix &lt;b&gt; &amp; the <mark>Parser</mark></a>" in await text(client, "/ui/list?q=parser")
+
+
+async def test_an_empty_store_says_where_it_is(root: Path) -> None:
+    async with serving(Settings(store=root)) as client:
+        assert f"This store has no conversation yet: <code>{root}</code>" in await text(client, "/ui/list")

@@ -27,7 +27,7 @@ from ...index import (
 )
 from ...index.activity import HourCount
 from ...index.connections import ReadConnection
-from ...index.conversation_list import Page
+from ...index.conversation_list import Family, Page
 from ...index.conversation_lookup import Totals
 from ...index.event_outline import Outline
 from ...index.event_rows import Edit
@@ -265,6 +265,11 @@ class StoreReader:
         read = self.index.read(within_s=self.settings.search_timeout_s, whole=True)
         async with read as connection, connection.snapshot():
             return await search.list_best_hits(connection, text, ids, number)
+
+    async def list_families(self, ids: Sequence[ConversationId]) -> dict[ConversationId, Family]:
+        """Return the children of each conversation that has any."""
+        async with self.index.read(whole=True) as connection:
+            return await conversation_list.list_families(connection, ids)
 
     async def list_edits(self, paths: Sequence[str], limit: int = PAGE_MAX) -> list[Edit]:
         """Return the events that changed a file that is called by one of these paths, the latest first."""

@@ -1,6 +1,6 @@
 // Two conversations side by side; the address names them.
-import { swap, notice, whileLoading } from './dom.js';
-import { ask, untilAnswered } from './session.js';
+import { swap, notice, whileLoading, untilAnswered } from './dom.js';
+import { ask } from './session.js';
 
 export async function start() {
   document.title = 'Compare · convstore';

@@ -1,6 +1,6 @@
 // One conversation: sections of its log that are filled near the viewport, the outline, live events, actions.
-import { $, $$, swap, parse, showTimes, notice, askText, askYes, whileLoading, saveAs } from './dom.js';
-import { ask, base, send, untilAnswered } from './session.js';
+import { $, $$, swap, parse, showTimes, notice, askText, askYes, whileLoading, saveAs, untilAnswered } from './dom.js';
+import { ask, base, send } from './session.js';
 import { follow } from './live.js';
 
 const id = location.pathname.slice(base.length).split('/')[2];

@@ -41,6 +41,49 @@ export function showTimes() {
   }
 }
 
+// A line at the top that stays until it is taken away; with `action`, {label, run}, a button in it.
+export function banner(text, action = null) {
+  const place = $('#banner');
+  place.replaceChildren(text, ...(action ? [' ', makeButton(action.label, action.run)] : []));
+  place.hidden = !text;
+}
+
+function makeButton(label, run) {
+  const button = document.createElement('button');
+  button.type = 'button';
+  button.className = 'link';
+  button.textContent = label;
+  button.addEventListener('click', run);
+  return button;
+}
+
+let retry = 0;
+
+// Say that a request failed, count down, and then call `run`.
+export function tryAgain(error, run) {
+  tryAgain.stop();
+  let left = error.retryAfter || 5;
+  const now = () => { tryAgain.stop(); run(); };
+  const tick = () => {
+    if (left <= 0) { now(); return; }
+    banner(`${error.message} Trying again in ${left} s.`, { label: 'Now', run: now });
+    left -= 1;
+  };
+  retry = setInterval(tick, 1000);
+  tick();
+}
+tryAgain.stop = () => { clearInterval(retry); banner(''); };
+
+// Call `get`, again and again while the server does not answer, or answers that it is not ready.
+export async function untilAnswered(get) {
+  for (;;) {
+    try { return await get(); } catch (error) {
+      if (!error.mayPass) throw error;
+      await new Promise((resolve) => { tryAgain(error, resolve); });
+    }
+  }
+}
+
 let clearing;
 
 // Say something at the foot of the page; with `action`, {label, run}, a button beside it.
@@ -50,14 +93,10 @@ export function notice(text, kind = '', action = null) {
   place.className = `notice ${kind}`;
   place.replaceChildren(text);
   if (action) {
-    const button = document.createElement('button');
-    button.className = 'link';
-    button.textContent = action.label;
-    button.addEventListener('click', async () => {
+    place.append(' ', makeButton(action.label, async () => {
       place.hidden = true;
       try { await action.run(); } catch (error) { if (error.status !== 401) notice(error.message, 'bad'); }
-    });
-    place.append(' ', button);
+    }));
   }
   place.hidden = !text;
   if (text) clearing = setTimeout(() => { place.hidden = true; }, action ? 12_000 : 6_000);

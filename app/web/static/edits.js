@@ -1,5 +1,5 @@
 // The changes of one file in all conversations; the address names it.
-import { swap, notice, whileLoading } from './dom.js';
+import { swap, notice, whileLoading, untilAnswered } from './dom.js';
 import { ask } from './session.js';
 
 export async function start() {

@@ -1,4 +1,5 @@
 // Server-sent events over fetch, since EventSource cannot send the key.
+import { banner } from './dom.js';
 import { ask } from './session.js';
 
 // Call `then` with each event of a stream. Connects again after an error, later each time; ends with `signal`.
@@ -41,7 +42,8 @@ export function followChanges(then) {
   const soon = () => { timer ??= setTimeout(() => { timer = null; then(); }, 700); };
   let before = '';
   const onState = (state) => {
-    if (state === 'live' && before === 'lost') soon(); // what changed while the stream was away
+    if (state === 'lost') banner('The connection to the server is lost. Trying again …');
+    if (state === 'live' && before === 'lost') { banner(''); soon(); } // what changed while the stream was away
     before = state;
   };
   follow('/api/changes/stream?since=now', soon, { onState });

@@ -1,6 +1,6 @@
 // The overview: sums of a period that the address keeps.
-import { swap, notice, whileLoading } from './dom.js';
-import { ask, base, untilAnswered } from './session.js';
+import { swap, notice, whileLoading, untilAnswered } from './dom.js';
+import { ask, base } from './session.js';
 
 const load = async () => {
   const days = new URLSearchParams(location.search).get('days') ?? '30';

@@ -43,6 +43,9 @@ export class Failure extends Error {
     super(detail);
     Object.assign(this, { status, code, retryAfter });
   }
+
+  // Whether the same request may succeed later.
+  get mayPass() { return this.status === 0 || (this.status === 503 && this.code !== 'query_too_slow'); }
 }
 
 // Ask the server, with the token. Throws a Failure with the server's words; status 0 when it does not answer.
@@ -65,18 +68,6 @@ export async function ask(path, options = {}) {
   }
   const detail = typeof body.detail === 'string' ? body.detail : `The server answers ${answer.status}.`;
   throw new Failure(answer.status, detail, body.code, Number(answer.headers.get('Retry-After') ?? 0));
-}
-
-// Call `get`, again and again while the server does not answer, or answers that it is not ready.
-export async function untilAnswered(get) {
-  const line = document.querySelector('#main > .state');
-  for (;;) {
-    try { return await get(); } catch (error) {
-      if (error.status !== 0 && error.status !== 503) throw error;
-      if (line) line.textContent = `${error.message} Trying again …`;
-      await new Promise((resolve) => setTimeout(resolve, 1000 * (error.retryAfter || 2)));
-    }
-  }
 }
 
 export const send = (method, path, body) => ask(path, {

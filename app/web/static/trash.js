@@ -1,6 +1,6 @@
 // The trash: restore what was deleted.
-import { swap, notice, whileLoading } from './dom.js';
-import { ask, base, send, untilAnswered } from './session.js';
+import { swap, notice, whileLoading, untilAnswered } from './dom.js';
+import { ask, base, send } from './session.js';
 
 const load = async (offset = 0) => {
   try {
