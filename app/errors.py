@@ -262,3 +262,12 @@ class NeedsAgent(StoreError):
     """The request needs an agent, but convstore runs no agents."""
 
     code = "needs_agent"
+
+
+class ReadOnlyKey(StoreError):
+    """The request would change something, but its key may only read."""
+
+    code = "read_only_key"
+
+    def __init__(self) -> None:
+        super().__init__("this key may only read; use a full key to change something")

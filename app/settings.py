@@ -40,6 +40,14 @@ class Settings(BaseSettings):
     api_key_file: Path | None = Field(
         default=None, description="The file that holds the API key; made if missing. Default: api-key beside the index."
     )
+    read_keys: Annotated[list[SecretStr], NoDecode] = Field(
+        default=[],
+        description="The keys that may only read, separated by commas. If set, the file of read-only keys is ignored.",
+    )
+    read_keys_file: Path | None = Field(
+        default=None,
+        description="The file that holds the read-only keys. Default: api-key-read beside the index, if it exists.",
+    )
     base_path: str = Field(
         default="",
         pattern=r"^(/[A-Za-z0-9._~-]+)*$",
@@ -121,7 +129,7 @@ class Settings(BaseSettings):
         default=500, ge=0, description="The maximum number of open sockets and event streams in each process."
     )
 
-    @field_validator("api_key", "allowed_hosts", mode="before")
+    @field_validator("api_key", "read_keys", "allowed_hosts", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         if isinstance(value, str):
@@ -205,6 +213,11 @@ class Settings(BaseSettings):
     def key_path(self) -> Path:
         """The file that holds the generated API key."""
         return self.api_key_file or self._written_index_path.with_name("api-key")
+
+    @cached_property
+    def read_keys_path(self) -> Path:
+        """The file that holds the read-only keys. It may be missing."""
+        return self.read_keys_file or self._written_index_path.with_name("api-key-read")
 
     @property
     def loopback(self) -> bool:

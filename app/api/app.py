@@ -21,7 +21,9 @@ from ..store.follow.background import run_background
 from ..store.store import ConversationStore
 from ..web import pages
 from . import errors, openapi
-from .auth import OPEN_PATHS, ApiKeyMiddleware, HostMiddleware, Keys, load_keys
+from .access.key_files import KeyFiles, load_keys, load_read_keys
+from .access.keys import Keys
+from .auth import OPEN_PATHS, ApiKeyMiddleware, HostMiddleware
 from .cached_routes import CachedRoutesMiddleware
 from .headers import INDEXED, TEXT_INDEXED
 from .metrics import Metrics
@@ -34,7 +36,7 @@ from .middleware import (
     OptionsMiddleware,
     StartupErrorMiddleware,
 )
-from .process import end_process_within, on_stop
+from .process import RELOADING, STOPPING, end_process_within, is_in_terminal, on_signals
 from .routes import (
     agents,
     archives,
@@ -97,7 +99,7 @@ def create_app(settings: Settings, keys: Sequence[str] | None = None, *, ends_pr
     """
     if keys is None:
         keys, _ = load_keys(settings)
-    valid_keys = Keys(keys, settings.state_dir)
+    valid_keys = Keys(keys, settings.state_dir, load_read_keys(settings) if keys else [])
     app_metrics = Metrics()
     open_paths = OPEN_PATHS | ({"/metrics"} if settings.open_metrics else frozenset())
     app = FastAPI(
@@ -132,6 +134,7 @@ def create_app(settings: Settings, keys: Sequence[str] | None = None, *, ends_pr
     app.state.settings = settings
     app.state.ends_process = ends_process
     app.state.keys = valid_keys
+    app.state.key_files = KeyFiles(settings, valid_keys)
     app.state.metrics = app_metrics
     app.state.started = time.monotonic()
     upkeep.install(app, settings)
@@ -154,29 +157,36 @@ def create_worker() -> FastAPI:
 
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
-    """Open the store, and follow changes to the files in a background task."""
+    """Open the store, and follow changes to its files and to the key files in background tasks."""
     settings: Settings = app.state.settings
     async with ConversationStore.open(settings, note=app.state.metrics.note) as store:
         app.state.store = store
         await store.context.presence.refresh(store.index)
         if app.state.ends_process:
-            on_stop(store.followers.close)
-        background = asyncio.create_task(run_background(store))
-        background.add_done_callback(_report_failure)
+            on_signals(STOPPING, store.followers.close)
+            if not is_in_terminal():
+                on_signals(RELOADING, app.state.key_files.read)
+        background = [
+            asyncio.create_task(run_background(store)),
+            asyncio.create_task(app.state.key_files.follow()),
+        ]
+        for task in background:
+            task.add_done_callback(_report_failure)
         try:
             yield
         finally:
             if app.state.ends_process:
                 end_process_within(settings.shutdown_timeout_s)
-            background.cancel()
-            await asyncio.wait([background])
+            for task in background:
+                task.cancel()
+            await asyncio.wait(background)
 
 
 def _report_failure(task: asyncio.Task[None]) -> None:
-    """Log the failure of the background task at once, because nothing awaits the task before the application stops."""
+    """Log the failure of a background task at once, because nothing awaits the task before the application stops."""
     error = None if task.cancelled() else task.exception()
     if error is not None:
-        log.error("changes to the conversations are no longer followed", exc_info=error)
+        log.error("changes to the conversations or the keys are no longer followed", exc_info=error)
 
 
 def _allowed_hosts(settings: Settings) -> list[str]:

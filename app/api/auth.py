@@ -1,24 +1,17 @@
-"""Access control: checks of the API key, the Host header and the Origin header; and the key file."""
+"""Access control: checks of the API key, the Host header and the Origin header."""
 
 from __future__ import annotations
 
-import os
-import secrets
 from collections.abc import Sequence
-from hashlib import sha256
 from ipaddress import IPv4Address, IPv6Address, ip_address
-from pathlib import Path
-from tempfile import mkstemp
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from ..errors import InvalidSettings
-from ..exclusive_rename import rename_exclusively
-from ..settings import Settings
+from ..errors import ReadOnlyKey
+from .access.keys import Keys, read_given_key, require_full_key
 from .errors import error_response
 from .headers import API_KEY, join_header
 from .openapi import DOCS_PATHS
-from .sessions import Tokens
 
 HEALTH_PATHS = frozenset({"/alive", "/health", "/ready"})
 """Paths that accept any Host header. Probes address a server by its IP address, or send no Host header at all."""
@@ -30,7 +23,9 @@ SHELL_PATHS = frozenset({"/", "/overview", "/trash", "/compare", "/api/session"}
 SHELL_PREFIXES = ("/c/", "/static/")
 """Paths of the page without its data, and of signing in, which need no key either."""
 
-_API_KEY = API_KEY.lower().encode()
+READING_POSTS = frozenset({"/api/conversations/bulk/export"})
+"""Requests that change nothing although their method is POST."""
+
 _REQUESTS = ("http", "websocket")
 _SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 
@@ -106,30 +101,11 @@ async def _refuse(status: int, code: str, detail: str, scope: Scope, receive: Re
         await error_response(status, code, detail)(scope, receive, send)
 
 
-class Keys:
-    """The valid keys, and the page's tokens, which are signed with the keys. Without keys, no key is required."""
-
-    def __init__(self, keys: Sequence[str], state_dir: Path) -> None:
-        self._digests = [sha256(key.encode()).digest() for key in keys]
-        self.tokens = Tokens(keys, state_dir)
-
-    @property
-    def required(self) -> bool:
-        """Whether requests need a key."""
-        return bool(self._digests)
-
-    def admit(self, given: bytes) -> bool:
-        """Whether this is a valid key, or a token that was signed with one."""
-        return self.admit_key(given) or self.tokens.admit(given)
-
-    def admit_key(self, given: bytes) -> bool:
-        """Whether this is a valid key. The comparison takes the same time for right and wrong keys."""
-        digest = sha256(given).digest()
-        return sum(secrets.compare_digest(digest, known) for known in self._digests) > 0
-
-
 class ApiKeyMiddleware:
-    """Answers 401 unless the request has a valid key or its path is open. WebSockets check the key themselves."""
+    """Answers 401 unless the request has a valid key or its path is open, and 403 to a write with a read-only key.
+
+    WebSockets check the key themselves. The key of a request is in its scope, as `key`.
+    """
 
     def __init__(self, app: ASGIApp, keys: Keys, open_paths: frozenset[str] = OPEN_PATHS) -> None:
         self._app = app
@@ -137,63 +113,26 @@ class ApiKeyMiddleware:
         self._open_paths = open_paths
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on, or answer 401."""
+        """Pass the request on, or refuse it."""
         if scope["type"] != "http" or self._is_open(scope["path"]):
             await self._app(scope, receive, send)
             return
-        given = join_header(scope, _API_KEY)
-        if self._keys.admit(given):
-            await self._app(scope, receive, send)
+        given = read_given_key(scope)
+        key = self._keys.find(given)
+        if key is None:
+            detail = f"send the API key in the header {API_KEY}"
+            if given:
+                detail = f"the API key in the header {API_KEY} is not valid for this server"
+            await error_response(401, "unauthorized", detail)(scope, receive, send)
             return
-        detail = f"send the API key in the header {API_KEY}"
-        if given:
-            detail = f"the API key in the header {API_KEY} is not valid for this server"
-        await error_response(401, "unauthorized", detail)(scope, receive, send)
+        scope["key"] = key
+        if _is_write_or_socket(scope) and scope["path"] not in READING_POSTS:
+            try:
+                require_full_key(scope)
+            except ReadOnlyKey as error:
+                await error_response(403, error.code, str(error))(scope, receive, send)
+                return
+        await self._app(scope, receive, send)
 
     def _is_open(self, path: str) -> bool:
         return path in self._open_paths or path in SHELL_PATHS or path.startswith(SHELL_PREFIXES)
-
-
-def load_keys(settings: Settings) -> tuple[list[str], bool]:
-    """Return the valid keys, and whether a key was just created. If authentication is off, there are no keys.
-
-    Raises:
-        InvalidSettings: authentication is off although other machines can reach the server, or the key file cannot
-            be used.
-    """
-    if settings.no_auth:
-        if not settings.loopback:
-            raise InvalidSettings(
-                f"--no-auth works only on a loopback address, not on {settings.host}; omit it, or listen on 127.0.0.1"
-            )
-        return [], False
-    if settings.api_key:
-        return [key.get_secret_value() for key in settings.api_key], False
-    try:
-        return _read_or_make(settings.key_path)
-    except OSError as error:
-        raise InvalidSettings(
-            f"the key file {settings.key_path} cannot be used ({error.strerror}); set CONVSTORE_API_KEY, "
-            "or set CONVSTORE_API_KEY_FILE to a writable file"
-        ) from error
-
-
-def _read_or_make(path: Path) -> tuple[list[str], bool]:
-    """Return the keys in a file. If the file is missing, it is created with a new key."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    key = secrets.token_urlsafe(32)
-    descriptor, fresh = mkstemp(dir=path.parent, prefix=".api-key-")
-    try:
-        with os.fdopen(descriptor, "w") as file:
-            file.write(f"{key}\n")
-        # the file appears with its whole content, so no other process reads half a key
-        try:
-            rename_exclusively(fresh, path)
-        except FileExistsError:
-            keys = path.read_text().split()
-            if not keys:
-                raise InvalidSettings(f"the key file {path} is empty; delete it, and a new key is created") from None
-            return keys, False
-    finally:
-        Path(fresh).unlink(missing_ok=True)
-    return [key], True

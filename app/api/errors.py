@@ -51,6 +51,7 @@ STATUS_OF: dict[str, HTTPStatus] = {
     errors.ParentRefused.code: HTTPStatus.UNPROCESSABLE_ENTITY,
     errors.NeedsAgent.code: HTTPStatus.NOT_IMPLEMENTED,
     errors.NotInTrash.code: HTTPStatus.NOT_FOUND,
+    errors.ReadOnlyKey.code: HTTPStatus.FORBIDDEN,
     errors.UnexpectedCount.code: HTTPStatus.CONFLICT,
     errors.LocksUnsupported.code: HTTPStatus.NOT_IMPLEMENTED,
     errors.LockTimeout.code: HTTPStatus.SERVICE_UNAVAILABLE,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from starlette.types import Scope
 
 API_KEY = "X-Session-API-Key"
+AUTHORIZATION = "Authorization"
 REQUEST_ID = "X-Request-ID"
 TEXT_INDEXED = "X-Text-Indexed"
 """(conversations with indexed text)/(all conversations): `1000/2500`."""

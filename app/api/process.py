@@ -6,9 +6,10 @@ import asyncio
 import logging
 import os
 import signal
+import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from types import FrameType
 
 from uvicorn.supervisors import Multiprocess
@@ -19,14 +20,32 @@ _FAILED_TO_START = 3
 """uvicorn's exit code if the application did not start."""
 
 
-def on_stop(callback: Callable[[], None]) -> None:
-    """Call `callback` on the running event loop when a signal asks this process to stop.
+STOPPING = (signal.SIGTERM, signal.SIGINT)
+RELOADING = (signal.SIGHUP,)
+
+
+def is_in_terminal() -> bool:
+    """Whether a person started this process in a terminal, where SIGHUP means that the terminal was closed."""
+    return sys.stdin is not None and sys.stdin.isatty()
+
+
+def ignore_sudden_signals() -> None:
+    """Ignore the signals that would end a process without notice. Its workers inherit this.
+
+    SIGHUP gets a meaning when the application has started. In a terminal it keeps its own: it ends the process.
+    """
+    for number in (signal.SIGUSR1, signal.SIGUSR2, *(() if is_in_terminal() else RELOADING)):
+        signal.signal(number, signal.SIG_IGN)
+
+
+def on_signals(numbers: Iterable[signal.Signals], callback: Callable[[], None]) -> None:
+    """Call `callback` on the running event loop when one of these signals comes, beside what the signal does already.
 
     uvicorn waits for unfinished answers before it ends the application. An event stream never finishes by itself, so it
-    must be notified earlier.
+    must be notified of a stop earlier.
     """
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in numbers:
         before = signal.getsignal(number)
 
         def handle(number: int, frame: FrameType | None, before: object = before) -> None:
@@ -60,6 +79,15 @@ class Supervisor(Multiprocess):
         for process in self.processes:
             process.child_conn.close()
         super().keep_subprocess_alive()
+
+    def handle_hup(self) -> None:
+        """Pass SIGHUP on to the workers, which read their keys again. uvicorn would restart them."""
+        if is_in_terminal():
+            self.handle_term()
+            return
+        for process in self.processes:
+            if process.pid is not None and process.exitcode is None:
+                os.kill(process.pid, signal.SIGHUP)
 
     @property
     def failed(self) -> bool:

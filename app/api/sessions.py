@@ -11,10 +11,11 @@ import os
 import re
 import secrets
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable
 from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
+from typing import Protocol, TypeVar
 
 CODE_VALID_S = 60
 TOKEN_VALID_S = 12 * 60 * 60
@@ -51,31 +52,43 @@ def spend_code(state_dir: Path, code: str) -> bool:
     return time.time() < expires
 
 
+class Signer(Protocol):
+    """A key that signs tokens."""
+
+    @property
+    def secret(self) -> str:
+        """The text of the key."""
+
+
+K = TypeVar("K", bound=Signer)
+
+
 class Tokens:
     """Makes and checks tokens: `expiry.nonce.signature`, signed with a key of the server.
 
-    A token ends after 12 hours, when its key is changed, or when its user signs out.
+    A token may do what its key may. It ends after 12 hours, when its key is removed, or when its user signs out.
     """
 
-    def __init__(self, keys: Sequence[str], state_dir: Path) -> None:
-        self._secrets = [sha256(b"convstore token " + key.encode()).digest() for key in keys]
+    def __init__(self, state_dir: Path) -> None:
         self._logins = state_dir / _LOGINS
 
-    def make(self) -> tuple[str, int]:
-        """Return (a new token, the second since 1970 at which it ends)."""
+    def make(self, key: Signer) -> tuple[str, int]:
+        """Return (a new token that may do what the key may, the second since 1970 at which it ends)."""
         expires = int(time.time()) + TOKEN_VALID_S
         claim = f"{expires}.{secrets.token_urlsafe(12)}"
-        return f"{claim}.{_sign(self._secrets[0], claim)}", expires
+        return f"{claim}.{_sign(key, claim)}", expires
 
-    def admit(self, given: bytes) -> bool:
-        """Whether this is a token of this server that has not ended."""
+    def find_signer(self, given: bytes, keys: Iterable[K]) -> K | None:
+        """Return the key that signed this token; None if it is no token of these keys, or has ended."""
         token = given.decode("latin-1")
         claim, _, signature = token.rpartition(".")
         expires, _, nonce = claim.partition(".")
         if not (expires.isascii() and expires.isdigit() and nonce):
-            return False
-        signed = sum(hmac.compare_digest(signature.encode(), _sign(key, claim).encode()) for key in self._secrets)
-        return bool(signed) and time.time() < int(expires) and not (self._logins / _ended_name(nonce)).exists()
+            return None
+        signers = [key for key in keys if hmac.compare_digest(signature.encode(), _sign(key, claim).encode())]
+        if not signers or time.time() >= int(expires) or (self._logins / _ended_name(nonce)).exists():
+            return None
+        return signers[0]
 
     def end(self, given: bytes) -> None:
         """End a token that is valid, for all workers of the server."""
@@ -89,8 +102,9 @@ def _hash(code: str) -> str:
     return sha256(code.encode()).hexdigest()
 
 
-def _sign(key: bytes, claim: str) -> str:
-    return hmac.new(key, claim.encode(), sha256).hexdigest()
+def _sign(key: Signer, claim: str) -> str:
+    signing = sha256(b"convstore token " + key.secret.encode()).digest()
+    return hmac.new(signing, claim.encode(), sha256).hexdigest()
 
 
 def _ended_name(nonce: str) -> str:

@@ -69,10 +69,12 @@ def serve_command(
     )  # one name for all workers, different from that of a crashed instance
     import uvicorn  # noqa: PLC0415 - HTTP takes 0.4 s to import, which no other command needs
 
+    from ..api.access.key_files import load_keys  # noqa: PLC0415
     from ..api.app import create_app  # noqa: PLC0415
-    from ..api.auth import load_keys  # noqa: PLC0415
+    from ..api.process import ignore_sudden_signals  # noqa: PLC0415
 
     return_large_blocks()
+    ignore_sudden_signals()
     logs.configure(settings.log_level, settings.log_format)
     asyncio.run(_require_usable(settings))
     keys, made = load_keys(settings)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import stat
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any, cast
@@ -11,8 +10,9 @@ import httpx
 import pytest
 
 from app import Settings
+from app.api.access.key_files import load_keys
 from app.api.app import create_app
-from app.api.auth import OPEN_PATHS, load_keys
+from app.api.auth import OPEN_PATHS
 from app.api.headers import API_KEY
 from app.errors import InvalidSettings
 from tests.builders import make_conversation, make_id
@@ -65,47 +65,6 @@ async def test_each_of_several_keys_is_valid(root: Path) -> None:
             (await client.get("/nothing", headers={API_KEY: key})).status_code for key in ("one", "two", "three")
         ]
     assert statuses == [404, 404, 401]
-
-
-def test_a_key_of_256_bits_is_made_once_in_a_file_of_its_owner(root: Path) -> None:
-    settings = Settings(store=root)
-    [key], made = load_keys(settings)
-    assert (made, len(key)) == (True, 43)
-    assert stat.S_IMODE(settings.key_path.stat().st_mode) == 0o600
-    assert load_keys(settings) == ([key], False)
-
-
-def test_a_key_is_made_in_a_store_that_has_no_index_yet(tmp_path: Path) -> None:
-    [key], made = load_keys(Settings(store=tmp_path))
-    assert (made, (tmp_path / ".convstore" / "api-key").read_text()) == (True, f"{key}\n")
-
-
-def test_the_keys_of_a_file_are_taken_from_it(root: Path, tmp_path: Path) -> None:
-    (tmp_path / "keys").write_text("one\ntwo\n")
-    assert load_keys(Settings(store=root, api_key_file=tmp_path / "keys")) == (["one", "two"], False)
-
-
-def test_a_key_that_is_set_wins_over_the_file(root: Path, tmp_path: Path) -> None:
-    (tmp_path / "keys").write_text("one")
-    asked = {"store": root, "api_key": "set", "api_key_file": tmp_path / "keys"}
-    assert load_keys(Settings.model_validate(asked)) == (["set"], False)
-
-
-def test_an_empty_key_file_is_refused(root: Path, tmp_path: Path) -> None:
-    (tmp_path / "keys").write_text("\n")
-    with pytest.raises(InvalidSettings, match="is empty"):
-        load_keys(Settings(store=root, api_key_file=tmp_path / "keys"))
-
-
-def test_a_key_file_that_cannot_be_made_is_refused(root: Path, tmp_path: Path) -> None:
-    (tmp_path / "file").touch()
-    with pytest.raises(InvalidSettings, match="cannot be used"):
-        load_keys(Settings(store=root, api_key_file=tmp_path / "file" / "key"))
-
-
-@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "::1"])
-def test_on_a_loopback_address_keys_can_be_off(root: Path, host: str) -> None:
-    assert load_keys(Settings(store=root, host=host, no_auth=True)) == ([], False)
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.0.7", "example.org"])  # noqa: S104

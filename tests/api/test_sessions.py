@@ -11,7 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from app.api.access.keys import Key, Right
 from app.api.sessions import TOKEN_VALID_S, Tokens, make_code, spend_code
+
+ONE = Key("a-key", Right.FULL)
+READING = Key("another-key", Right.READ)
 
 
 @pytest.fixture
@@ -69,46 +73,47 @@ def test_a_code_is_kept_as_a_hash_for_this_user_alone(tmp_path: Path) -> None:
 
 
 def test_a_token_is_admitted_until_it_ends(tmp_path: Path, at: Callable[[float], None]) -> None:
-    tokens = Tokens(["a-key"], tmp_path)
-    token, expires_at = tokens.make()
-    assert tokens.admit(token.encode())
+    tokens = Tokens(tmp_path)
+    token, expires_at = tokens.make(ONE)
+    assert tokens.find_signer(token.encode(), [ONE]) is ONE
     assert abs(expires_at - time.time() - TOKEN_VALID_S) < 5
     at(TOKEN_VALID_S + 1)
-    assert not tokens.admit(token.encode())
+    assert tokens.find_signer(token.encode(), [ONE]) is None
 
 
-def test_another_key_ends_all_tokens(tmp_path: Path) -> None:
-    token, _ = Tokens(["a-key"], tmp_path).make()
-    assert not Tokens(["b-key"], tmp_path).admit(token.encode())
-    assert Tokens(["b-key", "a-key"], tmp_path).admit(token.encode())
+def test_a_token_ends_with_its_key_and_may_do_what_its_key_may(tmp_path: Path) -> None:
+    tokens = Tokens(tmp_path)
+    token = tokens.make(READING)[0].encode()
+    assert tokens.find_signer(token, [ONE]) is None
+    assert tokens.find_signer(token, [ONE, READING]) is READING
 
 
 def test_a_token_that_was_ended_is_refused_by_every_worker(tmp_path: Path) -> None:
-    tokens = Tokens(["a-key"], tmp_path)
-    token, other = tokens.make()[0], tokens.make()[0]
+    tokens = Tokens(tmp_path)
+    token, other = tokens.make(ONE)[0], tokens.make(ONE)[0]
     tokens.end(token.encode())
-    worker = Tokens(["a-key"], tmp_path)
-    assert [worker.admit(token.encode()), worker.admit(other.encode())] == [False, True]
+    worker = Tokens(tmp_path)
+    assert [worker.find_signer(one.encode(), [ONE]) for one in (token, other)] == [None, ONE]
 
 
 @pytest.mark.parametrize("change", ["later", "signature", "nonce"])
 def test_a_changed_token_is_refused(tmp_path: Path, change: str) -> None:
-    tokens = Tokens(["a-key"], tmp_path)
-    expires, nonce, signature = tokens.make()[0].split(".")
+    tokens = Tokens(tmp_path)
+    expires, nonce, signature = tokens.make(ONE)[0].split(".")
     changed = {
         "later": f"{int(expires) + 1}.{nonce}.{signature}",
         "signature": f"{expires}.{nonce}.{'0' * 64}",
         "nonce": f"{expires}.x{nonce}.{signature}",
     }[change]
-    assert not tokens.admit(changed.encode())
+    assert tokens.find_signer(changed.encode(), [ONE]) is None
 
 
 @pytest.mark.parametrize(
     "given", [b"", b".", b"..", b"1.a.", b"\xff.\xff.\xff", b"x" * 5000, b"-1.a.b", "१.a.b".encode()]
 )
 def test_what_is_no_token_is_refused(tmp_path: Path, given: bytes) -> None:
-    assert not Tokens(["a-key"], tmp_path).admit(given)
-    assert not Tokens([], tmp_path).admit(given)
+    assert Tokens(tmp_path).find_signer(given, [ONE]) is None
+    assert Tokens(tmp_path).find_signer(given, []) is None
 
 
 def test_only_files_of_codes_and_tokens_are_removed(tmp_path: Path) -> None:

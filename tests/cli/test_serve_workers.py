@@ -200,3 +200,25 @@ def test_a_worker_gets_the_settings_of_its_parent(tmp_path: Path) -> None:
     finally:
         for name in environment:
             del os.environ[name]
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_sighup_makes_every_process_read_the_keys_again(root: Path, tmp_path: Path, workers: str) -> None:
+    file = tmp_path / "keys"
+    keys = ["the-first-key-of-all", "the-second-key-of-all"]
+    file.write_text(f"# since May\n{keys[0]}\n")
+    with served(root, "--workers", workers, "--api-key-file", file) as server:
+
+        def ask(key: str) -> int:
+            return httpx.get(f"{server.url}/api/conversations/count", headers={KEY: key}).status_code
+
+        until(lambda: sum("startup complete" in line for line in server.log) == int(workers) - 1)
+        assert ask(keys[0]) == 200
+        pids = children(server.process.pid) or {server.process.pid}
+        assert len(pids) == int(workers)
+        file.write_text(f"{keys[1]}\n")
+        server.process.send_signal(signal.SIGHUP)
+        until(lambda: sum("read again" in line for line in server.log) >= int(workers))
+        assert {ask(keys[1]) for _ in range(10)} == {200}
+        assert {ask(keys[0]) for _ in range(10)} == {401}
+        assert (children(server.process.pid) or {server.process.pid}) == pids

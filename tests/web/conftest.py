@@ -16,6 +16,7 @@ from tests.cli.test_serve import served, wait_until_in_step
 from tests.web.logs import EVERY_KIND
 
 KEY = "a-key-of-the-page"
+READ_KEY = "a-read-only-key-of-the-page"
 
 _ARGUMENTS = [
     "--no-sandbox", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-sync",
@@ -63,7 +64,7 @@ def served_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str
         make_event(seq, source="agent") if seq % 10 else make_message_event(seq, f"turn {seq}") for seq in range(1200)
     ]
     make_conversation(root, 100, meta=make_meta(make_id(100), title="A long one"), events=long)
-    with served(root, CONVSTORE_API_KEY=KEY) as server:
+    with served(root, CONVSTORE_API_KEY=KEY, CONVSTORE_READ_KEYS=READ_KEY) as server:
         wait_until_in_step(server.url, KEY)
         yield server.url, root
 

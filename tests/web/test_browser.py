@@ -11,7 +11,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from app.api.sessions import make_code
 from tests.builders import make_conversation, make_event, make_id, make_message_event, make_meta, write_event
-from tests.web.conftest import KEY, Site
+from tests.web.conftest import KEY, READ_KEY, Site
 from tests.web.logs import EVERY_KIND
 
 pytestmark = pytest.mark.long
@@ -53,6 +53,23 @@ def test_the_key_signs_in_and_signing_out_forgets(browser: Browser, served_store
     page.wait_for_selector("#sign-in-form")
     page.reload()
     page.wait_for_selector("#sign-in-form")
+    context.close()
+
+
+def test_a_read_only_key_shows_no_actions(browser: Browser, served_store: tuple[str, Path]) -> None:
+    context = browser.new_context()
+    page = context.new_page()
+    page.goto(f"{served_store[0]}{ONE}")
+    page.fill("input[name=key]", READ_KEY)
+    page.click("#sign-in-form button")
+    page.wait_for_selector("[data-act=export]")
+    shown = page.locator("[data-act]").evaluate_all(
+        "(all) => all.filter((one) => one.checkVisibility()).map((one) => one.dataset.act)"
+    )
+    assert shown == ["export", "continue"]
+    page.click("#help")
+    expect(page.locator("#keylist")).to_contain_text("Copy how to continue")
+    expect(page.locator("#keylist")).not_to_contain_text("Delete")
     context.close()
 
 

@@ -9,9 +9,9 @@ from fastapi import APIRouter, Depends, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from ...settings import Settings
-from ..auth import Keys
+from ..access.keys import Keys, Right, read_given_key
 from ..errors import ErrorBody, error_response
-from ..headers import API_KEY, join_header
+from ..headers import API_KEY
 from ..sessions import spend_code
 
 router = APIRouter(prefix="/api/session", tags=["server"], responses={401: {"model": ErrorBody}})
@@ -25,7 +25,7 @@ class SignIn(BaseModel):
     code: str | None = Field(
         default=None, max_length=200, description="the login code in the address that `convstore open` makes"
     )
-    key: str | None = Field(default=None, max_length=1000, description="the API key")
+    key: str | None = Field(default=None, max_length=1000, description="an API key, full or read-only")
 
 
 class Session(BaseModel):
@@ -33,6 +33,7 @@ class Session(BaseModel):
 
     token: str
     expires_at: int
+    read_only: Annotated[bool, Field(description="the token was made with a read-only key, so writes are refused")]
 
 
 def _get_keys(request: Request) -> Keys:
@@ -46,24 +47,24 @@ ServerKeys = Annotated[Keys, Depends(_get_keys)]
 async def sign_in(request: Request, keys: ServerKeys, given: SignIn) -> Response:
     """Exchange a login code, which works once, or the key for a token of 12 hours."""
     settings = cast(Settings, request.app.state.settings)
-    if given.key is not None and keys.admit_key(given.key.encode()):
-        signed_in = True
-    else:
-        signed_in = given.code is not None and await asyncio.to_thread(spend_code, settings.state_dir, given.code)
-    if not (signed_in and keys.required):
+    key = None if given.key is None else keys.find_key(given.key.encode())
+    if key is None and given.code is not None and keys.required:
+        key = keys.all[0] if await asyncio.to_thread(spend_code, settings.state_dir, given.code) else None
+    if key is None:
         detail = "this code is wrong, expired or already used; `convstore open` makes a new one"
         if given.key is not None:
             detail = "this is not a key of this server"
         return error_response(401, "unauthorized", detail)
-    token, expires_at = keys.tokens.make()
-    return Response(Session(token=token, expires_at=expires_at).model_dump_json(), 201, media_type="application/json")
+    token, expires_at = keys.tokens.make(key)
+    session = Session(token=token, expires_at=expires_at, read_only=key.right is Right.READ)
+    return Response(session.model_dump_json(), 201, media_type="application/json")
 
 
 @router.delete("", status_code=204)
 async def sign_out(request: Request, keys: ServerKeys) -> Response:
     """End the token that the request brings, for all workers of the server."""
-    given = join_header(request.scope, API_KEY.lower().encode())
-    if not keys.tokens.admit(given):
+    given = read_given_key(request.scope)
+    if keys.tokens.find_signer(given, keys.all) is None:
         return error_response(401, "unauthorized", f"the header {API_KEY} has no token of this server")
     await asyncio.to_thread(keys.tokens.end, given)
     return Response(status_code=204)

@@ -22,8 +22,7 @@ from ...model.ids import ConversationId
 from ...model.validation import check_message
 from ...store.read.reader import StoreReader
 from ...store.store import ConversationStore
-from ..auth import Keys
-from ..headers import API_KEY
+from ..access.keys import Keys, read_given_key, require_full_key
 from ..streamed import run_until_one_ends
 
 log = logging.getLogger(__name__)
@@ -140,11 +139,15 @@ async def authenticate(socket: WebSocket, key: str | None) -> bool:
 
 async def _has_key(socket: WebSocket, key: str | None) -> bool:
     keys: Keys = socket.app.state.keys
-    given = key if key is not None else socket.headers.get(API_KEY)
-    if keys.required and given is not None and not keys.admit(given.encode(errors="replace")):
-        return False
+    given = key.encode(errors="replace") if key is not None else read_given_key(socket.scope)
+    if keys.required and given:
+        socket.scope["key"] = keys.find(given)
+        if socket.scope["key"] is None:
+            return False
     await socket.accept()
-    return not keys.required or given is not None or keys.admit(await _receive_key(socket))
+    if keys.required and not given:
+        socket.scope["key"] = keys.find(await _receive_key(socket))
+    return not keys.required or socket.scope["key"] is not None
 
 
 async def _receive_key(socket: WebSocket) -> bytes:
@@ -169,6 +172,7 @@ async def _receive(socket: WebSocket, store: ConversationStore, one: Conversatio
             frame = orjson.loads(received.get("text") or "")
             if isinstance(frame, dict) and frame.get("type") == "auth" and frame.keys() <= _AUTH_FIELDS:
                 continue
+            require_full_key(socket.scope)
             await _append(store, one, frame)
         except orjson.JSONDecodeError as error:
             await frames.send_error(

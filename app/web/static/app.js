@@ -1,5 +1,5 @@
 // The shell: theme, signing in, and the page that the address names.
-import { signedIn, signIn, signOut, needsKey, onSignedOut } from './session.js';
+import { signedIn, signIn, signOut, needsKey, onSignedOut, readOnly } from './session.js';
 import { $, showTimes, notice } from './dom.js';
 import { startKeys } from './keys.js';
 
@@ -22,10 +22,13 @@ const pages = {
   compare: () => import('./compare.js'),
 };
 
+const WRITES = new Set(['Pin', 'Archive', 'Tag', 'Delete', 'Undo a deletion']);
+
 async function start() {
   $('#sign-out').hidden = !needsKey();
+  document.body.classList.toggle('read-only', readOnly());
   const page = await pages[document.body.dataset.page]();
-  startKeys(page.keys ?? {});
+  startKeys(Object.fromEntries(Object.entries(page.keys ?? {}).filter(([, [what]]) => !(readOnly() && WRITES.has(what)))));
   await page.start();
   setInterval(showTimes, 30_000);
 }

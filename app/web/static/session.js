@@ -7,14 +7,16 @@ let signedOut = () => {};
 export const needsKey = () => document.body.dataset.needsKey === 'yes';
 export const onSignedOut = (then) => { signedOut = then; };
 
-function token() {
+function session() {
   try {
     const kept = JSON.parse(localStorage.getItem(NAME) ?? 'null');
-    return kept && kept.expires_at * 1000 > Date.now() ? kept.token : null;
+    return kept && kept.expires_at * 1000 > Date.now() ? kept : null;
   } catch {
     return null; // not what signIn kept
   }
 }
+const token = () => session()?.token ?? null;
+export const readOnly = () => Boolean(session()?.read_only);
 
 export const signedIn = () => !needsKey() || token() !== null;
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from app import Settings
-from app.api.auth import load_keys
+from app.api.access.key_files import load_keys
 from app.errors import EventExists, WriteFailed
 from app.exclusive_rename import Way
 from app.files.durable import new_file

@@ -1,0 +1,1 @@
+"""Who may do what: the API keys, and the files that hold them."""
