@@ -84,6 +84,22 @@ writers: .venv/dev
 # Open 100,000 ids for writing and look at what is kept; 200 different ones at once.
 openings: .venv/dev
 	CONVSTORE_TEST_IDS=100000 CONVSTORE_TEST_OPENINGS=200 $(LONG) tests/store/write/test_many_openings.py
+
+.PHONY: installs
+# Install wheel and sdist with each Python that is there, with the newest versions and the lowest; then test what is installed.
+installs: .venv/dev .installed/ready
+	CONVSTORE_TEST_INSTALLS=all $(LONG) tests/deploy/test_installs.py
+	.installed/bin/python -m pytest -n $(WORKERS) --dist worksteal -m "not long" $(PYTEST)
+
+# There the tests' name of the package, `app`, is an alias of the installed one.
+.installed/ready: $(shell find app migrations -name '[!.]*.*' -not -name '*.pyc') pyproject.toml constraints.txt
+	rm -rf .installed
+	$(PYTHON) -m venv .installed
+	.installed/bin/pip install --quiet --constraint constraints.txt '.[dev]'
+	printf '%s\n' "$(CURDIR)/dev" "import package_alias; package_alias.add_alias('app', 'convstore')" \
+	  > "$$(.installed/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/package_alias.pth"
+	touch $@
+
 # Random combinations of filters against a plain filter over the files.
 filters: .venv/dev
 	CONVSTORE_TEST_FILTERS=1500 $(LONG) tests/properties/test_filters.py
@@ -127,7 +143,7 @@ fuzz: .venv/dev
 	$(BIN)/python -m tests.fuzz $(FUZZ)
 
 clean:
-	rm -rf .venv .audit .fuzz .rivals .clients .sample dist .coverage* .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf .venv .audit .fuzz .installed .rivals .clients .sample dist .coverage* .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 
 .venv/bin/python:
 	$(PYTHON) -m venv .venv

@@ -37,4 +37,4 @@ def __getattr__(name: str) -> object:
         from .settings import Settings  # noqa: PLC0415
 
         return Settings
-    raise AttributeError(f"module 'app' has no attribute {name!r}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

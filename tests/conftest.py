@@ -15,6 +15,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+import app
 from app import ConversationStore, Settings
 from app.api.app import create_app
 from app.index.connections import WriteConnection
@@ -27,6 +28,10 @@ pytest_plugins = ["tests.suites", "tests.untried", "tests.watchdog"]
 DATA = Path(__file__).parent / "data"
 
 StoreOpener = Callable[..., AbstractAsyncContextManager[ConversationStore]]
+
+
+def pytest_report_header() -> str:
+    return f"convstore: {Path(app.__file__).parent}"
 
 
 @pytest.fixture(autouse=True)

@@ -10,6 +10,7 @@ import pytest
 
 from tests.documents import ROOT
 from tests.faults.strace import is_usable
+from tests.pythons import MISSING
 
 
 def _lacks(*programs: str) -> str:
@@ -47,5 +48,6 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     lines = [f"tests/{test.parent.name}/{test.name}, because {why}" for test, why in _LEFT_OUT.items()]
     if "OPENHANDS_PYTHON" not in os.environ:
         lines.append("the real agent-server and openhands-sdk, because OPENHANDS_PYTHON names no Python that has them")
+    lines += [f"an installation with Python {version}, because there is none" for version in MISSING]
     for line in lines:
         terminalreporter.write_line(f"NOT TRIED: {line}", red=True, bold=True)

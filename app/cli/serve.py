@@ -104,12 +104,13 @@ def _serve_by_workers(settings: Settings, listener: socket.socket) -> None:
     """Serve with spawned processes that share the socket. A process that dies is replaced."""
     import uvicorn  # noqa: PLC0415
 
+    from ..api.app import create_worker  # noqa: PLC0415
     from ..api.process import Supervisor  # noqa: PLC0415
 
     with TemporaryDirectory(prefix="convstore-metrics-") as counted:
         os.environ |= settings.as_environment() | {"PROMETHEUS_MULTIPROC_DIR": counted}
         config = uvicorn.Config(
-            "app.api.app:create_worker",
+            create_worker,
             factory=True,
             workers=settings.workers,
             timeout_worker_healthcheck=_WORKER_SILENT_S,
@@ -122,11 +123,13 @@ def _serve_by_workers(settings: Settings, listener: socket.socket) -> None:
 
 def options(settings: Settings) -> dict[str, Any]:
     """Return uvicorn's options for a single server or for each of several workers."""
+    from ..api.sockets.drained_socket import DrainedSocket  # noqa: PLC0415
+
     return {
         "log_config": None,
         "access_log": False,
         "server_header": False,
-        "ws": "app.api.sockets.drained_socket:DrainedSocket",
+        "ws": DrainedSocket,
         "ws_max_size": _FRAME_MAX_BYTES,
         "timeout_graceful_shutdown": math.ceil(settings.shutdown_timeout_s),
     }

@@ -58,7 +58,7 @@ class HtmlEncoder:
 
 def _begin(title: str) -> bytes:
     """Return the head of the document. Its policy allows this style and images in the file, and nothing else."""
-    style = resources.files("app.web").joinpath("static/app.css").read_text(encoding="utf-8").replace("</", "<\\/")
+    style = resources.files(__package__).joinpath("static/app.css").read_text(encoding="utf-8").replace("</", "<\\/")
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
     return render("export.html", {"style": style, "digest": digest, "title": title, "base": ""}).encode()
 

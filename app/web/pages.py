@@ -222,7 +222,7 @@ async def _get_shell(request: Request) -> HTMLResponse:
 
 ROUTES: list[BaseRoute] = [
     *(Route(path, _get_shell) for path in ("/", "/overview", "/trash", "/compare", "/edits", "/c/{conversation_id}")),
-    Mount("/static", _Files(packages=[("app.web", "static")])),
+    Mount("/static", _Files(packages=[(__package__, "static")])),
     *router.routes,
 ]
 """The shell is a route for each page, so that an address can be opened, copied and bookmarked."""

@@ -15,7 +15,7 @@ from . import markup
 @cache
 def _environment() -> Environment:
     environment = Environment(
-        loader=PackageLoader("app.web", "html"),
+        loader=PackageLoader(__package__, "html"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

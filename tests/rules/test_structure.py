@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from collections import defaultdict
@@ -100,7 +101,7 @@ def test_a_test_says_what_it_shows_in_80_characters() -> None:
     assert len(long) <= MOST_LONG_NAMES, long
 
 
-def test_the_package_names_itself_in_no_import() -> None:
+def test_the_package_names_itself_in_no_import_and_no_string() -> None:
     """It is `app` in the checkout and `convstore` where it is installed."""
     absolute = [
         f"{name}:{node.lineno}"
@@ -109,7 +110,13 @@ def test_the_package_names_itself_in_no_import() -> None:
         if (isinstance(node, ast.ImportFrom) and not node.level and f"{node.module}.".startswith("app."))
         or (isinstance(node, ast.Import) and any(f"{alias.name}.".startswith("app.") for alias in node.names))
     ]
-    assert absolute == []
+    named = [
+        f"{name}:{node.lineno}"
+        for name, tree in modules().items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Constant) and re.fullmatch(r"app(\.\w+)+(:\w+)?", str(node.value))
+    ]
+    assert (absolute, named) == ([], [])
 
 
 def test_file_locks_are_taken_in_one_module() -> None:

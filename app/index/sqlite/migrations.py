@@ -235,7 +235,7 @@ def _configure(connection: Connection, **attributes: object) -> Config:
 
     config = Config()
     config.set_main_option("script_location", _scripts().dir.replace("%", "%%"))
-    config.attributes.update(connection=connection, **attributes)
+    config.attributes.update(connection=connection, package=__package__.partition(".")[0], **attributes)
     return config
 
 
