@@ -269,6 +269,16 @@ def delete_many(index: WriteConnection, directories: Iterable[str]) -> int:
     return len(doomed)
 
 
+@cache
+def _any_sql() -> Sql:
+    return compiled(select(conversation.c.id).limit(1))
+
+
+def has_any(index: WriteConnection) -> bool:
+    """Return whether the index has a row of a conversation."""
+    return bool(index.fetch_all(_any_sql()))
+
+
 def invalidate_all(index: WriteConnection) -> None:
     """Make the next sync read every conversation again. Until then, the current rows are served."""
     index.execute(update(conversation).values(signature=b"", events_behind=1))

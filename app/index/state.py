@@ -117,6 +117,17 @@ def get_revision_to_write(index: WriteConnection) -> Revision:
     return Revision(*row)
 
 
+@cache
+def _derivation_sql() -> Sql:
+    return compiled(select(sync_state.c.derived_by))
+
+
+def get_derivation_to_write(index: WriteConnection) -> str | None:
+    """Return `derived_by`, inside a write transaction."""
+    [row] = index.fetch_all(_derivation_sql())
+    return None if row[0] is None else str(row[0])
+
+
 def raise_revision(index: WriteConnection, to: int) -> None:
     """Raise the revision to at least `to`, so that a revision that a power cut undid is never used again."""
     index.execute(update(revision).values(revision=func.max(revision.c.revision + 1, to)))

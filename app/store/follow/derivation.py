@@ -99,6 +99,18 @@ async def invalidate_other_derivations(context: StoreContext) -> str | None:
 
 
 def _invalidate(connection: WriteConnection, derived_by: str) -> None:
+    if state.get_derivation_to_write(connection) == derived_by:  # the first rows of the index were just written
+        return
     conversation_rows.invalidate_all(connection)
     event_rows.delete_all(connection)
     state.set_state(connection, derived_by=derived_by)
+
+
+def record_derivation(connection: WriteConnection, reader: Reader) -> None:
+    """Record the derivation of the first rows of an index. Called before they are written, in the same transaction.
+
+    Otherwise the first sync would delete the event rows that requests wrote before it, because it could not know
+    that they are valid. A client that reads the events then would miss them, or get them twice.
+    """
+    if state.get_derivation_to_write(connection) is None and not conversation_rows.has_any(connection):
+        state.set_state(connection, derived_by=describe_derivation(reader))

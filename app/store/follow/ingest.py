@@ -29,7 +29,7 @@ from ...model.conversation import ConversationRow, IndexedRow
 from ...model.event import KnownLog
 from ...model.ids import ConversationId
 from ..context import StoreContext
-from .derivation import adopt_index_settings
+from .derivation import adopt_index_settings, record_derivation
 
 LOOKS = 3
 """The maximum number of times that a conversation is read if others keep changing its row."""
@@ -187,6 +187,8 @@ def write_rows(
     removed, filled = delete_empty(connection, context.reader, gone)
     if removed and not allow_empty:
         require_conversations(context.root)
+    if rows:
+        record_derivation(connection, context.reader)
     upserted = conversation_rows.upsert_many(connection, rows, as_of=as_of.revision)
     again = [_directory_of(one) for one in rows if one.row.uuid in upserted.newer] + filled
     return RowsWritten(rows, [one for one in gone if one not in filled], again, upserted.changed, removed)
