@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date, datetime, time, timedelta, tzinfo
 from typing import NamedTuple
 from urllib.parse import parse_qsl, urlencode
 
@@ -16,12 +16,15 @@ from ..model.facets import FacetCounts, Facets
 from ..model.hits import Hit
 from ..model.ids import ConversationId
 from ..model.page import SortOrder
+from ..model.periods import ActivityPoint
 from . import markup
 from .rows import make_list_row
 from .workspace_tree import Directory, make_tree
 
-_BARS = 28
-_NOT_FILTERS = ("sort_order", "page_id", "q")
+_WEEKS = 28
+TODAY = "today"
+_NOT_FILTERS = ("sort_order", "q", "active")
+_NOT_STATE = ("page_id", "tz")
 _ORDERS = (
     (SortOrder.UPDATED_AT_DESC, "Updated"),
     (SortOrder.CREATED_AT_DESC, "Created"),
@@ -72,11 +75,13 @@ class Chip(NamedTuple):
 
 
 class Bar(NamedTuple):
-    """A bar of the histogram."""
+    """A bar of the histogram: a week, and the address of the conversations with an event in it."""
 
     x: int
     y: int
     height: int
+    label: str
+    href: str
     selected: bool
 
 
@@ -84,7 +89,7 @@ class Address:
     """The query string of the page's address, which holds the filters and the order."""
 
     def __init__(self, query: str) -> None:
-        self.pairs = [pair for pair in parse_qsl(query) if pair[0] != "page_id"]
+        self.pairs = [pair for pair in parse_qsl(query) if pair[0] not in _NOT_STATE]
 
     def toggle(self, name: str, value: str, *, several: bool = False) -> str:
         """Return the address with a value added, or removed if present. Without `several`, it replaces other values."""
@@ -101,6 +106,10 @@ class Address:
     def has_all(self, pairs: Mapping[str, str]) -> bool:
         """Whether the address has all of these filter values."""
         return pairs.items() <= {*self.pairs}
+
+    def choose(self, name: str, value: str) -> str:
+        """Return the address with this value instead of others of the filter."""
+        return self._href([*(pair for pair in self.pairs if pair[0] != name), (name, value)])
 
     def without(self, name: str, value: str) -> str:
         """Return the address without a filter value."""
@@ -119,7 +128,6 @@ def make_list(
     query: str,
     facets: Facets,
     workspaces: FacetCounts,
-    days: Facets,
     switches: Mapping[str, int],
     order: SortOrder,
 ) -> dict[str, object]:
@@ -136,7 +144,6 @@ def make_list(
             Choice(label, switches[name], address.switch(pairs), address.has_all(pairs))
             for name, (label, pairs) in _SWITCHES.items()
         ],
-        "bars": _bars(days),
         "chips": _chips(address),
         "order": order.value,
         "orders": [
@@ -174,24 +181,69 @@ def _chips(address: Address) -> list[Chip]:
             for name, value in address.pairs
             if name not in _NOT_FILTERS and (name, value) not in hidden
         ),
+        *(
+            Chip(f"active {_show_days(value)}", address.without(name, value))
+            for name, value in address.pairs
+            if name == "active"
+        ),
         *(Chip(label.lower(), address.switch(pairs)) for label, pairs in switched.items()),
     ]
 
 
-def _bars(days: Facets) -> list[Bar]:
-    """Return a bar for each of the last 28 weeks: the number of conversations created in it."""
-    counted: dict[date, int] = {date.fromisoformat(day): count for day, count in days.by["day"].values}
-    if not counted:
-        return []
-    last = max(counted)
-    weeks = [0] * _BARS
-    for day, count in counted.items():
-        ago = (last - day) // timedelta(days=7)
-        if ago < _BARS:
-            weeks[_BARS - 1 - ago] += count
-    most = max(weeks)
-    heights = [round(41 * count / most) for count in weeks]
-    return [Bar(7 * place, 44 - height, height, selected=False) for place, height in enumerate(heights)]
+def parse_days(text: str, today: date) -> tuple[date, date] | None:
+    """Return the first and the last day of `today`, `2026-11-28` or `2026-11-02..2026-11-08`, or None."""
+    if text == TODAY:
+        return today, today
+    try:
+        first, _, last = text.partition("..")
+        days = date.fromisoformat(first), date.fromisoformat(last or first)
+    except ValueError:
+        return None
+    return days if days[0] <= days[1] < date.max else None
+
+
+def find_span(days: tuple[date, date], zone: tzinfo) -> tuple[datetime, datetime]:
+    """Return the beginning of the first day and the end of the last, in a zone."""
+    first, last = days
+    return datetime.combine(first, time(), zone), datetime.combine(last + timedelta(days=1), time(), zone)
+
+
+def begin_of_weeks(today: date) -> date:
+    """Return the Monday with which the histogram begins."""
+    return today - timedelta(days=today.weekday(), weeks=_WEEKS - 1)
+
+
+def _show_days(text: str) -> str:
+    first, _, last = text.partition("..")
+    return first if not last else f"{first} to {last}"
+
+
+def make_activity(query: str, weeks: list[ActivityPoint], today: date, today_number: int) -> dict[str, object]:
+    """Return the context of activity.html: the number of conversations with an event in each of the last weeks."""
+    address = Address(query)
+    counted = {point.begin.date(): point.conversations for point in weeks}
+    most = max(counted.values(), default=0) or 1
+    chosen = next((parse_days(value, today) for name, value in address.pairs if name == "active"), None)
+    bars = []
+    for place in range(_WEEKS):
+        monday = begin_of_weeks(today) + timedelta(weeks=place)
+        sunday = monday + timedelta(days=6)
+        number = counted.get(monday, 0)
+        height = max(2, round(41 * number / most)) if number else 0
+        bars.append(
+            Bar(
+                7 * place,
+                44 - height,
+                height,
+                f"{monday} to {sunday}: {number:,} conversation{'' if number == 1 else 's'}",
+                address.choose("active", f"{monday}..{sunday}"),
+                chosen is not None and chosen[0] <= sunday and monday <= chosen[1],
+            )
+        )
+    return {
+        "bars": bars if counted else [],
+        "today": Choice("Today", today_number, address.toggle("active", TODAY), address.has("active", TODAY)),
+    }
 
 
 def make_rows(

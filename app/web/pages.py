@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from dataclasses import replace
+from datetime import UTC, date, datetime, tzinfo
 from typing import Annotated, Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import HTMLResponse
@@ -22,7 +24,8 @@ from ..model.facets import Facet, FacetKind
 from ..model.filters import ConversationFilter
 from ..model.ids import SEQ_MAX, ConversationId, dashed
 from ..model.page import SortOrder, View
-from ..model.times import format_us
+from ..model.periods import Period
+from ..model.times import format_us, to_us
 from ..settings import Settings
 from ..store.admin.usage import By
 from ..store.read.reader import StoreReader
@@ -54,12 +57,37 @@ class ListQuery(FilterQuery):
 
     sort_order: SortOrder | None = Field(default=None)
     page_id: str | None = None
+    active: str | None = Field(default=None, description="with an event `today`, or `2026-11-02..2026-11-08`")
+    tz: str = Field(default="UTC", max_length=64, description="the browser's time zone")
+
+    @property
+    def zone(self) -> tzinfo:
+        """The browser's time zone, or UTC if it is unknown here."""
+        try:
+            return ZoneInfo(self.tz)
+        except (ZoneInfoNotFoundError, ValueError, OSError):
+            return UTC
+
+    @property
+    def today(self) -> date:
+        """The day in the browser's time zone."""
+        return datetime.now(self.zone).date()
+
+    @property
+    def resolved(self) -> FilterQuery:
+        """The filters alone, with `active` as times."""
+        given = self.model_dump(exclude_unset=True, exclude={*ListQuery.model_fields} - {*FilterQuery.model_fields})
+        days = list_view.parse_days(self.active, self.today) if self.active else None
+        if days is not None:
+            given["event_at__gte"], given["event_at__lt"] = list_view.find_span(days, self.zone)
+        return FilterQuery(**given)
 
 
 @router.get("/list")
 async def get_list(request: Request, store: Store, query: Annotated[ListQuery, Query()]) -> HTMLResponse:
     """Render the filters with their counts, and the first rows. For a following page, render its rows alone."""
-    asked = query.conversation_filter
+    resolved = query.resolved
+    asked = resolved.conversation_filter
     question = (query.q or "").strip()
     order = _order(query)
     listed = asked if question or asked.parent else replace(asked, folded=True)
@@ -69,7 +97,6 @@ async def get_list(request: Request, store: Store, query: Annotated[ListQuery, Q
         return _fragment(request, "rows.html", rows)
     facets = await store.count_facets(_FACETS, asked, limit=12)
     workspaces = await store.count_facets([Facet(FacetKind.WORKSPACE)], asked, limit=_WORKSPACES)
-    days = await store.count_facets([Facet(FacetKind.DAY)], asked, limit=1000)
     switches = {
         "archived": replace(asked, archived=True),
         "pinned": replace(asked, pinned=True),
@@ -77,13 +104,26 @@ async def get_list(request: Request, store: Store, query: Annotated[ListQuery, Q
         "unreadable": replace(asked, unreadable=True),
     }
     counts = {name: await store.count_conversations(one) for name, one in switches.items()}
-    context = list_view.make_list(request.url.query, facets, workspaces.by["workspace"], days, counts, order) | rows
+    context = list_view.make_list(request.url.query, facets, workspaces.by["workspace"], counts, order) | rows
     sums = await store.get_sums(asked)
     context["cost"] = sums.cost if sums.priced else None
-    context["filter"] = query.model_dump(mode="json", exclude_unset=True, exclude={"sort_order", "page_id"})
+    context["filter"] = resolved.model_dump(mode="json", exclude_unset=True)
     context |= {"root": str(store.settings.root), "building": store.index.building}
     context["searches_tools"] = store.settings.search_tools
     return _fragment(request, "list.html", context)
+
+
+@router.get("/list/activity")
+async def get_activity(request: Request, store: Store, query: Annotated[ListQuery, Query()]) -> HTMLResponse:
+    """Render in how many matching conversations there were events in each week, and today, whatever `active` says."""
+    asked = query.model_copy(update={"active": None}).resolved.conversation_filter
+    begin, _ = list_view.find_span((list_view.begin_of_weeks(query.today), query.today), query.zone)
+    weeks = await store.list_activity(asked, Period.WEEK, since_us=to_us(begin), zone=query.zone)
+    first, end = list_view.find_span((query.today, query.today), query.zone)
+    today = replace(asked, event_at_gte_us=to_us(first), event_at_lt_us=to_us(end))
+    number = await store.count_conversations(today)
+    context = list_view.make_activity(request.url.query, weeks, query.today, number)
+    return _fragment(request, "activity.html", context)
 
 
 @router.get("/children/{conversation_id}")

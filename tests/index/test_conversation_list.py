@@ -53,7 +53,7 @@ def test_a_page_that_sorts_begins_with_the_few_or_reads_the_table_once(database:
         found = f"SEARCH conversation USING INDEX {FEW[name]}"
     elif name == "unreadable":
         found = "SCAN conversation USING INDEX ix_conversation_unreadable"
-    elif name in ("q", "long title"):
+    elif name in ("q", "long title", "active"):
         found = "SEARCH conversation USING INTEGER PRIMARY KEY (rowid=?)"
     assert of_conversations(database, sql) == {"SEARCH conversation USING INTEGER PRIMARY KEY (rowid=?)", found}
 
@@ -64,7 +64,10 @@ def test_a_count_is_in_an_index_or_begins_with_the_few_or_reads_the_table_once(
 ) -> None:
     [step] = of_conversations(database, conversation_list.count_sql((name, "workspace", *LISTED)))
     alone = filter_sql.columns_of((name, "workspace")) <= {"workspace", "archived"}
-    others = {"unreadable": "ix_conversation_unreadable", **dict.fromkeys(("q", "long title"), "INTEGER PRIMARY KEY")}
+    others = {
+        "unreadable": "ix_conversation_unreadable",
+        **dict.fromkeys(("q", "long title", "active"), "INTEGER PRIMARY KEY"),
+    }
     found = {**FEW, **others}.get(name, "SCAN conversation")
     assert ("COVERING INDEX ix_conversation_workspace (archived=? AND workspace=?)" if alone else found) in step
 

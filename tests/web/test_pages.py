@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from pathlib import Path
+from urllib.parse import quote
 
 import httpx
 import pytest
@@ -305,3 +307,34 @@ async def test_a_match_in_a_title_is_marked_and_stays_text(root: Path) -> None:
 async def test_an_empty_store_says_where_it_is(root: Path) -> None:
     async with serving(Settings(store=root)) as client:
         assert f"This store has no conversation yet: <code>{root}</code>" in await text(client, "/ui/list")
+
+
+async def test_active_are_those_with_an_event_on_the_day_in_the_zone_of_the_browser(root: Path) -> None:
+    late = make_message_event(0, "late", timestamp="2026-10-01T22:30:00")  # the next day in Berlin
+    make_conversation(root, 1, meta={"title": "Late"}, events=[late])
+    created = {"title": "Created then", "created_at": "2026-10-01T22:30:00Z"}
+    make_conversation(root, 2, meta=created, events=[make_message_event(0, timestamp="2026-10-05T08:00:00")])
+    async with serving(Settings(store=root, timezone="UTC")) as client:
+        for zone, day, found in (
+            ("UTC", 1, True),
+            ("UTC", 2, False),
+            ("Europe/Berlin", 1, False),
+            ("Europe/Berlin", 2, True),
+        ):
+            html = await text(client, f"/ui/list?active=2026-10-{day:02}&tz={zone}")
+            assert ("Late" in html, "Created then" in html) == (found, False), (zone, day)
+        assert "active 2026-10-01" in await text(client, "/ui/list?active=2026-10-01&tz=Not/A_Zone")
+
+
+async def test_the_histogram_counts_conversations_with_an_event_today(root: Path) -> None:
+    now = datetime.now(UTC)
+    zone = f"Etc/GMT{now.hour - 12:+}"  # it is noon there
+    make_conversation(root, 1, events=[make_message_event(0, "a", timestamp=now.replace(tzinfo=None).isoformat())])
+    make_conversation(root, 2)
+    async with serving(Settings(store=root, timezone="UTC")) as client:
+        html = await text(client, f"/ui/list/activity?tz={quote(zone)}&active=2026-01-01")
+        assert 'href="/?active=today">Today</a><span class="n num">1</span>' in html
+        assert html.count("<a href") == 29
+        listed = await text(client, f"/ui/list?tz={quote(zone)}&active=today")
+    assert "1 conversation<" in listed
+    assert 'class="chip"><span>active today</span>' in listed

@@ -12,15 +12,17 @@ const current = () => $('.row.cur');
 const rows = () => $$('.row[data-id]').filter((row) => row.checkVisibility());
 const aimed = () => (checked().length ? checked() : current() ? [current()] : []);
 const query = () => new URLSearchParams(location.search);
+const zoned = () => { const asked = query(); asked.set('tz', Intl.DateTimeFormat().resolvedOptions().timeZone ?? 'UTC'); return asked; };
 
 export async function start() {
   $('#find input').value = query().get('q') ?? '';
   addEventListener('popstate', () => { $('#find input').value = query().get('q') ?? ''; load(); });
   document.addEventListener('click', (event) => {
     const link = event.target.closest('#side a, .chip a, .state a');
-    if (link && link.origin === location.origin && link.pathname === `${base}/` && !event.metaKey && !event.ctrlKey && !event.shiftKey) {
+    const to = link && new URL(link.getAttribute('href'), location.href);
+    if (to && to.origin === location.origin && to.pathname === `${base}/` && !event.metaKey && !event.ctrlKey && !event.shiftKey) {
       event.preventDefault();
-      go(link.search);
+      go(to.search);
     }
     const button = event.target.closest('[data-bulk]');
     if (button) bulk[button.dataset.bulk]();
@@ -68,16 +70,27 @@ async function load({ quiet = false } = {}) {
   const kept = current()?.dataset.id;
   tryAgain.stop();
   try {
-    const get = async () => (await ask(`/ui/list${location.search}`, { signal })).text();
+    const get = async () => (await ask(`/ui/list?${zoned()}`, { signal })).text();
     const html = await (quiet ? get() : whileLoading(get));
     if (signal.aborted) return;
     show(html, quiet);
     rows().find((row) => row.dataset.id === kept)?.classList.add('cur');
     watchEnd();
+    loadActivity(signal, quiet);
     if ($('#building')) setTimeout(() => { if (!signal.aborted) load({ quiet: true }); }, 1000);
   } catch (error) {
     if (error.name !== 'AbortError') fail(error, () => load({ quiet: true }));
   }
+}
+
+// The histogram and the number of today come after the list. While the list changes by itself, they are a minute old at most.
+let counted = 0;
+async function loadActivity(signal, quiet) {
+  if (quiet && Date.now() - counted < 60_000) return;
+  try {
+    swap(await (await ask(`/ui/list/activity?${zoned()}`, { signal })).text());
+    counted = Date.now();
+  } catch { /* the list is whole without them */ }
 }
 
 // Put the list in its place. What the user had opened stays open, and the place in the window stays.
@@ -86,7 +99,9 @@ function show(html, quiet) {
   const unfolded = $('.side').classList.contains('unfolded');
   const scrolled = quiet ? scrollY : 0;
   all = false;
+  const activity = [...$('#activity')?.childNodes ?? []];
   swap(html);
+  $('#activity').replaceChildren(...activity);
   for (const one of $$('#side details, .kids')) one.open = opened.includes(one.dataset.kept ?? one.dataset.parent);
   $('[data-folds]').setAttribute('aria-expanded', String(unfolded));
   if (quiet) scrollTo(0, scrolled);
@@ -114,7 +129,7 @@ function watchEnd() {
   const observer = new IntersectionObserver(async ([entry]) => {
     if (!entry.isIntersecting) return;
     observer.disconnect();
-    const next = query();
+    const next = zoned();
     next.set('page_id', more.dataset.next);
     try {
       const html = await (await ask(`/ui/list?${next}`)).text();
