@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Mapping
-from contextlib import AbstractAsyncContextManager, suppress
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, suppress
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from ..errors import ConversationNotFound, ConversationOwned, IndexBusy, IndexUnusable, UnreadableFile
@@ -20,10 +21,13 @@ from ..files.log.branches import Fork
 from ..files.open_conversation import TagEdit
 from ..files.trash import Deleted, TrashEntry
 from ..index.sqlite.database import Note, ignore_note
+from ..model.archive_format import ExportFormat
 from ..model.filters import ConversationFilter, Status
 from ..model.ids import ConversationId
 from ..model.validation import check_tags, check_title
 from ..settings import Settings
+from .admin import archive_export
+from .admin.archive_export import ExportReport
 from .follow import crash_recovery
 from .follow.crash_recovery import Recovered, was_left_open
 from .read.lookup import compose_from_files, get_directory
@@ -33,6 +37,11 @@ from .write.backlog import Backlog, Created, Done, warning_of
 from .write.conversation_writer import ConversationWriter
 from .write.creation import make_seal
 from .write.writer_pool import WriterPool
+
+if TYPE_CHECKING:
+    from .sync_store import SyncStore
+
+_ANY = ConversationFilter()
 
 
 class ConversationStore(StoreReader):
@@ -69,6 +78,39 @@ class ConversationStore(StoreReader):
             UnreadableFile: base_state.json is missing or cannot be read.
         """
         return self._writers.writer(conversation_id, force=force, client_lease=held)
+
+    @classmethod
+    def open_sync(cls, settings: Settings | Path | str) -> AbstractContextManager[SyncStore]:
+        """Open a store for code that is not asynchronous: `with ConversationStore.open_sync(DIR) as store`.
+
+        Raises:
+            StoreUnavailable, SchemaTooNew, IndexUnusable: as for `open`.
+        """
+        from .sync_store import open_sync  # noqa: PLC0415 - it wraps this class
+
+        return open_sync(settings)
+
+    async def export(
+        self,
+        asked: ConversationFilter | Sequence[ConversationId] = _ANY,
+        kind: ExportFormat = ExportFormat.ZIP,
+        *,
+        with_secrets: bool = False,
+    ) -> AsyncGenerator[bytes, None]:
+        """Yield the bytes of an archive of these conversations. Secrets are masked, except with `with_secrets`.
+
+        A conversation that cannot be read is left out. HTML is not made here; `convstore export` makes it.
+
+        Raises:
+            ConversationNotFound: no conversation has one of the ids.
+        """
+        if isinstance(asked, ConversationFilter):
+            named = archive_export.list_named(self, asked)
+        else:
+            named = archive_export.aiter_of(await archive_export.find_named(self, asked))
+        chunks = archive_export.export(self.reader, named, kind, ExportReport(), with_secrets=with_secrets)
+        async for chunk in chunks:
+            yield chunk
 
     async def recover(self, *, end_runs: bool = False, dry_run: bool = False) -> Recovered:
         """Read only the conversations again that a crash left open. With `end_runs`, also end the runs of dead owners.

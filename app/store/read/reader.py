@@ -9,7 +9,10 @@ from dataclasses import replace
 from datetime import UTC, tzinfo
 from functools import partial
 from math import inf
-from typing import Self
+from pathlib import Path
+from typing import Any, Self
+
+import orjson
 
 from ...errors import ConversationNotFound, IndexBusy, IndexDamaged
 from ...files.log.event_log import RawEvent
@@ -56,6 +59,7 @@ from .event_reader import EventPage, EventReader, Window
 from .followers import Followers, follow_events
 from .freshness import Freshness
 from .lookup import add_skills
+from .walk import walk_pages
 
 PAGE_MAX = 100
 _HOUR_US = 3_600_000_000
@@ -92,14 +96,18 @@ class StoreReader:
 
     @classmethod
     @asynccontextmanager
-    async def open(cls, settings: Settings, note: Note = ignore_note) -> AsyncIterator[Self]:
+    async def open(cls, settings: Settings | Path | str, note: Note = ignore_note) -> AsyncIterator[Self]:
         """Open a store, and create or upgrade its index; `sync` fills it. `note` is called with durations of work.
+
+        Instead of settings, the conversations directory is enough.
 
         Raises:
             StoreUnavailable: the conversations directory does not exist.
             SchemaTooNew: a newer convstore made the index.
             IndexUnusable: the index cannot be made or opened.
         """
+        if not isinstance(settings, Settings):
+            settings = Settings(store=Path(settings))
         await asyncio.to_thread(require_directory, settings)
         store = cls(settings, note)
         await open_index(store.index, settings.busy_timeout_s)
@@ -207,6 +215,21 @@ class StoreReader:
             return page._replace(items=bodies)
         return page
 
+    async def walk_conversations(
+        self,
+        asked: ConversationFilter = _ANY,
+        *,
+        order: SortOrder = SortOrder.CREATED_AT_DESC,
+        view: View = View.FULL,
+    ) -> AsyncGenerator[dict[str, Any], None]:
+        """Yield all conversations that match, as dictionaries. The pages are read as they are needed.
+
+        Raises:
+            QueryTooSlow: as for `list_conversations`.
+        """
+        async for body in walk_pages(partial(self.list_conversations, asked, order=order, view=view)):
+            yield orjson.loads(body)
+
     def _read_for(
         self, asked: ConversationFilter, *, heavy: bool = False
     ) -> AbstractAsyncContextManager[ReadConnection]:
@@ -229,6 +252,15 @@ class StoreReader:
         read = self.index.read(within_s=self.settings.search_timeout_s, whole=True)
         async with read as connection, connection.snapshot():
             return await search.search_messages(connection, replace(asked, q=text), page_id, limit)
+
+    async def walk_messages(self, text: str, asked: ConversationFilter = _ANY) -> AsyncGenerator[Hit, None]:
+        """Yield all matching messages and titles, best first. The pages are read as they are needed.
+
+        Raises:
+            QueryTooSlow: as for `search_messages`.
+        """
+        async for hit in walk_pages(partial(self.search_messages, text, asked)):
+            yield hit
 
     async def find_in_conversation(
         self,
@@ -428,6 +460,21 @@ class StoreReader:
             InvalidToken: `page_id` is damaged or belongs to another query.
         """
         return await (await self.open_log(conversation_id)).list_events(asked, order, page_id, limit)
+
+    async def walk_events(
+        self,
+        conversation_id: ConversationId,
+        asked: EventFilter = _ANY_EVENT,
+        *,
+        order: EventOrder = EventOrder.TIMESTAMP,
+    ) -> AsyncGenerator[dict[str, Any], None]:
+        """Yield the readable events that match, as dictionaries. The pages are read as they are needed.
+
+        Raises:
+            ConversationNotFound: no conversation has this id.
+        """
+        async for event in walk_pages(partial(self.list_events, conversation_id, asked, order=order)):
+            yield orjson.loads(event)
 
     async def count_events(self, conversation_id: ConversationId, asked: EventFilter = _ANY_EVENT) -> int:
         """Return the number of readable events that match. With `asked.body`, all messages are read.
