@@ -1,4 +1,4 @@
-"""`convstore open`, and the file by which it finds the server of a store."""
+"""`convstore open`, and the files by which it finds the servers of a store."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import logging
 import os
 import webbrowser
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Annotated
 from urllib.parse import urlsplit
@@ -19,6 +19,7 @@ from rich.text import Text
 
 from ..api.sessions import make_code
 from ..errors import InvalidSettings, StoreUnavailable
+from ..locks import SHARED, lock_file, try_lock
 from ..settings import Settings
 from ..store.store import ConversationStore
 from .context import IndexOption, JsonOption, StoreOption, make_settings
@@ -27,31 +28,32 @@ from .output import err, out, print_json
 log = logging.getLogger(__name__)
 
 _ANSWER_WITHIN_S = 3.0
-_SERVER = "server.json"
+_LOCK_WITHIN_S = 5.0
+_SERVERS = "servers"
 
 
 @contextmanager
 def announced(settings: Settings, url: str, *, needs_key: bool) -> Iterator[None]:
-    """During the block, keep a file beside the index that has the URL of this store's server."""
-    path = settings.state_dir / _SERVER
-    text = json.dumps({"url": url, "pid": os.getpid(), "needs_key": needs_key})
+    """During the block, keep a locked file beside the index that has the URL of this server.
+
+    The lock ends with the process, so a file without a lock is that of a server that was killed.
+    """
+    path = settings.state_dir / _SERVERS / f"{settings.instance}.json"
+    _list_servers(path.parent)  # also deletes the files of dead ones
     try:
-        _write_private(path, text)
+        path.parent.mkdir(mode=0o700, exist_ok=True)
+        descriptor = lock_file(path, timeout_s=_LOCK_WITHIN_S)
+        if descriptor is not None:
+            os.write(descriptor, json.dumps({"url": url, "needs_key": needs_key}).encode())
     except OSError as error:
         log.warning("`convstore open` will not find this server: %s cannot be written (%s)", path, error.strerror)
+        descriptor = None
     try:
         yield
     finally:
-        if path.exists() and path.read_text() == text:  # another server of this store may have started since
-            path.unlink()
-
-
-def _write_private(path: Path, text: str) -> None:
-    """Write a file atomically that only this user can read."""
-    fresh = path.with_name(f".{path.name}-{os.getpid()}")
-    with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-        file.write(text)
-    fresh.replace(path)
+        if descriptor is not None:
+            path.unlink(missing_ok=True)
+            os.close(descriptor)
 
 
 def login_address(settings: Settings, url: str, path: str, valid_s: float) -> str:
@@ -97,7 +99,9 @@ def open_command(
 
 async def _resolve(settings: Settings, text: str) -> str:
     async with ConversationStore.open(settings) as store:
-        return await store.resolve(text)
+        found = await store.resolve(text)
+        await store.get_conversation(found)  # a complete id may be unknown, too
+        return found
 
 
 def find_server(settings: Settings) -> tuple[str, bool]:
@@ -106,17 +110,24 @@ def find_server(settings: Settings) -> tuple[str, bool]:
     Raises:
         StoreUnavailable: no server of this store answers.
     """
-    try:
-        server = json.loads((settings.state_dir / _SERVER).read_text())
-        os.kill(int(server["pid"]), 0)  # a server that was killed leaves the file behind
-        url, needs_key = str(server["url"]), bool(server["needs_key"])
-    except (OSError, ValueError, KeyError, TypeError):
-        url = ""
-    if not url or not _answers(url):
-        raise StoreUnavailable(
-            f"no server of {settings.root} answers; start one with `convstore serve {settings.root}`"
-        )
-    return url, needs_key
+    for url, needs_key in _list_servers(settings.state_dir / _SERVERS):
+        if _answers(url):
+            return url, needs_key
+    raise StoreUnavailable(f"no server of {settings.root} answers; start one with `convstore serve {settings.root}`")
+
+
+def _list_servers(directory: Path) -> list[tuple[str, bool]]:
+    """Return the URL of each living server, the last that started first. Delete the files of dead servers."""
+    found = []
+    for path in directory.glob("*.json"):
+        with suppress(OSError), path.open("r+b") as file:
+            if try_lock(file.fileno(), SHARED):
+                path.unlink()
+                continue
+            with suppress(ValueError, KeyError, TypeError):
+                server = json.loads(file.read())
+                found.append((path.stat().st_mtime_ns, str(server["url"]), bool(server["needs_key"])))
+    return [(url, needs_key) for _, url, needs_key in sorted(found, reverse=True)]
 
 
 def _answers(url: str) -> bool:

@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -16,6 +17,7 @@ import httpx
 import pytest
 
 from app import Settings
+from app.api.sessions import make_code
 from app.files import lease
 from tests.builders import held_by_another_process, make_conversation, make_id, names_in
 from tests.cli.test_serve import served
@@ -222,3 +224,36 @@ def test_sighup_makes_every_process_read_the_keys_again(root: Path, tmp_path: Pa
         assert {ask(keys[1]) for _ in range(10)} == {200}
         assert {ask(keys[0]) for _ in range(10)} == {401}
         assert (children(server.process.pid) or {server.process.pid}) == pids
+
+
+def test_of_many_that_bring_a_login_code_to_four_workers_one_signs_in(tmp_path: Path) -> None:
+    with served(tmp_path, "--workers", "4", CONVSTORE_API_KEY="the-key") as server:
+        until(lambda: httpx.get(f"{server.url}/alive").status_code == 200)
+        for _ in range(5):
+            code = make_code(tmp_path / ".convstore")
+            ready = threading.Barrier(12)
+
+            def sign_in(_number: int, code: str = code, ready: threading.Barrier = ready) -> int:
+                with httpx.Client(base_url=server.url) as client:  # a connection of its own: to any of the workers
+                    client.get("/alive")
+                    ready.wait()
+                    return client.post("/api/session", json={"code": code}).status_code
+
+            with ThreadPoolExecutor(12) as clients:
+                assert sorted(clients.map(sign_in, range(12))) == [201] + 11 * [401]
+
+
+def test_signing_out_ends_a_session_in_every_worker(tmp_path: Path) -> None:
+    with served(tmp_path, "--workers", "2", CONVSTORE_API_KEY="the-key") as server:
+        until(lambda: httpx.get(f"{server.url}/alive").status_code == 200)
+        tokens = [httpx.post(f"{server.url}/api/session", json={"key": "the-key"}).json()["token"] for _ in range(2)]
+
+        def ask(token: str) -> set[int]:
+            """Return the statuses over many connections, so that each worker answers some."""
+            return {
+                httpx.get(f"{server.url}/api/conversations/count", headers={KEY: token}).status_code for _ in range(30)
+            }
+
+        assert [ask(token) for token in tokens] == [{200}, {200}]
+        assert httpx.delete(f"{server.url}/api/session", headers={KEY: tokens[0]}).status_code == 204
+        assert [ask(token) for token in tokens] == [{401}, {200}]
