@@ -17,6 +17,7 @@ from tests.bench.administration import measure_administration
 from tests.bench.builds import Builds, build_index, build_rows
 from tests.bench.following import measure_following
 from tests.bench.generate import add_long_conversation, make_store
+from tests.bench.page import measure_page
 from tests.bench.rival import measure_beside, missing_rivals
 from tests.bench.rows import FULL, LONG_EVENTS, QUICK, Effort, Row, measure_served, measure_starts
 from tests.bench.search import measure_search
@@ -116,6 +117,13 @@ class _Bench:
         """Measure sweeps, rebuilds, and a server beside which nothing happens."""
         return measure_following(self._stores, self._own, self._effort)
 
+    def page(self) -> list[Row]:
+        """Measure the page in a browser, where Chromium is installed."""
+        rows = measure_page(self._stores, self._own, self._effort)
+        if not rows:
+            _stages.print("NOT the page: Chromium is not installed")
+        return rows
+
     def administration(self) -> list[Row]:
         """Measure what an administrator runs; at 100,000 conversations this takes most of an hour."""
         return measure_administration(self._stores, self._directory)
@@ -136,6 +144,7 @@ _PARTS: dict[str, Callable[[_Bench], list[Row]]] = {
     "writes": _Bench.writes,
     "search": _Bench.search,
     "following": _Bench.following,
+    "page": _Bench.page,
     "administration": _Bench.administration,
     "beside": _Bench.beside,
 }
