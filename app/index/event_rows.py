@@ -172,15 +172,24 @@ async def find_ends(index: ReadConnection, uuid: ConversationId) -> KnownEnds | 
     return KnownEnds(signature, length, first, last[::-1])
 
 
+_SAID = ("MessageEvent", "AgentErrorEvent", "ConversationErrorEvent", "UserRejectObservation")
+
+
 @cache
-def _starts_sql() -> Sql:
+def _starts_sql(*, said: bool) -> Sql:
     start = (event.c.seq // bindparam("size", type_=Integer)).label("start")
-    return compiled(select(start).where(HERE).distinct().order_by("start"))
+    kinds = [event.c.kind == kind for kind in _SAID]
+    only = [or_(event.c.tool == literal_column("'finish'"), event.c.unreadable.is_not(None), *kinds)] if said else []
+    return compiled(select(start).where(HERE, *only).distinct().order_by("start"))
 
 
-async def list_starts(index: ReadConnection, uuid: ConversationId, size: int) -> list[int]:
-    """Return the first numbers of the sections of `size` numbers in which the log has events, readable or not."""
-    return [size * int(row[0]) for row in await index.fetch_all(_starts_sql(), {"uuid": uuid, "size": size})]
+async def list_starts(index: ReadConnection, uuid: ConversationId, size: int, *, said: bool = False) -> list[int]:
+    """Return the first numbers of the sections of `size` numbers in which the log has events, readable or not.
+
+    With `said`, return only the sections with a message, an error, a rejection, or an unreadable event.
+    """
+    rows = await index.fetch_all(_starts_sql(said=said), {"uuid": uuid, "size": size})
+    return [size * int(row[0]) for row in rows]
 
 
 @cache

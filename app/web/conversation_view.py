@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from shlex import quote
+from typing import Any, NamedTuple, cast
 
 import orjson
 
@@ -12,11 +14,12 @@ from ..errors import EventNotFound
 from ..index.event_outline import BINS, TURNS_MAX, Outline
 from ..model.ids import event_file_name
 from ..model.redaction import redact_file
+from ..model.text.event_text import preview_of
 from ..store.read.event_reader import EventReader, Window
 from . import event_blocks, event_bodies
-from .event_blocks import PAIR_DISTANCE
+from .event_blocks import PAIR_DISTANCE, Block
 from .event_bodies import Event
-from .rows import make_row
+from .rows import Row, make_row
 
 SECTION = 100
 SECTION_MAX_BYTES = 16 << 20
@@ -58,6 +61,17 @@ def make_head(body: bytes, outline: Outline, sections: Sequence[int] = ()) -> di
     }
 
 
+def find_resume(root: Path, row: Row) -> str:
+    """Return the command that continues a conversation of the OpenHands CLI in its directory.
+
+    Return "" for one of a server: there it goes on in the server's own page, at `/conversations/ID`.
+    """
+    if root.parts[-2:] != (".openhands", "conversations"):
+        return ""
+    command = f"openhands --resume {row.id}"
+    return f"cd {quote(row.workspace)} && {command}" if row.workspace else command
+
+
 def _lines(outline: Outline) -> list[Line]:
     lines = [Line(turn.seq, " ".join(turn.text.split()) or "(no text)", sub=False, bad=False) for turn in outline.turns]
     for mark in outline.marks:
@@ -92,33 +106,53 @@ def _bars(outline: Outline) -> list[dict[str, Any]]:
     return bars
 
 
-async def make_section(log: EventReader, conversation_id: str, start: int, limit: int) -> dict[str, object]:
+async def make_section(
+    log: EventReader, conversation_id: str, start: int, limit: int, *, said: bool = False
+) -> dict[str, object]:
     """Return the context of events.html: the blocks of the events numbered from `start` on.
 
-    Events of many bytes are not all shown at once; `rest` is the number of the first that is left.
+    Events of many bytes are not all shown at once; `rest` is the number of the first that is left. With `said`, only
+    messages, errors, rejections and actions without a result are in it.
     """
     before = (
         await log.read_window(start - PAIR_DISTANCE, min(start, PAIR_DISTANCE), SECTION_MAX_BYTES) if start else None
     )
     window = await log.read_window(start, limit, SECTION_MAX_BYTES)
     after = await log.read_window(window.last + 1, PAIR_DISTANCE, SECTION_MAX_BYTES)
-    return await asyncio.to_thread(_make_section, conversation_id, before, window, after, start + limit)
+    return await asyncio.to_thread(_make_section, conversation_id, before, window, after, start + limit, said=said)
 
 
 def _make_section(
-    conversation_id: str, before: Window | None, window: Window, after: Window, end: int
+    conversation_id: str, before: Window | None, window: Window, after: Window, end: int, *, said: bool
 ) -> dict[str, object]:
     events = [_parse(one) for one in window.items]
     blocks = event_blocks.make_blocks(
         events, [_parse(one) for one in before.items] if before else [], [_parse(one) for one in after.items]
     )
     shown = {block.event.seq for block in blocks}
+    if said:
+        blocks = [block for block in blocks if block.said or block.waits]
     return {
         "conversation_id": conversation_id,
         "rest": window.last + 1 if window.last < min(end - 1, after.last) else None,
         "blocks": sorted([*((block.event.seq, 0, block) for block in blocks), *_gone(window.unreadable)], key=_place),
-        "folded": [event.seq for event in events if event.seq not in shown],
+        "folded": [] if said else [event.seq for event in events if event.seq not in shown],
     }
+
+
+def list_tasks_given(section: Mapping[str, object]) -> list[Block]:
+    """Return the blocks of a section that hand a task to a sub-agent."""
+    blocks = [block for _, _, block in cast("list[tuple[int, int, object]]", section["blocks"])]
+    return [one for one in blocks if isinstance(one, Block) and (one.prompt or one.child_id)]
+
+
+def link_children(tasks: Iterable[Block], children: Iterable[Row]) -> None:
+    """Set the `child` of each task: the conversation whose id its result names, or that begins with its prompt."""
+    rows = list(children)
+    for task in tasks:
+        named = [row for row in rows if row.id == task.child_id]
+        begun = [row for row in rows if row.preview and row.preview == preview_of(task.prompt)]
+        task.child = next(iter(named or begun), None)
 
 
 def _place(entry: tuple[int, int, object]) -> tuple[int, int]:

@@ -15,6 +15,7 @@ from markupsafe import Markup
 from ..model.event import STATE_UPDATE, content_texts, image_urls
 from . import markup
 from .event_bodies import Body, Event, as_dict, is_command, list_acp_diffs, list_dicts, list_tasks, make_body
+from .rows import Row
 
 GAP_S = 600
 """The page shows a pause between two events if it is longer than this."""
@@ -35,7 +36,8 @@ class Block:
     """A part of the page for one event, or for an action with its observation.
 
     `shape` selects the HTML; `group` is its name in the filter by kind; `others` are the numbers of further events
-    that it shows. `length` is the full length of a text that is shown only in part.
+    that it shows. `length` is the full length of a text that is shown only in part. `child` is the conversation
+    of the sub-agent that did the task.
     """
 
     shape: str
@@ -58,6 +60,31 @@ class Block:
     length: int = 0
     gap: str = ""
     day: str = ""
+    child: Row | None = None
+
+    @property
+    def prompt(self) -> str:
+        """The task that the action hands to a sub-agent, or ""."""
+        action = as_dict(self.event.value.get("action"))
+        return str(action.get("prompt") or "") if action.get("kind") == "TaskAction" else ""
+
+    @property
+    def child_id(self) -> str:
+        """The id of the conversation that the result says it started, or ""."""
+        result = self.observation or self.event
+        return str(as_dict(result.value.get("observation")).get("conversation_id") or "")
+
+    @property
+    def said(self) -> bool:
+        """Whether the block is a message, an error or a rejection, which the page shows when it shows only these."""
+        return self.shape in ("message", "say", "done") or (
+            self.shape == "note" and self.event.kind != "HookExecutionEvent"
+        )
+
+    @property
+    def waits(self) -> bool:
+        """Whether the block is an action without a result, which may wait for a confirmation."""
+        return self.shape == "step" and self.event.kind == "ActionEvent" and self.observation is None
 
     @property
     def at(self) -> str:

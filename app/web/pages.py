@@ -30,6 +30,7 @@ from ..settings import Settings
 from ..store.admin.usage import By
 from ..store.read.reader import StoreReader
 from . import conversation_view, list_view, overview
+from .rows import make_list_row, make_row
 from .templates import render
 
 CONTENT_POLICY = (
@@ -129,10 +130,13 @@ async def get_activity(request: Request, store: Store, query: Annotated[ListQuer
 @router.get("/children/{conversation_id}")
 async def get_children(request: Request, store: Store, conversation_id: IdInPath) -> HTMLResponse:
     """Render the rows of a conversation's children, archived ones and those of sub-agents too, the oldest first."""
+    page = await _list_children(store, conversation_id)
+    return _fragment(request, "rows.html", await _make_rows(store, page._replace(next_page_id=None), ""))
+
+
+async def _list_children(store: StoreReader, conversation_id: str) -> Page:
     asked = ConversationFilter(parent=ConversationId(conversation_id), archived=None, subagents=None)
-    page = await store.list_conversations(asked, order=SortOrder.CREATED_AT, limit=_CHILDREN, view=View.ROW)
-    rows = await _make_rows(store, page._replace(next_page_id=None), "")
-    return _fragment(request, "rows.html", rows)
+    return await store.list_conversations(asked, order=SortOrder.CREATED_AT, limit=_CHILDREN, view=View.ROW)
 
 
 async def _make_rows(store: StoreReader, page: Page, question: str) -> dict[str, object]:
@@ -141,13 +145,17 @@ async def _make_rows(store: StoreReader, page: Page, question: str) -> dict[str,
 
 
 @router.get("/c/{conversation_id}")
-async def get_conversation(request: Request, store: Store, conversation_id: IdInPath) -> HTMLResponse:
+async def get_conversation(
+    request: Request, store: Store, conversation_id: IdInPath, said: bool = False
+) -> HTMLResponse:
     """Render a conversation's facts, its outline, and empty sections for its events."""
     wanted = ConversationId(conversation_id)
     body = await store.get_conversation(wanted)
     outline = await store.get_outline(wanted)
-    sections = await (await store.open_log(wanted)).list_starts(conversation_view.SECTION)
-    return _fragment(request, "conversation.html", conversation_view.make_head(body, outline, sections))
+    sections = await (await store.open_log(wanted)).list_starts(conversation_view.SECTION, said=said)
+    context = conversation_view.make_head(body, outline, sections)
+    context |= {"said": said, "resume": conversation_view.find_resume(store.settings.root, make_row(body))}
+    return _fragment(request, "conversation.html", context)
 
 
 @router.get("/c/{conversation_id}/events")
@@ -157,10 +165,15 @@ async def get_events(
     conversation_id: IdInPath,
     start: Annotated[int, Query(alias="from", ge=0, le=SEQ_MAX)],
     limit: Annotated[int, Query(ge=1, le=200)] = conversation_view.SECTION,
+    said: bool = False,
 ) -> HTMLResponse:
-    """Render a section of the log."""
+    """Render a section of the log, or with `said` only its messages, errors, rejections and waiting actions."""
     log = await store.open_log(ConversationId(conversation_id))
-    context = await conversation_view.make_section(log, conversation_id, start, limit)
+    context = await conversation_view.make_section(log, conversation_id, start, limit, said=said)
+    tasks = conversation_view.list_tasks_given(context)
+    if tasks:
+        page = await _list_children(store, conversation_id)
+        conversation_view.link_children(tasks, map(make_list_row, page.items))
     return await asyncio.to_thread(_fragment, request, "events.html", context)
 
 

@@ -338,3 +338,52 @@ async def test_the_histogram_counts_conversations_with_an_event_today(root: Path
         listed = await text(client, f"/ui/list?tz={quote(zone)}&active=today")
     assert "1 conversation<" in listed
     assert 'class="chip"><span>active today</span>' in listed
+
+
+async def test_only_what_was_said_is_messages_errors_rejections_and_waiting_actions(client: httpx.AsyncClient) -> None:
+    html = await text(client, f"{ONE}/events?from=0&said=true")
+    shown = [int(number) for number in re.findall(r'<article class="ev" id="e(\d+)"', html)]
+    assert shown == [1, 8, 9, 15, 16, 18, 19]
+    assert 'class="folded"' not in html
+
+
+async def test_sections_without_anything_said_are_left_out(client: httpx.AsyncClient, root: Path) -> None:
+    action = {"kind": "TerminalAction", "command": "ls"}
+    events = [
+        make_event(seq, kind="ActionEvent", source="agent", tool_name="terminal", action=action, thought=[])
+        if seq // 100 == 1
+        else make_message_event(seq, "x")
+        for seq in range(250)
+    ]
+    make_conversation(root, 3, events=events)
+    for query, starts in (("", ["0", "100", "200"]), ("?said=true", ["0", "200"])):
+        html = await text(client, f"/ui/c/{make_id(3)}{query}")
+        assert re.findall(r'class="part" data-from="(\d+)"', html) == starts
+
+
+async def test_a_task_leads_to_the_conversation_of_its_sub_agent(client: httpx.AsyncClient, root: Path) -> None:
+    def task(number: int, **action: str) -> dict[str, object]:
+        return make_event(
+            number,
+            kind="ActionEvent",
+            source="agent",
+            tool_name="task",
+            thought=[],
+            action={"kind": "TaskAction"} | action,
+        )
+
+    parent = make_conversation(root, 3, events=[task(0, prompt="Look  at\nspeed"), task(1, prompt="Look at nothing")])
+    make_conversation(parent / "subagents", 4, events=[make_message_event(0, "Look at\nspeed")])
+    html = await text(client, f"/ui/c/{make_id(3)}/events?from=0")
+    [found] = re.findall(r'<p class="child"><a class="link" href="/c/([^"]+)">', html)
+    assert found.replace("-", "") == make_id(4)
+
+
+async def test_a_conversation_of_the_command_line_says_how_it_continues(tmp_path: Path) -> None:
+    root = tmp_path / ".openhands" / "conversations"
+    root.mkdir(parents=True)
+    workspace = {"kind": "LocalWorkspace", "working_dir": "/home/a b"}
+    make_conversation(root, state={"workspace": workspace})
+    async with serving(Settings(store=root)) as client:
+        html = await text(client, ONE)
+    assert re.search(r'data-resume="cd &#39;/home/a b&#39; &amp;&amp; openhands --resume [0-9a-f-]{36}"', html)

@@ -47,8 +47,12 @@ def preview_text(event: dict[str, Any]) -> str:
     message = event.get("llm_message")
     if event.get("kind") != "MessageEvent" or event.get("source") != "user" or not isinstance(message, dict):
         return ""
-    text = mask_text("\n".join(_content(message.get("content")))[:SAID_MAX].replace("\0", " "))
-    line = " ".join(text[:SAID_MAX].split())
+    return preview_of("\n".join(_content(message.get("content"))))
+
+
+def preview_of(text: str) -> str:
+    """Return the beginning of a text on one line, secrets masked."""
+    line = " ".join(mask_text(text[:SAID_MAX].replace("\0", " "))[:SAID_MAX].split())
     return line if len(line) <= PREVIEW_MAX else line[: PREVIEW_MAX - 1].rstrip() + "…"
 
 

@@ -158,10 +158,13 @@ class EventReader:
         unreadable += [UnreadableEvent(name.seq, name.event_id or None, why) for name, why in gone if name.seq <= last]
         return Window(first, last, count, [one for one in events if not one.unreadable], sorted(unreadable))
 
-    async def list_starts(self, size: int) -> list[int]:
-        """Return the first numbers of the sections of `size` numbers in which the log has events."""
+    async def list_starts(self, size: int, *, said: bool = False) -> list[int]:
+        """Return the first numbers of the sections of `size` numbers in which the log has events.
+
+        With `said`, return only the sections with a message, an error, a rejection, or an unreadable event.
+        """
         async with self._context.index.read() as connection:
-            return await event_rows.list_starts(connection, self._id, size)
+            return await event_rows.list_starts(connection, self._id, size, said=said)
 
     async def list_last(self, number: int) -> list[RawEvent]:
         """Return the last `number` events in log order. An event whose file just became unreadable is included."""

@@ -1,7 +1,8 @@
 // One conversation: sections of its log that are filled near the viewport, the outline, live events, actions.
-import { $, $$, swap, parse, showTimes, notice, askText, askYes, whileLoading, saveAs, untilAnswered } from './dom.js';
+import { $, $$, swap, parse, showTimes, notice, banner, askText, askOne, whileLoading, saveAs, untilAnswered } from './dom.js';
 import { ask, base, send } from './session.js';
 import { follow } from './live.js';
+import { neighbour } from './neighbours.js';
 
 const id = location.pathname.slice(base.length).split('/')[2];
 const BEYOND = 99_999_999_999; // above the number of any event, and the longest that the route takes for a number
@@ -16,16 +17,23 @@ let following = false;
 let unseen = 0;
 let current = -1;
 let aimed = []; // sections that a jump needs, which stay filled until it is there
+let undo = null;
 const filled = new Map();
+const isSaid = () => new URLSearchParams(location.search).get('view') === 'said';
+const headPath = () => `/ui/c/${id}${isSaid() ? '?said=true' : ''}`;
 
 export async function start() {
   try {
-    await whileLoading(async () => swap(await (await untilAnswered(() => ask(`/ui/c/${id}`))).text()));
+    await whileLoading(async () => swap(await (await untilAnswered(() => ask(headPath()))).text()));
   } catch (error) {
     if (error.status === 404 || error.status === 422) {
       const line = document.createElement('p');
       line.className = 'state';
-      line.textContent = 'No conversation has this id. It may be in the trash.';
+      const trash = document.createElement('a');
+      trash.className = 'link';
+      trash.href = `${base}/trash`;
+      trash.textContent = 'the trash';
+      line.append('No conversation has this id. It may be in ', trash, '.');
       $('#main').replaceChildren(line);
     } else if (error.status !== 401) notice(error.message, 'bad');
     return;
@@ -34,7 +42,7 @@ export async function start() {
   last = Number(talk.dataset.last);
   count = Number(talk.dataset.count);
   document.title = `${$('h1').textContent} · convstore`;
-  for (const section of $$('.part')) prepare(section);
+  prepareAll();
   document.addEventListener('click', onClick);
   document.addEventListener('keydown', onFindKey);
   document.addEventListener('toggle', onToggle, true);
@@ -50,6 +58,25 @@ export async function start() {
   localStorage.setItem(seenName, String(last));
 }
 
+function prepareAll() {
+  $('.talk').classList.toggle('only-said', isSaid());
+  for (const section of $$('.part')) prepare(section);
+}
+
+// Show everything, or only what was said; the address keeps it, and the place stays.
+async function setSaid(on) {
+  const here = current;
+  const query = new URLSearchParams(location.search);
+  if (on) query.set('view', 'said');
+  else query.delete('view');
+  history.replaceState(null, '', `${location.pathname}${query.size ? `?${query}` : ''}${location.hash}`);
+  try { swap(await (await ask(headPath())).text()); } catch (error) { notice(error.message, 'bad'); return; }
+  filled.clear();
+  prepareAll();
+  showLive(liveState);
+  await jump(here < 0 ? last : here);
+}
+
 let stream = null;
 function followEvents() {
   stream = new AbortController();
@@ -59,14 +86,14 @@ function followEvents() {
 // Sections: empty ones keep the height that they had, or are thought to have.
 function prepare(section) {
   const from = Number(section.dataset.from);
-  section.style.minHeight = `${Math.min(SECTION, last - from + 1) * ROW_HEIGHT}px`;
+  section.style.minHeight = `${(isSaid() ? 3 : Math.min(SECTION, last - from + 1)) * ROW_HEIGHT}px`;
 }
 
 async function fill(section, { again = false } = {}) {
   const from = Number(section.dataset.from);
   if (filled.has(from) && !again) return filled.get(from);
   const work = (async () => {
-    const get = async (start) => parse(await (await ask(`/ui/c/${id}/events?from=${start}&limit=${from + SECTION - start}`)).text());
+    const get = async (start) => parse(await (await ask(`/ui/c/${id}/events?from=${start}&limit=${from + SECTION - start}&said=${isSaid()}`)).text());
     const content = await get(from);
     for (let rest; (rest = $('[data-rest]', content));) rest.replaceWith(await get(Number(rest.dataset.rest)));
     keepPlace(section, () => {
@@ -161,6 +188,12 @@ function find(seq) {
   return $(`article[data-seq="${seq}"]`) ?? $(`article[data-with="${seq}"]`);
 }
 
+// The first shown event at or after a number, or else the last one.
+function nearest(seq) {
+  const shown = $$('article[data-seq]').filter((one) => one.checkVisibility());
+  return shown.find((one) => Number(one.dataset.seq) >= seq) ?? shown.at(-1);
+}
+
 // Show an event at the top of the window, after its section and the one before it are filled.
 async function jump(seq, { rule = false } = {}) {
   if (last < 0) return;
@@ -170,7 +203,8 @@ async function jump(seq, { rule = false } = {}) {
   const around = [sections[at - 1], sections[at], sections[at + 1]].filter(Boolean);
   aimed = around;
   try { await Promise.all(around.map((section) => fill(section))); } catch (error) { notice(error.message, 'bad'); return; }
-  const target = find(to) ?? sections[at];
+  if (!find(to) && isSaid() && location.hash === `#e${to}`) { await setSaid(false); return; } // a link to an event shows it
+  const target = find(to) ?? nearest(to) ?? sections[at];
   if (target.hidden) showGroup(target.dataset.group);
   if (rule && target.matches('article')) {
     const line = document.createElement('p');
@@ -226,12 +260,37 @@ async function renew() {
   else unseen += Math.max(0, last - before);
   localStorage.setItem(seenName, String(last));
   showLive(liveState);
+  renewingHead ??= setTimeout(renewHead, 2000);
+}
+
+// The facts, the outline and the ribbon follow the log, some seconds later.
+let renewingHead = null;
+async function renewHead() {
+  renewingHead = null;
+  let fresh;
+  try { fresh = parse(await (await ask(headPath())).text()); } catch { return; } // the next event tries again
+  for (const part of ['.facts', '#ribbon', '.outline nav']) {
+    const [old, made] = [$(part), $(part, fresh)];
+    if (old && made && old.innerHTML !== made.innerHTML) old.replaceWith(made);
+    else if (!old && made && part === '.outline nav') $('.outline').append(made);
+  }
+  for (const made of $$('[data-group][aria-pressed] .num', fresh)) {
+    const old = $(`[data-group="${made.parentElement.dataset.group}"][aria-pressed] .num`);
+    if (old) old.textContent = made.textContent;
+  }
+  const talk = $('.talk', fresh);
+  $('.talk').toggleAttribute('data-waits', 'waits' in talk.dataset);
+  $('.talk').dataset.owner = talk.dataset.owner;
+  showTimes();
+  markPlace();
 }
 
 let liveState = '';
 function showLive(state) {
   if (state === 'live' && liveState !== 'live') onEvent(); // what came while the stream was away
-  if (state === 'gone') notice('This conversation was deleted, or its server has another store now.', 'warn');
+  if (state === 'gone' && !undo) banner('This conversation was deleted, or the server has another store now.', { label: 'Restore it', run: restore });
+  if (state === 'lost') banner('The connection to the server is lost. Trying again …');
+  if (state === 'live' && liveState !== 'live') banner('');
   liveState = state;
   const place = $('#live');
   if (!place) return;
@@ -325,6 +384,7 @@ async function click(event) {
   if (button.id === 'live') toEnd();
   if (button.dataset.find === '0') $('#findbar').hidden = true;
   else if (button.dataset.find) findText($('#findbar input').value.trim(), Number(button.dataset.find));
+  if ('said' in button.dataset) await setSaid(!isSaid());
   if (button.dataset.group) {
     const on = button.getAttribute('aria-pressed') !== 'true';
     button.setAttribute('aria-pressed', String(on));
@@ -356,13 +416,16 @@ function applyGroups(where) {
   for (const one of $$('.ev', where)) one.hidden = off.has(one.dataset.group);
 }
 
-async function patch(change, text) {
+// Change the conversation; `back` is the change that undoes it.
+async function patch(change, text, back = null) {
   try { await send('PATCH', `/api/conversations/${id}`, change); } catch (error) { notice(error.message, 'bad'); return; }
-  notice(text);
+  undo = back && (() => { undo = null; return patch(back, 'Taken back.'); });
+  notice(text, '', undo && { label: 'Undo', run: undo });
   const kept = scrollY;
   const sections = $('#log');
-  swap(await (await ask(`/ui/c/${id}`)).text());
+  swap(await (await ask(headPath())).text());
   $('#log').replaceWith(sections);
+  $('.talk').classList.toggle('only-said', isSaid());
   applyGroups(document);
   scrollTo(0, kept);
   showLive(liveState);
@@ -371,7 +434,8 @@ async function patch(change, text) {
 const actions = {
   async rename() {
     const title = await askText('Rename', $('h1').textContent, 'Title');
-    if (title?.trim()) await patch({ title: title.trim() }, 'Renamed.');
+    const before = $('h1').textContent;
+    if (title?.trim()) await patch({ title: title.trim() }, 'Renamed.', { title: before });
   },
   async tag(button) {
     const tags = JSON.parse(button.dataset.tags);
@@ -379,23 +443,35 @@ const actions = {
     const text = await askText('Tags', spelled, 'key=value, …');
     if (text === null || text === spelled) return;
     const given = text.split(/(?<!\\),/).map((one) => one.trim().replaceAll('\\,', ',')).filter(Boolean).map((one) => one.split('='));
-    await patch({ tags: Object.fromEntries(given.map(([key, ...value]) => [key.trim(), value.join('=').trim()])) }, 'Tagged.');
+    await patch({ tags: Object.fromEntries(given.map(([key, ...value]) => [key.trim(), value.join('=').trim()])) }, 'Tagged.', { tags });
   },
-  pin: (button) => patch({ pinned: button.getAttribute('aria-pressed') !== 'true' }, 'Done.'),
-  archive: (button) => patch({ archived: button.getAttribute('aria-pressed') !== 'true' }, 'Done.'),
+  pin(button) {
+    const pinned = button.getAttribute('aria-pressed') !== 'true';
+    return patch({ pinned }, pinned ? 'Pinned.' : 'Unpinned.', { pinned: !pinned });
+  },
+  archive(button) {
+    const archived = button.getAttribute('aria-pressed') !== 'true';
+    return patch({ archived }, archived ? 'Archived.' : 'Out of the archive.', { archived: !archived });
+  },
   async fork() {
-    if (!(await askYes('Copy this conversation to a new one?', 'Fork'))) return;
+    const here = $('.ev.cur');
+    const from = $('[data-observation]', here ?? document.body)?.dataset.observation || here?.dataset.id;
+    const choices = [['all', 'All of it'], ...(here?.dataset.id ? [['here', `Up to event ${here.dataset.with ?? here.dataset.seq}`]] : [])];
+    const chosen = await askOne('Copy this conversation to a new one', choices);
+    if (!chosen) return;
     try {
-      const made = await (await send('POST', `/api/conversations/${id}/fork`, {})).json();
+      const made = await (await send('POST', `/api/conversations/${id}/fork`, chosen === 'here' ? { from_event_id: from } : {})).json();
       location.assign(`${base}/c/${made.id}`);
     } catch (error) { notice(error.message, 'bad'); }
   },
   export: async () => saveAs(await ask(`/api/conversations/${id}/export`), `${id}.zip`),
   async continue() {
     if (!$('.talk')) return;
-    const command = `openhands --resume ${$('.talk').dataset.id}`;
-    await navigator.clipboard.writeText(command);
-    notice(`Copied: ${command}`);
+    const { resume, owner } = $('.talk').dataset;
+    const text = resume || `http://localhost:8000/conversations/${$('.talk').dataset.id}`;
+    await navigator.clipboard.writeText(text);
+    const where = resume ? '' : ' (agent-canvas at its usual address)';
+    notice(`Copied: ${text}${where}${owner ? `. ${owner} has it open now.` : ''}`);
   },
   async delete() {
     stream?.abort(); // else its end would take the place of the Undo
@@ -407,10 +483,22 @@ const actions = {
       if (stream) followEvents();
       return;
     }
+    undo = restore;
     showLive('gone');
-    notice('Moved to the trash.', '', { label: 'Undo', run: async () => { await send('POST', `/api/conversations/${id}/restore`); location.reload(); } });
+    notice('Moved to the trash.', '', { label: 'Undo', run: restore });
   },
 };
+
+async function restore() {
+  await send('POST', `/api/conversations/${id}/restore`);
+  location.reload();
+}
+
+async function toNeighbour(direction) {
+  const [next, why] = neighbour(id, direction);
+  if (next) location.assign(`${base}/c/${next}`);
+  else notice(why, 'warn');
+}
 
 function step(selector, direction) {
   const all = $$(selector).filter((one) => !one.hidden);
@@ -443,11 +531,14 @@ export const keys = {
   f: ['Follow', toEnd],
   Home: ['Go to the first event', () => jump(0)],
   End: ['Go to the end', toEnd],
-  v: ['Show only what was said', () => { for (const one of $$('[data-group]:not([data-group="messages"]):not(article)')) one.click(); }],
+  v: ['Show only what was said, or everything', () => setSaid(!isSaid())],
+  '[': ['Previous conversation of the list', () => toNeighbour(-1)],
+  ']': ['Next conversation of the list', () => toNeighbour(1)],
   s: ['Pin', () => $('[data-act=pin]').click()],
   e: ['Archive', () => $('[data-act=archive]').click()],
   l: ['Tag', () => actions.tag($('[data-act=tag]'))],
   c: ['Copy how to continue', () => actions.continue()],
   '#': ['Delete', () => actions.delete()],
+  z: ['Undo', () => undo?.()?.catch?.((error) => notice(error.message, 'bad'))],
   u: ['Back to the list', () => ([`${location.origin}${base}/`, `${location.origin}${base}/?`].some((list) => document.referrer.startsWith(list)) ? history.back() : location.assign(`${base}/`))],
 };

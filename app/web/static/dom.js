@@ -136,6 +136,29 @@ export function askText(title, value, label, ok = 'Save') {
   });
 }
 
+// Ask to choose one of some [value, label]. Resolves to the value, or null if the dialog was closed.
+export function askOne(title, choices) {
+  const dialog = $('#ask');
+  const heading = document.createElement('h2');
+  heading.textContent = title;
+  const buttons = document.createElement('p');
+  for (const [value, label] of [['', 'Cancel'], ...choices]) {
+    const button = document.createElement('button');
+    button.className = value ? 'btn on' : 'btn';
+    button.value = value;
+    button.textContent = label;
+    buttons.append(button, ' ');
+  }
+  $('form', dialog).onkeydown = null;
+  $('form', dialog).replaceChildren(heading, buttons);
+  dialog.returnValue = '';
+  dialog.showModal();
+  buttons.children[1].focus();
+  return new Promise((resolve) => {
+    dialog.addEventListener('close', () => resolve(dialog.returnValue || null), { once: true });
+  });
+}
+
 // Resolves to whether the user agrees.
 export const askYes = async (title, ok) => (await askText(title, undefined, '', ok)) !== null;
 

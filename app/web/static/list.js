@@ -3,6 +3,7 @@ import { $, $$, swap, parse, showTimes, notice, askText, askYes, whileLoading, s
 import { ask, base, send } from './session.js';
 import { move } from './keys.js';
 import { followChanges } from './live.js';
+import { keepList } from './neighbours.js';
 
 let running = null;
 let undo = null;
@@ -75,6 +76,7 @@ async function load({ quiet = false } = {}) {
     if (signal.aborted) return;
     show(html, quiet);
     rows().find((row) => row.dataset.id === kept)?.classList.add('cur');
+    keepRows();
     watchEnd();
     loadActivity(signal, quiet);
     if ($('#building')) setTimeout(() => { if (!signal.aborted) load({ quiet: true }); }, 1000);
@@ -123,6 +125,8 @@ function fail(error, again) {
   else notice(error.message, 'bad');
 }
 
+const keepRows = () => keepList($$('#rows > .row[data-id]').map((row) => row.dataset.id));
+
 function watchEnd() {
   const more = $('#rows > .more[data-next]');
   if (!more) return;
@@ -135,6 +139,7 @@ function watchEnd() {
       const html = await (await ask(`/ui/list?${next}`)).text();
       more.replaceWith(parse(html));
       showTimes();
+      keepRows();
       watchEnd();
     } catch (error) { fail(error, watchEnd); }
   }, { rootMargin: '600px' });
