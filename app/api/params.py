@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import datetime
+from functools import partial
 from typing import Annotated, cast
 
 from fastapi import Depends, Path, Query, Request
@@ -18,9 +19,9 @@ from ..store.store import ConversationStore
 _ZONE_AFTER_SPACE = re.compile(r"(:\d\d(?:\.\d+)?) (\d\d:?\d\d)$")
 
 
-def _parse_id(text: str) -> ConversationId:
+def _parse_id(text: str, *, exact: bool = False) -> ConversationId:
     try:
-        return parse_conversation_id(text)
+        return parse_conversation_id(text, exact=exact)
     except InvalidId as error:
         raise ValueError(str(error)) from error
 
@@ -48,7 +49,10 @@ ID_SCHEMA = {
     "pattern": "^([0-9A-Fa-f]{32}|[0-9A-Fa-f]{8}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{12})$",
 }
 AnyId = Annotated[str, AfterValidator(_parse_id), WithJsonSchema(ID_SCHEMA)]
-IdInPath = Annotated[AnyId, Path(description="32 hexadecimal digits, with or without dashes")]
+_IN_PATH = Path(description="32 hexadecimal digits, with or without dashes")
+IdInPath = Annotated[AnyId, _IN_PATH]
+IdToWrite = Annotated[str, AfterValidator(partial(_parse_id, exact=True)), WithJsonSchema(ID_SCHEMA), _IN_PATH]
+"""The id of a conversation to change. Only a GET understands an id with other characters around it."""
 Moment = Annotated[datetime, BeforeValidator(_restore_plus)]
 PageId = Annotated[str | None, Query(description="`next_page_id` of the previous page")]
 Limit = Annotated[int, Query(description="the maximum number of items in the page", gt=0, le=100)]

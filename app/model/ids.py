@@ -54,13 +54,13 @@ def strip_pasted(text: str) -> str:
     return bare.removeprefix("urn:uuid:").removesuffix("/")
 
 
-def parse_conversation_id(text: str) -> ConversationId:
-    """Return the id that a user wrote or pasted.
+def parse_conversation_id(text: str, *, exact: bool = False) -> ConversationId:
+    """Return the id that a user wrote or pasted. If `exact` is set, nothing may be around it.
 
     Raises:
         InvalidId: `text` does not spell an id.
     """
-    found = find_conversation_id(strip_pasted(text))
+    found = find_conversation_id(text if exact else strip_pasted(text))
     if found is None:
         raise InvalidId(
             f"{text[:64]!r} is not a conversation id; an id has 32 hexadecimal digits, with or without dashes"

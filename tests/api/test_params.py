@@ -40,14 +40,35 @@ async def test_an_id_is_read_with_and_without_dashes(root: Path, spell: Any) -> 
     assert info["id"] == dashed(make_id(2748))
 
 
-def test_no_get_reaches_a_writer() -> None:
+@pytest.mark.parametrize("around", ["%0a", "%20"])
+async def test_only_an_exact_id_names_a_conversation_to_change(root: Path, around: str) -> None:
+    directory = make_conversation(root)
+    async with serving(Settings(store=root)) as client:
+        for route in writing_routes():
+            if "{conversation_id}" in route.path:
+                for method in route.methods or ():
+                    answer = await client.request(method, route.path.format(conversation_id=f"{make_id(1)}{around}"))
+                    assert (answer.status_code, "is not a conversation id" in answer.text) == (422, True), route.path
+    assert directory.is_dir()
+
+
+def api_routes() -> list[APIRoute]:
+    modules = [importlib.import_module(f"app.api.routes.{one.name}") for one in pkgutil.iter_modules(packages.__path__)]
+    routers = [value for module in modules for value in vars(module).values() if isinstance(value, APIRouter)]
+    return [route for router in routers for route in router.routes if isinstance(route, APIRoute)]
+
+
+def writing_routes() -> list[APIRoute]:
+    """The routes that have the store's write methods."""
+
     def calls(dependant: Any) -> set[Any]:
         return {dependant.call}.union(*(calls(inner) for inner in dependant.dependencies))
 
-    modules = [importlib.import_module(f"app.api.routes.{one.name}") for one in pkgutil.iter_modules(packages.__path__)]
-    routers = [value for module in modules for value in vars(module).values() if isinstance(value, APIRouter)]
-    routes = [route for router in routers for route in router.routes if isinstance(route, APIRoute)]
-    writing = [route for route in routes if get_writable_store in calls(route.dependant)]
+    return [route for route in api_routes() if get_writable_store in calls(route.dependant)]
+
+
+def test_no_get_reaches_a_writer() -> None:
+    writing = writing_routes()
     assert len(writing) > 10
     assert [route.path for route in writing if (route.methods or set()) & {"GET", "HEAD"}] == []
-    assert len([route for route in routes if "GET" in (route.methods or set())]) > 10
+    assert len([route for route in api_routes() if "GET" in (route.methods or set())]) > 10

@@ -18,7 +18,7 @@ from ...store.read.reader import PAGE_MAX
 from ..cached_routes import CachedQuery, Endpoint
 from ..errors import ErrorBody
 from ..openapi import NewConversation
-from ..params import VIEW, AnyId, IdInPath, IncludeSkills, Store, WritableStore
+from ..params import VIEW, AnyId, IdInPath, IdToWrite, IncludeSkills, Store, WritableStore
 from ..query_filters import FacetQuery, FilterQuery
 from ..responses import (
     Indexed,
@@ -317,7 +317,7 @@ async def create_conversation(
 
 
 @write_router.patch("/{conversation_id}", responses=_NOT_FOUND, response_model_exclude_none=True)
-async def update_conversation(store: WritableStore, conversation_id: IdInPath, request: UpdateRequest) -> Success:
+async def update_conversation(store: WritableStore, conversation_id: IdToWrite, request: UpdateRequest) -> Success:
     """Set title, tags, archived and pinned. Appends no event."""
     wanted = ConversationId(conversation_id)
     if request.title is None and request.tags is None:
@@ -333,7 +333,7 @@ async def update_conversation(store: WritableStore, conversation_id: IdInPath, r
 @write_router.delete("/{conversation_id}", responses=_NOT_FOUND, response_model_exclude_none=True)
 async def delete_conversation(
     store: WritableStore,
-    conversation_id: IdInPath,
+    conversation_id: IdToWrite,
     permanent: Annotated[bool, Query(description="remove it permanently instead of moving it into the trash")] = False,
     force: Annotated[bool, Query(description="also if it has another owner")] = False,
 ) -> Success:
@@ -359,7 +359,7 @@ async def reprovision_runtime(store: Store, conversation_id: IdInPath) -> Runtim
 )
 async def fork_conversation(
     store: WritableStore,
-    conversation_id: IdInPath,
+    conversation_id: IdToWrite,
     request: Annotated[ForkRequest | None, Body()] = None,
     include_skills: IncludeSkills = False,
 ) -> Response:
@@ -383,7 +383,7 @@ async def fork_conversation(
 )
 async def navigate_conversation(
     store: WritableStore,
-    conversation_id: IdInPath,
+    conversation_id: IdToWrite,
     request: NavigateRequest,
     include_skills: IncludeSkills = False,
 ) -> Response:

@@ -28,7 +28,7 @@ from ...store.read.event_reader import UnreadableEvent as UnreadableAt
 from ...store.read.reader import PAGE_MAX
 from ..errors import ErrorBody
 from ..openapi import AnyEvent
-from ..params import IdInPath, Limit, Moment, PageId, Store, WritableStore
+from ..params import IdInPath, IdToWrite, Limit, Moment, PageId, Store, WritableStore
 from ..responses import Success, Warned, ending_stream, json_response, page_response
 from ..streamed import EVENT_STREAM, EventStream, StreamedResponse, sent_event, sent_event_in_pieces
 from .agents import needs_agent
@@ -329,7 +329,7 @@ def _find_image(raw: bytes, number: int) -> Image | None:
 
 
 @write_router.post("", tags=["writing"], responses={501: {"model": ErrorBody}}, response_model_exclude_none=True)
-async def send_message(store: WritableStore, conversation_id: IdInPath, request: MessageRequest) -> Success:
+async def send_message(store: WritableStore, conversation_id: IdToWrite, request: MessageRequest) -> Success:
     """Append a message. A user's message makes a finished or stuck conversation idle."""
     if request.run:
         await store.get_conversation(ConversationId(conversation_id))  # 404 comes first, as in agent-server
@@ -341,7 +341,7 @@ async def send_message(store: WritableStore, conversation_id: IdInPath, request:
 
 
 @write_router.post("/batch", tags=["owning"], status_code=201, response_model_exclude_none=True)
-async def append_batch(store: WritableStore, conversation_id: IdInPath, request: Batch) -> BatchAnswer:
+async def append_batch(store: WritableStore, conversation_id: IdToWrite, request: Batch) -> BatchAnswer:
     """Append events of any kind, durably. A missing id, timestamp or parent is filled in."""
     if (request.owner is None) != (request.generation is None):
         raise InvalidConversation("owner and generation must be given together")

@@ -11,7 +11,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from ...files.lease import TTL_S, Lease
 from ...model.ids import ConversationId
 from ..errors import ErrorBody
-from ..params import IdInPath, WritableStore
+from ..params import IdToWrite, WritableStore
 
 router = APIRouter(
     prefix="/api/conversations/{conversation_id}",
@@ -72,7 +72,7 @@ class Released(BaseModel):
 
 
 @router.post("/lease")
-async def claim_lease(store: WritableStore, conversation_id: IdInPath, request: Claim | None = None) -> LeaseBody:
+async def claim_lease(store: WritableStore, conversation_id: IdToWrite, request: Claim | None = None) -> LeaseBody:
     """Become the conversation's owner. Answers 409 if another owner has it."""
     asked = request or Claim()
     owner = asked.owner or f"client-{secrets.token_hex(8)}"
@@ -80,7 +80,7 @@ async def claim_lease(store: WritableStore, conversation_id: IdInPath, request: 
 
 
 @router.put("/lease")
-async def renew_lease(store: WritableStore, conversation_id: IdInPath, request: Renewal) -> LeaseBody:
+async def renew_lease(store: WritableStore, conversation_id: IdToWrite, request: Renewal) -> LeaseBody:
     """Extend the lease. Answers 409 if another owner has taken over."""
     held = Lease(request.owner, request.generation, 0.0)
     return _body(await store.renew(ConversationId(conversation_id), held, ttl_s=request.ttl_s))
@@ -89,7 +89,7 @@ async def renew_lease(store: WritableStore, conversation_id: IdInPath, request: 
 @router.delete("/lease")
 async def release_lease(
     store: WritableStore,
-    conversation_id: IdInPath,
+    conversation_id: IdToWrite,
     owner: Annotated[Owner, Query()],
     generation: Annotated[int, Query(ge=1)],
 ) -> Released:

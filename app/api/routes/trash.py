@@ -10,7 +10,7 @@ from pydantic import BaseModel
 from ...model.ids import ConversationId, dashed
 from ...model.times import format_us
 from ..errors import ErrorBody
-from ..params import IdInPath, Store, WritableStore
+from ..params import IdToWrite, Store, WritableStore
 from ..responses import written_response
 
 router = APIRouter(tags=["trash"], responses={422: {"model": ErrorBody}})
@@ -51,7 +51,7 @@ async def list_trash(
     responses={200: {"model": dict[str, Any]}, 404: {"model": ErrorBody}, 409: {"model": ErrorBody}},
     response_class=Response,
 )
-async def restore_conversation(store: WritableStore, conversation_id: IdInPath) -> Response:
+async def restore_conversation(store: WritableStore, conversation_id: IdToWrite) -> Response:
     """Restore the most recently deleted conversation with this id."""
     wanted = ConversationId(conversation_id)
     done = await store.restore(wanted)
