@@ -15,8 +15,9 @@ import pytest
 from app import ConversationStore, Settings, errors
 from app.model.filters import ConversationFilter, Status
 from app.model.page import SortOrder
-from tests.builders import make_conversation, make_id
+from tests.builders import make_conversation, make_id, make_message_event, names_in, write_event
 from tests.conftest import StoreOpener, serving
+from tests.web.logs import PIXEL
 
 APP = Path(errors.__file__).parent
 
@@ -161,12 +162,14 @@ async def test_reading_changes_nothing_on_disk(corpus: Path) -> None:
 
 
 ENDLESS = {"/api/changes/stream", "/api/conversations/{conversation_id}/events/stream"}
-OF_AN_IMAGE = "/api/conversations/{conversation_id}/events/{event_id}/images/{number}"
 
 
 async def test_no_get_of_the_api_changes_a_file(corpus: Path) -> None:
-    first = event_files(corpus)[0]
-    one = first.parts[-3]
+    directory = event_files(corpus)[0].parent.parent
+    one, number = directory.name, len(names_in(directory / "events"))
+    event = make_message_event(number, "look")
+    event["llm_message"]["content"] = [{"type": "image", "image_urls": [PIXEL]}]
+    write_event(directory, number, event)
     given: dict[str, dict[str, str]] = {
         "/api/conversations": {"ids": one},
         "/api/conversations/compare": {"a": one, "b": one},
@@ -178,12 +181,10 @@ async def test_no_get_of_the_api_changes_a_file(corpus: Path) -> None:
     before = snapshot(corpus)
     async with serving(Settings(store=corpus)) as client:
         paths = (await client.get("/openapi.json")).json()["paths"]
-        asked = [path for path, verbs in paths.items() if "get" in verbs and path not in {*ENDLESS, OF_AN_IMAGE}]
+        asked = [path for path, verbs in paths.items() if "get" in verbs and path not in ENDLESS]
         statuses = {}
         for path in asked:
-            filled = path.format(
-                conversation_id=one, runtime_conversation_id=one, event_id=first.stem[len("event-00000-") :]
-            )
+            filled = path.format(conversation_id=one, runtime_conversation_id=one, event_id=event["id"], number=0)
             body: list[str] | None = [] if path.endswith("/events") else None
             statuses[path] = (await client.request("GET", filled, params=given.get(path), json=body)).status_code
     assert statuses == dict.fromkeys(asked, 200)
