@@ -19,7 +19,8 @@ NAME_MAX_BYTES = 255
 DEPTH_MAX = 32
 _PATH_MAX_BYTES = 2048
 _DEVICE = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|com[0-9¹²³]|lpt[0-9¹²³])(\..*)?", re.IGNORECASE)
-_RESERVED = frozenset('<>:"|?*')
+_REFUSED = re.compile(r'[\\<>:"|?*]').search
+_is_plain = re.compile(r"[ -~]*").fullmatch
 
 
 class ExportFormat(StrEnum):
@@ -118,9 +119,9 @@ def _part_problem(part: str) -> str | None:
             if part == ".."
             else "it is absolute, or a part of it is empty"
         )
-    if "\\" in part or any(c in _RESERVED for c in part):
+    if _REFUSED(part):
         return "it has a character that some systems do not allow in names"
-    if any(unicodedata.category(c) in ("Cc", "Cs") for c in part):
+    if not _is_plain(part) and any(unicodedata.category(c) in ("Cc", "Cs") for c in part):
         return "it has a control character"
     if len(part.encode()) > NAME_MAX_BYTES:
         return "a part of it is too long"

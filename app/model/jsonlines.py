@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 from base64 import b64encode
+from typing import Any
 
 import orjson
 
@@ -22,6 +23,9 @@ from .ids import EventName, dashed, event_file_name, find_event_name
 VERSION = 1
 MARK = "convstore"
 EVENTS_PREFIX = "events/"
+
+_NESTED_SAFELY = 500
+"""Other tools read the lines with Python's own parser, which allows less nesting than orjson, but always this much."""
 
 
 def conversation_line(conversation_id: str) -> bytes:
@@ -46,12 +50,12 @@ def event_path(name: EventName) -> str:
 
 def file_line(file: ArchiveFile, next_seq: int) -> bytes:
     """Return the line of a file: the bare event if it has number `next_seq`, otherwise an object with the name."""
-    inline = _is_one_line(file.raw)
+    value = _find_one_line(file.raw)
     event = find_event(file.name)
-    if inline and event is not None and event.seq == next_seq and _speaks_for_itself(file.raw, event.event_id):
+    if value is not None and event == (next_seq, value.get("id")) and MARK not in value:
         return file.raw + b"\n"
     head = orjson.dumps({MARK: "file", "name": file.name})[:-1]
-    if inline:
+    if value is not None:
         return b'%b,"json":%b}\n' % (head, file.raw)
     try:
         return b'%b,"text":%b}\n' % (head, orjson.dumps(file.raw.decode()))
@@ -59,18 +63,14 @@ def file_line(file: ArchiveFile, next_seq: int) -> bytes:
         return b'%b,"base64":"%b"}\n' % (head, b64encode(file.raw))
 
 
-def _is_one_line(raw: bytes) -> bool:
-    """Whether `raw` is a JSON object that can be written as a line and read back unchanged."""
+def _find_one_line(raw: bytes) -> dict[str, Any] | None:
+    """Return the JSON object in `raw` if it can be written as a line and read back unchanged, otherwise None."""
     if not raw.startswith(b"{") or not raw.endswith(b"}") or b"\n" in raw:
-        return False
+        return None
     try:
-        json.loads(raw)  # Other tools read the lines with Python's own parser, which allows less nesting than orjson
-        orjson.loads(raw)
+        value = orjson.loads(raw)
+        if raw.count(b"{") + raw.count(b"[") > _NESTED_SAFELY:
+            json.loads(raw)
     except (ValueError, RecursionError):
-        return False
-    return True
-
-
-def _speaks_for_itself(raw: bytes, event_id: str) -> bool:
-    event = orjson.loads(raw)
-    return event.get("id") == event_id and MARK not in event
+        return None
+    return value if isinstance(value, dict) else None

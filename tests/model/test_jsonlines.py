@@ -25,6 +25,8 @@ EVENT = "events/event-00000-" + make_event(0)["id"] + ".json"
         (b"", "text"),
         (b'{"torn": "\xc3\xa9', "text"),
         (b"[1]", "text"),
+        (b'{"nested deeper than many parsers read": %b%b}' % (b"[" * 1000, b"]" * 1000), "text"),
+        (b'{"not nested": "%b"}' % (b"[" * 1000), "json"),
         (b"\xff\x00", "base64"),
         (json.dumps({"id": make_event(0)["id"], "convstore": "end"}).encode(), "json"),
     ],

@@ -75,11 +75,8 @@ def read_files(
                     path = event_path(event)
                     seen.add(path)
                     yield _read(path, events_fd, with_secrets=with_secrets)
-        for path, parent_fd in _others(fd, "", with_secrets=with_secrets):
-            if (
-                path not in seen and find_event(path) is None
-            ):  # an event that is not in the list was appended after listing
-                yield _read(path, parent_fd, with_secrets=with_secrets)
+        for path, parent_fd in _others(fd, "", seen, with_secrets=with_secrets):
+            yield _read(path, parent_fd, with_secrets=with_secrets)
 
 
 def _read_core(fd: int) -> _Core:
@@ -179,10 +176,12 @@ def _masked(file: ArchiveFile, *, with_secrets: bool) -> ArchiveFile | LeftOutFi
         return LeftOutFile(file.name, str(error))
 
 
-def _others(fd: int, prefix: str, *, with_secrets: bool) -> Iterator[tuple[str, int]]:
-    """Yield (path, descriptor of its directory) for the regular files below an open directory, sorted by name."""
+def _others(fd: int, prefix: str, seen: set[str], *, with_secrets: bool) -> Iterator[tuple[str, int]]:
+    """Yield (path, descriptor of its directory) for the other regular files below an open directory, sorted by name."""
     for name in sorted(os.listdir(fd)):
         path = prefix + name
+        if path in seen or find_event(path) is not None:  # an event that was not seen was appended after the listing
+            continue
         try:
             mode = os.stat(name, dir_fd=fd, follow_symlinks=False).st_mode
         except FileNotFoundError:
@@ -191,7 +190,7 @@ def _others(fd: int, prefix: str, *, with_secrets: bool) -> Iterator[tuple[str, 
             yield path, fd
         elif stat.S_ISDIR(mode) and path.count("/") < DEPTH_MAX and (with_secrets or path != _CREDENTIALS):
             with layout.open_directory(name, fd) as inner:
-                yield from _others(inner, f"{path}/", with_secrets=with_secrets)
+                yield from _others(inner, f"{path}/", seen, with_secrets=with_secrets)
 
 
 def is_transient(name: str) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -126,3 +127,19 @@ def test_no_head_is_exported_whose_event_is_not(tmp_path: Path, monkeypatch: pyt
     files = {one.name: one for one in read_files(tmp_path, make_id(1)) if isinstance(one, ArchiveFile)}
     assert json.loads(files["base_state.json"].raw)["leaf_event_id"] == make_event(1)["id"]
     assert f"events/event-00001-{make_event(1)['id']}.json" in files
+
+
+def test_an_export_opens_each_event_and_asks_nothing_else_about_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_conversation(tmp_path, events=3)
+    asked: list[object] = []
+    stat = os.stat
+
+    def count(name: str, **how: Any) -> os.stat_result:
+        asked.append(name)
+        return stat(name, **how)
+
+    monkeypatch.setattr(os, "stat", count)
+    assert len(names(tmp_path)) == 5
+    assert not [name for name in asked if str(name).startswith("event-")]
