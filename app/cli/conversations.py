@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from typing import Annotated, Any
 
 import orjson
 import typer
 from rich.text import Text
 
+from ..files.log.event_log import RawEvent
 from ..logs import printable
 from ..model.facets import Facets, parse_facets
-from ..model.ids import ConversationId
-from ..model.page import EventOrder, SortOrder
+from ..model.page import SortOrder
 from ..model.transcript import name_conversation
-from ..store.read.event_reader import EventPage
 from ..store.read.reader import PAGE_MAX
 from ..store.store import ConversationStore
 from .context import SyncContextOptions, SyncDirContextOptions
 from .conversation_ids import IdArgument
 from .filters import FilterOptions
-from .output import out, print_event, print_json, print_table
+from .output import out, print_event, print_json, print_json_members, print_table
 
 _STATUS_STYLES = {"error": "red", "stuck": "red", "running": "green", "waiting_for_confirmation": "yellow"}
 
@@ -113,37 +113,33 @@ def show_command(
 
     Example: convstore show 45685019 --store workspace/conversations --last 5
     """
+    context.run_synced(lambda store: _show(store, conversation, last, full=full, json=context.json))
 
-    async def read(store: ConversationStore) -> tuple[dict[str, Any], list[EventPage]]:
-        conversation_id = await store.resolve(conversation)
-        info: dict[str, Any] = orjson.loads(await store.get_conversation(conversation_id))
-        return info, [page async for page in _list_pages(store, conversation_id, last)]
 
-    info, pages = context.run_synced(read)
-    events = [orjson.loads(raw) for page in pages for raw in page.items][::-1]
-    unreadable = [entry._asdict() for page in pages for entry in page.unreadable][::-1]
-    if context.json:
-        print_json({"conversation": info, "events": events, "unreadable": unreadable})
-        return
-    _print_heading(info)
-    for event in events:
-        print_event(event, full=full)
+async def _show(store: ConversationStore, text: str, last: int, *, full: bool, json: bool) -> None:
+    """Print a conversation. Each event is read when it is printed, because all of them may not fit into memory."""
+    conversation_id = await store.resolve(text)
+    info: dict[str, Any] = orjson.loads(await store.get_conversation(conversation_id))
+    log = await store.open_log(conversation_id)
+    unreadable: list[dict[str, Any]] = []
+
+    async def read() -> AsyncGenerator[Any, None]:
+        async with aclosing(log.read_last(last or None)) as events:
+            async for event in events:
+                if isinstance(event, RawEvent):
+                    yield orjson.loads(event.raw)
+                else:
+                    unreadable.append(event._asdict())
+
+    async with aclosing(read()) as events:
+        if json:
+            await print_json_members({"conversation": info}, "events", events, lambda: {"unreadable": unreadable})
+            return
+        _print_heading(info)
+        async for event in events:
+            print_event(event, full=full)
     for entry in unreadable:
         out.print(Text(printable(f"event {entry['seq']} cannot be shown: {entry['reason']}"), style="bold red"))
-
-
-async def _list_pages(store: ConversationStore, conversation_id: ConversationId, most: int) -> AsyncIterator[EventPage]:
-    """Yield pages of events, last events first, until there are `most` events (0: all)."""
-    given = 0
-    token: str | None = None
-    while True:
-        limit = min(most - given, PAGE_MAX) if most else PAGE_MAX
-        page = await store.list_events(conversation_id, order=EventOrder.TIMESTAMP_DESC, page_id=token, limit=limit)
-        yield page
-        given += len(page.items)
-        token = page.next_page_id
-        if token is None or given == most:
-            return
 
 
 def _print_heading(info: dict[str, Any]) -> None:

@@ -8,7 +8,7 @@ import os
 import re
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import AsyncIterable, Callable, Iterable
 from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import Any, NoReturn, Self
@@ -101,11 +101,26 @@ def print_warning(warning: str | None) -> None:
 
 def print_json(value: object) -> None:
     """Print a value as indented JSON. A path that is not UTF-8 can be read back as the same path."""
+    typer.echo(shown_json(_indented(value)))
+
+
+def _indented(value: object) -> bytes:
     try:
-        raw = orjson.dumps(value, option=orjson.OPT_INDENT_2)
+        return orjson.dumps(value, option=orjson.OPT_INDENT_2)
     except orjson.JSONEncodeError:
-        raw = json.dumps(value, indent=2).encode()
-    typer.echo(shown_json(raw))
+        return json.dumps(value, indent=2).encode()
+
+
+async def print_json_members(
+    before: dict[str, object], name: str, items: AsyncIterable[object], after: Callable[[], dict[str, object]]
+) -> None:
+    """Print what `print_json` prints of `{**before, name: [*items], **after()}`, each item as soon as it is there."""
+    typer.echo(shown_json(_indented(before)[:-2] + b',\n  "%b": [' % name.encode()), nl=False)
+    between = "\n"
+    async for item in items:
+        typer.echo(between + shown_json(b"    " + _indented(item).replace(b"\n", b"\n    ")), nl=False)
+        between = ",\n"
+    typer.echo(("]" if between == "\n" else "\n  ]") + shown_json(b"," + _indented(after())[1:]))
 
 
 def shown_json(raw: bytes) -> str:

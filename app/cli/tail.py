@@ -40,11 +40,12 @@ def tail_command(
 async def _tail(store: ConversationStore, text: str, last: int, *, follow: bool, full: bool, json: bool) -> None:
     conversation_id = await resolve(store, text)
     log = await store.open_log(conversation_id)
-    events = await log.list_last(last) if last else []
-    newest = events[-1].name if events else None if last else await log.find_last()
-    for event in events:
-        if event.unreadable is None:
-            _print(event, full=full, json=json)
+    newest = None if last else await log.find_last()
+    async with aclosing(log.read_last(last)) as events:
+        async for event in events:
+            if isinstance(event, RawEvent):
+                _print(event, full=full, json=json)
+                newest = event.name
     if not follow:
         return
     async with aclosing(store.follow(conversation_id, after=newest)) as batches:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from contextlib import suppress
 from pathlib import Path
 
@@ -16,6 +18,12 @@ from tests.conftest import StoreOpener
 
 ONE = make_id(1)
 COMMAND = "from app.cli.main import run; run()"
+MEASURED = f"""
+import atexit, pathlib, sys
+status = pathlib.Path("/proc/self/status")
+atexit.register(lambda: print(*(line for line in status.read_text().splitlines() if "VmHWM" in line), file=sys.stderr))
+{COMMAND}
+"""
 TAILS = 24
 SHOWN = 4
 
@@ -100,3 +108,18 @@ async def test_beside_a_writer_it_shows_the_last_and_those_to_come_each_once(
                 async with open_store(root, synced=False) as store:
                     await tail._tail(store, ONE, 2, follow=True, full=True, json=True)
             assert shown == list(range(shown[0], shown[0] + SHOWN))
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(
+    "command", [("tail", "-n", "12"), ("tail", "-n", "12", "--json"), ("show",), ("show", "--json")]
+)
+def test_of_events_of_20_mb_one_is_in_memory(root: Path, tmp_path: Path, command: tuple[str, ...]) -> None:
+    directory = make_conversation(root, events=0)
+    for number in range(12):
+        write_event(directory, number, make_event(number, extra="x" * 20_000_000))
+    ran = [sys.executable, "-c", MEASURED, command[0], ONE, "--store", str(root), *command[1:]]
+    with (tmp_path / "out").open("wb") as out:
+        ended = subprocess.run(ran, stdout=out, stderr=subprocess.PIPE, check=True)
+    assert (tmp_path / "out").read_bytes().count(b"message 11") == 1
+    assert int(ended.stderr.split()[-2]) < 300_000

@@ -6,7 +6,7 @@ Every event is sent as the bytes of its file.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing, suppress
 from typing import Annotated, Any, Literal
 
@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from ...errors import EventNotFound, InvalidConversation
 from ...files.lease import Lease
+from ...files.log.event_log import RawEvent
 from ...model.event import image_urls
 from ...model.filters import EventFilter
 from ...model.ids import ConversationId, EventName
@@ -23,7 +24,7 @@ from ...model.image import Image, parse_data_url
 from ...model.page import EventOrder
 from ...model.times import to_us
 from ...model.validation import check_message
-from ...store.read.event_reader import BegunPage, EventReader, sort_unreadable
+from ...store.read.event_reader import BegunPage, BegunWindow, EventReader, sort_unreadable
 from ...store.read.event_reader import UnreadableEvent as UnreadableAt
 from ...store.read.reader import PAGE_MAX
 from ..errors import ErrorBody
@@ -44,8 +45,6 @@ _BATCH_MAX = 1000
 _IMAGE_HEADERS = {
     "Cache-Control": "private, max-age=86400, immutable",
 }
-_NUMBER_DIGITS = 12
-"""Fewer than the digits of an event id."""
 
 
 class UnreadableEvent(BaseModel):
@@ -233,27 +232,45 @@ def _tell_unreadable(page: BegunPage, found: list[UnreadableAt]) -> dict[str, ob
 async def _send_page(log: EventReader, page: BegunPage) -> AsyncGenerator[bytes, None]:
     """Yield the bytes of a page, one event after the other. The unreadable events come last."""
     unreadable: list[UnreadableAt] = []
-    between = b'{"items":['
-    async with aclosing(log.read_on(page.events, page.rest)) as events:
-        async for event in events:
+    yield b'{"items":['
+    async with aclosing(_send_items(log, page.events, page.rest, unreadable)) as pieces:
+        async for piece in pieces:
+            yield piece
+    rest = orjson.dumps({"next_page_id": page.next_page_id, **_tell_unreadable(page, unreadable)})
+    yield b"],%b" % rest[1:]
+
+
+async def _send_items(
+    log: EventReader,
+    events: list[RawEvent],
+    rest: list[EventName],
+    unreadable: list[UnreadableAt],
+    *,
+    numbered: bool = False,
+) -> AsyncGenerator[bytes, None]:
+    """Yield the items of a JSON list, one event after the other, and add the unreadable ones to `unreadable`."""
+    between = b""
+    async with aclosing(log.read_on(events, rest)) as read:
+        async for event in read:
             if event.unreadable:
                 unreadable.append(UnreadableAt(*event.name, event.unreadable))
                 continue
+            before = b'%b{"seq":%d,"event":' % (between, event.name.seq) if numbered else between
+            after = b"}" if numbered else b""
             if not event.large:
-                yield b"%b%b" % (between, event.raw)
+                yield b"%b%b%b" % (before, event.raw, after)
             else:
                 try:
                     pieces = await log.open_large(event.name)
                 except EventNotFound as error:
                     unreadable.append(UnreadableAt(*event.name, str(error)))
                     continue
-                yield between
+                yield before
                 async with aclosing(pieces):
                     async for piece in pieces:
                         yield piece
+                yield after
             between = b","
-    rest = orjson.dumps({"next_page_id": page.next_page_id, **_tell_unreadable(page, unreadable)})
-    yield b"%b],%b" % (b"" if between == b"," else between, rest[1:])
 
 
 @router.get("/count", responses={404: {"model": ErrorBody}})
@@ -266,7 +283,7 @@ async def count_events(store: Store, conversation_id: IdInPath, event_filter: Fi
 async def get_window(
     store: Store,
     conversation_id: IdInPath,
-    around: Annotated[str, Query(description="the number or the id of an event")],
+    around: Annotated[str, Query(description="the id of an event, or its number in the log")],
     before: Annotated[int, Query(ge=0, le=500, description="the number of events before it")] = 50,
     after: Annotated[int, Query(ge=0, le=500, description="the number of events after it")] = 50,
     max_bytes: Annotated[
@@ -274,20 +291,37 @@ async def get_window(
     ] = 4 << 20,
 ) -> Response:
     """Return the events around one event, each with its number in the log."""
-    place = int(around) if around.isascii() and around.isdigit() and len(around) < _NUMBER_DIGITS else around
-    window = await store.get_window(
-        ConversationId(conversation_id), place, before=before, after=after, max_bytes=max_bytes
-    )
-    items = [b'{"seq":%d,"event":%b}' % (event.name.seq, event.raw) for event in window.items]
-    rest = orjson.dumps(
-        {
-            "first": window.first,
-            "last": window.last,
-            "count": window.total,
-            "unreadable": [event._asdict() for event in window.unreadable],
-        }
-    )
-    return json_response(b'{"items":[%b],%b' % (b",".join(items), rest[1:]))
+    log = await store.open_log(ConversationId(conversation_id))
+    seq = await log.find_seq(around)
+    first = max(seq - before, 0)
+    window = await log.begin_window(first, seq + after + 1 - first, max_bytes)
+    return await _respond(log, window.names, lambda events, rest: _send_window(log, window, events, rest))
+
+
+async def _respond(
+    log: EventReader,
+    names: list[EventName],
+    send: Callable[[list[RawEvent], list[EventName]], AsyncGenerator[bytes, None]],
+) -> Response:
+    """Answer with the JSON that `send` yields: at once if one batch holds the events, otherwise as they are read."""
+    events = await log.read_first(names)
+    pieces = send(events, names[len(events) :])
+    if len(events) < len(names) or any(event.large for event in events):
+        return StreamedResponse(pieces, "application/json")
+    return json_response(b"".join([piece async for piece in pieces]))
+
+
+async def _send_window(
+    log: EventReader, window: BegunWindow, events: list[RawEvent], rest: list[EventName]
+) -> AsyncGenerator[bytes, None]:
+    unreadable: list[UnreadableAt] = []
+    yield b'{"items":['
+    async with aclosing(_send_items(log, events, rest, unreadable, numbered=True)) as pieces:
+        async for piece in pieces:
+            yield piece
+    told = [event._asdict() for event in sorted([*window.unreadable, *unreadable])]
+    end = orjson.dumps({"first": window.first, "last": window.last, "count": window.total, "unreadable": told})
+    yield b"],%b" % end[1:]
 
 
 @router.get("", responses={200: {"model": list[dict[str, Any] | None]}, 404: {"model": ErrorBody}})
@@ -295,8 +329,33 @@ async def find_events(
     store: Store, conversation_id: IdInPath, event_ids: Annotated[list[str], Body(max_length=_BATCH_MAX)]
 ) -> Response:
     """Return several events in the requested order, null for each that is missing. The ids are a list in the body."""
-    found = await store.find_events(ConversationId(conversation_id), event_ids)
-    return json_response(b"[%b]" % b",".join(b"null" if raw is None else raw for raw in found))
+    log = await store.open_log(ConversationId(conversation_id))
+    names = await log.find_names(event_ids)
+    found = [name for name in names if name is not None]
+    return await _respond(log, found, lambda events, rest: _send_found(log, names, events, rest))
+
+
+async def _send_found(
+    log: EventReader, names: list[EventName | None], events: list[RawEvent], rest: list[EventName]
+) -> AsyncGenerator[bytes, None]:
+    between = b"["
+    async with aclosing(log.read_on(events, rest)) as read:
+        for name in names:
+            event = None if name is None else await anext(read)
+            if event is None or not event.large:
+                yield b"%b%b" % (between, b"null" if event is None or event.unreadable else event.raw)
+            else:
+                yield between
+                try:
+                    pieces = await log.open_large(event.name)
+                except EventNotFound:
+                    yield b"null"
+                else:
+                    async with aclosing(pieces):
+                        async for piece in pieces:
+                            yield piece
+            between = b","
+    yield b"[]" if between == b"[" else b"]"
 
 
 @router.get("/{event_id}", responses={200: {"model": dict[str, Any]}, 404: {"model": ErrorBody}})

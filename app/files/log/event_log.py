@@ -22,7 +22,7 @@ from ...exclusive_rename import accept, rename_exclusively
 from ...model.event import NO_FACTS, EventRow, KnownEnds, event_facts, parse_json_object
 from ...model.ids import SEQ_MAX, EventName, event_file_name
 from .. import durable, layout
-from ..fingerprint import UNTRUSTED, find_fingerprint
+from ..fingerprint import UNTRUSTED, find_fingerprint, guess_fingerprint
 from ..metadata_reader import Reader
 
 
@@ -107,6 +107,13 @@ def read_hop(reader: Reader, directory: str, names: Sequence[EventName]) -> list
     If the first is a larger file, it is returned alone and unread, as `large`.
     """
     return list(_check(_read_files(reader, directory, names, HOP_BYTES)))
+
+
+def measure(reader: Reader, directory: str, names: Iterable[EventName]) -> list[int]:
+    """Return the sizes of event files in bytes, 0 for each that is missing."""
+    events = f"{reader.root}/{directory}/{layout.EVENTS}"
+    found = [guess_fingerprint(f"{events}/{event_file_name(name)}") for name in names]
+    return [one.size_bytes if one else 0 for one in found]
 
 
 def open_event(reader: Reader, directory: str, name: EventName, size_bytes: int) -> int:

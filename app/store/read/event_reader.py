@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncGenerator, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing
 from itertools import groupby
-from operator import attrgetter
 from typing import NamedTuple
 
 from ...errors import EventNotFound
 from ...files.log import event_log
 from ...files.log.branches import find_on_branch
 from ...files.log.event_log import RawEvent
-from ...files.metadata_reader import Reader
 from ...index import event_rows
 from ...model.event import final_response, message_text, parse_json_object
 from ...model.filters import EventFilter, digest
@@ -24,6 +23,8 @@ from ..context import StoreContext
 _BATCH = 100
 _SEQ_MAX = 2**63 - 1
 _ANY = EventFilter()
+_ID_DIGITS_MIN = 8
+_match_number = re.compile(r"[0-9]{1,18}").fullmatch
 
 
 class UnreadableEvent(NamedTuple):
@@ -52,6 +53,16 @@ class Window(NamedTuple):
     last: int
     total: int
     items: list[RawEvent]
+    unreadable: list[UnreadableEvent]
+
+
+class BegunWindow(NamedTuple):
+    """A `Window` of which only the names are known."""
+
+    first: int
+    last: int
+    total: int
+    names: list[EventName]
     unreadable: list[UnreadableEvent]
 
 
@@ -97,7 +108,7 @@ class EventReader:
         find = self._list_names if filter_.body is None else self._search_names
         names, more = await find(filter_, order, after, limit)
         last = names[-1] if more else None
-        events = await self._read_hop(names)
+        events = await self.read_first(names)
         return BegunPage(
             events,
             names[len(events) :],
@@ -113,7 +124,7 @@ class EventReader:
                 yield event
             if not rest:
                 return
-            events = await self._read_hop(rest)
+            events = await self.read_first(rest)
             rest = rest[len(events) :]
 
     async def open_large(self, name: EventName) -> AsyncGenerator[bytes, None]:
@@ -137,26 +148,33 @@ class EventReader:
         """
         cursor = None if after is None else Cursor(*after)
         names, _ = await self._list_names(filter_, EventOrder.TIMESTAMP, cursor, limit)
-        return await self._read_hop(names)
+        return await self.read_first(names)
 
     async def load_all(self, events: Iterable[RawEvent]) -> list[RawEvent]:
         """Return the events with the bytes of the large ones."""
         return [await self._load(event) for event in events]
 
-    async def read_window(self, first: int, limit: int, max_bytes: int) -> Window:
-        """Return the events with `limit` numbers from `first` on."""
+    async def begin_window(self, first: int, limit: int, max_bytes: int) -> BegunWindow:
+        """Find the events with `limit` numbers from `first` on, of which the files have at most `max_bytes`."""
         first = max(first, 0)
         end = min(first + limit, _SEQ_MAX)
         async with self._context.index.read() as connection, connection.snapshot():
             count, last_seq = await event_rows.count_log(connection, self._id)
             names = await event_rows.list_between(connection, self._id, first, end - 1)
             gone = await event_rows.list_unreadable(connection, self._id, first, end - 1)
-        events = await asyncio.to_thread(_read_within, self._context.reader, self._directory, names, max_bytes)
-        cut = len(events) < len(names)
-        last = names[len(events)].seq - 1 if cut else min(end - 1, last_seq)
+        sizes = await asyncio.to_thread(event_log.measure, self._context.reader, self._directory, names)
+        within = _fit(names, sizes, max_bytes)
+        last = names[len(within)].seq - 1 if len(within) < len(names) else min(end - 1, last_seq)
+        unreadable = [UnreadableEvent(name.seq, name.event_id or None, why) for name, why in gone if name.seq <= last]
+        return BegunWindow(first, last, count, within, unreadable)
+
+    async def read_window(self, first: int, limit: int, max_bytes: int) -> Window:
+        """Return the same as `begin_window`, with the events, all of them in memory."""
+        begun = await self.begin_window(first, limit, max_bytes)
+        events = await self._read(begun.names)
         unreadable = [UnreadableEvent(*one.name, one.unreadable) for one in events if one.unreadable]
-        unreadable += [UnreadableEvent(name.seq, name.event_id or None, why) for name, why in gone if name.seq <= last]
-        return Window(first, last, count, [one for one in events if not one.unreadable], sorted(unreadable))
+        readable = [one for one in events if not one.unreadable]
+        return Window(begun.first, begun.last, begun.total, readable, sorted([*begun.unreadable, *unreadable]))
 
     async def list_starts(self, size: int, *, said: bool = False) -> list[int]:
         """Return the first numbers of the sections of `size` numbers in which the log has events.
@@ -166,10 +184,37 @@ class EventReader:
         async with self._context.index.read() as connection:
             return await event_rows.list_starts(connection, self._id, size, said=said)
 
-    async def list_last(self, number: int) -> list[RawEvent]:
-        """Return the last `number` events in log order. An event whose file just became unreadable is included."""
-        names, _ = await self._list_names(_ANY, EventOrder.TIMESTAMP_DESC, None, number)
-        return await self._read(names[::-1])
+    async def read_last(self, number: int | None) -> AsyncGenerator[RawEvent | UnreadableEvent, None]:
+        """Yield the last events (None: all), and the unreadable ones among them, in log order, one at a time.
+
+        Do not keep the bytes of events: then at most one batch, or one large event, is in memory.
+        """
+        token = None if number is None else await self._find_page_of_last(number)
+        left = _SEQ_MAX if number is None else number
+        while left:
+            page = await self.begin_page(_ANY, EventOrder.TIMESTAMP, token, min(left, _BATCH))
+            left -= len(page.events) + len(page.rest)
+            for unreadable in page.unreadable:
+                yield unreadable
+            async with aclosing(self.read_on(page.events, page.rest)) as events:
+                async for event in events:
+                    if not event.large:
+                        yield UnreadableEvent(*event.name, event.unreadable) if event.unreadable else event
+                        continue
+                    async with self.whole(event.name) as loaded:
+                        yield UnreadableEvent(*event.name, loaded.unreadable) if loaded.unreadable else loaded
+            token = page.next_page_id
+            if token is None:
+                return
+
+    async def _find_page_of_last(self, number: int) -> str | None:
+        """Return the token of the page that begins with the last `number` readable events, None if there are no more.
+
+        The page after the token is in log order.
+        """
+        names, _ = await self._list_names(_ANY, EventOrder.TIMESTAMP_DESC, None, number + 1)
+        query = digest(EventOrder.TIMESTAMP, _ANY, self._id)
+        return encode_token(Cursor(*names[number]), query) if len(names) > number else None
 
     async def list_names_up_to(self, last: EventName, limit: int) -> list[EventName]:
         """Return the name `last` after the names of up to `limit` readable events before it, in log order."""
@@ -191,8 +236,29 @@ class EventReader:
         async with self._context.index.read() as connection:
             name = await event_rows.find_event(connection, self._id, event_id)
         if name is None:
-            raise EventNotFound(f"conversation {dashed(self._id)} has no event {event_id[:64]!r}")
+            raise self._no_event(event_id)
         return name
+
+    async def find_seq(self, text: str) -> int:
+        """Return the number of the event with this id, or the number that `text` spells.
+
+        An id may consist of digits, so the log is asked first.
+
+        Raises:
+            EventNotFound: `text` is neither.
+        """
+        is_number = _match_number(text) is not None
+        if not is_number or len(text) >= _ID_DIGITS_MIN:
+            async with self._context.index.read() as connection:
+                name = await event_rows.find_event(connection, self._id, text)
+            if name is not None:
+                return name.seq
+        if not is_number:
+            raise self._no_event(text)
+        return int(text)
+
+    def _no_event(self, event_id: str) -> EventNotFound:
+        return EventNotFound(f"conversation {dashed(self._id)} has no event {event_id[:64]!r}")
 
     async def count_events(self, filter_: EventFilter) -> int:
         """Return the number of readable events that match. With `filter_.body`, all messages are read."""
@@ -208,16 +274,13 @@ class EventReader:
     async def begin_event(self, event_id: str) -> bytes | AsyncGenerator[bytes, None]:
         """Return the bytes of one event's file, or of a large one a generator of its bytes."""
         name = await self.get_name(event_id)
-        [event] = await self._read_hop([name])
+        [event] = await self.read_first([name])
         return await self.open_large(name) if event.large else _require_readable(event).raw
 
-    async def find_events(self, event_ids: Sequence[str]) -> list[bytes | None]:
-        """Return the bytes of several events' files, None for each that does not exist or cannot be read."""
+    async def find_names(self, event_ids: Sequence[str]) -> list[EventName | None]:
+        """Return the names of several events, None for each that does not exist."""
         async with self._context.index.read() as connection:
-            names = {event_id: await event_rows.find_event(connection, self._id, event_id) for event_id in event_ids}
-        events = await self._read([name for name in names.values() if name is not None])
-        raw = {event.name: event.raw for event in events if not event.unreadable}
-        return [raw.get(name) if (name := names[event_id]) is not None else None for event_id in event_ids]
+            return [await event_rows.find_event(connection, self._id, event_id) for event_id in event_ids]
 
     async def get_final_response(self) -> str:
         """Return the agent's last finish message or plain message on the active branch, or "" if there is none."""
@@ -231,7 +294,8 @@ class EventReader:
     async def _read(self, names: list[EventName]) -> list[RawEvent]:
         return await asyncio.to_thread(event_log.read_events, self._context.reader, self._directory, names)
 
-    async def _read_hop(self, names: list[EventName]) -> list[RawEvent]:
+    async def read_first(self, names: list[EventName]) -> list[RawEvent]:
+        """Read the first of these events, as many as one batch holds. A large event is not read."""
         if not names:
             return []
         return await asyncio.to_thread(event_log.read_hop, self._context.reader, self._directory, names)
@@ -293,17 +357,17 @@ class EventReader:
         return [UnreadableEvent(name.seq, name.event_id or None, reason) for name, reason in found]
 
 
-def _read_within(reader: Reader, directory: str, names: list[EventName], max_bytes: int) -> list[RawEvent]:
-    """Read event files up to `max_bytes`, but at least one. Files with the same number are never separated."""
-    events: list[RawEvent] = []
+def _fit(names: list[EventName], sizes: list[int], max_bytes: int) -> list[EventName]:
+    """Return the first names whose files have at most `max_bytes`, at least one. Equal numbers are never separated."""
+    within: list[EventName] = []
     size_bytes = 0
-    for _, same in groupby(names, key=attrgetter("seq")):
-        read = event_log.read_events(reader, directory, same)
-        size_bytes += sum(len(event.raw) for event in read)
-        if events and size_bytes > max_bytes:
+    for _, same in groupby(zip(names, sizes, strict=True), key=lambda measured: measured[0].seq):
+        measured = list(same)
+        size_bytes += sum(size for _, size in measured)
+        if within and size_bytes > max_bytes:
             break
-        events += read
-    return events
+        within += [name for name, _ in measured]
+    return within
 
 
 def _require_readable(event: RawEvent) -> RawEvent:

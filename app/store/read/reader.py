@@ -55,7 +55,7 @@ from ..follow.verify import Difference, OnVerified, ignore_verified, verify
 from ..presence import Presence
 from ..write import deletion
 from . import followers, lookup
-from .event_reader import EventPage, EventReader, Window
+from .event_reader import EventPage, EventReader
 from .followers import Followers, follow_events
 from .freshness import Freshness
 from .lookup import add_skills
@@ -493,14 +493,6 @@ class StoreReader:
         """
         return await (await self.open_log(conversation_id)).get_event(event_id)
 
-    async def find_events(self, conversation_id: ConversationId, event_ids: Sequence[str]) -> list[bytes | None]:
-        """Return the bytes of several events' files, in the order of `event_ids`; None for each that is not readable.
-
-        Raises:
-            ConversationNotFound: no conversation has this id.
-        """
-        return await (await self.open_log(conversation_id)).find_events(event_ids)
-
     async def get_outline(self, conversation_id: ConversationId) -> Outline:
         """Return counts, turns, marks and bins of a conversation's log, from the index alone.
 
@@ -510,19 +502,6 @@ class StoreReader:
         await self._freshness.bring_in_step(conversation_id)
         async with self.index.read() as connection:
             return await event_outline.read_outline(connection, conversation_id)
-
-    async def get_window(
-        self, conversation_id: ConversationId, around: str | int, *, before: int, after: int, max_bytes: int
-    ) -> Window:
-        """Return the events around an event, which is given by its number or its id.
-
-        Raises:
-            ConversationNotFound: no conversation has this id.
-            EventNotFound: the conversation has no event with this id.
-        """
-        log = await self.open_log(conversation_id)
-        seq = around if isinstance(around, int) else (await log.get_name(around)).seq
-        return await log.read_window(seq - before, before + after + 1 + min(seq - before, 0), max_bytes)
 
     async def get_final_response(self, conversation_id: ConversationId) -> str:
         """Return the agent's last finish message or plain message on the active branch, or "" if there is none.

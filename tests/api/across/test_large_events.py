@@ -108,6 +108,7 @@ def test_a_page_of_large_events_is_whole_and_is_sent_as_it_is_read(server: Serve
         f"/api/conversations/{ONE}/events/search",
         f"/api/conversations/{MANY}/events/search",
         f"/api/conversations/{ONE}/events/{make_event(5)['id']}",
+        f"/api/conversations/{ONE}/events/window?around=5&max_bytes={64 << 20}",
         f"/api/conversations/{ONE}/export?format=jsonl",
         f"/api/conversations/{ONE}/export?format=markdown",
         f"/api/conversations/{MANY}/export?format=zip",
@@ -119,6 +120,20 @@ def test_clients_that_do_not_read_keep_little_in_memory(server: ServerProcess, p
         time.sleep(4)
         for one in behind:
             leave(one)
+
+
+def test_asking_for_large_events_by_id_keeps_little_in_memory(server: ServerProcess, tmp_path: Path) -> None:
+    ids = [make_event(number)["id"] for number in range(_LARGE)]
+    target = tmp_path / "events.json"
+    with (
+        Watch(server),
+        server.client() as client,
+        client.stream("GET", f"/api/conversations/{ONE}/events", json=ids) as answer,
+        target.open("wb") as file,
+    ):
+        for piece in answer.iter_bytes():
+            file.write(piece)
+    assert [event["id"] for event in json.loads(target.read_bytes())] == ids
 
 
 def test_sockets_that_do_not_read_keep_little_in_memory(server: ServerProcess) -> None:

@@ -15,6 +15,7 @@ import orjson
 import pytest
 
 from app import Settings
+from app.files.log.event_log import HOP_BYTES
 from app.model.filters import EventFilter, digest
 from app.model.ids import ConversationId
 from app.model.page import Cursor, EventOrder, encode_token
@@ -338,6 +339,40 @@ async def test_a_window_ends_at_its_size_but_has_one_event(client: httpx.AsyncCl
     small = await client.get(f"{ONE}/events/window", params={"around": 3, "before": 3, "max_bytes": 1})
     assert [item["seq"] for item in small.json()["items"]] == [0]
     assert small.json()["last"] == 0
+
+
+@pytest.mark.parametrize("event_id", ["12345678", "12345678901"])
+async def test_an_id_of_digits_is_looked_for_before_a_number(
+    client: httpx.AsyncClient, root: Path, event_id: str
+) -> None:
+    write_event(root / make_id(1), 7, make_event(7, id=event_id))
+    for around, found in ((event_id, [7]), ("7", [7]), (f"{event_id}0", [])):
+        answer = await client.get(f"{ONE}/events/window", params={"around": around, "before": 0, "after": 0})
+        assert [item["seq"] for item in answer.json()["items"]] == found
+
+
+async def test_windows_and_asked_events_of_any_size_are_sent_whole(root: Path) -> None:
+    """The second event is large, the third is large and torn, the fourth is missing."""
+    path = make_conversation(root, events=5)
+    large = write_event(path, 1, make_event(1, extra="x" * HOP_BYTES))
+    write_event(path, 2, make_event(2, extra="x" * HOP_BYTES))
+    async with serving(Settings(store=root)) as client:
+        assert (await client.get(COUNT)).json() == 5
+        (torn := path / "events" / f"event-00002-{make_event(2)['id']}.json").write_bytes(torn.read_bytes()[:-1])
+        next((path / "events").glob("event-00003-*")).unlink()
+        window = (await client.get(f"{ONE}/events/window", params={"around": 0, "max_bytes": 64 << 20})).json()
+        assert [item["event"] for item in window["items"]] == [
+            make_event(0),
+            json.loads(large.read_text()),
+            make_event(4),
+        ]
+        assert [item["seq"] for item in window["items"]] == [0, 1, 4]
+        assert [one["seq"] for one in window["unreadable"]] == [2, 3]
+        small = (await client.get(f"{ONE}/events/window", params={"around": 0, "max_bytes": 1000})).json()
+        assert ([item["seq"] for item in small["items"]], small["last"]) == ([0], 0)
+        ids = [make_event(number)["id"] for number in (4, 1, 2, 3, 9, 1, 0)]
+        found = (await client.request("GET", f"{ONE}/events", json=ids)).json()
+        assert found == [make_event(4), json.loads(large.read_text()), None, None, None, found[1], make_event(0)]
 
 
 async def test_a_window_names_an_unreadable_event(client: httpx.AsyncClient, root: Path) -> None:
