@@ -29,6 +29,7 @@ from . import (
     repair,
     search,
     serve,
+    service,
     tail,
     trash,
     usage,
@@ -117,6 +118,7 @@ add_command(app, "repair")(repair.repair_command)
 app.add_typer(trash.app, name="trash", no_args_is_help=True)
 app.add_typer(index.app, name="index", no_args_is_help=True)
 app.add_typer(db.app, name="db", no_args_is_help=True)
+app.add_typer(service.app, name="service", no_args_is_help=True)
 
 
 def _print_version(wanted: bool) -> None:

@@ -130,6 +130,7 @@ def test_an_installed_release_does_what_the_readme_says(installed: Path, tmp_pat
     library = "from convstore import ConversationStore as c; import sys; print(c.__module__, 'app' in sys.modules)"
     assert (page.status_code, style.status_code) == (200, 200)
     assert len(tried) == 6
+    assert (installed.parent / "share/man/man1/convstore.1").exists()
     assert json.loads(checked) == []
     assert HEAD in schema
     assert run(installed / "python", "-c", library, cwd=tmp_path) == "convstore.store.store False\n"

@@ -36,7 +36,7 @@ CHANGES = {
     "index sync",
 }
 NO_JSON = {"serve"}
-KNOWN_WITHOUT_INDEX = {"db current", "db history", "db check", "db downgrade", "doctor"}
+KNOWN_WITHOUT_INDEX = {"db current", "db history", "db check", "db downgrade", "doctor", "service install"}
 """They make no index, and find none."""
 
 
@@ -48,6 +48,8 @@ def walk(command: typer.core.TyperCommand | typer.core.TyperGroup, name: str = "
 
 
 COMMANDS = dict(walk(typer.main.get_command(app)))  # type: ignore[arg-type]
+OF_A_STORE = [name for name in COMMANDS if name not in {"service status", "service remove"}]
+"""The others are about systemd."""
 
 VALUES = {"ID": make_id(1), "TITLE": "A name", "KEY=VALUE": "area=store", "PATH": "/nowhere", "REVISION": "base"}
 
@@ -77,7 +79,7 @@ def test_help_shows_an_example_and_the_exit_codes(name: str, convstore: Command)
     assert (ran.code, f"Example: convstore {name}" in ran.out, "Exit codes: 0 success" in ran.out) == (0, True, True)
 
 
-@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize("name", OF_A_STORE)
 def test_every_command_names_its_store_and_speaks_json(name: str) -> None:
     assert (takes(name, "--store"), takes(name, "--index")) == (True, True)
     assert takes(name, "--json") != (name in NO_JSON)
@@ -93,7 +95,7 @@ def is_one_line(said: str) -> bool:
 
 
 @pytest.mark.parametrize("where", ["nowhere", "a-file"])
-@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize("name", OF_A_STORE)
 def test_a_store_that_is_none_is_told_in_a_line(name: str, where: str, tmp_path: Path, convstore: Command) -> None:
     (tmp_path / "a-file").touch()
     ran = convstore(*name.split(), *arguments(name), "--store", tmp_path / where)
@@ -101,7 +103,7 @@ def test_a_store_that_is_none_is_told_in_a_line(name: str, where: str, tmp_path:
     assert not (tmp_path / "nowhere").exists()
 
 
-@pytest.mark.parametrize("name", [name for name in COMMANDS if name not in KNOWN_WITHOUT_INDEX])
+@pytest.mark.parametrize("name", [name for name in OF_A_STORE if name not in KNOWN_WITHOUT_INDEX])
 def test_an_index_that_cannot_be_made_is_told_in_a_line(name: str, root: Path, convstore: Command) -> None:
     make_conversation(root)
     ran = convstore(*name.split(), *arguments(name), "--store", root, "--index", "sqlite:////dev/null/index.db")
@@ -116,19 +118,20 @@ def test_an_id_that_is_none_is_told_in_a_line(name: str, conversation: str, root
     assert (ran.code, ran.out, is_one_line(ran.err)) == (2, "", True), ran.err
 
 
-@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize("name", OF_A_STORE)
 def test_a_store_must_be_named(name: str, convstore: Command) -> None:
     ran = convstore(*name.split(), *arguments(name))
     assert (ran.code, ran.out) == (2, "")
     assert ran.err == "convstore: no store was given; use --store DIR or set CONVSTORE_STORE\n"
 
 
-@pytest.mark.parametrize("name", [name for name in COMMANDS if name not in NO_JSON | {"open"}])
+@pytest.mark.parametrize("name", [name for name in OF_A_STORE if name not in NO_JSON | {"open"}])
 def test_json_is_json(name: str, root: Path, tmp_path: Path, convstore: Command) -> None:
     given: dict[str, list[object]] = {
         "import": [tmp_path / "one.zip"],
         "export": ["--all", "-o", tmp_path / "two.zip"],
         "prune": ["--older-than", "1h", "--yes"],
+        "service install": ["--dry-run"],
     }
     made = make_conversation(root)
     convstore("export", make_id(1), "--store", root, "-o", tmp_path / "one.zip")
