@@ -59,7 +59,7 @@ def test_what_hangs_is_ended_and_shown(tmp_path: Path, code: str, shown: list[st
         env=os.environ | {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "COLUMNS": "200"},
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=110,
         check=False,
     )
     said = ran.stdout + ran.stderr

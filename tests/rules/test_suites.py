@@ -42,7 +42,7 @@ def test_a_run_tells_what_each_suite_took_and_how_many_were_left(
         env=os.environ | {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTHONPATH": str(Path(__file__).parents[2])},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=110,
         check=False,
     )
     assert ran.returncode == 0, ran.stdout + ran.stderr
