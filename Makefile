@@ -74,6 +74,11 @@ WRITER_KILLS ?= 200
 killed-writers: .venv/dev
 	CONVSTORE_TEST_WRITER_KILLS=$(WRITER_KILLS) $(LONG) -n $(WORKERS) -rP tests/faults/test_killed_writers.py
 
+.PHONY: creates
+# Compare all 18,875 requests to create a conversation with agent-server; OPENHANDS_PYTHON names a Python that has it.
+creates: .venv/dev
+	CONVSTORE_TEST_CREATE_EVERY=1 $(LONG) tests/conformance/test_creates.py
+
 .PHONY: writers
 # Sixteen processes write to one store for so many seconds.
 WRITING ?= 60

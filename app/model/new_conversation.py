@@ -79,7 +79,7 @@ def compose_new(
 
     now = format_us(now_us)
     request = read_request(request, now)
-    agent, workspace = request["agent"], {"kind": "LocalWorkspace", **request["workspace"]}
+    agent, workspace = request["agent"], request["workspace"] | {"kind": "LocalWorkspace"}
     tags = check_tags(request.get("tags") or {})
     parent = find_conversation_id(request.get("parent_conversation_id") or "")
     given = {name: value for name, value in request.items() if name not in _NOT_IN_META and value is not None}

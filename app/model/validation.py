@@ -21,8 +21,6 @@ ROOT = "__root__"
 
 SOURCES = ("agent", "environment", "hook", "user")
 
-ROLES = ("user", "system", "assistant", "tool")
-
 _SOURCE_OF = {"user": "user", "assistant": "agent"}
 
 EVENT_ID = "^[0-9a-fA-F-]{8,64}$"
@@ -146,37 +144,16 @@ def find_tags(files: ConversationFiles) -> dict[str, str]:
     return {}
 
 
-def check_message(message: object) -> tuple[str, list[dict[str, Any]]]:
-    """Return the role and content of a SendMessageRequest that agent-server accepts.
+def make_message(role: str, content: list[dict[str, Any]], **fields: Any) -> dict[str, Any]:  # noqa: ANN401
+    """Return a MessageEvent with a client's message, as agent-server writes it.
 
-    Raises:
-        InvalidConversation: agent-server would not accept the message.
+    `fields` are the other fields of its `llm_message`, which agent-server writes only where they have a value.
     """
-    given = message if isinstance(message, dict) else {}
-    role, content = given.get("role", "user"), given.get("content", [])
-    if message is not given or role not in ROLES or not isinstance(content, list):
-        raise InvalidConversation(
-            f"the message {_shown(message)} needs a role ({', '.join(ROLES)}) and a list of content"
-        )
-    if not all(_is_content(part) for part in content):
-        raise InvalidConversation(f"the content {_shown(content)} of the message must be a list of texts and images")
-    return role, content
-
-
-def _is_content(part: object) -> bool:
-    if not isinstance(part, dict):
-        return False
-    kind, urls = part.get("type", "text" if "text" in part else "image"), part.get("image_urls")
-    if kind == "text":
-        return isinstance(part.get("text"), str)
-    return kind == "image" and isinstance(urls, list) and all(isinstance(url, str) for url in urls)
-
-
-def make_message(role: str, content: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return a MessageEvent with a client's message, as agent-server writes it."""
+    message = {"role": role, "content": content, **fields}
+    message.setdefault("thinking_blocks", [])
     return {
         "source": _SOURCE_OF.get(role, "environment"),
-        "llm_message": {"role": role, "content": content, "thinking_blocks": []},
+        "llm_message": message,
         "activated_skills": [],
         "extended_content": [],
         "kind": "MessageEvent",

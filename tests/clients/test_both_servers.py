@@ -57,14 +57,9 @@ TALKS: dict[str, tuple[str, str, list[str]]] = {
 
 
 def known(value: Any) -> Any:
-    """Return a value without fields that are null, masked, or of an unset `cache_prompt`: they mean the same."""
+    """Return a value without fields that are null or masked: they mean the same."""
     if isinstance(value, dict):
-        unset = (None, MASK)
-        return {
-            name: known(part)
-            for name, part in value.items()
-            if part not in unset and (name, part) != ("cache_prompt", False)
-        }
+        return {name: known(part) for name, part in value.items() if part not in (None, MASK)}
     return [known(part) for part in value] if isinstance(value, list) else value
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing, suppress
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import orjson
 from fastapi import APIRouter, Body, Depends, Header, Path, Query, Response
@@ -17,13 +17,13 @@ from pydantic import BaseModel, ConfigDict, Field
 from ...errors import EventNotFound, InvalidConversation
 from ...files.lease import Lease
 from ...files.log.event_log import RawEvent
+from ...model.agent_server.message_request import MessageRequest, dump_message
 from ...model.event import image_urls
 from ...model.filters import EventFilter
 from ...model.ids import ConversationId, EventName
 from ...model.image import Image, parse_data_url
 from ...model.page import EventOrder
 from ...model.times import to_us
-from ...model.validation import check_message
 from ...store.read.event_reader import BegunPage, BegunWindow, EventReader, sort_unreadable
 from ...store.read.event_reader import UnreadableEvent as UnreadableAt
 from ...store.read.reader import PAGE_MAX
@@ -78,23 +78,6 @@ class WindowBody(BaseModel):
     count: int
     items: list[NumberedEvent]
     unreadable: list[UnreadableEvent]
-
-
-class Content(BaseModel):
-    """A text or images. Other fields are ignored."""
-
-    type: Literal["text", "image"] = "text"
-    text: str | None = None
-    image_urls: list[str] | None = None
-    cache_prompt: bool = False
-
-
-class MessageRequest(BaseModel):
-    """A message to append to the log."""
-
-    role: Literal["user", "system", "assistant", "tool"] = "user"
-    content: list[Content] = []
-    run: bool = Field(default=False, description="true is answered with 501, because convstore runs no agents")
 
 
 class Batch(BaseModel):
@@ -393,9 +376,8 @@ async def send_message(store: WritableStore, conversation_id: IdToWrite, request
     if request.run:
         await store.get_conversation(ConversationId(conversation_id))  # 404 comes first, as in agent-server
         raise needs_agent("run this conversation", "leave `run` out to append the message")
-    role, content = check_message(request.model_dump(exclude_none=True))
     async with store.writer(ConversationId(conversation_id)) as conversation:
-        done = await conversation.send_message(role, content)
+        done = await conversation.send_message(**dump_message(request))
     return Success(warning=done.warning)
 
 

@@ -18,8 +18,9 @@ from fastapi import WebSocket, WebSocketDisconnect
 from starlette.websockets import WebSocketState
 
 from ...errors import ConversationNotFound, InvalidConversation, StoreError, TooManyFollowers
+from ...model.agent_server.base import validate
+from ...model.agent_server.message_request import SocketMessage, dump_message
 from ...model.ids import ConversationId
-from ...model.validation import check_message
 from ...store.read.reader import StoreReader
 from ...store.store import ConversationStore
 from ..access.keys import Keys, read_given_key, require_full_key
@@ -192,8 +193,6 @@ async def _append(store: ConversationStore, one: ConversationId, frame: object) 
     """Append a user's message. Like agent-server, a socket accepts no other events."""
     if not isinstance(frame, dict) or frame.get("role") != "user":
         raise InvalidConversation('a frame must be a user message: {"role": "user", "content": [...]}')
-    content = frame.get("content", [])
-    texts = [{"type": "text", "text": content}] if isinstance(content, str) else content
-    role, parts = check_message(frame | {"content": texts})
+    message = dump_message(validate(SocketMessage, frame))
     async with store.writer(one) as conversation:
-        await conversation.send_message(role, parts)
+        await conversation.send_message(**message)

@@ -19,6 +19,7 @@ from .agent_settings import build_agent
 from .agents import LLM, AnyAgent, Condenser, PositiveInt, Skill
 from .base import AtLeastOne, Guest, Positive, Strict, Text, as_object, dump, validate
 from .mcp_servers import MCPServer
+from .message_request import MessageRequest
 from .secret_sources import SecretSource
 
 _HOOKS = frozenset({"pre_tool_use", "post_tool_use", "user_prompt_submit", "session_start", "session_end", "stop"})
@@ -28,7 +29,7 @@ _IN_A_WORD = re.compile(r"(?<!^)(?=[A-Z])")
 class LocalWorkspace(Guest):
     """A directory of the host."""
 
-    kind: Literal["LocalWorkspace"] = "LocalWorkspace"
+    kind: Literal["LocalWorkspace"] | None = None
     working_dir: str
 
 
@@ -139,37 +140,6 @@ Analyzer = Annotated[
     | ToolShieldLLMSecurityAnalyzer,
     Field(discriminator="kind"),
 ]
-
-
-class TextContent(Strict):
-    """A text of a message."""
-
-    type: Literal["text"] = "text"
-    text: str
-    cache_prompt: bool = False
-
-    @model_validator(mode="before")
-    @classmethod
-    def _drop_retired(cls, fields: object) -> object:
-        if not isinstance(fields, dict):
-            return fields
-        return {name: value for name, value in fields.items() if name != "enable_truncation"}
-
-
-class ImageContent(Guest):
-    """Images of a message."""
-
-    type: Literal["image"] = "image"
-    image_urls: list[str]
-    cache_prompt: bool = False
-
-
-class Message(Guest):
-    """The first message of a conversation."""
-
-    role: Literal["user", "system", "assistant", "tool"] = "user"
-    content: list[TextContent | ImageContent] = []
-    run: bool = False
 
 
 def _check_object_schema(schema: dict[str, Any]) -> dict[str, Any]:
@@ -345,7 +315,7 @@ class ConversationRequest(Guest):
     parent_conversation_id: UUID | None = None
     confirmation_policy: Policy = NeverConfirm(kind="NeverConfirm")
     security_analyzer: Analyzer | None = None
-    initial_message: Message | None = None
+    initial_message: MessageRequest | None = None
     max_iterations: AtLeastOne = 500
     stuck_detection: bool = True
     secrets: dict[str, SecretSource] = {}
@@ -397,8 +367,11 @@ def read_request(request: Mapping[str, Any], now: str) -> dict[str, Any]:
         given["agent"] = build_agent(given["agent_settings"], now)
     elif isinstance(agent, dict) and "llm" in agent:
         given["agent"] = {"kind": "Agent", **agent}
-    read = dump(validate(ConversationRequest, given))
+    accepted = validate(ConversationRequest, given)
+    read = dump(accepted)
     _check_tools(read.get("client_tools", []))
+    if accepted.initial_message is not None:
+        read["initial_message"] = accepted.initial_message.model_dump(mode="json")
     return read | {"agent": _launch(read)}
 
 

@@ -127,9 +127,12 @@ class ConversationWriter:
         written = await self.write(self._append_all([event]))
         return Appended(*written.events[0].name, written.warning)
 
-    async def send_message(self, role: str, content: list[dict[str, Any]]) -> Appended:
-        """Append a message. A user's message makes a finished or stuck conversation idle, as in agent-server."""
-        event = complete_event(make_message(role, content), self._context.reader.zone)
+    async def send_message(self, role: str, content: list[dict[str, Any]], **fields: Any) -> Appended:  # noqa: ANN401
+        """Append a message. A user's message makes a finished or stuck conversation idle, as in agent-server.
+
+        `fields` are the other fields of its `llm_message`.
+        """
+        event = complete_event(make_message(role, content, **fields), self._context.reader.zone)
         made_ids = frozenset([event["id"]])
         written = await self.write(Edit(events=[event], made_ids=made_ids, is_message=role == "user"))
         return Appended(*written.events[0].name, written.warning)

@@ -34,7 +34,7 @@ from ...files.metadata_reader import Reader
 from ...model.archive_format import ArchiveFile
 from ...model.ids import ConversationId, EventName, dashed, event_file_name, find_conversation_id
 from ...model.new_conversation import Seal, compose_new, mask_all
-from ...model.validation import check_message, check_title, complete_event, dump_event, make_message
+from ...model.validation import check_title, complete_event, dump_event, make_message
 from ...settings import Settings
 from ..context import StoreContext
 from ..follow.derivation import adopt_index_settings
@@ -114,13 +114,12 @@ def _make_files(
         request = {**request, "title": check_title(title)}
     meta, state = compose_new(request, conversation_id, time.time_ns() // 1000, seal)
     state["persistence_dir"] = str(reader.root / conversation_id)
-    message = request.get("initial_message")
-    role, content = check_message({} if message is None else message)
-    if content:
-        event = complete_event(make_message(role, content), reader.zone)
+    message = meta["initial_message"]
+    if message is not None:
+        event = complete_event(make_message(message["role"], message["content"]), reader.zone)
         name = EventName(0, event["id"])
         state["leaf_event_id"] = event["id"]
-        if role == "user":
+        if message["role"] == "user":
             state["last_user_message_id"] = event["id"]
         yield ArchiveFile(f"{layout.EVENTS}/{event_file_name(name)}", dump_event(event))
     yield ArchiveFile(layout.STATE, orjson.dumps(state))

@@ -152,7 +152,7 @@ async def test_a_message_that_cannot_be_saved_says_so(root: Path) -> None:
 @BOTH
 async def test_a_message_with_an_image_is_taken_and_a_larger_frame_closes(root: Path, name: str) -> None:
     make_conversation(root)
-    image = {"type": "image", "image_urls": ["data:image/png;base64," + "A" * (5 << 20)]}
+    image = {"cache_prompt": False, "type": "image", "image_urls": ["data:image/png;base64," + "A" * (5 << 20)]}
     async with (
         listening(root) as host,
         connect(f"ws://{host}/sockets/{name}/{ONE}?session_api_key={KEY}", max_size=None) as connection,
