@@ -123,6 +123,18 @@ def parse_json_object(raw: bytes) -> dict[str, Any]:
     return value
 
 
+def parse_event(raw: bytes) -> dict[str, Any]:
+    """Return the event in `raw`. Clients of agent-server reject a whole page for an object without a kind.
+
+    Raises:
+        UnreadableFile: `raw` is no JSON object, or has no kind.
+    """
+    event = parse_json_object(raw)
+    if not isinstance(event.get("kind"), str):
+        raise UnreadableFile("not an event: it has no kind")
+    return event
+
+
 def event_facts(event: dict[str, Any], zone: tzinfo | None, *, tools: bool = False) -> EventFacts:
     """Return the facts of an event that the index stores. With `tools`, the text includes the tools' input and output.
 

@@ -19,6 +19,7 @@ from app.model.event import (
     final_response,
     gap_rows,
     message_text,
+    parse_event,
     parse_json_object,
 )
 from app.model.ids import EventName
@@ -81,6 +82,12 @@ def test_what_is_no_json_object_has_a_reason(raw: bytes, reason: str) -> None:
 @given(st.dictionaries(st.text(st.characters(codec="utf-8")), JSON))
 def test_a_json_object_is_read(value: dict[str, Any]) -> None:
     assert parse_json_object(orjson.dumps(value)) == value
+
+
+@pytest.mark.parametrize("raw", [b"{}", b'{"kind": 5}', b'{"kind": null}'])
+def test_an_object_without_a_kind_is_no_event(raw: bytes) -> None:
+    with pytest.raises(UnreadableFile, match="no kind"):
+        parse_event(raw)
 
 
 @given(st.binary())

@@ -38,6 +38,9 @@ _DOWNLOAD: dict[str, Any] = {
     "responses": {404: {"model": ErrorBody}, 409: {"model": ErrorBody}},
 }
 
+_TRAJECTORY = "application/octet-stream"
+"""The media type of agent-server's zip files."""
+
 Format = Annotated[ExportFormat, Query(alias="format", description="zip and jsonl can be imported again")]
 
 
@@ -46,6 +49,10 @@ async def export_conversation(
     store: Store, conversation_id: IdInPath, kind: Format = ExportFormat.ZIP
 ) -> StreamedResponse:
     """Download a conversation's files as a zip, as JSON Lines, as Markdown, or as HTML. Secrets are masked."""
+    return await _export(store, conversation_id, kind, kind.media_type)
+
+
+async def _export(store: Store, conversation_id: IdInPath, kind: ExportFormat, media_type: str) -> StreamedResponse:
     wanted = ConversationId(conversation_id)
     await store.get_conversation(wanted)
     report = ExportReport()
@@ -57,7 +64,7 @@ async def export_conversation(
         raise UnreadableFile(f"conversation {dashed(wanted)} cannot be exported: {report.left_out[-1][1].reason}")
     return StreamedResponse(
         log_left_out(first, chunks, report),
-        kind.media_type,
+        media_type,
         {"Content-Disposition": f'attachment; filename="{wanted}{kind.suffix}"'},
     )
 
@@ -65,7 +72,7 @@ async def export_conversation(
 @agent_server_router.get("/api/file/download-trajectory/{conversation_id}", **_DOWNLOAD)
 async def download_trajectory(store: Store, conversation_id: IdInPath) -> StreamedResponse:
     """Download a conversation as a zip of its files, with secrets masked, at the path of agent-server."""
-    return await export_conversation(store, conversation_id)
+    return await _export(store, conversation_id, ExportFormat.ZIP, _TRAJECTORY)
 
 
 @agent_server_router.get(
@@ -77,7 +84,7 @@ async def download_trajectory_of_runtime(
     conversation_id: IdInPath,
 ) -> StreamedResponse:
     """Do the same. The first id is ignored: in agent-server it chooses the runtime, of which there is one here."""
-    return await export_conversation(store, conversation_id)
+    return await _export(store, conversation_id, ExportFormat.ZIP, _TRAJECTORY)
 
 
 class ImportedConversation(BaseModel):

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 from ...errors import EventNotFound, UnreadableFile, WriteFailed
 from ...exclusive_rename import accept, rename_exclusively
-from ...model.event import NO_FACTS, EventRow, KnownEnds, event_facts, parse_json_object
+from ...model.event import NO_FACTS, EventRow, KnownEnds, event_facts, parse_event, parse_json_object
 from ...model.ids import SEQ_MAX, EventName, event_file_name
 from .. import durable, layout
 from ..fingerprint import UNTRUSTED, find_fingerprint, guess_fingerprint
@@ -69,7 +69,7 @@ def read_rows(reader: Reader, directory: str, names: Iterable[EventName]) -> tup
         facts, reason = NO_FACTS, unreadable
         if reason is None:
             try:
-                facts = event_facts(parse_json_object(raw), reader.zone, tools=reader.tools)
+                facts = event_facts(parse_event(raw), reader.zone, tools=reader.tools)
             except UnreadableFile as error:
                 reason = str(error)
         rows.append(EventRow(name, facts, reason))
@@ -77,7 +77,7 @@ def read_rows(reader: Reader, directory: str, names: Iterable[EventName]) -> tup
 
 
 def read_events(reader: Reader, directory: str, names: Iterable[EventName]) -> list[RawEvent]:
-    """Return the bytes of event files. Each is checked to be one JSON object."""
+    """Return the bytes of event files. Each is checked to be one event."""
     return list(_check(_read_files(reader, directory, names)))
 
 
@@ -85,7 +85,7 @@ def _check(events: Iterator[RawEvent]) -> Iterator[RawEvent]:
     for event in events:
         if event.unreadable is None and not event.large:
             try:
-                parse_json_object(event.raw)
+                parse_event(event.raw)
             except UnreadableFile as error:
                 yield RawEvent(event.name, b"", str(error))
                 continue

@@ -56,7 +56,7 @@ def test_rows_hold_the_facts_of_the_files_asked_for(tmp_path: Path) -> None:
 
 
 def test_events_are_the_bytes_of_their_files(tmp_path: Path) -> None:
-    raw = b' {"id":1, "a" : [ ]}\n'
+    raw = b' {"id":1, "kind" : "a", "b" : [ ]}\n'
     write_event(make_conversation(tmp_path, events=0), 0).write_bytes(raw)
     assert event_log.read_events(Reader(tmp_path, UTC), ONE, [name_of(0)]) == [RawEvent(name_of(0), raw)]
 
@@ -73,6 +73,7 @@ def test_an_event_past_99999_is_read(tmp_path: Path) -> None:
         (b"\0" * 10, "not valid JSON"),
         (b'{"id": "a', "not valid JSON"),
         (b"5", "not a JSON"),
+        (b'{"id": "a"}', "it has no kind"),
     ],
 )
 def test_an_unreadable_file_has_a_reason_and_harms_no_other(tmp_path: Path, content: bytes, reason: str) -> None:
