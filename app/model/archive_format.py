@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import re
 import unicodedata
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
 
 import orjson
 
-from .ids import ConversationId, dashed, find_conversation_id
+from .ids import SUBAGENTS, ConversationId, dashed, find_conversation_id
 from .json_splice import iter_members
 
 NAME_MAX_BYTES = 255
@@ -170,28 +170,50 @@ _ID_FIELDS = {
 }
 
 
+def split_subagent_path(name: str) -> tuple[list[str], str]:
+    """Return the directories of the sub-agents around a file, the outermost first, and its path in the last."""
+    parts = name.split("/")
+    depth = 0
+    while len(parts) > depth + 2 and parts[depth] == SUBAGENTS and find_conversation_id(parts[depth + 1]):
+        depth += 2
+    return parts[1:depth:2], "/".join(parts[depth:])
+
+
 def with_new_ids(file: ArchiveFile, new_ids: Mapping[ConversationId, ConversationId]) -> ArchiveFile:
     """Return the file with every id in `new_ids` replaced, in the same spelling. All other bytes stay the same.
+
+    In its path, the ids of sub-agents' directories are replaced.
 
     A file that Python's `json` cannot parse is returned unchanged. Python's parser is used because it accepts NaN, as
     `convstore repair` does.
     """
-    fields = _ID_FIELDS.get(file.name)
-    if fields is None or not new_ids:
+    if not new_ids:
         return file
-    raw = file.raw
+    subagents, local = split_subagent_path(file.name)
+    name = "".join(f"{SUBAGENTS}/{_new_name(one, new_ids)}/" for one in subagents) + local
+    return ArchiveFile(name, _with_new_ids(file.raw, _ID_FIELDS.get(local, ()), new_ids))
+
+
+def _with_new_ids(raw: bytes, fields: Sequence[str], new_ids: Mapping[ConversationId, ConversationId]) -> bytes:
+    if not fields:
+        return raw
     try:
         members = list(iter_members(raw)) if isinstance(json.loads(raw.decode()), dict) else []
     except (ValueError, RecursionError):
-        return file
+        return raw
     for name, begin, end in reversed(members):
         if name in fields:
             raw = raw[:begin] + _replace_id(raw[begin:end], new_ids) + raw[end:]
-    return ArchiveFile(file.name, raw)
+    return raw
 
 
 def _replace_id(raw: bytes, new_ids: Mapping[ConversationId, ConversationId]) -> bytes:
     value = json.loads(raw)
-    old = find_conversation_id(value) if isinstance(value, str) else None
+    new = _new_name(value, new_ids) if isinstance(value, str) else value
+    return raw if new == value else orjson.dumps(new)
+
+
+def _new_name(value: str, new_ids: Mapping[ConversationId, ConversationId]) -> str:
+    old = find_conversation_id(value)
     new = new_ids.get(old) if old is not None else None
-    return raw if new is None else orjson.dumps(dashed(new) if "-" in value else new)
+    return value if new is None else dashed(new) if "-" in value else new

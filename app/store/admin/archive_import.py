@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import tzinfo
 from enum import StrEnum
-from itertools import chain, islice, product
+from itertools import chain, islice, product, repeat
 from pathlib import Path
 from uuid import UUID, uuid5
 
@@ -24,8 +24,16 @@ from ...files.archive.import_zip import ZipSource
 from ...files.layout import ConversationDir, Kind
 from ...files.metadata_reader import Reader
 from ...files.staging import ContentDigest, Staged
-from ...model.archive_format import ArchiveFile, ExportFormat, LeftOutFile, Limits, OnClash, with_new_ids
-from ...model.ids import ConversationId, dashed
+from ...model.archive_format import (
+    ArchiveFile,
+    ExportFormat,
+    LeftOutFile,
+    Limits,
+    OnClash,
+    split_subagent_path,
+    with_new_ids,
+)
+from ...model.ids import ConversationId, dashed, find_conversation_id
 from ..follow.full_sync import OnProgress, ignore_progress
 from ..store import ConversationStore
 
@@ -56,6 +64,8 @@ class PlannedImport:
     size_bytes: int
     digest: bytes
     left_out: list[LeftOutFile] = field(default_factory=list)
+    subagents: dict[ConversationId, ConversationId] = field(default_factory=dict)
+    """The new ids of the conversations of sub-agents below it, if it gets a new id itself."""
     warning: str | None = None
     """A warning if the index does not show the conversation yet. The index is updated without another import."""
 
@@ -180,16 +190,22 @@ class _Planner:
 
     def _decide(self, source: Source, incoming: Incoming) -> PlannedImport:
         contents, left_out = ContentDigest(), []
+        below: set[str] = set()
         for file in incoming.files:
+            below.update(split_subagent_path(file.name)[0])
             if isinstance(file, LeftOutFile):
                 left_out.append(file)
             else:
                 contents.add(file)
         digest = contents.digest()
         target, action = self._choose_target(source, incoming.id, digest)
-        return PlannedImport(
+        planned = PlannedImport(
             source.name, incoming.id, target, action, contents.files, contents.size_bytes, digest, left_out
         )
+        if target != incoming.id:
+            old = filter(None, map(find_conversation_id, below))
+            planned.subagents = {one: _derive_id(one, target) for one in old}
+        return planned
 
     def _choose_target(self, source: Source, old_id: ConversationId, digest: bytes) -> tuple[ConversationId, Action]:
         if old_id in self._seen:
@@ -212,7 +228,7 @@ class _Planner:
                     raise layout.directory_taken(self._root, directory)
                 self._clashes.append(old_id)
                 return old_id, Action.SKIP
-        target = ConversationId(uuid5(_NEW_IDS, f"{old_id}:{digest.hex()}").hex)
+        target = _derive_id(old_id, digest.hex())
         directory, kind = layout.find_occupant(self._root, target)
         if kind is Kind.OTHER:
             raise layout.directory_taken(self._root, directory)
@@ -232,6 +248,11 @@ class _Planner:
             if isinstance(file, ArchiveFile):
                 contents.add(file)
         return contents.digest()
+
+
+def _derive_id(old_id: ConversationId, of: str) -> ConversationId:
+    """Return the new id of a conversation, computed from the old id and its content or its parent's new id."""
+    return ConversationId(uuid5(_NEW_IDS, f"{old_id}:{of}").hex)
 
 
 async def _carry_out(
@@ -290,7 +311,8 @@ def _stage_each(
             raise _changed(planned)
         files = _as_planned(one.files, planned)
         if planned.action is Action.IMPORT:
-            yield planned, staging.stage(root, planned.target, (with_new_ids(file, new_ids) for file in files))
+            ids = {**new_ids, **planned.subagents}
+            yield planned, staging.stage(root, planned.target, map(with_new_ids, files, repeat(ids)))
         else:
             yield planned, None
 

@@ -107,6 +107,25 @@ async def test_a_fork_has_none_of_them_and_an_archive_all(nested: Path, tmp_path
         assert (await client.get(f"{LISTS}/{DEEPER}/events/count")).json() == 1
 
 
+async def test_a_copy_under_a_new_id_has_copies_of_them_under_new_ids(nested: Path) -> None:
+    async with serving(Settings(store=nested)) as client:
+        archive = (await client.get(f"{LISTS}/{PARENT}/export")).content
+        for _ in range(2):  # the second time, all is there
+            sent = await client.post(
+                f"{LISTS}/import?new_ids=true", content=archive, headers={"Content-Type": "application/zip"}
+            )
+            assert sent.status_code in (200, 201), sent.text
+        found = await titles_found(client, subagents="true")
+        assert len(found) == 4
+        assert found > {dashed(CHILD), dashed(DEEPER)}
+        copy = (await client.get(f"{LISTS}/{sent.json()['items'][0]['id']}")).json()
+        (child,) = copy["subagent_ids"]
+        (deeper,) = (await client.get(f"{LISTS}/{child}")).json()["subagent_ids"]
+        assert {child, deeper} == found - {dashed(CHILD), dashed(DEEPER)}
+        info = (await client.get(f"{LISTS}/{deeper}")).json()
+        assert (info["id"], info["parent_conversation_id"]) == (deeper, child)
+
+
 async def test_a_new_one_is_found_by_the_sweep_and_a_vanished_one_too(nested: Path, open_store: StoreOpener) -> None:
     async with open_store(nested) as store:
         await store.sync()
