@@ -28,6 +28,8 @@ from ...files.fingerprint import UNTRUSTED
 from ...files.lease import Lease
 from ...files.log.head import Head
 from ...files.open_conversation import Edit, OpenConversation, TagEdit, Written
+from ...model.agent_server.base import validate
+from ...model.agent_server.message_request import SocketMessage, dump_message
 from ...model.conversation import Folded, IndexedRow, fold_next
 from ...model.event import EventRow
 from ...model.filters import Status
@@ -127,12 +129,16 @@ class ConversationWriter:
         written = await self.write(self._append_all([event]))
         return Appended(*written.events[0].name, written.warning)
 
-    async def send_message(self, role: str, content: list[dict[str, Any]], **fields: Any) -> Appended:  # noqa: ANN401
+    async def send_message(self, /, role: str, content: list[dict[str, Any]], **fields: Any) -> Appended:  # noqa: ANN401
         """Append a message. A user's message makes a finished or stuck conversation idle, as in agent-server.
 
         `fields` are the other fields of its `llm_message`.
+
+        Raises:
+            InvalidConversation: agent-server would refuse the message.
         """
-        event = complete_event(make_message(role, content, **fields), self._context.reader.zone)
+        message = dump_message(validate(SocketMessage, {**fields, "role": role, "content": content}))
+        event = complete_event(make_message(**message), self._context.reader.zone)
         made_ids = frozenset([event["id"]])
         written = await self.write(Edit(events=[event], made_ids=made_ids, is_message=role == "user"))
         return Appended(*written.events[0].name, written.warning)

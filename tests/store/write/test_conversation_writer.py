@@ -51,6 +51,17 @@ async def test_an_appended_event_is_in_the_log_in_the_index_and_under_head(root:
         assert await is_rebuilt_equal(store)
 
 
+async def test_a_message_is_stored_with_the_fields_of_agent_server(root: Path, open_store: StoreOpener) -> None:
+    path = make_conversation(root, events=0)
+    async with open_store(root) as store, store.writer(ONE) as conversation:
+        await conversation.send_message("user", [{"type": "text", "text": "a"}], name="b")
+        with pytest.raises(InvalidConversation, match="agent-server would refuse it"):
+            await conversation.send_message("user", [{"type": "text", "unknown": "a"}])
+    (event,) = log_of(path)
+    content = [{"cache_prompt": False, "type": "text", "text": "a"}]
+    assert event["llm_message"] == {"role": "user", "content": content, "name": "b", "thinking_blocks": []}
+
+
 async def test_what_is_missing_in_an_event_is_filled(root: Path, open_store: StoreOpener) -> None:
     path = make_conversation(root, events=0)
     async with open_store(root) as store, store.writer(ONE) as conversation:
