@@ -4,6 +4,7 @@ The packages, from the top; imports point down only (import-linter checks this):
 
     cli     the `convstore` command
     api     the REST API                              web     the page in a browser, as HTML from templates
+    mcp     tools for agents, by the Model Context Protocol
     store   the use cases, where files and index meet
     index   the SQLite index and all SQL              files   conversation directories, the truth
     model   pure: ids, events, the fold from files to a row, filters, page tokens

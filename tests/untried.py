@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,7 @@ def _lacks(*programs: str) -> str:
 _CANVAS_LACKS = _lacks("node", "chromium")
 _CLIENT_LACKS = _lacks("node")
 
+_NO_MCP = "the package mcp is not installed; run `make .venv/dev`"
 _LEFT_OUT = {
     Path(__file__).parent / test: why
     for test, there, why in (
@@ -34,6 +36,7 @@ _LEFT_OUT = {
         ("clients/test_agent_canvas.py", not _CANVAS_LACKS, _CANVAS_LACKS),
         ("clients/test_both_servers.py", not _CLIENT_LACKS, _CLIENT_LACKS),
         ("clients/test_typescript_client.py", not _CLIENT_LACKS, _CLIENT_LACKS),
+        *((test, find_spec("mcp"), _NO_MCP) for test in ("mcp", "api/routes/test_mcp.py", "cli/test_mcp.py")),
         ("faults/test_every_call.py", is_usable(), "strace is missing or may not attach to a process"),
     )
     if not there
@@ -45,7 +48,7 @@ def pytest_ignore_collect(collection_path: Path) -> bool | None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    lines = [f"tests/{test.parent.name}/{test.name}, because {why}" for test, why in _LEFT_OUT.items()]
+    lines = [f"{test.relative_to(ROOT)}, because {why}" for test, why in _LEFT_OUT.items()]
     if "OPENHANDS_PYTHON" not in os.environ:
         lines.append("the real agent-server and openhands-sdk, because OPENHANDS_PYTHON names no Python that has them")
     lines += [f"an installation with Python {version}, because there is none" for version in MISSING]

@@ -47,6 +47,7 @@ from .routes import (
     events,
     index,
     leases,
+    mcp,
     messages,
     metrics,
     server,
@@ -110,7 +111,7 @@ def create_app(settings: Settings, keys: Sequence[str] | None = None, *, ends_pr
         docs_url=None,
         redoc_url=None,
         # Append the routes directly, because include_router would build each route a second time at every start.
-        routes=[*(route for router in _ROUTERS for route in router.routes), *pages.ROUTES],
+        routes=[*(route for router in _ROUTERS for route in router.routes), *mcp.ROUTES, *pages.ROUTES],
         middleware=[
             *([Middleware(BasePathMiddleware, base_path=settings.base_path)] if settings.base_path else []),
             Middleware(ObservabilityMiddleware, metrics=app_metrics, unrouted=conversations.CACHED_ROUTES),
@@ -173,7 +174,8 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         for task in background:
             task.add_done_callback(_report_failure)
         try:
-            yield
+            async with mcp.Endpoint(store, settings) as app.state.mcp:
+                yield
         finally:
             if app.state.ends_process:
                 end_process_within(settings.shutdown_timeout_s)

@@ -23,7 +23,7 @@ SHELL_PATHS = frozenset({"/", "/overview", "/trash", "/compare", "/api/session"}
 SHELL_PREFIXES = ("/c/", "/static/")
 """Paths of the page without its data, and of signing in, which need no key either."""
 
-READING_POSTS = frozenset({"/api/conversations/bulk/export"})
+READING_POSTS = frozenset({"/api/conversations/bulk/export", "/mcp"})
 """Requests that change nothing although their method is POST."""
 
 _REQUESTS = ("http", "websocket")

@@ -25,6 +25,7 @@ from . import (
     edit,
     edits,
     index,
+    mcp,
     prune,
     repair,
     search,
@@ -91,6 +92,7 @@ app = typer.Typer(
 )
 add_command(app, "serve")(serve.serve_command)
 add_command(app, "open")(page.open_command)
+add_command(app, "mcp")(mcp.mcp_command)
 add_command(app, "list")(conversations.list_command)
 add_command(app, "count")(conversations.count_command)
 add_command(app, "search")(search.search_command)

@@ -10,7 +10,6 @@ import os
 import webbrowser
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
 from typing import Annotated
 from urllib.parse import urlsplit
 
@@ -39,7 +38,7 @@ def announced(settings: Settings, url: str, *, needs_key: bool) -> Iterator[None
     The lock ends with the process, so a file without a lock is that of a server that was killed.
     """
     path = settings.state_dir / _SERVERS / f"{settings.instance}.json"
-    _list_servers(path.parent)  # also deletes the files of dead ones
+    list_servers(settings)  # also deletes the files of dead ones
     try:
         path.parent.mkdir(mode=0o700, exist_ok=True)
         descriptor = lock_file(path, timeout_s=_LOCK_WITHIN_S)
@@ -110,16 +109,19 @@ def find_server(settings: Settings) -> tuple[str, bool]:
     Raises:
         StoreUnavailable: no server of this store answers.
     """
-    for url, needs_key in _list_servers(settings.state_dir / _SERVERS):
+    for url, needs_key in list_servers(settings):
         if _answers(url):
             return url, needs_key
     raise StoreUnavailable(f"no server of {settings.root} answers; start one with `convstore serve {settings.root}`")
 
 
-def _list_servers(directory: Path) -> list[tuple[str, bool]]:
-    """Return the URL of each living server, the last that started first. Delete the files of dead servers."""
+def list_servers(settings: Settings) -> list[tuple[str, bool]]:
+    """Return (its URL, whether it needs a key) of each living server of this store, the last that started first.
+
+    Deletes the files of dead servers.
+    """
     found = []
-    for path in directory.glob("*.json"):
+    for path in (settings.state_dir / _SERVERS).glob("*.json"):
         with suppress(OSError), path.open("r+b") as file:
             if try_lock(file.fileno(), SHARED):
                 path.unlink()

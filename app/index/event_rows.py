@@ -18,25 +18,28 @@ from sqlalchemy import (
     literal_column,
     or_,
     select,
+    text,
     tuple_,
     update,
 )
 
 from ..model.conversation import LOOK_BACK
 from ..model.event import EventFacts, EventRow, KnownEnds, LogChange
-from ..model.filters import EventFilter
+from ..model.filters import ConversationFilter, EventFilter
 from ..model.ids import ConversationId, EventName, dashed
 from ..model.page import Cursor, EventOrder
 from ..model.times import format_us
-from . import state
+from . import filter_sql, state
 from .activity import add_activity, clear_activity, recount_activity
 from .connections import ReadConnection, WriteConnection
 from .dialect import Sql, compiled, insert
 from .sqlite.text_index import MessageText, add_messages, clear_messages, write_messages
-from .tables import conversation, edit, event, message
+from .tables import conversation, conversation_info, edit, event, message
 
 LONG_LOG = 1000
 """The length from which a log is long. Listing a shorter one costs no more than asking for its ends."""
+
+_ANY_CONVERSATION = ConversationFilter(archived=None, subagents=None)
 
 UNREADABLE_MAX = 1000
 """The maximum number of unreadable events that a page reports."""
@@ -473,15 +476,28 @@ def delete_all(index: WriteConnection) -> None:
     index.execute(delete(event))
 
 
-_EDITS_SQL = Sql(
-    "SELECT conversation.uuid, conversation.title, conversation_info.preview, edit.seq, edit.event_id, event.timestamp,"
-    " edit.path FROM edit JOIN event ON event.conversation = edit.conversation AND event.seq = edit.seq"
-    " AND event.event_id = edit.event_id JOIN conversation ON conversation.id = edit.conversation"
-    " LEFT JOIN conversation_info ON conversation_info.conversation = edit.conversation"
-    " WHERE edit.path IN (SELECT value FROM json_each(:paths))"
-    " ORDER BY event.timestamp DESC, edit.conversation DESC, edit.seq DESC LIMIT :row_limit",
-    {},
-)
+@lru_cache(maxsize=64)
+def _edits_sql(names: tuple[str, ...]) -> Sql:
+    """Return the statement for the latest edits of files, in conversations under these conditions."""
+    paths = text("SELECT value FROM json_each(:paths)").bindparams(bindparam("paths")).columns(edit.c.path)
+    key = ("conversation", "seq", "event_id")
+    return compiled(
+        select(
+            conversation.c.uuid,
+            conversation.c.title,
+            conversation_info.c.preview,
+            edit.c.seq,
+            edit.c.event_id,
+            event.c.timestamp,
+            edit.c.path,
+        )
+        .join_from(edit, event, and_(*(edit.c[name] == event.c[name] for name in key)))
+        .join(conversation, conversation.c.id == edit.c.conversation)
+        .join(conversation_info, conversation_info.c.conversation == edit.c.conversation, isouter=True)
+        .where(edit.c.path.in_(paths), *filter_sql.clauses(names, filter_sql.unindexed))
+        .order_by(event.c.timestamp.desc(), edit.c.conversation.desc(), edit.c.seq.desc())
+        .limit(bindparam("row_limit"))
+    )
 
 
 class Edit(NamedTuple):
@@ -506,7 +522,14 @@ class Edit(NamedTuple):
         }
 
 
-async def list_edits(index: ReadConnection, paths: Sequence[str], limit: int) -> list[Edit]:
-    """Return the events that changed a file that is called by one of these paths, the latest first."""
-    rows = await index.fetch_all(_EDITS_SQL, {"paths": orjson.dumps(list(paths)).decode(), "row_limit": limit})
+async def list_edits(
+    index: ReadConnection, paths: Sequence[str], limit: int, asked: ConversationFilter = _ANY_CONVERSATION
+) -> list[Edit]:
+    """Return the events that changed a file that is called by one of these paths, the latest first.
+
+    Only those of conversations that match the filter.
+    """
+    names, values = filter_sql.compile_filter(asked)
+    values |= {"paths": orjson.dumps(list(paths)).decode(), "row_limit": limit}
+    rows = await index.fetch_all(_edits_sql(names), values)
     return [Edit(*row) for row in rows]

@@ -5,12 +5,14 @@ from __future__ import annotations
 import sqlite3
 from contextlib import closing
 from functools import partial
+from typing import Any
 
 from app.index import conversation_rows, event_rows
 from app.index.connections import WriteConnection
 from app.index.sqlite.database import Index
 from app.model.event import EventFacts, EventRow, LogChange
-from app.model.ids import EventName
+from app.model.filters import ConversationFilter
+from app.model.ids import ConversationId, EventName
 from tests.builders import index_tables, make_id
 from tests.index.builders import key_of, make_message, make_row, put, stored_revision
 
@@ -77,9 +79,11 @@ def edited(seq: int, *paths: str) -> EventRow:
     )
 
 
-async def found(index: Index, *paths: str) -> list[tuple[str, int]]:
+async def found(index: Index, *paths: str, **asked: Any) -> list[tuple[str, int]]:
+    wanted = ConversationFilter(**{"archived": None, "subagents": None} | asked)
     async with index.read() as connection:
-        return [(one.conversation_id, one.seq) for one in await event_rows.list_edits(connection, paths, 10)]
+        edits = await event_rows.list_edits(connection, paths, 10, wanted)
+    return [(one.conversation_id, one.seq) for one in edits]
 
 
 async def test_changes_of_a_file_are_listed_kept_in_step_and_deleted(index: Index) -> None:
@@ -96,3 +100,12 @@ async def test_changes_of_a_file_are_listed_kept_in_step_and_deleted(index: Inde
     await index.write(lambda connection: event_rows.apply_changes(connection, [change]))
     assert await found(index, "/a", "/b", "/c") == [(make_id(2), 2), (make_id(1), 0)]
     assert await found(index, "/b") == []
+
+
+async def test_changes_of_a_file_are_listed_under_the_filters_of_conversations(index: Index) -> None:
+    await put(index, make_row(1), make_row(2), make_row(3, parent=1))
+    changes = [LogChange(await key_of(index, number), [edited(0, "/a")], []) for number in (1, 2, 3)]
+    await index.write(lambda connection: event_rows.apply_changes(connection, changes))
+    assert await found(index, "/a") == [(make_id(3), 0), (make_id(2), 0), (make_id(1), 0)]
+    assert await found(index, "/a", parent=ConversationId(make_id(1))) == [(make_id(3), 0)]
+    assert await found(index, "/a", workspace_under="/nowhere") == []

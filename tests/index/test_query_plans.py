@@ -194,6 +194,13 @@ def test_a_following_page_of_events_begins_at_its_place(database: sqlite3.Connec
     assert step == f"SEARCH event USING PRIMARY KEY (conversation=? AND (seq,event_id){sign}(?,?))"
 
 
+@pytest.mark.parametrize("names", [(), LISTED, ("workspace_under", *LISTED), ("status", "updated_at_gte")])
+def test_the_changes_of_a_file_are_found_by_its_path(database: sqlite3.Connection, names: tuple[str, ...]) -> None:
+    steps = [step for step in plan(database, event_rows._edits_sql(names)) if re.search(r"(edit|conversation)\b", step)]
+    assert steps[0].startswith("SEARCH edit USING COVERING INDEX"), steps
+    assert "SEARCH conversation USING INTEGER PRIMARY KEY (rowid=?)" in steps
+
+
 def test_these_plans_are_those_of_a_database_that_was_never_analysed(database: sqlite3.Connection) -> None:
     assert database.execute("SELECT name FROM sqlite_master WHERE name LIKE 'sqlite_stat%'").fetchall() == []
     assert database.execute("SELECT count(*) FROM conversation").fetchone() == (ROWS,)
@@ -223,6 +230,7 @@ SEEN = {
         "_known_sql",
         "_directories_sql",
         "_rows_sql",
+        "_edits_sql",
     },
     facet_counts: {"facets_sql", "_sums_sql", "_workspaces_sql", "_usage_sql"},
     activity: {"_hours_sql", "_spans_sql"},

@@ -35,7 +35,7 @@ CHANGES = {
     "repair",
     "index sync",
 }
-NO_JSON = {"serve"}
+NO_JSON = {"serve", "mcp"}
 KNOWN_WITHOUT_INDEX = {"db current", "db history", "db check", "db downgrade", "doctor", "service install"}
 """They make no index, and find none."""
 

@@ -167,6 +167,6 @@ asyncio.run(main())
 
 
 @pytest.mark.parametrize("code", ["import app.api.app, app.api.routes.server", "import app.cli.main", _OPEN])
-def test_a_start_with_a_current_index_loads_no_migrations(root: Path, code: str) -> None:
+def test_a_start_with_a_current_index_loads_no_migrations_and_no_mcp(root: Path, code: str) -> None:
     assert "app" in (found := loaded(code, root))
-    assert "alembic" not in found
+    assert {"alembic", "mcp", "mcp_types"} & found == set()

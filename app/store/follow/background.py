@@ -45,16 +45,20 @@ _VERIFY_RETRY_S = 60.0
 _WAIT_S = 1.0
 
 
-async def run_background(store: ConversationStore) -> None:
-    """Run the background tasks for as long as the process lives."""
+async def run_background(store: ConversationStore, *, tidy: bool = True) -> None:
+    """Run the background tasks for as long as the process lives.
+
+    Unless `tidy`, nothing is removed: neither leftovers nor old conversations in the trash.
+    """
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(keep_usable(store.context))
-        tasks.create_task(_lead(store))
+        tasks.create_task(_lead(store, tidy=tidy))
 
 
-async def _lead(store: ConversationStore) -> None:
+async def _lead(store: ConversationStore, *, tidy: bool) -> None:
     async with lead(store.index), asyncio.TaskGroup() as tasks:
-        tasks.create_task(_keep_tidy(store.reader.root, store.settings.trash_days))
+        if tidy:
+            tasks.create_task(_keep_tidy(store.reader.root, store.settings.trash_days))
         tasks.create_task(_keep_verifying(store, store.settings.verify_hours))
         tasks.create_task(_keep_words_small(store))
         while True:

@@ -66,6 +66,7 @@ _HOUR_US = 3_600_000_000
 _LAST_HOUR = LAST_QUARTER // 4
 
 _ANY = ConversationFilter()
+_ALL = ConversationFilter(archived=None, subagents=None)
 _ANY_EVENT = EventFilter()
 
 
@@ -303,10 +304,15 @@ class StoreReader:
         async with self.index.read(whole=True) as connection:
             return await conversation_list.list_families(connection, ids)
 
-    async def list_edits(self, paths: Sequence[str], limit: int = PAGE_MAX) -> list[Edit]:
-        """Return the events that changed a file that is called by one of these paths, the latest first."""
+    async def list_edits(
+        self, paths: Sequence[str], limit: int = PAGE_MAX, asked: ConversationFilter = _ALL
+    ) -> list[Edit]:
+        """Return the events that changed a file that is called by one of these paths, the latest first.
+
+        `asked` selects the conversations; by default all, also archived ones.
+        """
         async with self.index.read(whole=True) as connection:
-            return await event_rows.list_edits(connection, paths, limit)
+            return await event_rows.list_edits(connection, paths, limit, asked)
 
     async def count_text(self) -> tuple[int, int]:
         """Return (conversations with indexed text, all conversations)."""

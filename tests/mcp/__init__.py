@@ -1,0 +1,1 @@
+"""The MCP server, asked by the real client of its SDK."""
