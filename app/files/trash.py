@@ -162,7 +162,7 @@ def list_leftovers(root: Path) -> list[str]:
 
 
 def _is_left(root: Path, name: str) -> bool:
-    """Whether a crash left this name. A former ghost is kept if somebody has written into it since."""
+    """Whether a crash left this entry. What another program has written into is kept."""
     ghost = _match_ghost(name) is not None and layout.find_kind(root / TRASH, name) is Kind.GHOST
     return ghost or _match_removing(name) is not None
 

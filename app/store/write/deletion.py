@@ -121,5 +121,5 @@ async def require_writable(context: StoreContext, conversation_id: ConversationI
 async def require_taggable(
     context: StoreContext, conversation_id: ConversationId, instance: str, change: TagEdit
 ) -> None:
-    """Raise the errors of changing the tags."""
+    """Raise the error that a change of the tags would raise."""
     check_tags(change(find_tags(await require_writable(context, conversation_id, instance))))
