@@ -172,7 +172,8 @@ def index_path(root: Path) -> Path:
 _HELD = {
     "conversation": """
         SELECT uuid, directory, title, status, created_at, updated_at, last_event_at, event_count, workspace,
-               agent_kind, model, parent, forked_from, cost, tokens, unreadable, archived, title_key, events_behind
+               agent_kind, model, parent, forked_from, cost, tokens, unreadable, archived, title_key, events_behind,
+               usage, openable, pinned
         FROM conversation ORDER BY uuid""",
     "conversation_info": """
         SELECT uuid, CAST(body AS TEXT), preview FROM conversation_info JOIN conversation ON conversation = id
@@ -183,6 +184,12 @@ _HELD = {
     "event": """
         SELECT uuid, seq, event_id, kind, source, timestamp, tool, event.unreadable
         FROM event LEFT JOIN conversation ON conversation = id ORDER BY uuid, seq, event_id""",
+    "activity": """
+        SELECT uuid, quarter, events FROM activity LEFT JOIN conversation ON conversation = id
+        ORDER BY uuid, quarter""",
+    "edit": """
+        SELECT uuid, seq, event_id, path FROM edit LEFT JOIN conversation ON conversation = id
+        ORDER BY uuid, seq, event_id, path""",
     "message": """
         SELECT uuid, seq, event_id, text, message.id >> 43
         FROM message LEFT JOIN conversation ON conversation = conversation.id ORDER BY uuid, seq, event_id""",

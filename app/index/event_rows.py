@@ -440,7 +440,8 @@ _HERE = "event.conversation = :source AND event.seq BETWEEN :first AND :last AND
 _OF_EVENT = "{0}.conversation = event.conversation AND {0}.seq = event.seq AND {0}.event_id = event.event_id"
 _COPY_EVENTS_SQL = Sql(
     "INSERT INTO event (conversation, seq, event_id, kind, source, timestamp, tool)"  # noqa: S608
-    f" SELECT :target, seq, event_id, kind, source, timestamp, tool FROM event WHERE {_HERE} ON CONFLICT DO NOTHING",
+    f" SELECT :target, seq, event_id, kind, source, timestamp, tool FROM event WHERE {_HERE} ON CONFLICT DO NOTHING"
+    " RETURNING timestamp",
     {},
 )
 _COPY_EDITS_SQL = Sql(
@@ -464,7 +465,8 @@ def copy_events(
     """
     for source_key, key in index.fetch_all(_KEYS_SQL, {"source": source, "target": target}):
         here: dict[str, object] = {"source": source_key, "first": first, "last": last}
-        index.fetch_all(_COPY_EVENTS_SQL, here | {"target": key})
+        copied = index.fetch_all(_COPY_EVENTS_SQL, here | {"target": key})
+        add_activity(index, [(key, time_us) for (time_us,) in copied])
         index.fetch_all(_COPY_EDITS_SQL, here | {"target": key})
         write_messages(index, [MessageText(key, *row) for row in index.fetch_all(_TEXTS_SQL, here)])
 
