@@ -81,7 +81,7 @@ async def test_a_new_conversation_takes_four_statements_and_a_share_of_one(index
     assert (few, many - few) == (10, 99 * 4)
 
 
-async def test_an_appended_event_takes_eight_statements(index: Index) -> None:
+async def test_an_appended_event_takes_nine_statements(index: Index) -> None:
     await put(index, make_row(1))
     key = await key_of(index, 1)
     row, signature = make_row(1)
@@ -98,7 +98,7 @@ async def test_an_appended_event_takes_eight_statements(index: Index) -> None:
         "SELECT",
         "UPDATE",
         "UPDATE",
-        *["INSERT"] * 2,
+        *["INSERT"] * 3,
         "SELECT",
         *["INSERT"] * 2,
     ]

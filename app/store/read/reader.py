@@ -149,9 +149,14 @@ class StoreReader:
         return report
 
     async def is_followed_elsewhere(self) -> bool:
-        """Whether a server in another process has compared this index with the files, and keeps it up to date."""
+        """Whether a server in another process has compared this index with the files, and keeps it up to date.
+
+        Raises:
+            IndexBusy: there is such a server, and its derivation is unknown to this version.
+        """
         if not await asyncio.to_thread(has_leader_elsewhere, self.index):
             return False
+        await adopt_index_settings(self.context)
         async with self.index.read() as connection:
             state = await get_state(connection)
         return state.phase == "idle" and state.last_sweep_at is not None and state.last_error is None
