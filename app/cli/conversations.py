@@ -15,7 +15,7 @@ from ..logs import printable
 from ..model.facets import Facets, parse_facets
 from ..model.page import SortOrder
 from ..model.transcript import name_conversation
-from ..store.read.reader import PAGE_MAX
+from ..store.read.index_reader import PAGE_MAX
 from ..store.store import ConversationStore
 from .context import SyncContextOptions, SyncDirContextOptions
 from .conversation_ids import IdArgument

@@ -9,7 +9,7 @@ import typer
 
 from ..logs import printable
 from ..model.transcript import name_conversation
-from ..store.read.reader import PAGE_MAX
+from ..store.read.index_reader import PAGE_MAX
 from .context import SyncContextOptions
 from .output import counted, out, print_json
 

@@ -14,7 +14,7 @@ from ..logs import printable
 from ..model.filters import ConversationFilter
 from ..model.hits import Hit, HitPage
 from ..model.transcript import name_conversation
-from ..store.read.reader import PAGE_MAX
+from ..store.read.index_reader import PAGE_MAX
 from ..store.store import ConversationStore
 from .context import SyncContextOptions
 from .conversation_ids import resolve

@@ -21,7 +21,8 @@ from ...model.ids import ConversationId, dashed
 from ...model.times import to_us
 from ...model.validation import check_tags
 from ...store.admin.archive_export import ExportReport, aiter_of, export, find_named
-from ...store.read.reader import PAGE_MAX, StoreReader
+from ...store.read.index_reader import PAGE_MAX
+from ...store.read.reader import StoreReader
 from ...store.write.backlog import Done
 from ...web.html_export import find_encoder
 from ..errors import UNEXPECTED, ErrorBody

@@ -14,7 +14,7 @@ from ...errors import ChangesGone
 from ...model.change_token import ChangeToken, ListChange, parse_change_token
 from ...model.ids import dashed
 from ...model.page import View
-from ...store.read.reader import PAGE_MAX
+from ...store.read.index_reader import PAGE_MAX
 from ..errors import ErrorBody
 from ..params import Limit, Store, ViewParameter
 from ..responses import ending_stream, json_response

@@ -14,7 +14,7 @@ from ...model.hits import Hit
 from ...model.ids import ConversationId
 from ...model.info import RUNTIME_INFO
 from ...model.page import SortOrder, View
-from ...store.read.reader import PAGE_MAX
+from ...store.read.index_reader import PAGE_MAX
 from ..cached_routes import CachedQuery, Endpoint
 from ..errors import ErrorBody
 from ..openapi import NewConversation

@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 from pydantic import BaseModel
 
-from ...store.read.reader import PAGE_MAX
+from ...store.read.index_reader import PAGE_MAX
 from ..params import Limit, Store
 
 router = APIRouter(prefix="/api/edits", tags=["conversations"])

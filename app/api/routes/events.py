@@ -26,7 +26,7 @@ from ...model.page import EventOrder
 from ...model.times import to_us
 from ...store.read.event_reader import BegunPage, BegunWindow, EventReader, sort_unreadable
 from ...store.read.event_reader import UnreadableEvent as UnreadableAt
-from ...store.read.reader import PAGE_MAX
+from ...store.read.index_reader import PAGE_MAX
 from ..errors import ErrorBody
 from ..openapi import AnyEvent
 from ..params import IdInPath, IdToWrite, Limit, Moment, PageId, Store, WritableStore

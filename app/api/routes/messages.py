@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from ...model.filters import Archived
 from ...model.ids import ConversationId
 from ...model.page import HitOrder
-from ...store.read.reader import PAGE_MAX
+from ...store.read.index_reader import PAGE_MAX
 from ..errors import ErrorBody
 from ..params import AnyId, Store
 from ..query_filters import SUBAGENTS, FilterQuery

@@ -13,7 +13,8 @@ from ...model.filters import ConversationFilter, Tag
 from ...model.ids import ConversationId, parse_conversation_id
 from ...model.page import SortOrder
 from ..follow.full_sync import OnProgress, ignore_progress
-from ..read.reader import PAGE_MAX, StoreReader
+from ..read.index_reader import PAGE_MAX
+from ..read.reader import StoreReader
 from ..store import ConversationStore
 
 

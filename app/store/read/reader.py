@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager, suppress
-from dataclasses import replace
-from datetime import UTC, tzinfo
+from contextlib import aclosing, asynccontextmanager, suppress
 from functools import partial
-from math import inf
 from pathlib import Path
 from typing import Any, Self
 
@@ -19,32 +16,20 @@ from ...files.log.event_log import RawEvent
 from ...files.metadata_reader import Reader
 from ...files.trash import TrashEntry
 from ...index import (
-    activity,
-    conversation_list,
     conversation_lookup,
     event_outline,
-    event_rows,
-    facet_counts,
     search,
     state,
 )
-from ...index.activity import HourCount
-from ...index.connections import ReadConnection
-from ...index.conversation_list import Family, Page
 from ...index.conversation_lookup import Totals
 from ...index.event_outline import Outline
-from ...index.event_rows import Edit
-from ...index.facet_counts import Sums, WorkspaceCost
 from ...index.sqlite.database import Index, Note, ignore_note
 from ...index.state import IndexState, get_state
 from ...model.change_token import ChangePage, ChangeToken
-from ...model.costs import Point, sum_periods
-from ...model.facets import Facet, Facets
 from ...model.filters import ConversationFilter, EventFilter
-from ...model.hits import Hit, HitPage
+from ...model.hits import HitPage
 from ...model.ids import ConversationId, EventName, dashed
-from ...model.page import EventOrder, HitOrder, SortOrder, View
-from ...model.periods import LAST_QUARTER, QUARTER_US, ActivityPoint, Period, find_spans
+from ...model.page import EventOrder, HitOrder, View
 from ...settings import Settings
 from ..context import StoreContext, make_reader, require_directory, require_files
 from ..follow.derivation import adopt_index_settings, make_sync_context
@@ -58,31 +43,24 @@ from . import followers, lookup
 from .event_reader import EventPage, EventReader
 from .followers import Followers, follow_events
 from .freshness import Freshness
+from .index_reader import PAGE_MAX, IndexReader
 from .lookup import add_skills
 from .walk import walk_pages
 
-PAGE_MAX = 100
-_HOUR_US = 3_600_000_000
-_LAST_HOUR = LAST_QUARTER // 4
-
 _ANY = ConversationFilter()
-_ALL = ConversationFilter(archived=None, subagents=None)
 _ANY_EVENT = EventFilter()
 
 
-class StoreReader:
+class StoreReader(IndexReader):
     """A conversations directory and its index, open for reading. No method writes into a conversation's directory.
 
     A handler of a GET request gets this type, so it cannot reach a writer.
     """
 
     def __init__(self, settings: Settings, note: Note = ignore_note) -> None:
-        self.settings = settings
-        self.index = Index(
-            settings.index_path, readers=settings.readers, busy_timeout_s=settings.busy_timeout_s, note=note
-        )
+        index = Index(settings.index_path, readers=settings.readers, busy_timeout_s=settings.busy_timeout_s, note=note)
         presence = Presence(settings.root, settings.written_root)
-        self.context = StoreContext(self.index, make_reader(settings), presence)
+        super().__init__(settings, StoreContext(index, make_reader(settings), presence))
         self._note = note
         self.followers = Followers(settings.followers)
         self._freshness = Freshness(self.context, self._is_written_here)
@@ -191,83 +169,6 @@ class StoreReader:
         await asyncio.to_thread(require_files, self.settings.root, self.index.path)
         await self.index.refresh_rebuilding()
 
-    async def list_conversations(
-        self,
-        asked: ConversationFilter = _ANY,
-        *,
-        order: SortOrder = SortOrder.CREATED_AT_DESC,
-        page_id: str | None = None,
-        limit: int = PAGE_MAX,
-        include_skills: bool = False,
-        view: View = View.FULL,
-    ) -> Page:
-        """Return a page of conversations, each as JSON: as ConversationInfo or, by `view`, as a short row.
-
-        With `include_skills`, the files of the page's items are opened; a short row has no skills.
-
-        Raises:
-            InvalidToken: `page_id` is damaged or belongs to another query.
-            QueryTooSlow: the search for `asked.q` took longer than the settings allow.
-        """
-        if order is SortOrder.RELEVANCE and asked.q and asked.q.strip():
-            async with self._read_for(asked) as connection, connection.snapshot():
-                page = await search.rank_conversations(connection, asked, page_id, limit, view)
-        else:
-            order = SortOrder.UPDATED_AT_DESC if order is SortOrder.RELEVANCE else order
-            async with self._read_for(asked) as connection:
-                page = await conversation_list.list_conversations(connection, asked, order, page_id, limit, view)
-        if include_skills and view is View.FULL:
-            bodies = [await add_skills(self.context, body) for body in page.items]
-            return page._replace(items=bodies)
-        return page
-
-    async def walk_conversations(
-        self,
-        asked: ConversationFilter = _ANY,
-        *,
-        order: SortOrder = SortOrder.CREATED_AT_DESC,
-        view: View = View.FULL,
-    ) -> AsyncGenerator[dict[str, Any], None]:
-        """Yield all conversations that match, as dictionaries. The pages are read as they are needed.
-
-        Raises:
-            QueryTooSlow: as for `list_conversations`.
-        """
-        async for body in walk_pages(partial(self.list_conversations, asked, order=order, view=view)):
-            yield orjson.loads(body)
-
-    def _read_for(
-        self, asked: ConversationFilter, *, heavy: bool = False
-    ) -> AbstractAsyncContextManager[ReadConnection]:
-        """Return a connection for a filter. A full-text search has a time limit."""
-        within_s = self.settings.search_timeout_s if asked.q else inf
-        return self.index.read(heavy=heavy, within_s=within_s, whole=True)
-
-    async def search_messages(
-        self, text: str, asked: ConversationFilter = _ANY, *, page_id: str | None = None, limit: int = PAGE_MAX
-    ) -> HitPage:
-        """Return a page of matching messages and titles with snippets, best first.
-
-        `text` is a user's query: words, "phrases", -excluded words, OR. The last word may be incomplete. `asked`
-        selects the conversations.
-
-        Raises:
-            InvalidToken: `page_id` is damaged or belongs to another query.
-            QueryTooSlow: the search took longer than the settings allow.
-        """
-        read = self.index.read(within_s=self.settings.search_timeout_s, whole=True)
-        async with read as connection, connection.snapshot():
-            return await search.search_messages(connection, replace(asked, q=text), page_id, limit)
-
-    async def walk_messages(self, text: str, asked: ConversationFilter = _ANY) -> AsyncGenerator[Hit, None]:
-        """Yield all matching messages and titles, best first. The pages are read as they are needed.
-
-        Raises:
-            QueryTooSlow: as for `search_messages`.
-        """
-        async for hit in walk_pages(partial(self.search_messages, text, asked)):
-            yield hit
-
     async def find_in_conversation(
         self,
         conversation_id: ConversationId,
@@ -291,121 +192,6 @@ class StoreReader:
                 return await search.find_in_log(connection, conversation_id, text, page_id, limit)
             asked = ConversationFilter(q=text)
             return await search.search_messages(connection, asked, page_id, limit, within=conversation_id)
-
-    async def list_best_hits(
-        self, text: str, ids: Sequence[ConversationId], number: int
-    ) -> dict[ConversationId, list[Hit]]:
-        """Return the best `number` matching messages of each conversation.
-
-        Raises:
-            QueryTooSlow: the search took longer than the settings allow.
-        """
-        read = self.index.read(within_s=self.settings.search_timeout_s, whole=True)
-        async with read as connection, connection.snapshot():
-            return await search.list_best_hits(connection, text, ids, number)
-
-    async def list_families(self, ids: Sequence[ConversationId]) -> dict[ConversationId, Family]:
-        """Return the children of each conversation that has any."""
-        async with self.index.read(whole=True) as connection:
-            return await conversation_list.list_families(connection, ids)
-
-    async def list_edits(
-        self, paths: Sequence[str], limit: int = PAGE_MAX, asked: ConversationFilter = _ALL
-    ) -> list[Edit]:
-        """Return the events that changed a file that is called by one of these paths, the latest first.
-
-        `asked` selects the conversations; by default all, also archived ones.
-        """
-        async with self.index.read(whole=True) as connection:
-            return await event_rows.list_edits(connection, paths, limit, asked)
-
-    async def count_text(self) -> tuple[int, int]:
-        """Return (conversations with indexed text, all conversations)."""
-        async with self.index.read() as connection:
-            totals = await conversation_lookup.count_totals(connection)
-        return totals.conversations - totals.behind, totals.conversations
-
-    async def count_conversations(self, asked: ConversationFilter = _ANY) -> int:
-        """Return the number of conversations that match.
-
-        Raises:
-            QueryTooSlow: the search for `asked.q` took longer than the settings allow.
-        """
-        async with self._read_for(asked, heavy=asked != _ANY) as connection:
-            return await conversation_list.count_conversations(connection, asked)
-
-    async def count_facets(self, by: Sequence[Facet], asked: ConversationFilter = _ANY, *, limit: int = 20) -> Facets:
-        """Count the matching conversations by the `limit` most frequent values of each facet, in one snapshot.
-
-        Raises:
-            QueryTooSlow: the search for `asked.q` took longer than the settings allow.
-        """
-        async with self._read_for(asked, heavy=True) as connection:
-            return await facet_counts.count_facets(connection, asked, by, limit)
-
-    async def get_sums(self, asked: ConversationFilter = _ANY) -> Sums:
-        """Return number, cost and tokens of the conversations that match."""
-        async with self._read_for(asked, heavy=True) as connection:
-            return await facet_counts.read_sums(connection, asked)
-
-    async def list_workspace_costs(self, asked: ConversationFilter = _ANY) -> list[WorkspaceCost]:
-        """Return the costliest workspaces of the conversations that match."""
-        async with self._read_for(asked, heavy=True) as connection:
-            return await facet_counts.list_workspace_costs(connection, asked)
-
-    async def list_usage(
-        self,
-        asked: ConversationFilter,
-        period: Period,
-        *,
-        split: str | None = None,
-        since_us: int = 0,
-        until_us: int | None = None,
-        zone: tzinfo = UTC,
-    ) -> list[Point]:
-        """Return cost and tokens of the matching conversations by period, by the time of each model call.
-
-        `split` is `model`, `workspace`, `status` or None. `since_us` and `until_us` are rounded down to hours.
-        """
-        end = _LAST_HOUR if until_us is None else until_us // _HOUR_US
-        async with self._read_for(asked, heavy=True) as connection:
-            rows = await facet_counts.list_usage(connection, asked, split, since_us // _HOUR_US)
-        return sum_periods([row for row in rows if row[0] < end], period, zone)
-
-    async def list_activity(
-        self,
-        asked: ConversationFilter,
-        period: Period,
-        *,
-        split: str | None = None,
-        since_us: int = 0,
-        until_us: int | None = None,
-        zone: tzinfo = UTC,
-    ) -> list[ActivityPoint]:
-        """Return how many events were in a period, and in how many of the matching conversations. The earliest first.
-
-        `split` is `model`, `workspace`, `status` or None. `since_us` and `until_us` are rounded down to quarters of an
-        hour. Periods without an event are left out.
-        """
-        first = max(since_us // QUARTER_US, 0)
-        end = min(LAST_QUARTER if until_us is None else until_us // QUARTER_US, LAST_QUARTER)
-        async with self._read_for(asked, heavy=True) as connection, connection.snapshot():
-            spans = find_spans(await activity.list_quarters(connection, first, end), period, zone)
-            ends = [(span.first, span.last) for span in spans]
-            counted = await activity.count_spans(connection, asked, ends, split)
-        points = [ActivityPoint(spans[one.place].begin, *one[1:]) for one in counted]
-        return sorted(points, key=lambda point: (point.begin, -point.events, point.split))
-
-    async def count_hours(
-        self, asked: ConversationFilter = _ANY, *, since_us: int = 0, offset_min: int = 0
-    ) -> list[HourCount]:
-        """Return the numbers of events in the matching conversations, by weekday and hour.
-
-        `since_us` and `offset_min`, the minutes by which the zone is ahead of UTC, are rounded down to quarters of an
-        hour.
-        """
-        async with self._read_for(asked, heavy=True) as connection:
-            return await activity.count_hours(connection, asked, max(since_us // QUARTER_US, 0), offset_min // 15)
 
     async def find_conversations(
         self, ids: Sequence[ConversationId], *, include_skills: bool = False
