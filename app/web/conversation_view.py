@@ -1,4 +1,4 @@
-"""The contents of a conversation's page: facts, ribbon, outline, and events in sections of 100."""
+"""The contents of a conversation's page: facts, ribbon, outline, and events in sections."""
 
 from __future__ import annotations
 
@@ -21,8 +21,9 @@ from .event_blocks import PAIR_DISTANCE, Block
 from .event_bodies import Event
 from .rows import Row, make_row
 
-SECTION = 100
+SECTION = 50
 SECTION_MAX_BYTES = 16 << 20
+_LINES_MAX = 250
 
 _MARK_WORDS = {
     "AgentErrorEvent": ("tool call failed", True),
@@ -52,7 +53,7 @@ def make_head(body: bytes, outline: Outline, sections: Sequence[int] = ()) -> di
         "last": outline.last_seq,
         "unreadable": outline.unreadable,
         "sections": sections,
-        "lines": _lines(outline),
+        **_lines(outline),
         "open_at": outline.turns[-1].seq if 0 < len(outline.turns) < TURNS_MAX else max(outline.last_seq, 0),
         "groups": [(name, label, _count(outline, name)) for name, label in _GROUPS],
         "bars": _bars(outline),
@@ -72,12 +73,19 @@ def find_resume(root: Path, row: Row) -> str:
     return f"cd {quote(row.workspace)} && {command}" if row.workspace else command
 
 
-def _lines(outline: Outline) -> list[Line]:
+def _lines(outline: Outline) -> dict[str, object]:
+    """Return the lines of the outline, and how many more there are, which only a search in the conversation finds.
+
+    If there are too many, the last turns and errors are shown.
+    """
     lines = [Line(turn.seq, " ".join(turn.text.split()) or "(no text)", sub=False, bad=False) for turn in outline.turns]
     for mark in outline.marks:
         words, bad = _MARK_WORDS.get(mark.kind, ("unreadable", True))
         lines.append(Line(mark.seq, words if mark.tool is None else f"{mark.tool}: {words}", sub=True, bad=bad))
-    return sorted(lines)
+    shown = sorted(lines)
+    if len(shown) > _LINES_MAX:
+        shown = [line for line in shown if line.bad or not line.sub][-_LINES_MAX:]
+    return {"lines": shown, "more_lines": len(lines) - len(shown)}
 
 
 def _count(outline: Outline, group: str) -> int:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
+from random import Random
 from typing import Any
 
+from tests.bench.shapes import make_log
 from tests.builders import make_event, make_message_event
 
 PIXEL = (
@@ -86,3 +89,15 @@ EVERY_KIND: list[dict[str, Any]] = [
         action={"kind": "FinishAction", "message": "Done: `a.py` returns 2."},
     ),
 ]  # fmt: skip
+
+
+def make_talkative_log() -> list[dict[str, Any]]:
+    """Return a log with 1,000 turns and errors among many steps of tools."""
+    random = Random(7)  # noqa: S311 - made-up data
+    steps = itertools.cycle(make_log(random, 40)[2:-2])
+    log: list[dict[str, Any]] = []
+    for turn in range(500):
+        log.append(make_message_event(len(log), f"turn {turn}: go on with the next part of it"))
+        log += [{**next(steps), **{name: make_event(len(log) + n)[name] for name in ("id",)}} for n in range(4)]
+        log.append(make_event(len(log), kind="AgentErrorEvent", source="agent", tool_name="terminal", error="no"))
+    return log

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
@@ -12,6 +13,7 @@ import httpx
 import pytest
 
 from app import Settings
+from app.web import conversation_view
 from tests.builders import (
     make_conversation,
     make_event,
@@ -19,11 +21,12 @@ from tests.builders import (
     make_message_event,
     make_meta,
     make_state,
+    opened_files,
     write_event,
 )
 from tests.conftest import serving
 from tests.web.elements import elements
-from tests.web.logs import EVERY_KIND
+from tests.web.logs import EVERY_KIND, make_talkative_log
 
 ONE = f"/ui/c/{make_id(1)}"
 HOSTILE = '"><script>alert(1)</script><img src=x onerror=alert(2)>'
@@ -356,7 +359,7 @@ async def test_sections_without_anything_said_are_left_out(client: httpx.AsyncCl
         for seq in range(250)
     ]
     make_conversation(root, 3, events=events)
-    for query, starts in (("", ["0", "100", "200"]), ("?said=true", ["0", "200"])):
+    for query, starts in (("", ["0", "50", "100", "150", "200"]), ("?said=true", ["0", "50", "200"])):
         html = await text(client, f"/ui/c/{make_id(3)}{query}")
         assert re.findall(r'class="part" data-from="(\d+)"', html) == starts
 
@@ -387,3 +390,24 @@ async def test_a_conversation_of_the_command_line_says_how_it_continues(tmp_path
     async with serving(Settings(store=root)) as client:
         html = await text(client, ONE)
     assert re.search(r'data-resume="cd &#39;/home/a b&#39; &amp;&amp; openhands --resume [0-9a-f-]{36}"', html)
+
+
+async def test_list_and_overview_open_no_file_of_a_conversation(root: Path) -> None:
+    for number in range(1, 4):
+        make_conversation(root, number)
+    async with serving(Settings(store=root)) as client:
+        opened = ["meta.json"]
+        async with asyncio.timeout(60):
+            while [name for name in opened if name.endswith(".json")]:  # the first sync is reading
+                with opened_files() as opened:
+                    for path in ("/ui/list", "/ui/list?q=message&status=finished", "/ui/overview?days=0", "/ui/trash"):
+                        await text(client, path)
+
+
+async def test_an_outline_of_very_many_turns_shows_the_last_and_the_errors(root: Path) -> None:
+    make_conversation(root, events=make_talkative_log())
+    async with serving(Settings(store=root)) as client:
+        html = await text(client, f"/ui/c/{make_id(1)}")
+    assert html.count("<li") == conversation_view._LINES_MAX
+    assert "750 earlier lines are left out" in html
+    assert "turn 499:" in html

@@ -30,10 +30,12 @@ from ...model.page import View
 from .event_reader import EventReader
 
 _BATCH = 100
-_EAGER_S = 0.5
-_IDLE_S = 2.0
+_EVERY_S = 0.5
+"""How often a follower polls, also in a conversation that was idle for a year: an open page shows an event within a
+second. A poll takes 0.3 ms, so 100 open pages take 6 % of a core.
+"""
 _IDLE_AFTER = 120
-"""After this many polls without a new event, a follower polls only every `_IDLE_S`."""
+"""After this many polls without a new event, a follower forgets all events but the last."""
 _REFUSED_MOST = 120
 """After this many polls at which the operating system refused to read an event, the event is left out."""
 
@@ -122,7 +124,7 @@ async def follow_events(
             ):  # old events are not removed any more, and many idle followers should use little memory
                 sent = deque(list(sent)[-1:], _REMEMBERED)
             with suppress(TimeoutError):
-                await asyncio.wait_for(notified.wait(), _EAGER_S if quiet < _IDLE_AFTER else _IDLE_S)
+                await asyncio.wait_for(notified.wait(), _EVERY_S)
 
 
 async def _step_back(log: EventReader, sent: deque[EventName], after: EventName | None) -> EventName | None:

@@ -7,10 +7,10 @@ import { neighbour } from './neighbours.js';
 const id = location.pathname.slice(base.length).split('/')[2];
 const BEYOND = 99_999_999_999; // above the number of any event, and the longest that the route takes for a number
 const seenName = `convstore.seen.${id}`;
-const SECTION = 100;
+const SECTION = 50;
 const ROW_HEIGHT = 44;
 const NEAR = 1500;
-const FAR = 6000;
+const FAR = 3000;
 let last = -1;
 let count = 0;
 let following = false;

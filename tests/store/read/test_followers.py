@@ -7,9 +7,12 @@ import errno
 import os
 import threading
 import uuid
+from collections.abc import Coroutine
 from contextlib import aclosing
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -18,6 +21,7 @@ from app.errors import TooManyFollowers, WriteFailed
 from app.files import durable
 from app.model.ids import ConversationId, EventName
 from app.store.follow.derivation import _invalidate
+from app.store.read import followers
 from app.store.read.event_reader import EventReader
 from app.store.read.followers import Followers, follow_events
 from tests.builders import make_conversation, make_event, make_id, write_event
@@ -166,3 +170,25 @@ async def test_a_follower_steps_back_before_all_that_it_remembers(root: Path, op
         following.cancel()
         await asyncio.wait([following])
     assert [name.seq for name in given] == [0, 1, 2, 0, 1]
+
+
+async def test_a_follower_of_an_idle_conversation_goes_on_polling_within_a_second(
+    root: Path, open_store: StoreOpener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pauses: list[float] = []
+
+    async def pass_by(waiting: Coroutine[Any, Any, bool], timeout: float) -> None:  # noqa: ASYNC109 - asyncio's own
+        waiting.close()
+        pauses.append(timeout)
+        raise TimeoutError
+
+    make_conversation(root)
+    async with open_store(root) as store, aclosing(store.follow(ONE)) as batches:
+        monkeypatch.setattr(followers, "asyncio", SimpleNamespace(wait_for=pass_by, Event=asyncio.Event))
+        polls = 0
+        async for _ in batches:
+            polls += 1
+            if polls > 3 * followers._IDLE_AFTER:
+                break
+    assert len(pauses) > 2 * followers._IDLE_AFTER
+    assert max(pauses) <= 0.5
