@@ -8,8 +8,8 @@ import os
 import shutil
 import sqlite3
 import time
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager, closing
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -341,3 +341,54 @@ async def test_a_hint_brings_the_look_at_an_idle_conversation_forward(root: Path
         assert await watcher.tick() == 1
         assert (await listed(store))[ONE]["event_count"] == 3
         await watcher.close()
+
+
+@asynccontextmanager
+async def hinted(store: ConversationStore, root: Path) -> AsyncIterator[tuple[Watcher, list[str]]]:
+    """A watcher whose hints have begun, and the directories that it watches, in order."""
+    chosen: list[str] = []
+
+    class Recorded(ChangeHints):
+        def watch(self, directories: Sequence[str]) -> None:
+            chosen[:] = directories
+            super().watch(directories)
+
+    hints = Recorded(root)
+    looking = Watcher(store.context, hints=hints)
+    await looking.tick()
+    async with asyncio.timeout(30):
+        while not hints.watched:
+            await asyncio.sleep(0.01)
+    yield looking, chosen
+    await looking.close()
+
+
+@pytest.mark.usefixtures("settled_clock")
+async def test_the_most_recently_active_conversations_are_watched_and_no_more_than_allowed(
+    root: Path, open_store: StoreOpener, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number, year in ((1, 2012), (2, 2020), (3, 2010), (4, 2015)):
+        times = {"updated_at": f"{year}-01-01T00:00:00Z"}
+        make_conversation(root, number, meta=times, events=0)
+    (tmp_path / "limit").write_text("12")
+    monkeypatch.setattr("app.store.follow.change_hints._LIMIT", tmp_path / "limit")
+    async with open_store(root) as store, hinted(store, root) as (_, chosen):
+        assert chosen == [make_id(2), make_id(4), make_id(1)]
+
+
+@pytest.mark.usefixtures("settled_clock")
+async def test_a_lease_is_a_hint_and_no_activity(root: Path, open_store: StoreOpener) -> None:
+    """agent-server makes a lease before the first event, and for a request that only reads events, too."""
+    path = make_conversation(root, 1, meta=OLD, events=OLD_EVENTS)
+    async with open_store(root) as store, hinted(store, root) as (looking, _):
+        before = (await listed(store))[ONE]
+        lease(path, expires_in_s=45)
+        async with asyncio.timeout(30):
+            while (await listed(store))[ONE]["owner"] is None:
+                await looking.tick()
+        after = (await listed(store))[ONE]
+        assert after == before | {"owner": "another-server"}
+        append(path)
+        async with asyncio.timeout(30):
+            while (await listed(store))[ONE]["event_count"] == 2:
+                await looking.tick()
