@@ -36,7 +36,10 @@ _LEFT_OUT = {
         ("clients/test_agent_canvas.py", not _CANVAS_LACKS, _CANVAS_LACKS),
         ("clients/test_both_servers.py", not _CLIENT_LACKS, _CLIENT_LACKS),
         ("clients/test_typescript_client.py", not _CLIENT_LACKS, _CLIENT_LACKS),
-        *((test, find_spec("mcp"), _NO_MCP) for test in ("mcp", "api/routes/test_mcp.py", "cli/test_mcp.py")),
+        *(
+            (test, find_spec("mcp"), _NO_MCP)
+            for test in ("mcp", "api/routes/test_mcp.py", "cli/test_mcp.py", "conformance/test_mcp_agent.py")
+        ),
         ("faults/test_every_call.py", is_usable(), "strace is missing or may not attach to a process"),
     )
     if not there

@@ -17,6 +17,7 @@ from tests.bench.administration import measure_administration
 from tests.bench.builds import Builds, build_index, build_rows
 from tests.bench.following import measure_following
 from tests.bench.generate import add_long_conversation, make_store
+from tests.bench.mcp import measure_mcp
 from tests.bench.page import measure_page
 from tests.bench.rival import measure_beside, missing_rivals
 from tests.bench.rows import FULL, LONG_EVENTS, QUICK, Effort, Row, measure_served, measure_starts
@@ -124,6 +125,13 @@ class _Bench:
             _stages.print("NOT the page: Chromium is not installed")
         return rows
 
+    def mcp(self) -> list[Row]:
+        """Measure `convstore mcp`, where the SDK is installed."""
+        rows = measure_mcp(self._stores, self._effort)
+        if not rows:
+            _stages.print("NOT convstore mcp: the package mcp is not installed")
+        return rows
+
     def administration(self) -> list[Row]:
         """Measure what an administrator runs; at 100,000 conversations this takes most of an hour."""
         return measure_administration(self._stores, self._directory)
@@ -145,6 +153,7 @@ _PARTS: dict[str, Callable[[_Bench], list[Row]]] = {
     "search": _Bench.search,
     "following": _Bench.following,
     "page": _Bench.page,
+    "mcp": _Bench.mcp,
     "administration": _Bench.administration,
     "beside": _Bench.beside,
 }
