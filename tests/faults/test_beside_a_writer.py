@@ -48,11 +48,11 @@ def test_a_listing_has_no_event_without_those_before_it(tmp_path: Path) -> None:
     looks, gaps = 0, []
     with second_process(APPEND, path / "events", _LONG) as other, layout.open_directory(path / "events") as fd:
         assert other.hear() == "begun"
-        until = time.monotonic() + 3
-        while time.monotonic() < until:
+        until = time.monotonic() + 1
+        while looks < 2 or time.monotonic() < until:
             looks += 1
             gaps += gap_rows(layout.list_event_names(fd))
-    assert (looks > 1, gaps) == (True, [])
+    assert gaps == []
 
 
 def test_a_gap_that_there_is_is_listed(tmp_path: Path) -> None:
@@ -73,10 +73,9 @@ def test_the_head_of_an_export_beside_a_writer_is_its_last_event(root: Path) -> 
     make_conversation(root, state={"leaf_event_id": make_event(1)["id"]})
     found = set()
     with appending(root, slow_head_s=0.02):
-        until = time.monotonic() + 2
-        while time.monotonic() < until:
+        until = time.monotonic() + 1
+        while len(found) < 2 or time.monotonic() < until:
             found.add(exported(root))
-    assert len(found) > 1
     assert [(head, last) for head, last in found if head != last] == []
 
 

@@ -16,7 +16,7 @@ from tests.builders import make_conversation, make_event, make_id, names_in, sec
 from tests.conftest import StoreOpener
 
 ONE = ConversationId(make_id(1))
-ATTEMPTS = 10_000
+ATTEMPTS = pytest.mark.parametrize("attempts", [500, pytest.param(10_000, marks=pytest.mark.long)])
 _LATE_S = 3600.0
 
 # Owns a conversation, and once it is told goes on appending to it.
@@ -80,8 +80,9 @@ async def test_a_second_is_refused_while_the_first_lives_also_when_it_is_stopped
     assert len(list((root / ONE / "events").glob("event-*"))) == 3
 
 
+@ATTEMPTS
 async def test_all_attempts_of_one_that_was_taken_over_by_force_are_refused(
-    root: Path, open_store: StoreOpener
+    root: Path, open_store: StoreOpener, attempts: int
 ) -> None:
     path = make_conversation(root)
     with second_process(OWNER, root) as first:
@@ -92,15 +93,16 @@ async def test_all_attempts_of_one_that_was_taken_over_by_force_are_refused(
                 await conversation.append(make_event(6))
                 before = names_in(path / "events")
                 first.signal("CONT")
-                first.say(str(ATTEMPTS))
-                assert first.hear() == str(ATTEMPTS)
+                first.say(str(attempts))
+                assert first.hear() == str(attempts)
                 assert names_in(path / "events") == before
                 assert (await conversation.append(make_event(7))).seq == 4
             assert await store.verify() == []
 
 
+@ATTEMPTS
 @pytest.mark.skipif("OPENHANDS_PYTHON" not in os.environ, reason="no Python with openhands-agent-server was given")
-def test_all_attempts_of_one_that_an_agent_server_took_over_are_refused(root: Path) -> None:
+def test_all_attempts_of_one_that_an_agent_server_took_over_are_refused(root: Path, attempts: int) -> None:
     path = make_conversation(root)
     with second_process(OWNER, root) as first:
         assert first.hear() == "mine"
@@ -110,8 +112,8 @@ def test_all_attempts_of_one_that_an_agent_server_took_over_are_refused(root: Pa
         assert claimed.stdout.split()[-2:] == ["2", "True"]
         before = names_in(path / "events")
         first.signal("CONT")
-        first.say(str(ATTEMPTS))
-        assert first.hear() == str(ATTEMPTS)
+        first.say(str(attempts))
+        assert first.hear() == str(attempts)
         assert names_in(path / "events") == before
         holder = lease.find_holder(root, ONE)
         assert holder is not None

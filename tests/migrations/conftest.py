@@ -16,9 +16,9 @@ def revisions() -> list[str]:
     return [revision.id for revision in reversed(migrations.history(Path("/nowhere/index.db")))]
 
 
-async def synced(root: Path) -> dict[str, list[tuple[object, ...]]]:
+async def synced(root: Path, **settings: float) -> dict[str, list[tuple[object, ...]]]:
     """Bring a store's index in step, and return what it holds."""
-    async with ConversationStore.open(Settings(store=root, timezone="UTC")) as store:
+    async with ConversationStore.open(Settings.model_validate({"store": root, "timezone": "UTC", **settings})) as store:
         await store.sync()
     return index_tables(root / ".convstore" / "index.db")
 

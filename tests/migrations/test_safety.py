@@ -117,7 +117,7 @@ def test_an_old_program_that_runs_keeps_a_new_one_from_migrating(index: Path) ->
     migrations.downgrade(index, "0001")
     old = open_lock.hold_open(index)
     with pytest.raises(IndexBusy, match="Stop the server"):
-        asyncio.run(synced(index.parent.parent))
+        asyncio.run(synced(index.parent.parent, busy_timeout_s=0.2))
     open_lock.release(old)
     assert asyncio.run(synced(index.parent.parent))["conversation"]
 

@@ -100,6 +100,7 @@ def others(tmp_path_factory: pytest.TempPathFactory, empty_index: Path) -> Itera
         runner.run(opening.__aexit__(None, None, None))
 
 
+@pytest.mark.long
 @given(meta=META.map(json.dumps), state=STATE.map(json.dumps), event=EVENT.map(json.dumps))
 @settings(max_examples=150, deadline=None)
 def test_any_json_gives_a_conversation_a_row_and_harms_no_other(

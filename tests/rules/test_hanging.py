@@ -46,8 +46,12 @@ _LEAVES_A_THREAD = """
     ("code", "shown"),
     [
         pytest.param(_FAILS, ["coroutine - Failed: Timeout", "process - Failed: Timeout", "2 failed"], id="a test"),
-        pytest.param(_HANGS_AFTER_IT_FAILED, ["Timeout (0:00:02)!", "in hanging"], id="after it failed"),
-        pytest.param(_LEAVES_A_THREAD, ["1 passed", "Timeout (0:00:02)!", "in _shutdown"], id="a thread"),
+        pytest.param(
+            _HANGS_AFTER_IT_FAILED, ["Timeout (0:00:02)!", "in hanging"], id="after it failed", marks=pytest.mark.long
+        ),
+        pytest.param(
+            _LEAVES_A_THREAD, ["1 passed", "Timeout (0:00:02)!", "in _shutdown"], id="a thread", marks=pytest.mark.long
+        ),
     ],
 )
 def test_what_hangs_is_ended_and_shown(tmp_path: Path, code: str, shown: list[str]) -> None:

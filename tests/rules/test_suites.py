@@ -23,7 +23,7 @@ def test_long(number):
 """
 
 
-@pytest.mark.parametrize("processes", [0, 2])
+@pytest.mark.parametrize("processes", [0, pytest.param(2, marks=pytest.mark.long)])
 @pytest.mark.parametrize(
     ("tier", "table", "left"),
     [("not long", {"tests/one": "1", "tests/two": "1"}, 6), ("", {"tests/one": "4", "tests/two": "4"}, 0)],

@@ -52,8 +52,15 @@ async def wait_for(client: httpx.AsyncClient, path: str, status: int) -> None:
             await asyncio.sleep(0.05)
 
 
-@pytest.mark.parametrize("mount_point", [True, False])
-@pytest.mark.parametrize("index", ["elsewhere", "in the store"])
+@pytest.mark.parametrize(
+    ("index", "mount_point"),
+    [
+        ("elsewhere", True),
+        pytest.param("elsewhere", False, marks=pytest.mark.long),
+        pytest.param("in the store", True, marks=pytest.mark.long),
+        ("in the store", False),
+    ],
+)
 async def test_an_unmounted_store_answers_503_and_is_there_when_it_is_back(
     root: Path, tmp_path: Path, mount_point: bool, index: str
 ) -> None:

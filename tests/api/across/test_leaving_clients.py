@@ -75,11 +75,14 @@ def count(server: ServerProcess) -> Any:
         return client.get(f"/api/conversations/{ONE}/events/count").json()
 
 
-@pytest.mark.parametrize(("open_one", "status"), [(open_stream, 200), (open_changes, 200), (open_socket, 101)])
+@pytest.mark.parametrize(
+    ("open_one", "status"),
+    [(open_stream, 200), pytest.param(open_changes, 200, marks=pytest.mark.long), (open_socket, 101)],
+)
 def test_a_place_is_free_once_a_client_that_was_behind_has_left(
     server: ServerProcess, open_one: Open, status: int
 ) -> None:
-    for _ in range(4):
+    for _ in range(2):
         behind = [open_one(server) for _ in range(3)]
         assert [server.first_status(one) for one in behind] == [status] * 3
         time.sleep(0.3)
@@ -100,7 +103,7 @@ def is_free(server: ServerProcess) -> bool:
     return found == [200] * 3
 
 
-@pytest.mark.parametrize("open_one", [open_stream, open_socket])
+@pytest.mark.parametrize("open_one", [open_stream, pytest.param(open_socket, marks=pytest.mark.long)])
 def test_what_a_client_had_not_read_yet_is_free_once_it_has_left(server: ServerProcess, open_one: Open) -> None:
     def drop() -> None:
         connection = open_one(server)

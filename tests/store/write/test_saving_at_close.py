@@ -184,6 +184,7 @@ async def test_one_that_a_client_owned_is_saved_when_it_gives_it_back(root: Path
         assert meta_of(path)["updated_at"] == SAVED
 
 
+@pytest.mark.long
 async def test_an_idle_one_is_closed_once_its_new_row_can_be_trusted(
     root: Path, open_store: StoreOpener, monkeypatch: pytest.MonkeyPatch
 ) -> None:
