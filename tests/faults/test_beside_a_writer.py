@@ -71,7 +71,7 @@ def exported(root: Path) -> tuple[str | None, str]:
 
 def test_the_head_of_an_export_beside_a_writer_is_its_last_event(root: Path) -> None:
     make_conversation(root, state={"leaf_event_id": make_event(1)["id"]})
-    found = set()
+    found: set[tuple[str | None, str]] = set()
     with appending(root, slow_head_s=0.02):
         until = time.monotonic() + 1
         while len(found) < 2 or time.monotonic() < until:
