@@ -71,7 +71,7 @@ def _render_image(_self: object, tokens: list, index: int, _options: object, _en
 def markdown(text: str) -> Markup:
     """Return Markdown as HTML with few kinds of elements. A very long text is only escaped."""
     if len(text) > MARKDOWN_MAX:
-        return Markup("<pre>{}</pre>").format(text)
+        return Markup('<pre tabindex="0">{}</pre>').format(text)
     html = nh3.clean(
         _markdown().render(text),
         tags=_TAGS,
@@ -79,7 +79,7 @@ def markdown(text: str) -> Markup:
         url_schemes={"http", "https", "mailto"},
         link_rel="noopener noreferrer nofollow",
     )
-    return Markup(html)  # noqa: S704 - nh3 cleaned it
+    return Markup(html.replace("<pre>", '<pre tabindex="0">'))  # noqa: S704 - nh3 cleaned it, and escaped other texts
 
 
 def snippet(html: str) -> Markup:

@@ -64,8 +64,7 @@ function prepareAll() {
 }
 
 // Show everything, or only what was said; the address keeps it, and the place stays.
-async function setSaid(on) {
-  const here = current;
+async function setSaid(on, here = current) {
   const query = new URLSearchParams(location.search);
   if (on) query.set('view', 'said');
   else query.delete('view');
@@ -203,7 +202,7 @@ async function jump(seq, { rule = false } = {}) {
   const around = [sections[at - 1], sections[at], sections[at + 1]].filter(Boolean);
   aimed = around;
   try { await Promise.all(around.map((section) => fill(section))); } catch (error) { notice(error.message, 'bad'); return; }
-  if (!find(to) && isSaid() && location.hash === `#e${to}`) { await setSaid(false); return; } // a link to an event shows it
+  if (!find(to) && isSaid() && location.hash === `#e${to}`) { await setSaid(false, to); return; } // a link to an event shows it
   const target = find(to) ?? nearest(to) ?? sections[at];
   if (target.hidden) showGroup(target.dataset.group);
   if (rule && target.matches('article')) {

@@ -1,0 +1,228 @@
+"""The states of the page in a real browser: what a user sees when something is away, taken, deleted or hostile."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Dialog, Page, expect
+
+from app.api.sessions import make_code
+from tests.builders import make_conversation, make_event, make_id, make_message_event, make_meta, make_state
+from tests.cli.test_serve import served, wait_until_in_step
+from tests.deploy.recipes import free_port
+from tests.web.conftest import KEY, Site
+from tests.web.logs import EVERY_KIND
+from tests.web.test_browser import find_violations
+from tests.web.test_pages import HOSTILE, change_texts
+
+pytestmark = pytest.mark.long
+
+
+def add(site: Site, number: int, **fields: object) -> str:
+    """Write a conversation, wait until the server lists it, and return its address."""
+    make_conversation(site.root, number, **fields)  # type: ignore[arg-type]
+    site.page.goto(f"{site.url}/c/{make_id(number)}")
+    site.page.wait_for_selector(".talk")
+    return f"/c/{make_id(number)}"
+
+
+def test_a_server_that_went_away_is_announced_and_comes_back(browser: Browser, tmp_path: Path) -> None:
+    root = tmp_path / "conversations"
+    root.mkdir()
+    make_conversation(root, 1, meta={"title": "Stays"}, state={"execution_status": "finished"})
+    port = str(free_port())
+    context = browser.new_context()
+    page = context.new_page()
+    with served(root, "--port", port, CONVSTORE_API_KEY=KEY) as server:
+        wait_until_in_step(server.url, KEY)
+        page.goto(f"{server.url}/#login={make_code(root / '.convstore')}")
+        page.wait_for_selector(".rows")
+        page.wait_for_selector("#activity h2")
+        conversation = context.new_page()
+        conversation.goto(f"{server.url}/c/{make_id(1)}")
+        expect(conversation.locator("#live")).to_contain_text("Live")
+    for one in (page, conversation):
+        expect(one.locator("#banner")).to_contain_text("Trying again")
+    page.click("#side a[title=finished]")
+    expect(page.locator("#banner")).to_contain_text("The server does not answer. Trying again in")
+    expect(page.locator(".row[data-id]")).to_have_count(1)
+    assert find_violations(page) == []
+    with served(root, "--port", port, CONVSTORE_API_KEY=KEY) as server:
+        for one in (page, conversation):
+            expect(one.locator("#banner")).to_be_hidden()
+        expect(page.locator(".chip")).to_contain_text("status: finished")
+        expect(conversation.locator("#live")).to_contain_text("Live")
+    context.close()
+
+
+def test_a_conversation_deleted_in_another_tab_can_be_restored(site: Site) -> None:
+    path = add(site, 400, meta={"title": "In two tabs"})
+    page = site.page
+    expect(page.locator("#live")).to_contain_text("Live")
+    other = page.context.new_page()
+    other.goto(f"{site.url}{path}")
+    other.wait_for_selector(".ev.cur")
+    other.keyboard.press("#")
+    expect(other.locator("#notice")).to_contain_text("Moved to the trash.")
+    expect(page.locator("#banner")).to_contain_text("This conversation was deleted")
+    page.click("#banner button")
+    page.wait_for_selector(".ev.cur")
+    expect(page.locator("#banner")).to_be_hidden()
+    site.errors.clear()  # the 404 of the stream
+
+
+def test_a_session_that_ended_asks_for_the_key_and_keeps_the_place(site: Site) -> None:
+    page = site.open(f"/c/{make_id(1)}#e6")
+    page.wait_for_selector("#e6.cur")
+    page.evaluate("localStorage.setItem('convstore.token', JSON.stringify({token: '1.a.b', expires_at: 4e9}))")
+    page.keyboard.press("v")
+    page.fill("input[name=key]", KEY)
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#e6, .talk")
+    assert page.url.endswith("#e6")
+    site.errors.clear()  # the 401
+
+
+def test_a_change_of_a_conversation_that_another_server_owns_names_the_owner(site: Site) -> None:
+    directory = make_conversation(site.root, 401, meta={"title": "Owned"})
+    lease = {"owner_instance_id": "agent-server-7", "generation": 1, "owner_host": "elsewhere", "owner_pid": 1}
+    (directory / "owner_lease.json").write_text(json.dumps(lease | {"expires_at": time.time() + 9999}))
+    page = site.open(f"/c/{make_id(401)}")
+    page.wait_for_selector(".ev.cur")
+    page.click("[data-act=pin]")
+    expect(page.locator("#notice")).to_contain_text("is owned by agent-server-7 on elsewhere")
+    expect(page.locator("h1")).to_have_text("Owned")
+    site.errors.clear()  # the 409
+
+
+def test_only_what_was_said_stays_in_the_address_and_a_link_to_an_event_shows_it(site: Site) -> None:
+    page = site.open(f"/c/{make_id(1)}")
+    page.wait_for_selector(".ev.cur")
+    page.keyboard.press("v")
+    expect(page.locator("[data-said]")).to_have_attribute("aria-pressed", "true")
+    expect(page.locator("article#e2")).to_have_count(0)
+    assert find_violations(page) == []
+    page.reload()
+    page.wait_for_selector("article#e8")
+    expect(page.locator("article#e2")).to_have_count(0)
+    page.evaluate("location.hash = '#e2'")
+    page.wait_for_selector("article#e2.cur")
+    assert "view=said" not in page.url
+
+
+def test_neighbours_of_the_list_and_undo_by_keys(site: Site) -> None:
+    for number in (411, 412):
+        add(site, number, meta={"title": f"Neighbour {number}", "updated_at": f"2031-01-0{number - 410}T00:00:00Z"})
+    page = site.open("/?title__contains=Neighbour")
+    expect(page.locator(".row[data-id]")).to_have_count(2)
+    page.keyboard.type("j")
+    page.keyboard.press("Enter")
+    expect(page.locator("h1")).to_have_text("Neighbour 412")
+    page.wait_for_selector(".ev.cur")
+    page.keyboard.press("]")
+    expect(page.locator("h1")).to_have_text("Neighbour 411")
+    page.wait_for_selector(".ev.cur")
+    page.keyboard.press("]")
+    expect(page.locator("#notice")).to_contain_text("the last one")
+    page.keyboard.press("e")
+    expect(page.locator("[data-act=archive]")).to_have_text("Archived")
+    page.keyboard.press("z")
+    expect(page.locator("[data-act=archive]")).to_have_text("Archive")
+    page.keyboard.press("[")
+    expect(page.locator("h1")).to_have_text("Neighbour 412")
+
+
+def test_children_open_under_their_parent_and_all_matches_are_changed_at_once(site: Site) -> None:
+    for number in range(420, 424):
+        parent = {"parent_conversation_id": make_id(420)} if number == 421 else {}
+        add(site, number, meta={"title": f"Family {number}", **parent})
+    page = site.open("/?title__contains=Family")
+    expect(page.locator("h1")).to_have_text("4 conversations")
+    expect(page.locator("#rows > .row[data-id]")).to_have_count(3)
+    page.click(".kids summary")
+    expect(page.locator(".nested .row")).to_contain_text("Family 421")
+    assert find_violations(page) == []
+    page.keyboard.press("j")
+    page.keyboard.press("x")
+    page.click("#all")
+    expect(page.locator("#selected")).to_have_text("4")
+    page.click("[data-bulk=archive]")
+    expect(page.locator("#notice")).to_contain_text("Archived 4 conversations.")
+    expect(page.locator("#main .state")).to_contain_text("No conversation matches.")
+    page.keyboard.press("z")
+    expect(page.locator("h1")).to_have_text("4 conversations")
+
+
+def test_a_bar_of_the_histogram_leads_to_its_week_and_today_to_today(site: Site) -> None:
+    add(
+        site,
+        430,
+        meta={"title": "Now"},
+        events=[make_event(0, timestamp=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()))],
+    )
+    page = site.open("/")
+    page.click("#activity >> text=Today")
+    expect(page.locator(".chip")).to_contain_text("active today")
+    expect(page.locator("#rows")).to_contain_text("Now")
+    page.locator(".spark a").last.focus()
+    page.keyboard.press("Enter")
+    expect(page.locator(".chip")).to_contain_text(" to ")
+    page.wait_for_selector(".spark .sel")
+
+
+def test_long_filters_and_names_are_no_wider_than_a_phone(site: Site) -> None:
+    word = "W" * 200
+    add(site, 440, meta={"title": word}, state={"tags": {"long": word}})
+    site.page.set_viewport_size({"width": 390, "height": 800})
+    for query in (f"tag=long%3D{word}", f"q={word[:60]}", f"workspace=/{word}"):
+        page = site.open(f"/?{query}")
+        assert page.evaluate("document.documentElement.scrollWidth") <= 390, query
+
+
+def test_hostile_text_stays_text_on_every_screen(site: Site) -> None:
+    state = make_state(
+        make_id(450),
+        tags={"a": HOSTILE},
+        workspace={"kind": "LocalWorkspace", "working_dir": f"/{HOSTILE}"},
+        agent={"kind": "Agent", "llm": {"model": HOSTILE}, "tools": []},
+    )
+    path = add(site, 450, meta=make_meta(make_id(450), title=HOSTILE), state=state, events=change_texts(EVERY_KIND))
+    page = site.page
+    dialogs: list[Dialog] = []
+    page.on("dialog", lambda dialog: dialogs.append(dialog))
+    screens = ("/?q=alert", f"{path}#e0", f"/compare?a={make_id(450)}&b={make_id(1)}", "/overview?days=0",
+               "/edits?path=%22%3E%3Cscript%3E", "/?title__contains=script")  # fmt: skip
+    for screen in screens:
+        site.open(screen)
+        if screen.startswith("/c/"):
+            page.wait_for_selector("article#e0")
+            open_all(page)
+        assert page.locator("img[src=x], #main script, [onerror]").count() == 0, screen
+    assert dialogs == []
+
+
+def open_all(page: Page) -> None:
+    for button in page.locator("[data-group][aria-pressed=false]").all():
+        button.click()
+    page.locator("details[data-event]").evaluate_all("(all) => { for (const one of all) one.open = true; }")
+    expect(page.locator("details[data-event] .inside:empty")).to_have_count(0)
+
+
+def test_odd_events_are_shown_with_the_reason_or_their_fields(site: Site) -> None:
+    events = [make_message_event(0, "hello"), make_event(1, kind="FromTheFuture", source="agent", answer=42)]
+    events.append(make_message_event(2, "x" * 400_000))
+    directory = make_conversation(site.root, 460, meta={"title": "Odd"}, events=events)
+    (directory / "events" / f"event-00003-{make_event(3)['id']}.json").write_text('{"torn')
+    page = site.open(f"/c/{make_id(460)}#e0")
+    expect(page.locator("article#e3")).to_contain_text("Event 3 cannot be read.")
+    expect(page.locator("article#e2")).to_contain_text("the beginning of 400,000 characters")
+    for button in page.locator("[data-group][aria-pressed=false]").all():
+        button.click()
+    page.click("article#e1 summary")
+    expect(page.locator("article#e1 .inside")).to_contain_text('"answer": 42')
+    page.click("article#e2 >> text=Raw event")
+    expect(page.locator("article#e2 pre.out")).to_contain_text("xxx")
+    assert find_violations(page) == []
