@@ -19,7 +19,8 @@ HEALTH_PATHS = frozenset({"/alive", "/health", "/ready"})
 OPEN_PATHS = HEALTH_PATHS | {"/server_info"} | DOCS_PATHS
 """Paths that need no key: the health checks, and the description of the API. They expose no data of the store."""
 
-SHELL_PATHS = frozenset({"/", "/overview", "/trash", "/compare", "/api/session"})
+PAGE_PATHS = ("/", "/overview", "/trash", "/compare", "/edits")
+SHELL_PATHS = frozenset({*PAGE_PATHS, "/api/session"})
 SHELL_PREFIXES = ("/c/", "/static/")
 """Paths of the page without its data, and of signing in, which need no key either."""
 

@@ -294,6 +294,15 @@ class ConversationStore(StoreReader):
         self.index.require_present()
         return await deletion.restore(self.reader.root, self.backlog, conversation_id, deleted)
 
+    async def remove_from_trash(self, conversation_id: ConversationId) -> None:
+        """Permanently remove the most recently deleted conversation with this id.
+
+        Raises:
+            NotInTrash: the trash has no conversation with this id.
+            WriteFailed: a file could not be removed.
+        """
+        await asyncio.to_thread(deletion.remove_from_trash, self.reader.root, conversation_id)
+
     def empty_trash(self, before_us: int) -> AsyncGenerator[TrashEntry]:
         """Permanently remove entries that were deleted before a time, oldest first.
 

@@ -16,6 +16,7 @@ from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
+from ..api.auth import PAGE_PATHS
 from ..api.params import AnyId, IdInPath, Store
 from ..api.query_filters import FilterQuery
 from ..api.routes.upkeep import find_findings, find_usage
@@ -274,7 +275,7 @@ async def _get_shell(request: Request) -> HTMLResponse:
 
 
 ROUTES: list[BaseRoute] = [
-    *(Route(path, _get_shell) for path in ("/", "/overview", "/trash", "/compare", "/edits", "/c/{conversation_id}")),
+    *(Route(path, _get_shell) for path in (*PAGE_PATHS, "/c/{conversation_id}")),
     Mount("/static", _Files(packages=[(__package__, "static")])),
     *router.routes,
 ]

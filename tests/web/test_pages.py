@@ -13,6 +13,7 @@ import httpx
 import pytest
 
 from app import Settings
+from app.api.auth import PAGE_PATHS
 from app.web import conversation_view
 from tests.builders import (
     make_conversation,
@@ -412,3 +413,12 @@ async def test_an_outline_of_very_many_turns_shows_the_last_and_the_errors(root:
     assert html.count("<li") == conversation_view._LINES_MAX
     assert "750 earlier lines are left out" in html
     assert "turn 499:" in html
+
+
+@pytest.mark.parametrize("path", [*PAGE_PATHS, f"/c/{make_id(1)}"])
+async def test_a_page_opens_without_a_key_and_holds_no_data(root: Path, path: str) -> None:
+    make_conversation(root, meta={"title": "Private"})
+    async with serving(Settings(store=root)) as client:
+        answer = await client.get(path, headers={"X-Session-API-Key": ""})
+        assert (answer.status_code, "Private" in answer.text) == (200, False)
+        assert (await client.get("/ui/list", headers={"X-Session-API-Key": ""})).status_code == 401

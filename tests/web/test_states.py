@@ -192,7 +192,11 @@ def test_hostile_text_stays_text_on_every_screen(site: Site) -> None:
     path = add(site, 450, meta=make_meta(make_id(450), title=HOSTILE), state=state, events=change_texts(EVERY_KIND))
     page = site.page
     dialogs: list[Dialog] = []
-    page.on("dialog", lambda dialog: dialogs.append(dialog))
+
+    def keep(dialog: Dialog) -> None:
+        dialogs.append(dialog)
+
+    page.on("dialog", keep)
     screens = ("/?q=alert", f"{path}#e0", f"/compare?a={make_id(450)}&b={make_id(1)}", "/overview?days=0",
                "/edits?path=%22%3E%3Cscript%3E", "/?title__contains=script")  # fmt: skip
     for screen in screens:
@@ -226,3 +230,19 @@ def test_odd_events_are_shown_with_the_reason_or_their_fields(site: Site) -> Non
     page.click("article#e2 >> text=Raw event")
     expect(page.locator("article#e2 pre.out")).to_contain_text("xxx")
     assert find_violations(page) == []
+
+
+def test_the_trash_restores_and_removes_for_good(site: Site) -> None:
+    for number in (470, 471):
+        add(site, number, meta={"title": f"Deleted {number}"})
+        site.page.keyboard.press("#")
+        expect(site.page.locator("#notice")).to_contain_text("Moved to the trash.")
+    page = site.open("/trash")
+    page.click("tr:has-text('Deleted 470') >> [data-restore]")
+    expect(page.locator("#notice")).to_contain_text("Restored.")
+    page.click("tr:has-text('Deleted 471') >> [data-remove]")
+    assert find_violations(page) == []
+    page.click("#ask button[value=ok]")
+    expect(page.locator("#notice")).to_contain_text("Removed for good.")
+    expect(page.locator("main")).not_to_contain_text("Deleted 471")
+    assert (site.root / make_id(470)).is_dir()

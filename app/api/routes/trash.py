@@ -1,4 +1,4 @@
-"""The trash: list the deleted conversations, and restore one."""
+"""The trash: list the deleted conversations, restore one, or remove it permanently."""
 
 from __future__ import annotations
 
@@ -44,6 +44,12 @@ async def list_trash(
         for one, title in entries
     ]
     return TrashPage(items=items, total=total)
+
+
+@router.delete("/api/trash/{conversation_id}", status_code=204, responses={404: {"model": ErrorBody}})
+async def remove_conversation(store: WritableStore, conversation_id: IdToWrite) -> None:
+    """Permanently remove the most recently deleted conversation with this id. It cannot be restored."""
+    await store.remove_from_trash(ConversationId(conversation_id))
 
 
 @router.post(

@@ -53,13 +53,23 @@ async def delete(
 
 def require_restorable(root: Path, conversation_id: ConversationId, deleted: Deleted | None = None) -> TrashEntry:
     """Raise the errors of `restore`, or return the trash entry that it would restore."""
+    entry = _get_in_trash(root, conversation_id, deleted)
+    trash.require_room(root, entry)
+    return entry
+
+
+def _get_in_trash(root: Path, conversation_id: ConversationId, deleted: Deleted | None = None) -> TrashEntry:
     entry = trash.find_in_trash(root, conversation_id, deleted)
     if entry is None:
         raise NotInTrash(
             f"the trash has no conversation {dashed(conversation_id)}; see `GET /api/trash` or `convstore trash list`"
         )
-    trash.require_room(root, entry)
     return entry
+
+
+def remove_from_trash(root: Path, conversation_id: ConversationId) -> None:
+    """Permanently remove the most recently deleted conversation with this id."""
+    trash.remove(root, _get_in_trash(root, conversation_id))
 
 
 async def restore(

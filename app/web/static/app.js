@@ -22,7 +22,7 @@ const pages = {
   compare: () => import('./compare.js'),
 };
 
-const WRITES = new Set(['Pin', 'Archive', 'Tag', 'Delete', 'Undo a deletion']);
+const WRITES = new Set(['Pin', 'Pin or unpin', 'Archive', 'Archive, or take out of the archive', 'Tag', 'Delete', 'Undo']);
 
 async function start() {
   $('#sign-out').hidden = !needsKey();

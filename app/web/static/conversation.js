@@ -54,7 +54,7 @@ export async function start() {
   addEventListener('hashchange', () => { const to = /^#e(\d+)$/.exec(location.hash); if (to) jump(Number(to[1])); });
   addEventListener('scroll', onScroll, { passive: true });
   onScroll();
-  followEvents();
+  if (liveState !== 'gone') followEvents();
   localStorage.setItem(seenName, String(last));
 }
 

@@ -1,5 +1,5 @@
-// The trash: restore what was deleted.
-import { swap, notice, whileLoading, untilAnswered } from './dom.js';
+// The trash: restore what was deleted, or remove it for good.
+import { swap, notice, askYes, whileLoading, untilAnswered } from './dom.js';
 import { ask, base, send } from './session.js';
 
 const load = async (offset = 0) => {
@@ -13,16 +13,19 @@ const load = async (offset = 0) => {
 export async function start() {
   document.title = 'Trash · convstore';
   document.body.classList.add('wide');
-  await load();
   document.addEventListener('click', async (event) => {
-    const button = event.target.closest('[data-restore], [data-offset]');
-    if (button?.dataset.offset) await load(button.dataset.offset);
-    if (!button?.dataset.restore) return;
-    const id = button.dataset.restore;
+    const button = event.target.closest('[data-restore], [data-remove], [data-offset]');
+    if (!button) return;
+    const { offset, restore, remove, name } = button.dataset;
+    if (offset) { await load(offset); return; }
+    if (remove && !(await askYes(`Remove “${name}” for good? It cannot be restored.`, 'Remove'))) return;
     try {
-      await send('POST', `/api/conversations/${id}/restore`);
-      notice('Restored.', '', { label: 'Open', run: () => location.assign(`${base}/c/${id}`) });
+      if (remove) await ask(`/api/trash/${remove}`, { method: 'DELETE' });
+      else await send('POST', `/api/conversations/${restore}/restore`);
+      if (remove) notice('Removed for good.');
+      else notice('Restored.', '', { label: 'Open', run: () => location.assign(`${base}/c/${restore}`) });
     } catch (error) { notice(error.message, 'bad'); }
     await load();
   });
+  await load();
 }

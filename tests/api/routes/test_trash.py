@@ -30,3 +30,17 @@ async def test_deleting_and_restoring(root: Path) -> None:
         assert (await client.delete(f"{ONE}?permanent=true")).status_code == 200
         assert (await client.get("/api/trash")).json()["total"] == 0
     assert not (root / make_id(1)).exists()
+
+
+async def test_a_deleted_conversation_is_removed_for_good(root: Path) -> None:
+    make_conversation(root)
+    make_conversation(root, 2)
+    async with serving(Settings(store=root)) as client:
+        for number in (1, 2):
+            await client.delete(f"/api/conversations/{make_id(number)}")
+        removed = f"/api/trash/{make_id(1)}"
+        assert (await client.delete(removed)).status_code == 204
+        assert [one["id"].replace("-", "") for one in (await client.get("/api/trash")).json()["items"]] == [make_id(2)]
+        again = await client.delete(removed)
+        assert (again.status_code, again.json()["code"]) == (404, "not_in_trash")
+        assert (await client.post(f"{ONE}/restore")).status_code == 404
