@@ -32,7 +32,12 @@ class AgentServer(NamedTuple):
 def agent_server(store: Path, **environment: str) -> Iterator[AgentServer]:
     """Run one on a conversations directory; it is killed at the end."""
     port = free_port()
-    set_up = {"OH_CONVERSATIONS_PATH": str(store), "SESSION_API_KEY": "the-key", "OH_SECRET_KEY": "a-secret"}
+    set_up = {
+        "OH_CONVERSATIONS_PATH": str(store),
+        "SESSION_API_KEY": "the-key",
+        "OH_SECRET_KEY": "a-secret",
+        "LITELLM_LOCAL_MODEL_COST_MAP": "true",  # it would try for 17 s to get prices from the internet
+    }
     command = [os.environ["OPENHANDS_PYTHON"], "-m", "openhands.agent_server", "--host", "127.0.0.1"]
     with (
         subprocess.Popen(

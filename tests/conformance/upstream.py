@@ -21,7 +21,7 @@ from tests.conformance.agent_server import KEY, agent_server
 SECRET = KEY["X-Session-API-Key"]
 MISSING = "00000000-0000-4000-8000-000000000000"
 NO_EVENT = "00000000-0000-4000-8000-00000000ffff"
-AGENT = {"kind": "Agent", "llm": {"model": "openai/none", "usage_id": "agent"}, "tools": []}
+AGENT = {"kind": "Agent", "llm": {"model": "openai/none", "usage_id": "agent", "num_retries": 0}, "tools": []}
 
 
 class Upstream(NamedTuple):
