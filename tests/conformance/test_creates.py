@@ -72,8 +72,11 @@ Ask = Callable[[Any], Any]
 @contextmanager
 def accepting() -> Iterator[Ask]:
     """Run `accepting.py`, which starts slowly, and return the function that asks it."""
+    environment = os.environ | {"LITELLM_LOCAL_MODEL_COST_MAP": "true"}
     command = [os.environ["OPENHANDS_PYTHON"], str(Path(__file__).with_name("accepting.py"))]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
+    with subprocess.Popen(
+        command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    ) as process:
         asked, answers = process.stdin, process.stdout
         assert asked is not None
         assert answers is not None
