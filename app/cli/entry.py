@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 
 def run() -> None:
     """Run the command, as `app.cli.main.run` does."""
     try:
         _open_closed_streams()
-        from .main import run as run_command  # noqa: PLC0415 - it takes most of a second
+        with without_collector():
+            from .main import run as run_command  # noqa: PLC0415 - it takes most of a second
 
         run_command()
     except KeyboardInterrupt:
@@ -26,3 +30,15 @@ def _open_closed_streams() -> None:
                 os.dup2(nowhere, number)
                 os.close(nowhere)
             setattr(sys, name, open(number, "w" if number else "r", encoding="utf-8"))  # noqa: PTH123, SIM115
+
+
+@contextmanager
+def without_collector() -> Iterator[None]:
+    """Import modules without looking for garbage: most of their objects stay, and looking costs a tenth of the time."""
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collecting:
+            gc.enable()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import os
 import re
 import signal
@@ -21,6 +20,7 @@ from ..store.context import require_store
 from ..store.follow.background import run_background
 from ..store.store import ConversationStore
 from .context import DirArgument, IndexOption, SameStoreOption, choose_store, make_settings
+from .entry import without_collector
 from .open import list_servers
 
 _match_windows = re.compile(r"[A-Za-z]:[\\/]|\\\\").match
@@ -63,10 +63,8 @@ def _absolute(directory: str) -> str:
 
 async def _serve(settings: Settings, scope: Scope) -> None:
     """Open the store, answer requests until the input ends, and keep the index in step meanwhile."""
-    gc.disable()  # the SDK makes many objects that stay; searching them for garbage costs a tenth of the start
-    from ..mcp.server import make_server, serve_stdio  # noqa: PLC0415
-
-    gc.enable()
+    with without_collector():
+        from ..mcp.server import make_server, serve_stdio  # noqa: PLC0415
 
     def find_base(_: object) -> str:
         """Return the address of the page, if a server of this store runs."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from app.cli import entry
 from tests.builders import make_conversation
 from tests.cli.conftest import COMMAND
 
@@ -38,3 +40,15 @@ run()
 def test_an_interruption_while_the_command_is_imported_ends_it_quietly() -> None:
     ran = subprocess.run([sys.executable, "-c", _INTERRUPTED], capture_output=True, text=True, check=False)
     assert (ran.returncode, ran.stdout, ran.stderr) == (130, "", "")
+
+
+@pytest.mark.parametrize("collecting", [True, False])
+def test_garbage_is_collected_after_the_imports_as_before(collecting: bool) -> None:
+    before = gc.isenabled()
+    (gc.enable if collecting else gc.disable)()
+    try:
+        with entry.without_collector():
+            assert not gc.isenabled()
+        assert gc.isenabled() is collecting
+    finally:
+        (gc.enable if before else gc.disable)()
