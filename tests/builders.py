@@ -220,7 +220,7 @@ class SecondProcess:
         self._code = code
         self._heard = b""
 
-    def hear(self, within_s: float = 60) -> str:
+    def hear(self, within_s: float = 120) -> str:
         """Wait for its next line; "" when it has ended. One that says nothing is ended, and tells where it stands."""
         assert self._process.stdout is not None
         until = time.monotonic() + within_s
@@ -228,7 +228,7 @@ class SecondProcess:
             if not select.select([self._process.stdout], [], [], max(0, until - time.monotonic()))[0]:
                 self.signal("ABRT")  # faulthandler writes the stacks of its threads to stderr
                 with suppress(subprocess.TimeoutExpired):
-                    self._process.wait(10)
+                    self._process.wait(60)
                 raise TimeoutError(f"no line within {within_s:g} s from the process that runs\n{self._code}")
             some = os.read(self._process.stdout.fileno(), 65536)
             if not some:
@@ -248,7 +248,7 @@ class SecondProcess:
 
     def end(self) -> int:
         """Wait until it has ended by itself, and return its exit code."""
-        return self._process.wait(20)
+        return self._process.wait(60)
 
     def kill(self) -> None:
         """End it at once, as a power cut would, and wait until it has ended."""

@@ -139,7 +139,7 @@ async def client(root: Path) -> AsyncIterator[httpx.AsyncClient]:
 
 async def _in_step(client: httpx.AsyncClient, started: datetime) -> None:
     """Wait until the server has compared the index with the disk."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while True:
             swept = (await client.get("/api/index/status")).json()["last_sweep_at"]
             if swept and datetime.fromisoformat(swept) >= started:

@@ -45,7 +45,7 @@ def test_reading_processes_end_with_a_server_that_is_killed(tmp_path: Path) -> N
     command = (sys.executable, "-m", "app.cli.main", "index", "sync", "--store", str(tmp_path))
     with subprocess.Popen(command, env=os.environ | {"CONVSTORE_SYNC_PROCESSES": "2"}) as process:
         children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
-        until = time.monotonic() + 30
+        until = time.monotonic() + 60
         while len(started := children.read_text().split()) < 2:
             assert time.monotonic() < until
             time.sleep(0.01)

@@ -95,7 +95,7 @@ async def read_stream(response: httpx.Response, number: int) -> list[tuple[str, 
 
 async def close_code(connection: ClientConnection) -> int:
     """Wait until the server has closed the socket, and return the code that it gave."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         await connection.wait_closed()
     assert connection.close_code is not None
     return connection.close_code

@@ -32,7 +32,7 @@ class ServerProcess:
         self._log = log
 
     def client(self) -> httpx.Client:
-        return httpx.Client(base_url=f"http://{self.host}", headers=HEADERS, timeout=30)
+        return httpx.Client(base_url=f"http://{self.host}", headers=HEADERS, timeout=60)
 
     def resident_mb(self) -> float:
         """Return the resident memory of the process."""
@@ -80,7 +80,7 @@ def serving_process(root: Path, **environment: str) -> Iterator[ServerProcess]:
         finally:
             process.send_signal(signal.SIGTERM)
             try:
-                process.wait(15)
+                process.wait(60)
             finally:
                 process.kill()
 

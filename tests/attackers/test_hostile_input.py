@@ -101,7 +101,7 @@ def plant_links(root: Path, outside: Path) -> None:
 
 @pytest.fixture
 def client(server: Server) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=server.url, headers={"X-Session-API-Key": KEY}, timeout=30) as client:
+    with httpx.Client(base_url=server.url, headers={"X-Session-API-Key": KEY}, timeout=60) as client:
         for _ in range(600):
             if client.get("/api/index/status").json()["last_sweep_at"]:
                 break

@@ -85,7 +85,7 @@ def test_it_ends_with_its_client(root: Path, how: str) -> None:
                 process.stdin.close()
             else:
                 process.send_signal(signal.Signals[how])
-            code = process.wait(30)
+            code = process.wait(60)
         finally:
             process.kill()
         assert process.stderr is not None

@@ -85,7 +85,7 @@ def test_a_terminal_is_not_steered_and_json_says_the_same(root: Path, name: str)
     with subprocess.Popen(command, stdout=terminal, stderr=subprocess.DEVNULL) as running:
         os.close(terminal)
         said = read_terminal(outside)
-        assert running.wait(20) == 0
+        assert running.wait(60) == 0
     assert "\u202e" in piped
     assert not {"\x1b", "\x9b", "\u202e"} & set(said)
     if name in ("list", "tail"):

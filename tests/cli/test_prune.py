@@ -152,7 +152,7 @@ def test_it_ends_as_the_question_is_answered(five: Path, key: str, code: int) ->
         if key == "\x03":
             interrupt(asking)
         os.write(outside, key.encode())
-        assert asking.wait(20) == code
+        assert asking.wait(60) == code
     os.close(outside)
     assert len(list_trash(five)) == (5 if code == 0 else 0)
 

@@ -58,7 +58,7 @@ def served(*arguments: object, program: Sequence[str] = COMMAND, **environment: 
         finally:
             process.send_signal(signal.SIGTERM)
             try:
-                process.wait(20)
+                process.wait(60)
             finally:
                 process.kill()
 
@@ -80,7 +80,7 @@ def test_a_fresh_directory_is_served_with_a_key_that_is_shown_once(tmp_path: Pat
         assert key is not None
         url = f"{server.url}/api/conversations/count"
         assert httpx.get(url).status_code == 401
-        until = time.monotonic() + 20
+        until = time.monotonic() + 60
         while httpx.get(url, headers={"X-Session-API-Key": key[1]}).json() != 1:
             assert time.monotonic() < until
             time.sleep(0.05)
@@ -114,9 +114,9 @@ def test_the_key_of_a_socket_is_in_no_log(tmp_path: Path, level: str) -> None:
         url = f"{server.url.replace('http', 'ws')}/sockets/events/{make_id(1)}?session_api_key={key}"
         with connect(url) as socket:
             socket.send(json.dumps({"type": "auth", "session_api_key": key}))
-            assert "full_state" in str(socket.recv(20))
+            assert "full_state" in str(socket.recv(60))
         with connect(url, additional_headers={"X-Session-API-Key": key}) as socket:
-            assert "full_state" in str(socket.recv(20))
+            assert "full_state" in str(socket.recv(60))
     assert "Application startup complete." in server.greeting
     assert [line for line in server.log if key in line or '"WebSocket' in line] == []
 

@@ -178,7 +178,7 @@ def test_an_open_event_stream_does_not_hold_a_server_up(tmp_path: Path) -> None:
         assert any("message 1" in line for line in lines)
         server.process.send_signal(signal.SIGTERM)
         assert not any("message" in line for line in lines)
-        assert server.process.wait(10) == -signal.SIGTERM
+        assert server.process.wait(60) == -signal.SIGTERM
 
 
 def test_a_server_that_cannot_finish_ends_all_the_same(tmp_path: Path) -> None:
@@ -188,7 +188,7 @@ def test_a_server_that_cannot_finish_ends_all_the_same(tmp_path: Path) -> None:
         until(lambda: httpx.get(f"{server.url}/api/conversations/count").json() == 1)
         with held_by_another_process(tmp_path / ".convstore" / "index.db.lock"):
             server.process.send_signal(signal.SIGTERM)
-            assert server.process.wait(10) == 1
+            assert server.process.wait(60) == 1
 
 
 def test_a_worker_gets_the_settings_of_its_parent(tmp_path: Path) -> None:

@@ -86,7 +86,7 @@ def test_what_is_deleted_while_the_question_waits_is_kept(root: Path) -> None:
         read_question(outside)
         move_to_trash(root, make_conversation(root, 2).name, time.time_ns() // 1000)
         os.write(outside, b"y\n")
-        assert asking.wait(20) == 0
+        assert asking.wait(60) == 0
     os.close(outside)
     assert [one.id for one in list_trash(root)] == [make_id(2)]
 

@@ -77,7 +77,7 @@ def test_what_it_runs_is_listed_with_its_owner_and_searched_and_no_other_may_wri
     with (
         agent_server(store, OH_LEASE_TTL_SECONDS=str(TTL_S)) as server,
         served(store, CONVSTORE_API_KEY="the-key") as convstore,
-        httpx.Client(base_url=convstore.url, headers=KEY, timeout=30) as client,
+        httpx.Client(base_url=convstore.url, headers=KEY, timeout=60) as client,
     ):
         wait_until_in_step(convstore.url, "the-key")
         one = create(server, tmp_path / "work")

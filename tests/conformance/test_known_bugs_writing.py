@@ -196,7 +196,7 @@ async def test_bug_27_who_follows_while_others_write_gets_each_event_once_in_ord
             await asyncio.to_thread(write_event, directory, number)
             await asyncio.sleep(0.01)
 
-    async with open_store(root) as store, asyncio.timeout(30):
+    async with open_store(root) as store, asyncio.timeout(60):
         writing = asyncio.create_task(write())
         got: list[str] = []
         async for batch in store.follow(ONE):

@@ -32,7 +32,7 @@ def haproxy(directory: Path, convstore_port: int) -> Iterator[str]:
 
 
 def wait_for_status(url: str, status: int) -> None:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 60
     while httpx.get(url).status_code != status:
         assert time.monotonic() < deadline
         time.sleep(0.02)
@@ -43,7 +43,7 @@ def test_a_check_without_a_host_header_follows_the_readiness(root: Path, tmp_pat
         count = f"{url}/api/conversations/count"
         wait_for_status(count, 200)
         root.rename(tmp_path / "elsewhere")  # HAProxy answers 503 itself, because no server is up
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 60
         while "application/json" in httpx.get(count).headers["content-type"]:
             assert time.monotonic() < deadline
             time.sleep(0.02)

@@ -88,7 +88,7 @@ def behind(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
         httpx.Client(base_url=url, headers=KEY | {"Host": HOST}) as client,
     ):
         wait_for(agent_port)
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 60
         while client.get("/api/conversations/count").json() != 1:
             assert time.monotonic() < deadline
             time.sleep(0.05)
@@ -167,7 +167,7 @@ if "OPENHANDS_PYTHON" in os.environ:
                 with (
                     served(store, CONVSTORE_API_KEY="the-key", CONVSTORE_ALLOWED_HOSTS=HOST) as server,
                     nginx(tmp_path, int(server.url.rsplit(":", 1)[1]), agent_port) as url,
-                    httpx.Client(base_url=url, headers=KEY | {"Host": HOST}, timeout=30) as client,
+                    httpx.Client(base_url=url, headers=KEY | {"Host": HOST}, timeout=60) as client,
                 ):
                     _work_with_both(client, tmp_path)
             finally:
@@ -186,7 +186,7 @@ if "OPENHANDS_PYTHON" in os.environ:
         said = {"role": "user", "content": [{"type": "text", "text": "hello"}]}
         assert client.post(f"{one}/events", json=said).status_code == 200
         assert client.patch(one, json={"title": "Named through nginx"}).status_code == 200
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 60
         while True:
             items = client.get("/api/conversations/search").json()["items"]
             named = [item for item in items if item["title"] == "Named through nginx"]

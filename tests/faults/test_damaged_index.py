@@ -83,7 +83,7 @@ async def test_a_damaged_index_is_set_aside_at_the_start_and_built_again(
 
 
 async def until(condition: Callable[[], Awaitable[Any]]) -> None:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while not await condition():
             await asyncio.sleep(0.02)
 

@@ -120,7 +120,9 @@ def test_all_attempts_of_one_that_an_agent_server_took_over_are_refused(root: Pa
         assert (holder.owner, holder.generation) == ("an-agent-server", 2)
 
 
-async def test_after_a_kill_the_next_claim_succeeds_within_a_second(root: Path, open_store: StoreOpener) -> None:
+async def test_after_a_kill_the_next_claim_does_not_wait_for_the_end_of_the_lease(
+    root: Path, open_store: StoreOpener
+) -> None:
     make_conversation(root)
     async with open_store(root) as store:
         with second_process(OWNER, root) as first:
@@ -130,4 +132,4 @@ async def test_after_a_kill_the_next_claim_succeeds_within_a_second(root: Path, 
             async with store.writer(ONE) as conversation:
                 took_s = time.monotonic() - began
                 assert (await conversation.append(make_event(6))).seq == 3
-    assert took_s < 1.0
+    assert took_s < lease.TTL_S / 4

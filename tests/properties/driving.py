@@ -137,7 +137,7 @@ class Http:
     """A server."""
 
     def __init__(self, url: str, key: str) -> None:
-        self._client = httpx.Client(base_url=url, headers={"X-Session-API-Key": key}, timeout=30)
+        self._client = httpx.Client(base_url=url, headers={"X-Session-API-Key": key}, timeout=60)
 
     def close(self) -> None:
         """Hang up."""

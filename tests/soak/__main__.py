@@ -186,7 +186,7 @@ def soak(
     left_open = server.find_left_open()
     files = server.files_at_start, len(server.list_open())
     server.process.terminate()
-    server.process.wait(30)
+    server.process.wait(60)
     for client in clients:
         counted += client.counted
     wrong = [one for client in clients for one in client.wrong] + _wrong_at_the_end(root, clients, outside)

@@ -47,7 +47,7 @@ WRITES: tuple[tuple[str, str, object], ...] = (
 
 
 async def wait_for(client: httpx.AsyncClient, path: str, status: int) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while (await client.get(path)).status_code != status:
             await asyncio.sleep(0.05)
 
@@ -131,7 +131,7 @@ async def test_a_store_that_another_program_emptied_is_empty_after_a_minute(
         assert (await client.get("/api/conversations/count")).status_code == 503
         monkeypatch.setattr(presence, "_BELIEVED_AFTER_S", 0.0)
         await wait_for(client, "/ready", 200)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while (answer := await client.get("/api/conversations/count")).json() != 0:
                 await asyncio.sleep(0.05)
         assert answer.status_code == 200

@@ -78,7 +78,7 @@ async def status(client: httpx.AsyncClient) -> tuple[str, int, int]:
 async def build_waits(client: httpx.AsyncClient, build: Build, done: int = 2) -> None:
     """Wait until the first batch is written, and the second is being read."""
     assert await asyncio.to_thread(build.waits.wait, 30)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while (await status(client))[1] != done:
             await asyncio.sleep(0.01)
 

@@ -260,7 +260,7 @@ async def test_a_stream_ends_with_its_conversation(root: Path, caplog: pytest.Lo
         lines = response.aiter_lines()
         await anext(lines)
         assert (await client.delete(ONE)).is_success
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             assert [line async for line in lines]
     assert error_lines(caplog) == []
 
@@ -275,7 +275,7 @@ async def test_a_stream_ends_at_an_error_of_the_store(root: Path, caplog: pytest
         lines = response.aiter_lines()
         await anext(lines)
         with unreadable(root):
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(60):
                 assert [line async for line in lines]
     assert [record.levelname for record in caplog.records if record.name == "app.api.responses"] == ["WARNING"]
     assert error_lines(caplog) == []

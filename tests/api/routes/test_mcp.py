@@ -39,7 +39,7 @@ ACCEPT = {"Accept": "application/json, text/event-stream"}
 async def connected(url: str, headers: Mapping[str, str] = HEADERS, **given: Any) -> AsyncIterator[Client]:
     """Connect the SDK's client to a server."""
     async with (
-        httpx2.AsyncClient(headers=dict(headers), timeout=30) as http,
+        httpx2.AsyncClient(headers=dict(headers), timeout=60) as http,
         Client(streamable_http_client(url, http_client=http), **given) as client,
     ):
         yield client
@@ -53,7 +53,7 @@ async def search(client: Client, query: str) -> str:
 async def test_the_client_searches_and_gets_links_to_this_server(root: Path, mode: str) -> None:
     make_conversation(root, 1, events=[make_message_event(0, "needle")])
     async with listening(root) as host, connected(f"http://{host}/mcp", mode=mode) as client:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while "1 hit" not in (found := await search(client, "needle")):
                 await asyncio.sleep(0.05)
         assert f"http://{host}/c/{make_id(1)}#e0" in found
@@ -83,7 +83,7 @@ async def _gather(asked: list[Any]) -> list[list[str]]:
 async def test_a_base_path_is_respected(root: Path) -> None:
     make_conversation(root, 1, events=[make_message_event(0, "needle")])
     async with listening(root, base_path="/convstore") as host, connected(f"http://{host}/convstore/mcp") as client:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while "1 hit" not in (found := await search(client, "needle")):
                 await asyncio.sleep(0.05)
     assert f"http://{host}/convstore/c/{make_id(1)}#e0" in found

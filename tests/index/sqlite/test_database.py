@@ -192,6 +192,6 @@ async def test_writers_of_one_process_wait_for_another_program_at_the_same_time(
             done = await asyncio.gather(*(bump(index) for _ in range(3)), return_exceptions=True)
             took_s = time.monotonic() - began
         assert [type(error) for error in done] == [IndexBusy] * 3
-        assert took_s < 3, "each waited for SQLite's 5 s"
+        assert took_s < 5, "each waited for SQLite's 5 s"
         await bump(index)
     assert stored_revision(path) == 2

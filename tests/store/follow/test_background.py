@@ -24,7 +24,7 @@ from tests.conftest import StoreOpener, serving
 
 
 async def until_counted(store: ConversationStore, expected: int) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while await store.count_conversations() != expected:
             await asyncio.sleep(0.01)
 
@@ -45,7 +45,7 @@ async def test_it_waits_for_another_sync_and_then_does_its_own(
             task = asyncio.create_task(sync_until_done(store))
             await asyncio.sleep(0.1)
             assert await store.count_conversations() == 0
-        await asyncio.wait_for(task, 20)
+        await asyncio.wait_for(task, 60)
         assert await store.count_conversations() == 1
     assert [record.message for record in caplog.records if "another process" in record.message] != []
 
@@ -58,14 +58,14 @@ async def test_a_directory_that_is_away_is_waited_for(
         root.rename(tmp_path / "away")
         make_conversation(tmp_path / "away", 2)
         task = asyncio.create_task(sync_until_done(store))
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while "cannot be read" not in caplog.text:
                 await asyncio.sleep(0.01)
         assert await store.count_conversations() == 1
         progress, _ = await store.get_status()
         assert "cannot be read" in str(progress.last_error)
         (tmp_path / "away").rename(root)
-        await asyncio.wait_for(task, 20)
+        await asyncio.wait_for(task, 60)
         assert await store.count_conversations() == 2
         assert (await store.get_status())[0].last_error is None
 
@@ -107,7 +107,7 @@ async def test_a_server_removes_for_good_what_was_deleted_long_ago(root: Path, d
     deleted = [delete(root, number, days_ago) for number, days_ago in ((1, 8), (2, 31), (3, 400))]
     make_conversation(root, 4)
     (root / ".trash" / f".copy-{make_id(4)}.1.00000000").mkdir()  # of a repair that was killed
-    async with serving(Settings(store=root, trash_days=days)) as client, asyncio.timeout(10):
+    async with serving(Settings(store=root, trash_days=days)) as client, asyncio.timeout(60):
         while len(names_in(root / ".trash")) > kept:
             await asyncio.sleep(0.01)
         assert (await client.get("/api/trash")).json()["total"] == kept
@@ -120,7 +120,7 @@ async def test_what_a_killed_create_left_goes_after_a_day(root: Path) -> None:
     for name, age_s in ((".new-photos", 90_000), (old, 90_000), (young, 60)):
         (root / name / "events").mkdir(parents=True)
         os.utime(root / name, (time.time() - age_s, time.time() - age_s))
-    async with serving(Settings(store=root)), asyncio.timeout(10):
+    async with serving(Settings(store=root)), asyncio.timeout(60):
         while (root / old).exists():
             await asyncio.sleep(0.01)
     assert (root / young / "events").exists()
@@ -130,7 +130,7 @@ async def test_what_a_killed_create_left_goes_after_a_day(root: Path) -> None:
 async def test_a_trash_that_is_a_link_is_told_and_harms_nothing(root: Path, caplog: pytest.LogCaptureFixture) -> None:
     (root / ".trash").symlink_to(root)
     make_conversation(root)
-    async with serving(Settings(store=root)) as client, asyncio.timeout(10):
+    async with serving(Settings(store=root)) as client, asyncio.timeout(60):
         while "old entries of the trash cannot be removed" not in caplog.text:
             await asyncio.sleep(0.01)
         assert (await client.delete(f"/api/conversations/{make_id(1)}")).status_code == 500
@@ -147,7 +147,7 @@ async def test_what_cannot_be_removed_is_told_and_harms_nothing(
         raise PermissionError(1, "Operation not permitted", str(path))
 
     monkeypatch.setattr("shutil.rmtree", refuse)
-    async with serving(Settings(store=root)) as client, asyncio.timeout(10):
+    async with serving(Settings(store=root)) as client, asyncio.timeout(60):
         while "old entries of the trash cannot be removed" not in caplog.text:
             await asyncio.sleep(0.01)
         assert (await client.get("/ready")).status_code == 200
@@ -155,7 +155,7 @@ async def test_what_cannot_be_removed_is_told_and_harms_nothing(
 
 
 async def until(condition: Callable[[], Any]) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not await condition():
             await asyncio.sleep(0.02)
 

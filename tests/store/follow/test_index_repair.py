@@ -110,7 +110,7 @@ async def test_an_index_that_is_lost_again_before_it_is_whole_is_put_right_again
         assert store.index.rebuilding
         store.index.path.unlink()
         keeping = asyncio.create_task(keep_usable(store.context))
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while not store.index.path.exists() or store.index.is_out_of_place():
                 await asyncio.sleep(0.05)
         keeping.cancel()

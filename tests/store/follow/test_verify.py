@@ -257,7 +257,7 @@ async def test_a_server_that_is_told_to_verifies_slowly_all_the_time(
     caplog.set_level(logging.INFO)
     async with open_store(root, verify_hours=0.6 / 3600) as store:
         following = asyncio.create_task(run_background(store))
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while "120 conversations, 0 differences" not in caplog.text:
                 await asyncio.sleep(0.02)
             with closing(sqlite3.connect(store.index.path)) as database, database:

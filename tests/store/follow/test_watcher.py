@@ -356,7 +356,7 @@ async def hinted(store: ConversationStore, root: Path) -> AsyncIterator[tuple[Wa
     hints = Recorded(root)
     looking = Watcher(store.context, hints=hints)
     await looking.tick()
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while not hints.watched:
             await asyncio.sleep(0.01)
     yield looking, chosen
@@ -383,12 +383,12 @@ async def test_a_lease_is_a_hint_and_no_activity(root: Path, open_store: StoreOp
     async with open_store(root) as store, hinted(store, root) as (looking, _):
         before = (await listed(store))[ONE]
         lease(path, expires_in_s=45)
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while (await listed(store))[ONE]["owner"] is None:
                 await looking.tick()
         after = (await listed(store))[ONE]
         assert after == before | {"owner": "another-server"}
         append(path)
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while (await listed(store))[ONE]["event_count"] == 2:
                 await looking.tick()

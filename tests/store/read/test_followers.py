@@ -36,7 +36,7 @@ async def test_a_follower_gets_what_is_there_and_what_is_appended_here_and_elsew
 ) -> None:
     path = make_conversation(root, events=2)
     given: list[int] = []
-    async with open_store(root) as store, asyncio.timeout(20), aclosing(store.follow(ONE)) as batches:
+    async with open_store(root) as store, asyncio.timeout(60), aclosing(store.follow(ONE)) as batches:
         async for batch in batches:
             given += [event.name.seq for event in batch]
             if len(given) == 2:
@@ -82,7 +82,7 @@ async def _follow(store: ConversationStore, after: EventName | None, given: list
 
 
 async def _wait_for(given: list[EventName], number: int) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while len(given) < number:
             await asyncio.sleep(0.01)
 
@@ -98,7 +98,7 @@ async def test_a_follower_elsewhere_gets_what_took_the_place_of_events_taken_bac
 
     def refuse(fd: int) -> None:
         if Path(f"/proc/self/fd/{fd}").readlink().name == "events" and not seen.is_set():
-            assert seen.wait(20)
+            assert seen.wait(60)
             raise OSError(errno.EIO, os.strerror(errno.EIO))
         sync_directory(fd)
 
@@ -147,7 +147,7 @@ async def test_events_come_once_while_a_sync_reads_all_of_them_anew(root: Path, 
             return log
 
         given: list[int] = []
-        async with asyncio.timeout(20), aclosing(follow_events(open_log, asyncio.Event(), EventName(1, ""))) as batches:
+        async with asyncio.timeout(60), aclosing(follow_events(open_log, asyncio.Event(), EventName(1, ""))) as batches:
             async for batch in batches:
                 given += [event.name.seq for event in batch]
                 if opened > 5:

@@ -28,7 +28,7 @@ async def test_writes_that_wait_for_the_index_are_committed_together(root: Path,
         commits = store._writers._commits
         with commits._transaction_lock:  # as if a transaction were running
             writing = [asyncio.create_task(append(number, 3)) for number in MANY]
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(60):
                 while len(commits._waiting) < len(MANY):
                     await asyncio.sleep(0.02)
         assert await asyncio.gather(*writing) == [3] * len(MANY)

@@ -38,7 +38,7 @@ def full_disk(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 async def nobody_holds(root: Path) -> bool:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while lease.find_holder(root, ONE) is not None and time.monotonic() < deadline:
         await asyncio.sleep(0.05)
     return lease.find_holder(root, ONE) is None

@@ -193,7 +193,7 @@ async def test_an_idle_one_is_closed_once_its_new_row_can_be_trusted(
     async with opened(open_store, root, idle_s=0.5) as store:
         await append(store)
         revision = (await store.get_status())[0].revision
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while store._writers.has_open(ID) or store._writers._closing:
                 await asyncio.sleep(0.05)
         assert meta_of(path)["updated_at"] == SAVED
