@@ -12,7 +12,8 @@ from fastapi import Response
 from pydantic import BaseModel, Field
 
 from ..errors import ConversationNotFound, StoreError
-from ..model.ids import ConversationId
+from ..model.ids import ConversationId, dashed
+from ..store.admin.erase import Erased
 from ..store.read.reader import StoreReader
 from ..store.store import ConversationStore
 from .headers import TEXT_INDEXED
@@ -30,6 +31,30 @@ class Success(BaseModel):
 
     success: Literal[True] = True
     warning: Warned = None
+
+
+class EraseAnswer(BaseModel):
+    """The result of an erasure. `ids` are the erased conversations, or those that a dry run would erase."""
+
+    ids: list[str]
+    dry_run: bool = False
+    searched: int = Field(default=0, description="the number of erased texts that were searched for in the raw bytes")
+    still_in: list[str] = Field(default=[], description="the files that still hold one of these texts, such as backups")
+    forks: list[str] = Field(default=[], description="conversations that were forked from an erased one")
+    log_empty: bool | None = Field(
+        default=None, description="false: another process used the index, and its write-ahead log was not emptied"
+    )
+
+
+def make_erase_answer(erased: Erased) -> EraseAnswer:
+    """Return the answer for a finished erasure."""
+    return EraseAnswer(
+        ids=[dashed(one) for one in erased.ids],
+        searched=erased.searched,
+        still_in=erased.still_in,
+        forks=[dashed(one) for one in erased.forks],
+        log_empty=erased.log_empty,
+    )
 
 
 class Indexed(BaseModel):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable
+from bisect import bisect_left
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Annotated
 
 import typer
@@ -29,6 +30,33 @@ async def resolve(store: ConversationStore, text: str) -> ConversationId:
     except ConversationNotFound:
         await sync(store)
         return await store.resolve(text)
+
+
+async def resolve_deleted(store: ConversationStore, text: str, deleted: Sequence[ConversationId]) -> ConversationId:
+    """Return the only id that begins with a text, of a conversation or else of those in the trash (sorted).
+
+    Raises:
+        ConversationNotFound: no id begins with the text, or several do.
+    """
+    try:
+        return await resolve(store, text)
+    except ConversationNotFound:
+        return find_deleted(text, deleted)
+
+
+def find_deleted(text: str, deleted: Sequence[ConversationId]) -> ConversationId:
+    """Return the only one of these sorted ids of the trash that begins with a text.
+
+    Raises:
+        ConversationNotFound: no id begins with the text, or several do.
+    """
+    prefix = text.replace("-", "").lower()
+    first = bisect_left(deleted, prefix)
+    found = [one for one in deleted[first : first + 2] if one.startswith(prefix)] if len(prefix) >= 4 else []
+    if len(found) != 1:
+        what = "several" if found else "no"
+        raise ConversationNotFound(f"{what} conversations in the trash begin with {text!r}; see `convstore trash list`")
+    return found[0]
 
 
 async def resolve_all(store: ConversationStore, texts: Iterable[str], *, force: bool = False) -> list[ConversationId]:

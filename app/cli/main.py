@@ -24,6 +24,7 @@ from . import (
     du,
     edit,
     edits,
+    erase,
     index,
     mcp,
     prune,
@@ -111,6 +112,7 @@ add_command(app, "unarchive")(edit.unarchive_command)
 add_command(app, "pin")(edit.pin_command)
 add_command(app, "unpin")(edit.unpin_command)
 add_command(app, "prune")(prune.prune_command)
+add_command(app, "erase")(erase.erase_command)
 add_command(app, "export")(archives.export_command)
 add_command(app, "import")(archives.import_command)
 add_command(app, "du")(du.du_command)

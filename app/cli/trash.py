@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import time
-from bisect import bisect_left
 from contextlib import aclosing
 from functools import partial
 from typing import Annotated
 
 import typer
 
-from ..errors import ConversationNotFound
 from ..files.trash import TrashEntry, list_older
 from ..model.ids import ConversationId, dashed
 from ..model.times import format_us
@@ -25,7 +23,7 @@ from .context import (
     confirm,
     parse_age,
 )
-from .conversation_ids import IdsArgument, do_each, resolve_all
+from .conversation_ids import IdsArgument, do_each, find_deleted, resolve_all
 from .output import LateBar, counted, out, print_json, print_table
 
 app = typer.Typer(help="List, restore or permanently remove deleted conversations.")
@@ -103,24 +101,13 @@ def restore_command(conversations: IdsArgument, context: ContextOptions, dry_run
     async def restore(store: ConversationStore) -> None:
         deleted = await store.list_last_deleted()
         known = sorted(deleted)
-        ids = list(dict.fromkeys(_resolve_deleted(one, known) for one in conversations))
+        ids = list(dict.fromkeys(find_deleted(one, known) for one in conversations))
         for one in ids:
             await store.require_restorable(one, deleted=deleted)
         act = partial(store.restore, deleted=deleted)
         await do_each("restored", ids, act, dry_run=dry_run, json=context.json)
 
     context.run(restore)
-
-
-def _resolve_deleted(text: str, deleted: list[ConversationId]) -> ConversationId:
-    """Return the only one of these sorted ids that begins with a text."""
-    prefix = text.replace("-", "").lower()
-    first = bisect_left(deleted, prefix)
-    found = [one for one in deleted[first : first + 2] if one.startswith(prefix)] if len(prefix) >= 4 else []
-    if len(found) != 1:
-        what = "several" if found else "no"
-        raise ConversationNotFound(f"{what} conversations in the trash begin with {text!r}; see `convstore trash list`")
-    return found[0]
 
 
 @add_command(app, "empty")

@@ -161,8 +161,7 @@ class ConversationStore(StoreReader):
         repair = await asyncio.to_thread(
             conversation_repair.repair, self.reader, directory, conversation_id, instance, now_us
         )
-        done = await self.backlog.rewrite_rows(ConversationDir(directory, conversation_id))
-        self.followers.notify(conversation_id)
+        done = await self.rewrite_rows(ConversationDir(directory, conversation_id))
         return replace(repair, warning=done.warning)
 
     async def create(self, request: Mapping[str, Any]) -> Created:
@@ -225,6 +224,16 @@ class ConversationStore(StoreReader):
             self.context, self.backlog, conversation_id, instance, permanent=permanent, force=force
         )
         self.followers.notify(conversation_id)
+        return done
+
+    async def close_conversation(self, conversation_id: ConversationId) -> str:
+        """Close a conversation unless it is in use, and return this store's name as an owner."""
+        return await self._writers.close_conversation(conversation_id)
+
+    async def rewrite_rows(self, directory: ConversationDir) -> Done:
+        """Write all rows of a conversation again from its files, and tell those who follow it."""
+        done = await self.backlog.rewrite_rows(directory)
+        self.followers.notify(directory.id)
         return done
 
     async def mark(

@@ -56,7 +56,7 @@ VALUES = {"ID": make_id(1), "TITLE": "A name", "KEY=VALUE": "area=store", "PATH"
 
 def arguments(name: str, conversation: str = VALUES["ID"]) -> list[str]:
     """Return what a command needs behind its name."""
-    found = {"export": ["--all"], "prune": ["--older-than", "1h"]}.get(name, [])
+    found = {"export": ["--all"], "prune": ["--older-than", "1h"], "erase": [conversation]}.get(name, [])
     for parameter in COMMANDS[name].params:  # type: ignore[attr-defined]
         if parameter.param_type_name == "argument" and parameter.required:
             kind = (parameter.metavar or parameter.name).upper().removesuffix("...")
@@ -132,6 +132,7 @@ def test_json_is_json(name: str, root: Path, tmp_path: Path, convstore: Command)
         "export": ["--all", "-o", tmp_path / "two.zip"],
         "prune": ["--older-than", "1h", "--yes"],
         "service install": ["--dry-run"],
+        "erase": [make_id(1), "--yes"],
     }
     made = make_conversation(root)
     convstore("export", make_id(1), "--store", root, "-o", tmp_path / "one.zip")

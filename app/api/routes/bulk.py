@@ -1,4 +1,4 @@
-"""Delete, tag, archive, pin, restore or export many conversations in one request.
+"""Delete, erase, tag, archive, pin, restore or export many conversations in one request.
 
 An error of one conversation is reported in its item of the answer; the others are still changed.
 """
@@ -21,6 +21,7 @@ from ...model.ids import ConversationId, dashed
 from ...model.times import to_us
 from ...model.validation import check_tags
 from ...store.admin.archive_export import ExportReport, aiter_of, export, find_named
+from ...store.admin.erase import erase_conversations, require_erasable
 from ...store.read.index_reader import PAGE_MAX
 from ...store.read.reader import StoreReader
 from ...store.write.backlog import Done
@@ -28,7 +29,7 @@ from ...web.html_export import find_encoder
 from ..errors import UNEXPECTED, ErrorBody
 from ..params import AnyId, Store, WritableStore
 from ..query_filters import FilterQuery
-from ..responses import Warned
+from ..responses import EraseAnswer, Warned, make_erase_answer
 from ..streamed import StreamedResponse
 from .archives import log_left_out
 
@@ -108,6 +109,12 @@ class BulkDelete(Bulk):
     force: bool = Field(default=False, description="also delete conversations that have another owner")
 
 
+class BulkErase(Bulk):
+    """The conversations to erase. Ids may also be of conversations in the trash."""
+
+    force: bool = Field(default=False, description="also erase conversations that have another owner")
+
+
 class BulkTag(Bulk):
     """The conversations, the tags to set, and the tags to remove. Other tags stay."""
 
@@ -168,6 +175,20 @@ async def bulk_delete(store: WritableStore, request: BulkDelete) -> BulkAnswer:
     if request.dry_run:
         return await _each(ids, partial(store.require_deletable, force=request.force), dry_run=True)
     return await _each(ids, partial(store.delete, permanent=request.permanent, force=request.force))
+
+
+@router.post("/erase", responses=_CONFLICT | {404: {"model": ErrorBody}})
+async def bulk_erase(store: WritableStore, request: BulkErase) -> EraseAnswer:
+    """Remove conversations for good: files, entries of the trash, rows, free pages of the index, and its log.
+
+    Then search the raw bytes of the index, of the backups beside it and of the trash for their texts. Backups elsewhere
+    are not searched. An error stops the erasure; send the request again to go on.
+    """
+    ids = await _select(store, request, for_good=True)
+    await require_erasable(store, ids, force=request.force)
+    if request.dry_run:
+        return EraseAnswer(ids=[dashed(one) for one in ids], dry_run=True)
+    return make_erase_answer(await erase_conversations(store, ids, force=request.force))
 
 
 @router.post("/tag", responses=_CONFLICT, response_model_exclude_unset=True)

@@ -24,13 +24,22 @@ from ...model.ids import ConversationId, EventName
 from ...model.image import Image, parse_data_url
 from ...model.page import EventOrder
 from ...model.times import to_us
+from ...store.admin.erase import erase_event
 from ...store.read.event_reader import BegunPage, BegunWindow, EventReader, sort_unreadable
 from ...store.read.event_reader import UnreadableEvent as UnreadableAt
 from ...store.read.index_reader import PAGE_MAX
 from ..errors import ErrorBody
 from ..openapi import AnyEvent
 from ..params import IdInPath, IdToWrite, Limit, Moment, PageId, Store, WritableStore
-from ..responses import Success, Warned, ending_stream, json_response, page_response
+from ..responses import (
+    EraseAnswer,
+    Success,
+    Warned,
+    ending_stream,
+    json_response,
+    make_erase_answer,
+    page_response,
+)
 from ..streamed import EVENT_STREAM, EventStream, StreamedResponse, sent_event, sent_event_in_pieces
 from .agents import needs_agent
 from .leases import Generation, Owner
@@ -379,6 +388,17 @@ async def send_message(store: WritableStore, conversation_id: IdToWrite, request
     async with store.writer(ConversationId(conversation_id)) as conversation:
         done = await conversation.send_message(**dump_message(request))
     return Success(warning=done.warning)
+
+
+@write_router.post("/{event_id}/erase", tags=["writing"])
+async def erase_one_event(
+    store: WritableStore, conversation_id: IdToWrite, event_id: Annotated[str, Path(max_length=200)], force: bool = False
+) -> EraseAnswer:
+    """Erase the texts of one event, such as what a tool printed, and search for what is left of them.
+
+    The event keeps its place, id, time and kind. Its texts become `[erased]`.
+    """
+    return make_erase_answer(await erase_event(store, ConversationId(conversation_id), event_id, force=force))
 
 
 @write_router.post("/batch", tags=["owning"], status_code=201, response_model_exclude_none=True)

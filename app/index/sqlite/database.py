@@ -380,6 +380,29 @@ class Index:
             self._note("commit", time.monotonic() - begun_at)
             return result
 
+    async def purge(self) -> bool:
+        """Remove the remains of deleted rows from the files: free pages, parts of pages, and the write-ahead log.
+
+        Needs as much free space as the index has bytes. Return whether the log could be emptied. It cannot while
+        another process keeps reading an older state.
+
+        Raises:
+            IndexBusy: another writer held the index for too long.
+            IndexUnusable: the database is damaged, or the disk is full or fails.
+        """
+        return await asyncio.to_thread(self._purge)
+
+    def _purge(self) -> bool:
+        asked = self._queue.ask()
+        with self._queue.turn(asked), writer_lock(self.path, self._left_s(asked.at)):
+            if self._writer is None:
+                self._writer = Writer(self.path, self.opened)
+            try:
+                return self._writer.purge(patience_s=self._busy_timeout_s)
+            except ERRORS as error:
+                self._damaged = self._damaged or is_damage(error)
+                raise explain(During.USE, error) from error
+
     def _left_s(self, asked_at: float) -> float:
         """Return the seconds that a writer may still wait for another process.
 

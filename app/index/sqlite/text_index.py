@@ -272,6 +272,29 @@ def merge_words(index: WriteConnection, *, begin: bool) -> bool:
     return int(after) - int(before) >= _MERGED_SOMETHING
 
 
+_MERGE_ALL = tuple(
+    Sql(f"INSERT INTO {table} ({table}) VALUES ('optimize')", {})  # noqa: S608
+    for table in ("message_fts", "title_fts")
+)
+_HOLDER = Sql(
+    "SELECT uuid FROM conversation WHERE id IN (SELECT conversation FROM message WHERE instr(text, :part)"
+    " UNION SELECT conversation FROM conversation_info WHERE instr(body, CAST(:part AS BLOB))) LIMIT 1",
+    {},
+)
+
+
+def merge_all_words(index: WriteConnection) -> None:
+    """Merge both text indexes completely, so that they keep no word of a deleted text."""
+    for statement in _MERGE_ALL:
+        index.execute_many(statement, [{}])
+
+
+def find_holder(index: WriteConnection, part: str) -> str | None:
+    """Return a conversation whose texts or body contain `part`, or None. This reads all of them."""
+    rows = index.fetch_all(_HOLDER, {"part": part})
+    return rows[0][0] if rows else None
+
+
 def clear_messages(index: WriteConnection) -> None:
     """Delete all messages. A sync reads them again."""
     index.execute_many(_DELETE_ALL_WORDS, [{}])

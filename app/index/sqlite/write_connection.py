@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import sqlite3
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
@@ -96,6 +97,20 @@ class Writer:
             self._end(commit=False)
             raise
         self._end(commit=True)
+
+    def purge(self, *, patience_s: float) -> bool:
+        """Write the database anew without the remains of deleted rows, and empty the write-ahead log.
+
+        Return whether the log could be emptied. It cannot while a reader uses an older state of the database.
+        """
+        if self._connected is None:
+            self._connected = self._connect()
+        self._connected.execute("VACUUM")
+        until = time.monotonic() + patience_s
+        while True:
+            [busy, _, _] = self._connected.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            if not busy or time.monotonic() > until:
+                return not busy
 
     def close(self) -> None:
         """Close the connection."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import subprocess
 import time
 from contextlib import AsyncExitStack
 from io import BytesIO
@@ -16,7 +17,7 @@ import pytest
 from app import ConversationStore, Settings
 from app.files import layout
 from app.files.trash import move_to_trash
-from tests.builders import make_conversation, make_id
+from tests.builders import make_conversation, make_id, make_message_event
 from tests.conftest import serving
 
 DELETE = "/api/conversations/bulk/delete"
@@ -317,3 +318,25 @@ async def test_many_are_pinned_and_exported_at_once(root: Path) -> None:
         assert all(one in every.text for one in IDS[:3])
         wrong = [{"ids": [IDS[5]]}, {"ids": IDS[:1], "dry_run": True}]
         assert [(await client.post(export, json=one)).status_code for one in wrong] == [404, 422]
+
+
+async def test_conversations_and_events_are_erased_over_http(root: Path) -> None:
+    said = "a sentence that is to vanish from the disk"
+    for number in (1, 2, 3):
+        make_conversation(root, number, events=[make_message_event(0, f"{said} {number}")])
+    async with serving(Settings(store=root)) as client:
+        event = make_message_event(0)["id"]
+        one = await client.post(f"/api/conversations/{make_id(3)}/events/{event}/erase")
+        assert (one.status_code, one.json()["still_in"]) == (200, [])
+        erase = "/api/conversations/bulk/erase"
+        ids = {"ids": [make_id(1), make_id(2)]}
+        planned = (await client.post(erase, json=ids | {"dry_run": True})).json()
+        assert (planned["dry_run"], len(planned["ids"])) == (True, 2)
+        done = (await client.post(erase, json=ids)).json()
+        assert (done["ids"], done["still_in"], done["log_empty"]) == (planned["ids"], [], True)
+        assert (await client.get("/api/conversations/count")).json() == 1
+        assert (await client.post(erase, json=ids)).status_code == 404
+        wanted = {"filter": {"status": "idle"}}
+        assert (await client.post(erase, json=wanted)).json()["code"] == "unexpected_count"
+    ran = subprocess.run(["grep", "-rlaF", said, root], capture_output=True, text=True, check=False)
+    assert ran.stdout == ""
