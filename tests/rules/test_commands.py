@@ -23,6 +23,7 @@ CHANGES = {
     "tag",
     "fork",
     "delete",
+    "erase",
     "restore",
     "import",
     "prune",
