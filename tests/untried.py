@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 from importlib.util import find_spec
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -20,6 +22,13 @@ def _lacks(*programs: str) -> str:
     if missing:
         return f"{' and '.join(missing)} is not installed"
     return "" if (ROOT / ".clients/ready").exists() else "`make clients` was not run, or got nothing from npm"
+
+
+def _may_mount() -> bool:
+    """Whether this process may mount a file system, which takes root and, in a container, a capability."""
+    with TemporaryDirectory() as disk:
+        command = f"mount -t tmpfs -o size=1m tmpfs {disk} && umount {disk}"
+        return subprocess.run(["sh", "-c", command], capture_output=True, check=False).returncode == 0
 
 
 _CANVAS_LACKS = _lacks("node", "chromium")
@@ -40,6 +49,8 @@ _LEFT_OUT = {
             (test, find_spec("mcp"), _NO_MCP)
             for test in ("mcp", "api/routes/test_mcp.py", "cli/test_mcp.py", "conformance/test_mcp_agent.py")
         ),
+        *((test, find_spec("mcp"), _NO_MCP) for test in ("mcp", "api/routes/test_mcp.py", "cli/test_mcp.py")),
+        ("faults/test_full_disk.py", _may_mount(), "this process may not mount a small disk"),
         ("faults/test_every_call.py", is_usable(), "strace is missing or may not attach to a process"),
     )
     if not there

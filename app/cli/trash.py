@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import time
-from contextlib import aclosing
 from functools import partial
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from ..files.trash import TrashEntry, list_older
+from ..files.trash import empty_trash, list_older
 from ..model.ids import ConversationId, dashed
 from ..model.times import format_us
+from ..store.context import require_store
 from ..store.store import ConversationStore
 from .context import (
     ContextOptions,
@@ -120,10 +121,9 @@ def empty_command(
     """
     limit_us = _find_limit(older_than)
 
-    async def read(store: ConversationStore) -> list[TrashEntry]:
-        return list_older(store.reader.root, limit_us)
-
-    entries = context.run(read)
+    require_store(context.settings)
+    root = context.settings.root  # the index is not needed, and cannot be opened on a full disk
+    entries = list_older(root, limit_us)
     ids = [one.id for one in entries]
     if not dry_run:
         if entries:
@@ -132,19 +132,18 @@ def empty_command(
             entries[-1].deleted_at_us + 1 if entries else 0
         )  # entries that are deleted during the question are kept
         with LateBar() as bar:
-            ids = context.run(lambda store: _empty(store, before_us, len(entries), bar))
+            ids = _empty(root, before_us, len(entries), bar)
     if context.json:
         print_json({"ids": [dashed(one) for one in ids], "dry_run": dry_run})
     else:
         out.print(f"{counted(len(ids), 'conversation')} {'would be removed' if dry_run else 'removed'} for good")
 
 
-async def _empty(store: ConversationStore, before_us: int, total: int, bar: LateBar) -> list[ConversationId]:
+def _empty(root: Path, before_us: int, total: int, bar: LateBar) -> list[ConversationId]:
     removed = []
-    async with aclosing(store.empty_trash(before_us)) as entries:
-        async for entry in entries:
-            removed.append(entry.id)
-            bar.show("removed", len(removed), total)
+    for entry in empty_trash(root, before_us):
+        removed.append(entry.id)
+        bar.show("removed", len(removed), total)
     return removed
 
 

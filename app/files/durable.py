@@ -176,6 +176,19 @@ _ADVICE = {
 }
 
 
+def is_full(error: OSError) -> bool:
+    """Whether a write failed because no space or quota is left."""
+    return error.errno in _FULL
+
+
+def describe_full(error: OSError) -> str:
+    """Return which limit was reached, and how to get room."""
+    frees = "`convstore trash empty` (`DELETE /api/trash`) and deleting conversations permanently free room"
+    if error.errno == errno.EDQUOT:
+        return f"the quota of this user, group or directory is used up ({error.strerror}); {frees}, or raise the quota"
+    return f"the disk has no room ({error.strerror}); {frees}"
+
+
 @contextmanager
 def explain_errors(what: str) -> Iterator[None]:
     """Convert an OSError of the block into an error for users; `what` names the written thing. FileExistsError passes.
@@ -192,9 +205,7 @@ def explain_errors(what: str) -> Iterator[None]:
         raise no_locks(what) from error
     except OSError as error:
         if error.errno in _FULL:
-            raise DiskFull(
-                f"{what} could not be written: {error.strerror}; nothing changed. Free some space and try again"
-            ) from error
+            raise DiskFull(f"{what} could not be written: {describe_full(error)}; nothing changed") from error
         advice = _ADVICE.get(error.errno or 0, "Check the disk and the permissions of the conversations directory")
         raise WriteFailed(
             f"{what} could not be written ({error.strerror or error}); it is not acknowledged. {advice}"

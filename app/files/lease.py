@@ -263,6 +263,25 @@ def hold_lease(root: Path, directory: str, fd: int, lease: Lease) -> Iterator[No
         yield
 
 
+@contextmanager
+def hold_unclaimed(directory: str, root: Path, fd: int, instance: str, *, force: bool) -> Iterator[None]:
+    """Hold the lease's lock without writing a lease, after checking that no other owner is alive.
+
+    This needs no space on the disk. With `force`, a living owner loses its lease.
+
+    Raises:
+        ConversationOwned: another owner is alive, and `force` is false.
+        LockTimeout: another program held the lock for 10 s.
+    """
+    with hold_lock(LEASE_LOCK, _LOCK_TIMEOUT_S, dir_fd=fd):
+        now_lease = _read(fd, LEASE) or _read(fd, LAST_LEASE)
+        if is_held(root, now_lease):
+            if not force and now_lease is not None and now_lease.owner != instance:
+                raise ConversationOwned(describe_owner(directory, now_lease))
+            durable.remove_if_there(fd, LEASE)
+        yield
+
+
 def check_lease(root: Path, directory: str, lease: Lease) -> Lease:
     """Return a client's lease as it is on disk, if it is still valid.
 

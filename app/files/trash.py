@@ -22,6 +22,7 @@ from ..errors import (
     ConversationExists,
     ConversationNotFound,
     DirectoryTaken,
+    DiskFull,
     NotInTrash,
     StoreError,
     StoreUnavailable,
@@ -32,6 +33,7 @@ from ..model.ids import ConversationId, find_conversation_id
 from . import durable, layout, lease
 from .durable import remove_tree, rename, sync_directories
 from .layout import LOG_LOCK, LOG_LOCK_TIMEOUT_S, Kind
+from .lease import ClaimedLease
 
 TRASH = ".trash"
 
@@ -321,7 +323,8 @@ def _name_aside(root: Path, what: str) -> Path:
 def delete_conversation(root: Path, directory: str, instance: str, now_us: int, *, force: bool = False) -> TrashEntry:
     """Move a conversation into the trash, durably.
 
-    A write in progress finishes first; a later one by its owner is refused.
+    A write in progress finishes first; a later one by its owner is refused. On a full disk, no lease can be written;
+    then the ownership is only checked, so that deleting still works and frees space.
 
     Raises:
         ConversationOwned: another owner is alive; `force` deletes anyway.
@@ -329,7 +332,9 @@ def delete_conversation(root: Path, directory: str, instance: str, now_us: int, 
         LockTimeout: another program kept a lock.
         DiskFull, WriteFailed: the move failed; nothing changed.
     """
-    claimed = lease.claim(root, directory, instance, force=force)
+    claimed: ClaimedLease | None = None
+    with suppress(DiskFull):
+        claimed = lease.claim(root, directory, instance, force=force)
     with lease.open_to_write(root, directory) as fd, ExitStack() as locks:
         try:
             events_fd = locks.enter_context(layout.open_directory(layout.EVENTS, fd))
@@ -337,6 +342,10 @@ def delete_conversation(root: Path, directory: str, instance: str, now_us: int, 
             pass  # without events/ there is no log to lock
         else:
             locks.enter_context(hold_lock(LOG_LOCK, LOG_LOCK_TIMEOUT_S, dir_fd=events_fd))
-        locks.enter_context(lease.hold_lease(root, directory, fd, claimed.lease))
-        lease.undo_claim_locked(root, fd, claimed)
+        if claimed is None:
+            locks.enter_context(lease.hold_unclaimed(directory, root, fd, instance, force=force))
+        else:
+            locks.enter_context(lease.hold_lease(root, directory, fd, claimed.lease))
+            with suppress(DiskFull):  # the lease moves into the trash
+                lease.undo_claim_locked(root, fd, claimed)
         return move_to_trash(root, directory, now_us)

@@ -392,7 +392,10 @@ async def send_message(store: WritableStore, conversation_id: IdToWrite, request
 
 @write_router.post("/{event_id}/erase", tags=["writing"])
 async def erase_one_event(
-    store: WritableStore, conversation_id: IdToWrite, event_id: Annotated[str, Path(max_length=200)], force: bool = False
+    store: WritableStore,
+    conversation_id: IdToWrite,
+    event_id: Annotated[str, Path(max_length=200)],
+    force: bool = False,
 ) -> EraseAnswer:
     """Erase the texts of one event, such as what a tool printed, and search for what is left of them.
 

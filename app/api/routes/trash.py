@@ -1,14 +1,19 @@
-"""The trash: list the deleted conversations, restore one, or remove it permanently."""
+"""The trash: list the deleted conversations, restore one, or remove one or all permanently."""
 
 from __future__ import annotations
 
+import asyncio
+import time
+from contextlib import aclosing
+from datetime import datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Response
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict, Field
 
+from ...files.trash import list_older
 from ...model.ids import ConversationId, dashed
-from ...model.times import format_us
+from ...model.times import format_us, to_us
 from ..errors import ErrorBody
 from ..params import IdToWrite, Store, WritableStore
 from ..responses import written_response
@@ -44,6 +49,40 @@ async def list_trash(
         for one, title in entries
     ]
     return TrashPage(items=items, total=total)
+
+
+class EmptyTrash(BaseModel):
+    """Which entries to remove for good: all, or those that were deleted before a time."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    deleted_at__lt: datetime | None = None
+    dry_run: bool = Field(default=False, description="return the entries without removing them")
+
+
+class EmptiedTrash(BaseModel):
+    """The conversations that were removed for good, or would be."""
+
+    ids: list[str]
+    dry_run: bool = False
+
+
+@router.post("/api/trash/empty", responses={500: {"model": ErrorBody}})
+async def empty_trash(store: WritableStore, request: EmptyTrash | None = None) -> EmptiedTrash:
+    """Remove entries of the trash for good, oldest first. This works on a full disk."""
+    asked = request or EmptyTrash()
+    before_us = to_us(asked.deleted_at__lt) if asked.deleted_at__lt else time.time_ns() // 1000
+    if asked.dry_run:
+        entries = await asyncio.to_thread(list_older, store.reader.root, before_us)
+        return EmptiedTrash(ids=[dashed(one.id) for one in entries], dry_run=True)
+    async with aclosing(store.empty_trash(before_us)) as removed:
+        return EmptiedTrash(ids=[dashed(one.id) async for one in removed])
+
+
+@router.delete("/api/trash", responses={500: {"model": ErrorBody}})
+async def delete_trash(store: WritableStore) -> EmptiedTrash:
+    """Remove all entries of the trash for good. This works on a full disk."""
+    return await empty_trash(store)
 
 
 @router.delete("/api/trash/{conversation_id}", status_code=204, responses={404: {"model": ErrorBody}})

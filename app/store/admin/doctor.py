@@ -15,11 +15,12 @@ from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from enum import StrEnum
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import NamedTuple
 
 from ...errors import IndexBusy, IndexDamaged, IndexUnusable, StoreError, StoreUnavailable
 from ...exclusive_rename import find_way
-from ...files import layout, lease, liveness, staging, trash
+from ...files import durable, layout, lease, liveness, staging, trash
 from ...files.census import Foreign, describe, take_census
 from ...files.layout import LEASE
 from ...files.metadata_reader import list_future_conversations
@@ -45,6 +46,7 @@ _FORBIDDEN = os.strerror(errno.EACCES)
 _REBUILD = "`convstore index rebuild`; a running server, or any command, also rebuilds a damaged index by itself"
 _SPARE_BYTES = 256 << 20
 _SPARE_INODES = 10_000
+_WRITTEN_BYTES = 1 << 16
 _MB = 1_000_000
 _STAGING = (".new-", ".import-")
 _OLD_S = 3600
@@ -302,6 +304,19 @@ def _check_writing(root: Path) -> Iterator[Finding]:
             yield problem("file names", f"no file can be made in {own} ({error.strerror})", "check the disk")
         else:
             yield ok("file names", f"new files get their names by {way.value}")
+        yield from _check_room(own)
+
+
+def _check_room(own: Path) -> Iterator[Finding]:
+    """Write a small file. Only this shows a quota: free bytes of the disk say nothing about it."""
+    try:
+        with TemporaryFile(dir=own) as file:
+            file.write(bytes(_WRITTEN_BYTES))
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        if durable.is_full(error):
+            yield problem("room", f"nothing can be written to {own.parent}", durable.describe_full(error))
 
 
 def _check_space(check: str, disk: FileSystem, *, needed: int) -> Finding:

@@ -12,11 +12,11 @@ from typing import NamedTuple
 
 from ...files import event_erasure, trash
 from ...files.layout import ConversationDir
-from ...files.raw_search import find_in_files, list_beside
 from ...index.sqlite import text_index
 from ...model.filters import ConversationFilter
 from ...model.ids import ConversationId
 from ...processes import Spawn, die_with_parent
+from ...raw_search import find_in_files, list_beside
 from ..read.lookup import find_directory, get_directory
 from ..store import ConversationStore
 

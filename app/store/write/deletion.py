@@ -48,6 +48,8 @@ async def delete(
     done = await backlog.delete_rows([ConversationDir(directory, conversation_id), *below])
     if permanent:
         await asyncio.to_thread(trash.remove, root, entry)
+        if done.warning is not None:  # the removal may have freed the space that the index needs
+            done = await backlog.delete_rows([ConversationDir(directory, conversation_id), *below])
     return done
 
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from app.files import raw_search
-from app.files.raw_search import find_in_files, list_beside
+from app import raw_search
+from app.raw_search import find_in_files, list_beside
 
 
 def test_each_file_is_named_with_the_needles_that_it_has(tmp_path: Path) -> None:
