@@ -13,9 +13,13 @@ import sys
 import unicodedata
 from contextvars import ContextVar
 from datetime import UTC, datetime
+from typing import Any
 
 request_id: ContextVar[str] = ContextVar("request_id", default="")
 """The id of the HTTP request that is being answered, or "" outside of a request."""
+
+trace_id: ContextVar[str] = ContextVar("trace_id", default="")
+"""The trace id that the request brought in `traceparent`, or ""."""
 
 
 def is_plain(log_format: str) -> bool:
@@ -40,6 +44,7 @@ def configure(level: str, log_format: str = "auto") -> None:
             "root": {"handlers": ["stderr"], "level": level.upper()},
             "loggers": {
                 "aiosqlite": {"level": "INFO"},
+                "audit": {"level": "INFO"},  # also where `level` is higher
                 "alembic": {"level": "WARNING"},
                 "uvicorn.error": {"level": "INFO", "filters": [_is_of_no_socket]},
             },
@@ -71,19 +76,22 @@ class PlainFormatter(logging.Formatter):
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object for each record, in ASCII: time (UTC), level, logger, message, request_id, error."""
+    """One JSON object for each record, in ASCII: time (UTC), level, logger, message, request_id, trace_id, error.
+
+    A record may bring further fields in `extra={"fields": {...}}`.
+    """
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line."""
-        fields = {
+        fields: dict[str, Any] = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
             "logger": record.name,
             "message": record.getMessage(),
+            **getattr(record, "fields", {}),
         }
-        request = request_id.get()
-        if request:
-            fields["request_id"] = request
+        ids = {"request_id": request_id.get(), "trace_id": trace_id.get()}
+        fields |= {name: one for name, one in ids.items() if one}
         if record.exc_info:
             fields["error"] = self.formatException(record.exc_info)
         return json.dumps(fields)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from functools import cached_property
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import SplitResult, urlsplit
@@ -56,6 +57,11 @@ class Settings(BaseSettings):
     no_auth: bool = Field(default=False, description="Serve without a key. Only on a loopback address.")
     allowed_hosts: Annotated[list[str], NoDecode] = Field(
         default=[], description="Further Host headers to accept, separated by commas; * accepts any."
+    )
+    trusted_proxies: Annotated[list[str], NoDecode] = Field(
+        default=[],
+        description="The proxies whose X-Forwarded-For, -Proto and -Host are believed, separated by commas: addresses, "
+        "networks such as 10.0.0.0/8, or unix for peers on a Unix socket.",
     )
     timezone: str | None = Field(
         default=None,
@@ -129,7 +135,7 @@ class Settings(BaseSettings):
         default=500, ge=0, description="The maximum number of open sockets and event streams in each process."
     )
 
-    @field_validator("api_key", "read_keys", "allowed_hosts", mode="before")
+    @field_validator("api_key", "read_keys", "allowed_hosts", "trusted_proxies", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         if isinstance(value, str):
@@ -149,6 +155,18 @@ class Settings(BaseSettings):
     @classmethod
     def _only_names(cls, value: list[str]) -> list[str]:
         return [_host_name(host) for host in value]
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _only_networks(cls, value: list[str]) -> list[str]:
+        for one in value:
+            try:
+                one == "unix" or ip_network(one, strict=False)
+            except ValueError as error:
+                raise ValueError(
+                    f"{one!r} is not an address or a network; write 10.0.0.5, 10.0.0.0/8 or unix"
+                ) from error
+        return value
 
     @field_validator("timezone")
     @classmethod

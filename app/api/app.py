@@ -21,6 +21,8 @@ from ..store.follow.background import run_background
 from ..store.store import ConversationStore
 from ..web import pages
 from . import errors, openapi
+from .access.audit import Audit
+from .access.forwarded import ForwardedMiddleware
 from .access.key_files import KeyFiles, load_keys, load_read_keys
 from .access.keys import Keys
 from .auth import OPEN_PATHS, ApiKeyMiddleware, HostMiddleware
@@ -102,6 +104,7 @@ def create_app(settings: Settings, keys: Sequence[str] | None = None, *, ends_pr
         keys, _ = load_keys(settings)
     valid_keys = Keys(keys, settings.state_dir, load_read_keys(settings) if keys else [])
     app_metrics = Metrics()
+    audit = Audit()
     open_paths = OPEN_PATHS | ({"/metrics"} if settings.open_metrics else frozenset())
     app = FastAPI(
         title="convstore",
@@ -113,8 +116,9 @@ def create_app(settings: Settings, keys: Sequence[str] | None = None, *, ends_pr
         # Append the routes directly, because include_router would build each route a second time at every start.
         routes=[*(route for router in _ROUTERS for route in router.routes), *mcp.ROUTES, *pages.ROUTES],
         middleware=[
+            *([Middleware(ForwardedMiddleware, trusted=trusted)] if (trusted := settings.trusted_proxies) else []),
             *([Middleware(BasePathMiddleware, base_path=settings.base_path)] if settings.base_path else []),
-            Middleware(ObservabilityMiddleware, metrics=app_metrics, unrouted=conversations.CACHED_ROUTES),
+            Middleware(ObservabilityMiddleware, metrics=app_metrics, audit=audit, unrouted=conversations.CACHED_ROUTES),
             Middleware(HostMiddleware, hosts=_allowed_hosts(settings)),
             Middleware(
                 CORSMiddleware,
@@ -137,6 +141,7 @@ def create_app(settings: Settings, keys: Sequence[str] | None = None, *, ends_pr
     app.state.keys = valid_keys
     app.state.key_files = KeyFiles(settings, valid_keys)
     app.state.metrics = app_metrics
+    app.state.audit = audit
     app.state.started = time.monotonic()
     upkeep.install(app, settings)
     errors.install(app)

@@ -8,6 +8,7 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ..errors import ReadOnlyKey
+from .access.audit import READING_POSTS, SAFE_METHODS
 from .access.keys import Keys, read_given_key, require_full_key
 from .errors import error_response
 from .headers import API_KEY, join_header
@@ -24,11 +25,7 @@ SHELL_PATHS = frozenset({*PAGE_PATHS, "/api/session"})
 SHELL_PREFIXES = ("/c/", "/static/")
 """Paths of the page without its data, and of signing in, which need no key either."""
 
-READING_POSTS = frozenset({"/api/conversations/bulk/export", "/mcp"})
-"""Requests that change nothing although their method is POST."""
-
 _REQUESTS = ("http", "websocket")
-_SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 
 
 class HostMiddleware:
@@ -90,7 +87,7 @@ def _parse_address(text: str) -> IPv4Address | IPv6Address:
 
 
 def _is_write_or_socket(scope: Scope) -> bool:
-    return scope["type"] == "websocket" or scope["method"] not in _SAFE_METHODS
+    return scope["type"] == "websocket" or scope["method"] not in SAFE_METHODS
 
 
 async def _refuse(status: int, code: str, detail: str, scope: Scope, receive: Receive, send: Send) -> None:

@@ -22,6 +22,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from .. import logs
 from ..errors import StoreError
 from ..store.read.reader import StoreReader
+from .access.audit import Audit
+from .access.audit import begin as begin_audit
 from .errors import error_response
 from .headers import INDEXED, REQUEST_ID, SECURITY_HEADERS, join_header
 from .metrics import Metrics
@@ -37,6 +39,7 @@ _CONTENT_POLICY = _SECURITY[-1][0]
 _REQUEST_ID = REQUEST_ID.lower().encode()
 _INDEXED = INDEXED.lower().encode()
 _match_id = re.compile(rb"[A-Za-z0-9._-]{1,64}").fullmatch
+_match_traceparent = re.compile(rb"(?!ff)[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}(?:-.*)?").fullmatch
 _SLOW_S = 2.0
 _PATH_MAX = 200
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
@@ -57,9 +60,10 @@ class ObservabilityMiddleware:
     string may contain the API key.
     """
 
-    def __init__(self, app: ASGIApp, metrics: Metrics, unrouted: Iterable[str]) -> None:
+    def __init__(self, app: ASGIApp, metrics: Metrics, audit: Audit, unrouted: Iterable[str]) -> None:
         self._app = app
         self._metrics = metrics
+        self._audit = audit
         self._unrouted = frozenset(unrouted)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -72,6 +76,8 @@ class ObservabilityMiddleware:
         given = join_header(scope, _REQUEST_ID)
         request_id = given if _match_id(given) else secrets.token_hex(8).encode()
         logs.request_id.set(request_id.decode())
+        logs.trace_id.set(_find_trace_id(scope))
+        begin_audit()
         if scope["type"] == "websocket":
             await self._app(scope, receive, send)
             return
@@ -100,19 +106,30 @@ class ObservabilityMiddleware:
 
     def _record(self, scope: Scope, status: int, seconds: float) -> None:
         method = scope["method"] if scope["method"] in _METHODS else _OTHER
-        count, duration = self._metrics.request(method, self._route(scope), status)
+        route = self._route(scope)
+        self._audit.record_request(scope, method, route, status)
+        count, duration = self._metrics.request(method, route, status)
         count.inc()
         duration.observe(seconds)
         failed = status >= 500 and status != HTTPStatus.NOT_IMPLEMENTED
         level = logging.WARNING if failed or seconds > _SLOW_S else logging.DEBUG
         if log.isEnabledFor(level):
-            log.log(level, "%s %s %d in %.1f ms", method, scope["path"][:_PATH_MAX], status, seconds * 1000)
+            ms = round(seconds * 1000, 1)
+            fields = {"method": method, "route": route, "status": status, "duration_ms": ms}
+            path = scope["path"][:_PATH_MAX]
+            log.log(level, "%s %s %d in %.1f ms", method, path, status, ms, extra={"fields": fields})
 
     def _route(self, scope: Scope) -> str:
         """Return the pattern of the path, so that no id becomes a label."""
         if scope["path"] in self._unrouted:
             return str(scope["path"])
         return str(getattr(scope.get("route"), "path", _OTHER))
+
+
+def _find_trace_id(scope: Scope) -> str:
+    """Return the trace id of the W3C header `traceparent`, or ""."""
+    match = _match_traceparent(join_header(scope, b"traceparent"))
+    return match[1].decode() if match and match[1].strip(b"0") else ""
 
 
 def _progress(scope: Scope) -> list[tuple[bytes, bytes]]:

@@ -129,6 +129,7 @@ def options(settings: Settings) -> dict[str, Any]:
         "log_config": None,
         "access_log": False,
         "server_header": False,
+        "proxy_headers": False,  # uvicorn would trust every peer of this machine; see `ForwardedMiddleware`
         "ws": DrainedSocket,
         "ws_max_size": _FRAME_MAX_BYTES,
         "timeout_graceful_shutdown": math.ceil(settings.shutdown_timeout_s),

@@ -20,6 +20,7 @@ from app.api.app import create_app
 from app.api.headers import API_KEY, REQUEST_ID
 from app.api.middleware import BODY_MAX_BYTES
 from app.cli.serve import listen
+from app.logs import JsonFormatter
 from tests.api.clients import http_client, listening, raising, read_metrics
 from tests.builders import make_conversation, make_id
 from tests.conftest import serving
@@ -223,3 +224,37 @@ async def test_options_names_the_methods_of_a_path(client: httpx.AsyncClient, pa
 
 async def test_options_of_an_unknown_path_is_not_found(client: httpx.AsyncClient) -> None:
     assert (await client.options("/nothing")).status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("given", "trace_id"),
+    [
+        (f"00-{'a1' * 16}-{'b2' * 8}-01", "a1" * 16),
+        (f"01-{'a1' * 16}-{'b2' * 8}-01-more", "a1" * 16),
+        (f"ff-{'a1' * 16}-{'b2' * 8}-01", None),
+        (f"00-{'0' * 32}-{'b2' * 8}-01", None),
+        (f"00-{'A1' * 16}-{'b2' * 8}-01", None),
+        ("", None),
+    ],
+)
+async def test_a_json_line_of_a_request_has_fields(root: Path, given: str, trace_id: str | None) -> None:
+    lines: list[str] = []
+    handler = logging.Handler()
+    handler.emit = lambda record: lines.append(JsonFormatter().format(record))  # type: ignore[method-assign]
+    logger = logging.getLogger("app.api.middleware")
+    level = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.DEBUG)
+    try:
+        async with serving(Settings(store=root)) as client:
+            lines.clear()
+            await client.get("/health?secret", headers={"traceparent": given, "X-Request-ID": "r1"})
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(level)
+    fields = json.loads(lines[0])
+    assert fields.pop("duration_ms") >= 0
+    assert {name: fields.get(name) for name in ("method", "route", "status", "request_id", "trace_id")} == {
+        "method": "GET", "route": "/health", "status": 200, "request_id": "r1", "trace_id": trace_id,
+    }  # fmt: skip
+    assert "secret" not in lines[0]

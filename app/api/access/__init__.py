@@ -1,1 +1,1 @@
-"""Who may do what: the API keys, and the files that hold them."""
+"""Who may do what, and who did: the API keys and their files, trusted proxies, and the audit trail."""

@@ -17,7 +17,7 @@ from ..sessions import Tokens
 
 _API_KEY = API_KEY.lower().encode()
 _AUTHORIZATION = AUTHORIZATION.lower().encode()
-_FINGERPRINT_DIGITS = 8
+FINGERPRINT_DIGITS = 8
 
 
 class Right(StrEnum):
@@ -37,7 +37,7 @@ class Key:
     @property
     def fingerprint(self) -> str:
         """The name of the key in logs: the first 8 digits of its SHA-256, which do not reveal it."""
-        return sha256(self.secret.encode()).hexdigest()[:_FINGERPRINT_DIGITS]
+        return sha256(self.secret.encode()).hexdigest()[:FINGERPRINT_DIGITS]
 
 
 class Keys:

@@ -26,6 +26,7 @@ from ...store.read.index_reader import PAGE_MAX
 from ...store.read.reader import StoreReader
 from ...store.write.backlog import Done
 from ...web.html_export import find_encoder
+from ..access import audit
 from ..errors import UNEXPECTED, ErrorBody
 from ..params import AnyId, Store, WritableStore
 from ..query_filters import FilterQuery
@@ -255,6 +256,7 @@ async def bulk_restore(store: WritableStore, request: BulkRestore) -> BulkAnswer
     else:
         since_us = to_us(request.deleted_at__gte) if request.deleted_at__gte else 0
         ids = [one.id for one in deleted.values() if one.deleted_at_us >= since_us]
+    audit.mention(map(dashed, ids))
     if request.dry_run:
         return await _each(ids, partial(store.require_restorable, deleted=deleted), dry_run=True)
     return await _each(ids, partial(store.restore, deleted=deleted))
@@ -262,6 +264,15 @@ async def bulk_restore(store: WritableStore, request: BulkRestore) -> BulkAnswer
 
 async def _select(
     store: StoreReader, request: Selection, *, for_good: bool = False, for_reading: bool = False
+) -> list[ConversationId]:
+    """Return the selected conversations, and mention them in the audit line."""
+    ids = await _find_selected(store, request, for_good=for_good, for_reading=for_reading)
+    audit.mention(map(dashed, ids))
+    return ids
+
+
+async def _find_selected(
+    store: StoreReader, request: Selection, *, for_good: bool, for_reading: bool
 ) -> list[ConversationId]:
     if request.filter is None:
         ids = list(dict.fromkeys(ConversationId(one) for one in request.ids or ()))

@@ -10,6 +10,7 @@ import logging
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from datetime import datetime
+from http import HTTPStatus
 from typing import Any, NamedTuple, cast
 from uuid import uuid4
 
@@ -23,7 +24,9 @@ from ...model.agent_server.message_request import SocketMessage, dump_message
 from ...model.ids import ConversationId
 from ...store.read.reader import StoreReader
 from ...store.store import ConversationStore
+from ..access.audit import Act, Audit
 from ..access.keys import Keys, read_given_key, require_full_key
+from ..errors import STATUS_OF
 from ..streamed import run_until_one_ends
 
 log = logging.getLogger(__name__)
@@ -144,11 +147,23 @@ async def _has_key(socket: WebSocket, key: str | None) -> bool:
     if keys.required and given:
         socket.scope["key"] = keys.find(given)
         if socket.scope["key"] is None:
-            return False
+            return _refuse_key(socket)
     await socket.accept()
     if keys.required and not given:
         socket.scope["key"] = keys.find(await _receive_key(socket))
-    return not keys.required or socket.scope["key"] is not None
+    return not keys.required or socket.scope["key"] is not None or _refuse_key(socket)
+
+
+def _refuse_key(socket: WebSocket) -> bool:
+    """Write the audit line of a refused key, and return False."""
+    _audit(socket, Act.REFUSED_KEY, HTTPStatus.UNAUTHORIZED)
+    return False
+
+
+def _audit(socket: WebSocket, act: Act, status: int) -> None:
+    audit: Audit = socket.app.state.audit
+    route = getattr(socket.scope.get("route"), "path", "socket")
+    audit.record(socket.scope, act, "SOCKET", route, status)
 
 
 async def _receive_key(socket: WebSocket) -> bytes:
@@ -182,8 +197,10 @@ async def _receive(socket: WebSocket, store: ConversationStore, one: Conversatio
         except InvalidConversation as error:
             await frames.send_error("ValidationError", str(error))
         except StoreError as error:
+            _audit(socket, Act.WRITE, STATUS_OF[error.code])
             await frames.send_error(error.code, f"Your message is not saved: {error}")
         else:
+            _audit(socket, Act.WRITE, HTTPStatus.OK)
             notice = make_environment_event("ConversationErrorEvent", code="NoAgent", detail=NOTHING_RUNS)
             await frames.send_notice(notice)
     raise WebSocketDisconnect

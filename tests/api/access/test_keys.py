@@ -14,9 +14,9 @@ from fastapi.routing import APIRoute
 from websockets.asyncio.client import connect
 
 from app import Settings
+from app.api.access.audit import READING_POSTS
 from app.api.access.keys import Key, Keys, Right
 from app.api.app import create_app
-from app.api.auth import READING_POSTS
 from app.api.headers import API_KEY
 from tests.api.clients import KEY, http_client, listening
 from tests.builders import make_conversation, make_id
@@ -58,6 +58,7 @@ async def test_a_read_only_key_reads_all_and_writes_nothing(reader: httpx.AsyncC
     assert (await reader.head(ONE)).status_code == 200
     exported = await reader.post("/api/conversations/bulk/export", json={"ids": [make_id(1)]})
     assert exported.status_code == 200
+    assert (await reader.post("/mcp", json={})).status_code != 403  # all its tools only read
     refused = [
         (method, route.path)
         for route in create_app(settings, [FULL]).routes

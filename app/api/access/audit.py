@@ -1,0 +1,125 @@
+"""The audit trail: one log line for each write, export and refused key. It never has a query, a body or a key."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterable
+from contextvars import ContextVar
+from enum import StrEnum
+from hashlib import sha256
+from typing import Any
+
+from starlette.types import Scope
+
+from ...model.ids import dashed, find_conversation_id
+from .keys import FINGERPRINT_DIGITS, read_given_key
+
+log = logging.getLogger("audit")
+
+SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+READING_POSTS = frozenset({"/api/conversations/bulk/export", "/mcp"})
+"""Requests that change nothing although their method is POST."""
+
+_EXPORTS = ("/export", "/download-trajectory/{conversation_id}")
+_REFUSED_PER_MINUTE = 60
+_IDS_MAX = 100
+_TEXT_MAX = 64
+
+
+class Act(StrEnum):
+    """What a line is about."""
+
+    WRITE = "write"
+    EXPORT = "export"
+    REFUSED_KEY = "refused key"
+
+
+_conversations: ContextVar[list[str] | None] = ContextVar("audited_conversations", default=None)
+
+
+def begin() -> None:
+    """Begin a request that has no conversations yet."""
+    _conversations.set([])
+
+
+def mention(ids: Iterable[str]) -> None:
+    """Add conversations that this request changes or exports, and that its path does not name."""
+    known = _conversations.get()
+    if known is not None:
+        known.extend(ids)
+
+
+class Audit:
+    """Writes the lines of one application. Refused keys get 60 lines a minute; the others are counted."""
+
+    def __init__(self) -> None:
+        self._minute = 0
+        self._refused = 0
+
+    def record_request(self, scope: Scope, method: str, route: str, status: int) -> None:
+        """Write the line of a finished request, if it needs one."""
+        if status in (401, 403):
+            act = Act.REFUSED_KEY if status == 401 or "key" in scope else Act.WRITE  # 403 also refuses foreign pages
+        elif route.endswith(_EXPORTS):
+            act = Act.EXPORT
+        elif method not in SAFE_METHODS and route not in READING_POSTS:
+            act = Act.WRITE
+        else:
+            return
+        self.record(scope, act, method, route, status)
+
+    def record(self, scope: Scope, act: Act, method: str, route: str, status: int) -> None:
+        """Write one line. `status` is the HTTP status, or for a frame of a socket the one that it would have."""
+        skipped = 0
+        if act is Act.REFUSED_KEY:
+            allowed, skipped = self._count_refused()
+            if not allowed:
+                return
+        result = "done" if status < 400 else "refused" if status < 500 else "failed"
+        ids = [*dict.fromkeys([*_list_named(scope), *(_conversations.get() or ())])]
+        told: dict[str, Any] = {
+            "audit": act.value,
+            "result": result,
+            "method": method,
+            "route": route,
+            "status": int(status),
+            **({"conversations": ids[:_IDS_MAX]} if ids else {}),
+            **({"conversations_count": len(ids)} if len(ids) > _IDS_MAX else {}),
+            "client": (scope.get("client") or ("",))[0] or "unix",
+            **({"key": name} if (name := _name_key(scope)) else {}),
+            **({"not_logged": skipped} if skipped else {}),
+        }
+        about = " ".join(
+            f"{name}={','.join(value) if isinstance(value, list) else value}"
+            for name, value in told.items()
+            if name not in ("audit", "method", "route", "status")
+        )
+        log.info("%s: %s %s %d %s", act.value, method, route, status, about, extra={"fields": told})
+
+    def _count_refused(self) -> tuple[bool, int]:
+        """Return whether a refused key gets a line, and how many got none since the minute before."""
+        minute, skipped = int(time.monotonic() // 60), 0
+        if minute != self._minute:
+            skipped = max(self._refused - _REFUSED_PER_MINUTE, 0)
+            self._minute, self._refused = minute, 0
+        self._refused += 1
+        return self._refused <= _REFUSED_PER_MINUTE, skipped
+
+
+def _list_named(scope: Scope) -> list[str]:
+    """Return the conversation in the path, as an id with dashes or as the client wrote it."""
+    given = scope.get("path_params", {}).get("conversation_id")
+    if not isinstance(given, str):
+        return []
+    known = find_conversation_id(given)
+    return [dashed(known) if known else given[:_TEXT_MAX]]
+
+
+def _name_key(scope: Scope) -> str:
+    """Return the fingerprint of the request's key, or of what it sent in place of one."""
+    key = scope.get("key")
+    if key is not None:
+        return str(key.fingerprint)
+    given = read_given_key(scope)
+    return sha256(given).hexdigest()[:FINGERPRINT_DIGITS] if given else ""
