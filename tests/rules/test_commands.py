@@ -37,7 +37,15 @@ CHANGES = {
     "index sync",
 }
 NO_JSON = {"serve", "mcp"}
-KNOWN_WITHOUT_INDEX = {"db current", "db history", "db check", "db downgrade", "doctor", "service install"}
+KNOWN_WITHOUT_INDEX = {
+    "db current",
+    "db history",
+    "db check",
+    "db downgrade",
+    "doctor",
+    "trash empty",
+    "service install",
+}
 """They make no index, and find none."""
 
 
