@@ -35,6 +35,15 @@ class Settings(BaseSettings):
     )
     host: str = Field(default="127.0.0.1", description="The address to listen on.")
     port: int = Field(default=8000, ge=0, le=65535, description="The port to listen on; 0 takes a free one.")
+    uds: Path | None = Field(
+        default=None, description="A Unix socket to listen on, instead of host and port; mode 0660."
+    )
+    fd: int | None = Field(
+        default=None, ge=0, description="The descriptor of a listening socket that the parent process opened."
+    )
+    keep_alive_s: int = Field(
+        default=75, ge=0, description="Seconds after which a connection without a request is closed."
+    )
     api_key: Annotated[list[SecretStr], NoDecode] = Field(
         default=[], description="The valid API keys, separated by commas. If set, the key file is ignored."
     )

@@ -49,7 +49,6 @@ _LEFT_OUT = {
             (test, find_spec("mcp"), _NO_MCP)
             for test in ("mcp", "api/routes/test_mcp.py", "cli/test_mcp.py", "conformance/test_mcp_agent.py")
         ),
-        *((test, find_spec("mcp"), _NO_MCP) for test in ("mcp", "api/routes/test_mcp.py", "cli/test_mcp.py")),
         ("faults/test_full_disk.py", _may_mount(), "this process may not mount a small disk"),
         ("faults/test_every_call.py", is_usable(), "strace is missing or may not attach to a process"),
     )

@@ -9,6 +9,7 @@ import math
 import os
 import socket
 from contextlib import ExitStack
+from ipaddress import ip_address
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated, Any
@@ -29,6 +30,9 @@ from .output import err
 log = logging.getLogger(__name__)
 
 _WORKER_SILENT_S = 30
+_BACKLOG = 2048
+_FIRST_PASSED = 3
+"""systemd's first passed descriptor (SD_LISTEN_FDS_START)."""
 _LOGIN_VALID_S = 600
 _KEY_HEADER = "X-Session-API-Key"
 _FRAME_MAX_BYTES = 16 << 20
@@ -47,6 +51,12 @@ def serve_command(
         Path | None, typer.Option(help="The file with the API key.", show_default="api-key beside the index")
     ] = None,
     no_auth: Annotated[bool, typer.Option("--no-auth", help="Require no key. Only on a loopback address.")] = False,
+    uds: Annotated[
+        Path | None, typer.Option(help="A Unix socket to listen on, instead of host and port.", show_default=False)
+    ] = None,
+    fd: Annotated[
+        int | None, typer.Option(help="A listening socket that the parent process opened.", show_default=False)
+    ] = None,
     workers: Annotated[
         int | None, typer.Option(help="The number of server processes, which share one socket.", show_default="1")
     ] = None,
@@ -62,6 +72,8 @@ def serve_command(
         port=port,
         api_key_file=api_key_file,
         no_auth=no_auth or None,
+        uds=uds,
+        fd=fd,
         workers=workers,
     )
     settings.instance = liveness.make_instance_id(
@@ -80,9 +92,10 @@ def serve_command(
     keys, made = load_keys(settings)
     with ExitStack() as stack:
         listener = stack.enter_context(listen(settings))
-        url = _url(settings, listener.getsockname()[1])
+        url = _url(settings, listener)
         _greet(settings, url, keys, made=made)
-        stack.enter_context(announced(settings, url, needs_key=bool(keys)))
+        if listener.family != socket.AF_UNIX:  # `convstore open` needs an address that a browser can use
+            stack.enter_context(announced(settings, url, needs_key=bool(keys)))
         if settings.workers > 1:
             _serve_by_workers(settings, listener)
             return
@@ -123,6 +136,7 @@ def _serve_by_workers(settings: Settings, listener: socket.socket) -> None:
 
 def options(settings: Settings) -> dict[str, Any]:
     """Return uvicorn's options for a single server or for each of several workers."""
+    from ..api.sockets.drained_http import DrainedHttp  # noqa: PLC0415
     from ..api.sockets.drained_socket import DrainedSocket  # noqa: PLC0415
 
     return {
@@ -130,6 +144,8 @@ def options(settings: Settings) -> dict[str, Any]:
         "access_log": False,
         "server_header": False,
         "proxy_headers": False,  # uvicorn would trust every peer of this machine; see `ForwardedMiddleware`
+        "http": DrainedHttp,
+        "timeout_keep_alive": settings.keep_alive_s,
         "ws": DrainedSocket,
         "ws_max_size": _FRAME_MAX_BYTES,
         "timeout_graceful_shutdown": math.ceil(settings.shutdown_timeout_s),
@@ -145,12 +161,19 @@ async def _require_usable(settings: Settings) -> None:
 def listen(settings: Settings) -> socket.socket:
     """Return a socket that listens on the host and port of the settings.
 
+    With `uds` it listens on that Unix socket. With `fd`, or if systemd passed a socket (LISTEN_FDS), it is that one.
+
     Raises:
-        InvalidSettings: the address is in use, forbidden or unknown.
+        InvalidSettings: the address is in use, forbidden or unknown, or the descriptor is no listening socket.
     """
+    inherited = settings.fd if settings.fd is not None else _find_passed()
+    if inherited is not None:
+        return _adopt(settings, inherited)
+    if settings.uds is not None:
+        return _listen_on_path(settings.uds)
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     try:
-        return socket.create_server((settings.host, settings.port), family=family, backlog=2048)
+        return socket.create_server((settings.host, settings.port), family=family, backlog=_BACKLOG)
     except OSError as error:
         told = str(error.strerror).partition(" (while ")[0]
         what = "port" if error.errno in (errno.EADDRINUSE, errno.EACCES) else "host"
@@ -159,9 +182,60 @@ def listen(settings: Settings) -> socket.socket:
         ) from error
 
 
-def _url(settings: Settings, port: int) -> str:
-    """Return the address at which a browser on this machine reaches the page."""
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.host, settings.host)  # noqa: S104
+def _find_passed() -> int | None:
+    """Return the socket that systemd passed to this process, as in sd_listen_fds(3), or None."""
+    if os.environ.get("LISTEN_PID") != str(os.getpid()):
+        return None
+    number = os.environ.get("LISTEN_FDS", "")
+    if number != "1":
+        raise InvalidSettings(f"systemd passed {number or 'no'} sockets; use one ListenStream= in the socket unit")
+    return _FIRST_PASSED
+
+
+def _adopt(settings: Settings, descriptor: int) -> socket.socket:
+    """Return a socket that another process opened. Closing it does not close the other process's socket."""
+    reason = "it does not listen"
+    try:
+        adopted = socket.socket(fileno=os.dup(descriptor))
+        listens = bool(adopted.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN))
+    except OSError as error:
+        listens, reason = False, str(error.strerror)
+    if not listens:
+        raise InvalidSettings(
+            f"descriptor {descriptor} is not a listening socket ({reason}); check --fd or the socket unit"
+        )
+    if settings.no_auth and adopted.family != socket.AF_UNIX and not ip_address(adopted.getsockname()[0]).is_loopback:
+        adopted.close()
+        raise InvalidSettings("--no-auth works only on a loopback address; omit it, or pass a socket of 127.0.0.1")
+    return adopted
+
+
+def _listen_on_path(path: Path) -> socket.socket:
+    """Return a listening Unix socket that its owner and group may use. A socket that nobody serves is replaced."""
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        if path.is_socket() and probe.connect_ex(str(path)) == 0:
+            raise InvalidSettings(f"cannot listen on {path} (another server listens there); choose another with --uds")
+    try:
+        if path.is_socket():
+            path.unlink()
+        listener.bind(str(path))
+        path.chmod(0o660)
+        listener.listen(_BACKLOG)
+    except OSError as error:
+        listener.close()
+        told = error.strerror or error
+        raise InvalidSettings(f"cannot listen on {path} ({told}); choose another with --uds") from error
+    return listener
+
+
+def _url(settings: Settings, listener: socket.socket) -> str:
+    """Return the address at which a browser on this machine reaches the page, or `unix:PATH`."""
+    name = listener.getsockname()
+    if listener.family == socket.AF_UNIX:
+        return f"unix:{os.fsdecode(name) or settings.uds}"
+    given, port = (name[0], name[1]) if settings.fd is not None or _find_passed() else (settings.host, name[1])
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(given, given)  # noqa: S104
     return f"http://[{host}]:{port}{settings.base_path}" if ":" in host else f"http://{host}:{port}{settings.base_path}"
 
 
@@ -175,6 +249,9 @@ def _greet(settings: Settings, url: str, keys: list[str], *, made: bool) -> None
             url,
             where,
         )
+        return
+    if url.startswith("unix:"):
+        err.print(Text(f"convstore serves {settings.shown_root} at {url}"))
         return
     page = login_address(settings, url, "/", _LOGIN_VALID_S) if keys else f"{url}/"
     lines = [f"convstore serves {settings.shown_root}", f"  open  {page}"]
