@@ -23,7 +23,7 @@ from .rows import make_list_row
 PERIODS = ((7, "7 days"), (30, "30 days"), (90, "90 days"), (0, "All"))
 
 _DAY_US = 86_400_000_000
-_COSTLIEST = 5
+_COSTLIEST = 8
 _COLOURS = 3
 _OTHERS = "others"
 _DAYS_MAX = 120
