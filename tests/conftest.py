@@ -26,6 +26,8 @@ from tests.builders import make_conversation
 pytest_plugins = ["tests.suites", "tests.untried", "tests.watchdog"]
 
 DATA = Path(__file__).parent / "data"
+PACKAGE = app.__name__
+"""The name of the package: `app`, or `convstore` where the tests run against an installed one."""
 
 StoreOpener = Callable[..., AbstractAsyncContextManager[ConversationStore]]
 

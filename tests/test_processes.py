@@ -14,6 +14,7 @@ import pytest
 
 from app.store.follow.full_sync import readers
 from tests.builders import make_conversation
+from tests.conftest import PACKAGE
 
 
 def test_ctrl_c_in_a_terminal_is_left_to_the_program_that_reads() -> None:
@@ -34,7 +35,7 @@ def test_a_reading_process_does_not_import_the_program_that_started_it(tmp_path:
         "    assert sys.modules['__main__'].__file__ == sys.argv[0]\n"
     )
     imported = subprocess.run((sys.executable, str(program)), check=True, capture_output=True, text=True).stdout
-    assert "'app.processes'" in imported
+    assert f"'{PACKAGE}.processes'" in imported
     assert not [name for name in ("pydantic", "sqlalchemy", "asyncio") if f"'{name}'" in imported]
 
 

@@ -20,6 +20,7 @@ from app import Settings
 from app.api.app import create_app
 from app.cli.serve import listen, options
 from tests.builders import make_id, second_process
+from tests.conftest import PACKAGE
 
 KEY = "a-key"
 HEADERS = {"X-Session-API-Key": KEY}
@@ -115,7 +116,7 @@ def unreadable(root: Path) -> Iterator[None]:
 
 
 def error_lines(caplog: pytest.LogCaptureFixture) -> list[str]:
-    ours = [record for record in caplog.records if record.name.startswith(("uvicorn", "app.api"))]
+    ours = [record for record in caplog.records if record.name.startswith(("uvicorn", f"{PACKAGE}.api"))]
     return [record.getMessage() for record in ours if record.levelno >= logging.ERROR]
 
 

@@ -23,7 +23,7 @@ from app.cli.serve import listen
 from app.logs import JsonFormatter
 from tests.api.clients import http_client, listening, raising, read_metrics
 from tests.builders import make_conversation, make_id
-from tests.conftest import serving
+from tests.conftest import PACKAGE, serving
 
 SEARCH = "/api/conversations/search"
 MADE = re.compile(r"[0-9a-f]{16}")
@@ -100,14 +100,14 @@ async def test_requests_are_counted_by_the_pattern_of_their_path(client: httpx.A
 async def test_requests_are_logged_at_debug_and_failures_always(
     client: httpx.AsyncClient, root: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level(logging.DEBUG, "app.api.middleware")
+    caplog.set_level(logging.DEBUG, f"{PACKAGE}.api.middleware")
     await client.get(f"{SEARCH}?q=private")
-    caplog.set_level(logging.INFO, "app.api.middleware")
+    caplog.set_level(logging.INFO, f"{PACKAGE}.api.middleware")
     await client.get(SEARCH)
     await client.post(f"/api/conversations/{make_id(1)}/run")
     (root / ".convstore" / "index.db").unlink()
     await client.get("/ready")
-    ours = [record for record in caplog.records if record.name == "app.api.middleware"]
+    ours = [record for record in caplog.records if record.name == f"{PACKAGE}.api.middleware"]
     said = [(record.levelname, record.getMessage().rsplit(" in ")[0]) for record in ours]
     assert said == [("DEBUG", f"GET {SEARCH} 200"), ("WARNING", "GET /ready 503")]
 

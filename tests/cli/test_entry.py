@@ -29,7 +29,7 @@ _INTERRUPTED = """
 import sys
 class Interrupted:
     def find_spec(self, name, *_):
-        if name == "app.cli.main":
+        if name.endswith(".cli.main"):
             raise KeyboardInterrupt
 sys.meta_path.insert(0, Interrupted())
 from app.cli.entry import run

@@ -12,14 +12,14 @@ from typing import Any
 
 import pytest
 
-from app import ConversationStore, Settings, errors
+from app import ConversationStore, Settings
 from app.model.filters import ConversationFilter, Status
 from app.model.page import SortOrder
 from tests.builders import make_conversation, make_id, make_message_event, names_in, write_event
 from tests.conftest import StoreOpener, serving
 from tests.web.logs import PIXEL
 
-APP = Path(errors.__file__).parent
+APP = Path(__file__).parents[2] / "app"
 
 _RELATIVE = re.compile(r"meta\.json|base_state\.json|events|event-.*|owner_lease\.json|convstore\.json")
 _CONVERSATION = re.compile(r"[0-9a-f]{32}|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-import app
+from tests.conftest import PACKAGE
 
-APP = Path(app.__file__).parent
+APP = Path(__file__).parents[2] / "app"
 TESTS = Path(__file__).parents[1]
 MIRRORED = 0.85
 MOST_MODULES = 15
@@ -168,5 +168,5 @@ asyncio.run(main())
 
 @pytest.mark.parametrize("code", ["import app.api.app, app.api.routes.server", "import app.cli.main", _OPEN])
 def test_a_start_with_a_current_index_loads_no_migrations_and_no_mcp(root: Path, code: str) -> None:
-    assert "app" in (found := loaded(code, root))
+    assert PACKAGE in (found := loaded(code, root))
     assert {"alembic", "mcp", "mcp_types"} & found == set()

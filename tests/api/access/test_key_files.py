@@ -16,6 +16,7 @@ from app.api.access.keys import Keys
 from app.api.app import create_app
 from app.api.headers import API_KEY
 from app.errors import InvalidSettings
+from tests.conftest import PACKAGE
 
 ONE, TWO, READ = "first-key-0123456789", "second-key-0123456789", "read-key-0123456789"
 COUNT = "/api/conversations/count"
@@ -131,7 +132,7 @@ async def test_a_running_server_follows_a_mounted_secret(root: Path, tmp_path: P
 
 
 def replaced(settings: Settings, caplog: pytest.LogCaptureFixture) -> tuple[Keys, KeyFiles]:
-    caplog.set_level(logging.INFO, "app.api.access.key_files")
+    caplog.set_level(logging.INFO, f"{PACKAGE}.api.access.key_files")
     keys = Keys(load_keys(settings)[0], settings.state_dir, load_read_keys(settings))
     return keys, KeyFiles(settings, keys)
 

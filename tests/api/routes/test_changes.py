@@ -20,7 +20,7 @@ from app.model.ids import dashed
 from app.store.follow.rebuild import rebuild
 from tests.api.clients import http_client, listening, read_stream, sync_in_another_process
 from tests.builders import index_path, make_conversation, make_id, make_meta
-from tests.conftest import serving
+from tests.conftest import PACKAGE, serving
 
 CHANGES = "/api/changes"
 
@@ -237,7 +237,7 @@ async def test_a_stream_ends_with_a_line_in_the_log_when_the_index_fails(
         with index_path(root).open("r+b") as index:
             index.write(b"x" * index_path(root).stat().st_size)
         await response.aread()
-    told = [record for record in caplog.records if record.name.startswith(("uvicorn", "app.api"))]
+    told = [record for record in caplog.records if record.name.startswith(("uvicorn", f"{PACKAGE}.api"))]
     assert [record.getMessage()[:39] for record in told if record.levelno >= logging.WARNING] == [
         "a stream of the changes ended: the inde"
     ]

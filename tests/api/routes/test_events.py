@@ -21,7 +21,7 @@ from app.model.ids import ConversationId
 from app.model.page import Cursor, EventOrder, encode_token
 from tests.api.clients import error_lines, http_client, listening, read_stream, unreadable, walk_pages
 from tests.builders import make_conversation, make_event, make_id, make_message_event, write_event
-from tests.conftest import StoreOpener, serving
+from tests.conftest import PACKAGE, StoreOpener, serving
 
 ONE = f"/api/conversations/{make_id(1)}"
 SEARCH = f"{ONE}/events/search"
@@ -277,7 +277,7 @@ async def test_a_stream_ends_at_an_error_of_the_store(root: Path, caplog: pytest
         with unreadable(root):
             async with asyncio.timeout(60):
                 assert [line async for line in lines]
-    assert [record.levelname for record in caplog.records if record.name == "app.api.responses"] == ["WARNING"]
+    assert [record.levelname for record in caplog.records if record.name == f"{PACKAGE}.api.responses"] == ["WARNING"]
     assert error_lines(caplog) == []
 
 

@@ -13,6 +13,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from tests.api.clients import HEADERS, KEY, close_code, frame, frames, http_client, listening, socket, unreadable
 from tests.builders import make_conversation, make_event, make_id, write_event
+from tests.conftest import PACKAGE
 
 ONE = make_id(1)
 
@@ -159,7 +160,7 @@ async def test_an_error_of_the_store_closes_with_1013_and_the_client_may_come_ba
             with unreadable(root):
                 assert await close_code(connection) == 1013
         assert [
-            record.levelname for record in caplog.records if record.name == "app.api.sockets.conversation_socket"
+            record.levelname for record in caplog.records if record.name == f"{PACKAGE}.api.sockets.conversation_socket"
         ] == ["WARNING"]
         async with socket(host) as connection:
             await frame(connection)
