@@ -367,8 +367,9 @@ async def get_image(
     store: Store, conversation_id: IdInPath, event_id: str, number: Annotated[int, Path(ge=0, le=10_000)]
 ) -> Response:
     """Return an image that is in an event, counted from 0: a PNG, JPEG, GIF or WebP by its bytes."""
-    raw = await store.get_event(ConversationId(conversation_id), event_id)
-    image = await asyncio.to_thread(_find_image, raw, number)
+    log = await store.open_log(ConversationId(conversation_id))
+    async with log.hold_event(event_id) as raw:
+        image = await asyncio.to_thread(_find_image, raw, number)
     if image is None:
         raise EventNotFound(f"event {event_id[:64]} has no image {number} that can be shown; see its `image_urls`")
     return Response(image.data, media_type=image.media_type, headers=_IMAGE_HEADERS)

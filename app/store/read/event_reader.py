@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncGenerator, Iterable, Sequence
-from contextlib import AbstractAsyncContextManager, aclosing
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
+from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
 from itertools import groupby
 from typing import NamedTuple
 
@@ -270,6 +270,17 @@ class EventReader:
     async def get_event(self, event_id: str) -> bytes:
         """Return the bytes of one event's file."""
         return await self._read_one(await self.get_name(event_id))
+
+    @asynccontextmanager
+    async def hold_event(self, event_id: str) -> AsyncIterator[bytes]:
+        """Yield the bytes of one event's file, which the caller must not keep. Large ones wait for each other."""
+        name = await self.get_name(event_id)
+        [event] = await self.read_first([name])
+        if not event.large:
+            yield _require_readable(event).raw
+            return
+        async with self.whole(name) as loaded:
+            yield _require_readable(loaded).raw
 
     async def begin_event(self, event_id: str) -> bytes | AsyncGenerator[bytes, None]:
         """Return the bytes of one event's file, or of a large one a generator of its bytes."""

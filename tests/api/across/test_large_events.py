@@ -108,6 +108,7 @@ def test_a_page_of_large_events_is_whole_and_is_sent_as_it_is_read(server: Serve
         f"/api/conversations/{ONE}/events/search",
         f"/api/conversations/{MANY}/events/search",
         f"/api/conversations/{ONE}/events/{make_event(5)['id']}",
+        f"/api/conversations/{ONE}/events/{make_event(5)['id']}/images/0",
         f"/api/conversations/{ONE}/events/window?around=5&max_bytes={64 << 20}",
         f"/api/conversations/{ONE}/export?format=jsonl",
         f"/api/conversations/{ONE}/export?format=markdown",
