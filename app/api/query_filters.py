@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field
 
@@ -39,6 +39,11 @@ def _as_list(given: object) -> object:
     if given is None:
         return []
     return [given] if isinstance(given, str) else given
+
+
+def split_names(given: object) -> object:
+    """Split names that are separated by commas, as in `cost,tokens`."""
+    return ",".join(given).split(",") if isinstance(given, list) and given else given
 
 
 SUBAGENTS = "false: without conversations of sub-agents; true: only these; any: both"
@@ -151,12 +156,15 @@ class FacetQuery(FilterQuery):
     """
 
     model_config = ConfigDict(extra="forbid")
-    repeated: ClassVar[frozenset[str]] = FilterQuery.repeated | {"by"}
+    repeated: ClassVar[frozenset[str]] = FilterQuery.repeated | {"by", "sum"}
 
     by: list[FacetNames] = Field(
         min_length=1,
         description="status, model, workspace, agent_kind, tag (keys), tag:key (values), day, month (of creation, UTC);"
         " separate several with commas, or repeat the parameter",
+    )
+    sum: Annotated[list[Literal["cost", "tokens"]], BeforeValidator(split_names)] = Field(
+        default=[], description="also sum up the cost or the tokens of each value; separate both with a comma"
     )
     limit: int = Field(default=20, gt=0, le=1000, description="the maximum number of values of each facet")
 

@@ -88,5 +88,7 @@ def _print_end(found: HitPage) -> None:
         more += "; only the newest 5,000 matches are ranked"
     if found.indexed < found.conversations:
         more += f"; the text of {found.conversations - found.indexed} conversations is still being read"
+    if not found.items and not found.tools_searched:
+        more += "; the input and output of tools was not searched (CONVSTORE_SEARCH_TOOLS)"
     of = "" if found.total in (None, len(found.items)) else f" of {found.total:,}"
     out.print(f"{counted(len(found.items), 'hit')}{of}{more}", style="dim")

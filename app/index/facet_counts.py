@@ -12,9 +12,11 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
+import orjson
 from sqlalchemy import (
     CTE,
     ColumnElement,
+    FromClause,
     Integer,
     Select,
     Subquery,
@@ -24,16 +26,17 @@ from sqlalchemy import (
     literal_column,
     null,
     select,
+    text,
     union_all,
 )
 
 from ..model.costs import Amount
-from ..model.facets import Facet, FacetCounts, FacetKind, Facets
+from ..model.facets import Amounts, Facet, FacetCounts, FacetKind, Facets
 from ..model.filters import ConversationFilter
 from . import filter_sql
 from .connections import ReadConnection
 from .dialect import Sql, compiled
-from .filter_sql import bare, clauses, clauses_by_index, clauses_to_count
+from .filter_sql import bare, clauses, clauses_by_index, clauses_to_count, unindexed
 from .tables import conversation, conversation_tag
 
 _WORKSPACES = 8
@@ -117,8 +120,8 @@ def _counted(
     """Return a subquery of (value, number)."""
     if kind in (FacetKind.DAY, FacetKind.MONTH):
         pattern: ColumnElement[str] = literal_column("'%Y-%m-%d'" if kind is FacetKind.DAY else "'%Y-%m'")
-        text = func.strftime(pattern, days.c.day * _DAY_S, literal_column("'unixepoch'")).label("value")
-        return select(text, func.sum(days.c.number).label("number")).group_by(literal_column("1")).subquery()
+        named = func.strftime(pattern, days.c.day * _DAY_S, literal_column("'unixepoch'")).label("value")
+        return select(named, func.sum(days.c.number).label("number")).group_by(literal_column("1")).subquery()
     if admitted is None or _is_in_one_index(kind, names):
         if kind is FacetKind.TAG:
             return _tags_of_all(place, names, keyed=keyed)
@@ -166,8 +169,46 @@ def _day(time_us: ColumnElement[int]) -> ColumnElement[int]:
     return days - _BEFORE_1970_DAYS
 
 
-async def count_facets(index: ReadConnection, asked: ConversationFilter, by: Sequence[Facet], limit: int) -> Facets:
-    """Return the counts of each facet, with its `limit` most frequent values."""
+@lru_cache(maxsize=256)
+def _amounts_sql(kind: FacetKind, names: tuple[str, ...], *, keyed: bool) -> Sql:
+    """Return the statement for the cost and tokens by the values of a facet that are in the parameter `shown`."""
+    value: ColumnElement[Any] = conversation_tag.c.value if keyed else conversation_tag.c.key
+    source: FromClause = conversation
+    if kind in (FacetKind.DAY, FacetKind.MONTH):
+        seconds = _day(conversation.c.created_at) * _DAY_S
+        pattern: ColumnElement[str] = literal_column("'%Y-%m-%d'" if kind is FacetKind.DAY else "'%Y-%m'")
+        value = func.strftime(pattern, seconds, literal_column("'unixepoch'"))
+    elif kind is FacetKind.TAG:
+        source = conversation.join(conversation_tag, conversation_tag.c.conversation == conversation.c.id)
+    else:
+        value = unindexed(kind.value)
+    shown = text("SELECT value FROM json_each(:shown)").bindparams(bindparam("shown")).columns(conversation.c.model)
+    wanted = [conversation_tag.c.key == bindparam("facet_key")] if keyed else []
+    return compiled(
+        select(value, func.sum(conversation.c.cost), func.sum(conversation.c.tokens))
+        .select_from(source)
+        .where(*clauses_by_index(names), value.in_(shown), *wanted)
+        .group_by(literal_column("1"))
+    )
+
+
+async def _add_amounts(
+    index: ReadConnection, asked: ConversationFilter, facet: Facet, counts: FacetCounts
+) -> FacetCounts:
+    names, values = filter_sql.compile_filter(asked)
+    shown = orjson.dumps([value for value, _ in counts.values]).decode()
+    sql = _amounts_sql(facet.kind, names, keyed=facet.tag_key is not None)
+    rows = await index.fetch_all(sql, {**values, "shown": shown, "facet_key": facet.tag_key})
+    return counts._replace(sums={value: Amounts(cost, tokens) for value, cost, tokens in rows})
+
+
+async def count_facets(
+    index: ReadConnection, asked: ConversationFilter, by: Sequence[Facet], limit: int, *, amounts: bool = False
+) -> Facets:
+    """Return the counts of each facet, with its `limit` most frequent values; with `amounts`, also their sums.
+
+    The caller begins a snapshot if it asks for `amounts`, so that all numbers agree.
+    """
     names, parameters = filter_sql.compile_filter(asked)
     parameters |= {f"facet_key_{place}": facet.tag_key for place, facet in enumerate(by)}
     sql = facets_sql(tuple((facet.kind, facet.tag_key is not None) for facet in by), names)
@@ -178,7 +219,10 @@ async def count_facets(index: ReadConnection, asked: ConversationFilter, by: Seq
             count = total
         if place >= 0:
             found[place].append((value, number, total))
-    return Facets(count, {facet.name: _counts(rows, limit) for facet, rows in zip(by, found, strict=True)})
+    counts = {facet: _counts(rows, limit) for facet, rows in zip(by, found, strict=True)}
+    if amounts:
+        counts = {facet: await _add_amounts(index, asked, facet, one) for facet, one in counts.items()}
+    return Facets(count, {facet.name: one for facet, one in counts.items()})
 
 
 def _counts(rows: list[tuple[str | None, int, int]], limit: int) -> FacetCounts:

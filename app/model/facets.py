@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
@@ -36,16 +37,30 @@ class Facet(NamedTuple):
         return self.kind.value if self.tag_key is None else f"{self.kind.value}:{self.tag_key}"
 
 
+class Amounts(NamedTuple):
+    """What some conversations cost, and their input and output tokens."""
+
+    cost: float = 0.0
+    tokens: int = 0
+
+    def as_json(self, names: Sequence[str]) -> dict[str, float]:
+        """Return the amounts with these names."""
+        found = {"cost": round(self.cost, 6), "tokens": self.tokens}
+        return {name: found[name] for name in names}
+
+
 class FacetCounts(NamedTuple):
     """The most frequent values with their counts, most frequent first.
 
     `null` counts conversations without a value, `other` those with a value that is not listed. The counts add up to all
-    conversations, except for `tag`, because one conversation may have several tags.
+    conversations, except for `tag`, because one conversation may have several tags. `sums` has the amounts of each
+    value, if they were asked for.
     """
 
     values: list[tuple[str, int]]
     null: int
     other: int
+    sums: Mapping[str, Amounts] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,13 +70,16 @@ class Facets:
     count: int
     by: dict[str, FacetCounts]
 
-    def as_json(self) -> dict[str, object]:
-        """Return the JSON that the API answers."""
+    def as_json(self, amounts: Sequence[str] = ()) -> dict[str, object]:
+        """Return the JSON that the API answers; with the `amounts` of each value, "cost" or "tokens"."""
         return {
             "count": self.count,
             "facets": {
                 name: {
-                    "values": [{"value": value, "count": number} for value, number in counts.values],
+                    "values": [
+                        {"value": value, "count": number} | (counts.sums or {}).get(value, Amounts()).as_json(amounts)
+                        for value, number in counts.values
+                    ],
                     "null": counts.null,
                     "other": counts.other,
                 }

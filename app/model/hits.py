@@ -50,6 +50,7 @@ class HitPage(NamedTuple):
 
     `indexed` is the number of conversations whose text is in the index, `conversations` the number of all; a sync is
     adding the others. `total` is the number of hits on all pages, known only for hits in the order of a log.
+    `tools_searched` means that the input and output of tools is in the index, too.
     """
 
     items: list[Hit]
@@ -58,6 +59,7 @@ class HitPage(NamedTuple):
     indexed: int
     conversations: int
     total: int | None = None
+    tools_searched: bool = False
 
     def as_json(self) -> dict[str, Any]:
         """Return the JSON that the API answers."""
@@ -65,5 +67,6 @@ class HitPage(NamedTuple):
             "items": [hit.as_json() for hit in self.items],
             "next_page_id": self.next_page_id,
             "truncated": self.truncated,
+            "tools_searched": self.tools_searched,
             "text_indexed": {"conversations": self.indexed, "total": self.conversations},
         } | ({} if self.total is None else {"total": self.total})

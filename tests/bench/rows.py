@@ -83,7 +83,7 @@ class Row:
     @property
     def growth(self) -> float | None:
         """The large size's median as a multiple of the small one's."""
-        return self.large.median / self.small.median if self.small and self.large else None
+        return self.large.median / self.small.median if self.small and self.large and self.small.median else None
 
     @property
     def over_floor(self) -> float | None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from tests.builders import make_conversation, make_event, make_id, make_message_event
 from tests.cli.conftest import Command
 
@@ -22,14 +24,16 @@ def test_search_shows_hits_and_narrows_them_by_filters(root: Path, convstore: Co
         "2 hits",
     ]
     assert convstore("search", "lease", "--store", root, "--status", "error").out.splitlines()[-1] == "1 hit"
-    assert convstore("search", "lease", "renewal", "--store", root, "--since", "2100-01-01").out == "0 hits\n"
-    assert convstore("search", '"renewal lease"', "--store", root, "--limit", 1).out.splitlines()[-1] == "0 hits"
+    assert convstore("search", "lease", "renewal", "--store", root, "--since", "2100-01-01").out.startswith("0 hits;")
+    assert (
+        convstore("search", '"renewal lease"', "--store", root, "--limit", 1).out.splitlines()[-1].startswith("0 hits;")
+    )
 
 
 def test_search_as_json_is_the_body_of_the_api(corpus: Path, convstore: Command) -> None:
     first = convstore("search", "code", "--store", corpus, "--limit", 3, "--json").json
     rest = convstore("search", "code", "--store", corpus, "--page", first["next_page_id"], "--json").json
-    assert set(first) == {"items", "next_page_id", "truncated", "text_indexed"}
+    assert set(first) == {"items", "next_page_id", "truncated", "tools_searched", "text_indexed"}
     assert len(first["items"]) == 3
     assert not [hit for hit in first["items"] if hit in rest["items"]]
 
@@ -43,3 +47,16 @@ def test_search_in_one_conversation_goes_by_its_log(root: Path, convstore: Comma
     wrong = convstore("search", "lease", "--in", make_id(1), "--status", "error", "--store", root)
     assert wrong.code == 2
     assert "leave out the filters" in wrong.err
+
+
+def test_without_a_hit_it_says_whether_tools_were_searched(
+    root: Path, convstore: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    action = {"kind": "TerminalAction", "command": "ls zebra"}
+    make_conversation(root, events=[make_event(0, kind="ActionEvent", source="agent", thought=[], action=action)])
+    said = convstore("search", "zebra", "--store", root).out
+    assert said.strip() == "0 hits; the input and output of tools was not searched (CONVSTORE_SEARCH_TOOLS)"
+    monkeypatch.setenv("CONVSTORE_SEARCH_TOOLS", "true")
+    assert "1 hit" in convstore("search", "zebra", "--store", root).out
+    assert convstore("search", "giraffe", "--store", root).out.strip() == "0 hits"
+    assert convstore("search", "giraffe", "--store", root, "--json").json["tools_searched"] is True

@@ -6,6 +6,7 @@ import inspect
 import re
 import sqlite3
 from collections.abc import Callable
+from functools import partial
 from itertools import chain, combinations
 from types import ModuleType
 
@@ -174,7 +175,14 @@ def test_a_page_with_a_range_of_its_order_walks_that_range(database: sqlite3.Con
         assert f"(archived=? AND {order.column}>? AND {order.column}<?)" in plan(database, sql)[0]
 
 
-@pytest.mark.parametrize("maker", [event_outline._kinds_sql, event_outline._bins_sql, event_rows._starts_sql])
+@pytest.mark.parametrize(
+    "maker",
+    [
+        event_outline._kinds_sql,
+        event_outline._bins_sql,
+        *(partial(event_rows._starts_sql, said=said) for said in (False, True)),
+    ],
+)
 def test_an_outline_groups_the_rows_of_one_conversation(database: sqlite3.Connection, maker: Callable[[], Sql]) -> None:
     steps = plan(database, maker())
     assert "SEARCH event USING PRIMARY KEY (conversation=?)" in steps
@@ -214,7 +222,7 @@ SEEN = {
     conversation_lookup: {"_find_sql", "_locate_sql", "_prefix_sql", "_signatures_sql", "_children_sql"}
     | {"_behind_sql", "_totals_sql", "_active_sql", "_newest_sql", "_walk_sql", "_some_sql", "_dirty_sql"}
     | {"_placements_sql", "_unreadable_sql"},
-    conversation_list: {"ordered_sql", "walking_sql", "reading_sql", "count_sql", "located_sql"},
+    conversation_list: {"_families_sql", "ordered_sql", "walking_sql", "reading_sql", "count_sql", "located_sql"},
     event_rows: {
         "_length_sql",
         "_end_sql",
@@ -232,7 +240,7 @@ SEEN = {
         "_rows_sql",
         "_edits_sql",
     },
-    facet_counts: {"facets_sql", "_sums_sql", "_workspaces_sql", "_usage_sql"},
+    facet_counts: {"facets_sql", "_sums_sql", "_workspaces_sql", "_usage_sql", "_amounts_sql"},
     activity: {"_hours_sql", "_spans_sql"},
     event_outline: {"_kinds_sql", "_turns_sql", "_marks_sql", "_bins_sql"},
     conversation_rows: {"known_sql", "_doomed_sql"},

@@ -42,5 +42,6 @@ def test_a_page_of_hits_is_answered_with_what_is_indexed() -> None:
         ],
         "next_page_id": "next",
         "truncated": True,
+        "tools_searched": False,
         "text_indexed": {"conversations": 1, "total": 2},
     }

@@ -80,6 +80,7 @@ def test_messages_are_markdown_without_html() -> None:
     assert block.shape == "message"
     assert "<strong>bold</strong>" in block.html
     assert "<img" not in block.html
+    assert "&lt;img src=x" in block.html
     assert "javascript:x" not in block.html.split("href")[-1] or "href" not in block.html
 
 

@@ -422,3 +422,8 @@ async def test_a_page_opens_without_a_key_and_holds_no_data(root: Path, path: st
         answer = await client.get(path, headers={"X-Session-API-Key": ""})
         assert (answer.status_code, "Private" in answer.text) == (200, False)
         assert (await client.get("/ui/list", headers={"X-Session-API-Key": ""})).status_code == 401
+
+
+async def test_the_hours_of_work_are_those_of_the_readers_zone(client: httpx.AsyncClient) -> None:
+    for offset, cell in ((0, "Thu 12:00: 12 events"), (-720, "Thu 00:00: 12 events"), (-735, "Wed 23:00: 12 events")):
+        assert cell in await text(client, f"/ui/overview?days=0&offset={offset}")

@@ -115,10 +115,12 @@ class RuntimeInfo(BaseModel):
 
 
 class FacetValue(BaseModel):
-    """A value and the number of conversations that have it."""
+    """A value, and the number of conversations that have it; with `sum`, also their cost and tokens."""
 
     value: str
     count: int
+    cost: float | None = None
+    tokens: int | None = None
 
 
 class FacetBody(BaseModel):
@@ -228,8 +230,9 @@ async def count_conversations(store: Store, query: Annotated[FilterQuery, Query(
 @router.get("/facets", responses={200: {"model": FacetsBody}}, response_class=Response)
 async def count_facets(store: Store, query: Annotated[FacetQuery, Query()]) -> Response:
     """Count conversations by status, model, tag and so on, under the filters of search."""
-    found = await store.count_facets(query.facets, query.conversation_filter, limit=query.limit)
-    response = json_response(orjson.dumps(found.as_json() | progress_of(store)))
+    amounts = list(dict.fromkeys(query.sum))
+    found = await store.count_facets(query.facets, query.conversation_filter, limit=query.limit, amounts=bool(amounts))
+    response = json_response(orjson.dumps(found.as_json(amounts) | progress_of(store)))
     if query.q is not None:
         set_text_indexed(response, *await store.count_text())
     return response

@@ -76,6 +76,9 @@ class MessagePage(BaseModel):
     items: list[MessageHit]
     next_page_id: str | None
     truncated: bool
+    tools_searched: bool = Field(
+        description="whether the input and output of tools was searched, too (the setting CONVSTORE_SEARCH_TOOLS)"
+    )
     text_indexed: TextIndexed
     total: int | None = Field(default=None, description="the number of hits on all pages; only with order=seq")
 

@@ -15,7 +15,7 @@ from ...model.periods import Period
 from ...model.times import to_us
 from ..errors import ErrorBody
 from ..params import Moment, Store
-from ..query_filters import FilterQuery
+from ..query_filters import FilterQuery, split_names
 
 router = APIRouter(prefix="/api/stats", tags=["statistics"], responses={422: {"model": ErrorBody}})
 
@@ -41,11 +41,6 @@ _OF_CALLS = frozenset({Measure.COST, Measure.TOKENS})
 _FIELDS = {Measure.TOKENS: ("prompt_tokens", "completion_tokens", "cached_tokens")}
 
 
-def _split_names(given: object) -> object:
-    """Turn `cost,tokens` into a list, as for facets."""
-    return ",".join(given).split(",") if isinstance(given, list) else given
-
-
 class SeriesQuery(FilterQuery):
     """The measures, period, split and filters.
 
@@ -55,7 +50,7 @@ class SeriesQuery(FilterQuery):
     model_config = ConfigDict(extra="forbid")
     repeated: ClassVar[frozenset[str]] = FilterQuery.repeated | {"measure"}
 
-    measure: Annotated[list[Measure], BeforeValidator(_split_names)] = Field(
+    measure: Annotated[list[Measure], BeforeValidator(split_names)] = Field(
         default=[Measure.COST, Measure.TOKENS],
         min_length=1,
         description="cost and tokens by the time of each model call; conversations with an event in the period; "

@@ -112,7 +112,8 @@ class IndexReader:
         """
         read = self.index.read(within_s=self.settings.search_timeout_s, whole=True)
         async with read as connection, connection.snapshot():
-            return await search.search_messages(connection, replace(asked, q=text), page_id, limit)
+            page = await search.search_messages(connection, replace(asked, q=text), page_id, limit)
+        return page._replace(tools_searched=self.context.reader.tools)
 
     async def walk_messages(self, text: str, asked: ConversationFilter = _ANY) -> AsyncGenerator[Hit, None]:
         """Yield all matching messages and titles, best first. The pages are read as they are needed.
@@ -165,14 +166,18 @@ class IndexReader:
         async with self._read_for(asked, heavy=asked != _ANY) as connection:
             return await conversation_list.count_conversations(connection, asked)
 
-    async def count_facets(self, by: Sequence[Facet], asked: ConversationFilter = _ANY, *, limit: int = 20) -> Facets:
+    async def count_facets(
+        self, by: Sequence[Facet], asked: ConversationFilter = _ANY, *, limit: int = 20, amounts: bool = False
+    ) -> Facets:
         """Count the matching conversations by the `limit` most frequent values of each facet, in one snapshot.
+
+        With `amounts`, also sum up the cost and tokens of each value.
 
         Raises:
             QueryTooSlow: the search for `asked.q` took longer than the settings allow.
         """
-        async with self._read_for(asked, heavy=True) as connection:
-            return await facet_counts.count_facets(connection, asked, by, limit)
+        async with self._read_for(asked, heavy=True) as connection, connection.snapshot():
+            return await facet_counts.count_facets(connection, asked, by, limit, amounts=amounts)
 
     async def get_sums(self, asked: ConversationFilter = _ANY) -> Sums:
         """Return number, cost and tokens of the conversations that match."""

@@ -189,9 +189,11 @@ class StoreReader(IndexReader):
         read = self.index.read(within_s=self.settings.search_timeout_s, whole=True)
         async with read as connection, connection.snapshot():
             if order is HitOrder.SEQ:
-                return await search.find_in_log(connection, conversation_id, text, page_id, limit)
-            asked = ConversationFilter(q=text)
-            return await search.search_messages(connection, asked, page_id, limit, within=conversation_id)
+                page = await search.find_in_log(connection, conversation_id, text, page_id, limit)
+            else:
+                asked = ConversationFilter(q=text)
+                page = await search.search_messages(connection, asked, page_id, limit, within=conversation_id)
+        return page._replace(tools_searched=self.context.reader.tools)
 
     async def find_conversations(
         self, ids: Sequence[ConversationId], *, include_skills: bool = False

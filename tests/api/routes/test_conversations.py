@@ -588,3 +588,42 @@ async def test_two_conversations_are_compared_in_the_order_asked(root: Path) -> 
         assert (first["final_response"], second["final_response"]) == ("", "done")
         unknown = await client.get(f"/api/conversations/compare?a={make_id(2)}&b={make_id(9)}")
     assert unknown.status_code == 404
+
+
+async def test_facets_sum_up_the_cost_and_tokens_of_each_value(root: Path) -> None:
+    spent: tuple[tuple[float, int, str, dict[str, str]], ...] = (
+        (0.5, 10, "idle", {"area": "a"}),
+        (0.25, 5, "idle", {"area": "b", "x": "b"}),
+        (2.0, 1, "error", {}),
+    )
+    for number, (cost, tokens, status, tags) in enumerate(spent, 1):
+        usage = {"accumulated_cost": cost, "accumulated_token_usage": {"prompt_tokens": tokens, "completion_tokens": 1}}
+        state = {"stats": {"usage_to_metrics": {"agent": usage}}, "execution_status": status, "tags": tags}
+        make_conversation(root, number, state=state)
+    async with serving(Settings(store=root)) as client:
+
+        async def ask(query: str) -> dict[str, list[dict[str, Any]]]:
+            answer = await client.get(f"/api/conversations/facets?{query}")
+            assert answer.status_code == 200, answer.text
+            return {name: one["values"] for name, one in answer.json()["facets"].items()}
+
+        both = await ask("by=status,tag,tag:area,month&sum=cost,tokens")
+        narrow = await ask("by=status&sum=cost&cost__lt=0.4&limit=1")
+        assert "cost" not in (await ask("by=status"))["status"][0]
+        assert (await client.get("/api/conversations/facets?by=status&sum=events")).status_code == 422
+    assert both == {
+        "status": [
+            {"value": "idle", "count": 2, "cost": 0.75, "tokens": 17},
+            {"value": "error", "count": 1, "cost": 2.0, "tokens": 2},
+        ],
+        "tag": [
+            {"value": "area", "count": 2, "cost": 0.75, "tokens": 17},
+            {"value": "x", "count": 1, "cost": 0.25, "tokens": 6},
+        ],
+        "tag:area": [
+            {"value": "a", "count": 1, "cost": 0.5, "tokens": 11},
+            {"value": "b", "count": 1, "cost": 0.25, "tokens": 6},
+        ],
+        "month": [{"value": "2026-10", "count": 3, "cost": 2.75, "tokens": 19}],
+    }
+    assert narrow == {"status": [{"value": "idle", "count": 1, "cost": 0.25}]}

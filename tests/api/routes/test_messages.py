@@ -44,7 +44,12 @@ async def test_a_hit_says_where_it_is_and_shows_what_was_found(root: Path) -> No
         found = await get(client, SEARCH, q="lease")
         titled = await get(client, SEARCH, q="locks")
     [hit] = found.pop("items")
-    assert found == {"next_page_id": None, "truncated": False, "text_indexed": {"conversations": 1, "total": 1}}
+    assert found == {
+        "next_page_id": None,
+        "truncated": False,
+        "tools_searched": False,
+        "text_indexed": {"conversations": 1, "total": 1},
+    }
     score = hit.pop("score")
     assert score > 0
     assert hit == {
