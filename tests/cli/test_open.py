@@ -9,6 +9,7 @@ import stat
 from pathlib import Path
 
 import httpx
+import pytest
 
 from tests.builders import make_conversation, make_id
 from tests.cli.conftest import Command
@@ -39,6 +40,7 @@ def test_the_address_of_a_running_server_signs_in_once(root: Path, convstore: Co
     assert "login" not in server.greeting
 
 
+@pytest.mark.long
 def test_in_a_terminal_serve_prints_an_address_that_signs_in(root: Path) -> None:
     with served(root, CONVSTORE_LOG_FORMAT="plain", CONVSTORE_API_KEY="the-key") as server:
         [address] = [line.split()[-1] for line in server.greeting.splitlines() if line.strip().startswith("open")]
@@ -46,6 +48,7 @@ def test_in_a_terminal_serve_prints_an_address_that_signs_in(root: Path) -> None
         assert httpx.post(f"{server.url}/api/session", json={"code": code}).status_code == 201
 
 
+@pytest.mark.long
 def test_a_server_without_a_key_needs_no_code(root: Path, convstore: Command) -> None:
     with served(root, "--no-auth") as server:
         assert convstore("open", "--print", "--store", root).out.strip() == f"{server.url}/"

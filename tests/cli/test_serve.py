@@ -121,6 +121,7 @@ def test_the_key_of_a_socket_is_in_no_log(tmp_path: Path, level: str) -> None:
     assert [line for line in server.log if key in line or '"WebSocket' in line] == []
 
 
+@pytest.mark.long
 def test_it_is_told_by_the_environment(tmp_path: Path) -> None:
     with served(CONVSTORE_STORE=str(tmp_path), CONVSTORE_API_KEY="one,two") as server:
         for key in ("one", "two"):

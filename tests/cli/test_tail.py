@@ -88,6 +88,7 @@ def test_it_follows_what_another_program_appends(root: Path) -> None:
     assert ids("\n".join(seen)) == [make_event(number)["id"] for number in (4, 5, 6)]
 
 
+@pytest.mark.long
 async def test_beside_a_writer_it_shows_the_last_and_those_to_come_each_once(
     root: Path, open_store: StoreOpener, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -96,6 +96,7 @@ def test_a_migration_of_it_is_refused(corpus: Path) -> None:
     assert definitions(path) == before
 
 
+@pytest.mark.long
 def test_the_command_and_the_server_list_what_the_files_have(corpus: Path, convstore: Command) -> None:  # noqa: F811
     path = first_commit(corpus)
     ran = convstore("count", "--store", corpus)

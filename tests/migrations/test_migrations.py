@@ -174,6 +174,7 @@ for line in sys.stdin:
 """
 
 
+@pytest.mark.long
 def test_two_processes_that_open_a_fresh_store_at_once_both_succeed(tmp_path: Path) -> None:
     (tmp_path / "warm-0").mkdir()
     (tmp_path / "warm-1").mkdir()

@@ -243,6 +243,7 @@ async def test_a_stream_ends_with_a_line_in_the_log_when_the_index_fails(
     ]
 
 
+@pytest.mark.long
 async def test_who_goes_away_waits_no_longer(root: Path) -> None:
     make_conversation(root)
     async with (

@@ -120,6 +120,7 @@ async def test_a_frame_over_4_mib_closes_with_1013(root: Path) -> None:
         assert connection.close_reason == "frame_too_large"
 
 
+@pytest.mark.long
 async def test_a_client_that_takes_nothing_is_dropped_with_1013(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(session_sockets, "_ROOM_WAIT_S", 0.3)
     directory = make_conversation(root, events=0)

@@ -336,6 +336,7 @@ async def test_results_come_in_order(processes: int) -> None:
     assert (os.getpid() in {process for _, process in results}) == (processes == 0)
 
 
+@pytest.mark.long
 async def test_a_killed_process_is_an_error_that_says_what_to_do() -> None:
     with readers(1) as executor, pytest.raises(StoreUnavailable, match="CONVSTORE_SYNC_PROCESSES=0"):
         _ = [result async for result in run_ahead(executor, 1, die, numbers(5))]

@@ -249,6 +249,7 @@ async def test_what_goes_on_changing_is_told_once_it_is_left_alone(
         assert "event 2" in [one.what for one in await store.verify()]
 
 
+@pytest.mark.long
 async def test_a_server_that_is_told_to_verifies_slowly_all_the_time(
     root: Path, open_store: StoreOpener, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -165,6 +165,7 @@ def expires_at(root: Path, conversation_id: ConversationId) -> float:
     return held.expires_at if held else 0.0
 
 
+@pytest.mark.long
 async def test_leases_are_renewed_while_a_write_waits_for_another_program(
     root: Path, open_store: StoreOpener, monkeypatch: pytest.MonkeyPatch
 ) -> None:
