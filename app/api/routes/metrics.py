@@ -52,7 +52,7 @@ async def _index_families(store: StoreReader) -> list[GaugeMetricFamily]:
         ),
         phase,
         _gauge("sync_done", "conversations that the running phase has read", progress.done),
-        _gauge("sync_total", "conversations that the running phase must read", progress.total),
+        _gauge("sync_wanted", "conversations that the running phase must read", progress.total),
     ]
 
 
