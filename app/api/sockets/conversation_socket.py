@@ -143,13 +143,13 @@ async def authenticate(socket: WebSocket, key: str | None) -> bool:
 
 async def _has_key(socket: WebSocket, key: str | None) -> bool:
     keys: Keys = socket.app.state.keys
-    given = key.encode(errors="replace") if key is not None else read_given_key(socket.scope)
-    if keys.required and given:
+    given = key.encode(errors="replace") if key is not None else read_given_key(socket.scope) or None
+    if keys.required and given is not None:
         socket.scope["key"] = keys.find(given)
         if socket.scope["key"] is None:
             return _refuse_key(socket)
     await socket.accept()
-    if keys.required and not given:
+    if keys.required and given is None:
         socket.scope["key"] = keys.find(await _receive_key(socket))
     return not keys.required or socket.scope["key"] is not None or _refuse_key(socket)
 
