@@ -264,7 +264,10 @@ def _compare(
         return
     yield from _compare_fields(name, "", stored.row._asdict(), on_disk.row._asdict(), _ROW_FIELDS)
     bodies = _parse(stored.row.body), _parse(on_disk.row.body)
-    yield from _compare_fields(name, "info.", *bodies, sorted({*bodies[0], *bodies[1]}))
+    in_body = list(_compare_fields(name, "info.", *bodies, sorted({*bodies[0], *bodies[1]})))
+    yield from in_body
+    if not in_body and stored.row.body != on_disk.row.body:  # a missing field is as null as a null one
+        yield Difference(name, "info", "the same values in other bytes", _ABSENT)
     yield from _compare_logs(name, log, on_disk.log)
 
 

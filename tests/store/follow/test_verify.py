@@ -87,6 +87,13 @@ KINDS: dict[str, tuple[Damage, set[str]]] = {
         sql("UPDATE conversation_info SET body = CAST(replace(body, 'a/model', 'b/model') AS BLOB)"),
         {"info.agent"},
     ),
+    "name of a null field changed": (
+        sql(
+            "UPDATE conversation_info SET body = CAST(replace(body, 'launched_agent', 'laun_hed_agent') AS BLOB)"
+            " WHERE conversation = 1"
+        ),
+        {"info"},
+    ),
     "preview changed in the index": (
         sql("UPDATE conversation_info SET preview = 'other' WHERE conversation = 1"),
         {"preview"},
