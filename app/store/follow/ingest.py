@@ -21,7 +21,7 @@ from ...files.fingerprint import FAILED, UNTRUSTED
 from ...files.layout import ConversationDir
 from ...files.metadata_reader import Reader
 from ...files.row_reader import find_present, read_changes, read_rows, read_signatures
-from ...index import conversation_lookup, conversation_rows, event_rows, state
+from ...index import conversation_lookup, conversation_rows, event_copies, event_rows, state
 from ...index.connections import WriteConnection
 from ...index.conversation_lookup import IndexedState
 from ...index.state import Revision
@@ -250,7 +250,7 @@ async def _copy_events(context: StoreContext, source: ConversationId, copy: Conv
     opened = context.index.opened
     for first in range(0, copy.event_count, _COPIED_AT_ONCE):
         last = first + _COPIED_AT_ONCE - 1
-        work = partial(event_rows.copy_events, source=source, target=copy.uuid, first=first, last=last)
+        work = partial(event_copies.copy_events, source=source, target=copy.uuid, first=first, last=last)
         await context.index.write(work, read_from=opened)
 
 

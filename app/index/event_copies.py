@@ -1,0 +1,48 @@
+"""Copying the event rows of a conversation to another one, without reading a file: for forks."""
+
+from __future__ import annotations
+
+from ..model.ids import ConversationId
+from .activity import add_activity
+from .connections import WriteConnection
+from .dialect import Sql
+from .sqlite.text_index import MessageText, write_messages
+
+_KEYS_SQL = Sql(
+    "SELECT source.id, target.id FROM conversation AS source, conversation AS target"
+    " WHERE source.uuid = :source AND target.uuid = :target",
+    {},
+)
+_HERE = "event.conversation = :source AND event.seq BETWEEN :first AND :last AND event.unreadable IS NULL"
+_OF_EVENT = "{0}.conversation = event.conversation AND {0}.seq = event.seq AND {0}.event_id = event.event_id"
+_COPY_EVENTS_SQL = Sql(
+    "INSERT INTO event (conversation, seq, event_id, kind, source, timestamp, tool)"  # noqa: S608
+    f" SELECT :target, seq, event_id, kind, source, timestamp, tool FROM event WHERE {_HERE} ON CONFLICT DO NOTHING"
+    " RETURNING timestamp",
+    {},
+)
+_COPY_EDITS_SQL = Sql(
+    "INSERT INTO edit (conversation, seq, event_id, path) SELECT :target, edit.seq, edit.event_id, edit.path"  # noqa: S608
+    f" FROM event JOIN edit ON {_OF_EVENT.format('edit')} WHERE {_HERE} ON CONFLICT DO NOTHING",
+    {},
+)
+_TEXTS_SQL = Sql(
+    "SELECT message.seq, message.event_id, event.timestamp, message.text"  # noqa: S608
+    f" FROM event JOIN message ON {_OF_EVENT.format('message')} WHERE {_HERE}",
+    {},
+)
+
+
+def copy_events(
+    index: WriteConnection, source: ConversationId, target: ConversationId, *, first: int, last: int
+) -> None:
+    """Copy the rows and texts of readable events between two sequence numbers to another conversation. Reads no file.
+
+    Nothing is copied if one of the conversations is not in the index.
+    """
+    for source_key, key in index.fetch_all(_KEYS_SQL, {"source": source, "target": target}):
+        here: dict[str, object] = {"source": source_key, "first": first, "last": last}
+        copied = index.fetch_all(_COPY_EVENTS_SQL, here | {"target": key})
+        add_activity(index, [(key, time_us) for (time_us,) in copied])
+        index.fetch_all(_COPY_EDITS_SQL, here | {"target": key})
+        write_messages(index, [MessageText(key, *row) for row in index.fetch_all(_TEXTS_SQL, here)])
