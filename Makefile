@@ -101,7 +101,7 @@ installs: .venv/dev .installed/ready
 	rm -rf .installed
 	$(PYTHON) -m venv .installed
 	.installed/bin/pip install --quiet --constraint constraints.txt '.[dev]'
-	printf '%s\n' "$(CURDIR)/dev" "import package_alias; package_alias.add_alias('app', 'convstore')" \
+	printf '%s\n' "$(CURDIR)/.packaging" "import package_alias; package_alias.add_alias('app', 'convstore')" \
 	  > "$$(.installed/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/package_alias.pth"
 	touch $@
 

@@ -40,7 +40,7 @@ class ManPage(BuildHookInterface):  # type: ignore[type-arg]
 
     def _make(self) -> str | None:
         made = subprocess.run(  # noqa: S603
-            [sys.executable, str(Path(self.root, "dev", "man_page.py"))],
+            [sys.executable, str(Path(self.root, ".packaging", "man_page.py"))],
             env=os.environ | {"PYTHONPATH": self.root},
             capture_output=True,
             text=True,
