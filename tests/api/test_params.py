@@ -15,7 +15,7 @@ from app import Settings
 from app.api import routes as packages
 from app.api.params import get_writable_store
 from app.model.ids import dashed
-from tests.builders import make_conversation, make_id
+from tests.builders import make_conversation, make_event, make_id
 from tests.conftest import serving
 
 COUNT = "/api/conversations/count"
@@ -47,7 +47,8 @@ async def test_only_an_exact_id_names_a_conversation_to_change(root: Path, aroun
         for route in writing_routes():
             if "{conversation_id}" in route.path:
                 for method in route.methods or ():
-                    answer = await client.request(method, route.path.format(conversation_id=f"{make_id(1)}{around}"))
+                    path = route.path.format(conversation_id=f"{make_id(1)}{around}", event_id=make_event(0)["id"])
+                    answer = await client.request(method, path)
                     assert (answer.status_code, "is not a conversation id" in answer.text) == (422, True), route.path
     assert directory.is_dir()
 

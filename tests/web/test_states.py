@@ -59,7 +59,7 @@ def test_a_server_that_went_away_is_announced_and_comes_back(browser: Browser, t
 
 
 def test_a_conversation_deleted_in_another_tab_can_be_restored(site: Site) -> None:
-    path = add(site, 400, meta={"title": "In two tabs"})
+    path = add(site, 405, meta={"title": "In two tabs"})
     page = site.page
     expect(page.locator("#live")).to_contain_text("Live")
     other = page.context.new_page()

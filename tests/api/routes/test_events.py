@@ -101,7 +101,7 @@ async def test_a_naive_time_is_in_the_zone_of_the_server(root: Path) -> None:
 
 
 async def test_an_event_is_exactly_the_bytes_of_its_file(root: Path) -> None:
-    raw = b'{ "id" : "x",\n "n":1.10e2, "text":"\\u00e9\\/", "big": 123456789012345678901234567890 }'
+    raw = b'{ "id" : "x",\n "kind":"X", "n":1.10e2, "text":"\\u00e9\\/", "big": 123456789012345678901234567890 }'
     path = make_conversation(root, events=0)
     write_event(path, 0).write_bytes(raw)
     async with serving(Settings(store=root)) as client:

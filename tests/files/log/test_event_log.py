@@ -73,7 +73,7 @@ def test_an_event_past_99999_is_read(tmp_path: Path) -> None:
         (b"\0" * 10, "not valid JSON"),
         (b'{"id": "a', "not valid JSON"),
         (b"5", "not a JSON"),
-        (b'{"id": "a"}', "it has no kind"),
+        (b'{"id": "a"}', "not an event: it has no kind"),
     ],
 )
 def test_an_unreadable_file_has_a_reason_and_harms_no_other(tmp_path: Path, content: bytes, reason: str) -> None:
