@@ -55,6 +55,9 @@ def event(number: int, fields: dict[str, Any]) -> dict[str, Any]:
     return made
 
 
+PROMPT = event(0, {"kind": "SystemPromptEvent", "source": "agent", "tools": [], "dynamic_context": None}) | {
+    "system_prompt": {"type": "text", "text": "You help."}
+}
 CRASHED: dict[str, tuple[str, list[dict[str, Any]], int]] = {
     "an action without a result": ("running", [event(1, ACTION)], 1),
     "an action with a result": ("running", [event(1, ACTION), event(2, RESULT)], 0),
@@ -76,12 +79,13 @@ def fill(store: Path, work: Path) -> None:
     leases = [*OTHERS.values(), *FREE.values()]
     for number in range(1, 10):
         state = {"workspace": place, "execution_status": "idle"}
-        directory = make_conversation(store, number, meta={"workspace": place}, state=state)
+        messages = 2 if 1 < number < 2 + len(OTHERS) else 0  # agent-server refuses a message before its system prompt
+        directory = make_conversation(store, number, meta={"workspace": place}, state=state, events=messages)
         if 1 < number < 2 + len(leases):
             (directory / "owner_lease.json").write_text(json.dumps(lease_of(**leases[number - 2])))
     for number, (status, events, _) in enumerate(CRASHED.values(), start=RUNNING):
         state = {"workspace": place, "execution_status": status}
-        make_conversation(store, number, meta={"workspace": place}, state=state, events=[make_event(0), *events])
+        make_conversation(store, number, meta={"workspace": place}, state=state, events=[PROMPT, *events])
 
 
 def lease(server: Upstream, path: str) -> dict[str, Any]:
@@ -158,7 +162,7 @@ def test_requests_at_once_open_a_conversation_once(server: Upstream) -> None:
         writes = [pool.submit(post, server, path) for _ in range(4)]
         assert [one.result().status_code for one in reads] == [200] * 4
         assert [one.result() for one in writes] == [200] * 4
-    assert len(server.messages(path)) == 2 + 4
+    assert len(server.messages(path)) == 4
     assert lease(server, path)["generation"] == 1
 
 

@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from tests.builders import make_conversation, make_event, make_id
-from tests.conformance.upstream import AGENT, SECRET, Upstream
+from tests.conformance.upstream import AGENT, SECRET, Upstream, upstream
 
 PROTECTED = ["/api/conversations/count", "/api/tools/", "/api/file/download?path=/test.txt", "/api/settings"]
 OPEN = ["/alive", "/health", "/ready", "/server_info"]
@@ -114,15 +114,28 @@ def test_the_server_says_its_version_and_tools(server: Upstream) -> None:
     assert facts["uptime"] >= 0
 
 
-BAD: list[dict[str, Any]] = [
-    {"agent": AGENT | {"llm": {"api_key": "sk-super-secret-key"}}, "env": {"PROVIDER_KEY": "sk-super-secret-key"}},
+NO_MODEL = {
+    "agent": AGENT | {"llm": {"api_key": "sk-super-secret-key"}},
+    "env": {"PROVIDER_KEY": "sk-super-secret-key"},
+}
+FAILING_THERE: list[dict[str, Any]] = [
     {"agent": {"kind": "Agent", "llm": {"model": 5, "api_key": "sk-super-secret-key"}}},
     {"secrets": {"T": {"kind": "Other", "value": "sk-super-secret-key"}}},
 ]
 
 
-@pytest.mark.parametrize("fields", BAD)
-def test_a_refused_request_names_places_and_no_secret(server: Upstream, fields: dict[str, Any]) -> None:
+def test_a_refused_request_names_places_and_no_secret(server: Upstream) -> None:
+    require_refusal(server, NO_MODEL)
+
+
+@pytest.mark.parametrize("fields", FAILING_THERE)
+def test_a_request_that_agent_server_fails_at_is_refused(tmp_path: Path, fields: dict[str, Any]) -> None:
+    """agent-server 1.58.2 answers 500."""
+    with upstream("convstore", tmp_path) as server:
+        require_refusal(server, fields)
+
+
+def require_refusal(server: Upstream, fields: dict[str, Any]) -> None:
     answer = server.client.post("/api/conversations", json=server.new(**fields))
     assert (answer.status_code, "sk-super-secret-key" in answer.text) == (422, False)
     assert all(one.keys() >= {"type", "loc", "msg"} for one in answer.json()["detail"])
