@@ -46,8 +46,8 @@ async def stream_session(
     """Send the events after number `after_seq` (-1: all) and then new ones. Without `after_seq`, send only new ones."""
     outbox = _Outbox(socket)
 
-    async def send(store: StoreReader, one: ConversationId) -> None:
-        await run_until_one_ends(outbox.send_all(), _put_events(outbox, store, one, after_seq))
+    async def send(store: StoreReader, one: ConversationId, last: EventName | None) -> None:
+        await run_until_one_ends(outbox.send_all(), _put_events(outbox, store, one, last, after_seq))
 
     async def send_error(code: str, detail: str) -> None:
         await outbox.put(orjson.dumps({"type": "error", "code": code, "detail": detail}))
@@ -57,8 +57,9 @@ async def stream_session(
     )
 
 
-async def _put_events(outbox: _Outbox, store: StoreReader, one: ConversationId, after_seq: int | None) -> None:
-    last = await (await store.open_log(one)).find_last()
+async def _put_events(
+    outbox: _Outbox, store: StoreReader, one: ConversationId, last: EventName | None, after_seq: int | None
+) -> None:
     sync = {"type": "sync", "from_seq": after_seq, "through_seq": None if last is None else last.seq}
     await outbox.put(orjson.dumps({name: value for name, value in sync.items() if value is not None}))
     # (number, "") sorts before all events with that number, because no event has an empty id

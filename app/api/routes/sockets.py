@@ -51,8 +51,8 @@ async def stream_events(
     everything = resend_mode == "all" or (resend_mode is None and resend_all)
     since = after_timestamp if resend_mode == "since" else None
 
-    async def send(store: StoreReader, one: ConversationId) -> None:
-        await _send(socket, store, one, since, everything=everything)
+    async def send(store: StoreReader, one: ConversationId, last: EventName | None) -> None:
+        await _send(socket, store, one, last, since, everything=everything)
 
     async def send_error(code: str, detail: str) -> None:
         await send_event(make_environment_event("ServerErrorEvent", code=code, detail=detail))
@@ -64,7 +64,13 @@ async def stream_events(
 
 
 async def _send(
-    socket: WebSocket, store: StoreReader, one: ConversationId, since: datetime | None, *, everything: bool
+    socket: WebSocket,
+    store: StoreReader,
+    one: ConversationId,
+    last: EventName | None,
+    since: datetime | None,
+    *,
+    everything: bool,
 ) -> None:
     """Send the state and the events until the server stops.
 
@@ -73,7 +79,6 @@ async def _send(
         StoreError: the conversation was deleted or cannot be read.
     """
     log = await store.open_log(one)
-    last = await log.find_last()
     sent = await _send_state(socket, store, one, None)
     if since is not None and last is not None:
         await _resend(socket, log, to_us(since, store.reader.zone), last)

@@ -21,7 +21,7 @@ from starlette.websockets import WebSocketState
 from ...errors import ConversationNotFound, InvalidConversation, StoreError, TooManyFollowers
 from ...model.agent_server.base import validate
 from ...model.agent_server.message_request import SocketMessage, dump_message
-from ...model.ids import ConversationId
+from ...model.ids import ConversationId, EventName
 from ...store.read.reader import StoreReader
 from ...store.store import ConversationStore
 from ..access.audit import Act, Audit
@@ -62,7 +62,8 @@ class Frames(NamedTuple):
     """Sends an event that is shown to the user but not stored."""
 
 
-Send = Callable[[ConversationStore, ConversationId], Coroutine[Any, Any, None]]
+Send = Callable[[ConversationStore, ConversationId, EventName | None], Coroutine[Any, Any, None]]
+"""Sends frames to the client. It gets the last event that was in the log before a message of the client was read."""
 
 
 async def serve_socket(
@@ -73,7 +74,8 @@ async def serve_socket(
         return
     store = cast(ConversationStore, socket.app.state.store)
     try:
-        await run_until_one_ends(send(store, conversation_id), _receive(socket, store, conversation_id, frames))
+        last = await (await store.open_log(conversation_id)).find_last()
+        await run_until_one_ends(send(store, conversation_id, last), _receive(socket, store, conversation_id, frames))
     except WebSocketDisconnect:
         return
     except ConversationNotFound:
