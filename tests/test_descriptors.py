@@ -37,6 +37,19 @@ def slow_open(tmp_path: Path) -> SlowOpen:
     return SlowOpen(path)
 
 
+async def cancel_while_it_opens(slow_open: SlowOpen) -> None:
+    async def use() -> None:
+        async with opened_in_thread(slow_open):
+            raise AssertionError
+
+    task = asyncio.create_task(use())
+    assert await asyncio.to_thread(slow_open.begun.wait, 30)
+    task.cancel()
+    slow_open.allowed.set()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
 async def test_it_is_closed_after_the_block(slow_open: SlowOpen) -> None:
     slow_open.allowed.set()
     async with opened_in_thread(slow_open) as descriptor:
@@ -45,29 +58,11 @@ async def test_it_is_closed_after_the_block(slow_open: SlowOpen) -> None:
 
 
 async def test_it_is_closed_if_its_task_was_cancelled_while_the_thread_opened_it(slow_open: SlowOpen) -> None:
-    async def use() -> None:
-        async with opened_in_thread(slow_open):
-            raise AssertionError
-
-    task = asyncio.create_task(use())
-    assert await asyncio.to_thread(slow_open.begun.wait, 30)
-    task.cancel()
-    slow_open.allowed.set()
-    with pytest.raises(asyncio.CancelledError):
-        await task
+    await cancel_while_it_opens(slow_open)
     assert not slow_open.is_open()
 
 
 async def test_an_error_of_a_cancelled_opening_is_not_raised(slow_open: SlowOpen) -> None:
     slow_open.path.unlink()
 
-    async def use() -> None:
-        async with opened_in_thread(slow_open):
-            raise AssertionError
-
-    task = asyncio.create_task(use())
-    assert await asyncio.to_thread(slow_open.begun.wait, 30)
-    task.cancel()
-    slow_open.allowed.set()
-    with pytest.raises(asyncio.CancelledError):
-        await task
+    await cancel_while_it_opens(slow_open)
