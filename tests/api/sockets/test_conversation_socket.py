@@ -11,6 +11,8 @@ import pytest
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import InvalidStatus
 
+from app.model.ids import EventName
+from app.store.read.event_reader import EventReader
 from tests.api.clients import HEADERS, KEY, ONE, close_code, frame, http_client, listening
 from tests.builders import make_conversation, make_id
 
@@ -167,3 +169,23 @@ async def test_a_message_with_an_image_is_taken_and_a_larger_frame_closes(root: 
         async with asyncio.timeout(60):
             await connection.wait_closed()
     assert connection.close_code == 1009
+
+
+@BOTH
+async def test_a_message_sent_at_once_comes_back(root: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    find_last = EventReader.find_last
+
+    async def find_last_late(self: EventReader) -> EventName | None:
+        await asyncio.sleep(0.5)
+        return await find_last(self)
+
+    monkeypatch.setattr(EventReader, "find_last", find_last_late)
+    make_conversation(root, events=1)
+    async with (
+        listening(root) as host,
+        asyncio.timeout(20),
+        connect(f"ws://{host}/sockets/{name}/{ONE}?session_api_key={KEY}") as connection,
+    ):
+        await connection.send(json.dumps(HELLO))
+        event = await until(connection, "MessageEvent")
+    assert event["llm_message"]["content"][0]["text"] == "hello"
