@@ -197,7 +197,7 @@ def _arguments() -> argparse.ArgumentParser:
     parser.add_argument("--messages", type=int, metavar="N", help=f"how many are searched; default {_MESSAGES:,}")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write everything that was measured to this file")
     parser.add_argument(
-        "--against", type=Path, metavar="FILE", help="an earlier run's JSON; say what became worse by more than 10 %"
+        "--against", type=Path, metavar="FILE", help="an earlier run's JSON; say what became worse by more than 10 %%"
     )
     parser.add_argument(
         "--state-kb",

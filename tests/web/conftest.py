@@ -76,7 +76,7 @@ def site(browser: Browser, served_store: tuple[str, Path]) -> Iterator[Site]:
     context = browser.new_context(viewport={"width": 1280, "height": 860})
     page = context.new_page()
     errors: list[str] = []
-    page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
+    page.on("console", lambda said: errors.append(f"{said.text} {said.location}") if said.type == "error" else None)
     page.on("pageerror", lambda error: errors.append(str(error)))
     page.goto(f"{url}/#login={make_code(root / '.convstore')}")
     page.wait_for_selector(".rows")

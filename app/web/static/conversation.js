@@ -18,8 +18,10 @@ let unseen = 0;
 let current = -1;
 let aimed = []; // sections that a jump needs, which stay filled until it is there
 let undo = null;
+let reading = new AbortController(); // ends every read of the conversation when it is deleted
 const filled = new Map();
 const isSaid = () => new URLSearchParams(location.search).get('view') === 'said';
+const read = (path) => ask(path, { signal: reading.signal });
 const headPath = () => `/ui/c/${id}${isSaid() ? '?said=true' : ''}`;
 
 export async function start() {
@@ -54,7 +56,7 @@ export async function start() {
   addEventListener('hashchange', () => { const to = /^#e(\d+)$/.exec(location.hash); if (to) jump(Number(to[1])); });
   addEventListener('scroll', onScroll, { passive: true });
   onScroll();
-  if (liveState !== 'gone') followEvents();
+  followEvents();
   localStorage.setItem(seenName, String(last));
 }
 
@@ -76,10 +78,11 @@ async function setSaid(on, here = current) {
   await jump(here < 0 ? last : here);
 }
 
-let stream = null;
+let followed = null;
 function followEvents() {
-  stream = new AbortController();
-  follow(`/api/conversations/${id}/events/stream?after=latest`, onEvent, { onState: showLive, signal: stream.signal });
+  if (reading.signal.aborted || followed === reading.signal) return;
+  followed = reading.signal;
+  follow(`/api/conversations/${id}/events/stream?after=latest`, onEvent, { onState: showLive, signal: followed });
 }
 
 // Sections: empty ones keep the height that they had, or are thought to have.
@@ -92,7 +95,7 @@ async function fill(section, { again = false } = {}) {
   const from = Number(section.dataset.from);
   if (filled.has(from) && !again) return filled.get(from);
   const work = (async () => {
-    const get = async (start) => parse(await (await ask(`/ui/c/${id}/events?from=${start}&limit=${from + SECTION - start}&said=${isSaid()}`)).text());
+    const get = async (start) => parse(await (await read(`/ui/c/${id}/events?from=${start}&limit=${from + SECTION - start}&said=${isSaid()}`)).text());
     const content = await get(from);
     for (let rest; (rest = $('[data-rest]', content));) rest.replaceWith(await get(Number(rest.dataset.rest)));
     keepPlace(section, () => {
@@ -117,7 +120,7 @@ const images = new IntersectionObserver(async (entries) => {
     if (!isIntersecting) continue;
     images.unobserve(target);
     try {
-      const url = URL.createObjectURL(await (await ask(target.dataset.image)).blob());
+      const url = URL.createObjectURL(await (await read(target.dataset.image)).blob());
       target.addEventListener('load', () => URL.revokeObjectURL(url), { once: true });
       target.src = url;
     } catch { target.alt += ', which cannot be shown'; }
@@ -201,7 +204,10 @@ async function jump(seq, { rule = false } = {}) {
   const at = Math.max(0, sections.findLastIndex((section) => Number(section.dataset.from) <= to));
   const around = [sections[at - 1], sections[at], sections[at + 1]].filter(Boolean);
   aimed = around;
-  try { await Promise.all(around.map((section) => fill(section))); } catch (error) { notice(error.message, 'bad'); return; }
+  try { await Promise.all(around.map((section) => fill(section))); } catch (error) {
+    if (error.name !== 'AbortError') notice(error.message, 'bad');
+    return;
+  }
   if (!find(to) && isSaid() && location.hash === `#e${to}`) { await setSaid(false, to); return; } // a link to an event shows it
   const target = find(to) ?? nearest(to) ?? sections[at];
   if (target.hidden) showGroup(target.dataset.group);
@@ -237,7 +243,7 @@ async function renew() {
   const stayed = following;
   const before = last;
   try {
-    const log = await (await ask(`/api/conversations/${id}/events/window?around=${BEYOND}&before=0&after=0`)).json();
+    const log = await (await read(`/api/conversations/${id}/events/window?around=${BEYOND}&before=0&after=0`)).json();
     if (log.count === count && log.last === last) return;
     if (log.last - before > 100 * SECTION) { location.reload(); return; }
     last = log.last;
@@ -267,7 +273,7 @@ let renewingHead = null;
 async function renewHead() {
   renewingHead = null;
   let fresh;
-  try { fresh = parse(await (await ask(headPath())).text()); } catch { return; } // the next event tries again
+  try { fresh = parse(await (await read(headPath())).text()); } catch { return; } // the next event tries again
   for (const part of ['.facts', '#ribbon', '.outline nav']) {
     const [old, made] = [$(part), $(part, fresh)];
     if (old && made && old.innerHTML !== made.innerHTML) old.replaceWith(made);
@@ -473,13 +479,15 @@ const actions = {
     notice(`Copied: ${text}${where}${owner ? `. ${owner} has it open now.` : ''}`);
   },
   async delete() {
-    stream?.abort(); // else its end would take the place of the Undo
+    reading.abort(); // else the end of the stream would take the place of the Undo, and reads be answered with 404
     try {
       await ask(`/api/conversations/${id}`, { method: 'DELETE' });
     } catch (error) {
       notice(error.message, 'bad');
       liveState = '';
-      if (stream) followEvents();
+      reading = new AbortController();
+      followEvents();
+      onScroll();
       return;
     }
     undo = restore;
