@@ -10,7 +10,7 @@ SAMPLE := tests/data/conversations.tar.gz tests/data/sample.tar.gz
 LONG := $(BIN)/python -m pytest --timeout=0
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: run test long check format lint types contracts bench rivals filters faults machine soak audit fuzz fuzz-parsers hostile kills questions true clean
+.PHONY: run test long check again format lint types contracts bench rivals filters faults machine soak audit fuzz fuzz-parsers hostile kills questions true clean
 
 run: .venv/run $(if $(filter .sample/conversations,$(DIR)),.sample/conversations)
 	@trap : INT; $(BIN)/convstore serve "$(DIR)" --port $(PORT) || [ $$? -eq 130 ]  # Ctrl-C is no error
@@ -28,6 +28,10 @@ long: .venv/dev
 
 check: format lint types contracts clients
 	$(TESTS) --cov --cov-report=term $(PYTEST)
+
+# What failed in the last run, once more and alone, if these are at most three.
+again: .venv/dev
+	$(BIN)/python -m pytest -n 0 -p tests.again --last-failed --last-failed-no-failures none
 
 format: .venv/dev
 	$(BIN)/ruff format --check

@@ -58,6 +58,7 @@ def measure_beside(stores: Sequence[Store], effort: Effort) -> list[Row]:
 
 
 def _measure(rival: _Rival, store: Store, effort: Effort) -> list[Row]:
+    store.index.parent.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(dir=store.index.parent) as name, ExitStack() as stack:
         directory = Path(name)
         rows: dict[str, tuple[str, Sample, Sample]] = {}
