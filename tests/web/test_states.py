@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Dialog, Page, expect
+from playwright.sync_api import Browser, Dialog, Error, Page, Route, expect
 
 from app.api.sessions import make_code
 from tests.builders import make_conversation, make_event, make_id, make_message_event, make_meta, make_state
@@ -230,6 +231,20 @@ def test_odd_events_are_shown_with_the_reason_or_their_fields(site: Site) -> Non
     page.click("article#e2 >> text=Raw event")
     expect(page.locator("article#e2 pre.out")).to_contain_text("xxx")
     assert find_violations(page) == []
+
+
+def test_a_deletion_ends_what_the_page_still_reads_of_the_conversation(site: Site) -> None:
+    held: list[Route] = []
+    add(site, 472, meta={"title": "Deleted while it is read"})
+    site.page.route("**/ui/c/*/events?*", lambda route, _: held.append(route))
+    with site.page.expect_request("**/ui/c/*/events?*"):
+        site.page.reload()
+    site.page.keyboard.press("#")
+    expect(site.page.locator("#notice")).to_contain_text("Moved to the trash.")
+    for route in held:
+        with suppress(Error):  # the page has ended this request
+            route.continue_()
+    assert site.page.evaluate("() => fetch('/alive').then((answer) => answer.status)") == 200
 
 
 def test_the_trash_restores_and_removes_for_good(site: Site) -> None:
