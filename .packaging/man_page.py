@@ -9,8 +9,8 @@ from typing import Any
 from typer.main import get_command
 
 from app import __version__
-from app.cli.context import EXIT_CODES
 from app.cli.main import app
+from app.cli.registration import EXIT_CODES
 
 _HEAD = """.TH CONVSTORE 1 "" "convstore {version}" "User Commands"
 .SH NAME

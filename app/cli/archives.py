@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.text import Text
 
 from ..errors import InvalidSettings
 from ..files.archive.export_formats import Encoder
@@ -251,7 +250,7 @@ def _print_plan(plan: list[PlannedImport], *, dry_run: bool, json: bool) -> None
         return
     for one in plan[:_SHOWN]:
         told = "" if one.target == one.id else f", was {dashed(one.id)}"
-        out.print(Text(printable(f"{dashed(one.target)}  {one.action:<9}  {one.files} files{told}")))
+        out.print(printable(f"{dashed(one.target)}  {one.action:<9}  {one.files} files{told}"))
     if len(plan) > _SHOWN:
         out.print(f"and {len(plan) - _SHOWN} more; --json names them all")
     for one in plan:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import difflib
-import inspect
 import os
 import re
 import sys
@@ -12,7 +11,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, TypeVar
 
 import typer
 from pydantic import ValidationError
@@ -23,17 +22,9 @@ from ..store.context import require_store
 from ..store.follow.full_sync import SyncReport
 from ..store.store import ConversationStore
 from .output import LateBar, warn
+from .registration import PYDANTIC_PREFIX, OptionGroup
 
 T = TypeVar("T")
-Command = Callable[..., None]
-
-PYDANTIC_PREFIX = "Value error, "
-"""The prefix that pydantic adds to a validator's message."""
-
-EXIT_CODES = (
-    "Exit codes: 0 success, 1 problems found (verify, check, doctor, repair), 2 wrong use, failure or answer no, "
-    "130 interrupted, 141 output closed."
-)
 
 _PROCESSES_MAX = 4
 _ALIKE_MIN = 0.7  # difflib's ratio for similar names; it is 0.75 for PROT and PORT
@@ -71,56 +62,6 @@ NoSyncOption = Annotated[
 DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Show what would be done, and do nothing.")]
 YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")]
 ForceOption = Annotated[bool, typer.Option("--force", help="Also if another program owns the conversation.")]
-
-
-@dataclass(frozen=True)
-class OptionGroup:
-    """Options that several commands have. Mark a parameter with `Annotated[Made, OptionGroup(make)]`.
-
-    The command line gets the parameters of `make` as options, and the command gets the result of `make`. `at_end` names
-    the options that come last in the help.
-    """
-
-    make: Callable[..., Any]
-    at_end: tuple[str, ...] = ()
-
-
-def add_command(app: typer.Typer, name: str, summary: str | None = None) -> Callable[[Command], Command]:
-    """Register a command that may have option groups. The help is `summary`, or otherwise its docstring."""
-
-    def registered(command: Command) -> Command:
-        app.command(name, help=summary, epilog=EXIT_CODES)(_expand(command))
-        return command
-
-    return registered
-
-
-def _expand(command: Command) -> Command:
-    """Return a command with the options of its option groups as parameters, as Typer needs them."""
-    parameters: list[inspect.Parameter] = []
-    at_end: list[inspect.Parameter] = []
-    groups: dict[str, tuple[Callable[..., Any], list[str]]] = {}
-    for parameter in inspect.signature(command, eval_str=True).parameters.values():
-        metadata = getattr(parameter.annotation, "__metadata__", ())
-        group = next((one for one in metadata if isinstance(one, OptionGroup)), None)
-        if group is None:
-            parameters.append(parameter)
-            continue
-        options = inspect.signature(group.make, eval_str=True).parameters
-        groups[parameter.name] = group.make, list(options)
-        parameters += [option for name, option in options.items() if name not in group.at_end]
-        at_end += [options[name] for name in group.at_end]
-    keywords = [one.replace(kind=one.KEYWORD_ONLY) for one in (*parameters, *at_end)]
-
-    def expanded(**given: Any) -> None:  # noqa: ANN401 - as the options say
-        for name, (make, options) in groups.items():
-            given[name] = make(**{option: given.pop(option) for option in options})
-        command(**given)
-
-    vars(expanded)["__signature__"] = inspect.Signature(keywords)
-    expanded.__annotations__ = {one.name: one.annotation for one in keywords}
-    expanded.__doc__, expanded.__name__ = command.__doc__, command.__name__
-    return expanded
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,6 @@ from typing import Annotated, Any
 
 import orjson
 import typer
-from rich.text import Text
 
 from ..files.log.event_log import RawEvent
 from ..logs import printable
@@ -20,7 +19,7 @@ from ..store.store import ConversationStore
 from .context import SyncContextOptions, SyncDirContextOptions
 from .conversation_ids import IdArgument
 from .filters import FilterOptions
-from .output import out, print_event, print_json, print_json_members, print_table
+from .output import Cell, out, print_event, print_json, print_json_members, print_table
 
 _STATUS_STYLES = {"error": "red", "stuck": "red", "running": "green", "waiting_for_confirmation": "yellow"}
 
@@ -57,7 +56,7 @@ def list_command(
         (
             (
                 item["id"][:8],
-                Text(item["execution_status"], style=_STATUS_STYLES.get(item["execution_status"], "")),
+                Cell(item["execution_status"], _STATUS_STYLES.get(item["execution_status"], "")),
                 item["updated_at"][:16].replace("T", " "),
                 str(item["event_count"]),
                 f"{item['cost']:.2f}",
@@ -139,11 +138,11 @@ async def _show(store: ConversationStore, text: str, last: int, *, full: bool, j
         async for event in events:
             print_event(event, full=full)
     for entry in unreadable:
-        out.print(Text(printable(f"event {entry['seq']} cannot be shown: {entry['reason']}"), style="bold red"))
+        out.print(printable(f"event {entry['seq']} cannot be shown: {entry['reason']}"), style="bold red")
 
 
 def _print_heading(info: dict[str, Any]) -> None:
-    out.print(Text(printable(name_conversation(info["title"], info["preview"])), style="bold"))
+    out.print(printable(name_conversation(info["title"], info["preview"])), style="bold")
     facts = {
         "id": info["id"],
         "preview": info["preview"] if info["title"] else None,
@@ -159,5 +158,5 @@ def _print_heading(info: dict[str, Any]) -> None:
     }
     for name, value in facts.items():
         if value:
-            out.print(Text(f"{name:<10} {printable(str(value))}", style="dim" if name != "unreadable" else "red"))
+            out.print(f"{name:<10} {printable(str(value))}", style="dim" if name != "unreadable" else "red")
     out.print()

@@ -18,11 +18,12 @@ from ..settings import Settings
 from ..store.context import require_directory
 from ..store.follow.full_sync import SyncReport
 from ..store.follow.rebuild import rebuild as rebuild_index
-from .context import CommandContext, ContextOptions, DryRunOption, add_command
+from .context import CommandContext, ContextOptions, DryRunOption
 from .output import LateBar, counted, out, print_json, print_table
+from .registration import add_command, make_group
 
-app = typer.Typer(
-    help="Show and migrate the schema of the index, and copy the index. A server upgrades its index by itself; "
+app = make_group(
+    "Show and migrate the schema of the index, and copy the index. A server upgrades its index by itself; "
     "use these commands to inspect, to downgrade, or to upgrade in advance."
 )
 

@@ -6,13 +6,12 @@ import asyncio
 from typing import Annotated
 
 import typer
-from rich.text import Text
 
 from .. import __version__
 from ..logs import printable
 from ..store.admin.doctor import Finding, Level, examine_store
 from .context import DirContextOptions
-from .output import out, print_json
+from .output import out, print_json, styled
 
 _FOUND = 1
 _STYLES = {Level.OK: "green", Level.NOTE: "yellow", Level.PROBLEM: "bold red"}
@@ -47,7 +46,7 @@ def doctor_command(
 
 
 def _print(finding: Finding) -> None:
-    head = Text(f"{finding.level:8}", style=_STYLES[finding.level])
-    out.print(head + Text(f"{finding.check:12} {printable(finding.found)}", style="default"))
+    head = styled(f"{finding.level:8}", _STYLES[finding.level])
+    out.print(f"{head}{finding.check:12} {printable(finding.found)}")
     if finding.advice:
-        out.print(Text(f"{'':21}-> {printable(finding.advice)}"))
+        out.print(f"{'':21}-> {printable(finding.advice)}")

@@ -31,5 +31,5 @@ def edits_command(
     for one in found:
         time = (one.as_json()["timestamp"] or "")[:16].replace("T", " ")
         name = printable(name_conversation(one.title, one.preview))
-        out.print(f"{one.conversation_id[:8]}  {time:16}  event {one.seq:<5} {name}", markup=False, highlight=False)
+        out.print(f"{one.conversation_id[:8]}  {time:16}  event {one.seq:<5} {name}")
     out.print(counted(len(found), "change"), style="dim")

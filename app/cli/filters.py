@@ -14,7 +14,7 @@ from ..model.ids import ConversationId, parse_conversation_id
 from ..model.info import match_tag_key
 from ..model.periods import QUARTER_US
 from ..model.times import find_time_us
-from .context import OptionGroup
+from .registration import OptionGroup
 
 _TIME = "ISO 8601, e.g. 2026-01-31; UTC without a zone."
 

@@ -7,7 +7,6 @@ from dataclasses import asdict
 from typing import Annotated
 
 import typer
-from rich.text import Text
 
 from ..errors import InvalidSettings
 from ..files.census import Census, describe, take_census
@@ -20,10 +19,11 @@ from ..store.follow.full_sync import SyncReport
 from ..store.follow.rebuild import rebuild
 from ..store.follow.verify import Difference
 from ..store.store import ConversationStore
-from .context import CommandContext, OptionGroup, add_command, make_dir_context, sync
+from .context import CommandContext, make_dir_context, sync
 from .output import LateBar, counted, out, print_json, print_table
+from .registration import OptionGroup, add_command, make_group
 
-app = typer.Typer(help="Show the state of the index, sync it, compare it with the files, or rebuild it.")
+app = make_group("Show the state of the index, sync it, compare it with the files, or rebuild it.")
 
 _FOUND = 1
 
@@ -116,7 +116,7 @@ def _print_report(
         f"{report.removed} removed, {report.unreadable} unreadable; {report.opened} read in {report.seconds:.2f} s"
     )
     for text in describe(census).values():
-        out.print(Text(f"not listed: {printable(text)}", style="yellow"))
+        out.print(f"not listed: {printable(text)}", style="yellow")
     if recovered:
         ended = "would be ended" if dry_run else "is ended" if len(recovered.ended) == 1 else "are ended"
         read, runs = len(recovered.read), len(recovered.ended)

@@ -7,41 +7,56 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from io import TextIOWrapper
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any, NoReturn, cast
 
 import typer
-from rich.text import Text
 from typer.core import TyperGroup
 
 from .. import __version__
 from ..errors import StoreError
-from ..logs import printable
-from . import (
-    archives,
-    conversations,
-    db,
-    doctor,
-    du,
-    edit,
-    edits,
-    erase,
-    index,
-    mcp,
-    prune,
-    repair,
-    search,
-    serve,
-    service,
-    tail,
-    trash,
-    usage,
-)
-from . import open as page
-from .context import EXIT_CODES, PYDANTIC_PREFIX, add_command
-from .output import err
+from .registration import PYDANTIC_PREFIX, LazyCommands, Place, make_group
 
 _FAILED = 2
 _NOBODY_READS = 141
+
+
+_COMMANDS = {
+    "serve": Place("serve", "Serve a conversations directory over HTTP, compatible with agent-server's clients."),
+    "open": Place("open", "Open the page of a running server in a browser that is signed in."),
+    "mcp": Place("mcp", "Let an agent search and read the conversations: an MCP server on standard input and output."),
+    "list": Place("conversations", "List conversations, most recently updated first."),
+    "count": Place("conversations", "Count conversations that match filters, in total or by a field."),
+    "search": Place("search", "Search titles, messages, thoughts, final answers and errors of all conversations."),
+    "edits": Place("edits", "Show which conversations changed a file, the latest change first."),
+    "show": Place("conversations", "Show one conversation: messages, tools, results, status, cost."),
+    "tail": Place("tail", "Show the last events of a conversation and, with --follow, new ones."),
+    "rename": Place("edit", "Set the title of a conversation."),
+    "tag": Place("edit", "Set and remove tags of a conversation."),
+    "fork": Place("edit", "Copy a conversation completely, or up to an event, and print the id of the copy."),
+    "delete": Place("trash", "Move conversations into the trash; `convstore restore` undoes this."),
+    "restore": Place("trash", "Restore deleted conversations."),
+    "archive": Place("edit", "Hide conversations from lists, counts and searches unless these ask for archived ones."),
+    "unarchive": Place("edit", "Take conversations out of the archive."),
+    "pin": Place("edit", "Pin conversations, so that `convstore prune` keeps them."),
+    "unpin": Place("edit", "Unpin conversations."),
+    "prune": Place("prune", "Move old conversations into the trash, including archived ones."),
+    "erase": Place(
+        "erase", "Remove conversations for good from files, trash and index, and search the raw bytes for what is left."
+    ),
+    "export": Place(
+        "archives", "Write conversations as a zip in agent-server's layout, as JSON Lines, as Markdown or as HTML."
+    ),
+    "import": Place("archives", "Import conversations that convstore or agent-server exported."),
+    "du": Place("du", "Show the disk space and inodes of conversations."),
+    "usage": Place("usage", "Show cost and tokens over time, by the time of each model call, as agents recorded them."),
+    "doctor": Place("doctor", "Check a store for problems, and show what to do."),
+    "repair": Place("repair", "Make all safe repairs of a conversation's files, after copying it into the trash."),
+    "trash": Place("trash", "List, restore or permanently remove deleted conversations."),
+    "index": Place("index", "Show the state of the index, sync it, compare it with the files, or rebuild it."),
+    "db": Place("db", "Show and migrate the schema of the index, and copy the index."),
+    "service": Place("service", "Run the server of a store under systemd: write, show or remove its unit."),
+}
+"""The commands in the order of the help, where each is, and the first sentence of its help."""
 
 
 class _Group(TyperGroup):
@@ -49,6 +64,16 @@ class _Group(TyperGroup):
 
     If the reader of the output ends, as `head` does, they end quietly, like programs that get SIGPIPE.
     """
+
+    def __init__(self, **given: Any) -> None:  # noqa: ANN401 - as for `invoke`
+        super().__init__(**given)
+        self.commands = cast(Any, LazyCommands(_COMMANDS))
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:  # noqa: ANN401 - as for `invoke`
+        """Write the list of the commands from the table, so that the help imports none of them."""
+        del ctx
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, place.summary) for name, place in _COMMANDS.items()])
 
     def make_context(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - as for `invoke`
         """Parse the command line, and print the help or version on request."""
@@ -67,7 +92,7 @@ class _Group(TyperGroup):
 def _end_quietly() -> Iterator[None]:
     """Exit with 141 if the reader of the output has ended.
 
-    Typer and rich would exit with 1, which means "problems found".
+    Typer would exit with 1, which means "problems found".
     """
     try:
         yield
@@ -83,46 +108,11 @@ def _end_quietly() -> Iterator[None]:
         raise typer.Exit(_NOBODY_READS) from error
 
 
-app = typer.Typer(
+app = make_group(
+    "A store for the conversations of AI-agent servers: files hold the data, an index lists and searches them.",
     cls=_Group,
-    help="A store for the conversations of AI-agent servers: files hold the data, an index lists and searches them.",
-    epilog=EXIT_CODES,
-    no_args_is_help=True,
-    context_settings={"help_option_names": ["-h", "--help"]},
-    pretty_exceptions_enable=False,
+    add_completion=True,
 )
-add_command(app, "serve")(serve.serve_command)
-add_command(app, "open")(page.open_command)
-add_command(app, "mcp")(mcp.mcp_command)
-add_command(app, "list")(conversations.list_command)
-add_command(app, "count")(conversations.count_command)
-add_command(app, "search")(search.search_command)
-add_command(app, "edits")(edits.edits_command)
-add_command(app, "show")(conversations.show_command)
-add_command(app, "tail")(tail.tail_command)
-add_command(app, "rename")(edit.rename_command)
-add_command(app, "tag")(edit.tag_command)
-add_command(app, "fork")(edit.fork_command)
-add_command(app, "delete")(trash.delete_command)
-add_command(app, "restore", str(trash.restore_command.__doc__).replace("trash restore", "restore"))(
-    trash.restore_command
-)
-add_command(app, "archive")(edit.archive_command)
-add_command(app, "unarchive")(edit.unarchive_command)
-add_command(app, "pin")(edit.pin_command)
-add_command(app, "unpin")(edit.unpin_command)
-add_command(app, "prune")(prune.prune_command)
-add_command(app, "erase")(erase.erase_command)
-add_command(app, "export")(archives.export_command)
-add_command(app, "import")(archives.import_command)
-add_command(app, "du")(du.du_command)
-add_command(app, "usage")(usage.usage_command)
-add_command(app, "doctor")(doctor.doctor_command)
-add_command(app, "repair")(repair.repair_command)
-app.add_typer(trash.app, name="trash", no_args_is_help=True)
-app.add_typer(index.app, name="index", no_args_is_help=True)
-app.add_typer(db.app, name="db", no_args_is_help=True)
-app.add_typer(service.app, name="service", no_args_is_help=True)
 
 
 def _print_version(wanted: bool) -> None:
@@ -165,7 +155,10 @@ def run() -> None:
 
 
 def _fail(told: str) -> NoReturn:
-    err.print(Text(f"convstore: {printable(told)}", style="red"))
+    from ..logs import printable  # noqa: PLC0415 - only an error needs it
+    from .output import err  # noqa: PLC0415
+
+    err.print(f"convstore: {printable(told)}", style="red")
     sys.exit(_FAILED)
 
 

@@ -14,7 +14,6 @@ from typing import Annotated
 from urllib.parse import urlsplit
 
 import typer
-from rich.text import Text
 
 from ..api.sessions import make_code
 from ..errors import InvalidSettings, StoreUnavailable
@@ -91,7 +90,7 @@ def open_command(
     if json_:
         print_json({"url": address})
     elif print_ or not webbrowser.open(address):
-        out.print(Text(address), soft_wrap=True)
+        out.print(address)
     else:
         err.print(f"opened {url}{path}")
 

@@ -2,35 +2,50 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 import re
+import shutil
 import sys
 import time
 from collections.abc import AsyncIterable, Callable, Iterable
 from contextlib import AbstractContextManager
 from types import TracebackType
-from typing import Any, NoReturn, Self
+from typing import Any, NamedTuple, Self
 
 import orjson
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.text import Text
+from rich.cells import cell_len, set_cell_size
 
 from ..logs import printable
 from ..model import transcript
 
-
-class _Console(Console):
-    def on_broken_pipe(self) -> NoReturn:
-        """Raise, so that the command exits with 141. rich would exit with 1."""
-        raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
+_FLAGS = ("bold", "dim", "reverse")
 
 
-out = _Console(highlight=False, soft_wrap=True)
-err = _Console(stderr=True, highlight=False, soft_wrap=True)
+def styled(text: str, style: str, *, err: bool = False) -> str:
+    """Return text for standard output (or `err`) with a style, such as "bold red". Outside a terminal it is plain."""
+    words = style.split()
+    if not words or os.environ.get("NO_COLOR") or not (sys.stderr if err else sys.stdout).isatty():
+        return text
+    colour = next((word for word in words if word not in _FLAGS), None)
+    return typer.style(text, fg=colour, **{word: True for word in words if word in _FLAGS})
+
+
+class _Output(NamedTuple):
+    """Standard output or standard error."""
+
+    err: bool
+
+    def print(self, text: str = "", *, style: str = "", end: str = "\n") -> None:
+        """Print a text without wrapping it. Pass text from users through `printable` first."""
+        stream = sys.stderr if self.err else sys.stdout
+        stream.write(styled(text, style, err=self.err) + end)
+        stream.flush()
+
+
+out = _Output(err=False)
+err = _Output(err=True)
 
 _STEERING = re.compile("[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 """Control characters that JSON does not escape."""
@@ -48,25 +63,16 @@ class LateBar(AbstractContextManager["LateBar"]):
 
     def __init__(self) -> None:
         self._begun = time.monotonic()
-        self._bar = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeRemainingColumn(),
-            console=err,
-            transient=True,
-            disable=not err.is_terminal,
-        )
+        self._bar: Any = None
         self._tasks: dict[str, Any] = {}
-        self._started = False
 
     def show(self, phase: str, done: int, total: int) -> None:
         """Show that `done` of `total` items of a phase are done."""
-        if not self._started:
-            if time.monotonic() - self._begun < _BAR_AFTER_S:
+        if self._bar is None:
+            if time.monotonic() - self._begun < _BAR_AFTER_S or not sys.stderr.isatty():
                 return
+            self._bar = _make_bar()
             self._bar.start()
-            self._started = True
         if phase not in self._tasks:
             self._tasks[phase] = self._bar.add_task(phase)
         self._bar.update(self._tasks[phase], completed=done, total=total)
@@ -79,8 +85,22 @@ class LateBar(AbstractContextManager["LateBar"]):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Remove the bar."""
-        if self._started:
+        if self._bar is not None:
             self._bar.stop()
+
+
+def _make_bar() -> Any:  # noqa: ANN401 - importing the type takes 0.1 s, which only a bar is worth
+    from rich import progress  # noqa: PLC0415
+    from rich.console import Console  # noqa: PLC0415
+
+    return progress.Progress(
+        progress.TextColumn("{task.description}"),
+        progress.BarColumn(),
+        progress.MofNCompleteColumn(),
+        progress.TimeRemainingColumn(),
+        console=Console(stderr=True),
+        transient=True,
+    )
 
 
 def counted(number: int, noun: str) -> str:
@@ -90,7 +110,7 @@ def counted(number: int, noun: str) -> str:
 
 def warn(line: str) -> None:
     """Print a yellow line on standard error."""
-    err.print(Text(printable(line), style="yellow"))
+    err.print(printable(line), style="yellow")
 
 
 def print_warning(warning: str | None) -> None:
@@ -129,25 +149,40 @@ def shown_json(raw: bytes) -> str:
     return _STEERING.sub(lambda found: f"\\u{ord(found[0]):04x}", text) if sys.stdout.isatty() else text
 
 
-def print_table(headings: Iterable[str], rows: Iterable[Iterable[str | Text]]) -> None:
+class Cell(NamedTuple):
+    """A cell of a table, with a style."""
+
+    text: str
+    style: str = ""
+
+
+def print_table(headings: Iterable[str], rows: Iterable[Iterable[str | Cell]]) -> None:
     """Print a table without a frame. Columns whose heading begins with ">" are right-aligned.
 
     In a terminal, the last column is cut to the remaining width. Elsewhere, all columns are complete.
     """
     names = list(headings)
-    lines = [[Text(name.lstrip(">"), style="bold") for name in names]] if any(names) else []
-    lines += [[cell if isinstance(cell, Text) else Text(printable(cell)) for cell in row] for row in rows]
-    widths = [max((line[place].cell_len for line in lines), default=0) for place in range(len(names) - 1)]
-    room = max(out.width - sum(widths) - len(_GAP) * len(widths), _LAST_MIN)
-    for *cells, last in lines:
-        for name, cell, width in zip(names, cells, widths, strict=False):
-            missing = width - cell.cell_len
-            (cell.pad_left if name.startswith(">") else cell.pad_right)(missing)
-        if out.is_terminal:
-            last.truncate(room, overflow="ellipsis")
-        line = Text(_GAP).join([*cells, last])
-        line.rstrip()
-        out.print(line)
+    lines = [[Cell(name.lstrip(">"), "bold") for name in names]] if any(names) else []
+    lines += [[cell if isinstance(cell, Cell) else Cell(printable(cell)) for cell in row] for row in rows]
+    widths = [max((cell_len(line[place].text) for line in lines), default=0) for place in range(len(names) - 1)]
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    for line in lines:
+        out.print(_shown_row(line, names, widths, width))
+
+
+def _shown_row(line: list[Cell], names: list[str], widths: list[int], width: int | None) -> str:
+    *cells, last = line
+    shown = []
+    for cell, name, wide in zip(cells, names, widths, strict=False):
+        blanks = " " * (wide - cell_len(cell.text))
+        text = styled(*cell)
+        shown.append(blanks + text if name.startswith(">") else text + blanks)
+    text = last.text.rstrip()
+    if width is not None:
+        room = max(width - sum(widths) - len(_GAP) * len(widths), _LAST_MIN)
+        if cell_len(text) > room:
+            text = set_cell_size(text, room - 1) + "…"
+    return _GAP.join([*shown, styled(text, last.style)]).rstrip()
 
 
 def print_event(event: dict[str, Any], *, full: bool) -> None:
@@ -155,13 +190,12 @@ def print_event(event: dict[str, Any], *, full: bool) -> None:
     source = str(event.get("source") or "?")
     failed = str(event.get("kind")).endswith("ErrorEvent")
     style = _EVENT_STYLES["error" if failed else source] if source in _EVENT_STYLES else "bold"
-    heading = Text(printable(transcript.who(event)), style=style)
-    heading.append(f"  {printable(str(event.get('timestamp') or ''))[:19]}", style="dim")
-    out.print(heading)
+    when = printable(str(event.get("timestamp") or ""))[:19]
+    out.print(styled(printable(transcript.who(event)), style) + styled(f"  {when}", "dim"))
     texts = (printable(text, lines=True) for text in transcript.texts(event))
     lines = [line for text in texts for line in text.splitlines() if line.strip()]
     shown = lines if full else lines[:_EVENT_LINES]
     for line in shown:
-        out.print(Text(f"  {line}"))
+        out.print(f"  {line}")
     if len(shown) < len(lines):
-        out.print(Text(f"  … {len(lines) - len(shown)} more lines (--full shows them)", style="dim"))
+        out.print(f"  … {len(lines) - len(shown)} more lines (--full shows them)", style="dim")

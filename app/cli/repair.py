@@ -45,10 +45,10 @@ def repair_command(conversation: IdArgument, context: ContextOptions, dry_run: D
 
 def _print(done: Repair, *, dry_run: bool) -> None:
     for mend in done.mended:
-        out.print(printable(f"{'would be ' if dry_run else ''}mended  {mend.file}: {mend.what}"), markup=False)
+        out.print(printable(f"{'would be ' if dry_run else ''}mended  {mend.file}: {mend.what}"))
     for problem in done.left:
-        out.print(printable(f"left    {problem}"), markup=False)
+        out.print(printable(f"left    {problem}"))
     if done.copy:
-        out.print(printable(f"a copy of the earlier files is in .trash/{done.copy}"), markup=False)
+        out.print(printable(f"a copy of the earlier files is in .trash/{done.copy}"))
     if not (done.mended or done.left):
         out.print("there is nothing to mend")

@@ -8,7 +8,6 @@ from html import unescape
 from typing import Annotated
 
 import typer
-from rich.text import Text
 
 from ..logs import printable
 from ..model.filters import ConversationFilter
@@ -19,7 +18,7 @@ from ..store.store import ConversationStore
 from .context import SyncContextOptions
 from .conversation_ids import resolve
 from .filters import FilterOptions
-from .output import counted, out, print_json
+from .output import counted, out, print_json, styled
 
 _MARK = re.compile(r"<mark>(.*?)</mark>", re.DOTALL)
 
@@ -71,15 +70,13 @@ def search_command(
 
 def _print_hit(hit: Hit) -> None:
     fields = hit.as_json()
-    heading = Text(f"{hit.conversation_id[:8]}  ", style="dim")
-    heading.append(printable(name_conversation(hit.title, hit.preview)), style="bold")
+    name = printable(name_conversation(hit.title, hit.preview))
     place = hit.source if hit.seq is None else f"{hit.source} in event {hit.seq}"
-    heading.append(f"  {printable(place)}  {(fields['timestamp'] or '')[:16].replace('T', ' ')}", style="dim")
-    out.print(heading)
-    line = Text("  ")
-    for number, piece in enumerate(_MARK.split(hit.snippet)):
-        line.append(printable(unescape(piece)), style="bold reverse" if number % 2 else "")
-    out.print(line)
+    where = f"  {printable(place)}  {(fields['timestamp'] or '')[:16].replace('T', ' ')}"
+    out.print(styled(f"{hit.conversation_id[:8]}  ", "dim") + styled(name, "bold") + styled(where, "dim"))
+    pieces = [printable(unescape(piece)) for piece in _MARK.split(hit.snippet)]
+    marked = (styled(piece, "bold reverse" if number % 2 else "") for number, piece in enumerate(pieces))
+    out.print(f"  {''.join(marked)}")
 
 
 def _print_end(found: HitPage) -> None:

@@ -15,7 +15,6 @@ from tempfile import TemporaryDirectory
 from typing import Annotated, Any
 
 import typer
-from rich.text import Text
 
 from .. import logs
 from ..errors import InvalidSettings, StoreUnavailable
@@ -251,7 +250,7 @@ def _greet(settings: Settings, url: str, keys: list[str], *, made: bool) -> None
         )
         return
     if url.startswith("unix:"):
-        err.print(Text(f"convstore serves {settings.shown_root} at {url}"))
+        err.print(f"convstore serves {settings.shown_root} at {url}")
         return
     page = login_address(settings, url, "/", _LOGIN_VALID_S) if keys else f"{url}/"
     lines = [f"convstore serves {settings.shown_root}", f"  open  {page}"]
@@ -268,4 +267,4 @@ def _greet(settings: Settings, url: str, keys: list[str], *, made: bool) -> None
         header = f'-H "{_KEY_HEADER}: {source}" '
     lines.append(f"  try   curl {header}'{url}/api/conversations/search?limit=5&sort_order=UPDATED_AT_DESC'")
     for line in lines:
-        err.print(Text(line))
+        err.print(line)

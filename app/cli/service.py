@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.text import Text
 
 from ..errors import InvalidSettings, OutputRefused, StoreUnavailable
 from ..settings import Settings
@@ -23,13 +22,13 @@ from .context import (
     IndexOption,
     JsonOption,
     SameStoreOption,
-    add_command,
     choose_store,
     make_settings,
 )
 from .output import err, out, print_json, print_table
+from .registration import add_command, make_group
 
-app = typer.Typer(help="Run the server of a store under systemd: write, show or remove its unit.")
+app = make_group("Run the server of a store under systemd: write, show or remove its unit.")
 
 SystemOption = Annotated[
     bool, typer.Option("--system", help="The unit of the system, which root writes. Otherwise the unit of this user.")
@@ -82,7 +81,7 @@ def install_command(
     else:
         why = "" if _RUNNING.is_dir() else "systemd does not run here, so nothing was written. "
         err.print(f"{why}This is the unit for {path}:")
-        out.print(Text(text), end="")
+        out.print(text, end="")
 
 
 @add_command(app, "status")

@@ -10,9 +10,10 @@ import typer
 
 from ..files.log.event_log import RawEvent
 from ..store.store import ConversationStore
-from .context import CommandContext, IndexOption, OptionGroup, StoreOption
+from .context import CommandContext, IndexOption, StoreOption
 from .conversation_ids import IdArgument, resolve
 from .output import print_event, shown_json
+from .registration import OptionGroup
 
 
 def _make_context(

@@ -20,14 +20,14 @@ from .context import (
     DryRunOption,
     ForceOption,
     YesOption,
-    add_command,
     confirm,
     parse_age,
 )
 from .conversation_ids import IdsArgument, do_each, find_deleted, resolve_all
 from .output import LateBar, counted, out, print_json, print_table
+from .registration import add_command, make_group
 
-app = typer.Typer(help="List, restore or permanently remove deleted conversations.")
+app = make_group("List, restore or permanently remove deleted conversations.")
 
 OlderOption = Annotated[
     int | None,

@@ -6,9 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-import typer
 
-from app.cli.context import CommandContext, ContextOptions, add_command
 from tests.builders import make_conversation, make_foreign, make_id, second_process
 from tests.cli.conftest import Command
 
@@ -132,21 +130,6 @@ def test_list_notices_what_other_programs_did_unless_told_not_to(root: Path, con
     make_conversation(root, 2)
     assert convstore("count", "--store", root, "--no-sync").out == "1\n"
     assert convstore("count", "--store", root).out == "2\n"
-
-
-def test_a_group_of_options_stands_in_place_of_its_parameter() -> None:
-    made: list[tuple[CommandContext, bool]] = []
-
-    def command(context: ContextOptions, *, own: bool = False) -> None:
-        made.append((context, own))
-
-    app = typer.Typer()
-    add_command(app, "one", "A summary.")(command)
-    built = typer.main.get_command(app)
-    built(["--json", "--own", "--store", "x"], standalone_mode=False)
-    names = [parameter.name for parameter in built.params if "completion" not in str(parameter.name)]
-    assert names == ["store", "own", "index", "json"]
-    assert made == [(CommandContext(Path("x"), None, json=True), True)]
 
 
 @pytest.mark.parametrize(

@@ -142,11 +142,16 @@ def test_what_writes_to_the_index_is_a_plain_function() -> None:
 
 def loaded(code: str, *arguments: object) -> set[str]:
     """Return the top-level packages that a fresh process has imported after it ran some code."""
-    told = f"{code}\nimport sys\nprint(*sys.modules, sep='\\n')"
+    return {name.partition(".")[0] for name in loaded_modules(code, *arguments)}
+
+
+def loaded_modules(code: str, *arguments: object) -> set[str]:
+    """Return the modules that a fresh process has imported after it ran some code."""
+    told = f"{code}\nimport sys\nprint('LOADED', *sys.modules, sep='\\n')"
     ran = subprocess.run(
         [sys.executable, "-c", told, *map(str, arguments)], check=True, capture_output=True, text=True, timeout=60
     )
-    return {name.partition(".")[0] for name in ran.stdout.split()}
+    return set(ran.stdout.partition("LOADED\n")[2].split())
 
 
 def test_a_process_that_reads_files_loads_nothing_of_a_database_or_a_server() -> None:
@@ -170,3 +175,26 @@ asyncio.run(main())
 def test_a_start_with_a_current_index_loads_no_migrations_and_no_mcp(root: Path, code: str) -> None:
     assert PACKAGE in (found := loaded(code, root))
     assert {"alembic", "mcp", "mcp_types"} & found == set()
+
+
+_COMMAND = """
+import contextlib, sys
+sys.argv[0] = "convstore"
+from app.cli.entry import run
+with contextlib.suppress(SystemExit):
+    run()
+"""
+_SLOW = {"alembic", "cryptography", "fastapi", "jinja2", "mcp", "prometheus_client", "rich", "sqlalchemy", "starlette"}
+_SLOW |= {"pydantic", "pydantic_settings", "asyncio", "uvicorn"}
+_NEEDED = {"list": {"sqlalchemy", "pydantic", "pydantic_settings", "asyncio"}}
+"""What takes long to import, and what of it a command needs. Of rich, `list` needs the widths of characters."""
+
+
+@pytest.mark.parametrize("command", ["--help", "--version", "list"])
+def test_a_command_loads_only_what_it_needs(root: Path, command: str) -> None:
+    given = ["list", "--store", root] if command == "list" else [command]
+    (root / "11111111111111111111111111111111" / "events").mkdir(parents=True)
+    found = loaded_modules(_COMMAND, *given)
+    assert {"app.cli.main", "app.cli.registration"} <= found
+    slow = {name for name in found if name.partition(".")[0] in _SLOW - _NEEDED.get(command, set())}
+    assert {name for name in slow if not name.startswith(("rich.c", "rich._")) and name != "rich"} == set()
