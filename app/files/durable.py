@@ -58,19 +58,24 @@ def replace(dir_fd: int, name: str, data: bytes, *, sync_name: bool = True) -> o
         return os.stat(name, dir_fd=dir_fd, follow_symlinks=False)
 
 
+def is_in_one_sector(at: int, length: int) -> bool:
+    """Whether bytes are in one sector. A disk writes a sector atomically, so a power cut cannot tear them."""
+    return at // _SECTOR == (at + length - 1) // _SECTOR
+
+
 def overwrite(
     dir_fd: int, name: str, at: int, data: bytes, is_known: Callable[[os.stat_result], bool]
 ) -> os.stat_result | None:
-    """Overwrite bytes of a file in place, durably, and return the file's status. Return None if this is not safe.
+    """Overwrite bytes of a file in place, and return the file's status. Return None if this is not safe.
 
-    It is safe if a power cut cannot tear the bytes (they are in one sector, which a disk writes atomically), if
-    `is_known` accepts the file's status, so that nobody else changed it, and if the file has no other hard link, as in
-    a backup.
+    It is safe if a power cut cannot tear the bytes, if `is_known` accepts the file's status, so that nobody else
+    changed it, and if the file has no other hard link, as in a backup. Until `sync_file`, a power cut may bring back
+    the old bytes.
 
     Raises:
         OSError: writing failed; the disk has either the old bytes or the new ones.
     """
-    if at // _SECTOR != (at + len(data) - 1) // _SECTOR:
+    if not is_in_one_sector(at, len(data)):
         return None
     try:
         descriptor = os.open(name, os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW, dir_fd=dir_fd)
@@ -82,8 +87,21 @@ def overwrite(
             return None
         if os.pwrite(descriptor, data, at) != len(data):
             raise OSError(errno.EIO, os.strerror(errno.EIO))
-        _finish(descriptor)
+        _set_time(descriptor)
         return os.fstat(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sync_file(dir_fd: int, name: str) -> None:
+    """Make the bytes of a file durable.
+
+    Raises:
+        OSError: the disk reported an error, or the file cannot be opened.
+    """
+    descriptor = os.open(name, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=dir_fd)
+    try:
+        os.fsync(descriptor)
     finally:
         os.close(descriptor)
 
@@ -102,7 +120,8 @@ def write_temporary(dir_fd: int, name: str, data: bytes, mode: int = FILE_MODE) 
         with suppress(PermissionError):  # FAT and exFAT have no modes
             os.fchmod(descriptor, mode)  # restore the permissions that the umask removed
         write_all(descriptor, data)
-        _finish(descriptor)
+        _set_time(descriptor)
+        os.fsync(descriptor)
         return temporary, os.fstat(descriptor)
     except BaseException:
         remove_if_there(dir_fd, temporary)
@@ -111,14 +130,10 @@ def write_temporary(dir_fd: int, name: str, data: bytes, mode: int = FILE_MODE) 
         os.close(descriptor)
 
 
-def _finish(descriptor: int) -> None:
-    """Set the exact time and fsync.
-
-    The kernel's times are 4 ms coarse, and finding HEAD depends on the order of times.
-    """
+def _set_time(descriptor: int) -> None:
+    """Set the exact time. The kernel's times are 4 ms coarse, and finding HEAD depends on the order of times."""
     now_ns = time.time_ns()
     os.utime(descriptor, ns=(now_ns, now_ns))
-    os.fsync(descriptor)
 
 
 def remove_temporaries(dir_fd: int, names: Iterable[str]) -> None:

@@ -42,13 +42,18 @@ _NO_TIME = 0.0
 
 
 class Lease(NamedTuple):
-    """A lease. `expires_at` is in seconds since 1970. `boot` is "" for a lease of agent-server or of a client."""
+    """A lease. `expires_at` is in seconds since 1970. `boot` is "" for a lease of agent-server or of a client.
+
+    `head_from` is the number of the first event that HEAD may not know after a power cut, because HEAD is not fsynced
+    with each event; see `app.files.log.head`. None if HEAD is durable.
+    """
 
     owner: str
     generation: int
     expires_at: float
     host: str = ""
     boot: str = ""
+    head_from: int | None = None
 
     @property
     def released(self) -> bool:
@@ -56,8 +61,8 @@ class Lease(NamedTuple):
         return self.expires_at <= _NO_TIME
 
     def as_released(self) -> Lease:
-        """Return the lease, marked as released."""
-        return self._replace(expires_at=_NO_TIME)
+        """Return the lease, marked as released. HEAD must be durable."""
+        return self._replace(expires_at=_NO_TIME, head_from=None)
 
     def is_same_ownership(self, other: Lease) -> bool:
         """Whether both leases have the same owner and generation.
@@ -95,14 +100,16 @@ def _read(fd: int, name: str) -> Lease | None:
 def _parse(value: dict[str, Any]) -> Lease | None:
     match value:
         case {"owner_instance_id": str(owner), "generation": int(generation), "expires_at": int() | float() as expires}:
-            host, ours = value.get("owner_host"), value.get("convstore")
-            boot = ours.get("boot") if isinstance(ours, dict) else None
+            host, given = value.get("owner_host"), value.get("convstore")
+            ours = given if isinstance(given, dict) else {}
+            boot, head_from = ours.get("boot"), ours.get("head_from")
             return Lease(
                 owner,
                 generation,
                 float(expires),
                 host if isinstance(host, str) else "",
                 boot if isinstance(boot, str) else "",
+                head_from if type(head_from) is int else None,
             )
     return None
 
@@ -190,6 +197,7 @@ def claim(
             time.time() + ttl_s,
             socket.gethostname(),
             liveness.boot_id() if boot is None else boot,
+            None if now_lease is None else now_lease.head_from,  # until HEAD is read, it may be behind the log
         )
         if last is None or not last.is_same_ownership(mine):
             # written before the lease: a crash in between may skip a generation, but never use one twice
@@ -231,15 +239,17 @@ def renew(root: Path, directory: str, lease: Lease, *, ttl_s: float = TTL_S) -> 
         OwnershipLost: another owner has the lease, or the client released it.
         ConversationNotFound: the directory is missing.
     """
-    with open_to_write(root, directory) as fd, hold_lease(root, directory, fd, lease):
-        longer = lease._replace(expires_at=time.time() + ttl_s)
+    with open_to_write(root, directory) as fd, hold_lease(root, directory, fd, lease) as found:
+        longer = lease._replace(expires_at=time.time() + ttl_s, head_from=found.head_from)
         write_lease(fd, longer)
         return longer
 
 
 @contextmanager
-def hold_lease(root: Path, directory: str, fd: int, lease: Lease) -> Iterator[None]:
+def hold_lease(root: Path, directory: str, fd: int, lease: Lease) -> Iterator[Lease]:
     """Check that `lease` is still valid, and hold its lock for one write into the open directory `fd`.
+
+    Yields the lease as it is on disk.
 
     Lock order: a caller that also needs the log's lock must take that lock first, as agent-server 1.58 does.
 
@@ -260,7 +270,7 @@ def hold_lease(root: Path, directory: str, fd: int, lease: Lease) -> Iterator[No
             )
         if not _still_there(f"{root}/{directory}", fd):
             raise OwnershipLost(f"conversation {directory} was moved away or deleted; nothing was written")
-        yield
+        yield now_lease
 
 
 @contextmanager
@@ -317,19 +327,31 @@ def _still_there(path: str, fd: int) -> bool:
     return (there.st_dev, there.st_ino) == (here.st_dev, here.st_ino)
 
 
-def write_lease(fd: int, lease: Lease) -> None:
+def write_lease(fd: int, lease: Lease, *, sync_name: bool = False) -> None:
     """Write a lease into an open directory. The caller is in `hold_lease`."""
-    durable.replace(fd, LEASE, _dump(lease), sync_name=False)
+    durable.replace(fd, LEASE, _dump(lease), sync_name=sync_name)
+
+
+def _write_released(fd: int, lease: Lease) -> None:
+    """Mark a lease as released. Afterwards nothing says that HEAD may be behind the log, so it is made durable first.
+
+    Raises:
+        OSError: HEAD could not be made durable; the lease is unchanged.
+    """
+    if lease.head_from is not None:
+        durable.sync_file(fd, layout.STATE)
+    write_lease(fd, lease.as_released())
 
 
 def _dump(lease: Lease) -> bytes:
+    ours = {"boot": lease.boot} | ({} if lease.head_from is None else {"head_from": lease.head_from})
     return orjson.dumps(
         {
             "owner_instance_id": lease.owner,
             "generation": lease.generation,
             "expires_at": lease.expires_at,
             "owner_host": lease.host,
-            "convstore": {"boot": lease.boot},
+            "convstore": ours,
         }
     )
 
@@ -340,10 +362,10 @@ def release(root: Path, directory: str, held: Lease) -> bool:
     A server's lease is not released while another of its workers has the conversation open.
     """
     try:
-        with open_to_write(root, directory) as fd, hold_lease(root, directory, fd, held):
+        with open_to_write(root, directory) as fd, hold_lease(root, directory, fd, held) as found:
             if held.boot and _is_shared(fd):
                 return False
-            write_lease(fd, held.as_released())
+            _write_released(fd, held._replace(head_from=found.head_from))
     except (OwnershipLost, ConversationNotFound):
         return False
     return True
@@ -371,7 +393,7 @@ def undo_claim_locked(root: Path, fd: int, claimed: ClaimedLease) -> None:
     if before is None:
         durable.remove_if_there(fd, LEASE)
     elif before.released or is_held(root, before):
-        write_lease(fd, claimed.lease.as_released())
+        _write_released(fd, claimed.lease)
     else:
         write_lease(fd, before._replace(generation=claimed.lease.generation))
 

@@ -154,6 +154,14 @@ def with_parent(event: Mapping[str, Any], parent: str | None) -> Mapping[str, An
     return first | {"parent_id": parent} | {name: value for name, value in event.items() if name not in first}
 
 
+class _Locked(NamedTuple):
+    """The descriptors of a conversation's directory and of events/ under both locks, and the lease on disk."""
+
+    fd: int
+    events_fd: int
+    held: Lease
+
+
 class OpenConversation:
     """A conversation that this process may write to. Its methods block; call one at a time.
 
@@ -174,6 +182,8 @@ class OpenConversation:
         self._head: Head | None = None
         self._overwritten: dict[str, bytes] = {}
         """The HEAD that was overwritten in place since `_state` was read."""
+        self.head_is_durable = True
+        """Whether HEAD was fsynced after it was overwritten in place the last time."""
         self._overwrite_failed = False
         self.log_read = False
         """Whether `files.log` was read, which happens at the first write."""
@@ -190,8 +200,8 @@ class OpenConversation:
         return raw * (1 + _DICT_FACTOR) + self.names.size_bytes
 
     @contextmanager
-    def _lock(self) -> Iterator[tuple[int, int]]:
-        """Hold both locks, and yield the descriptors of the conversation's directory and of events/.
+    def _lock(self) -> Iterator[_Locked]:
+        """Hold both locks, and yield the open directories and the lease on disk.
 
         The log's lock is taken before the lease's lock, as in agent-server 1.58. In another order, the programs could
         deadlock.
@@ -201,9 +211,9 @@ class OpenConversation:
             lease.open_to_write(root, self.directory) as fd,
             event_log.open_events(fd) as events_fd,
             hold_lock(layout.LOG_LOCK, layout.LOG_LOCK_TIMEOUT_S, dir_fd=events_fd),
-            lease.hold_lease(root, self.directory, fd, self.lease),
+            lease.hold_lease(root, self.directory, fd, self.lease) as held,
         ):
-            yield fd, events_fd
+            yield _Locked(fd, events_fd, held)
 
     def load(self, *, after_crash: bool, known: KnownEnds | None = None) -> str | None:
         """Read the conversation, remove leftovers from its log, and return its status.
@@ -219,7 +229,7 @@ class OpenConversation:
             OwnershipLost, ConversationNotFound, LockTimeout: this process may not write to the conversation now.
             UnreadableFile: base_state.json is missing or unreadable.
         """
-        with self._lock() as (fd, events_fd):
+        with self._lock() as (fd, events_fd, _):
             self._read(fd, events_fd, known)
             self._tidy(fd, events_fd)
             self._recover_head(fd, events_fd, same_lease=not after_crash and self.status != Status.RUNNING)
@@ -241,7 +251,8 @@ class OpenConversation:
             EventExists, InvalidEvent, EventNotFound, InvalidConversation: the edit is invalid; nothing was written.
             DiskFull, WriteFailed: writing failed; no event was appended.
         """
-        with self._lock() as (fd, events_fd):
+        with self._lock() as locked:
+            fd, events_fd, _ = locked
             reread = self.broken or find_fingerprints(fd, fingerprint_of(os.fstat(events_fd))) != self._fingerprints
             reread |= bool(change.events) and not event_log.has_same_length(events_fd, self.names)
             if reread:
@@ -255,7 +266,7 @@ class OpenConversation:
                 change, self.names, partial(self._get_head, events_fd), self.reader, self.directory
             )
             try:
-                return self._apply(fd, events_fd, change, prepared, reread=reread)
+                return self._apply(locked, change, prepared, reread=reread)
             except BaseException:
                 self.broken = True
                 raise
@@ -269,7 +280,7 @@ class OpenConversation:
             OwnershipLost, ConversationNotFound, LockTimeout: this process may not write to the conversation now.
             DiskFull, WriteFailed: writing failed; meta.json is either the old one or the new one.
         """
-        with self._lock() as (fd, events_fd):
+        with self._lock() as (fd, events_fd, _):
             if find_fingerprints(fd, fingerprint_of(os.fstat(events_fd))) != self._fingerprints:
                 return False
             self._write_meta(fd, {"updated_at": format_us(updated_at_us)})
@@ -321,8 +332,10 @@ class OpenConversation:
             event_log.remove_leftovers_in_log(events_fd, self.names)
         durable.remove_temporaries(fd, _UNDER_BOTH_LOCKS)
 
-    def _apply(self, fd: int, events_fd: int, change: Edit, prepared: list[PreparedEvent], *, reread: bool) -> Written:
+    def _apply(self, locked: _Locked, change: Edit, prepared: list[PreparedEvent], *, reread: bool) -> Written:
+        fd, events_fd, _ = locked
         rows: list[EventRow] = []
+        self._note_head_from(locked, change)
         head = change.head
         if prepared:
             self._read_log(fd)
@@ -362,6 +375,7 @@ class OpenConversation:
             kept = self._state.with_values(self._overwritten | dumped)
             status = durable.replace(fd, layout.STATE, kept.raw, sync_name=bool(change.state or change.head))
             self._state, self._overwritten = kept, {}
+            self.head_is_durable = True
         self._overwrite_failed = False
         self._fingerprints = self._fingerprints._replace(state=fingerprint_of(status))
         state = {**(self.files.state or {}), **{name: orjson.loads(value) for name, value in dumped.items()}}
@@ -378,6 +392,7 @@ class OpenConversation:
         if self._overwrite_failed or span is None or span[1] - span[0] != len(leaf):
             return None
         self._overwrite_failed = True  # `_write_state` resets this after success
+        self.head_is_durable = False
         known = self._fingerprints.state
         status = durable.overwrite(fd, layout.STATE, span[0], leaf, lambda status: fingerprint_of(status) == known)
         if status is not None:
@@ -431,6 +446,37 @@ class OpenConversation:
             moved = find_missing_head(fd, events_fd, state, self.names, same_lease=same_lease)
             if moved is not None:
                 self._write_state(fd, Edit(), moved)
+
+    def _note_head_from(self, locked: _Locked, change: Edit) -> None:
+        """Write into the lease from which event on HEAD may not be durable; see `app.files.log.head`.
+
+        The first append does this. What moves HEAD in another way does it each time if HEAD may not be durable.
+        """
+        fd, _, held = locked
+        if held.head_from is not None if change.head else change.events and held.head_from is None:
+            durable.sync_file(fd, layout.STATE)
+            first = self.names.next_seq if change.head is None else self.names.next_seq + len(change.events)
+            lease.write_lease(fd, held._replace(head_from=first), sync_name=True)
+
+    def sync_head(self) -> None:
+        """Make HEAD durable. If the disk reported an error for its file, a new file replaces it.
+
+        Raises:
+            OwnershipLost, ConversationNotFound, LockTimeout: this process may not write to the conversation now.
+            DiskFull, WriteFailed: HEAD is not durable; the lease still says so.
+        """
+        with self._lock() as (fd, events_fd, _):
+            if not self._overwrite_failed:
+                self._overwrite_failed = True  # `_write_state` resets this after success
+                with suppress(OSError):
+                    durable.sync_file(fd, layout.STATE)
+                    self._overwrite_failed = False
+            if (
+                self._overwrite_failed
+                and find_fingerprints(fd, fingerprint_of(os.fstat(events_fd))) == self._fingerprints
+            ):
+                self._write_state(fd, Edit(), self._head)
+            self.head_is_durable = True
 
     def _read_log(self, fd: int) -> None:
         """Read the ends of the log once. Afterwards `LogSummary.with_event` keeps the summary current."""

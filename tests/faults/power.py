@@ -27,6 +27,7 @@ import orjson
 
 from app import ConversationStore, Settings
 from app.errors import StoreError
+from app.files import layout
 from app.index.sqlite import migrations
 from app.model.ids import ConversationId, dashed
 from tests.builders import make_conversation, make_id
@@ -167,7 +168,17 @@ async def _find_wrong(root: Path, told: list[Told]) -> list[str]:
             wrong += _wrong_title(title, [one for one in mine if one.kind == "title"])
             there = await _event_ids(store, conversation_id)
             wrong += _wrong_events(there, [one for one in mine if one.kind == "append"])
+            wrong += _wrong_head(root / conversation_id, there)
     return wrong
+
+
+def _wrong_head(path: Path, there: list[str]) -> list[str]:
+    """Whether HEAD is the last event, after the conversation was opened: each writer goes on from its last event.
+
+    A base_state.json that names no HEAD is right: then HEAD is the last event.
+    """
+    head = orjson.loads((path / layout.STATE).read_bytes()).get("leaf_event_id")
+    return [] if head in (None, *there[-1:]) else [f"HEAD is {head}, and the log ends with {there[-1:]}"]
 
 
 async def _event_ids(store: ConversationStore, conversation_id: ConversationId) -> list[str]:

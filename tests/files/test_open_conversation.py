@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import orjson
 import pytest
 
-from app.errors import EventExists, EventNotFound, InvalidEvent, OwnershipLost, StoreError, UnreadableFile
+from app.errors import EventExists, EventNotFound, InvalidEvent, OwnershipLost, StoreError, UnreadableFile, WriteFailed
 from app.files import layout, lease, liveness
 from app.files.fingerprint import UNTRUSTED
 from app.files.log.event_log import LogNames
@@ -169,3 +170,86 @@ def test_opening_and_the_first_append_each_list_the_log_once(
     opened = load(path)
     opened.apply(Edit(events=[make_event(30)]))
     assert len(listed) == 2  # each once: a log without a length marker is listed again
+
+
+def lose_head(path: Path, head: str) -> None:
+    """Leave what a power cut may leave: an earlier HEAD, with the time of the last write."""
+    (path / layout.STATE).write_text(json.dumps(state_of(path) | {"leaf_event_id": head}))
+
+
+def head_from(path: Path) -> int | None:
+    held = lease.find_lease(path.parent, path.name)
+    assert held is not None
+    return held.head_from
+
+
+def test_a_head_that_a_power_cut_took_is_found_in_the_log(path: Path) -> None:
+    opened = load(path)
+    for number in (2, 3, 4):
+        opened.apply(Edit([make_event(number)]))
+    lose_head(path, IDS[2])
+    after = load(path)
+    assert (state_of(path)["leaf_event_id"], head_from(path)) == (IDS[4], 2)
+    after.apply(Edit([make_event(5)]))
+    assert json.loads(max((path / "events").glob("*.json")).read_text())["parent_id"] == IDS[4]
+
+
+def test_a_navigation_is_not_taken_for_a_lost_head(path: Path) -> None:
+    opened = load(path)
+    opened.apply(Edit([make_event(2)]))
+    opened.apply(Edit([make_event(3)]))
+    opened.apply(Edit(head=Head(IDS[2])))
+    assert head_from(path) == 4
+    load(path)
+    assert state_of(path)["leaf_event_id"] == IDS[2]
+
+
+def test_the_lease_says_that_head_may_be_behind_before_the_event_is_there(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = load(path)
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(5, "Input/output error")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("app.files.log.event_log.rename_exclusively", refuse)
+        with pytest.raises(WriteFailed):
+            opened.apply(Edit([make_event(2)]))
+    assert (head_from(path), opened.head_is_durable) == (2, True)
+    opened.apply(Edit([make_event(2)]))
+    assert (head_from(path), opened.head_is_durable) == (2, False)
+
+
+def test_a_release_makes_head_durable_and_the_lease_says_so(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened = load(path)
+    opened.apply(Edit([make_event(2)]))
+    synced: list[int] = []
+    real = os.fsync
+
+    def fsync(descriptor: int) -> None:
+        synced.append(os.fstat(descriptor).st_ino)
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    assert lease.release(path.parent, path.name, opened.lease)
+    assert synced[0] == (path / layout.STATE).stat().st_ino
+    assert head_from(path) is None
+
+
+def test_a_head_that_the_disk_refuses_is_written_to_a_new_file(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened = load(path)
+    opened.apply(Edit([make_event(2)]))
+    before = (path / layout.STATE).stat().st_ino
+
+    def refuse(*_: object) -> None:
+        raise OSError(5, "Input/output error")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("app.files.durable.sync_file", refuse)
+        opened.sync_head()
+    assert opened.head_is_durable
+    assert (state_of(path)["leaf_event_id"], (path / layout.STATE).stat().st_ino != before) == (IDS[2], True)
+    opened.apply(Edit([make_event(3)]))
+    opened.sync_head()
+    assert (opened.head_is_durable, state_of(path)["leaf_event_id"]) == (True, IDS[3])

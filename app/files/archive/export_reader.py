@@ -123,7 +123,7 @@ def _find_moved(fd: int, core: _Core) -> bytes | None:
         try:
             state = parse_json_object(raw)
             with layout.open_directory(layout.EVENTS, fd) as events_fd:
-                moved = find_moved_head(events_fd, state, core.state_ns, core.names)
+                moved = find_moved_head(fd, events_fd, state, core.state_ns, core.names)
             if moved is not None:
                 return parse_raw_object(raw).with_values({"leaf_event_id": orjson.dumps(moved.event_id)}).raw
         except (OSError, UnreadableFile):

@@ -105,7 +105,7 @@ def _read_moment(fd: int, events_fd: int) -> tuple[RawObject, list[EventName], H
         state, state_ns = _read_raw(fd, layout.STATE)
         names = layout.list_event_names(events_fd)
         fields = parse_json_object(state.raw)
-        moved = find_moved_head(events_fd, fields, state_ns, names) if may_be_behind(fd, fields) else None
+        moved = find_moved_head(fd, events_fd, fields, state_ns, names) if may_be_behind(fd, fields) else None
         if _read_raw(fd, layout.STATE)[0].raw == state.raw:
             break
     return state, names, moved

@@ -1,4 +1,13 @@
-"""HEAD, the event that the next event follows: the HEAD that base_state.json names, and the one it should name."""
+"""HEAD, the event that the next event follows: the HEAD that base_state.json names, and the one it should name.
+
+An append writes HEAD into base_state.json without an fsync of its own, which would take a third of the append. After a
+power cut, base_state.json may name an earlier HEAD, and its time may be that of a later write. The log says the same:
+each of these events has the previous HEAD as its parent. So the lease has the number of the first event that HEAD may
+not know (`Lease.head_from`), durable before this event is written. Everything else that writes HEAD, such as a
+navigation, first raises that number to the length of the log, and is durable itself. A release of the lease and, each
+second, the maintenance of open conversations make HEAD durable. An agent-server that takes over before that, after a
+power cut, does not look at the log: it goes on from a HEAD that is a second old.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +18,7 @@ from typing import Any, NamedTuple
 from ...errors import UnreadableFile
 from ...model.event import parse_json_object
 from ...model.filters import Status
-from ...model.ids import EventName, event_file_name
+from ...model.ids import SEQ_MAX, EventName, event_file_name
 from ...model.validation import is_node, moves_head
 from .. import layout, lease
 from ..fingerprint import find_fingerprint
@@ -41,22 +50,25 @@ def _find_last_node(events_fd: int, names: LogNames) -> Head:
 
 
 def find_moved_head(
-    events_fd: int, state: Mapping[str, Any], state_ns: int, names: Reversible[EventName]
+    fd: int, events_fd: int, state: Mapping[str, Any], state_ns: int, names: Reversible[EventName]
 ) -> Head | None:
     """Return the HEAD that base_state.json should name but does not yet, or None if it is current.
 
     An append writes the event first and HEAD afterwards, so HEAD is behind during an append and after a crash. The
-    correct HEAD is found along the parent chain, through events whose files are newer than base_state.json, which was
-    written at `state_ns`. A navigation writes base_state.json later than all events, so it is never undone.
+    correct HEAD is found along the parent chain, through events that the lease names (`head_from`) and through events
+    whose files are newer than base_state.json, which was written at `state_ns`. A navigation writes base_state.json
+    later than all events, so it is never undone.
     """
     leaf = state.get("leaf_event_id")
     if not isinstance(leaf, str):
         return None
+    held = lease.read_lease(fd)
+    head_from = SEQ_MAX + 1 if held is None or held.head_from is None else held.head_from
     newer: list[EventName] = []
     for name in reversed(names):
         if name.event_id == leaf:
             break  # the children of an event come after it in the log
-        if os.stat(event_file_name(name), dir_fd=events_fd, follow_symlinks=False).st_mtime_ns < state_ns:
+        if name.seq < head_from and _find_mtime_ns(events_fd, name) < state_ns:
             break
         newer.append(name)
     found = leaf
@@ -65,6 +77,10 @@ def find_moved_head(
         if event is not None and moves_head(event) and event.get("parent_id") == found:
             found = name.event_id
     return Head(found) if found != leaf else None
+
+
+def _find_mtime_ns(events_fd: int, name: EventName) -> int:
+    return os.stat(event_file_name(name), dir_fd=events_fd, follow_symlinks=False).st_mtime_ns
 
 
 def find_missing_head(
@@ -79,7 +95,7 @@ def find_missing_head(
     claimed = find_fingerprint(layout.LAST_LEASE, fd) if same_lease else None
     if claimed is not None:
         newest_ns = max(newest_ns, claimed.mtime_ns)
-    return find_moved_head(events_fd, state, newest_ns, names)
+    return find_moved_head(fd, events_fd, state, newest_ns, names)
 
 
 def may_be_behind(fd: int, state: Mapping[str, Any]) -> bool:

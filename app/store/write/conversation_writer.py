@@ -358,6 +358,16 @@ class ConversationWriter:
             if self.behind:
                 self.behind = not await self._reindex()
 
+    async def sync_head(self) -> None:
+        """Make HEAD durable, if an append left it to be written by the system.
+
+        Raises:
+            OwnershipLost, ConversationNotFound, LockTimeout, DiskFull, WriteFailed: as for other writes.
+        """
+        async with self._writing:
+            if not (self.lost or self.files.head_is_durable):
+                await asyncio.get_running_loop().run_in_executor(self._threads, self.files.sync_head)
+
     async def save_updated_at(self) -> bool:
         """Write the `updated_at` that lists show into meta.json, as agent-server does when it closes a conversation.
 

@@ -286,6 +286,8 @@ class WriterPool:
         now = time.monotonic()
         if conversation.behind:
             await conversation.catch_up()
+        with suppress(OwnershipLost, ConversationNotFound):
+            await conversation.sync_head()
         if not entry.users and now - entry.used_at > self._settings.idle_s and conversation.files.status != "running":
             if await conversation.save_updated_at():
                 entry.used_at = max(entry.used_at, now + _SETTLED_S - self._settings.idle_s)
@@ -354,6 +356,9 @@ class WriterPool:
             try:
                 if files.broken:
                     await asyncio.to_thread(files.load, after_crash=True)
+                elif not files.head_is_durable:
+                    with suppress(OwnershipLost, ConversationNotFound):
+                        await asyncio.to_thread(files.sync_head)
                 released = await asyncio.to_thread(lease.release, self._context.root, files.directory, files.lease)
             except StoreError:
                 self._unreleased[key] = conversation

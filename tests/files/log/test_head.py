@@ -52,15 +52,29 @@ def test_events_newer_than_the_state_move_head(
     for number, file in enumerate(sorted((path / "events").iterdir())):
         os.utime(file, ns=(0, 2 if number in (1, 2) else number))
     names = layout.list_event_names(opened[1])
-    found = find_moved_head(opened[1], {"leaf_event_id": IDS[0]}, state_ns, names)
+    found = find_moved_head(*opened, {"leaf_event_id": IDS[0]}, state_ns, names)
+    assert found == (None if moved is None else Head(moved))
+
+
+@pytest.mark.parametrize(("head_from", "moved"), [(None, None), (1, IDS[2]), (3, None)])
+def test_events_that_the_lease_names_move_head_whatever_the_times(
+    path: Path, opened: tuple[int, int], head_from: int | None, moved: str | None
+) -> None:
+    state = path / layout.STATE
+    with liveness.stay_alive(path.parent, "me"):
+        held = lease.claim(path.parent, path.name, "me").lease
+        lease.write_lease(opened[0], held._replace(head_from=head_from))
+    names = layout.list_event_names(opened[1])
+    later_ns = state.stat().st_mtime_ns + 10**9
+    found = find_moved_head(*opened, {"leaf_event_id": IDS[0]}, later_ns, names)
     assert found == (None if moved is None else Head(moved))
 
 
 def test_an_event_of_another_branch_moves_no_head(path: Path, opened: tuple[int, int]) -> None:
     names = layout.list_event_names(opened[1])
     (path / layout.EVENTS / f"event-00001-{IDS[1]}.json").write_text(json.dumps(make_event(1, parent_id="__root__")))
-    assert find_moved_head(opened[1], {"leaf_event_id": IDS[0]}, 0, names) is None
-    assert find_moved_head(opened[1], {"leaf_event_id": None}, 0, names) is None
+    assert find_moved_head(*opened, {"leaf_event_id": IDS[0]}, 0, names) is None
+    assert find_moved_head(*opened, {"leaf_event_id": None}, 0, names) is None
 
 
 def test_under_the_same_lease_only_events_after_the_claim_count(path: Path, opened: tuple[int, int]) -> None:
