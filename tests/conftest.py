@@ -19,8 +19,8 @@ import app
 from app import ConversationStore, Settings
 from app.api.app import create_app
 from app.index.connections import WriteConnection
+from app.index.engine import Index
 from app.index.sqlite import migrations
-from app.index.sqlite.database import Index
 from tests.builders import make_conversation
 
 pytest_plugins = ["tests.suites", "tests.untried", "tests.watchdog"]

@@ -63,7 +63,7 @@ class CachedRoutesMiddleware:
         store = scope["app"].state.store
         # no ETag and no cached answer during the first build, because they would outlast it
         state = (
-            None if store.index.building else store.index.find_state()
+            None if store.index.building else await store.index.find_state()
         )  # read before the answer is made, so that the answer is never older than this state
         key = scope["path"], scope["query_string"]
         response = self._cache.find(state, key)

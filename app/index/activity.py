@@ -9,16 +9,29 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import orjson
-from sqlalchemy import ColumnElement, Integer, bindparam, delete, func, literal_column, select
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    ColumnElement,
+    FromClause,
+    Integer,
+    Select,
+    bindparam,
+    cast,
+    delete,
+    func,
+    literal_column,
+    select,
+)
 
 from ..model.filters import ConversationFilter
 from ..model.periods import QUARTER_US
 from . import filter_sql
 from .connections import ReadConnection, WriteConnection
-from .dialect import Sql, compiled
+from .dialect import Sql, compiled, paired
 from .filter_sql import bare, clauses, unindexed
 from .tables import activity, conversation
 
@@ -28,11 +41,11 @@ _MONDAY = 3 * _DAY
 """The distance of 1 January 1970, a Thursday, from the Monday before it."""
 
 _QUARTER = f"(timestamp - (timestamp % {QUARTER_US} + {QUARTER_US}) % {QUARTER_US}) / {QUARTER_US}"
-"""The SQL expression for the quarter of an event. SQLite's division and remainder truncate towards zero."""
+"""The SQL expression for the quarter of an event. The databases' division and remainder truncate towards zero."""
 
 _ADD = Sql(
     "INSERT INTO activity (conversation, quarter, events) VALUES (:key, :quarter, :events)"
-    " ON CONFLICT (conversation, quarter) DO UPDATE SET events = events + excluded.events",
+    " ON CONFLICT (conversation, quarter) DO UPDATE SET events = activity.events + excluded.events",
     {},
 )
 _FORGET = Sql("DELETE FROM activity WHERE conversation = :key", {})
@@ -125,16 +138,35 @@ async def list_quarters(index: ReadConnection, first: int, end: int) -> list[int
 
 @lru_cache(maxsize=256)
 def _spans_sql(names: tuple[str, ...], split: str | None) -> Sql:
-    spans = func.json_each(bindparam("spans")).table_valued("key", "value").alias("spans")
+    each = func.json_each(bindparam("spans")).table_valued("key", "value").alias("spans")
+    listed = func.json_array_elements(cast(bindparam("spans"), JSON))
+    elements = listed.table_valued("value", with_ordinality="number").render_derived("spans")
 
-    def bound(place: int) -> ColumnElement[int]:
-        return func.json_extract(spans.c.value, literal_column(f"'$[{place}]'"))
+    def sqlite_bound(place: int) -> ColumnElement[int]:
+        return func.json_extract(each.c.value, literal_column(f"'$[{place}]'"))
 
+    def postgres_bound(place: int) -> ColumnElement[int]:
+        return cast(elements.c.value.op("->>")(literal_column(str(place))), BigInteger)
+
+    number = elements.c.number - literal_column("1", type_=Integer)
+    return paired(
+        _spans(names, split, each, each.c.key, (sqlite_bound(0), sqlite_bound(1))),
+        _spans(names, split, elements, number, (postgres_bound(0), postgres_bound(1))),
+    )
+
+
+def _spans(
+    names: tuple[str, ...],
+    split: str | None,
+    spans: FromClause,
+    place: ColumnElement[int],
+    bounds: tuple[ColumnElement[int], ColumnElement[int]],
+) -> Select[*tuple[Any, ...]]:
     by = literal_column("''") if split is None else func.coalesce(bare(split), literal_column("''"))
-    return compiled(
-        select(spans.c.key, by, func.count(activity.c.conversation.distinct()), func.sum(activity.c.events))
+    return (
+        select(place, by, func.count(activity.c.conversation.distinct()), func.sum(activity.c.events))
         .select_from(spans)
-        .join(activity, activity.c.quarter.between(bound(0), bound(1)))
+        .join(activity, activity.c.quarter.between(bounds[0], bounds[1]))
         .join(conversation, conversation.c.id == activity.c.conversation)
         .where(*clauses(names, unindexed))
         .group_by(literal_column("1"), literal_column("2"))

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from functools import cache
 from typing import Any
 
-from sqlalchemy import ColumnElement, Table, bindparam, delete, null, select, tuple_, union_all, update
+from sqlalchemy import ColumnElement, Table, bindparam, delete, select, tuple_, union_all, update
 
 from ..errors import ChangesGone
 from ..model.change_token import ChangePage, ChangeToken, ListChange
@@ -18,7 +18,7 @@ from ..model.ids import ConversationId
 from ..model.page import View
 from . import conversation_body, state
 from .connections import ReadConnection, WriteConnection
-from .dialect import Sql, compiled, insert
+from .dialect import Sql, compiled, insert, null_as
 from .tables import conversation, deletion, revision
 
 DELETIONS_KEPT = 10_000
@@ -75,7 +75,7 @@ def _changes_sql(view: View) -> Sql:
     columns = conversation.c
     changed = conversation_body.select_view(view, columns.revision, columns.uuid).where(_later(conversation))
     changed = changed.order_by(columns.revision, columns.uuid).limit(bindparam("row_limit"))
-    nothing: list[ColumnElement[Any]] = [null() for _ in conversation_body.columns_of(view)]
+    nothing: list[ColumnElement[Any]] = [null_as(one) for one in conversation_body.columns_of(view)]
     deleted = select(deletion.c.revision, deletion.c.uuid, *nothing).where(_later(deletion))
     deleted = deleted.order_by(deletion.c.revision, deletion.c.uuid).limit(bindparam("row_limit"))
     both = union_all(select(changed.subquery("changed")), select(deleted.subquery("deleted"))).subquery("both")

@@ -50,6 +50,12 @@ class ReadConnection(Protocol):
 class WriteConnection(Protocol):
     """The connection inside a write transaction. Only `Index.write` commits."""
 
+    def words_of(self, text: str) -> str:
+        """Return the words of a text as the text index of this database stores them."""
+
+    def reserve_keys(self, number: int) -> int:
+        """Return the first of this number of successive new keys of conversations. No key is used twice."""
+
     def execute(self, statement: ClauseElement) -> list[tuple[Any, ...]]:
         """Run one statement without caching its compiled form, and return its rows, if any."""
 

@@ -14,6 +14,7 @@ from sqlalchemy import ColumnElement, ScalarSelect, Select, case, func, literal_
 from ..model.ids import ConversationId, dashed
 from ..model.page import View
 from ..model.times import format_us
+from .dialect import as_json_object
 from .tables import conversation, conversation_info, conversation_tag, event
 
 _NOBODY = b',"owner":null,"sub_conversation_ids":[],"subagent_ids":[]}'
@@ -60,10 +61,10 @@ _ERRORS: ColumnElement[bool] = literal_column("event.kind IN ('AgentErrorEvent',
 """The condition of the database index `ix_event_errors`, in its own words, so that SQLite uses it."""
 
 
-def _tags() -> ScalarSelect[str]:
+def _tags() -> ColumnElement[str]:
     """Return a column with a row's tags as a JSON object."""
-    tags = func.json_group_object(conversation_tag.c.key, conversation_tag.c.value)
-    return select(tags).where(conversation_tag.c.conversation == conversation.c.id).scalar_subquery()
+    mine = select().select_from(conversation_tag).where(conversation_tag.c.conversation == conversation.c.id)
+    return as_json_object(conversation_tag.c.key, conversation_tag.c.value, mine)
 
 
 def _errors() -> ScalarSelect[int]:

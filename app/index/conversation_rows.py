@@ -7,15 +7,15 @@ from functools import cache, lru_cache
 from typing import Any, NamedTuple
 
 import orjson
-from sqlalchemy import BindParameter, bindparam, delete, func, select, update
+from sqlalchemy import BindParameter, bindparam, delete, select, update
 
 from ..model.conversation import ConversationRow, IndexedRow
 from ..model.ids import ConversationId
 from ..model.text.event_text import searchable_title
 from . import change_feed, state
 from .connections import ReadConnection, WriteConnection
-from .dialect import Sql, compiled, insert
-from .sqlite.text_index import add_messages, delete_messages, title_message, title_text, write_messages
+from .dialect import Sql, as_json_list, as_json_pair, compiled, insert
+from .messages import add_messages, delete_messages, title_message, title_text, write_messages
 from .tables import conversation, conversation_info, conversation_tag
 
 COLUMNS = [name for name in ConversationRow._fields if name not in ("tags", "preview", "body")]
@@ -45,13 +45,9 @@ def known_sql(number: int) -> Sql:
     """Return the statement that reads this number of conversations by id."""
     columns = conversation.c
     wanted: list[BindParameter[str]] = [bindparam(f"id_{i}") for i in range(number)]
-    pair = func.json_array(conversation_tag.c.key, conversation_tag.c.value)
-    tags = (
-        select(func.json_group_array(pair))
-        .where(conversation_tag.c.conversation == columns.id)
-        .correlate(conversation)
-        .scalar_subquery()
-    )
+    pair = as_json_pair(conversation_tag.c.key, conversation_tag.c.value)
+    mine = select().select_from(conversation_tag).where(conversation_tag.c.conversation == columns.id)
+    tags = as_json_list(pair, mine.correlate(conversation))
     more = (columns.id, columns.lease_generation, columns.revision, columns.signature, columns.events_behind)
     return compiled(
         select(*more, title_text(), *(columns[name] for name in COLUMNS), tags, *_INFO)
@@ -83,7 +79,6 @@ def find_known_to_write(index: WriteConnection, ids: Sequence[ConversationId]) -
 
 
 _WRITTEN = (*COLUMNS, "signature", "events_behind", "revision")
-_LAST_KEY = Sql("SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'conversation'", {})
 
 
 @lru_cache(maxsize=256)
@@ -116,8 +111,8 @@ def _add_tag_sql() -> Sql:
 
 def insert_rows(index: WriteConnection, fresh: Sequence[IndexedRow], *, revision: int, events_behind: int) -> None:
     """Write rows of new conversations. Keys are assigned here, so that they need not be read back."""
-    [[last]] = index.fetch_all(_LAST_KEY)
-    keyed = [(key, indexed.row) for key, indexed in enumerate(fresh, last + 1)]
+    first = index.reserve_keys(len(fresh))
+    keyed = [(key, indexed.row) for key, indexed in enumerate(fresh, first)]
     values = [
         (key, *row[:_NUMBER], indexed.signature, events_behind, revision)
         for (key, row), indexed in zip(keyed, fresh, strict=True)

@@ -6,7 +6,7 @@ from ..model.ids import ConversationId
 from .activity import add_activity
 from .connections import WriteConnection
 from .dialect import Sql
-from .sqlite.text_index import MessageText, write_messages
+from .messages import MessageText, write_messages
 
 _KEYS_SQL = Sql(
     "SELECT source.id, target.id FROM conversation AS source, conversation AS target"

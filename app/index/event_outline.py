@@ -91,7 +91,7 @@ def _kinds_sql() -> Sql:
         select(columns.kind, columns.source, columns.tool, func.count(), unreadable, func.max(columns.seq))
         .where(HERE)
         .group_by(columns.kind, columns.source, columns.tool)
-        .order_by(func.count().desc(), columns.kind, columns.source, columns.tool)
+        .order_by(func.count().desc(), columns.kind, columns.source, columns.tool.nulls_first())
     )
 
 

@@ -18,7 +18,6 @@ from sqlalchemy import (
     literal_column,
     or_,
     select,
-    text,
     tuple_,
     update,
 )
@@ -32,8 +31,8 @@ from ..model.times import format_us
 from . import filter_sql, state
 from .activity import add_activity, clear_activity, recount_activity
 from .connections import ReadConnection, WriteConnection
-from .dialect import Sql, compiled, insert
-from .sqlite.text_index import MessageText, add_messages, clear_messages, write_messages
+from .dialect import Sql, as_json_list, compiled, insert, is_any_of
+from .messages import MessageText, add_messages, clear_messages, write_messages
 from .tables import conversation, conversation_info, edit, event, message
 
 LONG_LOG = 1000
@@ -273,14 +272,17 @@ def _rows_sql() -> Sql:
             columns.tool,
             func.coalesce(message.c.text, literal_column("''")),
             columns.unreadable,
-            select(func.json_group_array(edit.c.path))
-            .where(
-                edit.c.conversation == columns.conversation,
-                edit.c.seq == columns.seq,
-                edit.c.event_id == columns.event_id,
-            )
-            .correlate(event)
-            .scalar_subquery(),
+            as_json_list(
+                edit.c.path,
+                select()
+                .select_from(edit)
+                .where(
+                    edit.c.conversation == columns.conversation,
+                    edit.c.seq == columns.seq,
+                    edit.c.event_id == columns.event_id,
+                )
+                .correlate(event),
+            ),
         )
         .join_from(
             event,
@@ -441,7 +443,6 @@ def delete_all(index: WriteConnection) -> None:
 @lru_cache(maxsize=64)
 def _edits_sql(names: tuple[str, ...]) -> Sql:
     """Return the statement for the latest edits of files, in conversations under these conditions."""
-    paths = text("SELECT value FROM json_each(:paths)").bindparams(bindparam("paths")).columns(edit.c.path)
     key = ("conversation", "seq", "event_id")
     return compiled(
         select(
@@ -456,8 +457,8 @@ def _edits_sql(names: tuple[str, ...]) -> Sql:
         .join_from(edit, event, and_(*(edit.c[name] == event.c[name] for name in key)))
         .join(conversation, conversation.c.id == edit.c.conversation)
         .join(conversation_info, conversation_info.c.conversation == edit.c.conversation, isouter=True)
-        .where(edit.c.path.in_(paths), *filter_sql.clauses(names, filter_sql.unindexed))
-        .order_by(event.c.timestamp.desc(), edit.c.conversation.desc(), edit.c.seq.desc())
+        .where(is_any_of(edit.c.path, "paths"), *filter_sql.clauses(names, filter_sql.unindexed))
+        .order_by(event.c.timestamp.desc().nulls_last(), edit.c.conversation.desc(), edit.c.seq.desc())
         .limit(bindparam("row_limit"))
     )
 

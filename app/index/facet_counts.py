@@ -8,16 +8,19 @@ other facets share one evaluation of the filter; SQLite materialises a result th
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
 import orjson
 from sqlalchemy import (
     CTE,
+    JSON,
     ColumnElement,
+    Float,
     FromClause,
     Integer,
+    Numeric,
     Select,
     Subquery,
     bindparam,
@@ -26,7 +29,6 @@ from sqlalchemy import (
     literal_column,
     null,
     select,
-    text,
     union_all,
 )
 
@@ -35,14 +37,15 @@ from ..model.facets import Amounts, Facet, FacetCounts, FacetKind, Facets
 from ..model.filters import ConversationFilter
 from . import filter_sql
 from .connections import ReadConnection
-from .dialect import Sql, compiled
+from .dialect import Sql, compiled, is_any_of, named_day, paired
 from .filter_sql import bare, clauses, clauses_by_index, clauses_to_count, unindexed
 from .tables import conversation, conversation_tag
 
+_MODEL, _COST = 1, 2
+"""The places of the model and the cost in an entry of `conversation.usage`."""
 _WORKSPACES = 8
 """The number of workspaces that are listed by their cost."""
 _DAY_US: ColumnElement[int] = literal_column("86400000000")
-_DAY_S: ColumnElement[int] = literal_column("86400")
 _BEFORE_1970_US: ColumnElement[int] = literal_column("62135596800000000")
 _BEFORE_1970_DAYS: ColumnElement[int] = literal_column("719162")
 _BY = {FacetKind.DAY: "created_at", FacetKind.MONTH: "created_at", FacetKind.TAG: "id"}
@@ -119,8 +122,7 @@ def _counted(
 ) -> Subquery:
     """Return a subquery of (value, number)."""
     if kind in (FacetKind.DAY, FacetKind.MONTH):
-        pattern: ColumnElement[str] = literal_column("'%Y-%m-%d'" if kind is FacetKind.DAY else "'%Y-%m'")
-        named = func.strftime(pattern, days.c.day * _DAY_S, literal_column("'unixepoch'")).label("value")
+        named = named_day(days.c.day, month=kind is FacetKind.MONTH).label("value")
         return select(named, func.sum(days.c.number).label("number")).group_by(literal_column("1")).subquery()
     if admitted is None or _is_in_one_index(kind, names):
         if kind is FacetKind.TAG:
@@ -175,19 +177,16 @@ def _amounts_sql(kind: FacetKind, names: tuple[str, ...], *, keyed: bool) -> Sql
     value: ColumnElement[Any] = conversation_tag.c.value if keyed else conversation_tag.c.key
     source: FromClause = conversation
     if kind in (FacetKind.DAY, FacetKind.MONTH):
-        seconds = _day(conversation.c.created_at) * _DAY_S
-        pattern: ColumnElement[str] = literal_column("'%Y-%m-%d'" if kind is FacetKind.DAY else "'%Y-%m'")
-        value = func.strftime(pattern, seconds, literal_column("'unixepoch'"))
+        value = named_day(_day(conversation.c.created_at), month=kind is FacetKind.MONTH)
     elif kind is FacetKind.TAG:
         source = conversation.join(conversation_tag, conversation_tag.c.conversation == conversation.c.id)
     else:
         value = unindexed(kind.value)
-    shown = text("SELECT value FROM json_each(:shown)").bindparams(bindparam("shown")).columns(conversation.c.model)
     wanted = [conversation_tag.c.key == bindparam("facet_key")] if keyed else []
     return compiled(
         select(value, func.sum(conversation.c.cost), func.sum(conversation.c.tokens))
         .select_from(source)
-        .where(*clauses_by_index(names), value.in_(shown), *wanted)
+        .where(*clauses_by_index(names), is_any_of(value, "shown"), *wanted)
         .group_by(literal_column("1"))
     )
 
@@ -284,16 +283,30 @@ async def list_workspace_costs(index: ReadConnection, asked: ConversationFilter)
 
 @lru_cache(maxsize=256)
 def _usage_sql(names: tuple[str, ...], split: str | None) -> Sql:
-    calls = func.json_each(conversation.c.usage).table_valued("value").alias("calls")
+    each: FromClause = func.json_each(conversation.c.usage).table_valued("value").alias("calls")
+    # PostgreSQL takes no NUL in a text, so none in a JSON list either
+    listed = cast(func.replace(conversation.c.usage, literal_column(r"'\u0000'"), literal_column("'?'")), JSON)
+    elements: FromClause = func.json_array_elements(listed).table_valued("value").render_derived("calls")
 
-    def field(place: int) -> ColumnElement[Any]:
-        return func.json_extract(calls.c.value, literal_column(f"'$[{place}]'"))
+    def sqlite_field(place: int) -> ColumnElement[Any]:
+        return func.json_extract(each.c.value, literal_column(f"'$[{place}]'"))
 
+    def postgres_field(place: int) -> ColumnElement[Any]:
+        value: ColumnElement[Any] = elements.c.value.op("->>")(literal_column(str(place)))
+        return value if place == _MODEL else cast(value, Float if place == _COST else Numeric)
+
+    return paired(_usage(names, split, each, sqlite_field), _usage(names, split, elements, postgres_field))
+
+
+def _usage(
+    names: tuple[str, ...], split: str | None, calls: FromClause, field: Callable[[int], ColumnElement[Any]]
+) -> Select[*tuple[Any, ...]]:
+    """Return the SELECT of the usage in the elements of the JSON lists, whose fields are (hour, model, numbers)."""
     last = conversation.c.last_event_at // literal_column("3600000000", type_=Integer)
     hour = func.coalesce(field(0), last).label("hour")
     by: ColumnElement[Any] = field(1) if split == "model" else literal_column("''") if split is None else bare(split)
     sums = [func.sum(field(place)) for place in (2, 3, 4, 5)]
-    return compiled(
+    return (
         select(hour, func.coalesce(by, literal_column("''")), *sums)
         .select_from(conversation)
         .join(calls, literal_column("1") == literal_column("1"))

@@ -8,20 +8,20 @@ three times as long as a scan of 100,000 rows.
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Select, bindparam, func, literal_column, select
-from sqlalchemy.sql.elements import UnaryExpression
-from sqlalchemy.sql.operators import custom_op
+from sqlalchemy import ColumnElement, Select, bindparam, literal_column, select
 
 from ..model.conversation import COLUMN_MAX, TAG_MAX, truncate_text
 from ..model.filters import ConversationFilter, Tag
 from ..model.periods import QUARTER_US
 from ..model.text.tokenizer import fold_title, parse_question
 from ..model.workspace import find_below, normalize_workspace
-from .sqlite.text_index import SAYING, TITLED
+from . import dialect
+from .messages import parameters_of, saying, titled
 from .tables import activity, conversation, conversation_tag
 
 Column = Callable[[str], ColumnElement[Any]]
@@ -44,8 +44,7 @@ def bare(name: str) -> ColumnElement[Any]:
 
 def unindexed(name: str) -> ColumnElement[Any]:
     """Return a column in a form for which SQLite uses no database index, neither to find rows nor to sort."""
-    column = conversation.c[name]
-    return UnaryExpression(column, operator=custom_op("+"), type_=column.type)
+    return dialect.unindexed(conversation.c[name])
 
 
 def _is(name: str) -> Clause:
@@ -61,7 +60,7 @@ def _before(name: str) -> Clause:
 
 
 def _titled(column: Column) -> ColumnElement[bool]:
-    return func.instr(column("title_key"), bindparam("title")) > literal_column("0")
+    return dialect.contains(column("title_key"), bindparam("title"))
 
 
 _parent = conversation.alias("parent_row")
@@ -78,7 +77,7 @@ COUNTED = ("status", "workspace", "model", "agent_kind")
 """The columns with few distinct values. Each has a database index that starts with `archived`."""
 
 _CLAUSES: dict[str, Clause] = {
-    "q": lambda column: column("id").in_(SAYING),
+    "q": lambda column: saying(column("id")),
     "nothing": lambda _: literal_column("0") == literal_column("1"),
     "status": _is("status"),
     "title": _titled,
@@ -162,14 +161,14 @@ def compile_filter(asked: ConversationFilter) -> CompiledFilter:
     title = fold_title(asked.title_contains)
     if title:
         names.append("title" if len(title) < _TRIGRAM else "long title")
-        values |= {"title": title, "title_parts": '"{}"'.format(title.replace('"', '""'))}
+        values |= {"title": title, "title_parts": '"{}"'.format(title.replace('"', '""')), "title_like": _like(title)}
     for place, (key, value) in enumerate(sorted({_cut_tag(tag) for tag in asked.tags}, key=str)):
         names.append(f"{_TAG if value is None else _TAG_VALUE}{place}")
         values |= {f"tag_key_{place}": key, f"tag_value_{place}": value}
     if asked.q and asked.q.strip():
-        match = parse_question(asked.q).match
-        names.append("nothing" if match is None else "q")
-        values["match"] = match
+        question = parse_question(asked.q)
+        names.append("nothing" if question.match is None else "q")
+        values |= parameters_of(question)
     for more in (
         _compile_any("status", asked.statuses),
         _compile_any("workspace", map(normalize_workspace, asked.workspaces)),
@@ -189,6 +188,11 @@ def compile_filter(asked: ConversationFilter) -> CompiledFilter:
     if asked.owned is not None:
         values["now"] = time.time_ns() // 1000
     return CompiledFilter(tuple(names), values)
+
+
+def _like(part: str) -> str:
+    """Return the pattern of texts that contain a part."""
+    return "%{}%".format(re.sub(r"([\\%_])", r"\\\1", part))
 
 
 def _cut(name: str, value: object) -> object:
@@ -265,7 +269,7 @@ def _clause_by_few(name: str) -> ColumnElement[bool]:
     if name.startswith(_TAG):
         return conversation.c.id.in_(_tagged(name))
     if name == "long title":
-        return conversation.c.id.in_(TITLED)
+        return titled(conversation.c.id, conversation.c.title_key)
     return _clause(name, bare if name in FEW else unindexed)
 
 

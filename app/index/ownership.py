@@ -10,13 +10,13 @@ from collections.abc import Sequence
 from functools import cache
 from typing import NamedTuple
 
-from sqlalchemy import bindparam, func, null, update
+from sqlalchemy import bindparam, null, update
 
 from ..model.ids import ConversationId
 from . import state
 from .change_feed import touch_conversations
 from .connections import WriteConnection
-from .dialect import Sql, compiled
+from .dialect import Sql, compiled, greatest
 from .tables import conversation
 
 
@@ -24,7 +24,7 @@ from .tables import conversation
 def _mark_sql() -> Sql:
     columns = conversation.c
     statement = update(conversation).where(columns.uuid == bindparam("uuid_"))
-    higher = func.max(columns.lease_generation, bindparam("generation_"))
+    higher = greatest(columns.lease_generation, bindparam("generation_"))
     return compiled(statement.values(dirty_by=bindparam("owner_"), lease_generation=higher))
 
 

@@ -13,7 +13,7 @@ from functools import cache, lru_cache
 from typing import Any, NamedTuple
 
 import orjson
-from sqlalchemy import ColumnElement, bindparam, select, text
+from sqlalchemy import ColumnElement, select, text
 
 from ..errors import InvalidToken
 from ..model.filters import ConversationFilter, digest
@@ -27,9 +27,9 @@ from . import conversation_lookup, filter_sql, state
 from .connections import ReadConnection, require_time
 from .conversation_body import compose, select_view
 from .conversation_list import Page
-from .dialect import Sql, compiled
+from .dialect import Sql, compiled, is_any_of, paired
 from .filter_sql import bare, clauses
-from .sqlite.text_index import SAID_HERE, TITLE_SEQ, hour_of, newest_matches
+from .messages import SAID_HERE, TITLE_SEQ, hour_of, newest_matches, parameters_of
 from .tables import conversation, message
 
 RANKED = 5000
@@ -60,9 +60,7 @@ class _After(NamedTuple):
     oldest: int
 
 
-_WITHIN: ColumnElement[bool] = conversation.c.uuid.in_(
-    text("SELECT value FROM json_each(:within)").bindparams(bindparam("within")).columns(conversation.c.uuid)
-)
+_WITHIN: ColumnElement[bool] = is_any_of(conversation.c.uuid, "within")
 
 
 @lru_cache(maxsize=256)
@@ -76,20 +74,27 @@ def matches_sql(names: tuple[str, ...], *, within: bool = False) -> Sql:
 
 @cache
 def _bodies_sql(view: View) -> Sql:
-    keys = text("SELECT value FROM json_each(:keys)").bindparams(bindparam("keys")).columns(conversation.c.id)
-    return compiled(select_view(view, conversation.c.id, conversation.c.uuid).where(conversation.c.id.in_(keys)))
+    chosen = is_any_of(conversation.c.id, "keys")
+    return compiled(select_view(view, conversation.c.id, conversation.c.uuid).where(chosen))
 
 
-_DETAILS = Sql(
+_SHOWN = (
     "SELECT message.id, conversation.uuid, conversation.title, conversation_info.preview, message.seq,"
-    " message.event_id, event.source, iif(message.seq = :title, conversation.created_at, event.timestamp),"
-    " conversation.parent"
-    " FROM json_each(:ids) AS one CROSS JOIN message ON message.id = one.value"
+    " message.event_id, event.source,"
+    " CASE WHEN message.seq = :title THEN conversation.created_at ELSE event.timestamp END, conversation.parent"
+    " FROM {} AS one{} JOIN message ON message.id = one.value"
     " JOIN conversation ON conversation.id = message.conversation"
     " LEFT JOIN conversation_info ON conversation_info.conversation = message.conversation"
     " LEFT JOIN event ON event.conversation = message.conversation AND event.seq = message.seq"
-    " AND event.event_id = message.event_id",
-    {"title": TITLE_SEQ},
+    " AND event.event_id = message.event_id"
+)
+_DETAILS = paired(
+    text(_SHOWN.format("json_each(:ids)", " CROSS")),
+    text(
+        _SHOWN.format(
+            "(SELECT CAST(value AS BIGINT) FROM json_array_elements_text(CAST(:ids AS JSON)) AS each(value))", "(value)"
+        )
+    ),
 )
 
 
@@ -146,7 +151,8 @@ async def find_in_log(
     query = digest("seq", ConversationFilter(q=text_), f"messages {uuid}")
     after = None if page_id is None else decode_token(page_id, query, int)
     totals = await conversation_lookup.count_totals(index)
-    found = [] if question.match is None else await index.fetch_all(SAID_HERE, {"match": question.match, "uuid": uuid})
+    wanted = {**parameters_of(question), "uuid": uuid}
+    found = [] if question.match is None else await index.fetch_all(SAID_HERE, wanted)
     rest = [row for row in found if after is None or (row[1], row[2]) > (after.key, after.id)]
     shown = rest[:limit]
     texts = await index.fetch_all(_texts_sql(), {"ids": orjson.dumps([row[0] for row in shown]).decode()})
@@ -162,9 +168,9 @@ async def find_in_log(
 
 @cache
 def _texts_sql() -> Sql:
-    ids = text("SELECT value FROM json_each(:ids)").bindparams(bindparam("ids")).columns(message.c.id)
     columns = message.c
-    return compiled(select(columns.id, columns.conversation, columns.seq, columns.text).where(columns.id.in_(ids)))
+    chosen = is_any_of(columns.id, "ids")
+    return compiled(select(columns.id, columns.conversation, columns.seq, columns.text).where(chosen))
 
 
 async def list_best_hits(
@@ -231,7 +237,7 @@ async def _rank_matches(
     if within is not None:
         parameters["within"] = orjson.dumps(within).decode()
     newest, oldest, most = (after.newest, after.oldest, 2 * RANKED) if after else (_NEWEST, 0, RANKED + 1)
-    parameters |= {"match": question.match, "newest": newest, "oldest": oldest, "most": most}
+    parameters |= {**parameters_of(question), "newest": newest, "oldest": oldest, "most": most}
     rows = await index.fetch_all(matches_sql(names, within=within is not None), parameters)
     if after is None:
         newest = rows[0][0] if rows else 0
@@ -277,7 +283,7 @@ def _make_snippets(ranked: Sequence[_Ranked], terms: Sequence[Term], deadline: f
 
 async def _show(index: ReadConnection, ranked: Sequence[_Ranked], terms: Sequence[Term]) -> list[Hit]:
     ids = orjson.dumps([one.id for one in ranked]).decode()
-    details = {row[0]: row[1:] for row in await index.fetch_all(_DETAILS, {"ids": ids})}
+    details = {row[0]: row[1:] for row in await index.fetch_all(_DETAILS, {"ids": ids, "title": TITLE_SEQ})}
     snippets = await asyncio.to_thread(_make_snippets, ranked, terms, index.deadline)
     hits = []
     for one, snippet in zip(ranked, snippets, strict=True):

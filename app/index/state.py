@@ -6,11 +6,11 @@ import secrets
 from functools import cache
 from typing import NamedTuple
 
-from sqlalchemy import func, select, update
+from sqlalchemy import literal, select, update
 
 from ..errors import IndexDamaged
 from .connections import ReadConnection, WriteConnection
-from .dialect import Sql, compiled
+from .dialect import Sql, compiled, greatest
 from .tables import revision, sync_state
 
 RECOVERING = "recovering"
@@ -130,10 +130,10 @@ def get_derivation_to_write(index: WriteConnection) -> str | None:
 
 def raise_revision(index: WriteConnection, to: int) -> None:
     """Raise the revision to at least `to`, so that a revision that a power cut undid is never used again."""
-    index.execute(update(revision).values(revision=func.max(revision.c.revision + 1, to)))
+    index.execute(update(revision).values(revision=greatest(revision.c.revision + 1, literal(to))))
 
 
 def begin_epoch(index: WriteConnection, above: int) -> None:
     """Begin a new epoch with a revision above `above`, so that readers of the old index never see a lower revision."""
-    higher = func.max(revision.c.revision, above + 1)
+    higher = greatest(revision.c.revision, literal(above + 1))
     index.execute(update(revision).values(epoch=secrets.token_hex(8), revision=higher))

@@ -5,7 +5,10 @@ Times are integer microseconds UTC. The table `conversation` has only the column
 
 from __future__ import annotations
 
+from typing import Any
+
 from sqlalchemy import (
+    BigInteger,
     CheckConstraint,
     Column,
     Float,
@@ -18,6 +21,8 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    column,
+    table,
     text,
 )
 
@@ -31,44 +36,60 @@ metadata = MetaData(
     }
 )
 
+_INTEGER = BigInteger().with_variant(Integer, "sqlite")
+_TEXT = Text().with_variant(Text(collation="C"), "postgresql")
+"""PostgreSQL sorts with the rules of a language unless told otherwise; SQLite compares the bytes."""
+
+
+def _string(length: int) -> String:
+    return String(length).with_variant(String(length, collation="C"), "postgresql")
+
+
+def _partial(condition: str) -> dict[str, Any]:
+    """Return the arguments of a database index of the rows that meet a condition."""
+    return {"sqlite_where": text(condition), "postgresql_where": text(condition)}
+
+
 conversation = Table(
     "conversation",
     metadata,
-    Column("id", Integer, primary_key=True),
-    Column("uuid", String(32), nullable=False),
-    Column("directory", String(36), nullable=False, comment="the directory's name, with or without dashes"),
-    Column("title", Text),
-    Column("title_key", Text, nullable=False, server_default="", comment="the title as it is sorted and searched"),
-    Column("status", String(32), nullable=False),
-    Column("created_at", Integer, nullable=False),
-    Column("updated_at", Integer, nullable=False),
-    Column("last_event_at", Integer, nullable=False),
-    Column("event_count", Integer, nullable=False, comment="event files, readable or not"),
-    Column("workspace", Text),
-    Column("agent_kind", Text, nullable=False),
-    Column("model", Text),
-    Column("parent", String(32), comment="uuid of the parent conversation"),
-    Column("forked_from", String(32), comment="uuid of the conversation that this one was forked from"),
+    Column("id", _INTEGER, primary_key=True),
+    Column("uuid", _string(32), nullable=False),
+    Column("directory", _string(36), nullable=False, comment="the directory's name, with or without dashes"),
+    Column("title", _TEXT),
+    Column("title_key", _TEXT, nullable=False, server_default="", comment="the title as it is sorted and searched"),
+    Column("status", _string(32), nullable=False),
+    Column("created_at", _INTEGER, nullable=False),
+    Column("updated_at", _INTEGER, nullable=False),
+    Column("last_event_at", _INTEGER, nullable=False),
+    Column("event_count", _INTEGER, nullable=False, comment="event files, readable or not"),
+    Column("workspace", _TEXT),
+    Column("agent_kind", _TEXT, nullable=False),
+    Column("model", _TEXT),
+    Column("parent", _string(32), comment="uuid of the parent conversation"),
+    Column("forked_from", _string(32), comment="uuid of the conversation that this one was forked from"),
     Column("cost", Float, nullable=False),
-    Column("tokens", Integer, nullable=False, comment="prompt and completion tokens"),
-    Column("usage", Text, comment="cost and tokens by hour and model, as JSON"),
-    Column("unreadable", Text, comment="why the conversation cannot be read as it should"),
+    Column("tokens", _INTEGER, nullable=False, comment="prompt and completion tokens"),
+    Column("usage", _TEXT, comment="cost and tokens by hour and model, as JSON"),
+    Column("unreadable", _TEXT, comment="why the conversation cannot be read as it should"),
     Column(
         "archived",
-        Integer,
+        _INTEGER,
         nullable=False,
         server_default="0",
         comment="1: archived, and 2 more: a sub-agent's; left out of lists unless asked for",
     ),
-    Column("openable", Integer, nullable=False, server_default="1", comment="1: agent-server can open it"),
-    Column("pinned", Integer, nullable=False, server_default="0", comment="1: never pruned"),
+    Column("openable", _INTEGER, nullable=False, server_default="1", comment="1: agent-server can open it"),
+    Column("pinned", _INTEGER, nullable=False, server_default="0", comment="1: never pruned"),
     Column("signature", LargeBinary, nullable=False, comment="of its files when they were read; empty: read again"),
-    Column("events_behind", Integer, nullable=False, comment="1 while its event rows may lag behind its log"),
-    Column("revision", Integer, nullable=False, server_default="0", comment="of the change that it was last part of"),
-    Column("owner", Text, comment="the server that holds its lease, as last seen"),
-    Column("owner_until", Integer, comment="when that lease ends"),
-    Column("dirty_by", String(64), comment="who has it open for writing; of a dead one, a crash left it so"),
-    Column("lease_generation", Integer, nullable=False, server_default="0", comment="of the owner who writes its rows"),
+    Column("events_behind", _INTEGER, nullable=False, comment="1 while its event rows may lag behind its log"),
+    Column("revision", _INTEGER, nullable=False, server_default="0", comment="of the change that it was last part of"),
+    Column("owner", _TEXT, comment="the server that holds its lease, as last seen"),
+    Column("owner_until", _INTEGER, comment="when that lease ends"),
+    Column("dirty_by", _string(64), comment="who has it open for writing; of a dead one, a crash left it so"),
+    Column(
+        "lease_generation", _INTEGER, nullable=False, server_default="0", comment="of the owner who writes its rows"
+    ),
     CheckConstraint("events_behind IN (0, 1)", name="events_behind"),
     Index("uq_conversation_uuid", "uuid", unique=True),
     Index("uq_conversation_directory", "directory", unique=True),
@@ -80,30 +101,30 @@ conversation = Table(
     Index("ix_conversation_status_created_at", "archived", "status", "created_at", "uuid"),
     Index("ix_conversation_status_updated_at", "archived", "status", "updated_at", "uuid"),
     Index("ix_conversation_parent", "parent", "created_at", "uuid"),
-    Index("ix_conversation_forked_from", "forked_from", sqlite_where=text("forked_from IS NOT NULL")),
-    Index("ix_conversation_events_behind", "id", sqlite_where=text("events_behind = 1")),
-    Index("ix_conversation_unreadable", "id", sqlite_where=text("unreadable IS NOT NULL")),
+    Index("ix_conversation_forked_from", "forked_from", **_partial("forked_from IS NOT NULL")),
+    Index("ix_conversation_events_behind", "id", **_partial("events_behind = 1")),
+    Index("ix_conversation_unreadable", "id", **_partial("unreadable IS NOT NULL")),
     Index("ix_conversation_revision", "revision", "uuid"),
-    Index("ix_conversation_owner_until", "owner_until", sqlite_where=text("owner_until IS NOT NULL")),
-    Index("ix_conversation_unsettled", "id", sqlite_where=text("length(signature) < 16")),
-    Index("ix_conversation_dirty_by", "id", sqlite_where=text("dirty_by IS NOT NULL")),
+    Index("ix_conversation_owner_until", "owner_until", **_partial("owner_until IS NOT NULL")),
+    Index("ix_conversation_unsettled", "id", **_partial("length(signature) < 16")),
+    Index("ix_conversation_dirty_by", "id", **_partial("dirty_by IS NOT NULL")),
     sqlite_autoincrement=True,  # keys are never reused, so that late event rows cannot be added to another conversation
 )
 
 conversation_info = Table(
     "conversation_info",
     metadata,
-    Column("conversation", Integer, ForeignKey("conversation.id", ondelete="CASCADE"), primary_key=True),
+    Column("conversation", _INTEGER, ForeignKey("conversation.id", ondelete="CASCADE"), primary_key=True),
     Column("body", LargeBinary, nullable=False, comment="the JSON of its ConversationInfo, without skills"),
-    Column("preview", Text, comment="how the first user's message begins"),
+    Column("preview", _TEXT, comment="how the first user's message begins"),
 )
 
 conversation_tag = Table(
     "conversation_tag",
     metadata,
-    Column("conversation", Integer, ForeignKey("conversation.id", ondelete="CASCADE"), primary_key=True),
-    Column("key", Text, primary_key=True),
-    Column("value", Text, nullable=False),
+    Column("conversation", _INTEGER, ForeignKey("conversation.id", ondelete="CASCADE"), primary_key=True),
+    Column("key", _TEXT, primary_key=True),
+    Column("value", _TEXT, nullable=False),
     Index("ix_conversation_tag_key", "key", "value", "conversation"),
     sqlite_with_rowid=False,
 )
@@ -111,19 +132,19 @@ conversation_tag = Table(
 event = Table(
     "event",
     metadata,
-    Column("conversation", Integer, ForeignKey("conversation.id", ondelete="CASCADE"), primary_key=True),
-    Column("seq", Integer, primary_key=True, comment="its number in the log"),
-    Column("event_id", Text, primary_key=True, comment="empty: stands for missing files"),
-    Column("kind", Text, nullable=False),
-    Column("source", Text, nullable=False),
-    Column("timestamp", Integer),
-    Column("tool", Text),
-    Column("unreadable", Text, comment="why its file cannot be served"),
+    Column("conversation", _INTEGER, ForeignKey("conversation.id", ondelete="CASCADE"), primary_key=True),
+    Column("seq", _INTEGER, primary_key=True, comment="its number in the log"),
+    Column("event_id", _TEXT, primary_key=True, comment="empty: stands for missing files"),
+    Column("kind", _TEXT, nullable=False),
+    Column("source", _TEXT, nullable=False),
+    Column("timestamp", _INTEGER),
+    Column("tool", _TEXT),
+    Column("unreadable", _TEXT, comment="why its file cannot be served"),
     Index(
         "ix_event_errors",
         "conversation",
         "kind",
-        sqlite_where=text("kind IN ('AgentErrorEvent', 'ConversationErrorEvent')"),
+        **_partial("kind IN ('AgentErrorEvent', 'ConversationErrorEvent')"),
     ),
     sqlite_with_rowid=False,
 )
@@ -131,9 +152,9 @@ event = Table(
 activity = Table(
     "activity",
     metadata,
-    Column("conversation", Integer, ForeignKey("conversation.id", ondelete="CASCADE"), primary_key=True),
-    Column("quarter", Integer, primary_key=True, comment="a quarter of an hour, counted from 1970 in UTC"),
-    Column("events", Integer, nullable=False, comment="events with a time in it, readable or not"),
+    Column("conversation", _INTEGER, ForeignKey("conversation.id", ondelete="CASCADE"), primary_key=True),
+    Column("quarter", _INTEGER, primary_key=True, comment="a quarter of an hour, counted from 1970 in UTC"),
+    Column("events", _INTEGER, nullable=False, comment="events with a time in it, readable or not"),
     Index("ix_activity_quarter", "quarter", "conversation", "events"),
     sqlite_with_rowid=False,
 )
@@ -141,10 +162,10 @@ activity = Table(
 edit = Table(
     "edit",
     metadata,
-    Column("conversation", Integer, primary_key=True),
-    Column("seq", Integer, primary_key=True),
-    Column("event_id", Text, primary_key=True),
-    Column("path", Text, primary_key=True, comment="a file that the event says was changed"),
+    Column("conversation", _INTEGER, primary_key=True),
+    Column("seq", _INTEGER, primary_key=True),
+    Column("event_id", _TEXT, primary_key=True),
+    Column("path", _TEXT, primary_key=True, comment="a file that the event says was changed"),
     ForeignKeyConstraint(
         ["conversation", "seq", "event_id"], ["event.conversation", "event.seq", "event.event_id"], ondelete="CASCADE"
     ),
@@ -155,11 +176,11 @@ edit = Table(
 message = Table(
     "message",
     metadata,
-    Column("id", Integer, primary_key=True, comment="the hour, its conversation, and a number (messageids)"),
-    Column("conversation", Integer, ForeignKey("conversation.id"), nullable=False),
-    Column("seq", Integer, nullable=False, comment="of its event; -1: the conversation's title"),
-    Column("event_id", Text, nullable=False),
-    Column("text", Text, nullable=False, comment="what was said, bounded, secrets masked"),
+    Column("id", _INTEGER, primary_key=True, comment="the hour, its conversation, and a number (messageids)"),
+    Column("conversation", _INTEGER, ForeignKey("conversation.id"), nullable=False),
+    Column("seq", _INTEGER, nullable=False, comment="of its event; -1: the conversation's title"),
+    Column("event_id", _TEXT, nullable=False),
+    Column("text", _TEXT, nullable=False, comment="what was said, bounded, secrets masked"),
     Index("ix_message_conversation_seq", "conversation", "seq"),
 )
 """The migration also makes the view `message_words`, and the FTS5 table `message_fts` over that view.
@@ -168,35 +189,38 @@ A conversation cannot be deleted while it has messages, so that no message is de
 (`app.index.sqlite.text_index`).
 """
 
+message_words = table("message_words", column("id", _INTEGER), column("words"))
+"""In PostgreSQL, the words of each message as a tsvector (`app.index.postgres.tables`)."""
+
 sync_state = Table(
     "sync_state",
     metadata,
-    Column("id", Integer, primary_key=True),
-    Column("phase", String(16), nullable=False, comment="idle, metadata, events or text"),
-    Column("done", Integer, nullable=False),
-    Column("total", Integer, nullable=False),
-    Column("heartbeat_at", Integer, nullable=False, comment="when the running sync last said something"),
-    Column("last_sweep_at", Integer, comment="when the index was last compared with the whole directory"),
-    Column("last_error", Text),
-    Column("derived_by", Text, comment="version of the fold and time zone that made the rows"),
+    Column("id", _INTEGER, primary_key=True),
+    Column("phase", _string(16), nullable=False, comment="idle, metadata, events or text"),
+    Column("done", _INTEGER, nullable=False),
+    Column("total", _INTEGER, nullable=False),
+    Column("heartbeat_at", _INTEGER, nullable=False, comment="when the running sync last said something"),
+    Column("last_sweep_at", _INTEGER, comment="when the index was last compared with the whole directory"),
+    Column("last_error", _TEXT),
+    Column("derived_by", _TEXT, comment="version of the fold and time zone that made the rows"),
     CheckConstraint("id = 1", name="single_row"),
 )
 
 revision = Table(
     "revision",
     metadata,
-    Column("id", Integer, primary_key=True),
-    Column("epoch", String(16), nullable=False, comment="random, one per build of the index"),
-    Column("revision", Integer, nullable=False, comment="rises with every committed change"),
-    Column("forgotten", Integer, nullable=False, server_default="0", comment="deletions up to here are not kept"),
+    Column("id", _INTEGER, primary_key=True),
+    Column("epoch", _string(16), nullable=False, comment="random, one per build of the index"),
+    Column("revision", _INTEGER, nullable=False, comment="rises with every committed change"),
+    Column("forgotten", _INTEGER, nullable=False, server_default="0", comment="deletions up to here are not kept"),
     CheckConstraint("id = 1", name="single_row"),
 )
 
 deletion = Table(
     "deletion",
     metadata,
-    Column("uuid", String(32), primary_key=True),
-    Column("revision", Integer, nullable=False, comment="of the change that deleted the conversation"),
+    Column("uuid", _string(32), primary_key=True),
+    Column("revision", _INTEGER, nullable=False, comment="of the change that deleted the conversation"),
     Index("ix_deletion_revision", "revision", "uuid"),
     sqlite_with_rowid=False,
 )

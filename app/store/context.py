@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
-from ..errors import IndexUnusable, StoreUnavailable
+from ..errors import StoreUnavailable
 from ..files import census, layout, trash
 from ..files.metadata_reader import Reader
-from ..index.sqlite.database import Index
+from ..index.engine import Index
 from ..settings import Settings
 from .presence import Presence
 from .read.large_events import LargeEvents
@@ -85,11 +85,8 @@ def require_store(settings: Settings) -> None:
     )
 
 
-def require_files(root: Path, index_path: Path) -> None:
-    """Check, while a store is open, that the conversations directory and the index file still exist."""
+def require_files(root: Path, index: Index) -> None:
+    """Check, while a store is open, that the conversations directory and the index still exist."""
     if not root.is_dir():
         raise StoreUnavailable(f"the conversations directory {root} is missing; mount or restore it")
-    if not index_path.exists():
-        raise IndexUnusable(
-            f"the index {index_path} is missing; a server builds it again soon, if the conversations are there"
-        )
+    index.require_exists()

@@ -21,7 +21,7 @@ from typing import NamedTuple
 from ..errors import IndexUnusable
 from ..files import layout
 from ..index import conversation_lookup
-from ..index.sqlite.database import Index
+from ..index.engine import Index
 
 _SETTLED_AFTER_S = 1.0
 """The seconds for which an empty directory is accepted: deleting the last conversation moves it before its row goes."""

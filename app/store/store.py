@@ -20,7 +20,7 @@ from ..files.lease import Lease
 from ..files.log.branches import Fork
 from ..files.open_conversation import TagEdit
 from ..files.trash import Deleted, TrashEntry
-from ..index.sqlite.database import Note, ignore_note
+from ..index.engine import Note, ignore_note
 from ..model.archive_format import ExportFormat
 from ..model.filters import ConversationFilter, Status
 from ..model.ids import ConversationId

@@ -14,7 +14,7 @@ from tests.conftest import StoreOpener
 async def test_a_bare_append_writes_a_file_and_the_index(root: Path, open_store: StoreOpener) -> None:
     make_conversation(root)
     async with open_store(root) as store:
-        index = store.index.path
+        index = store.settings.index_path
     append = bare_append(root / make_id(1) / "bare", index, b"{}", "some words")
     append()
     append()

@@ -108,7 +108,7 @@ def _measure_bare(directory: Path, effort: Effort) -> Row:
     """Measure the calls and statements of an append alone, which tells how much of it is convstore's own."""
     one = add_long_conversation(directory, LONG_EVENTS)
     with _opened(directory) as opened:
-        index = opened.store.index.path
+        index = opened.store.settings.index_path
     text = _EVENT["llm_message"]["content"][0]["text"]
     calls = {
         "bare": partial(_median_ms, bare_append(directory / one / "bare", index, _EVENT_BYTES, text)),

@@ -246,7 +246,7 @@ async def test_bug_35_verify_finds_every_kind_of_lie(root: Path, open_store: Sto
     make_conversation(root)
     async with open_store(root) as store:
         assert await store.verify() == []
-        with closing(sqlite3.connect(store.index.path)) as database, database:
+        with closing(sqlite3.connect(store.settings.index_path)) as database, database:
             database.execute(LIES[lie])
         assert await store.verify() != []
         assert all(difference.fixed for difference in await store.verify(fix=True))
@@ -274,7 +274,7 @@ async def test_bug_36_nothing_that_looks_at_the_database_drops_this_processs_loc
 ) -> None:
     make_conversation(root)
     async with open_store(root) as store:
-        with second_process(LOCK, store.index.path) as other:
+        with second_process(LOCK, store.settings.index_path) as other:
 
             def ask() -> str:
                 other.say()
@@ -283,9 +283,9 @@ async def test_bug_36_nothing_that_looks_at_the_database_drops_this_processs_loc
             async with transaction(store.index):
                 assert ask() == "database is locked"
                 await store.get_status()
-                await asyncio.to_thread(measure_files, store.index.path)
+                await asyncio.to_thread(measure_files, store.settings.index_path)
                 await store.require_ready()
-                assert not store.index.is_out_of_place()
+                assert not store.index.is_unusable()
                 await measure(store, By.STATUS, 1)
                 assert [one async for one in examine_store(store.settings, "1", sample=1)]
                 async with ConversationStore.open(store.settings) as again:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from app import ConversationStore
+from app.index.sqlite.database import Index
 from app.model.ids import ConversationId
 from tests.builders import index_path, index_tables, make_conversation, make_id
 from tests.conftest import StoreOpener
@@ -77,8 +78,9 @@ async def test_a_stale_or_lost_log_is_detected_or_harmless(root: Path, open_stor
             await store.sync()
             moments.keep()
             if dice.random() < 0.5:
+                assert isinstance(store.index, Index)
                 async with store.index.locked():
-                    checkpoint(store.index.path)
+                    checkpoint(store.settings.index_path)
     whole = index_tables(index_path(root))
     STALE[seed % len(STALE)](moments, dice.randrange(MOMENTS))
     async with open_store(root) as store:

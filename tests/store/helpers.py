@@ -17,7 +17,7 @@ from app.files.metadata_reader import Reader
 from app.files.row_reader import read_rows
 from app.index.connections import WriteConnection
 from app.index.dialect import Sql
-from app.index.sqlite.text_index import clear_messages
+from app.index.messages import clear_messages
 from app.model.conversation import IndexedRow
 from app.model.ids import ConversationId
 from tests.builders import index_tables, make_event, make_id, make_meta, write_event
@@ -39,7 +39,7 @@ def state_of(path: Path) -> dict[str, Any]:
 
 async def is_rebuilt_equal(store: ConversationStore) -> bool:
     """Whether the index is what reading all files anew makes of them."""
-    before = index_tables(store.index.path)
+    before = index_tables(store.settings.index_path)
 
     def write(connection: WriteConnection) -> None:
         clear_messages(connection)
@@ -47,7 +47,7 @@ async def is_rebuilt_equal(store: ConversationStore) -> bool:
 
     await store.index.write(write)
     await store.sync()
-    after = index_tables(store.index.path)
+    after = index_tables(store.settings.index_path)
     for tables in (before, after):
         del tables["sync_state"]
     assert after == before

@@ -18,7 +18,7 @@ from app.files.row_reader import read_rows
 from app.index import change_feed, conversation_lookup, conversation_rows, state
 from app.index.connections import ReadConnection, WriteConnection
 from app.index.dialect import Sql
-from app.index.sqlite.text_index import clear_messages
+from app.index.messages import clear_messages
 from app.model.ids import ConversationId
 from app.store.follow import full_sync, ingest
 from app.store.follow.watcher import Watcher

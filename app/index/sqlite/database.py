@@ -1,4 +1,4 @@
-"""An open index. `Index.read()` lends a read-only connection, and `Index.write()` runs a write transaction.
+"""An open index in an SQLite file.
 
 The rules for SQLite 3.40, each of them measured: every write transaction takes SQLite's lock at once
 (`app.index.sqlite.write_connection`), behind one file lock that all processes share; read connections have `query_only`
@@ -13,20 +13,20 @@ import os
 import sqlite3
 import time
 from collections.abc import AsyncIterator, Callable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from functools import partial
-from math import inf
 from pathlib import Path
-from typing import Literal, NamedTuple, TypeVar
+from typing import TypeVar
 
 import aiosqlite
 
-from ...errors import IndexBuilding, IndexBusy, IndexDamaged, IndexRebuilding, IndexUnusable, StoreUnavailable
-from .. import state
-from ..connections import ReadConnection, WriteConnection
-from ..state import Building
-from . import open_lock
+from ...errors import IndexBusy, IndexDamaged, IndexUnusable, QueryTooSlow
+from ...raw_search import list_beside
+from .. import engine
+from ..connections import WriteConnection
+from ..engine import HeldLock, Identity, LockName, Note, ignore_note
+from ..writer_queue import Asked
+from . import integrity, migrations, open_lock, text_index
 from .db_errors import ERRORS, During, explain, is_damage
 from .index_file import (
     FileIdentity,
@@ -37,84 +37,82 @@ from .index_file import (
     require_in_place,
     require_same,
 )
+from .migrations import HEAD, read_revision
 from .read_connection import SqliteReadConnection, connect
+from .replace_index import is_marked_damaged, replace_damaged
+from .schema_shape import require_shape
 from .write_connection import Writer
-from .writer_lock import Asked, WriterQueue, try_lock_beside, writer_lock, writer_lock_of_task
-
-Note = Callable[[str, float], None]
-"""Called with the name of a finished task and its duration in seconds."""
-
-
-def ignore_note(_what: str, _seconds: float) -> None:
-    """Do nothing."""
-
+from .writer_lock import try_lock_beside, writer_lock, writer_lock_of_task
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-_LEAST_S = 0.5
-"""The minimum time that a writer waits for other processes, even after a long wait for its turn in this process."""
-
-_HEAVY = 1
-"""Heavy reads at a time in one process; others wait. Each takes a processor for itself, so more of them slow lists."""
+_OPENINGS = 3
+_COUNT_S = 5.0
+"""The time limit for counting the merge steps, in seconds."""
 
 
-LockName = Literal["duty", "sync"]
-
-
-class HeldLock(NamedTuple):
-    """A lock of an index that is held until `release` is called."""
-
-    release: Callable[[], None]
-
-
-class _Pool:
-    """A pool of read connections."""
-
-    def __init__(self, size: int) -> None:
-        self.size = size
-        self.free = asyncio.Semaphore(size)
-        self.connections: list[SqliteReadConnection] = []
-
-
-class Index:
+class Index(engine.Index):
     """An index file with its connections. `migrations.upgrade` must create or upgrade the file before `open`."""
 
     def __init__(self, path: Path, *, readers: int, busy_timeout_s: float, note: Note = ignore_note) -> None:
+        super().__init__(str(path), readers=readers, busy_timeout_s=busy_timeout_s, note=note)
         self.path = path
-        self._note = note
-        self._busy_timeout_s = busy_timeout_s
-        self._light, self._heavy = _Pool(readers), _Pool(min(readers, _HEAVY))
         self._drivers: list[aiosqlite.Connection] = []
         self._watch: sqlite3.Connection | None = None
         self._seen: tuple[int, str] | None = None
-        self._queue = WriterQueue()
-        self._thread = ThreadPoolExecutor(1, "index-writer")
         self._writer: Writer | None = None
         self._presence: int | None = None
-        self._held: set[LockName] = set()
-        self._damaged = False
-        self._rebuilding = False
-        self._absence: str | None = None
-        self._building: Building | None = None
-        self.opened: FileIdentity | None = None
-        """The identity of the file that was opened last."""
+        self._opened: FileIdentity | None = None
         self._log: FileIdentity | None = None
         self._pin: int | None = None
 
-    async def open(self) -> None:
-        """Open the read connections. The first write opens the write connection.
+    @property
+    def opened(self) -> FileIdentity | None:
+        """The identity of the file that was opened last."""
+        return self._opened
 
-        Raises:
-            IndexBusy: the index is being migrated.
-            IndexDamaged: the file is damaged or not a database.
-            IndexUnusable: the file cannot be opened.
-        """
+    async def make_ready(self, timeout_s: float) -> None:
+        """Make or upgrade the index, and open it. A damaged one is set aside, and an empty one takes its place."""
+        await asyncio.to_thread(make_directory, self.path)
+        damaged = find_identity(self.path)
+        try:
+            if is_marked_damaged(self.path):
+                await replace_damaged(self.path, damaged)
+            await self._open_migrated(timeout_s)
+            await self.refresh_rebuilding()
+        except IndexDamaged as error:
+            log.warning("%s", error)
+            await self.close()
+            await replace_damaged(self.path, damaged)
+            await self.open()
+            await self.refresh_rebuilding()
+
+    async def _open_migrated(self, wait_s: float) -> None:
+        """Migrate the index to the schema of this program if it has an older one, and open it."""
+        for _ in range(_OPENINGS):
+            if await asyncio.to_thread(read_revision, self.path) != HEAD:
+                emptied = await asyncio.to_thread(_is_emptied, self.path)
+                await asyncio.to_thread(migrations.upgrade, self.path, wait_s=wait_s)
+                if emptied:
+                    await asyncio.to_thread(migrations.mark_recovering, self.path)
+            await self.open()
+            if await asyncio.to_thread(read_revision, self.path) == HEAD:
+                async with self.read() as connection:
+                    await require_shape(connection, self.path)
+                return
+            await self.close()
+        raise IndexBusy(
+            f"the schema of the index {self.path} keeps changing, so another program is migrating it; try again later"
+        )
+
+    async def open(self) -> None:
+        """Open the read connections. The first write opens the write connection."""
         self._presence = await asyncio.to_thread(open_lock.hold_open, self.path)
         self._let_go()
         self._pin = pin_file(self.path)
-        self.opened = find_identity(self.path)
+        self._opened = find_identity(self.path)
         try:
             require_in_place(self.path, self.opened)
             for pool in (self._light, self._heavy):
@@ -201,68 +199,32 @@ class Index:
                 for free in lent:
                     free.release()
 
-    @property
-    def damaged(self) -> bool:
-        """Whether damage was found since the index was opened."""
-        return self._damaged
-
-    def note_damage(self) -> None:
-        """Record that the index is damaged. `app.store.follow.index_repair` then replaces it."""
-        self._damaged = True
-
-    @property
-    def rebuilding(self) -> bool:
-        """Whether the index replaced a damaged one and is still incomplete, according to the last refresh."""
-        return self._rebuilding
-
-    async def refresh_rebuilding(self) -> None:
-        """Read from the index whether it is still being rebuilt."""
-        async with self.read() as connection:
-            progress = await state.get_state(connection)
-        self._rebuilding = progress.derived_by == state.RECOVERING
-        self._building = None if progress.is_whole else Building(progress.done, progress.total or None)
-
-    @property
-    def building(self) -> Building | None:
-        """The progress of the first build, as of the last refresh; None if all conversations are listed."""
-        return self._building
-
-    def require_built(self) -> None:
-        """Check that all conversations are listed.
-
-        Raises:
-            IndexBuilding: the first build has not listed all conversations yet.
-        """
-        if self._building is not None:
-            raise IndexBuilding(
-                f"the index is being built for the first time; phase metadata: {self._building} conversations are "
-                "listed. GET /ready?wait=30 waits for the others; GET /api/index/status has the progress"
-            )
-
-    def note_absence(self, absence: str | None) -> None:
-        """Set the reason why the conversations are not on disk now, or None if they are."""
-        self._absence = absence
-
-    def require_present(self) -> None:
-        """Check that the conversations are on disk, as of the last `note_absence`.
-
-        Raises:
-            StoreUnavailable: they are not.
-        """
-        if self._absence is not None:
-            raise StoreUnavailable(self._absence)
-
-    def _require_whole(self) -> None:
-        self.require_present()
-        if self._rebuilding:
-            raise IndexRebuilding(
-                "the index was damaged and is being built again from the files, so its list of conversations is still"
-                " incomplete; a conversation can be read by its id. See GET /api/index/status, and try again soon"
-            )
-
     def measure_files(self) -> dict[str, int]:
         """Return the sizes of the index's files: `index_bytes` and `wal_bytes`, 0 for a missing file."""
         return measure_files(self.path)
+
+    def require_exists(self) -> None:
+        """Check that the file is still there."""
+        if not self.path.exists():
+            raise IndexUnusable(
+                f"the index {self.path} is missing; a server builds it again soon, if the conversations are there"
+            )
+
+    def is_unusable(self) -> bool:
+        """Whether the index is damaged, or its file was deleted or replaced."""
+        return is_marked_damaged(self.path) or self.is_out_of_place()
+
+    async def replace(self) -> None:
+        """Close the index, replace it by an empty one if it is damaged or missing, and open it again."""
+        damaged = self.opened
+        async with self.closed():
+            if self.opened == damaged:  # otherwise another task of this process was faster
+                await replace_damaged(self.path, damaged)
+        await self.refresh_rebuilding()
+
+    def has_place(self) -> bool:
+        """Whether the directory of the index exists."""
+        return self.path.parent.is_dir()
 
     def make_directory(self) -> None:
         """Make the index's directory if it is missing, but not the directory of a store that is gone.
@@ -272,10 +234,8 @@ class Index:
         """
         make_directory(self.path, parents=False)
 
-    def find_state(self) -> str | None:
-        """Return a text that differs after every change (the index's epoch and revision), or None if it is unknown.
-
-        It is also None while the conversations are not on disk, so that no cached answer is sent.
+    async def find_state(self) -> str | None:
+        """Return a text that differs after every change, or None if it is unknown.
 
         Every list request calls this on the event loop. If no process has committed, it costs one pragma: 6 us of
         shared memory and no disk access; a read in a connection's thread would cost 100 us. It never waits for a lock.
@@ -291,78 +251,15 @@ class Index:
             return None
         return self._seen[1]
 
-    @asynccontextmanager
-    async def read(
-        self, *, heavy: bool = False, within_s: float = inf, whole: bool = False
-    ) -> AsyncIterator[ReadConnection]:
-        """Lend one of the read connections.
-
-        Pass `heavy` for statements that read many rows, and `within_s` for one that is stopped after this time. Both
-        get a connection from another pool, so that no list, no single conversation and no write waits for them.
-        `whole` refuses an index that is being rebuilt, or whose conversations are not on disk.
-
-        Raises:
-            StoreUnavailable: the conversations are not on disk.
-            IndexRebuilding: the index does not have all conversations yet.
-            IndexUnusable: the index is closed now.
-        """
-        pool = self._heavy if heavy or within_s < inf else self._light
-        async with pool.free:
-            if whole:
-                self._require_whole()
-            if not pool.connections:
-                raise IndexUnusable("the index is closed while it is rebuilt from the files; try again soon")
-            connection = pool.connections.pop()
-            connection.deadline = time.monotonic() + within_s
-            try:
-                yield connection
-            except IndexDamaged:
-                self.note_damage()
-                raise
-            finally:
-                pool.connections.append(connection)
-
-    async def write(
-        self, work: Callable[[WriteConnection], T], *, durable: bool = False, read_from: FileIdentity | None = None
-    ) -> T:
-        """Run `work` in a transaction in a thread, and return its result. If `work` raises, everything is rolled back.
-
-        `work` must not wait for another write to the index. A power cut may undo the last commits, which a sync repairs
-        from the files, but it never undoes a `durable` one. If the changes depend on an earlier read, pass the value of
-        `opened` at that time as `read_from`. A transaction that has started runs to its end, even if the caller is
-        cancelled.
-
-        Raises:
-            IndexBusy: another writer held the index for too long.
-            IndexUnusable: the database is damaged, the disk is full or fails, or the file is not `read_from`.
-        """
-        asked = self._queue.ask()
-        in_turn = partial(self.write_in_thread, work, durable=durable, read_from=read_from, asked=asked)
-        running = asyncio.get_running_loop().run_in_executor(self._thread, in_turn)
-        try:
-            return await asyncio.shield(running)
-        except asyncio.CancelledError:
-            asked.turn.cancel()
-            await asyncio.wait([running])
-            if (failed := running.exception()) is not None and not asked.turn.cancelled():
-                log.warning("a write to the index failed after its caller was cancelled: %s", failed)
-            raise
-
     def write_in_thread(
         self,
         work: Callable[[WriteConnection], T],
         *,
         durable: bool = False,
-        read_from: FileIdentity | None = None,
+        read_from: Identity | None = None,
         asked: Asked | None = None,
     ) -> T:
-        """Do the same as `write` in the calling thread, which must not run the event loop.
-
-        `asked` is a turn that the caller already requested.
-
-        Raises:
-            IndexBusy, IndexUnusable: as for `write`.
-        """
+        """Do the same as `write` in the calling thread."""
         asked = asked or self._queue.ask()
         with self._queue.turn(asked), writer_lock(self.path, self._left_s(asked.at)):
             begun_at = time.monotonic()
@@ -390,6 +287,7 @@ class Index:
             IndexBusy: another writer held the index for too long.
             IndexUnusable: the database is damaged, or the disk is full or fails.
         """
+        await self.write(text_index.merge_all_words)
         return await asyncio.to_thread(self._purge)
 
     def _purge(self) -> bool:
@@ -402,14 +300,6 @@ class Index:
             except ERRORS as error:
                 self._damaged = self._damaged or is_damage(error)
                 raise explain(During.USE, error) from error
-
-    def _left_s(self, asked_at: float) -> float:
-        """Return the seconds that a writer may still wait for another process.
-
-        The timeout starts when the writer asks for its turn (`asked_at`), not when its turn comes. Otherwise, while
-        another process holds the index, the tenth writer in the queue would wait for ten timeouts.
-        """
-        return max(self._busy_timeout_s - (time.monotonic() - asked_at), min(self._busy_timeout_s, _LEAST_S))
 
     def try_lock(self, name: LockName) -> HeldLock | None:
         """Take a named lock of the index, or return None if another process or object holds it.
@@ -429,12 +319,49 @@ class Index:
         self._held.discard(name)
         os.close(descriptor)
 
-    def holds_lock(self, name: LockName) -> bool:
-        """Whether this object holds the named lock."""
-        return name in self._held
+    async def merge_words(self, *, always: bool) -> AsyncIterator[tuple[int, int]]:
+        """Merge the text index if it is much larger than necessary, or with `always`."""
+        try:
+            async with self.read(within_s=_COUNT_S) as connection:
+                total = await text_index.count_merges(connection, always=always)
+        except QueryTooSlow:
+            return
+        done, more = 0, total > 0
+        while more:
+            yield done, max(done, total)
+            more = await self.write(partial(text_index.merge_words, begin=done == 0))
+            done += 1
+
+    async def list_damage(self, *, whole: bool) -> list[str]:
+        """Return the faults that SQLite's own check finds."""
+        async with self.read() as connection:
+            return await integrity.list_damaged(connection, whole=whole)
+
+    async def list_unsound_words(self) -> list[str]:
+        """Return which text indexes differ from their sources. They are checked on a copy of the file."""
+        return await asyncio.to_thread(integrity.list_unsound_text_indexes, self.path)
+
+    def rebuild_words(self, connection: WriteConnection, name: str) -> None:
+        """Rebuild the text index of "words" from the messages, or that of "title parts" from the titles."""
+        integrity.rebuild_text_index(connection, name)
+
+    def list_files(self) -> list[str]:
+        """Return the paths of the index's files, of its backups, and of damaged ones that were set aside."""
+        return list_beside(self.path)
 
     @asynccontextmanager
     async def locked(self) -> AsyncIterator[None]:
         """Exclude all other writers during the block, which may replace the whole contents."""
         async with self._queue.turn_of_task(), writer_lock_of_task(self.path, self._busy_timeout_s):
             yield
+
+
+def _is_emptied(path: Path) -> bool:
+    """Whether an index file was truncated to 0 bytes. False if another process is just creating it."""
+    try:
+        if path.exists() and path.stat().st_size == 0:
+            with open_lock.hold_alone(path, 0):
+                return path.stat().st_size == 0
+    except IndexBusy:
+        pass  # another process is creating it
+    return False

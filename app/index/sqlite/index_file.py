@@ -81,7 +81,7 @@ def require_in_place(path: Path, opened: FileIdentity | None) -> None:
     require_same(path, opened, find_identity(path))
 
 
-def require_same(path: Path, before: FileIdentity | None, now: FileIdentity | None) -> None:
+def require_same(path: Path, before: tuple[int, int] | None, now: FileIdentity | None) -> None:
     """Check that both identities are of the same file.
 
     Raises:

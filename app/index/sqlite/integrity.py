@@ -5,20 +5,14 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterable, Mapping
 from contextlib import closing
-from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from sqlalchemy import bindparam, delete, exists, select, union_all
-
-from ...model.ids import ConversationId
 from ...model.text.tokenizer import split
 from ..connections import ReadConnection, WriteConnection
-from ..dialect import Sql, compiled
-from ..tables import activity, conversation, conversation_info, conversation_tag, event, message
+from ..dialect import Sql
 from .db_errors import ERRORS, During, explain, is_damage
-from .text_index import delete_messages
 
 LOST_BY_NOBODY = ("conversation", "conversation_info", "conversation_tag", "event", "message")
 """The tables from which no migration may lose a row."""
@@ -121,50 +115,8 @@ async def read_pragmas(index: ReadConnection) -> dict[str, object]:
     return found
 
 
-@cache
-def _ahead_sql() -> Sql:
-    columns = conversation.c
-    is_ahead = exists().where(event.c.conversation == columns.id, event.c.timestamp > bindparam("latest"))
-    return compiled(select(columns.uuid).where(is_ahead).order_by(columns.id))
-
-
-async def list_ahead(index: ReadConnection, latest_us: int) -> list[ConversationId]:
-    """Return the conversations with an event later than `latest_us`. This reads all event rows."""
-    return [ConversationId(row[0]) for row in await index.fetch_all(_ahead_sql(), {"latest": latest_us})]
-
-
 _FULL_TEXT = {"words": "message_fts", "title parts": "title_fts"}
 """The FTS5 text indexes: the name and table of each."""
-
-
-@cache
-def _orphans_sql() -> Sql:
-    keys = select(conversation.c.id)
-    return compiled(
-        union_all(
-            select(conversation_info.c.conversation).where(conversation_info.c.conversation.not_in(keys)),
-            select(conversation_tag.c.conversation).where(conversation_tag.c.conversation.not_in(keys)).distinct(),
-            select(event.c.conversation).where(event.c.conversation.not_in(keys)).distinct(),
-            select(activity.c.conversation).where(activity.c.conversation.not_in(keys)).distinct(),
-            select(message.c.conversation).where(message.c.conversation.not_in(keys)).distinct(),
-        )
-    )
-
-
-async def list_orphans(index: ReadConnection) -> list[int]:
-    """Return the keys of bodies, tags, event rows and messages without a conversation. A sound index has none."""
-    return [row[0] for row in await index.fetch_all(_orphans_sql())]
-
-
-def delete_orphans(index: WriteConnection) -> None:
-    """Delete the bodies, tags, event rows and messages without a conversation."""
-    keys = select(conversation.c.id)
-    spoken = index.execute(select(message.c.conversation).where(message.c.conversation.not_in(keys)).distinct())
-    delete_messages(index, [row[0] for row in spoken])
-    index.execute(delete(conversation_info).where(conversation_info.c.conversation.not_in(keys)))
-    index.execute(delete(conversation_tag).where(conversation_tag.c.conversation.not_in(keys)))
-    index.execute(delete(event).where(event.c.conversation.not_in(keys)))
-    index.execute(delete(activity).where(activity.c.conversation.not_in(keys)))
 
 
 def list_unsound_text_indexes(index: Path) -> list[str]:

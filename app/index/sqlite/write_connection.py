@@ -27,6 +27,7 @@ _ROWS_MAX = 100
 _PATIENCE_S = 5.0
 _STEP_S = 0.1
 """Timeouts are rounded up to a multiple of this, so that few transactions have to set the pragma."""
+_LAST_KEY = Sql("SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'conversation'", {})
 _BEGIN = "BEGIN IMMEDIATE"
 """Every transaction takes the write lock at once, so that it cannot get SQLITE_BUSY in the middle."""
 
@@ -38,6 +39,15 @@ class SqliteWriteConnection:
 
     def __init__(self, driver: sqlite3.Connection) -> None:
         self._driver = driver
+
+    def words_of(self, text: str) -> str:
+        """Return the words of a text, which FTS5's tokenizer separates."""
+        return split(text)
+
+    def reserve_keys(self, number: int) -> int:  # noqa: ARG002 - the rows with the keys are their reservation
+        """Return the first of this number of successive new keys of conversations."""
+        [[last]] = self.fetch_all(_LAST_KEY)
+        return int(last) + 1
 
     def execute(self, statement: ClauseElement) -> list[tuple[Any, ...]]:
         """Run one statement without caching its compiled form, and return its rows, if any."""

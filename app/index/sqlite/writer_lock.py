@@ -1,26 +1,19 @@
-"""Mutual exclusion of writers: one writer at a time in a process, and one process at a time.
+"""Mutual exclusion of the processes that write to an index, by file locks.
 
-Within a process, threads and tasks take turns in the order in which they asked. Between processes, file locks decide. A
-waiting process first takes `<index>.turn`, and only its holder tries to take `<index>.lock`. So a process that releases
-the lock and immediately wants it again, such as a backfill, cannot overtake a waiting process. With one lock only, some
-of 16 writers waited over 5 s on a slow disk while others wrote a hundred times. Locking both files takes 10 us;
-filelock takes 120 us for one.
+A waiting process first takes `<index>.turn`, and only its holder tries to take `<index>.lock`. So a process that
+releases the lock and immediately wants it again, such as a backfill, cannot overtake a waiting process. With one lock
+only, some of 16 writers waited over 5 s on a slow disk while others wrote a hundred times. Locking both files takes
+10 us; filelock takes 120 us for one.
 """
 
 from __future__ import annotations
 
-import asyncio
 import errno
 import os
-import threading
-import time
-from collections import deque
 from collections.abc import AsyncIterator, Iterator
-from concurrent.futures import Future
 from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
 
 from ...descriptors import opened_in_thread
 from ...errors import IndexBusy, IndexUnusable
@@ -32,71 +25,6 @@ _IMPATIENCE_S = 0.001
 """The pauses between attempts: at first, and after a second of waiting or while holding the turn."""
 
 _NO_LOCKS = frozenset({errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP})
-
-
-class Asked(NamedTuple):
-    """A position in the queue. `turn` is done when the turn has come; cancelling it before that leaves the queue."""
-
-    turn: Future[None]
-    at: float
-    """The time of the request on the monotonic clock."""
-
-
-class WriterQueue:
-    """The waiting writers of one process, in the order of their requests."""
-
-    def __init__(self) -> None:
-        self._guard = threading.Lock()
-        self._taken = False
-        self._waiting: deque[Future[None]] = deque()
-
-    def ask(self) -> Asked:
-        """Ask for a turn."""
-        asked = Asked(Future(), time.monotonic())
-        with self._guard:
-            if self._taken:
-                self._waiting.append(asked.turn)
-                return asked
-            self._taken = True
-        asked.turn.set_result(None)
-        return asked
-
-    @contextmanager
-    def turn(self, asked: Asked) -> Iterator[None]:
-        """Wait in this thread for the turn, and hold it during the block.
-
-        Raises:
-            concurrent.futures.CancelledError: the turn was cancelled.
-        """
-        asked.turn.result()
-        try:
-            yield
-        finally:
-            self._pass_on()
-
-    @asynccontextmanager
-    async def turn_of_task(self) -> AsyncIterator[None]:
-        """Ask for a turn, wait for it in this task, and hold it during the block."""
-        asked = self.ask()
-        try:
-            await asyncio.wrap_future(asked.turn)
-        except asyncio.CancelledError:
-            if not asked.turn.cancel():  # the turn had come, but the task was cancelled before it noticed
-                self._pass_on()
-            raise
-        try:
-            yield
-        finally:
-            self._pass_on()
-
-    def _pass_on(self) -> None:
-        with self._guard:
-            while self._waiting:
-                following = self._waiting.popleft()
-                if following.set_running_or_notify_cancel():
-                    following.set_result(None)
-                    return
-            self._taken = False
 
 
 @contextmanager

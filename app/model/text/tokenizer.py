@@ -47,6 +47,8 @@ _SIGNED = re.compile(r"(?<![\w+#.])(?:[a-z]\+\+|[a-z]#|\.net)(?![\w+#])", re.ASC
 """Words whose signs tell them from a single letter: C++, C#, F#, .NET."""
 _SIGNS = {ord("+"): "\ue001", ord("#"): "\ue002", ord("."): "\ue003"}
 _WRITTEN = {ord(stored): chr(sign) for sign, stored in _SIGNS.items()}
+_ASCII_TOKEN = re.compile(r"[^\x00-/:-@\[-`{-\x7f]+")
+_ASCII_LOWER = {code: code + 32 for code in range(ord("A"), ord("Z") + 1)}
 _TERM = re.compile(r'(-?)"([^"]*)"?|(\S+)')
 
 Tokens = tuple[str, ...]
@@ -112,6 +114,12 @@ def split(text: str) -> str:
     return f" {_BORDER} ".join(groups)
 
 
+def words_of(text: str) -> Iterator[tuple[str, int]]:
+    """Yield (word, position from 1) for each word that SQLite's `ascii` tokenizer makes of `split(text)`."""
+    for place, found in enumerate(_ASCII_TOKEN.finditer(split(text)), 1):
+        yield found[0].lower() if found[0].isascii() else found[0].translate(_ASCII_LOWER), place
+
+
 def find_signed(text: str) -> Iterator[tuple[str, int, int]]:
     """Yield (word, start, end) for each word with signs, such as C++. SQLite does not split the yielded word."""
     for found in _SIGNED.finditer(text):
@@ -151,6 +159,16 @@ class Term:
         star = " *" if self.begun and len(run[-1]) >= PREFIX_MIN else ""
         return f'"{" ".join(run)}"{star}'
 
+    @property
+    def tsquery(self) -> str:
+        """The same as a tsquery of PostgreSQL. No word has a quote or a backslash."""
+        found = " | ".join(" <-> ".join(self._lexemes(run)) for run in self.runs)
+        return f"({found})"
+
+    def _lexemes(self, run: Tokens) -> list[str]:
+        star = ":*" if self.begun and len(run[-1]) >= PREFIX_MIN else ""
+        return [*(f"'{word}'" for word in run[:-1]), f"'{run[-1]}'{star}"]
+
 
 @dataclass(frozen=True)
 class Question:
@@ -168,6 +186,14 @@ class Question:
         if not self.excluded:
             return wanted
         return f"({wanted}) NOT ({' OR '.join(term.match for term in self.excluded)})"
+
+    @cached_property
+    def tsquery(self) -> str | None:
+        """The same as a tsquery of PostgreSQL."""
+        if not self.groups:
+            return None
+        wanted = [" | ".join(term.tsquery for term in group) for group in self.groups]
+        return " & ".join([*(f"({group})" for group in wanted), *(f"!{term.tsquery}" for term in self.excluded)])
 
     @property
     def terms(self) -> tuple[Term, ...]:

@@ -25,7 +25,7 @@ from ...files.census import Foreign, describe, take_census
 from ...files.layout import LEASE
 from ...files.metadata_reader import list_future_conversations
 from ...filesystem import FileSystem, find_file_system
-from ...index import conversation_lookup
+from ...index import consistency, conversation_lookup
 from ...index import state as index_state
 from ...index.sqlite import integrity, migrations
 from ...index.sqlite.database import Index
@@ -212,7 +212,7 @@ async def _list_unreadable(index: Index) -> AsyncIterator[Finding]:
 async def _check_clocks(index: Index, settings: Settings) -> Finding:
     latest_us = time.time_ns() // 1000 + AHEAD_MAX_US
     async with index.read() as connection:
-        by_events = await integrity.list_ahead(connection, latest_us)
+        by_events = await consistency.list_ahead(connection, latest_us)
     ahead = sorted({*by_events, *await asyncio.to_thread(list_future_conversations, settings.root, latest_us)})
     if not ahead:
         return ok("clocks", "no conversation has a time in the future")

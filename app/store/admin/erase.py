@@ -12,11 +12,11 @@ from typing import NamedTuple
 
 from ...files import event_erasure, trash
 from ...files.layout import ConversationDir
-from ...index.sqlite import text_index
+from ...index import messages
 from ...model.filters import ConversationFilter
 from ...model.ids import ConversationId
 from ...processes import Spawn, die_with_parent
-from ...raw_search import find_in_files, list_beside
+from ...raw_search import find_in_files
 from ..read.lookup import find_directory, get_directory
 from ..store import ConversationStore
 
@@ -142,17 +142,14 @@ async def _purge(
     places: Sequence[Path],
 ) -> Erased:
     index = store.index
-    await index.write(text_index.merge_all_words)
     log_empty = await index.purge()
-    beside = list_beside(index.path)
+    beside = index.list_files()
     paths = [*beside, str(store.context.root / trash.TRASH), *map(str, places)]
     found = await asyncio.to_thread(_search, paths, [needle.encode(errors="replace") for needle in needles])
     own = {path for path in found if path in beside and not path.endswith(".backup") and ".damaged-" not in path}
     shared = set()
     for number in {number for path in own for number in found[path]}:
-        if await index.write(
-            partial(text_index.find_holder, part=needles[number])
-        ):  # another conversation says the same
+        if await index.write(partial(messages.find_holder, part=needles[number])):  # another conversation says the same
             shared.add(number)
     still_in = [path for path, numbers in found.items() if path not in own or set(numbers) - shared]
     return Erased(list(ids), sorted(still_in), forks, len(needles), log_empty)

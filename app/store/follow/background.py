@@ -21,7 +21,7 @@ from ..store import ConversationStore
 from ..write import deletion
 from ..write.creation import STAGING
 from .change_hints import ChangeHints
-from .full_sync import SyncReport, merge_words
+from .full_sync import SyncReport
 from .index_repair import keep_usable
 from .leader import lead
 from .verify import BATCH, verify
@@ -77,7 +77,7 @@ async def _keep_words_small(store: ConversationStore) -> None:
     while True:
         await asyncio.sleep(_MERGE_EVERY_S)
         with suppress(StoreError):
-            async for _ in merge_words(store.index, always=False):
+            async for _ in store.index.merge_words(always=False):
                 pass
 
 

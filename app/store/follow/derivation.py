@@ -15,7 +15,7 @@ from ...errors import IndexBusy
 from ...files.metadata_reader import Reader
 from ...index import conversation_rows, event_rows, state
 from ...index.connections import WriteConnection
-from ...index.sqlite.database import Index
+from ...index.engine import Index
 from ...model.conversation import VERSIONS
 from ...settings import Settings
 from ..context import StoreContext, make_reader

@@ -22,7 +22,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
-from ...errors import QueryTooSlow, StoreUnavailable
+from ...errors import StoreUnavailable
 from ...files import layout, subagents
 from ...files.fingerprint import UNTRUSTED
 from ...files.layout import ConversationDir
@@ -30,8 +30,6 @@ from ...files.metadata_reader import Reader
 from ...files.row_reader import read_changes, read_rows, read_signatures
 from ...index import conversation_lookup, event_rows, state
 from ...index.connections import WriteConnection
-from ...index.sqlite import text_index
-from ...index.sqlite.database import Index
 from ...index.state import Revision
 from ...model.conversation import IndexedRow
 from ...model.event import KnownLog, LogChange
@@ -107,7 +105,7 @@ async def bring_up_to_date(
     except StoreUnavailable as error:
         await context.index.write(partial(state.set_state, phase="idle", last_error=str(error)))
         raise
-    async for done, total in merge_words(context.index, always=run.report.logs >= _WORTH_MERGING):
+    async for done, total in context.index.merge_words(always=run.report.logs >= _WORTH_MERGING):
         step = _Step("text", done, total)
         await context.index.write(partial(state.set_state, **step._asdict(), heartbeat_at=_now_us()))
         on_progress(*step)
@@ -317,27 +315,6 @@ def _chunks(items: Iterable[T], size: int) -> Iterator[list[T]]:
 
 def _now_us() -> int:
     return time.time_ns() // 1000
-
-
-_COUNT_S = 5.0
-"""The time limit for counting the merge steps, in seconds."""
-
-
-async def merge_words(index: Index, *, always: bool) -> AsyncIterator[tuple[int, int]]:
-    """Merge the text index if it is much larger than necessary, or with `always`.
-
-    Yields (steps done, approximate number of steps) before each step.
-    """
-    try:
-        async with index.read(within_s=_COUNT_S) as connection:
-            total = await text_index.count_merges(connection, always=always)
-    except QueryTooSlow:
-        return
-    done, more = 0, total > 0
-    while more:
-        yield done, max(done, total)
-        more = await index.write(partial(text_index.merge_words, begin=done == 0))
-        done += 1
 
 
 if TYPE_CHECKING:

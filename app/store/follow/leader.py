@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
 from ...errors import IndexUnusable, SyncRunning
-from ...index.sqlite.database import HeldLock, Index
+from ...index.engine import HeldLock, Index
 
 _POLL_S = 1.0
 
@@ -52,7 +52,7 @@ async def sync_lock(index: Index) -> AsyncIterator[None]:
     lock = index.try_lock("sync")
     if lock is None:
         raise SyncRunning(
-            f"another process is syncing the index {index.path}; see `convstore index status`, and try again"
+            f"another process is syncing the index {index.name}; see `convstore index status`, and try again"
         )
     try:
         yield

@@ -22,10 +22,9 @@ from ...files.layout import ConversationDir
 from ...files.log import event_log
 from ...files.metadata_reader import Reader
 from ...files.row_reader import read_rows, read_signatures
-from ...index import activity, conversation_lookup, conversation_rows, event_rows
+from ...index import activity, consistency, conversation_lookup, conversation_rows, event_rows, messages
 from ...index.conversation_rows import KnownRow
-from ...index.sqlite import integrity, text_index
-from ...index.sqlite.database import Index
+from ...index.engine import Index
 from ...model.conversation import ConversationRow
 from ...model.event import EventRow, gap_rows
 from ...model.ids import EventName, dashed, find_conversation_id
@@ -112,10 +111,10 @@ async def verify(
 
 async def _check_database(context: StoreContext, *, fix: bool, whole: bool) -> AsyncIterator[Difference]:
     try:
+        damage = await context.index.list_damage(whole=whole)
         async with context.index.read() as connection:
-            damage = await integrity.list_damaged(connection, whole=whole)
-            orphans = await integrity.list_orphans(connection) if not damage else []
-            stray = await text_index.list_stray(connection) if not damage else []
+            orphans = await consistency.list_orphans(connection) if not damage else []
+            stray = await messages.list_stray(connection) if not damage else []
     except IndexDamaged as error:
         damage, orphans, stray = [str(error)], [], []
     if damage and fix:
@@ -124,14 +123,14 @@ async def _check_database(context: StoreContext, *, fix: bool, whole: bool) -> A
     for problem in damage:
         yield Difference(_ABSENT, "database", problem, _ABSENT, fix)
     if orphans and fix:
-        await context.index.write(integrity.delete_orphans)
+        await context.index.write(consistency.delete_orphans)
     if stray and fix:
-        await context.index.write(text_index.delete_stray)
+        await context.index.write(messages.delete_stray)
     for key in stray:
         yield Difference(_ABSENT, "message", f"a text of conversation key {key} without an event", _ABSENT, fix)
     for name in await _list_unsound(context.index) if whole and not damage else []:
         if fix:
-            await context.index.write(partial(integrity.rebuild_text_index, name=name))
+            await context.index.write(partial(context.index.rebuild_words, name=name))
         yield Difference(_ABSENT, name, *_UNSOUND_INDEXES[name], fix)
     for key in orphans:
         yield Difference(_ABSENT, "orphan", f"rows of conversation key {key}, which does not exist", _ABSENT, fix)
@@ -151,7 +150,7 @@ async def _check_activity(context: StoreContext, *, fix: bool) -> AsyncIterator[
 
 async def _list_unsound(index: Index) -> list[str]:
     try:
-        return await asyncio.to_thread(integrity.list_unsound_text_indexes, index.path)
+        return await index.list_unsound_words()
     except IndexUnusable as error:
         log.warning("the text indexes were not compared: %s", error)
         return []

@@ -22,7 +22,7 @@ from itertools import takewhile
 from ...errors import TooManyFollowers
 from ...files.log.event_log import RawEvent
 from ...index import change_feed, state
-from ...index.sqlite.database import Index
+from ...index.engine import Index
 from ...model.change_token import ChangePage, ChangeToken, token_after_all
 from ...model.filters import EventFilter
 from ...model.ids import ConversationId, EventName
@@ -172,11 +172,11 @@ async def wait_for_changes(
     deadline = time.monotonic() + wait_s
     with followers.subscribe(EVERYTHING) as notified:
         while True:
-            state = index.find_state()
+            state = await index.find_state()
             page = await list_changes(index, since, limit, view)
             if page.items:
                 return page
-            while index.find_state() == state:
+            while await index.find_state() == state:
                 if followers.closed or time.monotonic() >= deadline or (is_gone and await is_gone()):
                     return page
                 try:

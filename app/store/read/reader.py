@@ -22,8 +22,9 @@ from ...index import (
     state,
 )
 from ...index.conversation_lookup import Totals
+from ...index.engine import Note, ignore_note
 from ...index.event_outline import Outline
-from ...index.sqlite.database import Index, Note, ignore_note
+from ...index.opening import make_index
 from ...index.state import IndexState, get_state
 from ...model.change_token import ChangePage, ChangeToken
 from ...model.filters import ConversationFilter, EventFilter
@@ -34,7 +35,7 @@ from ...settings import Settings
 from ..context import StoreContext, make_reader, require_directory, require_files
 from ..follow.derivation import adopt_index_settings, make_sync_context
 from ..follow.full_sync import OnProgress, SyncReport, ignore_progress, sync
-from ..follow.index_repair import open_index, replace_unusable
+from ..follow.index_repair import replace_unusable
 from ..follow.leader import has_leader_elsewhere
 from ..follow.verify import Difference, OnVerified, ignore_verified, verify
 from ..presence import Presence
@@ -58,7 +59,7 @@ class StoreReader(IndexReader):
     """
 
     def __init__(self, settings: Settings, note: Note = ignore_note) -> None:
-        index = Index(settings.index_path, readers=settings.readers, busy_timeout_s=settings.busy_timeout_s, note=note)
+        index = make_index(settings, readers=settings.readers, note=note)
         presence = Presence(settings.root, settings.written_root)
         super().__init__(settings, StoreContext(index, make_reader(settings), presence))
         self._note = note
@@ -89,7 +90,7 @@ class StoreReader(IndexReader):
             settings = Settings(store=Path(settings))
         await asyncio.to_thread(require_directory, settings)
         store = cls(settings, note)
-        await open_index(store.index, settings.busy_timeout_s)
+        await store.index.make_ready(settings.busy_timeout_s)
         try:
             with suppress(IndexBusy):
                 await adopt_index_settings(store.context)
@@ -166,7 +167,7 @@ class StoreReader(IndexReader):
         """
         await self.context.presence.refresh(self.index)
         self.index.require_present()
-        await asyncio.to_thread(require_files, self.settings.root, self.index.path)
+        await asyncio.to_thread(require_files, self.settings.root, self.index)
         await self.index.refresh_rebuilding()
 
     async def find_in_conversation(

@@ -13,7 +13,7 @@ from ...errors import IndexUnusable, OwnershipLost
 from ...index import conversation_rows, event_rows
 from ...index.connections import WriteConnection
 from ...index.conversation_rows import KnownRow, find_known_to_write
-from ...index.sqlite.database import Index
+from ...index.engine import Index
 from ...model.conversation import IndexedRow
 from ...model.event import EventRow, LogChange
 from ...model.ids import ConversationId

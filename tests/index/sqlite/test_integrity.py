@@ -6,6 +6,7 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
+from app.index import consistency
 from app.index.dialect import Sql
 from app.index.sqlite import integrity
 from app.index.sqlite.database import Index
@@ -18,7 +19,7 @@ async def test_a_sound_index_has_no_faults(index: Index) -> None:
     await put(index, make_row(1))
     async with index.read() as connection:
         assert await integrity.list_damaged(connection) == []
-        assert await integrity.list_orphans(connection) == []
+        assert await consistency.list_orphans(connection) == []
     assert integrity.list_unsound_text_indexes(index.path) == []
 
 
@@ -28,9 +29,9 @@ async def test_rows_without_a_conversation_are_found_and_deleted(index: Index) -
         database.execute("INSERT INTO conversation_info (conversation, body) VALUES (99, x'00')")
         fault = "a row of conversation_info belongs to a missing row of conversation"
         assert integrity.find_faults(database, whole=True) == [fault]
-    await index.write(integrity.delete_orphans)
+    await index.write(consistency.delete_orphans)
     async with index.read() as connection:
-        assert await integrity.list_orphans(connection) == []
+        assert await consistency.list_orphans(connection) == []
 
 
 async def test_a_text_index_of_other_words_is_found_and_rebuilt(index: Index) -> None:

@@ -12,8 +12,8 @@ import pytest
 
 from app.errors import IndexUnusable
 from app.index import conversation_rows
+from app.index.messages import CONVERSATION_OF_MATCH, NUMBERS, first_id, hour_of, is_among
 from app.index.sqlite.database import Index
-from app.index.sqlite.text_index import CONVERSATION_OF_MATCH, NUMBERS, first_id, hour_of, is_among
 from app.model.ids import ConversationId
 from app.model.text.tokenizer import parse_question, split
 from tests.builders import index_tables, make_conversation, make_event, make_id, write_event

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from app.errors import IndexBusy
-from app.index.sqlite.writer_lock import WriterQueue, writer_lock, writer_lock_of_task
+from app.index.sqlite.writer_lock import writer_lock, writer_lock_of_task
+from app.index.writer_queue import WriterQueue
 
 HOLD_S = 0.02
 WAITING = 8

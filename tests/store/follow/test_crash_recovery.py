@@ -235,9 +235,9 @@ async def test_a_run_ends_once_however_often_its_end_is_cut_off(crashed: Crash, 
 async def test_a_run_without_an_open_action_ends_without_an_event(crashed: Crash, open_store: StoreOpener) -> None:
     three = crashed("running")
     async with open_store(three) as store:
-        before = index_tables(store.index.path)["event"]
+        before = index_tables(store.settings.index_path)["event"]
         assert (await store.recover(end_runs=True)).ended == [ONE]
-        assert index_tables(store.index.path)["event"] == before
+        assert index_tables(store.settings.index_path)["event"] == before
     assert state_of(three / ONE)["execution_status"] == "error"
 
 

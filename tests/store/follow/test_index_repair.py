@@ -28,7 +28,7 @@ def root_of_few(root: Path) -> Path:
 
 def lose_the_index(store: ConversationStore) -> asyncio.Task[None]:
     """Delete the index, and return what puts an empty one in its place."""
-    store.index.path.unlink()
+    store.settings.index_path.unlink()
     return asyncio.create_task(replace_unusable(store.context))
 
 
@@ -89,17 +89,17 @@ async def test_the_first_write_goes_to_the_index_that_was_opened_or_to_none(
     async with open_store(root_of_few):
         pass
     async with open_store(root_of_few, synced=False) as store:
-        another = store.index.path.with_name("another.db")
-        shutil.copy(store.index.path, another)
+        another = store.settings.index_path.with_name("another.db")
+        shutil.copy(store.settings.index_path, another)
         held = another.read_bytes()
-        another.replace(store.index.path)
+        another.replace(store.settings.index_path)
         with pytest.raises(IndexUnusable, match="was deleted or replaced"):
             await store.index.write(lambda connection: state.set_state(connection, phase="sync"))
-        assert store.index.path.read_bytes() == held
-        store.index.path.unlink()
+        assert store.settings.index_path.read_bytes() == held
+        store.settings.index_path.unlink()
         with pytest.raises(IndexUnusable, match="was deleted or replaced"):
             await store.index.write(lambda _: None)
-        assert not store.index.path.exists()
+        assert not store.settings.index_path.exists()
 
 
 async def test_an_index_that_is_lost_again_before_it_is_whole_is_put_right_again(
@@ -108,10 +108,10 @@ async def test_an_index_that_is_lost_again_before_it_is_whole_is_put_right_again
     async with open_store(root_of_few) as store:
         await lose_the_index(store)
         assert store.index.rebuilding
-        store.index.path.unlink()
+        store.settings.index_path.unlink()
         keeping = asyncio.create_task(keep_usable(store.context))
         async with asyncio.timeout(60):
-            while not store.index.path.exists() or store.index.is_out_of_place():
+            while not store.settings.index_path.exists() or store.index.is_unusable():
                 await asyncio.sleep(0.05)
         keeping.cancel()
         await store.sync()

@@ -268,7 +268,7 @@ async def test_a_server_that_is_told_to_verifies_slowly_all_the_time(
         async with asyncio.timeout(60):
             while "120 conversations, 0 differences" not in caplog.text:
                 await asyncio.sleep(0.02)
-            with closing(sqlite3.connect(store.index.path)) as database, database:
+            with closing(sqlite3.connect(store.settings.index_path)) as database, database:
                 database.execute("UPDATE event SET kind = 'other' WHERE seq = 1 AND conversation = 77")
             while "120 conversations, 1 differences" not in caplog.text:
                 await asyncio.sleep(0.02)

@@ -66,10 +66,10 @@ async def test_of_how_many_conversations_the_text_is_known_is_part_of_the_state(
 ) -> None:
     make_conversation(root)
     async with open_store(root) as store:
-        states = [(store.index.find_state(), await store.count_text())]
+        states = [(await store.index.find_state(), await store.count_text())]
         await store.index.write(conversation_rows.invalidate_all)
-        states.append((store.index.find_state(), await store.count_text()))
+        states.append((await store.index.find_state(), await store.count_text()))
         await store.sync()
-        states.append((store.index.find_state(), await store.count_text()))
+        states.append((await store.index.find_state(), await store.count_text()))
     assert [known for _, known in states] == [(1, 1), (0, 1), (1, 1)]
     assert len({state for state, _ in states}) == 3

@@ -386,7 +386,7 @@ async def test_a_preview_is_written_once_and_kept(root: Path, open_store: StoreO
         page = await store.list_conversations()
         assert {orjson.loads(item)["preview"] for item in page.items} == {seen[-1]}
         assert forked.is_new
-        with closing(sqlite3.connect(store.index.path)) as db:
+        with closing(sqlite3.connect(store.settings.index_path)) as db:
             assert db.execute("SELECT DISTINCT preview FROM conversation_info").fetchall() == [(seen[-1],)]
         assert await store.verify() == []
         assert await is_rebuilt_equal(store)

@@ -58,7 +58,7 @@ async def test_a_lease_that_a_full_disk_kept_is_given_back_when_there_is_room(
             await store._writers.close_conversation(ONE)
             assert lease.find_holder(root, ONE) is not None
         assert await nobody_holds(root)
-        assert index_tables(store.index.path)["conversation"]
+        assert index_tables(store.settings.index_path)["conversation"]
         assert await store.verify() == []
 
 

@@ -198,9 +198,9 @@ async def test_an_idle_one_is_closed_once_its_new_row_can_be_trusted(
                 await asyncio.sleep(0.05)
         assert meta_of(path)["updated_at"] == SAVED
         assert json.loads((path / "owner_lease.json").read_text())["expires_at"] == 0
-        before = index_tables(store.index.path)
+        before = index_tables(store.settings.index_path)
         assert (await store.sync()).opened == 0
-        assert index_tables(store.index.path) == before
+        assert index_tables(store.settings.index_path) == before
         assert (await store.get_status())[0].revision == revision
 
 

@@ -1,0 +1,359 @@
+"""The texts of events and titles, and the full-text index of their words. Only this module writes messages.
+
+In SQLite, the words are in an FTS5 table whose content is a view of split words. To remove a message's entries, FTS5
+needs the same words again, so the entries are deleted before the message itself. In PostgreSQL, they are a tsvector in
+the table `message_words`. Both are made by the same tokenizer, so both find the same messages.
+
+The id of a message consists of its hour, the key of its conversation, and a number. So the newest matches have the
+highest ids, which FTS5 returns first without sorting, and the conversation of a match is found by a bit shift. A lookup
+in a database index took 200 ms for a million matches. The cost: within one hour, messages are sorted by conversation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
+from typing import Any, NamedTuple
+
+import orjson
+from sqlalchemy import (
+    ColumnElement,
+    Integer,
+    ScalarSelect,
+    Select,
+    bindparam,
+    delete,
+    exists,
+    insert,
+    literal_column,
+    select,
+    text,
+)
+
+from ..errors import IndexUnusable
+from ..model.text.event_text import searchable_title
+from ..model.text.tokenizer import Question
+from .connections import ReadConnection, WriteConnection
+from .dialect import Either, Sql, compiled, paired
+from .tables import conversation, message, message_words
+
+_NUMBER_BITS, _KEY_BITS, _HOUR_BITS = 18, 25, 20
+"""63 bits in all: 262,144 messages per conversation and hour, 33 million conversations, and hours until 2089."""
+
+_HOUR_US = 3_600_000_000
+_HOUR_SHIFT = _NUMBER_BITS + _KEY_BITS
+
+NUMBERS = 1 << _NUMBER_BITS
+"""The number of ids per conversation and hour. Further messages of that hour are not searchable."""
+
+CONVERSATION_OF_MATCH = f"((message_fts.rowid >> {_NUMBER_BITS}) & {(1 << _KEY_BITS) - 1})"
+"""The SQL expression for the key of a match's conversation."""
+
+
+def _matching(*more: ColumnElement[Any]) -> Select[Any]:
+    """Return PostgreSQL's SELECT of the ids of the matching messages under more conditions."""
+    asked: Any = text("message_words.words @@ CAST(:tsquery AS TSQUERY)")
+    return select(message_words.c.id).where(asked, *more)
+
+
+def _key_of(message_id: ColumnElement[int]) -> ColumnElement[int]:
+    """Return the expression for the key of the conversation of a message."""
+    shift: ColumnElement[int] = literal_column(str(_NUMBER_BITS), Integer())
+    mask: ColumnElement[int] = literal_column(str((1 << _KEY_BITS) - 1), Integer())
+    return message_id.op(">>")(shift).self_group().op("&")(mask).self_group()
+
+
+def saying(key: ColumnElement[int]) -> ColumnElement[bool]:
+    """Return the condition that a conversation has a message that matches. A million matches take 0.1 s.
+
+    The parameters are those of `parameters_of`.
+    """
+    words: Any = (
+        text(f"SELECT {CONVERSATION_OF_MATCH} FROM message_fts WHERE message_fts MATCH :match")  # noqa: S608
+        .bindparams(bindparam("match"))
+        .columns(conversation.c.id)
+    )
+    return Either(key.in_(words), key.in_(_matching().with_only_columns(_key_of(message_words.c.id))))
+
+
+def titled(key: ColumnElement[int], title_key: ColumnElement[str]) -> ColumnElement[bool]:
+    """Return the condition that the title of a conversation contains `title_parts`, of at least three characters.
+
+    Its other parameter, `title_like`, is the same as a pattern.
+    """
+    parts: Any = (
+        text("SELECT title_fts.rowid FROM title_fts WHERE title_fts MATCH :title_parts")
+        .bindparams(bindparam("title_parts"))
+        .columns(conversation.c.id)
+    )
+    return Either(key.in_(parts), title_key.like(bindparam("title_like")))
+
+
+def parameters_of(question: Question) -> Mapping[str, object]:
+    """Return the parameters of the statements that look for words, for both databases."""
+    return {"match": question.match, "tsquery": question.tsquery}
+
+
+def newest_matches(conditions: Sequence[ColumnElement[bool]]) -> Sql:
+    """Return the statement for the newest matching messages of conversations under these conditions.
+
+    Its parameters are those of `parameters_of`, the largest id `newest`, the smallest id `oldest`, and the limit
+    `most`. Its rows are (id, key of the conversation, seq, text).
+    """
+    admitted = compiled(
+        select(conversation.c.id).where(conversation.c.id == literal_column(CONVERSATION_OF_MATCH), *conditions)
+    )
+    where = f" AND EXISTS ({admitted.text})" if conditions else ""
+    return Sql(
+        "SELECT message.id, message.conversation, message.seq, message.text FROM message WHERE message.id IN ("  # noqa: S608
+        "SELECT message_fts.rowid FROM message_fts WHERE message_fts MATCH :match"
+        f" AND message_fts.rowid <= :newest AND message_fts.rowid >= :oldest{where}"
+        " ORDER BY message_fts.rowid DESC LIMIT :most) ORDER BY message.id DESC",
+        admitted.constants,
+        _newest_matches(conditions),
+    )
+
+
+def _newest_matches(conditions: Sequence[ColumnElement[bool]]) -> Select[Any]:
+    """Return the same statement for PostgreSQL.
+
+    The matches are found first, because its planner may otherwise look at all messages for a rare word.
+    """
+    id_ = message_words.c.id
+    within = id_.between(bindparam("oldest"), bindparam("newest"))
+    found = _matching(within).cte("found").prefix_with("MATERIALIZED")
+    admitted = select(found.c.id)
+    if conditions:
+        admitted = admitted.where(exists().where(conversation.c.id == _key_of(found.c.id), *conditions))
+    newest = admitted.order_by(found.c.id.desc()).limit(bindparam("most"))
+    columns = message.c
+    return (
+        select(columns.id, columns.conversation, columns.seq, columns.text)
+        .where(columns.id.in_(newest))
+        .order_by(columns.id.desc())
+    )
+
+
+_HERE = "(SELECT here.id FROM conversation AS here WHERE here.uuid = :uuid)"
+_SAID = (
+    "SELECT message.id, message.seq, message.event_id FROM message"
+    " JOIN conversation ON conversation.id = message.conversation AND conversation.uuid = :uuid"
+    " WHERE message.seq >= 0 AND message.id IN ({}) ORDER BY message.seq, message.event_id"
+)
+SAID_HERE = paired(
+    text(
+        _SAID.format(
+            "SELECT message_fts.rowid FROM message_fts"  # noqa: S608
+            f" WHERE message_fts MATCH :match AND {CONVERSATION_OF_MATCH} = {_HERE}"
+        )
+    ),
+    text(
+        _SAID.format(
+            "SELECT message_words.id FROM message_words JOIN message AS one ON one.id = message_words.id"  # noqa: S608
+            f" WHERE one.conversation = {_HERE} AND message_words.words @@ CAST(:tsquery AS TSQUERY)"
+        )
+    ),
+)
+"""The statement for the matching messages of one conversation (id, seq, event id), in the order of the log."""
+
+
+def first_id(time_us: int | None, conversation: int) -> int:
+    """Return the lowest message id for a conversation and a time. None for the time means the year 1970.
+
+    Raises:
+        IndexUnusable: the key of the conversation is too large for an id.
+    """
+    if conversation >> _KEY_BITS:
+        raise IndexUnusable(
+            "this index has numbered 33 million conversations and has no number left; run `convstore index rebuild`"
+        )
+    hour = min(max(time_us or 0, 0) // _HOUR_US, (1 << _HOUR_BITS) - 1)
+    return hour << _HOUR_SHIFT | conversation << _NUMBER_BITS
+
+
+def is_among(message_id: int, first: int) -> bool:
+    """Whether an id belongs to the conversation and hour of `first`, which is a result of `first_id`."""
+    return first <= message_id < first + NUMBERS
+
+
+def hour_of(message_id: int) -> int:
+    """Return the hour of a message id, counted from 1970."""
+    return message_id >> _HOUR_SHIFT
+
+
+TITLE_SEQ = -1
+"""The `seq` of titles, which are stored as messages too."""
+
+_Key = tuple[int, int, str]
+
+
+class MessageText(NamedTuple):
+    """The text of an event, or "" if it has none. `conversation` is the integer key."""
+
+    conversation: int
+    seq: int
+    event_id: str
+    time_us: int | None
+    text: str
+
+
+_FOUND = "SELECT message.conversation, message.seq, message.event_id, message.id, message.text"
+_FIND = paired(
+    text(
+        f"{_FOUND} FROM json_each(:wanted) AS one CROSS JOIN message"
+        " ON message.conversation = json_extract(one.value, '$[0]')"
+        " AND message.seq = json_extract(one.value, '$[1]') AND message.event_id = json_extract(one.value, '$[2]')"
+    ),
+    text(
+        f"{_FOUND} FROM json_array_elements(CAST(:wanted AS JSON)) AS one(value) JOIN message"
+        " ON message.conversation = CAST(one.value ->> 0 AS BIGINT)"
+        " AND message.seq = CAST(one.value ->> 1 AS BIGINT) AND message.event_id = one.value ->> 2"
+    ),
+)
+_LAST = "(SELECT max(id) FROM message WHERE id >= one.value AND id < one.value + :numbers)"
+_LAST_IDS = paired(
+    text(f"SELECT one.value, {_LAST} FROM json_each(:firsts) AS one"),  # noqa: S608
+    text(
+        f"SELECT one.value, {_LAST} FROM (SELECT CAST(value AS BIGINT)"  # noqa: S608
+        " FROM json_array_elements_text(CAST(:firsts AS JSON)) AS each(value)) AS one(value)"
+    ),
+)
+_ADD_WORDS = paired(
+    text("INSERT INTO message_fts (rowid, text) VALUES (:id, :words)"),
+    text("INSERT INTO message_words (id, words) VALUES (:id, CAST(:words AS TSVECTOR))"),
+)
+
+
+def _delete_words(condition: str) -> Sql:
+    return paired(
+        text(
+            "INSERT INTO message_fts (message_fts, rowid, text)"  # noqa: S608
+            f" SELECT 'delete', id, split(text) FROM message WHERE {condition}"
+        ),
+        text(f"DELETE FROM message_words WHERE id IN (SELECT id FROM message WHERE {condition})"),  # noqa: S608
+    )
+
+
+_DELETE_WORDS_OF_ONE = _delete_words("id = :id")
+_DELETE_WORDS_OF_ALL = _delete_words("conversation = :key")
+_DELETE_ALL_WORDS = paired(
+    text("INSERT INTO message_fts (message_fts) VALUES ('delete-all')"), text("DELETE FROM message_words")
+)
+
+
+@cache
+def _insert_sql() -> Sql:
+    return compiled(insert(message))
+
+
+@cache
+def _delete_one_sql() -> Sql:
+    return compiled(delete(message).where(message.c.id == bindparam("id")))
+
+
+@cache
+def _delete_all_sql() -> Sql:
+    return compiled(delete(message).where(message.c.conversation == bindparam("key")))
+
+
+def write_messages(index: WriteConnection, said: Iterable[MessageText]) -> int:
+    """Write texts, replacing the earlier texts of the same events, and return the number that differed."""
+    wanted: dict[_Key, MessageText] = {one[:3]: one for one in said}
+    stale: list[dict[str, object]] = []
+    for *key, message_id, known in index.fetch_all(_FIND, {"wanted": orjson.dumps(list(wanted)).decode()}):
+        one = wanted[tuple(key)]
+        if one.text == known and is_among(message_id, first_id(one.time_us, one.conversation)):
+            del wanted[tuple(key)]
+        else:
+            stale.append({"id": message_id})
+    index.execute_many(_DELETE_WORDS_OF_ONE, stale)
+    index.execute_many(_delete_one_sql(), stale)
+    return len(stale) + add_messages(index, wanted.values())
+
+
+def add_messages(index: WriteConnection, said: Iterable[MessageText]) -> int:
+    """Write texts of events or titles that have none yet, and return their number."""
+    fresh = sorted((first_id(one.time_us, one.conversation), one) for one in said if one.text)
+    if not fresh:
+        return 0
+    firsts = orjson.dumps(sorted({first for first, _ in fresh})).decode()
+    asked = {"firsts": firsts, "numbers": NUMBERS}
+    last = {first: first - 1 if top is None else top for first, top in index.fetch_all(_LAST_IDS, asked)}
+    rows = []
+    for first, one in fresh:
+        last[first] += 1
+        if is_among(last[first], first):
+            rows.append(
+                {"id": last[first], "conversation": one.conversation, "seq": one.seq, "event_id": one.event_id}
+                | {"text": one.text}
+            )
+    index.execute_many(_insert_sql(), rows)
+    index.execute_many(_ADD_WORDS, [{"id": row["id"], "words": index.words_of(str(row["text"]))} for row in rows])
+    return len(rows)
+
+
+def title_text() -> ScalarSelect[str]:
+    """Return the SQL expression for the searchable title of a conversation."""
+    return (
+        select(message.c.text)
+        .where(
+            message.c.conversation == conversation.c.id,
+            message.c.seq == literal_column(str(TITLE_SEQ)),
+            message.c.event_id == literal_column("''"),
+        )
+        .scalar_subquery()
+    )
+
+
+def title_message(key: int, title: str | None, created_at_us: int) -> MessageText:
+    """Return the message for the title of the conversation `key`."""
+    return MessageText(key, TITLE_SEQ, "", created_at_us, searchable_title(title or ""))
+
+
+_STRAY = Sql(
+    "SELECT message.conversation, message.id FROM message WHERE message.seq != :title AND NOT EXISTS"
+    " (SELECT 1 FROM event WHERE event.conversation = message.conversation"
+    " AND event.seq = message.seq AND event.event_id = message.event_id)",
+    {"title": TITLE_SEQ},
+)
+
+
+async def list_stray(index: ReadConnection) -> list[int]:
+    """Return the keys of conversations that have a message without an event row. A sound index has none."""
+    return list(dict.fromkeys(row[0] for row in await index.fetch_all(_STRAY)))
+
+
+def delete_stray(index: WriteConnection) -> None:
+    """Delete the messages without an event row."""
+    stray = [{"id": row[1]} for row in index.fetch_all(_STRAY)]
+    index.execute_many(_DELETE_WORDS_OF_ONE, stray)
+    index.execute_many(_delete_one_sql(), stray)
+
+
+def delete_messages(index: WriteConnection, keys: Sequence[int]) -> None:
+    """Delete all messages of conversations; the caller then deletes the conversations."""
+    parameters = [{"key": key} for key in keys]
+    index.execute_many(_DELETE_WORDS_OF_ALL, parameters)
+    index.execute_many(_delete_all_sql(), parameters)
+
+
+_HOLDER = "SELECT conversation FROM message WHERE {} UNION SELECT conversation FROM conversation_info WHERE {}"
+_HOLDER_SQL = "SELECT uuid FROM conversation WHERE id IN ({}) LIMIT 1"
+_FIND_HOLDER = paired(
+    text(_HOLDER_SQL.format(_HOLDER.format("instr(text, :part)", "instr(body, CAST(:part AS BLOB))"))),
+    text(
+        _HOLDER_SQL.format(_HOLDER.format("strpos(text, :part) > 0", "position(convert_to(:part, 'UTF8') IN body) > 0"))
+    ),
+)
+
+
+def find_holder(index: WriteConnection, part: str) -> str | None:
+    """Return a conversation whose texts or body contain `part`, or None. This reads all of them."""
+    rows = index.fetch_all(_FIND_HOLDER, {"part": part})
+    return rows[0][0] if rows else None
+
+
+def clear_messages(index: WriteConnection) -> None:
+    """Delete all messages. A sync reads them again."""
+    index.execute_many(_DELETE_ALL_WORDS, [{}])
+    index.execute(delete(message))

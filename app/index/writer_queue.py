@@ -1,0 +1,77 @@
+"""The queue of writers in one process: threads and tasks take turns in the order in which they asked."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import Future
+from contextlib import asynccontextmanager, contextmanager
+from typing import NamedTuple
+
+
+class Asked(NamedTuple):
+    """A position in the queue. `turn` is done when the turn has come; cancelling it before that leaves the queue."""
+
+    turn: Future[None]
+    at: float
+    """The time of the request on the monotonic clock."""
+
+
+class WriterQueue:
+    """The waiting writers of one process, in the order of their requests."""
+
+    def __init__(self) -> None:
+        self._guard = threading.Lock()
+        self._taken = False
+        self._waiting: deque[Future[None]] = deque()
+
+    def ask(self) -> Asked:
+        """Ask for a turn."""
+        asked = Asked(Future(), time.monotonic())
+        with self._guard:
+            if self._taken:
+                self._waiting.append(asked.turn)
+                return asked
+            self._taken = True
+        asked.turn.set_result(None)
+        return asked
+
+    @contextmanager
+    def turn(self, asked: Asked) -> Iterator[None]:
+        """Wait in this thread for the turn, and hold it during the block.
+
+        Raises:
+            concurrent.futures.CancelledError: the turn was cancelled.
+        """
+        asked.turn.result()
+        try:
+            yield
+        finally:
+            self._pass_on()
+
+    @asynccontextmanager
+    async def turn_of_task(self) -> AsyncIterator[None]:
+        """Ask for a turn, wait for it in this task, and hold it during the block."""
+        asked = self.ask()
+        try:
+            await asyncio.wrap_future(asked.turn)
+        except asyncio.CancelledError:
+            if not asked.turn.cancel():  # the turn had come, but the task was cancelled before it noticed
+                self._pass_on()
+            raise
+        try:
+            yield
+        finally:
+            self._pass_on()
+
+    def _pass_on(self) -> None:
+        with self._guard:
+            while self._waiting:
+                following = self._waiting.popleft()
+                if following.set_running_or_notify_cancel():
+                    following.set_result(None)
+                    return
+            self._taken = False
