@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import groupby
 from pathlib import Path
 from shlex import quote
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -19,7 +21,7 @@ from ..store.read.event_reader import EventReader, Window
 from . import event_blocks, event_bodies
 from .event_blocks import PAIR_DISTANCE, Block
 from .event_bodies import Event
-from .rows import Row, make_row
+from .rows import Row
 
 SECTION = 50
 SECTION_MAX_BYTES = 16 << 20
@@ -44,15 +46,24 @@ class Line(NamedTuple):
     bad: bool
 
 
-def make_head(body: bytes, outline: Outline, sections: Sequence[int] = ()) -> dict[str, object]:
-    """Return the context of conversation.html. `sections` are the numbers at which sections with events begin."""
-    row = make_row(body)
+class Part(NamedTuple):
+    """A section of the page, which begins at the number `start`.
+
+    `blocks` are (number, 0, block) and (number, 1, unreadable event); `folded` are the numbers that other blocks show.
+    """
+
+    start: int
+    blocks: list[tuple[int, int, Any]]
+    folded: list[int]
+
+
+def make_head(row: Row, outline: Outline) -> dict[str, Any]:
+    """Return the context of conversation.html, but for the sections."""
     return {
         "row": row,
         "count": outline.total,
         "last": outline.last_seq,
         "unreadable": outline.unreadable,
-        "sections": sections,
         **_lines(outline),
         "open_at": outline.turns[-1].seq if 0 < len(outline.turns) < TURNS_MAX else max(outline.last_seq, 0),
         "groups": [(name, label, _count(outline, name)) for name, label in _GROUPS],
@@ -114,10 +125,35 @@ def _bars(outline: Outline) -> list[dict[str, Any]]:
     return bars
 
 
-async def make_section(
+def join_starts(starts: Sequence[int]) -> list[tuple[int, int]]:
+    """Return the starts of sections as ranges (first, last), because a long log has thousands."""
+    ranges: list[tuple[int, int]] = []
+    for start in starts:
+        if ranges and ranges[-1][1] == start - SECTION:
+            ranges[-1] = (ranges[-1][0], start)
+        else:
+            ranges.append((start, start))
+    return ranges
+
+
+def find_around(starts: Sequence[int], seq: int, last: int) -> tuple[int, int]:
+    """Return (first number, number of numbers) of the sections that fill a window with this event at its top.
+
+    They are its own section, and the next or the one before if its own may be too short.
+    """
+    place = max(bisect_right(starts, seq) - 1, 0)
+    first = end = starts[place]
+    if seq - first >= SECTION // 2 and first + SECTION in starts[place + 1 : place + 2]:
+        end = first + SECTION
+    elif last - seq < SECTION // 2 and first - SECTION in starts[max(place - 1, 0) : place]:
+        first -= SECTION
+    return first, end + SECTION - first
+
+
+async def make_sections(
     log: EventReader, conversation_id: str, start: int, limit: int, *, said: bool = False
-) -> dict[str, object]:
-    """Return the context of events.html: the blocks of the events numbered from `start` on.
+) -> dict[str, Any]:
+    """Return the context of sections.html: the blocks of the events numbered from `start` on, in sections.
 
     Events of many bytes are not all shown at once; `rest` is the number of the first that is left. With `said`, only
     messages, errors, rejections and actions without a result are in it.
@@ -127,12 +163,12 @@ async def make_section(
     )
     window = await log.read_window(start, limit, SECTION_MAX_BYTES)
     after = await log.read_window(window.last + 1, PAIR_DISTANCE, SECTION_MAX_BYTES)
-    return await asyncio.to_thread(_make_section, conversation_id, before, window, after, start + limit, said=said)
+    return await asyncio.to_thread(_make_sections, conversation_id, before, window, after, start + limit, said=said)
 
 
-def _make_section(
+def _make_sections(
     conversation_id: str, before: Window | None, window: Window, after: Window, end: int, *, said: bool
-) -> dict[str, object]:
+) -> dict[str, Any]:
     events = [_parse(one) for one in window.items]
     blocks = event_blocks.make_blocks(
         events, [_parse(one) for one in before.items] if before else [], [_parse(one) for one in after.items]
@@ -143,14 +179,27 @@ def _make_section(
     return {
         "conversation_id": conversation_id,
         "rest": window.last + 1 if window.last < min(end - 1, after.last) else None,
-        "blocks": sorted([*((block.event.seq, 0, block) for block in blocks), *_gone(window.unreadable)], key=_place),
-        "folded": [] if said else [event.seq for event in events if event.seq not in shown],
+        "parts": list(
+            _split(
+                [*((block.event.seq, 0, block) for block in blocks), *_gone(window.unreadable)],
+                [] if said else [event.seq for event in events if event.seq not in shown],
+            )
+        ),
     }
 
 
-def list_tasks_given(section: Mapping[str, object]) -> list[Block]:
-    """Return the blocks of a section that hand a task to a sub-agent."""
-    blocks = [block for _, _, block in cast("list[tuple[int, int, object]]", section["blocks"])]
+def _split(blocks: list[tuple[int, int, Any]], folded: list[int]) -> Iterator[Part]:
+    """Yield blocks and folded numbers by section."""
+    entries = [*((*_place(one), one) for one in blocks), *((seq, 2, None) for seq in folded)]
+    for number, group in groupby(sorted(entries, key=_place), lambda entry: entry[0] // SECTION):
+        inside = list(group)
+        shown = [block for _, _, block in inside if block is not None]
+        yield Part(number * SECTION, shown, [seq for seq, kind, _ in inside if kind == 2])
+
+
+def list_tasks_given(parts: Iterable[Part]) -> list[Block]:
+    """Return the blocks of some sections that hand a task to a sub-agent."""
+    blocks = [block for part in parts for _, _, block in part.blocks]
     return [one for one in blocks if isinstance(one, Block) and (one.prompt or one.child_id)]
 
 
@@ -163,7 +212,7 @@ def link_children(tasks: Iterable[Block], children: Iterable[Row]) -> None:
         task.child = next(iter(named or begun), None)
 
 
-def _place(entry: tuple[int, int, object]) -> tuple[int, int]:
+def _place(entry: tuple[int, int, Any]) -> tuple[int, int]:
     return entry[:2]
 
 

@@ -117,7 +117,7 @@ class _Conversation:
         context = {
             "blocks": sorted(rows, key=lambda row: row[:2]),
             "folded": [event.seq for event in events if event.seq not in shown],
-            "rest": None, "conversation_id": dashed(self._id), "anchor": self._anchor, "standalone": True, "base": "",
+            "conversation_id": dashed(self._id), "anchor": self._anchor, "standalone": True, "base": "",
         }  # fmt: skip
         self._earlier = [*self._earlier, *events][-PAIR_DISTANCE:]
         self._size_bytes = 0

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, date, datetime, tzinfo
+from functools import cache
+from http import HTTPStatus
 from typing import Annotated, Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -29,10 +32,12 @@ from ..model.periods import Period
 from ..model.times import format_us, to_us
 from ..settings import Settings
 from ..store.admin.usage import By
+from ..store.read.event_reader import EventReader
 from ..store.read.reader import StoreReader
 from . import conversation_view, list_view, overview
+from .conversation_view import SECTION
 from .rows import make_list_row, make_row
-from .templates import render
+from .templates import find_static_version, render
 
 CONTENT_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; connect-src 'self'; "
@@ -50,6 +55,8 @@ _EDITS = 500
 _FACETS = (Facet(FacetKind.STATUS), Facet(FacetKind.MODEL), Facet(FacetKind.TAG))
 _WORKSPACES = 500
 _CHILDREN = 200
+
+_IS_VERSION = re.compile("[0-9a-f]{16}")
 
 router = APIRouter(prefix="/ui", include_in_schema=False, default_response_class=HTMLResponse)
 
@@ -147,16 +154,30 @@ async def _make_rows(store: StoreReader, page: Page, question: str) -> dict[str,
 
 @router.get("/c/{conversation_id}")
 async def get_conversation(
-    request: Request, store: Store, conversation_id: IdInPath, said: bool = False
+    request: Request,
+    store: Store,
+    conversation_id: IdInPath,
+    said: bool = False,
+    at: Annotated[int | None, Query(ge=-1, le=SEQ_MAX)] = None,
 ) -> HTMLResponse:
-    """Render a conversation's facts, its outline, and empty sections for its events."""
+    """Render a conversation's facts and its outline. With `at`, also the sections around this event of the log.
+
+    -1, and a number behind the end of the log, is the last turn.
+    """
     wanted = ConversationId(conversation_id)
-    body = await store.get_conversation(wanted)
+    row = make_row(await store.get_conversation(wanted))
     outline = await store.get_outline(wanted)
-    sections = await (await store.open_log(wanted)).list_starts(conversation_view.SECTION, said=said)
-    context = conversation_view.make_head(body, outline, sections)
-    context |= {"said": said, "resume": conversation_view.find_resume(store.settings.root, make_row(body))}
-    return _fragment(request, "conversation.html", context)
+    log = await store.open_log(wanted)
+    whole = not said and outline.total == outline.last_seq + 1
+    starts: Sequence[int] = range(0, outline.total, SECTION) if whole else await log.list_starts(SECTION, said=said)
+    context = conversation_view.make_head(row, outline)
+    context |= {"said": said, "resume": conversation_view.find_resume(store.settings.root, row)}
+    context |= {"ranges": conversation_view.join_starts(starts), "parts": [], "rest": None}
+    if at is not None and starts:
+        seq = at if 0 <= at <= outline.last_seq else context["open_at"]
+        span = conversation_view.find_around(starts, seq, outline.last_seq)
+        context |= await _make_sections(store, log, conversation_id, *span, said=said)
+    return await asyncio.to_thread(_fragment, request, "conversation.html", context)
 
 
 @router.get("/c/{conversation_id}/events")
@@ -165,17 +186,24 @@ async def get_events(
     store: Store,
     conversation_id: IdInPath,
     start: Annotated[int, Query(alias="from", ge=0, le=SEQ_MAX)],
-    limit: Annotated[int, Query(ge=1, le=200)] = conversation_view.SECTION,
+    limit: Annotated[int, Query(ge=1, le=4 * SECTION)] = SECTION,
     said: bool = False,
 ) -> HTMLResponse:
-    """Render a section of the log, or with `said` only its messages, errors, rejections and waiting actions."""
+    """Render sections of the log, or with `said` only its messages, errors, rejections and waiting actions."""
     log = await store.open_log(ConversationId(conversation_id))
-    context = await conversation_view.make_section(log, conversation_id, start, limit, said=said)
-    tasks = conversation_view.list_tasks_given(context)
+    context = await _make_sections(store, log, conversation_id, start, limit, said=said)
+    return await asyncio.to_thread(_fragment, request, "sections.html", context)
+
+
+async def _make_sections(
+    store: StoreReader, log: EventReader, conversation_id: str, start: int, limit: int, *, said: bool
+) -> dict[str, Any]:
+    context = await conversation_view.make_sections(log, conversation_id, start, limit, said=said)
+    tasks = conversation_view.list_tasks_given(context["parts"])
     if tasks:
         page = await _list_children(store, conversation_id)
         conversation_view.link_children(tasks, map(make_list_row, page.items))
-    return await asyncio.to_thread(_fragment, request, "events.html", context)
+    return context
 
 
 @router.get("/c/{conversation_id}/body/{event_id}")
@@ -237,7 +265,8 @@ async def get_compare(request: Request, store: Store, a: AnyId, b: AnyId) -> HTM
     sides = []
     for one in (a, b):
         wanted = ConversationId(one)
-        head = conversation_view.make_head(await store.get_conversation(wanted), await store.get_outline(wanted))
+        row = make_row(await store.get_conversation(wanted))
+        head = conversation_view.make_head(row, await store.get_outline(wanted))
         sides.append(head | {"response": await store.get_final_response(wanted)})
     return _fragment(request, "compare.html", {"sides": sides})
 
@@ -259,19 +288,28 @@ def _order(query: ListQuery) -> SortOrder:
 
 
 class _Files(StaticFiles):
-    """The files of the page. A browser checks each time whether they changed, so it uses a new version at once."""
+    """The files of the page, at `/VERSION/NAME`. A browser keeps those of this version, and no others."""
 
     async def get_response(self, path: str, scope: Scope) -> Any:  # noqa: ANN401 - starlette's own type
-        response = await super().get_response(path, scope)
-        response.headers["Cache-Control"] = "no-cache"
+        version, _, name = path.rpartition("/") if path.count("/") == 1 else ("", "", path)
+        known = _IS_VERSION.fullmatch(version) is not None
+        response = await super().get_response(name if known else path, scope)
+        current = version == find_static_version() and response.status_code in (HTTPStatus.OK, HTTPStatus.NOT_MODIFIED)
+        response.headers["Cache-Control"] = "public, max-age=31536000, immutable" if current else "no-cache"
         return response
 
 
 async def _get_shell(request: Request) -> HTMLResponse:
-    needs_key = request.app.state.keys.required
-    context = {"path": request.scope["path"], "needs_key": needs_key, "base": _base(request)}
-    html = await asyncio.to_thread(render, "shell.html", context)
+    path = request.scope["path"]
+    html = _render_shell(
+        path if path in PAGE_PATHS else "/c/", _base(request), needs_key=request.app.state.keys.required
+    )
     return HTMLResponse(html, headers=_SHELL_HEADERS)
+
+
+@cache
+def _render_shell(path: str, base: str, *, needs_key: bool) -> str:
+    return render("shell.html", {"path": path, "needs_key": needs_key, "base": base})
 
 
 ROUTES: list[BaseRoute] = [

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from functools import cache
+from hashlib import sha256
+from importlib import resources
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
@@ -23,8 +25,23 @@ def _environment() -> Environment:
     )
     environment.filters |= {"number": _number, "money": _money, "short_path": _short_path, "short_model": _short_model}
     environment.filters |= {"markdown": markup.markdown, "snippet": markup.snippet}
-    environment.globals["version"] = __version__
+    favicon = resources.files(__package__).joinpath("static/favicon.svg").read_text()
+    environment.globals |= {
+        "version": __version__,
+        "static": f"/static/{find_static_version()}",
+        "favicon": favicon,
+    }
     return environment
+
+
+@cache
+def find_static_version() -> str:
+    """Return a digest of the files of the page. It is in their addresses, so a browser may keep them for ever."""
+    digest = sha256()
+    for file in sorted(resources.files(__package__).joinpath("static").iterdir(), key=lambda one: one.name):
+        if file.is_file():
+            digest.update(file.name.encode() + b"\0" + file.read_bytes())
+    return digest.hexdigest()[:16]
 
 
 def render(name: str, context: Mapping[str, object]) -> str:

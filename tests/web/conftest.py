@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -69,10 +70,9 @@ def served_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str
         yield server.url, root
 
 
-@pytest.fixture
-def site(browser: Browser, served_store: tuple[str, Path]) -> Iterator[Site]:
-    """A page that is signed in. A test fails if the browser's console says an error."""
-    url, root = served_store
+@contextmanager
+def signed_in(browser: Browser, url: str, root: Path) -> Iterator[Site]:
+    """Yield a page of a served store that is signed in, and fail if the browser's console said an error."""
     context = browser.new_context(viewport={"width": 1280, "height": 860})
     page = context.new_page()
     errors: list[str] = []
@@ -83,3 +83,10 @@ def site(browser: Browser, served_store: tuple[str, Path]) -> Iterator[Site]:
     yield Site(url, root, page, errors)
     context.close()
     assert errors == []
+
+
+@pytest.fixture
+def site(browser: Browser, served_store: tuple[str, Path]) -> Iterator[Site]:
+    """A page that is signed in, of the store that the tests share."""
+    with signed_in(browser, *served_store) as site:
+        yield site

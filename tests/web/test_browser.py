@@ -129,10 +129,10 @@ def test_a_long_log_keeps_few_elements_and_jumps_anywhere(site: Site) -> None:
     assert page.locator("#log *").count() < 3000
     page.keyboard.press("Home")
     page.wait_for_selector("#e0.cur")
-    page.wait_for_function("document.querySelector('#e0').getBoundingClientRect().top < 860")
+    expect(page.locator("#e0")).to_be_in_viewport()
     page.evaluate("location.hash = '#e600'")
     page.wait_for_selector("#e600.cur")
-    page.wait_for_function("Math.abs(document.querySelector('#e600').getBoundingClientRect().top - 70) < 60")
+    assert page.evaluate("document.querySelector('#e600').getBoundingClientRect().top") == pytest.approx(70, abs=1)
     assert page.locator("#log *").count() < 3000
 
 

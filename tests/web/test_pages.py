@@ -201,7 +201,7 @@ async def test_a_number_far_away_makes_no_sections_between(client: httpx.AsyncCl
     directory = make_conversation(root, 3)
     write_event(directory, 10**16 + 5, make_event(2))
     html = await text(client, f"/ui/c/{make_id(3)}")
-    assert re.findall(r'class="part" data-from="(\d+)"', html) == ["0", str(10**16)]
+    assert f'data-ranges="[[0, 0], [{10**16}, {10**16}]]"' in html
 
 
 async def test_events_of_many_bytes_come_in_parts_and_shortened(client: httpx.AsyncClient, root: Path) -> None:
@@ -361,9 +361,19 @@ async def test_sections_without_anything_said_are_left_out(client: httpx.AsyncCl
         for seq in range(250)
     ]
     make_conversation(root, 3, events=events)
-    for query, starts in (("", ["0", "50", "100", "150", "200"]), ("?said=true", ["0", "50", "200"])):
-        html = await text(client, f"/ui/c/{make_id(3)}{query}")
-        assert re.findall(r'class="part" data-from="(\d+)"', html) == starts
+    for query, ranges in (("", "[[0, 200]]"), ("?said=true", "[[0, 50], [200, 200]]")):
+        assert f'data-ranges="{ranges}"' in await text(client, f"/ui/c/{make_id(3)}{query}")
+
+
+@pytest.mark.parametrize(
+    ("asked", "shown"),
+    [(-1, ["0"]), (0, ["0"]), (30, ["0", "50"]), (120, ["100"]), (210, ["150", "200"]), (9999, ["0"])],
+)
+async def test_a_conversation_opens_with_the_sections_of_a_window(root: Path, asked: int, shown: list[str]) -> None:
+    make_conversation(root, events=[make_event(seq, source="user" if seq == 0 else "agent") for seq in range(211)])
+    async with serving(Settings(store=root)) as client:
+        html = await text(client, f"{ONE}?at={asked}")
+    assert re.findall(r'<section class="part" data-from="(\d+)"', html) == shown
 
 
 async def test_a_task_leads_to_the_conversation_of_its_sub_agent(client: httpx.AsyncClient, root: Path) -> None:
@@ -427,3 +437,17 @@ async def test_a_page_opens_without_a_key_and_holds_no_data(root: Path, path: st
 async def test_the_hours_of_work_are_those_of_the_readers_zone(client: httpx.AsyncClient) -> None:
     for offset, cell in ((0, "Thu 12:00: 12 events"), (-720, "Thu 00:00: 12 events"), (-735, "Wed 23:00: 12 events")):
         assert cell in await text(client, f"/ui/overview?days=0&offset={offset}")
+
+
+async def test_a_browser_keeps_the_files_of_this_version_and_no_others(client: httpx.AsyncClient) -> None:
+    shell = (await client.get("/")).text
+    paths = re.findall(r'"(/static/[0-9a-f]{16}/[a-z]+\.(?:js|css))"', shell)
+    assert len(paths) > 5
+    for path in paths:
+        answer = await client.get(path)
+        assert (answer.status_code, answer.headers["cache-control"]) == (200, "public, max-age=31536000, immutable")
+    name = paths[0].rpartition("/")[2]
+    for path in (f"/static/{'0' * 16}/{name}", f"/static/{name}"):
+        answer = await client.get(path)
+        assert (answer.status_code, answer.headers["cache-control"]) == (200, "no-cache")
+    assert (await client.get(f"/static/{'0' * 16}/none.js")).status_code == 404

@@ -56,8 +56,8 @@ async def test_every_event_of_the_sample_is_shown_folded_or_unreadable(sample: P
             files = sorted(int(path.name.split("-")[1]) for path in directory.glob("events/event-*"))
             shown: list[int] = []
             for start in range(0, files[-1] + 1, conversation_view.SECTION):
-                section = await conversation_view.make_section(log, directory.name, start, conversation_view.SECTION)
-                shown += [int(one) for one in re.findall(r'data-seq="(\d+)"', render("events.html", section))]
+                section = await conversation_view.make_sections(log, directory.name, start, conversation_view.SECTION)
+                shown += [int(one) for one in re.findall(r'data-seq="(\d+)"', render("sections.html", section))]
             assert sorted(shown) == files, directory.name
 
 

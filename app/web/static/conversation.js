@@ -3,30 +3,32 @@ import { $, $$, swap, parse, showTimes, notice, banner, askText, askOne, whileLo
 import { ask, base, send } from './session.js';
 import { follow } from './live.js';
 import { neighbour } from './neighbours.js';
+import { SECTION, arrange, begin, grow, isEmpty, show } from './sections.js';
 
 const id = location.pathname.slice(base.length).split('/')[2];
 const BEYOND = 99_999_999_999; // above the number of any event, and the longest that the route takes for a number
 const seenName = `convstore.seen.${id}`;
-const SECTION = 50;
-const ROW_HEIGHT = 44;
-const NEAR = 1500;
-const FAR = 3000;
+const SAID_HEIGHT = 132; // of a section of which only what was said is shown
 let last = -1;
 let count = 0;
 let following = false;
 let unseen = 0;
 let current = -1;
-let aimed = []; // sections that a jump needs, which stay filled until it is there
+let rule = -1; // the first event that is new since the last visit
+let lines = []; // the outline: [number, its line]
 let undo = null;
 let reading = new AbortController(); // ends every read of the conversation when it is deleted
-const filled = new Map();
 const isSaid = () => new URLSearchParams(location.search).get('view') === 'said';
-const read = (path) => ask(path, { signal: reading.signal });
-const headPath = () => `/ui/c/${id}${isSaid() ? '?said=true' : ''}`;
+const read = (path, signal) => ask(path, { signal: signal ? AbortSignal.any([signal, reading.signal]) : reading.signal });
+// The address of the conversation's facts, and with `at` of the events around that one too; -1 is the last turn.
+const headPath = (at) => `/ui/c/${id}?said=${isSaid()}${at === undefined ? '' : `&at=${at}`}`;
+const askedEvent = () => { const asked = /^#e(\d+)$/.exec(location.hash); return asked && Number(asked[1]); };
 
 export async function start() {
+  const seen = Number(localStorage.getItem(seenName) ?? -1);
+  const at = askedEvent() ?? (seen < 0 ? -1 : seen + 1);
   try {
-    await whileLoading(async () => swap(await (await untilAnswered(() => ask(headPath()))).text()));
+    await whileLoading(async () => swap(await (await untilAnswered(() => ask(headPath(at)))).text()));
   } catch (error) {
     if (error.status === 404 || error.status === 422) {
       const line = document.createElement('p');
@@ -44,25 +46,48 @@ export async function start() {
   last = Number(talk.dataset.last);
   count = Number(talk.dataset.count);
   document.title = `${$('h1').textContent} · convstore`;
+  if (askedEvent() === null && at >= 0 && at <= last) rule = at;
   prepareAll();
   document.addEventListener('click', onClick);
   document.addEventListener('keydown', onFindKey);
   document.addEventListener('toggle', onToggle, true);
-  const asked = /^#e(\d+)$/.exec(location.hash);
-  const seen = Number(localStorage.getItem(seenName) ?? -1);
-  if (asked) await jump(Number(asked[1]));
-  else if (seen >= 0 && seen < last) await jump(seen + 1, { rule: true });
-  else await jump(Number(talk.dataset.openAt));
-  addEventListener('hashchange', () => { const to = /^#e(\d+)$/.exec(location.hash); if (to) jump(Number(to[1])); });
+  await jump(askedEvent() ?? (rule < 0 ? Number(talk.dataset.openAt) : rule));
+  addEventListener('hashchange', () => { const to = askedEvent(); if (to !== null) jump(to); });
   addEventListener('scroll', onScroll, { passive: true });
   onScroll();
   followEvents();
   localStorage.setItem(seenName, String(last));
 }
 
+// Take over what a swap has brought.
 function prepareAll() {
   $('.talk').classList.toggle('only-said', isSaid());
-  for (const section of $$('.part')) prepare(section);
+  begin({ last, height: isSaid() ? SAID_HEIGHT : undefined, fetch: getEvents, prepare });
+  readOutline();
+}
+
+const getEvents = async (from, limit, signal) =>
+  (await read(`/ui/c/${id}/events?from=${from}&limit=${limit}&said=${isSaid()}`, signal)).text();
+
+// Change events before they are shown.
+function prepare(where) {
+  applyGroups(where);
+  loadImages(where);
+  $(`article[data-seq="${current}"]`, where)?.classList.add('cur');
+  if (rule < 0 || !$(`[data-seq="${rule}"]`, where)) return;
+  const first = $$('article', where).find((one) => Number(one.dataset.seq) >= rule);
+  if (!first) return;
+  const line = document.createElement('p');
+  line.className = 'rule new';
+  const words = document.createElement('span');
+  words.textContent = 'new since your last visit';
+  line.append(words);
+  first.before(line);
+}
+
+function readOutline() {
+  lines = $$('.outline nav a').map((link) => [Number(link.hash.slice(2)), link]);
+  marked = $('.outline nav [aria-current]');
 }
 
 // Show everything, or only what was said; the address keeps it, and the place stays.
@@ -71,11 +96,11 @@ async function setSaid(on, here = current) {
   if (on) query.set('view', 'said');
   else query.delete('view');
   history.replaceState(null, '', `${location.pathname}${query.size ? `?${query}` : ''}${location.hash}`);
-  try { swap(await (await ask(headPath())).text()); } catch (error) { notice(error.message, 'bad'); return; }
-  filled.clear();
+  const to = here < 0 ? last : here;
+  try { swap(await (await ask(headPath(to))).text()); } catch (error) { notice(error.message, 'bad'); return; }
   prepareAll();
   showLive(liveState);
-  await jump(here < 0 ? last : here);
+  await jump(to);
 }
 
 let followed = null;
@@ -83,35 +108,6 @@ function followEvents() {
   if (reading.signal.aborted || followed === reading.signal) return;
   followed = reading.signal;
   follow(`/api/conversations/${id}/events/stream?after=latest`, onEvent, { onState: showLive, signal: followed });
-}
-
-// Sections: empty ones keep the height that they had, or are thought to have.
-function prepare(section) {
-  const from = Number(section.dataset.from);
-  section.style.minHeight = `${(isSaid() ? 3 : Math.min(SECTION, last - from + 1)) * ROW_HEIGHT}px`;
-}
-
-async function fill(section, { again = false } = {}) {
-  const from = Number(section.dataset.from);
-  if (filled.has(from) && !again) return filled.get(from);
-  const work = (async () => {
-    const get = async (start) => parse(await (await read(`/ui/c/${id}/events?from=${start}&limit=${from + SECTION - start}&said=${isSaid()}`)).text());
-    const content = await get(from);
-    for (let rest; (rest = $('[data-rest]', content));) rest.replaceWith(await get(Number(rest.dataset.rest)));
-    keepPlace(section, () => {
-      const open = new Set($$('details[open][data-event]', section).map((one) => one.dataset.event));
-      section.replaceChildren(content);
-      section.style.minHeight = '';
-      for (const one of $$('details[data-event]', section)) if (open.has(one.dataset.event)) one.open = true;
-      applyGroups(section);
-      loadImages(section);
-      $(`article[data-seq="${current}"]`, section)?.classList.add('cur');
-    });
-    showTimes();
-  })();
-  filled.set(from, work);
-  try { await work; } catch (error) { filled.delete(from); throw error; }
-  return work;
 }
 
 // Large images are asked for alone, when they come near: an address in an <img> would carry no key.
@@ -131,59 +127,44 @@ function loadImages(where) {
   for (const one of $$('img[data-image]:not([src])', where)) images.observe(one);
 }
 
-function empty(section) {
-  section.style.minHeight = `${section.offsetHeight}px`;
-  section.replaceChildren();
-  filled.delete(Number(section.dataset.from));
-}
-
-// What changes above the window moves nothing in it.
-function keepPlace(section, work) {
-  const above = section.getBoundingClientRect().bottom < 80;
-  const before = document.documentElement.scrollHeight;
-  work();
-  if (above) scrollBy({ top: document.documentElement.scrollHeight - before, behavior: 'instant' });
-}
-
 let pending = false;
+let marked = null; // the line of the outline that is marked
 function onScroll() {
   if (pending) return;
   pending = true;
   requestAnimationFrame(async () => {
     pending = false;
-    for (const section of $$('.part')) {
-      const box = section.getBoundingClientRect();
-      const near = box.bottom > -NEAR && box.top < innerHeight + NEAR;
-      const far = box.bottom < -FAR || box.top > innerHeight + FAR;
-      const has = filled.has(Number(section.dataset.from));
-      if (near && !has) fill(section).then(onScroll, () => {});
-      else if (far && has && section.childElementCount && !aimed.includes(section)) empty(section);
-    }
-    following = innerHeight + scrollY >= document.documentElement.scrollHeight - 80;
-    if (following) { unseen = 0; showLive(liveState); }
+    const atEnd = innerHeight + scrollY >= document.documentElement.scrollHeight - 80;
+    const changed = atEnd || following;
+    following = atEnd;
+    if (atEnd) unseen = 0;
+    if (changed) showLive(liveState);
     markPlace();
+    try { if (await arrange()) onScroll(); } catch { /* the next move tries again */ }
   });
 }
 
+// Mark in the ribbon and in the outline what the window shows.
 function markPlace() {
-  const articles = $$('.ev');
+  const shown = $$('.part').filter((one) => { const box = one.getBoundingClientRect(); return box.bottom > 90 && box.top < innerHeight; });
+  const articles = shown.flatMap((one) => $$('.ev:not([hidden])', one));
   const first = articles.find((one) => one.getBoundingClientRect().bottom > 90);
   const end = articles.findLast((one) => one.getBoundingClientRect().top < innerHeight);
   if (!first || !end) return;
+  const [from, to] = [Number(first.dataset.seq), Number(end.dataset.seq)];
   const view = $('#ribbon rect.v');
   if (view) {
     const scale = 860 / (last + 1);
-    view.setAttribute('x', String(Number(first.dataset.seq) * scale));
-    view.setAttribute('width', String(Math.max(4, (Number(end.dataset.seq) - Number(first.dataset.seq) + 1) * scale)));
+    view.setAttribute('x', String(from * scale));
+    view.setAttribute('width', String(Math.max(4, (to - from + 1) * scale)));
   }
-  let now = null;
-  for (const link of $$('.outline nav a')) {
-    if (Number(link.hash.slice(2)) <= Number(first.dataset.seq)) now = link;
-    link.parentElement.classList.remove('on');
-    link.removeAttribute('aria-current');
-  }
+  const now = lines.findLast(([seq]) => seq <= from)?.[1] ?? null;
+  if (now === marked) return;
+  marked?.parentElement.classList.remove('on');
+  marked?.removeAttribute('aria-current');
   now?.parentElement.classList.add('on');
   now?.setAttribute('aria-current', 'true');
+  marked = now;
 }
 
 function find(seq) {
@@ -196,32 +177,21 @@ function nearest(seq) {
   return shown.find((one) => Number(one.dataset.seq) >= seq) ?? shown.at(-1);
 }
 
-// Show an event at the top of the window, after its section and the one before it are filled.
-async function jump(seq, { rule = false } = {}) {
+// Show an event at the top of the window.
+async function jump(seq, { focus = false } = {}) {
   if (last < 0) return;
   const to = Math.max(0, Math.min(seq, last));
-  const sections = $$('.part');
-  const at = Math.max(0, sections.findLastIndex((section) => Number(section.dataset.from) <= to));
-  const around = [sections[at - 1], sections[at], sections[at + 1]].filter(Boolean);
-  aimed = around;
-  try { await Promise.all(around.map((section) => fill(section))); } catch (error) {
+  try { if (!(await show(to))) return; } catch (error) {
     if (error.name !== 'AbortError') notice(error.message, 'bad');
     return;
   }
-  if (!find(to) && isSaid() && location.hash === `#e${to}`) { await setSaid(false, to); return; } // a link to an event shows it
-  const target = find(to) ?? nearest(to) ?? sections[at];
+  if (!find(to) && isSaid() && askedEvent() === to) { await setSaid(false, to); return; } // a link to an event shows it
+  const target = find(to) ?? nearest(to);
+  if (!target) return;
   if (target.hidden) showGroup(target.dataset.group);
-  if (rule && target.matches('article')) {
-    const line = document.createElement('p');
-    line.className = 'rule new';
-    const words = document.createElement('span');
-    words.textContent = 'new since your last visit';
-    line.append(words);
-    target.before(line);
-  }
-  target.scrollIntoView({ block: 'start', behavior: 'instant' });
   setCurrent(target);
-  aimed = [];
+  if (focus) target.focus({ preventScroll: true });
+  target.scrollIntoView({ block: 'start', behavior: 'instant' });
   onScroll();
 }
 
@@ -249,19 +219,10 @@ async function renew() {
     last = log.last;
     count = log.count;
     $('#count').textContent = count.toLocaleString();
-    const places = $$('.part').map((section) => Number(section.dataset.from));
-    const first = Math.floor(Math.max(before, 0) / SECTION) * SECTION;
-    for (let from = first; from <= last; from += SECTION) {
-      if (places.includes(from)) continue;
-      const section = document.createElement('section');
-      section.className = 'part';
-      section.dataset.from = String(from);
-      $('#log > .state')?.remove();
-      $('#log').append(section);
-    }
-    for (const section of $$('.part')) if (Number(section.dataset.from) >= first) await fill(section, { again: true });
+    $('#log > .state')?.remove();
+    await grow(before, last, { toEnd: stayed });
   } catch { /* the next event tries again */ return; }
-  if (stayed) scrollTo(0, document.documentElement.scrollHeight);
+  if (stayed) scrollTo({ top: document.documentElement.scrollHeight, behavior: 'instant' });
   else unseen += Math.max(0, last - before);
   localStorage.setItem(seenName, String(last));
   showLive(liveState);
@@ -276,6 +237,7 @@ async function renewHead() {
   try { fresh = parse(await (await read(headPath())).text()); } catch { return; } // the next event tries again
   for (const part of ['.facts', '#ribbon', '.outline nav']) {
     const [old, made] = [$(part), $(part, fresh)];
+    if (part === '.outline nav' && old?.textContent === made?.textContent) continue; // the focus may be in it
     if (old && made && old.innerHTML !== made.innerHTML) old.replaceWith(made);
     else if (!old && made && part === '.outline nav') $('.outline').append(made);
   }
@@ -287,6 +249,7 @@ async function renewHead() {
   $('.talk').toggleAttribute('data-waits', 'waits' in talk.dataset);
   $('.talk').dataset.owner = talk.dataset.owner;
   showTimes();
+  readOutline();
   markPlace();
 }
 
@@ -305,10 +268,10 @@ function showLive(state) {
   $('span', place).textContent = state === 'gone' ? '' : state === 'lost' ? 'trying again' : unseen && !following ? `${unseen} new` : following ? 'following' : 'jump to the end';
 }
 
-function toEnd() {
-  const sections = $$('.part');
-  if (!sections.length) return;
-  fill(sections.at(-1)).then(() => { scrollTo(0, document.documentElement.scrollHeight); onScroll(); });
+async function toEnd() {
+  if (isEmpty() || !(await show(last))) return;
+  scrollTo({ top: document.documentElement.scrollHeight, behavior: 'instant' });
+  onScroll();
 }
 
 // Find: hits of this conversation in the order of its log, a page at a time.
@@ -317,6 +280,11 @@ function openFind() {
   $('#findbar').hidden = false;
   $('#findbar input').select();
   $('#findbar input').focus();
+}
+
+function closeFind() {
+  $('#findbar').hidden = true;
+  ($('.ev.cur') ?? $('#main')).focus({ preventScroll: true });
 }
 
 async function loadHits() {
@@ -353,7 +321,7 @@ async function findText(text, direction) {
 
 function onFindKey(event) {
   if (!event.target.closest('#findbar')) return;
-  if (event.key === 'Escape') $('#findbar').hidden = true;
+  if (event.key === 'Escape') closeFind();
   if (event.key !== 'Enter' || event.target.tagName !== 'INPUT') return;
   event.preventDefault();
   findText(event.target.value.trim(), event.shiftKey ? -1 : 1);
@@ -387,7 +355,7 @@ async function click(event) {
   }
   if (!button) return;
   if (button.id === 'live') toEnd();
-  if (button.dataset.find === '0') $('#findbar').hidden = true;
+  if (button.dataset.find === '0') closeFind();
   else if (button.dataset.find) findText($('#findbar input').value.trim(), Number(button.dataset.find));
   if ('said' in button.dataset) await setSaid(!isSaid());
   if (button.dataset.group) {
@@ -427,10 +395,11 @@ async function patch(change, text, back = null) {
   undo = back && (() => { undo = null; return patch(back, 'Taken back.'); });
   notice(text, '', undo && { label: 'Undo', run: undo });
   const kept = scrollY;
-  const sections = $('#log');
+  const log = $('#log');
   swap(await (await ask(headPath())).text());
-  $('#log').replaceWith(sections);
+  $('#log').replaceWith(log);
   $('.talk').classList.toggle('only-said', isSaid());
+  readOutline();
   applyGroups(document);
   scrollTo(0, kept);
   showLive(liveState);
@@ -514,6 +483,7 @@ function step(selector, direction) {
   if (at < 0) next = direction > 0 ? all.find((one) => one.getBoundingClientRect().top > 60) : all.findLast((one) => one.getBoundingClientRect().top < 60);
   if (!next) return;
   setCurrent(next);
+  next.focus({ preventScroll: true });
   next.scrollIntoView({ block: 'nearest' });
 }
 
@@ -521,7 +491,7 @@ const toLine = (lines, direction) => {
   const here = Number($('.ev.cur')?.dataset.seq ?? 0);
   const places = lines.map((link) => Number(link.hash.slice(2)));
   const to = direction > 0 ? places.find((seq) => seq > here) : places.findLast((seq) => seq < here);
-  if (to !== undefined) jump(to);
+  if (to !== undefined) jump(to, { focus: true });
 };
 const turns = () => $$('.outline li:not(.sub) > a');
 const errors = () => $$('.outline li > a').filter((one) => $('.bad', one));
@@ -534,7 +504,7 @@ export const keys = {
   K: ['Previous turn of yours', () => toLine(turns(), -1)],
   n: ['Next error', () => toLine(errors(), 1)],
   p: ['Previous error', () => toLine(errors(), -1)],
-  Enter: ['Open or fold', (event) => { if (event.target === document.body) { const d = $('.ev.cur details'); if (d) d.open = !d.open; } }],
+  Enter: ['Open or fold', () => { const details = $('.ev.cur details'); if (details) details.open = !details.open; }],
   f: ['Follow', toEnd],
   Home: ['Go to the first event', () => jump(0)],
   End: ['Go to the end', toEnd],

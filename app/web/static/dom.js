@@ -14,12 +14,34 @@ export function parse(html) {
 
 // Put each part of a fragment, <div data-part="main">, in the place of that name.
 export function swap(html) {
-  for (const part of $$('[data-part]', parse(html))) {
-    const place = $(`#${part.dataset.part}`);
-    place.hidden = false;
-    place.replaceChildren(...part.childNodes);
-  }
+  const content = parse(html);
+  keepFocus(() => {
+    for (const part of $$('[data-part]', content)) {
+      const place = $(`#${part.dataset.part}`);
+      place.hidden = false;
+      place.replaceChildren(...part.childNodes);
+    }
+  });
   showTimes();
+}
+
+const TELLING = ['data-act', 'data-bulk', 'data-group', 'data-said', 'data-days', 'data-doctor', 'data-seq', 'data-id', 'title', 'href', 'name', 'type'];
+
+// Return a selector of the element that takes the place of this one when its surroundings are rendered again.
+function describe(one) {
+  if (one.id) return `#${CSS.escape(one.id)}`;
+  const around = one.parentElement?.closest('[data-seq], [data-id], [id]');
+  const outer = !around ? '' : around.id ? `#${CSS.escape(around.id)} ` : `[data-id="${CSS.escape(around.dataset.id)}"] `;
+  const name = TELLING.find((attribute) => one.hasAttribute(attribute));
+  return `${outer}${one.localName}${name ? `[${name}="${CSS.escape(one.getAttribute(name))}"]` : ''}`;
+}
+
+// Do work that replaces elements. The focus goes to what took the place of the element that had it, or else to the page.
+export function keepFocus(work) {
+  const before = document.activeElement;
+  const place = before && before !== document.body && describe(before);
+  work();
+  if (place && !before.isConnected) ($(place) ?? $('#main')).focus({ preventScroll: true });
 }
 
 const relative = new Intl.RelativeTimeFormat(undefined, { numeric: 'auto', style: 'short' });

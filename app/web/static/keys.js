@@ -21,7 +21,8 @@ export function startKeys(keys) {
   const handlers = {};
   for (const [key, [, run]] of Object.entries(all)) {
     const handler = (event) => {
-      if (localStorage.getItem(OFF) || event.target.closest?.('input, textarea, select, dialog')) return;
+      if (localStorage.getItem(OFF) || event.target.closest?.('input:not([type=checkbox]), textarea, select, dialog')) return;
+      if (key === 'Enter' && event.target.closest?.('a, button, summary')) return; // which do it themselves
       event.preventDefault();
       run(event);
     };
@@ -47,13 +48,14 @@ export function startKeys(keys) {
   $('#find input').addEventListener('keydown', (event) => { if (event.key === 'Escape') event.target.blur(); });
 }
 
-// Moves the mark `cur` among elements. Returns the element that has it then.
-export function move(elements, step) {
+// Move the mark `cur` among elements, and the focus to `part` of the one that has it then. Return that element.
+export function move(elements, step, part) {
   const at = elements.findIndex((one) => one.classList.contains('cur'));
   const next = elements[Math.max(0, Math.min(elements.length - 1, at + step))];
   if (!next) return null;
   elements[at]?.classList.remove('cur');
   next.classList.add('cur');
+  $(part, next).focus({ preventScroll: true });
   next.scrollIntoView({ block: 'nearest' });
   return next;
 }

@@ -222,8 +222,8 @@ const bulk = {
 };
 
 export const keys = {
-  j: ['Next conversation', () => move(rows(), 1)],
-  k: ['Previous conversation', () => move(rows(), -1)],
+  j: ['Next conversation', () => move(rows(), 1, 'a.t')],
+  k: ['Previous conversation', () => move(rows(), -1, 'a.t')],
   Enter: ['Open', (event) => { if (event.target === document.body) $('a.t', current() ?? document.body)?.click(); }],
   o: ['Show or fold sub-conversations', () => { const kids = $(':scope > .kids', current() ?? document.body); if (kids) kids.open = !kids.open; }],
   x: ['Select', () => { const box = $('input', current() ?? document.createElement('i')); if (box) { box.checked = !box.checked; all = false; showSelection(); } }],
