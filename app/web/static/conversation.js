@@ -177,14 +177,19 @@ function nearest(seq) {
   return shown.find((one) => Number(one.dataset.seq) >= seq) ?? shown.at(-1);
 }
 
+// Have the sections around an event, and return whether it is still wanted.
+async function reach(seq) {
+  try { return await show(seq); } catch (error) {
+    if (error.name !== 'AbortError') notice(error.message, 'bad');
+    return false;
+  }
+}
+
 // Show an event at the top of the window.
 async function jump(seq, { focus = false } = {}) {
   if (last < 0) return;
   const to = Math.max(0, Math.min(seq, last));
-  try { if (!(await show(to))) return; } catch (error) {
-    if (error.name !== 'AbortError') notice(error.message, 'bad');
-    return;
-  }
+  if (!(await reach(to))) return;
   if (!find(to) && isSaid() && askedEvent() === to) { await setSaid(false, to); return; } // a link to an event shows it
   const target = find(to) ?? nearest(to);
   if (!target) return;
@@ -269,7 +274,7 @@ function showLive(state) {
 }
 
 async function toEnd() {
-  if (isEmpty() || !(await show(last))) return;
+  if (isEmpty() || !(await reach(last))) return;
   scrollTo({ top: document.documentElement.scrollHeight, behavior: 'instant' });
   onScroll();
 }
