@@ -187,6 +187,11 @@ _HELD = {
     "activity": """
         SELECT uuid, quarter, events FROM activity LEFT JOIN conversation ON conversation = id
         ORDER BY uuid, quarter""",
+    "log_block": """
+        SELECT uuid, block, kind, source, tool, events, log_block.unreadable
+        FROM log_block LEFT JOIN conversation ON conversation = id ORDER BY uuid, block, kind, source, tool""",
+    "tally": "SELECT facet, archived, value, number FROM tally ORDER BY facet, archived, value",
+    "tally_day": "SELECT name, archived, status, day, number FROM tally_day ORDER BY name, archived, status, day",
     "edit": """
         SELECT uuid, seq, event_id, path FROM edit LEFT JOIN conversation ON conversation = id
         ORDER BY uuid, seq, event_id, path""",

@@ -7,6 +7,7 @@ conversation's signature: 16 bytes computed from the fingerprints of its files.
 from __future__ import annotations
 
 import os
+import stat
 from hashlib import blake2b
 from pathlib import Path
 from struct import Struct
@@ -24,6 +25,8 @@ FAILED = b"!"
 
 _SIGNED = (META, STATE, SIDECAR, EVENTS)
 _RACY_NS = 2_000_000_000
+_LINKS_WITH_ONE_BELOW = 3
+"""The links of a directory that has one directory: its name, `.`, and the other's `..`. Some file systems count 1."""
 
 
 class Fingerprint(NamedTuple):
@@ -112,10 +115,21 @@ def changed_ns(root: Path, directory: str) -> int:
 
     Returns 0 if the directory is missing. Writing a file in place changes neither time.
     """
-    prints = map(
-        guess_fingerprint, (f"{root}/{directory}", f"{root}/{directory}/{EVENTS}", f"{root}/{directory}/{SUBAGENTS}")
-    )
-    return max((max(one.mtime_ns, one.ctime_ns) for one in prints if one), default=0)
+    path = f"{root}/{directory}"
+    try:
+        own = os.lstat(path)
+    except OSError:
+        return 0
+    latest = max(own.st_mtime_ns, own.st_ctime_ns)
+    for name in (EVENTS, SUBAGENTS):
+        try:
+            status = os.lstat(f"{path}/{name}")
+        except OSError:
+            continue
+        latest = max(latest, status.st_mtime_ns, status.st_ctime_ns)
+        if own.st_nlink == _LINKS_WITH_ONE_BELOW and stat.S_ISDIR(status.st_mode):
+            break
+    return latest
 
 
 def find_root_fingerprint(root: Path) -> Fingerprint | None:

@@ -10,7 +10,7 @@ from ..model.ids import ConversationId
 from .connections import ReadConnection, WriteConnection
 from .dialect import Sql, compiled
 from .messages import delete_messages
-from .tables import activity, conversation, conversation_info, conversation_tag, event, message
+from .tables import activity, conversation, conversation_info, conversation_tag, event, log_block, message
 
 
 @cache
@@ -34,6 +34,7 @@ def _orphans_sql() -> Sql:
             select(conversation_tag.c.conversation).where(conversation_tag.c.conversation.not_in(keys)).distinct(),
             select(event.c.conversation).where(event.c.conversation.not_in(keys)).distinct(),
             select(activity.c.conversation).where(activity.c.conversation.not_in(keys)).distinct(),
+            select(log_block.c.conversation).where(log_block.c.conversation.not_in(keys)).distinct(),
             select(message.c.conversation).where(message.c.conversation.not_in(keys)).distinct(),
         )
     )
@@ -53,3 +54,4 @@ def delete_orphans(index: WriteConnection) -> None:
     index.execute(delete(conversation_tag).where(conversation_tag.c.conversation.not_in(keys)))
     index.execute(delete(event).where(event.c.conversation.not_in(keys)))
     index.execute(delete(activity).where(activity.c.conversation.not_in(keys)))
+    index.execute(delete(log_block).where(log_block.c.conversation.not_in(keys)))

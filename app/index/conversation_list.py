@@ -30,7 +30,7 @@ from sqlalchemy import (
 from ..model.filters import ConversationFilter, digest
 from ..model.ids import ConversationId
 from ..model.page import Cursor, SortOrder, View, decode_token, encode_token
-from . import filter_sql
+from . import filter_sql, tally
 from .connections import ReadConnection
 from .conversation_body import compose, select_view
 from .dialect import Sql, compiled
@@ -196,7 +196,8 @@ def count_sql(names: tuple[str, ...]) -> Sql:
 async def count_conversations(index: ReadConnection, asked: ConversationFilter) -> int:
     """Return how many conversations match the filter."""
     names, parameters = filter_sql.compile_filter(asked)
-    rows = await index.fetch_all(count_sql(names), parameters)
+    sql, parameters = tally.find_count(names, parameters) or (count_sql(names), parameters)
+    rows = await index.fetch_all(sql, parameters)
     return int(rows[0][0])
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from functools import cache, lru_cache
 from typing import NamedTuple
 
+import orjson
 from sqlalchemy import (
     BindParameter,
     ColumnElement,
@@ -21,7 +22,7 @@ from ..model.ids import ConversationId
 from ..model.page import View
 from .connections import ReadConnection
 from .conversation_body import compose_info_body, select_view
-from .dialect import Sql, compiled
+from .dialect import Sql, compiled, is_any_of
 from .filter_sql import ALL_SHELVES
 from .tables import conversation, conversation_info
 
@@ -237,12 +238,32 @@ async def list_newest(index: ReadConnection, limit: int) -> list[str]:
 @cache
 def _walk_sql() -> Sql:
     columns = conversation.c
-    return compiled(_select_state(columns.id > bindparam("after")).order_by(columns.id).limit(bindparam("row_limit")))
+    return compiled(
+        select(columns.id, columns.directory)
+        .where(columns.directory > bindparam("after"))
+        .order_by(columns.directory)
+        .limit(bindparam("row_limit"))
+    )
 
 
-async def list_after(index: ReadConnection, after: int, limit: int) -> list[IndexedState]:
-    """Return the next conversations after the key `after`, in order of their keys."""
-    return [IndexedState(*row) for row in await index.fetch_all(_walk_sql(), {"after": after, "row_limit": limit})]
+async def list_after(index: ReadConnection, after: str, limit: int) -> list[tuple[int, str]]:
+    """Return (key, directory) of the next conversations after the directory `after`, in order of their directories.
+
+    A database index has both, so a walk over all conversations reads no row.
+    """
+    rows = await index.fetch_all(_walk_sql(), {"after": after, "row_limit": limit})
+    return [(row[0], row[1]) for row in rows]
+
+
+@cache
+def _keyed_sql() -> Sql:
+    return compiled(_select_state(is_any_of(conversation.c.id, "keys")).order_by(conversation.c.id))
+
+
+async def list_states(index: ReadConnection, keys: Sequence[int]) -> list[IndexedState]:
+    """Return the states of the conversations with these keys, in order of the keys."""
+    rows = await index.fetch_all(_keyed_sql(), {"keys": orjson.dumps(keys).decode()}) if keys else []
+    return [IndexedState(*row) for row in rows]
 
 
 @lru_cache(maxsize=128)

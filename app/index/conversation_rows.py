@@ -12,7 +12,7 @@ from sqlalchemy import BindParameter, bindparam, delete, select, update
 from ..model.conversation import ConversationRow, IndexedRow
 from ..model.ids import ConversationId
 from ..model.text.event_text import searchable_title
-from . import change_feed, state
+from . import change_feed, state, tally
 from .connections import ReadConnection, WriteConnection
 from .dialect import Sql, as_json_list, as_json_pair, compiled, insert
 from .messages import add_messages, delete_messages, title_message, title_text, write_messages
@@ -218,6 +218,8 @@ def upsert_rows(
         insert_rows(index, fresh, revision=revision, events_behind=int(not events_too))
         change_feed.forget_deletions(index, [one.row.uuid for one in fresh])
     _update_columns(index, known, revision=revision, events_behind=int(not events_too))
+    changes = [(None, one.row) for one in fresh] + [(stored.row, one.row) for stored, one in known]
+    tally.add_changes(index, changes)
     retitled = [
         title_message(stored.key, row.title, row.created_at)
         for stored, (row, _) in known
@@ -257,6 +259,10 @@ def delete_many(index: WriteConnection, directories: Iterable[str]) -> int:
     if not doomed:
         return 0
     delete_messages(index, [key for key, *_ in doomed])
+    uuids = [ConversationId(uuid) for _, uuid, _ in doomed]
+    for begin in range(0, len(uuids), _WRITE_CHUNK):
+        known = find_known_to_write(index, uuids[begin : begin + _WRITE_CHUNK])
+        tally.add_changes(index, [(one.row, None) for one in known.values()])
     index.execute_many(_delete_sql(), [{"uuid": uuid} for _, uuid, _ in doomed])
     revision = state.bump_revision(index)
     change_feed.note_deletions(index, [uuid for _, uuid, _ in doomed], revision)

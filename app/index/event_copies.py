@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ..model.ids import ConversationId
+from . import log_blocks
 from .activity import add_activity
 from .connections import WriteConnection
 from .dialect import Sql
@@ -18,7 +19,7 @@ _OF_EVENT = "{0}.conversation = event.conversation AND {0}.seq = event.seq AND {
 _COPY_EVENTS_SQL = Sql(
     "INSERT INTO event (conversation, seq, event_id, kind, source, timestamp, tool)"  # noqa: S608
     f" SELECT :target, seq, event_id, kind, source, timestamp, tool FROM event WHERE {_HERE} ON CONFLICT DO NOTHING"
-    " RETURNING timestamp",
+    " RETURNING timestamp, seq, kind, source, tool",
     {},
 )
 _COPY_EDITS_SQL = Sql(
@@ -43,6 +44,7 @@ def copy_events(
     for source_key, key in index.fetch_all(_KEYS_SQL, {"source": source, "target": target}):
         here: dict[str, object] = {"source": source_key, "first": first, "last": last}
         copied = index.fetch_all(_COPY_EVENTS_SQL, here | {"target": key})
-        add_activity(index, [(key, time_us) for (time_us,) in copied])
+        add_activity(index, [(key, time_us) for time_us, *_ in copied])
+        log_blocks.add_counts(index, [log_blocks.Counted(key, *row[1:], unreadable=None) for row in copied])
         index.fetch_all(_COPY_EDITS_SQL, here | {"target": key})
         write_messages(index, [MessageText(key, *row) for row in index.fetch_all(_TEXTS_SQL, here)])

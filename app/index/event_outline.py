@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from functools import cache
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Integer, and_, bindparam, case, func, literal_column, or_, select
+import orjson
 
 from ..model.ids import ConversationId
+from . import log_blocks
 from .connections import ReadConnection
-from .dialect import Sql, compiled
-from .event_rows import HERE
-from .tables import event, message
+from .dialect import Sql
 
 TURNS_MAX = 1000
 MARKS_MAX = 1000
@@ -19,7 +17,6 @@ BINS = 120
 
 _TURN_TEXT_MAX = 200
 _EDITS = ("file_editor", "str_replace_editor", "apply_patch", "planning_file_editor")
-_MARKED = ("AgentErrorEvent", "ConversationErrorEvent", "Condensation", "UserRejectObservation", "HookExecutionEvent")
 
 
 class Turn(NamedTuple):
@@ -73,72 +70,82 @@ class Outline(NamedTuple):
         }
 
 
-def _is_any(column: ColumnElement[str], values: tuple[str, ...]) -> ColumnElement[bool]:
-    """Return a comparison with constants. SQLAlchemy would expand an IN at each execution."""
-    return or_(*(column == value for value in values))
+_ERRORS = "'AgentErrorEvent', 'ConversationErrorEvent'"
+_MARKED = f"{_ERRORS}, 'Condensation', 'UserRejectObservation', 'HookExecutionEvent'"
+_KEY = "(SELECT id FROM conversation WHERE uuid = :uuid)"
+_ROWS = f"""
+    SELECT seq, kind, source, coalesce(tool, '') AS tool, 1 AS events, unreadable IS NOT NULL AS unreadable
+    FROM event WHERE conversation = {_KEY} AND seq < {log_blocks.ROWS_READ}"""  # noqa: S608
+_BLOCKS = f"""
+    SELECT block * {log_blocks.BLOCK} AS seq, kind, source, tool, events, unreadable
+    FROM log_block WHERE conversation = {_KEY}"""  # noqa: S608
+
+_LAST_SEQ = Sql(f"SELECT max(seq) FROM event WHERE conversation = {_KEY}", {})  # noqa: S608
+_KINDS = Sql(
+    f"""
+    SELECT kind, source, nullif(tool, ''), sum(events), sum(unreadable) FROM ({_ROWS} UNION ALL {_BLOCKS})
+    GROUP BY kind, source, tool ORDER BY sum(events) DESC, kind, source, tool""",  # noqa: S608
+    {},
+)
+_EDIT_TOOLS = ", ".join(f"'{tool}'" for tool in _EDITS)
+_BINS = Sql(
+    f"""
+    SELECT seq * {BINS} / :length AS number,
+        sum(CASE WHEN kind = 'MessageEvent' AND source = 'user' THEN events ELSE 0 END),
+        sum(CASE WHEN kind = 'ActionEvent' AND tool IN ({_EDIT_TOOLS}) THEN events ELSE 0 END),
+        sum(CASE WHEN kind IN ({_ERRORS}) THEN events ELSE unreadable END),
+        sum(events)
+    FROM (
+        {_ROWS}
+        UNION ALL
+        {_BLOCKS} AND block NOT IN (SELECT value FROM json_each(:divided))
+        UNION ALL
+        SELECT seq, kind, source, coalesce(tool, ''), 1, unreadable IS NOT NULL
+        FROM json_each(:divided) AS one CROSS JOIN event ON event.conversation = {_KEY}
+        AND event.seq >= one.value * {log_blocks.BLOCK} AND event.seq < (one.value + 1) * {log_blocks.BLOCK}
+    ) GROUP BY number ORDER BY number""",  # noqa: S608
+    {},
+)
+"""Whole blocks are added up. Blocks that are divided between two bins are read row by row: at most one for each bin."""
 
 
-_IS_TURN = and_(event.c.kind == "MessageEvent", event.c.source == "user")
-_IS_ERROR = or_(_is_any(event.c.kind, ("AgentErrorEvent", "ConversationErrorEvent")), event.c.unreadable.is_not(None))
-_IS_EDIT = and_(event.c.kind == "ActionEvent", _is_any(event.c.tool, _EDITS))
+# SQLite would rather walk all rows of the log in the primary key, because that has all columns: hence INDEXED BY.
+# The conditions are those of the database indexes, in their own words; otherwise SQLite refuses to use them.
+_TURNS = Sql(
+    f"""
+    SELECT event.seq, event.event_id, event.timestamp, substr(coalesce(message.text, ''), 1, {_TURN_TEXT_MAX})
+    FROM event INDEXED BY ix_event_turns LEFT JOIN message ON message.conversation = event.conversation
+    AND message.seq = event.seq AND message.event_id = event.event_id
+    WHERE event.conversation = {_KEY} AND event.kind = 'MessageEvent' AND event.source = 'user'
+    AND event.unreadable IS NULL ORDER BY event.seq, event.event_id LIMIT {TURNS_MAX}""",  # noqa: S608
+    {},
+)
+_MARKS = Sql(
+    f"""
+    SELECT seq, event_id, kind, tool FROM event INDEXED BY ix_event_marks
+    WHERE conversation = {_KEY} AND (kind IN ({_MARKED}) OR unreadable IS NOT NULL)
+    ORDER BY seq, event_id LIMIT {MARKS_MAX}""",  # noqa: S608
+    {},
+)
 
 
-@cache
-def _kinds_sql() -> Sql:
-    columns = event.c
-    unreadable = func.sum(case((columns.unreadable.is_not(None), 1), else_=0))
-    return compiled(
-        select(columns.kind, columns.source, columns.tool, func.count(), unreadable, func.max(columns.seq))
-        .where(HERE)
-        .group_by(columns.kind, columns.source, columns.tool)
-        .order_by(func.count().desc(), columns.kind, columns.source, columns.tool.nulls_first())
-    )
-
-
-@cache
-def _turns_sql() -> Sql:
-    columns = event.c
-    said = and_(
-        message.c.conversation == columns.conversation,
-        message.c.seq == columns.seq,
-        message.c.event_id == columns.event_id,
-    )
-    text = func.substr(func.coalesce(message.c.text, literal_column("''")), 1, _TURN_TEXT_MAX)
-    return compiled(
-        select(columns.seq, columns.event_id, columns.timestamp, text)
-        .join_from(event, message, said, isouter=True)
-        .where(HERE, _IS_TURN, columns.unreadable.is_(None))
-        .order_by(columns.seq, columns.event_id)
-        .limit(TURNS_MAX)
-    )
-
-
-@cache
-def _marks_sql() -> Sql:
-    columns = event.c
-    return compiled(
-        select(columns.seq, columns.event_id, columns.kind, columns.tool)
-        .where(HERE, or_(_is_any(columns.kind, _MARKED), columns.unreadable.is_not(None)))
-        .order_by(columns.seq, columns.event_id)
-        .limit(MARKS_MAX)
-    )
-
-
-@cache
-def _bins_sql() -> Sql:
-    number = (event.c.seq * BINS // (bindparam("last_seq", type_=Integer) + 1)).label("number")
-    sums = [func.sum(case((condition, 1), else_=0)) for condition in (_IS_TURN, _IS_EDIT, _IS_ERROR)]
-    return compiled(select(number, *sums, func.count()).where(HERE).group_by("number").order_by("number"))
+def _list_divided(length: int) -> list[int]:
+    """Return the blocks that lie in two bins of a log that ends before the number `length`."""
+    ends = {-(-number * length // BINS) for number in range(1, BINS)}
+    blocks = {end // log_blocks.BLOCK for end in ends if end % log_blocks.BLOCK and end > log_blocks.ROWS_READ}
+    return sorted(blocks)
 
 
 async def read_outline(index: ReadConnection, uuid: ConversationId) -> Outline:
     """Return the outline of a conversation, in one snapshot of the index."""
     async with index.snapshot():
-        kinds = await index.fetch_all(_kinds_sql(), {"uuid": uuid})
-        last_seq = max((row[5] for row in kinds), default=-1)
-        turns = await index.fetch_all(_turns_sql(), {"uuid": uuid})
-        marks = await index.fetch_all(_marks_sql(), {"uuid": uuid})
-        bins = await index.fetch_all(_bins_sql(), {"uuid": uuid, "last_seq": last_seq}) if kinds else []
+        [[last]] = await index.fetch_all(_LAST_SEQ, {"uuid": uuid})
+        last_seq = -1 if last is None else int(last)
+        kinds = await index.fetch_all(_KINDS, {"uuid": uuid})
+        turns = await index.fetch_all(_TURNS, {"uuid": uuid})
+        marks = await index.fetch_all(_MARKS, {"uuid": uuid})
+        divided = orjson.dumps(_list_divided(last_seq + 1)).decode()
+        bins = await index.fetch_all(_BINS, {"uuid": uuid, "length": last_seq + 1, "divided": divided}) if kinds else []
     return Outline(
         total=sum(row[3] for row in kinds),
         unreadable=sum(row[4] for row in kinds),

@@ -28,12 +28,12 @@ from ..model.filters import ConversationFilter, EventFilter
 from ..model.ids import ConversationId, EventName, dashed
 from ..model.page import Cursor, EventOrder
 from ..model.times import format_us
-from . import filter_sql, state
+from . import filter_sql, log_blocks, state
 from .activity import add_activity, clear_activity, recount_activity
 from .connections import ReadConnection, WriteConnection
 from .dialect import Sql, as_json_list, compiled, insert, is_any_of
 from .messages import MessageText, add_messages, clear_messages, write_messages
-from .tables import conversation, conversation_info, edit, event, message
+from .tables import conversation, conversation_info, edit, event, log_block, message
 
 LONG_LOG = 1000
 """The length from which a log is long. Listing a shorter one costs no more than asking for its ends."""
@@ -43,10 +43,11 @@ _ANY_CONVERSATION = ConversationFilter(archived=None, subagents=None)
 UNREADABLE_MAX = 1000
 """The maximum number of unreadable events that a page reports."""
 
-HERE = event.c.conversation == (
-    select(conversation.c.id).where(conversation.c.uuid == bindparam("uuid")).scalar_subquery()
-)
+_KEY = select(conversation.c.id).where(conversation.c.uuid == bindparam("uuid")).scalar_subquery()
+HERE = event.c.conversation == _KEY
 """Filters by uuid, because keys change when the index is rebuilt."""
+
+_BLOCKS_HERE = log_block.c.conversation == _KEY
 
 
 def _asked(asked: EventFilter) -> dict[str, object]:
@@ -104,8 +105,17 @@ async def list_events(
 
 @lru_cache(maxsize=256)
 def count_sql(names: tuple[str, ...]) -> Sql:
-    """Return the statement that counts a conversation's events under the filters that are set."""
-    return compiled(select(func.count()).select_from(event).where(*_conditions(names)))
+    """Return the statement that counts a conversation's events under the filters that are set.
+
+    Without a filter by time, it reads the first rows of the log and the counts of its blocks.
+    """
+    rows = select(func.count()).select_from(event).where(*_conditions(names))
+    if not {*names} <= {"kind", "source"}:
+        return compiled(rows)
+    readable = func.coalesce(func.sum(log_block.c.events - log_block.c.unreadable), literal_column("0"))
+    same = [log_block.c[name] == bindparam(name) for name in names]
+    first = rows.where(event.c.seq < literal_column(str(log_blocks.ROWS_READ))).scalar_subquery()
+    return compiled(select(first + select(readable).where(_BLOCKS_HERE, *same).scalar_subquery()))
 
 
 async def count_events(index: ReadConnection, uuid: ConversationId, asked: EventFilter) -> int:
@@ -133,7 +143,11 @@ async def list_between(index: ReadConnection, uuid: ConversationId, first: int, 
 
 @cache
 def _count_log_sql() -> Sql:
-    return compiled(select(func.count(), func.coalesce(func.max(event.c.seq), literal_column("-1"))).where(HERE))
+    first = select(func.count()).where(HERE, event.c.seq < literal_column(str(log_blocks.ROWS_READ))).scalar_subquery()
+    number = func.coalesce(func.sum(log_block.c.events), literal_column("0"))
+    rest = select(number).where(_BLOCKS_HERE).scalar_subquery()
+    last = select(func.max(event.c.seq)).where(HERE).scalar_subquery()
+    return compiled(select(first + rest, func.coalesce(last, literal_column("-1"))))
 
 
 async def count_log(index: ReadConnection, uuid: ConversationId) -> tuple[int, int]:
@@ -177,12 +191,26 @@ async def find_ends(index: ReadConnection, uuid: ConversationId) -> KnownEnds | 
 _SAID = ("MessageEvent", "AgentErrorEvent", "ConversationErrorEvent", "UserRejectObservation")
 
 
+_NEXT = """
+    SELECT seq / :size FROM event WHERE conversation = (SELECT id FROM conversation WHERE uuid = :uuid)
+    AND seq >= {0} ORDER BY seq LIMIT 1"""
+_STARTS = Sql(
+    f"""
+    WITH RECURSIVE start (number) AS (
+        SELECT ({_NEXT.format("0")}) UNION ALL
+        SELECT ({_NEXT.format("(start.number + 1) * :size")}) FROM start WHERE number IS NOT NULL
+    ) SELECT number FROM start WHERE number IS NOT NULL""",  # noqa: S608
+    {},
+)
+"""Finds the first event of each section, and not the others."""
+
+
 @cache
-def _starts_sql(*, said: bool) -> Sql:
+def _said_sql() -> Sql:
     start = (event.c.seq // bindparam("size", type_=Integer)).label("start")
     kinds = [event.c.kind == kind for kind in _SAID]
-    only = [or_(event.c.tool == literal_column("'finish'"), event.c.unreadable.is_not(None), *kinds)] if said else []
-    return compiled(select(start).where(HERE, *only).distinct().order_by("start"))
+    said = or_(event.c.tool == literal_column("'finish'"), event.c.unreadable.is_not(None), *kinds)
+    return compiled(select(start).where(HERE, said).distinct().order_by("start"))
 
 
 async def list_starts(index: ReadConnection, uuid: ConversationId, size: int, *, said: bool = False) -> list[int]:
@@ -190,7 +218,7 @@ async def list_starts(index: ReadConnection, uuid: ConversationId, size: int, *,
 
     With `said`, return only the sections with a message, an error, a rejection, or an unreadable event.
     """
-    rows = await index.fetch_all(_starts_sql(said=said), {"uuid": uuid, "size": size})
+    rows = await index.fetch_all(_said_sql() if said else _STARTS, {"uuid": uuid, "size": size})
     return [size * int(row[0]) for row in rows]
 
 
@@ -425,18 +453,26 @@ def upsert_events(index: WriteConnection, changes: Sequence[LogChange]) -> int:
         fresh
     ):  # texts are written together with their events, so new events have no texts yet
         add_activity(index, [(key, row.facts.timestamp_us) for key, row in rows])
+        log_blocks.add_counts(index, (_counted(key, row) for key, row in rows))
         return inserted + add_messages(index, said)
     unsaid = [MessageText(change.key, *name, None, "") for change in changes for name in change.delete]
     changed = deleted + inserted + index.execute_many(_upsert_sql(), fresh)
     if changed:
         recount_activity(index, {change.key for change in changes})
+        written = [(key, row.name.seq) for key, row in rows]
+        log_blocks.recount(index, written + [(change.key, name.seq) for change in changes for name in change.delete])
     return changed + write_messages(index, unsaid + said)
+
+
+def _counted(key: int, row: EventRow) -> log_blocks.Counted:
+    return log_blocks.Counted(key, row.name.seq, row.facts.kind, row.facts.source, row.facts.tool, row.unreadable)
 
 
 def delete_all(index: WriteConnection) -> None:
     """Delete all event rows and texts. The next sync reads the logs again."""
     clear_messages(index)
     clear_activity(index)
+    log_blocks.clear(index)
     index.execute(delete(event))
 
 

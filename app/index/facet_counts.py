@@ -2,8 +2,9 @@
 
 One statement counts all facets, so that they agree.
 
-If one database index has the matching rows in the order of a facet's values, the facet is counted in that index. All
-other facets share one evaluation of the filter; SQLite materialises a result that is used more than once.
+A facet under no other condition than `archived` and its own value is read from the kept counts (`app.index.tally`),
+which takes as long for a million conversations as for a thousand. All other facets share one evaluation of the filter;
+SQLite materialises a result that is used more than once.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from sqlalchemy import (
     Integer,
     Numeric,
     Select,
+    String,
     Subquery,
     bindparam,
     cast,
@@ -35,10 +37,10 @@ from sqlalchemy import (
 from ..model.costs import Amount
 from ..model.facets import Amounts, Facet, FacetCounts, FacetKind, Facets
 from ..model.filters import ConversationFilter
-from . import filter_sql
+from . import filter_sql, tables, tally
 from .connections import ReadConnection
 from .dialect import Sql, compiled, is_any_of, named_day, paired
-from .filter_sql import bare, clauses, clauses_by_index, clauses_to_count, unindexed
+from .filter_sql import bare, clauses_by_index, unindexed
 from .tables import conversation, conversation_tag
 
 _MODEL, _COST = 1, 2
@@ -48,6 +50,7 @@ _WORKSPACES = 8
 _DAY_US: ColumnElement[int] = literal_column("86400000000")
 _BEFORE_1970_US: ColumnElement[int] = literal_column("62135596800000000")
 _BEFORE_1970_DAYS: ColumnElement[int] = literal_column("719162")
+_OF_DAYS = (FacetKind.DAY, FacetKind.MONTH)
 _BY = {FacetKind.DAY: "created_at", FacetKind.MONTH: "created_at", FacetKind.TAG: "id"}
 """The columns of the facets that are named differently from their column."""
 
@@ -59,25 +62,19 @@ def facets_sql(kinds: tuple[tuple[FacetKind, bool], ...], names: tuple[str, ...]
     Its rows are (number of the facet, value, count, sum of the facet's counts). The null value comes first, then the
     largest count. A conversation may have several tags, so if all facets are tags, facet -1 has the total.
     """
-    admitted = _admitted({kind for kind, _ in kinds if not _is_in_one_index(kind, names)}, names)
-    days = _days(names, admitted)
-    counted = [
-        _ranked(place, _counted(place, kind, names, admitted, days, keyed=keyed))
-        for place, (kind, keyed) in enumerate(kinds)
-    ]
+    admitted = _admitted({kind for kind, _ in kinds if not _is_kept(kind, names)}, names)
+    days = _days(names, admitted) if any(kind in _OF_DAYS for kind, _ in kinds) else None
+    counted = [_counted(place, kind, names, admitted, days, keyed=keyed) for place, (kind, keyed) in enumerate(kinds)]
     if all(kind is FacetKind.TAG for kind, _ in kinds):
         count = _count(names, admitted)
         counted.append(select(literal_column("-1"), null(), count, count))
     return compiled(union_all(*counted))
 
 
-def _is_in_one_index(kind: FacetKind, names: tuple[str, ...]) -> bool:
-    """Whether one database index has the matching rows in the order of a facet's values.
-
-    The database index of tags covers all conversations, so any other filter rules it out.
-    """
-    more = filter_sql.columns_of(names) - {"archived"}
-    return not more if kind is FacetKind.TAG else more <= {_BY.get(kind, kind.value)}
+def _is_kept(kind: FacetKind, names: tuple[str, ...]) -> bool:
+    """Whether the kept counts have a facet under these conditions."""
+    more = filter_sql.fields_of(names) - {"archived"}
+    return more <= ({kind.value} if kind.value in filter_sql.COUNTED else set())
 
 
 def _admitted(kinds: set[FacetKind], names: tuple[str, ...]) -> CTE | None:
@@ -91,19 +88,38 @@ def _admitted(kinds: set[FacetKind], names: tuple[str, ...]) -> CTE | None:
 
 def _days(names: tuple[str, ...], admitted: CTE | None) -> CTE:
     """Return the rows (day, number of conversations), from which days and months are counted."""
-    if admitted is None or _is_in_one_index(FacetKind.DAY, names):
-        days = select(_day(bare("created_at")).label("day"), func.count().label("number")).where(*clauses(names, bare))
+    if admitted is None or _is_kept(FacetKind.DAY, names):
+        days = tally.days_of_creation(names)
     else:
         days = select(_day(admitted.c.created_at).label("day"), func.count().label("number"))
-    return days.group_by(literal_column("1")).correlate(None).cte("days")
+        days = days.group_by(literal_column("1"))
+    return days.correlate(None).cte("days")
 
 
 def _count(names: tuple[str, ...], admitted: CTE | None) -> ColumnElement[int]:
     """Return the number of matching rows."""
     if admitted is not None:
         return select(func.count()).select_from(admitted).scalar_subquery()
-    counted = select(func.count()).select_from(conversation).where(*clauses_to_count(names))
-    return counted.correlate(None).scalar_subquery()
+    return tally.count_of(tally.named(tally.ALL), names)
+
+
+def _kept(place: int, kind: FacetKind, names: tuple[str, ...], *, keyed: bool) -> Select[*tuple[Any, ...]]:
+    """Return a SELECT of a facet's rows from the kept counts. The most frequent values of one shelf are read first."""
+    facet: ColumnElement[str] = tally.named(kind.value)
+    if keyed:
+        facet = literal_column("'tag:'", type_=String) + bindparam(f"facet_key_{place}", type_=String)
+    columns = tables.tally.c
+    total, missing = _sums_of(place, kind, facet, names, keyed=keyed)
+    number: ColumnElement[int] = columns.number
+    values = select(columns.value.label("value"), number.label("number")).where(*tally.values_of(facet, names))
+    if not any(len(filter_sql.find_shelves(name)) == 1 for name in names):
+        number = func.sum(number)
+        values = select(columns.value.label("value"), number.label("number")).where(*tally.values_of(facet, names))
+        values = values.group_by(columns.value)
+    most = values.order_by(number.desc(), columns.value).limit(bindparam("facet_limit")).subquery()
+    none = select(null().label("value"), missing.label("number")).subquery()
+    both = union_all(select(none).where(none.c.number > literal_column("0")), select(most)).subquery()
+    return select(literal_column(str(place)).label("place"), both.c.value, both.c.number, total.label("total"))
 
 
 def _ranked(place: int, counted: Subquery) -> Select[*tuple[Any, ...]]:
@@ -117,19 +133,37 @@ def _ranked(place: int, counted: Subquery) -> Select[*tuple[Any, ...]]:
     return select(ranked)
 
 
+def _sums_of(
+    place: int, kind: FacetKind, facet: ColumnElement[str], names: tuple[str, ...], *, keyed: bool
+) -> tuple[ColumnElement[int], ColumnElement[int]]:
+    """Return the sum of a facet's counts, and the number of conversations without a value."""
+    everything = tally.count_of(tally.named(tally.ALL), names) if _is_kept(FacetKind.TAG, names) else None
+    if everything is None:  # there is a condition on the value
+        return tally.count_of(facet, names), literal_column("0", type_=Integer)
+    if kind is not FacetKind.TAG:
+        return everything, tally.count_of(tally.named(tally.facet_of_none(kind.value)), names)
+    if keyed:
+        key = tables.tally.c.value == bindparam(f"facet_key_{place}")
+        return everything, everything - tally.count_of(tally.named(tally.TAG), names, key)
+    missing = everything - tally.count_of(tally.named(tally.TAGGED), names)
+    return tally.count_of(facet, names) + missing, missing
+
+
 def _counted(
-    place: int, kind: FacetKind, names: tuple[str, ...], admitted: CTE | None, days: CTE, *, keyed: bool
-) -> Subquery:
-    """Return a subquery of (value, number)."""
-    if kind in (FacetKind.DAY, FacetKind.MONTH):
+    place: int, kind: FacetKind, names: tuple[str, ...], admitted: CTE | None, days: CTE | None, *, keyed: bool
+) -> Select[*tuple[Any, ...]]:
+    """Return a SELECT of a facet's rows."""
+    if days is not None and kind in _OF_DAYS:
         named = named_day(days.c.day, month=kind is FacetKind.MONTH).label("value")
-        return select(named, func.sum(days.c.number).label("number")).group_by(literal_column("1")).subquery()
-    if admitted is None or _is_in_one_index(kind, names):
-        if kind is FacetKind.TAG:
-            return _tags_of_all(place, names, keyed=keyed)
-        return _grouped(
-            select(bare(kind.value).label("value"), func.count().label("number")).where(*clauses(names, bare))
-        )
+        counted = select(named, func.sum(days.c.number).label("number")).group_by(literal_column("1")).subquery()
+        return _ranked(place, counted)
+    if admitted is None or _is_kept(kind, names):
+        return _kept(place, kind, names, keyed=keyed)
+    return _ranked(place, _of_admitted(place, kind, admitted, keyed=keyed))
+
+
+def _of_admitted(place: int, kind: FacetKind, admitted: CTE, *, keyed: bool) -> Subquery:
+    """Return a subquery of (value, number), counted in the matching rows."""
     if kind is not FacetKind.TAG:
         return _grouped(select(admitted.c[kind.value].label("value"), func.count().label("number")))
     tag = conversation_tag.alias(f"tag_{place}")
@@ -141,28 +175,6 @@ def _counted(
 
 def _grouped(counted: Select[*tuple[Any, ...]]) -> Subquery:
     return counted.group_by(literal_column("1")).correlate(None).subquery()
-
-
-def _tags_of_all(place: int, names: tuple[str, ...], *, keyed: bool) -> Subquery:
-    """Return the counts by tag without joining the conversations.
-
-    One subquery finds the conversations to exclude: those with another value of `archived`.
-    """
-    tag = conversation_tag.alias(f"tag_{place}")
-    others = {
-        name: filter_sql.shelf_name([*{*filter_sql.ALL_SHELVES} - {*filter_sql.find_shelves(name)}]) for name in names
-    }
-    away: list[ColumnElement[bool]] = [
-        tag.c.conversation.not_in(select(conversation.c.id).where(*clauses((others[name],), bare)).correlate(None))
-        for name in names
-    ]
-    if keyed:
-        away.append(tag.c.key == bindparam(f"facet_key_{place}"))
-    value = tag.c.value if keyed else tag.c.key
-    counted = select(value.label("value"), func.count().label("number")).where(*away).group_by(literal_column("1"))
-    tagged = select(tag.c.conversation).where(*away).distinct().subquery()
-    number = select(func.count()).select_from(tagged).scalar_subquery()
-    return union_all(counted, select(null(), _count(names, None) - number)).subquery()
 
 
 def _day(time_us: ColumnElement[int]) -> ColumnElement[int]:

@@ -307,6 +307,11 @@ def _tagged(name: str) -> Select[int]:
     return statement
 
 
+def fields_of(names: Iterable[str]) -> frozenset[str]:
+    """Return the same as `columns_of`, and also the column of a condition that a column has any of some values."""
+    return columns_of(name.rsplit(maxsplit=1)[-1] if name.startswith(_ONE_OF) else name for name in names)
+
+
 def columns_of(names: Iterable[str]) -> frozenset[str]:
     """Return the columns that these conditions use. A condition on anything else is returned by its own name."""
     return frozenset(

@@ -18,6 +18,7 @@ from tests.bench.builds import Builds, build_index, build_rows
 from tests.bench.following import measure_following
 from tests.bench.generate import add_long_conversation, make_store
 from tests.bench.mcp import measure_mcp
+from tests.bench.million import measure_million
 from tests.bench.page import measure_page
 from tests.bench.rival import measure_beside, missing_rivals
 from tests.bench.rows import FULL, LONG_EVENTS, QUICK, Effort, Row, measure_served, measure_starts
@@ -33,6 +34,8 @@ _QUICK_PADDED = 100
 _TALKATIVE = 2000
 _MESSAGES = 1_000_000
 _QUICK_MESSAGES = 20_000
+_MANY = 1_000_000
+_QUICK_MANY = 20_000
 _MOST_BESIDE = 10_000
 _SETTLE_S = 2.5
 """A file that changed within two seconds of its check is not trusted and read again; a store is left alone first."""
@@ -114,6 +117,11 @@ class _Bench:
         messages = self._asked.messages or (_QUICK_MESSAGES if self._asked.quick else _MESSAGES)
         return measure_search(self._directory / "search.db", messages)
 
+    def million(self) -> list[Row]:
+        """Measure CPU time with as many conversations, and as many events of one, made of rows; A has a tenth."""
+        number = self._asked.many or (_QUICK_MANY if self._asked.quick else _MANY)
+        return measure_million(self._directory / "million", number)
+
     def following(self) -> list[Row]:
         """Measure sweeps, rebuilds, and a server beside which nothing happens."""
         return measure_following(self._stores, self._own, self._effort)
@@ -151,6 +159,7 @@ _PARTS: dict[str, Callable[[_Bench], list[Row]]] = {
     "served": _Bench.served,
     "writes": _Bench.writes,
     "search": _Bench.search,
+    "million": _Bench.million,
     "following": _Bench.following,
     "page": _Bench.page,
     "mcp": _Bench.mcp,
@@ -195,6 +204,7 @@ def _arguments() -> argparse.ArgumentParser:
     parser.add_argument("--quick", action="store_true", help=f"sizes {_QUICK_SIZES} and few repetitions: a smoke test")
     parser.add_argument("--parts", default=",".join(_PARTS), help="what to measure; default %(default)s")
     parser.add_argument("--messages", type=int, metavar="N", help=f"how many are searched; default {_MESSAGES:,}")
+    parser.add_argument("--many", type=int, metavar="N", help=f"rows of the part million; default {_MANY:,}")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write everything that was measured to this file")
     parser.add_argument(
         "--against", type=Path, metavar="FILE", help="an earlier run's JSON; say what became worse by more than 10 %%"

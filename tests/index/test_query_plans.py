@@ -6,7 +6,6 @@ import inspect
 import re
 import sqlite3
 from collections.abc import Callable
-from functools import partial
 from itertools import chain, combinations
 from types import ModuleType
 
@@ -18,7 +17,6 @@ from app.index import (
     conversation_list,
     conversation_lookup,
     conversation_rows,
-    event_outline,
     event_rows,
     facet_counts,
     filter_sql,
@@ -92,14 +90,13 @@ def narrowed() -> dict[str, Sql]:
         "size of a log": event_rows._count_log_sql(),
         "length of a log": event_rows._length_sql(),
         **{f"an end of a log {last=}": event_rows._end_sql(last=last) for last in (False, True)},
-        "turns": event_outline._turns_sql(),
-        "marks": event_outline._marks_sql(),
         "final response": event_rows._responses_sql(),
         "known events": event_rows._known_sql(100),
         "directories": event_rows._directories_sql(100),
         "whole log": event_rows._rows_sql(),
         "next of a walk": conversation_lookup._walk_sql(),
         "seen by id": conversation_lookup._some_sql(100),
+        "seen by key": conversation_lookup._keyed_sql(),
     }
 
 
@@ -175,18 +172,10 @@ def test_a_page_with_a_range_of_its_order_walks_that_range(database: sqlite3.Con
         assert f"(archived=? AND {order.column}>? AND {order.column}<?)" in plan(database, sql)[0]
 
 
-@pytest.mark.parametrize(
-    "maker",
-    [
-        event_outline._kinds_sql,
-        event_outline._bins_sql,
-        *(partial(event_rows._starts_sql, said=said) for said in (False, True)),
-    ],
-)
-def test_an_outline_groups_the_rows_of_one_conversation(database: sqlite3.Connection, maker: Callable[[], Sql]) -> None:
-    steps = plan(database, maker())
-    assert "SEARCH event USING PRIMARY KEY (conversation=?)" in steps
-    assert not [step for step in steps if step.startswith("SCAN") or "AUTOMATIC" in step]
+def test_sections_are_found_in_the_rows_of_one_conversation(database: sqlite3.Connection) -> None:
+    assert "SEARCH event USING PRIMARY KEY (conversation=?)" in plan(database, event_rows._said_sql())
+    steps = [step for step in plan(database, event_rows._STARTS) if " event " in step]
+    assert steps == ["SEARCH event USING PRIMARY KEY (conversation=? AND seq>?)"] * 2
 
 
 @pytest.mark.parametrize("maker", [facet_counts._sums_sql, facet_counts._workspaces_sql])
@@ -221,6 +210,7 @@ WRITING |= {"_insert_info_sql", "_insert_sql", "_update_sql", "_upsert_sql", "_u
 SEEN = {
     conversation_lookup: {"_find_sql", "_locate_sql", "_prefix_sql", "_signatures_sql", "_children_sql"}
     | {"_behind_sql", "_totals_sql", "_active_sql", "_newest_sql", "_walk_sql", "_some_sql", "_dirty_sql"}
+    | {"_keyed_sql"}
     | {"_placements_sql", "_unreadable_sql"},
     conversation_list: {"_families_sql", "ordered_sql", "walking_sql", "reading_sql", "count_sql", "located_sql"},
     event_rows: {
@@ -233,7 +223,7 @@ SEEN = {
         "_has_sql",
         "_between_sql",
         "_count_log_sql",
-        "_starts_sql",
+        "_said_sql",
         "_responses_sql",
         "_known_sql",
         "_directories_sql",
@@ -242,7 +232,6 @@ SEEN = {
     },
     facet_counts: {"facets_sql", "_sums_sql", "_workspaces_sql", "_usage_sql", "_amounts_sql"},
     activity: {"_hours_sql", "_spans_sql"},
-    event_outline: {"_kinds_sql", "_turns_sql", "_marks_sql", "_bins_sql"},
     conversation_rows: {"known_sql", "_doomed_sql"},
 }
 

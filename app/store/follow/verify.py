@@ -22,7 +22,16 @@ from ...files.layout import ConversationDir
 from ...files.log import event_log
 from ...files.metadata_reader import Reader
 from ...files.row_reader import read_rows, read_signatures
-from ...index import activity, consistency, conversation_lookup, conversation_rows, event_rows, messages
+from ...index import (
+    activity,
+    consistency,
+    conversation_lookup,
+    conversation_rows,
+    event_rows,
+    log_blocks,
+    messages,
+    tally,
+)
 from ...index.conversation_rows import KnownRow
 from ...index.engine import Index
 from ...model.conversation import ConversationRow
@@ -91,9 +100,8 @@ async def verify(
         yield Difference(dashed(conversation_id or directory), "directory", _ABSENT, f"a second one: {directory}")
     async for difference in _check_database(context, fix=fix, whole=sample is None):
         yield difference
-    if sample is None:
-        async for difference in _check_activity(context, fix=fix):
-            yield difference
+    for difference in await _check_events(context, fix=fix) if sample is None else []:
+        yield difference
     chosen = directories if sample is None else sorted(random.sample(directories, min(sample, len(directories))))
     for begin in range(0, len(chosen), BATCH):
         batch = [layout.conversation_dir(directory) for directory in chosen[begin : begin + BATCH]]
@@ -106,6 +114,8 @@ async def verify(
             known = (await conversation_lookup.count_totals(connection)).conversations
         require_plausible(context.root, len(directories), known)
     async for difference in _find_extra(context, {*directories}, fix=fix):
+        yield difference
+    for difference in await _check_tally(context, fix=fix) if sample is None else []:
         yield difference
 
 
@@ -136,16 +146,33 @@ async def _check_database(context: StoreContext, *, fix: bool, whole: bool) -> A
         yield Difference(_ABSENT, "orphan", f"rows of conversation key {key}, which does not exist", _ABSENT, fix)
 
 
-async def _check_activity(context: StoreContext, *, fix: bool) -> AsyncIterator[Difference]:
+async def _check_events(context: StoreContext, *, fix: bool) -> list[Difference]:
+    """Compare the kept counts of events with the event rows."""
     try:
         async with context.index.read() as connection:
             keys = await activity.list_miscounted(connection)
+            blocks = await log_blocks.list_miscounted(connection)
     except IndexDamaged:  # told by `_check_database`
-        return
+        return []
     if keys and fix:
         await context.index.write(partial(activity.recount_activity, keys=keys))
-    for key in keys:
-        yield Difference(_ABSENT, "activity", f"wrong counts of events of conversation key {key}", _ABSENT, fix)
+    if blocks and fix:
+        await context.index.write(partial(log_blocks.recount, changed=blocks))
+    wrong = "wrong counts of events of conversation key"
+    found = [Difference(_ABSENT, "activity", f"{wrong} {key}", _ABSENT, fix) for key in keys]
+    return found + [Difference(_ABSENT, "block", f"{wrong} {key} from {seq} on", _ABSENT, fix) for key, seq in blocks]
+
+
+async def _check_tally(context: StoreContext, *, fix: bool) -> list[Difference]:
+    """Compare the kept counts of conversations with the rows. Call it last, because a wrong row is counted as it is."""
+    try:
+        async with context.index.read() as connection, connection.snapshot():
+            wrong = await tally.list_miscounted(connection)
+    except IndexDamaged:  # told by `_check_database`
+        return []
+    if wrong and fix:
+        await context.index.write(tally.recount)
+    return [Difference(_ABSENT, "tally", f"wrong counts of conversations: {name}", _ABSENT, fix) for name in wrong]
 
 
 async def _list_unsound(index: Index) -> list[str]:

@@ -6,9 +6,9 @@ Every second it stats:
 - the root, whose times show new and removed directories;
 - three files of each conversation that was updated today, has an owner, has unsettled rows, or changed lately.
 
-In every minute, spread evenly, it stats:
+In every walk, which takes a minute or, in a store of more than `_RATE` * `WALK_S` conversations, longer, it stats:
 - two directories of every other conversation, which shows added and replaced files;
-- the files of a tenth of these conversations (a different tenth each minute), which also shows overwritten files.
+- the files of a tenth of these conversations (a different tenth each walk), which also shows overwritten files.
 
 Signatures are streamed from the index and never kept in memory. The owner of a conversation costs one stat; a lease
 file is opened only if it changed. Only the leader watches (`app.store.follow.leader`).
@@ -20,7 +20,7 @@ import asyncio
 import logging
 import math
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
@@ -46,6 +46,8 @@ log = logging.getLogger(__name__)
 
 TICK_S = 1.0
 WALK_S = 50.0
+_RATE = 4000.0
+"""The maximum number of conversations per second in a walk: so many take less than 5 % of one core."""
 FULL_EVERY = 10
 """The files of each conversation are compared once in this many walks over all conversations."""
 
@@ -77,19 +79,27 @@ class _Walk:
     full: bool = False
     began_ns: int = field(default_factory=time.time_ns)
     began: float = field(default_factory=time.monotonic)
-    after: int = 0
+    after: str = ""
     done: int = 0
     over: bool = False
 
-    def may_skip(self, root: Path, indexed: IndexedState) -> bool:
-        """Whether a conversation's files need no comparison in this walk."""
-        if self.full or indexed.key % FULL_EVERY == self.number % FULL_EVERY:
+    @property
+    def seconds(self) -> float:
+        """The seconds that the walk takes."""
+        return max(WALK_S, self.total / _RATE)
+
+    def list_due(self, root: Path, some: Sequence[tuple[int, str]]) -> list[int]:
+        """Return the keys of those of the conversations (key, directory) whose files must be compared in this walk."""
+        return [key for key, directory in some if not self._may_skip(root, key, directory)]
+
+    def _may_skip(self, root: Path, key: int, directory: str) -> bool:
+        if self.full or key % FULL_EVERY == self.number % FULL_EVERY:
             return False
-        return 0 < fingerprint.changed_ns(root, indexed.directory) < self.since_ns
+        return 0 < fingerprint.changed_ns(root, directory) < self.since_ns
 
     def step(self) -> int:
-        """Return the number of conversations that are due now, so that the walk takes `WALK_S`."""
-        due = int(self.total * (time.monotonic() - self.began + TICK_S) / WALK_S) - self.done
+        """Return the number of conversations that are due now."""
+        due = int(self.total * (time.monotonic() - self.began + TICK_S) / self.seconds) - self.done
         return max(due, _LEAST_STEP)
 
 
@@ -265,21 +275,24 @@ class Watcher:
     async def _walk_on(self, limit: int = 0) -> int:
         """Continue the walk over all conversations, and begin the next walk when it is time."""
         if self._walk.over:
-            if time.monotonic() < self._walk.began + WALK_S and not limit:
+            if time.monotonic() < self._walk.began + self._walk.seconds and not limit:
                 return 0
             self._walk = await self._next_walk()
         walk = self._walk
         limit = limit or walk.step()
         async with self._context.index.read() as connection:
-            rows = await conversation_lookup.list_after(connection, walk.after, limit)
-        changed = await self._check(rows, walk)
-        walk.done += len(rows)
-        if len(rows) < limit:
+            some = await conversation_lookup.list_after(connection, walk.after, limit)
+        due = await asyncio.to_thread(walk.list_due, self._context.root, some)
+        async with self._context.index.read() as connection:
+            rows = await conversation_lookup.list_states(connection, due)
+        changed = await self._check(rows)
+        walk.done += len(some)
+        if len(some) < limit:
             walk.over = True
             finish = partial(state.set_state, last_sweep_at=time.time_ns() // 1000, last_error=None)
             await self._context.index.write(finish)
         else:
-            walk.after = rows[-1].key
+            walk.after = some[-1][1]
         return changed
 
     async def _next_walk(self, *, full: bool = False) -> _Walk:
@@ -293,21 +306,19 @@ class Watcher:
         async with self._context.index.read() as connection:
             return (await conversation_lookup.count_totals(connection)).conversations
 
-    async def _check(self, rows: list[IndexedState], walk: _Walk | None = None) -> int:
-        """Compare conversations with their files, except those that the walk may skip, and ingest changes."""
+    async def _check(self, rows: list[IndexedState]) -> int:
+        """Compare conversations with their files, and ingest changes."""
         if not rows:
             return 0
-        changes = await asyncio.to_thread(self._find_changes, rows, walk)
+        changes = await asyncio.to_thread(self._find_changes, rows)
         if changes.owners:
             await self._context.index.write(partial(ownership.set_owners, owned=changes.owners))
         return await self._ingest(changes.directories)
 
-    def _find_changes(self, rows: list[IndexedState], walk: _Walk | None) -> _Changes:
+    def _find_changes(self, rows: list[IndexedState]) -> _Changes:
         root = self._context.root
         changes = _Changes({}, [])
         for indexed in rows:
-            if walk is not None and walk.may_skip(root, indexed):
-                continue
             signature = fingerprint.signature(root, indexed.directory)
             if signature != indexed.signature or signature == UNTRUSTED or indexed.events_behind:
                 changes.directories[ConversationDir(indexed.directory, indexed.id)] = signature

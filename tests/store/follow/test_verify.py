@@ -70,18 +70,18 @@ _COPIED = (
 )
 
 KINDS: dict[str, tuple[Damage, set[str]]] = {
-    "row gone": (sql(f"DELETE FROM conversation WHERE uuid = '{make_id(1)}'"), {"row", "orphan"}),
+    "row gone": (sql(f"DELETE FROM conversation WHERE uuid = '{make_id(1)}'"), {"row", "orphan", "tally"}),
     "row extra": (
         sql(
             f"INSERT INTO conversation (id, uuid, directory, {_COPIED}) SELECT 99, 'f'||substr(uuid, 2),"
             f" 'f'||substr(uuid, 2), {_COPIED} FROM conversation LIMIT 1"
         ),
-        {"row"},
+        {"row", "tally"},
     ),
     "title changed in the index": (sql("UPDATE conversation SET title = 'other' WHERE id = 1"), {"title"}),
     "title changed on disk": (edit("meta.json", title="other"), {"title", "info.title"}),
     "status changed on disk": (edit("base_state.json", execution_status="stuck"), {"status", "info.execution_status"}),
-    "time changed in the index": (sql("UPDATE conversation SET updated_at = 1 WHERE id = 1"), {"updated_at"}),
+    "time changed in the index": (sql("UPDATE conversation SET updated_at = 1 WHERE id = 1"), {"updated_at", "tally"}),
     "body gone": (sql("DELETE FROM conversation_info WHERE conversation = 1"), {"info.id", "info.title"}),
     "body changed": (
         sql("UPDATE conversation_info SET body = CAST(replace(body, 'a/model', 'b/model') AS BLOB)"),
@@ -99,6 +99,8 @@ KINDS: dict[str, tuple[Damage, set[str]]] = {
         {"preview"},
     ),
     "counts of events changed": (sql("UPDATE activity SET events = events + 1"), {"activity"}),
+    "counts of conversations changed": (sql("UPDATE tally SET number = number + 1 WHERE facet = ''"), {"tally"}),
+    "counts of a long log changed": (sql("INSERT INTO log_block VALUES (1, 7, 'X', 'user', '', 3, 0)"), {"block"}),
     "event row gone": (sql("DELETE FROM event WHERE conversation = 1 AND seq = 1"), {"event 1"}),
     "event row extra": (
         sql("INSERT INTO event (conversation, seq, event_id, kind, source) VALUES (1, 7, 'abcdef01', 'X', 'user')"),

@@ -1,0 +1,202 @@
+"""The counts of events in the blocks of long logs, and what is read from them."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections import Counter
+from contextlib import closing
+from pathlib import Path
+from random import Random
+
+from app.index import event_copies, event_outline, event_rows, log_blocks
+from app.index.event_outline import BINS, Bin, Outline
+from app.index.log_blocks import BLOCK, ROWS_READ
+from app.index.sqlite import migrations
+from app.index.sqlite.database import Index
+from app.model.event import EventFacts, EventRow, LogChange
+from app.model.filters import EventFilter
+from app.model.ids import ConversationId, EventName
+from tests.builders import make_id
+from tests.index.builders import make_row, put
+from tests.index.plans import plan
+
+ONE = ConversationId(make_id(1))
+SHAPES = (
+    ("MessageEvent", "user", None),
+    ("MessageEvent", "agent", None),
+    ("ActionEvent", "agent", "file_editor"),
+    ("ActionEvent", "agent", "terminal"),
+    ("AgentErrorEvent", "agent", "terminal"),
+    ("Condensation", "environment", ""),
+    ("Condensation", "environment", None),
+)
+
+
+def make_event(random: Random, seq: int) -> EventRow:
+    kind, source, tool = random.choice(SHAPES)
+    reason = "torn" if random.random() < 0.01 else None
+    return EventRow(EventName(seq, f"event-{seq}"), EventFacts(kind, source, seq, tool, ""), reason)
+
+
+async def apply(index: Index, *changes: LogChange) -> None:
+    await index.write(lambda connection: event_rows.apply_changes(connection, changes))
+
+
+async def miscounted(index: Index) -> list[tuple[int, int]]:
+    async with index.read() as connection:
+        return await log_blocks.list_miscounted(connection)
+
+
+async def blocks(index: Index) -> list[tuple[object, ...]]:
+    await index.write(lambda _: None)
+    with closing(sqlite3.connect(index.path)) as db:
+        return db.execute("SELECT * FROM log_block ORDER BY conversation, block, kind, source, tool").fetchall()
+
+
+def count_plainly(rows: list[EventRow]) -> Outline:
+    """Return the outline as it is defined: one look at each event."""
+    length = rows[-1].name.seq + 1
+    kinds = Counter((row.facts.kind, row.facts.source, row.facts.tool or None) for row in rows)
+    bins: dict[int, Counter[str]] = {}
+    turns = []
+    marks = []
+    for row in rows:
+        kind, source, _, tool, *_ = row.facts
+        is_turn = (kind, source) == ("MessageEvent", "user")
+        is_error = kind == "AgentErrorEvent" or row.unreadable is not None
+        here = bins.setdefault(row.name.seq * BINS // length, Counter())
+        here["all"] += 1
+        here["user"] += is_turn
+        here["edits"] += (kind, tool) == ("ActionEvent", "file_editor")
+        here["errors"] += is_error
+        if is_turn and row.unreadable is None:
+            turns.append(event_outline.Turn(*row.name, row.facts.timestamp_us, ""))
+        if is_error or kind == "Condensation":
+            marks.append(event_outline.Mark(*row.name, kind, tool))
+    order = sorted(kinds.items(), key=lambda one: (-one[1], one[0][:2], one[0][2] or ""))
+    return Outline(
+        total=len(rows),
+        unreadable=sum(row.unreadable is not None for row in rows),
+        last_seq=length - 1,
+        kinds=[(*kind, number) for kind, number in order],
+        turns=turns[: event_outline.TURNS_MAX],
+        marks=marks[: event_outline.MARKS_MAX],
+        bins=[
+            Bin(
+                number,
+                one["user"],
+                one["edits"],
+                one["errors"],
+                one["all"] - one["user"] - one["edits"] - one["errors"],
+            )
+            for number, one in sorted(bins.items())
+        ],
+    )
+
+
+async def test_an_outline_is_that_of_a_look_at_each_event(index: Index) -> None:
+    random = Random(5)  # noqa: S311 - made-up data
+    for number, length in enumerate((1, ROWS_READ, ROWS_READ + 1, 5000, 40_000), 1):
+        seqs = [seq for seq in range(length) if seq == length - 1 or random.random() < 0.9]
+        rows = [make_event(random, seq) for seq in seqs]
+        await put(index, make_row(number))
+        await apply(index, LogChange(number, rows, []))
+        async with index.read() as connection:
+            outline = await event_outline.read_outline(connection, ConversationId(make_id(number)))
+        assert outline == count_plainly(rows)
+
+
+async def test_counts_by_kind_and_source_are_those_of_a_look_at_each_event(index: Index) -> None:
+    random = Random(7)  # noqa: S311 - made-up data
+    rows = [make_event(random, seq) for seq in range(3000)]
+    await put(index, make_row(1))
+    await apply(index, LogChange(1, rows, []))
+    readable = [row.facts for row in rows if row.unreadable is None]
+    async with index.read() as connection:
+        for kind in ("MessageEvent", "AgentErrorEvent", "Nothing", None):
+            for source in ("user", "agent", None):
+                asked = EventFilter(kind=kind, source=source)
+                expected = [one for one in readable if kind in (one.kind, None) and source in (one.source, None)]
+                assert await event_rows.count_events(connection, ONE, asked) == len(expected)
+        assert await event_rows.count_log(connection, ONE) == (3000, 2999)
+
+
+async def test_any_changes_leave_the_counts_of_the_event_rows(index: Index) -> None:
+    random = Random(11)  # noqa: S311 - made-up data
+    await put(index, make_row(1), make_row(2))
+    for _ in range(60):
+        seqs = random.sample(range(ROWS_READ - BLOCK, ROWS_READ + 3 * BLOCK), 40)
+        gone = [EventName(seq, f"event-{seq}") for seq in seqs[30:]]
+        await apply(index, LogChange(random.randint(1, 2), [make_event(random, seq) for seq in seqs[:30]], gone))
+        assert await miscounted(index) == []
+    assert await blocks(index)
+    await index.write(event_rows.delete_all)
+    assert await blocks(index) == []
+
+
+async def test_a_short_log_has_no_blocks(index: Index) -> None:
+    random = Random(13)  # noqa: S311 - made-up data
+    await put(index, make_row(1))
+    await apply(index, LogChange(1, [make_event(random, seq) for seq in range(ROWS_READ)], []))
+    assert await blocks(index) == []
+
+
+async def test_wrong_counts_are_found_and_counted_anew(index: Index) -> None:
+    random = Random(17)  # noqa: S311 - made-up data
+    await put(index, make_row(1))
+    await apply(index, LogChange(1, [make_event(random, seq) for seq in range(ROWS_READ + 2 * BLOCK)], []))
+    with closing(sqlite3.connect(index.path)) as db:
+        db.execute(
+            "UPDATE log_block SET events = events + 1 WHERE block = ? AND kind = 'Condensation'",
+            [1 + ROWS_READ // BLOCK],
+        )
+        db.commit()
+    wrong = await miscounted(index)
+    assert wrong == [(1, ROWS_READ + BLOCK)]
+    await index.write(lambda connection: log_blocks.recount(connection, wrong))
+    assert await miscounted(index) == []
+
+
+async def test_copied_events_are_counted(index: Index) -> None:
+    random = Random(19)  # noqa: S311 - made-up data
+    await put(index, make_row(1), make_row(2))
+    await apply(index, LogChange(1, [make_event(random, seq) for seq in range(ROWS_READ + BLOCK)], []))
+    two = ConversationId(make_id(2))
+    await index.write(
+        lambda connection: event_copies.copy_events(connection, ONE, two, first=0, last=ROWS_READ + BLOCK // 2)
+    )
+    assert {row[0] for row in await blocks(index)} == {1, 2}
+    assert await miscounted(index) == []
+
+
+async def test_the_migration_counts_the_events_of_an_older_index(path: Path, index: Index) -> None:
+    random = Random(23)  # noqa: S311 - made-up data
+    await put(index, make_row(1))
+    await apply(index, LogChange(1, [make_event(random, seq) for seq in range(ROWS_READ + 3 * BLOCK)], []))
+    before = await blocks(index)
+    await index.close()
+    migrations.downgrade(path, "0010")
+    migrations.upgrade(path)
+    with closing(sqlite3.connect(path)) as db:
+        assert (
+            db.execute("SELECT * FROM log_block ORDER BY conversation, block, kind, source, tool").fetchall() == before
+        )
+
+
+def test_an_outline_reads_only_the_first_rows_of_a_log_and_its_blocks(database: sqlite3.Connection) -> None:
+    bounded = "SEARCH event USING PRIMARY KEY (conversation=? AND seq"
+    for sql in (
+        event_outline._KINDS,
+        event_outline._BINS,
+        event_rows._count_log_sql(),
+        event_rows.count_sql(("kind",)),
+    ):
+        steps = [step for step in plan(database, sql) if step.startswith(("SCAN event", "SEARCH event"))]
+        assert [
+            step for step in steps if not step.startswith((bounded, "SEARCH event USING PRIMARY KEY (conversation=?)"))
+        ] == []
+        assert any(step.startswith(bounded) for step in steps)
+    for sql, name in ((event_outline._TURNS, "ix_event_turns"), (event_outline._MARKS, "ix_event_marks")):
+        steps = plan(database, sql)
+        assert [step for step in steps if " event " in step] == [f"SEARCH event USING INDEX {name} (conversation=?)"]
+        assert not [step for step in steps if "TEMP B-TREE" in step]
