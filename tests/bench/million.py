@@ -167,7 +167,7 @@ def _make_template(random: Random, number: int) -> ConversationRow:
         "kind": "LocalWorkspace",
     }
     state["agent"]["llm"]["model"] = f"vendor/model-{number % 7}"
-    meta["tags"] = {"area": ("backend", "frontend", "docs")[number % 3]}
+    state["tags"] = meta["tags"] = {"area": ("backend", "frontend", "docs")[number % 3]}
     return fold(ConversationFiles(uuid, uuid, meta, 0, state, LogSummary(), _BEGIN_US))
 
 

@@ -15,6 +15,7 @@ from app import ConversationStore
 from app.files.layout import ConversationDir
 from app.files.metadata_reader import Reader
 from app.files.row_reader import read_rows
+from app.index import tally
 from app.index.connections import WriteConnection
 from app.index.dialect import Sql
 from app.index.messages import clear_messages
@@ -44,6 +45,7 @@ async def is_rebuilt_equal(store: ConversationStore) -> bool:
     def write(connection: WriteConnection) -> None:
         clear_messages(connection)
         connection.execute_many(_FORGET, [{}])
+        tally.recount(connection)
 
     await store.index.write(write)
     await store.sync()

@@ -15,7 +15,7 @@ from app.errors import ConversationNotFound, StoreUnavailable
 from app.files import layout
 from app.files.layout import ConversationDir
 from app.files.row_reader import read_rows
-from app.index import change_feed, conversation_lookup, conversation_rows, state
+from app.index import change_feed, conversation_lookup, conversation_rows, state, tally
 from app.index.connections import ReadConnection, WriteConnection
 from app.index.dialect import Sql
 from app.index.messages import clear_messages
@@ -47,6 +47,7 @@ async def test_an_event_that_is_appended_before_the_log_is_read_hides_none_of_th
         def write(connection: WriteConnection) -> None:
             clear_messages(connection)
             connection.execute_many(_FORGET, [{}])
+            tally.recount(connection)
 
         await store.index.write(write)
 
