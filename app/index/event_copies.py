@@ -45,6 +45,6 @@ def copy_events(
         here: dict[str, object] = {"source": source_key, "first": first, "last": last}
         copied = index.fetch_all(_COPY_EVENTS_SQL, here | {"target": key})
         add_activity(index, [(key, time_us) for time_us, *_ in copied])
-        log_blocks.add_counts(index, [log_blocks.Counted(key, *row[1:], unreadable=None) for row in copied])
+        log_blocks.add_counts(index, [log_blocks.Counted._make((key, *row[1:], None)) for row in copied])
         index.fetch_all(_COPY_EDITS_SQL, here | {"target": key})
         write_messages(index, [MessageText(key, *row) for row in index.fetch_all(_TEXTS_SQL, here)])

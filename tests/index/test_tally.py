@@ -194,14 +194,8 @@ def test_facets_of_all_read_no_conversation(database: sqlite3.Connection) -> Non
     ):
         steps = plan(database, sql)
         assert not [step for step in steps if " conversation" in step]
-    [[only]] = [
-        [
-            step
-            for step in plan(database, facet_counts.facets_sql(((FacetKind.MODEL, False),), LISTED))
-            if "ix_tally_number" in step
-        ]
-    ]
-    assert only == "SEARCH tally USING COVERING INDEX ix_tally_number (facet=? AND archived=?)"
+    steps = plan(database, facet_counts.facets_sql(((FacetKind.MODEL, False),), LISTED))
+    assert "SEARCH tally USING COVERING INDEX ix_tally_number (facet=? AND archived=?)" in steps
 
 
 def test_a_count_in_a_span_of_time_reads_two_days(database: sqlite3.Connection) -> None:
