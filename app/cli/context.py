@@ -21,7 +21,7 @@ from ..settings import Settings
 from ..store.context import require_store
 from ..store.follow.full_sync import SyncReport
 from ..store.store import ConversationStore
-from .output import LateBar, warn
+from .output import LateBar, format_age, warn
 from .registration import PYDANTIC_PREFIX, OptionGroup
 
 T = TypeVar("T")
@@ -92,12 +92,13 @@ class CommandContext:
     def run_synced(self, work: Callable[[ConversationStore], Awaitable[T]], *, exact: bool = False) -> T:
         """Do the same as `run`, but sync the index first unless --no-sync is given.
 
-        While a server keeps the index up to date, its index is used as it is unless the answer must be `exact`.
+        Unless the answer must be `exact`, the index is used as it is while a server keeps it up to date, and also if it
+        has so many conversations that the sync would take seconds. Then a warning says how old the index is.
         """
 
         async def run(store: ConversationStore) -> T:
-            is_current = self.no_sync or (not exact and await store.is_followed_elsewhere())
-            if not is_current and not (await sync(store)).conversations:
+            is_usable = self.no_sync or (not exact and await _is_usable(store))
+            if not is_usable and not (await sync(store)).conversations:
                 warn(f"convstore: no conversation directories in {self.settings.shown_root}")
             if store.index.building:
                 warn(f"convstore: the index is still being built; it lists {store.index.building} conversations")
@@ -162,6 +163,20 @@ DirContextOptions = Annotated[CommandContext, OptionGroup(make_dir_context, at_e
 SyncDirContextOptions = Annotated[
     CommandContext, OptionGroup(_make_sync_dir_context, at_end=("index", "no_sync", "json"))
 ]
+
+
+async def _is_usable(store: ConversationStore) -> bool:
+    """Whether the index answers without a sync. If it may be old, say so."""
+    if await store.is_followed_elsewhere():
+        return True
+    old = await store.find_old_comparison()
+    if old is None:
+        return False
+    warn(
+        f"convstore: the index of {old.conversations:,} conversations was last compared with the files "
+        f"{format_age(old.age_s)} ago; `convstore index sync` compares it now"
+    )
+    return True
 
 
 def make_settings(**given: object) -> Settings:

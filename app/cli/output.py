@@ -113,6 +113,16 @@ def warn(line: str) -> None:
     err.print(printable(line), style="yellow")
 
 
+_UNITS = ((86_400, "day"), (3600, "hour"), (60, "minute"), (1, "second"))
+
+
+def format_age(seconds: float) -> str:
+    """Return an age as in "3 hours", rounded down."""
+    size, name = next((unit for unit in _UNITS if seconds >= unit[0]), _UNITS[-1])
+    number = int(seconds // size)
+    return f"{number:,} {name}" if number == 1 else f"{number:,} {name}s"
+
+
 def print_warning(warning: str | None) -> None:
     """Print the warning of a change that is saved on disk but not yet in the index."""
     if warning is not None:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import shutil
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from tests.builders import make_conversation, make_foreign, make_id, second_process
+from app.store.read import reader
+from tests.builders import index_path, make_conversation, make_foreign, make_id, second_process
 from tests.cli.conftest import Command
 
 _LEADER = """
@@ -122,6 +125,26 @@ def test_a_store_behind_a_link_is_named_as_it_was_given_and_as_it_is(tmp_path: P
     link.symlink_to("nothing")
     ran = convstore("count", "--store", link)
     assert (ran.code, f"{link} (that is {tmp_path / 'nothing'}) is not a directory" in ran.err) == (2, True)
+
+
+def test_an_index_of_very_many_conversations_is_used_as_it_is_and_says_how_old(
+    root: Path, convstore: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reader, "MANY", 2)
+    make_conversation(root, 1)
+    assert convstore("count", "--store", root).out == "1\n"
+    make_conversation(root, 2)
+    assert convstore("count", "--store", root)[1:] == ("2\n", "")
+    with closing(sqlite3.connect(index_path(root))) as db:
+        db.execute("UPDATE sync_state SET last_sweep_at = last_sweep_at - 7200 * 1000000")
+        db.commit()
+    make_conversation(root, 3)
+    ran = convstore("count", "--store", root)
+    told = "the index of 2 conversations was last compared with the files 2 hours ago; `convstore index sync` compares"
+    assert (ran.code, ran.out, told in ran.err) == (0, "2\n", True)
+    assert convstore("count", "--store", root, "--no-sync")[1:] == ("2\n", "")
+    assert convstore("index", "sync", "--store", root).code == 0
+    assert convstore("count", "--store", root).out == "3\n"
 
 
 def test_list_notices_what_other_programs_did_unless_told_not_to(root: Path, convstore: Command) -> None:

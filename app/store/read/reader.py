@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import aclosing, asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import orjson
 
@@ -33,7 +34,7 @@ from ...model.ids import ConversationId, EventName, dashed
 from ...model.page import EventOrder, HitOrder, View
 from ...settings import Settings
 from ..context import StoreContext, make_reader, require_directory, require_files
-from ..follow.derivation import adopt_index_settings, make_sync_context
+from ..follow.derivation import adopt_index_settings, describe_derivation, make_sync_context
 from ..follow.full_sync import OnProgress, SyncReport, ignore_progress, sync
 from ..follow.index_repair import replace_unusable
 from ..follow.leader import has_leader_elsewhere
@@ -50,6 +51,17 @@ from .walk import walk_pages
 
 _ANY = ConversationFilter()
 _ANY_EVENT = EventFilter()
+
+
+MANY = 100_000
+"""The number of conversations from which a comparison of all of them with the index takes seconds."""
+
+
+class OldComparison(NamedTuple):
+    """The number of conversations in the index, and the seconds since it was last compared with the files."""
+
+    conversations: int
+    age_s: float
 
 
 class StoreReader(IndexReader):
@@ -139,6 +151,23 @@ class StoreReader(IndexReader):
         async with self.index.read() as connection:
             state = await get_state(connection)
         return state.phase == "idle" and state.last_sweep_at is not None and state.last_error is None
+
+    async def find_old_comparison(self) -> OldComparison | None:
+        """Return when the index was last compared with the files, if comparing it now would take seconds.
+
+        None means that the index has fewer than `MANY` conversations, or that only a sync makes it usable: it is
+        incomplete, or its rows have another derivation.
+
+        Raises:
+            IndexBusy: another process is the leader, and its derivation is unknown to this version.
+        """
+        await adopt_index_settings(self.context)
+        index_state, totals = await self.get_status()
+        compared_us = index_state.last_sweep_at
+        is_usable = index_state.phase == "idle" and index_state.derived_by == describe_derivation(self.reader)
+        if totals.conversations < MANY or compared_us is None or not is_usable:
+            return None
+        return OldComparison(totals.conversations, max(0.0, time.time() - compared_us / 1e6))
 
     async def verify(
         self, *, fix: bool = False, sample: int | None = None, on_verified: OnVerified = ignore_verified
