@@ -8,7 +8,7 @@ The packages, from the top; imports point down only (import-linter checks this):
     store   the use cases, where files and index meet
     index   the SQLite index and all SQL              files   conversation directories, the truth
     model   pure: ids, events, the fold from files to a row, filters, page tokens
-    settings, logs, errors, locks, exclusive_rename, filesystem, processes, raw_search
+    settings, logs, trail, errors, locks, exclusive_rename, filesystem, processes, raw_search
 
 The names in `__all__` are the library's API; docs/library.md describes them.
 

@@ -9,11 +9,21 @@ from __future__ import annotations
 import json
 import logging
 import logging.config
+import os
 import sys
 import unicodedata
+from contextlib import suppress
 from contextvars import ContextVar
 from datetime import UTC, datetime
+from io import BufferedWriter, FileIO, TextIOWrapper
+from logging.handlers import WatchedFileHandler
+from pathlib import Path
 from typing import Any
+
+from .errors import InvalidSettings
+from .trail import LOGGER
+
+_LINE_MAX_BYTES = 1 << 16
 
 request_id: ContextVar[str] = ContextVar("request_id", default="")
 """The id of the HTTP request that is being answered, or "" outside of a request."""
@@ -30,8 +40,12 @@ def is_plain(log_format: str) -> bool:
     return log_format == "plain" or (log_format == "auto" and sys.stderr.isatty())
 
 
-def configure(level: str, log_format: str = "auto") -> None:
-    """Send records of `level` ("debug" to "error") and above to standard error."""
+def configure(level: str, log_format: str = "auto", audit_file: Path | None = None) -> None:
+    """Send records of `level` ("debug" to "error") and above to standard error, and the audit trail also to a file.
+
+    Raises:
+        InvalidSettings: the file cannot be written to.
+    """
     formatter = PlainFormatter if is_plain(log_format) else JsonFormatter
     logging.config.dictConfig(
         {
@@ -44,12 +58,61 @@ def configure(level: str, log_format: str = "auto") -> None:
             "root": {"handlers": ["stderr"], "level": level.upper()},
             "loggers": {
                 "aiosqlite": {"level": "INFO"},
-                "audit": {"level": "INFO"},  # also where `level` is higher
+                LOGGER: {"level": "INFO"},  # also where `level` is higher
                 "alembic": {"level": "WARNING"},
                 "uvicorn.error": {"level": "INFO", "filters": [_is_of_no_socket]},
             },
         }
     )
+    send_audit_to(audit_file)
+
+
+def set_level(level: str) -> None:
+    """Change the level of a process that called `configure`."""
+    logging.getLogger().setLevel(level.upper())
+
+
+def send_audit_to(path: Path | None) -> None:
+    """Append the audit trail to a file as JSON, beside where it goes otherwise. None ends this.
+
+    Raises:
+        InvalidSettings: the file cannot be written to.
+    """
+    logger = logging.getLogger(LOGGER)
+    for handler in logger.handlers[:]:
+        logger.removeHandler(handler)
+        with suppress(OSError):  # the disk may be full; `AuditFile.handleError` has said so
+            handler.close()
+    if path is None:
+        return
+    try:
+        added = AuditFile(path)
+    except OSError as error:
+        raise InvalidSettings(
+            f"CONVSTORE_AUDIT_FILE: {path} cannot be written to ({error.strerror}); "
+            "make its directory, or name another file"
+        ) from error
+    added.setFormatter(JsonFormatter())
+    logger.addHandler(added)
+    logger.setLevel(logging.INFO)
+
+
+class AuditFile(WatchedFileHandler):
+    """A file of the audit trail, which several processes may append to, each line in one piece.
+
+    It is made with mode 0600. If it is renamed, as by logrotate, the next line makes a new one.
+    """
+
+    def _open(self) -> TextIOWrapper:
+        descriptor = os.open(self.baseFilename, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        return TextIOWrapper(BufferedWriter(FileIO(descriptor, "a"), _LINE_MAX_BYTES), "utf-8")
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
+        """Log that a line could not be written. The act itself goes on."""
+        error = sys.exc_info()[1]
+        logging.getLogger(__name__).error(
+            "the audit trail cannot be written to %s (%s): %s", self.baseFilename, error, record.getMessage()
+        )
 
 
 def _is_of_no_socket(record: logging.LogRecord) -> bool:

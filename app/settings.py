@@ -12,10 +12,17 @@ from urllib.parse import SplitResult, urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import AliasChoices, Field, SecretStr, field_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import (
+    BaseSettings,
+    DotEnvSettingsSource,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
 
 from .errors import InvalidSettings
 
+BASE_PATH_PATTERN = r"(/[A-Za-z0-9._~-]+)*"
 LOOPBACK_HOSTS = ("127.0.0.1", "localhost", "::1")
 
 
@@ -28,6 +35,11 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="CONVSTORE_", extra="ignore", populate_by_name=True)
 
+    env_file: str | None = Field(
+        default=None,
+        description="A file with settings as NAME=value lines, as for systemd's EnvironmentFile; environment variables "
+        "win. SIGHUP reads the log level from it again. With - in front, the file may be missing.",
+    )
     store: Path = Field(description="The directory that holds the conversation directories.")
     index_url: str | None = Field(
         default=None,
@@ -60,7 +72,7 @@ class Settings(BaseSettings):
     )
     base_path: str = Field(
         default="",
-        pattern=r"^(/[A-Za-z0-9._~-]+)*$",
+        pattern=f"^{BASE_PATH_PATTERN}$",
         description="The prefix of all paths behind a proxy, such as /convstore. Paths without it work, too.",
     )
     no_auth: bool = Field(default=False, description="Serve without a key. Only on a loopback address.")
@@ -69,8 +81,8 @@ class Settings(BaseSettings):
     )
     trusted_proxies: Annotated[list[str], NoDecode] = Field(
         default=[],
-        description="The proxies whose X-Forwarded-For, -Proto and -Host are believed, separated by commas: addresses, "
-        "networks such as 10.0.0.0/8, or unix for peers on a Unix socket.",
+        description="The proxies whose X-Forwarded-For, -Proto, -Host and -Prefix are believed, separated by commas: "
+        "addresses, networks such as 10.0.0.0/8, or unix for peers on a Unix socket.",
     )
     timezone: str | None = Field(
         default=None,
@@ -80,6 +92,10 @@ class Settings(BaseSettings):
     log_format: Literal["auto", "plain", "json"] = Field(
         default="auto",
         description="The format of log lines: plain, json, or auto (plain in a terminal, json elsewhere).",
+    )
+    audit_file: Path | None = Field(
+        default=None,
+        description="A file to which servers and commands append the audit trail, one JSON object a line.",
     )
     open_metrics: bool = Field(default=False, description="Answer GET /metrics without a key.")
     busy_timeout_s: float = Field(
@@ -143,6 +159,20 @@ class Settings(BaseSettings):
     followers: int = Field(
         default=500, ge=0, description="The maximum number of open sockets and event streams in each process."
     )
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Return where settings come from: arguments first, then the environment, then the file."""
+        named = init_settings().get("env_file") or os.environ.get("CONVSTORE_ENV_FILE")
+        file = find_env_file(named)
+        return (init_settings, env_settings, *([] if file is None else [DotEnvSettingsSource(settings_cls, file)]))
 
     @field_validator("api_key", "read_keys", "allowed_hosts", "trusted_proxies", mode="before")
     @classmethod
@@ -251,10 +281,39 @@ class Settings(BaseSettings):
         """Whether the server listens on this machine only."""
         return self.host in LOOPBACK_HOSTS
 
+    def read_log_level(self) -> str:
+        """Return the log level as it is in the settings file now, or the present one without a file.
+
+        Raises:
+            InvalidSettings, pydantic.ValidationError: the file cannot be used.
+        """
+        return type(self)(store=self.store, env_file=self.env_file).log_level if self.env_file else self.log_level
+
     def as_environment(self) -> dict[str, str]:
-        """Return the environment variables that give another process these settings."""
+        """Return the environment variables that give another process these settings.
+
+        A log level that comes from the settings file is left out, so that the process reads it from there.
+        """
         given = {name: getattr(self, name) for name in type(self).model_fields} | {"store": self.root}
+        if self.env_file and "CONVSTORE_LOG_LEVEL" not in os.environ:
+            del given["log_level"]
         return {f"CONVSTORE_{name.upper()}": _as_text(value) for name, value in given.items() if value is not None}
+
+
+def find_env_file(named: str | None) -> Path | None:
+    """Return the settings file, or None if none is named, or if one that may be missing is.
+
+    Raises:
+        InvalidSettings: the file does not exist.
+    """
+    if not named:
+        return None
+    path = Path(named.removeprefix("-")).expanduser()
+    if path.is_file():
+        return path
+    if named.startswith("-"):
+        return None
+    raise InvalidSettings(f"CONVSTORE_ENV_FILE: {path} is not a file; write it, or put - in front if it may be missing")
 
 
 def _host_name(given: str) -> str:

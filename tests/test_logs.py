@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import logging
 import sys
+from pathlib import Path
 
 import pytest
 
-from app import logs
+from app import logs, trail
+from app.trail import Act, Result
 
 NASTY = "a\x1b[31mred\x1b]0;title\x07\r\nINFO forged: line\u202e\u2028\ud800\x00"
 
@@ -69,3 +71,38 @@ def test_lines_are_plain_in_a_terminal(
 ) -> None:
     monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal, raising=False)
     assert logs.is_plain(log_format) is plain
+
+
+def test_the_audit_file_goes_on_after_it_was_renamed(tmp_path: Path) -> None:
+    path = tmp_path / "audit.log"
+    logs.send_audit_to(path)
+    try:
+        trail.write(Act.WRITE, Result.DONE, method="PATCH", route="/one", status=200, ids=[])
+        path.rename(tmp_path / "audit.log.1")
+        trail.write(Act.WRITE, Result.DONE, method="PATCH", route="/two", status=200, ids=["x"] * 3, key="")
+    finally:
+        logs.send_audit_to(None)
+    [first], [second] = (file.read_text().splitlines() for file in (tmp_path / "audit.log.1", path))
+    assert json.loads(first)["route"] == "/one"
+    assert {**json.loads(second), "time": 0} == {
+        "time": 0,
+        "level": "info",
+        "logger": "audit",
+        "message": "write: PATCH /two 200 result=done conversations=x,x,x",
+        "audit": "write",
+        "result": "done",
+        "method": "PATCH",
+        "route": "/two",
+        "status": 200,
+        "conversations": ["x", "x", "x"],
+    }
+
+
+def test_a_full_disk_does_not_hide_that_a_line_of_the_trail_is_lost(caplog: pytest.LogCaptureFixture) -> None:
+    logs.send_audit_to(Path("/dev/full"))
+    try:
+        trail.write(Act.WRITE, Result.DONE, method="PATCH", route="/one", status=200, ids=[])
+    finally:
+        logs.send_audit_to(None)
+    assert "the audit trail cannot be written to /dev/full ([Errno 28] No space left on device)" in caplog.text
+    assert "Traceback" not in caplog.text

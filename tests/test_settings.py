@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
+from app.errors import InvalidSettings
 from app.settings import Settings
 
 
@@ -34,3 +35,38 @@ def test_the_key_that_encrypts_is_ours_or_else_agent_servers(
         monkeypatch.setenv(name, value)
     assert Settings(store=tmp_path).secret_key == SecretStr(key)
     assert Settings(store=tmp_path, secret_key=SecretStr("given")).secret_key == SecretStr("given")
+
+
+def test_a_settings_file_comes_after_arguments_and_the_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "a.env"
+    file.write_text(f"# a comment\nCONVSTORE_STORE={tmp_path}\nCONVSTORE_PORT=1\nCONVSTORE_WORKERS=2\nexport OTHER=x\n")
+    monkeypatch.setenv("CONVSTORE_ENV_FILE", str(file))
+    monkeypatch.setenv("CONVSTORE_WORKERS", "3")
+    settings = Settings(port=4)
+    assert (settings.store, settings.port, settings.workers) == (tmp_path, 4, 3)
+    assert Settings().port == 1
+
+
+def test_a_settings_file_may_be_missing_only_if_its_name_says_so(tmp_path: Path) -> None:
+    missing = tmp_path / "missing.env"
+    assert Settings(store=tmp_path, env_file=f"-{missing}").port == 8000
+    with pytest.raises(InvalidSettings, match="is not a file; write it, or put - in front"):
+        Settings(store=tmp_path, env_file=str(missing))
+
+
+def test_the_log_level_is_read_again_from_the_settings_file_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "a.env"
+    file.write_text("CONVSTORE_LOG_LEVEL=debug\n")
+    settings = Settings(store=tmp_path, env_file=str(file))
+    assert "CONVSTORE_LOG_LEVEL" not in settings.as_environment()
+    file.write_text("CONVSTORE_LOG_LEVEL=error\n")
+    assert (settings.log_level, settings.read_log_level()) == ("debug", "error")
+    file.write_text("")
+    assert settings.read_log_level() == "info"
+    monkeypatch.setenv("CONVSTORE_LOG_LEVEL", "warning")
+    assert (settings.read_log_level(), settings.as_environment()["CONVSTORE_LOG_LEVEL"]) == ("warning", "debug")
+    assert Settings(store=tmp_path, log_level="error").read_log_level() == "error"

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import signal
 import socket
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 
 from fastapi import FastAPI
 from starlette.middleware import Middleware
@@ -38,7 +40,7 @@ from .middleware import (
     OptionsMiddleware,
     StartupErrorMiddleware,
 )
-from .process import RELOADING, STOPPING, end_process_within, is_in_terminal, on_signals
+from .process import RELOADING, REPLACES, STOPPING, end_process_within, is_in_terminal, on_signals, reload_log_level
 from .routes import (
     agents,
     archives,
@@ -104,20 +106,23 @@ def create_app(settings: Settings, keys: Sequence[str] | None = None, *, ends_pr
         keys, _ = load_keys(settings)
     valid_keys = Keys(keys, settings.state_dir, load_read_keys(settings) if keys else [])
     app_metrics = Metrics()
-    audit = Audit()
+    if REPLACES in os.environ:
+        app_metrics.worker_restarts.inc()
+    audit = Audit(app_metrics.note)
     open_paths = OPEN_PATHS | ({"/metrics"} if settings.open_metrics else frozenset())
     app = FastAPI(
         title="convstore",
         version=__version__,
         description="The conversations of an AI-agent server, listed from an index and opened from their files.",
         lifespan=_lifespan,
+        openapi_url=None,
         docs_url=None,
         redoc_url=None,
         # Append the routes directly, because include_router would build each route a second time at every start.
         routes=[*(route for router in _ROUTERS for route in router.routes), *mcp.ROUTES, *pages.ROUTES],
         middleware=[
             *([Middleware(ForwardedMiddleware, trusted=trusted)] if (trusted := settings.trusted_proxies) else []),
-            *([Middleware(BasePathMiddleware, base_path=settings.base_path)] if settings.base_path else []),
+            *([Middleware(BasePathMiddleware, base_path=base)] if (base := settings.base_path) or trusted else []),
             Middleware(ObservabilityMiddleware, metrics=app_metrics, audit=audit, unrouted=conversations.CACHED_ROUTES),
             Middleware(HostMiddleware, hosts=_allowed_hosts(settings)),
             Middleware(
@@ -145,7 +150,7 @@ def create_app(settings: Settings, keys: Sequence[str] | None = None, *, ends_pr
     app.state.started = time.monotonic()
     upkeep.install(app, settings)
     errors.install(app)
-    openapi.install(app, OPEN_PATHS, settings.base_path)
+    openapi.install(app, OPEN_PATHS)
     return app
 
 
@@ -155,7 +160,7 @@ def create_worker() -> FastAPI:
     The worker stops when its parent ends. Otherwise it would keep the socket.
     """
     settings = Settings()
-    logs.configure(settings.log_level, settings.log_format)
+    logs.configure(settings.log_level, settings.log_format, settings.audit_file)
     die_with_parent(signal.SIGTERM)
     return_large_blocks()
     return create_app(settings, ends_process=True)
@@ -172,6 +177,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
             on_signals(STOPPING, store.followers.close)
             if not is_in_terminal():
                 on_signals(RELOADING, app.state.key_files.read)
+                on_signals(RELOADING, partial(reload_log_level, settings))
         background = [
             asyncio.create_task(run_background(store)),
             asyncio.create_task(app.state.key_files.follow()),
@@ -179,7 +185,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         for task in background:
             task.add_done_callback(_report_failure)
         try:
-            async with mcp.Endpoint(store, settings) as app.state.mcp:
+            async with mcp.Endpoint(store) as app.state.mcp:
                 yield
         finally:
             if app.state.ends_process:

@@ -15,7 +15,8 @@ from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
 from .. import errors, logs
-from ..errors import InvalidConversation, ParentRefused, StoreError
+from ..errors import ConversationOwned, InvalidConversation, OwnershipLost, ParentRefused, StoreError
+from ..index.engine import Note
 from .headers import REQUEST_ID, SECURITY_HEADERS
 
 log = logging.getLogger(__name__)
@@ -97,7 +98,14 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(Exception, _unexpected)
 
 
+def note_conflict(note: Note, error: StoreError) -> None:
+    """Count a write that was refused because another program has the conversation."""
+    if isinstance(error, ConversationOwned | OwnershipLost):
+        note("lease_conflict", 1)
+
+
 async def _store_error(request: Request, error: Exception) -> JSONResponse:
+    note_conflict(request.app.state.metrics.note, cast(StoreError, error))
     route = request.scope.get("route")
     return store_error_response(cast(StoreError, error), request.method, getattr(route, "path", ""))
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from starlette.types import Scope
 
+BASE_PATH = "base_path"
+"""The name in a scope for the prefix of all paths, as the client used it. Without a prefix, it is missing."""
+
 API_KEY = "X-Session-API-Key"
 AUTHORIZATION = "Authorization"
 REQUEST_ID = "X-Request-ID"
@@ -19,6 +22,11 @@ SECURITY_HEADERS = {
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
 }
 """The headers of every answer for browsers. An HTML page has its own Content-Security-Policy."""
+
+
+def find_base_path(scope: Scope) -> str:
+    """Return the prefix that all addresses in an answer need, or "" without one."""
+    return str(scope.get(BASE_PATH, ""))
 
 
 def join_header(scope: Scope, name: bytes) -> bytes:

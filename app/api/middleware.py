@@ -13,19 +13,19 @@ import sys
 from collections.abc import Container, Iterable
 from http import HTTPStatus
 from time import perf_counter
+from urllib.parse import urlsplit
 
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from .. import logs
+from .. import logs, trail
 from ..errors import StoreError
 from ..store.read.reader import StoreReader
 from .access.audit import Audit
-from .access.audit import begin as begin_audit
 from .errors import error_response
-from .headers import INDEXED, REQUEST_ID, SECURITY_HEADERS, join_header
+from .headers import BASE_PATH, INDEXED, REQUEST_ID, SECURITY_HEADERS, find_base_path, join_header
 from .metrics import Metrics
 
 log = logging.getLogger(__name__)
@@ -38,6 +38,7 @@ _SECURITY_OF_PAGES = _SECURITY[:-1]
 _CONTENT_POLICY = _SECURITY[-1][0]
 _REQUEST_ID = REQUEST_ID.lower().encode()
 _INDEXED = INDEXED.lower().encode()
+_EVENT_STREAM = b"text/event-stream"
 _match_id = re.compile(rb"[A-Za-z0-9._-]{1,64}").fullmatch
 _match_traceparent = re.compile(rb"(?!ff)[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}(?:-.*)?").fullmatch
 _SLOW_S = 2.0
@@ -77,18 +78,24 @@ class ObservabilityMiddleware:
         request_id = given if _match_id(given) else secrets.token_hex(8).encode()
         logs.request_id.set(request_id.decode())
         logs.trace_id.set(_find_trace_id(scope))
-        begin_audit()
+        trail.begin()
         if scope["type"] == "websocket":
-            await self._app(scope, receive, send)
+            await self._count_socket(scope, receive, send)
             return
         status = 0
         seconds = 0.0
+        gauge = self._metrics.in_flight
+        gauge.inc()
 
         async def send_with_headers(message: Message) -> None:
-            nonlocal status, seconds
+            nonlocal status, seconds, gauge
             if message["type"] == "http.response.start":
                 status, seconds = message["status"], perf_counter() - began
                 headers = message["headers"]
+                if any(name == b"content-type" and value.startswith(_EVENT_STREAM) for name, value in headers):
+                    gauge.dec()
+                    gauge = self._metrics.streams
+                    gauge.inc()
                 security = _SECURITY_OF_PAGES if any(name == _CONTENT_POLICY for name, _ in headers) else _SECURITY
                 message["headers"] = [*headers, *security, (_REQUEST_ID, request_id), *_progress(scope)]
             await send(message)
@@ -102,7 +109,25 @@ class ObservabilityMiddleware:
             status = status or 500
             raise
         finally:
+            gauge.dec()
             self._record(scope, status, seconds or perf_counter() - began)
+
+    async def _count_socket(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a WebSocket on, which counts as open from its acceptance to its end."""
+        accepted = False
+
+        async def send_counted(message: Message) -> None:
+            nonlocal accepted
+            if message["type"] == "websocket.accept":
+                accepted = True
+                self._metrics.sockets.inc()
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_counted)
+        finally:
+            if accepted:
+                self._metrics.sockets.dec()
 
     def _record(self, scope: Scope, status: int, seconds: float) -> None:
         method = scope["method"] if scope["method"] in _METHODS else _OTHER
@@ -194,9 +219,10 @@ class OptionsMiddleware:
 
 
 class BasePathMiddleware:
-    """Removes the prefix from paths, so that all other code sees paths without it.
+    """Removes the prefix from paths, so that all other code sees paths without it, and adds it to redirects.
 
-    A proxy may pass the prefix on, or remove it itself.
+    The prefix is that of the settings, or the one that a trusted proxy names. A proxy may pass it on in the path, or
+    remove it itself.
     """
 
     def __init__(self, app: ASGIApp, base_path: str) -> None:
@@ -205,11 +231,30 @@ class BasePathMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on."""
-        path = scope.get("path", "")
-        if path == self._base_path or path.startswith(f"{self._base_path}/"):
-            rest = path[len(self._base_path) :] or "/"
-            scope = {**scope, "path": rest, "raw_path": rest.encode()}
-        await self._app(scope, receive, send)
+        base = find_base_path(scope) or self._base_path
+        if not base or scope["type"] not in ("http", "websocket"):
+            await self._app(scope, receive, send)
+            return
+        scope = {**scope, BASE_PATH: base}
+        path = scope["path"]
+        if path == base or path.startswith(f"{base}/"):
+            rest = path[len(base) :] or "/"
+            scope |= {"path": rest, "raw_path": rest.encode()}
+
+        async def send_with_prefix(message: Message) -> None:
+            if message["type"] == "http.response.start" and message["status"] // 100 == 3:
+                message["headers"] = [
+                    (name, _add_prefix(value, base) if name == b"location" else value)
+                    for name, value in message["headers"]
+                ]
+            await send(message)
+
+        await self._app(scope, receive, send_with_prefix)
+
+
+def _add_prefix(location: bytes, base: str) -> bytes:
+    url = urlsplit(location)
+    return url._replace(path=base.encode() + url.path).geturl()
 
 
 class BodyLimitMiddleware:

@@ -13,9 +13,9 @@ from collections.abc import Awaitable, Callable, Container
 from importlib.resources import as_file, files
 from typing import Annotated, Any
 
-from fastapi import Body, FastAPI
+from fastapi import Body, FastAPI, Request
 from fastapi.openapi.docs import get_swagger_ui_html
-from fastapi.responses import FileResponse, HTMLResponse
+from fastapi.responses import FileResponse, HTMLResponse, JSONResponse
 from pydantic import Field, WithJsonSchema
 
 from ..model.conversation import TITLE_MAX
@@ -23,12 +23,13 @@ from ..model.facets import FacetKind
 from ..model.info import TAG_KEY, TAG_VALUE_MAX
 from ..model.validation import EVENT_ID, EVENT_KIND, SOURCES
 from .errors import ErrorBody
-from .headers import API_KEY
+from .headers import API_KEY, find_base_path
 from .params import ID_SCHEMA
 
+_DOCUMENT = "/openapi.json"
 _DOCS = "/docs"
 _DOCS_FILES = ("swagger-ui-bundle.js", "swagger-ui.css", "favicon.png")
-DOCS_PATHS = frozenset({"/openapi.json", _DOCS, *(f"{_DOCS}/{name}" for name in _DOCS_FILES)})
+DOCS_PATHS = frozenset({_DOCUMENT, _DOCS, *(f"{_DOCS}/{name}" for name in _DOCS_FILES)})
 """The paths of the document and its page, which contain no data."""
 
 _FASTAPI_ERROR = "HTTPValidationError"
@@ -107,8 +108,8 @@ NewConversation = Annotated[dict[str, Any], Body(), WithJsonSchema(_NEW_SCHEMA)]
 AnyEvent = Annotated[dict[str, Any], WithJsonSchema(_EVENT_SCHEMA)]
 
 
-def install(app: FastAPI, open_paths: Container[str], base_path: str) -> None:
-    """Complete the document of `app` and serve the page. `open_paths` need no key."""
+def install(app: FastAPI, open_paths: Container[str]) -> None:
+    """Complete the document of `app`, and serve it and its page. `open_paths` need no key."""
     incomplete = app.openapi
 
     def openapi() -> dict[str, Any]:
@@ -116,10 +117,13 @@ def install(app: FastAPI, open_paths: Container[str], base_path: str) -> None:
             _complete(incomplete(), open_paths)
         return incomplete()
 
+    async def get_document(request: Request) -> JSONResponse:
+        base = find_base_path(request.scope)
+        return JSONResponse({**openapi(), **({"servers": [{"url": base}]} if base else {})})
+
     app.openapi = openapi  # type: ignore[method-assign]
-    if base_path:
-        app.servers = [{"url": base_path}]
-    _serve_page(app, base_path)
+    app.add_route(_DOCUMENT, get_document, include_in_schema=False)
+    _serve_page(app)
 
 
 def _complete(document: dict[str, Any], open_paths: Container[str]) -> None:
@@ -140,25 +144,28 @@ def _complete(document: dict[str, Any], open_paths: Container[str]) -> None:
             operation["responses"]["default"] = _ERROR
 
 
-def _serve_page(app: FastAPI, base_path: str) -> None:
-    page = get_swagger_ui_html(
-        openapi_url=f"{base_path}/openapi.json",
-        title=f"{app.title}: API",
-        swagger_js_url=f"{base_path}{_DOCS}/{_DOCS_FILES[0]}",
-        swagger_css_url=f"{base_path}{_DOCS}/{_DOCS_FILES[1]}",
-        swagger_favicon_url=f"{base_path}{_DOCS}/{_DOCS_FILES[2]}",
-        swagger_ui_parameters={"persistAuthorization": False},
-    )
-    html = bytes(page.body)
-    policy = {"Content-Security-Policy": _policy(html.decode())}
-
-    async def get_page() -> HTMLResponse:
-        return HTMLResponse(html, headers=policy)
+def _serve_page(app: FastAPI) -> None:
+    async def get_page(request: Request) -> HTMLResponse:
+        return _render_page(f"{app.title}: API", find_base_path(request.scope))
 
     app.add_api_route(_DOCS, get_page, include_in_schema=False)
     for name in _DOCS_FILES:
         with as_file(files("fastapi_offline") / "static" / name) as path:
             app.add_api_route(f"{_DOCS}/{name}", _file_endpoint(str(path)), include_in_schema=False)
+
+
+def _render_page(title: str, base: str) -> HTMLResponse:
+    script, style, icon = (f"{base}{_DOCS}/{name}" for name in _DOCS_FILES)
+    page = get_swagger_ui_html(
+        openapi_url=f"{base}{_DOCUMENT}",
+        title=title,
+        swagger_js_url=script,
+        swagger_css_url=style,
+        swagger_favicon_url=icon,
+        swagger_ui_parameters={"persistAuthorization": False},
+    )
+    page.headers["Content-Security-Policy"] = _policy(bytes(page.body).decode())
+    return page
 
 
 def _file_endpoint(path: str) -> Callable[[], Awaitable[FileResponse]]:

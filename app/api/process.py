@@ -10,15 +10,26 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable
+from socket import socket
 from types import FrameType
 
+from prometheus_client.multiprocess import mark_process_dead
+from pydantic import ValidationError
+from uvicorn.config import Config
 from uvicorn.supervisors import Multiprocess
+
+from .. import logs
+from ..errors import InvalidSettings
+from ..settings import Settings
 
 log = logging.getLogger(__name__)
 
 _FAILED_TO_START = 3
 """uvicorn's exit code if the application did not start."""
 
+
+REPLACES = "_CONVSTORE_REPLACES"
+"""This variable is in the environment of a worker that replaces a dead one."""
 
 STOPPING = (signal.SIGTERM, signal.SIGINT)
 RELOADING = (signal.SIGHUP,)
@@ -56,6 +67,19 @@ def on_signals(numbers: Iterable[signal.Signals], callback: Callable[[], None]) 
         signal.signal(number, handle)
 
 
+def reload_log_level(settings: Settings) -> None:
+    """Set the log level to that in the settings file now. If the file cannot be used, the level stays."""
+    try:
+        level = settings.read_log_level()
+    except (InvalidSettings, ValidationError, OSError) as error:
+        log.error("the settings file cannot be read again, and the log level stays: %s", error)  # noqa: TRY400
+        return
+    logs.set_level(level)
+    if level != settings.log_level:
+        settings.log_level = level
+        log.warning("the log level is now %s", level)
+
+
 def end_process_within(seconds: float) -> None:
     """Exit after `seconds` even if a thread hangs in disk I/O. Python itself cannot end a thread."""
     threading.Thread(target=_end_process, args=(seconds,), daemon=True).start()
@@ -70,21 +94,34 @@ def _end_process(after_s: float) -> None:
 class Supervisor(Multiprocess):
     """The parent of the workers of `convstore serve --workers N`. Replaces a worker as soon as it has died."""
 
+    def __init__(self, config: Config, sockets: list[socket], reload: Callable[[], None]) -> None:
+        super().__init__(config, sockets)
+        self._reload = reload
+
+    def init_processes(self) -> None:
+        """Start the workers. All that are started later replace one that died, and count themselves as restarts."""
+        super().init_processes()
+        os.environ[REPLACES] = "1"
+
     def keep_subprocess_alive(self) -> None:
         """Check each worker once.
 
         First closes the parent's copy of the worker's end of the pipe. While that copy is open, the parent does not
         notice if a worker dies during its health check.
         """
+        before = [process.pid for process in self.processes]
         for process in self.processes:
             process.child_conn.close()
         super().keep_subprocess_alive()
+        for pid in {*before} - {process.pid for process in self.processes}:
+            mark_process_dead(pid)  # type: ignore[no-untyped-call]
 
     def handle_hup(self) -> None:
-        """Pass SIGHUP on to the workers, which read their keys again. uvicorn would restart them."""
+        """Pass SIGHUP on to the workers, which read keys and log level again. uvicorn would restart them."""
         if is_in_terminal():
             self.handle_term()
             return
+        self._reload()
         for process in self.processes:
             if process.pid is not None and process.exitcode is None:
                 os.kill(process.pid, signal.SIGHUP)

@@ -11,12 +11,12 @@ import orjson
 from fastapi import Response
 from pydantic import BaseModel, Field
 
+from .. import trail
 from ..errors import ConversationNotFound, StoreError
 from ..model.ids import ConversationId, dashed
 from ..store.admin.erase import Erased
 from ..store.read.reader import StoreReader
 from ..store.store import ConversationStore
-from .access import audit
 from .headers import TEXT_INDEXED
 
 log = logging.getLogger(__name__)
@@ -91,7 +91,7 @@ async def written_response(
     status: int = 200,
 ) -> Response:
     """Answer a write with the conversation's ConversationInfo, and with `warning` if there is one."""
-    audit.mention([dashed(conversation_id)])
+    trail.mention([dashed(conversation_id)])
     body, warning = await store.describe(conversation_id, warning, include_skills=include_skills)
     if warning is not None:
         body = b"%b,%b" % (body[:-1], orjson.dumps({"warning": warning})[1:])

@@ -34,8 +34,8 @@ EVENT_STREAM: dict[str, Any] = {
 }
 """The OpenAPI description of such an answer."""
 
-_UNBUFFERED = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
-"""The headers that keep caches and nginx from buffering a stream."""
+_UNBUFFERED = {"Cache-Control": "no-cache, no-transform", "X-Accel-Buffering": "no"}
+"""By these headers, Caddy (from 2.7 on) does not compress a stream, nginx does not buffer it, and no cache keeps it."""
 
 _end_line = re.compile(rb"\r\n|\r|\n")
 

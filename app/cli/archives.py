@@ -12,6 +12,7 @@ from typing import Annotated
 
 import typer
 
+from .. import trail
 from ..errors import InvalidSettings
 from ..files.archive.export_formats import Encoder
 from ..files.durable import make_directory, new_file
@@ -140,6 +141,7 @@ class _Export:
     async def _count(self, named: AsyncIterator[ConversationDir], total: int) -> AsyncIterator[ConversationDir]:
         async for one in named:
             self._bar.show("exported", self.report.conversations, total)
+            trail.mention([dashed(one.id)])
             yield one
 
     async def _write_each(
@@ -233,7 +235,10 @@ def import_command(
                 on_clash=on_clash, new_ids=new_ids, dry_run=dry_run, on_progress=bar.show,
             )  # fmt: skip
 
-    _print_plan(context.run(work, may_create=True), dry_run=dry_run, json=context.json)
+    plan = context.run(work, may_create=True)
+    if not dry_run:
+        trail.mention(dashed(one.target) for one in plan if one.action is Action.IMPORT)
+    _print_plan(plan, dry_run=dry_run, json=context.json)
 
 
 def _print_plan(plan: list[PlannedImport], *, dry_run: bool, json: bool) -> None:

@@ -14,10 +14,12 @@ from pathlib import Path
 from typing import Annotated, TypeVar
 
 import typer
+from dotenv import dotenv_values
 from pydantic import ValidationError
 
+from .. import logs, trail
 from ..errors import InvalidSettings
-from ..settings import Settings
+from ..settings import Settings, find_env_file
 from ..store.context import require_store
 from ..store.follow.full_sync import SyncReport
 from ..store.store import ConversationStore
@@ -195,7 +197,9 @@ def make_settings(**given: object) -> Settings:
             for problem in error.errors()
         ]
         raise InvalidSettings("; ".join(problems)) from error
-    _warn_of_misspelt_variables()
+    _warn_of_misspelt_variables(settings)
+    if trail.is_begun():
+        logs.send_audit_to(settings.audit_file)
     if settings.sync_processes is None:
         settings.sync_processes = min(os.cpu_count() or 1, _PROCESSES_MAX)
     return settings
@@ -206,10 +210,11 @@ def _find_source(setting: str, given: Mapping[str, object]) -> str:
     return f"CONVSTORE_{setting.upper()}" if given.get(setting) is None else f"--{setting.replace('_', '-')}"
 
 
-def _warn_of_misspelt_variables() -> None:
-    """Warn about environment variables that resemble settings, because they are ignored without any other error."""
+def _warn_of_misspelt_variables(settings: Settings) -> None:
+    """Warn about variables that resemble settings, because they are ignored without any other error."""
     known = [name.upper() for name in Settings.model_fields]
-    for variable in sorted(os.environ):
+    file = find_env_file(settings.env_file)
+    for variable in sorted({*os.environ, *(dotenv_values(file) if file else ())}):
         name = variable.removeprefix("CONVSTORE_")
         if name == variable or name in known:
             continue

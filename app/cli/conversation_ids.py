@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from .. import trail
 from ..errors import ConversationNotFound, ConversationOwned
 from ..model.ids import ConversationId, dashed
 from ..store.store import ConversationStore
@@ -89,6 +90,7 @@ async def do_each(
     try:
         for one in ids:
             if not dry_run:
+                trail.mention([dashed(one)])
                 warning = (await act(one)).warning or warning
             done.append(one)
     finally:

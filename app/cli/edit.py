@@ -12,6 +12,7 @@ from typing import Annotated
 import orjson
 import typer
 
+from .. import trail
 from ..errors import InvalidConversation
 from ..model.ids import dashed
 from ..model.validation import check_title
@@ -40,6 +41,7 @@ def rename_command(
             await store.require_writable(found)
             check_title(title)
         else:
+            trail.mention([dashed(found)])
             async with store.writer(found) as writer:
                 done = await writer.set_title(title)
         print_done("renamed", [found], done.warning, dry_run=dry_run, json=context.json)
@@ -64,6 +66,7 @@ def tag_command(
             await store.require_taggable(found, lambda now: _change_tags(now, tags))
             info = orjson.loads(await store.get_conversation(found))
             return _change_tags(info["tags"] or {}, tags)
+        trail.mention([dashed(found)])
         async with store.writer(found) as writer:
             done = await writer.change_tags(lambda now: _change_tags(now, tags))
             print_warning(done.warning)
@@ -104,8 +107,11 @@ def fork_command(
     """
 
     async def fork(store: ConversationStore) -> Created:
+        found = await resolve(store, conversation)
+        if not dry_run:
+            trail.mention([dashed(found)])
         return await store.fork(
-            await resolve(store, conversation),
+            found,
             title=title,
             from_event_id=from_event,
             reset_metrics=not keep_metrics,
@@ -113,6 +119,8 @@ def fork_command(
         )
 
     made = context.run_edit(fork)
+    if not dry_run:
+        trail.mention([dashed(made.id)])
     print_warning(made.warning)
     if context.json:
         print_json({"id": None if dry_run else dashed(made.id), "dry_run": dry_run})

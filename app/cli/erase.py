@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from .. import trail
 from ..errors import InvalidSettings
 from ..model.filters import ConversationFilter
 from ..model.ids import ConversationId, dashed
@@ -58,6 +59,8 @@ def erase_command(
         _print(None, ids, what, json=context.json)
         return
     confirm(f"Erase {what}? This cannot be undone.", yes=yes)
+
+    trail.mention(map(dashed, ids))
 
     async def erase(store: ConversationStore) -> Erased:
         if event is not None:

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from .. import trail
 from ..errors import InvalidSettings
 from ..files.census import Census, describe, take_census
 from ..logs import printable
@@ -19,6 +20,7 @@ from ..store.follow.full_sync import SyncReport
 from ..store.follow.rebuild import rebuild
 from ..store.follow.verify import Difference
 from ..store.store import ConversationStore
+from ..trail import Act
 from .context import CommandContext, make_dir_context, sync
 from .output import LateBar, counted, out, print_json, print_table
 from .registration import OptionGroup, add_command, make_group
@@ -55,7 +57,7 @@ def status_command(context: _ContextOptions) -> None:
         print_table(("", ""), ((name, "-" if value is None else str(value)) for name, value in answer.items()))
 
 
-@add_command(app, "sync")
+@add_command(app, "sync", act=Act.WRITE, path="index sync")
 def sync_command(
     context: _ContextOptions,
     allow_empty: Annotated[
@@ -80,6 +82,8 @@ def sync_command(
         return report, await store.recover(end_runs=True, dry_run=dry_run) if recover else None
 
     report, recovered = context.run(work)
+    if recovered and not dry_run:
+        trail.mention(map(dashed, recovered.ended))
     census = take_census(context.settings.root, report.empty)
     _print_report(report, census, recovered, dry_run=dry_run, json=context.json)
 

@@ -14,6 +14,7 @@ from typer.core import TyperGroup
 
 from .. import __version__
 from ..errors import StoreError
+from ..trail import Act
 from .registration import PYDANTIC_PREFIX, LazyCommands, Place, make_group
 
 _FAILED = 2
@@ -30,27 +31,37 @@ _COMMANDS = {
     "edits": Place("edits", "Show which conversations changed a file, the latest change first."),
     "show": Place("conversations", "Show one conversation: messages, tools, results, status, cost."),
     "tail": Place("tail", "Show the last events of a conversation and, with --follow, new ones."),
-    "rename": Place("edit", "Set the title of a conversation."),
-    "tag": Place("edit", "Set and remove tags of a conversation."),
-    "fork": Place("edit", "Copy a conversation completely, or up to an event, and print the id of the copy."),
-    "delete": Place("trash", "Move conversations into the trash; `convstore restore` undoes this."),
-    "restore": Place("trash", "Restore deleted conversations."),
-    "archive": Place("edit", "Hide conversations from lists, counts and searches unless these ask for archived ones."),
-    "unarchive": Place("edit", "Take conversations out of the archive."),
-    "pin": Place("edit", "Pin conversations, so that `convstore prune` keeps them."),
-    "unpin": Place("edit", "Unpin conversations."),
-    "prune": Place("prune", "Move old conversations into the trash, including archived ones."),
+    "rename": Place("edit", "Set the title of a conversation.", Act.WRITE),
+    "tag": Place("edit", "Set and remove tags of a conversation.", Act.WRITE),
+    "fork": Place(
+        "edit", "Copy a conversation completely, or up to an event, and print the id of the copy.", Act.WRITE
+    ),
+    "delete": Place("trash", "Move conversations into the trash; `convstore restore` undoes this.", Act.WRITE),
+    "restore": Place("trash", "Restore deleted conversations.", Act.WRITE),
+    "archive": Place(
+        "edit", "Hide conversations from lists, counts and searches unless these ask for archived ones.", Act.WRITE
+    ),
+    "unarchive": Place("edit", "Take conversations out of the archive.", Act.WRITE),
+    "pin": Place("edit", "Pin conversations, so that `convstore prune` keeps them.", Act.WRITE),
+    "unpin": Place("edit", "Unpin conversations.", Act.WRITE),
+    "prune": Place("prune", "Move old conversations into the trash, including archived ones.", Act.WRITE),
     "erase": Place(
-        "erase", "Remove conversations for good from files, trash and index, and search the raw bytes for what is left."
+        "erase",
+        "Remove conversations for good from files, trash and index, and search the raw bytes for what is left.",
+        Act.WRITE,
     ),
     "export": Place(
-        "archives", "Write conversations as a zip in agent-server's layout, as JSON Lines, as Markdown or as HTML."
+        "archives",
+        "Write conversations as a zip in agent-server's layout, as JSON Lines, as Markdown or as HTML.",
+        Act.EXPORT,
     ),
-    "import": Place("archives", "Import conversations that convstore or agent-server exported."),
+    "import": Place("archives", "Import conversations that convstore or agent-server exported.", Act.WRITE),
     "du": Place("du", "Show the disk space and inodes of conversations."),
     "usage": Place("usage", "Show cost and tokens over time, by the time of each model call, as agents recorded them."),
     "doctor": Place("doctor", "Check a store for problems, and show what to do."),
-    "repair": Place("repair", "Make all safe repairs of a conversation's files, after copying it into the trash."),
+    "repair": Place(
+        "repair", "Make all safe repairs of a conversation's files, after copying it into the trash.", Act.WRITE
+    ),
     "trash": Place("trash", "List, restore or permanently remove deleted conversations."),
     "index": Place("index", "Show the state of the index, sync it, compare it with the files, or rebuild it."),
     "db": Place("db", "Show and migrate the schema of the index, and copy the index."),

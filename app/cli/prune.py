@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from .. import trail
 from ..model.ids import dashed
 from ..model.transcript import name_conversation
 from ..store.admin.prune import Candidate, Pruned, find_candidates, prune, quiet_since
@@ -54,6 +55,7 @@ def prune_command(
     done: list[Pruned] = []
     if candidates and not dry_run:
         confirm(f"Move {counted(len(candidates), 'conversation')} into the trash?", yes=yes)
+        trail.mention(dashed(one.id) for one in candidates)
         with LateBar() as bar:
             done = context.run(lambda store: prune(store, candidates, bar.show))
     print_warning(find_warning(done))

@@ -15,6 +15,9 @@ from typing import Any, NamedTuple
 import typer
 from typer.core import TyperGroup
 
+from ..trail import Act
+from .command_trail import audited
+
 Command = Callable[..., None]
 
 EXIT_CODES = (
@@ -40,11 +43,17 @@ class OptionGroup:
     at_end: tuple[str, ...] = ()
 
 
-def add_command(app: typer.Typer, name: str, summary: str | None = None) -> Callable[[Command], Command]:
-    """Register a command that may have option groups. The help is `summary`, or otherwise its docstring."""
+def add_command(
+    app: typer.Typer, name: str, summary: str | None = None, *, act: Act | None = None, path: str | None = None
+) -> Callable[[Command], Command]:
+    """Register a command that may have option groups. The help is `summary`, or otherwise its docstring.
+
+    A command with an `act` has a line in the audit trail, as `path` or else as `name`.
+    """
 
     def registered(command: Command) -> Command:
-        app.command(name, help=summary, epilog=EXIT_CODES)(_expand(command))
+        run = command if act is None else audited(act, path or name)(command)
+        app.command(name, help=summary, epilog=EXIT_CODES)(_expand(run))
         return command
 
     return registered
@@ -93,13 +102,14 @@ def make_group(summary: str, *, cls: type[TyperGroup] = TyperGroup, add_completi
 
 
 class Place(NamedTuple):
-    """Where a command is: the module in this package, and the first line of its help.
+    """Where a command is: the module in this package, the first line of its help, and its act in the audit trail.
 
     The module has a function `NAME_command`, or a group `app` of commands.
     """
 
     module: str
     summary: str
+    act: Act | None = None
 
 
 class LazyCommands(Mapping[str, Any]):
@@ -134,5 +144,5 @@ def _load(name: str, place: Place) -> Any:  # noqa: ANN401
     alone = make_group(place.summary)
     # `convstore restore` is also `convstore trash restore`
     told = inspect.cleandoc(command.__doc__).replace(f"convstore trash {name}", f"convstore {name}")
-    add_command(alone, name, told)(command)
+    add_command(alone, name, told, act=place.act)(command)
     return typer.main.get_command(alone)

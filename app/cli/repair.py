@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typer
 
+from .. import trail
 from ..files.conversation_repair import Repair
 from ..logs import printable
 from ..model.ids import ConversationId, dashed
@@ -23,6 +24,8 @@ def repair_command(conversation: IdArgument, context: ContextOptions, dry_run: D
 
     async def repair(store: ConversationStore) -> tuple[ConversationId, Repair]:
         found = await resolve(store, conversation)
+        if not dry_run:
+            trail.mention([dashed(found)])
         return found, await store.repair(found, dry_run=dry_run)
 
     conversation_id, done = context.run_edit(repair)

@@ -9,6 +9,7 @@ import math
 import os
 import socket
 from contextlib import ExitStack
+from functools import partial
 from ipaddress import ip_address
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -86,7 +87,7 @@ def serve_command(
 
     return_large_blocks()
     ignore_sudden_signals()
-    logs.configure(settings.log_level, settings.log_format)
+    logs.configure(settings.log_level, settings.log_format, settings.audit_file)
     asyncio.run(_require_usable(settings))
     keys, made = load_keys(settings)
     with ExitStack() as stack:
@@ -117,7 +118,7 @@ def _serve_by_workers(settings: Settings, listener: socket.socket) -> None:
     import uvicorn  # noqa: PLC0415
 
     from ..api.app import create_worker  # noqa: PLC0415
-    from ..api.process import Supervisor  # noqa: PLC0415
+    from ..api.process import Supervisor, reload_log_level  # noqa: PLC0415
 
     with TemporaryDirectory(prefix="convstore-metrics-") as counted:
         os.environ |= settings.as_environment() | {"PROMETHEUS_MULTIPROC_DIR": counted}
@@ -128,7 +129,7 @@ def _serve_by_workers(settings: Settings, listener: socket.socket) -> None:
             timeout_worker_healthcheck=_WORKER_SILENT_S,
             **options(settings),
         )
-        supervisor = Supervisor(config, sockets=[listener])
+        supervisor = Supervisor(config, [listener], partial(reload_log_level, settings))
         supervisor.run()
     _require_started(not supervisor.failed)
 

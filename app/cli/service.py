@@ -6,6 +6,7 @@ import os
 import pwd
 import re
 import shlex
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -66,6 +67,8 @@ def install_command(
     path = _unit_path(name, system=system)
     text = make_unit(settings, name, system=system)
     _require_own(path, force=force)
+    if system:
+        _require_readable(Path("/etc") / f"{name.removesuffix('.service')}.env", settings.root)
     written = _RUNNING.is_dir() and not dry_run
     if written:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -158,6 +161,22 @@ def _require_own(path: Path, *, force: bool) -> None:
         raise OutputRefused(f"convstore did not write the unit {path}; choose another --name, or give --force")
 
 
+def _require_readable(file: Path, root: Path) -> None:
+    """Check that the owner of the store, as whom the service runs, may read the settings file, if there is one.
+
+    Raises:
+        InvalidSettings: the owner may not.
+    """
+    try:
+        status, owner = file.stat(), root.stat()
+    except FileNotFoundError:
+        return
+    mine = owner.st_uid in (0, status.st_uid) or (owner.st_gid == status.st_gid and status.st_mode & stat.S_IRGRP)
+    if not (mine or status.st_mode & stat.S_IROTH):
+        name = _owner(root)
+        raise InvalidSettings(f"{file} must be readable for {name}, as whom the service runs: `chown {name} {file}`")
+
+
 def make_unit(settings: Settings, name: str, *, system: bool) -> str:
     """Return the text of the unit that serves a store.
 
@@ -174,13 +193,14 @@ def make_unit(settings: Settings, name: str, *, system: bool) -> str:
         "",
         "[Service]",
         *(f"Environment={_quote(f'CONVSTORE_{key}={value}')}" for key, value in given.items()),
-        "# Further settings, such as CONVSTORE_API_KEY; keep this file private.",
-        f"EnvironmentFile=-%E/{name.removesuffix('.service')}.env",
+        "# Further settings, if this file exists. `systemctl reload` makes the server read keys and log level again.",
+        f"Environment=CONVSTORE_ENV_FILE=-%E/{name.removesuffix('.service')}.env",
         f"ExecStart={' '.join(map(_quote, _program()))} serve",
+        "ExecReload=/bin/kill -HUP $MAINPID",
         "Restart=on-failure",
         "TimeoutStopSec=30",
         "UMask=0077",
-        "NoNewPrivileges=yes",
+        *_CONFINED,
         *(_confine(settings) if system else []),
         "",
         "[Install]",
@@ -189,17 +209,46 @@ def make_unit(settings: Settings, name: str, *, system: bool) -> str:
     return "\n".join(lines) + "\n"
 
 
+_CONFINED = (
+    "NoNewPrivileges=yes",
+    "RestrictSUIDSGID=yes",
+    "RestrictNamespaces=yes",
+    "RestrictRealtime=yes",
+    "LockPersonality=yes",
+    "RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6",
+    "SystemCallArchitectures=native",
+    "SystemCallFilter=@system-service",
+    "SystemCallFilter=~@privileged",
+)
+"""The lines that confine any service. systemd can apply them without privileges."""
+
+_CONFINED_IN_SYSTEM = (
+    "ProtectSystem=strict",
+    "PrivateTmp=yes",
+    "PrivateDevices=yes",
+    "ProtectKernelTunables=yes",
+    "ProtectKernelModules=yes",
+    "ProtectKernelLogs=yes",
+    "ProtectControlGroups=yes",
+    "ProtectClock=yes",
+    "ProtectHostname=yes",
+    "ProtectProc=invisible",
+    "RemoveIPC=yes",
+    "CapabilityBoundingSet=",
+)
+_HOMES = ("/home", "/root", "/run/user")
+
+
 def _confine(settings: Settings) -> list[str]:
     """Return the lines by which a service of the system runs as the store's owner, and writes to nothing else."""
+    written = _written(settings)
+    used = [*written, settings.written_root, Path(_program()[0]), Path(sys.prefix)]
+    at_home = any(path.is_relative_to(home) for path in used for home in _HOMES)
     return [
         f"User={_owner(settings.root)}",
-        "ProtectSystem=strict",
-        *(f"ReadWritePaths={_quote(str(path))}" for path in _written(settings)),
-        "PrivateTmp=yes",
-        "PrivateDevices=yes",
-        "ProtectKernelTunables=yes",
-        "ProtectControlGroups=yes",
-        "RestrictSUIDSGID=yes",
+        *(f"ReadWritePaths={_quote(str(path))}" for path in written),
+        *_CONFINED_IN_SYSTEM,
+        *([] if at_home else ["ProtectHome=yes"]),
     ]
 
 

@@ -9,11 +9,13 @@ from typing import Annotated
 
 import typer
 
+from .. import trail
 from ..files.trash import empty_trash, list_older
 from ..model.ids import ConversationId, dashed
 from ..model.times import format_us
 from ..store.context import require_store
 from ..store.store import ConversationStore
+from ..trail import Act
 from .context import (
     ContextOptions,
     DirContextOptions,
@@ -92,7 +94,7 @@ def list_command(*, older_than: OlderOption = None, context: DirContextOptions) 
     )
 
 
-@add_command(app, "restore")
+@add_command(app, "restore", act=Act.WRITE, path="trash restore")
 def restore_command(conversations: IdsArgument, context: ContextOptions, dry_run: DryRunOption = False) -> None:
     """Restore deleted conversations. If one was deleted more than once, the most recent entry is restored.
 
@@ -111,7 +113,7 @@ def restore_command(conversations: IdsArgument, context: ContextOptions, dry_run
     context.run(restore)
 
 
-@add_command(app, "empty")
+@add_command(app, "empty", act=Act.WRITE, path="trash empty")
 def empty_command(
     *, older_than: OlderOption = None, dry_run: DryRunOption = False, yes: YesOption = False, context: DirContextOptions
 ) -> None:
@@ -131,6 +133,7 @@ def empty_command(
         before_us = (
             entries[-1].deleted_at_us + 1 if entries else 0
         )  # entries that are deleted during the question are kept
+        trail.mention(map(dashed, ids))
         with LateBar() as bar:
             ids = _empty(root, before_us, len(entries), bar)
     if context.json:

@@ -166,10 +166,14 @@ _WRITE_CHUNK = 500
 
 
 class Upserted(NamedTuple):
-    """The number of new and changed rows, and the rows that were skipped because the index has newer ones."""
+    """The number of new and changed rows, and the rows that were skipped because the index has newer ones.
+
+    `usages` has (before, now) of the rows whose usage changed.
+    """
 
     changed: int
     newer: frozenset[ConversationId] = frozenset()
+    usages: tuple[tuple[str | None, str | None], ...] = ()
 
 
 def upsert_many(
@@ -188,7 +192,7 @@ def upsert_many(
         some = rows[begin : begin + _WRITE_CHUNK]
         before = find_known_to_write(index, [one.row.uuid for one in some])
         written = upsert_rows(index, before, some, as_of=as_of, events_too=events_too)
-        done = Upserted(done.changed + written.changed, done.newer | written.newer)
+        done = Upserted(done.changed + written.changed, done.newer | written.newer, done.usages + written.usages)
     return done
 
 
@@ -230,7 +234,9 @@ def upsert_rows(
     parents = {parent for one in changed for parent in _touched_parents(before.get(one.row.uuid), one.row)}
     if parents:
         change_feed.touch_conversations(index, parents, revision)
-    return Upserted(len(changed), frozenset(newer))
+    usages: list[tuple[str | None, str | None]] = [(None, row.usage) for row, _ in fresh if row.usage]
+    usages += [(stored.row.usage, row.usage) for stored, (row, _) in known if row.usage != stored.row.usage]
+    return Upserted(len(changed), frozenset(newer), tuple(usages))
 
 
 def _touched_parents(before: KnownRow | None, now: ConversationRow) -> set[str | None]:

@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from functools import partial
 from math import inf
-from typing import Literal, NamedTuple, TypeVar
+from typing import Literal, NamedTuple, Protocol, TypeVar
 
 from ..errors import IndexBuilding, IndexDamaged, IndexRebuilding, IndexUnusable, StoreUnavailable
 from . import state
@@ -22,11 +22,14 @@ from .connections import ReadConnection, WriteConnection
 from .state import Building
 from .writer_queue import Asked, WriterQueue
 
-Note = Callable[[str, float], None]
-"""Called with the name of a finished task and its duration in seconds."""
+
+class Note(Protocol):
+    """Is called with a piece of work and its seconds, or with something countable and its amount."""
+
+    def __call__(self, what: str, amount: float, /, **labels: str) -> None: ...  # noqa: D102
 
 
-def ignore_note(_what: str, _seconds: float) -> None:
+def ignore_note(_what: str, _amount: float, /, **_labels: str) -> None:
     """Do nothing."""
 
 
@@ -68,7 +71,7 @@ class Index(ABC):
     def __init__(self, name: str, *, readers: int, busy_timeout_s: float, note: Note = ignore_note) -> None:
         self.name = name
         """The place of the index, for messages."""
-        self._note = note
+        self.note = note
         self._busy_timeout_s = busy_timeout_s
         self._light, self._heavy = Pool(readers), Pool(min(readers, _HEAVY))
         self._queue = WriterQueue()

@@ -125,6 +125,28 @@ def _dicts(value: object) -> list[dict[str, Any]]:
     return [one for one in value if isinstance(one, dict)] if isinstance(value, list) else []
 
 
+def find_growth(before: str | None, now: str | None, since_hour: int) -> dict[str, Amount]:
+    """Return by how much the usage of each model grew between two results of `usage_json`.
+
+    If there was no usage `before`, only the calls from the hour `since_hour` on count. So a conversation that is
+    imported, restored or indexed for the first time does not add its old calls.
+    """
+    known = _by_model(before, None)
+    return {
+        model: grown
+        for model, amount in _by_model(now, since_hour if before is None else None).items()
+        if any(grown := amount.above(known[model]))
+    }
+
+
+def _by_model(usage: str | None, since_hour: int | None) -> defaultdict[str, Amount]:
+    amounts: defaultdict[str, Amount] = defaultdict(Amount)
+    for hour, model, *amount in orjson.loads(usage or b"[]"):
+        if since_hour is None or (hour is not None and hour >= since_hour):
+            amounts[model] += Amount(*amount)
+    return amounts
+
+
 class Point(NamedTuple):
     """The amount of one period and one value of the split: a model, a workspace, a status, or ""."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
@@ -24,6 +25,8 @@ class StoreContext:
         self.index = index
         self.large_events = LargeEvents()
         self.presence = presence or Presence(reader.root, reader.root)
+        self.opened_hour = int(time.time() // 3600)
+        """The hour since 1970 in which the store was opened."""
         self.reader = reader
         """The conversations directory and the settings for reading its files."""
 

@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, date, datetime, tzinfo
-from functools import cache
+from functools import lru_cache
 from http import HTTPStatus
 from typing import Annotated, Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -20,6 +20,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
 from ..api.auth import PAGE_PATHS
+from ..api.headers import find_base_path
 from ..api.params import AnyId, IdInPath, Store
 from ..api.query_filters import FilterQuery
 from ..api.routes.upkeep import find_findings, find_usage
@@ -272,13 +273,7 @@ async def get_compare(request: Request, store: Store, a: AnyId, b: AnyId) -> HTM
 
 
 def _fragment(request: Request, name: str, context: Mapping[str, object]) -> HTMLResponse:
-    return HTMLResponse(render(name, {**context, "base": _base(request)}))
-
-
-def _base(request: Request) -> str:
-    """Return the prefix of all addresses, "" without one."""
-    settings: Settings = request.app.state.settings
-    return settings.base_path
+    return HTMLResponse(render(name, {**context, "base": find_base_path(request.scope)}))
 
 
 def _order(query: ListQuery) -> SortOrder:
@@ -302,12 +297,12 @@ class _Files(StaticFiles):
 async def _get_shell(request: Request) -> HTMLResponse:
     path = request.scope["path"]
     html = _render_shell(
-        path if path in PAGE_PATHS else "/c/", _base(request), needs_key=request.app.state.keys.required
+        path if path in PAGE_PATHS else "/c/", find_base_path(request.scope), needs_key=request.app.state.keys.required
     )
     return HTMLResponse(html, headers=_SHELL_HEADERS)
 
 
-@cache
+@lru_cache(maxsize=64)
 def _render_shell(path: str, base: str, *, needs_key: bool) -> str:
     return render("shell.html", {"path": path, "needs_key": needs_key, "base": base})
 

@@ -226,6 +226,42 @@ def test_sighup_makes_every_process_read_the_keys_again(root: Path, tmp_path: Pa
         assert (children(server.process.pid) or {server.process.pid}) == pids
 
 
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_sighup_makes_every_process_read_the_log_level_again(root: Path, tmp_path: Path, workers: str) -> None:
+    file = tmp_path / "convstore.env"
+    file.write_text("CONVSTORE_LOG_LEVEL=info\n")
+    with served(root, "--workers", workers, "--no-auth", CONVSTORE_ENV_FILE=str(file)) as server:
+        until(lambda: sum("startup complete" in line for line in server.log) == int(workers) - 1)
+        until(lambda: httpx.get(f"{server.url}/ready").status_code == 200)
+        assert not any("/ready" in line for line in server.log)
+        file.write_text("CONVSTORE_LOG_LEVEL=debug\n")
+        server.process.send_signal(signal.SIGHUP)
+        told = int(workers) + (workers != "1")  # the parent of workers has a log, too
+        until(lambda: sum("the log level is now debug" in line for line in server.log) == told)
+        httpx.get(f"{server.url}/ready")
+        until(lambda: any("GET /ready 200" in line for line in server.log))
+        file.write_text("CONVSTORE_LOG_LEVEL=loud\n")
+        server.process.send_signal(signal.SIGHUP)
+        until(lambda: sum("the log level stays" in line for line in server.log) == told)
+    assert server.process.returncode in (0, -signal.SIGTERM)
+
+
+def test_a_worker_in_place_of_a_dead_one_counts_as_a_restart(root: Path) -> None:
+    with served(root, "--workers", "2", "--no-auth") as server:
+
+        def read(name: str) -> float:
+            found = re.search(rf"^{name} (\S+)$", httpx.get(f"{server.url}/metrics").text, re.MULTILINE)
+            assert found is not None
+            return float(found[1])
+
+        until(lambda: httpx.get(f"{server.url}/ready").status_code == 200)
+        assert read("convstore_worker_restarts_total") == 0
+        assert read("process_resident_memory_bytes") > 100 << 20
+        os.kill(children(server.process.pid).pop(), signal.SIGKILL)
+        until(lambda: read("convstore_worker_restarts_total") == 1)
+        assert read("convstore_requests_in_flight") == 1
+
+
 def test_of_many_that_bring_a_login_code_to_four_workers_one_signs_in(tmp_path: Path) -> None:
     with served(tmp_path, "--workers", "4", CONVSTORE_API_KEY="the-key") as server:
         until(lambda: httpx.get(f"{server.url}/alive").status_code == 200)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from app.cli import service
+from app.errors import InvalidSettings
 from app.settings import Settings
 from tests.cli.conftest import Command
 
@@ -80,7 +82,8 @@ def test_a_service_of_the_system_runs_as_the_owner_of_the_store(
     text = (tmp_path / "system/other.service").read_text()
     assert f"User={root.owner()}\n" in text
     assert f"ReadWritePaths={root}\n" in text
-    assert "EnvironmentFile=-%E/other.env\n" in text
+    assert "Environment=CONVSTORE_ENV_FILE=-%E/other.env\n" in text
+    assert "ExecReload=/bin/kill -HUP $MAINPID\n" in text
     assert asked.read_text().splitlines() == ["daemon-reload", "enable --now other.service"]
 
 
@@ -118,6 +121,36 @@ def test_a_failure_of_systemd_is_told_in_a_line(asked: Path, root: Path, convsto
 def test_a_name_that_is_no_name_of_a_unit_is_refused(name: str, units: Path, root: Path, convstore: Command) -> None:
     assert convstore("service", "install", root, f"--name={name}").code == 2
     assert not units.exists()
+
+
+@pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="systemd-analyze is not installed")
+@pytest.mark.parametrize("home", [False, True])
+def test_the_unit_of_the_system_is_confined(home: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(service, "_HOMES", (str(tmp_path),) if home else ())
+    unit = tmp_path / "convstore.service"
+    unit.write_text(
+        service.make_unit(Settings(store=tmp_path), "convstore", system=True).replace("User=root", "User=a")
+    )
+    assert ("ProtectHome" in unit.read_text()) != home
+    command = ["systemd-analyze", "security", "--offline=true", "--threshold=30", str(unit)]
+    judged = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert judged.returncode == 0, judged.stdout[-300:]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+def test_a_settings_file_that_the_service_cannot_read_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "a.env"
+    store = tmp_path / "store"
+    store.mkdir()
+    os.chown(store, 1234, 1234)
+    service._require_readable(file, store)
+    file.touch(0o600)
+    with pytest.raises(InvalidSettings, match=f"{file} must be readable for 1234"):
+        service._require_readable(file, store)
+    for uid, gid, mode in ((1234, 0, 0o600), (0, 1234, 0o640), (0, 0, 0o644)):
+        os.chown(file, uid, gid)
+        file.chmod(mode)
+        service._require_readable(file, store)
 
 
 @pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="systemd-analyze is not installed")

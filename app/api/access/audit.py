@@ -1,21 +1,18 @@
-"""The audit trail: one log line for each write, export and refused key. It never has a query, a body or a key."""
+"""The audit trail of a server: which requests and frames get a line, and what it says of the client."""
 
 from __future__ import annotations
 
-import logging
 import time
-from collections.abc import Iterable
-from contextvars import ContextVar
-from enum import StrEnum
 from hashlib import sha256
-from typing import Any
+from http import HTTPStatus
 
 from starlette.types import Scope
 
+from ... import trail
+from ...index.engine import Note
 from ...model.ids import dashed, find_conversation_id
+from ...trail import Act, Result
 from .keys import FINGERPRINT_DIGITS, read_given_key
-
-log = logging.getLogger("audit")
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 READING_POSTS = frozenset({"/api/conversations/bulk/export", "/mcp"})
@@ -23,37 +20,14 @@ READING_POSTS = frozenset({"/api/conversations/bulk/export", "/mcp"})
 
 _EXPORTS = ("/export", "/download-trajectory/{conversation_id}")
 _REFUSED_PER_MINUTE = 60
-_IDS_MAX = 100
 _TEXT_MAX = 64
-
-
-class Act(StrEnum):
-    """What a line is about."""
-
-    WRITE = "write"
-    EXPORT = "export"
-    REFUSED_KEY = "refused key"
-
-
-_conversations: ContextVar[list[str] | None] = ContextVar("audited_conversations", default=None)
-
-
-def begin() -> None:
-    """Begin a request that has no conversations yet."""
-    _conversations.set([])
-
-
-def mention(ids: Iterable[str]) -> None:
-    """Add conversations that this request changes or exports, and that its path does not name."""
-    known = _conversations.get()
-    if known is not None:
-        known.extend(ids)
 
 
 class Audit:
     """Writes the lines of one application. Refused keys get 60 lines a minute; the others are counted."""
 
-    def __init__(self) -> None:
+    def __init__(self, note: Note) -> None:
+        self._note = note
         self._minute = 0
         self._refused = 0
 
@@ -73,29 +47,22 @@ class Audit:
         """Write one line. `status` is the HTTP status, or for a frame of a socket the one that it would have."""
         skipped = 0
         if act is Act.REFUSED_KEY:
+            self._note("refused_key", 1, reason="read_only" if status == HTTPStatus.FORBIDDEN else "unknown")
             allowed, skipped = self._count_refused()
             if not allowed:
                 return
-        result = "done" if status < 400 else "refused" if status < 500 else "failed"
-        ids = [*dict.fromkeys([*_list_named(scope), *(_conversations.get() or ())])]
-        told: dict[str, Any] = {
-            "audit": act.value,
-            "result": result,
-            "method": method,
-            "route": route,
-            "status": int(status),
-            **({"conversations": ids[:_IDS_MAX]} if ids else {}),
-            **({"conversations_count": len(ids)} if len(ids) > _IDS_MAX else {}),
-            "client": (scope.get("client") or ("",))[0] or "unix",
-            **({"key": name} if (name := _name_key(scope)) else {}),
-            **({"not_logged": skipped} if skipped else {}),
-        }
-        about = " ".join(
-            f"{name}={','.join(value) if isinstance(value, list) else value}"
-            for name, value in told.items()
-            if name not in ("audit", "method", "route", "status")
+        result = Result.DONE if status < 400 else Result.REFUSED if status < 500 else Result.FAILED
+        trail.write(
+            act,
+            result,
+            method=method,
+            route=route,
+            status=int(status),
+            ids=[*dict.fromkeys([*_list_named(scope), *trail.list_mentioned()])],
+            client=(scope.get("client") or ("",))[0] or "unix",
+            key=_name_key(scope),
+            not_logged=skipped or None,
         )
-        log.info("%s: %s %s %d %s", act.value, method, route, status, about, extra={"fields": told})
 
     def _count_refused(self) -> tuple[bool, int]:
         """Return whether a refused key gets a line, and how many got none since the minute before."""

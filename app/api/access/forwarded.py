@@ -1,4 +1,4 @@
-"""The headers by which a trusted proxy says who its client is and which address the client used."""
+"""The headers by which a trusted proxy says who its client is, and which address and path prefix the client used."""
 
 from __future__ import annotations
 
@@ -8,19 +8,22 @@ from ipaddress import ip_address, ip_network
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from ..headers import join_header
+from ...settings import BASE_PATH_PATTERN
+from ..headers import BASE_PATH, join_header
 
 UNIX = "unix"
 """Stands for every peer that is connected through a Unix socket."""
 
 _SECURE = {"http": "https", "ws": "wss"}
+_match_prefix = re.compile(BASE_PATH_PATTERN).fullmatch
 _match_host = re.compile(rb"[A-Za-z0-9._-]+(?::[0-9]+)?|\[[0-9A-Fa-f:.]+\](?::[0-9]+)?").fullmatch
 
 
 class ForwardedMiddleware:
-    """Takes the client's address, the scheme and the host from X-Forwarded-For, -Proto and -Host of trusted peers.
+    """Takes the client's address, scheme, host and prefix from X-Forwarded-For, -Proto, -Host and -Prefix.
 
-    The headers of other peers are ignored. `trusted` are addresses, networks (10.0.0.0/8) or `unix`.
+    The headers of peers that are not trusted are ignored. `trusted` are addresses, networks (10.0.0.0/8) or `unix`.
+    `BasePathMiddleware` applies the prefix.
     """
 
     def __init__(self, app: ASGIApp, trusted: Sequence[str]) -> None:
@@ -58,6 +61,9 @@ class ForwardedMiddleware:
         if host and _match_host(host[0].encode()):
             others = [(name, value) for name, value in scope["headers"] if name != b"host"]
             changed["headers"] = [(b"host", host[0].encode()), *others]
+        prefix = join_header(scope, b"x-forwarded-prefix").decode("latin-1").rstrip("/")
+        if prefix and _match_prefix(prefix):
+            changed[BASE_PATH] = prefix
         return changed
 
     def _find_client(self, hops: Iterable[str]) -> str:

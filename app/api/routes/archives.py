@@ -14,6 +14,7 @@ from fastapi import APIRouter, Query, Request
 from fastapi import Path as InPath
 from pydantic import BaseModel
 
+from ... import trail
 from ...errors import ArchiveTooLarge, UnreadableFile
 from ...model.archive_format import FOREIGN_ARCHIVE, ExportFormat, OnClash
 from ...model.ids import ConversationId, dashed
@@ -21,7 +22,6 @@ from ...store.admin.archive_export import ExportReport, aiter_of, export, find_n
 from ...store.admin.archive_import import Action, import_conversations
 from ...store.write.backlog import find_warning
 from ...web.html_export import find_encoder
-from ..access import audit
 from ..errors import ErrorBody
 from ..params import IdInPath, Store, WritableStore
 from ..responses import Warned
@@ -141,7 +141,7 @@ async def import_archive(
         )
         for one in plan
     ]
-    audit.mention(one.id for one in items)
+    trail.mention(one.id for one in items)
     return ImportAnswer(items=items, dry_run=dry_run, warning=find_warning(plan))
 
 

@@ -14,6 +14,7 @@ from typing import Any, Self
 from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, field_validator, model_validator
 
+from ... import trail
 from ...errors import StoreError, UnexpectedCount
 from ...model.archive_format import ExportFormat
 from ...model.filters import is_blank
@@ -26,8 +27,7 @@ from ...store.read.index_reader import PAGE_MAX
 from ...store.read.reader import StoreReader
 from ...store.write.backlog import Done
 from ...web.html_export import find_encoder
-from ..access import audit
-from ..errors import UNEXPECTED, ErrorBody
+from ..errors import UNEXPECTED, ErrorBody, note_conflict
 from ..params import AnyId, Store, WritableStore
 from ..query_filters import FilterQuery
 from ..responses import EraseAnswer, Warned, make_erase_answer
@@ -174,8 +174,8 @@ async def bulk_delete(store: WritableStore, request: BulkDelete) -> BulkAnswer:
     """Move many conversations into the trash, or with `permanent` remove them permanently."""
     ids = await _select(store, request, for_good=request.permanent)
     if request.dry_run:
-        return await _each(ids, partial(store.require_deletable, force=request.force), dry_run=True)
-    return await _each(ids, partial(store.delete, permanent=request.permanent, force=request.force))
+        return await _each(store, ids, partial(store.require_deletable, force=request.force), dry_run=True)
+    return await _each(store, ids, partial(store.delete, permanent=request.permanent, force=request.force))
 
 
 @router.post("/erase", responses=_CONFLICT | {404: {"model": ErrorBody}})
@@ -205,7 +205,7 @@ async def bulk_tag(store: WritableStore, request: BulkTag) -> BulkAnswer:
             return await conversation.change_tags(change)
 
     operation: _Operation = partial(store.require_taggable, change=change) if request.dry_run else tag
-    return await _each(await _select(store, request), operation, dry_run=request.dry_run)
+    return await _each(store, await _select(store, request), operation, dry_run=request.dry_run)
 
 
 @router.post("/archive", responses=_CONFLICT, response_model_exclude_unset=True)
@@ -218,7 +218,7 @@ async def bulk_archive(store: WritableStore, request: BulkArchive) -> BulkAnswer
     operation: _Operation = (
         store.require_deletable if request.dry_run else archive
     )  # deleting and writing need the same lease
-    return await _each(await _select(store, request), operation, dry_run=request.dry_run)
+    return await _each(store, await _select(store, request), operation, dry_run=request.dry_run)
 
 
 @router.post("/pin", responses=_CONFLICT, response_model_exclude_unset=True)
@@ -229,7 +229,7 @@ async def bulk_pin(store: WritableStore, request: BulkPin) -> BulkAnswer:
         return await store.mark(one, pinned=request.pinned)
 
     operation: _Operation = store.require_deletable if request.dry_run else pin
-    return await _each(await _select(store, request), operation, dry_run=request.dry_run)
+    return await _each(store, await _select(store, request), operation, dry_run=request.dry_run)
 
 
 @router.post(
@@ -256,10 +256,10 @@ async def bulk_restore(store: WritableStore, request: BulkRestore) -> BulkAnswer
     else:
         since_us = to_us(request.deleted_at__gte) if request.deleted_at__gte else 0
         ids = [one.id for one in deleted.values() if one.deleted_at_us >= since_us]
-    audit.mention(map(dashed, ids))
+    trail.mention(map(dashed, ids))
     if request.dry_run:
-        return await _each(ids, partial(store.require_restorable, deleted=deleted), dry_run=True)
-    return await _each(ids, partial(store.restore, deleted=deleted))
+        return await _each(store, ids, partial(store.require_restorable, deleted=deleted), dry_run=True)
+    return await _each(store, ids, partial(store.restore, deleted=deleted))
 
 
 async def _select(
@@ -267,7 +267,7 @@ async def _select(
 ) -> list[ConversationId]:
     """Return the selected conversations, and mention them in the audit line."""
     ids = await _find_selected(store, request, for_good=for_good, for_reading=for_reading)
-    audit.mention(map(dashed, ids))
+    trail.mention(map(dashed, ids))
     return ids
 
 
@@ -297,7 +297,9 @@ _Operation = Callable[[ConversationId], Awaitable[Done | None]]
 """Changes one conversation, or in a dry run only raises the errors of the change."""
 
 
-async def _each(ids: list[ConversationId], operation: _Operation, *, dry_run: bool = False) -> BulkAnswer:
+async def _each(
+    store: StoreReader, ids: list[ConversationId], operation: _Operation, *, dry_run: bool = False
+) -> BulkAnswer:
     items = []
     for one in ids:
         item = BulkItem(id=dashed(one), error=None, code=None)
@@ -306,6 +308,7 @@ async def _each(ids: list[ConversationId], operation: _Operation, *, dry_run: bo
             if done is not None and done.warning is not None:
                 item.warning = done.warning
         except StoreError as error:
+            note_conflict(store.index.note, error)
             item.error, item.code = str(error), error.code
         except Exception:
             log.exception("conversation %s of a bulk request failed", one)

@@ -15,9 +15,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ...mcp import extra
 from ...mcp import scope as scopes
-from ...settings import Settings
 from ...store.read.reader import StoreReader
 from ..errors import error_response
+from ..headers import find_base_path
 
 PATH = "/mcp"
 
@@ -28,9 +28,8 @@ class Endpoint:
     The SDK's session manager must be opened and closed by one task, which the first request starts.
     """
 
-    def __init__(self, store: StoreReader, settings: Settings) -> None:
+    def __init__(self, store: StoreReader) -> None:
         self._store = store
-        self._base_path = settings.base_path
         self._opened: asyncio.Future[ASGIApp] | None = None
         self._running: asyncio.Task[None] | None = None
 
@@ -72,7 +71,7 @@ class Endpoint:
 
     def _find_base(self, request: Any) -> str:  # noqa: ANN401 - the SDK passes a request of any transport
         """Return the address by which the client reached this server."""
-        return f"{request.url.scheme}://{request.headers['host']}{self._base_path}"
+        return f"{request.url.scheme}://{request.headers['host']}{find_base_path(request.scope)}"
 
 
 class _Answer:

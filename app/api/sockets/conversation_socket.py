@@ -24,9 +24,10 @@ from ...model.agent_server.message_request import SocketMessage, dump_message
 from ...model.ids import ConversationId, EventName
 from ...store.read.reader import StoreReader
 from ...store.store import ConversationStore
-from ..access.audit import Act, Audit
+from ...trail import Act
+from ..access.audit import Audit
 from ..access.keys import Keys, read_given_key, require_full_key
-from ..errors import STATUS_OF
+from ..errors import STATUS_OF, note_conflict
 from ..streamed import run_until_one_ends
 
 log = logging.getLogger(__name__)
@@ -199,6 +200,7 @@ async def _receive(socket: WebSocket, store: ConversationStore, one: Conversatio
         except InvalidConversation as error:
             await frames.send_error("ValidationError", str(error))
         except StoreError as error:
+            note_conflict(store.index.note, error)
             _audit(socket, Act.WRITE, STATUS_OF[error.code])
             await frames.send_error(error.code, f"Your message is not saved: {error}")
         else:

@@ -263,7 +263,7 @@ class Index(engine.Index):
         asked = asked or self._queue.ask()
         with self._queue.turn(asked), writer_lock(self.path, self._left_s(asked.at)):
             begun_at = time.monotonic()
-            self._note("lock_wait", begun_at - asked.at)
+            self.note("lock_wait", begun_at - asked.at)
             if read_from is not None:
                 require_same(self.path, read_from, self.opened)
             if self._writer is None:
@@ -274,7 +274,7 @@ class Index(engine.Index):
             except ERRORS as error:
                 self._damaged = self._damaged or is_damage(error)
                 raise explain(During.USE, error) from error
-            self._note("commit", time.monotonic() - begun_at)
+            self.note("commit", time.monotonic() - begun_at)
             return result
 
     async def purge(self) -> bool:

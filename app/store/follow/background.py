@@ -112,6 +112,7 @@ async def _watch(store: ConversationStore, watcher: Watcher) -> None:
             took = time.monotonic() - began
             pause = max(TICK_S - took, min(took * _REST, _REST_MOST_S))
         except (StoreError, OSError) as error:
+            store.index.note("sweep_failure", 1)
             if str(error) != logged and store.index.opened == opened:
                 logged = str(error)
                 log.error("changes to the conversations cannot be followed; trying again: %s", logged)  # noqa: TRY400
@@ -154,6 +155,7 @@ async def _sync_when_possible(store: ConversationStore) -> SyncReport:
             logged = str(error)
             await asyncio.sleep(_OTHER_SYNC_S)
         except StoreError as error:
+            store.index.note("sweep_failure", 1)
             if str(error) != logged:
                 logged = str(error)
                 log.error("the index could not be brought up to date; trying again: %s", logged)  # noqa: TRY400

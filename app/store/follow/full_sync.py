@@ -36,7 +36,7 @@ from ...model.event import KnownLog, LogChange
 from ...processes import Spawn, die_with_parent
 from ..context import StoreContext
 from .derivation import invalidate_other_derivations
-from .ingest import LOOKS, RowsWritten, delete_vanished, write_rows
+from .ingest import LOOKS, RowsWritten, delete_vanished, note_spent, write_rows
 from .leader import sync_lock
 
 T = TypeVar("T")
@@ -238,6 +238,7 @@ class _Run:
             done += len(read) + len(empty)
             step = _Step("metadata", done, self._total)
             written = await self._write(partial(self._write_metadata, read=read, empty=empty, as_of=as_of, step=step))
+            note_spent(self._context, written)
             again |= {one.directory: UNTRUSTED for one in written.again}
             self._count_written(written)
             self._on_progress(*step)

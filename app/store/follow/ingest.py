@@ -26,6 +26,7 @@ from ...index.connections import WriteConnection
 from ...index.conversation_lookup import IndexedState
 from ...index.state import Revision
 from ...model.conversation import ConversationRow, IndexedRow
+from ...model.costs import find_growth
 from ...model.event import KnownLog
 from ...model.ids import ConversationId
 from ..context import StoreContext
@@ -59,7 +60,7 @@ class RowsWritten(NamedTuple):
 
     `rows` were written, except those in `again`. Directories in `again` must be read once more: the index has a newer
     row, or the directory was filled after it was found empty. Directories in `gone` are not conversations; `removed` of
-    them had a row. `changed` counts the new and changed rows.
+    them had a row. `changed` counts the new and changed rows, and `usages` has (before, now) of changed usages.
     """
 
     rows: list[IndexedRow]
@@ -67,6 +68,16 @@ class RowsWritten(NamedTuple):
     again: list[ConversationDir]
     changed: int = 0
     removed: int = 0
+    usages: tuple[tuple[str | None, str | None], ...] = ()
+
+
+def note_spent(context: StoreContext, written: RowsWritten) -> None:
+    """Count the cost and tokens of committed rows that the index did not know before."""
+    for before, now in written.usages:
+        for model, grown in find_growth(before, now, context.opened_hour).items():
+            context.index.note("cost", grown.cost, model=model)
+            for kind, number in zip(("prompt", "completion"), grown[1:], strict=False):
+                context.index.note("tokens", number, model=model, kind=kind)
 
 
 async def ingest(
@@ -148,6 +159,7 @@ async def _ingest_rows(
     if rows or gone:
         work = partial(write_rows, context=context, read=rows, empty=gone, as_of=as_of)
         written = await context.index.write(work, read_from=opened)
+        note_spent(context, written)
     report.changed += written.changed
     report.removed += written.removed
     report.empty |= {one: signatures[one.directory] for one in empty if one not in written.again}
@@ -191,7 +203,8 @@ def write_rows(
         record_derivation(connection, context.reader)
     upserted = conversation_rows.upsert_many(connection, rows, as_of=as_of.revision)
     again = [_directory_of(one) for one in rows if one.row.uuid in upserted.newer] + filled
-    return RowsWritten(rows, [one for one in gone if one not in filled], again, upserted.changed, removed)
+    gone = [one for one in gone if one not in filled]
+    return RowsWritten(rows, gone, again, upserted.changed, removed, upserted.usages)
 
 
 def _directory_of(indexed: IndexedRow) -> ConversationDir:

@@ -291,6 +291,7 @@ class Watcher:
             walk.over = True
             finish = partial(state.set_state, last_sweep_at=time.time_ns() // 1000, last_error=None)
             await self._context.index.write(finish)
+            self._context.index.note("sweep", time.monotonic() - walk.began)
         else:
             walk.after = some[-1][1]
         return changed

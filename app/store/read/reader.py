@@ -74,7 +74,6 @@ class StoreReader(IndexReader):
         index = make_index(settings, readers=settings.readers, note=note)
         presence = Presence(settings.root, settings.written_root)
         super().__init__(settings, StoreContext(index, make_reader(settings), presence))
-        self._note = note
         self.followers = Followers(settings.followers)
         self._freshness = Freshness(self.context, self._is_written_here)
 
@@ -89,7 +88,7 @@ class StoreReader(IndexReader):
     @classmethod
     @asynccontextmanager
     async def open(cls, settings: Settings | Path | str, note: Note = ignore_note) -> AsyncIterator[Self]:
-        """Open a store, and create or upgrade its index; `sync` fills it. `note` is called with durations of work.
+        """Open a store, and create or upgrade its index; `sync` fills it. `note` is called with durations and counts.
 
         Instead of settings, the conversations directory is enough.
 
@@ -136,7 +135,7 @@ class StoreReader(IndexReader):
             report = await work()
         await self.index.refresh_rebuilding()
         await adopt_index_settings(self.context)
-        self._note("sync", report.seconds)
+        self.index.note("sync", report.seconds)
         return report
 
     async def is_followed_elsewhere(self) -> bool:

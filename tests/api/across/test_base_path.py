@@ -43,6 +43,39 @@ async def test_all_addresses_of_the_page_have_the_prefix(root: Path) -> None:
         assert (await client.get("/openapi.json")).json()["servers"] == [{"url": "/some/where"}]
 
 
+async def test_a_redirect_keeps_the_prefix(root: Path) -> None:
+    async with serving(Settings(store=root, base_path="/some/where")) as client:
+        answer = await client.get("/some/where/api/conversations/count/?status=error")
+        assert (answer.status_code, answer.headers["location"]) == (
+            307,
+            "http://localhost/some/where/api/conversations/count?status=error",
+        )
+
+
+async def test_a_trusted_proxy_names_the_prefix_that_it_removed(root: Path) -> None:
+    make_conversation(root)
+    forwarded = {"X-Forwarded-Prefix": "/some/where/", "X-Forwarded-Proto": "https", "X-Forwarded-Host": "a.example"}
+    settings = {"store": root, "trusted_proxies": "127.0.0.1", "allowed_hosts": "a.example"}
+    async with serving(Settings.model_validate(settings)) as client:
+        for path in ("/", "/docs", "/ui/list", f"/ui/c/{make_id(1)}"):
+            html = (await client.get(path, headers=forwarded)).text
+            found = re.findall(r"""(?:href|src|action|url)(?:=|: )['"](/[^'"]*)""", html)
+            assert [address for address in found if not address.startswith("/some/where/")] == [], path
+            assert "/some/where" not in (await client.get(path)).text
+        document = (await client.get("/openapi.json", headers=forwarded)).json()
+        assert document["servers"] == [{"url": "/some/where"}]
+        assert "servers" not in (await client.get("/openapi.json")).json()
+        moved = await client.get("/api/conversations/count/", headers=forwarded)
+        assert moved.headers["location"] == "https://a.example/some/where/api/conversations/count"
+
+
+async def test_the_prefix_of_another_peer_or_no_prefix_is_ignored(root: Path) -> None:
+    for trusted, prefix in (("10.0.0.1", "/some/where"), ("127.0.0.1", '/"><script>'), ("127.0.0.1", "//evil")):
+        async with serving(Settings.model_validate({"store": root, "trusted_proxies": trusted})) as client:
+            html = (await client.get("/", headers={"X-Forwarded-Prefix": prefix})).text
+            assert html == (await client.get("/")).text
+
+
 async def test_a_socket_works_behind_the_prefix(root: Path) -> None:
     make_conversation(root)
     async with listening(root, base_path="/some/where") as host, socket(f"{host}/some/where") as connection:

@@ -1,0 +1,87 @@
+"""The audit trail: one log line for each write, export and refused key, by a server or a command.
+
+A line never has a query, a body or a key. It goes to the logger `audit`; `app.logs` knows where that one writes.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping
+from contextvars import ContextVar
+from enum import StrEnum
+from typing import Any
+
+LOGGER = "audit"
+_IDS_MAX = 100
+
+log = logging.getLogger(LOGGER)
+
+
+class Act(StrEnum):
+    """What a line is about."""
+
+    WRITE = "write"
+    EXPORT = "export"
+    REFUSED_KEY = "refused key"
+
+
+class Result(StrEnum):
+    """How an act ended."""
+
+    DONE = "done"
+    REFUSED = "refused"
+    FAILED = "failed"
+
+
+_conversations: ContextVar[list[str] | None] = ContextVar("audited_conversations", default=None)
+
+
+def begin() -> None:
+    """Begin a request or a command that has no conversations yet."""
+    _conversations.set([])
+
+
+def end() -> None:
+    """End it."""
+    _conversations.set(None)
+
+
+def is_begun() -> bool:
+    """Whether this is a request or command that may get a line."""
+    return _conversations.get() is not None
+
+
+def mention(ids: Iterable[str]) -> None:
+    """Add conversations that this request or command changes or exports, by ids with dashes."""
+    known = _conversations.get()
+    if known is not None:
+        known.extend(ids)
+
+
+def list_mentioned() -> list[str]:
+    """Return the conversations that were mentioned."""
+    return list(dict.fromkeys(_conversations.get() or ()))
+
+
+def write(act: Act, result: Result, *, method: str, route: str, status: int, ids: list[str], **who: object) -> None:
+    """Write one line. `who` are fields about the client; a field that is None or "" is left out."""
+    told: dict[str, Any] = {
+        "audit": act.value,
+        "result": result.value,
+        "method": method,
+        "route": route,
+        "status": status,
+        **({"conversations": ids[:_IDS_MAX]} if ids else {}),
+        **({"conversations_count": len(ids)} if len(ids) > _IDS_MAX else {}),
+        **{name: value for name, value in who.items() if value not in (None, "")},
+    }
+    log.info("%s: %s %s %d %s", act.value, method, route, status, _describe(told), extra={"fields": told})
+
+
+def _describe(told: Mapping[str, Any]) -> str:
+    """Return the fields that the beginning of a line does not have."""
+    return " ".join(
+        f"{name}={','.join(value) if isinstance(value, list) else value}"
+        for name, value in told.items()
+        if name not in ("audit", "method", "route", "status")
+    )
