@@ -109,7 +109,8 @@ class Settings(BaseSettings):
         "Default: one per core, at most 4, for the command; 0 for the library.",
     )
     search_tools: bool = Field(
-        default=False, description="Make the input and output of tools searchable, not only messages."
+        default=False,
+        description="Make all input and output of tools searchable, not only their commands, paths and errors.",
     )
     search_timeout_s: float = Field(default=0.8, gt=0, description="Seconds after which a full-text search is stopped.")
     workers: int = Field(default=1, ge=1, le=64, description="The number of server processes, which share one socket.")

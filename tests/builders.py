@@ -196,7 +196,7 @@ _HELD = {
         SELECT uuid, seq, event_id, path FROM edit LEFT JOIN conversation ON conversation = id
         ORDER BY uuid, seq, event_id, path""",
     "message": """
-        SELECT uuid, seq, event_id, text, message.id >> 43
+        SELECT uuid, seq, event_id, text, tool_text, message.id >> 43
         FROM message LEFT JOIN conversation ON conversation = conversation.id ORDER BY uuid, seq, event_id""",
     "sync_state": "SELECT phase, done, total, last_error, derived_by FROM sync_state",
 }

@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field
 
 from ..model.facets import Facet, parse_facets
-from ..model.filters import Archived, ConversationFilter, Status, parse_tag
+from ..model.filters import Archived, ConversationFilter, LookIn, Status, parse_tag
 from ..model.ids import ConversationId
 from ..model.periods import QUARTER_US
 from ..model.times import to_us
@@ -58,6 +58,12 @@ class FilterQuery(CachedQuery):
         default=None,
         description='with this text in messages or title: words, "exact phrases", -excluded words, OR between words; '
         "the last word may be incomplete",
+    )
+    look_in: LookIn = Field(
+        default=LookIn.SAID,
+        alias="in",
+        description="where `q` searches: in titles and what was said; in commands, paths and errors of tools (with "
+        "CONVSTORE_SEARCH_TOOLS in all their input and output); or in all of these",
     )
     status: Annotated[list[Status], BeforeValidator(_as_list)] = Field(
         default=[], description="with this execution status; repeated: with any of these"
@@ -117,6 +123,7 @@ class FilterQuery(CachedQuery):
         """The filter that these parameters describe."""
         return ConversationFilter(
             q=self.q,
+            look_in=self.look_in,
             statuses=tuple(self.status),
             title_contains=self.title__contains,
             tags=tuple(parse_tag(text) for text in self.tag),

@@ -19,6 +19,11 @@ class Remembered(Generic[T]):
         self._lock = asyncio.Lock()
         self._found: tuple[float, T] | None = None
 
+    @property
+    def age_s(self) -> float:
+        """The number of seconds since the result was made, or 0 without one."""
+        return 0.0 if self._found is None else time.monotonic() - self._found[0]
+
     async def get(self) -> T:
         """Return the result. An error is not kept: the next request tries again."""
         async with self._lock:

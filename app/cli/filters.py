@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from ..errors import InvalidSettings
-from ..model.filters import Archived, ConversationFilter, Status, Tag, is_blank, parse_tag
+from ..model.filters import Archived, ConversationFilter, LookIn, Status, Tag, is_blank, parse_tag
 from ..model.ids import ConversationId, parse_conversation_id
 from ..model.info import match_tag_key
 from ..model.periods import QUARTER_US
@@ -23,6 +23,9 @@ def _make_filter(
     q: Annotated[
         str | None, typer.Option("--q", help="Only with this text in messages or title; see `convstore search`.")
     ] = None,
+    look_in: Annotated[
+        LookIn, typer.Option(help="Search in titles and what was said, in what tools did, or in all of these.")
+    ] = LookIn.SAID,
     status: Annotated[
         list[Status] | None, typer.Option(help="Only with this status; repeated: with any of these.")
     ] = None,
@@ -88,6 +91,7 @@ def _make_filter(
 ) -> ConversationFilter:
     return ConversationFilter(
         q=_words("--q", q),
+        look_in=look_in,
         statuses=tuple(status or ()),
         title_contains=_words("--title", title),
         tags=read_tags("--tag", tag),

@@ -10,8 +10,8 @@ from typing import Annotated
 import typer
 
 from ..logs import printable
-from ..model.filters import ConversationFilter
-from ..model.hits import Hit, HitPage
+from ..model.filters import ConversationFilter, LookIn
+from ..model.hits import Hit, HitPage, describe_searched
 from ..model.transcript import name_conversation
 from ..store.read.index_reader import PAGE_MAX
 from ..store.store import ConversationStore
@@ -41,23 +41,30 @@ def search_command(
             show_default=False,
         ),
     ] = None,
+    in_tools: Annotated[
+        bool, typer.Option("--in-tools", help="Search also in what tools did, like --look-in all.")
+    ] = False,
     limit: Annotated[int, typer.Option(min=1, max=PAGE_MAX, help="The maximum number of hits to show.")] = 20,
     page: Annotated[str | None, typer.Option(help="The next_page_id of the previous page.", show_default=False)] = None,
 ) -> None:
     """Search titles, messages, thoughts, final answers and errors of all conversations.
 
-    With --in, only one conversation, in the order of its events.
+    With --in-tools, also commands, paths and errors of tools. With --in, only one conversation, in the order of its
+    events.
 
     Example: convstore search 'lease renewal' --status error --since 2026-01-01 --store workspace/conversations
     """
     text = " ".join([*words, *([asked.q] if asked.q else [])])
-    if within is not None and replace(asked, q=None) != ConversationFilter():
+    if in_tools:
+        asked = replace(asked, look_in=LookIn.ALL)
+    if within is not None and replace(asked, q=None, look_in=LookIn.SAID) != ConversationFilter():
         raise typer.BadParameter("--in searches one conversation; leave out the filters")
 
     async def search(store: ConversationStore) -> HitPage:
         if within is None:
             return await store.search_messages(text, asked, page_id=page, limit=limit)
-        return await store.find_in_conversation(await resolve(store, within), text, page_id=page, limit=limit)
+        wanted = await resolve(store, within)
+        return await store.find_in_conversation(wanted, text, look_in=asked.look_in, page_id=page, limit=limit)
 
     found = context.run_synced(search)
     if context.json:
@@ -85,7 +92,17 @@ def _print_end(found: HitPage) -> None:
         more += "; only the newest 5,000 matches are ranked"
     if found.indexed < found.conversations:
         more += f"; the text of {found.conversations - found.indexed} conversations is still being read"
-    if not found.items and not found.tools_searched:
-        more += "; the input and output of tools was not searched (CONVSTORE_SEARCH_TOOLS)"
+    if not found.items:
+        more += f"; {_describe_searched(found.searched)}"
     of = "" if found.total in (None, len(found.items)) else f" of {found.total:,}"
     out.print(f"{counted(len(found.items), 'hit')}{of}{more}", style="dim")
+
+
+def _describe_searched(searched: tuple[str, ...]) -> str:
+    """Return which texts were searched, which were not, and how to search these, too."""
+    some, others = describe_searched(searched)
+    if "said" not in searched or "tools" not in searched:
+        hint = " (--look-in all)"
+    else:
+        hint = " (CONVSTORE_SEARCH_TOOLS)" if others else ""
+    return f"searched: {some}{f'; not searched: {others}{hint}' if others else ''}"

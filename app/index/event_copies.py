@@ -28,7 +28,7 @@ _COPY_EDITS_SQL = Sql(
     {},
 )
 _TEXTS_SQL = Sql(
-    "SELECT message.seq, message.event_id, event.timestamp, message.text"  # noqa: S608
+    "SELECT message.seq, message.event_id, event.timestamp, message.text, message.tool_text"  # noqa: S608
     f" FROM event JOIN message ON {_OF_EVENT.format('message')} WHERE {_HERE}",
     {},
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter, defaultdict
 from typing import Any, NamedTuple
 
 import orjson
@@ -15,17 +16,29 @@ TURNS_MAX = 1000
 MARKS_MAX = 1000
 BINS = 120
 
+STEPS_READ = 10_000
+"""The length up to which the rows of a log are read one after another, for its steps: 10,000 take some 15 ms."""
+
 _TURN_TEXT_MAX = 200
+_REST_US = 600_000_000
+"""If nothing happens for longer than this, it counts as a rest, unless a tool was running."""
 _EDITS = ("file_editor", "str_replace_editor", "apply_patch", "planning_file_editor")
 
 
 class Turn(NamedTuple):
-    """A message of a user. `text` is its beginning, with secrets masked."""
+    """A message of a user. `text` is its beginning, with secrets masked.
+
+    `edits`, `commands` and `others` are the numbers of steps until the next message: changes of files, commands in a
+    terminal, and other calls of tools. They are 0 in a log longer than `STEPS_READ`.
+    """
 
     seq: int
     event_id: str
     timestamp_us: int | None
     text: str
+    edits: int = 0
+    commands: int = 0
+    others: int = 0
 
 
 class Mark(NamedTuple):
@@ -38,20 +51,28 @@ class Mark(NamedTuple):
 
 
 class Bin(NamedTuple):
-    """The number of events of each category in one part of the log."""
+    """The number of events of each category in one part of the log, and the time that its steps took.
+
+    The time until a user's message does not count, nor a rest. It is 0 in a log longer than `STEPS_READ`.
+    """
 
     number: int
     user: int
     edits: int
     errors: int
     other: int
+    took_us: int = 0
 
 
 class Outline(NamedTuple):
-    """The outline of a conversation. `last_seq` is -1 if it has no event; `kinds` are (kind, source, tool, count)."""
+    """The outline of a conversation. `last_seq` is -1 if it has no event; `kinds` are (kind, source, tool, count).
+
+    `edits` is the number of events that say that they changed a file.
+    """
 
     total: int
     unreadable: int
+    edits: int
     last_seq: int
     kinds: list[tuple[str, str, str | None, int]]
     turns: list[Turn]
@@ -129,6 +150,28 @@ _MARKS = Sql(
 )
 
 
+_IS_TURN = "CASE WHEN kind = 'MessageEvent' AND source = 'user' THEN 1 ELSE 0 END"
+_IS_STEP = "kind = 'ACPToolCallEvent' OR kind = 'ActionEvent' AND coalesce(tool, '') <> 'finish'"
+_EDITED = Sql(f"SELECT count(DISTINCT seq) FROM edit WHERE conversation = {_KEY}", {})  # noqa: S608
+_STEPS = Sql(
+    f"""
+    SELECT turn, seq * {BINS} / :length AS number, sum(edited), sum(command), sum(step),
+        sum(CASE WHEN took > 0 AND before_turn = 0 AND (step = 1 OR took <= {_REST_US}) THEN took ELSE 0 END)
+    FROM (
+        SELECT seq,
+            CASE WHEN {_IS_STEP} THEN 1 ELSE 0 END AS step,
+            CASE WHEN kind = 'ActionEvent' AND tool IN ('terminal', 'execute_bash') THEN 1 ELSE 0 END AS command,
+            CASE WHEN EXISTS (SELECT 1 FROM edit WHERE edit.conversation = event.conversation
+                AND edit.seq = event.seq AND edit.event_id = event.event_id) THEN 1 ELSE 0 END AS edited,
+            sum({_IS_TURN}) OVER (ORDER BY seq, event_id) AS turn,
+            lead(timestamp) OVER (ORDER BY seq, event_id) - timestamp AS took,
+            lead({_IS_TURN}) OVER (ORDER BY seq, event_id) AS before_turn
+        FROM event WHERE conversation = {_KEY}
+    ) AS one GROUP BY 1, 2""",  # noqa: S608
+    {},
+)
+
+
 def _list_divided(length: int) -> list[int]:
     """Return the blocks that lie in two bins of a log that ends before the number `length`."""
     ends = {-(-number * length // BINS) for number in range(1, BINS)}
@@ -146,12 +189,26 @@ async def read_outline(index: ReadConnection, uuid: ConversationId) -> Outline:
         marks = await index.fetch_all(_MARKS, {"uuid": uuid})
         divided = orjson.dumps(_list_divided(last_seq + 1)).decode()
         bins = await index.fetch_all(_BINS, {"uuid": uuid, "length": last_seq + 1, "divided": divided}) if kinds else []
+        [[edits]] = await index.fetch_all(_EDITED, {"uuid": uuid})
+        has_steps = 0 <= last_seq < STEPS_READ
+        steps = await index.fetch_all(_STEPS, {"uuid": uuid, "length": last_seq + 1}) if has_steps else []
+    of_turn: defaultdict[int, list[int]] = defaultdict(lambda: [0, 0, 0])
+    took_us: Counter[int] = Counter()
+    for turn, number, *counts, took in steps:
+        of_turn[turn] = [one + more for one, more in zip(of_turn[turn], counts, strict=True)]
+        took_us[number] += took
     return Outline(
         total=sum(row[3] for row in kinds),
         unreadable=sum(row[4] for row in kinds),
+        edits=edits,
         last_seq=last_seq,
         kinds=[(row[0], row[1], row[2], row[3]) for row in kinds],
-        turns=[Turn(*row) for row in turns],
+        turns=[Turn._make((*row, *_steps(*of_turn[place]))) for place, row in enumerate(turns, 1)],
         marks=[Mark(*row) for row in marks],
-        bins=[Bin(row[0], row[1], row[2], row[3], row[4] - sum(row[1:4])) for row in bins],
+        bins=[Bin(row[0], row[1], row[2], row[3], row[4] - sum(row[1:4]), took_us[row[0]]) for row in bins],
     )
+
+
+def _steps(edits: int, commands: int, steps: int) -> tuple[int, int, int]:
+    """Return the numbers of edits, of commands, and of other steps. An edit is the result of a step."""
+    return edits, commands, max(steps - edits - commands, 0)

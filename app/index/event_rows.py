@@ -311,6 +311,7 @@ def _rows_sql() -> Sql:
                 )
                 .correlate(event),
             ),
+            func.coalesce(message.c.tool_text, literal_column("''")),
         )
         .join_from(
             event,
@@ -331,7 +332,9 @@ async def list_rows(index: ReadConnection, key: int) -> list[EventRow]:
     """Return all event rows of a conversation, including gaps, with their texts, in log order."""
     rows = await index.fetch_all(_rows_sql(), {"conversation": key})
     return [
-        EventRow(EventName(*row[:2]), EventFacts._make((*row[2:7], tuple(sorted(orjson.loads(row[8]))))), row[7])
+        EventRow(
+            EventName(*row[:2]), EventFacts._make((*row[2:7], tuple(sorted(orjson.loads(row[8]))), row[9])), row[7]
+        )
         for row in rows
     ]
 
@@ -437,7 +440,9 @@ def upsert_events(index: WriteConnection, changes: Sequence[LogChange]) -> int:
         | {"timestamp": row.facts.timestamp_us, "tool": row.facts.tool}
         for key, row in rows
     ]
-    said = [MessageText(key, *row.name, row.facts.timestamp_us, row.facts.text) for key, row in rows]
+    said = [
+        MessageText(key, *row.name, row.facts.timestamp_us, row.facts.text, row.facts.tool_text) for key, row in rows
+    ]
     deleted = index.execute_many(_delete_sql(), gone) if gone else 0
     inserted = index.execute_many(_insert_sql(), fresh)
     edited = [

@@ -39,6 +39,7 @@ from ..model.facets import Amounts, Facet, FacetCounts, FacetKind, Facets
 from ..model.filters import ConversationFilter
 from . import filter_sql, tables, tally
 from .connections import ReadConnection
+from .conversation_list import count_conversations
 from .dialect import Sql, compiled, is_any_of, named_day, paired
 from .filter_sql import bare, clauses_by_index, unindexed
 from .tables import conversation, conversation_tag
@@ -220,6 +221,8 @@ async def count_facets(
 
     The caller begins a snapshot if it asks for `amounts`, so that all numbers agree.
     """
+    if not by:
+        return Facets(await count_conversations(index, asked), {})
     names, parameters = filter_sql.compile_filter(asked)
     parameters |= {f"facet_key_{place}": facet.tag_key for place, facet in enumerate(by)}
     sql = facets_sql(tuple((facet.kind, facet.tag_key is not None) for facet in by), names)

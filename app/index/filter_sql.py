@@ -168,7 +168,7 @@ def compile_filter(asked: ConversationFilter) -> CompiledFilter:
     if asked.q and asked.q.strip():
         question = parse_question(asked.q)
         names.append("nothing" if question.match is None else "q")
-        values |= parameters_of(question)
+        values |= parameters_of(question, asked.look_in)
     for more in (
         _compile_any("status", asked.statuses),
         _compile_any("workspace", map(normalize_workspace, asked.workspaces)),

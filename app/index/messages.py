@@ -2,7 +2,8 @@
 
 In SQLite, the words are in an FTS5 table whose content is a view of split words. To remove a message's entries, FTS5
 needs the same words again, so the entries are deleted before the message itself. In PostgreSQL, they are a tsvector in
-the table `message_words`. Both are made by the same tokenizer, so both find the same messages.
+the table `message_words`. Both are made by the same tokenizer, so both find the same messages. What was said and what
+tools did are apart: two columns of the FTS5 table, and the weights A and B of the tsvector.
 
 The id of a message consists of its hour, the key of its conversation, and a number. So the newest matches have the
 highest ids, which FTS5 returns first without sorting, and the conversation of a match is found by a bit shift. A lookup
@@ -24,6 +25,7 @@ from sqlalchemy import (
     bindparam,
     delete,
     exists,
+    func,
     insert,
     literal_column,
     select,
@@ -31,6 +33,7 @@ from sqlalchemy import (
 )
 
 from ..errors import IndexUnusable
+from ..model.filters import LookIn
 from ..model.text.event_text import searchable_title
 from ..model.text.tokenizer import Question
 from .connections import ReadConnection, WriteConnection
@@ -89,29 +92,64 @@ def titled(key: ColumnElement[int], title_key: ColumnElement[str]) -> ColumnElem
     return Either(key.in_(parts), title_key.like(bindparam("title_like")))
 
 
-def parameters_of(question: Question) -> Mapping[str, object]:
-    """Return the parameters of the statements that look for words, for both databases."""
-    return {"match": question.match, "tsquery": question.tsquery}
+_COLUMNS = {LookIn.SAID: "{{text}} : ({})", LookIn.TOOLS: "{{tool_text}} : ({})", LookIn.ALL: "{}"}
+_WEIGHTS = {LookIn.SAID: "A", LookIn.TOOLS: "B", LookIn.ALL: ""}
+
+
+def parameters_of(question: Question, look_in: LookIn) -> Mapping[str, object]:
+    """Return the parameters of the statements that look for words, for both databases.
+
+    Titles are among what was said.
+    """
+    match = None if question.match is None else _COLUMNS[look_in].format(question.match)
+    return {"match": match, "tsquery": question.tsquery_in(_WEIGHTS[look_in])}
 
 
 def newest_matches(conditions: Sequence[ColumnElement[bool]]) -> Sql:
     """Return the statement for the newest matching messages of conversations under these conditions.
 
     Its parameters are those of `parameters_of`, the largest id `newest`, the smallest id `oldest`, and the limit
-    `most`. Its rows are (id, key of the conversation, seq, text).
+    `most`. Its rows are (id, key of the conversation, seq, what was said, what a tool did).
     """
-    admitted = compiled(
-        select(conversation.c.id).where(conversation.c.id == literal_column(CONVERSATION_OF_MATCH), *conditions)
-    )
-    where = f" AND EXISTS ({admitted.text})" if conditions else ""
+    where, constants = _admitted(conditions)
     return Sql(
-        "SELECT message.id, message.conversation, message.seq, message.text FROM message WHERE message.id IN ("  # noqa: S608
+        "SELECT message.id, message.conversation, message.seq, message.text, message.tool_text FROM message"  # noqa: S608
+        " WHERE message.id IN ("
         "SELECT message_fts.rowid FROM message_fts WHERE message_fts MATCH :match"
         f" AND message_fts.rowid <= :newest AND message_fts.rowid >= :oldest{where}"
         " ORDER BY message_fts.rowid DESC LIMIT :most) ORDER BY message.id DESC",
-        admitted.constants,
+        constants,
         _newest_matches(conditions),
     )
+
+
+def count_newest(conditions: Sequence[ColumnElement[bool]]) -> Sql:
+    """Return the statement for the number of matching messages under these conditions, but at most `most`."""
+    where, constants = _admitted(conditions)
+    found = _found(conditions).limit(bindparam("most")).subquery()
+    return Sql(
+        "SELECT count(*) FROM (SELECT message_fts.rowid FROM message_fts"  # noqa: S608
+        f" WHERE message_fts MATCH :match{where} LIMIT :most)",
+        constants,
+        select(func.count()).select_from(found),
+    )
+
+
+def _admitted(conditions: Sequence[ColumnElement[bool]]) -> tuple[str, Mapping[str, object]]:
+    """Return the condition that the conversation of a match is under these conditions, and its constants."""
+    admitted = compiled(
+        select(conversation.c.id).where(conversation.c.id == literal_column(CONVERSATION_OF_MATCH), *conditions)
+    )
+    return (f" AND EXISTS ({admitted.text})", admitted.constants) if conditions else ("", {})
+
+
+def _found(conditions: Sequence[ColumnElement[bool]], *within: ColumnElement[bool]) -> Select[Any]:
+    """Return PostgreSQL's SELECT of the ids of the matches in conversations under these conditions."""
+    found = _matching(*within).cte("found").prefix_with("MATERIALIZED")
+    admitted = select(found.c.id)
+    if conditions:
+        admitted = admitted.where(exists().where(conversation.c.id == _key_of(found.c.id), *conditions))
+    return admitted
 
 
 def _newest_matches(conditions: Sequence[ColumnElement[bool]]) -> Select[Any]:
@@ -119,16 +157,12 @@ def _newest_matches(conditions: Sequence[ColumnElement[bool]]) -> Select[Any]:
 
     The matches are found first, because its planner may otherwise look at all messages for a rare word.
     """
-    id_ = message_words.c.id
-    within = id_.between(bindparam("oldest"), bindparam("newest"))
-    found = _matching(within).cte("found").prefix_with("MATERIALIZED")
-    admitted = select(found.c.id)
-    if conditions:
-        admitted = admitted.where(exists().where(conversation.c.id == _key_of(found.c.id), *conditions))
-    newest = admitted.order_by(found.c.id.desc()).limit(bindparam("most"))
+    within = message_words.c.id.between(bindparam("oldest"), bindparam("newest"))
+    found = _found(conditions, within)
+    newest = found.order_by(found.selected_columns.id.desc()).limit(bindparam("most"))
     columns = message.c
     return (
-        select(columns.id, columns.conversation, columns.seq, columns.text)
+        select(columns.id, columns.conversation, columns.seq, columns.text, columns.tool_text)
         .where(columns.id.in_(newest))
         .order_by(columns.id.desc())
     )
@@ -188,16 +222,17 @@ _Key = tuple[int, int, str]
 
 
 class MessageText(NamedTuple):
-    """The text of an event, or "" if it has none. `conversation` is the integer key."""
+    """What was said in an event, and what a tool did; "" for neither. `conversation` is the integer key."""
 
     conversation: int
     seq: int
     event_id: str
     time_us: int | None
     text: str
+    tool_text: str = ""
 
 
-_FOUND = "SELECT message.conversation, message.seq, message.event_id, message.id, message.text"
+_FOUND = "SELECT message.conversation, message.seq, message.event_id, message.id, message.text, message.tool_text"
 _FIND = paired(
     text(
         f"{_FOUND} FROM json_each(:wanted) AS one CROSS JOIN message"
@@ -219,16 +254,19 @@ _LAST_IDS = paired(
     ),
 )
 _ADD_WORDS = paired(
-    text("INSERT INTO message_fts (rowid, text) VALUES (:id, :words)"),
-    text("INSERT INTO message_words (id, words) VALUES (:id, CAST(:words AS TSVECTOR))"),
+    text("INSERT INTO message_fts (rowid, text, tool_text) VALUES (:id, :words, :tool_words)"),
+    text(
+        "INSERT INTO message_words (id, words) VALUES (:id,"
+        " setweight(CAST(:words AS TSVECTOR), 'A') || setweight(CAST(:tool_words AS TSVECTOR), 'B'))"
+    ),
 )
 
 
 def _delete_words(condition: str) -> Sql:
     return paired(
         text(
-            "INSERT INTO message_fts (message_fts, rowid, text)"  # noqa: S608
-            f" SELECT 'delete', id, split(text) FROM message WHERE {condition}"
+            "INSERT INTO message_fts (message_fts, rowid, text, tool_text)"  # noqa: S608
+            f" SELECT 'delete', id, split(text), split(tool_text) FROM message WHERE {condition}"
         ),
         text(f"DELETE FROM message_words WHERE id IN (SELECT id FROM message WHERE {condition})"),  # noqa: S608
     )
@@ -260,9 +298,10 @@ def write_messages(index: WriteConnection, said: Iterable[MessageText]) -> int:
     """Write texts, replacing the earlier texts of the same events, and return the number that differed."""
     wanted: dict[_Key, MessageText] = {one[:3]: one for one in said}
     stale: list[dict[str, object]] = []
-    for *key, message_id, known in index.fetch_all(_FIND, {"wanted": orjson.dumps(list(wanted)).decode()}):
+    for *key, message_id, known, tool_known in index.fetch_all(_FIND, {"wanted": orjson.dumps(list(wanted)).decode()}):
         one = wanted[tuple(key)]
-        if one.text == known and is_among(message_id, first_id(one.time_us, one.conversation)):
+        is_equal = (one.text, one.tool_text) == (known, tool_known)
+        if is_equal and is_among(message_id, first_id(one.time_us, one.conversation)):
             del wanted[tuple(key)]
         else:
             stale.append({"id": message_id})
@@ -273,7 +312,7 @@ def write_messages(index: WriteConnection, said: Iterable[MessageText]) -> int:
 
 def add_messages(index: WriteConnection, said: Iterable[MessageText]) -> int:
     """Write texts of events or titles that have none yet, and return their number."""
-    fresh = sorted((first_id(one.time_us, one.conversation), one) for one in said if one.text)
+    fresh = sorted((first_id(one.time_us, one.conversation), one) for one in said if one.text or one.tool_text)
     if not fresh:
         return 0
     firsts = orjson.dumps(sorted({first for first, _ in fresh})).decode()
@@ -285,10 +324,15 @@ def add_messages(index: WriteConnection, said: Iterable[MessageText]) -> int:
         if is_among(last[first], first):
             rows.append(
                 {"id": last[first], "conversation": one.conversation, "seq": one.seq, "event_id": one.event_id}
-                | {"text": one.text}
+                | {"text": one.text, "tool_text": one.tool_text}
             )
     index.execute_many(_insert_sql(), rows)
-    index.execute_many(_ADD_WORDS, [{"id": row["id"], "words": index.words_of(str(row["text"]))} for row in rows])
+    words = [
+        {"id": row["id"], "words": index.words_of(str(row["text"]))}
+        | {"tool_words": index.words_of(str(row["tool_text"]))}
+        for row in rows
+    ]
+    index.execute_many(_ADD_WORDS, words)
     return len(rows)
 
 
@@ -340,9 +384,11 @@ def delete_messages(index: WriteConnection, keys: Sequence[int]) -> None:
 _HOLDER = "SELECT conversation FROM message WHERE {} UNION SELECT conversation FROM conversation_info WHERE {}"
 _HOLDER_SQL = "SELECT uuid FROM conversation WHERE id IN ({}) LIMIT 1"
 _FIND_HOLDER = paired(
-    text(_HOLDER_SQL.format(_HOLDER.format("instr(text, :part)", "instr(body, CAST(:part AS BLOB))"))),
+    text(_HOLDER_SQL.format(_HOLDER.format("instr(text || tool_text, :part)", "instr(body, CAST(:part AS BLOB))"))),
     text(
-        _HOLDER_SQL.format(_HOLDER.format("strpos(text, :part) > 0", "position(convert_to(:part, 'UTF8') IN body) > 0"))
+        _HOLDER_SQL.format(
+            _HOLDER.format("strpos(text || tool_text, :part) > 0", "position(convert_to(:part, 'UTF8') IN body) > 0")
+        )
     ),
 )
 

@@ -16,7 +16,7 @@ import orjson
 from sqlalchemy import ColumnElement, select, text
 
 from ..errors import InvalidToken
-from ..model.filters import ConversationFilter, digest
+from ..model.filters import ConversationFilter, LookIn, digest
 from ..model.hits import Hit, HitPage
 from ..model.ids import ConversationId
 from ..model.page import Cursor, SortOrder, View, decode_token, encode_token
@@ -29,7 +29,7 @@ from .conversation_body import compose, select_view
 from .conversation_list import Page
 from .dialect import Sql, compiled, is_any_of, paired
 from .filter_sql import bare, clauses
-from .messages import SAID_HERE, TITLE_SEQ, hour_of, newest_matches, parameters_of
+from .messages import SAID_HERE, TITLE_SEQ, count_newest, hour_of, newest_matches, parameters_of
 from .tables import conversation, message
 
 RANKED = 5000
@@ -70,6 +70,11 @@ def matches_sql(names: tuple[str, ...], *, within: bool = False) -> Sql:
     With `within`, a parameter has the ids of the only conversations to search.
     """
     return newest_matches([*clauses(names, bare), *([_WITHIN] if within else [])])
+
+
+@lru_cache(maxsize=256)
+def _count_sql(names: tuple[str, ...]) -> Sql:
+    return count_newest(clauses(names, bare))
 
 
 @cache
@@ -139,24 +144,27 @@ async def search_messages(
 
 
 async def find_in_log(
-    index: ReadConnection, uuid: ConversationId, text_: str, page_id: str | None, limit: int
+    index: ReadConnection, uuid: ConversationId, asked: ConversationFilter, page_id: str | None, limit: int
 ) -> HitPage:
     """Return a page of the messages of a conversation that match, in the order of its log, and their total number.
+
+    Only `q` and `look_in` of the filter count.
 
     Raises:
         InvalidToken: `page_id` is damaged, or belongs to another query.
         QueryTooSlow: the time limit of the connection was reached.
     """
-    question = parse_question(text_)
-    query = digest("seq", ConversationFilter(q=text_), f"messages {uuid}")
+    question = parse_question(asked.q or "")
+    query = digest("seq", asked, f"messages {uuid}")
     after = None if page_id is None else decode_token(page_id, query, int)
     totals = await conversation_lookup.count_totals(index)
-    wanted = {**parameters_of(question), "uuid": uuid}
+    wanted = {**parameters_of(question, asked.look_in), "uuid": uuid}
     found = [] if question.match is None else await index.fetch_all(SAID_HERE, wanted)
     rest = [row for row in found if after is None or (row[1], row[2]) > (after.key, after.id)]
     shown = rest[:limit]
     texts = await index.fetch_all(_texts_sql(), {"ids": orjson.dumps([row[0] for row in shown]).decode()})
-    ranked = await asyncio.to_thread(_rank, texts, question.terms, shown[-1][0] if shown else 0, index.deadline)
+    newest = shown[-1][0] if shown else 0
+    ranked = await asyncio.to_thread(_rank, texts, question.terms, asked.look_in, newest, index.deadline)
     place = {row[0]: number for number, row in enumerate(shown)}
     hits = await _show(index, sorted(ranked, key=lambda one: place[one.id]), question.terms)
     next_page_id = encode_token(Cursor(shown[-1][1], shown[-1][2]), query) if len(rest) > limit else None
@@ -169,28 +177,45 @@ async def find_in_log(
 @cache
 def _texts_sql() -> Sql:
     columns = message.c
-    chosen = is_any_of(columns.id, "ids")
-    return compiled(select(columns.id, columns.conversation, columns.seq, columns.text).where(chosen))
+    shown = (columns.id, columns.conversation, columns.seq, columns.text, columns.tool_text)
+    return compiled(select(*shown).where(is_any_of(columns.id, "ids")))
 
 
 async def list_best_hits(
-    index: ReadConnection, text_: str, ids: Sequence[ConversationId], number: int
+    index: ReadConnection, asked: ConversationFilter, ids: Sequence[ConversationId], number: int
 ) -> dict[ConversationId, list[Hit]]:
     """Return the best `number` matching messages of each of these conversations. Titles are not included.
+
+    Only `q` and `look_in` of the filter count.
 
     Raises:
         QueryTooSlow: the time limit of the connection was reached.
     """
-    ranking = await _rank_matches(index, ConversationFilter(q=text_, archived=None, subagents=None), None, within=ids)
+    ranking = await _rank_matches(index, asked, None, within=ids)
     taken: defaultdict[int, list[_Ranked]] = defaultdict(list)
     for one in ranking.matches:
         if not one.is_title and len(taken[one.conversation]) < number:
             taken[one.conversation].append(one)
     shown = [one for some in taken.values() for one in some]
     best: dict[ConversationId, list[Hit]] = {one: [] for one in ids}
-    for hit in await _show(index, shown, parse_question(text_).terms):
+    for hit in await _show(index, shown, parse_question(asked.q or "").terms):
         best[hit.conversation_id].append(hit)
     return best
+
+
+async def count_matches(index: ReadConnection, asked: ConversationFilter) -> int:
+    """Return the number of messages and titles that match, but at most `RANKED` + 1.
+
+    Raises:
+        QueryTooSlow: the time limit of the connection was reached.
+    """
+    question = parse_question(asked.q or "")
+    if question.match is None:
+        return 0
+    names, parameters = filter_sql.compile_filter(replace(asked, q=None))
+    parameters |= {**parameters_of(question, asked.look_in), "most": RANKED + 1}
+    [[number]] = await index.fetch_all(_count_sql(names), parameters)
+    return int(number)
 
 
 async def rank_conversations(
@@ -232,18 +257,18 @@ async def _rank_matches(
     question = parse_question(asked.q or "")
     if question.match is None:
         return _Ranking([], 0, 0, truncated=False)
-    asked = replace(asked, q=None) if within is None else ConversationFilter(archived=None, subagents=None)
-    names, parameters = filter_sql.compile_filter(asked)
+    others = replace(asked, q=None) if within is None else ConversationFilter(archived=None, subagents=None)
+    names, parameters = filter_sql.compile_filter(others)
     if within is not None:
         parameters["within"] = orjson.dumps(within).decode()
     newest, oldest, most = (after.newest, after.oldest, 2 * RANKED) if after else (_NEWEST, 0, RANKED + 1)
-    parameters |= {**parameters_of(question), "newest": newest, "oldest": oldest, "most": most}
+    parameters |= {**parameters_of(question, asked.look_in), "newest": newest, "oldest": oldest, "most": most}
     rows = await index.fetch_all(matches_sql(names, within=within is not None), parameters)
     if after is None:
         newest = rows[0][0] if rows else 0
         oldest = rows[RANKED - 1][0] if len(rows) > RANKED else 0
         rows = rows[:RANKED]
-    ranked = await asyncio.to_thread(_rank, rows, question.terms, newest, index.deadline)
+    ranked = await asyncio.to_thread(_rank, rows, question.terms, asked.look_in, newest, index.deadline)
     return _Ranking(ranked, newest, oldest, truncated=oldest > 0)
 
 
@@ -260,15 +285,23 @@ def _after(page_id: str, epoch: str, query: str) -> _After:
     raise InvalidToken("the page token is damaged; request the first page again, without page_id")
 
 
-def _rank(rows: Sequence[tuple[Any, ...]], terms: Sequence[Term], newest: int, deadline: float) -> list[_Ranked]:
+def _rank(
+    rows: Sequence[tuple[Any, ...]], terms: Sequence[Term], look_in: LookIn, newest: int, deadline: float
+) -> list[_Ranked]:
+    """Rank matches by the texts that are looked through. What was said counts twice as much as what a tool did."""
     hour = hour_of(newest)
     score = make_score(terms)
     ranked = []
-    for key, conversation_key, seq, said in rows:
+    for key, conversation_key, seq, said, done in rows:
         require_time(deadline)
-        ranked.append(
-            (score(said, seq == TITLE_SEQ, hour - hour_of(key)), key, conversation_key, said, seq == TITLE_SEQ)
-        )
+        age_h = hour - hour_of(key)
+        is_title = seq == TITLE_SEQ
+        fit, shown = 0, ""
+        if look_in is not LookIn.TOOLS:
+            fit, shown = score(said, is_title, age_h), said
+        if look_in is not LookIn.SAID and done:
+            fit, shown = fit + score(done, is_title, age_h) // 2, f"{shown}\n{done}" if shown else done
+        ranked.append((fit, key, conversation_key, shown, is_title))
     ranked.sort(reverse=True)
     return list(map(_Ranked._make, ranked))
 

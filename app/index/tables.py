@@ -226,6 +226,7 @@ message = Table(
     Column("seq", _INTEGER, nullable=False, comment="of its event; -1: the conversation's title"),
     Column("event_id", _TEXT, nullable=False),
     Column("text", _TEXT, nullable=False, comment="what was said, bounded, secrets masked"),
+    Column("tool_text", _TEXT, nullable=False, server_default="", comment="what a tool did, likewise"),
     Index("ix_message_conversation_seq", "conversation", "seq"),
 )
 """The migration also makes the view `message_words`, and the FTS5 table `message_fts` over that view.

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic.json_schema import SkipJsonSchema
 
-from ..model.filters import Archived, ConversationFilter, Status, parse_tag
+from ..model.filters import Archived, ConversationFilter, LookIn, Status, parse_tag
 from ..model.page import SortOrder
 from ..model.periods import Period
 from ..model.times import to_us
@@ -98,11 +98,22 @@ class SearchMessages(DatedFilters):
         max_length=_TEXT_MAX,
         description='all words must occur; "exact phrase", -excluded, OR; the last word may be incomplete',
     )
+    in_tools: bool = Field(default=False, description="search also in commands, paths and errors of tools")
     conversation_id: Id | SkipJsonSchema[None] = Field(
         default=None, description="only this conversation, in the order of its events; no other filter"
     )
     limit: int = Field(default=8, ge=1, le=50)
     page_id: Text = Field(default=None, description="from the previous page")
+
+    @property
+    def look_in(self) -> LookIn:
+        """The texts to search."""
+        return LookIn.ALL if self.in_tools else LookIn.SAID
+
+    @property
+    def conversation_filter(self) -> ConversationFilter:
+        """The filter that these arguments describe."""
+        return replace(super().conversation_filter, look_in=self.look_in)
 
 
 class ListConversations(DatedFilters):

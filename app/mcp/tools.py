@@ -120,6 +120,7 @@ async def search_messages(access: Access, asked: SearchMessages) -> str:
     if not page.items:
         widen = [
             "use fewer or other words, or OR between alternatives",
+            *_look_further(asked),
             *_leave_out(asked),
         ]
         return _empty("No message or title matches.", widen, notes)
@@ -133,13 +134,24 @@ async def _search_one(access: Access, asked: SearchMessages, conversation_id: st
     wanted = await access.resolve(conversation_id)
 
     async def find(limit: int) -> HitPage:
-        return await access.store.find_in_conversation(wanted, asked.query, page_id=asked.page_id, limit=limit)
+        return await access.store.find_in_conversation(
+            wanted, asked.query, look_in=asked.look_in, page_id=asked.page_id, limit=limit
+        )
 
     page = await find(asked.limit)
     if not page.items:
-        widen = ["use fewer or other words", "leave out conversation_id", "read it with get_outline and get_events"]
+        widen = [
+            "use fewer or other words",
+            *_look_further(asked),
+            "leave out conversation_id",
+            "read it with get_outline and get_events",
+        ]
         return _empty("No message of this conversation matches.", widen, [])
     return await _fit_hits(access, asked, page, find, [], f"of {page.total:,} in the order of the events")
+
+
+def _look_further(asked: SearchMessages) -> list[str]:
+    return [] if asked.in_tools else ["in_tools: true searches commands, paths and errors of tools, too"]
 
 
 async def _fit_hits(
@@ -292,8 +304,8 @@ class Tool(NamedTuple):
 
 TOOLS = {
     "search_messages": Tool(
-        "Search what was said in earlier conversations of coding agents: titles, messages, thoughts, final answers and "
-        "errors. Use it to find earlier decisions and solutions. Not searched: output of tools.",
+        "Search what was said in earlier conversations of coding agents: titles, messages, thoughts, final answers, "
+        "errors; with in_tools also commands, paths, errors of tools. Use it to find earlier decisions and solutions.",
         SearchMessages,
         search_messages,
     ),

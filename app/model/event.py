@@ -10,7 +10,7 @@ import orjson
 
 from ..errors import UnreadableFile
 from .ids import EventName
-from .text.event_text import searchable_text
+from .text.event_text import searchable_text, tool_text
 from .times import find_time_us
 
 STATE_UPDATE = "ConversationStateUpdateEvent"
@@ -29,8 +29,8 @@ _IMAGE_STARTS = {"/9j/": "jpeg", "R0lGOD": "gif", "UklGR": "webp"}
 class EventFacts(NamedTuple):
     """The facts of an event that the index stores.
 
-    `kind` and `source` are "" if the event has none. `text` is "" if nothing was said. `edits` are the paths of the
-    files that it says were changed (`edited_paths`).
+    `kind` and `source` are "" if the event has none. `text` is what was said, `tool_text` what a tool did; both may be
+    "". `edits` are the paths of the files that it says were changed (`edited_paths`).
     """
 
     kind: str
@@ -39,6 +39,7 @@ class EventFacts(NamedTuple):
     tool: str | None
     text: str = ""
     edits: tuple[str, ...] = ()
+    tool_text: str = ""
 
 
 NO_FACTS = EventFacts("", "", None, None)
@@ -136,7 +137,7 @@ def parse_event(raw: bytes) -> dict[str, Any]:
 
 
 def event_facts(event: dict[str, Any], zone: tzinfo | None, *, tools: bool = False) -> EventFacts:
-    """Return the facts of an event that the index stores. With `tools`, the text includes the tools' input and output.
+    """Return the facts of an event that the index stores. With `tools`, they include all input and output of tools.
 
     A timestamp without a zone is in `zone` (None: the host's zone).
     """
@@ -145,8 +146,9 @@ def event_facts(event: dict[str, Any], zone: tzinfo | None, *, tools: bool = Fal
         source=_name(event.get("source")) or "",
         timestamp_us=find_time_us(event.get("timestamp"), zone),
         tool=_name(event.get("tool_name")),
-        text=searchable_text(event, tools=tools),
+        text=searchable_text(event),
         edits=edited_paths(event),
+        tool_text=tool_text(event, outputs=tools),
     )
 
 

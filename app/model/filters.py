@@ -47,6 +47,17 @@ class Archived(StrEnum):
         return {Archived.FALSE: False, Archived.TRUE: True}.get(self)
 
 
+class LookIn(StrEnum):
+    """The texts that a search looks through: titles and what was said, what tools were given and answered, or both.
+
+    Of tools, the index has commands, paths and errors; with the setting `search_tools` also input and output.
+    """
+
+    SAID = "said"
+    TOOLS = "tools"
+    ALL = "all"
+
+
 class Tag(NamedTuple):
     """A tag that a conversation must have. Without `value`, any value matches."""
 
@@ -58,7 +69,8 @@ class Tag(NamedTuple):
 class ConversationFilter:
     """Conditions on conversations. None or an empty tuple means no condition. Times are microseconds UTC.
 
-    `q` is a search text for titles and messages (`app.model.text.tokenizer`); a blank one matches all conversations.
+    `q` is a search text (`app.model.text.tokenizer`); a blank one matches all conversations. `look_in` says which texts
+    it searches.
     `title_contains` ignores case and accents. By default, archived conversations do not match, nor those of
     sub-agents below others, except for a filter by `parent`. A conversation must have all of `tags`, and any of
     `workspaces`. `workspace_under` is a directory; directories below it match, too. `orphaned` means that the
@@ -69,6 +81,7 @@ class ConversationFilter:
 
     statuses: tuple[Status, ...] = ()
     q: str | None = None
+    look_in: LookIn = LookIn.SAID
     title_contains: str | None = None
     tags: tuple[Tag, ...] = ()
     workspaces: tuple[str, ...] = ()
@@ -115,7 +128,9 @@ class ConversationFilter:
     def narrows(self) -> bool:
         """Whether the filter has more conditions than `archived` and `subagents`. Blank texts are no condition."""
         q, title = (None if is_blank(text) else text for text in (self.q, self.title_contains))
-        rest = replace(self, q=q, title_contains=title, archived=False, subagents=False, folded=False)
+        rest = replace(
+            self, q=q, title_contains=title, archived=False, subagents=False, folded=False, look_in=LookIn.SAID
+        )
         return self.archived is True or self.subagents is True or rest != ConversationFilter()
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from .filters import LookIn
 from .ids import ConversationId, dashed
 from .times import format_us
 
@@ -45,12 +47,39 @@ class Hit(NamedTuple):
         }
 
 
+def list_searched(look_in: LookIn, *, titles: bool, outputs: bool) -> tuple[str, ...]:
+    """Return the names of the texts that a search looks through, of `titles`, `said`, `tools` and `tool_outputs`.
+
+    `titles` and `outputs` say whether the search and the index include them. `tools` are commands, paths and errors;
+    `tool_outputs` stands for all input and output of tools.
+    """
+    said = look_in is not LookIn.TOOLS
+    tools = look_in is not LookIn.SAID
+    present = {"titles": said and titles, "said": said, "tools": tools, "tool_outputs": tools and outputs}
+    return tuple(name for name, is_searched in present.items() if is_searched)
+
+
+_SEARCHED_WORDS = {
+    "titles": "titles",
+    "said": "what was said",
+    "tools": "commands, paths and errors of tools",
+    "tool_outputs": "input and output of tools",
+}
+
+
+def describe_searched(searched: Sequence[str]) -> tuple[str, str]:
+    """Return the texts that were searched in words, and those that were not, but for titles."""
+    some = [words for name, words in _SEARCHED_WORDS.items() if name in searched]
+    others = [words for name, words in _SEARCHED_WORDS.items() if name not in searched and name != "titles"]
+    return ", ".join(some), ", ".join(others)
+
+
 class HitPage(NamedTuple):
     """A page of hits, best first, and the token of the next page. `truncated` means that not all matches were ranked.
 
     `indexed` is the number of conversations whose text is in the index, `conversations` the number of all; a sync is
     adding the others. `total` is the number of hits on all pages, known only for hits in the order of a log.
-    `tools_searched` means that the input and output of tools is in the index, too.
+    `searched` names the texts that were searched, as `list_searched` returns them.
     """
 
     items: list[Hit]
@@ -59,7 +88,7 @@ class HitPage(NamedTuple):
     indexed: int
     conversations: int
     total: int | None = None
-    tools_searched: bool = False
+    searched: tuple[str, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         """Return the JSON that the API answers."""
@@ -67,6 +96,6 @@ class HitPage(NamedTuple):
             "items": [hit.as_json() for hit in self.items],
             "next_page_id": self.next_page_id,
             "truncated": self.truncated,
-            "tools_searched": self.tools_searched,
+            "searched": list(self.searched),
             "text_indexed": {"conversations": self.indexed, "total": self.conversations},
         } | ({} if self.total is None else {"total": self.total})

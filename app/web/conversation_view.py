@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
@@ -13,7 +14,8 @@ from typing import Any, NamedTuple
 import orjson
 
 from ..errors import EventNotFound
-from ..index.event_outline import BINS, TURNS_MAX, Outline
+from ..index.event_outline import BINS, TURNS_MAX, Outline, Turn
+from ..model.event import STATE_UPDATE
 from ..model.ids import event_file_name
 from ..model.redaction import redact_file
 from ..model.text.event_text import preview_of
@@ -26,6 +28,7 @@ from .rows import Row
 SECTION = 50
 SECTION_MAX_BYTES = 16 << 20
 _LINES_MAX = 250
+_RIBBON_WIDTH = 860
 
 _MARK_WORDS = {
     "AgentErrorEvent": ("tool call failed", True),
@@ -34,7 +37,15 @@ _MARK_WORDS = {
     "UserRejectObservation": ("rejected", True),
     "HookExecutionEvent": ("hook", False),
 }
-_GROUPS = (("messages", "Messages"), ("tools", "Tools"), ("edits", "Edits"), ("errors", "Errors"), ("state", "State"))
+_GROUPS = (
+    ("messages", "Messages"),
+    ("tools", "Tools"),
+    ("edits", "Edits"),
+    ("errors", "Errors"),
+    ("state", "State"),
+    ("other", "Other"),
+)
+_STATE = (STATE_UPDATE, "SystemPromptEvent", "HookExecutionEvent", "PauseEvent", "InterruptEvent")
 
 
 class Line(NamedTuple):
@@ -67,7 +78,7 @@ def make_head(row: Row, outline: Outline) -> dict[str, Any]:
         **_lines(outline),
         "open_at": outline.turns[-1].seq if 0 < len(outline.turns) < TURNS_MAX else max(outline.last_seq, 0),
         "groups": [(name, label, _count(outline, name)) for name, label in _GROUPS],
-        "bars": _bars(outline),
+        **_ribbon(outline),
         "turns": len(outline.turns),
         "errors": sum(1 for mark in outline.marks if _MARK_WORDS.get(mark.kind, ("", True))[1]),
     }
@@ -89,40 +100,66 @@ def _lines(outline: Outline) -> dict[str, object]:
 
     If there are too many, the last turns and errors are shown.
     """
-    lines = [Line(turn.seq, " ".join(turn.text.split()) or "(no text)", sub=False, bad=False) for turn in outline.turns]
+    lines: list[Line] = []
+    for turn in outline.turns:
+        lines.append(Line(turn.seq, " ".join(turn.text.split()) or "(no text)", sub=False, bad=False))
+        steps = _describe_steps(turn)
+        if steps:
+            lines.append(Line(turn.seq + 1, steps, sub=True, bad=False))
     for mark in outline.marks:
         words, bad = _MARK_WORDS.get(mark.kind, ("unreadable", True))
         lines.append(Line(mark.seq, words if mark.tool is None else f"{mark.tool}: {words}", sub=True, bad=bad))
-    shown = sorted(lines)
-    if len(shown) > _LINES_MAX:
-        shown = [line for line in shown if line.bad or not line.sub][-_LINES_MAX:]
-    return {"lines": shown, "more_lines": len(lines) - len(shown)}
+    shown = sorted(lines, key=lambda line: (line.seq, line.sub))
+    if len(shown) <= _LINES_MAX:
+        return {"lines": shown, "more_lines": 0}
+    shown = [line for line in shown if line.bad or not line.sub][-_LINES_MAX:]
+    return {"lines": shown, "more_lines": len(outline.turns) + len(outline.marks) - len(shown)}
+
+
+def _describe_steps(turn: Turn) -> str:
+    """Return the steps after a message of a user in words, such as `4 edits, 12 commands`."""
+    numbers = ((turn.edits, "edit"), (turn.commands, "command"), (turn.others, "other step"))
+    return ", ".join(f"{number:,} {word}{'' if number == 1 else 's'}" for number, word in numbers if number)
 
 
 def _count(outline: Outline, group: str) -> int:
-    return sum(count for kind, _, tool, count in outline.kinds if _group(kind, tool) == group)
+    if group == "edits":
+        return outline.edits
+    number = sum(count for kind, _, tool, count in outline.kinds if _group(kind, tool) == group)
+    return max(number - outline.edits, 0) if group == "tools" else number
 
 
 def _group(kind: str, tool: str | None) -> str:
-    if kind == "MessageEvent" or (kind == "ActionEvent" and tool == "finish"):
+    if kind in ("MessageEvent", "Condensation", "CondensationSummaryEvent"):
         return "messages"
+    if kind in ("ActionEvent", "ACPToolCallEvent"):
+        return "messages" if tool == "finish" else "tools"
     if kind in ("AgentErrorEvent", "ConversationErrorEvent", "UserRejectObservation"):
         return "errors"
-    if kind == "ActionEvent" and tool in ("file_editor", "str_replace_editor", "planning_file_editor"):
-        return "edits"
-    return "tools" if kind in ("ActionEvent", "ACPToolCallEvent") else "state" if kind != "ObservationEvent" else ""
+    return "" if kind == "ObservationEvent" else "state" if kind in _STATE else "other"
 
 
-def _bars(outline: Outline) -> list[dict[str, Any]]:
-    most = max((one.user + one.edits + one.errors + one.other for one in outline.bins), default=1)
-    width = 860 / BINS
+def _ribbon(outline: Outline) -> dict[str, object]:
+    """Return the bars of the ribbon, as high as their steps took long, and the places of turns and condensations.
+
+    In a very long log, whose steps have no times, they are as high as their events are many.
+    """
+    timed = any(one.took_us for one in outline.bins)
+    sizes = [one.took_us if timed else one.user + one.edits + one.errors + one.other for one in outline.bins]
+    width = _RIBBON_WIDTH / BINS
     bars = []
-    for one in outline.bins:
-        total = one.user + one.edits + one.errors + one.other
-        height = 3 + 23 * total / most
-        shape = "e" if one.errors else "u" if one.user else "w" if one.edits else "o"
+    for one, size in zip(outline.bins, sizes, strict=True):
+        height = 2 + 22 * math.sqrt(size / max(sizes))  # the root, so that one long step leaves the others visible
+        shape = "e" if one.errors else "w" if one.edits else "o"
         bars.append({"x": f"{one.number * width:.1f}", "y": f"{28 - height:.1f}", "h": f"{height:.1f}", "c": shape})
-    return bars
+    condensed = {mark.seq * BINS // (outline.last_seq + 1) for mark in outline.marks if mark.kind == "Condensation"}
+    return {
+        "bars": bars,
+        "timed": timed,
+        "turn_places": [f"{one.number * width:.1f}" for one in outline.bins if one.user],
+        "condensed_places": [f"{number * width:.1f}" for number in sorted(condensed)],
+        "condensations": sum(1 for mark in outline.marks if mark.kind == "Condensation"),
+    }
 
 
 def join_starts(starts: Sequence[int]) -> list[tuple[int, int]]:

@@ -105,17 +105,16 @@ def make_blocks(events: Iterable[Event], earlier: Iterable[Event] = (), later: I
     `earlier` are the `PAIR_DISTANCE` events before them. An observation is left out if its action is among these.
     `later` are as many events after them. They may have the observations of the last actions.
     """
-    events = list(events)
+    events, earlier = list(events), list(earlier)
     answers = _pair([*earlier, *events], [*events, *later])
     folded = set(answers.values())
     blocks: list[Block] = []
-    before: Event | None = None
+    before = earlier[-1] if earlier else None
     for event in events:
-        if event in folded:
-            continue
-        block = _make(event, answers.get(event))
-        block.gap, block.day = _pause(before, event)
-        blocks.append(block)
+        if event not in folded:
+            block = _make(event, answers.get(event))
+            block.gap, block.day = _pause(before, event)
+            blocks.append(block)
         before = event
     return blocks
 
@@ -139,7 +138,9 @@ def _make(event: Event, observation: Event | None) -> Block:
         return maker(event)
     if event.kind == "ActionEvent":
         return _action(event, observation)
-    return _folded(event, event.kind or "event without a kind")
+    block = _folded(event, event.kind or "event without a kind")
+    block.group = "other"
+    return block
 
 
 def _message(event: Event) -> Block:

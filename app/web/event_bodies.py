@@ -6,13 +6,11 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-import orjson
 from markupsafe import Markup
 
 from ..model.event import content_texts, image_urls
 from . import markup
 
-_FIELDS_MAX = 20_000
 _WHOLE_MAX = 4_000_000
 
 
@@ -52,7 +50,7 @@ class Body:
     output: Markup | None = None
     shown: int = 0
     total: int = 0
-    fields: str = ""
+    fields: Markup = field(default_factory=Markup)
     images: list[str] = field(default_factory=list)
 
 
@@ -73,7 +71,7 @@ def make_body(event: Event, observation: Event | None, *, whole: bool = False) -
         return _output_body(text, whole=whole)
     body = _output_body(text, whole=whole) if text else Body()
     body.images = image_urls((observation or event).value)
-    body.fields = _pretty(action or event.value)
+    body.fields = _tree(action or event.value)
     return body
 
 
@@ -112,7 +110,7 @@ def _acp_body(event: Event, *, whole: bool) -> Body:
     text = "\n".join(part for part in parts if isinstance(part, str))
     output = event.value.get("raw_output")
     body = _output_body(text or (output if isinstance(output, str) else ""), whole=whole)
-    body.fields = _pretty(event.value.get("raw_input"))
+    body.fields = _tree(event.value.get("raw_input"))
     return body
 
 
@@ -126,12 +124,9 @@ def _error_text(event: Event | None) -> str:
     return str(event.value.get("error") or "") if event is not None else ""
 
 
-def _pretty(value: object) -> str:
-    """Return JSON with indentation, cut to a length."""
-    if value is None:
-        return ""
-    text = orjson.dumps(value, option=orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS, default=str).decode()
-    return text if len(text) <= _FIELDS_MAX else f"{text[:_FIELDS_MAX]}\n… cut; the raw event has all"
+def _tree(value: object) -> Markup:
+    """Return a value of JSON as a tree, and nothing for null."""
+    return Markup() if value is None else markup.json_tree(value if isinstance(value, dict | list) else [value])
 
 
 def as_dict(value: object) -> dict[str, Any]:

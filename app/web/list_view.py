@@ -12,7 +12,9 @@ from typing import NamedTuple
 from urllib.parse import parse_qsl, urlencode
 
 from ..index.conversation_list import Family, Page
+from ..index.search import RANKED
 from ..model.facets import FacetCounts, Facets
+from ..model.filters import LookIn
 from ..model.hits import Hit
 from ..model.ids import ConversationId
 from ..model.page import SortOrder
@@ -23,7 +25,7 @@ from .workspace_tree import Directory, make_tree
 
 _WEEKS = 28
 TODAY = "today"
-_NOT_FILTERS = ("sort_order", "q", "active")
+_NOT_FILTERS = ("sort_order", "q", "in", "active")
 _NOT_STATE = ("page_id", "tz")
 _ORDERS = (
     (SortOrder.UPDATED_AT_DESC, "Updated"),
@@ -33,6 +35,7 @@ _ORDERS = (
     (SortOrder.EVENT_COUNT_DESC, "Events"),
     (SortOrder.TITLE, "Title"),
 )
+_PLACES = ((LookIn.SAID, "what was said"), (LookIn.TOOLS, "tools"), (LookIn.ALL, "everything"))
 _LABELS = {
     "status": "status", "workspace": "workspace", "workspace_under": "below", "model": "model", "tag": "tag",
     "parent_conversation_id": "part of", "forked_from": "forked from", "created_at__gte": "created since",
@@ -138,6 +141,8 @@ def make_list(
         "count": facets.count,
         "q": asked.get("q", ""),
         "without_q": address.without("q", asked.get("q", "")),
+        "look_in": asked.get("in", LookIn.SAID.value),
+        "places": [(one.value, label, address.choose("in", one.value)) for one, label in _PLACES],
         "groups": _groups(address, facets),
         "tree": [_branch(address, one) for one in make_tree(workspaces.values)],
         "more": [
@@ -151,6 +156,13 @@ def make_list(
             *((one.value, label) for one, label in _ORDERS),
         ],
     }
+
+
+def show_hits(number: int) -> str:
+    """Return the number of hits in words. It is not counted further than hits are ranked."""
+    if number > RANKED:
+        return f"over {RANKED:,} hits"
+    return f"{number:,} hit{'' if number == 1 else 's'}"
 
 
 def _groups(address: Address, facets: Facets) -> list[tuple[str, list[Choice]]]:

@@ -14,6 +14,7 @@ from itertools import pairwise
 from typing import NamedTuple
 
 import nh3
+import orjson
 from markdown_it import MarkdownIt
 from markupsafe import Markup
 from pygments import highlight
@@ -40,6 +41,13 @@ minutes."""
 DIFF_LINES_MAX = 2000
 """The maximum number of lines between the first and the last change that are compared, and of lines of a diff that are
 shown. The time of difflib grows with the square of this number. Longer stretches count as replaced."""
+
+TREE_NODES_MAX = 1000
+TREE_TEXT_MAX = 2000
+"""The maximum number of values in a tree of JSON, and of characters of one of them."""
+_TREE_DEPTH_MAX = 12
+_TREE_OPEN_MAX = 8
+"""A branch at the top of a tree is open if it has at most this many members."""
 
 _TAGS = {
     *("p", "br", "hr", "strong", "em", "s", "del", "code", "pre", "blockquote", "ul", "ol", "li", "a"),
@@ -113,6 +121,45 @@ def terminal(text: str) -> Markup:
         piece = escape(plain[start:end])
         parts.append(f'<span class="{" ".join(sorted(names))}">{piece}</span>' if names else piece)
     return Markup("".join(parts))  # noqa: S704 - each piece is escaped
+
+
+def json_tree(value: object) -> Markup:
+    """Return a value of JSON as a tree whose branches fold. What is beyond `TREE_NODES_MAX` values is left out."""
+    parts: list[str] = []
+    left = _add_branch(parts, value, TREE_NODES_MAX, 0)
+    if left <= 0:
+        parts.append('<p class="dim">the rest is left out; the raw event has all</p>')
+    return Markup("".join(parts))  # noqa: S704 - each piece is escaped
+
+
+def _add_branch(parts: list[str], value: object, left: int, depth: int) -> int:
+    """Add the members of an object or a list, and return how many values may follow."""
+    members = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    parts.append('<ul class="json">')
+    for name, one in members:
+        left -= 1
+        if left <= 0:
+            break
+        label = f"<b>{escape(str(name)[:TREE_TEXT_MAX])}</b>"
+        if isinstance(one, dict | list) and one and depth < _TREE_DEPTH_MAX:
+            open_ = " open" if depth == 0 and len(one) <= _TREE_OPEN_MAX else ""
+            size = f"{len(one):,} {'field' if isinstance(one, dict) else 'item'}{'' if len(one) == 1 else 's'}"
+            parts.append(f'<li><details{open_}><summary>{label} <span class="dim">{size}</span></summary>')
+            left = _add_branch(parts, one, left, depth + 1)
+            parts.append("</details></li>")
+        else:
+            parts.append(f"<li>{label} {_leaf(one)}</li>")
+    parts.append("</ul>")
+    return left
+
+
+def _leaf(value: object) -> str:
+    if isinstance(value, dict | list) and value:
+        return '<span class="dim">… deeper than is shown; the raw event has all</span>'
+    text = value if isinstance(value, str) else orjson.dumps(value, default=str).decode()
+    cut = text if len(text) <= TREE_TEXT_MAX else f"{text[:TREE_TEXT_MAX]}… ({len(text):,} characters)"
+    kind = "" if isinstance(value, str) else ' class="dim"'
+    return f"<span{kind}>{escape(cut)}</span>"
 
 
 def _classes(style: object) -> list[str]:

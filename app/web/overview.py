@@ -9,7 +9,7 @@ from dataclasses import replace
 from datetime import date, timedelta, timezone
 from typing import Any, NamedTuple
 
-from ..model.costs import Point
+from ..model.costs import Amount, Point
 from ..model.facets import Facet, FacetKind
 from ..model.filters import ConversationFilter, Status
 from ..model.page import SortOrder, View
@@ -35,7 +35,10 @@ _WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 async def make_overview(
     store: StoreReader, settings: Settings, findings: list[Finding], days: int, offset_min: int
 ) -> dict[str, object]:
-    """Return the context of overview.html for the conversations with an event in the last `days` (0: all)."""
+    """Return the context of overview.html for the conversations with an event in the last `days` (0: all).
+
+    Cost and tokens are those of the model calls in that time.
+    """
     since_us = time.time_ns() // 1000 - days * _DAY_US if days else None
     asked = ConversationFilter(archived=None, last_event_at_gte_us=since_us)
     sums = await store.get_sums(asked)
@@ -49,10 +52,17 @@ async def make_overview(
     zone = timezone(timedelta(minutes=offset_min))
     hours = await store.count_hours(asked, since_us=since_us or 0, offset_min=offset_min)
     days_of_cost = await store.list_usage(asked, Period.DAY, split="model", since_us=since_us or 0, zone=zone)
+    amount = _sum(days_of_cost)
+    _, deleted = await store.list_trash(0, 0)
     return {
         "days": days,
         "periods": PERIODS,
         "sums": sums,
+        "cost": amount.cost if sums.priced else None,
+        "tokens": amount.prompt + amount.completion,
+        "cached_share": f"{100 * amount.cached // amount.prompt} % cached" if amount.prompt else "",
+        "deleted": deleted,
+        **(await _compare(store, sums.number, amount.cost, since_us, days) if since_us else {}),
         "running": statuses.get(Status.RUNNING, 0),
         "waiting": statuses.get(Status.WAITING_FOR_CONFIRMATION, 0),
         "failed": failed,
@@ -65,6 +75,25 @@ async def make_overview(
         "findings": sorted(findings, key=lambda one: list(Level).index(one.level), reverse=True),
         "root": str(settings.root),
     }
+
+
+async def _compare(store: StoreReader, number: int, cost: float, since_us: int, days: int) -> dict[str, str]:
+    """Return how the number of conversations and their cost differ from those of the same span before."""
+    begin_us = since_us - days * _DAY_US
+    active = ConversationFilter(archived=None, event_at_gte_us=begin_us, event_at_lt_us=since_us)
+    before = await store.count_conversations(active)
+    called = ConversationFilter(archived=None, last_event_at_gte_us=begin_us, created_at_lt_us=since_us)
+    usage = _sum(await store.list_usage(called, Period.DAY, since_us=begin_us, until_us=since_us))
+    share = round(100 * (cost / usage.cost - 1)) if usage.cost else None
+    return {"more": _signed(number - before), "more_cost": "" if share is None else f"{_signed(share)} %"}
+
+
+def _signed(number: int) -> str:
+    return f"{number:+,}".replace("-", "\N{MINUS SIGN}")
+
+
+def _sum(points: list[Point]) -> Amount:
+    return sum((point.amount for point in points), Amount())
 
 
 def make_disk(found: StoreUsage) -> dict[str, object]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, date, datetime, tzinfo
@@ -23,10 +24,11 @@ from ..api.auth import PAGE_PATHS
 from ..api.headers import find_base_path
 from ..api.params import AnyId, IdInPath, Store
 from ..api.query_filters import FilterQuery
-from ..api.routes.upkeep import find_findings, find_usage
+from ..api.routes.upkeep import find_age_s, find_findings, find_usage
 from ..index.conversation_list import Page
 from ..model.facets import Facet, FacetKind
-from ..model.filters import ConversationFilter
+from ..model.filters import ConversationFilter, LookIn
+from ..model.hits import describe_searched, list_searched
 from ..model.ids import SEQ_MAX, ConversationId, dashed
 from ..model.page import SortOrder, View
 from ..model.periods import Period
@@ -86,7 +88,9 @@ class ListQuery(FilterQuery):
     @property
     def resolved(self) -> FilterQuery:
         """The filters alone, with `active` as times."""
-        given = self.model_dump(exclude_unset=True, exclude={*ListQuery.model_fields} - {*FilterQuery.model_fields})
+        given = self.model_dump(
+            by_alias=True, exclude_unset=True, exclude={*ListQuery.model_fields} - {*FilterQuery.model_fields}
+        )
         days = list_view.parse_days(self.active, self.today) if self.active else None
         if days is not None:
             given["event_at__gte"], given["event_at__lt"] = list_view.find_span(days, self.zone)
@@ -102,7 +106,7 @@ async def get_list(request: Request, store: Store, query: Annotated[ListQuery, Q
     order = _order(query)
     listed = asked if question or asked.parent else replace(asked, folded=True)
     page = await store.list_conversations(listed, order=order, page_id=query.page_id, limit=_ROWS, view=View.ROW)
-    rows = await _make_rows(store, page, question)
+    rows = await _make_rows(store, page, question, query.look_in)
     if query.page_id:
         return _fragment(request, "rows.html", rows)
     facets = await store.count_facets(_FACETS, asked, limit=12)
@@ -117,9 +121,11 @@ async def get_list(request: Request, store: Store, query: Annotated[ListQuery, Q
     context = list_view.make_list(request.url.query, facets, workspaces.by["workspace"], counts, order) | rows
     sums = await store.get_sums(asked)
     context["cost"] = sums.cost if sums.priced else None
-    context["filter"] = resolved.model_dump(mode="json", exclude_unset=True)
+    context["filter"] = resolved.model_dump(mode="json", by_alias=True, exclude_unset=True)
     context |= {"root": str(store.settings.root), "building": store.index.building}
-    context["searches_tools"] = store.settings.search_tools
+    context["hits"] = list_view.show_hits(await store.count_matches(asked)) if question else ""
+    searched = list_searched(query.look_in, titles=True, outputs=store.settings.search_tools)
+    context["searched"], context["not_searched"] = describe_searched(searched)
     return _fragment(request, "list.html", context)
 
 
@@ -140,7 +146,7 @@ async def get_activity(request: Request, store: Store, query: Annotated[ListQuer
 async def get_children(request: Request, store: Store, conversation_id: IdInPath) -> HTMLResponse:
     """Render the rows of a conversation's children, archived ones and those of sub-agents too, the oldest first."""
     page = await _list_children(store, conversation_id)
-    return _fragment(request, "rows.html", await _make_rows(store, page._replace(next_page_id=None), ""))
+    return _fragment(request, "rows.html", await _make_rows(store, page._replace(next_page_id=None)))
 
 
 async def _list_children(store: StoreReader, conversation_id: str) -> Page:
@@ -148,8 +154,10 @@ async def _list_children(store: StoreReader, conversation_id: str) -> Page:
     return await store.list_conversations(asked, order=SortOrder.CREATED_AT, limit=_CHILDREN, view=View.ROW)
 
 
-async def _make_rows(store: StoreReader, page: Page, question: str) -> dict[str, object]:
-    hits = await store.list_best_hits(question, page.ids, _HITS) if question else {}
+async def _make_rows(
+    store: StoreReader, page: Page, question: str = "", look_in: LookIn = LookIn.SAID
+) -> dict[str, object]:
+    hits = await store.list_best_hits(question, page.ids, _HITS, look_in=look_in) if question else {}
     return list_view.make_rows(page, hits, await store.list_families(page.ids), question)
 
 
@@ -232,6 +240,7 @@ async def get_overview(
     """Render totals, the hours of work, the costliest conversations and workspaces, and the health of the store."""
     settings: Settings = request.app.state.settings
     context = await overview.make_overview(store, settings, await find_findings(request), days, offset)
+    context["checked_at"] = format_us(time.time_ns() // 1000 - int(1e6 * find_age_s(request)))
     return _fragment(request, "overview.html", context)
 
 

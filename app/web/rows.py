@@ -38,8 +38,8 @@ class Children:
 class Row:
     """The fields of a conversation that the page shows. `cost` is None if no cost was recorded.
 
-    `prompt_tokens`, `cached_tokens`, `children` and `owner` are set only on a conversation's own page, `hits`, `family`
-    and `marked`, the name with marked matches, only in the list.
+    `prompt_tokens`, `cached_tokens`, `children`, `owner` and `forked_from` are set only on a conversation's own page,
+    `hits`, `family` and `marked`, the name with marked matches, only in the list.
     """
 
     id: str
@@ -64,6 +64,7 @@ class Row:
     cached_tokens: int = 0
     children: list[str] = field(default_factory=list)
     owner: str = ""
+    forked_from: str = ""
     hits: list[Hit] = field(default_factory=list)
     family: Children | None = None
     marked: Markup | None = None
@@ -142,6 +143,7 @@ def make_row(body: bytes) -> Row:
         cached_tokens=cached,
         children=[str(one) for name in ("sub_conversation_ids", "subagent_ids") for one in info.get(name) or []],
         owner=_text(info.get("owner")),
+        forked_from=_text(info.get("forked_from_conversation_id")),
     )
 
 

@@ -33,7 +33,7 @@ def test_search_shows_hits_and_narrows_them_by_filters(root: Path, convstore: Co
 def test_search_as_json_is_the_body_of_the_api(corpus: Path, convstore: Command) -> None:
     first = convstore("search", "code", "--store", corpus, "--limit", 3, "--json").json
     rest = convstore("search", "code", "--store", corpus, "--page", first["next_page_id"], "--json").json
-    assert set(first) == {"items", "next_page_id", "truncated", "tools_searched", "text_indexed"}
+    assert set(first) == {"items", "next_page_id", "truncated", "searched", "text_indexed"}
     assert len(first["items"]) == 3
     assert not [hit for hit in first["items"] if hit in rest["items"]]
 
@@ -49,14 +49,28 @@ def test_search_in_one_conversation_goes_by_its_log(root: Path, convstore: Comma
     assert "leave out the filters" in wrong.err
 
 
-def test_without_a_hit_it_says_whether_tools_were_searched(
+def test_without_a_hit_it_says_which_texts_were_searched(
     root: Path, convstore: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    action = {"kind": "TerminalAction", "command": "ls zebra"}
+    action = {"kind": "TerminalAction", "command": "ls zebra", "note": "giraffe"}
     make_conversation(root, events=[make_event(0, kind="ActionEvent", source="agent", thought=[], action=action)])
-    said = convstore("search", "zebra", "--store", root).out
-    assert said.strip() == "0 hits; the input and output of tools was not searched (CONVSTORE_SEARCH_TOOLS)"
+
+    def end_of(*words: str) -> str:
+        return convstore("search", *words, "--store", root).out.splitlines()[-1]
+
+    assert end_of("zebra") == (
+        "0 hits; searched: titles, what was said; "
+        "not searched: commands, paths and errors of tools, input and output of tools (--look-in all)"
+    )
+    assert end_of("zebra", "--in-tools") == end_of("zebra", "--look-in", "tools") == "1 hit"
+    assert convstore("count", "--q", "zebra", "--look-in", "all", "--store", root).out.strip() == "1"
+    assert end_of("giraffe", "--in-tools") == (
+        "0 hits; searched: titles, what was said, commands, paths and errors of tools; "
+        "not searched: input and output of tools (CONVSTORE_SEARCH_TOOLS)"
+    )
+    assert end_of("zebra", "--in", make_id(1), "--in-tools") == "1 hit"
     monkeypatch.setenv("CONVSTORE_SEARCH_TOOLS", "true")
-    assert "1 hit" in convstore("search", "zebra", "--store", root).out
-    assert convstore("search", "giraffe", "--store", root).out.strip() == "0 hits"
-    assert convstore("search", "giraffe", "--store", root, "--json").json["tools_searched"] is True
+    assert end_of("giraffe", "--in-tools") == "1 hit"
+    assert end_of("elephant", "--in-tools") == (
+        "0 hits; searched: titles, what was said, commands, paths and errors of tools, input and output of tools"
+    )

@@ -77,6 +77,7 @@ def count_plainly(rows: list[EventRow]) -> Outline:
     return Outline(
         total=len(rows),
         unreadable=sum(row.unreadable is not None for row in rows),
+        edits=0,
         last_seq=length - 1,
         kinds=[(*kind, number) for kind, number in order],
         turns=turns[: event_outline.TURNS_MAX],
@@ -103,7 +104,13 @@ async def test_an_outline_is_that_of_a_look_at_each_event(index: Index) -> None:
         await apply(index, LogChange(number, rows, []))
         async with index.read() as connection:
             outline = await event_outline.read_outline(connection, ConversationId(make_id(number)))
-        assert outline == count_plainly(rows)
+        assert without_steps(outline) == count_plainly(rows)
+
+
+def without_steps(outline: Outline) -> Outline:
+    """Return an outline without what is read of the order of events (`tests/index/test_event_outline.py`)."""
+    turns = [turn._replace(edits=0, commands=0, others=0) for turn in outline.turns]
+    return outline._replace(turns=turns, bins=[one._replace(took_us=0) for one in outline.bins])
 
 
 async def test_counts_by_kind_and_source_are_those_of_a_look_at_each_event(index: Index) -> None:

@@ -17,6 +17,7 @@ from app.index import (
     conversation_list,
     conversation_lookup,
     conversation_rows,
+    event_outline,
     event_rows,
     facet_counts,
     filter_sql,
@@ -176,6 +177,12 @@ def test_sections_are_found_in_the_rows_of_one_conversation(database: sqlite3.Co
     assert "SEARCH event USING PRIMARY KEY (conversation=?)" in plan(database, event_rows._said_sql())
     steps = [step for step in plan(database, event_rows._STARTS) if " event " in step]
     assert steps == ["SEARCH event USING PRIMARY KEY (conversation=? AND seq>?)"] * 2
+
+
+def test_the_steps_of_a_log_are_read_in_its_order(database: sqlite3.Connection) -> None:
+    steps = plan(database, event_outline._STEPS)
+    assert "SEARCH event USING PRIMARY KEY (conversation=?)" in steps
+    assert not [step for step in steps if step.startswith(("SCAN event", "SCAN edit")) or "AUTOMATIC" in step]
 
 
 @pytest.mark.parametrize("maker", [facet_counts._sums_sql, facet_counts._workspaces_sql])

@@ -69,7 +69,8 @@ async def test_an_empty_search_says_how_to_widen(decided: Path, ask: AskingOpene
         )
     assert found == (
         "No message or title matches.\n"
-        "To find more: use fewer or other words, or OR between alternatives; leave out since, status."
+        "To find more: use fewer or other words, or OR between alternatives; "
+        "in_tools: true searches commands, paths and errors of tools, too; leave out since, status."
     )
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from app.model.hits import Hit, HitPage
+from app.model.filters import LookIn
+from app.model.hits import Hit, HitPage, describe_searched, list_searched
 from app.model.ids import ConversationId, dashed
 from tests.builders import make_id
 
@@ -12,7 +13,9 @@ ONE = ConversationId(make_id(1))
 def test_a_page_of_hits_is_answered_with_what_is_indexed() -> None:
     message = Hit(ONE, "A title", "Fix it", ONE, "an-event", 3, "user", 1_000_000, 1.5, "<mark>a</mark>")
     title = Hit(ONE, None, None, None, None, None, "title", None, 1.0, "a")
-    answer = HitPage([message, title], "next", truncated=True, indexed=1, conversations=2).as_json()
+    answer = HitPage(
+        [message, title], "next", truncated=True, indexed=1, conversations=2, searched=("titles", "said")
+    ).as_json()
     assert answer == {
         "items": [
             {
@@ -42,6 +45,20 @@ def test_a_page_of_hits_is_answered_with_what_is_indexed() -> None:
         ],
         "next_page_id": "next",
         "truncated": True,
-        "tools_searched": False,
+        "searched": ["titles", "said"],
         "text_indexed": {"conversations": 1, "total": 2},
     }
+
+
+def test_a_search_names_the_texts_that_it_looks_through_and_the_others() -> None:
+    said = list_searched(LookIn.SAID, titles=True, outputs=True)
+    tools = list_searched(LookIn.TOOLS, titles=True, outputs=False)
+    everything = list_searched(LookIn.ALL, titles=False, outputs=True)
+    assert said == ("titles", "said")
+    assert tools == ("tools",)
+    assert everything == ("said", "tools", "tool_outputs")
+    assert describe_searched(tools) == (
+        "commands, paths and errors of tools",
+        "what was said, input and output of tools",
+    )
+    assert describe_searched(everything)[1] == ""

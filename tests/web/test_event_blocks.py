@@ -131,8 +131,8 @@ def test_a_list_of_tasks_and_a_thought_are_read_as_such() -> None:
         ({"kind": "ConversationStateUpdateEvent", "key": "stats", "value": {}}, "dim", "state", "stats"),
         ({"kind": "ACPToolCallEvent", "title": "Edit a.py", "status": "completed"}, "step", "tools", "Edit a.py"),
         ({"kind": "ACPToolCallEvent", "title": "Run", "status": "failed"}, "step", "errors", "Run"),
-        ({"kind": "SomethingNew", "field": 1}, "dim", "state", "SomethingNew"),
-        ({"kind": None}, "dim", "state", "without a kind"),
+        ({"kind": "SomethingNew", "field": 1}, "dim", "other", "SomethingNew"),
+        ({"kind": None}, "dim", "other", "without a kind"),
     ],
 )
 def test_every_kind_has_a_shape(fields: Json, shape: str, group: str, words: str) -> None:
@@ -145,6 +145,24 @@ def test_a_long_pause_and_another_day_are_said() -> None:
     first = Event(0, make_event(0, timestamp="2026-10-01T23:50:00"))
     blocks = make_blocks([first, Event(1, make_event(1, timestamp="2026-10-02T00:10:00"))])
     assert (blocks[1].gap, blocks[1].day) == ("20 min later", "02 October 2026")
+
+
+def test_a_pause_before_the_first_event_of_a_section_is_said() -> None:
+    before = Event(49, make_event(49, timestamp="2026-10-01T12:00:00"))
+    [block] = make_blocks([Event(50, make_event(50, timestamp="2026-10-01T14:14:00"))], [before])
+    assert block.gap == "2 h 14 min later"
+
+
+def test_the_time_that_a_tool_ran_is_no_pause() -> None:
+    action = event(
+        0, kind="ActionEvent", tool_name="terminal", thought=[], action={"kind": "TerminalAction", "command": "make"}
+    )
+    seen = answer(1, action, kind="TerminalObservation", exit_code=0)
+    seen.value["timestamp"] = "2026-10-01T12:30:00"
+    after = event(2, timestamp="2026-10-01T12:30:05")
+    blocks = make_blocks([action, seen, after])
+    assert [block.gap for block in blocks] == ["", ""]
+    assert "30 min" in blocks[0].result
 
 
 KINDS = st.sampled_from(

@@ -9,12 +9,23 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.web.markup import DIFF_LINES_MAX, code_lines, count_changes, diff, markdown, tail, terminal
+from app.web.markup import (
+    DIFF_LINES_MAX,
+    TREE_NODES_MAX,
+    TREE_TEXT_MAX,
+    code_lines,
+    count_changes,
+    diff,
+    json_tree,
+    markdown,
+    tail,
+    terminal,
+)
 from tests.web.elements import elements
 
 HARMLESS = {
     "p", "br", "hr", "strong", "em", "s", "del", "code", "pre", "blockquote", "ul", "ol", "li", "a", "h1", "h2", "h3",
-    "h4", "h5", "h6", "table", "thead", "tbody", "tr", "th", "td", "span",
+    "h4", "h5", "h6", "table", "thead", "tbody", "tr", "th", "td", "span", "b", "details", "summary",
 }  # fmt: skip
 HOSTILE = st.lists(
     st.sampled_from(
@@ -33,10 +44,10 @@ def tags(html: str) -> set[str]:
 @settings(deadline=None)
 @given(HOSTILE)
 def test_hostile_text_makes_no_element_outside_the_list(text: str) -> None:
-    for html in (markdown(text), terminal(text), *code_lines(text, "a.py")):
+    for html in (markdown(text), terminal(text), *code_lines(text, "a.py"), json_tree({text: [text]})):
         assert tags(html) <= HARMLESS
         for _, attributes in elements(html):
-            assert attributes.keys() <= {"href", "title", "rel", "class", "start"}
+            assert attributes.keys() <= {"href", "title", "rel", "class", "start", "open", "tabindex"}
             assert attributes.get("href", "http://").startswith(("http://", "https://", "mailto:", "#"))
 
 
@@ -118,3 +129,24 @@ def test_a_diff_with_all_context_has_both_texts(old: list[str], new: list[str]) 
     if old != new and (old or new):
         assert [str(line.html) for line in lines if line.sign in " -"] == (old or [""])
         assert [str(line.html) for line in lines if line.sign in " +"] == (new or [""])
+
+
+def test_json_is_a_tree_whose_branches_fold() -> None:
+    html = json_tree({"name": "a", "size": 1, "inner": {"deep": [True, None]}})
+    assert html == (
+        '<ul class="json"><li><b>name</b> <span>a</span></li><li><b>size</b> <span class="dim">1</span></li>'
+        '<li><details open><summary><b>inner</b> <span class="dim">1 field</span></summary><ul class="json">'
+        '<li><details><summary><b>deep</b> <span class="dim">2 items</span></summary><ul class="json">'
+        '<li><b>0</b> <span class="dim">true</span></li><li><b>1</b> <span class="dim">null</span></li>'
+        "</ul></details></li></ul></details></li></ul>"
+    )
+
+
+def test_a_tree_of_json_is_bounded() -> None:
+    assert json_tree(list(range(2 * TREE_NODES_MAX))).count("<li>") < TREE_NODES_MAX
+    assert "the rest is left out" in json_tree(list(range(2 * TREE_NODES_MAX)))
+    assert len(json_tree({"a": "b" * 10 * TREE_TEXT_MAX})) < 2 * TREE_TEXT_MAX
+    deep: object = "end"
+    for _ in range(500):
+        deep = [deep]
+    assert json_tree(deep).count("<details") < 20

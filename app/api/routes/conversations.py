@@ -204,7 +204,7 @@ async def search_conversations(store: Store, query: Annotated[SearchQuery, Query
         return page_response(page.items, page.next_page_id, **progress_of(store))
     items = page.items
     if query.hits and query.q.strip():
-        best = await store.list_best_hits(query.q, page.ids, query.hits)
+        best = await store.list_best_hits(query.q, page.ids, query.hits, look_in=query.look_in)
         items = [_with_hits(item, best[one]) for item, one in zip(items, page.ids, strict=True)]
     indexed, total = await store.count_text()
     text_indexed = {"conversations": indexed, "total": total}

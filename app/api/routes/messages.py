@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import orjson
 from fastapi import APIRouter, Query, Response
@@ -44,7 +44,7 @@ class MessageQuery(FilterQuery):
     def _require_no_filter_within(self) -> MessageQuery:
         if self.conversation_id is None and self.order is HitOrder.SEQ:
             raise ValueError("order=seq needs conversation_id: hits of several conversations have no common order")
-        others = sorted(self.model_fields_set - {"q", "conversation_id", "order", "page_id", "limit"})
+        others = sorted(self.model_fields_set - {"q", "look_in", "conversation_id", "order", "page_id", "limit"})
         if self.conversation_id is not None and others:
             raise ValueError(f"conversation_id searches one conversation; leave out {', '.join(others)}")
         return self
@@ -76,8 +76,9 @@ class MessagePage(BaseModel):
     items: list[MessageHit]
     next_page_id: str | None
     truncated: bool
-    tools_searched: bool = Field(
-        description="whether the input and output of tools was searched, too (the setting CONVSTORE_SEARCH_TOOLS)"
+    searched: list[Literal["titles", "said", "tools", "tool_outputs"]] = Field(
+        description="the texts that were searched; `tools` are their commands, paths and errors, `tool_outputs` all "
+        "their input and output, which are in the index with CONVSTORE_SEARCH_TOOLS"
     )
     text_indexed: TextIndexed
     total: int | None = Field(default=None, description="the number of hits on all pages; only with order=seq")
@@ -100,7 +101,7 @@ async def search_messages(store: Store, query: Annotated[MessageQuery, Query()])
     else:
         wanted = ConversationId(query.conversation_id)
         page = await store.find_in_conversation(
-            wanted, query.q, order=query.order, page_id=query.page_id, limit=query.limit
+            wanted, query.q, order=query.order, look_in=query.look_in, page_id=query.page_id, limit=query.limit
         )
     response = json_response(orjson.dumps(page.as_json()))
     set_text_indexed(response, page.indexed, page.conversations)

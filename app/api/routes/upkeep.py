@@ -90,6 +90,11 @@ async def find_findings(request: Request) -> list[Finding]:
     return await cast(Remembered[list[Finding]], request.app.state.findings).get()
 
 
+def find_age_s(request: Request) -> float:
+    """Return the age of the findings of doctor in seconds."""
+    return cast(Remembered[list[Finding]], request.app.state.findings).age_s
+
+
 async def find_usage(request: Request, by: By) -> StoreUsage:
     """Return the disk usage, which may be five minutes old."""
     return await cast(dict[By, Remembered[StoreUsage]], request.app.state.usage)[by].get()

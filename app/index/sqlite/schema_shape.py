@@ -34,7 +34,7 @@ Shape = frozenset[Part]
 
 _AUTOINCREMENT = "AUTOINCREMENT"
 _TEXT_INDEXES = {
-    ("message_fts", "text"), ("title_fts", "title_key"), ("", "message_words"),
+    ("message_fts", "text"), ("message_fts", "tool_text"), ("title_fts", "title_key"), ("", "message_words"),
     ("", "title_fts_insert"), ("", "title_fts_delete"), ("", "title_fts_update"),
 }  # fmt: skip
 """The parts of the newest schema that are not in `app.index.tables`."""

@@ -13,9 +13,9 @@ _MERGED_SOMETHING = 2
 
 _HOW_LOOSE = Sql(
     "SELECT (SELECT count(DISTINCT segid) FROM message_fts_idx), (SELECT sum(length(block)) FROM message_fts_data),"
-    " (SELECT count(*) FROM message) * (SELECT avg(length(CAST(text AS BLOB))) FROM ("
-    "SELECT * FROM (SELECT text FROM message ORDER BY id DESC LIMIT 1000)"
-    " UNION ALL SELECT * FROM (SELECT text FROM message ORDER BY id LIMIT 1000)))",
+    " (SELECT count(*) FROM message) * (SELECT avg(length(CAST(text || tool_text AS BLOB))) FROM ("
+    "SELECT * FROM (SELECT text, tool_text FROM message ORDER BY id DESC LIMIT 1000)"
+    " UNION ALL SELECT * FROM (SELECT text, tool_text FROM message ORDER BY id LIMIT 1000)))",
     {},
 )
 _CHANGES = Sql("SELECT total_changes()", {})

@@ -159,15 +159,17 @@ class Term:
         star = " *" if self.begun and len(run[-1]) >= PREFIX_MIN else ""
         return f'"{" ".join(run)}"{star}'
 
-    @property
-    def tsquery(self) -> str:
-        """The same as a tsquery of PostgreSQL. No word has a quote or a backslash."""
-        found = " | ".join(" <-> ".join(self._lexemes(run)) for run in self.runs)
+    def tsquery_in(self, weights: str) -> str:
+        """Return the same as a tsquery of PostgreSQL for words with these weights. No word has a quote or backslash."""
+        found = " | ".join(" <-> ".join(self._lexemes(run, weights)) for run in self.runs)
         return f"({found})"
 
-    def _lexemes(self, run: Tokens) -> list[str]:
-        star = ":*" if self.begun and len(run[-1]) >= PREFIX_MIN else ""
-        return [*(f"'{word}'" for word in run[:-1]), f"'{run[-1]}'{star}"]
+    def _lexemes(self, run: Tokens, weights: str) -> list[str]:
+        end = f"*{weights}" if self.begun and len(run[-1]) >= PREFIX_MIN else weights
+        return [
+            f"'{word}':{label}" if label else f"'{word}'"
+            for word, label in [*((w, weights) for w in run[:-1]), (run[-1], end)]
+        ]
 
 
 @dataclass(frozen=True)
@@ -187,13 +189,13 @@ class Question:
             return wanted
         return f"({wanted}) NOT ({' OR '.join(term.match for term in self.excluded)})"
 
-    @cached_property
-    def tsquery(self) -> str | None:
-        """The same as a tsquery of PostgreSQL."""
+    def tsquery_in(self, weights: str = "") -> str | None:
+        """Return the same as a tsquery of PostgreSQL for words with these weights, or with any."""
         if not self.groups:
             return None
-        wanted = [" | ".join(term.tsquery for term in group) for group in self.groups]
-        return " & ".join([*(f"({group})" for group in wanted), *(f"!{term.tsquery}" for term in self.excluded)])
+        wanted = [" | ".join(term.tsquery_in(weights) for term in group) for group in self.groups]
+        excluded = [f"!{term.tsquery_in(weights)}" for term in self.excluded]
+        return " & ".join([*(f"({group})" for group in wanted), *excluded])
 
     @property
     def terms(self) -> tuple[Term, ...]:

@@ -20,8 +20,8 @@ from ...index.event_rows import Edit
 from ...index.facet_counts import Sums, WorkspaceCost
 from ...model.costs import Point, sum_periods
 from ...model.facets import Facet, Facets
-from ...model.filters import ConversationFilter
-from ...model.hits import Hit, HitPage
+from ...model.filters import ConversationFilter, LookIn
+from ...model.hits import Hit, HitPage, list_searched
 from ...model.ids import ConversationId
 from ...model.page import SortOrder, View
 from ...model.periods import LAST_QUARTER, QUARTER_US, ActivityPoint, Period, find_spans
@@ -113,7 +113,7 @@ class IndexReader:
         read = self.index.read(within_s=self.settings.search_timeout_s, whole=True)
         async with read as connection, connection.snapshot():
             page = await search.search_messages(connection, replace(asked, q=text), page_id, limit)
-        return page._replace(tools_searched=self.context.reader.tools)
+        return page._replace(searched=list_searched(asked.look_in, titles=True, outputs=self.context.reader.tools))
 
     async def walk_messages(self, text: str, asked: ConversationFilter = _ANY) -> AsyncGenerator[Hit, None]:
         """Yield all matching messages and titles, best first. The pages are read as they are needed.
@@ -125,7 +125,7 @@ class IndexReader:
             yield hit
 
     async def list_best_hits(
-        self, text: str, ids: Sequence[ConversationId], number: int
+        self, text: str, ids: Sequence[ConversationId], number: int, *, look_in: LookIn = LookIn.SAID
     ) -> dict[ConversationId, list[Hit]]:
         """Return the best `number` matching messages of each conversation.
 
@@ -134,7 +134,16 @@ class IndexReader:
         """
         read = self.index.read(within_s=self.settings.search_timeout_s, whole=True)
         async with read as connection, connection.snapshot():
-            return await search.list_best_hits(connection, text, ids, number)
+            return await search.list_best_hits(connection, ConversationFilter(q=text, look_in=look_in), ids, number)
+
+    async def count_matches(self, asked: ConversationFilter) -> int:
+        """Return the number of messages and titles that match `asked.q`, but at most `RANKED` + 1.
+
+        Raises:
+            QueryTooSlow: the search took longer than the settings allow.
+        """
+        async with self._read_for(asked) as connection:
+            return await search.count_matches(connection, asked)
 
     async def list_families(self, ids: Sequence[ConversationId]) -> dict[ConversationId, Family]:
         """Return the children of each conversation that has any."""

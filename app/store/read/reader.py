@@ -28,8 +28,8 @@ from ...index.event_outline import Outline
 from ...index.opening import make_index
 from ...index.state import IndexState, get_state
 from ...model.change_token import ChangePage, ChangeToken
-from ...model.filters import ConversationFilter, EventFilter
-from ...model.hits import HitPage
+from ...model.filters import ConversationFilter, EventFilter, LookIn
+from ...model.hits import HitPage, list_searched
 from ...model.ids import ConversationId, EventName, dashed
 from ...model.page import EventOrder, HitOrder, View
 from ...settings import Settings
@@ -204,6 +204,7 @@ class StoreReader(IndexReader):
         text: str,
         *,
         order: HitOrder = HitOrder.SEQ,
+        look_in: LookIn = LookIn.SAID,
         page_id: str | None = None,
         limit: int = PAGE_MAX,
     ) -> HitPage:
@@ -215,14 +216,16 @@ class StoreReader(IndexReader):
             QueryTooSlow: the search took longer than the settings allow.
         """
         await self._freshness.bring_in_step(conversation_id)
+        asked = ConversationFilter(q=text, look_in=look_in)
         read = self.index.read(within_s=self.settings.search_timeout_s, whole=True)
         async with read as connection, connection.snapshot():
             if order is HitOrder.SEQ:
-                page = await search.find_in_log(connection, conversation_id, text, page_id, limit)
+                page = await search.find_in_log(connection, conversation_id, asked, page_id, limit)
             else:
-                asked = ConversationFilter(q=text)
                 page = await search.search_messages(connection, asked, page_id, limit, within=conversation_id)
-        return page._replace(tools_searched=self.context.reader.tools)
+        has_titles = order is HitOrder.RELEVANCE
+        searched = list_searched(look_in, titles=has_titles, outputs=self.context.reader.tools)
+        return page._replace(searched=searched)
 
     async def find_conversations(
         self, ids: Sequence[ConversationId], *, include_skills: bool = False

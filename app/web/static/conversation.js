@@ -221,6 +221,7 @@ async function renew() {
     const log = await (await read(`/api/conversations/${id}/events/window?around=${BEYOND}&before=0&after=0`)).json();
     if (log.count === count && log.last === last) return;
     if (log.last - before > 100 * SECTION) { location.reload(); return; }
+    $('#live time').dateTime = new Date().toISOString();
     last = log.last;
     count = log.count;
     $('#count').textContent = count.toLocaleString();
@@ -293,7 +294,7 @@ function closeFind() {
 }
 
 async function loadHits() {
-  const query = new URLSearchParams({ q: finding.text, conversation_id: id, order: 'seq', limit: '100' });
+  const query = new URLSearchParams({ q: finding.text, conversation_id: id, order: 'seq', in: 'all', limit: '100' });
   if (finding.next) query.set('page_id', finding.next);
   const page = await (await ask(`/api/messages/search?${query}`)).json();
   finding.hits.push(...page.items);
@@ -319,7 +320,7 @@ async function findText(text, direction) {
       }
     }
   } catch (error) { notice(error.message, 'bad'); return; }
-  $('#findbar output').textContent = !text ? '' : finding.total ? `${finding.at + 1} of ${finding.total.toLocaleString()}` : 'no hit';
+  $('#findbar output').textContent = !text ? '' : finding.total ? `${finding.at + 1} of ${finding.total.toLocaleString()} hit${finding.total === 1 ? '' : 's'}` : 'no hit';
   const hit = finding.hits[finding.at];
   if (hit) await jump(hit.seq);
 }
@@ -372,6 +373,7 @@ async function click(event) {
   const inside = button.closest('.inside');
   if ('whole' in button.dataset) inside.replaceChildren(parse(await body(button.closest('details'), true)));
   if ('copy' in button.dataset) { await navigator.clipboard.writeText($('pre', inside).textContent); notice('Copied.'); }
+  if ('large' in button.dataset) await showLarge($('img', button));
   if (button.dataset.raw) {
     const raw = await (await ask(`/api/conversations/${id}/events/${button.dataset.raw}`)).json();
     const pre = document.createElement('pre');
@@ -382,6 +384,17 @@ async function click(event) {
     button.remove();
   }
   if (button.dataset.act) await actions[button.dataset.act](button);
+}
+
+// Show an image in its own size. It is asked for again, since the address of a loaded one is given up.
+async function showLarge(small) {
+  const image = document.createElement('img');
+  image.alt = small.alt;
+  image.src = small.dataset.image ? URL.createObjectURL(await (await ask(small.dataset.image)).blob()) : small.src;
+  const dialog = $('#large');
+  dialog.prepend(image);
+  dialog.showModal();
+  dialog.addEventListener('close', () => { image.remove(); URL.revokeObjectURL(image.src); }, { once: true });
 }
 
 function showGroup(name) {
@@ -452,6 +465,12 @@ const actions = {
     const where = resume ? '' : ' (agent-canvas at its usual address)';
     notice(`Copied: ${text}${where}${owner ? `. ${owner} has it open now.` : ''}`);
   },
+  async compare() {
+    const ids = await candidates();
+    if (!ids.length) { notice('There is no other conversation to compare with.', 'warn'); return; }
+    const other = await askOne('Compare with', ids);
+    if (other) location.assign(`${base}/compare?a=${$('.talk').dataset.id}&b=${other}`);
+  },
   async delete() {
     reading.abort(); // else the end of the stream would take the place of the Undo, and reads be answered with 404
     try {
@@ -469,6 +488,16 @@ const actions = {
     notice('Moved to the trash.', '', { label: 'Undo', run: restore });
   },
 };
+
+// The conversations that one may want beside this one, as [id, name]: its parent and source, and others of its workspace.
+async function candidates() {
+  const { id: own, workspace, related } = $('.talk').dataset;
+  const query = new URLSearchParams({ view: 'row', limit: '8', archived: 'any', sort_order: 'UPDATED_AT_DESC' });
+  if (workspace) query.set('workspace', workspace);
+  const rows = (await (await ask(`/api/conversations/search?${query}`)).json()).items.filter((row) => row.id !== own);
+  const relatives = related.split(' ').filter((one) => one && !rows.some((row) => row.id === one));
+  return [...relatives.map((one) => [one, one.slice(0, 8)]), ...rows.map((row) => [row.id, row.title?.trim() || row.preview || row.id.slice(0, 8)])];
+}
 
 async function restore() {
   await send('POST', `/api/conversations/${id}/restore`);

@@ -33,6 +33,7 @@ export async function start() {
   $('#find').addEventListener('submit', (event) => { event.preventDefault(); search(); });
   $('#find input').addEventListener('input', () => { clearTimeout(typing); typing = setTimeout(search, 150); });
   document.addEventListener('change', (event) => {
+    if (event.target.id === 'look-in') set('in', event.target.value === 'said' ? '' : event.target.value);
     if (event.target.id === 'sort') set('sort_order', event.target.value);
     if (event.target.closest('.row')) { all = false; showSelection(); }
   });

@@ -15,7 +15,7 @@ from app import Settings
 from app.index import search
 from app.index.sqlite import read_connection
 from tests.api.clients import walk_pages
-from tests.builders import make_conversation, make_id, make_message_event
+from tests.builders import make_conversation, make_event, make_id, make_message_event
 from tests.conftest import serving
 from tests.plain import plain
 
@@ -47,7 +47,7 @@ async def test_a_hit_says_where_it_is_and_shows_what_was_found(root: Path) -> No
     assert found == {
         "next_page_id": None,
         "truncated": False,
-        "tools_searched": False,
+        "searched": ["titles", "said"],
         "text_indexed": {"conversations": 1, "total": 1},
     }
     score = hit.pop("score")
@@ -66,6 +66,64 @@ async def test_a_hit_says_where_it_is_and_shows_what_was_found(root: Path) -> No
     [title] = titled["items"]
     assert (title["source"], title["event_id"], title["seq"]) == ("title", None, None)
     assert title["snippet"] == "On <mark>locks</mark>"
+
+
+def make_tool_events() -> list[dict[str, Any]]:
+    """Return a message, a command with a thought, its failure, and a command that went well."""
+    thought = [{"type": "text", "text": "I migrate"}]
+    command = {"kind": "TerminalAction", "command": "alembic upgrade head"}
+    failed = {"content": [{"type": "text", "text": "IntegrityError: unheard"}], "exit_code": 1}
+    well = {"content": [{"type": "text", "text": "applied unheard"}], "exit_code": 0}
+    return [
+        make_message_event(0, "please migrate with alembic"),
+        make_event(1, kind="ActionEvent", source="agent", tool_name="terminal", thought=thought, action=command),
+        make_event(2, kind="ObservationEvent", source="environment", observation=failed),
+        make_event(3, kind="ObservationEvent", source="environment", observation=well),
+    ]
+
+
+async def test_a_search_looks_where_it_is_asked_to(root: Path) -> None:
+    make_conversation(root, 1, events=make_tool_events(), meta={"title": "The alembic change"})
+    make_conversation(root, 2, events=[make_message_event(0, "other")])
+    async with serving(Settings(store=root)) as client:
+        found = {
+            (word, place): [hit["seq"] for hit in (await get(client, SEARCH, q=f"{word} ", **{"in": place}))["items"]]
+            for word in ("alembic", "migrate", "unheard")
+            for place in ("said", "tools", "all")
+        }
+        both = [hit["seq"] for hit in (await get(client, SEARCH, q="migrate upgrade ", **{"in": "all"}))["items"]]
+        counts = [await get(client, COUNT, q="upgrade ", **{"in": place}) for place in ("said", "tools", "all")]
+        listed = await get(client, LIST, q="upgrade ", hits=1, **{"in": "tools"})
+        ranked = await relevant(client, q="unheard ", **{"in": "all"})
+        here = await get(client, SEARCH, q="alembic ", conversation_id=make_id(1), order="seq", **{"in": "all"})
+        default = await get(client, SEARCH, q="alembic ", conversation_id=make_id(1), order="seq")
+        searched = (await get(client, SEARCH, q="nowhere", **{"in": "tools"}))["searched"]
+        wrong = await client.get(SEARCH, params={"q": "a", "in": "files"})
+    assert found == {
+        ("alembic", "said"): [None, 0],
+        ("alembic", "tools"): [1],
+        ("alembic", "all"): [None, 0, 1],
+        ("migrate", "said"): [1, 0],
+        ("migrate", "tools"): [],
+        ("migrate", "all"): [1, 0],
+        ("unheard", "said"): [],
+        ("unheard", "tools"): [2],
+        ("unheard", "all"): [2],
+    }
+    assert (both, counts) == ([1], [0, 1, 1])
+    assert [hit["snippet"] for hit in listed["items"][0]["hits"]] == ["alembic <mark>upgrade</mark> head"]
+    assert [item["id"] for item in ranked["items"]] == ["00000000-0000-4000-8000-000000000001"]
+    assert [hit["seq"] for hit in here["items"]] == [0, 1]
+    assert [hit["seq"] for hit in default["items"]] == [0]
+    assert (searched, wrong.status_code) == (["tools"], 422)
+
+
+async def test_a_page_token_is_valid_only_for_the_texts_that_were_searched(root: Path) -> None:
+    make_conversation(root, 1, events=make_tool_events())
+    async with serving(Settings(store=root)) as client:
+        token = (await get(client, SEARCH, q="alembic ", limit=1, **{"in": "all"}))["next_page_id"]
+        other = await client.get(SEARCH, params={"q": "alembic ", "limit": "1", "in": "said", "page_id": token})
+    assert other.status_code == 400
 
 
 async def test_pages_give_every_hit_once_the_best_first(corpus: Path) -> None:

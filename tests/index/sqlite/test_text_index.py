@@ -12,8 +12,9 @@ import pytest
 
 from app.errors import IndexUnusable
 from app.index import conversation_rows
-from app.index.messages import CONVERSATION_OF_MATCH, NUMBERS, first_id, hour_of, is_among
+from app.index.messages import CONVERSATION_OF_MATCH, NUMBERS, first_id, hour_of, is_among, parameters_of
 from app.index.sqlite.database import Index
+from app.model.filters import ConversationFilter, LookIn
 from app.model.ids import ConversationId
 from app.model.text.tokenizer import parse_question, split
 from tests.builders import index_tables, make_conversation, make_event, make_id, write_event
@@ -26,6 +27,8 @@ HOUR_US = 3_600_000_000
 
 LAST_KEY = 2**25 - 1
 
+
+IN_TOOLS = ConversationFilter(look_in=LookIn.TOOLS)
 
 NOW_US = int(datetime(2026, 11, 1, tzinfo=UTC).timestamp()) * 1_000_000
 
@@ -63,7 +66,7 @@ def test_a_key_without_room_is_refused() -> None:
 ONE = ConversationId(make_id(1))
 
 
-def find(path: Path, question: str) -> list[tuple[str, int]]:
+def find(path: Path, question: str, look_in: LookIn = LookIn.ALL) -> list[tuple[str, int]]:
     """Return (conversation, seq) of what the words' index finds, after SQLite's check that it fits the texts."""
     with closing(sqlite3.connect(path, isolation_level=None)) as db:
         db.create_function("split", 1, split)
@@ -71,7 +74,7 @@ def find(path: Path, question: str) -> list[tuple[str, int]]:
         return db.execute(
             "SELECT uuid, seq FROM message_fts JOIN message ON message.id = message_fts.rowid"
             " JOIN conversation ON conversation.id = message.conversation WHERE message_fts MATCH ? ORDER BY 1, 2",
-            [parse_question(question).match],
+            [parameters_of(parse_question(question), look_in)["match"]],
         ).fetchall()
 
 
@@ -138,7 +141,7 @@ async def test_a_second_sync_writes_nothing_and_another_version_all_again(
         assert len(find(index_path, "message")) == 3
 
 
-async def test_what_tools_say_is_found_where_it_is_asked_for(
+async def test_outputs_of_tools_are_in_the_index_only_on_request(
     root: Path, index_path: Path, open_store: StoreOpener
 ) -> None:
     path = make_conversation(root, 1, events=0)
@@ -148,10 +151,11 @@ async def test_what_tools_say_is_found_where_it_is_asked_for(
     write_event(path, 0, make_event(0, kind="ActionEvent", tool_name="terminal", thought=thought, action=action))
     write_event(path, 1, make_event(1, kind="ObservationEvent", observation=observation))
     async with open_store(root):
-        assert find(index_path, "unheard") == []
+        assert find(index_path, "unheard") == [(make_id(1), 0)]
         assert find(index_path, "I look ") == [(make_id(1), 0)]
     async with open_store(root, search_tools=True):
         assert find(index_path, "unheard") == [(make_id(1), 0), (make_id(1), 1)]
+        assert find(index_path, "unheard", LookIn.SAID) == []
         assert find(index_path, "planted") == []
 
 
@@ -166,7 +170,7 @@ async def test_secrets_are_in_no_byte_of_the_index(root: Path, open_store: Store
     )
     make_conversation(root, 1, events=[said, update, action])
     async with open_store(root, search_tools=True) as store:
-        assert [hit.seq for hit in (await store.search_messages("visible ")).items] == [2]
+        assert [hit.seq for hit in (await store.search_messages("visible ", IN_TOOLS)).items] == [2]
         assert "**********" in (await store.search_messages("token ")).items[0].snippet
         held = b"".join(path.read_bytes() for path in (root / ".convstore").glob("index.db*"))
     assert b"visible" in held
