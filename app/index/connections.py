@@ -1,13 +1,14 @@
 """The interface that the index's modules use, independent of the database.
 
-These are only types. The connections of a database have these methods themselves, so there is no extra call.
+Most are only types. The connections of a database have these methods themselves, so there is no extra call.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
+from math import inf
 from typing import Any, Protocol
 
 from sqlalchemy import ClauseElement, Table
@@ -45,6 +46,39 @@ class ReadConnection(Protocol):
 
     def snapshot(self) -> AbstractAsyncContextManager[None]:
         """Show one state of the index to all statements in the block, even if it is changed or replaced meanwhile."""
+
+
+Lend = Callable[[], AbstractAsyncContextManager[ReadConnection]]
+"""Lends a read connection of a pool."""
+
+
+class SingleReads:
+    """Runs each statement in a connection of a pool, which is lent for this statement alone. It has no snapshots."""
+
+    __slots__ = ("_lend", "deadline")
+
+    def __init__(self, lend: Lend) -> None:
+        self._lend = lend
+        self.deadline = inf
+
+    async def fetch_all(self, sql: Sql, params: Params = NO_PARAMS) -> list[tuple[Any, ...]]:
+        """Run one SELECT and return its rows."""
+        async with self._lend() as connection:
+            return await connection.fetch_all(sql, params)
+
+    async def fetch_one(self, sql: Sql, params: Params = NO_PARAMS) -> tuple[Any, ...] | None:
+        """Run one SELECT and return its first row, or None."""
+        rows = await self.fetch_all(sql, params)
+        return rows[0] if rows else None
+
+    async def fetch_kept(self, sql: Sql) -> list[tuple[Any, ...]]:
+        """Run one SELECT without parameters. The connection may have kept its rows."""
+        async with self._lend() as connection:
+            return await connection.fetch_kept(sql)
+
+    def snapshot(self) -> AbstractAsyncContextManager[None]:
+        """Refuse: statements run in different connections."""
+        raise NotImplementedError("lend a connection of the pool for a snapshot")
 
 
 class WriteConnection(Protocol):

@@ -85,7 +85,7 @@ def _walked(shape: ListShape) -> list[str]:
 def ordered_sql(shape: ListShape) -> Sql:
     """Return the statement for a page that walks a database index in the requested order."""
     statement = _selected(shape).where(*clauses(shape.names, bare), *_place(shape, bare))
-    return compiled(statement.order_by(*_directions(shape, bare)).limit(bindparam("row_limit")))
+    return compiled(statement.order_by(*_directions(shape, bare)).limit(bindparam("row_limit")), short=True)
 
 
 def walking_sql(shape: ListShape) -> Sql:
@@ -103,7 +103,7 @@ def walking_sql(shape: ListShape) -> Sql:
         return nearest.c[name]
 
     found = select(nearest.c.id).where(*clauses(shape.names, column)).order_by(*_directions(shape, column))
-    return _page_of(shape, found)
+    return _page_of(shape, found, short=True)
 
 
 def reading_sql(shape: ListShape) -> Sql:
@@ -112,9 +112,10 @@ def reading_sql(shape: ListShape) -> Sql:
     return _page_of(shape, found.order_by(*_directions(shape, unindexed)).correlate(None))
 
 
-def _page_of(shape: ListShape, found: Select[int]) -> Sql:
+def _page_of(shape: ListShape, found: Select[int], *, short: bool = False) -> Sql:
     ids = found.limit(bindparam("row_limit")).scalar_subquery()
-    return compiled(_selected(shape).where(conversation.c.id.in_(ids)).order_by(*_directions(shape, unindexed)))
+    page = _selected(shape).where(conversation.c.id.in_(ids)).order_by(*_directions(shape, unindexed))
+    return compiled(page, short=short)
 
 
 def _selected(shape: ListShape) -> Select[*tuple[Any, ...]]:

@@ -65,7 +65,7 @@ def _select_state(*conditions: ColumnElement[bool]) -> Select[*tuple[object, ...
 @lru_cache(maxsize=128)
 def _find_sql(number: int) -> Sql:
     wanted: list[BindParameter[str]] = [bindparam(f"id_{i}") for i in range(number)]
-    return compiled(select_view(View.FULL, conversation.c.uuid).where(conversation.c.uuid.in_(wanted)))
+    return compiled(select_view(View.FULL, conversation.c.uuid).where(conversation.c.uuid.in_(wanted)), short=True)
 
 
 async def find_conversations(index: ReadConnection, ids: Sequence[ConversationId]) -> list[bytes | None]:
@@ -79,7 +79,7 @@ async def find_conversations(index: ReadConnection, ids: Sequence[ConversationId
 
 @cache
 def _locate_sql() -> Sql:
-    return compiled(_select_state(conversation.c.uuid == bindparam("uuid")))
+    return compiled(_select_state(conversation.c.uuid == bindparam("uuid")), short=True)
 
 
 async def locate_conversation(index: ReadConnection, conversation_id: ConversationId) -> IndexedState | None:

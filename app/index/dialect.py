@@ -39,30 +39,39 @@ T = TypeVar("T")
 class Sql:
     """A statement: its text for SQLite and its constants. The other parameters come with each call.
 
-    `statement` is the same statement for PostgreSQL; None means that both databases take the text.
+    `statement` is the same statement for PostgreSQL; None means that both databases take the text. `short` means that
+    it reads about a thousand rows at most, which it finds in a database index in their order.
     """
 
-    __slots__ = ("__weakref__", "constants", "statement", "text")
+    __slots__ = ("__weakref__", "constants", "short", "statement", "text")
 
-    def __init__(self, text: str, constants: Mapping[str, object], statement: ClauseElement | None = None) -> None:
+    def __init__(
+        self,
+        text: str,
+        constants: Mapping[str, object],
+        statement: ClauseElement | None = None,
+        *,
+        short: bool = False,
+    ) -> None:
         self.text = text
         self.constants = constants
         self.statement = statement
+        self.short = short
 
     def bind(self, parameters: Mapping[str, object]) -> dict[str, object]:
         """Return the constants and parameters for the driver."""
         return {**self.constants, **parameters}
 
 
-def compiled(statement: ClauseElement) -> Sql:
+def compiled(statement: ClauseElement, *, short: bool = False) -> Sql:
     """Compile a statement. Its parameters are named bindparams, whose values come with each call."""
-    return paired(statement, statement)
+    return paired(statement, statement, short=short)
 
 
-def paired(sqlite_: ClauseElement, postgres: ClauseElement) -> Sql:
+def paired(sqlite_: ClauseElement, postgres: ClauseElement, *, short: bool = False) -> Sql:
     """Compile a statement that is written differently for each database. Both have the same columns and parameters."""
     result = cast(SQLCompiler, sqlite_.compile(dialect=_DIALECT))
-    return Sql(str(result), constants_of(result), postgres)
+    return Sql(str(result), constants_of(result), postgres, short=short)
 
 
 def constants_of(result: SQLCompiler) -> dict[str, object]:

@@ -18,7 +18,7 @@ from typing import Literal, NamedTuple, Protocol, TypeVar
 
 from ..errors import IndexBuilding, IndexDamaged, IndexRebuilding, IndexUnusable, StoreUnavailable
 from . import state
-from .connections import ReadConnection, WriteConnection
+from .connections import ReadConnection, SingleReads, WriteConnection
 from .state import Building
 from .writer_queue import Asked, WriterQueue
 
@@ -239,6 +239,16 @@ class Index(ABC):
                 raise
             finally:
                 pool.connections.append(connection)
+
+    def read_here(self, *, whole: bool = False) -> ReadConnection:
+        """Return a connection for single statements, which waits for no other thread where it can.
+
+        Raises:
+            StoreUnavailable, IndexRebuilding: as for `read`.
+        """
+        if whole:
+            self._require_whole()
+        return SingleReads(partial(self.read, whole=whole))
 
     async def write(
         self, work: Callable[[WriteConnection], T], *, durable: bool = False, read_from: Identity | None = None

@@ -80,7 +80,7 @@ def list_sql(order: EventOrder, names: tuple[str, ...], *, after: bool) -> Sql:
     if after:
         statement = statement.where(here < there if descending else here > there)
     directions = (event.c.seq.desc(), event.c.event_id.desc()) if descending else (event.c.seq, event.c.event_id)
-    return compiled(statement.order_by(*directions).limit(bindparam("row_limit")))
+    return compiled(statement.order_by(*directions).limit(bindparam("row_limit")), short=not names)
 
 
 async def list_events(
@@ -228,7 +228,8 @@ def _unreadable_sql() -> Sql:
         select(event.c.seq, event.c.event_id, event.c.unreadable)
         .where(HERE, event.c.unreadable.is_not(None), event.c.seq.between(bindparam("first"), bindparam("last")))
         .order_by(event.c.seq, event.c.event_id)
-        .limit(bindparam("row_limit"))
+        .limit(bindparam("row_limit")),
+        short=True,
     )
 
 
@@ -247,7 +248,8 @@ def _find_sql() -> Sql:
         select(event.c.seq, event.c.event_id)
         .where(HERE, event.c.event_id == bindparam("event_id"))
         .order_by(event.c.seq)
-        .limit(1)
+        .limit(1),
+        short=True,
     )
 
 

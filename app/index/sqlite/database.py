@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import sqlite3
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -37,6 +36,7 @@ from .index_file import (
     require_in_place,
     require_same,
 )
+from .loop_connection import LoopDriver, LoopReadConnection
 from .migrations import HEAD, read_revision
 from .read_connection import SqliteReadConnection, connect
 from .replace_index import is_marked_damaged, replace_damaged
@@ -60,7 +60,7 @@ class Index(engine.Index):
         super().__init__(str(path), readers=readers, busy_timeout_s=busy_timeout_s, note=note)
         self.path = path
         self._drivers: list[aiosqlite.Connection] = []
-        self._watch: sqlite3.Connection | None = None
+        self._here: LoopDriver | None = None
         self._seen: tuple[int, str] | None = None
         self._writer: Writer | None = None
         self._presence: int | None = None
@@ -120,8 +120,7 @@ class Index(engine.Index):
                     driver = await connect(self.path)
                     self._drivers.append(driver)
                     pool.connections.append(await SqliteReadConnection.open(driver))
-            self._watch = sqlite3.connect(self.path, timeout=0, isolation_level=None)
-            self._watch.execute("PRAGMA query_only=ON")
+            self._here = LoopDriver(self.path)
             self._log = find_identity(self._log_path)
             require_in_place(self.path, self.opened)
             self._damaged = False
@@ -143,9 +142,9 @@ class Index(engine.Index):
         for driver in self._drivers:
             await driver.close()
         self._drivers.clear()
-        if self._watch is not None:
-            self._watch.close()
-            self._watch = None
+        if self._here is not None:
+            self._here.connection.close()
+            self._here = None
         for pool in (self._light, self._heavy):
             pool.connections.clear()
         if self._writer is not None:
@@ -240,16 +239,22 @@ class Index(engine.Index):
         Every list request calls this on the event loop. If no process has committed, it costs one pragma: 6 us of
         shared memory and no disk access; a read in a connection's thread would cost 100 us. It never waits for a lock.
         """
-        if self._watch is None or self._absence is not None:
+        if self._here is None or self._absence is not None:
             return None
         try:
-            [version] = self._watch.execute("PRAGMA data_version").fetchone()
+            [version] = self._here.connection.execute("PRAGMA data_version").fetchone()
             if self._seen is None or self._seen[0] != version:
-                [text] = self._watch.execute("SELECT epoch || '.' || revision FROM revision").fetchone()
+                [text] = self._here.connection.execute("SELECT epoch || '.' || revision FROM revision").fetchone()
                 self._seen = version, text
         except (*ERRORS, TypeError):
             return None
         return self._seen[1]
+
+    def read_here(self, *, whole: bool = False) -> LoopReadConnection:
+        """Return a connection for single statements, of which the short ones run in the calling event loop's thread."""
+        if whole:
+            self._require_whole()
+        return LoopReadConnection(self._here, partial(self.read, whole=whole))
 
     def write_in_thread(
         self,

@@ -233,8 +233,7 @@ class EventReader:
 
     async def get_name(self, event_id: str) -> EventName:
         """Return the name of an event, or raise EventNotFound."""
-        async with self._context.index.read() as connection:
-            name = await event_rows.find_event(connection, self._id, event_id)
+        name = await event_rows.find_event(self._context.index.read_here(), self._id, event_id)
         if name is None:
             raise self._no_event(event_id)
         return name
@@ -319,8 +318,8 @@ class EventReader:
         self, filter_: EventFilter, order: EventOrder, after: Cursor[int] | None, limit: int
     ) -> tuple[list[EventName], bool]:
         """Return at most `limit` names, and whether there are more."""
-        async with self._context.index.read() as connection:
-            names = await event_rows.list_events(connection, self._id, filter_, order, after, limit + 1)
+        here = self._context.index.read_here()
+        names = await event_rows.list_events(here, self._id, filter_, order, after, limit + 1)
         return names[:limit], len(names) > limit
 
     async def _search_names(
@@ -363,8 +362,7 @@ class EventReader:
             first, final = (min(after.key, _SEQ_MAX - 1) + 1 if after else 0), (last.seq if last else _SEQ_MAX)
         else:
             first, final = (last.seq if last else 0), (max(after.key, 1) - 1 if after else _SEQ_MAX)
-        async with self._context.index.read() as connection:
-            found = await event_rows.list_unreadable(connection, self._id, first, final)
+        found = await event_rows.list_unreadable(self._context.index.read_here(), self._id, first, final)
         return [UnreadableEvent(name.seq, name.event_id or None, reason) for name, reason in found]
 
 

@@ -116,8 +116,7 @@ class Freshness:
         return directory, fingerprint.signature(root, directory) if directory else UNTRUSTED
 
     async def _locate(self, conversation_id: ConversationId) -> IndexedState | None:
-        async with self._context.index.read() as connection:
-            return await conversation_lookup.locate_conversation(connection, conversation_id)
+        return await conversation_lookup.locate_conversation(self._context.index.read_here(), conversation_id)
 
     async def _ingest(self, conversation_id: ConversationId, directory: str) -> IndexedState | None:
         await ingest(self._context, [ConversationDir(directory, conversation_id)])

@@ -69,8 +69,12 @@ class IndexReader:
                 page = await search.rank_conversations(connection, asked, page_id, limit, view)
         else:
             order = SortOrder.UPDATED_AT_DESC if order is SortOrder.RELEVANCE else order
-            async with self._read_for(asked) as connection:
-                page = await conversation_list.list_conversations(connection, asked, order, page_id, limit, view)
+            if asked.q:
+                async with self._read_for(asked) as connection:
+                    page = await conversation_list.list_conversations(connection, asked, order, page_id, limit, view)
+            else:
+                here = self.index.read_here(whole=True)
+                page = await conversation_list.list_conversations(here, asked, order, page_id, limit, view)
         if include_skills and view is View.FULL:
             bodies = [await add_skills(self.context, body) for body in page.items]
             return page._replace(items=bodies)

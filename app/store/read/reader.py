@@ -236,8 +236,7 @@ class StoreReader(IndexReader):
     async def _find(
         self, ids: Sequence[ConversationId], *, include_skills: bool, whole: bool = False
     ) -> list[bytes | None]:
-        async with self.index.read(whole=whole) as connection:
-            found = await conversation_lookup.find_conversations(connection, ids)
+        found = await conversation_lookup.find_conversations(self.index.read_here(whole=whole), ids)
         if include_skills:
             return [None if body is None else await add_skills(self.context, body) for body in found]
         return found
