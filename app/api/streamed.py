@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncGenerator, Coroutine, Mapping
+from collections.abc import AsyncGenerator, Coroutine, Iterable, Mapping
 from contextlib import aclosing
+from tempfile import SpooledTemporaryFile
 from time import monotonic
 from typing import Any
 
+from fastapi import Response
 from fastapi.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
@@ -36,6 +38,9 @@ EVENT_STREAM: dict[str, Any] = {
 
 _UNBUFFERED = {"Cache-Control": "no-cache, no-transform", "X-Accel-Buffering": "no"}
 """By these headers, Caddy (from 2.7 on) does not compress a stream, nginx does not buffer it, and no cache keeps it."""
+
+_ASIDE_BYTES = 1 << 20
+_PIECE_BYTES = 1 << 18
 
 _end_line = re.compile(rb"\r\n|\r|\n")
 
@@ -70,6 +75,44 @@ class StreamedResponse(StreamingResponse):
         """Send the pieces."""
         async with aclosing(self._pieces):
             await run_until_one_ends(self.stream_response(send), self.listen_for_disconnect(receive))
+
+
+class Aside:
+    """The body of an answer that is made completely before it is sent. A large one is in a temporary file meanwhile.
+
+    So many clients that do not read keep little in memory.
+    """
+
+    def __init__(self) -> None:
+        self._file = SpooledTemporaryFile(_ASIDE_BYTES)  # noqa: SIM115 - the answer closes it
+        self._size_bytes = 0
+
+    def write(self, data: bytes) -> None:
+        """Append bytes. A worker thread calls this, because it may write to the disk."""
+        self._file.write(data)
+        self._size_bytes += len(data)
+
+    def respond(self, media_type: str, headers: Mapping[str, str] | None = None) -> Response:
+        """Return the answer with all that was written."""
+        self._file.seek(0)
+        if self._size_bytes > _ASIDE_BYTES:
+            length = {"Content-Length": str(self._size_bytes)}
+            return StreamedResponse(self._read(), media_type, {**(headers or {}), **length})
+        with self._file:
+            return Response(self._file.read(), media_type=media_type, headers=headers)
+
+    async def _read(self) -> AsyncGenerator[bytes, None]:
+        with self._file:
+            while piece := await asyncio.to_thread(self._file.read, _PIECE_BYTES):
+                yield piece
+
+
+def put_aside(pieces: Iterable[bytes], media_type: str, headers: Mapping[str, str] | None = None) -> Response:
+    """Return an answer with these bytes, as from an `Aside`."""
+    aside = Aside()
+    for piece in pieces:
+        aside.write(piece)
+    return aside.respond(media_type, headers)
 
 
 class EventStream(StreamedResponse):

@@ -206,9 +206,7 @@ def _mend_state(opened: _OpenedFiles) -> Mend:
 
 def _events(opened: _OpenedFiles) -> Iterator[dict[str, Any]]:
     names = event_log.list_events(opened.reader, opened.files.directory)
-    for event in event_log.read_events(opened.reader, opened.files.directory, names):
-        if event.unreadable is None:
-            yield parse_json_object(event.raw)
+    yield from event_log.iter_objects(opened.reader, opened.files.directory, names)
 
 
 def _mend_meta(opened: _OpenedFiles, state: dict[str, Any] | None) -> Mend:

@@ -142,6 +142,25 @@ async def list_between(index: ReadConnection, uuid: ConversationId, first: int, 
 
 
 @cache
+def _of_kind_sql() -> Sql:
+    here = event.c.seq.between(bindparam("first"), bindparam("last"))
+    of_kind = event.c.kind == bindparam("kind")
+    return compiled(
+        select(event.c.seq, event.c.event_id)
+        .where(HERE, event.c.unreadable.is_(None), here, of_kind)
+        .order_by(event.c.seq, event.c.event_id)
+    )
+
+
+async def list_of_kind(
+    index: ReadConnection, uuid: ConversationId, kind: str, first: int, last: int
+) -> list[EventName]:
+    """Return the names of the readable events of one kind between two sequence numbers, in log order."""
+    rows = await index.fetch_all(_of_kind_sql(), {"uuid": uuid, "kind": kind, "first": first, "last": last})
+    return [EventName(*row) for row in rows]
+
+
+@cache
 def _count_log_sql() -> Sql:
     first = select(func.count()).where(HERE, event.c.seq < literal_column(str(log_blocks.ROWS_READ))).scalar_subquery()
     number = func.coalesce(func.sum(log_block.c.events), literal_column("0"))

@@ -17,7 +17,7 @@ from ..model.times import to_us
 CHARS_MAX = 4000
 """The default length of an answer."""
 
-_CHARS_LEAST, _CHARS_MOST = 2000, 40_000
+_CHARS_LEAST, CHARS_MOST = 2000, 40_000
 _TEXT_MAX = 4200
 _WINDOW_MAX = 50
 
@@ -44,7 +44,7 @@ class Arguments(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     max_chars: int = Field(
-        default=CHARS_MAX, ge=_CHARS_LEAST, le=_CHARS_MOST, description="longest answer, in characters"
+        default=CHARS_MAX, ge=_CHARS_LEAST, le=CHARS_MOST, description="longest answer, in characters"
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import tzinfo
 from typing import Any, NamedTuple
 
@@ -15,6 +15,7 @@ from ..model.ids import event_file_name
 from ..model.redaction import redact_file
 from ..model.times import find_time_us, format_us
 from ..model.transcript import texts, who
+from .arguments import CHARS_MOST
 from .quoting import MARK, quote
 
 _HEAD_CHARS = 90
@@ -22,6 +23,9 @@ _HEAD_CHARS = 90
 
 _LEAST_CHARS = 120
 """Events get at least so much room each; if there is less, fewer are shown."""
+
+_QUOTED_CHARS = CHARS_MOST
+"""So many characters of the beginning and of the end of a text are quoted. No answer has room for more."""
 
 _CENTER = 3
 """The requested event gets this many times the room of another one."""
@@ -41,9 +45,11 @@ class _Text(NamedTuple):
     seq: int
     time: str
     quoted: str
+    omitted: int
+    """The characters in its middle that are not in `quoted`."""
 
 
-def show_events(events: Sequence[RawEvent], center: int | None, room: int, zone: tzinfo | None) -> Shown:
+def show_events(events: Iterable[RawEvent], center: int | None, room: int, zone: tzinfo | None) -> Shown:
     """Return the texts of events, with secrets masked as in exports. Long texts lose their middle.
 
     `center` is the number of the event that gets the most room; None means the last one.
@@ -62,7 +68,8 @@ def show_events(events: Sequence[RawEvent], center: int | None, room: int, zone:
         head = f"event {one.seq}, {one.time}"
         if len(one.quoted) > longest:
             cut.append(one.seq)
-            head += f", {len(one.quoted) - longest:,} of {len(one.quoted):,} characters left out"
+            total = len(one.quoted) + one.omitted
+            head += f", {total - longest:,} of {total:,} characters left out"
         items.append(f"{head}\n{cut_middle(one.quoted, longest)}")
     outside = [one.seq for one in read if one not in kept]
     return Shown(items, cut, outside, bookkeeping, unreadable)
@@ -78,7 +85,7 @@ def cut_middle(quoted: str, longest: int) -> str:
     return f"{quoted[:head].rstrip() or MARK}{told}{quoted[len(quoted) - (room - head) :].lstrip()}"
 
 
-def _read(events: Sequence[RawEvent], zone: tzinfo | None) -> tuple[list[_Text], list[int], list[int]]:
+def _read(events: Iterable[RawEvent], zone: tzinfo | None) -> tuple[list[_Text], list[int], list[int]]:
     """Return (the texts of events, the numbers of bookkeeping events, the numbers of unreadable ones)."""
     read, bookkeeping, unreadable = [], [], []
     for event in events:
@@ -93,7 +100,11 @@ def _read(events: Sequence[RawEvent], zone: tzinfo | None) -> tuple[list[_Text],
         time_us = find_time_us(value.get("timestamp"), zone)
         time = "at an unknown time" if time_us is None else f"{format_us(time_us)[:19].replace('T', ' ')}Z"
         said = "\n".join(text.strip("\n") for text in texts(value) if text.strip())
-        read.append(_Text(event.name.seq, time, quote(f"{who(value)}:\n{said}" if said else who(value))))
+        said = f"{who(value)}:\n{said}" if said else who(value)
+        omitted = max(len(said) - 2 * _QUOTED_CHARS, 0)
+        if omitted:
+            said = said[:_QUOTED_CHARS] + said[-_QUOTED_CHARS:]
+        read.append(_Text(event.name.seq, time, quote(said), omitted))
     return read, bookkeeping, unreadable
 
 

@@ -229,9 +229,10 @@ async def get_events(access: Access, asked: GetEvents) -> str:
         center = int(around) if is_number else (await log.get_name(str(around))).seq
         before, after = asked.before, asked.after
     first = max(center - before, 0)
-    window = await log.read_window(first, max(center, 0) + after + 1 - first, _WINDOW_MAX_BYTES)
+    window = await log.begin_window(first, max(center, 0) + after + 1 - first, _WINDOW_MAX_BYTES)
     head = f"conversation {dashed(wanted)}, {window.total} events\n{access.links.to(wanted, max(center, 0))}"
-    shown = show_events(window.items, center, asked.max_chars - len(head) - _NOTES_CHARS, access.store.reader.zone)
+    room, zone = asked.max_chars - len(head) - _NOTES_CHARS, access.store.reader.zone
+    shown = await log.work_on(window.names, lambda events: show_events(events, center, room, zone))
     unreadable = sorted({*shown.unreadable, *(one.seq for one in window.unreadable)})
     notes = [
         *_note_numbers("Cut for lack of room; ask for one alone with before: 0, after: 0", shown.cut),

@@ -63,7 +63,7 @@ def mask_credentials(value: object) -> object:
     elif isinstance(value, list):
         value[:] = [mask_credentials(item) if isinstance(item, _MASKED_TYPES) else item for item in value]
     elif isinstance(value, str):
-        return _FERNET_TOKEN.sub(MASK, value) if _FERNET_PREFIX in value else value
+        return _mask_tokens(value)
     return value
 
 
@@ -153,11 +153,23 @@ def _mask_login(value: object) -> object:
 
 def mask_text(text: str) -> str:
     """Return a text with all Fernet tokens, and logins in URLs, replaced by `MASK`."""
-    if _FERNET_PREFIX in text:
-        text = _FERNET_TOKEN.sub(MASK, text)
+    text = _mask_tokens(text)
     if "://" not in text:
         return text
     return _URL_PARAMETER.sub(rf"\1{MASK}", _URL_LOGIN.sub(f"{MASK}@", text))
+
+
+def _mask_tokens(text: str) -> str:
+    """Replace all Fernet tokens. Only the few places where one may begin are compared with the pattern."""
+    parts: list[str] = []
+    end, at = 0, text.find(_FERNET_PREFIX)
+    while at >= 0:
+        found = _FERNET_TOKEN.match(text, at)
+        if found is not None:
+            parts += text[end:at], MASK
+            end = found.end()
+        at = text.find(_FERNET_PREFIX, at + 1 if found is None else end)
+    return "".join([*parts, text[end:]]) if parts else text
 
 
 _COMMAND = re.compile(r"(?:.*_)?(?:args|argv|commands?|cmd)", re.IGNORECASE)

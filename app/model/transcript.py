@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from itertools import islice
 from typing import Any
 
 import orjson
@@ -16,6 +17,8 @@ from .ids import dashed
 
 _SPECIAL = re.compile(r"([\\`*_{}\[\]<>#|])")
 _TICKS = re.compile(r"`+")
+_LINE_END = re.compile(r"\r\n|[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]")
+"""What ends a line for `str.splitlines`, which would make a million lines of a large text."""
 _LINES_MAX = 200
 
 
@@ -75,10 +78,12 @@ def _inline(text: str) -> str:
 
 def _fenced(text: str) -> str:
     """Return text in a fence that is longer than any fence inside it. Only the first lines are kept."""
-    lines = text.rstrip().splitlines()
-    if len(lines) > _LINES_MAX:
-        lines = [*lines[:_LINES_MAX], f"… {len(lines) - _LINES_MAX} more lines"]
-    longest = max((len(ticks) for ticks in _TICKS.findall(text)), default=0)
+    text = text.rstrip()
+    cut = next(islice(_LINE_END.finditer(text), _LINES_MAX - 1, None), None)
+    lines = (text if cut is None else text[: cut.start()]).splitlines()
+    if cut is not None:
+        lines.append(f"… {text.count(chr(10), cut.end()) + 1} more lines")
+    longest = max((len(ticks) for line in lines for ticks in _TICKS.findall(line)), default=0)
     fence = "`" * max(3, longest + 1)
     return "\n".join([fence, *lines, fence, "", ""])
 

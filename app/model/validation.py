@@ -176,8 +176,11 @@ def _shown(value: object) -> str:
 _RESULTS = frozenset({"ObservationEvent", "UserRejectObservation", "AgentErrorEvent"})
 
 
+_ACTION_NAMES = ("id", "tool_name", "tool_call_id")
+
+
 def find_unfinished_action(events: Iterable[Mapping[str, Any]]) -> Mapping[str, Any] | None:
-    """Return the first action of a log that has no result, or None.
+    """Return the first action of a log that has no result, with the names of the action and its tool, or None.
 
     A rejection or observation refers to the action's id or its tool call's id; an error refers only to the tool call's
     id. Source: openhands-sdk 1.58, conversation/state.py, `get_unmatched_actions`, and event_service.py.
@@ -186,7 +189,7 @@ def find_unfinished_action(events: Iterable[Mapping[str, Any]]) -> Mapping[str, 
     done: set[object] = set()
     for event in events:
         if event.get("kind") == "ActionEvent" and event.get("action") is not None:
-            actions.append(event)
+            actions.append({name: event.get(name) for name in _ACTION_NAMES})
         elif event.get("kind") in _RESULTS:
             done |= {event.get("tool_call_id"), event.get("action_id")}
     return next((one for one in actions if one.get("id") not in done and one.get("tool_call_id") not in done), None)

@@ -2,31 +2,36 @@
 
 from __future__ import annotations
 
-import asyncio
 import math
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import groupby
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
+from itertools import groupby, islice
 from pathlib import Path
 from shlex import quote
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import orjson
 
 from ..errors import EventNotFound
+from ..files.log.event_log import RawEvent
 from ..index.event_outline import BINS, TURNS_MAX, Outline, Turn
 from ..model.event import STATE_UPDATE
-from ..model.ids import event_file_name
+from ..model.ids import EventName, event_file_name
 from ..model.redaction import redact_file
 from ..model.text.event_text import preview_of
-from ..store.read.event_reader import EventReader, Window
+from ..store.read.event_reader import BegunWindow, EventReader, UnreadableEvent, take_readable
 from . import event_blocks, event_bodies
 from .event_blocks import PAIR_DISTANCE, Block
-from .event_bodies import Event
+from .event_bodies import TEXT_MAX, Event
 from .rows import Row
 
+T = TypeVar("T")
+
 SECTION = 50
-SECTION_MAX_BYTES = 16 << 20
+SECTION_MAX_BYTES = 4 << 20
+_WHOLE_MAX = 2_000_000
+"""Longer texts, in characters, are cut in the middle before a section is made."""
 _LINES_MAX = 250
 _RIBBON_WIDTH = 860
 
@@ -195,30 +200,36 @@ async def make_sections(
     Events of many bytes are not all shown at once; `rest` is the number of the first that is left. With `said`, only
     messages, errors, rejections and actions without a result are in it.
     """
-    before = (
-        await log.read_window(start - PAIR_DISTANCE, min(start, PAIR_DISTANCE), SECTION_MAX_BYTES) if start else None
-    )
-    window = await log.read_window(start, limit, SECTION_MAX_BYTES)
-    after = await log.read_window(window.last + 1, PAIR_DISTANCE, SECTION_MAX_BYTES)
-    return await asyncio.to_thread(_make_sections, conversation_id, before, window, after, start + limit, said=said)
+    window = await log.begin_window(start, limit, SECTION_MAX_BYTES)
+    earlier = await log.list_of_kind("ActionEvent", start - PAIR_DISTANCE, start - 1)
+    later = await log.list_of_kind("ObservationEvent", window.last + 1, window.last + PAIR_DISTANCE)
+    make = partial(_make_sections, conversation_id, window, earlier, said=said)
+    return await log.work_on([*window.names, *later], make)
 
 
 def _make_sections(
-    conversation_id: str, before: Window | None, window: Window, after: Window, end: int, *, said: bool
+    conversation_id: str, window: BegunWindow, earlier: list[EventName], read: Iterator[RawEvent], *, said: bool
 ) -> dict[str, Any]:
-    events = [_parse(one) for one in window.items]
-    blocks = event_blocks.make_blocks(
-        events, [_parse(one) for one in before.items] if before else [], [_parse(one) for one in after.items]
-    )
+    """Return what `make_sections` returns. `read` yields the events of the window, and then later observations."""
+    events, unreadable = [], [*window.unreadable]
+    for one in islice(read, len(window.names)):
+        if one.unreadable:
+            unreadable.append(UnreadableEvent(*one.name, one.unreadable))
+        else:
+            events.append(_parse(one))
+    actions = [Event(name.seq, {"id": name.event_id, "kind": "ActionEvent"}) for name in earlier]
+    blocks = event_blocks.make_blocks(events, actions, _find_results(events, read))
     shown = {block.event.seq for block in blocks}
+    for block in blocks:
+        event_blocks.drop_values(block)
     if said:
         blocks = [block for block in blocks if block.said or block.waits]
     return {
         "conversation_id": conversation_id,
-        "rest": window.last + 1 if window.last < min(end - 1, after.last) else None,
+        "rest": window.last + 1 if window.is_cut else None,
         "parts": list(
             _split(
-                [*((block.event.seq, 0, block) for block in blocks), *_gone(window.unreadable)],
+                [*((block.event.seq, 0, block) for block in blocks), *_gone(unreadable)],
                 [] if said else [event.seq for event in events if event.seq not in shown],
             )
         ),
@@ -234,10 +245,27 @@ def _split(blocks: list[tuple[int, int, Any]], folded: list[int]) -> Iterator[Pa
         yield Part(number * SECTION, shown, [seq for seq, kind, _ in inside if kind == 2])
 
 
-def list_tasks_given(parts: Iterable[Part]) -> list[Block]:
-    """Return the blocks of some sections that hand a task to a sub-agent."""
+def _find_results(events: Sequence[Event], later: Iterator[RawEvent]) -> list[Event]:
+    """Return the first later observation of each action that has none among the events. Reads no more than it needs."""
+    waiting = {event.id for event in events if event.kind == "ActionEvent"}
+    waiting -= {str(event.value.get("action_id")) for event in events if event.kind == "ObservationEvent"}
+    found: list[Event] = []
+    longest = _WHOLE_MAX
+    while waiting and (raw := next(later, None)) is not None:
+        if raw.unreadable:
+            continue
+        result = _parse(raw, longest)
+        longest = min(longest, max(longest - len(raw.raw), TEXT_MAX))
+        if result.value.get("action_id") in waiting:
+            waiting.discard(str(result.value.get("action_id")))
+            found.append(result)
+    return found
+
+
+def list_blocks(parts: Iterable[Part]) -> list[Block]:
+    """Return the blocks of some sections."""
     blocks = [block for part in parts for _, _, block in part.blocks]
-    return [one for one in blocks if isinstance(one, Block) and (one.prompt or one.child_id)]
+    return [one for one in blocks if isinstance(one, Block)]
 
 
 def link_children(tasks: Iterable[Block], children: Iterable[Row]) -> None:
@@ -257,29 +285,57 @@ def _gone(unreadable: list[Any]) -> list[tuple[int, int, Any]]:
     return [(one.seq, 1, one) for one in unreadable]
 
 
-async def make_inside(
-    log: EventReader, conversation_id: str, event_id: str, observation_id: str, *, whole: bool
-) -> dict[str, object]:
-    """Return the context of body.html: the body of an event and of its observation.
+async def render_inside(
+    log: EventReader,
+    conversation_id: str,
+    event_id: str,
+    observation_id: str,
+    render: Callable[[dict[str, object]], T],
+    *,
+    whole: bool,
+) -> T:
+    """Return `render(context)` with the context of body.html: the body of an event and of its observation.
 
     Raises:
         EventNotFound: the log has no such event.
     """
-    event = await _read(log, event_id)
-    observation = None
-    if observation_id:
-        observation = await _read(log, observation_id)
-        if observation.value.get("action_id") != event.id:
+    names = [await log.get_name(one) for one in (event_id, observation_id) if one]
+
+    def make(events: Iterator[RawEvent]) -> T:
+        event, observation = _take(names[0], events), _take(names[1], events) if observation_id else None
+        if observation is not None and observation.value.get("action_id") != event.id:
             raise EventNotFound(f"event {observation_id[:64]} is not the observation of event {event_id[:64]}")
-    body = await asyncio.to_thread(event_bodies.make_body, event, observation, whole=whole)
-    return {"conversation_id": conversation_id, "body": body, "event": event, "observation": observation}
+        ids = {"event_id": event.id, "observation_id": "" if observation is None else observation.id}
+        body = event_bodies.make_body(event, observation, whole=whole)
+        del event, observation
+        body.images = event_bodies.cut_images(body.images)
+        rendered = render({"conversation_id": conversation_id, "body": body, **ids})
+        body.clear()
+        return rendered
+
+    return await log.work_on(names, make)
 
 
-async def _read(log: EventReader, event_id: str) -> Event:
-    name = await log.get_name(event_id)
-    raw = await log.get_event(event_id)
-    return Event(name.seq, orjson.loads(redact_file(event_file_name(name), raw)))
+def _take(name: EventName, events: Iterator[RawEvent]) -> Event:
+    return Event(name.seq, orjson.loads(redact_file(event_file_name(name), take_readable(events))))
 
 
-def _parse(one: Any) -> Event:  # noqa: ANN401
-    return Event(one.name.seq, orjson.loads(redact_file(event_file_name(one.name), one.raw)))
+def _parse(one: RawEvent, longest: int = _WHOLE_MAX) -> Event:
+    """Return an event whose texts are cut in the middle if they are longer than `longest`."""
+    value = orjson.loads(redact_file(event_file_name(one.name), one.raw))
+    return Event(one.name.seq, value, _cut_texts(value, longest) if len(one.raw) > longest else 0)
+
+
+def _cut_texts(value: Any, longest: int) -> int:  # noqa: ANN401 - any JSON
+    """Cut the middle out of all longer texts in a value, and return how many characters are left out."""
+    left_out = 0
+    left = [value]
+    while left:
+        one = left.pop()
+        for key, item in one.items() if isinstance(one, dict) else enumerate(one):
+            if isinstance(item, str) and len(item) > longest:
+                one[key] = f"{item[: longest // 2]}\n…\n{item[-(longest // 2) :]}"
+                left_out += len(item) - len(one[key])
+            elif isinstance(item, dict | list):
+                left.append(item)
+    return left_out

@@ -13,8 +13,21 @@ import orjson
 from markupsafe import Markup
 
 from ..model.event import STATE_UPDATE, content_texts, image_urls
+from ..model.text.event_text import SAID_MAX
 from . import markup
-from .event_bodies import Body, Event, as_dict, is_command, list_acp_diffs, list_dicts, list_tasks, make_body
+from .event_bodies import (
+    TEXT_MAX,
+    Body,
+    Event,
+    as_dict,
+    cut_images,
+    cut_text,
+    is_command,
+    list_acp_diffs,
+    list_dicts,
+    list_tasks,
+    make_body,
+)
 from .rows import Row
 
 GAP_S = 600
@@ -27,7 +40,8 @@ _MINUS = "\N{MINUS SIGN}"
 _RESULT_MAX = 80
 _SILENT = ("ThinkObservation", "TaskTrackerObservation")
 """Kinds of observations whose text is not shown, because it is always the same."""
-_TEXT_MAX = 100_000
+_LINE_FROM = 4096
+"""A line is made of so many characters of a text."""
 _EDITORS = ("FileEditorAction", "StrReplaceEditorAction", "PlanningFileEditorAction")
 
 
@@ -99,6 +113,33 @@ class Block:
         return time.isoformat(timespec="seconds") if time else ""
 
 
+def drop_values(block: Block) -> None:
+    """Drop all of a block's events that its HTML does not need, when it was made with all the bodies that it shows.
+
+    The page asks for large images alone.
+    """
+    for event in filter(None, (block.event, block.observation)):
+        kept = {name: event.value.get(name) for name in ("id", "kind", "timestamp")}
+        action, seen = as_dict(event.value.get("action")), as_dict(event.value.get("observation"))
+        if action.get("kind") == "TaskAction":
+            kept["action"] = {"kind": "TaskAction", "prompt": str(action.get("prompt") or "")[:SAID_MAX]}
+        kept["observation"] = {"conversation_id": seen.get("conversation_id")}
+        event.value = kept
+    block.images = cut_images(block.images)
+    if block.body is not None:
+        block.body.images = cut_images(block.body.images)
+
+
+def clear_block(block: Block) -> None:
+    """Drop what a block holds after it was rendered: Jinja's macros and contexts refer to each other and to the block.
+
+    Otherwise large events would be in memory until Python's cycle collector runs.
+    """
+    for event in filter(None, (block.event, block.observation)):
+        event.value = {}
+    block.html, block.body, block.images, block.thought, block.reasoning = Markup(), None, [], "", ""
+
+
 def make_blocks(events: Iterable[Event], earlier: Iterable[Event] = (), later: Iterable[Event] = ()) -> list[Block]:
     """Return the blocks of consecutive events.
 
@@ -153,22 +194,22 @@ def _message(event: Event) -> Block:
     if isinstance(sender, str) and sender:
         block.who = sender
     _show_text(block, "\n\n".join(texts))
-    block.reasoning = str(message.get("reasoning_content") or "")
+    block.reasoning = cut_text(str(message.get("reasoning_content") or ""))
     block.images = image_urls(event.value)
     return block
 
 
 def _show_text(block: Block, text: str) -> None:
     """Show a message, or only the beginning of a very long one."""
-    if len(text) > _TEXT_MAX:
-        block.length, text = len(text), text[:_TEXT_MAX]
+    if len(text) > TEXT_MAX:
+        block.length, text = len(text) + block.event.left_out, text[:TEXT_MAX]
     block.html = markup.markdown(text)
 
 
 def _action(event: Event, observation: Event | None) -> Block:
     action = as_dict(event.value.get("action"))
-    thought = "\n\n".join(text for text in content_texts(event.value.get("thought")) if text.strip())
-    reasoning = str(event.value.get("reasoning_content") or "")
+    thought = cut_text("\n\n".join(text for text in content_texts(event.value.get("thought")) if text.strip()))
+    reasoning = cut_text(str(event.value.get("reasoning_content") or ""))
     if action.get("kind") == "FinishAction":
         block = Block("done", "messages", event, who="Agent")
         _show_text(block, str(action.get("message") or ""))
@@ -195,8 +236,15 @@ def _add_result(block: Block, observation: Event | None) -> None:
     if took:
         block.result = Markup("{} · {}").format(block.result, took) if block.result else Markup(took)  # noqa: S704
     if block.bad:
-        block.group, block.open = "errors", True
-        block.body = make_body(block.event, observation)
+        block.group = "errors"
+        _open(block)
+
+
+def _open(block: Block) -> None:
+    """Open a block. Its body is shown at once, unless its texts are cut: then the browser asks for it."""
+    block.open = True
+    if not block.event.left_out and not (block.observation and block.observation.left_out):
+        block.body = make_body(block.event, block.observation)
 
 
 def _result(seen: dict[str, Any]) -> tuple[Markup, bool]:
@@ -243,7 +291,7 @@ def _acp(event: Event) -> Block:
     changes = list_acp_diffs(value.get("content"))
     block.group = "errors" if block.bad else "edits" if changes else "tools"
     if block.bad:
-        block.open, block.body = True, make_body(event, None)
+        _open(block)
     return block
 
 
@@ -281,19 +329,20 @@ def _hook(event: Event) -> Block:
 
 
 def _note(event: Event, title: str, text: str, level: str) -> Block:
-    return Block("note", "errors", event, note=title, html=Markup("{}").format(text), tool=level, bad=level == "bad")
+    html = Markup("{}").format(cut_text(text))
+    return Block("note", "errors", event, note=title, html=html, tool=level, bad=level == "bad")
 
 
 def _condensation(event: Event) -> Block:
     gone = event.value.get("forgotten_event_ids")
     count = len(gone) if isinstance(gone, list) else 0
     text = f"Context condensed: {count} event{'' if count == 1 else 's'} left the model's view"
-    summary = str(event.value.get("summary") or "")
+    summary = cut_text(str(event.value.get("summary") or ""))
     return Block("rule", "messages", event, note=text, html=markup.markdown(summary) if summary else Markup())
 
 
 def _condensation_summary(event: Event) -> Block:
-    summary = markup.markdown(str(event.value.get("summary") or ""))
+    summary = markup.markdown(cut_text(str(event.value.get("summary") or "")))
     return Block("rule", "messages", event, note="Summary of what was condensed", html=summary)
 
 
@@ -394,12 +443,14 @@ def _duration(seconds: float) -> str:
 
 
 def _count_lines(text: object) -> int:
-    return len(text.splitlines()) if isinstance(text, str) else 0
+    if not isinstance(text, str) or not text:
+        return 0
+    return text.count("\n") + (not text.endswith("\n"))
 
 
 def _line(text: str, longest: int) -> str:
-    one = " ".join(text.split())
-    return one if len(one) <= longest else f"{one[: longest - 1]}…"
+    one = " ".join(text[:_LINE_FROM].split())
+    return one if len(one) <= longest and len(text) <= _LINE_FROM else f"{one[: longest - 1]}…"
 
 
 def _without_images(content: object) -> list[dict[str, Any]]:

@@ -11,15 +11,24 @@ from markupsafe import Markup
 from ..model.event import content_texts, image_urls
 from . import markup
 
+TEXT_MAX = 100_000
+"""The longest text, in characters, that is shown at once."""
+IMAGE_MAX = 8192
+"""The longest address of an image in an event, in characters, that is in the HTML of the page."""
+_CUT = "\n… cut; the raw event has all"
 _WHOLE_MAX = 4_000_000
 
 
 @dataclass(slots=True, eq=False)
 class Event:
-    """A readable event with its number. `value` is its JSON with secrets masked."""
+    """A readable event with its number. `value` is its JSON with secrets masked.
+
+    `left_out` is the number of characters in the middle of its long texts that are left out.
+    """
 
     seq: int
     value: dict[str, Any]
+    left_out: int = 0
 
     @property
     def id(self) -> str:
@@ -53,6 +62,10 @@ class Body:
     fields: Markup = field(default_factory=Markup)
     images: list[str] = field(default_factory=list)
 
+    def clear(self) -> None:
+        """Drop everything after it was rendered, see `event_blocks.clear_block`."""
+        self.diffs, self.tasks, self.html, self.output, self.fields, self.images = [], [], Markup(), None, Markup(), []
+
 
 def make_body(event: Event, observation: Event | None, *, whole: bool = False) -> Body:
     """Return the body of a block; with `whole`, all lines of an output."""
@@ -65,7 +78,7 @@ def make_body(event: Event, observation: Event | None, *, whole: bool = False) -
     if list_tasks(action):
         return Body(tasks=list_tasks(action))
     if action.get("kind") == "ThinkAction":
-        return Body(html=markup.markdown(str(action.get("thought") or "")))
+        return Body(html=markup.markdown(cut_text(str(action.get("thought") or ""))))
     text = "\n".join(content_texts(seen.get("content"))) or _error_text(observation)
     if seen.get("kind") == "TerminalObservation" or is_command(action):
         return _output_body(text, whole=whole)
@@ -83,6 +96,11 @@ def is_command(action: dict[str, Any]) -> bool:
 def list_tasks(action: dict[str, Any]) -> list[tuple[str, str]]:
     """Return (status, title) of each task of a list."""
     return [(str(one.get("status") or ""), str(one.get("title") or "")) for one in list_dicts(action.get("task_list"))]
+
+
+def cut_images(urls: list[str]) -> list[str]:
+    """Return the addresses of images, of a large one in the event only so much that it is known to be large."""
+    return [url[: IMAGE_MAX + 1] for url in urls]
 
 
 def _edit_body(seen: dict[str, Any], action: dict[str, Any]) -> Body:
@@ -127,6 +145,11 @@ def _error_text(event: Event | None) -> str:
 def _tree(value: object) -> Markup:
     """Return a value of JSON as a tree, and nothing for null."""
     return Markup() if value is None else markup.json_tree(value if isinstance(value, dict | list) else [value])
+
+
+def cut_text(text: str, longest: int = TEXT_MAX) -> str:
+    """Return the beginning of a text that is longer than `longest`, and that it is cut."""
+    return text if len(text) <= longest else f"{text[:longest]}{_CUT}"
 
 
 def as_dict(value: object) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 from functools import cache
 from html import escape
-from itertools import pairwise
+from itertools import islice, pairwise, zip_longest
 from typing import NamedTuple
 
 import nh3
@@ -22,8 +22,9 @@ from pygments.formatters import HtmlFormatter
 from pygments.lexer import Lexer
 from pygments.lexers import get_lexer_for_filename
 from pygments.util import ClassNotFound
+from rich.ansi import AnsiDecoder
 from rich.color import ColorType
-from rich.text import Span, Text
+from rich.text import Span
 
 from ..model.text.snippet import find_spans
 from ..model.text.tokenizer import parse_question
@@ -41,6 +42,8 @@ minutes."""
 DIFF_LINES_MAX = 2000
 """The maximum number of lines between the first and the last change that are compared, and of lines of a diff that are
 shown. The time of difflib grows with the square of this number. Longer stretches count as replaced."""
+DIFF_MAX = 1_000_000
+"""The number of characters of a file, from its beginning, that are compared."""
 
 TREE_NODES_MAX = 1000
 TREE_TEXT_MAX = 2000
@@ -107,7 +110,15 @@ def marked(text: str, question: str) -> Markup:
 def terminal(text: str) -> Markup:
     """Return the output of a terminal with its colours as classes; other escape sequences are left out."""
     text = _NO_COLOUR.sub("", _CONTROL.sub("", _OTHER_ESCAPES.sub("", _OSC.sub("", text)))).replace("\r\n", "\n")
-    parsed = Text.from_ansi(text)
+    decoder = AnsiDecoder()
+    return Markup("\n".join(_coloured(line, decoder) for line in text.split("\n")))  # noqa: S704 - each piece is escaped
+
+
+def _coloured(line: str, decoder: AnsiDecoder) -> str:
+    """Return a line of a terminal as HTML. The decoder knows the colour in which the line before it ended."""
+    if not decoder.style and "\x1b" not in line and "\r" not in line:
+        return escape(line)
+    parsed = decoder.decode_line(line)
     plain = parsed.plain
     begun: dict[int, list[Span]] = {}
     for span in parsed.spans:
@@ -120,7 +131,7 @@ def terminal(text: str) -> Markup:
         names = {name for span in active for name in _classes(span.style)}
         piece = escape(plain[start:end])
         parts.append(f'<span class="{" ".join(sorted(names))}">{piece}</span>' if names else piece)
-    return Markup("".join(parts))  # noqa: S704 - each piece is escaped
+    return "".join(parts)
 
 
 def json_tree(value: object) -> Markup:
@@ -181,10 +192,12 @@ class Tail(NamedTuple):
 
 def tail(text: str, lines: int = TERMINAL_LINES, characters: int = TERMINAL_CHARACTERS) -> Tail:
     """Return the last lines of a text. If they are too long, the first is cut, and not counted as shown."""
-    all_lines = text.rstrip("\n").split("\n")
-    last = "\n".join(all_lines[-lines:])
-    kept = last[-characters:]
-    return Tail(kept, kept.count("\n") + (kept == last), len(all_lines))
+    text = text.rstrip("\n")
+    kept = text[-characters:]
+    parts = kept.rsplit("\n", lines)
+    is_whole = len(parts) > lines or len(kept) == len(text) or text[-characters - 1] == "\n"
+    last = parts[-lines:]
+    return Tail("\n".join(last), len(last) - (not is_whole), text.count("\n") + 1)
 
 
 @cache
@@ -199,13 +212,19 @@ def _find_lexer(path: str) -> Lexer | None:
         return None
 
 
-def code_lines(text: str, path: str) -> list[Markup]:
-    """Return the lines of a file, with syntax colours as classes by the ending of its name unless it is very long."""
-    plain = len(text) > CODE_MAX or max(map(len, text.split("\n"))) > CODE_LINE_MAX
-    lexer = None if plain else _find_lexer(path)
-    if lexer is None:
-        return [Markup(escape(line)) for line in text.split("\n")]  # noqa: S704
-    return [Markup(line) for line in highlight(text, lexer, _formatter()).split("\n")]  # noqa: S704 - pygments escapes
+class CodeLines:
+    """The lines of a file, with syntax colours as classes by the ending of its name unless it is very long."""
+
+    def __init__(self, text: str, path: str) -> None:
+        self.texts = text.split("\n")
+        plain = len(text) > CODE_MAX or max(map(len, self.texts)) > CODE_LINE_MAX
+        lexer = None if plain else _find_lexer(path)
+        self._coloured = None if lexer is None else highlight(text, lexer, _formatter()).split("\n")
+
+    def __getitem__(self, place: int) -> Markup:
+        """Return a line as HTML."""
+        line = escape(self.texts[place]) if self._coloured is None else self._coloured[place]
+        return Markup(line)  # noqa: S704 - pygments escapes
 
 
 class DiffLine(NamedTuple):
@@ -226,8 +245,9 @@ class Diff(NamedTuple):
 
 
 def count_changes(old: str, new: str) -> tuple[int, int]:
-    """Return (lines added, lines removed) between two texts."""
+    """Return (lines added, lines removed) between two texts, of which the beginnings are compared if they are long."""
     added = removed = 0
+    old, new = old[:DIFF_MAX], new[:DIFF_MAX]
     for tag, i1, i2, j1, j2 in _compare(old.splitlines(), new.splitlines(), 0):
         if tag != "equal":
             removed += i2 - i1
@@ -269,24 +289,34 @@ def _hunks(changes: list[_Change], context: int) -> Iterator[list[_Change]]:
         yield group
 
 
+def _rows(olds: range, news: range, *, equal: bool) -> list[tuple[str, range, range]]:
+    """Return (sign, places of old lines, places of new lines) of the rows that show a change."""
+    none = range(0)
+    return [(" ", olds, news)] if equal else [("-", olds, none), ("+", none, news)]
+
+
 def diff(old: str, new: str, path: str, context: int = 3) -> Diff:
     """Return the difference of two texts of a file, with `context` lines around each change."""
-    old_html, new_html = code_lines(old, path), code_lines(new, path)
+    old_lines, new_lines = CodeLines(old[:DIFF_MAX], path), CodeLines(new[:DIFF_MAX], path)
     lines: list[DiffLine] = []
-    added = removed = 0
-    for group in _hunks(_compare(old.split("\n"), new.split("\n"), context), context):
-        lines.append(DiffLine("@", None, None, Markup("line {}").format(group[0][1] + 1)))
+    total = added = removed = 0
+    for group in _hunks(_compare(old_lines.texts, new_lines.texts, context), context):
+        if total < DIFF_LINES_MAX:
+            lines.append(DiffLine("@", None, None, Markup("line {}").format(group[0][1] + 1)))
+        total += 1
         for tag, i1, i2, j1, j2 in group:
-            if tag == "equal":
-                lines += [DiffLine(" ", i + 1, j1 + i - i1 + 1, old_html[i]) for i in range(i1, i2)]
-                continue
-            lines += [DiffLine("-", i + 1, None, old_html[i]) for i in range(i1, i2)]
-            lines += [DiffLine("+", None, j + 1, new_html[j]) for j in range(j1, j2)]
-            removed += i2 - i1
-            added += j2 - j1
-    if len(lines) > DIFF_LINES_MAX:
-        left = len(lines) - DIFF_LINES_MAX
-        lines[DIFF_LINES_MAX:] = [
-            DiffLine("@", None, None, Markup("{:,} more lines; the raw event has all").format(left))
-        ]
+            equal = tag == "equal"
+            for sign, olds, news in _rows(range(i1, i2), range(j1, j2), equal=equal):
+                for i, j in islice(zip_longest(olds, news), max(DIFF_LINES_MAX - total, 0)):
+                    html = new_lines[j] if i is None else old_lines[i]
+                    lines.append(DiffLine(sign, None if i is None else i + 1, None if j is None else j + 1, html))
+                total += max(len(olds), len(news))
+            removed += 0 if equal else i2 - i1
+            added += 0 if equal else j2 - j1
+    if total > DIFF_LINES_MAX:
+        left = Markup("{:,} more lines; the raw event has all").format(total - DIFF_LINES_MAX)
+        lines.append(DiffLine("@", None, None, left))
+    if max(len(old), len(new)) > DIFF_MAX:
+        begun = Markup("only the first {:,} characters are compared; the raw event has all").format(DIFF_MAX)
+        lines.append(DiffLine("@", None, None, begun))
     return Diff(lines, added, removed)

@@ -8,12 +8,12 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, date, datetime, tzinfo
-from functools import lru_cache
+from functools import lru_cache, partial
 from http import HTTPStatus
 from typing import Annotated, Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import HTMLResponse
 from pydantic import Field
 from starlette.routing import BaseRoute, Mount, Route
@@ -25,6 +25,7 @@ from ..api.headers import find_base_path
 from ..api.params import AnyId, IdInPath, Store
 from ..api.query_filters import FilterQuery
 from ..api.routes.upkeep import find_age_s, find_findings, find_usage
+from ..api.streamed import put_aside
 from ..index.conversation_list import Page
 from ..model.facets import Facet, FacetKind
 from ..model.filters import ConversationFilter, LookIn
@@ -39,6 +40,8 @@ from ..store.read.event_reader import EventReader
 from ..store.read.reader import StoreReader
 from . import conversation_view, list_view, overview
 from .conversation_view import SECTION
+from .event_blocks import clear_block
+from .event_bodies import cut_text
 from .rows import make_list_row, make_row
 from .templates import find_static_version, render
 
@@ -98,7 +101,7 @@ class ListQuery(FilterQuery):
 
 
 @router.get("/list")
-async def get_list(request: Request, store: Store, query: Annotated[ListQuery, Query()]) -> HTMLResponse:
+async def get_list(request: Request, store: Store, query: Annotated[ListQuery, Query()]) -> Response:
     """Render the filters with their counts, and the first rows. For a following page, render its rows alone."""
     resolved = query.resolved
     asked = resolved.conversation_filter
@@ -130,7 +133,7 @@ async def get_list(request: Request, store: Store, query: Annotated[ListQuery, Q
 
 
 @router.get("/list/activity")
-async def get_activity(request: Request, store: Store, query: Annotated[ListQuery, Query()]) -> HTMLResponse:
+async def get_activity(request: Request, store: Store, query: Annotated[ListQuery, Query()]) -> Response:
     """Render in how many matching conversations there were events in each week, and today, whatever `active` says."""
     asked = query.model_copy(update={"active": None}).resolved.conversation_filter
     begin, _ = list_view.find_span((list_view.begin_of_weeks(query.today), query.today), query.zone)
@@ -143,7 +146,7 @@ async def get_activity(request: Request, store: Store, query: Annotated[ListQuer
 
 
 @router.get("/children/{conversation_id}")
-async def get_children(request: Request, store: Store, conversation_id: IdInPath) -> HTMLResponse:
+async def get_children(request: Request, store: Store, conversation_id: IdInPath) -> Response:
     """Render the rows of a conversation's children, archived ones and those of sub-agents too, the oldest first."""
     page = await _list_children(store, conversation_id)
     return _fragment(request, "rows.html", await _make_rows(store, page._replace(next_page_id=None)))
@@ -168,7 +171,7 @@ async def get_conversation(
     conversation_id: IdInPath,
     said: bool = False,
     at: Annotated[int | None, Query(ge=-1, le=SEQ_MAX)] = None,
-) -> HTMLResponse:
+) -> Response:
     """Render a conversation's facts and its outline. With `at`, also the sections around this event of the log.
 
     -1, and a number behind the end of the log, is the last turn.
@@ -186,7 +189,7 @@ async def get_conversation(
         seq = at if 0 <= at <= outline.last_seq else context["open_at"]
         span = conversation_view.find_around(starts, seq, outline.last_seq)
         context |= await _make_sections(store, log, conversation_id, *span, said=said)
-    return await asyncio.to_thread(_fragment, request, "conversation.html", context)
+    return await asyncio.to_thread(_render_sections, request, "conversation.html", context)
 
 
 @router.get("/c/{conversation_id}/events")
@@ -197,18 +200,26 @@ async def get_events(
     start: Annotated[int, Query(alias="from", ge=0, le=SEQ_MAX)],
     limit: Annotated[int, Query(ge=1, le=4 * SECTION)] = SECTION,
     said: bool = False,
-) -> HTMLResponse:
+) -> Response:
     """Render sections of the log, or with `said` only its messages, errors, rejections and waiting actions."""
     log = await store.open_log(ConversationId(conversation_id))
     context = await _make_sections(store, log, conversation_id, start, limit, said=said)
-    return await asyncio.to_thread(_fragment, request, "sections.html", context)
+    return await asyncio.to_thread(_render_sections, request, "sections.html", context)
+
+
+def _render_sections(request: Request, name: str, context: dict[str, Any]) -> Response:
+    answer = _fragment(request, name, context)
+    for block in conversation_view.list_blocks(context["parts"]):
+        clear_block(block)
+    return answer
 
 
 async def _make_sections(
     store: StoreReader, log: EventReader, conversation_id: str, start: int, limit: int, *, said: bool
 ) -> dict[str, Any]:
     context = await conversation_view.make_sections(log, conversation_id, start, limit, said=said)
-    tasks = conversation_view.list_tasks_given(context["parts"])
+    blocks = conversation_view.list_blocks(context["parts"])
+    tasks = [one for one in blocks if one.prompt or one.child_id]
     if tasks:
         page = await _list_children(store, conversation_id)
         conversation_view.link_children(tasks, map(make_list_row, page.items))
@@ -223,11 +234,11 @@ async def get_body(
     event_id: str,
     observation: str = "",
     whole: bool = False,
-) -> HTMLResponse:
+) -> Response:
     """Render the inside of a folded event."""
     log = await store.open_log(ConversationId(conversation_id))
-    context = await conversation_view.make_inside(log, conversation_id, event_id, observation, whole=whole)
-    return await asyncio.to_thread(_fragment, request, "body.html", context)
+    render = partial(_fragment, request, "body.html")
+    return await conversation_view.render_inside(log, conversation_id, event_id, observation, render, whole=whole)
 
 
 @router.get("/overview")
@@ -236,7 +247,7 @@ async def get_overview(
     store: Store,
     days: Annotated[int, Query(ge=0, le=10_000)] = 30,
     offset: Annotated[int, Query(gt=-1440, lt=1440, description="minutes east of UTC")] = 0,
-) -> HTMLResponse:
+) -> Response:
     """Render totals, the hours of work, the costliest conversations and workspaces, and the health of the store."""
     settings: Settings = request.app.state.settings
     context = await overview.make_overview(store, settings, await find_findings(request), days, offset)
@@ -245,13 +256,13 @@ async def get_overview(
 
 
 @router.get("/overview/disk")
-async def get_disk(request: Request) -> HTMLResponse:
+async def get_disk(request: Request) -> Response:
     """Render the disk usage by month, which takes long to measure, so that the overview does not wait for it."""
     return _fragment(request, "disk.html", overview.make_disk(await find_usage(request, By.MONTH)))
 
 
 @router.get("/edits")
-async def get_edits(request: Request, store: Store, path: Annotated[str, Query(max_length=4096)]) -> HTMLResponse:
+async def get_edits(request: Request, store: Store, path: Annotated[str, Query(max_length=4096)]) -> Response:
     """Render the changes of a file in all conversations."""
     found = await store.list_edits([path], _EDITS)
     items = [(one, "" if one.time_us is None else format_us(one.time_us)) for one in found]
@@ -259,9 +270,7 @@ async def get_edits(request: Request, store: Store, path: Annotated[str, Query(m
 
 
 @router.get("/trash")
-async def get_trash(
-    request: Request, store: Store, offset: Annotated[int, Query(ge=0, le=1_000_000)] = 0
-) -> HTMLResponse:
+async def get_trash(request: Request, store: Store, offset: Annotated[int, Query(ge=0, le=1_000_000)] = 0) -> Response:
     """Render a page of the trash."""
     entries, total = await store.list_trash(offset, _ROWS)
     items = [(dashed(one.id), title, format_us(one.deleted_at_us)) for one, title in entries]
@@ -270,19 +279,21 @@ async def get_trash(
 
 
 @router.get("/compare")
-async def get_compare(request: Request, store: Store, a: AnyId, b: AnyId) -> HTMLResponse:
+async def get_compare(request: Request, store: Store, a: AnyId, b: AnyId) -> Response:
     """Render two conversations side by side."""
     sides = []
     for one in (a, b):
         wanted = ConversationId(one)
         row = make_row(await store.get_conversation(wanted))
         head = conversation_view.make_head(row, await store.get_outline(wanted))
-        sides.append(head | {"response": await store.get_final_response(wanted)})
+        response = await (await store.open_log(wanted)).work_on_final_response(cut_text)
+        sides.append(head | {"response": response})
     return _fragment(request, "compare.html", {"sides": sides})
 
 
-def _fragment(request: Request, name: str, context: Mapping[str, object]) -> HTMLResponse:
-    return HTMLResponse(render(name, {**context, "base": find_base_path(request.scope)}))
+def _fragment(request: Request, name: str, context: Mapping[str, object]) -> Response:
+    html = render(name, {**context, "base": find_base_path(request.scope)})
+    return put_aside([html.encode("utf-8", "replace")], "text/html")
 
 
 def _order(query: ListQuery) -> SortOrder:

@@ -12,6 +12,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from .. import __version__
 from . import markup
+from .event_bodies import IMAGE_MAX
 
 
 @cache
@@ -30,6 +31,7 @@ def _environment() -> Environment:
         "version": __version__,
         "static": f"/static/{find_static_version()}",
         "favicon": favicon,
+        "image_max": IMAGE_MAX,
     }
     return environment
 

@@ -13,7 +13,7 @@ from app.web.markup import (
     DIFF_LINES_MAX,
     TREE_NODES_MAX,
     TREE_TEXT_MAX,
-    code_lines,
+    CodeLines,
     count_changes,
     diff,
     json_tree,
@@ -37,6 +37,11 @@ HOSTILE = st.lists(
 ).map("".join)  # fmt: skip
 
 
+def lines(text: str, path: str) -> list[str]:
+    found = CodeLines(text, path)
+    return [found[place] for place in range(len(found.texts))]
+
+
 def tags(html: str) -> set[str]:
     return {tag for tag, _ in elements(html)}
 
@@ -44,7 +49,7 @@ def tags(html: str) -> set[str]:
 @settings(deadline=None)
 @given(HOSTILE)
 def test_hostile_text_makes_no_element_outside_the_list(text: str) -> None:
-    for html in (markdown(text), terminal(text), *code_lines(text, "a.py"), json_tree({text: [text]})):
+    for html in (markdown(text), terminal(text), *lines(text, "a.py"), json_tree({text: [text]})):
         assert tags(html) <= HARMLESS
         for _, attributes in elements(html):
             assert attributes.keys() <= {"href", "title", "rel", "class", "start", "open", "tabindex"}
@@ -73,7 +78,7 @@ def test_the_last_lines_of_an_output() -> None:
 @pytest.mark.parametrize("path", ["a.py", "a.unknown", ""])
 def test_code_has_as_many_lines_as_its_text(path: str) -> None:
     text = 'def a():\n    """x\n    y"""\n\n'
-    assert len(code_lines(text, path)) == len(text.split("\n"))
+    assert len(lines(text, path)) == len(text.split("\n"))
 
 
 def test_a_diff_counts_its_lines() -> None:

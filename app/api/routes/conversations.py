@@ -30,6 +30,7 @@ from ..responses import (
     set_text_indexed,
     written_response,
 )
+from ..streamed import Aside, put_aside
 from .agents import needs_agent
 
 router = APIRouter(prefix="/api/conversations", tags=["conversations"])
@@ -245,12 +246,15 @@ async def compare_conversations(store: Store, a: AnyId, b: AnyId) -> Response:
     for one in (a, b):
         wanted = ConversationId(one)
         body = await store.get_conversation(wanted)
-        rest = {
-            "outline": (await store.get_outline(wanted)).as_json(),
-            "final_response": await store.get_final_response(wanted),
-        }
-        sides.append(b'{"conversation":%b,%b' % (body, orjson.dumps(rest)[1:]))
-    return json_response(b'{"items":[%b,%b]}' % (sides[0], sides[1]))
+        outline = orjson.dumps((await store.get_outline(wanted)).as_json())
+        head = b'{"conversation":%b,"outline":%b,"final_response":' % (body, outline)
+        sides.append((head, await store.open_log(wanted)))
+    answer = Aside()
+    for before, (head, log) in zip((b'{"items":[', b"},"), sides, strict=True):
+        answer.write(before + head)
+        await log.work_on_final_response(lambda text: answer.write(orjson.dumps(text)))
+    answer.write(b"}]}")
+    return answer.respond("application/json")
 
 
 @router.get("/{conversation_id}", responses={200: {"model": dict[str, Any]}, 404: {"model": ErrorBody}})
@@ -268,10 +272,17 @@ async def find_conversations(
     return json_response(b"[%b]" % b",".join(b"null" if body is None else body for body in found))
 
 
-@router.get("/{conversation_id}/agent_final_response", responses={404: {"model": ErrorBody}})
-async def get_final_response(store: Store, conversation_id: IdInPath) -> FinalResponse:
+@router.get(
+    "/{conversation_id}/agent_final_response",
+    responses={200: {"model": FinalResponse}, 404: {"model": ErrorBody}},
+    response_class=Response,
+)
+async def get_final_response(store: Store, conversation_id: IdInPath) -> Response:
     """Return the agent's last finish message or plain message, or "" if there is none."""
-    return FinalResponse(response=await store.get_final_response(ConversationId(conversation_id)))
+    log = await store.open_log(ConversationId(conversation_id))
+    return await log.work_on_final_response(
+        lambda text: put_aside([b'{"response":', orjson.dumps(text), b"}"], "application/json")
+    )
 
 
 @router.get("/{conversation_id}/outline", responses={200: {"model": dict[str, Any]}, 404: {"model": ErrorBody}})

@@ -5,9 +5,9 @@ Every event is sent as the bytes of its file.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing, suppress
+from functools import partial
 from typing import Annotated, Any
 
 import orjson
@@ -21,7 +21,7 @@ from ...model.agent_server.message_request import MessageRequest, dump_message
 from ...model.event import image_urls
 from ...model.filters import EventFilter
 from ...model.ids import ConversationId, EventName
-from ...model.image import Image, parse_data_url
+from ...model.image import parse_data_url
 from ...model.page import EventOrder
 from ...model.times import to_us
 from ...store.admin.erase import erase_event
@@ -40,7 +40,7 @@ from ..responses import (
     make_erase_answer,
     page_response,
 )
-from ..streamed import EVENT_STREAM, EventStream, StreamedResponse, sent_event, sent_event_in_pieces
+from ..streamed import EVENT_STREAM, EventStream, StreamedResponse, put_aside, sent_event, sent_event_in_pieces
 from .agents import needs_agent
 from .leases import Generation, Owner
 
@@ -368,16 +368,16 @@ async def get_image(
 ) -> Response:
     """Return an image that is in an event, counted from 0: a PNG, JPEG, GIF or WebP by its bytes."""
     log = await store.open_log(ConversationId(conversation_id))
-    async with log.hold_event(event_id) as raw:
-        image = await asyncio.to_thread(_find_image, raw, number)
-    if image is None:
+    answer = await log.work_on_event(event_id, partial(_make_image, number=number))
+    if answer is None:
         raise EventNotFound(f"event {event_id[:64]} has no image {number} that can be shown; see its `image_urls`")
-    return Response(image.data, media_type=image.media_type, headers=_IMAGE_HEADERS)
+    return answer
 
 
-def _find_image(raw: bytes, number: int) -> Image | None:
+def _make_image(raw: bytes, number: int) -> Response | None:
     urls = image_urls(orjson.loads(raw))
-    return parse_data_url(urls[number]) if number < len(urls) else None
+    image = parse_data_url(urls[number]) if number < len(urls) else None
+    return None if image is None else put_aside([image.data], image.media_type, _IMAGE_HEADERS)
 
 
 @write_router.post("", tags=["writing"], responses={501: {"model": ErrorBody}}, response_model_exclude_none=True)

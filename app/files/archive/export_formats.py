@@ -1,20 +1,13 @@
 """Writing conversations as one stream of bytes: zip, JSON Lines or Markdown.
 
-The bytes depend only on the files: timestamps are fixed, and files keep the order in which they were added. The zip's
-directory is kept on disk while the zip is written, because zipfile would use 0.6 kB of memory per file.
+The bytes depend only on the files: timestamps are fixed, and files keep the order in which they were added.
 """
 
 from __future__ import annotations
 
-import weakref
-import zipfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from hashlib import sha256
-from tempfile import SpooledTemporaryFile
-from typing import IO, Any, Protocol, cast
-from zipfile import ZipInfo
-
-import orjson
+from typing import Any, Protocol
 
 from ...errors import UnreadableFile
 from ...model import transcript
@@ -25,14 +18,12 @@ from ...model.ids import ConversationId
 from ...model.jsonlines import conversation_line, end_line, file_line, find_event
 from ...model.text.event_text import preview_text
 from ..layout import META, STATE
+from .zip_writer import ZipWriter
 
 Files = Iterable[ArchiveFile | LeftOutFile]
 
-_TIME = (1980, 1, 1, 0, 0, 0)
-_UNIX = 3
-_MODE = 0o100600 << 16
-_LEVEL = 6
-_CHUNK_BYTES = 1 << 16
+_HELD_BYTES = 1 << 20
+"""The number of bytes of text that are held back to look for a preview."""
 
 
 class Encoder(Protocol):
@@ -65,38 +56,12 @@ def make_encoder(kind: ExportFormat) -> Encoder:
             raise ValueError("app.web.html_export makes the encoder for HTML")
 
 
-class _Sink:
-    """An output for zipfile that cannot seek, so that a file and a socket get the same bytes."""
-
-    def __init__(self) -> None:
-        self._parts: list[bytes] = []
-        self.aside: IO[bytes] | None = None
-        """Receives pieces that are too large to be collected first."""
-
-    def write(self, data: bytes, /) -> int:
-        if self.aside is not None:
-            return self.aside.write(data)
-        self._parts.append(bytes(data))
-        return len(data)
-
-    def flush(self) -> None:
-        """Do nothing; the caller writes the bytes."""
-
-    def take(self) -> bytes:
-        taken = b"".join(self._parts)
-        self._parts.clear()
-        return taken
-
-
 class ZipEncoder:
     """A zip in the layout of agent-server's download: `<id>/meta.json`, `<id>/events/event-00000-....json`."""
 
     def __init__(self) -> None:
         self.left_out: list[tuple[ConversationId, LeftOutFile]] = []
-        self._sink = _Sink()
-        self._archive = zipfile.ZipFile(cast(IO[bytes], self._sink), "w", zipfile.ZIP_DEFLATED, compresslevel=_LEVEL)
-        self._archive.filelist = ZipDirectoryOnDisk(_zip_entry)
-        self._archive.NameToInfo = DiscardedNames()
+        self._zip = ZipWriter()
 
     def add(self, conversation_id: ConversationId, files: Files) -> Iterator[bytes]:
         """Yield the bytes of a conversation. Only one file at a time is in memory."""
@@ -104,25 +69,13 @@ class ZipEncoder:
             if isinstance(file, LeftOutFile):
                 self.left_out.append((conversation_id, file))
                 continue
-            self._archive.writestr(_zip_entry(f"{conversation_id}/{file.name}"), file.raw)
+            only = [self._zip.add(f"{conversation_id}/{file.name}", file.raw)]
             del file  # otherwise it would be in memory for as long as the client does not read
-            yield self._sink.take()
+            yield only.pop()
 
     def end(self) -> Iterator[bytes]:
         """Yield the zip's directory."""
-        with SpooledTemporaryFile(MEMORY_BYTES) as aside:
-            self._sink.aside = aside
-            self._archive.close()
-            aside.seek(0)
-            while data := aside.read(_CHUNK_BYTES):
-                yield data
-
-
-def _zip_entry(name: str) -> zipfile.ZipInfo:
-    entry = zipfile.ZipInfo(name, _TIME)
-    entry.compress_type = zipfile.ZIP_DEFLATED
-    entry.create_system, entry.external_attr = _UNIX, _MODE
-    return entry
+        return self._zip.end()
 
 
 class JsonLinesEncoder:
@@ -178,19 +131,23 @@ class MarkdownEncoder:
                 top[file.name] = _find_object(file) or {}
             elif find_event(file.name):
                 event = _find_object(file)
-                texts = transcript.event_text(event) if event else [transcript.problem_text(file.name, "it is damaged")]
-                text = _encoded("".join(texts))
+                texts = (
+                    [*transcript.event_text(event)] if event else [transcript.problem_text(file.name, "it is damaged")]
+                )
                 preview = preview_text(event or {}) if waiting is not None else ""
-                ready = [text]
-                del file, event, texts, text  # as in a zip
+                del file, event  # as in a zip
+                joined = "".join(texts)
+                texts.clear()
+                ready = [_encoded(joined)]
+                del joined
                 if waiting is not None:
                     waiting += ready
                     if not (preview or transcript.find_title(top.get(META, {})) or _is_enough(waiting)):
                         continue
                     ready, waiting = [self._heading(conversation_id, top, preview), *waiting], None
-                joined = [b"".join(ready)]
-                ready.clear()
-                yield joined.pop()
+                if len(ready) > 1:
+                    ready[:] = [b"".join(ready)]
+                yield ready.pop()
         if waiting is not None:
             yield b"".join([self._heading(conversation_id, top), *waiting])
 
@@ -204,7 +161,7 @@ class MarkdownEncoder:
 
 def _is_enough(waiting: list[bytes]) -> bool:
     """Whether no more events are held back to look for a preview."""
-    return len(waiting) >= LOOK_BACK or sum(map(len, waiting)) > MEMORY_BYTES
+    return len(waiting) >= LOOK_BACK or sum(map(len, waiting)) > _HELD_BYTES
 
 
 def _find_object(file: ArchiveFile) -> dict[str, Any] | None:
@@ -216,47 +173,3 @@ def _find_object(file: ArchiveFile) -> dict[str, Any] | None:
 
 def _encoded(text: str) -> bytes:
     return text.encode("utf-8", "replace")
-
-
-MEMORY_BYTES = 1 << 20
-"""The number of bytes that are kept in memory before a temporary file is used."""
-
-_FIELDS = ("flag_bits", "CRC", "compress_size", "file_size", "header_offset")
-
-
-class ZipDirectoryOnDisk(list[ZipInfo]):
-    """Replaces `ZipFile.filelist`: stores each entry on disk when it is written, and yields all entries at the end."""
-
-    def __init__(self, make_entry: Callable[[str], ZipInfo]) -> None:
-        """`make_entry` returns a new entry for a file name."""
-        super().__init__()
-        self._make_entry = make_entry
-        self._file = SpooledTemporaryFile(MEMORY_BYTES)  # noqa: SIM115 - it lives as long as this
-        weakref.finalize(self, self._file.close)
-        self._count = 0
-
-    def append(self, entry: ZipInfo, /) -> None:
-        """Store an entry."""
-        self._file.write(orjson.dumps([entry.filename, *(getattr(entry, name) for name in _FIELDS)]) + b"\n")
-        self._count += 1
-
-    def __len__(self) -> int:
-        return self._count
-
-    def __iter__(self) -> Iterator[ZipInfo]:
-        if self._file.closed:  # the garbage collector closes the objects of an abandoned archive in any order
-            return
-        self._file.seek(0)
-        for line in self._file:
-            name, *values = orjson.loads(line)
-            entry = self._make_entry(name)
-            for field, value in zip(_FIELDS, values, strict=True):
-                setattr(entry, field, value)
-            yield entry
-
-
-class DiscardedNames(dict[str, ZipInfo]):
-    """Replaces `ZipFile.NameToInfo`, which zipfile needs only for reading and for a warning about duplicate names."""
-
-    def __setitem__(self, name: str, entry: ZipInfo, /) -> None:
-        """Store nothing."""

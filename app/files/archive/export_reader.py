@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import tzinfo
 from pathlib import Path
 from typing import NamedTuple
@@ -33,6 +33,7 @@ _LOOKS = 5
 _PAUSE_S = 0.02
 """On a slow disk, this much time passes between writing an event and writing HEAD."""
 
+_LARGE_BYTES = 1 << 20
 _CREDENTIALS = "acp"
 """The directory with a running agent's credentials. agent-server's own downloads omit it too."""
 
@@ -46,14 +47,20 @@ class _Core(NamedTuple):
 
 
 def read_files(
-    root: Path, directory: str, *, with_secrets: bool = False, as_listed: bool = True, zone: tzinfo | None = None
+    root: Path,
+    directory: str,
+    *,
+    with_secrets: bool = False,
+    as_listed: bool = True,
+    zone: tzinfo | None = None,
+    on_large: Callable[[], None] = lambda: None,
 ) -> Iterator[ArchiveFile | LeftOutFile]:
     """Yield a conversation's files in fixed order: meta.json, base_state.json, convstore.json, events, others by name.
 
     With `as_listed`, meta.json gets the `updated_at` that lists show. `zone` applies to event times without a zone.
     Locks, leases, markers and temporary files are skipped. Secrets are masked unless `with_secrets` is set; then a
     damaged file that may contain a secret is left out. All files describe one moment, also while the conversation is
-    being written: HEAD never names an event that is missing.
+    being written: HEAD never names an event that is missing. `on_large` is called before a large file is read.
 
     Raises:
         OSError: the directory cannot be opened.
@@ -74,9 +81,14 @@ def read_files(
                 for event in core.names:
                     path = event_path(event)
                     seen.add(path)
-                    yield _read(path, events_fd, with_secrets=with_secrets)
+                    yield _read(path, events_fd, on_large, with_secrets=with_secrets)
         for path, parent_fd in _others(fd, "", seen, with_secrets=with_secrets):
-            yield _read(path, parent_fd, with_secrets=with_secrets)
+            problem = find_path_problem(path)
+            yield (
+                LeftOutFile(path.encode("utf-8", "replace").decode(), problem)
+                if problem is not None
+                else _read(path, parent_fd, on_large, with_secrets=with_secrets)
+            )
 
 
 def _read_core(fd: int) -> _Core:
@@ -154,12 +166,14 @@ def _set_updated_at(reader: Reader, fd: int, directory: str, core: _Core) -> Non
         return
 
 
-def _read(path: str, parent_fd: int, *, with_secrets: bool) -> ArchiveFile | LeftOutFile:
-    problem = find_path_problem(path)
-    if problem is not None:
-        return LeftOutFile(path.encode("utf-8", "replace").decode(), problem)
+def _read(path: str, parent_fd: int, on_large: Callable[[], None], *, with_secrets: bool) -> ArchiveFile | LeftOutFile:
+    name = path.rpartition("/")[2]
     try:
-        raw, _ = layout.read_file(path.rsplit("/", 1)[-1], parent_fd)
+        try:
+            raw, _ = layout.read_with_status(name, parent_fd, _LARGE_BYTES)
+        except layout.LargeFile:
+            on_large()
+            raw, _ = layout.read_with_status(name, parent_fd)
     except FileNotFoundError:
         return LeftOutFile(path, "it was deleted during the export")
     except UnreadableFile as error:

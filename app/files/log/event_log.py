@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
 from functools import partial
 from itertools import islice
 from typing import Any, NamedTuple
@@ -81,15 +81,31 @@ def read_events(reader: Reader, directory: str, names: Iterable[EventName]) -> l
     return list(_check(_read_files(reader, directory, names)))
 
 
-def _check(events: Iterator[RawEvent]) -> Iterator[RawEvent]:
-    for event in events:
-        if event.unreadable is None and not event.large:
-            try:
-                parse_event(event.raw)
-            except UnreadableFile as error:
-                yield RawEvent(event.name, b"", str(error))
-                continue
-        yield event
+def iter_events(reader: Reader, directory: str, names: Iterable[EventName]) -> Generator[RawEvent]:
+    """Yield the same as `read_events`, each when it is asked for. Close the iterator: it has the directory open."""
+    return _check(_read_files(reader, directory, names))
+
+
+def iter_objects(reader: Reader, directory: str, names: Iterable[EventName]) -> Generator[dict[str, Any]]:
+    """Yield the JSON objects in the readable event files, each when it is asked for."""
+    with closing(_read_files(reader, directory, names)) as events:
+        for event in events:
+            with suppress(UnreadableFile):
+                value = [parse_event(event.raw)]
+                del event
+                yield value.pop()
+
+
+def _check(events: Generator[RawEvent]) -> Generator[RawEvent]:
+    with closing(events):
+        for event in events:
+            if event.unreadable is None and not event.large:
+                try:
+                    parse_event(event.raw)
+                except UnreadableFile as error:
+                    event = RawEvent(event.name, b"", str(error))  # noqa: PLW2901
+            yield event
+            del event  # otherwise its bytes would be in memory while the next one is read
 
 
 def find_object(reader: Reader, directory: str, name: EventName) -> dict[str, Any] | None:
@@ -137,7 +153,7 @@ def open_event(reader: Reader, directory: str, name: EventName, size_bytes: int)
 
 def _read_files(
     reader: Reader, directory: str, names: Iterable[EventName], max_bytes: int | None = None
-) -> Iterator[RawEvent]:
+) -> Generator[RawEvent]:
     """Yield the files; with `max_bytes` only the first ones that fit."""
     names = list(names)
     left = max_bytes
@@ -152,6 +168,7 @@ def _read_files(
                     if left is not None:
                         left -= len(raw)
                     yield RawEvent(name, raw)
+                    del raw  # as above
                 except layout.LargeFile:
                     if left == max_bytes:
                         yield RawEvent(name, b"", large=True)

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from tempfile import TemporaryFile
 from time import monotonic
-from typing import TypeVar
+from typing import IO, TypeVar
 
 from ...errors import ConversationNotFound
 from ...files.archive import export_reader
@@ -19,6 +19,7 @@ from ...index import conversation_list, conversation_lookup
 from ...model.archive_format import ExportFormat, LeftOutFile
 from ...model.filters import ConversationFilter
 from ...model.ids import ConversationId, dashed
+from ..read.large_events import Turn
 from ..read.reader import StoreReader
 
 T = TypeVar("T")
@@ -32,7 +33,7 @@ _HOP_S = 0.05
 
 _CHUNK_BYTES = 1 << 20
 _THREADS = ThreadPoolExecutor(2, "export")
-"""The threads for all exports. Each reads one whole file at a time, so at most this many files are in memory."""
+"""The threads for all exports. Each reads one whole file at a time, and a large one only in its turn."""
 
 
 @dataclass(slots=True)
@@ -93,10 +94,12 @@ async def export(
     encoder = encoder or make_encoder(kind)
     encoder.left_out = report.left_out
     async for one in named:
-        files = export_reader.read_files(reader.root, one.directory, with_secrets=with_secrets, zone=reader.zone)
-        chunks = encoder.add(one.id, files)
+        turn = Turn()
+        files = export_reader.read_files(
+            reader.root, one.directory, with_secrets=with_secrets, zone=reader.zone, on_large=turn.take
+        )
         try:
-            async for data in _in_thread(chunks):
+            async for data in _in_thread(encoder.add(one.id, files), turn):
                 report.size_bytes += len(data)
                 yield data
         except FileNotFoundError:
@@ -106,31 +109,45 @@ async def export(
             report.left_out.append((one.id, LeftOutFile(one.directory, f"it cannot be read ({error.strerror})")))
         else:
             report.conversations += 1
-    async for data in _in_thread(encoder.end()):
+    async for data in _in_thread(encoder.end(), Turn()):
         report.size_bytes += len(data)
         yield data
 
 
-async def _in_thread(chunks: Iterator[bytes]) -> AsyncIterator[bytes]:
-    """Run a generator in a thread, a quarter of a megabyte or a moment at a time."""
+async def _in_thread(chunks: Iterator[bytes], turn: Turn) -> AsyncIterator[bytes]:
+    """Run a generator in a thread, a quarter of a megabyte or a moment at a time.
+
+    The generator takes `turn` before it reads a large file.
+    """
     loop = asyncio.get_running_loop()
-    pieces = _cut(chunks)
+    pieces = _cut(chunks, turn)
     while (data := await loop.run_in_executor(_THREADS, _read_some, pieces)) is not None:
         yield data
 
 
-def _cut(chunks: Iterator[bytes]) -> Iterator[bytes]:
+def _cut(chunks: Iterator[bytes], turn: Turn) -> Iterator[bytes]:
     """Yield the chunks; a large one goes through a temporary file, so that it is not in memory while a client reads."""
-    for chunk in chunks:
-        if len(chunk) <= _CHUNK_BYTES:
+    while (chunk := _take(chunks, turn)) is not None:
+        if isinstance(chunk, bytes):
             yield chunk
             continue
-        with TemporaryFile() as aside:
-            aside.write(chunk)
-            del chunk
-            aside.seek(0)
+        with chunk as aside:
             while piece := aside.read(_HOP_BYTES):
                 yield piece
+
+
+def _take(chunks: Iterator[bytes], turn: Turn) -> bytes | IO[bytes] | None:
+    """Return the next chunk, a large one in a temporary file, or None if there are no more."""
+    try:
+        chunk = next(chunks, None)
+        if chunk is None or len(chunk) <= _CHUNK_BYTES:
+            return chunk
+        aside = TemporaryFile()  # noqa: SIM115 - the caller closes it
+        aside.write(chunk)
+        aside.seek(0)
+        return aside
+    finally:
+        turn.end()
 
 
 def _read_some(chunks: Iterator[bytes]) -> bytes | None:

@@ -26,7 +26,6 @@ from ...files.open_conversation import Edit, OpenConversation, Written
 from ...index import conversation_lookup, ownership
 from ...index.connections import WriteConnection
 from ...index.conversation_lookup import IndexedState
-from ...model.event import parse_json_object
 from ...model.filters import Status
 from ...model.ids import ConversationId
 from ...model.validation import complete_event, find_unfinished_action, interrupted_error
@@ -93,6 +92,5 @@ def was_left_open(before: Lease | None, instance: str) -> bool:
 
 def _make_errors(files: OpenConversation) -> list[dict[str, object]]:
     names = event_log.list_events(files.reader, files.directory)
-    events = event_log.read_events(files.reader, files.directory, names)
-    action = find_unfinished_action(parse_json_object(event.raw) for event in events if event.unreadable is None)
+    action = find_unfinished_action(event_log.iter_objects(files.reader, files.directory, names))
     return [] if action is None else [complete_event(interrupted_error(action), files.reader.zone)]

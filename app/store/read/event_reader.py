@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
-from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager, aclosing
+from functools import partial
 from itertools import groupby
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from ...errors import EventNotFound
 from ...files.log import event_log
@@ -19,6 +20,8 @@ from ...model.filters import EventFilter, digest
 from ...model.ids import ConversationId, EventName, dashed
 from ...model.page import Cursor, EventOrder, decode_token, encode_token
 from ..context import StoreContext
+
+T = TypeVar("T")
 
 _BATCH = 100
 _SEQ_MAX = 2**63 - 1
@@ -43,27 +46,20 @@ class EventPage(NamedTuple):
     next_page_id: str | None
 
 
-class Window(NamedTuple):
-    """The events numbered `first` to `last`, and the unreadable ones and gaps among them. `total` counts the whole log.
-
-    A window ends early if its files have more bytes than requested, but it has at least one event.
-    """
-
-    first: int
-    last: int
-    total: int
-    items: list[RawEvent]
-    unreadable: list[UnreadableEvent]
-
-
 class BegunWindow(NamedTuple):
-    """A `Window` of which only the names are known."""
+    """The names of the events numbered `first` to `last`, and the unreadable ones and gaps among them.
+
+    `total` counts the whole log. A window ends early if its files have more bytes than requested, but it has at least
+    one event.
+    """
 
     first: int
     last: int
     total: int
     names: list[EventName]
     unreadable: list[UnreadableEvent]
+    is_cut: bool
+    """Whether the log has more of the requested numbers, for which the files had too many bytes."""
 
 
 class BegunPage(NamedTuple):
@@ -93,7 +89,7 @@ class EventReader:
     async def list_events(self, filter_: EventFilter, order: EventOrder, page_id: str | None, limit: int) -> EventPage:
         """Return a page of events, all of it in memory."""
         page = await self.begin_page(filter_, order, page_id, limit)
-        events = [await self._load(event) async for event in self.read_on(page.events, page.rest)]
+        events = [event async for event in self.read_whole(page)]
         unreadable = [UnreadableEvent(*event.name, event.unreadable) for event in events if event.unreadable]
         return EventPage(
             [event.raw for event in events if not event.unreadable],
@@ -126,6 +122,18 @@ class EventReader:
                 return
             events = await self.read_first(rest)
             rest = rest[len(events) :]
+
+    async def measure(self, name: EventName) -> int:
+        """Return the size of an event's file in bytes, 0 if it is missing."""
+        [size] = await asyncio.to_thread(event_log.measure, self._context.reader, self._directory, [name])
+        return size
+
+    async def read_whole(self, page: BegunPage) -> AsyncGenerator[RawEvent, None]:
+        """Yield the events of a page with the bytes of the large ones, each of which is read when it is asked for."""
+        async with aclosing(self.read_on(page.events, page.rest)) as events:
+            async for event in events:
+                only = [await self._load(event)]
+                yield only.pop()  # so the bytes are not in memory while the next event is read
 
     async def open_large(self, name: EventName) -> AsyncGenerator[bytes, None]:
         """Check a large event, and return a generator of its bytes. Raises EventNotFound if it cannot be served."""
@@ -166,15 +174,19 @@ class EventReader:
         within = _fit(names, sizes, max_bytes)
         last = names[len(within)].seq - 1 if len(within) < len(names) else min(end - 1, last_seq)
         unreadable = [UnreadableEvent(name.seq, name.event_id or None, why) for name, why in gone if name.seq <= last]
-        return BegunWindow(first, last, count, within, unreadable)
+        return BegunWindow(first, last, count, within, unreadable, len(within) < len(names))
 
-    async def read_window(self, first: int, limit: int, max_bytes: int) -> Window:
-        """Return the same as `begin_window`, with the events, all of them in memory."""
-        begun = await self.begin_window(first, limit, max_bytes)
-        events = await self._read(begun.names)
-        unreadable = [UnreadableEvent(*one.name, one.unreadable) for one in events if one.unreadable]
-        readable = [one for one in events if not one.unreadable]
-        return Window(begun.first, begun.last, begun.total, readable, sorted([*begun.unreadable, *unreadable]))
+    async def list_of_kind(self, kind: str, first: int, last: int) -> list[EventName]:
+        """Return the names of the readable events of one kind between two numbers, in log order."""
+        async with self._context.index.read() as connection:
+            return await event_rows.list_of_kind(connection, self._id, kind, first, last)
+
+    async def work_on(self, names: Sequence[EventName], work: Callable[[Iterator[RawEvent]], T]) -> T:
+        """Return `work(events)`, called in a thread. Each event is read when it is taken; do not keep its bytes.
+
+        Calls with large events wait for each other, so that one of them is in memory.
+        """
+        return await self._context.large_events.work_on(self._context.reader, self._directory, names, work)
 
     async def list_starts(self, size: int, *, said: bool = False) -> list[int]:
         """Return the first numbers of the sections of `size` numbers in which the log has events.
@@ -196,13 +208,9 @@ class EventReader:
             left -= len(page.events) + len(page.rest)
             for unreadable in page.unreadable:
                 yield unreadable
-            async with aclosing(self.read_on(page.events, page.rest)) as events:
+            async with aclosing(self.read_whole(page)) as events:
                 async for event in events:
-                    if not event.large:
-                        yield UnreadableEvent(*event.name, event.unreadable) if event.unreadable else event
-                        continue
-                    async with self.whole(event.name) as loaded:
-                        yield UnreadableEvent(*event.name, loaded.unreadable) if loaded.unreadable else loaded
+                    yield UnreadableEvent(*event.name, event.unreadable) if event.unreadable else event
             token = page.next_page_id
             if token is None:
                 return
@@ -268,24 +276,17 @@ class EventReader:
 
     async def get_event(self, event_id: str) -> bytes:
         """Return the bytes of one event's file."""
-        return await self._read_one(await self.get_name(event_id))
+        return await self.work_on_event(event_id, bytes)
 
-    @asynccontextmanager
-    async def hold_event(self, event_id: str) -> AsyncIterator[bytes]:
-        """Yield the bytes of one event's file, which the caller must not keep. Large ones wait for each other."""
-        name = await self.get_name(event_id)
-        [event] = await self.read_first([name])
-        if not event.large:
-            yield _require_readable(event).raw
-            return
-        async with self.whole(name) as loaded:
-            yield _require_readable(loaded).raw
+    async def work_on_event(self, event_id: str, work: Callable[[bytes], T]) -> T:
+        """Return `work(raw)` of one event's file, called as by `work_on`."""
+        return await self.work_on([await self.get_name(event_id)], lambda events: work(take_readable(events)))
 
     async def begin_event(self, event_id: str) -> bytes | AsyncGenerator[bytes, None]:
         """Return the bytes of one event's file, or of a large one a generator of its bytes."""
         name = await self.get_name(event_id)
         [event] = await self.read_first([name])
-        return await self.open_large(name) if event.large else _require_readable(event).raw
+        return await self.open_large(name) if event.large else _require_readable(event)
 
     async def find_names(self, event_ids: Sequence[str]) -> list[EventName | None]:
         """Return the names of several events, None for each that does not exist."""
@@ -294,25 +295,23 @@ class EventReader:
 
     async def get_final_response(self) -> str:
         """Return the agent's last finish message or plain message on the active branch, or "" if there is none."""
+        return await self.work_on_final_response(str)
+
+    async def work_on_final_response(self, work: Callable[[str], T]) -> T:
+        """Return `work(text)` of the final response, called as by `work_on`."""
         async with self._context.index.read() as connection:
             responses = await event_rows.list_responses(connection, self._id)
-        if not responses:
-            return ""
-        name = await asyncio.to_thread(find_on_branch, self._context.reader, self._directory, responses)
-        return "" if name is None else final_response(parse_json_object(await self._read_one(name)))
-
-    async def _read(self, names: list[EventName]) -> list[RawEvent]:
-        return await asyncio.to_thread(event_log.read_events, self._context.reader, self._directory, names)
+        find = partial(find_on_branch, self._context.reader, self._directory, responses)
+        name = await asyncio.to_thread(find) if responses else None
+        if name is None:
+            return work("")
+        return await self.work_on([name], lambda events: work(final_response(parse_json_object(take_readable(events)))))
 
     async def read_first(self, names: list[EventName]) -> list[RawEvent]:
         """Read the first of these events, as many as one batch holds. A large event is not read."""
         if not names:
             return []
         return await asyncio.to_thread(event_log.read_hop, self._context.reader, self._directory, names)
-
-    async def _read_one(self, name: EventName) -> bytes:
-        [event] = await self._read([name])
-        return _require_readable(event).raw
 
     async def _list_names(
         self, filter_: EventFilter, order: EventOrder, after: Cursor[int] | None, limit: int
@@ -379,7 +378,12 @@ def _fit(names: list[EventName], sizes: list[int], max_bytes: int) -> list[Event
     return within
 
 
-def _require_readable(event: RawEvent) -> RawEvent:
+def take_readable(events: Iterator[RawEvent]) -> bytes:
+    """Return the bytes of the next event. Raises EventNotFound if it is unreadable."""
+    return _require_readable(next(events))
+
+
+def _require_readable(event: RawEvent) -> bytes:
     if event.unreadable:
         raise EventNotFound(f"event {event.name.event_id} cannot be served: {event.unreadable}")
-    return event
+    return event.raw

@@ -3,15 +3,17 @@
 Many clients may read slowly, or not at all. So the bytes of a large event are not kept while a client reads. One thread
 reads each file once to check it, and then the file is read again piece by piece for the client. A WebSocket
 needs a whole message: one of these is in memory at a time, and a client that does not take its own in time is left.
+The page, agents' tools and exports work on whole events: one work at a time in the process has a large one in memory.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+import threading
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from functools import partial
 from typing import TypeVar
 
@@ -28,6 +30,30 @@ T = TypeVar("T")
 _PIECE_BYTES = 1 << 18
 _WHOLE_AT_ONCE = 1
 """The number of whole large events in memory at a time, besides the one being checked. A socket copies it often."""
+
+_SMALL_BYTES = 1 << 21
+"""Work on events with at most so many bytes together needs no turn."""
+
+_turn = threading.Lock()
+
+
+class Turn:
+    """A thread's right to have a large file in memory. The thread takes it before it reads the file."""
+
+    def __init__(self) -> None:
+        self._taken = False
+
+    def take(self) -> None:
+        """Wait until no other thread of this process has a turn, unless this one was taken already."""
+        if not self._taken:
+            _turn.acquire()
+            self._taken = True
+
+    def end(self) -> None:
+        """End the turn, if it was taken, after the file's bytes were dropped."""
+        if self._taken:
+            self._taken = False
+            _turn.release()
 
 
 class LargeEvents:
@@ -60,8 +86,37 @@ class LargeEvents:
         """Whether an event is a message that contains a text, which is in small letters."""
         return await self._run(_contains, reader, directory, name, text)
 
+    async def work_on(
+        self, reader: Reader, directory: str, names: Sequence[EventName], work: Callable[[Iterator[RawEvent]], T]
+    ) -> T:
+        """Return `work(events)`, called in a thread. Each event is read when it is taken; do not keep its bytes.
+
+        If the files are large together, the call waits until no other has large files in memory.
+        """
+        done = await asyncio.to_thread(_work_if_small, reader, directory, names, work)
+        return done[0] if done else await self._run(_work, reader, directory, names, work)
+
     async def _run(self, work: Callable[..., T], *arguments: object) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, work, *arguments)
+        return await asyncio.get_running_loop().run_in_executor(self._thread, _in_turn, work, *arguments)
+
+
+def _in_turn(work: Callable[..., T], *arguments: object) -> T:
+    with _turn:
+        return work(*arguments)
+
+
+def _work_if_small(
+    reader: Reader, directory: str, names: Sequence[EventName], work: Callable[[Iterator[RawEvent]], T]
+) -> list[T]:
+    """Return a list with the result, or [] if the files are large."""
+    small = sum(event_log.measure(reader, directory, names)) <= _SMALL_BYTES
+    return [_work(reader, directory, names, work)] if small else []
+
+
+def _work(reader: Reader, directory: str, names: Sequence[EventName], work: Callable[[Iterator[RawEvent]], T]) -> T:
+    events = event_log.iter_events(reader, directory, names)
+    with closing(events):
+        return work(events)
 
 
 def _read_whole(reader: Reader, directory: str, name: EventName) -> RawEvent:

@@ -47,7 +47,6 @@ from .followers import Followers, follow_events
 from .freshness import Freshness
 from .index_reader import PAGE_MAX, IndexReader
 from .lookup import add_skills
-from .walk import walk_pages
 
 _ANY = ConversationFilter()
 _ANY_EVENT = EventFilter()
@@ -303,8 +302,19 @@ class StoreReader(IndexReader):
         Raises:
             ConversationNotFound: no conversation has this id.
         """
-        async for event in walk_pages(partial(self.list_events, conversation_id, asked, order=order)):
-            yield orjson.loads(event)
+        page_id = None
+        while True:
+            log = await self.open_log(conversation_id)
+            page = await log.begin_page(asked, order, page_id, PAGE_MAX)
+            async with aclosing(log.read_whole(page)) as events:
+                async for event in events:
+                    if not event.unreadable:
+                        value = [orjson.loads(event.raw)]
+                        del event
+                        yield value.pop()
+            page_id = page.next_page_id
+            if page_id is None:
+                return
 
     async def count_events(self, conversation_id: ConversationId, asked: EventFilter = _ANY_EVENT) -> int:
         """Return the number of readable events that match. With `asked.body`, all messages are read.

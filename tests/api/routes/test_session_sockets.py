@@ -122,7 +122,7 @@ async def test_a_frame_over_4_mib_closes_with_1013(root: Path) -> None:
 
 @pytest.mark.long
 async def test_a_client_that_takes_nothing_is_dropped_with_1013(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(session_sockets, "_ROOM_WAIT_S", 0.3)
+    monkeypatch.setattr(session_sockets, "_LARGE_S", 0.3)
     directory = make_conversation(root, events=0)
     for number in range(24):
         write_event(directory, number, make_event(number, more="x" * (2 << 20)))
