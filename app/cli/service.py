@@ -201,7 +201,7 @@ def make_unit(settings: Settings, name: str, *, system: bool) -> str:
         "TimeoutStopSec=30",
         "UMask=0077",
         *_CONFINED,
-        *(_confine(settings) if system else []),
+        *(_confine(settings, name.removesuffix(".service")) if system else []),
         "",
         "[Install]",
         f"WantedBy={'multi-user' if system else 'default'}.target",
@@ -239,14 +239,19 @@ _CONFINED_IN_SYSTEM = (
 _HOMES = ("/home", "/root", "/run/user")
 
 
-def _confine(settings: Settings) -> list[str]:
-    """Return the lines by which a service of the system runs as the store's owner, and writes to nothing else."""
+def _confine(settings: Settings, name: str) -> list[str]:
+    """Return the lines by which a service of the system runs as the store's owner, and writes to nothing else.
+
+    A directory of its own in /var/log is for an audit file.
+    """
     written = _written(settings)
     used = [*written, settings.written_root, Path(_program()[0]), Path(sys.prefix)]
     at_home = any(path.is_relative_to(home) for path in used for home in _HOMES)
     return [
         f"User={_owner(settings.root)}",
         *(f"ReadWritePaths={_quote(str(path))}" for path in written),
+        f"LogsDirectory={name}",
+        "LogsDirectoryMode=0700",
         *_CONFINED_IN_SYSTEM,
         *([] if at_home else ["ProtectHome=yes"]),
     ]

@@ -43,14 +43,15 @@ def held() -> Iterator[socket.socket]:
         yield listener
 
 
-def start(root: Path, listener: socket.socket) -> subprocess.Popen[bytes]:
-    command = [*COMMAND, str(root), "--no-auth", "--fd", str(listener.fileno())]
+def start(root: Path, listener: socket.socket, workers: str) -> subprocess.Popen[bytes]:
+    command = [*COMMAND, str(root), "--no-auth", "--fd", str(listener.fileno()), "--workers", workers]
     return subprocess.Popen(command, pass_fds=[listener.fileno()], stderr=subprocess.DEVNULL)
 
 
 @pytest.mark.long
 @pytest.mark.timeout(600)
-def test_a_restart_under_load_refuses_none_of_10_000_requests(root: Path) -> None:
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_restart_under_load_refuses_none_of_10_000_requests(root: Path, workers: str) -> None:
     failed: list[BaseException | int] = []
     done = [0] * CLIENTS
 
@@ -70,7 +71,7 @@ def test_a_restart_under_load_refuses_none_of_10_000_requests(root: Path) -> Non
 
     with held() as listener:
         port = listener.getsockname()[1]
-        server = start(root, listener)
+        server = start(root, listener, workers)
         threads = [threading.Thread(target=ask, args=(client, port)) for client in range(CLIENTS)]
         for thread in threads:
             thread.start()
@@ -79,7 +80,7 @@ def test_a_restart_under_load_refuses_none_of_10_000_requests(root: Path) -> Non
                 time.sleep(0.01)
             server.send_signal(signal.SIGTERM)
             server.wait(60)
-            server = start(root, listener)
+            server = start(root, listener, workers)
         for thread in threads:
             thread.join(300)
         server.terminate()

@@ -14,9 +14,12 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
+from ... import trail
 from ...errors import IndexBusy, IndexUnusable, StoreError, StoreUnavailable, SyncRunning
 from ...files import staging
 from ...index import conversation_lookup, state
+from ...model.ids import dashed
+from ...trail import Act, Result
 from ..store import ConversationStore
 from ..write import deletion
 from ..write.creation import STAGING
@@ -176,15 +179,16 @@ async def _keep_tidy(root: Path, trash_days: float) -> None:
 
 
 async def _empty_trash(root: Path, days: float) -> None:
-    removed = 0
+    removed = []
     before_us = time.time_ns() // 1000 - int(days * _DAY_US) if days else 0
     try:
-        async for _ in deletion.empty(root, before_us):
-            removed += 1
+        async for entry in deletion.empty(root, before_us):
+            removed.append(dashed(entry.id))  # noqa: PERF401 - what was removed before an error counts
     except StoreError as error:
         log.warning("old entries of the trash cannot be removed; trying again: %s", error)
     if removed:
-        log.info("permanently removed %d conversations that were deleted %g days ago", removed, days)
+        log.info("permanently removed %d conversations that were deleted %g days ago", len(removed), days)
+        trail.write(Act.WRITE, Result.DONE, method="SERVER", route="trash_days", status=0, ids=removed)
 
 
 async def _keep_verifying(store: ConversationStore, hours: float) -> None:

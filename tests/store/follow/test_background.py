@@ -16,6 +16,7 @@ import pytest
 from app import ConversationStore, Settings
 from app.errors import StoreUnavailable
 from app.files import trash
+from app.model.ids import ConversationId, dashed
 from app.store.follow import background
 from app.store.follow.background import run_background, sync_until_done
 from app.store.follow.leader import sync_lock
@@ -103,16 +104,24 @@ def delete(root: Path, number: int, days_ago: float) -> str:
 
 
 @pytest.mark.parametrize(("days", "kept"), [(30, 1), (7, 0), (0, 3)])
-async def test_a_server_removes_for_good_what_was_deleted_long_ago(root: Path, days: float, kept: int) -> None:
+async def test_a_server_removes_for_good_what_was_deleted_long_ago(
+    root: Path, days: float, kept: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "audit")
     deleted = [delete(root, number, days_ago) for number, days_ago in ((1, 8), (2, 31), (3, 400))]
     make_conversation(root, 4)
     (root / ".trash" / f".copy-{make_id(4)}.1.00000000").mkdir()  # of a repair that was killed
     async with serving(Settings(store=root, trash_days=days)) as client, asyncio.timeout(60):
-        while len(names_in(root / ".trash")) > kept:
+        while len(names_in(root / ".trash")) > kept or (kept < 3 and "trash_days" not in caplog.text):
             await asyncio.sleep(0.01)
         assert (await client.get("/api/trash")).json()["total"] == kept
         assert (await client.get("/api/conversations/count")).json() == 1
     assert sorted(deleted)[:kept] == names_in(root / ".trash")
+    trail = [vars(record)["fields"] for record in caplog.records if record.name == "audit"]
+    named = [dashed(ConversationId(make_id(number))) for number in (3, 2, 1)[: 3 - kept]]
+    assert [(line["method"], line["route"], line["conversations"]) for line in trail] == (
+        [("SERVER", "trash_days", named)] if named else []
+    )
 
 
 async def test_what_a_killed_create_left_goes_after_a_day(root: Path) -> None:
