@@ -154,6 +154,30 @@ class OutputRefused(StoreError):
     code = "output_refused"
 
 
+class ExportNotFound(StoreError):
+    """No export that was made as a file has this id, or it has expired."""
+
+    code = "export_not_found"
+
+
+class ExportRunning(StoreError):
+    """The export is still being made."""
+
+    code = "export_running"
+
+
+class ExportFailed(StoreError):
+    """The export could not be made, and has no file."""
+
+    code = "export_failed"
+
+
+class ExportsFull(StoreError):
+    """The exports that are made as files are too many, or too large."""
+
+    code = "exports_full"
+
+
 class UnreadableFile(StoreError):
     """A file of a conversation cannot be read. The message is the reason shown to users.
 

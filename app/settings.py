@@ -157,6 +157,12 @@ class Settings(BaseSettings):
         ge=0,
         description="The maximum size in bytes of an archive for POST /api/conversations/import, before unpacking.",
     )
+    export_hours: float = Field(
+        default=24.0, gt=0, description="Hours after which an export that was made as a file is removed."
+    )
+    export_max_bytes: int = Field(
+        default=10 << 30, ge=0, description="The maximum size in bytes of all exports that are made as files."
+    )
     followers: int = Field(
         default=500, ge=0, description="The maximum number of open sockets and event streams in each process."
     )

@@ -19,6 +19,7 @@ from starlette.middleware.cors import CORSMiddleware
 from .. import __version__, logs
 from ..processes import die_with_parent, return_large_blocks
 from ..settings import LOOPBACK_HOSTS, Settings
+from ..store.admin.export_files import ExportFiles
 from ..store.follow.background import run_background
 from ..store.store import ConversationStore
 from ..web import pages
@@ -49,6 +50,7 @@ from .routes import (
     conversations,
     edits,
     events,
+    exports,
     index,
     leases,
     mcp,
@@ -75,6 +77,7 @@ _ROUTERS = (
     conversations.write_router,
     archives.router,
     archives.agent_server_router,
+    exports.router,
     changes.router,
     events.router,
     events.write_router,
@@ -172,6 +175,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     settings: Settings = app.state.settings
     async with ConversationStore.open(settings, note=app.state.metrics.note) as store:
         app.state.store = store
+        app.state.exports = ExportFiles(store)
         await store.context.presence.refresh(store.index)
         if app.state.ends_process:
             on_signals(STOPPING, store.followers.close)
@@ -190,6 +194,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         finally:
             if app.state.ends_process:
                 end_process_within(settings.shutdown_timeout_s)
+            await app.state.exports.close()
             for task in background:
                 task.cancel()
             await asyncio.wait(background)

@@ -43,7 +43,7 @@ class HostMiddleware:
         """Pass the request on, or refuse it."""
         if scope["type"] not in _REQUESTS or b"*" in self._hosts:
             await self._app(scope, receive, send)
-        elif not (_is_health_check(scope) or self._admits(join_header(scope, b"host"), scope)):
+        elif not (_is_probe(scope) or self._admits(join_header(scope, b"host"), scope)):
             detail = "the Host header names another server; if it names this one, add it to CONVSTORE_ALLOWED_HOSTS"
             await _refuse(400, "host_not_allowed", detail, scope, receive, send)
         elif _is_write_or_socket(scope) and not self._admits_origin(join_header(scope, b"origin"), scope):
@@ -68,7 +68,13 @@ class HostMiddleware:
         return not origin or (bool(separator) and scheme in (b"http", b"https") and self._admits(host, scope))
 
 
-def _is_health_check(scope: Scope) -> bool:
+def _is_probe(scope: Scope) -> bool:
+    """Whether a request is a health check, or HAProxy's default one: OPTIONS without a Host header.
+
+    Every browser sends a Host header, and an answer to OPTIONS has no data.
+    """
+    if scope["type"] == "http" and scope["method"] == "OPTIONS" and not join_header(scope, b"host"):
+        return True
     return scope["path"] in HEALTH_PATHS and not _is_write_or_socket(scope)
 
 

@@ -62,6 +62,10 @@ STATUS_OF: dict[str, HTTPStatus] = {
     errors.ArchiveTooLarge.code: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     errors.ImportRunning.code: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.OutputRefused.code: HTTPStatus.INTERNAL_SERVER_ERROR,
+    errors.ExportNotFound.code: HTTPStatus.NOT_FOUND,
+    errors.ExportRunning.code: HTTPStatus.SERVICE_UNAVAILABLE,
+    errors.ExportFailed.code: HTTPStatus.GONE,
+    errors.ExportsFull.code: HTTPStatus.INSUFFICIENT_STORAGE,
     errors.StoreError.code: HTTPStatus.INTERNAL_SERVER_ERROR,
 }
 

@@ -15,7 +15,9 @@ from ...trail import Act, Result
 from .keys import FINGERPRINT_DIGITS, read_given_key
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
-READING_POSTS = frozenset({"/api/conversations/bulk/export", "/mcp"})
+_MAKE_EXPORT = "/api/exports"
+_DOWNLOAD_EXPORT = "/api/exports/{export_id}"
+READING_POSTS = frozenset({"/api/conversations/bulk/export", "/mcp", _MAKE_EXPORT})
 """Requests that change nothing although their method is POST."""
 
 _EXPORTS = ("/export", "/download-trajectory/{conversation_id}")
@@ -35,7 +37,11 @@ class Audit:
         """Write the line of a finished request, if it needs one."""
         if status in (401, 403):
             act = Act.REFUSED_KEY if status == 401 or "key" in scope else Act.WRITE  # 403 also refuses foreign pages
-        elif route.endswith(_EXPORTS):
+        elif route.endswith(_EXPORTS) or (method, route) == ("POST", _MAKE_EXPORT):
+            act = Act.EXPORT
+        elif (method, route) == ("GET", _DOWNLOAD_EXPORT):
+            if status >= 400:  # not there, or not yet: a client asks again and again
+                return
             act = Act.EXPORT
         elif method not in SAFE_METHODS and route not in READING_POSTS:
             act = Act.WRITE
@@ -59,6 +65,7 @@ class Audit:
             route=route,
             status=int(status),
             ids=[*dict.fromkeys([*_list_named(scope), *trail.list_mentioned()])],
+            export=_name_export(scope),
             client=(scope.get("client") or ("",))[0] or "unix",
             key=_name_key(scope),
             not_logged=skipped or None,
@@ -81,6 +88,16 @@ def _list_named(scope: Scope) -> list[str]:
         return []
     known = find_conversation_id(given)
     return [dashed(known) if known else given[:_TEXT_MAX]]
+
+
+def mention_export(scope: Scope, export_id: str) -> None:
+    """Name the export that a request makes."""
+    scope["export"] = export_id
+
+
+def _name_export(scope: Scope) -> str:
+    """Return the id of the export that a request makes, downloads or removes, or ""."""
+    return str(scope.get("export") or scope.get("path_params", {}).get("export_id", ""))[:_TEXT_MAX]
 
 
 def _name_key(scope: Scope) -> str:

@@ -97,7 +97,7 @@ class Bulk(Selection):
     dry_run: bool = Field(default=False, description="report the changes without making them")
 
 
-class BulkExport(Selection):
+class ExportRequest(Selection):
     """The conversations to export, and the format."""
 
     format: ExportFormat = Field(default=ExportFormat.ZIP, description="zip and jsonl can be imported again")
@@ -172,7 +172,7 @@ class BulkAnswer(BaseModel):
 @router.post("/delete", responses=_CONFLICT, response_model_exclude_unset=True)
 async def bulk_delete(store: WritableStore, request: BulkDelete) -> BulkAnswer:
     """Move many conversations into the trash, or with `permanent` remove them permanently."""
-    ids = await _select(store, request, for_good=request.permanent)
+    ids = await select_conversations(store, request, for_good=request.permanent)
     if request.dry_run:
         return await _each(store, ids, partial(store.require_deletable, force=request.force), dry_run=True)
     return await _each(store, ids, partial(store.delete, permanent=request.permanent, force=request.force))
@@ -185,7 +185,7 @@ async def bulk_erase(store: WritableStore, request: BulkErase) -> EraseAnswer:
     Then search the raw bytes of the index, of the backups beside it and of the trash for their texts. Backups elsewhere
     are not searched. An error stops the erasure; send the request again to go on.
     """
-    ids = await _select(store, request, for_good=True)
+    ids = await select_conversations(store, request, for_good=True)
     await require_erasable(store, ids, force=request.force)
     if request.dry_run:
         return EraseAnswer(ids=[dashed(one) for one in ids], dry_run=True)
@@ -205,7 +205,7 @@ async def bulk_tag(store: WritableStore, request: BulkTag) -> BulkAnswer:
             return await conversation.change_tags(change)
 
     operation: _Operation = partial(store.require_taggable, change=change) if request.dry_run else tag
-    return await _each(store, await _select(store, request), operation, dry_run=request.dry_run)
+    return await _each(store, await select_conversations(store, request), operation, dry_run=request.dry_run)
 
 
 @router.post("/archive", responses=_CONFLICT, response_model_exclude_unset=True)
@@ -218,7 +218,7 @@ async def bulk_archive(store: WritableStore, request: BulkArchive) -> BulkAnswer
     operation: _Operation = (
         store.require_deletable if request.dry_run else archive
     )  # deleting and writing need the same lease
-    return await _each(store, await _select(store, request), operation, dry_run=request.dry_run)
+    return await _each(store, await select_conversations(store, request), operation, dry_run=request.dry_run)
 
 
 @router.post("/pin", responses=_CONFLICT, response_model_exclude_unset=True)
@@ -229,16 +229,16 @@ async def bulk_pin(store: WritableStore, request: BulkPin) -> BulkAnswer:
         return await store.mark(one, pinned=request.pinned)
 
     operation: _Operation = store.require_deletable if request.dry_run else pin
-    return await _each(store, await _select(store, request), operation, dry_run=request.dry_run)
+    return await _each(store, await select_conversations(store, request), operation, dry_run=request.dry_run)
 
 
 @router.post(
     "/export", response_class=StreamedResponse, status_code=200, responses=_CONFLICT | {404: {"model": ErrorBody}}
 )
-async def bulk_export(store: Store, request: BulkExport) -> StreamedResponse:
+async def bulk_export(store: Store, request: ExportRequest) -> StreamedResponse:
     """Download many conversations as one file. Secrets are masked. Unreadable files are left out and logged."""
     report = ExportReport()
-    named = aiter_of(await find_named(store, await _select(store, request, for_reading=True)))
+    named = aiter_of(await find_named(store, await select_conversations(store, request, for_reading=True)))
     chunks = export(store.reader, named, request.format, report, encoder=find_encoder(request.format))
     return StreamedResponse(
         log_left_out(await anext(chunks, b""), chunks, report),
@@ -262,7 +262,7 @@ async def bulk_restore(store: WritableStore, request: BulkRestore) -> BulkAnswer
     return await _each(store, ids, partial(store.restore, deleted=deleted))
 
 
-async def _select(
+async def select_conversations(
     store: StoreReader, request: Selection, *, for_good: bool = False, for_reading: bool = False
 ) -> list[ConversationId]:
     """Return the selected conversations, and mention them in the audit line."""

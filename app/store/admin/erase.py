@@ -19,6 +19,7 @@ from ...processes import Spawn, die_with_parent
 from ...raw_search import find_in_files
 from ..read.lookup import find_directory, get_directory
 from ..store import ConversationStore
+from .export_files import EXPORTS, remove_exports
 
 _NEEDLES_MAX = 300
 _find_plain = re.compile(r"[A-Za-z0-9 ,.:;_/()=+-]{20,64}").search
@@ -142,6 +143,7 @@ async def _purge(
     places: Sequence[Path],
 ) -> Erased:
     index = store.index
+    await asyncio.to_thread(remove_exports, store.settings.state_dir / EXPORTS)
     log_empty = await index.purge()
     beside = index.list_files()
     paths = [*beside, str(store.context.root / trash.TRASH), *map(str, places)]

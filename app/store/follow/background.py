@@ -19,7 +19,9 @@ from ...errors import IndexBusy, IndexUnusable, StoreError, StoreUnavailable, Sy
 from ...files import staging
 from ...index import conversation_lookup, state
 from ...model.ids import dashed
+from ...settings import Settings
 from ...trail import Act, Result
+from ..admin.export_files import EXPORTS, remove_expired
 from ..store import ConversationStore
 from ..write import deletion
 from ..write.creation import STAGING
@@ -61,7 +63,7 @@ async def run_background(store: ConversationStore, *, tidy: bool = True) -> None
 async def _lead(store: ConversationStore, *, tidy: bool) -> None:
     async with lead(store.index), asyncio.TaskGroup() as tasks:
         if tidy:
-            tasks.create_task(_keep_tidy(store.reader.root, store.settings.trash_days))
+            tasks.create_task(_keep_tidy(store.reader.root, store.settings))
         tasks.create_task(_keep_verifying(store, store.settings.verify_hours))
         tasks.create_task(_keep_words_small(store))
         while True:
@@ -170,11 +172,13 @@ def _pause_s(error: Exception) -> float:
     return _SOON_S if isinstance(error, IndexBusy | IndexUnusable | StoreUnavailable) else _RETRY_S
 
 
-async def _keep_tidy(root: Path, trash_days: float) -> None:
-    """Remove leftovers and old entries of the trash, now and every ten minutes. 0 days keeps all entries."""
+async def _keep_tidy(root: Path, settings: Settings) -> None:
+    """Remove leftovers, expired exports, and old entries of the trash, now and every ten minutes."""
     while True:
         await asyncio.to_thread(staging.remove_leftovers, root, STAGING, time.time() - _STAGING_AGE_S)
-        await _empty_trash(root, trash_days)
+        await _empty_trash(root, settings.trash_days)
+        with suppress(OSError):
+            await asyncio.to_thread(remove_expired, settings.state_dir / EXPORTS)
         await asyncio.sleep(_TIDY_EVERY_S)
 
 

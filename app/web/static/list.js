@@ -1,5 +1,5 @@
 // The list: filters, search, rows that come as one scrolls, selection, and changes as they happen.
-import { $, $$, swap, parse, showTimes, notice, askText, askYes, whileLoading, saveAs, tryAgain } from './dom.js';
+import { $, $$, swap, parse, showTimes, notice, askText, askYes, whileLoading, tryAgain } from './dom.js';
 import { ask, base, send } from './session.js';
 import { move } from './keys.js';
 import { followChanges } from './live.js';
@@ -213,7 +213,7 @@ const bulk = {
     return change('pin', target(), { pinned }, pinned ? 'Pinned ' : 'Unpinned ', { path: 'pin', more: { pinned: !pinned } });
   },
   async export() {
-    try { await saveAs(await send('POST', '/api/conversations/bulk/export', target()), 'conversations.zip'); } catch (error) { fail(error); }
+    try { await (await import('./exports.js')).saveExport(target(), 'conversations.zip'); } catch (error) { fail(error); }
   },
   async delete() {
     const asked = target();

@@ -67,7 +67,9 @@ async def test_a_read_only_key_reads_all_and_writes_nothing(reader: httpx.AsyncC
     ]
     assert len(refused) > 15
     for method, path in refused:
-        answer = await reader.request(method, path.format(conversation_id=make_id(1), event_id="x"), json={})
+        answer = await reader.request(
+            method, path.format(conversation_id=make_id(1), event_id="x", export_id="x"), json={}
+        )
         told = {"detail": "this key may only read; use a full key to change something", "code": "read_only_key"}
         assert (answer.status_code, answer.json()) == (403, told), path
 
