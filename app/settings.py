@@ -43,7 +43,17 @@ class Settings(BaseSettings):
     store: Path = Field(description="The directory that holds the conversation directories.")
     index_url: str | None = Field(
         default=None,
-        description="The location of the index, as sqlite:///PATH. Default: .convstore/index.db in the store.",
+        description="The location of the index: sqlite:///PATH or, for the extra `postgres`, "
+        "postgresql://USER@HOST/DATABASE. Default: .convstore/index.db in the store.",
+    )
+    index_schema: str = Field(
+        default="convstore",
+        min_length=1,
+        max_length=63,
+        description="The schema of the index in PostgreSQL. Each store needs its own.",
+    )
+    index_pool: int = Field(
+        default=8, ge=1, description="The number of connections to PostgreSQL with which a process reads."
     )
     host: str = Field(default="127.0.0.1", description="The address to listen on.")
     port: int = Field(default=8000, ge=0, le=65535, description="The port to listen on; 0 takes a free one.")
@@ -252,19 +262,29 @@ class Settings(BaseSettings):
     def index_path(self) -> Path:
         """The index's database file, without symbolic links: its locks are beside it, and all processes share them.
 
+        If the index is in PostgreSQL, there is no such file, but the server's own files are in its directory.
+
         Raises:
             InvalidSettings: CONVSTORE_INDEX_URL is not a SQLite URL with a path.
         """
         return Path(os.path.realpath(self._written_index_path))
 
     @cached_property
+    def index_server(self) -> str | None:
+        """The URL of the index's database in PostgreSQL, which may have a password; None for an index in SQLite."""
+        scheme, separator, rest = (self.index_url or "").partition("://")
+        is_postgres = scheme.partition("+")[0] in {"postgresql", "postgres"}
+        return f"postgresql{separator}{rest}" if is_postgres else None
+
+    @cached_property
     def _written_index_path(self) -> Path:
-        if self.index_url is None:
+        if self.index_url is None or self.index_server is not None:
             return self.root / ".convstore" / "index.db"
         url = urlsplit(self.index_url)
         if url.scheme not in {"sqlite", "sqlite+aiosqlite"} or url.netloc or len(url.path) < 2 or url.query:
             raise InvalidSettings(
-                f"CONVSTORE_INDEX_URL is {self.index_url!r}; write sqlite:///relative/path.db or sqlite:////absolute/path.db"
+                f"CONVSTORE_INDEX_URL is {self.index_url!r}; write sqlite:///relative/path.db, "
+                "sqlite:////absolute/path.db, or postgresql://user@host/database"
             )
         return Path(os.path.abspath(url.path[1:]))  # noqa: PTH100
 

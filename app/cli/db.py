@@ -10,10 +10,12 @@ from typing import Annotated
 
 import typer
 
+from ..errors import InvalidSettings
+from ..index.opening import examine_schema, upgrade_schema
 from ..index.sqlite import migrations
 from ..index.sqlite.backup import Backup, back_up
 from ..index.sqlite.index_file import make_directory
-from ..index.sqlite.migrations import HEAD, OnStep, Plan, read_revision
+from ..index.sqlite.migrations import HEAD, OnStep, Plan, Revision, read_revision
 from ..settings import Settings
 from ..store.context import require_directory
 from ..store.follow.full_sync import SyncReport
@@ -50,6 +52,9 @@ def upgrade_command(
     if rebuild and revision not in ("head", HEAD):
         raise typer.BadParameter(f"--rebuild makes an index of the newest schema, {HEAD}; omit REVISION")
     settings = _require_store(context)
+    if settings.index_server is not None:
+        _upgrade_server(settings, revision, backup=backup, dry_run=dry_run, rebuild=rebuild, json=context.json)
+        return
 
     def work(on_step: OnStep) -> None:
         migrations.upgrade(settings.index_path, revision, wait_s=settings.busy_timeout_s, on_step=on_step)
@@ -72,6 +77,7 @@ def downgrade_command(
     Example: convstore db downgrade base --store workspace/conversations
     """
     settings = _require_store(context)
+    _require_file(settings, "drop the schema instead; the next start creates it, and builds the index from the files")
 
     def work(on_step: OnStep) -> None:
         migrations.downgrade(settings.index_path, revision, wait_s=settings.busy_timeout_s, on_step=on_step)
@@ -84,6 +90,28 @@ def _require_store(context: CommandContext) -> Settings:
     """Return the settings, after checking that the store exists, so that a mistyped directory gets no index."""
     require_directory(context.settings)
     return context.settings
+
+
+def _require_file(settings: Settings, instead: str) -> None:
+    """Check that the index is a file, for a command that has no counterpart in PostgreSQL."""
+    if settings.index_server is not None:
+        raise InvalidSettings(f"this command is for an index in SQLite, and this one is in PostgreSQL: {instead}")
+
+
+def _upgrade_server(
+    settings: Settings, revision: str, *, backup: bool, dry_run: bool, rebuild: bool, json: bool
+) -> None:
+    if backup or revision not in ("head", HEAD):
+        _require_file(settings, "omit REVISION, and use pg_dump for a backup")
+    before = examine_schema(settings)
+    if not dry_run:
+        upgrade_schema(settings)
+    rebuilt = _rebuild(settings) if rebuild and not dry_run else None
+    after = examine_schema(settings).revision
+    if json:
+        print_json({"before": before.revision, "after": after, "rebuilt": rebuilt and rebuilt.conversations})
+    else:
+        out.print(f"{before.revision or 'nothing'} -> {after or 'nothing'}")
 
 
 def _migrate(
@@ -171,7 +199,9 @@ def current_command(context: ContextOptions) -> None:
 
     Example: convstore db current --store workspace/conversations
     """
-    revision = read_revision(_require_store(context).index_path)
+    settings = _require_store(context)
+    in_server = None if settings.index_server is None else examine_schema(settings)
+    revision = read_revision(settings.index_path) if in_server is None else in_server.revision
     if context.json:
         print_json({"current": revision, "head": HEAD})
     else:
@@ -184,7 +214,12 @@ def history_command(context: ContextOptions) -> None:
 
     Example: convstore db history --store workspace/conversations
     """
-    revisions = migrations.history(_require_store(context).index_path)
+    settings = _require_store(context)
+    if settings.index_server is None:
+        revisions = migrations.history(settings.index_path)
+    else:
+        schema = examine_schema(settings)
+        revisions = [Revision(one, summary, one == schema.revision) for one, summary in schema.history]
     if context.json:
         print_json([revision._asdict() for revision in revisions])
     else:
@@ -198,7 +233,9 @@ def check_command(context: ContextOptions) -> None:
 
     Example: convstore db check --store workspace/conversations
     """
-    differences = migrations.drift(_require_store(context).index_path)
+    settings = _require_store(context)
+    in_server = settings.index_server is not None
+    differences = examine_schema(settings).faults if in_server else migrations.drift(settings.index_path)
     if context.json:
         print_json(differences)
     else:
@@ -221,6 +258,7 @@ def backup_command(
     Example: convstore db backup /backups/index.db --store workspace/conversations
     """
     settings = _require_store(context)
+    _require_file(settings, "use pg_dump or the backups of your provider; the index can also be built from the files")
     made = back_up(settings.index_path, file or _name_backup(settings.index_path))
     if context.json:
         print_json(made._asdict() | {"path": str(made.path)})

@@ -11,6 +11,8 @@ import typer
 from .. import trail
 from ..errors import InvalidSettings
 from ..files.census import Census, describe, take_census
+from ..index.conversation_lookup import Totals
+from ..index.state import IndexState
 from ..logs import printable
 from ..model.ids import dashed
 from ..model.times import format_us
@@ -38,9 +40,13 @@ def status_command(context: _ContextOptions) -> None:
 
     Example: convstore index status --store workspace/conversations
     """
-    progress, totals = context.run(ConversationStore.get_status)
+
+    async def work(store: ConversationStore) -> tuple[str, IndexState, Totals]:
+        return store.index.name, *await store.get_status()
+
+    place, progress, totals = context.run(work)
     answer = {
-        "index": str(context.settings.index_path),
+        "index": place,
         "phase": progress.phase,
         "done": progress.done,
         "total": progress.total,

@@ -128,7 +128,7 @@ async def count_hours(index: ReadConnection, asked: ConversationFilter, first: i
     """
     names, values = filter_sql.compile_filter(asked)
     rows = await index.fetch_all(_hours_sql(names), values | {"first": first, "offset": offset + _MONDAY})
-    return [HourCount(hour // 24, hour % 24, events) for hour, events in rows]
+    return sorted(HourCount(hour // 24, hour % 24, events) for hour, events in rows)
 
 
 async def list_quarters(index: ReadConnection, first: int, end: int) -> list[int]:

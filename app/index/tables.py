@@ -42,7 +42,7 @@ _TEXT = Text().with_variant(Text(collation="C"), "postgresql")
 
 
 def _string(length: int) -> String:
-    return String(length).with_variant(String(length, collation="C"), "postgresql")
+    return String(length).with_variant(Text(collation="C"), "postgresql")
 
 
 def _partial(condition: str) -> dict[str, Any]:

@@ -14,6 +14,7 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import NamedTuple
@@ -27,8 +28,9 @@ from ...files.metadata_reader import list_future_conversations
 from ...filesystem import FileSystem, find_file_system
 from ...index import consistency, conversation_lookup
 from ...index import state as index_state
+from ...index.engine import Index
+from ...index.opening import examine_schema, make_index
 from ...index.sqlite import integrity, migrations
-from ...index.sqlite.database import Index
 from ...index.sqlite.migrations import HEAD, read_revision
 from ...index.sqlite.replace_index import is_marked_damaged
 from ...locks import SHARED, NoLocks, try_lock
@@ -95,7 +97,10 @@ async def examine_store(settings: Settings, version: str, *, sample: int) -> Asy
     await asyncio.to_thread(require_directory, settings)
     for finding in await asyncio.to_thread(lambda: list(look_around(settings, version))):
         yield finding
-    schema = await asyncio.to_thread(_check_schema, settings.index_path)
+    if settings.index_server is not None:
+        yield await asyncio.to_thread(_check_trigrams, settings)
+    check = partial(_check_server, settings) if settings.index_server else partial(_check_schema, settings.index_path)
+    schema = await asyncio.to_thread(check)
     yield schema
     if not schema.advice:
         async for finding in _check_index(settings, sample):
@@ -124,6 +129,35 @@ def _check_schema(path: Path) -> Finding:
     return problem("schema", "; ".join(wrong[:3]), _REBUILD) if wrong else ok("schema", f"{revision}, sound")
 
 
+def _check_server(settings: Settings) -> Finding:
+    """Check the schema of an index in PostgreSQL. If it cannot be opened, the finding has a next step."""
+    try:
+        schema = examine_schema(settings)
+    except IndexUnusable as error:
+        return problem("index", str(error), "check the server and CONVSTORE_INDEX_URL")
+    if schema.revision is None:
+        return note(
+            "index", f"there is no index {schema.place} yet", "`convstore serve` or `convstore index sync` creates it"
+        )
+    if schema.faults:
+        return problem("schema", "; ".join(schema.faults[:3]), "`convstore db upgrade`")
+    return ok("schema", f"{schema.revision}, sound, in {schema.place}, PostgreSQL {schema.version}")
+
+
+def _check_trigrams(settings: Settings) -> Finding:
+    try:
+        schema = examine_schema(settings)
+    except IndexUnusable as error:
+        return note("titles", f"not known: {error}")
+    if schema.has_trigrams or schema.revision is None:
+        return ok("titles", "parts of titles are found in an index of trigrams")
+    return note(
+        "titles",
+        "the schema has no index of trigrams, so a search for a part of a title reads all titles",
+        "ask the administrator for `CREATE EXTENSION pg_trgm`, then use a new schema",
+    )
+
+
 def _find_obstacle(path: Path) -> Finding | None:
     """Return why the index cannot be opened, as far as its file's name and status show, or None."""
     try:
@@ -136,11 +170,12 @@ def _find_obstacle(path: Path) -> Finding | None:
 
 
 async def _check_index(settings: Settings, sample: int) -> AsyncIterator[Finding]:
-    index = Index(settings.index_path, readers=1, busy_timeout_s=settings.busy_timeout_s)
+    index = make_index(settings, readers=1)
     try:
         await index.open()
         try:
-            yield await _check_pragmas(index)
+            if settings.index_server is None:
+                yield await _check_pragmas(index)
             async for finding in _check_state(index, settings):
                 yield finding
             async for finding in _list_unreadable(index):
@@ -244,7 +279,7 @@ def look_around(settings: Settings, version: str) -> Iterator[Finding]:
     """Yield the findings of the checks that need no index. `version` is convstore's version."""
     root, index = settings.root, settings.index_path
     yield from _check_versions(version)
-    yield from _check_disks(root, index)
+    yield from _check_disks(root, index if settings.index_server is None else None)
     yield from _check_writing(root)
     yield from _check_permissions(settings, root, index)
     yield from _check_foreign(root)
@@ -267,8 +302,13 @@ def _check_versions(version: str) -> Iterator[Finding]:
         )
 
 
-def _check_disks(root: Path, index: Path) -> Iterator[Finding]:
-    index_disk, store_disk = find_file_system(index.parent), find_file_system(root)
+def _check_disks(root: Path, index: Path | None) -> Iterator[Finding]:
+    """Check the disks of the store and of an index in SQLite."""
+    store_disk = find_file_system(root)
+    if index is None:
+        yield _check_space("store disk", store_disk, needed=0)
+        return
+    index_disk = find_file_system(index.parent)
     if index_disk.network:
         yield problem(
             "index disk",

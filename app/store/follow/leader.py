@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
 from ...errors import IndexUnusable, SyncRunning
-from ...index.engine import HeldLock, Index
+from ...index.engine import HeldLock, Index, LockName
 
 _POLL_S = 1.0
 
@@ -31,7 +31,7 @@ async def lead(index: Index) -> AsyncIterator[None]:
     lock: HeldLock | None = None
     while True:
         with suppress(IndexUnusable):
-            lock = index.try_lock("duty")
+            lock = await _try_lock(index, "duty")
         if lock is not None:
             break
         await asyncio.sleep(_POLL_S)
@@ -39,6 +39,18 @@ async def lead(index: Index) -> AsyncIterator[None]:
         yield
     finally:
         lock.release()
+
+
+async def _try_lock(index: Index, name: LockName) -> HeldLock | None:
+    """Try to take a lock, in a thread. A task that is cancelled meanwhile does not keep the lock."""
+    trying = asyncio.ensure_future(asyncio.to_thread(index.try_lock, name))
+    try:
+        return await asyncio.shield(trying)
+    except asyncio.CancelledError:
+        await asyncio.wait([trying])
+        if not trying.exception() and (lock := trying.result()) is not None:
+            lock.release()
+        raise
 
 
 @asynccontextmanager
@@ -49,7 +61,7 @@ async def sync_lock(index: Index) -> AsyncIterator[None]:
         SyncRunning: another process holds the lock.
         IndexUnusable: the directory of the index is missing or not writable.
     """
-    lock = index.try_lock("sync")
+    lock = await _try_lock(index, "sync")
     if lock is None:
         raise SyncRunning(
             f"another process is syncing the index {index.name}; see `convstore index status`, and try again"

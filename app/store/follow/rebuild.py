@@ -8,7 +8,9 @@ from pathlib import Path
 
 from ...errors import IndexDamaged, IndexUnusable, MigrationFailed, RebuildRefused, SchemaTooNew
 from ...files.metadata_reader import Reader
-from ...index import conversation_lookup
+from ...index import conversation_lookup, conversation_rows, event_rows, state
+from ...index.connections import WriteConnection
+from ...index.opening import make_index
 from ...index.sqlite import migrations
 from ...index.sqlite.backup import copy_into
 from ...index.sqlite.database import Index
@@ -36,6 +38,8 @@ async def rebuild(settings: Settings, on_progress: OnProgress, *, force: bool = 
         IndexBusy: another process is the leader, and its derivation is unknown to this version.
     """
     await asyncio.to_thread(require_directory, settings)
+    if settings.index_server is not None:
+        return await _rebuild_in_place(settings, on_progress, force=force)
     live_path = settings.index_path
     await asyncio.to_thread(make_directory, live_path)
     await _make_usable(live_path, settings.busy_timeout_s)
@@ -53,6 +57,28 @@ async def rebuild(settings: Settings, on_progress: OnProgress, *, force: bool = 
         except IndexUnusable as error:
             log.warning("the index is rebuilt, but its temporary directory could not be removed: %s", error)
     return report
+
+
+async def _rebuild_in_place(settings: Settings, on_progress: OnProgress, *, force: bool) -> SyncReport:
+    """Read all files again into an index that other programs use meanwhile: a copy of its tables is not made.
+
+    Rows are served as they are until their files were read; events are missing until then.
+    """
+    index = make_index(settings, readers=1)
+    await index.make_ready(settings.busy_timeout_s)
+    try:
+        async with sync_lock(index):
+            context = await make_sync_context(index, settings)
+            await index.write(_distrust_all, durable=True)
+            return await bring_up_to_date(context, on_progress=on_progress, allow_empty=force)
+    finally:
+        await index.close()
+
+
+def _distrust_all(connection: WriteConnection) -> None:
+    conversation_rows.invalidate_all(connection)
+    event_rows.delete_all(connection)
+    state.begin_epoch(connection, state.get_revision_to_write(connection).revision)
 
 
 async def _make_usable(path: Path, timeout_s: float) -> None:

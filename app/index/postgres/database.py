@@ -1,0 +1,270 @@
+"""An open index in PostgreSQL, for one or several hosts.
+
+A commit of an append is asynchronous in PostgreSQL, because the files are the truth. So after any lost connection the
+index counts as another one (`opened` differs): the leader then raises the revision far, and compares all files.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+
+from ...errors import IndexUnusable, StoreUnavailable
+from .. import engine
+from ..connections import WriteConnection
+from ..dialect import Sql
+from ..engine import HeldLock, Identity, LockName, Note, ignore_note
+from ..writer_queue import Asked
+from . import migrations
+from .db_errors import ERRORS, explain
+from .duties import Duties
+from .migrations import HEAD, VERSION_MIN, read_revision
+from .read_connection import PostgresReadConnection
+from .server import Server
+from .write_connection import Writer
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+_STATE = Sql("SELECT epoch || '.' || revision FROM revision", {})
+_WORDLESS = Sql(
+    "SELECT message.id FROM message LEFT JOIN message_words ON message_words.id = message.id"
+    " WHERE message_words.id IS NULL LIMIT 1",
+    {},
+)
+_TEXTS = Sql("SELECT id, text FROM message WHERE id > :after ORDER BY id LIMIT 1000", {})
+_CLEAR_WORDS = Sql("DELETE FROM message_words", {})
+_ADD_WORDS = Sql("INSERT INTO message_words (id, words) VALUES (:id, CAST(:words AS TSVECTOR))", {})
+_TOKEN = "store-id"  # noqa: S105 - a name of a file
+
+
+class Index(engine.Index):
+    """An index in PostgreSQL with its connections."""
+
+    def __init__(
+        self, server: Server, root: Path, *, readers: int, busy_timeout_s: float, note: Note = ignore_note
+    ) -> None:
+        """`root` is the conversations directory that the index is of."""
+        super().__init__(server.name, readers=readers, busy_timeout_s=busy_timeout_s, note=note)
+        self._server = server
+        self._root = root
+        self._writer = Writer(server)
+        self._watch = PostgresReadConnection(server)
+        self._watch_lock = asyncio.Lock()
+        self._duties = Duties(server)
+        self._started_us = 0
+        self._lost = 0
+
+    @property
+    def opened(self) -> Identity | None:
+        """The start of the database server, and how often the connection to it was lost."""
+        return (self._started_us, self._lost) if self._started_us else None
+
+    async def make_ready(self, timeout_s: float) -> None:
+        """Make or upgrade the schema, and open the index."""
+        if await asyncio.to_thread(read_revision, self._server) != HEAD:
+            await asyncio.to_thread(partial(migrations.upgrade, self._server, wait_s=timeout_s))
+        await asyncio.to_thread(self._require_own)
+        await self.open()
+        await self.refresh_rebuilding()
+
+    def _require_own(self) -> None:
+        """Check that the index is of this conversations directory."""
+        token = _read_token(self._root)
+        try:
+            with self._server.connect() as connection:
+                if connection.info.server_version < VERSION_MIN:
+                    raise IndexUnusable(
+                        f"the PostgreSQL server of the index {self.name} has version "
+                        f"{connection.info.server_version // 10_000}; convstore needs {VERSION_MIN // 10_000} or newer"
+                    )
+                connection.execute("INSERT INTO store (id, token) VALUES (1, %s) ON CONFLICT DO NOTHING", (token,))
+                found = connection.execute("SELECT token FROM store").fetchone()
+        except ERRORS as error:
+            raise explain(error, self.name) from error
+        if found is None or found[0] != token:
+            raise IndexUnusable(
+                f"the index {self.name} is of another conversations directory; give {self._root} a schema of its own "
+                "with CONVSTORE_INDEX_SCHEMA"
+            )
+
+    async def open(self) -> None:
+        """Open the read connections."""
+        try:
+            with await asyncio.to_thread(self._server.connect) as connection:
+                row = connection.execute(
+                    "SELECT CAST(extract(epoch FROM pg_postmaster_start_time()) * 1000000 AS BIGINT)"
+                ).fetchone()
+        except ERRORS as error:
+            raise explain(error, self.name) from error
+        self._started_us = 1 if row is None else int(row[0])
+        for pool in (self._light, self._heavy):
+            pool.connections = [PostgresReadConnection(self._server) for _ in range(pool.size)]
+
+    async def close(self) -> None:
+        """Close all connections."""
+        for pool in (self._light, self._heavy):
+            for connection in pool.connections:
+                assert isinstance(connection, PostgresReadConnection)  # noqa: S101 - `open` made them
+                await connection.close()
+            pool.connections.clear()
+        await self._watch.close()
+        await asyncio.to_thread(self._duties.close)
+        await asyncio.to_thread(self._writer.close)
+
+    def require_exists(self) -> None:
+        """Do nothing: each statement says whether the server answers."""
+
+    def is_unusable(self) -> bool:
+        """Whether the index must be opened again: never, because each connection is made again when it is needed."""
+        return False
+
+    async def replace(self) -> None:
+        """Make or upgrade the schema, and open the index again."""
+        await self.close()
+        await self.make_ready(self._busy_timeout_s)
+        self._damaged = False
+
+    def has_place(self) -> bool:
+        """Whether the server answers."""
+        try:
+            return read_revision(self._server) is not None
+        except IndexUnusable:
+            return False
+
+    def measure_files(self) -> dict[str, int]:
+        """Return the size of the tables with their indexes. The write-ahead log belongs to the server."""
+        size = 0
+        with suppress(*ERRORS), self._server.connect() as connection:
+            row = connection.execute(
+                "SELECT CAST(coalesce(sum(pg_total_relation_size(oid)), 0) AS BIGINT) FROM pg_class"
+                " WHERE relkind = 'r' AND relnamespace = CAST(%s AS regnamespace)",
+                (f'"{self._server.schema}"',),
+            ).fetchone()
+            size = 0 if row is None else int(row[0])
+        return {"index_bytes": size, "wal_bytes": 0}
+
+    def make_directory(self) -> None:
+        """Make the directory for the server's own files."""
+        _make_directory(self._root)
+
+    async def find_state(self) -> str | None:
+        """Return a text that differs after every change, or None if it is unknown. It is asked, never remembered."""
+        if self._absence is not None or not self._started_us:
+            return None
+        try:
+            async with self._watch_lock:
+                row = await self._watch.fetch_one(_STATE)
+        except IndexUnusable:
+            return None
+        return None if row is None else str(row[0])
+
+    def write_in_thread(
+        self,
+        work: Callable[[WriteConnection], T],
+        *,
+        durable: bool = False,
+        read_from: Identity | None = None,
+        asked: Asked | None = None,
+    ) -> T:
+        """Do the same as `write` in the calling thread."""
+        asked = asked or self._queue.ask()
+        with self._queue.turn(asked):
+            if read_from is not None and read_from != self.opened:
+                raise IndexUnusable(f"the connection to the index {self.name} was lost during the request; try again")
+            begun_at = time.monotonic()
+            self._note("lock_wait", begun_at - asked.at)
+            try:
+                with self._writer.transaction(patience_s=self._left_s(asked.at), durable=durable) as connection:
+                    result = work(connection)
+            except ERRORS as error:
+                if self._writer.lost:
+                    self._lost += 1
+                raise explain(error, self.name) from error
+            self._note("commit", time.monotonic() - begun_at)
+            return result
+
+    def try_lock(self, name: LockName) -> HeldLock | None:
+        """Take a named lock of the index, or return None if another process or object holds it."""
+        if not self._duties.take(name):
+            return None
+        self._held.add(name)
+        return HeldLock(partial(self._unlock, name))
+
+    def _unlock(self, name: LockName) -> None:
+        self._held.discard(name)
+        self._duties.release(name)
+
+    async def merge_words(self, *, always: bool) -> AsyncIterator[tuple[int, int]]:  # noqa: ARG002
+        """Do nothing: PostgreSQL keeps its indexes small by itself."""
+        steps: tuple[tuple[int, int], ...] = ()
+        for step in steps:
+            yield step
+
+    async def list_damage(self, *, whole: bool) -> list[str]:  # noqa: ARG002
+        """Return nothing: PostgreSQL has no such check for a user without special rights."""
+        async with self.read() as connection:
+            await connection.fetch_one(_STATE)
+        return []
+
+    async def list_unsound_words(self) -> list[str]:
+        """Return "words" if a message has none."""
+        async with self.read(heavy=True) as connection:
+            return ["words"] if await connection.fetch_one(_WORDLESS) else []
+
+    def rebuild_words(self, connection: WriteConnection, name: str) -> None:  # noqa: ARG002 - there is one
+        """Make the words of all messages again."""
+        connection.execute_many(_CLEAR_WORDS, [{}])
+        after = -1
+        while rows := connection.fetch_all(_TEXTS, {"after": after}):
+            words = [{"id": key, "words": connection.words_of(text)} for key, text in rows]
+            connection.execute_many(_ADD_WORDS, words)
+            after = rows[-1][0]
+
+    async def purge(self) -> bool:
+        """Remove the remains of deleted rows from the tables, as far as no transaction still sees them."""
+        await asyncio.to_thread(self._purge)
+        return True
+
+    def _purge(self) -> None:
+        with self._queue.turn(self._queue.ask()):
+            try:
+                self._writer.vacuum(("message_words", "message", "event", "edit", "conversation_info", "conversation"))
+            except ERRORS as error:
+                raise explain(error, self.name) from error
+
+    def list_files(self) -> list[str]:
+        """Return nothing: the database's files belong to its server."""
+        return []
+
+
+def _make_directory(root: Path) -> Path:
+    directory = root / ".convstore"
+    try:
+        directory.mkdir(mode=0o700, exist_ok=True)
+    except OSError as error:
+        raise StoreUnavailable(f"{directory} cannot be made ({error.strerror}); make {root} writable") from error
+    return directory
+
+
+def _read_token(root: Path) -> str:
+    """Return the id of a conversations directory, which is made at its first use."""
+    path = _make_directory(root) / _TOKEN
+    try:
+        if not path.exists():
+            own = path.with_name(f"{_TOKEN}.{secrets.token_hex(4)}")
+            own.write_text(secrets.token_hex(16))
+            with suppress(FileExistsError):
+                path.hardlink_to(own)
+            own.unlink()
+        return path.read_text().strip()
+    except OSError as error:
+        raise StoreUnavailable(f"{path} cannot be read or made ({error.strerror}); make it writable") from error

@@ -1,0 +1,120 @@
+"""A read-only connection to PostgreSQL. It connects at its first statement, and again after the server was away."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from math import inf
+from typing import Any
+
+import psycopg
+from psycopg.errors import QueryCanceled
+
+from ..connections import NO_PARAMS, Params, require_time
+from ..dialect import Sql
+from .db_errors import ERRORS, explain
+from .server import Server
+from .statements import translate
+
+_STEP_S = 0.1
+"""Time limits are rounded up to a multiple of this, so that few statements have to set one."""
+_TURN = Sql("SELECT number FROM turn", {})
+
+
+class PostgresReadConnection:
+    """A connection that cannot write: it has no such methods, and `default_transaction_read_only` is on."""
+
+    __slots__ = ("_driver", "_in_snapshot", "_kept", "_limit_ms", "_server", "_turn", "deadline")
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+        self._driver: psycopg.AsyncConnection[tuple[Any, ...]] | None = None
+        self._in_snapshot = False
+        self._limit_ms = 0
+        self._turn: object = None
+        self._kept: dict[Sql, list[tuple[Any, ...]]] = {}
+        self.deadline = inf
+
+    async def fetch_all(self, sql: Sql, params: Params = NO_PARAMS) -> list[tuple[Any, ...]]:
+        """Run one SELECT. If the connection was lost before it, it is made again once."""
+        try:
+            try:
+                return await self._fetch(sql, params)
+            except psycopg.OperationalError:
+                if self._in_snapshot or self._driver is None or not self._driver.closed:
+                    raise
+                return await self._fetch(sql, params)
+        except ERRORS as error:
+            if isinstance(error, QueryCanceled):
+                require_time(self.deadline)
+            raise explain(error, self._server.name) from error
+
+    async def _fetch(self, sql: Sql, params: Params) -> list[tuple[Any, ...]]:
+        driver = await self._connected()
+        await self._limit(driver)
+        translated = translate(sql)
+        cursor = await driver.execute(translated.text, translated.bind(params))
+        return await cursor.fetchall()
+
+    async def _connected(self) -> psycopg.AsyncConnection[tuple[Any, ...]]:
+        if self._driver is None or (self._driver.closed and not self._in_snapshot):
+            self._driver = await self._server.connect_to_read()
+            self._limit_ms = 0
+            self._turn, self._kept = None, {}
+        return self._driver
+
+    async def _limit(self, driver: psycopg.AsyncConnection[tuple[Any, ...]]) -> None:
+        """Let the server stop the next statement at the deadline."""
+        if self.deadline == inf:
+            limit_ms = 0
+        else:
+            require_time(self.deadline)
+            limit_ms = int(1000 * _STEP_S * math.ceil((self.deadline - time.monotonic()) / _STEP_S))
+        if limit_ms != self._limit_ms:
+            await driver.execute(f"SET statement_timeout = {limit_ms}")
+            self._limit_ms = limit_ms
+
+    @asynccontextmanager
+    async def snapshot(self) -> AsyncIterator[None]:
+        """Show one state of the index to all statements in the block."""
+        try:
+            driver = await self._connected()
+            await driver.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+        except ERRORS as error:
+            raise explain(error, self._server.name) from error
+        self._in_snapshot = True
+        try:
+            yield
+        finally:
+            self._in_snapshot = False
+            with suppress(psycopg.Error):  # a lost connection is made again by the next statement
+                await driver.rollback()
+
+    async def fetch_kept(self, sql: Sql) -> list[tuple[Any, ...]]:
+        """Run one SELECT, or return its earlier rows if nobody has written since."""
+        [[turn]] = await self.fetch_all(_TURN)
+        if turn != self._turn:
+            self._turn, self._kept = turn, {}
+        if sql not in self._kept:
+            self._kept[sql] = await self.fetch_all(sql)
+        return self._kept[sql]
+
+    async def fetch_one(self, sql: Sql, params: Params = NO_PARAMS) -> tuple[Any, ...] | None:
+        """Run one SELECT and return its first row, or None."""
+        rows = await self.fetch_all(sql, params)
+        return rows[0] if rows else None
+
+    async def require_connected(self) -> None:
+        """Connect if it is not connected. Raises IndexUnusable if the server does not answer."""
+        try:
+            await self._connected()
+        except ERRORS as error:
+            raise explain(error, self._server.name) from error
+
+    async def close(self) -> None:
+        """Close the connection."""
+        if self._driver is not None:
+            await self._driver.close()
+            self._driver = None

