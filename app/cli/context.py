@@ -53,7 +53,7 @@ IndexOption = Annotated[
     typer.Option(
         "--index",
         envvar="CONVSTORE_INDEX_URL",
-        help="The location of the index, e.g. sqlite:////var/lib/convstore/index.db.",
+        help="The location of the index, e.g. sqlite:////var/lib/convstore/index.db or postgresql://user@host/database.",
         show_default="DIR/.convstore/index.db",
     ),
 ]

@@ -236,7 +236,7 @@ A conversation cannot be deleted while it has messages, so that no message is de
 """
 
 message_words = table("message_words", column("id", _INTEGER), column("words"))
-"""In PostgreSQL, the words of each message as a tsvector (`app.index.postgres.tables`)."""
+"""In PostgreSQL, the words of each message as a tsvector (`app.index.postgres.own_tables`)."""
 
 sync_state = Table(
     "sync_state",

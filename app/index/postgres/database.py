@@ -61,12 +61,11 @@ class Index(engine.Index):
         self._watch_lock = asyncio.Lock()
         self._duties = Duties(server)
         self._started_us = 0
-        self._lost = 0
 
     @property
     def opened(self) -> Identity | None:
         """The start of the database server, and how often the connection to it was lost."""
-        return (self._started_us, self._lost) if self._started_us else None
+        return (self._started_us, self._writer.losses) if self._started_us else None
 
     async def make_ready(self, timeout_s: float) -> None:
         """Make or upgrade the schema, and open the index."""
@@ -186,8 +185,6 @@ class Index(engine.Index):
                 with self._writer.transaction(patience_s=self._left_s(asked.at), durable=durable) as connection:
                     result = work(connection)
             except ERRORS as error:
-                if self._writer.lost:
-                    self._lost += 1
                 raise explain(error, self.name) from error
             self._note("commit", time.monotonic() - begun_at)
             return result

@@ -20,8 +20,8 @@ from sqlalchemy.pool import NullPool
 from ...errors import IndexBusy, SchemaTooNew
 from ..tables import metadata
 from .db_errors import ERRORS, explain, explain_migration
+from .own_tables import OTHERWISE_INDEXED, own_metadata
 from .server import Server
-from .tables import OTHERWISE_INDEXED, own_metadata
 
 if TYPE_CHECKING:
     from alembic.config import Config

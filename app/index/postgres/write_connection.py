@@ -85,6 +85,8 @@ class Writer:
     def __init__(self, server: Server) -> None:
         self._server = server
         self._connected: psycopg.Connection[tuple[Any, ...]] | None = None
+        self.losses = 0
+        """How often the connection was lost and made again."""
 
     @contextmanager
     def transaction(self, *, patience_s: float, durable: bool) -> Iterator[PostgresWriteConnection]:
@@ -116,7 +118,9 @@ class Writer:
                 raise
             else:
                 return self._connected
+        was_connected = self._connected is not None
         self._connected = self._server.connect()
+        self.losses += was_connected
         try:
             self._connected.execute(begin)
         except psycopg.Error:
@@ -124,11 +128,6 @@ class Writer:
                 self._connected.execute("ROLLBACK")
             raise
         return self._connected
-
-    @property
-    def lost(self) -> bool:
-        """Whether the connection was made and then lost."""
-        return self._connected is not None and self._connected.closed
 
     def vacuum(self, tables: Iterable[str]) -> None:
         """Remove the remains of deleted rows of these tables."""

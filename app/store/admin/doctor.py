@@ -285,7 +285,7 @@ def look_around(settings: Settings, version: str) -> Iterator[Finding]:
     yield from _check_foreign(root)
     yield from _check_leases(root)
     yield from _check_trash(root)
-    if os.access(index.parent, os.R_OK | os.X_OK):
+    if settings.index_server is None and os.access(index.parent, os.R_OK | os.X_OK):
         yield from _find_index_leftovers(index)
     yield from _find_staging_leftovers(root)
 
@@ -385,7 +385,10 @@ def _check_permissions(settings: Settings, root: Path, index: Path) -> Iterator[
         )
     if os.path.exists(index.parent) and not os.access(index.parent, os.W_OK):  # noqa: PTH110 - hidden counts as absent
         yield problem("permissions", f"{index.parent} cannot be written to", ELSEWHERE)
-    for path, what in ((settings.key_path, "the API key"), (index, "titles and texts of all conversations")):
+    secret = [(settings.key_path, "the API key")]
+    if settings.index_server is None:
+        secret.append((index, "titles and texts of all conversations"))
+    for path, what in secret:
         if _is_open_to_others(path):
             yield problem("permissions", f"{path} can be read by others; it contains {what}", f"chmod 600 {path}")
 
