@@ -60,8 +60,8 @@ _COUNTED = (
 )
 _STORED = "SELECT conversation, quarter, events FROM activity"
 _MISCOUNTED = Sql(
-    f"SELECT conversation FROM (SELECT * FROM ({_COUNTED}) EXCEPT {_STORED})"  # noqa: S608
-    f" UNION SELECT conversation FROM ({_STORED} EXCEPT SELECT * FROM ({_COUNTED}))",
+    f"SELECT conversation FROM (SELECT * FROM ({_COUNTED}) AS one EXCEPT {_STORED}) AS more"  # noqa: S608
+    f" UNION SELECT conversation FROM ({_STORED} EXCEPT SELECT * FROM ({_COUNTED}) AS one) AS fewer",
     {},
 )
 _QUARTERS = Sql("SELECT DISTINCT quarter FROM activity WHERE quarter >= :first AND quarter < :end", {})

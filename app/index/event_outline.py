@@ -6,11 +6,12 @@ from collections import Counter, defaultdict
 from typing import Any, NamedTuple
 
 import orjson
+from sqlalchemy import text
 
 from ..model.ids import ConversationId
 from . import log_blocks
 from .connections import ReadConnection
-from .dialect import Sql
+from .dialect import Sql, paired
 
 TURNS_MAX = 1000
 MARKS_MAX = 1000
@@ -95,7 +96,8 @@ _ERRORS = "'AgentErrorEvent', 'ConversationErrorEvent'"
 _MARKED = f"{_ERRORS}, 'Condensation', 'UserRejectObservation', 'HookExecutionEvent'"
 _KEY = "(SELECT id FROM conversation WHERE uuid = :uuid)"
 _ROWS = f"""
-    SELECT seq, kind, source, coalesce(tool, '') AS tool, 1 AS events, unreadable IS NOT NULL AS unreadable
+    SELECT seq, kind, source, coalesce(tool, '') AS tool, 1 AS events,
+        CASE WHEN unreadable IS NOT NULL THEN 1 ELSE 0 END AS unreadable
     FROM event WHERE conversation = {_KEY} AND seq < {log_blocks.ROWS_READ}"""  # noqa: S608
 _BLOCKS = f"""
     SELECT block * {log_blocks.BLOCK} AS seq, kind, source, tool, events, unreadable
@@ -104,13 +106,12 @@ _BLOCKS = f"""
 _LAST_SEQ = Sql(f"SELECT max(seq) FROM event WHERE conversation = {_KEY}", {})  # noqa: S608
 _KINDS = Sql(
     f"""
-    SELECT kind, source, nullif(tool, ''), sum(events), sum(unreadable) FROM ({_ROWS} UNION ALL {_BLOCKS})
+    SELECT kind, source, nullif(tool, ''), sum(events), sum(unreadable) FROM ({_ROWS} UNION ALL {_BLOCKS}) AS one
     GROUP BY kind, source, tool ORDER BY sum(events) DESC, kind, source, tool""",  # noqa: S608
     {},
 )
 _EDIT_TOOLS = ", ".join(f"'{tool}'" for tool in _EDITS)
-_BINS = Sql(
-    f"""
+_BINS_TEXT = f"""
     SELECT seq * {BINS} / :length AS number,
         sum(CASE WHEN kind = 'MessageEvent' AND source = 'user' THEN events ELSE 0 END),
         sum(CASE WHEN kind = 'ActionEvent' AND tool IN ({_EDIT_TOOLS}) THEN events ELSE 0 END),
@@ -119,34 +120,47 @@ _BINS = Sql(
     FROM (
         {_ROWS}
         UNION ALL
-        {_BLOCKS} AND block NOT IN (SELECT value FROM json_each(:divided))
+        {_BLOCKS} AND block NOT IN (SELECT value FROM {{divided}} AS parts)
         UNION ALL
-        SELECT seq, kind, source, coalesce(tool, ''), 1, unreadable IS NOT NULL
-        FROM json_each(:divided) AS one CROSS JOIN event ON event.conversation = {_KEY}
+        SELECT seq, kind, source, coalesce(tool, ''), 1, CASE WHEN unreadable IS NOT NULL THEN 1 ELSE 0 END
+        FROM {{divided}} AS one{{cross}} JOIN event ON event.conversation = {_KEY}
         AND event.seq >= one.value * {log_blocks.BLOCK} AND event.seq < (one.value + 1) * {log_blocks.BLOCK}
-    ) GROUP BY number ORDER BY number""",  # noqa: S608
-    {},
+    ) AS whole GROUP BY number ORDER BY number"""  # noqa: S608
+_BINS = paired(
+    text(_BINS_TEXT.format(divided="json_each(:divided)", cross=" CROSS")),
+    text(
+        _BINS_TEXT.format(
+            divided="(SELECT CAST(value AS BIGINT) AS value"
+            " FROM json_array_elements_text(CAST(:divided AS JSON)) AS each(value))",
+            cross="",
+        )
+    ),
 )
 """Whole blocks are added up. Blocks that are divided between two bins are read row by row: at most one for each bin."""
 
 
+def _by_index(written: str, index: str) -> Sql:
+    """Return a statement in which SQLite uses a database index. PostgreSQL chooses by itself."""
+    return paired(text(written.format(by=f"INDEXED BY {index}")), text(written.format(by="")))
+
+
 # SQLite would rather walk all rows of the log in the primary key, because that has all columns: hence INDEXED BY.
 # The conditions are those of the database indexes, in their own words; otherwise SQLite refuses to use them.
-_TURNS = Sql(
+_TURNS = _by_index(
     f"""
     SELECT event.seq, event.event_id, event.timestamp, substr(coalesce(message.text, ''), 1, {_TURN_TEXT_MAX})
-    FROM event INDEXED BY ix_event_turns LEFT JOIN message ON message.conversation = event.conversation
+    FROM event {{by}} LEFT JOIN message ON message.conversation = event.conversation
     AND message.seq = event.seq AND message.event_id = event.event_id
     WHERE event.conversation = {_KEY} AND event.kind = 'MessageEvent' AND event.source = 'user'
     AND event.unreadable IS NULL ORDER BY event.seq, event.event_id LIMIT {TURNS_MAX}""",  # noqa: S608
-    {},
+    "ix_event_turns",
 )
-_MARKS = Sql(
+_MARKS = _by_index(
     f"""
-    SELECT seq, event_id, kind, tool FROM event INDEXED BY ix_event_marks
+    SELECT seq, event_id, kind, tool FROM event {{by}}
     WHERE conversation = {_KEY} AND (kind IN ({_MARKED}) OR unreadable IS NOT NULL)
     ORDER BY seq, event_id LIMIT {MARKS_MAX}""",  # noqa: S608
-    {},
+    "ix_event_marks",
 )
 
 

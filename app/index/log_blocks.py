@@ -42,8 +42,8 @@ _RECOUNT = Sql(
     {},
 )
 _MISCOUNTED = Sql(
-    f"SELECT conversation, block FROM (SELECT * FROM ({_COUNTED} {_GROUPED}) EXCEPT {_STORED})"  # noqa: S608
-    f" UNION SELECT conversation, block FROM ({_STORED} EXCEPT SELECT * FROM ({_COUNTED} {_GROUPED}))",
+    f"SELECT conversation, block FROM (SELECT * FROM ({_COUNTED} {_GROUPED}) AS one EXCEPT {_STORED}) AS more"  # noqa: S608
+    f" UNION SELECT conversation, block FROM ({_STORED} EXCEPT SELECT * FROM ({_COUNTED} {_GROUPED}) AS one) AS fewer",
     {},
 )
 

@@ -253,11 +253,15 @@ _LAST_IDS = paired(
         " FROM json_array_elements_text(CAST(:firsts AS JSON)) AS each(value)) AS one(value)"
     ),
 )
+BORDER = "\ue000\\:1"
+"""A word that nobody can search for, so that no phrase begins in what was said and ends in what a tool did."""
+
 _ADD_WORDS = paired(
     text("INSERT INTO message_fts (rowid, text, tool_text) VALUES (:id, :words, :tool_words)"),
     text(
-        "INSERT INTO message_words (id, words) VALUES (:id,"
-        " setweight(CAST(:words AS TSVECTOR), 'A') || setweight(CAST(:tool_words AS TSVECTOR), 'B'))"
+        "INSERT INTO message_words (id, words) VALUES (:id,"  # noqa: S608
+        f" setweight(CAST(:words AS TSVECTOR), 'A') || CAST('{BORDER}' AS TSVECTOR)"
+        " || setweight(CAST(:tool_words AS TSVECTOR), 'B'))"
     ),
 )
 
@@ -327,13 +331,14 @@ def add_messages(index: WriteConnection, said: Iterable[MessageText]) -> int:
                 | {"text": one.text, "tool_text": one.tool_text}
             )
     index.execute_many(_insert_sql(), rows)
-    words = [
-        {"id": row["id"], "words": index.words_of(str(row["text"]))}
-        | {"tool_words": index.words_of(str(row["tool_text"]))}
-        for row in rows
-    ]
-    index.execute_many(_ADD_WORDS, words)
+    add_words(index, [(row["id"], row["text"], row["tool_text"]) for row in rows])
     return len(rows)
+
+
+def add_words(index: WriteConnection, rows: Iterable[Sequence[Any]]) -> None:
+    """Write the words of messages that have none: (id, what was said, what a tool did) of each."""
+    words = [{"id": key, "words": index.words_of(text), "tool_words": index.words_of(done)} for key, text, done in rows]
+    index.execute_many(_ADD_WORDS, words)
 
 
 def title_text() -> ScalarSelect[str]:

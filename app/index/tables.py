@@ -146,12 +146,12 @@ event = Table(
         "kind",
         **_partial("kind IN ('AgentErrorEvent', 'ConversationErrorEvent')"),
     ),
-    Index("ix_event_turns", "conversation", "seq", sqlite_where=text("kind = 'MessageEvent' AND source = 'user'")),
+    Index("ix_event_turns", "conversation", "seq", **_partial("kind = 'MessageEvent' AND source = 'user'")),
     Index(
         "ix_event_marks",
         "conversation",
         "seq",
-        sqlite_where=text(
+        **_partial(
             "kind IN ('AgentErrorEvent', 'ConversationErrorEvent', 'Condensation', 'UserRejectObservation',"
             " 'HookExecutionEvent') OR unreadable IS NOT NULL"
         ),
@@ -162,10 +162,10 @@ event = Table(
 tally = Table(
     "tally",
     metadata,
-    Column("facet", Text, primary_key=True, comment="what is counted (app.index.tally)"),
-    Column("archived", Integer, primary_key=True, autoincrement=False),
-    Column("value", Text, primary_key=True),
-    Column("number", Integer, nullable=False, comment="conversations with this value"),
+    Column("facet", _TEXT, primary_key=True, comment="what is counted (app.index.tally)"),
+    Column("archived", _INTEGER, primary_key=True, autoincrement=False),
+    Column("value", _TEXT, primary_key=True),
+    Column("number", _INTEGER, nullable=False, comment="conversations with this value"),
     Index("ix_tally_number", "facet", "archived", "number", "value"),
     sqlite_with_rowid=False,
 )
@@ -173,24 +173,24 @@ tally = Table(
 tally_day = Table(
     "tally_day",
     metadata,
-    Column("name", Text, primary_key=True, comment="created_at, updated_at or last_event_at"),
-    Column("archived", Integer, primary_key=True, autoincrement=False),
-    Column("status", Text, primary_key=True),
-    Column("day", Integer, primary_key=True, autoincrement=False, comment="counted from 1970 in UTC"),
-    Column("number", Integer, nullable=False, comment="conversations with this status whose time is on this day"),
+    Column("name", _TEXT, primary_key=True, comment="created_at, updated_at or last_event_at"),
+    Column("archived", _INTEGER, primary_key=True, autoincrement=False),
+    Column("status", _TEXT, primary_key=True),
+    Column("day", _INTEGER, primary_key=True, autoincrement=False, comment="counted from 1970 in UTC"),
+    Column("number", _INTEGER, nullable=False, comment="conversations with this status whose time is on this day"),
     sqlite_with_rowid=False,
 )
 
 log_block = Table(
     "log_block",
     metadata,
-    Column("conversation", Integer, ForeignKey("conversation.id", ondelete="CASCADE"), primary_key=True),
-    Column("block", Integer, primary_key=True, comment="256 numbers of the log; the first 1,024 have no blocks"),
-    Column("kind", Text, primary_key=True),
-    Column("source", Text, primary_key=True),
-    Column("tool", Text, primary_key=True, comment="empty: none"),
-    Column("events", Integer, nullable=False, comment="events of this kind in the block, readable or not"),
-    Column("unreadable", Integer, nullable=False, comment="how many of them are unreadable"),
+    Column("conversation", _INTEGER, ForeignKey("conversation.id", ondelete="CASCADE"), primary_key=True),
+    Column("block", _INTEGER, primary_key=True, comment="256 numbers of the log; the first 1,024 have no blocks"),
+    Column("kind", _TEXT, primary_key=True),
+    Column("source", _TEXT, primary_key=True),
+    Column("tool", _TEXT, primary_key=True, comment="empty: none"),
+    Column("events", _INTEGER, nullable=False, comment="events of this kind in the block, readable or not"),
+    Column("unreadable", _INTEGER, nullable=False, comment="how many of them are unreadable"),
     sqlite_with_rowid=False,
 )
 

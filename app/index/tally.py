@@ -11,12 +11,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, bindparam, func, literal_column, select
+from sqlalchemy import ColumnElement, Select, bindparam, func, literal_column, select, text
 
 from ..model.conversation import ConversationRow
 from . import filter_sql
 from .connections import ReadConnection, WriteConnection
-from .dialect import Sql, compiled
+from .dialect import Sql, compiled, paired
 from .filter_sql import bare, clauses
 from .tables import conversation, tally, tally_day
 
@@ -74,11 +74,13 @@ def _days_of(row: ConversationRow) -> list[_Day]:
     return [(column, row.archived, row.status, getattr(row, column) // DAY_US) for column in _TIMES]
 
 
-_ADD = Sql(
+_INSERT = (
     "INSERT INTO tally (facet, archived, value, number) VALUES (:facet, :archived, :value, :number)"
-    " ON CONFLICT (facet, archived, value) DO UPDATE SET number = tally.number + excluded.number",
-    {},
+    " ON CONFLICT (facet, archived, {}) DO UPDATE SET number = tally.number + excluded.number"
 )
+_ADD = paired(text(_INSERT.format("value")), text(_INSERT.format("md5(value)")))
+"""A value may be too long for a B-tree of PostgreSQL."""
+
 _DROP = Sql("DELETE FROM tally WHERE facet = :facet AND archived = :archived AND value = :value AND number = 0", {})
 _ADD_DAYS = Sql(
     "INSERT INTO tally_day (name, archived, status, day, number) VALUES (:name, :archived, :status, :day, :number)"
@@ -149,8 +151,8 @@ RECOUNT = (
 
 def _differences(counted: str, stored: str) -> str:
     return (
-        f"SELECT * FROM (SELECT * FROM ({counted}) EXCEPT {stored})"  # noqa: S608
-        f" UNION SELECT * FROM ({stored} EXCEPT SELECT * FROM ({counted}))"
+        f"SELECT * FROM (SELECT * FROM ({counted}) AS one EXCEPT {stored}) AS more"  # noqa: S608
+        f" UNION SELECT * FROM ({stored} EXCEPT SELECT * FROM ({counted}) AS one) AS fewer"
     )
 
 

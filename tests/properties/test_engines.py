@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from app import ConversationStore, Settings
 from app.model.facets import parse_facets
-from app.model.filters import ConversationFilter
+from app.model.filters import ConversationFilter, LookIn
 from app.model.hits import HitPage
 from app.model.page import SortOrder, View
 from app.model.periods import Period
@@ -47,6 +47,7 @@ TEXT_FILTERS: dict[str, Any] = {
     "title_contains": st.sampled_from(["fix", "%", "_d", "a", "\\", "École", "の", None]),
     "top_level": st.sampled_from([None, True]),
     "folded": st.booleans(),
+    "look_in": st.sampled_from(LookIn),
 }
 
 
@@ -123,6 +124,15 @@ def test_any_question_has_the_same_hits(both: Both, question: str, given_: dict[
 def test_pages_are_the_same_in_every_order(both: Both, order: SortOrder) -> None:
     for view in View:
         check(both, ConversationFilter(archived=None), order, view)
+
+
+def test_outlines_and_counts_of_events_are_the_same(both: Both) -> None:
+    [ids, _] = both.ask(lambda store: store.list_ids(ConversationFilter(archived=None)))
+    for one in ids:
+        outline, other = both.ask(lambda store, one=one: store.get_outline(one))
+        assert outline == other
+        number, other = both.ask(lambda store, one=one: store.count_events(one))
+        assert number == other
 
 
 @pytest.mark.parametrize("split", [None, "model", "workspace", "status"])

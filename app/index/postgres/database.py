@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from ...errors import IndexUnusable, StoreUnavailable
-from .. import engine
+from .. import engine, messages
 from ..connections import WriteConnection
 from ..dialect import Sql
 from ..engine import HeldLock, Identity, LockName, Note, ignore_note
@@ -40,9 +40,8 @@ _WORDLESS = Sql(
     " WHERE message_words.id IS NULL LIMIT 1",
     {},
 )
-_TEXTS = Sql("SELECT id, text FROM message WHERE id > :after ORDER BY id LIMIT 1000", {})
+_TEXTS = Sql("SELECT id, text, tool_text FROM message WHERE id > :after ORDER BY id LIMIT 1000", {})
 _CLEAR_WORDS = Sql("DELETE FROM message_words", {})
-_ADD_WORDS = Sql("INSERT INTO message_words (id, words) VALUES (:id, CAST(:words AS TSVECTOR))", {})
 _TOKEN = "store-id"  # noqa: S105 - a name of a file
 
 
@@ -180,13 +179,13 @@ class Index(engine.Index):
             if read_from is not None and read_from != self.opened:
                 raise IndexUnusable(f"the connection to the index {self.name} was lost during the request; try again")
             begun_at = time.monotonic()
-            self._note("lock_wait", begun_at - asked.at)
+            self.note("lock_wait", begun_at - asked.at)
             try:
                 with self._writer.transaction(patience_s=self._left_s(asked.at), durable=durable) as connection:
                     result = work(connection)
             except ERRORS as error:
                 raise explain(error, self.name) from error
-            self._note("commit", time.monotonic() - begun_at)
+            self.note("commit", time.monotonic() - begun_at)
             return result
 
     def try_lock(self, name: LockName) -> HeldLock | None:
@@ -222,8 +221,7 @@ class Index(engine.Index):
         connection.execute_many(_CLEAR_WORDS, [{}])
         after = -1
         while rows := connection.fetch_all(_TEXTS, {"after": after}):
-            words = [{"id": key, "words": connection.words_of(text)} for key, text in rows]
-            connection.execute_many(_ADD_WORDS, words)
+            messages.add_words(connection, rows)
             after = rows[-1][0]
 
     async def purge(self) -> bool:

@@ -43,5 +43,7 @@ store = Table(
     CheckConstraint("id = 1", name="single_row"),
 )
 
-OTHERWISE_INDEXED = frozenset({"ix_conversation_workspace", "ix_edit_path", "uq_edit_path"})
+OTHERWISE_INDEXED = frozenset(
+    {"ix_conversation_workspace", "ix_edit_path", "uq_edit_path", "uq_tally_value", "ix_tally_number"}
+)
 """The database indexes on texts that may be too long for a B-tree of PostgreSQL. The migration makes hash indexes."""

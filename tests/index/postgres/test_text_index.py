@@ -26,7 +26,7 @@ def test_places_beyond_the_limits_of_postgresql_are_left_out() -> None:
 
 def test_a_question_has_a_twin_for_postgresql() -> None:
     asked = parse_question('fix OR mend "the parser" -slow parseHTTP')
-    assert asked.tsquery == (
+    assert asked.tsquery_in() == (
         "(('fix') | ('mend')) & (('the' <-> 'parser')) & (('parsehttp':* | 'parse' <-> 'http':*)) & !('slow')"
     )
-    assert parse_question("  ").tsquery is None
+    assert parse_question("  ").tsquery_in() is None

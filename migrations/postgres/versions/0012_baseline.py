@@ -1,9 +1,9 @@
-"""All tables of an index in PostgreSQL, as SQLite's migrations up to 0010 make them.
+"""All tables of an index in PostgreSQL, as SQLite's migrations up to 0012 make them.
 
 Texts that may be long have a hash index, because PostgreSQL's B-trees take values up to 2.7 kB only. Parts of titles
 are found in an index of trigrams where the extension pg_trgm is installed or may be.
 
-Revision ID: 0010
+Revision ID: 0012
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import secrets
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0010"
+revision = "0012"
 down_revision = None
 branch_labels = None
 depends_on = None
@@ -98,6 +98,20 @@ CREATE TABLE sync_state (
     CONSTRAINT pk_sync_state PRIMARY KEY (id),
     CONSTRAINT ck_sync_state_single_row CHECK (id = 1)
 );
+CREATE TABLE tally (
+    facet TEXT COLLATE "C" NOT NULL,
+    archived BIGINT NOT NULL,
+    value TEXT COLLATE "C" NOT NULL,
+    number BIGINT NOT NULL
+);
+CREATE TABLE tally_day (
+    name TEXT COLLATE "C" NOT NULL,
+    archived BIGINT NOT NULL,
+    status TEXT COLLATE "C" NOT NULL,
+    day BIGINT NOT NULL,
+    number BIGINT NOT NULL,
+    CONSTRAINT pk_tally_day PRIMARY KEY (name, archived, status, day)
+);
 CREATE TABLE activity (
     conversation BIGINT NOT NULL,
     quarter BIGINT NOT NULL,
@@ -137,13 +151,31 @@ CREATE TABLE event (
     CONSTRAINT fk_event_conversation FOREIGN KEY(conversation)
         REFERENCES conversation (id) ON DELETE CASCADE
 );
-CREATE INDEX ix_event_errors ON event (conversation, kind) WHERE kind IN ('AgentErrorEvent', 'ConversationErrorEvent');
+CREATE INDEX ix_event_errors ON event (conversation, kind)
+    WHERE kind IN ('AgentErrorEvent', 'ConversationErrorEvent');
+CREATE INDEX ix_event_marks ON event (conversation, seq)
+    WHERE kind IN ('AgentErrorEvent', 'ConversationErrorEvent',
+    'Condensation', 'UserRejectObservation', 'HookExecutionEvent') OR unreadable IS NOT NULL;
+CREATE INDEX ix_event_turns ON event (conversation, seq) WHERE kind = 'MessageEvent' AND source = 'user';
+CREATE TABLE log_block (
+    conversation BIGINT NOT NULL,
+    block BIGINT NOT NULL,
+    kind TEXT COLLATE "C" NOT NULL,
+    source TEXT COLLATE "C" NOT NULL,
+    tool TEXT COLLATE "C" NOT NULL,
+    events BIGINT NOT NULL,
+    unreadable BIGINT NOT NULL,
+    CONSTRAINT pk_log_block PRIMARY KEY (conversation, block, kind, source, tool),
+    CONSTRAINT fk_log_block_conversation FOREIGN KEY(conversation)
+        REFERENCES conversation (id) ON DELETE CASCADE
+);
 CREATE TABLE message (
     id BIGINT NOT NULL,
     conversation BIGINT NOT NULL,
     seq BIGINT NOT NULL,
     event_id TEXT COLLATE "C" NOT NULL,
     text TEXT COLLATE "C" NOT NULL,
+    tool_text TEXT COLLATE "C" DEFAULT '' NOT NULL,
     CONSTRAINT pk_message PRIMARY KEY (id),
     CONSTRAINT fk_message_conversation FOREIGN KEY(conversation)
         REFERENCES conversation (id)
@@ -169,8 +201,7 @@ CREATE TABLE message_words (
     id BIGINT NOT NULL,
     words TSVECTOR NOT NULL,
     CONSTRAINT pk_message_words PRIMARY KEY (id),
-    CONSTRAINT fk_message_words_id FOREIGN KEY(id)
-        REFERENCES message (id)
+    CONSTRAINT fk_message_words_id FOREIGN KEY(id) REFERENCES message (id)
 );
 CREATE INDEX ix_message_words_words ON message_words USING gin (words);
 CREATE TABLE store (
@@ -187,8 +218,12 @@ CREATE TABLE turn (
 );
 CREATE UNIQUE INDEX uq_edit_path ON edit (conversation, seq, event_id, md5(path));
 CREATE INDEX ix_edit_path ON edit USING hash (path);
+CREATE UNIQUE INDEX uq_tally_value ON tally (facet, archived, md5(value));
+CREATE INDEX ix_tally_number ON tally (facet, archived, number);
 CREATE INDEX ix_conversation_workspace ON conversation USING hash (workspace);
 ALTER TABLE conversation SET (fillfactor = 80);
+ALTER TABLE tally SET (fillfactor = 80);
+ALTER TABLE tally_day SET (fillfactor = 80);
 ALTER TABLE conversation_info ALTER body SET STORAGE MAIN;
 ALTER TABLE conversation_info SET (toast_tuple_target = 8160, fillfactor = 80);
 ALTER TABLE turn SET (fillfactor = 10);
@@ -224,7 +259,7 @@ def _index_trigrams() -> None:
 
 def downgrade() -> None:
     for name in (
-        "message_words", "edit", "activity", "event", "message", "conversation_tag", "conversation_info",
-        "conversation", "deletion", "revision", "sync_state", "turn", "duty", "store",
+        "message_words", "log_block", "edit", "activity", "event", "message", "conversation_tag", "conversation_info",
+        "conversation", "deletion", "revision", "sync_state", "turn", "duty", "store", "tally", "tally_day",
     ):  # fmt: skip
         op.execute(sa.text(f"DROP TABLE {name}"))
