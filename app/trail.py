@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Mapping
 from contextvars import ContextVar
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
@@ -33,44 +34,57 @@ class Result(StrEnum):
     FAILED = "failed"
 
 
-_conversations: ContextVar[list[str] | None] = ContextVar("audited_conversations", default=None)
+@dataclass(slots=True)
+class _Mentioned:
+    ids: list[str] = field(default_factory=list)
+    dry_run: bool = False
+
+
+_mentioned: ContextVar[_Mentioned | None] = ContextVar("mentioned", default=None)
 
 
 def begin() -> None:
     """Begin a request or a command that has no conversations yet."""
-    _conversations.set([])
+    _mentioned.set(_Mentioned())
 
 
 def end() -> None:
     """End it."""
-    _conversations.set(None)
+    _mentioned.set(None)
 
 
 def is_begun() -> bool:
     """Whether this is a request or command that may get a line."""
-    return _conversations.get() is not None
+    return _mentioned.get() is not None
 
 
-def mention(ids: Iterable[str]) -> None:
-    """Add conversations that this request or command changes or exports, by ids with dashes."""
-    known = _conversations.get()
-    if known is not None:
-        known.extend(ids)
+def mention(ids: Iterable[str], *, dry_run: bool = False) -> None:
+    """Add conversations that this request or command changes or exports, by ids with dashes.
+
+    With `dry_run`, the line says that nothing was changed.
+    """
+    mentioned = _mentioned.get()
+    if mentioned is not None:
+        mentioned.ids.extend(ids)
+        mentioned.dry_run = dry_run
 
 
 def list_mentioned() -> list[str]:
     """Return the conversations that were mentioned."""
-    return list(dict.fromkeys(_conversations.get() or ()))
+    mentioned = _mentioned.get()
+    return [] if mentioned is None else list(dict.fromkeys(mentioned.ids))
 
 
 def write(act: Act, result: Result, *, method: str, route: str, status: int, ids: list[str], **who: object) -> None:
     """Write one line. `who` are fields about the client; a field that is None or "" is left out."""
+    mentioned = _mentioned.get()
     told: dict[str, Any] = {
         "audit": act.value,
         "result": result.value,
         "method": method,
         "route": route,
         "status": status,
+        **({"dry_run": True} if mentioned is not None and mentioned.dry_run else {}),
         **({"conversations": ids[:_IDS_MAX]} if ids else {}),
         **({"conversations_count": len(ids)} if len(ids) > _IDS_MAX else {}),
         **{name: value for name, value in who.items() if value not in (None, "")},

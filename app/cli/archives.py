@@ -235,10 +235,7 @@ def import_command(
                 on_clash=on_clash, new_ids=new_ids, dry_run=dry_run, on_progress=bar.show,
             )  # fmt: skip
 
-    plan = context.run(work, may_create=True)
-    if not dry_run:
-        trail.mention(dashed(one.target) for one in plan if one.action is Action.IMPORT)
-    _print_plan(plan, dry_run=dry_run, json=context.json)
+    _print_plan(context.run(work, may_create=True), dry_run=dry_run, json=context.json)
 
 
 def _print_plan(plan: list[PlannedImport], *, dry_run: bool, json: bool) -> None:

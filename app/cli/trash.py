@@ -133,7 +133,6 @@ def empty_command(
         before_us = (
             entries[-1].deleted_at_us + 1 if entries else 0
         )  # entries that are deleted during the question are kept
-        trail.mention(map(dashed, ids))
         with LateBar() as bar:
             ids = _empty(root, before_us, len(entries), bar)
     if context.json:
@@ -146,6 +145,7 @@ def _empty(root: Path, before_us: int, total: int, bar: LateBar) -> list[Convers
     removed = []
     for entry in empty_trash(root, before_us):
         removed.append(entry.id)
+        trail.mention([dashed(entry.id)])
         bar.show("removed", len(removed), total)
     return removed
 

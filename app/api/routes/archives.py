@@ -141,7 +141,8 @@ async def import_archive(
         )
         for one in plan
     ]
-    trail.mention(one.id for one in items)
+    if dry_run:
+        trail.mention([one.id for one in items], dry_run=True)
     return ImportAnswer(items=items, dry_run=dry_run, warning=find_warning(plan))
 
 

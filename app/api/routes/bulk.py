@@ -256,7 +256,7 @@ async def bulk_restore(store: WritableStore, request: BulkRestore) -> BulkAnswer
     else:
         since_us = to_us(request.deleted_at__gte) if request.deleted_at__gte else 0
         ids = [one.id for one in deleted.values() if one.deleted_at_us >= since_us]
-    trail.mention(map(dashed, ids))
+    trail.mention(map(dashed, ids), dry_run=request.dry_run)
     if request.dry_run:
         return await _each(store, ids, partial(store.require_restorable, deleted=deleted), dry_run=True)
     return await _each(store, ids, partial(store.restore, deleted=deleted))
@@ -267,7 +267,7 @@ async def select_conversations(
 ) -> list[ConversationId]:
     """Return the selected conversations, and mention them in the audit line."""
     ids = await _find_selected(store, request, for_good=for_good, for_reading=for_reading)
-    trail.mention(map(dashed, ids))
+    trail.mention(map(dashed, ids), dry_run=isinstance(request, Bulk) and request.dry_run)
     return ids
 
 

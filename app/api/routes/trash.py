@@ -11,6 +11,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Response
 from pydantic import BaseModel, ConfigDict, Field
 
+from ... import trail
 from ...files.trash import list_older
 from ...model.ids import ConversationId, dashed
 from ...model.times import format_us, to_us
@@ -74,9 +75,15 @@ async def empty_trash(store: WritableStore, request: EmptyTrash | None = None) -
     before_us = to_us(asked.deleted_at__lt) if asked.deleted_at__lt else time.time_ns() // 1000
     if asked.dry_run:
         entries = await asyncio.to_thread(list_older, store.reader.root, before_us)
-        return EmptiedTrash(ids=[dashed(one.id) for one in entries], dry_run=True)
+        ids = [dashed(one.id) for one in entries]
+        trail.mention(ids, dry_run=True)
+        return EmptiedTrash(ids=ids, dry_run=True)
+    emptied = EmptiedTrash(ids=[])
     async with aclosing(store.empty_trash(before_us)) as removed:
-        return EmptiedTrash(ids=[dashed(one.id) async for one in removed])
+        async for one in removed:
+            emptied.ids.append(dashed(one.id))
+            trail.mention([dashed(one.id)])
+    return emptied
 
 
 @router.delete("/api/trash", responses={500: {"model": ErrorBody}})

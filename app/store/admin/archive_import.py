@@ -14,6 +14,7 @@ from itertools import chain, islice, product, repeat
 from pathlib import Path
 from uuid import UUID, uuid5
 
+from ... import trail
 from ...errors import ArchiveRefused, ConversationExists, StoreUnavailable, WriteFailed
 from ...files import layout, staging
 from ...files.archive.export_reader import read_files
@@ -268,6 +269,7 @@ async def _carry_out(
             await asyncio.to_thread(_publish_batch, store.reader.root, staged, batch)
         finally:  # after an error, ingest the conversations that were published before it
             published = [one for one in batch if one.action is Action.IMPORT]
+            trail.mention([dashed(one.target) for one in published])
             ingested = await store.backlog.upsert_rows([ConversationDir(one.target, one.target) for one in published])
             for one in published:
                 one.warning = ingested.warning

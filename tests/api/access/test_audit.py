@@ -76,6 +76,28 @@ async def test_each_write_and_export_has_one_line(client: httpx.AsyncClient, cap
     assert FULL not in caplog.text
 
 
+async def test_what_empties_the_trash_or_imports_names_the_conversations(
+    client: httpx.AsyncClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    archive = (await client.get(f"{ONE}/export")).content
+    await client.delete(ONE)
+    await client.post("/api/trash/empty", json={"dry_run": True})
+    await client.post("/api/trash/empty")
+    await client.post("/api/conversations/import?dry_run=true", content=archive)
+    await client.post("/api/conversations/import", content=archive)
+    await client.post("/api/conversations/import", content=archive)  # changes nothing
+    await client.post("/api/conversations/bulk/delete", json={"ids": [make_id(1)], "dry_run": True})
+    lines = [(line["route"], line.get("dry_run"), line.get("conversations")) for line in trail(caplog)[2:]]
+    assert lines == [
+        ("/api/trash/empty", True, [ID]),
+        ("/api/trash/empty", None, [ID]),
+        ("/api/conversations/import", True, [ID]),
+        ("/api/conversations/import", None, [ID]),
+        ("/api/conversations/import", None, None),
+        ("/api/conversations/bulk/delete", True, [ID]),
+    ]
+
+
 async def test_a_refused_key_has_a_line_and_a_flood_of_them_has_few(
     client: httpx.AsyncClient, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
