@@ -39,6 +39,17 @@ def test_an_address_signs_in_once_and_leaves_no_code_behind(browser: Browser, se
         context.close()
 
 
+def test_an_address_signs_in_where_the_form_is_open(browser: Browser, served_store: tuple[str, Path]) -> None:
+    url, root = served_store
+    page = browser.new_context().new_page()
+    page.goto(url)
+    page.wait_for_selector("#sign-in-form")
+    page.goto(f"{url}/#login={make_code(root / '.convstore')}")  # nothing but what is behind # differs
+    page.wait_for_selector(".rows")
+    assert "login" not in page.url
+    page.context.close()
+
+
 def test_the_key_signs_in_and_signing_out_forgets(browser: Browser, served_store: tuple[str, Path]) -> None:
     context = browser.new_context()
     page = context.new_page()

@@ -54,11 +54,16 @@ function ask() {
 $('#sign-out').addEventListener('click', async () => { await signOut(); ask(); });
 onSignedOut(ask);
 
-const code = /^#login=([\w-]+)$/.exec(location.hash);
-if (code) {
+// Sign in with the code of the address, which leaves the address at once. Resolves to whether there was one.
+async function spendCode() {
+  const code = /^#login=([\w-]+)$/.exec(location.hash);
+  if (!code) return false;
   history.replaceState(null, '', location.pathname + location.search);
   const error = await signIn({ code: code[1] });
   if (error) notice(error, 'bad');
+  return !error;
 }
+await spendCode();
+addEventListener('hashchange', async () => { if (await spendCode()) location.reload(); }); // pasted into this tab
 if (signedIn()) await start();
 else ask();

@@ -4,7 +4,6 @@ import { ask } from './session.js';
 
 export async function start() {
   document.title = 'Compare · convstore';
-  document.body.classList.add('wide');
   try {
     await whileLoading(async () => swap(await (await untilAnswered(() => ask(`/ui/compare${location.search}`))).text()));
   } catch (error) {

@@ -196,7 +196,9 @@ async function jump(seq, { focus = false } = {}) {
   if (target.hidden) showGroup(target.dataset.group);
   setCurrent(target);
   if (focus) target.focus({ preventScroll: true });
-  target.scrollIntoView({ block: 'start', behavior: 'instant' });
+  const isFirst = target === nearest(0) && $('#log > .space').offsetHeight === 0;
+  if (isFirst) scrollTo({ top: 0, behavior: 'instant' }); // with the title
+  else target.scrollIntoView({ block: 'start', behavior: 'instant' });
   onScroll();
 }
 

@@ -15,7 +15,6 @@ const load = async () => {
 
 export async function start() {
   document.title = 'Overview · convstore';
-  document.body.classList.add('wide');
   addEventListener('popstate', load);
   document.addEventListener('click', (event) => {
     const button = event.target.closest('[data-days], [data-doctor]');

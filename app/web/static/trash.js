@@ -12,7 +12,6 @@ const load = async (offset = 0) => {
 
 export async function start() {
   document.title = 'Trash · convstore';
-  document.body.classList.add('wide');
   document.addEventListener('click', async (event) => {
     const button = event.target.closest('[data-restore], [data-remove], [data-offset]');
     if (!button) return;
