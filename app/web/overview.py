@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import defaultdict
 from collections.abc import Callable
@@ -133,7 +134,9 @@ def _make_chart(points: list[Point]) -> Chart | None:
         day = costs.get(point.begin.date())
         if day is not None:
             day[point.split if point.split in shown else _OTHERS] += point.amount.cost or 0.0
-    most = max(sum(day.values()) for day in costs.values()) or 1.0
+    grid = _make_grid(max(sum(day.values()) for day in costs.values()) or 1.0)
+    most = grid[-1]
+    places = 0 if grid[1] >= 1 else max(2, -math.floor(math.log10(grid[1])))
     width = 686 / len(days)
     bars = []
     for place, (date_, day) in enumerate(costs.items()):
@@ -156,7 +159,7 @@ def _make_chart(points: list[Point]) -> Chart | None:
     step = max(1, len(days) // 5)
     return Chart(
         bars,
-        [(f"{186 - 170 * part:.1f}", f"${most * part:,.2f}") for part in (0, 0.5, 1)],
+        [(f"{186 - 170 * cost / most:.1f}", f"${cost:,.{places}f}") for cost in grid],
         [
             (f"{36 + (place + 0.5) * width:.1f}", f"{days[place]:%b} {days[place].day}")
             for place in range(0, len(days), step)
@@ -165,6 +168,13 @@ def _make_chart(points: list[Point]) -> Chart | None:
         sum(sum(day.values()) for day in costs.values()) / len(days),
         [(f"{day:%Y-%m-%d}", list(values.values())) for day, values in costs.items() if any(values.values())],
     )
+
+
+def _make_grid(most: float) -> list[float]:
+    """Return round numbers from 0 to at least `most`, at the same distance: 0, 10, 20, 30 for 27."""
+    power = 10.0 ** math.floor(math.log10(most / 3))
+    step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= most / 3)
+    return [step * number for number in range(math.ceil(most / step) + 1)]
 
 
 def _cells(counted: dict[tuple[int, int], int]) -> list[dict[str, Any]]:

@@ -28,6 +28,7 @@ _LIST = "/ui/list"
 _NUMBER = 10**9 + 1
 _YEAR_S = 365 * 86_400
 _KEYS = 200
+_TALK_KEYS = ["j", "k", "Shift+J", "Shift+K", "v"]
 _APPENDS = 10
 _TAILED, _TAILED_QUICK = 3600, 200
 _BURST = 20
@@ -217,7 +218,7 @@ def _measure_keys(servers: Sequence[Server], tabs: Sequence[Page], long_ones: Se
     slowest, longest = {}, {}
     for size, _, tab, uuid in zip(("small", "large"), servers, tabs, long_ones, strict=True):
         slow, long = [], []
-        for path, wanted, keys in (("/", _ROWS, "jk"), (f"/c/{uuid}" if uuid else "/", "main", "jkJKv")):
+        for path, wanted, keys in (("/", _ROWS, ["j", "k"]), (f"/c/{uuid}" if uuid else "/", "main", _TALK_KEYS)):
             _shown(tab, path, wanted)
             tab.evaluate("() => { window.__longest = 0; window.__slowest = 0; }")
             for number in range(_KEYS // 2):

@@ -235,10 +235,11 @@ def test_odd_events_are_shown_with_the_reason_or_their_fields(site: Site) -> Non
 
 def test_a_deletion_ends_what_the_page_still_reads_of_the_conversation(site: Site) -> None:
     held: list[Route] = []
-    add(site, 472, meta={"title": "Deleted while it is read"})
+    add(site, 472, meta={"title": "Deleted while it is read"}, events=200)
     site.page.route("**/ui/c/*/events?*", lambda route, _: held.append(route))
+    site.page.wait_for_selector(".ev.cur")
     with site.page.expect_request("**/ui/c/*/events?*"):
-        site.page.reload()
+        site.page.keyboard.press("Home")
     site.page.keyboard.press("#")
     expect(site.page.locator("#notice")).to_contain_text("Moved to the trash.")
     for route in held:

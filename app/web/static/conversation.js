@@ -90,6 +90,15 @@ function readOutline() {
   marked = $('.outline nav [aria-current]');
 }
 
+// Show a new head. The bar of find stays as it is: who types in it must not press keys of the page.
+function renewTalk(html) {
+  const bar = $('#findbar');
+  const focused = bar.contains(document.activeElement) && document.activeElement;
+  swap(html);
+  $('#findbar').replaceWith(bar);
+  if (focused) focused.focus({ preventScroll: true });
+}
+
 // Show everything, or only what was said; the address keeps it, and the place stays.
 async function setSaid(on, here = current) {
   const query = new URLSearchParams(location.search);
@@ -97,7 +106,7 @@ async function setSaid(on, here = current) {
   else query.delete('view');
   history.replaceState(null, '', `${location.pathname}${query.size ? `?${query}` : ''}${location.hash}`);
   const to = here < 0 ? last : here;
-  try { swap(await (await ask(headPath(to))).text()); } catch (error) { notice(error.message, 'bad'); return; }
+  try { renewTalk(await (await ask(headPath(to))).text()); } catch (error) { notice(error.message, 'bad'); return; }
   prepareAll();
   showLive(liveState);
   await jump(to);
@@ -276,6 +285,13 @@ function showLive(state) {
   $('span', place).textContent = state === 'gone' ? '' : state === 'lost' ? 'trying again' : unseen && !following ? `${unseen} new` : following ? 'following' : 'jump to the end';
 }
 
+async function toStart() {
+  if (isEmpty() || !(await reach(0))) return;
+  setCurrent(nearest(0));
+  scrollTo({ top: 0, behavior: 'instant' });
+  onScroll();
+}
+
 async function toEnd() {
   if (isEmpty() || !(await reach(last))) return;
   scrollTo({ top: document.documentElement.scrollHeight, behavior: 'instant' });
@@ -416,7 +432,7 @@ async function patch(change, text, back = null) {
   notice(text, '', undo && { label: 'Undo', run: undo });
   const kept = scrollY;
   const log = $('#log');
-  swap(await (await ask(headPath())).text());
+  renewTalk(await (await ask(headPath())).text());
   $('#log').replaceWith(log);
   $('.talk').classList.toggle('only-said', isSaid());
   readOutline();
@@ -542,7 +558,7 @@ export const keys = {
   p: ['Previous error', () => toLine(errors(), -1)],
   Enter: ['Open or fold', () => { const details = $('.ev.cur details'); if (details) details.open = !details.open; }],
   f: ['Follow', toEnd],
-  Home: ['Go to the first event', () => jump(0)],
+  Home: ['Go to the first event', toStart],
   End: ['Go to the end', toEnd],
   v: ['Show only what was said, or everything', () => setSaid(!isSaid())],
   '[': ['Previous conversation of the list', () => toNeighbour(-1)],

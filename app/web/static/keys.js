@@ -14,6 +14,7 @@ const everywhere = {
   '?': ['Show the keys', () => $('#keys').showModal()],
 };
 const spelled = { '?': 'Shift+?', '#': 'Shift+#', J: 'Shift+J', K: 'Shift+K' };
+const anyShift = ['?', '#']; // some keyboards have them without Shift; a J without Shift is a j
 
 // `keys`: {key: [what it does, function]}, those of one page.
 export function startKeys(keys) {
@@ -27,7 +28,7 @@ export function startKeys(keys) {
       run(event);
     };
     handlers[spelled[key] ?? key] = handler;
-    if (key.length === 1 && spelled[key]) handlers[key] = handler;
+    if (anyShift.includes(key)) handlers[key] = handler;
   }
   tinykeys(window, handlers);
   $('#keylist').replaceChildren(...Object.entries(all).flatMap(([key, [what]]) => {
