@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import orjson
@@ -35,10 +36,13 @@ def redact_file(name: str, raw: bytes) -> bytes:
     if not raw:
         return raw
     base = name.rsplit("/", 1)[-1].lower()
-    left_open = next((fields for whole, fields in _WHOLE.items() if whole in base), None)
-    if left_open is not None:
-        return _masked(raw, lambda value: _mask_fields(value, left_open))
-    if not any(trace in raw for trace in _TRACES):
+    for whole, left_open in _WHOLE.items():
+        if whole in base:
+            return _masked(raw, partial(_mask_fields, left_open=left_open))
+    for trace in _TRACES:
+        if trace in raw:
+            break
+    else:
         return raw
     if ".jsonl" in base:
         return b"".join(_masked(line, _mask_event) if line.strip() else line for line in raw.splitlines(keepends=True))

@@ -19,6 +19,7 @@ _SPECIAL = re.compile(r"([\\`*_{}\[\]<>#|])")
 _TICKS = re.compile(r"`+")
 _LINE_END = re.compile(r"\r\n|[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]")
 """What ends a line for `str.splitlines`, which would make a million lines of a large text."""
+_SPLIT_MAX = 100_000
 _LINES_MAX = 200
 
 
@@ -78,14 +79,22 @@ def _inline(text: str) -> str:
 
 def _fenced(text: str) -> str:
     """Return text in a fence that is longer than any fence inside it. Only the first lines are kept."""
-    text = text.rstrip()
-    cut = next(islice(_LINE_END.finditer(text), _LINES_MAX - 1, None), None)
-    lines = (text if cut is None else text[: cut.start()]).splitlines()
-    if cut is not None:
-        lines.append(f"… {text.count(chr(10), cut.end()) + 1} more lines")
-    longest = max((len(ticks) for line in lines for ticks in _TICKS.findall(line)), default=0)
+    lines, more = _first_lines(text.rstrip())
+    if more:
+        lines.append(f"… {more} more lines")
+    kept = "\n".join(lines)
+    longest = max(map(len, _TICKS.findall(kept)), default=0) if "`" in kept else 0
     fence = "`" * max(3, longest + 1)
-    return "\n".join([fence, *lines, fence, "", ""])
+    return f"{fence}\n{kept}\n{fence}\n\n"
+
+
+def _first_lines(text: str) -> tuple[list[str], int]:
+    """Return the first lines, and the number of the others."""
+    cut = next(islice(_LINE_END.finditer(text), _LINES_MAX - 1, None), None) if len(text) > _SPLIT_MAX else None
+    if cut is not None:
+        return text[: cut.start()].splitlines(), text.count("\n", cut.end()) + 1
+    lines = text.splitlines()
+    return lines[:_LINES_MAX], max(len(lines) - _LINES_MAX, 0)
 
 
 _FIELD_MAX = 2000

@@ -24,7 +24,7 @@ from typing import NamedTuple
 import httpx
 
 from tests.builders import make_conversation, make_event, write_event
-from tests.soak.load import Client
+from tests.soak.load import LONG, Client
 
 CLIENTS = 6
 CONVERSATIONS = 300
@@ -232,6 +232,7 @@ def _wrong_at_the_end(root: Path, clients: list[Client], outside: list[_Outside]
     """Hold the directory and the index to what was acknowledged, once everything has ended."""
     wrong = []
     promised = {one.replace("-", ""): events for client in clients for one, events in client.acknowledged.items()}
+    promised[LONG] = [event for client in clients for event in client.appended_to_long]
     for line in (line for program in outside for line in program.said):
         conversation_id, *rest = line.split(maxsplit=2)
         if conversation_id != "!":

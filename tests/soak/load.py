@@ -38,6 +38,7 @@ class Client:
 
     def __init__(self, url: str, key: str, seed: int) -> None:
         self.acknowledged: dict[str, list[str]] = {}
+        self.appended_to_long: list[str] = []
         self.counted: Counter[str] = Counter()
         self.wrong: list[str] = []
         self._random = random.Random(seed)  # noqa: S311
@@ -49,7 +50,14 @@ class Client:
         """Ask until told to stop. A connection may break if the server was down meanwhile, see `_Server.changes`."""
         acts = [self._list, self._count, self._look, self._append, self._append, self._rename, self._create]
         acts += [self._delete, self._restore, self._fork, self._changes, self._metrics, self._export]
-        acts += [self._facets, self._tag_many, self._read_the_long_one, self._leave_the_large_one]
+        acts += [
+            self._facets,
+            self._tag_many,
+            self._archive_many,
+            self._read_the_long_one,
+            self._append_to_the_long_one,
+        ]
+        acts += [self._leave_the_large_one, self._read_the_page]
         while not stop.is_set():
             act = self._random.choice(acts)
             before = count_changes()
@@ -170,6 +178,25 @@ class Client:
                 "POST", "/api/conversations/bulk/tag", json={"ids": ids, "set": {"round": str(self._random.random())}}
             )
 
+    def _archive_many(self) -> None:
+        if self.acknowledged:
+            archived = self._random.random() < 0.5
+            self._ask(
+                "POST", "/api/conversations/bulk/archive", json={"ids": [*self.acknowledged], "archived": archived}
+            )
+
+    def _append_to_the_long_one(self) -> None:
+        event = make_event(0, id=str(uuid.uuid4()))
+        if self._ask("POST", f"/api/conversations/{LONG}/events/batch", json={"events": [event]}) is not None:
+            self.appended_to_long.append(event["id"])
+
+    def _read_the_page(self) -> None:
+        """Read parts of the page: sections of large events and of a long conversation, and the inside of an event."""
+        self._ask("GET", f"/ui/c/{LARGE}/events", params={"from": self._random.randrange(6)})
+        self._ask("GET", f"/ui/c/{LONG}/events", params={"from": 50 * self._random.randrange(100)})
+        event = make_event(self._random.randrange(1, 6))
+        self._ask("GET", f"/ui/c/{LARGE}/body/{event['id']}", params={"whole": True})
+
     def _read_the_long_one(self) -> None:
         place = self._random.randrange(5000)
         self._ask("GET", f"/api/conversations/{LONG}/events/window", params={"around": place})
@@ -179,7 +206,9 @@ class Client:
 
     def _leave_the_large_one(self) -> None:
         """Begin to read large events, and go away."""
-        way = self._random.choice(["events/stream", "events/search", "export?format=jsonl"])
+        way = self._random.choice(
+            ["events/stream", "events/search", *(f"export?format={kind}" for kind in ("jsonl", "zip", "html"))]
+        )
         with self._http.stream("GET", f"/api/conversations/{LARGE}/{way}") as answer:
             self.counted["requests"] += 1
             if answer.status_code in _IN_ORDER:
