@@ -10,7 +10,7 @@ from collections.abc import AsyncGenerator
 import pytest
 from starlette.types import Message
 
-from app.api.streamed import EventStream, StreamedResponse, run_until_one_ends, sent_event
+from app.api.streamed import EventStream, StreamedResponse, put_aside, run_until_one_ends, sent_event
 
 
 class _Held:
@@ -95,3 +95,20 @@ async def test_the_first_error_ends_all() -> None:
 
     with pytest.raises(ValueError, match="an error"):
         await run_until_one_ends(wait(), fail())
+
+
+@pytest.mark.parametrize("size", [0, 10, 3_000_000])
+async def test_an_answer_put_aside_has_all_its_bytes_and_their_number(size: int) -> None:
+    sent: list[Message] = []
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    body = b"x" * size
+    answer = put_aside([body[:5], body[5:]], "text/html", {"Cache-Control": "private"})
+    await answer({"type": "http"}, _never, send)
+    headers = dict(sent[0]["headers"])
+    assert (headers[b"content-length"], headers[b"cache-control"]) == (str(size).encode(), b"private")
+    assert headers[b"content-type"].startswith(b"text/html")
+    assert b"".join(message["body"] for message in sent[1:]) == body
+    assert isinstance(answer, StreamedResponse) == (size > 1 << 20)

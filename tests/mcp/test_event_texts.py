@@ -67,3 +67,12 @@ def test_what_remains_of_a_cut_text_is_quoted_in_each_line(longest: int) -> None
     cut = cut_middle(quoted, longest)
     assert all(line.startswith(">") for line in cut.splitlines())
     assert len(cut) <= max(longest, 20)
+
+
+def test_of_a_very_long_text_the_ends_are_quoted_and_the_whole_length_is_told() -> None:
+    text = f"begin{'x' * 1_000_000}end"
+    shown = show_events([raw(0, make_message_event(0, text))], 0, 40_000, UTC)
+    [item] = shown.items
+    assert shown.cut == [0]
+    assert "of 1,000,018 characters left out" in item  # with the speaker, and the mark before each of the two lines
+    assert ("> begin" in item, item.endswith("xend")) == (True, True)

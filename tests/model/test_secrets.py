@@ -4,8 +4,11 @@ import copy
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from app.model.secrets import MASK, mask_secrets, mask_shown
+from app.model import secrets
+from app.model.secrets import MASK, mask_secrets, mask_shown, mask_text
 
 TOKEN = f"gAAAA{'b' * 40}="
 
@@ -166,3 +169,10 @@ def test_values_of_credentials_in_command_lines_are_masked(given: object, shown:
 def test_text_that_is_no_command_line_is_left_alone() -> None:
     value = {"skills": ["--token", "x", "password: y"], "note": "--token x", "arguments": {"text": "--token x"}}
     assert mask_shown(copy.deepcopy(value)) == value
+
+
+@settings(deadline=None)
+@given(st.lists(st.sampled_from(["gAAAA", "gAAAAA", "x" * 20, "==", "/", "+", " ", "é", "g", "A", "-_"]), max_size=12))
+def test_tokens_are_found_as_by_the_pattern_alone(parts: list[str]) -> None:
+    text = "".join(parts)
+    assert mask_text(text) == secrets._FERNET_TOKEN.sub(MASK, text)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import base64
+import gc
 import hashlib
 import re
+import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,7 +17,15 @@ from app.files.archive import export_reader
 from app.model.ids import ConversationId
 from app.web.event_blocks import PAIR_DISTANCE
 from app.web.html_export import HtmlEncoder
-from tests.builders import make_conversation, make_event, make_id, make_message_event, make_meta, make_state
+from tests.builders import (
+    make_conversation,
+    make_event,
+    make_id,
+    make_message_event,
+    make_meta,
+    make_state,
+    write_event,
+)
 from tests.web.logs import EVERY_KIND
 
 HOSTILE = '"><script>alert(1)</script><img src=x onerror=alert(2)></style>'
@@ -78,6 +88,37 @@ def test_a_long_log_is_rendered_in_sections_and_pairs_over_their_ends(root: Path
     assert sorted(shown(html)) == list(range(330))
     assert html.count("came later") == 1
     assert f'class="folded" id="e{late}"' in html
+
+
+def test_the_result_of_a_large_action_is_shown(root: Path) -> None:
+    action = make_event(
+        0, kind="ActionEvent", source="agent", tool_name="terminal", thought=[], llm_message=None,
+        action={"kind": "TerminalAction", "command": "x" * 5_000_000},
+    )  # fmt: skip
+    seen = {"kind": "TerminalObservation", "content": [{"type": "text", "text": "its result"}], "exit_code": 0}
+    result = make_event(1, kind="ObservationEvent", source="environment", action_id=action["id"], observation=seen)
+    make_conversation(root, events=[action, result, make_message_event(2)])
+    html = exported(root, 1)
+    assert sorted(shown(html)) == [0, 1, 2]
+    assert html.count("its result") >= 1
+
+
+@pytest.mark.long
+def test_large_events_are_not_kept_until_the_end(root: Path) -> None:
+    directory = make_conversation(root, events=1)
+    for number in range(1, 30):
+        write_event(directory, number, make_message_event(number, "x" * 3_000_000))
+    encoder = HtmlEncoder()
+    gc.disable()  # what is in a cycle of references would be kept
+    tracemalloc.start()
+    try:
+        for _ in encoder.add(ConversationId(make_id(1)), export_reader.read_files(root, make_id(1))):
+            pass
+        most = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+        gc.enable()
+    assert most < 60_000_000
 
 
 def test_the_file_allows_no_script_and_only_its_own_style(root: Path) -> None:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from app.web.markup import (
     DIFF_LINES_MAX,
+    DIFF_MAX,
     TREE_NODES_MAX,
     TREE_TEXT_MAX,
     CodeLines,
@@ -69,6 +70,20 @@ def test_a_remote_image_is_a_link() -> None:
 def test_colours_of_a_terminal_are_classes() -> None:
     assert terminal("\x1b[1;31mFAILED\x1b[0m ok") == '<span class="bold t-red">FAILED</span> ok'
     assert terminal("a\x1b]0;title\x07b\x1b[2Kc") == "abc"
+
+
+def test_a_colour_lasts_to_the_next_line_and_a_line_may_be_written_over() -> None:
+    assert terminal("\x1b[31ma\nb\x1b[0m\nc") == '<span class="t-red">a</span>\n<span class="t-red">b</span>\nc'
+    assert terminal("10 %\r20 %\nplain <b>") == "20 %\nplain &lt;b&gt;"
+
+
+def test_of_a_very_long_file_the_beginning_is_compared() -> None:
+    old = "line\n" * (DIFF_MAX // 5)
+    found = diff(old + "more", f"{old}others", "a.txt")
+    assert (found.added, found.removed) == count_changes(old + "more", f"{old}others") == (0, 0)
+    assert [line.html for line in found.lines] == [
+        "only the first 1,000,000 characters are compared; the raw event has all"
+    ]
 
 
 def test_the_last_lines_of_an_output() -> None:

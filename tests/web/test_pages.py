@@ -217,6 +217,27 @@ async def test_events_of_many_bytes_come_in_parts_and_shortened(client: httpx.As
     assert seen == ["0", "1", "2", "3", "4"]
 
 
+async def test_a_large_result_is_shown_once_with_its_action_in_another_part(
+    client: httpx.AsyncClient, root: Path
+) -> None:
+    action = make_event(
+        0, kind="ActionEvent", source="agent", tool_name="terminal", thought=[], llm_message=None,
+        action={"kind": "TerminalAction", "command": "x" * 3_000_000},
+    )  # fmt: skip
+    seen = {"kind": "TerminalObservation", "content": [{"type": "text", "text": "y" * 3_000_000}], "exit_code": 7}
+    result = make_event(2, kind="ObservationEvent", source="environment", action_id=action["id"], observation=seen)
+    make_conversation(root, 3, events=[action, make_message_event(1), result, make_message_event(3)])
+    first = await text(client, f"/ui/c/{make_id(3)}/events?from=0")
+    rest = re.search(r'data-rest="(\d+)"', first)
+    assert rest is not None
+    second = await text(client, f"/ui/c/{make_id(3)}/events?from={rest[1]}")
+    found = [re.findall(r'<article class="ev" id="e(\d+)"', html) for html in (first, second)]
+    assert found == [["0", "1"], ["3"]]
+    assert 'data-with="2"' in first
+    assert "exit 7" in first
+    assert 'class="folded" id="e2"' in second
+
+
 @pytest.mark.parametrize("value", [1, "x", [1], {"a": 1}, True, [None], "a\x00b", [{"type": "image", "image_urls": 5}]])
 async def test_fields_of_odd_types_are_shown(client: httpx.AsyncClient, root: Path, value: object) -> None:
     kinds = {event["kind"]: event for event in EVERY_KIND}

@@ -229,14 +229,14 @@ def test_everything_at_once_keeps_little_in_memory(server: ServerProcess, idle: 
     unread += [(f"/sockets/session/{MANY}?after_seq=-1", SOCKET_HEADERS), (f"{api}/events/search", ())]
     unread += [(f"{api}/export?format={kind}", ()) for kind in ("zip", "jsonl", "markdown", "html")]
     sections = [f"{page}/events?from={number}&limit={50 - number % 50}" for number in range(_LARGE)]
-    bodies = [f"{page}/body/{make_event(number)['id']}?whole=true" for number in range(_LARGE)]
+    bodies = [f"{page}/body/{make_event(number)['id']}?whole=true" for number in range(12)]
     with Watch(server, idle):
         behind = [server.open_request("GET", path, *headers) for path, headers in unread for _ in range(10)]
         with (
             reading(server, f"{api}/events/search"),
             reading(server, *sections),
             reading(server, *bodies),
-            reading(server, f"{api}/export?format=html", f"{api}/export?format=markdown"),
+            reading(server, f"{api}/export?format=html"),
         ):
             pass
         for one in behind:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Iterator
 from datetime import UTC
 from pathlib import Path
 
@@ -11,10 +12,11 @@ import pytest
 
 from app.errors import EventNotFound
 from app.files.log import event_log
+from app.files.log.event_log import RawEvent
 from app.files.metadata_reader import Reader
 from app.model.filters import EventFilter
 from app.model.ids import ConversationId, EventName
-from app.store.read.large_events import LargeEvents
+from app.store.read.large_events import LargeEvents, Turn
 from tests.builders import make_conversation, make_event, make_id, write_event
 from tests.conftest import StoreOpener
 
@@ -83,6 +85,35 @@ async def test_one_whole_event_is_in_memory_at_a_time(root: Path, file: Path, la
 
     await asyncio.gather(*(hold() for _ in range(8)))
     assert most == 1
+
+
+async def test_one_work_on_large_events_runs_at_a_time(
+    root: Path, file: Path, large_events: LargeEvents, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.store.read.large_events._SMALL_BYTES", SIZE - 1)
+    inside = most = 0
+
+    def work(events: Iterator[RawEvent]) -> int:
+        nonlocal inside, most
+        inside += 1
+        most = max(most, inside)
+        size = len(next(events).raw)
+        time.sleep(0.01)
+        inside -= 1
+        return size
+
+    sizes = await asyncio.gather(*(large_events.work_on(Reader(root, UTC), ONE, [name()], work) for _ in range(8)))
+    assert (most, sizes) == (1, [file.stat().st_size] * 8)
+
+
+async def test_work_on_small_events_waits_for_no_turn(root: Path, file: Path, large_events: LargeEvents) -> None:
+    turn = Turn()
+    turn.take()
+    try:
+        got = await large_events.work_on(Reader(root, UTC), ONE, [name()], lambda events: next(events).raw)
+    finally:
+        turn.end()
+    assert got == file.read_bytes()
 
 
 async def test_pages_followers_and_the_text_filter_have_large_events_too(
