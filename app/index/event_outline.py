@@ -111,19 +111,21 @@ _KINDS = Sql(
     {},
 )
 _EDIT_TOOLS = ", ".join(f"'{tool}'" for tool in _EDITS)
+_CATEGORIES = (
+    "{0}(CASE WHEN kind = 'MessageEvent' AND source = 'user' THEN {1} ELSE 0 END) AS turns,"
+    f" {{0}}(CASE WHEN kind = 'ActionEvent' AND tool IN ({_EDIT_TOOLS}) THEN {{1}} ELSE 0 END) AS edits,"
+    f" {{0}}(CASE WHEN kind IN ({_ERRORS}) THEN {{1}} ELSE {{2}} END) AS errors, {{0}}({{1}}) AS events"
+)
+_OF_ROWS = _CATEGORIES.format("", 1, "CASE WHEN unreadable IS NOT NULL THEN 1 ELSE 0 END")
 _BINS_TEXT = f"""
-    SELECT seq * {BINS} / :length AS number,
-        sum(CASE WHEN kind = 'MessageEvent' AND source = 'user' THEN events ELSE 0 END),
-        sum(CASE WHEN kind = 'ActionEvent' AND tool IN ({_EDIT_TOOLS}) THEN events ELSE 0 END),
-        sum(CASE WHEN kind IN ({_ERRORS}) THEN events ELSE unreadable END),
-        sum(events)
-    FROM (
-        {_ROWS}
+    SELECT seq * {BINS} / :length AS number, sum(turns), sum(edits), sum(errors), sum(events) FROM (
+        SELECT seq, {_OF_ROWS} FROM event WHERE conversation = {_KEY} AND seq < {log_blocks.ROWS_READ}
         UNION ALL
-        {_BLOCKS} AND block NOT IN (SELECT value FROM {{divided}} AS parts)
+        SELECT block * {log_blocks.BLOCK} AS seq, {_CATEGORIES.format("sum", "events", "unreadable")}
+        FROM log_block WHERE conversation = {_KEY} AND block NOT IN (SELECT value FROM {{divided}} AS parts)
+        GROUP BY block
         UNION ALL
-        SELECT seq, kind, source, coalesce(tool, ''), 1, CASE WHEN unreadable IS NOT NULL THEN 1 ELSE 0 END
-        FROM {{divided}} AS one{{cross}} JOIN event ON event.conversation = {_KEY}
+        SELECT seq, {_OF_ROWS} FROM {{divided}} AS one{{cross}} JOIN event ON event.conversation = {_KEY}
         AND event.seq >= one.value * {log_blocks.BLOCK} AND event.seq < (one.value + 1) * {log_blocks.BLOCK}
     ) AS whole GROUP BY number ORDER BY number"""  # noqa: S608
 _BINS = paired(

@@ -11,7 +11,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import Any
+
+import orjson
 
 from .ids import dashed, find_conversation_id
 from .secrets import mask_shown
@@ -38,7 +41,11 @@ def compose_info(state: dict[str, Any], meta: dict[str, Any], *, include_skills:
     if not include_skills and isinstance(context, dict) and context.get("skills"):
         context["skills"] = []
     info = {name: value for name, value in state.items() if name not in _SHOWN_AS_STORED}
+    if isinstance(agent, dict):
+        info["agent"] = None
     mask_shown(info)
+    if isinstance(agent, dict):
+        info["agent"] = _show_agent(agent)
     info |= {name: state[name] for name in _SHOWN_AS_STORED if name in state}
     if "stats" in info:
         info["stats"] = _complete_stats(info["stats"])
@@ -58,6 +65,22 @@ def compose_info(state: dict[str, Any], meta: dict[str, Any], *, include_skills:
     info.update(_models(state))
     info["runtime_info"] = RUNTIME_INFO
     return info
+
+
+def _show_agent(agent: dict[str, Any]) -> object:
+    """Return an agent with secrets masked. Agents are large, and many conversations have the same one."""
+    raw = orjson.dumps(agent)
+    shown: object = (_show_kept if len(raw) <= _KEPT_BYTES_MAX else _show)(raw)
+    return shown
+
+
+def _show(raw: bytes) -> object:
+    return mask_shown(orjson.loads(raw))
+
+
+_KEPT_BYTES_MAX = 20_000
+_show_kept = lru_cache(maxsize=64)(_show)
+"""Returns the same object each time, which nobody changes."""
 
 
 def _complete_stats(stats: object) -> object:

@@ -194,7 +194,7 @@ def _mask_commands(value: object) -> object:
         for name, item in value.items():
             if not isinstance(item, _MASKED_TYPES):
                 continue
-            if isinstance(item, dict) or not _COMMAND.fullmatch(name):
+            if isinstance(item, dict) or not _is_command(name):
                 _mask_commands(item)
             elif isinstance(item, str):
                 value[name] = _mask_command(item)
@@ -205,6 +205,11 @@ def _mask_commands(value: object) -> object:
             if isinstance(item, dict | list):
                 _mask_commands(item)
     return value
+
+
+@lru_cache(maxsize=4096)
+def _is_command(name: str) -> bool:
+    return _COMMAND.fullmatch(name) is not None
 
 
 def _mask_arguments(arguments: list[object]) -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from app.model.ids import dashed
 from app.model.info import STUB_AGENT, compose_info, is_agent, list_misshapen, related_id
+from app.model.secrets import MASK
 from tests.builders import make_id, make_meta, make_state
 
 ONE, TWO = make_id(1), make_id(2)
@@ -53,3 +54,13 @@ def test_a_relative_is_an_id(value: object, expected: str | None) -> None:
 )
 def test_fields_that_clients_would_not_read_are_found(fields: dict[str, Any], wrong: list[str]) -> None:
     assert list_misshapen(fields) == wrong
+
+
+def test_one_agent_of_many_conversations_is_masked_in_each() -> None:
+    def compose(size: int) -> object:
+        agent = {"kind": "Agent", "llm": {"model": "a/model", "api_key": "sk-planted"}, "padding": "x" * size}
+        return compose_info({"id": "1", "agent": agent}, {}, include_skills=False)["agent"]
+
+    for size in (1, 100_000):
+        shown = {"kind": "Agent", "llm": {"model": "a/model", "api_key": MASK}, "padding": "x" * size}
+        assert [compose(size), compose(size)] == [shown, shown]
