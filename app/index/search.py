@@ -296,12 +296,10 @@ def _rank(
         require_time(deadline)
         age_h = hour - hour_of(key)
         is_title = seq == TITLE_SEQ
-        fit, shown = 0, ""
-        if look_in is not LookIn.TOOLS:
-            fit, shown = score(said, is_title, age_h), said
-        if look_in is not LookIn.SAID and done:
-            fit, shown = fit + score(done, is_title, age_h) // 2, f"{shown}\n{done}" if shown else done
-        ranked.append((fit, key, conversation_key, shown, is_title))
+        fit = 0 if look_in is LookIn.TOOLS else score(said, is_title, age_h)
+        fit_of_tools = 0 if look_in is LookIn.SAID else score(done, is_title, age_h) // 2
+        shown = [text_ for text_, its in ((said, fit), (done, fit_of_tools)) if text_ and its] or [said or done]
+        ranked.append((fit + fit_of_tools, key, conversation_key, "\n".join(shown), is_title))
     ranked.sort(reverse=True)
     return list(map(_Ranked._make, ranked))
 

@@ -50,7 +50,9 @@ _GROUPS = (
     ("state", "State"),
     ("other", "Other"),
 )
-_STATE = (STATE_UPDATE, "SystemPromptEvent", "HookExecutionEvent", "PauseEvent", "InterruptEvent")
+_STATE = (
+    STATE_UPDATE, "SystemPromptEvent", "HookExecutionEvent", "CondensationRequest", "PauseEvent", "InterruptEvent",
+)  # fmt: skip
 
 
 class Line(NamedTuple):
@@ -123,7 +125,8 @@ def _lines(outline: Outline) -> dict[str, object]:
 
 def _describe_steps(turn: Turn) -> str:
     """Return the steps after a message of a user in words, such as `4 edits, 12 commands`."""
-    numbers = ((turn.edits, "edit"), (turn.commands, "command"), (turn.others, "other step"))
+    other = "more step" if turn.edits or turn.commands else "step"
+    numbers = ((turn.edits, "edit"), (turn.commands, "command"), (turn.others, other))
     return ", ".join(f"{number:,} {word}{'' if number == 1 else 's'}" for number, word in numbers if number)
 
 

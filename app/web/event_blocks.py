@@ -361,6 +361,10 @@ def _state(event: Event) -> Block:
     return block
 
 
+def _condensation_request(event: Event) -> Block:
+    return Block("rule", "state", event, note="Condensation of the context was requested")
+
+
 def _pause_event(event: Event) -> Block:
     return Block("rule", "state", event, note="Paused" if event.kind == "PauseEvent" else "Interrupted")
 
@@ -381,6 +385,7 @@ _MAKERS: dict[str, Callable[[Event], Block]] = {
     "CondensationSummaryEvent": _condensation_summary,
     "SystemPromptEvent": _system_prompt,
     STATE_UPDATE: _state,
+    "CondensationRequest": _condensation_request,
     "PauseEvent": _pause_event,
     "InterruptEvent": _pause_event,
 }

@@ -218,9 +218,9 @@ def test_finding_in_a_conversation_goes_from_hit_to_hit(site: Site) -> None:
     page.keyboard.press("/")
     page.keyboard.type("turn")
     page.keyboard.press("Enter")
-    expect(page.locator("#findbar output")).to_have_text("1 of 120")
+    expect(page.locator("#findbar output")).to_have_text("1 of 120 hits")
     page.keyboard.press("Shift+Enter")
-    expect(page.locator("#findbar output")).to_have_text("120 of 120")
+    expect(page.locator("#findbar output")).to_have_text("120 of 120 hits")
     expect(page.locator("#e1190")).to_be_in_viewport()
     assert find_violations(page) == []
     page.keyboard.press("Escape")
@@ -276,3 +276,59 @@ def test_the_tags_dialog_keeps_a_value_with_a_comma(site: Site) -> None:
     kept = page.get_attribute("[data-act=tag]", "data-tags")
     assert kept is not None
     assert json.loads(kept) == {"note": "one, two", "empty": "", "more": "3"}
+
+
+def test_find_opens_the_step_that_has_the_hit_and_stays_in_sight(site: Site) -> None:
+    page = site.open(f"{ONE}#e18")
+    page.wait_for_selector("article[data-seq='18']")
+    page.keyboard.press("/")
+    page.fill("#findbar input", "pytest")
+    page.press("#findbar input", "Enter")
+    expect(page.locator("#findbar output")).to_have_text("1 of 1 hit")
+    step = page.locator("article[data-seq='2'] details[data-event]")
+    expect(step).to_have_attribute("open", "")
+    expect(step.locator(".out")).to_have_text("ok")
+    bar, found = page.locator("#findbar").bounding_box(), page.locator("article[data-seq='2']").bounding_box()
+    assert bar is not None
+    assert found is not None
+    assert 0 < bar["y"] < bar["y"] + bar["height"] <= found["y"] + 1
+
+
+def test_an_image_opens_large(site: Site) -> None:
+    page = site.open(f"{ONE}#e1")
+    page.click("article[data-seq='1'] button.shot")
+    expect(page.locator("#large img")).to_have_attribute("alt", "Image 1 of the event")
+    assert page.locator("#large img").evaluate("(one) => one.decode().then(() => one.naturalWidth)") == 1
+    page.keyboard.press("Escape")
+    expect(page.locator("#large")).to_be_hidden()
+    expect(page.locator("#large img")).to_have_count(0)
+
+
+def test_an_event_of_an_unknown_kind_is_shown_as_a_tree(site: Site) -> None:
+    page = site.open(f"{ONE}#e17")
+    event = page.locator("article[data-seq='17']")
+    expect(event).to_be_visible()
+    event.locator("summary").first.click()
+    expect(event.locator(".json > li:has(> b:text-is('field'))")).to_have_text("field 1")
+
+
+def test_a_conversation_is_compared_with_another_of_its_workspace(site: Site) -> None:
+    page = site.open(ONE)
+    page.click("[data-act=compare]")
+    page.click("#ask button[value]:has-text('Conversation 69')")
+    page.wait_for_selector(".compare")
+    expect(page.locator(".compare h2")).to_have_count(2)
+    expect(page.locator(".compare h2").last).to_have_text("Conversation 69")
+
+
+def test_a_search_looks_into_tools_where_the_user_asks_for_it(site: Site) -> None:
+    page = site.open("/?q=pytest")
+    expect(page.locator(".state").first).to_contain_text("Not searched: commands, paths and errors of tools")
+    page.click("text=Search tools, too")
+    expect(page.locator(".row[data-id] .hit")).to_have_text("agent 2pytest -q")
+    assert "in=all" in page.url
+    expect(page.locator("#look-in")).to_have_value("all")
+    expect(page.locator(".sum")).to_contain_text("1 hit")
+    page.select_option("#look-in", "said")
+    expect(page.locator(".state").first).to_contain_text("No conversation matches")
+    assert "in=" not in page.url

@@ -283,6 +283,7 @@ function showLive(state) {
   place.classList.toggle('lost', state !== 'live');
   $('b', place).textContent = state === 'gone' ? 'Gone' : state === 'lost' ? 'Not connected' : 'Live';
   $('span', place).textContent = state === 'gone' ? '' : state === 'lost' ? 'trying again' : unseen && !following ? `${unseen} new` : following ? 'following' : 'jump to the end';
+  $('time', place)?.parentElement.toggleAttribute('hidden', state !== 'live' || !following);
 }
 
 async function toStart() {
@@ -340,7 +341,11 @@ async function findText(text, direction) {
   } catch (error) { notice(error.message, 'bad'); return; }
   $('#findbar output').textContent = !text ? '' : finding.total ? `${finding.at + 1} of ${finding.total.toLocaleString()} hit${finding.total === 1 ? '' : 's'}` : 'no hit';
   const hit = finding.hits[finding.at];
-  if (hit) await jump(hit.seq);
+  if (!hit) return;
+  await jump(hit.seq);
+  const found = find(hit.seq);
+  const step = found && $('details[data-event]', found);
+  if (step) step.open = true; // what a tool did is inside
 }
 
 function onFindKey(event) {
