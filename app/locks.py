@@ -11,8 +11,8 @@ import errno
 import fcntl
 import os
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from .errors import LocksUnsupported, LockTimeout
@@ -102,18 +102,30 @@ def lock_file(
         time.sleep(pause_s(waited_s))
 
 
-@contextmanager
-def hold_lock(name: str, timeout_s: float, *, dir_fd: int) -> Iterator[None]:
+def hold_lock(name: str, timeout_s: float, *, dir_fd: int) -> AbstractContextManager[None]:
     """Hold a lock file in an open directory during the block.
 
     Raises:
         LockTimeout: another program held the lock for `timeout_s` seconds.
         OSError: the file cannot be opened; FileNotFoundError if the directory was deleted.
     """
-    descriptor = lock_file(name, timeout_s=timeout_s, dir_fd=dir_fd)
-    if descriptor is None:
-        raise LockTimeout(f"{name} was held by another program for {timeout_s:g} s; try again")
-    try:
-        yield
-    finally:
-        os.close(descriptor)
+    return _HeldLock(name, timeout_s, dir_fd)
+
+
+class _HeldLock(AbstractContextManager[None]):
+    """A class, because an append takes two of these, and a generator takes longer than the system calls."""
+
+    __slots__ = ("_descriptor", "_dir_fd", "_name", "_timeout_s")
+
+    def __init__(self, name: str, timeout_s: float, dir_fd: int) -> None:
+        self._name, self._timeout_s, self._dir_fd = name, timeout_s, dir_fd
+        self._descriptor = -1
+
+    def __enter__(self) -> None:
+        descriptor = lock_file(self._name, timeout_s=self._timeout_s, dir_fd=self._dir_fd)
+        if descriptor is None:
+            raise LockTimeout(f"{self._name} was held by another program for {self._timeout_s:g} s; try again")
+        self._descriptor = descriptor
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self._descriptor)

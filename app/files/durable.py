@@ -17,8 +17,9 @@ import stat
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from pathlib import Path
+from types import TracebackType
 from typing import BinaryIO
 
 from ..errors import DiskFull, OutputRefused, WriteFailed
@@ -204,26 +205,37 @@ def describe_full(error: OSError) -> str:
     return f"the disk has no room ({error.strerror}); {frees}"
 
 
-@contextmanager
-def explain_errors(what: str) -> Iterator[None]:
+def explain_errors(what: str) -> AbstractContextManager[None, None]:
     """Convert an OSError of the block into an error for users; `what` names the written thing. FileExistsError passes.
 
     Raises:
         DiskFull: no space or quota is left.
         WriteFailed: any other error.
     """
-    try:
-        yield
-    except FileExistsError:
-        raise
-    except NoLocks as error:
-        raise no_locks(what) from error
-    except OSError as error:
+    return _Explained(what)
+
+
+class _Explained(AbstractContextManager[None, None]):
+    """A class, because each append enters it several times."""
+
+    __slots__ = ("_what",)
+
+    def __init__(self, what: str) -> None:
+        self._what = what
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        if not isinstance(error, OSError) or isinstance(error, FileExistsError):
+            return
+        if isinstance(error, NoLocks):
+            raise no_locks(self._what) from error
         if error.errno in _FULL:
-            raise DiskFull(f"{what} could not be written: {describe_full(error)}; nothing changed") from error
+            raise DiskFull(f"{self._what} could not be written: {describe_full(error)}; nothing changed") from error
         advice = _ADVICE.get(error.errno or 0, "Check the disk and the permissions of the conversations directory")
         raise WriteFailed(
-            f"{what} could not be written ({error.strerror or error}); it is not acknowledged. {advice}"
+            f"{self._what} could not be written ({error.strerror or error}); it is not acknowledged. {advice}"
         ) from error
 
 

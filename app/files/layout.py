@@ -12,7 +12,7 @@ import os
 import re
 import stat
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from enum import Enum
 from pathlib import Path
 from typing import NamedTuple
@@ -51,6 +51,8 @@ _match_log_lock = re.compile(
     rf"{re.escape(LOG_LOCK)}|\.eventlog-len-[0-9]+\.marker|\.eventlog-len\.marker\.tmp"
 ).fullmatch
 _READ = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW
+_BELOW = f"/{SUBAGENTS}/"
 
 
 class ConversationDir(NamedTuple):
@@ -254,8 +256,7 @@ def is_directory(root: Path, name: str) -> bool:
         raise store_unavailable(root, error) from error
 
 
-@contextmanager
-def open_directory(path: str | Path, dir_fd: int | None = None) -> Iterator[int]:
+def open_directory(path: str | Path, dir_fd: int | None = None) -> AbstractContextManager[int]:
     """Open a directory without following a link, and yield its descriptor.
 
     In the path of a sub-agent's conversation no directory below the store may be a link.
@@ -263,20 +264,36 @@ def open_directory(path: str | Path, dir_fd: int | None = None) -> Iterator[int]
     Raises:
         OSError: the path is missing, not a directory, or a link.
     """
-    above, separator, name = str(path).rpartition(f"/{SUBAGENTS}/")
+    above, separator, name = str(path).rpartition(_BELOW)
     if separator and find_conversation_id(name) and find_conversation_id(above.rpartition("/")[2]):
-        with (
-            open_directory(above, dir_fd) as parent_fd,
-            open_directory(SUBAGENTS, parent_fd) as below_fd,
-            open_directory(name, below_fd) as descriptor,
-        ):
-            yield descriptor
-        return
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW, dir_fd=dir_fd)
-    try:
+        return _open_below(above, name, dir_fd)
+    return _OpenDirectory(str(path), dir_fd)
+
+
+@contextmanager
+def _open_below(above: str, name: str, dir_fd: int | None) -> Iterator[int]:
+    with (
+        open_directory(above, dir_fd) as parent_fd,
+        open_directory(SUBAGENTS, parent_fd) as below_fd,
+        open_directory(name, below_fd) as descriptor,
+    ):
         yield descriptor
-    finally:
-        os.close(descriptor)
+
+
+class _OpenDirectory(AbstractContextManager[int]):
+    """An open directory. A class, because an append opens two, and a generator takes longer than the system calls."""
+
+    __slots__ = ("_descriptor", "_dir_fd", "_path")
+
+    def __init__(self, path: str, dir_fd: int | None) -> None:
+        self._path, self._dir_fd, self._descriptor = path, dir_fd, -1
+
+    def __enter__(self) -> int:
+        self._descriptor = os.open(self._path, _DIRECTORY, dir_fd=self._dir_fd)
+        return self._descriptor
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self._descriptor)
 
 
 def is_transient_error(error: OSError) -> bool:

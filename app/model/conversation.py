@@ -131,15 +131,20 @@ class LogSummary:
         `preview` is the `preview_text` of that event.
         """
         time_us, is_past = plausible_event_time(facts.timestamp_us, mtime_ns, mtime_ns)
-        longer = replace(self, event_count=self.event_count + 1, since_last=self.since_last + 1)
+        first_us, begins = self.first_us, self.preview
         if self.event_count < LOOK_BACK:
-            first_us = time_us if self.first_us is None else self.first_us
-            longer = replace(longer, first_us=first_us, preview=self.preview or preview or None)
+            first_us, begins = time_us if first_us is None else first_us, begins or preview or None
+        last: tuple[int | None, int, int, bool]
         if time_us is not None and facts.kind != STATE_UPDATE:
-            return replace(longer, last_us=time_us, last_mtime_ns=mtime_ns, since_last=0, last_is_past=is_past)
-        if longer.since_last >= LOOK_BACK:
-            return replace(longer, last_us=None, last_mtime_ns=0, since_last=LOOK_BACK, last_is_past=True)
-        return longer
+            last = time_us, mtime_ns, 0, is_past
+        elif self.since_last + 1 >= LOOK_BACK:
+            last = None, 0, LOOK_BACK, True
+        else:
+            last = self.last_us, self.last_mtime_ns, self.since_last + 1, self.last_is_past
+        last_us, last_mtime_ns, since_last, last_is_past = last
+        return LogSummary(
+            self.event_count + 1, first_us, last_us, last_mtime_ns, since_last, self.failed, last_is_past, begins
+        )
 
 
 @dataclass(frozen=True, slots=True)

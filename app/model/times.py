@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta, tzinfo
+from functools import lru_cache
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -37,12 +38,20 @@ def find_time_us(text: object, zone: tzinfo | None = UTC) -> int | None:
     """
     if not isinstance(text, str):
         return None
+    return _parse_known_us(text, zone) if zone is UTC else _parse_us(text, zone)
+
+
+def _parse_us(text: str, zone: tzinfo | None) -> int | None:
     try:
         moment = datetime.fromisoformat(text)
         moment_us = (moment - _EPOCH) // _MICROSECOND if moment.tzinfo else to_us(moment, zone)
     except ValueError:
         return None
     return moment_us if _FIRST_US <= moment_us <= _LAST_US else None
+
+
+_parse_known_us = lru_cache(maxsize=256)(_parse_us)
+"""Remembers the times of conversations, which are needed again for each of their events."""
 
 
 def format_us(moment_us: int) -> str:
