@@ -22,7 +22,6 @@ from ..settings import LOOPBACK_HOSTS, Settings
 from ..store.admin.export_files import ExportFiles
 from ..store.follow.background import run_background
 from ..store.store import ConversationStore
-from ..web import pages
 from . import errors, openapi
 from .access.audit import Audit
 from .access.forwarded import ForwardedMiddleware
@@ -56,6 +55,7 @@ from .routes import (
     mcp,
     messages,
     metrics,
+    page_routes,
     server,
     session,
     session_sockets,
@@ -122,7 +122,7 @@ def create_app(settings: Settings, keys: Sequence[str] | None = None, *, ends_pr
         docs_url=None,
         redoc_url=None,
         # Append the routes directly, because include_router would build each route a second time at every start.
-        routes=[*(route for router in _ROUTERS for route in router.routes), *mcp.ROUTES, *pages.ROUTES],
+        routes=[*(route for router in _ROUTERS for route in router.routes), *mcp.ROUTES, *page_routes.ROUTES],
         middleware=[
             *([Middleware(ForwardedMiddleware, trusted=trusted)] if (trusted := settings.trusted_proxies) else []),
             *([Middleware(BasePathMiddleware, base_path=base)] if (base := settings.base_path) or trusted else []),

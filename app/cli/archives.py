@@ -14,7 +14,6 @@ import typer
 
 from .. import trail
 from ..errors import InvalidSettings
-from ..files.archive.export_formats import Encoder
 from ..files.durable import make_directory, new_file
 from ..files.layout import ConversationDir
 from ..logs import printable
@@ -25,6 +24,7 @@ from ..store.admin.archive_export import ExportReport, aiter_of, export, find_na
 from ..store.admin.archive_import import Action, PlannedImport, import_conversations
 from ..store.store import ConversationStore
 from ..store.write.backlog import find_warning
+from ..web.encoders import find_encoder
 from .context import ContextOptions, DryRunOption, SyncContextOptions
 from .filters import AnyArchivedFilterOptions
 from .output import LateBar, counted, out, print_json, print_warning, shown_json, warn
@@ -97,14 +97,6 @@ def _find_format(asked: ExportFormat | None, output: Path | None) -> ExportForma
     return asked or named or ExportFormat.ZIP
 
 
-def _find_encoder(kind: ExportFormat) -> Encoder | None:
-    if kind is not ExportFormat.HTML:
-        return None
-    from ..web.html_export import HtmlEncoder  # noqa: PLC0415 - other commands load no templates
-
-    return HtmlEncoder()
-
-
 class _NothingReadError(Exception):
     """No conversation could be read, so the file is not written."""
 
@@ -158,7 +150,7 @@ class _Export:
         before = self.report.conversations
         chunks = export(
             store.reader, named, self._kind, self.report,
-            with_secrets=self._with_secrets, encoder=_find_encoder(self._kind),
+            with_secrets=self._with_secrets, encoder=find_encoder(self._kind),
         )  # fmt: skip
         async with aclosing(chunks):
             if path == _STDOUT:

@@ -11,9 +11,9 @@ from typing import Any, NamedTuple
 import orjson
 
 from ..errors import UnreadableFile
-from ..files.archive.export_formats import Encoder, Files
+from ..files.archive.export_formats import Files
 from ..files.layout import META, SIDECAR, STATE
-from ..model.archive_format import ArchiveFile, ExportFormat, LeftOutFile
+from ..model.archive_format import ArchiveFile, LeftOutFile
 from ..model.event import parse_json_object
 from ..model.ids import ConversationId, dashed
 from ..model.jsonlines import find_event
@@ -23,11 +23,6 @@ from .event_blocks import PAIR_DISTANCE, Block, clear_block, make_blocks
 from .event_bodies import Event, make_body
 from .rows import make_row
 from .templates import render
-
-
-def find_encoder(kind: ExportFormat) -> Encoder | None:
-    """Return the encoder of a format that needs the templates of the page, or None for the others."""
-    return HtmlEncoder() if kind is ExportFormat.HTML else None
 
 
 class HtmlEncoder:

@@ -184,6 +184,13 @@ from app.cli.entry import run
 with contextlib.suppress(SystemExit):
     run()
 """
+_OF_PAGES = {"jinja2", "markdown_it", "nh3", "pygments"}
+
+
+def test_a_server_loads_nothing_of_the_page_before_a_browser_asks_for_it() -> None:
+    assert loaded("import app.api.app") & _OF_PAGES == set()
+
+
 _SLOW = {"alembic", "cryptography", "fastapi", "jinja2", "mcp", "prometheus_client", "rich", "sqlalchemy", "starlette"}
 _SLOW |= {"pydantic", "pydantic_settings", "asyncio", "uvicorn"}
 _NEEDED = {"list": {"sqlalchemy", "pydantic", "pydantic_settings", "asyncio"}}

@@ -21,7 +21,7 @@ from ...model.ids import ConversationId, dashed
 from ...store.admin.archive_export import ExportReport, aiter_of, export, find_named
 from ...store.admin.archive_import import Action, import_conversations
 from ...store.write.backlog import find_warning
-from ...web.html_export import find_encoder
+from ...web.encoders import find_encoder
 from ..errors import ErrorBody
 from ..params import IdInPath, Store, WritableStore
 from ..responses import Warned

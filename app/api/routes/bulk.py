@@ -26,7 +26,7 @@ from ...store.admin.erase import erase_conversations, require_erasable
 from ...store.read.index_reader import PAGE_MAX
 from ...store.read.reader import StoreReader
 from ...store.write.backlog import Done
-from ...web.html_export import find_encoder
+from ...web.encoders import find_encoder
 from ..errors import UNEXPECTED, ErrorBody, note_conflict
 from ..params import AnyId, Store, WritableStore
 from ..query_filters import FilterQuery

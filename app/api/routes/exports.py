@@ -13,7 +13,7 @@ from ...model.archive_format import ExportFormat
 from ...model.times import format_us
 from ...store.admin.archive_export import aiter_of, find_named
 from ...store.admin.export_files import ExportFile, ExportFiles, Phase
-from ...web.html_export import find_encoder
+from ...web.encoders import find_encoder
 from ..access import audit
 from ..errors import ErrorBody
 from ..params import Store, get_writable_store

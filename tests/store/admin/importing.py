@@ -9,7 +9,7 @@ from app.model.filters import ConversationFilter
 from app.store.admin.archive_export import ExportReport, export, list_named
 from app.store.admin.archive_import import PlannedImport, import_conversations
 from app.store.store import ConversationStore
-from app.web.html_export import find_encoder
+from app.web.encoders import find_encoder
 
 
 async def exported(store: ConversationStore, kind: ExportFormat, *, with_secrets: bool = False) -> bytes:
