@@ -64,7 +64,7 @@ def tool_text(event: dict[str, Any], *, outputs: bool = False) -> str:
 def _join(texts: Iterable[str]) -> str:
     """Join texts, with secrets masked and the length limited."""
     stripped = (text.strip() for text in texts)
-    joined = "\n".join(text for text in stripped if text and text != MASK)[:SAID_MAX].replace("\0", " ")
+    joined = "\n".join(dict.fromkeys(text for text in stripped if text and text != MASK))[:SAID_MAX].replace("\0", " ")
     return mask_text(joined if joined.isascii() else normalize("NFC", joined))[:SAID_MAX].strip()
 
 
@@ -137,11 +137,17 @@ def _in_short(event: dict[str, Any]) -> Iterator[str]:
             yield from (text[:INPUT_MAX] for text in _strings(event.get("title")))
             yield from _inputs(_dict(event.get("raw_input")))
             if event.get("is_error") or event.get("status") == "failed":
-                yield "\n".join(_fields(event, ("raw_output",)))[-ERROR_MAX:]
+                yield "\n".join([*_fields(event, ("raw_output",)), *_shown(event.get("content"))])[-ERROR_MAX:]
         case "HookExecutionEvent":
             yield from (text[:INPUT_MAX] for text in _fields(event, ("hook_command",)))
             if event.get("blocked") or event.get("success") is False:
                 yield "\n".join(_fields(event, ("reason", "stderr")))[-ERROR_MAX:]
+
+
+def _shown(content: object) -> Iterator[str]:
+    """Yield the texts that a call of a tool of an ACP agent showed."""
+    for block in content if isinstance(content, list) else ():
+        yield from _content([_dict(block).get("content")])
 
 
 def _inputs(given: dict[str, Any]) -> Iterator[str]:

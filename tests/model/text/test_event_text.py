@@ -84,6 +84,13 @@ def test_of_a_tool_a_long_command_and_the_end_of_a_long_error_are_kept() -> None
     assert tool_text({"kind": "ObservationEvent", "observation": failed}) == output[-ERROR_MAX:]
 
 
+def test_an_acp_call_that_failed_has_its_command_once_and_its_error() -> None:
+    shown = [{"type": "content", "content": {"type": "text", "text": "1 failed"}}]
+    call = {"kind": "ACPToolCallEvent", "title": "pytest", "raw_input": {"command": "pytest"}, "content": shown}
+    assert tool_text(call) == "pytest"
+    assert tool_text(call | {"status": "failed"}) == "pytest\n1 failed"
+
+
 def test_no_secret_of_a_tool_is_searched() -> None:
     action = {"kind": "X", "command": "curl https://me:planted@host", "query": {"api_key": "planted"}}
     assert "planted" not in tool_text({"kind": "ActionEvent", "action": action})
