@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..errors import InvalidSettings
 from ..settings import Settings
@@ -18,19 +18,21 @@ if TYPE_CHECKING:
     from .postgres.server import Server
 
 
-def make_index(settings: Settings, *, readers: int, note: Note = ignore_note) -> Index:
+def make_index(settings: Settings, *, readers: int | None = None, note: Note = ignore_note) -> Index:
     """Return the index of a store, which is not open yet. `note` is called with durations of work.
+
+    `readers` is the number of its read connections; None takes the one in the settings.
 
     Raises:
         InvalidSettings: CONVSTORE_INDEX_URL is not valid, or psycopg is not installed.
     """
+    given: dict[str, Any] = {"busy_timeout_s": settings.busy_timeout_s, "note": note}
     if settings.index_server is None:
-        return database.Index(settings.index_path, readers=readers, busy_timeout_s=settings.busy_timeout_s, note=note)
+        return database.Index(settings.index_path, readers=readers or settings.readers, **given)
     with _psycopg():
         from .postgres import database as postgres  # noqa: PLC0415
     server = _server(settings)
-    readers = min(readers, settings.index_pool)
-    return postgres.Index(server, settings.root, readers=readers, busy_timeout_s=settings.busy_timeout_s, note=note)
+    return postgres.Index(server, settings.root, readers=readers or settings.index_pool, **given)
 
 
 class Schema(NamedTuple):

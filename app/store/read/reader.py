@@ -70,7 +70,7 @@ class StoreReader(IndexReader):
     """
 
     def __init__(self, settings: Settings, note: Note = ignore_note) -> None:
-        index = make_index(settings, readers=settings.readers, note=note)
+        index = make_index(settings, note=note)
         presence = Presence(settings.root, settings.written_root)
         super().__init__(settings, StoreContext(index, make_reader(settings), presence))
         self.followers = Followers(settings.followers)
