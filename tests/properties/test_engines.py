@@ -126,6 +126,16 @@ def test_pages_are_the_same_in_every_order(both: Both, order: SortOrder) -> None
         check(both, ConversationFilter(archived=None), order, view)
 
 
+@pytest.mark.parametrize("view", View)
+def test_changes_are_the_same(both: Both, view: View) -> None:
+    async def changes(store: ConversationStore) -> list[tuple[str, bytes | None]]:
+        page = await store.list_changes(None, limit=1000, view=view)
+        return sorted((one.id, one.info) for one in page.items)
+
+    one, other = both.ask(changes)
+    assert one == other
+
+
 def test_outlines_and_counts_of_events_are_the_same(both: Both) -> None:
     [ids, _] = both.ask(lambda store: store.list_ids(ConversationFilter(archived=None)))
     for one in ids:
