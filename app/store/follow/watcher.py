@@ -46,7 +46,7 @@ log = logging.getLogger(__name__)
 
 TICK_S = 1.0
 WALK_S = 50.0
-_RATE = 4000.0
+_RATE = 3500.0
 """The maximum number of conversations per second in a walk: so many take less than 5 % of one core."""
 FULL_EVERY = 10
 """The files of each conversation are compared once in this many walks over all conversations."""

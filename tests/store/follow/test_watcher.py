@@ -179,6 +179,14 @@ async def test_a_walk_is_spread_over_its_time(
         assert (await store.get_status())[0].last_sweep_at
 
 
+@pytest.mark.parametrize(("conversations", "seconds"), [(0, 50), (175_000, 50), (1_000_000, 1_000_000 / 3500)])
+def test_a_walk_over_very_many_takes_longer_and_not_more_of_a_processor(conversations: int, seconds: float) -> None:
+    walk = watcher._Walk(1, conversations, 0)
+    assert walk.seconds == seconds
+    walk.began -= seconds / 2
+    assert walk.step() == pytest.approx(max(conversations * (0.5 + 1 / seconds), 200), rel=0.01)
+
+
 async def test_a_new_and_a_vanished_directory_are_noticed_by_a_tick(root: Path, open_store: StoreOpener) -> None:
     make_conversation(root, 1)
     gone = make_conversation(root, 2)
