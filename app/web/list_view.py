@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta, tzinfo
+from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import parse_qsl, urlencode
 
@@ -50,6 +51,15 @@ _SWITCHES = {
 """The filters under "More": a label, and the parameters that they set."""
 
 SWITCHES = tuple(_SWITCHES)
+
+
+_BELOW = ("conversations", "workspace/conversations", "agent-canvas/conversations")
+"""Where OpenHands keeps conversations below the directories that people give instead."""
+
+
+def find_nearby(root: Path) -> Path | None:
+    """Return the directory of conversations that was probably meant by an empty `root`, or None."""
+    return next((root / below for below in _BELOW if (root / below).is_dir()), None)
 
 
 class Choice(NamedTuple):

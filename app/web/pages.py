@@ -125,7 +125,9 @@ async def get_list(request: Request, store: Store, query: Annotated[ListQuery, Q
     sums = await store.get_sums(asked)
     context["cost"] = sums.cost if sums.priced else None
     context["filter"] = resolved.model_dump(mode="json", by_alias=True, exclude_unset=True)
-    context |= {"root": str(store.settings.root), "building": store.index.building}
+    root = store.settings.root
+    nearby = None if page.ids else await asyncio.to_thread(list_view.find_nearby, root)
+    context |= {"root": str(root), "nearby": nearby, "building": store.index.building}
     context["hits"] = list_view.show_hits(await store.count_matches(asked)) if question else ""
     searched = list_searched(query.look_in, titles=True, outputs=store.settings.search_tools)
     context["searched"], context["not_searched"] = describe_searched(searched)

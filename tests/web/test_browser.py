@@ -195,6 +195,65 @@ def test_axe_finds_no_violation_on_any_screen(site: Site, width: int, theme: str
         assert page.evaluate("document.documentElement.scrollWidth") <= width, path
 
 
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("width", [390, 1280])
+def test_axe_finds_no_violation_in_any_state(site: Site, width: int, theme: str) -> None:
+    page = site.page
+    page.set_viewport_size({"width": width, "height": 860})
+    page.emulate_media(color_scheme="dark" if theme == "dark" else "light", reduced_motion="reduce")
+
+    def check(state: str) -> None:
+        assert find_violations(page) == [], state
+        assert page.evaluate("document.documentElement.scrollWidth") <= width, state
+
+    site.open("/?q=nothing+has+this&status=stuck")
+    check("no match")
+    site.open("/")
+    for key in ("j", "x", "j", "x"):
+        page.keyboard.press(key)
+    expect(page.locator("#bulk")).to_be_visible()
+    check("selected rows")
+    page.keyboard.press("l")
+    expect(page.locator("#ask")).to_be_visible()
+    check("a dialog")
+    page.keyboard.press("Escape")
+    page.keyboard.press("?")
+    expect(page.locator("#keys")).to_be_visible()
+    check("the keys")
+    page.keyboard.press("Escape")
+    site.open(f"{ONE}#e0")
+    page.wait_for_selector("#e0.cur")
+    page.locator("details[data-event]").evaluate_all("(all) => { for (const one of all) one.open = true; }")
+    expect(page.locator("details[data-event] .inside:empty")).to_have_count(0)
+    check("events of every kind, open")
+    page.keyboard.press("/")
+    page.keyboard.type("fix")
+    page.keyboard.press("Enter")
+    expect(page.locator("#findbar output")).to_contain_text("1 of 1")
+    check("find")
+    page.keyboard.press("Escape")
+    if width < 900:
+        page.click("[data-folds]")
+        check("the outline, unfolded")
+    page.goto(f"{site.url}/c/{make_id(998)}")
+    expect(page.locator("#main .state")).to_contain_text("No conversation has this id.")
+    check("no such conversation")
+    site.open("/edits?path=/home/dev/project/a.py")
+    check("the changes of a file")
+    page.click("#sign-out")
+    page.wait_for_selector("#sign-in-form")
+    check("the form that asks for the key")
+    site.errors[:] = [one for one in site.errors if "404" not in one]
+
+
+def test_at_200_percent_nothing_is_wider_than_the_window(site: Site) -> None:
+    site.page.set_viewport_size({"width": 640, "height": 430})
+    compare = f"/compare?a={make_id(1)}&b={make_id(2)}"
+    for path in ("/", "/?q=say", f"{ONE}#e0", "/overview?days=0", "/trash", compare):
+        page = site.open(path)
+        assert page.evaluate("document.documentElement.scrollWidth") <= 640, path
+
+
 def test_a_page_of_another_port_reads_and_changes_nothing(site: Site, browser: Browser) -> None:
     context = browser.new_context()
     page = context.new_page()

@@ -472,3 +472,13 @@ async def test_a_browser_keeps_the_files_of_this_version_and_no_others(client: h
         answer = await client.get(path)
         assert (answer.status_code, answer.headers["cache-control"]) == (200, "no-cache")
     assert (await client.get(f"/static/{'0' * 16}/none.js")).status_code == 404
+
+
+async def test_an_empty_store_names_the_directory_that_was_probably_meant(tmp_path: Path) -> None:
+    root = tmp_path / "workspace" / "conversations"
+    root.mkdir(parents=True)
+    make_conversation(root)
+    async with serving(Settings(store=tmp_path)) as client:
+        assert f"<code>convstore serve {root}</code>" in await text(client, "/ui/list")
+    async with serving(Settings(store=root)) as client:
+        assert "Did you mean" not in await text(client, "/ui/list")

@@ -31,14 +31,18 @@ export async function start() {
     await whileLoading(async () => swap(await (await untilAnswered(() => ask(headPath(at)))).text()));
   } catch (error) {
     if (error.status === 404 || error.status === 422) {
-      const line = document.createElement('p');
-      line.className = 'state';
+      const state = document.createElement('div');
+      state.className = 'state';
+      const title = document.createElement('h1');
+      title.textContent = 'No conversation has this id.';
+      const more = document.createElement('p');
       const trash = document.createElement('a');
       trash.className = 'link';
       trash.href = `${base}/trash`;
       trash.textContent = 'the trash';
-      line.append('No conversation has this id. It may be in ', trash, '.');
-      $('#main').replaceChildren(line);
+      more.append('It may be in ', trash, '.');
+      state.append(title, more);
+      $('#main').replaceChildren(state);
     } else if (error.status !== 401) notice(error.message, 'bad');
     return;
   }
