@@ -176,7 +176,6 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     async with ConversationStore.open(settings, note=app.state.metrics.note) as store:
         app.state.store = store
         app.state.exports = ExportFiles(store)
-        await store.context.presence.refresh(store.index)
         if app.state.ends_process:
             on_signals(STOPPING, store.followers.close)
             if not is_in_terminal():

@@ -10,8 +10,10 @@ from pathlib import Path
 import httpx
 import pytest
 
-from app import Settings
+from app import ConversationStore, Settings
 from app.api.app import create_app
+from app.errors import StoreUnavailable
+from app.model.ids import ConversationId
 from app.store import presence
 from tests.builders import NEW_CONVERSATION, index_tables, make_conversation, make_id, names_in
 from tests.conftest import serving
@@ -172,3 +174,32 @@ async def starting(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
         httpx.AsyncClient(transport=httpx.ASGITransport(application), base_url="http://localhost") as client,
     ):
         yield client
+
+
+async def test_the_library_refuses_an_unmounted_store_and_writes_nothing(root: Path, tmp_path: Path) -> None:
+    make_conversation(root)
+    settings = Settings(store=root, index_url=f"sqlite:///{tmp_path}/elsewhere/index.db")
+    async with ConversationStore.open(settings) as store:
+        await store.sync()
+    away = root.rename(tmp_path / "away")
+    root.mkdir()
+    async with ConversationStore.open(settings) as store:
+        for act in (
+            store.list_conversations(),
+            store.count_conversations(),
+            store.get_conversation(ConversationId(ONE)),
+            store.create(NEW_CONVERSATION),
+            store.fork(ConversationId(ONE)),
+            store.sync(),
+        ):
+            with pytest.raises(StoreUnavailable):
+                await act
+        assert names_in(root) == []
+        root.rmdir()
+        away.rename(root)
+        await store.sync()
+        assert await store.count_conversations() == 1
+    (root / ONE).rename(tmp_path / "gone")
+    async with ConversationStore.open(settings) as store:
+        assert (await store.sync(allow_empty=True)).removed == 1
+        assert await store.count_conversations() == 0

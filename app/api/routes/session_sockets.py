@@ -34,7 +34,7 @@ router = APIRouter(prefix="/sockets", tags=["sockets"])
 _SEQ_MAX = 2**62
 _FRAME_MAX_BYTES = 4 << 20
 _BEHIND_MAX_BYTES = 4 * _FRAME_MAX_BYTES
-_ALL_BEHIND_MAX_BYTES = 2 * _BEHIND_MAX_BYTES
+_ALL_BEHIND_MAX_BYTES = _BEHIND_MAX_BYTES
 """As much waits for all clients together. If there is more, each has one frame."""
 
 _ROOM_WAIT_S = 2.0

@@ -104,6 +104,7 @@ class StoreReader(IndexReader):
         try:
             with suppress(IndexBusy):
                 await adopt_index_settings(store.context)
+            await store.context.presence.refresh(store.index)  # so nothing is written where a disk is not mounted
             yield store
         finally:
             await store.close()
@@ -125,6 +126,9 @@ class StoreReader(IndexReader):
                 `allow_empty` is false.
             IndexBusy: another process is the leader, and its derivation is unknown to this version.
         """
+        await self.context.presence.refresh(self.index)
+        if allow_empty:
+            self.index.note_absence(None)
         context = await make_sync_context(self.index, self.settings)
         work = partial(sync, context, on_progress=on_progress, allow_empty=allow_empty)
         try:

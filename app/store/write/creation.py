@@ -46,6 +46,8 @@ STAGING = ".new-"
 
 async def create(context: StoreContext, backlog: Backlog, request: Mapping[str, Any], seal: Seal) -> Created:
     """Create a conversation from a StartConversationRequest, unless its id already exists."""
+    if not isinstance(request, Mapping):  # a caller of the library may have no type checker
+        raise InvalidConversation(f"a request to create a conversation is a dictionary, not {type(request).__name__}")
     await adopt_index_settings(context)
     conversation_id = _make_id(request.get("conversation_id"))
     if await _exists(context, conversation_id):
