@@ -77,7 +77,7 @@ def test_a_read_only_key_shows_no_actions(browser: Browser, served_store: tuple[
     shown = page.locator("[data-act]").evaluate_all(
         "(all) => all.filter((one) => one.checkVisibility()).map((one) => one.dataset.act)"
     )
-    assert shown == ["export", "continue"]
+    assert shown == ["export", "compare", "continue"]
     page.click("#help")
     expect(page.locator("#keylist")).to_contain_text("Copy how to continue")
     expect(page.locator("#keylist")).not_to_contain_text("Delete")

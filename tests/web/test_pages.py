@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from urllib.parse import quote
 
@@ -129,6 +129,36 @@ async def test_the_overview_has_sums_and_findings(client: httpx.AsyncClient) -> 
     disk = await text(client, "/ui/overview/disk")
     assert re.search(r'"name">20\d\d-\d\d<svg', disk)
     assert "all conversations" in disk
+
+
+def make_costs(ago: dict[float, float]) -> dict[str, object]:
+    """Return the stats of model calls: days ago, and the cost of each. Of 1,000 input tokens, 600 were cached."""
+    now = datetime.now(UTC)
+    calls = [{"timestamp": (now - timedelta(days=days)).timestamp(), "cost": cost} for days, cost in ago.items()]
+    used = {"prompt_tokens": 1000, "completion_tokens": 0, "cache_read_tokens": 600}
+    total = {name: len(calls) * number for name, number in used.items()}
+    metrics = {"costs": calls, "token_usages": [used] * len(calls), "accumulated_token_usage": total}
+    return {"usage_to_metrics": {"agent": {**metrics, "model_name": "a/model", "accumulated_cost": sum(ago.values())}}}
+
+
+async def test_the_overview_compares_a_period_with_the_one_before(root: Path) -> None:
+    now = datetime.now(UTC)
+    for number, ago in enumerate(({1.0: 3.0}, {2.0: 2.0, 9.0: 2.0}, {10.0: 2.0}), 1):
+        events = [
+            make_message_event(seq, "hello", timestamp=(now - timedelta(days=days)).isoformat())
+            for seq, days in enumerate(sorted(ago, reverse=True))
+        ]
+        made = (now - timedelta(days=11)).isoformat()
+        make_conversation(root, number, events=events, state={"stats": make_costs(ago)}, meta={"created_at": made})
+    async with serving(Settings(store=root, timezone="UTC")) as client:
+        html = await text(client, "/ui/overview?days=7")
+        everything = await text(client, "/ui/overview?days=0")
+    tiles = [" ".join(one.split()) for one in re.findall(r"<dd[^>]*>(.*?)</dd>", html, re.DOTALL)][:3]
+    told = '<span class="vh"> compared with the 7 days before</span></small>'
+    title = '<small title="compared with the 7 days before">'
+    assert tiles == [f"2 {title}+0{told}", f"$5.00 {title}+25 %{told}", "2,000 <small>60 % cached</small>"]
+    assert "days before" not in everything
+    assert "$9.00" in everything
 
 
 async def test_two_conversations_are_compared(client: httpx.AsyncClient) -> None:
