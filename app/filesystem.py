@@ -1,4 +1,4 @@
-"""The file system of a path: its type, and its free space.
+"""The file system of a path: its type, and its free space; and a directory for temporary files.
 
 SQLite's write-ahead log needs shared memory and byte-range locks, which network file systems do not fully support.
 """
@@ -6,6 +6,7 @@ SQLite's write-ahead log needs shared memory and byte-range locks, which network
 from __future__ import annotations
 
 import os
+import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
@@ -45,6 +46,17 @@ def find_file_system(path: Path) -> FileSystem:
         status.f_blocks * status.f_frsize,
         status.f_favail if status.f_files else None,
     )
+
+
+def require_temporary_directory(fallback: Path) -> None:
+    """Use `fallback` for temporary files, also those of SQLite, if the system has no directory for them.
+
+    A container with a read-only root has none.
+    """
+    try:
+        tempfile.gettempdir()
+    except FileNotFoundError:
+        tempfile.tempdir = os.environ["TMPDIR"] = os.environ["SQLITE_TMPDIR"] = str(fallback)
 
 
 def _read_mounts() -> str:

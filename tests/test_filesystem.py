@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from pathlib import Path
 
 import pytest
 
-from app.filesystem import find_file_system, find_type
+from app.filesystem import find_file_system, find_type, require_temporary_directory
 
 MOUNTS = """\
 22 1 8:1 / / rw,relatime shared:1 - ext4 /dev/sda1 rw
@@ -43,3 +44,22 @@ def test_of_a_path_that_is_not_there_yet_the_directory_above_counts(tmp_path: Pa
     found, there = find_file_system(tmp_path / "not" / "yet"), os.statvfs(tmp_path)
     assert found.size_bytes == there.f_blocks * there.f_frsize
     assert (found.type, found.network) == (find_file_system(tmp_path).type, False)
+
+
+def test_without_a_directory_for_temporary_files_another_one_is_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    monkeypatch.setattr(tempfile, "_candidate_tempdir_list", lambda: ["/nowhere"])
+    for name in ("TMPDIR", "SQLITE_TMPDIR"):
+        monkeypatch.setenv(name, "/nowhere")
+    require_temporary_directory(tmp_path)
+    with tempfile.NamedTemporaryFile() as file:
+        assert Path(file.name).parent == tmp_path
+    assert os.environ["SQLITE_TMPDIR"] == str(tmp_path)
+
+
+def test_the_directory_for_temporary_files_stays_if_it_is_there(tmp_path: Path) -> None:
+    known = tempfile.gettempdir()
+    require_temporary_directory(tmp_path)
+    assert tempfile.gettempdir() == known

@@ -11,6 +11,7 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
+from tests.deploy.containers import CAN_CONFINE
 from tests.documents import ROOT
 from tests.faults.strace import is_usable
 from tests.pythons import MISSING
@@ -53,6 +54,7 @@ _LEFT_OUT = {
             (test, find_spec("mcp"), _NO_MCP)
             for test in ("mcp", "api/routes/test_mcp.py", "cli/test_mcp.py", "conformance/test_mcp_agent.py")
         ),
+        ("deploy/test_confined.py", CAN_CONFINE, "this process may not make a root file system of its own"),
         ("faults/test_full_disk.py", _may_mount(), "this process may not mount a small disk"),
         ("faults/test_every_call.py", is_usable(), "strace is missing or may not attach to a process"),
     )

@@ -52,3 +52,13 @@ def test_garbage_is_collected_after_the_imports_as_before(collecting: bool) -> N
         assert gc.isenabled() is collecting
     finally:
         (gc.enable if before else gc.disable)()
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("kilobytes", [50_000, 100_000, 150_000, 200_000])
+def test_too_little_memory_is_enough_or_told_in_a_line(root: Path, kilobytes: int) -> None:
+    make_conversation(root)
+    line = f"ulimit -v {kilobytes}; exec {COMMAND} search message --store {root}"
+    ran = subprocess.run(["sh", "-c", line], capture_output=True, text=True, check=False)
+    told = ran.stderr.startswith("convstore: there is too little memory (") and ran.stderr.count("\n") == 1
+    assert (ran.returncode, told) in ((0, False), (2, True)), ran.stderr

@@ -82,7 +82,7 @@ class Container:
         lines = [
             f"cd {shlex.quote(str(self.directory))}",
             "mount -t overlay overlay -o lowerdir=/,upperdir=changed,workdir=work root",
-            f"mount -t proc proc {root}/proc",
+            f"mount --bind /proc {root}/proc",
             f"mount --rbind /dev {root}/dev",
             f"mount -t tmpfs -o {'ro' if read_only else 'mode=1777'} tmpfs {root}/tmp",  # noqa: S108
         ]
@@ -95,7 +95,7 @@ class Container:
         drop = "" if uid == "0" else f"{shutil.which('setpriv')} --reuid={uid} --regid=0 --clear-groups --no-new-privs "
         lines.append(f"exec {shutil.which('chroot')} {root} {drop}sh -c {shlex.quote(inner)} sh {shlex.join(command)}")
         script = " && ".join(lines)
-        return ["unshare", "--mount", "--pid", "--fork", "--kill-child=KILL", "sh", "-c", script]
+        return ["unshare", "--mount", "sh", "-c", script]
 
     def run(self, *command: str, **how: object) -> subprocess.CompletedProcess[str]:
         """Run a command to its end, with the environment of the image alone."""

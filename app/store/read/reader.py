@@ -16,6 +16,7 @@ from ...errors import ConversationNotFound, IndexBusy, IndexDamaged
 from ...files.log.event_log import RawEvent
 from ...files.metadata_reader import Reader
 from ...files.trash import TrashEntry
+from ...filesystem import require_temporary_directory
 from ...index import (
     conversation_lookup,
     event_outline,
@@ -101,6 +102,7 @@ class StoreReader(IndexReader):
         await asyncio.to_thread(require_directory, settings)
         store = cls(settings, note)
         await store.index.make_ready(settings.busy_timeout_s)
+        await asyncio.to_thread(require_temporary_directory, settings.state_dir)
         try:
             with suppress(IndexBusy):
                 await adopt_index_settings(store.context)
