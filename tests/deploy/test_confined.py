@@ -50,7 +50,7 @@ PLACES = {
     "umask 077": Place(before="umask 077"),
     "umask 000": Place(before="umask 000"),
     "no TMPDIR": Place(environment={"TMPDIR": "/nowhere"}),
-    "the locale C": Place(environment={"LC_ALL": "C", "PYTHONUTF8": "0"}),
+    "the locale C": Place(environment={"LC_ALL": "C"}),
     "600 MB of addresses": Place(before="ulimit -v 600000"),
 }
 
