@@ -191,3 +191,10 @@ def test_two_processes_that_open_a_fresh_store_at_once_both_succeed(tmp_path: Pa
 
 def test_the_program_needs_the_newest_migration(tmp_path: Path) -> None:
     assert migrations.history(tmp_path / "none.db")[0].id == HEAD
+
+
+def test_both_databases_have_the_same_newest_revision() -> None:
+    """Whoever adds a migration for SQLite adds one for PostgreSQL, which begins with a baseline."""
+    root = Path(__file__).parents[2] / "migrations"
+    newest = [max(path.name[:4] for path in root.glob(f"{one}versions/0*.py")) for one in ("", "postgres/")]
+    assert newest == [HEAD, HEAD]
