@@ -158,6 +158,7 @@ def test_each_key_of_a_conversation_does_what_it_says(site: Site) -> None:
     page.keyboard.press("l")
     expect(page.locator("#ask")).to_be_visible()
     page.keyboard.press("Escape")
+    expect(page.locator("#ask")).to_be_hidden()
     page.keyboard.press("f")
     expect(page.locator("#live")).to_contain_text("following")
     page.keyboard.press("u")
