@@ -226,8 +226,8 @@ def test_odd_events_are_shown_with_the_reason_or_their_fields(site: Site) -> Non
     expect(page.locator("article#e2")).to_contain_text("the beginning of 400,000 characters")
     for button in page.locator("[data-group][aria-pressed=false]").all():
         button.click()
-    page.click("article#e1 summary")
-    expect(page.locator("article#e1 .inside")).to_contain_text('"answer": 42')
+    page.locator("article#e1 summary").first.click()
+    expect(page.locator("article#e1 .inside")).to_contain_text("answer 42")
     page.click("article#e2 >> text=Raw event")
     expect(page.locator("article#e2 pre.out")).to_contain_text("xxx")
     assert find_violations(page) == []
