@@ -113,10 +113,10 @@ class Block:
         return time.isoformat(timespec="seconds") if time else ""
 
 
-def drop_values(block: Block) -> None:
+def drop_values(block: Block, *, keep_images: bool = False) -> None:
     """Drop all of a block's events that its HTML does not need, when it was made with all the bodies that it shows.
 
-    The page asks for large images alone.
+    The page asks for large images alone; a file with all in it keeps them.
     """
     for event in filter(None, (block.event, block.observation)):
         kept = {name: event.value.get(name) for name in ("id", "kind", "timestamp")}
@@ -125,6 +125,8 @@ def drop_values(block: Block) -> None:
             kept["action"] = {"kind": "TaskAction", "prompt": str(action.get("prompt") or "")[:SAID_MAX]}
         kept["observation"] = {"conversation_id": seen.get("conversation_id")}
         event.value = kept
+    if keep_images:
+        return
     block.images = cut_images(block.images)
     if block.body is not None:
         block.body.images = cut_images(block.body.images)

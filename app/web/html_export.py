@@ -19,7 +19,7 @@ from ..model.ids import ConversationId, dashed
 from ..model.jsonlines import find_event
 from ..model.text.event_text import preview_text
 from .conversation_view import SECTION, SECTION_MAX_BYTES
-from .event_blocks import PAIR_DISTANCE, Block, clear_block, make_blocks
+from .event_blocks import PAIR_DISTANCE, Block, clear_block, drop_values, make_blocks
 from .event_bodies import Event, make_body
 from .rows import make_row
 from .templates import render
@@ -138,6 +138,8 @@ class _Conversation:
         }  # fmt: skip
         self._folded -= {one.entry for one in taken}
         self._size_bytes -= sum(one.size_bytes for one in taken)
+        for block in blocks:
+            drop_values(block, keep_images=True)
         html = heading + render("events.html", context)
         for block in blocks:
             clear_block(block)

@@ -33,7 +33,7 @@ _SIZE = 20_000_000
 _MORE_MB = 200
 _HEALTH_S = 0.1
 
-pytestmark = [pytest.mark.long, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.long, pytest.mark.timeout(1800)]
 
 
 def make_large(number: int) -> dict[str, Any]:
