@@ -131,6 +131,8 @@ class ObservabilityMiddleware:
 
     def _record(self, scope: Scope, status: int, seconds: float) -> None:
         method = scope["method"] if scope["method"] in _METHODS else _OTHER
+        if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN) and "route" not in scope:
+            _match_route(scope)
         route = self._route(scope)
         self._audit.record_request(scope, method, route, status)
         count, duration = self._metrics.request(method, route, status)
@@ -149,6 +151,15 @@ class ObservabilityMiddleware:
         if scope["path"] in self._unrouted:
             return str(scope["path"])
         return str(getattr(scope.get("route"), "path", _OTHER))
+
+
+def _match_route(scope: Scope) -> None:
+    """Find the route of a request that was refused before it: the audit line names it, and the ids in its path."""
+    for route in scope["app"].routes:
+        match, found = route.matches(scope)
+        if match is Match.FULL:
+            scope.update(found)
+            return
 
 
 def _find_trace_id(scope: Scope) -> str:

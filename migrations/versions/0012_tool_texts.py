@@ -36,7 +36,6 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    op.execute("DELETE FROM message WHERE text = ''")
     _index("text")
     op.execute("DROP VIEW message_words")
     op.drop_column("message", "tool_text")

@@ -40,7 +40,7 @@ def test_the_index_may_stand_elsewhere(root: Path, tmp_path: Path, convstore: Co
 
 
 def test_another_kind_of_database_is_refused(root: Path, convstore: Command) -> None:
-    ran = convstore("count", "--store", root, "--index", "postgresql://host/db")
+    ran = convstore("count", "--store", root, "--index", "mysql://host/db")
     assert ran.code == 2
     assert "write sqlite:///" in ran.err
 

@@ -24,7 +24,7 @@ from tests.migrations.test_migrations import definitions
 
 CHANGES = {
     "a table less": "DROP TABLE {table}",
-    "a column less": "ALTER TABLE {table} DROP COLUMN unreadable",
+    "a column less": "ALTER TABLE {table} DROP COLUMN tool",
     "an index less": "DROP INDEX ix_conversation_unreadable",
 }
 

@@ -64,6 +64,11 @@ STATE = JSON | fields(
 EVENT = JSON | fields(kind=TEXTS, source=TEXTS, timestamp=TIMES, tool_name=TEXTS)
 
 
+def rows_of_conversations(path: Path) -> Tables:
+    """Return the rows that belong to one conversation each, and so no counts of all."""
+    return {name: rows for name, rows in index_tables(path).items() if not name.startswith("tally")}
+
+
 class Others(NamedTuple):
     """An open store with three good conversations, a loop to run it on, and room for a strange one."""
 
@@ -75,13 +80,13 @@ class Others(NamedTuple):
         root, path = self.store.settings.root, self.store.settings.index_path
         shutil.rmtree(root / make_id(4), ignore_errors=True)
         self.runner.run(self.store.sync())
-        before = index_tables(path)
+        before = rows_of_conversations(path)
         directory = make_conversation(root, 4, events=0)
         (directory / "meta.json").write_text(meta)
         (directory / "base_state.json").write_text(state)
         (directory / "events" / f"event-00000-{make_id(4)}.json").write_text(event)
         self.runner.run(self.store.sync())
-        after = index_tables(path)
+        after = rows_of_conversations(path)
         others = {name: [row for row in rows if row[0] != make_id(4)] for name, rows in after.items()}
         listed = self.runner.run(self.store.list_conversations()).items
         return [row[0] for row in after["conversation"]], before, others, len(listed)

@@ -176,7 +176,8 @@ def test_no_filter_is_forgotten_here() -> None:
     assert {field.name for field in fields(ConversationFilter)} == {
         *ASKED,
         "q",
-    }  # tests/store/read/test_search_beside_a_plain_scan.py holds q
+        "look_in",
+    }  # tests/store/read/test_search_beside_a_plain_scan.py holds these two
 
 
 @pytest.mark.parametrize("name", sorted(ASKED))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 import sys
@@ -10,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from app import ConversationStore, Settings
@@ -161,6 +163,15 @@ async def test_reading_changes_nothing_on_disk(corpus: Path) -> None:
     assert snapshot(corpus) == before
 
 
+async def make_export(client: httpx.AsyncClient, conversation_id: str) -> str:
+    """Make an export as a file, and return its id."""
+    made = (await client.post("/api/exports", json={"ids": [conversation_id], "format": "jsonl"})).json()
+    async with asyncio.timeout(30):
+        while (await client.get(f"/api/exports/{made['id']}")).status_code != 200:
+            await asyncio.sleep(0.01)
+    return str(made["id"])
+
+
 ENDLESS = {"/api/changes/stream", "/api/conversations/{conversation_id}/events/stream"}
 
 
@@ -178,13 +189,20 @@ async def test_no_get_of_the_api_changes_a_file(corpus: Path) -> None:
         "/api/conversations/facets": {"by": "status"},
         "/api/conversations/{conversation_id}/events/window": {"around": "0"},
     }
-    before = snapshot(corpus)
     async with serving(Settings(store=corpus)) as client:
+        export_id = await make_export(client, one)
+        before = snapshot(corpus)
         paths = (await client.get("/openapi.json")).json()["paths"]
         asked = [path for path, verbs in paths.items() if "get" in verbs and path not in ENDLESS]
         statuses = {}
         for path in asked:
-            filled = path.format(conversation_id=one, runtime_conversation_id=one, event_id=event["id"], number=0)
+            ids = {
+                "conversation_id": one,
+                "runtime_conversation_id": one,
+                "event_id": event["id"],
+                "export_id": export_id,
+            }
+            filled = path.format(**ids, number=0)
             body: list[str] | None = [] if path.endswith("/events") else None
             statuses[path] = (await client.request("GET", filled, params=given.get(path), json=body)).status_code
     assert statuses == dict.fromkeys(asked, 200)
@@ -217,7 +235,11 @@ async def test_counting_events_opens_none(root: Path, watch: Watch) -> None:
 def test_only_the_writer_commits_and_only_a_reader_that_cannot_write_begins_too() -> None:
     texts = {str(path.relative_to(APP)): path.read_text() for path in APP.rglob("*.py")}
     assert {name for name, text in texts.items() if re.search(r"(?<!_commits)\.commit\(|\bCOMMIT\b", text)} == {
-        "index/sqlite/write_connection.py"
+        "index/sqlite/write_connection.py",
+        "index/postgres/write_connection.py",
+        "index/postgres/migrations.py",
     }
     beginning = {name for name, text in texts.items() if re.search(r"\bBEGIN\b", text)}
-    assert beginning == {"index/sqlite/write_connection.py", "index/sqlite/read_connection.py"}
+    assert beginning == {
+        f"index/{engine}/{use}_connection.py" for engine in ("sqlite", "postgres") for use in ("read", "write")
+    }

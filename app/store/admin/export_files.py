@@ -218,15 +218,20 @@ class ExportFiles:
             )
 
     def _fail(self, made: ExportFile, code: str, told: str) -> None:
-        """Remove the archive, which makes room on a full disk, and then write the reason."""
+        """Empty the archive, which makes room on a full disk, write the reason, and remove the archive.
+
+        While the locked archive is there, others see an export that is being made.
+        """
         log.warning("the export %s failed: %s", made.id, told)
         if not (self._directory / f"{made.id}.json").exists():
             return
-        self._data(made).unlink(missing_ok=True)
+        with suppress(FileNotFoundError):
+            os.truncate(self._data(made), 0)
         try:
             self._write(replace(self._from_now(made), phase=Phase.FAILED, code=code, error=told))
         except OSError as error:
             log.warning("the reason could not be written: %s", error)
+        self._data(made).unlink(missing_ok=True)
 
     def _from_now(self, made: ExportFile) -> ExportFile:
         """Return the export with its time of expiry counted from now."""

@@ -109,8 +109,8 @@ async def test_a_refused_key_has_a_line_and_a_flood_of_them_has_few(
     lines = trail(caplog)
     assert len(lines) == 60
     fingerprint = Key(wrong, Right.FULL).fingerprint
-    refused = {"audit": "refused key", "result": "refused", "method": "GET", "route": "other", "status": 401}
-    assert lines[0] == refused | {"client": "127.0.0.1", "key": fingerprint}
+    refused = {"audit": "refused key", "result": "refused", "method": "GET", "route": ROUTE, "status": 401}
+    assert lines[0] == refused | {"conversations": [ID], "client": "127.0.0.1", "key": fingerprint}
     now = 660.0
     await client.patch(ONE, headers={API_KEY: READ}, json={"title": "x"})
     last = trail(caplog)[-1]
