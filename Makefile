@@ -89,6 +89,11 @@ WRITING ?= 60
 writers: .venv/dev
 	CONVSTORE_TEST_WRITING_S=$(WRITING) $(LONG) -s tests/faults/test_many_writers.py
 
+.PHONY: large-events
+# Read 60 events of 20 MB each in every way at once; look at memory and /health.
+large-events: .venv/dev
+	CONVSTORE_TEST_LARGE_EVENTS=60 $(LONG) tests/api/across/test_large_events.py
+
 .PHONY: openings
 # Open 100,000 ids for writing and look at what is kept; 200 different ones at once.
 openings: .venv/dev

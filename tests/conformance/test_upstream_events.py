@@ -12,6 +12,8 @@ import pytest
 from tests.builders import make_conversation, make_event, make_id, make_message_event, write_event
 from tests.conformance.upstream import MISSING, NO_EVENT, Upstream, agent_text, finish, ids
 
+pytestmark = pytest.mark.long
+
 LOG: list[dict[str, Any]] = [
     make_message_event(0, "Hello world"),
     agent_text(1, "How can I help?"),

@@ -17,6 +17,8 @@ from tests.builders import make_conversation, make_event, make_id
 from tests.conformance.conftest import SERVERS
 from tests.conformance.upstream import Upstream, ids, upstream
 
+pytestmark = pytest.mark.long
+
 DEAD_PID = 2**31 - 1
 OTHERS: dict[str, dict[str, Any]] = {
     "another host": {"owner_host": "some-other-host", "owner_pid": DEAD_PID},

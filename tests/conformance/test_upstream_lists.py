@@ -11,6 +11,8 @@ import pytest
 from tests.builders import make_conversation, make_id
 from tests.conformance.upstream import MISSING, Upstream, ids
 
+pytestmark = pytest.mark.long
+
 STATUSES = ["idle", "finished", "finished", "error", "paused"]
 UPDATED = [3, 5, 1, 4, 2, 8, 6, 7]
 """The day of the last update of each."""

@@ -14,6 +14,8 @@ import pytest
 from tests.builders import make_conversation, make_event, make_id
 from tests.conformance.upstream import AGENT, SECRET, Upstream, upstream
 
+pytestmark = pytest.mark.long
+
 PROTECTED = ["/api/conversations/count", "/api/tools/", "/api/file/download?path=/test.txt", "/api/settings"]
 OPEN = ["/alive", "/health", "/ready", "/server_info"]
 PLANTED = ["sk-plain-main-0123456789", "sk-plain-condenser-98765", "gAAAAABencrypted_blob", "gAAAAABregistry_blob"]

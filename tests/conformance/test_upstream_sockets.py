@@ -17,6 +17,8 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from tests.builders import make_conversation, make_event, make_id
 from tests.conformance.upstream import MISSING, SECRET, Upstream
 
+pytestmark = pytest.mark.long
+
 BOTH = pytest.mark.parametrize("kind", ["events", "session"])
 ALL = [make_event(number)["id"] for number in range(5)]
 ONE = str(UUID(make_id(1)))

@@ -10,6 +10,8 @@ import pytest
 
 from tests.conformance.upstream import AGENT, MISSING, NO_EVENT, Upstream, ids
 
+pytestmark = pytest.mark.long
+
 GONE = f"/api/conversations/{MISSING}"
 ACP = {"kind": "ACPAgent", "acp_command": ["echo", "test"]}
 SETTINGS = {"agent_kind": "openhands", "llm": {"model": "openai/settings", "usage_id": "agent"}}
