@@ -9,7 +9,8 @@ import typer
 
 from .. import __version__
 from ..logs import printable
-from ..store.admin.doctor import Finding, Level, examine_store
+from ..store.admin.doctor import examine_store
+from ..store.admin.findings import Finding, Level
 from .context import DirContextOptions
 from .output import out, print_json, styled
 

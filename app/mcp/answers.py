@@ -7,7 +7,7 @@ from html import unescape
 from typing import Any, NamedTuple
 
 from ..index.event_outline import Outline, Turn
-from ..index.event_rows import Edit
+from ..index.file_edits import Edit
 from ..model.costs import Amount, Point
 from ..model.hits import Hit
 from ..model.ids import dashed

@@ -18,7 +18,7 @@ from ..files.conversation_repair import Repair
 from ..files.layout import ConversationDir
 from ..files.lease import Lease
 from ..files.log.branches import Fork
-from ..files.open_conversation import TagEdit
+from ..files.log.edit import TagEdit
 from ..files.trash import Deleted, TrashEntry
 from ..index.engine import Note, ignore_note
 from ..model.archive_format import ExportFormat

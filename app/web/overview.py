@@ -16,7 +16,7 @@ from ..model.filters import ConversationFilter, Status
 from ..model.page import SortOrder, View
 from ..model.periods import Period
 from ..settings import Settings
-from ..store.admin.doctor import Finding, Level
+from ..store.admin.findings import Finding, Level
 from ..store.admin.usage import StoreUsage
 from ..store.read.reader import StoreReader
 from .rows import make_list_row

@@ -14,10 +14,11 @@ import pytest
 from app.errors import EventExists, EventNotFound, InvalidEvent, OwnershipLost, StoreError, UnreadableFile, WriteFailed
 from app.files import layout, lease, liveness
 from app.files.fingerprint import UNTRUSTED
+from app.files.log.edit import Edit, prepare_events, with_parent
 from app.files.log.event_log import LogNames
 from app.files.log.head import Head
 from app.files.metadata_reader import Reader, read_conversation
-from app.files.open_conversation import Edit, OpenConversation, prepare_events, with_parent
+from app.files.open_conversation import OpenConversation
 from app.model.conversation import fold
 from app.model.event import STATE_UPDATE
 from app.model.ids import ConversationId, EventName

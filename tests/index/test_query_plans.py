@@ -20,6 +20,7 @@ from app.index import (
     event_outline,
     event_rows,
     facet_counts,
+    file_edits,
     filter_sql,
 )
 from app.index.conversation_list import ListShape
@@ -201,7 +202,7 @@ def test_a_following_page_of_events_begins_at_its_place(database: sqlite3.Connec
 
 @pytest.mark.parametrize("names", [(), LISTED, ("workspace_under", *LISTED), ("status", "updated_at_gte")])
 def test_the_changes_of_a_file_are_found_by_its_path(database: sqlite3.Connection, names: tuple[str, ...]) -> None:
-    steps = [step for step in plan(database, event_rows._edits_sql(names)) if re.search(r"(edit|conversation)\b", step)]
+    steps = [step for step in plan(database, file_edits._edits_sql(names)) if re.search(r"(edit|conversation)\b", step)]
     assert steps[0].startswith("SEARCH edit USING COVERING INDEX"), steps
     assert "SEARCH conversation USING INTEGER PRIMARY KEY (rowid=?)" in steps
 
@@ -237,8 +238,8 @@ SEEN = {
         "_known_sql",
         "_directories_sql",
         "_rows_sql",
-        "_edits_sql",
     },
+    file_edits: {"_edits_sql"},
     facet_counts: {"facets_sql", "_sums_sql", "_workspaces_sql", "_usage_sql", "_amounts_sql"},
     activity: {"_hours_sql", "_spans_sql"},
     conversation_rows: {"known_sql", "_doomed_sql"},

@@ -15,8 +15,9 @@ from app.errors import ConversationNotFound, IndexUnusable
 from app.index import state
 from app.model.filters import ConversationFilter
 from app.model.ids import ConversationId
-from app.store.admin.doctor import Level, examine_store
+from app.store.admin.doctor import examine_store
 from app.store.admin.erase import erase_conversations
+from app.store.admin.findings import Level
 from app.store.follow.leader import has_leader_elsewhere, lead
 from app.store.follow.rebuild import rebuild
 from tests.builders import make_conversation, make_event, make_id, make_message_event

@@ -10,7 +10,8 @@ from pydantic import BaseModel, TypeAdapter
 
 from ... import __version__
 from ...settings import Settings
-from ...store.admin.doctor import Finding, Level, examine_store
+from ...store.admin.doctor import examine_store
+from ...store.admin.findings import Finding, Level
 from ...store.admin.usage import By, StoreUsage, measure
 from ...store.read.reader import StoreReader
 from ..errors import ErrorBody

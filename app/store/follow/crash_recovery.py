@@ -22,7 +22,8 @@ from ...files import liveness
 from ...files.layout import ConversationDir
 from ...files.lease import Lease
 from ...files.log import event_log
-from ...files.open_conversation import Edit, OpenConversation, Written
+from ...files.log.edit import Edit, Written
+from ...files.open_conversation import OpenConversation
 from ...index import conversation_lookup, ownership
 from ...index.connections import WriteConnection
 from ...index.conversation_lookup import IndexedState

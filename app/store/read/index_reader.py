@@ -12,12 +12,12 @@ from typing import Any
 
 import orjson
 
-from ...index import activity, conversation_list, conversation_lookup, event_rows, facet_counts, search
+from ...index import activity, conversation_list, conversation_lookup, facet_counts, search
 from ...index.activity import HourCount
 from ...index.connections import ReadConnection
 from ...index.conversation_list import Family, Page
-from ...index.event_rows import Edit
 from ...index.facet_counts import Sums, WorkspaceCost
+from ...index.file_edits import Edit, list_edits
 from ...model.costs import Point, sum_periods
 from ...model.facets import Facet, Facets
 from ...model.filters import ConversationFilter, LookIn
@@ -162,7 +162,7 @@ class IndexReader:
         `asked` selects the conversations; by default all, also archived ones.
         """
         async with self.index.read(whole=True) as connection:
-            return await event_rows.list_edits(connection, paths, limit, asked)
+            return await list_edits(connection, paths, limit, asked)
 
     async def count_text(self) -> tuple[int, int]:
         """Return (conversations with indexed text, all conversations)."""

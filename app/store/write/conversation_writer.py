@@ -26,8 +26,9 @@ from ...errors import (
 from ...files import fingerprint, layout, lease
 from ...files.fingerprint import UNTRUSTED
 from ...files.lease import Lease
+from ...files.log.edit import Edit, TagEdit, Written
 from ...files.log.head import Head
-from ...files.open_conversation import Edit, OpenConversation, TagEdit, Written
+from ...files.open_conversation import OpenConversation
 from ...model.agent_server.base import validate
 from ...model.agent_server.message_request import SocketMessage, dump_message
 from ...model.conversation import Folded, IndexedRow, fold_next

@@ -14,7 +14,7 @@ from pathlib import Path
 from ...errors import ConversationNotFound, ConversationOwned, InvalidConversation, NotInTrash, UnreadableFile
 from ...files import layout, lease, metadata_reader, subagents, trash
 from ...files.layout import ConversationDir
-from ...files.open_conversation import TagEdit
+from ...files.log.edit import TagEdit
 from ...files.trash import Deleted, TrashEntry
 from ...model.conversation import TITLE_MAX, ConversationFiles, truncate_text
 from ...model.event import parse_json_object

@@ -6,7 +6,7 @@ from random import Random
 
 import pytest
 
-from app.index import conversation_rows, event_rows
+from app.index import conversation_rows, event_rows, file_edits
 from app.index.engine import Index
 from app.model.conversation import TITLE_MAX, ConversationRow, IndexedRow
 from app.model.event import EventFacts, EventRow, LogChange
@@ -56,4 +56,4 @@ async def test_a_long_path_of_an_edit_is_stored_and_found(index: Index) -> None:
         await index.write(lambda connection: event_rows.upsert_events(connection, [change]))
     async with index.read() as connection:
         assert (await event_rows.list_rows(connection, key))[0].facts.edits == paths
-        assert [one.path for one in await event_rows.list_edits(connection, [paths[1]], 5)] == [paths[1]]
+        assert [one.path for one in await file_edits.list_edits(connection, [paths[1]], 5)] == [paths[1]]

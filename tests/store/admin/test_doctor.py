@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from app import Settings
-from app.store.admin.doctor import Finding, Level, examine_store
+from app.store.admin.doctor import examine_store
+from app.store.admin.findings import Finding, Level
 from tests.builders import details_in, index_path, make_conversation, make_id
 from tests.conftest import StoreOpener
 

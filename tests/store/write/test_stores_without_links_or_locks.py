@@ -17,7 +17,8 @@ from app.errors import EventExists, WriteFailed
 from app.exclusive_rename import Way
 from app.files.durable import new_file
 from app.index.sqlite.backup import back_up
-from app.store.admin.doctor import Level, look_around
+from app.store.admin.disk_checks import look_around
+from app.store.admin.findings import Level
 from tests.builders import NEW_CONVERSATION, make_conversation, make_event, names_in, write_event
 from tests.conftest import StoreOpener, serving
 from tests.faults import strace
