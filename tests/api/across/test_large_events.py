@@ -174,6 +174,27 @@ def test_a_page_of_large_events_is_whole_and_is_sent_as_it_is_read(
     assert ([len(page["items"]), page["next_page_id"]]) == [_LARGE, None]
 
 
+def test_asking_for_large_events_by_id_keeps_little_in_memory(
+    server: ServerProcess, idle: ServerProcess, tmp_path: Path
+) -> None:
+    ids = [make_event(number)["id"] for number in range(_LARGE)]
+    target = tmp_path / "events.json"
+    with (
+        Watch(server, idle),
+        server.client() as client,
+        client.stream("GET", f"/api/conversations/{ONE}/events", json=ids) as answer,
+        target.open("wb") as file,
+    ):
+        for piece in answer.iter_bytes():
+            file.write(piece)
+    assert [event["id"] for event in json.loads(target.read_bytes())] == ids
+
+
+def test_looking_for_a_text_keeps_little_in_memory(server: ServerProcess, idle: ServerProcess) -> None:
+    with Watch(server, idle), server.client() as client:
+        assert client.get(f"/api/conversations/{ONE}/events/count", params={"body": "nowhere"}).json() == 0
+
+
 _PATHS = [
     f"/api/conversations/{ONE}/events/stream",
     f"/api/conversations/{ONE}/events/search",
@@ -249,22 +270,6 @@ def test_everything_at_once_keeps_little_in_memory(server: ServerProcess, idle: 
             leave(one)
 
 
-def test_asking_for_large_events_by_id_keeps_little_in_memory(
-    server: ServerProcess, idle: ServerProcess, tmp_path: Path
-) -> None:
-    ids = [make_event(number)["id"] for number in range(_LARGE)]
-    target = tmp_path / "events.json"
-    with (
-        Watch(server, idle),
-        server.client() as client,
-        client.stream("GET", f"/api/conversations/{ONE}/events", json=ids) as answer,
-        target.open("wb") as file,
-    ):
-        for piece in answer.iter_bytes():
-            file.write(piece)
-    assert [event["id"] for event in json.loads(target.read_bytes())] == ids
-
-
 def test_sockets_that_do_not_read_keep_little_in_memory(server: ServerProcess, idle: ServerProcess) -> None:
     with Watch(server, idle):
         path = f"/sockets/events/{MANY}?resend_mode=all"
@@ -282,8 +287,3 @@ def test_sockets_that_do_not_read_keep_little_in_memory(server: ServerProcess, i
         time.sleep(3)
         for one in behind:
             leave(one)
-
-
-def test_looking_for_a_text_keeps_little_in_memory(server: ServerProcess, idle: ServerProcess) -> None:
-    with Watch(server, idle), server.client() as client:
-        assert client.get(f"/api/conversations/{ONE}/events/count", params={"body": "nowhere"}).json() == 0

@@ -202,7 +202,7 @@ async def test_an_export_needs_a_key_and_its_audit_lines_name_it(two: Path, capl
     assert told == [
         ("export", "POST", 202, made["id"]),
         ("export", "GET", 200, made["id"]),
-        ("refused key", "DELETE", 403, None),
+        ("refused key", "DELETE", 403, made["id"]),
         ("write", "DELETE", 204, made["id"]),
     ]
     assert len(lines[0]["conversations"]) == 2
