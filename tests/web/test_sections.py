@@ -18,6 +18,8 @@ pytestmark = pytest.mark.long
 EVENTS = 100_000
 AFTER_TURN = 8
 LAST = EVENTS + AFTER_TURN
+FIRST = 1
+"""The first event that is shown: the system prompt before it is folded away."""
 ELEMENTS = 3000
 COUNT = "() => document.querySelectorAll('*').length"
 TOP = "(seq) => document.querySelector(`#e${seq}`)?.getBoundingClientRect().top ?? null"
@@ -84,7 +86,7 @@ def test_home_end_and_jumps_reach_their_place_with_few_elements(long_site: tuple
     page = site.open(f"/c/{conversation}")
     is_at(page, EVENTS)
     page.keyboard.press("Home")
-    is_at(page, 0)
+    is_at(page, FIRST)
     page.keyboard.press("End")
     expect(page.locator(f"[data-seq='{LAST}']")).to_be_in_viewport()
     for seq in (EVENTS // 2, 4, EVENTS - 1000, EVENTS // 3):
@@ -144,7 +146,7 @@ def test_an_appended_event_is_shown_with_two_requests(long_site: tuple[Site, str
     expect(page.locator(f"#e{LAST + 1}")).to_be_in_viewport()
     assert [one.partition("?")[0] for one in asked][:2] == ["/events/window", "/events"]
     page.keyboard.press("Home")
-    is_at(page, 0)
+    is_at(page, FIRST)
     settle(page)
     asked.clear()
     write_event(site.root / conversation, LAST + 2, make_message_event(LAST + 2, "out of sight"))
