@@ -276,7 +276,6 @@ class Index(ABC):
                 log.warning("a write to the index failed after its caller was cancelled: %s", failed)
             raise
 
-    @abstractmethod
     def write_in_thread(
         self,
         work: Callable[[WriteConnection], T],
@@ -292,6 +291,15 @@ class Index(ABC):
         Raises:
             IndexBusy, IndexUnusable: as for `write`.
         """
+        asked = asked or self._queue.ask()
+        with self._queue.turn(asked):
+            return self._transact(work, asked.at, durable=durable, read_from=read_from)
+
+    @abstractmethod
+    def _transact(
+        self, work: Callable[[WriteConnection], T], asked_at: float, *, durable: bool, read_from: Identity | None
+    ) -> T:
+        """Run `work` in a transaction. It is the turn of this thread, which asked for it at `asked_at`."""
 
     def _left_s(self, asked_at: float) -> float:
         """Return the seconds that a writer may still wait for another process.

@@ -141,7 +141,7 @@ _COUNTED_DAYS = " UNION ALL ".join(
 )
 """SQLite's division and remainder truncate towards zero."""
 
-RECOUNT = (
+_RECOUNT = (
     "DELETE FROM tally",
     "DELETE FROM tally_day",
     f"INSERT INTO tally (facet, archived, value, number) {_COUNTED}",
@@ -168,7 +168,7 @@ async def list_miscounted(index: ReadConnection) -> list[str]:
 
 def recount(index: WriteConnection) -> None:
     """Count all conversations anew."""
-    for statement in RECOUNT:
+    for statement in _RECOUNT:
         index.execute_many(Sql(statement, {}), [{}])
 
 

@@ -21,7 +21,6 @@ from .. import engine, messages
 from ..connections import WriteConnection
 from ..dialect import Sql
 from ..engine import HeldLock, Identity, LockName, Note, ignore_note
-from ..writer_queue import Asked
 from . import migrations
 from .db_errors import ERRORS, explain
 from .duties import Duties
@@ -165,28 +164,20 @@ class Index(engine.Index):
             return None
         return None if row is None else str(row[0])
 
-    def write_in_thread(
-        self,
-        work: Callable[[WriteConnection], T],
-        *,
-        durable: bool = False,
-        read_from: Identity | None = None,
-        asked: Asked | None = None,
+    def _transact(
+        self, work: Callable[[WriteConnection], T], asked_at: float, *, durable: bool, read_from: Identity | None
     ) -> T:
-        """Do the same as `write` in the calling thread."""
-        asked = asked or self._queue.ask()
-        with self._queue.turn(asked):
-            if read_from is not None and read_from != self.opened:
-                raise IndexUnusable(f"the connection to the index {self.name} was lost during the request; try again")
-            begun_at = time.monotonic()
-            self.note("lock_wait", begun_at - asked.at)
-            try:
-                with self._writer.transaction(patience_s=self._left_s(asked.at), durable=durable) as connection:
-                    result = work(connection)
-            except ERRORS as error:
-                raise explain(error, self.name) from error
-            self.note("commit", time.monotonic() - begun_at)
-            return result
+        if read_from is not None and read_from != self.opened:
+            raise IndexUnusable(f"the connection to the index {self.name} was lost during the request; try again")
+        begun_at = time.monotonic()
+        self.note("lock_wait", begun_at - asked_at)
+        try:
+            with self._writer.transaction(patience_s=self._left_s(asked_at), durable=durable) as connection:
+                result = work(connection)
+        except ERRORS as error:
+            raise explain(error, self.name) from error
+        self.note("commit", time.monotonic() - begun_at)
+        return result
 
     def try_lock(self, name: LockName) -> HeldLock | None:
         """Take a named lock of the index, or return None if another process or object holds it."""

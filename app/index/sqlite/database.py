@@ -24,7 +24,6 @@ from ...raw_search import list_beside
 from .. import engine
 from ..connections import WriteConnection
 from ..engine import HeldLock, Identity, LockName, Note, ignore_note
-from ..writer_queue import Asked
 from . import integrity, migrations, open_lock, text_index
 from .db_errors import ERRORS, During, explain, is_damage
 from .index_file import (
@@ -256,25 +255,18 @@ class Index(engine.Index):
             self._require_whole()
         return LoopReadConnection(self._here, partial(self.read, whole=whole))
 
-    def write_in_thread(
-        self,
-        work: Callable[[WriteConnection], T],
-        *,
-        durable: bool = False,
-        read_from: Identity | None = None,
-        asked: Asked | None = None,
+    def _transact(
+        self, work: Callable[[WriteConnection], T], asked_at: float, *, durable: bool, read_from: Identity | None
     ) -> T:
-        """Do the same as `write` in the calling thread."""
-        asked = asked or self._queue.ask()
-        with self._queue.turn(asked), writer_lock(self.path, self._left_s(asked.at)):
+        with writer_lock(self.path, self._left_s(asked_at)):
             begun_at = time.monotonic()
-            self.note("lock_wait", begun_at - asked.at)
+            self.note("lock_wait", begun_at - asked_at)
             if read_from is not None:
                 require_same(self.path, read_from, self.opened)
             if self._writer is None:
                 self._writer = Writer(self.path, self.opened)
             try:
-                with self._writer.transaction(patience_s=self._left_s(asked.at), durable=durable) as connection:
+                with self._writer.transaction(patience_s=self._left_s(asked_at), durable=durable) as connection:
                     result = work(connection)
             except ERRORS as error:
                 self._damaged = self._damaged or is_damage(error)
