@@ -18,9 +18,7 @@ from .params import AnyId, Moment
 
 _INT64_MAX = 2**63 - 1
 
-Text = Annotated[str, Field(max_length=4_200)]
-"""More than the index keeps of a value. An address with all filters stays below the 64 kB that the server accepts."""
-TagText = Annotated[str, Field(min_length=1, max_length=4_200)]
+TagText = Annotated[str, Field(min_length=1)]
 Cost = Annotated[float, Field(allow_inf_nan=False)]
 Number = Annotated[int, Field(ge=0, le=_INT64_MAX)]
 
@@ -76,14 +74,14 @@ class FilterQuery(CachedQuery):
         max_length=20,
         description="with this tag, given as key, key:value or key=value; repeated: with all of these",
     )
-    workspace: Annotated[list[Text], BeforeValidator(_as_list)] = Field(
+    workspace: Annotated[list[str], BeforeValidator(_as_list)] = Field(
         default=[], max_length=8, description="with this working directory; repeated: with any of these"
     )
-    workspace_under: Text | None = Field(
+    workspace_under: str | None = Field(
         default=None, description="with this working directory or one below it, at any depth"
     )
-    model: Text | None = Field(default=None, description="with this model")
-    agent_kind: Text | None = Field(default=None, description="with this kind of agent")
+    model: str | None = Field(default=None, description="with this model")
+    agent_kind: str | None = Field(default=None, description="with this kind of agent")
     parent_conversation_id: AnyId | None = Field(default=None, description="children of this conversation")
     top_level: bool | None = Field(default=None, description="true: without a parent; false: with a parent")
     orphaned: bool | None = Field(

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Select, bindparam, literal_column, select
+from sqlalchemy import ColumnElement, Select, bindparam, literal_column, or_, select, true
 
 from ..model.conversation import COLUMN_MAX, TAG_MAX, truncate_text
 from ..model.filters import ConversationFilter, Tag
@@ -128,7 +128,7 @@ _TRIGRAM = 3
 _ONE_OF = "one of "
 _COLUMN_OF = {"workspace_under": "workspace"}
 _FOLDED = "folded"
-_TAG, _TAG_VALUE = "tag ", "tag and value "
+_TAG, _KEY, _PAIR = "tag ", "k", "p"
 
 
 _VALUES = {
@@ -162,14 +162,12 @@ def compile_filter(asked: ConversationFilter) -> CompiledFilter:
     if title:
         names.append("title" if len(title) < _TRIGRAM else "long title")
         values |= {"title": title, "title_parts": '"{}"'.format(title.replace('"', '""')), "title_like": _like(title)}
-    for place, (key, value) in enumerate(sorted({_cut_tag(tag) for tag in asked.tags}, key=str)):
-        names.append(f"{_TAG if value is None else _TAG_VALUE}{place}")
-        values |= {f"tag_key_{place}": key, f"tag_value_{place}": value}
     if asked.q and asked.q.strip():
         question = parse_question(asked.q)
         names.append("nothing" if question.match is None else "q")
         values |= parameters_of(question, asked.look_in)
     for more in (
+        _compile_tags(asked.tags),
         _compile_any("status", asked.statuses),
         _compile_any("workspace", map(normalize_workspace, asked.workspaces)),
         _compile_below(asked.workspace_under),
@@ -199,8 +197,20 @@ def _cut(name: str, value: object) -> object:
     return truncate_text(value, COLUMN_MAX[name]) if name in COLUMN_MAX else value
 
 
-def _cut_tag(tag: Tag) -> Tag:
-    return Tag(tag.key[:TAG_MAX], None if tag.value is None else tag.value[:TAG_MAX])
+def _cut_pairs(tag: Tag) -> tuple[tuple[str, str | None], ...]:
+    return tuple((key[:TAG_MAX], None if value is None else value[:TAG_MAX]) for key, value in tag.pairs)
+
+
+def _compile_tags(tags: Iterable[Tag]) -> CompiledFilter:
+    """Return the conditions of tags. A name has a letter for each pair of a tag: whether it has a value."""
+    names = []
+    values: dict[str, object] = {}
+    for place, pairs in enumerate(sorted({_cut_pairs(tag) for tag in tags}, key=str)):
+        kinds = "".join(_KEY if value is None else _PAIR for _, value in pairs)
+        names.append(f"{_TAG}{kinds} {place}")
+        for number, (key, value) in enumerate(pairs):
+            values |= {f"tag_key_{place}_{number}": key, f"tag_value_{place}_{number}": value}
+    return CompiledFilter(tuple(names), values)
 
 
 def _compile_any(column: str, wanted: Iterable[str]) -> CompiledFilter:
@@ -300,11 +310,14 @@ def _unfolded(names: Sequence[str], column: Column) -> list[ColumnElement[bool]]
 
 def _tagged(name: str) -> Select[int]:
     """Return a SELECT of the keys of conversations that have a tag."""
-    place = name.rsplit(maxsplit=1)[-1]
-    statement = select(conversation_tag.c.conversation).where(conversation_tag.c.key == bindparam(f"tag_key_{place}"))
-    if name.startswith(_TAG_VALUE):
-        statement = statement.where(conversation_tag.c.value == bindparam(f"tag_value_{place}"))
-    return statement
+    _, kinds, place = name.split()
+    stored = conversation_tag.c
+    pairs = [
+        (stored.key == bindparam(f"tag_key_{place}_{number}"))
+        & (true() if kind == _KEY else stored.value == bindparam(f"tag_value_{place}_{number}"))
+        for number, kind in enumerate(kinds)
+    ]
+    return select(stored.conversation).where(or_(*pairs))
 
 
 def fields_of(names: Iterable[str]) -> frozenset[str]:

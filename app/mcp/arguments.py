@@ -32,6 +32,7 @@ def _as_text(given: object) -> object:
     return str(given).lower() if isinstance(given, bool) else given
 
 
+Value = Annotated[str, Field(min_length=1)] | SkipJsonSchema[None]
 Text = Annotated[str, Field(min_length=1, max_length=_TEXT_MAX)] | SkipJsonSchema[None]
 Moment = datetime | SkipJsonSchema[None]
 Shelf = Annotated[Archived, BeforeValidator(_as_text)]
@@ -51,10 +52,10 @@ class Arguments(BaseModel):
 class Filters(Arguments):
     """Filters for conversations. A conversation must match all of them."""
 
-    workspace: Text = Field(default=None, description="working directory; those below match, too")
+    workspace: Value = Field(default=None, description="working directory; those below match, too")
     status: Annotated[list[Status], BeforeValidator(_as_list)] = Field(default=[], description="any of these")
-    model: Text = Field(default=None, description="exact model name")
-    tag: Annotated[list[Annotated[str, Field(max_length=_TEXT_MAX)]], BeforeValidator(_as_list)] = Field(
+    model: Value = Field(default=None, description="exact model name")
+    tag: Annotated[list[str], BeforeValidator(_as_list)] = Field(
         default=[], max_length=20, description="key or key:value; all of these"
     )
     archived: Shelf = Field(default=Archived.FALSE, description="any: archived ones, too")

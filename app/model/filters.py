@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import lru_cache
 from hashlib import blake2b
+from itertools import islice
 from typing import NamedTuple
 
 from .ids import ConversationId
 from .text.tokenizer import fold_title
+
+_SEPARATORS_MAX = 16
 
 
 class Status(StrEnum):
@@ -59,10 +63,23 @@ class LookIn(StrEnum):
 
 
 class Tag(NamedTuple):
-    """A tag that a conversation must have. Without `value`, any value matches."""
+    """A tag that a conversation must have. Without `value`, any value matches.
+
+    `others` are more pairs of key and value; a conversation with any of them matches, too.
+    """
 
     key: str
     value: str | None = None
+    others: tuple[tuple[str, str | None], ...] = ()
+
+    @property
+    def pairs(self) -> tuple[tuple[str, str | None], ...]:
+        """All pairs of key and value that match."""
+        return ((self.key, self.value), *self.others)
+
+    def is_one_of(self, tags: Mapping[str, str]) -> bool:
+        """Return whether one of a conversation's tags matches."""
+        return any(key in tags and value in (None, tags[key]) for key, value in self.pairs)
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,9 +171,16 @@ def is_blank(text: str | None) -> bool:
 
 
 def parse_tag(text: str) -> Tag:
-    """Return the tag in `key`, `key:value` or `key=value`."""
-    key, *value = re.split("[:=]", text, maxsplit=1)
-    return Tag(key, *value)
+    """Return the tag in `key`, `key:value` or `key=value`.
+
+    A key that another program wrote may contain `:` or `=`. So the text is also a key, and each of the first
+    `_SEPARATORS_MAX` separators may end one.
+    """
+    ends = [found.start() for found in islice(re.finditer("[:=]", text), _SEPARATORS_MAX)]
+    if not ends:
+        return Tag(text)
+    first, *more = ((text[:end], text[end + 1 :]) for end in ends)
+    return Tag(*first, (*more, (text, None)))
 
 
 @lru_cache(maxsize=1024)

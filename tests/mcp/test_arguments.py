@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from app.mcp.arguments import GetEvents, ListConversations, SearchMessages, UsageSummary, explain, make_schema
 from app.mcp.tools import TOOLS
-from app.model.filters import ConversationFilter, Status, Tag
+from app.model.filters import ConversationFilter, Status, parse_tag
 
 
 @pytest.mark.parametrize("name", TOOLS)
@@ -24,7 +24,7 @@ def test_a_schema_has_no_references_titles_or_nulls(name: str) -> None:
 def test_filters_become_those_of_the_store() -> None:
     given = {
         "query": "x",
-        "workspace": "/p",
+        "workspace": "/p" * 3000,
         "status": ["error"],
         "tag": ["area:auth"],
         "model": "m",
@@ -33,8 +33,8 @@ def test_filters_become_those_of_the_store() -> None:
     asked = SearchMessages.model_validate(given | {"since": "2026-10-01", "before": "2026-10-02T00:00:00Z"})
     assert asked.conversation_filter == ConversationFilter(
         statuses=(Status.ERROR,),
-        tags=(Tag("area", "auth"),),
-        workspace_under="/p",
+        tags=(parse_tag("area:auth"),),
+        workspace_under="/p" * 3000,
         model="m",
         updated_at_gte_us=1_790_812_800_000_000,
         updated_at_lt_us=1_790_899_200_000_000,

@@ -4,16 +4,24 @@ from __future__ import annotations
 
 import pytest
 
-from app.model.filters import Archived, ConversationFilter, EventFilter, Status, Tag, digest, is_blank, parse_tag
+from app.model.filters import Archived, ConversationFilter, EventFilter, Status, digest, is_blank, parse_tag
 from app.model.ids import ConversationId
 
 
 @pytest.mark.parametrize(
-    ("text", "tag"),
-    [("area", Tag("area")), ("area:auth", Tag("area", "auth")), ("a=b:c", Tag("a", "b:c")), ("a:", Tag("a", ""))],
+    ("text", "pairs"),
+    [
+        ("area", [("area", None)]),
+        ("area:auth", [("area", "auth"), ("area:auth", None)]),
+        ("a=b:c", [("a", "b:c"), ("a=b", "c"), ("a=b:c", None)]),
+        ("a:", [("a", ""), ("a:", None)]),
+    ],
 )
-def test_a_tag_is_asked_for_by_key_or_by_key_and_value(text: str, tag: Tag) -> None:
-    assert parse_tag(text) == tag
+def test_a_tag_is_asked_for_by_key_or_by_key_and_value(text: str, pairs: list[tuple[str, str | None]]) -> None:
+    tag = parse_tag(text)
+    assert list(tag.pairs) == pairs
+    assert all(tag.is_one_of({key: "any" if value is None else value}) for key, value in pairs)
+    assert not tag.is_one_of({"a": "other", "b": "c"})
 
 
 @pytest.mark.parametrize(("text", "blank"), [(None, False), ("", True), (" \t", True), ("a", False), ("\u0301", True)])

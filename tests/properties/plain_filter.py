@@ -167,7 +167,7 @@ def admits(one: Plain, asked: ConversationFilter) -> bool:
         (
             not asked.statuses or one.status in [status.value for status in asked.statuses],
             not part or (one.title is not None and part in plain_fold(one.title)),
-            all(key in one.tags and value in (None, one.tags[key]) for key, value in asked.tags),
+            all(tag.is_one_of(one.tags) for tag in asked.tags),
             not asked.workspaces or one.workspace in map(plain_path, asked.workspaces),
             asked.workspace_under is None or is_under(one.workspace, plain_path(asked.workspace_under)),
             asked.orphaned is None or asked.orphaned == one.orphaned,

@@ -76,7 +76,7 @@ async def find_candidates(
 
 def _is_kept(info: Mapping[str, Any], keep_tags: Collection[Tag]) -> bool:
     tags: Mapping[str, str] = info["tags"] or {}
-    return info["pinned"] or any(Tag(key) in keep_tags or Tag(key, value) in keep_tags for key, value in tags.items())
+    return info["pinned"] or any(tag.is_one_of(tags) for tag in keep_tags)
 
 
 def _candidate(info: Mapping[str, Any]) -> Candidate:

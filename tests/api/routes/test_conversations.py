@@ -443,15 +443,15 @@ async def test_one_that_cannot_be_read_is_archived_and_its_title_is_409_with_wha
 
 async def test_long_values_and_many_tags_find_what_they_show(root: Path) -> None:
     tags = {"l": "v" * 2000} | {f"k{number}": str(number) for number in range(3000)}
-    path, model = "/" + "d" * 3000, "m" * 3000
-    agent = {"kind": "A" * 3000, "llm": {"model": model}, "tools": []}
+    path, model = "/" + "d" * 6000, "m" * 6000
+    agent = {"kind": "A" * 6000, "llm": {"model": model}, "tools": []}
     workspace = {"kind": "LocalWorkspace", "working_dir": path}
     make_conversation(root, 1, state={"tags": tags, "workspace": workspace, "agent": agent})
     make_conversation(root, 2)
     async with serving(Settings(store=root)) as client:
         facets = (await client.get("/api/conversations/facets?by=workspace,model,agent_kind")).json()["facets"]
         shown = {(name, one["value"]) for name in facets for one in facets[name]["values"] if len(one["value"]) > 100}
-        for name, value in {*shown, ("workspace", path), ("model", model), ("agent_kind", "A" * 3000)}:
+        for name, value in {*shown, ("workspace", path), ("model", model), ("agent_kind", "A" * 6000)}:
             assert (await client.get(COUNT, params={name: value})).json() == 1
         for tag in ("k2999", "k2999:2999", f"l:{'v' * 2000}"):
             assert (await client.get(COUNT, params={"tag": tag})).json() == 1
@@ -464,7 +464,7 @@ async def test_a_pasted_id_is_understood(client: httpx.AsyncClient, pasted: str)
     assert (answer.status_code, answer.json()["id"]) == (200, dashed(make_id(1)))
 
 
-PATHS = ["/p", "/p/", "/p/a", "/p-old", "/e\u0301/x", "/\u00e9", "/" + "d" * 4150]
+PATHS = ["/p", "/p/", "/p/a", "/p-old", "/e\u0301/x", "/\u00e9", "/" + "d" * 20_000]
 
 
 async def test_conversations_are_found_by_directory_however_it_is_spelt(root: Path) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
 from app.index import conversation_rows
-from app.model.filters import ConversationFilter, Tag
+from app.model.filters import ConversationFilter, Tag, parse_tag
 from app.model.ids import ConversationId
 from tests.builders import make_conversation, make_id
 from tests.conftest import StoreOpener
@@ -59,6 +60,20 @@ async def test_tags_are_asked_for_by_key_and_by_value(
     async with open_store(root) as store:
         asked = ConversationFilter(tags=tuple(tags))
         assert await store.count_conversations(asked) == len((await store.list_conversations(asked)).items) == count
+
+
+@pytest.mark.parametrize("text", ["a:b", "a:b:c", "a:b=c", "a=b:c:d", "a=b=c:d", "=:x", "k:" + "::" * 200])
+async def test_a_tag_is_found_when_its_key_or_value_contains_separators(
+    root: Path, open_store: StoreOpener, text: str
+) -> None:
+    tags = [{"a:b": "c"}, {"a=b": "c:d"}, {"": ":x"}, {"=": "x"}, {"k": "::" * 200}]
+    for number, own in enumerate(tags, start=1):
+        make_conversation(root, number, state={"tags": own})
+    async with open_store(root) as store:
+        asked = ConversationFilter(tags=(parse_tag(text),))
+        found = [tags[int(json.loads(item)["id"][-1]) - 1] for item in (await store.list_conversations(asked)).items]
+        assert found == [own for own in tags[::-1] if any(text in (k, f"{k}:{v}", f"{k}={v}") for k, v in own.items())]
+        assert await store.count_conversations(asked) == len(found) > 0
 
 
 async def test_of_how_many_conversations_the_text_is_known_is_part_of_the_state(
