@@ -63,7 +63,7 @@ def _absolute(directory: str) -> str:
 
 async def _serve(settings: Settings, scope: Scope) -> None:
     """Open the store, answer requests until the input ends, and keep the index in step meanwhile."""
-    with without_collector():
+    with without_collector(), extra.importing_quickly():
         from ..mcp.server import make_server, serve_stdio  # noqa: PLC0415
 
     def find_base(_: object) -> str:
