@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from bisect import bisect_right
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import orjson
@@ -166,26 +169,24 @@ _MARKS = _by_index(
 )
 
 
-_IS_TURN = "CASE WHEN kind = 'MessageEvent' AND source = 'user' THEN 1 ELSE 0 END"
-_IS_STEP = "kind = 'ACPToolCallEvent' OR kind = 'ActionEvent' AND coalesce(tool, '') <> 'finish'"
 _EDITED = Sql(f"SELECT count(DISTINCT seq) FROM edit WHERE conversation = {_KEY}", {})  # noqa: S608
+_EDIT_SEQS = Sql(f"SELECT DISTINCT seq FROM edit WHERE conversation = {_KEY}", {})  # noqa: S608
+_TURN, _EDIT, _ERROR, _STEP, _COMMAND, _UNREADABLE = 1, 2, 4, 8, 16, 32
 _STEPS = Sql(
     f"""
-    SELECT turn, seq * {BINS} / :length AS number, sum(edited), sum(command), sum(step),
-        sum(CASE WHEN took > 0 AND before_turn = 0 AND (step = 1 OR took <= {_REST_US}) THEN took ELSE 0 END)
-    FROM (
-        SELECT seq,
-            CASE WHEN {_IS_STEP} THEN 1 ELSE 0 END AS step,
-            CASE WHEN kind = 'ActionEvent' AND tool IN ('terminal', 'execute_bash') THEN 1 ELSE 0 END AS command,
-            CASE WHEN EXISTS (SELECT 1 FROM edit WHERE edit.conversation = event.conversation
-                AND edit.seq = event.seq AND edit.event_id = event.event_id) THEN 1 ELSE 0 END AS edited,
-            sum({_IS_TURN}) OVER (ORDER BY seq, event_id) AS turn,
-            lead(timestamp) OVER (ORDER BY seq, event_id) - timestamp AS took,
-            lead({_IS_TURN}) OVER (ORDER BY seq, event_id) AS before_turn
-        FROM event WHERE conversation = {_KEY}
-    ) AS one GROUP BY 1, 2""",  # noqa: S608
+    SELECT seq, timestamp, CASE WHEN unreadable IS NULL THEN 0 ELSE {_UNREADABLE} END + CASE kind
+        WHEN 'ObservationEvent' THEN 0
+        WHEN 'ActionEvent' THEN CASE WHEN tool IN ('terminal', 'execute_bash') THEN {_STEP + _COMMAND}
+            WHEN tool IN ({_EDIT_TOOLS}) THEN {_STEP + _EDIT} WHEN tool = 'finish' THEN 0 ELSE {_STEP} END
+        WHEN 'MessageEvent' THEN CASE source WHEN 'user' THEN {_TURN} ELSE 0 END
+        WHEN 'ACPToolCallEvent' THEN {_STEP}
+        WHEN 'AgentErrorEvent' THEN {_ERROR}
+        WHEN 'ConversationErrorEvent' THEN {_ERROR}
+        ELSE 0 END
+    FROM event WHERE conversation = {_KEY} ORDER BY seq, event_id""",  # noqa: S608
     {},
 )
+"""One number says what an event is: window functions of SQLite take four times as long as a loop over these rows."""
 
 
 def _list_divided(length: int) -> list[int]:
@@ -203,28 +204,63 @@ async def read_outline(index: ReadConnection, uuid: ConversationId) -> Outline:
         kinds = await index.fetch_all(_KINDS, {"uuid": uuid})
         turns = await index.fetch_all(_TURNS, {"uuid": uuid})
         marks = await index.fetch_all(_MARKS, {"uuid": uuid})
-        divided = orjson.dumps(_list_divided(last_seq + 1)).decode()
-        bins = await index.fetch_all(_BINS, {"uuid": uuid, "length": last_seq + 1, "divided": divided}) if kinds else []
-        [[edits]] = await index.fetch_all(_EDITED, {"uuid": uuid})
-        has_steps = 0 <= last_seq < STEPS_READ
-        steps = await index.fetch_all(_STEPS, {"uuid": uuid, "length": last_seq + 1}) if has_steps else []
-    of_turn: defaultdict[int, list[int]] = defaultdict(lambda: [0, 0, 0])
-    took_us: Counter[int] = Counter()
-    for turn, number, *counts, took in steps:
-        of_turn[turn] = [one + more for one, more in zip(of_turn[turn], counts, strict=True)]
-        took_us[number] += took
+        if 0 <= last_seq < STEPS_READ:
+            edit_seqs = [seq for [seq] in await index.fetch_all(_EDIT_SEQS, {"uuid": uuid})]
+            steps: list[Any] = await index.fetch_all(_STEPS, {"uuid": uuid})
+            edits, bins, of_turn = len(edit_seqs), _count_bins(steps, last_seq + 1), _count_steps(steps, edit_seqs)
+        else:
+            divided = orjson.dumps(_list_divided(last_seq + 1)).decode()
+            where = {"uuid": uuid, "length": last_seq + 1, "divided": divided}
+            rows = await index.fetch_all(_BINS, where) if kinds else []
+            bins = [Bin(row[0], row[1], row[2], row[3], row[4] - sum(row[1:4])) for row in rows]
+            [[edits]] = await index.fetch_all(_EDITED, {"uuid": uuid})
+            of_turn = [(0, 0, 0)] * len(turns)
     return Outline(
         total=sum(row[3] for row in kinds),
         unreadable=sum(row[4] for row in kinds),
         edits=edits,
         last_seq=last_seq,
         kinds=[(row[0], row[1], row[2], row[3]) for row in kinds],
-        turns=[Turn._make((*row, *_steps(*of_turn[place]))) for place, row in enumerate(turns, 1)],
+        turns=[Turn._make((*row, *counts)) for row, counts in zip(turns, of_turn, strict=False)],
         marks=[Mark(*row) for row in marks],
-        bins=[Bin(row[0], row[1], row[2], row[3], row[4] - sum(row[1:4]), took_us[row[0]]) for row in bins],
+        bins=bins,
     )
 
 
-def _steps(edits: int, commands: int, steps: int) -> tuple[int, int, int]:
-    """Return the numbers of edits, of commands, and of other steps. An edit is the result of a step."""
-    return edits, commands, max(steps - edits - commands, 0)
+def _count_bins(steps: Sequence[tuple[int, int | None, int]], length: int) -> list[Bin]:
+    """Return the bins of a log that ends before the number `length` from its rows of `_STEPS`."""
+    counts = [[0] * 5 for _ in range(BINS)]
+    for (seq, begin, what), (_, end, then) in pairwise([*steps, (length, None, 0)]):
+        one = counts[seq * BINS // length]
+        one[0] += 1
+        if what:
+            one[1] += what & _TURN
+            one[2] += (what & _EDIT) // _EDIT
+            one[3] += what & (_ERROR | _UNREADABLE) > 0
+        if begin is not None and end is not None and not then & _TURN:
+            took = end - begin
+            if took > 0 and (took <= _REST_US or what & _STEP):
+                one[4] += took
+    return [
+        Bin(number, turns, edits, errors, events - turns - edits - errors, took)
+        for number, (events, turns, edits, errors, took) in enumerate(counts)
+        if events
+    ]
+
+
+def _count_steps(steps: Iterable[tuple[int, int | None, int]], edit_seqs: Iterable[int]) -> list[tuple[int, int, int]]:
+    """Return the edits, commands and other steps of each turn. An edit is the result of a step."""
+    begins = []
+    numbers = [[0, 0]]
+    for seq, _, what in steps:
+        if what & (_TURN | _UNREADABLE) == _TURN:
+            begins.append(seq)
+            numbers.append([0, 0])
+        elif what & _STEP:
+            numbers[-1][0] += 1
+            numbers[-1][1] += (what & _COMMAND) // _COMMAND
+    edits = Counter(bisect_right(begins, seq) for seq in edit_seqs)
+    return [
+        (edits[turn], commands, max(steps - edits[turn] - commands, 0))
+        for turn, (steps, commands) in enumerate(numbers[1:], 1)
+    ]
