@@ -17,7 +17,7 @@ from sqlalchemy import ColumnElement, select, text
 
 from ..errors import InvalidToken
 from ..model.filters import ConversationFilter, LookIn, digest
-from ..model.hits import Hit, HitPage
+from ..model.hits import Hit, HitPage, Keep
 from ..model.ids import ConversationId
 from ..model.page import Cursor, SortOrder, View, decode_token, encode_token
 from ..model.text.ranking import make_score
@@ -119,11 +119,14 @@ async def search_messages(
     asked: ConversationFilter,
     page_id: str | None,
     limit: int,
+    *,
     within: ConversationId | None = None,
+    keep: Keep | None = None,
 ) -> HitPage:
     """Return a page of the messages that match `asked.q` in the conversations that match the filter.
 
-    With `within`, search only this conversation and ignore the other conditions.
+    With `within`, search only this conversation and ignore the other conditions. With `keep`, the page ends after as
+    many of the `limit` hits as it returns.
 
     Raises:
         InvalidToken: `page_id` is damaged, or belongs to another query or another build of the index.
@@ -136,19 +139,29 @@ async def search_messages(
     ranking = await _rank_matches(index, asked, after, within=None if within is None else [within])
     ranked = [one for one in ranking.matches if after is None or (one.score, one.id) < (after.score, after.id)]
     shown = ranked[:limit]
-    next_page_id = None
-    if len(ranked) > limit:
-        next_page_id = ranking.token((shown[-1].score, shown[-1].id), epoch, query)
     hits = await _show(index, shown, parse_question(asked.q or "").terms)
-    return HitPage(hits, next_page_id, ranking.truncated, totals.conversations - totals.behind, totals.conversations)
+    known = totals.conversations - totals.behind
+    page = HitPage(hits, None, ranking.truncated, indexed=known, conversations=totals.conversations)
+    if keep is not None:
+        shown = shown[: keep(page)]
+    next_page_id = None
+    if len(ranked) > len(shown):
+        next_page_id = ranking.token((shown[-1].score, shown[-1].id), epoch, query)
+    return page._replace(items=hits[: len(shown)], next_page_id=next_page_id)
 
 
 async def find_in_log(
-    index: ReadConnection, uuid: ConversationId, asked: ConversationFilter, page_id: str | None, limit: int
+    index: ReadConnection,
+    uuid: ConversationId,
+    asked: ConversationFilter,
+    page_id: str | None,
+    limit: int,
+    *,
+    keep: Keep | None = None,
 ) -> HitPage:
     """Return a page of the messages of a conversation that match, in the order of its log, and their total number.
 
-    Only `q` and `look_in` of the filter count.
+    Only `q` and `look_in` of the filter count. `keep` is as for `search_messages`.
 
     Raises:
         InvalidToken: `page_id` is damaged, or belongs to another query.
@@ -167,11 +180,12 @@ async def find_in_log(
     ranked = await asyncio.to_thread(_rank, texts, question.terms, asked.look_in, newest, index.deadline)
     place = {row[0]: number for number, row in enumerate(shown)}
     hits = await _show(index, sorted(ranked, key=lambda one: place[one.id]), question.terms)
-    next_page_id = encode_token(Cursor(shown[-1][1], shown[-1][2]), query) if len(rest) > limit else None
     known = totals.conversations - totals.behind
-    return HitPage(
-        hits, next_page_id, truncated=False, indexed=known, conversations=totals.conversations, total=len(found)
-    )
+    page = HitPage(hits, None, truncated=False, indexed=known, conversations=totals.conversations, total=len(found))
+    if keep is not None:
+        shown = shown[: keep(page)]
+    next_page_id = encode_token(Cursor(shown[-1][1], shown[-1][2]), query) if len(rest) > len(shown) else None
+    return page._replace(items=hits[: len(shown)], next_page_id=next_page_id)
 
 
 @cache

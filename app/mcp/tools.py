@@ -108,37 +108,53 @@ async def search_messages(access: Access, asked: SearchMessages) -> str:
         return _outside(access)
     notes = await access.note_missing(wanted, "searched")
 
-    async def find(limit: int) -> HitPage:
-        return await access.store.search_messages(asked.query, wanted, page_id=asked.page_id, limit=limit)
+    def note(page: HitPage) -> list[str]:
+        return [
+            *notes,
+            *_note_limits(page),
+            "get_events with conversation_id and around reads what was said around a hit.",
+        ]
 
-    page = await find(asked.limit)
-    if page.indexed < page.conversations:
-        behind = page.conversations - page.indexed
-        notes.append(f"The text of {_counted(behind, 'conversation')} is not indexed yet; ask again later.")
-    if page.truncated:
-        notes.append(f"More than {RANKED:,} messages matched; only the newest {RANKED:,} were ranked.")
+    page = await access.store.search_messages(
+        asked.query,
+        wanted,
+        page_id=asked.page_id,
+        limit=asked.limit,
+        keep=lambda page: _answer_hits(access, page, "", note(page)).count_fitting(asked.max_chars),
+    )
     if not page.items:
         widen = [
             "use fewer or other words, or OR between alternatives",
             *_look_further(asked),
             *_leave_out(asked),
         ]
-        return _empty("No message or title matches.", widen, notes)
-    hint = "get_events with conversation_id and around reads what was said around a hit."
-    return await _fit_hits(access, asked, page, find, [*notes, hint], "the best hits first")
+        return _empty("No message or title matches.", widen, [*notes, *_note_limits(page)])
+    return _answer_hits(access, page, "the best hits first", note(page)).text
+
+
+def _note_limits(page: HitPage) -> list[str]:
+    """Return notes on messages that a search did not look through."""
+    notes = []
+    if page.indexed < page.conversations:
+        behind = page.conversations - page.indexed
+        notes.append(f"The text of {_counted(behind, 'conversation')} is not indexed yet; ask again later.")
+    if page.truncated:
+        notes.append(f"More than {RANKED:,} messages matched; only the newest {RANKED:,} were ranked.")
+    return notes
 
 
 async def _search_one(access: Access, asked: SearchMessages, conversation_id: str) -> str:
     if asked.given or "archived" in asked.model_fields_set:
         return "conversation_id searches one conversation; leave out the filters."
     wanted = await access.resolve(conversation_id)
-
-    async def find(limit: int) -> HitPage:
-        return await access.store.find_in_conversation(
-            wanted, asked.query, look_in=asked.look_in, page_id=asked.page_id, limit=limit
-        )
-
-    page = await find(asked.limit)
+    page = await access.store.find_in_conversation(
+        wanted,
+        asked.query,
+        look_in=asked.look_in,
+        page_id=asked.page_id,
+        limit=asked.limit,
+        keep=lambda page: _answer_hits(access, page, "", []).count_fitting(asked.max_chars),
+    )
     if not page.items:
         widen = [
             "use fewer or other words",
@@ -147,28 +163,16 @@ async def _search_one(access: Access, asked: SearchMessages, conversation_id: st
             "read it with get_outline and get_events",
         ]
         return _empty("No message of this conversation matches.", widen, [])
-    return await _fit_hits(access, asked, page, find, [], f"of {page.total:,} in the order of the events")
+    return _answer_hits(access, page, f"of {page.total:,} in the order of the events", []).text
 
 
 def _look_further(asked: SearchMessages) -> list[str]:
     return [] if asked.in_tools else ["in_tools: true searches commands, paths and errors of tools, too"]
 
 
-async def _fit_hits(
-    access: Access,
-    asked: SearchMessages,
-    page: HitPage,
-    find: Callable[[int], Awaitable[HitPage]],
-    notes: list[str],
-    told: str,
-) -> str:
-    """Return the answer with as many hits as fit. A page that is cut is asked for again, so that its token is right."""
+def _answer_hits(access: Access, page: HitPage, told: str, notes: list[str]) -> Answer:
     items = [describe_hit(hit, access.links) for hit in page.items]
-    fitting = Answer("", items, notes).count_fitting(asked.max_chars)
-    if fitting < len(items):
-        page = await find(fitting)
-        items = items[: len(page.items)]
-    return Answer(f"{_counted(len(items), 'hit')}, {told}.", items, [*notes, *_note_next(page.next_page_id)]).text
+    return Answer(f"{_counted(len(items), 'hit')}, {told}.", items, [*notes, *_note_next(page.next_page_id)])
 
 
 async def list_conversations(access: Access, asked: ListConversations) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from .filters import LookIn
@@ -99,3 +99,7 @@ class HitPage(NamedTuple):
             "searched": list(self.searched),
             "text_indexed": {"conversations": self.indexed, "total": self.conversations},
         } | ({} if self.total is None else {"total": self.total})
+
+
+Keep = Callable[[HitPage], int]
+"""Returns the number of hits of a page that its reader keeps. The next page begins after them."""

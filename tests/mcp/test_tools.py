@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
+from app.index import search
 from app.mcp.arguments import CHARS_MAX
 from app.mcp.tools import TOOLS
 from tests.builders import make_conversation, make_event, make_id, make_message_event
@@ -108,6 +110,35 @@ async def test_pages_of_a_search_that_is_cut_have_each_hit_once(root: Path, ask:
             page = {"page_id": found.partition('page_id "')[2].partition('"')[0]}
     assert sorted(seen) == sorted({*seen})
     assert len(seen) == 30
+
+
+async def test_a_search_that_is_cut_ranks_the_matches_once(
+    root: Path, ask: AskingOpener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(1, 21):
+        make_conversation(root, number, meta={"title": None}, events=[make_message_event(0, f"needle {'x ' * 150}")])
+    rank = Mock(wraps=search._rank)
+    monkeypatch.setattr(search, "_rank", rank)
+    async with ask(root) as asking:
+        found = await asking("search_messages", query="needle", limit=20, max_chars=2500)
+    assert int(found.partition(" ")[0]) < 20
+    assert "page_id" in found
+    assert rank.call_count == 1
+
+
+async def test_hits_of_one_conversation_that_are_cut_go_on_where_they_ended(root: Path, ask: AskingOpener) -> None:
+    make_conversation(root, 1, events=[make_message_event(seq, f"needle {'x ' * 150}") for seq in range(20)])
+    seen: list[str] = []
+    page: dict[str, str] = {}
+    async with ask(root) as asking:
+        while "page_id" in page or not seen:
+            found = await asking(
+                "search_messages", query="needle", conversation_id=ONE, limit=20, max_chars=2500, **page
+            )
+            seen += [line.split(", ")[1] for line in found.splitlines() if line.startswith("conversation ")]
+            following = found.partition('page_id "')[2].partition('"')[0]
+            page = {"page_id": following} if following else {}
+    assert seen == [f"event {seq}" for seq in range(20)]
 
 
 async def test_a_list_has_rows_their_total_and_the_next_page(decided: Path, ask: AskingOpener) -> None:

@@ -21,7 +21,7 @@ from ...index.file_edits import Edit, list_edits
 from ...model.costs import Point, sum_periods
 from ...model.facets import Facet, Facets
 from ...model.filters import ConversationFilter, LookIn
-from ...model.hits import Hit, HitPage, list_searched
+from ...model.hits import Hit, HitPage, Keep, list_searched
 from ...model.ids import ConversationId
 from ...model.page import SortOrder, View
 from ...model.periods import LAST_QUARTER, QUARTER_US, ActivityPoint, Period, find_spans
@@ -103,12 +103,18 @@ class IndexReader:
         return self.index.read(heavy=heavy, within_s=within_s, whole=True)
 
     async def search_messages(
-        self, text: str, asked: ConversationFilter = _ANY, *, page_id: str | None = None, limit: int = PAGE_MAX
+        self,
+        text: str,
+        asked: ConversationFilter = _ANY,
+        *,
+        page_id: str | None = None,
+        limit: int = PAGE_MAX,
+        keep: Keep | None = None,
     ) -> HitPage:
         """Return a page of matching messages and titles with snippets, best first.
 
         `text` is a user's query: words, "phrases", -excluded words, OR. The last word may be incomplete. `asked`
-        selects the conversations.
+        selects the conversations. With `keep`, the page ends after as many of the `limit` hits as it returns.
 
         Raises:
             InvalidToken: `page_id` is damaged or belongs to another query.
@@ -116,7 +122,7 @@ class IndexReader:
         """
         read = self.index.read(within_s=self.settings.search_timeout_s, whole=True)
         async with read as connection, connection.snapshot():
-            page = await search.search_messages(connection, replace(asked, q=text), page_id, limit)
+            page = await search.search_messages(connection, replace(asked, q=text), page_id, limit, keep=keep)
         return page._replace(searched=list_searched(asked.look_in, titles=True, outputs=self.context.reader.tools))
 
     async def walk_messages(self, text: str, asked: ConversationFilter = _ANY) -> AsyncGenerator[Hit, None]:

@@ -30,7 +30,7 @@ from ...index.opening import make_index
 from ...index.state import IndexState, get_state
 from ...model.change_token import ChangePage, ChangeToken
 from ...model.filters import ConversationFilter, EventFilter, LookIn
-from ...model.hits import HitPage, list_searched
+from ...model.hits import HitPage, Keep, list_searched
 from ...model.ids import ConversationId, EventName, dashed
 from ...model.page import EventOrder, HitOrder, View
 from ...settings import Settings
@@ -212,8 +212,11 @@ class StoreReader(IndexReader):
         look_in: LookIn = LookIn.SAID,
         page_id: str | None = None,
         limit: int = PAGE_MAX,
+        keep: Keep | None = None,
     ) -> HitPage:
         """Return a page of the matching messages of one conversation in log order, and their total number.
+
+        With `keep`, the page ends after as many of the `limit` hits as it returns.
 
         Raises:
             ConversationNotFound: no conversation has this id.
@@ -225,9 +228,11 @@ class StoreReader(IndexReader):
         read = self.index.read(within_s=self.settings.search_timeout_s, whole=True)
         async with read as connection, connection.snapshot():
             if order is HitOrder.SEQ:
-                page = await search.find_in_log(connection, conversation_id, asked, page_id, limit)
+                page = await search.find_in_log(connection, conversation_id, asked, page_id, limit, keep=keep)
             else:
-                page = await search.search_messages(connection, asked, page_id, limit, within=conversation_id)
+                page = await search.search_messages(
+                    connection, asked, page_id, limit, within=conversation_id, keep=keep
+                )
         has_titles = order is HitOrder.RELEVANCE
         searched = list_searched(look_in, titles=has_titles, outputs=self.context.reader.tools)
         return page._replace(searched=searched)
