@@ -9,15 +9,18 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncGenerator, Coroutine, Iterable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Coroutine, Iterable, Mapping
 from contextlib import aclosing
 from tempfile import SpooledTemporaryFile
 from time import monotonic
-from typing import Any
+from typing import Any, TypeVar
 
-from fastapi import Response
+from fastapi import Request, Response
 from fastapi.responses import StreamingResponse
+from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
+
+T = TypeVar("T")
 
 _PING_S = 15.0
 _PING = b": ping\n\n"
@@ -60,6 +63,29 @@ async def run_until_one_ends(*works: Coroutine[Any, Any, None]) -> None:
             raise error
     finally:  # an error refers to its frames; a cycle with this frame would keep their data until garbage collection
         del error, ended, tasks
+
+
+async def until_client_leaves(request: Request, work: Awaitable[T]) -> T:
+    """Return the result of some work, which is cancelled if the client disconnects.
+
+    The body of the request must have been read before.
+
+    Raises:
+        ClientDisconnect: the client disconnected.
+    """
+    done: list[T] = []
+
+    async def finish() -> None:
+        done.append(await work)
+
+    async def listen() -> None:
+        while (await request.receive())["type"] != "http.disconnect":
+            pass
+
+    await run_until_one_ends(finish(), listen())
+    if not done:
+        raise ClientDisconnect
+    return done.pop()
 
 
 class StreamedResponse(StreamingResponse):

@@ -25,7 +25,7 @@ from ..api.headers import find_base_path
 from ..api.params import AnyId, IdInPath, Store
 from ..api.query_filters import FilterQuery
 from ..api.routes.upkeep import find_age_s, find_findings, find_usage
-from ..api.streamed import put_aside
+from ..api.streamed import put_aside, until_client_leaves
 from ..index.conversation_list import Page
 from ..model.facets import Facet, FacetKind
 from ..model.filters import ConversationFilter, LookIn
@@ -190,7 +190,8 @@ async def get_conversation(
     if at is not None and starts:
         seq = at if 0 <= at <= outline.last_seq else context["open_at"]
         span = conversation_view.find_around(starts, seq, outline.last_seq)
-        context |= await _make_sections(store, log, conversation_id, *span, said=said)
+        sections = _make_sections(store, log, conversation_id, *span, said=said)
+        context |= await until_client_leaves(request, sections)
     return await asyncio.to_thread(_render_sections, request, "conversation.html", context)
 
 
@@ -205,7 +206,8 @@ async def get_events(
 ) -> Response:
     """Render sections of the log, or with `said` only its messages, errors, rejections and waiting actions."""
     log = await store.open_log(ConversationId(conversation_id))
-    context = await _make_sections(store, log, conversation_id, start, limit, said=said)
+    sections = _make_sections(store, log, conversation_id, start, limit, said=said)
+    context = await until_client_leaves(request, sections)
     return await asyncio.to_thread(_render_sections, request, "sections.html", context)
 
 
@@ -240,7 +242,8 @@ async def get_body(
     """Render the inside of a folded event."""
     log = await store.open_log(ConversationId(conversation_id))
     render = partial(_fragment, request, "body.html")
-    return await conversation_view.render_inside(log, conversation_id, event_id, observation, render, whole=whole)
+    body = conversation_view.render_inside(log, conversation_id, event_id, observation, render, whole=whole)
+    return await until_client_leaves(request, body)
 
 
 @router.get("/overview")
@@ -288,7 +291,8 @@ async def get_compare(request: Request, store: Store, a: AnyId, b: AnyId) -> Res
         wanted = ConversationId(one)
         row = make_row(await store.get_conversation(wanted))
         head = conversation_view.make_head(row, await store.get_outline(wanted))
-        response = await (await store.open_log(wanted)).work_on_final_response(cut_text)
+        work = (await store.open_log(wanted)).work_on_final_response(cut_text)
+        response = await until_client_leaves(request, work)
         sides.append(head | {"response": response})
     return _fragment(request, "compare.html", {"sides": sides})
 

@@ -8,9 +8,17 @@ import weakref
 from collections.abc import AsyncGenerator
 
 import pytest
+from starlette.requests import ClientDisconnect, Request
 from starlette.types import Message
 
-from app.api.streamed import EventStream, StreamedResponse, put_aside, run_until_one_ends, sent_event
+from app.api.streamed import (
+    EventStream,
+    StreamedResponse,
+    put_aside,
+    run_until_one_ends,
+    sent_event,
+    until_client_leaves,
+)
 
 
 class _Held:
@@ -35,6 +43,37 @@ def test_each_line_of_an_event_is_a_field(data: bytes, sent: bytes) -> None:
 
 def test_an_event_of_a_kind_has_its_name() -> None:
     assert sent_event(b'"x"', event="gone") == b'event: gone\ndata: "x"\n\n'
+
+
+async def test_work_ends_when_its_client_leaves() -> None:
+    cancelled: list[bool] = []
+
+    async def work() -> None:
+        try:
+            await _never()
+        except asyncio.CancelledError:
+            cancelled.append(True)
+            raise
+
+    messages: list[Message] = [{"type": "http.disconnect"}, {"type": "http.request", "body": b"", "more_body": False}]
+
+    async def receive() -> Message:
+        return messages.pop()
+
+    with pytest.raises(ClientDisconnect):
+        await until_client_leaves(Request({"type": "http"}, receive), work())
+    assert cancelled == [True]
+
+
+async def test_work_of_a_client_that_stays_returns_its_result_or_its_error() -> None:
+    request = Request({"type": "http"}, _never)
+    assert await until_client_leaves(request, asyncio.sleep(0, "done")) == "done"
+
+    async def fail() -> None:
+        raise KeyError("no such thing")
+
+    with pytest.raises(KeyError):
+        await until_client_leaves(request, fail())
 
 
 async def test_what_a_generator_holds_is_free_when_the_client_leaves_while_a_piece_is_sent() -> None:

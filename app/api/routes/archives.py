@@ -25,7 +25,7 @@ from ...web.encoders import find_encoder
 from ..errors import ErrorBody
 from ..params import IdInPath, Store, WritableStore
 from ..responses import Warned
-from ..streamed import StreamedResponse
+from ..streamed import StreamedResponse, until_client_leaves
 
 log = logging.getLogger(__name__)
 
@@ -47,19 +47,21 @@ Format = Annotated[ExportFormat, Query(alias="format", description="zip and json
 
 @router.get("/{conversation_id}/export", **_DOWNLOAD)
 async def export_conversation(
-    store: Store, conversation_id: IdInPath, kind: Format = ExportFormat.ZIP
+    request: Request, store: Store, conversation_id: IdInPath, kind: Format = ExportFormat.ZIP
 ) -> StreamedResponse:
     """Download a conversation's files as a zip, as JSON Lines, as Markdown, or as HTML. Secrets are masked."""
-    return await _export(store, conversation_id, kind, kind.media_type)
+    return await _export(request, store, conversation_id, kind, kind.media_type)
 
 
-async def _export(store: Store, conversation_id: IdInPath, kind: ExportFormat, media_type: str) -> StreamedResponse:
+async def _export(
+    request: Request, store: Store, conversation_id: IdInPath, kind: ExportFormat, media_type: str
+) -> StreamedResponse:
     wanted = ConversationId(conversation_id)
     await store.get_conversation(wanted)
     report = ExportReport()
     named = aiter_of(await find_named(store, [wanted]))
     chunks = export(store.reader, named, kind, report, encoder=find_encoder(kind))
-    first = await anext(chunks, b"")
+    first = await until_client_leaves(request, anext(chunks, b""))
     if report.unread:
         await chunks.aclose()
         raise UnreadableFile(f"conversation {dashed(wanted)} cannot be exported: {report.left_out[-1][1].reason}")
@@ -71,21 +73,22 @@ async def _export(store: Store, conversation_id: IdInPath, kind: ExportFormat, m
 
 
 @agent_server_router.get("/api/file/download-trajectory/{conversation_id}", **_DOWNLOAD)
-async def download_trajectory(store: Store, conversation_id: IdInPath) -> StreamedResponse:
+async def download_trajectory(request: Request, store: Store, conversation_id: IdInPath) -> StreamedResponse:
     """Download a conversation as a zip of its files, with secrets masked, at the path of agent-server."""
-    return await _export(store, conversation_id, ExportFormat.ZIP, _TRAJECTORY)
+    return await _export(request, store, conversation_id, ExportFormat.ZIP, _TRAJECTORY)
 
 
 @agent_server_router.get(
     "/api/conversations/{runtime_conversation_id}/file/download-trajectory/{conversation_id}", **_DOWNLOAD
 )
 async def download_trajectory_of_runtime(
+    request: Request,
     store: Store,
     _runtime: Annotated[str, InPath(alias="runtime_conversation_id")],
     conversation_id: IdInPath,
 ) -> StreamedResponse:
     """Do the same. The first id is ignored: in agent-server it chooses the runtime, of which there is one here."""
-    return await _export(store, conversation_id, ExportFormat.ZIP, _TRAJECTORY)
+    return await _export(request, store, conversation_id, ExportFormat.ZIP, _TRAJECTORY)
 
 
 class ImportedConversation(BaseModel):

@@ -11,7 +11,7 @@ from datetime import datetime
 from functools import partial
 from typing import Any, Self
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, field_validator, model_validator
 
 from ... import trail
@@ -31,7 +31,7 @@ from ..errors import UNEXPECTED, ErrorBody, note_conflict
 from ..params import AnyId, Store, WritableStore
 from ..query_filters import FilterQuery
 from ..responses import EraseAnswer, Warned, make_erase_answer
-from ..streamed import StreamedResponse
+from ..streamed import StreamedResponse, until_client_leaves
 from .archives import log_left_out
 
 log = logging.getLogger(__name__)
@@ -235,13 +235,13 @@ async def bulk_pin(store: WritableStore, request: BulkPin) -> BulkAnswer:
 @router.post(
     "/export", response_class=StreamedResponse, status_code=200, responses=_CONFLICT | {404: {"model": ErrorBody}}
 )
-async def bulk_export(store: Store, request: ExportRequest) -> StreamedResponse:
+async def bulk_export(store: Store, request: ExportRequest, http: Request) -> StreamedResponse:
     """Download many conversations as one file. Secrets are masked. Unreadable files are left out and logged."""
     report = ExportReport()
     named = aiter_of(await find_named(store, await select_conversations(store, request, for_reading=True)))
     chunks = export(store.reader, named, request.format, report, encoder=find_encoder(request.format))
     return StreamedResponse(
-        log_left_out(await anext(chunks, b""), chunks, report),
+        log_left_out(await until_client_leaves(http, anext(chunks, b"")), chunks, report),
         request.format.media_type,
         {"Content-Disposition": f'attachment; filename="conversations{request.format.suffix}"'},
     )

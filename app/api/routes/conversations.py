@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Annotated, Any, Literal
 
 import orjson
-from fastapi import APIRouter, Body, Query, Response
+from fastapi import APIRouter, Body, Query, Request, Response
 from pydantic import BaseModel, Field
 
 from ...model.filters import Status
@@ -30,7 +30,7 @@ from ..responses import (
     set_text_indexed,
     written_response,
 )
-from ..streamed import Aside, put_aside
+from ..streamed import Aside, put_aside, until_client_leaves
 from .agents import needs_agent
 
 router = APIRouter(prefix="/api/conversations", tags=["conversations"])
@@ -240,7 +240,7 @@ async def count_facets(store: Store, query: Annotated[FacetQuery, Query()]) -> R
 
 
 @router.get("/compare", responses=_NOT_FOUND | {200: {"model": Comparison}}, response_class=Response)
-async def compare_conversations(store: Store, a: AnyId, b: AnyId) -> Response:
+async def compare_conversations(request: Request, store: Store, a: AnyId, b: AnyId) -> Response:
     """Return two conversations side by side: each with its outline and its final response."""
     sides = []
     for one in (a, b):
@@ -252,7 +252,8 @@ async def compare_conversations(store: Store, a: AnyId, b: AnyId) -> Response:
     answer = Aside()
     for before, (head, log) in zip((b'{"items":[', b"},"), sides, strict=True):
         answer.write(before + head)
-        await log.work_on_final_response(lambda text: answer.write(orjson.dumps(text)))
+        work = log.work_on_final_response(lambda text: answer.write(orjson.dumps(text)))
+        await until_client_leaves(request, work)
     answer.write(b"}]}")
     return answer.respond("application/json")
 
@@ -277,12 +278,13 @@ async def find_conversations(
     responses={200: {"model": FinalResponse}, 404: {"model": ErrorBody}},
     response_class=Response,
 )
-async def get_final_response(store: Store, conversation_id: IdInPath) -> Response:
+async def get_final_response(request: Request, store: Store, conversation_id: IdInPath) -> Response:
     """Return the agent's last finish message or plain message, or "" if there is none."""
     log = await store.open_log(ConversationId(conversation_id))
-    return await log.work_on_final_response(
+    work = log.work_on_final_response(
         lambda text: put_aside([b'{"response":', orjson.dumps(text), b"}"], "application/json")
     )
+    return await until_client_leaves(request, work)
 
 
 @router.get("/{conversation_id}/outline", responses={200: {"model": dict[str, Any]}, 404: {"model": ErrorBody}})

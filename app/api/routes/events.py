@@ -11,7 +11,7 @@ from functools import partial
 from typing import Annotated, Any
 
 import orjson
-from fastapi import APIRouter, Body, Depends, Header, Path, Query, Response
+from fastapi import APIRouter, Body, Depends, Header, Path, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from ...errors import EventNotFound, InvalidConversation
@@ -40,7 +40,15 @@ from ..responses import (
     make_erase_answer,
     page_response,
 )
-from ..streamed import EVENT_STREAM, EventStream, StreamedResponse, put_aside, sent_event, sent_event_in_pieces
+from ..streamed import (
+    EVENT_STREAM,
+    EventStream,
+    StreamedResponse,
+    put_aside,
+    sent_event,
+    sent_event_in_pieces,
+    until_client_leaves,
+)
 from .agents import needs_agent
 from .leases import Generation, Owner
 
@@ -198,6 +206,7 @@ async def _follow(
 
 @router.get("/search", responses={200: {"model": EventPageBody}, 404: {"model": ErrorBody}}, response_class=Response)
 async def search_events(
+    request: Request,
     store: Store,
     conversation_id: IdInPath,
     event_filter: Filter,
@@ -208,7 +217,7 @@ async def search_events(
     """List events in log order or its reverse. Opens only the files of the page's events."""
     wanted = ConversationId(conversation_id)
     log = await store.open_log(wanted)
-    page = await log.begin_page(event_filter, sort_order, page_id, limit)
+    page = await until_client_leaves(request, log.begin_page(event_filter, sort_order, page_id, limit))
     if page.rest or any(event.large for event in page.events):
         return StreamedResponse(_send_page(log, page), "application/json")
     unreadable = [UnreadableAt(*event.name, event.unreadable) for event in page.events if event.unreadable]
@@ -266,9 +275,10 @@ async def _send_items(
 
 
 @router.get("/count", responses={404: {"model": ErrorBody}})
-async def count_events(store: Store, conversation_id: IdInPath, event_filter: Filter) -> int:
+async def count_events(request: Request, store: Store, conversation_id: IdInPath, event_filter: Filter) -> int:
     """Count events under the filters of search."""
-    return await store.count_events(ConversationId(conversation_id), event_filter)
+    log = await store.open_log(ConversationId(conversation_id))
+    return await until_client_leaves(request, log.count_events(event_filter))
 
 
 @router.get("/window", responses={200: {"model": WindowBody}, 404: {"model": ErrorBody}}, response_class=Response)
@@ -351,10 +361,10 @@ async def _send_found(
 
 
 @router.get("/{event_id}", responses={200: {"model": dict[str, Any]}, 404: {"model": ErrorBody}})
-async def get_event(store: Store, conversation_id: IdInPath, event_id: str) -> Response:
+async def get_event(request: Request, store: Store, conversation_id: IdInPath, event_id: str) -> Response:
     """Return one event."""
     log = await store.open_log(ConversationId(conversation_id))
-    event = await log.begin_event(event_id)
+    event = await until_client_leaves(request, log.begin_event(event_id))
     return json_response(event) if isinstance(event, bytes) else StreamedResponse(event, "application/json")
 
 
@@ -364,11 +374,16 @@ async def get_event(store: Store, conversation_id: IdInPath, event_id: str) -> R
     responses={200: {"content": {"image/*": {}}}, 404: {"model": ErrorBody}},
 )
 async def get_image(
-    store: Store, conversation_id: IdInPath, event_id: str, number: Annotated[int, Path(ge=0, le=10_000)]
+    request: Request,
+    store: Store,
+    conversation_id: IdInPath,
+    event_id: str,
+    number: Annotated[int, Path(ge=0, le=10_000)],
 ) -> Response:
     """Return an image that is in an event, counted from 0: a PNG, JPEG, GIF or WebP by its bytes."""
     log = await store.open_log(ConversationId(conversation_id))
-    answer = await log.work_on_event(event_id, partial(_make_image, number=number))
+    work = log.work_on_event(event_id, partial(_make_image, number=number))
+    answer = await until_client_leaves(request, work)
     if answer is None:
         raise EventNotFound(f"event {event_id[:64]} has no image {number} that can be shown; see its `image_urls`")
     return answer

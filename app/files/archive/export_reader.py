@@ -14,7 +14,7 @@ import orjson
 
 from ...errors import UnreadableFile
 from ...model.archive_format import DEPTH_MAX, ArchiveFile, LeftOutFile, find_path_problem
-from ...model.conversation import ConversationFiles, find_unsaved_update_us, plausible_meta_times
+from ...model.conversation import LOOK_BACK, ConversationFiles, find_unsaved_update_us, plausible_meta_times
 from ...model.event import parse_json_object
 from ...model.ids import ConversationId, EventName
 from ...model.json_splice import parse_raw_object
@@ -66,7 +66,7 @@ def read_files(
         OSError: the directory cannot be opened.
     """
     with layout.open_directory(root / directory) as fd:
-        core = _read_core(fd)
+        core = _read_core(fd, on_large)
         if as_listed:
             _set_updated_at(Reader(root, zone), fd, directory, core)
         for name, found in core.top.items():
@@ -91,13 +91,15 @@ def read_files(
             )
 
 
-def _read_core(fd: int) -> _Core:
+def _read_core(fd: int, on_large: Callable[[], None]) -> _Core:
     """Read the files until two reads are equal and HEAD is current, at most `_LOOKS` times.
 
     If HEAD is still behind the log, an append is in progress or its owner died. Then HEAD is moved as the next opening
     would move it. Nobody could do this in the copy, because it has neither the lease nor the files' times.
     """
     core = _look(fd)
+    if _has_large_ends(fd, core.names):
+        on_large()
     for _ in range(_LOOKS):
         before, core = core, _look(fd)
         if core == before:
@@ -108,6 +110,15 @@ def _read_core(fd: int) -> _Core:
     if state is not None and may_be_behind(fd, parse_json_object(state)):
         core.top[layout.STATE] = state
     return core
+
+
+def _has_large_ends(fd: int, names: list[EventName]) -> bool:
+    """Whether an event is large that may be read to find HEAD and the times of lists."""
+    paths = map(event_path, {*names[:LOOK_BACK], *names[-LOOK_BACK:]})
+    try:
+        return any(os.stat(path, dir_fd=fd, follow_symlinks=False).st_size > _LARGE_BYTES for path in paths)
+    except OSError:
+        return False
 
 
 def _look(fd: int) -> _Core:

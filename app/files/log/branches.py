@@ -95,7 +95,9 @@ def read_fork(reader: Reader, source: ConversationFiles, fork: Fork) -> Iterator
         opened.__exit__(None, None, None)
 
 
-def _read_moment(fd: int, events_fd: int) -> tuple[RawObject, list[EventName], Head | None]:
+def _read_moment(
+    fd: int, events_fd: int, max_bytes: int | None = None
+) -> tuple[RawObject, list[EventName], Head | None]:
     """Return base_state.json, the names in the log, and the correct HEAD if the one in base_state.json is behind.
 
     They are read again if base_state.json changed during the read. Its owner may have released the lease in between,
@@ -105,7 +107,8 @@ def _read_moment(fd: int, events_fd: int) -> tuple[RawObject, list[EventName], H
         state, state_ns = _read_raw(fd, layout.STATE)
         names = layout.list_event_names(events_fd)
         fields = parse_json_object(state.raw)
-        moved = find_moved_head(fd, events_fd, fields, state_ns, names) if may_be_behind(fd, fields) else None
+        behind = may_be_behind(fd, fields)
+        moved = find_moved_head(fd, events_fd, fields, state_ns, names, max_bytes) if behind else None
         if _read_raw(fd, layout.STATE)[0].raw == state.raw:
             break
     return state, names, moved
@@ -121,28 +124,31 @@ def list_branch(events_fd: int, names: list[EventName], leaf: str) -> list[Event
     return list(_walk_back(events_fd, names, leaf))[::-1]
 
 
-def find_on_branch(reader: Reader, directory: str, wanted: Sequence[EventName]) -> EventName | None:
+def find_on_branch(
+    reader: Reader, directory: str, wanted: Sequence[EventName], max_bytes: int | None = None
+) -> EventName | None:
     """Return the last of these events that is on the branch of HEAD, or None. The events are in log order.
 
-    If the branch cannot be followed, the whole log counts as the branch.
+    If the branch cannot be followed, the whole log counts as the branch. Raises LargeFile instead of reading an event
+    of more than `max_bytes`.
     """
     try:
         with (
             layout.open_directory(reader.root / directory) as fd,
             layout.open_directory(layout.EVENTS, fd) as events_fd,
         ):
-            state, names, moved = _read_moment(fd, events_fd)
-            head = moved or find_head(events_fd, parse_json_object(state.raw), LogNames(names))
+            state, names, moved = _read_moment(fd, events_fd, max_bytes)
+            head = moved or find_head(events_fd, parse_json_object(state.raw), LogNames(names), max_bytes)
             if head.event_id is None:
                 return None
-            branch = takewhile(lambda name: name >= wanted[0], _walk_back(events_fd, names, head.event_id))
+            branch = takewhile(lambda name: name >= wanted[0], _walk_back(events_fd, names, head.event_id, max_bytes))
             found = frozenset(wanted)
             return next((name for name in branch if name in found), None)
     except (OSError, EventNotFound, UnreadableFile):
         return wanted[-1]
 
 
-def _walk_back(events_fd: int, names: list[EventName], leaf: str) -> Iterator[EventName]:
+def _walk_back(events_fd: int, names: list[EventName], leaf: str, max_bytes: int | None = None) -> Iterator[EventName]:
     """Yield the events from `leaf` back to the root.
 
     An event that names no parent follows the event before it in the log. The walk stops at an event that it has already
@@ -159,7 +165,7 @@ def _walk_back(events_fd: int, names: list[EventName], leaf: str) -> Iterator[Ev
         seen.add(wanted)
         place = places[wanted]
         yield names[place]
-        wanted = _parent(_read_event(events_fd, names[place]), names, place)
+        wanted = _parent(_read_event(events_fd, names[place], max_bytes), names, place)
 
 
 def _parent(event: dict[str, Any], names: list[EventName], place: int) -> str | None:
@@ -169,11 +175,11 @@ def _parent(event: dict[str, Any], names: list[EventName], place: int) -> str | 
     return parent if isinstance(parent, str) and parent != ROOT else None
 
 
-def _read_event(events_fd: int, name: EventName) -> dict[str, Any]:
+def _read_event(events_fd: int, name: EventName, max_bytes: int | None = None) -> dict[str, Any]:
     file = event_file_name(name)
     try:
         with _name_in_errors(f"{layout.EVENTS}/{file}"):
-            return parse_json_object(layout.read_file(file, events_fd)[0])
+            return parse_json_object(layout.read_with_status(file, events_fd, max_bytes)[0])
     except FileNotFoundError as error:
         raise EventNotFound(f"event {name.event_id} is gone") from error
 

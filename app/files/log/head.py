@@ -31,33 +31,41 @@ class Head(NamedTuple):
     event_id: str | None
 
 
-def find_head(events_fd: int, state: Mapping[str, Any], names: LogNames) -> Head:
-    """Return HEAD. In a log without `leaf_event_id`, it is the last node; see openhands-sdk 1.58, state.py."""
+def find_head(events_fd: int, state: Mapping[str, Any], names: LogNames, max_bytes: int | None = None) -> Head:
+    """Return HEAD. Raises LargeFile instead of reading an event of more than `max_bytes`.
+
+    In a log without `leaf_event_id`, it is the last node; see openhands-sdk 1.58, state.py.
+    """
     leaf = state.get("leaf_event_id")
     if isinstance(leaf, str) and leaf in names:
         return Head(leaf)
     if leaf is None and state.get("head_is_empty"):
         return Head(None)
-    return _find_last_node(events_fd, names)
+    return _find_last_node(events_fd, names, max_bytes)
 
 
-def _find_last_node(events_fd: int, names: LogNames) -> Head:
+def _find_last_node(events_fd: int, names: LogNames, max_bytes: int | None) -> Head:
     for name in reversed(names):
-        event = _read_event(events_fd, name)
+        event = _read_event(events_fd, name, max_bytes)
         if event is not None and is_node(event):
             return Head(name.event_id)
     return Head(None)
 
 
 def find_moved_head(
-    fd: int, events_fd: int, state: Mapping[str, Any], state_ns: int, names: Reversible[EventName]
+    fd: int,
+    events_fd: int,
+    state: Mapping[str, Any],
+    state_ns: int,
+    names: Reversible[EventName],
+    max_bytes: int | None = None,
 ) -> Head | None:
     """Return the HEAD that base_state.json should name but does not yet, or None if it is current.
 
     An append writes the event first and HEAD afterwards, so HEAD is behind during an append and after a crash. The
     correct HEAD is found along the parent chain, through events that the lease names (`head_from`) and through events
     whose files are newer than base_state.json, which was written at `state_ns`. A navigation writes base_state.json
-    later than all events, so it is never undone.
+    later than all events, so it is never undone. Raises LargeFile as `find_head`.
     """
     leaf = state.get("leaf_event_id")
     if not isinstance(leaf, str):
@@ -73,7 +81,7 @@ def find_moved_head(
         newer.append(name)
     found = leaf
     for name in reversed(newer):
-        event = _read_event(events_fd, name)
+        event = _read_event(events_fd, name, max_bytes)
         if event is not None and moves_head(event) and event.get("parent_id") == found:
             found = name.event_id
     return Head(found) if found != leaf else None
@@ -104,8 +112,8 @@ def may_be_behind(fd: int, state: Mapping[str, Any]) -> bool:
     return state.get("execution_status") == Status.RUNNING or (owner is not None and not owner.released)
 
 
-def _read_event(events_fd: int, name: EventName) -> dict[str, Any] | None:
+def _read_event(events_fd: int, name: EventName, max_bytes: int | None) -> dict[str, Any] | None:
     try:
-        return parse_json_object(layout.read_file(event_file_name(name), events_fd)[0])
+        return parse_json_object(layout.read_with_status(event_file_name(name), events_fd, max_bytes)[0])
     except (FileNotFoundError, UnreadableFile):
         return None

@@ -19,7 +19,7 @@ from ...index import conversation_list, conversation_lookup
 from ...model.archive_format import ExportFormat, LeftOutFile
 from ...model.filters import ConversationFilter
 from ...model.ids import ConversationId, dashed
-from ..read.large_events import Turn
+from ..read.large_events import LargeFilePermit
 from ..read.reader import StoreReader
 
 T = TypeVar("T")
@@ -33,7 +33,7 @@ _HOP_S = 0.05
 
 _CHUNK_BYTES = 1 << 20
 _THREADS = ThreadPoolExecutor(2, "export")
-"""The threads for all exports. Each reads one whole file at a time, and a large one only in its turn."""
+"""The threads for all exports. Each reads one whole file at a time, and a large one only with the permit."""
 
 
 @dataclass(slots=True)
@@ -94,12 +94,12 @@ async def export(
     encoder = encoder or make_encoder(kind)
     encoder.left_out = report.left_out
     async for one in named:
-        turn = Turn()
+        permit = LargeFilePermit()
         files = export_reader.read_files(
-            reader.root, one.directory, with_secrets=with_secrets, zone=reader.zone, on_large=turn.take
+            reader.root, one.directory, with_secrets=with_secrets, zone=reader.zone, on_large=permit.take
         )
         try:
-            async for data in _in_thread(encoder.add(one.id, files), turn):
+            async for data in _in_thread(encoder.add(one.id, files), permit):
                 report.size_bytes += len(data)
                 yield data
         except FileNotFoundError:
@@ -109,25 +109,28 @@ async def export(
             report.left_out.append((one.id, LeftOutFile(one.directory, f"it cannot be read ({error.strerror})")))
         else:
             report.conversations += 1
-    async for data in _in_thread(encoder.end(), Turn()):
+    async for data in _in_thread(encoder.end(), LargeFilePermit()):
         report.size_bytes += len(data)
         yield data
 
 
-async def _in_thread(chunks: Iterator[bytes], turn: Turn) -> AsyncIterator[bytes]:
+async def _in_thread(chunks: Iterator[bytes], permit: LargeFilePermit) -> AsyncIterator[bytes]:
     """Run a generator in a thread, a quarter of a megabyte or a moment at a time.
 
-    The generator takes `turn` before it reads a large file.
+    The generator takes `permit` before it reads a large file.
     """
     loop = asyncio.get_running_loop()
-    pieces = _cut(chunks, turn)
-    while (data := await loop.run_in_executor(_THREADS, _read_some, pieces)) is not None:
-        yield data
+    pieces = _cut(chunks, permit)
+    try:
+        while (data := await loop.run_in_executor(_THREADS, _read_some, pieces)) is not None:
+            yield data
+    finally:
+        permit.leave()
 
 
-def _cut(chunks: Iterator[bytes], turn: Turn) -> Iterator[bytes]:
+def _cut(chunks: Iterator[bytes], permit: LargeFilePermit) -> Iterator[bytes]:
     """Yield the chunks; a large one goes through a temporary file, so that it is not in memory while a client reads."""
-    while (chunk := _take(chunks, turn)) is not None:
+    while (chunk := _take(chunks, permit)) is not None:
         if isinstance(chunk, bytes):
             yield chunk
             continue
@@ -136,7 +139,7 @@ def _cut(chunks: Iterator[bytes], turn: Turn) -> Iterator[bytes]:
                 yield piece
 
 
-def _take(chunks: Iterator[bytes], turn: Turn) -> bytes | IO[bytes] | None:
+def _take(chunks: Iterator[bytes], permit: LargeFilePermit) -> bytes | IO[bytes] | None:
     """Return the next chunk, a large one in a temporary file, or None if there are no more."""
     try:
         chunk = next(chunks, None)
@@ -147,7 +150,7 @@ def _take(chunks: Iterator[bytes], turn: Turn) -> bytes | IO[bytes] | None:
         aside.seek(0)
         return aside
     finally:
-        turn.end()
+        permit.end()
 
 
 def _read_some(chunks: Iterator[bytes]) -> bytes | None:

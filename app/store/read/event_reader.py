@@ -11,6 +11,7 @@ from itertools import groupby
 from typing import NamedTuple, TypeVar
 
 from ...errors import EventNotFound
+from ...files.layout import LargeFile
 from ...files.log import event_log
 from ...files.log.branches import find_on_branch
 from ...files.log.event_log import RawEvent
@@ -301,11 +302,17 @@ class EventReader:
         """Return `work(text)` of the final response, called as by `work_on`."""
         async with self._context.index.read() as connection:
             responses = await event_rows.list_responses(connection, self._id)
-        find = partial(find_on_branch, self._context.reader, self._directory, responses)
-        name = await asyncio.to_thread(find) if responses else None
+        name = await self._find_on_branch(responses) if responses else None
         if name is None:
             return work("")
         return await self.work_on([name], lambda events: work(final_response(parse_json_object(take_readable(events)))))
+
+    async def _find_on_branch(self, wanted: Sequence[EventName]) -> EventName | None:
+        find = partial(find_on_branch, self._context.reader, self._directory, wanted)
+        try:
+            return await asyncio.to_thread(find, max_bytes=event_log.HOP_BYTES)
+        except LargeFile:
+            return await self._context.large_events.run(lambda _: find())
 
     async def read_first(self, names: list[EventName]) -> list[RawEvent]:
         """Read the first of these events, as many as one batch holds. A large event is not read."""

@@ -15,6 +15,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, S
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, closing
 from functools import partial
+from itertools import islice
 from typing import TypeVar
 
 from ...descriptors import opened_in_thread
@@ -34,26 +35,48 @@ _WHOLE_AT_ONCE = 1
 _SMALL_BYTES = 1 << 21
 """Work on events with at most so many bytes together needs no turn."""
 
-_turn = threading.Lock()
+_LOOK_S = 0.05
+"""A thread that waits for its permit looks this often whether its client has left."""
+
+_permit = threading.Lock()
 
 
-class Turn:
+class ClientLeft(Exception):
+    """The client of some work left, so nobody needs the result. Only the thread of the work sees this error."""
+
+
+class LargeFilePermit:
     """A thread's right to have a large file in memory. The thread takes it before it reads the file."""
 
     def __init__(self) -> None:
         self._taken = False
+        self._left = threading.Event()
 
     def take(self) -> None:
-        """Wait until no other thread of this process has a turn, unless this one was taken already."""
-        if not self._taken:
-            _turn.acquire()
-            self._taken = True
+        """Wait until no other thread of this process has the right, unless this one has it already.
+
+        Raises:
+            ClientLeft: `leave` was called.
+        """
+        self.require_client()
+        while not self._taken:
+            self._taken = _permit.acquire(timeout=_LOOK_S)
+            self.require_client()
 
     def end(self) -> None:
-        """End the turn, if it was taken, after the file's bytes were dropped."""
+        """End the right, if it was taken, after the file's bytes were dropped."""
         if self._taken:
             self._taken = False
-            _turn.release()
+            _permit.release()
+
+    def leave(self) -> None:
+        """Say that nobody needs the result of the work. Any thread may call this."""
+        self._left.set()
+
+    def require_client(self) -> None:
+        """Raise ClientLeft after `leave`."""
+        if self._left.is_set():
+            raise ClientLeft
 
 
 class LargeEvents:
@@ -73,18 +96,18 @@ class LargeEvents:
         Raises:
             EventNotFound: the file cannot be served; the message says why.
         """
-        size_bytes = await self._run(_measure_checked, reader, directory, name)
+        size_bytes = await self.run(lambda _: _measure_checked(reader, directory, name))
         return _read_pieces(reader, directory, name, size_bytes)
 
     @asynccontextmanager
     async def whole(self, reader: Reader, directory: str, name: EventName) -> AsyncIterator[RawEvent]:
         """Yield an event with its bytes, which the caller must not keep. Waits while too many are in memory."""
         async with self._whole:
-            yield await self._run(_read_whole, reader, directory, name)
+            yield await self.run(lambda _: _read_whole(reader, directory, name))
 
     async def contains(self, reader: Reader, directory: str, name: EventName, text: str) -> bool:
         """Whether an event is a message that contains a text, which is in small letters."""
-        return await self._run(_contains, reader, directory, name, text)
+        return await self.run(lambda _: _contains(reader, directory, name, text))
 
     async def work_on(
         self, reader: Reader, directory: str, names: Sequence[EventName], work: Callable[[Iterator[RawEvent]], T]
@@ -93,30 +116,47 @@ class LargeEvents:
 
         If the files are large together, the call waits until no other has large files in memory.
         """
-        done = await asyncio.to_thread(_work_if_small, reader, directory, names, work)
-        return done[0] if done else await self._run(_work, reader, directory, names, work)
+        sizes = await asyncio.to_thread(event_log.measure, reader, directory, names)
+        make = partial(_work, reader, directory, names, work)
+        permit = LargeFilePermit()
+        return await (asyncio.to_thread(make, permit) if sum(sizes) <= _SMALL_BYTES else self.run(make, permit))
 
-    async def _run(self, work: Callable[..., T], *arguments: object) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, _in_turn, work, *arguments)
+    async def run(self, work: Callable[[LargeFilePermit], T], permit: LargeFilePermit | None = None) -> T:
+        """Return `work(permit)`, called in the thread for large files, which has the permit meanwhile.
 
-
-def _in_turn(work: Callable[..., T], *arguments: object) -> T:
-    with _turn:
-        return work(*arguments)
-
-
-def _work_if_small(
-    reader: Reader, directory: str, names: Sequence[EventName], work: Callable[[Iterator[RawEvent]], T]
-) -> list[T]:
-    """Return a list with the result, or [] if the files are large."""
-    small = sum(event_log.measure(reader, directory, names)) <= _SMALL_BYTES
-    return [_work(reader, directory, names, work)] if small else []
+        If the caller is cancelled, the work does not begin, or ends where it asks the permit for its client.
+        """
+        permit = permit or LargeFilePermit()
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._thread, _run_with, permit, work)
+        finally:
+            permit.leave()
 
 
-def _work(reader: Reader, directory: str, names: Sequence[EventName], work: Callable[[Iterator[RawEvent]], T]) -> T:
-    events = event_log.iter_events(reader, directory, names)
-    with closing(events):
-        return work(events)
+def _run_with(permit: LargeFilePermit, work: Callable[[LargeFilePermit], T]) -> T:
+    permit.take()
+    try:
+        return work(permit)
+    finally:
+        permit.end()
+
+
+def _work(
+    reader: Reader,
+    directory: str,
+    names: Sequence[EventName],
+    work: Callable[[Iterator[RawEvent]], T],
+    permit: LargeFilePermit,
+) -> T:
+    with closing(event_log.iter_events(reader, directory, names)) as events:
+        return work(_iter_for_client(events, permit))
+
+
+def _iter_for_client(events: Iterator[RawEvent], permit: LargeFilePermit) -> Iterator[RawEvent]:
+    """Yield the events until the client leaves. Keeps none of them."""
+    while only := [*islice(events, 1)]:
+        permit.require_client()
+        yield only.pop()
 
 
 def _read_whole(reader: Reader, directory: str, name: EventName) -> RawEvent:

@@ -60,6 +60,15 @@ def test_of_some_events_the_last_on_the_branch_of_head_is_found(tmp_path: Path, 
     assert find_on_branch(Reader(tmp_path, None), ONE, wanted) == wanted[found - 1]
 
 
+@pytest.mark.parametrize("leaf", [IDS[3], None])
+def test_a_branch_with_a_large_event_is_left_to_the_thread_for_these(tmp_path: Path, leaf: str | None) -> None:
+    make_conversation(tmp_path, state={"leaf_event_id": leaf}, events=EVENTS)
+    wanted = [EventName(1, IDS[1])]
+    with pytest.raises(layout.LargeFile):
+        find_on_branch(Reader(tmp_path, None), ONE, wanted, max_bytes=100)
+    assert find_on_branch(Reader(tmp_path, None), ONE, wanted, max_bytes=100_000) is None
+
+
 @pytest.mark.parametrize(("from_event_id", "seqs"), [(None, [0, 1, 2, 3]), (IDS[3], [0, 2, 3])])
 def test_a_fork_has_the_events_of_all_or_of_one_branch(
     tmp_path: Path, from_event_id: str | None, seqs: list[int]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections.abc import AsyncIterator, Iterator
 from datetime import UTC
@@ -16,7 +17,7 @@ from app.files.log.event_log import RawEvent
 from app.files.metadata_reader import Reader
 from app.model.filters import EventFilter
 from app.model.ids import ConversationId, EventName
-from app.store.read.large_events import LargeEvents, Turn
+from app.store.read.large_events import LargeEvents, LargeFilePermit
 from tests.builders import make_conversation, make_event, make_id, write_event
 from tests.conftest import StoreOpener
 
@@ -106,14 +107,63 @@ async def test_one_work_on_large_events_runs_at_a_time(
     assert (most, sizes) == (1, [file.stat().st_size] * 8)
 
 
-async def test_work_on_small_events_waits_for_no_turn(root: Path, file: Path, large_events: LargeEvents) -> None:
-    turn = Turn()
-    turn.take()
+async def test_work_on_small_events_waits_for_no_permit(root: Path, file: Path, large_events: LargeEvents) -> None:
+    permit = LargeFilePermit()
+    permit.take()
     try:
         got = await large_events.work_on(Reader(root, UTC), ONE, [name()], lambda events: next(events).raw)
     finally:
-        turn.end()
+        permit.end()
     assert got == file.read_bytes()
+
+
+@pytest.mark.usefixtures("file")
+async def test_work_whose_caller_was_cancelled_does_not_begin(
+    root: Path, large_events: LargeEvents, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.store.read.large_events._SMALL_BYTES", SIZE - 1)
+    begun: list[str] = []
+
+    async def work_as(who: str) -> None:
+        work = lambda events: begun.append(who + next(events).raw[:1].decode())  # noqa: E731
+        await large_events.work_on(Reader(root, UTC), ONE, [name()], work)
+
+    permit = LargeFilePermit()
+    permit.take()
+    left = [asyncio.create_task(work_as("left")) for _ in range(3)]
+    for one in left:
+        one.cancel()
+    await asyncio.gather(*left, return_exceptions=True)
+    permit.end()
+    await work_as("stays ")
+    assert begun == ["stays {"]
+
+
+@pytest.mark.usefixtures("file")
+async def test_work_whose_caller_was_cancelled_ends_before_its_next_event(
+    root: Path, large_events: LargeEvents, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.store.read.large_events._SMALL_BYTES", SIZE - 1)
+    first, go_on, ended = threading.Event(), threading.Event(), threading.Event()
+    seen: list[int] = []
+
+    def work(events: Iterator[RawEvent]) -> None:
+        try:
+            for event in events:
+                seen.append(event.name.seq)
+                first.set()
+                go_on.wait()
+        finally:
+            ended.set()
+
+    names = [EventName(0, make_event(0)["id"]), name()]
+    task = asyncio.create_task(large_events.work_on(Reader(root, UTC), ONE, names, work))
+    await asyncio.to_thread(first.wait)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    go_on.set()
+    await asyncio.to_thread(ended.wait)
+    assert seen == [0]
 
 
 async def test_pages_followers_and_the_text_filter_have_large_events_too(
