@@ -15,6 +15,7 @@ from functools import partial
 from fastapi import FastAPI
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
+from starlette.routing import BaseRoute
 
 from .. import __version__, logs
 from ..processes import die_with_parent, return_large_blocks
@@ -30,6 +31,7 @@ from .access.keys import Keys
 from .auth import OPEN_PATHS, ApiKeyMiddleware, HostMiddleware
 from .cached_routes import CachedRoutesMiddleware
 from .headers import INDEXED, TEXT_INDEXED
+from .lazy_routes import LazyApplication, LazyRoutesMiddleware
 from .metrics import Metrics
 from .middleware import (
     BODY_MAX_BYTES,
@@ -41,62 +43,15 @@ from .middleware import (
     StartupErrorMiddleware,
 )
 from .process import RELOADING, REPLACES, STOPPING, end_process_within, is_in_terminal, on_signals, reload_log_level
-from .routes import (
-    agents,
-    archives,
-    bulk,
-    changes,
-    conversations,
-    edits,
-    events,
-    exports,
-    index,
-    leases,
-    mcp,
-    messages,
-    metrics,
-    page_routes,
-    server,
-    session,
-    session_sockets,
-    sockets,
-    stats,
-    trash,
-    upkeep,
-)
+from .routes import lists, mcp, page_routes
 
 log = logging.getLogger(__name__)
 
+_ROUTES_AFTER_S = 0.5
 _LOCAL_ORIGIN = r"https?://(localhost|127\.0\.0\.1|\[::1\])(:\d+)?"
 
-_ROUTERS = (
-    bulk.router,  # before the trash, because its `{conversation_id}/restore` also matches `bulk/restore`
-    trash.router,
-    conversations.router,
-    leases.router,
-    conversations.write_router,
-    archives.router,
-    archives.agent_server_router,
-    exports.router,
-    changes.router,
-    events.router,
-    events.write_router,
-    agents.router,
-    messages.router,
-    edits.router,
-    stats.router,
-    sockets.router,
-    session_sockets.router,
-    session.router,
-    server.router,
-    index.router,
-    upkeep.router,
-    metrics.router,
-)
-"""The routers, in the order of /docs."""
 
-
-def create_app(settings: Settings, keys: Sequence[str] | None = None, *, ends_process: bool = False) -> FastAPI:
+def create_app(settings: Settings, keys: Sequence[str] | None = None, *, ends_process: bool = False) -> LazyApplication:
     """Return the application. `keys` are those of `load_keys`, which is called if they are None.
 
     With `ends_process`, the process exits at most `settings.shutdown_timeout_s` after the application begins to stop.
@@ -113,7 +68,8 @@ def create_app(settings: Settings, keys: Sequence[str] | None = None, *, ends_pr
         app_metrics.worker_restarts.inc()
     audit = Audit(app_metrics.note)
     open_paths = OPEN_PATHS | ({"/metrics"} if settings.open_metrics else frozenset())
-    app = FastAPI(
+    app = LazyApplication(
+        make_routes=partial(_make_routes, settings),
         title="convstore",
         version=__version__,
         description="The conversations of an AI-agent server, listed from an index and opened from their files.",
@@ -121,12 +77,11 @@ def create_app(settings: Settings, keys: Sequence[str] | None = None, *, ends_pr
         openapi_url=None,
         docs_url=None,
         redoc_url=None,
-        # Append the routes directly, because include_router would build each route a second time at every start.
-        routes=[*(route for router in _ROUTERS for route in router.routes), *mcp.ROUTES, *page_routes.ROUTES],
+        routes=[*mcp.ROUTES, *page_routes.ROUTES],
         middleware=[
             *([Middleware(ForwardedMiddleware, trusted=trusted)] if (trusted := settings.trusted_proxies) else []),
             *([Middleware(BasePathMiddleware, base_path=base)] if (base := settings.base_path) or trusted else []),
-            Middleware(ObservabilityMiddleware, metrics=app_metrics, audit=audit, unrouted=conversations.CACHED_ROUTES),
+            Middleware(ObservabilityMiddleware, metrics=app_metrics, audit=audit, unrouted=lists.CACHED_ROUTES),
             Middleware(HostMiddleware, hosts=_allowed_hosts(settings)),
             Middleware(
                 CORSMiddleware,
@@ -138,9 +93,10 @@ def create_app(settings: Settings, keys: Sequence[str] | None = None, *, ends_pr
             ),
             *([Middleware(ApiKeyMiddleware, keys=valid_keys, open_paths=open_paths)] if valid_keys.required else []),
             Middleware(HeadMiddleware),
-            Middleware(OptionsMiddleware),
             Middleware(BodyLimitMiddleware, max_bytes=BODY_MAX_BYTES, exempt=("/api/conversations/import",)),
-            Middleware(CachedRoutesMiddleware, routes=conversations.CACHED_ROUTES),
+            Middleware(CachedRoutesMiddleware, routes=lists.CACHED_ROUTES),
+            Middleware(LazyRoutesMiddleware),
+            Middleware(OptionsMiddleware),
             Middleware(StartupErrorMiddleware),
         ],
     )
@@ -151,10 +107,15 @@ def create_app(settings: Settings, keys: Sequence[str] | None = None, *, ends_pr
     app.state.metrics = app_metrics
     app.state.audit = audit
     app.state.started = time.monotonic()
-    upkeep.install(app, settings)
     errors.install(app)
     openapi.install(app, OPEN_PATHS)
     return app
+
+
+def _make_routes(settings: Settings, app: FastAPI) -> list[BaseRoute]:
+    from .all_routes import make_routes  # noqa: PLC0415 - a quarter of a start; see `LazyApplication`
+
+    return make_routes(app, settings)
 
 
 def create_worker() -> FastAPI:
@@ -170,7 +131,7 @@ def create_worker() -> FastAPI:
 
 
 @asynccontextmanager
-async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+async def _lifespan(app: LazyApplication) -> AsyncIterator[None]:
     """Open the store, and follow changes to its files and to the key files in background tasks."""
     settings: Settings = app.state.settings
     async with ConversationStore.open(settings, note=app.state.metrics.note) as store:
@@ -184,6 +145,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         background = [
             asyncio.create_task(run_background(store)),
             asyncio.create_task(app.state.key_files.follow()),
+            asyncio.create_task(_build_routes_soon(app)),
         ]
         for task in background:
             task.add_done_callback(_report_failure)
@@ -197,6 +159,12 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
             for task in background:
                 task.cancel()
             await asyncio.wait(background)
+
+
+async def _build_routes_soon(app: LazyApplication) -> None:
+    """Make the routes a little after the start, beside the first answers."""
+    await asyncio.sleep(_ROUTES_AFTER_S)
+    await asyncio.to_thread(app.build_routes)
 
 
 def _report_failure(task: asyncio.Task[None]) -> None:

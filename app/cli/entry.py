@@ -17,6 +17,7 @@ def run() -> None:
     """Run the command, as `app.cli.main.run` does."""
     try:
         _open_closed_streams()
+        os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "true")  # to find some, it opens files of every distribution
         with without_collector():
             from .main import run as run_command  # noqa: PLC0415 - it takes most of a second
 

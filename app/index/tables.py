@@ -46,8 +46,11 @@ def _string(length: int) -> String:
 
 
 def _partial(condition: str) -> dict[str, Any]:
-    """Return the arguments of a database index of the rows that meet a condition."""
-    return {"sqlite_where": text(condition), "postgresql_where": text(condition)}
+    """Return the arguments of a database index of the rows that meet a condition.
+
+    `app.index.postgres.own_tables` adds PostgreSQL's, because SQLAlchemy would import that dialect here.
+    """
+    return {"sqlite_where": text(condition)}
 
 
 conversation = Table(

@@ -14,7 +14,7 @@ from fastapi import Response
 from app import ConversationStore, Settings
 from app.api import cached_routes
 from app.api.app import create_app
-from app.api.routes import conversations
+from app.api.routes import lists
 from app.index.conversation_list import Page
 from tests.api.clients import sync_in_another_process
 from tests.builders import make_conversation, make_id
@@ -63,7 +63,7 @@ async def short(corpus: Path) -> AsyncIterator[httpx.AsyncClient]:
 
 @pytest.fixture
 async def long(corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[httpx.AsyncClient]:
-    monkeypatch.setattr(conversations, "CACHED_ROUTES", {})
+    monkeypatch.setattr(lists, "CACHED_ROUTES", {})
     async with serving(Settings(store=corpus, index_url=f"sqlite:///{tmp_path / 'own.db'}")) as client:
         yield client
 

@@ -191,6 +191,20 @@ def test_a_server_loads_nothing_of_the_page_before_a_browser_asks_for_it() -> No
     assert loaded("import app.api.app") & _OF_PAGES == set()
 
 
+def test_a_server_makes_its_routes_after_it_can_answer_a_list() -> None:
+    found = loaded_modules("import app.api.app")
+    assert {one.removeprefix("app.api.routes.") for one in found if one.startswith("app.api.routes.")} == {
+        "lists",
+        "mcp",
+        "page_routes",
+    }
+    assert "app.api.all_routes" not in found
+
+
+def test_an_index_in_sqlite_loads_nothing_of_postgresql(root: Path) -> None:
+    assert {one for one in loaded_modules(_OPEN, root) if "postgres" in one} == set()
+
+
 _SLOW = {"alembic", "cryptography", "fastapi", "jinja2", "mcp", "prometheus_client", "rich", "sqlalchemy", "starlette"}
 _SLOW |= {"pydantic", "pydantic_settings", "asyncio", "uvicorn"}
 _NEEDED = {"list": {"sqlalchemy", "pydantic", "pydantic_settings", "asyncio"}}

@@ -1,4 +1,4 @@
-"""Conversations: search, count, facets, get one or several; and create, update, delete, fork and navigate."""
+"""Conversations: get one or several; create, update, delete, fork and navigate. Search and counts are in `lists`."""
 
 from __future__ import annotations
 
@@ -10,28 +10,21 @@ from fastapi import APIRouter, Body, Query, Request, Response
 from pydantic import BaseModel, Field
 
 from ...model.filters import Status
-from ...model.hits import Hit
 from ...model.ids import ConversationId
 from ...model.info import RUNTIME_INFO
-from ...model.page import SortOrder, View
-from ...store.read.index_reader import PAGE_MAX
-from ..cached_routes import CachedQuery, Endpoint
 from ..errors import ErrorBody
 from ..openapi import NewConversation
-from ..params import VIEW, AnyId, IdInPath, IdToWrite, IncludeSkills, Store, WritableStore
-from ..query_filters import FacetQuery, FilterQuery
+from ..params import AnyId, IdInPath, IdToWrite, IncludeSkills, Store, WritableStore
 from ..responses import (
     Indexed,
     Success,
     TextIndexed,
     json_response,
-    page_response,
-    progress_of,
-    set_text_indexed,
     written_response,
 )
 from ..streamed import Aside, put_aside, until_client_leaves
 from .agents import needs_agent
+from .lists import count_conversations, count_facets, search_conversations
 
 router = APIRouter(prefix="/api/conversations", tags=["conversations"])
 
@@ -140,29 +133,6 @@ class FacetsBody(BaseModel):
     indexed: Indexed | None = None
 
 
-class SearchQuery(FilterQuery):
-    """The parameters of search."""
-
-    page_id: str | None = Field(default=None, description="`next_page_id` of the previous page")
-    limit: int = Field(default=PAGE_MAX, gt=0, le=PAGE_MAX, description="the maximum number of items in the page")
-    sort_order: SortOrder = SortOrder.CREATED_AT_DESC
-    view: View = Field(default=View.FULL, description=VIEW)
-    hits: int = Field(
-        default=0,
-        ge=0,
-        le=10,
-        description="with `q`: each item has `hits`, at most this many of its best matching messages",
-    )
-    include_skills: bool = Field(
-        default=False, description="include agent.agent_context.skills; this opens the files of the page's items"
-    )
-
-    @property
-    def depends_on_index_only(self) -> bool:
-        """Whether the answer depends only on the index, not on a file or on the current time."""
-        return super().depends_on_index_only and not self.include_skills
-
-
 class UpdateRequest(BaseModel):
     """The fields to set. `tags` replaces all tags."""
 
@@ -190,53 +160,11 @@ class NavigateRequest(BaseModel):
     event_id: str | None = None
 
 
-@router.get("/search", responses={200: {"model": ConversationPage}, 400: {"model": ErrorBody}}, response_class=Response)
-async def search_conversations(store: Store, query: Annotated[SearchQuery, Query()]) -> Response:
-    """List conversations. Reads only the index."""
-    page = await store.list_conversations(
-        query.conversation_filter,
-        order=query.sort_order,
-        page_id=query.page_id,
-        limit=query.limit,
-        include_skills=query.include_skills,
-        view=query.view,
-    )
-    if query.q is None:
-        return page_response(page.items, page.next_page_id, **progress_of(store))
-    items = page.items
-    if query.hits and query.q.strip():
-        best = await store.list_best_hits(query.q, page.ids, query.hits, look_in=query.look_in)
-        items = [_with_hits(item, best[one]) for item, one in zip(items, page.ids, strict=True)]
-    indexed, total = await store.count_text()
-    text_indexed = {"conversations": indexed, "total": total}
-    more = {"truncated": page.truncated, "text_indexed": text_indexed, **progress_of(store)}
-    response = page_response(items, page.next_page_id, **more)
-    set_text_indexed(response, indexed, total)
-    return response
-
-
-def _with_hits(item: bytes, hits: list[Hit]) -> bytes:
-    return b"%b,%b" % (item[:-1], orjson.dumps({"hits": [hit.as_short_json() for hit in hits]})[1:])
-
-
-@router.get("/count", responses={200: {"model": int}}, response_class=Response)
-async def count_conversations(store: Store, query: Annotated[FilterQuery, Query()]) -> Response:
-    """Count conversations under the filters of search."""
-    response = json_response(b"%d" % await store.count_conversations(query.conversation_filter))
-    if query.q is not None:
-        set_text_indexed(response, *await store.count_text())
-    return response
-
-
-@router.get("/facets", responses={200: {"model": FacetsBody}}, response_class=Response)
-async def count_facets(store: Store, query: Annotated[FacetQuery, Query()]) -> Response:
-    """Count conversations by status, model, tag and so on, under the filters of search."""
-    amounts = list(dict.fromkeys(query.sum))
-    found = await store.count_facets(query.facets, query.conversation_filter, limit=query.limit, amounts=bool(amounts))
-    response = json_response(orjson.dumps(found.as_json(amounts) | progress_of(store)))
-    if query.q is not None:
-        set_text_indexed(response, *await store.count_text())
-    return response
+router.get("/search", responses={200: {"model": ConversationPage}, 400: {"model": ErrorBody}}, response_class=Response)(
+    search_conversations
+)
+router.get("/count", responses={200: {"model": int}}, response_class=Response)(count_conversations)
+router.get("/facets", responses={200: {"model": FacetsBody}}, response_class=Response)(count_facets)
 
 
 @router.get("/compare", responses=_NOT_FOUND | {200: {"model": Comparison}}, response_class=Response)
@@ -299,14 +227,6 @@ async def get_runtime(store: Store, conversation_id: IdInPath) -> RuntimeInfo:
     """Return the state of the conversation's runtime, which agent-server reports as available without a container."""
     await store.get_conversation(ConversationId(conversation_id))
     return RuntimeInfo.model_validate(RUNTIME_INFO)
-
-
-CACHED_ROUTES: dict[str, tuple[Endpoint, type[CachedQuery]]] = {
-    "/api/conversations/search": (search_conversations, SearchQuery),
-    "/api/conversations/count": (count_conversations, FilterQuery),
-    "/api/conversations/facets": (count_facets, FacetQuery),
-}
-"""The routes that `app.api.cached_routes` answers without FastAPI's routing."""
 
 
 @write_router.post(

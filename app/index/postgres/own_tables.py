@@ -7,6 +7,11 @@ from sqlalchemy.dialects.postgresql import TSVECTOR
 
 from ..tables import message, metadata
 
+for _table in metadata.tables.values():
+    for _index in _table.indexes:
+        if (_condition := _index.dialect_options["sqlite"]["where"]) is not None:
+            _index.dialect_options["postgresql"]["where"] = _condition
+
 own_metadata = MetaData(naming_convention=metadata.naming_convention)
 
 message_words = Table(
