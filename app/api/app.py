@@ -113,7 +113,7 @@ def create_app(settings: Settings, keys: Sequence[str] | None = None, *, ends_pr
 
 
 def _make_routes(settings: Settings, app: FastAPI) -> list[BaseRoute]:
-    from .all_routes import make_routes  # noqa: PLC0415 - a quarter of a start; see `LazyApplication`
+    from .routes.all_routes import make_routes  # noqa: PLC0415 - a quarter of a start; see `LazyApplication`
 
     return make_routes(app, settings)
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from fastapi import FastAPI
 from starlette.routing import BaseRoute
 
-from ..settings import Settings
-from .routes import (
+from ...settings import Settings
+from . import (
     agents,
     archives,
     bulk,
