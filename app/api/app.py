@@ -31,7 +31,6 @@ from .access.keys import Keys
 from .auth import OPEN_PATHS, ApiKeyMiddleware, HostMiddleware
 from .cached_routes import CachedRoutesMiddleware
 from .headers import INDEXED, TEXT_INDEXED
-from .lazy_routes import LazyApplication, LazyRoutesMiddleware
 from .metrics import Metrics
 from .middleware import (
     BODY_MAX_BYTES,
@@ -44,6 +43,7 @@ from .middleware import (
 )
 from .process import RELOADING, REPLACES, STOPPING, end_process_within, is_in_terminal, on_signals, reload_log_level
 from .routes import lists, mcp, page_routes
+from .routes.lazy_routes import LazyApplication, LazyRoutesMiddleware
 
 log = logging.getLogger(__name__)
 

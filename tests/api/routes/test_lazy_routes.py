@@ -11,7 +11,7 @@ import pytest
 
 from app import ConversationStore, Settings
 from app.api.app import create_app
-from app.api.lazy_routes import LazyApplication
+from app.api.routes.lazy_routes import LazyApplication
 from tests.builders import make_conversation, make_id
 
 ONE = f"/api/conversations/{make_id(1)}"
