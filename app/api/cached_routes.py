@@ -22,7 +22,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ..errors import QueryTooSlow, StoreError
 from .errors import store_error_response
-from .headers import join_header
+from .headers import has_etag
 
 
 class CachedQuery(BaseModel):
@@ -87,17 +87,12 @@ class CachedRoutesMiddleware:
 async def _send(response: Response, scope: Scope, send: Send) -> None:
     status, headers, body = response.status_code, response.raw_headers, response.body
     etag = response.headers.get("etag")
-    if etag is not None and _has_etag(scope, etag.encode()):
+    if etag is not None and has_etag(scope, etag.encode()):
         status, body = 304, b""
         headers = [(name, value) for name, value in headers if name in _HEADERS_OF_304]
     # a copy, because other middleware adds headers to it and the cached answer may be sent again
     await send({"type": "http.response.start", "status": status, "headers": [*headers]})
     await send({"type": "http.response.body", "body": body})
-
-
-def _has_etag(scope: Scope, etag: bytes) -> bool:
-    """Whether If-None-Match names the ETag."""
-    return etag in (tag.strip().removeprefix(b"W/") for tag in join_header(scope, b"if-none-match").split(b","))
 
 
 class _AnswerCache:

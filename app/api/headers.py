@@ -35,3 +35,8 @@ def join_header(scope: Scope, name: bytes) -> bytes:
     If a header that must be unique is repeated, the joined value matches no host, origin, key or size.
     """
     return b", ".join(value for header, value in scope["headers"] if header == name)
+
+
+def has_etag(scope: Scope, etag: bytes) -> bool:
+    """Whether If-None-Match names the ETag."""
+    return etag in (tag.strip().removeprefix(b"W/") for tag in join_header(scope, b"if-none-match").split(b","))

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import logging
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from http import HTTPStatus
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated, Any, BinaryIO
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Query, Request, Response
 from fastapi import Path as InPath
 from pydantic import BaseModel
 
@@ -23,6 +25,7 @@ from ...store.admin.archive_import import Action, import_conversations
 from ...store.write.backlog import find_warning
 from ...web.encoders import find_encoder
 from ..errors import ErrorBody
+from ..headers import has_etag
 from ..params import IdInPath, Store, WritableStore
 from ..responses import Warned
 from ..streamed import StreamedResponse, until_client_leaves
@@ -36,8 +39,15 @@ agent_server_router = APIRouter(tags=["archives"])
 _DOWNLOAD: dict[str, Any] = {
     "response_class": StreamedResponse,
     "status_code": 200,
-    "responses": {404: {"model": ErrorBody}, 409: {"model": ErrorBody}},
+    "responses": {
+        304: {"description": "`If-None-Match` has the ETag of this download; only those of at most 1 MiB have one"},
+        404: {"model": ErrorBody},
+        409: {"model": ErrorBody},
+    },
 }
+
+_WHOLE_MAX_BYTES = 1 << 20
+"""A download of at most this length is made before it is sent, so that its length and its ETag are known."""
 
 _TRAJECTORY = "application/octet-stream"
 """The media type of agent-server's zip files."""
@@ -48,32 +58,48 @@ Format = Annotated[ExportFormat, Query(alias="format", description="zip and json
 @router.get("/{conversation_id}/export", **_DOWNLOAD)
 async def export_conversation(
     request: Request, store: Store, conversation_id: IdInPath, kind: Format = ExportFormat.ZIP
-) -> StreamedResponse:
-    """Download a conversation's files as a zip, as JSON Lines, as Markdown, or as HTML. Secrets are masked."""
+) -> Response:
+    """Download a conversation's files as a zip, as JSON Lines, as Markdown, or as HTML. Secrets are masked.
+
+    A download of at most 1 MiB has a length and an ETag. For ranges of a larger one, use `POST /api/exports`.
+    """
     return await _export(request, store, conversation_id, kind, kind.media_type)
 
 
 async def _export(
     request: Request, store: Store, conversation_id: IdInPath, kind: ExportFormat, media_type: str
-) -> StreamedResponse:
+) -> Response:
     wanted = ConversationId(conversation_id)
     await store.get_conversation(wanted)
     report = ExportReport()
     named = aiter_of(await find_named(store, [wanted]))
     chunks = export(store.reader, named, kind, report, encoder=find_encoder(kind))
-    first = await until_client_leaves(request, anext(chunks, b""))
+    first = await until_client_leaves(request, _read_up_to(chunks, _WHOLE_MAX_BYTES))
     if report.unread:
         await chunks.aclose()
         raise UnreadableFile(f"conversation {dashed(wanted)} cannot be exported: {report.left_out[-1][1].reason}")
-    return StreamedResponse(
-        log_left_out(first, chunks, report),
-        media_type,
-        {"Content-Disposition": f'attachment; filename="{wanted}{kind.suffix}"'},
-    )
+    named_file = {"Content-Disposition": f'attachment; filename="{wanted}{kind.suffix}"'}
+    if len(first) > _WHOLE_MAX_BYTES:
+        return StreamedResponse(log_left_out(first, chunks, report), media_type, named_file)
+    _log_left_out(report)
+    etag = f'"{hashlib.sha256(first).hexdigest()[:32]}"'
+    if has_etag(request.scope, etag.encode()):
+        return Response(status_code=HTTPStatus.NOT_MODIFIED, headers={"ETag": etag})
+    return Response(first, media_type=media_type, headers={"ETag": etag, **named_file})
+
+
+async def _read_up_to(chunks: AsyncGenerator[bytes, None], size_bytes: int) -> bytes:
+    """Return the chunks up to the first that exceeds this size, or all of them, joined."""
+    taken = bytearray()
+    async for chunk in chunks:
+        taken += chunk
+        if len(taken) > size_bytes:
+            break
+    return bytes(taken)
 
 
 @agent_server_router.get("/api/file/download-trajectory/{conversation_id}", **_DOWNLOAD)
-async def download_trajectory(request: Request, store: Store, conversation_id: IdInPath) -> StreamedResponse:
+async def download_trajectory(request: Request, store: Store, conversation_id: IdInPath) -> Response:
     """Download a conversation as a zip of its files, with secrets masked, at the path of agent-server."""
     return await _export(request, store, conversation_id, ExportFormat.ZIP, _TRAJECTORY)
 
@@ -86,7 +112,7 @@ async def download_trajectory_of_runtime(
     store: Store,
     _runtime: Annotated[str, InPath(alias="runtime_conversation_id")],
     conversation_id: IdInPath,
-) -> StreamedResponse:
+) -> Response:
     """Do the same. The first id is ignored: in agent-server it chooses the runtime, of which there is one here."""
     return await _export(request, store, conversation_id, ExportFormat.ZIP, _TRAJECTORY)
 
@@ -170,5 +196,9 @@ async def log_left_out(
         yield first
         async for chunk in chunks:
             yield chunk
+    _log_left_out(report)
+
+
+def _log_left_out(report: ExportReport) -> None:
     for conversation_id, left_out in report.left_out:
         log.warning("export of %s leaves out %s: %s", conversation_id, left_out.name, left_out.reason)

@@ -15,7 +15,7 @@ import pytest
 
 from app import Settings
 from app.files.archive import export_reader as files
-from tests.builders import make_conversation, make_event, make_id
+from tests.builders import make_conversation, make_event, make_id, make_message_event, write_event
 from tests.conftest import serving
 from tests.files.archives import ONE, good_entries, make_lines, make_zip
 
@@ -43,6 +43,31 @@ async def test_a_conversation_is_downloaded(root: Path, query: str, media_type: 
         assert state["agent"]["llm"]["api_key"] == "**********"
     else:
         assert b"message 0" in answer.content
+
+
+@pytest.mark.parametrize("kind", ["zip", "jsonl", "html", "markdown"])
+async def test_a_short_download_has_a_length_and_an_etag(root: Path, kind: str) -> None:
+    directory = make_conversation(root)
+    path = f"/api/conversations/{make_id(1)}/export?format={kind}"
+    async with serving(Settings(store=root)) as client:
+        answer = await client.get(path)
+        etag = {"If-None-Match": answer.headers["etag"]}
+        again = await client.get(path, headers=etag)
+        write_event(directory, 0, make_message_event(0, "other words"))
+        changed = await client.get(path, headers=etag)
+    assert answer.headers["content-length"] == str(len(answer.content))
+    assert (again.status_code, again.content, again.headers["etag"]) == (304, b"", answer.headers["etag"])
+    assert changed.status_code == 200
+    assert changed.headers["etag"] != answer.headers["etag"]
+
+
+async def test_a_long_download_is_sent_while_it_is_made(root: Path) -> None:
+    events = [make_message_event(seq, f"{seq} {os.urandom(100_000).hex()}") for seq in range(8)]
+    make_conversation(root, events=events)
+    async with serving(Settings(store=root)) as client:
+        answer = await client.get(f"/api/conversations/{make_id(1)}/export?format=jsonl")
+    assert {"etag", "content-length"}.isdisjoint(answer.headers)
+    assert all(json.dumps(event["id"]) in answer.text for event in events)
 
 
 async def test_only_what_exists_can_be_downloaded_in_a_known_format(root: Path) -> None:
