@@ -15,6 +15,7 @@ import httpx
 import pytest
 import yaml
 
+from app.api.routes.server import COMPATIBLE_WITH
 from tests.builders import make_conversation
 from tests.deploy.containers import CAN_CONFINE, WHY_NOT, Container, build, is_ignored, read_ignored, read_stages
 from tests.deploy.recipes import free_port, recipe
@@ -23,7 +24,8 @@ from tests.pythons import PYTHONS
 
 FILES = ROOT / "docs/container"
 DOCKERFILE = FILES / "Dockerfile"
-SERVICES = yaml.safe_load((FILES / "compose.yaml").read_text())["services"]
+COMPOSE = yaml.safe_load((FILES / "compose.yaml").read_text())
+SERVICES = COMPOSE["services"]
 KEY = "a-key-of-the-container"
 _NOT_TRIED = WHY_NOT if not CAN_CONFINE else "NOT TRIED: there is no Python 3.12" if "3.12" not in PYTHONS else ""
 confined = pytest.mark.skipif(bool(_NOT_TRIED), reason=_NOT_TRIED)
@@ -59,6 +61,15 @@ def test_image_compose_file_and_docs_agree() -> None:
     assert volume.partition(":")[2] == SERVICES["agent-server"]["environment"]["OH_CONVERSATIONS_PATH"]
     assert f"CONVSTORE_STORE={volume.partition(':')[2]} " in DOCKERFILE.read_text()
     assert own["environment"]["CONVSTORE_API_KEY"] == SERVICES["agent-server"]["environment"]["OH_SESSION_API_KEYS_0"]
+    assert SERVICES["agent-server"]["image"] == f"ghcr.io/openhands/agent-server:{COMPATIBLE_WITH}-python"
+
+
+def test_services_of_the_compose_file_use_only_what_it_defines() -> None:
+    for service in SERVICES.values():
+        sources = {volume.partition(":")[0] for volume in service["volumes"]}
+        assert {name for name in sources if not name.startswith(".")} <= COMPOSE["volumes"].keys()
+        assert all((FILES / name).exists() for name in sources if name.startswith("."))
+        assert {*service.get("depends_on", ())} <= SERVICES.keys()
 
 
 def test_nginx_of_the_compose_file_is_the_recipe_of_the_docs() -> None:
