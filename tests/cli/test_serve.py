@@ -21,6 +21,7 @@ import httpx
 import pytest
 from websockets.sync.client import connect
 
+from app import Settings
 from tests.builders import make_conversation, make_id
 from tests.cli.conftest import Command
 
@@ -104,6 +105,21 @@ def test_the_log_is_json_without_the_key_where_no_terminal_is(tmp_path: Path) ->
     )
     assert {line["level"] for line in lines} == {"info"}
     assert (tmp_path / ".convstore" / "api-key").read_text().strip() not in server.greeting
+
+
+@pytest.mark.long
+def test_signals_without_a_meaning_end_nothing_and_idle_connections_are_closed(tmp_path: Path) -> None:
+    assert Settings(store=tmp_path).keep_alive_s == 75
+    with served(tmp_path, CONVSTORE_KEEP_ALIVE_S="1") as server:
+        address = httpx.URL(server.url)
+        with socket.create_connection((address.host, address.port), 60) as connection:
+            for number in (signal.SIGUSR1, signal.SIGUSR2):
+                server.process.send_signal(number)
+                connection.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n")
+                assert connection.recv(4096).startswith(b"HTTP/1.1 200")
+            while connection.recv(4096):
+                pass  # the rest of the answer, until the server closes the connection
+        assert server.process.poll() is None
 
 
 @pytest.mark.parametrize("level", [pytest.param("info", marks=pytest.mark.long), "debug"])
