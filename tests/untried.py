@@ -46,6 +46,7 @@ _LEFT_OUT = {
         ("deploy/test_proxy_haproxy.py", shutil.which("haproxy"), "haproxy is not installed"),
         ("deploy/test_prometheus.py", shutil.which("prometheus"), "prometheus (with promtool) is not installed"),
         ("deploy/test_rclone.py", shutil.which("rclone"), "rclone is not installed"),
+        ("deploy/test_restic.py", shutil.which("restic"), "restic is not installed"),
         ("deploy/test_systemd.py", shutil.which("systemd-analyze"), "systemd-analyze is not installed"),
         ("web/test_browser.py", shutil.which("chromium"), "chromium is not installed"),
         ("clients/test_agent_canvas.py", not _CANVAS_LACKS, _CANVAS_LACKS),
