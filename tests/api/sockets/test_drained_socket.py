@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable
 import pytest
 import uvicorn
 from starlette.types import Receive, Scope, Send
+from websockets.asyncio.client import connect
 
 from app.api.sockets.drained_socket import DrainedSocket
 from tests.api.processes import leave
@@ -24,12 +25,12 @@ class _Quick(DrainedSocket):
     """Gives a connection up at once."""
 
     def __init__(self, *args: object, **kwargs: object) -> None:
-        super().__init__(*args, **kwargs)  # type: ignore[arg-type]
+        super().__init__(*args, **kwargs)
         self.close_timeout = 0.1
 
 
 class _Application:
-    """Sends one large message, and closes if it should."""
+    """Sends a large and a small message at once, and closes if it should."""
 
     def __init__(self) -> None:
         self.sent = False
@@ -44,7 +45,8 @@ class _Application:
         await sending
 
     async def _send(self, send: Send) -> None:
-        await send({"type": "websocket.send", "text": "x" * _LARGE})
+        large = send({"type": "websocket.send", "text": "é" * (_LARGE // 2)})
+        await asyncio.gather(large, send({"type": "websocket.send", "text": "small"}))
         self.sent = True
 
 
@@ -89,6 +91,23 @@ async def test_a_message_is_sent_when_its_client_has_taken_it(running: _Running)
         left -= len(await asyncio.to_thread(client.recv, 1 << 20))
     assert await holds_within_a_second(lambda: running.application.sent)
     leave(client)
+
+
+async def test_little_of_a_message_is_in_memory_while_its_client_does_not_read(running: _Running) -> None:
+    client = running.connect()
+    assert await holds_within_a_second(lambda: bool(_unsent_bytes(running)))
+    assert _unsent_bytes(running) < 3_000_000
+    leave(client)
+
+
+def _unsent_bytes(running: _Running) -> int:
+    return sum(one.transport.get_write_buffer_size() for one in running.server.server_state.connections)
+
+
+async def test_a_client_gets_a_message_of_many_frames_as_one(running: _Running) -> None:
+    host, port = running.listener.getsockname()
+    async with connect(f"ws://{host}:{port}", max_size=None) as client:
+        assert [await client.recv(), await client.recv()] == ["é" * (_LARGE // 2), "small"]
 
 
 async def test_a_message_to_a_client_that_leaves_is_dropped(running: _Running) -> None:
