@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import json
 import time
+from base64 import b64encode
 from contextlib import suppress
 from pathlib import Path
+from random import Random
+from struct import pack
+from zlib import compress, crc32
 
 import pytest
 from playwright.sync_api import Browser, Dialog, Error, Page, Route, expect
@@ -262,3 +266,33 @@ def test_the_trash_restores_and_removes_for_good(site: Site) -> None:
     expect(page.locator("#notice")).to_contain_text("Removed for good.")
     expect(page.locator("main")).not_to_contain_text("Deleted 471")
     assert (site.root / make_id(470)).is_dir()
+
+
+def make_picture(width: int, height: int) -> str:
+    """Return the address of a grey PNG of noise, which is too large to be in the page."""
+    noise = Random(1)  # noqa: S311 - made-up data
+    lines = b"".join(b"\0" + noise.randbytes(width) for _ in range(height))
+    chunks = ((b"IHDR", pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)), (b"IDAT", compress(lines)), (b"IEND", b""))
+    packed = b"".join(pack(">I", len(data)) + name + data + pack(">I", crc32(name + data)) for name, data in chunks)
+    return "data:image/png;base64," + b64encode(b"\x89PNG\r\n\x1a\n" + packed).decode()
+
+
+def test_a_page_that_follows_stays_at_the_end_while_an_image_comes(site: Site) -> None:
+    content = [{"type": "text", "text": "See"}, {"type": "image", "image_urls": [make_picture(300, 200)]}]
+    shown = make_event(40, llm_message={"role": "user", "content": content})
+    make_conversation(site.root, 473, events=[*(make_message_event(seq, f"line {seq}") for seq in range(40)), shown])
+    held: list[Route] = []
+    site.page.route("**/images/*", lambda route, _: held.append(route))
+    page = site.open(f"/c/{make_id(473)}#e0")
+    page.wait_for_selector("#e0.cur")
+    with page.expect_request("**/images/*"):
+        page.keyboard.press("f")
+    expect(page.locator("#live")).to_contain_text("following")
+    before = page.evaluate("() => document.documentElement.scrollHeight")
+    held[0].continue_()
+    expect(page.locator("#e40 img")).to_have_js_property("naturalHeight", 200)
+    page.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+    below = page.evaluate("() => document.documentElement.scrollHeight - innerHeight - scrollY")
+    assert page.evaluate("() => document.documentElement.scrollHeight") > before + 100
+    assert below <= 1
+    expect(page.locator("#live")).to_contain_text("following")

@@ -11,7 +11,8 @@ const seenName = `convstore.seen.${id}`;
 const SAID_HEIGHT = 132; // of a section of which only what was said is shown
 let last = -1;
 let count = 0;
-let following = false;
+let following = false; // whether the window stays at the end while the log grows
+let lastY = 0;
 let unseen = 0;
 let current = -1;
 let rule = -1; // the first event that is new since the last visit
@@ -66,7 +67,7 @@ export async function start() {
 // Take over what a swap has brought.
 function prepareAll() {
   $('.talk').classList.toggle('only-said', isSaid());
-  begin({ last, height: isSaid() ? SAID_HEIGHT : undefined, fetch: getEvents, prepare });
+  begin({ last, height: isSaid() ? SAID_HEIGHT : undefined, fetch: getEvents, prepare, follows: () => following });
   readOutline();
 }
 
@@ -130,7 +131,7 @@ const images = new IntersectionObserver(async (entries) => {
     images.unobserve(target);
     try {
       const url = URL.createObjectURL(await (await read(target.dataset.image)).blob());
-      target.addEventListener('load', () => URL.revokeObjectURL(url), { once: true });
+      target.addEventListener('load', () => { URL.revokeObjectURL(url); if (following) scrollToEnd(); }, { once: true });
       target.src = url;
     } catch { target.alt += ', which cannot be shown'; }
   }
@@ -138,6 +139,14 @@ const images = new IntersectionObserver(async (entries) => {
 
 function loadImages(where) {
   for (const one of $$('img[data-image]:not([src])', where)) images.observe(one);
+}
+
+const scrollToEnd = () => scrollTo({ top: document.documentElement.scrollHeight, behavior: 'instant' });
+
+// What a person opens stays where it is, although it grows below.
+function stay() {
+  following = false;
+  onScroll();
 }
 
 let pending = false;
@@ -149,7 +158,8 @@ function onScroll() {
     pending = false;
     const atEnd = innerHeight + scrollY >= document.documentElement.scrollHeight - 80;
     const changed = atEnd || following;
-    following = atEnd;
+    following = atEnd || (following && scrollY >= lastY); // only who scrolls up leaves the end: growth does not
+    lastY = scrollY;
     if (atEnd) unseen = 0;
     if (changed) showLive(liveState);
     markPlace();
@@ -202,6 +212,7 @@ async function reach(seq) {
 async function jump(seq, { focus = false } = {}) {
   if (last < 0) return;
   const to = Math.max(0, Math.min(seq, last));
+  following = false;
   if (!(await reach(to))) return;
   if (!find(to) && isSaid() && askedEvent() === to) { await setSaid(false, to); return; } // a link to an event shows it
   const target = find(to) ?? nearest(to);
@@ -243,7 +254,7 @@ async function renew() {
     $('#log > .state')?.remove();
     await grow(before, last, { toEnd: stayed });
   } catch { /* the next event tries again */ return; }
-  if (stayed) scrollTo({ top: document.documentElement.scrollHeight, behavior: 'instant' });
+  if (stayed) scrollToEnd();
   else unseen += Math.max(0, last - before);
   localStorage.setItem(seenName, String(last));
   showLive(liveState);
@@ -291,7 +302,9 @@ function showLive(state) {
 }
 
 async function toStart() {
-  if (isEmpty() || !(await reach(0))) return;
+  if (isEmpty()) return;
+  following = false;
+  if (!(await reach(0))) return;
   setCurrent(nearest(0));
   scrollTo({ top: 0, behavior: 'instant' });
   onScroll();
@@ -299,7 +312,8 @@ async function toStart() {
 
 async function toEnd() {
   if (isEmpty() || !(await reach(last))) return;
-  scrollTo({ top: document.documentElement.scrollHeight, behavior: 'instant' });
+  following = true;
+  scrollToEnd();
   onScroll();
 }
 
@@ -362,6 +376,7 @@ function onFindKey(event) {
 
 async function onToggle(event) {
   const details = event.target;
+  stay();
   if (!details.open || !details.dataset?.event) return;
   const place = $('.inside', details);
   if ('filled' in place.dataset) return;
@@ -369,6 +384,7 @@ async function onToggle(event) {
   try {
     place.replaceChildren(parse(await body(details, false)));
     loadImages(place);
+    stay();
   } catch (error) {
     delete place.dataset.filled;
     place.textContent = error.message;

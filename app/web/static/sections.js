@@ -13,6 +13,7 @@ let above = null;
 let below = null;
 let get = null; // (from, limit, signal) => the HTML of these events
 let dress = null; // changes events before they are shown
+let atEnd = null; // () => whether the window stays at the end of the page
 let starts = []; // the first numbers of the sections with events
 let end = -1; // the number of the last event
 let lo = 0; // starts[lo] to starts[hi - 1] are in the document
@@ -25,10 +26,10 @@ let turn = 0; // counts what moves to another place; the last one wins
 const READY = { done: Promise.resolve(), ready: true };
 
 // Take over the log of a fragment, with the sections that it brings.
-export function begin({ last, height, fetch, prepare }) {
+export function begin({ last, height, fetch, prepare, follows }) {
   log = $('#log');
   turn += 1;
-  [get, dress, end] = [fetch, prepare, last];
+  [get, dress, atEnd, end] = [fetch, prepare, follows, last];
   starts = [];
   for (const [from, to] of JSON.parse(log.dataset.ranges)) for (let start = from; start <= to; start += SECTION) starts.push(start);
   guess = Math.min(height ?? SECTION * ROW_HEIGHT, TALLEST / Math.max(starts.length, 1));
@@ -182,8 +183,9 @@ async function fill(froms, { again = false } = {}) {
   return missing.length > 0;
 }
 
-// What changes above the window moves nothing in it.
+// What changes above the window moves nothing in it. A window at the end of the page stays there.
 function keepPlace(work) {
+  if (atEnd()) { work(); scrollTo({ top: document.documentElement.scrollHeight, behavior: 'instant' }); return; }
   const shown = (one) => { const box = one.getBoundingClientRect(); return box.height > 0 && box.bottom > 0; };
   let anchor;
   for (const part of parts()) if (!anchor && shown(part)) anchor = $$('.ev', part).find(shown);
