@@ -77,6 +77,7 @@ def create_app(settings: Settings, keys: Sequence[str] | None = None, *, ends_pr
         openapi_url=None,
         docs_url=None,
         redoc_url=None,
+        telemetry={"tracing": False, "metrics": False, "logs": False},  # to ask whether to trace takes 5 % of a list
         routes=[*mcp.ROUTES, *page_routes.ROUTES],
         middleware=[
             *([Middleware(ForwardedMiddleware, trusted=trusted)] if (trusted := settings.trusted_proxies) else []),

@@ -86,8 +86,8 @@ class CachedRoutesMiddleware:
 
 async def _send(response: Response, scope: Scope, send: Send) -> None:
     status, headers, body = response.status_code, response.raw_headers, response.body
-    etag = response.headers.get("etag")
-    if etag is not None and has_etag(scope, etag.encode()):
+    etag = next((value for name, value in headers if name == b"etag"), None)
+    if etag is not None and has_etag(scope, etag):
         status, body = 304, b""
         headers = [(name, value) for name, value in headers if name in _HEADERS_OF_304]
     # a copy, because other middleware adds headers to it and the cached answer may be sent again
@@ -109,8 +109,7 @@ class _AnswerCache:
 
     def put(self, state: str, key: tuple[str, bytes], response: Response) -> None:
         """Store an answer and set its ETag. Answers of another state, or beyond the size limit, are dropped."""
-        response.headers["etag"] = f'"{state}"'
-        response.headers["cache-control"] = "private, no-cache"
+        response.raw_headers += [(b"etag", f'"{state}"'.encode()), (b"cache-control", b"private, no-cache")]
         if state != self._state or self._size_bytes > _ANSWERS_MAX_BYTES:
             self._state, self._answers, self._size_bytes = state, {}, 0
         self._answers[key] = response

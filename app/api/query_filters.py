@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field
+from pydantic.config import JsonDict
 
 from ..model.facets import Facet, parse_facets
 from ..model.filters import Archived, ConversationFilter, LookIn, Status, parse_tag
@@ -17,6 +18,8 @@ from .openapi import FacetNames
 from .params import AnyId, Moment
 
 _INT64_MAX = 2**63 - 1
+_EMPTY: JsonDict = {"default": []}
+"""Documents the default of a list. As a `default`, pydantic would copy it deeply for each request."""
 
 TagText = Annotated[str, Field(min_length=1)]
 Cost = Annotated[float, Field(allow_inf_nan=False)]
@@ -64,13 +67,16 @@ class FilterQuery(CachedQuery):
         "CONVSTORE_SEARCH_TOOLS in all their input and output); or in all of these",
     )
     status: Annotated[list[Status], BeforeValidator(_as_list)] = Field(
-        default=[], description="with this execution status; repeated: with any of these"
+        default_factory=list,
+        json_schema_extra=_EMPTY,
+        description="with this execution status; repeated: with any of these",
     )
     title__contains: str | None = Field(
         default=None, max_length=200, description="with this text in the title; case and accents are ignored"
     )
     tag: Annotated[list[TagText], BeforeValidator(_as_list)] = Field(
-        default=[],
+        default_factory=list,
+        json_schema_extra=_EMPTY,
         max_length=20,
         description="with this tag, given as key, key:value or key=value; repeated: with all of these",
     )
@@ -169,7 +175,9 @@ class FacetQuery(FilterQuery):
         " separate several with commas, or repeat the parameter",
     )
     sum: Annotated[list[Literal["cost", "tokens"]], BeforeValidator(split_names)] = Field(
-        default=[], description="also sum up the cost or the tokens of each value; separate both with a comma"
+        default_factory=list,
+        json_schema_extra=_EMPTY,
+        description="also sum up the cost or the tokens of each value; separate both with a comma",
     )
     limit: int = Field(default=20, gt=0, le=1000, description="the maximum number of values of each facet")
 

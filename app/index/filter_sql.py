@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from sqlalchemy import ColumnElement, Select, bindparam, literal_column, or_, select, true
@@ -154,6 +155,16 @@ _CHOICES = {
 
 def compile_filter(asked: ConversationFilter) -> CompiledFilter:
     """Return the conditions of a filter. `owned` is compared with the current time."""
+    names, values = _compile_timeless(asked)
+    values = {**values}  # callers add to it
+    if asked.owned is not None:
+        values["now"] = time.time_ns() // 1000
+    return CompiledFilter(names, values)
+
+
+@lru_cache(maxsize=512)
+def _compile_timeless(asked: ConversationFilter) -> CompiledFilter:
+    """Return the conditions of a filter, without the current time. All pages of a walk have the same."""
     values: dict[str, object] = {
         name: _cut(name, value) for name, field in _VALUES.items() if (value := getattr(asked, field)) is not None
     }
@@ -183,8 +194,6 @@ def compile_filter(asked: ConversationFilter) -> CompiledFilter:
             names.append(name if wanted else f"not {name}")
     if asked.folded:
         names.append(_FOLDED)
-    if asked.owned is not None:
-        values["now"] = time.time_ns() // 1000
     return CompiledFilter(tuple(names), values)
 
 

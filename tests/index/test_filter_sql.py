@@ -8,6 +8,7 @@ import pytest
 
 from app.index import conversation_list, facet_counts, tally
 from app.index.conversation_list import ListShape
+from app.index.filter_sql import compile_filter
 from app.index.sqlite.database import Index
 from app.model.facets import FacetKind
 from app.model.filters import ConversationFilter
@@ -73,3 +74,12 @@ def test_a_page_under_a_directory_walks_the_index_of_its_order(
     sign = "<" if order.descending else ">"
     place = f"(archived=? AND ({order.column},uuid){sign}(?,?))"
     assert f"SEARCH conversation USING INDEX ix_conversation_{order.column} {place}" in plan(database, walking)
+
+
+def test_what_a_caller_adds_to_the_values_of_a_filter_stays_with_the_caller() -> None:
+    asked = ConversationFilter(model="gpt", owned=True)
+    names, values = compile_filter(asked)
+    values |= {"row_limit": 5, "model": "other"}
+    again = compile_filter(asked)
+    assert (again.names, again.values["model"], "row_limit" in again.values) == (names, "gpt", False)
+    assert isinstance(again.values["now"], int)
