@@ -22,7 +22,7 @@ from ...exclusive_rename import accept, rename_exclusively
 from ...model.event import NO_FACTS, EventRow, KnownEnds, event_facts, parse_event, parse_json_object
 from ...model.ids import SEQ_MAX, EventName, event_file_name
 from .. import durable, layout
-from ..fingerprint import UNTRUSTED, find_fingerprint, guess_fingerprint
+from ..fingerprint import UNTRUSTED, Fingerprint, find_fingerprint, guess_fingerprint
 from ..metadata_reader import Reader
 
 
@@ -127,9 +127,13 @@ def read_hop(reader: Reader, directory: str, names: Sequence[EventName]) -> list
 
 def measure(reader: Reader, directory: str, names: Iterable[EventName]) -> list[int]:
     """Return the sizes of event files in bytes, 0 for each that is missing."""
+    return [one.size_bytes if one else 0 for one in guess_fingerprints(reader, directory, names)]
+
+
+def guess_fingerprints(reader: Reader, directory: str, names: Iterable[EventName]) -> list[Fingerprint | None]:
+    """Return the fingerprints of event files, None for each that is missing."""
     events = f"{reader.root}/{directory}/{layout.EVENTS}"
-    found = [guess_fingerprint(f"{events}/{event_file_name(name)}") for name in names]
-    return [one.size_bytes if one else 0 for one in found]
+    return [guess_fingerprint(f"{events}/{event_file_name(name)}") for name in names]
 
 
 def open_event(reader: Reader, directory: str, name: EventName, size_bytes: int) -> int:

@@ -16,10 +16,12 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, closing
 from functools import partial
 from itertools import islice
+from time import time_ns
 from typing import TypeVar
 
 from ...descriptors import opened_in_thread
 from ...errors import EventNotFound
+from ...files.fingerprint import Fingerprint
 from ...files.log import event_log
 from ...files.log.event_log import RawEvent
 from ...files.metadata_reader import Reader
@@ -33,8 +35,9 @@ _WHOLE_AT_ONCE = 1
 """The number of whole large events in memory at a time, besides the one being checked. A socket copies it often."""
 
 _SMALL_BYTES = 1 << 21
-"""Work on events with at most so many bytes together needs no turn."""
+"""Work on events with at most so many bytes together needs no permit."""
 
+_CHECKED_MAX = 4096
 _LOOK_S = 0.05
 """A thread that waits for its permit looks this often whether its client has left."""
 
@@ -84,6 +87,8 @@ class LargeEvents:
 
     def __init__(self) -> None:
         self._thread = ThreadPoolExecutor(1, "large-events")
+        self._checked: dict[tuple[str, EventName], Fingerprint] = {}
+        """Files that can be served. To check one again costs a parse of all its bytes, which holds Python's lock."""
         self._whole = asyncio.Semaphore(_WHOLE_AT_ONCE)
 
     def close(self) -> None:
@@ -96,7 +101,14 @@ class LargeEvents:
         Raises:
             EventNotFound: the file cannot be served; the message says why.
         """
+        [found] = await asyncio.to_thread(event_log.guess_fingerprints, reader, directory, [name])
+        if found is not None and self._checked.get((directory, name)) == found:
+            return _read_pieces(reader, directory, name, found.size_bytes)
         size_bytes = await self.run(lambda _: _measure_checked(reader, directory, name))
+        if found is not None and not found.is_racy(time_ns()):
+            self._checked[directory, name] = found
+            if len(self._checked) > _CHECKED_MAX:
+                del self._checked[next(iter(self._checked))]
         return _read_pieces(reader, directory, name, size_bytes)
 
     @asynccontextmanager

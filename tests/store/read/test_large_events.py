@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncIterator, Iterator
 from datetime import UTC
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -49,6 +50,28 @@ async def test_a_large_event_is_sent_in_pieces_that_make_its_file(
     pieces = [piece async for piece in await large_events.open(Reader(root, UTC), ONE, name())]
     assert len(pieces) > 1
     assert b"".join(pieces) == file.read_bytes()
+
+
+async def test_a_large_event_is_checked_again_only_if_its_file_changed(
+    root: Path, file: Path, large_events: LargeEvents, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = file.read_bytes()
+    checked: list[object] = []
+    read = event_log.read_events
+
+    def read_counted(*given: Any) -> list[RawEvent]:
+        checked.append(given)
+        return read(*given)
+
+    monkeypatch.setattr(event_log, "read_events", read_counted)
+    monkeypatch.setattr("app.store.read.large_events.time_ns", lambda: time.time_ns() + 10**10)
+    for _ in range(3):
+        pieces = await large_events.open(Reader(root, UTC), ONE, name())
+        assert b"".join([piece async for piece in pieces]) == whole
+    assert len(checked) == 1
+    file.write_bytes(b"[" + whole[1:])
+    with pytest.raises(EventNotFound):
+        await large_events.open(Reader(root, UTC), ONE, name())
 
 
 @pytest.mark.parametrize("damage", ["torn", "gone"])
