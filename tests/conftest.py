@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import shutil
 import tarfile
 import threading
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -40,6 +41,16 @@ def pytest_report_header() -> str:
 def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in Settings.model_fields:
         monkeypatch.delenv(f"CONVSTORE_{name.upper()}", raising=False)
+
+
+@pytest.fixture(autouse=True)
+def _no_handler_stays() -> Iterator[None]:
+    """Remove the handler of `logs.configure`, because it writes to the standard error that this test captures."""
+    yield
+    logger = logging.getLogger()
+    for handler in logger.handlers[:]:
+        if type(handler) is logging.StreamHandler:
+            logger.removeHandler(handler)
 
 
 @pytest.fixture(autouse=True)
