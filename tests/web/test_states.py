@@ -99,6 +99,7 @@ def test_a_change_of_a_conversation_that_another_server_owns_names_the_owner(sit
     page.wait_for_selector(".ev.cur")
     page.click("[data-act=pin]")
     expect(page.locator("#notice")).to_contain_text("is owned by agent-server-7 on elsewhere")
+    assert find_violations(page) == []
     expect(page.locator("h1")).to_have_text("Owned")
     site.errors.clear()  # the 409
 
