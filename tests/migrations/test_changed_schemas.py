@@ -14,7 +14,7 @@ import pytest
 
 from app.errors import IndexDamaged
 from app.index.sqlite import migrations
-from tests.builders import index_path
+from tests.builders import index_path, make_conversation
 from tests.cli.conftest import Command, convstore  # noqa: F401 - a fixture
 from tests.cli.test_serve import served
 from tests.conftest import DATA
@@ -46,6 +46,16 @@ def changed(root: Path, revision: Path, change: str) -> Path:
 
 def aside(path: Path) -> list[Path]:
     return list(path.parent.glob("index.db.damaged-*"))
+
+
+@pytest.mark.parametrize("change", ["DELETE FROM alembic_version", "DROP TABLE alembic_version"])
+def test_an_index_whose_revision_is_lost_is_built_anew(root: Path, change: str) -> None:
+    make_conversation(root)
+    before = asyncio.run(synced(root))
+    with closing(sqlite3.connect(index_path(root))) as database, database:
+        database.execute(change)
+    assert asyncio.run(synced(root)) == before
+    assert len(aside(index_path(root))) == 1
 
 
 def test_an_index_of_the_first_commit_becomes_equal_to_a_new_one(

@@ -142,8 +142,13 @@ def require_known(path: Path) -> str | None:
 
     Raises:
         SchemaTooNew: a newer program made the index.
+        IndexUnusable: it has tables, but no revision.
     """
     now = read_revision(path)
+    if now is None and path.exists():
+        with closing(sqlite3.connect(path)) as database:
+            if database.execute("SELECT 1 FROM sqlite_master WHERE name = 'conversation'").fetchone():
+                raise damaged_index(path, "it has tables, but its schema is marked as nothing")
     if now is not None and now not in {revision.id for revision in history(path)}:
         if not (now.isdecimal() and now > HEAD):
             raise damaged_index(path, f"its schema is marked as {now[:20]!r}")

@@ -96,6 +96,8 @@ async def test_the_first_answers_say_that_nothing_is_listed_yet(client: httpx.As
         answer = await client.get(path)
         assert (answer.status_code, answer.headers[INDEXED], "ETag" in answer.headers) == (200, "0/*", False), path
     assert (await client.get(LIST)).json()["indexed"] == {"conversations": 0, "total": None}
+    page = await client.get("/ui/list")
+    assert (page.status_code, "The index is being built: 0 conversations so far" in page.text) == (200, True)
 
 
 async def test_answers_in_between_say_how_many_of_how_many(client: httpx.AsyncClient, build: Build) -> None:
