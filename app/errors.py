@@ -203,6 +203,12 @@ class LocksUnsupported(StoreError):
     code = "locks_unsupported"
 
 
+class HostSilent(StoreError):
+    """The process could not tell the other hosts that it lives, so it must not write."""
+
+    code = "host_silent"
+
+
 class ConversationOwned(StoreError):
     """Another owner, which is alive, has the conversation."""
 

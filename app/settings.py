@@ -55,6 +55,12 @@ class Settings(BaseSettings):
     index_pool: int = Field(
         default=8, ge=1, description="The number of connections to PostgreSQL with which a process reads."
     )
+    host_name: str | None = Field(
+        default=None,
+        pattern=r"^[A-Za-z0-9._-]{1,64}$",
+        description="The name of this host, if several share a store over PostgreSQL. Needed for containers on one "
+        "machine that do not see each other's file locks. Default: the machine's name.",
+    )
     host: str = Field(default="127.0.0.1", description="The address to listen on.")
     port: int = Field(default=8000, ge=0, le=65535, description="The port to listen on; 0 takes a free one.")
     uds: Path | None = Field(

@@ -42,6 +42,7 @@ STATUS_OF: dict[str, HTTPStatus] = {
     errors.SchemaTooNew.code: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.InvalidSettings.code: HTTPStatus.INTERNAL_SERVER_ERROR,
     errors.RebuildRefused.code: HTTPStatus.INTERNAL_SERVER_ERROR,
+    errors.HostSilent.code: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.ConversationOwned.code: HTTPStatus.CONFLICT,
     errors.OwnershipLost.code: HTTPStatus.CONFLICT,
     errors.ConversationExists.code: HTTPStatus.CONFLICT,

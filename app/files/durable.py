@@ -25,7 +25,7 @@ from typing import BinaryIO
 from ..errors import DiskFull, OutputRefused, WriteFailed
 from ..exclusive_rename import rename_exclusively
 from ..locks import NoLocks, no_locks
-from . import layout
+from . import layout, liveness
 
 FILE_MODE = 0o600
 """The mode of new files; agent-server uses the same."""
@@ -50,6 +50,7 @@ def replace(dir_fd: int, name: str, data: bytes, *, sync_name: bool = True) -> o
             mode = os.stat(name, dir_fd=dir_fd, follow_symlinks=False).st_mode & 0o777
         temporary, _ = write_temporary(dir_fd, name, data, mode)
         try:
+            liveness.require_alive()
             os.replace(temporary, name, src_dir_fd=dir_fd, dst_dir_fd=dir_fd)
         except BaseException:
             remove_if_there(dir_fd, temporary)
@@ -86,6 +87,7 @@ def overwrite(
         status = os.fstat(descriptor)
         if status.st_nlink != 1 or not is_known(status):
             return None
+        liveness.require_alive()
         if os.pwrite(descriptor, data, at) != len(data):
             raise OSError(errno.EIO, os.strerror(errno.EIO))
         _set_time(descriptor)

@@ -19,9 +19,8 @@ Source of the protocol: openhands-agent-server 1.58, conversation_lease.py.
 from __future__ import annotations
 
 import os
-import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -118,8 +117,10 @@ def is_held(root: Path, lease: Lease | None) -> bool:
     """Whether a lease excludes others now: its convstore is alive on this machine, or the lease has not expired."""
     if lease is None or lease.released:
         return False
-    if lease.boot == liveness.boot_id():
+    if lease.boot == liveness.boot_of(root):
         return liveness.is_alive(root, lease.owner)
+    if lease.boot and (known := liveness.find_alive(root, lease.owner)) is not None:
+        return known
     return lease.expires_at > time.time()
 
 
@@ -149,6 +150,10 @@ class ClaimedLease(NamedTuple):
     share: int | None = None
 
 
+def ignore_generation(_generation: int) -> None:
+    """Do nothing."""
+
+
 def claim(
     root: Path,
     directory: str,
@@ -160,6 +165,7 @@ def claim(
     over: str | None = None,
     shared: bool = False,
     known_generation: int = 0,
+    announce: Callable[[int], None] = ignore_generation,
 ) -> ClaimedLease:
     """Become the owner of a conversation, or extend an existing ownership.
 
@@ -168,7 +174,8 @@ def claim(
     over without `force`. With `shared`, no other worker of this server releases the lease while `share` is open.
 
     The generation is at least `known_generation`, and higher for a new owner, because a directory that was restored
-    from a backup may contain older leases.
+    from a backup may contain older leases. `announce` is called with it before the lease is written; if it raises,
+    nothing is written.
 
     Raises:
         ConversationOwned: another owner is alive. With `force`, it loses the lease, and its next write is refused.
@@ -176,7 +183,7 @@ def claim(
         LockTimeout: another program held the lease's lock for 10 s.
         DiskFull, WriteFailed: the lease could not be written, or the previous one could not be read.
     """
-    with open_to_write(root, directory) as fd, ExitStack() as locks:
+    with open_to_write(root, directory) as fd, liveness.writing(root), ExitStack() as locks:
         if not layout.holds_conversation(fd):
             raise ConversationNotFound(f"{root / directory} is not a conversation; it was not changed")
         locks.enter_context(hold_lock(LEASE_LOCK, _LOCK_TIMEOUT_S, dir_fd=fd))
@@ -195,10 +202,11 @@ def claim(
             instance,
             generation,
             time.time() + ttl_s,
-            socket.gethostname(),
-            liveness.boot_id() if boot is None else boot,
+            liveness.host_name(root),
+            liveness.boot_of(root) if boot is None else boot,
             None if now_lease is None else now_lease.head_from,  # until HEAD is read, it may be behind the log
         )
+        announce(generation)
         if last is None or not last.is_same_ownership(mine):
             # written before the lease: a crash in between may skip a generation, but never use one twice
             durable.replace(fd, LAST_LEASE, _dump(mine), sync_name=False)
@@ -258,7 +266,7 @@ def hold_lease(root: Path, directory: str, fd: int, lease: Lease) -> Iterator[Le
         LockTimeout: another program held the lock for 10 s.
         WriteFailed: the lease cannot be read.
     """
-    with hold_lock(LEASE_LOCK, _LOCK_TIMEOUT_S, dir_fd=fd):
+    with hold_lock(LEASE_LOCK, _LOCK_TIMEOUT_S, dir_fd=fd), liveness.writing(root):
         now_lease = _read(fd, LEASE)
         if now_lease is None and os.path.lexists(root / directory / LEASE):
             now_lease = _read(fd, LAST_LEASE)
@@ -283,7 +291,7 @@ def hold_unclaimed(directory: str, root: Path, fd: int, instance: str, *, force:
         ConversationOwned: another owner is alive, and `force` is false.
         LockTimeout: another program held the lock for 10 s.
     """
-    with hold_lock(LEASE_LOCK, _LOCK_TIMEOUT_S, dir_fd=fd):
+    with hold_lock(LEASE_LOCK, _LOCK_TIMEOUT_S, dir_fd=fd), liveness.writing(root):
         now_lease = _read(fd, LEASE) or _read(fd, LAST_LEASE)
         if is_held(root, now_lease):
             if not force and now_lease is not None and now_lease.owner != instance:

@@ -2,20 +2,26 @@
 
 The operating system drops the lock when the last worker ends, for any reason. A pid would not do, because pids are
 reused and differ between containers. A clock would not do either: a process that is stopped is still alive.
+
+If several hosts share a store, their index knows which of them live (`share`). The lock then counts only for owners of
+this machine's boot.
 """
 
 from __future__ import annotations
 
 import os
 import secrets
+import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from functools import cache
 from math import inf
 from pathlib import Path
+from typing import NamedTuple, Protocol
 
-from ..errors import StoreUnavailable
+from ..errors import HostSilent, StoreError, StoreUnavailable
 from ..locks import SHARED, NoLocks, lock_file, no_locks, try_lock
 
 _DIRECTORY = ".convstore/owners"
@@ -30,6 +36,12 @@ def make_instance_id(prefix: str | None = None) -> str:
     return f"{(prefix or 'convstore')[:_PREFIX_MAX]}-{secrets.token_hex(8)}"
 
 
+def next_instance(instance: str) -> str:
+    """Return the name of an owner after others counted it as dead."""
+    name, dot, number = instance.rpartition(".again-")
+    return f"{name}{dot}{int(number) + 1}" if dot and number.isdecimal() else f"{instance}.again-1"
+
+
 @cache
 def boot_id() -> str:
     """Return the id of this machine's boot. Locks are comparable only within one boot."""
@@ -37,6 +49,125 @@ def boot_id() -> str:
         return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     except OSError:
         return f"host:{os.uname().nodename}"
+
+
+class KnownOwner(Protocol):
+    """An owner that the index knows."""
+
+    @property
+    def boot(self) -> str:
+        """The boot of the owner's machine."""
+
+    @property
+    def alive(self) -> bool:
+        """Whether the owner told the index lately that it lives."""
+
+
+class Hosts(Protocol):
+    """The index that the hosts of a store share."""
+
+    def find(self, instance: str) -> KnownOwner | None:
+        """Return an owner, or None if it is unknown."""
+
+    def require_alive(self) -> None:
+        """Raise HostSilent if another host may count this one as dead."""
+
+
+class _Shared(NamedTuple):
+    hosts: Hosts
+    name: str | None
+
+
+_SHARED: dict[Path, _Shared] = {}
+"""The stores that this process shares with other hosts."""
+_WRITTEN: ContextVar[Hosts | None] = ContextVar("written", default=None)
+"""The hosts of the store to which this thread is writing."""
+
+
+@contextmanager
+def share(root: Path, hosts: Hosts, name: str | None) -> Iterator[None]:
+    """Let `hosts` say, during the block, which owners of the store `root` live.
+
+    Hosts of one machine that have different names do not see each other's locks, as hosts of different machines.
+    """
+    before = _SHARED.get(root)
+    _SHARED[root] = _Shared(hosts, name)
+    try:
+        yield
+    finally:
+        if before is None:
+            del _SHARED[root]
+        else:
+            _SHARED[root] = before
+
+
+def is_shared(root: Path) -> bool:
+    """Whether several hosts may write to the store."""
+    return root in _SHARED
+
+
+def boot_of(root: Path) -> str:
+    """Return the boot within which processes see each other's locks in this store."""
+    shared = _SHARED.get(root)
+    return boot_id() if shared is None or shared.name is None else f"{boot_id()}/{shared.name}"
+
+
+def host_name(root: Path) -> str:
+    """Return the name of this host for people."""
+    shared = _SHARED.get(root)
+    return socket.gethostname() if shared is None or shared.name is None else shared.name
+
+
+@contextmanager
+def writing(root: Path) -> Iterator[None]:
+    """Make `require_alive` check, in this thread and during the block, that this host may write to the store `root`.
+
+    Raises:
+        HostSilent: it may not.
+    """
+    shared = _SHARED.get(root)
+    if shared is None:
+        yield
+        return
+    before = _WRITTEN.set(shared.hosts)
+    try:
+        shared.hosts.require_alive()
+        yield
+    finally:
+        _WRITTEN.reset(before)
+
+
+def require_alive() -> None:
+    """Check that this host may still write. Called directly before what changes a file that has its final name.
+
+    Raises:
+        HostSilent: it may not.
+    """
+    hosts = _WRITTEN.get()
+    if hosts is not None:
+        hosts.require_alive()
+
+
+def may_write() -> bool:
+    """Whether `require_alive` passes."""
+    try:
+        require_alive()
+    except HostSilent:
+        return False
+    return True
+
+
+def find_alive(root: Path, instance: str) -> bool | None:
+    """Whether an owner lives, as far as the hosts of a shared store know; None if they do not know it.
+
+    Raises:
+        IndexUnusable: the index does not answer.
+    """
+    shared = _SHARED.get(root)
+    found = None if shared is None else shared.hosts.find(instance)
+    if found is None:
+        return None
+    return found.alive and (found.boot != boot_of(root) or _has_lock(root, instance))
 
 
 @contextmanager
@@ -62,7 +193,7 @@ def stay_alive(root: Path, instance: str) -> Iterator[None]:
             "make it writable, or use the store only for reading"
         ) from error
     try:
-        _forget_dead(directory)
+        _forget_dead(root, directory)
         yield
     finally:
         if descriptor is not None:
@@ -70,7 +201,12 @@ def stay_alive(root: Path, instance: str) -> Iterator[None]:
 
 
 def is_alive(root: Path, instance: str) -> bool:
-    """Whether a convstore with this name is alive on this machine."""
+    """Whether a convstore with this name is alive on this machine, or on another host of a shared store."""
+    known = find_alive(root, instance)
+    return _has_lock(root, instance) if known is None else known
+
+
+def _has_lock(root: Path, instance: str) -> bool:
     if "/" in instance or "\0" in instance:
         return False
     return _is_locked(root / _DIRECTORY / f"{instance}.lock")
@@ -110,11 +246,12 @@ def _looking(directory: Path) -> Iterator[bool]:
         os.close(descriptor)
 
 
-def _forget_dead(directory: Path) -> None:
+def _forget_dead(root: Path, directory: Path) -> None:
     """Delete the lock files of dead owners."""
-    with suppress(OSError), _looking(directory):
+    with suppress(OSError, StoreError), _looking(directory):
         for path in directory.glob("*.lock"):
-            _forget_if_dead(path)
+            if not find_alive(root, path.stem):  # another host's lock may be invisible here
+                _forget_if_dead(path)
 
 
 def _forget_if_dead(path: Path) -> None:

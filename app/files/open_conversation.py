@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from ..errors import StoreError, UnreadableFile
+from ..errors import HostSilent, StoreError, UnreadableFile
 from ..locks import hold_lock
 from ..model.conversation import LOOK_BACK, ConversationFiles
 from ..model.event import EventRow, KnownEnds, parse_json_object
@@ -23,7 +23,7 @@ from ..model.filters import Status
 from ..model.ids import ConversationId, EventName
 from ..model.json_splice import RawObject
 from ..model.times import format_us
-from . import durable, fingerprint, layout, lease, metadata_reader
+from . import durable, fingerprint, layout, lease, liveness, metadata_reader
 from .fingerprint import (
     FAILED,
     UNTRUSTED,
@@ -247,8 +247,9 @@ class OpenConversation:
             self._write_sidecar(fd, change)
             self._read_log(fd)
             self._fingerprints = self._fingerprints._replace(events=fingerprint_of(os.fstat(events_fd)))
+            liveness.require_alive()  # afterwards, everything above was in time
         except Exception as error:
-            if not rows:
+            if not rows or isinstance(error, HostSilent):
                 raise
             self.broken = True
             warning = f"the events are written, but HEAD or other fields are not: {error}"

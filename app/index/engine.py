@@ -19,6 +19,7 @@ from typing import Literal, NamedTuple, Protocol, TypeVar
 from ..errors import IndexBuilding, IndexDamaged, IndexRebuilding, IndexUnusable, StoreUnavailable
 from . import state
 from .connections import ReadConnection, SingleReads, WriteConnection
+from .hosts import Hosts
 from .state import Building
 from .writer_queue import Asked, WriterQueue
 
@@ -81,6 +82,11 @@ class Index(ABC):
         self._rebuilding = False
         self._absence: str | None = None
         self._building: Building | None = None
+
+    @property
+    def hosts(self) -> Hosts | None:
+        """The hosts that share the index, or None if it belongs to one machine."""
+        return None
 
     @property
     @abstractmethod

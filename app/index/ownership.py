@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from functools import cache
 from typing import NamedTuple
 
-from sqlalchemy import bindparam, null, update
+from sqlalchemy import BindParameter, and_, bindparam, null, or_, update
 
 from ..model.ids import ConversationId
 from . import state
@@ -32,6 +32,28 @@ def set_dirty(index: WriteConnection, conversation_id: ConversationId, owner: st
     """Set the flag that `owner` may write to a conversation. The caller commits it durably."""
     row = {"uuid_": conversation_id, "owner_": owner, "generation_": generation}
     index.execute_many(_mark_sql(), [row])
+
+
+@cache
+def _claim_sql() -> Sql:
+    columns = conversation.c
+    generation: BindParameter[int] = bindparam("generation_")
+    owner: BindParameter[str] = bindparam("owner_")
+    is_mine = and_(columns.lease_generation == generation, columns.dirty_by == owner)
+    statement = update(conversation).where(
+        columns.uuid == bindparam("uuid_"), or_(columns.lease_generation < generation, is_mine)
+    )
+    return compiled(statement.values(dirty_by=owner, lease_generation=generation))
+
+
+def claim(index: WriteConnection, conversation_id: ConversationId, owner: str, generation: int) -> bool:
+    """Set the flag as `set_dirty` does and return True, or return False if an owner had this generation or a later one.
+
+    Hosts do this before they write the lease, so that an earlier owner's transactions are refused from then on.
+    """
+    return bool(
+        index.execute_many(_claim_sql(), [{"uuid_": conversation_id, "owner_": owner, "generation_": generation}])
+    )
 
 
 @cache

@@ -50,10 +50,16 @@ class ConversationStore(StoreReader):
     def __init__(self, settings: Settings, note: Note = ignore_note) -> None:
         super().__init__(settings, note)
         self.backlog = Backlog(self.context, self.followers.notify)
-        self._writers = WriterPool(self.context, settings, self._freshness, self.followers.notify)
+        self._writers = WriterPool(
+            self.context, settings, self._freshness, self.followers.notify, others=self.other_hosts
+        )
 
     async def _is_written_here(self, conversation_id: ConversationId) -> bool:
         return await self._writers.is_in_step(conversation_id)
+
+    def hear_other_hosts(self) -> None:
+        """Hear from now on what other hosts write and want. Does nothing if the store belongs to one machine."""
+        self._writers.hear_others()
 
     async def close(self) -> None:
         """Release all leases and close the index. The context manager `open` calls this."""

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
-from app.errors import StoreUnavailable
-from app.files import liveness
+from app.errors import HostSilent, StoreUnavailable, WriteFailed
+from app.files import durable, layout, liveness
+from app.files.log import event_log
 from tests.builders import second_process
 
 ME, OTHER = "convstore-me", "convstore-other"
@@ -65,3 +68,74 @@ def test_a_directory_for_owners_that_cannot_be_made_is_told(root: Path) -> None:
         liveness.stay_alive(root, ME),
     ):
         pass
+
+
+class Known(NamedTuple):
+    boot: str
+    alive: bool
+
+
+class KnownHosts:
+    """What an index says of hosts."""
+
+    def __init__(self, **known: Known) -> None:
+        self.known = known
+        self.silent = False
+
+    def find(self, instance: str) -> Known | None:
+        return self.known.get(instance)
+
+    def require_alive(self) -> None:
+        if self.silent:
+            raise HostSilent("silent")
+
+
+def test_a_shared_index_says_which_owners_of_other_hosts_live(root: Path) -> None:
+    hosts = KnownHosts(living=Known("there", alive=True), dead=Known("there", alive=False))
+    with liveness.share(root, hosts, "here"):
+        here = liveness.boot_of(root)
+        assert here != liveness.boot_id()
+        hosts.known |= {"ended": Known(here, alive=True), ME: Known(here, alive=True)}
+        with liveness.stay_alive(root, ME):
+            assert [liveness.is_alive(root, one) for one in ("living", "dead", "ended", ME, "unknown")] == [
+                True, False, False, True, False,
+            ]  # fmt: skip
+    assert not liveness.is_shared(root)
+    assert not liveness.is_alive(root, "living")
+
+
+def test_a_silent_host_replaces_overwrites_and_appends_no_file(root: Path) -> None:
+    hosts = KnownHosts()
+    (root / "kept").write_bytes(b"old")
+    with liveness.share(root, hosts, None), layout.open_directory(root) as fd, liveness.writing(root):
+        hosts.silent = True
+        with pytest.raises(HostSilent):
+            durable.replace(fd, "kept", b"new")
+        with pytest.raises(HostSilent):
+            durable.overwrite(fd, "kept", 0, b"new", lambda _: True)
+        with pytest.raises(HostSilent):
+            event_log.append(fd, event_log.LogNames([]), [("an-event", b"{}")])
+        with pytest.raises(HostSilent), liveness.writing(root):
+            pass
+    assert [path.name for path in root.iterdir() if path.is_file()] == ["kept"]
+    assert (root / "kept").read_bytes() == b"old"
+
+
+def test_a_host_that_falls_silent_does_not_remove_an_event_with_its_name(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hosts = KnownHosts()
+
+    def fall_silent(_: int) -> None:
+        hosts.silent = True
+        raise OSError(errno.EIO, "lost")
+
+    monkeypatch.setattr(durable, "sync_directory", fall_silent)
+    with (
+        liveness.share(root, hosts, None),
+        layout.open_directory(root) as fd,
+        liveness.writing(root),
+        pytest.raises(WriteFailed),
+    ):
+        event_log.append(fd, event_log.LogNames([]), [("an-event", b"{}")])
+    assert [path.name for path in root.glob("event-*")] == ["event-00000-an-event.json"]

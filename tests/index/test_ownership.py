@@ -35,6 +35,17 @@ async def test_an_earlier_lease_does_not_clear_the_mark_of_a_later_one(index: In
     assert await opened_by(index) == [(ID, "a")]
 
 
+async def test_a_host_claims_only_with_a_later_generation_or_its_own_again(index: Index) -> None:
+    await put(index, make_row(1))
+    claims = [("a", 1), ("b", 1), ("a", 1), ("b", 3), ("a", 2)]
+    made = [
+        await index.write(partial(ownership.claim, conversation_id=ID, owner=owner, generation=generation))
+        for owner, generation in claims
+    ]
+    assert made == [True, False, True, True, False]
+    assert await opened_by(index) == [(ID, "b")]
+
+
 async def test_another_owner_is_a_change_and_a_renewed_lease_is_none(index: Index) -> None:
     await put(index, make_row(1))
     before = stored_revision(index.path)

@@ -21,7 +21,7 @@ from ...errors import EventNotFound, UnreadableFile, WriteFailed
 from ...exclusive_rename import accept, rename_exclusively
 from ...model.event import NO_FACTS, EventRow, KnownEnds, event_facts, parse_event, parse_json_object
 from ...model.ids import SEQ_MAX, EventName, event_file_name
-from .. import durable, layout
+from .. import durable, layout, liveness
 from ..fingerprint import UNTRUSTED, Fingerprint, find_fingerprint, guess_fingerprint
 from ..metadata_reader import Reader
 
@@ -345,13 +345,19 @@ def append(
             spare = _put_marker_aside(events_fd, known.next_seq)  # before the log grows, see the module's docstring
             for name, temporary, _ in written:
                 final = event_file_name(name)
+                liveness.require_alive()
                 # fails if another program already used the name; a plain rename would replace that program's event
                 rename_exclusively(temporary, final, dir_fd=events_fd, before_rename=require_next)
                 require_next = accept  # the numbers after the first one are free, too
                 named.append(final)
             durable.sync_directory(events_fd)  # without this fsync, a power cut undoes the new names
         except BaseException:
-            for left in [*named, *(temporary for _, temporary, _ in written), _SPARE_MARKER]:
+            # where another host may go on, it may have seen an event that has its final name
+            for left in [
+                *(named if liveness.may_write() else []),
+                *(temporary for _, temporary, _ in written),
+                _SPARE_MARKER,
+            ]:
                 with suppress(OSError):
                     os.unlink(left, dir_fd=events_fd)
             raise

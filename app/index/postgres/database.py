@@ -21,10 +21,12 @@ from .. import engine, messages
 from ..connections import WriteConnection
 from ..dialect import Sql
 from ..engine import HeldLock, Identity, LockName, Note, ignore_note
+from ..hosts import COMMITTED
 from . import migrations
 from .db_errors import ERRORS, explain
 from .duties import Duties
 from .migrations import HEAD, VERSION_MIN, read_revision
+from .own_host import PostgresHosts
 from .read_connection import PostgresReadConnection
 from .server import Server
 from .write_connection import Writer
@@ -58,6 +60,7 @@ class Index(engine.Index):
         self._watch = PostgresReadConnection(server)
         self._watch_lock = asyncio.Lock()
         self._duties = Duties(server)
+        self._hosts = PostgresHosts(server)
         self._started_us = 0
 
     @property
@@ -106,8 +109,17 @@ class Index(engine.Index):
         for pool in (self._light, self._heavy):
             pool.connections = [PostgresReadConnection(self._server) for _ in range(pool.size)]
 
+    @property
+    def hosts(self) -> PostgresHosts:
+        """The hosts that share the index."""
+        return self._hosts
+
     async def close(self) -> None:
         """Close all connections."""
+        await self._hosts.close()
+        await self._close_connections()
+
+    async def _close_connections(self) -> None:
         for pool in (self._light, self._heavy):
             for connection in pool.connections:
                 assert isinstance(connection, PostgresReadConnection)  # noqa: S101 - `open` made them
@@ -126,7 +138,7 @@ class Index(engine.Index):
 
     async def replace(self) -> None:
         """Make or upgrade the schema, and open the index again."""
-        await self.close()
+        await self._close_connections()
         await self.make_ready(self._busy_timeout_s)
         self._damaged = False
 
@@ -177,6 +189,7 @@ class Index(engine.Index):
         except ERRORS as error:
             raise explain(error, self.name) from error
         self.note("commit", time.monotonic() - begun_at)
+        self._hosts.send(COMMITTED)
         return result
 
     def try_lock(self, name: LockName) -> HeldLock | None:

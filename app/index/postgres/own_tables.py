@@ -2,7 +2,19 @@
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, CheckConstraint, Column, DateTime, ForeignKey, Index, Integer, MetaData, Table, Text
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    DateTime,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    Table,
+    Text,
+)
 from sqlalchemy.dialects.postgresql import TSVECTOR
 
 from ..tables import message, metadata
@@ -38,6 +50,17 @@ duty = Table(
     Column("beat_at", DateTime(timezone=True), nullable=False, comment="when its holder last said that it lives"),
     Column("backend", Integer, nullable=False, comment="the holder's server process"),
     Column("backend_start", DateTime(timezone=True), nullable=False),
+)
+
+host = Table(
+    "host",
+    own_metadata,
+    Column("instance", Text(collation="C"), primary_key=True, comment="the name with which it owns conversations"),
+    Column(
+        "boot", Text(collation="C"), nullable=False, comment="of its machine, within which file locks tell who lives"
+    ),
+    Column("beat_at", DateTime(timezone=True), nullable=False, comment="when it last said that it lives"),
+    Column("dead", Boolean, nullable=False, comment="whether others may take over its conversations"),
 )
 
 store = Table(

@@ -32,9 +32,16 @@ class Server(NamedTuple):
         begin = sql.SQL("SET search_path TO {}, public; SET TIME ZONE 'UTC'").format(sql.Identifier(self.schema))
         return begin + sql.SQL("; SET default_transaction_read_only = on") if reading else begin
 
-    def connect(self, *, adapted: bool = True) -> psycopg.Connection[tuple[Any, ...]]:
-        """Open a connection that can write. Unless `adapted`, values are converted as usual. Raises psycopg.Error."""
-        connection = psycopg.connect(self.url, autocommit=True, **_OPTIONS)
+    def connect(self, *, adapted: bool = True, patience_s: float | None = None) -> psycopg.Connection[tuple[Any, ...]]:
+        """Open a connection that can write. Unless `adapted`, values are converted as usual.
+
+        A server that does not acknowledge what was sent for `patience_s` seconds ends the connection.
+
+        Raises:
+            psycopg.Error: the server cannot be reached, or refuses.
+        """
+        options = _OPTIONS if patience_s is None else {**_OPTIONS, "tcp_user_timeout": int(patience_s * 1000)}
+        connection = psycopg.connect(self.url, autocommit=True, **options)
         try:
             if adapted:
                 set_up(connection.adapters)

@@ -186,7 +186,7 @@ def _check_leases(root: Path) -> Iterator[Finding]:
             torn.append(directory)
         elif lease.is_held(root, found):
             held[f"{found.owner}{f' on {found.host}' if found.host else ''}"] += 1
-        elif not found.released and found.boot != liveness.boot_id():
+        elif not found.released and found.boot != liveness.boot_of(root):
             expired.append(directory)
     owners = ", ".join(f"{number} by {owner}" for owner, number in held.most_common(5))
     yield ok("leases", f"{held.total()} conversations are owned now{f': {owners}' if owners else ''}")

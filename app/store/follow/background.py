@@ -55,6 +55,7 @@ async def run_background(store: ConversationStore, *, tidy: bool = True) -> None
 
     Unless `tidy`, nothing is removed: neither leftovers nor old conversations in the trash.
     """
+    store.hear_other_hosts()
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(keep_usable(store.context))
         tasks.create_task(_lead(store, tidy=tidy))

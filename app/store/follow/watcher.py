@@ -402,7 +402,8 @@ class LeaseWatch:
 
     def _is_held(self, found: Lease) -> bool:
         """Whether a lease is held. Each tick checks only once whether an owner is alive."""
-        if found.released or found.boot != liveness.boot_id():
+        by_name = found.boot == liveness.boot_of(self._root) or (found.boot and liveness.is_shared(self._root))
+        if found.released or not by_name:
             return not found.released and found.expires_at > time.time()
         if found.owner not in self._living:
             self._living[found.owner] = lease.is_held(self._root, found)

@@ -48,14 +48,22 @@ _ALL = EventFilter()
 class Followers:
     """The followers in this process, by conversation. A conversation without followers uses no memory."""
 
-    def __init__(self, maximum: int) -> None:
+    def __init__(self, maximum: int, tell: Callable[[ConversationId], None] | None = None) -> None:
+        """`tell` tells other processes which conversation was written here."""
         self._maximum = maximum
+        self._tell = tell
         self._number = 0
         self.closed = False
         self._notified: dict[ConversationId, set[asyncio.Event]] = {}
 
     def notify(self, conversation_id: ConversationId) -> None:
-        """Make the followers of a conversation poll now."""
+        """Make the followers of a conversation poll now, also those of other hosts."""
+        self.notify_here(conversation_id)
+        if self._tell is not None:
+            self._tell(conversation_id)
+
+    def notify_here(self, conversation_id: ConversationId) -> None:
+        """Make the followers of a conversation in this process poll now."""
         for notified in self._notified.get(conversation_id, ()):
             notified.set()
 
@@ -63,7 +71,7 @@ class Followers:
         """End all followers before the process ends."""
         self.closed = True
         for conversation_id in self._notified:
-            self.notify(conversation_id)
+            self.notify_here(conversation_id)
 
     def require_room(self) -> None:
         """Raise TooManyFollowers if there are as many followers as the settings allow."""
@@ -176,7 +184,10 @@ async def wait_for_changes(
             page = await list_changes(index, since, limit, view)
             if page.items:
                 return page
-            while await index.find_state() == state:
+            while True:
+                notified.clear()
+                if await index.find_state() != state:
+                    break
                 if followers.closed or time.monotonic() >= deadline or (is_gone and await is_gone()):
                     return page
                 try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import aclosing, asynccontextmanager, suppress
+from contextlib import ExitStack, aclosing, asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, Self
@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, Self
 import orjson
 
 from ...errors import ConversationNotFound, IndexBusy, IndexDamaged
+from ...files import liveness
 from ...files.log.event_log import RawEvent
 from ...files.metadata_reader import Reader
 from ...files.trash import TrashEntry
@@ -40,6 +41,7 @@ from ..follow.full_sync import OnProgress, SyncReport, ignore_progress, sync
 from ..follow.index_repair import replace_unusable
 from ..follow.leader import has_leader_elsewhere
 from ..follow.verify import Difference, OnVerified, ignore_verified, verify
+from ..other_hosts import OtherHosts
 from ..presence import Presence
 from ..write import deletion
 from . import followers, lookup
@@ -74,8 +76,13 @@ class StoreReader(IndexReader):
         index = make_index(settings, note=note)
         presence = Presence(settings.root, settings.written_root)
         super().__init__(settings, StoreContext(index, make_reader(settings), presence))
-        self.followers = Followers(settings.followers)
+        self.other_hosts = None if index.hosts is None else OtherHosts(index.hosts, self._note_written)
+        self.followers = Followers(settings.followers, self.other_hosts.tell_written if self.other_hosts else None)
+        self._sharing = ExitStack()
         self._freshness = Freshness(self.context, self._is_written_here)
+
+    def _note_written(self, conversation_id: ConversationId) -> None:
+        self.followers.notify_here(conversation_id)
 
     @property
     def reader(self) -> Reader:
@@ -102,6 +109,8 @@ class StoreReader(IndexReader):
         await asyncio.to_thread(require_directory, settings)
         store = cls(settings, note)
         await store.index.make_ready(settings.busy_timeout_s)
+        if store.index.hosts is not None:
+            store._sharing.enter_context(liveness.share(settings.root, store.index.hosts, settings.host_name))
         await asyncio.to_thread(require_temporary_directory, settings.state_dir)
         try:
             with suppress(IndexBusy):
@@ -115,6 +124,7 @@ class StoreReader(IndexReader):
         """Close the index. The context manager `open` calls this."""
         self.context.large_events.close()
         await self.index.close()
+        self._sharing.close()
 
     async def sync(self, *, on_progress: OnProgress = ignore_progress, allow_empty: bool = False) -> SyncReport:
         """Bring the index up to date with the files by a full sync. A damaged index is replaced first.

@@ -204,6 +204,13 @@ CREATE TABLE message_words (
     CONSTRAINT fk_message_words_id FOREIGN KEY(id) REFERENCES message (id)
 );
 CREATE INDEX ix_message_words_words ON message_words USING gin (words);
+CREATE TABLE host (
+    instance TEXT COLLATE "C" NOT NULL,
+    boot TEXT COLLATE "C" NOT NULL,
+    beat_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    dead BOOLEAN NOT NULL,
+    CONSTRAINT pk_host PRIMARY KEY (instance)
+);
 CREATE TABLE store (
     id INTEGER NOT NULL,
     token TEXT COLLATE "C" NOT NULL,
