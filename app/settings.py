@@ -23,6 +23,8 @@ from pydantic_settings import (
 from .errors import InvalidSettings
 
 BASE_PATH_PATTERN = r"(/[A-Za-z0-9._~-]+)*"
+INDEX_NAME = "index.db"
+"""The name of an index that no setting names."""
 LOOPBACK_HOSTS = ("127.0.0.1", "localhost", "::1")
 
 
@@ -285,7 +287,7 @@ class Settings(BaseSettings):
     @cached_property
     def _written_index_path(self) -> Path:
         if self.index_url is None or self.index_server is not None:
-            return self.root / ".convstore" / "index.db"
+            return self.root / ".convstore" / INDEX_NAME
         url = urlsplit(self.index_url)
         if url.scheme not in {"sqlite", "sqlite+aiosqlite"} or url.netloc or len(url.path) < 2 or url.query:
             raise InvalidSettings(

@@ -144,9 +144,9 @@ async def _lifespan(app: LazyApplication) -> AsyncIterator[None]:
                 on_signals(RELOADING, app.state.key_files.read)
                 on_signals(RELOADING, partial(reload_log_level, settings))
         background = [
-            asyncio.create_task(run_background(store)),
-            asyncio.create_task(app.state.key_files.follow()),
-            asyncio.create_task(_build_routes_soon(app)),
+            asyncio.create_task(run_background(store), name="following the conversations"),
+            asyncio.create_task(app.state.key_files.follow(), name="following the key files"),
+            asyncio.create_task(_build_routes_soon(app), name="making the routes"),
         ]
         for task in background:
             task.add_done_callback(_report_failure)
@@ -172,7 +172,7 @@ def _report_failure(task: asyncio.Task[None]) -> None:
     """Log the failure of a background task at once, because nothing awaits the task before the application stops."""
     error = None if task.cancelled() else task.exception()
     if error is not None:
-        log.error("changes to the conversations or the keys are no longer followed", exc_info=error)
+        log.error("%s ended with an error; restart the server", task.get_name(), exc_info=error)
 
 
 def _allowed_hosts(settings: Settings) -> list[str]:

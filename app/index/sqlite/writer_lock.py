@@ -18,6 +18,7 @@ from pathlib import Path
 from ...descriptors import opened_in_thread
 from ...errors import IndexBusy, IndexUnusable
 from ...locks import lock_file, try_lock_file
+from ...settings import INDEX_NAME
 from .index_file import require_directory
 
 _PATIENCE_S = 0.01
@@ -73,13 +74,16 @@ def _lock_to_write(path: Path, timeout_s: float) -> int:
 
 
 def try_lock_beside(path: Path, name: str) -> int | None:
-    """Lock the file `name` in the index's directory and return its descriptor, or None if another process holds it.
+    """Lock a file in the index's directory and return its descriptor, or None if another process holds it.
+
+    The file has this name beside an `index.db`. Beside an index of another name, the file's name begins with that
+    name, because several indexes may share a directory.
 
     Raises:
         IndexUnusable: the file cannot be made, opened or locked, or its directory is missing.
     """
     try:
-        return try_lock_file(path.with_name(name))
+        return try_lock_file(path.with_name(name if path.name == INDEX_NAME else f"{path.name}.{name}"))
     except OSError as error:
         raise _unlockable(path, error) from error
 

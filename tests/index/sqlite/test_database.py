@@ -14,6 +14,7 @@ import pytest
 from app.errors import IndexBusy, IndexUnusable
 from app.index import state
 from app.index.connections import WriteConnection
+from app.index.engine import HeldLock
 from app.index.sqlite.database import Index
 from tests.builders import busy_index, held_by_another_process, second_process
 from tests.conftest import transaction
@@ -80,6 +81,19 @@ async def test_writers_of_one_process_take_turns(path: Path) -> None:
     async with opened(path) as index:
         await asyncio.gather(*(bump(index) for _ in range(50)))
     assert stored_revision(path) == 50
+
+
+async def test_indexes_of_other_names_in_one_directory_have_locks_of_their_own(tmp_path: Path) -> None:
+    def lead(name: str) -> HeldLock | None:
+        return Index(tmp_path / name, readers=1, busy_timeout_s=1).try_lock("duty")
+
+    names = ("index.db", "one.db", "two.db")
+    held = [lead(name) for name in names]
+    assert None not in held
+    assert [lead(name) for name in names] == [None, None, None]
+    for lock in held:
+        assert lock is not None
+        lock.release()
 
 
 async def test_readers_read_on_while_a_block_is_written(path: Path) -> None:
