@@ -10,7 +10,7 @@ SAMPLE := tests/data/conversations.tar.gz tests/data/sample.tar.gz
 LONG := $(BIN)/python -m pytest --timeout=0
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: run test long check again format lint types contracts bench rivals filters faults machine soak audit fuzz fuzz-parsers hostile kills questions true clean
+.PHONY: run test long check coverage again format lint types contracts bench rivals filters faults machine soak audit fuzz fuzz-parsers hostile kills questions true clean
 
 run: .venv/run $(if $(filter .sample/conversations,$(DIR)),.sample/conversations)
 	@trap : INT; $(BIN)/convstore serve "$(DIR)" --port $(PORT) || [ $$? -eq 130 ]  # Ctrl-C is no error
@@ -27,6 +27,10 @@ long: .venv/dev
 	$(TESTS) -m long $(PYTEST)
 
 check: format lint types contracts clients
+	$(TESTS) $(PYTEST)
+
+# Which lines and branches no test runs. Apart from the check, because it takes nearly twice the processor time.
+coverage: .venv/dev
 	$(TESTS) --cov --cov-report=term $(PYTEST)
 
 # What failed in the last run, once more and alone, if these are at most three.
