@@ -23,6 +23,7 @@ def test_what_the_bench_asks_is_answered(root: Path) -> None:
         assert agent.search("needle").partition(" ")[0] in ("1", "No")
 
 
+@pytest.mark.long
 def test_a_start_loads_no_more_than_the_store_and_the_sdk() -> None:
     code = "import app.cli.mcp, app.mcp.server, sys; assert len(sys.modules) < int(sys.argv[1]), len(sys.modules)"
     found = loaded(code, MODULES_MAX)

@@ -18,6 +18,7 @@ from tests.cli.conftest import Command, owned_by_another_process
 IDS = [make_id(number) for number in (1, 2, 3)]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("command", ["delete", "archive", "pin"])
 def test_all_are_checked_before_the_first_is_changed(three: Path, convstore: Command, command: str) -> None:
     with owned_by_another_process(three, IDS[1]):

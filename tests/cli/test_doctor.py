@@ -199,6 +199,7 @@ def examined_while_closed(store: Path, directory: Path, mode: int) -> Ran:
     return Ran(done.returncode, done.stdout, done.stderr)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("mode", [0o000, 0o400, 0o500], ids=oct)
 def test_an_index_directory_that_is_closed_is_a_problem_beside_all_else(store: Path, mode: int) -> None:
     ran = examined_while_closed(store, store / ".convstore", mode)

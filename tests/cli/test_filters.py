@@ -37,6 +37,7 @@ FILTERS = [
 ]
 
 
+@pytest.mark.long
 def test_list_count_and_a_count_by_status_agree_under_every_filter(corpus: Path, convstore: Command) -> None:
     numbers = []
     for filters in FILTERS:

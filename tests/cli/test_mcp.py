@@ -40,6 +40,7 @@ async def search(client: Client, query: str, begin: str) -> str:
             await asyncio.sleep(0.05)
 
 
+@pytest.mark.long
 async def test_it_answers_while_it_reads_and_follows_the_files(root: Path, tmp_path: Path) -> None:
     path = make_conversation(root, 1, events=[make_message_event(0, "needle")])
     log = tmp_path / "log"

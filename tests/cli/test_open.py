@@ -22,6 +22,7 @@ def test_without_a_server_it_says_how_to_start_one(root: Path, convstore: Comman
     assert f"no server of {root} answers; start one with `convstore serve {root}`" in " ".join(ran.err.split())
 
 
+@pytest.mark.long
 def test_the_address_of_a_running_server_signs_in_once(root: Path, convstore: Command) -> None:
     make_conversation(root)
     with served(root, CONVSTORE_API_KEY="the-key") as server:
@@ -54,6 +55,7 @@ def test_a_server_without_a_key_needs_no_code(root: Path, convstore: Command) ->
         assert convstore("open", "--print", "--store", root).out.strip() == f"{server.url}/"
 
 
+@pytest.mark.long
 def test_of_two_servers_the_one_that_still_runs_is_found(root: Path, convstore: Command) -> None:
     with served(root, "--no-auth") as first:
         with served(root, "--no-auth") as second:
@@ -63,6 +65,7 @@ def test_of_two_servers_the_one_that_still_runs_is_found(root: Path, convstore: 
     assert list((root / ".convstore" / "servers").iterdir()) == []
 
 
+@pytest.mark.long
 def test_the_file_of_a_killed_server_is_removed_even_where_its_port_answers(
     root: Path, tmp_path: Path, convstore: Command
 ) -> None:
@@ -88,6 +91,7 @@ def test_what_is_no_file_of_a_server_is_no_server(root: Path, convstore: Command
     assert convstore("open", "--print", "--store", root).code == 2
 
 
+@pytest.mark.long
 def test_an_unknown_id_and_a_prefix_of_several_are_refused(root: Path, convstore: Command) -> None:
     for number in (1, 2):
         make_conversation(root, number)
@@ -102,6 +106,7 @@ def test_an_unknown_id_and_a_prefix_of_several_are_refused(root: Path, convstore
     assert "several" in several.err or "2 conversations" in several.err
 
 
+@pytest.mark.long
 def test_an_address_has_the_prefix_of_the_server(root: Path, convstore: Command) -> None:
     make_conversation(root)
     with served(root, CONVSTORE_API_KEY="the-key", CONVSTORE_BASE_PATH="/agents") as server:

@@ -96,6 +96,7 @@ def test_a_fresh_directory_is_served_with_a_key_that_is_shown_once(tmp_path: Pat
         ).is_success
 
 
+@pytest.mark.long
 def test_the_log_is_json_without_the_key_where_no_terminal_is(tmp_path: Path) -> None:
     with served(tmp_path) as server:
         lines = [json.loads(line) for line in server.greeting.splitlines()]
@@ -158,6 +159,7 @@ def test_an_index_of_a_newer_program_is_refused(root: Path, convstore: Command) 
     assert (ran.code, "a newer convstore made it. Upgrade convstore" in ran.err) == (2, True)
 
 
+@pytest.mark.long
 def test_a_port_in_use_is_explained(tmp_path: Path, convstore: Command) -> None:
     with served(tmp_path, "--no-auth") as server:
         port = server.url.rsplit(":", 1)[1]

@@ -10,8 +10,10 @@ import pytest
 from tests.deploy.boards import Known, find_unknown, list_alert_queries, list_board_queries, read_known, watched
 from tests.documents import PAGES
 
+pytestmark = pytest.mark.long
 
-@pytest.fixture(scope="module", params=[(), pytest.param(("--workers", "2"), marks=pytest.mark.long)], ids=["1", "2"])
+
+@pytest.fixture(scope="module", params=[(), ("--workers", "2")], ids=["1", "2"])
 def known(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Known]]:
     """The metrics of a real server."""
     with watched(tmp_path_factory.mktemp("watched"), *request.param) as url:

@@ -10,9 +10,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
+import pytest
 
 from tests.cli.test_serve import served
 from tests.deploy.recipes import free_port, recipe, running, wait_for
+
+pytestmark = pytest.mark.long
 
 
 @contextmanager

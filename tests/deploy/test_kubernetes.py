@@ -5,12 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import httpx
+import pytest
 import yaml
 
 from tests.cli.test_serve import served
 from tests.deploy.recipes import recipe
 
 
+@pytest.mark.long
 def test_each_probe_succeeds_on_a_server_addressed_by_ip(tmp_path: Path) -> None:
     probes = yaml.safe_load(recipe("yaml"))
     assert [*probes] == ["startupProbe", "livenessProbe", "readinessProbe"]

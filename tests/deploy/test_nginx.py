@@ -22,6 +22,8 @@ from tests.builders import make_conversation, make_id
 from tests.cli.test_serve import served
 from tests.deploy.recipes import free_port, recipe, running, wait_for
 
+pytestmark = pytest.mark.long
+
 KEY = {"X-Session-API-Key": "the-key"}
 HOST = "conversations.example"
 ONE = f"/api/conversations/{make_id(1)}"

@@ -88,6 +88,7 @@ def test_a_restart_under_load_refuses_none_of_10_000_requests(root: Path, worker
     assert (sum(done), failed) == (REQUESTS, [])
 
 
+@pytest.mark.long
 def test_a_unix_socket_is_served_and_one_that_a_crash_left_is_replaced(root: Path, tmp_path: Path) -> None:
     path = tmp_path / "convstore.sock"
     with socket.socket(socket.AF_UNIX) as left:
@@ -111,6 +112,7 @@ def is_served(path: Path) -> bool:
         return probe.connect_ex(str(path)) == 0
 
 
+@pytest.mark.long
 def test_a_socket_that_systemd_passes_is_served(root: Path) -> None:
     """systemd starts the server with the socket as descriptor 3, and with its process id in LISTEN_PID."""
     code = (
@@ -128,6 +130,7 @@ def test_a_socket_that_systemd_passes_is_served(root: Path) -> None:
                 server.terminate()
 
 
+@pytest.mark.long
 def test_a_descriptor_that_does_not_listen_is_refused(root: Path) -> None:
     assert "descriptor 77 is not a listening socket" in refuse(root, "--fd", "77")
     with socket.create_server(("0.0.0.0", 0)) as public, pytest.raises(InvalidSettings, match="loopback"):  # noqa: S104

@@ -69,6 +69,7 @@ def exported(root: Path) -> tuple[str | None, str]:
     return json.loads(files["base_state.json"])["leaf_event_id"], json.loads(files[last])["id"]
 
 
+@pytest.mark.long
 def test_the_head_of_an_export_beside_a_writer_is_its_last_event(root: Path) -> None:
     make_conversation(root, state={"leaf_event_id": make_event(1)["id"]})
     found: set[tuple[str | None, str]] = set()

@@ -120,6 +120,7 @@ def delete_the_log(path: Path) -> None:
     path.with_name("index.db-wal").unlink()
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("_eager")
 @pytest.mark.parametrize("damage", [*DAMAGES, delete, delete_the_log])
 async def test_a_server_survives_damage_to_its_index(
@@ -145,6 +146,7 @@ async def test_a_server_survives_damage_to_its_index(
     assert index_tables(index_path(many)) == after
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("_eager")
 async def test_until_the_conversations_are_known_again_lists_are_503_and_one_can_be_read(
     many: Path, monkeypatch: pytest.MonkeyPatch

@@ -8,6 +8,8 @@ from contextlib import closing
 from pathlib import Path
 from random import Random
 
+import pytest
+
 from app.index import event_copies, event_outline, event_rows, log_blocks
 from app.index.event_outline import BINS, Bin, Outline
 from app.index.log_blocks import BLOCK, ROWS_READ
@@ -95,6 +97,7 @@ def count_plainly(rows: list[EventRow]) -> Outline:
     )
 
 
+@pytest.mark.long
 async def test_an_outline_is_that_of_a_look_at_each_event(index: Index) -> None:
     random = Random(5)  # noqa: S311 - made-up data
     for number, length in enumerate((1, ROWS_READ, ROWS_READ + 1, 5000, 40_000), 1):

@@ -79,6 +79,7 @@ def test_what_is_no_json_object_has_a_reason(raw: bytes, reason: str) -> None:
     assert len(str(caught.value)) < 200
 
 
+@pytest.mark.long
 @given(st.dictionaries(st.text(st.characters(codec="utf-8")), JSON))
 def test_a_json_object_is_read(value: dict[str, Any]) -> None:
     assert parse_json_object(orjson.dumps(value)) == value

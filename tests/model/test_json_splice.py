@@ -37,6 +37,7 @@ def test_only_what_is_set_changes(raw: bytes, values: dict[str, bytes], expected
     assert parse_raw_object(raw).with_values(values).raw == expected
 
 
+@pytest.mark.long
 @given(json_objects, json_objects, json_objects, st.booleans())
 def test_setting_is_what_a_dictionary_does(
     before: dict[str, Any], first: dict[str, Any], second: dict[str, Any], indented: bool

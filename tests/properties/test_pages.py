@@ -200,6 +200,7 @@ def test_a_quiet_walk_is_the_sorted_list_and_as_long_as_the_count(
     assert live.run(scenario()) == (wanted, len(wanted))
 
 
+@pytest.mark.long
 @given(
     store=st.dictionaries(NUMBERS, LISTED, min_size=4),
     asked=FILTERS,

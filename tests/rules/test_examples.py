@@ -29,6 +29,7 @@ def test_every_example_that_is_said_to_be_tested_is() -> None:
     assert len(EXAMPLES) == sum(text.count("<!-- tested:") for text in PAGES.values()) > 0
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("code", "printed"), EXAMPLES)
 def test_an_example_prints_what_its_page_says(code: str, printed: str, tmp_path: Path) -> None:
     (tmp_path / "workspace" / "conversations").mkdir(parents=True)

@@ -154,6 +154,7 @@ async def test_walking_the_pages_opens_no_file(corpus: Path, watch: Watch, open_
     assert (len(rows), counted, watch.seen) == (30, 30, [])
 
 
+@pytest.mark.long
 async def test_reading_changes_nothing_on_disk(corpus: Path) -> None:
     before = snapshot(corpus)
     asked = [*LISTS, *readings(corpus), "/api/conversations/search?include_skills=true", "/api/index/status", "/ready"]

@@ -180,6 +180,7 @@ NAMES = st.sampled_from(
 )  # fmt: skip
 
 
+@pytest.mark.long
 @settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(st.tuples(KINDS, st.dictionaries(NAMES, VALUES, max_size=6)), max_size=8))
 def test_any_events_give_blocks_and_each_is_shown_once(given_events: list[tuple[str, Json]]) -> None:

@@ -175,6 +175,7 @@ async def test_changes_of_an_open_conversation_are_told_and_shown_soon(root: Pat
             await asyncio.sleep(0.02)
 
 
+@pytest.mark.long
 async def test_what_is_refused_was_not_done(root: Path) -> None:
     path = make_conversation(root)
     async with busy(root) as client:

@@ -49,6 +49,7 @@ def test_a_zip_without_files_is_a_zip() -> None:
         assert archive.namelist() == []
 
 
+@pytest.mark.long
 def test_more_than_65535_files_have_a_number_of_64_bits() -> None:
     many = {f"a/{number}": b"x" for number in range(65_536)}
     with zipfile.ZipFile(BytesIO(packed(many))) as archive:

@@ -195,6 +195,7 @@ async def test_a_file_that_is_no_database_is_refused_with_what_to_do(tmp_path: P
     assert path.read_bytes() == content
 
 
+@pytest.mark.long
 async def test_writers_of_one_process_wait_for_another_program_at_the_same_time(root: Path, path: Path) -> None:
     async def bump(index: Index) -> None:
         await index.write(state.bump_revision)

@@ -130,6 +130,7 @@ async def test_what_a_living_owner_has_open_is_left_alone(three: Path, open_stor
     assert state_of(three / ONE)["execution_status"] == "running"
 
 
+@pytest.mark.long
 async def test_a_server_recovers_behind_its_first_answers(crashed: Crash) -> None:
     three = crashed("running")
     append_unseen(three / ONE, make_event(5)["id"])

@@ -328,6 +328,7 @@ def die(number: int) -> int:
     return number
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("processes", [0, 2])
 async def test_results_come_in_order(processes: int) -> None:
     with readers(processes) as executor:

@@ -102,6 +102,7 @@ async def test_the_first_write_goes_to_the_index_that_was_opened_or_to_none(
         assert not store.settings.index_path.exists()
 
 
+@pytest.mark.long
 async def test_an_index_that_is_lost_again_before_it_is_whole_is_put_right_again(
     root_of_few: Path, open_store: StoreOpener
 ) -> None:

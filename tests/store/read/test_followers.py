@@ -87,6 +87,7 @@ async def _wait_for(given: list[EventName], number: int) -> None:
             await asyncio.sleep(0.01)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("lost", [1, 3, 120])
 @pytest.mark.parametrize("from_the_first", [True, False])
 async def test_a_follower_elsewhere_gets_what_took_the_place_of_events_taken_back(

@@ -59,6 +59,7 @@ async def test_the_last_conversation_is_deleted_and_its_row_goes_by_itself(root:
         assert [one.id for one in list_trash(root)] == [ONE]
 
 
+@pytest.mark.long
 async def test_what_was_deleted_and_restored_meanwhile_stays_listed(root: Path, open_store: StoreOpener) -> None:
     make_conversation(root)
     async with open_store(root, busy_timeout_s=0.2) as store:
