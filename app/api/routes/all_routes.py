@@ -1,4 +1,4 @@
-"""All routes of the REST API. Importing them takes a quarter of a start, so `LazyRoutes` does it behind the start."""
+"""All routes of the REST API. To import them is a quarter of a start, so `LazyApplication` does it after the start."""
 
 from __future__ import annotations
 
