@@ -19,6 +19,7 @@ from sqlalchemy.dialects.postgresql import TSVECTOR
 
 from ..tables import message, metadata
 
+# `app.index.tables` names the conditions of partial indexes for SQLite alone, so that it does not import this dialect.
 for _table in metadata.tables.values():
     for _index in _table.indexes:
         if (_condition := _index.dialect_options["sqlite"]["where"]) is not None:
