@@ -20,8 +20,8 @@ Params = Mapping[str, object]
 NO_PARAMS: Params = {}
 
 
-class ReadConnection(Protocol):
-    """A connection that cannot write."""
+class Reads(Protocol):
+    """Runs single statements that cannot write."""
 
     deadline: float
     """The time on the monotonic clock at which a statement, or work on its rows, is stopped."""
@@ -44,6 +44,10 @@ class ReadConnection(Protocol):
         If nobody has committed since the last call, return the same rows again.
         """
 
+
+class ReadConnection(Reads, Protocol):
+    """A connection that cannot write."""
+
     def snapshot(self) -> AbstractAsyncContextManager[None]:
         """Show one state of the index to all statements in the block, even if it is changed or replaced meanwhile."""
 
@@ -53,7 +57,7 @@ Lend = Callable[[], AbstractAsyncContextManager[ReadConnection]]
 
 
 class SingleReads:
-    """Runs each statement in a connection of a pool, which is lent for this statement alone. It has no snapshots."""
+    """Runs each statement in a connection of a pool, which is lent for this statement alone."""
 
     __slots__ = ("_lend", "deadline")
 
@@ -75,10 +79,6 @@ class SingleReads:
         """Run one SELECT without parameters. The connection may have kept its rows."""
         async with self._lend() as connection:
             return await connection.fetch_kept(sql)
-
-    def snapshot(self) -> AbstractAsyncContextManager[None]:
-        """Refuse: statements run in different connections."""
-        raise NotImplementedError("lend a connection of the pool for a snapshot")
 
 
 class WriteConnection(Protocol):

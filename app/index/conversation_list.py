@@ -31,7 +31,7 @@ from ..model.filters import ConversationFilter, digest
 from ..model.ids import ConversationId
 from ..model.page import Cursor, SortOrder, View, decode_token, encode_token
 from . import filter_sql, tally
-from .connections import ReadConnection
+from .connections import ReadConnection, Reads
 from .conversation_body import compose, select_view
 from .dialect import Sql, compiled
 from .filter_sql import bare, clauses, clauses_by_index, clauses_to_count, find_shelves, unindexed
@@ -154,7 +154,7 @@ def list_sqls(shape: ListShape) -> tuple[Sql, ...]:
 
 
 async def list_conversations(
-    index: ReadConnection,
+    index: Reads,
     asked: ConversationFilter,
     order: SortOrder,
     page_id: str | None,

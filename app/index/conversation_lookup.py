@@ -20,7 +20,7 @@ from sqlalchemy import (
 
 from ..model.ids import ConversationId
 from ..model.page import View
-from .connections import ReadConnection
+from .connections import ReadConnection, Reads
 from .conversation_body import compose_info_body, select_view
 from .dialect import Sql, compiled, is_any_of
 from .filter_sql import ALL_SHELVES
@@ -68,7 +68,7 @@ def _find_sql(number: int) -> Sql:
     return compiled(select_view(View.FULL, conversation.c.uuid).where(conversation.c.uuid.in_(wanted)), short=True)
 
 
-async def find_conversations(index: ReadConnection, ids: Sequence[ConversationId]) -> list[bytes | None]:
+async def find_conversations(index: Reads, ids: Sequence[ConversationId]) -> list[bytes | None]:
     """Return the ConversationInfo of each id in the given order, None for an unknown id."""
     if not ids:
         return []
@@ -82,7 +82,7 @@ def _locate_sql() -> Sql:
     return compiled(_select_state(conversation.c.uuid == bindparam("uuid")), short=True)
 
 
-async def locate_conversation(index: ReadConnection, conversation_id: ConversationId) -> IndexedState | None:
+async def locate_conversation(index: Reads, conversation_id: ConversationId) -> IndexedState | None:
     """Return a conversation's directory and state, or None if the index has no such id."""
     row = await index.fetch_one(_locate_sql(), {"uuid": conversation_id})
     return IndexedState(*row) if row else None

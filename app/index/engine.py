@@ -18,7 +18,7 @@ from typing import Literal, NamedTuple, Protocol, TypeVar
 
 from ..errors import IndexBuilding, IndexDamaged, IndexRebuilding, IndexUnusable, StoreUnavailable
 from . import state
-from .connections import ReadConnection, SingleReads, WriteConnection
+from .connections import ReadConnection, Reads, SingleReads, WriteConnection
 from .hosts import Hosts
 from .state import Building
 from .writer_queue import Asked, WriterQueue
@@ -246,8 +246,8 @@ class Index(ABC):
             finally:
                 pool.connections.append(connection)
 
-    def read_here(self, *, whole: bool = False) -> ReadConnection:
-        """Return a connection for single statements, which waits for no other thread where it can.
+    def read_here(self, *, whole: bool = False) -> Reads:
+        """Return an object for single statements, which waits for no other thread where it can.
 
         Raises:
             StoreUnavailable, IndexRebuilding: as for `read`.

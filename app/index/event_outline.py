@@ -21,7 +21,7 @@ MARKS_MAX = 1000
 BINS = 120
 
 STEPS_READ = 10_000
-"""The length up to which the rows of a log are read one after another, for its steps: 10,000 take some 15 ms."""
+"""The length up to which the rows of a log are read one after another, for its steps. A longer log has no steps."""
 
 _TURN_TEXT_MAX = 200
 _REST_US = 600_000_000

@@ -28,7 +28,7 @@ from ..model.ids import ConversationId, EventName
 from ..model.page import Cursor, EventOrder
 from . import log_blocks, state
 from .activity import add_activity, clear_activity, recount_activity
-from .connections import ReadConnection, WriteConnection
+from .connections import ReadConnection, Reads, WriteConnection
 from .dialect import Sql, as_json_list, compiled, insert
 from .messages import MessageText, add_messages, clear_messages, write_messages
 from .tables import conversation, edit, event, log_block, message
@@ -80,7 +80,7 @@ def list_sql(order: EventOrder, names: tuple[str, ...], *, after: bool) -> Sql:
 
 
 async def list_events(
-    index: ReadConnection,
+    index: Reads,
     uuid: ConversationId,
     asked: EventFilter,
     order: EventOrder,
@@ -249,7 +249,7 @@ def _unreadable_sql() -> Sql:
 
 
 async def list_unreadable(
-    index: ReadConnection, uuid: ConversationId, first: int, last: int, limit: int = UNREADABLE_MAX
+    index: Reads, uuid: ConversationId, first: int, last: int, limit: int = UNREADABLE_MAX
 ) -> list[tuple[EventName, str]]:
     """Return the unreadable events and gaps between two sequence numbers, with their reasons."""
     parameters = {"uuid": uuid, "first": first, "last": last, "row_limit": limit}
@@ -268,7 +268,7 @@ def _find_sql() -> Sql:
     )
 
 
-async def find_event(index: ReadConnection, uuid: ConversationId, event_id: str) -> EventName | None:
+async def find_event(index: Reads, uuid: ConversationId, event_id: str) -> EventName | None:
     """Return an event's name, or None. If two files have the same id, the first counts."""
     row = await index.fetch_one(_find_sql(), {"uuid": uuid, "event_id": event_id}) if event_id else None
     return EventName(*row) if row else None

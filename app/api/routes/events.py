@@ -5,10 +5,10 @@ Every event is sent as the bytes of its file.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing, suppress
 from functools import partial
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import orjson
 from fastapi import APIRouter, Body, Depends, Header, Path, Query, Request, Response
@@ -57,6 +57,8 @@ write_router = APIRouter(
     prefix="/api/conversations/{conversation_id}/events",
     responses={404: {"model": ErrorBody}, 409: {"model": ErrorBody}, 422: {"model": ErrorBody}},
 )
+
+T = TypeVar("T")
 
 _BATCH_MAX = 1000
 _IMAGE_HEADERS = {
@@ -217,7 +219,7 @@ async def search_events(
     """List events in log order or its reverse. Opens only the files of the page's events."""
     wanted = ConversationId(conversation_id)
     log = await store.open_log(wanted)
-    page = await until_client_leaves(request, log.begin_page(event_filter, sort_order, page_id, limit))
+    page = await _find_texts(request, event_filter, log.begin_page(event_filter, sort_order, page_id, limit))
     if page.rest or any(event.large for event in page.events):
         return StreamedResponse(_send_page(log, page), "application/json")
     unreadable = [UnreadableAt(*event.name, event.unreadable) for event in page.events if event.unreadable]
@@ -278,7 +280,12 @@ async def _send_items(
 async def count_events(request: Request, store: Store, conversation_id: IdInPath, event_filter: Filter) -> int:
     """Count events under the filters of search."""
     log = await store.open_log(ConversationId(conversation_id))
-    return await until_client_leaves(request, log.count_events(event_filter))
+    return await _find_texts(request, event_filter, log.count_events(event_filter))
+
+
+async def _find_texts(request: Request, event_filter: EventFilter, work: Awaitable[T]) -> T:
+    """Return the result of some work. A filter by text reads many events, so that work ends when the client leaves."""
+    return await (work if event_filter.body is None else until_client_leaves(request, work))
 
 
 @router.get("/window", responses={200: {"model": WindowBody}, 404: {"model": ErrorBody}}, response_class=Response)
@@ -364,8 +371,10 @@ async def _send_found(
 async def get_event(request: Request, store: Store, conversation_id: IdInPath, event_id: str) -> Response:
     """Return one event."""
     log = await store.open_log(ConversationId(conversation_id))
-    event = await until_client_leaves(request, log.begin_event(event_id))
-    return json_response(event) if isinstance(event, bytes) else StreamedResponse(event, "application/json")
+    event = await log.begin_event(event_id)
+    if not event.large:
+        return json_response(event.raw)
+    return StreamedResponse(await until_client_leaves(request, log.open_large(event.name)), "application/json")
 
 
 @router.get(

@@ -283,11 +283,11 @@ class EventReader:
         """Return `work(raw)` of one event's file, called as by `work_on`."""
         return await self.work_on([await self.get_name(event_id)], lambda events: work(take_readable(events)))
 
-    async def begin_event(self, event_id: str) -> bytes | AsyncGenerator[bytes, None]:
-        """Return the bytes of one event's file, or of a large one a generator of its bytes."""
-        name = await self.get_name(event_id)
-        [event] = await self.read_first([name])
-        return await self.open_large(name) if event.large else _require_readable(event)
+    async def begin_event(self, event_id: str) -> RawEvent:
+        """Return one event. A large one is not read. Raises EventNotFound if it cannot be served."""
+        [event] = await self.read_first([await self.get_name(event_id)])
+        _require_readable(event)
+        return event
 
     async def find_names(self, event_ids: Sequence[str]) -> list[EventName | None]:
         """Return the names of several events, None for each that does not exist."""

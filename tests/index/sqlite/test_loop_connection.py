@@ -65,8 +65,6 @@ async def test_it_cannot_write_and_says_what_is_wrong(path: Path) -> None:
     async with opened(path) as index:
         with pytest.raises(IndexUnusable, match="readonly database"):
             await index.read_here().fetch_all(Sql("DELETE FROM revision", {}, short=True))
-        with pytest.raises(NotImplementedError):
-            index.read_here().snapshot()
 
 
 async def test_a_list_of_an_index_that_is_being_rebuilt_is_refused(path: Path) -> None:
