@@ -1,4 +1,4 @@
-"""`python -m tests.faults`: kill each way to write at every system call, fail every call, and say what was found.
+"""`python -m tests.faults`: kill each way to write at every call that changes the disk, and fail every call.
 
 The stores are in memory where there is such a directory: all calls are the same there, and nothing waits for a disk.
 What a disk loses is for `tests.faults.power`.

@@ -21,14 +21,22 @@ _ATTACH_S = 20.0
 NEW = "new"
 """What a thread is called that an operation starts."""
 
+_CHANGING = frozenset(
+    {"link", "linkat", "unlink", "unlinkat", "rename", "renameat", "renameat2", "mkdir", "mkdirat", "rmdir"}
+    | {"utimensat", "fchmod", "fchmodat", "fchown", "symlink", "symlinkat"}
+    | {"creat", "write", "pwrite64", "writev", "pwritev", "ftruncate", "fallocate", "copy_file_range", "sendfile"}
+)
+_OPENING = frozenset({"open", "openat"})
+
 
 class Point(NamedTuple):
-    """The n-th call of a name in a thread, and whether it touches the store."""
+    """The n-th call of a name in a thread, whether it touches the store, and whether it changes what is in it."""
 
     thread: str
     call: str
     number: int
     on_store: bool
+    changes: bool
 
 
 def is_usable() -> bool:
@@ -72,5 +80,6 @@ def find_points(log: Path, threads: dict[str, str], root: Path) -> list[Point]:
             continue
         thread, call = threads.get(match[1], NEW), match[2]
         counts[thread, call] += 1
-        points.append(Point(thread, call, counts[thread, call], str(root) in match[3]))
+        changes = call in _CHANGING or (call in _OPENING and ("O_CREAT" in match[3] or "O_TRUNC" in match[3]))
+        points.append(Point(thread, call, counts[thread, call], str(root) in match[3], changes))
     return points
