@@ -6,6 +6,7 @@ was wrong, with what, and what to do next.
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -294,6 +295,20 @@ class NeedsAgent(StoreError):
     code = "needs_agent"
 
 
+class OutOfMemory(StoreError):
+    """A limit of the process's memory or threads was reached."""
+
+    code = "out_of_memory"
+
+    def __init__(self, error: BaseException) -> None:
+        while isinstance(error, BaseExceptionGroup):
+            error = error.exceptions[0]
+        super().__init__(
+            f"there is too little memory ({str(error) or type(error).__name__}); "
+            "raise the limit (`ulimit -v`, `ulimit -u`, or the container's)"
+        )
+
+
 class ReadOnlyKey(StoreError):
     """The request would change something, but its key may only read."""
 
@@ -301,3 +316,20 @@ class ReadOnlyKey(StoreError):
 
     def __init__(self) -> None:
         super().__init__("this key may only read; use a full key to change something")
+
+
+_NO_MEMORY = ("can't start new thread", "failed to map segment", "cannot allocate memory")
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether a limit of this process's memory or threads caused an error, or all errors of a group.
+
+    Python has MemoryError for its own objects alone, not for threads, libraries and system calls.
+    """
+    if isinstance(error, BaseExceptionGroup):
+        return all(map(is_out_of_memory, error.exceptions))
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOMEM
+    return isinstance(error, MemoryError) or (
+        isinstance(error, ImportError | RuntimeError) and any(told in str(error) for told in _NO_MEMORY)
+    )

@@ -18,6 +18,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import BaseRoute
 
 from .. import __version__, logs
+from ..errors import OutOfMemory, is_out_of_memory
 from ..processes import die_with_parent, return_large_blocks
 from ..settings import LOOPBACK_HOSTS, Settings
 from ..store.admin.export_files import ExportFiles
@@ -163,9 +164,14 @@ async def _lifespan(app: LazyApplication) -> AsyncIterator[None]:
 
 
 async def _build_routes_soon(app: LazyApplication) -> None:
-    """Make the routes a little after the start, beside the first answers."""
+    """Make the routes a little after the start, beside the first answers. If memory lacks, a request makes them."""
     await asyncio.sleep(_ROUTES_AFTER_S)
-    await asyncio.to_thread(app.build_routes)
+    try:
+        await asyncio.to_thread(app.build_routes)
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        log.error("the routes cannot be made yet: %s", OutOfMemory(error))  # noqa: TRY400
 
 
 def _report_failure(task: asyncio.Task[None]) -> None:

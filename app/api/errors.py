@@ -54,6 +54,7 @@ STATUS_OF: dict[str, HTTPStatus] = {
     errors.NeedsAgent.code: HTTPStatus.NOT_IMPLEMENTED,
     errors.NotInTrash.code: HTTPStatus.NOT_FOUND,
     errors.ReadOnlyKey.code: HTTPStatus.FORBIDDEN,
+    errors.OutOfMemory.code: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.UnexpectedCount.code: HTTPStatus.CONFLICT,
     errors.LocksUnsupported.code: HTTPStatus.NOT_IMPLEMENTED,
     errors.LockTimeout.code: HTTPStatus.SERVICE_UNAVAILABLE,

@@ -21,10 +21,10 @@ from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from .. import logs, trail
-from ..errors import StoreError
+from ..errors import OutOfMemory, StoreError, is_out_of_memory
 from ..store.read.reader import StoreReader
 from .access.audit import Audit
-from .errors import error_response
+from .errors import error_response, store_error_response
 from .headers import BASE_PATH, INDEXED, REQUEST_ID, SECURITY_HEADERS, find_base_path, join_header
 from .metrics import Metrics
 
@@ -48,6 +48,9 @@ _OTHER = "other"
 _CLIENT_LEFT = 499
 """The status in metrics and log if the client left before the answer, as in nginx."""
 
+_TRY_AGAIN_LATER = 1013
+"""The code that closes a WebSocket for lack of memory."""
+
 _WITHOUT_BODY = frozenset({"GET", "HEAD"})
 
 
@@ -56,6 +59,8 @@ class ObservabilityMiddleware:
 
     A request may bring its own id (1 to 64 letters, digits, dots, underscores and dashes) in X-Request-ID. Metrics use
     the pattern of a path as a label. `unrouted` are paths that are answered without a FastAPI route.
+
+    If there is too little memory or no thread for a request, it is answered with 503, and logged in one line.
 
     Removes the query string from the scope that the server keeps, because servers log it, and a WebSocket's query
     string may contain the API key.
@@ -105,9 +110,14 @@ class ObservabilityMiddleware:
             await self._app(scope, receive, send_with_headers)
         except ClientDisconnect:  # the client left during its request, so nobody receives an answer
             status = status or _CLIENT_LEFT
-        except Exception:
-            status = status or 500
-            raise
+        except Exception as error:
+            if not is_out_of_memory(error):
+                status = status or 500
+                raise
+            told = OutOfMemory(error)
+            log.error("%s %s: %s", scope["method"], scope["path"][:_PATH_MAX], told)  # noqa: TRY400
+            if not status:
+                await store_error_response(told, scope["method"], "")(scope, receive, send_with_headers)
         finally:
             gauge.dec()
             self._record(scope, status, seconds or perf_counter() - began)
@@ -125,6 +135,11 @@ class ObservabilityMiddleware:
 
         try:
             await self._app(scope, receive, send_counted)
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+            log.error("the socket %s: %s", scope["path"][:_PATH_MAX], OutOfMemory(error))  # noqa: TRY400
+            await send({"type": "websocket.close", "code": _TRY_AGAIN_LATER})
         finally:
             if accepted:
                 self._metrics.sockets.dec()
@@ -317,7 +332,7 @@ def _announced_bytes(scope: Scope) -> int:
 
 
 class StartupErrorMiddleware:
-    """Logs a store error during start-up as one line. Starlette would log a traceback of about a hundred lines."""
+    """Logs an expected error during start-up as one line. Starlette would log a traceback of about a hundred lines."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -327,8 +342,10 @@ class StartupErrorMiddleware:
 
         async def send_reason(message: Message) -> None:
             error = sys.exc_info()[1]
-            if message["type"] == "lifespan.startup.failed" and isinstance(error, StoreError):
-                message["message"] = str(error)
+            if message["type"] == "lifespan.startup.failed" and error is not None:
+                known = OutOfMemory(error) if is_out_of_memory(error) else error
+                if isinstance(known, StoreError):
+                    message["message"] = str(known)
             await send(message)
 
         await self._app(scope, receive, send_reason if scope["type"] == "lifespan" else send)

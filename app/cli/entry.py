@@ -9,8 +9,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 _FAILED = 2
-_NO_MEMORY = ("can't start new thread", "failed to map segment", "cannot allocate memory")
-_RAISE = "raise the limit (`ulimit -v`, `ulimit -u`, or the container's)"
 
 
 def run() -> None:
@@ -24,20 +22,14 @@ def run() -> None:
         run_command()
     except KeyboardInterrupt:
         sys.exit(130)
-    except (MemoryError, ImportError, RuntimeError) as error:
-        if not _is_out_of_memory(error):
+    except Exception as error:
+        from ..errors import OutOfMemory, is_out_of_memory  # noqa: PLC0415 - only here
+
+        if not is_out_of_memory(error):
             raise
-        sys.stderr.write(f"convstore: there is too little memory ({str(error) or 'MemoryError'}); {_RAISE}\n")
+        sys.stderr.write(f"convstore: {OutOfMemory(error)}\n")
         sys.stderr.flush()
         os._exit(_FAILED)  # ending in order needs memory, too
-
-
-def _is_out_of_memory(error: BaseException) -> bool:
-    """Whether a limit of this process's memory or threads caused an error.
-
-    Python has MemoryError for its own objects alone, not for threads and libraries.
-    """
-    return isinstance(error, MemoryError) or any(told in str(error) for told in _NO_MEMORY)
 
 
 def _open_closed_streams() -> None:

@@ -76,6 +76,33 @@ async def test_an_unexpected_error_is_answered_and_logged_under_its_id(
     assert (await read_metrics(client))["convstore_requests_total", "GET", "/api/index/status", "500"] == 1
 
 
+NO_THREAD = RuntimeError("can't start new thread")
+
+
+@pytest.mark.parametrize("path", ["/api/index/status", f"/api/conversations/{make_id(1)}"])
+async def test_a_request_without_a_thread_is_answered_and_logged_in_a_line(
+    client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, path: str
+) -> None:
+    for name in ("get_status", "get_conversation"):
+        monkeypatch.setattr(ConversationStore, name, raising(NO_THREAD))
+    answer = await client.get(path)
+    assert (answer.status_code, answer.json()["code"], answer.headers["Retry-After"]) == (503, "out_of_memory", "1")
+    assert MADE.fullmatch(answer.headers[REQUEST_ID])
+    [line] = [record for record in caplog.records if record.levelno >= logging.ERROR]
+    assert line.getMessage().startswith(f"GET {path}: there is too little memory (can't start new thread); raise")
+    assert line.exc_info is None
+
+
+async def test_the_first_request_without_a_thread_to_make_the_routes_is_answered(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with serving(Settings(store=root)) as client:
+        with monkeypatch.context() as short:
+            short.setattr(asyncio, "to_thread", raising(NO_THREAD))
+            assert (await client.get("/ready")).json()["code"] == "out_of_memory"
+        assert (await client.get("/ready")).json() == {"status": "ready"}
+
+
 async def test_requests_are_counted_by_the_pattern_of_their_path(client: httpx.AsyncClient) -> None:
     for path in (SEARCH, SEARCH, f"{SEARCH}?limit=0", f"/api/conversations/{make_id(1)}", "/a", f"/b/{make_id(1)}"):
         await client.get(path)

@@ -12,7 +12,7 @@ from tempfile import mkstemp
 
 from pydantic import SecretStr
 
-from ...errors import InvalidSettings
+from ...errors import InvalidSettings, is_out_of_memory
 from ...exclusive_rename import rename_exclusively
 from ...settings import Settings
 from .keys import Keys
@@ -150,9 +150,12 @@ class KeyFiles:
         """Look once a second, and never end."""
         while True:
             await asyncio.sleep(_LOOK_EVERY_S)
-            seen = await asyncio.to_thread(self._look)
-            if seen != self._seen:
-                await asyncio.to_thread(self.read)
+            try:
+                if await asyncio.to_thread(self._look) != self._seen:
+                    await asyncio.to_thread(self.read)
+            except Exception as error:  # if there is no memory for a thread now, look again later
+                if not is_out_of_memory(error):
+                    raise
 
     def read(self) -> None:
         """Read the files again. If one cannot be used, the keys stay as they are, and the log says why."""

@@ -15,7 +15,15 @@ from functools import partial
 from pathlib import Path
 
 from ... import trail
-from ...errors import IndexBusy, IndexUnusable, StoreError, StoreUnavailable, SyncRunning
+from ...errors import (
+    IndexBusy,
+    IndexUnusable,
+    OutOfMemory,
+    StoreError,
+    StoreUnavailable,
+    SyncRunning,
+    is_out_of_memory,
+)
 from ...files import staging
 from ...index import conversation_lookup, state
 from ...model.ids import dashed
@@ -56,9 +64,16 @@ async def run_background(store: ConversationStore, *, tidy: bool = True) -> None
     Unless `tidy`, nothing is removed: neither leftovers nor old conversations in the trash.
     """
     store.hear_other_hosts()
-    async with asyncio.TaskGroup() as tasks:
-        tasks.create_task(keep_usable(store.context))
-        tasks.create_task(_lead(store, tidy=tidy))
+    while True:
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(keep_usable(store.context))
+                tasks.create_task(_lead(store, tidy=tidy))
+        except ExceptionGroup as errors:
+            if not is_out_of_memory(errors):
+                raise
+            log.error("the conversations cannot be followed; trying again: %s", OutOfMemory(errors))  # noqa: TRY400
+            await asyncio.sleep(_RETRY_S)
 
 
 async def _lead(store: ConversationStore, *, tidy: bool) -> None:

@@ -204,3 +204,25 @@ async def test_a_server_follows_until_it_ends(
         await until(lambda: told(None))
         following.cancel()
     assert caplog.text.count("changes to the conversations cannot be followed") == 1
+
+
+async def test_it_goes_on_after_a_lack_of_threads(
+    root: Path, open_store: StoreOpener, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    make_conversation(root, 1)
+    async with open_store(root, synced=False) as store:
+        failing = [RuntimeError("can't start new thread")]
+        sync = store.sync
+
+        async def sync_later(**given: Any) -> object:
+            if failing:
+                raise failing.pop()
+            return await sync(**given)
+
+        monkeypatch.setattr(store, "sync", sync_later)
+        task = asyncio.create_task(run_background(store))
+        await until_counted(store, 1)
+        task.cancel()
+        await asyncio.wait([task])
+    told = [record for record in caplog.records if "too little memory (can't start new thread)" in record.message]
+    assert [(one.levelname, one.exc_info) for one in told] == [("ERROR", None)]
