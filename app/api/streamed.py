@@ -118,6 +118,10 @@ class Aside:
         self._file.write(data)
         self._size_bytes += len(data)
 
+    def close(self) -> None:
+        """Drop what was written, for which there will be no answer."""
+        self._file.close()
+
     def respond(self, media_type: str, headers: Mapping[str, str] | None = None) -> Response:
         """Return the answer with all that was written."""
         self._file.seek(0)
@@ -136,8 +140,12 @@ class Aside:
 def put_aside(pieces: Iterable[bytes], media_type: str, headers: Mapping[str, str] | None = None) -> Response:
     """Return an answer with these bytes, as from an `Aside`."""
     aside = Aside()
-    for piece in pieces:
-        aside.write(piece)
+    try:
+        for piece in pieces:
+            aside.write(piece)
+    except Exception:
+        aside.close()
+        raise
     return aside.respond(media_type, headers)
 
 

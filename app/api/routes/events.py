@@ -401,7 +401,10 @@ async def get_image(
 def _make_image(raw: bytes, number: int) -> Response | None:
     urls = image_urls(orjson.loads(raw))
     image = parse_data_url(urls[number]) if number < len(urls) else None
-    return None if image is None else put_aside([image.data], image.media_type, _IMAGE_HEADERS)
+    try:
+        return None if image is None else put_aside(image.pieces, image.media_type, _IMAGE_HEADERS)
+    except ValueError:
+        return None
 
 
 @write_router.post("", tags=["writing"], responses={501: {"model": ErrorBody}}, response_model_exclude_none=True)

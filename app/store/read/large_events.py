@@ -11,12 +11,13 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
+from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, closing
 from functools import partial
 from itertools import islice
-from time import time_ns
+from time import sleep, time_ns
 from typing import TypeVar
 
 from ...descriptors import opened_in_thread
@@ -41,7 +42,37 @@ _CHECKED_MAX = 4096
 _LOOK_S = 0.05
 """A thread that waits for its permit looks this often whether its client has left."""
 
-_permit = threading.Lock()
+_REST_S = 0.005
+"""A thread with a permit rests so long before and after it reads a file.
+
+To parse 20 MB holds Python's lock for 50 ms. Without a rest, the event loop waits so long for each of its steps.
+"""
+
+
+class _Turns:
+    """The turns of threads, in the order in which they asked. A plain lock often returns to the thread that had it."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._asked: deque[threading.Event] = deque()
+
+    def ask(self) -> threading.Event:
+        """Ask for a turn, which has come when the event is set."""
+        turn = threading.Event()
+        with self._lock:
+            self._asked.append(turn)
+            self._asked[0].set()
+        return turn
+
+    def end(self, turn: threading.Event) -> None:
+        """End a turn, or withdraw it before it has come."""
+        with self._lock:
+            self._asked.remove(turn)
+            if self._asked:
+                self._asked[0].set()
+
+
+_turns = _Turns()
 
 
 class ClientLeft(Exception):
@@ -52,25 +83,37 @@ class LargeFilePermit:
     """A thread's right to have a large file in memory. The thread takes it before it reads the file."""
 
     def __init__(self) -> None:
-        self._taken = False
+        self._turn: threading.Event | None = None
         self._left = threading.Event()
 
     def take(self) -> None:
-        """Wait until no other thread of this process has the right, unless this one has it already.
+        """Wait until no thread that asked before has the right, unless this one has it already. `end` must follow.
 
         Raises:
             ClientLeft: `leave` was called.
         """
         self.require_client()
-        while not self._taken:
-            self._taken = _permit.acquire(timeout=_LOOK_S)
-            self.require_client()
+        if self._turn is None:
+            self._turn = _turns.ask()
+            while not self._turn.wait(_LOOK_S):
+                self.require_client()
+            self.rest()
+
+    def rest(self) -> None:
+        """Let the event loop run for a moment, if this thread has the right.
+
+        Raises:
+            ClientLeft: `leave` was called.
+        """
+        if self._turn is not None:
+            sleep(_REST_S)
+        self.require_client()
 
     def end(self) -> None:
-        """End the right, if it was taken, after the file's bytes were dropped."""
-        if self._taken:
-            self._taken = False
-            _permit.release()
+        """End the right, if it was asked for, after the file's bytes were dropped."""
+        if self._turn is not None:
+            _turns.end(self._turn)
+            self._turn = None
 
     def leave(self) -> None:
         """Say that nobody needs the result of the work. Any thread may call this."""
@@ -146,8 +189,8 @@ class LargeEvents:
 
 
 def _run_with(permit: LargeFilePermit, work: Callable[[LargeFilePermit], T]) -> T:
-    permit.take()
     try:
+        permit.take()
         return work(permit)
     finally:
         permit.end()
@@ -167,7 +210,7 @@ def _work(
 def _iter_for_client(events: Iterator[RawEvent], permit: LargeFilePermit) -> Iterator[RawEvent]:
     """Yield the events until the client leaves. Keeps none of them."""
     while only := [*islice(events, 1)]:
-        permit.require_client()
+        permit.rest()
         yield only.pop()
 
 

@@ -18,6 +18,7 @@ from app.files.log.event_log import RawEvent
 from app.files.metadata_reader import Reader
 from app.model.filters import EventFilter
 from app.model.ids import ConversationId, EventName
+from app.store.read import large_events as large_events_module
 from app.store.read.large_events import LargeEvents, LargeFilePermit
 from tests.builders import make_conversation, make_event, make_id, write_event
 from tests.conftest import StoreOpener
@@ -138,6 +139,30 @@ async def test_work_on_small_events_waits_for_no_permit(root: Path, file: Path, 
     finally:
         permit.end()
     assert got == file.read_bytes()
+
+
+def test_threads_have_the_permit_in_the_order_in_which_they_asked() -> None:
+    order: list[str] = []
+
+    def take(who: str, permit: LargeFilePermit) -> None:
+        permit.take()
+        order.append(who)
+        permit.end()
+
+    mine, one, other = LargeFilePermit(), LargeFilePermit(), LargeFilePermit()
+    mine.take()
+    threads = []
+    for who, permit in (("one", one), ("other", other)):
+        before = len(large_events_module._turns._asked)
+        threads.append(threading.Thread(target=take, args=(who, permit)))
+        threads[-1].start()
+        while len(large_events_module._turns._asked) == before:
+            time.sleep(0.001)
+    mine.end()
+    take("me again", mine)
+    for thread in threads:
+        thread.join()
+    assert order == ["one", "other", "me again"]
 
 
 @pytest.mark.usefixtures("file")
