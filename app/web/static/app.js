@@ -27,7 +27,7 @@ const WRITES = new Set(['Pin', 'Pin or unpin', 'Archive', 'Archive, or take out 
 async function start() {
   $('#sign-out').hidden = !needsKey();
   document.body.classList.toggle('read-only', readOnly());
-  const page = await pages[document.body.dataset.page]();
+  const page = await pages[root.dataset.page]();
   startKeys(Object.fromEntries(Object.entries(page.keys ?? {}).filter(([, [what]]) => !(readOnly() && WRITES.has(what)))));
   await page.start();
   setInterval(showTimes, 30_000);

@@ -2,12 +2,11 @@
 import { $, $$, swap, parse, showTimes, notice, banner, askText, askOne, whileLoading, saveAs, untilAnswered } from './dom.js';
 import { ask, base, send } from './session.js';
 import { follow } from './live.js';
-import { neighbour } from './neighbours.js';
+import { askFirst, askedEvent, findId, headPath, isSaid, keepSeen, neighbour, openAt } from './visit.js';
 import { SECTION, arrange, begin, grow, isEmpty, show } from './sections.js';
 
-const id = location.pathname.slice(base.length).split('/')[2];
+const id = findId();
 const BEYOND = 99_999_999_999; // above the number of any event, and the longest that the route takes for a number
-const seenName = `convstore.seen.${id}`;
 const SAID_HEIGHT = 132; // of a section of which only what was said is shown
 let last = -1;
 let count = 0;
@@ -19,17 +18,12 @@ let rule = -1; // the first event that is new since the last visit
 let lines = []; // the outline: [number, its line]
 let undo = null;
 let reading = new AbortController(); // ends every read of the conversation when it is deleted
-const isSaid = () => new URLSearchParams(location.search).get('view') === 'said';
 const read = (path, signal) => ask(path, { signal: signal ? AbortSignal.any([signal, reading.signal]) : reading.signal });
-// The address of the conversation's facts, and with `at` of the events around that one too; -1 is the last turn.
-const headPath = (at) => `/ui/c/${id}?said=${isSaid()}${at === undefined ? '' : `&at=${at}`}`;
-const askedEvent = () => { const asked = /^#e(\d+)$/.exec(location.hash); return asked && Number(asked[1]); };
 
 export async function start() {
-  const seen = Number(localStorage.getItem(seenName) ?? -1);
-  const at = askedEvent() ?? (seen < 0 ? -1 : seen + 1);
+  const at = openAt(id);
   try {
-    await whileLoading(async () => swap(await (await untilAnswered(() => ask(headPath(at)))).text()));
+    await whileLoading(async () => swap(await (await untilAnswered(() => askFirst(headPath(id, at)))).text()));
   } catch (error) {
     if (error.status === 404 || error.status === 422) {
       const state = document.createElement('div');
@@ -61,7 +55,7 @@ export async function start() {
   addEventListener('scroll', onScroll, { passive: true });
   onScroll();
   followEvents();
-  localStorage.setItem(seenName, String(last));
+  keepSeen(id, last);
 }
 
 // Take over what a swap has brought.
@@ -111,7 +105,7 @@ async function setSaid(on, here = current) {
   else query.delete('view');
   history.replaceState(null, '', `${location.pathname}${query.size ? `?${query}` : ''}${location.hash}`);
   const to = here < 0 ? last : here;
-  try { renewTalk(await (await ask(headPath(to))).text()); } catch (error) { notice(error.message, 'bad'); return; }
+  try { renewTalk(await (await ask(headPath(id, to))).text()); } catch (error) { notice(error.message, 'bad'); return; }
   prepareAll();
   showLive(liveState);
   await jump(to);
@@ -256,7 +250,7 @@ async function renew() {
   } catch { /* the next event tries again */ return; }
   if (stayed) scrollToEnd();
   else unseen += Math.max(0, last - before);
-  localStorage.setItem(seenName, String(last));
+  keepSeen(id, last);
   showLive(liveState);
   renewingHead ??= setTimeout(renewHead, 2000);
 }
@@ -266,7 +260,7 @@ let renewingHead = null;
 async function renewHead() {
   renewingHead = null;
   let fresh;
-  try { fresh = parse(await (await read(headPath())).text()); } catch { return; } // the next event tries again
+  try { fresh = parse(await (await read(headPath(id))).text()); } catch { return; } // the next event tries again
   for (const part of ['.facts', '#ribbon', '.outline nav']) {
     const [old, made] = [$(part), $(part, fresh)];
     if (part === '.outline nav' && old?.textContent === made?.textContent) continue; // the focus may be in it
@@ -457,7 +451,7 @@ async function patch(change, text, back = null) {
   notice(text, '', undo && { label: 'Undo', run: undo });
   const kept = scrollY;
   const log = $('#log');
-  renewTalk(await (await ask(headPath())).text());
+  renewTalk(await (await ask(headPath(id))).text());
   $('#log').replaceWith(log);
   $('.talk').classList.toggle('only-said', isSaid());
   readOutline();

@@ -3,7 +3,7 @@ import { $, $$, swap, parse, showTimes, notice, askText, askYes, whileLoading, t
 import { ask, base, send } from './session.js';
 import { move } from './keys.js';
 import { followChanges } from './live.js';
-import { keepList } from './neighbours.js';
+import { askFirst, keepList, listQuery } from './visit.js';
 
 let running = null;
 let undo = null;
@@ -72,7 +72,7 @@ async function load({ quiet = false } = {}) {
   const kept = current()?.dataset.id;
   tryAgain.stop();
   try {
-    const get = async () => (await ask(`/ui/list?${zoned()}`, { signal })).text();
+    const get = async () => (await askFirst(`/ui/list?${listQuery()}`, { signal })).text();
     const html = await (quiet ? get() : whileLoading(get));
     if (signal.aborted) return;
     show(html, quiet);
@@ -134,7 +134,7 @@ function watchEnd() {
   const observer = new IntersectionObserver(async ([entry]) => {
     if (!entry.isIntersecting) return;
     observer.disconnect();
-    const next = zoned();
+    const next = listQuery();
     next.set('page_id', more.dataset.next);
     try {
       const html = await (await ask(`/ui/list?${next}`)).text();

@@ -1,10 +1,10 @@
 // The token of this browser, and requests that bring it. A cookie would go to every port of this host; a header does not.
-export const base = document.body.dataset.base;
+export const base = document.documentElement.dataset.base;
 const NAME = 'convstore.token';
 const HEADER = 'X-Session-API-Key';
 let signedOut = () => {};
 
-export const needsKey = () => document.body.dataset.needsKey === 'yes';
+export const needsKey = () => document.documentElement.dataset.needsKey === 'yes';
 export const onSignedOut = (then) => { signedOut = then; };
 
 function session() {
