@@ -218,7 +218,8 @@ def _measure_keys(servers: Sequence[Server], tabs: Sequence[Page], long_ones: Se
     slowest, longest = {}, {}
     for size, _, tab, uuid in zip(("small", "large"), servers, tabs, long_ones, strict=True):
         slow, long = [], []
-        for path, wanted, keys in (("/", _ROWS, ["j", "k"]), (f"/c/{uuid}" if uuid else "/", "main", _TALK_KEYS)):
+        talk = (f"/c/{uuid}", _TALK) if uuid else ("/", _ROWS)
+        for path, wanted, keys in (("/", _ROWS, ["j", "k"]), (*talk, _TALK_KEYS)):
             _shown(tab, path, wanted)
             tab.evaluate("() => { window.__longest = 0; window.__slowest = 0; }")
             for number in range(_KEYS // 2):

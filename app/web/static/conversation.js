@@ -1,5 +1,5 @@
 // One conversation: sections of its log that are filled near the viewport, the outline, live events, actions.
-import { $, $$, swap, parse, showTimes, notice, banner, askText, askOne, whileLoading, saveAs, untilAnswered } from './dom.js';
+import { $, $$, swap, parse, keepFocus, showTimes, notice, banner, askText, askOne, whileLoading, saveAs, untilAnswered } from './dom.js';
 import { ask, base, send } from './session.js';
 import { follow } from './live.js';
 import { askFirst, askedEvent, findId, headPath, isSaid, keepSeen, neighbour, openAt } from './visit.js';
@@ -105,9 +105,10 @@ async function setSaid(on, here = current) {
   else query.delete('view');
   history.replaceState(null, '', `${location.pathname}${query.size ? `?${query}` : ''}${location.hash}`);
   const to = here < 0 ? last : here;
-  try { renewTalk(await (await ask(headPath(id, to))).text()); } catch (error) { notice(error.message, 'bad'); return; }
+  let fresh;
+  try { fresh = parse(await (await ask(headPath(id, to))).text()); } catch (error) { notice(error.message, 'bad'); return; }
+  keepFocus(() => { for (const part of ['#shown', '#log']) $(part).replaceWith($(part, fresh)); }); // the rest is as it was
   prepareAll();
-  showLive(liveState);
   await jump(to);
 }
 

@@ -36,7 +36,9 @@ export function begin({ last, height, fetch, prepare, follows }) {
   [heights, filled] = [new Map(), new Map()];
   const given = $('[data-rest]', log) ? [] : $$('.part', log); // a part that is not whole is asked for again
   [above, below] = [space(), space()];
-  log.replaceChildren(...(starts.length ? [] : log.childNodes), above, ...given, below);
+  if (starts.length) for (const one of [...log.children]) if (!given.includes(one)) one.remove();
+  log.prepend(above); // the given parts stay in place: if they were taken out and put back, they would be laid out twice
+  log.append(below);
   lo = Math.max(starts.indexOf(Number(given[0]?.dataset.from)), 0);
   hi = lo + given.length;
   for (const part of given) {
