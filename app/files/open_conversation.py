@@ -22,6 +22,7 @@ from ..model.event import EventRow, KnownEnds, parse_json_object
 from ..model.filters import Status
 from ..model.ids import ConversationId, EventName
 from ..model.json_splice import RawObject
+from ..model.text.event_text import preview_text
 from ..model.times import format_us
 from . import durable, fingerprint, layout, lease, liveness, metadata_reader
 from .fingerprint import (
@@ -237,7 +238,8 @@ class OpenConversation:
             appended = event_log.append(events_fd, self.names, [(one.event_id, one.raw) for one in prepared])
             for (name, status), one in zip(appended, prepared, strict=True):
                 rows.append(EventRow(name, one.facts))
-                log = self.files.log.with_event(one.facts, one.preview, status.st_mtime_ns)
+                preview = preview_text(one.written) if self.files.log.needs_preview else ""
+                log = self.files.log.with_event(one.facts, preview, status.st_mtime_ns)
                 self.files = replace(self.files, log=log)
                 head = Head(name.event_id) if one.moves and change.head is None else head
         warning = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache, lru_cache
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import orjson
@@ -56,6 +57,14 @@ def known_sql(number: int) -> Sql:
     )
 
 
+@lru_cache(maxsize=128)
+def _versions_sql(number: int) -> Sql:
+    columns = conversation.c
+    wanted: list[BindParameter[str]] = [bindparam(f"id_{i}") for i in range(number)]
+    versions = (columns.lease_generation, columns.revision, columns.signature, columns.events_behind)
+    return compiled(select(columns.uuid, columns.id, *versions).where(columns.uuid.in_(wanted)))
+
+
 def _as_known(values: Sequence[Any]) -> KnownRow:
     key, generation, revision, signature, events_behind, searched_title, *columns, tags, preview, body = values
     pairs = sorted((name, value) for name, value in orjson.loads(tags))
@@ -73,9 +82,36 @@ async def find_known(index: ReadConnection, ids: Sequence[ConversationId]) -> di
     return {one.row.uuid: one for one in map(_as_known, rows)}
 
 
-def find_known_to_write(index: WriteConnection, ids: Sequence[ConversationId]) -> dict[ConversationId, KnownRow]:
-    """Do the same as `find_known`, inside a write transaction."""
-    return {one.row.uuid: one for one in map(_as_known, index.fetch_all(known_sql(len(ids)), _asked_ids(ids)))}
+def find_known_to_write(
+    index: WriteConnection,
+    ids: Sequence[ConversationId],
+    remembered: Mapping[ConversationId, KnownRow] = MappingProxyType({}),
+) -> dict[ConversationId, KnownRow]:
+    """Do the same as `find_known`, inside a write transaction.
+
+    `remembered` are rows of earlier transactions. Those with the current revision are not read again.
+    """
+    known = _find_unchanged(index, remembered) if remembered else {}
+    others = [one for one in ids if one not in known]
+    if others:
+        found = map(_as_known, index.fetch_all(known_sql(len(others)), _asked_ids(others)))
+        known |= {one.row.uuid: one for one in found}
+    return known
+
+
+def _find_unchanged(
+    index: WriteConnection, remembered: Mapping[ConversationId, KnownRow]
+) -> dict[ConversationId, KnownRow]:
+    """Return the remembered rows whose revision is unchanged. What changes without a new revision is read."""
+    unchanged = {}
+    rows = index.fetch_all(_versions_sql(len(remembered)), _asked_ids(list(remembered)))
+    for uuid, key, generation, revision, signature, events_behind in rows:
+        before = remembered[uuid]
+        if (key, revision) == (before.key, before.revision):
+            unchanged[uuid] = KnownRow(
+                key, generation, revision, signature, events_behind, before.searched_title, before.row
+            )
+    return unchanged
 
 
 _WRITTEN = (*COLUMNS, "signature", "events_behind", "revision")
@@ -168,12 +204,14 @@ _WRITE_CHUNK = 500
 class Upserted(NamedTuple):
     """The number of new and changed rows, and the rows that were skipped because the index has newer ones.
 
-    `usages` has (before, now) of the rows whose usage changed.
+    `usages` has (before, now) of the rows whose usage changed. `revision` is that of the new and changed rows, or 0 if
+    there are none, or if chunks of rows have different ones.
     """
 
     changed: int
     newer: frozenset[ConversationId] = frozenset()
     usages: tuple[tuple[str | None, str | None], ...] = ()
+    revision: int = 0
 
 
 def upsert_many(
@@ -236,7 +274,7 @@ def upsert_rows(
         change_feed.touch_conversations(index, parents, revision)
     usages: list[tuple[str | None, str | None]] = [(None, row.usage) for row, _ in fresh if row.usage]
     usages += [(stored.row.usage, row.usage) for stored, (row, _) in known if row.usage != stored.row.usage]
-    return Upserted(len(changed), frozenset(newer), tuple(usages))
+    return Upserted(len(changed), frozenset(newer), tuple(usages), revision)
 
 
 def _touched_parents(before: KnownRow | None, now: ConversationRow) -> set[str | None]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
+from operator import attrgetter
 from typing import Any
 
 from sqlalchemy import ColumnElement, Select, bindparam, func, literal_column, select, text
@@ -47,14 +48,16 @@ def facet_of_none(column: str) -> str:
     return f"{_NONE}{column}"
 
 
-def _key(row: ConversationRow) -> tuple[object, ...]:
-    """Return everything that is counted of a conversation."""
-    return (
-        row.archived,
-        row.tags,
-        *(getattr(row, column) for column in filter_sql.COUNTED),
-        *(getattr(row, column) // DAY_US for column in _TIMES),
-    )
+_counted_values = attrgetter("archived", "tags", *filter_sql.COUNTED)
+_counted_times = attrgetter(*_TIMES)
+
+
+def _counts_alike(before: ConversationRow, after: ConversationRow) -> bool:
+    """Whether nothing that is counted of a conversation differs. Each append asks this."""
+    if _counted_values(before) != _counted_values(after):
+        return False
+    pairs = zip(_counted_times(before), _counted_times(after), strict=True)
+    return all(one // DAY_US == other // DAY_US for one, other in pairs)
 
 
 def _values_of(row: ConversationRow) -> list[_Facet]:
@@ -99,7 +102,7 @@ def add_changes(index: WriteConnection, changes: Iterable[Change]) -> None:
     values: Counter[_Facet] = Counter()
     days: Counter[_Day] = Counter()
     for before, after in changes:
-        if before is not None and after is not None and _key(before) == _key(after):
+        if before is not None and after is not None and _counts_alike(before, after):
             continue
         for row, by in ((before, -1), (after, 1)):
             if row is not None:

@@ -125,10 +125,15 @@ class LogSummary:
     last_is_past: bool = True
     preview: str | None = None
 
+    @property
+    def needs_preview(self) -> bool:
+        """Whether the `preview_text` of the next event counts."""
+        return not self.preview and self.event_count < LOOK_BACK
+
     def with_event(self, facts: EventFacts, preview: str, mtime_ns: int) -> LogSummary:
         """Return the summary after one more event. It equals a new summary of the longer log.
 
-        `preview` is the `preview_text` of that event.
+        `preview` is the `preview_text` of that event, which is used only if `needs_preview`.
         """
         time_us, is_past = plausible_event_time(facts.timestamp_us, mtime_ns, mtime_ns)
         first_us, begins = self.first_us, self.preview

@@ -7,9 +7,9 @@ from contextlib import contextmanager
 from functools import partial
 from itertools import groupby
 
-from app.index import conversation_lookup, conversation_rows, event_rows
+from app.index import conversation_lookup, conversation_rows, event_rows, ownership
 from app.index.connections import WriteConnection
-from app.index.conversation_rows import Upserted
+from app.index.conversation_rows import KnownRow, Upserted
 from app.index.sqlite.database import Index
 from app.index.sqlite.write_connection import SqliteWriteConnection
 from app.model.conversation import IndexedRow
@@ -102,3 +102,30 @@ async def test_an_appended_event_takes_nine_statements(index: Index) -> None:
         "SELECT",
         *["INSERT"] * 2,
     ]
+
+
+async def test_a_remembered_row_is_read_again_only_after_a_change(index: Index) -> None:
+    await put(index, make_row(1), make_row(2))
+    ids = [ConversationId(make_id(number)) for number in (1, 2)]
+    before = await index.write(partial(conversation_rows.find_known_to_write, ids=ids))
+    await put(index, make_row(2, title="Changed"))
+
+    def find(connection: WriteConnection) -> tuple[dict[ConversationId, KnownRow], list[str]]:
+        with counted(connection) as ran:
+            found = conversation_rows.find_known_to_write(connection, ids, before)
+        return found, ran
+
+    found, ran = await index.write(find)
+    assert found == await index.write(partial(conversation_rows.find_known_to_write, ids=ids))
+    assert found[ids[1]].row.title == "Changed"
+    assert [text.count(make_id(1)) for text in ran] == [1, 0]
+
+
+async def test_a_remembered_row_has_the_current_generation_and_signature(index: Index) -> None:
+    await put(index, make_row(1))
+    ids = [ConversationId(make_id(1))]
+    before = await index.write(partial(conversation_rows.find_known_to_write, ids=ids))
+    await index.write(partial(ownership.set_dirty, conversation_id=ids[0], owner="another", generation=7))
+    await index.write(conversation_rows.invalidate_all)
+    [known] = (await index.write(partial(conversation_rows.find_known_to_write, ids=ids, remembered=before))).values()
+    assert known == before[ids[0]]._replace(generation=7, signature=b"", events_behind=1)

@@ -10,7 +10,6 @@ from ...errors import EventExists, EventNotFound, InvalidEvent
 from ...model.conversation import ConversationFiles
 from ...model.event import EventFacts, EventRow, event_facts, parse_json_object
 from ...model.filters import Status
-from ...model.text.event_text import preview_text
 from ...model.validation import ROOT, check_tags, dump_event, find_tags, moves_head
 from ..metadata_reader import Reader
 from .event_log import LogNames
@@ -71,12 +70,12 @@ class Written(NamedTuple):
 
 
 class PreparedEvent(NamedTuple):
-    """An event that is ready to be written. `preview` is its `preview_text`. `moves` means that it becomes the HEAD."""
+    """An event that is ready to be written. `written` is the object in `raw`. `moves`: it becomes the HEAD."""
 
     event_id: str
     raw: bytes
     facts: EventFacts
-    preview: str
+    written: dict[str, Any]
     moves: bool
 
 
@@ -104,7 +103,7 @@ def prepare_events(
         raw = dump_event(with_parent(event, parent))
         written = parse_json_object(raw)
         facts = event_facts(written, reader.zone, tools=reader.tools)
-        prepared.append(PreparedEvent(event_id, raw, facts, preview_text(written), moves_head(event)))
+        prepared.append(PreparedEvent(event_id, raw, facts, written, moves_head(event)))
         seen.add(event_id)
         head = Head(event_id) if moves_head(event) else head
     if change.head and change.head.event_id is not None and change.head.event_id not in names:

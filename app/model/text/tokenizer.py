@@ -99,6 +99,8 @@ def is_unspaced(char: str) -> bool:
 
 def split(text: str) -> str:
     """Return the words of a text, then the parts of its identifiers, as text for SQLite's `ascii` tokenizer."""
+    if not text:
+        return ""
     text = text.replace("\0", " ")
     words = text.lower() if text.isascii() else text.translate(_WORDS)
     written = set(text.split())

@@ -29,6 +29,7 @@ from ...files.lease import Lease
 from ...files.log.edit import Edit, TagEdit, Written
 from ...files.log.head import Head
 from ...files.open_conversation import OpenConversation
+from ...index.conversation_rows import KnownRow
 from ...model.agent_server.base import validate
 from ...model.agent_server.message_request import SocketMessage, dump_message
 from ...model.conversation import Folded, IndexedRow, fold_next
@@ -110,6 +111,7 @@ class ConversationWriter:
         self._notify = notify
         self._writing = asyncio.Lock()
         self._folded: Folded | None = None
+        self._known: KnownRow | None = None
         self._share = opened.share
 
     def release_share(self) -> None:
@@ -289,7 +291,9 @@ class ConversationWriter:
         self._unsaved = True
         try:
             if not (written.reread or self.behind):
-                self._commits.commit(self._next_commit(written.signature, written.events))
+                commit = self._next_commit(written.signature, written.events)
+                self._commits.commit(commit)
+                self._known = commit.known
         except OwnershipLost as error:
             self.lost = True
             return written, error
@@ -323,7 +327,9 @@ class ConversationWriter:
 
     def _next_commit(self, signature: bytes, events: list[EventRow]) -> Commit:
         self._folded = fold_next(self._folded, self.files.files)
-        return Commit(self.id, self.files.lease.generation, IndexedRow(self._folded.row, signature), events)
+        return Commit(
+            self.id, self.files.lease.generation, IndexedRow(self._folded.row, signature), events, self._known
+        )
 
     async def refresh(self) -> None:
         """Read changes by another worker of this server. Like `write`, it finishes even if the caller is cancelled.

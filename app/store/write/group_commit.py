@@ -21,12 +21,16 @@ from ...model.ids import ConversationId
 
 @dataclass(slots=True)
 class Commit:
-    """The index changes of one write, and the generation of the lease under which it was made."""
+    """The index changes of one write, and the generation of the lease under which it was made.
+
+    `known` is the conversation's row in the index as the writer's last commit left it, or None. A commit replaces it.
+    """
 
     id: ConversationId
     generation: int
     row: IndexedRow
     events: list[EventRow]
+    known: KnownRow | None = None
     done: bool = False
     error: Exception | None = None
     """The error if the commit was refused, otherwise None."""
@@ -57,7 +61,9 @@ class GroupCommit:
                 with self._waiting_lock:
                     batch, self._waiting = self._waiting, []
                 try:
-                    self._index.write_in_thread(partial(_apply, batch=batch))
+                    left = self._index.write_in_thread(partial(_apply, batch=batch))
+                    for written in batch:
+                        written.known = left.get(written.id)
                 except Exception as error:  # noqa: BLE001 - each waiting writer must get the error, whatever it is
                     for waiting in batch:
                         waiting.error = error
@@ -67,9 +73,13 @@ class GroupCommit:
             raise commit.error
 
 
-def _apply(connection: WriteConnection, batch: list[Commit]) -> None:
-    """Write a batch: the last row and all events of each conversation. A refused commit gets its error."""
-    known = find_known_to_write(connection, list({commit.id for commit in batch}))
+def _apply(connection: WriteConnection, batch: list[Commit]) -> dict[ConversationId, KnownRow]:
+    """Write a batch: the last row and all events of each conversation. A refused commit gets its error.
+
+    Return the rows that the next transaction may remember.
+    """
+    remembered = {commit.id: commit.known for commit in batch if commit.known is not None}
+    known = find_known_to_write(connection, list({commit.id for commit in batch}), remembered)
     rows: dict[ConversationId, IndexedRow] = {}
     logs: dict[ConversationId, list[EventRow]] = {}
     for commit in batch:
@@ -77,8 +87,13 @@ def _apply(connection: WriteConnection, batch: list[Commit]) -> None:
         if commit.error is None:
             rows[commit.id] = commit.row
             logs.setdefault(commit.id, []).extend(commit.events)
-    conversation_rows.upsert_rows(connection, known, list(rows.values()), events_too=True)
+    done = conversation_rows.upsert_rows(connection, known, list(rows.values()), events_too=True)
     event_rows.upsert_events(connection, [LogChange(known[id_].key, log, []) for id_, log in logs.items()])
+    return {
+        id_: known[id_]._replace(revision=done.revision, row=row)
+        for id_, (row, _) in rows.items()
+        if row != known[id_].row and row.title == known[id_].row.title
+    }
 
 
 def _find_refusal(commit: Commit, known: KnownRow | None) -> Exception | None:
