@@ -82,6 +82,13 @@ WRITER_KILLS ?= 200
 killed-writers: .venv/dev
 	CONVSTORE_TEST_WRITER_KILLS=$(WRITER_KILLS) $(LONG) -n $(WORKERS) -rP tests/faults/test_killed_writers.py
 
+.PHONY: hosts
+# Three hosts over one PostgreSQL and one directory, each in a network of its own: kill, stop and cut them off, and end
+# PostgreSQL, 100 times at random; make hosts HOSTS=1000 for a release.
+HOSTS ?= 100
+hosts: .venv/dev
+	CONVSTORE_TEST_HOSTS=$(HOSTS) $(LONG) -rP tests/faults/test_host_storm.py
+
 .PHONY: creates
 # Compare all 18,875 requests to create a conversation with agent-server; OPENHANDS_PYTHON names a Python that has it.
 creates: .venv/dev

@@ -13,6 +13,7 @@ import pytest
 
 from tests.deploy.containers import CAN_CONFINE
 from tests.documents import ROOT
+from tests.faults import networks
 from tests.faults.strace import is_usable
 from tests.pythons import MISSING
 
@@ -72,6 +73,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     lines = [f"{test.relative_to(ROOT)}, because {why}" for test, why in _LEFT_OUT.items()]
     if "OPENHANDS_PYTHON" not in os.environ:
         lines.append("the real agent-server and openhands-sdk, because OPENHANDS_PYTHON names no Python that has them")
+    if not networks.can_separate():
+        lines.append(f"links of hosts to PostgreSQL that are cut, because {networks.WHY_NOT}")
     lines += [f"an installation with Python {version}, because there is none" for version in MISSING]
     for line in lines:
         terminalreporter.write_line(f"NOT TRIED: {line}", red=True, bold=True)

@@ -13,7 +13,7 @@ from typing import Any
 
 from app.cli.entry import run
 from app.files import lease
-from app.index.postgres import own_host
+from app.index.postgres import own_host, write_connection
 from app.store.read import followers
 
 _NEVER_S = 600
@@ -23,6 +23,7 @@ def _set_times() -> None:
     given = os.environ.get("HOST_TIMES")
     if given:
         own_host.TIMES = own_host.Times(*map(float, given.split(",")))
+        write_connection._SILENT_S = own_host.TIMES.dead_s / 2
     followers._EVERY_S = followers._POLL_S = _NEVER_S
 
 

@@ -35,7 +35,7 @@ class Host:
         self.network = network or Network()
         self.claims = root.parent / f"{name}.claims"
         """A line of JSON for each time that the host became the owner of a conversation."""
-        address, port = self.network.address, _free_port()
+        address, port = self.network.address, free_port()
         command = [sys.executable, "-m", "tests.faults.host", "serve", str(root)]
         self._command = [*self.network.prefix, *command, "--host", address, "--port", str(port)]
         self._environment = os.environ | {
@@ -55,6 +55,10 @@ class Host:
 
     async def start(self) -> None:
         """Start the server and wait until it answers."""
+        assert await self.try_start(), self.read_log()
+
+    async def try_start(self) -> bool:
+        """Start the server and wait until it answers. Return False if it ends."""
         with self._log.open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
                 *self._command, cwd=_REPOSITORY, env=self._environment, stdout=log, stderr=log
@@ -63,8 +67,9 @@ class Host:
             while True:
                 with suppress(httpx.TransportError):
                     if (await self.client.get("/ready", params={"wait": 30})).status_code == 200:
-                        return
-                assert self._process.returncode is None, self.read_log()
+                        return True
+                if self._process.returncode is not None:
+                    return False
                 await asyncio.sleep(0.05)
 
     def read_log(self) -> str:
@@ -99,19 +104,26 @@ class Host:
 
     async def list_texts(self, number: int) -> list[str]:
         """Return the texts of the messages that the server shows in a conversation, in order."""
-        texts, page_id = [], None
+        return [text for event in await self._list_events(number) if (text := text_of(event)) is not None]
+
+    async def list_ids(self, number: int) -> list[str]:
+        """Return the ids of the events that the server shows in a conversation, in order."""
+        return [event["id"] for event in await self._list_events(number)]
+
+    async def _list_events(self, number: int) -> list[dict[str, Any]]:
+        events, page_id = [], None
         while True:
             asked = {"limit": "100"} | ({"page_id": page_id} if page_id else {})
             answer = await self.client.get(f"/api/conversations/{make_id(number)}/events/search", params=asked)
             assert answer.status_code == 200, answer.text
             page = answer.json()
-            texts += [text for event in page["items"] if (text := text_of(event)) is not None]
+            events += page["items"]
             page_id = page["next_page_id"]
             if page_id is None:
-                return texts
+                return events
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         return int(free.getsockname()[1])
@@ -131,14 +143,27 @@ def text_of(event: dict[str, Any]) -> str | None:
 @asynccontextmanager
 async def running(
     names: Sequence[str], root: Path, url: str, schema: str, times: str = ""
-) -> AsyncIterator[list[Host]]:
+) -> AsyncIterator[Sequence[Host]]:
     """Run servers over one directory and one index."""
-    hosts = [Host(name, root, url, schema, times) for name in names]
+    async with started([Host(name, root, url, schema, times) for name in names]) as hosts:
+        yield hosts
+
+
+@asynccontextmanager
+async def started(hosts: Sequence[Host]) -> AsyncIterator[Sequence[Host]]:
+    """Run these servers, which start together."""
     try:
         await asyncio.gather(*(host.start() for host in hosts))
         yield hosts
     finally:
         await asyncio.gather(*(host.close() for host in hosts))
+
+
+def find_code(answer: httpx.Response) -> str:
+    """Return the code of an error, or an empty text."""
+    with suppress(ValueError, KeyError, TypeError):
+        return str(answer.json()["code"])
+    return ""
 
 
 def find_generation(root: Path, number: int) -> int:

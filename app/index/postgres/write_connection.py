@@ -29,6 +29,9 @@ _RESERVE = Sql(
 
 
 _LEVELS = {True: "SET LOCAL synchronous_commit = on", False: "SET LOCAL synchronous_commit = off"}
+_SILENT_S = 15.0
+"""The seconds for which a process may say nothing inside its transaction, before the server ends it. Meanwhile no other
+process can write, so a host that was stopped or cut off there would hold up all others."""
 _TAKE_TURN = "UPDATE turn SET number = number + 1; SET LOCAL lock_timeout = 0"
 
 
@@ -120,6 +123,7 @@ class Writer:
                 return self._connected
         was_connected = self._connected is not None
         self._connected = self._server.connect()
+        self._connected.execute(f"SET idle_in_transaction_session_timeout = {int(_SILENT_S * 1000)}")
         self.losses += was_connected
         try:
             self._connected.execute(begin)
