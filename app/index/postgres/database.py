@@ -70,11 +70,24 @@ class Index(engine.Index):
 
     async def make_ready(self, timeout_s: float) -> None:
         """Make or upgrade the schema, and open the index."""
+        await asyncio.to_thread(self._require_sessions)
         if await asyncio.to_thread(read_revision, self._server) != HEAD:
             await asyncio.to_thread(partial(migrations.upgrade, self._server, wait_s=timeout_s))
         await asyncio.to_thread(self._require_own)
         await self.open()
         await self.refresh_rebuilding()
+
+    def _require_sessions(self) -> None:
+        """Check that each connection has a session of its own, which has its schema, and messages of other hosts."""
+        try:
+            shared = self._server.shares_sessions()
+        except ERRORS as error:
+            raise explain(error, self.name) from error
+        if shared:
+            raise IndexUnusable(
+                f"the index {self.name} is behind a pooler that shares sessions between connections, with which "
+                "convstore cannot work; set its mode to session, or name the server itself in CONVSTORE_INDEX_URL"
+            )
 
     def _require_own(self) -> None:
         """Check that the index is of this conversations directory."""

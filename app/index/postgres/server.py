@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from typing import Any, NamedTuple
 
 import psycopg
@@ -50,6 +51,18 @@ class Server(NamedTuple):
             connection.close()
             raise
         return connection
+
+    def shares_sessions(self) -> bool:
+        """Whether several connections have one session, as behind a pooler that lends a session for a transaction.
+
+        Raises:
+            psycopg.Error: the server cannot be reached, or refuses.
+        """
+        mark = secrets.token_hex(8)
+        with self.connect() as one, self.connect() as two:
+            one.execute("SELECT set_config('convstore.session', %s, false)", (mark,))
+            found = two.execute("SELECT current_setting('convstore.session', true)").fetchone()
+        return found is not None and found[0] == mark
 
     async def connect_to_read(self) -> psycopg.AsyncConnection[tuple[Any, ...]]:
         """Open a connection that cannot write. Raises psycopg.Error."""
