@@ -25,8 +25,9 @@ from ..store.admin.archive_import import Action, PlannedImport, import_conversat
 from ..store.store import ConversationStore
 from ..store.write.backlog import find_warning
 from ..web.encoders import find_encoder
-from .context import ContextOptions, DryRunOption, SyncContextOptions
+from .context import ContextOptions, SyncContextOptions
 from .filters import AnyArchivedFilterOptions
+from .options import DryRunOption
 from .output import LateBar, counted, out, print_json, print_warning, shown_json, warn
 
 _STDOUT = Path("-")

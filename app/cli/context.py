@@ -1,69 +1,40 @@
-"""Common parts of commands: options, settings, opening the store, and confirmation."""
+"""Common parts of commands: opening the store, ages, and confirmation."""
 
 from __future__ import annotations
 
 import asyncio
-import difflib
-import os
 import re
 import sys
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, TypeVar
 
 import typer
-from dotenv import dotenv_values
-from pydantic import ValidationError
 
-from .. import logs, trail
 from ..errors import InvalidSettings
-from ..settings import Settings, find_env_file
-from ..store.context import require_store
+from ..settings import Settings
+from ..store.existence import require_store
 from ..store.follow.full_sync import SyncReport
 from ..store.store import ConversationStore
+from .options import (
+    DirArgument,
+    IndexOption,
+    JsonOption,
+    NoSyncOption,
+    SameStoreOption,
+    StoreOption,
+    choose_store,
+    make_settings,
+)
 from .output import LateBar, format_age, warn
-from .registration import PYDANTIC_PREFIX, OptionGroup
+from .registration import OptionGroup
 
 T = TypeVar("T")
 
-_PROCESSES_MAX = 4
-_ALIKE_MIN = 0.7  # difflib's ratio for similar names; it is 0.75 for PROT and PORT
 _UNITS_S = {"m": 60, "h": 3600, "d": 86_400, "w": 7 * 86_400}
 _match_age = re.compile(r"([0-9]{1,6})([mhdw])").fullmatch
-
-DirArgument = Annotated[
-    Path | None,
-    typer.Argument(
-        metavar="DIR", help="The directory that contains the conversations.", show_default="CONVSTORE_STORE"
-    ),
-]
-SameStoreOption = Annotated[
-    Path | None, typer.Option("--store", help="The same as DIR, as an option.", show_default=False)
-]
-StoreOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--store", envvar="CONVSTORE_STORE", help="The directory that contains the conversations.", show_default=False
-    ),
-]
-IndexOption = Annotated[
-    str | None,
-    typer.Option(
-        "--index",
-        envvar="CONVSTORE_INDEX_URL",
-        help="The location of the index, e.g. sqlite:////var/lib/convstore/index.db or postgresql://user@host/database.",
-        show_default="DIR/.convstore/index.db",
-    ),
-]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-NoSyncOption = Annotated[
-    bool, typer.Option("--no-sync", help="Use the index as it is, without comparing it with the files first.")
-]
-DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Show what would be done, and do nothing.")]
-YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")]
-ForceOption = Annotated[bool, typer.Option("--force", help="Also if another program owns the conversation.")]
 
 
 @dataclass(frozen=True)
@@ -146,17 +117,6 @@ def _make_sync_dir_context(
     return CommandContext(choose_store(directory, store), index, json, no_sync)
 
 
-def choose_store(directory: Path | None, store: Path | None) -> Path | None:
-    """Return the directory that DIR or --store names.
-
-    Raises:
-        InvalidSettings: both are given.
-    """
-    if directory and store:
-        raise InvalidSettings("DIR and --store mean the same; give only one of them")
-    return directory or store
-
-
 ContextOptions = Annotated[CommandContext, OptionGroup(_make_context, at_end=("index", "json"))]
 SyncContextOptions = Annotated[CommandContext, OptionGroup(_make_sync_context, at_end=("index", "no_sync", "json"))]
 DirContextOptions = Annotated[CommandContext, OptionGroup(make_dir_context, at_end=("index", "json"))]
@@ -179,47 +139,6 @@ async def _is_usable(store: ConversationStore) -> bool:
         f"{format_age(old.age_s)} ago; `convstore index sync` compares it now"
     )
     return True
-
-
-def make_settings(**given: object) -> Settings:
-    """Return the settings. Given values come first, then CONVSTORE_* variables, then the defaults.
-
-    Raises:
-        InvalidSettings: a value is invalid, or no store was given.
-    """
-    try:
-        settings = Settings(**{name: value for name, value in given.items() if value is not None})  # type: ignore[arg-type]
-    except ValidationError as error:
-        problems = [
-            "no store was given; use --store DIR or set CONVSTORE_STORE"
-            if problem["loc"] == ("store",) and problem["type"] == "missing"
-            else f"{_find_source(str(problem['loc'][0]), given)}: {problem['msg'].removeprefix(PYDANTIC_PREFIX)}"
-            for problem in error.errors()
-        ]
-        raise InvalidSettings("; ".join(problems)) from error
-    _warn_of_misspelt_variables(settings)
-    if trail.is_begun():
-        logs.send_audit_to(settings.audit_file)
-    if settings.sync_processes is None:
-        settings.sync_processes = min(os.cpu_count() or 1, _PROCESSES_MAX)
-    return settings
-
-
-def _find_source(setting: str, given: Mapping[str, object]) -> str:
-    """Return the option or environment variable that a setting's value came from."""
-    return f"CONVSTORE_{setting.upper()}" if given.get(setting) is None else f"--{setting.replace('_', '-')}"
-
-
-def _warn_of_misspelt_variables(settings: Settings) -> None:
-    """Warn about variables that resemble settings, because they are ignored without any other error."""
-    known = [name.upper() for name in Settings.model_fields]
-    file = find_env_file(settings.env_file)
-    for variable in sorted({*os.environ, *(dotenv_values(file) if file else ())}):
-        name = variable.removeprefix("CONVSTORE_")
-        if name == variable or name in known:
-            continue
-        for meant in difflib.get_close_matches(name, known, 1, _ALIKE_MIN):
-            warn(f"convstore: {variable} is not a setting and has no effect; did you mean CONVSTORE_{meant}?")
 
 
 async def sync(store: ConversationStore, *, allow_empty: bool = False) -> SyncReport:

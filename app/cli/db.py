@@ -17,10 +17,11 @@ from ..index.sqlite.backup import Backup, back_up
 from ..index.sqlite.index_file import make_directory
 from ..index.sqlite.migrations import HEAD, OnStep, Plan, Revision, read_revision
 from ..settings import Settings
-from ..store.context import require_directory
+from ..store.existence import require_directory
 from ..store.follow.full_sync import SyncReport
 from ..store.follow.rebuild import rebuild as rebuild_index
-from .context import CommandContext, ContextOptions, DryRunOption
+from .context import CommandContext, ContextOptions
+from .options import DryRunOption
 from .output import LateBar, counted, out, print_json, print_table
 from .registration import add_command, make_group
 

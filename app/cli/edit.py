@@ -18,8 +18,9 @@ from ..model.ids import dashed
 from ..model.validation import check_title
 from ..store.store import ConversationStore
 from ..store.write.backlog import Created, Done
-from .context import ContextOptions, DryRunOption, ForceOption
+from .context import ContextOptions
 from .conversation_ids import IdArgument, IdsArgument, do_each, print_done, resolve, resolve_all
+from .options import DryRunOption, ForceOption
 from .output import print_json, print_warning
 
 

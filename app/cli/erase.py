@@ -13,9 +13,10 @@ from ..model.filters import ConversationFilter
 from ..model.ids import ConversationId, dashed
 from ..store.admin.erase import Erased, erase_conversations, erase_event, require_erasable
 from ..store.store import ConversationStore
-from .context import ContextOptions, DryRunOption, ForceOption, YesOption, confirm
+from .context import ContextOptions, confirm
 from .conversation_ids import resolve, resolve_deleted
 from .filters import AnyArchivedFilterOptions
+from .options import DryRunOption, ForceOption, YesOption
 from .output import counted, out, print_json, warn
 
 _FOUND = 1

@@ -16,7 +16,7 @@ from ..index.state import IndexState
 from ..logs import printable
 from ..model.ids import dashed
 from ..model.times import format_us
-from ..store.context import require_store
+from ..store.existence import require_store
 from ..store.follow.crash_recovery import Recovered
 from ..store.follow.full_sync import SyncReport
 from ..store.follow.rebuild import rebuild

@@ -20,7 +20,7 @@ from ..errors import InvalidSettings, StoreUnavailable
 from ..locks import SHARED, lock_file, try_lock
 from ..settings import Settings
 from ..store.store import ConversationStore
-from .context import IndexOption, JsonOption, StoreOption, make_settings
+from .options import IndexOption, JsonOption, StoreOption, make_settings
 from .output import err, out, print_json
 
 log = logging.getLogger(__name__)

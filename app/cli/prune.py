@@ -12,8 +12,9 @@ from ..model.ids import dashed
 from ..model.transcript import name_conversation
 from ..store.admin.prune import Candidate, Pruned, find_candidates, prune, quiet_since
 from ..store.write.backlog import find_warning
-from .context import DirContextOptions, DryRunOption, YesOption, confirm, parse_age
+from .context import DirContextOptions, confirm, parse_age
 from .filters import AnyArchivedFilterOptions, read_tags
+from .options import DryRunOption, YesOption
 from .output import LateBar, counted, out, print_json, print_table, print_warning, warn
 
 _SHOWN = 20

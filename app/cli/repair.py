@@ -9,8 +9,9 @@ from ..files.conversation_repair import Repair
 from ..logs import printable
 from ..model.ids import ConversationId, dashed
 from ..store.store import ConversationStore
-from .context import ContextOptions, DryRunOption
+from .context import ContextOptions
 from .conversation_ids import IdArgument, resolve
+from .options import DryRunOption
 from .output import out, print_json, print_warning
 
 _FOUND = 1

@@ -23,8 +23,8 @@ from ..files import liveness
 from ..processes import return_large_blocks
 from ..settings import Settings
 from ..store.store import ConversationStore
-from .context import DirArgument, IndexOption, SameStoreOption, choose_store, make_settings
 from .open import announced, login_address
+from .options import DirArgument, IndexOption, SameStoreOption, choose_store, make_settings
 from .output import err
 
 log = logging.getLogger(__name__)

@@ -16,16 +16,8 @@ import typer
 
 from ..errors import InvalidSettings, OutputRefused, StoreUnavailable
 from ..settings import Settings
-from ..store.context import require_directory
-from .context import (
-    DirArgument,
-    DryRunOption,
-    IndexOption,
-    JsonOption,
-    SameStoreOption,
-    choose_store,
-    make_settings,
-)
+from ..store.existence import require_directory
+from .options import DirArgument, DryRunOption, IndexOption, JsonOption, SameStoreOption, choose_store, make_settings
 from .output import err, out, print_json, print_table
 from .registration import add_command, make_group
 

@@ -10,8 +10,9 @@ import typer
 
 from ..files.log.event_log import RawEvent
 from ..store.store import ConversationStore
-from .context import CommandContext, IndexOption, StoreOption
+from .context import CommandContext
 from .conversation_ids import IdArgument, resolve
+from .options import IndexOption, StoreOption
 from .output import print_event, shown_json
 from .registration import OptionGroup
 

@@ -13,19 +13,12 @@ from .. import trail
 from ..files.trash import empty_trash, list_older
 from ..model.ids import ConversationId, dashed
 from ..model.times import format_us
-from ..store.context import require_store
+from ..store.existence import require_store
 from ..store.store import ConversationStore
 from ..trail import Act
-from .context import (
-    ContextOptions,
-    DirContextOptions,
-    DryRunOption,
-    ForceOption,
-    YesOption,
-    confirm,
-    parse_age,
-)
+from .context import ContextOptions, DirContextOptions, confirm, parse_age
 from .conversation_ids import IdsArgument, do_each, find_deleted, resolve_all
+from .options import DryRunOption, ForceOption, YesOption
 from .output import LateBar, counted, out, print_json, print_table
 from .registration import add_command, make_group
 

@@ -20,7 +20,7 @@ from ..model.filters import ConversationFilter, LookIn, digest
 from ..model.hits import Hit, HitPage, Keep
 from ..model.ids import ConversationId
 from ..model.page import Cursor, SortOrder, View, decode_token, encode_token
-from ..model.text.ranking import make_score
+from ..model.text.ranking import RANKED, make_score
 from ..model.text.snippet import make_snippet
 from ..model.text.tokenizer import Term, parse_question
 from . import conversation_lookup, filter_sql, state
@@ -31,9 +31,6 @@ from .dialect import Sql, compiled, is_any_of, paired
 from .filter_sql import bare, clauses
 from .messages import SAID_HERE, TITLE_SEQ, count_newest, hour_of, newest_matches, parameters_of
 from .tables import conversation, message
-
-RANKED = 5000
-"""The maximum number of matches that are ranked."""
 
 _NEWEST = 2**62
 TITLE_SOURCE = "title"

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from html import unescape
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ..index.event_outline import Outline, Turn
-from ..index.file_edits import Edit
 from ..model.costs import Amount, Point
 from ..model.hits import Hit
 from ..model.ids import dashed
@@ -15,6 +13,10 @@ from ..model.periods import Period
 from ..model.times import format_us
 from ..model.transcript import name_conversation
 from .quoting import WARNING, quote, quote_line, shorten
+
+if TYPE_CHECKING:
+    from ..index.event_outline import Outline, Turn
+    from ..index.file_edits import Edit
 
 _NOTE_CHARS = 320
 """The room that is kept for the note on what did not fit."""

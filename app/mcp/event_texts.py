@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from datetime import tzinfo
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
 
 from ..errors import UnreadableFile
-from ..files.log.event_log import RawEvent
 from ..model.event import STATE_UPDATE
 from ..model.ids import event_file_name
 from ..model.redaction import redact_file
@@ -17,6 +16,9 @@ from ..model.times import find_time_us, format_us
 from ..model.transcript import texts, who
 from .arguments import CHARS_MOST
 from .quoting import MARK, quote
+
+if TYPE_CHECKING:
+    from ..files.log.event_log import RawEvent
 
 _HEAD_CHARS = 90
 """The length of the longest line above an event."""

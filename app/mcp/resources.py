@@ -12,7 +12,6 @@ from ..model.filters import ConversationFilter
 from ..model.ids import dashed
 from ..model.page import SortOrder, View
 from ..model.transcript import name_conversation
-from ..store.admin.archive_export import ExportReport, aiter_of, export, find_named
 from .answers import Answer
 from .quoting import quote, shorten
 from .tools import Access
@@ -58,6 +57,13 @@ async def read_conversation(access: Access, uri: str) -> str:
         InvalidId: no id can begin with what follows the scheme, or several do.
         ConversationNotFound: no conversation of this server has this id.
     """
+    from ..store.admin.archive_export import (  # noqa: PLC0415 - as `TYPE_CHECKING` in `tools`
+        ExportReport,
+        aiter_of,
+        export,
+        find_named,
+    )
+
     wanted = await access.resolve(uri)
     text = b""
     cut = False

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
-from typing import Any
+from contextlib import asynccontextmanager, suppress
+from typing import TYPE_CHECKING, Any
 
 import mcp_types as types
 from mcp.server.lowlevel import Server
@@ -17,13 +17,15 @@ from pydantic import ValidationError
 
 from .. import __version__
 from ..errors import StoreError
-from ..store.read.reader import StoreReader
 from . import resources
 from .answers import Links
 from .arguments import explain, make_schema
 from .quoting import WARNING
 from .scope import Scope
 from .tools import TOOLS, Access, Tool
+
+if TYPE_CHECKING:
+    from ..store.read.reader import StoreReader
 
 log = logging.getLogger(__name__)
 
@@ -34,14 +36,17 @@ INSTRUCTIONS = (
 )
 
 ASGIApp = Callable[[Any, Any, Any], Awaitable[None]]
+FindStore = Callable[[], Awaitable["StoreReader"]]
+"""Returns the store, and opens it at the first call, which may raise a StoreError."""
+
 FindBase = Callable[[Any], str]
 """Returns the address of the page for links, from the HTTP request, or from None on standard input."""
 
 
-def make_server(store: StoreReader, scope: Scope, find_base: FindBase) -> Server[Any]:
-    """Return the MCP server of a store."""
-    handlers = _Handlers(store, scope, find_base)
-    return Server(
+def make_server(find_store: FindStore, scope: Scope, find_base: FindBase) -> Server[Any]:
+    """Return the MCP server of a store. The handshake and the list of tools do not need the store."""
+    handlers = _Handlers(find_store, scope, find_base)
+    server = Server[Any](
         "convstore",
         version=__version__,
         instructions=INSTRUCTIONS,
@@ -51,18 +56,25 @@ def make_server(store: StoreReader, scope: Scope, find_base: FindBase) -> Server
         on_list_resource_templates=_list_templates,
         on_read_resource=handlers.read_resource,
     )
+    server.add_notification_handler("notifications/initialized", types.NotificationParams, handlers.prepare)
+    return server
 
 
 class _Handlers:
     """Answers the requests that need the store. `context` is the SDK's."""
 
-    def __init__(self, store: StoreReader, scope: Scope, find_base: FindBase) -> None:
-        self._store = store
+    def __init__(self, find_store: FindStore, scope: Scope, find_base: FindBase) -> None:
+        self._find_store = find_store
         self._scope = scope
         self._find_base = find_base
 
-    def _access(self, context: Any) -> Access:  # noqa: ANN401 - with a request of any transport
-        return Access(self._store, self._scope, Links(self._find_base(context.request)))
+    async def _access(self, context: Any) -> Access:  # noqa: ANN401 - with a request of any transport
+        return Access(await self._find_store(), self._scope, Links(self._find_base(context.request)))
+
+    async def prepare(self, _: object, __: object) -> None:
+        """Open the store after the handshake. If that fails, the first call tries again, and says why it fails."""
+        with suppress(StoreError):
+            await self._find_store()
 
     async def call_tool(self, context: object, asked: types.CallToolRequestParams) -> types.CallToolResult:
         tool = TOOLS.get(asked.name)
@@ -70,7 +82,7 @@ class _Handlers:
             raise MCPError(types.INVALID_PARAMS, f"no tool is called {asked.name[:64]!r}; tools: {', '.join(TOOLS)}")
         try:
             given = tool.arguments.model_validate(asked.arguments or {})
-            return _answer(await tool.run(self._access(context), given))
+            return _answer(await tool.run(await self._access(context), given))
         except ValidationError as error:
             return _answer(f"{asked.name}: {explain(error)}", failed=True)
         except StoreError as error:
@@ -80,7 +92,10 @@ class _Handlers:
             return _answer(f"{asked.name}: an unexpected error; see the log of the server", failed=True)
 
     async def list_resources(self, context: object, _: object) -> types.ListResourcesResult:
-        listed = await resources.list_recent(self._access(context))
+        try:
+            listed = await resources.list_recent(await self._access(context))
+        except StoreError as error:
+            raise MCPError(types.INTERNAL_ERROR, str(error)) from error
         return types.ListResourcesResult(
             resources=[types.Resource(mime_type=resources.MARKDOWN, **one._asdict()) for one in listed]
         )
@@ -90,7 +105,7 @@ class _Handlers:
         if not uri.startswith(resources.SCHEME):
             raise MCPError(types.INVALID_PARAMS, f"resources of this server are called {resources.SCHEME}ID")
         try:
-            text = await resources.read_conversation(self._access(context), uri)
+            text = await resources.read_conversation(await self._access(context), uri)
         except StoreError as error:
             raise MCPError(types.INVALID_PARAMS, str(error)) from error
         content = types.TextResourceContents(uri=asked.uri, mime_type=resources.MARKDOWN, text=text)

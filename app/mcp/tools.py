@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import orjson
 
 from ..errors import ConversationNotFound
-from ..index.search import RANKED
 from ..model.filters import ConversationFilter, is_blank
 from ..model.hits import HitPage
 from ..model.ids import ConversationId, dashed
 from ..model.page import View
 from ..model.secrets import mask_credentials
-from ..store.read.reader import StoreReader
+from ..model.text.ranking import RANKED
 from .answers import (
     Answer,
     Links,
@@ -38,6 +37,9 @@ from .arguments import (
 )
 from .event_texts import show_events
 from .scope import Scope
+
+if TYPE_CHECKING:  # `convstore mcp` imports the store after the handshake
+    from ..store.read.reader import StoreReader
 
 _WINDOW_MAX_BYTES = 16 << 20
 _NOTES_CHARS = 750

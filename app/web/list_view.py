@@ -13,13 +13,13 @@ from typing import NamedTuple
 from urllib.parse import parse_qsl, urlencode
 
 from ..index.conversation_list import Family, Page
-from ..index.search import RANKED
 from ..model.facets import FacetCounts, Facets
 from ..model.filters import LookIn
 from ..model.hits import Hit
 from ..model.ids import ConversationId
 from ..model.page import SortOrder
 from ..model.periods import ActivityPoint
+from ..model.text.ranking import RANKED
 from . import markup
 from .rows import make_list_row
 from .workspace_tree import Directory, make_tree

@@ -18,7 +18,7 @@ from typing import NamedTuple
 import orjson
 
 from app import ConversationStore, Settings
-from app.cli.context import make_settings
+from app.cli.options import make_settings
 
 
 class Times(NamedTuple):

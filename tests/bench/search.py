@@ -20,12 +20,13 @@ from app.index import conversation_rows, filter_sql
 from app.index.connections import WriteConnection
 from app.index.conversation_list import count_conversations, count_sql
 from app.index.messages import MessageText, write_messages
-from app.index.search import RANKED, matches_sql, search_messages
+from app.index.search import matches_sql, search_messages
 from app.index.sqlite import migrations
 from app.index.sqlite.database import Index
 from app.model.conversation import ConversationFiles, IndexedRow, LogSummary, fold
 from app.model.filters import ConversationFilter
 from app.model.ids import ConversationId
+from app.model.text.ranking import RANKED
 from app.model.text.tokenizer import parse_question
 from tests.bench.measure import Sample
 from tests.bench.rows import Bound, Row

@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
-from mcp import Client, StdioServerParameters, stdio_client
+from mcp import Client, MCPError, StdioServerParameters, stdio_client
 
 from app import Settings
 from app.cli.open import announced
@@ -65,6 +65,24 @@ async def test_it_is_limited_to_a_directory_and_removes_nothing_from_the_trash(r
     async with connected("--store", root, "--workspace", "/home/dev/other/", log=tmp_path / "log") as client:
         assert make_id(2) in await search(client, "needle", "1 hit")
     assert details_in(old) == before
+
+
+@pytest.mark.long
+async def test_a_store_that_cannot_be_opened_is_told_at_each_call_until_it_can(root: Path, tmp_path: Path) -> None:
+    """The handshake and the list of tools do not wait for the store."""
+    make_conversation(root, 1, events=[make_message_event(0, "needle")])
+    index = tmp_path / "index.db"
+    index.mkdir()
+    async with connected(root, "--index", f"sqlite:///{index}", log=tmp_path / "log") as client:
+        assert len((await client.list_tools()).tools) == 6
+        result = await client.call_tool("search_messages", {"query": "needle"})
+        assert (text_of(result).partition(":")[0], result.is_error) == ("search_messages", True)
+        assert str(index) in text_of(result)
+        with pytest.raises(MCPError, match="index"):
+            await client.list_resources()
+        index.rmdir()
+        await search(client, "needle", "1 hit")
+    assert "Traceback" not in (tmp_path / "log").read_text()
 
 
 @pytest.mark.long

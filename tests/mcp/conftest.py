@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
+from unittest.mock import AsyncMock
 
 import pytest
 from mcp import Client
@@ -53,7 +54,7 @@ def ask(open_store: StoreOpener) -> AskingOpener:
     async def opener(root: Path, *, workspace: str | None = None) -> AsyncIterator[Asking]:
         async with (
             open_store(root) as store,
-            Client(make_server(store, Scope(workspace), lambda _: BASE)) as client,
+            Client(make_server(AsyncMock(return_value=store), Scope(workspace), lambda _: BASE)) as client,
         ):
             yield Asking(client)
 

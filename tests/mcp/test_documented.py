@@ -8,6 +8,7 @@ import shutil
 import tarfile
 from pathlib import Path
 from textwrap import dedent
+from unittest.mock import AsyncMock
 
 import pytest
 from mcp import Client
@@ -48,6 +49,6 @@ def sample(root: Path) -> Path:
 async def test_the_tools_answer_what_the_page_shows(sample: Path) -> None:
     async with ConversationStore.open(Settings(store=sample, timezone="UTC")) as store:
         await store.sync()
-        async with Client(make_server(store, Scope(), lambda _: BASE)) as client:
+        async with Client(make_server(AsyncMock(return_value=store), Scope(), lambda _: BASE)) as client:
             for tool, (given, answer) in EXAMPLES.items():
                 assert without_tokens(await Asking(client)(tool, **given)) == without_tokens(answer)

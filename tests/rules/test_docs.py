@@ -15,10 +15,9 @@ from app import Settings, __version__
 from app.api.middleware import BODY_MAX_BYTES
 from app.index.change_feed import DELETIONS_KEPT
 from app.index.conversation_list import WALKED
-from app.index.search import RANKED
 from app.index.sqlite.migrations import HEAD
 from app.model.text.event_text import SAID_MAX
-from app.model.text.ranking import SCORED
+from app.model.text.ranking import RANKED, SCORED
 from app.model.text.tokenizer import TERMS_MAX, TOKEN_MAX
 from tests.conftest import serving
 from tests.documents import CHANGELOG, PAGES, ROOT, TEXT

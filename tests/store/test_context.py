@@ -1,4 +1,4 @@
-"""A conversations directory with its index: what has to be there before it is opened, and while it is open."""
+"""A conversations directory with its index: what has to be there while it is open."""
 
 from __future__ import annotations
 
@@ -6,21 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from app import ConversationStore, Settings
 from app.errors import IndexUnusable, StoreUnavailable
 from tests.builders import index_path, make_conversation
 from tests.conftest import StoreOpener
-
-
-@pytest.mark.parametrize("what", ["nothing", "a file"])
-async def test_what_is_no_directory_is_not_opened_and_nothing_is_made(tmp_path: Path, what: str) -> None:
-    path = tmp_path / "store"
-    if what == "a file":
-        path.touch()
-    with pytest.raises(StoreUnavailable, match="is not a directory; give the directory that contains"):
-        async with ConversationStore.open(Settings(store=path)):
-            pass
-    assert not path.is_dir()
 
 
 async def test_a_store_is_ready_while_its_directory_and_its_index_are_there(

@@ -64,10 +64,13 @@ class Endpoint:
     async def _run(self, opened: asyncio.Future[ASGIApp]) -> None:
         """Keep the session manager open until this task is cancelled."""
         server = await asyncio.to_thread(import_module, "...mcp.server", __package__)
-        made = server.make_server(self._store, scopes.Scope(), self._find_base)
+        made = server.make_server(self._find_store, scopes.Scope(), self._find_base)
         async with server.open_http(made) as application:
             opened.set_result(application)
             await asyncio.Event().wait()
+
+    async def _find_store(self) -> StoreReader:
+        return self._store
 
     def _find_base(self, request: Any) -> str:  # noqa: ANN401 - the SDK passes a request of any transport
         """Return the address by which the client reached this server."""

@@ -23,7 +23,8 @@ from ...index.sqlite.replace_index import is_marked_damaged
 from ...model.ids import dashed
 from ...model.times import AHEAD_MAX_US, format_us
 from ...settings import Settings
-from ..context import StoreContext, make_reader, require_directory
+from ..context import StoreContext, make_reader
+from ..existence import require_directory
 from ..follow.derivation import adopt_index_settings
 from ..follow.leader import has_leader_elsewhere
 from ..follow.verify import verify

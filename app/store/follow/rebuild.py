@@ -17,7 +17,8 @@ from ...index.sqlite.database import Index
 from ...index.sqlite.index_file import find_identity, make_directory
 from ...index.sqlite.replace_index import replace_damaged
 from ...settings import Settings
-from ..context import StoreContext, require_directory
+from ..context import StoreContext
+from ..existence import require_directory
 from .derivation import make_sync_context
 from .full_sync import OnProgress, SyncReport, bring_up_to_date
 from .leader import sync_lock

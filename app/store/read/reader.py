@@ -35,7 +35,8 @@ from ...model.hits import HitPage, Keep, list_searched
 from ...model.ids import ConversationId, EventName, dashed
 from ...model.page import EventOrder, HitOrder, View
 from ...settings import Settings
-from ..context import StoreContext, make_reader, require_directory, require_files
+from ..context import StoreContext, make_reader, require_files
+from ..existence import require_directory
 from ..follow.derivation import adopt_index_settings, describe_derivation, make_sync_context
 from ..follow.full_sync import OnProgress, SyncReport, ignore_progress, sync
 from ..follow.index_repair import replace_unusable
