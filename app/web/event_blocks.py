@@ -5,6 +5,7 @@ An action and its observation are one block. Every event is in exactly one block
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
@@ -42,6 +43,11 @@ _SILENT = ("ThinkObservation", "TaskTrackerObservation")
 """Kinds of observations whose text is not shown, because it is always the same."""
 _LINE_FROM = 4096
 """A line is made of so many characters of a text."""
+_TESTS_IN = 2048
+"""The number of characters at the end of an output in which the result of tests is expected."""
+_match_colour = re.compile(r"\x1b\[[0-9;]*m")
+_is_of_tests = re.compile(r"\s*(?:=* ?\d+ \w.* in [\d.]+s|Tests:? |test result: ).*").match
+_find_counts = re.compile(r"(\d{1,9}) (passed|failed|errors?)\b").findall
 _EDITORS = ("FileEditorAction", "StrReplaceEditorAction", "PlanningFileEditorAction")
 
 
@@ -49,9 +55,9 @@ _EDITORS = ("FileEditorAction", "StrReplaceEditorAction", "PlanningFileEditorAct
 class Block:
     """A part of the page for one event, or for an action with its observation.
 
-    `shape` selects the HTML; `group` is its name in the filter by kind; `others` are the numbers of further events
-    that it shows. `length` is the full length of a text that is shown only in part. `child` is the conversation
-    of the sub-agent that did the task.
+    `shape` selects the HTML; `group` is its name in the filter by kind. `length` is the full length of a text that is
+    shown only in part. `child` is the conversation of the sub-agent that did the task. `waits` tells that the block is
+    an action of the last step without a result: it runs, or it waits for a confirmation.
     """
 
     shape: str
@@ -75,6 +81,7 @@ class Block:
     gap: str = ""
     day: str = ""
     child: Row | None = None
+    waits: bool = False
 
     @property
     def prompt(self) -> str:
@@ -94,11 +101,6 @@ class Block:
         return self.shape in ("message", "say", "done") or (
             self.shape == "note" and self.event.kind != "HookExecutionEvent"
         )
-
-    @property
-    def waits(self) -> bool:
-        """Whether the block is an action without a result, which may wait for a confirmation."""
-        return self.shape == "step" and self.event.kind == "ActionEvent" and self.observation is None
 
     @property
     def at(self) -> str:
@@ -151,12 +153,14 @@ def make_blocks(events: Iterable[Event], earlier: Iterable[Event] = (), later: I
     events, earlier = list(events), list(earlier)
     answers = _pair([*earlier, *events], [*events, *later])
     folded = set(answers.values())
+    waiting = _list_waiting(events, answers)
     blocks: list[Block] = []
     before = earlier[-1] if earlier else None
     for event in events:
         if event not in folded:
             block = _make(event, answers.get(event))
             block.gap, block.day = _pause(before, event)
+            block.waits = block.shape == "step" and event in waiting
             blocks.append(block)
         before = event
     return blocks
@@ -173,6 +177,26 @@ def _pair(actions: Iterable[Event], observations: Iterable[Event]) -> dict[Event
         if action is not None and 0 < observation.seq - action.seq <= PAIR_DISTANCE:
             answers.setdefault(action, observation)
     return answers
+
+
+def _list_waiting(events: list[Event], answers: dict[Event, Event]) -> set[Event]:
+    """Return the actions of the last step that have no result, and that no error or rejection ended.
+
+    The actions of one answer of the model are one step. A message ends every step before it.
+    """
+    ends = [event.value for event in events if event.kind in ("AgentErrorEvent", "UserRejectObservation")]
+    ended = {str(one[name]) for one in ends for name in ("action_id", "tool_call_id") if one.get(name)}
+    waiting: set[Event] = set()
+    step: list[object] = []
+    for event in reversed(events):
+        response = event.value.get("llm_response_id")
+        if event.kind == "MessageEvent" or (event.kind == "ActionEvent" and step not in ([], [response])):
+            break
+        if event.kind == "ActionEvent":
+            step = [response]
+            if event not in answers and not {event.id, str(event.value.get("tool_call_id"))} & ended:
+                waiting.add(event)
+    return waiting
 
 
 def _make(event: Event, observation: Event | None) -> Block:
@@ -230,13 +254,15 @@ def _add_result(block: Block, observation: Event | None) -> None:
     if observation is None:
         return
     block.observation = observation
+    action = as_dict(block.event.value.get("action"))
     seen = as_dict(observation.value.get("observation"))
     block.result, block.bad = _result(seen)
     if not block.bad and seen.get("kind") in _SILENT:
         block.result = Markup()
-    took = _seconds_between(block.event, observation)
-    if took:
-        block.result = Markup("{} · {}").format(block.result, took) if block.result else Markup(took)  # noqa: S704
+    tests = count_tests("\n".join(content_texts(seen.get("content")))) if is_command(action) else ""
+    for more in (tests, _seconds_between(block.event, observation)):
+        if more:
+            block.result = Markup("{} · {}").format(block.result, more) if block.result else Markup(more)  # noqa: S704
     if block.bad:
         block.group = "errors"
         _open(block)
@@ -258,6 +284,19 @@ def _result(seen: dict[str, Any]) -> tuple[Markup, bool]:
     if seen.get("is_error") or seen.get("timeout"):
         return Markup('<span class="no">{}</span>').format("timed out" if seen.get("timeout") else "error"), True
     return Markup('<span class="ok">exit 0</span>') if ended else _changes(seen), False
+
+
+def count_tests(output: str) -> str:
+    """Return how many tests passed or failed by the last lines of pytest, Jest, Vitest or cargo, or "" without any."""
+    for line in reversed(_match_colour.sub("", output[-_TESTS_IN:]).splitlines()):
+        counts = {words.rstrip("s"): int(number) for number, words in _find_counts(line)}
+        if not counts or not _is_of_tests(line):
+            continue
+        failed = counts.get("failed", 0) + counts.get("error", 0)
+        return (
+            f"{failed:,} of {failed + counts.get('passed', 0):,} failed" if failed else f"{counts['passed']:,} passed"
+        )
+    return ""
 
 
 def _changes(seen: dict[str, Any]) -> Markup:

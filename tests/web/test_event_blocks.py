@@ -58,7 +58,45 @@ def test_a_command_that_failed_is_open_and_an_error() -> None:
 
 
 def test_an_action_without_an_answer_yet_has_no_result() -> None:
-    assert one(terminal(0)).result == ""
+    block = one(terminal(0))
+    assert (block.result, block.waits) == ("", True)
+
+
+@pytest.mark.parametrize(
+    ("after", "waiting"),
+    [
+        ({"kind": "ActionEvent", "tool_name": "think", "llm_response_id": "a"}, [0, 1]),
+        ({"kind": "ActionEvent", "tool_name": "think", "llm_response_id": "b"}, [1]),
+        ({"kind": "UserRejectObservation", "action_id": make_event(0)["id"]}, []),
+        ({"kind": "AgentErrorEvent", "tool_call_id": "call"}, []),
+        ({"kind": "ConversationStateUpdateEvent"}, [0]),
+        ({"kind": "MessageEvent"}, []),
+    ],
+)
+def test_only_an_action_of_the_last_step_waits(after: Json, waiting: list[int]) -> None:
+    action = terminal(0)
+    action.value |= {"llm_response_id": "a", "tool_call_id": "call"}
+    blocks = make_blocks([action, event(1, source="agent", **after)])
+    assert [block.event.seq for block in blocks if block.waits] == waiting
+
+
+@pytest.mark.parametrize(
+    ("output", "words"),
+    [
+        ("....F..\n\x1b[31m=== \x1b[1m1 failed\x1b[0m, 6 passed, 2 warnings in 11.87s ===\x1b[0m\n", "1 of 7 failed"),
+        ("1,204 lines\n12 passed in 0.10s", "12 passed"),
+        ("1 passed, 1 error in 2s", "1 of 2 failed"),
+        ("Tests:       2 failed, 5 passed, 7 total\nTime: 3 s", "2 of 7 failed"),
+        ("test result: ok. 40 passed; 0 failed; 1 ignored", "40 passed"),
+        ("no tests ran in 0.01s", ""),
+        ("I passed 3 passed tests", ""),
+        ("", ""),
+    ],
+)
+def test_a_command_that_runs_tests_says_how_many_failed(output: str, words: str) -> None:
+    action = terminal(0, "make test")
+    block = one(action, answer(1, action, content=[{"type": "text", "text": output}]))
+    assert block.result == '<span class="ok">exit 0</span> · ' + (f"{words} · " if words else "") + "1.0 s"
 
 
 def test_an_answer_is_shown_with_its_action_over_the_end_of_a_section() -> None:

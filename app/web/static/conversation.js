@@ -273,7 +273,7 @@ async function renewHead() {
     if (old) old.textContent = made.textContent;
   }
   const talk = $('.talk', fresh);
-  $('.talk').toggleAttribute('data-waits', 'waits' in talk.dataset);
+  for (const one of ['waits', 'runs']) $('.talk').toggleAttribute(`data-${one}`, one in talk.dataset);
   $('.talk').dataset.owner = talk.dataset.owner;
   showTimes();
   readOutline();
