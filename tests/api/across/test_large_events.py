@@ -71,7 +71,7 @@ def edited(number: int) -> dict[str, Any]:
 
 _IMAGE = {
     "type": "image",
-    "image_urls": ["data:image/png;base64,iVBORw0KGgo" + f"{'AB0/' * 1000}gAAAA/" * (_SIZE // 4006)],
+    "image_urls": ["data:image/png;base64,iVBORw0KGgoA" + f"{'AB0/' * 1000}gAA/" * (_SIZE // 4004)],
 }
 _SHAPES: list[Callable[[int], dict[str, Any]]] = [
     lambda number: make_event(number, extra="x" * _SIZE),
