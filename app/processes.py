@@ -15,7 +15,7 @@ from multiprocessing.context import SpawnContext, SpawnProcess
 from types import ModuleType
 
 _M_MMAP_THRESHOLD, _M_ARENA_MAX = -3, -8
-_LARGE_BYTES = 1 << 20
+_LARGE_BYTES = 1 << 17
 _ARENAS = 2
 
 

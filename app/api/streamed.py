@@ -43,7 +43,7 @@ _UNBUFFERED = {"Cache-Control": "no-cache, no-transform", "X-Accel-Buffering": "
 """By these headers, Caddy (from 2.7 on) does not compress a stream, nginx does not buffer it, and no cache keeps it."""
 
 _ASIDE_BYTES = 1 << 20
-_PIECE_BYTES = 1 << 18
+_PIECE_BYTES = 1 << 16
 
 _end_line = re.compile(rb"\r\n|\r|\n")
 
@@ -111,27 +111,33 @@ class Aside:
 
     def __init__(self) -> None:
         self._file = SpooledTemporaryFile(_ASIDE_BYTES)  # noqa: SIM115 - the answer closes it
-        self._size_bytes = 0
+        self.size_bytes = 0
 
     def write(self, data: bytes) -> None:
-        """Append bytes. A worker thread calls this, because it may write to the disk."""
+        """Append bytes. Much data is written to the disk, so a worker thread calls this then."""
         self._file.write(data)
-        self._size_bytes += len(data)
+        self.size_bytes += len(data)
 
     def close(self) -> None:
-        """Drop what was written, for which there will be no answer."""
+        """Drop all that was written."""
         self._file.close()
 
     def respond(self, media_type: str, headers: Mapping[str, str] | None = None) -> Response:
         """Return the answer with all that was written."""
-        self._file.seek(0)
-        if self._size_bytes > _ASIDE_BYTES:
-            length = {"Content-Length": str(self._size_bytes)}
-            return StreamedResponse(self._read(), media_type, {**(headers or {}), **length})
-        with self._file:
-            return Response(self._file.read(), media_type=media_type, headers=headers)
+        if self.size_bytes > _ASIDE_BYTES:
+            length = {"Content-Length": str(self.size_bytes)}
+            return StreamedResponse(self.pieces(), media_type, {**(headers or {}), **length})
+        return Response(self.take(), media_type=media_type, headers=headers)
 
-    async def _read(self) -> AsyncGenerator[bytes, None]:
+    def take(self) -> bytes:
+        """Return all that was written, and close the file."""
+        self._file.seek(0)
+        with self._file:
+            return self._file.read()
+
+    async def pieces(self) -> AsyncGenerator[bytes, None]:
+        """Yield all that was written, and close the file."""
+        self._file.seek(0)
         with self._file:
             while piece := await asyncio.to_thread(self._file.read, _PIECE_BYTES):
                 yield piece

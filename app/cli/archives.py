@@ -117,6 +117,7 @@ class _Export:
         self, store: ConversationStore, ids: list[str], asked: ConversationFilter, output: Path | None, to: Path | None
     ) -> Path:
         """Export conversations, and return the path of the file or directory."""
+        named: AsyncIterator[ConversationDir]
         if ids:
             found = await find_named(store, [await store.resolve(text) for text in ids])
             total, named = len(found), aiter_of(found)

@@ -34,6 +34,7 @@ MARKDOWN_MAX = 20_000
 parser's time grows with the square of the length of odd texts: 100,000 opening brackets take 10 s."""
 TERMINAL_LINES = 200
 TERMINAL_CHARACTERS = 100_000
+_LINES_CHARACTERS = 1 << 16
 """The number of lines and of characters, from the end of an output, that are shown at first."""
 CODE_MAX = 50_000
 CODE_LINE_MAX = 2000
@@ -111,7 +112,22 @@ def terminal(text: str) -> Markup:
     """Return the output of a terminal with its colours as classes; other escape sequences are left out."""
     text = _NO_COLOUR.sub("", _CONTROL.sub("", _OTHER_ESCAPES.sub("", _OSC.sub("", text)))).replace("\r\n", "\n")
     decoder = AnsiDecoder()
-    return Markup("\n".join(_coloured(line, decoder) for line in text.split("\n")))  # noqa: S704 - each piece is escaped
+    return Markup("\n".join(_coloured_lines(lines, decoder) for lines in _cut(text)))  # noqa: S704 - each is escaped
+
+
+def _cut(text: str) -> Iterator[str]:
+    """Yield some thousand lines at a time. The objects of millions of short lines would take 150 bytes each."""
+    begin = 0
+    while (end := text.find("\n", begin + _LINES_CHARACTERS)) >= 0:
+        yield text[begin:end]
+        begin = end + 1
+    yield text[begin:]
+
+
+def _coloured_lines(lines: str, decoder: AnsiDecoder) -> str:
+    if not decoder.style and "\x1b" not in lines and "\r" not in lines:
+        return escape(lines)
+    return "\n".join(_coloured(line, decoder) for line in lines.split("\n"))
 
 
 def _coloured(line: str, decoder: AnsiDecoder) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import tracemalloc
 from collections.abc import Callable
 
 import pytest
@@ -70,6 +71,23 @@ def test_a_remote_image_is_a_link() -> None:
 def test_colours_of_a_terminal_are_classes() -> None:
     assert terminal("\x1b[1;31mFAILED\x1b[0m ok") == '<span class="bold t-red">FAILED</span> ok'
     assert terminal("a\x1b]0;title\x07b\x1b[2Kc") == "abc"
+
+
+def test_a_colour_goes_on_over_very_many_lines() -> None:
+    lines = ["line"] * 50_000
+    assert terminal("\n".join(["\x1b[31m", *lines, "\x1b[0m", *lines])) == "\n".join(
+        ["", *['<span class="t-red">line</span>'] * 50_000, "", *lines]
+    )
+
+
+def test_a_long_output_of_short_lines_takes_little_memory() -> None:
+    text = "line\n" * 200_000
+    tracemalloc.start()
+    try:
+        assert terminal(text) == text
+        assert tracemalloc.get_traced_memory()[1] < 5 * len(text)
+    finally:
+        tracemalloc.stop()
 
 
 def test_a_colour_lasts_to_the_next_line_and_a_line_may_be_written_over() -> None:

@@ -28,7 +28,7 @@ from ..errors import ErrorBody
 from ..headers import has_etag
 from ..params import IdInPath, Store, WritableStore
 from ..responses import Warned
-from ..streamed import StreamedResponse, until_client_leaves
+from ..streamed import Aside, StreamedResponse, until_client_leaves
 
 log = logging.getLogger(__name__)
 
@@ -77,25 +77,31 @@ async def _export(
     first = await until_client_leaves(request, _read_up_to(chunks, _WHOLE_MAX_BYTES))
     if report.unread:
         await chunks.aclose()
+        first.close()
         raise UnreadableFile(f"conversation {dashed(wanted)} cannot be exported: {report.left_out[-1][1].reason}")
     named_file = {"Content-Disposition": f'attachment; filename="{wanted}{kind.suffix}"'}
-    if len(first) > _WHOLE_MAX_BYTES:
-        return StreamedResponse(log_left_out(first, chunks, report), media_type, named_file)
+    if first.size_bytes > _WHOLE_MAX_BYTES:
+        return StreamedResponse(log_left_out(first.pieces(), chunks, report), media_type, named_file)
     _log_left_out(report)
-    etag = f'"{hashlib.sha256(first).hexdigest()[:32]}"'
+    whole = first.take()
+    etag = f'"{hashlib.sha256(whole).hexdigest()[:32]}"'
     if has_etag(request.scope, etag.encode()):
         return Response(status_code=HTTPStatus.NOT_MODIFIED, headers={"ETag": etag})
-    return Response(first, media_type=media_type, headers={"ETag": etag, **named_file})
+    return Response(whole, media_type=media_type, headers={"ETag": etag, **named_file})
 
 
-async def _read_up_to(chunks: AsyncGenerator[bytes, None], size_bytes: int) -> bytes:
-    """Return the chunks up to the first that exceeds this size, or all of them, joined."""
-    taken = bytearray()
-    async for chunk in chunks:
-        taken += chunk
-        if len(taken) > size_bytes:
-            break
-    return bytes(taken)
+async def _read_up_to(chunks: AsyncGenerator[bytes, None], size_bytes: int) -> Aside:
+    """Return the chunks up to the first that exceeds this size, or all of them."""
+    taken = Aside()
+    try:
+        async for chunk in chunks:
+            taken.write(chunk)
+            if taken.size_bytes > size_bytes:
+                break
+    except BaseException:
+        taken.close()
+        raise
+    return taken
 
 
 @agent_server_router.get("/api/file/download-trajectory/{conversation_id}", **_DOWNLOAD)
@@ -189,11 +195,12 @@ async def _receive(request: Request, upload: BinaryIO, max_bytes: int) -> None:
 
 
 async def log_left_out(
-    first: bytes, chunks: AsyncGenerator[bytes, None], report: ExportReport
+    first: AsyncGenerator[bytes, None], chunks: AsyncGenerator[bytes, None], report: ExportReport
 ) -> AsyncGenerator[bytes, None]:
-    """Yield the chunks, and then log the files that the export left out."""
-    async with aclosing(chunks):
-        yield first
+    """Yield the first chunks and the others, and then log the files that the export left out."""
+    async with aclosing(first), aclosing(chunks):
+        async for chunk in first:
+            yield chunk
         async for chunk in chunks:
             yield chunk
     _log_left_out(report)

@@ -240,8 +240,9 @@ async def bulk_export(store: Store, request: ExportRequest, http: Request) -> St
     report = ExportReport()
     named = aiter_of(await find_named(store, await select_conversations(store, request, for_reading=True)))
     chunks = export(store.reader, named, request.format, report, encoder=find_encoder(request.format))
+    first = await until_client_leaves(http, anext(chunks, b""))
     return StreamedResponse(
-        log_left_out(await until_client_leaves(http, anext(chunks, b"")), chunks, report),
+        log_left_out(aiter_of([first]), chunks, report),
         request.format.media_type,
         {"Content-Disposition": f'attachment; filename="conversations{request.format.suffix}"'},
     )

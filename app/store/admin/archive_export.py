@@ -166,7 +166,7 @@ def _read_some(chunks: Iterator[bytes]) -> bytes | None:
     return b"".join(data) if data else None
 
 
-async def aiter_of(items: Iterable[T]) -> AsyncIterator[T]:
-    """Return an asynchronous iterator over the items."""
+async def aiter_of(items: Iterable[T]) -> AsyncGenerator[T, None]:
+    """Return an asynchronous generator over the items."""
     for item in items:
         yield item

@@ -31,7 +31,7 @@ from ...model.ids import EventName
 
 T = TypeVar("T")
 
-_PIECE_BYTES = 1 << 18
+_PIECE_BYTES = 1 << 16
 _WHOLE_AT_ONCE = 1
 """The number of whole large events in memory at a time, besides the one being checked. A socket copies it often."""
 
