@@ -81,7 +81,10 @@ class FilterQuery(CachedQuery):
         description="with this tag, given as key, key:value or key=value; repeated: with all of these",
     )
     workspace: Annotated[list[str], BeforeValidator(_as_list)] = Field(
-        default=[], max_length=8, description="with this working directory; repeated: with any of these"
+        default_factory=list,
+        json_schema_extra=_EMPTY,
+        max_length=8,
+        description="with this working directory; repeated: with any of these",
     )
     workspace_under: str | None = Field(
         default=None, description="with this working directory or one below it, at any depth"

@@ -104,11 +104,12 @@ async def list_changes(
         raise ChangesGone("this token is too old: later deletions are no longer known; list everything again")
     asked = {"after_revision": place.revision, "after_id": place.id, "row_limit": limit + 1}
     rows = await index.fetch_all(_changes_sql(view), asked)
+    compose = conversation_body.composer_of(view)
     items = [
         ListChange(
             place._replace(revision=at, id=uuid),
             ConversationId(uuid),
-            None if values[0] is None else conversation_body.compose(view, values),
+            None if values[0] is None else compose(*values),
         )
         for at, uuid, *values in rows[:limit]
     ]

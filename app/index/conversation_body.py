@@ -5,7 +5,7 @@ A ConversationInfo is the stored body and the fields that depend on other rows.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable
 from typing import Any
 
 import orjson
@@ -99,7 +99,7 @@ _COLUMNS = {View.FULL: COLUMNS, View.ROW: (conversation.c.uuid.label("row_uuid")
 
 
 def columns_of(view: View) -> tuple[ColumnElement[Any], ...]:
-    """Return the columns that `compose` takes. The first one is null only for a row without a body."""
+    """Return the columns that `composer_of(view)` takes. The first one is null only for a row without a body."""
     return _COLUMNS[view]
 
 
@@ -110,9 +110,9 @@ def select_view(view: View, *columns: ColumnElement[Any]) -> Select[*tuple[Any, 
     )
 
 
-def compose(view: View, values: Sequence[Any]) -> bytes:
-    """Return the JSON of a conversation from the values of `columns_of(view)`."""
-    return compose_info_body(*values) if view is View.FULL else _compose_row(*values)
+def composer_of(view: View) -> Callable[..., bytes]:
+    """Return the function that makes the JSON of a conversation; its arguments are the values of `columns_of(view)`."""
+    return compose_info_body if view is View.FULL else _compose_row
 
 
 def _compose_row(uuid: str, *values: Any) -> bytes:  # noqa: ANN401

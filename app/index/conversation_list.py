@@ -32,7 +32,7 @@ from ..model.ids import ConversationId
 from ..model.page import Cursor, SortOrder, View, decode_token, encode_token
 from . import filter_sql, tally
 from .connections import ReadConnection, Reads
-from .conversation_body import compose, select_view
+from .conversation_body import composer_of, select_view
 from .dialect import Sql, compiled
 from .filter_sql import bare, clauses, clauses_by_index, clauses_to_count, find_shelves, unindexed
 from .tables import conversation
@@ -185,7 +185,8 @@ async def list_conversations(
         bound = largest if cursor is None else cursor.bound
         next_page_id = encode_token(Cursor(key, uuid, bound), query)
     shown = rows[:limit]
-    return Page([compose(view, row[3:]) for row in shown], next_page_id, ids=[ConversationId(row[0]) for row in shown])
+    compose = composer_of(view)
+    return Page([compose(*row[3:]) for row in shown], next_page_id, ids=[ConversationId(row[0]) for row in shown])
 
 
 @lru_cache(maxsize=256)

@@ -25,7 +25,7 @@ from ..model.text.snippet import make_snippet
 from ..model.text.tokenizer import Term, parse_question
 from . import conversation_lookup, filter_sql, state
 from .connections import ReadConnection, require_time
-from .conversation_body import compose, select_view
+from .conversation_body import composer_of, select_view
 from .conversation_list import Page
 from .dialect import Sql, compiled, is_any_of, paired
 from .filter_sql import bare, clauses
@@ -255,7 +255,8 @@ async def rank_conversations(
         next_page_id = ranking.token(shown[-1], epoch, query)
     rows = [found[key] for _, key in shown if key in found]
     ids = [ConversationId(row[0]) for row in rows]
-    return Page([compose(view, row[1:]) for row in rows], next_page_id, ranking.truncated, ids)
+    compose = composer_of(view)
+    return Page([compose(*row[1:]) for row in rows], next_page_id, ranking.truncated, ids)
 
 
 async def _rank_matches(
