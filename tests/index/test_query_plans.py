@@ -84,6 +84,7 @@ def narrowed() -> dict[str, Sql]:
         "behind": conversation_lookup._behind_sql(),
         "children": conversation_lookup._children_sql(),
         "rows before they are written": conversation_rows.known_sql(100),
+        "remembered rows before they are written": conversation_rows._versions_sql(100),
         "rows before they are deleted": conversation_rows._doomed_sql(),
         "unreadable events": event_rows._unreadable_sql(),
         "find event": event_rows._find_sql(),
@@ -242,7 +243,7 @@ SEEN = {
     file_edits: {"_edits_sql"},
     facet_counts: {"facets_sql", "_sums_sql", "_workspaces_sql", "_usage_sql", "_amounts_sql"},
     activity: {"_hours_sql", "_spans_sql"},
-    conversation_rows: {"known_sql", "_doomed_sql"},
+    conversation_rows: {"known_sql", "_versions_sql", "_doomed_sql"},
 }
 
 
