@@ -6,16 +6,14 @@ const PAUSE_MS = 1000;
 const BREAKS_MAX = 10;
 const pause = () => new Promise((resolve) => { setTimeout(resolve, PAUSE_MS); });
 
-// Return the answer with the file, or from `size` on with the rest of it, once the server has made it.
-async function untilMade(path, size) {
+// Wait until the server has made an export, or has failed to.
+async function untilMade(id) {
   for (;;) {
-    try {
-      return await ask(path, size ? { headers: { Range: `bytes=${size}-` } } : {});
-    } catch (error) {
-      if (error.code !== 'export_running') throw error;
-      notice(`Please wait: ${error.message}`);
-      await pause();
-    }
+    const { items } = await (await ask('/api/exports')).json();
+    const one = items.find((item) => item.id === id);
+    if (one?.phase !== 'making') return;
+    notice(`Please wait: the export has ${one.size_bytes.toLocaleString()} bytes so far.`);
+    await pause();
   }
 }
 
@@ -24,7 +22,8 @@ async function download(path) {
   let size = 0;
   for (let breaks = 0; ; breaks += 1) {
     try {
-      const reader = (await untilMade(path, size)).body.getReader();
+      const range = size ? { headers: { Range: `bytes=${size}-` } } : {};
+      const reader = (await ask(path, range)).body.getReader();
       for (;;) {
         const { done, value } = await reader.read();
         if (done) return new Blob(parts);
@@ -41,6 +40,7 @@ async function download(path) {
 export async function saveExport(asked, name) {
   const made = await (await send('POST', '/api/exports', asked)).json();
   const path = `/api/exports/${made.id}`;
+  await untilMade(made.id);
   await saveAs(new Response(await download(path)), name);
   notice('');
   if (!readOnly()) await send('DELETE', path);
