@@ -58,6 +58,7 @@ _TAGS = {
     *("h1", "h2", "h3", "h4", "h5", "h6", "table", "thead", "tbody", "tr", "th", "td"),
 }
 _ATTRIBUTES = {"a": {"href", "title"}, "ol": {"start"}, "code": {"class"}}
+_match_code = re.compile(r"`((?:[^`<>]|<mark>[^`<>]*</mark>)+)`")
 _OSC = re.compile(r"\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)")
 _OTHER_ESCAPES = re.compile(r"\x1b(?:\[[0-9;?]*[A-LN-Za-ln-z]|[()][A-Z0-9]|[=>78])")
 _NO_COLOUR = re.compile(r"\x1b(?!\[[0-9;]*m)")
@@ -95,8 +96,13 @@ def markdown(text: str) -> Markup:
 
 
 def snippet(html: str) -> Markup:
-    """Return the snippet of a hit as HTML. The search has already escaped it, except for its own marks."""
-    return Markup(html)  # noqa: S704
+    """Return the snippet of a hit as HTML, as `inline` does. The search has escaped it, except for its marks."""
+    return Markup(_match_code.sub(r"<code>\1</code>", html))  # noqa: S704
+
+
+def inline(text: str) -> Markup:
+    """Return a line of text as HTML, in which the parts between backquotes are code. Other Markdown stays as it is."""
+    return snippet(str(escape(text)))
 
 
 def marked(text: str, question: str) -> Markup:

@@ -25,7 +25,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters |= {"number": _number, "money": _money, "short_path": _short_path, "short_model": _short_model}
-    environment.filters |= {"markdown": markup.markdown, "snippet": markup.snippet}
+    environment.filters |= {"markdown": markup.markdown, "snippet": markup.snippet, "inline": markup.inline}
     favicon = resources.files(__package__).joinpath("static/favicon.svg").read_text()
     environment.globals |= {
         "version": __version__,

@@ -71,15 +71,15 @@ def served_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str
 
 
 @contextmanager
-def signed_in(browser: Browser, url: str, root: Path) -> Iterator[Site]:
-    """Yield a page of a served store that is signed in, and fail if the browser's console said an error."""
+def signed_in(browser: Browser, url: str, root: Path, wanted: str = ".rows") -> Iterator[Site]:
+    """Yield a page of a store that is signed in and has `wanted`. Fail if the browser's console said an error."""
     context = browser.new_context(viewport={"width": 1280, "height": 860})
     page = context.new_page()
     errors: list[str] = []
     page.on("console", lambda said: errors.append(f"{said.text} {said.location}") if said.type == "error" else None)
     page.on("pageerror", lambda error: errors.append(str(error)))
     page.goto(f"{url}/#login={make_code(root / '.convstore')}")
-    page.wait_for_selector(".rows")
+    page.wait_for_selector(wanted)
     yield Site(url, root, page, errors)
     context.close()
     assert errors == []

@@ -18,8 +18,10 @@ from app.web.markup import (
     CodeLines,
     count_changes,
     diff,
+    inline,
     json_tree,
     markdown,
+    snippet,
     tail,
     terminal,
 )
@@ -188,3 +190,10 @@ def test_a_tree_of_json_is_bounded() -> None:
     for _ in range(500):
         deep = [deep]
     assert json_tree(deep).count("<details") < 20
+
+
+def test_backquotes_in_a_line_make_code_and_nothing_else_does() -> None:
+    assert inline("run `a <b>` and **c**") == "run <code>a &lt;b&gt;</code> and **c**"
+    assert inline("one ` only, <i>") == "one ` only, &lt;i&gt;"
+    assert snippet("in `<mark>x</mark>y` now") == "in <code><mark>x</mark>y</code> now"
+    assert snippet("`<mark>x` y</mark>") == "`<mark>x` y</mark>"

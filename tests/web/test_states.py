@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import time
 from base64 import b64encode
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import closing, suppress
 from pathlib import Path
 from random import Random
 from struct import pack
+from zipfile import ZipFile
 from zlib import compress, crc32
 
 import pytest
 from playwright.sync_api import Browser, Dialog, Error, Page, Route, expect
 
 from app.api.sessions import make_code
+from app.index.sqlite import migrations
 from tests.builders import make_conversation, make_event, make_id, make_message_event, make_meta, make_state
 from tests.cli.test_serve import served, wait_until_in_step
 from tests.deploy.recipes import free_port
-from tests.web.conftest import KEY, Site
+from tests.web.conftest import KEY, Site, signed_in
 from tests.web.logs import EVERY_KIND
 from tests.web.test_browser import find_violations
 from tests.web.test_pages import HOSTILE, change_texts
@@ -32,6 +36,51 @@ def add(site: Site, number: int, **fields: object) -> str:
     site.page.goto(f"{site.url}/c/{make_id(number)}")
     site.page.wait_for_selector(".talk")
     return f"/c/{make_id(number)}"
+
+
+def each_look(page: Page) -> Iterator[str]:
+    """Show a page in each width and theme, one after the other."""
+    page.emulate_media(reduced_motion="reduce")
+    for width in (1280, 390):
+        page.set_viewport_size({"width": width, "height": 860})
+        for theme in ("light", "dark"):
+            page.evaluate("(theme) => { document.documentElement.dataset.theme = theme; }", theme)
+            yield f"{width} {theme}"
+
+
+def test_an_index_that_is_being_built_says_how_far_it_is(browser: Browser, tmp_path: Path) -> None:
+    root, index = tmp_path / "conversations", tmp_path / "conversations" / ".convstore" / "index.db"
+    make_conversation(root, 1, meta={"title": "Comes"}, state={"execution_status": "finished"})
+    index.parent.mkdir()
+    migrations.upgrade(index)
+    with closing(sqlite3.connect(index, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")  # the build cannot write
+        with served(root, CONVSTORE_API_KEY=KEY) as server, signed_in(browser, server.url, root, "#building") as site:
+            page = site.page
+            expect(page.locator("#building")).to_contain_text("The index is being built: 0 conversations so far.")
+            for state in each_look(page):
+                assert find_violations(page) == [], state
+            other.execute("ROLLBACK")
+            expect(page.locator(".row[data-id]")).to_contain_text("Comes")
+            expect(page.locator("#building")).to_have_count(0)
+
+
+def test_an_export_of_selected_conversations_is_saved_as_a_file(site: Site, tmp_path: Path) -> None:
+    for number in (475, 476):
+        add(site, number, meta={"title": f"Exported {number}"})
+    page = site.open("/?title__contains=Exported")
+    for key in ("j", "x", "j", "x"):
+        page.keyboard.press(key)
+    expect(page.locator("#selected")).to_have_text("2")
+    with page.expect_response(lambda one: one.request.method == "DELETE") as removed, page.expect_download() as saved:
+        page.click("[data-bulk=export]")
+    saved.value.save_as(tmp_path / "saved.zip")
+    assert saved.value.suggested_filename == "conversations.zip"
+    with ZipFile(tmp_path / "saved.zip") as archive:
+        assert archive.testzip() is None
+        names = archive.namelist()
+    assert all(any(make_id(number) in name for name in names) for number in (475, 476))
+    assert removed.value.ok  # the server keeps no copy
 
 
 def test_a_server_that_went_away_is_announced_and_comes_back(browser: Browser, tmp_path: Path) -> None:
@@ -99,8 +148,12 @@ def test_a_change_of_a_conversation_that_another_server_owns_names_the_owner(sit
     page.wait_for_selector(".ev.cur")
     page.click("[data-act=pin]")
     expect(page.locator("#notice")).to_contain_text("is owned by agent-server-7 on elsewhere")
-    assert find_violations(page) == []
     expect(page.locator("h1")).to_have_text("Owned")
+    for state in each_look(page):
+        with page.expect_response("**/api/conversations/*"):
+            page.click("[data-act=pin]")
+        expect(page.locator("#notice")).to_be_visible()
+        assert find_violations(page) == [], state
     site.errors.clear()  # the 409
 
 
