@@ -309,6 +309,7 @@ async function toEnd() {
   if (isEmpty() || !(await reach(last))) return;
   following = true;
   scrollToEnd();
+  lastY = scrollY; // sections that are lower than was guessed put the end above the place where the window was
   onScroll();
 }
 
@@ -370,8 +371,7 @@ function onFindKey(event) {
 }
 
 async function onToggle(event) {
-  const details = event.target;
-  stay();
+  const details = event.target; // what comes open with its section tells it too, so who opened it is not known here
   if (!details.open || !details.dataset?.event) return;
   const place = $('.inside', details);
   if ('filled' in place.dataset) return;
@@ -393,6 +393,7 @@ const onClick = (event) => click(event).catch((error) => { if (error.status !== 
 
 async function click(event) {
   const button = event.target.closest('button');
+  if (event.target.closest('summary')) stay();
   if (event.target.closest('#ribbon')) {
     const box = $('#ribbon').getBoundingClientRect();
     jump(Math.floor(((event.clientX - box.left) / box.width) * (last + 1)));
@@ -576,7 +577,7 @@ export const keys = {
   K: ['Previous turn of yours', () => toLine(turns(), -1)],
   n: ['Next error', () => toLine(errors(), 1)],
   p: ['Previous error', () => toLine(errors(), -1)],
-  Enter: ['Open or fold', () => { const details = $('.ev.cur details'); if (details) details.open = !details.open; }],
+  Enter: ['Open or fold', () => { const details = $('.ev.cur details'); if (details) { details.open = !details.open; stay(); } }],
   f: ['Follow', toEnd],
   Home: ['Go to the first event', toStart],
   End: ['Go to the end', toEnd],
