@@ -60,7 +60,7 @@ class ObservabilityMiddleware:
     A request may bring its own id (1 to 64 letters, digits, dots, underscores and dashes) in X-Request-ID. Metrics use
     the pattern of a path as a label. `unrouted` are paths that are answered without a FastAPI route.
 
-    If there is too little memory or no thread for a request, it is answered with 503, and logged in one line.
+    If there is too little memory or no thread for a request, an error is answered, and logged in one line.
 
     Removes the query string from the scope that the server keeps, because servers log it, and a WebSocket's query
     string may contain the API key.
@@ -117,7 +117,7 @@ class ObservabilityMiddleware:
             told = OutOfMemory(error)
             log.error("%s %s: %s", scope["method"], scope["path"][:_PATH_MAX], told)  # noqa: TRY400
             if not status:
-                await store_error_response(told, scope["method"], "")(scope, receive, send_with_headers)
+                await _answer_no_memory(told, scope["method"])(scope, receive, send_with_headers)
         finally:
             gauge.dec()
             self._record(scope, status, seconds or perf_counter() - began)
@@ -323,6 +323,13 @@ class BodyLimitMiddleware:
             return
         detail = f"the body is larger than {self._max_bytes:,} bytes; send several smaller requests"
         await error_response(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "body_too_large", detail)(scope, receive, send)
+
+
+def _answer_no_memory(told: OutOfMemory, method: str) -> ASGIApp:
+    """Answer 503 to a read and 500 to a change, because a change may be made, and clients repeat after a 503."""
+    if method in _WITHOUT_BODY:
+        return store_error_response(told, method, "")
+    return error_response(HTTPStatus.INTERNAL_SERVER_ERROR, told.code, str(told))
 
 
 def _announced_bytes(scope: Scope) -> int:

@@ -93,6 +93,15 @@ async def test_a_request_without_a_thread_is_answered_and_logged_in_a_line(
     assert line.exc_info is None
 
 
+async def test_a_change_without_a_thread_may_have_been_made_and_gets_500(
+    client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ConversationStore, "delete", raising(NO_THREAD))
+    answer = await client.delete(f"/api/conversations/{make_id(1)}")
+    assert (answer.status_code, answer.json()["code"]) == (500, "out_of_memory")
+    assert "Retry-After" not in answer.headers
+
+
 async def test_the_first_request_without_a_thread_to_make_the_routes_is_answered(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
