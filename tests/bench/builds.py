@@ -50,14 +50,14 @@ def build_rows(small: Builds, large: Builds, padded: Builds | None, talkative: B
     """Return the rows of both phases, conversations and events a second."""
     measured = (small.builds, large.builds, large.floors)
     rows = [
-        _row("metadata backfill", 3000, *([t.conversations_per_s for t in times] for times in measured)),
-        _row("event backfill", 8000, *([t.events_per_s for t in times] for times in measured)),
+        _row("metadata backfill", 4000, *([t.conversations_per_s for t in times] for times in measured)),
+        _row("event backfill", 25_000, *([t.events_per_s for t in times] for times in measured)),
     ]
     speeds = [[t.events_per_s for t in times] for times in (talkative.builds, [], talkative.floors)]
     rows.append(_row("the same, 500 characters of text a use of a tool", 8000, *speeds))
     if padded:
         speeds = [[t.conversations_per_s for t in times] for times in (padded.builds, [], padded.floors)]
-        rows.insert(1, _row(f"the same, {padded.store.state_kb} kB of state", 1000, *speeds))
+        rows.insert(1, _row(f"the same, {padded.store.state_kb} kB of state", 1300, *speeds))
     return rows
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import selectors
 import socket
+from collections.abc import Iterator
 from time import perf_counter
 from types import TracebackType
 from typing import Self
@@ -114,8 +115,11 @@ class Client:
         self.socket.sendall(b"GET %b HTTP/1.1\r\nHost: %b\r\n\r\n" % (path.encode(), host.encode()))
 
 
-def requests_per_second(port: int, path: str, *, connections: int, requests: int) -> float:
-    """Return how many answers a second come over `connections` keep-alive connections, each always asking."""
+def requests_per_second(port: int, paths: Iterator[str], *, connections: int, requests: int) -> float:
+    """Return how many answers a second come over `connections` keep-alive connections, each always asking.
+
+    `paths` has no end; each request takes the next one.
+    """
     clients = [Client(port) for _ in range(connections)]
     answers = {client.socket.fileno(): _Answer() for client in clients}
     left = requests
@@ -125,14 +129,14 @@ def requests_per_second(port: int, path: str, *, connections: int, requests: int
                 selector.register(client.socket, selectors.EVENT_READ, client)
             began = perf_counter()
             for client in clients:
-                client.send(path)
+                client.send(next(paths))
             while left > 0:
                 for key, _ in selector.select(_TIMEOUT_S):
                     client = key.data
                     if answers[key.fd].add(client.socket.recv(_CHUNK)):
                         answers[key.fd] = _Answer()
                         left -= 1
-                        client.send(path)
+                        client.send(next(paths))
             return (requests - left) / (perf_counter() - began)
     finally:
         for client in clients:

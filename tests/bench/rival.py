@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from datetime import UTC, datetime
 from functools import partial
+from itertools import repeat
 from pathlib import Path
 from time import perf_counter
 from typing import NamedTuple
@@ -82,12 +83,16 @@ def _measure(rival: _Rival, store: Store, effort: Effort) -> list[Row]:
             rows[what] = "ms", times["0"], times["1"]
         rates = {
             str(number): partial(
-                requests_per_second, server.port, rival.asked[_LIST][number], connections=8, requests=_RATE_REQUESTS
+                requests_per_second,
+                server.port,
+                repeat(rival.asked[_LIST][number]),
+                connections=8,
+                requests=_RATE_REQUESTS,
             )
             for number, server in enumerate(servers)
         }
         found = rate_in_turns(rates, rounds=2)
-        rows["lists, 8 clients at once"] = "a second", found["0"], found["1"]
+        rows["lists, 8 clients at once"] = "1/s", found["0"], found["1"]
         rows["one by its id, for the first time"] = "ms", *_time_openings(rival, clients, servers[1].port)
         memory = [Sample.of([server.memory_mb()[0]]) for server in servers]
         rows["memory after that"] = "MB", memory[0], memory[1]

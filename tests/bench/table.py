@@ -87,7 +87,7 @@ def find_slower(rows: Sequence[Row], earlier: Mapping[str, Any]) -> list[str]:
         for what in ("over_floor", "growth", "median"):
             old, new = _figure(before.get(row.name, {}), what), _figure(_plain(row), what)
             if old and new:
-                worse = old / new if row.unit.endswith("second") else new / old
+                worse = old / new if row.unit.startswith("1/") else new / old
                 if worse > 1 + _TOLERANCE:
                     lines.append(f"{row.name}: {_NAMES[what]} {_format(old)} before, {_format(new)} now")
                 break

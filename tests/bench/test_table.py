@@ -27,8 +27,13 @@ def times(ms: float) -> Sample:
         ),
         (Row("a", "ms", times(2), times(2)), Row("a", "ms", times(2), times(3)), ["a: B/A 1 before, 1.5 now"]),
         (Row("a", "ms", None, times(2)), Row("a", "ms", None, times(2.1)), []),
-        (Row("a", "a second", None, times(3)), Row("a", "a second", None, times(2)), ["a: median 3 before, 2 now"]),
-        (Row("a", "a second", None, times(3)), Row("a", "a second", None, times(9)), []),
+        (Row("a", "1/s", None, times(3)), Row("a", "1/s", None, times(2)), ["a: median 3 before, 2 now"]),
+        (Row("a", "1/CPU s", None, times(3)), Row("a", "1/CPU s", None, times(9)), []),
+        (
+            Row("a", "1/s", times(1), times(6), times(10)),
+            Row("a", "1/s", times(1), times(3), times(10)),
+            ["a: to floor 0.6 before, 0.3 now"],
+        ),
         (Row("a", "ms", None, times(2)), Row("another", "ms", None, times(9)), []),
     ],
 )
