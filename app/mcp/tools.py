@@ -14,7 +14,6 @@ from ..model.hits import HitPage
 from ..model.ids import ConversationId, dashed
 from ..model.page import View
 from ..model.secrets import mask_credentials
-from ..model.text.ranking import RANKED
 from .answers import (
     Answer,
     Links,
@@ -44,6 +43,9 @@ if TYPE_CHECKING:  # `convstore mcp` imports the store after the handshake
 _WINDOW_MAX_BYTES = 16 << 20
 _NOTES_CHARS = 750
 """The room for the warning and the notes of `get_events`."""
+
+RANKED = 1000
+"""The maximum number of matches that are ranked. An agent reads few hits, and a search of the API ranks 5,000."""
 
 _NUMBERS = 5
 _NUMBER_DIGITS = 12
@@ -122,6 +124,7 @@ async def search_messages(access: Access, asked: SearchMessages) -> str:
         wanted,
         page_id=asked.page_id,
         limit=asked.limit,
+        most=RANKED,
         keep=lambda page: _answer_hits(access, page, "", note(page)).count_fitting(asked.max_chars),
     )
     if not page.items:
@@ -141,7 +144,10 @@ def _note_limits(page: HitPage) -> list[str]:
         behind = page.conversations - page.indexed
         notes.append(f"The text of {_counted(behind, 'conversation')} is not indexed yet; ask again later.")
     if page.truncated:
-        notes.append(f"More than {RANKED:,} messages matched; only the newest {RANKED:,} were ranked.")
+        notes.append(
+            f"More than {RANKED:,} messages matched; only the newest {RANKED:,} were ranked. "
+            "Rarer words find older messages."
+        )
     return notes
 
 

@@ -20,8 +20,8 @@ from tests.bench.server import CHECKOUT, Store
 START_MAX_MS, SEARCH_MAX_MS = 1000, 100
 _HELLO = {"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": {"name": "bench", "version": "1"}}
 _STOP_S = 20
-_QUERIES = ("the", "retry backoff", '"the"', "a OR to")
-"""A frequent word, words of one subject, a phrase, and alternatives."""
+_QUERIES = ("the", "ret", "retry backoff", '"the"', "a OR to")
+"""A frequent word that may be incomplete, a frequent prefix, words of one subject, a phrase, and alternatives."""
 
 
 class Agent:

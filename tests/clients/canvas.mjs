@@ -79,12 +79,9 @@ async function lookForToasts() {
   for (const text of await page.locator('[role="status"], [role="alert"], .go2072408551, [class*="toast"]').allTextContents()) if (text.trim()) toasts.add(`${page.url().replace(origin, "")}: ${text.trim()}`);
 }
 const steps = {};
-async function look(name, ms = 1500) {
-  for (let waited = 0; waited < ms; waited += 500) {
-    await page.waitForTimeout(500);
-    await lookForToasts();
-  }
-  await shot(name);
+async function look(ms) {
+  await page.waitForTimeout(ms);
+  await lookForToasts();
 }
 const api = (method, where, body) =>
   fetch(asked.url + where, { method, body: body && JSON.stringify(body), headers: { "x-session-api-key": asked.key, "content-type": "application/json" } });
@@ -101,8 +98,9 @@ async function step(name, work) {
     steps[name] = (await work()) ?? true;
   } catch (error) {
     steps[name] = `failed: ${String(error).slice(0, 400)}`;
+    await shot(name);
   }
-  await look(name, 1000);
+  await look(500);
 }
 
 async function use([one, another]) {
@@ -162,8 +160,7 @@ async function use([one, another]) {
   for (const [name, item] of [["shows skills", "show-skills-button"], ["shows hooks", "show-hooks-button"], ["shows tools", "show-agent-tools-button"], ["shows costs", "display-cost-button"]]) {
     await step(name, async () => {
       await menu(item);
-      await page.waitForTimeout(1000);
-      await shot(`${name} open`);
+      await look(500);
     });
     await page.goto(`${origin}/conversations/${one}`);
     await shows("sent from the page").catch(() => {});
@@ -181,7 +178,8 @@ try {
   if (asked.ids) await use(asked.ids);
   for (const [name, where] of asked.pages) {
     await page.goto(origin + where);
-    await look(name, 2500);
+    await page.waitForLoadState("networkidle", { timeout: 2500 }).catch(() => {});
+    await look(500);
   }
 } catch (error) {
   errors.push(`script: ${error.stack}`);

@@ -1,4 +1,7 @@
-"""The real agent-canvas in a headless Chromium, on a served copy of the sample. Screenshots are in .clients/shots."""
+"""The real agent-canvas in a headless Chromium, on a served copy of the sample.
+
+A step that fails leaves a screenshot in .clients/shots.
+"""
 
 from __future__ import annotations
 

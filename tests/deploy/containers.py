@@ -82,7 +82,9 @@ class Container:
         root = shlex.quote(str(self.directory / "root"))
         lines = [
             f"cd {shlex.quote(str(self.directory))}",
-            "mount -t overlay overlay -o lowerdir=/,upperdir=changed,workdir=work root",
+            # Two mounts at once would make the same files in a common work directory, and fail
+            "work=$(mktemp -d work/XXXXXX)",
+            'mount -t overlay overlay -o "lowerdir=/,upperdir=changed,workdir=$work" root',
             f"mount --bind /proc {root}/proc",
             f"mount --rbind /dev {root}/dev",
             f"mount -t tmpfs -o {'ro' if read_only else 'mode=1777'} tmpfs {root}/tmp",  # noqa: S108

@@ -23,7 +23,6 @@ from app.errors import InvalidSettings
 from tests.cli.test_serve import COMMAND
 from tests.cli.test_serve_workers import until
 
-REQUESTS = 10_000
 CLIENTS = 8
 RESTARTS = 3
 
@@ -50,13 +49,13 @@ def start(root: Path, listener: socket.socket, workers: str) -> subprocess.Popen
 
 @pytest.mark.long
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("workers", ["1", "2"])
-def test_a_restart_under_load_refuses_none_of_10_000_requests(root: Path, workers: str) -> None:
+@pytest.mark.parametrize(("workers", "requests"), [("1", 10_000), ("2", 3000)])
+def test_a_restart_under_load_refuses_no_request(root: Path, workers: str, requests: int) -> None:
     failed: list[BaseException | int] = []
     done = [0] * CLIENTS
 
     def ask(client: int, port: int) -> None:
-        for _ in range(REQUESTS // CLIENTS):
+        for _ in range(requests // CLIENTS):
             connection = http.client.HTTPConnection("127.0.0.1", port, timeout=120)
             try:
                 connection.request("GET", "/health", headers={"Connection": "close"})
@@ -76,7 +75,7 @@ def test_a_restart_under_load_refuses_none_of_10_000_requests(root: Path, worker
         for thread in threads:
             thread.start()
         for restart in range(1, RESTARTS + 1):
-            while sum(done) < REQUESTS * restart // (RESTARTS + 1) and any(thread.is_alive() for thread in threads):
+            while sum(done) < requests * restart // (RESTARTS + 1) and any(thread.is_alive() for thread in threads):
                 time.sleep(0.01)
             server.send_signal(signal.SIGTERM)
             server.wait(60)
@@ -85,7 +84,7 @@ def test_a_restart_under_load_refuses_none_of_10_000_requests(root: Path, worker
             thread.join(300)
         server.terminate()
         server.wait(60)
-    assert (sum(done), failed) == (REQUESTS, [])
+    assert (sum(done), failed) == (requests, [])
 
 
 @pytest.mark.long

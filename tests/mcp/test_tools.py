@@ -10,6 +10,7 @@ from unittest.mock import Mock
 import pytest
 
 from app.index import search
+from app.mcp import tools
 from app.mcp.arguments import CHARS_MAX
 from app.mcp.tools import TOOLS
 from tests.builders import make_conversation, make_event, make_id, make_message_event
@@ -124,6 +125,21 @@ async def test_a_search_that_is_cut_ranks_the_matches_once(
     assert int(found.partition(" ")[0]) < 20
     assert "page_id" in found
     assert rank.call_count == 1
+
+
+async def test_a_search_with_too_many_matches_ranks_few_and_says_so(
+    root: Path, ask: AskingOpener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tools, "RANKED", 3)
+    make_conversation(root, 1, events=[make_message_event(n, f"needle {n}") for n in range(5)])
+    async with ask(root) as asking:
+        found = await asking("search_messages", query="needle", limit=2)
+        rest = await asking(
+            "search_messages", query="needle", limit=2, page_id=found.partition('page_id "')[2].partition('"')[0]
+        )
+    told = "More than 3 messages matched; only the newest 3 were ranked. Rarer words find older messages."
+    assert (told in found, told in rest) == (True, True)
+    assert (found.startswith("2 hits"), rest.startswith("1 hit,")) == (True, True)
 
 
 async def test_hits_of_one_conversation_that_are_cut_go_on_where_they_ended(root: Path, ask: AskingOpener) -> None:

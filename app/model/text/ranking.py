@@ -16,7 +16,7 @@ from unicodedata import normalize
 from .tokenizer import Term, as_written
 
 RANKED = 5000
-"""The maximum number of matches that are ranked: the newest ones."""
+"""The maximum number of matches that are ranked, the newest ones, unless a search asks for fewer."""
 
 SCORED = 2000
 """The number of characters of a text that are read."""

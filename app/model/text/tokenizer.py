@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from unicodedata import category, combining, normalize
 
@@ -198,6 +198,14 @@ class Question:
         wanted = [" | ".join(term.tsquery_in(weights) for term in group) for group in self.groups]
         excluded = [f"!{term.tsquery_in(weights)}" for term in self.excluded]
         return " & ".join([*(f"({group})" for group in wanted), *excluded])
+
+    @cached_property
+    def completed(self) -> Question | None:
+        """The same question with its last word complete, or None if no word is a prefix."""
+        if not any(term.begun for term in self.terms):
+            return None
+        groups = tuple(tuple(replace(term, begun=False) for term in group) for group in self.groups)
+        return Question(groups, self.excluded)
 
     @property
     def terms(self) -> tuple[Term, ...]:

@@ -110,11 +110,13 @@ class IndexReader:
         page_id: str | None = None,
         limit: int = PAGE_MAX,
         keep: Keep | None = None,
+        most: int | None = None,
     ) -> HitPage:
         """Return a page of matching messages and titles with snippets, best first.
 
         `text` is a user's query: words, "phrases", -excluded words, OR. The last word may be incomplete. `asked`
-        selects the conversations. With `keep`, the page ends after as many of the `limit` hits as it returns.
+        selects the conversations. With `keep`, the page ends after as many of the `limit` hits as it returns. `most` is
+        the maximum number of matches that are ranked, 5,000 if it is None.
 
         Raises:
             InvalidToken: `page_id` is damaged or belongs to another query.
@@ -122,7 +124,8 @@ class IndexReader:
         """
         read = self.index.read(within_s=self.settings.search_timeout_s, whole=True)
         async with read as connection, connection.snapshot():
-            page = await search.search_messages(connection, replace(asked, q=text), page_id, limit, keep=keep)
+            question = replace(asked, q=text)
+            page = await search.search_messages(connection, question, page_id, limit, keep=keep, most=most)
         return page._replace(searched=list_searched(asked.look_in, titles=True, outputs=self.context.reader.tools))
 
     async def walk_messages(self, text: str, asked: ConversationFilter = _ANY) -> AsyncGenerator[Hit, None]:

@@ -222,6 +222,25 @@ async def test_more_matches_than_are_ranked_are_told(root: Path, monkeypatch: py
     assert not few["truncated"]
 
 
+async def test_longer_forms_of_a_word_are_left_out_where_too_many_texts_have_the_word(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(search, "RANKED", 3)
+    times = [f"2026-0{n + 1}-01T00:00:00" for n in range(8)]
+    texts = ["lease", "leases", "lease", "leasing", "lease", "leased", "lease", "leased"]
+    make_conversation(
+        root, 1, events=[make_message_event(n, text, timestamp=times[n]) for n, text in enumerate(texts)], meta={}
+    )
+    async with serving(Settings(store=root)) as client:
+        page = await get(client, SEARCH, q="lease", limit=2)
+        more = await get(client, SEARCH, q="lease", limit=2, page_id=page["next_page_id"])
+        few = await get(client, SEARCH, q="leas", limit=2)
+        listed = await relevant(client, q="lease")
+    assert (sorted(hit["seq"] for hit in page["items"] + more["items"]), page["truncated"]) == ([2, 4, 6], True)
+    assert more["next_page_id"] is None
+    assert (sorted(hit["seq"] for hit in few["items"]), few["truncated"], listed["truncated"]) == ([6, 7], True, True)
+
+
 async def test_pages_of_the_newest_matches_are_whole_while_more_is_said(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
