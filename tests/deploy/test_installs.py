@@ -113,7 +113,7 @@ def test_an_installed_release_does_what_the_readme_says(installed: Path, tmp_pat
     with served(store, "--workers", "2", program=(str(installed / "convstore"), "serve")) as server:
         key = (store / ".convstore/api-key").read_text().strip()
         wait_until_in_step(server.url, key)
-        page, style = httpx.get(f"{server.url}/"), httpx.get(f"{server.url}/static/app.css")
+        page, style = (httpx.get(f"{server.url}{path}", timeout=60) for path in ("/", "/static/app.css"))
         for command, printed in commands():
             if command.startswith("rm "):
                 break
