@@ -49,17 +49,16 @@ def rename_exclusively(
     """
     try:
         os.link(source, target, src_dir_fd=dir_fd, dst_dir_fd=dir_fd, follow_symlinks=False)
+    except FileExistsError:
+        # An NFS client that lost the answer asks again, and is told that the name is taken: by this file.
+        if not _is_same(source, target, dir_fd):
+            raise
+        return _remove_first_name(source, target, dir_fd)
     except OSError as error:
         if error.errno not in _NO_LINKS:
             raise
     else:
-        try:
-            os.unlink(source, dir_fd=dir_fd)
-        except OSError:
-            with suppress(OSError):
-                os.unlink(target, dir_fd=dir_fd)
-            raise
-        return Way.LINK
+        return _remove_first_name(source, target, dir_fd)
     before_rename()
     try:
         _rename_noreplace(source, target, dir_fd)
@@ -72,6 +71,21 @@ def rename_exclusively(
         raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(target))
     os.rename(source, target, src_dir_fd=dir_fd, dst_dir_fd=dir_fd)
     return Way.RENAME
+
+
+def _remove_first_name(source: str | Path, target: str | Path, dir_fd: int | None) -> Way:
+    try:
+        os.unlink(source, dir_fd=dir_fd)
+    except OSError:
+        with suppress(OSError):
+            os.unlink(target, dir_fd=dir_fd)
+        raise
+    return Way.LINK
+
+
+def _is_same(source: str | Path, target: str | Path, dir_fd: int | None) -> bool:
+    one, other = (os.stat(name, dir_fd=dir_fd, follow_symlinks=False) for name in (source, target))
+    return os.path.samestat(one, other)
 
 
 def _rename_noreplace(source: str | Path, target: str | Path, dir_fd: int | None) -> None:

@@ -89,8 +89,8 @@ def lock_file(
     while True:
         descriptor = os.open(path, _OPEN, 0o600, dir_fd=dir_fd)
         try:
-            # A file without links was deleted between open and flock; other processes now lock a new file of this name.
-            if try_lock(descriptor, kind) and os.fstat(descriptor).st_nlink:
+            # A file without its name was deleted between open and flock; others now lock a new file of this name.
+            if try_lock(descriptor, kind) and is_named(descriptor, path, dir_fd=dir_fd):
                 return descriptor
         except BaseException:
             os.close(descriptor)
@@ -100,6 +100,17 @@ def lock_file(
         if waited_s >= timeout_s:
             return None
         time.sleep(pause_s(waited_s))
+
+
+def is_named(descriptor: int, path: str | Path, *, dir_fd: int | None = None) -> bool:
+    """Whether an open file or directory still has this name.
+
+    The number of its links does not tell, because NFS keeps a deleted file that is open under another name.
+    """
+    try:
+        return os.path.samestat(os.stat(path, dir_fd=dir_fd, follow_symlinks=False), os.fstat(descriptor))
+    except OSError:
+        return False
 
 
 def hold_lock(name: str, timeout_s: float, *, dir_fd: int) -> AbstractContextManager[None]:

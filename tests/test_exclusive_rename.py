@@ -50,6 +50,21 @@ def test_a_free_name_is_taken_and_a_taken_one_is_not(tmp_path: Path, monkeypatch
     assert names_in(tmp_path) == ["it", "other"]
 
 
+def test_a_name_that_is_taken_by_the_same_file_is_a_success_without_an_answer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    link = os.link
+
+    def link_twice(*names: Any, **how: Any) -> None:
+        link(*names, **how)
+        link(*names, **how)
+
+    monkeypatch.setattr(os, "link", link_twice)  # as an NFS client does that did not get the first answer
+    (tmp_path / "one").write_text("1")
+    assert rename_exclusively(tmp_path / "one", tmp_path / "it") is Way.LINK
+    assert names_in(tmp_path) == ["it"]
+
+
 @pytest.mark.parametrize("number", [errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK])
 def test_every_refusal_of_a_hard_link_leads_to_a_rename(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int

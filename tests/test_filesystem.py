@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from app.filesystem import find_file_system, find_type, require_temporary_directory
+from app.filesystem import find_file_system, find_mount, is_network_device, require_temporary_directory
 
 MOUNTS = """\
 22 1 8:1 / / rw,relatime shared:1 - ext4 /dev/sda1 rw
@@ -33,11 +33,30 @@ no mount
     ],
 )
 def test_the_innermost_mount_counts(path: str, kind: str) -> None:
-    assert find_type(MOUNTS, Path(path)) == kind
+    assert find_mount(MOUNTS, Path(path)).type == kind
 
 
 def test_without_any_mounts_it_is_unknown() -> None:
-    assert find_type("", Path("/srv")) == "unknown"
+    assert find_mount("", Path("/srv")).type == "unknown"
+
+
+def test_a_mount_has_its_options() -> None:
+    assert find_mount(MOUNTS, Path("/home/dev")).options == {"rw": "", "vers": "4.2"}
+
+
+def test_the_device_of_a_file_tells_whether_it_is_on_a_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    mounts = tmp_path / "mountinfo"
+    mounts.write_text(MOUNTS)
+    monkeypatch.setattr("app.filesystem._MOUNTS", mounts)
+    is_network_device.cache_clear()
+    assert [is_network_device(os.makedev(0, number)) for number in (40, 41, 42, 43, 99)] == [
+        True,
+        True,
+        False,
+        True,
+        False,
+    ]
+    is_network_device.cache_clear()
 
 
 def test_of_a_path_that_is_not_there_yet_the_directory_above_counts(tmp_path: Path) -> None:

@@ -88,6 +88,22 @@ def test_a_lock_file_that_was_deleted_and_made_again_is_locked_anew(tmp_path: Pa
         os.close(descriptor)
 
 
+def test_a_lock_file_that_got_another_name_is_locked_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, tried = tmp_path / "a.lock", []
+
+    def lock(descriptor: int, _: int) -> bool:
+        tried.append(descriptor)
+        if len(tried) == 1:
+            path.rename(tmp_path / ".nfs1")  # as NFS does with a file that is open and deleted
+        return True
+
+    monkeypatch.setattr("app.locks.try_lock", lock)
+    fresh = lock_file(path, timeout_s=30)
+    assert fresh is not None
+    assert os.fstat(fresh).st_ino == path.stat().st_ino
+    os.close(fresh)
+
+
 def test_a_directory_that_is_gone_is_not_made_again(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         try_lock_file(tmp_path / "gone" / "a.lock")

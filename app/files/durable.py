@@ -24,6 +24,7 @@ from typing import BinaryIO
 
 from ..errors import DiskFull, OutputRefused, WriteFailed
 from ..exclusive_rename import rename_exclusively
+from ..filesystem import is_network_device
 from ..locks import NoLocks, no_locks
 from . import layout, liveness
 
@@ -31,6 +32,9 @@ FILE_MODE = 0o600
 """The mode of new files; agent-server uses the same."""
 
 _SECTOR = 512
+_STEP_NS = 1000
+_AHEAD_NS = 60_000_000_000
+"""How far the clock of another host may be ahead."""
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
 
@@ -45,10 +49,11 @@ def replace(dir_fd: int, name: str, data: bytes, *, sync_name: bool = True) -> o
         DiskFull, WriteFailed: writing failed; the old file is unchanged.
     """
     with explain_errors(name):
-        mode = FILE_MODE
+        mode, after_ns = FILE_MODE, 0
         with suppress(FileNotFoundError):
-            mode = os.stat(name, dir_fd=dir_fd, follow_symlinks=False).st_mode & 0o777
-        temporary, _ = write_temporary(dir_fd, name, data, mode)
+            old = os.stat(name, dir_fd=dir_fd, follow_symlinks=False)
+            mode, after_ns = old.st_mode & 0o777, old.st_mtime_ns
+        temporary, _ = write_temporary(dir_fd, name, data, mode, after_ns=after_ns)
         try:
             liveness.require_alive()
             os.replace(temporary, name, src_dir_fd=dir_fd, dst_dir_fd=dir_fd)
@@ -71,8 +76,8 @@ def overwrite(
     """Overwrite bytes of a file in place, and return the file's status. Return None if this is not safe.
 
     It is safe if a power cut cannot tear the bytes, if `is_known` accepts the file's status, so that nobody else
-    changed it, and if the file has no other hard link, as in a backup. Until `sync_file`, a power cut may bring back
-    the old bytes.
+    changed it, if the file has no other hard link, as in a backup, and if it is not on a network file system, where
+    another machine could read a part of the bytes. Until `sync_file`, a power cut may bring back the old bytes.
 
     Raises:
         OSError: writing failed; the disk has either the old bytes or the new ones.
@@ -85,12 +90,12 @@ def overwrite(
         return None
     try:
         status = os.fstat(descriptor)
-        if status.st_nlink != 1 or not is_known(status):
+        if status.st_nlink != 1 or not is_known(status) or is_network_device(status.st_dev):
             return None
         liveness.require_alive()
         if os.pwrite(descriptor, data, at) != len(data):
             raise OSError(errno.EIO, os.strerror(errno.EIO))
-        _set_time(descriptor)
+        _set_time(descriptor, status.st_mtime_ns)
         return os.fstat(descriptor)
     finally:
         os.close(descriptor)
@@ -109,9 +114,12 @@ def sync_file(dir_fd: int, name: str) -> None:
         os.close(descriptor)
 
 
-def write_temporary(dir_fd: int, name: str, data: bytes, mode: int = FILE_MODE) -> tuple[str, os.stat_result]:
+def write_temporary(
+    dir_fd: int, name: str, data: bytes, mode: int = FILE_MODE, *, after_ns: int = 0
+) -> tuple[str, os.stat_result]:
     """Write and fsync a temporary file for `name`, and return its name and status. After an error, no file is left.
 
+    Its time is later than `after_ns`, even if this machine's clock is behind that of the machine that wrote before.
     agent-server ignores the name, `.<name>.<random>.tmp`.
 
     Raises:
@@ -123,7 +131,7 @@ def write_temporary(dir_fd: int, name: str, data: bytes, mode: int = FILE_MODE) 
         with suppress(PermissionError):  # FAT and exFAT have no modes
             os.fchmod(descriptor, mode)  # restore the permissions that the umask removed
         write_all(descriptor, data)
-        _set_time(descriptor)
+        _set_time(descriptor, after_ns)
         os.fsync(descriptor)
         return temporary, os.fstat(descriptor)
     except BaseException:
@@ -133,9 +141,14 @@ def write_temporary(dir_fd: int, name: str, data: bytes, mode: int = FILE_MODE) 
         os.close(descriptor)
 
 
-def _set_time(descriptor: int) -> None:
-    """Set the exact time. The kernel's times are 4 ms coarse, and finding HEAD depends on the order of times."""
+def _set_time(descriptor: int, after_ns: int) -> None:
+    """Set the exact time, which is later than `after_ns`, unless this is the time of a clock that is wrong.
+
+    The kernel's times are 4 ms coarse, and finding HEAD depends on the order of times.
+    """
     now_ns = time.time_ns()
+    if after_ns < now_ns + _AHEAD_NS:
+        now_ns = max(now_ns, after_ns + _STEP_NS)
     os.utime(descriptor, ns=(now_ns, now_ns))
 
 

@@ -28,7 +28,7 @@ from typing import Any, NamedTuple
 import orjson
 
 from ..errors import ConversationNotFound, ConversationOwned, OwnershipLost, UnreadableFile, WriteFailed
-from ..locks import SHARED, hold_lock, try_lock
+from ..locks import SHARED, hold_lock, is_named, try_lock
 from ..model.event import parse_json_object
 from . import durable, layout, liveness
 from .layout import LAST_LEASE, LEASE, LEASE_LOCK
@@ -276,7 +276,7 @@ def hold_lease(root: Path, directory: str, fd: int, lease: Lease) -> Iterator[Le
                 f"but by {now_lease.owner if now_lease and not now_lease.released else 'nobody'}; "
                 "nothing was written. Open it again"
             )
-        if not _still_there(f"{root}/{directory}", fd):
+        if not is_named(fd, f"{root}/{directory}"):
             raise OwnershipLost(f"conversation {directory} was moved away or deleted; nothing was written")
         yield now_lease
 
@@ -325,14 +325,6 @@ def open_to_write(root: Path, directory: str) -> Iterator[int]:
                 yield fd
         except (FileNotFoundError, NotADirectoryError) as error:
             raise ConversationNotFound(f"there is no conversation {directory} ({error.strerror})") from error
-
-
-def _still_there(path: str, fd: int) -> bool:
-    try:
-        there, here = os.lstat(path), os.fstat(fd)
-    except OSError:
-        return False
-    return (there.st_dev, there.st_ino) == (here.st_dev, here.st_ino)
 
 
 def write_lease(fd: int, lease: Lease, *, sync_name: bool = False) -> None:

@@ -235,7 +235,9 @@ class OpenConversation:
         head = change.head
         if prepared:
             self._read_log(fd)
-            appended = event_log.append(events_fd, self.names, [(one.event_id, one.raw) for one in prepared])
+            files = [(one.event_id, one.raw) for one in prepared]
+            state = self._fingerprints.state
+            appended = event_log.append(events_fd, self.names, files, after_ns=state.mtime_ns if state else 0)
             for (name, status), one in zip(appended, prepared, strict=True):
                 rows.append(EventRow(name, one.facts))
                 preview = preview_text(one.written) if self.files.log.needs_preview else ""

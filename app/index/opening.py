@@ -38,7 +38,9 @@ def make_index(settings: Settings, *, readers: int | None = None, note: Note = i
 class Schema(NamedTuple):
     """The schema of an index in PostgreSQL. `revision` is None if there is none; `history` is newest first.
 
-    `faults` are the differences from this program's schema.
+    `faults` are the differences from this program's schema. `hosts` are those that live. `clock_ahead_s` is how far the
+    server's clock is ahead of this machine's. `shares_sessions` is true behind a pooler with which convstore cannot
+    work.
     """
 
     place: str
@@ -48,6 +50,9 @@ class Schema(NamedTuple):
     history: list[tuple[str, str]]
     faults: list[str]
     has_trigrams: bool
+    hosts: list[str]
+    clock_ahead_s: float
+    shares_sessions: bool
 
 
 def examine_schema(settings: Settings) -> Schema:
@@ -58,8 +63,13 @@ def examine_schema(settings: Settings) -> Schema:
         IndexUnusable: the server does not answer.
     """
     server = _server(settings)
-    from .postgres import migrations  # noqa: PLC0415
+    from .postgres import migrations, own_host  # noqa: PLC0415
+    from .postgres.db_errors import ERRORS, explain  # noqa: PLC0415
 
+    try:
+        shares_sessions, clock_ahead_s = server.shares_sessions(), own_host.measure_clock(server)
+    except ERRORS as error:
+        raise explain(error, server.name) from error
     revision = migrations.read_revision(server)
     is_current = revision == migrations.HEAD
     return Schema(
@@ -70,6 +80,9 @@ def examine_schema(settings: Settings) -> Schema:
         history=migrations.history(),
         faults=migrations.drift(server),
         has_trigrams=is_current and migrations.has_trigrams(server),
+        hosts=own_host.list_living(server) if is_current else [],
+        clock_ahead_s=clock_ahead_s,
+        shares_sessions=shares_sessions,
     )
 
 

@@ -15,8 +15,9 @@ from pathlib import Path
 
 import pytest
 
-from app import filesystem
+from app import Settings, filesystem
 from app.model.ids import ConversationId, dashed
+from app.store.admin.disk_checks import look_around
 from tests.builders import held_by_another_process, make_conversation, make_event, make_foreign, make_id
 from tests.cli.conftest import COMMAND, Command, Ran
 
@@ -270,6 +271,37 @@ def test_a_network_file_system_is_told_and_refused(
     assert "nfs4, a network file system" in refused.err
     elsewhere = convstore("list", "--store", store, "--index", f"sqlite:///{tmp_path / 'local' / 'index.db'}")
     assert elsewhere.code == 0
+
+
+@pytest.mark.parametrize(
+    ("mount", "level"),
+    [
+        ("nfs4 host:/export rw,vers=4.2,hard,acregmax=1,local_lock=none", "ok"),
+        ("nfs4 host:/export rw,vers=4.2,hard,local_lock=none", "note"),
+        ("nfs4 host:/export rw,vers=4.2,soft,local_lock=none", "problem"),
+        ("nfs4 host:/export rw,vers=4.0,hard", "problem"),
+        ("nfs host:/export rw,vers=3,hard,nolock", "problem"),
+        ("nfs host:/export rw,hard,local_lock=all", "problem"),
+        ("fuse.sshfs host:/ rw", "note"),
+        ("ext4 /dev/vda rw", None),
+    ],
+)
+def test_the_mount_of_a_network_file_system_is_judged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mount: str, level: str | None
+) -> None:
+    mounts = tmp_path / "mountinfo"
+    mounts.write_text(f"1 1 0:9 / / rw - {mount}\n")
+    monkeypatch.setattr(filesystem, "_MOUNTS", mounts)
+    found = look_around(Settings(store=tmp_path, index_url="postgresql://"), "0")
+    assert [one.level for one in found if one.check == "mount"] == ([level] if level else [])
+
+
+def test_a_disk_whose_clock_differs_is_told(store: Path, convstore: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert found(convstore("doctor", "--store", store, "--json"), "disk clock")[0][0] == "ok"
+    ahead = time.time
+    monkeypatch.setattr("app.store.admin.disk_checks.time.time", lambda: ahead() - 5)
+    [(level, told, _)] = found(convstore("doctor", "--store", store, "--json"), "disk clock")
+    assert (level, "5.0 s ahead" in told) == ("problem", True)
 
 
 def test_what_is_no_conversation_is_named(store: Path, convstore: Command) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -112,6 +113,29 @@ def test_bytes_are_not_written_over_where_they_could_be_torn_or_are_others(
         (tmp_path / "backup").hardlink_to(tmp_path / "a")
     assert durable.overwrite(fd, "a", at, b"x" * 12, lambda _: known) is None
     assert (tmp_path / "a").read_bytes() == b"." * 1000
+
+
+def test_bytes_of_a_file_on_a_network_are_not_written_over(
+    fd: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a").write_bytes(bytes(512))
+    monkeypatch.setattr("app.files.durable.is_network_device", lambda _: True)
+    assert durable.overwrite(fd, "a", 0, b"x", lambda _: True) is None
+    assert (tmp_path / "a").read_bytes() == bytes(512)
+
+
+@pytest.mark.parametrize(("ahead_s", "follows"), [(5, True), (3600, False)])
+def test_a_file_is_newer_than_the_one_that_a_host_with_another_clock_wrote(
+    fd: int, tmp_path: Path, ahead_s: int, follows: bool
+) -> None:
+    (tmp_path / "a").write_bytes(b"before")
+    old_ns = time.time_ns() + ahead_s * 1_000_000_000
+    os.utime(tmp_path / "a", ns=(old_ns, old_ns))
+    assert (durable.replace(fd, "a", b"after").st_mtime_ns > old_ns) == follows
+    os.utime(tmp_path / "a", ns=(old_ns, old_ns))
+    status = durable.overwrite(fd, "a", 0, b"x", lambda _: True)
+    assert status is not None
+    assert (status.st_mtime_ns > old_ns) == follows
 
 
 def test_what_is_no_regular_file_is_never_replaced(tmp_path: Path) -> None:

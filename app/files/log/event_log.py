@@ -319,12 +319,12 @@ def open_events(conversation_fd: int) -> Iterator[int]:
 
 
 def append(
-    events_fd: int, known: LogNames, files: Sequence[tuple[str, bytes]]
+    events_fd: int, known: LogNames, files: Sequence[tuple[str, bytes]], *, after_ns: int = 0
 ) -> list[tuple[EventName, os.stat_result]]:
     """Append (event id, bytes) pairs to a log, durably, and return their names and statuses.
 
-    The caller holds both locks, and no id is in the log yet. A crash leaves none, some or all of the files, without
-    gaps.
+    The times of the files are later than `after_ns`. The caller holds both locks, and no id is in the log yet. A crash
+    leaves none, some or all of the files, without gaps.
 
     Raises:
         DiskFull, WriteFailed: nothing was appended.
@@ -341,7 +341,9 @@ def append(
         try:
             for seq, (event_id, data) in enumerate(files, start=known.next_seq):
                 name = EventName(seq, event_id)
-                written.append((name, *durable.write_temporary(events_fd, event_file_name(name), data)))
+                written.append(
+                    (name, *durable.write_temporary(events_fd, event_file_name(name), data, after_ns=after_ns))
+                )
             spare = _put_marker_aside(events_fd, known.next_seq)  # before the log grows, see the module's docstring
             for name, temporary, _ in written:
                 final = event_file_name(name)

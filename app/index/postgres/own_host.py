@@ -52,7 +52,34 @@ _BURY = """
     WHERE instance = %(instance)s AND NOT dead AND beat_at < clock_timestamp() - %(dead_s)s * interval '1 second'
 """
 
+_LIVING = """
+    SELECT instance FROM host WHERE NOT dead AND beat_at > clock_timestamp() - %(dead_s)s * interval '1 second'
+    ORDER BY instance
+"""
+
 _Connection = psycopg.Connection[tuple[Any, ...]]
+
+
+def list_living(server: Server) -> list[str]:
+    """Return the names of the hosts that have beaten lately.
+
+    Raises:
+        psycopg.Error: the server does not answer.
+    """
+    with server.connect() as connection:
+        return [str(name) for (name,) in connection.execute(_LIVING, {"dead_s": TIMES.dead_s})]
+
+
+def measure_clock(server: Server) -> float:
+    """Return by how many seconds the server's clock is ahead of this machine's.
+
+    Raises:
+        psycopg.Error: the server does not answer.
+    """
+    with server.connect() as connection:
+        sent_at = time.time()
+        row = connection.execute("SELECT CAST(extract(epoch FROM clock_timestamp()) AS DOUBLE PRECISION)").fetchone()
+        return 0.0 if row is None else float(row[0]) - (sent_at + time.time()) / 2
 
 
 class PostgresHosts:

@@ -7,7 +7,7 @@ import platform
 import stat
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from tempfile import TemporaryFile
 
@@ -29,6 +29,11 @@ _WRITTEN_BYTES = 1 << 16
 _MB = 1_000_000
 _STAGING = (".new-", ".import-")
 _OLD_S = 3600
+_NFS = frozenset({"nfs", "nfs4"})
+_NFS_MIN = (4, 1)
+_CACHED_S = frozenset({"0", "1"})
+_CLOCK_S = 1.0
+"""Files whose times are within two seconds of now are read again. So a clock that differs by less does no harm."""
 
 
 def look_around(settings: Settings, version: str) -> Iterator[Finding]:
@@ -63,6 +68,8 @@ def _check_disks(root: Path, index: Path | None) -> Iterator[Finding]:
     store_disk = find_file_system(root)
     if index is None:
         yield _check_space("store disk", store_disk, needed=0)
+        if store_disk.network:
+            yield _check_mount(store_disk)
         return
     index_disk = find_file_system(index.parent)
     if index_disk.network:
@@ -78,8 +85,40 @@ def _check_disks(root: Path, index: Path | None) -> Iterator[Finding]:
         yield note(
             "store disk",
             f"{store_disk.type}: a network file system",
-            "reading is safe. Write from one machine only, because locks and times differ between machines",
+            "reading is safe. Write from one machine only, or put the index into PostgreSQL: docs/several-hosts.md",
         )
+        yield _check_mount(store_disk)
+
+
+def _check_mount(disk: FileSystem) -> Finding:
+    """Check how a network file system is mounted."""
+    options = disk.options
+    shown = ", ".join(f"{name}={value}" if value else name for name, value in options.items())
+    if disk.type not in _NFS:
+        return note("mount", f"{disk.type} ({shown})", "convstore is made for NFS 4.1; others were not tried")
+    if "soft" in options or "softerr" in options:
+        return problem(
+            "mount",
+            f"{disk.type} is mounted soft: a write that the server did not confirm in time is lost without an error",
+            "mount it with `hard`, and write nothing before",
+        )
+    if "nolock" in options or options.get("local_lock", "none") != "none":
+        return problem("mount", f"{disk.type} has locks that other machines do not see", "mount it without `nolock`")
+    if _version_of(options) < _NFS_MIN:
+        return problem(
+            "mount", f"{disk.type} has version {options.get('vers', '?')}", "mount it with `vers=4.1` or newer"
+        )
+    if options.get("acregmax") not in _CACHED_S and "noac" not in options:
+        advice = "mount it with `actimeo=1`, so that edits of other machines are seen within a second"
+        return note("mount", f"{disk.type} ({shown})", advice)
+    return ok("mount", f"{disk.type} ({shown})")
+
+
+def _version_of(options: Mapping[str, str]) -> tuple[int, ...]:
+    try:
+        return tuple(map(int, options.get("vers", "").split(".")))
+    except ValueError:
+        return ()
 
 
 def _check_writing(root: Path) -> Iterator[Finding]:
@@ -110,9 +149,22 @@ def _check_room(own: Path) -> Iterator[Finding]:
             file.write(bytes(_WRITTEN_BYTES))
             file.flush()
             os.fsync(file.fileno())
+            yield _check_clock(os.fstat(file.fileno()).st_mtime)
     except OSError as error:
         if durable.is_full(error):
             yield problem("room", f"nothing can be written to {own.parent}", durable.describe_full(error))
+
+
+def _check_clock(written_s: float) -> Finding:
+    """Compare this machine's clock with that of the store's disk, from which a file just got its time."""
+    ahead_s = written_s - time.time()
+    if abs(ahead_s) < _CLOCK_S:
+        return ok("disk clock", "the times of the store's files are those of this machine's clock")
+    return problem(
+        "disk clock",
+        f"the clock of the store's disk is {abs(ahead_s):.1f} s {'ahead' if ahead_s > 0 else 'behind'}",
+        "set both clocks by NTP: changes of files may be seen late, and leases of agent-servers end at wrong times",
+    )
 
 
 def _check_space(check: str, disk: FileSystem, *, needed: int) -> Finding:

@@ -16,7 +16,7 @@ from ...files.metadata_reader import list_future_conversations
 from ...index import consistency, conversation_lookup
 from ...index import state as index_state
 from ...index.engine import Index
-from ...index.opening import examine_schema, make_index
+from ...index.opening import Schema, examine_schema, make_index
 from ...index.sqlite import integrity, migrations
 from ...index.sqlite.migrations import HEAD, read_revision
 from ...index.sqlite.replace_index import is_marked_damaged
@@ -32,6 +32,9 @@ from .disk_checks import look_around
 from .findings import ELSEWHERE, Finding, note, ok, problem
 
 _SHOWN = 10
+_NEEDED = frozenset({"index", "schema", "pooler"})
+"""The checks without which the index is not opened."""
+_CLOCK_S = 2.0
 _FORBIDDEN = os.strerror(errno.EACCES)
 """The start of a reason that `convstore repair` cannot remove."""
 _REBUILD = "`convstore index rebuild`; a running server, or any command, also rebuilds a damaged index by itself"
@@ -46,12 +49,11 @@ async def examine_store(settings: Settings, version: str, *, sample: int) -> Asy
     await asyncio.to_thread(require_directory, settings)
     for finding in await asyncio.to_thread(lambda: list(look_around(settings, version))):
         yield finding
-    if settings.index_server is not None:
-        yield await asyncio.to_thread(_check_trigrams, settings)
-    check = partial(_check_server, settings) if settings.index_server else partial(_check_schema, settings.index_path)
-    schema = await asyncio.to_thread(check)
-    yield schema
-    if not schema.advice:
+    check = partial(_check_server, settings) if settings.index_server else partial(_check_file, settings.index_path)
+    findings = await asyncio.to_thread(check)
+    for finding in findings:
+        yield finding
+    if not any(finding.advice for finding in findings if finding.check in _NEEDED):
         async for finding in _check_index(settings, sample):
             yield finding
 
@@ -78,27 +80,39 @@ def _check_schema(path: Path) -> Finding:
     return problem("schema", "; ".join(wrong[:3]), _REBUILD) if wrong else ok("schema", f"{revision}, sound")
 
 
-def _check_server(settings: Settings) -> Finding:
-    """Check the schema of an index in PostgreSQL. If it cannot be opened, the finding has a next step."""
+def _check_file(path: Path) -> list[Finding]:
+    return [_check_schema(path)]
+
+
+def _check_server(settings: Settings) -> list[Finding]:
+    """Check an index in PostgreSQL. If it cannot be opened, a finding of `_NEEDED` has a next step."""
     try:
         schema = examine_schema(settings)
     except IndexUnusable as error:
-        return problem("index", str(error), "check the server and CONVSTORE_INDEX_URL")
+        return [problem("index", str(error), "check the server and CONVSTORE_INDEX_URL")]
+    if schema.shares_sessions:
+        advice = "set the mode of the pooler to session, or name the server itself in CONVSTORE_INDEX_URL"
+        return [problem("pooler", "a pooler shares sessions between connections", advice)]
+    found = [_check_server_clock(schema.clock_ahead_s)]
     if schema.revision is None:
-        return note(
-            "index", f"there is no index {schema.place} yet", "`convstore serve` or `convstore index sync` creates it"
-        )
+        absent = f"there is no index {schema.place} yet"
+        return [*found, note("index", absent, "`convstore serve` or `convstore index sync` creates it")]
     if schema.faults:
-        return problem("schema", "; ".join(schema.faults[:3]), "`convstore db upgrade`")
-    return ok("schema", f"{schema.revision}, sound, in {schema.place}, PostgreSQL {schema.version}")
+        return [*found, problem("schema", "; ".join(schema.faults[:3]), "`convstore db upgrade`")]
+    living = f"{len(schema.hosts)} live and write: {', '.join(schema.hosts)}" if schema.hosts else "none writes now"
+    sound = ok("schema", f"{schema.revision}, sound, in {schema.place}, PostgreSQL {schema.version}")
+    return [*found, ok("hosts", living), _check_trigrams(schema), sound]
 
 
-def _check_trigrams(settings: Settings) -> Finding:
-    try:
-        schema = examine_schema(settings)
-    except IndexUnusable as error:
-        return note("titles", f"not known: {error}")
-    if schema.has_trigrams or schema.revision is None:
+def _check_server_clock(ahead_s: float) -> Finding:
+    shown = f"PostgreSQL's clock is {abs(ahead_s):.1f} s {'ahead of' if ahead_s > 0 else 'behind'} this machine's"
+    if abs(ahead_s) < _CLOCK_S:
+        return ok("server clock", shown)
+    return note("server clock", shown, "convstore does not depend on it; leases of agent-servers do: set clocks by NTP")
+
+
+def _check_trigrams(schema: Schema) -> Finding:
+    if schema.has_trigrams:
         return ok("titles", "parts of titles are found in an index of trigrams")
     return note(
         "titles",

@@ -25,7 +25,7 @@ from ...errors import DiskFull, ExportFailed, ExportNotFound, ExportsFull, Store
 from ...files import durable, layout
 from ...files.archive.export_formats import Encoder
 from ...files.layout import ConversationDir
-from ...locks import SHARED, lock_file, try_lock
+from ...locks import SHARED, is_named, lock_file, try_lock
 from ...model.archive_format import ExportFormat
 from ...model.ids import dashed
 from ..read.reader import StoreReader
@@ -190,7 +190,7 @@ class ExportFiles:
         report: ExportReport,
     ) -> None:
         chunks = export(self._store.reader, named, made.format, report, encoder=encoder)
-        append = _Appender(descriptor, self._require_room).append
+        append = _Appender(descriptor, self._data(made), self._require_room).append
         async with aclosing(chunks):
             async for chunk in chunks:
                 await asyncio.to_thread(append, chunk)  # not cancelled, because its thread would write on
@@ -202,7 +202,7 @@ class ExportFiles:
     def _finish(self, made: ExportFile, descriptor: int, report: ExportReport) -> None:
         with durable.explain_errors("the export"):
             os.fsync(descriptor)
-            if not os.fstat(descriptor).st_nlink:
+            if not is_named(descriptor, self._data(made)):
                 raise _RemovedError
             told = [
                 {"conversation": dashed(one), **left_out._asdict()} for one, left_out in report.left_out[:_LEFT_OUT_MAX]
@@ -269,8 +269,9 @@ class ExportFiles:
 class _Appender:
     """Appends to an archive, and checks the limits from time to time."""
 
-    def __init__(self, descriptor: int, check: Callable[[], None]) -> None:
+    def __init__(self, descriptor: int, path: Path, check: Callable[[], None]) -> None:
         self._descriptor = descriptor
+        self._path = path
         self._check = check
         self._unchecked = 0
 
@@ -280,7 +281,7 @@ class _Appender:
             self._unchecked += len(data)
             if self._unchecked >= _CHECK_BYTES:
                 self._unchecked = 0
-                if not os.fstat(self._descriptor).st_nlink:
+                if not is_named(self._descriptor, self._path):
                     raise _RemovedError
                 self._check()
 

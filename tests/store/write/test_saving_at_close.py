@@ -159,10 +159,10 @@ async def test_an_error_keeps_no_lease(
     path = make_old(root)
     real = durable.write_temporary
 
-    def fail(dir_fd: int, name: str, *more: Any) -> Any:
+    def fail(dir_fd: int, name: str, *more: Any, **how: Any) -> Any:
         if name == "meta.json":
             raise OSError(5, "Input/output error")
-        return real(dir_fd, name, *more)
+        return real(dir_fd, name, *more, **how)
 
     monkeypatch.setattr(durable, "write_temporary", fail)
     async with opened(open_store, root) as store:
