@@ -13,12 +13,12 @@ import os
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, asynccontextmanager, suppress
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
 
-from ...errors import ConversationNotFound, ConversationOwned, OwnershipLost, StoreError
+from ...errors import ConversationNotFound, OwnershipLost, StoreError
 from ...files import lease, liveness
 from ...files.lease import ClaimedLease, Lease
 from ...files.open_conversation import OpenConversation
@@ -32,17 +32,17 @@ from ..follow.crash_recovery import end_interrupted_run, was_left_open
 from ..follow.derivation import adopt_index_settings
 from ..other_hosts import OtherHosts
 from ..read.freshness import Freshness
-from ..read.lookup import find_directory
 from .conversation_writer import ConversationWriter, OpenedFiles
 from .group_commit import GroupCommit
+from .owner import Claiming, Owner, OwnerAmongHosts
 
 log = logging.getLogger(__name__)
 
 _TICK_S = 1.0
 _SETTLED_S = 2.1
 """A little more than the two seconds after which `fingerprint.signature` trusts unchanged files."""
-_HAND_OVER_S = 2.0
-"""The seconds that another host gets to finish its write and to release a conversation."""
+_LAST_WRITES_S = 2.0
+"""The seconds in which the running writes of a conversation that another host wants may finish."""
 _THREADS = 16
 """The maximum number of writes at once, and so of writes that share a commit: each waits in its own thread."""
 
@@ -90,8 +90,10 @@ class WriterPool:
         others: OtherHosts | None = None,
     ) -> None:
         """`others` are the other hosts that share the store; None if it belongs to one machine."""
-        self._others = others
-        self.instance = settings.instance or liveness.make_instance_id()
+        instance = settings.instance or liveness.make_instance_id()
+        self._owner = (
+            Owner(context, instance) if others is None else OwnerAmongHosts(context, instance, others, freshness)
+        )
         self._context = context
         self._settings = settings
         self._freshness = freshness
@@ -103,9 +105,13 @@ class WriterPool:
         self._handing_over: dict[PoolKey, asyncio.Task[None]] = {}
         self._unreleased: dict[PoolKey, ConversationWriter] = {}
         """Closed conversations whose lease could not be released. Each tick retries one, oldest first."""
-        self._life = ExitStack()
         self._life_lock = asyncio.Lock()
         self._maintenance: asyncio.Task[None] | None = None
+
+    @property
+    def instance(self) -> str:
+        """The name of this store as an owner."""
+        return self._owner.instance
 
     @asynccontextmanager
     async def writer(
@@ -113,8 +119,8 @@ class WriterPool:
     ) -> AsyncIterator[ConversationWriter]:
         """Open a conversation for writing, or share the open one."""
         self._context.index.require_present()
-        if self._others is not None and self._others.hosts.dead:
-            await self._take_another_name(self._others)
+        if self._owner.dead:
+            await self._take_another_name()
         key = self._key(conversation_id, client_lease)
         if self._settings.workers > 1:
             await self._refresh(key)
@@ -159,15 +165,9 @@ class WriterPool:
         if (entry := self._open.get(key)) is not None:
             await self._close(key, entry)
         await self._wait_until_closed(conversation_id)
-        if self._others is not None and client_lease is None:
-            await self._free_elsewhere(self._others, conversation_id)
+        if client_lease is None:
+            await self._owner.free_elsewhere(conversation_id)
         return self.instance
-
-    async def _free_elsewhere(self, others: OtherHosts, conversation_id: ConversationId) -> None:
-        """Ask the host that has a conversation open, if any, to release it."""
-        directory = await find_directory(self._context, conversation_id)
-        if directory is not None:
-            await self._ask_for(others, conversation_id, directory, time.monotonic() + _HAND_OVER_S)
 
     def has_open(self, conversation_id: ConversationId) -> bool:
         """Whether this process has a conversation open under this store's own lease."""
@@ -234,19 +234,9 @@ class WriterPool:
             claim = ClaimedLease(before, client_lease)
         else:
             shared = self._settings.workers > 1
-            claiming = partial(
-                lease.claim,
-                root,
-                directory,
-                self.instance,
-                force=force,
-                shared=shared,
-                known_generation=max(located.generation, gone.generation if gone else 0),
-            )
-            if self._others is None:
-                claim = await asyncio.to_thread(claiming)
-            else:
-                claim = await self._claim_among_hosts(self._others, claiming, conversation_id, directory)
+            claiming = partial(lease.claim, root, directory, force=force, shared=shared)
+            generation = max(located.generation, gone.generation if gone else 0)
+            claim = await self._owner.claim(Claiming(conversation_id, directory, claiming, generation))
         files = OpenConversation(self._context.reader, directory, conversation_id, claim.lease)
         unreleased = client_lease is None and claim.before is not None and not claim.before.released
         try:
@@ -256,7 +246,7 @@ class WriterPool:
                 owner=self.instance,
                 generation=claim.lease.generation,
             )
-            if client_lease is not None or self._others is None:
+            if client_lease is not None or not self._owner.sets_dirty_flag:
                 # Durable, and before the first file is written, because a power cut must not undo the flag.
                 await self._context.index.write(set_dirty, durable=True)
             # An owner that crashed may have left files in the log that the index does not know.
@@ -277,49 +267,9 @@ class WriterPool:
                 await self._clear_dirty(conversation_id, claim.lease)
             raise
 
-    async def _claim_among_hosts(
-        self,
-        others: OtherHosts,
-        claiming: Callable[..., ClaimedLease],
-        conversation_id: ConversationId,
-        directory: str,
-    ) -> ClaimedLease:
-        """Claim a conversation and set its dirty flag. If another host has it open, ask this host to release it.
-
-        Raises:
-            ConversationOwned: a client has the lease, or the other host did not release it within `_HAND_OVER_S`.
-        """
-
-        def announce(generation: int) -> None:
-            is_next = partial(
-                ownership.claim, conversation_id=conversation_id, owner=self.instance, generation=generation
-            )
-            if not self._context.index.write_in_thread(is_next, durable=True):
-                raise ConversationOwned(f"another host is opening conversation {dashed(conversation_id)}; try again")
-
-        until = time.monotonic() + _HAND_OVER_S
-        while True:
-            try:
-                return await asyncio.to_thread(claiming, announce=announce)
-            except ConversationOwned:
-                if not await self._ask_for(others, conversation_id, directory, until):
-                    raise
-                located = await self._freshness.find(conversation_id)
-                claiming = partial(claiming, known_generation=located.generation)
-
-    async def _ask_for(self, others: OtherHosts, conversation_id: ConversationId, directory: str, until: float) -> bool:
-        """Ask the host that has a conversation open to release it. Return False if that is in vain."""
-        holder = await asyncio.to_thread(lease.find_holder, self._context.root, directory)
-        if time.monotonic() >= until or (holder is not None and not holder.boot):
-            return False
-        if holder is not None and holder.owner != self.instance:
-            await others.ask(conversation_id, holder.owner, until)
-        return True
-
     def hear_others(self) -> None:
         """Hear from now on which conversations other hosts wrote and want."""
-        if self._others is not None:
-            self._others.listen(self.instance, self._hand_over)
+        self._owner.hear(self._hand_over)
 
     def _hand_over(self, conversation_id: ConversationId) -> None:
         """Release an open conversation, which another host wants, as soon as the running writes have finished."""
@@ -332,8 +282,7 @@ class WriterPool:
             task.add_done_callback(lambda _: self._handing_over.pop(key))
 
     async def _release_to_others(self, key: PoolKey, entry: PoolEntry) -> None:
-        with suppress(Exception):
-            await asyncio.shield(entry.task)
+        await asyncio.shield(entry.task)
         conversation = entry.ready
         if conversation is None or conversation.lost or self._open.get(key) is not entry:
             return
@@ -341,45 +290,29 @@ class WriterPool:
         closing = self._closing[key] = asyncio.create_task(self._close_when_unused(key, entry, conversation))
         closing.add_done_callback(lambda _: self._closing.pop(key))
         await asyncio.shield(closing)
-        if self._others is not None:
-            self._others.tell_free(key.id)
+        self._owner.tell_free(key.id)
 
     async def _close_when_unused(self, key: PoolKey, entry: PoolEntry, conversation: ConversationWriter) -> None:
         entry.unused = asyncio.Event()
         if entry.users:
             with suppress(TimeoutError):
-                await asyncio.wait_for(entry.unused.wait(), _HAND_OVER_S)
+                await asyncio.wait_for(entry.unused.wait(), _LAST_WRITES_S)
         if not entry.users:
             await self._close_and_release(key, conversation)
         elif key not in self._open:
             self._open[key] = entry
 
-    async def _take_another_name(self, others: OtherHosts) -> None:
-        """Be another owner, after the other hosts counted this one as dead and may have taken over its conversations.
-
-        Workers of one server take the same name.
-        """
+    async def _take_another_name(self) -> None:
+        """Be another owner, after other hosts counted this one as dead and may have taken over its conversations."""
         async with self._life_lock:
-            if not others.hosts.dead:
+            if not self._owner.dead:
                 return
             for key, entry in list(self._open.items()):
                 if entry.ready is not None and key.owner == self.instance:
                     entry.ready.lost = True
                     entry.ready.release_share()
                     del self._open[key]
-            await self._join(others, liveness.next_instance(self.instance))
-
-    async def _join(self, others: OtherHosts, instance: str) -> None:
-        """Be a process of the host `instance`, or of its next name if it is dead."""
-        while True:
-            with ExitStack() as life:
-                await asyncio.to_thread(life.enter_context, liveness.stay_alive(self._context.root, instance))
-                if await asyncio.to_thread(others.hosts.join, instance, liveness.boot_of(self._context.root)):
-                    self._life.enter_context(life.pop_all())
-                    break
-            instance = liveness.next_instance(instance)
-        self.instance = instance
-        self.hear_others()
+            await self._owner.join()
 
     async def _find_ends(self, conversation_id: ConversationId) -> KnownEnds | None:
         async with self._context.index.read() as connection:
@@ -397,11 +330,7 @@ class WriterPool:
         if self._maintenance is None:
             async with self._life_lock:
                 if self._maintenance is None:
-                    if self._others is not None:
-                        await self._join(self._others, self.instance)
-                    else:
-                        living = liveness.stay_alive(self._context.root, self.instance)
-                        await asyncio.to_thread(self._life.enter_context, living)
+                    await self._owner.join()
                     self._maintenance = asyncio.create_task(self._maintain_all())
 
     async def _maintain_all(self) -> None:
@@ -411,9 +340,9 @@ class WriterPool:
         """
         while True:
             await asyncio.sleep(_TICK_S)
-            if self._others is not None and self._others.hosts.dead:
+            if self._owner.dead:
                 with suppress(StoreError):
-                    await self._take_another_name(self._others)
+                    await self._take_another_name()
             for key in [key for key in self._unreleased if key not in self._open and key not in self._closing][:1]:
                 self._begin_to_close(key, self._unreleased.pop(key))
             for key, entry in list(self._open.items()):
@@ -524,7 +453,7 @@ class WriterPool:
         await asyncio.gather(*(self._end(key, entry) for key, entry in self._open.items()))
         if self._closing:
             await asyncio.wait(self._closing.values())
-        self._life.close()
+        self._owner.close()
         self._threads.shutdown(wait=False)
 
     async def _end(self, key: PoolKey, entry: PoolEntry) -> None:
