@@ -19,7 +19,15 @@ from playwright.sync_api import Browser, Dialog, Error, Page, Route, expect
 
 from app.api.sessions import make_code
 from app.index.sqlite import migrations
-from tests.builders import make_conversation, make_event, make_id, make_message_event, make_meta, make_state
+from tests.builders import (
+    make_conversation,
+    make_event,
+    make_id,
+    make_message_event,
+    make_meta,
+    make_state,
+    write_event,
+)
 from tests.cli.test_serve import served, wait_until_in_step
 from tests.deploy.recipes import free_port
 from tests.web.conftest import KEY, Site, signed_in
@@ -86,7 +94,8 @@ def test_an_export_of_selected_conversations_is_saved_as_a_file(site: Site, tmp_
 def test_a_server_that_went_away_is_announced_and_comes_back(browser: Browser, tmp_path: Path) -> None:
     root = tmp_path / "conversations"
     root.mkdir()
-    make_conversation(root, 1, meta={"title": "Stays"}, state={"execution_status": "finished"})
+    directory = make_conversation(root, 1, meta={"title": "Stays"}, state={"execution_status": "finished"})
+    taken_back, stays = (make_message_event(50 + number, text) for number, text in enumerate(("Failed", "Stands")))
     port = str(free_port())
     context = browser.new_context()
     page = context.new_page()
@@ -98,8 +107,13 @@ def test_a_server_that_went_away_is_announced_and_comes_back(browser: Browser, t
         conversation = context.new_page()
         conversation.goto(f"{server.url}/c/{make_id(1)}")
         expect(conversation.locator("#live")).to_contain_text("Live")
+        failed = write_event(directory, 2, taken_back)
+        expect(conversation.locator("#log")).to_contain_text("Failed")
     for one in (page, conversation):
         expect(one.locator("#banner")).to_contain_text("Trying again")
+    failed.unlink()
+    for number in (2, 3):
+        write_event(directory, number, stays | {"id": make_event(60 + number)["id"]})
     page.click("#side a[title=finished]")
     expect(page.locator("#banner")).to_contain_text("The server does not answer. Trying again in")
     expect(page.locator(".row[data-id]")).to_have_count(1)
@@ -109,6 +123,7 @@ def test_a_server_that_went_away_is_announced_and_comes_back(browser: Browser, t
             expect(one.locator("#banner")).to_be_hidden()
         expect(page.locator(".chip")).to_contain_text("status: finished")
         expect(conversation.locator("#live")).to_contain_text("Live")
+        expect(conversation.locator("#log")).to_contain_text("Stands")
     context.close()
 
 

@@ -27,7 +27,8 @@ export async function follow(path, then, { signal, onState = () => {} } = {}) {
       }
     } catch (error) {
       if (error.name === 'AbortError' || error.status === 401) return;
-      if (error.status === 404) { onState('gone'); return; }
+      if (error.code === 'event_not_found' && last) last = null; // it was taken back: its append failed in the end
+      else if (error.status === 404) { onState('gone'); return; }
     }
     if (signal?.aborted) return;
     onState('lost');

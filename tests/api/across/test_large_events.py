@@ -15,6 +15,7 @@ from pathlib import Path
 from threading import Event, Thread
 from typing import Any, Self
 
+import httpx
 import orjson
 import pytest
 
@@ -237,6 +238,7 @@ def reading(server: ServerProcess, *paths: str) -> Iterator[None]:
 
     def read() -> None:
         with server.client() as client:
+            client.timeout = httpx.Timeout(300)  # the others' large events come first
             for path in paths:
                 with client.stream("GET", path) as answer:
                     assert answer.is_success
