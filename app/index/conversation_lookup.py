@@ -266,18 +266,16 @@ async def list_states(index: ReadConnection, keys: Sequence[int]) -> list[Indexe
     return [IndexedState(*row) for row in rows]
 
 
-@lru_cache(maxsize=128)
-def _some_sql(number: int) -> Sql:
-    wanted: list[BindParameter[str]] = [bindparam(f"id_{i}") for i in range(number)]
-    return compiled(_select_state(conversation.c.uuid.in_(wanted)))
+@cache
+def _some_sql() -> Sql:
+    return compiled(_select_state(is_any_of(conversation.c.uuid, "ids")))
 
 
 async def find_states(index: ReadConnection, ids: Sequence[ConversationId]) -> list[IndexedState]:
     """Return the states of those of these conversations that are in the index."""
     if not ids:
         return []
-    asked = {f"id_{i}": conversation_id for i, conversation_id in enumerate(ids)}
-    return [IndexedState(*row) for row in await index.fetch_all(_some_sql(len(ids)), asked)]
+    return [IndexedState(*row) for row in await index.fetch_all(_some_sql(), {"ids": orjson.dumps(ids).decode()})]
 
 
 @cache

@@ -8,14 +8,14 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import orjson
-from sqlalchemy import BindParameter, bindparam, delete, select, update
+from sqlalchemy import bindparam, delete, select, update
 
 from ..model.conversation import ConversationRow, IndexedRow
 from ..model.ids import ConversationId
 from ..model.text.event_text import searchable_title
 from . import change_feed, state, tally
 from .connections import ReadConnection, WriteConnection
-from .dialect import Sql, as_json_list, as_json_pair, compiled, insert
+from .dialect import Sql, as_json_list, as_json_pair, compiled, insert, is_any_of
 from .messages import add_messages, delete_messages, title_message, title_text, write_messages
 from .tables import conversation, conversation_info, conversation_tag
 
@@ -41,11 +41,10 @@ class KnownRow(NamedTuple):
     """The body is empty if the index has none."""
 
 
-@lru_cache(maxsize=128)
-def known_sql(number: int) -> Sql:
-    """Return the statement that reads this number of conversations by id."""
+@cache
+def known_sql() -> Sql:
+    """Return the statement that reads conversations by id."""
     columns = conversation.c
-    wanted: list[BindParameter[str]] = [bindparam(f"id_{i}") for i in range(number)]
     pair = as_json_pair(conversation_tag.c.key, conversation_tag.c.value)
     mine = select().select_from(conversation_tag).where(conversation_tag.c.conversation == columns.id)
     tags = as_json_list(pair, mine.correlate(conversation))
@@ -53,16 +52,15 @@ def known_sql(number: int) -> Sql:
     return compiled(
         select(*more, title_text(), *(columns[name] for name in COLUMNS), tags, *_INFO)
         .join_from(conversation, conversation_info, conversation_info.c.conversation == columns.id, isouter=True)
-        .where(columns.uuid.in_(wanted))
+        .where(is_any_of(columns.uuid, "ids"))
     )
 
 
-@lru_cache(maxsize=128)
-def _versions_sql(number: int) -> Sql:
+@cache
+def _versions_sql() -> Sql:
     columns = conversation.c
-    wanted: list[BindParameter[str]] = [bindparam(f"id_{i}") for i in range(number)]
     versions = (columns.lease_generation, columns.revision, columns.signature, columns.events_behind)
-    return compiled(select(columns.uuid, columns.id, *versions).where(columns.uuid.in_(wanted)))
+    return compiled(select(columns.uuid, columns.id, *versions).where(is_any_of(columns.uuid, "ids")))
 
 
 def _as_known(values: Sequence[Any]) -> KnownRow:
@@ -73,12 +71,12 @@ def _as_known(values: Sequence[Any]) -> KnownRow:
 
 
 def _asked_ids(ids: Sequence[ConversationId]) -> dict[str, object]:
-    return {f"id_{i}": uuid for i, uuid in enumerate(ids)}
+    return {"ids": orjson.dumps(ids).decode()}
 
 
 async def find_known(index: ReadConnection, ids: Sequence[ConversationId]) -> dict[ConversationId, KnownRow]:
     """Return the rows of those of `ids` that are in the index."""
-    rows = await index.fetch_all(known_sql(len(ids)), _asked_ids(ids)) if ids else []
+    rows = await index.fetch_all(known_sql(), _asked_ids(ids)) if ids else []
     return {one.row.uuid: one for one in map(_as_known, rows)}
 
 
@@ -94,7 +92,7 @@ def find_known_to_write(
     known = _find_unchanged(index, remembered) if remembered else {}
     others = [one for one in ids if one not in known]
     if others:
-        found = map(_as_known, index.fetch_all(known_sql(len(others)), _asked_ids(others)))
+        found = map(_as_known, index.fetch_all(known_sql(), _asked_ids(others)))
         known |= {one.row.uuid: one for one in found}
     return known
 
@@ -104,7 +102,7 @@ def _find_unchanged(
 ) -> dict[ConversationId, KnownRow]:
     """Return the remembered rows whose revision is unchanged. What changes without a new revision is read."""
     unchanged = {}
-    rows = index.fetch_all(_versions_sql(len(remembered)), _asked_ids(list(remembered)))
+    rows = index.fetch_all(_versions_sql(), _asked_ids(list(remembered)))
     for uuid, key, generation, revision, signature, events_behind in rows:
         before = remembered[uuid]
         if (key, revision) == (before.key, before.revision):

@@ -7,7 +7,6 @@ from functools import cache, lru_cache
 
 import orjson
 from sqlalchemy import (
-    BindParameter,
     ColumnElement,
     Integer,
     and_,
@@ -29,7 +28,7 @@ from ..model.page import Cursor, EventOrder
 from . import log_blocks, state
 from .activity import add_activity, clear_activity, recount_activity
 from .connections import ReadConnection, Reads, WriteConnection
-from .dialect import Sql, as_json_list, compiled, insert
+from .dialect import Sql, as_json_list, compiled, insert, is_any_of
 from .messages import MessageText, add_messages, clear_messages, write_messages
 from .tables import conversation, edit, event, log_block, message
 
@@ -356,13 +355,12 @@ async def list_rows(index: ReadConnection, key: int) -> list[EventRow]:
     ]
 
 
-@lru_cache(maxsize=128)
-def _known_sql(number: int) -> Sql:
-    wanted: list[BindParameter[int]] = [bindparam(f"key_{i}") for i in range(number)]
+@cache
+def _known_sql() -> Sql:
     columns = event.c
     return compiled(
         select(columns.conversation, columns.seq, columns.event_id, columns.unreadable).where(
-            columns.conversation.in_(wanted)
+            is_any_of(columns.conversation, "keys")
         )
     )
 
@@ -371,7 +369,7 @@ async def list_known(index: ReadConnection, keys: Sequence[int]) -> dict[int, di
     """Return, for each key, the names of its events, each with its reason if it is unreadable."""
     found: dict[int, dict[EventName, str | None]] = {key: {} for key in keys}
     if keys:
-        rows = await index.fetch_all(_known_sql(len(keys)), {f"key_{i}": key for i, key in enumerate(keys)})
+        rows = await index.fetch_all(_known_sql(), {"keys": orjson.dumps(keys).decode()})
         for key, seq, event_id, reason in rows:
             found[key][EventName(seq, event_id)] = reason
     return found
@@ -414,10 +412,9 @@ def _delete_sql() -> Sql:
     )
 
 
-@lru_cache(maxsize=128)
-def _directories_sql(number: int) -> Sql:
-    wanted: list[BindParameter[int]] = [bindparam(f"key_{i}") for i in range(number)]
-    return compiled(select(conversation.c.id, conversation.c.directory).where(conversation.c.id.in_(wanted)))
+@cache
+def _directories_sql() -> Sql:
+    return compiled(select(conversation.c.id, conversation.c.directory).where(is_any_of(conversation.c.id, "keys")))
 
 
 @cache
@@ -432,8 +429,8 @@ def apply_changes(index: WriteConnection, changes: Sequence[LogChange]) -> None:
     A change is dropped if its conversation was deleted meanwhile, or if its key now belongs to another directory
     because the index was replaced.
     """
-    keys = {f"key_{i}": change.key for i, change in enumerate(changes)}
-    existing = dict(index.fetch_all(_directories_sql(len(keys)), keys))
+    keys = orjson.dumps([change.key for change in changes]).decode()
+    existing = dict(index.fetch_all(_directories_sql(), {"keys": keys}))
     changes = [
         change for change in changes if change.key in existing and change.directory in (None, existing[change.key])
     ]
