@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from itertools import groupby
+
+from sqlalchemy import BindParameter
 
 from app.index import conversation_lookup, conversation_rows, event_rows, ownership
 from app.index.connections import WriteConnection
@@ -51,6 +54,22 @@ async def test_a_row_that_changed_since_the_files_were_read_is_left_alone(index:
     done = await index.write(partial(conversation_rows.upsert_many, rows=rows, as_of=as_of))
     assert done == Upserted(1, frozenset({ConversationId(make_id(1))}))
     assert [row[2] for row in index_tables(index.path)["conversation"]] == ["Newer", "Another"]
+
+
+async def test_asking_for_any_number_of_rows_keeps_no_statement_for_each_number(index: Index) -> None:
+    async def ask(number: int) -> int:
+        ids = [ConversationId(make_id(one)) for one in range(number)]
+        changes = [LogChange(one, [], []) for one in range(number)]
+        async with index.read() as connection:
+            await conversation_rows.find_known(connection, ids)
+            await conversation_lookup.find_states(connection, ids)
+            await event_rows.list_known(connection, [*range(number)])
+        await index.write(partial(event_rows.apply_changes, changes=changes))
+        gc.collect()
+        return sum(isinstance(one, BindParameter) for one in gc.get_objects())
+
+    first = await ask(1)
+    assert [await ask(number) for number in (2, 50)] == [first, first]
 
 
 @contextmanager
