@@ -20,7 +20,7 @@ from ...files.log.event_log import RawEvent
 from ...model.agent_server.message_request import MessageRequest, dump_message
 from ...model.event import image_urls
 from ...model.filters import EventFilter
-from ...model.ids import ConversationId, EventName
+from ...model.ids import SEQ_MAX, ConversationId, EventName
 from ...model.image import parse_data_url
 from ...model.page import EventOrder
 from ...model.times import to_us
@@ -292,18 +292,24 @@ async def _find_texts(request: Request, event_filter: EventFilter, work: Awaitab
 async def get_window(
     store: Store,
     conversation_id: IdInPath,
-    around: Annotated[str, Query(description="the id of an event, or its number in the log")],
+    around: Annotated[str | None, Query(description="the id of an event, or its number in the log")] = None,
     before: Annotated[int, Query(ge=0, le=500, description="the number of events before it")] = 50,
     after: Annotated[int, Query(ge=0, le=500, description="the number of events after it")] = 50,
+    start: Annotated[
+        int, Query(alias="from", ge=0, le=SEQ_MAX, description="without `around`: the number of the first event")
+    ] = 0,
+    limit: Annotated[int, Query(ge=1, le=1000, description="without `around`: the number of events")] = 100,
     max_bytes: Annotated[
         int, Query(ge=1, le=64 << 20, description="the maximum size of the window in bytes; it has at least one event")
     ] = 4 << 20,
 ) -> Response:
-    """Return the events around one event, each with its number in the log."""
+    """Return the events around one event, or from a number on, each with its number in the log."""
     log = await store.open_log(ConversationId(conversation_id))
-    seq = await log.find_seq(around)
-    first = max(seq - before, 0)
-    window = await log.begin_window(first, seq + after + 1 - first, max_bytes)
+    if around is not None:
+        seq = await log.find_seq(around)
+        start = max(seq - before, 0)
+        limit = seq + after + 1 - start
+    window = await log.begin_window(start, limit, max_bytes)
     return await _respond(log, window.names, lambda events, rest: _send_window(log, window, events, rest))
 
 

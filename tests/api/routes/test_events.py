@@ -341,6 +341,17 @@ async def test_a_window_ends_at_its_size_but_has_one_event(client: httpx.AsyncCl
     assert small.json()["last"] == 0
 
 
+@pytest.mark.parametrize(
+    ("asked", "numbers"),
+    [({}, [*range(7)]), ({"from": 2, "limit": 3}, [2, 3, 4]), ({"from": 6}, [6]), ({"from": 7}, [])],
+)
+async def test_a_window_begins_at_a_number(
+    client: httpx.AsyncClient, asked: dict[str, int], numbers: list[int]
+) -> None:
+    answer = await client.get(f"{ONE}/events/window", params=asked)
+    assert [item["seq"] for item in answer.json()["items"]] == numbers
+
+
 @pytest.mark.parametrize("event_id", ["12345678", "12345678901"])
 async def test_an_id_of_digits_is_looked_for_before_a_number(
     client: httpx.AsyncClient, root: Path, event_id: str
