@@ -26,6 +26,7 @@ from .event_bodies import (
     is_command,
     list_acp_diffs,
     list_dicts,
+    list_patched,
     list_tasks,
     make_body,
 )
@@ -43,6 +44,8 @@ _SILENT = ("ThinkObservation", "TaskTrackerObservation")
 """Kinds of observations whose text is not shown, because it is always the same."""
 _LINE_FROM = 4096
 """A line is made of so many characters of a text."""
+_PATCH = "ApplyPatchAction"
+_find_patched = re.compile(r"^\*\*\* (?:Add|Update|Delete) File: (.+)$", re.MULTILINE).findall
 _TESTS_IN = 2048
 """The number of characters at the end of an output in which the result of tests is expected."""
 _match_colour = re.compile(r"\x1b\[[0-9;]*m")
@@ -301,12 +304,14 @@ def count_tests(output: str) -> str:
 
 def _changes(seen: dict[str, Any]) -> Markup:
     """Return the result of a successful tool: lines added and removed, lines read, or the beginning of its output."""
+    patched = list_patched(seen)
     old, new = seen.get("old_content"), seen.get("new_content")
     text = "\n".join(content_texts(seen.get("content")))
     if seen.get("command") == "create" and not seen.get("prev_exist"):
         return Markup('<span class="plus">+{}</span> new file').format(_count_lines(new))
-    if isinstance(old, str) and isinstance(new, str):
-        added, removed = markup.count_changes(old, new)
+    if patched or (isinstance(old, str) and isinstance(new, str)):
+        counts = [markup.count_changes(before, after) for _, before, after in patched or [("", old, new)]]
+        added, removed = (sum(numbers) for numbers in zip(*counts, strict=True))
         return Markup('<span class="plus">+{}</span> <span class="minus">{}{}</span>').format(added, _MINUS, removed)
     if seen.get("command") == "view":
         return Markup("{} lines").format(_count_lines(text))
@@ -439,6 +444,9 @@ def _tool_and_what(event: Event, action: dict[str, Any]) -> tuple[str, str]:
         return "terminal", _line(str(action["command"]), _WHAT_MAX)
     if action.get("kind") in _EDITORS:
         return ("read" if action.get("command") == "view" else "edit"), _line(str(action.get("path") or ""), _WHAT_MAX)
+    if action.get("kind") == _PATCH:
+        patch = str(action.get("patch") or "")
+        return "edit", _line(", ".join(_find_patched(patch)) or patch, _WHAT_MAX)
     tasks = list_tasks(action)
     if tasks:
         return "tasks", f"{sum(status == 'done' for status, _ in tasks)} of {len(tasks)} done"
@@ -451,7 +459,7 @@ def _tool_and_what(event: Event, action: dict[str, Any]) -> tuple[str, str]:
 
 
 def _is_edit(action: dict[str, Any]) -> bool:
-    return action.get("kind") in _EDITORS and action.get("command") != "view"
+    return action.get("kind") == _PATCH or (action.get("kind") in _EDITORS and action.get("command") != "view")
 
 
 def _pause(before: Event | None, event: Event) -> tuple[str, str]:

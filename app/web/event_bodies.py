@@ -73,7 +73,7 @@ def make_body(event: Event, observation: Event | None, *, whole: bool = False) -
     seen = as_dict((observation or event).value.get("observation"))
     if event.kind == "ACPToolCallEvent":
         return _acp_body(event, whole=whole)
-    if "old_content" in seen or "new_content" in seen:
+    if list_patched(seen) or "old_content" in seen or "new_content" in seen:
         return _edit_body(seen, action)
     if list_tasks(action):
         return Body(tasks=list_tasks(action))
@@ -93,6 +93,16 @@ def is_command(action: dict[str, Any]) -> bool:
     return action.get("kind") in ("TerminalAction", "ExecuteBashAction") and isinstance(action.get("command"), str)
 
 
+def list_patched(seen: dict[str, Any]) -> list[tuple[str, str, str]]:
+    """Return (path, old text, new text) of each file that a patch changed, from its observation."""
+    changes = as_dict(as_dict(seen.get("commit")).get("changes"))
+    return [
+        (str(one.get("move_path") or path), str(one.get("old_content") or ""), str(one.get("new_content") or ""))
+        for path, one in changes.items()
+        if isinstance(one, dict)
+    ]
+
+
 def list_tasks(action: dict[str, Any]) -> list[tuple[str, str]]:
     """Return (status, title) of each task of a list."""
     return [(str(one.get("status") or ""), str(one.get("title") or "")) for one in list_dicts(action.get("task_list"))]
@@ -107,7 +117,7 @@ def _edit_body(seen: dict[str, Any], action: dict[str, Any]) -> Body:
     path = str(seen.get("path") or action.get("path") or "")
     old, new = seen.get("old_content"), seen.get("new_content")
     old, new = old if isinstance(old, str) else "", new if isinstance(new, str) else ""
-    return Body(diffs=[(path, markup.diff(old, new, path))])
+    return Body(diffs=[(name, markup.diff(*texts, name)) for name, *texts in list_patched(seen) or [(path, old, new)]])
 
 
 def _output_body(text: str, *, whole: bool) -> Body:

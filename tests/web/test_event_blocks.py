@@ -142,6 +142,26 @@ def test_an_edit_is_a_diff_with_numbers() -> None:
     ]
 
 
+def test_a_patch_is_a_diff_of_each_file() -> None:
+    patch = "*** Begin Patch\n*** Update File: a.py\n-1\n+2\n*** Add File: b.py\n+3\n*** End Patch"
+    action = event(
+        0, kind="ActionEvent", tool_name="apply_patch", action={"kind": "ApplyPatchAction", "patch": patch}, thought=[]
+    )
+    changes = {
+        "a.py": {"type": "update", "old_content": "1\n", "new_content": "2\n", "move_path": None},
+        "b.py": {"type": "add", "old_content": None, "new_content": "3\n", "move_path": None},
+    }
+    seen: Json = {"kind": "ApplyPatchObservation", "content": [], "exit_code": None, "commit": {"changes": changes}}
+    block = one(action, answer(1, action, **seen))
+    assert (block.group, block.tool, block.what) == ("edits", "edit", "a.py, b.py")
+    assert block.result.startswith('<span class="plus">+2</span> <span class="minus">\N{MINUS SIGN}1</span>')
+    body = make_body(block.event, block.observation)
+    assert [(path, [line.sign for line in diff.lines if line.sign in "+-"]) for path, diff in body.diffs] == [
+        ("a.py", ["-", "+"]),
+        ("b.py", ["+"]),
+    ]
+
+
 def test_a_list_of_tasks_and_a_thought_are_read_as_such() -> None:
     tasks = [{"title": "Write it", "status": "done", "notes": ""}, {"title": "Test it", "status": "in_progress"}]
     action = event(0, kind="ActionEvent", tool_name="task_tracker", thought=[], action={"task_list": tasks})

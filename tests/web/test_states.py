@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sqlite3
 import time
 from base64 import b64encode
@@ -125,6 +126,28 @@ def test_a_server_that_went_away_is_announced_and_comes_back(browser: Browser, t
         expect(conversation.locator("#live")).to_contain_text("Live")
         expect(conversation.locator("#log")).to_contain_text("Stands")
     context.close()
+
+
+def test_old_rows_stay_while_new_ones_are_slow_away_or_refused(site: Site) -> None:
+    page = site.open("/")
+    held: list[Route] = []
+    page.route("**/ui/list?status=finished*", lambda route, _: held.append(route))
+    page.click("#side a[title=finished]")
+    expect(page.locator("main.loading .row[data-id]")).to_have_count(50)
+    busy = {"detail": "The index is busy.", "code": "index_busy"}
+    held[0].fulfill(status=503, headers={"Retry-After": "60"}, json=busy)
+    expect(page.locator("#banner")).to_contain_text(re.compile(r"The index is busy. Trying again in \d+ s"))
+    expect(page.locator("main:not(.loading) .row[data-id]")).to_have_count(50)
+    page.unroute_all()
+    page.click("#banner button")
+    expect(page.locator(".chip")).to_contain_text("status: finished")
+    expect(page.locator("#banner")).to_be_hidden()
+    slow = {"detail": "the search takes too long; search for more words", "code": "query_too_slow"}
+    page.route("**/ui/list?*q=say*", lambda route, _: route.fulfill(status=422, json=slow))
+    page.fill("#find input", "say")
+    expect(page.locator("#notice.bad")).to_contain_text("search for more words")
+    expect(page.locator(".chip")).to_contain_text("status: finished")
+    site.errors.clear()  # the 503 and the 422
 
 
 def test_a_conversation_deleted_in_another_tab_can_be_restored(site: Site) -> None:
