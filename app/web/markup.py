@@ -58,7 +58,9 @@ _TAGS = {
     *("h1", "h2", "h3", "h4", "h5", "h6", "table", "thead", "tbody", "tr", "th", "td"),
 }
 _ATTRIBUTES = {"a": {"href", "title"}, "ol": {"start"}, "code": {"class"}}
-_match_code = re.compile(r"`((?:[^`<>]|<mark>[^`<>]*</mark>)+)`")
+_match_inline = re.compile(
+    r"`((?:[^`<>]|<mark>[^`<>]*</mark>)+)`|\*\*((?:[^*`<>\s]|<mark>[^*`<>]*</mark>|[ ](?!\*))+)\*\*"
+)
 _OSC = re.compile(r"\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)")
 _OTHER_ESCAPES = re.compile(r"\x1b(?:\[[0-9;?]*[A-LN-Za-ln-z]|[()][A-Z0-9]|[=>78])")
 _NO_COLOUR = re.compile(r"\x1b(?!\[[0-9;]*m)")
@@ -97,11 +99,16 @@ def markdown(text: str) -> Markup:
 
 def snippet(html: str) -> Markup:
     """Return the snippet of a hit as HTML, as `inline` does. The search has escaped it, except for its marks."""
-    return Markup(_match_code.sub(r"<code>\1</code>", html))  # noqa: S704
+    return Markup(_match_inline.sub(_mark_up, html))  # noqa: S704
+
+
+def _mark_up(found: re.Match[str]) -> str:
+    code, strong = found.groups()
+    return f"<strong>{strong}</strong>" if code is None else f"<code>{code}</code>"
 
 
 def inline(text: str) -> Markup:
-    """Return a line of text as HTML, in which the parts between backquotes are code. Other Markdown stays as it is."""
+    """Return a line of text as HTML with `code` and **strong** parts. Other Markdown stays as it is."""
     return snippet(str(escape(text)))
 
 

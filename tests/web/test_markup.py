@@ -192,8 +192,9 @@ def test_a_tree_of_json_is_bounded() -> None:
     assert json_tree(deep).count("<details") < 20
 
 
-def test_backquotes_in_a_line_make_code_and_nothing_else_does() -> None:
-    assert inline("run `a <b>` and **c**") == "run <code>a &lt;b&gt;</code> and **c**"
+def test_a_line_has_code_and_strong_parts_and_no_other_markdown() -> None:
+    assert inline("run `a <b>` and **c d**") == "run <code>a &lt;b&gt;</code> and <strong>c d</strong>"
+    assert inline("2 ** 3 ** 4, `**a**`") == "2 ** 3 ** 4, <code>**a**</code>"
     assert inline("one ` only, <i>") == "one ` only, &lt;i&gt;"
     assert snippet("in `<mark>x</mark>y` now") == "in <code><mark>x</mark>y</code> now"
     assert snippet("`<mark>x` y</mark>") == "`<mark>x` y</mark>"
