@@ -107,11 +107,17 @@ def show_command(
     context: SyncContextOptions,
     last: Annotated[int, typer.Option(min=0, help="The number of last events to show; 0 shows all.")] = 0,
     full: Annotated[bool, typer.Option("--full", help="Show long texts completely.")] = False,
+    outline: Annotated[
+        bool, typer.Option("--outline", help="Show only your messages, the numbers of steps after each, and errors.")
+    ] = False,
 ) -> None:
     """Show one conversation: messages, tools, results, status, cost.
 
     Example: convstore show 45685019 --store workspace/conversations --last 5
     """
+    if outline:
+        context.run_synced(lambda store: _show_outline(store, conversation, json=context.json))
+        return
     context.run_synced(lambda store: _show(store, conversation, last, full=full, json=context.json))
 
 
@@ -139,6 +145,20 @@ async def _show(store: ConversationStore, text: str, last: int, *, full: bool, j
             print_event(event, full=full)
     for entry in unreadable:
         out.print(printable(f"event {entry['seq']} cannot be shown: {entry['reason']}"), style="bold red")
+
+
+async def _show_outline(store: ConversationStore, text: str, *, json: bool) -> None:
+    """Print the outline of a conversation. It comes from the index, so no event is read."""
+    conversation_id = await store.resolve(text)
+    outline = await store.get_outline(conversation_id)
+    if json:
+        print_json(outline.as_json())
+        return
+    _print_heading(orjson.loads(await store.get_conversation(conversation_id)))
+    lines = ((line, printable(f"{'  ' if line.sub else ''}{line.text}")) for line in outline.list_lines())
+    print_table(
+        (">EVENT", "WHAT"), ((f"{line.seq:,}", Cell(words, "red" if line.bad else "")) for line, words in lines)
+    )
 
 
 def _print_heading(info: dict[str, Any]) -> None:

@@ -29,6 +29,16 @@ _REST_US = 600_000_000
 _EDITS = ("file_editor", "str_replace_editor", "apply_patch", "planning_file_editor")
 
 
+_UNREADABLE_WORDS = ("unreadable", True)
+_MARK_WORDS = {
+    "AgentErrorEvent": ("tool call failed", True),
+    "ConversationErrorEvent": ("run failed", True),
+    "Condensation": ("condensed", False),
+    "UserRejectObservation": ("rejected", True),
+    "HookExecutionEvent": ("hook", False),
+}
+
+
 class Turn(NamedTuple):
     """A message of a user. `text` is its beginning, with secrets masked.
 
@@ -44,6 +54,13 @@ class Turn(NamedTuple):
     commands: int = 0
     others: int = 0
 
+    @property
+    def steps(self) -> str:
+        """The steps after the message in words, such as `4 edits, 12 commands`."""
+        other = "more step" if self.edits or self.commands else "step"
+        numbers = ((self.edits, "edit"), (self.commands, "command"), (self.others, other))
+        return ", ".join(f"{number:,} {word}{'' if number == 1 else 's'}" for number, word in numbers if number)
+
 
 class Mark(NamedTuple):
     """An important event: an error, a condensation, a rejection, a hook, or an unreadable file."""
@@ -52,6 +69,26 @@ class Mark(NamedTuple):
     event_id: str
     kind: str
     tool: str | None
+
+    @property
+    def words(self) -> str:
+        """The event in words, such as `terminal: rejected`."""
+        words, _ = _MARK_WORDS.get(self.kind, _UNREADABLE_WORDS)
+        return words if self.tool is None else f"{self.tool}: {words}"
+
+    @property
+    def bad(self) -> bool:
+        """Whether something failed or was refused."""
+        return _MARK_WORDS.get(self.kind, _UNREADABLE_WORDS)[1]
+
+
+class Line(NamedTuple):
+    """A line of the outline: a turn, or an event worth finding below it."""
+
+    seq: int
+    text: str
+    sub: bool
+    bad: bool
 
 
 class Bin(NamedTuple):
@@ -82,6 +119,16 @@ class Outline(NamedTuple):
     turns: list[Turn]
     marks: list[Mark]
     bins: list[Bin]
+
+    def list_lines(self) -> list[Line]:
+        """Return the turns with their steps, and the marks, in the order of the log."""
+        lines = []
+        for turn in self.turns:
+            lines.append(Line(turn.seq, " ".join(turn.text.split()) or "(no text)", sub=False, bad=False))
+            if turn.steps:
+                lines.append(Line(turn.seq + 1, turn.steps, sub=True, bad=False))
+        lines += [Line(mark.seq, mark.words, sub=True, bad=mark.bad) for mark in self.marks]
+        return sorted(lines, key=lambda line: (line.seq, line.sub))
 
     def as_json(self) -> dict[str, Any]:
         """Return the JSON that the API answers."""

@@ -15,7 +15,7 @@ import orjson
 
 from ..errors import EventNotFound
 from ..files.log.event_log import RawEvent
-from ..index.event_outline import BINS, TURNS_MAX, Outline, Turn
+from ..index.event_outline import BINS, TURNS_MAX, Outline
 from ..model.event import STATE_UPDATE
 from ..model.ids import EventName, event_file_name
 from ..model.redaction import redact_file
@@ -35,13 +35,6 @@ _WHOLE_MAX = 2_000_000
 _LINES_MAX = 250
 _RIBBON_WIDTH = 860
 
-_MARK_WORDS = {
-    "AgentErrorEvent": ("tool call failed", True),
-    "ConversationErrorEvent": ("run failed", True),
-    "Condensation": ("condensed", False),
-    "UserRejectObservation": ("rejected", True),
-    "HookExecutionEvent": ("hook", False),
-}
 _GROUPS = (
     ("messages", "Messages"),
     ("tools", "Tools"),
@@ -53,15 +46,6 @@ _GROUPS = (
 _STATE = (
     STATE_UPDATE, "SystemPromptEvent", "HookExecutionEvent", "CondensationRequest", "PauseEvent", "InterruptEvent",
 )  # fmt: skip
-
-
-class Line(NamedTuple):
-    """A line of the outline: a turn, or an event worth finding below it."""
-
-    seq: int
-    text: str
-    sub: bool
-    bad: bool
 
 
 class Part(NamedTuple):
@@ -87,7 +71,7 @@ def make_head(row: Row, outline: Outline) -> dict[str, Any]:
         "groups": [(name, label, _count(outline, name)) for name, label in _GROUPS],
         **_ribbon(outline),
         "turns": len(outline.turns),
-        "errors": sum(1 for mark in outline.marks if _MARK_WORDS.get(mark.kind, ("", True))[1]),
+        "errors": sum(1 for mark in outline.marks if mark.bad),
     }
 
 
@@ -107,27 +91,11 @@ def _lines(outline: Outline) -> dict[str, object]:
 
     If there are too many, the last turns and errors are shown.
     """
-    lines: list[Line] = []
-    for turn in outline.turns:
-        lines.append(Line(turn.seq, " ".join(turn.text.split()) or "(no text)", sub=False, bad=False))
-        steps = _describe_steps(turn)
-        if steps:
-            lines.append(Line(turn.seq + 1, steps, sub=True, bad=False))
-    for mark in outline.marks:
-        words, bad = _MARK_WORDS.get(mark.kind, ("unreadable", True))
-        lines.append(Line(mark.seq, words if mark.tool is None else f"{mark.tool}: {words}", sub=True, bad=bad))
-    shown = sorted(lines, key=lambda line: (line.seq, line.sub))
+    shown = outline.list_lines()
     if len(shown) <= _LINES_MAX:
         return {"lines": shown, "more_lines": 0}
     shown = [line for line in shown if line.bad or not line.sub][-_LINES_MAX:]
     return {"lines": shown, "more_lines": len(outline.turns) + len(outline.marks) - len(shown)}
-
-
-def _describe_steps(turn: Turn) -> str:
-    """Return the steps after a message of a user in words, such as `4 edits, 12 commands`."""
-    other = "more step" if turn.edits or turn.commands else "step"
-    numbers = ((turn.edits, "edit"), (turn.commands, "command"), (turn.others, other))
-    return ", ".join(f"{number:,} {word}{'' if number == 1 else 's'}" for number, word in numbers if number)
 
 
 def _count(outline: Outline, group: str) -> int:

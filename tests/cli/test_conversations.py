@@ -10,6 +10,7 @@ import pytest
 
 from tests.builders import make_conversation, make_event, make_id, make_message_event
 from tests.cli.conftest import Command
+from tests.web.logs import EVERY_KIND
 
 
 def test_list_shows_the_newest_first(corpus: Path, convstore: Command) -> None:
@@ -82,6 +83,18 @@ def test_show_tells_who_said_what(corpus: Path, convstore: Command) -> None:
         "environment Condensation",
     ):
         assert part in ran.out
+
+
+def test_show_outline_has_the_turns_with_their_steps_and_errors(root: Path, convstore: Command) -> None:
+    make_conversation(root, 1, meta={"title": "Outlined"}, events=EVERY_KIND)
+    shown = convstore("show", make_id(1), "--outline", "--store", root)
+    assert shown.out.startswith("Outlined\nid ")
+    lines = [line.split(None, 1) for line in shown.out.partition("EVENT  WHAT\n")[2].splitlines()]
+    assert lines[0] == ["1", "Please **fix** it"]
+    assert ["8", "browser: tool call failed"] in lines
+    assert lines[-2:] == [["15", "Go on."], ["16", "run failed"]]
+    outline = convstore("show", make_id(1), "--outline", "--json", "--store", root).json
+    assert (outline["total"], [turn["seq"] for turn in outline["turns"]]) == (len(EVERY_KIND), [1, 15])
 
 
 def test_show_as_json_has_every_event_as_its_file_has_it(corpus: Path, convstore: Command) -> None:
