@@ -309,8 +309,10 @@ def _changes(seen: dict[str, Any]) -> Markup:
     text = "\n".join(content_texts(seen.get("content")))
     if seen.get("command") == "create" and not seen.get("prev_exist"):
         return Markup('<span class="plus">+{}</span> new file').format(_count_lines(new))
-    if patched or (isinstance(old, str) and isinstance(new, str)):
-        counts = [markup.count_changes(before, after) for _, before, after in patched or [("", old, new)]]
+    if isinstance(old, str) and isinstance(new, str):
+        patched = [("", old, new)]
+    if patched:
+        counts = [markup.count_changes(before, after) for _, before, after in patched]
         added, removed = (sum(numbers) for numbers in zip(*counts, strict=True))
         return Markup('<span class="plus">+{}</span> <span class="minus">{}{}</span>').format(added, _MINUS, removed)
     if seen.get("command") == "view":

@@ -117,7 +117,8 @@ def _edit_body(seen: dict[str, Any], action: dict[str, Any]) -> Body:
     path = str(seen.get("path") or action.get("path") or "")
     old, new = seen.get("old_content"), seen.get("new_content")
     old, new = old if isinstance(old, str) else "", new if isinstance(new, str) else ""
-    return Body(diffs=[(name, markup.diff(*texts, name)) for name, *texts in list_patched(seen) or [(path, old, new)]])
+    changed = list_patched(seen) or [(path, old, new)]
+    return Body(diffs=[(name, markup.diff(before, after, name)) for name, before, after in changed])
 
 
 def _output_body(text: str, *, whole: bool) -> Body:
