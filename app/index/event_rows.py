@@ -294,13 +294,15 @@ def _responses_sql() -> Sql:
     return compiled(
         select(event.c.seq, event.c.event_id)
         .where(HERE, event.c.source == "agent", event.c.unreadable.is_(None), said)
-        .order_by(event.c.seq, event.c.event_id)
+        .order_by(event.c.seq.desc(), event.c.event_id.desc())
+        .limit(bindparam("row_limit"))
     )
 
 
-async def list_responses(index: ReadConnection, uuid: ConversationId) -> list[EventName]:
-    """Return the agent's finish actions and messages in log order."""
-    return [EventName(*row) for row in await index.fetch_all(_responses_sql(), {"uuid": uuid})]
+async def list_responses(index: ReadConnection, uuid: ConversationId, most: int) -> list[EventName]:
+    """Return the agent's last finish actions and messages, `most` at the most, in log order."""
+    rows = await index.fetch_all(_responses_sql(), {"uuid": uuid, "row_limit": most})
+    return [EventName(*row) for row in reversed(rows)]
 
 
 @cache

@@ -292,5 +292,5 @@ def _of_logs(middle: int) -> dict[str, _Asked]:
         ),
         "what an append asks": _Asked(partial(event_rows.find_ends, uuid=_ONE), 5),
         "an event by its id": _Asked(partial(event_rows.find_event, uuid=_ONE, event_id="none"), 100),
-        "responses of the agent": _Asked(partial(event_rows.list_responses, uuid=_ONE), 100),
+        "responses of the agent": _Asked(partial(event_rows.list_responses, uuid=_ONE, most=100), 100),
     }

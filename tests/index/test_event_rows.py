@@ -10,6 +10,7 @@ from app.index import conversation_rows, event_rows
 from app.index.connections import WriteConnection
 from app.index.sqlite.database import Index
 from app.model.event import LogChange
+from app.model.ids import ConversationId
 from tests.builders import index_tables, make_id
 from tests.index.builders import key_of, make_message, make_row, put, stored_revision
 
@@ -68,3 +69,14 @@ async def test_an_event_that_a_sync_wrote_before_is_written_over_with_what_it_sa
     with closing(sqlite3.connect(index.path)) as db:
         said = db.execute("SELECT seq, text FROM message ORDER BY seq").fetchall()
     assert said == [(-1, "A title"), (0, "after"), (1, "more")]
+
+
+async def test_the_last_responses_of_the_agent_are_listed_in_log_order(index: Index) -> None:
+    await put(index, make_row(1))
+    key = await key_of(index, 1)
+    rows = [make_message("done", seq) for seq in range(5)]
+    said = [row._replace(facts=row.facts._replace(source="agent")) for row in rows]
+    await index.write(lambda connection: event_rows.apply_changes(connection, [LogChange(key, said, [])]))
+    async with index.read() as connection:
+        last = await event_rows.list_responses(connection, ConversationId(make_id(1)), 2)
+    assert last == [row.name for row in said[-2:]]

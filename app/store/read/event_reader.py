@@ -300,12 +300,20 @@ class EventReader:
 
     async def work_on_final_response(self, work: Callable[[str], T]) -> T:
         """Return `work(text)` of the final response, called as by `work_on`."""
-        async with self._context.index.read() as connection:
-            responses = await event_rows.list_responses(connection, self._id)
-        name = await self._find_on_branch(responses) if responses else None
+        name = await self._find_response()
         if name is None:
             return work("")
         return await self.work_on([name], lambda events: work(final_response(parse_json_object(take_readable(events)))))
+
+    async def _find_response(self) -> EventName | None:
+        """Return the last response on the active branch. It is almost always one of the last in the log."""
+        for most in (_BATCH, _SEQ_MAX):
+            async with self._context.index.read() as connection:
+                responses = await event_rows.list_responses(connection, self._id, most)
+            name = await self._find_on_branch(responses) if responses else None
+            if name is not None or len(responses) < most:
+                return name
+        return None
 
     async def _find_on_branch(self, wanted: Sequence[EventName]) -> EventName | None:
         find = partial(find_on_branch, self._context.reader, self._directory, wanted)

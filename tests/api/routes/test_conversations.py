@@ -221,6 +221,14 @@ async def test_the_final_response_is_one_of_the_active_branch(root: Path, state:
         assert (await client.get(f"{ONE}/agent_final_response")).json() == {"response": expected}
 
 
+async def test_the_final_response_may_be_older_than_many_of_another_branch(root: Path) -> None:
+    first = make_message_event(0, "A", source="agent")
+    others = [make_message_event(number, "B", source="agent", parent_id=first["id"]) for number in range(1, 103)]
+    make_conversation(root, events=[first, *others], state={"leaf_event_id": first["id"]})
+    async with serving(Settings(store=root)) as client:
+        assert (await client.get(f"{ONE}/agent_final_response")).json() == {"response": "A"}
+
+
 async def test_where_a_branch_cannot_be_followed_the_log_is_taken_for_one(root: Path) -> None:
     path = make_conversation(root, events=[make_message_event(0, "A", source="agent"), make_event(1), make_event(2)])
     write_event(path, 1).write_text("{")
