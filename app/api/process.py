@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from socket import socket
 from types import FrameType
 
@@ -81,8 +82,12 @@ def reload_log_level(settings: Settings) -> None:
 
 
 def end_process_within(seconds: float) -> None:
-    """Exit after `seconds` even if a thread hangs in disk I/O. Python itself cannot end a thread."""
-    threading.Thread(target=_end_process, args=(seconds,), daemon=True).start()
+    """Exit after `seconds` even if a thread hangs in disk I/O. Python itself cannot end a thread.
+
+    Where there is no memory for one more thread, the process ends without this limit.
+    """
+    with suppress(RuntimeError, MemoryError):
+        threading.Thread(target=_end_process, args=(seconds,), daemon=True).start()
 
 
 def _end_process(after_s: float) -> None:
