@@ -112,8 +112,9 @@ def test_a_store_that_is_none_is_told_in_a_line(name: str, where: str, tmp_path:
     assert not (tmp_path / "nowhere").exists()
 
 
-@pytest.mark.parametrize("name", [name for name in OF_A_STORE if name not in KNOWN_WITHOUT_INDEX])
+@pytest.mark.parametrize("name", [name for name in OF_A_STORE if name not in KNOWN_WITHOUT_INDEX | {"mcp"}])
 def test_an_index_that_cannot_be_made_is_told_in_a_line(name: str, root: Path, convstore: Command) -> None:
+    """`convstore mcp` opens the store after the handshake, and tells it at each call (tests/cli/test_mcp.py)."""
     make_conversation(root)
     ran = convstore(*name.split(), *arguments(name), "--store", root, "--index", "sqlite:////dev/null/index.db")
     assert (ran.code, is_one_line(ran.err)) == (2, True), ran.err
