@@ -28,12 +28,14 @@ from . import integrity, migrations, open_lock, text_index
 from .db_errors import ERRORS, During, explain, is_damage
 from .index_file import (
     FileIdentity,
+    exists,
     find_identity,
     make_directory,
     measure_files,
     pin_file,
     require_in_place,
     require_same,
+    unusable_directory,
 )
 from .loop_connection import LoopDriver, LoopReadConnection
 from .migrations import HEAD, read_revision
@@ -203,7 +205,7 @@ class Index(engine.Index):
 
     def require_exists(self) -> None:
         """Check that the file is still there."""
-        if not self.path.exists():
+        if not exists(self.path):
             raise IndexUnusable(
                 f"the index {self.path} is missing; a server builds it again soon, if the conversations are there"
             )
@@ -361,4 +363,6 @@ def _is_emptied(path: Path) -> bool:
                 return path.stat().st_size == 0
     except IndexBusy:
         pass  # another process is creating it
+    except OSError as error:
+        raise unusable_directory(path, error) from error
     return False

@@ -27,6 +27,18 @@ def find_identity(path: Path) -> FileIdentity | None:
     return FileIdentity(status.st_dev, status.st_ino)
 
 
+def exists(path: Path) -> bool:
+    """Whether a file of the index exists.
+
+    Raises:
+        IndexUnusable: its directory cannot be read.
+    """
+    try:
+        return path.exists()
+    except OSError as error:
+        raise unusable_directory(path, error) from error
+
+
 def make_directory(path: Path, *, parents: bool = True) -> None:
     """Make the index's directory. Without `parents`, its parent directory must exist.
 

@@ -22,7 +22,7 @@ from ..state import RECOVERING
 from ..tables import include_name, metadata, sync_state
 from . import index_file, integrity, open_lock
 from .db_errors import ERRORS, During, damaged_index, explain
-from .index_file import unusable_directory
+from .index_file import exists
 from .open_lock import MIGRATION_WAIT_S
 from .schema_shape import SHAPE_SQL, as_shape, require_parts
 from .write_connection import on_begin, on_connect, sync_url
@@ -145,10 +145,8 @@ def require_known(path: Path) -> str | None:
         IndexUnusable: it has tables, but no revision.
     """
     now = read_revision(path)
-    if now is None and path.exists():
-        with closing(sqlite3.connect(path)) as database:
-            if database.execute("SELECT 1 FROM sqlite_master WHERE name = 'conversation'").fetchone():
-                raise damaged_index(path, "it has tables, but its schema is marked as nothing")
+    if now is None and _has_tables(path):
+        raise damaged_index(path, "it has tables, but its schema is marked as nothing")
     if now is not None and now not in {revision.id for revision in history(path)}:
         if not (now.isdecimal() and now > HEAD):
             raise damaged_index(path, f"its schema is marked as {now[:20]!r}")
@@ -320,11 +318,8 @@ def read_revision(path: Path) -> str | None:
         IndexBusy: another program has locked the index.
         IndexUnusable: the file is not a database.
     """
-    try:
-        if not path.exists():
-            return None
-    except OSError as error:
-        raise unusable_directory(path, error) from error
+    if not exists(path):
+        return None
     try:
         with closing(sqlite3.connect(path)) as database:
             row = database.execute("SELECT version_num FROM alembic_version").fetchone()
@@ -333,3 +328,13 @@ def read_revision(path: Path) -> str | None:
             return None
         raise explain(During.OPENING, error, path) from error
     return row[0] if row else None
+
+
+def _has_tables(path: Path) -> bool:
+    if not exists(path):
+        return False
+    try:
+        with closing(sqlite3.connect(path)) as database:
+            return bool(database.execute("SELECT 1 FROM sqlite_master WHERE name = 'conversation'").fetchone())
+    except ERRORS as error:
+        raise explain(During.OPENING, error, path) from error

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from ...locks import try_lock
 from . import migrations
-from .index_file import FileIdentity, find_identity, make_directory, unusable_directory
+from .index_file import FileIdentity, exists, find_identity, make_directory, unusable_directory
 from .open_lock import lock_path
 from .writer_lock import writer_lock
 
@@ -35,10 +35,7 @@ def is_marked_damaged(path: Path) -> bool:
     Raises:
         IndexUnusable: the directory cannot be read.
     """
-    try:
-        return _marker(path).exists()
-    except OSError as error:
-        raise unusable_directory(path, error) from error
+    return exists(_marker(path))
 
 
 async def replace_damaged(path: Path, damaged: FileIdentity | None) -> bool:
@@ -49,9 +46,16 @@ async def replace_damaged(path: Path, damaged: FileIdentity | None) -> bool:
 
     Raises:
         IndexBusy: another process was replacing the file for too long.
-        IndexUnusable: the directory is not writable.
+        IndexUnusable: the directory is not writable, or its disk fails.
     """
     make_directory(path, parents=False)  # no parents: a store that was deleted or unmounted must not come back empty
+    try:
+        return await _replace_in_turn(path, damaged)
+    except OSError as error:
+        raise unusable_directory(path, error) from error
+
+
+async def _replace_in_turn(path: Path, damaged: FileIdentity | None) -> bool:
     if not _is_replaced(path, damaged):
         _marker(path).touch()
     deadline = time.monotonic() + _LET_GO_S

@@ -40,3 +40,21 @@ def test_an_index_of_another_user_is_told_with_what_to_do(
     told = f"^the index directory {tmp_path} cannot be used .Permission denied.; make it readable and writable for this"
     with pytest.raises(IndexUnusable, match=told):
         look(tmp_path / "index.db")
+
+
+@pytest.mark.parametrize("good", range(3))
+def test_a_disk_that_fails_at_any_look_for_the_file_is_told(
+    good: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, asked = tmp_path / "index.db", []
+    stat = Path.stat
+
+    def fail_later(one: Path, *, follow_symlinks: bool = True) -> os.stat_result:
+        asked.append(one)
+        if one == path and asked.count(path) > good:
+            raise OSError(errno.EIO, os.strerror(errno.EIO), str(one))
+        return stat(one, follow_symlinks=follow_symlinks)
+
+    monkeypatch.setattr(Path, "stat", fail_later)
+    with pytest.raises(IndexUnusable, match=r"cannot be used .Input/output error.; check its disk"):
+        migrations.upgrade(path)

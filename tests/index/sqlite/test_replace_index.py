@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections.abc import Iterator
@@ -56,3 +57,14 @@ async def test_an_index_directory_that_went_alone_is_made_again(tmp_path: Path) 
     path = tmp_path / ".convstore" / "index.db"
     assert await replace_damaged(path, FileIdentity(0, 0))
     assert path.stat().st_size > 0
+
+
+async def test_a_full_disk_while_an_index_is_replaced_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / ".convstore" / "index.db"
+
+    def refuse(one: Path, **_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(one))
+
+    monkeypatch.setattr(Path, "touch", refuse)
+    with pytest.raises(IndexUnusable, match=r"cannot be used .No space left on device."):
+        await replace_damaged(path, None)
