@@ -19,7 +19,7 @@ run: .venv/run $(if $(filter .sample/conversations,$(DIR)),.sample/conversations
 # so that three processes keep two processors busy; long ones have processes of their own.
 WORKERS ?= 2
 test: WORKERS = 3
-TESTS := $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
+TESTS = $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 # All tests but the long ones, or what PYTEST names, whole: PYTEST=tests/faults.
 test: .venv/dev
 	$(TESTS) $(if $(findstring tests/,$(PYTEST)),,-m "not long") $(PYTEST)
