@@ -117,6 +117,7 @@ def test_the_keyboard_alone_reaches_a_conversation_and_back(site: Site) -> None:
     page.keyboard.press("?")
     expect(page.locator("#keys")).to_be_visible()
     page.keyboard.press("Escape")
+    expect(page.locator("#keys")).to_be_hidden()
     page.keyboard.type("gt")
     page.wait_for_url("**/trash")
 
