@@ -17,7 +17,7 @@ from tests.postgres import network_server
 
 pytestmark = [pytest.mark.long, pytest.mark.postgres]
 
-FAULTS = int(os.environ.get("CONVSTORE_TEST_HOSTS", "5"))
+FAULTS = int(os.environ.get("CONVSTORE_TEST_HOSTS", "30"))
 _NAMES = ("one", "two", "three")
 _IN_STEP_S = 120
 
