@@ -18,7 +18,7 @@ from websockets.exceptions import InvalidStatus
 from app import ConversationStore, Settings
 from app.api.app import create_app
 from app.api.headers import API_KEY, REQUEST_ID
-from app.api.middleware import BODY_MAX_BYTES
+from app.api.middleware import BODY_MAX_BYTES, ObservabilityMiddleware
 from app.cli.serve import listen
 from app.logs import JsonFormatter
 from tests.api.clients import http_client, listening, raising, read_metrics
@@ -277,7 +277,7 @@ async def test_a_json_line_of_a_request_has_fields(root: Path, given: str, trace
     lines: list[str] = []
     handler = logging.Handler()
     handler.emit = lambda record: lines.append(JsonFormatter().format(record))  # type: ignore[method-assign]
-    logger = logging.getLogger("app.api.middleware")
+    logger = logging.getLogger(ObservabilityMiddleware.__module__)
     level = logger.level
     logger.addHandler(handler)
     logger.setLevel(logging.DEBUG)
