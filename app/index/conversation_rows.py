@@ -100,12 +100,12 @@ def find_known_to_write(
 def _find_unchanged(
     index: WriteConnection, remembered: Mapping[ConversationId, KnownRow]
 ) -> dict[ConversationId, KnownRow]:
-    """Return the remembered rows whose revision is unchanged. What changes without a new revision is read."""
+    """Return the remembered rows whose revision and signature are unchanged; a new index may have the same revision."""
     unchanged = {}
     rows = index.fetch_all(_versions_sql(), _asked_ids(list(remembered)))
     for uuid, key, generation, revision, signature, events_behind in rows:
         before = remembered[uuid]
-        if (key, revision) == (before.key, before.revision):
+        if (key, revision, signature) == (before.key, before.revision, before.signature):
             unchanged[uuid] = KnownRow(
                 key, generation, revision, signature, events_behind, before.searched_title, before.row
             )

@@ -148,3 +148,12 @@ async def test_a_remembered_row_has_the_current_generation_and_signature(index: 
     await index.write(conversation_rows.invalidate_all)
     [known] = (await index.write(partial(conversation_rows.find_known_to_write, ids=ids, remembered=before))).values()
     assert known == before[ids[0]]._replace(generation=7, signature=b"", events_behind=1)
+
+
+async def test_a_remembered_row_of_another_index_with_the_same_revision_is_not_used(index: Index) -> None:
+    await put(index, make_row(1))
+    ids = [ConversationId(make_id(1))]
+    [known] = (await index.write(partial(conversation_rows.find_known_to_write, ids=ids))).values()
+    stale = {ids[0]: known._replace(row=make_row(1, title="Before").row, signature=b"before")}
+    found = await index.write(partial(conversation_rows.find_known_to_write, ids=ids, remembered=stale))
+    assert found == {ids[0]: known}

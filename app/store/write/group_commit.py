@@ -90,8 +90,8 @@ def _apply(connection: WriteConnection, batch: list[Commit]) -> dict[Conversatio
     done = conversation_rows.upsert_rows(connection, known, list(rows.values()), events_too=True)
     event_rows.upsert_events(connection, [LogChange(known[id_].key, log, []) for id_, log in logs.items()])
     return {
-        id_: known[id_]._replace(revision=done.revision, row=row)
-        for id_, (row, _) in rows.items()
+        id_: known[id_]._replace(revision=done.revision, row=row, signature=signature)
+        for id_, (row, signature) in rows.items()
         if row != known[id_].row and row.title == known[id_].row.title
     }
 
