@@ -8,7 +8,6 @@ from typing import NamedTuple
 
 import orjson
 from sqlalchemy import (
-    BindParameter,
     ColumnElement,
     Select,
     bindparam,
@@ -62,17 +61,19 @@ def _select_state(*conditions: ColumnElement[bool]) -> Select[*tuple[object, ...
     ).where(*conditions)
 
 
-@lru_cache(maxsize=128)
-def _find_sql(number: int) -> Sql:
-    wanted: list[BindParameter[str]] = [bindparam(f"id_{i}") for i in range(number)]
-    return compiled(select_view(View.FULL, conversation.c.uuid).where(conversation.c.uuid.in_(wanted)), short=True)
+@lru_cache(maxsize=2)
+def _find_sql(*, one: bool) -> Sql:
+    uuid = conversation.c.uuid
+    wanted = uuid == bindparam("ids") if one else is_any_of(uuid, "ids")
+    return compiled(select_view(View.FULL, uuid).where(wanted), short=True)
 
 
 async def find_conversations(index: Reads, ids: Sequence[ConversationId]) -> list[bytes | None]:
     """Return the ConversationInfo of each id in the given order, None for an unknown id."""
     if not ids:
         return []
-    rows = await index.fetch_all(_find_sql(len(ids)), {f"id_{i}": uuid for i, uuid in enumerate(ids)})
+    one = len(ids) == 1
+    rows = await index.fetch_all(_find_sql(one=one), {"ids": ids[0] if one else orjson.dumps(ids).decode()})
     found = {row[0]: compose_info_body(*row[1:]) for row in rows}
     return [found.get(uuid) for uuid in ids]
 

@@ -18,3 +18,13 @@ async def test_ids_are_found_in_the_order_they_are_asked_for(index: Index) -> No
             connection, [ConversationId(make_id(number)) for number in (2, 9, 1)]
         )
     assert [body and orjson.loads(body)["id"] for body in found] == [dashed(make_id(2)), None, dashed(make_id(1))]
+
+
+async def test_two_statements_find_any_number_of_ids(index: Index) -> None:
+    await put(index, *(make_row(number) for number in range(1, 4)))
+    async with index.read() as connection:
+        for number in (1, 2, 3, 99):
+            ids = [ConversationId(make_id(one)) for one in range(1, number + 1)]
+            found = await conversation_lookup.find_conversations(connection, ids)
+            assert [body is not None for body in found] == [one <= 3 for one in range(1, number + 1)]
+    assert conversation_lookup._find_sql.cache_info().currsize <= 2

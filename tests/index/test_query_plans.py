@@ -75,8 +75,8 @@ def narrowed() -> dict[str, Sql]:
         **{
             f"count with {name}": conversation_list.count_sql((f"{name}_gte", f"{name}_lt", *LISTED)) for name in RANGED
         },
-        "find one": conversation_lookup._find_sql(1),
-        "find a hundred": conversation_lookup._find_sql(100),
+        "find one": conversation_lookup._find_sql(one=True),
+        "find a hundred": conversation_lookup._find_sql(one=False),
         "find by prefix": conversation_lookup._prefix_sql(),
         "locate": conversation_lookup._locate_sql(),
         **{f"where all are {name}": conversation_list.located_sql((name,)) for name in filter_sql._CLAUSES},

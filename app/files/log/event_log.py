@@ -410,6 +410,11 @@ def has_same_length(events_fd: int, known: LogNames) -> bool:
     return not known.is_gapless or _has_marker(events_fd, known.next_seq)
 
 
+def is_marked(reader: Reader, directory: str, length: int) -> bool:
+    """Whether the length marker states this length. While events are appended there is no marker."""
+    return guess_fingerprint(f"{reader.root}/{directory}/{layout.EVENTS}/{_marker(length)}") is not None
+
+
 def _has_marker(events_fd: int, length: int) -> bool:
     return find_fingerprint(_marker(length), events_fd) is not None
 

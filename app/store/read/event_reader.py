@@ -225,10 +225,19 @@ class EventReader:
         query = digest(EventOrder.TIMESTAMP, _ANY, self._id)
         return encode_token(Cursor(*names[number]), query) if len(names) > number else None
 
-    async def list_names_up_to(self, last: EventName, limit: int) -> list[EventName]:
-        """Return the name `last` after the names of up to `limit` readable events before it, in log order."""
-        names, _ = await self._list_names(_ANY, EventOrder.TIMESTAMP_DESC, Cursor(*last), limit)
-        return [*names[::-1], last]
+    async def list_names(self, first: int, last: EventName) -> list[EventName]:
+        """Return the names of the readable events from the number `first` to the event `last`, in log order."""
+        async with self._context.index.read() as connection:
+            names = await event_rows.list_between(connection, self._id, first, last.seq)
+        return [name for name in names if name <= last]
+
+    async def is_marked(self, seq: int) -> bool:
+        """Whether the length marker counts the event with this number."""
+        async with self._context.index.read() as connection:
+            _, last_seq = await event_rows.count_log(connection, self._id)
+        return seq <= last_seq and await asyncio.to_thread(
+            event_log.is_marked, self._context.reader, self._directory, last_seq + 1
+        )
 
     async def has_event(self, name: EventName) -> bool:
         """Whether the log still has an event. A failed append removes its events."""

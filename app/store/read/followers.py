@@ -7,15 +7,16 @@ three stats each time.
 
 A follower in another process may receive events whose append then fails, for example with EIO at the directory's fsync.
 The writer removes such events, and the next events get their numbers. The follower then continues after the last event
-that still exists, so that its client receives every acknowledged event.
+that still exists, so that its client receives every acknowledged event. For this it remembers the events that it
+yielded, until the length marker counts them: from then on nothing removes them.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections import deque
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
+from array import array
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from itertools import takewhile
 
@@ -35,12 +36,9 @@ _EVERY_S = 0.5
 second. A poll takes 0.3 ms, so 100 open pages take 6 % of a core.
 """
 _IDLE_AFTER = 120
-"""After this many polls without a new event, a follower forgets all events but the last."""
+"""After this many polls without a new event, a follower forgets the events that nothing can remove."""
 _REFUSED_MOST = 120
 """After this many polls at which the operating system refused to read an event, the event is left out."""
-
-_REMEMBERED = 1000
-"""The number of events that a follower remembers: the largest batch that POST .../events/batch appends."""
 
 _ALL = EventFilter()
 
@@ -107,42 +105,70 @@ async def follow_events(
     operating system refuses to read an event, the follower retries for a minute and then leaves the event out.
     """
     quiet = refused = 0
-    sent: deque[EventName] = deque(maxlen=_REMEMBERED)
+    sent = _Sent(after)
     if after is not None:
-        sent.extend(await (await open_log()).list_names_up_to(after, _REMEMBERED))
+        settled = await _is_settled(open_log, after)
+        sent.add([after] if settled else await (await open_log()).list_names(0, after))
     while True:
         notified.clear()
         log = await open_log()
-        if sent and not await log.has_event(sent[-1]):
+        if sent.last is not None and not await log.has_event(sent.last):
             log = await open_log()  # a sync may have deleted the rows after they were updated, to read the files again
-            after = await _step_back(log, sent, after)
-        found = await log.list_after(_ALL, after, _BATCH)
+            await sent.step_back(log)
+        found = await log.list_after(_ALL, sent.last, _BATCH)
         ready = list(takewhile(lambda event: not event.failed, found))
         refused = refused + 1 if len(ready) < len(found) else 0
         if refused <= _REFUSED_MOST:
             found = ready
         yield [event for event in found if event.unreadable is None]
         if found:
-            sent.extend(event.name for event in found)
-            after, quiet = found[-1].name, 0
+            sent.add([event.name for event in found])
+            quiet = 0
         else:
             quiet += 1
-            if (
-                quiet == _IDLE_AFTER
-            ):  # old events are not removed any more, and many idle followers should use little memory
-                sent = deque(list(sent)[-1:], _REMEMBERED)
+            if quiet % _IDLE_AFTER == 0 and sent.last is not None and await _is_settled(open_log, sent.last):
+                sent = _Sent(sent.last, [sent.last])  # many idle followers should use little memory
             with suppress(TimeoutError):
                 await asyncio.wait_for(notified.wait(), _EVERY_S)
 
 
-async def _step_back(log: EventReader, sent: deque[EventName], after: EventName | None) -> EventName | None:
-    """Return the last sent event that still exists, and forget the removed ones.
+async def _is_settled(open_log: Callable[[], Awaitable[EventReader]], name: EventName) -> bool:
+    """Whether nothing removes this event any more.
 
-    If none of the remembered events exists, return a name that sorts before the first of them.
+    The marker is looked at before the event. Otherwise the event may be removed in between, and the marker may count
+    the event that took its number.
     """
-    while sent and not await log.has_event(sent[-1]):
-        after = EventName(sent.pop().seq, "")
-    return sent[-1] if sent else after
+    return await (await open_log()).is_marked(name.seq) and await (await open_log()).has_event(name)
+
+
+class _Sent:
+    """The events that a follower yielded and that a failed append may remove. Each takes 8 bytes."""
+
+    def __init__(self, last: EventName | None, names: Sequence[EventName] = ()) -> None:
+        self.last = last
+        """The event after which the follower continues. None: it begins with the first event."""
+        self._first_seq = 0
+        self._hashes = array("q")
+        self.add(names)
+
+    def add(self, names: Sequence[EventName]) -> None:
+        """Remember the next events."""
+        if names:
+            self._first_seq = self._first_seq if self._hashes else names[0].seq
+            self._hashes.extend(map(hash, names))
+            self.last = names[-1]
+
+    async def step_back(self, log: EventReader) -> None:
+        """Forget the removed events, so that `last` is the last one that still exists.
+
+        If none of them exists, `last` sorts before the first of them.
+        """
+        if self.last is None or not self._hashes:
+            return
+        existing = {hash(name): name for name in await log.list_names(self._first_seq, self.last)}
+        while self._hashes and self._hashes[-1] not in existing:
+            self._hashes.pop()
+        self.last = existing[self._hashes[-1]] if self._hashes else EventName(self._first_seq, "")
 
 
 EVERYTHING = ConversationId("*")

@@ -7,7 +7,7 @@ import errno
 import os
 import threading
 import uuid
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from contextlib import aclosing
 from functools import partial
 from pathlib import Path
@@ -132,6 +132,58 @@ async def test_a_follower_elsewhere_gets_what_took_the_place_of_events_taken_bac
         following.cancel()
         await asyncio.wait([following])
         assert await is_rebuilt_equal(elsewhere)
+
+
+@pytest.mark.parametrize("place", ["from the first", "from the last", "idle"])
+async def test_no_number_of_removed_events_makes_a_follower_miss_the_next_ones(
+    root: Path, open_store: StoreOpener, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    path = make_conversation(root, events=2)
+    removed = [write_event(path, 2 + number, make_event(100 + number)) for number in range(1100)]
+    if place == "idle":
+        monkeypatch.setattr(followers, "_IDLE_AFTER", 1)
+    monkeypatch.setattr(followers, "_EVERY_S", 0.01)
+    given: list[int] = []
+    async with open_store(root) as store:
+        after = await (await store.open_log(ONE)).find_last() if place == "from the last" else None
+        quiet = 0
+        async with asyncio.timeout(60), aclosing(store.follow(ONE, after=after)) as batches:
+            async for batch in batches:
+                given += [event.name.seq for event in batch]
+                quiet += not batch
+                if quiet == 2 and removed:
+                    given.clear()
+                    for file in removed:
+                        file.unlink()
+                    removed.clear()
+                    for number in (2, 3):
+                        write_event(path, number, make_event(3000 + number))
+                if not removed and len(given) >= 2:
+                    break
+    assert given == [2, 3]
+
+
+async def test_an_idle_follower_forgets_all_events_that_the_length_marker_counts(
+    root: Path, open_store: StoreOpener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_conversation(root, events=1)
+    kept: list[int] = []
+
+    class Watched(followers._Sent):
+        def add(self, names: Sequence[EventName]) -> None:
+            super().add(names)
+            kept.append(len(self._hashes))
+
+    monkeypatch.setattr(followers, "_Sent", Watched)
+    monkeypatch.setattr(followers, "_IDLE_AFTER", 1)
+    async with open_store(root) as store:
+        async with store.writer(ONE) as conversation:
+            await conversation.append_batch([make_event(10 + i) for i in range(4)])
+        async with asyncio.timeout(60), aclosing(store.follow(ONE)) as batches:
+            async for batch in batches:
+                if not batch and kept[-1] == 1:
+                    break
+    assert kept == [0, 5, 1]
 
 
 async def test_events_come_once_while_a_sync_reads_all_of_them_anew(root: Path, open_store: StoreOpener) -> None:
