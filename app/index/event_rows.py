@@ -8,7 +8,6 @@ from functools import cache, lru_cache
 import orjson
 from sqlalchemy import (
     ColumnElement,
-    Integer,
     and_,
     bindparam,
     delete,
@@ -202,9 +201,6 @@ async def find_ends(index: ReadConnection, uuid: ConversationId) -> KnownEnds | 
     return KnownEnds(signature, length, first, last[::-1])
 
 
-_SAID = ("MessageEvent", "AgentErrorEvent", "ConversationErrorEvent", "UserRejectObservation")
-
-
 _NEXT = """
     SELECT seq / :size FROM event WHERE conversation = (SELECT id FROM conversation WHERE uuid = :uuid)
     AND seq >= {0} ORDER BY seq LIMIT 1"""
@@ -219,21 +215,48 @@ _STARTS = Sql(
 """Finds the first event of each section, and not the others."""
 
 
-@cache
-def _said_sql() -> Sql:
-    start = (event.c.seq // bindparam("size", type_=Integer)).label("start")
-    kinds = [event.c.kind == kind for kind in _SAID]
-    said = or_(event.c.tool == literal_column("'finish'"), event.c.unreadable.is_not(None), *kinds)
-    return compiled(select(start).where(HERE, said).distinct().order_by("start"))
+_HERE = "conversation = (SELECT id FROM conversation WHERE uuid = :uuid)"
+_SPEECH = (
+    "unreadable IS NULL AND (kind = 'MessageEvent' AND source IN ('user', 'agent')"
+    " OR kind = 'ActionEvent' AND tool = 'finish')"
+)
+"""Messages of a user and of the agent, and final answers."""
+_SAID_STARTS = Sql(
+    f"""
+    SELECT DISTINCT seq / :size AS start FROM (
+        SELECT seq, source, speech, lead(source) OVER (PARTITION BY speech ORDER BY seq, event_id) AS next_source FROM (
+            SELECT seq, event_id, source, CASE WHEN {_SPEECH} THEN 1 ELSE 0 END AS speech
+            FROM event WHERE {_HERE} AND ({_SPEECH} OR unreadable IS NOT NULL
+            OR kind IN ('AgentErrorEvent', 'ConversationErrorEvent', 'UserRejectObservation'))
+        ) AS said
+    ) AS one WHERE speech = 0 OR source = 'user' OR coalesce(next_source, 'user') = 'user'
+    ORDER BY start""",  # noqa: S608
+    {},
+)
+_NEXT_SPEAKER = Sql(
+    f"SELECT source FROM event WHERE {_HERE} AND seq > :seq AND {_SPEECH} ORDER BY seq LIMIT 1",  # noqa: S608
+    {},
+)
 
 
-async def list_starts(index: ReadConnection, uuid: ConversationId, size: int, *, said: bool = False) -> list[int]:
-    """Return the first numbers of the sections of `size` numbers in which the log has events, readable or not.
+async def list_starts(index: ReadConnection, uuid: ConversationId, size: int) -> list[int]:
+    """Return the first numbers of the sections of `size` numbers in which the log has events, readable or not."""
+    return [size * int(row[0]) for row in await index.fetch_all(_STARTS, {"uuid": uuid, "size": size})]
 
-    With `said`, return only the sections with a message, an error, a rejection, or an unreadable event.
+
+async def list_said_starts(index: ReadConnection, uuid: ConversationId, size: int) -> list[int]:
+    """Return the first numbers of the sections with something that was said.
+
+    These are a user's messages, the agent's answer before each and at the end, errors, rejections, and unreadable
+    events.
     """
-    rows = await index.fetch_all(_said_sql() if said else _STARTS, {"uuid": uuid, "size": size})
-    return [size * int(row[0]) for row in rows]
+    return [size * int(row[0]) for row in await index.fetch_all(_SAID_STARTS, {"uuid": uuid, "size": size})]
+
+
+async def find_next_speaker(index: ReadConnection, uuid: ConversationId, seq: int) -> str | None:
+    """Return who says something next after a number, `user` or `agent`, or None if nobody does."""
+    row = await index.fetch_one(_NEXT_SPEAKER, {"uuid": uuid, "seq": seq})
+    return None if row is None else str(row[0])
 
 
 @cache

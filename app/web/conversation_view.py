@@ -19,6 +19,7 @@ from ..index.event_outline import BINS, TURNS_MAX, Outline
 from ..model.event import STATE_UPDATE
 from ..model.ids import EventName, event_file_name
 from ..model.redaction import redact_file
+from ..model.text.cut_texts import cut_texts
 from ..model.text.event_text import preview_of
 from ..store.read.event_reader import BegunWindow, EventReader, UnreadableEvent, take_readable
 from . import event_blocks, event_bodies
@@ -168,20 +169,30 @@ async def make_sections(
 ) -> dict[str, Any]:
     """Return the context of sections.html: the blocks of the events numbered from `start` on, in sections.
 
-    Events of many bytes are not all shown at once; `rest` is the number of the first that is left. With `said`, only
-    messages, errors, rejections and actions without a result are in it.
+    Events of many bytes are not all shown at once; `rest` is the number of the first that is left. With `said`, it has
+    only a user's messages, the agent's answer before each and at the end, errors, rejections, and actions without a
+    result.
     """
     window = await log.begin_window(start, limit, SECTION_MAX_BYTES)
+    next_speaker = await log.find_next_speaker(window.last) if said else None
     earlier = await log.list_of_kind("ActionEvent", start - PAIR_DISTANCE, start - 1)
     later = await log.list_of_kind("ObservationEvent", window.last + 1, window.last + PAIR_DISTANCE)
-    make = partial(_make_sections, conversation_id, window, earlier, said=said)
+    keep = partial(_list_said, next_speaker=next_speaker) if said else None
+    make = partial(_make_sections, conversation_id, window, earlier, keep)
     return await log.work_on([*window.names, *later], make)
 
 
 def _make_sections(
-    conversation_id: str, window: BegunWindow, earlier: list[EventName], read: Iterator[RawEvent], *, said: bool
+    conversation_id: str,
+    window: BegunWindow,
+    earlier: list[EventName],
+    keep: Callable[[list[Block]], list[Block]] | None,
+    read: Iterator[RawEvent],
 ) -> dict[str, Any]:
-    """Return what `make_sections` returns. `read` yields the events of the window, and then later observations."""
+    """Return what `make_sections` returns. `read` yields the events of the window, and then later observations.
+
+    `keep` selects the blocks that are shown. None: all, and the numbers that they show.
+    """
     events, unreadable = [], [*window.unreadable]
     for one in islice(read, len(window.names)):
         if one.unreadable:
@@ -193,18 +204,29 @@ def _make_sections(
     shown = {block.event.seq for block in blocks}
     for block in blocks:
         event_blocks.drop_values(block)
-    if said:
-        blocks = [block for block in blocks if block.said or block.waits]
+    if keep is not None:
+        blocks = keep(blocks)
     return {
         "conversation_id": conversation_id,
         "rest": window.last + 1 if window.is_cut else None,
         "parts": list(
             _split(
                 [*((block.event.seq, 0, block) for block in blocks), *_gone(unreadable)],
-                [] if said else [event.seq for event in events if event.seq not in shown],
+                [] if keep is not None else [event.seq for event in events if event.seq not in shown],
             )
         ),
     }
+
+
+def _list_said(blocks: list[Block], next_speaker: str | None) -> list[Block]:
+    """Return the blocks that were said. Of the agent's messages, these are the last ones before a user's."""
+    said = []
+    for block in reversed(blocks):
+        speaker = block.speaker
+        if block.waits or (block.said and (speaker != "agent" or next_speaker != "agent")):
+            said.append(block)
+        next_speaker = speaker or next_speaker
+    return said[::-1]
 
 
 def _split(blocks: list[tuple[int, int, Any]], folded: list[int]) -> Iterator[Part]:
@@ -294,19 +316,4 @@ def _take(name: EventName, events: Iterator[RawEvent]) -> Event:
 def _parse(one: RawEvent, longest: int = _WHOLE_MAX) -> Event:
     """Return an event whose texts are cut in the middle if they are longer than `longest`."""
     value = orjson.loads(redact_file(event_file_name(one.name), one.raw))
-    return Event(one.name.seq, value, _cut_texts(value, longest) if len(one.raw) > longest else 0)
-
-
-def _cut_texts(value: Any, longest: int) -> int:  # noqa: ANN401 - any JSON
-    """Cut the middle out of all longer texts in a value, and return how many characters are left out."""
-    left_out = 0
-    left = [value]
-    while left:
-        one = left.pop()
-        for key, item in one.items() if isinstance(one, dict) else enumerate(one):
-            if isinstance(item, str) and len(item) > longest:
-                one[key] = f"{item[: longest // 2]}\n…\n{item[-(longest // 2) :]}"
-                left_out += len(item) - len(one[key])
-            elif isinstance(item, dict | list):
-                left.append(item)
-    return left_out
+    return Event(one.name.seq, value, cut_texts(value, longest) if len(one.raw) > longest else 0)

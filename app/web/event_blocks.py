@@ -85,6 +85,8 @@ class Block:
     day: str = ""
     child: Row | None = None
     waits: bool = False
+    speaker: str = ""
+    """Whose message it is: `user`, `agent`, or "" if it is none."""
 
     @property
     def prompt(self) -> str:
@@ -100,10 +102,8 @@ class Block:
 
     @property
     def said(self) -> bool:
-        """Whether the block is a message, an error or a rejection, which the page shows when it shows only these."""
-        return self.shape in ("message", "say", "done") or (
-            self.shape == "note" and self.event.kind != "HookExecutionEvent"
-        )
+        """Whether the block is a message of a user or the agent, an error or a rejection."""
+        return bool(self.speaker) or (self.shape == "note" and self.event.kind != "HookExecutionEvent")
 
     @property
     def at(self) -> str:
@@ -222,6 +222,7 @@ def _message(event: Event) -> Block:
     block = Block("message" if user else "say", "messages", event, who="You" if user else "Agent")
     if isinstance(sender, str) and sender:
         block.who = sender
+    block.speaker = "user" if user else "agent" if event.value.get("source") == "agent" else ""
     _show_text(block, "\n\n".join(texts))
     block.reasoning = cut_text(str(message.get("reasoning_content") or ""))
     block.images = image_urls(event.value)
@@ -240,7 +241,7 @@ def _action(event: Event, observation: Event | None) -> Block:
     thought = cut_text("\n\n".join(text for text in content_texts(event.value.get("thought")) if text.strip()))
     reasoning = cut_text(str(event.value.get("reasoning_content") or ""))
     if action.get("kind") == "FinishAction":
-        block = Block("done", "messages", event, who="Agent")
+        block = Block("done", "messages", event, who="Agent", speaker="agent")
         _show_text(block, str(action.get("message") or ""))
     else:
         block = Block("step", "tools", event)

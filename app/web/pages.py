@@ -27,6 +27,7 @@ from ..api.query_filters import FilterQuery
 from ..api.routes.upkeep import find_age_s, find_findings, find_usage
 from ..api.streamed import put_aside, until_client_leaves
 from ..index.conversation_list import Page
+from ..index.event_outline import Outline
 from ..model.facets import Facet, FacetKind
 from ..model.filters import ConversationFilter, LookIn
 from ..model.hits import describe_searched, list_searched
@@ -40,9 +41,9 @@ from ..store.read.event_reader import EventReader
 from ..store.read.reader import StoreReader
 from . import conversation_view, list_view, overview
 from .conversation_view import SECTION
-from .event_blocks import clear_block
+from .event_blocks import PAIR_DISTANCE, clear_block
 from .event_bodies import cut_text
-from .rows import make_list_row, make_row
+from .rows import Row, make_list_row, make_row
 from .templates import find_static_version, render
 
 CONTENT_POLICY = (
@@ -182,8 +183,7 @@ async def get_conversation(
     row = make_row(await store.get_conversation(wanted))
     outline = await store.get_outline(wanted)
     log = await store.open_log(wanted)
-    whole = not said and outline.total == outline.last_seq + 1
-    starts: Sequence[int] = range(0, outline.total, SECTION) if whole else await log.list_starts(SECTION, said=said)
+    starts = await _list_starts(log, row, outline, said=said)
     context = conversation_view.make_head(row, outline)
     context |= {"said": said, "resume": conversation_view.find_resume(store.settings.root, row)}
     context |= {"ranges": conversation_view.join_starts(starts), "parts": [], "rest": None}
@@ -195,6 +195,18 @@ async def get_conversation(
     return await asyncio.to_thread(_render_sections, request, "conversation.html", context)
 
 
+async def _list_starts(log: EventReader, row: Row, outline: Outline, *, said: bool) -> Sequence[int]:
+    """Return the first numbers of the sections that are not empty."""
+    if not said:
+        whole = outline.total == outline.last_seq + 1
+        return range(0, outline.total, SECTION) if whole else await log.list_starts(SECTION)
+    starts = await log.list_starts(SECTION, said=True)
+    if row.shape == "waiting":  # its last action is a question
+        actions = await log.list_of_kind("ActionEvent", outline.last_seq - PAIR_DISTANCE, outline.last_seq)
+        starts = sorted({*starts, *(SECTION * (one.seq // SECTION) for one in actions[-1:])})
+    return starts
+
+
 @router.get("/c/{conversation_id}/events")
 async def get_events(
     request: Request,
@@ -204,7 +216,7 @@ async def get_events(
     limit: Annotated[int, Query(ge=1, le=4 * SECTION)] = SECTION,
     said: bool = False,
 ) -> Response:
-    """Render sections of the log, or with `said` only its messages, errors, rejections and waiting actions."""
+    """Render sections of the log, or with `said` only what was said in them."""
     log = await store.open_log(ConversationId(conversation_id))
     sections = _make_sections(store, log, conversation_id, start, limit, said=said)
     context = await until_client_leaves(request, sections)

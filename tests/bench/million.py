@@ -287,9 +287,7 @@ def _of_logs(middle: int) -> dict[str, _Asked]:
         "the last page of a rare kind": _Asked(page(errors, EventOrder.TIMESTAMP_DESC), 100),
         "a page of a kind that is not there": _Asked(page(nothing, EventOrder.TIMESTAMP), 100),
         "sections": _Asked(partial(event_rows.list_starts, uuid=_ONE, size=50), 100),
-        "sections in which something is said": _Asked(
-            partial(event_rows.list_starts, uuid=_ONE, size=50, said=True), 100
-        ),
+        "sections in which something is said": _Asked(partial(event_rows.list_said_starts, uuid=_ONE, size=50), 100),
         "what an append asks": _Asked(partial(event_rows.find_ends, uuid=_ONE), 5),
         "an event by its id": _Asked(partial(event_rows.find_event, uuid=_ONE, event_id="none"), 100),
         "responses of the agent": _Asked(partial(event_rows.list_responses, uuid=_ONE, most=100), 100),

@@ -177,7 +177,10 @@ def test_a_page_with_a_range_of_its_order_walks_that_range(database: sqlite3.Con
 
 
 def test_sections_are_found_in_the_rows_of_one_conversation(database: sqlite3.Connection) -> None:
-    assert "SEARCH event USING PRIMARY KEY (conversation=?)" in plan(database, event_rows._said_sql())
+    said = [step for step in plan(database, event_rows._SAID_STARTS) if " event " in step]
+    assert said == ["SEARCH event USING PRIMARY KEY (conversation=?)"]
+    speaker = [step for step in plan(database, event_rows._NEXT_SPEAKER) if " event " in step]
+    assert speaker == ["SEARCH event USING PRIMARY KEY (conversation=? AND seq>?)"]
     steps = [step for step in plan(database, event_rows._STARTS) if " event " in step]
     assert steps == ["SEARCH event USING PRIMARY KEY (conversation=? AND seq>?)"] * 2
 

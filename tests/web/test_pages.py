@@ -403,6 +403,38 @@ async def test_only_what_was_said_is_messages_errors_rejections_and_waiting_acti
     assert 'class="folded"' not in html
 
 
+async def test_of_the_agents_messages_only_the_answer_before_a_users_next_one_is_said(root: Path) -> None:
+    """Two sections have no answer: one is read on its own, and its last message is followed by one in the next."""
+    events = [make_event(seq, kind="ObservationEvent", source="environment") for seq in range(260)]
+    sources = {0: "user", 1: "agent", 2: "agent", 4: "environment", 60: "user", 61: "agent", 130: "agent", 210: "agent"}
+    for seq, source in sources.items():
+        events[seq] = make_message_event(seq, "x", source=source)
+    events[3] = make_event(3, kind="AgentErrorEvent", source="agent", tool_name="terminal", error="no")
+    events[170] = make_event(
+        170, kind="ActionEvent", source="agent", tool_name="finish", thought=[], action={"kind": "FinishAction"}
+    )
+    make_conversation(root, events=events)
+    async with serving(Settings(store=root)) as client:
+        shown = []
+        for start in range(0, 260, 50):
+            html = await text(client, f"{ONE}/events?from={start}&said=true")
+            shown += [int(number) for number in re.findall(r'<article class="ev" id="e(\d+)"', html)]
+        assert shown == [0, 2, 3, 60, 210]
+        assert 'data-ranges="[[0, 50], [200, 200]]"' in await text(client, f"{ONE}?said=true")
+
+
+async def test_a_question_that_waits_is_said(root: Path) -> None:
+    action = {"kind": "TerminalAction", "command": "rm -rf build"}
+    asks = make_event(120, kind="ActionEvent", source="agent", tool_name="terminal", action=action, thought=[])
+    silent = [make_event(seq, kind="ObservationEvent", source="environment") for seq in range(1, 120)]
+    for number, status, ranges in ((1, "waiting_for_confirmation", "[[0, 0], [100, 100]]"), (2, "running", "[[0, 0]]")):
+        make_conversation(root, number, state={"execution_status": status}, events=[make_event(0), *silent, asks])
+        async with serving(Settings(store=root)) as client:
+            html = await text(client, f"/ui/c/{make_id(number)}?said=true&at=120")
+        assert f'data-ranges="{ranges}"' in html
+        assert ("rm -rf build" in html) is (number == 1)
+
+
 async def test_sections_without_anything_said_are_left_out(client: httpx.AsyncClient, root: Path) -> None:
     action = {"kind": "TerminalAction", "command": "ls"}
     events = [

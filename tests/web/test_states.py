@@ -312,6 +312,55 @@ def open_all(page: Page) -> None:
     expect(page.locator("details[data-event] .inside:empty")).to_have_count(0)
 
 
+def test_events_that_take_the_place_of_others_are_shown_instead_of_them(site: Site) -> None:
+    """The last two events were taken back, and the log is then as long as before."""
+    directory = make_conversation(site.root, 461, events=[make_message_event(0, "Stays")])
+    failed = [write_event(directory, seq, make_message_event(10 + seq, f"Failed {seq}")) for seq in (1, 2)]
+    page = site.open(f"/c/{make_id(461)}")
+    expect(page.locator("#live")).to_contain_text("Live")
+    expect(page.locator("#log article")).to_contain_text(["Stays", "Failed 1", "Failed 2"])
+    page.evaluate("() => { document.querySelector('#e0').dataset.kept = ''; }")
+    for file in failed:
+        file.unlink()
+    for seq in (1, 2):
+        write_event(directory, seq, make_message_event(20 + seq, f"Stands {seq}"))
+    expect(page.locator("#log article")).to_contain_text(["Stays", "Stands 1", "Stands 2"])
+    expect(page.locator("#count")).to_have_text("3")
+    expect(page.locator("#e0[data-kept]")).to_have_count(1)
+
+
+def test_fewer_events_that_take_the_place_of_others_leave_nothing_of_them(site: Site) -> None:
+    directory = make_conversation(site.root, 462, events=[make_message_event(seq, f"line {seq}") for seq in range(49)])
+    failed = [write_event(directory, seq, make_message_event(100 + seq, f"Failed {seq}")) for seq in range(49, 104)]
+    page = site.open(f"/c/{make_id(462)}")
+    expect(page.locator("#live")).to_contain_text("following")
+    expect(page.locator("#log")).to_contain_text("Failed 103")
+    for file in reversed(failed):
+        file.unlink()
+    write_event(directory, 49, make_message_event(300, "Stands"))
+    expect(page.locator("#e49")).to_contain_text("Stands")
+    expect(page.locator("#log")).not_to_contain_text("Failed")
+    expect(page.locator("#log .part")).to_have_count(1)
+    expect(page.locator("#e49")).to_be_in_viewport()
+
+
+def test_the_inside_of_an_event_is_asked_for_once(site: Site) -> None:
+    others = [make_message_event(seq, f"line {seq}") for seq in range(len(EVERY_KIND), 400)]
+    make_conversation(site.root, 463, events=[*EVERY_KIND, *others])
+    page = site.open(f"/c/{make_id(463)}#e4")
+    asked: list[str] = []
+    page.on("request", lambda one: asked.append(one.url) if "/body/" in one.url else None)
+    page.click("article#e4 summary")
+    expect(page.locator("article#e4 table.diff tr.a")).to_contain_text("return 2")
+    page.keyboard.press("End")
+    expect(page.locator("#e399")).to_be_in_viewport()
+    expect(page.locator("#e4")).to_have_count(0)  # its section is not in the document any more
+    page.keyboard.press("Home")
+    page.click("article#e4 summary")
+    expect(page.locator("article#e4 table.diff tr.a")).to_contain_text("return 2")
+    assert len(asked) == 1
+
+
 def test_odd_events_are_shown_with_the_reason_or_their_fields(site: Site) -> None:
     events = [make_message_event(0, "hello"), make_event(1, kind="FromTheFuture", source="agent", answer=42)]
     events.append(make_message_event(2, "x" * 400_000))

@@ -5,7 +5,7 @@ Every event is sent as the bytes of its file.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from contextlib import aclosing, suppress
 from functools import partial
 from typing import Annotated, Any, TypeVar
@@ -23,6 +23,7 @@ from ...model.filters import EventFilter
 from ...model.ids import SEQ_MAX, ConversationId, EventName
 from ...model.image import parse_data_url
 from ...model.page import EventOrder
+from ...model.text.cut_texts import fit_event
 from ...model.times import to_us
 from ...store.admin.erase import erase_event
 from ...store.read.event_reader import BegunPage, BegunWindow, EventReader, sort_unreadable
@@ -87,6 +88,7 @@ class NumberedEvent(BaseModel):
 
     seq: int
     event: dict[str, Any]
+    truncated_bytes: int = Field(description="how many bytes less than its file it has, because long texts are cut")
 
 
 class WindowBody(BaseModel):
@@ -177,17 +179,23 @@ async def _find_start(
     responses={200: EVENT_STREAM, 404: {"model": ErrorBody}, 503: {"model": ErrorBody}},
 )
 async def stream_events(
-    store: Store, conversation_id: IdInPath, start: Annotated[EventName | None, Depends(_find_start)]
+    store: Store,
+    conversation_id: IdInPath,
+    start: Annotated[EventName | None, Depends(_find_start)],
+    numbered: Annotated[
+        bool, Query(description='the data is `{"seq": 5, "event": {...}}`, with the number of the event in the log')
+    ] = False,
 ) -> EventStream:
     """Send a conversation's events, including new ones.
 
-    `id` is the event's id, so `Last-Event-ID` continues after it.
+    `id` is the event's id, so `Last-Event-ID` continues after it. If the number of an event is not higher than the one
+    before, the events from this number on were removed, because their append failed.
     """
-    return EventStream(_follow(store, ConversationId(conversation_id), start))
+    return EventStream(_follow(store, ConversationId(conversation_id), start, numbered=numbered))
 
 
 async def _follow(
-    store: Store, conversation_id: ConversationId, start: EventName | None
+    store: Store, conversation_id: ConversationId, start: EventName | None, *, numbered: bool
 ) -> AsyncGenerator[bytes, None]:
     with ending_stream(f"conversation {conversation_id}"):
         log = await store.open_log(conversation_id)
@@ -196,14 +204,24 @@ async def _follow(
                 if not batch:
                     yield b""
                 for event in batch:
+                    before, after = (b'{"seq":%d,"event":' % event.name.seq, b"}") if numbered else (b"", b"")
                     if not event.large:
-                        yield sent_event(event.raw, event_id=event.name.event_id)
+                        yield sent_event(b"%b%b%b" % (before, event.raw, after), event_id=event.name.event_id)
                         continue
                     with suppress(EventNotFound):  # the event just became unreadable, so it is left out like others
                         pieces = await log.open_large(event.name)
-                        async with aclosing(sent_event_in_pieces(pieces, event.name.event_id)) as sent:
+                        whole = _surround(before, pieces, after)
+                        async with aclosing(sent_event_in_pieces(whole, event.name.event_id)) as sent:
                             async for piece in sent:
                                 yield piece
+
+
+async def _surround(before: bytes, pieces: AsyncGenerator[bytes, None], after: bytes) -> AsyncGenerator[bytes, None]:
+    yield before
+    async with aclosing(pieces):
+        async for piece in pieces:
+            yield piece
+    yield after
 
 
 @router.get("/search", responses={200: {"model": EventPageBody}, 404: {"model": ErrorBody}}, response_class=Response)
@@ -259,7 +277,7 @@ async def _send_items(
                 unreadable.append(UnreadableAt(*event.name, event.unreadable))
                 continue
             before = b'%b{"seq":%d,"event":' % (between, event.name.seq) if numbered else between
-            after = b"}" if numbered else b""
+            after = b',"truncated_bytes":0}' if numbered else b""
             if not event.large:
                 yield b"%b%b%b" % (before, event.raw, after)
             else:
@@ -290,6 +308,7 @@ async def _find_texts(request: Request, event_filter: EventFilter, work: Awaitab
 
 @router.get("/window", responses={200: {"model": WindowBody}, 404: {"model": ErrorBody}}, response_class=Response)
 async def get_window(
+    request: Request,
     store: Store,
     conversation_id: IdInPath,
     around: Annotated[str | None, Query(description="the id of an event, or its number in the log")] = None,
@@ -300,7 +319,13 @@ async def get_window(
     ] = 0,
     limit: Annotated[int, Query(ge=1, le=1000, description="without `around`: the number of events")] = 100,
     max_bytes: Annotated[
-        int, Query(ge=1, le=64 << 20, description="the maximum size of the window in bytes; it has at least one event")
+        int,
+        Query(
+            ge=1,
+            le=64 << 20,
+            description="the maximum size of the window in bytes; it has at least one event, "
+            "whose long texts are cut in the middle if it is larger alone",
+        ),
     ] = 4 << 20,
 ) -> Response:
     """Return the events around one event, or from a number on, each with its number in the log."""
@@ -310,7 +335,28 @@ async def get_window(
         start = max(seq - before, 0)
         limit = seq + after + 1 - start
     window = await log.begin_window(start, limit, max_bytes)
+    if window.size_bytes > max_bytes:
+        work = log.work_on(window.names, partial(_make_cut_window, window, max_bytes // len(window.names)))
+        return await until_client_leaves(request, work)
     return await _respond(log, window.names, lambda events, rest: _send_window(log, window, events, rest))
+
+
+def _make_cut_window(window: BegunWindow, max_bytes: int, events: Iterator[RawEvent]) -> Response:
+    """Return the answer with a window of events that are too large, each cut to `max_bytes`."""
+    items, unreadable = [], [*window.unreadable]
+    for event in events:
+        if event.unreadable:
+            unreadable.append(UnreadableAt(*event.name, event.unreadable))
+            continue
+        cut = fit_event(event.raw, max_bytes)
+        less = len(event.raw) - len(cut)
+        items.append(b'{"seq":%d,"event":%b,"truncated_bytes":%d}' % (event.name.seq, cut, less))
+    return put_aside([b'{"items":[', b",".join(items), b"],", _end_of_window(window, unreadable)], "application/json")
+
+
+def _end_of_window(window: BegunWindow, unreadable: list[UnreadableAt]) -> bytes:
+    told = [event._asdict() for event in sorted(unreadable)]
+    return orjson.dumps({"first": window.first, "last": window.last, "count": window.total, "unreadable": told})[1:]
 
 
 async def _respond(
@@ -334,9 +380,7 @@ async def _send_window(
     async with aclosing(_send_items(log, events, rest, unreadable, numbered=True)) as pieces:
         async for piece in pieces:
             yield piece
-    told = [event._asdict() for event in sorted([*window.unreadable, *unreadable])]
-    end = orjson.dumps({"first": window.first, "last": window.last, "count": window.total, "unreadable": told})
-    yield b"],%b" % end[1:]
+    yield b"],%b" % _end_of_window(window, [*window.unreadable, *unreadable])
 
 
 @router.get("", responses={200: {"model": list[dict[str, Any] | None]}, 404: {"model": ErrorBody}})

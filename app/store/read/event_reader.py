@@ -51,7 +51,7 @@ class BegunWindow(NamedTuple):
     """The names of the events numbered `first` to `last`, and the unreadable ones and gaps among them.
 
     `total` counts the whole log. A window ends early if its files have more bytes than requested, but it has at least
-    one event.
+    one event. `size_bytes` is the size of its files.
     """
 
     first: int
@@ -61,6 +61,7 @@ class BegunWindow(NamedTuple):
     unreadable: list[UnreadableEvent]
     is_cut: bool
     """Whether the log has more of the requested numbers, for which the files had too many bytes."""
+    size_bytes: int
 
 
 class BegunPage(NamedTuple):
@@ -175,7 +176,7 @@ class EventReader:
         within = _fit(names, sizes, max_bytes)
         last = names[len(within)].seq - 1 if len(within) < len(names) else min(end - 1, last_seq)
         unreadable = [UnreadableEvent(name.seq, name.event_id or None, why) for name, why in gone if name.seq <= last]
-        return BegunWindow(first, last, count, within, unreadable, len(within) < len(names))
+        return BegunWindow(first, last, count, within, unreadable, len(within) < len(names), sum(sizes[: len(within)]))
 
     async def list_of_kind(self, kind: str, first: int, last: int) -> list[EventName]:
         """Return the names of the readable events of one kind between two numbers, in log order."""
@@ -192,10 +193,16 @@ class EventReader:
     async def list_starts(self, size: int, *, said: bool = False) -> list[int]:
         """Return the first numbers of the sections of `size` numbers in which the log has events.
 
-        With `said`, return only the sections with a message, an error, a rejection, or an unreadable event.
+        With `said`, return only the sections with something that was said (`event_rows.list_said_starts`).
         """
+        find = event_rows.list_said_starts if said else event_rows.list_starts
         async with self._context.index.read() as connection:
-            return await event_rows.list_starts(connection, self._id, size, said=said)
+            return await find(connection, self._id, size)
+
+    async def find_next_speaker(self, seq: int) -> str | None:
+        """Return who says something next after a number, `user` or `agent`, or None if nobody does."""
+        async with self._context.index.read() as connection:
+            return await event_rows.find_next_speaker(connection, self._id, seq)
 
     async def read_last(self, number: int | None) -> AsyncGenerator[RawEvent | UnreadableEvent, None]:
         """Yield the last events (None: all), and the unreadable ones among them, in log order, one at a time.

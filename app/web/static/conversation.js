@@ -8,6 +8,8 @@ import { SECTION, arrange, begin, grow, isEmpty, show } from './sections.js';
 const id = findId();
 const BEYOND = 99_999_999_999; // above the number of any event, and the longest that the route takes for a number
 const SAID_HEIGHT = 132; // of a section of which only what was said is shown
+const BODIES = 100;
+const BODY_LENGTH = 100_000; // longer ones are not kept
 let last = -1;
 let count = 0;
 let following = false; // whether the window stays at the end while the log grows
@@ -116,7 +118,7 @@ let followed = null;
 function followEvents() {
   if (reading.signal.aborted || followed === reading.signal) return;
   followed = reading.signal;
-  follow(`/api/conversations/${id}/events/stream?after=latest`, onEvent, { onState: showLive, signal: followed });
+  follow(`/api/conversations/${id}/events/stream?after=latest&numbered=true`, onEvent, { onState: showLive, signal: followed });
 }
 
 // Large images are asked for alone, when they come near: an address in an <img> would carry no key.
@@ -228,9 +230,15 @@ function setCurrent(article) {
   current = Number(article.dataset.seq);
 }
 
-// Live: the last section is rendered again, so that an action gets its result.
+// Live: the sections from the first event that came are rendered again, and the last one, so that an action gets its result.
 let renewing = null;
-function onEvent() {
+let came = Infinity; // the lowest number of the events that came: they may take the place of events that were taken back
+function onEvent({ data }) {
+  renewFrom(Number(/^\{"seq":(\d+),/.exec(data)?.[1] ?? 0));
+}
+
+function renewFrom(seq) {
+  came = Math.min(came, seq);
   renewing ??= setTimeout(renew, 100);
 }
 
@@ -238,17 +246,19 @@ async function renew() {
   renewing = null;
   const stayed = following;
   const before = last;
+  const from = came;
+  came = Infinity;
   try {
     const log = await (await read(`/api/conversations/${id}/events/window?around=${BEYOND}&before=0&after=0`)).json();
-    if (log.count === count && log.last === last) return;
+    if (log.count === count && log.last === last && from > last) return;
     if (log.last - before > 100 * SECTION) { location.reload(); return; }
     $('#live time').dateTime = new Date().toISOString();
     last = log.last;
     count = log.count;
     $('#count').textContent = count.toLocaleString();
     $('#log > .state')?.remove();
-    await grow(before, last, { toEnd: stayed });
-  } catch { /* the next event tries again */ return; }
+    await grow(isSaid() ? 0 : Math.min(from, before), last, { toEnd: stayed }); // an earlier answer may be the last no more
+  } catch { /* the next event tries again */ came = Math.min(came, from); return; }
   if (stayed) scrollToEnd();
   else unseen += Math.max(0, last - before);
   keepSeen(id, last);
@@ -282,7 +292,7 @@ async function renewHead() {
 
 let liveState = '';
 function showLive(state) {
-  if (state === 'live' && liveState !== 'live') onEvent(); // what came while the stream was away
+  if (state === 'live' && liveState !== 'live') renewFrom(liveState ? 0 : Infinity); // what came while the stream was away
   if (state === 'gone' && !undo) banner('This conversation was deleted, or the server has another store now.', { label: 'Restore it', run: restore });
   if (state === 'lost') banner('The connection to the server is lost. Trying again …');
   if (state === 'live' && liveState !== 'live') banner('');
@@ -386,8 +396,17 @@ async function onToggle(event) {
   }
 }
 
-const body = async (details, whole) =>
-  (await ask(`/ui/c/${id}/body/${details.dataset.event}?observation=${details.dataset.observation}&whole=${whole}`)).text();
+// The insides that were opened last, by event: a section that comes back asks for none of them again.
+const bodies = new Map();
+
+async function body({ dataset }, whole) {
+  const path = `/ui/c/${id}/body/${dataset.event}?observation=${dataset.observation}&whole=${whole}`;
+  const html = bodies.get(path) ?? await (await ask(path)).text();
+  bodies.delete(path);
+  if (html.length <= BODY_LENGTH) bodies.set(path, html);
+  if (bodies.size > BODIES) bodies.delete(bodies.keys().next().value);
+  return html;
+}
 
 const onClick = (event) => click(event).catch((error) => { if (error.status !== 401) notice(error.message, 'bad'); });
 

@@ -20,7 +20,8 @@ export async function follow(path, then, { signal, onState = () => {} } = {}) {
         const parts = (rest + value).split(/\r?\n\r?\n/);
         rest = parts.pop();
         for (const part of parts) {
-          const fields = Object.fromEntries(part.split(/\r?\n/).map((line) => [line.split(':', 1)[0], line.slice(line.indexOf(':') + 1).trim()]));
+          const fields = {}; // of data in several lines, the first one
+          for (const line of part.split(/\r?\n/)) fields[line.split(':', 1)[0]] ??= line.slice(line.indexOf(':') + 1).trim();
           if (fields.id) last = fields.id;
           if (fields.data) then(fields);
         }

@@ -148,10 +148,13 @@ function patch(part, content) {
   while (old) { const next = old.nextElementSibling; old.remove(); old = next; }
 }
 
+const TELLING = ['seq', 'id', 'with', 'waits'];
+
 function isSame(one, other) {
   if (!one.matches('article')) return one.isEqualNode(other);
-  return other.matches('article') && one.dataset.seq === other.dataset.seq && one.dataset.with === other.dataset.with
-    && $('.child', one)?.textContent === $('.child', other)?.textContent;
+  const result = (from) => $('details[data-event]', from)?.dataset.observation;
+  return other.matches('article') && TELLING.every((name) => one.dataset[name] === other.dataset[name])
+    && result(one) === result(other) && $('.child', one)?.textContent === $('.child', other)?.textContent;
 }
 
 // Group the sections that follow one another.
@@ -251,9 +254,11 @@ export async function arrange() {
 // Take in events up to a new last one, and show again what may have changed since the event `from`.
 export async function grow(from, last, { toEnd = false } = {}) {
   const first = Math.floor(Math.max(from, 0) / SECTION) * SECTION;
-  const stale = starts.slice(lo, hi).filter((start) => start >= first && filled.has(start));
   for (let start = first; start <= last; start += SECTION) if (start > (starts.at(-1) ?? -1)) starts.push(start);
+  if (last < end) starts = starts.filter((start) => start <= last); // the last events were taken back
   end = last;
+  hold(Math.min(lo, starts.length), Math.min(hi, starts.length));
   setSpaces();
+  const stale = starts.slice(lo, hi).filter((start) => start >= first && filled.has(start));
   await Promise.all([fill(stale, { again: true }), toEnd && show(last)]);
 }

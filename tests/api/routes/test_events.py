@@ -231,6 +231,18 @@ async def test_the_stream_can_begin_with_what_comes(root: Path) -> None:
         assert [data for _, data in await read_stream(response, 1)] == [make_event(5)]
 
 
+async def test_the_stream_can_have_the_numbers_of_events(root: Path) -> None:
+    make_conversation(root, events=[make_event(0), make_event(1, extra="x" * HOP_BYTES), make_event(2)])
+    async with (
+        listening(root) as host,
+        http_client(host) as client,
+        client.stream("GET", f"{ONE}/events/stream?numbered=true") as response,
+    ):
+        got = await read_stream(response, 3)
+    assert [(name, data["seq"]) for name, data in got] == [(make_event(seq)["id"], seq) for seq in range(3)]
+    assert [data["event"]["id"] for _, data in got] == [name for name, _ in got]
+
+
 @pytest.mark.parametrize(("conversation", "after"), [(make_id(9), None), (make_id(1), "unknown")])
 async def test_a_stream_of_nothing_is_404(root: Path, conversation: str, after: str | None) -> None:
     make_conversation(root)
@@ -384,6 +396,28 @@ async def test_windows_and_asked_events_of_any_size_are_sent_whole(root: Path) -
         ids = [make_event(number)["id"] for number in (4, 1, 2, 3, 9, 1, 0)]
         found = (await client.request("GET", f"{ONE}/events", json=ids)).json()
         assert found == [make_event(4), json.loads(large.read_text()), None, None, None, found[1], make_event(0)]
+
+
+async def test_an_event_that_is_larger_than_its_window_has_its_long_texts_cut(root: Path) -> None:
+    path = make_conversation(root, events=[make_message_event(0, "\n".join(f"line {n}" for n in range(5000)))])
+    write_event(path, 1).write_text(f'{{"kind": "{"x" * 9000}')
+    async with serving(Settings(store=root)) as client:
+        asked = {"around": 0, "before": 0, "after": 0}
+        cut = (await client.get(f"{ONE}/events/window", params=asked | {"max_bytes": 2000})).json()
+        whole = (await client.get(f"{ONE}/events/window", params=asked)).json()
+        torn = (await client.get(f"{ONE}/events/window", params={"from": 1, "max_bytes": 2000})).json()
+    [file] = (path / "events").glob("event-00000-*")
+    assert whole["items"] == [{"seq": 0, "event": json.loads(file.read_text()), "truncated_bytes": 0}]
+    [item] = cut["items"]
+    [shown] = item["event"]["llm_message"]["content"]
+    assert shown["text"].startswith("line 0\nline 1\n")
+    assert shown["text"].endswith("\nline 4999")
+    assert "\n…\n" in shown["text"]
+    sent = len(orjson.dumps(item["event"]))
+    assert 1000 < sent <= 2000
+    assert item["truncated_bytes"] == file.stat().st_size - sent
+    assert (cut["first"], cut["last"], cut["count"]) == (0, 0, 2)
+    assert (torn["items"], [one["seq"] for one in torn["unreadable"]]) == ([], [1])
 
 
 async def test_a_window_names_an_unreadable_event(client: httpx.AsyncClient, root: Path) -> None:
