@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 import selectors
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import repeat
 from time import perf_counter
 from types import TracebackType
 from typing import Self
@@ -109,10 +110,26 @@ class Client:
         raw = chunks[0] if len(chunks) == 1 else b"".join(chunks)
         return raw[len(raw) - answer.body_bytes :]
 
-    def send(self, path: str) -> None:
-        """Send a request without waiting for the answer."""
-        host = f"{HOST}:{self._port}"
-        self.socket.sendall(b"GET %b HTTP/1.1\r\nHost: %b\r\n\r\n" % (path.encode(), host.encode()))
+    def post(self, path: str, body: bytes) -> None:
+        """Send a JSON body to `path` and wait for the answer.
+
+        Raises:
+            RequestError: the answer was not 200.
+            OSError: the connection failed.
+        """
+        self.send(path, body)
+        answer = _Answer()
+        while not answer.add(self.socket.recv(_CHUNK)):
+            pass
+
+    def send(self, path: str, body: bytes | None = None) -> None:
+        """Send a GET, or a POST with a JSON body, without waiting for the answer."""
+        method, more = b"GET", b""
+        if body is not None:
+            method, more = b"POST", b"Content-Type: application/json\r\nContent-Length: %d\r\n" % len(body)
+        host = f"{HOST}:{self._port}".encode()
+        head = b"%b %b HTTP/1.1\r\nHost: %b\r\n%b\r\n" % (method, path.encode(), host, more)
+        self.socket.sendall(head + (body or b""))
 
 
 def requests_per_second(port: int, paths: Iterator[str], *, connections: int, requests: int) -> float:
@@ -120,23 +137,32 @@ def requests_per_second(port: int, paths: Iterator[str], *, connections: int, re
 
     `paths` has no end; each request takes the next one.
     """
-    clients = [Client(port) for _ in range(connections)]
+    return _measure_rate(port, [paths] * connections, requests)
+
+
+def posts_per_second(port: int, paths: Sequence[str], body: bytes, *, requests: int) -> float:
+    """Return how many answers a second come over one keep-alive connection a path, each always posting `body` to it."""
+    return _measure_rate(port, [repeat(path) for path in paths], requests, body)
+
+
+def _measure_rate(port: int, paths: Sequence[Iterator[str]], requests: int, body: bytes | None = None) -> float:
+    clients = [Client(port) for _ in paths]
     answers = {client.socket.fileno(): _Answer() for client in clients}
     left = requests
     try:
         with selectors.DefaultSelector() as selector:
-            for client in clients:
-                selector.register(client.socket, selectors.EVENT_READ, client)
+            for client, asked in zip(clients, paths, strict=True):
+                selector.register(client.socket, selectors.EVENT_READ, (client, asked))
             began = perf_counter()
-            for client in clients:
-                client.send(next(paths))
+            for client, asked in zip(clients, paths, strict=True):
+                client.send(next(asked), body)
             while left > 0:
                 for key, _ in selector.select(_TIMEOUT_S):
-                    client = key.data
+                    client, asked = key.data
                     if answers[key.fd].add(client.socket.recv(_CHUNK)):
                         answers[key.fd] = _Answer()
                         left -= 1
-                        client.send(next(paths))
+                        client.send(next(asked), body)
             return (requests - left) / (perf_counter() - began)
     finally:
         for client in clients:

@@ -22,6 +22,7 @@ SERVE = ("-m", "app.cli.main", "serve", "{store}", "--port", "{port}", "--no-aut
 """The arguments of Python that serve a store."""
 
 FLOOR = ("-m", "tests.bench.floor", "{port}")
+BARE_ROUTE = ("-m", "tests.bench.bare_route", "{port}")
 
 _START_S = 600.0
 _SYNC_S = 600.0
@@ -90,6 +91,16 @@ def serving_floor(bodies: Mapping[str, bytes], directory: Path) -> Iterator[Serv
         files.append(f"{name}={file}")
     with _running(FLOOR, {}, tuple(files), dict(os.environ), directory / "floor.log") as server:
         wait_for(server, f"/{next(iter(bodies))}")
+        yield server
+
+
+@contextmanager
+def serving_bare_route(directory: Path, number: int) -> Iterator[Server]:
+    """Serve POST /0 and so on to `number` logs under `directory`, which do the calls of an append and one insert."""
+    directory.mkdir()
+    more = (str(directory), str(number))
+    with _running(BARE_ROUTE, {}, more, dict(os.environ), directory / "bare.log") as server:
+        wait_for(server, "/")
         yield server
 
 

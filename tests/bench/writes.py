@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, contextmanager
+from datetime import UTC, datetime
 from functools import partial
 from itertools import count
 from pathlib import Path
@@ -18,13 +19,16 @@ from typing import Any, TypeVar
 import orjson
 
 from app import ConversationStore, Settings
+from app.files.layout import list_directories
 from app.model.filters import ConversationFilter
 from app.model.ids import ConversationId
 from app.store.write.conversation_writer import ConversationWriter
-from tests.bench.bare import bare_append
+from tests.bench.bare import BareIndex, bare_append
+from tests.bench.client import Client, posts_per_second
 from tests.bench.generate import add_long_conversation, make_store
-from tests.bench.measure import rate_in_turns
-from tests.bench.rows import LONG_EVENTS, Effort, Row, bounded
+from tests.bench.measure import rate_in_turns, take_turns
+from tests.bench.rows import LIST_PATH, LONG_EVENTS, Effort, Row, bounded
+from tests.bench.server import Store, serving, serving_bare_route, wait_until_in_step
 
 T = TypeVar("T")
 
@@ -33,12 +37,15 @@ _VERY_LONG_EVENTS = 100_000
 _RACY_S = 2.1
 _EACH = 10
 _WRITERS = 8
+_TEXT = "Add retry with jitter. " * 20
 _EVENT: dict[str, Any] = {
     "source": "user",
-    "llm_message": {"role": "user", "content": [{"type": "text", "text": "Add retry with jitter. " * 20}]},
+    "llm_message": {"role": "user", "content": [{"type": "text", "text": _TEXT}]},
     "kind": "MessageEvent",
 }
 _EVENT_BYTES = orjson.dumps(_EVENT) + b" " * 150
+_MESSAGE = orjson.dumps(_EVENT["llm_message"])
+"""The body of a request that appends the same event."""
 
 
 class _Opened:
@@ -75,13 +82,16 @@ def measure_writes(directory: Path, effort: Effort) -> list[Row]:
         _measure_appends(directory / "large", 260, 2.2, effort),
         _measure_appends(directory / "across", 260, None, effort, across=True),
         _measure_bare(directory / "bare", effort),
-        _measure_writers(directory, effort),
+        *_measure_writers(directory, effort),
+        *_measure_over_http(directory, effort),
     ]
     return [*rows, *_measure_whole(directory, effort), _measure_long(directory / "long", effort)]
 
 
 def _measure_appends(root: Path, state_kb: int, most: float | None, effort: Effort, *, across: bool = False) -> Row:
-    short, long = (add_long_conversation(root, events, state_kb=state_kb) for events in (_SHORT_EVENTS, LONG_EVENTS))
+    short, long = (
+        add_long_conversation(root, events, state_kb=state_kb) for events in (_SHORT_EVENTS, _VERY_LONG_EVENTS)
+    )
     for one in (short, long):
         _place_head(root / one / "base_state.json", across=across)
     with _opened(root) as opened:
@@ -92,7 +102,7 @@ def _measure_appends(root: Path, state_kb: int, most: float | None, effort: Effo
         }
         times = rate_in_turns(calls, rounds=effort.blocks)
     state = f"{state_kb} kB of state{', HEAD in two sectors' if across else ''}"
-    name = f"append at event {_SHORT_EVENTS} and {LONG_EVENTS:,}, {state}"
+    name = f"append at event {_SHORT_EVENTS} and {_VERY_LONG_EVENTS:,}, {state}"
     row = Row(name, "ms", times["small"], times["large"], times["floor"])
     return bounded(row, growth=1.2, over_floor=most)
 
@@ -109,9 +119,8 @@ def _measure_bare(directory: Path, effort: Effort) -> Row:
     one = add_long_conversation(directory, LONG_EVENTS)
     with _opened(directory) as opened:
         index = opened.store.settings.index_path
-    text = _EVENT["llm_message"]["content"][0]["text"]
     calls = {
-        "bare": partial(_median_ms, bare_append(directory / one / "bare", index, _EVENT_BYTES, text)),
+        "bare": partial(_median_ms, bare_append(directory / one / "bare", BareIndex(index, _TEXT), _EVENT_BYTES)),
         "floor": partial(_median_ms, _durable_file(directory / "floor")),
     }
     times = rate_in_turns(calls, rounds=effort.blocks)
@@ -155,10 +164,15 @@ def _durable_file(directory: Path) -> Callable[[], None]:
     return write
 
 
-def _measure_writers(directory: Path, effort: Effort) -> Row:
-    root = directory / "writers"
-    make_store(root, _WRITERS)
-    floors = [_durable_file(directory / f"writer-floor-{number}") for number in range(_WRITERS)]
+def _measure_writers(directory: Path, effort: Effort) -> list[Row]:
+    """Measure one writer and eight, and eight threads that do nothing but the calls and SQL of appends."""
+    root, bare_root = directory / "writers", directory / "bare-writers"
+    for one in (root, bare_root):
+        make_store(one, _WRITERS)
+    with _opened(bare_root) as opened:
+        index = BareIndex(opened.store.settings.index_path, _TEXT)
+    bare = [bare_append(bare_root / f"bare-{key}", index, _EVENT_BYTES, key) for key in range(1, _WRITERS + 1)]
+    files = [_durable_file(directory / f"writer-floor-{number}") for number in range(_WRITERS)]
     with _opened(root) as opened, ThreadPoolExecutor(_WRITERS) as threads:
         ids = opened.run(opened.store.list_ids(ConversationFilter()))
         conversations = [opened.writer(one) for one in ids]
@@ -168,22 +182,54 @@ def _measure_writers(directory: Path, effort: Effort) -> Row:
             opened.run(_append_at_once(conversations[:number]))
             return number * _EACH / (perf_counter() - began)
 
-        def floor() -> float:
+        def rate_of_threads(writes: list[Callable[[], None]]) -> float:
             began = perf_counter()
-            list(threads.map(lambda write: [write() for _ in range(_EACH)], floors))
-            return _WRITERS * _EACH / (perf_counter() - began)
+            list(threads.map(lambda write: [write() for _ in range(_EACH)], writes))
+            return len(writes) * _EACH / (perf_counter() - began)
 
         rates = rate_in_turns(
-            {"one": partial(rate, 1), "eight": partial(rate, _WRITERS), "floor": floor}, rounds=effort.rounds
+            {
+                "one": partial(rate, 1),
+                "eight": partial(rate, _WRITERS),
+                "bare one": partial(rate_of_threads, bare[:1]),
+                "bare eight": partial(rate_of_threads, bare),
+                "floor": partial(rate_of_threads, files),
+            },
+            rounds=effort.rounds,
         )
-    row = Row(
-        f"appends, 1 writer and {_WRITERS}, to {_WRITERS} threads of files",
-        "1/s",
-        rates["one"],
-        rates["eight"],
-        rates["floor"],
-    )
-    return bounded(row, under_floor=0.45)
+    name = f"1 writer and {_WRITERS}, to {_WRITERS} threads of files"
+    row = Row(f"appends, {name}", "1/s", rates["one"], rates["eight"], rates["floor"])
+    alone = Row(f"calls and SQL alone, {name}", "1/s", rates["bare one"], rates["bare eight"], rates["floor"])
+    return [bounded(row, under_floor=0.45), alone]
+
+
+def _measure_over_http(directory: Path, effort: Effort) -> list[Row]:
+    """Measure appends over HTTP, beside a bare route that does the calls of an append and one insert."""
+    store = Store(directory / "served", directory / "served-index" / "index.db", _WRITERS)
+    make_store(store.path, _WRITERS)
+    store.index.parent.mkdir()
+    began = datetime.now(UTC)
+    with serving(store, LIST_PATH) as server, serving_bare_route(directory / "bare-route", _WRITERS) as floor:
+        wait_until_in_step(server, began)
+        own = [f"/api/conversations/{one}/events" for one in list_directories(store.path)[0]]
+        bare = [f"/{number}" for number in range(_WRITERS)]
+        requests = effort.round_requests // 4
+        with Client(server.port) as client, Client(floor.port) as floor_client:
+            calls = {
+                "own": partial(client.post, own[0], _MESSAGE),
+                "floor": partial(floor_client.post, bare[0], _MESSAGE),
+            }
+            times = take_turns(calls, blocks=effort.blocks, each=_EACH)
+        rates = rate_in_turns(
+            {
+                "own": partial(posts_per_second, server.port, own, _MESSAGE, requests=requests),
+                "floor": partial(posts_per_second, floor.port, bare, _MESSAGE, requests=requests),
+            },
+            rounds=effort.rounds,
+        )
+    one = Row("append over HTTP, to a bare route", "ms", times["own"], None, times["floor"])
+    eight = Row(f"the same, {_WRITERS} clients", "1/s", rates["own"], None, rates["floor"])
+    return [bounded(one, over_floor=2.0), bounded(eight, under_floor=0.5)]
 
 
 async def _append_at_once(conversations: list[ConversationWriter]) -> None:

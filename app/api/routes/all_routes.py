@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fastapi import FastAPI
+from fastapi.routing import APIRoute
 from starlette.routing import BaseRoute
 
 from ...settings import Settings
@@ -27,6 +28,7 @@ from . import (
     trash,
     upkeep,
 )
+from .direct_message import DirectMessages
 
 _ROUTERS = (
     bulk.router,  # before the trash, because its `{conversation_id}/restore` also matches `bulk/restore`
@@ -61,4 +63,10 @@ def make_routes(app: FastAPI, settings: Settings) -> list[BaseRoute]:
     The routes are those of the routers themselves, because include_router would build each a second time.
     """
     upkeep.install(app, settings)
-    return [route for router in _ROUTERS for route in router.routes]
+    routes = [route for router in _ROUTERS for route in router.routes]
+    direct = [
+        DirectMessages(route)
+        for route in routes
+        if isinstance(route, APIRoute) and route.endpoint is events.send_message
+    ]
+    return [*direct, *routes]

@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from ...errors import EventNotFound, InvalidConversation
 from ...files.lease import Lease
 from ...files.log.event_log import RawEvent
-from ...model.agent_server.message_request import MessageRequest, dump_message
+from ...model.agent_server.message_request import MessageRequest
 from ...model.event import image_urls
 from ...model.filters import EventFilter
 from ...model.ids import SEQ_MAX, ConversationId, EventName
@@ -464,7 +464,7 @@ async def send_message(store: WritableStore, conversation_id: IdToWrite, request
         await store.get_conversation(ConversationId(conversation_id))  # 404 comes first, as in agent-server
         raise needs_agent("run this conversation", "leave `run` out to append the message")
     async with store.writer(ConversationId(conversation_id)) as conversation:
-        done = await conversation.send_message(**dump_message(request))
+        done = await conversation.append_message(request)
     return Success(warning=done.warning)
 
 

@@ -20,7 +20,7 @@ from starlette.websockets import WebSocketState
 
 from ...errors import ConversationNotFound, InvalidConversation, StoreError, TooManyFollowers
 from ...model.agent_server.base import validate
-from ...model.agent_server.message_request import SocketMessage, dump_message
+from ...model.agent_server.message_request import SocketMessage
 from ...model.ids import ConversationId, EventName
 from ...store.read.reader import StoreReader
 from ...store.store import ConversationStore
@@ -214,6 +214,6 @@ async def _append(store: ConversationStore, one: ConversationId, frame: object) 
     """Append a user's message. Like agent-server, a socket accepts no other events."""
     if not isinstance(frame, dict) or frame.get("role") != "user":
         raise InvalidConversation('a frame must be a user message: {"role": "user", "content": [...]}')
-    message = dump_message(validate(SocketMessage, frame))
+    message = validate(SocketMessage, frame)
     async with store.writer(one) as conversation:
-        await conversation.send_message(**message)
+        await conversation.append_message(message)

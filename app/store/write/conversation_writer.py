@@ -9,8 +9,9 @@ import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import AbstractAsyncContextManager, nullcontext, suppress
+from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from ...errors import (
     ConversationNotFound,
@@ -31,7 +32,7 @@ from ...files.log.head import Head
 from ...files.open_conversation import OpenConversation
 from ...index.conversation_rows import KnownRow
 from ...model.agent_server.base import validate
-from ...model.agent_server.message_request import SocketMessage, dump_message
+from ...model.agent_server.message_request import MessageRequest, SocketMessage, dump_message
 from ...model.conversation import Folded, IndexedRow, fold_next
 from ...model.event import EventRow
 from ...model.filters import Status
@@ -41,7 +42,7 @@ from ...model.validation import check_json, check_tags, check_title, complete_ev
 from ..context import StoreContext
 from ..follow.crash_recovery import end_interrupted_run
 from .backlog import Done, warning_of
-from .group_commit import Commit, GroupCommit
+from .group_commit import Commit, GroupCommit, tell
 
 log = logging.getLogger(__name__)
 
@@ -65,6 +66,16 @@ class OpenedFiles(NamedTuple):
     share: int | None
     behind: bool
     left_running: bool
+
+
+@dataclass(slots=True)
+class _BegunWrite:
+    """A write that a thread does. `done` ends when the other two are there."""
+
+    done: asyncio.Future[None]
+    written: Written | BaseException | None = None
+    commit: Commit | None = None
+    """The rows that were written; None if they must be read from the files."""
 
 
 class ConversationWriter:
@@ -140,10 +151,13 @@ class ConversationWriter:
         Raises:
             InvalidConversation: agent-server would refuse the message.
         """
-        message = dump_message(validate(SocketMessage, {**fields, "role": role, "content": content}))
-        event = complete_event(make_message(**message), self._context.reader.zone)
+        return await self.append_message(validate(SocketMessage, {**fields, "role": role, "content": content}))
+
+    async def append_message(self, message: MessageRequest | SocketMessage) -> Appended:
+        """Do the same as `send_message` with a message that was checked."""
+        event = complete_event(make_message(**dump_message(message)), self._context.reader.zone)
         made_ids = frozenset([event["id"]])
-        written = await self.write(Edit(events=[event], made_ids=made_ids, is_message=role == "user"))
+        written = await self.write(Edit(events=[event], made_ids=made_ids, is_message=message.role == "user"))
         return Appended(*written.events[0].name, written.warning)
 
     async def append_batch(self, events: Sequence[Mapping[str, Any]]) -> list[Appended]:
@@ -256,13 +270,12 @@ class ConversationWriter:
 
     async def _apply(self, change: Edit, *, in_turn: bool = False) -> Written:
         """Write one change. With `in_turn` the caller holds `_writing`."""
-        write = partial(asyncio.get_running_loop().run_in_executor, self._threads, self._apply_in_thread, change)
         async with nullcontext() if in_turn else self._writing:
             try:
-                written, error = await write()
+                written, error = await self._write(change)
             except (OwnershipLost, ConversationNotFound) as lost:
                 await self._claim_anew(lost)
-                written, error = await write()
+                written, error = await self._write(change)
             try:
                 if error is not None:
                     raise error
@@ -276,30 +289,43 @@ class ConversationWriter:
         self._notify()
         return written
 
-    def _apply_in_thread(self, change: Edit) -> tuple[Written, StoreError | None]:
+    async def _write(self, change: Edit) -> tuple[Written, BaseException | None]:
         """Write the files, and then the rows unless they must be read again. Returns the index's error, if any.
 
         Raises:
             OwnershipLost, ConversationNotFound: this process must not write to the files; nothing was written.
         """
+        begun = _BegunWrite(asyncio.get_running_loop().create_future())
+        self._threads.submit(self._write_in_thread, change, begun)
+        await begun.done
+        if isinstance(begun.written, BaseException):
+            raise begun.written
+        written, commit = cast(Written, begun.written), begun.commit
+        if commit is None:
+            return written, None
+        if commit.error is None:
+            self._known = commit.known
+        elif isinstance(commit.error, OwnershipLost):
+            self.lost = True
+        elif not isinstance(commit.error, IndexBusy | IndexUnusable):
+            raise commit.error
+        return written, commit.error
+
+    def _write_in_thread(self, change: Edit, begun: _BegunWrite) -> None:
+        """Write the files, and hand over the rows. The thread that writes rows now ends `begun`."""
         try:
             self.files.read_as(self._context.reader)
-            written = self.files.apply(change)
-        except (OwnershipLost, ConversationNotFound):
-            self.lost = True
-            raise
-        self._unsaved = True
-        try:
+            begun.written = written = self.files.apply(change)
+            self._unsaved = True
             if not (written.reread or self.behind):
-                commit = self._next_commit(written.signature, written.events)
-                self._commits.commit(commit)
-                self._known = commit.known
-        except OwnershipLost as error:
-            self.lost = True
-            return written, error
-        except (IndexBusy, IndexUnusable) as error:
-            return written, error
-        return written, None
+                begun.commit = self._next_commit(written.signature, written.events)
+        except BaseException as error:  # noqa: BLE001 - the task that waits must get the error, whatever it is
+            self.lost = self.lost or isinstance(error, OwnershipLost | ConversationNotFound)
+            begun.written = error
+        if begun.commit is None:
+            tell([begun.done])
+        else:
+            self._commits.hand_over(begun.commit, begun.done)
 
     async def _claim_anew(self, lost: StoreError) -> None:
         """Claim a conversation that nobody owns, after a write was refused with the error `lost`.

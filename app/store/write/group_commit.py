@@ -1,11 +1,15 @@
 """Group commit: one index transaction for writes to several open conversations. Each write waits for its own commit.
 
-While a transaction runs, new commits are collected. The first waiting thread then writes all of them.
+While a transaction runs, new commits are collected, and the thread that runs it then writes all of them. A thread that
+hands over its commit meanwhile is free for the files of another write, so no thread waits for another one.
 """
 
 from __future__ import annotations
 
+import asyncio
 import threading
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 
@@ -31,9 +35,12 @@ class Commit:
     row: IndexedRow
     events: list[EventRow]
     known: KnownRow | None = None
-    done: bool = False
-    error: Exception | None = None
+    error: BaseException | None = None
     """The error if the commit was refused, otherwise None."""
+
+
+Waiter = asyncio.Future[None] | threading.Event
+"""What waits for a commit: a future of an event loop, or a thread."""
 
 
 class GroupCommit:
@@ -41,36 +48,77 @@ class GroupCommit:
 
     def __init__(self, index: Index) -> None:
         self._index = index
-        self._waiting: list[Commit] = []
-        self._waiting_lock = threading.Lock()
-        self._transaction_lock = threading.Lock()
+        self._lock = threading.Lock()
+        self._waiting: list[tuple[Commit, Waiter]] = []
+        self._running = False
+        """Whether a thread writes the waiting commits."""
 
     def commit(self, commit: Commit) -> None:
         """Write a commit to the index, in this thread or in another writer's, and return when it is committed.
-
-        Commits of one conversation keep their order.
 
         Raises:
             OwnershipLost: a later owner has already written the conversation's rows; this commit is not written.
             IndexBusy, IndexUnusable: the index cannot be written to; the rows are read from the files later.
         """
-        with self._waiting_lock:
-            self._waiting.append(commit)
-        with self._transaction_lock:  # the thread that held the lock before may have written this commit too
-            if not commit.done:
-                with self._waiting_lock:
-                    batch, self._waiting = self._waiting, []
-                try:
-                    left = self._index.write_in_thread(partial(_apply, batch=batch))
-                    for written in batch:
-                        written.known = left.get(written.id)
-                except Exception as error:  # noqa: BLE001 - each waiting writer must get the error, whatever it is
-                    for waiting in batch:
-                        waiting.error = error
-                for waiting in batch:
-                    waiting.done = True
+        done = threading.Event()
+        self.hand_over(commit, done)
+        done.wait()
         if commit.error is not None:
             raise commit.error
+
+    def hand_over(self, commit: Commit, waiter: Waiter) -> None:
+        """Write a commit in this thread, or leave it to another thread that writes now.
+
+        The waiter is told when the commit is done; it then has its error, if any. Commits of one conversation keep
+        their order.
+        """
+        with self._lock:
+            self._waiting.append((commit, waiter))
+            if self._running:
+                return
+            self._running = True
+        self.write_waiting()
+
+    def write_waiting(self) -> None:
+        """Write the commits that wait, and those that come meanwhile. `_running` is set, for this thread."""
+        while batch := self._take():
+            self._write([commit for commit, _ in batch])
+            tell([waiter for _, waiter in batch])
+
+    def _take(self) -> list[tuple[Commit, Waiter]]:
+        with self._lock:
+            batch, self._waiting = self._waiting, []
+            self._running = bool(batch)
+            return batch
+
+    def _write(self, batch: list[Commit]) -> None:
+        try:
+            left = self._index.write_in_thread(partial(_apply, batch=batch))
+        except BaseException as error:  # noqa: BLE001 - each waiting writer must get the error, whatever it is
+            for commit in batch:
+                commit.error = error
+        else:
+            for commit in batch:
+                commit.known = left.get(commit.id)
+
+
+def tell(waiters: Sequence[Waiter]) -> None:
+    """Tell all that wait. An event loop is woken once, however many of its futures wait."""
+    loops: dict[asyncio.AbstractEventLoop, list[asyncio.Future[None]]] = {}
+    for waiter in waiters:
+        if isinstance(waiter, threading.Event):
+            waiter.set()
+        else:
+            loops.setdefault(waiter.get_loop(), []).append(waiter)
+    for loop, futures in loops.items():
+        with suppress(RuntimeError):  # the loop was closed
+            loop.call_soon_threadsafe(_wake, futures)
+
+
+def _wake(futures: list[asyncio.Future[None]]) -> None:
+    for future in futures:
+        if not future.done():
+            future.set_result(None)
 
 
 def _apply(connection: WriteConnection, batch: list[Commit]) -> dict[ConversationId, KnownRow]:

@@ -26,11 +26,13 @@ async def test_writes_that_wait_for_the_index_are_committed_together(root: Path,
             await append(number, 2)
         before = (await store.get_status())[0].revision
         commits = store._writers._commits
-        with commits._transaction_lock:  # as if a transaction were running
-            writing = [asyncio.create_task(append(number, 3)) for number in MANY]
-            async with asyncio.timeout(60):
-                while len(commits._waiting) < len(MANY):
-                    await asyncio.sleep(0.02)
+        with commits._lock:
+            commits._running = True  # as if a thread ran a transaction
+        writing = [asyncio.create_task(append(number, 3)) for number in MANY]
+        async with asyncio.timeout(60):
+            while len(commits._waiting) < len(MANY):
+                await asyncio.sleep(0.02)
+        await asyncio.to_thread(commits.write_waiting)
         assert await asyncio.gather(*writing) == [3] * len(MANY)
         assert (await store.get_status())[0].revision - before == 1
         assert await is_rebuilt_equal(store)
