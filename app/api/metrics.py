@@ -1,4 +1,4 @@
-"""The server's metrics for Prometheus: requests, work on the index, and what models cost. `routes/metrics` serves them.
+"""The server's metrics for Prometheus: requests, work on the index, what models cost, and the state of the store.
 
 Several workers of one server share a directory, which `serve` sets in PROMETHEUS_MULTIPROC_DIR. Each worker reports the
 totals of all workers.
@@ -6,8 +6,9 @@ totals of all workers.
 
 from __future__ import annotations
 
+import asyncio
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache, partial
 from pathlib import Path
 
@@ -24,10 +25,23 @@ from prometheus_client.exposition import generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
+from .. import __version__
+from ..errors import StoreError
+from ..model.facets import Facet, FacetKind
+from ..model.filters import ConversationFilter, Status
+from ..settings import Settings
+from ..store.read.reader import StoreReader
+
 _REQUEST_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 _WORK_BUCKETS = (0.001, 0.005, 0.025, 0.1, 0.5, 2.5, 10.0)
 _SYNC_BUCKETS = (0.01, 0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0, 1800.0)
 
+_PHASES = ("metadata", "events", "text")
+_US = 1e6
+_BY_STATUS = Facet(FacetKind.STATUS)
+_ALL = ConversationFilter(archived=None, subagents=None)
+_NO_STATUS: dict[str, float] = dict.fromkeys(Status, 0)
+_STATUSES_MAX = 50
 
 _LOWEST = frozenset({"process_start_time_seconds", "process_max_fds"})
 
@@ -138,3 +152,78 @@ class _FamiliesCollector(Collector):
 
     def collect(self) -> Iterable[GaugeMetricFamily]:
         return self._families
+
+
+async def measure_store(store: StoreReader) -> list[GaugeMetricFamily]:
+    """Return the gauges of a store: its index, which is asked, and the room on its disks."""
+    sizes = await asyncio.to_thread(store.index.measure_files)
+    return [
+        *await _index_families(store),
+        *(_gauge(name, "size of a file", size) for name, size in sizes.items()),
+        *await asyncio.to_thread(_room_families, store.settings),
+    ]
+
+
+async def _index_families(store: StoreReader) -> list[GaugeMetricFamily]:
+    """Return the gauges of the index, or only one gauge if the index does not answer."""
+    info = _gauge("info", "this program", 1, version=__version__)
+    try:
+        progress, totals = await store.get_status()
+        statuses = dict((await store.count_facets([_BY_STATUS], _ALL, limit=_STATUSES_MAX)).by[_BY_STATUS.name].values)
+    except StoreError:
+        return [info, _gauge("index_up", "whether the index answers", 0)]
+    phases = {name: progress.phase == name for name in _PHASES}
+    swept = (progress.last_sweep_at or 0) / _US
+    return [
+        info,
+        _gauge("index_up", "whether the index answers", 1),
+        _gauge("conversations", "conversations in the index", totals.conversations),
+        _gauges("conversations_by_status", "conversations by execution status", "status", _NO_STATUS | statuses),
+        _gauge(
+            "conversations_waiting",
+            "conversations in which an agent waits for a person's confirmation",
+            statuses.get(Status.WAITING_FOR_CONFIRMATION, 0),
+        ),
+        _gauge("conversations_unreadable", "conversations with unreadable files", totals.unreadable),
+        _gauge("conversations_dirty", "conversations whose events and texts may not all be indexed", totals.behind),
+        _gauge("index_revision", "a counter that rises with every change of the index", progress.revision),
+        _gauge(
+            "index_last_sweep_timestamp_seconds", "time of the last complete comparison with the files; 0: never", swept
+        ),
+        _gauges("sync_phase", "1 for the phase of the sync that is running", "phase", phases),
+        _gauge("sync_done", "conversations that the running phase has read", progress.done),
+        _gauge("sync_wanted", "conversations that the running phase must read", progress.total),
+    ]
+
+
+def _room_families(settings: Settings) -> list[GaugeMetricFamily]:
+    """Return the gauges of the free room on the disks of the store and the index.
+
+    A disk that does not answer has no value. Nor has one without a fixed number of inodes, such as btrfs.
+    """
+    free_bytes, free_inodes = {}, {}
+    for place, path in (("store", settings.root), ("index", settings.state_dir)):
+        try:
+            disk = os.statvfs(path)
+        except OSError:
+            continue
+        free_bytes[place] = disk.f_bavail * disk.f_frsize
+        if disk.f_files:
+            free_inodes[place] = disk.f_favail
+    return [
+        _gauges("free_bytes", "free bytes on the disk of the store and of the index", "place", free_bytes),
+        _gauges("free_inodes", "free inodes on the disk of the store and of the index", "place", free_inodes),
+    ]
+
+
+def _gauges(name: str, text: str, label: str, values: Mapping[str, float]) -> GaugeMetricFamily:
+    family = GaugeMetricFamily(f"convstore_{name}", text, labels=[label])
+    for value, number in values.items():
+        family.add_metric([value], number)
+    return family
+
+
+def _gauge(name: str, text: str, value: float, **labels: str) -> GaugeMetricFamily:
+    family = GaugeMetricFamily(f"convstore_{name}", text, labels=list(labels))
+    family.add_metric(list(labels.values()), value)
+    return family

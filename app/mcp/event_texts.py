@@ -10,8 +10,8 @@ import orjson
 
 from ..errors import UnreadableFile
 from ..model.event import STATE_UPDATE
+from ..model.export_masking import redact_file
 from ..model.ids import event_file_name
-from ..model.redaction import redact_file
 from ..model.times import find_time_us, format_us
 from ..model.transcript import texts, who
 from .arguments import CHARS_MOST

@@ -17,7 +17,7 @@ from .read.large_events import LargeEvents
 class StoreContext:
     """The index of a store, and the readers of its files and large events. All use cases share one context.
 
-    Only `read_as` changes `reader`, and only `app.store.follow.derivation` calls it.
+    Only `read_as` changes `reader`, and only `app.store.follow.index_settings` calls it.
     """
 
     def __init__(self, index: Index, reader: Reader, presence: Presence | None = None) -> None:

@@ -17,8 +17,8 @@ from ..errors import EventNotFound
 from ..files.log.event_log import RawEvent
 from ..index.event_outline import BINS, TURNS_MAX, Outline
 from ..model.event import STATE_UPDATE
+from ..model.export_masking import redact_file
 from ..model.ids import EventName, event_file_name
-from ..model.redaction import redact_file
 from ..model.text.cut_texts import cut_texts
 from ..model.text.event_text import preview_of
 from ..store.read.event_reader import BegunWindow, EventReader, UnreadableEvent, take_readable

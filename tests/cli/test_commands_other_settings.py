@@ -57,7 +57,7 @@ FOLLOWING = [
 _DESCRIBE = """
 from pathlib import Path
 from app.files.metadata_reader import Reader
-from app.store.follow.derivation import describe_derivation
+from app.store.follow.index_settings import describe_derivation
 print(describe_derivation(Reader(Path("."), None)))
 """
 

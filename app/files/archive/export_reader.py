@@ -16,10 +16,10 @@ from ...errors import UnreadableFile
 from ...model.archive_format import DEPTH_MAX, ArchiveFile, LeftOutFile, find_path_problem
 from ...model.conversation import LOOK_BACK, ConversationFiles, find_unsaved_update_us, plausible_meta_times
 from ...model.event import parse_json_object
+from ...model.export_masking import redact_file
 from ...model.ids import ConversationId, EventName
 from ...model.json_splice import parse_raw_object
 from ...model.jsonlines import event_path, find_event
-from ...model.redaction import redact_file
 from ...model.times import format_us
 from .. import layout
 from ..layout import LAST_LEASE, LEASE

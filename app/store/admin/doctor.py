@@ -25,7 +25,7 @@ from ...model.times import AHEAD_MAX_US, format_us
 from ...settings import Settings
 from ..context import StoreContext, make_reader
 from ..existence import require_directory
-from ..follow.derivation import adopt_index_settings
+from ..follow.index_settings import adopt_index_settings
 from ..follow.leader import has_leader_elsewhere
 from ..follow.verify import verify
 from .disk_checks import look_around

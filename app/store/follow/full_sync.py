@@ -35,7 +35,7 @@ from ...model.conversation import IndexedRow
 from ...model.event import KnownLog, LogChange
 from ...processes import Spawn, die_with_parent
 from ..context import StoreContext
-from .derivation import invalidate_other_derivations
+from .index_settings import invalidate_other_derivations
 from .ingest import LOOKS, RowsWritten, delete_vanished, note_spent, write_rows
 from .leader import sync_lock
 

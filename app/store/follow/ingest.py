@@ -30,7 +30,7 @@ from ...model.costs import find_growth
 from ...model.event import KnownLog
 from ...model.ids import ConversationId
 from ..context import StoreContext
-from .derivation import adopt_index_settings, record_derivation
+from .index_settings import adopt_index_settings, record_derivation
 
 LOOKS = 3
 """The maximum number of times that a conversation is read if others keep changing its row."""

@@ -19,8 +19,8 @@ from ...index.sqlite.replace_index import replace_damaged
 from ...settings import Settings
 from ..context import StoreContext
 from ..existence import require_directory
-from .derivation import make_sync_context
 from .full_sync import OnProgress, SyncReport, bring_up_to_date
+from .index_settings import make_sync_context
 from .leader import sync_lock
 
 log = logging.getLogger(__name__)

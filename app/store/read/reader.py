@@ -37,9 +37,9 @@ from ...model.page import EventOrder, HitOrder, View
 from ...settings import Settings
 from ..context import StoreContext, make_reader, require_files
 from ..existence import require_directory
-from ..follow.derivation import adopt_index_settings, describe_derivation, make_sync_context
 from ..follow.full_sync import OnProgress, SyncReport, ignore_progress, sync
 from ..follow.index_repair import replace_unusable
+from ..follow.index_settings import adopt_index_settings, describe_derivation, make_sync_context
 from ..follow.leader import has_leader_elsewhere
 from ..follow.verify import Difference, OnVerified, ignore_verified, verify
 from ..other_hosts import OtherHosts

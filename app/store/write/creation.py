@@ -37,7 +37,7 @@ from ...model.new_conversation import Seal, compose_new, mask_all
 from ...model.validation import check_title, complete_event, dump_event, make_message
 from ...settings import Settings
 from ..context import StoreContext
-from ..follow.derivation import adopt_index_settings
+from ..follow.index_settings import adopt_index_settings
 from ..read.lookup import find_occupant
 from .backlog import Backlog, Created, Done
 

@@ -29,7 +29,7 @@ from ...model.ids import ConversationId, dashed
 from ...settings import Settings
 from ..context import StoreContext
 from ..follow.crash_recovery import end_interrupted_run, was_left_open
-from ..follow.derivation import adopt_index_settings
+from ..follow.index_settings import adopt_index_settings
 from ..other_hosts import OtherHosts
 from ..read.freshness import Freshness
 from .conversation_writer import ConversationWriter, OpenedFiles

@@ -20,7 +20,7 @@ from app import ConversationStore
 from app.errors import TooManyFollowers, WriteFailed
 from app.files import durable
 from app.model.ids import ConversationId, EventName
-from app.store.follow.derivation import _invalidate
+from app.store.follow.index_settings import _invalidate
 from app.store.read import followers
 from app.store.read.event_reader import EventReader
 from app.store.read.followers import Followers, follow_events

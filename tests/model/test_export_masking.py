@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from app.errors import UnreadableFile
-from app.model.redaction import redact_file
+from app.model.export_masking import redact_file
 from app.model.secrets import MASK
 from tests.builders import make_event, make_id, make_meta, make_state
 

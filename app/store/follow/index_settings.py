@@ -1,4 +1,4 @@
-"""The derivation of rows: the program's version and the settings (time zone, tools) that determine the rows."""
+"""The settings that an index was built with, its derivation: the program's version, the time zone, and tools."""
 
 from __future__ import annotations
 
